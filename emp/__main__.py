@@ -1,0 +1,5 @@
+"""`python -m emp` is `emp`."""
+
+from emp.app.cli import main
+
+main()

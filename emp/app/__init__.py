@@ -1,0 +1,1 @@
+"""The command line, the console and the wiring of examples."""

@@ -1,0 +1,70 @@
+"""`emp`: one entry point. Commands live in `emp/app/commands/`, one module each, imported when called."""
+
+import importlib
+import pkgutil
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from emp.core.errors import EmpError
+
+COMMANDS = "emp.app.commands"
+
+# Typer carries its own click; its base of all command-line errors has no public name of its own.
+CommandLineError: Any = typer.BadParameter.__mro__[2]
+
+
+def _module_of(name: str) -> str:
+    return f"{COMMANDS}.{name.replace('-', '_')}"
+
+
+class LazyGroup(TyperGroup):
+    """Finds commands by module name and imports only the one that is called: `emp --help` stays quick.
+
+    A command module defines `app`, a `typer.Typer` with one command (then that command is the module's) or
+    several (then they are sub-commands), and its docstring's first line is the command's help.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all command modules, sorted."""
+        package = importlib.import_module(COMMANDS)
+        return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(package.__path__))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import the command's module and build its command."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(_module_of(cmd_name))
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        if not command.help:
+            command.help = (module.__doc__ or "").strip().splitlines()[0]
+        return command
+
+
+app = typer.Typer(cls=LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _root() -> None:
+    """EMP / Alphatrade: reads a market, forecasts it, trades only when the edge after costs is positive."""
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Run the command line; a user's mistake ends in one line on stderr and a non-zero exit."""
+    try:
+        code = app(args=argv, standalone_mode=False, prog_name="emp")
+    except EmpError as error:
+        print(f"emp: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        print("emp: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except CommandLineError as error:
+        print(f"emp: {error.format_message()}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)

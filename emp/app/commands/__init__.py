@@ -1,0 +1,1 @@
+"""One module per command of `emp`; see `emp.app.cli` for how they are found."""

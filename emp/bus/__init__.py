@@ -1,0 +1,1 @@
+"""Order and back-pressure: bounded queues per instrument, an ordering guard, degraded mode."""

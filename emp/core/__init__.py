@@ -1,0 +1,1 @@
+"""What every room may know: records, contracts, instrument facts, time, ids, errors."""

@@ -1,0 +1,125 @@
+"""Every message that crosses a room boundary: frozen, typed, with the roadmap's field names.
+
+Market data travels as EVENT rows (`emp.core.records`); these structs are for what happens a few times a
+second at most: commands, reports, alarms, and the bus's view of one market data update.
+Prices are in ticks, quantities in lots, `ts` in ns UTC.
+"""
+
+from typing import ClassVar, Literal, Protocol
+
+import msgspec
+
+from emp.core.codes import OrderStatus, Reason
+from emp.core.records import Array
+
+Topic = Literal["market_data_update", "order_update", "risk_breach", "degraded_mode"]
+
+
+class MarketDataUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of the book: the raw payload of A.3.2 and the MarketState made from it."""
+
+    topic: ClassVar[Topic] = "market_data_update"
+    instrument: str
+    bid: int
+    ask: int
+    bid_sz: int
+    ask_sz: int
+    depth: tuple[tuple[int, int, int, int], ...]  # (bid, bid_sz, ask, ask_sz) per level, best first
+    ts: int
+    seq: int
+    state: Array | None = None  # one MARKET_STATE row, once perception has seen the event
+
+
+class OrderUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """A venue's report on one of our orders. (clOrdID, execID) identifies it for ever."""
+
+    topic: ClassVar[Topic] = "order_update"
+    clOrdID: str  # noqa: N815  the roadmap's name
+    execID: str  # noqa: N815
+    status: OrderStatus
+    filled: int  # cumulative lots
+    price: int  # price of the last fill; the order's price where nothing filled
+    ts: int
+    instrument: str = ""
+    side: int = 0  # +1 buy, -1 sell
+    leaves: int = 0
+    fee: float = 0.0  # of this fill, in ticks times lots; negative is a rebate
+    maker: bool = False  # whether this fill rested
+    queue_ahead: int = -1  # lots ahead of us when the fill began; -1 unknown
+    text: str = ""
+
+
+class RiskBreach(msgspec.Struct, frozen=True, kw_only=True):
+    """A hard limit was passed; risk has acted already."""
+
+    topic: ClassVar[Topic] = "risk_breach"
+    reason: str
+    metric: str
+    value: float
+    limit: float
+    ts: int
+    instrument: str = ""
+
+
+class DegradedMode(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue passed its bound or its age limit (`active`), or has recovered."""
+
+    topic: ClassVar[Topic] = "degraded_mode"
+    reason: str
+    queue_depth: int
+    lag_ms: float
+    instrument: str = ""
+    active: bool = True
+    ts: int = 0
+
+
+class NewOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """An order that risk has approved. Limit always: a crossing order carries the worst price it accepts."""
+
+    cl_ord_id: str
+    instrument: str
+    side: int  # +1 buy, -1 sell
+    qty: int
+    px: int
+    immediate: bool  # True: immediate-or-cancel; False: rests, and must never take (post-only)
+    ts: int
+    reason: Reason
+    decision_seq: int  # seq of the action-log row that asked for it
+
+
+class CancelOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Withdraw a resting order. `cl_ord_id` is the cancel's own id, `orig` the order's."""
+
+    cl_ord_id: str
+    orig: str
+    instrument: str
+    ts: int
+    reason: Reason
+
+
+class QueryOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Ask the venue what became of an order whose outcome is unknown; never a blind resend."""
+
+    cl_ord_id: str
+    instrument: str
+    ts: int
+
+
+Message = MarketDataUpdate | OrderUpdate | RiskBreach | DegradedMode
+
+Command = NewOrder | CancelOrder | QueryOrder
+
+
+class VenuePosition(msgspec.Struct, frozen=True, kw_only=True):
+    """What a venue says we hold: the truth that the ledger is reconciled with."""
+
+    instrument: str
+    qty: int  # lots, signed
+    avg_px: float = 0.0  # ticks
+
+
+class OrderPort(Protocol):
+    """The order side of a venue, as the engine sees it. Implementations never block and never retry."""
+
+    def send(self, command: Command) -> None:
+        """Hand a command to the venue; its outcome arrives later as OrderUpdate."""

@@ -1,0 +1,55 @@
+"""The exception tree. Whatever a user can cause is an `EmpError` and ends in one line.
+
+    EmpError
+    ├── ConfigError          a configuration file, variable or secret is wrong
+    ├── DataError            a recording, fixture or data directory is wrong
+    │   └── UnknownInstrumentError
+    ├── ArtifactError        a model artifact is corrupt, tampered with or does not fit
+    ├── VenueError           the other side refused or broke the protocol
+    ├── JournalError         durability is lost: the engine must halt
+    └── UsageError           a command was called with values that cannot work
+
+`emp.app.cli` prints `str(error)` and exits with `error.exit_code`; a stack trace is a bug.
+"""
+
+
+class EmpError(Exception):
+    """Base of every error whose message is written for the user: one line, no stack trace."""
+
+    exit_code = 2
+
+
+class ConfigError(EmpError):
+    """A configuration value is missing, unknown, of the wrong type or contradicts another."""
+
+
+class DataError(EmpError):
+    """A recording cannot be read: missing, empty, truncated, mislabelled or not what it claims."""
+
+    exit_code = 3
+
+
+class UnknownInstrumentError(DataError):
+    """The catalogue has no such instrument; the message says how to add one."""
+
+
+class ArtifactError(EmpError):
+    """A model artifact is corrupt, tampered with, or made for another feature schema."""
+
+    exit_code = 4
+
+
+class VenueError(EmpError):
+    """The venue refused, broke its protocol, or went away."""
+
+    exit_code = 5
+
+
+class JournalError(EmpError):
+    """Durability is lost (disk full, failed sync, torn record): halt, flatten, refuse to trade."""
+
+    exit_code = 6
+
+
+class UsageError(EmpError):
+    """A command was called with arguments that cannot work together."""

@@ -1,0 +1,116 @@
+"""Compiled kernels: one decorator, one cache that cannot serve stale code.
+
+Numba's own cache looks only at the file a function stands in, so a kernel would go on running the old body
+of a kernel it calls from another file, and globals are frozen. Here each function's cache directory is named
+by the hash of its module and of every `emp` module that module imports, directly or not.
+"""
+
+import ast
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+from numba import types
+
+CONFIG: Any = numba.config
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def cache_root() -> Path:
+    """Where compiled code is kept: `EMP_CACHE`, else `.cache` of the checkout, else the user's cache."""
+    named = os.environ.get("EMP_CACHE")
+    if named:
+        return Path(named)
+    if (PACKAGE.parent / "pyproject.toml").exists():
+        return PACKAGE.parent / ".cache"
+    return Path.home() / ".cache" / "emp"
+
+
+def _module_file(name: str) -> Path | None:
+    base = PACKAGE.parent.joinpath(*name.split("."))
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if candidate.exists():
+            return candidate
+    return None
+
+
+@cache
+def _imports(path: Path) -> frozenset[Path]:
+    """Files of the `emp` modules that the file imports by name."""
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            if name.startswith("emp"):
+                file = _module_file(name)
+                if file is not None:
+                    found.add(file)
+    return frozenset(found)
+
+
+@cache
+def closure_hash(path: Path) -> str:
+    """Hash of a module's source and of all `emp` sources it can reach by imports."""
+    seen: set[Path] = set()
+    todo = [path]
+    while todo:
+        here = todo.pop()
+        if here not in seen:
+            seen.add(here)
+            todo.extend(_imports(here))
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version_info}".encode())
+    for file in sorted(seen):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def kernel(function: F) -> F:
+    """Compile a function on first call, without the GIL, with contraction and reassociation of sums allowed.
+
+    NaN and infinity keep their meaning (kernels test for them), so only the flags that do not assume their
+    absence are set. Results are bit-equal between runs on one kind of CPU; another vector width may add in
+    another order.
+    """
+    path = Path(function.__code__.co_filename).resolve()
+    folder = cache_root() / "numba" / closure_hash(path)
+    before = CONFIG.CACHE_DIR
+    usable = _writable(folder)
+    CONFIG.CACHE_DIR = str(folder)
+    try:
+        compiled = numba.njit(cache=usable, nogil=True, error_model="numpy", fastmath=FAST)(function)
+    finally:
+        CONFIG.CACHE_DIR = before
+    return cast(F, compiled)
+
+
+FAST = {"contract", "reassoc", "nsz", "arcp"}
+
+_clock_gettime: Any = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.intp))
+_CLOCK_MONOTONIC = 1
+
+
+@kernel
+def monotonic_ns(scratch: Any) -> int:
+    """CLOCK_MONOTONIC in ns, callable inside kernels; `scratch` is an int64[2] that the caller owns."""
+    _clock_gettime(_CLOCK_MONOTONIC, scratch.ctypes.data)
+    return scratch[0] * 1_000_000_000 + scratch[1]  # type: ignore[no-any-return]

@@ -1,0 +1,146 @@
+"""The array records: what flows through the compiled path, defined once.
+
+Prices are integers in ticks, quantities integers in lots, times integers in ns since the Unix epoch, UTC.
+Parquet schemas, database tables and documentation are derived from these dtypes.
+"""
+
+from typing import Any
+
+import numpy as np
+
+LEVELS = 10
+"""Price levels per side that an event carries; deeper levels of a recording are not used."""
+
+DEPTH_FEATURES = 16
+"""Length of `MarketState.depth_feat` (the roadmap's D, 8 to 16)."""
+
+HORIZON_EVENTS = (1, 5, 20)
+"""Event-time horizons, in changes of the visible book."""
+
+HORIZON_NS = (100_000_000, 500_000_000, 2_000_000_000)
+"""Wall-time horizons: 100 ms, 500 ms, 2 s."""
+
+HORIZON_NAMES = ("1ev", "5ev", "20ev", "100ms", "500ms", "2s")
+HORIZONS = len(HORIZON_NAMES)
+
+QUANTILES = (0.25, 0.5, 0.75)
+
+EVENT = np.dtype(
+    [
+        ("ts", "i8"),  # exchange time
+        ("seq", "i8"),  # order authority within an instrument: strictly increasing
+        ("ts_recv", "i8"),  # when this machine received it; equals ts in a recording without a local stamp
+        ("instrument", "i4"),  # index in the run's instrument table
+        ("flags", "u4"),  # EventFlag bits
+        ("n_bid", "i4"),  # levels in use
+        ("n_ask", "i4"),
+        ("trade_px", "i8"),  # last (worst) price of the trade or sweep
+        ("trade_qty", "i8"),  # signed total: > 0 buyer-initiated, < 0 seller-initiated
+        ("trade_qty_last", "i8"),  # unsigned quantity executed at trade_px itself
+        ("bid_px", "i8", (LEVELS,)),  # best first; unused levels are 0
+        ("bid_sz", "i8", (LEVELS,)),
+        ("ask_px", "i8", (LEVELS,)),
+        ("ask_sz", "i8", (LEVELS,)),
+    ],
+    align=True,
+)
+"""One event: the visible book after it, and the trade that caused it where there was one."""
+
+MARKET_STATE = np.dtype(
+    [
+        ("spread_ticks", "i4"),
+        ("microprice_off", "f4"),
+        ("ofi_norm", "f4"),
+        ("qimbalance", "f4"),
+        ("refresh_hz", "f4"),
+        ("stale_ms", "f4"),
+        ("slope_bid", "f4"),
+        ("slope_ask", "f4"),
+        ("curve_bid", "f4"),
+        ("curve_ask", "f4"),
+        ("depth_feat", "f4", (DEPTH_FEATURES,)),
+        ("has_depth", "?"),
+        ("session_id", "i1"),
+        ("liquidity_id", "i1"),
+        ("venue_id", "i1"),
+        ("ts", "i8"),
+        ("seq", "i8"),
+    ],
+    align=True,
+)
+"""The dimensionless view of the market (roadmap, API & data contracts)."""
+
+FORECAST = np.dtype(
+    [
+        ("p", "f4", (HORIZONS, 3)),  # down, flat, up: calibrated class probabilities
+        ("q", "f4", (HORIZONS, len(QUANTILES))),  # quantiles of delta_hat, never crossing
+        ("mean", "f4", (HORIZONS,)),  # expected delta_hat
+    ],
+    align=True,
+)
+"""What a model believes about delta_hat at each horizon of HORIZON_NAMES."""
+
+DECISION = np.dtype(
+    [
+        # the roadmap's action log (H.1)
+        ("ts", "i8"),
+        ("seq", "i8"),
+        ("instrument", "i4"),
+        ("action", "i4"),  # Action
+        ("reason_code", "i4"),  # Reason
+        ("edge_ticks", "f4"),  # of the best action considered, signed towards buying
+        ("cost_to_take", "f4"),  # ticks: half spread + slip + fees + adverse-selection penalty
+        ("context_mult", "f4"),
+        ("inventory", "i8"),  # lots, signed, before the action
+        ("latency_ms", "f4"),  # receive to decision; not part of the log's hash
+        ("model_id", "i4"),  # index into the run's list of model hashes; written out as model_hash
+        # what the action asks for
+        ("side", "i4"),  # +1 buy, -1 sell, 0 none
+        ("px", "i8"),  # limit price in ticks
+        ("qty", "i8"),  # lots
+        ("horizon", "i4"),  # index in HORIZON_NAMES that carried the edge
+        # the inputs: enough to compute the row again
+        ("spread_ticks", "i4"),
+        ("bid", "i8"),
+        ("ask", "i8"),
+        ("bid_sz", "i8"),
+        ("ask_sz", "i8"),
+        ("sigma_ticks", "f4"),
+        ("unit_ticks", "f4"),  # max(spread_ticks, k * sigma_ticks)
+        ("p", "f4", (HORIZONS, 3)),
+        ("q", "f4", (HORIZONS, len(QUANTILES))),
+        ("mean", "f4", (HORIZONS,)),
+        ("adverse_bid", "f4"),  # ticks: expected adverse drift after a fill at our bid
+        ("adverse_ask", "f4"),
+        ("flow_bid", "f4"),  # lots per second traded against the bid, past only
+        ("flow_ask", "f4"),
+        ("depth_cap", "f4"),  # lots: what 2 % of the depth percentile allows
+        ("resting_side", "i4"),
+        ("resting_px", "i8"),
+        ("resting_qty", "i8"),
+        ("resting_age_ns", "i8"),
+        ("pnl_ticks", "f8"),  # marked to mid after fees, in ticks times lots
+    ],
+    align=True,
+)
+"""One row of the action log: a decision, its reason, and its inputs."""
+
+UNHASHED = frozenset({"latency_ms"})
+"""Columns of DECISION that differ between runs by nature and are left out of the log's hash."""
+
+SESSION = np.dtype([("start", "i8"), ("session_id", "i4"), ("day", "i4")], align=True)
+"""A span of a trading calendar, from `start` to the start of the next row; `day` counts trading days."""
+
+Array = np.ndarray[Any, Any]
+"""A structured or plain array; shapes and units stand in the docstring of whoever takes it."""
+
+
+def empty_events(n: int) -> Array:
+    """Return `n` zeroed EVENT rows."""
+    return np.zeros(n, EVENT)
+
+
+def fieldwise_bytes(rows: Array, skip: frozenset[str] = frozenset()) -> bytes:
+    """Canonical bytes of structured rows: column after column, without padding and without `skip`."""
+    names = [n for n in rows.dtype.names or () if n not in skip]
+    return b"".join(np.ascontiguousarray(rows[n]).tobytes() for n in names)

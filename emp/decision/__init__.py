@@ -1,0 +1,1 @@
+"""Belief to intent: edge against costs, cross, post or hold, size."""

@@ -1,0 +1,1 @@
+"""Composition: the compiled hot path, the engine around it, live wiring, recovery."""

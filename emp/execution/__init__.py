@@ -1,0 +1,1 @@
+"""Approved orders to fills to positions: state machine, dedupe, reconcile, flatten."""

@@ -1,0 +1,1 @@
+"""Gates, registry, promotion, evidence."""

@@ -1,0 +1,1 @@
+"""Numbers to belief: compiled forecasting steps, artifacts, the per-instrument state table."""

@@ -1,0 +1,1 @@
+"""Metrics, health, drift, baselines, the validation report."""

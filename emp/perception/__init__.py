@@ -1,0 +1,1 @@
+"""Events to dimensionless numbers: book, features, MarketState, model input, targets."""

@@ -1,0 +1,1 @@
+"""Looking ahead: transition models and search."""

@@ -1,0 +1,1 @@
+"""Intent to approved or refused: limits, kill switch, slow context."""

@@ -1,0 +1,1 @@
+"""Worlds: market simulators, paper venues, chaos."""
