@@ -16,27 +16,26 @@ COMMANDS = "emp.app.commands"
 CommandLineError: Any = typer.BadParameter.__mro__[2]
 
 
-def _module_of(name: str) -> str:
-    return f"{COMMANDS}.{name.replace('-', '_')}"
-
-
 class LazyGroup(TyperGroup):
     """Finds commands by module name and imports only the one that is called: `emp --help` stays quick.
 
     A command module defines `app`, a `typer.Typer` with one command (then that command is the module's) or
-    several (then they are sub-commands), and its docstring's first line is the command's help.
+    several (then they are sub-commands), and its docstring's first line is the command's help. `package` is
+    where the modules lie; a group of commands (`emp bench …`) subclasses with another package.
     """
+
+    package = COMMANDS
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all command modules, sorted."""
-        package = importlib.import_module(COMMANDS)
+        package = importlib.import_module(self.package)
         return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(package.__path__))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import the command's module and build its command."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        module = importlib.import_module(_module_of(cmd_name))
+        module = importlib.import_module(f"{self.package}.{cmd_name.replace('-', '_')}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
         if not command.help:

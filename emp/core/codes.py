@@ -113,6 +113,16 @@ class Reason(IntEnum):
     HALTED = 21  # risk has halted trading; only flattening is allowed
 
 
+class WorkingState(IntEnum):
+    """`WORKING.state`: what is known of our working order."""
+
+    NONE = 0
+    IN_FLIGHT = 1  # sent, not acknowledged
+    RESTING = 2
+    CANCELLING = 3  # a cancel is on its way
+    UNKNOWN = 4  # the venue has not answered in time: nothing new until it has
+
+
 class OrderStatus(StrEnum):
     """Life of an order, in FIX terms. UNKNOWN: sent, and the venue has not answered in time."""
 

@@ -128,6 +128,36 @@ DECISION = np.dtype(
 UNHASHED = frozenset({"latency_ms"})
 """Columns of DECISION that differ between runs by nature and are left out of the log's hash."""
 
+ACCOUNT = np.dtype(
+    [
+        ("position", "i8"),  # lots, signed
+        ("cash", "f8"),  # ticks times lots: minus the cost of all buys plus the proceeds of all sells
+        ("fees", "f8"),  # ticks times lots, paid
+        ("traded", "i8"),  # lots, both sides
+        ("fills", "i8"),
+        ("pnl", "f8"),  # cash + position * mid - fees, at the last mark
+        ("peak", "f8"),  # highest pnl since the run began
+        ("day", "i4"),  # trading day of day_start
+        ("day_start", "f8"),  # pnl when the day began
+    ],
+    align=True,
+)
+"""Position and money of one instrument."""
+
+WORKING = np.dtype(
+    [
+        ("state", "i4"),  # WorkingState
+        ("side", "i4"),
+        ("px", "i8"),
+        ("leaves", "i8"),  # lots still open
+        ("queue_ahead", "i8"),  # lots ahead of us where the venue tells, else -1
+        ("ts", "i8"),  # when the order was decided
+        ("immediate", "?"),
+    ],
+    align=True,
+)
+"""Our one working order of an instrument, as the decision sees it."""
+
 SESSION = np.dtype([("start", "i8"), ("session_id", "i4"), ("day", "i4")], align=True)
 """A span of a trading calendar, from `start` to the start of the next row; `day` counts trading days."""
 
