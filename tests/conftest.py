@@ -1,0 +1,24 @@
+"""Shared fixtures: real data where there is some, deterministic property tests everywhere."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("emp", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("emp")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of recorded markets; skips where it is absent, fails where EMP_REQUIRE_REAL=1 demands it."""
+    folder = Path(os.environ.get("EMP_DATA", ROOT / "../shared/data")).resolve()
+    if not folder.is_dir():
+        message = f"no recorded markets at {folder}: set EMP_DATA to their folder to run these tests"
+        if os.environ.get("EMP_REQUIRE_REAL") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
