@@ -1,0 +1,149 @@
+"""One event to one MarketState: every feature at `ts` is a function of events up to `ts` and nothing else."""
+
+from typing import Any
+
+import numpy as np
+
+from emp.core.codes import EventFlag
+from emp.core.jit import kernel
+from emp.perception.book import FLOW_KEEP, FLOW_WEIGHT, remember_book, running_weight, update_flow, verdict
+from emp.perception.context import update_liquidity, update_session
+from emp.perception.depth import depth_features, slope_and_curve, update_depth_scales
+from emp.perception.normalise import model_input
+from emp.perception.state import FLOW_SPAN, SCALE_SPAN
+
+VISIBLE = int(EventFlag.VISIBLE)
+NO_SIZE = int(EventFlag.NO_SIZE)
+
+UNSEEN = -1
+"""`perceive`: the event changed nothing visible; there is no new MarketState."""
+
+
+@kernel
+def update_moves(p: Any, event: Any, weight: float) -> None:
+    """Mid move of this event, its EWMA magnitude (sigma), and its exponential sum (momentum); in ticks."""
+    p.mid_move = 0.5 * ((event.bid_px[0] + event.ask_px[0]) - (p.bid + p.ask))
+    p.sigma_ticks += weight * (abs(p.mid_move) - p.sigma_ticks)
+    p.momentum = FLOW_KEEP * p.momentum + p.mid_move
+    p.swing += FLOW_WEIGHT * (abs(p.mid_move) - p.swing)
+
+
+@kernel
+def update_clock(p: Any, event: Any) -> float:
+    """Time since the last visible event in ns, and the mean of such times over FLOW_SPAN events."""
+    waited = float(event.ts - p.ts)
+    p.gap_mean_ns += running_weight(float(p.since_reset), float(FLOW_SPAN)) * (waited - p.gap_mean_ns)
+    return waited
+
+
+@kernel
+def touch_features(p: Any, event: Any, state: Any) -> None:
+    """Spread, microprice and queue imbalance of the best level; 0 for the last two where sizes are unknown.
+
+    microprice = (ask * bid_sz + bid * ask_sz) / (bid_sz + ask_sz), so (microprice - mid) / spread is half of
+    the queue imbalance; both are kept because the roadmap's contract names both.
+    """
+    state.spread_ticks = event.ask_px[0] - event.bid_px[0]
+    state.qimbalance = 0.0
+    if event.flags & NO_SIZE == 0:
+        bid_sz, ask_sz = float(event.bid_sz[0]), float(event.ask_sz[0])
+        state.qimbalance = (bid_sz - ask_sz) / (bid_sz + ask_sz)
+    state.microprice_off = 0.5 * state.qimbalance
+
+
+@kernel
+def core_inputs(p: Any, state: Any) -> None:
+    """The core inputs of the model (CORE_INPUTS) before normalisation: dimensionless, in log where a ratio.
+
+    Slopes and curves enter per cell width of the depth grid instead of per tick, because a tick is a
+    different share of the book on every instrument.
+    """
+    width = max(1.0, p.level_gap)
+    unit = max(float(state.spread_ticks), p.sigma_ticks)
+    raw = p.raw
+    raw[0] = np.log(float(state.spread_ticks))
+    raw[1] = state.microprice_off
+    raw[2] = state.ofi_norm
+    raw[3] = state.qimbalance
+    raw[4] = np.log(max(state.refresh_hz, 1e-3))
+    raw[5] = np.log(state.stale_ms * state.refresh_hz * 1e-3 + 1e-2)
+    raw[6] = state.slope_bid * width
+    raw[7] = state.slope_ask * width
+    raw[8] = state.curve_bid * width * width
+    raw[9] = state.curve_ask * width * width
+    raw[10] = np.sqrt(p.swing / p.sigma_ticks) if p.sigma_ticks > 0.0 else 0.0
+    raw[11] = p.momentum / unit
+
+
+@kernel
+def forget_flow(p: Any) -> None:
+    """Drop what is only true of an unbroken stream; scales learned over a long time stay."""
+    p.has_book = False
+    p.since_reset = 0
+    p.flow = 0.0
+    p.momentum = 0.0
+    p.gap_mean_ns = 0.0
+
+
+@kernel
+def start_book(p: Any, event: Any) -> None:
+    """Take the first book after a reset as its own predecessor: it made no move and no flow."""
+    remember_book(p, event)
+    p.ts = event.ts
+
+
+@kernel
+def perceive(p: Any, event: Any, sessions: Any, encoder: Any, venue_id: int, state: Any, x: Any) -> int:
+    """Carry perception over one event.
+
+    Args:
+        p: PERCEPTION record of the instrument.
+        event: EVENT record.
+        sessions: SESSION records that cover the event.
+        encoder: ENCODER record, the depth encoder's weights.
+        venue_id: codes.Venue of the instrument.
+        state: MARKET_STATE record, overwritten when the book changed visibly.
+        x: float32[INPUTS], the model's input vector, overwritten likewise.
+
+    Returns:
+        0 when `state` and `x` are new; UNSEEN when nothing visible changed; else the codes.Quarantine reason
+        for which the book is not believed (it is stale until a good one arrives).
+    """
+    if update_session(p, event, sessions):
+        forget_flow(p)
+    p.ts_event = event.ts
+    if event.flags & VISIBLE == 0:
+        return UNSEEN
+    reason = verdict(event)
+    if reason != 0:
+        p.has_book = False
+        return reason
+    if not p.has_book:
+        start_book(p, event)
+    p.events += 1
+    p.since_reset += 1
+    weight = running_weight(float(p.events), float(SCALE_SPAN))
+
+    update_flow(p, event, weight)
+    update_moves(p, event, weight)
+    waited_ns = update_clock(p, event)
+    update_depth_scales(p, event, weight)
+
+    touch_features(p, event, state)
+    state.ofi_norm = p.flow / p.flow_scale if p.flow_scale > 0.0 else 0.0
+    state.refresh_hz = 1e9 / max(p.gap_mean_ns, 1e3)
+    state.stale_ms = waited_ns * 1e-6
+    state.slope_bid, state.curve_bid = slope_and_curve(event.bid_px, event.bid_sz, event.n_bid)
+    state.slope_ask, state.curve_ask = slope_and_curve(event.ask_px, event.ask_sz, event.n_ask)
+    state.has_depth = depth_features(p, event, encoder, state.depth_feat)
+    state.session_id = p.session_id
+    state.liquidity_id = update_liquidity(p, event, weight)
+    state.venue_id = venue_id
+    state.ts = event.ts
+    state.seq = event.seq
+
+    core_inputs(p, state)
+    model_input(p, state, x)
+    remember_book(p, event)
+    p.ts = event.ts
+    return 0
