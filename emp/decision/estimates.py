@@ -1,0 +1,112 @@
+"""What trading costs here and now, estimated from the past only: trade flow, adverse selection, depth (D.2)."""
+
+from typing import Any
+
+import numpy as np
+
+from emp.core.codes import EventFlag
+from emp.core.jit import kernel
+from emp.core.records import HORIZON_EVENTS, Array
+
+TRADE = int(EventFlag.TRADE)
+NO_SIZE = int(EventFlag.NO_SIZE)
+
+LOOKAHEAD = HORIZON_EVENTS[-1]
+"""Visible events after a trade over which the drift against its maker is taken: the longest event horizon."""
+
+SPAN = 2048
+"""Events over which the estimates run: one training window."""
+
+ESTIMATES = np.dtype(
+    [
+        ("events", "i8"),
+        ("ts", "i8"),
+        ("elapsed_ns", "f8"),  # mean time between events
+        ("volume_bid", "f8"),  # lots per event sold into the bid
+        ("volume_ask", "f8"),
+        ("adverse_bid", "f8"),  # ticks that the mid falls after a trade at the bid
+        ("adverse_ask", "f8"),  # ticks that the mid rises after a trade at the ask
+        ("hits_bid", "i8"),
+        ("hits_ask", "i8"),
+        ("depth", "f8"),  # lots: median size of the best level
+        ("at", "i8"),  # place in the ring of the latest events
+        ("mid2", "i8", (LOOKAHEAD,)),  # ring: bid + ask at the trade
+        ("hit", "i4", (LOOKAHEAD,)),  # ring: +1 a trade at the ask, -1 at the bid, 0 none
+        ("pending", "f8"),  # signed volume since the last visible event
+    ],
+    align=True,
+)
+
+
+def new_estimates(n: int = 1) -> Array:
+    """Fresh estimates of `n` instruments."""
+    return np.zeros(n, ESTIMATES)
+
+
+@kernel
+def see_trade(e: Any, event: Any) -> None:
+    """Note the volume of an event that changed nothing visible; the next visible event takes it up."""
+    if event.flags & TRADE:
+        e.pending += event.trade_qty
+
+
+@kernel
+def forget_trades(e: Any) -> None:
+    """After a break in the stream no drift may be measured across it."""
+    for i in range(LOOKAHEAD):
+        e.hit[i] = 0
+    e.pending = 0.0
+    e.ts = 0
+
+
+@kernel
+def update_estimates(e: Any, event: Any) -> None:
+    """Carry the estimates over one visible event.
+
+    Adverse selection is the mean mid move against the maker over the LOOKAHEAD events after a trade at the
+    touch, the outcome that a fill of ours there would have had; it is known only once those have passed.
+    """
+    e.events += 1
+    weight = 1.0 / min(float(e.events), float(SPAN))
+    traded = e.pending
+    if event.flags & TRADE:
+        traded += event.trade_qty
+    e.pending = 0.0
+    e.volume_bid += weight * (max(-traded, 0.0) - e.volume_bid)
+    e.volume_ask += weight * (max(traded, 0.0) - e.volume_ask)
+    if e.ts > 0:
+        e.elapsed_ns += weight * (event.ts - e.ts - e.elapsed_ns)
+    e.ts = event.ts
+
+    mid2 = event.bid_px[0] + event.ask_px[0]
+    at = e.at
+    drift = 0.5 * (mid2 - e.mid2[at])
+    if e.hit[at] < 0:
+        e.hits_bid += 1
+        e.adverse_bid += (-drift - e.adverse_bid) / min(float(e.hits_bid), float(SPAN))
+    elif e.hit[at] > 0:
+        e.hits_ask += 1
+        e.adverse_ask += (drift - e.adverse_ask) / min(float(e.hits_ask), float(SPAN))
+    e.mid2[at] = mid2
+    e.hit[at] = 1 if traded > 0.0 else -1 if traded < 0.0 else 0
+    e.at = at + 1 if at + 1 < LOOKAHEAD else 0
+
+    if event.flags & NO_SIZE == 0:
+        update_depth(e, 0.5 * (event.bid_sz[0] + event.ask_sz[0]), weight)
+
+
+@kernel
+def update_depth(e: Any, size: float, weight: float) -> None:
+    """Streaming median of the touch size: each value moves it by one relative step towards itself."""
+    if e.events == 1:
+        e.depth = size
+    elif size > e.depth:
+        e.depth *= 1.0 + weight
+    elif size < e.depth:
+        e.depth /= 1.0 + weight
+
+
+@kernel
+def flow_per_second(volume: float, elapsed_ns: float) -> float:
+    """Lots per second from lots per event."""
+    return volume / (elapsed_ns * 1e-9) if elapsed_ns > 0.0 else 0.0

@@ -1,0 +1,128 @@
+"""Model artifacts: a folder with `model.safetensors` and `manifest.json`, named by the hash of its content.
+
+The hash covers every tensor's name, type, shape and bytes and the whole manifest, so that an artifact that was
+changed anywhere, or lost its end, is refused in one line. The hash is the model's name in the state table, the
+action log and the registry.
+"""
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from emp.core.errors import ArtifactError
+from emp.core.records import HORIZON_NAMES, Array
+
+Kind = Literal["linear", "mamba2", "mamba3"]
+
+TENSORS = "model.safetensors"
+MANIFEST = "manifest.json"
+
+
+class Manifest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What stands beside the tensors."""
+
+    kind: Kind
+    schema: str  # hash of the input schema that the model was trained on
+    domains: list[str]  # "asset_class/venue" of each head; head 0 serves every domain not named
+    k_sigma: float  # k of unit = max(spread_ticks, k * sigma_ticks)
+    thresholds: list[list[float]]  # [domain][horizon]: |delta_hat| above which a move is up or down
+    warmup_events: int  # events after a reset before a forecast may be traded
+    config: dict[str, Any] = {}
+    provenance: dict[str, Any] = {}  # data files, spans, seeds
+    metrics: dict[str, Any] = {}
+    horizons: list[str] = list(HORIZON_NAMES)
+    format: int = 1
+    hash: str = ""
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    """A verified artifact in memory."""
+
+    manifest: Manifest
+    tensors: dict[str, Array]
+
+    @property
+    def hash(self) -> str:
+        """The content hash, 64 hex digits."""
+        return self.manifest.hash
+
+    def domain(self, asset_class: str, venue: str) -> int:
+        """Index of the head that serves an instrument; 0 where no head was trained for its domain."""
+        name = f"{asset_class}/{venue}"
+        return self.manifest.domains.index(name) if name in self.manifest.domains else 0
+
+
+def content_hash(manifest: Manifest, tensors: dict[str, Array]) -> str:
+    """Hash of everything an artifact holds, apart from the hash itself."""
+    digest = hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(manifest, hash=""), order="sorted"))
+    for name in sorted(tensors):
+        tensor = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name} {tensor.dtype.str} {tensor.shape}".encode())
+        digest.update(tensor.tobytes())
+    return digest.hexdigest()
+
+
+def save(folder: Path, manifest: Manifest, tensors: dict[str, Array]) -> Artifact:
+    """Write an artifact, both files or none; return it with its hash set."""
+    packed = {name: np.ascontiguousarray(t) for name, t in tensors.items()}
+    sealed = msgspec.structs.replace(manifest, hash=content_hash(manifest, packed))
+    text = json.dumps(msgspec.to_builtins(sealed), indent=1, sort_keys=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            (Path(scratch) / TENSORS).write_bytes(save_tensors(packed))
+            (Path(scratch) / MANIFEST).write_text(text + "\n", encoding="utf-8")
+            folder.mkdir(exist_ok=True)
+            for name in (TENSORS, MANIFEST):
+                os.replace(Path(scratch) / name, folder / name)
+    except OSError as error:
+        raise ArtifactError(f"{folder}: cannot write the artifact: {error.strerror}") from error
+    return Artifact(sealed, packed)
+
+
+def load(folder: Path, schema: str) -> Artifact:
+    """Read and verify an artifact; raise ArtifactError in one line when anything about it is wrong.
+
+    Args:
+        folder: where `model.safetensors` and `manifest.json` lie.
+        schema: hash of the input schema that this program computes.
+    """
+    manifest = _read_manifest(folder / MANIFEST)
+    try:
+        tensors = load_tensors((folder / TENSORS).read_bytes())
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{folder / TENSORS}: no such file: the artifact is incomplete") from error
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{folder / TENSORS}: corrupt or truncated: {error}") from error
+    if content_hash(manifest, tensors) != manifest.hash:
+        raise ArtifactError(f"{folder}: content does not match its hash: changed or damaged after export")
+    if manifest.schema != schema:
+        raise ArtifactError(
+            f"{folder}: made for input schema {manifest.schema[:12]}, this program computes {schema[:12]}: "
+            "train or export it again with this version"
+        )
+    if manifest.horizons != list(HORIZON_NAMES):
+        raise ArtifactError(f"{folder}: horizons {manifest.horizons} are not {list(HORIZON_NAMES)}")
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind == "f" and not math.isfinite(float(np.abs(tensor).max(initial=0.0))):
+            raise ArtifactError(f"{folder}: tensor {name} holds values that are not finite")
+    return Artifact(manifest, tensors)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such file: not a model artifact") from error
+    except (OSError, msgspec.DecodeError) as error:
+        raise ArtifactError(f"{path}: not a readable manifest: {error}") from error

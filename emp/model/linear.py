@@ -1,0 +1,54 @@
+"""The linear model: multinomial logistic classes, linear quantiles and means. The baseline of every table."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from emp.core.jit import kernel
+from emp.core.records import Array
+from emp.model.heads import OUTPUTS, fill_forecast
+from emp.model.port import register
+
+PADDED = (OUTPUTS + 15) // 16 * 16
+"""Outputs rounded up to whole vector registers."""
+
+
+class LinearParams(NamedTuple):
+    """Parameters of the linear model, one head per domain."""
+
+    weight: Array  # float32[domains, INPUTS, PADDED]
+    bias: Array  # float32[domains, PADDED]
+    scratch: Array  # float32[PADDED]
+
+
+@kernel
+def linear_forecast(params: LinearParams, state: Any, domain: int, x: Any, out: Any) -> None:
+    """raw = bias + x @ weight of the domain's head; the state is empty."""
+    raw = params.scratch
+    weight = params.weight[domain]
+    bias = params.bias[domain]
+    for k in range(PADDED):
+        raw[k] = bias[k]
+    for j in range(x.size):
+        xj = x[j]
+        for k in range(PADDED):
+            raw[k] += xj * weight[j, k]
+    fill_forecast(raw, out)
+
+
+register(LinearParams, linear_forecast)
+
+
+def linear_params(weight: Array, bias: Array) -> LinearParams:
+    """Pad and pack trained weights.
+
+    Args:
+        weight: float[domains, INPUTS, OUTPUTS].
+        bias: float[domains, OUTPUTS].
+    """
+    padding = PADDED - OUTPUTS
+    return LinearParams(
+        np.ascontiguousarray(np.pad(weight, ((0, 0), (0, 0), (0, padding))), dtype=np.float32),
+        np.ascontiguousarray(np.pad(bias, ((0, 0), (0, padding))), dtype=np.float32),
+        np.zeros(PADDED, np.float32),
+    )

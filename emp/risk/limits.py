@@ -1,0 +1,152 @@
+"""Intent to approved or refused: hard limits, checked on every event in the compiled path (D.3, D.4, H.4).
+
+Nothing here is learned and nothing is tuned: these are limits that the owner sets, and estimates cannot move
+them. A breach of a loss limit trips the kill switch: everything is cancelled, the position is closed, and
+trading stays halted until the owner starts it again.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from emp.core.codes import Action, Reason, Session
+from emp.core.jit import kernel
+from emp.core.records import Array
+
+HOLD, CANCEL, FLATTEN = int(Action.HOLD), int(Action.CANCEL), int(Action.FLATTEN)
+CLOSED_SESSIONS = (int(Session.AUCTION_OPEN), int(Session.HALT), int(Session.CLOSED))
+
+MINUTE_NS = 60_000_000_000
+HOUR_NS = 60 * MINUTE_NS
+
+LIMITS = np.dtype(
+    [
+        ("max_position", "i8"),  # lots, either side
+        ("max_daily_loss", "f8"),  # ticks times lots since the trading day began
+        ("max_drawdown", "f8"),  # ticks times lots below the highest pnl of the run
+        ("orders_per_minute", "f8"),
+        ("turnover_per_minute", "f8"),  # lots
+        ("turnover_per_hour", "f8"),
+        ("stale_after_ns", "i8"),
+        ("warmup_events", "i8"),
+    ],
+    align=True,
+)
+
+RISK = np.dtype(
+    [
+        ("halted", "?"),  # by the kill switch; only flattening is allowed
+        ("halt_reason", "i4"),
+        ("degraded", "?"),  # by the bus: size 0
+        ("context_mult", "f8"),  # slow context: 0, 0.3 or 1
+        ("ts", "i8"),  # of the last refill of the buckets
+        ("orders", "f8"),  # used from each leaky bucket
+        ("minute_lots", "f8"),
+        ("hour_lots", "f8"),
+    ],
+    align=True,
+)
+
+
+def new_risk(n: int = 1) -> Array:
+    """Fresh risk state of `n` instruments: nothing halted, context neutral."""
+    state = np.zeros(n, RISK)
+    state["context_mult"] = 1.0
+    return state
+
+
+@kernel
+def leak(r: Any, limits: Any, ts: int) -> None:
+    """Let time empty the buckets: each leaks its own limit per its own period."""
+    waited = max(0, ts - r.ts) if r.ts > 0 else 0
+    r.ts = ts
+    r.orders = max(0.0, r.orders - limits.orders_per_minute * waited / MINUTE_NS)
+    r.minute_lots = max(0.0, r.minute_lots - limits.turnover_per_minute * waited / MINUTE_NS)
+    r.hour_lots = max(0.0, r.hour_lots - limits.turnover_per_hour * waited / HOUR_NS)
+
+
+@kernel
+def loss_breach(limits: Any, account: Any) -> int:
+    """The loss limit that the account has passed, as a Reason; 0 where none."""
+    if account.pnl - account.day_start < -limits.max_daily_loss:
+        return int(Reason.DAILY_LOSS)
+    if account.pnl - account.peak < -limits.max_drawdown:
+        return int(Reason.DRAWDOWN)
+    return 0
+
+
+@kernel
+def refusal(r: Any, limits: Any, account: Any, session_id: int, since_reset: int, side: int) -> int:
+    """Why nothing new may be sent now, as a Reason; 0 where it may."""
+    if r.halted:
+        return int(Reason.HALTED)
+    if r.degraded:
+        return int(Reason.DEGRADED)
+    if r.context_mult <= 0.0:
+        return int(Reason.CONTEXT)
+    if session_id in CLOSED_SESSIONS:
+        return int(Reason.SESSION)
+    if since_reset <= limits.warmup_events:
+        return int(Reason.WARMUP)
+    if side * account.position >= limits.max_position:
+        return int(Reason.POSITION_LIMIT)
+    if r.orders + 1.0 > limits.orders_per_minute:
+        return int(Reason.ORDER_RATE)
+    if r.minute_lots + 1.0 > limits.turnover_per_minute or r.hour_lots + 1.0 > limits.turnover_per_hour:
+        return int(Reason.TURNOVER_CAP)
+    return 0
+
+
+@kernel
+def allowed_lots(r: Any, limits: Any, account: Any, side: int, qty: int) -> int:
+    """The most of `qty` that every limit leaves, after the slow context has scaled it."""
+    lots = qty * r.context_mult
+    lots = min(lots, limits.max_position - side * account.position)
+    lots = min(lots, limits.turnover_per_minute - r.minute_lots)
+    return int(min(lots, limits.turnover_per_hour - r.hour_lots))
+
+
+@kernel
+def hold(row: Any, reason: int) -> None:
+    """Turn the row's action into a hold."""
+    row.action, row.reason_code, row.qty = HOLD, reason, 0
+
+
+@kernel
+def approve(r: Any, limits: Any, account: Any, session_id: int, since_reset: int, row: Any) -> None:
+    """Approve the row's action, shrink it, or turn it into a hold or a flatten with the reason.
+
+    Args:
+        r: RISK record.
+        limits: LIMITS record.
+        account: ACCOUNT record, marked to this event.
+        session_id: codes.Session of now.
+        since_reset: visible events since the last reset.
+        row: DECISION record as `decide` left it; a cancel always passes.
+    """
+    leak(r, limits, row.ts)
+    row.context_mult = r.context_mult
+    breach = loss_breach(limits, account)
+    if breach != 0 and not r.halted:
+        r.halted = True
+        r.halt_reason = breach
+        row.action, row.reason_code, row.qty = FLATTEN, breach, abs(account.position)
+        return
+    if row.action == CANCEL:
+        return
+    reason = refusal(r, limits, account, session_id, since_reset, row.side)
+    if reason != 0 and row.resting_side != 0 and not r.halted:
+        row.action, row.reason_code, row.qty = CANCEL, reason, row.resting_qty
+        return
+    if row.action == HOLD and reason == 0:
+        return
+    if reason != 0:
+        hold(row, reason)
+        return
+    row.qty = allowed_lots(r, limits, account, row.side, row.qty)
+    if row.qty < 1:
+        hold(row, int(Reason.TOO_SMALL))
+        return
+    r.orders += 1.0
+    r.minute_lots += row.qty
+    r.hour_lots += row.qty
