@@ -1,0 +1,250 @@
+"""The ledger: every intent before it is sent, every report before it is applied, durably, in one sequence.
+
+One SQLite file per run (write-ahead log, `synchronous=FULL`: a commit returns after the disk has it). Each
+row carries a CRC chained over all rows before it, so that a changed, missing or reordered row is found,
+which SQLite alone would not notice. A failed write or sync is never retried: the kernel may have marked
+the lost pages clean, so the ledger refuses everything after it and the engine must halt.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from emp.core.contracts import Command, DegradedMode, OrderUpdate, QueryOrder, RiskBreach
+from emp.core.errors import JournalError
+from emp.journal.files import sync_folder
+from emp.journal.reader import SCHEMA_VERSION, LedgerReader, chained_crc
+from emp.journal.records import Body, Kind, Note, encode
+
+_SCHEMA = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    """CREATE TABLE events (
+        seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, cl_ord_id TEXT NOT NULL, exec_id TEXT NOT NULL,
+        payload BLOB NOT NULL, crc INTEGER NOT NULL)""",
+    "CREATE UNIQUE INDEX events_once ON events (cl_ord_id, exec_id, kind) WHERE kind <> 'note'",
+    """CREATE TABLE quarantined (
+        id INTEGER PRIMARY KEY, kind TEXT NOT NULL, cl_ord_id TEXT NOT NULL, exec_id TEXT NOT NULL,
+        payload BLOB NOT NULL, against_seq INTEGER NOT NULL, UNIQUE (against_seq, payload))""",
+)
+
+
+class Ledger(LedgerReader):
+    """Writes the ledger of one run; only one process may at a time.
+
+    `run` and `mode` name the run when the file is made and must agree when it is opened again. Used from one
+    thread at a time. Every method raises JournalError once a write or sync has failed.
+    """
+
+    def __init__(self, path: Path | str, *, run: str = "", mode: str = "live") -> None:
+        self.path = Path(path)
+        self._dead = ""
+        self._in_batch = False
+        self._lock = self._take_lock()
+        try:
+            self._db = self._connect("rwc")
+            self._open(run, mode)
+            self._seq, self._chain = self._verify()
+            self._sealed = self.sealed
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _take_lock(self) -> "_Lock":
+        try:
+            return _Lock(self.path)
+        except BlockingIOError as error:
+            raise JournalError(
+                f"ledger {self.path} is in use by another process: stop that one first"
+            ) from error
+        except OSError as error:
+            raise JournalError(f"cannot write ledger {self.path}: {error.strerror}") from error
+
+    def _open(self, run: str, mode: str) -> None:
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            new = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+            if new:
+                self._create(run, mode)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise JournalError(f"cannot write ledger {self.path}: {error}") from error
+            raise self._corrupt(error) from error
+        self._check()
+        found = (self.meta("run"), self.meta("mode"))
+        if not new and run and found != (run, mode):
+            raise JournalError(
+                f"ledger {self.path} belongs to run {found[0]} ({found[1]}), not to {run} ({mode}):"
+                " give this run a folder of its own"
+            )
+
+    def _create(self, run: str, mode: str) -> None:
+        facts = [("schema_version", str(SCHEMA_VERSION)), ("run", run), ("mode", mode), ("sealed", "no")]
+        self._db.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA:
+            self._db.execute(statement)
+        self._db.executemany("INSERT INTO meta VALUES (?, ?)", facts)
+        self._db.execute("COMMIT")
+        sync_folder(self.path.parent)
+
+    def _verify(self) -> tuple[int, int]:
+        for _ in self.events():
+            pass
+        return self._last()
+
+    def close(self) -> None:
+        """Let go of the file without sealing it; whatever was recorded is durable already."""
+        self._db.close()
+        self._lock.close()
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Record several things in one transaction: durable, all of them, when the block is left.
+
+        The commit happens even when the block raises, since what it recorded has happened.
+        """
+        self._begin()
+        self._in_batch = True
+        try:
+            yield
+        finally:
+            self._in_batch = False
+            self._commit()
+
+    def record_intent(self, command: Command) -> int:
+        """Make an intent durable before it may be sent; return its sequence number.
+
+        The identical intent again, after a restart, returns the number it has. A different one under the same
+        id raises JournalError and is kept in `quarantined`. A QueryOrder is kept too, but changes nothing at
+        the venue and may be repeated.
+        """
+        if isinstance(command, QueryOrder):
+            return self._once("query", command.cl_ord_id, str(command.ts), command)[0]
+        return self._once("intent", command.cl_ord_id, "", command)[0]
+
+    def record_report(self, update: OrderUpdate) -> bool:
+        """Make a report durable before it is applied; False where the identical one is there already.
+
+        Another payload under the same (clOrdID, execID) raises JournalError and is kept in `quarantined`.
+        """
+        return self._once("report", update.clOrdID, update.execID, update)[1]
+
+    def record_note(self, note: Note | RiskBreach | DegradedMode) -> int:
+        """Make a note or an alarm durable; return its sequence number."""
+        kept = note if isinstance(note, Note) else Note.of(note)
+        with self._transaction():
+            return self._append("note", "", "", encode(kept))
+
+    def seal(self) -> None:
+        """End the run: nothing may be recorded after this, and the ledger becomes one file without a log."""
+        with self._transaction():
+            self._db.execute("UPDATE meta SET value='yes' WHERE key='sealed'")
+        self._sealed = True
+        with suppress(sqlite3.OperationalError):  # a reader has it open: the log stays beside the file
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._db.execute("PRAGMA journal_mode=DELETE")
+
+    def truncate_to(self, seq: int) -> None:
+        """Forget what came after `seq`: only for a replay, whose market and venue will say it all again."""
+        if self.meta("mode") != "replay":
+            raise JournalError(f"ledger {self.path} is of a {self.meta('mode')} run: it is never cut")
+        if not 0 <= seq <= self._seq:
+            raise JournalError(f"ledger {self.path} cannot be cut to event {seq}: it ends at {self._seq}")
+        with self._transaction():
+            self._db.execute("DELETE FROM events WHERE seq>?", (seq,))
+            self._db.execute("DELETE FROM quarantined WHERE against_seq>?", (seq,))
+            self._db.execute("UPDATE meta SET value='no' WHERE key='sealed'")
+        self._seq, self._chain = self._last()
+        self._sealed = False
+
+    def _once(self, kind: Kind, cl_ord_id: str, exec_id: str, body: Body) -> tuple[int, bool]:
+        payload = encode(body)
+        with self._transaction():
+            row = self._db.execute(
+                "SELECT seq, payload FROM events WHERE cl_ord_id=? AND exec_id=? AND kind=? AND kind<>'note'",
+                (cl_ord_id, exec_id, kind),
+            ).fetchone()
+            if row is None:
+                return self._append(kind, cl_ord_id, exec_id, payload), True
+            if row[1] != payload:
+                self._db.execute(
+                    "INSERT OR IGNORE INTO quarantined (kind, cl_ord_id, exec_id, payload, against_seq)"
+                    " VALUES (?, ?, ?, ?, ?)",
+                    (kind, cl_ord_id, exec_id, payload, row[0]),
+                )
+        if row[1] == payload:
+            return int(row[0]), False
+        raise JournalError(
+            f"{kind} {cl_ord_id} {exec_id}".rstrip() + f" contradicts event {row[0]} of ledger {self.path}:"
+            " kept in quarantine, trading must halt until it is explained"
+        )
+
+    def _append(self, kind: Kind, cl_ord_id: str, exec_id: str, payload: bytes) -> int:
+        if self._sealed:
+            raise JournalError(f"ledger {self.path} is sealed: start a new run")
+        seq = self._seq + 1
+        crc = chained_crc(seq, kind, payload, self._chain)
+        self._db.execute(
+            "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", (seq, kind, cl_ord_id, exec_id, payload, crc)
+        )
+        self._seq, self._chain = seq, crc
+        return seq
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        if not self._in_batch:
+            self._begin()
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._fail(error) from error
+        finally:
+            if not self._in_batch and not self._dead:
+                self._commit()
+
+    def _begin(self) -> None:
+        if self._dead:
+            raise JournalError(self._dead)
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise self._fail(error) from error
+
+    def _commit(self) -> None:
+        if self._dead:
+            return
+        try:
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._fail(error) from error
+
+    def _fail(self, error: sqlite3.Error) -> JournalError:
+        self._dead = (
+            f"ledger {self.path} cannot be written ({error}): trading must halt; free the disk, then restart"
+        )
+        if self._db.in_transaction:
+            with suppress(sqlite3.Error):  # reported already; a restart reads what the disk has
+                self._db.execute("ROLLBACK")
+        return JournalError(self._dead)
+
+
+class _Lock:
+    """An advisory lock beside the ledger, gone with the process that holds it."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(
+            path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
+        )
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._file)
+            raise
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1

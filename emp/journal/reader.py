@@ -1,0 +1,180 @@
+"""Reading a ledger: its events in sequence, verified, and what follows from them."""
+
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+from urllib.parse import quote
+
+from emp.core.codes import OrderStatus
+from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
+from emp.core.errors import JournalError
+from emp.journal.records import Fill, Kind, LedgerEvent, Note, OpenOrder
+
+SCHEMA_VERSION = 1
+
+
+def chained_crc(seq: int, kind: str, payload: bytes, before: int) -> int:
+    """CRC of one event, continued from the CRC of the one before it."""
+    return zlib.crc32(payload, zlib.crc32(f"{seq} {kind} ".encode(), before))
+
+
+class LedgerReader:
+    """Reads a ledger, also while another process writes it: for mirrors, reports and audits."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise JournalError(f"no ledger at {self.path}")
+        self._db = self._connect("ro")
+        self._check()
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        uri = f"file:{quote(str(self.path.resolve()))}?mode={mode}"
+        try:
+            return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise JournalError(f"cannot open ledger {self.path}: {error}") from error
+
+    def _check(self) -> None:
+        """Refuse a file that is not a whole ledger of this version."""
+        try:
+            found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise self._corrupt(found)
+            tables = {row[0] for row in self._db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+            if not {"meta", "events", "quarantined"} <= tables:
+                raise JournalError(f"{self.path} is not a ledger: it has other tables or none")
+        except sqlite3.DatabaseError as error:
+            raise self._corrupt(error) from error
+        version = self.meta("schema_version")
+        if version != str(SCHEMA_VERSION):
+            raise JournalError(
+                f"ledger {self.path} has schema version {version}, this release reads {SCHEMA_VERSION}:"
+                " start a new run or use the release that wrote it"
+            )
+
+    def _corrupt(self, what: object) -> JournalError:
+        return JournalError(
+            f"ledger {self.path} is corrupt ({what}):"
+            " move it away, check the venue's positions, start a new run"
+        )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def meta(self, key: str) -> str:
+        """A fact of the run: `schema_version`, `run`, `mode`, `sealed`; empty where it was never set."""
+        row = self._db.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
+        return "" if row is None else str(row[0])
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the run ended in order; an unsealed ledger that nobody writes is a crashed run."""
+        return self.meta("sealed") == "yes"
+
+    def events(self, after_seq: int = 0) -> Iterator[LedgerEvent]:
+        """Yield the events after `after_seq` in sequence; raise JournalError at a row that was changed."""
+        row = self._db.execute("SELECT crc FROM events WHERE seq=?", (after_seq,)).fetchone()
+        if row is None and after_seq > 0:
+            raise JournalError(f"ledger {self.path} has no event {after_seq}: it ends at {self._last()[0]}")
+        seq, crc = after_seq, 0 if row is None else int(row[0])
+        query = "SELECT seq, kind, payload, crc FROM events WHERE seq>? ORDER BY seq"
+        try:
+            for found, kind, payload, stored in self._db.execute(query, (after_seq,)):
+                seq += 1
+                crc = chained_crc(seq, kind, payload, crc)
+                if found != seq or stored != crc:
+                    raise self._corrupt(f"event {seq} does not follow from those before it")
+                yield LedgerEvent(seq, cast(Kind, kind), payload)
+        except sqlite3.DatabaseError as error:
+            raise self._corrupt(error) from error
+
+    def _last(self) -> tuple[int, int]:
+        row = self._db.execute("SELECT seq, crc FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+        return (0, 0) if row is None else (int(row[0]), int(row[1]))
+
+    @property
+    def last_seq(self) -> int:
+        """Sequence number of the newest event, 0 where there is none."""
+        return self._last()[0]
+
+    def open_orders(self) -> list[OpenOrder]:
+        """Orders with an intent and no terminal report, oldest first, each with its most advanced report."""
+        return self._fold().open_orders()
+
+    def fills(self) -> list[Fill]:
+        """Quantities that reports added to an order's cumulative quantity, as they were recorded."""
+        return self._fold().fills
+
+    def _fold(self) -> "_Fold":
+        fold = _Fold()
+        for event in self.events():
+            fold.add(event)
+        return fold
+
+    def notes(self, kind: str = "") -> list[Note]:
+        """Notes of one kind, or all, oldest first."""
+        found = [e.body for e in self.events() if e.kind == "note"]
+        return [n for n in found if isinstance(n, Note) and kind in ("", n.kind)]
+
+    def quarantined(self) -> list[tuple[int, bytes]]:
+        """(sequence number it contradicts, payload) of every message kept out."""
+        rows = self._db.execute("SELECT against_seq, payload FROM quarantined ORDER BY id")
+        return [(int(seq), bytes(payload)) for seq, payload in rows]
+
+
+class _Fold:
+    """Orders and fills as the ledger's events tell them."""
+
+    def __init__(self) -> None:
+        self.fills: list[Fill] = []
+        self._orders: dict[str, NewOrder] = {}
+        self._cancels: dict[str, str] = {}
+        self._last: dict[str, OrderUpdate] = {}
+        self._ended: set[str] = set()
+
+    def add(self, event: LedgerEvent) -> None:
+        """Take the next event in sequence."""
+        body = event.body
+        if isinstance(body, NewOrder):
+            self._orders[body.cl_ord_id] = body
+        elif isinstance(body, CancelOrder):
+            self._cancels[body.cl_ord_id] = body.orig
+        elif isinstance(body, OrderUpdate):
+            self._report(event.seq, body)
+
+    def _report(self, seq: int, update: OrderUpdate) -> None:
+        name = self._cancels.get(update.clOrdID, update.clOrdID)
+        if name not in self._orders or (name != update.clOrdID and update.status is OrderStatus.REJECTED):
+            return  # a refused cancel leaves its order as it was
+        known = self._last.get(name)
+        qty = update.filled - (known.filled if known else 0)
+        if qty > 0:
+            self.fills.append(_fill(seq, self._orders[name], update, qty))
+        if known is None or qty >= 0:
+            self._last[name] = update
+        if update.status.terminal:
+            self._ended.add(name)
+
+    def open_orders(self) -> list[OpenOrder]:
+        """Orders whose end no report has told, oldest first."""
+        orders = self._orders.items()
+        return [OpenOrder(order, self._last.get(name)) for name, order in orders if name not in self._ended]
+
+
+def _fill(seq: int, order: NewOrder, update: OrderUpdate, qty: int) -> Fill:
+    return Fill(
+        seq=seq,
+        cl_ord_id=order.cl_ord_id,
+        exec_id=update.execID,
+        instrument=order.instrument,
+        side=order.side,
+        qty=qty,
+        px=update.price,
+        fee=update.fee,
+        maker=update.maker,
+        ts=update.ts,
+    )

@@ -1,0 +1,87 @@
+"""What the ledger holds: intents, queries, reports and notes, each one JSON text under one sequence."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from emp.core.contracts import (
+    CancelOrder,
+    Command,
+    DegradedMode,
+    NewOrder,
+    OrderUpdate,
+    QueryOrder,
+    RiskBreach,
+)
+
+Kind = Literal["intent", "query", "report", "note"]
+
+Scalar = str | int | float | bool | None
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """Something worth remembering that is neither intent nor report: a breach, a reset, an adjustment."""
+
+    kind: str
+    ts: int
+    instrument: str = ""
+    data: dict[str, Scalar] = {}
+
+    @classmethod
+    def of(cls, alarm: RiskBreach | DegradedMode) -> "Note":
+        """The note that keeps an alarm of the bus."""
+        fields: dict[str, Any] = msgspec.to_builtins(alarm)
+        ts, instrument = fields.pop("ts"), fields.pop("instrument")
+        return cls(kind=alarm.topic, ts=ts, instrument=instrument, data=fields)
+
+
+Body = NewOrder | CancelOrder | QueryOrder | OrderUpdate | Note
+
+_encoder = msgspec.json.Encoder()
+_command: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
+_report = msgspec.json.Decoder(OrderUpdate)
+_note = msgspec.json.Decoder(Note)
+
+
+def encode(body: Body) -> bytes:
+    """Canonical bytes of a body: equal bodies give equal bytes."""
+    return _encoder.encode(body)
+
+
+class LedgerEvent(msgspec.Struct, frozen=True):
+    """One line of the ledger."""
+
+    seq: int  # 1, 2, 3 … without a gap: mirrors follow by it
+    kind: Kind
+    payload: bytes  # JSON
+
+    @property
+    def body(self) -> Body:
+        """The payload as the message it was."""
+        if self.kind == "report":
+            return _report.decode(self.payload)
+        if self.kind == "note":
+            return _note.decode(self.payload)
+        return _command.decode(self.payload)
+
+
+class OpenOrder(msgspec.Struct, frozen=True):
+    """An order that, as far as the ledger knows, may still fill."""
+
+    order: NewOrder
+    last: OrderUpdate | None  # the report with the highest cumulative quantity; None: never heard of
+
+
+class Fill(msgspec.Struct, frozen=True, kw_only=True):
+    """A quantity that a report added to an order's cumulative quantity."""
+
+    seq: int
+    cl_ord_id: str
+    exec_id: str
+    instrument: str
+    side: int
+    qty: int  # lots
+    px: int  # ticks
+    fee: float  # ticks times lots
+    maker: bool
+    ts: int

@@ -1,0 +1,157 @@
+"""A run's folder: what ran, on what, and what came of it.
+
+manifest.json         config, code version, instruments, models, data files with their hashes
+ledger.sqlite         intents, reports, notes
+actions/              the action log
+checkpoint/state.npz  the newest checkpoint of a replay
+summary.json          the result; there once the run has ended in order
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emp.core.errors import JournalError, UsageError
+from emp.core.jit import PACKAGE
+from emp.core.records import Array
+from emp.journal.files import file_sha256, sync_file, sync_folder, write_atomically
+from emp.version import __version__
+
+_META = "meta.json"
+
+
+def code_version() -> str:
+    """Release and hash of the package's sources: two runs of equal code have equal versions."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode() + path.read_bytes())
+    return f"{__version__}+{digest.hexdigest()[:12]}"
+
+
+def build_manifest(
+    *,
+    run: str,
+    mode: str,
+    config: Mapping[str, Any],
+    instruments: Sequence[str],
+    model_hashes: Sequence[str],
+    data_files: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """The manifest of a run that is about to start; every file of `data_files` is read and hashed."""
+    try:
+        data = [{"name": p.name, "bytes": p.stat().st_size, "sha256": file_sha256(p)} for p in data_files]
+    except OSError as error:
+        raise JournalError(f"cannot read data file {error.filename}: {error.strerror}") from error
+    return {
+        "run": run,
+        "mode": mode,
+        "code": code_version(),
+        "config": dict(config),
+        "instruments": list(instruments),
+        "model_hashes": list(model_hashes),
+        "data": data,
+    }
+
+
+class RunFolder:
+    """Paths and small files of one run."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.manifest: dict[str, Any] = _read_json(self.path / "manifest.json")
+        self.ledger = self.path / "ledger.sqlite"
+        self.actions = self.path / "actions"
+
+    @classmethod
+    def create(cls, path: Path | str, manifest: Mapping[str, Any]) -> "RunFolder":
+        """Make the folder with its manifest; it appears whole, or one line says why it cannot be made."""
+        path = Path(path)
+        if path.exists():
+            raise UsageError(f"run folder {path} exists: resume it, or name another")
+        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            (beside / "actions").mkdir(parents=True)
+            (beside / "checkpoint").mkdir()
+            write_atomically(beside / "manifest.json", _json(manifest))
+            beside.rename(path)
+            sync_folder(path.parent)
+        except OSError as error:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise JournalError(f"cannot create run folder {path}: {error.strerror}") from error
+        return cls(path)
+
+    @classmethod
+    def open_or_create(cls, path: Path | str, manifest: Mapping[str, Any]) -> "RunFolder":
+        """Open a folder that this very run has left, or make it; another run's folder is refused."""
+        if not Path(path).exists():
+            return cls.create(path, manifest)
+        folder = cls(path)
+        expected = json.loads(_json(manifest))
+        for key in sorted(expected.keys() | folder.manifest.keys()):
+            if expected.get(key) != folder.manifest.get(key):
+                raise UsageError(f"run folder {path} was made with another {key}: name another folder")
+        return folder
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended in order."""
+        return (self.path / "summary.json").exists()
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write the result of the run; the last thing a run does."""
+        write_atomically(self.path / "summary.json", _json(summary))
+
+    def summary(self) -> dict[str, Any]:
+        """The result of a finished run."""
+        return _read_json(self.path / "summary.json")
+
+    def write_checkpoint(self, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
+        """Replace the checkpoint by these arrays (any dtype without objects) and JSON facts."""
+        path = self.path / "checkpoint" / "state.npz"
+        beside = path.with_name(".state.tmp.npz")
+        text = np.frombuffer(_json(meta), np.uint8)
+        try:
+            np.savez(beside, allow_pickle=False, **{_META: text}, **{f"a.{k}": v for k, v in arrays.items()})
+            sync_file(beside)
+            beside.replace(path)
+            sync_folder(path.parent)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise JournalError(f"cannot write checkpoint {path}: {error.strerror}") from error
+
+    def read_checkpoint(self) -> tuple[dict[str, Array], dict[str, Any]] | None:
+        """The newest checkpoint, or None where there is none; a damaged one raises JournalError."""
+        path = self.path / "checkpoint" / "state.npz"
+        if not path.exists():
+            return None
+        try:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+                arrays = {name[2:]: stored[name] for name in stored.files if name != _META}
+                return arrays, json.loads(stored[_META].tobytes())
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise JournalError(f"checkpoint {path} is damaged ({error}): remove it to start over") from error
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise JournalError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise JournalError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise JournalError(f"{path} is not a JSON object")
+    return value
