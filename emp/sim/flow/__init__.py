@@ -1,0 +1,1 @@
+"""Order flow: who sends what to the simulated book, and when."""

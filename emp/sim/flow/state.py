@@ -1,0 +1,114 @@
+"""What a flow model remembers between events, and the messages it leaves behind."""
+
+from typing import Any
+
+import numpy as np
+
+from emp.core.jit import kernel
+from emp.core.records import Array
+from emp.sim.book import BEST, BUY, LIMIT, LO, MASK, SELL, slide, u
+from emp.sim.matching import submit
+
+ADD, REDUCE, DELETE, TRADE = 1, 2, 3, 4
+"""Kinds of message, numbered as LOBSTER numbers them."""
+
+TYPES = 12  # event types: see flow/types.py
+SCALES = 3
+MEMORY = 8
+
+MSG = np.dtype(
+    [
+        ("ts", "i8"),
+        ("kind", "i4"),
+        ("side", "i4"),  # of the resting order: BUY or SELL
+        ("px", "i8"),
+        ("qty", "i8"),
+        ("handle", "i8"),  # of the order, or an id of the recording
+    ],
+    align=True,
+)
+"""One message of an order-by-order feed."""
+
+STATE = np.dtype(
+    [
+        ("now", "i8"),  # ns, time of the last event
+        ("next", "i8"),  # ns, time of the next event
+        ("seq", "i8"),
+        ("ref", "i8"),  # last mid price, rounded down
+        ("high", "i8"),  # highest handle ever used, for drawing a random order
+        ("skipped", "i8"),  # events that found nothing to do
+        ("kind", "i4"),  # the last message
+        ("side", "i4"),
+        ("px", "i8"),
+        ("qty", "i8"),
+        ("handle", "i8"),
+        ("type", "i8"),  # event type of the last message
+        ("excite", "f8", (TYPES, SCALES)),  # Hawkes: decayed sums per source type and scale
+        ("signs", "f8", (MEMORY,)),  # exponential averages of trade signs, in trade time
+        ("pace", "f8", (MEMORY,)),  # exponential averages of log gaps, in event time
+        ("push", "f8", (MEMORY,)),  # exponential averages of signed flow that the market has yet to digest
+        ("load", "f8"),  # events per second, exponentially averaged over `LOAD_NS`
+    ],
+    align=True,
+)
+"""State of a flow model. All models share it; each uses what it needs."""
+
+LOAD_NS = 1e9
+
+
+def new_state(now_ns: int, ref_px: int, seed_handle: int) -> Array:
+    """Return a STATE row (shape (1,)) for a market that starts at `now_ns` around `ref_px`."""
+    s = np.zeros(1, STATE)
+    s["now"] = s["next"] = now_ns
+    s["ref"] = ref_px
+    s["high"] = seed_handle
+    return s
+
+
+@kernel
+def recentre(b: Any, s: Any) -> None:
+    """Keep the mid in the middle half of the book's window, and remember it."""
+    lo = int(b[u(LO)])
+    mask = int(b[u(MASK)])
+    bid = int(b[u(BEST)])
+    ask = int(b[u(BEST + 1)])
+    if bid != lo and ask != lo + mask:
+        s.ref = (bid + ask) >> 1
+    at = s.ref - lo
+    if at < (mask >> 2) or at > mask - (mask >> 2):
+        slide(b, s.ref - (mask >> 1))
+
+
+@kernel
+def note(s: Any, kind: int, side: int, px: int, qty: int, handle: int) -> None:
+    """Remember the message just applied."""
+    s.kind = kind
+    s.side = side
+    s.px = px
+    s.qty = qty
+    s.handle = handle
+
+
+@kernel
+def place(b: Any, fills: Any, s: Any, side: int, px: int, qty: int) -> None:
+    """Send the market's limit order; it may trade."""
+    h = submit(b, fills, side, px, qty, LIMIT, 0, 0)
+    if h > s.high:
+        s.high = h
+    note(s, ADD, side, px, qty, h)
+
+
+@kernel
+def seed_ladder(b: Any, fills: Any, s: Any, levels: int, qty: int, orders: int) -> None:
+    """Fill an empty book with a ladder around the reference price."""
+    for k in range(1, levels + 1):
+        for _ in range(orders):
+            place(b, fills, s, BUY, s.ref - k, qty)
+            place(b, fills, s, SELL, s.ref + k, qty)
+
+
+@kernel
+def pass_time(s: Any, gap_ns: int) -> None:
+    """Set the time of the next event and let the load average follow."""
+    s.next = s.now + gap_ns
+    s.load += (1.0 - s.load * (gap_ns * 1e-9)) * min(1.0, (gap_ns + 1.0) / LOAD_NS)
