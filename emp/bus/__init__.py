@@ -1,1 +1,1 @@
-"""Order and back-pressure: bounded queues per instrument, an ordering guard, degraded mode."""
+"""Bounded per-instrument queues, ordering guard, back-pressure: how events reach the engine."""

@@ -1,0 +1,304 @@
+"""The event bus: what has happened reaches the engine in order, and never without bound.
+
+Market data is EVENT rows in one bounded ring per instrument (`emp.bus.lane`), behind the ordering guard
+(`emp.bus.order`). Order updates, risk breaches, degraded mode and commands have a lane of their own, which is
+lossless, first in first out, and served before any market data.
+
+A queue that passes its bound, or whose oldest event passes its age limit, publishes `degraded_mode`; the
+engine trades size 0 until the queue has recovered: at most half full, its oldest event younger than half the
+limit, and the limit's time passed since. Everything runs on one event loop and one consumer reads.
+"""
+
+import asyncio
+import logging
+import warnings
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from emp.bus.lane import LANE, offer
+from emp.bus.order import GUARD
+from emp.core.clock import Clock
+from emp.core.codes import Quarantine
+from emp.core.contracts import Command, DegradedMode, MarketDataUpdate, OrderUpdate, RiskBreach
+from emp.core.records import EVENT, Array
+
+ControlMessage = OrderUpdate | RiskBreach | DegradedMode | Command
+
+SAMPLES = 20
+"""Refused events kept per instrument and reason."""
+
+_log = logging.getLogger(__name__)
+
+
+class LaneCounts(msgspec.Struct, frozen=True):
+    """Where an instrument's events went: received == delivered + conflated + sum of quarantined + waiting."""
+
+    received: int
+    delivered: int
+    conflated: int
+    waiting: int
+    quarantined: dict[Quarantine, int]
+    gaps: int
+    netted_lots: int
+    high_water: int
+
+
+class EventBus:
+    """See the module's docstring. Instruments are named by their index in `instruments`, as in EVENT rows."""
+
+    def __init__(
+        self,
+        instruments: Sequence[str],
+        *,
+        queue_bound: int,
+        max_age_ms: float,
+        clock: Clock,
+        contiguous: bool = False,
+    ) -> None:
+        n = len(instruments)
+        self.instruments = tuple(instruments)
+        self._clock = clock
+        self._max_age_ns = int(max_age_ms * 1e6)
+        self._bound = queue_bound
+        self._lanes = np.zeros(n, LANE)
+        self._lanes["bound"] = queue_bound
+        self._guards = np.zeros(n, GUARD)
+        self._guards["contiguous"] = contiguous
+        self._rings = np.zeros((n, queue_bound), EVENT)
+        self._stamps = np.zeros((n, queue_bound), np.int64)
+        self._head, self._count = self._lanes["head"], self._lanes["count"]
+        self._conflated, self._delivered = self._lanes["conflated"], self._lanes["delivered"]
+        self._reasons = np.zeros(queue_bound, np.int8)
+        self._quarantined = np.zeros((n, len(Quarantine)), np.int64)
+        self._samples: dict[tuple[int, Quarantine], list[Array]] = {}
+        self._degraded_since: list[int | None] = [None] * n
+        self._control: deque[ControlMessage] = deque()
+        self._handlers: dict[str, list[Callable[[Any], None]]] = {}
+        self._last_served = n - 1
+        self._wake = asyncio.Event()
+
+    # --- publishing -------------------------------------------------------------------------------------
+
+    async def publish_async(self, message: Array | ControlMessage) -> None:
+        """Publish EVENT rows [n] (topic market_data_update) or one control message; never blocks."""
+        self.publish(message)
+
+    async def emit(self, message: Array | ControlMessage) -> None:
+        """Deprecated name of `publish_async`."""
+        warnings.warn("EventBus.emit is deprecated: call publish_async", DeprecationWarning, stacklevel=2)
+        await self.publish_async(message)
+
+    def publish(self, message: Array | ControlMessage) -> None:
+        """What `publish_async` does, for callbacks that cannot await."""
+        if isinstance(message, np.ndarray):
+            self._publish_events(message)
+        else:
+            self._control.append(message)
+        self._wake.set()
+
+    def _publish_events(self, events: Array) -> None:
+        if not len(events):
+            return
+        named = events["instrument"]
+        first = int(named[0])
+        if len(events) == 1 or (named == first).all():
+            self._offer(first, events)
+            return
+        for instrument in np.unique(named):
+            self._offer(int(instrument), events[named == instrument])
+
+    def _offer(self, instrument: int, events: Array) -> None:
+        if not 0 <= instrument < len(self.instruments):
+            raise ValueError(f"instrument index must be below {len(self.instruments)}, was {instrument}")
+        if len(events) > len(self._reasons):
+            self._reasons = np.zeros(len(events), np.int8)
+        merged = self._conflated.item(instrument)
+        now = self._clock.monotonic_ns()
+        admitted = offer(
+            self._lanes, self._guards, self._rings, self._stamps, instrument, events, now, self._reasons
+        )
+        if admitted < len(events):
+            self._keep_refused(instrument, events)
+        if self._conflated.item(instrument) > merged:
+            self._degrade(instrument, "queue_bound", self._bound, self.lag_ms(instrument), now)
+
+    def _keep_refused(self, instrument: int, events: Array) -> None:
+        reasons = self._reasons[: len(events)]
+        for row in np.flatnonzero(reasons):
+            reason = Quarantine(int(reasons[row]))
+            self._quarantined[instrument, reason] += 1
+            kept = self._samples.setdefault((instrument, reason), [])
+            if len(kept) < SAMPLES:
+                kept.append(events[row : row + 1].copy())
+
+    # --- subscribing ------------------------------------------------------------------------------------
+
+    def subscribe(self, topic: str, handler: Callable[[Any], None]) -> Callable[[], None]:
+        """Call `handler` with each message of a topic when it is delivered; return what ends that.
+
+        Topics are those of `emp.core.contracts` and "command". A handler only observes: when it raises, the
+        error is logged and everything goes on.
+        """
+        handlers = self._handlers.setdefault(topic, [])
+        handlers.append(handler)
+        return lambda: handlers.remove(handler)
+
+    def _tell(self, topic: str, message: object) -> None:
+        for handler in tuple(self._handlers.get(topic, ())):
+            try:
+                handler(message)
+            except Exception:
+                _log.exception("a subscriber of %s failed", topic)
+
+    # --- consuming --------------------------------------------------------------------------------------
+
+    async def wait(self) -> None:
+        """Return when something has been published since the last return."""
+        await self._wake.wait()
+        self._wake.clear()
+
+    def next_control(self) -> ControlMessage | None:
+        """Take the oldest control message; the consumer empties this lane before each look at market data."""
+        if not self._control:
+            return None
+        message = self._control.popleft()
+        self._tell(getattr(message, "topic", "command"), message)
+        return message
+
+    def peek(self, limit: int) -> tuple[int, Array] | None:
+        """Return the next instrument in turn that has events, and a view of up to `limit` of its oldest.
+
+        The view is valid until the next publish; `release` says how many of them have been dealt with.
+        """
+        n = len(self.instruments)
+        for step in range(1, n + 1):
+            instrument = (self._last_served + step) % n
+            count = self._count.item(instrument)
+            if count:
+                self._last_served = instrument
+                head = self._head.item(instrument)
+                return instrument, self._rings[instrument, head : min(head + min(count, limit), self._bound)]
+        return None
+
+    def release(self, instrument: int, n: int, states: Array | None = None) -> None:
+        """Drop the `n` oldest events of an instrument: they have reached the engine.
+
+        Subscribers of market_data_update see each of them, with its MARKET_STATE row where `states` [n]
+        brings it.
+        """
+        count, head = self._count.item(instrument), self._head.item(instrument)
+        if not 0 <= n <= count:
+            raise ValueError(f"cannot release {n} events of {count}")
+        if self._handlers.get("market_data_update"):
+            for i in range(n):
+                event = self._rings[instrument, (head + i) % self._bound]
+                state = None if states is None else states[i : i + 1]
+                self._tell("market_data_update", as_update(event, self.instruments[instrument], state))
+        self._head[instrument] = (head + n) % self._bound
+        self._count[instrument] = count - n
+        self._delivered[instrument] += n
+
+    # --- back-pressure ----------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Look at the age of every queue: publish degraded_mode where one is too old or has recovered."""
+        now = self._clock.monotonic_ns()
+        for instrument, since in enumerate(self._degraded_since):
+            lag_ns = self._lag_ns(instrument, now)
+            depth = self.depth(instrument)
+            if since is None:
+                if lag_ns > self._max_age_ns:
+                    self._degrade(instrument, "max_age", depth, lag_ns / 1e6, now)
+            elif (
+                depth <= self._bound // 2
+                and lag_ns < self._max_age_ns // 2
+                and now - since >= self._max_age_ns
+            ):
+                self._degraded_since[instrument] = None
+                self._publish_degraded(instrument, "recovered", depth, lag_ns / 1e6, active=False)
+
+    def degrade(self, reason: str, lag_ms: float) -> None:
+        """Degrade every instrument for a reason the queues cannot see, such as a blocked loop."""
+        now = self._clock.monotonic_ns()
+        for instrument in range(len(self.instruments)):
+            self._degrade(instrument, reason, self.depth(instrument), lag_ms, now)
+
+    def _degrade(self, instrument: int, reason: str, depth: int, lag_ms: float, now: int) -> None:
+        newly = self._degraded_since[instrument] is None
+        self._degraded_since[instrument] = now
+        if newly:
+            self._publish_degraded(instrument, reason, depth, lag_ms, active=True)
+
+    def _publish_degraded(
+        self, instrument: int, reason: str, depth: int, lag_ms: float, *, active: bool
+    ) -> None:
+        self.publish(
+            DegradedMode(
+                reason=reason,
+                queue_depth=depth,
+                lag_ms=lag_ms,
+                instrument=self.instruments[instrument],
+                active=active,
+                ts=self._clock.now_ns(),
+            )
+        )
+
+    # --- what is known ----------------------------------------------------------------------------------
+
+    def degraded(self, instrument: int) -> bool:
+        """Whether the instrument's queue has passed a limit and not recovered."""
+        return self._degraded_since[instrument] is not None
+
+    def depth(self, instrument: int) -> int:
+        """Events that wait."""
+        return int(self._count[instrument])
+
+    def lag_ms(self, instrument: int) -> float:
+        """Age of the oldest event that waits; 0 where none does."""
+        return self._lag_ns(instrument, self._clock.monotonic_ns()) / 1e6
+
+    def _lag_ns(self, instrument: int, now: int) -> int:
+        if not self._count.item(instrument):
+            return 0
+        return max(0, now - self._stamps.item(instrument, self._head.item(instrument)))
+
+    def counts(self, instrument: int) -> LaneCounts:
+        """Where the instrument's events went so far."""
+        lane, guard = self._lanes[instrument], self._guards[instrument]
+        refused = self._quarantined[instrument]
+        return LaneCounts(
+            received=int(lane["received"]),
+            delivered=int(lane["delivered"]),
+            conflated=int(lane["conflated"]),
+            waiting=int(lane["count"]),
+            quarantined={Quarantine(int(r)): int(refused[r]) for r in np.flatnonzero(refused)},
+            gaps=int(guard["gaps"]),
+            netted_lots=int(lane["netted"]),
+            high_water=int(lane["high_water"]),
+        )
+
+    def samples(self, instrument: int, reason: Quarantine) -> Sequence[Array]:
+        """Return the first refused events of a reason, each one EVENT row [1]."""
+        return tuple(self._samples.get((instrument, reason), ()))
+
+
+def as_update(event: Any, instrument: str, state: Array | None = None) -> MarketDataUpdate:
+    """The topic's payload of one EVENT record; an empty side has price and size 0."""
+    levels = max(int(event["n_bid"]), int(event["n_ask"]))
+    sides = ("bid_px", "bid_sz", "ask_px", "ask_sz")
+    depth = tuple(tuple(int(event[side][level]) for side in sides) for level in range(levels))
+    return MarketDataUpdate(
+        instrument=instrument,
+        bid=int(event["bid_px"][0]),
+        ask=int(event["ask_px"][0]),
+        bid_sz=int(event["bid_sz"][0]),
+        ask_sz=int(event["ask_sz"][0]),
+        depth=depth,  # type: ignore[arg-type]
+        ts=int(event["ts"]),
+        seq=int(event["seq"]),
+        state=state,
+    )
