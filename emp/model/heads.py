@@ -21,19 +21,25 @@ def fill_forecast(raw: Any, out: Any) -> None:
     """Turn raw outputs into probabilities, ordered quantiles and means.
 
     Args:
-        raw: float32[>= OUTPUTS], logits already divided by the calibration temperature.
+        raw: float32[>= OUTPUTS], logits already divided by the calibration temperature; overwritten.
         out: FORECAST record.
 
     Quantiles that cross are put in order (rearrangement, Chernozhukov, Fernandez-Val and Galichon 2010,
     which never increases the pinball loss).
     """
     for h in range(HORIZONS):
-        a, b, c = raw[h * CLASSES], raw[h * CLASSES + 1], raw[h * CLASSES + 2]
-        top = max(a, max(b, c))
-        a, b, c = exp32(a - top), exp32(b - top), exp32(c - top)
-        share = np.float32(1.0) / (a + b + c)
-        out.p[h, 0], out.p[h, 1], out.p[h, 2] = a * share, b * share, c * share
-
+        at = h * CLASSES
+        top = max(raw[at], max(raw[at + 1], raw[at + 2]))
+        raw[at] -= top
+        raw[at + 1] -= top
+        raw[at + 2] -= top
+    for k in range(LOGITS):  # apart from the loops around it, so that it is vectorised
+        raw[k] = exp32(raw[k])
+    for h in range(HORIZONS):
+        at = h * CLASSES
+        share = np.float32(1.0) / (raw[at] + raw[at + 1] + raw[at + 2])
+        for c in range(CLASSES):
+            out.p[h, c] = raw[at + c] * share
         at = QUANTILES_AT + h * len(QUANTILES)
         low, mid, high = raw[at], raw[at + 1], raw[at + 2]
         out.q[h, 0] = min(low, min(mid, high))

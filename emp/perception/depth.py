@@ -55,22 +55,27 @@ def fill_side(cells: Any, px: Any, sz: Any, levels: int, width: float, size_scal
 
 
 @kernel
-def encode_side(cells: Any, encoder: Any, out: Any, offset: int) -> None:
+def encode_side(cells: Any, gated: Any, encoder: Any, out: Any, offset: int) -> None:
     """Convolve, gate and pool one side: out[offset + channel * POOLS + pool] is a mean over its cells.
 
     y[c, i] = (v_c * x + bv_c)[i] * sigmoid((g_c * x + bg_c)[i]), * the convolution with TAPS taps; then an
     adaptive average pool to POOLS.
+
+    Args:
+        gated: float32[CELLS], scratch: the loop that fills it has no sum in it and is vectorised.
     """
     share = np.float32(1.0 / CELLS_PER_POOL)
     for c in range(CHANNELS):
         v0, v1, v2, vb = encoder.value[c, 0], encoder.value[c, 1], encoder.value[c, 2], encoder.value_bias[c]
         g0, g1, g2, gb = encoder.gate[c, 0], encoder.gate[c, 1], encoder.gate[c, 2], encoder.gate_bias[c]
+        for i in range(CELLS):
+            value = v0 * cells[i] + v1 * cells[i + 1] + v2 * cells[i + 2] + vb
+            gate = g0 * cells[i] + g1 * cells[i + 1] + g2 * cells[i + 2] + gb
+            gated[i] = value * sigmoid32(gate)
         for pool in range(POOLS):
             total = np.float32(0.0)
-            for i in range(pool * CELLS_PER_POOL, (pool + 1) * CELLS_PER_POOL):
-                value = v0 * cells[i] + v1 * cells[i + 1] + v2 * cells[i + 2] + vb
-                gate = g0 * cells[i] + g1 * cells[i + 1] + g2 * cells[i + 2] + gb
-                total += value * sigmoid32(gate)
+            for i in range(CELLS_PER_POOL):
+                total += gated[pool * CELLS_PER_POOL + i]
             out[offset + c * POOLS + pool] = total * share
 
 
@@ -106,8 +111,8 @@ def depth_features(p: Any, event: Any, encoder: Any, out: Any) -> bool:
     size_scale = max(1.0, p.level_size)
     fill_side(p.grid[0], event.bid_px, event.bid_sz, event.n_bid, width, size_scale)
     fill_side(p.grid[1], event.ask_px, event.ask_sz, event.n_ask, width, size_scale)
-    encode_side(p.grid[0], encoder, out, 0)
-    encode_side(p.grid[1], encoder, out, DEPTH_FEATURES // 2)
+    encode_side(p.grid[0], p.gated, encoder, out, 0)
+    encode_side(p.grid[1], p.gated, encoder, out, DEPTH_FEATURES // 2)
     return True
 
 

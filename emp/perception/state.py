@@ -72,6 +72,7 @@ PERCEPTION = np.dtype(
         ("location", "f8", (len(CORE_INPUTS),)),
         ("scale", "f8", (len(CORE_INPUTS),)),
         ("grid", "f4", (2, CELLS + 2)),  # scratch: depth in tick space, one cell of padding at each end
+        ("gated", "f4", (CELLS,)),  # scratch of the depth encoder
     ],
     align=True,
 )

@@ -69,9 +69,9 @@ def leak(r: Any, limits: Any, ts: int) -> None:
 def loss_breach(limits: Any, account: Any) -> int:
     """The loss limit that the account has passed, as a Reason; 0 where none."""
     if account.pnl - account.day_start < -limits.max_daily_loss:
-        return int(Reason.DAILY_LOSS)
+        return Reason.DAILY_LOSS.value
     if account.pnl - account.peak < -limits.max_drawdown:
-        return int(Reason.DRAWDOWN)
+        return Reason.DRAWDOWN.value
     return 0
 
 
@@ -79,21 +79,21 @@ def loss_breach(limits: Any, account: Any) -> int:
 def refusal(r: Any, limits: Any, account: Any, session_id: int, since_reset: int, side: int) -> int:
     """Why nothing new may be sent now, as a Reason; 0 where it may."""
     if r.halted:
-        return int(Reason.HALTED)
+        return Reason.HALTED.value
     if r.degraded:
-        return int(Reason.DEGRADED)
+        return Reason.DEGRADED.value
     if r.context_mult <= 0.0:
-        return int(Reason.CONTEXT)
+        return Reason.CONTEXT.value
     if session_id in CLOSED_SESSIONS:
-        return int(Reason.SESSION)
+        return Reason.SESSION.value
     if since_reset <= limits.warmup_events:
-        return int(Reason.WARMUP)
+        return Reason.WARMUP.value
     if side * account.position >= limits.max_position:
-        return int(Reason.POSITION_LIMIT)
+        return Reason.POSITION_LIMIT.value
     if r.orders + 1.0 > limits.orders_per_minute:
-        return int(Reason.ORDER_RATE)
+        return Reason.ORDER_RATE.value
     if r.minute_lots + 1.0 > limits.turnover_per_minute or r.hour_lots + 1.0 > limits.turnover_per_hour:
-        return int(Reason.TURNOVER_CAP)
+        return Reason.TURNOVER_CAP.value
     return 0
 
 
@@ -145,7 +145,7 @@ def approve(r: Any, limits: Any, account: Any, session_id: int, since_reset: int
         return
     row.qty = allowed_lots(r, limits, account, row.side, row.qty)
     if row.qty < 1:
-        hold(row, int(Reason.TOO_SMALL))
+        hold(row, Reason.TOO_SMALL.value)
         return
     r.orders += 1.0
     r.minute_lots += row.qty

@@ -1,0 +1,105 @@
+"""The hot path on one screen: book, features, model, decision, risk, in the order in which data flows.
+
+Live trading runs `step` over one event, replay runs `run_batch` over many, the simulator and every test run
+the same function. It returns to Python only when something must leave the process, or the batch ends.
+"""
+
+from typing import Any
+
+from emp.core.codes import Action, Reason, WorkingState
+from emp.core.jit import kernel, monotonic_ns
+from emp.decision.estimates import forget_trades, see_trade, update_estimates
+from emp.decision.rule import decide, record_inputs
+from emp.execution.account import mark
+from emp.model.port import forecast
+from emp.perception.features import UNSEEN, perceive
+from emp.risk.limits import approve
+
+HOLD, CANCEL = int(Action.HOLD), int(Action.CANCEL)
+STALE = int(Reason.STALE)
+RESTING = int(WorkingState.RESTING)
+
+QUIET = 0  # no decision was due
+ROW = 1  # a decision was made and its row written; nothing leaves
+COMMAND = 2  # the row's action must leave the process
+
+
+@kernel
+def step(desk: Any, params: Any, event: Any, row: Any, lap: Any) -> int:
+    """Carry the engine over one event.
+
+    Args:
+        desk: engine.desk.Desk.
+        params: parameters of the model, of a type that model.port knows.
+        event: EVENT record.
+        row: DECISION record, overwritten where the result is ROW or COMMAND.
+        lap: int32[3], ns spent in the adapter, the model and in all.
+
+    Returns:
+        QUIET, ROW or COMMAND.
+    """
+    began = monotonic_ns(desk.clock)
+    i = event.instrument
+    p, facts, f = desk.perception[i], desk.facts[i], desk.forecast[i]
+    e, account, working = desk.estimates[i], desk.account[i], desk.working[i]
+
+    seen = perceive(p, event, desk.sessions[i], desk.encoder[0], facts.venue_id, desk.state[i], desk.inputs[i])
+    perceived = monotonic_ns(desk.clock)
+    if seen == UNSEEN:
+        see_trade(e, event)
+        return QUIET
+    if seen != 0:
+        desk.quarantined[i, seen] += 1
+        return withdraw(event, facts, account, working, row)
+
+    if p.since_reset == 1:
+        desk.memory[i, :] = 0.0
+        forget_trades(e)
+    forecast(params, desk.memory[i], facts.domain, desk.inputs[i], f)
+    believed = monotonic_ns(desk.clock)
+
+    update_estimates(e, event)
+    mark(account, event.bid_px[0] + event.ask_px[0], p.day)
+    row.ts, row.seq, row.instrument, row.model_id = event.ts, event.seq, i, facts.model_id
+    record_inputs(event, f, e, account, working, row)
+    decide(event, p.sigma_ticks, f, e, desk.costs[i], account, working, row)
+    approve(desk.risk[i], desk.limits[i], account, p.session_id, p.since_reset, row)
+
+    ended = monotonic_ns(desk.clock)
+    lap[0], lap[1], lap[2] = perceived - began, believed - perceived, ended - began
+    row.latency_ms = (ended - began) * 1e-6
+    return ROW if row.action == HOLD else COMMAND
+
+
+@kernel
+def withdraw(event: Any, facts: Any, account: Any, working: Any, row: Any) -> int:
+    """On a book that may not be believed nothing of ours may rest."""
+    if working.state != RESTING:
+        return QUIET
+    row.ts, row.seq, row.instrument, row.model_id = event.ts, event.seq, event.instrument, facts.model_id
+    row.action, row.reason_code = CANCEL, STALE
+    row.side, row.px, row.qty = working.side, working.px, working.leaves
+    row.inventory, row.pnl_ticks = account.position, account.pnl
+    return COMMAND
+
+
+@kernel
+def run_batch(desk: Any, params: Any, events: Any, start: int, rows: Any, laps: Any) -> tuple[int, int, int]:
+    """Run `step` over events[start:] until a command must leave or the batch ends.
+
+    Args:
+        events: EVENT[n].
+        rows: DECISION[>= n - start], filled from 0.
+        laps: int32[>= n - start, 3], one line per row.
+
+    Returns:
+        (index of the next event, rows written, QUIET or COMMAND); with COMMAND the last row asks for it.
+    """
+    written = 0
+    for k in range(start, events.size):
+        result = step(desk, params, events[k], rows[written], laps[written])
+        if result != QUIET:
+            written += 1
+        if result == COMMAND:
+            return k + 1, written, COMMAND
+    return events.size, written, QUIET
