@@ -72,7 +72,7 @@ class ActionLog:
         """
         if self._must_resume:
             raise JournalError(
-                f"action log {self.folder} holds rows of an earlier run: resume it or use another folder"
+                f"action log {self.folder} holds rows already: resume it or use another folder"
             )
         if self._closed:
             raise JournalError(f"action log {self.folder} is closed")
@@ -152,15 +152,14 @@ class ActionLog:
             left = n_rows - self.rows
             if left <= 0:
                 break
-            self._digest(from_table(table.slice(0, left)))
             kept.append(path)
+            self._digest(from_table(table.slice(0, left)))
             if table.num_rows > left:
                 self._drop(kept)
                 self._write_part(path, table.slice(0, left))
+                break
         if self.rows < n_rows:
-            raise JournalError(
-                f"action log {self.folder} has {self.rows} rows, the checkpoint wants {n_rows}"
-            )
+            raise JournalError(f"action log {self.folder} has {self.rows} rows, not the {n_rows} wanted")
         self._drop(kept)
         self._must_resume = False
 
@@ -187,7 +186,8 @@ def _parts(folder: Path) -> list[Path]:
 def _tables(parts: Sequence[Path], head: bytes | None = None) -> Iterator[tuple[Path, pa.Table]]:
     for path in parts:
         try:
-            table = pq.read_table(path)
+            with pq.ParquetFile(path) as file:
+                table = file.read()
         except (OSError, pa.ArrowException) as error:
             raise JournalError(
                 f"action log part {path} cannot be read: {str(error).splitlines()[0]}"

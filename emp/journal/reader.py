@@ -85,7 +85,7 @@ class LedgerReader:
         try:
             for found, kind, payload, stored in self._db.execute(query, (after_seq,)):
                 seq += 1
-                crc = chained_crc(seq, kind, payload, crc)
+                crc = chained_crc(seq, kind, payload, crc) if isinstance(payload, bytes) else -1
                 if found != seq or stored != crc:
                     raise self._corrupt(f"event {seq} does not follow from those before it")
                 yield LedgerEvent(seq, cast(Kind, kind), payload)

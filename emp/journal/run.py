@@ -115,12 +115,14 @@ class RunFolder:
         return _read_json(self.path / "summary.json")
 
     def write_checkpoint(self, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
-        """Replace the checkpoint by these arrays (any dtype without objects) and JSON facts."""
+        """Replace the checkpoint by the bytes of these arrays (any dtype without objects) and JSON facts."""
         path = self.path / "checkpoint" / "state.npz"
         beside = path.with_name(".state.tmp.npz")
-        text = np.frombuffer(_json(meta), np.uint8)
+        shapes = {name: _shape_of(array) for name, array in arrays.items()}
+        stored = {name: np.frombuffer(array.tobytes(), np.uint8) for name, array in arrays.items()}
+        stored[_META] = np.frombuffer(_json({"arrays": shapes, "meta": dict(meta)}), np.uint8)
         try:
-            np.savez(beside, allow_pickle=False, **{_META: text}, **{f"a.{k}": v for k, v in arrays.items()})
+            np.savez(beside, allow_pickle=False, **stored)
             sync_file(beside)
             beside.replace(path)
             sync_folder(path.parent)
@@ -128,17 +130,31 @@ class RunFolder:
             beside.unlink(missing_ok=True)
             raise JournalError(f"cannot write checkpoint {path}: {error.strerror}") from error
 
-    def read_checkpoint(self) -> tuple[dict[str, Array], dict[str, Any]] | None:
-        """The newest checkpoint, or None where there is none; a damaged one raises JournalError."""
+    def read_checkpoint(self, arrays: Mapping[str, Array]) -> dict[str, Any] | None:
+        """Fill the arrays from the newest checkpoint and return its facts; None where there is none.
+
+        A damaged one, or one of arrays with other names, dtypes or shapes, raises JournalError, and the
+        arrays are left as they were.
+        """
         path = self.path / "checkpoint" / "state.npz"
         if not path.exists():
             return None
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-                arrays = {name[2:]: stored[name] for name in stored.files if name != _META}
-                return arrays, json.loads(stored[_META].tobytes())
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+                stored = {name: file[name] for name in file.files}
+            facts = json.loads(stored.pop(_META).tobytes())
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise JournalError(f"checkpoint {path} is damaged ({error}): remove it to start over") from error
+        if facts["arrays"] != {name: _shape_of(array) for name, array in arrays.items()}:
+            raise JournalError(f"checkpoint {path} holds other states: remove it to start over")
+        for name, array in arrays.items():
+            array[...] = stored[name].view(array.dtype).reshape(array.shape)
+        meta: dict[str, Any] = facts["meta"]
+        return meta
+
+
+def _shape_of(array: Array) -> list[Any]:
+    return [str(array.dtype), list(array.shape)]
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
