@@ -1,0 +1,424 @@
+"""From rows of a recording to events: time, hours and books are checked, and the rows of one sweep become one.
+
+A reader hands over batches of raw rows: EVENT rows with the book after the row, the time, and in the trade
+fields what the row did; beside them per row a kind (below) and a status, 0 or the Quarantine reason that the
+reader itself found. Each row ends as an event, merged into one, or quarantined.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from emp.access.port import QuarantinedRow, ReadCounts
+from emp.core.codes import EventFlag, Quarantine, Session
+from emp.core.errors import DataError
+from emp.core.instrument import Instrument
+from emp.core.jit import kernel
+from emp.core.records import EVENT, LEVELS, SESSION, Array, empty_events
+from emp.core.sessions import session_table
+
+# kinds of rows
+QUOTE = 0  # the book, whole; the same again at the same instant is a duplicate
+CHANGE = 1  # one change of the book
+TRADE = 2  # an execution, with the book after it
+PRINT = 3  # an execution without a book of its own
+ADD = 4  # an order arrives: trade_px is its price, the sign of trade_qty its side; may end a sweep
+CROSS = 5  # an auction's print, with the book
+HALT = 6
+RESUME = 7
+NOTE = 8  # changes nothing
+PART = 9  # belongs to the next row, carries nothing by itself
+GAP = 10  # the book, whole, after a gap
+
+MAX_LOTS = 1_000_000_000_000
+"""A size beyond this is absurd."""
+
+FAR = 2.0
+"""A mid or trade more than this factor off the last mid is absurd."""
+
+FAR_ROWS = 32
+"""After so many rows in a row that agree with each other, a far price is where the market is now."""
+
+MAX_JUMP_NS = 8 * 86_400_000_000_000
+"""Within a file, time does not jump further forward: longer than any holiday."""
+
+NO_TIME = -(1 << 62)
+
+FOLD = np.dtype(
+    [
+        ("row", "i8"),  # rows seen, over all files
+        ("last_ts", "i8"),  # of the last row in order; NO_TIME before the first
+        ("fresh", "i8"),  # 1: the next row opens a file, so time may jump
+        ("mid2", "i8"),  # bid + ask of the last good book, 0 before the first
+        ("far2", "i8"),  # bid + ask of the far books in a row, and how many
+        ("far_rows", "i8"),
+        ("cursor", "i8"),  # row of the session table
+        ("pending", "i8"),  # 1: held[0] waits for rows that may join it
+        ("sweep", "i8"),  # kind of the pending event's row, where it can grow: TRADE or PRINT, else -1
+        ("has_book", "i8"),  # 1: held[1] is a book
+        ("merged", "i8"),
+    ],
+    align=True,
+)
+"""What the folding of rows carries from batch to batch, next to two held EVENT rows."""
+
+_MALFORMED = int(Quarantine.MALFORMED)
+_CROSSED = int(Quarantine.CROSSED)
+_LOCKED = int(Quarantine.LOCKED)
+_BACKWARDS = int(Quarantine.BACKWARDS)
+_DUPLICATE = int(Quarantine.DUPLICATE)
+_ABSURD_PRICE = int(Quarantine.ABSURD_PRICE)
+_ABSURD_SIZE = int(Quarantine.ABSURD_SIZE)
+_CLOSED_HOURS = int(Quarantine.CLOSED_HOURS)
+_ONE_SIDED = int(Quarantine.ONE_SIDED)
+_CLOSED = int(Session.CLOSED)
+_F_VISIBLE = int(EventFlag.VISIBLE)
+_F_TRADE = int(EventFlag.TRADE)
+_F_AUCTION = int(EventFlag.AUCTION)
+_F_HALT = int(EventFlag.HALT)
+_F_RESUME = int(EventFlag.RESUME)
+_F_GAP = int(EventFlag.GAP)
+
+
+@kernel
+def check_time(raw: Any, status: Any, state: Any) -> Any:
+    """Mark rows whose time goes back or jumps away; return (first, last) time in order, or (0, -1)."""
+    low = 0
+    high = -1
+    for i in range(len(raw)):
+        if status[i] != 0:
+            continue
+        ts = raw[i].ts
+        if ts < state.last_ts:
+            status[i] = _BACKWARDS
+        elif state.fresh == 0 and ts - state.last_ts > MAX_JUMP_NS:
+            status[i] = _MALFORMED
+        else:
+            state.last_ts = ts
+            state.fresh = 0
+            if high < low:
+                low = ts
+            high = ts
+    return low, high
+
+
+@kernel
+def _count_levels(px: Any, sz: Any, away: int, no_size: bool) -> Any:
+    """Number of leading levels in use, or minus the reason why the side cannot be; clears unused levels.
+
+    `away` is +1 for asks, -1 for bids: the direction in which prices must go.
+    """
+    n = LEVELS
+    for i in range(LEVELS):
+        if px[i] == 0:
+            n = i
+            break
+        if px[i] < 0:
+            return -_ABSURD_PRICE
+        if not no_size and (sz[i] <= 0 or sz[i] > MAX_LOTS):
+            return -_ABSURD_SIZE
+        if i > 0 and (px[i] - px[i - 1]) * away <= 0:
+            return -_MALFORMED
+    for i in range(n, LEVELS):
+        if px[i] != 0:
+            return -_MALFORMED
+        sz[i] = 0
+    return n
+
+
+@kernel
+def _far(a: int, b: int) -> bool:
+    return a > FAR * b or b > FAR * a
+
+
+@kernel
+def _check_book(row: Any, state: Any, no_size: bool) -> Any:
+    """Fill n_bid and n_ask; return 0 or the reason why this book cannot be used."""
+    n_bid = _count_levels(row.bid_px, row.bid_sz, -1, no_size)
+    if n_bid < 0:
+        return -n_bid
+    n_ask = _count_levels(row.ask_px, row.ask_sz, 1, no_size)
+    if n_ask < 0:
+        return -n_ask
+    row.n_bid = n_bid
+    row.n_ask = n_ask
+    if n_bid == 0 or n_ask == 0:
+        return _ONE_SIDED
+    mid2 = row.bid_px[0] + row.ask_px[0]
+    if state.mid2 != 0 and _far(mid2, state.mid2):
+        if state.far2 == 0 or _far(mid2, state.far2):
+            state.far_rows = 0
+        state.far2 = mid2
+        state.far_rows += 1
+        if state.far_rows <= FAR_ROWS:
+            return _ABSURD_PRICE
+    state.far2 = 0
+    if row.bid_px[0] > row.ask_px[0]:
+        return _CROSSED
+    if row.bid_px[0] == row.ask_px[0]:
+        return _LOCKED
+    state.mid2 = mid2
+    return 0
+
+
+@kernel
+def check_rows(raw: Any, kind: Any, status: Any, sessions: Any, state: Any, no_size: bool) -> None:
+    """Mark rows outside trading hours and rows whose book or trade cannot be."""
+    for i in range(len(raw)):
+        if status[i] != 0:
+            continue
+        row = raw[i]
+        while state.cursor + 1 < len(sessions) and sessions[state.cursor + 1].start <= row.ts:
+            state.cursor += 1
+        if kind[i] == PART:
+            continue
+        if sessions[state.cursor].session_id == _CLOSED:
+            status[i] = _CLOSED_HOURS
+            continue
+        if kind[i] == PRINT:
+            if state.mid2 == 0:
+                status[i] = _ONE_SIDED
+        else:
+            status[i] = _check_book(row, state, no_size)
+        if status[i] == 0 and kind[i] in (TRADE, PRINT):
+            if row.trade_qty == 0 or abs(row.trade_qty) > MAX_LOTS:
+                status[i] = _ABSURD_SIZE
+            elif row.trade_px <= 0 or _far(2 * row.trade_px, state.mid2):
+                status[i] = _ABSURD_PRICE
+
+
+@kernel
+def _same_book(a: Any, b: Any) -> bool:
+    if a.n_bid != b.n_bid or a.n_ask != b.n_ask:
+        return False
+    for i in range(a.n_bid):
+        if a.bid_px[i] != b.bid_px[i] or a.bid_sz[i] != b.bid_sz[i]:
+            return False
+    for i in range(a.n_ask):
+        if a.ask_px[i] != b.ask_px[i] or a.ask_sz[i] != b.ask_sz[i]:
+            return False
+    return True
+
+
+@kernel
+def _copy_book(a: Any, b: Any) -> None:
+    """Copy the book of b into a."""
+    a.n_bid = b.n_bid
+    a.n_ask = b.n_ask
+    for i in range(LEVELS):
+        a.bid_px[i] = b.bid_px[i]
+        a.bid_sz[i] = b.bid_sz[i]
+        a.ask_px[i] = b.ask_px[i]
+        a.ask_sz[i] = b.ask_sz[i]
+
+
+@kernel
+def _joins(event: Any, row: Any, kind: int, sweep: int) -> bool:
+    """Whether a row belongs to the sweep of the pending event (which is a TRADE or PRINT, or sweep is -1)."""
+    if sweep < 0 or row.ts != event.ts:
+        return False
+    side = 1 if event.trade_qty > 0 else -1
+    if kind == sweep:
+        return bool(row.trade_qty * side > 0)
+    if sweep == PRINT:
+        return kind == QUOTE
+    return bool(kind == ADD and row.trade_qty * side > 0 and (row.trade_px - event.trade_px) * side >= 0)
+
+
+@kernel
+def _grow(event: Any, row: Any, kind: int) -> Any:
+    """Merge a row into the pending event; return what the event can still take (its `sweep`)."""
+    event.seq = row.seq
+    event.ts_recv = row.ts_recv
+    if kind != PRINT:
+        _copy_book(event, row)
+    if kind in (ADD, QUOTE):
+        return -1
+    side = 1 if row.trade_qty > 0 else -1
+    event.trade_qty += row.trade_qty
+    worse = (row.trade_px - event.trade_px) * side
+    if worse > 0:
+        event.trade_px = row.trade_px
+        event.trade_qty_last = abs(row.trade_qty)
+    elif worse == 0:
+        event.trade_qty_last += abs(row.trade_qty)
+    return kind
+
+
+@kernel
+def _begin(event: Any, row: Any, kind: int, book: Any, flags: int) -> Any:
+    """Start an event from a row; return what it can take (its `sweep`)."""
+    event.ts = row.ts
+    event.seq = row.seq
+    event.ts_recv = row.ts_recv
+    event.instrument = 0
+    event.flags = flags
+    _copy_book(event, book if kind == PRINT else row)
+    event.trade_px = 0
+    event.trade_qty = 0
+    event.trade_qty_last = 0
+    if kind in (TRADE, PRINT, CROSS):
+        event.flags |= _F_TRADE
+        event.trade_px = row.trade_px
+        event.trade_qty = row.trade_qty
+        event.trade_qty_last = abs(row.trade_qty)
+    if kind == CROSS:
+        event.flags |= _F_AUCTION
+    elif kind == HALT:
+        event.flags |= _F_HALT
+    elif kind == RESUME:
+        event.flags |= _F_RESUME
+    elif kind == GAP:
+        event.flags |= _F_GAP
+    return kind if kind in (TRADE, PRINT) else -1
+
+
+@kernel
+def fold(raw: Any, kind: Any, status: Any, held: Any, state: Any, flags: int, out: Any) -> Any:
+    """Merge rows into events; return how many of `out`, EVENT[len(raw) + 1], are complete.
+
+    The event that may still grow waits in held[0]; held[1] is the last complete event, whose book
+    tells whether the next one is VISIBLE. `flags` is set on every event.
+    """
+    n = 0  # complete events; out[n] is the pending one
+    if state.pending == 1:
+        out[0] = held[0]
+    for i in range(len(raw)):
+        state.row += 1
+        if status[i] != 0:
+            continue
+        k = kind[i]
+        if k == PART:
+            state.merged += 1
+            continue
+        row = raw[i]
+        row.seq = state.row
+        if state.pending == 1:
+            event = out[n]
+            if _joins(event, row, k, state.sweep):
+                state.sweep = _grow(event, row, k)
+                state.merged += 1
+                continue
+            if k == QUOTE and row.ts == event.ts and event.flags & _F_TRADE == 0 and _same_book(event, row):
+                status[i] = _DUPLICATE
+                continue
+            last = out[n - 1] if n > 0 else held[1]
+            if state.has_book == 0 or not _same_book(event, last):
+                event.flags |= _F_VISIBLE
+            state.has_book = 1
+            n += 1
+        book = out[n - 1] if n > 0 else held[1]
+        state.sweep = _begin(out[n], row, k, book, flags)
+        state.pending = 1
+    if n > 0:
+        held[1] = out[n - 1]
+    if state.pending == 1:
+        held[0] = out[n]
+    return n
+
+
+class Folder:
+    """Turns batches of raw rows into events and accounts for every row."""
+
+    def __init__(self, instrument: Instrument, counts: ReadCounts) -> None:
+        """`counts` is filled as rows pass."""
+        self.counts = counts
+        self._instrument = instrument
+        self._label = ""
+        self._flags = 0
+        self._rows_before = 0
+        self._bad_before: Counter[Quarantine] = Counter()
+        self._held = empty_events(2)
+        self._state: Array = np.zeros(1, FOLD)
+        self._state["last_ts"] = NO_TIME
+        self._state["sweep"] = -1
+        self._sessions: Array = np.zeros(0, SESSION)
+        self._sessions_end = NO_TIME
+        self._out = empty_events(0)
+
+    def open_file(self, label: str, flags: int) -> None:
+        """Rows of another file follow: `flags` are set on its events, and time may jump forward to it."""
+        self._label = label
+        self._flags = flags
+        self._rows_before = self.counts.rows
+        self._bad_before = Counter(self.counts.quarantined)
+        self._state["fresh"] = 1
+
+    def push(self, raw: Array, kind: Array, status: Array, text: Callable[[int], str]) -> Array:
+        """Fold a batch; `text(i)` is row i as read, for the samples. Returns complete EVENT rows."""
+        state = self._state[0]
+        first_row = int(state["row"])
+        low, high = check_time(raw, status, state)
+        if high >= low:
+            self._cover(int(low), int(high))
+            no_size = bool(self._flags & EventFlag.NO_SIZE)
+            check_rows(raw, kind, status, self._sessions, state, no_size)
+        if len(self._out) < len(raw) + 1:
+            self._out = empty_events(len(raw) + 1)
+        before = int(state["merged"])
+        n = int(fold(raw, kind, status, self._held, state, self._flags, self._out))
+        self.counts.rows += len(raw)
+        self.counts.events += n
+        self.counts.merged += int(state["merged"]) - before
+        self._account(status, first_row, text)
+        self._refuse_nonsense(at_least=100)
+        return self._out[:n].copy()
+
+    def close_file(self) -> None:
+        """The file has ended: refuse it where it was mostly nonsense."""
+        self._refuse_nonsense(at_least=1)
+
+    def finish(self) -> Array:
+        """Return the event that still waits; refuse a source of which nothing can be used."""
+        state = self._state[0]
+        if not state["pending"]:
+            found = ", ".join(f"{n} {r.name.lower()}" for r, n in self.counts.quarantined.most_common())
+            raise DataError(
+                f"{self._label}: none of {self.counts.rows} rows is a usable book of "
+                f"{self._instrument.name}: {found or 'no rows'}"
+            )
+        event = self._held[:1].copy()
+        if not state["has_book"] or not _same_book(event[0], self._held[1]):
+            event["flags"] |= _F_VISIBLE
+        state["pending"] = 0
+        self.counts.events += 1
+        return event
+
+    def _cover(self, low: int, high: int) -> None:
+        """Let the session table reach over the batch."""
+        if high > self._sessions_end:
+            self._sessions = session_table(self._instrument, low, high)
+            self._sessions_end = high
+            self._state["cursor"] = 0
+
+    def _account(self, status: Array, first_row: int, text: Callable[[int], str]) -> None:
+        counts = self.counts
+        bad = np.flatnonzero(status)
+        if not len(bad):
+            return
+        for i in bad:
+            reason = Quarantine(int(status[i]))
+            if counts.quarantined[reason] < ReadCounts.SAMPLES:
+                counts.samples.append(QuarantinedRow(first_row + int(i), reason, text(int(i))))
+            counts.quarantined[reason] += 1
+
+    def _refuse_nonsense(self, *, at_least: int) -> None:
+        """Raise where most rows are bad in the same way: the file is not what it claims."""
+        rows = self.counts.rows - self._rows_before
+        if rows < at_least:
+            return
+        for reason, meaning in _NONSENSE.items():
+            n = self.counts.quarantined[reason] - self._bad_before[reason]
+            if 2 * n > rows:
+                raise DataError(f"{self._label}: {n} of {rows} rows {meaning.format(self._instrument)}")
+
+
+_NONSENSE = {
+    Quarantine.MALFORMED: "cannot be read; is the file what its first lines say?",
+    Quarantine.BACKWARDS: "go back in time; the file is not in order of time: sort it, or fetch it again",
+    Quarantine.ABSURD_PRICE: (
+        "have prices that {0.name} cannot have (tick {0.tick:g}); is this the right instrument?"
+    ),
+}

@@ -1,0 +1,361 @@
+"""The byte parser that all csv readers share: lines of text to rows of integers, in one compiled pass."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from emp.access.recordings.container import Stream
+from emp.core.codes import Quarantine
+from emp.core.errors import DataError
+from emp.core.jit import kernel
+from emp.core.records import Array
+
+SKIP = 0  # anything
+INT = 1  # an integer, as it is
+GRID = 2  # a decimal number on a grid: value * multiplier, rounded where it is within OFF_GRID of an integer
+OPTIONAL = 3  # GRID, or nothing at all, which is 0
+SECONDS = 4  # decimal seconds, to ns
+ISO = 5  # YYYY-MM-DD?HH:MM:SS[.fraction][Z], to ns as if it were UTC
+WORD = 6  # the first eight bytes of a word, as a big-endian integer
+
+OFF_GRID = 0.1
+"""How far, in grid steps, a number may lie off the grid and still be taken for float dust."""
+
+ABSENT = 9_999_999_999
+"""LOBSTER's price of a level that does not exist; read as 0."""
+
+MAX_LINE = 1 << 20
+
+_MALFORMED = int(Quarantine.MALFORMED)
+_COMMA, _NL, _CR, _MINUS, _DOT, _ZERO, _COLON = (ord(c) for c in ",\n\r-.0:")
+_LOWER_E, _UPPER_E, _UPPER_Z = ord("e"), ord("E"), ord("Z")
+_MAX_DIGITS = 18
+_POW10 = 10.0 ** np.arange(-_MAX_DIGITS, _MAX_DIGITS + 1)
+_POW10_INT = 10 ** np.arange(_MAX_DIGITS + 1, dtype=np.int64)
+_MONTH_DAYS = np.array([31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+_DAY_NS = 86_400_000_000_000
+
+
+class Column(NamedTuple):
+    """How one csv column is read: its kind, where it goes, and on which grid it must lie."""
+
+    kind: int
+    target: int = -1  # index in the output row
+    multiplier: float = 1.0  # grid steps per unit
+    fault: Quarantine = Quarantine.MALFORMED  # what a number off the grid is
+
+
+def word(text: str) -> int:
+    """The integer that a WORD column gives for `text`."""
+    return int.from_bytes(text.encode()[:8].ljust(8, b"\0"), "big", signed=True)
+
+
+@kernel
+def _number(buf: Any, p: Any) -> Any:
+    """Parse [-]digits[.digits][e[-]digits] at p: (end, mantissa, exponent of ten, digits read)."""
+    negative = buf[p] == _MINUS
+    if negative:
+        p += 1
+    mantissa: Any = 0
+    digits = 0
+    d = np.int64(buf[p]) - _ZERO
+    while 0 <= d <= 9:
+        mantissa = mantissa * 10 + d
+        digits += 1
+        p += 1
+        d = np.int64(buf[p]) - _ZERO
+    exponent = 0
+    if buf[p] == _DOT:
+        p += 1
+        d = np.int64(buf[p]) - _ZERO
+        while 0 <= d <= 9:
+            if digits < _MAX_DIGITS:  # further digits are beyond what 64 bits hold, and beyond any grid
+                mantissa = mantissa * 10 + d
+                digits += 1
+                exponent -= 1
+            p += 1
+            d = np.int64(buf[p]) - _ZERO
+    if digits > 0 and (buf[p] == _LOWER_E or buf[p] == _UPPER_E):
+        p, power = _exponent(buf, p + 1)
+        exponent += power
+    if negative:
+        mantissa = -mantissa
+    return p, mantissa, exponent, digits
+
+
+@kernel
+def _exponent(buf: Any, p: Any) -> Any:
+    negative = buf[p] == _MINUS
+    if negative:
+        p += 1
+    power: Any = 0
+    start = p
+    d = np.int64(buf[p]) - _ZERO
+    while 0 <= d <= 9 and p - start < 3:
+        power = power * 10 + d
+        p += 1
+        d = np.int64(buf[p]) - _ZERO
+    if p == start:
+        power = 10_000  # no digits: out of every range, so refused
+    return p, -power if negative else power
+
+
+@kernel
+def _two(buf: Any, p: Any) -> Any:
+    """Two digits at p, or a large negative number."""
+    a = np.int64(buf[p]) - _ZERO
+    if not 0 <= a <= 9:
+        return -1000
+    b = np.int64(buf[p + 1]) - _ZERO
+    if not 0 <= b <= 9:
+        return -1000
+    return a * 10 + b
+
+
+@kernel
+def _date_ns(year: int, month: int, day: int) -> int:
+    """Ns from 1970-01-01 to a civil date (days_from_civil of H. Hinnant, chrono-compatible date algorithms)."""
+    y = year - (1 if month <= 2 else 0)
+    era = y // 400
+    yoe = y - era * 400
+    doy = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    doe = yoe * 365 + yoe // 4 - yoe // 100 + doy
+    return (era * 146097 + doe - 719468) * _DAY_NS
+
+
+@kernel
+def _iso(buf: Any, p: Any) -> Any:
+    """Parse a time stamp at p: (end, ns as if UTC); ns is -1 where it is none."""
+    century = _two(buf, p)
+    if century < 0:
+        return p, -1
+    rest = _two(buf, p + 2)
+    if rest < 0 or buf[p + 4] != _MINUS:
+        return p, -1
+    month = _two(buf, p + 5)
+    if not 1 <= month <= 12 or buf[p + 7] != _MINUS:
+        return p, -1
+    day = _two(buf, p + 8)
+    year = century * 100 + rest
+    if not 1 <= day <= _MONTH_DAYS[month - 1] or not 1970 <= year <= 2200:
+        return p, -1
+    p += 10
+    if buf[p] == _NL:
+        return p, -1
+    hour = _two(buf, p + 1)
+    if not 0 <= hour <= 23 or buf[p + 3] != _COLON:
+        return p, -1
+    minute = _two(buf, p + 4)
+    if not 0 <= minute <= 59 or buf[p + 6] != _COLON:
+        return p, -1
+    second = _two(buf, p + 7)
+    if not 0 <= second <= 59:
+        return p, -1
+    p += 9
+    nanos: Any = 0
+    if buf[p] == _DOT:
+        p += 1
+        scale = 100_000_000
+        d = np.int64(buf[p]) - _ZERO
+        while 0 <= d <= 9:
+            nanos += d * scale
+            scale //= 10
+            p += 1
+            d = np.int64(buf[p]) - _ZERO
+    if buf[p] == _UPPER_Z:
+        p += 1
+    clock = ((hour * 60 + minute) * 60 + second) * 1_000_000_000 + nanos
+    return p, _date_ns(year, month, day) + clock
+
+
+@kernel
+def _seconds_ns(mantissa: int, exponent: int) -> Any:
+    """Decimal seconds to ns, exact to the ninth digit, or -1 out of range."""
+    if mantissa < 0 or exponent > 0 or exponent < -_MAX_DIGITS:
+        return -1
+    if exponent < -9:
+        return mantissa // _POW10_INT[-9 - exponent]
+    if mantissa > 1_000_000_000_000_000_000 // _POW10_INT[9 + exponent]:
+        return -1
+    return mantissa * _POW10_INT[9 + exponent]
+
+
+@kernel
+def _field(buf: Any, p: Any, kind: int, multiplier: float, fault: int) -> Any:
+    """Parse one field at p: (end, value, status)."""
+    if kind in (SKIP, WORD):
+        value: Any = 0
+        shift = 56
+        while buf[p] != _COMMA and buf[p] != _NL and buf[p] != _CR:
+            if shift >= 0:
+                value |= np.int64(buf[p]) << shift
+                shift -= 8
+            p += 1
+        return p, value, 0
+    if kind == ISO:
+        p, value = _iso(buf, p)
+        return p, value, _MALFORMED if value < 0 else 0
+    p, mantissa, exponent, digits = _number(buf, p)
+    if digits == 0:
+        return p, 0, 0 if kind == OPTIONAL else _MALFORMED
+    if digits > _MAX_DIGITS:
+        return p, 0, _MALFORMED
+    if kind == SECONDS:
+        value = _seconds_ns(mantissa, exponent)
+        return p, value, _MALFORMED if value < 0 else 0
+    if kind == INT:
+        return p, mantissa, 0 if exponent == 0 else _MALFORMED
+    if mantissa == ABSENT or mantissa == -ABSENT:
+        return p, 0, 0
+    if not -_MAX_DIGITS <= exponent <= _MAX_DIGITS:
+        return p, 0, _MALFORMED
+    steps = mantissa * multiplier * _POW10[exponent + _MAX_DIGITS]
+    if not -1e18 < steps < 1e18:
+        return p, 0, fault
+    value = np.int64(np.floor(steps + 0.5))
+    return p, value, fault if abs(steps - value) > OFF_GRID else 0
+
+
+@kernel
+def scan(
+    buf: Any,
+    pos: int,
+    end: int,
+    kinds: Any,
+    targets: Any,
+    multipliers: Any,
+    faults: Any,
+    out: Any,
+    status: Any,
+    begin: Any,
+    row: int,
+) -> tuple[int, int]:
+    """Parse whole lines of buf[pos:end] into out[row:], one integer per column at its target.
+
+    buf[end] must be a newline: it stops every loop. status[row] is 0 or the first fault (Quarantine),
+    begin[row] the line's place in buf. Blank lines are no rows. Returns (where to go on, rows filled so far).
+    """
+    last = len(kinds) - 1
+    while row < len(out) and pos < end:
+        p = pos
+        fault = 0
+        for c in range(last + 1):
+            p, value, bad = _field(buf, p, kinds[c], multipliers[c], faults[c])
+            if bad != 0 and fault == 0:
+                fault = bad
+            if buf[p] != _COMMA or c == last:
+                if buf[p] == _CR:
+                    p += 1
+                if buf[p] != _NL or c != last:
+                    fault = _MALFORMED
+                if targets[c] >= 0:
+                    out[row, targets[c]] = value
+                break
+            p += 1
+            if targets[c] >= 0:
+                out[row, targets[c]] = value
+        while buf[p] != _NL:
+            p += 1
+        if p >= end:
+            break
+        if p == pos or (p == pos + 1 and buf[pos] == _CR):
+            pos = p + 1
+            continue
+        status[row] = fault
+        begin[row] = pos
+        row += 1
+        pos = p + 1
+    return pos, row
+
+
+class Lines:
+    """Rows of integers from a stream of csv lines, so many at a time."""
+
+    def __init__(self, stream: Stream, columns: Sequence[Column], label: str, skip_header: bool) -> None:
+        self._stream = stream
+        self._label = label
+        self._kinds = np.array([c.kind for c in columns], np.int64)
+        self._targets = np.array([c.target for c in columns], np.int64)
+        self._multipliers = np.array([c.multiplier for c in columns])
+        self._faults = np.array([int(c.fault) for c in columns], np.int64)
+        self._buf: Array = np.zeros(1 << 20, np.uint8)
+        self._pos = 0
+        self._end = 0
+        self._ended = False
+        self.status: Array = np.zeros(0, np.uint8)
+        self._begin: Array = np.zeros(0, np.int64)
+        if skip_header:
+            self._skip_line()
+
+    def read(self, out: Array) -> int:
+        """Fill rows of `out`, int64[limit, targets]; return how many, fewer than `limit` only at the end.
+
+        `status[:n]` is then 0 or a Quarantine reason per row.
+        """
+        if len(self.status) < len(out):
+            self.status = np.zeros(len(out), np.uint8)
+            self._begin = np.zeros(len(out), np.int64)
+        self._compact()
+        row = 0
+        while True:
+            pos, row = scan(
+                self._buf,
+                self._pos,
+                self._end,
+                self._kinds,
+                self._targets,
+                self._multipliers,
+                self._faults,
+                out,
+                self.status,
+                self._begin,
+                row,
+            )
+            self._pos = pos
+            if row == len(out) or not self._fill():
+                return int(row)
+
+    def text(self, row: int) -> str:
+        """The line of a row of the last `read`, cut to 200 characters."""
+        begin = int(self._begin[row])
+        raw = self._buf[begin : begin + 200].tobytes().split(b"\n", 1)[0]
+        return raw.decode("utf-8", "replace").rstrip("\r")
+
+    def _skip_line(self) -> None:
+        while True:
+            found = np.flatnonzero(self._buf[self._pos : self._end] == _NL)
+            if len(found):
+                self._pos += int(found[0]) + 1
+                return
+            if not self._fill():
+                self._pos = self._end
+                return
+
+    def _compact(self) -> None:
+        rest = self._end - self._pos
+        self._buf[:rest] = self._buf[self._pos : self._end].copy()
+        self._pos, self._end = 0, rest
+        self._buf[rest] = _NL
+
+    def _fill(self) -> bool:
+        """Append the next bytes; at the end of the stream, once, the newline a last line may lack."""
+        if self._ended:
+            return False
+        data = self._stream.read()
+        if not data:
+            self._ended = True
+            if self._end == self._pos:
+                return False
+            data = b"\n"
+        elif self._end - self._pos > MAX_LINE and _NL not in self._buf[self._pos : self._end]:
+            raise DataError(f"{self._label}: a line is longer than {MAX_LINE} bytes; not a csv recording")
+        need = self._end + len(data) + 1
+        if need > len(self._buf):
+            grown = np.zeros(max(need, 2 * len(self._buf)), np.uint8)
+            grown[: self._end] = self._buf[: self._end]
+            self._buf = grown
+        self._buf[self._end : self._end + len(data)] = np.frombuffer(data, np.uint8)
+        self._end += len(data)
+        self._buf[self._end] = _NL
+        return True
