@@ -1,4 +1,4 @@
-"""Position and money of one instrument, kept in integers of ticks and lots where they are integers."""
+"""Money and position of one instrument: compiled, because the hot path marks them at every event."""
 
 from typing import Any
 
@@ -7,31 +7,34 @@ from emp.core.jit import kernel
 
 @kernel
 def apply_fill(account: Any, side: int, qty: int, px: int, fee: float) -> None:
-    """Book a fill.
+    """Book a fill into an ACCOUNT record; `pnl` follows at the next mark.
 
-    Args:
-        account: ACCOUNT record.
-        side: +1 bought, -1 sold.
-        qty: lots, positive.
-        px: ticks.
-        fee: ticks times lots paid; negative is a rebate.
+    `side` is +1 for a buy, -1 for a sell; `qty` lots > 0; `px` in ticks; `fee` in ticks times lots.
     """
     account.position += side * qty
-    account.cash -= float(side * qty * px)
+    account.cash -= side * qty * px
     account.fees += fee
     account.traded += qty
     account.fills += 1
 
 
 @kernel
-def mark(account: Any, mid2: int, day: int) -> None:
-    """Mark to the mid (mid2 = bid + ask, in ticks) and keep the day's start and the run's peak.
+def correct_fill(account: Any, side: int, qty: int, px_from: int, px_to: int, fee: float) -> None:
+    """Book that `qty` lots, booked at `px_from` before, were a fill of their own at `px_to` with this fee."""
+    account.cash += side * qty * (px_from - px_to)
+    account.fees += fee
+    account.fills += 1
 
-    A new trading day starts from the last mark of the day before, so that a gap between days counts as a loss
-    or gain of the new day.
+
+@kernel
+def mark(account: Any, mid2: int, day: int) -> None:
+    """Mark an ACCOUNT record to the mid; `mid2` is bid + ask in ticks, `day` the trading day's number.
+
+    A new day starts from the last mark of the day before, so that a gap over night counts as its loss.
     """
     if day != account.day:
         account.day = day
         account.day_start = account.pnl
-    account.pnl = account.cash + 0.5 * float(account.position * mid2) - account.fees
-    account.peak = max(account.peak, account.pnl)
+    account.pnl = account.cash + account.position * (0.5 * mid2) - account.fees
+    if account.pnl > account.peak:
+        account.peak = account.pnl

@@ -1,0 +1,240 @@
+"""Our orders: one pure state machine, driven by the commands we send and the reports that come back.
+
+Nothing here reads a clock, sends or stores. A fill is what a report adds to its order's cumulative quantity,
+so a missing report heals with the next one and a repeated or late one adds nothing. What cannot have happened
+is quarantined with its reason, never applied: an alarm for the engine, which must halt and reconcile.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from emp.core.codes import OrderStatus, WorkingState
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder
+from emp.core.records import ACCOUNT, WORKING, Array
+from emp.execution.account import apply_fill, correct_fill
+from emp.execution.transitions import Alarm, Order, impossible, next_status
+
+
+class Quarantined(msgspec.Struct, frozen=True):
+    """A message that was not applied."""
+
+    reason: Alarm
+    message: OrderUpdate | Command
+    text: str
+
+
+class Fill(msgspec.Struct, frozen=True, kw_only=True):
+    """What a report added to an order's cumulative quantity."""
+
+    cl_ord_id: str
+    instrument: str
+    side: int
+    qty: int
+    px: int
+    fee: float
+    maker: bool
+    ts: int
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """What a report changed: nothing (repeated, late, quarantined), a status, a fill, or an alarm."""
+
+    changed: bool = False
+    fill: Fill | None = None
+    alarm: Quarantined | None = None
+
+
+_URGENCY = {
+    WorkingState.NONE: 0,
+    WorkingState.RESTING: 1,
+    WorkingState.CANCELLING: 2,
+    WorkingState.IN_FLIGHT: 3,
+    WorkingState.UNKNOWN: 4,
+}
+
+
+class OrderManager:
+    """Orders of all instruments of a run; keeps the shared ACCOUNT and WORKING records current.
+
+    `accounts` and `working` are arrays with one record per name in `instruments`; the compiled step reads the
+    same memory. Where an instrument has several open orders (while flattening), its WORKING record shows the
+    one whose state forbids most.
+    """
+
+    def __init__(
+        self, instruments: Sequence[str], accounts: Array | None = None, working: Array | None = None
+    ) -> None:
+        self.instruments = tuple(instruments)
+        self.accounts: Array = np.zeros(len(instruments), ACCOUNT) if accounts is None else accounts
+        self.working: Array = np.zeros(len(instruments), WORKING) if working is None else working
+        self.quarantined: list[Quarantined] = []
+        self._index = {name: i for i, name in enumerate(self.instruments)}
+        self._orders: dict[str, Order] = {}
+        self._open: dict[str, Order] = {}
+        self._order_of: dict[str, str] = {}  # a cancel's id -> its order's id
+        self._seen: dict[tuple[str, str], OrderUpdate] = {}
+        for index in range(len(self.instruments)):
+            self._show(index)
+
+    def order(self, cl_ord_id: str) -> Order | None:
+        """The order of that id, or of the cancel of that id."""
+        return self._orders.get(self._order_of.get(cl_ord_id, cl_ord_id))
+
+    def open_orders(self, instrument: str = "") -> list[Order]:
+        """Orders that may still fill, oldest first."""
+        return [o for o in self._open.values() if instrument in ("", o.command.instrument)]
+
+    def position(self, instrument: str) -> int:
+        """Lots held, signed."""
+        return int(self.accounts[self._index[instrument]]["position"])
+
+    def sent(self, command: Command) -> Quarantined | None:
+        """Take note of a command that is in the ledger and leaves now; the identical one again changes nothing."""
+        if isinstance(command, NewOrder):
+            return self._sent_new(command)
+        order = self.order(command.cl_ord_id if isinstance(command, QueryOrder) else command.orig)
+        if order is None:
+            return self._quarantine(Alarm.UNKNOWN_ORDER, command, "no such order")
+        if isinstance(command, CancelOrder):
+            if self._order_of.get(command.cl_ord_id) == command.orig:
+                return None
+            if command.cl_ord_id in self._orders or command.cl_ord_id in self._order_of:
+                return self._quarantine(Alarm.CONTRADICTION, command, "the id is taken")
+            self._order_of[command.cl_ord_id] = command.orig
+            if not order.status.terminal:
+                order.cancel = command
+                order.status = OrderStatus.PENDING_CANCEL
+        order.asked_at = max(order.asked_at, command.ts)
+        self._show(order.index)
+        return None
+
+    def _sent_new(self, command: NewOrder) -> Quarantined | None:
+        known = self._orders.get(command.cl_ord_id)
+        if known is not None and known.command == command:
+            return None
+        if known is not None or command.cl_ord_id in self._order_of:
+            return self._quarantine(Alarm.CONTRADICTION, command, "the id is taken")
+        index = self._index.get(command.instrument)
+        if index is None:
+            return self._quarantine(Alarm.MISMATCH, command, "not an instrument of this run")
+        order = Order(command, index, asked_at=command.ts)
+        self._orders[command.cl_ord_id] = self._open[command.cl_ord_id] = order
+        self._show(index)
+        return None
+
+    def apply(self, update: OrderUpdate) -> Applied:
+        """Apply a report once: (clOrdID, execID) identifies it. An alarm in the answer must halt trading."""
+        key = (update.clOrdID, update.execID)
+        seen = self._seen.get(key)
+        if seen is not None:
+            if seen == update:
+                return Applied()
+            return self._alarm(Alarm.CONTRADICTION, update, "another report had the same clOrdID and execID")
+        self._seen[key] = update
+        order = self.order(update.clOrdID)
+        if order is None:
+            return self._alarm(Alarm.UNKNOWN_ORDER, update, "no such order")
+        if update.clOrdID in self._order_of and update.status is OrderStatus.REJECTED:
+            return self._cancel_refused(order, update)
+        problem = impossible(order, update)
+        if problem is not None:
+            return self._alarm(problem, update, f"the order was {order.status}, {order.filled} filled")
+        before = (order.status, order.filled, order.queue_ahead)
+        fill = self._book(order, update)
+        order.status = next_status(order, update)
+        if update.queue_ahead >= 0 and update.filled == order.filled:
+            order.queue_ahead = update.queue_ahead
+        if order.status.terminal:
+            self._open.pop(order.command.cl_ord_id, None)
+        self._show(order.index)
+        return Applied((order.status, order.filled, order.queue_ahead) != before, fill)
+
+    def _cancel_refused(self, order: Order, update: OrderUpdate) -> Applied:
+        """The venue did not cancel: the order stands as it was, or has ended already."""
+        newest = order.cancel is not None and order.cancel.cl_ord_id == update.clOrdID
+        if not newest or order.status.terminal:
+            return Applied()
+        order.cancel = None
+        order.status = OrderStatus.PARTIALLY_FILLED if order.filled else OrderStatus.NEW
+        self._show(order.index)
+        return Applied(changed=True)
+
+    def _book(self, order: Order, update: OrderUpdate) -> Fill | None:
+        """Book the quantity that the report adds; correct the price of what an earlier jump had booked."""
+        account = self.accounts[order.index]
+        side, done = order.command.side, update.filled
+        if done == 0:
+            return None
+        price, fee = order.booked.get(done, (update.price, 0.0))
+        if done in order.booked:
+            if fee == 0.0 != update.fee:  # a status had told the quantity, this is the fill itself
+                account["fees"] += update.fee
+                order.booked[done] = (price, update.fee)
+            return None
+        below = max((c for c in order.booked if c < done), default=0)
+        above = min((c for c in order.booked if c > done), default=0)
+        order.booked[done] = (update.price, update.fee)
+        if above:
+            correct_fill(account, side, done - below, order.booked[above][0], update.price, update.fee)
+            return None
+        order.filled = done
+        apply_fill(account, side, done - below, update.price, update.fee)
+        return Fill(
+            cl_ord_id=order.command.cl_ord_id,
+            instrument=order.command.instrument,
+            side=side,
+            qty=done - below,
+            px=update.price,
+            fee=update.fee,
+            maker=update.maker,
+            ts=update.ts,
+        )
+
+    def adjust(self, instrument: str, qty: int, px: float) -> None:
+        """Book a difference of position that no report explains: signed lots, at a price in ticks, no fee."""
+        account = self.accounts[self._index[instrument]]
+        account["position"] += qty
+        account["cash"] -= qty * px
+
+    def timeouts(self, now_ns: int, timeout_ns: int) -> list[QueryOrder]:
+        """Make orders whose answer is overdue UNKNOWN and return the queries to send: never a second order."""
+        queries = []
+        for order in self._open.values():
+            if order.working in _AWAITED and now_ns - order.asked_at >= timeout_ns:
+                order.status, order.asked_at = OrderStatus.UNKNOWN, now_ns
+                self._show(order.index)
+                command = order.command
+                queries.append(
+                    QueryOrder(cl_ord_id=command.cl_ord_id, instrument=command.instrument, ts=now_ns)
+                )
+        return queries
+
+    def _show(self, index: int) -> None:
+        """Write the instrument's WORKING record from its open orders."""
+        record = self.working[index]
+        shown = max(
+            (o for o in self._open.values() if o.index == index),
+            key=lambda o: (_URGENCY[o.working], o.command.ts),
+            default=None,
+        )
+        if shown is None:
+            record["state"], record["side"], record["px"], record["leaves"] = WorkingState.NONE, 0, 0, 0
+            record["queue_ahead"], record["ts"], record["immediate"] = -1, 0, False
+            return
+        command = shown.command
+        record["state"], record["side"], record["px"] = shown.working, command.side, command.px
+        record["leaves"], record["queue_ahead"] = shown.leaves, shown.queue_ahead
+        record["ts"], record["immediate"] = command.ts, command.immediate
+
+    def _alarm(self, reason: Alarm, update: OrderUpdate, text: str) -> Applied:
+        return Applied(alarm=self._quarantine(reason, update, text))
+
+    def _quarantine(self, reason: Alarm, message: OrderUpdate | Command, text: str) -> Quarantined:
+        kept = Quarantined(reason, message, text)
+        self.quarantined.append(kept)
+        return kept
+
+
+_AWAITED = frozenset({WorkingState.IN_FLIGHT, WorkingState.CANCELLING, WorkingState.UNKNOWN})

@@ -1,0 +1,105 @@
+"""Which report may follow which: the rules of an order's life, apart from the bookkeeping.
+
+After the order state matrices of FIX 4.4 (volume 4, appendix D), with two freedoms a network needs: a report
+may arrive late, and then tells nothing new; a fill may still be told after a cancel, and then counts.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from emp.core.codes import OrderStatus, WorkingState
+from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
+
+_ACCEPTED = frozenset({OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED})
+
+_WORKING = {
+    OrderStatus.PENDING_NEW: WorkingState.IN_FLIGHT,
+    OrderStatus.PENDING_CANCEL: WorkingState.CANCELLING,
+    OrderStatus.UNKNOWN: WorkingState.UNKNOWN,
+}
+
+
+class Alarm(StrEnum):
+    """Why a report or command was quarantined."""
+
+    UNKNOWN_ORDER = "unknown_order"  # about an order we never sent
+    CONTRADICTION = "contradiction"  # another content under an identity already seen
+    MISMATCH = "mismatch"  # instrument or side is not the order's
+    OVERFILL = "overfill"  # more filled than ordered, or a negative quantity
+    IMPOSSIBLE_STATUS = "impossible_status"  # status and quantity disagree, or the order had ended otherwise
+
+
+class Order(msgspec.Struct):
+    """What we know of one order."""
+
+    command: NewOrder
+    index: int  # of its instrument
+    status: OrderStatus = OrderStatus.PENDING_NEW
+    filled: int = 0
+    cancel: CancelOrder | None = None  # the newest cancel, while it is not refused
+    asked_at: int = 0  # ns; when something was last sent that the venue owes an answer to
+    queue_ahead: int = -1
+    booked: dict[
+        int, tuple[int, float]
+    ] = {}  # cumulative quantity -> (price, fee) of the fill that reached it
+
+    @property
+    def leaves(self) -> int:
+        """Lots that may still fill."""
+        return 0 if self.status.terminal else self.command.qty - self.filled
+
+    @property
+    def working(self) -> WorkingState:
+        """The status as the decision sees it, for an order that has not ended."""
+        return _WORKING.get(self.status, WorkingState.RESTING)
+
+
+def impossible(order: Order, update: OrderUpdate) -> Alarm | None:
+    """Why this report cannot be true of this order, or None where it can."""
+    command = order.command
+    if update.instrument not in ("", command.instrument) or update.side not in (0, command.side):
+        return Alarm.MISMATCH
+    if not 0 <= update.filled <= command.qty:
+        return Alarm.OVERFILL
+    if not _agrees(update.status, update.filled, command.qty) or not _may_follow(order, update):
+        return Alarm.IMPOSSIBLE_STATUS
+    return None
+
+
+def _agrees(status: OrderStatus, filled: int, qty: int) -> bool:
+    """Whether a status can go with a cumulative quantity."""
+    if status in (OrderStatus.PENDING_NEW, OrderStatus.NEW, OrderStatus.REJECTED):
+        return filled == 0
+    if status is OrderStatus.PARTIALLY_FILLED:
+        return 0 < filled < qty
+    if status is OrderStatus.FILLED:
+        return filled == qty
+    return filled < qty
+
+
+def _may_follow(order: Order, update: OrderUpdate) -> bool:
+    """Whether a report can be told of an order in this state, be it late."""
+    if update.status is OrderStatus.REJECTED and order.filled:
+        return False
+    if not order.status.terminal:
+        return True
+    if order.status is OrderStatus.REJECTED and update.filled:
+        return False
+    if update.status is OrderStatus.FILLED:  # the last fill was told after the cancel
+        return order.status is not OrderStatus.REJECTED
+    return not update.status.terminal or update.status is order.status
+
+
+def next_status(order: Order, update: OrderUpdate) -> OrderStatus:
+    """Status after a possible report whose quantity `order.filled` contains already."""
+    if order.filled == order.command.qty:
+        return OrderStatus.FILLED
+    if order.status.terminal:
+        return order.status
+    if update.status.terminal or update.status is OrderStatus.UNKNOWN:
+        return update.status
+    late = update.filled < order.filled
+    if late or order.status is OrderStatus.PENDING_CANCEL or update.status not in _ACCEPTED:
+        return order.status
+    return OrderStatus.PARTIALLY_FILLED if order.filled else OrderStatus.NEW
