@@ -1,0 +1,135 @@
+"""The board: what the engine lets others see. It is written by the engine, read by threads, and never shared.
+
+The engine's loop publishes a frozen `View` a few times a second. `/health`, `/metrics`, the console and the
+terminal read the newest one; nobody reads the engine itself.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from emp.core.clock import Clock
+
+SILENT_AFTER_MS = 1_000.0
+"""Age of the newest view above which the engine counts as not answering."""
+
+
+class DecisionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the action log, in words."""
+
+    ts: int
+    seq: int
+    action: str
+    reason: str
+    side: int
+    px: int
+    qty: int
+    edge_ticks: float
+    cost_to_take: float
+    context_mult: float
+    inventory: int
+    latency_ms: float
+
+
+class OrderView(msgspec.Struct, frozen=True, kw_only=True):
+    """One of our orders that may still fill."""
+
+    cl_ord_id: str
+    side: int
+    px: int
+    qty: int
+    filled: int
+    status: str
+
+
+class InstrumentView(msgspec.Struct, frozen=True, kw_only=True):
+    """One instrument. Prices are in ticks (times `tick` for quote currency), money in ticks times lots."""
+
+    name: str
+    tick: float
+    bid: int = 0
+    ask: int = 0
+    last_ts: int = 0  # of the newest event that reached the engine
+    position: int = 0
+    pnl_ticks: float = 0.0
+    fees_ticks: float = 0.0
+    fills: int = 0
+    events: int = 0
+    queue_depth: int = 0
+    event_lag_ms: float = 0.0
+    drops: Mapping[str, int] = {}  # events that did not reach the engine as themselves, by reason
+    degraded: bool = False
+    stale_ms: float = 0.0  # since the last event, while the market is open
+    stale: bool = False
+    open_orders: tuple[OrderView, ...] = ()
+    decisions: tuple[DecisionView, ...] = ()  # newest first
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole system at one moment."""
+
+    mode: str
+    run: str
+    model: str
+    now_ns: int
+    started_ns: int
+    instruments: tuple[InstrumentView, ...]
+    halted: bool = False
+    halt_reason: str = ""
+    p50_infer_ms: float = 0.0
+    p90_infer_ms: float = 0.0
+    p99_infer_ms: float = 0.0
+    p99_total_ms: float = 0.0
+    commands: int = 0
+    breaches: tuple[str, ...] = ()  # the newest risk breaches, in words
+
+
+class Board:
+    """Holds the newest view and the alarms that other threads raise."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._view: tuple[View, int] | None = None
+        self._alarms: dict[str, str] = {}
+
+    def publish(self, view: View) -> None:
+        """Replace the view."""
+        self._view = (view, self._clock.monotonic_ns())
+
+    def raise_alarm(self, name: str, text: str) -> None:
+        """Say that something is wrong until `clear_alarm`; callable from any thread."""
+        self._alarms[name] = text
+
+    def clear_alarm(self, name: str) -> None:
+        """Take an alarm back; callable from any thread."""
+        self._alarms.pop(name, None)
+
+    @property
+    def view(self) -> View | None:
+        """The newest view; None before the first."""
+        return None if self._view is None else self._view[0]
+
+    def snapshot(self) -> dict[str, Any]:
+        """The newest view as plain JSON values, with its health; what a console shows."""
+        reasons = self.unhealthy()
+        shown: dict[str, Any] = {} if self.view is None else msgspec.to_builtins(self.view)
+        return {**shown, "healthy": not reasons, "reasons": reasons}
+
+    def unhealthy(self) -> list[str]:
+        """Why the system should not be relied on now; empty when it is healthy."""
+        if self._view is None:
+            return ["starting: the engine has not reported yet", *self._alarms.values()]
+        view, at = self._view
+        reasons = list(self._alarms.values())
+        silent_ms = (self._clock.monotonic_ns() - at) / 1e6
+        if silent_ms > SILENT_AFTER_MS:
+            reasons.append(f"the engine has not reported for {silent_ms:.0f} ms")
+        if view.halted:
+            reasons.append(f"risk halted: {view.halt_reason or 'unknown reason'}")
+        for one in view.instruments:
+            if one.degraded:
+                reasons.append(f"{one.name}: degraded, {one.queue_depth} events wait")
+            if one.stale:
+                reasons.append(f"{one.name}: no market data for {one.stale_ms:.0f} ms")
+        return reasons

@@ -1,0 +1,100 @@
+"""Structured logs: one JSON object per line, formatted and written by a thread, never by who logs.
+
+A call on the event loop only stamps the record and puts it into a bounded queue. When the queue is full the
+record is counted and dropped, and the count is logged as soon as there is room: a slow disk cannot stall
+trading, and the gap is visible.
+"""
+
+import json
+import logging
+import queue
+import threading
+from collections.abc import MutableMapping
+from typing import IO, Any
+
+import structlog
+
+from emp.core.clock import Clock
+
+CAPACITY = 10_000
+
+_END = None
+
+
+class LogThread:
+    """Writes queued records to a stream as JSON lines. `close` writes what is left."""
+
+    def __init__(self, stream: IO[str], clock: Clock, capacity: int = CAPACITY) -> None:
+        self.dropped = 0
+        self._stream = stream
+        self._clock = clock
+        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(capacity)
+        self._thread = threading.Thread(target=self._write, name="logs", daemon=True)
+        self._thread.start()
+
+    def put(self, record: dict[str, Any]) -> None:
+        """Queue a record, or count it where the queue is full."""
+        try:
+            self._queue.put_nowait({"ts": self._clock.now_ns(), **record})
+        except queue.Full:
+            self.dropped += 1
+
+    def _write(self) -> None:
+        told = 0
+        while (record := self._queue.get()) is not _END:
+            self._line(record)
+            missing = self.dropped - told
+            if missing:
+                told += missing
+                self._line(
+                    {"ts": self._clock.now_ns(), "level": "warning", "event": "logs dropped", "n": missing}
+                )
+            if self._queue.empty():
+                self._stream.flush()
+        self._stream.flush()
+
+    def _line(self, record: dict[str, Any]) -> None:
+        try:
+            self._stream.write(json.dumps(record, default=repr, ensure_ascii=False) + "\n")
+        except OSError:  # a full disk: trading goes on or halts by the ledger's word, not by the log's
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Write what is queued and end the thread."""
+        self._queue.put(_END)
+        self._thread.join()
+
+
+class _Handler(logging.Handler):
+    """Takes what libraries log through the standard library."""
+
+    def __init__(self, thread: LogThread) -> None:
+        super().__init__(logging.WARNING)
+        self._thread = thread
+        self.setFormatter(logging.Formatter("%(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a record of the standard library's logging."""
+        self._thread.put(
+            {"level": record.levelname.lower(), "event": self.format(record), "logger": record.name}
+        )
+
+
+def configure(stream: IO[str], clock: Clock) -> LogThread:
+    """Send all logs of this process to `stream`; return the thread that writes, to be closed at the end."""
+    thread = LogThread(stream, clock)
+
+    def enqueue(_: Any, level: str, event: MutableMapping[str, Any]) -> Any:
+        thread.put({"level": level, **event})
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info, enqueue],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, _Handler)]:
+        root.removeHandler(handler)
+    root.addHandler(_Handler(thread))
+    return thread

@@ -1,0 +1,67 @@
+"""`/metrics`: exactly the roadmap's quantities, from the board's newest view. See docs/metrics.md."""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from emp.observe.board import Board, View
+
+
+class BoardCollector(Collector):
+    """Turns the newest view into metric families at the moment of a scrape."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing: what there is depends on the view."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield one family per quantity; nothing before the first view."""
+        view = self._board.view
+        if view is not None:
+            yield from _families(view)
+
+
+def _families(view: View) -> Iterable[Metric]:
+    lag = GaugeMetricFamily(
+        "event_lag_ms",
+        "Longest wait of an event from its receipt to the engine, newest view",
+        labels=["instrument"],
+    )
+    depth = GaugeMetricFamily("queue_depth", "Events that wait for the engine", labels=["instrument"])
+    drops = CounterMetricFamily(
+        "drops",
+        "Events that did not reach the engine as themselves: quarantined, or merged by a full queue",
+        labels=["instrument", "reason"],
+    )
+    for one in view.instruments:
+        lag.add_metric([one.name], one.event_lag_ms)
+        depth.add_metric([one.name], one.queue_depth)
+        drops.add_metric([one.name, "overflow"], one.drops.get("overflow", 0))
+        for reason, count in sorted(one.drops.items()):
+            if reason != "overflow":
+                drops.add_metric([one.name, reason], count)
+    yield lag
+    yield depth
+    for level, value in ((50, view.p50_infer_ms), (90, view.p90_infer_ms), (99, view.p99_infer_ms)):
+        yield GaugeMetricFamily(
+            f"p{level}_infer_ms", f"{level}th percentile of the model's time per event, sliding window", value
+        )
+    yield drops
+    yield GaugeMetricFamily("risk_halted", "1 while risk has halted trading", int(view.halted))
+
+
+def registry(board: Board) -> CollectorRegistry:
+    """A registry that holds these metrics and nothing else."""
+    found = CollectorRegistry()
+    found.register(BoardCollector(board))
+    return found
+
+
+def exposition(metrics: CollectorRegistry) -> bytes:
+    """The text that Prometheus scrapes."""
+    return generate_latest(metrics)

@@ -1,0 +1,152 @@
+"""What the web shows is what the engine published, and the word for unhealthy is a reason."""
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from emp.core.clock import SimClock
+from emp.core.errors import UsageError
+from emp.observe.board import Board, InstrumentView, View
+from emp.observe.http import HttpServer, create_app
+
+ROADMAP = {
+    "event_lag_ms",
+    "queue_depth",
+    "p50_infer_ms",
+    "p90_infer_ms",
+    "p99_infer_ms",
+    "drops",
+    "risk_halted",
+}
+ONE = InstrumentView(
+    name="EURUSD", tick=1e-5, queue_depth=3, event_lag_ms=1.5, drops={"duplicate": 4, "overflow": 2}
+)
+VIEW = View(
+    mode="mock",
+    run="R",
+    model="m",
+    now_ns=0,
+    started_ns=0,
+    instruments=(ONE,),
+    p50_infer_ms=0.01,
+    p90_infer_ms=0.02,
+    p99_infer_ms=0.03,
+)
+
+
+@contextmanager
+def serving(board: Board, **options) -> Iterator[str]:
+    server = HttpServer(create_app(board, **options), "127.0.0.1", 0)
+    server.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+def get(url: str, host: str | None = None) -> tuple[int, str]:
+    request = urllib.request.Request(url, headers={"Host": host} if host else {})
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_health_names_every_reason_and_recovers() -> None:
+    clock = SimClock()
+    board = Board(clock)
+    with serving(board) as url:
+        assert get(f"{url}/health")[0] == 503
+        board.publish(VIEW)
+        assert get(f"{url}/health") == (200, '{"status":"ok","reasons":[]}')
+        board.raise_alarm("loop", "the loop is blocked")
+        bad = msgspec.structs.replace(ONE, degraded=True, stale=True, stale_ms=7_000.0)
+        board.publish(
+            msgspec.structs.replace(VIEW, halted=True, halt_reason="daily loss", instruments=(bad,))
+        )
+        clock.advance(1_500_000_000)
+        status, body = get(f"{url}/health")
+        assert status == 503
+        assert json.loads(body)["reasons"] == [
+            "the loop is blocked",
+            "the engine has not reported for 1500 ms",
+            "risk halted: daily loss",
+            "EURUSD: degraded, 3 events wait",
+            "EURUSD: no market data for 7000 ms",
+        ]
+        board.clear_alarm("loop")
+        board.publish(VIEW)
+        assert get(f"{url}/health")[0] == 200
+
+
+def test_metrics_are_exactly_the_roadmaps_and_parse() -> None:
+    board = Board(SimClock())
+    with serving(board) as url:
+        assert get(f"{url}/metrics") == (200, "")
+        board.publish(msgspec.structs.replace(VIEW, halted=True))
+        status, text = get(f"{url}/metrics")
+    families = {f.name: f for f in text_string_to_metric_families(text)}
+    assert (status, set(families)) == (200, ROADMAP)
+    values = {(s.name, *s.labels.values()): s.value for f in families.values() for s in f.samples}
+    assert values == {
+        ("event_lag_ms", "EURUSD"): 1.5,
+        ("queue_depth", "EURUSD"): 3,
+        ("p50_infer_ms",): 0.01,
+        ("p90_infer_ms",): 0.02,
+        ("p99_infer_ms",): 0.03,
+        ("drops_total", "EURUSD", "duplicate"): 4,
+        ("drops_total", "EURUSD", "overflow"): 2,
+        ("risk_halted",): 1,
+    }
+    assert families["drops"].type == "counter"
+
+
+def test_the_snapshot_is_the_view() -> None:
+    board = Board(SimClock())
+    board.publish(VIEW)
+    with serving(board) as url:
+        shown = json.loads(get(f"{url}/snapshot")[1])
+    assert shown == {**json.loads(msgspec.json.encode(VIEW)), "healthy": True, "reasons": []}
+
+
+def test_others_add_pages_and_strange_hosts_are_refused() -> None:
+    async def page(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("console")
+
+    with serving(Board(SimClock()), routes=[Route("/", page)]) as url:
+        assert get(f"{url}/") == (200, "console")
+        assert get(f"{url}/", host="evil.example")[0] == 400
+        assert get(f"{url}/", host="localhost:8787")[0] == 200
+
+
+def test_a_port_in_use_is_one_clear_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        server = HttpServer(create_app(Board(SimClock())), "127.0.0.1", port)
+        with pytest.raises(UsageError, match=rf"^http\.port: {port} on 127\.0\.0\.1 is in use") as caught:
+            server.start()
+    assert "\n" not in str(caught.value)
+
+
+def test_stop_gives_the_port_back() -> None:
+    server = HttpServer(create_app(Board(SimClock())), "127.0.0.1", 0)
+    server.start()
+    port = int(server.url.rsplit(":", 1)[1])
+    server.stop()
+    again = HttpServer(create_app(Board(SimClock())), "127.0.0.1", port)
+    again.start()
+    again.stop()
