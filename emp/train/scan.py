@@ -1,0 +1,63 @@
+"""The parallel form of the state-space recurrence, in chunks, from any state, with gradients through it."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+CHUNK = 64
+
+
+def chunked_scan(
+    decay: Tensor, now: Tensor, later: Tensor, q: Tensor, k: Tensor, v: Tensor, h: Tensor, chunk: int = CHUNK
+) -> tuple[Tensor, Tensor]:
+    """Run g_t = exp(decay_t) g_{t-1} + later_t k_t v_t^T; y_t = q_t (g_t - (later_t - now_t) k_t v_t^T).
+
+    The structured state-space duality of Dao and Gu 2024 (arXiv 2405.21060): within a chunk a masked matrix
+    product, between chunks the recurrence. `later` is the weight with which a token is seen by all later
+    ones, `now` the weight with which it sees itself; the two differ for Mamba-3's trapezoidal rule, whose
+    second term of a token arrives with the next one (arXiv 2603.15569).
+
+    Args:
+        decay: [B, T, H], log of the state's decay, <= 0.
+        now, later: [B, T, H].
+        q, k: [B, T, H or 1, N].
+        v: [B, T, H, P].
+        h: [B, H, N, P], the state before the first token.
+        chunk: tokens per chunk.
+
+    Returns:
+        y [B, T, H, P] and the state after the last token [B, H, N, P].
+    """
+    length = decay.shape[1]
+    chunk = min(chunk, length)
+    rest = -length % chunk
+    if rest:
+        decay, now, later = (functional.pad(t, (0, 0, 0, rest)) for t in (decay, now, later))
+        q, k, v = (functional.pad(t, (0, 0, 0, 0, 0, rest)) for t in (q, k, v))
+    decay, now, later = (_split(t, chunk) for t in (decay, now, later))
+    q, k, v = (_split(t, chunk) for t in (q, k, v))
+
+    total = decay.cumsum(-1)  # [B, C, H, Q], inclusive
+    past = torch.ones(chunk, chunk, dtype=torch.bool, device=q.device).tril(-1)
+    between = (total[..., :, None] - total[..., None, :]).masked_fill(~past, -torch.inf).exp()
+    scores = q @ k.transpose(-1, -2)
+    weights = scores * between * later[..., None, :]
+    own = torch.diagonal(scores, dim1=-2, dim2=-1) * now
+    y = weights @ v + own[..., None] * v
+
+    to_end = (total[..., -1:] - total).exp() * later
+    added = (k * to_end[..., None]).transpose(-1, -2) @ v  # [B, C, H, N, P]
+    through = total[..., -1].exp()[..., None, None]
+    starts = []
+    for c in range(added.shape[1]):
+        starts.append(h)
+        h = through[:, c] * h + added[:, c]
+    y = y + total.exp()[..., None] * (q @ torch.stack(starts, 1))
+    batch, chunks, heads, _, width = y.shape
+    y = y.transpose(2, 3).reshape(batch, chunks * chunk, heads, width)
+    return y[:, :length], h
+
+
+def _split(t: Tensor, chunk: int) -> Tensor:
+    """[B, T, H, ...] to [B, chunks, H, chunk, ...]."""
+    return t.unflatten(1, (-1, chunk)).transpose(2, 3)
