@@ -1,0 +1,300 @@
+"""The engine: events in, commands out. Synchronous and free of I/O; live, replay and tests differ in what
+surrounds it.
+
+    output = engine.process(events)        # until a command must leave, or the batch ends
+    for command in output.commands: ...    # ledger first, then the venue, then engine.sent(command)
+    output = engine.on_report(update)      # what a report asks for in turn
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from emp.core.codes import Action, Quarantine, Reason
+from emp.core.contracts import CancelOrder, Command, Message, NewOrder, OrderUpdate, RiskBreach
+from emp.core.ids import cl_ord_id
+from emp.core.instrument import Instrument
+from emp.core.records import DECISION, Array, empty_events
+from emp.core.sessions import session_table
+from emp.decision.rule import COSTS
+from emp.engine.desk import MUTABLE, Desk, new_desk
+from emp.engine.load import LoadedModel
+from emp.engine.step import COMMAND, run_batch
+from emp.execution.flatten import flatten, is_flat
+from emp.execution.orders import OrderManager
+from emp.model.table import StateTable
+from emp.risk.limits import LIMITS
+
+DAY_NS = 86_400_000_000_000
+CALENDAR_DAYS = 35
+"""Days of trading calendar laid out ahead; when events run past them, the next are added."""
+
+
+PROTECTION = 10
+"""Spreads beyond the best price that a closing order accepts: out at almost any price, but not at any."""
+
+
+class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The owner's limits, per instrument; money in ticks times lots."""
+
+    max_position_lots: int = 10
+    max_order_lots: int = 5
+    max_daily_loss: float = 2_000.0
+    max_drawdown: float = 2_000.0
+    orders_per_minute: float = 120.0
+    turnover_per_minute: float = 200.0
+    turnover_per_hour: float = 4_000.0
+    stale_after_ns: int = 5_000_000_000
+    depth_share: float = 0.02
+    order_timeout_ns: int = 2_000_000_000
+    warmup_events: int = 0  # at least; the model may ask for more
+
+
+class Output(msgspec.Struct):
+    """What the engine asks for. `rows` are the DECISION rows written, in order."""
+
+    consumed: int = 0
+    commands: list[Command] = []
+    messages: list[Message] = []
+    rows: Array = np.empty(0, DECISION)
+    laps: Array = np.empty((0, 3), np.int32)  # ns in adapter, model, total: one line per row
+
+
+class Engine:
+    """One engine for a few instruments; `EVENT.instrument` is the index in `instruments`."""
+
+    def __init__(
+        self, instruments: Sequence[Instrument], model: LoadedModel, limits: EngineLimits, run: str
+    ) -> None:
+        self.instruments = tuple(instruments)
+        self.model = model
+        self.limits = limits
+        self.run = run
+        self.sequence = 0  # of the last client order id
+        self.flattening: set[int] = set()
+        self.table = StateTable(len(instruments), model.state_size, model.artifact.hash)
+        self._calendar_end_ns = 0
+        self.desk = self._new_desk()
+        self.orders = OrderManager([i.name for i in instruments], self.desk.account, self.desk.working)
+
+    def _new_desk(self) -> Desk:
+        artifact = self.model.artifact
+        encoder = np.zeros(1, self.model.encoder.dtype)
+        encoder[0] = self.model.encoder
+        return new_desk(
+            self.instruments,
+            [session_table(i, 0, DAY_NS) for i in self.instruments],
+            encoder,
+            self.table.rows,
+            [artifact.domain(i.asset_class.name.lower(), i.venue.name.lower()) for i in self.instruments],
+            limit_records(self.limits, len(self.instruments), artifact.manifest.warmup_events),
+            cost_records(self.instruments, self.limits, artifact.manifest.k_sigma),
+        )
+
+    # --- state
+
+    @property
+    def halted(self) -> bool:
+        """Whether the kill switch has stopped any instrument."""
+        return bool(self.desk.risk["halted"].any())
+
+    def checkpoint(self) -> dict[str, Array]:
+        """The arrays that make this engine the engine it is; fill them to restore it."""
+        return {name: getattr(self.desk, name) for name in MUTABLE}
+
+    def warm_up(self) -> None:
+        """Compile (or load) every kernel by running one quarantined event through a spare desk."""
+        spare = self._new_desk()
+        rows, laps = np.zeros(1, DECISION), np.zeros((1, 3), np.int32)
+        run_batch(spare, self.model.params, empty_events(1), 0, rows, laps)
+
+    def set_degraded(self, instrument: int, active: bool) -> None:
+        """Back-pressure: while active no new order is decided."""
+        self.desk.risk["degraded"][instrument] = active
+
+    def set_context(self, instrument: int, multiplier: float) -> None:
+        """Slow context: scales order sizes by 0, 0.3 or 1."""
+        self.desk.risk["context_mult"][instrument] = multiplier
+
+    def quarantined(self) -> Mapping[str, int]:
+        """Events kept from perception, by reason."""
+        totals = self.desk.quarantined.sum(axis=0)
+        return {reason.name.lower(): int(totals[reason]) for reason in Quarantine if totals[reason]}
+
+    # --- market data
+
+    def process(self, events: Array) -> Output:
+        """Carry EVENT rows [n] through the compiled path, up to and including the first that needs a command."""
+        if not len(events):
+            return Output()
+        self.extend_calendar(int(events[0]["ts"]), int(events[-1]["ts"]))
+        rows, laps = np.zeros(len(events), DECISION), np.zeros((len(events), 3), np.int32)
+        consumed, written, result = run_batch(self.desk, self.model.params, events, 0, rows, laps)
+        output = Output(consumed=consumed, rows=rows[:written], laps=laps[:written])
+        if result == COMMAND:
+            self.act(output, rows[written - 1])
+        return output
+
+    def extend_calendar(self, first_ns: int, last_ns: int) -> None:
+        """Lay out the trading calendars so that they cover the events to come."""
+        if last_ns < self._calendar_end_ns:
+            return
+        self._calendar_end_ns = last_ns + CALENDAR_DAYS * DAY_NS
+        spare = new_desk(
+            self.instruments,
+            [session_table(i, first_ns - DAY_NS, self._calendar_end_ns) for i in self.instruments],
+            self.desk.encoder,
+            self.table.rows,
+            self.desk.facts["domain"].tolist(),
+            self.desk.limits,
+            self.desk.costs,
+        )
+        self.desk = self.desk._replace(sessions=spare.sessions)
+        np.minimum(self.desk.perception["session_row"], 0, out=self.desk.perception["session_row"])
+
+    def act(self, output: Output, row: Any) -> None:
+        """Turn the row's approved action into commands."""
+        i, ts, reason = int(row["instrument"]), int(row["ts"]), Reason(int(row["reason_code"]))
+        action = Action(int(row["action"]))
+        if action in (Action.CROSS, Action.POST):
+            output.commands.append(
+                NewOrder(
+                    cl_ord_id=self.next_id(),
+                    instrument=self.instruments[i].name,
+                    side=int(row["side"]),
+                    qty=int(row["qty"]),
+                    px=int(row["px"]),
+                    immediate=action is Action.CROSS,
+                    ts=ts,
+                    reason=reason,
+                    decision_seq=int(row["seq"]),
+                )
+            )
+        elif action is Action.CANCEL:
+            output.commands += self._cancels(i, ts, reason)
+        elif action is Action.FLATTEN:
+            output.messages.append(self._breach(i, ts, reason))
+            self.flattening.add(i)
+            output.commands += self._flatten(i, ts)
+
+    def next_id(self) -> str:
+        """The next client order id of this run."""
+        self.sequence += 1
+        return cl_ord_id(self.run, self.sequence)
+
+    def _cancels(self, i: int, ts: int, reason: Reason) -> list[Command]:
+        return [
+            CancelOrder(
+                cl_ord_id=self.next_id(),
+                orig=order.command.cl_ord_id,
+                instrument=self.instruments[i].name,
+                ts=ts,
+                reason=reason,
+            )
+            for order in self.orders.open_orders(self.instruments[i].name)
+            if order.cancel is None
+        ]
+
+    def _breach(self, i: int, ts: int, reason: Reason) -> RiskBreach:
+        account = self.desk.account[i]
+        daily = reason is Reason.DAILY_LOSS
+        return RiskBreach(
+            reason=reason.name.lower(),
+            metric="daily_pnl" if daily else "drawdown" if reason is Reason.DRAWDOWN else "pnl",
+            value=float(account["pnl"] - (account["day_start"] if daily else account["peak"])),
+            limit=-(self.limits.max_daily_loss if daily else self.limits.max_drawdown),
+            ts=ts,
+            instrument=self.instruments[i].name,
+        )
+
+    # --- reports, timers, the kill switch
+
+    def sent(self, command: Command) -> None:
+        """Note that a command is in the ledger and on its way."""
+        self.orders.sent(command)
+
+    def on_report(self, update: OrderUpdate) -> Output:
+        """Apply an execution report; while flattening, ask for whatever is still left to close."""
+        applied = self.orders.apply(update)
+        output = Output(messages=[update])
+        order = self.orders.order(update.clOrdID)
+        i = order.index if order is not None else 0
+        if applied.alarm is not None:
+            output.messages.append(
+                RiskBreach(
+                    reason=applied.alarm.reason,
+                    metric="order_state",
+                    value=float(update.filled),
+                    limit=0.0,
+                    ts=update.ts,
+                    instrument=update.instrument,
+                )
+            )
+            output.commands += self.flatten(Reason.KILL_SWITCH, update.ts)
+        elif i in self.flattening:
+            output.commands += self._flatten(i, update.ts)
+        return output
+
+    def on_timer(self, now_ns: int) -> Output:
+        """Ask after orders that the venue has not answered, and go on flattening where that is under way."""
+        output = Output(commands=list(self.orders.timeouts(now_ns, self.limits.order_timeout_ns)))
+        for i in list(self.flattening):
+            output.commands += self._flatten(i, now_ns)
+        return output
+
+    def flatten(self, reason: Reason, now_ns: int) -> list[Command]:
+        """Pull the kill switch: halt, cancel everything, close every position, and keep at it until flat."""
+        commands: list[Command] = []
+        for i in range(len(self.instruments)):
+            self.desk.risk["halted"][i] = True
+            self.desk.risk["halt_reason"][i] = reason
+            self.flattening.add(i)
+            commands += self._flatten(i, now_ns)
+        return commands
+
+    def _flatten(self, i: int, ts: int) -> list[Command]:
+        """Whatever still has to be sent to get instrument `i` flat; at most PROTECTION spreads off."""
+        name = self.instruments[i].name
+        if is_flat(self.orders, name):
+            self.flattening.discard(i)
+            return []
+        p = self.desk.perception[i]
+        bid, ask = int(p["bid"]), int(p["ask"])
+        return flatten(
+            self.orders,
+            name,
+            bid=bid,
+            ask=ask,
+            through_ticks=PROTECTION * max(1, ask - bid),
+            next_id=self.next_id,
+            ts=ts,
+            decision_seq=int(self.desk.state[i]["seq"]),
+        )
+
+
+def limit_records(limits: EngineLimits, n: int, model_warmup: int) -> Array:
+    """LIMITS[n] from the owner's limits."""
+    records = np.zeros(n, LIMITS)
+    records["max_position"] = limits.max_position_lots
+    records["max_daily_loss"] = limits.max_daily_loss
+    records["max_drawdown"] = limits.max_drawdown
+    records["orders_per_minute"] = limits.orders_per_minute
+    records["turnover_per_minute"] = limits.turnover_per_minute
+    records["turnover_per_hour"] = limits.turnover_per_hour
+    records["stale_after_ns"] = limits.stale_after_ns
+    records["warmup_events"] = max(limits.warmup_events, model_warmup)
+    return records
+
+
+def cost_records(instruments: Sequence[Instrument], limits: EngineLimits, k_sigma: float) -> Array:
+    """COSTS[n] from the instruments' facts and the owner's limits."""
+    records = np.zeros(len(instruments), COSTS)
+    records["taker_fee"] = [i.taker_fee for i in instruments]
+    records["maker_fee"] = [i.maker_fee for i in instruments]
+    records["max_order"] = limits.max_order_lots
+    records["max_position"] = limits.max_position_lots
+    records["depth_share"] = limits.depth_share
+    records["k_sigma"] = k_sigma
+    return records
