@@ -40,7 +40,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     config: dict[str, Any] = {}
     provenance: dict[str, Any] = {}  # data files, spans, seeds
     metrics: dict[str, Any] = {}
-    horizons: list[str] = list(HORIZON_NAMES)
+    horizons: list[str] = msgspec.field(default_factory=lambda: list(HORIZON_NAMES))
     format: int = 1
     hash: str = ""
 
