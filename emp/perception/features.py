@@ -13,6 +13,7 @@ from emp.perception.normalise import model_input
 from emp.perception.state import FLOW_SPAN, SCALE_SPAN
 
 VISIBLE = int(EventFlag.VISIBLE)
+TRADE = int(EventFlag.TRADE)
 NO_SIZE = int(EventFlag.NO_SIZE)
 
 UNSEEN = -1
@@ -113,6 +114,8 @@ def perceive(p: Any, event: Any, sessions: Any, encoder: Any, venue_id: int, sta
         forget_flow(p)
     p.ts_event = event.ts
     if event.flags & VISIBLE == 0:
+        if event.flags & TRADE:
+            p.flow += event.trade_qty  # hidden liquidity: flow all the same, but no step of an event horizon
         return UNSEEN
     reason = verdict(event)
     if reason != 0:
