@@ -1,0 +1,390 @@
+"""The cTrader Open API as a MarketAccess: a thin asyncio shell around `session.Session`.
+
+    access = CTraderAccess(Settings(account=12345), credentials, host=DEMO_HOST)
+    await access.connect([find("EURUSD")])
+    async for rows in access.events(): ...
+
+One task keeps the connection (connect, wait for its end, wait, again); one timer drives the session. Nothing in
+here blocks the loop: keeping new tokens runs in a thread.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import numpy as np
+import structlog
+
+from emp.access.ctrader.messages import ProtoOAReconcileRes
+from emp.access.ctrader.outbox import Amend
+from emp.access.ctrader.session import Session
+from emp.access.ctrader.settings import (
+    Credentials,
+    Dropped,
+    Failed,
+    Left,
+    Notice,
+    Output,
+    Ready,
+    Renewed,
+    Report,
+    Rows,
+    Settings,
+)
+from emp.access.port import ReadCounts
+from emp.core.clock import Clock, LiveClock
+from emp.core.codes import EventFlag, Quarantine
+from emp.core.contracts import Command, OrderUpdate, VenuePosition
+from emp.core.errors import VenueError
+from emp.core.instrument import Instrument
+from emp.core.records import Array
+
+DEMO_HOST = "demo.ctraderapi.com"
+LIVE_HOST = "live.ctraderapi.com"
+PORT = 5035
+"""Of the protobuf form."""
+
+HANDSHAKE_S = 10.0
+GOODBYE_S = 2.0
+LOGON_S = 30.0
+
+ROWS_BOUND = 65_536
+"""EVENT rows that may wait for their reader; beyond it only the newest of each instrument are kept."""
+
+log = structlog.get_logger("emp.access.ctrader")
+
+
+class _Wire(asyncio.Protocol):
+    """Passes what the transport does on to the access."""
+
+    def __init__(self, access: "CTraderAccess", gone: "asyncio.Future[None]") -> None:
+        self._access = access
+        self._gone = gone
+
+    def connection_made(self, transport: Any) -> None:
+        transport.set_write_buffer_limits(high=0)
+        self._access._connected(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._access._received(data)
+
+    def pause_writing(self) -> None:
+        self._access._paused(True)
+
+    def resume_writing(self) -> None:
+        self._access._paused(False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._access._lost(str(exc) if exc is not None else "the venue closed the connection")
+        if not self._gone.done():
+            self._gone.set_result(None)
+
+
+class CTraderAccess:
+    """A live market at a cTrader broker; see `emp.access.port.MarketAccess`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        credentials: Credentials,
+        *,
+        host: str,
+        port: int = PORT,
+        clock: Clock | None = None,
+        tls: ssl.SSLContext | None = None,
+        keep_tokens: Callable[[Credentials], None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._credentials = credentials
+        self._address = (host, port)
+        self._clock = clock or LiveClock()
+        self._tls = tls
+        self._keep_tokens = keep_tokens
+        self._session: Session | None = None
+        self._transport: asyncio.Transport | None = None
+        self._runner: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._keeping: set[asyncio.Task[None]] = set()
+        self._logon: asyncio.Future[None] | None = None
+        self._goodbye: asyncio.Future[None] | None = None
+        self._callback: Callable[[OrderUpdate], None] | None = None
+        self._rows: deque[Array] = deque()
+        self._waiting = 0
+        self._wake = asyncio.Event()
+        self._failure: VenueError | None = None
+        self._retry_ns = 0
+        self._closed = False
+
+    # --- the port ---
+
+    async def connect(self, instruments: Sequence[Instrument]) -> None:
+        """Log on and subscribe; raise VenueError with one clear line when that fails."""
+        if self._session is not None:
+            raise VenueError("cTrader: this access was connected before; make a new one")
+        self._session = Session(self._settings, self._credentials, instruments, self._clock)
+        self._logon = asyncio.get_running_loop().create_future()
+        self._runner = asyncio.create_task(self._run(), name="ctrader")
+        try:
+            await asyncio.wait_for(asyncio.shield(self._logon), LOGON_S)
+        except TimeoutError:
+            await self.close()
+            raise VenueError(f"cTrader: {self._where}: no logon within {LOGON_S:g} s") from None
+        except BaseException:
+            await self.close()
+            raise
+
+    async def events(self) -> AsyncIterator[Array]:
+        """Yield arrays of EVENT rows as they arrive; raise VenueError where the venue is lost for good."""
+        while True:
+            while self._rows:
+                rows = self._rows.popleft()
+                self._waiting -= len(rows)
+                yield rows
+            if self._failure is not None:
+                raise self._failure
+            if self._closed:
+                return
+            self._wake.clear()
+            await self._wake.wait()
+
+    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
+        """Register who receives reports."""
+        self._callback = callback
+
+    def send(self, command: Command) -> None:
+        """Hand over a command; its outcome arrives as a report, a refusal too."""
+        session = self._live()
+        session.send(command)
+        self._settle()
+
+    def amend(self, cl_ord_id: str, orig: str, instrument: str, px: int, qty: int) -> None:
+        """Change price (ticks) and volume (lots) of a resting order; it keeps its client order id."""
+        session = self._live()
+        session.trading.send(Amend(cl_ord_id, orig, instrument, px, qty))
+        self._settle()
+
+    async def open_orders(self) -> Sequence[OrderUpdate]:
+        """What the venue says is working on our instruments."""
+        session = self._live()
+        state = await self._reconcile(session)
+        found = []
+        for order in state.order:
+            terms = session.terms_of(order.trade_data.symbol_id)
+            if terms is not None:
+                found.append(session.orders.describe(order, terms, self._clock.now_ns()))
+        return found
+
+    async def positions(self) -> Sequence[VenuePosition]:
+        """What the venue says we hold of our instruments, both sides of a hedged account netted."""
+        session = self._live()
+        await self._reconcile(session)
+        return session.positions.net(session.terms)
+
+    async def close(self) -> None:
+        """Unsubscribe, log off, leave no task behind."""
+        if self._closed:
+            return
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        if self._session is not None and self._transport is not None:
+            self._goodbye = loop.create_future()
+            self._session.leave()
+            self._settle()
+            await asyncio.wait([self._goodbye], timeout=GOODBYE_S)
+        if self._transport is not None:
+            self._transport.abort()
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.gather(self._runner, return_exceptions=True)
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.gather(*self._keeping, return_exceptions=True)
+        if self._logon is not None and not self._logon.done():
+            self._logon.cancel()
+        self._wake.set()
+
+    @property
+    def counts(self) -> ReadCounts:
+        """Where every market data message went."""
+        return self._session.feed.tally() if self._session is not None else ReadCounts()
+
+    @property
+    def credentials(self) -> Credentials:
+        """The credentials now in use; tokens change when they are renewed."""
+        return self._session.credentials if self._session is not None else self._credentials
+
+    # --- the connection ---
+
+    @property
+    def _where(self) -> str:
+        return f"{self._address[0]}:{self._address[1]}"
+
+    def _live(self) -> Session:
+        if self._session is None or self._closed:
+            raise VenueError("cTrader: not connected")
+        return self._session
+
+    async def _run(self) -> None:
+        """Keep the connection until the access is closed or the venue is lost for good."""
+        loop = asyncio.get_running_loop()
+        assert self._session is not None
+        tls = self._tls or ssl.create_default_context()
+        while self._failure is None and not self._closed:
+            gone: asyncio.Future[None] = loop.create_future()
+            host, port = self._address
+            try:
+                await loop.create_connection(
+                    lambda gone=gone: _Wire(self, gone),  # type: ignore[misc]
+                    host,
+                    port,
+                    ssl=tls,
+                    server_hostname=host,
+                    ssl_handshake_timeout=HANDSHAKE_S,
+                )
+            except (OSError, TimeoutError) as error:
+                self._session.drop(f"{self._where}: cannot connect: {_plain(error)}")
+                self._settle()
+            else:
+                await gone
+            if self._failure is None and not self._closed:
+                await asyncio.sleep(self._retry_ns / 1e9)
+
+    def _connected(self, transport: asyncio.Transport) -> None:
+        assert self._session is not None
+        self._transport = transport
+        self._session.connected()
+        self._settle()
+
+    def _received(self, data: bytes) -> None:
+        assert self._session is not None
+        self._session.receive(data)
+        self._settle()
+
+    def _paused(self, paused: bool) -> None:
+        assert self._session is not None
+        self._session.pause(paused=paused)
+        if not paused:
+            self._settle()
+
+    def _lost(self, reason: str) -> None:
+        assert self._session is not None
+        self._transport = None
+        self._session.disconnected(reason)
+        self._settle()
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._session is not None:
+            self._session.advance()
+            self._settle()
+
+    def _settle(self) -> None:
+        """Write what there is to write, act on what has happened, set the timer."""
+        session = self._session
+        assert session is not None
+        data = session.outgoing()
+        if data and self._transport is not None:
+            self._transport.write(data)
+        for output in session.take():
+            self._act(output)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = session.deadline()
+        if due is not None:
+            wait = max(0, due - self._clock.monotonic_ns()) / 1e9
+            self._timer = asyncio.get_running_loop().call_later(wait, self._tick)
+
+    def _act(self, output: Output) -> None:
+        match output:
+            case Rows(rows):
+                self._push(rows)
+            case Report(update):
+                if self._callback is not None:
+                    self._callback(update)
+            case Ready():
+                log.info("ready", venue=self._where, account=self._settings.account)
+                if self._logon is not None and not self._logon.done():
+                    self._logon.set_result(None)
+            case Dropped(reason, retry_ns):
+                self._dropped(reason, retry_ns)
+            case Failed(error):
+                self._failed(error)
+            case Renewed(credentials):
+                self._renewed(credentials)
+            case Left():
+                if self._goodbye is not None and not self._goodbye.done():
+                    self._goodbye.set_result(None)
+            case Notice(text):
+                log.warning("notice", text=text)
+
+    def _dropped(self, reason: str, retry_ns: int) -> None:
+        log.warning("disconnected", venue=self._where, reason=reason, retry_ms=retry_ns // 1_000_000)
+        self._retry_ns = retry_ns
+        if self._transport is not None:
+            self._transport.abort()
+        if self._logon is not None and not self._logon.done():
+            self._logon.set_exception(VenueError(f"cTrader: {reason}"))
+        if self._goodbye is not None and not self._goodbye.done():
+            self._goodbye.set_result(None)
+
+    def _failed(self, error: VenueError) -> None:
+        log.error("failed", venue=self._where, reason=str(error))
+        self._failure = error
+        self._wake.set()
+
+    def _renewed(self, credentials: Credentials) -> None:
+        if self._keep_tokens is None:
+            log.warning("tokens renewed, but nobody keeps them: after a restart the old ones will not do")
+            return
+        task = asyncio.create_task(self._keep(credentials))
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
+
+    async def _keep(self, credentials: Credentials) -> None:
+        assert self._keep_tokens is not None
+        try:
+            await asyncio.to_thread(self._keep_tokens, credentials)
+        except Exception as error:  # the tokens are in use all the same; the reader must know
+            log.error("new tokens could not be kept", reason=credentials.mask(str(error)))
+
+    async def _reconcile(self, session: Session) -> ProtoOAReconcileRes:
+        answer: asyncio.Future[ProtoOAReconcileRes] = asyncio.get_running_loop().create_future()
+
+        def done(result: ProtoOAReconcileRes | VenueError) -> None:
+            if answer.done():
+                return
+            if isinstance(result, VenueError):
+                answer.set_exception(result)
+            else:
+                answer.set_result(result)
+
+        session.reconcile(done)
+        self._settle()
+        return await answer
+
+    def _push(self, rows: Array) -> None:
+        """Queue rows for the reader; one that is far behind gets the newest of each instrument only."""
+        self._rows.append(rows)
+        self._waiting += len(rows)
+        if self._waiting > ROWS_BOUND:
+            waiting = np.concatenate(list(self._rows))
+            newest = {int(row["instrument"]): i for i, row in enumerate(waiting)}
+            kept = waiting[sorted(newest.values())]
+            kept["flags"] |= EventFlag.GAP
+            assert self._session is not None
+            self._session.feed.counts.quarantined[Quarantine.OVERFLOW] += len(waiting) - len(kept)
+            self._rows = deque([kept])
+            self._waiting = len(kept)
+        self._wake.set()
+
+
+def _plain(error: BaseException) -> str:
+    """One line that says what went wrong."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message})"
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)).splitlines()[0]

@@ -1,0 +1,143 @@
+"""From bytes to EVENT rows and frames: the receive buffer, the books and the counts around `market.scan`."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from emp.access.ctrader.market import FRAME, FULL, MALFORMED, NEED, OVERSIZE, RESYNC, new_cursor, scan
+from emp.access.ctrader.quotes import QUOTES, clear
+from emp.access.ctrader.symbols import Terms, make_books, set_terms
+from emp.access.port import QuarantinedRow, ReadCounts
+from emp.core.codes import Quarantine
+from emp.core.records import Array, empty_events
+
+FRAME_LIMIT = 8 << 20
+"""Longest frame accepted, bytes; the longest in use is the list of all symbols, some hundred KiB."""
+
+BATCH = 256
+FIRST_BUFFER = 1 << 16
+
+
+class BrokenFrame(Exception):  # noqa: N818  a verdict on what arrived
+    """The stream cannot be trusted any more: the connection has to be dropped."""
+
+
+class Overfull(Exception):  # noqa: N818
+    """A book holds more quotes than it can; `which` one has to start over."""
+
+    def __init__(self, which: int) -> None:
+        super().__init__(f"more than {QUOTES} quotes")
+        self.which = which
+
+
+class Feed:
+    """Receives bytes; yields arrays of EVENT rows and, as bytes, every frame that is no market data."""
+
+    def __init__(self, account: int, depth: bool, frame_limit: int = FRAME_LIMIT) -> None:
+        self.depth = depth
+        self.counts = ReadCounts()
+        self.terms: list[Terms] = []
+        self._books = make_books([], depth)
+        self._cursor = new_cursor(account, frame_limit)
+        self._buffer = np.zeros(FIRST_BUFFER, np.uint8)
+        self._rows = empty_events(BATCH)
+
+    @property
+    def frames(self) -> int:
+        """Whole frames received since the beginning: signs of life."""
+        return int(self._cursor["frames"][0])
+
+    def restart(self) -> None:
+        """Forget a half-received frame: a new connection begins."""
+        self._cursor["lo"] = self._cursor["hi"] = 0
+
+    def set_terms(self, terms: Sequence[Terms]) -> None:
+        """Count as the venue does now; books keep their sequence numbers."""
+        if len(self._books) != len(terms):
+            self._books = make_books(list(terms), self.depth)
+        for which, term in enumerate(terms):
+            set_terms(self._books, which, term)
+            if not self.depth:
+                clear(self._books, which)
+        self.terms = list(terms)
+
+    def clear_book(self, which: int) -> None:
+        """Forget an instrument's quotes."""
+        clear(self._books, which)
+
+    def best(self, which: int) -> tuple[int, int]:
+        """Best bid and ask last shown, in ticks; 0 where the book is not trustworthy."""
+        book = self._books[which]
+        if book["bad"] or book["gap"] or not book["seq"]:
+            return 0, 0
+        return int(book["bid_px"][0]), int(book["ask_px"][0])
+
+    def stuck(self, before_ns: int) -> list[int]:
+        """Instruments whose book has been crossed or locked since before a receive stamp."""
+        crossed = np.isin(self._books["bad"], (Quarantine.CROSSED, Quarantine.LOCKED))
+        since = self._books["bad_since"]
+        return [int(i) for i in np.flatnonzero(crossed & (since > 0) & (since < before_ns))]
+
+    def receive(self, data: bytes | memoryview, now_ns: int) -> Iterator[Array | bytes]:
+        """Take bytes with their receive stamp (ns UTC); raise BrokenFrame or Overfull."""
+        self._append(data)
+        cursor, buffer = self._cursor, self._buffer
+        while True:
+            cursor["rows"] = cursor["troubled"] = 0
+            code = scan(buffer, cursor, self._books, self._rows, now_ns)
+            rows = int(cursor["rows"][0])
+            if cursor["troubled"][0]:
+                self._note_trouble()
+            if rows:
+                yield self._rows[:rows].copy()
+            if code == FRAME:
+                yield buffer[int(cursor["frame_lo"][0]) : int(cursor["frame_hi"][0])].tobytes()
+            elif code == RESYNC:
+                raise Overfull(int(cursor["book"][0]))
+            elif code == OVERSIZE:
+                raise BrokenFrame(f"a frame longer than {int(cursor['limit'][0])} bytes was announced")
+            elif code == MALFORMED:
+                raise BrokenFrame("a frame is no message of the protocol")
+            elif code == NEED:
+                return
+            else:
+                assert code == FULL
+
+    def _append(self, data: bytes | memoryview) -> None:
+        lo, hi = int(self._cursor["lo"][0]), int(self._cursor["hi"][0])
+        if lo:
+            self._buffer[: hi - lo] = self._buffer[lo:hi].copy()
+            lo, hi = 0, hi - lo
+        need = hi + len(data)
+        if need > len(self._buffer):
+            grown = np.zeros(max(need, 2 * len(self._buffer)), np.uint8)
+            grown[:hi] = self._buffer[:hi]
+            self._buffer = grown
+        self._buffer[hi:need] = np.frombuffer(data, np.uint8)
+        self._cursor["lo"], self._cursor["hi"] = lo, need
+
+    def _note_trouble(self) -> None:
+        """Keep a sample of what was quarantined, as the books show it."""
+        kept = self.counts.samples
+        for term, book in zip(self.terms, self._books, strict=True):
+            reason = Quarantine(int(book["bad"]))
+            if reason and sum(s.reason is reason for s in kept) < ReadCounts.SAMPLES:
+                text = f"{term.instrument.name}: {int(book['n'])} quotes, last good {self._shown(book)}"
+                kept.append(QuarantinedRow(row=int(book["messages"]) - 1, reason=reason, text=text))
+
+    @staticmethod
+    def _shown(book: Array) -> str:
+        return f"{int(book['bid_px'][0])}/{int(book['ask_px'][0])}"
+
+    def tally(self) -> ReadCounts:
+        """The counts so far: rows == events + merged + sum of quarantined; a row is a market data message."""
+        counts = self.counts
+        lost = counts.quarantined[Quarantine.OVERFLOW]
+        counts.rows = int(self._books["messages"].sum())
+        counts.merged = int(self._books["merged"].sum())
+        counts.events = int(self._books["seq"].sum()) - lost
+        for reason in Quarantine:
+            n = int(self._books["quarantined"][:, reason].sum())
+            if n:
+                counts.quarantined[reason] = n + (lost if reason is Quarantine.OVERFLOW else 0)
+        return counts

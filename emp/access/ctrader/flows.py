@@ -1,0 +1,229 @@
+"""The conversations with the venue, each a generator: it yields a request and is sent the answer.
+
+A refusal is thrown into the generator as `Refused`, a missing answer as `Unanswered`. The session runs them
+(`session.py`) and decides what a failure means.
+"""
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from emp.access.ctrader.enums import AccessRights, AccountType, ErrorCode
+from emp.access.ctrader.messages import (
+    ProtoOAAccountAuthReq,
+    ProtoOAAccountLogoutReq,
+    ProtoOAApplicationAuthReq,
+    ProtoOAOrderDetailsReq,
+    ProtoOAOrderDetailsRes,
+    ProtoOAOrderListReq,
+    ProtoOAOrderListRes,
+    ProtoOAReconcileReq,
+    ProtoOAReconcileRes,
+    ProtoOARefreshTokenReq,
+    ProtoOARefreshTokenRes,
+    ProtoOASubscribeDepthQuotesReq,
+    ProtoOASubscribeSpotsReq,
+    ProtoOASymbolByIdReq,
+    ProtoOASymbolByIdRes,
+    ProtoOASymbolsListReq,
+    ProtoOASymbolsListRes,
+    ProtoOATraderReq,
+    ProtoOATraderRes,
+    ProtoOAUnsubscribeDepthQuotesReq,
+    ProtoOAUnsubscribeSpotsReq,
+)
+from emp.access.ctrader.parts import ProtoOAOrder
+from emp.access.ctrader.symbols import Terms, find_symbol, make_terms
+from emp.access.ctrader.wire import Message
+from emp.core.errors import VenueError
+
+if TYPE_CHECKING:
+    from emp.access.ctrader.session import Session
+
+Flow = Generator[Message, Message, None]
+
+TOKEN_CODES = frozenset({ErrorCode.CH_ACCESS_TOKEN_INVALID, ErrorCode.OA_AUTH_TOKEN_EXPIRED})
+
+GONE_CODES = frozenset({ErrorCode.ORDER_NOT_FOUND, ErrorCode.ENTITY_NOT_FOUND})
+
+MS = 1_000_000
+SETTLE_NS = 5_000_000_000
+"""How long after its sending an order may still be on its way to the venue's books."""
+
+LOOK_BACK_MS = 6 * 24 * 3_600_000
+"""How far back an order is looked for whose time of sending is not known; the venue allows a week."""
+
+PAGES = 20
+
+
+class Refused(Exception):  # noqa: N818  the venue's word, not a failure of ours
+    """The venue answered a request with an error."""
+
+    def __init__(self, code: str, description: str) -> None:
+        super().__init__(f"{code}: {description}" if description else code)
+        self.code = code
+
+
+class Unanswered(Exception):  # noqa: N818
+    """The venue has not answered a request in time, or the connection went away before it could."""
+
+
+def login(s: "Session") -> Flow:
+    """Authenticate the application, then open the account's session."""
+    secrets = s.credentials
+    try:
+        yield ProtoOAApplicationAuthReq(
+            client_id=secrets.client_id.reveal(), client_secret=secrets.client_secret.reveal()
+        )
+    except Refused as refusal:
+        if refusal.code != ErrorCode.CH_CLIENT_ALREADY_AUTHENTICATED:
+            raise
+    yield from open_account(s, refresh_first=s.token_is_old())
+
+
+def open_account(s: "Session", *, refresh_first: bool) -> Flow:
+    """Open the account's session and bring everything up to it: symbols, subscriptions, orders, positions."""
+    if refresh_first:
+        yield from refresh(s)
+    try:
+        yield _account_auth(s)
+    except Refused as refusal:
+        if refusal.code in TOKEN_CODES and not refresh_first:
+            yield from refresh(s)
+            yield _account_auth(s)
+        elif refusal.code != ErrorCode.ALREADY_LOGGED_IN:
+            raise
+    answer = yield ProtoOATraderReq(ctid_trader_account_id=s.account)
+    assert isinstance(answer, ProtoOATraderRes)
+    rights = answer.trader.access_rights
+    if rights not in (None, AccessRights.FULL_ACCESS):
+        raise VenueError(f"account {s.account} may not trade: the venue gives it {AccessRights(rights).name}")
+    s.hedged = answer.trader.account_type in (None, AccountType.HEDGED)
+    s.orders.deposit_asset_id = answer.trader.deposit_asset_id
+    yield from learn_symbols(s)
+    yield from subscribe(s)
+    state = yield ProtoOAReconcileReq(ctid_trader_account_id=s.account)
+    assert isinstance(state, ProtoOAReconcileRes)
+    s.ready(state)
+
+
+def _account_auth(s: "Session") -> ProtoOAAccountAuthReq:
+    return ProtoOAAccountAuthReq(
+        ctid_trader_account_id=s.account, access_token=s.credentials.access_token.reveal()
+    )
+
+
+def refresh(s: "Session") -> Flow:
+    """Exchange the refresh token for new tokens."""
+    token = s.credentials.refresh_token
+    if token is None:
+        raise VenueError(
+            "the access token is not valid and there is no refresh token: obtain new tokens at the venue"
+        )
+    answer = yield ProtoOARefreshTokenReq(refresh_token=token.reveal())
+    assert isinstance(answer, ProtoOARefreshTokenRes)
+    s.renewed(answer)
+
+
+def learn_symbols(s: "Session") -> Flow:
+    """Find the instruments among the venue's symbols and take over its terms."""
+    answer = yield ProtoOASymbolsListReq(ctid_trader_account_id=s.account)
+    assert isinstance(answer, ProtoOASymbolsListRes)
+    lights = [find_symbol(i, answer.symbol) for i in s.instruments]
+    ids = tuple(light.symbol_id for light in lights)
+    full = yield ProtoOASymbolByIdReq(ctid_trader_account_id=s.account, symbol_id=ids)
+    assert isinstance(full, ProtoOASymbolByIdRes)
+    by_id = {symbol.symbol_id: symbol for symbol in full.symbol}
+    terms: list[Terms] = []
+    for index, (instrument, light) in enumerate(zip(s.instruments, lights, strict=True)):
+        if light.symbol_id not in by_id:
+            raise VenueError(f"{instrument.name}: the venue lists the symbol but does not describe it")
+        terms.append(make_terms(index, instrument, light, by_id[light.symbol_id]))
+    s.set_terms(terms)
+
+
+def subscribe(s: "Session") -> Flow:
+    """Subscribe every instrument: best prices always, depth where it is wanted."""
+    ids = tuple(t.symbol_id for t in s.terms)
+    spots = ProtoOASubscribeSpotsReq(
+        ctid_trader_account_id=s.account, symbol_id=ids, subscribe_to_spot_timestamp=True
+    )
+    try:
+        yield spots
+    except Refused as refusal:
+        if refusal.code != ErrorCode.ALREADY_SUBSCRIBED:
+            raise
+        yield ProtoOAUnsubscribeSpotsReq(ctid_trader_account_id=s.account, symbol_id=ids)
+        yield spots
+    if s.depth:
+        yield from subscribe_depth(s, tuple(range(len(ids))))
+
+
+def subscribe_depth(s: "Session", which: tuple[int, ...]) -> Flow:
+    """Subscribe to depth with empty books, so that the quotes that follow are all there is."""
+    ids = tuple(s.terms[i].symbol_id for i in which)
+    for i in which:
+        s.clear_book(i)
+    try:
+        yield ProtoOASubscribeDepthQuotesReq(ctid_trader_account_id=s.account, symbol_id=ids)
+    except Refused as refusal:
+        if refusal.code != ErrorCode.ALREADY_SUBSCRIBED:
+            raise
+        yield from renew_depth(s, which)
+
+
+def renew_depth(s: "Session", which: tuple[int, ...]) -> Flow:
+    """Let the venue send a book anew."""
+    ids = tuple(s.terms[i].symbol_id for i in which)
+    yield ProtoOAUnsubscribeDepthQuotesReq(ctid_trader_account_id=s.account, symbol_id=ids)
+    for i in which:
+        s.clear_book(i)
+    yield ProtoOASubscribeDepthQuotesReq(ctid_trader_account_id=s.account, symbol_id=ids)
+
+
+def leave(s: "Session") -> Flow:
+    """Unsubscribe and close the account's session."""
+    ids = tuple(t.symbol_id for t in s.terms)
+    if ids and s.depth:
+        yield ProtoOAUnsubscribeDepthQuotesReq(ctid_trader_account_id=s.account, symbol_id=ids)
+    if ids:
+        yield ProtoOAUnsubscribeSpotsReq(ctid_trader_account_id=s.account, symbol_id=ids)
+    yield ProtoOAAccountLogoutReq(ctid_trader_account_id=s.account)
+    s.left()
+
+
+def resolve(s: "Session", cl_ord_id: str) -> Flow:
+    """Find out what became of an order and report it; one that the venue never had counts as rejected."""
+    known = s.orders.find(cl_ord_id)
+    if known is not None and known.order_id:
+        try:
+            answer = yield ProtoOAOrderDetailsReq(ctid_trader_account_id=s.account, order_id=known.order_id)
+        except Refused as refusal:
+            if refusal.code not in GONE_CODES:
+                raise
+        else:
+            assert isinstance(answer, ProtoOAOrderDetailsRes)
+            s.report_state(answer.order, answer.deal)
+            return
+    state = yield ProtoOAReconcileReq(ctid_trader_account_id=s.account)
+    assert isinstance(state, ProtoOAReconcileRes)
+    order = _of_client(state.order, cl_ord_id)
+    until = s.clock.now_ns() // MS + 60_000
+    since = known.sent_ts // MS - 60_000 if known is not None and known.sent_ts else until - LOOK_BACK_MS
+    for _ in range(PAGES):
+        if order is not None:
+            s.report_state(order, ())
+            return
+        page = yield ProtoOAOrderListReq(
+            ctid_trader_account_id=s.account, from_timestamp=since, to_timestamp=until
+        )
+        assert isinstance(page, ProtoOAOrderListRes)
+        order = _of_client(page.order, cl_ord_id)
+        stamps = [o.utc_last_update_timestamp for o in page.order if o.utc_last_update_timestamp]
+        if order is None and not (page.has_more and stamps):
+            s.report_missing(cl_ord_id)
+            return
+        until = min(stamps, default=until)
+
+
+def _of_client(orders: tuple[ProtoOAOrder, ...], cl_ord_id: str) -> ProtoOAOrder | None:
+    return next((o for o in orders if o.client_order_id == cl_ord_id), None)

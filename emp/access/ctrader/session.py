@@ -1,0 +1,513 @@
+"""The protocol, without a socket: bytes and time go in, bytes and outputs come out.
+
+A shell (`access.py`) connects, calls `connected`, hands over what it reads (`receive`), calls `advance` when
+`deadline` has come, writes what `outgoing` returns and acts on what `take` returns. Nothing here blocks, sleeps
+or reads a clock of its own.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from emp.access.ctrader.enums import ErrorCode, ExecutionType
+from emp.access.ctrader.feed import BrokenFrame, Feed, Overfull
+from emp.access.ctrader.flows import (
+    SETTLE_NS,
+    Flow,
+    Refused,
+    Unanswered,
+    leave,
+    login,
+    open_account,
+    renew_depth,
+    resolve,
+)
+from emp.access.ctrader.messages import (
+    BY_PAYLOAD,
+    ProtoErrorRes,
+    ProtoHeartbeatEvent,
+    ProtoOAAccountDisconnectEvent,
+    ProtoOAAccountsTokenInvalidatedEvent,
+    ProtoOAClientDisconnectEvent,
+    ProtoOAErrorRes,
+    ProtoOAExecutionEvent,
+    ProtoOAOrderErrorEvent,
+    ProtoOAReconcileReq,
+    ProtoOAReconcileRes,
+    ProtoOARefreshTokenRes,
+    ProtoOAVersionReq,
+)
+from emp.access.ctrader.orders import Orders
+from emp.access.ctrader.outbox import Outbox
+from emp.access.ctrader.parts import ProtoMessage, ProtoOADeal, ProtoOAOrder
+from emp.access.ctrader.positions import Positions
+from emp.access.ctrader.settings import (
+    Credentials,
+    Dropped,
+    Failed,
+    Left,
+    Notice,
+    Output,
+    Ready,
+    Renewed,
+    Report,
+    Rows,
+    S,
+    Settings,
+)
+from emp.access.ctrader.symbols import Terms
+from emp.access.ctrader.trading import Trading
+from emp.access.ctrader.wire import Message, WireError, decode
+from emp.core.clock import Clock
+from emp.core.codes import OrderStatus
+from emp.core.contracts import Command, OrderUpdate
+from emp.core.errors import VenueError
+from emp.core.ids import generator
+from emp.core.instrument import Instrument
+from emp.core.secrets import Secret
+
+FATAL = frozenset(
+    {
+        ErrorCode.CH_CLIENT_AUTH_FAILURE,
+        ErrorCode.CH_OA_CLIENT_NOT_FOUND,
+        ErrorCode.CH_ACCESS_TOKEN_INVALID,
+        ErrorCode.OA_AUTH_TOKEN_EXPIRED,
+        ErrorCode.CH_CTID_TRADER_ACCOUNT_NOT_FOUND,
+        ErrorCode.RET_NO_SUCH_LOGIN,
+        ErrorCode.RET_ACCOUNT_DISABLED,
+    }
+)
+"""Refusals of a logon that no second attempt can change."""
+
+STEADY_NS = 30 * S
+"""A session that was ready for so long begins again with the shortest wait."""
+
+REOPENED_MAX = 3
+"""Times within a minute that the account's session is opened again before the connection is dropped."""
+
+RENEW_BOOK_NS = 60 * S
+
+
+class Pending(msgspec.Struct):
+    """A request that waits for its answer."""
+
+    flow: Flow
+    failed: Callable[[Exception], None]
+    what: str
+    deadline_ns: int
+
+
+class Session:
+    """One connection's worth of protocol, and what outlives connections: orders, books, tokens."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        credentials: Credentials,
+        instruments: Sequence[Instrument],
+        clock: Clock,
+    ) -> None:
+        self.settings = settings
+        self.credentials = credentials
+        self.instruments = tuple(instruments)
+        self.clock = clock
+        self.account = settings.account
+        self.depth = settings.depth
+        self.hedged = False
+        self.online = False
+        self.is_ready = False
+        self.terms: list[Terms] = []
+        self.orders = Orders()
+        self.positions = Positions()
+        self.feed = Feed(settings.account, settings.depth)
+        self.out = Outbox(settings, clock)
+        self.trading = Trading(self)
+        self._outputs: list[Output] = []
+        self._pending: dict[str, Pending] = {}
+        self._asked = 0
+        self._attempts = 0
+        self._leaving = False
+        self._random = generator(settings.seed, "ctrader backoff")
+        self._ready_at = self._heard_at = self._beat_at = 0
+        self._refreshed_at = -(1 << 62)
+        self._reopened: deque[int] = deque(maxlen=REOPENED_MAX)
+        self._renewed_at: dict[int, int] = {}
+        self._resolve_at: dict[str, int] = {}
+
+    # --- what the shell calls ---
+
+    def connected(self) -> None:
+        """The transport stands: log on."""
+        now = self.clock.monotonic_ns()
+        self.online, self._heard_at, self._beat_at = True, now, now
+        self.feed.restart()
+        self.out.restart()
+        self._start(login(self), self._logon_failed)
+
+    def receive(self, data: bytes | memoryview) -> None:
+        """Take bytes as they were read."""
+        if not self.online:
+            return
+        before = self.feed.frames
+        now = self.clock.now_ns()
+        while self.online:
+            try:
+                for found in self.feed.receive(data, now):
+                    if isinstance(found, bytes):
+                        self._frame(found)
+                    else:
+                        self._outputs.append(Rows(found))
+                break
+            except Overfull as error:
+                self._renew_book(error.which, str(error))
+                data = b""
+            except (BrokenFrame, WireError) as error:
+                self.drop(f"protocol error: {error}")
+        if self.feed.frames != before:
+            self._heard_at = self.clock.monotonic_ns()
+
+    def disconnected(self, reason: str) -> None:
+        """The transport is gone."""
+        if self.online:
+            self.drop(reason)
+
+    def send(self, command: Command) -> None:
+        """Take a command; whatever becomes of it arrives as a Report."""
+        self.trading.send(command)
+
+    def pause(self, *, paused: bool) -> None:
+        """The transport takes no more for now, or does again; orders wait here, where their time is watched."""
+        self.out.paused = paused
+
+    def leave(self) -> None:
+        """Say goodbye in order; `Left` tells when it is done."""
+        self._leaving = True
+        if self.online and self.is_ready:
+            self.is_ready = False
+            self._start(leave(self), lambda error: self.left())
+        else:
+            self.left()
+
+    def reconcile(self, done: Callable[[ProtoOAReconcileRes | VenueError], None]) -> None:
+        """Ask the venue for its orders and positions; `done` is called once, with the answer or the error."""
+        if not self.is_ready:
+            done(VenueError("cTrader: not logged on"))
+            return
+
+        def ask() -> Flow:
+            answer = yield ProtoOAReconcileReq(ctid_trader_account_id=self.account)
+            assert isinstance(answer, ProtoOAReconcileRes)
+            self.positions.replace(answer.position)
+            done(answer)
+
+        self._start(ask(), lambda error: done(VenueError(f"cTrader: cannot reconcile: {self._text(error)}")))
+
+    def outgoing(self) -> bytes:
+        """Bytes to write now."""
+        if not self.online:
+            return b""
+        for command in self.out.overdue():
+            self.trading.refuse(command, "not sent: held back longer than allowed")
+        return self.out.take(self.trading)
+
+    def take(self) -> list[Output]:
+        """What has happened since the last call, in order."""
+        outputs, self._outputs = self._outputs, []
+        return outputs
+
+    def deadline(self) -> int | None:
+        """Monotonic ns at which `advance` and `outgoing` want to be called; None where nothing is due."""
+        if not self.online:
+            return None
+        due = [self._beat_at + self.settings.heartbeat_ns, self._heard_at + self.settings.silence_ns]
+        due += [p.deadline_ns for p in self._pending.values()]
+        due += self._resolve_at.values()
+        due += [o.sent_ns + self.settings.answer_ns for o in self.orders.open_orders() if o.awaiting]
+        due += self.out.due()
+        if self.is_ready:
+            due.append(self.clock.monotonic_ns() + S)  # books that are stuck, tokens that grow old
+        return min(due)
+
+    def advance(self) -> None:
+        """Let time act: heartbeats, missing answers, silence, tokens, stuck books."""
+        now = self.clock.monotonic_ns()
+        if not self.online:
+            return
+        if now - self._beat_at >= self.settings.heartbeat_ns:
+            self._beat_at = now
+            self.out.put(ProtoHeartbeatEvent(), None)
+        for name in [n for n, p in self._pending.items() if p.deadline_ns <= now]:
+            pending = self._pending.pop(name)
+            self._step(pending.flow, pending.failed, error=Unanswered(f"no answer to {pending.what}"))
+        silent = now - self._heard_at >= self.settings.silence_ns
+        if silent and "alive" not in self._pending:
+            self._probe(now)
+        if self.is_ready:
+            self._advance_ready(now)
+
+    # --- what the flows call ---
+
+    def token_is_old(self) -> bool:
+        """Whether the access token should be exchanged now."""
+        expires = self.credentials.expires_at_ns
+        if expires is None or self.credentials.refresh_token is None:
+            return False
+        return self.clock.now_ns() >= expires - self.settings.refresh_margin_ns
+
+    def renewed(self, answer: ProtoOARefreshTokenRes) -> None:
+        """Take over new tokens."""
+        lifetime = answer.expires_in * S
+        self._refreshed_at = self.clock.monotonic_ns()
+        self.credentials = msgspec.structs.replace(
+            self.credentials,
+            access_token=Secret(answer.access_token),
+            refresh_token=Secret(answer.refresh_token),
+            expires_at_ns=self.clock.now_ns() + max(lifetime, 2 * self.settings.refresh_margin_ns),
+        )
+        self._outputs.append(Renewed(self.credentials))
+
+    def set_terms(self, terms: list[Terms]) -> None:
+        """Take over the venue's terms for our instruments."""
+        self.terms = terms
+        self.feed.set_terms(terms)
+
+    def clear_book(self, which: int) -> None:
+        """Forget an instrument's quotes."""
+        self.feed.clear_book(which)
+
+    def ready(self, state: ProtoOAReconcileRes) -> None:
+        """The logon is complete: bring orders and positions up to the venue's, find out about lost orders."""
+        self.is_ready = True
+        self._ready_at = self.clock.monotonic_ns()
+        self.out.trading = True
+        self.positions.replace(state.position)
+        self._outputs.append(Ready())
+        working = {o.order_id for o in state.order}
+        named = {o.client_order_id for o in state.order}
+        for order in state.order:
+            self.report_state(order, (), asked=False)
+        self.trading.ready(working)
+        for tracked in self.orders.open_orders():
+            if tracked.order_id not in working and tracked.cl_ord_id not in named:
+                self.find_out(tracked.cl_ord_id)
+
+    def left(self) -> None:
+        """The goodbye is over."""
+        self.online = False
+        self._outputs.append(Left())
+
+    def report_state(self, order: ProtoOAOrder, deals: Sequence[ProtoOADeal], *, asked: bool = True) -> None:
+        """Report what the venue says of an order, where it is of our instruments."""
+        terms = self.terms_of(order.trade_data.symbol_id)
+        if terms is not None:
+            now = self.clock.now_ns()
+            self.report(self.orders.on_state(order, deals, terms, now, asked=asked))
+
+    def report_missing(self, cl_ord_id: str) -> None:
+        """The venue has no such order: it never arrived, unless it may still be on its way."""
+        self._resolve_at.pop(cl_ord_id, None)
+        order = self.orders.find(cl_ord_id)
+        if order is None:
+            self._outputs.append(Notice(f"the venue knows nothing of {cl_ord_id}, and neither do we"))
+            return
+        now = self.clock.monotonic_ns()
+        if order.sent_ns and now - order.sent_ns < SETTLE_NS:
+            self._resolve_at[cl_ord_id] = order.sent_ns + SETTLE_NS
+            return
+        text = "the venue has no such order"
+        status = OrderStatus.REJECTED if order.filled == 0 else OrderStatus.CANCELED
+        self.report(self.orders.local(order, status, text, self.clock.now_ns(), again=True))
+
+    # --- shared with trading ---
+
+    def report(self, update: OrderUpdate | None) -> None:
+        """Hand out a report, where there is one."""
+        if update is not None:
+            self._outputs.append(Report(update))
+
+    def notice(self, text: str) -> None:
+        """Put a line into the log, secrets masked."""
+        self._outputs.append(Notice(self.credentials.mask(text)))
+
+    def terms_of(self, symbol_id: int) -> Terms | None:
+        """Our terms of a symbol, where it is one of our instruments."""
+        return next((t for t in self.terms if t.symbol_id == symbol_id), None)
+
+    def find_out(self, cl_ord_id: str) -> None:
+        """Ask the venue what became of an order; its answer is a report."""
+        self._resolve_at.pop(cl_ord_id, None)
+
+        def failed(error: Exception) -> None:
+            self.notice(f"cannot find out about {cl_ord_id}: {self._text(error)}")
+            if self.online:
+                self._resolve_at[cl_ord_id] = self.clock.monotonic_ns() + self.settings.answer_ns
+
+        self._start(resolve(self, cl_ord_id), failed)
+
+    def drop(self, reason: str) -> None:
+        """Give the connection up, settle what hung on it, and say when to try again."""
+        reason = self.credentials.mask(reason)
+        now = self.clock.monotonic_ns()
+        if self.is_ready and now - self._ready_at >= STEADY_NS:
+            self._attempts = 0
+        first, last = self.settings.backoff_first_ns, self.settings.backoff_last_ns
+        wait = min(last, first << min(self._attempts, 30))
+        self._attempts += 1
+        self.online = self.is_ready = False
+        self._outputs.append(Dropped(reason, int(wait * (0.5 + 0.5 * self._random.random()))))
+        pending, self._pending = self._pending, {}
+        self._resolve_at.clear()
+        for item in pending.values():
+            item.flow.close()
+            item.failed(Unanswered(reason))
+        self.trading.disconnected(reason)
+
+    # --- inside ---
+
+    def _text(self, error: Exception) -> str:
+        return self.credentials.mask(str(error))
+
+    def _start(self, flow: Flow, failed: Callable[[Exception], None]) -> None:
+        self._step(flow, failed)
+
+    def _step(
+        self,
+        flow: Flow,
+        failed: Callable[[Exception], None],
+        answer: Message | None = None,
+        error: Exception | None = None,
+    ) -> None:
+        """Run a flow to its next request."""
+        try:
+            if error is not None:
+                request = flow.throw(error)
+            else:
+                request = next(flow) if answer is None else flow.send(answer)
+        except StopIteration:
+            return
+        except (Refused, Unanswered, VenueError) as problem:
+            failed(problem)
+            return
+        self._asked += 1
+        probe = isinstance(request, ProtoOAVersionReq)
+        name = "alive" if probe else f"r{self._asked}"
+        due = self.clock.monotonic_ns() + self.settings.answer_ns
+        self._pending[name] = Pending(flow, failed, type(request).__name__, due)
+        self.out.put(request, name)
+
+    def _logon_failed(self, error: Exception) -> None:
+        fatal = isinstance(error, VenueError) or (isinstance(error, Refused) and error.code in FATAL)
+        if not self.online:
+            return
+        self.drop(f"logon failed: {self._text(error)}")
+        if fatal:
+            self._outputs.append(Failed(VenueError(f"cTrader: logon failed: {self._text(error)}")))
+
+    def _probe(self, now: int) -> None:
+        """Ask for a sign of life; a server that gives none is gone."""
+        self._heard_at = now
+
+        def ask() -> Flow:
+            yield ProtoOAVersionReq()
+
+        self._start(ask(), lambda error: self.disconnected(f"the venue is silent: {self._text(error)}"))
+
+    def _advance_ready(self, now: int) -> None:
+        for name in [n for n, at in self._resolve_at.items() if at <= now]:
+            self.find_out(name)
+        self.trading.advance(now)
+        if self.token_is_old():
+            self._reopen(refresh_first=True, why="the access token grows old")
+            return
+        if self.depth:
+            for which in self.feed.stuck(self.clock.now_ns() - self.settings.stuck_ns):
+                if now - self._renewed_at.get(which, -RENEW_BOOK_NS) >= RENEW_BOOK_NS:
+                    self._renew_book(which, "it has been crossed for too long")
+
+    def _renew_book(self, which: int, why: str) -> None:
+        self._renewed_at[which] = self.clock.monotonic_ns()
+        self.notice(f"{self.terms[which].instrument.name}: the book starts over: {why}")
+        self.feed.clear_book(which)
+        self._start(renew_depth(self, (which,)), lambda error: self.disconnected(self._text(error)))
+
+    def _reopen(self, *, refresh_first: bool, why: str) -> None:
+        """Open the account's session again on the same connection."""
+        now = self.clock.monotonic_ns()
+        self.notice(f"the account's session is opened again: {why}")
+        if len(self._reopened) == REOPENED_MAX and now - self._reopened[0] < 60 * S:
+            self.drop("the account's session ends again and again")
+            return
+        self._reopened.append(now)
+        self.is_ready = self.out.trading = False
+        self._start(open_account(self, refresh_first=refresh_first), self._logon_failed)
+
+    def _frame(self, raw: bytes) -> None:
+        """Act on one frame that is no market data."""
+        envelope = decode(ProtoMessage, raw)
+        cls = BY_PAYLOAD.get(envelope.payload_type)
+        if cls is None:
+            return
+        message = decode(cls, envelope.payload or b"")
+        name = envelope.client_msg_id or ""
+        if isinstance(message, ProtoOAExecutionEvent):
+            self._execution(message, name)
+        elif isinstance(message, ProtoOAOrderErrorEvent):
+            self.trading.refused(name, message.order_id, message.error_code, message.description or "")
+            self._lost_standing(message.error_code)
+        elif isinstance(message, ProtoOAErrorRes | ProtoErrorRes):
+            self._error(message, name)
+        elif isinstance(message, ProtoOAClientDisconnectEvent):
+            self.drop(f"the venue ended the connection: {message.reason or 'no reason given'}")
+        elif isinstance(message, ProtoOAAccountsTokenInvalidatedEvent):
+            self._invalidated(message)
+        elif isinstance(message, ProtoOAAccountDisconnectEvent):
+            if self.is_ready and message.ctid_trader_account_id == self.account:
+                self._reopen(refresh_first=False, why="the venue ended it")
+        elif name in self._pending:
+            pending = self._pending.pop(name)
+            self._step(pending.flow, pending.failed, answer=message)
+
+    def _execution(self, event: ProtoOAExecutionEvent, name: str) -> None:
+        if event.ctid_trader_account_id != self.account:
+            return
+        if event.position is not None:
+            self.positions.update(event.position)
+        if event.order is None:
+            return
+        if event.execution_type == ExecutionType.ORDER_CANCEL_REJECTED:
+            self.trading.refused(name, event.order.order_id, event.error_code or "cancel rejected", "")
+            return
+        terms = self.terms_of(event.order.trade_data.symbol_id)
+        if terms is None:
+            return
+        now, text = self.clock.now_ns(), event.error_code or ""
+        update = self.orders.on_execution(event.execution_type, event.order, event.deal, terms, text, now)
+        self.report(update)
+        self.trading.settled(name)
+
+    def _lost_standing(self, code: str) -> None:
+        """Log on again where a refusal shows that the venue no longer knows us."""
+        if self.is_ready and code == ErrorCode.ACCOUNT_NOT_AUTHORIZED:
+            self._reopen(refresh_first=False, why=code)
+        elif self.is_ready and code == ErrorCode.CH_CLIENT_NOT_AUTHENTICATED:
+            self.drop(f"the venue no longer knows us: {code}")
+
+    def _error(self, message: ProtoOAErrorRes | ProtoErrorRes, name: str) -> None:
+        code, text = message.error_code, self.credentials.mask(message.description or "")
+        retry = message.retry_after if isinstance(message, ProtoOAErrorRes) else None
+        if retry and code == ErrorCode.BLOCKED_PAYLOAD_TYPE:
+            self.out.block(name, retry * S)
+        if name in self._pending:
+            pending = self._pending.pop(name)
+            self._step(pending.flow, pending.failed, error=Refused(code, text))
+        elif not self.trading.refused(name, None, code, text):
+            self.notice(f"the venue reports {code} {text}".rstrip())
+        self._lost_standing(code)
+
+    def _invalidated(self, event: ProtoOAAccountsTokenInvalidatedEvent) -> None:
+        if not self.is_ready or self.account not in event.ctid_trader_account_ids:
+            return
+        just_now = self.clock.monotonic_ns() - self._refreshed_at < 60 * S
+        why = f"the token was invalidated: {event.reason or 'no reason given'}"
+        self._reopen(refresh_first=not just_now, why=why)

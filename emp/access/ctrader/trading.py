@@ -1,0 +1,218 @@
+"""Commands into requests, and refusals back into reports.
+
+An order that takes (`immediate`) is a MARKET_RANGE order: its base price is one tick better than the limit, its
+range one tick, so the limit is the worst price of a fill; what cannot be filled at once is cancelled by the
+venue. An order that rests is a LIMIT order, good till cancelled. The venue has no post-only: an order that would
+take against the best price last seen is refused here, but one that crosses while it travels does take.
+"""
+
+from typing import TYPE_CHECKING
+
+from emp.access.ctrader.enums import OrderType, TimeInForce, TradeSide
+from emp.access.ctrader.messages import (
+    ProtoOAAmendOrderReq,
+    ProtoOACancelOrderReq,
+    ProtoOANewOrderReq,
+)
+from emp.access.ctrader.orders import Tracked
+from emp.access.ctrader.outbox import Amend, Sendable
+from emp.access.ctrader.symbols import last_digit
+from emp.access.ctrader.wire import Message
+from emp.core.codes import OrderStatus
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder
+
+if TYPE_CHECKING:
+    from emp.access.ctrader.session import Session
+
+ID_LIMIT = 50
+"""Longest client order id that the venue takes."""
+
+
+class Trading:
+    """The order side of a session."""
+
+    def __init__(self, session: "Session") -> None:
+        self._s = session
+        self._changes: dict[str, str] = {}  # id of a cancel or amend on its way -> id of its order
+        self._unsure: dict[str, str] = {}  # the same, where the connection went away before the answer
+
+    def send(self, command: Command | Amend) -> None:
+        """Check a command and queue it, or refuse it at once."""
+        if isinstance(command, QueryOrder):
+            if self._s.is_ready:
+                self._s.find_out(command.cl_ord_id)
+            else:
+                self._s.notice(f"cannot ask about {command.cl_ord_id} now: not logged on")
+            return
+        problem = self._problem(command)
+        if not problem and isinstance(command, NewOrder):
+            terms = next(t for t in self._s.terms if t.instrument.name == command.instrument)
+            self._s.orders.add(command, terms)
+        if problem:
+            self.refuse(command, problem)
+        else:
+            self._s.out.put_command(command)
+
+    def _problem(self, command: Sendable) -> str:
+        """Why a command cannot be sent; empty where it can."""
+        s = self._s
+        if not s.online:
+            return "not sent: no connection"
+        if not isinstance(command, NewOrder):
+            if s.orders.find(command.orig) is None:
+                return f"not sent: no order {command.orig}"
+            return ""
+        terms = next((t for t in s.terms if t.instrument.name == command.instrument), None)
+        if terms is None:
+            return f"not sent: not logged on for {command.instrument}"
+        if command.cl_ord_id in s.orders.by_client:
+            return "not sent: the client order id was used before"
+        if not 0 < len(command.cl_ord_id) <= ID_LIMIT:
+            return f"not sent: the client order id must have 1 to {ID_LIMIT} characters"
+        wrong = terms.refuse_volume(command.qty * terms.lot_volume)
+        if wrong:
+            return f"not sent: {wrong}"
+        bid, ask = s.feed.best(terms.index)
+        takes = ask and command.px >= ask if command.side > 0 else bid and command.px <= bid
+        if takes and not command.immediate:
+            return "not sent: it would take, and the venue has no post-only orders"
+        return ""
+
+    def request(self, command: Sendable) -> tuple[Message | None, str]:
+        """The request of a command and its name; no message where the order's venue id is still awaited."""
+        s = self._s
+        if isinstance(command, NewOrder):
+            return self._new(command), command.cl_ord_id
+        order = s.orders.find(command.orig)
+        if order is None or not order.open:
+            self.refuse(command, "not sent: the order has ended")
+            return None, ""
+        if not order.order_id:
+            return None, command.cl_ord_id
+        if isinstance(command, CancelOrder):
+            return (
+                ProtoOACancelOrderReq(ctid_trader_account_id=s.account, order_id=order.order_id),
+                command.cl_ord_id,
+            )
+        return (
+            ProtoOAAmendOrderReq(
+                ctid_trader_account_id=s.account,
+                order_id=order.order_id,
+                volume=command.qty * order.terms.lot_volume,
+                limit_price=order.terms.price(command.px, order.side),
+            ),
+            command.cl_ord_id,
+        )
+
+    def _new(self, command: NewOrder) -> ProtoOANewOrderReq:
+        s = self._s
+        order = s.orders.by_client[command.cl_ord_id]
+        terms, buy = order.terms, command.side > 0
+        volume = command.qty * terms.lot_volume
+        step = max(terms.tick_points, last_digit(terms.digits))
+        limit = terms.price(command.px, command.side)
+        base = round(limit - command.side * step / 100_000, terms.digits)
+        reduces = s.positions.to_reduce(terms, command.side, volume) if s.hedged else None
+        return ProtoOANewOrderReq(
+            ctid_trader_account_id=s.account,
+            symbol_id=terms.symbol_id,
+            order_type=OrderType.MARKET_RANGE if command.immediate else OrderType.LIMIT,
+            trade_side=TradeSide.BUY if buy else TradeSide.SELL,
+            volume=volume,
+            limit_price=None if command.immediate else limit,
+            time_in_force=(
+                TimeInForce.IMMEDIATE_OR_CANCEL if command.immediate else TimeInForce.GOOD_TILL_CANCEL
+            ),
+            base_slippage_price=base if command.immediate else None,
+            slippage_in_points=step // last_digit(terms.digits) if command.immediate else None,
+            position_id=reduces if command.immediate else None,
+            client_order_id=command.cl_ord_id,
+        )
+
+    def sent(self, command: Sendable) -> None:
+        """A command has been handed to the transport."""
+        if isinstance(command, NewOrder):
+            order = self._s.orders.by_client[command.cl_ord_id]
+            order.sent_ns = max(1, self._s.clock.monotonic_ns())
+            order.sent_ts = self._s.clock.now_ns()
+        else:
+            self._changes[command.cl_ord_id] = command.orig
+
+    def refuse(self, command: Sendable, text: str) -> None:
+        """Report a command as rejected: it has not left."""
+        s, ts = self._s, self._s.clock.now_ns()
+        order = s.orders.by_client.get(command.cl_ord_id) if isinstance(command, NewOrder) else None
+        if order is not None and order.sent_ns == 0 and order.open:
+            s.report(s.orders.local(order, OrderStatus.REJECTED, text, ts))
+            return
+        s.report(self._rejected(command.cl_ord_id, command.instrument, text, ts))
+
+    def _rejected(self, cl_ord_id: str, instrument: str, text: str, ts: int) -> OrderUpdate:
+        return OrderUpdate(
+            clOrdID=cl_ord_id,
+            execID=f"{cl_ord_id}-refused",
+            status=OrderStatus.REJECTED,
+            filled=0,
+            price=0,
+            ts=ts,
+            instrument=instrument,
+            text=self._s.credentials.mask(text),
+        )
+
+    def refused(self, name: str, order_id: int | None, code: str, description: str) -> bool:
+        """The venue refused a request; False where it was none of ours."""
+        s, ts = self._s, self._s.clock.now_ns()
+        text = s.credentials.mask(f"{code}: {description}" if description else code)
+        orig = self._changes.pop(name, None)
+        if orig is not None:
+            order = s.orders.find(orig)
+            instrument = order.terms.instrument.name if order is not None else ""
+            s.report(self._rejected(name, instrument, text, ts))
+            if order is not None and order.open and s.is_ready:
+                s.find_out(orig)
+            return True
+        order = s.orders.by_client.get(name) or s.orders.by_venue.get(order_id or 0)
+        if order is None:
+            return False
+        if order.order_id == 0 and order.open:
+            s.report(s.orders.local(order, OrderStatus.REJECTED, text, ts))
+        else:
+            s.notice(f"the venue reports {text} about {order.cl_ord_id}")
+        return True
+
+    def settled(self, name: str) -> None:
+        """A cancel or amend was answered by an execution event."""
+        self._changes.pop(name, None)
+
+    def advance(self, now: int) -> None:
+        """Orders whose answer is overdue become unknown; the venue is asked, nothing is sent again."""
+        s = self._s
+        for order in s.orders.open_orders():
+            if order.awaiting and now - order.sent_ns >= s.settings.answer_ns:
+                self._lost(order, "no answer in time")
+                s.find_out(order.cl_ord_id)
+
+    def disconnected(self, reason: str) -> None:
+        """What has not left is refused; what has left unanswered is unknown until the venue can be asked."""
+        s = self._s
+        for command in s.out.drop_commands():
+            self.refuse(command, f"not sent: {reason}")
+        for order in s.orders.open_orders():
+            if order.awaiting:
+                self._lost(order, reason)
+        self._unsure.update(self._changes)
+        self._changes.clear()
+
+    def ready(self, working: set[int]) -> None:
+        """The venue has told what works: a cancel or amend whose order still does was not carried out."""
+        s = self._s
+        unsure, self._unsure = self._unsure, {}
+        for name, orig in unsure.items():
+            order = s.orders.find(orig)
+            if order is not None and order.order_id in working:
+                text = "not carried out: the connection was lost"
+                s.report(self._rejected(name, order.terms.instrument.name, text, s.clock.now_ns()))
+
+    def _lost(self, order: Tracked, text: str) -> None:
+        s = self._s
+        s.report(s.orders.local(order, OrderStatus.UNKNOWN, text, s.clock.now_ns()))
