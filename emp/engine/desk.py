@@ -41,7 +41,17 @@ class Desk(NamedTuple):
     clock: Array  # int64[2], scratch of monotonic_ns
 
 
-MUTABLE = ("perception", "state", "memory", "forecast", "estimates", "account", "working", "risk", "quarantined")
+MUTABLE = (
+    "perception",
+    "state",
+    "memory",
+    "forecast",
+    "estimates",
+    "account",
+    "working",
+    "risk",
+    "quarantined",
+)
 """What a checkpoint holds: with these bytes and the events that follow, the engine is the same engine."""
 
 

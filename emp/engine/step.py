@@ -43,7 +43,9 @@ def step(desk: Any, params: Any, event: Any, row: Any, lap: Any) -> int:
     p, facts, f = desk.perception[i], desk.facts[i], desk.forecast[i]
     e, account, working = desk.estimates[i], desk.account[i], desk.working[i]
 
-    seen = perceive(p, event, desk.sessions[i], desk.encoder[0], facts.venue_id, desk.state[i], desk.inputs[i])
+    seen = perceive(
+        p, event, desk.sessions[i], desk.encoder[0], facts.venue_id, desk.state[i], desk.inputs[i]
+    )
     perceived = monotonic_ns(desk.clock)
     if seen == UNSEEN:
         see_trade(e, event)

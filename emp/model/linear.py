@@ -33,7 +33,9 @@ def linear_forecast(params: LinearParams, state: Any, domain: int, x: Any, out: 
     for j in range(0, blocks, 4):  # four inputs at a time: raw is loaded and stored a quarter as often
         x0, x1, x2, x3 = x[j], x[j + 1], x[j + 2], x[j + 3]
         for k in range(PADDED):
-            raw[k] += x0 * weight[j, k] + x1 * weight[j + 1, k] + x2 * weight[j + 2, k] + x3 * weight[j + 3, k]
+            raw[k] += (
+                x0 * weight[j, k] + x1 * weight[j + 1, k] + x2 * weight[j + 2, k] + x3 * weight[j + 3, k]
+            )
     for j in range(blocks, x.size):
         for k in range(PADDED):
             raw[k] += x[j] * weight[j, k]

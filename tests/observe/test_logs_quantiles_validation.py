@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from emp.core.clock import SimClock
@@ -92,6 +92,7 @@ def test_a_full_queue_drops_counts_and_says_so() -> None:
     assert sum(line["event"] == "x" for line in written) + told == 100
 
 
+@example([[1.0, 2.0, 3.0, 4.0], [5.0]], 3)
 @given(st.lists(st.lists(st.floats(-1e6, 1e6), max_size=20), max_size=20), st.integers(1, 30))
 def test_quantiles_are_those_of_the_last_values(batches: list[list[float]], window: int) -> None:
     sliding = SlidingQuantiles(window)
