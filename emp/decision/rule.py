@@ -10,7 +10,7 @@ All values are in ticks per lot. For a direction s (+1 buy, -1 sell) and the hor
 sigma_h is the spread of the forecast's own quartiles, (q75 - q25) * unit / 1.349. What a maker loses to
 adverse selection is estimated from trades at the touch (`estimates`); where that is negative, a taker loses it
 (`reversion`). P(fill) = min(1, volume traded into that side within the time to live / (queue ahead + our size)).
-Size is the share of the order limit that value / sigma_h gives, held below the depth cap.
+Size is the share of the order limit that value / sigma_h gives, at least a lot, held below the depth cap.
 """
 
 from typing import Any
@@ -110,7 +110,11 @@ def take_cost(event: Any, e: Any, costs: Any, side: int, size: float) -> float:
 def post_value(
     event: Any, e: Any, costs: Any, side: int, edge: float, offset: int, size: float, ttl: float
 ) -> float:
-    """Expected ticks per lot of resting at the touch (offset 0), one tick better (1) or one worse (-1)."""
+    """Expected ticks per lot of resting at the touch (offset 0), one tick better (1) or one behind (-1).
+
+    An order behind the touch buys a tick cheaper, but only after the market has fallen by that tick: against
+    the mid at its fill it gains no more than one at the touch, and it fills less often.
+    """
     spread = event.ask_px[0] - event.bid_px[0]
     if offset > 0 and spread < 2:
         return -np.inf
@@ -122,15 +126,15 @@ def post_value(
             if (event.bid_px[i] if side > 0 else event.ask_px[i]) == px:
                 queue += float(event.bid_sz[i] if side > 0 else event.ask_sz[i])
     adverse = max(0.0, e.adverse_bid if side > 0 else e.adverse_ask)
-    gain = side * edge + 0.5 * spread - offset - costs.maker_fee - adverse
+    gain = side * edge + 0.5 * spread - max(offset, 0) - costs.maker_fee - adverse
     return fill_probability(e, side, queue, size, ttl) * gain
 
 
 @kernel
 def order_size(value: float, sigma: float, cap: float, costs: Any) -> int:
-    """Lots: the share value / sigma of the order limit, held below the depth cap."""
+    """Lots: the share value / sigma of the order limit, at least one, held below the depth cap."""
     share = min(1.0, value / sigma) if sigma > 0.0 else 1.0
-    return int(min(share * costs.max_order, cap))
+    return int(min(np.ceil(share * costs.max_order), cap))
 
 
 @kernel
@@ -144,7 +148,7 @@ def best_entry(event: Any, e: Any, costs: Any, edge: float, ttl: float, cap: flo
     row.side = side
     row.action, row.reason_code = CROSS, CROSS_EDGE
     row.px = event.ask_px[0] if side > 0 else event.bid_px[0]
-    for offset in range(-1, 2):
+    for offset in range(2):
         value = post_value(event, e, costs, side, edge, offset, size, ttl)
         if value > best:
             best = value

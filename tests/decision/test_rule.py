@@ -1,0 +1,176 @@
+"""The decision rule against hand-worked examples and a slow separate calculation."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emp.core.codes import Action, EventFlag, Reason, WorkingState
+from emp.core.records import ACCOUNT, DECISION, EVENT, FORECAST, HORIZON_NAMES, HORIZON_NS, WORKING
+from emp.decision.estimates import LOOKAHEAD, new_estimates, see_trade, update_estimates
+from emp.decision.rule import COSTS, IQR_OF_SIGMA, decide, slip_ticks
+from tests.perception.worlds import random_events
+
+H_2S = HORIZON_NAMES.index("2s")
+
+
+def book(bid: int = 1000, ask: int = 1004, bid_sz: int = 100, ask_sz: int = 100) -> Any:
+    event = np.zeros(1, EVENT)[0]
+    event["bid_px"][:3], event["ask_px"][:3] = (bid, bid - 1, bid - 2), (ask, ask + 1, ask + 2)
+    event["bid_sz"][:3], event["ask_sz"][:3] = (bid_sz, 50, 50), (ask_sz, 50, 50)
+    event["n_bid"] = event["n_ask"] = 3
+    event["flags"], event["ts"] = EventFlag.VISIBLE, 10**18
+    return event
+
+
+def believe(mean: float, iqr: float = 1.0, horizon: int = H_2S) -> Any:
+    forecast = np.zeros(1, FORECAST)[0]
+    forecast["mean"][horizon] = mean
+    forecast["q"][horizon] = (mean - iqr / 2, mean, mean + iqr / 2)
+    return forecast
+
+
+def costs(**changes: float) -> Any:
+    record = np.zeros(1, COSTS)[0]
+    values = {"taker_fee": 0.5, "maker_fee": 0.1, "max_order": 10, "max_position": 100, "depth_share": 0.1}
+    for name, value in {**values, "k_sigma": 0.5, **changes}.items():
+        record[name] = value
+    return record
+
+
+def estimates(**changes: float) -> Any:
+    record = new_estimates()[0]
+    for name, value in {"depth": 100.0, "elapsed_ns": 1e8, **changes}.items():
+        record[name] = value
+    return record
+
+
+def choose(event: Any, forecast: Any, e: Any, c: Any, position: int = 0, working: Any = None) -> Any:
+    row, account = np.zeros(1, DECISION)[0], np.zeros(1, ACCOUNT)[0]
+    account["position"] = position
+    working = np.zeros(1, WORKING)[0] if working is None else working
+    decide(event, 2.0, forecast, e, c, account, working, row)
+    return row
+
+
+def resting(side: int, px: int, age_ns: int = 0) -> Any:
+    working = np.zeros(1, WORKING)[0]
+    working["state"], working["side"], working["px"], working["leaves"] = WorkingState.RESTING, side, px, 5
+    working["ts"] = 10**18 - age_ns
+    return working
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_crossing_needs_more_than_half_spread_slip_and_fee(side: int) -> None:
+    # unit = max(4, 0.5 * 2) = 4 ticks; cost = 2 (half spread) + 0 (slip of 10 in 100) + 0.5 = 2.5 ticks
+    rich = choose(book(), believe(side * 0.65), estimates(), costs())
+    assert Action(int(rich["action"])) is Action.CROSS
+    assert Reason(int(rich["reason_code"])) is Reason.CROSS_EDGE
+    assert rich["side"] == side
+    assert rich["px"] == (1004 if side > 0 else 1000)
+    assert rich["edge_ticks"] == pytest.approx(side * 2.6, rel=1e-6)
+    assert rich["cost_to_take"] == pytest.approx(2.5)
+    poor = choose(book(), believe(side * 0.60), estimates(), costs())  # 2.4 ticks of edge
+    assert Action(int(poor["action"])) is Action.HOLD
+    assert Reason(int(poor["reason_code"])) is Reason.NO_EDGE
+
+
+def test_size_is_value_over_sigma_below_the_depth_cap() -> None:
+    # value = 6 - 2.5 = 3.5 ticks, sigma = iqr * unit / 1.349 = 11.86 ticks -> share 0.295 of 100 lots
+    c = costs(max_order=100, depth_share=1.0)
+    row = choose(book(bid_sz=10_000, ask_sz=10_000), believe(1.5, iqr=4.0), estimates(depth=10_000.0), c)
+    sigma = 4.0 * 4 / IQR_OF_SIGMA
+    assert row["qty"] == int(np.ceil(3.5 / sigma * 100))
+    capped = choose(book(), believe(1.5), estimates(depth=40.0), costs(depth_share=0.1))
+    assert capped["qty"] == 4
+    none = choose(book(), believe(1.5), estimates(depth=5.0), costs(depth_share=0.1))
+    assert Reason(int(none["reason_code"])) is Reason.TOO_SMALL
+
+
+def test_a_taker_pays_for_reversion_and_a_maker_for_adverse_selection() -> None:
+    sure = believe(0.65)
+    assert choose(book(), sure, estimates(), costs())["action"] == Action.CROSS
+    reverting = choose(book(), sure, estimates(adverse_ask=-1.0), costs())
+    assert reverting["action"] == Action.HOLD
+    assert reverting["cost_to_take"] == pytest.approx(3.5)
+    quiet = believe(0.05)
+    flow = {"volume_bid": 100.0, "volume_ask": 100.0}
+    patient = choose(book(), quiet, estimates(**flow), costs())
+    assert patient["action"] == Action.POST
+    assert choose(book(), quiet, estimates(**flow, adverse_bid=5.0), costs())["action"] == Action.HOLD
+
+
+def test_posting_prefers_the_offset_with_the_best_expected_value() -> None:
+    # 2 s at 10 events/s with 4 lots each: 80 lots expected; join: 80/110 * (0.2 + 2 - 0.1), improve: 1 * (1.1)
+    row = choose(book(), believe(0.05), estimates(volume_bid=4.0), costs())
+    assert row["action"] == Action.POST
+    assert row["px"] == 1000
+    crowded = choose(book(bid_sz=5000), believe(0.05), estimates(volume_bid=4.0), costs())
+    assert crowded["px"] == 1001
+    tight = choose(book(ask=1001), believe(0.4), estimates(volume_bid=4.0), costs())
+    assert tight["px"] == 1000, "a spread of one tick leaves no room to improve"
+
+
+def test_no_post_where_nothing_is_known_to_trade() -> None:
+    assert choose(book(), believe(0.3), estimates(), costs())["action"] == Action.HOLD
+
+
+def test_inventory_pressure_turns_the_trade() -> None:
+    full = choose(book(), believe(0.65, iqr=2.0), estimates(), costs(), position=100)
+    assert full["edge_ticks"] < 0
+    assert full["reason_code"] in (Reason.INVENTORY, Reason.CROSS_EDGE)
+    assert choose(book(), believe(0.65), estimates(), costs(), position=-100)["side"] == 1
+
+
+def test_resting_orders_are_kept_chased_and_withdrawn() -> None:
+    flow = estimates(volume_bid=10.0, volume_ask=10.0)
+
+    def outcome(px: int, mean: float = 0.3, age_ns: int = 0) -> tuple[Action, Reason]:
+        row = choose(book(), believe(mean), flow, costs(), working=resting(1, px, age_ns))
+        return Action(int(row["action"])), Reason(int(row["reason_code"]))
+
+    assert outcome(1000) == (Action.HOLD, Reason.KEEP_RESTING)
+    assert outcome(999) == (Action.HOLD, Reason.KEEP_RESTING)
+    assert outcome(998) == (Action.CANCEL, Reason.CHASE)
+    assert outcome(1000, age_ns=HORIZON_NS[2] + 1) == (Action.CANCEL, Reason.CANCEL_TTL)
+    assert outcome(1000, mean=-2.0) == (Action.CANCEL, Reason.CANCEL_EDGE_GONE)
+
+
+@pytest.mark.parametrize("state", [WorkingState.IN_FLIGHT, WorkingState.CANCELLING, WorkingState.UNKNOWN])
+def test_nothing_is_sent_while_something_is_on_its_way(state: WorkingState) -> None:
+    working = resting(1, 1000)
+    working["state"] = state
+    row = choose(book(), believe(2.0), estimates(), costs(), working=working)
+    assert (row["action"], row["reason_code"]) == (Action.HOLD, Reason.IN_FLIGHT)
+
+
+def test_slip_walks_the_visible_book() -> None:
+    assert slip_ticks(book(), 1, 100.0) == 0.0
+    assert slip_ticks(book(), 1, 150.0) == pytest.approx(50 / 150)
+    assert slip_ticks(book(), -1, 200.0) == pytest.approx((50 + 2 * 50) / 200)
+    assert slip_ticks(book(), 1, 400.0) == pytest.approx((50 + 2 * 250) / 400), (
+        "beyond the book: its worst price"
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_adverse_selection_and_flow_match_a_slow_calculation(seed: int) -> None:
+    events = random_events(600, seed)
+    e = new_estimates()[0]
+    for event in events:
+        (update_estimates if event["flags"] & EventFlag.VISIBLE else see_trade)(e, event)
+    visible, pending, volume = [], 0.0, []
+    for event in events:
+        pending += float(event["trade_qty"])
+        if event["flags"] & EventFlag.VISIBLE:
+            visible.append((float(event["bid_px"][0] + event["ask_px"][0]) / 2, int(event["ts"])))
+            volume.append(pending)
+            pending = 0.0
+    mids = np.array([m for m, _ in visible])
+    drift = mids[LOOKAHEAD:] - mids[:-LOOKAHEAD]
+    sold = np.array(volume[:-LOOKAHEAD]) < 0
+    bought = np.array(volume[:-LOOKAHEAD]) > 0
+    assert e["adverse_bid"] == pytest.approx(-drift[sold].mean(), rel=1e-9)
+    assert e["adverse_ask"] == pytest.approx(drift[bought].mean(), rel=1e-9)
+    assert e["volume_ask"] == pytest.approx(np.maximum(volume, 0).mean(), rel=1e-9)
+    assert e["volume_bid"] == pytest.approx(np.maximum(-np.array(volume), 0).mean(), rel=1e-9)
