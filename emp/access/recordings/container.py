@@ -1,4 +1,4 @@
-"""Files as users keep them: plain, gz, zst, or several in a zip or 7z; found out from the bytes, not the name.
+"""Files as users keep them: plain, gz, zst, or several in a zip or 7z, told apart by their bytes.
 
 An `Item` is one file that may be read: in a folder, or inside an archive. Items of one folder or archive see
 each other, so that the second file of a pair can be found beside the first.
@@ -40,7 +40,7 @@ class Stream(Protocol):
 
 
 class Item:
-    """One readable file. `name` is its own name without folder and packing, `label` what a message calls it."""
+    """One readable file. `name` is its own name without folder and packing, `label` the one for messages."""
 
     def __init__(self, path: Path, member: str | None = None) -> None:
         self.path = path
@@ -146,7 +146,7 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
 @contextmanager
 def _seven_zip(path: Path) -> Iterator[Any]:
     try:
-        import py7zr  # noqa: PLC0415  an extra: only who has 7z files needs it
+        import py7zr
     except ImportError as error:
         raise DataError(f"{path}: 7z needs an extra: pip install 'emp-alphatrade[archive]'") from error
     try:

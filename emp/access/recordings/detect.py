@@ -35,7 +35,7 @@ class Found(NamedTuple):
 
 
 _NUMBER = r"-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?"
-_MESSAGE = re.compile(rf"\d{{1,5}}(?:\.\d*)?,[1-7],-?\d+,-?\d+,-?\d+,-?1(?:,[^,]*)?")
+_MESSAGE = re.compile(r"\d{1,5}(?:\.\d*)?,[1-7],-?\d+,-?\d+,-?\d+,-?1(?:,[^,]*)?")
 _BOOK = re.compile(rf"{_NUMBER}(?:,{_NUMBER})*")
 _BINANCE = re.compile(r'\d{19} \{"')
 

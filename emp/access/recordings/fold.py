@@ -1,4 +1,4 @@
-"""From rows of a recording to events: time, hours and books are checked, and the rows of one sweep become one.
+"""From rows of a recording to events: time, hours and books are checked, the rows of one sweep become one.
 
 A reader hands over batches of raw rows: EVENT rows with the book after the row, the time, and in the trade
 fields what the row did; beside them per row a kind (below) and a status, 0 or the Quarantine reason that the
@@ -16,7 +16,7 @@ from emp.core.codes import EventFlag, Quarantine, Session
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
 from emp.core.jit import kernel
-from emp.core.records import EVENT, LEVELS, SESSION, Array, empty_events
+from emp.core.records import LEVELS, SESSION, Array, empty_events
 from emp.core.sessions import session_table
 
 # kinds of rows
@@ -196,7 +196,7 @@ def _same_book(a: Any, b: Any) -> bool:
     for i in range(a.n_bid):
         if a.bid_px[i] != b.bid_px[i] or a.bid_sz[i] != b.bid_sz[i]:
             return False
-    for i in range(a.n_ask):
+    for i in range(a.n_ask):  # noqa: SIM110  a kernel's loop
         if a.ask_px[i] != b.ask_px[i] or a.ask_sz[i] != b.ask_sz[i]:
             return False
     return True

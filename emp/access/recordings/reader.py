@@ -1,12 +1,15 @@
 """What a format's reader is, and what it hands over."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from emp.access.recordings.container import Progress
+from emp.access.recordings.container import Item, Progress
+from emp.access.recordings.scan import ISO, Column, Lines
+from emp.core.errors import DataError
 from emp.core.records import EVENT, Array, empty_events
+from emp.core.sessions import DAY_NS, local_ns_to_utc
 
 BATCH = 16_384
 """Rows that are decoded at a time: about 6 MiB of EVENT rows, which a cache still holds."""
@@ -50,3 +53,46 @@ def word_of(field: str, level: int = 0) -> int:
 def blank(n: int = BATCH) -> tuple[Array, Array, Array]:
     """Fresh rows, kinds and statuses."""
     return empty_events(n), np.zeros(n, np.uint8), np.zeros(n, np.uint8)
+
+
+class TimeColumn(NamedTuple):
+    """The csv column that holds the time."""
+
+    name: str
+    column: Column
+
+
+_ZONES = {"et": "America/New_York", "utc": "UTC"}
+
+
+def time_column(header: tuple[str, ...], item: Item) -> tuple[TimeColumn, str]:
+    """Find the time column (ts, time, timestamp; _et for New York time, else UTC) and its zone."""
+    for name in header:
+        stem, _, suffix = name.lower().partition("_")
+        if stem in ("ts", "time", "timestamp", "datetime") and suffix in ("", *_ZONES):
+            return TimeColumn(name, Column(ISO, word_of("ts"))), _ZONES.get(suffix, "UTC")
+    raise DataError(f"{item.label}: no time column (ts_utc, ts_et or time) among {', '.join(header)}")
+
+
+def local_to_utc(ts: Array, zone: str) -> None:
+    """Turn wall-clock ns of a zone into UTC ns, in place; a day's noon tells the offset of the day."""
+    if zone == "UTC":
+        return
+    days = ts // DAY_NS
+    for day in np.unique(days):
+        noon = int(day) * DAY_NS + DAY_NS // 2
+        ts[days == day] += local_ns_to_utc(zone, noon) - noon
+
+
+def first_time(item: Item, columns: Sequence[Column], zone: str) -> int:
+    """UTC ns of the first row that can be read; DataError where there is none."""
+    rows = empty_events(64)
+    with item.open() as stream:
+        lines = Lines(stream, columns, item.label, skip_header=True)
+        n = lines.read(as_words(rows))
+    good = np.flatnonzero(lines.status[:n] == 0)
+    if not len(good):
+        raise DataError(f"{item.label}: {'no row' if n == 0 else f'none of the first {n} rows'} can be read")
+    first = rows["ts"][good[:1]].copy()
+    local_to_utc(first, zone)
+    return int(first[0])

@@ -31,6 +31,8 @@ _MALFORMED = int(Quarantine.MALFORMED)
 _COMMA, _NL, _CR, _MINUS, _DOT, _ZERO, _COLON = (ord(c) for c in ",\n\r-.0:")
 _LOWER_E, _UPPER_E, _UPPER_Z = ord("e"), ord("E"), ord("Z")
 _MAX_DIGITS = 18
+_NINE, _ONE_DIGIT, _DIGITS = np.uint64(9), np.uint64(1), np.uint64(_MAX_DIGITS)
+_MOST_STEPS = 1e17
 _POW10 = 10.0 ** np.arange(-_MAX_DIGITS, _MAX_DIGITS + 1)
 _POW10_INT = 10 ** np.arange(_MAX_DIGITS + 1, dtype=np.int64)
 _MONTH_DAYS = np.array([31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
@@ -115,7 +117,7 @@ def _two(buf: Any, p: Any) -> Any:
 
 @kernel
 def _date_ns(year: int, month: int, day: int) -> int:
-    """Ns from 1970-01-01 to a civil date (days_from_civil of H. Hinnant, chrono-compatible date algorithms)."""
+    """Ns from 1970-01-01 to a civil date (H. Hinnant, days_from_civil)."""
     y = year - (1 if month <= 2 else 0)
     era = y // 400
     yoe = y - era * 400
@@ -206,15 +208,22 @@ def _field(buf: Any, p: Any, kind: int, multiplier: float, fault: int) -> Any:
         return p, value, _MALFORMED if value < 0 else 0
     if kind == INT:
         return p, mantissa, 0 if exponent == 0 else _MALFORMED
-    if mantissa == ABSENT or mantissa == -ABSENT:
-        return p, 0, 0
     if not -_MAX_DIGITS <= exponent <= _MAX_DIGITS:
         return p, 0, _MALFORMED
-    steps = mantissa * multiplier * _POW10[exponent + _MAX_DIGITS]
-    if not -1e18 < steps < 1e18:
-        return p, 0, fault
+    value, bad = _on_grid(mantissa, _POW10[exponent + _MAX_DIGITS], multiplier, fault)
+    return p, value, bad
+
+
+@kernel
+def _on_grid(mantissa: Any, power: float, multiplier: float, fault: int) -> Any:
+    """mantissa * power in grid steps: (integer, status)."""
+    if mantissa == ABSENT or mantissa == -ABSENT:
+        return 0, 0
+    steps = mantissa * (multiplier * power)
     value = np.int64(np.floor(steps + 0.5))
-    return p, value, fault if abs(steps - value) > OFF_GRID else 0
+    if abs(steps - value) > OFF_GRID or abs(steps) > _MOST_STEPS:
+        return 0, fault
+    return value, 0
 
 
 @kernel
@@ -230,43 +239,66 @@ def scan(
     status: Any,
     begin: Any,
     row: int,
-) -> tuple[int, int]:
+) -> Any:
     """Parse whole lines of buf[pos:end] into out[row:], one integer per column at its target.
 
     buf[end] must be a newline: it stops every loop. status[row] is 0 or the first fault (Quarantine),
     begin[row] the line's place in buf. Blank lines are no rows. Returns (where to go on, rows filled so far).
     """
     last = len(kinds) - 1
-    while row < len(out) and pos < end:
-        p = pos
+    one = np.uint64(1)
+    p = np.uint64(pos)
+    stop = np.uint64(end)
+    while row < len(out) and p < stop:
+        line = p
         fault = 0
         for c in range(last + 1):
-            p, value, bad = _field(buf, p, kinds[c], multipliers[c], faults[c])
+            kind = kinds[c]
+            start = p
+            value: Any = 0
+            bad = 0
+            plain: Any = False
+            if INT <= kind <= OPTIONAL:
+                # a whole number, the usual case, is read right here; whatever it is not goes to _field
+                if buf[p] == _MINUS:
+                    p += one
+                first = p
+                d = np.int64(buf[p]) - _ZERO
+                while np.uint64(d) <= _NINE:
+                    value = value * 10 + d
+                    p += one
+                    d = np.int64(buf[p]) - _ZERO
+                plain = buf[p] == (_COMMA if c < last else _NL) and _ONE_DIGIT <= p - first <= _DIGITS
+            if plain:
+                if first != start:
+                    value = -value
+                if kind != INT:
+                    value, bad = _on_grid(value, 1.0, multipliers[c], faults[c])
+            else:
+                at, value, bad = _field(buf, np.int64(start), kind, multipliers[c], faults[c])
+                p = np.uint64(at)
             if bad != 0 and fault == 0:
                 fault = bad
-            if buf[p] != _COMMA or c == last:
-                if buf[p] == _CR:
-                    p += 1
-                if buf[p] != _NL or c != last:
-                    fault = _MALFORMED
-                if targets[c] >= 0:
-                    out[row, targets[c]] = value
-                break
-            p += 1
             if targets[c] >= 0:
                 out[row, targets[c]] = value
+            if c == last or buf[p] != _COMMA:
+                if buf[p] == _CR:
+                    p += one
+                if c != last or buf[p] != _NL:
+                    fault = _MALFORMED
+                break
+            p += one
         while buf[p] != _NL:
-            p += 1
-        if p >= end:
+            p += one
+        if p >= stop:
+            p = line
             break
-        if p == pos or (p == pos + 1 and buf[pos] == _CR):
-            pos = p + 1
-            continue
-        status[row] = fault
-        begin[row] = pos
-        row += 1
-        pos = p + 1
-    return pos, row
+        p += one
+        if p - line > _ONE_DIGIT and not (buf[line] == _CR and buf[line + one] == _NL):
+            status[row] = fault
+            begin[row] = line
+            row += 1
+    return np.int64(p), row
 
 
 class Lines:

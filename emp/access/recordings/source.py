@@ -8,6 +8,8 @@ from emp.access.recordings.container import Item, items
 from emp.access.recordings.detect import Format, Found, detect
 from emp.access.recordings.fold import Folder
 from emp.access.recordings.lobster import LobsterReader
+from emp.access.recordings.lobster_rebuild import LobsterRebuildReader
+from emp.access.recordings.quotes import QuotesReader
 from emp.access.recordings.reader import Reader
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
@@ -93,8 +95,12 @@ def _reader(item: Item, kind: Found, found: dict[Item, Found], instrument: Instr
     if kind.format is Format.LOBSTER_MESSAGE and partner is not None:
         book = found.get(partner) or detect(partner)
         return _lobster(item, kind, partner, book, instrument)
+    if kind.format is Format.LOBSTER_MESSAGE:
+        return LobsterRebuildReader(item, kind.columns - 6, instrument)
     if kind.format is Format.LOBSTER_BOOK and partner is not None:
         return _lobster(partner, detect(partner), item, kind, instrument)
+    if kind.format is Format.QUOTES_CSV:
+        return QuotesReader(item, kind, instrument)
     raise DataError(f"{item.label}: {kind.format} cannot be read")
 
 

@@ -1,0 +1,102 @@
+"""LOBSTER messages without their orderbook file: the book is rebuilt from the orders.
+
+Orders that rested before the first message are unknown, so the first minutes show a thinner book than there
+was; messages about them are quarantined as UNKNOWN_ORDER and leave the book as it is.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from emp.access.recordings.container import Item, Progress
+from emp.access.recordings.lobster import (
+    DIRECTION,
+    MESSAGE_COLUMNS,
+    ORDER,
+    PRICE_UNIT,
+    TYPE,
+    decode,
+    midnight_ns,
+)
+from emp.access.recordings.orders import (
+    ASK,
+    BID,
+    OrderBook,
+    add_order,
+    find_order,
+    show,
+    sweep_away,
+    take,
+)
+from emp.access.recordings.reader import BATCH, Raw, as_words, blank
+from emp.access.recordings.scan import SKIP, Column, Lines
+from emp.core.codes import Quarantine
+from emp.core.instrument import Instrument
+from emp.core.jit import kernel
+from emp.core.records import Array
+
+_UNKNOWN_ORDER = int(Quarantine.UNKNOWN_ORDER)
+
+
+@kernel
+def rebuild(messages: Any, rows: Any, status: Any, book: Any, levels: Any, table: Any) -> None:
+    """Carry the book through decoded messages and write it into their rows."""
+    for i in range(len(messages)):
+        if status[i] == 0:
+            status[i] = _apply(messages[i], rows[i], book, levels, table)
+        show(levels, book, rows[i])
+
+
+@kernel
+def _apply(m: Any, row: Any, book: Any, levels: Any, table: Any) -> Any:
+    action = m[TYPE]
+    if action > 4:
+        return 0
+    side = BID if m[DIRECTION] > 0 else ASK
+    qty = abs(row.trade_qty)
+    if action == 1:
+        # it rests, so nothing on the other side is at its price or better
+        sweep_away(levels, book, 1 - side, row.trade_px, True)
+        add_order(levels, book, table, m[ORDER], side, row.trade_px, qty)
+        return 0
+    if action == 4:
+        # it trades, so nothing on its side has a better price
+        sweep_away(levels, book, side, row.trade_px, False)
+    at = find_order(table, m[ORDER])
+    if at < 0:
+        return _UNKNOWN_ORDER
+    take(levels, book, table, at, table[at].qty if action == 3 else qty)
+    return 0
+
+
+class LobsterRebuildReader:
+    """A message file alone."""
+
+    flags = 0
+
+    def __init__(self, message: Item, extra_columns: int, instrument: Instrument) -> None:
+        self.label = message.label
+        self.stored_bytes = message.size
+        self._message = message
+        self._columns = [*MESSAGE_COLUMNS, *[Column(SKIP)] * extra_columns]
+        self._instrument = instrument
+        self._midnight = midnight_ns(message)
+        self.first_ts_ns = self._midnight
+
+    def batches(self, progress: Progress) -> Iterator[Raw]:
+        """Yield the rows with the rebuilt book."""
+        rows, kind, status = blank()
+        table: Array = np.zeros((BATCH, len(MESSAGE_COLUMNS)), np.int64)
+        previous: Array = np.zeros(len(MESSAGE_COLUMNS), np.int64)
+        ticks, lots = PRICE_UNIT / self._instrument.tick, 1 / self._instrument.lot
+        orders = OrderBook()
+        with self._message.open(progress) as stream:
+            messages = Lines(stream, self._columns, self.label, skip_header=False)
+            while n := messages.read(table):
+                as_words(rows)[:] = 0
+                status[:n] = messages.status[:n]
+                decode(table[:n], self._midnight, ticks, lots, previous, rows[:n], kind[:n], status[:n])
+                orders.reserve(n)
+                rebuild(table[:n], rows[:n], status[:n], orders.book[0], orders.levels, orders.table)
+                yield Raw(rows[:n], kind[:n], status[:n], messages.text)
