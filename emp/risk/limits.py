@@ -19,6 +19,9 @@ CLOSED_SESSIONS = (int(Session.AUCTION_OPEN), int(Session.HALT), int(Session.CLO
 MINUTE_NS = 60_000_000_000
 HOUR_NS = 60 * MINUTE_NS
 
+BURST = 0.5
+"""Share of a limit that a bucket holds at once; the rest it earns back over the period."""
+
 LIMITS = np.dtype(
     [
         ("max_position", "i8"),  # lots, either side
@@ -57,12 +60,14 @@ def new_risk(n: int = 1) -> Array:
 
 @kernel
 def leak(r: Any, limits: Any, ts: int) -> None:
-    """Let time empty the buckets: each leaks its own limit per its own period."""
+    """Let time empty the buckets. Each holds half its limit and leaks half per period (`BURST`), so that no
+    window of a period's length, wherever it begins, can see more than the limit.
+    """
     waited = max(0, ts - r.ts) if r.ts > 0 else 0
     r.ts = ts
-    r.orders = max(0.0, r.orders - limits.orders_per_minute * waited / MINUTE_NS)
-    r.minute_lots = max(0.0, r.minute_lots - limits.turnover_per_minute * waited / MINUTE_NS)
-    r.hour_lots = max(0.0, r.hour_lots - limits.turnover_per_hour * waited / HOUR_NS)
+    r.orders = max(0.0, r.orders - BURST * limits.orders_per_minute * waited / MINUTE_NS)
+    r.minute_lots = max(0.0, r.minute_lots - BURST * limits.turnover_per_minute * waited / MINUTE_NS)
+    r.hour_lots = max(0.0, r.hour_lots - BURST * limits.turnover_per_hour * waited / HOUR_NS)
 
 
 @kernel
@@ -90,9 +95,11 @@ def refusal(r: Any, limits: Any, account: Any, session_id: int, since_reset: int
         return Reason.WARMUP.value
     if side * account.position >= limits.max_position:
         return Reason.POSITION_LIMIT.value
-    if r.orders + 1.0 > limits.orders_per_minute:
+    if r.orders + 1.0 > BURST * limits.orders_per_minute:
         return Reason.ORDER_RATE.value
-    if r.minute_lots + 1.0 > limits.turnover_per_minute or r.hour_lots + 1.0 > limits.turnover_per_hour:
+    if r.minute_lots + 1.0 > BURST * limits.turnover_per_minute:
+        return Reason.TURNOVER_CAP.value
+    if r.hour_lots + 1.0 > BURST * limits.turnover_per_hour:
         return Reason.TURNOVER_CAP.value
     return 0
 
@@ -102,8 +109,8 @@ def allowed_lots(r: Any, limits: Any, account: Any, side: int, qty: int) -> int:
     """The most of `qty` that every limit leaves, after the slow context has scaled it."""
     lots = qty * r.context_mult
     lots = min(lots, limits.max_position - side * account.position)
-    lots = min(lots, limits.turnover_per_minute - r.minute_lots)
-    return int(min(lots, limits.turnover_per_hour - r.hour_lots))
+    lots = min(lots, BURST * limits.turnover_per_minute - r.minute_lots)
+    return int(min(lots, BURST * limits.turnover_per_hour - r.hour_lots))
 
 
 @kernel

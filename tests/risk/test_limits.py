@@ -1,0 +1,147 @@
+"""Hard limits: each refuses or shrinks exactly what it is there for."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emp.core.codes import Action, Reason, Session
+from emp.core.records import ACCOUNT, DECISION
+from emp.risk.limits import LIMITS, MINUTE_NS, approve, new_risk
+
+NOW = 10**18
+WARM = 1000
+
+
+def limits(**changes: float) -> Any:
+    record = np.zeros(1, LIMITS)[0]
+    values = {
+        "max_position": 10,
+        "max_daily_loss": 100.0,
+        "max_drawdown": 200.0,
+        "orders_per_minute": 12.0,
+        "turnover_per_minute": 100.0,
+        "turnover_per_hour": 200.0,
+        "warmup_events": 512,
+    }
+    for name, value in {**values, **changes}.items():
+        record[name] = value
+    return record
+
+
+def ask_for(side: int = 1, qty: int = 3, action: Action = Action.CROSS, ts: int = NOW, rests: int = 0) -> Any:
+    row = np.zeros(1, DECISION)[0]
+    row["action"], row["side"], row["qty"], row["ts"] = action, side, qty, ts
+    row["reason_code"] = Reason.CROSS_EDGE
+    row["resting_side"], row["resting_qty"] = np.sign(rests), abs(rests)
+    return row
+
+
+def account(position: int = 0, pnl: float = 0.0, day_start: float = 0.0, peak: float = 0.0) -> Any:
+    record = np.zeros(1, ACCOUNT)[0]
+    record["position"], record["pnl"], record["day_start"], record["peak"] = position, pnl, day_start, peak
+    return record
+
+
+def verdict(
+    row: Any, a: Any = None, r: Any = None, lim: Any = None, session: Session = Session.NY, warm: int = WARM
+) -> Any:
+    r = new_risk()[0] if r is None else r
+    approve(r, limits() if lim is None else lim, account() if a is None else a, int(session), warm, row)
+    return Action(int(row["action"])), Reason(int(row["reason_code"])), int(row["qty"])
+
+
+def risk(**changes: float) -> Any:
+    record = new_risk()[0]
+    for name, value in changes.items():
+        record[name] = value
+    return record
+
+
+def test_what_no_limit_forbids_passes_untouched() -> None:
+    assert verdict(ask_for()) == (Action.CROSS, Reason.CROSS_EDGE, 3)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "reason"),
+    [
+        ({"r": risk(halted=True)}, Reason.HALTED),
+        ({"r": risk(degraded=True)}, Reason.DEGRADED),
+        ({"r": risk(context_mult=0.0)}, Reason.CONTEXT),
+        ({"session": Session.CLOSED}, Reason.SESSION),
+        ({"session": Session.HALT}, Reason.SESSION),
+        ({"session": Session.AUCTION_OPEN}, Reason.SESSION),
+        ({"warm": 512}, Reason.WARMUP),
+        ({"a": account(position=10)}, Reason.POSITION_LIMIT),
+        ({"r": risk(orders=5.5)}, Reason.ORDER_RATE),
+        ({"r": risk(minute_lots=49.5)}, Reason.TURNOVER_CAP),
+        ({"r": risk(hour_lots=99.5)}, Reason.TURNOVER_CAP),
+    ],
+)
+def test_each_limit_holds_with_its_own_reason(kwargs: dict[str, Any], reason: Reason) -> None:
+    assert verdict(ask_for(), **kwargs) == (Action.HOLD, reason, 0)
+
+
+def test_a_resting_order_is_withdrawn_when_nothing_may_be_sent() -> None:
+    row = ask_for(action=Action.HOLD, qty=0, rests=4)
+    assert verdict(row, r=risk(degraded=True)) == (Action.CANCEL, Reason.DEGRADED, 4)
+    kept = ask_for(action=Action.CANCEL, rests=4)
+    assert verdict(kept, r=risk(halted=True))[0] is Action.CANCEL
+
+
+def test_size_is_shrunk_to_what_is_left() -> None:
+    assert verdict(ask_for(qty=9), account(position=4))[2] == 6
+    assert verdict(ask_for(side=-1, qty=99), account(position=4))[2] == 14
+    assert verdict(ask_for(qty=9), r=risk(context_mult=0.3))[2] == 2
+    assert verdict(ask_for(qty=1), r=risk(context_mult=0.3)) == (Action.HOLD, Reason.TOO_SMALL, 0)
+    assert verdict(ask_for(qty=9), r=risk(hour_lots=95.0))[2] == 5
+
+
+@pytest.mark.parametrize(
+    ("a", "reason"),
+    [
+        (account(position=-3, pnl=-101.0), Reason.DAILY_LOSS),
+        (account(position=3, pnl=50.0, day_start=-50.0, peak=251.0), Reason.DRAWDOWN),
+    ],
+)
+def test_a_loss_limit_pulls_the_kill_switch_once_and_for_good(a: Any, reason: Reason) -> None:
+    r = new_risk()[0]
+    assert verdict(ask_for(), a, r) == (Action.FLATTEN, reason, 3)
+    assert r["halted"]
+    assert r["halt_reason"] == reason
+    a["pnl"] = 0.0
+    a["peak"] = 0.0
+    assert verdict(ask_for(), a, r) == (Action.HOLD, Reason.HALTED, 0)
+
+
+def test_buckets_leak_with_time() -> None:
+    r, lim = new_risk()[0], limits(orders_per_minute=4.0)
+    assert verdict(ask_for(qty=1), r=r, lim=lim)[0] is Action.CROSS
+    assert verdict(ask_for(qty=1), r=r, lim=lim)[0] is Action.CROSS
+    assert verdict(ask_for(qty=1), r=r, lim=lim)[1] is Reason.ORDER_RATE
+    assert verdict(ask_for(qty=1, ts=NOW + MINUTE_NS // 2 + 1), r=r, lim=lim)[0] is Action.CROSS
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from([1, -1]), st.integers(1, 40), st.integers(0, 20_000)),
+        min_size=1,
+        max_size=60,
+    )
+)
+def test_whatever_is_asked_no_cap_is_ever_passed(steps: list[tuple[int, int, int]]) -> None:
+    r, lim, a, ts = new_risk()[0], limits(), account(), NOW
+    sent: list[tuple[int, int]] = []
+    for side, qty, wait_ms in steps:
+        ts += wait_ms * 1_000_000
+        action, _, lots = verdict(ask_for(side, qty, ts=ts), a, r, lim)
+        if action is Action.CROSS:
+            assert 1 <= lots <= qty
+            a["position"] += side * lots
+            sent.append((ts, lots))
+        assert abs(int(a["position"])) <= 10
+        recent = [lots for at, lots in sent if at > ts - MINUTE_NS]
+        assert len(recent) <= 12
+        assert sum(recent) <= 100
