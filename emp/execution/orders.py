@@ -91,7 +91,7 @@ class OrderManager:
         return int(self.accounts[self._index[instrument]]["position"])
 
     def sent(self, command: Command) -> Quarantined | None:
-        """Take note of a command that is in the ledger and leaves now; the identical one again changes nothing."""
+        """Note a command that is in the ledger and leaves now; the identical one again changes nothing."""
         if isinstance(command, NewOrder):
             return self._sent_new(command)
         order = self.order(command.cl_ord_id if isinstance(command, QueryOrder) else command.orig)
@@ -103,11 +103,13 @@ class OrderManager:
             if command.cl_ord_id in self._orders or command.cl_ord_id in self._order_of:
                 return self._quarantine(Alarm.CONTRADICTION, command, "the id is taken")
             self._order_of[command.cl_ord_id] = command.orig
-            if not order.status.terminal:
-                order.cancel = command
-                order.status = OrderStatus.PENDING_CANCEL
-        order.asked_at = max(order.asked_at, command.ts)
-        self._show(order.index)
+        if not order.status.terminal:
+            order.asked_at = max(order.asked_at, command.ts)
+            if isinstance(command, CancelOrder):
+                order.cancel, order.status = command, OrderStatus.PENDING_CANCEL
+            else:
+                order.status = OrderStatus.UNKNOWN
+            self._show(order.index)
         return None
 
     def _sent_new(self, command: NewOrder) -> Quarantined | None:
@@ -199,17 +201,12 @@ class OrderManager:
         account["cash"] -= qty * px
 
     def timeouts(self, now_ns: int, timeout_ns: int) -> list[QueryOrder]:
-        """Make orders whose answer is overdue UNKNOWN and return the queries to send: never a second order."""
-        queries = []
-        for order in self._open.values():
-            if order.working in _AWAITED and now_ns - order.asked_at >= timeout_ns:
-                order.status, order.asked_at = OrderStatus.UNKNOWN, now_ns
-                self._show(order.index)
-                command = order.command
-                queries.append(
-                    QueryOrder(cl_ord_id=command.cl_ord_id, instrument=command.instrument, ts=now_ns)
-                )
-        return queries
+        """Queries to send about orders whose answer is overdue: never a second order."""
+        return [
+            QueryOrder(cl_ord_id=o.command.cl_ord_id, instrument=o.command.instrument, ts=now_ns)
+            for o in self._open.values()
+            if o.working in _AWAITED and now_ns - o.asked_at >= timeout_ns
+        ]
 
     def _show(self, index: int) -> None:
         """Write the instrument's WORKING record from its open orders."""

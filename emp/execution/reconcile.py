@@ -63,7 +63,7 @@ def _order(kind: CorrectionKind, instrument: str, cl_ord_id: str, reason: str) -
 
 
 def reconcile_positions(manager: OrderManager, venue: Sequence[VenuePosition]) -> list[Correction]:
-    """Compare positions once no order is in doubt; an instrument that the venue does not name is flat there."""
+    """Compare positions once no order is in doubt; an instrument the venue does not name is flat there."""
     there = {p.instrument: p for p in venue}
     found = []
     for instrument in manager.instruments:
