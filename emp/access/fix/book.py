@@ -1,0 +1,270 @@
+"""Books kept from FIX market data: entries by id, by price or by position, and the EVENT row they make.
+
+W replaces a book, X changes it; an entry is found again by its MDEntryID (278), by side and price, or by side
+and position (290), as the venue's dialect says. Prices are ticks. Sizes are kept in the venue's own smallest
+unit, summed per price, and shown in whole lots.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from emp.access.fix.numeric import BAD, divide, parse_int
+from emp.core.codes import EventFlag
+from emp.core.jit import kernel
+from emp.core.records import EVENT, LEVELS
+
+ENTRIES = 1024
+"""Entries a book can hold; one more makes it stale."""
+
+SYMBOL = 32
+"""Longest symbol, in bytes."""
+
+BY_ID, BY_PRICE, BY_POSITION = 0, 1, 2
+"""How a venue names an entry again."""
+
+BOOK = np.dtype(
+    [
+        ("symbol", "u1", (SYMBOL,)),
+        ("symbol_len", "i8"),
+        ("symbol_tag", "i8"),  # 55, or 48 where the venue names instruments by SecurityID
+        ("seq_tag", "i8"),  # tag that carries the event's own number, 0: events are counted here
+        ("aggressor_tag", "i8"),  # tag of a trade's aggressor, 1 buy 2 sell; 0: the quote rule tells
+        ("keying", "i8"),  # BY_ID, BY_PRICE, BY_POSITION
+        ("depth", "i8"),  # levels subscribed, 0: all; 1: no depth is known
+        ("px_decimals", "i8"),  # a price is px_step * 10^-px_decimals per tick
+        ("px_step", "i8"),
+        ("sz_decimals", "i8"),  # a size is sz_step * 10^-sz_decimals per lot
+        ("sz_step", "i8"),
+        ("px_inverse", "f8"),  # 1 / px_step
+        ("sz_inverse", "f8"),
+        ("entry_time", "?"),  # the first entry's date and time (272, 273) stamp the event
+        ("whole", "?"),  # a snapshot has been applied and nothing was missed since
+        ("gap", "?"),  # the next event must carry GAP
+        ("touched", "?"),
+        ("unsized", "?"),  # an entry in the book came without a size
+        ("n", "i8"),
+        ("key", "i8", (ENTRIES,)),
+        ("px", "i8", (ENTRIES,)),
+        ("size", "i8", (ENTRIES,)),
+        ("side", "i1", (ENTRIES,)),  # 0 bid, 1 ask
+        ("seq", "i8"),  # of the last event
+        ("trade_px", "i8"),
+        ("trade_qty", "i8"),
+        ("trade_last", "i8"),
+        ("last", EVENT),  # the last event, to tell whether the visible book changed
+    ],
+    align=True,
+)
+"""One instrument's book and how to read it."""
+
+OK, MALFORMED, OFF_TICK, OVERFLOW, UNKNOWN_SYMBOL, COUNT, NOT_WHOLE, UNKNOWN_ENTRY = 0, 1, 2, 3, 4, 5, 6, 7
+"""What became of a message or of an entry."""
+
+_NEW, _CHANGE, _DELETE = 48, 49, 50
+_VISIBLE, _TRADE = int(EventFlag.VISIBLE), int(EventFlag.TRADE)
+_GAP, _NO_SIZE, _NO_DEPTH = int(EventFlag.GAP), int(EventFlag.NO_SIZE), int(EventFlag.NO_DEPTH)
+
+
+@kernel
+def entry_key(buf: Any, at: int, end: int) -> int:
+    """Number of an MDEntryID: its value where it is decimal digits, else its 64-bit FNV-1a hash, negative."""
+    value = parse_int(buf, at, end) if buf[at] != 48 or end - at == 1 else -1
+    if value >= 0:
+        return value
+    digest = np.uint64(14695981039346656037)
+    for i in range(at, end):
+        digest = (digest ^ np.uint64(buf[i])) * np.uint64(1099511628211)
+    return -np.int64(digest >> np.uint64(1)) - 1
+
+
+@kernel
+def _find(book: Any, key: int, side: int) -> int:
+    """Index of the entry, or -1; `side` is -1 where the key alone names it."""
+    for i in range(book.n):
+        if book.key[i] == key and (side < 0 or book.side[i] == side):
+            return i
+    return -1
+
+
+@kernel
+def _drop(book: Any, i: int) -> None:
+    """Forget entry `i`; order within the store means nothing."""
+    last = book.n - 1
+    book.key[i] = book.key[last]
+    book.px[i] = book.px[last]
+    book.size[i] = book.size[last]
+    book.side[i] = book.side[last]
+    book.n = last
+
+
+@kernel
+def _put(book: Any, i: int, key: int, side: int, px: int, size: int) -> int:
+    """Write entry `i`, or append one where `i` is -1."""
+    if i < 0:
+        if book.n >= ENTRIES:
+            return OVERFLOW
+        i = book.n
+        book.n += 1
+    book.key[i] = key
+    book.side[i] = side
+    book.px[i] = px
+    book.size[i] = size
+    return OK
+
+
+@kernel
+def _shift_positions(book: Any, side: int, first: int, by: int) -> None:
+    """Move the positions from `first` on, on one side, and forget what leaves the depth."""
+    i = 0
+    while i < book.n:
+        if book.side[i] == side and book.key[i] >= first:
+            book.key[i] += by
+            if book.depth > 0 and book.key[i] > book.depth:
+                _drop(book, i)
+                continue
+        i += 1
+
+
+@kernel
+def change(book: Any, action: int, key: int, side: int, px: int, size: int) -> int:
+    """Apply one bid or ask entry; `key`, `side`, `px` or `size` are BAD where absent."""
+    if book.keying == BY_PRICE:
+        key = px
+    if key == BAD:
+        return MALFORMED
+    if book.keying != BY_ID and side == BAD:
+        return MALFORMED
+    i = _find(book, key, -1 if book.keying == BY_ID else side)
+    if action == _DELETE or (book.keying == BY_PRICE and size == 0):
+        if i >= 0:
+            side = book.side[i]
+            _drop(book, i)
+        if book.keying == BY_POSITION:
+            _shift_positions(book, side, key + 1, -1)
+        return OK if i >= 0 else UNKNOWN_ENTRY
+    if action != _NEW and action != _CHANGE:
+        return MALFORMED
+    if i >= 0 and (action == _CHANGE or book.keying != BY_POSITION):
+        side = book.side[i] if side == BAD else side
+        px = book.px[i] if px == BAD else px
+        size = book.size[i] if size == BAD else size
+    elif book.keying == BY_POSITION:
+        _shift_positions(book, side, key, 1)
+        i = -1
+    if side == BAD or px == BAD:
+        return MALFORMED
+    if size == BAD:
+        book.unsized = True
+        size = 0
+    return _put(book, i, key, side, px, size)
+
+
+@kernel
+def trade(book: Any, px: int, size: int, aggressor: int) -> None:
+    """Take a trade in; without an aggressor its side is told by the touch before it (quote rule)."""
+    sign = aggressor
+    if sign == 0:
+        last = book.last
+        middle = last.bid_px[0] + last.ask_px[0]
+        sign = 1 if last.n_bid == 0 or last.n_ask == 0 or 2 * px >= middle else -1
+    book.trade_last = book.trade_last + size if px == book.trade_px else size
+    book.trade_px = px
+    book.trade_qty += sign * size
+
+
+@kernel
+def _level(px: Any, sz: Any, n: int, entry_px: int, size: int, side: int) -> int:
+    """Insert an entry into `n` sorted levels, best first, summing at one price; returns the new count."""
+    at = 0
+    while at < n and (px[at] > entry_px if side == 0 else px[at] < entry_px):
+        at += 1
+    if at < n and px[at] == entry_px:
+        sz[at] += size
+        return n
+    if at >= LEVELS:
+        return n
+    for j in range(min(n, LEVELS - 1), at, -1):
+        px[j] = px[j - 1]
+        sz[j] = sz[j - 1]
+    px[at] = entry_px
+    sz[at] = size
+    return min(n + 1, LEVELS)
+
+
+@kernel
+def _lots(px: Any, sz: Any, n: int, book: Any) -> int:
+    """Sizes to whole lots; a level that holds less than one is not there."""
+    kept = 0
+    for i in range(n):
+        lots = divide(sz[i], book.sz_step, book.sz_inverse)
+        if lots > 0 or book.unsized:
+            px[kept] = px[i]
+            sz[kept] = lots
+            kept += 1
+    for i in range(kept, n):
+        px[i] = 0
+        sz[i] = 0
+    return kept
+
+
+@kernel
+def _same_levels(a: Any, b: Any) -> bool:
+    """Whether two events show the same book."""
+    if a.n_bid != b.n_bid or a.n_ask != b.n_ask:
+        return False
+    for i in range(a.n_bid):
+        if a.bid_px[i] != b.bid_px[i] or a.bid_sz[i] != b.bid_sz[i]:
+            return False
+    for i in range(a.n_ask):  # noqa: SIM110  a loop, because kernels compile no generators
+        if a.ask_px[i] != b.ask_px[i] or a.ask_sz[i] != b.ask_sz[i]:
+            return False
+    return True
+
+
+@kernel
+def emit(book: Any, row: Any, instrument: int, ts: int, seq: int, ts_recv: int) -> None:
+    """Write the book's visible levels, and the trades since the last event, as one EVENT row."""
+    for i in range(LEVELS):
+        row.bid_px[i] = 0
+        row.bid_sz[i] = 0
+        row.ask_px[i] = 0
+        row.ask_sz[i] = 0
+    n_bid, n_ask = 0, 0
+    for i in range(book.n):
+        if book.side[i] == 0:
+            n_bid = _level(row.bid_px, row.bid_sz, n_bid, book.px[i], book.size[i], 0)
+        else:
+            n_ask = _level(row.ask_px, row.ask_sz, n_ask, book.px[i], book.size[i], 1)
+    row.n_bid = _lots(row.bid_px, row.bid_sz, n_bid, book)
+    row.n_ask = _lots(row.ask_px, row.ask_sz, n_ask, book)
+    last = book.last
+    flags = 0 if _same_levels(row, last) and not book.gap else _VISIBLE
+    if book.gap:
+        flags |= _GAP
+    if book.trade_qty != 0:
+        flags |= _TRADE
+    if book.unsized:
+        flags |= _NO_SIZE
+    if book.depth == 1:
+        flags |= _NO_DEPTH
+    book.seq = book.seq + 1 if seq < 0 else seq
+    row.ts = ts
+    row.seq = book.seq
+    row.ts_recv = ts_recv
+    row.instrument = instrument
+    row.flags = flags
+    row.trade_px = book.trade_px
+    row.trade_qty = book.trade_qty
+    row.trade_qty_last = book.trade_last
+    book.trade_px = 0
+    book.trade_qty = 0
+    book.trade_last = 0
+    book.gap = False
+    last.n_bid = row.n_bid
+    last.n_ask = row.n_ask
+    for i in range(LEVELS):
+        last.bid_px[i] = row.bid_px[i]
+        last.bid_sz[i] = row.bid_sz[i]
+        last.ask_px[i] = row.ask_px[i]
+        last.ask_sz[i] = row.ask_sz[i]

@@ -1,0 +1,175 @@
+"""Numbers and times of FIX, from bytes to integers and back, without a float in between."""
+
+from typing import Any, Final
+
+import numpy as np
+
+from emp.core.jit import kernel
+
+BAD: Final = -(2**62)
+"""What a parser returns for text that is no number of its kind."""
+
+OFF_GRID: Final = -(2**62) + 1
+"""What `parse_scaled` returns for a number that the scale cannot hold exactly."""
+
+U = np.uint64
+"""Type of an index that compiled code need not check for being negative; worth a third in the byte loops."""
+
+_POINT, _MINUS, _NIL = 46, 45, 48
+_ZERO, _LAST, _TEN, _ONE = U(48), U(9), U(10), U(1)
+_ROOM = U(100_000_000_000_000_000)
+_MAX_DIGITS = 17
+_DAY_NS = 86_400_000_000_000
+
+
+@kernel
+def _digits(buf: Any, at: int, end: int, value: Any) -> tuple[int, Any]:
+    """Read digits on from `value`; returns (first index that is no digit, value so far)."""
+    i = U(at)
+    stop = U(end)
+    while i < stop:
+        digit = U(buf[i]) - _ZERO  # anything but a digit wraps to a large number
+        if digit > _LAST:
+            break
+        value = value * _TEN + digit
+        i += _ONE
+    return np.int64(i), value
+
+
+@kernel
+def parse_int(buf: Any, at: int, end: int) -> int:
+    """Non-negative integer in `buf[at:end]`, at most 17 digits; -1 if it is none."""
+    if end <= at or end - at > _MAX_DIGITS:
+        return -1
+    i, value = _digits(buf, at, end, U(0))
+    return np.int64(value) if i == end else -1
+
+
+@kernel
+def _decimal(buf: Any, at: int, end: int, decimals: int) -> tuple[int, int]:
+    """(number >= 0 as an integer count of 10^-decimals, cut; where the cut digits begin), or (-1, end)."""
+    if end <= at or end - at > _MAX_DIGITS + 1:
+        return -1, end
+    i, value = _digits(buf, at, end, U(0))
+    seen = 0
+    if i < end:
+        first = i + 1
+        if buf[U(i)] != _POINT or end - at == 1:
+            return -1, end
+        last = min(end, first + decimals)
+        i, value = _digits(buf, first, last, value)
+        if i != last:
+            return -1, end
+        seen = i - first
+    while seen < decimals:
+        if value > _ROOM:
+            return -1, end
+        value *= _TEN
+        seen += 1
+    return np.int64(value), i
+
+
+@kernel
+def parse_floor(buf: Any, at: int, end: int, decimals: int) -> int:
+    """Decimal number >= 0 as an integer count of 10^-decimals, cut; -1 if it is none, or beyond 17 digits."""
+    value, rest = _decimal(buf, at, end, decimals)
+    if rest < end and _digits(buf, rest, end, U(0))[0] != end:
+        return -1
+    return value
+
+
+@kernel
+def parse_scaled(buf: Any, at: int, end: int, decimals: int) -> int:
+    """Decimal number in `buf[at:end]` as an integer count of 10^-decimals.
+
+    BAD if it is no number (or beyond 17 digits), OFF_GRID if digits beyond `decimals` are not zero.
+    """
+    negative = at < end and buf[U(at)] == _MINUS
+    value, rest = _decimal(buf, at + negative, end, decimals)
+    if value < 0:
+        return BAD
+    if rest < end:
+        stop, digits = _digits(buf, rest, end, U(0))
+        if stop != end:
+            return BAD
+        if digits > U(0):
+            return OFF_GRID
+    return -value if negative else value
+
+
+@kernel
+def divide(value: int, by: int, inverse: float) -> int:
+    """`value // by` for value >= 0 and a quotient below 2^52, without the division; `inverse` is 1 / by."""
+    quotient = np.int64(value * inverse + 0.5)
+    return quotient - 1 if quotient * by > value else quotient
+
+
+@kernel
+def _two(buf: Any, at: int) -> int:
+    """Two digits, or a large negative number."""
+    tens = buf[at] - _NIL
+    ones = buf[at + 1] - _NIL
+    if tens < 0 or tens > 9 or ones < 0 or ones > 9:
+        return -1_000_000
+    return tens * 10 + ones
+
+
+@kernel
+def parse_time_ns(buf: Any, at: int, end: int) -> int:
+    """`HH:MM:SS[.f…]` as ns of the day, up to 12 decimals (cut to ns); -1 if it is none."""
+    if end - at < 8 or buf[at + 2] != 58 or buf[at + 5] != 58:
+        return -1
+    hour = _two(buf, at)
+    minute = _two(buf, at + 3)
+    second = _two(buf, at + 6)
+    if hour < 0 or hour > 23 or minute < 0 or minute > 59 or second < 0 or second > 60:
+        return -1
+    fraction = 0
+    if end - at > 8:
+        digits = end - at - 9
+        if buf[at + 8] != _POINT or digits < 1 or digits > 12:
+            return -1
+        for i in range(at + 9, end):
+            digit = buf[i] - _NIL
+            if digit < 0 or digit > 9:
+                return -1
+            fraction = fraction * 10 + digit
+        for _ in range(digits, 9):
+            fraction *= 10
+        for _ in range(9, digits):
+            fraction //= 10
+    return ((hour * 60 + minute) * 60 + second) * 1_000_000_000 + fraction
+
+
+@kernel
+def parse_date_ns(buf: Any, at: int, end: int) -> int:
+    """`YYYYMMDD` as ns since the epoch; -1 if it is none.
+
+    The day count is Hinnant's days_from_civil ("chrono-compatible low-level date algorithms").
+    """
+    if end - at != 8:
+        return -1
+    year = _two(buf, at) * 100 + _two(buf, at + 2)
+    month = _two(buf, at + 4)
+    day = _two(buf, at + 6)
+    if year < 1970 or year > 2261 or month < 1 or month > 12 or day < 1 or day > 31:
+        return -1
+    if month <= 2:
+        year -= 1
+    era = year // 400
+    of_era = year - era * 400
+    of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    days = era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
+    return days * _DAY_NS
+
+
+@kernel
+def parse_utc_ns(buf: Any, at: int, end: int) -> int:
+    """`YYYYMMDD-HH:MM:SS[.f…]` as ns since the epoch, UTC; -1 if it is none."""
+    if end - at < 17 or buf[at + 8] != _MINUS:
+        return -1
+    date = parse_date_ns(buf, at, at + 8)
+    time = parse_time_ns(buf, at + 9, end)
+    if date < 0 or time < 0:
+        return -1
+    return date + time
