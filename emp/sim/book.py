@@ -219,9 +219,10 @@ def unlink(b: Any, h: int, lv: int) -> None:
 
 @kernel
 def release(b: Any, h: int) -> None:
-    """Give a record back to the free list."""
-    b[u(h + NEXT)] = b[u(FREE)]
-    b[u(FREE)] = h
+    """Give a record back to the free list; numbered records belong to their replay."""
+    if h < b[u(NUMBERED)]:
+        b[u(h + NEXT)] = b[u(FREE)]
+        b[u(FREE)] = h
 
 
 @kernel
