@@ -48,7 +48,9 @@ def segments(since_reset: Array) -> Array:
 
 
 @kernel
-def event_targets(mid2: Array, ts: Array, unit: Array, segment: Array, steps: int, out: Array, known: Array) -> None:
+def event_targets(
+    mid2: Array, ts: Array, unit: Array, segment: Array, steps: int, out: Array, known: Array
+) -> None:
     """Fill one event horizon: `out` float32[n] and `known` int64[n], which come in as NaN and 0.
 
     Args:
@@ -65,7 +67,9 @@ def event_targets(mid2: Array, ts: Array, unit: Array, segment: Array, steps: in
 
 
 @kernel
-def wall_targets(mid2: Array, ts: Array, unit: Array, segment: Array, span_ns: int, out: Array, known: Array) -> None:
+def wall_targets(
+    mid2: Array, ts: Array, unit: Array, segment: Array, span_ns: int, out: Array, known: Array
+) -> None:
     """Fill one wall-time horizon; arguments as for `event_targets`.
 
     A label is known with the first event after ts + H, which shows both that no later mid counts and that the
