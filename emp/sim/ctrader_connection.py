@@ -81,10 +81,12 @@ class Connection(asyncio.Protocol):
         self.depth: dict[int, dict[tuple[int, int], tuple[int, int]]] = {}  # (side, px) -> (id, size)
 
     def connection_made(self, transport: Any) -> None:
+        """A client is there."""
         self._transport = transport
         self._venue.connections.append(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
         if self in self._venue.connections:
             self._venue.connections.remove(self)
 
@@ -180,6 +182,7 @@ class Connection(asyncio.Protocol):
     # --- in ---
 
     def data_received(self, data: bytes) -> None:
+        """Serve the requests that are complete."""
         self._buffer += data
         while len(self._buffer) >= 4:
             size = int.from_bytes(self._buffer[:4], "big")

@@ -1,0 +1,188 @@
+"""Everything a test needs around an access: certificate, venue, market, and a check for orphans."""
+
+import asyncio
+import ssl
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from ctrader_market import HandMarket
+
+from emp.access.ctrader.access import CTraderAccess
+from emp.access.ctrader.settings import Credentials, Settings
+from emp.core.codes import Reason
+from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
+from emp.core.instrument import Instrument, find
+from emp.core.secrets import Secret
+from emp.sim.ctrader_venue import CTraderVenue
+
+MS = 1_000_000
+ACCOUNT = 12_345
+EURUSD = find("EURUSD")
+XAUUSD = find("XAUUSD")
+
+QUICK = Settings(
+    account=ACCOUNT,
+    backoff_first_ns=20 * MS,
+    backoff_last_ns=200 * MS,
+    answer_ns=1_000 * MS,
+)
+
+
+def credentials(**changes: Any) -> Credentials:
+    basic = Credentials(
+        client_id=Secret("app"),
+        client_secret=Secret("app-secret"),
+        access_token=Secret("access-1"),
+        refresh_token=Secret("refresh-1"),
+    )
+    return msgspec.structs.replace(basic, **changes)
+
+
+def make_certificate(folder: Path) -> Path:
+    """A self-signed certificate of 127.0.0.1 and its key, in one file."""
+    both = folder / "both.pem"
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    what = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
+    extensions = ("subjectAltName=IP:127.0.0.1", "basicConstraints=critical,CA:TRUE")
+    command = ["openssl", *what.split(), "-keyout", str(key), "-out", str(cert)]
+    for extension in extensions:
+        command += ["-addext", extension]
+    subprocess.run(command, check=True, capture_output=True)
+    both.write_text(key.read_text() + cert.read_text())
+    return both
+
+
+def server_tls(pem: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context
+
+
+def client_tls(pem: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(pem.with_name("cert.pem")))
+
+
+class Rig:
+    """A venue, an access that is connected to it, and what the access said."""
+
+    def __init__(self, pem: Path, instruments: tuple[Instrument, ...], **venue: Any) -> None:
+        self.pem = pem
+        self.instruments = instruments
+        self.market = HandMarket(instruments)
+        for i, instrument in enumerate(instruments):
+            base = 110_000 + 1_000_000 * i
+            self.market.show(instrument.name, [(base, 3), (base - 1, 4)], [(base + 2, 5), (base + 3, 6)])
+        self.venue = CTraderVenue(self.market, account=ACCOUNT, **venue)
+        self.reports: list[OrderUpdate] = []
+        self.rows: list[np.ndarray[Any, Any]] = []
+        self.kept: list[Credentials] = []
+        self.access: CTraderAccess
+        self.error: Exception | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._ids = 0
+
+    async def start(
+        self, settings: Settings = QUICK, secrets: Credentials | None = None, **options: Any
+    ) -> "Rig":
+        await self.venue.start(server_tls(self.pem))
+        await self.attach(settings, secrets, **options)
+        return self
+
+    async def attach(
+        self, settings: Settings = QUICK, secrets: Credentials | None = None, **options: Any
+    ) -> None:
+        self.access = CTraderAccess(
+            settings,
+            secrets or credentials(),
+            host="127.0.0.1",
+            port=self.venue.port,
+            tls=client_tls(self.pem),
+            keep_tokens=self.kept.append,
+            **options,
+        )
+        self.access.on_report(self.reports.append)
+        await self.access.connect(self.instruments)
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        try:
+            async for rows in self.access.events():
+                self.rows.extend(rows)
+        except Exception as error:
+            self.error = error
+
+    async def stop(self) -> None:
+        await self.access.close()
+        if self._reader is not None:
+            await self._reader
+        await self.venue.stop()
+
+    async def until(self, true: Callable[[], bool], what: str = "", timeout: float = 5.0) -> None:
+        """Wait until something holds."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        while not true():
+            if loop.time() > end:
+                raise AssertionError(f"did not happen: {what}; reports {self.reports}")
+            await asyncio.sleep(0.005)
+
+    def order(self, side: int, qty: int, px: int, *, immediate: bool, name: str | None = None) -> str:
+        self._ids += 1
+        name = name or f"RUN-{self._ids:08d}"
+        self.access.send(
+            NewOrder(
+                cl_ord_id=name,
+                instrument=self.instruments[0].name,
+                side=side,
+                qty=qty,
+                px=px,
+                immediate=immediate,
+                ts=0,
+                reason=Reason.CROSS_EDGE,
+                decision_seq=1,
+            )
+        )
+        return name
+
+    def cancel(self, orig: str) -> str:
+        self._ids += 1
+        name = f"RUN-{self._ids:08d}"
+        self.access.send(
+            CancelOrder(
+                cl_ord_id=name,
+                orig=orig,
+                instrument=self.instruments[0].name,
+                ts=0,
+                reason=Reason.CANCEL_TTL,
+            )
+        )
+        return name
+
+    def query(self, name: str) -> None:
+        self.access.send(QueryOrder(cl_ord_id=name, instrument=self.instruments[0].name, ts=0))
+
+    def of(self, name: str) -> list[OrderUpdate]:
+        return [r for r in self.reports if r.clOrdID == name]
+
+    def statuses(self, name: str) -> list[str]:
+        return [str(r.status) for r in self.of(name)]
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """Run a test, then require that it left no task behind and that nothing failed out of sight."""
+    problems: list[str] = []
+
+    async def guarded() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: problems.append(str(context)))
+        await asyncio.wait_for(main(), 30)
+        await asyncio.sleep(0.02)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"orphans: {left}"
+
+    asyncio.run(guarded())
+    assert not problems, problems
