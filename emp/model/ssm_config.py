@@ -10,8 +10,10 @@ from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 
 from emp.core.errors import ConfigError
+from emp.core.records import Array
 
 Impl = Literal["mamba2", "mamba3"]
 
@@ -106,6 +108,23 @@ class Part(NamedTuple):
 def padded(n: int) -> int:
     """`n` floats rounded up to whole cache lines."""
     return -(-n // LINE) * LINE
+
+
+def packed_dtype(fields: dict[str, tuple[int, ...]]) -> np.dtype[Any]:
+    """A record of float32 arrays, each starting on a cache line: the shapes are part of the compiled type."""
+    offsets, at = [], 0
+    for shape in fields.values():
+        offsets.append(4 * at)
+        at += padded(math.prod(shape))
+    formats = [("f4", shape) for shape in fields.values()]
+    return np.dtype({"names": list(fields), "formats": formats, "offsets": offsets, "itemsize": 4 * at})
+
+
+def packed_records(dtype: np.dtype[Any], n: int) -> Array:
+    """`n` zeroed records, the first on a cache line."""
+    raw = np.zeros(n * dtype.itemsize + 4 * LINE, np.uint8)
+    skip = -raw.ctypes.data % (4 * LINE)
+    return raw[skip : skip + n * dtype.itemsize].view(dtype)
 
 
 def _layer_shapes(config: SSMConfig) -> dict[str, tuple[int, ...]]:

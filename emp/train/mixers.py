@@ -51,12 +51,11 @@ def heavy_tail(u: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, phi: Tensor) -> Tensor:
-    """Turn the pairs (0, 1), (2, 3), ... of x [..., N] by phi [..., angles]; the rest stays."""
-    turned, rest = x[..., : 2 * phi.shape[-1]], x[..., 2 * phi.shape[-1] :]
-    u, v = turned[..., 0::2], turned[..., 1::2]
+    """Turn the pairs (i, angles + i) of x [..., N] by phi [..., angles]; the rest stays."""
+    angles = phi.shape[-1]
+    u, v, rest = torch.split(x, [angles, angles, x.shape[-1] - 2 * angles], -1)
     cos, sin = phi.cos(), phi.sin()
-    pairs = torch.stack((u * cos - v * sin, u * sin + v * cos), -1).flatten(-2)
-    return torch.cat((pairs, rest), -1)
+    return torch.cat((u * cos - v * sin, u * sin + v * cos, rest), -1)
 
 
 def carry_angle(phi: Tensor, by: Tensor) -> Tensor:
@@ -90,8 +89,8 @@ class Mamba3(nn.Module):
         """Mix u [B, T, d_model]."""
         c = self.config
         sizes = [c.d_inner, c.d_inner, c.d_state, c.d_state, c.heads, c.heads, c.heads, c.angles]
-        z, x, b, q, dt, rate, trap, angle = self.in_proj(u).split(sizes, -1)
-        v = x.unflatten(-1, (c.heads, c.headdim))
+        z, x, b, q, dt, rate, trap, angle = torch.split(self.in_proj(u), sizes, -1)
+        v = x.reshape(*x.shape[:2], c.heads, c.headdim)
         dt = functional.softplus(dt + self.dt_bias)
         decay = -heavy_tail(rate).clamp(min=DECAY_FLOOR) * dt
         share = torch.sigmoid(trap)
@@ -138,11 +137,11 @@ class Mamba2(nn.Module):
         """Mix u [B, T, d_model]."""
         c = self.config
         length = u.shape[1]
-        z, xbc, dt = self.in_proj(u).split([c.d_inner, c.convolved, c.heads], -1)
+        z, xbc, dt = torch.split(self.in_proj(u), [c.d_inner, c.convolved, c.heads], -1)
         seen = torch.cat((state["conv"], xbc), 1)
         xbc = sum((self.conv_weight[j] * seen[:, j : j + length] for j in range(CONV)), self.conv_bias)
-        x, k, q = functional.silu(xbc).split([c.d_inner, c.d_state, c.d_state], -1)
-        v = x.unflatten(-1, (c.heads, c.headdim))
+        x, k, q = torch.split(functional.silu(xbc), [c.d_inner, c.d_state, c.d_state], -1)
+        v = x.reshape(*x.shape[:2], c.heads, c.headdim)
         dt = functional.softplus(dt + self.dt_bias)
         decay = -self.a_log.exp() * dt
         if length == 1:
@@ -188,9 +187,10 @@ class LocalAttention(nn.Module):
         keys = torch.where(here[:, None, :], k.transpose(1, 2), state["k"])
         values = torch.where(here[:, :, None], v, state["v"])
         bias = self.bias[:, torch.remainder(at - slots, window)].transpose(0, 1)  # [B, heads, window]
-        logits = (q.view(-1, heads, 1, q.shape[-1] // heads) @ keys.unflatten(1, (heads, -1)))[:, :, 0] + bias
+        size = q.shape[-1] // heads
+        logits = (q.reshape(-1, heads, 1, size) @ keys.reshape(-1, heads, size, window))[:, :, 0] + bias
         weights = logits.softmax(-1)
-        y = weights[:, :, None, :] @ values.unflatten(-1, (heads, -1)).transpose(1, 2)
+        y = weights[:, :, None, :] @ values.reshape(-1, window, heads, size).transpose(1, 2)
         after = torch.remainder(at + 1, window).to(q.dtype)
         return y.flatten(1)[:, None], {"at": after, "k": keys, "v": values}
 
@@ -206,7 +206,9 @@ class LocalAttention(nn.Module):
         rest = blocks * window - length
         q = functional.pad(q, (0, 0, 0, rest)).view(len(q), blocks, window, heads, -1)
         near_k, near_v = (
-            functional.pad(t, (0, 0, 0, rest)).unfold(1, 2 * window - 1, window).unflatten(2, (heads, -1))
+            functional.pad(t, (0, 0, 0, rest))
+            .unfold(1, 2 * window - 1, window)
+            .reshape(len(q), blocks, heads, -1, 2 * window - 1)
             for t in (k, v)
         )  # [B, blocks, heads, size, 2 window - 1]
         lag = slots[:, None] + window - 1 - torch.arange(2 * window - 1, device=q.device)

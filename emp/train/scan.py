@@ -60,4 +60,4 @@ def chunked_scan(
 
 def _split(t: Tensor, chunk: int) -> Tensor:
     """[B, T, H, ...] to [B, chunks, H, chunk, ...]."""
-    return t.unflatten(1, (-1, chunk)).transpose(2, 3)
+    return t.reshape(len(t), -1, chunk, *t.shape[2:]).transpose(2, 3)
