@@ -263,7 +263,7 @@ def _begin(event: Any, row: Any, kind: int, book: Any, flags: int) -> Any:
         event.flags |= _F_TRADE
         event.trade_px = row.trade_px
         event.trade_qty = row.trade_qty
-        event.trade_qty_last = abs(row.trade_qty)
+        event.trade_qty_last = row.trade_qty_last if row.trade_qty_last > 0 else abs(row.trade_qty)
     if kind == CROSS:
         event.flags |= _F_AUCTION
     elif kind == HALT:
@@ -395,14 +395,15 @@ class Folder:
 
     def _account(self, status: Array, first_row: int, text: Callable[[int], str]) -> None:
         counts = self.counts
-        bad = np.flatnonzero(status)
-        if not len(bad):
-            return
-        for i in bad:
-            reason = Quarantine(int(status[i]))
-            if counts.quarantined[reason] < ReadCounts.SAMPLES:
+        found = np.bincount(status, minlength=len(Quarantine))
+        for code in np.flatnonzero(found):
+            reason = Quarantine(int(code))
+            if reason is Quarantine.ACCEPTED:
+                continue
+            room = max(0, ReadCounts.SAMPLES - counts.quarantined[reason])
+            for i in np.flatnonzero(status == code)[:room]:
                 counts.samples.append(QuarantinedRow(first_row + int(i), reason, text(int(i))))
-            counts.quarantined[reason] += 1
+            counts.quarantined[reason] += int(found[code])
 
     def _refuse_nonsense(self, *, at_least: int) -> None:
         """Raise where most rows are bad in the same way: the file is not what it claims."""

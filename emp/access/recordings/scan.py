@@ -127,7 +127,7 @@ def _date_ns(year: int, month: int, day: int) -> int:
 
 
 @kernel
-def _iso(buf: Any, p: Any) -> Any:
+def parse_iso(buf: Any, p: Any) -> Any:
     """Parse a time stamp at p: (end, ns as if UTC); ns is -1 where it is none."""
     century = _two(buf, p)
     if century < 0:
@@ -184,7 +184,7 @@ def _seconds_ns(mantissa: int, exponent: int) -> Any:
 
 
 @kernel
-def _field(buf: Any, p: Any, kind: int, multiplier: float, fault: int) -> Any:
+def parse_field(buf: Any, p: Any, kind: int, multiplier: float, fault: int) -> Any:
     """Parse one field at p: (end, value, status)."""
     if kind in (SKIP, WORD):
         value: Any = 0
@@ -196,7 +196,7 @@ def _field(buf: Any, p: Any, kind: int, multiplier: float, fault: int) -> Any:
             p += 1
         return p, value, 0
     if kind == ISO:
-        p, value = _iso(buf, p)
+        p, value = parse_iso(buf, p)
         return p, value, _MALFORMED if value < 0 else 0
     p, mantissa, exponent, digits = _number(buf, p)
     if digits == 0:
@@ -275,7 +275,7 @@ def scan(
                 if kind != INT:
                     value, bad = _on_grid(value, 1.0, multipliers[c], faults[c])
             else:
-                at, value, bad = _field(buf, np.int64(start), kind, multipliers[c], faults[c])
+                at, value, bad = parse_field(buf, np.int64(start), kind, multipliers[c], faults[c])
                 p = np.uint64(at)
             if bad != 0 and fault == 0:
                 fault = bad
@@ -307,16 +307,16 @@ class Lines:
     def __init__(self, stream: Stream, columns: Sequence[Column], label: str, skip_header: bool) -> None:
         self._stream = stream
         self._label = label
-        self._kinds = np.array([c.kind for c in columns], np.int64)
-        self._targets = np.array([c.target for c in columns], np.int64)
-        self._multipliers = np.array([c.multiplier for c in columns])
-        self._faults = np.array([int(c.fault) for c in columns], np.int64)
-        self._buf: Array = np.zeros(1 << 20, np.uint8)
-        self._pos = 0
-        self._end = 0
-        self._ended = False
+        self.kinds = np.array([c.kind for c in columns], np.int64)
+        self.targets = np.array([c.target for c in columns], np.int64)
+        self.multipliers = np.array([c.multiplier for c in columns])
+        self.faults = np.array([int(c.fault) for c in columns], np.int64)
+        self.buf: Array = np.zeros(1 << 20, np.uint8)
+        self.pos = 0
+        self.end = 0
+        self.ended = False
         self.status: Array = np.zeros(0, np.uint8)
-        self._begin: Array = np.zeros(0, np.int64)
+        self.begin: Array = np.zeros(0, np.int64)
         if skip_header:
             self._skip_line()
 
@@ -327,67 +327,70 @@ class Lines:
         """
         if len(self.status) < len(out):
             self.status = np.zeros(len(out), np.uint8)
-            self._begin = np.zeros(len(out), np.int64)
+            self.begin = np.zeros(len(out), np.int64)
         self._compact()
         row = 0
         while True:
-            pos, row = scan(
-                self._buf,
-                self._pos,
-                self._end,
-                self._kinds,
-                self._targets,
-                self._multipliers,
-                self._faults,
-                out,
-                self.status,
-                self._begin,
-                row,
-            )
-            self._pos = pos
+            self.pos, row = self.scan_into(out, row)
             if row == len(out) or not self._fill():
                 return int(row)
 
+    def scan_into(self, out: Array, row: int) -> Any:
+        """Parse the lines that are whole into out[row:]; return (where to go on, rows filled so far)."""
+        return scan(
+            self.buf,
+            self.pos,
+            self.end,
+            self.kinds,
+            self.targets,
+            self.multipliers,
+            self.faults,
+            out,
+            self.status,
+            self.begin,
+            row,
+        )
+
     def text(self, row: int) -> str:
         """The line of a row of the last `read`, cut to 200 characters."""
-        begin = int(self._begin[row])
-        raw = self._buf[begin : begin + 200].tobytes().split(b"\n", 1)[0]
+        begin = int(self.begin[row])
+        raw = self.buf[begin : begin + 200].tobytes().split(b"\n", 1)[0]
         return raw.decode("utf-8", "replace").rstrip("\r")
 
     def _skip_line(self) -> None:
         while True:
-            found = np.flatnonzero(self._buf[self._pos : self._end] == _NL)
+            found = np.flatnonzero(self.buf[self.pos : self.end] == _NL)
             if len(found):
-                self._pos += int(found[0]) + 1
+                self.pos += int(found[0]) + 1
                 return
             if not self._fill():
-                self._pos = self._end
+                self.pos = self.end
                 return
 
     def _compact(self) -> None:
-        rest = self._end - self._pos
-        self._buf[:rest] = self._buf[self._pos : self._end].copy()
-        self._pos, self._end = 0, rest
-        self._buf[rest] = _NL
+        rest = self.end - self.pos
+        self.buf[:rest] = self.buf[self.pos : self.end].copy()
+        self.pos, self.end = 0, rest
+        self.buf[rest] = _NL
 
     def _fill(self) -> bool:
         """Append the next bytes; at the end of the stream, once, the newline a last line may lack."""
-        if self._ended:
+        if self.ended:
             return False
         data = self._stream.read()
         if not data:
-            self._ended = True
-            if self._end == self._pos:
+            self.ended = True
+            if self.end == self.pos:
                 return False
             data = b"\n"
-        elif self._end - self._pos > MAX_LINE and _NL not in self._buf[self._pos : self._end]:
+        elif self.end - self.pos > MAX_LINE and _NL not in self.buf[self.pos : self.end]:
             raise DataError(f"{self._label}: a line is longer than {MAX_LINE} bytes; not a csv recording")
-        need = self._end + len(data) + 1
-        if need > len(self._buf):
-            grown = np.zeros(max(need, 2 * len(self._buf)), np.uint8)
-            grown[: self._end] = self._buf[: self._end]
-            self._buf = grown
-        self._buf[self._end : self._end + len(data)] = np.frombuffer(data, np.uint8)
-        self._end += len(data)
-        self._buf[self._end] = _NL
+        need = self.end + len(data) + 1
+        if need > len(self.buf):
+            grown = np.zeros(max(need, 2 * len(self.buf)), np.uint8)
+            grown[: self.end] = self.buf[: self.end]
+            self.buf = grown
+        self.buf[self.end : self.end + len(data)] = np.frombuffer(data, np.uint8)
+        self.end += len(data)
+        self.buf[self.end] = _NL
         return True

@@ -1,16 +1,21 @@
 """Recordings as a Source: open files, find what belongs together, read them in order of time."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from emp.access.port import ReadCounts
+from emp.access.recordings.book_csv import BookCsvReader
 from emp.access.recordings.container import Item, items
 from emp.access.recordings.detect import Format, Found, detect
+from emp.access.recordings.exchange import ExchangeEventsReader
 from emp.access.recordings.fold import Folder
-from emp.access.recordings.lobster import LobsterReader
+from emp.access.recordings.lobster import MESSAGE_COLUMNS, LobsterReader
 from emp.access.recordings.lobster_rebuild import LobsterRebuildReader
 from emp.access.recordings.quotes import QuotesReader
 from emp.access.recordings.reader import Reader
+from emp.access.recordings.sgx import SgxReader
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
 from emp.core.records import Array
@@ -44,9 +49,7 @@ def open_recording(
                     raise
     if not found:
         raise DataError(f"{named[0]}: the archive holds no recording")
-    readers = [
-        _reader(item, kind, found, instrument) for item, kind in found.items() if _leads(item, kind, found)
-    ]
+    readers = [_reader(group, instrument) for group in _groups(found)]
     readers.sort(key=lambda reader: reader.first_ts_ns)
     return Recording(readers, instrument, progress)
 
@@ -83,43 +86,91 @@ class Recording:
         yield folder.finish()
 
 
-def _leads(item: Item, kind: Found, found: dict[Item, Found]) -> bool:
-    """Whether this item stands for its recording: the second file of a pair does not where the first is named."""
-    if kind.format is not Format.LOBSTER_BOOK:
-        return True
-    return _partner(item, kind, found) not in found
+PAIRS = {
+    Format.LOBSTER_MESSAGE: (Format.LOBSTER_BOOK, "message", "orderbook"),
+    Format.BOOK_CSV: (Format.TRADES_CSV, "book", "trades"),
+    Format.TSLA_EVENTS: (Format.TSLA_BBO, "exchange_events", "bbo"),
+}
+"""Formats that lead a pair: the other's format, and the words by which the names of the two differ."""
+
+_ROLE = re.compile(r"orderbook|message|exchange_events|bbo|trades|book\d*", re.IGNORECASE)
 
 
-def _reader(item: Item, kind: Found, found: dict[Item, Found], instrument: Instrument) -> Reader:
-    partner = _partner(item, kind, found)
-    if kind.format is Format.LOBSTER_MESSAGE and partner is not None:
-        book = found.get(partner) or detect(partner)
-        return _lobster(item, kind, partner, book, instrument)
-    if kind.format is Format.LOBSTER_MESSAGE:
-        return LobsterRebuildReader(item, kind.columns - 6, instrument)
-    if kind.format is Format.LOBSTER_BOOK and partner is not None:
-        return _lobster(partner, detect(partner), item, kind, instrument)
-    if kind.format is Format.QUOTES_CSV:
-        return QuotesReader(item, kind, instrument)
-    raise DataError(f"{item.label}: {kind.format} cannot be read")
+class _Group(NamedTuple):
+    """The files of one recording."""
+
+    lead: Item
+    kind: Found
+    other: Item | None = None
+    other_kind: Found | None = None
 
 
-def _lobster(message: Item, m: Found, book: Item, b: Found, instrument: Instrument) -> Reader:
-    if m.format is not Format.LOBSTER_MESSAGE or b.format is not Format.LOBSTER_BOOK:
+def _groups(found: dict[Item, Found]) -> list[_Group]:
+    """Put files that belong together in one group each, finding what was not named beside what was."""
+    groups: dict[Item, _Group] = {}
+    for item, kind in found.items():
+        group = _Group(item, kind)
+        for first, (second, name, other_name) in PAIRS.items():
+            if kind.format in (first, second):
+                group = _paired(item, kind, first, second, (name, other_name), found)
+        groups[group.lead] = group
+    return list(groups.values())
+
+
+def _paired(
+    item: Item, kind: Found, first: Format, second: Format, words: tuple[str, str], found: dict[Item, Found]
+) -> _Group:
+    partner = _partner(item, kind, first, second, found)
+    if partner is None:
+        if kind.format is second:
+            raise DataError(f"{item.label}: holds {second}; the file of {first} must lie beside it")
+        return _Group(item, kind)
+    partner_kind = found.get(partner) or detect(partner)
+    if {kind.format, partner_kind.format} != {first, second}:
+        raise DataError(f"{partner.label}: holds {partner_kind.format}, and so does {item.name}: mislabelled")
+    group = _Group(item, kind, partner, partner_kind)
+    if kind.format is second:
+        group = _Group(partner, partner_kind, item, kind)
+    if (_role(group.lead.name), _role((group.other or item).name)) == (words[1], words[0]):
         raise DataError(
-            f"{message.label} holds {m.format} and {book.name} holds {b.format}: the names are swapped"
+            f"{group.lead.label} holds {first} and {(group.other or item).name} holds {second}: "
+            "the names are swapped"
         )
-    return LobsterReader(message, book, b.columns // 4, m.columns - 6, instrument)
+    return group
 
 
-def _partner(item: Item, kind: Found, found: dict[Item, Found]) -> Item | None:
-    """The second file of a pair, by its name, among the named files or beside the item."""
-    mine, others = {
-        Format.LOBSTER_MESSAGE: ("message", "orderbook"),
-        Format.LOBSTER_BOOK: ("orderbook", "message"),
-    }.get(kind.format, ("", ""))
-    if not mine:
-        return None
-    wanted = item.name.replace(mine, others)
-    candidates = [other for other in found if other != item] + item.siblings()
-    return next((other for other in candidates if other.name == wanted and wanted != item.name), None)
+def _partner(item: Item, kind: Found, first: Format, second: Format, found: dict[Item, Found]) -> Item | None:
+    """The other file of a pair: named alike but for the word that says what it is, or the only other named."""
+    others = [other for other in found if other != item]
+    for other in others + item.siblings():
+        alike = _ROLE.sub("*", other.name) == _ROLE.sub("*", item.name)
+        if alike and _role(other.name) != _role(item.name):
+            return other
+    wanted = second if kind.format is first else first
+    if len(others) == 1 and found[others[0]].format is wanted:
+        return others[0]
+    return None
+
+
+def _role(name: str) -> str:
+    """The last word of a name that says what the file is: message, orderbook, book, trades…"""
+    words = _ROLE.findall(name)
+    return str(words[-1]).lower().rstrip("0123456789") if words else ""
+
+
+def _reader(group: _Group, instrument: Instrument) -> Reader:
+    lead, kind, other, other_kind = group
+    if kind.format is Format.LOBSTER_MESSAGE:
+        extra = kind.columns - len(MESSAGE_COLUMNS)
+        if other is None or other_kind is None:
+            return LobsterRebuildReader(lead, extra, instrument)
+        return LobsterReader(lead, other, other_kind.columns // 4, extra, instrument)
+    if kind.format is Format.BOOK_CSV:
+        return BookCsvReader(lead, kind, other, other_kind, instrument)
+    if kind.format is Format.TSLA_EVENTS:
+        return ExchangeEventsReader(lead, kind, instrument)
+    if kind.format is Format.QUOTES_CSV:
+        return QuotesReader(lead, kind, instrument)
+    if kind.format is Format.SGX_CSV:
+        return SgxReader(lead, instrument)
+    raise DataError(f"{lead.label}: {kind.format} cannot be read")
