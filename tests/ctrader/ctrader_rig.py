@@ -12,11 +12,14 @@ import numpy as np
 from ctrader_market import HandMarket
 
 from emp.access.ctrader.access import CTraderAccess
-from emp.access.ctrader.settings import Credentials, Settings
+from emp.access.ctrader.session import Session
+from emp.access.ctrader.settings import Credentials, Output, Report, Rows, Settings
+from emp.core.clock import SimClock
 from emp.core.codes import Reason
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
 from emp.core.instrument import Instrument, find
 from emp.core.secrets import Secret
+from emp.sim.ctrader_connection import Connection
 from emp.sim.ctrader_venue import CTraderVenue
 
 MS = 1_000_000
@@ -186,3 +189,110 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
 
     asyncio.run(guarded())
     assert not problems, problems
+
+
+class _Pipe:
+    """The venue's end of a link in memory."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+
+class Link:
+    """A session and the venue joined in memory under a clock that stands still: no socket, no waiting."""
+
+    def __init__(self, settings: Settings = QUICK, secrets: Credentials | None = None, **venue: Any) -> None:
+        self.clock = SimClock(1_700_000_000_000_000_000)
+        self.market = HandMarket([EURUSD])
+        self.market.show("EURUSD", [(110_000, 3)], [(110_002, 5)])
+        self.venue = CTraderVenue(self.market, account=ACCOUNT, clock=self.clock, **venue)
+        self.session = Session(settings, secrets or credentials(), [EURUSD], self.clock)
+        self.outputs: list[Output] = []
+        self.sent = 0
+        self.connect()
+
+    def connect(self) -> None:
+        self.pipe = _Pipe()
+        self.far = Connection(self.venue)
+        self.venue.connections.clear()
+        self.far.connection_made(self.pipe)
+        self.session.connected()
+        self.pump()
+
+    def pump(self, *, split: int = 0) -> None:
+        """Carry bytes both ways until nothing moves; `split`: the session reads so many at a time."""
+        while True:
+            there = self.session.outgoing()
+            back, self.pipe.written = bytes(self.pipe.written), bytearray()
+            self.outputs += self.session.take()
+            if not there and not back:
+                return
+            self.sent += len(there)
+            if there and not self.pipe.closed:
+                self.far.data_received(there)
+            for i in range(0, len(back), split or max(1, len(back))):
+                self.session.receive(back[i : i + (split or len(back))])
+
+    def later(self, ns: int) -> None:
+        """Let time pass, acting whenever the session asks for it."""
+        until = self.clock.monotonic_ns() + ns
+        while True:
+            due = self.session.deadline()
+            now = self.clock.monotonic_ns()
+            if due is None or due > until:
+                self.clock.advance(until - now)
+                self.pump()
+                return
+            self.clock.advance(max(0, due - now))
+            self.session.advance()
+            self.pump()
+
+    def order(
+        self, name: str, side: int = 1, qty: int = 1, px: int = 110_002, *, immediate: bool = True
+    ) -> None:
+        self.session.send(
+            NewOrder(
+                cl_ord_id=name,
+                instrument="EURUSD",
+                side=side,
+                qty=qty,
+                px=px,
+                immediate=immediate,
+                ts=0,
+                reason=Reason.CROSS_EDGE,
+                decision_seq=1,
+            )
+        )
+        self.pump()
+
+    def cancel(self, name: str, orig: str) -> None:
+        self.session.send(
+            CancelOrder(cl_ord_id=name, orig=orig, instrument="EURUSD", ts=0, reason=Reason.CANCEL_TTL)
+        )
+        self.pump()
+
+    @property
+    def reports(self) -> list[OrderUpdate]:
+        return [o.update for o in self.outputs if isinstance(o, Report)]
+
+    def statuses(self, name: str) -> list[str]:
+        return [str(r.status) for r in self.reports if r.clOrdID == name]
+
+    @property
+    def rows(self) -> list[Any]:
+        return [row for o in self.outputs if isinstance(o, Rows) for row in o.rows]
+
+    def of(self, kind: type[Output]) -> list[Any]:
+        return [o for o in self.outputs if isinstance(o, kind)]

@@ -46,9 +46,6 @@ TOKEN_CODES = frozenset({ErrorCode.CH_ACCESS_TOKEN_INVALID, ErrorCode.OA_AUTH_TO
 GONE_CODES = frozenset({ErrorCode.ORDER_NOT_FOUND, ErrorCode.ENTITY_NOT_FOUND})
 
 MS = 1_000_000
-SETTLE_NS = 5_000_000_000
-"""How long after its sending an order may still be on its way to the venue's books."""
-
 LOOK_BACK_MS = 6 * 24 * 3_600_000
 """How far back an order is looked for whose time of sending is not known; the venue allows a week."""
 

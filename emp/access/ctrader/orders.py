@@ -153,10 +153,12 @@ class Orders:
         if status is None:
             return None
         tracked = self.adopt(order, terms)
+        before = (tracked.qty, tracked.px)
         if kind == ExecutionType.ORDER_REPLACED:
             tracked.qty = terms.lots(order.trade_data.volume)
             tracked.px = terms.ticks(order.limit_price) if order.limit_price else tracked.px
-        return self._apply(tracked, status, order, (deal,) if deal else (), text, now)
+        amended = before != (tracked.qty, tracked.px)
+        return self._apply(tracked, status, order, (deal,) if deal else (), text, now, amended=amended)
 
     def on_state(
         self,
@@ -204,6 +206,7 @@ class Orders:
         now: int,
         *,
         again: bool = False,
+        amended: bool = False,
     ) -> OrderUpdate | None:
         fresh = [d for d in deals if d.deal_id not in tracked.deals and d.filled_volume > 0]
         for deal in fresh:
@@ -219,10 +222,11 @@ class Orders:
                 self.late += 1
                 return None
             filled = tracked.filled
-        if tracked.status.terminal and filled == tracked.filled and not again:
+        status = _consistent(status, filled, tracked.qty)
+        told = tracked.status.terminal or (status is tracked.status and not amended)
+        if told and filled == tracked.filled and not again:
             self.duplicates += 1
             return None
-        status = _consistent(status, filled, tracked.qty)
         price = fresh[-1].execution_price if fresh else None
         if price is None and filled > tracked.filled:
             price = order.execution_price

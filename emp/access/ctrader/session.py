@@ -13,7 +13,6 @@ import msgspec
 from emp.access.ctrader.enums import ErrorCode, ExecutionType
 from emp.access.ctrader.feed import BrokenFrame, Feed, Overfull
 from emp.access.ctrader.flows import (
-    SETTLE_NS,
     Flow,
     Refused,
     Unanswered,
@@ -312,8 +311,8 @@ class Session:
             self._outputs.append(Notice(f"the venue knows nothing of {cl_ord_id}, and neither do we"))
             return
         now = self.clock.monotonic_ns()
-        if order.sent_ns and now - order.sent_ns < SETTLE_NS:
-            self._resolve_at[cl_ord_id] = order.sent_ns + SETTLE_NS
+        if order.sent_ns and now - order.sent_ns < self.settings.settle_ns:
+            self._resolve_at[cl_ord_id] = order.sent_ns + self.settings.settle_ns
             return
         text = "the venue has no such order"
         status = OrderStatus.REJECTED if order.filled == 0 else OrderStatus.CANCELED

@@ -36,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_ns: int = 8 * S  # the venue asks for one every 10 s
     silence_ns: int = 15 * S  # without a whole frame for so long, ask for a sign of life
     answer_ns: int = 5 * S  # how long an answer may take
+    settle_ns: int = 5 * S  # how long after its sending an order may still be on its way to the venue's books
     order_wait_ns: int = 250 * MS  # how long an order may wait here before it is refused
     requests_per_s: int = 50
     historical_per_s: int = 5
