@@ -172,10 +172,10 @@ def check_rows(raw: Any, kind: Any, status: Any, sessions: Any, state: Any, no_s
         row = raw[i]
         while state.cursor + 1 < len(sessions) and sessions[state.cursor + 1].start <= row.ts:
             state.cursor += 1
-        if kind[i] == PART:
-            continue
         if sessions[state.cursor].session_id == _CLOSED:
             status[i] = _CLOSED_HOURS
+            continue
+        if kind[i] == PART:
             continue
         if kind[i] == PRINT:
             if state.mid2 == 0:

@@ -106,7 +106,7 @@ def _place(levels: Any, book: Any, side: int, px: int) -> Any:
 
 
 @kernel
-def change_level(levels: Any, book: Any, side: int, px: int, delta: int) -> None:
+def change_level(levels: Any, book: Any, side: int, px: Any, delta: Any) -> None:
     """Add lots to a level or take them away; levels appear and vanish."""
     i = _place(levels, book, side, px)
     if i >= 0 and levels[side, i].px == px:
@@ -123,7 +123,7 @@ def change_level(levels: Any, book: Any, side: int, px: int, delta: int) -> None
 
 
 @kernel
-def set_level(levels: Any, book: Any, side: int, px: int, sz: int) -> None:
+def set_level(levels: Any, book: Any, side: int, px: Any, sz: Any) -> None:
     """Set the lots of a level; 0 removes it."""
     i = _place(levels, book, side, px)
     if i >= 0 and levels[side, i].px == px:
@@ -154,7 +154,7 @@ def sweep_away(levels: Any, book: Any, side: int, px: int, touching: bool) -> No
 
 
 @kernel
-def add_order(levels: Any, book: Any, table: Any, key: int, side: int, px: int, qty: int) -> None:
+def add_order(levels: Any, book: Any, table: Any, key: int, side: int, px: Any, qty: Any) -> None:
     """Let an order rest; an order of the same key is replaced."""
     at = _slot(table, key)
     if table[at].key == key:
@@ -171,7 +171,7 @@ def add_order(levels: Any, book: Any, table: Any, key: int, side: int, px: int, 
 
 
 @kernel
-def take(levels: Any, book: Any, table: Any, at: int, qty: int) -> None:
+def take(levels: Any, book: Any, table: Any, at: int, qty: Any) -> None:
     """Take lots from the order at a place of the table; with its last lot it is gone."""
     side, px, stamp = table[at].side, table[at].px, table[at].stamp
     qty = min(qty, table[at].qty)

@@ -54,7 +54,7 @@ def word(text: str) -> int:
 
 
 @kernel
-def _number(buf: Any, p: Any) -> Any:
+def parse_number(buf: Any, p: Any) -> Any:
     """Parse [-]digits[.digits][e[-]digits] at p: (end, mantissa, exponent of ten, digits read)."""
     negative = buf[p] == _MINUS
     if negative:
@@ -84,6 +84,14 @@ def _number(buf: Any, p: Any) -> Any:
     if negative:
         mantissa = -mantissa
     return p, mantissa, exponent, digits
+
+
+@kernel
+def power_of_ten(exponent: int) -> Any:
+    """10 ** exponent, or NaN beyond what a number of 18 digits can need."""
+    if not -_MAX_DIGITS <= exponent <= _MAX_DIGITS:
+        return np.nan
+    return _POW10[exponent + _MAX_DIGITS]
 
 
 @kernel
@@ -198,7 +206,7 @@ def parse_field(buf: Any, p: Any, kind: int, multiplier: float, fault: int) -> A
     if kind == ISO:
         p, value = parse_iso(buf, p)
         return p, value, _MALFORMED if value < 0 else 0
-    p, mantissa, exponent, digits = _number(buf, p)
+    p, mantissa, exponent, digits = parse_number(buf, p)
     if digits == 0:
         return p, 0, 0 if kind == OPTIONAL else _MALFORMED
     if digits > _MAX_DIGITS:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emp.access.port import ReadCounts
+from emp.access.recordings.binance import BinanceReader
 from emp.access.recordings.book_csv import BookCsvReader
 from emp.access.recordings.container import Item, items
+from emp.access.recordings.databento import DatabentoReader
 from emp.access.recordings.detect import Format, Found, detect
 from emp.access.recordings.exchange import ExchangeEventsReader
 from emp.access.recordings.fold import Folder
@@ -173,4 +175,6 @@ def _reader(group: _Group, instrument: Instrument) -> Reader:
         return QuotesReader(lead, kind, instrument)
     if kind.format is Format.SGX_CSV:
         return SgxReader(lead, instrument)
-    raise DataError(f"{lead.label}: {kind.format} cannot be read")
+    if kind.format is Format.DATABENTO:
+        return DatabentoReader(lead, instrument)
+    return BinanceReader(lead, instrument)
