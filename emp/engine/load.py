@@ -9,6 +9,7 @@ import numpy as np
 from emp.core.errors import ArtifactError
 from emp.core.records import Array
 from emp.model.artifact import Artifact, load
+from emp.model.build_ssm import build
 from emp.model.heads import OUTPUTS
 from emp.model.linear import linear_params
 from emp.perception.depth import ENCODER
@@ -49,7 +50,8 @@ def load_model(name: str | Path = DEFAULT) -> LoadedModel:
         weight = _tensor(folder, artifact.tensors, "weight", (domains, INPUTS, OUTPUTS))
         bias = _tensor(folder, artifact.tensors, "bias", (domains, OUTPUTS))
         return LoadedModel(artifact, linear_params(weight, bias), encoder, 0)
-    raise ArtifactError(f"{folder}: this program cannot run models of kind {artifact.manifest.kind}")
+    built = build(artifact, INPUTS, folder)
+    return LoadedModel(artifact, built.params, encoder, built.state_size)
 
 
 def _encoder(folder: Path, tensors: dict[str, Array]) -> Any:
