@@ -128,8 +128,7 @@ class Http(Section):
 class Journal(Section):
     """How the action log is written; the ledger is always synced before a send."""
 
-    rows_per_file: Count = 262_144
-    flush_ms: Positive = 1_000.0
+    flush_seconds: Positive = 60.0  # longest time that a row of the action log waits in memory
 
 
 class Services(Section):

@@ -1,0 +1,190 @@
+"""A scripted venue and a model that always wants to buy: what the live wiring is tested against."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from emp.bus.bus import EventBus
+from emp.core.clock import LiveClock
+from emp.core.codes import EventFlag, OrderStatus
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, VenuePosition
+from emp.core.errors import VenueError
+from emp.core.instrument import Instrument, catalogue
+from emp.core.records import EVENT, Array
+from emp.engine.engine import Engine, EngineLimits
+from emp.engine.live import Live
+from emp.engine.load import LoadedModel
+from emp.engine.view import Viewer
+from emp.journal.actionlog import ActionLog
+from emp.journal.ledger import Ledger
+from emp.journal.reader import LedgerReader
+from emp.model.artifact import Artifact, Manifest
+from emp.model.heads import MEANS_AT, OUTPUTS
+from emp.model.linear import linear_params
+from emp.observe.board import Board
+from emp.perception.depth import ENCODER
+from emp.perception.normalise import INPUTS
+
+BTC = msgspec.structs.replace(catalogue()["BTCUSDT"], taker_fee=0.1, maker_fee=0.0)
+MS = 1_000_000
+
+
+def buyer() -> LoadedModel:
+    """A model that always expects the price to rise by fifty units."""
+    bias = np.zeros((1, OUTPUTS), np.float32)
+    bias[:, MEANS_AT:] = 50.0
+    manifest = Manifest(
+        kind="linear", schema="test", domains=["any"], k_sigma=0.5, thresholds=[[0.5] * 6], warmup_events=0
+    )
+    params = linear_params(np.zeros((1, INPUTS, OUTPUTS), np.float32), bias)
+    return LoadedModel(Artifact(manifest, {}), params, np.zeros(1, ENCODER)[0], 0)
+
+
+class Venue:
+    """A market that does what the test says. Immediate orders fill at their price, others rest."""
+
+    def __init__(self) -> None:
+        self.feed: asyncio.Queue[Array | Exception | None] = asyncio.Queue()
+        self.commands: list[Command] = []
+        self.resting: dict[str, NewOrder] = {}
+        self.position = 0
+        self.connected = self.closed = False
+        self.answers = True
+        self.refuses: str | None = None
+        self.before_send: Callable[[Command], None] = lambda _: None
+        self._report: Callable[[OrderUpdate], None] = lambda _: None
+        self._seq = 0
+        self._exec = 0
+
+    async def connect(self, instruments: Sequence[Instrument]) -> None:
+        if self.refuses:
+            raise VenueError(self.refuses)
+        self.connected = True
+
+    async def events(self) -> AsyncIterator[Array]:
+        while True:
+            events = await self.feed.get()
+            if events is None:
+                return
+            if isinstance(events, Exception):
+                raise events
+            yield events
+
+    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
+        self._report = callback
+
+    def send(self, command: Command) -> None:
+        self.before_send(command)
+        self.commands.append(command)
+        if not self.answers:
+            return
+        if isinstance(command, NewOrder) and command.immediate:
+            self.position += command.side * command.qty
+            self.report(command, OrderStatus.FILLED, command.qty)
+        elif isinstance(command, NewOrder):
+            self.resting[command.cl_ord_id] = command
+            self.report(command, OrderStatus.NEW, 0)
+        elif isinstance(command, CancelOrder):
+            order = self.resting.pop(command.orig, None)
+            if order is not None:
+                self.report(order, OrderStatus.CANCELED, 0)
+
+    def report(self, order: NewOrder, status: OrderStatus, filled: int) -> OrderUpdate:
+        self._exec += 1
+        update = OrderUpdate(
+            clOrdID=order.cl_ord_id,
+            execID=f"e{self._exec}",
+            status=status,
+            filled=filled,
+            price=order.px,
+            ts=order.ts,
+            instrument=order.instrument,
+            side=order.side,
+        )
+        self._report(update)
+        return update
+
+    def repeat(self, update: OrderUpdate) -> None:
+        self._report(update)
+
+    async def open_orders(self) -> Sequence[OrderUpdate]:
+        return []
+
+    async def positions(self) -> Sequence[VenuePosition]:
+        return []
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def tick(self, n: int = 1, spread: int = 2) -> None:
+        """Let `n` changes of the book arrive in one batch."""
+        rows = np.zeros(n, EVENT)
+        self._seq += n
+        rows["seq"] = np.arange(self._seq - n + 1, self._seq + 1)
+        rows["ts"] = rows["ts_recv"] = LiveClock().now_ns()
+        rows["flags"] = EventFlag.VISIBLE
+        rows["n_bid"] = rows["n_ask"] = 1
+        rows["bid_px"][:, 0] = 100_000 + rows["seq"] % 2
+        rows["ask_px"][:, 0] = rows["bid_px"][:, 0] + spread
+        rows["bid_sz"][:, 0] = rows["ask_sz"][:, 0] = 10_000
+        self.feed.put_nowait(rows)
+
+
+class World:
+    """Everything that `Live` takes, with the folder of the run."""
+
+    def __init__(self, folder: Path, *, queue_bound: int = 256, limits: EngineLimits | None = None) -> None:
+        self.clock = LiveClock()
+        self.venue = Venue()
+        limits = limits or EngineLimits(max_position_lots=4, max_order_lots=2)
+        self.engine = Engine([BTC], buyer(), limits, "TEST0001")
+        self.bus = EventBus([BTC.name], queue_bound=queue_bound, max_age_ms=200, clock=self.clock)
+        self.ledger_path = folder / "ledger.sqlite"
+        self.ledger = Ledger(self.ledger_path, run="TEST0001", mode="mock")
+        self.actions = ActionLog(folder / "actions", [BTC.name], ["test"])
+        self.board = Board(self.clock)
+        self.viewer = Viewer(self.engine, self.bus, self.clock, mode="mock", stale_after_ms=1_000)
+        self.live = Live(
+            access=self.venue,
+            bus=self.bus,
+            engine=self.engine,
+            ledger=self.ledger,
+            actions=self.actions,
+            board=self.board,
+            viewer=self.viewer,
+            clock=self.clock,
+        )
+
+    @property
+    def position(self) -> int:
+        return int(self.engine.desk.account["position"][0])
+
+    def recorded(self) -> LedgerReader:
+        return LedgerReader(self.ledger_path)
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
+        """Let the loop run until the condition holds; fail after a while."""
+        deadline = self.clock.monotonic_ns() + int(seconds * 1e9)
+        while not condition():
+            assert self.clock.monotonic_ns() < deadline, "it never came true"
+            await asyncio.sleep(0.002)
+
+
+def play(world: World, script: Callable[[World], "object"]) -> None:
+    """Run the live engine and a script beside it; stop when the script ends; leave no task behind."""
+
+    async def both() -> None:
+        running = asyncio.create_task(world.live.run())
+        try:
+            await script(world)  # type: ignore[misc]
+        finally:
+            world.live.stop()
+            try:
+                await running
+            finally:
+                assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(both())
