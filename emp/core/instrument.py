@@ -90,7 +90,7 @@ def find(name: str, extra: Path | None = None) -> Instrument:
     raise UnknownInstrumentError(
         f"unknown instrument {name!r}{hint}: add it in a YAML file, e.g. "
         f"'instruments: {{{name}: {{tick: 0.01, lot: 1, venue: nasdaq, asset_class: equity, taker_fee: 0.5, "
-        "maker_fee: 0.5, fee_source: my broker, calendar: us_equity}}', and pass it as --instruments FILE"
+        "maker_fee: 0.5, fee_source: my broker, calendar: us_equity}}', and pass it as --catalogue FILE"
     )
 
 

@@ -1,5 +1,5 @@
 """Recorded markets behind the market-access port."""
 
-from emp.access.recordings.source import Recording, open_recording
+from emp.access.recordings.source import Recording, files_of, open_recording
 
-__all__ = ["Recording", "open_recording"]
+__all__ = ["Recording", "files_of", "open_recording"]

@@ -37,6 +37,18 @@ def open_recording(
     Raises:
         DataError: a file is missing, empty, damaged, cut off or not a recording; one line says which and why.
     """
+    readers = [_reader(group, instrument) for group in _groups(_detected(paths))]
+    readers.sort(key=lambda reader: reader.first_ts_ns)
+    return Recording(readers, instrument, progress)
+
+
+def files_of(paths: Sequence[Path] | Path) -> list[Item]:
+    """All files that `open_recording` would read, those found beside the named ones included."""
+    groups = _groups(_detected(paths))
+    return [item for group in groups for item in (group.lead, group.other) if item is not None]
+
+
+def _detected(paths: Sequence[Path] | Path) -> dict[Item, Found]:
     named = [paths] if isinstance(paths, Path) else list(paths)
     if not named:
         raise DataError("no recording was named")
@@ -51,9 +63,7 @@ def open_recording(
                     raise
     if not found:
         raise DataError(f"{named[0]}: the archive holds no recording")
-    readers = [_reader(group, instrument) for group in _groups(found)]
-    readers.sort(key=lambda reader: reader.first_ts_ns)
-    return Recording(readers, instrument, progress)
+    return found
 
 
 class Recording:

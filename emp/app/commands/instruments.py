@@ -1,0 +1,75 @@
+"""List the instruments that are known, or show all facts of one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from emp.core.instrument import Instrument, catalogue, find
+
+app = typer.Typer(no_args_is_help=True)
+
+EXTRA = typer.Option(None, "--instruments", help="YAML file that adds instruments or overrides facts")
+JSON = typer.Option(False, "--json", help="print one JSON object as the last line")
+
+
+@app.callback()
+def _root() -> None:
+    """List the instruments that are known, or show all facts of one."""
+
+
+@app.command("list")
+def list_all(instruments: Path | None = EXTRA, as_json: bool = JSON) -> None:
+    """One line per instrument: grid, fees, venue."""
+    known = catalogue(instruments)
+    if as_json:
+        print(json.dumps({name: facts(instrument) for name, instrument in known.items()}))
+        return
+    table = Table(box=None)
+    for column in ("name", "venue", "asset class"):
+        table.add_column(column)
+    for column in ("tick", "lot", "point value", "taker fee", "maker fee"):
+        table.add_column(column, justify="right")
+    for i in known.values():
+        numbers = (i.tick, i.lot, i.point_value, i.taker_fee, i.maker_fee)
+        kinds = (i.venue.name.lower(), i.asset_class.name.lower())
+        table.add_row(i.name, *kinds, *(f"{number:.10g}" for number in numbers))
+    console = Console(width=110)
+    console.print(table)
+    console.print("fees in ticks per lot and side")
+
+
+@app.command()
+def show(
+    name: str = typer.Argument(help="name in the catalogue"),
+    instruments: Path | None = EXTRA,
+    as_json: bool = JSON,
+) -> None:
+    """All facts of one instrument, its hours included."""
+    values = facts(find(name, instruments))
+    if as_json:
+        print(json.dumps(values))
+        return
+    spans = values.pop("sessions")
+    holidays = values.pop("holidays")
+    for field, value in values.items():
+        print(f"{field:<12} {value}")
+    for span in spans:
+        print(
+            f"{'session':<12} {span['session']} {span['start']}-{span['end']} {span['zone']} {','.join(span['days'])}"
+        )
+    print(
+        f"{'holidays':<12} {len(holidays)} dates" + (f", {holidays[0]} to {holidays[-1]}" if holidays else "")
+    )
+
+
+def facts(instrument: Instrument) -> dict[str, Any]:
+    """The instrument as plain values, enums by name."""
+    values: dict[str, Any] = msgspec.to_builtins(instrument)
+    values["venue"] = instrument.venue.name.lower()
+    values["asset_class"] = instrument.asset_class.name.lower()
+    return values
