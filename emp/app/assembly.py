@@ -1,0 +1,72 @@
+"""Wiring: from names and files to the objects that run. The one place where worlds and engine are joined."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from emp.access.recordings import open_recording
+from emp.access.recordings.source import Progress
+from emp.core.config import Risk
+from emp.core.ids import run_id
+from emp.core.instrument import find
+from emp.engine.engine import Engine, EngineLimits
+from emp.engine.load import load_model
+from emp.journal.run import RunFolder, build_manifest
+from emp.sim.backtest import Backtest
+from emp.sim.paper import PaperVenue
+
+MS = 1_000_000
+
+
+def engine_limits(risk: Risk | None = None, warm_up_events: int = 512) -> EngineLimits:
+    """The engine's limits from the owner's configuration."""
+    risk = risk or Risk()
+    return EngineLimits(
+        max_position_lots=risk.max_position_lots,
+        max_order_lots=risk.max_order_lots,
+        max_daily_loss=risk.max_daily_loss_ticks,
+        max_drawdown=risk.max_drawdown_ticks,
+        orders_per_minute=float(risk.max_orders_per_minute),
+        turnover_per_minute=float(risk.max_turnover_per_minute_lots),
+        turnover_per_hour=float(risk.max_turnover_per_hour_lots),
+        stale_after_ns=int(risk.stale_after_ms * MS),
+        depth_share=risk.depth_share,
+        warmup_events=warm_up_events,
+    )
+
+
+def assemble_replay(
+    recordings: Sequence[Path],
+    instrument: str,
+    catalogue: Path | None,
+    model: str,
+    limits: EngineLimits,
+    runs: Path,
+    progress: Progress | None = None,
+) -> tuple[Backtest, RunFolder]:
+    """A backtest of one instrument with its run folder, new or to be continued.
+
+    The run is named by its inputs, so the same inputs find the folder that an interrupted run left. A finished
+    one is made again: it would say the same.
+    """
+    facts = find(instrument, catalogue)
+    loaded = load_model(model)
+    source = open_recording(list(recordings), facts, progress=progress)
+    manifest = build_manifest(
+        run="",
+        mode="replay",
+        config={"limits": msgspec.to_builtins(limits)},
+        instruments=[facts.name],
+        model_hashes=[loaded.artifact.hash],
+        data_files=recordings,
+    )
+    run = run_id(msgspec.json.encode(manifest).decode())
+    manifest["run"] = run
+    path = runs / f"replay-{facts.name}-{run}"
+    if (path / "summary.json").exists():
+        shutil.rmtree(path)
+    folder = RunFolder.open_or_create(path, manifest)
+    engine = Engine([facts], loaded, limits, run)
+    return Backtest(source, engine, PaperVenue(facts), folder), folder

@@ -1,0 +1,165 @@
+"""The event path: time per event through the live entry point, and events per second replayed in batches."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer()
+
+ADAPTER_LIMIT_US = 20.0
+TOTAL_LIMIT_US = 30.0
+BATCH_LIMIT = 700_000
+ROADMAP_TOTAL_US = 850.0
+
+
+@app.command()
+def path(
+    recordings: Annotated[list[Path], typer.Argument(help="Recorded files of one instrument.")],
+    instrument: Annotated[str, typer.Option(help="Name in the catalogue.")],
+    model: Annotated[str, typer.Option(help="Folder of a model artifact, or 'default'.")] = "default",
+    repeats: Annotated[int, typer.Option(help="Interleaved rounds; the best of each counts.")] = 5,
+    nautilus: Annotated[
+        str, typer.Option(help="Python interpreter that has nautilus_trader, for the peer's figure.")
+    ] = sys.executable,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """The event path: time per event through the live entry point, and events per second replayed in batches.
+
+    Live: `Engine.process` on one event at a time, Python around the kernel included. Batch: decoded events
+    through `Engine.process` in one array, every stage on: book, features, model, decision, risk, log row.
+    """
+    import numpy as np
+
+    from emp.access.recordings import open_recording
+    from emp.core.instrument import find
+
+    source = open_recording(list(recordings), find(instrument))
+    events = np.concatenate(list(source.batches()))
+    rounds, peer = [], []
+    for k in range(repeats):
+        print(f"round {k + 1} of {repeats}", file=sys.stderr)
+        rounds.append({**live_round(events, instrument, model), **batch_round(events, instrument, model)})
+        measured = peer_round(nautilus, events)
+        if measured is not None:
+            peer.append(measured)
+    result = summarise(rounds, peer)
+    show(result)
+    if as_json:
+        print(json.dumps(result))
+
+
+def fresh_engine(instrument: str, model: str) -> Any:
+    """An engine with the default limits, warmed up."""
+    from emp.app.assembly import engine_limits
+    from emp.core.instrument import find
+    from emp.engine.engine import Engine
+    from emp.engine.load import load_model
+
+    engine = Engine([find(instrument)], load_model(model), engine_limits(), "BENCH000")
+    engine.warm_up()
+    return engine
+
+
+def live_round(events: Any, instrument: str, model: str) -> dict[str, Any]:
+    """One event at a time: us in the adapter (inside the kernel) and in all (around the call)."""
+    import numpy as np
+
+    engine = fresh_engine(instrument, model)
+    total = np.zeros(len(events))
+    adapter, believed = [], []
+    clock = time.perf_counter_ns
+    cpu = time.thread_time()
+    for k in range(len(events)):
+        event = events[k : k + 1]
+        began = clock()
+        output = engine.process(event)
+        total[k] = clock() - began
+        if len(output.laps):
+            adapter.append(output.laps[0, 0])
+            believed.append(output.laps[0, 1])
+    cpu_us = (time.thread_time() - cpu) / len(events) * 1e6
+    return {
+        "adapter_us": quantiles(np.array(adapter)),
+        "model_us": quantiles(np.array(believed)),
+        "total_us": quantiles(total),
+        "live_cpu_us_mean": cpu_us,
+    }
+
+
+def quantiles(ns: Any) -> dict[str, float]:
+    """p50 and p99 of nanoseconds, in us."""
+    import numpy as np
+
+    p50, p99 = np.percentile(ns, [50, 99]) / 1e3
+    return {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
+
+
+def batch_round(events: Any, instrument: str, model: str) -> dict[str, float]:
+    """Everything at once: events per second of wall time and of this thread's CPU time."""
+    engine = fresh_engine(instrument, model)
+    at = 0
+    wall, cpu = time.perf_counter(), time.thread_time()
+    while at < len(events):
+        at += engine.process(events[at:]).consumed
+    wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
+    return {"batch_events_per_s": len(events) / wall, "batch_events_per_cpu_s": len(events) / cpu}
+
+
+def peer_round(python: str, events: Any) -> float | None:
+    """Quotes per second of NautilusTrader's engine on the same events, empty callback; None without it."""
+    import numpy as np
+
+    quotes = np.stack(
+        [events["ts"], *(events[n][:, 0] for n in ("bid_px", "ask_px", "bid_sz", "ask_sz"))], axis=1
+    )
+    script = Path(__file__).with_name("peer_nautilus.py")
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "quotes.npy"
+        np.save(file, quotes)
+        ran = subprocess.run([python, str(script), str(file)], capture_output=True, text=True, check=False)
+    if ran.returncode != 0:
+        return None
+    return float(json.loads(ran.stdout.strip().splitlines()[-1])["events_per_s"])
+
+
+def summarise(rounds: list[dict[str, Any]], peer: list[float]) -> dict[str, Any]:
+    """Best of the rounds: noise of a shared machine only ever adds time."""
+    result: dict[str, Any] = {
+        name: min((r[name] for r in rounds), key=lambda q: q["p99"])
+        for name in ("adapter_us", "model_us", "total_us")
+    }
+    for name in ("batch_events_per_s", "batch_events_per_cpu_s"):
+        result[name] = round(max(r[name] for r in rounds))
+    result["live_cpu_us_mean"] = round(min(r["live_cpu_us_mean"] for r in rounds), 3)
+    result["limits"] = {
+        "adapter_p99_us": ADAPTER_LIMIT_US,
+        "total_p99_us": TOTAL_LIMIT_US,
+        "batch_events_per_s": BATCH_LIMIT,
+    }
+    result["peers"] = {}
+    if peer:
+        best = max(peer)
+        ratio = round(result["batch_events_per_s"] / best, 2)
+        result["peers"]["nautilus_trader"] = {"events_per_s": round(best), "ratio": ratio}
+    return result
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the figures beside their limits."""
+    for name, limit in (("adapter_us", ADAPTER_LIMIT_US), ("total_us", TOTAL_LIMIT_US)):
+        q = result[name]
+        print(
+            f"{name:12s} p50 {q['p50']:8.3f}  p99 {q['p99']:8.3f}  limit {limit} ({q['p99'] / limit:.2f} of it)"
+        )
+    rate = result["batch_events_per_s"]
+    print(f"batch        {rate:,} events/s  goal {BATCH_LIMIT:,} ({rate / BATCH_LIMIT:.2f} times)")
+    for name, peer in result["peers"].items():
+        print(f"{name} {peer['events_per_s']:,} events/s: {peer['ratio']} times as fast as the peer")
+    if not result["peers"]:
+        print("nautilus_trader is not installed: no peer figure (extra 'bench', or --nautilus PYTHON)")

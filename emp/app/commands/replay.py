@@ -1,0 +1,98 @@
+"""Run a recording through the engine that trades live, as fast as it goes."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer()
+
+
+@app.command()
+def replay(
+    recordings: Annotated[list[Path], typer.Argument(help="Recorded files of one instrument, in any order.")],
+    instrument: Annotated[str, typer.Option(help="Name in the catalogue.")],
+    catalogue: Annotated[Path | None, typer.Option(help="YAML that adds to the catalogue.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Take risk limits and model from this file.")] = None,
+    model: Annotated[str, typer.Option(help="Folder of a model artifact, or 'default'.")] = "default",
+    runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Run a recording through the engine that trades live, as fast as it goes.
+
+    A run that was interrupted goes on from its last checkpoint; the same recording, limits and model give the
+    same action log, byte for byte.
+    """
+    from emp.app.assembly import assemble_replay, engine_limits
+    from emp.core.config import SystemConfig
+
+    settings = SystemConfig.load(config) if config is not None else None
+    if settings is not None and model == "default":
+        model = settings.model.artifact
+    limits = (
+        engine_limits(settings.risk, settings.warm_up_events) if settings is not None else engine_limits()
+    )
+    with ReplayBar(instrument) as bar:
+        backtest, folder = assemble_replay(
+            recordings, instrument, catalogue, model, limits, runs, progress=bar.read
+        )
+        backtest.engine.warm_up()
+        began = time.perf_counter(), time.process_time()
+        summary = backtest.run(bar.traded)
+        wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
+    summary["events_per_s"] = round(summary["events"] / wall)
+    summary["wall_s"], summary["cpu_s"] = round(wall, 3), round(cpu, 3)
+    summary["run_folder"] = str(folder.path)
+    folder.write_summary(summary)
+    show(summary)
+    if as_json:
+        print(json.dumps(summary))
+
+
+class ReplayBar:
+    """A progress bar on stderr, silent where that is not a terminal."""
+
+    def __init__(self, name: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[events]:,} events, {task.fields[decisions]:,} decisions"),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task(name, total=None, events=0, decisions=0)
+        self._decisions = 0
+
+    def __enter__(self) -> "ReplayBar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def read(self, done: int, total: int) -> None:
+        """Take note of the bytes read."""
+        self._bar.update(self._task, completed=done, total=total)
+
+    def traded(self, events: int, output: Any) -> None:
+        """Take note of the events traded."""
+        self._decisions += len(output.rows)
+        self._bar.update(self._task, events=events, decisions=self._decisions)
+
+
+def show(summary: dict[str, Any]) -> None:
+    """Print the summary for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    for key, value in summary.items():
+        shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        table.add_row(key.replace("_", " "), shown)
+    Console(stderr=True).print(table)
