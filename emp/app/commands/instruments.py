@@ -2,19 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from emp.core.instrument import Instrument, catalogue, find
+from emp.core.instrument import Instrument, find
+from emp.core.instrument import catalogue as known_instruments
 
 app = typer.Typer(no_args_is_help=True)
 
-EXTRA = typer.Option(None, "--instruments", help="YAML file that adds instruments or overrides facts")
-JSON = typer.Option(False, "--json", help="print one JSON object as the last line")
+Catalogue = Annotated[Path | None, typer.Option(help="YAML that adds to the catalogue.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 
 
 @app.callback()
@@ -23,9 +24,9 @@ def _root() -> None:
 
 
 @app.command("list")
-def list_all(instruments: Path | None = EXTRA, as_json: bool = JSON) -> None:
+def list_all(catalogue: Catalogue = None, as_json: AsJson = False) -> None:
     """One line per instrument: grid, fees, venue."""
-    known = catalogue(instruments)
+    known = known_instruments(catalogue)
     if as_json:
         print(json.dumps({name: facts(instrument) for name, instrument in known.items()}))
         return
@@ -45,12 +46,12 @@ def list_all(instruments: Path | None = EXTRA, as_json: bool = JSON) -> None:
 
 @app.command()
 def show(
-    name: str = typer.Argument(help="name in the catalogue"),
-    instruments: Path | None = EXTRA,
-    as_json: bool = JSON,
+    name: Annotated[str, typer.Argument(help="Name in the catalogue.")],
+    catalogue: Catalogue = None,
+    as_json: AsJson = False,
 ) -> None:
     """All facts of one instrument, its hours included."""
-    values = facts(find(name, instruments))
+    values = facts(find(name, catalogue))
     if as_json:
         print(json.dumps(values))
         return
@@ -59,12 +60,10 @@ def show(
     for field, value in values.items():
         print(f"{field:<12} {value}")
     for span in spans:
-        print(
-            f"{'session':<12} {span['session']} {span['start']}-{span['end']} {span['zone']} {','.join(span['days'])}"
-        )
-    print(
-        f"{'holidays':<12} {len(holidays)} dates" + (f", {holidays[0]} to {holidays[-1]}" if holidays else "")
-    )
+        days = ",".join(span["days"])
+        print(f"{'session':<12} {span['session']} {span['start']}-{span['end']} {span['zone']} {days}")
+    dates = f"{len(holidays)} dates, {holidays[0]} to {holidays[-1]}" if holidays else "none"
+    print(f"{'holidays':<12} {dates}")
 
 
 def facts(instrument: Instrument) -> dict[str, Any]:
