@@ -1,0 +1,231 @@
+"""A recording through the whole engine: the same inputs give the same log, however the run goes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emp.core.codes import Action, EventFlag, OrderStatus, Reason
+from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
+from emp.core.records import Array
+from emp.execution.account import apply_fill
+from emp.journal.actionlog import read_actions
+from emp.journal.reader import LedgerReader
+from emp.journal.run import RunFolder, build_manifest
+from emp.sim.backtest import Backtest
+from emp.sim.paper import PaperVenue
+from tests.engine.models import LOOSE, Events, engine
+from tests.perception.worlds import random_events
+
+
+def backtest(tmp_path: Path, events: Array, run: str = "run", batch: int = 500) -> Backtest:
+    e = engine(tmp_path)
+    manifest = build_manifest(
+        run="TESTRUN0", mode="replay", config={}, instruments=["GOOG"], model_hashes=[e.model.artifact.hash]
+    )
+    folder = RunFolder.open_or_create(tmp_path / run, manifest)
+    venue = PaperVenue(e.instruments[0], entry_ns=50_000_000)
+    return Backtest(Events(events, e.instruments[0], batch), e, venue, folder)
+
+
+@pytest.fixture(scope="module")
+def market() -> Array:
+    return random_events(6000, 3)
+
+
+def test_one_run_trades_and_accounts_for_every_row(tmp_path: Path, market: Array) -> None:
+    summary = backtest(tmp_path, market).run()
+    assert summary["rows"] == len(market)
+    assert summary["rows"] == summary["events"] + summary["merged"] + sum(summary["quarantined"].values())
+    assert summary["fills"] > 20
+    rows = read_actions(tmp_path / "run" / "actions")
+    assert len(rows) == summary["states"]
+    assert set(rows["reason_code"]) <= {int(r) for r in Reason}
+    reader = LedgerReader(tmp_path / "run" / "ledger.sqlite")
+    fills = reader.fills()
+    assert summary["final_position"] == sum(f.side * f.qty for f in fills)
+    cash = sum(-f.side * f.qty * f.px for f in fills)
+    last_mid = (market["bid_px"][-1, 0] + market["ask_px"][-1, 0]) / 2
+    expected = cash + summary["final_position"] * last_mid - summary["fees"]
+    assert summary["pnl_ticks"] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 137, 6000])
+def test_the_log_does_not_depend_on_how_the_source_is_cut(tmp_path: Path, market: Array, batch: int) -> None:
+    whole = backtest(tmp_path, market[:1500], "whole").run()
+    cut = backtest(tmp_path, market[:1500], "cut", batch).run()
+    assert cut["action_log_sha256"] == whole["action_log_sha256"]
+    assert cut["fills"] == whole["fills"]
+
+
+@pytest.mark.parametrize("die_after", [1, 4, 9])
+def test_a_run_that_dies_goes_on_and_ends_the_same(tmp_path: Path, market: Array, die_after: int) -> None:
+    whole = backtest(tmp_path, market, "whole").run()
+    dying = backtest(tmp_path, market, "dying")
+    seen = 0
+
+    class Death(BaseException):
+        pass
+
+    def progress(*_: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == die_after:
+            raise Death
+
+    with pytest.raises(Death):
+        dying.run(progress)
+    assert dying.journal is not None
+    dying.journal.ledger.close()
+    again = backtest(tmp_path, market, "dying").run()
+    different = {k for k in whole if whole[k] != again.get(k)} - {"adapter_us", "model_us", "total_us"}
+    assert not different
+
+
+def test_duplicates_and_regressions_never_reach_perception(tmp_path: Path, market: Array) -> None:
+    clean = backtest(tmp_path, market[:2000], "clean").run()
+    dirty = np.concatenate(
+        [market[:700], market[650:700], market[700:1500], market[100:110], market[1500:2000]]
+    )
+    noisy = backtest(tmp_path, dirty, "noisy").run()
+    assert noisy["action_log_sha256"] == clean["action_log_sha256"]
+    assert noisy["quarantined"] == {"backwards": 10, "duplicate": 50}
+    assert noisy["rows"] == noisy["events"] + sum(noisy["quarantined"].values())
+
+
+def test_nothing_rests_on_a_book_that_may_not_be_believed(tmp_path: Path, market: Array) -> None:
+    e = engine(tmp_path)
+    events = market.copy()
+    k = 0
+    while True:
+        output = e.process(events[k:])
+        k += output.consumed
+        order = output.commands[0]
+        e.sent(order)
+        if isinstance(order, NewOrder) and not order.immediate:
+            break
+        e.on_report(report(order, OrderStatus.CANCELED))
+    e.on_report(report(order, OrderStatus.NEW))
+    crossed = events[k : k + 1].copy()
+    crossed["flags"] = EventFlag.VISIBLE
+    crossed["bid_px"][0, 0] = crossed["ask_px"][0, 0] + 1
+    output = e.process(crossed)
+    assert [type(c) for c in output.commands] == [CancelOrder]
+    assert output.rows[0]["reason_code"] == Reason.STALE
+    assert e.quarantined() == {"crossed": 1}
+
+
+def report(order: Any, status: OrderStatus, filled: int = 0, exec_id: str = "") -> OrderUpdate:
+    return OrderUpdate(
+        clOrdID=order.cl_ord_id,
+        execID=exec_id or f"{order.cl_ord_id}{status}{filled}",
+        status=status,
+        filled=filled,
+        price=order.px,
+        ts=order.ts + 1,
+        instrument=order.instrument,
+        side=order.side,
+        leaves=0 if status.terminal else order.qty - filled,
+    )
+
+
+def test_the_kill_switch_cancels_closes_and_stays_until_flat(tmp_path: Path, market: Array) -> None:
+    e = engine(tmp_path)
+    e.process(market[:400])
+    apply_fill(e.desk.account[0], 1, 5, 10_000, 0.0)
+    commands = e.flatten(Reason.KILL_SWITCH, 1)
+    assert e.halted
+    (close,) = [c for c in commands if isinstance(c, NewOrder)]
+    assert (close.side, close.qty, close.immediate) == (-1, 5, True)
+    e.sent(close)
+    assert e.on_timer(2).commands == [], "nothing twice while an answer is due"
+    rest = e.on_report(report(close, OrderStatus.CANCELED, filled=2)).commands
+    (again,) = [c for c in rest if isinstance(c, NewOrder)]
+    assert again.qty == 3
+    e.sent(again)
+    e.on_report(report(again, OrderStatus.FILLED, filled=3))
+    assert e.desk.account["position"][0] == 0
+    assert not e.flattening
+    output = e.process(market[400:800])
+    assert set(output.rows["action"]) == {Action.HOLD}
+    assert set(output.rows["reason_code"]) == {Reason.HALTED}
+
+
+def test_a_daily_loss_limit_flattens_with_a_risk_breach(tmp_path: Path, market: Array) -> None:
+    import msgspec
+
+    e = engine(tmp_path, msgspec.structs.replace(LOOSE, max_daily_loss=50.0))
+    e.process(market[:300])
+    apply_fill(e.desk.account[0], 1, 1, 10_200, 0.0)
+    output = e.process(market[300:])
+    assert output.rows[-1]["reason_code"] == Reason.DAILY_LOSS
+    (breach,) = output.messages
+    assert breach.metric == "daily_pnl"  # type: ignore[union-attr]
+    assert [type(c) for c in output.commands] == [NewOrder]
+    assert e.halted
+
+
+def test_an_impossible_report_halts_trading(tmp_path: Path, market: Array) -> None:
+    e = engine(tmp_path)
+    k = 0
+    while True:
+        output = e.process(market[k:])
+        k += output.consumed
+        if output.commands:
+            break
+    order = output.commands[0]
+    e.sent(order)
+    messages = e.on_report(report(order, OrderStatus.FILLED, filled=order.qty + 1)).messages
+    assert any(getattr(m, "topic", "") == "risk_breach" for m in messages)
+    assert e.halted
+
+
+def test_degraded_mode_means_size_zero(tmp_path: Path, market: Array) -> None:
+    e = engine(tmp_path)
+    e.set_degraded(0, True)
+    output = e.process(market)
+    assert output.consumed == len(market)
+    assert not output.commands
+    assert set(output.rows["reason_code"][100:]) == {Reason.DEGRADED}
+    e.set_degraded(0, False)
+    later = market.copy()
+    later["ts"] += 10**9 + market["ts"][-1] - market["ts"][0]
+    assert e.process(later).commands
+
+
+@pytest.mark.real_data
+def test_killed_half_way_and_started_again_the_goog_day_gives_the_same_log(
+    tmp_path: Path, data_dir: Path
+) -> None:
+    day = data_dir / "lobster" / "GOOG_2012-06-21_34200000_57600000_message_10.csv.zst"
+
+    def command(runs: str) -> list[str]:
+        arguments = ["replay", str(day), "--instrument", "GOOG", "--runs", str(tmp_path / runs), "--json"]
+        return [sys.executable, "-m", "emp", *arguments]
+
+    def summary(runs: str, seed: str) -> dict[str, Any]:
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        ran = subprocess.run(command(runs), capture_output=True, text=True, env=environment, check=True)
+        parsed: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+        return parsed
+
+    whole = summary("whole", "1")
+    assert whole["rows"] == 147_916
+    assert whole["rows"] == whole["events"] + whole["merged"] + sum(whole["quarantined"].values())
+    victim = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed").glob("*/checkpoint/state.npz")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    assert not list((tmp_path / "killed").glob("*/summary.json")), "it was to die half-way"
+    again = summary("killed", "2")
+    for key in ("action_log_sha256", "fills", "final_position", "pnl_ticks", "states", "quarantined"):
+        assert again[key] == whole[key], key
