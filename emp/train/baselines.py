@@ -34,8 +34,9 @@ def last_known_label(label: Array, known_row: Array) -> Array:
     """The latest label that is known when each row is seen; NO_LABEL before there is one."""
     have = np.flatnonzero(known_row >= 0)
     place = np.searchsorted(known_row[have], np.arange(len(label)), side="right") - 1
-    found = label[have[np.maximum(place, 0)]] if len(have) else np.full(len(label), NO_LABEL)
-    return np.where(place >= 0, found, NO_LABEL)
+    found = np.full(len(label), NO_LABEL, np.int8)
+    found[place >= 0] = label[have[place[place >= 0]]]
+    return found
 
 
 def table(group: Array, label: Array, delta_hat: Array, rows: Array) -> Forecaster:

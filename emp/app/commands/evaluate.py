@@ -1,0 +1,158 @@
+"""Judge a model on later data than it was trained on, beside baselines; or compare its inputs across markets."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from emp.train.data import Dataset
+    from emp.train.psi import Cell
+
+app = typer.Typer()
+
+SHOWN = ("n", "f1_macro", "mcc", "ece", "brier", "brier_skill", "pinball", "pinball_skill", "coverage", "ic")
+
+
+@app.command()
+def evaluate(
+    artifact: Annotated[str, typer.Option(help="Folder of a model artifact, or 'default'.")] = "default",
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A series, [INSTRUMENT=]PATH[,PATH...]; wildcards allowed, may be given often. "
+            "Without it: the recordings of the shipped model (with --psi: of four markets), below EMP_DATA."
+        ),
+    ] = None,
+    psi: Annotated[
+        bool, typer.Option("--psi", help="Compare the inputs between the series instead.")
+    ] = False,
+    trees: Annotated[
+        bool, typer.Option(help="Also grow gradient-boosted trees as a baseline (slow).")
+    ] = False,
+    page: Annotated[Path | None, typer.Option(help="Also write a page of plots to this HTML file.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Names the run of random numbers.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Judge a model on the test part of each series, beside baselines, with block-bootstrap intervals.
+
+    The parts are those of `emp train`: nothing of the test part may have been trained on, or the command refuses.
+    With --psi: exit code 1 where an input drifts between series without a measured reason.
+    """
+    from emp.app.progress import Work
+    from emp.engine.load import load_model
+    from emp.train.data import load_dataset, parse_series
+    from emp.train.recipe import ALIGNED, SHIPPED, recipe
+
+    model = load_model(artifact)
+    series = [parse_series(text) for text in data] if data else recipe(ALIGNED if psi else SHIPPED)
+    datasets = []
+    for one in series:
+        with Work(f"see {one.name}") as work:
+            datasets.append(load_dataset(one, model.artifact.manifest.k_sigma, work.bytes_read))
+    if psi:
+        _psi(datasets, as_json)
+        return
+
+    from emp.train import evaluate as judging
+
+    with Work("evaluate") as work:
+        found = judging.evaluate(model, datasets, seed, trees, work.report)
+    if page is not None:
+        from emp.train.page import write_page
+
+        write_page(page, model.artifact, found)
+    if not as_json:
+        _show(found.table)
+        return
+    manifest = model.artifact.manifest
+    trained = {one["series"]: one["train_ns"] for one in manifest.provenance.get("series", [])}
+    tested = {name: parts["test"] for name, parts in found.spans.items()}
+    result = {
+        "model_hash": model.artifact.hash,
+        "train_span": trained,
+        "test_span": tested,
+        "thresholds": dict(zip(manifest.domains, manifest.thresholds, strict=True)),
+        "table": found.table,
+    }
+    print(json.dumps(result))
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    for name in dict.fromkeys(row["series"] for row in rows):
+        table = Table(title=name)
+        for column in ("horizon", "model", *SHOWN):
+            table.add_column(column.replace("_", " "), justify="left" if column == "model" else "right")
+        last = ""
+        for row in rows:
+            if row["series"] == name:
+                shown = "" if row["horizon"] == last else row["horizon"]
+                last = row["horizon"]
+                table.add_row(shown, row["model"], *(_figure(row, column) for column in SHOWN))
+        Console().print(table)
+
+
+def _figure(row: dict[str, Any], name: str) -> str:
+    value, interval = row[name], row["ci"].get(name)
+    if value is None:
+        return "-"
+    if name == "n":
+        return f"{value:,}"
+    if interval is None or name not in ("f1_macro", "brier_skill", "ic"):
+        return f"{value:.3f}"
+    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def _psi(datasets: "list[Dataset]", as_json: bool) -> None:
+    from emp.train.psi import compare, measured, verdict
+
+    if len(datasets) < 2:
+        from emp.core.errors import UsageError
+
+        raise UsageError("--psi compares series: give at least two with --data")
+    cells = compare(datasets)
+    said = verdict(cells)
+    reasons = measured(datasets)
+    if as_json:
+        print(json.dumps({**said, "table": [cell._asdict() for cell in cells], "reasons": reasons}))
+    else:
+        _show_psi(cells, said, reasons)
+    if not said["passed"]:
+        raise typer.Exit(1)
+
+
+def _show_psi(cells: "list[Cell]", said: dict[str, Any], reasons: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    names = list(dict.fromkeys(cell.reference for cell in cells))
+    table = Table(
+        title=f"PSI (95 % point by chance); limit {said['limit']}; deciles of the row's first series"
+    )
+    table.add_column("input")
+    for i, reference in enumerate(names):
+        for j, current in enumerate(names):
+            if i != j:
+                table.add_column(f"{i + 1}>{j + 1}", justify="right")
+                assert current
+        console.print(f"{i + 1}  {reference}")
+    for name in dict.fromkeys(cell.input for cell in cells):
+        mine = [cell for cell in cells if cell.input == name]
+        marks = [f" {c.exception}" if c.exception else " !" if c.psi > said["limit"] else "" for c in mine]
+        table.add_row(name, *(f"{c.psi:.3f} ({c.chance:.3f}){m}" for c, m in zip(mine, marks, strict=True)))
+    console.print(table)
+    for row in reasons:
+        if row["holds"]:
+            console.print(
+                f"{row['reason']}: {row['series']}: {row['input']}: {row['measured']} >= {row['at_least']}: {row['why']}"
+            )
+    console.print(
+        f"{said['over']} of {said['cells']} over the limit, {said['excused']} of them for a measured reason"
+    )
+    for line in said["failed"]:
+        console.print(f"not excused: {line}")
