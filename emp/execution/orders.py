@@ -146,7 +146,9 @@ class OrderManager:
         before = (order.status, order.filled, order.queue_ahead)
         fill = self._book(order, update)
         order.status = next_status(order, update)
-        if update.queue_ahead >= 0 and update.filled == order.filled:
+        if fill is not None and fill.maker:
+            order.queue_ahead = 0  # what was ahead has traded before us
+        elif update.queue_ahead >= 0 and update.filled == order.filled:
             order.queue_ahead = update.queue_ahead
         if order.status.terminal:
             self._open.pop(order.command.cl_ord_id, None)

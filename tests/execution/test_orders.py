@@ -70,7 +70,7 @@ def test_an_order_lives_and_the_shared_records_follow() -> None:
     )
     manager.apply(report("1", S.NEW, queue_ahead=40))
     assert (record["state"], record["queue_ahead"]) == (WorkingState.RESTING, 40)
-    applied = manager.apply(report("2", S.PARTIALLY_FILLED, 4, 99, fee=0.5, maker=True, queue_ahead=0))
+    applied = manager.apply(report("2", S.PARTIALLY_FILLED, 4, 99, fee=0.5, maker=True, queue_ahead=40))
     assert applied.fill is not None
     assert (applied.fill.qty, applied.fill.px, applied.fill.fee, applied.fill.maker) == (4, 99, 0.5, True)
     assert (record["leaves"], record["queue_ahead"]) == (6, 0)
