@@ -91,7 +91,7 @@ class _Queue:
     """Rows of one file that wait to be merged."""
 
     def __init__(self, lines: Lines, zone: str, buy: int = 0, sell: int = 0) -> None:
-        self.rows, self.kind, self.status = blank()
+        self.rows, self.kind, self.status = blank(BATCH)
         self._lines = lines
         self._zone = zone
         self._buy, self._sell = buy, sell

@@ -195,7 +195,7 @@ class DatabentoReader:
 
     def batches(self, progress: Progress) -> Iterator[Raw]:
         """Yield the records, the last of each event with the rebuilt book."""
-        rows, kind, status = blank()
+        rows, kind, status = blank(BATCH)
         traded: Array = np.zeros(1, TRADED)
         orders = OrderBook()
         ticks, lots = PRICE_UNIT / self._instrument.tick, 1 / self._instrument.lot

@@ -108,6 +108,7 @@ def _execute(e: Any, row: Any, side: int, taker: Any, book: Any, levels: Any, ta
     if at < 0:
         return fold.NOTE, _UNKNOWN_ORDER
     take(levels, book, table, at, e[QTY])
+    sweep_away(levels, book, side, e[FILL], False)  # it traded, so nothing on its side has a better price
     if taker.left > 0 and taker.side != side:
         taker.left -= min(taker.left, e[QTY])
         if not _marketable(taker, book, levels):
@@ -158,7 +159,7 @@ class ExchangeEventsReader:
 
     def batches(self, progress: Progress) -> Iterator[Raw]:
         """Yield the events with the rebuilt book."""
-        rows, kind, status = blank()
+        rows, kind, status = blank(BATCH)
         events: Array = np.zeros((BATCH, 7), np.int64)
         taker: Array = np.zeros(1, TAKER)
         orders = OrderBook()

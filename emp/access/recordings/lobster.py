@@ -165,7 +165,7 @@ class LobsterReader:
             yield from self._rows(messages, books)
 
     def _rows(self, messages: Lines, books: Lines) -> Iterator[Raw]:
-        rows, kind, status = blank()
+        rows, kind, status = blank(BATCH)
         table: Array = np.zeros((BATCH, len(MESSAGE_COLUMNS)), np.int64)
         previous: Array = np.zeros(len(MESSAGE_COLUMNS), np.int64)
         ticks, lots = PRICE_UNIT / self._instrument.tick, 1 / self._instrument.lot

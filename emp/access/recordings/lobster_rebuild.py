@@ -1,9 +1,12 @@
 """LOBSTER messages without their orderbook file: the book is rebuilt from the orders.
 
 Orders that rested before the first message are unknown, so the first minutes show a thinner book than there
-was; messages about them are quarantined as UNKNOWN_ORDER and leave the book as it is.
+was; messages about them are quarantined as UNKNOWN_ORDER and leave the book as it is. A file whose name ends in
+_message_N tells only of the N best levels, so levels that fall out of these are forgotten: some of their orders
+will be gone when the price returns, and no message says which.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +28,7 @@ from emp.access.recordings.orders import (
     OrderBook,
     add_order,
     find_order,
+    forget_beyond,
     show,
     sweep_away,
     take,
@@ -36,15 +40,20 @@ from emp.core.instrument import Instrument
 from emp.core.jit import kernel
 from emp.core.records import Array
 
+WHOLE = 1 << 30
+"""Depth of a file that tells of every level."""
+
+_DEPTH = re.compile(r"_message_(\d+)(?!\d)")
 _UNKNOWN_ORDER = int(Quarantine.UNKNOWN_ORDER)
 
 
 @kernel
-def rebuild(messages: Any, rows: Any, status: Any, book: Any, levels: Any, table: Any) -> None:
-    """Carry the book through decoded messages and write it into their rows."""
+def rebuild(messages: Any, rows: Any, status: Any, depth: int, book: Any, levels: Any, table: Any) -> None:
+    """Carry the book, of `depth` levels a side, through decoded messages and write it into their rows."""
     for i in range(len(messages)):
         if status[i] == 0:
             status[i] = _apply(messages[i], rows[i], book, levels, table)
+            forget_beyond(levels, book, depth)
         show(levels, book, rows[i])
 
 
@@ -79,6 +88,8 @@ class LobsterRebuildReader:
         self.label = message.label
         self.stored_bytes = message.size
         self._message = message
+        named = _DEPTH.search(message.name)
+        self._depth = int(named[1]) if named else WHOLE
         self._columns = [*MESSAGE_COLUMNS, *[Column(SKIP)] * extra_columns]
         self._instrument = instrument
         self._midnight = midnight_ns(message)
@@ -86,7 +97,7 @@ class LobsterRebuildReader:
 
     def batches(self, progress: Progress) -> Iterator[Raw]:
         """Yield the rows with the rebuilt book."""
-        rows, kind, status = blank()
+        rows, kind, status = blank(BATCH)
         table: Array = np.zeros((BATCH, len(MESSAGE_COLUMNS)), np.int64)
         previous: Array = np.zeros(len(MESSAGE_COLUMNS), np.int64)
         ticks, lots = PRICE_UNIT / self._instrument.tick, 1 / self._instrument.lot
@@ -98,5 +109,13 @@ class LobsterRebuildReader:
                 status[:n] = messages.status[:n]
                 decode(table[:n], self._midnight, ticks, lots, previous, rows[:n], kind[:n], status[:n])
                 orders.reserve(n)
-                rebuild(table[:n], rows[:n], status[:n], orders.book[0], orders.levels, orders.table)
+                rebuild(
+                    table[:n],
+                    rows[:n],
+                    status[:n],
+                    self._depth,
+                    orders.book[0],
+                    orders.levels,
+                    orders.table,
+                )
                 yield Raw(rows[:n], kind[:n], status[:n], messages.text)

@@ -154,6 +154,17 @@ def sweep_away(levels: Any, book: Any, side: int, px: int, touching: bool) -> No
 
 
 @kernel
+def forget_beyond(levels: Any, book: Any, most: int) -> None:
+    """Drop the levels beyond the `most` best of each side: nothing more will be told of them."""
+    for side in range(2):
+        extra = book.n[side] - most
+        if extra > 0:
+            for j in range(most):
+                levels[side, j] = levels[side, j + extra]
+            book.n[side] = most
+
+
+@kernel
 def add_order(levels: Any, book: Any, table: Any, key: int, side: int, px: Any, qty: Any) -> None:
     """Let an order rest; an order of the same key is replaced."""
     at = _slot(table, key)

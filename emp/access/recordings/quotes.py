@@ -6,7 +6,16 @@ from typing import NamedTuple
 from emp.access.recordings import fold
 from emp.access.recordings.container import Item, Progress
 from emp.access.recordings.detect import Found
-from emp.access.recordings.reader import Raw, as_words, blank, first_time, local_to_utc, time_column, word_of
+from emp.access.recordings.reader import (
+    BATCH,
+    Raw,
+    as_words,
+    blank,
+    first_time,
+    local_to_utc,
+    time_column,
+    word_of,
+)
 from emp.access.recordings.scan import GRID, SKIP, Column, Lines
 from emp.core.codes import EventFlag, Quarantine
 from emp.core.instrument import Instrument
@@ -52,7 +61,7 @@ class QuotesReader:
 
     def batches(self, progress: Progress) -> Iterator[Raw]:
         """Yield the quotes."""
-        rows, kind, status = blank()
+        rows, kind, status = blank(BATCH)
         kind[:] = fold.QUOTE
         with self._item.open(progress) as stream:
             lines = Lines(stream, self._columns, self.label, skip_header=True)

@@ -50,7 +50,7 @@ def word_of(field: str, level: int = 0) -> int:
     return int(fields[field][1]) // 8 + level
 
 
-def blank(n: int = BATCH) -> tuple[Array, Array, Array]:
+def blank(n: int) -> tuple[Array, Array, Array]:
     """Fresh rows, kinds and statuses."""
     return empty_events(n), np.zeros(n, np.uint8), np.zeros(n, np.uint8)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from emp.access.recordings import fold
 from emp.access.recordings.container import Item, Progress
-from emp.access.recordings.reader import Raw, as_words, blank, local_to_utc, word_of
+from emp.access.recordings.reader import BATCH, Raw, as_words, blank, local_to_utc, word_of
 from emp.access.recordings.scan import OPTIONAL, WORD, Column, Lines, parse_field, parse_iso, word
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
@@ -129,7 +129,7 @@ class SgxReader:
 
     def batches(self, progress: Progress) -> Iterator[Raw]:
         """Yield the books."""
-        rows, kind, status = blank()
+        rows, kind, status = blank(BATCH)
         kind[:] = fold.QUOTE
         with self._item.open(progress) as stream:
             blocks = Blocks(stream, self._columns, self.label, skip_header=True)
