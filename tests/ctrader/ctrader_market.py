@@ -11,12 +11,12 @@ from emp.core.records import EVENT, Array
 
 
 class HandMarket:
-    def __init__(self, instruments: Sequence[Instrument]) -> None:
+    def __init__(self, instruments: Sequence[Instrument], stamp: int) -> None:
         self.instruments = instruments
         self.books: dict[str, Array] = {}
         self.resting: dict[str, tuple[NewOrder, int]] = {}
         self.orders: list[NewOrder] = []
-        self.stamp = 1_700_000_000_000_000_000
+        self.stamp = stamp
         self.seq = 0
         self.reports = 0
         self.on_event: Callable[[str, Array], None] = lambda name, row: None

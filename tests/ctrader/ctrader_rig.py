@@ -14,7 +14,7 @@ from ctrader_market import HandMarket
 from emp.access.ctrader.access import CTraderAccess
 from emp.access.ctrader.session import Session
 from emp.access.ctrader.settings import Credentials, Output, Report, Rows, Settings
-from emp.core.clock import SimClock
+from emp.core.clock import LiveClock, SimClock
 from emp.core.codes import Reason
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
 from emp.core.instrument import Instrument, find
@@ -75,7 +75,7 @@ class Rig:
     def __init__(self, pem: Path, instruments: tuple[Instrument, ...], **venue: Any) -> None:
         self.pem = pem
         self.instruments = instruments
-        self.market = HandMarket(instruments)
+        self.market = HandMarket(instruments, LiveClock().now_ns())
         for i, instrument in enumerate(instruments):
             base = 110_000 + 1_000_000 * i
             self.market.show(instrument.name, [(base, 3), (base - 1, 4)], [(base + 2, 5), (base + 3, 6)])
@@ -215,7 +215,7 @@ class Link:
 
     def __init__(self, settings: Settings = QUICK, secrets: Credentials | None = None, **venue: Any) -> None:
         self.clock = SimClock(1_700_000_000_000_000_000)
-        self.market = HandMarket([EURUSD])
+        self.market = HandMarket([EURUSD], self.clock.now_ns())
         self.market.show("EURUSD", [(110_000, 3)], [(110_002, 5)])
         self.venue = CTraderVenue(self.market, account=ACCOUNT, clock=self.clock, **venue)
         self.session = Session(settings, secrets or credentials(), [EURUSD], self.clock)

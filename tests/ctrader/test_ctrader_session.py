@@ -13,13 +13,14 @@ from emp.access.ctrader.messages import (
     ProtoHeartbeatEvent,
     ProtoOAAccountAuthReq,
     ProtoOADepthEvent,
+    ProtoOAErrorRes,
     ProtoOANewOrderReq,
     ProtoOARefreshTokenReq,
     ProtoOASpotEvent,
     ProtoOASubscribeDepthQuotesReq,
     ProtoOAVersionReq,
 )
-from emp.access.ctrader.outbox import frame
+from emp.access.ctrader.outbox import Amend, frame
 from emp.access.ctrader.parts import ProtoOADepthQuote
 from emp.access.ctrader.settings import Dropped, Failed, Ready, Renewed, Settings
 from emp.core.codes import EventFlag, OrderStatus, Quarantine
@@ -278,8 +279,6 @@ def test_order_errors_are_rejections() -> None:
 
 
 def test_amend_keeps_the_order() -> None:
-    from emp.access.ctrader.outbox import Amend
-
     link = Link()
     link.order("A-1", px=109_000, qty=4, immediate=False)
     link.session.trading.send(Amend("M-1", "A-1", "EURUSD", 109_500, 3))
@@ -435,9 +434,7 @@ def test_a_broken_frame_drops_the_connection_and_the_next_one_works(name: str) -
 
 def test_unknown_messages_are_passed_over() -> None:
     link = Link()
-    link.session.receive(
-        b"\x00\x00\x00\x05\x08\xff\xff\x01\x12"[:9].replace(b"\x00\x00\x00\x05", b"\x00\x00\x00\x04")[:8]
-    )
+    link.session.receive(b"\x00\x00\x00\x03\x08\xff\x1f" + b"\x00\x00\x00\x05\x08\xff\x1f\x12\x00")
     link.session.receive(frame(ProtoOASpotEvent(ctid_trader_account_id=ACCOUNT, symbol_id=99, bid=1), None))
     assert link.session.online
 
@@ -611,8 +608,6 @@ def test_secrets_never_leave_in_text() -> None:
 
 
 def test_blocked_requests_wait_and_orders_of_a_blocked_kind_are_refused() -> None:
-    from emp.access.ctrader.messages import ProtoOAErrorRes
-
     link = Link(Settings(account=ACCOUNT))
     link.order("A-1")
     blocked = ProtoOAErrorRes(error_code="BLOCKED_PAYLOAD_TYPE", retry_after=3)

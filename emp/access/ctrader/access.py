@@ -64,7 +64,7 @@ class _Wire(asyncio.Protocol):
         self._gone = gone
 
     def connection_made(self, transport: Any) -> None:
-        transport.set_write_buffer_limits(high=0)
+        transport.set_write_buffer_limits(high=1, low=0)  # any byte that is stuck stops the orders behind it
         self._access._connected(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -113,7 +113,8 @@ class CTraderAccess:
         self._rows: deque[Array] = deque()
         self._waiting = 0
         self._wake = asyncio.Event()
-        self._failure: VenueError | None = None
+        self._failure: Exception | None = None
+        self._settling = False
         self._retry_ns = 0
         self._closed = False
 
@@ -136,7 +137,10 @@ class CTraderAccess:
             raise
 
     async def events(self) -> AsyncIterator[Array]:
-        """Yield arrays of EVENT rows as they arrive; raise VenueError where the venue is lost for good."""
+        """Yield arrays of EVENT rows as they arrive.
+
+        Raises VenueError where the venue is lost for good, and whatever the report callback has raised.
+        """
         while True:
             while self._rows:
                 rows = self._rows.popleft()
@@ -154,16 +158,14 @@ class CTraderAccess:
         self._callback = callback
 
     def send(self, command: Command) -> None:
-        """Hand over a command; its outcome arrives as a report, a refusal too."""
-        session = self._live()
-        session.send(command)
-        self._settle()
+        """Hand over a command; its outcome, a refusal too, arrives as a report after this call."""
+        self._live().send(command)
+        self._write()
 
     def amend(self, cl_ord_id: str, orig: str, instrument: str, px: int, qty: int) -> None:
         """Change price (ticks) and volume (lots) of a resting order; it keeps its client order id."""
-        session = self._live()
-        session.trading.send(Amend(cl_ord_id, orig, instrument, px, qty))
-        self._settle()
+        self._live().trading.send(Amend(cl_ord_id, orig, instrument, px, qty))
+        self._write()
 
     async def open_orders(self) -> Sequence[OrderUpdate]:
         """What the venue says is working on our instruments."""
@@ -280,15 +282,32 @@ class CTraderAccess:
             self._session.advance()
             self._settle()
 
+    def _write(self) -> None:
+        """Write what there is to write, and act on the rest when the caller is done."""
+        assert self._session is not None
+        data = self._session.outgoing()
+        if data and self._transport is not None:
+            self._transport.write(data)
+        asyncio.get_running_loop().call_soon(self._settle)
+
     def _settle(self) -> None:
         """Write what there is to write, act on what has happened, set the timer."""
         session = self._session
         assert session is not None
-        data = session.outgoing()
-        if data and self._transport is not None:
-            self._transport.write(data)
-        for output in session.take():
-            self._act(output)
+        if self._settling:  # a report's receiver sent a command: the loop below comes to it, in order
+            return
+        self._settling = True
+        try:
+            outputs: list[Output] | None = None
+            while outputs != []:
+                data = session.outgoing()
+                if data and self._transport is not None:
+                    self._transport.write(data)
+                outputs = session.take()
+                for output in outputs:
+                    self._act(output)
+        finally:
+            self._settling = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -302,8 +321,7 @@ class CTraderAccess:
             case Rows(rows):
                 self._push(rows)
             case Report(update):
-                if self._callback is not None:
-                    self._callback(update)
+                self._deliver(update)
             case Ready():
                 log.info("ready", venue=self._where, account=self._settings.account)
                 if self._logon is not None and not self._logon.done():
@@ -320,6 +338,15 @@ class CTraderAccess:
             case Notice(text):
                 log.warning("notice", text=text)
 
+    def _deliver(self, update: OrderUpdate) -> None:
+        """Give a report to its receiver; one that fails must halt the engine, not break the connection."""
+        if self._callback is None:
+            return
+        try:
+            self._callback(update)
+        except Exception as error:
+            self._failed(error)
+
     def _dropped(self, reason: str, retry_ns: int) -> None:
         log.warning("disconnected", venue=self._where, reason=reason, retry_ms=retry_ns // 1_000_000)
         self._retry_ns = retry_ns
@@ -330,7 +357,7 @@ class CTraderAccess:
         if self._goodbye is not None and not self._goodbye.done():
             self._goodbye.set_result(None)
 
-    def _failed(self, error: VenueError) -> None:
+    def _failed(self, error: Exception) -> None:
         log.error("failed", venue=self._where, reason=str(error))
         self._failure = error
         self._wake.set()
@@ -373,7 +400,7 @@ class CTraderAccess:
             waiting = np.concatenate(list(self._rows))
             newest = {int(row["instrument"]): i for i, row in enumerate(waiting)}
             kept = waiting[sorted(newest.values())]
-            kept["flags"] |= EventFlag.GAP
+            kept["flags"] |= np.uint32(EventFlag.GAP)
             assert self._session is not None
             self._session.feed.counts.quarantined[Quarantine.OVERFLOW] += len(waiting) - len(kept)
             self._rows = deque([kept])

@@ -49,6 +49,9 @@ MS = 1_000_000
 LOOK_BACK_MS = 6 * 24 * 3_600_000
 """How far back an order is looked for whose time of sending is not known; the venue allows a week."""
 
+CLOCKS_APART_MS = 3_600_000
+"""How far the venue's clock and ours may be apart: an order must not be taken for missing because of it."""
+
 PAGES = 20
 
 
@@ -204,8 +207,10 @@ def resolve(s: "Session", cl_ord_id: str) -> Flow:
     state = yield ProtoOAReconcileReq(ctid_trader_account_id=s.account)
     assert isinstance(state, ProtoOAReconcileRes)
     order = _of_client(state.order, cl_ord_id)
-    until = s.clock.now_ns() // MS + 60_000
-    since = known.sent_ts // MS - 60_000 if known is not None and known.sent_ts else until - LOOK_BACK_MS
+    until = s.clock.now_ns() // MS + CLOCKS_APART_MS
+    since = until - LOOK_BACK_MS
+    if known is not None and known.sent_ts:
+        since = known.sent_ts // MS - CLOCKS_APART_MS
     for _ in range(PAGES):
         if order is not None:
             s.report_state(order, ())
