@@ -219,7 +219,7 @@ class Exchange:
         """Report the fills that the last event logged."""
         book = self.market.book
         for row in self.market.fills[: int(book[N_FILLS])]:
-            maker = row["maker"] == OWNER
+            maker = bool(row["maker"] == OWNER)
             order = self._by_tag[int(row["maker_tag"] if maker else row["taker_tag"])]
             qty, px = int(row["qty"]), int(row["px"])
             fee = qty * (self.instrument.maker_fee if maker else self.instrument.taker_fee)
