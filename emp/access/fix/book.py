@@ -75,7 +75,8 @@ def entry_key(buf: Any, at: int, end: int) -> int:
     digest = np.uint64(14695981039346656037)
     for i in range(at, end):
         digest = (digest ^ np.uint64(buf[i])) * np.uint64(1099511628211)
-    return -np.int64(digest >> np.uint64(1)) - 1
+    hashed: Any = np.int64(digest >> np.uint64(1))
+    return -hashed - 1
 
 
 @kernel

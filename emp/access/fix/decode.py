@@ -240,11 +240,12 @@ def decode(w: Any, n: int, kind: int, sent: int, now: int, books: Any, rows: Any
     if count < 0 or (kind == SNAPSHOT and book < 0):
         seen, status = 0, MALFORMED
     elif count == 0 or first == n:
-        seen, status = 0, OK
+        stray = first < n and (fields[first, TAG] == 269 or fields[first, TAG] == 279)
+        seen, status = int(stray), OK
     else:
         seen, status = _entries(buf, fields, first, n, kind, book, books, w.scratch)
     if seen != count:
-        status = COUNT if count > 0 else MALFORMED if count < 0 else OK
+        status = COUNT if count >= 0 else MALFORMED
         for b in range(len(books)):
             books[b].whole = books[b].whole and not books[b].touched
     stamp = _stamp(buf, fields, first, n, sent) if books[0].entry_time else sent

@@ -10,9 +10,11 @@ stands where a field begins, not when the claimed length has arrived.
 """
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 
+from emp.access.fix.decode import scan_market
 from emp.access.fix.scan import (
     BAD_CHECKSUM,
     BAD_LENGTH,
@@ -36,13 +38,23 @@ from emp.access.fix.scan import (
 )
 from emp.core.records import Array
 
-Frame = tuple[int, int, int, int, int, int, int, int]
-"""(status, start, end, n, type, seq, flags, sending_ns) of `next_frame`."""
+Frame = tuple[int, int, int, int, int, int, int, int, int, int]
+"""(status, start, end, n, type, seq, flags, sending_ns) of `next_frame`, then (rows, result) of `decode`.
+
+`rows` is -1 where the frame was not decoded as market data.
+"""
 
 
 def kind_of(msg_type: str) -> int:
     """The number that `next_frame` returns for a MsgType."""
     return int.from_bytes(msg_type.encode(), "big")
+
+
+class Books(Protocol):
+    """Books and the rows they make, as bytes (uint8 views of BOOK and EVENT arrays of one length)."""
+
+    raw_books: Array
+    raw_rows: Array
 
 
 _REFUSED = {"skipped": SKIPPED, "bad_length": BAD_LENGTH, "bad_checksum": BAD_CHECKSUM, "too_long": TOO_LONG}
@@ -56,14 +68,20 @@ class Framer:
     """
 
     def __init__(
-        self, begin: bytes = b"", sender: bytes = b"", target: bytes = b"", max_frame: int = MAX_FRAME
+        self,
+        begin: bytes = b"",
+        sender: bytes = b"",
+        target: bytes = b"",
+        max_frame: int = MAX_FRAME,
+        market: Books | None = None,
     ) -> None:
         self.wire: Array = np.zeros(WIRE.itemsize, np.uint8)
         whole = self.wire.view(WIRE)[0]
         self.buffer: Array = whole["buf"]
         self.fields: Array = whole["fields"]
         self._state: Array = whole["s"]
-        self._memory = memoryview(self.buffer)  # type: ignore[arg-type]
+        self.market = market
+        self._memory = memoryview(self.buffer)
         self._limit = len(self._memory)
         self._start = DATA
         self._filled = DATA
@@ -104,9 +122,18 @@ class Framer:
         self._filled += len(taken)
         return data[room:]
 
-    def next(self) -> Frame:
-        """The next frame, or one whose first element is MORE."""
-        frame = scan_bytes(self.wire, self._filled, self._moved)
+    def next(self, expected: int = -1, now_ns: int = 0) -> Frame:
+        """The next frame, or one whose first element is MORE.
+
+        With a `market` attached, market data that carries the sequence number `expected` is decoded at once.
+        """
+        market = self.market
+        if market is None or expected < 0:
+            frame = scan_bytes(self.wire, self._filled, self._moved)
+        else:
+            frame = scan_market(
+                self.wire, self._filled, self._moved, expected, now_ns, market.raw_books, market.raw_rows
+            )
         self._moved = 0
         self._start = frame[2] if frame[0] == FRAME else frame[1]
         return frame

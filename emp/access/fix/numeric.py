@@ -23,7 +23,7 @@ _DAY_NS = 86_400_000_000_000
 
 
 @kernel
-def _digits(buf: Any, at: int, end: int, value: Any) -> tuple[int, Any]:
+def _digits(buf: Any, at: int, end: int, value: Any) -> tuple[Any, Any]:
     """Read digits on from `value`; returns (first index that is no digit, value so far)."""
     i = U(at)
     stop = U(end)
@@ -42,11 +42,12 @@ def parse_int(buf: Any, at: int, end: int) -> int:
     if end <= at or end - at > _MAX_DIGITS:
         return -1
     i, value = _digits(buf, at, end, U(0))
-    return np.int64(value) if i == end else -1
+    number: Any = np.int64(value)
+    return number if i == end else -1
 
 
 @kernel
-def _decimal(buf: Any, at: int, end: int, decimals: int) -> tuple[int, int]:
+def _decimal(buf: Any, at: int, end: int, decimals: int) -> tuple[Any, Any]:
     """(number >= 0 as an integer count of 10^-decimals, cut; where the cut digits begin), or (-1, end)."""
     if end <= at or end - at > _MAX_DIGITS + 1:
         return -1, end
@@ -100,7 +101,7 @@ def parse_scaled(buf: Any, at: int, end: int, decimals: int) -> int:
 @kernel
 def divide(value: int, by: int, inverse: float) -> int:
     """`value // by` for value >= 0 and a quotient below 2^52, without the division; `inverse` is 1 / by."""
-    quotient = np.int64(value * inverse + 0.5)
+    quotient: Any = np.int64(value * inverse + 0.5)
     return quotient - 1 if quotient * by > value else quotient
 
 

@@ -353,6 +353,7 @@ def next_frame(w: Any, filled: int, moved: int) -> tuple[int, int, int, int, int
 
 
 @kernel
-def scan_bytes(wire: Any, filled: int, moved: int) -> tuple[int, int, int, int, int, int, int, int]:
-    """`next_frame` over the bytes (uint8) of a WIRE."""
-    return next_frame(wire.view(WIRE)[0], filled, moved)
+def scan_bytes(wire: Any, filled: int, moved: int) -> tuple[int, int, int, int, int, int, int, int, int, int]:
+    """`next_frame` over the bytes (uint8) of a WIRE; two more numbers, -1 and 0, say that nothing was decoded."""
+    status, start, end, n, kind, seq, flags, sent = next_frame(wire.view(WIRE)[0], filled, moved)
+    return status, start, end, n, kind, seq, flags, sent, -1, 0

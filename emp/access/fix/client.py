@@ -1,0 +1,433 @@
+"""`MarketAccess` over FIX: one session or two, subscriptions, orders, recovery after every reconnect."""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from emp.access.fix.dialect import Dialect
+from emp.access.fix.frame import Frame
+from emp.access.fix.link import Link
+from emp.access.fix.market import Market
+from emp.access.fix.message import Message
+from emp.access.fix.orders import Orders, ReplaceOrder
+from emp.access.fix.session import Session
+from emp.access.fix.store import FileStore, MemoryStore, SequenceStore
+from emp.access.fix.terms import Phase, SessionConfig
+from emp.access.fix.text import Scale
+from emp.core.clock import Clock, LiveClock
+from emp.core.codes import EventFlag, OrderStatus, Quarantine, Reason
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, VenuePosition
+from emp.core.errors import ConfigError, VenueError
+from emp.core.instrument import Instrument
+from emp.core.records import Array
+from emp.core.secrets import Secret
+
+
+class FixSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a venue is, who we are there, and how it speaks."""
+
+    host: str
+    port: int
+    sender: str
+    target: str
+    dialect: Dialect
+    trade_port: int | None = None  # where the trade session has a port of its own
+    tls: bool = True
+    account: str = ""
+    symbols: Mapping[str, str] = msgspec.field(default_factory=dict)  # instrument -> symbol; absent: its name
+    username: Secret | None = None
+    password: Secret | None = None
+    store: Path | None = None  # folder of the sequence numbers, for venues that keep them
+    timeout_s: float = 10.0  # for a connection, a logon, an answer
+    queue: int = 65_536  # events that may wait to be taken
+    lockstep: bool = False  # tell the venue when an event has been dealt with (our mock venue only)
+
+
+class FixAccess:
+    """A live market over FIX; see `emp.access.port.MarketAccess`."""
+
+    def __init__(
+        self,
+        settings: FixSettings,
+        clock: Clock | None = None,
+        log: Callable[[str, str], None] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.settings = settings
+        self._clock = clock or LiveClock()
+        self._log = log
+        self._tls = tls
+        self._reports: list[Callable[[OrderUpdate], None]] = []
+        self._rows: deque[Array] = deque()
+        self._arrived = asyncio.Event()
+        self._closed = False
+        self._failure = ""
+        self._pending: dict[str, _Pending] = {}
+        self._requests = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._live: dict[str, QueryOrder] = {}  # orders that may still fill, as the query to ask for them
+        self._own_cancels: set[str] = set()  # cancels that make an order immediate where the venue cannot
+        self.overflowed = 0
+
+    # --- the port -------------------------------------------------------------------------------------------
+
+    async def connect(self, instruments: Sequence[Instrument]) -> None:
+        """Log on and subscribe; VenueError with one clear line when that fails."""
+        settings, dialect = self.settings, self.settings.dialect
+        names = {i.name: settings.symbols.get(i.name, i.name) for i in instruments}
+        scales = {i.name: Scale(i) for i in instruments}
+        now = self._clock.now_ns()
+        if dialect.hours is not None and dialect.hours.session(now) is None:
+            raise VenueError(f"{settings.host}: the venue's session is closed now; try again when it opens")
+        self.market = Market(instruments, [names[i.name] for i in instruments], dialect)
+        self.orders = Orders(scales, names, dialect, settings.account, settings.sender)
+        self._scales = scales
+        quote = self._link(dialect.quote_sub, settings.port, with_market=True, with_orders=not dialect.split)
+        self._links = [quote]
+        if dialect.split:
+            port = settings.trade_port or settings.port
+            self._links.append(self._link(dialect.trade_sub, port, with_market=False, with_orders=True))
+        failures = await asyncio.gather(*(link.start() for link in self._links))
+        for link, why in zip(self._links, failures, strict=True):
+            if why:
+                await self.close()
+                raise VenueError(f"FIX logon at {link.address} failed: {why}")
+
+    async def events(self) -> AsyncIterator[Array]:
+        """Yield arrays of EVENT rows as they arrive, until the access is closed; VenueError if refused."""
+        while True:
+            while not self._rows:
+                if self._failure:
+                    raise VenueError(self._failure)
+                if self._closed:
+                    return
+                self._arrived.clear()
+                await self._arrived.wait()
+            if self.settings.lockstep:
+                rows = self._rows.popleft()
+                yield rows
+                self._links[0].session.send(b"0", b"112=%d\x01" % rows["seq"][-1])
+                self._links[0].flush()
+            else:
+                waiting = list(self._rows)
+                self._rows.clear()
+                yield np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
+
+    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
+        """Register who receives execution reports."""
+        self._reports.append(callback)
+
+    def send(self, command: Command | ReplaceOrder) -> None:
+        """Hand over a command without blocking; its outcome arrives as a report."""
+        link = self._links[-1]
+        if link.session.phase is not Phase.ACTIVE:
+            asyncio.get_running_loop().call_soon(self._report, _unsent(command, self._clock.now_ns()))
+            return
+        kind, body = self.orders.body(command)
+        if not isinstance(command, (CancelOrder, QueryOrder)):
+            self._live[command.cl_ord_id] = QueryOrder(
+                cl_ord_id=command.cl_ord_id, instrument=command.instrument, ts=command.ts
+            )
+        self.orders.sent(link.session.send(kind, body), kind, command.cl_ord_id)
+        link.flush()
+
+    async def open_orders(self) -> Sequence[OrderUpdate]:
+        """What the venue says is working (mass status)."""
+        messages = await self._ask(b"AF", self.orders.mass_status)
+        updates = [self.orders.status_of(m) for m in messages if m.kind == "8"]
+        return [u for u in updates if u.instrument and not u.status.terminal]
+
+    async def positions(self) -> Sequence[VenuePosition]:
+        """What the venue says we hold, summed per instrument over its position ids."""
+        now = self._clock.now_ns()
+        messages = await self._ask(b"AN", lambda request: self.orders.positions(request, now))
+        held: dict[str, tuple[int, float]] = {}
+        for message in messages:
+            name = self.orders.name_of(message)
+            if message.kind == "AP" and name and message.text(728, "0") == "0":
+                scale = self._scales[name]
+                lots = sum(
+                    scale.lots(entry.get(704)) - scale.lots(entry.get(705)) for entry in message.group(702)
+                )
+                qty, cost = held.get(name, (0, 0.0))
+                held[name] = qty + lots, cost + lots * scale.average(message.get(730))
+        return [
+            VenuePosition(instrument=name, qty=qty, avg_px=cost / qty if qty else 0.0)
+            for name, (qty, cost) in held.items()
+        ]
+
+    async def close(self) -> None:
+        """Unsubscribe, log off, leave no task behind."""
+        if self._closed:
+            return
+        self._closed = True
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        quote = self._links[0]
+        if quote.session.phase is Phase.ACTIVE:
+            quote.session.send(b"V", self.market.unsubscribe())
+        await asyncio.gather(*(link.close() for link in self._links))
+        self._arrived.set()
+
+    # --- inside ---------------------------------------------------------------------------------------------
+
+    @property
+    def links(self) -> Sequence[Link]:
+        """The connections: one, or market data and orders."""
+        return self._links
+
+    def _link(self, sub: str, port: int, *, with_market: bool, with_orders: bool) -> Link:
+        settings, dialect = self.settings, self.settings.dialect
+        config = SessionConfig(
+            sender=settings.sender,
+            target=settings.target,
+            begin=dialect.begin,
+            sender_sub=sub,
+            target_sub=sub,
+            heartbeat_s=dialect.heartbeat_s,
+            reset_on_logon=dialect.reset_on_logon,
+            username=settings.username if dialect.username else None,
+            password=settings.password if dialect.username else None,
+            max_skew_s=dialect.max_skew_s,
+            logon_timeout_s=settings.timeout_s,
+            stamp_digits=dialect.stamp_digits,
+            hours=dialect.hours,
+        )
+        side = _Side(self, with_market=with_market, with_orders=with_orders)
+        market = self.market if with_market else None
+        session = Session(config, self._store(sub), self._clock, side, market, self._log)
+        tls = (self._tls or ssl.create_default_context()) if settings.tls else None
+        seed = len(sub)
+        side.link = Link(session, settings.host, port, dialect, self._clock, tls, settings.timeout_s, seed)
+        return side.link
+
+    def _store(self, sub: str) -> SequenceStore:
+        settings = self.settings
+        if settings.dialect.reset_on_logon:
+            return MemoryStore()
+        if settings.store is None:
+            raise ConfigError(
+                f"the FIX dialect {settings.dialect.name} keeps sequence numbers: name a folder for them"
+            )
+        name = "-".join(p for p in (settings.sender, settings.target, sub) if p)
+        return FileStore(settings.store / f"{name.replace('/', '_')}.seq")
+
+    def _push(self, rows: Array) -> None:
+        """Queue rows for `events`; when nobody takes them the oldest go, and the next one says so."""
+        self._rows.append(rows)
+        if len(self._rows) > self.settings.queue:
+            lost = self._rows.popleft()
+            self.overflowed += len(lost)
+            self.market.quarantined[Quarantine.OVERFLOW] += len(lost)
+            self._rows[0]["flags"] |= int(EventFlag.GAP)
+        self._arrived.set()
+
+    def _fail(self, why: str) -> None:
+        """Market data will not come: `events` says so."""
+        self._failure = why
+        self._arrived.set()
+
+    def _report(self, update: OrderUpdate) -> None:
+        if update.status.terminal:
+            self._live.pop(update.clOrdID, None)
+        if update.clOrdID in self._own_cancels:  # nobody else knows that id
+            return
+        for callback in self._reports:
+            callback(update)
+        own = f"{update.clOrdID}C"
+        if self.orders.must_cancel(update) and own not in self._own_cancels:
+            self._own_cancels.add(own)
+            self.send(
+                CancelOrder(
+                    cl_ord_id=own,
+                    orig=update.clOrdID,
+                    instrument=update.instrument,
+                    ts=update.ts,
+                    reason=Reason.CANCEL_TTL,
+                )
+            )
+
+    async def _ask(self, kind: bytes, body: Callable[[str], bytes]) -> list[Message]:
+        """Send a request and collect its answers until they are complete."""
+        link = self._links[-1]
+        if link.session.phase is not Phase.ACTIVE:
+            raise VenueError(f"{link.address}: not logged on")
+        self._requests += 1
+        request = f"q{self._requests}"
+        pending = _Pending(asyncio.get_running_loop().create_future())
+        self._pending[request] = pending
+        seq = link.session.send(kind, body(request))
+        self.orders.sent(seq, kind, request)
+        link.flush()
+        try:
+            async with asyncio.timeout(self.settings.timeout_s):
+                return await pending.done
+        except TimeoutError:
+            raise VenueError(
+                f"{link.address}: no complete answer to 35={kind.decode()} within {self.settings.timeout_s:g} s"
+            ) from None
+        finally:
+            del self._pending[request]
+
+    def _answer(self, message: Message) -> bool:
+        """Whether the message answers one of our requests."""
+        tag = {"8": 584, "AP": 710, "AO": 710, "j": 379}.get(message.kind)
+        request = message.text(tag) if tag is not None else ""
+        if message.kind in ("3", "j") and request not in self._pending:
+            request = self.orders.request_of(message)
+        pending = self._pending.get(request)
+        if pending is None:
+            return False
+        pending.take(message)
+        return True
+
+    def _recover(self) -> None:
+        """Begin to find out what happened to our orders while we were away."""
+        if self._live and not self._closed:
+            task = asyncio.create_task(self._recovered(), name="fix recovery")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _recovered(self) -> None:
+        try:
+            messages = await self._ask(b"AF", self.orders.mass_status)
+        except VenueError:
+            messages = []  # asked one by one below; a lost connection begins this again
+        told = set()
+        for message in messages:
+            if message.kind == "8":
+                update = self.orders.status_of(message)
+                told.add(update.clOrdID)
+                self._report(update)
+        for cl_ord_id in [name for name in self._live if name not in told]:
+            self.send(self._live[cl_ord_id])
+
+
+class _Side:
+    """The application of one session: what it hears goes to the market, the orders, or a waiting request."""
+
+    link: Link
+
+    def __init__(self, access: FixAccess, *, with_market: bool, with_orders: bool) -> None:
+        self._access = access
+        self._market = access.market if with_market else None
+        self._orders = access.orders if with_orders else None
+        self._awaiting = False  # a snapshot has been asked for
+
+    def on_logon(self) -> None:
+        self.link.logged_on()
+        if self._market is not None:
+            self._market.invalidate()
+            self._subscribe()
+        if self._orders is not None:
+            self._orders.forget_numbers()
+            self._access._recover()
+
+    def on_logout(self, reason: str) -> None:
+        if self._market is not None:
+            self._market.invalidate()
+
+    def on_market(self, rows: int, result: int) -> None:
+        market = self._market
+        if market is None:
+            return
+        if rows:
+            self._awaiting = False
+            self._access._push(market.rows[:rows].copy())
+        if result and market.settle(result) and not self._awaiting:
+            self._resubscribe()
+
+    def on_late_market(self, frame: Frame) -> None:
+        if self._market is not None:
+            now = self._access._clock.now_ns()
+            self.on_market(*self._market.late(self.link.session.framer, frame, now))
+
+    def on_message(self, message: Message) -> None:
+        access = self._access
+        if access._answer(message):
+            return
+        if message.kind == "Y":
+            why = message.text(58, f"reason {message.text(281, 'not given')}")
+            access._fail(f"{self.link.address}: market data refused: {why}")
+        elif self._orders is not None:
+            for update in self._orders.report(message):
+                access._report(update)
+
+    def on_gap(self, first: int, last: int) -> None:
+        if self._market is not None:
+            self._market.invalidate()
+            self._resubscribe()
+        if self._orders is not None:
+            self._access._recover()
+
+    def on_reject(self, message: Message) -> None:
+        if message.get(372) == b"V":
+            self._access._fail(f"{self.link.address}: market data request rejected: {message.text(58)}")
+        self.on_message(message)
+
+    def accept(self, logon: Message) -> str:
+        return ""
+
+    def _subscribe(self) -> None:
+        if self._market is not None:
+            self._awaiting = True
+            self.link.session.send(b"V", self._market.subscribe())
+
+    def _resubscribe(self) -> None:
+        if self._market is not None:
+            self.link.session.send(b"V", self._market.unsubscribe())
+            self._subscribe()
+
+
+class _Pending:
+    """Answers to one request, until they are complete."""
+
+    def __init__(self, done: asyncio.Future[list[Message]]) -> None:
+        self.done = done
+        self._found: list[Message] = []
+
+    def take(self, message: Message) -> None:
+        """Take one answer in."""
+        if self.done.done():
+            return
+        if message.kind in ("3", "j") and message.text(380, "3") not in _NOTHING:
+            why = message.text(58, "no reason given")
+            self.done.set_exception(VenueError(f"the venue refused 35={message.text(372)}: {why}"))
+            return
+        empty = message.kind == "j" or message.text(728) == "2" or message.integer(727) == 0
+        if message.kind == "8":
+            empty = message.integer(911) == 0 or message.text(39) == "8"
+        elif message.kind == "AO" and not empty:
+            return
+        if not empty:
+            self._found.append(message)
+        total = message.integer(911 if message.kind == "8" else 727)
+        if empty or message.get(912) == b"Y" or 0 <= total <= len(self._found):
+            self.done.set_result(self._found)
+
+
+_NOTHING = frozenset(["0", "1", "2"])
+"""BusinessRejectReasons (380) that say there is nothing to report: other, unknown id, unknown security."""
+
+
+def _unsent(command: Command | ReplaceOrder, now_ns: int) -> OrderUpdate:
+    """What became of a command that could not leave: a new order is dead, anything else leaves it unknown."""
+    orig = command.orig if isinstance(command, (CancelOrder, ReplaceOrder)) else command.cl_ord_id
+    order = command if isinstance(command, NewOrder) else None
+    return OrderUpdate(
+        clOrdID=orig,
+        execID=f"L{now_ns}-{command.cl_ord_id}",
+        status=OrderStatus.REJECTED if order is not None else OrderStatus.UNKNOWN,
+        filled=0,
+        price=order.px if order is not None else 0,
+        ts=now_ns,
+        instrument=command.instrument,
+        side=order.side if order is not None else 0,
+        text="not logged on: nothing was sent",
+    )

@@ -1,0 +1,117 @@
+"""Market data of one session: requests, the books, and the rows they make."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from emp.access.fix.book import (
+    BOOK,
+    COUNT,
+    MALFORMED,
+    NOT_WHOLE,
+    OFF_TICK,
+    OVERFLOW,
+    SYMBOL,
+    UNKNOWN_ENTRY,
+    UNKNOWN_SYMBOL,
+)
+from emp.access.fix.decode import decode_bytes
+from emp.access.fix.dialect import Dialect
+from emp.access.fix.frame import Frame, Framer
+from emp.access.fix.text import Scale
+from emp.core.codes import Quarantine
+from emp.core.errors import ConfigError
+from emp.core.instrument import Instrument
+from emp.core.records import EVENT, Array
+
+_FINER = 2
+"""Decimals kept of a size beyond those of a lot, so that parts of lots at one price add up."""
+
+REASONS = {
+    MALFORMED: Quarantine.MALFORMED,
+    COUNT: Quarantine.MALFORMED,
+    OFF_TICK: Quarantine.ABSURD_PRICE,
+    OVERFLOW: Quarantine.OVERFLOW,
+    UNKNOWN_SYMBOL: Quarantine.UNKNOWN_ORDER,
+    NOT_WHOLE: Quarantine.UNKNOWN_ORDER,
+    UNKNOWN_ENTRY: Quarantine.UNKNOWN_ORDER,
+}
+"""Under which reason a message or entry that was not taken is counted."""
+
+BROKEN = frozenset({MALFORMED, COUNT, OFF_TICK, OVERFLOW})
+"""Results after which a book needs a new snapshot."""
+
+
+class Market:
+    """The books of the instruments of one session, in the order given; rows carry that order as `instrument`."""
+
+    def __init__(self, instruments: Sequence[Instrument], symbols: Sequence[str], dialect: Dialect) -> None:
+        self.instruments = tuple(instruments)
+        self.symbols = tuple(symbols)
+        self.dialect = dialect
+        self.quarantined: Counter[Quarantine] = Counter()
+        self.books: Array = np.zeros(len(self.instruments), BOOK)
+        self.rows: Array = np.zeros(len(self.instruments), EVENT)
+        self.raw_books: Array = self.books.view(np.uint8)
+        self.raw_rows: Array = self.rows.view(np.uint8)
+        for book, instrument, symbol in zip(self.books, self.instruments, self.symbols, strict=True):
+            _describe(book, instrument, symbol, dialect)
+        self._request = 0
+
+    def invalidate(self) -> None:
+        """Something was missed: every book waits for a snapshot, and its next event carries GAP."""
+        self.books["n"] = 0
+        self.books["whole"] = not self.dialect.snapshots
+        self.books["gap"] |= self.books["seq"] > 0
+
+    def settle(self, result: int) -> bool:
+        """Count what `decode` did not take; True when a new snapshot must be asked for."""
+        if result in REASONS:
+            self.quarantined[REASONS[result]] += 1
+        return result in BROKEN
+
+    def late(self, framer: Framer, frame: Frame, now_ns: int) -> tuple[int, int]:
+        """Decode a frame that was not decoded on arrival: (rows, result)."""
+        return decode_bytes(framer.wire, frame[3], frame[4], frame[7], now_ns, self.raw_books, self.raw_rows)
+
+    def subscribe(self) -> bytes:
+        """Body of a MarketDataRequest for all instruments, under a new request id."""
+        self._request += 1
+        return self._body(1)
+
+    def unsubscribe(self) -> bytes:
+        """Body of the request that ends the last subscription."""
+        return self._body(2)
+
+    def _body(self, action: int) -> bytes:
+        dialect = self.dialect
+        body = f"262=md{self._request}|263={action}|264={dialect.depth}|"
+        if dialect.incremental is not None:
+            body += f"265={int(dialect.incremental)}|"
+        body += f"267=2|269=0|269=1|146={len(self.symbols)}|"
+        for symbol in self.symbols:
+            body += f"{dialect.symbol_tag}={symbol}|" if dialect.symbol_tag == 55 else f"48={symbol}|22=8|"
+        return body.replace("|", "\x01").encode()
+
+
+def _describe(book: Array, instrument: Instrument, symbol: str, dialect: Dialect) -> None:
+    """Write an instrument's scales and the venue's ways into its BOOK record."""
+    name = symbol.encode()
+    if not 0 < len(name) <= SYMBOL:
+        raise ConfigError(f"{instrument.name}: the symbol {symbol!r} must have 1 to {SYMBOL} characters")
+    scale = Scale(instrument)
+    book["symbol"][: len(name)] = np.frombuffer(name, np.uint8)
+    book["symbol_len"] = len(name)
+    book["symbol_tag"] = dialect.symbol_tag
+    book["seq_tag"] = dialect.seq_tag
+    book["aggressor_tag"] = dialect.aggressor_tag
+    book["keying"] = dialect.keying
+    book["depth"] = dialect.depth
+    book["px_decimals"], book["px_step"] = scale.px_decimals, scale.px_step
+    book["sz_decimals"] = scale.lot_decimals + _FINER
+    book["sz_step"] = scale.lot_step * 10**_FINER
+    book["px_inverse"] = 1.0 / book["px_step"]
+    book["sz_inverse"] = 1.0 / book["sz_step"]
+    book["entry_time"] = dialect.entry_time
+    book["whole"] = not dialect.snapshots

@@ -1,0 +1,102 @@
+"""Ticks, lots and times as the text that FIX wants, and back; exact, without floats."""
+
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+
+from emp.core.errors import DataError
+from emp.core.instrument import Instrument
+
+_SECOND_NS = 1_000_000_000
+
+
+class Scale:
+    """How one instrument's ticks and lots read on the wire."""
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self.px_decimals, self.px_step = _decimals(instrument.tick, instrument.name, "tick")
+        self.lot_decimals, self.lot_step = _decimals(instrument.lot, instrument.name, "lot")
+        self._tick = Decimal(repr(instrument.tick))
+        self._lot = Decimal(repr(instrument.lot))
+
+    def px(self, ticks: int) -> bytes:
+        """A price as text, with the decimals of the tick."""
+        return _scaled(ticks * self.px_step, self.px_decimals)
+
+    def qty(self, lots: int) -> bytes:
+        """A quantity as text, in units of the instrument."""
+        return _scaled(lots * self.lot_step, self.lot_decimals)
+
+    def ticks(self, text: bytes | None) -> int:
+        """A price in ticks, rounded to the nearest (an average may lie between two); 0 where absent."""
+        found = number(text)
+        return 0 if found is None else int((found / self._tick).to_integral_value(ROUND_HALF_EVEN))
+
+    def lots(self, text: bytes | None) -> int:
+        """A quantity in whole lots, cut; 0 where absent."""
+        found = number(text)
+        return 0 if found is None else int(found / self._lot)
+
+    def average(self, text: bytes | None) -> float:
+        """A price in ticks, not rounded; 0 where absent."""
+        found = number(text)
+        return 0.0 if found is None else float(found / self._tick)
+
+
+def _decimals(size: float, name: str, what: str) -> tuple[int, int]:
+    """A positive step as (decimals, multiple of 10^-decimals): 0.00005 is (5, 5), 1000 is (0, 1000)."""
+    _, digits, exponent = Decimal(repr(size)).normalize().as_tuple()
+    mantissa = int("".join(map(str, digits)))
+    if not isinstance(exponent, int) or mantissa <= 0 or exponent < -9:
+        raise DataError(f"{name}: a {what} of {size} cannot be written in FIX; give it at most 9 decimals")
+    return (-exponent, mantissa) if exponent < 0 else (0, mantissa * 10**exponent)
+
+
+def _scaled(value: int, decimals: int) -> bytes:
+    if decimals == 0:
+        return b"%d" % value
+    if value < 0:
+        return b"-" + _scaled(-value, decimals)
+    whole, rest = divmod(value, 10**decimals)
+    return b"%d.%0*d" % (whole, decimals, rest)
+
+
+def number(text: bytes | None) -> Decimal | None:
+    """A finite decimal number, None where the text is absent or no number."""
+    if text is None:
+        return None
+    try:
+        found = Decimal(text.decode("ascii"))
+    except (InvalidOperation, UnicodeDecodeError):
+        return None
+    return found if found.is_finite() else None
+
+
+class Stamp:
+    """UTC timestamps as text; the whole second is kept, because most stamps share it."""
+
+    def __init__(self, digits: int = 3) -> None:
+        self.digits = digits
+        self._cut = 10 ** (9 - digits)
+        self._second = -1
+        self._prefix = b""
+
+    def __call__(self, ns: int) -> bytes:
+        """`YYYYMMDD-HH:MM:SS.fff` of ns since the epoch, with `digits` decimals."""
+        second, rest = divmod(ns, _SECOND_NS)
+        if second != self._second:
+            self._second = second
+            self._prefix = datetime.fromtimestamp(second, UTC).strftime("%Y%m%d-%H:%M:%S.").encode()
+        return b"%s%0*d" % (self._prefix, self.digits, rest // self._cut)
+
+
+def utc_ns(text: bytes | None) -> int:
+    """ns since the epoch of a UTCTimestamp, -1 where it is none. Not for the hot path."""
+    if text is None or len(text) < 17:
+        return -1
+    try:
+        whole = datetime.strptime(text[:17].decode("ascii"), "%Y%m%d-%H:%M:%S").replace(tzinfo=UTC)
+        fraction = text[18:27].ljust(9, b"0") if text[17:18] == b"." else b"0"
+        return int(whole.timestamp()) * _SECOND_NS + int(fraction)
+    except (ValueError, UnicodeDecodeError):
+        return -1

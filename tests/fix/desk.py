@@ -1,0 +1,57 @@
+"""Instruments, frames and books for the FIX tests."""
+
+from collections.abc import Sequence
+
+from emp.access.fix.dialect import CTRADER, Dialect
+from emp.access.fix.frame import Framer
+from emp.access.fix.market import Market
+from emp.core.codes import AssetClass, Venue
+from emp.core.instrument import Instrument, SessionSpan
+from emp.core.records import Array
+
+
+def instrument(name: str = "EURUSD", tick: float = 0.00001, lot: float = 1000.0) -> Instrument:
+    return Instrument(
+        name=name,
+        tick=tick,
+        lot=lot,
+        venue=Venue.SPOT_AGG,
+        asset_class=AssetClass.FX_SPOT,
+        taker_fee=0.0,
+        maker_fee=0.0,
+        fee_source="test",
+        sessions=(SessionSpan(session="asia", start="00:00", end="00:00"),),
+    )
+
+
+EURUSD = instrument()
+
+
+class Screen:
+    """A market fed with whole messages, one at a time."""
+
+    def __init__(
+        self,
+        dialect: Dialect = CTRADER,
+        instruments: Sequence[Instrument] = (EURUSD,),
+        symbols: Sequence[str] = ("1",),
+    ) -> None:
+        self.market = Market(instruments, symbols, dialect)
+        self.framer = Framer(market=self.market)
+        self.result = 0
+
+    def show(self, message: bytes) -> list[Array]:
+        """Rows that the message makes, whatever its sequence number."""
+        rows: list[Array] = []
+        for frame in self.framer.frames(message):
+            written, self.result = self.market.late(self.framer, frame, 7)
+            self.market.settle(self.result)
+            rows += [row.copy() for row in self.market.rows[:written]]
+        return rows
+
+
+def levels(row: Array) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Bids and asks of a row as (price, size), best first."""
+    bids = [(int(row["bid_px"][i]), int(row["bid_sz"][i])) for i in range(row["n_bid"])]
+    asks = [(int(row["ask_px"][i]), int(row["ask_sz"][i])) for i in range(row["n_ask"])]
+    return bids, asks
