@@ -213,7 +213,14 @@ class _Pipe:
 class Link:
     """A session and the venue joined in memory under a clock that stands still: no socket, no waiting."""
 
-    def __init__(self, settings: Settings = QUICK, secrets: Credentials | None = None, **venue: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings = QUICK,
+        secrets: Credentials | None = None,
+        mangle: Callable[[bytes], bytes] = bytes,
+        **venue: Any,
+    ) -> None:
+        self.mangle = mangle
         self.clock = SimClock(1_700_000_000_000_000_000)
         self.market = HandMarket([EURUSD], self.clock.now_ns())
         self.market.show("EURUSD", [(110_000, 3)], [(110_002, 5)])
@@ -235,7 +242,7 @@ class Link:
         """Carry bytes both ways until nothing moves; `split`: the session reads so many at a time."""
         while True:
             there = self.session.outgoing()
-            back, self.pipe.written = bytes(self.pipe.written), bytearray()
+            back, self.pipe.written = self.mangle(bytes(self.pipe.written)), bytearray()
             self.outputs += self.session.take()
             if not there and not back:
                 return

@@ -22,7 +22,7 @@ from emp.access.ctrader.messages import (
 )
 from emp.access.ctrader.outbox import Amend, frame
 from emp.access.ctrader.parts import ProtoOADepthQuote
-from emp.access.ctrader.settings import Dropped, Failed, Ready, Renewed, Settings
+from emp.access.ctrader.settings import Dropped, Failed, Notice, Ready, Renewed, Settings
 from emp.core.codes import EventFlag, OrderStatus, Quarantine
 from emp.core.contracts import QueryOrder
 
@@ -455,6 +455,51 @@ def test_mutated_streams_never_raise(data: st.DataObject) -> None:
     assert counts.rows == counts.events + counts.merged + sum(counts.quarantined.values())
     for row in link.rows:
         assert 0 < row["bid_px"][0] < row["ask_px"][0]
+
+
+@hypothesis_settings(max_examples=150)
+@given(st.integers(0, 2**32))
+def test_a_mutated_conversation_never_raises(seed: int) -> None:
+    """Bytes change from the first answer on: the session drops the connection or goes on, and recovers."""
+    rng = np.random.default_rng(seed)
+
+    def mangle(data: bytes) -> bytes:
+        raw = bytearray(data)
+        if raw and rng.random() < 0.3:
+            raw[rng.integers(len(raw))] ^= 1 << rng.integers(8)
+        return bytes(raw)
+
+    link = Link(mangle=mangle)
+    for i in range(3):
+        link.order(f"A-{i}", px=109_000, immediate=False)
+        link.market.show("EURUSD", [(110_001 + i, 3)], [(110_003 + i, 2)])
+        link.later(S)
+        if not link.session.online:
+            link.connect()
+    link.mangle = bytes
+    if link.session.online:
+        link.session.disconnected("again")
+    link.connect()
+    link.later(10 * S)
+    assert link.session.is_ready or link.of(Failed)
+
+
+def test_a_position_of_broken_lots_is_told_and_does_no_harm() -> None:
+    link = Link()
+    link.venue.account.symbols[1] = msgspec.structs.replace(EURUSD, lot=10.0)
+    request = ProtoOANewOrderReq(
+        ctid_trader_account_id=ACCOUNT,
+        symbol_id=1,
+        order_type=2,
+        trade_side=1,
+        volume=LOT // 2,
+        limit_price=1.09,
+        time_in_force=2,
+    )
+    link.venue.account.new_order(request, link.clock.now_ns())
+    link.pump()
+    assert link.session.is_ready
+    assert "no whole number of lots" in link.of(Notice)[-1].text
 
 
 def depth(new: list[tuple[int, str, int, int]], gone: tuple[int, ...] = ()) -> bytes:

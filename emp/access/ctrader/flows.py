@@ -33,7 +33,7 @@ from emp.access.ctrader.messages import (
 )
 from emp.access.ctrader.parts import ProtoOAOrder
 from emp.access.ctrader.symbols import Terms, find_symbol, make_terms
-from emp.access.ctrader.wire import Message
+from emp.access.ctrader.wire import M, Message, WireError
 from emp.core.errors import VenueError
 
 if TYPE_CHECKING:
@@ -67,6 +67,13 @@ class Unanswered(Exception):  # noqa: N818
     """The venue has not answered a request in time, or the connection went away before it could."""
 
 
+def expect(cls: type[M], answer: Message) -> M:
+    """The answer, where it is of the type that was asked for; raise WireError where it is not."""
+    if not isinstance(answer, cls):
+        raise WireError(f"expected {cls.__name__} as answer, got {type(answer).__name__}")
+    return answer
+
+
 def login(s: "Session") -> Flow:
     """Authenticate the application, then open the account's session."""
     secrets = s.credentials
@@ -92,17 +99,15 @@ def open_account(s: "Session", *, refresh_first: bool) -> Flow:
             yield _account_auth(s)
         elif refusal.code != ErrorCode.ALREADY_LOGGED_IN:
             raise
-    answer = yield ProtoOATraderReq(ctid_trader_account_id=s.account)
-    assert isinstance(answer, ProtoOATraderRes)
+    answer = expect(ProtoOATraderRes, (yield ProtoOATraderReq(ctid_trader_account_id=s.account)))
     rights = answer.trader.access_rights
     if rights not in (None, AccessRights.FULL_ACCESS):
-        raise VenueError(f"account {s.account} may not trade: the venue gives it {AccessRights(rights).name}")
+        raise VenueError(f"account {s.account} may not trade: its rights are {rights!r}")
     s.hedged = answer.trader.account_type in (None, AccountType.HEDGED)
     s.orders.deposit_asset_id = answer.trader.deposit_asset_id
     yield from learn_symbols(s)
     yield from subscribe(s)
-    state = yield ProtoOAReconcileReq(ctid_trader_account_id=s.account)
-    assert isinstance(state, ProtoOAReconcileRes)
+    state = expect(ProtoOAReconcileRes, (yield ProtoOAReconcileReq(ctid_trader_account_id=s.account)))
     s.ready(state)
 
 
@@ -119,19 +124,18 @@ def refresh(s: "Session") -> Flow:
         raise VenueError(
             "the access token is not valid and there is no refresh token: obtain new tokens at the venue"
         )
-    answer = yield ProtoOARefreshTokenReq(refresh_token=token.reveal())
-    assert isinstance(answer, ProtoOARefreshTokenRes)
+    answer = expect(ProtoOARefreshTokenRes, (yield ProtoOARefreshTokenReq(refresh_token=token.reveal())))
     s.renewed(answer)
 
 
 def learn_symbols(s: "Session") -> Flow:
     """Find the instruments among the venue's symbols and take over its terms."""
-    answer = yield ProtoOASymbolsListReq(ctid_trader_account_id=s.account)
-    assert isinstance(answer, ProtoOASymbolsListRes)
+    answer = expect(ProtoOASymbolsListRes, (yield ProtoOASymbolsListReq(ctid_trader_account_id=s.account)))
     lights = [find_symbol(i, answer.symbol) for i in s.instruments]
     ids = tuple(light.symbol_id for light in lights)
-    full = yield ProtoOASymbolByIdReq(ctid_trader_account_id=s.account, symbol_id=ids)
-    assert isinstance(full, ProtoOASymbolByIdRes)
+    full = expect(
+        ProtoOASymbolByIdRes, (yield ProtoOASymbolByIdReq(ctid_trader_account_id=s.account, symbol_id=ids))
+    )
     by_id = {symbol.symbol_id: symbol for symbol in full.symbol}
     terms: list[Terms] = []
     for index, (instrument, light) in enumerate(zip(s.instruments, lights, strict=True)):
@@ -196,16 +200,15 @@ def resolve(s: "Session", cl_ord_id: str) -> Flow:
     known = s.orders.find(cl_ord_id)
     if known is not None and known.order_id:
         try:
-            answer = yield ProtoOAOrderDetailsReq(ctid_trader_account_id=s.account, order_id=known.order_id)
+            details = yield ProtoOAOrderDetailsReq(ctid_trader_account_id=s.account, order_id=known.order_id)
         except Refused as refusal:
             if refusal.code not in GONE_CODES:
                 raise
         else:
-            assert isinstance(answer, ProtoOAOrderDetailsRes)
+            answer = expect(ProtoOAOrderDetailsRes, details)
             s.report_state(answer.order, answer.deal)
             return
-    state = yield ProtoOAReconcileReq(ctid_trader_account_id=s.account)
-    assert isinstance(state, ProtoOAReconcileRes)
+    state = expect(ProtoOAReconcileRes, (yield ProtoOAReconcileReq(ctid_trader_account_id=s.account)))
     order = _of_client(state.order, cl_ord_id)
     until = s.clock.now_ns() // MS + CLOCKS_APART_MS
     since = until - LOOK_BACK_MS
@@ -215,10 +218,14 @@ def resolve(s: "Session", cl_ord_id: str) -> Flow:
         if order is not None:
             s.report_state(order, ())
             return
-        page = yield ProtoOAOrderListReq(
-            ctid_trader_account_id=s.account, from_timestamp=since, to_timestamp=until
+        page = expect(
+            ProtoOAOrderListRes,
+            (
+                yield ProtoOAOrderListReq(
+                    ctid_trader_account_id=s.account, from_timestamp=since, to_timestamp=until
+                )
+            ),
         )
-        assert isinstance(page, ProtoOAOrderListRes)
         order = _of_client(page.order, cl_ord_id)
         stamps = [o.utc_last_update_timestamp for o in page.order if o.utc_last_update_timestamp]
         if order is None and not (page.has_more and stamps):

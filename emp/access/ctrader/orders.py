@@ -22,6 +22,9 @@ FOREIGN = "ctrader:"
 KEPT = 10_000
 """Finished orders that are remembered, so that a late duplicate is known as one."""
 
+MONEY_DIGITS = 12
+"""Most digits of an amount of money that are believed."""
+
 MS = 1_000_000
 
 _BY_EXECUTION = {
@@ -241,7 +244,7 @@ class Orders:
         if lots <= 0:
             return 0.0
         terms, facts = order.terms, order.terms.instrument
-        told = [d for d in deals if d.commission is not None]
+        told = [d for d in deals if d.commission is not None and (d.money_digits or 0) <= MONEY_DIGITS]
         if told and len(told) == len(deals) and terms.quote_asset_id == self.deposit_asset_id != 0:
             money: float = sum(abs(d.commission or 0) / 10.0 ** (d.money_digits or 0) for d in told)
             return money / (facts.tick * facts.point_value)

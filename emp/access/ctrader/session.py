@@ -10,28 +10,21 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from emp.access.ctrader.enums import ErrorCode, ExecutionType
+from emp.access.ctrader.enums import ErrorCode
 from emp.access.ctrader.feed import BrokenFrame, Feed, Overfull
 from emp.access.ctrader.flows import (
     Flow,
     Refused,
-    Unanswered,
+    expect,
     leave,
     login,
     open_account,
     renew_depth,
     resolve,
 )
+from emp.access.ctrader.inbound import Inbound
 from emp.access.ctrader.messages import (
-    BY_PAYLOAD,
-    ProtoErrorRes,
     ProtoHeartbeatEvent,
-    ProtoOAAccountDisconnectEvent,
-    ProtoOAAccountsTokenInvalidatedEvent,
-    ProtoOAClientDisconnectEvent,
-    ProtoOAErrorRes,
-    ProtoOAExecutionEvent,
-    ProtoOAOrderErrorEvent,
     ProtoOAReconcileReq,
     ProtoOAReconcileRes,
     ProtoOARefreshTokenRes,
@@ -39,8 +32,9 @@ from emp.access.ctrader.messages import (
 )
 from emp.access.ctrader.orders import Orders
 from emp.access.ctrader.outbox import Outbox
-from emp.access.ctrader.parts import ProtoMessage, ProtoOADeal, ProtoOAOrder
+from emp.access.ctrader.parts import ProtoOADeal, ProtoOAOrder
 from emp.access.ctrader.positions import Positions
+from emp.access.ctrader.runner import PROBE, Runner
 from emp.access.ctrader.settings import (
     Credentials,
     Dropped,
@@ -57,7 +51,7 @@ from emp.access.ctrader.settings import (
 )
 from emp.access.ctrader.symbols import Terms
 from emp.access.ctrader.trading import Trading
-from emp.access.ctrader.wire import Message, WireError, decode
+from emp.access.ctrader.wire import WireError
 from emp.core.clock import Clock
 from emp.core.codes import OrderStatus
 from emp.core.contracts import Command, OrderUpdate
@@ -88,15 +82,6 @@ REOPENED_MAX = 3
 RENEW_BOOK_NS = 60 * S
 
 
-class Pending(msgspec.Struct):
-    """A request that waits for its answer."""
-
-    flow: Flow
-    failed: Callable[[Exception], None]
-    what: str
-    deadline_ns: int
-
-
 class Session:
     """One connection's worth of protocol, and what outlives connections: orders, books, tokens."""
 
@@ -122,14 +107,14 @@ class Session:
         self.feed = Feed(settings.account, settings.depth)
         self.out = Outbox(settings, clock)
         self.trading = Trading(self)
+        self.runner = Runner(self.out, clock, settings.answer_ns)
+        self._inbound = Inbound(self)
         self._outputs: list[Output] = []
-        self._pending: dict[str, Pending] = {}
-        self._asked = 0
         self._attempts = 0
         self._leaving = False
         self._random = generator(settings.seed, "ctrader backoff")
         self._ready_at = self._heard_at = self._beat_at = 0
-        self._refreshed_at = -(1 << 62)
+        self.refreshed_at = -(1 << 62)
         self._reopened: deque[int] = deque(maxlen=REOPENED_MAX)
         self._renewed_at: dict[int, int] = {}
         self._resolve_at: dict[str, int] = {}
@@ -142,7 +127,7 @@ class Session:
         self.online, self._heard_at, self._beat_at = True, now, now
         self.feed.restart()
         self.out.restart()
-        self._start(login(self), self._logon_failed)
+        self.runner.start(login(self), self._logon_failed)
 
     def receive(self, data: bytes | memoryview) -> None:
         """Take bytes as they were read."""
@@ -154,7 +139,7 @@ class Session:
             try:
                 for found in self.feed.receive(data, now):
                     if isinstance(found, bytes):
-                        self._frame(found)
+                        self._inbound.frame(found)
                     else:
                         self._outputs.append(Rows(found))
                 break
@@ -184,7 +169,7 @@ class Session:
         self._leaving = True
         if self.online and self.is_ready:
             self.is_ready = False
-            self._start(leave(self), lambda error: self.left())
+            self.runner.start(leave(self), lambda error: self.left())
         else:
             self.left()
 
@@ -195,12 +180,14 @@ class Session:
             return
 
         def ask() -> Flow:
-            answer = yield ProtoOAReconcileReq(ctid_trader_account_id=self.account)
-            assert isinstance(answer, ProtoOAReconcileRes)
+            question = ProtoOAReconcileReq(ctid_trader_account_id=self.account)
+            answer = expect(ProtoOAReconcileRes, (yield question))
             self.positions.replace(answer.position)
             done(answer)
 
-        self._start(ask(), lambda error: done(VenueError(f"cTrader: cannot reconcile: {self._text(error)}")))
+        self.runner.start(
+            ask(), lambda error: done(VenueError(f"cTrader: cannot reconcile: {self._text(error)}"))
+        )
 
     def outgoing(self) -> bytes:
         """Bytes to write now."""
@@ -220,7 +207,7 @@ class Session:
         if not self.online:
             return None
         due = [self._beat_at + self.settings.heartbeat_ns, self._heard_at + self.settings.silence_ns]
-        due += [p.deadline_ns for p in self._pending.values()]
+        due += self.runner.deadlines()
         due += self._resolve_at.values()
         due += [o.sent_ns + self.settings.answer_ns for o in self.orders.open_orders() if o.awaiting]
         due += self.out.due()
@@ -236,11 +223,9 @@ class Session:
         if now - self._beat_at >= self.settings.heartbeat_ns:
             self._beat_at = now
             self.out.put(ProtoHeartbeatEvent(), None)
-        for name in [n for n, p in self._pending.items() if p.deadline_ns <= now]:
-            pending = self._pending.pop(name)
-            self._step(pending.flow, pending.failed, error=Unanswered(f"no answer to {pending.what}"))
+        self.runner.expire(now)
         silent = now - self._heard_at >= self.settings.silence_ns
-        if silent and "alive" not in self._pending:
+        if silent and PROBE not in self.runner:
             self._probe(now)
         if self.is_ready:
             self._advance_ready(now)
@@ -257,7 +242,7 @@ class Session:
     def renewed(self, answer: ProtoOARefreshTokenRes) -> None:
         """Take over new tokens."""
         lifetime = answer.expires_in * S
-        self._refreshed_at = self.clock.monotonic_ns()
+        self.refreshed_at = self.clock.monotonic_ns()
         self.credentials = msgspec.structs.replace(
             self.credentials,
             access_token=Secret(answer.access_token),
@@ -300,8 +285,10 @@ class Session:
         """Report what the venue says of an order, where it is of our instruments."""
         terms = self.terms_of(order.trade_data.symbol_id)
         if terms is not None:
-            now = self.clock.now_ns()
-            self.report(self.orders.on_state(order, deals, terms, now, asked=asked))
+            try:
+                self.report(self.orders.on_state(order, deals, terms, self.clock.now_ns(), asked=asked))
+            except VenueError as error:
+                self.notice(str(error))
 
     def report_missing(self, cl_ord_id: str) -> None:
         """The venue has no such order: it never arrived, unless it may still be on its way."""
@@ -342,7 +329,7 @@ class Session:
             if self.online:
                 self._resolve_at[cl_ord_id] = self.clock.monotonic_ns() + self.settings.answer_ns
 
-        self._start(resolve(self, cl_ord_id), failed)
+        self.runner.start(resolve(self, cl_ord_id), failed)
 
     def drop(self, reason: str) -> None:
         """Give the connection up, settle what hung on it, and say when to try again."""
@@ -355,45 +342,14 @@ class Session:
         self._attempts += 1
         self.online = self.is_ready = False
         self._outputs.append(Dropped(reason, int(wait * (0.5 + 0.5 * self._random.random()))))
-        pending, self._pending = self._pending, {}
         self._resolve_at.clear()
-        for item in pending.values():
-            item.flow.close()
-            item.failed(Unanswered(reason))
+        self.runner.abandon(reason)
         self.trading.disconnected(reason)
 
     # --- inside ---
 
     def _text(self, error: Exception) -> str:
         return self.credentials.mask(str(error))
-
-    def _start(self, flow: Flow, failed: Callable[[Exception], None]) -> None:
-        self._step(flow, failed)
-
-    def _step(
-        self,
-        flow: Flow,
-        failed: Callable[[Exception], None],
-        answer: Message | None = None,
-        error: Exception | None = None,
-    ) -> None:
-        """Run a flow to its next request."""
-        try:
-            if error is not None:
-                request = flow.throw(error)
-            else:
-                request = next(flow) if answer is None else flow.send(answer)
-        except StopIteration:
-            return
-        except (Refused, Unanswered, VenueError) as problem:
-            failed(problem)
-            return
-        self._asked += 1
-        probe = isinstance(request, ProtoOAVersionReq)
-        name = "alive" if probe else f"r{self._asked}"
-        due = self.clock.monotonic_ns() + self.settings.answer_ns
-        self._pending[name] = Pending(flow, failed, type(request).__name__, due)
-        self.out.put(request, name)
 
     def _logon_failed(self, error: Exception) -> None:
         fatal = isinstance(error, VenueError) or (isinstance(error, Refused) and error.code in FATAL)
@@ -410,14 +366,14 @@ class Session:
         def ask() -> Flow:
             yield ProtoOAVersionReq()
 
-        self._start(ask(), lambda error: self.disconnected(f"the venue is silent: {self._text(error)}"))
+        self.runner.start(ask(), lambda error: self.disconnected(f"the venue is silent: {self._text(error)}"))
 
     def _advance_ready(self, now: int) -> None:
         for name in [n for n, at in self._resolve_at.items() if at <= now]:
             self.find_out(name)
         self.trading.advance(now)
         if self.token_is_old():
-            self._reopen(refresh_first=True, why="the access token grows old")
+            self.reopen(refresh_first=True, why="the access token grows old")
             return
         if self.depth:
             for which in self.feed.stuck(self.clock.now_ns() - self.settings.stuck_ns):
@@ -428,9 +384,9 @@ class Session:
         self._renewed_at[which] = self.clock.monotonic_ns()
         self.notice(f"{self.terms[which].instrument.name}: the book starts over: {why}")
         self.feed.clear_book(which)
-        self._start(renew_depth(self, (which,)), lambda error: self.disconnected(self._text(error)))
+        self.runner.start(renew_depth(self, (which,)), lambda error: self.disconnected(self._text(error)))
 
-    def _reopen(self, *, refresh_first: bool, why: str) -> None:
+    def reopen(self, *, refresh_first: bool, why: str) -> None:
         """Open the account's session again on the same connection."""
         now = self.clock.monotonic_ns()
         self.notice(f"the account's session is opened again: {why}")
@@ -439,74 +395,4 @@ class Session:
             return
         self._reopened.append(now)
         self.is_ready = self.out.trading = False
-        self._start(open_account(self, refresh_first=refresh_first), self._logon_failed)
-
-    def _frame(self, raw: bytes) -> None:
-        """Act on one frame that is no market data."""
-        envelope = decode(ProtoMessage, raw)
-        cls = BY_PAYLOAD.get(envelope.payload_type)
-        if cls is None:
-            return
-        message = decode(cls, envelope.payload or b"")
-        name = envelope.client_msg_id or ""
-        if isinstance(message, ProtoOAExecutionEvent):
-            self._execution(message, name)
-        elif isinstance(message, ProtoOAOrderErrorEvent):
-            self.trading.refused(name, message.order_id, message.error_code, message.description or "")
-            self._lost_standing(message.error_code)
-        elif isinstance(message, ProtoOAErrorRes | ProtoErrorRes):
-            self._error(message, name)
-        elif isinstance(message, ProtoOAClientDisconnectEvent):
-            self.drop(f"the venue ended the connection: {message.reason or 'no reason given'}")
-        elif isinstance(message, ProtoOAAccountsTokenInvalidatedEvent):
-            self._invalidated(message)
-        elif isinstance(message, ProtoOAAccountDisconnectEvent):
-            if self.is_ready and message.ctid_trader_account_id == self.account:
-                self._reopen(refresh_first=False, why="the venue ended it")
-        elif name in self._pending:
-            pending = self._pending.pop(name)
-            self._step(pending.flow, pending.failed, answer=message)
-
-    def _execution(self, event: ProtoOAExecutionEvent, name: str) -> None:
-        if event.ctid_trader_account_id != self.account:
-            return
-        if event.position is not None:
-            self.positions.update(event.position)
-        if event.order is None:
-            return
-        if event.execution_type == ExecutionType.ORDER_CANCEL_REJECTED:
-            self.trading.refused(name, event.order.order_id, event.error_code or "cancel rejected", "")
-            return
-        terms = self.terms_of(event.order.trade_data.symbol_id)
-        if terms is None:
-            return
-        now, text = self.clock.now_ns(), event.error_code or ""
-        update = self.orders.on_execution(event.execution_type, event.order, event.deal, terms, text, now)
-        self.report(update)
-        self.trading.settled(name)
-
-    def _lost_standing(self, code: str) -> None:
-        """Log on again where a refusal shows that the venue no longer knows us."""
-        if self.is_ready and code == ErrorCode.ACCOUNT_NOT_AUTHORIZED:
-            self._reopen(refresh_first=False, why=code)
-        elif self.is_ready and code == ErrorCode.CH_CLIENT_NOT_AUTHENTICATED:
-            self.drop(f"the venue no longer knows us: {code}")
-
-    def _error(self, message: ProtoOAErrorRes | ProtoErrorRes, name: str) -> None:
-        code, text = message.error_code, self.credentials.mask(message.description or "")
-        retry = message.retry_after if isinstance(message, ProtoOAErrorRes) else None
-        if retry and code == ErrorCode.BLOCKED_PAYLOAD_TYPE:
-            self.out.block(name, retry * S)
-        if name in self._pending:
-            pending = self._pending.pop(name)
-            self._step(pending.flow, pending.failed, error=Refused(code, text))
-        elif not self.trading.refused(name, None, code, text):
-            self.notice(f"the venue reports {code} {text}".rstrip())
-        self._lost_standing(code)
-
-    def _invalidated(self, event: ProtoOAAccountsTokenInvalidatedEvent) -> None:
-        if not self.is_ready or self.account not in event.ctid_trader_account_ids:
-            return
-        just_now = self.clock.monotonic_ns() - self._refreshed_at < 60 * S
-        why = f"the token was invalidated: {event.reason or 'no reason given'}"
-        self._reopen(refresh_first=not just_now, why=why)
+        self.runner.start(open_account(self, refresh_first=refresh_first), self._logon_failed)

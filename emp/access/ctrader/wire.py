@@ -5,6 +5,7 @@ the Open API uses is here: varints, doubles, strings, bytes, nested messages and
 not. A field of an unknown number is skipped, as the format asks of every reader.
 """
 
+import math
 import struct
 from collections.abc import Callable
 from enum import IntEnum
@@ -243,7 +244,10 @@ def _value(item: Item, data: bytes, at: int, end: int) -> tuple[Any, int]:
     if item.wire_type == FIXED64:
         if at + 8 > end:
             raise WireError("a double is cut off")
-        return struct.unpack_from("<d", data, at)[0], at + 8
+        double = struct.unpack_from("<d", data, at)[0]
+        if not math.isfinite(double):
+            raise WireError("a double is not finite")
+        return double, at + 8
     at, stop = _slice_end(data, at, end)
     if item.message is not None:
         return decode(item.message, data, at, stop), stop

@@ -1,0 +1,101 @@
+"""What the venue sends that is no market data, and what it means."""
+
+from typing import TYPE_CHECKING
+
+from emp.access.ctrader.enums import ErrorCode, ExecutionType
+from emp.access.ctrader.flows import Refused
+from emp.access.ctrader.messages import (
+    BY_PAYLOAD,
+    ProtoErrorRes,
+    ProtoOAAccountDisconnectEvent,
+    ProtoOAAccountsTokenInvalidatedEvent,
+    ProtoOAClientDisconnectEvent,
+    ProtoOAErrorRes,
+    ProtoOAExecutionEvent,
+    ProtoOAOrderErrorEvent,
+)
+from emp.access.ctrader.parts import ProtoMessage
+from emp.access.ctrader.settings import S
+from emp.access.ctrader.wire import decode
+from emp.core.errors import VenueError
+
+if TYPE_CHECKING:
+    from emp.access.ctrader.session import Session
+
+
+class Inbound:
+    """Reads frames for a session."""
+
+    def __init__(self, session: "Session") -> None:
+        self._s = session
+
+    def frame(self, raw: bytes) -> None:
+        """Act on one frame that is no market data."""
+        envelope = decode(ProtoMessage, raw)
+        cls = BY_PAYLOAD.get(envelope.payload_type)
+        if cls is None:
+            return
+        message = decode(cls, envelope.payload or b"")
+        name = envelope.client_msg_id or ""
+        if isinstance(message, ProtoOAExecutionEvent):
+            self._execution(message, name)
+        elif isinstance(message, ProtoOAOrderErrorEvent):
+            self._s.trading.refused(name, message.order_id, message.error_code, message.description or "")
+            self._lost_standing(message.error_code)
+        elif isinstance(message, ProtoOAErrorRes | ProtoErrorRes):
+            self._error(message, name)
+        elif isinstance(message, ProtoOAClientDisconnectEvent):
+            self._s.drop(f"the venue ended the connection: {message.reason or 'no reason given'}")
+        elif isinstance(message, ProtoOAAccountsTokenInvalidatedEvent):
+            self._invalidated(message)
+        elif isinstance(message, ProtoOAAccountDisconnectEvent):
+            if self._s.is_ready and message.ctid_trader_account_id == self._s.account:
+                self._s.reopen(refresh_first=False, why="the venue ended it")
+        else:
+            self._s.runner.answer(name, message)
+
+    def _execution(self, event: ProtoOAExecutionEvent, name: str) -> None:
+        if event.ctid_trader_account_id != self._s.account:
+            return
+        if event.position is not None:
+            self._s.positions.update(event.position)
+        if event.order is None:
+            return
+        if event.execution_type == ExecutionType.ORDER_CANCEL_REJECTED:
+            self._s.trading.refused(name, event.order.order_id, event.error_code or "cancel rejected", "")
+            return
+        terms = self._s.terms_of(event.order.trade_data.symbol_id)
+        if terms is None:
+            return
+        now, text = self._s.clock.now_ns(), self._s.credentials.mask(event.error_code or "")
+        order, deal = event.order, event.deal
+        try:
+            self._s.report(self._s.orders.on_execution(event.execution_type, order, deal, terms, text, now))
+        except VenueError as error:
+            self._s.notice(str(error))
+        self._s.trading.settled(name)
+
+    def _lost_standing(self, code: str) -> None:
+        """Log on again where a refusal shows that the venue no longer knows us."""
+        if self._s.is_ready and code == ErrorCode.ACCOUNT_NOT_AUTHORIZED:
+            self._s.reopen(refresh_first=False, why=code)
+        elif self._s.is_ready and code == ErrorCode.CH_CLIENT_NOT_AUTHENTICATED:
+            self._s.drop(f"the venue no longer knows us: {code}")
+
+    def _error(self, message: ProtoOAErrorRes | ProtoErrorRes, name: str) -> None:
+        code, text = message.error_code, self._s.credentials.mask(message.description or "")
+        retry = message.retry_after if isinstance(message, ProtoOAErrorRes) else None
+        if retry and code == ErrorCode.BLOCKED_PAYLOAD_TYPE:
+            self._s.out.block(name, retry * S)
+        if not self._s.runner.refuse(name, Refused(code, text)) and not self._s.trading.refused(
+            name, None, code, text
+        ):
+            self._s.notice(f"the venue reports {code} {text}".rstrip())
+        self._lost_standing(code)
+
+    def _invalidated(self, event: ProtoOAAccountsTokenInvalidatedEvent) -> None:
+        if not self._s.is_ready or self._s.account not in event.ctid_trader_account_ids:
+            return
+        just_now = self._s.clock.monotonic_ns() - self._s.refreshed_at < 60 * S
+        why = f"the token was invalidated: {event.reason or 'no reason given'}"
+        self._s.reopen(refresh_first=not just_now, why=why)
