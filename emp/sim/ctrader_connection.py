@@ -294,6 +294,9 @@ class Connection(asyncio.Protocol):
         if isinstance(message, ProtoOASubscribeSpotsReq | ProtoOASubscribeDepthQuotesReq):
             spots = isinstance(message, ProtoOASubscribeSpotsReq)
             ids = set(message.symbol_id)
+            if not ids <= venue.account.symbols.keys():
+                self._refuse(name, ErrorCode.ENTITY_NOT_FOUND, "no such symbol")
+                return True
             if ids & (self.spots if spots else self.depth.keys()):
                 self._refuse(name, ErrorCode.ALREADY_SUBSCRIBED)
                 return True
@@ -336,7 +339,8 @@ class Connection(asyncio.Protocol):
             answer = ProtoOASymbolsListRes(ctid_trader_account_id=account, symbol=self._light_symbols())
         elif isinstance(message, ProtoOASymbolByIdReq):
             answer = ProtoOASymbolByIdRes(
-                ctid_trader_account_id=account, symbol=tuple(map(self._symbol, message.symbol_id))
+                ctid_trader_account_id=account,
+                symbol=tuple(self._symbol(i) for i in message.symbol_id if i in mine.symbols),
             )
         elif isinstance(message, ProtoOAReconcileReq):
             answer = ProtoOAReconcileRes(
