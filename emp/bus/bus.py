@@ -80,6 +80,11 @@ class EventBus:
         self._handlers: dict[str, list[Callable[[Any], None]]] = {}
         self._last_served = n - 1
         self._wake = asyncio.Event()
+        self._compile()
+
+    def _compile(self) -> None:
+        """Compile the queue's kernel now, not on the first event."""
+        offer(self._lanes, self._guards, self._rings, self._stamps, 0, np.zeros(0, EVENT), 0, self._reasons)
 
     # --- publishing -------------------------------------------------------------------------------------
 

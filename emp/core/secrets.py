@@ -21,8 +21,13 @@ NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Credentials by connection protocol; other protocols need none."""
 
-OPTIONAL: Final = ("EMP_TIMESCALE_PASSWORD", "EMP_REDIS_PASSWORD", "EMP_KAFKA_PASSWORD")
-"""Passwords of the services that may stand beside the engine."""
+OPTIONAL: Final = (
+    "EMP_CTRADER_REFRESH_TOKEN",
+    "EMP_TIMESCALE_PASSWORD",
+    "EMP_REDIS_PASSWORD",
+    "EMP_KAFKA_PASSWORD",
+)
+"""What renews a token, and passwords of the services that may stand beside the engine."""
 
 KNOWN: Final = frozenset(name for names in NEEDED.values() for name in names) | frozenset(OPTIONAL)
 

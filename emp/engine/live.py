@@ -21,7 +21,7 @@ from emp.bus.bus import ControlMessage, EventBus
 from emp.core.clock import Clock
 from emp.core.codes import Reason
 from emp.core.contracts import CancelOrder, Command, DegradedMode, Message, OrderUpdate, RiskBreach
-from emp.core.errors import JournalError, VenueError
+from emp.core.errors import VenueError
 from emp.engine.engine import Engine, Output
 from emp.engine.view import Viewer
 from emp.engine.watchdog import Watchdog
@@ -66,6 +66,7 @@ class Live:
         self._clock = clock
         self._flush_ticks = max(1, int(flush_seconds / TICK_S))
         self._index = {one.name: i for i, one in enumerate(engine.instruments)}
+        self.connected = asyncio.Event()
         self._stop = asyncio.Event()
         self._failure: Exception | None = None
         self._watchdog = Watchdog(clock, self._stalled, lambda: board.clear_alarm("loop"))
@@ -86,6 +87,7 @@ class Live:
             self._engine.warm_up()
             self._access.on_report(self._bus.publish)
             await self._access.connect(self._engine.instruments)
+            self.connected.set()
             _log.info("connected", instruments=list(self._index), run=self._engine.run)
             await self._trade()
         finally:
@@ -196,7 +198,7 @@ class Live:
         """What a lost journal means: halt and flatten, but first finish what is at hand."""
         try:
             yield
-        except JournalError as error:
+        except Exception as error:
             self._fail(error)
 
     def _serve_market(self) -> bool:

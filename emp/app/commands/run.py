@@ -1,0 +1,115 @@
+"""Trade: mock, paper or live, with health, metrics and the console on loopback."""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from emp.app.live import Running
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Option(help="YAML file; see examples/.")],
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop by itself after so long.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Trade in the mode the configuration says: mock, paper or live.
+
+    Ctrl-C ends in order: resting orders are withdrawn, the journal is sealed. SIGUSR1 is the kill switch:
+    everything is cancelled, the position is closed, and trading stays halted.
+    """
+    from emp.app.live import assemble_live, checked, open_access, open_log
+    from emp.app.terminal import Terminal
+    from emp.core.clock import LiveClock
+    from emp.core.config import SystemConfig
+    from emp.observe import logs
+    from emp.observe.board import Board
+    from emp.observe.http import HttpServer, create_app
+
+    settings = SystemConfig.load(config)
+    clock = LiveClock()
+    instruments, model, credentials = checked(settings, config)
+    access = open_access(settings, instruments, credentials, clock)
+    board = Board(clock)
+    server = HttpServer(
+        create_app(board, any_host=settings.http.expose), settings.http.host, settings.http.port
+    )
+    server.start()
+    try:
+        running = assemble_live(settings, instruments, model, access, board, clock)
+        with open_log(running.folder) as stream:
+            log = logs.configure(stream, clock)
+            try:
+                with Terminal(board, server.url, running.folder.path):
+                    asyncio.run(_until_stopped(running, seconds))
+            finally:
+                log.close()
+    finally:
+        server.stop()
+    summary = {**_summary(running), "url": server.url}
+    running.folder.write_summary(summary)
+    if as_json:
+        print(json.dumps(summary))
+
+
+async def _until_stopped(running: "Running", seconds: float | None) -> None:
+    """Run the engine until a signal, the market's end or the time asked for."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, running.live.stop)
+    loop.add_signal_handler(signal.SIGUSR1, running.live.kill, "operator")
+
+    async def stop_in_time() -> None:
+        await running.live.connected.wait()
+        await asyncio.sleep(seconds or 0.0)
+        running.live.stop()
+
+    timer = asyncio.create_task(stop_in_time()) if seconds is not None else None
+    try:
+        await running.live.run()
+    finally:
+        if timer is not None:
+            timer.cancel()
+            await asyncio.gather(timer, return_exceptions=True)
+
+
+def _summary(running: "Running") -> dict[str, Any]:
+    view = running.viewer.view()
+    bus = [running.bus.counts(i) for i in range(len(view.instruments))]
+    return {
+        "mode": view.mode,
+        "run": view.run,
+        "run_folder": str(running.folder.path),
+        "events": sum(one.events for one in view.instruments),
+        "received": sum(c.received for c in bus),
+        "merged": sum(c.conflated for c in bus),
+        "actions": running.actions.rows,
+        "commands": view.commands,
+        "fills": sum(one.fills for one in view.instruments),
+        "instruments": {
+            one.name: {
+                "final_position": one.position,
+                "pnl_ticks": round(one.pnl_ticks, 3),
+                "fees": round(one.fees_ticks, 3),
+                "drops": dict(one.drops),
+            }
+            for one in view.instruments
+        },
+        "infer_us": {
+            "p50": round(view.p50_infer_ms * 1e3, 3),
+            "p90": round(view.p90_infer_ms * 1e3, 3),
+            "p99": round(view.p99_infer_ms * 1e3, 3),
+        },
+        "total_us": {"p99": round(view.p99_total_ms * 1e3, 3)},
+        "halted": view.halted,
+        "breaches": list(view.breaches),
+        "action_log_sha256": running.actions.sha256,
+        "model_hash": view.model,
+    }

@@ -1,0 +1,193 @@
+"""Wiring of `emp run`: from a configuration to a live engine, its venue, its journal and its web page."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from emp.access.port import MarketAccess
+from emp.app.assembly import engine_limits
+from emp.bus.bus import EventBus
+from emp.core.clock import Clock
+from emp.core.codes import Reason
+from emp.core.config import SystemConfig
+from emp.core.contracts import NewOrder
+from emp.core.errors import ConfigError, JournalError
+from emp.core.ids import run_id
+from emp.core.instrument import Instrument, find
+from emp.core.secrets import Secret
+from emp.engine.engine import Engine
+from emp.engine.live import Live
+from emp.engine.load import LoadedModel, load_model
+from emp.engine.view import Viewer
+from emp.journal.actionlog import ActionLog
+from emp.journal.ledger import Ledger
+from emp.journal.run import RunFolder, build_manifest
+from emp.observe.board import Board
+
+if TYPE_CHECKING:
+    from emp.sim.mock import MockMarket
+
+DAY_NS = 86_400_000_000_000
+_WEDNESDAY = 6  # days after Thursday 1970-01-01, modulo 7
+_AFTERNOON_NS = 15 * 3_600_000_000_000
+
+
+class Running(NamedTuple):
+    """What `emp run` holds while it runs."""
+
+    live: Live
+    engine: Engine
+    bus: EventBus
+    actions: ActionLog
+    viewer: Viewer
+    folder: RunFolder
+
+
+def checked(config: SystemConfig, source: Path) -> tuple[list[Instrument], LoadedModel, dict[str, Secret]]:
+    """Everything that can be wrong before anything is opened or written: instruments, model, credentials."""
+    credentials = config.credentials(str(source))
+    instruments = [find(name, config.instruments.catalogue) for name in config.instruments.names]
+    if config.access.connection_protocol in ("mock", "recording") and len(instruments) > 1:
+        raise ConfigError(
+            f"{source}: instruments.names: {config.access.connection_protocol} has one instrument"
+        )
+    return instruments, load_model(config.model.artifact), credentials
+
+
+def assemble_live(
+    config: SystemConfig,
+    instruments: list[Instrument],
+    model: LoadedModel,
+    access: MarketAccess,
+    board: Board,
+    clock: Clock,
+) -> Running:
+    """Make the run's folder and everything in it; the run is named by its configuration and its start."""
+    manifest = build_manifest(
+        run="",
+        mode=config.mode,
+        config=config.model_dump(mode="json"),
+        instruments=[one.name for one in instruments],
+        model_hashes=[model.artifact.hash],
+    )
+    run = run_id(config.model_dump_json(), model.artifact.hash, clock.now_ns())
+    folder = RunFolder.create(config.run_dir / f"{config.mode}-{run}", {**manifest, "run": run})
+    engine = Engine(instruments, model, engine_limits(config.risk, config.warm_up_events), run)
+    bus = EventBus(
+        [one.name for one in instruments],
+        queue_bound=config.bus.queue_bound,
+        max_age_ms=config.bus.max_age_ms,
+        clock=clock,
+        contiguous=config.access.connection_protocol == "mock",
+    )
+    actions = ActionLog(folder.actions, [one.name for one in instruments], [model.artifact.hash])
+    viewer = Viewer(engine, bus, clock, mode=config.mode, stale_after_ms=config.risk.stale_after_ms)
+    live = Live(
+        access=access,
+        bus=bus,
+        engine=engine,
+        ledger=Ledger(folder.ledger, run=run, mode=config.mode),
+        actions=actions,
+        board=board,
+        viewer=viewer,
+        clock=clock,
+        flush_seconds=config.journal.flush_seconds,
+    )
+    return Running(live, engine, bus, actions, viewer, folder)
+
+
+def open_access(
+    config: SystemConfig, instruments: list[Instrument], credentials: Mapping[str, Secret], clock: Clock
+) -> MarketAccess:
+    """The market that the configuration names; on paper, our orders stay here."""
+    protocol = config.access.connection_protocol
+    if protocol == "mock":
+        return _mock(config, instruments[0], clock)
+    if protocol == "recording":
+        return _recording(config, instruments[0], clock)
+    access = (
+        _ctrader(config, credentials, clock) if protocol == "ctrader" else _fix(config, credentials, clock)
+    )
+    if config.mode == "live":
+        return access
+    from emp.sim.paper_access import PaperAccess
+
+    return PaperAccess(access, clock)
+
+
+def open_log(folder: RunFolder) -> IO[str]:
+    """The run's log file, for `emp.observe.logs`."""
+    path = folder.path / "log.jsonl"
+    try:
+        return path.open("a", encoding="utf-8", buffering=1 << 16)
+    except OSError as error:
+        raise JournalError(
+            f"cannot write {path}: {error.strerror or os.strerror(error.errno or 0)}"
+        ) from error
+
+
+def _mock(config: SystemConfig, instrument: Instrument, clock: Clock) -> MarketAccess:
+    from emp.sim.mock import MockMarket
+
+    start_ns = market_hours_ns(clock.now_ns())
+    _compile_market(MockMarket(instrument, start_ns=start_ns, n_events=20))
+    return MockMarket(instrument, config.seed, start_ns=start_ns, speed=config.access.speed, clock=clock)
+
+
+def _compile_market(spare: "MockMarket") -> None:
+    """Run every kernel of the built-in market once, so that none is compiled while it keeps real time."""
+    order = NewOrder(
+        cl_ord_id="warm-up",
+        instrument=spare.instrument.name,
+        side=1,
+        qty=1,
+        px=1,
+        immediate=False,
+        ts=0,
+        reason=Reason.POST_EDGE,
+        decision_seq=0,
+    )
+    spare.send(order)
+    for _ in spare.batches():
+        pass
+
+
+def market_hours_ns(now_ns: int) -> int:
+    """The last Wednesday, 15:00 UTC, before now: a time at which every market of the catalogue trades."""
+    today = (now_ns - _AFTERNOON_NS) // DAY_NS
+    return (today - (today - _WEDNESDAY) % 7) * DAY_NS + _AFTERNOON_NS
+
+
+def _recording(config: SystemConfig, instrument: Instrument, clock: Clock) -> MarketAccess:
+    from emp.access.recordings import open_recording
+    from emp.sim.paper_access import PaperAccess, Playback
+
+    assert config.access.recording is not None
+    source = open_recording(config.access.recording, instrument)
+    speed = config.access.speed
+    return PaperAccess(Playback(source, clock, speed=speed), clock, speed=speed)
+
+
+def _ctrader(config: SystemConfig, credentials: Mapping[str, Secret], clock: Clock) -> MarketAccess:
+    from emp.access.ctrader.access import CTraderAccess
+    from emp.access.ctrader.settings import Credentials, Settings
+
+    access = config.access
+    assert access.host is not None
+    assert access.port is not None
+    assert access.account is not None
+    if not access.account.isdigit():
+        raise ConfigError(f"access.account: a cTrader account is a number, was {access.account!r}")
+    known = Credentials(
+        client_id=credentials["EMP_CTRADER_CLIENT_ID"],
+        client_secret=credentials["EMP_CTRADER_CLIENT_SECRET"],
+        access_token=credentials["EMP_CTRADER_ACCESS_TOKEN"],
+        refresh_token=credentials.get("EMP_CTRADER_REFRESH_TOKEN"),
+    )
+    settings = Settings(account=int(access.account), seed=config.seed)
+    return CTraderAccess(settings, known, host=access.host, port=access.port, clock=clock)
+
+
+def _fix(config: SystemConfig, credentials: Mapping[str, Secret], clock: Clock) -> MarketAccess:
+    raise ConfigError("access.connection_protocol: fix cannot be traded with yet; use ctrader or recording")

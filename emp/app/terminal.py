@@ -1,0 +1,125 @@
+"""What `emp run` shows on the terminal: a table that a thread draws from the board, or a line now and then."""
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from emp.observe.board import Board, InstrumentView, View
+
+REFRESH_S = 0.25
+LINE_EVERY_S = 5.0
+DECISIONS = 8
+
+
+class Terminal:
+    """Shows the board on stderr while the block runs; use as a context manager."""
+
+    def __init__(self, board: Board, url: str, folder: Path) -> None:
+        self._board = board
+        self._url = url
+        self._folder = folder
+        self._console = Console(stderr=True)
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._show, name="terminal", daemon=True)
+
+    def __enter__(self) -> "Terminal":
+        self._console.print(f"console, /health and /metrics: {self._url}    run folder: {self._folder}")
+        self._console.print("compiling what is not compiled yet, then connecting; Ctrl-C stops in order")
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _show(self) -> None:
+        if not self._console.is_terminal:
+            while not self._end.wait(LINE_EVERY_S):
+                self._line()
+            self._line()
+            return
+        with Live(console=self._console, auto_refresh=False) as screen:
+            while not self._end.wait(REFRESH_S):
+                screen.update(self._page(), refresh=True)
+            screen.update(self._page(), refresh=True)
+
+    def _line(self) -> None:
+        view = self._board.view
+        if view is None:
+            return
+        for one in view.instruments:
+            self._console.print(
+                f"{one.name} {price(one, (one.bid + one.ask) / 2)}  position {one.position} "
+                f" pnl {one.pnl_ticks:.1f} ticks  fills {one.fills}  events {one.events}  "
+                f"{_health(self._board.unhealthy())}",
+                highlight=False,
+            )
+
+    def _page(self) -> Group:
+        view = self._board.view
+        if view is None:
+            return Group(Text("starting"))
+        reasons = self._board.unhealthy()
+        parts: list[Table | Text] = [
+            Text(_health(reasons), style="bold red" if reasons else "green"),
+            _markets(view),
+        ]
+        parts += [_decisions(one) for one in view.instruments]
+        parts.append(Text(f"{self._url}    mode {view.mode}    model {view.model[:12]}", style="dim"))
+        return Group(*parts)
+
+
+def price(one: InstrumentView, ticks: float) -> str:
+    """A price in ticks as a person writes it."""
+    decimals = max(0, len(f"{one.tick:.10f}".rstrip("0").split(".")[1]))
+    return f"{ticks * one.tick:.{decimals}f}"
+
+
+def _health(reasons: list[str]) -> str:
+    return "; ".join(reasons) if reasons else "healthy"
+
+
+def _markets(view: View) -> Table:
+    table = Table(box=None, padding=(0, 2))
+    for name in ("instrument", "bid", "ask", "position", "pnl ticks", "fees", "fills", "open", "events"):
+        table.add_column(name, justify="left" if name == "instrument" else "right")
+    table.add_column("model p50/p99 us", justify="right")
+    table.add_column("total p99 us", justify="right")
+    for one in view.instruments:
+        table.add_row(
+            one.name,
+            price(one, one.bid),
+            price(one, one.ask),
+            str(one.position),
+            f"{one.pnl_ticks:.1f}",
+            f"{one.fees_ticks:.1f}",
+            str(one.fills),
+            str(len(one.open_orders)),
+            f"{one.events:,}",
+            f"{view.p50_infer_ms * 1e3:.1f} / {view.p99_infer_ms * 1e3:.1f}",
+            f"{view.p99_total_ms * 1e3:.1f}",
+        )
+    return table
+
+
+def _decisions(one: InstrumentView) -> Table:
+    table = Table(box=None, padding=(0, 2), title=f"{one.name}: last decisions", title_justify="left")
+    for name in ("time UTC", "action", "reason", "lots", "at", "edge", "cost", "inventory"):
+        table.add_column(name)
+    for row in one.decisions[:DECISIONS]:
+        table.add_row(
+            datetime.fromtimestamp(row.ts / 1e9, UTC).strftime("%H:%M:%S.%f")[:-3],
+            row.action,
+            row.reason,
+            str(row.side * row.qty),
+            price(one, row.px) if row.px else "",
+            f"{row.edge_ticks:+.2f}",
+            f"{row.cost_to_take:.2f}",
+            str(row.inventory),
+        )
+    return table

@@ -1,0 +1,184 @@
+"""`emp run` from the outside: it trades the built-in market, serves HTTP, stops in order, fails in one line."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emp.access.port import ReadCounts
+from emp.app.live import market_hours_ns
+from emp.core.clock import LiveClock
+from emp.core.codes import EventFlag, OrderStatus, Reason, Session
+from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
+from emp.core.instrument import catalogue
+from emp.core.records import EVENT, Array
+from emp.core.sessions import session_table
+from emp.journal.actionlog import actions_sha256
+from emp.journal.reader import LedgerReader
+from emp.sim.paper_access import PaperAccess, Playback
+
+ROOT = Path(__file__).resolve().parents[2]
+TOLD = ("EMP_DATA", "EMP_CACHE")
+
+
+def start(folder: Path, *arguments: str, config: Path = ROOT / "examples/mock.yaml", **settings: str):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("EMP_") or k in TOLD}
+    environment |= {"EMP_RUN_DIR": str(folder), "EMP_HTTP__PORT": "0", "EMP_WARM_UP_EVENTS": "50"} | settings
+    return subprocess.Popen(
+        [sys.executable, "-m", "emp", "run", "--config", str(config), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=folder,
+    )
+
+
+def test_it_trades_serves_and_stops_by_itself(tmp_path: Path) -> None:
+    with start(tmp_path, "--seconds", "6", "--json", EMP_ACCESS__SPEED="4") as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    summary = json.loads(out.splitlines()[-1])
+    assert summary["events"] > 1_000
+    assert summary["fills"] > 0
+    assert summary["infer_us"]["p99"] > 0
+    folder = Path(summary["run_folder"])
+    assert actions_sha256(folder / "actions") == summary["action_log_sha256"]
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    reader = LedgerReader(folder / "ledger.sqlite")
+    assert reader.sealed
+    assert reader.open_orders() == []
+    assert sum(f.side * f.qty for f in reader.fills()) == summary["instruments"]["GC"]["final_position"]
+    assert json.loads((folder / "log.jsonl").read_text().splitlines()[0])["event"] == "connected"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_order_and_health_and_metrics_answer_before(tmp_path: Path, number: int) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with start(tmp_path, "--json", EMP_HTTP__PORT=str(port)) as process:
+        text = "{}"
+        for _ in range(600):
+            time.sleep(0.1)
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+                    text = answer.read().decode()
+                break
+            except OSError:
+                assert process.poll() is None, process.communicate()
+        assert json.loads(text) == {"status": "ok", "reasons": []}
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
+            assert 'queue_depth{instrument="GC"}' in answer.read().decode()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert json.loads(out.splitlines()[-1])["halted"] is False
+
+
+def refusal(process) -> str:
+    with process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert out == ""
+    (line,) = err.strip().splitlines()
+    assert line.startswith("emp: ")
+    return line
+
+
+def test_what_is_wrong_is_one_line_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"http.port: {port} on 127.0.0.1 is in use" in refusal(
+            start(tmp_path, EMP_HTTP__PORT=str(port))
+        )
+    assert "unknown instrument" in refusal(start(tmp_path, EMP_INSTRUMENTS__NAMES="NOPE")).lower()
+    assert "no such file" in refusal(start(tmp_path, config=tmp_path / "absent.yaml"))
+    assert "EMP_MDOE: no such setting; did you mean EMP_MODE?" in refusal(start(tmp_path, EMP_MDOE="live"))
+    paper = refusal(start(tmp_path, config=ROOT / "examples/paper.yaml"))
+    assert "EMP_FIX_USERNAME, EMP_FIX_PASSWORD" in paper
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_built_in_market_starts_when_markets_trade() -> None:
+    now = market_hours_ns(1_795_365_952_000_000_000)  # Sunday 2026-11-22
+    assert now == 1_795_014_000_000_000_000, "Wednesday 2026-11-18, 15:00 UTC"
+    for instrument in catalogue().values():
+        table = session_table(instrument, now, now)
+        row = table[np.searchsorted(table["start"], now, side="right") - 1]
+        assert row["session_id"] not in (Session.CLOSED, Session.HALT), instrument.name
+
+
+class Recorded:
+    """A source of three hundred events, one per millisecond."""
+
+    def __init__(self) -> None:
+        self.instrument = catalogue()["EURUSD"]
+        self.counts = ReadCounts()
+
+    def batches(self) -> Iterator[Array]:
+        rows = np.zeros(300, EVENT)
+        rows["seq"] = np.arange(1, 301)
+        rows["ts"] = 1_700_000_000_000_000_000 + rows["seq"] * 1_000_000
+        rows["flags"], rows["n_bid"], rows["n_ask"] = EventFlag.VISIBLE, 1, 1
+        rows["bid_px"][:, 0], rows["ask_px"][:, 0] = 100, 102
+        rows["bid_sz"][:, 0] = rows["ask_sz"][:, 0] = 50
+        yield rows[:150]
+        yield rows[150:]
+
+
+def order(number: int, ts: int, immediate: bool) -> NewOrder:
+    return NewOrder(
+        cl_ord_id=f"o{number}",
+        instrument="EURUSD",
+        side=1,
+        qty=2,
+        px=102 if immediate else 100,
+        immediate=immediate,
+        ts=ts,
+        reason=Reason.CROSS_EDGE,
+        decision_seq=1,
+    )
+
+
+def test_a_recording_plays_at_its_pace_and_orders_fill_on_paper() -> None:
+    async def scenario() -> tuple[int, float, list[OrderUpdate]]:
+        clock, source = LiveClock(), Recorded()
+        access = PaperAccess(Playback(source, clock, speed=2.0), clock, speed=2.0)
+        reports: list[OrderUpdate] = []
+        access.on_report(reports.append)
+        await access.connect([source.instrument])
+        seen, start = 0, time.monotonic()
+        async for rows in access.events():
+            seen += len(rows)
+            if seen in (100, 110):
+                access.send(order(seen, int(rows["ts"][0]), immediate=seen == 100))
+        took = time.monotonic() - start
+        ts = int(rows["ts"][0])
+        access.send(CancelOrder(cl_ord_id="c", orig="o110", instrument="EURUSD", ts=ts, reason=Reason.HALTED))
+        await asyncio.sleep(0.1)
+        assert [p.qty for p in await access.positions()] == [2]
+        await access.close()
+        return seen, took, reports
+
+    seen, took, reports = asyncio.run(scenario())
+    assert seen == 300
+    assert 0.14 <= took < 1.0
+    assert [(r.clOrdID, r.status) for r in reports] == [
+        ("o100", OrderStatus.FILLED),
+        ("o110", OrderStatus.NEW),
+        ("o110", OrderStatus.CANCELED),
+    ]
+    assert (reports[0].price, reports[0].filled) == (102, 2)
