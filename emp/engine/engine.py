@@ -21,7 +21,7 @@ from emp.core.sessions import session_table
 from emp.decision.rule import COSTS
 from emp.engine.desk import MUTABLE, Desk, new_desk
 from emp.engine.load import LoadedModel
-from emp.engine.step import COMMAND, run_batch
+from emp.engine.step import COMMAND, QUIET, run_batch
 from emp.execution.flatten import flatten, is_flat
 from emp.execution.orders import OrderManager
 from emp.model.table import StateTable
@@ -31,6 +31,9 @@ DAY_NS = 86_400_000_000_000
 CALENDAR_DAYS = 35
 """Days of trading calendar laid out ahead; when events run past them, the next are added."""
 
+
+ROWS_AT_ONCE = 4096
+"""Rows allocated at a time: a long batch that a command interrupts early must not cost a long allocation."""
 
 PROTECTION = 10
 """Spreads beyond the best price that a closing order accepts: out at almost any price, but not at any."""
@@ -126,15 +129,22 @@ class Engine:
     # --- market data
 
     def process(self, events: Array) -> Output:
-        """Carry EVENT rows [n] through the compiled path, up to and including the first that needs a command."""
+        """Carry EVENT rows [n] through the compiled path, up to the first that needs a command, inclusive."""
         if not len(events):
             return Output()
-        self.extend_calendar(int(events[0]["ts"]), int(events[-1]["ts"]))
-        rows, laps = np.zeros(len(events), DECISION), np.zeros((len(events), 3), np.int32)
-        consumed, written, result = run_batch(self.desk, self.model.params, events, 0, rows, laps)
-        output = Output(consumed=consumed, rows=rows[:written], laps=laps[:written])
+        if events["ts"].max() >= self._calendar_end_ns:
+            self.extend_calendar(int(events[0]["ts"]), int(events["ts"].max()))
+        done: list[tuple[Array, Array]] = []
+        at, result = 0, QUIET
+        while at < len(events) and result != COMMAND:
+            part = events[at : at + ROWS_AT_ONCE]
+            rows, laps = np.zeros(len(part), DECISION), np.zeros((len(part), 3), np.int32)
+            consumed, written, result = run_batch(self.desk, self.model.params, part, 0, rows, laps)
+            at += consumed
+            done.append((rows[:written], laps[:written]))
+        output = Output(consumed=at, rows=_joined([r for r, _ in done]), laps=_joined([x for _, x in done]))
         if result == COMMAND:
-            self.act(output, rows[written - 1])
+            self.act(output, output.rows[-1])
         return output
 
     def extend_calendar(self, first_ns: int, last_ns: int) -> None:
@@ -272,6 +282,10 @@ class Engine:
             ts=ts,
             decision_seq=int(self.desk.state[i]["seq"]),
         )
+
+
+def _joined(parts: list[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def limit_records(limits: EngineLimits, n: int, model_warmup: int) -> Array:

@@ -10,7 +10,7 @@ checkpoint are durable, and what was written beyond the checkpoint is cut off an
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -18,10 +18,10 @@ import numpy as np
 
 from emp.access.port import Source
 from emp.bus.order import admit, new_guard
-from emp.core.codes import Action, Quarantine
+from emp.core.codes import Quarantine
 from emp.core.contracts import OrderUpdate, RiskBreach
 from emp.core.jit import kernel
-from emp.core.records import DECISION, EVENT, Array
+from emp.core.records import DECISION, EVENT, Array, empty_events
 from emp.engine.engine import Engine, Output
 from emp.engine.step import COMMAND, QUIET, step
 from emp.journal.actionlog import ActionLog
@@ -144,6 +144,24 @@ class Backtest:
                 progress(self.tally.events, output)
         return self._finish()
 
+    def warm_up(self) -> None:
+        """Compile the loop, or load it, by running it over no events."""
+        rows, laps = np.zeros(1, DECISION), np.zeros((1, 3), np.int32)
+        desk, venue = self.engine.desk, self.venue
+        trade_batch(
+            desk,
+            self.engine.model.params,
+            empty_events(0),
+            0,
+            False,
+            self.before,
+            rows,
+            laps,
+            venue.venue,
+            venue.orders,
+            venue.reports,
+        )
+
     def _batch(self, events: Array) -> Output:
         if self.journal is None:
             return self._trade(self._admit(events))
@@ -243,7 +261,7 @@ class Backtest:
         journal.cut(self.tally.ledger_seq, self.tally.rows)
         kept = {name: array.copy() for name, array in arrays.items()}
         for entry in journal.ledger.events():
-            body = entry.body()
+            body = entry.body
             if isinstance(body, OrderUpdate):
                 self.engine.orders.apply(body)
             elif not isinstance(body, Note):
@@ -292,9 +310,3 @@ def latency_summary(laps: list[Array]) -> dict[str, dict[str, float]]:
         name: {f"p{q}": round(float(quantiles[k, column]), 3) for k, q in enumerate((50, 90, 99))}
         for column, name in enumerate(names)
     }
-
-
-def decisions(rows: Array) -> Iterator[tuple[str, int]]:
-    """How often each action was decided."""
-    values, counts = np.unique(rows["action"], return_counts=True)
-    yield from zip((Action(int(v)).name.lower() for v in values), counts.tolist(), strict=True)

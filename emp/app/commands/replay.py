@@ -38,7 +38,7 @@ def replay(
         backtest, folder = assemble_replay(
             recordings, instrument, catalogue, model, limits, runs, progress=bar.read
         )
-        backtest.engine.warm_up()
+        backtest.warm_up()
         began = time.perf_counter(), time.process_time()
         summary = backtest.run(bar.traded)
         wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
