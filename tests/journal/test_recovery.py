@@ -1,0 +1,401 @@
+"""Recovery: stopped at every single I/O, and again during the recovery, the engine ends where the venue is."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from emp.core.clock import SimClock
+from emp.core.codes import OrderStatus, Reason
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, VenuePosition
+from emp.core.errors import VenueError
+from emp.core.ids import cl_ord_id
+from emp.core.instrument import Instrument
+from emp.core.records import ACCOUNT, Array
+from emp.engine.recover import Recovery, account_note, rebuild, recover
+from emp.execution.orders import OrderManager
+from emp.execution.reconcile import CorrectionKind
+from emp.journal.ledger import Ledger
+from emp.journal.reader import LedgerReader
+
+S = OrderStatus
+RUN = "RUN"
+INSTRUMENTS = ("GOOG", "MSFT")
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose syncs cost nothing: these crashes are of the process, not of the power."""
+    shm = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else tmp_path) as folder:
+        yield Path(folder)
+
+
+class Crash(KeyboardInterrupt):
+    """The process is gone. (asyncio lets a KeyboardInterrupt out of a callback and catches everything else.)"""
+
+
+class Fuse:
+    """Burns at the n-th I/O of the process: just before it has its effect, or just after."""
+
+    def __init__(self, at: int, after: bool) -> None:
+        self.left, self.after, self.count = at, after, 0
+
+    def io(self, effect: Callable[[], None]) -> None:
+        self.count += 1
+        self.left -= 1
+        if self.left == 0 and not self.after:
+            raise Crash
+        effect()
+        if self.left == 0:
+            raise Crash
+
+
+class Held:
+    """What the venue knows of one order."""
+
+    def __init__(self, order: NewOrder) -> None:
+        self.order, self.filled, self.status = order, 0, S.NEW
+
+
+class Venue:
+    """A venue behind a connection: it survives our crashes, what was on the wire may not."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.orders: dict[str, Held] = {}
+        self.arrived: list[str] = []
+        self.wire: list[Command] = []
+        self.outbox: list[OrderUpdate] = []
+        self.callback: Callable[[OrderUpdate], None] | None = None
+        self.fuse = Fuse(-1, False)
+        self.execs = 0
+        self.silent = False
+
+    # the port
+
+    async def connect(self, instruments: Sequence[Instrument]) -> None:
+        raise NotImplementedError
+
+    def events(self) -> AsyncIterator[Array]:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        raise NotImplementedError
+
+    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
+        self.callback = callback
+
+    def send(self, command: Command) -> None:
+        self.fuse.io(lambda: self.wire.append(command))
+        asyncio.get_running_loop().call_soon(self.pump)
+
+    async def open_orders(self) -> Sequence[OrderUpdate]:
+        return [self.status(h) for h in self.orders.values() if not h.status.terminal]
+
+    async def positions(self) -> Sequence[VenuePosition]:
+        return [VenuePosition(instrument=i, qty=self.position(i)) for i in INSTRUMENTS]
+
+    # the other side
+
+    def position(self, instrument: str) -> int:
+        return sum(h.order.side * h.filled for h in self.orders.values() if h.order.instrument == instrument)
+
+    def drop(self) -> None:
+        """Our process died: a tail of what it sent never arrives, and the reports under way are lost."""
+        arriving = int(self.rng.integers(0, len(self.wire) + 1))
+        for command in self.wire[:arriving]:
+            self.take(command)
+        self.wire, self.outbox, self.callback = [], [], None
+        self.trade()
+        self.outbox = []
+
+    def pump(self) -> None:
+        """Take what arrived, trade a little, tell."""
+        while self.wire:
+            self.take(self.wire.pop(0))
+        self.trade()
+        while self.outbox and self.callback is not None and not self.silent:
+            self.callback(self.outbox.pop(0))
+
+    def status(self, held: Held, name: str = "", **change: object) -> OrderUpdate:
+        self.execs += 1
+        fields = {
+            "clOrdID": name or held.order.cl_ord_id,
+            "execID": f"E{self.execs}",
+            "status": held.status,
+            "filled": held.filled,
+            "price": held.order.px,
+            "ts": self.execs,
+            "instrument": held.order.instrument,
+            "side": held.order.side,
+        }
+        return msgspec.convert(fields | change, OrderUpdate)
+
+    def take(self, command: Command) -> None:
+        if isinstance(command, NewOrder):
+            self.arrived.append(command.cl_ord_id)
+            self.orders[command.cl_ord_id] = held = Held(command)
+            self.outbox.append(self.status(held))
+            return
+        held_or_none = self.orders.get(command.cl_ord_id if isinstance(command, QueryOrder) else command.orig)
+        if isinstance(command, CancelOrder):
+            self.arrived.append(command.cl_ord_id)
+            assert held_or_none is not None
+            if held_or_none.status.terminal:
+                self.outbox.append(self.status(held_or_none, command.cl_ord_id, status=S.REJECTED, filled=0))
+            else:
+                held_or_none.status = S.CANCELED
+                self.outbox.append(self.status(held_or_none, command.cl_ord_id))
+        elif held_or_none is not None:
+            self.outbox.append(self.status(held_or_none))
+        else:
+            never = OrderUpdate(
+                clOrdID=command.cl_ord_id, execID=f"E{self.execs}", status=S.REJECTED, filled=0, price=0, ts=0
+            )
+            self.execs += 1
+            self.outbox.append(never)
+
+    def trade(self) -> None:
+        for held in self.orders.values():
+            if not held.status.terminal and self.rng.random() < 0.6:
+                held.filled = min(held.order.qty, held.filled + int(self.rng.integers(1, 4)))
+                held.status = S.FILLED if held.filled == held.order.qty else S.PARTIALLY_FILLED
+                self.outbox.append(self.status(held))
+
+
+class CrashingLedger(Ledger):
+    """A ledger whose commits are I/O operations."""
+
+    fuse = Fuse(-1, False)
+
+    def _commit(self) -> None:
+        self.fuse.io(super()._commit)
+
+
+class Process:
+    """A minimal engine: decides, records, sends, listens."""
+
+    def __init__(self, path: Path, venue: Venue, fuse: Fuse) -> None:
+        self.venue = venue
+        self.known: list[str] = []  # reports that record_report has acknowledged
+        venue.fuse = fuse
+        self.ledger = CrashingLedger(path, run=RUN, mode="paper")
+        self.ledger.fuse = fuse
+        self.manager = OrderManager(INSTRUMENTS)
+        self.recovery: Recovery | None = None
+
+    async def start(self) -> None:
+        clock = SimClock(self.venue.execs * 1000)
+        self.recovery = await recover(self.ledger, self.manager, self.venue, clock, answer_s=5.0)
+        self.sequence = self.recovery.next_sequence
+        self.venue.on_report(self.report)
+
+    def report(self, update: OrderUpdate) -> None:
+        if self.ledger.record_report(update):
+            self.known.append(update.execID)
+            assert self.manager.apply(update).alarm is None
+
+    def next_id(self) -> str:
+        self.sequence += 1
+        return cl_ord_id(RUN, self.sequence - 1)
+
+    async def trade(self, steps: int) -> None:
+        for step in range(steps):
+            instrument = INSTRUMENTS[step % 2]
+            orders = self.manager.open_orders(instrument)
+            if not orders:
+                self.order(instrument, step)
+            elif step % 3 == 0 and orders[0].cancel is None:
+                self.cancel(orders[0].command)
+            await asyncio.sleep(0)
+            self.venue.pump()
+
+    def order(self, instrument: str, step: int) -> None:
+        order = NewOrder(
+            cl_ord_id=self.next_id(),
+            instrument=instrument,
+            side=1 if step % 4 else -1,
+            qty=5 + step % 3,
+            px=100 + step,
+            immediate=False,
+            ts=self.venue.execs,
+            reason=Reason.POST_EDGE,
+            decision_seq=step,
+        )
+        self.command(order)
+
+    def cancel(self, order: NewOrder) -> None:
+        self.command(
+            CancelOrder(
+                cl_ord_id=self.next_id(),
+                orig=order.cl_ord_id,
+                instrument=order.instrument,
+                ts=self.venue.execs,
+                reason=Reason.CANCEL_TTL,
+            )
+        )
+
+    def command(self, command: Command) -> None:
+        self.ledger.record_intent(command)
+        self.manager.sent(command)
+        self.venue.send(command)
+
+
+def live(path: Path, venue: Venue, fuse: Fuse, steps: int) -> tuple[Process, bool]:
+    """Run a process until it ends or crashes; say whether it crashed."""
+    loop = asyncio.new_event_loop()
+    process = Process(path, venue, fuse)
+
+    async def whole() -> None:
+        await process.start()
+        await process.trade(steps)
+
+    task = loop.create_task(whole())
+    crashed = False
+    try:
+        loop.run_until_complete(task)
+    except Crash:
+        crashed = True
+        task.cancel()
+        loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+    finally:
+        loop.close()
+        process.ledger.close()
+        venue.fuse = Fuse(-1, False)
+        venue.drop()
+    return process, crashed
+
+
+def agree(path: Path, venue: Venue, acknowledged: list[str]) -> None:
+    """Start once more and check every promise."""
+    process, crashed = live(path, venue, Fuse(-1, False), steps=0)
+    assert not crashed
+    assert process.recovery is not None
+    assert process.recovery.quarantined == ()
+    assert process.manager.open_orders() == []
+    assert not [c for c in process.recovery.corrections if c.kind is CorrectionKind.ADJUST]
+    assert not [h for h in venue.orders.values() if not h.status.terminal]
+    for instrument in INSTRUMENTS:
+        assert process.manager.position(instrument) == venue.position(instrument)
+    assert len(set(venue.arrived)) == len(venue.arrived)  # nothing was sent twice
+    reader = LedgerReader(path)
+    recorded = [e.body for e in reader.events()]
+    told = {b.execID for b in recorded if isinstance(b, OrderUpdate)}
+    assert set(acknowledged) <= told  # nothing acknowledged is lost
+    intents = {b.cl_ord_id for b in recorded if isinstance(b, NewOrder | CancelOrder)}
+    assert set(venue.arrived) <= intents  # nothing left before it was in the ledger
+    again = OrderManager(INSTRUMENTS)
+    rebuilt = rebuild(reader, again)
+    assert (
+        again.accounts.tobytes() == process.manager.accounts.tobytes()
+    )  # recovering twice is recovering once
+    assert again.working.tobytes() == process.manager.working.tobytes()
+    assert rebuilt.next_sequence == len(intents)
+    reader.close()
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("after", [False, True])
+def test_stopped_at_every_io_and_started_again(memory: Path, seed: int, after: bool) -> None:
+    at, crashed = 0, True
+    while crashed:
+        at += 1
+        path, venue = memory / f"{at}.sqlite", Venue(seed)
+        process, crashed = live(path, venue, Fuse(at, after), steps=12)
+        known = list(process.known)
+        process, _ = live(path, venue, Fuse(-1, False), steps=4)
+        agree(path, venue, known + process.known)
+    assert at > 25
+
+
+def test_stopped_again_during_the_recovery(memory: Path) -> None:
+    trials = 0
+    for at in range(2, 40, 5):
+        second, crashed = 0, True
+        while crashed:
+            second += 1
+            trials += 1
+            path, venue = memory / f"{at}-{second}.sqlite", Venue(at)
+            process, _ = live(path, venue, Fuse(at, at % 2 == 0), steps=8)
+            known = list(process.known)
+            process, crashed = live(path, venue, Fuse(second, second % 2 == 0), steps=0)
+            agree(path, venue, known)
+    assert trials > 40
+
+
+def order(n: int) -> NewOrder:
+    return NewOrder(
+        cl_ord_id=cl_ord_id(RUN, n),
+        instrument="GOOG",
+        side=1,
+        qty=5,
+        px=100,
+        immediate=False,
+        ts=n,
+        reason=Reason.POST_EDGE,
+        decision_seq=n,
+    )
+
+
+def test_an_intent_the_venue_never_saw_is_dead_and_not_sent_again(tmp_path: Path) -> None:
+    path, venue = tmp_path / "ledger.sqlite", Venue(0)
+    ledger = Ledger(path, run=RUN, mode="paper")
+    ledger.record_intent(order(0))
+    ledger.close()
+    process, _ = live(path, venue, Fuse(-1, False), steps=0)
+    assert venue.arrived == []
+    assert process.manager.open_orders() == []
+    assert process.recovery is not None
+    assert process.recovery.next_sequence == 1
+    assert [c.kind for c in process.recovery.corrections] in ([], [CorrectionKind.QUERY])
+
+
+def test_orders_and_positions_the_ledger_does_not_know_are_withdrawn_and_booked(tmp_path: Path) -> None:
+    path, venue = tmp_path / "ledger.sqlite", Venue(0)
+    stranger = msgspec.structs.replace(order(0), cl_ord_id="STRANGER", qty=10**6)
+    venue.take(stranger)
+    process, _ = live(path, venue, Fuse(-1, False), steps=0)
+    assert venue.orders["STRANGER"].status is S.CANCELED
+    assert process.recovery is not None
+    kinds = [c.kind for c in process.recovery.corrections]
+    assert kinds[0] is CorrectionKind.FOREIGN
+    held = venue.position("GOOG")
+    assert process.manager.position("GOOG") == held
+    assert process.recovery.quarantined == ()
+    reader = LedgerReader(path)
+    if held:
+        assert [n.data["qty"] for n in reader.notes("adjustment")] == [held]
+    reader.close()
+    agree_again, _ = live(path, venue, Fuse(-1, False), steps=0)
+    assert agree_again.manager.position("GOOG") == held
+    assert agree_again.recovery is not None
+    assert agree_again.recovery.corrections == ()
+
+
+def test_a_venue_that_does_not_answer_ends_in_one_line(tmp_path: Path) -> None:
+    venue = Venue(0)
+    ledger = Ledger(tmp_path / "ledger.sqlite", run=RUN, mode="paper")
+    ledger.record_intent(order(0))
+    venue.silent = True
+    starting = recover(ledger, OrderManager(INSTRUMENTS), venue, SimClock(1), answer_s=0.05)
+    with pytest.raises(VenueError, match="what became of RUN-00000000"):
+        asyncio.run(starting)
+    ledger.close()
+
+
+def test_marks_survive_a_restart(tmp_path: Path) -> None:
+    """A daily loss limit must not begin anew because the process did."""
+    ledger = Ledger(tmp_path / "ledger.sqlite", run=RUN, mode="paper")
+    account = np.zeros(1, ACCOUNT)[0]
+    account["pnl"], account["peak"], account["day"], account["day_start"] = -7.5, 3.0, 12, 1.5
+    ledger.record_note(account_note("MSFT", account, ts=5))
+    manager = OrderManager(INSTRUMENTS)
+    rebuild(ledger, manager)
+    restored = manager.accounts[1]
+    assert [restored[f] for f in ("pnl", "peak", "day", "day_start")] == [-7.5, 3.0, 12, 1.5]
+    ledger.close()
