@@ -21,7 +21,7 @@ _SEEK, _HEAD, _BODY = 0, 1, 2
 _LENGTH_DIGITS = 7
 
 TAG, AT, END = 0, 1, 2
-"""Columns of the field index: a value is `buf[AT:END]`; the tag is -1 where it or its value is malformed."""
+"""Columns of the field index: a value is `buf[AT:END]`; the tag is -1 where it is none, -tag without a value."""
 
 # Slots of the scan state, an int64 vector.
 START = 0  # first byte of the frame being scanned
@@ -215,7 +215,7 @@ def _fields(buf: Any, filled: int, s: Any, fields: Any) -> int:
         if i >= limit:
             break
         if tag <= 0 or i == value:
-            tag = -1
+            tag = -tag if tag > 0 else -1
             s[BAD] = 1
         fields[U(n), TAG] = tag
         fields[U(n), AT] = value

@@ -65,7 +65,7 @@ class Session:
         self.framer = self._new_framer()
         self._heard_ns = self._spoke_ns = self._since_ns = 0
         self._highest = 0  # number seen of the peer in this connection
-        self._asked_ns = 0  # when a resend was asked for, 0: none is awaited
+        self._asked_ns = -1  # when a resend was asked for, -1: none is awaited
         self._test_pending = False
         self._reset_sent = False
 
@@ -77,7 +77,7 @@ class Session:
         self.framer = self._new_framer()
         self._out.clear()
         self._heard_ns = self._spoke_ns = self._since_ns = now
-        self._asked_ns = 0
+        self._asked_ns = -1
         self._highest = 0
         self._test_pending = False
         self.reason = ""
@@ -132,7 +132,7 @@ class Session:
                 self.send(b"1", b"112=%d\x01" % now)
             if now - self._spoke_ns >= beat:
                 self.send(b"0", b"")
-            if self._asked_ns and now - self._asked_ns >= beat:
+            if self._asked_ns >= 0 and now - self._asked_ns >= beat:
                 self._ask_resend()
             self.store.keep()
 
@@ -250,8 +250,8 @@ class Session:
 
     def _filled(self) -> None:
         """What was asked for is arriving."""
-        if self._asked_ns:
-            self._asked_ns = self.clock.monotonic_ns() if self.store.next_in <= self._highest else 0
+        if self._asked_ns >= 0:
+            self._asked_ns = self.clock.monotonic_ns() if self.store.next_in <= self._highest else -1
 
     # --- numbers --------------------------------------------------------------------------------------------
 
@@ -262,7 +262,7 @@ class Session:
             self._on_resend_request(message)
         if message.kind == "5":
             self._on_logout(message)
-        elif not self._asked_ns:
+        elif self._asked_ns < 0:
             self._ask_resend()
 
     def _too_low(self, message: Message) -> None:
@@ -299,7 +299,7 @@ class Session:
             self._send_reject(message, VALUE_WRONG, 36, text)
             return
         first, self.store.next_in = self.store.next_in, new
-        self._asked_ns = 0
+        self._asked_ns = -1
         self.store.keep()
         if new > first:
             self._app.on_gap(first, new - 1)
@@ -335,7 +335,7 @@ class Session:
 
     def _reset_numbers(self) -> None:
         self._sent.clear()
-        self._asked_ns = 0
+        self._asked_ns = -1
         self.store.reset(self.clock.now_ns())
 
     # --- logon and logout -----------------------------------------------------------------------------------
@@ -440,7 +440,7 @@ class Session:
 
     def _refuse_field(self, message: Message) -> None:
         """Say which field is malformed: a tag that is no number, or one without a value."""
-        empty = next((tag for tag, value in message.fields if tag > 0 and not value), 0)
+        empty = next((-tag for tag, value in message.fields if tag < -1 and not value), 0)
         why, text = (TAG_EMPTY, "tag without a value") if empty else (TAG_INVALID, "invalid tag or no value")
         self._refuse(message, why, empty, text, end=False)
 

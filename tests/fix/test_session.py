@@ -1,0 +1,507 @@
+"""The session state machine, driven by bytes and a clock that stands still until told."""
+
+from pathlib import Path
+
+import pytest
+
+from emp.access.fix.frame import Frame
+from emp.access.fix.message import Message, checksum, masked
+from emp.access.fix.schedule import Backoff, Hours
+from emp.access.fix.session import Session
+from emp.access.fix.store import BLOCK, FileStore, MemoryStore, SequenceStore
+from emp.access.fix.terms import Phase, SessionConfig
+from emp.access.fix.text import utc_ns
+from emp.core.clock import SimClock
+from emp.core.errors import JournalError
+from emp.core.secrets import Secret
+from tests.fix.wire import fields, framed, is_sound, value
+
+S = 1_000_000_000
+NOON = utc_ns(b"20240605-12:00:00")  # a Wednesday
+
+
+class Heard:
+    """An application that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.refuse = ""
+
+    def on_logon(self) -> None:
+        self.log.append("logon")
+
+    def on_logout(self, reason: str) -> None:
+        self.log.append(f"logout {reason}")
+
+    def on_market(self, rows: int, result: int) -> None:
+        self.log.append(f"rows {rows}")
+
+    def on_message(self, message: Message) -> None:
+        self.log.append(f"{message.kind} {message.seq}")
+
+    def on_late_market(self, frame: Frame) -> None:
+        self.log.append(f"market {frame[5]}")
+
+    def on_gap(self, first: int, last: int) -> None:
+        self.log.append(f"gap {first}-{last}")
+
+    def on_reject(self, message: Message) -> None:
+        self.log.append(f"reject of {message.integer(45)}")
+
+    def accept(self, logon: Message) -> str:
+        return self.refuse
+
+
+class Peer:
+    """One end of a session, and the messages it has written."""
+
+    def __init__(
+        self, *, initiator: bool = True, store: SequenceStore | None = None, **rules: object
+    ) -> None:
+        me, other = ("ME", "VENUE") if initiator else ("VENUE", "ME")
+        self.heard = Heard()
+        self.clock = SimClock(NOON)
+        self.dump: list[str] = []
+        config = SessionConfig(sender=me, target=other, initiator=initiator, **rules)  # type: ignore[arg-type]
+        self.store = store or MemoryStore()
+        self.session = Session(
+            config, self.store, self.clock, self.heard, log=lambda way, text: self.dump.append(text)
+        )
+
+    def sent(self) -> list[bytes]:
+        """Messages written since the last call, each checked."""
+        data = self.session.drain()
+        found = []
+        while data:
+            end = data.index(b"\x0110=") + 8
+            found.append(data[:end])
+            assert is_sound(found[-1]), found[-1]
+            data = data[end:]
+        return found
+
+    def kinds(self) -> list[str]:
+        return [value(m, 35) or "" for m in self.sent()]
+
+
+def message(
+    kind: str, seq: int, body: str = "", when: str = "20240605-12:00:00.000", who: str = "VENUE"
+) -> bytes:
+    """A message of the scripted other side."""
+    to = "ME" if who == "VENUE" else "VENUE"
+    return framed(f"35={kind}|34={seq}|49={who}|52={when}|56={to}|{body}")
+
+
+def active(**rules: object) -> Peer:
+    """An initiator that has logged on; the other side's next number is 2."""
+    peer = Peer(**rules)
+    peer.session.connect()
+    [logon] = peer.sent()
+    assert value(logon, 35) == "A"
+    peer.session.receive(message("A", 1, "98=0|108=30|141=Y|"))
+    assert peer.session.phase is Phase.ACTIVE
+    return peer
+
+
+def test_logon_carries_what_it_must_and_hides_the_password() -> None:
+    peer = Peer(username=Secret("me"), password=Secret("hunter2"), sender_sub="QUOTE", target_sub="QUOTE")
+    peer.session.connect()
+    [logon] = peer.sent()
+    found = dict(fields(logon))
+    assert [tag for tag, _ in fields(logon)][:3] == [8, 9, 35]
+    assert (found[98], found[108], found[141], found[553], found[554]) == ("0", "30", "Y", "me", "hunter2")
+    assert (found[49], found[56], found[50], found[57], found[34]) == ("ME", "VENUE", "QUOTE", "QUOTE", "1")
+    assert not any("hunter2" in line for line in peer.dump)
+    assert "554=***" in peer.dump[0]
+    assert "hunter2" not in repr(peer.session.config)
+    assert "hunter2" not in masked(logon)
+
+
+def test_heartbeat_test_request_and_silence() -> None:
+    peer = active()
+    peer.clock.advance(30 * S)
+    peer.session.tick()
+    assert peer.kinds() == ["0"]
+    peer.clock.advance(6 * S)
+    peer.session.tick()
+    assert peer.kinds() == ["1"]
+    peer.session.receive(message("0", 2, "112=x|"))
+    peer.clock.advance(36 * S)
+    peer.session.tick()
+    assert peer.kinds() == ["1"]
+    peer.clock.advance(36 * S)
+    peer.session.tick()
+    assert peer.session.phase is Phase.CLOSING
+    assert "silent for 72.0 s" in peer.session.reason
+
+
+def test_deadline_is_when_something_must_be_done() -> None:
+    peer = active()
+    for _ in range(20):
+        if peer.session.phase is not Phase.ACTIVE:
+            break
+        peer.clock.advance(max(0, peer.session.deadline_ns - peer.clock.monotonic_ns()))
+        before = len(peer.dump)
+        peer.session.tick()
+        assert len(peer.dump) > before or peer.session.phase is Phase.CLOSING
+    assert peer.clock.monotonic_ns() == 72 * S
+
+
+def test_wall_clock_steps_disturb_no_timer() -> None:
+    peer = active(max_skew_s=0.0)
+    peer.clock.step(-3600 * S)
+    peer.session.tick()
+    peer.clock.step(7200 * S)
+    peer.session.tick()
+    assert peer.kinds() == []
+
+
+def test_test_request_is_answered() -> None:
+    peer = active()
+    peer.session.receive(message("1", 2, "112=hello|"))
+    [answer] = peer.sent()
+    assert (value(answer, 35), value(answer, 112)) == ("0", "hello")
+
+
+def test_logon_timeout_and_logout() -> None:
+    peer = Peer()
+    peer.session.connect()
+    peer.clock.advance(10 * S)
+    peer.session.tick()
+    assert peer.session.phase is Phase.CLOSING
+    peer = active()
+    peer.session.logout("done")
+    assert peer.kinds() == ["5"]
+    peer.session.receive(message("5", 2))
+    assert peer.session.phase is Phase.CLOSING
+    peer = active()
+    peer.session.logout("done")
+    peer.clock.advance(2 * S)
+    peer.session.tick()
+    assert peer.session.phase is Phase.CLOSING
+    peer = active()
+    peer.session.receive(message("5", 2, "58=maintenance|"))
+    assert peer.kinds() == ["5"]
+    assert "maintenance" in peer.session.reason
+    peer.session.lost("x")
+    assert peer.heard.log[-1] == "logout the peer logged out: maintenance"
+
+
+def test_too_high_asks_once_and_takes_the_resend() -> None:
+    peer = active()
+    peer.session.receive(message("8", 4, "37=c|") + message("8", 5, "37=d|"))
+    [ask] = peer.sent()
+    assert (value(ask, 35), value(ask, 7), value(ask, 16)) == ("2", "2", "0")
+    assert peer.heard.log == ["logon"]
+    again = "43=Y|122=20240605-11:59:00|"
+    peer.session.receive(
+        b"".join(
+            [
+                message("8", 2, again + "37=a|"),
+                message("4", 3, again + "123=Y|36=4|"),
+                message("8", 4, again + "37=c|"),
+                message("8", 5, again + "37=d|"),
+                message("8", 6, "37=e|"),
+            ]
+        )
+    )
+    assert peer.heard.log == ["logon", "8 2", "gap 3-3", "8 4", "8 5", "8 6"]
+    assert peer.kinds() == []
+    assert peer.store.next_in == 7
+
+
+def test_unanswered_resend_request_is_repeated() -> None:
+    peer = active()
+    peer.session.receive(message("8", 4))
+    assert peer.kinds() == ["2"]
+    peer.clock.advance(29 * S)
+    peer.session.tick()
+    assert peer.kinds() == []
+    peer.clock.advance(S)
+    peer.session.tick()
+    assert peer.kinds() == ["0", "2"]
+
+
+def test_garbled_frame_takes_no_number_and_the_next_one_shows_the_gap() -> None:
+    peer = active()
+    good = message("8", 2, "37=a|")
+    peer.session.receive(good.replace(b"37=a", b"37=b"))
+    assert peer.store.next_in == 2
+    assert peer.sent() == []
+    peer.session.receive(message("8", 3, "37=c|"))
+    assert peer.kinds() == ["2"]
+
+
+def test_too_low_ends_the_session_unless_it_may_be_a_duplicate() -> None:
+    peer = active()
+    peer.session.receive(message("8", 2) + message("8", 2, "43=Y|122=20240605-11:59:00|"))
+    assert peer.session.phase is Phase.ACTIVE
+    assert peer.heard.log == ["logon", "8 2"]
+    peer.session.receive(message("8", 2, "43=Y|"))
+    [reject] = peer.sent()
+    assert (value(reject, 35), value(reject, 371), value(reject, 373)) == ("3", "122", "1")
+    peer.session.receive(message("8", 1))
+    [logout] = peer.sent()
+    assert value(logout, 58) == "MsgSeqNum too low, expecting 3 but received 1"
+    assert peer.session.phase is Phase.CLOSING
+
+
+def test_sequence_reset_in_both_modes() -> None:
+    peer = active()
+    peer.session.receive(message("4", 2, "123=Y|36=6|"))
+    assert peer.store.next_in == 6
+    peer.session.receive(message("4", 6, "123=Y|36=6|"))
+    [reject] = peer.sent()
+    assert (value(reject, 35), value(reject, 373)) == ("3", "5")
+    peer.session.receive(message("4", 99, "36=20|"))
+    assert peer.store.next_in == 20
+    peer.session.receive(message("4", 1, "36=19|"))
+    [reject] = peer.sent()
+    assert (value(reject, 35), value(reject, 373)) == ("3", "5")
+    assert peer.store.next_in == 20
+    assert peer.heard.log == ["logon", "gap 2-5", "gap 7-19"]
+
+
+def test_gap_fill_too_high_is_a_gap_itself() -> None:
+    peer = active()
+    peer.session.receive(message("4", 5, "123=Y|36=9|"))
+    assert peer.kinds() == ["2"]
+    assert peer.store.next_in == 2
+
+
+def test_resend_request_gets_kept_messages_again_and_gaps_filled() -> None:
+    peer = active(resend=frozenset({"8"}))
+    first = peer.session.send(b"8", b"37=a\x01")
+    peer.session.send(b"0", b"")
+    peer.session.send(b"D", b"11=never-again\x01")
+    peer.session.send(b"8", b"37=b\x01")
+    originals = peer.sent()
+    peer.clock.advance(S)
+    peer.session.receive(message("2", 2, f"7={first}|16=0|"))
+    again = peer.sent()
+    assert [(value(m, 35), value(m, 34), value(m, 43)) for m in again] == [
+        ("8", "2", "Y"),
+        ("4", "3", "Y"),
+        ("8", "5", "Y"),
+    ]
+    assert value(again[1], 36) == "5"
+    assert value(again[0], 122) == value(originals[0], 52)
+    peer.session.receive(message("2", 3, "7=3|16=4|"))
+    [fill] = peer.sent()
+    assert (value(fill, 35), value(fill, 34), value(fill, 36)) == ("4", "3", "5")
+    peer.session.receive(message("2", 4, "7=5|16=3|"))
+    assert peer.kinds() == ["3"]
+
+
+def test_resend_request_above_the_expected_number_is_answered_first() -> None:
+    peer = active()
+    peer.session.receive(message("2", 9, "7=1|16=0|"))
+    assert peer.kinds() == ["4", "2"]
+
+
+@pytest.mark.parametrize(
+    ("body", "why", "tag"),
+    [
+        ("35=8|34=2|49=VENUE|52=20240605-12:00:00|56=ME|37=|", "4", "37"),
+        ("35=8|34=2|49=VENUE|52=20240605-12:00:00|56=ME|x7=1|", "0", None),
+        ("35=8|34=2|49=VENUE|52=20240605|56=ME|37=1|", "1", "52"),
+        ("35=1|34=2|49=VENUE|52=20240605-12:00:00|56=ME|", "1", "112"),
+    ],
+)
+def test_flawed_message_is_rejected_and_takes_its_number(body: str, why: str, tag: str | None) -> None:
+    peer = active()
+    peer.session.receive(framed(body))
+    [reject] = peer.sent()
+    assert (value(reject, 35), value(reject, 45), value(reject, 373)) == ("3", "2", why)
+    assert value(reject, 371) == tag
+    assert peer.store.next_in == 3
+    assert peer.session.phase is Phase.ACTIVE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "35=8|34=2|49=OTHER|52=20240605-12:00:00|56=ME|",
+        "35=8|34=2|49=VENUE|52=20240605-12:00:00|56=YOU|",
+        "35=8|34=2|49=VENUE|52=20240605-12:03:00|56=ME|",
+        "35=8|49=VENUE|52=20240605-12:00:00|56=ME|",
+    ],
+)
+def test_breach_ends_the_session_and_reaches_nobody(body: str) -> None:
+    peer = active()
+    peer.session.receive(framed(body))
+    assert peer.kinds()[-1] == "5"
+    assert peer.session.phase is Phase.CLOSING
+    assert peer.heard.log == ["logon"]
+
+
+def test_wrong_begin_string_ends_the_session() -> None:
+    peer = active()
+    peer.session.receive(framed("35=8|34=2|49=VENUE|52=20240605-12:00:00|56=ME|", begin="FIX.4.2"))
+    assert peer.session.phase is Phase.CLOSING
+
+
+def test_first_message_must_be_a_logon() -> None:
+    peer = Peer()
+    peer.session.connect()
+    peer.session.receive(message("8", 1))
+    assert peer.session.phase is Phase.CLOSING
+    peer = Peer()
+    peer.session.connect()
+    peer.session.receive(message("5", 1, "58=bad password|"))
+    assert "bad password" in peer.session.reason
+
+
+def test_logon_with_a_number_too_high_is_taken_and_the_rest_asked_for() -> None:
+    peer = Peer()
+    peer.store.next_in, peer.store.next_out = 5, 9
+    peer.session.connect()
+    [logon] = peer.sent()
+    assert (value(logon, 141), value(logon, 34)) == (None, "9")
+    peer.session.receive(message("A", 7, "98=0|108=30|"))
+    assert peer.heard.log == ["logon"]
+    [ask] = peer.sent()
+    assert (value(ask, 35), value(ask, 7)) == ("2", "5")
+
+
+def test_reset_on_logon_begins_with_one_each_time() -> None:
+    peer = Peer(reset_on_logon=True)
+    for _ in range(3):
+        peer.session.connect()
+        [logon] = peer.sent()
+        assert (value(logon, 34), value(logon, 141)) == ("1", "Y")
+        peer.session.receive(message("A", 1, "98=0|108=30|"))
+        peer.session.receive(message("8", 2))
+        assert peer.store.next_in == 3
+        peer.session.lost("cut")
+    assert peer.heard.log == ["logon", "8 2", "logout cut"] * 3
+
+
+def talk(a: Peer, b: Peer) -> None:
+    """Carry bytes both ways until both are quiet."""
+    for _ in range(50):
+        moved = False
+        for source, sink in ((a, b), (b, a)):
+            data = source.session.drain()
+            if data:
+                moved = True
+                sink.session.receive(data)
+        if not moved:
+            return
+
+
+def test_both_ends_of_ours_talk_and_recover_from_lost_messages() -> None:
+    us, venue = Peer(), Peer(initiator=False, resend=frozenset({"8"}))
+    for end in (venue, us):
+        end.session.connect()
+    talk(us, venue)
+    assert us.heard.log == venue.heard.log == ["logon"]
+    venue.session.send(b"8", b"37=1\x01")
+    venue.session.drain()  # lost on the way
+    venue.session.send(b"8", b"37=2\x01")
+    us.session.send(b"D", b"11=a\x01")
+    us.session.drain()
+    us.session.send(b"F", b"11=b\x01")
+    talk(us, venue)
+    assert us.heard.log == ["logon", "8 2", "8 3", "gap 4-4"]  # 4 was the venue asking for its own gap
+    assert venue.heard.log == ["logon", "gap 2-4"]
+    assert us.store.next_in == venue.store.next_out
+    assert venue.store.next_in == us.store.next_out
+
+
+def test_acceptor_refuses_what_its_application_refuses() -> None:
+    us, venue = Peer(), Peer(initiator=False)
+    venue.heard.refuse = "wrong password"
+    for end in (venue, us):
+        end.session.connect()
+    talk(us, venue)
+    assert venue.session.phase is Phase.CLOSING
+    assert "wrong password" in us.session.reason
+
+
+def test_session_hours_end_the_session_and_reset_the_numbers() -> None:
+    hours = Hours(
+        start="17:00", end="16:55", days=("sun", "mon", "tue", "wed", "thu"), zone="America/New_York"
+    )
+    peer = active(hours=hours)
+    peer.clock.advance(int(8.9 * 3600) * S)
+    peer.session.receive(message("0", 2, when="20240605-20:54:00"))
+    peer.session.tick()
+    assert peer.session.phase is Phase.ACTIVE
+    peer.clock.advance(90 * S)
+    peer.session.tick()
+    assert value(peer.sent()[-1], 58) == "end of session hours"
+    peer.store.next_in, peer.store.next_out = 50, 60
+    peer.clock.advance(600 * S)
+    peer.session.connect()
+    [logon] = peer.sent()
+    assert (value(logon, 34), value(logon, 141)) == ("1", "Y")
+
+
+def test_hours_over_a_week_and_over_daylight_saving() -> None:
+    week = Hours(start="17:00", end="17:00", days=("sun",), zone="America/New_York", length_days=5)
+    friday = utc_ns(b"20240308-21:59:59")  # 16:59:59 in winter time
+    assert week.session(friday) is not None
+    assert week.session(friday + S) is None
+    opening = week.next_start_ns(friday + S)
+    assert opening == utc_ns(b"20240310-21:00:00")  # summer time began that Sunday
+    assert week.session(opening) is not None
+    assert week.session(opening - 1) is None
+
+
+def test_backoff_grows_is_bounded_and_repeats() -> None:
+    plan = Backoff()
+    delays = [plan.delay_s(n) for n in range(1, 12)]
+    assert delays == [plan.delay_s(n) for n in range(1, 12)]
+    assert 0.3 < delays[0] < 0.7
+    assert all(d <= 30 * 1.25 for d in delays)
+    assert plan.delay_s(5, seed=1) != plan.delay_s(5, seed=2)
+
+
+def test_numbers_survive_a_crash_and_are_never_given_twice(tmp_path: Path) -> None:
+    path = tmp_path / "a.seq"
+    store = FileStore(path)
+    given = [store.take_out() for _ in range(BLOCK + 10)]
+    store.next_in = 77
+    store.keep()
+    again = FileStore(path)  # the first was never closed
+    assert again.next_in == 77
+    assert again.take_out() > max(given)
+    again.close()
+    clean = FileStore(path)
+    assert clean.next_out == 2 * BLOCK + 2
+    assert clean.take_out() == 2 * BLOCK + 2
+
+
+def test_torn_write_falls_back_to_the_record_before(tmp_path: Path) -> None:
+    path = tmp_path / "a.seq"
+    store = FileStore(path)
+    store.take_out()
+    for expected in (5, 6):
+        store.next_in = expected
+        store.keep()
+    data = bytearray(path.read_bytes())
+    newest = 64 if b"\x06" in data[64:80] else 0
+    data[newest + 9] ^= 0xFF
+    path.write_bytes(bytes(data))
+    assert FileStore(path).next_in == 5
+    path.write_bytes(b"\xff" * 128)
+    with pytest.raises(JournalError, match="both records"):
+        FileStore(path)
+
+
+def test_full_disk_is_said_in_one_line() -> None:
+    store = FileStore.__new__(FileStore)
+    store.path = Path("/dev/full")
+    store.next_in, store.next_out, store.created_ns, store._version, store._reserved = 1, 1, 0, 0, 1
+    import os
+
+    store._file = os.open("/dev/full", os.O_RDWR)
+    with pytest.raises(JournalError, match="cannot write the FIX sequence numbers"):
+        store.take_out()
+    os.close(store._file)
+
+
+def test_checksum_of_any_length() -> None:
+    for size in (0, 1, 255, 256, 257, 5000):
+        data = bytes(255 - i % 7 for i in range(size))
+        assert checksum(data) == sum(data) % 256
