@@ -10,28 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from emp.core.errors import ArtifactError, ConfigError
-from emp.core.jit import kernel
-from emp.core.records import FORECAST, HORIZONS, Array
+from emp.core.records import HORIZONS, Array
 from emp.model.artifact import Artifact, Manifest, save
 from emp.model.build_ssm import TEMPERATURE, pack
-from emp.model.port import forecast
-from emp.model.ssm_config import config_from, packed_records
-from emp.model.ssm_heads import BIG_MOVES_AT, RAW
+from emp.model.ssm_config import config_from
+from emp.model.ssm_heads import BIG_MOVES_AT
 from emp.train.network import Network, read_outputs
+from emp.train.rollout import rollout
 
 PARITY_LIMIT = 1e-4
 """Largest difference between the step and the network, relative to a value or to its output's usual size."""
 
 PARITY_EVENTS = 4096
 """Events over which they are compared, for every domain."""
-
-
-@kernel
-def serve_all(params: Any, state: Any, domain: int, x: Any, out: Any, raw: Any) -> None:
-    """Carry a packed model over x float32[n, inputs]: FORECAST[n] and raw outputs float32[n, RAW]."""
-    for t in range(x.shape[0]):
-        forecast(params, state, domain, x[t], out[t])
-        raw[t] = params.scratch[0].raw
 
 
 @torch.no_grad()
@@ -53,9 +44,7 @@ def torch_forecast(network: Network, temperature: Array, x: Array, domain: int) 
 def step_forecast(network: Network, tensors: dict[str, Array], x: Array, domain: int) -> dict[str, Array]:
     """The same from the compiled step."""
     built = pack(network.config, tensors, network.inputs, len(network.domains), "export")
-    state = packed_records(np.dtype("f4"), built.state_size)
-    out, raw = np.zeros(len(x), FORECAST), np.zeros((len(x), RAW), np.float32)
-    serve_all(built.params, state, domain, np.ascontiguousarray(x, np.float32), out, raw)
+    out, raw = rollout(built.params, built.state_size, domain, x)
     return {"p": out["p"], "q": out["q"], "mean": out["mean"], "big": raw[:, BIG_MOVES_AT:]}
 
 

@@ -28,6 +28,7 @@ def chunked_scan(
     Returns:
         y [B, T, H, P] and the state after the last token [B, H, N, P].
     """
+    decay, now, later, q, k, v = (t.to(h.dtype) for t in (decay, now, later, q, k, v))
     length = decay.shape[1]
     chunk = min(chunk, length)
     rest = -length % chunk

@@ -1,0 +1,276 @@
+"""From datasets to a state-space artifact: it starts as the linear model and learns what the past adds to it.
+
+The direct path of the heads begins with the weights of a linear model fitted on the same rows (same domains,
+thresholds and depth encoder), so training begins at that baseline and not below it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from emp.core.records import HORIZONS, QUANTILES, Array
+from emp.model.artifact import Manifest
+from emp.model.build_ssm import TEMPERATURE, pack
+from emp.model.heads import CLASSES, MEANS_AT, QUANTILES_AT
+from emp.model.ssm_config import SSMConfig
+from emp.perception.depth import ENCODER
+from emp.perception.normalise import INPUTS
+from emp.perception.targets import FLAT, NO_LABEL, classes, daily_priors, pos_weight
+from emp.train.auxiliary import auxiliary_labels
+from emp.train.chunks import Stream
+from emp.train.data import Dataset, Part
+from emp.train.fit import SHARED, Trained, provenance
+from emp.train.loop import Report, TrainConfig, Trainer
+from emp.train.losses import Scales, move_scales
+from emp.train.network import Network
+from emp.train.rollout import Rollout, rollout
+
+CONTEXT = 16_384
+"""Events before the rows to be judged from which the state is built up."""
+
+
+class Judged(NamedTuple):
+    """Class logits and labels of some rows, for calibration."""
+
+    logits: Array  # float64[n, HORIZONS, CLASSES]
+    labels: Array  # int8[n, HORIZONS]
+    weight: Array  # float64[n]
+
+
+class SequenceModel(NamedTuple):
+    """A trained and calibrated network, and what its artifact holds beside it."""
+
+    network: Network
+    temperature: Array  # float32[domains, HORIZONS]
+    manifest: Manifest
+    encoder: dict[str, Array]
+    losses: list[dict[str, float]]  # one row per window
+
+
+def train_sequence(
+    datasets: Sequence[Dataset],
+    linear: Trained,
+    model: SSMConfig,
+    config: TrainConfig,
+    report: Report,
+    before: Callable[[Trainer], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    checkpoint: Any = None,
+) -> SequenceModel | None:
+    """Train on the training parts, choose the epoch and calibrate on the calibration parts.
+
+    Args:
+        datasets: series to train on.
+        linear: the linear model of the same series.
+        before: called with the trainer before it starts, to resume it.
+        stop: asked between groups whether to stop.
+        checkpoint: path to write checkpoints to.
+
+    Returns:
+        None where `stop` stopped it.
+    """
+    torch.manual_seed(config.seed)
+    domains = linear.manifest.domains
+    seen = [data.encoded(encoder_record(linear.tensors)) for data in datasets]
+    edges = np.array(linear.manifest.thresholds)
+    streams = [make_stream(data, domains, edges, seen) for data in seen]
+    network = Network(model, INPUTS, domains)
+    start_as_linear(network, linear.tensors)
+    trainer = Trainer(network, streams, make_scales(seen, domains), config)
+    if before:
+        before(trainer)
+    best: tuple[float, dict[str, Any]] = (float("inf"), {})
+    history: list[float] = []
+
+    def judge(_: int, trainer: Trainer) -> None:
+        nonlocal best
+        score = calibration_loss(trainer.averaged(), seen, edges)
+        history.append(round(score, 6))
+        if score < best[0]:
+            best = (score, {k: v.clone() for k, v in trainer.averaged().state_dict().items()})
+
+    if not trainer.run(report, checkpoint, judge, stop):
+        return None
+    network.load_state_dict(best[1] or trainer.averaged().state_dict())
+    temperature = calibrate(network, seen, edges)
+    manifest = Manifest(
+        kind=model.impl,
+        schema=linear.manifest.schema,
+        domains=list(domains),
+        k_sigma=linear.manifest.k_sigma,
+        thresholds=linear.manifest.thresholds,
+        warmup_events=linear.manifest.warmup_events,
+        config={"train": _plain(config), "calibration_loss": history},
+        provenance={"seed": config.seed, "series": [provenance(data) for data in datasets]},
+    )
+    encoder = {name: t for name, t in linear.tensors.items() if name.startswith("encoder.")}
+    return SequenceModel(network.eval(), temperature, manifest, encoder, trainer.losses)
+
+
+def encoder_record(tensors: dict[str, Array]) -> Any:
+    """The depth encoder among an artifact's tensors."""
+    encoder = np.zeros(1, ENCODER)
+    for name in ENCODER.names or ():
+        encoder[name] = tensors[f"encoder.{name}"]
+    return encoder[0]
+
+
+def make_stream(data: Dataset, domains: Sequence[str], edges: Array, together: Sequence[Dataset]) -> Stream:
+    """The training part of a dataset; each domain, and each series in it, counts alike in the loss."""
+    n = int(np.searchsorted(data.ts, data.split.calibrate_ns))
+    rows = data.part("train")
+    domain = domains.index(data.domain)
+    every = np.arange(n)
+    delta_hat = data.delta_hat("train", every).astype(np.float32)
+    labels = classes(delta_hat, edges[domain])
+    use = np.zeros(n, bool)
+    use[rows] = True
+    days, day = np.unique(data.seen.rows["day"][:n], return_inverse=True)
+    priors = daily_priors(labels, data.targets.known_ns[:n], data.ts[:n], data.seen.rows["day"][:n])
+    tilt = np.stack([pos_weight(priors[int(d)]) for d in days]).astype(np.float32)
+    x = np.ascontiguousarray(data.x[:n], np.float32)
+    alike = [other for other in together if other.domain == data.domain]
+    kinds = len({other.domain for other in together})
+    total = sum(len(other.part("train")) for other in together)
+    return Stream(
+        name=data.series,
+        domain=domain,
+        x=x,
+        delta_hat=delta_hat,
+        labels=labels,
+        use=use,
+        segment=np.ascontiguousarray(data.segment[:n]),
+        pos_weight=tilt,
+        day=day.astype(np.int64),
+        weight=total / (kinds * len(alike) * max(1, len(rows))),
+        auxiliary=auxiliary_labels(
+            data.seen.rows["bid"][:n].copy(), data.seen.rows["ask"][:n].copy(), x, data.segment[:n].copy()
+        ),
+    )
+
+
+def make_scales(datasets: Sequence[Dataset], domains: Sequence[str]) -> Scales:
+    """Sizes of training moves by domain."""
+    found = []
+    for domain in domains:
+        moves = [
+            data.delta_hat("train", data.part("train"))
+            for data in datasets
+            if domain in (SHARED, data.domain)
+        ]
+        found.append(move_scales(np.concatenate(moves)))
+    return Scales(*(torch.tensor(np.array(a), dtype=torch.float32) for a in zip(*found, strict=True)))
+
+
+def start_as_linear(network: Network, tensors: dict[str, Array]) -> None:
+    """Give the heads' direct path the weights of a linear model; outer quantiles start at its mean widths."""
+    weight = torch.from_numpy(np.asarray(tensors["weight"], np.float32))
+    bias = torch.from_numpy(np.asarray(tensors["bias"], np.float32))
+    d = network.config.d_model
+    with torch.no_grad():
+        network.heads.weight.zero_()
+        network.heads.bias.zero_()
+        network.heads.weight[:, d:, : weight.shape[-1]] = weight
+        network.heads.bias[:, : bias.shape[-1]] = bias
+        for h in range(HORIZONS):
+            low, mid, high = (QUANTILES_AT + h * len(QUANTILES) + i for i in range(3))
+            for outer, sign in ((low, -1.0), (high, 1.0)):
+                width = (sign * (bias[:, outer] - bias[:, mid])).clamp(min=1e-3)
+                network.heads.weight[:, d:, outer] = 0.0
+                network.heads.bias[:, outer] = width + torch.log(-torch.expm1(-width))
+    assert (
+        weight.shape[-1] > MEANS_AT
+    )  # classes, quantiles and means: nothing of the linear model is left out
+
+
+def judge_rows(network: Network, data: Dataset, part: Part) -> tuple[Array, Rollout]:
+    """Rows of a part and what the compiled step says of them, its state built up over CONTEXT events before."""
+    rows = data.part(part)
+    first = max(0, int(rows[0]) - CONTEXT)
+    end = int(rows[-1]) + 1
+    tensors = network.tensors() | {TEMPERATURE: np.ones((len(network.domains), HORIZONS), np.float32)}
+    built = pack(network.config, tensors, network.inputs, len(network.domains), "calibration")
+    domain = network.domains.index(data.domain)
+    said = rollout(built.params, built.state_size, domain, data.x[first:end], data.segment[first:end])
+    return rows, Rollout(said.forecast[rows - first], said.raw[rows - first])
+
+
+def calibration_loss(network: Network, datasets: Sequence[Dataset], edges: Array) -> float:
+    """Mean log loss of the classes over series and horizons, on the calibration parts."""
+    losses = []
+    for data in datasets:
+        judged = _judged(network, data, edges[network.domains.index(data.domain)])
+        losses.append(_log_loss(judged, np.ones(HORIZONS), np.zeros(HORIZONS)).mean())
+    return float(np.mean(losses))
+
+
+def calibrate(network: Network, datasets: Sequence[Dataset], edges: Array) -> Array:
+    """Temperature and bias of the flat class, by domain and horizon, at the least log loss on calibration rows.
+
+    The bias is folded into the network's heads (it also takes the class weights of training back out), the
+    temperature is returned: float32[domains, HORIZONS]. Symmetric in up and down, as the mirror demands.
+    """
+    temperature = np.ones((len(network.domains), HORIZONS), np.float32)
+    for at, domain in enumerate(network.domains):
+        mine = [data for data in datasets if domain in (SHARED, data.domain)]
+        if not mine:
+            continue
+        parts = [_judged(network, data, edges[network.domains.index(data.domain)]) for data in mine]
+        judged = Judged(*(np.concatenate(a) for a in zip(*parts, strict=True)))
+        for h in range(HORIZONS):
+            t, flat = fit_temperature(judged, h)
+            temperature[at, h] = t
+            with torch.no_grad():
+                network.heads.bias[at, h * CLASSES + FLAT] += flat
+    return temperature
+
+
+def fit_temperature(judged: Judged, h: int) -> tuple[float, float]:
+    """(T, b) with the least log loss of softmax((logits + b on flat) / T) at horizon h."""
+    known = judged.labels[:, h] != NO_LABEL
+    logits = torch.from_numpy(judged.logits[known, h])
+    labels = torch.from_numpy(judged.labels[known, h].astype(np.int64))
+    weight = torch.from_numpy(judged.weight[known])
+    log_t = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    flat = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    place = torch.eye(CLASSES, dtype=torch.float64)[FLAT]
+    optimizer = torch.optim.LBFGS([log_t, flat], max_iter=50, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        log_p = ((logits + flat * place) / log_t.exp()).log_softmax(-1)
+        value = -(log_p.gather(-1, labels[:, None])[:, 0] * weight).sum() / weight.sum()
+        torch.autograd.backward(value)
+        return value
+
+    if len(labels):
+        optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return float(log_t.detach().exp()), float(flat.detach())
+
+
+def _judged(network: Network, data: Dataset, edges: Array) -> Judged:
+    rows, said = judge_rows(network, data, "calibrate")
+    logits = np.log(np.maximum(said.forecast["p"].astype(np.float64), 1e-12))
+    labels = classes(data.delta_hat("calibrate", rows), edges)
+    return Judged(logits, labels, np.full(len(rows), 1.0 / len(rows)))
+
+
+def _log_loss(judged: Judged, temperature: Array, flat: Array) -> Array:
+    """Mean log loss by horizon."""
+    logits = judged.logits + 0.0
+    logits[..., FLAT] += flat
+    logits /= temperature[:, None]
+    log_p = logits - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True))
+    log_p -= logits.max(-1, keepdims=True)
+    known = judged.labels != NO_LABEL
+    picked = np.take_along_axis(log_p, np.maximum(judged.labels, 0)[..., None].astype(int), -1)[..., 0]
+    return -(picked * known).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    import msgspec
+
+    plain: dict[str, Any] = msgspec.to_builtins(config)
+    return plain
