@@ -1,0 +1,256 @@
+"""Training: every row once, state carried over edges, the same numbers by seed and after a resume."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from emp.core.errors import ArtifactError, UsageError
+from emp.core.records import HORIZONS
+from emp.model.ssm_config import SSMConfig
+from emp.perception.normalise import INPUTS
+from emp.perception.targets import CLASSES, NO_LABEL, classes
+from emp.train import chunks, loop
+from emp.train.auxiliary import (
+    ASK_DOWN,
+    ASK_EMPTIES,
+    BID_DOWN,
+    BID_EMPTIES,
+    BID_UP,
+    NEITHER,
+    NONE,
+    STAYS,
+    auxiliary_labels,
+    mirrored,
+)
+from emp.train.chunks import Stream, burn_in, plan_epoch, window_batch, windows
+from emp.train.loop import TrainConfig, Trainer
+from emp.train.losses import Scales, Targets, forecast_losses, move_scales
+from emp.train.mirror import mirror_matrix
+from emp.train.network import Network, read_outputs
+
+torch.set_num_threads(1)
+
+DOMAINS = ("shared", "equity/nasdaq")
+SIZES = {"d_model": 16, "layers": 2, "d_state": 8, "headdim": 16, "attention_heads": 2, "window": 8}
+
+
+@pytest.fixture(autouse=True)
+def short_windows(monkeypatch):
+    for module in (chunks, loop):
+        monkeypatch.setattr(module, "BURN_IN", 16)
+    monkeypatch.setattr(chunks, "WINDOW", 64)
+
+
+def stream(n=700, seed=0, breaks=(250,), warmup=20):
+    """A walk whose next move is told by one input."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, INPUTS)).astype(np.float32)
+    delta_hat = (np.sign(x[:, 1:2]) * np.abs(rng.normal(size=(n, HORIZONS)))).astype(np.float32)
+    segment = np.searchsorted(np.array(breaks), np.arange(n), side="right")
+    since = np.arange(n) - np.r_[0, breaks][segment]
+    bid = np.cumsum(rng.integers(-1, 2, n))
+    return Stream(
+        name=f"s{seed}",
+        domain=1,
+        x=x,
+        delta_hat=delta_hat,
+        labels=classes(delta_hat, np.full(HORIZONS, 0.3)),
+        use=since >= warmup,
+        segment=segment,
+        pos_weight=np.ones((1, HORIZONS, CLASSES), np.float32),
+        day=np.zeros(n, np.int64),
+        weight=1.0,
+        auxiliary=auxiliary_labels(bid, bid + 1, x, segment),
+    )
+
+
+@cache
+def streams():
+    return (stream(seed=0), stream(seed=1, n=400, breaks=()))
+
+
+def scales():
+    rows = move_scales(streams()[0].delta_hat)
+    return Scales(*(torch.tensor(np.stack([a, a]), dtype=torch.float32) for a in rows))
+
+
+def trainer(seed=0, impl="mamba3", **settings):
+    torch.manual_seed(seed)
+    network = Network(SSMConfig(impl=impl, **SIZES), INPUTS, DOMAINS)
+    defaults = {"curriculum": ((128, 1), (256, 1)), "lanes": 2, "lr": 1e-3, "checkpoint_every": 2}
+    config = TrainConfig(seed=seed, **(defaults | settings))
+    return Trainer(network, streams(), scales(), config)
+
+
+def weights(t):
+    return torch.cat([p.detach().flatten() for p in t.network.parameters()])
+
+
+@pytest.mark.parametrize("length", [128, 256, 1024])
+def test_an_epoch_visits_every_usable_row_once_and_no_sequence_crosses_a_segment(length):
+    found = [np.zeros(len(s.x), int) for s in streams()]
+    for group in plan_epoch(streams(), length, 3, seed=0, epoch=1):
+        assert 1 <= len(group) <= 3
+        for at, start, end, burn, _ in group:
+            found[at][start:end] += 1
+            assert end - start <= length
+            assert len(set(streams()[at].segment[start - burn : end])) == 1
+            first = np.flatnonzero(streams()[at].segment == streams()[at].segment[start])[0]
+            assert burn == min(16, start - first)
+    for counts, s in zip(found, streams(), strict=True):
+        assert (counts[s.use] == 1).all()
+        assert counts.max() == 1
+
+
+def test_plans_differ_by_epoch_and_seed_but_not_by_run():
+    a = plan_epoch(streams(), 128, 2, seed=0, epoch=0)
+    assert a == plan_epoch(streams(), 128, 2, seed=0, epoch=0)
+    assert a != plan_epoch(streams(), 128, 2, seed=0, epoch=1)
+    assert a != plan_epoch(streams(), 128, 2, seed=1, epoch=0)
+
+
+def test_windows_hold_the_rows_and_nothing_else_counts():
+    s = streams()[0]
+    group = [chunks.Sequence(0, 300, 400, 16, False), chunks.Sequence(0, 240, 250, 16, False)]
+    assert [windows(q) for q in group] == [2, 1]
+    first, second = (window_batch(streams(), group, w) for w in range(2))
+    np.testing.assert_array_equal(first.x[0], s.x[300:364])
+    np.testing.assert_array_equal(second.x[0], s.x[364:400])
+    np.testing.assert_array_equal(first.labels[1, :10], s.labels[240:250])
+    assert (first.weight[1, 10:] == 0).all()
+    assert (first.labels[1, 10:] == NO_LABEL).all()
+    assert (second.weight[1] == 0).all()
+    x, burn = burn_in(streams(), group)
+    np.testing.assert_array_equal(x[0], s.x[284:300])
+    assert burn.tolist() == [16, 16]
+
+
+def test_the_mirror_turns_inputs_labels_weights_and_auxiliaries():
+    s = streams()[0]._replace(pos_weight=np.arange(HORIZONS * 3, dtype=np.float32).reshape(1, HORIZONS, 3))
+    plain, turned = (window_batch((s,), [chunks.Sequence(0, 300, 340, 0, m)], 0) for m in (False, True))
+    np.testing.assert_allclose(turned.x, plain.x @ mirror_matrix(), rtol=1e-6)
+    np.testing.assert_array_equal(turned.delta_hat, -plain.delta_hat)
+    np.testing.assert_array_equal(turned.labels, 2 - plain.labels)
+    np.testing.assert_array_equal(turned.pos_weight, plain.pos_weight[..., ::-1])
+    kinds = {STAYS: STAYS, BID_UP: ASK_DOWN, BID_DOWN: 3, 3: BID_DOWN, ASK_DOWN: BID_UP, NONE: NONE}
+    want = [kinds[k] for k in plain.auxiliary.next_kind[0]]
+    assert turned.auxiliary.next_kind[0].tolist() == want
+    again = mirrored(mirrored(plain.auxiliary))
+    np.testing.assert_array_equal(again.depletion, plain.auxiliary.depletion)
+
+
+def test_auxiliary_labels_by_hand():
+    bid = np.array([10, 10, 9, 9, 9, 10, 10])
+    ask = np.array([11, 11, 11, 12, 12, 12, 11])
+    segment = np.array([0, 0, 0, 0, 0, 0, 1])
+    found = auxiliary_labels(bid, ask, np.zeros((7, INPUTS), np.float32), segment)
+    assert found.next_kind.tolist() == [STAYS, BID_DOWN, 3, STAYS, BID_UP, NONE, NONE]
+    assert found.depletion.tolist() == [BID_EMPTIES, BID_EMPTIES, ASK_EMPTIES, NONE, NONE, NONE, NONE]
+    quiet = auxiliary_labels(
+        np.full(30, 5), np.full(30, 6), np.zeros((30, INPUTS), np.float32), np.zeros(30, int)
+    )
+    assert quiet.depletion.tolist() == [NEITHER] * 10 + [NONE] * 20
+    assert np.isnan(found.wait[5])
+
+
+def test_windows_of_a_sequence_carry_the_state_exactly():
+    """Over two windows the outputs are those of one pass over burn-in and both windows."""
+    t = trainer()
+    group = [chunks.Sequence(0, 300, 420, 16, False)]
+    state = t._burned_in(group)
+    rows = []
+    with torch.no_grad():
+        for w in range(2):
+            batch = window_batch(t.streams, group, w)
+            raw, _, state = t.network(torch.from_numpy(batch.x), state, torch.tensor([1]))
+            rows.append(raw)
+        x = torch.from_numpy(streams()[0].x[284:420])[None]
+        whole, _, _ = t.network(x, None, torch.tensor([1]))
+    torch.testing.assert_close(torch.cat(rows, 1), whole[:, 16:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("impl", ["mamba2", "mamba3"])
+def test_training_lowers_the_loss(impl):
+    t = trainer(impl=impl, lr=5e-3, curriculum=((256, 6),))
+    assert t.run()
+    directions = [row["direction"] for row in t.losses]
+    assert np.mean(directions[-5:]) < 0.9 * np.mean(directions[:5])
+    assert len(directions) == t.total
+
+
+def test_the_same_seed_trains_to_the_same_bits_and_another_does_not():
+    a, b, c = trainer(0), trainer(0), trainer(1)
+    for t in (a, b, c):
+        t.run()
+    assert torch.equal(weights(a), weights(b))
+    assert a.losses == b.losses
+    assert not torch.equal(weights(a), weights(c))
+
+
+def test_a_resumed_run_reaches_the_same_numbers(tmp_path):
+    whole = trainer()
+    whole.run()
+    first = trainer()
+    seen = iter(range(100))
+    assert not first.run(stop=lambda: next(seen) == 2)
+    first.save(tmp_path / "c.pt")
+    torch.manual_seed(99)
+    second = trainer()
+    second.resume(tmp_path / "c.pt")
+    assert 0 < second.step < second.total
+    assert second.run()
+    assert torch.equal(weights(second), weights(whole))
+    assert second.losses == whole.losses
+    for a, b in zip(second.mean.parameters(), whole.mean.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused_in_one_line(tmp_path):
+    t = trainer()
+    t.save(tmp_path / "c.pt")
+    with pytest.raises(UsageError, match="another run"):
+        trainer(lr=2e-3).resume(tmp_path / "c.pt")
+    (tmp_path / "c.pt").write_bytes((tmp_path / "c.pt").read_bytes()[:5000])
+    with pytest.raises(UsageError, match="not a readable checkpoint") as caught:
+        t.resume(tmp_path / "c.pt")
+    assert "\n" not in str(caught.value)
+
+
+def test_divergence_is_said_in_one_line():
+    t = trainer()
+    with torch.no_grad():
+        t.network.stem.weight[0, 0] = float("nan")
+    with pytest.raises(ArtifactError, match="diverged"):
+        t.run()
+
+
+def test_rows_that_do_not_count_have_no_gradient():
+    t = trainer()
+    batch = window_batch(t.streams, [chunks.Sequence(0, 240, 250, 0, False)], 0)
+    targets = loop._targets(batch, torch.device("cpu"))
+    raw = torch.zeros(1, 10, 48, requires_grad=True)
+    weight = targets.weight.clone()
+    weight[:, 5:] = 0.0
+    losses = forecast_losses(read_outputs(raw), Targets(*targets._replace(weight=weight)), scales())
+    (gradient,) = torch.autograd.grad(sum(losses.values()), raw)
+    assert float(gradient[:, :5].abs().sum()) > 0.0
+    assert float(gradient[:, 5:].abs().sum()) == 0.0
+
+
+def test_class_weights_tilt_the_direction_loss():
+    logits = torch.tensor([0.0, 0.0, 0.0]).expand(1, 1, HORIZONS, 3)
+    raw = torch.zeros(1, 1, 48)
+    outputs = read_outputs(raw)._replace(logits=logits)
+    base = Targets(
+        torch.tensor([0]),
+        torch.ones(1, 1, HORIZONS),
+        torch.full((1, 1, HORIZONS), 2),
+        torch.ones(1, 1, HORIZONS, 3),
+        torch.ones(1, 1),
+    )
+    heavy = base._replace(pos_weight=base.pos_weight * torch.tensor([1.0, 1.0, 3.0]))
+    plain, tilted = (float(forecast_losses(outputs, t, scales())["direction"]) for t in (base, heavy))
+    assert tilted == pytest.approx(3.0 * plain)
+    assert plain == pytest.approx(np.log(3.0))
