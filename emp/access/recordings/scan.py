@@ -150,6 +150,8 @@ def parse_iso(buf: Any, p: Any) -> Any:
     year = century * 100 + rest
     if not 1 <= day <= _MONTH_DAYS[month - 1] or not 1970 <= year <= 2200:
         return p, -1
+    if month == 2 and day == 29 and (year % 4 != 0 or (year % 100 == 0 and year % 400 != 0)):
+        return p, -1
     p += 10
     if buf[p] == _NL:
         return p, -1
