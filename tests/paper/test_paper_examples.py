@@ -239,13 +239,13 @@ def test_our_own_orders_at_one_price_fill_in_their_order() -> None:
     day.then(event(20, [(100, 60)], ASKS))
     day.send(order("B", 1, 10, 100, ts=20))
     assert day.then(event(40, [(100, 60)], ASKS))[0].queue_ahead == 60
-    # 50 visible, 10 of A, 10 visible, then B
-    assert short(day.then(event(41, [(100, 1)], ASKS, trade=(100, -58, 58)))) == [
+    # in line: 50 visible, 10 of A, 10 visible, then B
+    assert short(day.then(event(41, [(100, 60)], ASKS, trade=(100, -58, 58)))) == [
         ("A", "partially_filled", 8, 100)
     ]
-    assert short(day.then(event(42, [(100, 9)], ASKS, trade=(100, -6, 6)))) == [
+    assert short(day.then(event(42, [(100, 60)], ASKS, trade=(100, -15, 15)))) == [
         ("A", "filled", 10, 100),
-        ("B", "partially_filled", 3, 100),  # of the 6: 2 for A, 1 visible ahead, 3 for B
+        ("B", "partially_filled", 3, 100),  # of the 15: 2 for A, 10 visible ahead, 3 for B
     ]
 
 
@@ -308,6 +308,17 @@ def test_misuse_ends_in_one_line() -> None:
         storm.then(event(101 + n, [(100, 1)], ASKS, trade=(100, -1, 1)))
     with pytest.raises(VenueError, match="reports were under way"):
         storm.then(event(9999, [(100, 1)], ASKS, trade=(100, -1, 1)))
+
+
+def test_a_query_about_an_order_long_gone_is_not_answered_with_another_ones_state() -> None:
+    day = resting()
+    day.send(query("A", ts=20))
+    assert short(day.then(event(25, [(98, 1)], ASKS, trade=(99, -90)))) == [("A", "filled", 10, 100)]
+    day.then(event(26, BIDS, ASKS))
+    for n in range(ROWS - 1):
+        day.send(order(f"F{n}", 1, 1, 90, ts=26))
+    (told,) = day.then(event(31, BIDS, ASKS))
+    assert (told.clOrdID, told.status, told.text) == ("A", S.REJECTED, "unknown order")
 
 
 def test_every_venue_has_a_latency_and_rows_are_used_again() -> None:
