@@ -190,4 +190,26 @@ def _ctrader(config: SystemConfig, credentials: Mapping[str, Secret], clock: Clo
 
 
 def _fix(config: SystemConfig, credentials: Mapping[str, Secret], clock: Clock) -> MarketAccess:
-    raise ConfigError("access.connection_protocol: fix cannot be traded with yet; use ctrader or recording")
+    from emp.access.fix.client import FixAccess, FixSettings
+    from emp.access.fix.dialect import dialect
+
+    access = config.access
+    assert access.host is not None
+    assert access.port is not None
+    assert access.sender_comp_id is not None
+    assert access.target_comp_id is not None
+    settings = FixSettings(
+        host=access.host,
+        port=access.port,
+        sender=access.sender_comp_id,
+        target=access.target_comp_id,
+        dialect=dialect(access.dialect),
+        trade_port=access.trade_port,
+        tls=access.tls,
+        account=access.account or "",
+        symbols=access.symbols,
+        username=credentials["EMP_FIX_USERNAME"],
+        password=credentials["EMP_FIX_PASSWORD"],
+        store=config.run_dir / "fix-sequence",
+    )
+    return FixAccess(settings, clock)

@@ -78,6 +78,8 @@ class Access(Section):
     host: Text | None = None
     port: Port | None = None  # FIX: the quote session; cTrader: the API
     trade_port: Port | None = None  # FIX: the trade session, where it has a port of its own
+    dialect: Annotated[Text, BeforeValidator(_word)] = "fix44"  # FIX: how the venue speaks it
+    symbols: dict[str, Text] = {}  # the venue's symbol of an instrument, where it is not its name
     tls: bool = True
     sender_comp_id: Text | None = None
     target_comp_id: Text | None = None

@@ -108,8 +108,8 @@ def _variable(dotted: str) -> str:
     return PREFIX + dotted.replace(".", "__").upper()
 
 
-def _near(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+def _near(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return f"; did you mean {close[0]}?" if close else ""
 
 
@@ -123,7 +123,7 @@ def refuse_unknown_variables(model: type[BaseModel]) -> None:
         if name in sections:
             example = next(n for n in sorted(known) if n.startswith(f"{name}__"))
             raise ConfigError(f"environment: {name}: a section; set single fields of it, such as {example}")
-        hint = _near(name, known | RESERVED)
+        hint = _near(name, known, cutoff=0.6 if "__" in name else 0.85)
         if hint or "__" in name:
             raise ConfigError(f"environment: {name}: no such setting{hint}")
 

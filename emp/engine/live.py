@@ -180,7 +180,7 @@ class Live:
         elif isinstance(message, RiskBreach):
             self._viewer.breached(message)
             _log.error("risk breach", reason=message.reason, metric=message.metric, value=message.value)
-            with self._journal():
+            with self._surviving():
                 self._ledger.record_note(message)
         else:
             self._send_all([message])
@@ -188,14 +188,14 @@ class Live:
     def _report(self, update: OrderUpdate) -> None:
         """Record a report, then apply it; one that cannot be recorded has happened all the same."""
         new = True
-        with self._journal():
+        with self._surviving():
             new = self._ledger.record_report(update)
         if new:
             self._act(self._engine.on_report(update))
 
     @contextlib.contextmanager
-    def _journal(self) -> Iterator[None]:
-        """What a lost journal means: halt and flatten, but first finish what is at hand."""
+    def _surviving(self) -> Iterator[None]:
+        """What a step that fails means (a lost journal): halt and flatten, but first finish what is at hand."""
         try:
             yield
         except Exception as error:
@@ -233,7 +233,7 @@ class Live:
         """
         for command in commands:
             failed_before = self._failure is not None
-            with self._journal():
+            with self._surviving():
                 self._ledger.record_intent(command)
             if self._failure is not None and not failed_before:
                 return
@@ -289,11 +289,11 @@ class Live:
         return bool(self._engine.orders.open_orders() or self._engine.flattening)
 
     async def _close(self) -> None:
-        with contextlib.suppress(VenueError):
+        with self._surviving(), contextlib.suppress(VenueError):
             await self._access.close()
-        with self._journal():
+        with self._surviving():
             self._actions.close()
-        with self._journal():
+        with self._surviving():
             if self._failure is None:
                 self._ledger.seal()
         self._ledger.close()

@@ -156,5 +156,7 @@ def test_a_mistake_in_the_environment_names_the_variable(write, monkeypatch, nam
 def test_variables_of_others_are_left_alone(write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMP_DATA", "/somewhere")
     monkeypatch.setenv("EMP_FIX_PASSWORD", "x")
+    monkeypatch.setenv("EMP_REDIS_URL", "x")
+    monkeypatch.setenv("EMP_REQUIRE_SERVICES", "1")
     monkeypatch.setenv("EMPEROR", "x")
     SystemConfig.load(write(BASE))

@@ -12,7 +12,8 @@ from emp.core.contracts import CancelOrder, NewOrder, RiskBreach
 from emp.core.errors import JournalError, VenueError
 from emp.engine.engine import EngineLimits
 from emp.journal.actionlog import read_actions
-from tests.live.world import World, play
+
+from .world import World, play
 
 
 @pytest.fixture

@@ -1,0 +1,35 @@
+"""Check machine, configuration, credentials' presence, data, services and ports; say how to mend each."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+
+
+@app.command()
+def doctor(
+    config: Annotated[Path, typer.Option(help="The configuration to check.")] = Path("examples/mock.yaml"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Check this machine and a configuration, one line each with how to mend it; exit 1 where any is bad."""
+    from rich.console import Console
+
+    from emp.app.doctor import examine
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    colours = {"ok": "green", "warn": "yellow", "bad": "bold red"}
+    findings = []
+    for one in examine(config):
+        findings.append(one)
+        mend = f" -> {one.mend}" if one.mend else ""
+        console.print(f"[{colours[one.verdict]}]{one.verdict:4}[/]  {one.what}: ", end="")
+        console.print(f"{one.found}{mend}", markup=False)
+    bad = [one.what for one in findings if one.verdict == "bad"]
+    if as_json:
+        shown = [{f: getattr(one, f) for f in one.__struct_fields__} for one in findings]
+        print(json.dumps({"ok": not bad, "bad": bad, "findings": shown}))
+    if bad:
+        raise typer.Exit(1)

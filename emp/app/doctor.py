@@ -1,0 +1,220 @@
+"""What `emp doctor` looks at: each examination gives lines of what was found and how to mend it."""
+
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from emp.core import secrets
+from emp.core.config import SystemConfig
+from emp.core.errors import EmpError
+from emp.core.jit import cache_root
+from emp.core.records import EVENT
+from emp.observe.http import HttpServer, create_app
+
+Verdict = Literal["ok", "warn", "bad"]
+
+GIB = 1 << 30
+CORES_WANTED = 8
+MEMORY_WANTED_GIB = 32
+DISK_WANTED_GIB = 10
+CONNECT_S = 1.0
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One line of the doctor; `mend` is empty where nothing needs mending."""
+
+    verdict: Verdict
+    what: str
+    found: str
+    mend: str = ""
+
+
+def machine() -> Iterator[Finding]:
+    """Python, cores, memory, vector units."""
+    yield Finding("ok", "python", platform.python_version())
+    cores = len(os.sched_getaffinity(0))
+    enough = cores >= CORES_WANTED
+    yield Finding(
+        "ok" if enough else "warn",
+        "cores",
+        f"{cores}",
+        "" if enough else f"fine for mock and paper; a server should have {CORES_WANTED}",
+    )
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    enough = memory_gib >= MEMORY_WANTED_GIB * 0.9
+    yield Finding(
+        "ok" if enough else "warn",
+        "memory",
+        f"{memory_gib:.0f} GiB",
+        "" if enough else f"fine for mock and paper; a server should have {MEMORY_WANTED_GIB} GiB",
+    )
+    flags = _cpu_flags()
+    widest = next((name for name in ("avx512f", "avx2", "asimd", "sse2") if name in flags), "none known")
+    yield Finding(
+        "ok", "vector unit", f"{widest} (action logs are byte-equal between machines that share it)"
+    )
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return set()
+    lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
+    return set(next(lines, ":").partition(":")[2].split())
+
+
+def kernels() -> Iterator[Finding]:
+    """Whether compiled kernels are kept and there are any."""
+    folder = cache_root() / "numba"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        yield Finding(
+            "bad", "kernel cache", f"{folder} cannot be written", "set EMP_CACHE to a folder of yours"
+        )
+        return
+    compiled = sum(1 for _ in folder.glob("*/**/*.nbc"))
+    if compiled:
+        yield Finding("ok", "kernel cache", f"{compiled} compiled kernels in {folder}")
+    else:
+        yield Finding("warn", "kernel cache", "cold", "the first start compiles for about a minute")
+
+
+def configuration(path: Path) -> tuple[SystemConfig | None, list[Finding]]:
+    """The configuration, where it is valid, and what there is to say about it."""
+    try:
+        config = SystemConfig.load(path)
+    except EmpError as error:
+        return None, [Finding("bad", "configuration", str(error), "mend the line it names")]
+    how = f"{path}: mode {config.mode} over {config.access.connection_protocol}"
+    return config, [Finding("ok", "configuration", how)]
+
+
+def credentials(config: SystemConfig) -> Iterator[Finding]:
+    """Which credentials are present, by name, never by value."""
+    if config.mode == "mock":
+        yield Finding("ok", "credentials", "none needed in mock mode")
+        return
+    try:
+        present = secrets.load_secrets()
+    except EmpError as error:
+        yield Finding("bad", "credentials", str(error), "see the line")
+        return
+    for name in secrets.NEEDED.get(config.access.connection_protocol, ()):
+        if name in present:
+            yield Finding("ok", "credentials", f"{name} is present")
+        else:
+            mend = f"set it in the environment or in the owner-only file {secrets.SECRETS_FILE} names"
+            yield Finding("bad", "credentials", f"{name} is missing", mend)
+    for field in config.missing(present):
+        if field.startswith("access."):
+            yield Finding("bad", "access", f"{field} is missing", "give it in the configuration file")
+
+
+def market(config: SystemConfig) -> Iterator[Finding]:
+    """Instruments and the model's artifact."""
+    from emp.core.instrument import find
+    from emp.engine.load import load_model
+
+    for name in config.instruments.names:
+        try:
+            one = find(name, config.instruments.catalogue)
+            yield Finding("ok", "instrument", f"{name}: tick {one.tick:g}, {one.asset_class.name.lower()}")
+        except EmpError as error:
+            yield Finding("bad", "instrument", str(error), "emp instruments lists what is known")
+    try:
+        artifact = load_model(config.model.artifact).artifact
+        yield Finding("ok", "model", f"{artifact.manifest.kind} {artifact.hash[:12]}, verified")
+    except EmpError as error:
+        yield Finding("bad", "model", str(error), "name another artifact in model.artifact, or train one")
+
+
+def storage(config: SystemConfig) -> Iterator[Finding]:
+    """Where runs are written, and recorded data."""
+    folder = config.run_dir.absolute()
+    parent = next(p for p in (folder, *folder.parents) if p.exists())
+    free_gib = shutil.disk_usage(parent).free / GIB
+    if not (parent.is_dir() and os.access(parent, os.W_OK)):
+        yield Finding("bad", "run_dir", f"{parent} cannot be written", "set run_dir to a folder of yours")
+    elif free_gib < DISK_WANTED_GIB:
+        yield Finding("warn", "run_dir", f"{folder}: {free_gib:.1f} GiB free", f"free {DISK_WANTED_GIB} GiB")
+    else:
+        yield Finding("ok", "run_dir", f"{folder}: {free_gib:.0f} GiB free")
+    data = Path(os.environ.get("EMP_DATA", "../shared/data")).absolute()
+    if data.is_dir():
+        yield Finding("ok", "recorded data", f"{data}: {sum(p.is_dir() for p in data.iterdir())} folders")
+    else:
+        mend = "only tests and training on them need it: set EMP_DATA to their folder"
+        yield Finding("warn", "recorded data", f"{data} is absent", mend)
+    ring_mib = config.bus.queue_bound * EVENT.itemsize * len(config.instruments.names) / (1 << 20)
+    yield Finding("ok", "event queues", f"{ring_mib:.1f} MiB")
+
+
+def network(config: SystemConfig) -> Iterator[Finding]:
+    """Ports that must be free, and services that must answer."""
+    from emp.core.clock import LiveClock
+    from emp.observe.board import Board
+
+    server = HttpServer(create_app(Board(LiveClock())), config.http.host, config.http.port)
+    try:
+        server.start()
+        server.stop()
+        yield Finding("ok", "http port", f"{config.http.host}:{config.http.port} is free")
+    except EmpError as error:
+        yield Finding("bad", "http port", str(error), "stop the other program, or set http.port")
+    for name, address in config.services:
+        if address is not None:
+            yield _service(name, address)
+    access = config.access
+    if access.connection_protocol in secrets.NEEDED and access.host and access.port:
+        yield _service("venue", f"{access.host}:{access.port}")
+
+
+def _service(name: str, address: str) -> Finding:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return Finding("bad", name, f"{address} is no host:port", f"write services.{name} as host:port")
+    try:
+        with socket.create_connection((host, int(port)), CONNECT_S):
+            return Finding("ok", name, f"{address} answers")
+    except OSError as error:
+        why = error.strerror or str(error)
+        return Finding("bad", name, f"{address} does not answer: {why}", "start it, or correct the address")
+
+
+def extras() -> Iterator[Finding]:
+    """What is installed beyond the runtime."""
+    for name, extra, use in (
+        ("torch", "train", "training"),
+        ("redis", "redis", "leases"),
+        ("ray", "ray", "sweeps"),
+    ):
+        if find_spec(name):
+            yield Finding("ok", f"extra {extra}", f"{use} available")
+        else:
+            yield Finding("ok", f"extra {extra}", f"not installed ({use}): pip install '.[{extra}]'")
+
+
+def examine(path: Path) -> Iterator[Finding]:
+    """Everything, in the order in which a start needs it."""
+    yield from machine()
+    yield from kernels()
+    config, found = configuration(path)
+    yield from found
+    if config is not None:
+        yield from credentials(config)
+        yield from market(config)
+        yield from storage(config)
+        yield from network(config)
+    yield from extras()
