@@ -1,0 +1,36 @@
+"""Turn a run into one self-contained page with plots."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, as `emp replay` and `emp run` leave it.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write; default: report.html in the run.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Turn a run into one self-contained page: price with fills, forecast, position, PnL, reasons, latency."""
+    from rich.console import Console
+
+    from emp.app.report.data import alpha_table, reasons
+    from emp.app.report.page import write_report
+
+    page = out if out is not None else run / "report.html"
+    console = Console(stderr=True)
+    with console.status("reading the run and drawing"):
+        data = write_report(run, page)
+    console.print(f"wrote {page} ({page.stat().st_size // 1024} KiB)")
+    if as_json:
+        print(
+            json.dumps(
+                {"page": str(page), "reasons": reasons(data.rows), "alpha_after_fees": alpha_table(data)}
+            )
+        )

@@ -1,0 +1,151 @@
+"""The page: one HTML file with everything in it, readable offline and in ten years."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from emp.app.report import plots
+from emp.app.report.data import RunData, actions, alpha_table, read_run
+from emp.core.errors import DataError
+
+CSS = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; background: #f5f7fa; margin: 0; }
+main { max-width: 1000px; margin: 0 auto; padding: 24px 20px 60px; }
+h1 { font-size: 22px; margin: 0 0 2px; } h2 { font-size: 16px; margin: 28px 0 8px; }
+.sub { color: #616e7c; font-size: 13px; word-break: break-all; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 10px; margin: 18px 0; }
+.card, figure, .box { background: #fff; border: 1px solid #e4e7eb; border-radius: 8px; }
+.card { padding: 10px 14px; } .card b { display: block; font-size: 19px; font-variant-numeric: tabular-nums; }
+.card span { color: #616e7c; font-size: 12px; }
+figure { margin: 0 0 12px; padding: 10px 12px; } figcaption { font-size: 13px; color: #616e7c; margin-bottom: 4px; }
+figure svg { width: 100%; height: auto; display: block; }
+.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 12px; }
+.box { padding: 6px 12px; overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: 13px; }
+th, td { text-align: right; padding: 4px 8px; border-bottom: 1px solid #eef1f4; font-variant-numeric: tabular-nums; }
+th:first-child, td:first-child { text-align: left; } .bad { color: #c02626; } .note { font-size: 13px; color: #616e7c; }
+"""
+
+
+def write_report(run_folder: Path, out: Path) -> RunData:
+    """Write the page of a run; raise DataError in one line where it cannot be read or written."""
+    run = read_run(run_folder)
+    try:
+        out.write_text(render(run), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written: {error.strerror}") from error
+    return run
+
+
+def render(run: RunData) -> str:
+    """The page as HTML."""
+    title = f"{run.instrument}, {run.manifest['mode']} run {run.manifest['run']}"
+    models = ", ".join(str(m)[:12] for m in run.manifest["model_hashes"])
+    log = run.summary.get("action_log_sha256", "not closed")
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<div class='sub'>model {escape(models)} · code {escape(str(run.manifest['code']))}"
+        f" · action log {escape(str(log))}</div>",
+        cards(key_figures(run)),
+        breaches(run.breaches),
+        "<h2>What happened</h2>",
+        figure("Price and our fills (hollow: resting, filled: crossing)", plots.price(run)),
+        figure("Position", plots.position(run)),
+        figure("PnL after fees, marked to mid", plots.pnl(run)),
+        "<h2>What it believed</h2>",
+        figure("Size of the expected move against the cost of crossing", plots.edge_and_cost(run)),
+        "<div class='two'>",
+        figure("Forecast against what followed, by decile (in hindsight)", plots.realised(run)),
+        figure("Why it acted, or did not", plots.reason_bars(run)),
+        "</div>",
+        "<h2>Alpha after fees</h2>",
+        alphas(run),
+        "<h2>Orders and speed</h2>",
+        "<div class='two'>",
+        table(("sent for", "orders and cancels"), sorted(run.orders.items(), key=lambda item: -item[1])),
+        figure("Event to decision", plots.latency(run)),
+        "</div>",
+        quarantine(run.summary.get("quarantined", {})),
+    ]
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        f"<meta name='viewport' content='width=device-width'><title>{escape(title)}</title>"
+        f"<style>{CSS}</style></head><body><main>{''.join(parts)}</main></body></html>\n"
+    )
+
+
+def key_figures(run: RunData) -> dict[str, str]:
+    """The figures at the top."""
+    s, decided = run.summary, actions(run.rows)
+    figures = {
+        "decisions": f"{len(run.rows):,}",
+        "not hold": f"{len(run.rows) - decided.get('hold', 0):,}",
+        "fills": f"{len(run.fills['ts']):,}",
+        "lots traded": f"{int(run.fills['qty'].sum()):,}",
+        "PnL after fees, ticks": f"{float(run.rows['pnl_ticks'][-1]):+,.1f}",
+        "fees, ticks": f"{float(run.fills['fee'].sum()):,.1f}",
+        "final position": f"{int((run.fills['side'] * run.fills['qty']).sum()):+,}",
+    }
+    if s:
+        figures |= {
+            "rows read": f"{s['rows']:,}",
+            "p99 total": f"{s['total_us']['p99']:.2f} us",
+            "halted": "yes" if s["halted"] else "no",
+        }
+    return figures
+
+
+def cards(figures: Mapping[str, str]) -> str:
+    """A row of figures."""
+    body = "".join(
+        f"<div class='card'><b>{escape(v)}</b><span>{escape(k)}</span></div>" for k, v in figures.items()
+    )
+    return f"<div class='cards'>{body}</div>"
+
+
+def figure(caption: str, svg: str) -> str:
+    """A plot with its caption."""
+    return f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>"
+
+
+def breaches(texts: Sequence[str]) -> str:
+    """Limits that were passed, where there were any."""
+    return "".join(f"<p class='bad'>Risk breach: {escape(text)}</p>" for text in texts)
+
+
+def alphas(run: RunData) -> str:
+    """Alpha per unit traded, resting and crossing fills apart."""
+    if not len(run.fills["ts"]):
+        return "<p class='note'>No fills.</p>"
+
+    def shown(value: Any) -> str:
+        return "-" if value is None else f"{value:+.3f}"
+
+    rows = [
+        (
+            f"{row['fills_by']}, {row['horizon']}",
+            f"{row['fills']:,}",
+            shown(row["alpha_bps"]),
+            f"[{shown(row['low'])}, {shown(row['high'])}]",
+        )
+        for row in alpha_table(run)
+    ]
+    return table(("fills, horizon", "fills", "alpha, bps per unit", "95 % interval"), rows) + (
+        "<p class='note'>Mark to mid at the horizon after the fill, against the price paid, less fees; interval by "
+        "bootstrap over stretches of consecutive fills.</p>"
+    )
+
+
+def quarantine(counts: Mapping[str, int]) -> str:
+    """Rows kept out of perception, by reason."""
+    if not counts:
+        return "<p class='note'>No row was quarantined.</p>"
+    return "<h2>Quarantined rows</h2>" + table(("reason", "rows"), [(k, f"{v:,}") for k, v in counts.items()])
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table in a box."""
+    top = "".join(f"<th>{escape(h)}</th>" for h in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(str(c))}</td>" for c in row) + "</tr>" for row in rows)
+    return f"<div class='box'><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
