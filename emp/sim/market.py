@@ -8,6 +8,9 @@ from emp.core.errors import UsageError
 from emp.core.jit import kernel
 from emp.core.records import EVENT, Array
 from emp.sim.book import N_FILLS, ORDERS, clear_trade, new_book, new_fills, u
+from emp.sim.flow.hawkes import hawkes_apply, hawkes_gap
+from emp.sim.flow.params import HAWKES, QUEUE_REACTIVE
+from emp.sim.flow.qr import qr_apply, qr_gap
 from emp.sim.flow.state import MSG, new_state, recentre, seed_ladder
 from emp.sim.flow.zi import zi_apply, zi_gap, zi_params
 from emp.sim.rng import seeded
@@ -23,9 +26,18 @@ def flow_event(b: Any, fills: Any, s: Any, p: Any, r: Any) -> None:
     s.now = s.next
     s.seq += 1
     clear_trade(b)
-    zi_apply(b, fills, s, p, r)
-    recentre(b, s)
-    zi_gap(b, s, p, r)
+    if p.model == QUEUE_REACTIVE:
+        qr_apply(b, fills, s, p, r)
+        recentre(b, s)
+        qr_gap(b, s, p, r)
+    elif p.model == HAWKES:
+        hawkes_apply(b, fills, s, p, r)
+        recentre(b, s)
+        hawkes_gap(b, s, p, r)
+    else:
+        zi_apply(b, fills, s, p, r)
+        recentre(b, s)
+        zi_gap(b, s, p, r)
 
 
 @kernel
@@ -92,9 +104,18 @@ class Market:
         self.book = new_book(start_px - ticks // 2, ticks, orders)
         self.fills = new_fills()
         self.state = new_state(start_ns, start_px, int(self.book[ORDERS]))
+        self.state["mid"] = start_px
         self.rng = seeded(seed, "market")
         self.last = np.zeros(1, EVENT)
-        seed_ladder(self.book, self.fills, self.state[0], 10, 5, 2)
+        seed_ladder(
+            self.book,
+            self.fills,
+            self.state[0],
+            10,
+            int(params["start_qty"][0]),
+            2,
+            max(2, int(params["start_spread"][0])),
+        )
 
     def run(self, until_ns: int, n_max: int, msgs: Array = _NO_MSGS, rows: Array = _NO_ROWS) -> int:
         """Advance the market; see `advance`."""

@@ -49,6 +49,9 @@ MAX_TICKS = 1 << 22
 SEED = 10
 """Kind of a message that the plan adds: an order that was there, or arrived, unseen."""
 
+FORGET = 11
+"""Kind of a message that the plan adds: lots that left unseen."""
+
 
 class Plan(msgspec.Struct):
     """A recording made ready: messages whose `handle` is the record's number, and the book they fit in."""
@@ -242,7 +245,7 @@ def replay_message(b: Any, fills: Any, m: Any) -> int:
         have = b[u(h + QTY)]
         take_out(b, h)
         return 1 if have != m.qty else 0
-    if kind == REDUCE:
+    if kind in (REDUCE, FORGET):
         if m.handle < 0 or b[u(h + QTY)] == 0:
             return 1
         if m.qty >= b[u(h + QTY)]:

@@ -36,9 +36,9 @@ from emp.sim.book import (
     shrink,
     take_out,
 )
-from emp.sim.flow.state import ADD, DELETE, MSG, REDUCE
+from emp.sim.flow.state import ADD, MSG
 from emp.sim.recording import Recording
-from emp.sim.replay import SEED, Plan, plan, replay_message
+from emp.sim.replay import FORGET, SEED, Plan, plan, replay_message
 
 
 class Cause(IntEnum):
@@ -131,10 +131,10 @@ def _forget(b: Any, side: int, px: int, life: Any, i: int, surplus: int, ts: int
             qty = int(b[h + QTY])
             if qty <= surplus:
                 take_out(b, h)
-                n = _emit(out, n, ts, DELETE, side, px, qty, record)
+                n = _emit(out, n, ts, FORGET, side, px, qty, record)
             else:
                 shrink(b, h, surplus, False)
-                n = _emit(out, n, ts, REDUCE, side, px, surplus, record)
+                n = _emit(out, n, ts, FORGET, side, px, surplus, record)
             surplus -= qty
         h = after
     return n

@@ -7,14 +7,14 @@ import numpy as np
 from emp.core.jit import kernel
 from emp.core.records import Array
 from emp.sim.book import BEST, BUY, LIMIT, LO, MASK, SELL, slide, u
+from emp.sim.flow.params import FEATURES, MEMORY, SCALES, TYPES
 from emp.sim.matching import submit
 
 ADD, REDUCE, DELETE, TRADE = 1, 2, 3, 4
 """Kinds of message, numbered as LOBSTER numbers them."""
 
-TYPES = 12  # event types: see flow/types.py
-SCALES = 3
-MEMORY = 8
+RECENT = 1 << 14
+"""How many events back an order can be found by its age."""
 
 MSG = np.dtype(
     [
@@ -43,11 +43,20 @@ STATE = np.dtype(
         ("qty", "i8"),
         ("handle", "i8"),
         ("type", "i8"),  # event type of the last message
-        ("excite", "f8", (TYPES, SCALES)),  # Hawkes: decayed sums per source type and scale
-        ("signs", "f8", (MEMORY,)),  # exponential averages of trade signs, in trade time
-        ("pace", "f8", (MEMORY,)),  # exponential averages of log gaps, in event time
-        ("push", "f8", (MEMORY,)),  # exponential averages of signed flow that the market has yet to digest
-        ("load", "f8"),  # events per second, exponentially averaged over `LOAD_NS`
+        ("excite", "f8", (SCALES, TYPES)),  # Hawkes: excitation of each type's intensity, Hz
+        ("total", "f8", (SCALES,)),  # sum of it over types
+        ("own", "f8", (MEMORY,)),  # averages of the market's own trade signs, per trade
+        (
+            "memory",
+            "f8",
+            (FEATURES,),
+        ),  # averages: all trade signs, limit sides, cancel sides, mid displacement
+        ("mid", "f8", (MEMORY,)),  # averages of the mid, per event
+        ("pace", "f8", (MEMORY,)),  # averages of log gaps, per event
+        ("load", "f8"),  # events per second, averaged over `LOAD_NS`
+        ("scratch", "f8", (TYPES,)),
+        ("recent", "i4", (RECENT,)),  # handle of the order that came at event `seq & (RECENT - 1)`
+        ("stamp", "i4", (RECENT,)),  # and its stamp, since records are used again
     ],
     align=True,
 )
@@ -99,12 +108,13 @@ def place(b: Any, fills: Any, s: Any, side: int, px: int, qty: int) -> None:
 
 
 @kernel
-def seed_ladder(b: Any, fills: Any, s: Any, levels: int, qty: int, orders: int) -> None:
+def seed_ladder(b: Any, fills: Any, s: Any, levels: int, qty: int, orders: int, spread: int) -> None:
     """Fill an empty book with a ladder around the reference price."""
-    for k in range(1, levels + 1):
+    half = (spread + 1) // 2
+    for k in range(levels):
         for _ in range(orders):
-            place(b, fills, s, BUY, s.ref - k, qty)
-            place(b, fills, s, SELL, s.ref + k, qty)
+            place(b, fills, s, BUY, s.ref - half - k, qty)
+            place(b, fills, s, SELL, s.ref + half + k, qty)
 
 
 @kernel

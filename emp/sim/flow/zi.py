@@ -29,21 +29,10 @@ from emp.sim.book import (
     cancel,
     u,
 )
+from emp.sim.flow.params import FLOW, ZI
 from emp.sim.flow.state import DELETE, TRADE, note, pass_time, place
 from emp.sim.matching import submit
 from emp.sim.rng import exponential_table, table_index, uniform
-
-ZI = np.dtype(
-    [
-        ("limit_hz", "f8"),  # limit orders per second, both sides together
-        ("market_hz", "f8"),
-        ("cancel_hz", "f8"),  # per resting order
-        ("band", "i8"),  # limit prices fall uniformly on this many ticks from the opposite best
-        ("max_qty", "i8"),  # sizes are uniform on 1..max_qty
-        ("exp", "f8", (4096,)),
-    ],
-    align=True,
-)
 
 
 def zi_params(
@@ -54,10 +43,12 @@ def zi_params(
     max_qty: int = 4,
 ) -> Array:
     """Return ZI parameters (shape (1,)); the defaults give a liquid book one to two ticks wide."""
-    p = np.zeros(1, ZI)
+    p = np.zeros(1, FLOW)
+    p["model"] = ZI
     p["limit_hz"], p["market_hz"], p["cancel_hz"] = limit_hz, market_hz, cancel_hz
     p["band"], p["max_qty"] = band, max_qty
     p["exp"] = exponential_table()
+    p["start_spread"], p["start_qty"] = 1, 5
     return p
 
 

@@ -1,0 +1,246 @@
+"""Estimate a flow model from one recording's event stream (OBS rows).
+
+Everything is counted twice, once as it was and once mirrored (bids as asks), so no model has a preferred
+direction.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from emp.core.errors import DataError
+from emp.core.jit import kernel
+from emp.core.records import Array
+from emp.sim.flow.observe import AT, CANCEL_AT, CANCEL_DEEP, DEEP, HIT, IN
+from emp.sim.flow.params import (
+    FLOW,
+    HAWKES,
+    IMBALANCES,
+    KINDS,
+    MEMORY,
+    PACES,
+    QUEUE_REACTIVE,
+    SIZES,
+    SPREADS,
+    TYPES,
+    ZI,
+)
+from emp.sim.flow.qr import MAX_MOVE
+from emp.sim.hawkes_fit import fit_hawkes
+from emp.sim.rng import exponential_table
+
+MIN_EVENTS = 5_000
+SMOOTHING = 40.0  # events of prior per cell of the type table
+RIDGE = 10.0
+
+
+def calibrate(obs: Array, model: str) -> Array:
+    """Return the FLOW record (shape (1,)) of `model` ("zi", "hawkes" or "qr") for a stream of events."""
+    if len(obs) < MIN_EVENTS:
+        raise DataError(f"calibration needs at least {MIN_EVENTS} events, the recording has {len(obs)}")
+    p = np.zeros(1, FLOW)
+    p["exp"] = exponential_table()
+    p["start_spread"] = int(np.median(obs["ask"] - obs["bid"]))
+    p["start_qty"] = max(1, int(np.median(obs["bid_sz"])))
+    if model == "zi":
+        _zero_intelligence(p, obs)
+        return p
+    _marks(p, obs)
+    if model == "hawkes":
+        p["model"] = HAWKES
+        p["base_hz"], p["jump_hz"], p["decay_hz"], p["branching"] = fit_hawkes(obs["ts"], obs["type"])
+        return p
+    if model == "qr":
+        p["model"] = QUEUE_REACTIVE
+        _types(p, obs)
+        _clock(p, obs)
+        return p
+    raise DataError(f"unknown flow model {model!r}: choose zi, hawkes or qr")
+
+
+def quantile_table(x: Array, n: int) -> Array:
+    """Midpoint quantiles of a sample; zeros where it is empty."""
+    if len(x) == 0:
+        return np.zeros(n, np.int64)
+    levels = (np.arange(n) + 0.5) / n
+    return np.asarray(np.quantile(x, levels, method="inverted_cdf"), np.int64)
+
+
+def _edges(x: Array, n: int) -> Array:
+    """n - 1 increasing inner edges at equal-mass quantiles of integers."""
+    edges = np.unique(np.quantile(x, np.arange(1, n) / n, method="inverted_cdf"))
+    while len(edges) < n - 1:
+        edges = np.append(edges, edges[-1] + 1 if len(edges) else 1)
+    return edges
+
+
+def _zero_intelligence(p: Array, obs: Array) -> None:
+    """Match mean rates, mean size and the width of limit prices; everything else stays blind."""
+    seconds = (obs["ts"][-1] - obs["ts"][0]) / 1e9
+    kind = obs["type"] % KINDS
+    limit = (kind == IN) | (kind == AT) | (kind == DEEP)
+    p["model"] = ZI
+    p["limit_hz"] = limit.sum() / seconds
+    p["market_hz"] = (kind == HIT).sum() / seconds
+    cancels = ((kind == CANCEL_AT) | (kind == CANCEL_DEEP)).sum() / seconds
+    p["cancel_hz"] = cancels / obs["live"].mean()
+    spread = obs["ask"] - obs["bid"]
+    p["band"] = max(2, int(2 * np.mean((obs["dist"] + spread)[limit])))
+    p["max_qty"] = max(1, int(2 * np.median(obs["qty"][limit]) - 1))
+
+
+def _marks(p: Array, obs: Array) -> None:
+    """Prices, sizes and ages of orders."""
+    kind = obs["type"] % KINDS
+    spread = obs["ask"] - obs["bid"]
+    p["live_ref"] = obs["live"].mean()
+    edges = _edges(spread, SPREADS)
+    p["spread_edges"] = edges
+    which = np.searchsorted(edges, spread, side="right")
+    inside = kind == IN
+    for j in range(SPREADS):
+        here = inside & (which == j)
+        pool = -obs["dist"][here if here.sum() >= 30 else inside]
+        p["in_ticks"][0, j] = np.maximum(1, quantile_table(pool, 256))
+    p["deep_ticks"] = np.maximum(1, quantile_table(obs["dist"][kind == DEEP], 1024))
+    for k in (IN, AT, DEEP):
+        p["limit_qty"][0, k] = np.maximum(1, quantile_table(obs["qty"][kind == k], 1024))
+    met = np.where(obs["type"] >= KINDS, obs["ask_sz"], obs["bid_sz"])
+    size_edges = _edges(np.concatenate([obs["bid_sz"], obs["ask_sz"]]), SIZES)
+    p["size_edges"] = size_edges
+    bucket = np.searchsorted(size_edges, met, side="right")
+    hit = kind == HIT
+    for j in range(SIZES):
+        here = hit & (bucket == j)
+        p["hit_qty"][0, j] = np.maximum(
+            1, quantile_table(obs["qty"][here if here.sum() >= 30 else hit], 1024)
+        )
+    for k, what in enumerate((CANCEL_AT, CANCEL_DEEP)):
+        ages = obs["age"][(kind == what) & (obs["age"] > 0)]
+        p["age"][0, k] = np.maximum(1, quantile_table(ages, 1024))
+
+
+def averages(x: Array, decay: Array, when: Array | None = None) -> Array:
+    """Exponential averages of a series before each element; with `when`, only those elements enter.
+
+    Shape (n, len(decay)): row i is what is known before element i.
+    """
+    take = np.ones(len(x), np.bool_) if when is None else when
+    return np.asarray(_averages(x.astype(float), decay, take))
+
+
+@kernel
+def _averages(x: Any, decay: Any, take: Any) -> Any:
+    out = np.zeros((len(x), len(decay)))
+    now = np.zeros(len(decay))
+    for i in range(len(x)):
+        out[i] = now
+        if take[i]:
+            for k in range(len(decay)):
+                now[k] += (x[i] - now[k]) * (1.0 - decay[k])
+    return out
+
+
+def memory_decay() -> Array:
+    """Decays per step for half-lives of 0, 4, 16 ... 4**7 steps."""
+    decay = 0.5 ** (1.0 / 2.0 ** np.arange(0, 2 * MEMORY, 2))
+    decay[0] = 0.0
+    return decay
+
+
+def memory_features(obs: Array, decay: Array, unit_ticks: float) -> Array:
+    """What the queue-reactive flow remembers before each event: shape (n, FEATURES)."""
+    kind = obs["type"] % KINDS
+    side = np.where(obs["type"] >= KINDS, 1.0, -1.0)
+    limit, pull = kind < CANCEL_AT, (kind == CANCEL_AT) | (kind == CANCEL_DEEP)
+    mid = (obs["bid"] + obs["ask"]) / 2.0
+    known = mid[0] + averages(mid - mid[0], decay)
+    known[0] = mid[0]
+    moved = np.clip((mid[:, None] - known) / unit_ticks, -MAX_MOVE, MAX_MOVE)
+    return np.hstack(
+        [
+            averages(obs["sign"], decay, obs["sign"] != 0),
+            averages(side, decay, limit),
+            averages(side, decay, pull),
+            moved,
+        ]
+    )
+
+
+def logistic(x: Array, up: Array, offset: Array, ridge: float) -> Array:
+    """Weights of a logistic regression without intercept, by Newton's method."""
+    w = np.zeros(x.shape[1])
+    for _ in range(60):
+        prob = 1.0 / (1.0 + np.exp(-np.clip(offset + x @ w, -30, 30)))
+        grad = x.T @ (up - prob) - ridge * w
+        hess = (x * (prob * (1 - prob))[:, None]).T @ x + ridge * np.eye(len(w))
+        step = np.linalg.solve(hess, grad)
+        w = w + step
+        if np.abs(step).max() < 1e-8:
+            break
+    return w
+
+
+def _types(p: Array, obs: Array) -> None:
+    """Kind given imbalance and spread; side given these and memory."""
+    imb = (obs["bid_sz"] - obs["ask_sz"]) / np.maximum(1, obs["bid_sz"] + obs["ask_sz"])
+    edges = np.quantile(np.abs(imb), [1 / 7, 3 / 7, 5 / 7])
+    p["imbalance_edges"] = np.concatenate([-edges[::-1], edges])
+    j = np.searchsorted(p["spread_edges"][0], obs["ask"] - obs["bid"], side="right")
+    i = np.searchsorted(p["imbalance_edges"][0], imb, side="right")
+    mirror = np.searchsorted(p["imbalance_edges"][0], -imb, side="right")
+    kind = obs["type"] % KINDS
+    ask = obs["type"] >= KINDS
+    count = np.zeros((2, IMBALANCES, SPREADS, KINDS))
+    np.add.at(count, (ask.astype(int), i, j, kind), 1)
+    np.add.at(count, (1 - ask.astype(int), mirror, j, kind), 1)
+    total = count.sum(axis=0)
+    prior = total.sum(axis=0, keepdims=True) + 1.0
+    weight = total + SMOOTHING * prior / prior.sum(axis=2, keepdims=True)
+    weight /= weight.sum(axis=2, keepdims=True)
+    crowd = _crowding(p, obs, (i, mirror), j)
+    weight[..., CANCEL_AT] /= crowd
+    weight[..., CANCEL_DEEP] /= crowd
+    p["kind_weight"] = weight
+    p["side_odds"] = np.log((count[1] + SMOOTHING / 4) / (count[0] + SMOOTHING / 4))
+    p["decay"] = memory_decay()
+    p["unit_ticks"] = float(max(1, np.median(obs["ask"] - obs["bid"])))
+    x = memory_features(obs, p["decay"][0], float(p["unit_ticks"][0]))
+    offset = p["side_odds"][0][i, j, kind]
+    for k in range(KINDS):
+        here = kind == k
+        p["side_weight"][0, k] = logistic(x[here], ask[here].astype(float), offset[here], RIDGE)
+
+
+def _crowding(p: Array, obs: Array, buckets: tuple[Array, Array], j: Array) -> Array:
+    """Mean number of live orders per cell over its overall mean: cancels are proportional to it."""
+    total = np.full((IMBALANCES, SPREADS), SMOOTHING)
+    sums = total * 1.0
+    for i in buckets:
+        np.add.at(sums, (i, j), obs["live"] / p["live_ref"][0])
+        np.add.at(total, (i, j), 1)
+    return sums / total
+
+
+def _clock(p: Array, obs: Array) -> None:
+    """Predict the log gap from past log gaps and the last type; keep the gaps that followed each prediction."""
+    gap = np.diff(obs["ts"])
+    x = np.log(gap + 1000.0)
+    decay = memory_decay()
+    past = averages(x - x.mean(), decay) + x.mean()
+    kinds = np.eye(TYPES)[obs["type"][:-1]]
+    half = kinds[:, :KINDS] + kinds[:, KINDS:]
+    design = np.column_stack([past, half])
+    skip = min(1000, len(x) // 10)
+    ridge = 1e-3 * len(x) * np.eye(design.shape[1])
+    ridge[MEMORY:, MEMORY:] *= 0.01
+    d, y = design[skip:], x[skip:]
+    beta = np.linalg.solve(d.T @ d + ridge, d.T @ y)
+    p["pace_weight"], p["pace_const"] = beta[:MEMORY], 0.0
+    p["pace_type"] = np.concatenate([beta[MEMORY:], beta[MEMORY:]])
+    mean = d @ beta
+    edges = np.quantile(mean, np.arange(1, PACES) / PACES)
+    p["pace_edges"] = edges
+    which = np.searchsorted(edges, mean, side="right")
+    for k in range(PACES):
+        p["gap_ns"][0, k] = np.maximum(1, quantile_table(gap[skip:][which == k], 1024))

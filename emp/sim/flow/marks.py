@@ -1,0 +1,158 @@
+"""What an event of a given type does to the book: price, size, and which order is withdrawn.
+
+Shared by Hawkes and queue-reactive flow. Cancels pick an order by its age, drawn from the recorded ages of
+cancelled orders, so lifetimes keep their heavy tail; where no such order is left, one is drawn at random.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from emp.core.jit import kernel
+from emp.sim.book import (
+    BEST,
+    BUY,
+    LO,
+    MARKET,
+    MASK,
+    ORDER_WORDS,
+    ORDERS,
+    OWNER,
+    PX,
+    QTY,
+    SELL,
+    SEQ,
+    SIDE,
+    cancel,
+    level_of,
+    u,
+)
+from emp.sim.flow.observe import AT, CANCEL_AT, CANCEL_DEEP, DEEP, HIT, IN, KINDS
+from emp.sim.flow.state import DELETE, RECENT, TRADE, note, place
+from emp.sim.matching import submit
+from emp.sim.rng import next_u64, uniform
+
+_S54 = np.uint64(54)
+_S56 = np.uint64(56)
+
+
+@kernel
+def bucket(x: Any, edges: Any) -> int:
+    """Index of the bucket of x between ascending edges."""
+    i = 0
+    while i < len(edges) and x >= edges[i]:
+        i += 1
+    return i
+
+
+@kernel
+def draw(table: Any, r: Any) -> Any:
+    """A random entry of a table of 1024 quantiles."""
+    return table[next_u64(r) >> _S54]
+
+
+@kernel
+def draw256(table: Any, r: Any) -> Any:
+    """A random entry of a table of 256 quantiles."""
+    return table[next_u64(r) >> _S56]
+
+
+@kernel
+def _fits(b: Any, h: int, side: int, at_best: bool) -> bool:
+    if h == 0 or b[u(h + QTY)] <= 0 or b[u(h + OWNER)] != 0 or b[u(h + SIDE)] != side:
+        return False
+    return bool((b[u(h + PX)] == b[u(BEST + side)]) == at_best)
+
+
+@kernel
+def _aged_order(b: Any, s: Any, side: int, at_best: bool, age: int) -> int:
+    """A live order of about this age in events, 0 where none is near."""
+    for k in range(48):
+        step = (k + 1) >> 1
+        back = age + (step if k & 1 else -step)
+        if back < 1 or back >= RECENT or back > s.seq:
+            continue
+        i = (s.seq - back) & (RECENT - 1)
+        h = int(s.recent[i])
+        if _fits(b, h, side, at_best) and b[u(h + SEQ)] == s.stamp[i]:
+            return h
+    return 0
+
+
+@kernel
+def _any_order(b: Any, s: Any, side: int, at_best: bool, r: Any) -> int:
+    if at_best:
+        h = int(b[u(level_of(b, side, int(b[u(BEST + side)])) + 3)])
+        while h != 0 and b[u(h + OWNER)] != 0:
+            h = int(b[u(h + 3)])
+        return h
+    start = int(b[u(ORDERS)])
+    n = (s.high - start) // ORDER_WORDS + 1
+    for _ in range(128):
+        h = start + ORDER_WORDS * int(uniform(r) * n)
+        if _fits(b, h, side, False):
+            return h
+    return 0
+
+
+@kernel
+def apply_limit(b: Any, fills: Any, s: Any, p: Any, kind: int, side: int, r: Any) -> None:
+    """A limit order inside the spread, at the best price, or deeper."""
+    sign = 1 - 2 * side
+    best = int(b[u(BEST + side)])
+    other = int(b[u(BEST + 1 - side)])
+    lo = int(b[u(LO)])
+    hi = lo + int(b[u(MASK)])
+    empty = best == (lo if side == BUY else hi)
+    if empty:
+        best = s.ref - sign * p.start_spread
+        if (other - best) * sign <= 0:
+            best = other - sign
+    px = best
+    if kind == IN:
+        spread = (other - best) * sign
+        ticks = draw256(p.in_ticks[bucket(spread, p.spread_edges)], r)
+        px = best + sign * min(ticks, spread - 1) if not empty else best
+    elif kind == DEEP:
+        px = best - sign * draw(p.deep_ticks, r)
+    place(b, fills, s, side, px, draw(p.limit_qty[kind], r))
+    i = s.seq & (RECENT - 1)
+    s.recent[i] = s.handle
+    s.stamp[i] = b[u(s.handle + SEQ)] if s.handle != 0 else -1
+
+
+@kernel
+def apply_type(b: Any, fills: Any, s: Any, p: Any, what: int, r: Any) -> None:
+    """Apply an event of type `kind + 6 * side`."""
+    side = SELL if what >= KINDS else BUY
+    kind = what - KINDS * side
+    s.type = what
+    s.recent[s.seq & (RECENT - 1)] = 0
+    if kind == IN or kind == AT or kind == DEEP:
+        apply_limit(b, fills, s, p, kind, side, r)
+        return
+    best = int(b[u(BEST + side)])
+    lo = int(b[u(LO)])
+    if best == (lo if side == BUY else lo + int(b[u(MASK)])):
+        s.skipped += 1
+        s.qty = 0
+        return
+    if kind == HIT:
+        have = int(b[u(level_of(b, side, best))])
+        qty = draw(p.hit_qty[bucket(have, p.size_edges)], r)
+        submit(b, fills, 1 - side, 0, qty, MARKET, 0, 0)
+        note(s, TRADE, side, best, qty, 0)
+        return
+    at_best = kind == CANCEL_AT
+    h = _aged_order(b, s, side, at_best, draw(p.age[0 if at_best else 1], r))
+    if h == 0:
+        h = _any_order(b, s, side, at_best, r)
+    if h == 0:
+        s.skipped += 1
+        s.qty = 0
+        return
+    px = int(b[u(h + PX)])
+    note(s, DELETE, side, px, cancel(b, h), h)
+
+
+__all__ = ["CANCEL_DEEP", "apply_type", "bucket", "draw", "draw256"]

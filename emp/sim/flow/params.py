@@ -1,0 +1,87 @@
+"""Parameters of every flow model in one record, so that one compiled driver runs them all."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from emp.core.errors import DataError
+from emp.core.records import Array
+
+ZI, HAWKES, QUEUE_REACTIVE = 0, 1, 2
+MODELS = ("zi", "hawkes", "qr")
+
+IMBALANCES, SPREADS = 7, 6
+KINDS = 6
+SIZES = 5  # buckets of the opposite best quantity, for market order sizes
+PACES = 16  # buckets of the predicted gap
+MEMORY = 8
+FEATURES = 4 * MEMORY  # trade signs, sides of limit orders, sides of cancels, displacement of the mid
+SCALES = 3
+TYPES = 12
+
+FLOW = np.dtype(
+    [
+        ("model", "i8"),
+        ("exp", "f8", (4096,)),  # quantiles of the unit exponential law
+        # zero intelligence
+        ("limit_hz", "f8"),  # limit orders per second, both sides together
+        ("market_hz", "f8"),
+        ("cancel_hz", "f8"),  # per resting order
+        ("band", "i8"),  # limit prices fall uniformly on this many ticks from the opposite best
+        ("max_qty", "i8"),  # sizes are uniform on 1..max_qty
+        # marks: where and how large, shared by Hawkes and queue-reactive flow
+        ("live_ref", "f8"),  # orders that usually rest
+        ("spread_edges", "i8", (SPREADS - 1,)),
+        ("size_edges", "i8", (SIZES - 1,)),
+        ("in_ticks", "i8", (SPREADS, 256)),  # quantiles of the improvement of an order inside the spread
+        ("deep_ticks", "i8", (1024,)),  # quantiles of the distance of a deeper order
+        ("limit_qty", "i8", (3, 1024)),  # by kind: inside, at, deeper
+        ("hit_qty", "i8", (SIZES, 1024)),  # by quantity of the best price it meets
+        ("age", "i8", (2, 1024)),  # age in events of a cancelled order: at best, deeper
+        # queue-reactive
+        ("imbalance_edges", "f8", (IMBALANCES - 1,)),
+        ("kind_weight", "f8", (IMBALANCES, SPREADS, KINDS)),  # probability of each kind
+        ("side_odds", "f8", (IMBALANCES, SPREADS, KINDS)),  # log-odds that it is on the ask side
+        ("side_weight", "f8", (KINDS, FEATURES)),  # and how memory shifts them
+        ("decay", "f8", (MEMORY,)),  # of all averages, per step of their own clock
+        ("unit_ticks", "f8"),  # displacement of the mid is measured in these
+        ("pace_const", "f8"),
+        ("pace_weight", "f8", (MEMORY,)),  # predicted log gap per exponential average of log gaps
+        ("pace_type", "f8", (TYPES,)),  # and per type of the last event
+        ("pace_edges", "f8", (PACES - 1,)),
+        ("gap_ns", "i8", (PACES, 1024)),  # quantiles of the gap by predicted gap
+        # Hawkes
+        ("base_hz", "f8", (TYPES,)),
+        ("jump_hz", "f8", (TYPES, SCALES, TYPES)),  # [cause, scale, effect]: rise of the effect's intensity
+        ("decay_hz", "f8", (SCALES,)),
+        ("branching", "f8"),  # spectral radius of the kernel's integral
+        # how the market looks
+        ("start_spread", "i8"),
+        ("start_qty", "i8"),
+    ],
+    align=True,
+)
+"""A flow model. Quantile tables hold midpoint quantiles; a draw is one look-up."""
+
+
+def params_hash(p: Array) -> str:
+    """A name for a set of parameters: the hash of their values."""
+    return hashlib.sha256(p.tobytes()).hexdigest()[:16]
+
+
+def save_params(path: Path, p: Array, note: str) -> None:
+    """Write a flow model; `note` says what it was estimated from."""
+    np.savez_compressed(path, flow=p, note=np.array(note))
+
+
+def load_params(path: Path) -> tuple[Array, str]:
+    """Read a flow model and its note; raise DataError where the file is not one."""
+    try:
+        with np.load(path) as file:
+            flow, note = file["flow"], str(file["note"])
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: not a flow model: {error}") from None
+    if flow.dtype != FLOW or flow.shape != (1,):
+        raise DataError(f"{path}: the flow model was made by another version; calibrate it again")
+    return flow, note

@@ -1,0 +1,149 @@
+"""A naive two-sided maker: joins both best prices with a fixed size and follows them, inside a position limit.
+
+It knows nothing. What it earns is the market's answer to "does resting pay for itself here?": under
+zero-intelligence flow it does, where flow knows something it does not.
+"""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from emp.core.jit import kernel
+from emp.core.records import Array
+from emp.sim.book import BEST, BUY, LO, MASK, POST_ONLY, SELL
+from emp.sim.desk import (
+    FREE,
+    RESTING,
+    SLOTS,
+    deliver,
+    desk_cancel,
+    desk_new,
+    new_desk,
+    run_desk,
+    worth,
+)
+from emp.sim.latency import FEED, LatencyConfig, draw_latency, latency_record
+from emp.sim.market import Market
+from emp.sim.observation import OBSERVATIONS, write_observation
+from emp.sim.rng import seeded
+
+
+class MakerResult(msgspec.Struct):
+    """What a maker did; money in ticks times lots."""
+
+    pnl: float
+    fees: float
+    lots: int
+    maker_fills: int
+    posted_lots: int
+    events: int
+    marks: Array  # worth at equal numbers of decisions, for a Sharpe ratio
+    mean_ahead: float
+
+    @property
+    def per_lot(self) -> float:
+        """Ticks earned per lot traded, after fees."""
+        return self.pnl / self.lots if self.lots else 0.0
+
+
+@kernel
+def quote(d: Any, m: Any, r2: Any, now: int, load: float, bid: int, ask: int, size: int, limit: int) -> None:
+    """Keep one order at each best price: withdraw those elsewhere, post where there is none."""
+    have_bid, have_ask = False, False
+    for slot in range(SLOTS):
+        o = d.orders[slot]
+        if o.state == FREE:
+            continue
+        want = bid if o.side == BUY else ask
+        if o.state == RESTING and o.px != want:
+            desk_cancel(d, m, r2, now, load, slot)
+        if o.side == BUY:
+            have_bid = True
+        else:
+            have_ask = True
+    if not have_bid and d.seen_position + size <= limit:
+        desk_new(d, m, r2, now, load, BUY, bid, size, POST_ONLY)
+    if not have_ask and d.seen_position - size >= -limit:
+        desk_new(d, m, r2, now, load, SELL, ask, size, POST_ONLY)
+
+
+@kernel
+def run_maker(
+    b: Any,
+    fills: Any,
+    s: Any,
+    p: Any,
+    r: Any,
+    d: Any,
+    m: Any,
+    r2: Any,
+    decisions: int,
+    every: int,
+    size: int,
+    limit: int,
+    obs: Any,
+    marks: Any,
+) -> int:
+    """Decide `decisions` times, once every `every` events; return the events.
+
+    Each decision sees the book as it was a feed latency ago, and acts after the strategy's own compute time.
+    `obs` receives the observation of each decision; `marks` the worth after each.
+    """
+    n = 0
+    for i in range(decisions):
+        n += run_desk(b, fills, s, p, r, d, m, r2, 2**62, every)
+        bid, ask = int(b[BEST]), int(b[BEST + 1])
+        good = bid != b[LO] and ask != b[LO] + b[MASK]
+        write_observation(b, s, d, obs)
+        marks[i] = worth(b, d)
+        act = s.now + draw_latency(m, FEED, s.load, r2) + int(m.compute_ns)
+        n += run_desk(b, fills, s, p, r, d, m, r2, act, 1 << 30)
+        deliver(d, act)
+        if good:
+            quote(d, m, r2, act, s.load, bid, ask, size, limit)
+    return n
+
+
+def naive_maker(
+    market: Market,
+    seed: int,
+    latency: LatencyConfig,
+    maker_fee: float,
+    taker_fee: float,
+    decisions: int = 20_000,
+    every: int = 10,
+    size: int = 1,
+    limit: int = 10,
+) -> MakerResult:
+    """Run the maker in a market; fees in ticks per lot."""
+    d = new_desk(maker_fee, taker_fee)
+    marks = np.zeros(decisions)
+    n = run_maker(
+        market.book,
+        market.fills,
+        market.state[0],
+        market.params[0],
+        market.rng,
+        d[0],
+        latency_record(latency)[0],
+        seeded(seed, "maker"),
+        decisions,
+        every,
+        size,
+        limit,
+        np.zeros(OBSERVATIONS, np.float32),
+        marks,
+    )
+    lots = int(d["maker_lots"][0] + d["taker_lots"][0])
+    fills = int(d["maker_fills"][0])
+    return MakerResult(
+        float(marks[-1]),
+        float(d["fees"][0]),
+        lots,
+        fills,
+        int(d["posted_lots"][0]),
+        int(n),
+        marks,
+        float(d["ahead_sum"][0]) / max(1, fills),
+    )

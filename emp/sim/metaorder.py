@@ -1,0 +1,118 @@
+"""Impact of a metaorder: buy Q in slices, and look at the path of the mid against the same market without us.
+
+Every run is a pair: two clones of one market, same random numbers, one of them disturbed.
+"""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from emp.core.ids import generator
+from emp.core.jit import kernel
+from emp.core.records import Array
+from emp.sim.book import BEST, BUY, LIVE, MARKET, clear_trade
+from emp.sim.desk import OWNER
+from emp.sim.flow.params import QUEUE_REACTIVE
+from emp.sim.flow.qr import remember_trade
+from emp.sim.market import Market, flow_event
+from emp.sim.matching import submit
+
+
+class Impact(msgspec.Struct):
+    """Impact by length of the metaorder, and its path."""
+
+    slices: list[int]  # child orders of each metaorder
+    impact: list[float]  # mean mid move at the last child, ticks
+    stderr: list[float]
+    exponent: float  # of impact ~ Q ** exponent
+    low: float  # 90 % bootstrap interval of the exponent
+    high: float
+    path: list[float]  # mean mid move through the longest metaorder and as long again after, 20 points
+    reversion: float  # share of the peak given back at the end of the path
+
+
+@kernel
+def _mid(b: Any) -> float:
+    return 0.5 * (b[BEST] + b[BEST + 1])
+
+
+@kernel
+def slice_path(
+    b: Any, fills: Any, s: Any, p: Any, r: Any, children: int, every: int, qty: int, side: int, out: Any
+) -> None:
+    """Send `children` market orders, one every `every` events, then only watch; `out` gets the mid per step."""
+    for i in range(len(out)):
+        if i < children:
+            clear_trade(b)
+            if b[LIVE] > 0 and qty > 0:
+                submit(b, fills, side, 0, qty, MARKET, OWNER, 0)
+                if p.model == QUEUE_REACTIVE:
+                    remember_trade(s, p, 1.0 - 2.0 * side, True)
+        for _ in range(every):
+            flow_event(b, fills, s, p, r)
+        out[i] = _mid(b)
+
+
+def metaorder_impact(
+    market: Market,
+    qty: int,
+    every: int = 60,
+    slices: tuple[int, ...] = (2, 4, 8, 16, 32),
+    runs: int = 300,
+    seed: int = 1,
+) -> Impact:
+    """Measure impact against length; `qty` lots per child, one child every `every` events, buys and sells alternate."""
+    longest = max(slices)
+    steps = 2 * longest
+    moves = np.zeros((runs, len(slices)))
+    paths = np.zeros((runs, steps))
+    base = market.clone()
+    for k in range(runs):
+        base.run(2**62, 2_000)
+        side = BUY if k % 2 == 0 else 1 - BUY
+        sign = 1 - 2 * side
+        quiet = _path(base, 0, every, 0, side, steps)
+        for j, n in enumerate(slices):
+            pushed = _path(base, n, every, qty, side, steps)
+            moves[k, j] = sign * (pushed[n - 1] - quiet[n - 1])
+            if n == longest:
+                paths[k] = sign * (pushed - quiet)
+    mean = trimmed(moves)
+    exponent = _slope(slices, mean)
+    rng = generator(seed, "metaorder")
+    resampled = [_slope(slices, trimmed(moves[rng.integers(0, runs, runs)])) for _ in range(400)]
+    low, high = np.nanquantile(resampled, (0.05, 0.95))
+    path = trimmed(paths)
+    peak = path[longest - 1]
+    return Impact(
+        list(slices),
+        mean.tolist(),
+        (moves.std(axis=0) / np.sqrt(runs)).tolist(),
+        exponent,
+        float(low),
+        float(high),
+        path[np.linspace(0, steps - 1, 20).astype(int)].tolist(),
+        float(1 - path[-5:].mean() / peak) if peak > 0 else float("nan"),
+    )
+
+
+def trimmed(x: Array, share: float = 0.05) -> Array:
+    """Mean over rows without the lowest and highest `share`: a paired market now and then parts ways by a lot."""
+    cut = int(share * len(x))
+    return np.asarray(np.sort(x, axis=0)[cut : len(x) - cut].mean(axis=0))
+
+
+def _path(market: Market, children: int, every: int, qty: int, side: int, steps: int) -> Array:
+    twin = market.clone()
+    out = np.zeros(steps)
+    args = (twin.book, twin.fills, twin.state[0], twin.params[0], twin.rng)
+    slice_path(*args, children, every, qty, side, out)
+    return out
+
+
+def _slope(slices: tuple[int, ...], impact: Array) -> float:
+    good = impact > 0
+    if good.sum() < 3:
+        return float("nan")
+    return float(np.polyfit(np.log(np.array(slices)[good]), np.log(impact[good]), 1)[0])
