@@ -408,6 +408,17 @@ def test_every_split_gives_the_same_rows() -> None:
         assert rows(split) == whole
 
 
+def test_rows_stay_as_they_were_handed_out() -> None:
+    link = Link()
+    for i in range(700):
+        link.market.show("EURUSD", [(110_000 + i, 1 + i % 5)], [(112_000 + i, 2)])
+        if i % 37 == 0:
+            link.pump()
+    link.pump()
+    expected = [(1, 110_000)] + [(i + 2, 110_000 + i) for i in range(700)]
+    assert [(r["seq"], r["bid_px"][0]) for r in link.rows] == expected
+
+
 BAD_FRAMES = {
     "oversized": (1 << 30).to_bytes(4, "big"),
     "empty": bytes(4),

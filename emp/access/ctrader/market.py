@@ -37,7 +37,7 @@ CURSOR = np.dtype(
         ("hi", "i8"),  # end of what was received
         ("account", "i8"),  # ctidTraderAccountId; events of others are skipped
         ("limit", "i8"),  # longest frame accepted, bytes
-        ("rows", "i8"),  # rows written to `out`
+        ("rows", "i8"),  # rows of `out` that are written
         ("frames", "i8"),  # frames read, of any kind
         ("skipped", "i8"),  # market data for symbols or accounts that are not ours
         ("troubled", "i8"),  # messages quarantined in this call
@@ -292,9 +292,10 @@ def scan(buf: Any, cursor: Any, books: Any, out: Any, now: int) -> int:
     """Walk over frames in `buf[lo:hi]` (uint8) until a reason to stop; see the codes above.
 
     `cursor` is a CURSOR array of one row, `books` QUOTE_BOOK rows, `out` EVENT rows, `now` the receive stamp
-    in ns UTC. Rows are written from `cursor.rows` on.
+    in ns UTC. Rows are written from `cursor.rows` on, which moves.
     """
     cur = cursor[0]
+    cur.troubled = 0
     while cur.hi - cur.lo >= 4:
         at = cur.lo
         size = np.int64(0)

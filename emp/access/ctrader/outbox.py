@@ -1,13 +1,13 @@
 """What waits to be written: orders first, within the venue's limits, and never longer than allowed."""
 
 from collections import deque
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from emp.access.ctrader.limits import RateLimit
 from emp.access.ctrader.messages import ProtoOAOrderDetailsReq, ProtoOAOrderListReq
-from emp.access.ctrader.parts import ProtoMessage
 from emp.access.ctrader.settings import Settings
-from emp.access.ctrader.wire import Message, encode
+from emp.access.ctrader.wire import Message, encode, put_varint
 from emp.core.clock import Clock
 from emp.core.contracts import CancelOrder, NewOrder
 
@@ -42,9 +42,20 @@ class Waiting(NamedTuple):
 
 
 def frame(message: Message, name: str | None) -> bytes:
-    """A message as it goes onto the wire: length, envelope, payload."""
-    raw = encode(ProtoMessage(payload_type=message.PAYLOAD, payload=encode(message), client_msg_id=name))
+    """A message as it goes onto the wire: length, and the fields 1 to 3 of a ProtoMessage."""
+    payload = encode(message)
+    raw = b"\x08" + _varint(message.PAYLOAD) + b"\x12" + _varint(len(payload)) + payload
+    if name is not None:
+        text = name.encode()
+        raw += b"\x1a" + _varint(len(text)) + text
     return len(raw).to_bytes(4, "big") + raw
+
+
+@lru_cache(4_096)
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    put_varint(out, value)
+    return bytes(out)
 
 
 class Outbox:
