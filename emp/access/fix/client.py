@@ -85,6 +85,7 @@ class FixAccess:
         if dialect.hours is not None and dialect.hours.session(now) is None:
             raise VenueError(f"{settings.host}: the venue's session is closed now; try again when it opens")
         self.market = Market(instruments, [names[i.name] for i in instruments], dialect)
+        self.market.warm_up()
         self.orders = Orders(scales, names, dialect, settings.account, settings.sender)
         self._scales = scales
         quote = self._link(dialect.quote_sub, settings.port, with_market=True, with_orders=not dialect.split)

@@ -213,6 +213,8 @@ def decode(w: Any, n: int, kind: int, sent: int, now: int, books: Any, rows: Any
     waiting for a snapshot (`whole` False, `gap` set); an entry that deletes what was never there is reported
     as UNKNOWN_ENTRY and changes nothing. `rows` must hold one row per book.
     """
+    if len(books) == 0:
+        return 0, OK
     buf = w.buf
     fields = w.fields
     head = 1

@@ -16,7 +16,7 @@ from emp.access.fix.book import (
     UNKNOWN_ENTRY,
     UNKNOWN_SYMBOL,
 )
-from emp.access.fix.decode import decode_bytes
+from emp.access.fix.decode import SNAPSHOT, decode_bytes
 from emp.access.fix.dialect import Dialect
 from emp.access.fix.frame import Frame, Framer
 from emp.access.fix.text import Scale
@@ -58,6 +58,13 @@ class Market:
         for book, instrument, symbol in zip(self.books, self.instruments, self.symbols, strict=True):
             _describe(book, instrument, symbol, dialect)
         self._request = 0
+
+    def warm_up(self) -> None:
+        """Compile what the hot path runs, before a connection waits for it."""
+        framer = Framer(market=self)
+        framer.next(1)
+        framer.next()
+        decode_bytes(framer.wire, 0, SNAPSHOT, 0, 0, self.raw_books[:0], self.raw_rows[:0])
 
     def invalidate(self) -> None:
         """Something was missed: every book waits for a snapshot, and its next event carries GAP."""

@@ -1,0 +1,406 @@
+"""A FIX peer built on QuickFIX, run in a process of its own: an acceptor with a market, or an initiator.
+
+    python quickfix_peer.py accept PORT SENDER TARGET SECONDS_BETWEEN_UPDATES
+    python quickfix_peer.py initiate PORT SENDER TARGET ORDERS
+
+It shares nothing with the product: its own dictionary, its own books, its own arithmetic. It prints one JSON
+object per line on standard output and reads one command per line from standard input.
+"""
+
+import json
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import quickfix as fix
+import quickfix44 as fix44
+
+SYMBOL = "EURUSD"
+TICK = 0.00001
+
+
+def dictionary(folder: Path) -> Path:
+    """The stock FIX 4.4 dictionary with the MDEntryID that venues put into snapshots."""
+    stock = Path(sys.prefix) / "share" / "quickfix" / "FIX44.xml"
+    head, tail = stock.read_text().split("<component name='MDFullGrp'>", 1)
+    entry = "<field name='MDEntryType' required='Y' />"
+    assert entry in tail
+    tail = tail.replace(entry, entry + "<field name='MDEntryID' required='N' />", 1)
+    path = folder / "dictionary.xml"
+    path.write_text(f"{head}<component name='MDFullGrp'>{tail}")
+    return path
+
+
+def settings(role: str, port: int, sender: str, target: str, folder: Path) -> fix.SessionSettings:
+    lines = [
+        "[DEFAULT]",
+        f"ConnectionType={'acceptor' if role == 'accept' else 'initiator'}",
+        f"SocketAcceptPort={port}" if role == "accept" else f"SocketConnectPort={port}",
+        "SocketConnectHost=127.0.0.1",
+        "SocketReuseAddress=Y",
+        "ReconnectInterval=1",
+        "StartTime=00:00:00",
+        "EndTime=00:00:00",
+        "HeartBtInt=30",
+        "UseDataDictionary=Y",
+        f"DataDictionary={dictionary(folder)}",
+        f"FileStorePath={folder}",
+        f"FileLogPath={folder}",
+        "[SESSION]",
+        "BeginString=FIX.4.4",
+        f"SenderCompID={sender}",
+        f"TargetCompID={target}",
+    ]
+    path = folder / "session.cfg"
+    path.write_text("\n".join(lines) + "\n")
+    return fix.SessionSettings(str(path))
+
+
+def say(**facts: object) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+def get(message: fix.Message, tag: int, default: str = "") -> str:
+    return message.getField(tag) if message.isSetField(tag) else default
+
+
+class App(fix.Application):
+    """What both roles share: the session id, and a count of rejects."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.session: fix.SessionID | None = None
+        self.lock = threading.RLock()
+        self.rejects = 0
+        self.logons = 0
+
+    def onCreate(self, session: fix.SessionID) -> None:
+        self.session = session
+
+    def onLogon(self, session: fix.SessionID) -> None:
+        self.logons += 1
+
+    def onLogout(self, session: fix.SessionID) -> None:
+        pass
+
+    def toAdmin(self, message: fix.Message, session: fix.SessionID) -> None:
+        if message.getHeader().getField(35) == "3":
+            self.rejects += 1
+            say(reject_sent=message.toString().replace("\x01", "|"))
+
+    def fromAdmin(self, message: fix.Message, session: fix.SessionID) -> None:
+        if message.getHeader().getField(35) == "3":
+            self.rejects += 1
+            say(reject_received=message.toString().replace("\x01", "|"))
+
+    def toApp(self, message: fix.Message, session: fix.SessionID) -> None:
+        pass
+
+    def send(self, message: fix.Message) -> None:
+        fix.Session.sendToTarget(message, self.session)
+
+
+class Venue(App):
+    """A market of one symbol: two levels a side keyed by id, orders that fill at once, in parts, or rest."""
+
+    def __init__(self, pause_s: float) -> None:
+        super().__init__()
+        self.pause_s = pause_s
+        self.mid = 108_755
+        self.next_id = 1
+        self.book: dict[str, tuple[str, int, int]] = {}
+        self.subscribed = ""
+        self.orders: dict[str, dict] = {}
+        self.position = 0
+        self.executions = 0
+        self.updates = 0
+
+    # market data
+
+    def fresh_book(self) -> dict[str, tuple[str, int, int]]:
+        entries = {}
+        for depth in (2, 1):  # the worse level first: nothing promises an order
+            for side, sign in (("0", -1), ("1", 1)):
+                entries[f"E{self.next_id}"] = (side, self.mid + sign * depth, 1_000_000 * depth)
+                self.next_id += 1
+        return entries
+
+    def snapshot(self) -> None:
+        self.book = self.fresh_book()
+        message = fix44.MarketDataSnapshotFullRefresh()
+        message.setField(fix.StringField(262, self.subscribed))
+        message.setField(fix.StringField(55, SYMBOL))
+        for name, (side, px, size) in self.book.items():
+            group = fix44.MarketDataSnapshotFullRefresh.NoMDEntries()
+            group.setField(fix.StringField(269, side))
+            group.setField(fix.StringField(278, name))
+            group.setField(fix.StringField(270, f"{px * TICK:.5f}"))
+            group.setField(fix.StringField(271, str(size)))
+            message.addGroup(group)
+        self.send(message)
+
+    def step(self) -> None:
+        """Move the market by one tick and tell it as deletes and news."""
+        with self.lock:
+            self.updates += 1
+            self.mid += (self.updates * 7919 % 3) - 1
+            if self.subscribed:
+                old, self.book = self.book, self.fresh_book()
+                message = fix44.MarketDataIncrementalRefresh()
+                message.setField(fix.StringField(262, self.subscribed))
+                for name in old:
+                    group = fix44.MarketDataIncrementalRefresh.NoMDEntries()
+                    group.setField(fix.StringField(279, "2"))
+                    group.setField(fix.StringField(278, name))
+                    group.setField(fix.StringField(55, SYMBOL))
+                    message.addGroup(group)
+                for name, (side, px, size) in self.book.items():
+                    group = fix44.MarketDataIncrementalRefresh.NoMDEntries()
+                    group.setField(fix.StringField(279, "0"))
+                    group.setField(fix.StringField(269, side))
+                    group.setField(fix.StringField(278, name))
+                    group.setField(fix.StringField(55, SYMBOL))
+                    group.setField(fix.StringField(270, f"{px * TICK:.5f}"))
+                    group.setField(fix.StringField(271, str(size)))
+                    message.addGroup(group)
+                self.send(message)
+            for order in list(self.orders.values()):
+                if order["status"] in "01" and not order["ioc"] and self.updates % 5 == 0:
+                    self.fill(order, min(1000, order["qty"] - order["cum"]))
+
+    # orders
+
+    def report(self, order: dict, kind: str, last: int = 0, extra: dict[int, str] | None = None) -> None:
+        self.executions += 1
+        message = fix.Message()
+        message.getHeader().setField(fix.StringField(35, "8"))
+        average = order["cost"] / order["cum"] if order["cum"] else 0
+        leaves = order["qty"] - order["cum"] if order["status"] in "01" else 0
+        values = {
+            37: order["venue_id"], 17: f"X{self.executions}", 150: kind, 39: order["status"], 55: SYMBOL,
+            54: order["side"], 38: str(order["qty"]), 44: f"{order['px'] * TICK:.5f}", 14: str(order["cum"]),
+            151: str(leaves), 6: f"{average * TICK:.7f}", 11: order["id"],
+        }  # fmt: skip
+        if last:
+            values |= {31: f"{order['px'] * TICK:.5f}", 32: str(last)}
+        for tag, text in (values | (extra or {})).items():
+            message.setField(fix.StringField(tag, text))
+        message.setField(fix.TransactTime())
+        self.send(message)
+
+    def fill(self, order: dict, qty: int) -> None:
+        order["cum"] += qty
+        order["cost"] += qty * order["px"]
+        order["status"] = "2" if order["cum"] == order["qty"] else "1"
+        self.position += qty if order["side"] == "1" else -qty
+        self.report(order, "F", qty)
+
+    def on_new(self, message: fix.Message) -> None:
+        name = get(message, 11)
+        if name in self.orders:
+            say(duplicate=name)
+            return
+        order = {
+            "id": name, "venue_id": f"V{len(self.orders) + 1}", "side": get(message, 54), "cum": 0, "cost": 0,
+            "qty": int(get(message, 38)), "px": round(float(get(message, 44)) / TICK), "status": "0",
+            "ioc": get(message, 59) == "3",
+        }  # fmt: skip
+        self.orders[name] = order
+        if order["qty"] > 50_000:
+            order["status"] = "8"
+            self.report(order, "8", extra={58: "too large", 103: "3"})
+            return
+        self.report(order, "0")
+        if order["ioc"]:
+            self.fill(order, order["qty"])
+
+    def on_cancel(self, message: fix.Message) -> None:
+        order = self.orders.get(get(message, 41))
+        if order is None or order["status"] not in "01":
+            refusal = fix.Message()
+            refusal.getHeader().setField(fix.StringField(35, "9"))
+            values = {37: "NONE", 11: get(message, 11), 41: get(message, 41), 39: "8", 434: "1", 102: "1"}
+            for tag, text in values.items():
+                refusal.setField(fix.StringField(tag, text))
+            self.send(refusal)
+            return
+        order["status"] = "4"
+        self.report(order, "4", extra={11: get(message, 11), 41: order["id"]})
+
+    def on_replace(self, message: fix.Message) -> None:
+        order = self.orders.pop(get(message, 41))
+        old = order["id"]
+        order["id"] = get(message, 11)
+        order["qty"] = int(get(message, 38))
+        order["px"] = round(float(get(message, 44)) / TICK)
+        self.orders[order["id"]] = order
+        self.report(order, "5", extra={41: old})
+
+    def on_status(self, name: str, extra: dict[int, str]) -> None:
+        order = self.orders.get(name)
+        if order is None:
+            order = {"id": name, "venue_id": "NONE", "side": "1", "cum": 0, "cost": 0, "qty": 0, "px": 0}
+            order["status"] = "8"
+        self.report(order, "I", extra={17: "0"} | extra)
+
+    def on_mass_status(self, message: fix.Message) -> None:
+        working = [o for o in self.orders.values() if o["status"] in "01"]
+        request = get(message, 584)
+        if not working:
+            refusal = fix.Message()
+            refusal.getHeader().setField(fix.StringField(35, "j"))
+            for tag, text in {372: "AF", 379: request, 380: "1", 58: "no working orders"}.items():
+                refusal.setField(fix.StringField(tag, text))
+            self.send(refusal)
+        for order in working:
+            self.report(order, "I", extra={17: "0", 584: request, 911: str(len(working))})
+
+    def on_positions(self, message: fix.Message) -> None:
+        request = get(message, 710)
+        answer = fix.Message()
+        answer.getHeader().setField(fix.StringField(35, "AP"))
+        values = {
+            721: "P1", 710: request, 727: "1", 728: "0", 715: "20240101", 1: get(message, 1), 581: "1",
+            55: SYMBOL, 730: "0", 731: "1", 734: "0",
+        }  # fmt: skip
+        for tag, text in values.items():
+            answer.setField(fix.StringField(tag, text))
+        parties = fix.Group(453, 448)
+        parties.setField(fix.StringField(448, "ME"))
+        answer.addGroup(parties)
+        group = fix.Group(702, 703)
+        group.setField(fix.StringField(703, "TOT"))
+        group.setField(fix.StringField(704, str(max(self.position, 0))))
+        group.setField(fix.StringField(705, str(max(-self.position, 0))))
+        answer.addGroup(group)
+        amounts = fix.Group(753, 707)
+        amounts.setField(fix.StringField(707, "FMTM"))
+        amounts.setField(fix.StringField(708, "0"))
+        answer.addGroup(amounts)
+        self.send(answer)
+
+    def fromApp(self, message: fix.Message, session: fix.SessionID) -> None:
+        with self.lock:
+            kind = message.getHeader().getField(35)
+            if kind == "V":
+                self.subscribed = get(message, 262) if get(message, 263) == "1" else ""
+                if self.subscribed:
+                    self.snapshot()
+            elif kind == "D":
+                self.on_new(message)
+            elif kind == "F":
+                self.on_cancel(message)
+            elif kind == "G":
+                self.on_replace(message)
+            elif kind == "H":
+                self.on_status(get(message, 11), {})
+            elif kind == "AF":
+                self.on_mass_status(message)
+            elif kind == "AN":
+                self.on_positions(message)
+
+    def onLogout(self, session: fix.SessionID) -> None:
+        self.subscribed = ""
+
+    def facts(self) -> dict:
+        with self.lock:
+            return {
+                "position": self.position, "updates": self.updates, "rejects": self.rejects,
+                "logons": self.logons, "orders": {n: [o["status"], o["cum"]] for n, o in self.orders.items()},
+                "subscribed": self.subscribed, "book": sorted(self.book.values()),
+            }  # fmt: skip
+
+
+class Trader(App):
+    """An initiator that subscribes, counts what it sees, trades and writes down its reports."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries: list[int] = []
+        self.top: list[str] = []
+        self.reports: list[dict[str, str]] = []
+        self.answers: list[str] = []
+
+    def onLogon(self, session: fix.SessionID) -> None:
+        self.logons += 1
+        say(logon=self.logons)
+
+    def request(self, kind: str, values: dict[int, str]) -> None:
+        message = fix.Message()
+        message.getHeader().setField(fix.StringField(35, kind))
+        for tag, text in values.items():
+            message.setField(fix.StringField(tag, text))
+        if kind in ("D", "F", "AN"):
+            message.setField(fix.TransactTime())
+        if kind == "V":
+            for side in "01":
+                group = fix44.MarketDataRequest.NoMDEntryTypes()
+                group.setField(fix.StringField(269, side))
+                message.addGroup(group)
+            symbol = fix44.MarketDataRequest.NoRelatedSym()
+            symbol.setField(fix.StringField(55, SYMBOL))
+            message.addGroup(symbol)
+        if kind == "AN":
+            group = fix.Group(453, 448)
+            group.setField(fix.StringField(448, "QF"))
+            message.addGroup(group)
+        self.send(message)
+
+    def fromApp(self, message: fix.Message, session: fix.SessionID) -> None:
+        with self.lock:
+            kind = message.getHeader().getField(35)
+            if kind == "W":
+                count = int(message.getField(268))
+                self.entries.append(count)
+                tops: dict[str, str] = {}
+                for i in range(1, count + 1):
+                    group = fix44.MarketDataSnapshotFullRefresh.NoMDEntries()
+                    message.getGroup(i, group)
+                    tops.setdefault(group.getField(269), group.getField(270))
+                self.top = [tops.get("0", ""), tops.get("1", "")]
+            elif kind in ("8", "9"):
+                tags = (11, 41, 17, 39, 150, 14, 31, 32, 151, 58)
+                self.reports.append({str(t): get(message, t) for t in tags if message.isSetField(t)})
+            else:
+                self.answers.append(message.toString().replace("\x01", "|"))
+
+    def facts(self) -> dict:
+        with self.lock:
+            return {
+                "logons": self.logons, "rejects": self.rejects, "snapshots": len(self.entries),
+                "entries": self.entries[-1:], "top": self.top, "reports": self.reports, "answers": self.answers,
+            }  # fmt: skip
+
+
+def main() -> None:
+    role, port, sender, target, pause = sys.argv[1:6]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        app = Venue(float(pause)) if role == "accept" else Trader()
+        config = settings(role, int(port), sender, target, folder)
+        maker = fix.SocketAcceptor if role == "accept" else fix.SocketInitiator
+        engine = maker(app, fix.MemoryStoreFactory(), config)
+        engine.start()
+        say(ready=True)
+        if role == "accept":
+
+            def walk() -> None:
+                while True:
+                    time.sleep(app.pause_s)
+                    app.step()
+
+            threading.Thread(target=walk, daemon=True).start()
+        for line in sys.stdin:
+            command = json.loads(line)
+            if "stop" in command:
+                break
+            if "send" in command:
+                app.request(command["send"], {int(t): v for t, v in command["fields"].items()})
+            say(**app.facts())
+        engine.stop(True)
+
+
+if __name__ == "__main__":
+    main()

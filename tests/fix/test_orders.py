@@ -1,0 +1,302 @@
+"""Orders out and reports back, for FIX by the book and for cTrader's dialect."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from emp.access.fix.dialect import CTRADER, MOCK, PLAIN, Dialect, dialect
+from emp.access.fix.frame import Framer
+from emp.access.fix.message import Message
+from emp.access.fix.orders import Orders, ReplaceOrder
+from emp.access.fix.text import Scale, utc_ns
+from emp.core.codes import OrderStatus, Reason
+from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
+from emp.core.errors import ConfigError, DataError
+from tests.fix.desk import EURUSD, instrument
+from tests.fix.wire import fields, framed, raw
+
+TS = utc_ns(b"20240605-12:00:00.123456789")
+
+
+def book(kind: Dialect = PLAIN, account: str = "") -> Orders:
+    return Orders({"EURUSD": Scale(EURUSD)}, {"EURUSD": "1"}, kind, account, "ME")
+
+
+def new(
+    cl_ord_id: str = "R-1", side: int = 1, qty: int = 3, px: int = 108_755, immediate: bool = False
+) -> NewOrder:
+    return NewOrder(
+        cl_ord_id=cl_ord_id,
+        instrument="EURUSD",
+        side=side,
+        qty=qty,
+        px=px,
+        immediate=immediate,
+        ts=TS,
+        reason=Reason.CROSS_EDGE,
+        decision_seq=1,
+    )
+
+
+def cancel(cl_ord_id: str = "R-2", orig: str = "R-1") -> CancelOrder:
+    return CancelOrder(cl_ord_id=cl_ord_id, orig=orig, instrument="EURUSD", ts=TS, reason=Reason.CANCEL_TTL)
+
+
+def pairs(body: bytes) -> dict[int, str]:
+    return dict(fields(body))
+
+
+def heard(body: str, seq: int = 5) -> Message:
+    framer = Framer()
+    [frame] = framer.frames(framed(body.replace("|", f"|34={seq}|49=V|52=20240605-12:00:01|56=ME|", 1)))
+    return Message(framer, frame)
+
+
+def report(orders: Orders, body: str) -> list[OrderUpdate]:
+    return orders.report(heard("35=8|" + body))
+
+
+def test_new_order_by_the_book() -> None:
+    kind, body = book(account="ACC").body(new())
+    assert kind == b"D"
+    assert pairs(body) == {
+        11: "R-1", 1: "ACC", 55: "1", 54: "1", 60: "20240605-12:00:00.123", 38: "3000", 40: "2", 44: "1.08755",
+        18: "6", 59: "1",
+    }  # fmt: skip
+    _, body = book().body(new(side=-1, immediate=True))
+    assert (pairs(body)[54], pairs(body)[59], pairs(body).get(18)) == ("2", "3", None)
+
+
+def test_new_order_in_ctraders_dialect() -> None:
+    _, body = book(CTRADER).body(new(immediate=True))
+    assert 59 not in pairs(body)
+    assert 18 not in pairs(body)
+    assert (pairs(body)[40], pairs(body)[44], pairs(body)[55]) == ("2", "1.08755", "1")
+
+
+def test_cancel_replace_and_query() -> None:
+    orders = book()
+    orders.body(new(side=-1))
+    report(orders, "37=V9|17=e1|150=0|39=0|11=R-1|55=1|54=2|38=3000|44=1.08755|151=3000|14=0|6=0|")
+    kind, body = orders.body(cancel())
+    assert kind == b"F"
+    assert pairs(body) == {
+        41: "R-1", 11: "R-2", 37: "V9", 55: "1", 54: "2", 60: "20240605-12:00:00.123", 38: "3000",
+    }  # fmt: skip
+    swap = ReplaceOrder(cl_ord_id="R-3", orig="R-1", instrument="EURUSD", side=-1, qty=2, px=108_800, ts=TS)
+    kind, body = orders.body(swap)
+    assert kind == b"G"
+    assert (pairs(body)[41], pairs(body)[38], pairs(body)[44]) == ("R-1", "2000", "1.08800")
+    kind, body = orders.body(QueryOrder(cl_ord_id="R-1", instrument="EURUSD", ts=TS))
+    assert (kind, pairs(body)) == (b"H", {11: "R-1", 55: "1", 54: "2"})
+    ctrader = book(CTRADER)
+    ctrader.body(new())
+    assert pairs(ctrader.body(cancel())[1]) == {41: "R-1", 11: "R-2"}
+
+
+def test_fill_reports_become_updates_once() -> None:
+    orders = book()
+    orders.body(new())
+    base = "37=V9|11=R-1|55=1|54=1|38=3000|44=1.08755|"
+    [ack] = report(orders, base + "17=e1|150=0|39=0|151=3000|14=0|6=0|60=20240605-12:00:00.5|")
+    assert ack == OrderUpdate(
+        clOrdID="R-1", execID="e1", status=OrderStatus.NEW, filled=0, price=108_755, side=1, leaves=3,
+        ts=utc_ns(b"20240605-12:00:00.5"), instrument="EURUSD",
+    )  # fmt: skip
+    part = base + "17=e2|150=F|39=1|151=2000|14=1000|6=1.0875|31=1.0875|32=1000|851=1|12=0.05|13=3|"
+    [fill] = report(orders, part)
+    assert (fill.status, fill.filled, fill.price, fill.leaves, fill.maker) == (
+        OrderStatus.PARTIALLY_FILLED, 1, 108_750, 2, True,
+    )  # fmt: skip
+    assert fill.fee == pytest.approx(0.05 / 0.00001)
+    assert report(orders, part) == []
+    assert orders.counts["duplicates"] == 1
+
+
+def test_without_exec_id_one_is_derived_and_the_price_follows_from_the_average() -> None:
+    orders = book(CTRADER)
+    orders.body(new())
+    base = "37=101|11=R-1|55=1|54=1|38=3000|40=2|721=77|60=20240605-12:00:00.5|"
+    [first] = report(orders, base + "150=0|39=0|14=0|151=3000|")
+    [part] = report(orders, base + "150=F|39=1|14=1000|151=2000|32=1000|6=1.0875|")
+    [rest] = report(orders, base + "150=F|39=2|14=3000|151=0|32=2000|6=1.0877|")
+    assert [u.price for u in (first, part, rest)] == [108_755, 108_750, 108_780]
+    assert len({u.execID for u in (first, part, rest)}) == 3
+    assert all(len(u.execID) == 25 for u in (first, part, rest))
+    again = book(CTRADER)
+    again.body(new())
+    [same] = report(again, base + "150=0|39=0|14=0|151=3000|")
+    assert same.execID == first.execID
+    assert report(again, base + "150=0|39=0|14=0|151=3000|") == []
+
+
+def test_reports_on_a_cancel_are_about_the_order() -> None:
+    for named in ("11=R-2|41=R-1|", "11=R-2|", "11=R-1|41=R-1|"):
+        orders = book()
+        orders.body(new())
+        orders.body(cancel())
+        tail = "37=V9|55=1|54=1|38=3000|14=1000|6=1.08755|151=0|"
+        [pending] = report(orders, named + tail + "17=e5|150=6|39=6|")
+        [gone] = report(orders, named + tail + "17=e6|150=4|39=4|")
+        assert (pending.clOrdID, pending.status) == ("R-1", OrderStatus.PENDING_CANCEL)
+        assert (gone.clOrdID, gone.status, gone.filled) == ("R-1", OrderStatus.CANCELED, 1)
+
+
+def test_a_refused_cancel_is_rejected_under_its_own_id() -> None:
+    orders = book()
+    orders.body(new())
+    orders.body(cancel())
+    refusal = heard("35=9|37=V9|11=R-2|41=R-1|39=2|434=1|102=0|58=too late|")
+    [update] = orders.report(refusal)
+    assert (update.clOrdID, update.status, update.text) == ("R-2", OrderStatus.REJECTED, "too late")
+    assert orders.report(refusal) == []
+    assert orders.original("R-2") == "R-1"
+
+
+def test_a_replaced_order_ends_and_its_fills_go_on_under_the_new_id() -> None:
+    orders = book()
+    orders.body(new())
+    report(
+        orders, "37=V9|17=e1|11=R-1|55=1|54=1|38=3000|150=F|39=1|14=1000|151=2000|6=1.0875|31=1.0875|32=1000|"
+    )
+    orders.body(
+        ReplaceOrder(cl_ord_id="R-3", orig="R-1", instrument="EURUSD", side=1, qty=4, px=108_800, ts=TS)
+    )
+    old, fresh = report(
+        orders, "37=V9|17=e2|11=R-3|41=R-1|55=1|54=1|38=4000|44=1.088|150=5|39=1|14=1000|151=3000|6=1.0875|"
+    )
+    assert (old.clOrdID, old.status, old.filled) == ("R-1", OrderStatus.REPLACED, 1)
+    assert (fresh.clOrdID, fresh.status, fresh.filled, fresh.leaves) == (
+        "R-3", OrderStatus.PARTIALLY_FILLED, 1, 3,
+    )  # fmt: skip
+    [more] = report(
+        orders, "37=V9|17=e3|11=R-3|55=1|54=1|38=4000|150=F|39=1|14=2000|151=2000|6=1.0876|31=1.0877|32=1000|"
+    )
+    assert (more.filled, more.price) == (2, 108_770)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "status"),
+    [
+        (b"D", "35=j|45=9|372=D|379=R-1|380=0|58=TRADING_BAD_VOLUME|", OrderStatus.REJECTED),
+        (b"D", "35=j|45=9|372=D|380=0|58=no id|", OrderStatus.REJECTED),
+        (b"D", "35=3|45=9|371=38|372=D|373=5|58=bad|", OrderStatus.REJECTED),
+        (b"D", "35=3|45=9|", OrderStatus.REJECTED),
+        (b"H", "35=j|45=9|372=H|380=1|58=ORDER_NOT_FOUND|", OrderStatus.REJECTED),
+    ],
+)
+def test_refusals_name_the_order_they_kill(kind: bytes, text: str, status: OrderStatus) -> None:
+    orders = book(CTRADER)
+    orders.body(new())
+    orders.sent(9, kind, "R-1")
+    [update] = orders.report(heard(text))
+    assert (update.clOrdID, update.status, update.leaves) == ("R-1", status, 0)
+    assert orders.report(heard(text)) == []
+
+
+def test_a_refused_query_about_a_known_order_leaves_it_unknown() -> None:
+    orders = book()
+    orders.body(new())
+    report(orders, "37=V9|17=e1|11=R-1|55=1|54=1|38=3000|150=0|39=0|14=0|151=3000|6=0|")
+    orders.sent(9, b"H", "R-1")
+    [update] = orders.report(heard("35=j|45=9|372=H|380=1|"))
+    assert update.status is OrderStatus.UNKNOWN
+
+
+def test_a_refusal_of_something_else_is_counted() -> None:
+    orders = book()
+    assert orders.report(heard("35=j|45=4|372=V|380=3|")) == []
+    assert orders.counts["refused"] == 1
+
+
+def test_status_answers_are_told_apart_by_when_they_were_given() -> None:
+    orders = book()
+    orders.body(new())
+    answer = "37=V9|17=0|11=R-1|55=1|54=1|38=3000|150=I|39=0|14=0|151=3000|6=0|"
+    [one] = report(orders, answer)
+    assert report(orders, answer) == []
+    framer = Framer()
+    later = framed("35=8|34=6|49=V|52=20240605-12:00:02|56=ME|" + answer)
+    [frame] = framer.frames(later)
+    [two] = orders.report(Message(framer, frame))
+    assert one.execID != two.execID
+
+
+def test_orders_of_an_earlier_run_are_understood_from_their_report() -> None:
+    orders = book()
+    status = heard(
+        "35=8|584=q1|911=1|37=V1|17=0|11=OLD-7|55=1|54=2|38=5000|44=1.09|150=I|39=1|14=2000|151=3000|6=1.09|"
+    )
+    update = orders.status_of(status)
+    assert (update.clOrdID, update.side, update.filled, update.leaves, update.price) == (
+        "OLD-7",
+        -1,
+        2,
+        3,
+        109_000,
+    )
+
+
+def test_only_a_venue_without_ioc_needs_the_rest_cancelled() -> None:
+    for kind, must in ((CTRADER, True), (PLAIN, False)):
+        orders = book(kind)
+        orders.body(new(immediate=True))
+        [ack] = report(orders, "37=V9|17=e1|11=R-1|55=1|54=1|38=3000|150=0|39=0|14=0|151=3000|6=0|")
+        assert orders.must_cancel(ack) is must
+
+
+@pytest.mark.real_data
+def test_published_reports_with_wrong_ends_are_garbled_and_read_once_mended(data_dir: Path) -> None:
+    lines = (data_dir / "fix" / "fix44_real_messages_dev.psv").read_text().splitlines()
+    published = [raw(line.split("\t")[2]) for line in lines if "ExecutionReport" in line]
+    assert len(published) == 2
+    orders = book(CTRADER)
+    orders.body(msgspec.structs.replace(new("876316397"), qty=10))
+    updates = []
+    for message in published:
+        assert list(Framer().frames(message)) == []
+        framer = Framer()
+        [frame] = framer.frames(framed("|".join(f"{t}={v}" for t, v in fields(message)[2:-1])))
+        updates += orders.report(Message(framer, frame))
+    assert [(u.status, u.filled, u.leaves, u.price) for u in updates] == [
+        (OrderStatus.NEW, 0, 10, 108_755),
+        (OrderStatus.FILLED, 10, 0, 106_740),
+    ]
+
+
+def test_requests_for_status_and_positions() -> None:
+    assert pairs(book().mass_status("q1")) == {584: "q1", 585: "7"}
+    assert pairs(book(CTRADER).positions("q2", TS)) == {710: "q2"}
+    plain = pairs(book(account="ACC").positions("q2", TS))
+    assert (plain[724], plain[1], plain[715], plain[448]) == ("0", "ACC", "20240605", "ACC")
+
+
+@pytest.mark.parametrize(
+    ("tick", "lot", "px", "qty"),
+    [
+        (0.00001, 1000.0, b"1.08755", b"3000"),
+        (0.00005, 1.0, b"5.43775", b"3"),
+        (0.25, 0.1, b"27188.75", b"0.3"),
+        (5.0, 1e-8, b"543775", b"0.00000003"),
+        (0.001, 0.00001, b"108.755", b"0.00003"),
+    ],
+)
+def test_scales_read_back_what_they_write(tick: float, lot: float, px: bytes, qty: bytes) -> None:
+    scale = Scale(instrument("X", tick, lot))
+    assert (scale.px(108_755), scale.qty(3)) == (px, qty)
+    assert (scale.ticks(px), scale.lots(qty)) == (108_755, 3)
+    assert scale.ticks(b"nonsense") == scale.lots(None) == 0
+    assert scale.px(-7).startswith(b"-")
+
+
+def test_scales_that_fix_cannot_write_are_refused() -> None:
+    with pytest.raises(DataError, match="at most 9 decimals"):
+        Scale(instrument("X", 1e-11, 1.0))
+
+
+def test_unknown_dialect_is_refused() -> None:
+    assert dialect(" cTrader ") is CTRADER
+    assert dialect("mock") is MOCK
+    with pytest.raises(ConfigError, match="known: ctrader, fix44, lmax, mock"):
+        dialect("fix50")
