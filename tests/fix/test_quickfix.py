@@ -23,7 +23,7 @@ from emp.core.errors import VenueError
 from emp.core.ids import cl_ord_id, generator
 from tests.fix.desk import EURUSD
 
-pytest.importorskip("quickfix")
+pytest.importorskip("quickfix", reason="needs quickfix-ssl, which has a wheel for CPython 3.11 on x86_64 only")
 
 QUICK = msgspec.structs.replace(
     PLAIN, name="quickfix", backoff=Backoff(first_s=0.05, factor=1.5, longest_s=0.5), heartbeat_s=5
