@@ -9,6 +9,7 @@ The run can be killed at any moment and started again: after every batch the led
 checkpoint are durable, and what was written beyond the checkpoint is cut off and happens again, equally.
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -104,6 +105,12 @@ class Journal:
         self.ledger.truncate_to(ledger_seq)
         self.actions.truncate_to(rows)
 
+    def abandon(self) -> None:
+        """Remove everything."""
+        self.actions.close()
+        self.ledger.close()
+        shutil.rmtree(self.folder.path)
+
     def close(self) -> str:
         """Seal everything; return the hash of the action log."""
         digest = self.actions.close()
@@ -161,6 +168,11 @@ class Backtest:
             venue.orders,
             venue.reports,
         )
+
+    def abandon(self) -> None:
+        """Leave nothing of this run behind."""
+        if self.journal is not None:
+            self.journal.abandon()
 
     def _batch(self, events: Array) -> Output:
         if self.journal is None:

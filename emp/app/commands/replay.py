@@ -27,6 +27,7 @@ def replay(
     """
     from emp.app.assembly import assemble_replay, engine_limits
     from emp.core.config import SystemConfig
+    from emp.core.errors import DataError
 
     settings = SystemConfig.load(config) if config is not None else None
     if settings is not None and model == "default":
@@ -40,7 +41,11 @@ def replay(
         )
         backtest.warm_up()
         began = time.perf_counter(), time.process_time()
-        summary = backtest.run(bar.traded)
+        try:
+            summary = backtest.run(bar.traded)
+        except DataError:
+            backtest.abandon()  # a recording that turns out damaged leaves nothing half-written
+            raise
         wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
     summary["events_per_s"] = round(summary["events"] / wall)
     summary["wall_s"], summary["cpu_s"] = round(wall, 3), round(cpu, 3)

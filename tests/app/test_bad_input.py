@@ -1,0 +1,197 @@
+"""What a new user gets wrong ends in one clear line, a non-zero exit, and nothing half-written."""
+
+import gzip
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emp.app.cli import main
+from emp.core.errors import JournalError
+from emp.journal.run import RunFolder
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def emp(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command in an empty folder; return its exit code and what it said on stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(a) for a in arguments])
+        return int(ended.value.code or 0), capsys.readouterr().err
+
+    return run
+
+
+def one_line(outcome: tuple[int, str], *words: str) -> None:
+    code, said = outcome
+    assert code != 0
+    lines = [line for line in said.splitlines() if line.strip()]
+    assert len(lines) == 1, said
+    assert lines[0].startswith("emp: ")
+    assert "Traceback" not in said
+    for word in words:
+        assert word.lower() in said.lower(), said
+
+
+def lobster(folder: Path, n: int = 400, seed: int = 1) -> tuple[Path, Path]:
+    """A small LOBSTER pair of our own making, two levels deep."""
+    rng = np.random.default_rng(seed)
+    messages, books = [], []
+    bid = 1000_00_00
+    for k in range(n):
+        bid += int(rng.integers(-1, 2)) * 100
+        ask = bid + 300
+        sizes = rng.integers(1, 500, 4)
+        messages.append(f"{34200.5 + k * 0.01:.9f},1,{k + 1},{sizes[0]},{bid},1")
+        books.append(f"{ask},{sizes[1]},{bid},{sizes[0]},{ask + 100},{sizes[2]},{bid - 100},{sizes[3]}")
+    message = folder / "GOOG_2012-06-21_34200000_57600000_message_2.csv"
+    book = folder / "GOOG_2012-06-21_34200000_57600000_orderbook_2.csv"
+    message.write_text("\n".join(messages) + "\n")
+    book.write_text("\n".join(books) + "\n")
+    return message, book
+
+
+def test_a_good_pair_is_read(emp: Run, tmp_path: Path) -> None:
+    message, _ = lobster(tmp_path)
+    main_code = 0
+    try:
+        main(["replay", str(message), "--instrument", "GOOG"])
+    except SystemExit as ended:
+        main_code = int(ended.code or 0)
+    assert main_code == 0
+    assert list(tmp_path.glob("runs/replay-GOOG-*/summary.json"))
+
+
+def test_empty_file(emp: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").touch()
+    one_line(emp("replay", "a.csv", "--instrument", "GOOG"), "a.csv", "empty")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_missing_file(emp: Run) -> None:
+    one_line(emp("replay", "nowhere.csv", "--instrument", "GOOG"), "nowhere.csv")
+
+
+def test_half_a_gzip(emp: Run, tmp_path: Path) -> None:
+    message, book = lobster(tmp_path)
+    packed = gzip.compress(message.read_bytes())
+    message.with_suffix(".csv.gz").write_bytes(packed[: len(packed) // 2])
+    message.unlink()
+    one_line(emp("replay", message.with_suffix(".csv.gz"), "--instrument", "GOOG"), "message")
+    assert book.exists()
+
+
+def test_swapped_message_and_orderbook(emp: Run, tmp_path: Path) -> None:
+    message, book = lobster(tmp_path)
+    spare = tmp_path / "spare"
+    message.rename(spare)
+    book.rename(message)
+    spare.rename(book)
+    one_line(emp("replay", message, "--instrument", "GOOG"), "swapped")
+
+
+def test_a_text_file(emp: Run, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("buy low\nsell high\n" * 50)
+    one_line(emp("replay", "notes.txt", "--instrument", "GOOG"), "notes.txt")
+
+
+def test_rows_with_nan_and_negative_sizes_are_quarantined_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import json
+
+    monkeypatch.chdir(tmp_path)
+    message, book = lobster(tmp_path)
+    rows = book.read_text().splitlines()
+    rows[50] = rows[50].replace(rows[50].split(",")[1], "nan", 1)
+    parts = rows[60].split(",")
+    parts[3] = "-5"
+    rows[60] = ",".join(parts)
+    book.write_text("\n".join(rows) + "\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["replay", str(message), "--instrument", "GOOG", "--json"])
+    assert ended.value.code == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert summary["rows"] == 400
+    assert sum(summary["quarantined"].values()) == 2
+    assert summary["rows"] == summary["events"] + summary["merged"] + sum(summary["quarantined"].values())
+
+
+def test_shuffled_rows(emp: Run, tmp_path: Path) -> None:
+    message, book = lobster(tmp_path)
+    order = np.random.default_rng(0).permutation(400)
+    for path in (message, book):
+        rows = path.read_text().splitlines()
+        path.write_text("\n".join(rows[i] for i in order) + "\n")
+    one_line(emp("replay", message, "--instrument", "GOOG"), "not in order of time")
+    assert not list(tmp_path.glob("runs/*")), "nothing half-written"
+
+
+def test_an_unknown_instrument_says_how_to_add_it(emp: Run, tmp_path: Path) -> None:
+    message, _ = lobster(tmp_path)
+    one_line(emp("replay", message, "--instrument", "GOGL"), "GOGL", "yaml")
+
+
+def test_a_config_with_a_typo_names_the_path(emp: Run, tmp_path: Path) -> None:
+    config = tmp_path / "bad.yaml"
+    config.write_text("mode: mock\ninstruments: {names: [GOOG]}\nrisk: {max_positon_lots: 3}\n")
+    one_line(emp("run", "--config", config), "bad.yaml", "max_positon_lots")
+
+
+def test_a_port_in_use(emp: Run, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        config = tmp_path / "c.yaml"
+        config.write_text(f"mode: mock\ninstruments: {{names: [EURUSD]}}\nhttp: {{port: {port}}}\n")
+        one_line(emp("run", "--config", config, "--seconds", 2), str(port))
+
+
+@pytest.fixture
+def ordinary_user(tmp_path: Path) -> Iterator[None]:
+    """Give up root's rights for a while: root may write everywhere."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    yield
+    if root:
+        os.seteuid(0)
+
+
+def test_a_read_only_directory(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(0o555)
+    request.getfixturevalue("ordinary_user")
+    with pytest.raises(JournalError, match=r"cannot create run folder .*locked.*: Permission denied"):
+        RunFolder.create(locked / "run", {"run": "x"})
+    assert not list(locked.iterdir())
+
+
+def test_runs_below_a_file_cannot_be_made(emp: Run, tmp_path: Path) -> None:
+    message, _ = lobster(tmp_path)
+    (tmp_path / "file").touch()
+    one_line(emp("replay", message, "--instrument", "GOOG", "--runs", tmp_path / "file" / "runs"), "file")
+
+
+def test_a_damaged_model_is_refused(emp: Run, tmp_path: Path) -> None:
+    message, _ = lobster(tmp_path)
+    one_line(emp("replay", message, "--instrument", "GOOG", "--model", tmp_path), "artifact")
+
+
+def test_a_report_of_nothing(emp: Run, tmp_path: Path) -> None:
+    one_line(emp("report", tmp_path), "not a run folder")
+
+
+def test_a_wrong_option(emp: Run) -> None:
+    one_line(emp("replay", "x.csv"), "--instrument")
