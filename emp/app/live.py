@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from emp.access.port import MarketAccess
 from emp.app.assembly import engine_limits
@@ -20,14 +20,16 @@ from emp.engine.engine import Engine
 from emp.engine.live import Live
 from emp.engine.load import LoadedModel, load_model
 from emp.engine.view import Viewer
-from emp.journal.actionlog import ActionLog
+from emp.journal.actionlog import ActionLog, read_actions
 from emp.journal.ledger import Ledger
+from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder, build_manifest
 from emp.observe.board import Board
 
 if TYPE_CHECKING:
     from emp.sim.mock import MockMarket
 
+_SAME_RUN = ("mode", "config", "instruments", "model_hashes")
 DAY_NS = 86_400_000_000_000
 _WEDNESDAY = 6  # days after Thursday 1970-01-01, modulo 7
 _AFTERNOON_NS = 15 * 3_600_000_000_000
@@ -63,7 +65,10 @@ def assemble_live(
     board: Board,
     clock: Clock,
 ) -> Running:
-    """Make the run's folder and everything in it; the run is named by its configuration and its start."""
+    """Make the run's folder and everything in it; the run is named by its configuration and its start.
+
+    A live run whose process died is continued in its own folder, if nothing else has changed.
+    """
     manifest = build_manifest(
         run="",
         mode=config.mode,
@@ -71,8 +76,11 @@ def assemble_live(
         instruments=[one.name for one in instruments],
         model_hashes=[model.artifact.hash],
     )
-    run = run_id(config.model_dump_json(), model.artifact.hash, clock.now_ns())
-    folder = RunFolder.create(config.run_dir / f"{config.mode}-{run}", {**manifest, "run": run})
+    folder = _died(config, manifest)
+    if folder is None:
+        run = run_id(config.model_dump_json(), model.artifact.hash, clock.now_ns())
+        folder = RunFolder.create(config.run_dir / f"{config.mode}-{run}", {**manifest, "run": run})
+    run = folder.manifest["run"]
     engine = Engine(instruments, model, engine_limits(config.risk, config.warm_up_events), run)
     bus = EventBus(
         [one.name for one in instruments],
@@ -82,6 +90,7 @@ def assemble_live(
         contiguous=config.access.connection_protocol == "mock",
     )
     actions = ActionLog(folder.actions, [one.name for one in instruments], [model.artifact.hash])
+    actions.truncate_to(len(read_actions(folder.actions)))
     viewer = Viewer(engine, bus, clock, mode=config.mode, stale_after_ms=config.risk.stale_after_ms)
     live = Live(
         access=access,
@@ -95,6 +104,22 @@ def assemble_live(
         flush_seconds=config.journal.flush_seconds,
     )
     return Running(live, engine, bus, actions, viewer, folder)
+
+
+def _died(config: SystemConfig, manifest: Mapping[str, Any]) -> RunFolder | None:
+    """The folder of the same live run whose process ended without sealing its ledger, where there is one."""
+    if config.mode != "live":
+        return None
+    for path in sorted(config.run_dir.glob("live-*")):
+        folder = RunFolder(path)
+        same = all(folder.manifest.get(key) == manifest[key] for key in _SAME_RUN)
+        if same and folder.ledger.exists():
+            ledger = LedgerReader(folder.ledger)
+            sealed = ledger.sealed
+            ledger.close()
+            if not sealed:
+                return folder
+    return None
 
 
 def open_access(

@@ -23,6 +23,7 @@ from emp.core.codes import Reason
 from emp.core.contracts import CancelOrder, Command, DegradedMode, Message, OrderUpdate, RiskBreach
 from emp.core.errors import VenueError
 from emp.engine.engine import Engine, Output
+from emp.engine.recover import account_note, recover
 from emp.engine.view import Viewer
 from emp.engine.watchdog import Watchdog
 from emp.journal.actionlog import ActionLog
@@ -34,6 +35,7 @@ BATCH = 64
 
 TICK_S = 0.02
 VIEW_TICKS = 5  # a view every 100 ms
+MARK_TICKS = 250  # what loss limits measure from is recorded every 5 s where it has changed
 GOODBYE_S = 2.0
 """How long the venue's answers to the last cancels are awaited."""
 
@@ -66,6 +68,7 @@ class Live:
         self._clock = clock
         self._flush_ticks = max(1, int(flush_seconds / TICK_S))
         self._index = {one.name: i for i, one in enumerate(engine.instruments)}
+        self._marked: dict[int, tuple[int, float] | None] = dict.fromkeys(self._index.values())
         self.connected = asyncio.Event()
         self._stop = asyncio.Event()
         self._failure: Exception | None = None
@@ -85,8 +88,8 @@ class Live:
         """Connect, trade until stopped or the market ends, and end in order; raise what forced the end."""
         try:
             self._engine.warm_up()
-            self._access.on_report(self._bus.publish)
             await self._access.connect(self._engine.instruments)
+            await self._recover()
             self.connected.set()
             _log.info("connected", instruments=list(self._index), run=self._engine.run)
             await self._trade()
@@ -94,6 +97,18 @@ class Live:
             await self._close()
         if self._failure is not None:
             raise self._failure
+
+    async def _recover(self) -> None:
+        """Agree with ledger and venue; what cannot be true halts everything before it begins."""
+        recovery = await recover(self._ledger, self._engine.orders, self._access, self._clock)
+        self._engine.sequence = max(self._engine.sequence, recovery.next_sequence - 1)
+        self._access.on_report(self._bus.publish)
+        for correction in recovery.corrections:
+            _log.warning("corrected", kind=correction.kind, reason=correction.reason)
+        for one in recovery.quarantined:
+            _log.error("cannot be true", reason=one.reason, text=one.text)
+        if recovery.quarantined:
+            self.kill("recovery")
 
     async def _trade(self) -> None:
         """Run the three loops until one ends or `stop` is called, then say goodbye."""
@@ -156,6 +171,8 @@ class Live:
             self._act(self._engine.on_timer(self._market_now()))
             if ticks % VIEW_TICKS == 0:
                 self._board.publish(self._viewer.view())
+            if ticks % MARK_TICKS == 0:
+                self._mark_accounts()
             ticks += 1
             if ticks % self._flush_ticks == 0:
                 self._actions.flush()
@@ -251,6 +268,16 @@ class Live:
         text = f"the loop is blocked for {silent_ms:.0f} ms"
         self._board.raise_alarm("loop", text)
         _log.error(text)
+
+    def _mark_accounts(self) -> None:
+        """Record what fills alone cannot restore, so that loss limits hold across a restart."""
+        for i, name in enumerate(self._index):
+            account = self._engine.desk.account[i]
+            mark = (int(account["day"]), float(account["peak"]))
+            if account["fills"] and self._marked[i] != mark:
+                self._marked[i] = mark
+                with self._surviving():
+                    self._ledger.record_note(account_note(name, account, self._viewer.market_now(i)))
 
     def _market_now(self) -> int:
         return max(self._viewer.market_now(i) for i in self._index.values())

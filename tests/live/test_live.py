@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from emp.core.codes import OrderStatus, Reason
-from emp.core.contracts import CancelOrder, NewOrder, RiskBreach
+from emp.core.contracts import CancelOrder, NewOrder, QueryOrder, RiskBreach
 from emp.core.errors import JournalError, VenueError
 from emp.engine.engine import EngineLimits
 from emp.journal.actionlog import read_actions
+from emp.journal.ledger import Ledger
 
-from .world import World, play
+from .world import Venue, World, play
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_the_kill_switch_flattens_within_200_ms_and_halts(world: World) -> None:
         assert world.board.view.breaches[0].startswith("operator (kill_switch")
 
     play(world, script)
-    assert [n.data["reason"] for n in world.recorded().notes()] == ["operator"]
+    assert [n.data["reason"] for n in world.recorded().notes("risk_breach")] == ["operator"]
 
 
 def test_a_loss_limit_flattens_publishes_and_records(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_a_loss_limit_flattens_publishes_and_records(tmp_path: Path) -> None:
 
     play(world, script)
     assert breaches[0].reason == "daily_loss"
-    assert [n.kind for n in world.recorded().notes()] == ["risk_breach"]
+    assert len(world.recorded().notes("risk_breach")) == 1
 
 
 def test_when_the_ledger_dies_nothing_new_is_sent_and_the_position_is_closed(
@@ -288,3 +289,40 @@ def test_an_engine_that_breaks_is_flattened_with_its_reports_served(world: World
     with pytest.raises(RuntimeError, match="a bug"):
         play(world, script)
     assert world.position == world.venue.position == 0
+
+
+def test_a_restart_continues_from_the_ledger_and_agrees_with_the_venue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = World(tmp_path)
+    monkeypatch.setattr(first.ledger, "seal", lambda: None)
+    play(first, invested)
+    order = NewOrder(
+        cl_ord_id=first.engine.next_id(),
+        instrument="BTCUSDT",
+        side=1,
+        qty=1,
+        px=90_000,
+        immediate=False,
+        ts=first.clock.now_ns(),
+        reason=Reason.POST_EDGE,
+        decision_seq=1,
+    )
+    ledger = Ledger(first.ledger_path, run="TEST0001", mode="mock")
+    ledger.record_intent(order)  # the process died here: nobody knows whether the order has left
+    ledger.close()
+    venue = Venue()
+    venue.name, venue.position = "second", 3
+    venue.resting[order.cl_ord_id] = order
+    second = World(tmp_path, venue=venue, actions="later")
+
+    async def script(world: World) -> None:
+        await world.until(lambda: world.live.connected.is_set(), 120)
+        assert world.position == 3, "a lot is missing at the venue: its word counts"
+        assert venue.resting == {}, "an order that nobody judged while nothing ran still rests"
+        await bought(world, 4)
+
+    play(second, script)
+    sent = [c.cl_ord_id for c in first.venue.commands + venue.commands if not isinstance(c, QueryOrder)]
+    assert sent == sorted(set(sent)), "ids go on where they ended, and none is used twice"
+    assert [n.data["qty"] for n in second.recorded().notes("adjustment")] == [-1]

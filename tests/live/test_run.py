@@ -16,16 +16,21 @@ import numpy as np
 import pytest
 
 from emp.access.port import ReadCounts
-from emp.app.live import market_hours_ns
+from emp.app.live import assemble_live, market_hours_ns
 from emp.core.clock import LiveClock
 from emp.core.codes import EventFlag, OrderStatus, Reason, Session
+from emp.core.config import SystemConfig
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
 from emp.core.instrument import catalogue
-from emp.core.records import EVENT, Array
+from emp.core.records import DECISION, EVENT, Array
 from emp.core.sessions import session_table
-from emp.journal.actionlog import actions_sha256
+from emp.engine.load import load_model
+from emp.journal.actionlog import actions_sha256, read_actions
 from emp.journal.reader import LedgerReader
+from emp.observe.board import Board
 from emp.sim.paper_access import PaperAccess, Playback
+
+from .world import Venue
 
 ROOT = Path(__file__).resolve().parents[2]
 TOLD = ("EMP_DATA", "EMP_CACHE")
@@ -182,3 +187,25 @@ def test_a_recording_plays_at_its_pace_and_orders_fill_on_paper() -> None:
         ("o110", OrderStatus.CANCELED),
     ]
     assert (reports[0].price, reports[0].filled) == (102, 2)
+
+
+def test_only_a_live_run_that_died_is_continued(tmp_path: Path) -> None:
+    def folder_of(mode: str, *, end: bool) -> Path:
+        access = {"connection_protocol": "fix" if mode == "live" else "mock"}
+        config = SystemConfig(mode=mode, run_dir=tmp_path, instruments={"names": ["GC"]}, access=access)
+        clock = LiveClock()
+        running = assemble_live(config, [catalogue()["GC"]], load_model(), Venue(), Board(clock), clock)
+        running.actions.append(np.zeros(3, DECISION))
+        running.actions.close()
+        ledger = running.live._ledger
+        if end:
+            ledger.seal()
+        ledger.close()
+        return running.folder.path
+
+    died = folder_of("live", end=False)
+    assert folder_of("live", end=False) == died
+    assert len(read_actions(died / "actions")) == 6
+    assert folder_of("live", end=True) == died
+    assert folder_of("live", end=True) != died
+    assert folder_of("mock", end=False) != folder_of("mock", end=False)

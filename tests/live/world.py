@@ -58,6 +58,7 @@ class Venue:
         self._report: Callable[[OrderUpdate], None] = lambda _: None
         self._seq = 0
         self._exec = 0
+        self.name = "e"
 
     async def connect(self, instruments: Sequence[Instrument]) -> None:
         if self.refuses:
@@ -93,10 +94,15 @@ class Venue:
                 self.report(order, OrderStatus.CANCELED, 0)
 
     def report(self, order: NewOrder, status: OrderStatus, filled: int) -> OrderUpdate:
+        update = self.report_of(order, status, filled)
+        self._report(update)
+        return update
+
+    def report_of(self, order: NewOrder, status: OrderStatus, filled: int) -> OrderUpdate:
         self._exec += 1
-        update = OrderUpdate(
+        return OrderUpdate(
             clOrdID=order.cl_ord_id,
-            execID=f"e{self._exec}",
+            execID=f"{self.name}{self._exec}",
             status=status,
             filled=filled,
             price=order.px,
@@ -104,17 +110,15 @@ class Venue:
             instrument=order.instrument,
             side=order.side,
         )
-        self._report(update)
-        return update
 
     def repeat(self, update: OrderUpdate) -> None:
         self._report(update)
 
     async def open_orders(self) -> Sequence[OrderUpdate]:
-        return []
+        return [self.report_of(order, OrderStatus.NEW, 0) for order in self.resting.values()]
 
     async def positions(self) -> Sequence[VenuePosition]:
-        return []
+        return [VenuePosition(instrument=BTC.name, qty=self.position, avg_px=100_000.0)]
 
     async def close(self) -> None:
         self.closed = True
@@ -136,15 +140,23 @@ class Venue:
 class World:
     """Everything that `Live` takes, with the folder of the run."""
 
-    def __init__(self, folder: Path, *, queue_bound: int = 256, limits: EngineLimits | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        queue_bound: int = 256,
+        limits: EngineLimits | None = None,
+        venue: Venue | None = None,
+        actions: str = "actions",
+    ) -> None:
         self.clock = LiveClock()
-        self.venue = Venue()
+        self.venue = venue or Venue()
         limits = limits or EngineLimits(max_position_lots=4, max_order_lots=2)
         self.engine = Engine([BTC], buyer(), limits, "TEST0001")
         self.bus = EventBus([BTC.name], queue_bound=queue_bound, max_age_ms=200, clock=self.clock)
         self.ledger_path = folder / "ledger.sqlite"
         self.ledger = Ledger(self.ledger_path, run="TEST0001", mode="mock")
-        self.actions = ActionLog(folder / "actions", [BTC.name], ["test"])
+        self.actions = ActionLog(folder / actions, [BTC.name], ["test"])
         self.board = Board(self.clock)
         self.viewer = Viewer(self.engine, self.bus, self.clock, mode="mock", stale_after_ms=1_000)
         self.live = Live(
