@@ -47,7 +47,7 @@ class LedgerReader:
             if not {"meta", "events", "quarantined"} <= tables:
                 raise JournalError(f"{self.path} is not a ledger: it has other tables or none")
         except sqlite3.DatabaseError as error:
-            raise self._corrupt(error) from error
+            raise self._unreadable(error) from error
         version = self.meta("schema_version")
         if version != str(SCHEMA_VERSION):
             raise JournalError(
@@ -60,6 +60,11 @@ class LedgerReader:
             f"ledger {self.path} is corrupt ({what}):"
             " move it away, check the venue's positions, start a new run"
         )
+
+    def _unreadable(self, error: sqlite3.DatabaseError) -> JournalError:
+        if isinstance(error, sqlite3.OperationalError):
+            return JournalError(f"cannot read ledger {self.path}: {error}")
+        return self._corrupt(error)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -90,7 +95,7 @@ class LedgerReader:
                     raise self._corrupt(f"event {seq} does not follow from those before it")
                 yield LedgerEvent(seq, cast(Kind, kind), payload)
         except sqlite3.DatabaseError as error:
-            raise self._corrupt(error) from error
+            raise self._unreadable(error) from error
 
     def _last(self) -> tuple[int, int]:
         row = self._db.execute("SELECT seq, crc FROM events ORDER BY seq DESC LIMIT 1").fetchone()

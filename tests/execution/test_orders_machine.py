@@ -226,4 +226,4 @@ class Orders(RuleBasedStateMachine):
 
 
 TestOrders = Orders.TestCase
-TestOrders.settings = settings(max_examples=300, stateful_step_count=50)
+TestOrders.settings = settings(max_examples=150, stateful_step_count=50)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emp.core.codes import Action, Reason
@@ -58,6 +58,7 @@ def test_rows_come_back_bit_by_bit_with_readable_columns(tmp_path: Path) -> None
     assert set(DECISION.names or ()) <= set(table.column_names)
 
 
+@settings(max_examples=25)
 @given(cuts=st.lists(st.integers(0, 200), max_size=8), flush_at=st.integers(0, 8))
 def test_the_hash_does_not_depend_on_batches(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int], flush_at: int
