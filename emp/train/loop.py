@@ -110,6 +110,7 @@ class Trainer:
         self.epoch = self.group = self.step = 0
         self.losses: list[dict[str, float]] = []
         self._events = 0
+        self._began = self.clock.monotonic_ns()
 
     def run(
         self,
@@ -123,13 +124,12 @@ class Trainer:
         Returns:
             Whether the curriculum is finished.
         """
-        began = self.clock.monotonic_ns()
+        self._began = self.clock.monotonic_ns()
         self._events = 0
-        self.network.train()
         while self.epoch < len(self.epochs):
             plan = self.plans[self.epoch]
             while self.group < len(plan):
-                self._train_group(plan[self.group], began, report)
+                self.train_group(plan[self.group], report)
                 self.group += 1
                 if checkpoint and self.group % self.config.checkpoint_every == 0:
                     self.save(checkpoint)
@@ -148,7 +148,8 @@ class Trainer:
 
     # --- one group
 
-    def _train_group(self, group: Sequence[Stretch], began: int, report: Report | None) -> None:
+    def train_group(self, group: Sequence[Stretch], report: Report | None = None) -> None:
+        """Take one step for every window of a group of sequences."""
         state = self._burned_in(group)
         for window in range(_windows(group)):
             batch = window_batch(self.streams, group, window)
@@ -156,7 +157,7 @@ class Trainer:
             self.losses.append(losses)
             self._events += int((batch.weight > 0).sum())
             if report:
-                seconds = (self.clock.monotonic_ns() - began) / 1e9
+                seconds = (self.clock.monotonic_ns() - self._began) / 1e9
                 length = self.epochs[self.epoch]
                 report(Step(self.step, self.total, self.epoch, length, self._events, seconds, losses))
 
