@@ -70,7 +70,8 @@ class Terminal:
             _markets(view),
         ]
         parts += [_decisions(one) for one in view.instruments]
-        parts.append(Text(f"{self._url}    mode {view.mode}    model {view.model[:12]}", style="dim"))
+        parts.append(Text(_latency(view)))
+        parts.append(Text(f"{self._url}  mode {view.mode}  model {view.model[:12]}", style="dim"))
         return Group(*parts)
 
 
@@ -84,12 +85,15 @@ def _health(reasons: list[str]) -> str:
     return "; ".join(reasons) if reasons else "healthy"
 
 
+def _latency(view: View) -> str:
+    p50, p99, total = (ms * 1e3 for ms in (view.p50_infer_ms, view.p99_infer_ms, view.p99_total_ms))
+    return f"model p50 {p50:.1f} us, p99 {p99:.1f} us; event to decision p99 {total:.1f} us"
+
+
 def _markets(view: View) -> Table:
-    table = Table(box=None, padding=(0, 2))
+    table = Table(box=None, padding=(0, 1))
     for name in ("instrument", "bid", "ask", "position", "pnl ticks", "fees", "fills", "open", "events"):
-        table.add_column(name, justify="left" if name == "instrument" else "right")
-    table.add_column("model p50/p99 us", justify="right")
-    table.add_column("total p99 us", justify="right")
+        table.add_column(name, justify="left" if name == "instrument" else "right", no_wrap=True)
     for one in view.instruments:
         table.add_row(
             one.name,
@@ -101,16 +105,14 @@ def _markets(view: View) -> Table:
             str(one.fills),
             str(len(one.open_orders)),
             f"{one.events:,}",
-            f"{view.p50_infer_ms * 1e3:.1f} / {view.p99_infer_ms * 1e3:.1f}",
-            f"{view.p99_total_ms * 1e3:.1f}",
         )
     return table
 
 
 def _decisions(one: InstrumentView) -> Table:
-    table = Table(box=None, padding=(0, 2), title=f"{one.name}: last decisions", title_justify="left")
-    for name in ("time UTC", "action", "reason", "lots", "at", "edge", "cost", "inventory"):
-        table.add_column(name)
+    table = Table(box=None, padding=(0, 1), title=f"{one.name}: last decisions", title_justify="left")
+    for name in ("time UTC", "action", "reason", "lots", "at", "edge", "cost", "held"):
+        table.add_column(name, no_wrap=True)
     for row in one.decisions[:DECISIONS]:
         table.add_row(
             datetime.fromtimestamp(row.ts / 1e9, UTC).strftime("%H:%M:%S.%f")[:-3],

@@ -65,7 +65,8 @@ def step(desk: Any, params: Any, event: Any, row: Any, lap: Any) -> int:
     row.ts, row.seq, row.instrument, row.model_id = event.ts, event.seq, i, facts.model_id
     record_inputs(event, f, e, account, working, row)
     decide(event, p.sigma_ticks, f, e, desk.costs[i], account, working, row)
-    approve(desk.risk[i], desk.limits[i], account, p.session_id, p.since_reset, row)
+    resting = working.state == RESTING
+    approve(desk.risk[i], desk.limits[i], account, p.session_id, p.since_reset, resting, row)
 
     ended = monotonic_ns(desk.clock)
     lap[0], lap[1], lap[2] = perceived - began, believed - perceived, ended - began

@@ -81,8 +81,8 @@ def loss_breach(limits: Any, account: Any) -> int:
 
 
 @kernel
-def refusal(r: Any, limits: Any, account: Any, session_id: int, since_reset: int, side: int) -> int:
-    """Why nothing new may be sent now, as a Reason; 0 where it may."""
+def distrust(r: Any, limits: Any, session_id: int, since_reset: int) -> int:
+    """Why nothing of ours may be in the market now, as a Reason; 0 where it may."""
     if r.halted:
         return Reason.HALTED.value
     if r.degraded:
@@ -93,6 +93,12 @@ def refusal(r: Any, limits: Any, account: Any, session_id: int, since_reset: int
         return Reason.SESSION.value
     if since_reset <= limits.warmup_events:
         return Reason.WARMUP.value
+    return 0
+
+
+@kernel
+def exhausted(r: Any, limits: Any, account: Any, side: int) -> int:
+    """Which limit leaves no room for another order on that side, as a Reason; 0 where none."""
     if side * account.position >= limits.max_position:
         return Reason.POSITION_LIMIT.value
     if r.orders + 1.0 > BURST * limits.orders_per_minute:
@@ -120,8 +126,10 @@ def hold(row: Any, reason: int) -> None:
 
 
 @kernel
-def approve(r: Any, limits: Any, account: Any, session_id: int, since_reset: int, row: Any) -> None:
-    """Approve the row's action, shrink it, or turn it into a hold or a flatten with the reason.
+def approve(
+    r: Any, limits: Any, account: Any, session_id: int, since_reset: int, resting: bool, row: Any
+) -> None:
+    """Approve the row's action, shrink it, or turn it into a hold, a cancel or a flatten with the reason.
 
     Args:
         r: RISK record.
@@ -129,7 +137,8 @@ def approve(r: Any, limits: Any, account: Any, session_id: int, since_reset: int
         account: ACCOUNT record, marked to this event.
         session_id: codes.Session of now.
         since_reset: visible events since the last reset.
-        row: DECISION record as `decide` left it; a cancel always passes.
+        resting: whether an order of ours rests; it is withdrawn where nothing of ours may be in the market.
+        row: DECISION record as `decide` left it.
     """
     leak(r, limits, row.ts)
     row.context_mult = r.context_mult
@@ -141,12 +150,19 @@ def approve(r: Any, limits: Any, account: Any, session_id: int, since_reset: int
         return
     if row.action == CANCEL:
         return
-    reason = refusal(r, limits, account, session_id, since_reset, row.side)
-    if reason != 0 and row.resting_side != 0 and not r.halted:
+    reason = distrust(r, limits, session_id, since_reset)
+    if reason != 0 and resting:
         row.action, row.reason_code, row.qty = CANCEL, reason, row.resting_qty
-        return
-    if row.action == HOLD and reason == 0:
-        return
+    elif reason != 0:
+        hold(row, reason)
+    elif row.action != HOLD:
+        approve_order(r, limits, account, row)
+
+
+@kernel
+def approve_order(r: Any, limits: Any, account: Any, row: Any) -> None:
+    """Let a new order pass at the size that every limit leaves, and charge the buckets for it."""
+    reason = exhausted(r, limits, account, row.side)
     if reason != 0:
         hold(row, reason)
         return

@@ -49,7 +49,9 @@ def verdict(
     row: Any, a: Any = None, r: Any = None, lim: Any = None, session: Session = Session.NY, warm: int = WARM
 ) -> Any:
     r = new_risk()[0] if r is None else r
-    approve(r, limits() if lim is None else lim, account() if a is None else a, int(session), warm, row)
+    resting = bool(row["resting_side"])
+    a = account() if a is None else a
+    approve(r, limits() if lim is None else lim, a, int(session), warm, resting, row)
     return Action(int(row["action"])), Reason(int(row["reason_code"])), int(row["qty"])
 
 
@@ -87,6 +89,8 @@ def test_each_limit_holds_with_its_own_reason(kwargs: dict[str, Any], reason: Re
 def test_a_resting_order_is_withdrawn_when_nothing_may_be_sent() -> None:
     row = ask_for(action=Action.HOLD, qty=0, rests=4)
     assert verdict(row, r=risk(degraded=True)) == (Action.CANCEL, Reason.DEGRADED, 4)
+    spent = ask_for(action=Action.HOLD, qty=0, rests=4)
+    assert verdict(spent, r=risk(orders=6.0))[0] is Action.HOLD, "a used-up rate is no reason to withdraw"
     kept = ask_for(action=Action.CANCEL, rests=4)
     assert verdict(kept, r=risk(halted=True))[0] is Action.CANCEL
 

@@ -25,6 +25,7 @@ def run(
     Ctrl-C ends in order: resting orders are withdrawn, the journal is sealed. SIGUSR1 is the kill switch:
     everything is cancelled, the position is closed, and trading stays halted.
     """
+    from emp.app import console
     from emp.app.live import assemble_live, checked, open_access, open_log
     from emp.app.terminal import Terminal
     from emp.core.clock import LiveClock
@@ -39,7 +40,9 @@ def run(
     access = open_access(settings, instruments, credentials, clock)
     board = Board(clock)
     server = HttpServer(
-        create_app(board, any_host=settings.http.expose), settings.http.host, settings.http.port
+        create_app(board, console.routes(), any_host=settings.http.expose),
+        settings.http.host,
+        settings.http.port,
     )
     server.start()
     try:
