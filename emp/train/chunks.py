@@ -20,6 +20,8 @@ from emp.train.mirror import mirror_matrix
 
 BURN_IN = 512
 WINDOW = 2048
+MOST_ROWS = 130_000
+"""Rows of one series that an epoch takes."""
 
 _MIRROR = mirror_matrix().astype(np.float32)
 
@@ -63,30 +65,43 @@ class Batch(NamedTuple):
 
 
 def plan_epoch(
-    streams: Several[Stream], length: int, lanes: int, seed: int, epoch: int, mirror: bool = True
+    streams: Several[Stream], length: int, lanes: int, seed: int, epoch: int, most: int = MOST_ROWS
 ) -> list[list[Sequence]]:
     """Groups of at most `lanes` sequences that cover every usable row once, in random order.
 
     Sequences of a group have about as many windows, so that few lanes idle. Half of all sequences are seen in
-    the mirror (`emp.train.mirror`), chosen at random.
+    the mirror (`emp.train.mirror`), chosen at random. Of a series of more than `most` rows an epoch takes
+    sequences drawn at random until it has that many, so that one long series does not take most of the time.
     """
     rng = generator(seed, "plan", epoch)
     found: list[Sequence] = []
-    for at, stream in enumerate(streams):
-        edges = np.flatnonzero(np.diff(stream.segment)) + 1
-        for first, end in zip(np.r_[0, edges], np.r_[edges, len(stream.segment)], strict=True):
-            start = int(first)
-            cut = start + int(rng.integers(length // 4, length + 1))
-            while start < end:
-                stop = min(cut, int(end))
-                if stream.use[start:stop].any():
-                    burn = min(BURN_IN, start - int(first))
-                    found.append(Sequence(at, start, stop, burn, mirror and bool(rng.random() < 0.5)))
-                start, cut = stop, stop + length
+    for at in range(len(streams)):
+        pieces = _cut(at, streams[at], length, rng)
+        taken = 0
+        for i in rng.permutation(len(pieces)):
+            if taken < most:
+                found.append(pieces[i])
+                taken += pieces[i].end - pieces[i].start
     order = rng.permutation(len(found))
     found = sorted((found[i] for i in order), key=windows, reverse=True)
     groups = [found[i : i + lanes] for i in range(0, len(found), lanes)]
     return [groups[i] for i in rng.permutation(len(groups))]
+
+
+def _cut(at: int, stream: Stream, length: int, rng: np.random.Generator) -> list[Sequence]:
+    """Cut every segment of a stream into sequences, the first of random length."""
+    pieces = []
+    edges = np.flatnonzero(np.diff(stream.segment)) + 1
+    for first, end in zip(np.r_[0, edges], np.r_[edges, len(stream.segment)], strict=True):
+        start = int(first)
+        cut = start + int(rng.integers(length // 4, length + 1))
+        while start < end:
+            stop = min(cut, int(end))
+            if stream.use[start:stop].any():
+                burn = min(BURN_IN, start - int(first))
+                pieces.append(Sequence(at, start, stop, burn, bool(rng.random() < 0.5)))
+            start, cut = stop, stop + length
+    return pieces
 
 
 def windows(sequence: Sequence) -> int:

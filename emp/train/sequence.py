@@ -5,8 +5,10 @@ thresholds and depth encoder), so training begins at that baseline and not below
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 
@@ -19,7 +21,7 @@ from emp.perception.depth import ENCODER
 from emp.perception.normalise import INPUTS
 from emp.perception.targets import FLAT, NO_LABEL, classes, daily_priors, pos_weight
 from emp.train.auxiliary import auxiliary_labels
-from emp.train.chunks import Stream
+from emp.train.chunks import MOST_ROWS, Stream
 from emp.train.data import Dataset, Part
 from emp.train.fit import SHARED, Trained, provenance
 from emp.train.loop import Report, TrainConfig, Trainer
@@ -47,6 +49,7 @@ class SequenceModel(NamedTuple):
     manifest: Manifest
     encoder: dict[str, Array]
     losses: list[dict[str, float]]  # one row per window
+    history: list[float]  # calibration loss, at the start and after every epoch
 
 
 def train_sequence(
@@ -56,20 +59,15 @@ def train_sequence(
     config: TrainConfig,
     report: Report,
     before: Callable[[Trainer], None] | None = None,
-    stop: Callable[[], bool] | None = None,
-    checkpoint: Any = None,
-) -> SequenceModel | None:
+    checkpoint: Path | None = None,
+) -> SequenceModel:
     """Train on the training parts, choose the epoch and calibrate on the calibration parts.
 
     Args:
         datasets: series to train on.
         linear: the linear model of the same series.
         before: called with the trainer before it starts, to resume it.
-        stop: asked between groups whether to stop.
         checkpoint: path to write checkpoints to.
-
-    Returns:
-        None where `stop` stopped it.
     """
     torch.manual_seed(config.seed)
     domains = linear.manifest.domains
@@ -81,19 +79,11 @@ def train_sequence(
     trainer = Trainer(network, streams, make_scales(seen, domains), config)
     if before:
         before(trainer)
-    best: tuple[float, dict[str, Any]] = (float("inf"), {})
-    history: list[float] = []
-
-    def judge(_: int, trainer: Trainer) -> None:
-        nonlocal best
-        score = calibration_loss(trainer.averaged(), seen, edges)
-        history.append(round(score, 6))
-        if score < best[0]:
-            best = (score, {k: v.clone() for k, v in trainer.averaged().state_dict().items()})
-
-    if not trainer.run(report, checkpoint, judge, stop):
-        return None
-    network.load_state_dict(best[1] or trainer.averaged().state_dict())
+    judge = _Judge(seen, edges)
+    if trainer.step == 0:
+        judge(trainer.averaged())
+    trainer.run(report, checkpoint, lambda _, trainer: judge(trainer.averaged()))
+    network.load_state_dict(judge.best)
     temperature = calibrate(network, seen, edges)
     manifest = Manifest(
         kind=model.impl,
@@ -102,11 +92,26 @@ def train_sequence(
         k_sigma=linear.manifest.k_sigma,
         thresholds=linear.manifest.thresholds,
         warmup_events=linear.manifest.warmup_events,
-        config={"train": _plain(config), "calibration_loss": history},
+        config={"train": msgspec.to_builtins(config), "calibration_loss": judge.history},
         provenance={"seed": config.seed, "series": [provenance(data) for data in datasets]},
     )
     encoder = {name: t for name, t in linear.tensors.items() if name.startswith("encoder.")}
-    return SequenceModel(network.eval(), temperature, manifest, encoder, trainer.losses)
+    return SequenceModel(network.eval(), temperature, manifest, encoder, trainer.losses, judge.history)
+
+
+class _Judge:
+    """Keeps the weights with the least calibration loss, the linear start included."""
+
+    def __init__(self, datasets: Sequence[Dataset], edges: Array) -> None:
+        self.datasets, self.edges = datasets, edges
+        self.history: list[float] = []
+        self.best: dict[str, Any] = {}
+
+    def __call__(self, network: Network) -> None:
+        score = round(calibration_loss(network, self.datasets, self.edges), 6)
+        if not self.history or score < min(self.history):
+            self.best = {name: value.clone() for name, value in network.state_dict().items()}
+        self.history.append(score)
 
 
 def encoder_record(tensors: dict[str, Array]) -> Any:
@@ -133,7 +138,7 @@ def make_stream(data: Dataset, domains: Sequence[str], edges: Array, together: S
     x = np.ascontiguousarray(data.x[:n], np.float32)
     alike = [other for other in together if other.domain == data.domain]
     kinds = len({other.domain for other in together})
-    total = sum(len(other.part("train")) for other in together)
+    total = sum(min(len(other.part("train")), MOST_ROWS) for other in together)
     return Stream(
         name=data.series,
         domain=domain,
@@ -144,7 +149,7 @@ def make_stream(data: Dataset, domains: Sequence[str], edges: Array, together: S
         segment=np.ascontiguousarray(data.segment[:n]),
         pos_weight=tilt,
         day=day.astype(np.int64),
-        weight=total / (kinds * len(alike) * max(1, len(rows))),
+        weight=total / (kinds * len(alike) * min(len(rows), MOST_ROWS)),
         auxiliary=auxiliary_labels(
             data.seen.rows["bid"][:n].copy(), data.seen.rows["ask"][:n].copy(), x, data.segment[:n].copy()
         ),
@@ -267,10 +272,3 @@ def _log_loss(judged: Judged, temperature: Array, flat: Array) -> Array:
     known = judged.labels != NO_LABEL
     picked = np.take_along_axis(log_p, np.maximum(judged.labels, 0)[..., None].astype(int), -1)[..., 0]
     return -(picked * known).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-
-
-def _plain(config: TrainConfig) -> dict[str, Any]:
-    import msgspec
-
-    plain: dict[str, Any] = msgspec.to_builtins(config)
-    return plain

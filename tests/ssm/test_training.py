@@ -254,3 +254,9 @@ def test_class_weights_tilt_the_direction_loss():
     plain, tilted = (float(forecast_losses(outputs, t, scales())["direction"]) for t in (base, heavy))
     assert tilted == pytest.approx(3.0 * plain)
     assert plain == pytest.approx(np.log(3.0))
+
+
+def test_an_epoch_takes_only_so_many_rows_of_a_long_series():
+    groups = plan_epoch(streams(), 64, 2, seed=0, epoch=0, most=200)
+    taken = [sum(q.end - q.start for g in groups for q in g if q.stream == at) for at in range(2)]
+    assert all(200 <= n < 200 + 64 for n in taken)
