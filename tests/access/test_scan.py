@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emp.access.recordings.scan import GRID, INT, ISO, OPTIONAL, SECONDS, SKIP, WORD, Column, Lines, word
+from emp.access.recordings.lines import Lines
+from emp.access.recordings.scan import GRID, INT, ISO, OPTIONAL, SECONDS, SKIP, WORD, Column, word
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from emp.core.records import Array

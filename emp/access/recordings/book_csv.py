@@ -13,6 +13,7 @@ import numpy as np
 from emp.access.recordings import fold
 from emp.access.recordings.container import Item, Progress
 from emp.access.recordings.detect import Found
+from emp.access.recordings.lines import Lines
 from emp.access.recordings.reader import (
     BATCH,
     Raw,
@@ -23,7 +24,7 @@ from emp.access.recordings.reader import (
     time_column,
     word_of,
 )
-from emp.access.recordings.scan import GRID, OPTIONAL, SKIP, WORD, Column, Lines, word
+from emp.access.recordings.scan import GRID, OPTIONAL, SKIP, WORD, Column, word
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument

@@ -13,6 +13,7 @@ import numpy as np
 from emp.access.recordings import fold
 from emp.access.recordings.container import Item, Progress
 from emp.access.recordings.detect import Found
+from emp.access.recordings.lines import Lines
 from emp.access.recordings.orders import (
     ASK,
     BID,
@@ -24,7 +25,7 @@ from emp.access.recordings.orders import (
     take,
 )
 from emp.access.recordings.reader import BATCH, Raw, as_words, blank, first_time, local_to_utc, time_column
-from emp.access.recordings.scan import INT, ISO, OPTIONAL, SKIP, WORD, Column, Lines, word
+from emp.access.recordings.scan import INT, ISO, OPTIONAL, SKIP, WORD, Column, word
 from emp.core.codes import Quarantine
 from emp.core.instrument import Instrument
 from emp.core.jit import kernel

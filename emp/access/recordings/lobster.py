@@ -14,8 +14,9 @@ import numpy as np
 
 from emp.access.recordings import fold
 from emp.access.recordings.container import Item, Progress
+from emp.access.recordings.lines import Lines
 from emp.access.recordings.reader import BATCH, Raw, as_words, blank, word_of
-from emp.access.recordings.scan import GRID, INT, OFF_GRID, SECONDS, SKIP, Column, Lines
+from emp.access.recordings.scan import GRID, INT, OFF_GRID, SECONDS, SKIP, Column
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from emp.access.recordings.container import Item, Progress
+from emp.access.recordings.lines import Lines
 from emp.access.recordings.lobster import (
     DIRECTION,
     MESSAGE_COLUMNS,
@@ -34,7 +35,7 @@ from emp.access.recordings.orders import (
     take,
 )
 from emp.access.recordings.reader import BATCH, Raw, as_words, blank
-from emp.access.recordings.scan import SKIP, Column, Lines
+from emp.access.recordings.scan import SKIP, Column
 from emp.core.codes import Quarantine
 from emp.core.instrument import Instrument
 from emp.core.jit import kernel

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from emp.access.recordings import fold
 from emp.access.recordings.container import Item, Progress
 from emp.access.recordings.detect import Found
+from emp.access.recordings.lines import Lines
 from emp.access.recordings.reader import (
     BATCH,
     Raw,
@@ -16,7 +17,7 @@ from emp.access.recordings.reader import (
     time_column,
     word_of,
 )
-from emp.access.recordings.scan import GRID, SKIP, Column, Lines
+from emp.access.recordings.scan import GRID, SKIP, Column
 from emp.core.codes import EventFlag, Quarantine
 from emp.core.instrument import Instrument
 

@@ -6,7 +6,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from emp.access.recordings.container import Item, Progress
-from emp.access.recordings.scan import ISO, Column, Lines
+from emp.access.recordings.lines import Lines
+from emp.access.recordings.scan import ISO, Column
 from emp.core.errors import DataError
 from emp.core.records import EVENT, Array, empty_events
 from emp.core.sessions import DAY_NS, local_ns_to_utc

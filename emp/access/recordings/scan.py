@@ -1,15 +1,11 @@
 """The byte parser that all csv readers share: lines of text to rows of integers, in one compiled pass."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from emp.access.recordings.container import Stream
 from emp.core.codes import Quarantine
-from emp.core.errors import DataError
 from emp.core.jit import kernel
-from emp.core.records import Array
 
 SKIP = 0  # anything
 INT = 1  # an integer, as it is
@@ -24,8 +20,6 @@ OFF_GRID = 0.1
 
 ABSENT = 9_999_999_999
 """LOBSTER's price of a level that does not exist; read as 0."""
-
-MAX_LINE = 1 << 20
 
 _MALFORMED = int(Quarantine.MALFORMED)
 _COMMA, _NL, _CR, _MINUS, _DOT, _ZERO, _COLON = (ord(c) for c in ",\n\r-.0:")
@@ -309,98 +303,3 @@ def scan(
             begin[row] = line
             row += 1
     return np.int64(p), row
-
-
-class Lines:
-    """Rows of integers from a stream of csv lines, so many at a time."""
-
-    def __init__(self, stream: Stream, columns: Sequence[Column], label: str, skip_header: bool) -> None:
-        self._stream = stream
-        self._label = label
-        self.kinds = np.array([c.kind for c in columns], np.int64)
-        self.targets = np.array([c.target for c in columns], np.int64)
-        self.multipliers = np.array([c.multiplier for c in columns])
-        self.faults = np.array([int(c.fault) for c in columns], np.int64)
-        self.buf: Array = np.zeros(1 << 20, np.uint8)
-        self.pos = 0
-        self.end = 0
-        self.ended = False
-        self.status: Array = np.zeros(0, np.uint8)
-        self.begin: Array = np.zeros(0, np.int64)
-        if skip_header:
-            self._skip_line()
-
-    def read(self, out: Array) -> int:
-        """Fill rows of `out`, int64[limit, targets]; return how many, fewer than `limit` only at the end.
-
-        `status[:n]` is then 0 or a Quarantine reason per row.
-        """
-        if len(self.status) < len(out):
-            self.status = np.zeros(len(out), np.uint8)
-            self.begin = np.zeros(len(out), np.int64)
-        self._compact()
-        row = 0
-        while True:
-            self.pos, row = self.scan_into(out, row)
-            if row == len(out) or not self._fill():
-                return int(row)
-
-    def scan_into(self, out: Array, row: int) -> Any:
-        """Parse the lines that are whole into out[row:]; return (where to go on, rows filled so far)."""
-        return scan(
-            self.buf,
-            self.pos,
-            self.end,
-            self.kinds,
-            self.targets,
-            self.multipliers,
-            self.faults,
-            out,
-            self.status,
-            self.begin,
-            row,
-        )
-
-    def text(self, row: int) -> str:
-        """The line of a row of the last `read`, cut to 200 characters."""
-        begin = int(self.begin[row])
-        raw = self.buf[begin : begin + 200].tobytes().split(b"\n", 1)[0]
-        return raw.decode("utf-8", "replace").rstrip("\r")
-
-    def _skip_line(self) -> None:
-        while True:
-            found = np.flatnonzero(self.buf[self.pos : self.end] == _NL)
-            if len(found):
-                self.pos += int(found[0]) + 1
-                return
-            if not self._fill():
-                self.pos = self.end
-                return
-
-    def _compact(self) -> None:
-        rest = self.end - self.pos
-        self.buf[:rest] = self.buf[self.pos : self.end].copy()
-        self.pos, self.end = 0, rest
-        self.buf[rest] = _NL
-
-    def _fill(self) -> bool:
-        """Append the next bytes; at the end of the stream, once, the newline a last line may lack."""
-        if self.ended:
-            return False
-        data = self._stream.read()
-        if not data:
-            self.ended = True
-            if self.end == self.pos:
-                return False
-            data = b"\n"
-        elif self.end - self.pos > MAX_LINE and _NL not in self.buf[self.pos : self.end]:
-            raise DataError(f"{self._label}: a line is longer than {MAX_LINE} bytes; not a csv recording")
-        need = self.end + len(data) + 1
-        if need > len(self.buf):
-            grown = np.zeros(max(need, 2 * len(self.buf)), np.uint8)
-            grown[: self.end] = self.buf[: self.end]
-            self.buf = grown
-        self.buf[self.end : self.end + len(data)] = np.frombuffer(data, np.uint8)
-        self.end += len(data)
-        self.buf[self.end] = _NL
-        return True

@@ -5,8 +5,9 @@ from typing import Any
 
 from emp.access.recordings import fold
 from emp.access.recordings.container import Item, Progress
+from emp.access.recordings.lines import Lines
 from emp.access.recordings.reader import BATCH, Raw, as_words, blank, local_to_utc, word_of
-from emp.access.recordings.scan import OPTIONAL, WORD, Column, Lines, parse_field, parse_iso, word
+from emp.access.recordings.scan import OPTIONAL, WORD, Column, parse_field, parse_iso, word
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument

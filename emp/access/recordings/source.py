@@ -12,7 +12,7 @@ from emp.access.recordings.container import Item, items
 from emp.access.recordings.databento import DatabentoReader
 from emp.access.recordings.detect import Format, Found, detect
 from emp.access.recordings.exchange import ExchangeEventsReader
-from emp.access.recordings.fold import Folder
+from emp.access.recordings.folder import Folder
 from emp.access.recordings.lobster import MESSAGE_COLUMNS, LobsterReader
 from emp.access.recordings.lobster_rebuild import LobsterRebuildReader
 from emp.access.recordings.quotes import QuotesReader
