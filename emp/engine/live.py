@@ -4,8 +4,9 @@
     access.on_report -> bus (own lane) -> ledger.record_report -> engine.on_report
 
 Everything that touches the engine runs on one event loop. Ending, whether asked for or forced by an error,
-is one path: no new market data, our resting orders withdrawn (after a failure: everything flattened), the
-venue's answers awaited for a bounded time, the access closed, the journal sealed.
+is one path: no decision any more, our resting orders withdrawn (after a failure: everything flattened), the
+venue's answers awaited for a bounded time, the access closed, the journal sealed. Market data is read to the
+end, because a simulated venue answers only as its market goes on.
 """
 
 import asyncio
@@ -118,7 +119,6 @@ class Live:
         tasks = [self._start(self._tick()), self._start(self._feed()), self._start(self._serve())]
         try:
             await self._stop.wait()
-            await _cancelled(tasks[1])
             if tasks[2].done():  # it has failed: reports must be served to the end
                 tasks.append(self._start(self._serve()))
             await self._goodbye()

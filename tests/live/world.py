@@ -154,6 +154,7 @@ class World:
         limits = limits or EngineLimits(max_position_lots=4, max_order_lots=2)
         self.engine = Engine([BTC], buyer(), limits, "TEST0001")
         self.bus = EventBus([BTC.name], queue_bound=queue_bound, max_age_ms=200, clock=self.clock)
+        folder.mkdir(exist_ok=True)
         self.ledger_path = folder / "ledger.sqlite"
         self.ledger = Ledger(self.ledger_path, run="TEST0001", mode="mock")
         self.actions = ActionLog(folder / actions, [BTC.name], ["test"])

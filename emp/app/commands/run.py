@@ -37,7 +37,6 @@ def run(
     settings = SystemConfig.load(config)
     clock = LiveClock()
     instruments, model, credentials = checked(settings, config)
-    access = open_access(settings, instruments, credentials, clock)
     board = Board(clock)
     server = HttpServer(
         create_app(board, console.routes(), any_host=settings.http.expose),
@@ -46,6 +45,7 @@ def run(
     )
     server.start()
     try:
+        access = open_access(settings, instruments, credentials, clock)
         running = assemble_live(settings, instruments, model, access, board, clock)
         with open_log(running.folder) as stream:
             log = logs.configure(stream, clock)
