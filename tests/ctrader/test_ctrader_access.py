@@ -73,6 +73,26 @@ def test_goodbye_unsubscribes_and_logs_off(pem: Path) -> None:
     run(main)
 
 
+def test_closing_breaks_the_connection_and_waits_for_tokens_to_be_kept(pem: Path) -> None:
+    async def main() -> None:
+        rig = await Rig(pem, (EURUSD,)).start()
+        kept: list[object] = []
+
+        def slowly(credentials: object) -> None:
+            time.sleep(0.3)
+            kept.append(credentials)
+
+        rig.access._keep_tokens = slowly
+        rig.venue.invalidate_token()
+        await rig.until(lambda: len(rig.rows) == 2, "book again")
+        await rig.access.close()
+        assert len(kept) == 1
+        await rig.until(lambda: not rig.venue.connections, "the end of the connection")
+        await rig.stop()
+
+    run(main)
+
+
 def test_orders_from_first_to_last(pem: Path) -> None:
     async def main() -> None:
         rig = await Rig(pem, (EURUSD,)).start()

@@ -96,6 +96,5 @@ class Inbound:
     def _invalidated(self, event: ProtoOAAccountsTokenInvalidatedEvent) -> None:
         if not self._s.is_ready or self._s.account not in event.ctid_trader_account_ids:
             return
-        just_now = self._s.clock.monotonic_ns() - self._s.refreshed_at < 60 * S
         why = f"the token was invalidated: {event.reason or 'no reason given'}"
-        self._s.reopen(refresh_first=not just_now, why=why)
+        self._s.reopen(refresh_first=False, why=why)  # a token that we hold may be good: the venue will say

@@ -114,7 +114,6 @@ class Session:
         self._leaving = False
         self._random = generator(settings.seed, "ctrader backoff")
         self._ready_at = self._heard_at = self._beat_at = 0
-        self.refreshed_at = -(1 << 62)
         self._reopened: deque[int] = deque(maxlen=REOPENED_MAX)
         self._renewed_at: dict[int, int] = {}
         self._resolve_at: dict[str, int] = {}
@@ -242,7 +241,6 @@ class Session:
     def renewed(self, answer: ProtoOARefreshTokenRes) -> None:
         """Take over new tokens."""
         lifetime = answer.expires_in * S
-        self.refreshed_at = self.clock.monotonic_ns()
         self.credentials = msgspec.structs.replace(
             self.credentials,
             access_token=Secret(answer.access_token),
