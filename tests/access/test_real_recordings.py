@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+from bisect import bisect_right
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -239,7 +240,7 @@ def test_binance_best_prices_are_those_of_the_ticker(data_dir: Path, name: str, 
     ids = sorted(tickers)
     checked = 0
     for u, row in depths:
-        before = np.searchsorted(ids, u, side="right") - 1
+        before = bisect_right(ids, u) - 1
         if row in by_row and 0 <= before < len(ids) - 1:
             e, ticker = by_row[row], tickers[ids[before]]
             top = [e[field][0] for field in ("bid_px", "bid_sz", "ask_px", "ask_sz")]
