@@ -201,6 +201,16 @@ def test_a_query_is_always_answered() -> None:
     assert len({r.execID for r in link.reports}) == 4
 
 
+def test_an_order_of_an_earlier_run_that_the_venue_never_had_is_rejected_in_the_end() -> None:
+    link = Link()
+    link.session.send(QueryOrder(cl_ord_id="OLD-1", instrument="EURUSD", ts=0))
+    link.later(4 * S)
+    assert link.statuses("OLD-1") == []
+    link.later(10 * S)
+    (report,) = link.reports
+    assert (report.clOrdID, report.status, report.instrument) == ("OLD-1", "rejected", "EURUSD")
+
+
 def test_connection_lost_with_an_order_in_flight() -> None:
     link = Link()
     link.venue.faults.silent = True

@@ -54,7 +54,7 @@ from emp.access.ctrader.trading import Trading
 from emp.access.ctrader.wire import WireError
 from emp.core.clock import Clock
 from emp.core.codes import OrderStatus
-from emp.core.contracts import Command, OrderUpdate
+from emp.core.contracts import Command, OrderUpdate, QueryOrder
 from emp.core.errors import VenueError
 from emp.core.ids import generator
 from emp.core.instrument import Instrument
@@ -117,6 +117,7 @@ class Session:
         self._reopened: deque[int] = deque(maxlen=REOPENED_MAX)
         self._renewed_at: dict[int, int] = {}
         self._resolve_at: dict[str, int] = {}
+        self._strangers: dict[str, tuple[str, int]] = {}  # asked about, not sent by us: instrument, when
 
     # --- what the shell calls ---
 
@@ -282,6 +283,7 @@ class Session:
     def report_state(self, order: ProtoOAOrder, deals: Sequence[ProtoOADeal], *, asked: bool = True) -> None:
         """Report what the venue says of an order, where it is of our instruments."""
         terms = self.terms_of(order.trade_data.symbol_id)
+        self._strangers.pop(order.client_order_id or "", None)
         if terms is not None:
             try:
                 self.report(self.orders.on_state(order, deals, terms, self.clock.now_ns(), asked=asked))
@@ -292,14 +294,16 @@ class Session:
         """The venue has no such order: it never arrived, unless it may still be on its way."""
         self._resolve_at.pop(cl_ord_id, None)
         order = self.orders.find(cl_ord_id)
-        if order is None:
-            self._outputs.append(Notice(f"the venue knows nothing of {cl_ord_id}, and neither do we"))
-            return
-        now = self.clock.monotonic_ns()
-        if order.sent_ns and now - order.sent_ns < self.settings.settle_ns:
-            self._resolve_at[cl_ord_id] = order.sent_ns + self.settings.settle_ns
+        instrument, asked_ns = self._strangers.get(cl_ord_id, ("", 0))
+        since = order.sent_ns if order is not None else asked_ns
+        if since and self.clock.monotonic_ns() - since < self.settings.settle_ns:
+            self._resolve_at[cl_ord_id] = since + self.settings.settle_ns
             return
         text = "the venue has no such order"
+        if order is None:
+            self._strangers.pop(cl_ord_id, None)
+            self.report(self.trading.rejected(cl_ord_id, instrument, text))
+            return
         status = OrderStatus.REJECTED if order.filled == 0 else OrderStatus.CANCELED
         self.report(self.orders.local(order, status, text, self.clock.now_ns(), again=True))
 
@@ -328,6 +332,13 @@ class Session:
                 self._resolve_at[cl_ord_id] = self.clock.monotonic_ns() + self.settings.answer_ns
 
         self.runner.start(resolve(self, cl_ord_id), failed)
+
+    def query(self, command: QueryOrder) -> None:
+        """Find out about an order, be it one that was sent by a process before this one."""
+        if self.orders.find(command.cl_ord_id) is None:
+            asked = (command.instrument, max(1, self.clock.monotonic_ns()))
+            self._strangers.setdefault(command.cl_ord_id, asked)
+        self.find_out(command.cl_ord_id)
 
     def drop(self, reason: str) -> None:
         """Give the connection up, settle what hung on it, and say when to try again."""

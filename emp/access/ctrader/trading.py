@@ -40,7 +40,7 @@ class Trading:
         """Check a command and queue it, or refuse it at once."""
         if isinstance(command, QueryOrder):
             if self._s.is_ready:
-                self._s.find_out(command.cl_ord_id)
+                self._s.query(command)
             else:
                 self._s.notice(f"cannot ask about {command.cl_ord_id} now: not logged on")
             return
@@ -145,16 +145,17 @@ class Trading:
         if order is not None and order.sent_ns == 0 and order.open:
             s.report(s.orders.local(order, OrderStatus.REJECTED, text, ts))
             return
-        s.report(self._rejected(command.cl_ord_id, command.instrument, text, ts))
+        s.report(self.rejected(command.cl_ord_id, command.instrument, text))
 
-    def _rejected(self, cl_ord_id: str, instrument: str, text: str, ts: int) -> OrderUpdate:
+    def rejected(self, cl_ord_id: str, instrument: str, text: str) -> OrderUpdate:
+        """A rejection of something that the venue does not have: an order or cancel that is not tracked."""
         return OrderUpdate(
             clOrdID=cl_ord_id,
             execID=f"{cl_ord_id}-refused",
             status=OrderStatus.REJECTED,
             filled=0,
             price=0,
-            ts=ts,
+            ts=self._s.clock.now_ns(),
             instrument=instrument,
             text=self._s.credentials.mask(text),
         )
@@ -167,7 +168,7 @@ class Trading:
         if orig is not None:
             order = s.orders.find(orig)
             instrument = order.terms.instrument.name if order is not None else ""
-            s.report(self._rejected(name, instrument, text, ts))
+            s.report(self.rejected(name, instrument, text))
             if order is not None and order.open and s.is_ready:
                 s.find_out(orig)
             return True
@@ -211,7 +212,7 @@ class Trading:
             order = s.orders.find(orig)
             if order is not None and order.order_id in working:
                 text = "not carried out: the connection was lost"
-                s.report(self._rejected(name, order.terms.instrument.name, text, s.clock.now_ns()))
+                s.report(self.rejected(name, order.terms.instrument.name, text))
 
     def _lost(self, order: Tracked, text: str) -> None:
         s = self._s
