@@ -33,7 +33,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     kind: Kind
     schema: str  # hash of the input schema that the model was trained on
-    domains: list[str]  # "asset_class/venue" of each head; head 0 serves every domain not named
+    domains: list[str]  # "asset_class/venue[/INSTRUMENT]" of each head; head 0 serves whatever is not named
     k_sigma: float  # k of unit = max(spread_ticks, k * sigma_ticks)
     thresholds: list[list[float]]  # [domain][horizon]: |delta_hat| above which a move is up or down
     warmup_events: int  # events after a reset before a forecast may be traded
@@ -56,10 +56,12 @@ class Artifact(msgspec.Struct, frozen=True):
         """The content hash, 64 hex digits."""
         return self.manifest.hash
 
-    def domain(self, asset_class: str, venue: str) -> int:
-        """Index of the head that serves an instrument; 0 where no head was trained for its domain."""
-        name = f"{asset_class}/{venue}"
-        return self.manifest.domains.index(name) if name in self.manifest.domains else 0
+    def domain(self, asset_class: str, venue: str, instrument: str = "") -> int:
+        """Index of the head that serves an instrument: its own, else that of its asset class and venue, else 0."""
+        for name in (f"{asset_class}/{venue}/{instrument}", f"{asset_class}/{venue}"):
+            if name in self.manifest.domains:
+                return self.manifest.domains.index(name)
+        return 0
 
 
 def content_hash(manifest: Manifest, tensors: dict[str, Array]) -> str:

@@ -6,15 +6,20 @@ import numpy as np
 
 from emp.core.codes import EventFlag
 from emp.core.jit import kernel
-from emp.perception.book import FLOW_KEEP, FLOW_WEIGHT, remember_book, running_weight, update_flow, verdict
+from emp.perception.book import remember_book, running_weight, update_flow, verdict
 from emp.perception.context import update_liquidity, update_session
 from emp.perception.depth import depth_features, slope_and_curve, update_depth_scales
 from emp.perception.normalise import model_input
-from emp.perception.state import FLOW_SPAN, SCALE_SPAN
+from emp.perception.state import CORE_INPUTS, FLOW_SPAN, SCALE_SPAN, SHORT_SPAN, TREND_SPAN
 
 VISIBLE = int(EventFlag.VISIBLE)
 TRADE = int(EventFlag.TRADE)
 NO_SIZE = int(EventFlag.NO_SIZE)
+
+TREND_WEIGHT = 2.0 / (TREND_SPAN + 1.0)
+TREND_KEEP = 1.0 - TREND_WEIGHT
+IMPULSE_KEEP = 0.5
+IMBALANCE = CORE_INPUTS.index("qimbalance")
 
 UNSEEN = -1
 """`perceive`: the event changed nothing visible; there is no new MarketState."""
@@ -22,17 +27,19 @@ UNSEEN = -1
 
 @kernel
 def update_moves(p: Any, event: Any, weight: float) -> None:
-    """Mid move of this event, its EWMA magnitude (sigma), and its exponential sum (momentum); in ticks."""
+    """Mid move of this event, its EWMA magnitude (sigma), and its exponential sums; in ticks."""
     p.mid_move = 0.5 * ((event.bid_px[0] + event.ask_px[0]) - (p.bid + p.ask))
     p.sigma_ticks += weight * (abs(p.mid_move) - p.sigma_ticks)
-    p.momentum = FLOW_KEEP * p.momentum + p.mid_move
-    p.swing += FLOW_WEIGHT * (abs(p.mid_move) - p.swing)
+    p.impulse = IMPULSE_KEEP * p.impulse + p.mid_move
+    p.momentum = TREND_KEEP * p.momentum + p.mid_move
+    p.swing += TREND_WEIGHT * (abs(p.mid_move) - p.swing)
 
 
 @kernel
 def update_clock(p: Any, event: Any) -> float:
-    """Time since the last visible event in ns, and the mean of such times over FLOW_SPAN events."""
+    """Time since the last visible event in ns, and the mean of such times over FLOW_SPAN and SHORT_SPAN."""
     waited = float(event.ts - p.ts)
+    p.gap_short_ns += running_weight(float(p.since_reset), float(SHORT_SPAN)) * (waited - p.gap_short_ns)
     p.gap_mean_ns += running_weight(float(p.since_reset), float(FLOW_SPAN)) * (waited - p.gap_mean_ns)
     return waited
 
@@ -42,13 +49,17 @@ def touch_features(p: Any, event: Any, state: Any) -> None:
     """Spread, microprice and queue imbalance of the best level; 0 for the last two where sizes are unknown.
 
     microprice = (ask * bid_sz + bid * ask_sz) / (bid_sz + ask_sz), so (microprice - mid) / spread is half of
-    the queue imbalance; both are kept because the roadmap's contract names both.
+    the queue imbalance; both are kept because the roadmap's contract names both. The model sees the imbalance
+    as log(bid_sz / ask_sz), which has one shape on every instrument, where the share itself has several.
     """
     state.spread_ticks = event.ask_px[0] - event.bid_px[0]
     state.qimbalance = 0.0
-    if event.flags & NO_SIZE == 0:
+    p.raw[IMBALANCE] = 0.0
+    p.has_size = event.flags & NO_SIZE == 0
+    if p.has_size:
         bid_sz, ask_sz = float(event.bid_sz[0]), float(event.ask_sz[0])
         state.qimbalance = (bid_sz - ask_sz) / (bid_sz + ask_sz)
+        p.raw[IMBALANCE] = np.log(bid_sz / ask_sz)
     state.microprice_off = 0.5 * state.qimbalance
 
 
@@ -57,17 +68,16 @@ def core_inputs(p: Any, state: Any) -> None:
     """The core inputs of the model (CORE_INPUTS) before normalisation: dimensionless, in log where a ratio.
 
     Slopes and curves enter per cell width of the depth grid instead of per tick, because a tick is a
-    different share of the book on every instrument.
+    different share of the book on every instrument. The raw imbalance is already there: `touch_features`.
     """
     width = max(1.0, p.level_gap)
     unit = max(float(state.spread_ticks), p.sigma_ticks)
     raw = p.raw
     raw[0] = np.log(float(state.spread_ticks))
-    raw[1] = state.microprice_off
+    raw[1] = p.impulse / unit
     raw[2] = state.ofi_norm
-    raw[3] = state.qimbalance
     raw[4] = np.log(max(state.refresh_hz, 1e-3))
-    raw[5] = np.log(state.stale_ms * state.refresh_hz * 1e-3 + 1e-2)
+    raw[5] = np.log(p.gap_short_ns * state.refresh_hz * 1e-9 + 1e-2)
     raw[6] = state.slope_bid * width
     raw[7] = state.slope_ask * width
     raw[8] = state.curve_bid * width * width
@@ -82,8 +92,10 @@ def forget_flow(p: Any) -> None:
     p.has_book = False
     p.since_reset = 0
     p.flow = 0.0
+    p.impulse = 0.0
     p.momentum = 0.0
     p.gap_mean_ns = 0.0
+    p.gap_short_ns = 0.0
 
 
 @kernel

@@ -10,7 +10,7 @@ import numpy as np
 
 from emp.core.codes import Session
 from emp.core.jit import kernel
-from emp.core.records import DEPTH_FEATURES
+from emp.core.records import DEPTH_FEATURES, HORIZON_NS
 from emp.perception.book import running_weight
 from emp.perception.state import CORE_INPUTS, NORM_SPAN
 
@@ -19,7 +19,12 @@ CONTEXT_INPUTS = (
     *(f"session_{s.name.lower()}" for s in Session if s is not Session.CLOSED),
     "liquidity",
     "has_depth",
+    "has_size",
+    "pace",
+    "activity",
 )
+"""Inputs that say which market this is: not normalised, and different between instruments by their purpose."""
+
 INPUT_NAMES = (*CORE_INPUTS, *(f"depth_{i}" for i in range(DEPTH_FEATURES)), *CONTEXT_INPUTS)
 INPUTS = len(INPUT_NAMES)
 """Length of the model's input vector."""
@@ -27,8 +32,14 @@ INPUTS = len(INPUT_NAMES)
 SESSION_AT = CORE + DEPTH_FEATURES
 LIQUIDITY_AT = SESSION_AT + len(Session) - 1
 
-CLIP = 3.0
-"""Huber's bound, in scales: beyond it a value counts as if it lay on it."""
+CLIP = 6.0
+"""Huber's bound, in scales: beyond it a value counts as if it lay on it. Where most values are next to nothing and
+a few are large, a tighter bound lets the scale shrink until the large ones all look alike."""
+
+PACE_S = HORIZON_NS[1] * 1e-9
+LOG_SPAN = 4.0
+"""Divides the logarithms in `pace` and `activity`, so that they are of the size of the other inputs."""
+LEAST_ACTIVITY = 1e-3
 
 MEAN_ABS_GAUSS = 0.7978845608028654
 """E|z| of a standard normal: makes `scale` equal sigma where the input is Gaussian."""
@@ -67,6 +78,10 @@ def first_location(p: Any) -> None:
 def model_input(p: Any, state: Any, x: Any) -> None:
     """Fill the model's input vector.
 
+    `pace` is the log of the events expected within the middle wall-time horizon, `activity` that of sigma in
+    units of delta_hat: how much may happen within a horizon is what normalisation takes away, and without it a
+    forecast is right about the average hour only.
+
     Args:
         p: PERCEPTION record whose `raw` holds the core inputs of this event.
         state: MARKET_STATE record of this event.
@@ -83,3 +98,7 @@ def model_input(p: Any, state: Any, x: Any) -> None:
         x[SESSION_AT + state.session_id] = 1.0
     x[LIQUIDITY_AT] = state.liquidity_id - 1.0
     x[LIQUIDITY_AT + 1] = 1.0 if state.has_depth else 0.0
+    x[LIQUIDITY_AT + 2] = 1.0 if p.has_size else 0.0
+    unit = max(float(state.spread_ticks), p.sigma_ticks)
+    x[LIQUIDITY_AT + 3] = np.log(max(state.refresh_hz, 1e-3) * PACE_S) / LOG_SPAN
+    x[LIQUIDITY_AT + 4] = np.log(max(p.sigma_ticks / unit, LEAST_ACTIVITY)) / LOG_SPAN

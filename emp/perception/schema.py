@@ -8,7 +8,7 @@ from emp.perception import state
 from emp.perception.depth import CHANNELS, POOLS, TAPS
 from emp.perception.normalise import CLIP, INPUT_NAMES
 
-REVISION = 1
+REVISION = 2
 """Raised by hand when the meaning of an input changes without its name or any constant changing."""
 
 
@@ -20,7 +20,8 @@ def schema_hash() -> str:
         "horizons": HORIZON_NAMES,
         "levels": LEVELS,
         "depth": (DEPTH_FEATURES, CHANNELS, POOLS, TAPS, state.CELLS),
-        "spans": (state.FLOW_SPAN, state.SCALE_SPAN, state.NORM_SPAN, state.LONG_GAP_NS),
+        "spans": (state.SHORT_SPAN, state.FLOW_SPAN, state.TREND_SPAN, state.SCALE_SPAN, state.NORM_SPAN),
+        "long_gap_ns": state.LONG_GAP_NS,
         "clip": CLIP,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

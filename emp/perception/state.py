@@ -7,6 +7,13 @@ from emp.core.records import HORIZON_EVENTS, Array
 FLOW_SPAN = HORIZON_EVENTS[-1]
 """Events over which order flow is summed and the event rate is taken: the longest event horizon."""
 
+SHORT_SPAN = HORIZON_EVENTS[1]
+"""Events over which the newest waiting times are taken: the middle event horizon."""
+
+TREND_SPAN = 5 * FLOW_SPAN
+"""Events over which momentum and the recent size of moves are taken: long enough that moves, however rare on an
+instrument, are spread and not lumped, so that their distribution is alike between instruments."""
+
 SCALE_SPAN = 2048
 """Events over which scales (volatility, flow size, level size) are estimated: one training window."""
 
@@ -24,7 +31,7 @@ LIQUIDITY_BINS = 64
 
 CORE_INPUTS = (
     "spread",
-    "microprice_off",
+    "impulse",
     "ofi_norm",
     "qimbalance",
     "refresh",
@@ -36,7 +43,8 @@ CORE_INPUTS = (
     "sigma",
     "momentum",
 )
-"""The inputs that are normalised past-only and compared between instruments (PSI)."""
+"""The inputs that are normalised past-only and compared between instruments (PSI). microprice_off is half of
+qimbalance (see `features.touch_features`), so only one of the two is an input."""
 
 PERCEPTION = np.dtype(
     [
@@ -53,9 +61,12 @@ PERCEPTION = np.dtype(
         ("flow", "f8"),  # lots (quote moves where sizes are unknown): exponential sum of order flow
         ("flow_scale", "f8"),  # mean magnitude of `flow`
         ("gap_mean_ns", "f8"),  # mean time between visible events over FLOW_SPAN
+        ("gap_short_ns", "f8"),  # the same over SHORT_SPAN
+        ("has_size", "?"),  # the last visible event told sizes
+        ("impulse", "f8"),  # ticks: exponential sum of mid moves, half of it the last one
         ("sigma_ticks", "f8"),  # EWMA of |mid move| per visible event
-        ("swing", "f8"),  # ticks: the same over FLOW_SPAN
-        ("momentum", "f8"),  # ticks: exponential sum of mid moves over FLOW_SPAN
+        ("swing", "f8"),  # ticks: the same over TREND_SPAN
+        ("momentum", "f8"),  # ticks: exponential sum of mid moves over TREND_SPAN
         ("level_gap", "f8"),  # ticks between adjacent levels
         ("level_size", "f8"),  # lots per level
         ("session_row", "i8"),  # row of the session table that holds the last event

@@ -18,7 +18,7 @@ from emp.train.linear import Head, Sample, fit_head
 SHARED = "shared"
 """Name of head 0, which is fitted on all domains alike and serves those that have none of their own."""
 
-MAX_ROWS = 90_000
+MAX_ROWS = 60_000
 """Rows of one series that a fit uses; longer ones are thinned evenly, as neighbours tell much the same."""
 
 Report = Callable[[str, float], None]
@@ -44,14 +44,14 @@ def train_linear(datasets: Sequence[Dataset], k_sigma: float, seed: int, report:
                 raise UsageError(
                     f"{data.series}: no row of its {part} part is past the warm-up of {WARMUP_EVENTS} events"
                 )
-    domains = [SHARED, *sorted({data.domain for data in datasets})]
+    domains = heads_for(datasets)
     edges = domain_thresholds(datasets, domains)
     report("depth encoder", 0.0)
     encoder = fit_encoder(datasets, domains, edges, seed, lambda share: report("depth encoder", 0.3 * share))
     seen = [data.encoded(encoder) for data in datasets]
     heads = []
     for i, domain in enumerate(domains):
-        mine = [data for data in seen if domain in (SHARED, data.domain)]
+        mine = [data for data in seen if serves(domain, data)]
         train, calibrate = (pooled_sample(mine, part, edges[i]) for part in ("train", "calibrate"))
         steps = iter(range(1, len(HORIZON_NAMES) + 1))
 
@@ -73,13 +73,28 @@ def train_linear(datasets: Sequence[Dataset], k_sigma: float, seed: int, report:
     return Trained(manifest, _tensors(heads, encoder))
 
 
+def heads_for(datasets: Sequence[Dataset]) -> list[str]:
+    """Names of the heads: one for all, one per domain, and one per instrument where a domain has several."""
+    names = {data.domain: {d.instrument.name for d in datasets if d.domain == data.domain} for data in datasets}
+    heads = [SHARED, *sorted(names)]
+    for domain in sorted(names):
+        if len(names[domain]) > 1:
+            heads += [f"{domain}/{name}" for name in sorted(names[domain])]
+    return heads
+
+
+def serves(head: str, data: Dataset) -> bool:
+    """Whether a series is among those that a head is fitted on."""
+    return head in (SHARED, data.domain, f"{data.domain}/{data.instrument.name}")
+
+
 def domain_thresholds(datasets: Sequence[Dataset], domains: Sequence[str]) -> Array:
     """Class thresholds, float64[domains, HORIZONS], from training rows alone; every series counts alike."""
     found = []
     for domain in domains:
         moves, weights = [], []
         for data in datasets:
-            if domain in (SHARED, data.domain):
+            if serves(domain, data):
                 rows = data.part("train")
                 moves.append(data.delta_hat("train", rows))
                 weights.append(np.full(len(rows), 1.0 / len(rows)))

@@ -22,7 +22,7 @@ from emp.perception.normalise import INPUTS
 from emp.perception.targets import DOWN, NO_LABEL, UP
 from emp.train.mirror import mirror_basis
 
-PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
+PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
 """L2 penalties tried, on weights of inputs of unit size; the calibration block chooses."""
 
 SMOOTHING = (0.1, 0.02)

@@ -10,7 +10,7 @@ import numpy as np
 from emp.core.records import DEPTH_FEATURES, Array
 from emp.perception.normalise import INPUT_NAMES, INPUTS
 
-ODD = ("microprice_off", "ofi_norm", "qimbalance", "momentum")
+ODD = ("impulse", "ofi_norm", "qimbalance", "momentum")
 """Inputs whose sign the mirror turns."""
 
 PAIRS = (

@@ -58,6 +58,12 @@ def commonest_share(data: Dataset, name: str) -> float:
     return float(counts.max() / counts.sum())
 
 
+def still_share(data: Dataset, _: str) -> float:
+    """Share of visible events that leave the mid where it is."""
+    rows = data.seen.rows
+    return float((np.diff(rows["bid"] + rows["ask"]) == 0).mean())
+
+
 def least_wait(data: Dataset, _: str) -> float:
     """The shortest hundredth of waiting times as a share of the median one: near 0 where events come in bursts."""
     waits = np.diff(data.ts)
@@ -75,6 +81,14 @@ REASONS = (
         "over the deciles of another series",
         tuple(RAW_FIELDS),
         commonest_share,
+        LUMP,
+    ),
+    Reason(
+        "still",
+        "most events leave the mid where it is, so the last moves are a spike at zero and a few jumps, which no "
+        "scaling can spread",
+        ("impulse",),
+        still_share,
         LUMP,
     ),
     Reason(
@@ -131,7 +145,9 @@ def effective_size(values: Array, edges: Array) -> float:
     miss = counts - counts.sum(axis=1, keepdims=True) * p
     variance = np.square(miss).sum(axis=0) / n**2
     binomial = p * (1.0 - p)
-    return float(np.clip(binomial.sum() / max(variance.sum(), 1e-300), 1.0, n))
+    if variance.sum() == 0.0:
+        return float(n)
+    return float(np.clip(binomial.sum() / variance.sum(), 1.0, n))
 
 
 def chance_level(bins: int, n: float, m: float) -> float:

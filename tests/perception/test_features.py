@@ -9,7 +9,7 @@ from emp.core.codes import EventFlag, Quarantine, Session
 from emp.core.records import DEPTH_FEATURES, MARKET_STATE, Array
 from emp.perception.depth import slope_and_curve
 from emp.perception.features import UNSEEN, perceive
-from emp.perception.normalise import INPUT_NAMES, INPUTS
+from emp.perception.normalise import CLIP, INPUT_NAMES, INPUTS
 from emp.perception.state import CELLS, FLOW_SPAN, LONG_GAP_NS, SCALE_SPAN, new_perception
 from tests.perception.worlds import open_all_day, random_encoder, random_events
 
@@ -235,7 +235,7 @@ def test_inputs_are_bounded_and_use_earlier_events_only() -> None:
     events = random_events(500, 11)
     _, inputs, _, _ = run(events)
     assert np.isfinite(inputs).all()
-    assert np.abs(inputs[:, :12]).max() <= 3.0
+    assert np.abs(inputs[:, :12]).max() <= CLIP
     changed = events.copy()
     changed[300:] = random_events(200, 12)
     changed["ts"][300:] = events["ts"][300:]

@@ -45,13 +45,14 @@ def evaluate(
     from emp.train.data import load_dataset, parse_series
     from emp.train.recipe import ALIGNED, SHIPPED, recipe
 
-    model = load_model(artifact)
     series = [parse_series(text) for text in data] if data else recipe(ALIGNED if psi else SHIPPED)
+    model = None if psi else load_model(artifact)
+    k_sigma = model.artifact.manifest.k_sigma if model is not None else 0.0
     datasets = []
     for one in series:
         with Work(f"see {one.name}") as work:
-            datasets.append(load_dataset(one, model.artifact.manifest.k_sigma, work.bytes_read))
-    if psi:
+            datasets.append(load_dataset(one, k_sigma, work.bytes_read))
+    if model is None:
         _psi(datasets, as_json)
         return
 
@@ -136,11 +137,10 @@ def _show_psi(cells: "list[Cell]", said: dict[str, Any], reasons: list[dict[str,
     )
     table.add_column("input")
     for i, reference in enumerate(names):
-        for j, current in enumerate(names):
+        console.print(f"{i + 1}  {reference}")
+        for j in range(len(names)):
             if i != j:
                 table.add_column(f"{i + 1}>{j + 1}", justify="right")
-                assert current
-        console.print(f"{i + 1}  {reference}")
     for name in dict.fromkeys(cell.input for cell in cells):
         mine = [cell for cell in cells if cell.input == name]
         marks = [f" {c.exception}" if c.exception else " !" if c.psi > said["limit"] else "" for c in mine]
@@ -148,9 +148,8 @@ def _show_psi(cells: "list[Cell]", said: dict[str, Any], reasons: list[dict[str,
     console.print(table)
     for row in reasons:
         if row["holds"]:
-            console.print(
-                f"{row['reason']}: {row['series']}: {row['input']}: {row['measured']} >= {row['at_least']}: {row['why']}"
-            )
+            found = f"{row['series']}: {row['input']}: {row['measured']} >= {row['at_least']}"
+            console.print(f"{row['reason']}: {found}: {row['why']}")
     console.print(
         f"{said['over']} of {said['cells']} over the limit, {said['excused']} of them for a measured reason"
     )
