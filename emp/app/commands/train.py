@@ -4,9 +4,14 @@ import json
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from emp.model.artifact import Artifact
+    from emp.train.data import Dataset
+    from emp.train.fit import Trained
 
 app = typer.Typer()
 
@@ -15,6 +20,8 @@ class Model(StrEnum):
     """Kinds of model that can be trained."""
 
     LINEAR = "linear"
+    MAMBA2 = "mamba2"
+    MAMBA3 = "mamba3"
 
 
 @app.command()
@@ -30,6 +37,19 @@ def train(
     ] = None,
     k_sigma: Annotated[float, typer.Option(min=0.0, help="k of unit = max(spread, k sigma).")] = 0.5,
     seed: Annotated[int, typer.Option(min=0, help="Names the run of random numbers.")] = 0,
+    linear: Annotated[
+        str | None,
+        typer.Option(
+            help="Linear artifact of the same series (a folder, or 'default') that a state-space model starts "
+            "from; fitted first where it is not given."
+        ),
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="YAML of a state-space model: model: (sizes), train: (how to train).")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint of the run that writes OUT.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Train a model on the earlier part of each series (and calibrate on the next), and write it as an artifact.
@@ -49,14 +69,20 @@ def train(
     for one in series:
         with Work(f"see {one.name}") as work:
             datasets.append(load_dataset(one, k_sigma, work.bytes_read))
-    with Work("train") as work:
-        trained = train_linear(datasets, k_sigma, seed, work.report)
-    artifact = save(out, trained.manifest, trained.tensors)
+    if linear is not None:
+        trained = _linear(linear, k_sigma)
+    else:
+        with Work("train") as work:
+            trained = train_linear(datasets, k_sigma, seed, work.report)
+    if model is Model.LINEAR:
+        artifact = save(out, trained.manifest, trained.tensors)
+    else:
+        artifact = _state_space(out, model, datasets, trained, settings, seed, resume)
     result = {
         "model": model.value,
         "model_hash": artifact.hash,
         "out": str(out),
-        "domains": trained.manifest.domains,
+        "domains": artifact.manifest.domains,
         "rows": {d.series: {part: len(d.part(part)) for part in ("train", "calibrate")} for d in datasets},
         "train_span": {d.series: list(d.span("train")) for d in datasets},
         "seconds": round(time.perf_counter() - began, 1),
@@ -64,3 +90,49 @@ def train(
     typer.echo(f"{artifact.hash}  {out}", err=True)
     if as_json:
         print(json.dumps(result))
+
+
+def _linear(name: str, k_sigma: float) -> "Trained":
+    """The linear model that a state-space model starts from."""
+    from emp.core.errors import UsageError
+    from emp.engine.load import load_model
+    from emp.train.fit import Trained
+
+    artifact = load_model(name).artifact
+    if artifact.manifest.kind != "linear" or artifact.manifest.k_sigma != k_sigma:
+        raise UsageError(f"--linear {name}: must be a linear model trained with --k-sigma {k_sigma}")
+    return Trained(artifact.manifest, artifact.tensors)
+
+
+def _state_space(
+    out: Path,
+    model: Model,
+    datasets: "list[Dataset]",
+    linear: "Trained",
+    settings: Path | None,
+    seed: int,
+    resume: bool,
+) -> "Artifact":
+    """Train a state-space model, saying throughput and time left."""
+    import torch
+
+    from emp.app.progress import Work
+    from emp.core.errors import UsageError
+    from emp.train.loop import Step
+    from emp.train.run import run_training
+    from emp.train.settings import read_settings
+
+    missing = [d.series for d in datasets if d.domain not in linear.manifest.domains]
+    if missing:
+        raise UsageError(
+            f"--linear: knows nothing of the domain of {', '.join(missing)}: fit it on these series"
+        )
+    torch.set_num_threads(1)  # the same sums in the same order, whatever the machine
+    sizes, how = read_settings(settings, "mamba2" if model is Model.MAMBA2 else "mamba3", seed)
+    with Work(f"train {model.value}") as work:
+
+        def tick(step: Step) -> None:
+            text = f"length {step.length}, loss {step.losses['total']:.3f}, {step.events_per_s:,.0f} events/s"
+            work.report(text, step.done / step.total)
+
+        return run_training(out, datasets, linear, sizes, how, tick, resume)
