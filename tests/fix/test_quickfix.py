@@ -21,9 +21,13 @@ from emp.core.codes import EventFlag, OrderStatus, Reason
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
 from emp.core.errors import VenueError
 from emp.core.ids import cl_ord_id, generator
+from emp.sim.fix_venue import FixVenue, VenueSettings
 from tests.fix.desk import EURUSD
+from tests.fix.markets import Toy
 
-pytest.importorskip("quickfix", reason="needs quickfix-ssl, which has a wheel for CPython 3.11 on x86_64 only")
+pytest.importorskip(
+    "quickfix", reason="needs quickfix-ssl, which has a wheel for CPython 3.11 on x86_64 only"
+)
 
 QUICK = msgspec.structs.replace(
     PLAIN, name="quickfix", backoff=Backoff(first_s=0.05, factor=1.5, longest_s=0.5), heartbeat_s=5
@@ -289,6 +293,60 @@ def test_positions_agree_after_connections_lost_at_random_moments(tmp_path: Path
             await access.close()
             await watcher
             await proxy.close()
+
+    asyncio.run(run())
+
+
+def test_a_quickfix_initiator_trades_on_our_venue() -> None:
+    async def run() -> None:
+        toy = Toy([EURUSD])
+        settings = VenueSettings(sender="EMPVENUE", target="QF", dialect=QUICK)
+        venue = FixVenue(toy, [EURUSD], settings)
+        port = await venue.start()
+        proxy = Proxy(port)
+        async with Peer.running("initiate", await proxy.start(), "QF", "EMPVENUE", "0") as trader:
+            await trader.line("logon")
+            await trader.ask(send="V", fields={"262": "r1", "263": "1", "264": "0", "265": "0"})
+            await until(lambda: toy.steps > 30)
+            facts = await trader.ask()
+            assert facts["snapshots"] > 20
+            assert facts["entries"] == [6]
+            tops = {(row["bid_px"][0, 0], row["ask_px"][0, 0]) for row in toy.shown}
+            assert tuple(round(float(px) * 100_000) for px in facts["top"]) in tops
+            common = {"55": "EURUSD", "40": "2", "44": "1.08755"}
+            await trader.ask(send="D", fields={**common, "11": "a", "54": "1", "38": "3000", "59": "3"})
+            await trader.ask(send="D", fields={**common, "11": "b", "54": "2", "38": "9000000", "59": "1"})
+            await trader.ask(send="D", fields={**common, "11": "a", "54": "1", "38": "3000", "59": "3"})
+            await until(lambda: toy.filled.get("b", 0) > 1)
+            proxy.cut()  # what is filled meanwhile must be resent
+            await trader.line("logon")
+            await until(lambda: toy.filled["b"] > 5)
+            cancel = {"41": "b", "11": "c", "55": "EURUSD", "54": "2", "38": "9000000"}
+            await trader.ask(send="F", fields=cancel)
+            await until(lambda: toy.status["b"] is OrderStatus.CANCELED)
+            await trader.ask(send="F", fields={**cancel, "11": "d"})
+            await trader.ask(send="H", fields={"11": "nobody", "55": "EURUSD", "54": "1"})
+            await trader.ask(send="AF", fields={"584": "m", "585": "7"})
+            await trader.ask(
+                send="AN", fields={"710": "p", "724": "0", "1": "QF", "581": "1", "715": "20240101"}
+            )
+            await asyncio.sleep(0.3)
+            facts = await trader.ask()
+            assert facts["rejects"] == 0
+            by_status = [(r.get("11"), r.get("39")) for r in facts["reports"]]
+            assert ("a", "2") in by_status
+            assert ("c", "4") in by_status
+            assert next(r for r in facts["reports"] if r.get("11") == "d")["39"] == "4"
+            fills = {r["17"]: r for r in facts["reports"] if r.get("150") == "F"}
+            bought = sum(int(r["32"]) for r in fills.values() if r["11"] == "a")
+            sold = sum(int(r["32"]) for r in fills.values() if r["11"] == "b")
+            assert (bought, sold) == (3000, toy.filled["b"] * 1000)
+            answers = " ".join(facts["answers"])
+            assert "ORDER_NOT_FOUND" in answers
+            assert "TRADING_BAD_ORDER" in answers
+            assert f"705={-toy.held['EURUSD'] * 1000}" in answers
+        await venue.close()
+        await proxy.close()
 
     asyncio.run(run())
 

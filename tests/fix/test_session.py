@@ -9,7 +9,7 @@ from emp.access.fix.message import Message, checksum, masked
 from emp.access.fix.schedule import Backoff, Hours
 from emp.access.fix.session import Session
 from emp.access.fix.store import BLOCK, FileStore, MemoryStore, SequenceStore
-from emp.access.fix.terms import Phase, SessionConfig
+from emp.access.fix.terms import Application, Phase, SessionConfig
 from emp.access.fix.text import utc_ns
 from emp.core.clock import SimClock
 from emp.core.errors import JournalError
@@ -20,7 +20,7 @@ S = 1_000_000_000
 NOON = utc_ns(b"20240605-12:00:00")  # a Wednesday
 
 
-class Heard:
+class Heard(Application):
     """An application that writes down what it is told."""
 
     def __init__(self) -> None:

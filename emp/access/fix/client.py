@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from emp.access.fix.answers import Pending
 from emp.access.fix.dialect import Dialect
 from emp.access.fix.frame import Frame
 from emp.access.fix.link import Link
@@ -17,7 +18,7 @@ from emp.access.fix.message import Message
 from emp.access.fix.orders import Orders, ReplaceOrder
 from emp.access.fix.session import Session
 from emp.access.fix.store import FileStore, MemoryStore, SequenceStore
-from emp.access.fix.terms import Phase, SessionConfig
+from emp.access.fix.terms import Application, Phase, SessionConfig
 from emp.access.fix.text import Scale
 from emp.core.clock import Clock, LiveClock
 from emp.core.codes import EventFlag, OrderStatus, Quarantine, Reason
@@ -67,7 +68,7 @@ class FixAccess:
         self._arrived = asyncio.Event()
         self._closed = False
         self._failure = ""
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[str, Pending] = {}
         self._requests = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._live: dict[str, QueryOrder] = {}  # orders that may still fill, as the query to ask for them
@@ -261,7 +262,7 @@ class FixAccess:
             raise VenueError(f"{link.address}: not logged on")
         self._requests += 1
         request = f"q{self._requests}"
-        pending = _Pending(asyncio.get_running_loop().create_future())
+        pending = Pending(asyncio.get_running_loop().create_future())
         self._pending[request] = pending
         seq = link.session.send(kind, body(request))
         self.orders.sent(seq, kind, request)
@@ -310,7 +311,7 @@ class FixAccess:
             self.send(self._live[cl_ord_id])
 
 
-class _Side:
+class _Side(Application):
     """The application of one session: what it hears goes to the market, the orders, or a waiting request."""
 
     link: Link
@@ -372,9 +373,6 @@ class _Side:
             self._access._fail(f"{self.link.address}: market data request rejected: {message.text(58)}")
         self.on_message(message)
 
-    def accept(self, logon: Message) -> str:
-        return ""
-
     def _subscribe(self) -> None:
         if self._market is not None:
             self._awaiting = True
@@ -384,37 +382,6 @@ class _Side:
         if self._market is not None:
             self.link.session.send(b"V", self._market.unsubscribe())
             self._subscribe()
-
-
-class _Pending:
-    """Answers to one request, until they are complete."""
-
-    def __init__(self, done: asyncio.Future[list[Message]]) -> None:
-        self.done = done
-        self._found: list[Message] = []
-
-    def take(self, message: Message) -> None:
-        """Take one answer in."""
-        if self.done.done():
-            return
-        if message.kind in ("3", "j") and message.text(380, "3") not in _NOTHING:
-            why = message.text(58, "no reason given")
-            self.done.set_exception(VenueError(f"the venue refused 35={message.text(372)}: {why}"))
-            return
-        empty = message.kind == "j" or message.text(728) == "2" or message.integer(727) == 0
-        if message.kind == "8":
-            empty = message.integer(911) == 0 or message.text(39) == "8"
-        elif message.kind == "AO" and not empty:
-            return
-        if not empty:
-            self._found.append(message)
-        total = message.integer(911 if message.kind == "8" else 727)
-        if empty or message.get(912) == b"Y" or 0 <= total <= len(self._found):
-            self.done.set_result(self._found)
-
-
-_NOTHING = frozenset(["0", "1", "2"])
-"""BusinessRejectReasons (380) that say there is nothing to report: other, unknown id, unknown security."""
 
 
 def _unsent(command: Command | ReplaceOrder, now_ns: int) -> OrderUpdate:

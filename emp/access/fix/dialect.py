@@ -42,6 +42,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     position_id: bool = False  # 721 names positions
     full_positions: bool = True  # AN carries type, parties, account and dates
     queue_tag: int = 0  # our own: lots ahead of us when a fill began
+    fee_tag: int = 0  # our own: the fee of a fill in ticks times lots
 
 
 PLAIN = Dialect(name="fix44")
@@ -85,6 +86,7 @@ MOCK = Dialect(
     seq_tag=83,
     aggressor_tag=2446,
     queue_tag=20_001,
+    fee_tag=20_002,
     reset_on_logon=True,
 )
 """Our own venue: nothing that the engine sees is lost on the way, so that a run over FIX repeats one without."""

@@ -89,14 +89,14 @@ class Composer:
     """Puts begin, length, header and checksum around bodies for one session."""
 
     def __init__(self, begin: str, sender: str, target: str, sender_sub: str, target_sub: str) -> None:
-        self._begin = f"8={begin}\x019=".encode()
+        self._begin = f"8={begin}\x019=%d\x01%s".encode()
         who = f"49={sender}\x0156={target}\x01"
         who += f"50={sender_sub}\x01" if sender_sub else ""
         who += f"57={target_sub}\x01" if target_sub else ""
-        self._who = who.encode()
+        self._inner = b"35=%s\x01" + who.replace("%", "%%").encode() + b"34=%d\x0152=%s\x01%s%s"
 
     def frame(self, kind: bytes, seq: int, sending: bytes, body: bytes, extra: bytes = b"") -> bytes:
         """A whole message; `extra` are further header fields, `body` the fields after the header, both with SOH."""
-        inner = b"35=%s\x01%s34=%d\x0152=%s\x01%s%s" % (kind, self._who, seq, sending, extra, body)
-        data = b"%s%d\x01%s" % (self._begin, len(inner), inner)
+        inner = self._inner % (kind, seq, sending, extra, body)
+        data = self._begin % (len(inner), inner)
         return b"%s10=%03d\x01" % (data, checksum(data))

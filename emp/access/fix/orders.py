@@ -86,6 +86,12 @@ class Orders:
         self._party = account or sender
         self._account = f"1={account}\x01".encode() if account else b""
         self._stamp = Stamp(dialect.stamp_digits)
+        self._templates = {
+            (name, side, immediate): (self._template(name, side, immediate), scale)
+            for name, scale in scales.items()
+            for side in (1, -1)
+            for immediate in (False, True)
+        }
         self._known: dict[str, _Order] = {}
         self._requests: dict[str, str] = {}  # id of a cancel or replace -> id of the order it is about
         self._seen: dict[tuple[str, str], None] = {}
@@ -113,25 +119,28 @@ class Orders:
         self._sent.clear()
 
     def _new(self, order: NewOrder) -> bytes:
-        scale = self._scales[order.instrument]
         self._known[order.cl_ord_id] = _Order(
             order.instrument, order.side, order.px, order.qty, immediate=order.immediate
         )
-        _forget(self._known)
-        dialect = self.dialect
-        body = b"11=%s\x01%s%s54=%c\x0160=%s\x0138=%s\x0140=2\x0144=%s\x01" % (
+        if len(self._known) > REMEMBERED:
+            _forget(self._known)
+        template, scale = self._templates[order.instrument, order.side, order.immediate]
+        return template % (
             order.cl_ord_id.encode(),
-            self._account,
-            self._instrument(order.instrument),
-            49 if order.side > 0 else 50,
             self._stamp(order.ts),
             scale.qty(order.qty),
             scale.px(order.px),
         )
-        if not order.immediate and dialect.post_only:
-            body += dialect.post_only.replace("|", "\x01").encode()
-        if dialect.time_in_force:
-            body += b"59=3\x01" if order.immediate else b"59=1\x01"
+
+    def _template(self, name: str, side: int, immediate: bool) -> bytes:
+        """A NewOrderSingle with room for its id, time, quantity and price; nothing else differs between orders."""
+        fixed = self._account + self._instrument(name) + (b"54=1\x01" if side > 0 else b"54=2\x01")
+        body = b"11=%s\x01" + fixed.replace(b"%", b"%%")
+        body += b"60=%s\x0138=%s\x0140=2\x0144=%s\x01"
+        if not immediate:
+            body += self.dialect.post_only.replace("|", "\x01").encode()
+        if self.dialect.time_in_force:
+            body += b"59=3\x01" if immediate else b"59=1\x01"
         return body
 
     def _cancel(self, cancel: CancelOrder) -> bytes:
@@ -270,13 +279,11 @@ class Orders:
     ) -> OrderUpdate:
         order = self._known.get(order_id, _Order("", 0, 0, 0))
         scale = self._scales.get(order.instrument)
-        leaves = fee = 0.0
-        price = order.px
+        leaves, fee, price = 0, 0.0, order.px
         if scale is not None:
             leaves = scale.lots(message.get(151))
             price = _price(message, scale, order, before)
-            instrument = scale.instrument
-            fee = float(number(message.get(12)) or 0) / (instrument.tick * instrument.point_value)
+            fee = self._fee(message, scale)
         return OrderUpdate(
             clOrdID=order_id,
             execID=exec_id,
@@ -286,12 +293,19 @@ class Orders:
             ts=self._time(message),
             instrument=order.instrument,
             side=order.side,
-            leaves=int(leaves),
+            leaves=leaves,
             fee=fee,
             maker=message.get(851) == b"1",
             queue_ahead=message.integer(self.dialect.queue_tag) if self.dialect.queue_tag else -1,
             text=message.text(58),
         )
+
+    def _fee(self, message: Message, scale: Scale) -> float:
+        """Fee of a fill in ticks times lots: the venue's own number, or its commission (12, absolute)."""
+        if self.dialect.fee_tag:
+            return float(number(message.get(self.dialect.fee_tag)) or 0)
+        instrument = scale.instrument
+        return float(number(message.get(12)) or 0) / (instrument.tick * instrument.point_value)
 
     def _replaced(self, message: Message, orig: str, exec_id: str, successor: str) -> OrderUpdate:
         """The old order of a replace has ended; its fills go on under the new id."""

@@ -60,6 +60,7 @@ class Session:
             config.begin, config.sender, config.target, config.sender_sub, config.target_sub
         )
         self._stamp = Stamp(config.stamp_digits)
+        self._resends = config.resend
         self._out: list[bytes] = []
         self._sent: OrderedDict[int, tuple[bytes, bytes, bytes]] = OrderedDict()
         self.framer = self._new_framer()
@@ -154,6 +155,19 @@ class Session:
         if was is not Phase.DOWN:
             self._app.on_logout(self.reason or reason)
 
+    def serve(self, application: Application) -> None:
+        """Speak to another application from now on: a new connection of the same peer."""
+        self._app = application
+
+    def serving(self, application: Application) -> bool:
+        """Whether this is the application that the session speaks to."""
+        return self._app is application
+
+    def take(self) -> list[bytes]:
+        """Messages to write to the transport, oldest first."""
+        out, self._out = self._out, []
+        return out
+
     def drain(self) -> bytes:
         """Bytes to write to the transport, oldest first; empty when there are none."""
         if not self._out:
@@ -168,7 +182,7 @@ class Session:
         """Number and queue one message; `body` is its fields after the header, each with SOH. Returns the number."""
         seq = self.store.take_out()
         sending = self._stamp(self.clock.now_ns())
-        if self.config.resend and kind.decode() in self.config.resend:
+        if self._resends and kind.decode() in self._resends:
             self._sent[seq] = (kind, body, sending)
             if len(self._sent) > self.config.kept:
                 self._sent.popitem(last=False)
@@ -241,7 +255,9 @@ class Session:
             self._on_resend_request(message)
         elif kind == "3":
             self._app.on_reject(message)
-        elif kind != "0":
+        elif kind == "0":
+            self._app.on_heartbeat(message)
+        else:
             self._app.on_message(message)
         self.store.next_in += 1
         if kind not in ("W", "X", "0"):
@@ -358,6 +374,7 @@ class Session:
             return
         reset = message.get(141) == b"Y"
         if not self.config.initiator:
+            self._answer_to(message)
             if reset:
                 self._reset_numbers()
             refusal = self._refusal(message)
@@ -396,6 +413,11 @@ class Session:
         if not answered:
             self._send_logon(reset=True)
         self._app.on_gap(first, first)
+
+    def _answer_to(self, logon: Message) -> None:
+        """Speak under the sub ids that the peer has called."""
+        config = self.config
+        self._compose = Composer(config.begin, config.sender, config.target, logon.text(57), logon.text(50))
 
     def _refusal(self, message: Message) -> str:
         """Why an acceptor will not have this logon."""

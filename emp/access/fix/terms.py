@@ -1,7 +1,6 @@
 """What a session is told and whom it tells: configuration, phases, and the application's side."""
 
 from enum import Enum, auto
-from typing import Protocol
 
 import msgspec
 
@@ -46,8 +45,11 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     kept: int = 4096  # messages kept for that
 
 
-class Application(Protocol):
-    """Who uses a session. Calls come from inside `receive` and `tick`; `session.send` may be called in them."""
+class Application:
+    """Who uses a session; what it does not care for does nothing.
+
+    Calls come from inside `receive` and `tick`; `session.send` may be called in them.
+    """
 
     def on_logon(self) -> None:
         """Both sides have logged on."""
@@ -67,8 +69,12 @@ class Application(Protocol):
     def on_gap(self, first: int, last: int) -> None:
         """Messages `first` to `last` of the peer will never come."""
 
+    def on_heartbeat(self, message: Message) -> None:
+        """The peer has sent a heartbeat, perhaps as an answer (112)."""
+
     def on_reject(self, message: Message) -> None:
         """The peer refused one of our messages (35=3)."""
 
     def accept(self, logon: Message) -> str:
         """Why an acceptor refuses this logon; empty to accept."""
+        return ""

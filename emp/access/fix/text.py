@@ -16,16 +16,22 @@ class Scale:
         self.instrument = instrument
         self.px_decimals, self.px_step = _decimals(instrument.tick, instrument.name, "tick")
         self.lot_decimals, self.lot_step = _decimals(instrument.lot, instrument.name, "lot")
+        self._px_unit, self._px_text = 10**self.px_decimals, b"%%d.%%0%dd" % self.px_decimals
+        self._lot_unit, self._lot_text = 10**self.lot_decimals, b"%%d.%%0%dd" % self.lot_decimals
         self._tick = Decimal(repr(instrument.tick))
         self._lot = Decimal(repr(instrument.lot))
 
     def px(self, ticks: int) -> bytes:
         """A price as text, with the decimals of the tick."""
-        return _scaled(ticks * self.px_step, self.px_decimals)
+        if ticks < 0:
+            return b"-" + self.px(-ticks)
+        value = ticks * self.px_step
+        return self._px_text % divmod(value, self._px_unit) if self.px_decimals else b"%d" % value
 
     def qty(self, lots: int) -> bytes:
         """A quantity as text, in units of the instrument."""
-        return _scaled(lots * self.lot_step, self.lot_decimals)
+        value = lots * self.lot_step
+        return self._lot_text % divmod(value, self._lot_unit) if self.lot_decimals else b"%d" % value
 
     def ticks(self, text: bytes | None) -> int:
         """A price in ticks, rounded to the nearest (an average may lie between two); 0 where absent."""
@@ -52,15 +58,6 @@ def _decimals(size: float, name: str, what: str) -> tuple[int, int]:
     return (-exponent, mantissa) if exponent < 0 else (0, mantissa * 10**exponent)
 
 
-def _scaled(value: int, decimals: int) -> bytes:
-    if decimals == 0:
-        return b"%d" % value
-    if value < 0:
-        return b"-" + _scaled(-value, decimals)
-    whole, rest = divmod(value, 10**decimals)
-    return b"%d.%0*d" % (whole, decimals, rest)
-
-
 def number(text: bytes | None) -> Decimal | None:
     """A finite decimal number, None where the text is absent or no number."""
     if text is None:
@@ -79,15 +76,16 @@ class Stamp:
         self.digits = digits
         self._cut = 10 ** (9 - digits)
         self._second = -1
-        self._prefix = b""
+        self._text = b""
 
     def __call__(self, ns: int) -> bytes:
         """`YYYYMMDD-HH:MM:SS.fff` of ns since the epoch, with `digits` decimals."""
         second, rest = divmod(ns, _SECOND_NS)
         if second != self._second:
             self._second = second
-            self._prefix = datetime.fromtimestamp(second, UTC).strftime("%Y%m%d-%H:%M:%S.").encode()
-        return b"%s%0*d" % (self._prefix, self.digits, rest // self._cut)
+            whole = datetime.fromtimestamp(second, UTC).strftime("%Y%m%d-%H:%M:%S")
+            self._text = f"{whole}.%0{self.digits}d".encode()
+        return self._text % (rest // self._cut)
 
 
 def utc_ns(text: bytes | None) -> int:

@@ -1,0 +1,187 @@
+"""Bodies of what a FIX venue says: snapshots, changes and reports, made from rows and updates."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from emp.access.fix.dialect import BY_ID, Dialect
+from emp.access.fix.text import Scale, Stamp
+from emp.core.codes import EventFlag, OrderStatus
+from emp.core.contracts import NewOrder, OrderUpdate, VenuePosition
+from emp.core.records import Array
+
+_CODES: Mapping[OrderStatus, tuple[str, str]] = {
+    OrderStatus.PENDING_NEW: ("A", "A"),
+    OrderStatus.NEW: ("0", "0"),
+    OrderStatus.PARTIALLY_FILLED: ("F", "1"),
+    OrderStatus.FILLED: ("F", "2"),
+    OrderStatus.PENDING_CANCEL: ("6", "6"),
+    OrderStatus.CANCELED: ("4", "4"),
+    OrderStatus.REPLACED: ("5", "5"),
+    OrderStatus.REJECTED: ("8", "8"),
+    OrderStatus.EXPIRED: ("C", "C"),
+    OrderStatus.UNKNOWN: ("I", "A"),
+}
+"""ExecType (150) and OrdStatus (39) of a status."""
+
+Level = tuple[int, int]
+
+
+class Quote:
+    """One instrument as one subscriber sees it: whole snapshots, or changes of entries named by id."""
+
+    def __init__(self, scale: Scale, symbol: str, dialect: Dialect, request: str) -> None:
+        self._scale = scale
+        self._dialect = dialect
+        self._stamp = Stamp(9)
+        named = f"{dialect.symbol_tag}={symbol}\x01" + ("22=8\x01" if dialect.symbol_tag == 48 else "")
+        self._symbol = named.encode()
+        self._request = f"262={request}\x01".encode() if request else b""
+        self._changes = dialect.incremental is True and dialect.name == "ctrader"
+        self._entries: dict[tuple[int, int], tuple[int, int]] = {}  # (side, price) -> (id, size)
+        self._next_id = 1
+        self._begun = False
+
+    def message(self, row: Array) -> tuple[bytes, bytes]:
+        """(MsgType, body) that brings the subscriber to this row; an empty type when nothing changed."""
+        if self._changes and self._begun:
+            return self._change(row)
+        self._begun = True
+        return b"W", self._snapshot(row)
+
+    def _snapshot(self, row: Array) -> bytes:
+        ids = self._dialect.keying == BY_ID and self._dialect.seq_tag == 0
+        sized = not row["flags"] & int(EventFlag.NO_SIZE)
+        entries = []
+        self._entries.clear()
+        for side, px, size in _levels(row):
+            text = b"269=%d\x01270=%s\x01" % (side, self._scale.px(px))
+            if sized:
+                text += b"271=%s\x01" % self._scale.qty(size)
+            if ids:
+                text += b"278=%d\x01" % self._next_id
+            entries.append(text)
+            self._entries[side, px] = self._next_id, size
+            self._next_id += 1
+        if self._dialect.aggressor_tag:
+            entries += self._trades(row)
+        if entries and self._dialect.entry_time:
+            stamp = self._stamp(int(row["ts"]))
+            entries[0] += b"272=%s\x01273=%s\x01" % (stamp[:8], stamp[9:])
+        body = self._request + self._symbol
+        if self._dialect.seq_tag:
+            body += b"%d=%d\x01" % (self._dialect.seq_tag, row["seq"])
+        return body + b"268=%d\x01" % len(entries) + b"".join(entries)
+
+    def _trades(self, row: Array) -> list[bytes]:
+        """The event's trade; the part of a sweep before its last price is told one tick better than that."""
+        total, last = int(row["trade_qty"]), int(row["trade_qty_last"])
+        if not row["flags"] & int(EventFlag.TRADE):
+            return []
+        side, px = (1 if total > 0 else 2), int(row["trade_px"])
+        parts = [(px - (3 - 2 * side), abs(total) - last), (px, last)]
+        return [
+            b"269=2\x01270=%s\x01271=%s\x01%d=%d\x01"
+            % (self._scale.px(at), self._scale.qty(qty), self._dialect.aggressor_tag, side)
+            for at, qty in parts
+            if qty > 0
+        ]
+
+    def _change(self, row: Array) -> tuple[bytes, bytes]:
+        """New entries first, then deletes that name nothing but their id, as cTrader sends them."""
+        wanted = {(side, px): size for side, px, size in _levels(row)}
+        entries = []
+        gone = [entry for key, entry in self._entries.items() if wanted.get(key) != entry[1]]
+        kept = {key: entry for key, entry in self._entries.items() if wanted.get(key) == entry[1]}
+        for (side, px), size in wanted.items():
+            if (side, px) not in kept:
+                entries.append(
+                    b"279=0\x01269=%d\x01278=%d\x01%s270=%s\x01271=%s\x01"
+                    % (side, self._next_id, self._symbol, self._scale.px(px), self._scale.qty(size))
+                )
+                kept[side, px] = self._next_id, size
+                self._next_id += 1
+        entries += [b"279=2\x01278=%d\x01%s" % (name, self._symbol) for name, _ in gone]
+        self._entries = kept
+        if not entries:
+            return b"", b""
+        return b"X", b"268=%d\x01" % len(entries) + b"".join(entries)
+
+
+def _levels(row: Array) -> list[tuple[int, int, int]]:
+    """(side, price, size) of every level, bids first."""
+    bids = [(0, int(row["bid_px"][i]), int(row["bid_sz"][i])) for i in range(row["n_bid"])]
+    return bids + [(1, int(row["ask_px"][i]), int(row["ask_sz"][i])) for i in range(row["n_ask"])]
+
+
+class Told(msgspec.Struct):
+    """What a client has been told of one of its orders."""
+
+    order: NewOrder
+    venue_id: str
+    filled: int = 0
+    cost: int = 0  # ticks times lots
+    status: OrderStatus = OrderStatus.PENDING_NEW
+    cancel: str = ""  # id of the newest cancel
+
+
+def execution(
+    told: Told, update: OrderUpdate, scale: Scale, symbol: str, dialect: Dialect, kind: str = ""
+) -> bytes:
+    """Body of an ExecutionReport; `told` moves on to what the update says. `kind` is its ExecType, if given."""
+    order = told.order
+    last = update.filled - told.filled
+    usual, status = _CODES[update.status]
+    kind = kind or ("I" if usual == "F" and last <= 0 else usual)
+    told.cost += max(last, 0) * update.price
+    told.filled, told.status = update.filled, update.status
+    named = update.clOrdID
+    body = f"37={told.venue_id}|"
+    if told.cancel and kind == "4":
+        body += f"41={update.clOrdID}|"
+        named = told.cancel
+    body += f"11={named}|150={kind}|39={status}|{dialect.symbol_tag}={symbol}|54={'1' if order.side > 0 else '2'}|"
+    if dialect.exec_id:
+        body += f"17={update.execID}|"
+    body += f"38={scale.qty(order.qty).decode()}|40=2|44={scale.px(order.px).decode()}|"
+    body += f"14={scale.qty(update.filled).decode()}|151={scale.qty(update.leaves).decode()}|6={_average(told, scale)}|"
+    if last > 0:
+        body += f"32={scale.qty(last).decode()}|"
+        if dialect.exec_id:
+            body += f"31={scale.px(update.price).decode()}|851={1 if update.maker else 2}|"
+    if update.fee and dialect.fee_tag:
+        body += f"{dialect.fee_tag}={update.fee!r}|"
+    elif update.fee and dialect.exec_id:
+        money = update.fee * scale.instrument.tick * scale.instrument.point_value
+        body += f"12={money:.12f}|13=3|"
+    if dialect.queue_tag and update.queue_ahead >= 0:
+        body += f"{dialect.queue_tag}={update.queue_ahead}|"
+    if dialect.position_id:
+        body += "721=1|"
+    if update.text:
+        body += f"58={update.text.replace('|', '/')}|"
+    stamp = Stamp(dialect.stamp_digits)(update.ts)
+    return body.replace("|", "\x01").encode() + b"60=%s\x01" % stamp
+
+
+def _average(told: Told, scale: Scale) -> str:
+    if told.filled == 0:
+        return "0"
+    return f"{told.cost / told.filled * scale.instrument.tick:.10f}"
+
+
+def position(
+    held: VenuePosition, scale: Scale, symbol: str, dialect: Dialect, request: str, total: int, day: str
+) -> bytes:
+    """Body of a PositionReport for one instrument."""
+    body = f"710={request}|721={symbol}|727={total}|728=0|{dialect.symbol_tag}={symbol}|"
+    average = f"{held.avg_px * scale.instrument.tick:.10f}"
+    if dialect.full_positions:
+        body += f"715={day}|453=1|448=ME|447=D|452=3|1=ME|581=1|730={average}|731=1|734={average}|"
+    long, short = (scale.qty(max(q, 0)).decode() for q in (held.qty, -held.qty))
+    body += f"702=1|{'703=TOT|' if dialect.full_positions else ''}704={long}|705={short}|"
+    if dialect.full_positions:
+        body += "753=1|707=FMTM|708=0|"
+    else:
+        body += f"730={average}|"
+    return body.replace("|", "\x01").encode()
