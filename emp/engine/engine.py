@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from emp.core.codes import Action, Quarantine, Reason
+from emp.core.codes import Action, Quarantine, Reason, WorkingState
 from emp.core.contracts import CancelOrder, Command, Message, NewOrder, OrderUpdate, RiskBreach
 from emp.core.ids import cl_ord_id
 from emp.core.instrument import Instrument
@@ -91,7 +91,7 @@ class Engine:
             [session_table(i, 0, DAY_NS) for i in self.instruments],
             encoder,
             self.table.rows,
-            [artifact.domain(i.asset_class.name.lower(), i.venue.name.lower()) for i in self.instruments],
+            [artifact.domain(i.asset_class.name.lower(), i.venue.name.lower(), i.name) for i in self.instruments],
             limit_records(self.limits, len(self.instruments), artifact.manifest.warmup_events),
             cost_records(self.instruments, self.limits, artifact.manifest.k_sigma),
         )
@@ -248,8 +248,15 @@ class Engine:
         return output
 
     def on_timer(self, now_ns: int) -> Output:
-        """Ask after orders that the venue has not answered, and go on flattening where that is under way."""
+        """Do what time alone demands: withdraw orders from a feed gone silent, ask after unanswered ones, and go
+        on flattening where that is under way. `now_ns` is in the market's time.
+        """
         output = Output(commands=list(self.orders.timeouts(now_ns, self.limits.order_timeout_ns)))
+        silent = (now_ns - self.desk.perception["ts_event"] > self.limits.stale_after_ns) & (
+            self.desk.working["state"] == WorkingState.RESTING
+        )
+        for i in np.flatnonzero(silent):
+            output.commands += self._cancels(int(i), now_ns, Reason.STALE)
         for i in list(self.flattening):
             output.commands += self._flatten(i, now_ns)
         return output

@@ -19,7 +19,7 @@ import numpy as np
 
 from emp.access.port import Source
 from emp.bus.order import admit, new_guard
-from emp.core.codes import Quarantine
+from emp.core.codes import Quarantine, WorkingState
 from emp.core.contracts import OrderUpdate, RiskBreach
 from emp.core.jit import kernel
 from emp.core.records import DECISION, EVENT, Array, empty_events
@@ -33,6 +33,8 @@ from emp.sim.paper import PaperVenue
 from emp.sim.paper_fills import venue_step
 
 REPORT = 3  # `trade_batch`: reports of the venue are due before the next event
+SILENCE = 4  # before the next event the feed was silent for so long that a resting order must go
+RESTING = int(WorkingState.RESTING)
 
 Progress = Callable[[int, Output], None]
 """Called after every batch with the number of events so far and what the engine put out last."""
@@ -61,10 +63,14 @@ def trade_batch(
         venue, orders, reports: the arrays of a PaperVenue.
 
     Returns:
-        (index of the next event, rows written, QUIET, COMMAND or REPORT, number of reports).
+        (index of the next event, rows written, QUIET, COMMAND, REPORT or SILENCE, number of reports).
     """
     written = 0
     for k in range(start, events.size):
+        i = events[k].instrument
+        waited = events[k].ts - desk.perception[i].ts_event
+        if desk.working[i].state == RESTING and waited > desk.limits[i].stale_after_ns:
+            return k, written, SILENCE, 0
         if not seen:
             previous = events[k - 1] if k > 0 else before[0]
             due = venue_step(venue[0], orders, previous, events[k], reports)
@@ -228,6 +234,9 @@ class Backtest:
             elif result == REPORT:
                 for update in venue.updates(due):
                     self._report(update)
+            elif result == SILENCE:
+                last_ns = int(engine.desk.perception["ts_event"][int(events[at]["instrument"])])
+                self._deliver(engine.on_timer(last_ns + engine.limits.stale_after_ns + 1))
         self.before[0] = events[-1]
         output = Output(consumed=len(events), rows=rows[:written], laps=laps[:written])
         self.laps.append(output.laps)

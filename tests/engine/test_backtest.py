@@ -172,6 +172,38 @@ def test_a_daily_loss_limit_flattens_with_a_risk_breach(tmp_path: Path, market: 
     assert e.halted
 
 
+def test_an_order_does_not_rest_on_a_silent_feed(tmp_path: Path, market: Array) -> None:
+    e = engine(tmp_path)
+    k = 0
+    while True:
+        output = e.process(market[k:])
+        k += output.consumed
+        order = output.commands[0]
+        e.sent(order)
+        if isinstance(order, NewOrder) and not order.immediate:
+            break
+        e.on_report(report(order, OrderStatus.CANCELED))
+    e.on_report(report(order, OrderStatus.NEW))
+    last = int(market["ts"][k - 1])
+    assert e.on_timer(last + LOOSE.stale_after_ns).commands == []
+    (cancel,) = e.on_timer(last + LOOSE.stale_after_ns + 1).commands
+    assert isinstance(cancel, CancelOrder)
+    assert (cancel.orig, cancel.reason) == (order.cl_ord_id, Reason.STALE)
+
+
+def test_a_replay_withdraws_orders_in_a_silence_as_live_does(tmp_path: Path, market: Array) -> None:
+    quiet = market[:2000].copy()
+    quiet["ts"][1000:] += 20_000_000_000
+    backtest(tmp_path, quiet).run()
+    reader = LedgerReader(tmp_path / "run" / "ledger.sqlite")
+    withdrawn = [
+        event.body
+        for event in reader.events()
+        if isinstance(event.body, CancelOrder) and event.body.reason == Reason.STALE
+    ]
+    assert [c.ts for c in withdrawn] == [int(quiet["ts"][999]) + LOOSE.stale_after_ns + 1]
+
+
 def test_an_impossible_report_halts_trading(tmp_path: Path, market: Array) -> None:
     e = engine(tmp_path)
     k = 0
