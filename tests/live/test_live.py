@@ -72,7 +72,10 @@ def test_a_repeated_report_counts_once(world: World) -> None:
     play(world, script)
 
 
-def test_stop_withdraws_what_rests_and_keeps_the_position(world: World) -> None:
+@pytest.mark.parametrize("lazy", [False, True])
+def test_stop_withdraws_what_rests_and_keeps_the_position(world: World, lazy: bool) -> None:
+    world.venue.lazy = lazy
+
     async def script(world: World) -> None:
         await invested(world)
         resting = NewOrder(

@@ -44,7 +44,10 @@ def buyer() -> LoadedModel:
 
 
 class Venue:
-    """A market that does what the test says. Immediate orders fill at their price, others rest."""
+    """A market that does what the test says. Immediate orders fill at their price, others rest.
+
+    With `lazy` it answers only as its market goes on, as a simulated one does.
+    """
 
     def __init__(self) -> None:
         self.feed: asyncio.Queue[Array | Exception | None] = asyncio.Queue()
@@ -59,6 +62,8 @@ class Venue:
         self._seq = 0
         self._exec = 0
         self.name = "e"
+        self.lazy = False
+        self._unsaid: list[OrderUpdate] = []
 
     async def connect(self, instruments: Sequence[Instrument]) -> None:
         if self.refuses:
@@ -67,7 +72,12 @@ class Venue:
 
     async def events(self) -> AsyncIterator[Array]:
         while True:
+            if self.lazy and self.feed.empty():
+                await asyncio.sleep(0.005)
+                self.tick()
             events = await self.feed.get()
+            while self._unsaid:
+                self._report(self._unsaid.pop(0))
             if events is None:
                 return
             if isinstance(events, Exception):
@@ -95,7 +105,10 @@ class Venue:
 
     def report(self, order: NewOrder, status: OrderStatus, filled: int) -> OrderUpdate:
         update = self.report_of(order, status, filled)
-        self._report(update)
+        if self.lazy:
+            self._unsaid.append(update)
+        else:
+            self._report(update)
         return update
 
     def report_of(self, order: NewOrder, status: OrderStatus, filled: int) -> OrderUpdate:
