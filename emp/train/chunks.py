@@ -30,7 +30,8 @@ class Stream(NamedTuple):
     """A series to train on; n rows in order of time, all of its training part."""
 
     name: str
-    domain: int
+    domain: int  # head of its own
+    broader: tuple[int, ...]  # heads of wider use that it trains in turn
     x: Array  # float32[n, INPUTS]
     delta_hat: Array  # float32[n, HORIZONS], NaN where there is no label
     labels: Array  # int8[n, HORIZONS], NO_LABEL where there is none
@@ -57,6 +58,7 @@ class Batch(NamedTuple):
 
     x: Array  # float32[B, T, INPUTS]
     domain: Array  # int64[B]
+    broader: Array  # int64[B]: the head of wider use that this sequence trains
     delta_hat: Array  # float32[B, T, HORIZONS], NaN where it does not count
     labels: Array  # int64[B, T, HORIZONS], NO_LABEL where it does not count
     pos_weight: Array  # float32[B, T, HORIZONS, CLASSES]
@@ -133,7 +135,9 @@ def window_batch(streams: Several[Stream], group: Several[Sequence], window: int
     for lane, (sequence, (start, end)) in enumerate(zip(group, spans, strict=True)):
         if end > start:
             _fill(batch, lane, streams[sequence.stream], slice(start, end), sequence.mirror)
-        batch.domain[lane] = streams[sequence.stream].domain
+        stream = streams[sequence.stream]
+        batch.domain[lane] = stream.domain
+        batch.broader[lane] = stream.broader[sequence.start % len(stream.broader)]
     return batch
 
 
@@ -142,6 +146,7 @@ def _empty(lanes: int, size: int) -> Batch:
     return Batch(
         x=np.zeros((lanes, size, INPUTS), np.float32),
         domain=np.zeros(lanes, np.int64),
+        broader=np.zeros(lanes, np.int64),
         delta_hat=np.full((lanes, size, HORIZONS), np.nan, np.float32),
         labels=np.full((lanes, size, HORIZONS), NO_LABEL, np.int64),
         pos_weight=np.ones((lanes, size, HORIZONS, CLASSES), np.float32),

@@ -38,7 +38,6 @@ from emp.train.losses import (
 from emp.train.network import Network, read_outputs
 
 FORMAT = 1
-SHARED_HEAD = 0
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,7 +51,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     lanes: int = 4
     curriculum: tuple[tuple[int, int], ...] = ((4096, 1), (8192, 1), (16384, 1))  # (length, epochs)
     masked_share: float = 0.15  # of events whose depth is hidden
-    shared_head: float = 0.25  # weight of the loss of the head that serves unknown domains
+    broader_heads: float = 0.25  # weight of the loss of the heads that serve several series, or unknown ones
     average: float = 0.99  # decay of the running mean of the weights
     checkpoint_every: int = 16  # groups
     bf16: bool = False  # projections in bfloat16 (CUDA); the recurrence stays in float32
@@ -188,9 +187,10 @@ class Trainer:
         losses = forecast_losses(read_outputs(raw.float()), targets, self.scales)
         losses |= auxiliary_losses(helper.float(), _auxiliary_targets(batch, x, masked))
         loss = weighted_sum(losses, self.config.weights)
-        shared = self.network.heads(hidden, seen, torch.full_like(targets.domain, SHARED_HEAD))
-        own = forecast_losses(read_outputs(shared.float()), targets, self.scales)
-        loss = loss + self.config.shared_head * weighted_sum(own, self.config.weights)
+        wide = targets._replace(domain=torch.from_numpy(batch.broader).to(self.device))
+        wider = self.network.heads(hidden, seen, wide.domain)
+        own = forecast_losses(read_outputs(wider.float()), wide, self.scales)
+        loss = loss + self.config.broader_heads * weighted_sum(own, self.config.weights)
 
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)

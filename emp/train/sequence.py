@@ -23,7 +23,7 @@ from emp.perception.targets import FLAT, NO_LABEL, classes, daily_priors, pos_we
 from emp.train.auxiliary import auxiliary_labels
 from emp.train.chunks import MOST_ROWS, Stream
 from emp.train.data import Dataset, Part
-from emp.train.fit import SHARED, Trained, provenance
+from emp.train.fit import Trained, provenance
 from emp.train.loop import Report, TrainConfig, Trainer
 from emp.train.losses import Scales, move_scales
 from emp.train.network import Network
@@ -126,7 +126,7 @@ def make_stream(data: Dataset, domains: Sequence[str], edges: Array, together: S
     """The training part of a dataset; each domain, and each series in it, counts alike in the loss."""
     n = int(np.searchsorted(data.ts, data.split.calibrate_ns))
     rows = data.part("train")
-    domain = domains.index(data.domain)
+    domain, *broader = heads_of(data, domains)
     every = np.arange(n)
     delta_hat = data.delta_hat("train", every).astype(np.float32)
     labels = classes(delta_hat, edges[domain])
@@ -142,6 +142,7 @@ def make_stream(data: Dataset, domains: Sequence[str], edges: Array, together: S
     return Stream(
         name=data.series,
         domain=domain,
+        broader=tuple(broader) or (domain,),
         x=x,
         delta_hat=delta_hat,
         labels=labels,
@@ -159,12 +160,9 @@ def make_stream(data: Dataset, domains: Sequence[str], edges: Array, together: S
 def make_scales(datasets: Sequence[Dataset], domains: Sequence[str]) -> Scales:
     """Sizes of training moves by domain."""
     found = []
-    for domain in domains:
-        moves = [
-            data.delta_hat("train", data.part("train"))
-            for data in datasets
-            if domain in (SHARED, data.domain)
-        ]
+    for at in range(len(domains)):
+        mine = [data for data in datasets if at in heads_of(data, domains)] or datasets
+        moves = [data.delta_hat("train", data.part("train")) for data in mine]
         found.append(move_scales(np.concatenate(moves)))
     return Scales(*(torch.tensor(np.array(a), dtype=torch.float32) for a in zip(*found, strict=True)))
 
@@ -190,14 +188,25 @@ def start_as_linear(network: Network, tensors: dict[str, Array]) -> None:
     )  # classes, quantiles and means: nothing of the linear model is left out
 
 
-def judge_rows(network: Network, data: Dataset, part: Part) -> tuple[Array, Rollout]:
+def heads_of(data: Dataset, heads: Sequence[str]) -> list[int]:
+    """Heads that serve a series, the most special one first: its instrument's, its domain's, the shared one."""
+    names = (f"{data.domain}/{data.instrument.name}", data.domain)
+    return [*(heads.index(name) for name in names if name in heads), 0]
+
+
+def head_of(data: Dataset, heads: Sequence[str]) -> int:
+    """The head that speaks for a series."""
+    return heads_of(data, heads)[0]
+
+
+def judge_rows(network: Network, data: Dataset, part: Part, head: int | None = None) -> tuple[Array, Rollout]:
     """Rows of a part and what the compiled step says of them, its state built up over CONTEXT events before."""
     rows = data.part(part)
     first = max(0, int(rows[0]) - CONTEXT)
     end = int(rows[-1]) + 1
     tensors = network.tensors() | {TEMPERATURE: np.ones((len(network.domains), HORIZONS), np.float32)}
     built = pack(network.config, tensors, network.inputs, len(network.domains), "calibration")
-    domain = network.domains.index(data.domain)
+    domain = head_of(data, network.domains) if head is None else head
     said = rollout(built.params, built.state_size, domain, data.x[first:end], data.segment[first:end])
     return rows, Rollout(said.forecast[rows - first], said.raw[rows - first])
 
@@ -206,7 +215,7 @@ def calibration_loss(network: Network, datasets: Sequence[Dataset], edges: Array
     """Mean log loss of the classes over series and horizons, on the calibration parts."""
     losses = []
     for data in datasets:
-        judged = _judged(network, data, edges[network.domains.index(data.domain)])
+        judged = _judged(network, data, edges[head_of(data, network.domains)])
         losses.append(_log_loss(judged, np.ones(HORIZONS), np.zeros(HORIZONS)).mean())
     return float(np.mean(losses))
 
@@ -218,11 +227,11 @@ def calibrate(network: Network, datasets: Sequence[Dataset], edges: Array) -> Ar
     temperature is returned: float32[domains, HORIZONS]. Symmetric in up and down, as the mirror demands.
     """
     temperature = np.ones((len(network.domains), HORIZONS), np.float32)
-    for at, domain in enumerate(network.domains):
-        mine = [data for data in datasets if domain in (SHARED, data.domain)]
+    for at in range(len(network.domains)):
+        mine = [data for data in datasets if at in heads_of(data, network.domains)]
         if not mine:
             continue
-        parts = [_judged(network, data, edges[network.domains.index(data.domain)]) for data in mine]
+        parts = [_judged(network, data, edges[at], at) for data in mine]
         judged = Judged(*(np.concatenate(a) for a in zip(*parts, strict=True)))
         for h in range(HORIZONS):
             t, flat = fit_temperature(judged, h)
@@ -255,8 +264,8 @@ def fit_temperature(judged: Judged, h: int) -> tuple[float, float]:
     return float(log_t.detach().exp()), float(flat.detach())
 
 
-def _judged(network: Network, data: Dataset, edges: Array) -> Judged:
-    rows, said = judge_rows(network, data, "calibrate")
+def _judged(network: Network, data: Dataset, edges: Array, head: int | None = None) -> Judged:
+    rows, said = judge_rows(network, data, "calibrate", head)
     logits = np.log(np.maximum(said.forecast["p"].astype(np.float64), 1e-12))
     labels = classes(data.delta_hat("calibrate", rows), edges)
     return Judged(logits, labels, np.full(len(rows), 1.0 / len(rows)))

@@ -5,11 +5,11 @@ import torch
 
 from emp.model.build_ssm import TEMPERATURE, pack
 from emp.model.ssm_config import SSMConfig
+from emp.perception.normalise import INPUTS
 from emp.train.network import Network
 
 torch.set_num_threads(1)
 
-INPUTS = 36
 DOMAINS = ("equity/nasdaq", "fx_fut/globex")
 IMPLS = ("mamba2", "mamba3")
 

@@ -54,6 +54,7 @@ def stream(n=700, seed=0, breaks=(250,), warmup=20):
     return Stream(
         name=f"s{seed}",
         domain=1,
+        broader=(0,),
         x=x,
         delta_hat=delta_hat,
         labels=classes(delta_hat, np.full(HORIZONS, 0.3)),

@@ -107,6 +107,7 @@ def _made_up_stream(seed: int) -> Any:
     return Stream(
         name=f"made up {seed}",
         domain=1,
+        broader=(0,),
         x=x,
         delta_hat=delta_hat,
         labels=classes(delta_hat, np.full(HORIZONS, 0.3)),

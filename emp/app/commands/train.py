@@ -120,9 +120,10 @@ def _state_space(
     from emp.core.errors import UsageError
     from emp.train.loop import Step
     from emp.train.run import run_training
+    from emp.train.sequence import head_of
     from emp.train.settings import read_settings
 
-    missing = [d.series for d in datasets if d.domain not in linear.manifest.domains]
+    missing = [d.series for d in datasets if head_of(d, linear.manifest.domains) == 0]
     if missing:
         raise UsageError(
             f"--linear: knows nothing of the domain of {', '.join(missing)}: fit it on these series"
