@@ -17,7 +17,7 @@ import numpy as np
 from emp.core.records import Array
 from emp.sim.estimators import signature
 from emp.sim.flow.observe import AT, CANCEL_AT, HIT, IN
-from emp.sim.flow.params import MEMORY
+from emp.sim.flow.qr import MOVED
 from emp.sim.market import Market
 from emp.sim.metaorder import metaorder_impact
 from emp.sim.observe_market import observe_market
@@ -25,10 +25,10 @@ from emp.sim.observe_market import observe_market
 EXPONENT = 0.5
 HORIZONS_S = (20.0, 60.0, 200.0, 500.0)
 HOLD = (0.0, 0.02, 0.04, 0.06, 0.08)
-DIGEST = (0.2, 0.3, 0.35, 0.4, 0.5)
+DIGEST = (0.2, 0.4, 0.6, 0.8, 1.0)
 FIRST_HOLD = 0.04
-EVENTS = 600_000
-RUNS = 300
+EVENTS = 400_000
+RUNS = 150
 STEPS = len(HOLD) + len(DIGEST)
 
 
@@ -36,15 +36,18 @@ def hold(p: Array, strength: float) -> Array:
     """A copy whose events push the mid back by `strength` log-odds per unit of displacement and scale."""
     q = p.copy()
     for kind, sign in ((IN, 1), (AT, 1), (CANCEL_AT, -1), (HIT, -1)):
-        q["side_weight"][0, kind, 3 * MEMORY + 3 : 3 * MEMORY + 7] += sign * strength
+        q["side_weight"][0, kind, MOVED + 3 : MOVED + 7] += sign * strength
     return q
 
 
 def digest(p: Array, strength: float) -> Array:
-    """A copy whose liquidity leans against signed flow over half-lives of 4 to 1024 trades."""
+    """A copy whose liquidity leans against signed flow over half-lives of 4 to 4096 trades.
+
+    Weights grow with the root of the half-life, so that together they forget a trade as t ** -0.5.
+    """
     q = p.copy()
     for kind, sign in ((IN, 1), (AT, 1), (CANCEL_AT, -1)):
-        q["side_weight"][0, kind, 1:6] += sign * strength
+        q["side_weight"][0, kind, 1:7] += sign * strength * 2.0 ** np.arange(6)
     return q
 
 

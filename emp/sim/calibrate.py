@@ -18,20 +18,24 @@ from emp.sim.flow.params import (
     IMBALANCES,
     KINDS,
     MEMORY,
+    PACE_LOGS,
     PACES,
     QUEUE_REACTIVE,
+    RATES,
     SIZES,
     SPREADS,
     TYPES,
     ZI,
 )
-from emp.sim.flow.qr import MAX_MOVE
+from emp.sim.flow.qr import MAX_MOVE, take_gap
 from emp.sim.hawkes_fit import fit_hawkes
 from emp.sim.rng import exponential_table
 
 MIN_EVENTS = 5_000
 SMOOTHING = 40.0  # events of prior per cell of the type table
 RIDGE = 10.0
+SMOOTH_NS = 30_000_000_000
+RATE_TAU_S = (60.0, 300.0, 1800.0)
 
 
 def calibrate(obs: Array, model: str) -> Array:
@@ -152,33 +156,28 @@ def memory_features(obs: Array, decay: Array, unit_ticks: float) -> Array:
     """What the queue-reactive flow remembers before each event: shape (n, FEATURES)."""
     kind = obs["type"] % KINDS
     side = np.where(obs["type"] >= KINDS, 1.0, -1.0)
-    limit, pull = kind < CANCEL_AT, (kind == CANCEL_AT) | (kind == CANCEL_DEEP)
     mid = (obs["bid"] + obs["ask"]) / 2.0
     known = mid[0] + averages(mid - mid[0], decay)
     known[0] = mid[0]
     moved = np.clip((mid[:, None] - known) / unit_ticks, -MAX_MOVE, MAX_MOVE)
-    return np.hstack(
-        [
-            averages(obs["sign"], decay, obs["sign"] != 0),
-            averages(side, decay, limit),
-            averages(side, decay, pull),
-            moved,
-        ]
-    )
+    pulses = [averages(np.where(kind == k, side, 0.0), decay) for k in range(KINDS)]
+    return np.hstack([averages(obs["sign"], decay, obs["sign"] != 0), *pulses, moved])
 
 
 def logistic(x: Array, up: Array, offset: Array, ridge: float) -> Array:
-    """Weights of a logistic regression without intercept, by Newton's method."""
+    """Weights of a logistic regression without intercept, by Newton's method; the ridge is on unit-variance x."""
+    scale = x.std(axis=0) + 1e-12
+    x = x / scale
     w = np.zeros(x.shape[1])
-    for _ in range(60):
+    for _ in range(15):
         prob = 1.0 / (1.0 + np.exp(-np.clip(offset + x @ w, -30, 30)))
         grad = x.T @ (up - prob) - ridge * w
         hess = (x * (prob * (1 - prob))[:, None]).T @ x + ridge * np.eye(len(w))
         step = np.linalg.solve(hess, grad)
         w = w + step
-        if np.abs(step).max() < 1e-8:
+        if np.abs(step).max() < 1e-3:
             break
-    return w
+    return np.asarray(w / scale)
 
 
 def _types(p: Array, obs: Array) -> None:
@@ -202,6 +201,7 @@ def _types(p: Array, obs: Array) -> None:
     weight[..., CANCEL_AT] /= crowd
     weight[..., CANCEL_DEEP] /= crowd
     p["kind_weight"] = weight
+    p["after"] = _succession(weight, kind, i, j, obs["live"] / p["live_ref"][0])
     p["side_odds"] = np.log((count[1] + SMOOTHING / 4) / (count[0] + SMOOTHING / 4))
     p["decay"] = memory_decay()
     p["unit_ticks"] = float(max(1, np.median(obs["ask"] - obs["bid"])))
@@ -210,6 +210,22 @@ def _types(p: Array, obs: Array) -> None:
     for k in range(KINDS):
         here = kind == k
         p["side_weight"][0, k] = logistic(x[here], ask[here].astype(float), offset[here], RIDGE)
+
+
+def _succession(weight: Array, kind: Array, i: Array, j: Array, live: Array) -> Array:
+    """How much more often each kind follows the last one than imbalance and spread alone say."""
+    expected = weight[i, j].copy()
+    expected[:, CANCEL_AT] *= live
+    expected[:, CANCEL_DEEP] *= live
+    expected /= expected.sum(axis=1, keepdims=True)
+    out = np.ones((KINDS, KINDS))
+    for _ in range(8):
+        for last in range(KINDS):
+            rows = expected[1:][kind[:-1] == last] * out[last]
+            rows /= rows.sum(axis=1, keepdims=True)
+            seen = np.bincount(kind[1:][kind[:-1] == last], minlength=KINDS)
+            out[last] *= (seen + 1.0) / (rows.sum(axis=0) + 1.0)
+    return out
 
 
 def _crowding(p: Array, obs: Array, buckets: tuple[Array, Array], j: Array) -> Array:
@@ -222,25 +238,55 @@ def _crowding(p: Array, obs: Array, buckets: tuple[Array, Array], j: Array) -> A
     return sums / total
 
 
+@kernel
+def _paces(gap: Any, decay: Any, start: float) -> Any:
+    out = np.zeros((len(gap), PACE_LOGS))
+    pace = np.full(PACE_LOGS, start)
+    for i in range(len(gap)):
+        out[i] = pace
+        take_gap(pace, decay, gap[i])
+    return out
+
+
 def _clock(p: Array, obs: Array) -> None:
-    """Predict the log gap from past log gaps and the last type; keep the gaps that followed each prediction."""
-    gap = np.diff(obs["ts"])
+    """The wandering of the rate, and at the usual rate the gaps that followed each predicted gap."""
+    ts = obs["ts"]
+    p["rate_tau_s"], p["rate_var"] = RATE_TAU_S, _rate_variances(ts)
+    span = (ts[-1] - ts[0]) / 1e9
+    around = np.searchsorted(ts, ts + SMOOTH_NS) - np.searchsorted(ts, ts - SMOOTH_NS)
+    usual = len(ts) / span * 2 * SMOOTH_NS / 1e9
+    gap = np.maximum(1.0, np.diff(ts) * (around[:-1] / usual))
     x = np.log(gap + 1000.0)
-    decay = memory_decay()
-    past = averages(x - x.mean(), decay) + x.mean()
+    decay = memory_decay()[:PACE_LOGS]
+    p["pace_start"], p["pace_decay"], p["pace_const"] = x.mean(), decay, 0.0
     kinds = np.eye(TYPES)[obs["type"][:-1]]
-    half = kinds[:, :KINDS] + kinds[:, KINDS:]
-    design = np.column_stack([past, half])
-    skip = min(1000, len(x) // 10)
-    ridge = 1e-3 * len(x) * np.eye(design.shape[1])
-    ridge[MEMORY:, MEMORY:] *= 0.01
-    d, y = design[skip:], x[skip:]
-    beta = np.linalg.solve(d.T @ d + ridge, d.T @ y)
-    p["pace_weight"], p["pace_const"] = beta[:MEMORY], 0.0
-    p["pace_type"] = np.concatenate([beta[MEMORY:], beta[MEMORY:]])
-    mean = d @ beta
-    edges = np.quantile(mean, np.arange(1, PACES) / PACES)
-    p["pace_edges"] = edges
-    which = np.searchsorted(edges, mean, side="right")
+    design = np.column_stack([_paces(gap, decay, x.mean()), kinds[:, :KINDS] + kinds[:, KINDS:]])
+    ridge = 1e-6 * len(x) * np.eye(design.shape[1])
+    beta = np.linalg.solve(design.T @ design + ridge, design.T @ x)
+    p["pace_weight"] = beta[:PACE_LOGS]
+    p["pace_type"] = np.tile(beta[PACE_LOGS:], 2)
+    mean = design @ beta
+    p["pace_edges"] = np.quantile(mean, np.arange(1, PACES) / PACES)
+    which = np.searchsorted(p["pace_edges"][0], mean, side="right")
     for k in range(PACES):
-        p["gap_ns"][0, k] = np.maximum(1, quantile_table(gap[skip:][which == k], 1024))
+        p["gap_ns"][0, k] = np.maximum(1, quantile_table(gap[which == k], 1024))
+
+
+def _rate_variances(ts: Array) -> Array:
+    """Variances of the log rate's parts, from the autocovariance of log counts in half minutes.
+
+    Counting noise is independent between windows, so lags of one window and more are free of it.
+    """
+    count = np.histogram(ts, np.arange(ts[0], ts[-1], 30 * 10**9))[0]
+    y = np.log(np.maximum(count, 1.0))
+    y = y - y.mean()
+    lags = np.array([1, 2, 3, 5, 8, 12, 20, 30, 45, 60])
+    lags = lags[lags < len(y) // 4]
+    if len(lags) < RATES:
+        return np.zeros(RATES)
+    cov = np.array([(y[k:] * y[:-k]).mean() for k in lags])
+    basis = np.exp(-lags[:, None] * 30.0 / np.array(RATE_TAU_S)[None, :])
+    weight = np.full(RATES, max(cov[0], 1e-3) / RATES)
+    for _ in range(2000):  # multiplicative non-negative least squares
+        weight = weight * np.maximum(basis.T @ cov, 0.0) / (basis.T @ (basis @ weight) + 1e-12)
+    return np.asarray(weight)

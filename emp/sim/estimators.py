@@ -1,5 +1,7 @@
 """Estimators behind the stylised facts: plain functions on arrays, each with its source."""
 
+import itertools
+
 import numpy as np
 
 from emp.core.records import Array
@@ -33,7 +35,7 @@ def power_law(lags: Array, values: Array) -> float:
     """Exponent a of values ~ lags**-a by least squares in logarithms over positive values, log-binned."""
     edges = np.unique(np.round(np.geomspace(lags[0], lags[-1] + 1, 16)).astype(int))
     x, y = [], []
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in itertools.pairwise(edges):
         inside = (lags >= a) & (lags < b)
         mean = values[inside].mean() if inside.any() else -1.0
         if mean > 0:

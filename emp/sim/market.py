@@ -105,6 +105,9 @@ class Market:
         self.fills = new_fills()
         self.state = new_state(start_ns, start_px, int(self.book[ORDERS]))
         self.state["mid"] = start_px
+        self.state["pace"] = params["pace_start"][0]
+        self.state["rate_due"] = start_ns
+        self.state["speed"] = 1.0
         self.rng = seeded(seed, "market")
         self.last = np.zeros(1, EVENT)
         seed_ladder(

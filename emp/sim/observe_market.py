@@ -79,7 +79,7 @@ def observe_flow(
     """
     n, k = 0, 0
     start = int(b[ORDERS])
-    for i in range(n_events):
+    for _i in range(n_events):
         o = out[n]
         good = look(b, o)
         flow_event(b, fills, s, p, r)

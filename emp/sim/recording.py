@@ -22,6 +22,7 @@ from emp.core.errors import DataError
 from emp.core.records import LEVELS, Array
 from emp.sim.book import BUY, SELL
 from emp.sim.flow.state import ADD, DELETE, MSG, REDUCE, TRADE
+from emp.sim.orders import book_messages
 
 HIDDEN, HALT, CHANGE, CLEAR = 5, 7, 8, 9
 """Further kinds of message: a hidden execution, a halt, a change of price or size, an emptied book."""
@@ -125,7 +126,7 @@ def _lobster_book(item: Item, tick: int) -> Array | None:
 
 
 def _exchange_log(item: Item) -> Recording:
-    """Orders as sent: limit orders may trade on arrival, so they are to be matched, not just rested."""
+    """Orders as sent: limit orders may trade on arrival, so they are matched into messages of the book."""
     table = _table(item, header=True).to_pydict()
     tick = 0.01
     kinds = {"LIMIT_ORDER": ADD, "ORDER_CANCELLED": DELETE, "MARKET_ORDER": TRADE}
@@ -144,7 +145,7 @@ def _exchange_log(item: Item) -> Recording:
     msgs["px"] = np.round(np.nan_to_num(np.array(columns[3], float)) / tick).astype(np.int64)
     msgs["qty"] = np.array(columns[4], float).astype(np.int64)
     msgs["handle"] = columns[5]
-    return Recording(item.name.split("_")[0], tick, msgs, None, ignored)
+    return Recording(item.name.split("_")[0], tick, book_messages(msgs), None, ignored)
 
 
 def _new_york_ns(stamp: Any) -> int:

@@ -128,7 +128,7 @@ def apply_type(b: Any, fills: Any, s: Any, p: Any, what: int, r: Any) -> None:
     kind = what - KINDS * side
     s.type = what
     s.recent[s.seq & (RECENT - 1)] = 0
-    if kind == IN or kind == AT or kind == DEEP:
+    if kind in (IN, AT, DEEP):
         apply_limit(b, fills, s, p, kind, side, r)
         return
     best = int(b[u(BEST + side)])

@@ -15,8 +15,11 @@ IMBALANCES, SPREADS = 7, 6
 KINDS = 6
 SIZES = 5  # buckets of the opposite best quantity, for market order sizes
 PACES = 16  # buckets of the predicted gap
+RATES = 3  # time scales on which the event rate wanders
 MEMORY = 8
-FEATURES = 4 * MEMORY  # trade signs, sides of limit orders, sides of cancels, displacement of the mid
+GROUPS = KINDS + 2
+FEATURES = GROUPS * MEMORY  # signs of trades; signed pulses of each kind; displacement of the mid
+PACE_LOGS = 4
 SCALES = 3
 TYPES = 12
 
@@ -42,15 +45,20 @@ FLOW = np.dtype(
         # queue-reactive
         ("imbalance_edges", "f8", (IMBALANCES - 1,)),
         ("kind_weight", "f8", (IMBALANCES, SPREADS, KINDS)),  # probability of each kind
+        ("after", "f8", (KINDS, KINDS)),  # [last kind, kind]: how the last event shifts it
         ("side_odds", "f8", (IMBALANCES, SPREADS, KINDS)),  # log-odds that it is on the ask side
         ("side_weight", "f8", (KINDS, FEATURES)),  # and how memory shifts them
         ("decay", "f8", (MEMORY,)),  # of all averages, per step of their own clock
         ("unit_ticks", "f8"),  # displacement of the mid is measured in these
         ("pace_const", "f8"),
-        ("pace_weight", "f8", (MEMORY,)),  # predicted log gap per exponential average of log gaps
+        ("pace_start", "f8"),  # mean log gap: where the averages begin
+        ("pace_weight", "f8", (PACE_LOGS,)),  # predicted log gap per average of log gaps
+        ("pace_decay", "f8", (PACE_LOGS,)),
         ("pace_type", "f8", (TYPES,)),  # and per type of the last event
         ("pace_edges", "f8", (PACES - 1,)),
-        ("gap_ns", "i8", (PACES, 1024)),  # quantiles of the gap by predicted gap
+        ("gap_ns", "i8", (PACES, 1024)),  # quantiles of the gap at the usual rate, by predicted gap
+        ("rate_tau_s", "f8", (RATES,)),  # the log rate wanders: a sum of Ornstein-Uhlenbeck processes
+        ("rate_var", "f8", (RATES,)),
         # Hawkes
         ("base_hz", "f8", (TYPES,)),
         ("jump_hz", "f8", (TYPES, SCALES, TYPES)),  # [cause, scale, effect]: rise of the effect's intensity

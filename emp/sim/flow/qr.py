@@ -2,10 +2,10 @@
 
 The kind of the next event depends on imbalance and spread (Huang, Lehalle and Rosenbaum, "Simulating and
 analyzing order book data: the queue-reactive model", arXiv 1312.0563; projected on these two in Noble,
-Rosenbaum and Souilmi, arXiv 2603.24137). Its side is a logistic draw: log-odds by imbalance and spread, plus
-a linear function of memory: exponential averages, over 1 to 4**7 steps, of trade signs, of the sides of limit
-orders and of cancels, and of the mid's displacement. A sum of such averages is a power law between its
-scales, which is how signed flow feeds back.
+Rosenbaum and Souilmi, arXiv 2603.24137), and on the last event's kind. Its side is a logistic
+draw: log-odds by imbalance and spread, plus a linear function of memory: exponential averages, over 1 to 4**7 steps, of trade signs (per
+trade), of the sides of each kind (per event), and of the mid's displacement. A sum of such averages is a
+power law between its scales, which is how signed flow feeds back.
 
 Two memories of trade signs are kept apart, as Toth, Palit, Lillo and Farmer ("Why is equity order flow so
 persistent?", JEDC 2015) found that persistence comes from order splitting, not from herding: the sign of the
@@ -14,8 +14,9 @@ stranger's metaorder is not joined by imitators, but liquidity that expects more
 makes impact concave and lets it relax (Lillo and Farmer 2004; Gerig 2007).
 
 The clock draws the gap from the recorded gaps that followed a similar predicted gap, a linear function of
-exponential averages of log gaps (an autoregressive conditional duration model, Engle and Russell 1998, with
-a non-parametric law).
+averages of log gaps over 1 to 64 events (an autoregressive conditional duration model, Engle and Russell
+1998, with a non-parametric law), and divides it by a rate that wanders on scales of one minute to half an
+hour, a sum of Ornstein-Uhlenbeck processes in the logarithm: that is where volatility clusters.
 """
 
 from typing import Any
@@ -25,15 +26,19 @@ import numpy as np
 from emp.core.jit import kernel
 from emp.sim.book import BEST, BUY, LIVE, OWN_LIVE, SELL, TRADE_QTY, level_qty, u
 from emp.sim.flow.marks import apply_type, bucket, draw
-from emp.sim.flow.params import KINDS, MEMORY
+from emp.sim.flow.params import FEATURES, GROUPS, KINDS, MEMORY, PACE_LOGS, RATES
 from emp.sim.flow.state import pass_time
 from emp.sim.rng import uniform
 
 CANCEL_AT, CANCEL_DEEP, HIT = 3, 4, 5
-TRADES, LIMITS, CANCELS, MOVED = 0, MEMORY, 2 * MEMORY, 3 * MEMORY
+TRADES = 0
+PULSES = MEMORY
+HITS = PULSES + HIT * MEMORY
+MOVED = (GROUPS - 1) * MEMORY
 """Where each kind of memory begins in the state's `memory`."""
 
 MAX_MOVE = 8.0
+RATE_STEP_NS = 5_000_000_000
 
 
 @kernel
@@ -50,35 +55,41 @@ def remember_trade(s: Any, p: Any, sign: float, ours: bool) -> None:
     for k in range(MEMORY):
         gain = 1.0 - p.decay[k]
         s.memory[TRADES + k] += (sign - s.memory[TRADES + k]) * gain
-        if not ours:
+        if ours:
+            s.memory[HITS + k] += sign * gain
+        else:
             s.own[k] += (sign - s.own[k]) * gain
 
 
 @kernel
 def _remember(b: Any, s: Any, p: Any, kind: int, side: int) -> None:
     """Take in the event and the mid that it left."""
-    if kind == HIT:
-        if b[u(TRADE_QTY)] != 0:
-            remember_trade(s, p, 1.0 if b[u(TRADE_QTY)] > 0 else -1.0, False)
-    else:
-        at = LIMITS if kind < CANCEL_AT else CANCELS
-        x = 2.0 * side - 1.0
-        for k in range(MEMORY):
-            s.memory[at + k] += (x - s.memory[at + k]) * (1.0 - p.decay[k])
+    if kind == HIT and b[u(TRADE_QTY)] != 0:
+        remember_trade(s, p, 1.0 if b[u(TRADE_QTY)] > 0 else -1.0, False)
+    x = 2.0 * side - 1.0
     mid = 0.5 * (b[u(BEST)] + b[u(BEST + 1)])
+    at = PULSES + kind * MEMORY
     for k in range(MEMORY):
+        decay = p.decay[k]
+        for g in range(PULSES + k, MOVED, MEMORY):
+            s.memory[g] *= decay
+        s.memory[at + k] += x * (1.0 - decay)
+        s.own[MEMORY + k] *= decay
+        if kind == HIT:
+            s.own[MEMORY + k] += x * (1.0 - decay)
         move = (mid - s.mid[k]) / p.unit_ticks
         s.memory[MOVED + k] = min(MAX_MOVE, max(-MAX_MOVE, move))
-        s.mid[k] += (mid - s.mid[k]) * (1.0 - p.decay[k])
+        s.mid[k] += (mid - s.mid[k]) * (1.0 - decay)
 
 
 @kernel
 def _kind(b: Any, s: Any, p: Any, i: int, j: int, r: Any) -> int:
     crowd = (b[u(LIVE)] - b[u(OWN_LIVE)]) / p.live_ref
+    last = s.type - KINDS if s.type >= KINDS else s.type
     total = 0.0
     for k in range(KINDS):
-        w = p.kind_weight[i, j, k]
-        if k == CANCEL_AT or k == CANCEL_DEEP:
+        w = p.kind_weight[i, j, k] * p.after[last, k]
+        if k in (CANCEL_AT, CANCEL_DEEP):
             w *= crowd
         s.scratch[k] = w
         total += w
@@ -97,24 +108,53 @@ def qr_apply(b: Any, fills: Any, s: Any, p: Any, r: Any) -> None:
     j = bucket(int(b[u(BEST + 1)]) - int(b[u(BEST)]), p.spread_edges)
     kind = _kind(b, s, p, i, j, r)
     odds = p.side_odds[i, j, kind]
-    for k in range(MEMORY):
-        trades = s.own[k] if kind == HIT else s.memory[k]
-        odds += p.side_weight[kind, k] * trades
-    for k in range(LIMITS, MOVED + MEMORY):
-        odds += p.side_weight[kind, k] * s.memory[k]
+    w = p.side_weight[kind]
+    if kind == HIT:
+        for k in range(MEMORY):
+            odds += w[TRADES + k] * s.own[k] + w[HITS + k] * s.own[MEMORY + k]
+        for k in range(PULSES, HITS):
+            odds += w[k] * s.memory[k]
+        for k in range(MOVED, FEATURES):
+            odds += w[k] * s.memory[k]
+    else:
+        for k in range(FEATURES):
+            odds += w[k] * s.memory[k]
     side = SELL if uniform(r) * (1.0 + np.exp(-odds)) < 1.0 else BUY
     apply_type(b, fills, s, p, kind + KINDS * side, r)
     _remember(b, s, p, kind, side)
 
 
 @kernel
+def take_gap(pace: Any, decay: Any, gap_ns: float) -> None:
+    """Let the clock's averages take in a gap, as it were at the usual rate."""
+    x = np.log(gap_ns + 1000.0)
+    for k in range(PACE_LOGS):
+        pace[k] += (x - pace[k]) * (1.0 - decay[k])
+
+
+@kernel
+def wander(s: Any, p: Any, r: Any) -> None:
+    """Move the event rate on by RATE_STEP_NS, until it is ahead of the market's time."""
+    while s.rate_due <= s.now:
+        total = 0.0
+        for k in range(RATES):
+            keep = np.exp(-RATE_STEP_NS * 1e-9 / p.rate_tau_s[k])
+            radius = np.sqrt(-2.0 * np.log(1.0 - uniform(r)))
+            normal = radius * np.cos(2.0 * np.pi * uniform(r))
+            s.rate[k] = keep * s.rate[k] + np.sqrt(p.rate_var[k] * (1.0 - keep * keep)) * normal
+            total += s.rate[k] - 0.5 * p.rate_var[k]
+        s.speed = np.exp(total)
+        s.rate_due = max(s.rate_due + RATE_STEP_NS, s.now - RATE_STEP_NS)
+
+
+@kernel
 def qr_gap(b: Any, s: Any, p: Any, r: Any) -> None:
     """Draw the time of the next event."""
+    if s.rate_due <= s.now:
+        wander(s, p, r)
     mean = p.pace_const + p.pace_type[s.type]
-    for k in range(MEMORY):
+    for k in range(PACE_LOGS):
         mean += p.pace_weight[k] * s.pace[k]
     gap = draw(p.gap_ns[bucket(mean, p.pace_edges)], r)
-    x = np.log(gap + 1000.0)
-    for k in range(MEMORY):
-        s.pace[k] += (x - s.pace[k]) * (1.0 - p.decay[k])
-    pass_time(s, gap)
+    take_gap(s.pace, p.pace_decay, gap)
+    pass_time(s, int(gap / s.speed) + 1)

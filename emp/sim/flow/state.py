@@ -7,7 +7,7 @@ import numpy as np
 from emp.core.jit import kernel
 from emp.core.records import Array
 from emp.sim.book import BEST, BUY, LIMIT, LO, MASK, SELL, slide, u
-from emp.sim.flow.params import FEATURES, MEMORY, SCALES, TYPES
+from emp.sim.flow.params import FEATURES, MEMORY, PACE_LOGS, RATES, SCALES, TYPES
 from emp.sim.matching import submit
 
 ADD, REDUCE, DELETE, TRADE = 1, 2, 3, 4
@@ -52,7 +52,10 @@ STATE = np.dtype(
             (FEATURES,),
         ),  # averages: all trade signs, limit sides, cancel sides, mid displacement
         ("mid", "f8", (MEMORY,)),  # averages of the mid, per event
-        ("pace", "f8", (MEMORY,)),  # averages of log gaps, per event
+        ("pace", "f8", (PACE_LOGS,)),  # averages of log gaps, per event
+        ("rate", "f8", (RATES,)),  # log of the rate over its mean, a sum of parts
+        ("speed", "f8"),  # the rate over its mean
+        ("rate_due", "i8"),  # ns, when the rate moves next
         ("load", "f8"),  # events per second, averaged over `LOAD_NS`
         ("scratch", "f8", (TYPES,)),
         ("recent", "i4", (RECENT,)),  # handle of the order that came at event `seq & (RECENT - 1)`

@@ -1,0 +1,284 @@
+"""The market simulator: generate, calibrate, verify against recordings, check stylised facts."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+Model = Annotated[str, typer.Option(help="zi, hawkes or qr, or a file that `emp sim calibrate` wrote.")]
+
+
+@app.command()
+def generate(
+    out: Annotated[Path, typer.Argument(help="Parquet file to write EVENT rows to.")],
+    model: Model = "zi",
+    events: Annotated[int, typer.Option(min=1, help="How many events.")] = 100_000,
+    seed: Annotated[int, typer.Option(help="Same seed, same events.")] = 1,
+    start_px: Annotated[int, typer.Option(min=1000, help="First mid price, in ticks.")] = 100_000,
+    as_json: Json = False,
+) -> None:
+    """Let a simulated market run and write what it shows."""
+    import hashlib
+
+    from emp.core.records import empty_events
+    from emp.sim.check import check_book
+    from emp.sim.market import Market
+
+    market = Market(_flow(model), seed, start_px)
+    rows = empty_events(events)
+    with _bar("events") as step:
+        done = 0
+        while done < events:
+            done += market.run(2**62, min(50_000, events - done), rows=rows[done : done + 50_000])
+            step(done / events)
+    check_book(market.book)
+    _write_rows(rows, out)
+    digest = hashlib.sha256(rows.tobytes()).hexdigest()
+    result = {
+        "model": model,
+        "events": events,
+        "seed": seed,
+        "seconds_simulated": round((market.now_ns) / 1e9, 3),
+        "sha256": digest,
+        "file": str(out),
+    }
+    _say(
+        f"{events} events, {result['seconds_simulated']} simulated seconds, sha256 {digest[:16]} -> {out}"
+    )
+    if as_json:
+        print(json.dumps(result))
+
+
+@app.command()
+def verify(
+    recording: Annotated[
+        Path, typer.Argument(help="LOBSTER message file with its orderbook file beside it.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Rebuild a recording's book from its messages and compare with the recorded one at every event."""
+    import msgspec
+
+    from emp.sim.recording import load_recording
+    from emp.sim.verify import verify as hold
+
+    with _bar("replaying") as step:
+        report, whole = hold(load_recording(recording))
+        step(1.0)
+    _show_report(report)
+    if as_json:
+        result = msgspec.to_builtins(report)
+        result["rates"] = [round(x, 6) for x in report.rates()]
+        result["messages"] = len(whole.msgs)
+        print(json.dumps(result))
+
+
+@app.command()
+def calibrate(
+    recording: Annotated[Path, typer.Argument(help="Order-by-order recording to estimate from.")],
+    out: Annotated[Path, typer.Option(help="File to write the model to.")] = Path("flow.npz"),
+    model: Annotated[str, typer.Option(help="zi, hawkes or qr.")] = "qr",
+    seed: Annotated[int, typer.Option(help="Seed of the simulated moments.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Estimate a flow model from one recording."""
+    from emp.sim.flow.params import params_hash, save_params
+    from emp.sim.recording import utc
+    from emp.sim.study import FIT_STEPS, fit, study
+
+    with _bar("calibrating") as step:
+        made = study(recording)
+        done = 0
+
+        def progress() -> None:
+            nonlocal done
+            done += 1
+            step(done / FIT_STEPS)
+
+        p = fit(made.tape.obs, model, seed, progress)
+        step(1.0)
+    first, last = utc(int(made.tape.obs["ts"][0])), utc(int(made.tape.obs["ts"][-1]))
+    note = f"{model} from {made.recording.name} {first} to {last}"
+    save_params(out, p, note)
+    result = {
+        "model": model,
+        "events": len(made.tape.obs),
+        "file": str(out),
+        "hash": params_hash(p),
+        "note": note,
+    }
+    _say(f"{note}: {len(made.tape.obs)} events -> {out}")
+    if as_json:
+        print(json.dumps(result))
+
+
+@app.command()
+def facts(
+    held_out: Annotated[
+        list[Path] | None, typer.Argument(help="Recordings the model was not fitted to.")
+    ] = None,
+    model: Model = "zi",
+    fitted: Annotated[
+        Path | None, typer.Option("--fit", help="Recording to estimate the model from first.")
+    ] = None,
+    events: Annotated[int, typer.Option(min=50_000, help="Simulated events.")] = 600_000,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
+    plots: Annotated[Path | None, typer.Option(help="Folder to write plots to.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Hold a flow model against twenty stylised facts and against recordings it has not seen."""
+    from emp.sim.study import fact_table, fit, study
+
+    with _bar("facts") as step:
+        base = study(fitted) if fitted is not None else None
+        params = fit(base.tape.obs, model, seed) if base is not None else _flow(model)
+        step(0.4)
+        others = [study(path) for path in held_out or []]
+        step(0.5)
+        stages = iter((0.6, 0.7, 0.8, 0.9, 0.95))
+        table = fact_table(
+            params, Path(model).stem, base, others, events, seed, lambda _: step(next(stages, 1.0))
+        )
+    _show_facts(table)
+    if plots is not None:
+        from emp.sim.plots import plot_facts
+
+        for path in plot_facts(table, [o.tape for o in others], plots):
+            _say(f"plot: {path}")
+    if as_json:
+        print(json.dumps(_facts_json(table)))
+
+
+def _flow(model: str) -> Any:
+    from emp.core.errors import UsageError
+    from emp.sim.flow.params import load_params
+    from emp.sim.flow.zi import zi_params
+
+    if model == "zi":
+        return zi_params()
+    path = Path(model)
+    if not path.exists():
+        raise UsageError(
+            f"no flow model file {model}: estimate one with `emp sim calibrate RECORDING --out {model}`, "
+            "or use --model zi"
+        )
+    return load_params(path)[0]
+
+
+def _facts_json(table: Any) -> dict[str, Any]:
+    import math
+
+    def number(x: float | None) -> float | None:
+        return round(float(x), 5) if x is not None and math.isfinite(x) else None
+
+    rows = [
+        {
+            "fact": r.fact,
+            "name": r.name,
+            "target": r.target,
+            "source": r.source,
+            "real": {k: number(v) for k, v in r.real.items()},
+            "simulated": number(r.simulated),
+            "band": [number(r.low), number(r.high)],
+            "pass": r.passed,
+            "minimum": r.minimum,
+        }
+        for r in table.rows
+    ]
+    return {
+        "model": table.model,
+        "passed": table.passed,
+        "failed": table.failed,
+        "minimum_passed": table.minimum_passed,
+        "impact_exponent": number(table.impact.exponent),
+        "impact_exponent_90": [number(table.impact.low), number(table.impact.high)],
+        "impact_reversion": number(table.impact.reversion),
+        "table": rows,
+    }
+
+
+def _show_facts(table: Any) -> None:
+    from rich.table import Table
+
+    out = Table(title=f"stylised facts: {table.model}")
+    names = sorted({k for r in table.rows for k in r.real})
+    for column in ("#", "fact", *names, "simulated", "band", "", "source"):
+        out.add_column(column)
+    for r in table.rows:
+        real = ["" if r.real.get(n) is None else f"{r.real[n]:.3g}" for n in names]
+        verdict = "[green]pass[/]" if r.passed else "[red]fail[/]"
+        star = "*" if r.minimum else ""
+        band = f"{r.low:.3g} .. {r.high:.3g}"
+        out.add_row(f"{r.fact}{star}", r.name, *real, f"{r.simulated:.3g}", band, verdict, r.source)
+    console = _console()
+    console.print(out)
+    console.print(f"passed {table.passed}; failed {table.failed}; * is the minimum set", highlight=False)
+
+
+def _show_report(report: Any) -> None:
+    from rich.table import Table
+
+    out = Table(title=f"{report.name}: {report.events} events")
+    for column in ("level", "match rate", "mismatches", *report.causes, "without accounting"):
+        out.add_column(column, justify="right")
+    for k, rate in enumerate(report.rates()):
+        causes = [str(v[k]) for v in report.causes.values()]
+        bare = report.matched_without_accounting[k] / max(1, report.compared[k])
+        missed = report.compared[k] - report.matched[k]
+        out.add_row(str(k + 1), f"{rate:.5%}", str(missed), *causes, f"{bare:.2%}")
+    console = _console()
+    console.print(out)
+    console.print(
+        f"unseen orders placed {report.unseen_orders}, nameless {report.nameless_orders}, "
+        f"forgotten {report.forgotten_orders}, messages that fit no order {report.misfits}"
+    )
+
+
+def _write_rows(rows: Any, out: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = {}
+    for name in rows.dtype.names:
+        column = rows[name]
+        if column.ndim == 1:
+            columns[name] = pa.array(column)
+        else:
+            flat = pa.array(column.reshape(-1))
+            columns[name] = pa.FixedSizeListArray.from_arrays(flat, column.shape[1])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pa.table(columns), out)
+
+
+class _bar:  # noqa: N801  used as a function: `with _bar("events") as step`
+    """Progress on stderr; yields a function that takes the share done."""
+
+    def __init__(self, name: str) -> None:
+        from emp.app.progress import Work
+
+        self._name = name
+        self._work = Work(name)
+
+    def __enter__(self) -> Callable[[float], None]:
+        self._work.__enter__()
+        return lambda share: self._work.report(self._name, share)
+
+    def __exit__(self, *error: Any) -> None:
+        self._work.__exit__(*error)
+
+
+def _console() -> Any:
+    import sys
+
+    from rich.console import Console
+
+    return Console(stderr=True, width=None if sys.stderr.isatty() else 200)
+
+
+def _say(text: str) -> None:
+    _console().print(text, highlight=False, soft_wrap=True)
