@@ -258,6 +258,34 @@ def test_messages_about_unknown_orders_leave_the_rebuilt_book_whole(tmp_path: Pa
     assert (events["bid_px"][:, 0] < events["ask_px"][:, 0]).all()
 
 
+def test_what_becomes_of_a_ghost_does_not_touch_the_level_that_took_its_place(tmp_path: Path) -> None:
+    message = tmp_path / NAME.format("message")
+    rows = [
+        "34200.1,1,1,5,5001000,-1",
+        "34200.1,1,2,5,5002000,-1",
+        "34200.2,1,3,5,5000000,1",
+        "34200.3,1,4,5,5001000,1",  # rests at the price of order 1, which must be long gone
+        "34200.4,3,4,5,5001000,1",
+        "34200.5,1,5,7,5001000,-1",
+        "34200.6,3,1,5,5001000,-1",  # only now are we told that order 1 is gone
+    ]
+    message.write_text("\n".join(rows))
+    events, source = read(message)
+    asks = [(e["ask_px"][0], e["ask_sz"][0]) for e in events]
+    assert asks == [(50010, 5), (50020, 5), (50020, 5), (50010, 7), (50010, 7)]
+    assert source.counts.quarantined == {Quarantine.ONE_SIDED: 2}
+
+
+def test_levels_that_the_file_does_not_tell_of_are_forgotten(tmp_path: Path) -> None:
+    rows = [f"34200.{i},1,{i},5,{5000000 + side * 100 * i},{-side}" for side in (1, -1) for i in (1, 2, 3)]
+    rows = [row.replace(f",1,{row.split(',')[2]},", f",1,{n},") for n, row in enumerate(rows, start=1)]
+    rows = sorted(rows, key=lambda row: row.split(",")[0])
+    for name, levels in (("message", 3), ("message_2", 2)):
+        path = tmp_path / NAME.format(name)
+        path.write_text("\n".join(rows))
+        assert read(path)[0]["n_ask"].max() == levels
+
+
 def test_the_orderbook_file_leads_to_its_messages(tmp_path: Path) -> None:
     message = SmallMarket(1, levels=2).run(50).write(tmp_path)
     book = tmp_path / NAME.format("orderbook_2")
