@@ -246,14 +246,18 @@ class Live:
     def _send_all(self, commands: Sequence[Command]) -> None:
         """Send what is in the ledger, and nothing else; after a failure even what the ledger cannot take.
 
-        After a failure the engine only asks for what lowers the risk, and that outweighs the record.
+        After a failure the engine only asks for what lowers the risk, and that outweighs the record. What is
+        sent together is synced together: twenty cancels wait for the disk once.
         """
-        for command in commands:
-            failed_before = self._failure is not None
-            with self._surviving():
+        if not commands:
+            return
+        failed_before = self._failure is not None
+        with self._surviving(), self._ledger.batch():
+            for command in commands:
                 self._ledger.record_intent(command)
-            if self._failure is not None and not failed_before:
-                return
+        if self._failure is not None and not failed_before:
+            return
+        for command in commands:
             self._engine.sent(command)
             self._viewer.commands += 1
             self._access.send(command)
