@@ -145,6 +145,8 @@ class Client(asyncio.Protocol, Application):
                 venue.cancel(self, message)
             case "H":
                 venue.status(self, message)
+            case "x":
+                self._list(message)
             case "AF":
                 venue.spawn(venue.mass_status(self, message), "fix venue mass status")
             case "AN":
@@ -176,6 +178,14 @@ class Client(asyncio.Protocol, Application):
                 self._quotes[name] = quote
         if self._quotes:
             venue.wanted()
+
+    def _list(self, message: Message) -> None:
+        """35=x: every symbol with its name and decimals."""
+        venue = self.venue
+        body = f"320={message.text(320)}|322=1|560=0|146={len(venue.symbols)}|"
+        for name, symbol in venue.symbols.items():
+            body += f"55={symbol}|1007={name}|1008={venue.scales[name].px_decimals}|"
+        self.session.send(b"y", body.replace("|", "\x01").encode())
 
     def show(self, name: str, row: Array) -> None:
         """Send a row to a subscriber that keeps up; one that does not gets a later one."""

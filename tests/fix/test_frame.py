@@ -106,6 +106,14 @@ def test_garbage_then_the_next_good_message(bad: bytes) -> None:
     assert messages(Framer(), SEEDS[0] + bad, GOOD) == [SEEDS[0], GOOD]
 
 
+def test_a_length_that_ends_inside_a_field_is_wrong_even_where_a_trailer_follows() -> None:
+    inner = raw("35=0|34=9|52=20230124-13:30:47|58=abc")
+    whole = b"8=FIX.4.4\x019=%d\x01" % len(inner) + inner
+    message = whole + b"10=%03d\x01" % (sum(whole) % 256)
+    assert is_sound(message)
+    assert messages(Framer(), message + GOOD) == [GOOD]
+
+
 def test_a_megabyte_without_soh_is_bounded_and_passes() -> None:
     framer = Framer()
     room = framer.buffer.nbytes

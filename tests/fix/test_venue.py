@@ -200,6 +200,24 @@ def test_ctraders_dialect_from_end_to_end() -> None:
     )  # fmt: skip
 
 
+def test_symbols_are_looked_up_where_the_venue_has_numbers() -> None:
+    async def work(stand: FixVenue, access: FixAccess, desk: Desk) -> None:
+        assert access.market.symbols == ("41", "1")
+        assert len(await anext(access.events())) > 0
+
+    together(Toy([GOLD, EURUSD]), work, CTRADER, venue={"symbols": SYMBOLS}, names=(GOLD, EURUSD))
+
+    async def run() -> None:
+        stand = FixVenue(Toy([EURUSD]), [EURUSD], VenueSettings(dialect=quick(CTRADER), symbols=SYMBOLS))
+        access = FixAccess(settings(await stand.start(), quick(CTRADER)))
+        with pytest.raises(VenueError, match="lists no XAUUSD; give its symbol"):
+            await access.connect([EURUSD, GOLD])
+        await access.close()
+        await stand.close()
+
+    asyncio.run(run())
+
+
 def test_a_wrong_password_fails_in_one_line_and_is_never_shown() -> None:
     async def run() -> None:
         dialect = quick(CTRADER)

@@ -3,50 +3,28 @@
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Sequence
 
-import msgspec
 import numpy as np
 
 from emp.access.fix.answers import Pending
-from emp.access.fix.dialect import Dialect
 from emp.access.fix.frame import Frame
 from emp.access.fix.link import Link
 from emp.access.fix.market import Market
 from emp.access.fix.message import Message
 from emp.access.fix.orders import Orders, ReplaceOrder
-from emp.access.fix.session import Session
-from emp.access.fix.store import FileStore, MemoryStore, SequenceStore
-from emp.access.fix.terms import Application, Phase, SessionConfig
+from emp.access.fix.settings import Dialer, FixSettings
+from emp.access.fix.symbols import Listing
+from emp.access.fix.terms import Application, Phase
 from emp.access.fix.text import Scale
 from emp.core.clock import Clock, LiveClock
 from emp.core.codes import EventFlag, OrderStatus, Quarantine, Reason
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, VenuePosition
-from emp.core.errors import ConfigError, VenueError
+from emp.core.errors import VenueError
 from emp.core.instrument import Instrument
 from emp.core.records import Array
-from emp.core.secrets import Secret
 
-
-class FixSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a venue is, who we are there, and how it speaks."""
-
-    host: str
-    port: int
-    sender: str
-    target: str
-    dialect: Dialect
-    trade_port: int | None = None  # where the trade session has a port of its own
-    tls: bool = True
-    account: str = ""
-    symbols: Mapping[str, str] = msgspec.field(default_factory=dict)  # instrument -> symbol; absent: its name
-    username: Secret | None = None
-    password: Secret | None = None
-    store: Path | None = None  # folder of the sequence numbers, for venues that keep them
-    timeout_s: float = 10.0  # for a connection, a logon, an answer
-    queue: int = 65_536  # events that may wait to be taken
-    lockstep: bool = False  # tell the venue when an event has been dealt with (our mock venue only)
+__all__ = ["FixAccess", "FixSettings"]
 
 
 class FixAccess:
@@ -61,8 +39,8 @@ class FixAccess:
     ) -> None:
         self.settings = settings
         self._clock = clock or LiveClock()
-        self._log = log
-        self._tls = tls
+        self._dialer = Dialer(settings, self._clock, log, tls)
+        self._links: list[Link] = []
         self._reports: list[Callable[[OrderUpdate], None]] = []
         self._rows: deque[Array] = deque()
         self._arrived = asyncio.Event()
@@ -80,20 +58,23 @@ class FixAccess:
     async def connect(self, instruments: Sequence[Instrument]) -> None:
         """Log on and subscribe; VenueError with one clear line when that fails."""
         settings, dialect = self.settings, self.settings.dialect
-        names = {i.name: settings.symbols.get(i.name, i.name) for i in instruments}
         scales = {i.name: Scale(i) for i in instruments}
         now = self._clock.now_ns()
         if dialect.hours is not None and dialect.hours.session(now) is None:
             raise VenueError(f"{settings.host}: the venue's session is closed now; try again when it opens")
+        names = await self._symbols(instruments)
         self.market = Market(instruments, [names[i.name] for i in instruments], dialect)
         self.market.warm_up()
         self.orders = Orders(scales, names, dialect, settings.account, settings.sender)
         self._scales = scales
-        quote = self._link(dialect.quote_sub, settings.port, with_market=True, with_orders=not dialect.split)
-        self._links = [quote]
+        sides = [_Side(self, self.market, None if dialect.split else self.orders)]
+        self._links = [self._dialer.link(dialect.quote_sub, settings.port, sides[0], self.market)]
         if dialect.split:
+            sides.append(_Side(self, None, self.orders))
             port = settings.trade_port or settings.port
-            self._links.append(self._link(dialect.trade_sub, port, with_market=False, with_orders=True))
+            self._links.append(self._dialer.link(dialect.trade_sub, port, sides[1], None))
+        for side, link in zip(sides, self._links, strict=True):
+            side.link = link
         failures = await asyncio.gather(*(link.start() for link in self._links))
         for link, why in zip(self._links, failures, strict=True):
             if why:
@@ -171,9 +152,9 @@ class FixAccess:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        quote = self._links[0]
-        if quote.session.phase is Phase.ACTIVE:
-            quote.session.send(b"V", self.market.unsubscribe())
+        for link in self._links[:1]:
+            if link.session.phase is Phase.ACTIVE:
+                link.session.send(b"V", self.market.unsubscribe())
         await asyncio.gather(*(link.close() for link in self._links))
         self._arrived.set()
 
@@ -184,41 +165,23 @@ class FixAccess:
         """The connections: one, or market data and orders."""
         return self._links
 
-    def _link(self, sub: str, port: int, *, with_market: bool, with_orders: bool) -> Link:
+    async def _symbols(self, instruments: Sequence[Instrument]) -> dict[str, str]:
+        """What the venue calls our instruments: as told, else as its list says, else by our own name."""
         settings, dialect = self.settings, self.settings.dialect
-        config = SessionConfig(
-            sender=settings.sender,
-            target=settings.target,
-            begin=dialect.begin,
-            sender_sub=sub,
-            target_sub=sub,
-            heartbeat_s=dialect.heartbeat_s,
-            reset_on_logon=dialect.reset_on_logon,
-            username=settings.username if dialect.username else None,
-            password=settings.password if dialect.username else None,
-            max_skew_s=dialect.max_skew_s,
-            logon_timeout_s=settings.timeout_s,
-            stamp_digits=dialect.stamp_digits,
-            hours=dialect.hours,
-        )
-        side = _Side(self, with_market=with_market, with_orders=with_orders)
-        market = self.market if with_market else None
-        session = Session(config, self._store(sub), self._clock, side, market, self._log)
-        tls = (self._tls or ssl.create_default_context()) if settings.tls else None
-        seed = len(sub)
-        side.link = Link(session, settings.host, port, dialect, self._clock, tls, settings.timeout_s, seed)
-        return side.link
-
-    def _store(self, sub: str) -> SequenceStore:
-        settings = self.settings
-        if settings.dialect.reset_on_logon:
-            return MemoryStore()
-        if settings.store is None:
-            raise ConfigError(
-                f"the FIX dialect {settings.dialect.name} keeps sequence numbers: name a folder for them"
-            )
-        name = "-".join(p for p in (settings.sender, settings.target, sub) if p)
-        return FileStore(settings.store / f"{name.replace('/', '_')}.seq")
+        names = {i.name: settings.symbols.get(i.name, i.name) for i in instruments}
+        unknown = [name for name in names if name not in settings.symbols]
+        if not dialect.security_list or not unknown:
+            return names
+        listing = Listing()
+        link = self._dialer.link(dialect.quote_sub, settings.port, listing, None)
+        listing.link = link
+        try:
+            why = await link.start()
+            if why:
+                raise VenueError(f"FIX logon at {link.address} failed: {why}")
+            return names | await listing.symbols(unknown, settings.timeout_s)
+        finally:
+            await link.close()
 
     def _push(self, rows: Array) -> None:
         """Queue rows for `events`; when nobody takes them the oldest go, and the next one says so."""
@@ -316,10 +279,10 @@ class _Side(Application):
 
     link: Link
 
-    def __init__(self, access: FixAccess, *, with_market: bool, with_orders: bool) -> None:
+    def __init__(self, access: FixAccess, market: Market | None, orders: Orders | None) -> None:
         self._access = access
-        self._market = access.market if with_market else None
-        self._orders = access.orders if with_orders else None
+        self._market = market
+        self._orders = orders
         self._awaiting = False  # a snapshot has been asked for
 
     def on_logon(self) -> None:

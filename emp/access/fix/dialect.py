@@ -19,12 +19,12 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     quote_sub: str = ""  # 50 and 57 of the market data session
     trade_sub: str = ""
     reset_on_logon: bool = False  # numbers begin at 1 with every logon: nothing can be resent across sessions
-    username: bool = False  # logon carries 553 and 554
     heartbeat_s: int = 30
     max_skew_s: float = 120.0  # SendingTime may differ from our clock by so much
     stamp_digits: int = 3
     hours: Hours | None = None  # None: open around the clock
     backoff: Backoff = Backoff()
+    security_list: bool = False  # symbols are numbers, and 35=x lists their names (1007)
     # market data
     symbol_tag: int = 55
     keying: int = BY_ID
@@ -53,7 +53,7 @@ CTRADER = Dialect(
     quote_sub="QUOTE",
     trade_sub="TRADE",
     reset_on_logon=True,
-    username=True,
+    security_list=True,
     exec_id=False,
     time_in_force=False,
     post_only="",
@@ -69,7 +69,6 @@ LMAX = Dialect(
     name="lmax",
     split=True,
     reset_on_logon=True,
-    username=True,
     symbol_tag=48,
     keying=BY_PRICE,
     incremental=False,

@@ -1,0 +1,86 @@
+"""Where a FIX venue is and who we are there; and the link that this makes."""
+
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from emp.access.fix.dialect import Dialect
+from emp.access.fix.frame import Books
+from emp.access.fix.link import Link
+from emp.access.fix.session import Session
+from emp.access.fix.store import FileStore, MemoryStore, SequenceStore
+from emp.access.fix.terms import Application, SessionConfig
+from emp.core.clock import Clock
+from emp.core.errors import ConfigError
+from emp.core.secrets import Secret
+
+
+class FixSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a venue is, who we are there, and how it speaks."""
+
+    host: str
+    port: int
+    sender: str
+    target: str
+    dialect: Dialect
+    trade_port: int | None = None  # where the trade session has a port of its own
+    tls: bool = True
+    account: str = ""
+    symbols: Mapping[str, str] = msgspec.field(default_factory=dict)  # instrument -> symbol; absent: its name
+    username: Secret | None = None
+    password: Secret | None = None
+    store: Path | None = None  # folder of the sequence numbers, for venues that keep them
+    timeout_s: float = 10.0  # for a connection, a logon, an answer
+    queue: int = 65_536  # events that may wait to be taken
+    lockstep: bool = False  # tell the venue when an event has been dealt with (our mock venue only)
+
+
+class Dialer:
+    """Makes the links of one access: all that its sessions have in common."""
+
+    def __init__(
+        self,
+        settings: FixSettings,
+        clock: Clock,
+        log: Callable[[str, str], None] | None,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._log = log
+        self._tls = tls
+
+    def link(self, sub: str, port: int, application: Application, market: Books | None) -> Link:
+        """A link, not yet started, whose session speaks to `application` under a sub id."""
+        settings, dialect = self._settings, self._settings.dialect
+        config = SessionConfig(
+            sender=settings.sender,
+            target=settings.target,
+            begin=dialect.begin,
+            sender_sub=sub,
+            target_sub=sub,
+            heartbeat_s=dialect.heartbeat_s,
+            reset_on_logon=dialect.reset_on_logon,
+            username=settings.username,
+            password=settings.password,
+            max_skew_s=dialect.max_skew_s,
+            logon_timeout_s=settings.timeout_s,
+            stamp_digits=dialect.stamp_digits,
+            hours=dialect.hours,
+        )
+        session = Session(config, self._store(sub), self._clock, application, market, self._log)
+        tls = (self._tls or ssl.create_default_context()) if settings.tls else None
+        return Link(session, settings.host, port, dialect, self._clock, tls, settings.timeout_s, len(sub))
+
+    def _store(self, sub: str) -> SequenceStore:
+        settings = self._settings
+        if settings.dialect.reset_on_logon:
+            return MemoryStore()
+        if settings.store is None:
+            raise ConfigError(
+                f"the FIX dialect {settings.dialect.name} keeps sequence numbers: name a folder for them"
+            )
+        name = "-".join(p for p in (settings.sender, settings.target, sub) if p)
+        return FileStore(settings.store / f"{name.replace('/', '_')}.seq")
