@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from emp.access.recordings import open_recording
-from emp.access.recordings.source import Progress
+from emp.access.recordings.source import Progress, files_of
 from emp.core.config import Risk
 from emp.core.ids import run_id
 from emp.core.instrument import find
@@ -57,10 +57,10 @@ def assemble_replay(
     manifest = build_manifest(
         run="",
         mode="replay",
-        config={"limits": msgspec.to_builtins(limits)},
+        config={"limits": msgspec.to_builtins(limits), "instrument": msgspec.to_builtins(facts)},
         instruments=[facts.name],
         model_hashes=[loaded.artifact.hash],
-        data_files=recordings,
+        data_files=sorted({item.path for item in files_of(recordings)}),
     )
     run = run_id(msgspec.json.encode(manifest).decode())
     manifest["run"] = run
