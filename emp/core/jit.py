@@ -113,4 +113,4 @@ _CLOCK_MONOTONIC = 1
 def monotonic_ns(scratch: Any) -> int:
     """CLOCK_MONOTONIC in ns, callable inside kernels; `scratch` is an int64[2] that the caller owns."""
     _clock_gettime(_CLOCK_MONOTONIC, scratch.ctypes.data)
-    return scratch[0] * 1_000_000_000 + scratch[1]  # type: ignore[no-any-return]
+    return scratch[0] * 1_000_000_000 + scratch[1]

@@ -9,6 +9,7 @@ from emp.core.jit import kernel
 from emp.core.records import HORIZON_EVENTS, Array
 
 TRADE = int(EventFlag.TRADE)
+TRADE_OR_AUCTION = TRADE | int(EventFlag.AUCTION)
 NO_SIZE = int(EventFlag.NO_SIZE)
 
 LOOKAHEAD = HORIZON_EVENTS[-1]
@@ -46,7 +47,7 @@ def new_estimates(n: int = 1) -> Array:
 @kernel
 def see_trade(e: Any, event: Any) -> None:
     """Note the volume of an event that changed nothing visible; the next visible event takes it up."""
-    if event.flags & TRADE:
+    if event.flags & TRADE_OR_AUCTION == TRADE:
         e.pending += event.trade_qty
 
 
@@ -69,7 +70,7 @@ def update_estimates(e: Any, event: Any) -> None:
     e.events += 1
     weight = 1.0 / min(float(e.events), float(SPAN))
     traded = e.pending
-    if event.flags & TRADE:
+    if event.flags & TRADE_OR_AUCTION == TRADE:
         traded += event.trade_qty
     e.pending = 0.0
     e.volume_bid += weight * (max(-traded, 0.0) - e.volume_bid)

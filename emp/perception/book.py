@@ -7,6 +7,7 @@ from emp.core.jit import kernel
 from emp.perception.state import FLOW_SPAN, SCALE_SPAN
 
 TRADE = int(EventFlag.TRADE)
+TRADE_OR_AUCTION = TRADE | int(EventFlag.AUCTION)
 NO_SIZE = int(EventFlag.NO_SIZE)
 
 ACCEPTED = int(Quarantine.ACCEPTED)
@@ -64,7 +65,7 @@ def order_flow(p: Any, event: Any) -> float:
         from_ask -= ask_sz
     if ask >= p.ask:
         from_ask += old_ask_sz
-    if event.flags & TRADE:
+    if event.flags & TRADE_OR_AUCTION == TRADE:  # an auction has no aggressor
         traded = float(event.trade_qty)
         if traded > 0.0:
             from_ask = max(from_ask, traded)

@@ -6,14 +6,13 @@ import numpy as np
 
 from emp.core.codes import EventFlag
 from emp.core.jit import kernel
-from emp.perception.book import remember_book, running_weight, update_flow, verdict
+from emp.perception.book import TRADE, TRADE_OR_AUCTION, remember_book, running_weight, update_flow, verdict
 from emp.perception.context import update_liquidity, update_session
 from emp.perception.depth import depth_features, slope_and_curve, update_depth_scales
 from emp.perception.normalise import model_input
 from emp.perception.state import CORE_INPUTS, FLOW_SPAN, SCALE_SPAN, SHORT_SPAN, TREND_SPAN
 
 VISIBLE = int(EventFlag.VISIBLE)
-TRADE = int(EventFlag.TRADE)
 NO_SIZE = int(EventFlag.NO_SIZE)
 
 TREND_WEIGHT = 2.0 / (TREND_SPAN + 1.0)
@@ -126,7 +125,7 @@ def perceive(p: Any, event: Any, sessions: Any, encoder: Any, venue_id: int, sta
         forget_flow(p)
     p.ts_event = event.ts
     if event.flags & VISIBLE == 0:
-        if event.flags & TRADE:
+        if event.flags & TRADE_OR_AUCTION == TRADE:
             p.flow += event.trade_qty  # hidden liquidity: flow all the same, but no step of an event horizon
         return UNSEEN
     reason = verdict(event)

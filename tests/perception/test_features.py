@@ -241,3 +241,14 @@ def test_inputs_are_bounded_and_use_earlier_events_only() -> None:
     changed["ts"][300:] = events["ts"][300:]
     _, again, _, _ = run(changed)
     np.testing.assert_array_equal(again[:300], inputs[:300])
+
+
+def test_an_auction_print_has_no_aggressor_and_makes_no_flow() -> None:
+    events = random_events(200, 13)
+    plain = events.copy()
+    traded = (events["flags"] & EventFlag.TRADE) != 0
+    events["flags"][traded] |= np.uint32(EventFlag.AUCTION)
+    plain["flags"][traded] &= np.uint32(EventFlag.VISIBLE)
+    auction, without = run(events)[0], run(plain)[0]
+    visible = without["seq"] > 0
+    np.testing.assert_array_equal(auction["ofi_norm"][visible], without["ofi_norm"][visible])
