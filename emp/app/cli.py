@@ -17,11 +17,12 @@ CommandLineError: Any = typer.BadParameter.__mro__[2]
 
 
 class LazyGroup(TyperGroup):
-    """Finds commands by module name and imports only the one that is called: `emp --help` stays quick.
+    """Finds commands by module name and imports only the one that is called.
 
     A command module defines `app`, a `typer.Typer` with one command (then that command is the module's) or
-    several (then they are sub-commands), and its docstring's first line is the command's help. `package` is
-    where the modules lie; a group of commands (`emp bench …`) subclasses with another package.
+    several (then they are sub-commands), and its docstring's first line is the command's help; a module without
+    `app` serves other modules and is no command. `package` is where the modules lie; a group of commands
+    (`emp bench …`) subclasses with another package.
     """
 
     package = COMMANDS
@@ -36,8 +37,14 @@ class LazyGroup(TyperGroup):
         if cmd_name not in self.list_commands(ctx):
             return None
         module = importlib.import_module(f"{self.package}.{cmd_name.replace('-', '_')}")
+        if not hasattr(module, "app"):
+            return None
         command = typer.main.get_command(module.app)
         command.name = cmd_name
+        # Typer adds these to every app that it builds; they would install the completion of a sub-command.
+        command.params = [
+            p for p in command.params if p.name not in ("install_completion", "show_completion")
+        ]
         if not command.help:
             command.help = (module.__doc__ or "").strip().splitlines()[0]
         return command
