@@ -87,12 +87,14 @@ def key_figures(run: RunData) -> dict[str, str]:
         "fees, ticks": f"{float(run.fills['fee'].sum()):,.1f}",
         "final position": f"{int((run.fills['side'] * run.fills['qty']).sum()):+,}",
     }
+    if "rows" in s:
+        figures["rows read"] = f"{s['rows']:,}"
+    elif "events" in s:
+        figures["events"] = f"{s['events']:,}"
+    if "total_us" in s:
+        figures["p99 total"] = f"{s['total_us']['p99']:.2f} us"
     if s:
-        figures |= {
-            "rows read": f"{s['rows']:,}",
-            "p99 total": f"{s['total_us']['p99']:.2f} us",
-            "halted": "yes" if s["halted"] else "no",
-        }
+        figures["halted"] = "yes" if s["halted"] else "no"
     return figures
 
 

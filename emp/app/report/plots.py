@@ -100,6 +100,7 @@ def price(run: RunData) -> str:
                         label=f"{word}, {'resting' if maker else 'crossing'}",
                         zorder=3,
                     )
+        axes.ticklabel_format(axis="y", useOffset=False)
         axes.set_ylabel("price, ticks")
         axes.legend(loc="best", frameon=False, ncols=5, fontsize=8)
         time_axis(axes)
