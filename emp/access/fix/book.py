@@ -67,14 +67,14 @@ _GAP, _NO_SIZE, _NO_DEPTH = int(EventFlag.GAP), int(EventFlag.NO_SIZE), int(Even
 
 
 @kernel
-def entry_key(buf: Any, at: int, end: int) -> int:
+def entry_key(w: Any, at: int, end: int) -> int:
     """Number of an MDEntryID: its value where it is decimal digits, else its 64-bit FNV-1a hash, negative."""
-    value = parse_int(buf, at, end) if buf[at] != 48 or end - at == 1 else -1
+    value = parse_int(w, at, end) if w.buf[at] != 48 or end - at == 1 else -1
     if value >= 0:
         return value
     digest = np.uint64(14695981039346656037)
     for i in range(at, end):
-        digest = (digest ^ np.uint64(buf[i])) * np.uint64(1099511628211)
+        digest = (digest ^ np.uint64(w.buf[i])) * np.uint64(1099511628211)
     hashed: Any = np.int64(digest >> np.uint64(1))
     return -hashed - 1
 

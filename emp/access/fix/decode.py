@@ -46,13 +46,13 @@ _NEW = 48
 
 
 @kernel
-def _book_of(buf: Any, at: int, end: int, books: Any) -> int:
+def _book_of(w: Any, at: int, end: int, books: Any) -> int:
     """Index of the symbol's book, or -1."""
     size = end - at
     for b in range(len(books)):
         if books[b].symbol_len == size:
             i = 0
-            while i < size and books[b].symbol[i] == buf[at + i]:
+            while i < size and books[b].symbol[i] == w.buf[at + i]:
                 i += 1
             if i == size:
                 return b
@@ -60,9 +60,9 @@ def _book_of(buf: Any, at: int, end: int, books: Any) -> int:
 
 
 @kernel
-def _ticks(buf: Any, at: int, end: int, book: Any) -> int:
+def _ticks(w: Any, at: int, end: int, book: Any) -> int:
     """A price in ticks, BAD, or OFF_GRID."""
-    px = parse_scaled(buf, at, end, book.px_decimals)
+    px = parse_scaled(w, at, end, book.px_decimals)
     if px == BAD or px == OFF_GRID:  # noqa: SIM109  kernels compile no tuples of globals
         return px
     if px < 0:  # a spread can be negative; it is too rare to be fast
@@ -72,24 +72,26 @@ def _ticks(buf: Any, at: int, end: int, book: Any) -> int:
 
 
 @kernel
-def _apply(buf: Any, fields: Any, entry: Any, kind: int, book: Any) -> int:
-    """Apply one entry to its book; `entry` holds the index of each of its fields, -1 where absent."""
+def _apply(w: Any, kind: int, book: Any) -> int:
+    """Apply one entry to its book; `w.scratch` holds the index of each of its fields, -1 where absent."""
     action, side = _NEW, 0
     px, size, key = BAD, BAD, BAD
-    if entry[_TYPE] >= 0:
-        side = buf[fields[U(entry[_TYPE]), AT]]
-    if entry[_PX] >= 0:
-        px = _ticks(buf, fields[U(entry[_PX]), AT], fields[U(entry[_PX]), END], book)
-    if entry[_SIZE] >= 0:
-        size = parse_floor(buf, fields[U(entry[_SIZE]), AT], fields[U(entry[_SIZE]), END], book.sz_decimals)
+    if w.scratch[_TYPE] >= 0:
+        side = w.buf[w.fields[U(w.scratch[_TYPE]), AT]]
+    if w.scratch[_PX] >= 0:
+        px = _ticks(w, w.fields[U(w.scratch[_PX]), AT], w.fields[U(w.scratch[_PX]), END], book)
+    if w.scratch[_SIZE] >= 0:
+        size = parse_floor(
+            w, w.fields[U(w.scratch[_SIZE]), AT], w.fields[U(w.scratch[_SIZE]), END], book.sz_decimals
+        )
         if size < 0:
             return MALFORMED
     if px == OFF_GRID and side <= _TRADE:
         return OFF_TICK
     if side == _TRADE:
         aggressor = 0
-        if entry[_AGGRESSOR] >= 0:
-            aggressor = 3 - 2 * (buf[fields[U(entry[_AGGRESSOR]), AT]] - 48)
+        if w.scratch[_AGGRESSOR] >= 0:
+            aggressor = 3 - 2 * (w.buf[w.fields[U(w.scratch[_AGGRESSOR]), AT]] - 48)
         if px != BAD and size >= book.sz_step:
             trade(book, px, divide(size, book.sz_step, book.sz_inverse), aggressor)
         return OK
@@ -98,93 +100,91 @@ def _apply(buf: Any, fields: Any, entry: Any, kind: int, book: Any) -> int:
         return OK
     if side != 0 and side != _BID and side != _ASK:
         return OK
-    if entry[_PX] >= 0 and px == BAD:
+    if w.scratch[_PX] >= 0 and px == BAD:
         return MALFORMED
-    if kind == INCREMENTAL and entry[_ACTION] >= 0:
-        action = buf[fields[U(entry[_ACTION]), AT]]
+    if kind == INCREMENTAL and w.scratch[_ACTION] >= 0:
+        action = w.buf[w.fields[U(w.scratch[_ACTION]), AT]]
     if book.keying == BY_ID:
-        if entry[_ID] >= 0:
-            key = entry_key(buf, fields[U(entry[_ID]), AT], fields[U(entry[_ID]), END])
+        if w.scratch[_ID] >= 0:
+            key = entry_key(w, w.fields[U(w.scratch[_ID]), AT], w.fields[U(w.scratch[_ID]), END])
         elif kind == SNAPSHOT:  # a snapshot that nothing will change needs no ids
             key = -1 - book.n
-    elif book.keying == BY_POSITION and entry[_PLACE] >= 0:
-        key = parse_int(buf, fields[U(entry[_PLACE]), AT], fields[U(entry[_PLACE]), END])
+    elif book.keying == BY_POSITION and w.scratch[_PLACE] >= 0:
+        key = parse_int(w, w.fields[U(w.scratch[_PLACE]), AT], w.fields[U(w.scratch[_PLACE]), END])
     return change(book, action, key, BAD if side == 0 else side - _BID, px, size)
 
 
 @kernel
-def _stamp(buf: Any, fields: Any, first: int, n: int, sent: int) -> int:
+def _stamp(w: Any, first: int, n: int, sent: int) -> int:
     """Date and time of the first entry that has both, else the sending time."""
     date, time = -1, -1
     for i in range(first, n):
-        tag = fields[U(i), TAG]
+        tag = w.fields[U(i), TAG]
         if tag == 272:
-            date = parse_date_ns(buf, fields[U(i), AT], fields[U(i), END])
+            date = parse_date_ns(w, w.fields[U(i), AT], w.fields[U(i), END])
         elif tag == 273:
-            time = parse_time_ns(buf, fields[U(i), AT], fields[U(i), END])
+            time = parse_time_ns(w, w.fields[U(i), AT], w.fields[U(i), END])
         if date >= 0 and time >= 0:
             return date + time
     return sent
 
 
 @kernel
-def _settle(buf: Any, fields: Any, entry: Any, kind: int, book: int, books: Any) -> int:
+def _settle(w: Any, kind: int, book: int, books: Any) -> int:
     """Apply a finished entry to the book it names, and remember what became of it."""
     here = book
-    if kind == INCREMENTAL and entry[_SYMBOL] >= 0:
-        here = _book_of(buf, fields[U(entry[_SYMBOL]), AT], fields[U(entry[_SYMBOL]), END], books)
+    if kind == INCREMENTAL and w.scratch[_SYMBOL] >= 0:
+        here = _book_of(w, w.fields[U(w.scratch[_SYMBOL]), AT], w.fields[U(w.scratch[_SYMBOL]), END], books)
     if here < 0:
         return UNKNOWN_SYMBOL
     if not books[here].whole:
         return NOT_WHOLE
     books[here].touched = True
-    result = _apply(buf, fields, entry, kind, books[here])
+    result = _apply(w, kind, books[here])
     if result != OK and result != UNKNOWN_ENTRY:
         books[here].whole = False
     return result
 
 
 @kernel
-def _entries(
-    buf: Any, fields: Any, first: int, n: int, kind: int, book: int, books: Any, entry: Any
-) -> tuple[int, int]:
+def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tuple[int, int]:
     """Apply the entries of a group; `book` is the message's own, -1 where each entry names its own.
 
     Returns (entries seen, first status that was not OK).
     """
-    delimiter = fields[first, TAG]
+    delimiter = w.fields[first, TAG]
     symbol_tag = books[0].symbol_tag
     aggressor_tag = books[0].aggressor_tag
     status = OK
     seen = 0
     for i in range(first, n):
-        tag = fields[U(i), TAG]
+        tag = w.fields[U(i), TAG]
         if tag == delimiter:
             if seen > 0:
-                result = _settle(buf, fields, entry, kind, book, books)
+                result = _settle(w, kind, book, books)
                 if status == OK:
                     status = result
             seen += 1
             for j in range(SCRATCH):
-                entry[j] = -1
+                w.scratch[j] = -1
         if 269 <= tag <= 279:
-            entry[tag - 269] = i
+            w.scratch[tag - 269] = i
         elif tag == 290:
-            entry[_PLACE] = i
+            w.scratch[_PLACE] = i
         elif tag == symbol_tag:
-            entry[_SYMBOL] = i
+            w.scratch[_SYMBOL] = i
         elif tag == aggressor_tag:
-            entry[_AGGRESSOR] = i
-    result = _settle(buf, fields, entry, kind, book, books)
+            w.scratch[_AGGRESSOR] = i
+    result = _settle(w, kind, book, books)
     return seen, result if status == OK else status
 
 
 @kernel
-def _clears(buf: Any, fields: Any, first: int, n: int) -> bool:
+def _clears(w: Any, first: int, n: int) -> bool:
     """Whether a snapshot speaks of bids or offers: one of trades alone leaves the book as it is."""
     for i in range(first, n):
-        if fields[U(i), TAG] == 269:
-            side = buf[fields[U(i), AT]]
+        if w.fields[U(i), TAG] == 269:
+            side = w.buf[w.fields[U(i), AT]]
             if side == _BID or side == _ASK or side == _EMPTY:  # noqa: SIM109  kernels compile no such tuple
                 return True
     return first == n
@@ -215,42 +215,40 @@ def decode(w: Any, n: int, kind: int, sent: int, now: int, books: Any, rows: Any
     """
     if len(books) == 0:
         return 0, OK
-    buf = w.buf
-    fields = w.fields
     head = 1
     book = -1
     seq = -1
-    while head < n and fields[U(head), TAG] != 268:
-        tag = fields[U(head), TAG]
+    while head < n and w.fields[U(head), TAG] != 268:
+        tag = w.fields[U(head), TAG]
         if tag == books[0].symbol_tag:
-            book = _book_of(buf, fields[U(head), AT], fields[U(head), END], books)
+            book = _book_of(w, w.fields[U(head), AT], w.fields[U(head), END], books)
             if book < 0:
                 return 0, UNKNOWN_SYMBOL
         elif tag == books[0].seq_tag:
-            seq = parse_int(buf, fields[U(head), AT], fields[U(head), END])
+            seq = parse_int(w, w.fields[U(head), AT], w.fields[U(head), END])
         head += 1
     for b in range(len(books)):
         books[b].touched = False
     first = min(head + 1, n)
-    count = parse_int(buf, fields[U(head), AT], fields[U(head), END]) if head < n else -1
+    count = parse_int(w, w.fields[U(head), AT], w.fields[U(head), END]) if head < n else -1
     if kind == SNAPSHOT and book >= 0:
         books[book].touched = True
-        if _clears(buf, fields, first, first if count == 0 else n):
+        if _clears(w, first, first if count == 0 else n):
             books[book].n = 0
             books[book].unsized = False
             books[book].whole = True
     if count < 0 or (kind == SNAPSHOT and book < 0):
         seen, status = 0, MALFORMED
     elif count == 0 or first == n:
-        stray = first < n and (fields[first, TAG] == 269 or fields[first, TAG] == 279)
+        stray = first < n and (w.fields[first, TAG] == 269 or w.fields[first, TAG] == 279)
         seen, status = int(stray), OK
     else:
-        seen, status = _entries(buf, fields, first, n, kind, book, books, w.scratch)
+        seen, status = _entries(w, first, n, kind, book, books)
     if seen != count:
         status = COUNT if count >= 0 else MALFORMED
         for b in range(len(books)):
             books[b].whole = books[b].whole and not books[b].touched
-    stamp = _stamp(buf, fields, first, n, sent) if books[0].entry_time else sent
+    stamp = _stamp(w, first, n, sent) if books[0].entry_time else sent
     return _write(stamp, seq, now, status, books, rows)
 
 

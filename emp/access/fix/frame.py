@@ -80,7 +80,8 @@ class Framer:
         self.buffer: Array = whole["buf"]
         self.fields: Array = whole["fields"]
         self._state: Array = whole["s"]
-        self.market = market
+        self._books = market.raw_books if market is not None else None
+        self._rows = market.raw_rows if market is not None else None
         self._memory = memoryview(self.buffer)
         self._limit = len(self._memory)
         self._start = DATA
@@ -127,12 +128,11 @@ class Framer:
 
         With a `market` attached, market data that carries the sequence number `expected` is decoded at once.
         """
-        market = self.market
-        if market is None or expected < 0:
+        if expected < 0 or self._books is None:
             frame = scan_bytes(self.wire, self._filled, self._moved)
         else:
             frame = scan_market(
-                self.wire, self._filled, self._moved, expected, now_ns, market.raw_books, market.raw_rows
+                self.wire, self._filled, self._moved, expected, now_ns, self._books, self._rows
             )
         self._moved = 0
         self._start = frame[2] if frame[0] == FRAME else frame[1]

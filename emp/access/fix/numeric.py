@@ -1,4 +1,8 @@
-"""Numbers and times of FIX, from bytes to integers and back, without a float in between."""
+"""Numbers and times of FIX, from bytes to integers, without a float in between.
+
+The bytes are `w.buf` of a WIRE record (`scan.py`): a record passes between compiled functions as one pointer, an
+array as seven values.
+"""
 
 from typing import Any, Final
 
@@ -23,12 +27,12 @@ _DAY_NS = 86_400_000_000_000
 
 
 @kernel
-def _digits(buf: Any, at: int, end: int, value: Any) -> tuple[Any, Any]:
+def _digits(w: Any, at: int, end: int, value: Any) -> tuple[Any, Any]:
     """Read digits on from `value`; returns (first index that is no digit, value so far)."""
     i = U(at)
     stop = U(end)
     while i < stop:
-        digit = U(buf[i]) - _ZERO  # anything but a digit wraps to a large number
+        digit = U(w.buf[i]) - _ZERO  # anything but a digit wraps to a large number
         if digit > _LAST:
             break
         value = value * _TEN + digit
@@ -37,28 +41,28 @@ def _digits(buf: Any, at: int, end: int, value: Any) -> tuple[Any, Any]:
 
 
 @kernel
-def parse_int(buf: Any, at: int, end: int) -> int:
-    """Non-negative integer in `buf[at:end]`, at most 17 digits; -1 if it is none."""
+def parse_int(w: Any, at: int, end: int) -> int:
+    """Non-negative integer in `w.buf[at:end]`, at most 17 digits; -1 if it is none."""
     if end <= at or end - at > _MAX_DIGITS:
         return -1
-    i, value = _digits(buf, at, end, U(0))
+    i, value = _digits(w, at, end, U(0))
     number: Any = np.int64(value)
     return number if i == end else -1
 
 
 @kernel
-def _decimal(buf: Any, at: int, end: int, decimals: int) -> tuple[Any, Any]:
+def _decimal(w: Any, at: int, end: int, decimals: int) -> tuple[Any, Any]:
     """(number >= 0 as an integer count of 10^-decimals, cut; where the cut digits begin), or (-1, end)."""
     if end <= at or end - at > _MAX_DIGITS + 1:
         return -1, end
-    i, value = _digits(buf, at, end, U(0))
+    i, value = _digits(w, at, end, U(0))
     seen = 0
     if i < end:
         first = i + 1
-        if buf[U(i)] != _POINT or end - at == 1:
+        if w.buf[U(i)] != _POINT or end - at == 1:
             return -1, end
         last = min(end, first + decimals)
-        i, value = _digits(buf, first, last, value)
+        i, value = _digits(w, first, last, value)
         if i != last:
             return -1, end
         seen = i - first
@@ -71,26 +75,26 @@ def _decimal(buf: Any, at: int, end: int, decimals: int) -> tuple[Any, Any]:
 
 
 @kernel
-def parse_floor(buf: Any, at: int, end: int, decimals: int) -> int:
+def parse_floor(w: Any, at: int, end: int, decimals: int) -> int:
     """Decimal number >= 0 as an integer count of 10^-decimals, cut; -1 if it is none, or beyond 17 digits."""
-    value, rest = _decimal(buf, at, end, decimals)
-    if rest < end and _digits(buf, rest, end, U(0))[0] != end:
+    value, rest = _decimal(w, at, end, decimals)
+    if rest < end and _digits(w, rest, end, U(0))[0] != end:
         return -1
     return value
 
 
 @kernel
-def parse_scaled(buf: Any, at: int, end: int, decimals: int) -> int:
-    """Decimal number in `buf[at:end]` as an integer count of 10^-decimals.
+def parse_scaled(w: Any, at: int, end: int, decimals: int) -> int:
+    """Decimal number in `w.buf[at:end]` as an integer count of 10^-decimals.
 
     BAD if it is no number (or beyond 17 digits), OFF_GRID if digits beyond `decimals` are not zero.
     """
-    negative = at < end and buf[U(at)] == _MINUS
-    value, rest = _decimal(buf, at + negative, end, decimals)
+    negative = at < end and w.buf[U(at)] == _MINUS
+    value, rest = _decimal(w, at + negative, end, decimals)
     if value < 0:
         return BAD
     if rest < end:
-        stop, digits = _digits(buf, rest, end, U(0))
+        stop, digits = _digits(w, rest, end, U(0))
         if stop != end:
             return BAD
         if digits > U(0):
@@ -106,32 +110,32 @@ def divide(value: int, by: int, inverse: float) -> int:
 
 
 @kernel
-def _two(buf: Any, at: int) -> int:
+def _two(w: Any, at: int) -> int:
     """Two digits, or a large negative number."""
-    tens = buf[at] - _NIL
-    ones = buf[at + 1] - _NIL
+    tens = w.buf[at] - _NIL
+    ones = w.buf[at + 1] - _NIL
     if tens < 0 or tens > 9 or ones < 0 or ones > 9:
         return -1_000_000
     return tens * 10 + ones
 
 
 @kernel
-def parse_time_ns(buf: Any, at: int, end: int) -> int:
+def parse_time_ns(w: Any, at: int, end: int) -> int:
     """`HH:MM:SS[.f…]` as ns of the day, up to 12 decimals (cut to ns); -1 if it is none."""
-    if end - at < 8 or buf[at + 2] != 58 or buf[at + 5] != 58:
+    if end - at < 8 or w.buf[at + 2] != 58 or w.buf[at + 5] != 58:
         return -1
-    hour = _two(buf, at)
-    minute = _two(buf, at + 3)
-    second = _two(buf, at + 6)
+    hour = _two(w, at)
+    minute = _two(w, at + 3)
+    second = _two(w, at + 6)
     if hour < 0 or hour > 23 or minute < 0 or minute > 59 or second < 0 or second > 60:
         return -1
     fraction = 0
     if end - at > 8:
         digits = end - at - 9
-        if buf[at + 8] != _POINT or digits < 1 or digits > 12:
+        if w.buf[at + 8] != _POINT or digits < 1 or digits > 12:
             return -1
         for i in range(at + 9, end):
-            digit = buf[i] - _NIL
+            digit = w.buf[i] - _NIL
             if digit < 0 or digit > 9:
                 return -1
             fraction = fraction * 10 + digit
@@ -143,16 +147,16 @@ def parse_time_ns(buf: Any, at: int, end: int) -> int:
 
 
 @kernel
-def parse_date_ns(buf: Any, at: int, end: int) -> int:
+def parse_date_ns(w: Any, at: int, end: int) -> int:
     """`YYYYMMDD` as ns since the epoch; -1 if it is none.
 
     The day count is Hinnant's days_from_civil ("chrono-compatible low-level date algorithms").
     """
     if end - at != 8:
         return -1
-    year = _two(buf, at) * 100 + _two(buf, at + 2)
-    month = _two(buf, at + 4)
-    day = _two(buf, at + 6)
+    year = _two(w, at) * 100 + _two(w, at + 2)
+    month = _two(w, at + 4)
+    day = _two(w, at + 6)
     if year < 1970 or year > 2261 or month < 1 or month > 12 or day < 1 or day > 31:
         return -1
     if month <= 2:
@@ -165,12 +169,12 @@ def parse_date_ns(buf: Any, at: int, end: int) -> int:
 
 
 @kernel
-def parse_utc_ns(buf: Any, at: int, end: int) -> int:
+def parse_utc_ns(w: Any, at: int, end: int) -> int:
     """`YYYYMMDD-HH:MM:SS[.f…]` as ns since the epoch, UTC; -1 if it is none."""
-    if end - at < 17 or buf[at + 8] != _MINUS:
+    if end - at < 17 or w.buf[at + 8] != _MINUS:
         return -1
-    date = parse_date_ns(buf, at, at + 8)
-    time = parse_time_ns(buf, at + 9, end)
+    date = parse_date_ns(w, at, at + 8)
+    time = parse_time_ns(w, at + 9, end)
     if date < 0 or time < 0:
         return -1
     return date + time

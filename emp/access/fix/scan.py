@@ -80,119 +80,119 @@ def _is_data(tag: int) -> bool:
 
 
 @kernel
-def _shift(s: Any, fields: Any, by: int) -> None:
+def _shift(w: Any, by: int) -> None:
     """The buffer's content has moved `by` bytes towards its beginning."""
-    s[START] -= by
-    s[POS] -= by
-    if s[PHASE] == _BODY:
-        s[BODY_END] -= by
-        if s[VALUE] >= 0:
-            s[VALUE] -= by
-        for i in range(s[N]):
-            fields[U(i), AT] -= by
-            fields[U(i), END] -= by
+    w.s[START] -= by
+    w.s[POS] -= by
+    if w.s[PHASE] == _BODY:
+        w.s[BODY_END] -= by
+        if w.s[VALUE] >= 0:
+            w.s[VALUE] -= by
+        for i in range(w.s[N]):
+            w.fields[U(i), AT] -= by
+            w.fields[U(i), END] -= by
 
 
 @kernel
-def _restart(s: Any, at: int) -> None:
+def _restart(w: Any, at: int) -> None:
     """Look for the next frame from `at` on."""
-    s[START] = at
-    s[POS] = at
-    s[PHASE] = _SEEK
+    w.s[START] = at
+    w.s[POS] = at
+    w.s[PHASE] = _SEEK
 
 
 @kernel
-def _seek(buf: Any, filled: int, s: Any) -> bool:
+def _seek(w: Any, filled: int) -> bool:
     """Move to the next `8=FIX`; False when it is not whole yet."""
-    i = s[START]
+    i = w.s[START]
     while i < filled:
-        if buf[i] == 56:
+        if w.buf[i] == 56:
             left = filled - i
             if (
-                (left < 2 or buf[i + 1] == _EQ)
-                and (left < 3 or buf[i + 2] == 70)
-                and (left < 4 or buf[i + 3] == 73)
-                and (left < 5 or buf[i + 4] == 88)
+                (left < 2 or w.buf[i + 1] == _EQ)
+                and (left < 3 or w.buf[i + 2] == 70)
+                and (left < 4 or w.buf[i + 3] == 73)
+                and (left < 5 or w.buf[i + 4] == 88)
             ):
                 break
         i += 1
-    s[SKIPPED] += i - s[START]
-    s[START] = i
+    w.s[SKIPPED] += i - w.s[START]
+    w.s[START] = i
     if filled - i < 5:
         return False
-    s[PHASE] = _HEAD
+    w.s[PHASE] = _HEAD
     return True
 
 
 @kernel
-def _head(buf: Any, filled: int, s: Any) -> bool:
+def _head(w: Any, filled: int) -> bool:
     """Read `8=…|9=…|`; False when it is not whole yet. A head that cannot be one restarts the search."""
-    i = s[START] + 5
-    while i < filled and buf[i] != _SOH:
-        if i - s[START] > 16:
-            s[SKIPPED] += 1
-            _restart(s, s[START] + 1)
+    i = w.s[START] + 5
+    while i < filled and w.buf[i] != _SOH:
+        if i - w.s[START] > 16:
+            w.s[SKIPPED] += 1
+            _restart(w, w.s[START] + 1)
             return True
         i += 1
     first = i + 3
-    if (i + 1 < filled and buf[i + 1] != _NINE) or (i + 2 < filled and buf[i + 2] != _EQ):
-        s[SKIPPED] += 1
-        _restart(s, s[START] + 1)
+    if (i + 1 < filled and w.buf[i + 1] != _NINE) or (i + 2 < filled and w.buf[i + 2] != _EQ):
+        w.s[SKIPPED] += 1
+        _restart(w, w.s[START] + 1)
         return True
     length = 0
     j = first
-    while j < filled and buf[j] != _SOH:
-        digit = buf[j] - _ZERO
+    while j < filled and w.buf[j] != _SOH:
+        digit = w.buf[j] - _ZERO
         if digit < 0 or digit > 9 or j - first >= _LENGTH_DIGITS:
-            s[BAD_LENGTH] += 1
-            s[SKIPPED] += 1
-            _restart(s, s[START] + 1)
+            w.s[BAD_LENGTH] += 1
+            w.s[SKIPPED] += 1
+            _restart(w, w.s[START] + 1)
             return True
         length = length * 10 + digit
         j += 1
     if j >= filled:
         return False
-    whole = j + 1 - s[START] + length + 7
-    if j == first or length < 5 or whole > s[LIMIT]:
-        s[TOO_LONG] += whole > s[LIMIT]
-        s[BAD_LENGTH] += whole <= s[LIMIT]
-        s[SKIPPED] += 1
-        _restart(s, s[START] + 1)
+    whole = j + 1 - w.s[START] + length + 7
+    if j == first or length < 5 or whole > w.s[LIMIT]:
+        w.s[TOO_LONG] += whole > w.s[LIMIT]
+        w.s[BAD_LENGTH] += whole <= w.s[LIMIT]
+        w.s[SKIPPED] += 1
+        _restart(w, w.s[START] + 1)
         return True
-    s[POS] = j + 1
-    s[BODY_END] = j + 1 + length
-    s[PHASE] = _BODY
-    s[N] = 0
-    s[OPEN_TAG] = 0
-    s[VALUE] = -1
-    s[DATA_LEN] = -1
-    s[BAD] = 0
+    w.s[POS] = j + 1
+    w.s[BODY_END] = j + 1 + length
+    w.s[PHASE] = _BODY
+    w.s[N] = 0
+    w.s[OPEN_TAG] = 0
+    w.s[VALUE] = -1
+    w.s[DATA_LEN] = -1
+    w.s[BAD] = 0
     return True
 
 
 @kernel
-def _fields(buf: Any, filled: int, s: Any, fields: Any) -> int:
+def _fields(w: Any, filled: int) -> int:
     """Split the body as far as it has arrived: 0 more bytes needed, 1 whole, -1 the length is wrong."""
-    end = s[BODY_END]
+    end = w.s[BODY_END]
     limit = min(filled, end)
-    i = s[POS]
-    tag = s[OPEN_TAG]
-    value = s[VALUE]
-    n = s[N]
-    data_len = s[DATA_LEN]
+    i = w.s[POS]
+    tag = w.s[OPEN_TAG]
+    value = w.s[VALUE]
+    n = w.s[N]
+    data_len = w.s[DATA_LEN]
     while i < limit:
         if value < 0:
             while i < limit:
-                c = buf[U(i)]
+                c = w.buf[U(i)]
                 i += 1
                 if c == _EQ:
                     value = i
                     break
                 if c == _SOH:  # a field without "=": keep it, marked, so that the session can refuse it
-                    s[BAD] = 1
-                    fields[U(n), TAG] = -1
-                    fields[U(n), AT] = i - 1
-                    fields[U(n), END] = i - 1
+                    w.s[BAD] = 1
+                    w.fields[U(n), TAG] = -1
+                    w.fields[U(n), AT] = i - 1
+                    w.fields[U(n), END] = i - 1
                     n += 1
                     tag = 0
                 elif _ZERO <= c <= _NINE and 0 <= tag < 100_000_000:
@@ -208,78 +208,78 @@ def _fields(buf: Any, filled: int, s: Any, fields: Any) -> int:
             if stop < end:
                 if stop >= limit:  # wait for the whole of it: its bytes may be anything
                     break
-                if buf[stop] == _SOH:
+                if w.buf[stop] == _SOH:
                     i = stop
-        while i < limit and buf[U(i)] != _SOH:
+        while i < limit and w.buf[U(i)] != _SOH:
             i += 1
         if i >= limit:
             break
         if tag <= 0 or i == value:
             tag = -tag if tag > 0 else -1
-            s[BAD] = 1
-        fields[U(n), TAG] = tag
-        fields[U(n), AT] = value
-        fields[U(n), END] = i
+            w.s[BAD] = 1
+        w.fields[U(n), TAG] = tag
+        w.fields[U(n), AT] = value
+        w.fields[U(n), END] = i
         n += 1
-        data_len = parse_int(buf, value, i) if _is_length(tag) else -1
+        data_len = parse_int(w, value, i) if _is_length(tag) else -1
         i += 1
         tag = 0
         value = -1
-    s[POS] = i
-    s[OPEN_TAG] = tag
-    s[VALUE] = value
-    s[N] = n
-    s[DATA_LEN] = data_len
+    w.s[POS] = i
+    w.s[OPEN_TAG] = tag
+    w.s[VALUE] = value
+    w.s[N] = n
+    w.s[DATA_LEN] = data_len
     if limit < end:
         return 0
-    if value >= 0 or tag != 0 or buf[end - 1] != _SOH:
+    if value >= 0 or tag != 0 or w.buf[end - 1] != _SOH:
         return -1
     return 1 if filled >= end + 7 else 0
 
 
 @kernel
-def _same(buf: Any, at: int, end: int, want: int, n: int) -> bool:
+def _same(w: Any, at: int, end: int, want: int, n: int) -> bool:
     """Whether `buf[at:end]` is the word of `n` bytes at `want`, upper and lower case alike."""
     if end - at != n:
         return False
     for i in range(n):
-        c = buf[at + i]
+        c = w.buf[at + i]
         if 97 <= c <= 122:
             c -= 32
-        if c != buf[want + i]:
+        if c != w.buf[want + i]:
             return False
     return True
 
 
 @kernel
-def _header(buf: Any, s: Any, fields: Any) -> tuple[int, int, int, int]:
+def _header(w: Any) -> tuple[int, int, int, int]:
     """(type, sequence, flags, sending time) from the header fields, which come first."""
     kind, seq, sent = 0, -1, -1
     flags = 0
-    sender = s[SENDER_LEN] == 0
-    target = s[TARGET_LEN] == 0
-    n = s[N]
-    at = fields[0, AT]
-    stop = fields[0, END]
-    if fields[0, TAG] == 35 and stop - at <= 2:
+    sender = w.s[SENDER_LEN] == 0
+    target = w.s[TARGET_LEN] == 0
+    n = w.s[N]
+    at = w.fields[0, AT]
+    stop = w.fields[0, END]
+    if w.fields[0, TAG] == 35 and stop - at <= 2:
         for i in range(at, stop):
-            kind = kind << 8 | buf[i]
+            kind = kind << 8 | w.buf[i]
     for i in range(1, n):
-        tag = fields[U(i), TAG]
-        at = fields[U(i), AT]
-        stop = fields[U(i), END]
+        tag = w.fields[U(i), TAG]
+        at = w.fields[U(i), AT]
+        stop = w.fields[U(i), END]
         if tag == 34:
-            seq = parse_int(buf, at, stop)
+            seq = parse_int(w, at, stop)
         elif tag == 52:
-            sent = parse_utc_ns(buf, at, stop)
+            sent = parse_utc_ns(w, at, stop)
         elif tag == 49:
-            sender = sender or _same(buf, at, stop, SENDER_AT, s[SENDER_LEN])
+            sender = sender or _same(w, at, stop, SENDER_AT, w.s[SENDER_LEN])
         elif tag == 56:
-            target = target or _same(buf, at, stop, TARGET_AT, s[TARGET_LEN])
+            target = target or _same(w, at, stop, TARGET_AT, w.s[TARGET_LEN])
         elif tag == 43:
-            flags |= POSS_DUP * (buf[at] == 89)
+            flags |= POSS_DUP * (w.buf[at] == 89)
         elif tag == 97:
-            flags |= POSS_RESEND * (buf[at] == 89)
+            flags |= POSS_RESEND * (w.buf[at] == 89)
         elif not (tag == 50 or tag == 57 or tag == 122 or tag == 369 or tag == 142 or tag == 143):
             break
     if not (sender and target):
@@ -288,13 +288,13 @@ def _header(buf: Any, s: Any, fields: Any) -> tuple[int, int, int, int]:
         flags |= NO_SEQ
     if sent < 0:
         flags |= NO_TIME
-    if s[BAD] != 0:
+    if w.s[BAD] != 0:
         flags |= BAD_FIELD
-    if s[BEGIN_LEN] > 0:
-        stop = s[START] + 2
-        while buf[stop] != _SOH:
+    if w.s[BEGIN_LEN] > 0:
+        stop = w.s[START] + 2
+        while w.buf[stop] != _SOH:
             stop += 1
-        if not _same(buf, s[START] + 2, stop, BEGIN_AT, s[BEGIN_LEN]):
+        if not _same(w, w.s[START] + 2, stop, BEGIN_AT, w.s[BEGIN_LEN]):
             flags |= BAD_BEGIN
     return kind, seq, flags, sent
 
@@ -309,47 +309,44 @@ def next_frame(w: Any, filled: int, moved: int) -> tuple[int, int, int, int, int
     characters as a big-endian number; seq and sending_ns are -1 where absent. After MORE, nothing before
     `start` is needed any more.
     """
-    buf = w.buf
-    s = w.s
-    fields = w.fields
     if moved > 0:
-        _shift(s, fields, moved)
+        _shift(w, moved)
     while True:
-        if s[PHASE] == _SEEK and not _seek(buf, filled, s):
-            return MORE, s[START], 0, 0, 0, 0, 0, 0
-        if s[PHASE] == _HEAD and not _head(buf, filled, s):
-            return MORE, s[START], 0, 0, 0, 0, 0, 0
-        if s[PHASE] != _BODY:
+        if w.s[PHASE] == _SEEK and not _seek(w, filled):
+            return MORE, w.s[START], 0, 0, 0, 0, 0, 0
+        if w.s[PHASE] == _HEAD and not _head(w, filled):
+            return MORE, w.s[START], 0, 0, 0, 0, 0, 0
+        if w.s[PHASE] != _BODY:
             continue
-        whole = _fields(buf, filled, s, fields)
+        whole = _fields(w, filled)
         if whole == 0:
-            return MORE, s[START], 0, 0, 0, 0, 0, 0
-        end = s[BODY_END]
+            return MORE, w.s[START], 0, 0, 0, 0, 0, 0
+        end = w.s[BODY_END]
         if (
             whole < 0
-            or buf[end] != 49
-            or buf[end + 1] != _ZERO
-            or buf[end + 2] != _EQ
-            or buf[end + 6] != _SOH
-            or fields[0, TAG] != 35
+            or w.buf[end] != 49
+            or w.buf[end + 1] != _ZERO
+            or w.buf[end + 2] != _EQ
+            or w.buf[end + 6] != _SOH
+            or w.fields[0, TAG] != 35
         ):
-            s[BAD_LENGTH] += 1
-            s[SKIPPED] += 1
-            _restart(s, s[START] + 1)
+            w.s[BAD_LENGTH] += 1
+            w.s[SKIPPED] += 1
+            _restart(w, w.s[START] + 1)
             continue
-        start = s[START]
+        start = w.s[START]
         total = 0
-        for c in buf[start:end]:  # over a view: without index checks it runs on vector units
+        for c in w.buf[start:end]:  # over a view: without index checks it runs on vector units
             total += c
-        if parse_int(buf, end + 3, end + 6) != total % 256:
-            s[BAD_CHECKSUM] += 1
-            s[SKIPPED] += end + 7 - start
-            _restart(s, end + 7)
+        if parse_int(w, end + 3, end + 6) != total % 256:
+            w.s[BAD_CHECKSUM] += 1
+            w.s[SKIPPED] += end + 7 - start
+            _restart(w, end + 7)
             continue
-        s[FRAMES] += 1
-        kind, seq, flags, sent = _header(buf, s, fields)
-        _restart(s, end + 7)
-        return FRAME, start, end + 7, s[N], kind, seq, flags, sent
+        w.s[FRAMES] += 1
+        kind, seq, flags, sent = _header(w)
+        _restart(w, end + 7)
+        return FRAME, start, end + 7, w.s[N], kind, seq, flags, sent
 
 
 @kernel
