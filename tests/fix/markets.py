@@ -44,10 +44,13 @@ class Stepped:
 class Toy:
     """A market that moves a tick every few ms and fills: at once what is immediate, later and in parts what rests."""
 
-    def __init__(self, instruments: Sequence[Instrument], pause_s: float = 0.005, levels: int = 3) -> None:
+    def __init__(
+        self, instruments: Sequence[Instrument], pause_s: float = 0.005, levels: int = 3, eager: bool = False
+    ) -> None:
         self.names = [i.name for i in instruments]
         self.pause_s = pause_s
         self.levels = levels
+        self.eager = eager  # fills whatever comes, at once
         self.orders: dict[str, NewOrder] = {}
         self.filled: dict[str, int] = {}
         self.status: dict[str, OrderStatus] = {}
@@ -125,7 +128,7 @@ class Toy:
             self.orders[command.cl_ord_id] = command
             self.filled[command.cl_ord_id] = 0
             self._report(command.cl_ord_id, OrderStatus.NEW)
-            if command.immediate:
+            if command.immediate or self.eager:
                 self._fill(command.cl_ord_id, command.qty)
         elif isinstance(command, CancelOrder):
             if self.status.get(command.orig, OrderStatus.FILLED).terminal:

@@ -200,6 +200,18 @@ def test_ctraders_dialect_from_end_to_end() -> None:
     )  # fmt: skip
 
 
+def test_a_cancel_of_our_own_that_comes_too_late_is_nobody_elses_business() -> None:
+    async def work(stand: FixVenue, access: FixAccess, desk: Desk) -> None:
+        access.send(order(1, 1, 3, 108_760, True))
+        await until(lambda: desk.status.get(cl_ord_id("QF", 1)) is OrderStatus.FILLED)
+        await access.positions()  # whatever the venue had to say before has arrived
+        assert {u.clOrdID for u in desk.updates} == {cl_ord_id("QF", 1)}
+
+    together(
+        Toy([EURUSD], eager=True), work, CTRADER, client={"symbols": SYMBOLS}, venue={"symbols": SYMBOLS}
+    )
+
+
 def test_symbols_are_looked_up_where_the_venue_has_numbers() -> None:
     async def work(stand: FixVenue, access: FixAccess, desk: Desk) -> None:
         assert access.market.symbols == ("41", "1")

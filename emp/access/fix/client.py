@@ -294,10 +294,6 @@ class _Side(Application):
             self._orders.forget_numbers()
             self._access._recover()
 
-    def on_logout(self, reason: str) -> None:
-        if self._market is not None:
-            self._market.invalidate()
-
     def on_market(self, rows: int, result: int) -> None:
         market = self._market
         if market is None:
