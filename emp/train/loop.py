@@ -50,6 +50,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     warmup_steps: int = 20
     lanes: int = 4
     curriculum: tuple[tuple[int, int], ...] = ((4096, 1), (8192, 1), (16384, 1))  # (length, epochs)
+    class_weight: float = 0.5  # power of the class weights: 0 counts rows alike, 1 counts classes alike
     masked_share: float = 0.15  # of events whose depth is hidden
     broader_heads: float = 0.25  # weight of the loss of the heads that serve several series, or unknown ones
     average: float = 0.99  # decay of the running mean of the weights

@@ -5,6 +5,7 @@ thresholds and depth encoder), so training begins at that baseline and not below
 """
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,13 +74,15 @@ def train_sequence(
     domains = linear.manifest.domains
     seen = [data.encoded(encoder_record(linear.tensors)) for data in datasets]
     edges = np.array(linear.manifest.thresholds)
-    streams = [make_stream(data, domains, edges, seen) for data in seen]
+    streams = [make_stream(data, domains, edges, seen, config.class_weight) for data in seen]
     network = Network(model, INPUTS, domains)
     start_as_linear(network, linear.tensors)
+    tilt = class_tilt(streams, len(domains))
+    add_tilt(network, tilt)
     trainer = Trainer(network, streams, make_scales(seen, domains), config)
     if before:
         before(trainer)
-    judge = _Judge(seen, edges)
+    judge = _Judge(seen, edges, tilt)
     if trainer.step == 0:
         judge(trainer.averaged())
     trainer.run(report, checkpoint, lambda _, trainer: judge(trainer.averaged()))
@@ -100,17 +103,19 @@ def train_sequence(
 
 
 class _Judge:
-    """Keeps the weights with the least calibration loss, the linear start included."""
+    """Keeps the weights with the least calibration loss, the linear start included, class weights taken out."""
 
-    def __init__(self, datasets: Sequence[Dataset], edges: Array) -> None:
-        self.datasets, self.edges = datasets, edges
+    def __init__(self, datasets: Sequence[Dataset], edges: Array, tilt: Array) -> None:
+        self.datasets, self.edges, self.tilt = datasets, edges, tilt
         self.history: list[float] = []
         self.best: dict[str, Any] = {}
 
     def __call__(self, network: Network) -> None:
-        score = round(calibration_loss(network, self.datasets, self.edges), 6)
+        fair = deepcopy(network)
+        add_tilt(fair, -self.tilt)
+        score = round(calibration_loss(fair, self.datasets, self.edges), 6)
         if not self.history or score < min(self.history):
-            self.best = {name: value.clone() for name, value in network.state_dict().items()}
+            self.best = fair.state_dict()
         self.history.append(score)
 
 
@@ -122,8 +127,13 @@ def encoder_record(tensors: dict[str, Array]) -> Any:
     return encoder[0]
 
 
-def make_stream(data: Dataset, domains: Sequence[str], edges: Array, together: Sequence[Dataset]) -> Stream:
-    """The training part of a dataset; each domain, and each series in it, counts alike in the loss."""
+def make_stream(
+    data: Dataset, domains: Sequence[str], edges: Array, together: Sequence[Dataset], power: float
+) -> Stream:
+    """The training part of a dataset; each domain, and each series in it, counts alike in the loss.
+
+    Rows weigh by the class prior that was known when their day began, to the given power.
+    """
     n = int(np.searchsorted(data.ts, data.split.calibrate_ns))
     rows = data.part("train")
     domain, *broader = heads_of(data, domains)
@@ -134,7 +144,7 @@ def make_stream(data: Dataset, domains: Sequence[str], edges: Array, together: S
     use[rows] = True
     days, day = np.unique(data.seen.rows["day"][:n], return_inverse=True)
     priors = daily_priors(labels, data.targets.known_ns[:n], data.ts[:n], data.seen.rows["day"][:n])
-    tilt = np.stack([pos_weight(priors[int(d)]) for d in days]).astype(np.float32)
+    tilt = np.stack([pos_weight(priors[int(d)]) ** power for d in days]).astype(np.float32)
     x = np.ascontiguousarray(data.x[:n], np.float32)
     alike = [other for other in together if other.domain == data.domain]
     kinds = len({other.domain for other in together})
@@ -155,6 +165,26 @@ def make_stream(data: Dataset, domains: Sequence[str], edges: Array, together: S
             data.seen.rows["bid"][:n].copy(), data.seen.rows["ask"][:n].copy(), x, data.segment[:n].copy()
         ),
     )
+
+
+def class_tilt(streams: Sequence[Stream], heads: int) -> Array:
+    """By how much class weights shift the logits of a head: float32[heads, HORIZONS * CLASSES].
+
+    A model trained with weights w_c believes in p_c w_c / sum (Menon et al. 2021, logit adjustment), so the log
+    of the mean weight is put into the biases at the start and taken out of the trained ones.
+    """
+    tilt = np.zeros((heads, HORIZONS * CLASSES), np.float32)
+    for head in range(heads):
+        mine = [s.pos_weight[s.day[s.use]].mean(axis=0) for s in streams if head in (s.domain, *s.broader)]
+        if mine:
+            tilt[head] = np.log(np.mean(mine, axis=0)).ravel()
+    return tilt
+
+
+def add_tilt(network: Network, tilt: Array) -> None:
+    """Add to the biases of the class logits."""
+    with torch.no_grad():
+        network.heads.bias[:, : tilt.shape[1]] += torch.from_numpy(tilt)
 
 
 def make_scales(datasets: Sequence[Dataset], domains: Sequence[str]) -> Scales:
@@ -212,11 +242,11 @@ def judge_rows(network: Network, data: Dataset, part: Part, head: int | None = N
 
 
 def calibration_loss(network: Network, datasets: Sequence[Dataset], edges: Array) -> float:
-    """Mean log loss of the classes over series and horizons, on the calibration parts."""
+    """Mean log loss of the classes over series and horizons on the calibration parts, after calibration there."""
     losses = []
     for data in datasets:
         judged = _judged(network, data, edges[head_of(data, network.domains)])
-        losses.append(_log_loss(judged, np.ones(HORIZONS), np.zeros(HORIZONS)).mean())
+        losses += [fit_temperature(judged, h)[2] for h in range(HORIZONS)]
     return float(np.mean(losses))
 
 
@@ -234,15 +264,15 @@ def calibrate(network: Network, datasets: Sequence[Dataset], edges: Array) -> Ar
         parts = [_judged(network, data, edges[at], at) for data in mine]
         judged = Judged(*(np.concatenate(a) for a in zip(*parts, strict=True)))
         for h in range(HORIZONS):
-            t, flat = fit_temperature(judged, h)
+            t, flat, _ = fit_temperature(judged, h)
             temperature[at, h] = t
             with torch.no_grad():
                 network.heads.bias[at, h * CLASSES + FLAT] += flat
     return temperature
 
 
-def fit_temperature(judged: Judged, h: int) -> tuple[float, float]:
-    """(T, b) with the least log loss of softmax((logits + b on flat) / T) at horizon h."""
+def fit_temperature(judged: Judged, h: int) -> tuple[float, float, float]:
+    """(T, b, loss) with the least log loss of softmax((logits + b on flat) / T) at horizon h."""
     known = judged.labels[:, h] != NO_LABEL
     logits = torch.from_numpy(judged.logits[known, h])
     labels = torch.from_numpy(judged.labels[known, h].astype(np.int64))
@@ -259,9 +289,10 @@ def fit_temperature(judged: Judged, h: int) -> tuple[float, float]:
         torch.autograd.backward(value)
         return value
 
-    if len(labels):
-        optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return float(log_t.detach().exp()), float(flat.detach())
+    if not len(labels):
+        return 1.0, 0.0, 0.0
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return float(log_t.detach().exp()), float(flat.detach()), float(loss().detach())
 
 
 def _judged(network: Network, data: Dataset, edges: Array, head: int | None = None) -> Judged:
@@ -269,15 +300,3 @@ def _judged(network: Network, data: Dataset, edges: Array, head: int | None = No
     logits = np.log(np.maximum(said.forecast["p"].astype(np.float64), 1e-12))
     labels = classes(data.delta_hat("calibrate", rows), edges)
     return Judged(logits, labels, np.full(len(rows), 1.0 / len(rows)))
-
-
-def _log_loss(judged: Judged, temperature: Array, flat: Array) -> Array:
-    """Mean log loss by horizon."""
-    logits = judged.logits + 0.0
-    logits[..., FLAT] += flat
-    logits /= temperature[:, None]
-    log_p = logits - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True))
-    log_p -= logits.max(-1, keepdims=True)
-    known = judged.labels != NO_LABEL
-    picked = np.take_along_axis(log_p, np.maximum(judged.labels, 0)[..., None].astype(int), -1)[..., 0]
-    return -(picked * known).sum(axis=0) / np.maximum(known.sum(axis=0), 1)

@@ -261,3 +261,26 @@ def test_an_epoch_takes_only_so_many_rows_of_a_long_series():
     groups = plan_epoch(streams(), 64, 2, seed=0, epoch=0, most=200)
     taken = [sum(q.end - q.start for g in groups for q in g if q.stream == at) for at in range(2)]
     assert all(200 <= n < 200 + 64 for n in taken)
+
+
+def test_a_group_carries_its_state_from_window_to_window_without_gradient():
+    t = trainer(lr=0.0, masked_share=0.0)
+    seen = []
+    original = t._train_window
+
+    def watched(batch, state):
+        losses, after = original(batch, state)
+        seen.append((state, after))
+        return losses, after
+
+    t._train_window = watched
+    t.train_group([chunks.Sequence(0, 300, 428, 16, False)])
+    (first, between), (carried, after) = seen
+    assert carried is between
+    assert not carried.requires_grad
+    x = torch.from_numpy(streams()[0].x[284:428])[None]
+    with torch.no_grad():
+        _, _, burned = t.network(x[:, :16], None, torch.tensor([1]))
+        _, _, whole = t.network(x, None, torch.tensor([1]))
+    torch.testing.assert_close(first, burned)
+    torch.testing.assert_close(after, whole, rtol=1e-4, atol=1e-4)
