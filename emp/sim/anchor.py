@@ -3,9 +3,9 @@
 A logistic side fitted to one day reproduces each step's odds, but errors far too small to see in a step add
 up over hundreds of seconds, and a day contains no metaorder known to be one. So two common terms are added:
 
-- `digest`: liquidity leans against the memory of all signed flow (power-law signed-flow feedback, Noble,
-  Rosenbaum and Souilmi, arXiv 2603.24137). Moment: impact of an injected metaorder grows as Q ** 0.5, the
-  value that Sato and Kanazawa (arXiv 2411.13965) find for every liquid stock of the Tokyo exchange.
+- `outside`: liquidity leans against flow from outside (power-law signed-flow feedback, Noble, Rosenbaum and
+  Souilmi, arXiv 2603.24137). Moment: impact of an injected metaorder grows as Q ** 0.5, the value that Sato
+  and Kanazawa (arXiv 2411.13965) find for every liquid stock of the Tokyo exchange.
 - `hold`: liquidity pushes the mid back towards where it was 64 to 4096 events ago. Moment: the recording's
   signature plot.
 """
@@ -25,11 +25,10 @@ from emp.sim.observe_market import observe_market
 EXPONENT = 0.5
 HORIZONS_S = (20.0, 60.0, 200.0, 500.0)
 HOLD = (0.0, 0.02, 0.04, 0.06, 0.08)
-DIGEST = (0.2, 0.4, 0.6, 0.8, 1.0)
-FIRST_HOLD = 0.04
+OUTSIDE = (0.0, 0.05, 0.1, 0.15, 0.2)
 EVENTS = 400_000
-RUNS = 150
-STEPS = len(HOLD) + len(DIGEST)
+RUNS = 250
+STEPS = len(HOLD) + len(OUTSIDE)
 
 
 def hold(p: Array, strength: float) -> Array:
@@ -37,17 +36,6 @@ def hold(p: Array, strength: float) -> Array:
     q = p.copy()
     for kind, sign in ((IN, 1), (AT, 1), (CANCEL_AT, -1), (HIT, -1)):
         q["side_weight"][0, kind, MOVED + 3 : MOVED + 7] += sign * strength
-    return q
-
-
-def digest(p: Array, strength: float) -> Array:
-    """A copy whose liquidity leans against signed flow over half-lives of 4 to 4096 trades.
-
-    Weights grow with the root of the half-life, so that together they forget a trade as t ** -0.5.
-    """
-    q = p.copy()
-    for kind, sign in ((IN, 1), (AT, 1), (CANCEL_AT, -1)):
-        q["side_weight"][0, kind, 1:7] += sign * strength * 2.0 ** np.arange(6)
     return q
 
 
@@ -59,15 +47,6 @@ def signature_curve(obs: Array) -> Array:
 def anchored(p: Array, obs: Array, seed: int = 1, progress: Callable[[], None] = lambda: None) -> Array:
     """Return the flow with both terms estimated; `progress` is called STEPS times."""
     start = max(10_000, int(obs["bid"][0]))
-    qty = int(np.median(obs["qty"][obs["sign"] != 0]))
-    exponents = []
-    for strength in DIGEST:
-        market = Market(hold(digest(p, strength), FIRST_HOLD), seed, start)
-        market.run(2**62, 20_000)
-        exponents.append(metaorder_impact(market, max(1, qty), runs=RUNS, seed=seed).exponent)
-        progress()
-    gap = np.abs(np.array(exponents) - EXPONENT)
-    p = digest(p, DIGEST[int(np.argmin(np.where(np.isfinite(gap), gap, np.inf)))])
     target = signature_curve(obs)
     losses = []
     for strength in HOLD:
@@ -75,4 +54,26 @@ def anchored(p: Array, obs: Array, seed: int = 1, progress: Callable[[], None] =
         use = np.isfinite(target) & np.isfinite(got)
         losses.append(float(((got - target)[use] ** 2).mean()) if use.any() else 0.0)
         progress()
-    return hold(p, HOLD[int(np.argmin(losses))])
+    p = hold(p, HOLD[int(np.argmin(losses))])
+    exponents = []
+    for strength in OUTSIDE:
+        q = p.copy()
+        q["outside"] = strength
+        market = Market(q, seed, start)
+        market.run(2**62, 20_000)
+        qty = int(p["outside_qty"][0])
+        exponents.append(metaorder_impact(market, qty, runs=RUNS, seed=seed).exponent)
+        progress()
+    p["outside"] = _crossing(np.array(OUTSIDE), np.array(exponents))
+    return p
+
+
+def _crossing(strength: Array, exponents: Array) -> float:
+    """Where a straight line through exponents by strength meets EXPONENT, inside the grid."""
+    good = np.isfinite(exponents)
+    if good.sum() < 2:
+        return float(strength[0])
+    slope, level = np.polyfit(strength[good], exponents[good], 1)
+    if slope >= 0:
+        return float(strength[good][np.argmin(np.abs(exponents[good] - EXPONENT))])
+    return float(np.clip((EXPONENT - level) / slope, strength[0], strength[-1]))

@@ -204,7 +204,9 @@ def _types(p: Array, obs: Array) -> None:
     p["after"] = _succession(weight, kind, i, j, obs["live"] / p["live_ref"][0])
     p["side_odds"] = np.log((count[1] + SMOOTHING / 4) / (count[0] + SMOOTHING / 4))
     p["decay"] = memory_decay()
+    p["decays"] = np.tile(memory_decay(), KINDS)
     p["unit_ticks"] = float(max(1, np.median(obs["ask"] - obs["bid"])))
+    p["outside_qty"] = max(1.0, float(np.median(obs["qty"][obs["sign"] != 0])))
     x = memory_features(obs, p["decay"][0], float(p["unit_ticks"][0]))
     offset = p["side_odds"][0][i, j, kind]
     for k in range(KINDS):

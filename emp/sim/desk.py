@@ -30,7 +30,7 @@ from emp.sim.book import (
     u,
 )
 from emp.sim.flow.params import QUEUE_REACTIVE
-from emp.sim.flow.qr import remember_trade
+from emp.sim.flow.qr import remember_ours
 from emp.sim.flow.state import recentre
 from emp.sim.latency import CANCEL, ENTRY, REPORT, draw_latency
 from emp.sim.market import flow_event
@@ -254,7 +254,7 @@ def _arrive(b: Any, fills: Any, s: Any, p: Any, d: Any, m: Any, r: Any) -> None:
     status = b[STATUS]
     filled = b[FILLED]
     if filled > 0 and p.model == QUEUE_REACTIVE:
-        remember_trade(s, p, 1.0 - 2.0 * c.side, True)
+        remember_ours(s, p, c.side, filled)
     collect(b, fills, s, d, m, r)
     if status == OK_RESTING:
         o.handle = h

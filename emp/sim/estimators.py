@@ -52,7 +52,8 @@ def hill(x: Array, share: float = 0.05) -> float:
     k = max(10, int(share * len(a)))
     if len(a) <= k or a[k] <= 0:
         return float("nan")
-    return float(1.0 / np.mean(np.log(a[:k] / a[k])))
+    excess = float(np.mean(np.log(a[:k] / a[k])))
+    return 1.0 / excess if excess > 0 else float("nan")
 
 
 def kurtosis(x: Array) -> float:

@@ -34,6 +34,8 @@ from emp.sim.book import (
     cancel,
     clear_trade,
 )
+from emp.sim.flow.params import QUEUE_REACTIVE
+from emp.sim.flow.qr import remember_ours
 from emp.sim.latency import CANCEL, ENTRY, REPORT, LatencyConfig, draw_latency, latency_record
 from emp.sim.market import Market
 from emp.sim.matching import submit
@@ -164,6 +166,8 @@ class Exchange:
         if status in REFUSALS:
             self._finish(order, OrderStatus.REJECTED, at, REFUSALS[status])
             return
+        if int(book[FILLED]) and int(self.market.params["model"][0]) == QUEUE_REACTIVE:
+            remember_ours(self.market.state[0], self.market.params[0], side, int(book[FILLED]))
         order.status = OrderStatus.NEW
         ahead = int(ahead_of(book, handle)) if handle else 0
         self._report(order, OrderStatus.NEW, new.px, at, ahead=ahead)

@@ -14,7 +14,7 @@ from emp.core.records import Array
 from emp.sim.book import BEST, BUY, LIVE, MARKET, clear_trade
 from emp.sim.desk import OWNER
 from emp.sim.flow.params import QUEUE_REACTIVE
-from emp.sim.flow.qr import remember_trade
+from emp.sim.flow.qr import remember_ours
 from emp.sim.market import Market, flow_event
 from emp.sim.matching import submit
 
@@ -48,7 +48,7 @@ def slice_path(
             if b[LIVE] > 0 and qty > 0:
                 submit(b, fills, side, 0, qty, MARKET, OWNER, 0)
                 if p.model == QUEUE_REACTIVE:
-                    remember_trade(s, p, 1.0 - 2.0 * side, True)
+                    remember_ours(s, p, side, qty)
         for _ in range(every):
             flow_event(b, fills, s, p, r)
         out[i] = _mid(b)

@@ -18,16 +18,19 @@ from emp.sim.book import (
     ORDER_WORDS,
     ORDERS,
     OWNER,
+    PREV,
     PX,
     QTY,
     SELL,
     SEQ,
     SIDE,
+    STAMP,
+    TAIL,
     cancel,
     level_of,
     u,
 )
-from emp.sim.flow.observe import AT, CANCEL_AT, CANCEL_DEEP, DEEP, HIT, IN, KINDS
+from emp.sim.flow.observe import AT, CANCEL_AT, DEEP, HIT, IN, KINDS
 from emp.sim.flow.state import DELETE, RECENT, TRADE, note, place
 from emp.sim.matching import submit
 from emp.sim.rng import next_u64, uniform
@@ -39,10 +42,10 @@ _S56 = np.uint64(56)
 @kernel
 def bucket(x: Any, edges: Any) -> int:
     """Index of the bucket of x between ascending edges."""
-    i = 0
-    while i < len(edges) and x >= edges[i]:
-        i += 1
-    return i
+    n = 0
+    for k in range(len(edges)):
+        n += x >= edges[k]
+    return n
 
 
 @kernel
@@ -58,39 +61,54 @@ def draw256(table: Any, r: Any) -> Any:
 
 
 @kernel
-def _fits(b: Any, h: int, side: int, at_best: bool) -> bool:
-    if h == 0 or b[u(h + QTY)] <= 0 or b[u(h + OWNER)] != 0 or b[u(h + SIDE)] != side:
+def _fits(b: Any, h: int, side: int) -> bool:
+    """Whether a record holds an order of the market behind the best price of a side."""
+    if b[u(h + QTY)] <= 0 or b[u(h + OWNER)] != 0 or b[u(h + SIDE)] != side:
         return False
-    return bool((b[u(h + PX)] == b[u(BEST + side)]) == at_best)
+    return bool(b[u(h + PX)] != b[u(BEST + side)])
 
 
 @kernel
-def _aged_order(b: Any, s: Any, side: int, at_best: bool, age: int) -> int:
-    """A live order of about this age in events, 0 where none is near."""
-    for k in range(48):
+def _aged_order(b: Any, s: Any, side: int, age: int) -> int:
+    """A live order behind the best price of about this age in events, 0 where none is near."""
+    for k in range(16):
         step = (k + 1) >> 1
         back = age + (step if k & 1 else -step)
         if back < 1 or back >= RECENT or back > s.seq:
             continue
         i = (s.seq - back) & (RECENT - 1)
         h = int(s.recent[i])
-        if _fits(b, h, side, at_best) and b[u(h + SEQ)] == s.stamp[i]:
+        if h != 0 and b[u(h + SEQ)] == s.stamp[i] and _fits(b, h, side):
             return h
     return 0
 
 
 @kernel
-def _any_order(b: Any, s: Any, side: int, at_best: bool, r: Any) -> int:
-    if at_best:
-        h = int(b[u(level_of(b, side, int(b[u(BEST + side)])) + 3)])
-        while h != 0 and b[u(h + OWNER)] != 0:
-            h = int(b[u(h + 3)])
-        return h
+def _best_order(b: Any, side: int, age: int) -> int:
+    """The order at the best price whose age comes nearest from above; 0 where all are ours.
+
+    About every other event brings an order, so an order's age in events is twice its age in arrivals.
+    """
+    h = int(b[u(level_of(b, side, int(b[u(BEST + side)])) + TAIL)])
+    found = 0
+    for _ in range(16):
+        if h == 0:
+            break
+        if b[u(h + OWNER)] == 0:
+            found = h
+            if 2 * (b[u(STAMP)] - b[u(h + SEQ)]) >= age:
+                break
+        h = int(b[u(h + PREV)])
+    return found
+
+
+@kernel
+def _any_order(b: Any, s: Any, side: int, r: Any) -> int:
     start = int(b[u(ORDERS)])
     n = (s.high - start) // ORDER_WORDS + 1
     for _ in range(128):
         h = start + ORDER_WORDS * int(uniform(r) * n)
-        if _fits(b, h, side, False):
+        if _fits(b, h, side):
             return h
     return 0
 
@@ -143,16 +161,15 @@ def apply_type(b: Any, fills: Any, s: Any, p: Any, what: int, r: Any) -> None:
         submit(b, fills, 1 - side, 0, qty, MARKET, 0, 0)
         note(s, TRADE, side, best, qty, 0)
         return
-    at_best = kind == CANCEL_AT
-    h = _aged_order(b, s, side, at_best, draw(p.age[0 if at_best else 1], r))
-    if h == 0:
-        h = _any_order(b, s, side, at_best, r)
+    if kind == CANCEL_AT:
+        h = _best_order(b, side, draw(p.age[0], r))
+    else:
+        h = _aged_order(b, s, side, draw(p.age[1], r))
+        if h == 0:
+            h = _any_order(b, s, side, r)
     if h == 0:
         s.skipped += 1
         s.qty = 0
         return
     px = int(b[u(h + PX)])
     note(s, DELETE, side, px, cancel(b, h), h)
-
-
-__all__ = ["CANCEL_DEEP", "apply_type", "bucket", "draw", "draw256"]

@@ -49,6 +49,9 @@ FLOW = np.dtype(
         ("side_odds", "f8", (IMBALANCES, SPREADS, KINDS)),  # log-odds that it is on the ask side
         ("side_weight", "f8", (KINDS, FEATURES)),  # and how memory shifts them
         ("decay", "f8", (MEMORY,)),  # of all averages, per step of their own clock
+        ("decays", "f8", (KINDS * MEMORY,)),  # the same, once per kind
+        ("outside", "f8"),  # how strongly liquidity leans against flow from outside
+        ("outside_qty", "f8"),  # lots that count as one
         ("unit_ticks", "f8"),  # displacement of the mid is measured in these
         ("pace_const", "f8"),
         ("pace_start", "f8"),  # mean log gap: where the averages begin

@@ -2,16 +2,17 @@
 
 The kind of the next event depends on imbalance and spread (Huang, Lehalle and Rosenbaum, "Simulating and
 analyzing order book data: the queue-reactive model", arXiv 1312.0563; projected on these two in Noble,
-Rosenbaum and Souilmi, arXiv 2603.24137), and on the last event's kind. Its side is a logistic
-draw: log-odds by imbalance and spread, plus a linear function of memory: exponential averages, over 1 to 4**7 steps, of trade signs (per
-trade), of the sides of each kind (per event), and of the mid's displacement. A sum of such averages is a
-power law between its scales, which is how signed flow feeds back.
+Rosenbaum and Souilmi, arXiv 2603.24137), and on the last event's kind. Its side is a logistic draw: log-odds
+by imbalance and spread, plus a linear function of memory: exponential averages, over 1 to 4**7 steps, of
+trade signs (per trade), of the sides of each kind (per event), and of the mid's displacement. A sum of such
+averages is a power law between its scales, which is how signed flow feeds back.
 
-Two memories of trade signs are kept apart, as Toth, Palit, Lillo and Farmer ("Why is equity order flow so
-persistent?", JEDC 2015) found that persistence comes from order splitting, not from herding: the sign of the
-next market order follows the market's own past signs; liquidity answers all trades, ours included. So a
-stranger's metaorder is not joined by imitators, but liquidity that expects more of it leans against it: that
-makes impact concave and lets it relax (Lillo and Farmer 2004; Gerig 2007).
+Our own trades are kept apart. Persistence of signs comes from order splitting, not from herding (Toth, Palit,
+Lillo and Farmer, "Why is equity order flow so persistent?", JEDC 2015), so the sign of the next market order
+follows the market's own past signs only, while liquidity answers all trades. And liquidity leans against flow
+from outside with a memory that fades as t ** -0.5 (power-law signed-flow feedback, arXiv 2603.24137): that
+makes the impact of a metaorder concave and lets it relax. How strongly is not to be seen in a recording; see
+`anchor.py`.
 
 The clock draws the gap from the recorded gaps that followed a similar predicted gap, a linear function of
 averages of log gaps over 1 to 64 events (an autoregressive conditional duration model, Engle and Russell
@@ -30,7 +31,7 @@ from emp.sim.flow.params import FEATURES, GROUPS, KINDS, MEMORY, PACE_LOGS, RATE
 from emp.sim.flow.state import pass_time
 from emp.sim.rng import uniform
 
-CANCEL_AT, CANCEL_DEEP, HIT = 3, 4, 5
+DEEP, CANCEL_AT, CANCEL_DEEP, HIT = 2, 3, 4, 5
 TRADES = 0
 PULSES = MEMORY
 HITS = PULSES + HIT * MEMORY
@@ -47,6 +48,16 @@ def imbalance(b: Any) -> float:
     bid = float(level_qty(b, BUY, int(b[u(BEST)])))
     ask = float(level_qty(b, SELL, int(b[u(BEST + 1)])))
     return (bid - ask) / (bid + ask) if bid + ask > 0 else 0.0
+
+
+@kernel
+def remember_ours(s: Any, p: Any, side: int, qty: int) -> None:
+    """Let memory take in a trade in which we were the aggressor."""
+    sign = 1.0 - 2.0 * side
+    remember_trade(s, p, sign, True)
+    for k in range(MEMORY):
+        s.outside[k] += sign * np.sqrt(qty / p.outside_qty)
+    s.strange = s.outside[MEMORY - 1]
 
 
 @kernel
@@ -68,18 +79,33 @@ def _remember(b: Any, s: Any, p: Any, kind: int, side: int) -> None:
         remember_trade(s, p, 1.0 if b[u(TRADE_QTY)] > 0 else -1.0, False)
     x = 2.0 * side - 1.0
     mid = 0.5 * (b[u(BEST)] + b[u(BEST + 1)])
+    memory, own, decay, decays = s.memory, s.own, p.decay, p.decays
+    for g in range(KINDS * MEMORY):
+        memory[PULSES + g] *= decays[g]
     at = PULSES + kind * MEMORY
     for k in range(MEMORY):
-        decay = p.decay[k]
-        for g in range(PULSES + k, MOVED, MEMORY):
-            s.memory[g] *= decay
-        s.memory[at + k] += x * (1.0 - decay)
-        s.own[MEMORY + k] *= decay
-        if kind == HIT:
-            s.own[MEMORY + k] += x * (1.0 - decay)
-        move = (mid - s.mid[k]) / p.unit_ticks
-        s.memory[MOVED + k] = min(MAX_MOVE, max(-MAX_MOVE, move))
-        s.mid[k] += (mid - s.mid[k]) * (1.0 - decay)
+        memory[at + k] += x * (1.0 - decay[k])
+    hit = x if kind == HIT else 0.0
+    for k in range(MEMORY):
+        own[MEMORY + k] = own[MEMORY + k] * decay[k] + hit * (1.0 - decay[k])
+    average, unit = s.mid, 1.0 / p.unit_ticks
+    for k in range(MEMORY):
+        move = mid - average[k]
+        memory[MOVED + k] = min(MAX_MOVE, max(-MAX_MOVE, move * unit))
+        average[k] += move * (1.0 - decay[k])
+    if s.strange != 0.0:
+        _fade(s, p)
+
+
+@kernel
+def _fade(s: Any, p: Any) -> None:
+    """Let the flow from outside be forgotten, event by event."""
+    strange, weight = 0.0, 1.0
+    for k in range(MEMORY):
+        s.outside[k] *= p.decay[k]
+        strange += weight * s.outside[k]
+        weight *= 0.5
+    s.strange = strange if abs(strange) > 1e-6 else 0.0
 
 
 @kernel
@@ -108,17 +134,16 @@ def qr_apply(b: Any, fills: Any, s: Any, p: Any, r: Any) -> None:
     j = bucket(int(b[u(BEST + 1)]) - int(b[u(BEST)]), p.spread_edges)
     kind = _kind(b, s, p, i, j, r)
     odds = p.side_odds[i, j, kind]
-    w = p.side_weight[kind]
+    w, memory = p.side_weight[kind], s.memory
+    for k in range(FEATURES):
+        odds += w[k] * memory[k]
     if kind == HIT:
+        own = s.own
         for k in range(MEMORY):
-            odds += w[TRADES + k] * s.own[k] + w[HITS + k] * s.own[MEMORY + k]
-        for k in range(PULSES, HITS):
-            odds += w[k] * s.memory[k]
-        for k in range(MOVED, FEATURES):
-            odds += w[k] * s.memory[k]
-    else:
-        for k in range(FEATURES):
-            odds += w[k] * s.memory[k]
+            odds += w[TRADES + k] * (own[k] - memory[TRADES + k])
+            odds += w[HITS + k] * (own[MEMORY + k] - memory[HITS + k])
+    elif s.strange != 0.0 and kind < CANCEL_DEEP and kind != DEEP:
+        odds += p.outside * s.strange * (-1.0 if kind == CANCEL_AT else 1.0)
     side = SELL if uniform(r) * (1.0 + np.exp(-odds)) < 1.0 else BUY
     apply_type(b, fills, s, p, kind + KINDS * side, r)
     _remember(b, s, p, kind, side)

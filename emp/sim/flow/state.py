@@ -13,7 +13,7 @@ from emp.sim.matching import submit
 ADD, REDUCE, DELETE, TRADE = 1, 2, 3, 4
 """Kinds of message, numbered as LOBSTER numbers them."""
 
-RECENT = 1 << 14
+RECENT = 1 << 12
 """How many events back an order can be found by its age."""
 
 MSG = np.dtype(
@@ -51,6 +51,8 @@ STATE = np.dtype(
             "f8",
             (FEATURES,),
         ),  # averages: all trade signs, limit sides, cancel sides, mid displacement
+        ("outside", "f8", (MEMORY,)),  # decaying sums of the signed flow from outside
+        ("strange", "f8"),  # their power-law sum
         ("mid", "f8", (MEMORY,)),  # averages of the mid, per event
         ("pace", "f8", (PACE_LOGS,)),  # averages of log gaps, per event
         ("rate", "f8", (RATES,)),  # log of the rate over its mean, a sum of parts
