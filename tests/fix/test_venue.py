@@ -402,3 +402,18 @@ def test_closing_never_waits_for_a_silent_venue() -> None:
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(run())
+
+
+def test_closing_while_waiting_to_dial_again_is_immediate() -> None:
+    async def run() -> None:
+        patient = msgspec.structs.replace(quick(MOCK), backoff=Backoff(first_s=60.0, longest_s=60.0))
+        stand = FixVenue(Toy([EURUSD]), [EURUSD])
+        access = FixAccess(settings(await stand.start(), patient))
+        await access.connect([EURUSD])
+        await stand.close()
+        await until(lambda: access.links[0].losses == 1)
+        async with asyncio.timeout(2):
+            await access.close()
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(run())

@@ -11,6 +11,7 @@ from emp.core.clock import Clock
 
 _S = 1_000_000_000
 _SHORTEST_S = 0.01
+_GOODBYE_S = 1.0
 
 
 class _Wire(asyncio.Protocol):
@@ -87,8 +88,9 @@ class Link:
         self.flush()
         if self._transport is None:
             self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await asyncio.wait([self._task])
+        if not self._task.cancelled():
+            self._task.result()
         self._task = None
         self.session.store.close()
 
@@ -111,8 +113,10 @@ class Link:
         data = self.session.drain()
         if data and not transport.is_closing():
             transport.write(data)
-        if self.session.phase is Phase.CLOSING:
+        if self.session.phase is Phase.CLOSING and not transport.is_closing():
             transport.close()
+            # a peer that does not read would keep a polite close waiting for ever
+            asyncio.get_running_loop().call_later(_GOODBYE_S, transport.abort)
 
     def drop(self) -> None:
         """Cut the connection without a word, as a failing network would."""
