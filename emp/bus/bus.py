@@ -142,6 +142,10 @@ class EventBus:
 
     # --- subscribing ------------------------------------------------------------------------------------
 
+    def watched(self, topic: str) -> bool:
+        """Whether anyone subscribes to a topic."""
+        return bool(self._handlers.get(topic))
+
     def subscribe(self, topic: str, handler: Callable[[Any], None]) -> Callable[[], None]:
         """Call `handler` with each message of a topic when it is delivered; return what ends that.
 
@@ -198,7 +202,7 @@ class EventBus:
         count, head = self._count.item(instrument), self._head.item(instrument)
         if not 0 <= n <= count:
             raise ValueError(f"cannot release {n} events of {count}")
-        if self._handlers.get("market_data_update"):
+        if self.watched("market_data_update"):
             for i in range(n):
                 event = self._rings[instrument, (head + i) % self._bound]
                 state = None if states is None else states[i : i + 1]

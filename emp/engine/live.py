@@ -219,9 +219,14 @@ class Live:
             self._fail(error)
 
     def _serve_market(self) -> bool:
-        """Carry one batch of one instrument through the engine; whether there was one."""
+        """Carry one batch of one instrument through the engine; whether there was one.
+
+        Where anyone subscribes to market_data_update the batch is one event, so that each update goes out with
+        the MarketState that was made from it.
+        """
         self._note_stall()
-        waiting = self._bus.peek(BATCH)
+        watched = self._bus.watched("market_data_update")
+        waiting = self._bus.peek(1 if watched else BATCH)
         if waiting is None:
             return False
         instrument, events = waiting
@@ -229,7 +234,9 @@ class Live:
         output = self._engine.process(events)
         self._viewer.delivered(instrument, events[output.consumed - 1], wait_ms, output)
         self._actions.append(output.rows)
-        self._bus.release(instrument, output.consumed)
+        made = watched and len(output.rows) > 0 and self._engine.desk.perception["has_book"][instrument]
+        states = self._engine.desk.state[instrument : instrument + 1].copy() if made else None
+        self._bus.release(instrument, output.consumed, states)
         self._act(output)
         return True
 

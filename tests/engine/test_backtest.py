@@ -15,6 +15,7 @@ import pytest
 from emp.core.codes import Action, EventFlag, OrderStatus, Reason
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
 from emp.core.records import Array
+from emp.engine.engine import Engine
 from emp.execution.account import apply_fill
 from emp.journal.actionlog import read_actions
 from emp.journal.reader import LedgerReader
@@ -100,9 +101,8 @@ def test_duplicates_and_regressions_never_reach_perception(tmp_path: Path, marke
     assert noisy["rows"] == noisy["events"] + sum(noisy["quarantined"].values())
 
 
-def test_nothing_rests_on_a_book_that_may_not_be_believed(tmp_path: Path, market: Array) -> None:
-    e = engine(tmp_path)
-    events = market.copy()
+def until_it_rests(e: Engine, events: Array) -> tuple[NewOrder, int]:
+    """Run the engine until an order of its own rests; return it and the index of the next event."""
     k = 0
     while True:
         output = e.process(events[k:])
@@ -110,9 +110,15 @@ def test_nothing_rests_on_a_book_that_may_not_be_believed(tmp_path: Path, market
         order = output.commands[0]
         e.sent(order)
         if isinstance(order, NewOrder) and not order.immediate:
-            break
+            e.on_report(report(order, OrderStatus.NEW))
+            return order, k
         e.on_report(report(order, OrderStatus.CANCELED))
-    e.on_report(report(order, OrderStatus.NEW))
+
+
+def test_nothing_rests_on_a_book_that_may_not_be_believed(tmp_path: Path, market: Array) -> None:
+    e = engine(tmp_path)
+    events = market.copy()
+    _, k = until_it_rests(e, events)
     crossed = events[k : k + 1].copy()
     crossed["flags"] = EventFlag.VISIBLE
     crossed["bid_px"][0, 0] = crossed["ask_px"][0, 0] + 1
@@ -174,16 +180,7 @@ def test_a_daily_loss_limit_flattens_with_a_risk_breach(tmp_path: Path, market: 
 
 def test_an_order_does_not_rest_on_a_silent_feed(tmp_path: Path, market: Array) -> None:
     e = engine(tmp_path)
-    k = 0
-    while True:
-        output = e.process(market[k:])
-        k += output.consumed
-        order = output.commands[0]
-        e.sent(order)
-        if isinstance(order, NewOrder) and not order.immediate:
-            break
-        e.on_report(report(order, OrderStatus.CANCELED))
-    e.on_report(report(order, OrderStatus.NEW))
+    order, k = until_it_rests(e, market)
     last = int(market["ts"][k - 1])
     assert e.on_timer(last + LOOSE.stale_after_ns).commands == []
     (cancel,) = e.on_timer(last + LOOSE.stale_after_ns + 1).commands

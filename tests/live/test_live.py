@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from emp.core.codes import OrderStatus, Reason
-from emp.core.contracts import CancelOrder, NewOrder, QueryOrder, RiskBreach
+from emp.core.contracts import CancelOrder, MarketDataUpdate, NewOrder, QueryOrder, RiskBreach
 from emp.core.errors import JournalError, VenueError
 from emp.engine.engine import EngineLimits
 from emp.journal.actionlog import read_actions
@@ -191,6 +191,25 @@ def test_a_market_that_ends_ends_the_run_after_its_last_event(world: World) -> N
 
     play(world, script)
     assert world.bus.counts(0).delivered == 100
+
+
+def test_each_update_goes_out_with_the_market_state_made_from_it(world: World) -> None:
+    updates: list[MarketDataUpdate] = []
+    world.bus.subscribe("market_data_update", updates.append)
+
+    async def script(world: World) -> None:
+        await world.until(lambda: world.venue.connected, 120)
+        world.venue.tick(20, spread=3)
+        world.venue.tick(20, spread=7)
+        await world.until(lambda: len(updates) == 40)
+
+    play(world, script)
+    for update in updates:
+        assert update.state is not None
+        state = update.state[0]
+        assert (state["seq"], state["ts"]) == (update.seq, update.ts)
+        assert state["spread_ticks"] == update.ask - update.bid
+        assert update.depth[0] == (update.bid, update.bid_sz, update.ask, update.ask_sz)
 
 
 def test_a_refused_connection_is_raised_and_leaves_nothing_open(world: World) -> None:
