@@ -5,66 +5,21 @@ one is derived: "D" and the first 24 hex digits of the SHA-256 of the values of 
 joined by SOH; an answer to a status request adds tag 52, because asking again may bring the same answer.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from emp.access.fix.dialect import Dialect
 from emp.access.fix.message import Message
+from emp.access.fix.reports import DERIVED, STATUS, Order, ReplaceOrder, derived_id, fill_price
 from emp.access.fix.text import Scale, Stamp, number, utc_ns
 from emp.core.codes import OrderStatus
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
 
-DERIVED = (37, 150, 39, 14, 151, 6, 60)
-"""Tags of which an execID is derived."""
-
-STATUS = {
-    "0": OrderStatus.NEW,
-    "1": OrderStatus.PARTIALLY_FILLED,
-    "2": OrderStatus.FILLED,
-    "3": OrderStatus.CANCELED,
-    "4": OrderStatus.CANCELED,
-    "5": OrderStatus.REPLACED,
-    "6": OrderStatus.PENDING_CANCEL,
-    "7": OrderStatus.CANCELED,
-    "8": OrderStatus.REJECTED,
-    "A": OrderStatus.PENDING_NEW,
-    "C": OrderStatus.EXPIRED,
-    "E": OrderStatus.NEW,
-}
-"""OrdStatus (39); a value that is not here is UNKNOWN."""
+__all__ = ["Orders", "ReplaceOrder"]
 
 REMEMBERED = 100_000
 """Reports and orders remembered, oldest forgotten first; the ledger keeps all of them."""
-
-
-class ReplaceOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Change price and quantity of a resting order; the new id names it from then on."""
-
-    cl_ord_id: str
-    orig: str
-    instrument: str
-    side: int
-    qty: int
-    px: int
-    ts: int
-
-
-class _Order(msgspec.Struct):
-    """What is known of one of our orders."""
-
-    instrument: str
-    side: int
-    px: int
-    qty: int
-    status: OrderStatus = OrderStatus.PENDING_NEW
-    filled: int = 0
-    average: float = 0.0  # ticks
-    venue_id: str = ""  # 37
-    immediate: bool = False
 
 
 class Orders:
@@ -92,7 +47,7 @@ class Orders:
             for side in (1, -1)
             for immediate in (False, True)
         }
-        self._known: dict[str, _Order] = {}
+        self._known: dict[str, Order] = {}
         self._requests: dict[str, str] = {}  # id of a cancel or replace -> id of the order it is about
         self._seen: dict[tuple[str, str], None] = {}
         self._sent: dict[int, tuple[str, str]] = {}  # number of a message -> (its type, its clOrdID)
@@ -119,7 +74,7 @@ class Orders:
         self._sent.clear()
 
     def _new(self, order: NewOrder) -> bytes:
-        self._known[order.cl_ord_id] = _Order(
+        self._known[order.cl_ord_id] = Order(
             order.instrument, order.side, order.px, order.qty, immediate=order.immediate
         )
         if len(self._known) > REMEMBERED:
@@ -164,7 +119,7 @@ class Orders:
     def _replace(self, order: ReplaceOrder) -> bytes:
         scale = self._scales[order.instrument]
         known = self._known.get(order.orig)
-        self._known[order.cl_ord_id] = _Order(order.instrument, order.side, order.px, order.qty)
+        self._known[order.cl_ord_id] = Order(order.instrument, order.side, order.px, order.qty)
         self._requests[order.cl_ord_id] = order.orig
         body = b"41=%s\x0111=%s\x01" % (order.orig.encode(), order.cl_ord_id.encode())
         if known is not None and known.venue_id:
@@ -263,7 +218,7 @@ class Orders:
             return 0, 0.0
         if order is None:
             side = 1 if message.get(54) == b"1" else -1
-            order = _Order(name, side, scale.ticks(message.get(44)), scale.lots(message.get(38)))
+            order = Order(name, side, scale.ticks(message.get(44)), scale.lots(message.get(38)))
             self._known[order_id] = order
             _forget(self._known)
         before = order.filled, order.average
@@ -277,12 +232,12 @@ class Orders:
     def _update(
         self, message: Message, order_id: str, exec_id: str, before: tuple[int, float]
     ) -> OrderUpdate:
-        order = self._known.get(order_id, _Order("", 0, 0, 0))
+        order = self._known.get(order_id, Order("", 0, 0, 0))
         scale = self._scales.get(order.instrument)
         leaves, fee, price = 0, 0.0, order.px
         if scale is not None:
             leaves = scale.lots(message.get(151))
-            price = _price(message, scale, order, before)
+            price = fill_price(message, scale, order, before)
             fee = self._fee(message, scale)
         return OrderUpdate(
             clOrdID=order_id,
@@ -309,7 +264,7 @@ class Orders:
 
     def _replaced(self, message: Message, orig: str, exec_id: str, successor: str) -> OrderUpdate:
         """The old order of a replace has ended; its fills go on under the new id."""
-        old = self._known.get(orig, _Order("", 0, 0, 0))
+        old = self._known.get(orig, Order("", 0, 0, 0))
         old.status = OrderStatus.REPLACED
         new = self._known.get(successor)
         if new is not None:
@@ -349,10 +304,10 @@ class Orders:
 
     def _said(self, message: Message, order_id: str, status: OrderStatus) -> list[OrderUpdate]:
         """An update that carries no fill."""
-        exec_id = _derived(message, (35, 34, 52, 45, 11, 58))
+        exec_id = derived_id(message, (35, 34, 52, 45, 11, 58))
         if not self._first(order_id, exec_id):
             return []
-        order = self._known.get(order_id, _Order("", 0, 0, 0))
+        order = self._known.get(order_id, Order("", 0, 0, 0))
         if status is not OrderStatus.UNKNOWN:
             order.status = status
         return [
@@ -376,7 +331,7 @@ class Orders:
         status = message.text(150) == "I"
         if self.dialect.exec_id and given and given != "0" and not status:
             return given
-        return _derived(message, (*DERIVED, 52) if status else DERIVED)
+        return derived_id(message, (*DERIVED, 52) if status else DERIVED)
 
     def _first(self, order_id: str, exec_id: str) -> bool:
         """Whether the report is new; a second one is counted and dropped."""
@@ -401,21 +356,6 @@ class Orders:
             and order.immediate
             and update.status in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED)
         )
-
-
-def _price(message: Message, scale: Scale, order: _Order, before: tuple[int, float]) -> int:
-    """Price of the last fill: 31, else what the average moved by; the order's own where nothing filled."""
-    if message.get(31) is not None and scale.lots(message.get(32)) > 0:
-        return scale.ticks(message.get(31))
-    filled, average = before
-    if order.filled > filled and order.average > 0.0:
-        return round((order.average * order.filled - average * filled) / (order.filled - filled))
-    return order.px
-
-
-def _derived(message: Message, tags: tuple[int, ...]) -> str:
-    values = b"\x01".join(message.get(tag) or b"" for tag in tags)
-    return "D" + hashlib.sha256(values).hexdigest()[:24]
 
 
 def _forget(table: dict[Any, Any]) -> None:

@@ -10,11 +10,11 @@ Rules are those of FIX 4.4 volume 2: a garbled frame is ignored and takes no num
 resend and waits; one too low without PossDup ends the session; gap fills and resets move the expected number.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
 
 from emp.access.fix.frame import Books, Frame, Framer
 from emp.access.fix.message import Composer, Message, masked
+from emp.access.fix.resend import Kept, Sent
 from emp.access.fix.scan import BAD_BEGIN, BAD_COMP_ID, BAD_FIELD, FRAME, NO_SEQ, NO_TIME, POSS_DUP
 from emp.access.fix.store import SequenceStore
 from emp.access.fix.terms import (
@@ -60,9 +60,8 @@ class Session:
             config.begin, config.sender, config.target, config.sender_sub, config.target_sub
         )
         self._stamp = Stamp(config.stamp_digits)
-        self._resends = config.resend
         self._out: list[bytes] = []
-        self._sent: OrderedDict[int, tuple[bytes, bytes, bytes]] = OrderedDict()
+        self._sent = Sent(config.resend, config.kept)
         self.framer = self._new_framer()
         self._heard_ns = self._spoke_ns = self._since_ns = 0
         self._highest = 0  # number seen of the peer in this connection
@@ -182,10 +181,8 @@ class Session:
         """Number and queue one message; `body` is its fields after the header, each with SOH. Returns the number."""
         seq = self.store.take_out()
         sending = self._stamp(self.clock.now_ns())
-        if self._resends and kind.decode() in self._resends:
-            self._sent[seq] = (kind, body, sending)
-            if len(self._sent) > self.config.kept:
-                self._sent.popitem(last=False)
+        if kind in self._sent.kinds:
+            self._sent.keep(seq, Kept(kind, body, sending))
         self._put(self._compose.frame(kind, seq, sending, body))
         return seq
 
@@ -328,26 +325,20 @@ class Session:
             self._send_reject(message, VALUE_WRONG, 7, "BeginSeqNo or EndSeqNo is no range")
             return
         end = last if end == 0 or end > last else end
-        at = fill = max(begin, 1)
-        while at <= end:
-            kept = self._sent.get(at)
-            if kept is not None:
-                self._fill(fill, at)
-                kind, body, first_sent = kept
-                extra = b"43=Y\x01122=%s\x01" % first_sent
+        for first, kept in self._sent.again(max(begin, 1), end):
+            if isinstance(kept, int):
+                self._fill(first, kept)
+            else:
                 stamp = self._stamp(self.clock.now_ns())
-                self._put(self._compose.frame(kind, at, stamp, body, extra))
-                fill = at + 1
-            at += 1
-        self._fill(fill, at)
+                extra = b"43=Y\x01122=%s\x01" % kept.sending
+                self._put(self._compose.frame(kept.kind, first, stamp, kept.body, extra))
 
     def _fill(self, first: int, following: int) -> None:
         """Say that numbers from `first` up to before `following` carried nothing worth repeating."""
-        if first < following:
-            stamp = self._stamp(self.clock.now_ns())
-            extra = b"43=Y\x01122=%s\x01" % stamp
-            body = b"123=Y\x0136=%d\x01" % following
-            self._put(self._compose.frame(b"4", first, stamp, body, extra))
+        stamp = self._stamp(self.clock.now_ns())
+        extra = b"43=Y\x01122=%s\x01" % stamp
+        body = b"123=Y\x0136=%d\x01" % following
+        self._put(self._compose.frame(b"4", first, stamp, body, extra))
 
     def _reset_numbers(self) -> None:
         self._sent.clear()
