@@ -41,9 +41,9 @@ def message_stream(market: Market, n: int) -> Plan:
     """Replayable book messages of about `n` market events, from an empty book."""
     msgs = np.zeros(n, MSG)
     market.run(2**62, n, msgs=msgs)
-    msgs = msgs[np.isin(msgs["kind"], (ADD, DELETE, TRADE)) & (msgs["qty"] > 0)]
-    kept = int(_own_ids(msgs, np.zeros(len(market.book) + 1, np.int64)))
-    return plan(Recording("stream", 1.0, book_messages(msgs[:kept]), None, Counter()))
+    sent = msgs[np.isin(msgs["kind"], (ADD, DELETE, TRADE)) & (msgs["qty"] > 0)]
+    kept = int(_own_ids(sent, np.zeros(len(market.book) + 1, np.int64)))
+    return plan(Recording("stream", 1.0, book_messages(sent[:kept]), None, Counter()))
 
 
 def depth_feed(stream: Plan) -> Array:

@@ -6,12 +6,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from emp.core.errors import DataError
+from emp.core.errors import DataError, UsageError
 from emp.core.records import Array
 from emp.sim.anchor import STEPS, anchored
 from emp.sim.calibrate import calibrate
 from emp.sim.facts import Row, tape_rows
-from emp.sim.flow.params import MODELS
+from emp.sim.flow.params import MODELS, load_params
+from emp.sim.flow.zi import zi_params
 from emp.sim.market import Market
 from emp.sim.metaorder import Impact
 from emp.sim.observe_market import Tape, observe_market, observe_plan
@@ -61,6 +62,18 @@ def fit(obs: Array, model: str, seed: int = 1, progress: Callable[[], None] = la
 
 
 FIT_STEPS = STEPS
+
+
+def named_flow(name: str) -> Array:
+    """The FLOW record that a name stands for: "zi", or a file written by `emp sim calibrate`."""
+    if name == "zi":
+        return zi_params()
+    if not Path(name).exists():
+        raise UsageError(
+            f"no flow model file {name}: estimate one with `emp sim calibrate RECORDING --out {name}`, "
+            "or use --model zi"
+        )
+    return load_params(Path(name))[0]
 
 
 class FactTable(msgspec.Struct):

@@ -28,8 +28,9 @@ def generate(
     from emp.core.records import empty_events
     from emp.sim.check import check_book
     from emp.sim.market import Market
+    from emp.sim.study import named_flow
 
-    market = Market(_flow(model), seed, start_px)
+    market = Market(named_flow(model), seed, start_px)
     rows = empty_events(events)
     with _bar("events") as step:
         done = 0
@@ -47,9 +48,7 @@ def generate(
         "sha256": digest,
         "file": str(out),
     }
-    _say(
-        f"{events} events, {result['seconds_simulated']} simulated seconds, sha256 {digest[:16]} -> {out}"
-    )
+    _say(f"{events} events, {result['seconds_simulated']} simulated seconds, sha256 {digest[:16]} -> {out}")
     if as_json:
         print(json.dumps(result))
 
@@ -132,11 +131,11 @@ def facts(
     as_json: Json = False,
 ) -> None:
     """Hold a flow model against twenty stylised facts and against recordings it has not seen."""
-    from emp.sim.study import fact_table, fit, study
+    from emp.sim.study import fact_table, fit, named_flow, study
 
     with _bar("facts") as step:
         base = study(fitted) if fitted is not None else None
-        params = fit(base.tape.obs, model, seed) if base is not None else _flow(model)
+        params = fit(base.tape.obs, model, seed) if base is not None else named_flow(model)
         step(0.4)
         others = [study(path) for path in held_out or []]
         step(0.5)
@@ -152,22 +151,6 @@ def facts(
             _say(f"plot: {path}")
     if as_json:
         print(json.dumps(_facts_json(table)))
-
-
-def _flow(model: str) -> Any:
-    from emp.core.errors import UsageError
-    from emp.sim.flow.params import load_params
-    from emp.sim.flow.zi import zi_params
-
-    if model == "zi":
-        return zi_params()
-    path = Path(model)
-    if not path.exists():
-        raise UsageError(
-            f"no flow model file {model}: estimate one with `emp sim calibrate RECORDING --out {model}`, "
-            "or use --model zi"
-        )
-    return load_params(path)[0]
 
 
 def _facts_json(table: Any) -> dict[str, Any]:
