@@ -154,7 +154,8 @@ def _attention(take: _Tensors, config: SSMConfig) -> Array:
 def _heads(take: _Tensors, config: SSMConfig, inputs: int, domains: int) -> Array:
     d = config.d_model
     norm = take.take("backbone.norm.weight", (d,))
-    weight = take.take("heads.weight", (domains, d + inputs, RAW))
+    hidden = take.take("heads.hidden", (domains, d, RAW))
+    direct = take.take("heads.direct", (domains, inputs, RAW))
     bias = take.take("heads.bias", (domains, RAW))
     temperature = take.take(TEMPERATURE, (domains, HORIZONS))
     if not (temperature > 0.0).all():
@@ -162,7 +163,7 @@ def _heads(take: _Tensors, config: SSMConfig, inputs: int, domains: int) -> Arra
     share = np.ones((domains, RAW))
     share[:, :LOGITS] = 1.0 / np.repeat(temperature, CLASSES, axis=1)
     packed = packed_records(head_dtype(d, inputs), domains)
-    packed["hidden"] = weight[:, :d] * norm[:, None] * share[:, None]
-    packed["direct"] = weight[:, d:] * share[:, None]
+    packed["hidden"] = hidden * norm[:, None] * share[:, None]
+    packed["direct"] = direct * share[:, None]
     packed["bias"] = bias * share
     return packed

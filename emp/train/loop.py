@@ -45,6 +45,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     seed: int = 0
     lr: float = 2e-4
+    direct_rate: float = 0.05  # learning rate of the heads' direct path, which starts as the linear model
     weight_decay: float = 0.01
     clip: float = 1.0
     warmup_steps: int = 20
@@ -99,7 +100,7 @@ class Trainer:
             self.helper = nn.Linear(network.config.d_model, auxiliary.OUTPUTS).to(self.device)
         self.mean = deepcopy(network).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
-            _groups(network, self.helper, config.weight_decay), lr=config.lr, betas=(0.9, 0.95)
+            _groups(network, self.helper, config), lr=config.lr, betas=(0.9, 0.95)
         )
         self.epochs = [length for length, epochs in config.curriculum for _ in range(epochs)]
         self.plans = [
@@ -176,7 +177,7 @@ class Trainer:
 
     def _train_window(self, batch: Batch, state: Tensor) -> tuple[dict[str, float], Tensor]:
         for parameters in self.optimizer.param_groups:
-            parameters["lr"] = self.config.lr * self._schedule()
+            parameters["lr"] = parameters["rate"] * self._schedule()
         x = torch.from_numpy(batch.x).to(self.device)
         masked = self._masked(x.shape[:2])
         seen = x.clone()
@@ -278,13 +279,19 @@ def _windows(group: Sequence[Stretch]) -> int:
     return max(windows(sequence) for sequence in group)
 
 
-def _groups(network: Network, helper: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; vectors (norms, scales, step sizes, biases) and per-head biases do not."""
+def _groups(network: Network, helper: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """Matrices decay; vectors (norms, scales, step sizes, biases) do not; the direct path learns slowly."""
     matrices: list[Tensor] = []
     others: list[Tensor] = []
     for name, p in [*network.named_parameters(), *helper.named_parameters()]:
-        (matrices if name.endswith("weight") and p.dim() >= 2 else others).append(p)
-    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+        if name != "heads.direct":
+            (matrices if name.endswith(("weight", "heads.hidden")) and p.dim() >= 2 else others).append(p)
+    slow = config.lr * config.direct_rate
+    return [
+        {"params": matrices, "weight_decay": config.weight_decay, "rate": config.lr},
+        {"params": others, "weight_decay": 0.0, "rate": config.lr},
+        {"params": [network.heads.direct], "weight_decay": 0.0, "rate": slow},
+    ]
 
 
 def _targets(batch: Batch, device: torch.device) -> Targets:

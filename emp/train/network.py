@@ -29,13 +29,13 @@ class Heads(nn.Module):
 
     def __init__(self, d_model: int, inputs: int, domains: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(domains, d_model + inputs, RAW))
+        self.hidden = nn.Parameter(torch.zeros(domains, d_model, RAW))
+        self.direct = nn.Parameter(torch.zeros(domains, inputs, RAW))
         self.bias = nn.Parameter(torch.zeros(domains, RAW))
 
     def forward(self, hidden: Tensor, x: Tensor, domain: Tensor) -> Tensor:
         """Raw outputs [B, T, RAW] of hidden [B, T, d_model], x [B, T, inputs], domain int64[B]."""
-        features = torch.cat((hidden, x), -1)
-        return features @ self.weight[domain] + self.bias[domain][:, None]
+        return hidden @ self.hidden[domain] + x @ self.direct[domain] + self.bias[domain][:, None]
 
 
 def read_outputs(raw: Tensor) -> Outputs:

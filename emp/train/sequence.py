@@ -20,7 +20,7 @@ from emp.model.heads import CLASSES, MEANS_AT, QUANTILES_AT
 from emp.model.ssm_config import SSMConfig
 from emp.perception.depth import ENCODER
 from emp.perception.normalise import INPUTS
-from emp.perception.targets import FLAT, NO_LABEL, classes, daily_priors, pos_weight
+from emp.perception.targets import NO_LABEL, classes, daily_priors, pos_weight
 from emp.train.auxiliary import auxiliary_labels
 from emp.train.chunks import MOST_ROWS, Stream
 from emp.train.data import Dataset, Part
@@ -201,17 +201,17 @@ def start_as_linear(network: Network, tensors: dict[str, Array]) -> None:
     """Give the heads' direct path the weights of a linear model; outer quantiles start at its mean widths."""
     weight = torch.from_numpy(np.asarray(tensors["weight"], np.float32))
     bias = torch.from_numpy(np.asarray(tensors["bias"], np.float32))
-    d = network.config.d_model
     with torch.no_grad():
-        network.heads.weight.zero_()
+        network.heads.hidden.zero_()
+        network.heads.direct.zero_()
         network.heads.bias.zero_()
-        network.heads.weight[:, d:, : weight.shape[-1]] = weight
+        network.heads.direct[:, :, : weight.shape[-1]] = weight
         network.heads.bias[:, : bias.shape[-1]] = bias
         for h in range(HORIZONS):
             low, mid, high = (QUANTILES_AT + h * len(QUANTILES) + i for i in range(3))
             for outer, sign in ((low, -1.0), (high, 1.0)):
                 width = (sign * (bias[:, outer] - bias[:, mid])).clamp(min=1e-3)
-                network.heads.weight[:, d:, outer] = 0.0
+                network.heads.direct[:, :, outer] = 0.0
                 network.heads.bias[:, outer] = width + torch.log(-torch.expm1(-width))
     assert (
         weight.shape[-1] > MEANS_AT
@@ -246,15 +246,14 @@ def calibration_loss(network: Network, datasets: Sequence[Dataset], edges: Array
     losses = []
     for data in datasets:
         judged = _judged(network, data, edges[head_of(data, network.domains)])
-        losses += [fit_temperature(judged, h)[2] for h in range(HORIZONS)]
+        losses += [fit_temperature(judged, h)[1] for h in range(HORIZONS)]
     return float(np.mean(losses))
 
 
 def calibrate(network: Network, datasets: Sequence[Dataset], edges: Array) -> Array:
-    """Temperature and bias of the flat class, by domain and horizon, at the least log loss on calibration rows.
+    """Temperatures, float32[heads, HORIZONS], with the least log loss on the rows of the calibration parts.
 
-    The bias is folded into the network's heads (it also takes the class weights of training back out), the
-    temperature is returned: float32[domains, HORIZONS]. Symmetric in up and down, as the mirror demands.
+    Nothing else is fitted there: a bias would follow how busy that stretch of time happened to be.
     """
     temperature = np.ones((len(network.domains), HORIZONS), np.float32)
     for at in range(len(network.domains)):
@@ -264,35 +263,30 @@ def calibrate(network: Network, datasets: Sequence[Dataset], edges: Array) -> Ar
         parts = [_judged(network, data, edges[at], at) for data in mine]
         judged = Judged(*(np.concatenate(a) for a in zip(*parts, strict=True)))
         for h in range(HORIZONS):
-            t, flat, _ = fit_temperature(judged, h)
-            temperature[at, h] = t
-            with torch.no_grad():
-                network.heads.bias[at, h * CLASSES + FLAT] += flat
+            temperature[at, h] = fit_temperature(judged, h)[0]
     return temperature
 
 
-def fit_temperature(judged: Judged, h: int) -> tuple[float, float, float]:
-    """(T, b, loss) with the least log loss of softmax((logits + b on flat) / T) at horizon h."""
+def fit_temperature(judged: Judged, h: int) -> tuple[float, float]:
+    """(T, loss) with the least log loss of softmax(logits / T) at horizon h."""
     known = judged.labels[:, h] != NO_LABEL
     logits = torch.from_numpy(judged.logits[known, h])
     labels = torch.from_numpy(judged.labels[known, h].astype(np.int64))
     weight = torch.from_numpy(judged.weight[known])
     log_t = torch.zeros(1, dtype=torch.float64, requires_grad=True)
-    flat = torch.zeros(1, dtype=torch.float64, requires_grad=True)
-    place = torch.eye(CLASSES, dtype=torch.float64)[FLAT]
-    optimizer = torch.optim.LBFGS([log_t, flat], max_iter=50, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([log_t], max_iter=50, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        log_p = ((logits + flat * place) / log_t.exp()).log_softmax(-1)
+        log_p = (logits / log_t.exp()).log_softmax(-1)
         value = -(log_p.gather(-1, labels[:, None])[:, 0] * weight).sum() / weight.sum()
         torch.autograd.backward(value)
         return value
 
     if not len(labels):
-        return 1.0, 0.0, 0.0
+        return 1.0, 0.0
     optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return float(log_t.detach().exp()), float(flat.detach()), float(loss().detach())
+    return float(log_t.detach().exp()), float(loss().detach())
 
 
 def _judged(network: Network, data: Dataset, edges: Array, head: int | None = None) -> Judged:

@@ -84,7 +84,7 @@ def _measure(sizes: dict[str, Any], events: int, rounds: int, peers: bool) -> di
     torch.set_num_threads(1)
     torch.manual_seed(0)
     network = Network(SSMConfig(**sizes), INPUTS, ("shared",)).eval()
-    torch.nn.init.normal_(network.heads.weight, std=0.1)
+    torch.nn.init.normal_(network.heads.hidden, std=0.1)
     tensors = network.tensors() | {TEMPERATURE: np.ones((1, 6), np.float32)}
     built = pack(network.config, tensors, INPUTS, 1, "bench")
     x = generator(0, "bench model").normal(size=(events, INPUTS)).astype(np.float32)
