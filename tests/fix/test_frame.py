@@ -1,5 +1,7 @@
 """The framer takes anything in, lets only sound messages out, and finds the next good one."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -120,6 +122,31 @@ def test_a_megabyte_without_soh_is_bounded_and_passes() -> None:
     assert messages(framer, b"A" * 1_000_000, b"8=FIX.4.4\x019=60000\x01" + b"5" * 1_000_000, GOOD) == [GOOD]
     assert framer.buffer.nbytes == room < 300_000
     assert framer.refused["skipped"] >= 2_000_000
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "A",
+        "8=FIX.4.4|9=60000|",
+        "58=8=FIX.4.4|9=60000|",
+        "8=FIX.4.4|9=60000|35=0|95=50000|96=",
+        "8=FIX.4.4|9=60000|35=0|58=",
+    ],
+)
+def test_no_garbage_is_slow(piece: str) -> None:
+    """Under 1 ms per KiB, also where every few bytes look like a beginning; quadratic time would take minutes.
+
+    A head that announces a data field can hide what follows for one longest frame, so good ones follow for longer.
+    """
+    framer = Framer()
+    messages(framer, SEEDS[0])
+    data = (raw(piece) * (262_144 // len(piece) + 1))[:262_144]
+    began = time.thread_time()
+    found = messages(framer, data + GOOD * 2_000)
+    assert len(found) > 500
+    assert set(found) == {GOOD}
+    assert time.thread_time() - began < 0.256
 
 
 def test_size_limit_holds() -> None:

@@ -239,6 +239,16 @@ def test_garbled_frame_takes_no_number_and_the_next_one_shows_the_gap() -> None:
     assert peer.kinds() == ["2"]
 
 
+def test_garbage_is_no_sign_of_life() -> None:
+    peer = active()
+    for _ in range(80):
+        peer.clock.advance(S)
+        peer.session.receive(b"\x00garbage\x01")
+        peer.session.tick()
+    assert peer.session.phase is Phase.CLOSING
+    assert "silent" in peer.session.reason
+
+
 def test_too_low_ends_the_session_unless_it_may_be_a_duplicate() -> None:
     peer = active()
     peer.session.receive(message("8", 2) + message("8", 2, "43=Y|122=20240605-11:59:00|"))

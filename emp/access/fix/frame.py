@@ -5,8 +5,8 @@ bytes modulo 256 is right. Whatever else arrives is skipped and counted, and the
 `8=FIX`. Nothing here raises, and a scan is resumed where it stopped, so feeding byte by byte costs the same.
 
 A frame whose ends are right and whose sum is wrong is dropped whole, so that a message inside its data fields
-cannot come out by itself. A frame whose length is wrong is noticed as soon as a second `8=` or an early `10=`
-stands where a field begins, not when the claimed length has arrived.
+cannot come out by itself. A frame whose length is wrong is noticed as soon as a second `8=` or `9=` or an early
+`10=` stands where a field begins, not when the claimed length has arrived; so garbage costs linear time.
 """
 
 from collections.abc import Iterator

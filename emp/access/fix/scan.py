@@ -201,7 +201,7 @@ def _fields(w: Any, filled: int) -> int:
                     tag = -1
             if value < 0:
                 break
-            if tag == 8 or tag == 10:
+            if 8 <= tag <= 10:
                 return -1
         if data_len >= 0 and i == value and _is_data(tag):
             stop = value + data_len

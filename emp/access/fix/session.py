@@ -93,8 +93,6 @@ class Session:
     def receive(self, data: bytes) -> None:
         """Take bytes in and act on every whole message among them."""
         framer = self.framer
-        self._heard_ns = self.clock.monotonic_ns()
-        self._test_pending = False
         while data:
             data = framer.write(data)
             while self.phase not in (Phase.CLOSING, Phase.DOWN):
@@ -103,6 +101,8 @@ class Session:
                 frame = framer.next(self.store.next_in if quick else -1, now)
                 if frame[0] != FRAME:
                     break
+                self._heard_ns = self.clock.monotonic_ns()  # garbage is no sign of life
+                self._test_pending = False
                 if frame[8] >= 0 and self._timely(frame[7], now):
                     self.store.next_in += 1
                     self._app.on_market(frame[8], frame[9])
