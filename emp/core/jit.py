@@ -85,11 +85,11 @@ def _writable(folder: Path) -> bool:
 
 
 def kernel(function: F) -> F:
-    """Compile a function on first call, without the GIL, with contraction and reassociation of sums allowed.
+    """Compile a function on first call, without the GIL, in the arithmetic that is written: no fast-math.
 
-    NaN and infinity keep their meaning (kernels test for them), so only the flags that do not assume their
-    absence are set. Results are bit-equal between runs on one kind of CPU; another vector width may add in
-    another order.
+    A kernel is compiled into every kernel that calls it, and which of these copies runs depends on what came out
+    of the cache and in which order. Where the compiler may contract or reorder, the copies differ in the last
+    bit, and so would the first run on a machine and the second.
     """
     path = Path(function.__code__.co_filename).resolve()
     folder = cache_root() / "numba" / closure_hash(path)
@@ -97,13 +97,11 @@ def kernel(function: F) -> F:
     usable = _writable(folder)
     CONFIG.CACHE_DIR = str(folder)
     try:
-        compiled = numba.njit(cache=usable, nogil=True, error_model="numpy", fastmath=FAST)(function)
+        compiled = numba.njit(cache=usable, nogil=True, error_model="numpy")(function)
     finally:
         CONFIG.CACHE_DIR = before
     return cast(F, compiled)
 
-
-FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 _clock_gettime: Any = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.intp))
 _CLOCK_MONOTONIC = 1
