@@ -99,27 +99,41 @@ DECISION = np.dtype(
         ("px", "i8"),  # limit price in ticks
         ("qty", "i8"),  # lots
         ("horizon", "i4"),  # index in HORIZON_NAMES that carried the edge
-        # the inputs: enough to compute the row again
+        # the inputs: with the fees and limits of the run, enough to compute the row again
         ("spread_ticks", "i4"),
+        ("flags", "u4"),  # of the event
         ("bid", "i8"),
         ("ask", "i8"),
         ("bid_sz", "i8"),
         ("ask_sz", "i8"),
-        ("sigma_ticks", "f4"),
+        ("sigma_ticks", "f8"),
         ("unit_ticks", "f4"),  # max(spread_ticks, k * sigma_ticks)
+        ("slip_ticks", "f8"),  # part of cost_to_take: what the visible book beyond the touch adds
         ("p", "f4", (HORIZONS, 3)),
         ("q", "f4", (HORIZONS, len(QUANTILES))),
         ("mean", "f4", (HORIZONS,)),
-        ("adverse_bid", "f4"),  # ticks: expected adverse drift after a fill at our bid
-        ("adverse_ask", "f4"),
-        ("flow_bid", "f4"),  # lots per second traded against the bid, past only
-        ("flow_ask", "f4"),
-        ("depth_cap", "f4"),  # lots: what 2 % of the depth percentile allows
+        ("adverse_bid", "f8"),  # ticks: expected adverse drift after a fill at our bid
+        ("adverse_ask", "f8"),
+        ("flow_bid", "f8"),  # lots per second traded against the bid, past only
+        ("flow_ask", "f8"),
+        ("ttl_ns", "f8"),  # how long an order of this horizon may rest
+        ("depth_cap", "f8"),  # lots: what the owner's share of the median touch size allows
+        ("queue_ahead", "i8"),  # lots ahead of the order that rests, or of the one to be posted
+        ("working_state", "i4"),  # WorkingState before the action
         ("resting_side", "i4"),
         ("resting_px", "i8"),
         ("resting_qty", "i8"),
         ("resting_age_ns", "i8"),
         ("pnl_ticks", "f8"),  # marked to mid after fees, in ticks times lots
+        ("day_pnl", "f8"),  # since the trading day began
+        ("drawdown", "f8"),  # below the highest pnl of the run: 0 or less
+        ("since_reset", "i8"),  # visible events since the state was reset
+        ("orders_used", "f8"),  # what stood in the leaky buckets before the action
+        ("minute_lots_used", "f8"),
+        ("hour_lots_used", "f8"),
+        ("session_id", "i4"),
+        ("halted", "?"),  # before the action
+        ("degraded", "?"),
     ],
     align=True,
 )

@@ -99,18 +99,32 @@ def fill_probability(e: Any, side: int, queue: float, size: float, ttl_ns: float
 
 
 @kernel
-def take_cost(event: Any, e: Any, costs: Any, side: int, size: float) -> float:
+def take_cost(event: Any, e: Any, costs: Any, side: int, slip: float) -> float:
     """Ticks per lot lost against the mid by crossing now."""
     half_spread = 0.5 * (event.ask_px[0] - event.bid_px[0])
     reversion = max(0.0, -(e.adverse_ask if side > 0 else e.adverse_bid))
-    return half_spread + slip_ticks(event, side, size) + costs.taker_fee + reversion
+    return half_spread + slip + costs.taker_fee + reversion
+
+
+@kernel
+def queue_ahead(event: Any, side: int, offset: int) -> int:
+    """Lots that stand before an order at the touch (offset 0), one tick better (1) or one behind (-1)."""
+    if offset > 0:
+        return 0
+    queue = event.bid_sz[0] if side > 0 else event.ask_sz[0]
+    if offset < 0:
+        px = event.bid_px[0] - 1 if side > 0 else event.ask_px[0] + 1
+        for i in range(1, event.n_bid if side > 0 else event.n_ask):
+            if (event.bid_px[i] if side > 0 else event.ask_px[i]) == px:
+                queue += event.bid_sz[i] if side > 0 else event.ask_sz[i]
+    return queue
 
 
 @kernel
 def post_value(
-    event: Any, e: Any, costs: Any, side: int, edge: float, offset: int, size: float, ttl: float
+    event: Any, e: Any, costs: Any, side: int, edge: float, offset: int, queue: int, size: float, ttl: float
 ) -> float:
-    """Expected ticks per lot of resting at the touch (offset 0), one tick better (1) or one behind (-1).
+    """Expected ticks per lot of resting at an offset (see `queue_ahead`) behind `queue` lots.
 
     An order behind the touch buys a tick cheaper, but only after the market has fallen by that tick: against
     the mid at its fill it gains no more than one at the touch, and it fills less often.
@@ -118,16 +132,9 @@ def post_value(
     spread = event.ask_px[0] - event.bid_px[0]
     if offset > 0 and spread < 2:
         return -np.inf
-    touch = float(event.bid_sz[0] if side > 0 else event.ask_sz[0])
-    queue = 0.0 if offset > 0 else touch
-    if offset < 0:
-        px = event.bid_px[0] - 1 if side > 0 else event.ask_px[0] + 1
-        for i in range(1, event.n_bid if side > 0 else event.n_ask):
-            if (event.bid_px[i] if side > 0 else event.ask_px[i]) == px:
-                queue += float(event.bid_sz[i] if side > 0 else event.ask_sz[i])
     adverse = max(0.0, e.adverse_bid if side > 0 else e.adverse_ask)
     gain = side * edge + 0.5 * spread - max(offset, 0) - costs.maker_fee - adverse
-    return fill_probability(e, side, queue, size, ttl) * gain
+    return fill_probability(e, side, float(queue), size, ttl) * gain
 
 
 @kernel
@@ -142,16 +149,20 @@ def best_entry(event: Any, e: Any, costs: Any, edge: float, ttl: float, cap: flo
     """Compare crossing and resting in the direction of the edge; write the better one into the row."""
     side = 1 if edge > 0.0 else -1
     size = max(1.0, min(float(costs.max_order), cap))
-    cost = take_cost(event, e, costs, side, size)
+    slip = slip_ticks(event, side, size)
+    cost = take_cost(event, e, costs, side, slip)
     best = side * edge - cost
-    row.cost_to_take = cost
+    row.cost_to_take, row.slip_ticks = cost, slip
+    row.queue_ahead = 0
     row.side = side
     row.action, row.reason_code = CROSS, CROSS_EDGE
     row.px = event.ask_px[0] if side > 0 else event.bid_px[0]
     for offset in range(2):
-        value = post_value(event, e, costs, side, edge, offset, size, ttl)
+        queue = queue_ahead(event, side, offset)
+        value = post_value(event, e, costs, side, edge, offset, queue, size, ttl)
         if value > best:
             best = value
+            row.queue_ahead = queue
             row.action, row.reason_code = POST, POST_EDGE
             row.px = event.bid_px[0] + offset if side > 0 else event.ask_px[0] - offset
     return best
@@ -164,8 +175,12 @@ def manage_resting(event: Any, e: Any, costs: Any, working: Any, edge: float, tt
     row.side, row.px, row.qty = side, working.px, working.leaves
     touch = event.bid_px[0] if side > 0 else event.ask_px[0]
     behind = side * (touch - working.px)
-    value = post_value(event, e, costs, side, edge, -1 if behind > 0 else 0, float(working.leaves), ttl)
-    row.cost_to_take = take_cost(event, e, costs, side, float(working.leaves))
+    offset = -1 if behind > 0 else 0
+    queue = queue_ahead(event, side, offset)
+    value = post_value(event, e, costs, side, edge, offset, queue, float(working.leaves), ttl)
+    slip = slip_ticks(event, side, float(working.leaves))
+    row.cost_to_take, row.slip_ticks = take_cost(event, e, costs, side, slip), slip
+    row.queue_ahead = queue
     if event.ts - working.ts > ttl:
         row.action, row.reason_code = CANCEL, CANCEL_TTL
     elif value <= 0.0:
@@ -206,7 +221,7 @@ def decide(
     row.spread_ticks, row.unit_ticks, row.sigma_ticks = spread, unit, sigma_ticks
     row.horizon = h
     row.edge_ticks = edge
-    row.depth_cap = cap
+    row.depth_cap, row.ttl_ns = cap, ttl
     row.qty = 0
     if working.state == RESTING:
         manage_resting(event, e, costs, working, edge, ttl, row)
@@ -228,6 +243,7 @@ def record_inputs(event: Any, f: Any, e: Any, account: Any, working: Any, row: A
     """Copy what the decision saw into the row, so that it can be computed again."""
     row.bid, row.ask = event.bid_px[0], event.ask_px[0]
     row.bid_sz, row.ask_sz = event.bid_sz[0], event.ask_sz[0]
+    row.flags = event.flags
     row.inventory = account.position
     row.pnl_ticks = account.pnl
     row.p[:, :] = f.p
@@ -236,6 +252,7 @@ def record_inputs(event: Any, f: Any, e: Any, account: Any, working: Any, row: A
     row.adverse_bid, row.adverse_ask = e.adverse_bid, e.adverse_ask
     row.flow_bid = flow_per_second(e.volume_bid, e.elapsed_ns)
     row.flow_ask = flow_per_second(e.volume_ask, e.elapsed_ns)
+    row.working_state = working.state
     row.resting_side, row.resting_px, row.resting_qty = 0, 0, 0
     row.resting_age_ns = 0
     if working.state != NONE:

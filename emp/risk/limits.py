@@ -126,6 +126,16 @@ def hold(row: Any, reason: int) -> None:
 
 
 @kernel
+def record_limits(r: Any, account: Any, session_id: int, since_reset: int, row: Any) -> None:
+    """Copy what the limits are held against into the row, so that the verdict can be computed again."""
+    row.context_mult = r.context_mult
+    row.day_pnl, row.drawdown = account.pnl - account.day_start, account.pnl - account.peak
+    row.since_reset, row.session_id = since_reset, session_id
+    row.orders_used, row.minute_lots_used, row.hour_lots_used = r.orders, r.minute_lots, r.hour_lots
+    row.halted, row.degraded = r.halted, r.degraded
+
+
+@kernel
 def approve(
     r: Any, limits: Any, account: Any, session_id: int, since_reset: int, resting: bool, row: Any
 ) -> None:
@@ -138,10 +148,10 @@ def approve(
         session_id: codes.Session of now.
         since_reset: visible events since the last reset.
         resting: whether an order of ours rests; it is withdrawn where nothing of ours may be in the market.
-        row: DECISION record as `decide` left it.
+        row: DECISION record as `decide` left it; what the verdict rests on is written here.
     """
     leak(r, limits, row.ts)
-    row.context_mult = r.context_mult
+    record_limits(r, account, session_id, since_reset, row)
     breach = loss_breach(limits, account)
     if breach != 0 and not r.halted:
         r.halted = True
