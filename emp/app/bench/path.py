@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from emp.core.errors import UsageError
+
 app = typer.Typer()
 
 ADAPTER_LIMIT_US = 20.0
@@ -160,7 +162,12 @@ def peer_round(python: str, events: Any) -> dict[str, Any] | None:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "quotes.npy"
         np.save(file, quotes)
-        ran = subprocess.run([python, str(script), str(file)], capture_output=True, text=True, check=False)
+        try:
+            ran = subprocess.run(
+                [python, str(script), str(file)], capture_output=True, text=True, check=False
+            )
+        except OSError as error:
+            raise UsageError(f"--nautilus {python}: {error.strerror}") from None
     if ran.returncode != 0:
         return None
     # the peer's own logger may write behind the object on the same line
