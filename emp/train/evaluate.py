@@ -62,10 +62,16 @@ def forecast_rows(params: Any, memory: Array, domain: int, x: Array, since_reset
         forecast(params, memory, domain, x[i], out[i])
 
 
+def head_of(model: LoadedModel, data: Dataset) -> int:
+    """Index of the head that serves a series."""
+    asset_class, venue = data.domain.split("/")
+    return model.artifact.domain(asset_class, venue, data.instrument.name)
+
+
 def forecast_series(model: LoadedModel, data: Dataset) -> Array:
     """Forecasts of every row of a series that was encoded with the model's depth encoder: FORECAST[n]."""
     out = np.zeros(len(data.ts), FORECAST)
-    domain = model.artifact.domain(*data.domain.split("/"), data.instrument.name)
+    domain = head_of(model, data)
     memory = np.zeros(model.state_size, np.float32)
     since_reset = np.ascontiguousarray(data.seen.rows["since_reset"])
     forecast_rows(model.params, memory, domain, np.ascontiguousarray(data.x), since_reset, out)
@@ -102,7 +108,7 @@ def judge(
 ) -> dict[str, Sums]:
     """Block sums of the model and every baseline at one horizon, all over the same test rows."""
     manifest = model.artifact.manifest
-    threshold = manifest.thresholds[model.artifact.domain(*data.domain.split("/"), data.instrument.name)][h]
+    threshold = manifest.thresholds[head_of(model, data)][h]
     move = data.targets.delta_hat[:, h]
     label = classes(move, np.array(threshold))
     train, test = data.part("train"), data.part("test")

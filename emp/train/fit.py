@@ -75,7 +75,9 @@ def train_linear(datasets: Sequence[Dataset], k_sigma: float, seed: int, report:
 
 def heads_for(datasets: Sequence[Dataset]) -> list[str]:
     """Names of the heads: one for all, one per domain, and one per instrument where a domain has several."""
-    names = {data.domain: {d.instrument.name for d in datasets if d.domain == data.domain} for data in datasets}
+    names = {
+        data.domain: {d.instrument.name for d in datasets if d.domain == data.domain} for data in datasets
+    }
     heads = [SHARED, *sorted(names)]
     for domain in sorted(names):
         if len(names[domain]) > 1:

@@ -25,8 +25,18 @@ from emp.train.mirror import mirror_basis
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
 """L2 penalties tried, on weights of inputs of unit size; the calibration block chooses."""
 
+RIDGES = (10.0, 1.0, *PENALTIES)
+"""The same for the means, whose signal is the weakest."""
+
+SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
+"""How far quantiles may follow the fit; the rest is what training moves did on the whole. Where most moves are
+zero a linear quantile cannot follow them, and the calibration block says so."""
+
 SMOOTHING = (0.1, 0.02)
 """Widths, in mean moves, by which the pinball loss is smoothed: one to choose by, then down to the last."""
+
+SHARP = 1e-4
+"""Smoothing at which the pinball loss is judged."""
 
 TRIMMED = 0.999
 """Share of moves taken at their size by the ridge; larger ones count as this quantile of the training moves."""
@@ -126,14 +136,15 @@ def _minimise(start: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor])
 
 def _best(
     size: int,
+    penalties: tuple[float, ...],
     fit: Callable[[torch.Tensor, float], torch.Tensor],
     judge: Callable[[torch.Tensor], float],
 ) -> tuple[torch.Tensor, float]:
     """Fit with every penalty, each starting from the one before, and keep the one judged best (lowest)."""
     w = torch.zeros(size, dtype=torch.float64)
-    best = (w, PENALTIES[0])
+    best = (w, penalties[0])
     lowest = np.inf
-    for penalty in PENALTIES:
+    for penalty in penalties:
         w = fit(w, penalty)
         value = judge(w)
         if value < lowest:
@@ -164,6 +175,7 @@ def _fill_classes(
 
     w, penalty = _best(
         1 + inner.even.shape[1] + inner.odd.shape[1],
+        PENALTIES,
         lambda start, p: _minimise(start, lambda w: train_loss(w, p)),
         judge,
     )
@@ -232,11 +244,19 @@ def _fill_quantiles(
 
     w, penalty = _best(
         1 + inner.even.shape[1] + 2 * n_odd,
+        PENALTIES,
         lambda start, p: anneal(start, p, SMOOTHING[0]),
         lambda w: float(_pinball(outer, w, pick_y, pick_mass, SMOOTHING[0])),
     )
     for width in SMOOTHING[1:]:
         w = anneal(w, penalty, width)
+    half = torch.quantile(y.abs(), 0.5)  # by the mirror, the upper quartile of moves and their mirror images
+    whole = torch.zeros_like(w)
+    whole[0] = half
+    w = min(
+        (share * w + (1.0 - share) * whole for share in SHARES),
+        key=lambda v: float(_pinball(outer, v, pick_y, pick_mass, SHARP)),
+    )
     w = w * size
     chosen["quantiles"].append(penalty)
     outer_part, median = w.numpy()[:-n_odd], w.numpy()[-n_odd:]
@@ -290,6 +310,6 @@ def _fill_mean(
         miss = np.clip(pick.delta_hat, -bound, bound) - pick_odd @ w.numpy()
         return float(np.average(np.square(miss), weights=pick.weight))
 
-    w, penalty = _best(odd.shape[1], solve, judge)
+    w, penalty = _best(odd.shape[1], RIDGES, solve, judge)
     chosen["mean"].append(penalty)
     weight[:, MEANS_AT + h] = scaling.odd @ w.numpy()

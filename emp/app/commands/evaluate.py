@@ -7,12 +7,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from emp.train.data import Dataset
+    from emp.engine.load import LoadedModel
+    from emp.train.data import Dataset, Series
     from emp.train.psi import Cell
 
 app = typer.Typer()
 
-SHOWN = ("n", "f1_macro", "mcc", "ece", "brier", "brier_skill", "pinball", "pinball_skill", "coverage", "ic")
+SHOWN = (
+    "n",
+    "f1_macro",
+    "mcc",
+    "ece",
+    "brier",
+    "brier_skill",
+    "pinball",
+    "pinball_skill",
+    "coverage",
+    "ic",
+    "alpha_after_fees",
+)
+WITH_INTERVAL = ("f1_macro", "brier_skill", "ic", "alpha_after_fees")
 
 
 @app.command()
@@ -31,6 +45,7 @@ def evaluate(
     trees: Annotated[
         bool, typer.Option(help="Also grow gradient-boosted trees as a baseline (slow).")
     ] = False,
+    trade: Annotated[bool, typer.Option(help="Trade the test parts on paper: alpha after fees.")] = True,
     page: Annotated[Path | None, typer.Option(help="Also write a page of plots to this HTML file.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Names the run of random numbers.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
@@ -60,12 +75,15 @@ def evaluate(
 
     with Work("evaluate") as work:
         found = judging.evaluate(model, datasets, seed, trees, work.report)
+    traded = _trade(model, series, datasets, found.table, seed) if trade else []
     if page is not None:
-        from emp.train.page import write_page
+        from emp.app.report.evaluation import write_page
 
         write_page(page, model.artifact, found)
     if not as_json:
         _show(found.table)
+        for summary in traded:
+            typer.echo(", ".join(f"{name} {value}" for name, value in summary.items() if name != "alpha"))
         return
     manifest = model.artifact.manifest
     trained = {one["series"]: one["train_ns"] for one in manifest.provenance.get("series", [])}
@@ -76,8 +94,35 @@ def evaluate(
         "test_span": tested,
         "thresholds": dict(zip(manifest.domains, manifest.thresholds, strict=True)),
         "table": found.table,
+        "trading": traded,
     }
     print(json.dumps(result))
+
+
+def _trade(
+    model: "LoadedModel",
+    series: "list[Series]",
+    datasets: "list[Dataset]",
+    table: list[dict[str, Any]],
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Trade every test part on paper and write its alpha after fees into the model's rows of the table."""
+    from emp.app.alpha import trade_test_part
+    from emp.app.assembly import engine_limits
+    from emp.app.progress import Work
+
+    found = []
+    for one, data in zip(series, datasets, strict=True):
+        with Work(f"trade {one.name}") as work:
+            result = trade_test_part(model, one, data, engine_limits(), seed, work.bytes_read)
+        found.append(result)
+        marks = {mark["horizon"]: mark for mark in result["alpha"]["all"]}
+        for row in table:
+            if row["series"] == data.series and row["model"] == "model":
+                mark = marks[row["horizon"]]
+                row["alpha_after_fees"] = mark["alpha_bps"]
+                row["ci"]["alpha_after_fees"] = [mark["low"], mark["high"]]
+    return found
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
@@ -103,7 +148,7 @@ def _figure(row: dict[str, Any], name: str) -> str:
         return "-"
     if name == "n":
         return f"{value:,}"
-    if interval is None or name not in ("f1_macro", "brier_skill", "ic"):
+    if interval is None or None in interval or name not in WITH_INTERVAL:
         return f"{value:.3f}"
     return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 

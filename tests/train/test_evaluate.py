@@ -1,0 +1,166 @@
+"""A planted signal is found, noise is called noise, and what was trained on is never judged."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from emp.app.cli import app, main
+from emp.core.errors import UsageError
+from emp.core.records import HORIZON_NAMES
+from emp.engine.load import LoadedModel, load_model
+from emp.model.artifact import save
+from emp.perception.targets import classes
+from emp.train import encoder, fit, linear
+from emp.train.baselines import trees
+from emp.train.evaluate import evaluate
+from tests.train.worlds import dataset, market, write_quotes
+
+
+@pytest.fixture(scope="module")
+def quick() -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear, "PENALTIES", (1e-2,))
+        patch.setattr(linear, "ITERATIONS", 15)
+        patch.setattr(encoder, "EPOCHS", 1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def model(quick: object, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    folder = tmp_path_factory.mktemp("model") / "m"
+    trained = fit.train_linear([dataset(5_000, 1)], 0.5, 0, lambda *_: None)
+    save(folder, trained.manifest, trained.tensors)
+    return load_model(folder)
+
+
+def by_model(table: list[dict[str, object]], horizon: str) -> dict[str, dict[str, object]]:
+    return {str(row["model"]): row for row in table if row["horizon"] == horizon}
+
+
+def test_a_planted_signal_is_found_beyond_chance_and_noise_is_not(model: LoadedModel) -> None:
+    signal, noise = dataset(5_000, 1), dataset(5_000, 9, 0.0, "noise")
+    found = evaluate(model, [signal, noise], 0, False, lambda *_: None)
+    rows = by_model([r for r in found.table if r["series"] == "synthetic"], "1ev")
+    assert set(rows) == {"model", "majority", "persistence", "imbalance"}
+    assert rows["model"]["ci"]["brier_skill"][0] > 0.02
+    assert rows["imbalance"]["ci"]["brier_skill"][0] > 0.02
+    assert rows["model"]["f1_macro"] > rows["persistence"]["f1_macro"] > 0.25
+    assert rows["majority"]["mcc"] == 0.0
+    assert rows["majority"]["brier_skill"] == pytest.approx(0.0, abs=1e-9)
+    quiet = by_model([r for r in found.table if r["series"] == "noise"], "1ev")
+    assert quiet["imbalance"]["ci"]["brier_skill"][0] < 0.0
+    assert quiet["persistence"]["mcc"] == pytest.approx(0.0, abs=0.06)
+    assert {row["n"] for row in rows.values()} == {rows["model"]["n"]}
+    json.dumps(found.table)
+
+
+def test_trees_find_the_signal_too() -> None:
+    data = dataset(5_000, 1)
+    train, test = data.part("train"), data.part("test")[:-1]
+    label = classes(data.targets.delta_hat[:, 0], np.array(0.1))
+    said = trees(data.x, label, train, 0)(test)
+    prior = np.bincount(label[train], minlength=3) / len(train)
+    hit = np.eye(3)[label[test]]
+    assert np.square(said.p - hit).mean() < 0.95 * np.square(prior - hit).mean()
+    assert np.isnan(said.q).all()
+    again = trees(data.x, label, train, 0)(test)
+    np.testing.assert_array_equal(said.p, again.p)
+
+
+def test_a_series_that_was_trained_on_is_judged_only_later(model: LoadedModel) -> None:
+    from dataclasses import replace
+
+    data = dataset(5_000, 1)
+    early = replace(data, split=data.split._replace(test_ns=data.split.calibrate_ns - 1))
+    with pytest.raises(UsageError, match="its test part begins before the model's training ended"):
+        evaluate(model, [early], 0, False, lambda *_: None)
+
+
+def test_train_then_evaluate_from_the_command_line(
+    quick: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMP_CACHE", str(tmp_path / "cache"))
+    path, out = tmp_path / "GOOG_day.csv", tmp_path / "artifact"
+    write_quotes(market(4_000, 2, 0.5), str(path))
+    runner = CliRunner()
+    trained = runner.invoke(app, ["train", "--data", str(path), "--out", str(out), "--json"])
+    assert trained.exit_code == 0, trained.output
+    said = json.loads(trained.stdout.splitlines()[-1])
+    assert said["model_hash"] == load_model(out).artifact.hash
+    assert str(tmp_path) not in (out / "manifest.json").read_text()
+    judged = runner.invoke(app, ["evaluate", "--artifact", str(out), "--data", str(path), "--json"])
+    assert judged.exit_code == 0, judged.output
+    result = json.loads(judged.stdout.splitlines()[-1])
+    assert result.keys() >= {"model_hash", "train_span", "test_span", "table"}
+    row = result["table"][0]
+    assert row.keys() >= {
+        "instrument",
+        "model",
+        "horizon",
+        "n",
+        "f1_macro",
+        "mcc",
+        "ece",
+        "brier",
+        "pinball",
+        "coverage",
+        "ci",
+        "alpha_after_fees",
+    }
+    assert {r["horizon"] for r in result["table"]} == set(HORIZON_NAMES)
+    assert result["train_span"]["GOOG_day"][1] < result["test_span"]["GOOG_day"][0]
+    assert result["trading"][0].keys() >= {"pnl_ticks", "fees", "fills", "alpha"}
+    again = runner.invoke(app, ["evaluate", "--artifact", str(out), "--data", str(path), "--json"])
+    assert again.stdout == judged.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "nowhere.csv", "--out", "x"], "nowhere.csv: no such recording"),
+        (["evaluate", "--artifact", "nowhere"], "nowhere/manifest.json: no such file"),
+        (["evaluate", "--psi", "--data", "GOOG=pyproject.toml"], "pyproject.toml"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    data_root: Path,
+) -> None:
+    monkeypatch.chdir(data_root)
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    said = capsys.readouterr().err.strip()
+    assert stopped.value.code not in (0, None)
+    assert said.startswith("emp: ")
+    assert "\n" not in said
+    assert message in said
+
+
+@pytest.fixture
+def data_root() -> Path:
+    return Path(__file__).resolve().parents[2]
+
+
+def test_fills_are_marked_a_horizon_later_after_fees() -> None:
+    from emp.app.alpha import FILL, alpha
+
+    data = dataset(900)
+    mid = 0.5 * (data.seen.rows["bid"] + data.seen.rows["ask"])
+    fills = np.zeros(2, FILL)
+    fills["ts"] = data.ts[[100, 200]]
+    fills["px"], fills["qty"] = [50_000, 50_002], [2, 1]
+    fills["side"], fills["fee"], fills["maker"] = [1, -1], [0.5, 0.25], [True, False]
+    marks = alpha(fills, data, 0)
+    found = {kind: next(m for m in rows if m["horizon"] == "5ev") for kind, rows in marks.items()}
+    passive = (mid[105] - 50_000 - 0.25) / 50_000 * 1e4
+    crossing = (-(mid[205] - 50_002) - 0.25) / 50_002 * 1e4
+    assert found["passive"]["alpha_bps"] == pytest.approx(passive)
+    assert found["crossing"]["alpha_bps"] == pytest.approx(crossing)
+    assert found["all"]["alpha_bps"] == pytest.approx((2 * passive + crossing) / 3)
+    assert alpha(fills[:0], data, 0)["all"][0]["alpha_bps"] is None
