@@ -50,10 +50,8 @@ def checked(config: SystemConfig, source: Path) -> tuple[list[Instrument], Loade
     """Everything that can be wrong before anything is opened or written: instruments, model, credentials."""
     credentials = config.credentials(str(source))
     instruments = [find(name, config.instruments.catalogue) for name in config.instruments.names]
-    if config.access.connection_protocol in ("mock", "recording") and len(instruments) > 1:
-        raise ConfigError(
-            f"{source}: instruments.names: {config.access.connection_protocol} has one instrument"
-        )
+    if (config.mode == "mock" or config.access.connection_protocol == "recording") and len(instruments) > 1:
+        raise ConfigError(f"{source}: instruments.names: a built-in or recorded market has one instrument")
     return instruments, load_model(config.model.artifact), credentials
 
 
@@ -129,6 +127,10 @@ def open_access(
     protocol = config.access.connection_protocol
     if protocol == "mock":
         return _mock(config, instruments[0], clock)
+    if config.mode == "mock" and protocol == "fix":
+        from emp.sim.fix_loopback import FixLoopback
+
+        return FixLoopback(_mock(config, instruments[0], clock), clock)
     if protocol == "recording":
         return _recording(config, instruments[0], clock)
     access = (

@@ -31,11 +31,13 @@ Mode = Literal["mock", "paper", "live"]
 Protocol = Literal["fix", "ctrader", "recording", "mock"]
 
 PROTOCOLS_OF: dict[str, tuple[str, ...]] = {
-    "mock": ("mock", "recording"),
+    "mock": ("mock", "fix", "recording"),
     "paper": ("fix", "ctrader", "recording"),
     "live": ("fix", "ctrader"),
 }
-"""Which connection protocols make sense in a mode: mock never dials out, live never plays."""
+"""Which connection protocols make sense in a mode: mock never dials out (its FIX venue is its own, on loopback),
+live never plays.
+"""
 
 
 def _number(value: object) -> object:
@@ -234,7 +236,7 @@ def _contradictions(config: SystemConfig) -> Iterable[str]:
         )
     if (access.connection_protocol == "recording") != (access.recording is not None):
         yield "access.recording: must be given with connection_protocol: recording, and only then"
-    if access.speed != 1.0 and access.connection_protocol in ("fix", "ctrader"):
+    if access.speed != 1.0 and access.connection_protocol in ("fix", "ctrader") and config.mode != "mock":
         yield "access.speed: a real market cannot be sped up; remove it"
     if risk.max_order_lots > risk.max_position_lots:
         yield (

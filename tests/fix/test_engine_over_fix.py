@@ -1,0 +1,80 @@
+"""The engine behind FIX: the same market gives the same action log as when it is fed in directly."""
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from emp.access.port import MarketAccess
+from emp.core.clock import LiveClock
+from emp.core.contracts import Command, OrderUpdate
+from emp.core.instrument import find
+from emp.core.records import Array, fieldwise_bytes
+from emp.engine.engine import Engine, Output
+from emp.sim.fix_loopback import FixLoopback
+from tests.engine.models import LOOSE, eager_model
+from tests.fix.markets import Stepped
+
+EVENTS = 1500
+COIN = msgspec.structs.replace(find("BTCUSDT"), taker_fee=0.1, maker_fee=0.0)  # open at all hours
+
+
+class Driver:
+    """The engine on a live market, one event after the other, without clocks of its own."""
+
+    def __init__(self, access: MarketAccess, folder: Path) -> None:
+        self.access = access
+        self.engine = Engine([COIN], eager_model(folder / "model"), LOOSE, "OVERFIX0")
+        self.rows: list[Array] = []
+        self.seen = 0
+        self.reports: list[OrderUpdate] = []
+        access.on_report(self.heard)
+
+    def heard(self, update: OrderUpdate) -> None:
+        self.reports.append(update)
+        self.act(self.engine.on_report(update))
+
+    def act(self, output: Output) -> None:
+        for command in output.commands:
+            self.engine.sent(command)
+            self.send(command)
+
+    def send(self, command: Command) -> None:
+        self.access.send(command)
+
+    async def run(self) -> None:
+        async for rows in self.access.events():
+            at = 0
+            while at < len(rows):
+                output = self.engine.process(rows[at:])
+                at += output.consumed
+                self.rows.append(output.rows)
+                self.act(output)
+            self.seen += len(rows)
+            if self.seen >= EVENTS:
+                return
+
+    def log(self) -> bytes:
+        return fieldwise_bytes(np.concatenate(self.rows), frozenset({"latency_ms"}))
+
+
+def test_the_same_market_gives_the_same_action_log_over_fix_and_direct(tmp_path: Path) -> None:
+    direct = Driver(Stepped(COIN, 5, EVENTS), tmp_path)
+    asyncio.run(direct.run())
+    assert direct.engine.desk.account["fills"][0] > 20
+
+    async def over_fix() -> Driver:
+        access = FixLoopback(Stepped(COIN, 5, EVENTS), LiveClock(), lockstep=True)
+        driver = Driver(access, tmp_path)
+        await access.connect([COIN])
+        try:
+            await asyncio.wait_for(driver.run(), 120)
+        finally:
+            await access.close()
+        return driver
+
+    over = asyncio.run(over_fix())
+    assert over.seen == direct.seen == EVENTS
+    assert over.log() == direct.log()
+    assert over.engine.desk.account.tobytes() == direct.engine.desk.account.tobytes()
