@@ -12,6 +12,7 @@ from emp.core.records import HORIZONS, QUANTILES, Array
 from emp.model.heads import CLASSES, LOGITS, MEANS_AT, QUANTILES_AT
 from emp.model.ssm_config import SSMConfig
 from emp.model.ssm_heads import BIG_MOVES_AT, RAW
+from emp.perception.normalise import SESSION_AT
 from emp.train.backbone import BackboneSSM
 
 
@@ -47,6 +48,19 @@ def read_outputs(raw: Tensor) -> Outputs:
     return Outputs(logits, quantiles, raw[..., MEANS_AT:BIG_MOVES_AT], raw[..., BIG_MOVES_AT:])
 
 
+def _blind(stem: nn.Linear) -> None:
+    """Keep the context inputs (session, liquidity, depth or none) out of the backbone; the heads still see them.
+
+    Few values of them are met in training, each on few markets and days, so a deep model takes them for the
+    name of the market: on another day's session it would answer for another market.
+    """
+    seen = torch.ones_like(stem.weight)
+    seen[:, SESSION_AT:] = 0.0
+    with torch.no_grad():
+        stem.weight *= seen
+    stem.weight.register_hook(lambda gradient: gradient * seen.to(gradient))  # type: ignore[no-untyped-call]
+
+
 class Network(nn.Module):
     """From model inputs to raw head outputs, carrying the backbone's state."""
 
@@ -57,6 +71,7 @@ class Network(nn.Module):
         self.inputs = inputs
         self.domains = tuple(domains)
         self.stem = nn.Linear(inputs, config.d_model)
+        _blind(self.stem)
         self.backbone = BackboneSSM(impl=config.impl, **sizes)
         self.heads = Heads(config.d_model, inputs, len(self.domains))
 

@@ -9,7 +9,7 @@ import torch
 from emp.core.errors import ArtifactError, UsageError
 from emp.core.records import HORIZONS
 from emp.model.ssm_config import SSMConfig
-from emp.perception.normalise import INPUTS
+from emp.perception.normalise import INPUTS, SESSION_AT
 from emp.perception.targets import CLASSES, NO_LABEL, classes
 from emp.train import chunks, loop
 from emp.train.auxiliary import (
@@ -284,3 +284,14 @@ def test_a_group_carries_its_state_from_window_to_window_without_gradient():
         _, _, whole = t.network(x, None, torch.tensor([1]))
     torch.testing.assert_close(first, burned)
     torch.testing.assert_close(after, whole, rtol=1e-4, atol=1e-4)
+
+
+def test_the_backbone_does_not_see_the_context_inputs_and_training_keeps_it_so():
+    t = trainer(lr=5e-3)
+    t.run()
+    assert not t.network.stem.weight[:, SESSION_AT:].any()
+    assert t.network.stem.weight[:, :SESSION_AT].any()
+    x = torch.zeros(1, 3, INPUTS)
+    x[..., SESSION_AT:] = 1.0
+    assert torch.equal(t.network.stem(x), t.network.stem(torch.zeros_like(x)))
+    assert t.network.heads.direct[1, SESSION_AT:].any()
