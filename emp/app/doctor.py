@@ -172,7 +172,7 @@ def network(config: SystemConfig) -> Iterator[Finding]:
         server.stop()
         yield Finding("ok", "http port", f"{config.http.host}:{config.http.port} is free")
     except EmpError as error:
-        yield Finding("bad", "http port", str(error), "stop the other program, or set http.port")
+        yield Finding("bad", "http port", str(error), "see the line")
     for name, address in config.services:
         if address is not None:
             yield _service(name, address)
@@ -197,8 +197,9 @@ def extras() -> Iterator[Finding]:
     """What is installed beyond the runtime."""
     for name, extra, use in (
         ("torch", "train", "training"),
-        ("redis", "redis", "leases"),
-        ("ray", "ray", "sweeps"),
+        ("databento_dbn", "databento", "order-by-order files"),
+        ("py7zr", "archive", "7z recordings"),
+        ("gymnasium", "sim", "the simulator as an environment"),
     ):
         if find_spec(name):
             yield Finding("ok", f"extra {extra}", f"{use} available")

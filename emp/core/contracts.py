@@ -5,7 +5,7 @@ second at most: commands, reports, alarms, and the bus's view of one market data
 Prices are in ticks, quantities in lots, `ts` in ns UTC.
 """
 
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -116,10 +116,3 @@ class VenuePosition(msgspec.Struct, frozen=True, kw_only=True):
     instrument: str
     qty: int  # lots, signed
     avg_px: float = 0.0  # ticks
-
-
-class OrderPort(Protocol):
-    """The order side of a venue, as the engine sees it. Implementations never block and never retry."""
-
-    def send(self, command: Command) -> None:
-        """Hand a command to the venue; its outcome arrives later as OrderUpdate."""

@@ -16,7 +16,6 @@ from emp.risk.limits import LIMITS, new_risk
 
 FACTS = np.dtype([("venue_id", "i4"), ("domain", "i4"), ("model_id", "i4")], align=True)
 
-LAP_NAMES = ("adapter", "model", "total")
 END_OF_TIME = np.iinfo(np.int64).max
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from emp.core.codes import EventFlag, Quarantine
 from emp.core.jit import kernel
-from emp.perception.state import FLOW_SPAN, SCALE_SPAN
+from emp.perception.state import FLOW_SPAN
 
 TRADE = int(EventFlag.TRADE)
 TRADE_OR_AUCTION = TRADE | int(EventFlag.AUCTION)
@@ -93,15 +93,3 @@ def remember_book(p: Any, event: Any) -> None:
 def running_weight(count: float, span: float) -> float:
     """Weight of the newest value: a plain mean until `span` values are known, exponential from then on."""
     return 1.0 / min(count, span)
-
-
-__all__ = [
-    "ACCEPTED",
-    "FLOW_KEEP",
-    "SCALE_SPAN",
-    "order_flow",
-    "remember_book",
-    "running_weight",
-    "update_flow",
-    "verdict",
-]

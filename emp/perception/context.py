@@ -6,7 +6,7 @@ import numpy as np
 
 from emp.core.codes import EventFlag, Session
 from emp.core.jit import kernel
-from emp.perception.state import LIQUIDITY_BINS, LONG_GAP_NS, SCALE_SPAN
+from emp.perception.state import LIQUIDITY_BINS, LONG_GAP_NS
 
 GAP = int(EventFlag.GAP)
 HALT = int(EventFlag.HALT)
@@ -14,8 +14,6 @@ RESUME = int(EventFlag.RESUME)
 NO_SIZE = int(EventFlag.NO_SIZE)
 
 SESSION_HALT = int(Session.HALT)
-SESSION_CLOSED = int(Session.CLOSED)
-SESSIONS = len(Session)
 
 BINS_PER_OCTAVE = 2.0
 DAY_KEEP = 0.8
@@ -101,6 +99,3 @@ def update_session(p: Any, event: Any, sessions: Any) -> bool:
         reset = True
     p.session_row = row
     return reset
-
-
-__all__ = ["SCALE_SPAN", "update_liquidity", "update_session"]

@@ -18,7 +18,6 @@ app = typer.Typer()
 ADAPTER_LIMIT_US = 20.0
 TOTAL_LIMIT_US = 30.0
 BATCH_LIMIT = 700_000
-ROADMAP_TOTAL_US = 850.0
 
 
 @app.command()
