@@ -25,9 +25,9 @@ from emp.sim.observe_market import observe_market
 EXPONENT = 0.5
 HORIZONS_S = (20.0, 60.0, 200.0, 500.0)
 HOLD = (0.0, 0.02, 0.04, 0.06, 0.08)
-OUTSIDE = (0.0, 0.05, 0.1, 0.15, 0.2)
+OUTSIDE = (0.0, 0.05, 0.1, 0.15)
 EVENTS = 400_000
-RUNS = 250
+RUNS = 120
 STEPS = len(HOLD) + len(OUTSIDE)
 
 

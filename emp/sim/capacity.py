@@ -15,7 +15,7 @@ import numpy as np
 from emp.core.ids import generator
 from emp.core.jit import kernel
 from emp.core.records import Array
-from emp.sim.book import BEST, BUY, IOC, LO, MASK, POST_ONLY, SELL, level_qty
+from emp.sim.book import BEST, BUY, IOC, LO, MARKET, MASK, POST_ONLY, SELL, level_qty
 from emp.sim.desk import FREE, RESTING, SLOTS, deliver, desk_cancel, desk_new, new_desk, run_desk, worth
 from emp.sim.flow.qr import imbalance
 from emp.sim.latency import FEED, LatencyConfig, draw_latency, latency_record
@@ -125,6 +125,26 @@ def follow_signal(
         if d.taker_lots > before:
             slip[0] += (0.5 * (b[BEST] + b[BEST + 1]) - mid) * (1 - 2 * side)
             slip[1] += 1
+    _close_out(b, fills, s, p, r, d, m, r2, marks)
+
+
+@kernel
+def _close_out(b: Any, fills: Any, s: Any, p: Any, r: Any, d: Any, m: Any, r2: Any, marks: Any) -> None:
+    """Withdraw everything and give the position back to the market, so that the last mark is money."""
+    for _ in range(50):
+        deliver(d, s.now)
+        idle = True
+        for slot in range(SLOTS):
+            if d.orders[slot].state == RESTING:
+                desk_cancel(d, m, r2, s.now, s.load, slot)
+            idle = idle and d.orders[slot].state == FREE
+        if idle and d.seen_position == 0:
+            break
+        if idle:
+            side = SELL if d.seen_position > 0 else BUY
+            desk_new(d, m, r2, s.now, s.load, side, 0, abs(d.seen_position), MARKET)
+        run_desk(b, fills, s, p, r, d, m, r2, 2**62, 20)
+    marks[-1] = worth(b, d)
 
 
 def capacity_curve(

@@ -12,6 +12,7 @@ import numpy as np
 from emp.core.jit import kernel
 from emp.core.records import Array
 from emp.sim.book import (
+    BEST,
     BUY,
     FILLED,
     IOC,
@@ -20,6 +21,8 @@ from emp.sim.book import (
     OK_RESTING,
     OWN_LIVE,
     POST_ONLY,
+    PX,
+    QTY,
     SELL,
     STATUS,
     TAG,
@@ -32,16 +35,16 @@ from emp.sim.book import (
 from emp.sim.flow.params import QUEUE_REACTIVE
 from emp.sim.flow.qr import remember_ours
 from emp.sim.flow.state import recentre
-from emp.sim.latency import CANCEL, ENTRY, REPORT, draw_latency
+from emp.sim.latency import CANCEL, ENTRY, MODIFY, REPORT, draw_latency
 from emp.sim.market import flow_event
-from emp.sim.matching import submit
+from emp.sim.matching import replace, submit
 
 SLOTS = 8
 RING = 64
 
 OWNER = 1
 FREE, SENT, RESTING, CANCELLING = 0, 1, 2, 3
-NEW_CMD, CANCEL_CMD = 0, 1
+NEW_CMD, CANCEL_CMD, REPLACE_CMD = 0, 1, 2
 ACCEPTED, FILL, DONE = 0, 1, 2
 
 ORDER = np.dtype(
@@ -145,7 +148,7 @@ def _put_command(
     if d.in_n >= RING:
         d.overflow += 1
         return False
-    leg = CANCEL if what == CANCEL_CMD else ENTRY
+    leg = CANCEL if what == CANCEL_CMD else (MODIFY if what == REPLACE_CMD else ENTRY)
     d.last_in = max(d.last_in, now + draw_latency(m, leg, load, r))
     c = d.inbox[(d.in_first + d.in_n) % RING]
     d.in_n += 1
@@ -187,6 +190,15 @@ def desk_cancel(d: Any, m: Any, r: Any, now: int, load: float, slot: int) -> Non
     o = d.orders[slot]
     if o.state == RESTING and _put_command(d, m, r, now, load, CANCEL_CMD, slot, 0, 0, 0, 0):
         o.state = CANCELLING
+
+
+@kernel
+def desk_replace(d: Any, m: Any, r: Any, now: int, load: float, slot: int, px: int, qty: int) -> None:
+    """Ask for a resting order to stand at another price or size; one that would take liquidity stays as it is."""
+    o = d.orders[slot]
+    if o.state == RESTING and _put_command(d, m, r, now, load, REPLACE_CMD, slot, o.side, px, qty, 0):
+        o.state = CANCELLING
+        o.px = px
 
 
 @kernel
@@ -236,6 +248,20 @@ def collect(b: Any, fills: Any, s: Any, d: Any, m: Any, r: Any) -> None:
 
 
 @kernel
+def _replace_arrives(b: Any, fills: Any, s: Any, d: Any, m: Any, r: Any, c: Any) -> None:
+    """Move a resting order, or leave it where it is if it would take liquidity there."""
+    o = d.orders[c.slot]
+    if o.handle == 0:
+        return  # filled meanwhile: its report is under way
+    if (c.px - b[BEST + 1 - c.side]) * (1 - 2 * c.side) < 0:
+        o.handle = replace(b, fills, o.handle, c.px, c.qty)
+    else:
+        d.rejected += 1
+    o.ahead = ahead_of(b, o.handle)
+    _tell(d, m, r, s, ACCEPTED, c.slot, int(b[o.handle + QTY]), int(b[o.handle + PX]), o.ahead, 0)
+
+
+@kernel
 def _arrive(b: Any, fills: Any, s: Any, p: Any, d: Any, m: Any, r: Any) -> None:
     """The command at the head of the inbox reaches the book."""
     c = d.inbox[d.in_first]
@@ -250,6 +276,9 @@ def _arrive(b: Any, fills: Any, s: Any, p: Any, d: Any, m: Any, r: Any) -> None:
             o.handle = 0
             _tell(d, m, r, s, DONE, c.slot, 0, 0, -1, 0)
         return
+    if c.what == REPLACE_CMD:
+        _replace_arrives(b, fills, s, d, m, r, c)
+        return
     h = submit(b, fills, c.side, c.px, c.qty, c.kind, OWNER, c.slot)
     status = b[STATUS]
     filled = b[FILLED]
@@ -260,7 +289,7 @@ def _arrive(b: Any, fills: Any, s: Any, p: Any, d: Any, m: Any, r: Any) -> None:
         o.handle = h
         o.ahead = ahead_of(b, h)
         d.posted_lots += c.qty - filled
-        _tell(d, m, r, s, ACCEPTED, c.slot, 0, c.px, o.ahead, 0)
+        _tell(d, m, r, s, ACCEPTED, c.slot, c.qty - filled, c.px, o.ahead, 0)
     else:
         if status >= 10:
             d.rejected += 1
@@ -287,8 +316,10 @@ def deliver(d: Any, now: int) -> None:
             if o.leaves <= 0:
                 o.state = FREE
         elif n.what == ACCEPTED:
-            if o.state == SENT:
+            if o.state != FREE:
                 o.state = RESTING
+                o.px = n.px
+                o.leaves = n.qty
         else:
             o.state = FREE
 

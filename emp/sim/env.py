@@ -22,7 +22,18 @@ from emp.core.errors import UsageError
 from emp.core.jit import kernel
 from emp.core.records import Array
 from emp.sim.book import BEST, BUY, IOC, LO, MASK, POST_ONLY, SELL, new_fills
-from emp.sim.desk import FREE, RESTING, SLOTS, deliver, desk_cancel, desk_new, new_desk, run_desk, worth
+from emp.sim.desk import (
+    FREE,
+    RESTING,
+    SLOTS,
+    deliver,
+    desk_cancel,
+    desk_new,
+    desk_replace,
+    new_desk,
+    run_desk,
+    worth,
+)
 from emp.sim.flow.zi import zi_params
 from emp.sim.latency import FEED, LatencyConfig, draw_latency, latency_record
 from emp.sim.market import Market
@@ -48,6 +59,22 @@ def _drop(d: Any, m: Any, r2: Any, now: int, load: float, side: int, keep_px: in
         else:
             kept = True
     return kept
+
+
+@kernel
+def _move(d: Any, m: Any, r2: Any, now: int, load: float, side: int, px: int, size: int, limit: int) -> None:
+    """Stand at a price with a size: replace what rests elsewhere, post where nothing does."""
+    for slot in range(SLOTS):
+        o = d.orders[slot]
+        if o.state == FREE or o.side != side:
+            continue
+        if o.state == RESTING and size <= 0:
+            desk_cancel(d, m, r2, now, load, slot)
+        elif o.state == RESTING and (o.px != px or o.leaves > size):
+            desk_replace(d, m, r2, now, load, slot, px, size)
+        return
+    if size > 0 and d.seen_position * (1 - 2 * side) + size <= limit:
+        desk_new(d, m, r2, now, load, side, px, size, POST_ONLY)
 
 
 @kernel
@@ -96,7 +123,7 @@ def act_quotes(
     for side in range(2):
         away = 0.5 * (min(1.0, max(-1.0, action[side])) + 1.0) * MAX_DEPTH * spread
         px = (bid if side == BUY else ask) - (1 - 2 * side) * int(away)
-        _post(d, m, r2, now, load, side, px, qty, limit)
+        _move(d, m, r2, now, load, side, px, qty, limit)
 
 
 @kernel

@@ -1,6 +1,7 @@
-"""Impact of a metaorder: buy Q in slices, and look at the path of the mid against the same market without us.
+"""Impact of a metaorder: trade Q in slices and look at the path of the mid.
 
-Every run is a pair: two clones of one market, same random numbers, one of them disturbed.
+Every run is a pair: two clones of one market with the same random numbers, one is bought in, the other sold in.
+Half the difference of their mids is the impact; what the market would have done anyway drops out.
 """
 
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from emp.core.ids import generator
 from emp.core.jit import kernel
 from emp.core.records import Array
-from emp.sim.book import BEST, BUY, LIVE, MARKET, clear_trade
+from emp.sim.book import BEST, BUY, LIVE, MARKET, SELL, clear_trade
 from emp.sim.desk import OWNER
 from emp.sim.flow.params import QUEUE_REACTIVE
 from emp.sim.flow.qr import remember_ours
@@ -62,7 +63,7 @@ def metaorder_impact(
     runs: int = 300,
     seed: int = 1,
 ) -> Impact:
-    """Measure impact against length; `qty` lots per child, one child every `every` events, buys and sells alternate."""
+    """Measure impact against length; `qty` lots per child, one child every `every` events."""
     longest = max(slices)
     steps = 2 * longest
     moves = np.zeros((runs, len(slices)))
@@ -70,25 +71,24 @@ def metaorder_impact(
     base = market.clone()
     for k in range(runs):
         base.run(2**62, 2_000)
-        side = BUY if k % 2 == 0 else 1 - BUY
-        sign = 1 - 2 * side
-        quiet = _path(base, 0, every, 0, side, steps)
         for j, n in enumerate(slices):
-            pushed = _path(base, n, every, qty, side, steps)
-            moves[k, j] = sign * (pushed[n - 1] - quiet[n - 1])
+            bought = _path(base, n, every, qty, BUY, steps)
+            half = 0.5 * (bought - _path(base, n, every, qty, SELL, steps))
+            moves[k, j] = half[n - 1]
             if n == longest:
-                paths[k] = sign * (pushed - quiet)
+                paths[k] = half
     mean = trimmed(moves)
-    exponent = _slope(slices, mean)
+    error = moves.std(axis=0) / np.sqrt(runs)
+    exponent = _slope(slices, mean, error)
     rng = generator(seed, "metaorder")
-    resampled = [_slope(slices, trimmed(moves[rng.integers(0, runs, runs)])) for _ in range(400)]
+    resampled = [_slope(slices, trimmed(moves[rng.integers(0, runs, runs)]), error) for _ in range(400)]
     low, high = np.nanquantile(resampled, (0.05, 0.95))
     path = trimmed(paths)
     peak = path[longest - 1]
     return Impact(
         list(slices),
         mean.tolist(),
-        (moves.std(axis=0) / np.sqrt(runs)).tolist(),
+        error.tolist(),
         exponent,
         float(low),
         float(high),
@@ -111,8 +111,11 @@ def _path(market: Market, children: int, every: int, qty: int, side: int, steps:
     return out
 
 
-def _slope(slices: tuple[int, ...], impact: Array) -> float:
+def _slope(slices: tuple[int, ...], impact: Array, error: Array) -> float:
+    """Exponent of impact ~ Q ** exponent, each length weighted by how well its impact is known."""
     good = impact > 0
     if good.sum() < 3:
         return float("nan")
-    return float(np.polyfit(np.log(np.array(slices)[good]), np.log(impact[good]), 1)[0])
+    x, y = np.log(np.array(slices)[good]), np.log(impact[good])
+    weight = impact[good] / np.maximum(error[good], 1e-9)
+    return float(np.polyfit(x, y, 1, w=weight)[0])

@@ -103,15 +103,13 @@ class FactTable(msgspec.Struct):
 def fact_table(
     params: Array,
     name: str,
-    fitted: Studied | None,
     held_out: list[Studied],
     events: int = 600_000,
     seed: int = 1,
     progress: Progress = lambda _: None,
 ) -> FactTable:
     """Measure all facts on a model, beside recordings; bands reach to the held-out ones only."""
-    start = int(fitted.tape.obs["bid"][0]) if fitted else 100_000
-    start = max(start, 10_000)
+    start = max(10_000, int(held_out[0].tape.obs["bid"][0]) if held_out else 100_000)
 
     def market(k: int) -> Market:
         return Market(params, k, start)
@@ -136,6 +134,6 @@ def fact_table(
     progress("fills")
     probe = market(seed + 2)
     probe.run(2**62, 20_000)
-    reference = next((s for s in [*held_out, fitted] if s is not None), None)
+    reference = next((s for s in held_out if s.recording.levels != 1), None)
     rows += fill_rows(probe, reference.plan if reference else None, reference.tape.name if reference else "")
     return FactTable(name, sorted(rows, key=lambda r: r.fact), impact, tape)
