@@ -118,7 +118,9 @@ class Playback:
     async def events(self) -> AsyncIterator[Array]:
         """Yield EVENT rows when their time has come, until the recording ends."""
         origin: tuple[int, int] | None = None
-        for rows in self._source.batches():
+        batches = self._source.batches()
+        # in a thread: unpacking and decoding a batch would keep the loop from beating
+        while (rows := await asyncio.to_thread(next, batches, None)) is not None:
             for k in range(len(rows)):
                 ts = int(rows["ts"][k])
                 now = self._clock.monotonic_ns()

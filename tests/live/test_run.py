@@ -191,6 +191,31 @@ def test_a_recording_plays_at_its_pace_and_orders_fill_on_paper() -> None:
     assert (reports[0].price, reports[0].filled) == (102, 2)
 
 
+def test_the_loop_turns_while_a_batch_of_a_recording_is_read() -> None:
+    class Slow(Recorded):
+        def batches(self) -> Iterator[Array]:
+            for rows in super().batches():
+                time.sleep(0.3)
+                yield rows
+
+    async def longest_silence() -> float:
+        source = Slow()
+        access = Playback(source, LiveClock(), speed=1e6)
+        gaps = [time.monotonic()]
+
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(0.005)
+                gaps.append(time.monotonic())
+
+        beating = asyncio.create_task(beat())
+        assert sum([len(rows) async for rows in access.events()]) == 300
+        beating.cancel()
+        return float(np.diff(gaps).max())
+
+    assert asyncio.run(longest_silence()) < 0.2
+
+
 def test_only_a_live_run_that_died_is_continued(tmp_path: Path) -> None:
     def folder_of(mode: str, *, end: bool) -> Path:
         access = {"connection_protocol": "fix" if mode == "live" else "mock"}
