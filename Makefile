@@ -27,7 +27,7 @@ $(RUNTIME): pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,train,databento,archive,ctrader,sim,kafka,timescale,redis,peers]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,train,databento,archive,ctrader,sim,bench,peers]'
 	touch $@ $(RUNTIME)
 
 clean:
