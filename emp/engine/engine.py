@@ -91,7 +91,10 @@ class Engine:
             [session_table(i, 0, DAY_NS) for i in self.instruments],
             encoder,
             self.table.rows,
-            [artifact.domain(i.asset_class.name.lower(), i.venue.name.lower(), i.name) for i in self.instruments],
+            [
+                artifact.domain(i.asset_class.name.lower(), i.venue.name.lower(), i.name)
+                for i in self.instruments
+            ],
             limit_records(self.limits, len(self.instruments), artifact.manifest.warmup_events),
             cost_records(self.instruments, self.limits, artifact.manifest.k_sigma),
         )
