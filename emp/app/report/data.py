@@ -48,7 +48,10 @@ def read_run(path: Path) -> RunData:
     rows = read_actions(folder.actions)
     rows = rows[rows["bid"] > 0]
     if not len(rows):
-        raise DataError(f"{path}: the run made no decision, there is nothing to show")
+        raise DataError(
+            f"{path}: nothing to show: the run made no decision, or was killed before its first were written"
+            " (at the latest every journal.flush_seconds)"
+        )
     reader = LedgerReader(folder.ledger)
     try:
         sent: dict[str, int] = {}
