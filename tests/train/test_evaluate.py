@@ -113,8 +113,13 @@ def test_train_then_evaluate_from_the_command_line(
     assert {r["horizon"] for r in result["table"]} == set(HORIZON_NAMES)
     assert result["train_span"]["GOOG_day"][1] < result["test_span"]["GOOG_day"][0]
     assert result["trading"][0].keys() >= {"pnl_ticks", "fees", "fills", "alpha"}
-    again = runner.invoke(app, ["evaluate", "--artifact", str(out), "--data", str(path), "--json"])
-    assert again.stdout == judged.stdout
+    page = tmp_path / "page.html"
+    arguments = ["evaluate", "--artifact", str(out), "--data", str(path), "--json", "--page", str(page)]
+    assert runner.invoke(app, arguments).stdout == judged.stdout
+    text = page.read_text(encoding="utf-8")
+    assert result["model_hash"] in text
+    assert text.count("<svg") == 2
+    assert "src=" not in text
 
 
 @pytest.mark.parametrize(

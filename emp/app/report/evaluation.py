@@ -66,7 +66,7 @@ def _skill(axes: Axes, rows: list[dict[str, Any]]) -> None:
     models = [name for name in COLOURS if any(row["model"] == name for row in rows)]
     for i, name in enumerate(models):
         mine = {row["horizon"]: row for row in rows if row["model"] == name}
-        at = np.arange(len(HORIZON_NAMES)) + 0.8 * (i - 0.5 * (len(models) - 1)) / len(models)
+        at = np.arange(len(HORIZON_NAMES)) + 0.15 * (i - 0.5 * (len(models) - 1))
         value = np.array([mine[h]["brier_skill"] for h in HORIZON_NAMES], float)
         interval = np.array([mine[h]["ci"]["brier_skill"] for h in HORIZON_NAMES], float).T
         axes.errorbar(
@@ -74,7 +74,9 @@ def _skill(axes: Axes, rows: list[dict[str, Any]]) -> None:
         )
     axes.axhline(0.0, color=INK, linewidth=0.8)
     axes.set_xticks(range(len(HORIZON_NAMES)), HORIZON_NAMES)
-    axes.legend(frameon=False, ncols=len(models), fontsize=8)
+    axes.legend(
+        frameon=False, ncols=len(models), fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0
+    )
 
 
 def _reliability(axes: Axes, found: Evaluation, series: str) -> None:
