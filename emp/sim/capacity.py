@@ -28,7 +28,7 @@ HARD_CAP = 0.02
 SHARES = (0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 PERCENTILE = 25
 SIGNAL = 0.5  # |imbalance| above which the strategy wants a position
-LOSS = 0.8  # capacity ends where the Sharpe ratio has fallen to this share of its best
+LOSS = 0.8  # capacity ends where the Sharpe ratio has fallen to this share of its best, or pnl_low to 0
 
 
 class Point(msgspec.Struct):
@@ -53,9 +53,7 @@ class Curve(msgspec.Struct):
     depth_lots: float  # its value
     hard_cap_lots: int
     points: list[Point]
-    capacity_lots: (
-        int  # largest size whose pnl is positive and Sharpe at least LOSS of the best; 0 where none
-    )
+    capacity_lots: int  # largest size that surely earns with a Sharpe of LOSS of the best; 0 where none
 
 
 @kernel
@@ -177,7 +175,7 @@ def capacity_curve(
         points.append(point)
         progress(len(points))
     best = max((p.sharpe for p in points), default=0.0)
-    good = [p.size for p in points if p.pnl_per_lot > 0 and p.sharpe >= LOSS * best]
+    good = [p.size for p in points if p.pnl_low > 0 and p.sharpe >= LOSS * best]
     cap = max(1, int(HARD_CAP * level))
     return Curve(PERCENTILE, level, cap, points, max(good, default=0))
 

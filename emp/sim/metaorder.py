@@ -78,11 +78,13 @@ def metaorder_impact(
             if n == longest:
                 paths[k] = half
     mean = trimmed(moves)
-    error = moves.std(axis=0) / np.sqrt(runs)
-    exponent = _slope(slices, mean, error)
     rng = generator(seed, "metaorder")
-    resampled = [_slope(slices, trimmed(moves[rng.integers(0, runs, runs)]), error) for _ in range(400)]
-    low, high = np.nanquantile(resampled, (0.05, 0.95))
+    again = np.array([trimmed(moves[rng.integers(0, runs, runs)]) for _ in range(400)])
+    error = again.std(axis=0)
+    exponent = _slope(slices, mean, error)
+    resampled = [_slope(slices, row, error) for row in again]
+    known = [x for x in resampled if np.isfinite(x)] or [float("nan")]
+    low, high = np.quantile(known, (0.05, 0.95))
     path = trimmed(paths)
     peak = path[longest - 1]
     return Impact(

@@ -1,6 +1,7 @@
 """Capacity: impact, Sharpe, turnover and fill rate against size, inside reactive flow."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -84,7 +85,7 @@ def capacity(
             f"{p.impact:.3f}",
             "" if p.within_cap else "above 2 %",
         )
-    console = Console(stderr=True)
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 140)
     console.print(table)
     console.print(
         f"hard cap {curve.hard_cap_lots} lots; capacity {curve.capacity_lots} lots; {stem}.json, {stem}.png",
