@@ -43,10 +43,24 @@ def _module_file(name: str) -> Path | None:
 
 
 @cache
+def _source(path: Path) -> bytes:
+    """The file as it was when it was first looked at, which is when it was imported: a file that is edited while
+    this process runs must not give its new name to code compiled from the old.
+    """
+    return path.read_bytes()
+
+
+@cache
 def _imports(path: Path) -> frozenset[Path]:
-    """Files of the `emp` modules that the file imports by name."""
+    """Files of the `emp` modules that the file imports by name, and for a port those that may stand behind it.
+
+    A port (`emp.model.port`) dispatches with `overload` to kernels that register themselves: its callers carry
+    their code although nothing that they import names them. They live in the port's own folder.
+    """
     found: set[Path] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    if b"@overload(" in _source(path) and path != Path(__file__).resolve():
+        found.update(path.parent.glob("*.py"))
+    for node in ast.walk(ast.parse(_source(path))):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -72,7 +86,7 @@ def closure_hash(path: Path) -> str:
             todo.extend(_imports(here))
     digest = hashlib.sha256(f"{numba.__version__} {sys.version_info}".encode())
     for file in sorted(seen):
-        digest.update(file.read_bytes())
+        digest.update(_source(file))
     return digest.hexdigest()[:16]
 
 

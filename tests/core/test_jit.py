@@ -1,10 +1,14 @@
 """Kernels compute what is written, whichever compiled copy of them runs."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from emp.core.jit import kernel
+from emp.core import jit
+from emp.core.jit import closure_hash, kernel
 
 
 @kernel
@@ -33,3 +37,41 @@ def test_sums_keep_their_order_and_products_their_rounding() -> None:
 def test_not_a_number_stays_one() -> None:
     a = np.array([np.nan, 1.0], np.float32)
     assert np.isnan(dot(a, a))
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package `emp` of four modules: step calls a port, behind which linear stands, which uses heads."""
+    folder = tmp_path / "emp"
+    (folder / "model").mkdir(parents=True)
+    (folder / "step.py").write_text("from emp.model.port import forecast\n")
+    (folder / "model/port.py").write_text("@overload(forecast)\ndef run(): ...\n")
+    (folder / "model/linear.py").write_text("from emp.model.port import register\nimport emp.heads\n")
+    (folder / "heads.py").write_text("A = 1\n")
+    monkeypatch.setattr(jit, "PACKAGE", folder)
+    forget()
+    yield folder
+    forget()
+
+
+def forget() -> None:
+    for memory in (jit._source, jit._imports, jit.closure_hash):
+        memory.cache_clear()
+
+
+@pytest.mark.parametrize("changed", ["step.py", "model/port.py", "model/linear.py", "heads.py"])
+def test_a_change_anywhere_below_renames_the_compiled_code(package: Path, changed: str) -> None:
+    before = closure_hash(package / "step.py")
+    forget()
+    assert closure_hash(package / "step.py") == before
+    (package / changed).write_text((package / changed).read_text() + "B = 2\n")
+    forget()
+    assert closure_hash(package / "step.py") != before
+
+
+def test_code_is_named_by_what_was_imported_not_by_what_the_file_became(package: Path) -> None:
+    expected = closure_hash(package / "step.py")
+    forget()
+    closure_hash(package / "heads.py")  # imported, and edited before what uses it is imported
+    (package / "heads.py").write_text("A = 2\n")
+    assert closure_hash(package / "step.py") == expected
