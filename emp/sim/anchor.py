@@ -5,7 +5,8 @@ up over hundreds of seconds, and a day contains no metaorder known to be one. So
 
 - `outside`: liquidity leans against flow from outside (power-law signed-flow feedback, Noble, Rosenbaum and
   Souilmi, arXiv 2603.24137). Moment: impact of an injected metaorder grows as Q ** 0.5, the value that Sato
-  and Kanazawa (arXiv 2411.13965) find for every liquid stock of the Tokyo exchange.
+  and Kanazawa (arXiv 2411.13965) find for every liquid stock of the Tokyo exchange; only strengths at which
+  part of the peak stays are taken.
 - `hold`: liquidity pushes the mid back towards where it was 64 to 4096 events ago. Moment: the recording's
   signature plot.
 """
@@ -23,11 +24,12 @@ from emp.sim.metaorder import metaorder_impact
 from emp.sim.observe_market import observe_market
 
 EXPONENT = 0.5
+MAX_REVERSION = 0.9
 HORIZONS_S = (20.0, 60.0, 200.0, 500.0)
 HOLD = (0.0, 0.02, 0.04, 0.06, 0.08)
-OUTSIDE = (0.0, 0.05, 0.1, 0.15)
+OUTSIDE = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15)
 EVENTS = 400_000
-RUNS = 120
+RUNS = 300
 STEPS = len(HOLD) + len(OUTSIDE)
 
 
@@ -55,25 +57,16 @@ def anchored(p: Array, obs: Array, seed: int = 1, progress: Callable[[], None] =
         losses.append(float(((got - target)[use] ** 2).mean()) if use.any() else 0.0)
         progress()
     p = hold(p, HOLD[int(np.argmin(losses))])
-    exponents = []
+    losses = []
     for strength in OUTSIDE:
         q = p.copy()
         q["outside"] = strength
         market = Market(q, seed, start)
         market.run(2**62, 20_000)
         qty = int(p["outside_qty"][0])
-        exponents.append(metaorder_impact(market, qty, runs=RUNS, seed=seed).exponent)
+        impact = metaorder_impact(market, qty, runs=RUNS, seed=seed)
+        partial = impact.reversion <= MAX_REVERSION
+        losses.append(abs(impact.exponent - EXPONENT) if partial and np.isfinite(impact.exponent) else np.inf)
         progress()
-    p["outside"] = _crossing(np.array(OUTSIDE), np.array(exponents))
+    p["outside"] = OUTSIDE[int(np.argmin(losses))]
     return p
-
-
-def _crossing(strength: Array, exponents: Array) -> float:
-    """Where a straight line through exponents by strength meets EXPONENT, inside the grid."""
-    good = np.isfinite(exponents)
-    if good.sum() < 2:
-        return float(strength[0])
-    slope, level = np.polyfit(strength[good], exponents[good], 1)
-    if slope >= 0:
-        return float(strength[good][np.argmin(np.abs(exponents[good] - EXPONENT))])
-    return float(np.clip((EXPONENT - level) / slope, strength[0], strength[-1]))
