@@ -63,13 +63,15 @@ def touch_features(p: Any, event: Any, state: Any) -> None:
 
 
 @kernel
-def core_inputs(p: Any, state: Any) -> None:
+def core_inputs(p: Any, event: Any, state: Any) -> None:
     """The core inputs of the model (CORE_INPUTS) before normalisation: dimensionless, in log where a ratio.
 
-    Slopes and curves enter per cell width of the depth grid instead of per tick, because a tick is a
-    different share of the book on every instrument. The raw imbalance is already there: `touch_features`.
+    Slopes and curves enter per reach of the visible side (ticks from its touch to its last level) instead of
+    per tick, because a tick is another share of the book on every instrument and at every moment. The raw
+    imbalance is already there: `touch_features`.
     """
-    width = max(1.0, p.level_gap)
+    reach_bid = float(event.bid_px[0] - event.bid_px[max(event.n_bid - 1, 0)])
+    reach_ask = float(event.ask_px[max(event.n_ask - 1, 0)] - event.ask_px[0])
     unit = max(float(state.spread_ticks), p.sigma_ticks)
     raw = p.raw
     raw[0] = np.log(float(state.spread_ticks))
@@ -77,10 +79,10 @@ def core_inputs(p: Any, state: Any) -> None:
     raw[2] = state.ofi_norm
     raw[4] = np.log(max(state.refresh_hz, 1e-3))
     raw[5] = np.log(p.gap_short_ns * state.refresh_hz * 1e-9 + 1e-2)
-    raw[6] = state.slope_bid * width
-    raw[7] = state.slope_ask * width
-    raw[8] = state.curve_bid * width * width
-    raw[9] = state.curve_ask * width * width
+    raw[6] = state.slope_bid * reach_bid
+    raw[7] = state.slope_ask * reach_ask
+    raw[8] = state.curve_bid * reach_bid * reach_bid
+    raw[9] = state.curve_ask * reach_ask * reach_ask
     raw[10] = np.sqrt(p.swing / p.sigma_ticks) if p.sigma_ticks > 0.0 else 0.0
     raw[11] = p.momentum / unit
 
@@ -156,7 +158,7 @@ def perceive(p: Any, event: Any, sessions: Any, encoder: Any, venue_id: int, sta
     state.ts = event.ts
     state.seq = event.seq
 
-    core_inputs(p, state)
+    core_inputs(p, event, state)
     model_input(p, state, x)
     remember_book(p, event)
     p.ts = event.ts

@@ -8,7 +8,7 @@ from emp.perception import state
 from emp.perception.depth import CHANNELS, POOLS, TAPS
 from emp.perception.normalise import CLIP, INPUT_NAMES
 
-REVISION = 2
+REVISION = 3
 """Raised by hand when the meaning of an input changes without its name or any constant changing."""
 
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+MATRIX_WIDTH = 120
+"""Columns that the PSI matrix needs, also where the output is no terminal."""
+
 SHOWN = (
     "n",
     "f1_macro",
@@ -176,9 +179,13 @@ def _show_psi(cells: "list[Cell]", said: dict[str, Any], reasons: list[dict[str,
     from rich.table import Table
 
     console = Console()
+    console.width = max(console.width, MATRIX_WIDTH)
     names = list(dict.fromkeys(cell.reference for cell in cells))
+    kinds = sorted({cell.exception for cell in cells if cell.exception})
     table = Table(
-        title=f"PSI (95 % point by chance); limit {said['limit']}; deciles of the row's first series"
+        title=f"PSI, limit {said['limit']}; a>b: deciles of a, shares of b; chance: highest 95 % point by chance alone",
+        caption=", ".join(f"{kind[0]} {kind}" for kind in kinds) + ", ! over the limit without a reason",
+        box=None,
     )
     table.add_column("input")
     for i, reference in enumerate(names):
@@ -186,10 +193,12 @@ def _show_psi(cells: "list[Cell]", said: dict[str, Any], reasons: list[dict[str,
         for j in range(len(names)):
             if i != j:
                 table.add_column(f"{i + 1}>{j + 1}", justify="right")
+    table.add_column("chance", justify="right")
     for name in dict.fromkeys(cell.input for cell in cells):
         mine = [cell for cell in cells if cell.input == name]
-        marks = [f" {c.exception}" if c.exception else " !" if c.psi > said["limit"] else "" for c in mine]
-        table.add_row(name, *(f"{c.psi:.3f} ({c.chance:.3f}){m}" for c, m in zip(mine, marks, strict=True)))
+        marks = [c.exception[0] if c.exception else "!" if c.psi > said["limit"] else " " for c in mine]
+        shown = (f"{c.psi:.2f}{mark}" for c, mark in zip(mine, marks, strict=True))
+        table.add_row(name, *shown, f"{max(c.chance for c in mine):.2f}")
     console.print(table)
     for row in reasons:
         if row["holds"]:
