@@ -162,7 +162,7 @@ def storage(config: SystemConfig) -> Iterator[Finding]:
 
 
 def network(config: SystemConfig) -> Iterator[Finding]:
-    """Ports that must be free, and services that must answer."""
+    """The port that must be free, and the venue that must answer."""
     from emp.core.clock import LiveClock
     from emp.observe.board import Board
 
@@ -173,24 +173,20 @@ def network(config: SystemConfig) -> Iterator[Finding]:
         yield Finding("ok", "http port", f"{config.http.host}:{config.http.port} is free")
     except EmpError as error:
         yield Finding("bad", "http port", str(error), "see the line")
-    for name, address in config.services:
-        if address is not None:
-            yield _service(name, address)
     access = config.access
     if access.connection_protocol in secrets.NEEDED and access.host and access.port:
-        yield _service("venue", f"{access.host}:{access.port}")
+        yield _answers("venue", access.host, access.port)
 
 
-def _service(name: str, address: str) -> Finding:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        return Finding("bad", name, f"{address} is no host:port", f"write services.{name} as host:port")
+def _answers(name: str, host: str, port: int) -> Finding:
     try:
-        with socket.create_connection((host, int(port)), CONNECT_S):
-            return Finding("ok", name, f"{address} answers")
+        with socket.create_connection((host, port), CONNECT_S):
+            return Finding("ok", name, f"{host}:{port} answers")
     except OSError as error:
         why = error.strerror or str(error)
-        return Finding("bad", name, f"{address} does not answer: {why}", "start it, or correct the address")
+        return Finding(
+            "bad", name, f"{host}:{port} does not answer: {why}", "start it, or correct the address"
+        )
 
 
 def extras() -> Iterator[Finding]:

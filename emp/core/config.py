@@ -94,8 +94,6 @@ class Model(Section):
     """Which forecaster runs."""
 
     artifact: Text = "default"  # "default", or the folder of an artifact
-    ssm_impl: Annotated[Literal["mamba2", "mamba3"], BeforeValidator(_word)] = "mamba3"
-    fallback_impl: Annotated[Literal["mamba2", "mamba3"], BeforeValidator(_word)] = "mamba2"
 
 
 class Risk(Section):
@@ -135,14 +133,6 @@ class Journal(Section):
     flush_seconds: Positive = 60.0  # longest time that a row of the action log waits in memory
 
 
-class Services(Section):
-    """Addresses (host:port) of what may stand beside the engine; absent means not used."""
-
-    kafka: Text | None = None
-    redis: Text | None = None
-    timescale: Text | None = None
-
-
 class SystemConfig(BaseSettings):
     """Everything a run is told; see the sections for units."""
 
@@ -161,7 +151,6 @@ class SystemConfig(BaseSettings):
     bus: Bus = Bus()
     http: Http = Http()
     journal: Journal = Journal()
-    services: Services = Services()
 
     @classmethod
     def settings_customise_sources(
@@ -248,8 +237,6 @@ def _contradictions(config: SystemConfig) -> Iterable[str]:
             f"risk.max_turnover_per_minute_lots: {risk.max_turnover_per_minute_lots} is above"
             f" risk.max_turnover_per_hour_lots: {risk.max_turnover_per_hour_lots}"
         )
-    if config.model.ssm_impl == config.model.fallback_impl:
-        yield f"model.fallback_impl: must differ from model.ssm_impl ({config.model.ssm_impl})"
     if len(set(config.instruments.names)) != len(config.instruments.names):
         yield "instruments.names: a name stands there twice"
     if not http.expose and not _loopback(http.host):

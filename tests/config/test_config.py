@@ -103,10 +103,12 @@ def test_the_configuration_is_frozen(write) -> None:
         ("? [a]\n: b", "mock.yaml: "),
         ("http: {host: 0.0.0.0}", "http.host: 0.0.0.0 can be reached from other machines"),
         ("risk: {max_position_lots: 2, max_order_lots: 3}", "risk.max_order_lots: 3 is above"),
-        ("access: {connection_protocol: ctrader}", "access.connection_protocol: ctrader contradicts mode: mock"),
+        (
+            "access: {connection_protocol: ctrader}",
+            "access.connection_protocol: ctrader contradicts mode: mock",
+        ),
         ("access: {recording: a.csv}", "access.recording: must be given with connection_protocol: recording"),
         ("access: {connection_protocol: recording}", "access.recording: must be given"),
-        ("model: {ssm_impl: mamba2}", "model.fallback_impl: must differ"),
         ("risk: {max_turnover_per_minute_lots: 9000}", "max_turnover_per_minute_lots: 9000 is above"),
     ],
 )
