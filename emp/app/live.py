@@ -199,6 +199,7 @@ def _recording(config: SystemConfig, instrument: Instrument, clock: Clock) -> Ma
 def _ctrader(config: SystemConfig, credentials: Mapping[str, Secret], clock: Clock) -> MarketAccess:
     from emp.access.ctrader.access import CTraderAccess
     from emp.access.ctrader.settings import Credentials, Settings
+    from emp.app.tokens import TokenFile
 
     access = config.access
     assert access.host is not None
@@ -212,8 +213,11 @@ def _ctrader(config: SystemConfig, credentials: Mapping[str, Secret], clock: Clo
         access_token=credentials["EMP_CTRADER_ACCESS_TOKEN"],
         refresh_token=credentials.get("EMP_CTRADER_REFRESH_TOKEN"),
     )
-    settings = Settings(account=int(access.account), seed=config.seed)
-    return CTraderAccess(settings, known, host=access.host, port=access.port, clock=clock)
+    tokens = TokenFile(config.run_dir / f"ctrader-{access.account}.tokens", known)
+    settings = Settings(account=int(access.account), depth=access.depth, seed=config.seed)
+    return CTraderAccess(
+        settings, tokens.newest(), host=access.host, port=access.port, clock=clock, keep_tokens=tokens.keep
+    )
 
 
 def _fix(config: SystemConfig, credentials: Mapping[str, Secret], clock: Clock) -> MarketAccess:

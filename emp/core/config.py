@@ -86,6 +86,7 @@ class Access(Section):
     sender_comp_id: Text | None = None
     target_comp_id: Text | None = None
     account: Text | None = None
+    depth: bool = True  # cTrader: False where the symbols have no depth
     recording: Path | None = None
     speed: Positive = 1.0  # recorded seconds per second, for `recording` and `mock`
 

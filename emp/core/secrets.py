@@ -21,13 +21,8 @@ NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Credentials by connection protocol; other protocols need none."""
 
-OPTIONAL: Final = (
-    "EMP_CTRADER_REFRESH_TOKEN",
-    "EMP_TIMESCALE_PASSWORD",
-    "EMP_REDIS_PASSWORD",
-    "EMP_KAFKA_PASSWORD",
-)
-"""What renews a token, and passwords of the services that may stand beside the engine."""
+OPTIONAL: Final = ("EMP_CTRADER_REFRESH_TOKEN",)
+"""What renews a token."""
 
 KNOWN: Final = frozenset(name for names in NEEDED.values() for name in names) | frozenset(OPTIONAL)
 
@@ -63,7 +58,7 @@ class Secret:
         raise TypeError("a secret cannot be pickled or copied")
 
 
-def _refuse_if_shared(path: Path) -> None:
+def refuse_if_shared(path: Path) -> None:
     """Raise ConfigError unless the file is ours and closed to group and others."""
     try:
         facts = path.stat()
@@ -83,7 +78,7 @@ def read_secrets_file(path: Path) -> dict[str, Secret]:
 
     Raises ConfigError, never quoting a line of the file, where the file is open to others or malformed.
     """
-    _refuse_if_shared(path)
+    refuse_if_shared(path)
     found: dict[str, Secret] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
