@@ -73,7 +73,9 @@ def test_a_secret_shows_itself_nowhere() -> None:
 
 def test_environment_wins_over_the_file_and_empty_is_absent(tmp_path: Path) -> None:
     path = secrets_file(tmp_path, f"# ours\nEMP_FIX_USERNAME=me\n\nEMP_FIX_PASSWORD = {WORD}=\n")
-    found = load_secrets({"EMP_SECRETS_FILE": str(path), "EMP_FIX_USERNAME": "you", "EMP_CTRADER_REFRESH_TOKEN": ""})
+    found = load_secrets(
+        {"EMP_SECRETS_FILE": str(path), "EMP_FIX_USERNAME": "you", "EMP_CTRADER_REFRESH_TOKEN": ""}
+    )
     assert {name: s.reveal() for name, s in found.items()} == {
         "EMP_FIX_USERNAME": "you",
         "EMP_FIX_PASSWORD": f"{WORD}=",
