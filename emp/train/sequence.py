@@ -76,7 +76,7 @@ def train_sequence(
     edges = np.array(linear.manifest.thresholds)
     streams = [make_stream(data, domains, edges, seen, config.class_weight) for data in seen]
     network = Network(model, INPUTS, domains)
-    start_as_linear(network, linear.tensors)
+    start_as_linear(network, linear.tensors, typical_inputs(streams, len(domains)))
     tilt = class_tilt(streams, len(domains))
     add_tilt(network, tilt)
     trainer = Trainer(network, streams, make_scales(seen, domains), config)
@@ -197,10 +197,25 @@ def make_scales(datasets: Sequence[Dataset], domains: Sequence[str]) -> Scales:
     return Scales(*(torch.tensor(np.array(a), dtype=torch.float32) for a in zip(*found, strict=True)))
 
 
-def start_as_linear(network: Network, tensors: dict[str, Array]) -> None:
-    """Give the heads' direct path the weights of a linear model; outer quantiles start at its mean widths."""
+def typical_inputs(streams: Sequence[Stream], heads: int) -> Array:
+    """Mean input of the rows that train each head: float32[heads, INPUTS]."""
+    found = np.zeros((heads, INPUTS), np.float32)
+    for head in range(heads):
+        mine = [s.x[s.use].mean(axis=0) for s in streams if head in (s.domain, *s.broader)]
+        if mine:
+            found[head] = np.mean(mine, axis=0)
+    return found
+
+
+def start_as_linear(network: Network, tensors: dict[str, Array], typical: Array) -> None:
+    """Give the heads' direct path the weights of a linear model.
+
+    The outer quantiles start at its widths at the `typical` inputs, float32[heads, INPUTS]: a softplus of an
+    affine map cannot be an affine map.
+    """
     weight = torch.from_numpy(np.asarray(tensors["weight"], np.float32))
     bias = torch.from_numpy(np.asarray(tensors["bias"], np.float32))
+    middle = torch.einsum("hi,hio->ho", torch.from_numpy(typical), weight) + bias
     with torch.no_grad():
         network.heads.hidden.zero_()
         network.heads.direct.zero_()
@@ -210,7 +225,7 @@ def start_as_linear(network: Network, tensors: dict[str, Array]) -> None:
         for h in range(HORIZONS):
             low, mid, high = (QUANTILES_AT + h * len(QUANTILES) + i for i in range(3))
             for outer, sign in ((low, -1.0), (high, 1.0)):
-                width = (sign * (bias[:, outer] - bias[:, mid])).clamp(min=1e-3)
+                width = (sign * (middle[:, outer] - middle[:, mid])).clamp(min=1e-3)
                 network.heads.direct[:, :, outer] = 0.0
                 network.heads.bias[:, outer] = width + torch.log(-torch.expm1(-width))
     assert (

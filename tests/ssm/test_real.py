@@ -67,7 +67,8 @@ def test_training_starts_as_the_linear_model(events):
     domains = linear.artifact.manifest.domains
     torch.manual_seed(0)
     net = load_like(linear, SSMConfig())
-    start_as_linear(net, linear.artifact.tensors)
+    typical = np.repeat(events.x[:500].mean(axis=0, keepdims=True), len(domains), axis=0)
+    start_as_linear(net, linear.artifact.tensors, typical)
     built = pack(
         net.config,
         net.tensors() | {TEMPERATURE: np.ones((len(domains), 6), np.float32)},
@@ -81,6 +82,8 @@ def test_training_starts_as_the_linear_model(events):
     p = np.exp(raw[:, :18].reshape(-1, 6, 3))
     np.testing.assert_allclose(out["p"], p / p.sum(-1, keepdims=True), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(out["mean"], raw[:, 36:42], rtol=1e-3, atol=1e-6)
+    theirs = np.sort(raw[:, 18:36].reshape(-1, 6, 3), axis=-1).mean(axis=0)
+    np.testing.assert_allclose(out["q"].mean(axis=0), theirs, atol=0.05)
 
 
 def load_like(linear, config):
