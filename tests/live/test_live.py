@@ -90,7 +90,8 @@ def test_stop_withdraws_what_rests_and_keeps_the_position(world: World, lazy: bo
             decision_seq=1,
         )
         world.bus.publish(resting)
-        await world.until(lambda: resting in world.venue.commands)  # the market may go on and have it withdrawn
+        # sent, not resting: the market may go on and have it withdrawn before anyone looks
+        await world.until(lambda: resting in world.venue.commands)
 
     play(world, script)
     assert world.venue.resting == {}
