@@ -19,7 +19,7 @@ from emp.core.instrument import Instrument
 from emp.core.records import DECISION, Array, empty_events
 from emp.core.sessions import session_table
 from emp.decision.rule import COSTS
-from emp.engine.desk import MUTABLE, Desk, new_desk
+from emp.engine.desk import MUTABLE, Desk, new_desk, pad_sessions
 from emp.engine.load import LoadedModel
 from emp.engine.step import COMMAND, QUIET, run_batch
 from emp.execution.flatten import flatten, is_flat
@@ -155,16 +155,8 @@ class Engine:
         if last_ns < self._calendar_end_ns:
             return
         self._calendar_end_ns = last_ns + CALENDAR_DAYS * DAY_NS
-        spare = new_desk(
-            self.instruments,
-            [session_table(i, first_ns - DAY_NS, self._calendar_end_ns) for i in self.instruments],
-            self.desk.encoder,
-            self.table.rows,
-            self.desk.facts["domain"].tolist(),
-            self.desk.limits,
-            self.desk.costs,
-        )
-        self.desk = self.desk._replace(sessions=spare.sessions)
+        tables = [session_table(i, first_ns - DAY_NS, self._calendar_end_ns) for i in self.instruments]
+        self.desk = self.desk._replace(sessions=pad_sessions(tables))
         np.minimum(self.desk.perception["session_row"], 0, out=self.desk.perception["session_row"])
 
     def act(self, output: Output, row: Any) -> None:
