@@ -21,11 +21,9 @@ from emp.access.recordings.container import Item
 from emp.core.errors import DataError
 from emp.core.records import LEVELS, Array
 from emp.sim.book import BUY, SELL
-from emp.sim.flow.state import ADD, DELETE, MSG, REDUCE, TRADE
+from emp.sim.flow.state import ADD, DELETE, MSG, TRADE
+from emp.sim.mbo import read_mbo
 from emp.sim.orders import book_messages
-
-HIDDEN, HALT, CHANGE, CLEAR = 5, 7, 8, 9
-"""Further kinds of message: a hidden execution, a halt, a change of price or size, an emptied book."""
 
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
 _NEW_YORK = ZoneInfo("America/New_York")
@@ -38,7 +36,10 @@ class Recording(msgspec.Struct):
     tick: float
     msgs: Array  # MSG
     book: Array | None  # int64 (n, 4 * levels): ask px, ask size, bid px, bid size per level; px 0: empty
-    ignored: Counter[str]  # rows that are no message of the visible book, by kind
+    ignored: Counter[
+        str
+    ]  # rows that are no message of the visible book, by kind; MBO: every row, by `Meaning`
+    after: Array | None = None  # AFTER: what an order-by-order feed says of each order, event by event
 
     @property
     def levels(self) -> int:
@@ -154,36 +155,9 @@ def _new_york_ns(stamp: Any) -> int:
 
 
 def _databento(item: Item) -> Recording:
-    try:
-        import databento_dbn as dbn
-    except ImportError:
-        raise DataError(f"{item.label}: install the extra `databento` to read DBN files") from None
-    decoder = dbn.DBNDecoder()
-    decoder.write(_bytes(item))
-    kinds = {"A": ADD, "C": REDUCE, "M": CHANGE, "F": TRADE, "R": CLEAR}
-    ignored: Counter[str] = Counter()
-    rows = []
-    for record in decoder.decode():
-        if not isinstance(record, dbn.MBOMsg):
-            continue
-        action = str(record.action)
-        if action not in kinds:
-            ignored[action] += 1
-            continue
-        side = BUY if str(record.side) == "B" else SELL
-        rows.append((record.ts_event, kinds[action], side, record.price, record.size, record.order_id))
-    if not rows:
-        raise DataError(f"{item.label}: holds no market-by-order messages")
-    msgs = np.zeros(len(rows), MSG)
-    columns = list(zip(*rows, strict=True))
-    for name, column in zip(("ts", "kind", "side", "px", "qty", "handle"), columns, strict=True):
-        msgs[name] = column
-    prices = msgs["px"].copy()
-    prices[prices == np.iinfo(np.int64).max] = 0
-    step = int(np.gcd.reduce(prices[prices > 0]))
-    msgs["px"] = prices // step
+    made = read_mbo(item, _bytes(item))
     name = item.name.split("-")[0].upper()
-    return Recording(name, step / 1e9, msgs, None, ignored)
+    return Recording(name, made.tick, made.msgs, None, made.meaning, made.after)
 
 
 def utc(ts_ns: int) -> str:

@@ -6,6 +6,7 @@ worked out from the whole file before the replay, as `Plan` says: orders that st
 arrived out of view, and their sizes.
 """
 
+from enum import IntEnum
 from typing import Any
 
 import msgspec
@@ -29,7 +30,6 @@ from emp.sim.book import (
     QTY,
     SEQ,
     SIDE,
-    alive,
     clear_trade,
     level_of,
     new_book,
@@ -40,9 +40,9 @@ from emp.sim.book import (
     take_out,
     u,
 )
-from emp.sim.flow.state import ADD, DELETE, MSG, REDUCE, TRADE
+from emp.sim.flow.state import ADD, CLEAR, CROSS, DELETE, MSG, REDUCE, TRADE
 from emp.sim.matching import execute_maker, match
-from emp.sim.recording import CHANGE, CLEAR, Recording
+from emp.sim.recording import Recording
 
 MAX_TICKS = 1 << 22
 
@@ -140,7 +140,7 @@ def assign_records(msgs: Any, idx: Any, last: Any, record: Any) -> int:
 def plan(recording: Recording) -> Plan:
     """Make a recording of book messages ready for replay."""
     msgs = recording.msgs
-    named = np.isin(msgs["kind"], (ADD, REDUCE, DELETE, TRADE, CHANGE)) & (msgs["handle"] != 0)
+    named = np.isin(msgs["kind"], (ADD, REDUCE, DELETE, TRADE, CROSS)) & (msgs["handle"] > 0)
     if not named.any():
         raise DataError(f"{recording.name}: the recording names no orders")
     _, dense = np.unique(msgs["handle"][named], return_inverse=True)
@@ -215,70 +215,62 @@ def _ahead_own(b: Any, fills: Any, h: int, qty: int) -> int:
     return qty
 
 
+class Fit(IntEnum):
+    """How a message fits the book as it stands."""
+
+    FITS = 0
+    UNKNOWN_ORDER = 1  # names an order that is not in the book
+    OTHER_SIZE = 2  # names more lots than the order has, or withdraws another number than it has
+    LIVE_ALREADY = 3  # adds an order that is in the book
+
+
 @kernel
 def replay_message(b: Any, fills: Any, m: Any) -> int:
-    """Apply one planned message; return 0, or 1 where it does not fit the book (unknown, or too many lots)."""
+    """Apply one planned message; return a `Fit`."""
     kind = m.kind
     h = int(b[u(NUMBERED)]) + ORDER_WORDS * m.handle
     if kind in (ADD, SEED):
         if b[u(h + QTY)] != 0:
-            return 1
+            return Fit.LIVE_ALREADY
         qty = m.qty
         if b[u(OWN_LIVE)] != 0:
             qty = _cross_own(b, fills, m.side, m.px, qty)
         if qty > 0:
             rest_at(b, h, m.side, m.px, qty, 0, 0)
-        return 0
-    if kind == TRADE:
+        return Fit.FITS
+    if kind in (TRADE, CROSS, DELETE, REDUCE, FORGET):
         if m.handle < 0 or b[u(h + QTY)] == 0:
-            return 1
-        qty = m.qty
-        if b[u(OWN_LIVE)] != 0:
-            qty = _ahead_own(b, fills, h, qty)
-        have = b[u(h + QTY)]
-        if qty > 0:
-            execute_maker(b, fills, h, int(b[u(h + PX)]), qty, 0)
-        return 1 if qty > have else 0
-    if kind == DELETE:
-        if m.handle < 0 or b[u(h + QTY)] == 0:
-            return 1
-        have = b[u(h + QTY)]
-        take_out(b, h)
-        return 1 if have != m.qty else 0
-    if kind in (REDUCE, FORGET):
-        if m.handle < 0 or b[u(h + QTY)] == 0:
-            return 1
-        if m.qty >= b[u(h + QTY)]:
-            take_out(b, h)
-        else:
-            shrink(b, h, m.qty, False)
-        return 0
-    return _rare_message(b, fills, m, h)
-
-
-@kernel
-def _rare_message(b: Any, fills: Any, m: Any, h: int) -> int:
-    if m.kind == CHANGE:
-        if m.handle < 0:
-            return 1
-        if not alive(b, h):
-            if m.qty > 0:
-                rest_at(b, h, m.side, m.px, m.qty, 0, 0)
-            return 0
-        if m.px == b[h + PX] and 0 < m.qty <= b[h + QTY]:
-            if m.qty < b[h + QTY]:
-                shrink(b, h, int(b[h + QTY]) - m.qty, False)
-            return 0
-        take_out(b, h)
-        if m.qty > 0:
-            rest_at(b, h, m.side, m.px, m.qty, 0, 0)
-        return 0
-    if m.kind == CLEAR:
+            return Fit.UNKNOWN_ORDER
+        return _known_order(b, fills, m, h)
+    if kind == CLEAR:
         for side in range(2):
             end = int(b[LO]) + (0 if side == BUY else int(b[MASK]))
             while b[BEST + side] != end:
                 take_out(b, int(b[level_of(b, side, int(b[BEST + side])) + HEAD]))
-    return 0
+    return Fit.FITS
+
+
+@kernel
+def _known_order(b: Any, fills: Any, m: Any, h: int) -> int:
+    have = b[u(h + QTY)]
+    if m.kind == TRADE:
+        qty = m.qty
+        if b[u(OWN_LIVE)] != 0:
+            qty = _ahead_own(b, fills, h, qty)
+        if qty > 0:
+            execute_maker(b, fills, h, int(b[u(h + PX)]), qty, 0)
+        return Fit.OTHER_SIZE if qty > have else Fit.FITS
+    if m.kind == CROSS:
+        execute_maker(b, fills, h, m.px, m.qty, 0)
+        return Fit.OTHER_SIZE if m.qty > have else Fit.FITS
+    if m.kind == DELETE:
+        take_out(b, h)
+        return Fit.OTHER_SIZE if m.qty != have else Fit.FITS
+    if m.qty >= have:
+        take_out(b, h)
+    else:
+        shrink(b, h, m.qty, False)
+    return Fit.FITS
 
 
 @kernel
@@ -287,7 +279,7 @@ def replay_all(b: Any, fills: Any, msgs: Any) -> int:
     misfits = 0
     for i in range(len(msgs)):
         clear_trade(b)
-        misfits += replay_message(b, fills, msgs[i])
+        misfits += replay_message(b, fills, msgs[i]) != Fit.FITS
     return misfits
 
 

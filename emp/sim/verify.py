@@ -38,7 +38,7 @@ from emp.sim.book import (
 )
 from emp.sim.flow.state import ADD, MSG
 from emp.sim.recording import Recording
-from emp.sim.replay import FORGET, SEED, Plan, plan, replay_message
+from emp.sim.replay import FORGET, SEED, Fit, Plan, plan, replay_message
 
 
 class Cause(IntEnum):
@@ -209,7 +209,7 @@ def verify_all(
     for i in range(len(p_msgs)):
         m = p_msgs[i]
         clear_trade(b)
-        misfits += replay_message(b, fills, m)
+        misfits += replay_message(b, fills, m) != Fit.FITS
         if m.kind == ADD or m.kind == SEED:
             life[m.handle] = until[i]
         out[n] = m

@@ -225,7 +225,7 @@ class DatabentoReader:
         while True:
             starts, used = find_records(np.frombuffer(data, np.uint8), BATCH)
             if len(starts):
-                records = _gather(data, starts)
+                records = gather(data, starts)
                 mbo = records["rtype"] == RTYPE_MBO
                 ids = np.unique(records["instrument_id"][mbo])
                 if len(ids) and instrument == 0:
@@ -274,7 +274,7 @@ def find_records(data: Any, most: int) -> Any:
     return starts[:n], at
 
 
-def _gather(data: bytes, starts: Array) -> Array:
+def gather(data: bytes, starts: Array) -> Array:
     """Records at the offsets, as MBO; other record types are padded or cut to its length."""
     size = MBO.itemsize
     raw = np.frombuffer(data + b"\0" * size, np.uint8)

@@ -56,25 +56,65 @@ def generate(
 @app.command()
 def verify(
     recording: Annotated[
-        Path, typer.Argument(help="LOBSTER message file with its orderbook file beside it.")
+        Path,
+        typer.Argument(
+            help="LOBSTER message file with its orderbook file beside it, or a Databento MBO file."
+        ),
     ],
     as_json: Json = False,
 ) -> None:
-    """Rebuild a recording's book from its messages and compare with the recorded one at every event."""
+    """Rebuild a recording's book from its messages and compare with what the recording says, at every event."""
     import msgspec
 
     from emp.sim.recording import load_recording
-    from emp.sim.verify import verify as hold
 
     with _bar("replaying") as step:
-        report, whole = hold(load_recording(recording))
+        made = load_recording(recording)
+        step(0.3)
+        result = _verify_orders(made) if made.after is not None else _verify_levels(made)
         step(1.0)
-    _show_report(report)
     if as_json:
-        result = msgspec.to_builtins(report)
-        result["rates"] = [round(x, 6) for x in report.rates()]
-        result["messages"] = len(whole.msgs)
-        print(json.dumps(result))
+        print(json.dumps(msgspec.to_builtins(result)))
+
+
+def _verify_levels(made: Any) -> dict[str, Any]:
+    import msgspec
+
+    from emp.sim.verify import verify as hold
+
+    report, whole = hold(made)
+    _show_report(report)
+    result: dict[str, Any] = msgspec.to_builtins(report)
+    result["rates"] = [round(x, 6) for x in report.rates()]
+    result["messages"] = len(whole.msgs)
+    return result
+
+
+def _verify_orders(made: Any) -> dict[str, Any]:
+    import msgspec
+    from rich.table import Table
+
+    from emp.sim.mbo import MISFITS
+    from emp.sim.verify_orders import verify_orders
+
+    report = verify_orders(made)
+    out = Table(title=f"{report.name}: {report.records} rows, {report.events} events of the exchange")
+    for column in ("what a row did", "rows", ""):
+        out.add_column(column)
+    bad = {m.name.lower() for m in MISFITS}
+    for name, n in sorted(report.meaning.items(), key=lambda x: -x[1]):
+        out.add_row(name.replace("_", " "), str(n), "[red]fits no order[/]" if name in bad else "")
+    console = _console()
+    console.print(out)
+    console.print(
+        f"{report.messages} messages of the book: {report.fits}; orders as the feed says at the end of an event: "
+        f"{report.matched} of {report.compared}; {report.crossed_events} events with a crossed book; "
+        f"{report.misfits} rows or messages that fit no order",
+        highlight=False,
+    )
+    result: dict[str, Any] = msgspec.to_builtins(report)
+    result["misfits"] = report.misfits
+    return result
 
 
 @app.command()

@@ -13,6 +13,9 @@ from emp.sim.matching import submit
 ADD, REDUCE, DELETE, TRADE = 1, 2, 3, 4
 """Kinds of message, numbered as LOBSTER numbers them."""
 
+HIDDEN, CROSS, HALT, CLEAR = 5, 6, 7, 9
+"""Further kinds: a hidden execution, an order executed by an auction, a halt, an emptied book."""
+
 RECENT = 1 << 12
 """How many events back an order can be found by its age."""
 
