@@ -10,6 +10,7 @@ from emp.core.errors import ArtifactError
 from emp.core.records import Array
 from emp.model.artifact import Artifact, load
 from emp.model.build_ssm import build
+from emp.model.calibration import pack_calibration
 from emp.model.heads import OUTPUTS
 from emp.model.linear import linear_params
 from emp.perception.depth import ENCODER
@@ -49,7 +50,8 @@ def load_model(name: str | Path = DEFAULT) -> LoadedModel:
         domains = len(artifact.manifest.domains)
         weight = _tensor(folder, artifact.tensors, "weight", (domains, INPUTS, OUTPUTS))
         bias = _tensor(folder, artifact.tensors, "bias", (domains, OUTPUTS))
-        return LoadedModel(artifact, linear_params(weight, bias), encoder, 0)
+        calibration = pack_calibration(artifact.tensors, domains, str(folder))
+        return LoadedModel(artifact, linear_params(weight, bias, calibration), encoder, 0)
     built = build(artifact, INPUTS, folder)
     return LoadedModel(artifact, built.params, encoder, built.state_size)
 

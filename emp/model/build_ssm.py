@@ -15,6 +15,7 @@ from emp.core.records import HORIZONS, Array
 from emp.model import mamba2, mamba3
 from emp.model.artifact import Artifact
 from emp.model.attention import attention_dtype
+from emp.model.calibration import pack_calibration
 from emp.model.heads import CLASSES, LOGITS
 from emp.model.mamba2 import Mamba2Params
 from emp.model.mamba3 import Mamba3Params
@@ -97,6 +98,7 @@ def pack(config: SSMConfig, tensors: dict[str, Array], inputs: int, domains: int
         layers=layers,
         attention=_attention(take, config),
         heads=_heads(take, config, inputs, domains),
+        calibration=pack_calibration(tensors, domains, source),
         scratch=packed_records(kind.scratch_dtype(config), 1),
         attention_after=config.attention_after,
         stride=layer_stride(config),

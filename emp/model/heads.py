@@ -7,6 +7,7 @@ import numpy as np
 from emp.core.fastmath import exp32
 from emp.core.jit import kernel
 from emp.core.records import HORIZONS, QUANTILES
+from emp.model.calibration import through_tables
 
 CLASSES = 3
 LOGITS = HORIZONS * CLASSES
@@ -17,11 +18,12 @@ OUTPUTS = MEANS_AT + HORIZONS
 
 
 @kernel
-def fill_forecast(raw: Any, out: Any) -> None:
-    """Turn raw outputs into probabilities, ordered quantiles and means.
+def fill_forecast(raw: Any, c: Any, out: Any) -> None:
+    """Turn raw outputs into calibrated probabilities, ordered quantiles and means.
 
     Args:
         raw: float32[>= OUTPUTS], logits already divided by the calibration temperature; overwritten.
+        c: CALIBRATION record of the head.
         out: FORECAST record.
 
     Quantiles that cross are put in order (rearrangement, Chernozhukov, Fernandez-Val and Galichon 2010,
@@ -38,11 +40,14 @@ def fill_forecast(raw: Any, out: Any) -> None:
     for h in range(HORIZONS):
         at = h * CLASSES
         share = np.float32(1.0) / (raw[at] + raw[at + 1] + raw[at + 2])
-        for c in range(CLASSES):
-            out.p[h, c] = raw[at + c] * share
+        for k in range(CLASSES):
+            out.p[h, k] = raw[at + k] * share
+        if c.tabled[h]:
+            through_tables(c, h, out.p[h])
         at = QUANTILES_AT + h * len(QUANTILES)
         low, mid, high = raw[at], raw[at + 1], raw[at + 2]
-        out.q[h, 0] = min(low, min(mid, high))
-        out.q[h, 2] = max(low, max(mid, high))
-        out.q[h, 1] = max(min(low, mid), min(max(low, mid), high))
+        follow, rest = c.follow[h], c.rest[h]
+        out.q[h, 0] = follow * min(low, min(mid, high)) - rest
+        out.q[h, 2] = follow * max(low, max(mid, high)) + rest
+        out.q[h, 1] = follow * max(min(low, mid), min(max(low, mid), high))
         out.mean[h] = raw[MEANS_AT + h]

@@ -18,6 +18,7 @@ class LinearParams(NamedTuple):
 
     weight: Array  # float32[domains, INPUTS, PADDED]
     bias: Array  # float32[domains, PADDED]
+    calibration: Array  # CALIBRATION[domains]
     scratch: Array  # float32[PADDED]
 
 
@@ -39,22 +40,24 @@ def linear_forecast(params: LinearParams, state: Any, domain: int, x: Any, out: 
     for j in range(blocks, x.size):
         for k in range(PADDED):
             raw[k] += x[j] * weight[j, k]
-    fill_forecast(raw, out)
+    fill_forecast(raw, params.calibration[domain], out)
 
 
 register(LinearParams, linear_forecast)
 
 
-def linear_params(weight: Array, bias: Array) -> LinearParams:
+def linear_params(weight: Array, bias: Array, calibration: Array) -> LinearParams:
     """Pad and pack trained weights.
 
     Args:
         weight: float[domains, INPUTS, OUTPUTS].
         bias: float[domains, OUTPUTS].
+        calibration: CALIBRATION[domains].
     """
     padding = PADDED - OUTPUTS
     return LinearParams(
         np.ascontiguousarray(np.pad(weight, ((0, 0), (0, 0), (0, padding))), dtype=np.float32),
         np.ascontiguousarray(np.pad(bias, ((0, 0), (0, padding))), dtype=np.float32),
+        calibration,
         np.zeros(PADDED, np.float32),
     )

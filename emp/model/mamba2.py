@@ -21,6 +21,7 @@ class Mamba2Params(NamedTuple):
     layers: Array  # layer_dtype[layers]
     attention: Array  # attention_dtype[1]
     heads: Array  # head_dtype[domains]
+    calibration: Array  # CALIBRATION[domains]
     scratch: Array  # scratch_dtype[1]
     attention_after: int
     stride: int  # floats of one layer's state
@@ -122,7 +123,7 @@ def mamba2_forecast(params: Any, state: Any, domain: int, x: Any, out: Any) -> N
         if layer == params.attention_after:
             attend(params.attention[0], state[layers * stride :], s)
         mix(params.layers[layer], state[layer * stride : (layer + 1) * stride], s)
-    run_head(params.heads[domain], x, s, out)
+    run_head(params.heads[domain], params.calibration[domain], x, s, out)
 
 
 register(Mamba2Params, mamba2_forecast)

@@ -36,6 +36,7 @@ class Mamba3Params(NamedTuple):
     layers: Array  # layer_dtype[layers]
     attention: Array  # attention_dtype[1]
     heads: Array  # head_dtype[domains]
+    calibration: Array  # CALIBRATION[domains]
     scratch: Array  # scratch_dtype[1]
     attention_after: int
     stride: int  # floats of one layer's state
@@ -191,7 +192,7 @@ def mamba3_forecast(params: Any, state: Any, domain: int, x: Any, out: Any) -> N
         if layer == params.attention_after:
             attend(params.attention[0], state[layers * stride :], s)
         mix(params.layers[layer], state[layer * stride : (layer + 1) * stride], s)
-    run_head(params.heads[domain], x, s, out)
+    run_head(params.heads[domain], params.calibration[domain], x, s, out)
 
 
 register(Mamba3Params, mamba3_forecast)

@@ -41,8 +41,8 @@ def shared_scratch(config: SSMConfig) -> dict[str, tuple[int, ...]]:
 
 
 @kernel
-def run_head(w: Any, x: Any, s: Any, out: Any) -> None:
-    """From the hidden state `s.x` and the model input `x` to the forecast.
+def run_head(w: Any, c: Any, x: Any, s: Any, out: Any) -> None:
+    """From the hidden state `s.x` and the model input `x` to the forecast; `c` is the head's CALIBRATION.
 
     The outer quantiles are the median less, and plus, a softplus: they cannot cross.
     """
@@ -59,7 +59,7 @@ def run_head(w: Any, x: Any, s: Any, out: Any) -> None:
         at = QUANTILES_AT + h * len(QUANTILES)
         raw[at] = raw[at + 1] - softplus32(raw[at])
         raw[at + 2] = raw[at + 1] + softplus32(raw[at + 2])
-    fill_forecast(raw, out)
+    fill_forecast(raw, c, out)
 
 
 @kernel

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from emp.core.errors import ArtifactError, ConfigError
-from emp.core.records import HORIZONS, Array
+from emp.core.records import Array
 from emp.model.artifact import Artifact, Manifest, save
 from emp.model.build_ssm import TEMPERATURE, pack
+from emp.model.calibration import ISOTONIC, QUARTILES
 from emp.model.ssm_config import config_from
 from emp.model.ssm_heads import BIG_MOVES_AT
+from emp.train.calibration import apply_table
 from emp.train.network import Network, read_outputs
 from emp.train.rollout import rollout
 
@@ -26,16 +28,29 @@ PARITY_EVENTS = 4096
 
 
 @torch.no_grad()
-def torch_forecast(network: Network, temperature: Array, x: Array, domain: int) -> dict[str, Array]:
-    """What the network says of x [n, inputs] from the start, in double precision, by field of FORECAST."""
+def torch_forecast(
+    network: Network, calibration: dict[str, Array], x: Array, domain: int
+) -> dict[str, Array]:
+    """What the network says of x [n, inputs] from the start, in double precision, by field of FORECAST.
+
+    `calibration` holds the tensors TEMPERATURE and, where there are any, ISOTONIC and QUARTILES.
+    """
     exact = Network(network.config, network.inputs, network.domains).double().eval()
     exact.load_state_dict({name: t.double().cpu() for name, t in network.state_dict().items()})
     raw, _, _ = exact(torch.from_numpy(x.astype(np.float64))[None], None, torch.tensor([domain]))
     outputs = read_outputs(raw[0])
-    share = torch.from_numpy(temperature[domain].astype(np.float64))[:, None]
+    share = torch.from_numpy(calibration[TEMPERATURE][domain].astype(np.float64))[:, None]
+    p, q = (outputs.logits / share).softmax(-1).numpy(), outputs.quantiles.numpy()
+    if ISOTONIC in calibration:
+        for h, table in enumerate(calibration[ISOTONIC][domain]):
+            if table.any():
+                p[:, h] = apply_table(table, p[:, h])
+    if QUARTILES in calibration:
+        follow, rest = calibration[QUARTILES][domain].astype(np.float64).T
+        q = follow[:, None] * q + rest[:, None] * np.array([-1.0, 0.0, 1.0])
     return {
-        "p": (outputs.logits / share).softmax(-1).numpy(),
-        "q": outputs.quantiles.numpy(),
+        "p": p,
+        "q": q,
         "mean": outputs.mean.numpy(),
         "big": outputs.big.numpy(),
     }
@@ -61,7 +76,7 @@ def parity(network: Network, tensors: dict[str, Array], x: Array) -> dict[str, f
     """Largest difference of each field over all domains, for x float32[n, inputs] of real events."""
     worst = dict.fromkeys(("p", "q", "mean", "big"), 0.0)
     for domain in range(len(network.domains)):
-        want = torch_forecast(network, tensors[TEMPERATURE], x[:PARITY_EVENTS], domain)
+        want = torch_forecast(network, tensors, x[:PARITY_EVENTS], domain)
         got = step_forecast(network, tensors, x[:PARITY_EVENTS], domain)
         worst = {name: max(worst[name], difference(got[name], want[name])) for name in worst}
     return worst
@@ -71,7 +86,7 @@ def export(
     folder: Path,
     network: Network,
     manifest: Manifest,
-    temperature: Array,
+    calibration: dict[str, Array],
     extra: dict[str, Array],
     x: Array,
 ) -> Artifact:
@@ -81,14 +96,14 @@ def export(
         folder: where to write.
         network: trained; its tensors are stored by name.
         manifest: `kind`, `domains` and sizes are set here from the network.
-        temperature: float[domains, HORIZONS].
+        calibration: tensors of `emp.train.sequence.Calibration`.
         extra: further tensors (the depth encoder's).
         x: float32[n, inputs], real events to compare on.
 
     Raises:
         ArtifactError: step and network differ by more than PARITY_LIMIT; nothing is written.
     """
-    tensors = network.tensors() | {TEMPERATURE: np.asarray(temperature, np.float32)}
+    tensors = network.tensors() | calibration
     worst = parity(network, tensors, x)
     name = max(worst, key=lambda field: worst[field])
     if not worst[name] <= PARITY_LIMIT:
@@ -105,8 +120,8 @@ def export(
     return save(folder, manifest, tensors | extra)
 
 
-def load_network(artifact: Artifact, inputs: int) -> tuple[Network, Array]:
-    """The trainable network of an artifact and its calibration temperatures float32[domains, HORIZONS].
+def load_network(artifact: Artifact, inputs: int) -> tuple[Network, dict[str, Array]]:
+    """The trainable network of an artifact and the tensors of its calibration.
 
     Raises:
         ArtifactError: the artifact holds another kind of model, or its tensors do not fit its sizes.
@@ -123,7 +138,8 @@ def load_network(artifact: Artifact, inputs: int) -> tuple[Network, Array]:
     except (ConfigError, RuntimeError) as error:
         line = str(error).splitlines()[-1].strip()
         raise ArtifactError(f"artifact {artifact.hash[:12]}: tensors do not fit: {line}") from error
-    return network, artifact.tensors.get(TEMPERATURE, np.ones((len(manifest.domains), HORIZONS), np.float32))
+    calibration = (TEMPERATURE, ISOTONIC, QUARTILES)
+    return network, {name: t for name, t in artifact.tensors.items() if name in calibration}
 
 
 class _Step(nn.Module):

@@ -11,6 +11,7 @@ from emp.model.artifact import Manifest
 from emp.perception.depth import ENCODER
 from emp.perception.schema import schema_hash
 from emp.perception.targets import classes, thresholds
+from emp.train.calibration import calibration_report, isotonic_tensor, stretches
 from emp.train.data import WARMUP_EVENTS, Dataset, Part
 from emp.train.encoder import EPOCHS, train_encoder
 from emp.train.linear import Head, Sample, fit_head
@@ -113,7 +114,13 @@ def pooled_sample(datasets: Sequence[Dataset], part: Part, threshold: Array) -> 
         delta_hat = data.delta_hat(part, rows)
         weight = 1.0 / (len(set(domains)) * domains.count(data.domain) * len(rows))
         samples.append(
-            Sample(data.x[rows], classes(delta_hat, threshold), delta_hat, np.full(len(rows), weight))
+            Sample(
+                data.x[rows],
+                classes(delta_hat, threshold),
+                delta_hat,
+                np.full(len(rows), weight),
+                *stretches(data.ts[rows]),
+            )
         )
     return Sample(*(np.concatenate(a) for a in zip(*samples, strict=True)))
 
@@ -174,10 +181,7 @@ def _config(domains: Sequence[str], heads: Sequence[Head]) -> dict[str, Any]:
     return {
         "mirror_symmetric": True,
         "penalties": {domain: head.penalties for domain, head in zip(domains, heads, strict=True)},
-        "temperature": {
-            domain: [round(t, 6) for t in head.temperature]
-            for domain, head in zip(domains, heads, strict=True)
-        },
+        "calibration": calibration_report(domains, [head.calibration for head in heads]),
     }
 
 
@@ -185,6 +189,7 @@ def _tensors(heads: Sequence[Head], encoder: Any) -> dict[str, Array]:
     tensors = {
         "weight": np.stack([head.weight for head in heads]).astype(np.float32),
         "bias": np.stack([head.bias for head in heads]).astype(np.float32),
+        **isotonic_tensor([head.calibration for head in heads]),
     }
     for name in ENCODER.names or ():
         tensors[f"encoder.{name}"] = np.array(encoder[name], np.float32)

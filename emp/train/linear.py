@@ -6,8 +6,8 @@ inputs as the mirror demands (`emp.train.mirror`).
     mean        = R o
 
 with e and o the even and odd parts of the model input. Every horizon is fitted on its own; the penalty of each
-fit is the one that does best on the calibration block. Then the logits are divided by the temperature that
-does best there, and everything is folded into one affine map of the model input.
+fit is the one that does best on the calibration block. Then the classes are calibrated there
+(`emp.train.calibration`), and all but its tables is folded into one affine map of the model input.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from emp.core.records import HORIZONS, Array
 from emp.model.heads import CLASSES, MEANS_AT, OUTPUTS, QUANTILES_AT
 from emp.perception.normalise import INPUTS
 from emp.perception.targets import DOWN, NO_LABEL, UP
+from emp.train.calibration import NOTHING, SHARES, Chosen, Rows, calibrate
 from emp.train.mirror import mirror_basis
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
@@ -27,10 +28,6 @@ PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
 
 RIDGES = (10.0, 1.0, *PENALTIES)
 """The same for the means, whose signal is the weakest."""
-
-SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
-"""How far quantiles may follow the fit; the rest is what training moves did on the whole. Where most moves are
-zero a linear quantile cannot follow them, and the calibration block says so."""
 
 SMOOTHING = (0.1, 0.02)
 """Widths, in mean moves, by which the pinball loss is smoothed: one to choose by, then down to the last."""
@@ -54,6 +51,8 @@ class Sample(NamedTuple):
     labels: Array  # int8[n, HORIZONS], NO_LABEL where there is none
     delta_hat: Array  # float[n, HORIZONS], NaN where there is none
     weight: Array  # float64[n]
+    stretch: Array  # int64[n], see `emp.train.calibration.Rows`
+    block: Array  # int64[n]
 
 
 class Head(NamedTuple):
@@ -62,7 +61,7 @@ class Head(NamedTuple):
     weight: Array  # float64[INPUTS, OUTPUTS]
     bias: Array  # float64[OUTPUTS]
     penalties: dict[str, list[float]]  # chosen, by kind of output and horizon
-    temperature: list[float]  # by horizon, folded into weight and bias
+    calibration: list[Chosen]  # by horizon; the temperature is folded into weight and bias
 
 
 class _Design(NamedTuple):
@@ -82,27 +81,28 @@ class _Scaling(NamedTuple):
         return _Design(torch.from_numpy(wide @ self.even - self.centre), torch.from_numpy(wide @ self.odd))
 
 
-def fit_head(train: Sample, calibrate: Sample, progress: Callable[[], None]) -> Head:
+def fit_head(train: Sample, held_out: Sample, progress: Callable[[], None]) -> Head:
     """Fit one head; `progress` is called once per horizon."""
     torch.set_num_threads(1)
     scaling = _scaling(train)
     weight, bias = np.zeros((INPUTS, OUTPUTS)), np.zeros(OUTPUTS)
     chosen: dict[str, list[float]] = {"classes": [], "quantiles": [], "mean": []}
-    temperatures = []
+    calibration = [NOTHING] * HORIZONS
     for h in range(HORIZONS):
-        fit, pick = _known(train, h), _known(calibrate, h)
+        fit, pick = _known(train, h), _known(held_out, h)
         if len(fit.x) and len(pick.x):
             inner, outer = scaling.design(fit.x), scaling.design(pick.x)
-            temperatures.append(_fill_classes(h, fit, pick, inner, outer, scaling, weight, bias, chosen))
+            calibration[h] = _fill_classes(h, fit, pick, inner, outer, scaling, weight, bias, chosen)
             _fill_quantiles(h, fit, pick, inner, outer, scaling, weight, bias, chosen)
             _fill_mean(h, fit, pick, inner, outer, scaling, weight, chosen)
         progress()
-    return Head(weight, bias, chosen, temperatures)
+    return Head(weight, bias, chosen, calibration)
 
 
 def _known(sample: Sample, h: int) -> Sample:
     rows = sample.labels[:, h] != NO_LABEL
-    return Sample(sample.x[rows], sample.labels[rows, h], sample.delta_hat[rows, h], sample.weight[rows])
+    columns = sample._replace(labels=sample.labels[:, h], delta_hat=sample.delta_hat[:, h])
+    return Sample(*(a[rows] for a in columns))
 
 
 def _scaling(train: Sample) -> _Scaling:
@@ -162,8 +162,8 @@ def _fill_classes(
     weight: Array,
     bias: Array,
     chosen: dict[str, list[float]],
-) -> float:
-    """Fit the class logits of one horizon, calibrate them, and write them in; return the temperature."""
+) -> Chosen:
+    """Fit the class logits of one horizon, calibrate them, and write them in."""
     mass, target = _mass(fit), torch.from_numpy(fit.labels.astype(np.int64))
     pick_mass, pick_target = _mass(pick), torch.from_numpy(pick.labels.astype(np.int64))
 
@@ -180,18 +180,15 @@ def _fill_classes(
         judge,
     )
     chosen["classes"].append(penalty)
-    logits = _logits(outer, w)
-    log_t = _minimise(
-        torch.zeros(1, dtype=torch.float64),
-        lambda t: _cross_entropy(logits * torch.exp(-t), pick_target, pick_mass),
+    calibrated = calibrate(
+        Rows(_logits(outer, w).numpy(), pick.labels, pick.weight, pick.stretch, pick.block)
     )
-    temperature = float(torch.exp(log_t))
-    a, e, o = _unpack(w.numpy() / temperature, inner)
+    a, e, o = _unpack(w.numpy() / calibrated.temperature, inner)
     at = h * CLASSES
     weight[:, at + UP] = scaling.even @ e + scaling.odd @ o
     weight[:, at + DOWN] = scaling.even @ e - scaling.odd @ o
     bias[[at + UP, at + DOWN]] = a - scaling.centre @ e
-    return temperature
+    return calibrated
 
 
 def _logits(design: _Design, w: torch.Tensor) -> torch.Tensor:

@@ -60,7 +60,7 @@ def run_training(
     _write_losses(folder, done.losses)
     draw_curve(folder / "curve.png", done.losses, done.history)
     return export(
-        out, done.network, done.manifest, done.temperature, done.encoder, parity_inputs(datasets, linear)
+        out, done.network, done.manifest, done.calibration, done.encoder, parity_inputs(datasets, linear)
     )
 
 

@@ -16,12 +16,15 @@ import torch
 from emp.core.records import HORIZONS, QUANTILES, Array
 from emp.model.artifact import Manifest
 from emp.model.build_ssm import TEMPERATURE, pack
+from emp.model.calibration import QUARTILES
 from emp.model.heads import CLASSES, MEANS_AT, QUANTILES_AT
 from emp.model.ssm_config import SSMConfig
 from emp.perception.depth import ENCODER
 from emp.perception.normalise import INPUTS
 from emp.perception.targets import NO_LABEL, classes, daily_priors, pos_weight
+from emp.train import calibration
 from emp.train.auxiliary import auxiliary_labels
+from emp.train.calibration import Chosen, Rows, fit_temperature, measure_quartiles, stretches
 from emp.train.chunks import MOST_ROWS, Stream
 from emp.train.data import Dataset, Part
 from emp.train.fit import Trained, provenance
@@ -35,18 +38,44 @@ CONTEXT = 16_384
 
 
 class Judged(NamedTuple):
-    """Class logits and labels of some rows, for calibration."""
+    """What a network says of some rows and what happened, for calibration."""
 
     logits: Array  # float64[n, HORIZONS, CLASSES]
+    quantiles: Array  # float64[n, HORIZONS, QUANTILES]
     labels: Array  # int8[n, HORIZONS]
+    moves: Array  # float64[n, HORIZONS]
     weight: Array  # float64[n]
+    stretch: Array  # int64[n], see `emp.train.calibration.Rows`
+    block: Array  # int64[n]
+
+    def known(self, h: int) -> Array:
+        """Rows with a label at a horizon."""
+        return np.flatnonzero(self.labels[:, h] != NO_LABEL)
+
+    def rows(self, h: int) -> Rows:
+        """Those rows, for the classes."""
+        columns = (self.logits[:, h], self.labels[:, h], self.weight, self.stretch, self.block)
+        return Rows(*(a[self.known(h)] for a in columns))
+
+
+class Calibration(NamedTuple):
+    """How the outputs of every head are calibrated."""
+
+    classes: list[list[Chosen]]  # [heads][HORIZONS]
+    quartiles: Array  # float32[heads, HORIZONS, 2]
+
+    def tensors(self) -> dict[str, Array]:
+        """What an artifact holds of it."""
+        temperature = np.array([[chosen.temperature for chosen in head] for head in self.classes], np.float32)
+        measured = {TEMPERATURE: temperature, QUARTILES: self.quartiles}
+        return measured | calibration.isotonic_tensor(self.classes)
 
 
 class SequenceModel(NamedTuple):
     """A trained and calibrated network, and what its artifact holds beside it."""
 
     network: Network
-    temperature: Array  # float32[domains, HORIZONS]
+    calibration: dict[str, Array]  # tensors, by name
     manifest: Manifest
     encoder: dict[str, Array]
     losses: list[dict[str, float]]  # one row per window
@@ -87,7 +116,7 @@ def train_sequence(
         judge(trainer.averaged())
     trainer.run(report, checkpoint, lambda _, trainer: judge(trainer.averaged()))
     network.load_state_dict(judge.best)
-    temperature = calibrate(network, seen, edges)
+    calibrated = calibrate(network, seen, edges)
     manifest = Manifest(
         kind=model.impl,
         schema=linear.manifest.schema,
@@ -95,11 +124,17 @@ def train_sequence(
         k_sigma=linear.manifest.k_sigma,
         thresholds=linear.manifest.thresholds,
         warmup_events=linear.manifest.warmup_events,
-        config={"train": msgspec.to_builtins(config), "calibration_loss": judge.history},
+        config={
+            "train": msgspec.to_builtins(config),
+            "calibration_loss": judge.history,
+            "calibration": calibration.calibration_report(domains, calibrated.classes),
+        },
         provenance={"seed": config.seed, "series": [provenance(data) for data in datasets]},
     )
     encoder = {name: t for name, t in linear.tensors.items() if name.startswith("encoder.")}
-    return SequenceModel(network.eval(), temperature, manifest, encoder, trainer.losses, judge.history)
+    return SequenceModel(
+        network.eval(), calibrated.tensors(), manifest, encoder, trainer.losses, judge.history
+    )
 
 
 class _Judge:
@@ -261,51 +296,46 @@ def calibration_loss(network: Network, datasets: Sequence[Dataset], edges: Array
     losses = []
     for data in datasets:
         judged = _judged(network, data, edges[head_of(data, network.domains)])
-        losses += [fit_temperature(judged, h)[1] for h in range(HORIZONS)]
+        losses += [fit_temperature(*judged.rows(h)[:3])[1] for h in range(HORIZONS)]
     return float(np.mean(losses))
 
 
-def calibrate(network: Network, datasets: Sequence[Dataset], edges: Array) -> Array:
-    """Temperatures, float32[heads, HORIZONS], with the least log loss on the rows of the calibration parts.
+def calibrate(network: Network, datasets: Sequence[Dataset], edges: Array) -> Calibration:
+    """Calibrate every head on the rows of the calibration parts that it serves.
 
-    Nothing else is fitted there: a bias would follow how busy that stretch of time happened to be.
+    Only maps that leave the balance of up and down alone, and of the classes as a whole where isotonic is not
+    proven: a bias of a class would follow how busy that stretch of time happened to be.
     """
-    temperature = np.ones((len(network.domains), HORIZONS), np.float32)
-    for at in range(len(network.domains)):
+    heads = len(network.domains)
+    chosen = [[calibration.NOTHING] * HORIZONS for _ in range(heads)]
+    quartiles = np.tile(np.array([1.0, 0.0], np.float32), (heads, HORIZONS, 1))
+    for at in range(heads):
         mine = [data for data in datasets if at in heads_of(data, network.domains)]
         if not mine:
             continue
         parts = [_judged(network, data, edges[at], at) for data in mine]
         judged = Judged(*(np.concatenate(a) for a in zip(*parts, strict=True)))
+        trained = np.concatenate([data.delta_hat("train", data.part("train")) for data in mine])
         for h in range(HORIZONS):
-            temperature[at, h] = fit_temperature(judged, h)[0]
-    return temperature
-
-
-def fit_temperature(judged: Judged, h: int) -> tuple[float, float]:
-    """(T, loss) with the least log loss of softmax(logits / T) at horizon h."""
-    known = judged.labels[:, h] != NO_LABEL
-    logits = torch.from_numpy(judged.logits[known, h])
-    labels = torch.from_numpy(judged.labels[known, h].astype(np.int64))
-    weight = torch.from_numpy(judged.weight[known])
-    log_t = torch.zeros(1, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([log_t], max_iter=50, line_search_fn="strong_wolfe")
-
-    def loss() -> torch.Tensor:
-        optimizer.zero_grad()
-        log_p = (logits / log_t.exp()).log_softmax(-1)
-        value = -(log_p.gather(-1, labels[:, None])[:, 0] * weight).sum() / weight.sum()
-        torch.autograd.backward(value)
-        return value
-
-    if not len(labels):
-        return 1.0, 0.0
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return float(log_t.detach().exp()), float(loss().detach())
+            chosen[at][h] = calibration.calibrate(judged.rows(h))
+            rows = judged.known(h)
+            if len(rows):
+                columns = (judged.weight, judged.stretch, judged.block)
+                half = float(np.nanmedian(np.abs(trained[:, h])))
+                quartiles[at, h] = measure_quartiles(
+                    judged.quantiles[rows, h], judged.moves[rows, h], half, *(a[rows] for a in columns)
+                )
+    return Calibration(chosen, quartiles)
 
 
 def _judged(network: Network, data: Dataset, edges: Array, head: int | None = None) -> Judged:
     rows, said = judge_rows(network, data, "calibrate", head)
-    logits = np.log(np.maximum(said.forecast["p"].astype(np.float64), 1e-12))
-    labels = classes(data.delta_hat("calibrate", rows), edges)
-    return Judged(logits, labels, np.full(len(rows), 1.0 / len(rows)))
+    moves = data.delta_hat("calibrate", rows)
+    return Judged(
+        np.log(np.maximum(said.forecast["p"].astype(np.float64), 1e-12)),
+        said.forecast["q"].astype(np.float64),
+        classes(moves, edges),
+        moves.astype(np.float64),
+        np.full(len(rows), 1.0 / len(rows)),
+        *stretches(data.ts[rows]),
+    )

@@ -22,6 +22,7 @@ from emp.journal.actionlog import ActionLog
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
 from emp.model.artifact import Artifact, Manifest
+from emp.model.calibration import pack_calibration
 from emp.model.heads import MEANS_AT, OUTPUTS
 from emp.model.linear import linear_params
 from emp.observe.board import Board
@@ -39,7 +40,7 @@ def buyer() -> LoadedModel:
     manifest = Manifest(
         kind="linear", schema="test", domains=["any"], k_sigma=0.5, thresholds=[[0.5] * 6], warmup_events=0
     )
-    params = linear_params(np.zeros((1, INPUTS, OUTPUTS), np.float32), bias)
+    params = linear_params(np.zeros((1, INPUTS, OUTPUTS), np.float32), bias, pack_calibration({}, 1, "test"))
     return LoadedModel(Artifact(manifest, {}), params, np.zeros(1, ENCODER)[0], 0)
 
 

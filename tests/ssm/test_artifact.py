@@ -10,9 +10,10 @@ from emp.core.errors import ArtifactError
 from emp.core.records import HORIZONS
 from emp.model.artifact import MANIFEST, TENSORS, Manifest, load, save
 from emp.model.build_ssm import TEMPERATURE, build
+from emp.model.calibration import FLAT, ISOTONIC, QUARTILES
 from emp.train import export as exporter
 from emp.train.export import export, load_network, onnx_step
-from tests.ssm.nets import DOMAINS, INPUTS, inputs, network, temperatures
+from tests.ssm.nets import DOMAINS, INPUTS, calibration, inputs, network
 
 SCHEMA = "a" * 64
 
@@ -30,7 +31,7 @@ def manifest(kind="mamba3"):
 
 def exported(folder, impl="mamba3"):
     net = network(impl)
-    return net, export(folder / "m", net, manifest(), temperatures(), {}, inputs(200))
+    return net, export(folder / "m", net, manifest(), calibration(), {}, inputs(200))
 
 
 @pytest.mark.parametrize("impl", ["mamba2", "mamba3"])
@@ -42,8 +43,8 @@ def test_export_load_and_build_make_the_same_model(tmp_path, impl):
     assert again.hash == kept.hash
     built = build(again, INPUTS)
     assert built.config == net.config
-    trained, temperature = load_network(again, INPUTS)
-    np.testing.assert_array_equal(temperature, temperatures())
+    trained, calibrated = load_network(again, INPUTS)
+    np.testing.assert_equal(calibrated, calibration())
     for name, tensor in net.state_dict().items():
         assert torch.equal(tensor, trained.state_dict()[name]), name
 
@@ -68,7 +69,7 @@ def test_export_refuses_numbers_that_are_not_finite(tmp_path):
     with torch.no_grad():
         net.heads.bias[0, 3] = float("nan")
     with pytest.raises(ArtifactError, match="not exported"):
-        export(tmp_path / "m", net, manifest(), temperatures(), {}, inputs(50))
+        export(tmp_path / "m", net, manifest(), calibration(), {}, inputs(50))
 
 
 def flip_a_byte(folder):
@@ -144,11 +145,36 @@ def mismatches():
     def cold(m, tensors):
         return m, tensors | {TEMPERATURE: np.zeros((2, HORIZONS), np.float32)}
 
+    def falling(m, tensors):
+        tensors[ISOTONIC][0, 1, 0, 1, 5] = 0.9
+        return m, tensors
+
+    def outside(m, tensors):
+        tensors[ISOTONIC][0, 1, 1, 1, -1] = 1.0
+        return m, tensors
+
+    def knots_that_stand_still(m, tensors):
+        tensors[ISOTONIC][1, 4, 0, 0, 7] = tensors[ISOTONIC][1, 4, 0, 0, 6]
+        return m, tensors
+
+    def half_a_table(m, tensors):
+        tensors[ISOTONIC][1, 4, FLAT] = 0.0
+        return m, tensors
+
+    def shorter_tables(m, tensors):
+        return m, tensors | {ISOTONIC: tensors[ISOTONIC][..., :16]}
+
+    def crossing_quartiles(m, tensors):
+        tensors[QUARTILES][0, 0] = (1.0, -0.5)
+        return m, tensors
+
     def fewer_heads(m, tensors):
         m.domains = m.domains[:1]
         return m, tensors
 
-    return [drop, reshape, other_kind, other_sizes, impossible_sizes, no_sizes, cold, fewer_heads]
+    sizes = [drop, reshape, other_kind, other_sizes, impossible_sizes, no_sizes, fewer_heads]
+    tables = [falling, outside, knots_that_stand_still, half_a_table, shorter_tables]
+    return [*sizes, cold, *tables, crossing_quartiles]
 
 
 @pytest.mark.parametrize("change", mismatches(), ids=lambda f: f.__name__)

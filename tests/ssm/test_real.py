@@ -20,7 +20,7 @@ from emp.train.export import difference, load_network, torch_forecast
 from emp.train.rollout import rollout
 from emp.train.sequence import head_of, start_as_linear
 from emp.train.settings import read_settings
-from tests.ssm.nets import IMPLS, network
+from tests.ssm.nets import IMPLS, calibration, network
 
 pytestmark = pytest.mark.real_data
 
@@ -53,10 +53,10 @@ def test_step_and_network_agree_on_10000_real_events(impl, events):
     net = network(impl)
     x = np.ascontiguousarray(events.x[:10_000], np.float32)
     assert len(x) == 10_000
-    temperature = np.ones((2, 6), np.float32)
-    built = pack(net.config, net.tensors() | {TEMPERATURE: temperature}, x.shape[1], 2, "test")
+    calibrated = calibration()
+    built = pack(net.config, net.tensors() | calibrated, x.shape[1], 2, "test")
     out, raw = rollout(built.params, built.state_size, 1, x)
-    want = torch_forecast(net, temperature, x, 1)
+    want = torch_forecast(net, calibrated, x, 1)
     for name in ("p", "q", "mean"):
         assert difference(out[name], want[name]) < 1e-4, name
     assert difference(raw[:, 42:], want["big"]) < 1e-4

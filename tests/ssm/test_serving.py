@@ -7,11 +7,14 @@ from numba.core.runtime import _nrt_python as nrt
 
 from emp.core.jit import kernel
 from emp.core.records import FORECAST
+from emp.model.build_ssm import TEMPERATURE
+from emp.model.calibration import ISOTONIC, QUARTILES
 from emp.model.port import forecast
 from emp.model.ssm_config import layout
 from emp.model.table import StateTable
+from emp.train.calibration import apply_table, softmax
 from emp.train.network import read_outputs
-from tests.ssm.nets import IMPLS, inputs, network, packed, temperatures
+from tests.ssm.nets import IMPLS, calibration, inputs, network, packed
 
 EVENTS = 10_000
 
@@ -40,14 +43,14 @@ def reference(net, x, state=None, domain=1):
     start = None if state is None else torch.from_numpy(state[None].astype(np.float64))
     raw, _, after = net(torch.from_numpy(x[None].astype(np.float64)), start, torch.tensor([domain]))
     outputs = read_outputs(raw[0])
-    t = torch.from_numpy(temperatures()[domain].astype(np.float64))
-    fields = {
-        "p": (outputs.logits / t[:, None]).softmax(-1),
-        "q": outputs.quantiles,
-        "mean": outputs.mean,
-        "big": outputs.big,
-    }
-    return {name: f.numpy() for name, f in fields.items()}, after[0].numpy()
+    kept = calibration()
+    p = softmax(outputs.logits.numpy(), kept[TEMPERATURE][domain].astype(np.float64)[:, None])
+    for h, table in enumerate(kept[ISOTONIC][domain]):
+        p[:, h] = apply_table(table, p[:, h]) if table.any() else p[:, h]
+    follow, rest = kept[QUARTILES][domain].astype(np.float64).T[..., None]
+    q = follow * outputs.quantiles.numpy() + rest * np.array([-1.0, 0.0, 1.0])
+    fields = {"p": p, "q": q, "mean": outputs.mean.numpy(), "big": outputs.big.numpy()}
+    return fields, after[0].numpy()
 
 
 def worst(got, want):

@@ -16,6 +16,7 @@ from emp.perception.normalise import INPUTS
 from emp.perception.state import CELLS
 from emp.perception.targets import DOWN, FLAT, NO_LABEL, UP
 from emp.train import fit, linear
+from emp.train.calibration import stretches
 from emp.train.data import load_dataset, parse_series
 from emp.train.encoder import DepthNet, train_encoder
 from emp.train.evaluate import forecast_series
@@ -51,7 +52,7 @@ def planted(n: int, seed: int) -> tuple[Sample, Array]:
     labels = np.tile(label[:, None], (1, HORIZONS)).astype(np.int8)
     moves = np.tile(move[:, None], (1, HORIZONS))
     labels[:, 1:], moves[:, 1:] = NO_LABEL, np.nan
-    return Sample(x, labels, moves, np.ones(n)), p
+    return Sample(x, labels, moves, np.ones(n), *stretches(np.arange(n) * 10**9)), p
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_classes_quantiles_and_means_of_a_planted_law_are_found(head: Head) -> N
     test, p = planted(4_000, 3)
     turn = np.log(p[:, UP] / p[:, DOWN]) / 2.0  # what the mirror turns: the expected move, too
     assert np.abs(probabilities(head, test.x, 0) - p).mean() < 0.03
-    assert 0.9 < head.temperature[0] < 1.1
+    assert 0.9 < head.calibration[0].temperature < 1.1
     found = raw(head, test.x)
     for i, tau in enumerate(QUANTILES):
         assert (test.delta_hat[:, 0] <= found[:, QUANTILES_AT + i]).mean() == pytest.approx(tau, abs=0.03)
@@ -102,9 +103,8 @@ def test_quantiles_fall_back_on_the_whole_where_following_does_harm() -> None:
     x = rng.normal(size=(2_000, INPUTS))
     move = np.where(rng.random(2_000) < 0.8, 0.0, rng.normal(size=2_000))
     labels = np.where(move > 0, UP, np.where(move < 0, DOWN, FLAT)).astype(np.int8)
-    sample = Sample(
-        x, np.tile(labels[:, None], (1, HORIZONS)), np.tile(move[:, None], (1, HORIZONS)), np.ones(2_000)
-    )
+    labels, moves = (np.tile(a[:, None], (1, HORIZONS)) for a in (labels, move))
+    sample = Sample(x, labels, moves, np.ones(2_000), *stretches(np.arange(2_000)))
     head = fit_head(Sample(*(a[:1_500] for a in sample)), Sample(*(a[1_500:] for a in sample)), lambda: None)
     quantiles = raw(head, x[1_500:])[:, QUANTILES_AT : QUANTILES_AT + 3]
     miss = move[1_500:, None] - quantiles
