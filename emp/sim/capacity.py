@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from emp.core.borrow import borrowed
 from emp.core.ids import generator
 from emp.core.jit import kernel
 from emp.core.records import Array
@@ -59,6 +60,7 @@ class Curve(msgspec.Struct):
 @kernel
 def depth_samples(b: Any, fills: Any, s: Any, p: Any, r: Any, d: Any, m: Any, r2: Any, out: Any) -> None:
     """First-level quantity of both sides, averaged, every 20 events of an undisturbed market."""
+    b, fills, r, r2 = borrowed(b), borrowed(fills), borrowed(r), borrowed(r2)
     for i in range(len(out)):
         run_desk(b, fills, s, p, r, d, m, r2, 2**62, 20)
         out[i] = 0
@@ -89,6 +91,7 @@ def follow_signal(
 
     `slip` gathers (sum of signed mid moves over the decision after a crossing order, number of them).
     """
+    b, fills, r, r2 = borrowed(b), borrowed(fills), borrowed(r), borrowed(r2)
     for i in range(decisions):
         run_desk(b, fills, s, p, r, d, m, r2, 2**62, every)
         marks[i] = worth(b, d)

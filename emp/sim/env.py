@@ -18,6 +18,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from emp.core.borrow import borrowed
 from emp.core.errors import UsageError
 from emp.core.jit import kernel
 from emp.core.records import Array
@@ -145,6 +146,7 @@ def step_world(
     obs: Any,
 ) -> float:
     """Decide, let `every` events happen, observe; return the worth. The decision saw the book before it."""
+    b, fills, r, r2 = borrowed(b), borrowed(fills), borrowed(r), borrowed(r2)
     bid, ask = int(b[BEST]), int(b[BEST + 1])
     good = bid != b[LO] and ask != b[LO] + b[MASK]
     act = s.now + draw_latency(m, FEED, s.load, r2) + int(m.compute_ns)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from emp.core.borrow import borrowed
 from emp.core.jit import kernel
 from emp.core.records import Array
 from emp.sim.book import BEST, BUY, LO, MASK, POST_ONLY, SELL
@@ -90,6 +91,7 @@ def run_maker(
     Each decision sees the book as it was a feed latency ago, and acts after the strategy's own compute time.
     `obs` receives the observation of each decision; `marks` the worth after each.
     """
+    b, fills, r, r2 = borrowed(b), borrowed(fills), borrowed(r), borrowed(r2)
     n = 0
     for i in range(decisions):
         n += run_desk(b, fills, s, p, r, d, m, r2, 2**62, every)

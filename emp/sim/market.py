@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from emp.core.borrow import borrowed
 from emp.core.errors import UsageError
 from emp.core.jit import kernel
 from emp.core.records import EVENT, Array
@@ -61,6 +62,7 @@ def advance(
     for speed. A row is VISIBLE where it differs from the row before it; `last` (EVENT, shape (1,)) is the row
     before the first. It stops early behind an event that filled one of our orders.
     """
+    b, fills, r = borrowed(b), borrowed(fills), borrowed(r)
     n = 0
     while n < n_max and s.next <= until_ns:
         flow_event(b, fills, s, p, r)

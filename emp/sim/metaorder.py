@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from emp.core.borrow import borrowed
 from emp.core.ids import generator
 from emp.core.jit import kernel
 from emp.core.records import Array
@@ -43,6 +44,7 @@ def slice_path(
     b: Any, fills: Any, s: Any, p: Any, r: Any, children: int, every: int, qty: int, side: int, out: Any
 ) -> None:
     """Send `children` market orders, one every `every` events, then only watch; `out` gets the mid per step."""
+    b, fills, r = borrowed(b), borrowed(fills), borrowed(r)
     for i in range(len(out)):
         if i < children:
             clear_trade(b)

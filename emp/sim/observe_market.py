@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from emp.core.borrow import borrowed
 from emp.core.jit import kernel
 from emp.core.records import Array
 from emp.sim.book import (
@@ -77,6 +78,7 @@ def observe_flow(
 
     `born` (int64, (records, 2)) keeps event number and time of each order's arrival.
     """
+    b, fills, r = borrowed(b), borrowed(fills), borrowed(r)
     n, k = 0, 0
     start = int(b[ORDERS])
     for _i in range(n_events):

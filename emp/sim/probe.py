@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from emp.core.borrow import borrowed
 from emp.core.jit import kernel
 from emp.core.records import Array
 from emp.sim.book import BEST, LO, MASK, N_FILLS, POST_ONLY, alive, cancel, clear_trade, level_qty, new_fills
@@ -32,6 +33,7 @@ def _place(b: Any, fills: Any, side: int) -> tuple[int, int]:
 @kernel
 def probe_market(b: Any, fills: Any, s: Any, p: Any, r: Any, probes: int, out: Any) -> None:
     """Write (lots ahead, filled) per probe."""
+    b, fills, r = borrowed(b), borrowed(fills), borrowed(r)
     for i in range(probes):
         for _ in range(PAUSE):
             flow_event(b, fills, s, p, r)

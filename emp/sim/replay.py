@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from emp.core.borrow import borrowed
 from emp.core.errors import DataError
 from emp.core.jit import kernel
 from emp.core.records import Array
@@ -276,6 +277,7 @@ def _known_order(b: Any, fills: Any, m: Any, h: int) -> int:
 @kernel
 def replay_all(b: Any, fills: Any, msgs: Any) -> int:
     """Apply planned messages without looking at anything; return how many did not fit."""
+    b, fills, msgs = borrowed(b), borrowed(fills), borrowed(msgs)
     misfits = 0
     for i in range(len(msgs)):
         clear_trade(b)
