@@ -17,11 +17,16 @@ from typing import Any, TypeVar, cast
 import numba
 from numba import types
 
+from emp.core.cache import mark_used, prune
+
 CONFIG: Any = numba.config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PACKAGE = Path(__file__).resolve().parent.parent
+
+UNUSED_DAYS = 7.0
+"""Compiled code that no process has used for so long is removed: that of older sources would pile up."""
 
 
 def cache_root() -> Path:
@@ -90,12 +95,21 @@ def closure_hash(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _writable(folder: Path) -> bool:
+@cache
+def _usable(folder: Path) -> bool:
+    """Whether code can be kept in a folder; the folder is marked as used, and unused ones beside it go."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return False
+    mark_used(folder)
+    _prune_once(folder.parent)
     return os.access(folder, os.W_OK)
+
+
+@cache
+def _prune_once(parent: Path) -> None:
+    prune(parent, UNUSED_DAYS)
 
 
 def kernel(function: F) -> F:
@@ -108,7 +122,7 @@ def kernel(function: F) -> F:
     path = Path(function.__code__.co_filename).resolve()
     folder = cache_root() / "numba" / closure_hash(path)
     before = CONFIG.CACHE_DIR
-    usable = _writable(folder)
+    usable = _usable(folder)
     CONFIG.CACHE_DIR = str(folder)
     try:
         compiled = numba.njit(cache=usable, nogil=True, error_model="numpy")(function)

@@ -3,16 +3,14 @@
     series = parse_series("GOOG=lobster/GOOG_2012-06-21_34200000_57600000_message_10.csv.zst")
     data = load_dataset(series, k_sigma=0.5)
 
-What perception saw is kept in the cache directory under a hash of the recordings' bytes, the instrument's
-facts and every source file that has a part in it, so that a stale file cannot be used.
+What perception saw is kept in the cache directory (`emp.train.store`) under hashes of the recordings' bytes, the
+instrument's facts and every source file that has a part in it, so that a stale file cannot be used.
 """
 
 import glob
 import hashlib
 import json
 import re
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 
+from emp.access import recordings
 from emp.access.recordings import open_recording
 from emp.core.errors import DataError, UsageError
 from emp.core.instrument import Instrument, catalogue, find
@@ -28,6 +27,8 @@ from emp.core.jit import cache_root, closure_hash
 from emp.core.records import Array
 from emp.perception.schema import schema_hash
 from emp.perception.targets import Targets, segments, targets, unit_ticks
+from emp.train import walk as seeing
+from emp.train.store import kept_or_made
 from emp.train.walk import Walk, walk, with_encoder, zero_encoder
 
 WARMUP_EVENTS = 512
@@ -35,6 +36,9 @@ WARMUP_EVENTS = 512
 
 TRAIN_SHARE, CALIBRATE_SHARE = 0.6, 0.1
 TEST_SHARE = 1.0 - TRAIN_SHARE - CALIBRATE_SHARE
+
+_SEEING, _READING = (Path(str(module.__file__)).resolve() for module in (seeing, recordings))
+"""Sources whose code, with all that it reaches, a walk depends on."""
 
 _COMPANIONS = (("message", "orderbook"), ("orderbook", "message"), (r"book\d*", "trades"))
 
@@ -143,11 +147,13 @@ def load_dataset(series: Series, k_sigma: float, progress: Progress | None = Non
     """
     instrument = find(series.instrument)
     files = tuple({"name": path.name, "sha256": _sha256(path)} for path in _with_companions(series.paths))
-    folder = cache_root() / "walks" / _key(files, instrument)
-    seen = _load_walk(folder)
-    if seen is None:
-        seen = walk_recordings(series, instrument, progress)
-        _save_walk(folder, seen)
+    code = (closure_hash(_SEEING), closure_hash(_READING))
+    seen = kept_or_made(
+        cache_root() / "walks",
+        _hash(files),
+        _hash(msgspec.to_builtins(instrument), schema_hash(), code),
+        lambda: walk_recordings(series, instrument, progress),
+    )
     return label(series.name, instrument, files, seen, k_sigma)
 
 
@@ -201,27 +207,5 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _key(files: tuple[dict[str, str], ...], instrument: Instrument) -> str:
-    parts = (files, msgspec.to_builtins(instrument), schema_hash(), closure_hash(Path(__file__).resolve()))
+def _hash(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _load_walk(folder: Path) -> Walk | None:
-    if not folder.is_dir():
-        return None
-    return Walk(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in Walk._fields))
-
-
-def _save_walk(folder: Path, seen: Walk) -> None:
-    """Keep a walk for the next time; where the cache cannot be written the work is only done again."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=folder.parent))
-        try:
-            for name, values in zip(Walk._fields, seen, strict=True):
-                np.save(scratch / f"{name}.npy", values)
-            scratch.rename(folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-    except OSError:
-        return

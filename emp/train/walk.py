@@ -126,17 +126,18 @@ def walk(
             continue
         sessions = session_table(instrument, int(events["ts"].min()), int(events["ts"].max()))
         p["session_row"] = np.minimum(p["session_row"], 0)  # another table: search it from its start
-        out = _room(len(events))
+        out = room(len(events), len(events))
         n, m = walk_batch(p[0], events, sessions, encoder, int(instrument.venue), *out)
         used = (n, n, n, m)
         parts.append(Walk(*(a[:k].copy() for a, k in zip(out, used, strict=True))))
-    return Walk(*(np.concatenate(a) for a in zip(_room(0), *parts, strict=True)))
+    return Walk(*(np.concatenate(a) for a in zip(room(0, 0), *parts, strict=True)))
 
 
-def _room(n: int) -> Walk:
+def room(n: int, m: int) -> Walk:
+    """An empty walk of n events, m of them with depth."""
     return Walk(
         np.zeros(n, MARKET_STATE),
         np.zeros((n, INPUTS), np.float32),
         np.zeros(n, ROW),
-        np.zeros((n, 2, CELLS + 2), np.float32),
+        np.zeros((m, 2, CELLS + 2), np.float32),
     )

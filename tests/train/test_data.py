@@ -1,5 +1,7 @@
 """Series, splits, the cache, and baselines that know only what is known."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,9 @@ import pytest
 from emp.core.errors import DataError, UnknownInstrumentError, UsageError
 from emp.core.records import HORIZONS
 from emp.perception.targets import NO_LABEL, classes
-from emp.train import baselines, data
+from emp.train import baselines, data, store
 from emp.train.data import WARMUP_EVENTS, load_dataset, parse_series, split_by_time
-from tests.train.worlds import GOOG, dataset, market, write_quotes
+from tests.train.worlds import GOOG, dataset, market, seen, write_quotes
 
 DAY_NS = 86_400_000_000_000
 
@@ -75,6 +77,88 @@ def test_what_was_seen_is_kept_and_never_stale(tmp_path: Path, monkeypatch: pyte
     assert not np.array_equal(load_dataset(parse_series(str(path)), 0.5).ts, first.ts)
     assert first.domain == "equity/nasdaq"
     assert first.instrument == GOOG
+
+
+def walks(root: Path) -> list[Path]:
+    return sorted(path for path in (root / "cache/walks").glob("*/*") if path.is_dir())
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recording whose walk is in the cache."""
+    monkeypatch.setenv("EMP_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "GOOG_day.csv"
+    write_quotes(market(900, 0, 0.5), str(path))
+    load_dataset(parse_series(str(path)), 0.5)
+    return path
+
+
+def cut(folder: Path) -> None:
+    path = folder / store.ROWS
+    path.write_bytes(path.read_bytes()[:-5_000])
+
+
+def flip_a_byte(folder: Path) -> None:
+    path = folder / store.ROWS
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0x10
+    path.write_bytes(content)
+
+
+def lose_a_file(folder: Path) -> None:
+    (folder / store.CELLS).unlink()
+
+
+def cells_of_another(folder: Path) -> None:
+    with_depth = seen(market(40, 1, 0.5, levels=3))
+    scratch = folder.parent.parent / "scratch"
+    scratch.mkdir()
+    store.write_walk(scratch, with_depth)
+    (scratch / store.CELLS).rename(folder / store.CELLS)
+
+
+def other_columns(folder: Path) -> None:
+    (folder / store.CELLS).replace(folder / store.ROWS)
+
+
+@pytest.mark.parametrize("harm", [cut, flip_a_byte, lose_a_file, cells_of_another, other_columns])
+def test_a_damaged_walk_is_said_in_one_line_and_made_again(
+    kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: Callable[[Path], None]
+) -> None:
+    (folder,) = walks(tmp_path)
+    whole = store.read_walk(folder)
+    harm(folder)
+    again = load_dataset(parse_series(str(kept)), 0.5)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot be used, the recording is seen again" in line
+    for mine, other in zip(again.seen, whole, strict=True):
+        np.testing.assert_array_equal(mine, other)
+    for mine, other in zip(store.read_walk(folder), whole, strict=True):
+        assert mine.tobytes() == other.tobytes()
+
+
+def test_of_one_recording_the_newest_walk_is_kept_and_unused_recordings_go(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = walks(tmp_path)
+    unused = tmp_path / "cache/walks/unused/key"
+    unused.mkdir(parents=True)
+    os.utime(unused.parent, (0, 0))
+    monkeypatch.setattr(data, "schema_hash", lambda: "another")
+    load_dataset(parse_series(str(kept)), 0.5)
+    (second,) = walks(tmp_path)
+    assert second.parent == first.parent
+    assert second != first
+
+
+def test_a_walk_with_depth_comes_back_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "GROUP", 256)
+    whole = seen(market(900, 2, 0.5, levels=5))
+    assert len(whole.cells) == 900
+    store.write_walk(tmp_path, whole)
+    for mine, other in zip(store.read_walk(tmp_path), whole, strict=True):
+        assert mine.dtype == other.dtype
+        assert mine.tobytes() == other.tobytes()
 
 
 def test_the_last_known_label_is_found_as_a_plain_search_finds_it() -> None:
