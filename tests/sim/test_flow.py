@@ -11,8 +11,10 @@ import pytest
 from emp.core.errors import DataError, UsageError
 from emp.core.records import EVENT
 from emp.sim import estimators as est
+from emp.sim.book import TRADE_QTY
 from emp.sim.calibrate import averages, calibrate, logistic, memory_decay, memory_features
 from emp.sim.check import check_book
+from emp.sim.flow.observe import HIT
 from emp.sim.flow.params import load_params, params_hash, save_params
 from emp.sim.flow.zi import zi_params
 from emp.sim.hawkes_fit import fit_hawkes
@@ -117,6 +119,24 @@ def test_features_of_the_past_know_nothing_of_the_future(tape: Tape) -> None:
     one, two = (memory_features(o, decay, 2.0) for o in (obs, noise))
     assert np.array_equal(one[:1_000], two[:1_000])
     assert not np.array_equal(one[1_500:], two[1_500:])
+
+
+def test_the_simulator_remembers_as_the_calibration_says(flows: dict[str, np.ndarray]) -> None:
+    market = Market(flows["qr"], 8, START)
+    n = 3_000
+    kind, side, sign = np.zeros(n, int), np.zeros(n), np.zeros(n)
+    for i in range(n):
+        market.run(2**62, 1)
+        what = int(market.state["type"][0])
+        kind[i], side[i] = what % 6, 1.0 if what >= 6 else -1.0
+        sign[i] = np.sign(market.book[TRADE_QTY]) if kind[i] == HIT else 0
+    decay = memory_decay()
+    memory, own = market.state["memory"][0], market.state["own"][0]
+    signs = averages(np.append(sign, 0), decay, np.append(sign != 0, False))[-1]
+    pulses = [averages(np.append(np.where(kind == k, side, 0.0), 0), decay)[-1] for k in range(6)]
+    assert memory[:8] == pytest.approx(signs)
+    assert memory[8:56] == pytest.approx(np.concatenate(pulses))
+    assert own == pytest.approx(np.concatenate([signs, pulses[HIT]]))
 
 
 def test_averages_by_hand() -> None:

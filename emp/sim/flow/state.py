@@ -48,7 +48,8 @@ STATE = np.dtype(
         ("type", "i8"),  # event type of the last message
         ("excite", "f8", (SCALES, TYPES)),  # Hawkes: excitation of each type's intensity, Hz
         ("total", "f8", (SCALES,)),  # sum of it over types
-        ("own", "f8", (MEMORY,)),  # averages of the market's own trade signs, per trade
+        # averages of the market's own trades: of signs per trade, then of sides per event
+        ("own", "f8", (2 * MEMORY,)),
         (
             "memory",
             "f8",
