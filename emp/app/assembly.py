@@ -8,11 +8,11 @@ import msgspec
 
 from emp.access.recordings import open_recording
 from emp.access.recordings.source import Progress, files_of
-from emp.core.config import Risk
+from emp.core.config import COOL_DOWN_EVENTS, WARM_UP_EVENTS, Model, Risk, SystemConfig
 from emp.core.ids import run_id
 from emp.core.instrument import find
 from emp.engine.engine import Engine, EngineLimits
-from emp.engine.load import load_model
+from emp.engine.load import LoadedModel
 from emp.journal.run import RunFolder, build_manifest
 from emp.sim.backtest import Backtest
 from emp.sim.paper import PaperVenue
@@ -20,9 +20,10 @@ from emp.sim.paper import PaperVenue
 MS = 1_000_000
 
 
-def engine_limits(risk: Risk | None = None, warm_up_events: int = 512) -> EngineLimits:
-    """The engine's limits from the owner's configuration."""
-    risk = risk or Risk()
+def engine_limits(config: SystemConfig | None = None) -> EngineLimits:
+    """The engine's limits from the owner's configuration; without one, from its defaults."""
+    risk = config.risk if config else Risk()
+    model = config.model if config else Model()
     return EngineLimits(
         max_position_lots=risk.max_position_lots,
         max_order_lots=risk.max_order_lots,
@@ -33,7 +34,9 @@ def engine_limits(risk: Risk | None = None, warm_up_events: int = 512) -> Engine
         turnover_per_hour=float(risk.max_turnover_per_hour_lots),
         stale_after_ns=int(risk.stale_after_ms * MS),
         depth_share=risk.depth_share,
-        warmup_events=warm_up_events,
+        warmup_events=config.warm_up_events if config else WARM_UP_EVENTS,
+        cooldown_events=config.cool_down_events if config else COOL_DOWN_EVENTS,
+        state_ttl_ns=int(model.state_ttl_s * 1_000 * MS),
     )
 
 
@@ -41,7 +44,7 @@ def assemble_replay(
     recordings: Sequence[Path],
     instrument: str,
     catalogue: Path | None,
-    model: str,
+    model: LoadedModel,
     limits: EngineLimits,
     runs: Path,
     progress: Progress | None = None,
@@ -52,14 +55,13 @@ def assemble_replay(
     one is made again: it would say the same.
     """
     facts = find(instrument, catalogue)
-    loaded = load_model(model)
     source = open_recording(list(recordings), facts, progress=progress)
     manifest = build_manifest(
         run="",
         mode="replay",
         config={"limits": msgspec.to_builtins(limits), "instrument": msgspec.to_builtins(facts)},
         instruments=[facts.name],
-        model_hashes=[loaded.artifact.hash],
+        model_hashes=[model.artifact.hash],
         data_files=sorted({item.path for item in files_of(recordings)}),
     )
     run = run_id(msgspec.json.encode(manifest).decode())
@@ -68,5 +70,5 @@ def assemble_replay(
     if (path / "summary.json").exists():
         shutil.rmtree(path)
     folder = RunFolder.open_or_create(path, manifest)
-    engine = Engine([facts], loaded, limits, run)
+    engine = Engine([facts], model, limits, run)
     return Backtest(source, engine, PaperVenue(facts), folder), folder

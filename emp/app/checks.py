@@ -106,7 +106,7 @@ def bus_is_bounded() -> str:
 
 def artifact_decides_equally_twice() -> str:
     """The shipped artifact verifies, and the same events give the same rows, byte for byte."""
-    from emp.engine.load import load_model
+    from emp.engine.choose import load_model
 
     model = load_model()
     rows = _market(1_500)
@@ -244,8 +244,8 @@ def _market(n: int, seed: int = 1) -> Array:
 def _decided(rows: Array) -> Array:
     """The decision rows of a fresh engine over the events, its orders never answered."""
     from emp.core.instrument import find
+    from emp.engine.choose import load_model
     from emp.engine.engine import Engine, EngineLimits
-    from emp.engine.load import load_model
 
     engine = Engine([find("GC")], load_model(), EngineLimits(), "VALIDATE")
     done, decided = 0, [np.zeros(0, records.DECISION)]

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -17,6 +17,9 @@ from emp.core.errors import EmpError
 from emp.core.jit import cache_root
 from emp.core.records import EVENT
 from emp.observe.http import HttpServer, create_app
+
+if TYPE_CHECKING:
+    from emp.engine.load import LoadedModel
 
 Verdict = Literal["ok", "warn", "bad"]
 
@@ -125,7 +128,7 @@ def credentials(config: SystemConfig) -> Iterator[Finding]:
 def market(config: SystemConfig) -> Iterator[Finding]:
     """Instruments and the model's artifact."""
     from emp.core.instrument import find
-    from emp.engine.load import load_model
+    from emp.engine.choose import load_serving, load_standby
 
     for name in config.instruments.names:
         try:
@@ -134,10 +137,16 @@ def market(config: SystemConfig) -> Iterator[Finding]:
         except EmpError as error:
             yield Finding("bad", "instrument", str(error), "emp instruments lists what is known")
     try:
-        artifact = load_model(config.model.artifact).artifact
-        yield Finding("ok", "model", f"{artifact.manifest.kind} {artifact.hash[:12]}, verified")
+        serving = load_serving(config.model)
+        standby = load_standby(config.model, serving)
+        yield Finding("ok", "model", f"{_named(serving)}, verified")
+        yield Finding("ok", "fallback", f"{_named(standby)}, verified" if standby else "none")
     except EmpError as error:
-        yield Finding("bad", "model", str(error), "name another artifact in model.artifact, or train one")
+        yield Finding("bad", "model", str(error), "name another artifact in the section model, or train one")
+
+
+def _named(model: "LoadedModel") -> str:
+    return f"{model.artifact.manifest.kind} {model.artifact.hash[:12]}"
 
 
 def storage(config: SystemConfig) -> Iterator[Finding]:

@@ -16,9 +16,10 @@ from emp.core.errors import ConfigError, JournalError
 from emp.core.ids import run_id
 from emp.core.instrument import Instrument, find
 from emp.core.secrets import Secret
+from emp.engine.choose import load_serving
 from emp.engine.engine import Engine
 from emp.engine.live import Live
-from emp.engine.load import LoadedModel, load_model
+from emp.engine.load import LoadedModel
 from emp.engine.view import Viewer
 from emp.journal.actionlog import ActionLog, read_actions
 from emp.journal.ledger import Ledger
@@ -52,7 +53,7 @@ def checked(config: SystemConfig, source: Path) -> tuple[list[Instrument], Loade
     instruments = [find(name, config.instruments.catalogue) for name in config.instruments.names]
     if (config.mode == "mock" or config.access.connection_protocol == "recording") and len(instruments) > 1:
         raise ConfigError(f"{source}: instruments.names: a built-in or recorded market has one instrument")
-    return instruments, load_model(config.model.artifact), credentials
+    return instruments, load_serving(config.model), credentials
 
 
 def assemble_live(
@@ -79,7 +80,7 @@ def assemble_live(
         run = run_id(config.model_dump_json(), model.artifact.hash, clock.now_ns())
         folder = RunFolder.create(config.run_dir / f"{config.mode}-{run}", {**manifest, "run": run})
     run = folder.manifest["run"]
-    engine = Engine(instruments, model, engine_limits(config.risk, config.warm_up_events), run)
+    engine = Engine(instruments, model, engine_limits(config), run)
     bus = EventBus(
         [one.name for one in instruments],
         queue_bound=config.bus.queue_bound,

@@ -98,7 +98,7 @@ class Reason(IntEnum):
     KEEP_RESTING = 6  # a resting order is still justified
     IN_FLIGHT = 7  # an order or cancel is on its way; nothing may be sent before its report
     INVENTORY = 8  # inventory pressure turned or cancelled the trade
-    WARMUP = 9  # not enough events since the state was reset
+    WARMUP = 9  # the model's state has not seen its burn-in since it began at zero
     STALE = 10  # no trustworthy book
     DEGRADED = 11  # back-pressure: size is 0 until the queue has recovered
     CONTEXT = 12  # the slow context multiplies size by 0
@@ -111,6 +111,7 @@ class Reason(IntEnum):
     KILL_SWITCH = 19
     TOO_SMALL = 20  # the size after all scaling is below one lot
     HALTED = 21  # risk has halted trading; only flattening is allowed
+    COOL_DOWN = 22  # not enough events since a halt, a gap, a pause or a flip of the session
 
 
 class WorkingState(IntEnum):

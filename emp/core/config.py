@@ -28,7 +28,18 @@ from emp.core.config_source import (
 from emp.core.errors import ConfigError
 
 Mode = Literal["mock", "paper", "live"]
+Impl = Literal["linear", "mamba2", "mamba3"]
+Standby = Literal["none", "linear", "mamba2"]
 Protocol = Literal["fix", "ctrader", "recording", "mock"]
+
+DEFAULT_IMPL: Impl = "linear"
+"""The shipped artifact that serves where nothing else is said."""
+
+WARM_UP_EVENTS = 512
+"""Burn-in B: size is 0 while a model's state is younger than so many events."""
+
+COOL_DOWN_EVENTS = 128
+"""Size is 0 for so many events after a halt, a gap, a pause or a flip of the session."""
 
 PROTOCOLS_OF: dict[str, tuple[str, ...]] = {
     "mock": ("mock", "fix", "recording"),
@@ -92,9 +103,22 @@ class Access(Section):
 
 
 class Model(Section):
-    """Which forecaster runs."""
+    """Which forecaster serves, and which one takes over where it is too slow.
 
-    artifact: Text = "default"  # "default", or the folder of an artifact
+    `ssm_impl` and `fallback_impl` name shipped artifacts; `artifact` and `fallback_artifact` are folders and come
+    before them: a kind given beside a folder is what the artifact there must be. Without either, the fallback is
+    the next simpler kind that is shipped.
+    """
+
+    ssm_impl: Annotated[Impl, BeforeValidator(_word)] = DEFAULT_IMPL
+    fallback_impl: Annotated[Standby | None, BeforeValidator(_word)] = None
+    artifact: Text | None = None
+    fallback_artifact: Text | None = None
+    state_ttl_s: Positive = (
+        60.0  # market time after which a state that saw no believable book starts from zero
+    )
+    p99_ms: Positive = 0.35  # the model's time per event that the fallback is there for
+    total_p99_ms: Positive = 0.85  # the whole decision's, book to row
 
 
 class Risk(Section):
@@ -144,7 +168,8 @@ class SystemConfig(BaseSettings):
     mode: Annotated[Mode, BeforeValidator(_word)]
     run_dir: Path = Path("runs")
     seed: Annotated[int, BeforeValidator(_number), Field(ge=0, lt=2**63)] = 0
-    warm_up_events: Annotated[int, BeforeValidator(_number), Field(ge=0)] = 512  # burn-in B: size is 0 before
+    warm_up_events: Annotated[int, BeforeValidator(_number), Field(ge=0)] = WARM_UP_EVENTS
+    cool_down_events: Annotated[int, BeforeValidator(_number), Field(ge=0)] = COOL_DOWN_EVENTS
     instruments: Instruments
     access: Access = Access()
     model: Model = Model()
@@ -228,6 +253,12 @@ def _contradictions(config: SystemConfig) -> Iterable[str]:
         yield "access.recording: must be given with connection_protocol: recording, and only then"
     if access.speed != 1.0 and access.connection_protocol in ("fix", "ctrader") and config.mode != "mock":
         yield "access.speed: a real market cannot be sped up; remove it"
+    if config.model.fallback_impl == "none" and config.model.fallback_artifact is not None:
+        yield "model.fallback_artifact: contradicts fallback_impl: none"
+    if config.model.artifact is None and config.model.fallback_impl == config.model.ssm_impl:
+        yield f"model.fallback_impl: {config.model.fallback_impl} is what serves already (model.ssm_impl)"
+    if config.model.p99_ms > config.model.total_p99_ms:
+        yield f"model.p99_ms: {config.model.p99_ms:g} is above model.total_p99_ms: {config.model.total_p99_ms:g}"
     if risk.max_order_lots > risk.max_position_lots:
         yield (
             f"risk.max_order_lots: {risk.max_order_lots} is above"

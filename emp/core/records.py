@@ -127,7 +127,9 @@ DECISION = np.dtype(
         ("pnl_ticks", "f8"),  # marked to mid after fees, in ticks times lots
         ("day_pnl", "f8"),  # since the trading day began
         ("drawdown", "f8"),  # below the highest pnl of the run: 0 or less
-        ("since_reset", "i8"),  # visible events since the state was reset
+        ("since_reset", "i8"),  # visible events since the stream last began or was broken
+        ("disturbed", "?"),  # it was broken: by a halt, a gap, a pause or a flip of the session
+        ("state_events", "i8"),  # visible events since the model's state was zero
         ("orders_used", "f8"),  # what stood in the leaky buckets before the action
         ("minute_lots_used", "f8"),
         ("hour_lots_used", "f8"),

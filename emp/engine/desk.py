@@ -10,11 +10,21 @@ from emp.core.instrument import Instrument
 from emp.core.records import ACCOUNT, FORECAST, MARKET_STATE, SESSION, WORKING, Array
 from emp.decision.estimates import new_estimates
 from emp.decision.rule import COSTS
+from emp.model.table import STREAM
+from emp.perception.depth import ENCODER
 from emp.perception.normalise import INPUTS
 from emp.perception.state import new_perception
 from emp.risk.limits import LIMITS, new_risk
 
-FACTS = np.dtype([("venue_id", "i4"), ("domain", "i4"), ("model_id", "i4")], align=True)
+FACTS = np.dtype(
+    [
+        ("venue_id", "i4"),
+        ("domain", "i4"),  # the head of the model that serves the instrument
+        ("model_id", "i4"),  # index in the run's list of model hashes
+        ("state_ttl_ns", "i8"),
+    ],
+    align=True,
+)
 
 END_OF_TIME = np.iinfo(np.int64).max
 
@@ -29,6 +39,7 @@ class Desk(NamedTuple):
     state: Array  # MARKET_STATE[n]
     inputs: Array  # float32[n, INPUTS]
     memory: Array  # float32[n, state_size]: the model's streaming state
+    stream: Array  # STREAM[n]: how old it is
     forecast: Array  # FORECAST[n]
     estimates: Array  # ESTIMATES[n]
     costs: Array  # COSTS[n]
@@ -44,6 +55,7 @@ MUTABLE = (
     "perception",
     "state",
     "memory",
+    "stream",
     "forecast",
     "estimates",
     "account",
@@ -67,19 +79,15 @@ def pad_sessions(tables: Sequence[Array]) -> Array:
 def new_desk(
     instruments: Sequence[Instrument],
     sessions: Sequence[Array],
-    encoder: Array,
-    memory: Array,
-    domains: Sequence[int],
+    state_ttl_ns: int,
     limits: Array,
     costs: Array,
 ) -> Desk:
-    """Allocate the desk of `instruments`.
+    """Allocate the desk of `instruments`, with no model behind it yet.
 
     Args:
         sessions: one SESSION table per instrument.
-        encoder: ENCODER[1].
-        memory: float32[n, state_size], the rows of the model's state table.
-        domains: the model's head for each instrument.
+        state_ttl_ns: time without a believable book after which a state starts from zero.
         limits: LIMITS[n].
         costs: COSTS[n].
     """
@@ -88,15 +96,16 @@ def new_desk(
         raise TypeError("limits and costs must be LIMITS and COSTS records")
     facts = np.zeros(n, FACTS)
     facts["venue_id"] = [i.venue for i in instruments]
-    facts["domain"] = domains
+    facts["state_ttl_ns"] = state_ttl_ns
     return Desk(
         facts=facts,
         sessions=pad_sessions(sessions),
-        encoder=encoder,
+        encoder=np.zeros(1, ENCODER),
         perception=new_perception(n),
         state=np.zeros(n, MARKET_STATE),
         inputs=np.zeros((n, INPUTS), np.float32),
-        memory=memory,
+        memory=np.zeros((n, 0), np.float32),
+        stream=np.zeros(n, STREAM),
         forecast=np.zeros(n, FORECAST),
         estimates=new_estimates(n),
         costs=costs,

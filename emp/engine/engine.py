@@ -16,11 +16,12 @@ from emp.core.codes import Action, Quarantine, Reason, WorkingState
 from emp.core.contracts import CancelOrder, Command, Message, NewOrder, OrderUpdate, RiskBreach
 from emp.core.ids import cl_ord_id
 from emp.core.instrument import Instrument
-from emp.core.records import DECISION, Array, empty_events
+from emp.core.records import DECISION, Array
 from emp.core.sessions import session_table
 from emp.decision.rule import COSTS
 from emp.engine.desk import MUTABLE, Desk, new_desk, pad_sessions
 from emp.engine.load import LoadedModel
+from emp.engine.serving import Ready, allocate, put_behind, rehearse
 from emp.engine.step import COMMAND, QUIET, run_batch
 from emp.execution.flatten import flatten, is_flat
 from emp.execution.orders import OrderManager
@@ -53,6 +54,8 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
     depth_share: float = 0.02
     order_timeout_ns: int = 2_000_000_000
     warmup_events: int = 0  # at least; the model may ask for more
+    cooldown_events: int = 0
+    state_ttl_ns: int = 60_000_000_000
 
 
 class Output(msgspec.Struct):
@@ -69,34 +72,33 @@ class Engine:
     """One engine for a few instruments; `EVENT.instrument` is the index in `instruments`."""
 
     def __init__(
-        self, instruments: Sequence[Instrument], model: LoadedModel, limits: EngineLimits, run: str
+        self,
+        instruments: Sequence[Instrument],
+        model: LoadedModel,
+        limits: EngineLimits,
+        run: str,
+        served: Sequence[str] = (),
     ) -> None:
         self.instruments = tuple(instruments)
         self.model = model
         self.limits = limits
+        self.served = list(served)  # hashes of the models of this run so far: what a row's `model_id` indexes
         self.run = run
         self.sequence = 0  # of the last client order id
         self.flattening: set[int] = set()
-        self.table = StateTable(len(instruments), model.state_size, model.artifact.hash)
+        self.table = StateTable(0, 0, "")
         self._calendar_end_ns = 0
         self.desk = self._new_desk()
+        self.install(allocate(model, len(instruments)))
         self.orders = OrderManager([i.name for i in instruments], self.desk.account, self.desk.working)
 
     def _new_desk(self) -> Desk:
-        artifact = self.model.artifact
-        encoder = np.zeros(1, self.model.encoder.dtype)
-        encoder[0] = self.model.encoder
         return new_desk(
             self.instruments,
             [session_table(i, 0, DAY_NS) for i in self.instruments],
-            encoder,
-            self.table.rows,
-            [
-                artifact.domain(i.asset_class.name.lower(), i.venue.name.lower(), i.name)
-                for i in self.instruments
-            ],
-            limit_records(self.limits, len(self.instruments), artifact.manifest.warmup_events),
-            cost_records(self.instruments, self.limits, artifact.manifest.k_sigma),
+            self.limits.state_ttl_ns,
+            limit_records(self.limits, len(self.instruments)),
+            cost_records(self.instruments, self.limits),
         )
 
     # --- state
@@ -111,10 +113,25 @@ class Engine:
         return {name: getattr(self.desk, name) for name in MUTABLE}
 
     def warm_up(self) -> None:
-        """Compile (or load) every kernel by running one quarantined event through a spare desk."""
-        spare = self._new_desk()
-        rows, laps = np.zeros(1, DECISION), np.zeros((1, 3), np.int32)
-        run_batch(spare, self.model.params, empty_events(1), 0, rows, laps)
+        """Compile (or load) every kernel for the model that serves."""
+        self.prepare(self.model)
+
+    def prepare(self, model: LoadedModel) -> Ready:
+        """Make a model ready to serve here: states, kernels, caches. May run beside `process`, in a thread."""
+        ready = allocate(model, len(self.instruments))
+        spare = put_behind(self._new_desk(), self.instruments, ready, self.limits.warmup_events, 0)
+        rehearse(spare, ready)
+        return ready
+
+    def install(self, ready: Ready) -> None:
+        """Let a model serve from the next event on: its states, and the burn-in, begin at zero."""
+        name = ready.model.artifact.hash
+        if name not in self.served:
+            self.served.append(name)
+        self.model, self.table = ready
+        self.desk = put_behind(
+            self.desk, self.instruments, ready, self.limits.warmup_events, self.served.index(name)
+        )
 
     def set_degraded(self, instrument: int, active: bool) -> None:
         """Back-pressure: while active no new order is decided."""
@@ -290,8 +307,8 @@ def _joined(parts: list[Array]) -> Array:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def limit_records(limits: EngineLimits, n: int, model_warmup: int) -> Array:
-    """LIMITS[n] from the owner's limits."""
+def limit_records(limits: EngineLimits, n: int) -> Array:
+    """LIMITS[n] from the owner's limits; the burn-in is the model's to add."""
     records = np.zeros(n, LIMITS)
     records["max_position"] = limits.max_position_lots
     records["max_daily_loss"] = limits.max_daily_loss
@@ -300,17 +317,16 @@ def limit_records(limits: EngineLimits, n: int, model_warmup: int) -> Array:
     records["turnover_per_minute"] = limits.turnover_per_minute
     records["turnover_per_hour"] = limits.turnover_per_hour
     records["stale_after_ns"] = limits.stale_after_ns
-    records["warmup_events"] = max(limits.warmup_events, model_warmup)
+    records["cooldown_events"] = limits.cooldown_events
     return records
 
 
-def cost_records(instruments: Sequence[Instrument], limits: EngineLimits, k_sigma: float) -> Array:
-    """COSTS[n] from the instruments' facts and the owner's limits."""
+def cost_records(instruments: Sequence[Instrument], limits: EngineLimits) -> Array:
+    """COSTS[n] from the instruments' facts and the owner's limits; k of sigma is the model's to add."""
     records = np.zeros(len(instruments), COSTS)
     records["taker_fee"] = [i.taker_fee for i in instruments]
     records["maker_fee"] = [i.maker_fee for i in instruments]
     records["max_order"] = limits.max_order_lots
     records["max_position"] = limits.max_position_lots
     records["depth_share"] = limits.depth_share
-    records["k_sigma"] = k_sigma
     return records

@@ -1,6 +1,5 @@
 """Bring a model artifact into the compiled path: parameters of its kind, the depth encoder, the state's size."""
 
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +16,6 @@ from emp.perception.depth import ENCODER
 from emp.perception.normalise import INPUTS
 from emp.perception.schema import schema_hash
 
-DEFAULT = "default"
-"""Name of the artifact that is shipped with the package."""
-
 
 class LoadedModel(NamedTuple):
     """A verified model, ready for the engine."""
@@ -30,20 +26,12 @@ class LoadedModel(NamedTuple):
     state_size: int  # float32 per instrument in the state table
 
 
-def artifact_folder(name: str | Path) -> Path:
-    """Folder of an artifact: the shipped one for DEFAULT, else the folder of that name."""
-    if str(name) == DEFAULT:
-        return Path(str(resources.files("emp.model").joinpath("artifacts", DEFAULT)))
-    return Path(name)
-
-
-def load_model(name: str | Path = DEFAULT) -> LoadedModel:
-    """Read an artifact, check it, and build what the engine's step takes.
+def load_folder(folder: Path) -> LoadedModel:
+    """Read the artifact of a folder, check it, and build what the engine's step takes.
 
     Raises:
         ArtifactError: it is missing, damaged, made for another input schema, or of an unknown shape.
     """
-    folder = artifact_folder(name)
     artifact = load(folder, schema_hash())
     encoder = _encoder(folder, artifact.tensors)
     if artifact.manifest.kind == "linear":

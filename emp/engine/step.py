@@ -12,6 +12,7 @@ from emp.decision.estimates import forget_trades, see_trade, update_estimates
 from emp.decision.rule import decide, record_inputs
 from emp.execution.account import mark
 from emp.model.port import forecast
+from emp.model.table import carry_on
 from emp.perception.features import UNSEEN, perceive
 from emp.risk.limits import approve
 
@@ -54,8 +55,8 @@ def step(desk: Any, params: Any, event: Any, row: Any, lap: Any) -> int:
         desk.quarantined[i, seen] += 1
         return withdraw(event, facts, account, working, row)
 
+    carry_on(desk.stream[i], desk.memory[i], p.since_reset, event.ts, facts.state_ttl_ns)
     if p.since_reset == 1:
-        desk.memory[i, :] = 0.0
         forget_trades(e)
     forecast(params, desk.memory[i], facts.domain, desk.inputs[i], f)
     believed = monotonic_ns(desk.clock)
@@ -63,10 +64,12 @@ def step(desk: Any, params: Any, event: Any, row: Any, lap: Any) -> int:
     update_estimates(e, event)
     mark(account, event.bid_px[0] + event.ask_px[0], p.day)
     row.ts, row.seq, row.instrument, row.model_id = event.ts, event.seq, i, facts.model_id
+    row.since_reset, row.disturbed = p.since_reset, p.events > p.since_reset
+    row.state_events = desk.stream[i].events
     record_inputs(event, f, e, account, working, row)
     decide(event, p.sigma_ticks, f, e, desk.costs[i], account, working, row)
     resting = working.state == RESTING
-    approve(desk.risk[i], desk.limits[i], account, p.session_id, p.since_reset, resting, row)
+    approve(desk.risk[i], desk.limits[i], account, p.session_id, resting, row)
 
     ended = monotonic_ns(desk.clock)
     lap[0], lap[1], lap[2] = perceived - began, believed - perceived, ended - began

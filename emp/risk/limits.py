@@ -31,7 +31,8 @@ LIMITS = np.dtype(
         ("turnover_per_minute", "f8"),  # lots
         ("turnover_per_hour", "f8"),
         ("stale_after_ns", "i8"),
-        ("warmup_events", "i8"),
+        ("warmup_events", "i8"),  # of the model's state
+        ("cooldown_events", "i8"),  # of a market whose stream was broken
     ],
     align=True,
 )
@@ -81,7 +82,7 @@ def loss_breach(limits: Any, account: Any) -> int:
 
 
 @kernel
-def distrust(r: Any, limits: Any, session_id: int, since_reset: int) -> int:
+def distrust(r: Any, limits: Any, session_id: int, row: Any) -> int:
     """Why nothing of ours may be in the market now, as a Reason; 0 where it may."""
     if r.halted:
         return Reason.HALTED.value
@@ -91,7 +92,9 @@ def distrust(r: Any, limits: Any, session_id: int, since_reset: int) -> int:
         return Reason.CONTEXT.value
     if session_id in CLOSED_SESSIONS:
         return Reason.SESSION.value
-    if since_reset <= limits.warmup_events:
+    if row.disturbed and row.since_reset <= limits.cooldown_events:
+        return Reason.COOL_DOWN.value
+    if row.state_events <= limits.warmup_events:
         return Reason.WARMUP.value
     return 0
 
@@ -126,19 +129,17 @@ def hold(row: Any, reason: int) -> None:
 
 
 @kernel
-def record_limits(r: Any, account: Any, session_id: int, since_reset: int, row: Any) -> None:
+def record_limits(r: Any, account: Any, session_id: int, row: Any) -> None:
     """Copy what the limits are held against into the row, so that the verdict can be computed again."""
     row.context_mult = r.context_mult
     row.day_pnl, row.drawdown = account.pnl - account.day_start, account.pnl - account.peak
-    row.since_reset, row.session_id = since_reset, session_id
+    row.session_id = session_id
     row.orders_used, row.minute_lots_used, row.hour_lots_used = r.orders, r.minute_lots, r.hour_lots
     row.halted, row.degraded = r.halted, r.degraded
 
 
 @kernel
-def approve(
-    r: Any, limits: Any, account: Any, session_id: int, since_reset: int, resting: bool, row: Any
-) -> None:
+def approve(r: Any, limits: Any, account: Any, session_id: int, resting: bool, row: Any) -> None:
     """Approve the row's action, shrink it, or turn it into a hold, a cancel or a flatten with the reason.
 
     Args:
@@ -146,12 +147,12 @@ def approve(
         limits: LIMITS record.
         account: ACCOUNT record, marked to this event.
         session_id: codes.Session of now.
-        since_reset: visible events since the last reset.
         resting: whether an order of ours rests; it is withdrawn where nothing of ours may be in the market.
-        row: DECISION record as `decide` left it; what the verdict rests on is written here.
+        row: DECISION record as `decide` left it, with the ages of the stream and of the model's state; what else
+            the verdict rests on is written here.
     """
     leak(r, limits, row.ts)
-    record_limits(r, account, session_id, since_reset, row)
+    record_limits(r, account, session_id, row)
     breach = loss_breach(limits, account)
     if breach != 0 and not r.halted:
         r.halted = True
@@ -160,7 +161,7 @@ def approve(
         return
     if row.action == CANCEL:
         return
-    reason = distrust(r, limits, session_id, since_reset)
+    reason = distrust(r, limits, session_id, row)
     if reason != 0 and resting:
         row.action, row.reason_code, row.qty = CANCEL, reason, row.resting_qty
     elif reason != 0:

@@ -8,8 +8,9 @@ import numpy as np
 from emp.access.port import ReadCounts
 from emp.core.instrument import Instrument, find
 from emp.core.records import HORIZONS, Array
+from emp.engine.choose import load_model
 from emp.engine.engine import Engine, EngineLimits
-from emp.engine.load import LoadedModel, load_model
+from emp.engine.load import LoadedModel
 from emp.model.artifact import Manifest, save
 from emp.model.heads import OUTPUTS, QUANTILES_AT
 from emp.perception.depth import ENCODER

@@ -12,8 +12,8 @@ from emp.core.instrument import find
 from emp.core.records import ACCOUNT, DECISION, EVENT, FORECAST, HORIZON_EVENTS, WORKING, Array
 from emp.decision.estimates import new_estimates
 from emp.decision.rule import decide
+from emp.engine.choose import load_model
 from emp.engine.engine import Engine, EngineLimits
-from emp.engine.load import load_model
 from emp.journal.actionlog import read_actions
 from emp.journal.run import RunFolder, build_manifest
 from emp.risk.limits import approve, new_risk
@@ -104,7 +104,9 @@ def again(row: Any, costs: Any, limits: Any) -> Any:
     e = estimates_of(row, float(costs["depth_share"]))
     decide(event_of(row), float(row["sigma_ticks"]), forecast, e, priced, account, working, found)
     resting = row["working_state"] == WorkingState.RESTING
-    approve(risk, limits, account, int(row["session_id"]), int(row["since_reset"]), resting, found)
+    for name in ("since_reset", "disturbed", "state_events"):
+        found[name] = row[name]
+    approve(risk, limits, account, int(row["session_id"]), resting, found)
     return found
 
 

@@ -25,7 +25,7 @@ def rows(n: int, seed: int = 0) -> Array:
     made["reason_code"] = rng.integers(0, len(Reason), n)
     made["instrument"] = rng.integers(0, 2, n)
     made["model_id"] = 0
-    for name in ("halted", "degraded"):
+    for name in ("halted", "degraded", "disturbed"):
         made[name] = rng.random(n) < 0.5
     return made
 

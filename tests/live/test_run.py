@@ -23,7 +23,7 @@ from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
 from emp.core.instrument import catalogue
 from emp.core.records import DECISION, EVENT, Array
 from emp.core.sessions import session_table
-from emp.engine.load import load_model
+from emp.engine.choose import load_model
 from emp.journal.actionlog import actions_sha256, read_actions
 from emp.journal.reader import LedgerReader
 from emp.observe.board import Board

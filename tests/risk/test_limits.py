@@ -51,7 +51,8 @@ def verdict(
     r = new_risk()[0] if r is None else r
     resting = bool(row["resting_side"])
     a = account() if a is None else a
-    approve(r, limits() if lim is None else lim, a, int(session), warm, resting, row)
+    row["state_events"] = row["since_reset"] = warm
+    approve(r, limits() if lim is None else lim, a, int(session), resting, row)
     return Action(int(row["action"])), Reason(int(row["reason_code"])), int(row["qty"])
 
 

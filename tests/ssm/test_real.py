@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from emp.app.commands.train import app
 from emp.core.errors import ConfigError
-from emp.engine.load import load_model
+from emp.engine.choose import load_model
 from emp.model.build_ssm import TEMPERATURE, pack
 from emp.model.ssm_config import SSMConfig
 from emp.perception.normalise import INPUTS
@@ -43,7 +43,7 @@ def recording(data_dir, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def events(recording):
-    model = load_model()
+    model = load_model("linear")
     data = load_dataset(parse_series(f"GOOG={recording}"), model.artifact.manifest.k_sigma)
     return data.encoded(model.encoder)
 
@@ -63,7 +63,7 @@ def test_step_and_network_agree_on_10000_real_events(impl, events):
 
 
 def test_training_starts_as_the_linear_model(events):
-    linear = load_model()
+    linear = load_model("linear")
     domains = linear.artifact.manifest.domains
     torch.manual_seed(0)
     net = load_like(linear, SSMConfig())
@@ -99,7 +99,7 @@ def test_train_writes_a_run_and_an_artifact_that_the_engine_loads(recording, tmp
         "train: {lr: 0.001, lanes: 2, curriculum: [[4096, 1]]}\n"
     )
     out = tmp_path / "m"
-    options = ["--out", str(out), "--model", "mamba3", "--linear", "default", "--data", f"GOOG={recording}"]
+    options = ["--out", str(out), "--model", "mamba3", "--linear", "linear", "--data", f"GOOG={recording}"]
     result = CliRunner().invoke(app, [*options, "--settings", str(settings), "--json"])
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout.splitlines()[-1])

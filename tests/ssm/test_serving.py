@@ -139,17 +139,6 @@ def test_a_cloned_state_runs_ahead_without_touching_the_table():
     assert ahead.tobytes() != table.rows[1].tobytes()
 
 
-def test_another_model_hash_invalidates_every_state():
-    built = packed(network("mamba3"))
-    table = StateTable(2, built.state_size, "a" * 64)
-    serve(built, inputs(50), table.rows[0])
-    table.swap(built.state_size, "a" * 64)
-    assert table.rows.any()
-    table.swap(built.state_size, "b" * 64)
-    assert not table.rows.any()
-    assert table.model_hash == "b" * 64
-
-
 def test_rows_of_the_state_table_start_on_a_cache_line_and_lie_together():
     built = packed(network("mamba3"))
     table = StateTable(3, built.state_size, "a" * 64)

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from emp.app.cli import app, main
 from emp.core.errors import UsageError
 from emp.core.records import HORIZON_NAMES
-from emp.engine.load import LoadedModel, load_model
+from emp.engine.choose import load_model
+from emp.engine.load import LoadedModel
 from emp.model.artifact import save
 from emp.perception.targets import classes
 from emp.train import encoder, fit, linear

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from emp.core.records import HORIZONS, QUANTILES, Array
-from emp.engine.load import load_model
+from emp.engine.choose import load_model
 from emp.model.artifact import save
 from emp.model.heads import MEANS_AT, QUANTILES_AT
 from emp.perception.depth import ENCODER
@@ -179,7 +179,7 @@ def test_the_artifact_forecasts_what_was_trained_and_knows_nothing_of_the_test_p
 def test_the_shipped_model_says_in_the_kernel_what_its_weights_say(data_dir: Path) -> None:
     name = "lobster/GOOG_2012-06-21_34200000_57600000_message_10.csv.zst"
     data = load_dataset(parse_series(f"GOOG={data_dir / name}"), 0.5)
-    model = load_model()
+    model = load_model("linear")
     seen = data.encoded(model.encoder)
     forecasts = forecast_series(model, seen)
     k = model.artifact.domain("equity", "nasdaq", "GOOG")

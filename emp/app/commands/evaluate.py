@@ -34,7 +34,12 @@ WITH_INTERVAL = ("f1_macro", "brier_skill", "ic", "alpha_after_fees")
 
 @app.command()
 def evaluate(
-    artifact: Annotated[str, typer.Option(help="Folder of a model artifact, or 'default'.")] = "default",
+    artifact: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of a model artifact, or the kind of a shipped one. Without it: the default."
+        ),
+    ] = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,7 +64,7 @@ def evaluate(
     With --psi: exit code 1 where an input drifts between series without a measured reason.
     """
     from emp.app.progress import Work
-    from emp.engine.load import load_model
+    from emp.engine.choose import load_model
     from emp.train.data import load_dataset, parse_series
     from emp.train.recipe import ALIGNED, SHIPPED, recipe
 

@@ -16,7 +16,12 @@ def replay(
     instrument: Annotated[str, typer.Option(help="Name in the catalogue.")],
     catalogue: Annotated[Path | None, typer.Option(help="YAML that adds to the catalogue.")] = None,
     config: Annotated[Path | None, typer.Option(help="Take risk limits and model from this file.")] = None,
-    model: Annotated[str, typer.Option(help="Folder of a model artifact, or 'default'.")] = "default",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of a model artifact, or the kind of a shipped one; before what --config says."
+        ),
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
@@ -26,18 +31,16 @@ def replay(
     same action log, byte for byte.
     """
     from emp.app.assembly import assemble_replay, engine_limits
-    from emp.core.config import SystemConfig
+    from emp.core.config import Model, SystemConfig
     from emp.core.errors import DataError
+    from emp.engine.choose import load_model, load_serving
 
     settings = SystemConfig.load(config) if config is not None else None
-    if settings is not None and model == "default":
-        model = settings.model.artifact
-    limits = (
-        engine_limits(settings.risk, settings.warm_up_events) if settings is not None else engine_limits()
-    )
+    limits = engine_limits(settings)
+    loaded = load_model(model) if model else load_serving(settings.model if settings else Model())
     with ReplayBar(instrument) as bar:
         backtest, folder = assemble_replay(
-            recordings, instrument, catalogue, model, limits, runs, progress=bar.read
+            recordings, instrument, catalogue, loaded, limits, runs, progress=bar.read
         )
         backtest.warm_up()
         began = time.perf_counter(), time.process_time()

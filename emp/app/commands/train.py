@@ -40,8 +40,8 @@ def train(
     linear: Annotated[
         str | None,
         typer.Option(
-            help="Linear artifact of the same series (a folder, or 'default') that a state-space model starts "
-            "from; fitted first where it is not given."
+            help="Linear artifact of the same series (a folder, or 'linear': the shipped one) that a "
+            "state-space model starts from; fitted first where it is not given."
         ),
     ] = None,
     settings: Annotated[
@@ -95,7 +95,7 @@ def train(
 def _linear(name: str, k_sigma: float) -> "Trained":
     """The linear model that a state-space model starts from."""
     from emp.core.errors import UsageError
-    from emp.engine.load import load_model
+    from emp.engine.choose import load_model
     from emp.train.fit import Trained
 
     artifact = load_model(name).artifact

@@ -1,0 +1,77 @@
+"""Putting a model behind a desk: everything on it that depends on which model serves.
+
+A model that is to take over between two events is made ready beforehand: its state table allocated, its kernels
+compiled and run over a made-up market. What is left for the moment between the events is an exchange of references.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from emp.core.codes import EventFlag
+from emp.core.instrument import Instrument
+from emp.core.records import DECISION, Array, empty_events
+from emp.engine.desk import Desk
+from emp.engine.load import LoadedModel
+from emp.engine.step import run_batch
+from emp.model.table import StateTable
+
+REHEARSED = 256
+"""Made-up events that a model carries before it serves: its code, weights and states are then in the caches."""
+
+
+class Ready(NamedTuple):
+    """A model with its own state table."""
+
+    model: LoadedModel
+    table: StateTable
+
+
+def allocate(model: LoadedModel, instruments: int) -> Ready:
+    """A model with states for so many instruments."""
+    return Ready(model, StateTable(instruments, model.state_size, model.artifact.hash))
+
+
+def put_behind(
+    desk: Desk, instruments: Sequence[Instrument], ready: Ready, least_warmup: int, model_id: int
+) -> Desk:
+    """The desk with another model behind it; every state of the model begins at zero.
+
+    Args:
+        least_warmup: the owner's burn-in; the model may ask for more.
+        model_id: what the action log's rows will call the model.
+    """
+    artifact = ready.model.artifact
+    ready.table.reset()
+    desk.stream["events"] = 0
+    desk.encoder[0] = ready.model.encoder
+    desk.facts["model_id"] = model_id
+    desk.facts["domain"] = [
+        artifact.domain(i.asset_class.name.lower(), i.venue.name.lower(), i.name) for i in instruments
+    ]
+    desk.limits["warmup_events"] = max(least_warmup, artifact.manifest.warmup_events)
+    desk.costs["k_sigma"] = artifact.manifest.k_sigma
+    return desk._replace(memory=ready.table.rows)
+
+
+def rehearse(desk: Desk, ready: Ready) -> None:
+    """Compile (or load) every kernel for a model and let it carry a made-up market over a spare desk."""
+    events = made_up(REHEARSED)
+    rows, laps = np.zeros(len(events), DECISION), np.zeros((len(events), 3), np.int32)
+    at = 0
+    while at < len(events):
+        at = run_batch(desk, ready.model.params, events, at, rows, laps)[0]
+
+
+def made_up(n: int) -> Array:
+    """EVENT rows of a book that flickers by a tick, a millisecond apart."""
+    events = empty_events(n)
+    events["seq"] = np.arange(1, n + 1)
+    events["ts"] = events["ts_recv"] = events["seq"] * 1_000_000
+    events["flags"] = EventFlag.VISIBLE
+    events["n_bid"] = events["n_ask"] = 1
+    events["bid_px"][:, 0] = 1_000 + events["seq"] % 2
+    events["ask_px"][:, 0] = events["bid_px"][:, 0] + 2
+    events["bid_sz"][:, 0] = events["ask_sz"][:, 0] = 10
+    return events
