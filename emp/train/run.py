@@ -1,28 +1,36 @@
 """A training run in its own folder: configuration, checkpoint, losses, curve, and the artifact beside it.
 
 OUT/            model.safetensors, manifest.json
-OUT.run/        config.json, checkpoint.pt (to resume from), losses.csv, curve.png
+OUT.run/        config.json, provenance.json (data, code, packages), checkpoint.pt (to resume from), losses.csv,
+                curve.png, metrics.json
 """
 
 import csv
 import json
+import platform
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from emp.core.errors import UsageError
 from emp.core.records import Array
-from emp.model.artifact import Artifact
+from emp.journal.run import code_version
+from emp.model.artifact import Artifact, content_hash
 from emp.model.ssm_config import SSMConfig
 from emp.train.data import Dataset
 from emp.train.export import PARITY_EVENTS, export
-from emp.train.fit import Trained
+from emp.train.fit import Trained, provenance
 from emp.train.loop import Report, TrainConfig, Trainer
 from emp.train.sequence import encoder_record, train_sequence
 
 CHECKPOINT = "checkpoint.pt"
+
+PACKAGES = ("numpy", "numba", "torch", "scikit-learn", "pyarrow", "safetensors")
+"""Those on which the numbers of a run depend."""
 
 
 def run_folder(out: Path) -> Path:
@@ -50,7 +58,10 @@ def run_training(
     checkpoint = folder / CHECKPOINT
     if resume and not checkpoint.exists():
         raise UsageError(f"{checkpoint}: no checkpoint to resume from: start without --resume")
-    _write_config(folder, datasets, model, config)
+    _write_json(
+        folder / "config.json", {"model": msgspec.to_builtins(model), "train": msgspec.to_builtins(config)}
+    )
+    _write_json(folder / "provenance.json", made_of(datasets, linear))
 
     def before(trainer: Trainer) -> None:
         if resume:
@@ -59,9 +70,27 @@ def run_training(
     done = train_sequence(datasets, linear, model, config, report, before, checkpoint=checkpoint)
     _write_losses(folder, done.losses)
     draw_curve(folder / "curve.png", done.losses, done.history)
-    return export(
+    artifact = export(
         out, done.network, done.manifest, done.calibration, done.encoder, parity_inputs(datasets, linear)
     )
+    config, metrics = artifact.manifest.config, artifact.manifest.metrics
+    told = {name: config[name] for name in ("calibration_loss", "calibration")}
+    _write_json(
+        folder / "metrics.json", {"model_hash": artifact.hash, "windows": len(done.losses), **told, **metrics}
+    )
+    return artifact
+
+
+def made_of(datasets: Sequence[Dataset], linear: Trained) -> dict[str, Any]:
+    """What a run's numbers come from: data by content, code by the hash of its sources, packages, kind of machine."""
+    return {
+        "series": [provenance(data) for data in datasets],
+        "linear": content_hash(linear.manifest, linear.tensors),
+        "code": code_version(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
 
 
 def parity_inputs(datasets: Sequence[Dataset], linear: Trained) -> Array:
@@ -70,13 +99,8 @@ def parity_inputs(datasets: Sequence[Dataset], linear: Trained) -> Array:
     return np.ascontiguousarray(first.x[:PARITY_EVENTS], np.float32)
 
 
-def _write_config(folder: Path, datasets: Sequence[Dataset], model: SSMConfig, config: TrainConfig) -> None:
-    values = {
-        "model": msgspec.to_builtins(model),
-        "train": msgspec.to_builtins(config),
-        "series": [{"series": d.series, "files": list(d.files)} for d in datasets],
-    }
-    (folder / "config.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_losses(folder: Path, losses: Sequence[dict[str, float]]) -> None:

@@ -20,6 +20,7 @@ from emp.train.export import difference, load_network, torch_forecast
 from emp.train.rollout import rollout
 from emp.train.sequence import head_of, start_as_linear
 from emp.train.settings import read_settings
+from emp.version import __version__
 from tests.ssm.nets import IMPLS, calibration, network
 
 pytestmark = pytest.mark.real_data
@@ -110,8 +111,17 @@ def test_train_writes_a_run_and_an_artifact_that_the_engine_loads(recording, tmp
     assert loaded.state_size > 0
     net, _ = load_network(loaded.artifact, INPUTS)
     assert net.config.d_model == 16
-    names = {path.name for path in (tmp_path / "m.run").iterdir()}
-    assert names == {"config.json", "checkpoint.pt", "losses.csv", "curve.png"}
+    run = tmp_path / "m.run"
+    kept = {path.stem: json.loads(path.read_text()) for path in run.glob("*.json")}
+    assert {path.name for path in run.iterdir()} == {
+        *("config.json", "provenance.json", "metrics.json", "checkpoint.pt", "losses.csv", "curve.png")
+    }
+    assert kept["config"]["train"]["lr"] == 0.001
+    assert kept["provenance"]["series"] == loaded.artifact.manifest.provenance["series"]
+    assert kept["provenance"]["code"].startswith(f"{__version__}+")
+    assert kept["provenance"]["packages"]["torch"] == torch.__version__
+    assert kept["metrics"]["model_hash"] == loaded.artifact.hash
+    assert set(kept["metrics"]["calibration"]) == set(loaded.artifact.manifest.domains)
 
 
 @pytest.mark.parametrize(
