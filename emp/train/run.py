@@ -73,11 +73,10 @@ def run_training(
     artifact = export(
         out, done.network, done.manifest, done.calibration, done.encoder, parity_inputs(datasets, linear)
     )
-    config, metrics = artifact.manifest.config, artifact.manifest.metrics
-    told = {name: config[name] for name in ("calibration_loss", "calibration")}
-    _write_json(
-        folder / "metrics.json", {"model_hash": artifact.hash, "windows": len(done.losses), **told, **metrics}
-    )
+    manifest = artifact.manifest
+    told = {name: manifest.config[name] for name in ("calibration_loss", "calibration")}
+    found = {"model_hash": artifact.hash, "windows": len(done.losses), **told, **manifest.metrics}
+    _write_json(folder / "metrics.json", found)
     return artifact
 
 
