@@ -4,16 +4,21 @@ The whole recording runs, so that perception and the estimates are what they wou
 begins the engine stands in degraded mode, in which nothing may be traded.
 """
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from emp.access.port import ReadCounts
 from emp.access.recordings import Recording, open_recording
+from emp.app.reversion import look
 from emp.core.contracts import OrderUpdate
 from emp.core.ids import generator
 from emp.core.instrument import Instrument
+from emp.core.jit import closure_hash
 from emp.core.records import Array
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.load import LoadedModel
@@ -21,6 +26,9 @@ from emp.observe.markout import alphas_bps, summarise
 from emp.sim.backtest import Backtest
 from emp.sim.paper import PaperVenue
 from emp.train.data import Dataset, Series
+from emp.train.kept import content_key, kept
+
+HOUR_NS = 3_600_000_000_000
 
 FILL = np.dtype([("ts", "i8"), ("side", "i8"), ("px", "i8"), ("qty", "i8"), ("fee", "f8"), ("maker", "?")])
 """One fill: ticks, lots, fee in ticks times lots."""
@@ -89,21 +97,47 @@ def trade_test_part(
     seed: int,
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """Trade the test part of a series on paper.
+    """Trade the test part of a series on paper, or take the result of the same run from the cache.
 
     Returns:
-        Summary of the run: position, fills, profit and fees in ticks times lots, and `alpha`: by kind of fill
-        (all, passive, crossing), then horizon by horizon, bps after fees per unit traded.
+        Summary of the run: position, fills, turnover, profit and fees in ticks times lots, and `alpha`: by kind
+        of fill (all, passive, crossing), then horizon by horizon, bps after fees per unit traded.
     """
+    source = closure_hash(Path(__file__).resolve())
+    facts = msgspec.to_builtins(data.instrument)
+    files = [file["sha256"] for file in data.files]
+    model_hash, rules = model.artifact.hash, msgspec.to_builtins(limits)
+    key = content_key(source, model_hash, files, facts, data.split.test_ns, rules, seed)
+
+    def make() -> dict[str, Array]:
+        return {"summary": np.array(json.dumps(_trade(model, series, data, limits, seed, progress)))}
+
+    found: dict[str, Any] = json.loads(str(kept("trades", key, make)["summary"]))
+    return {"series": data.series, **found}
+
+
+def _trade(
+    model: LoadedModel,
+    series: Series,
+    data: Dataset,
+    limits: EngineLimits,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> dict[str, Any]:
     engine = Engine([data.instrument], model, limits, "EVALUATE")
+    look(engine)
     venue = FillTape(data.instrument)
     recording = open_recording(list(series.paths), data.instrument, progress=progress)
     summary = Backtest(TestPart(recording, engine, data.split.test_ns), engine, venue).run()
-    kept = ("actions", "fills", "traded_lots", "final_position", "pnl_ticks", "fees", "halted")
+    kinds = ("actions", "fills", "traded_lots", "final_position", "pnl_ticks", "fees", "halted")
+    begin, end = data.span("test")
+    fills = venue.fills
     return {
-        "series": data.series,
-        **{name: summary[name] for name in kept},
-        "alpha": alpha(venue.fills, data, seed),
+        **{name: summary[name] for name in kinds},
+        "passive_lots": int(fills["qty"][fills["maker"]].sum()),
+        "crossing_lots": int(fills["qty"][~fills["maker"]].sum()),
+        "lots_per_hour": round(summary["traded_lots"] / ((end - begin) / HOUR_NS), 3),
+        "alpha": alpha(fills, data, seed),
     }
 
 
@@ -116,3 +150,20 @@ def alpha(fills: Array, data: Dataset, seed: int) -> dict[str, list[dict[str, fl
         alphas = alphas_bps(data.ts, mid, {name: fills[mine][name] for name in fills.dtype.names or ()})
         found[kind] = summarise(alphas, fills["qty"][mine], generator(seed, "alpha", kind))
     return found
+
+
+def mark_rows(rows: Iterable[dict[str, Any]], results: Sequence[dict[str, Any]]) -> None:
+    """Write alpha after fees of all fills into the rows of one contender on one series.
+
+    Over several seeds it is their mean; the interval then runs from the lowest end to the highest, because seeds
+    trade the same market and their fills are no independent evidence.
+    """
+    for row in rows:
+        marks = [m for r in results for m in r["alpha"]["all"] if m["horizon"] == row["horizon"]]
+        values = [m["alpha_bps"] for m in marks if m["alpha_bps"] is not None]
+        lows, highs = ([m[end] for m in marks if m[end] is not None] for end in ("low", "high"))
+        row["ci"]["alpha_after_fees"] = [min(lows, default=None), max(highs, default=None)]
+        if values:
+            row["alpha_after_fees"] = float(np.mean(values))
+        if len(values) > 1:
+            row["spread"]["alpha_after_fees"] = float(np.std(values, ddof=1))

@@ -12,7 +12,7 @@ from emp.perception.targets import CLASSES
 
 WINDOW = 100
 FEATURES = 4 * LEVELS
-"""Per level: ask price, ask size, bid price, bid size, as the paper orders them."""
+"""Per level: ask price, ask size, bid price, bid size, as the paper orders them; fewer where fewer levels show."""
 
 CHANNELS, BRANCH, HIDDEN = 16, 32, 64
 
@@ -32,12 +32,12 @@ def _branch(*layers: nn.Module) -> nn.Sequential:
 
 
 class DeepLOB(nn.Module):
-    """x [B, WINDOW, FEATURES] to class logits [B, HORIZONS, CLASSES] at the last event of the window."""
+    """x [B, WINDOW, 4 * levels] to class logits [B, HORIZONS, CLASSES] at the last event of the window."""
 
-    def __init__(self) -> None:
+    def __init__(self, levels: int = LEVELS) -> None:
         super().__init__()
         self.book = nn.Sequential(
-            _block(1, (1, 2), (1, 2)), _block(CHANNELS, (1, 2), (1, 2)), _block(CHANNELS, (1, LEVELS), (1, 1))
+            _block(1, (1, 2), (1, 2)), _block(CHANNELS, (1, 2), (1, 2)), _block(CHANNELS, (1, levels), (1, 1))
         )
         one = (1, 1)
         self.short = _branch(

@@ -1,10 +1,11 @@
 """How good forecasts are, as sums over blocks of time, so that a block bootstrap is one matrix product.
 
 `block_sums` turns forecasts and outcomes into one row of sums per block; `scores` turns summed rows into the
-figures; `intervals` resamples blocks. Definitions: ECE of Guo et al. 2017 (top label, 15 bins of equal width),
-the same with bins of equal mass, and classwise (Kull et al. 2019); Brier as the mean over classes of the
-squared error, so that it lies in [0, 1]; MCC for several classes by Gorodkin 2004; pinball loss as the mean
-over the quantiles; coverage is the share of outcomes between the outer quantiles.
+figures; `resampled` gives them for many draws of blocks, the same draws for every forecast of the same rows.
+Definitions: ECE of Guo et al. 2017 (top label, 15 bins of equal width), the same with bins of equal mass, and
+classwise (Kull et al. 2019); Brier as the mean over classes of the squared error, so that it lies in [0, 1]; MCC
+for several classes by Gorodkin 2004; pinball loss as the mean over the quantiles; coverage is the share of
+outcomes between the outer quantiles.
 """
 
 from typing import NamedTuple
@@ -18,6 +19,9 @@ from emp.perception.targets import CLASSES
 BINS = 15
 REPLICATES = 1000
 LEVEL = 0.95
+
+LEAST_P = 1e-6
+"""Probabilities count as at least this in the log loss, so that one miss cannot be infinite."""
 
 TAUS = np.array(QUANTILES)
 
@@ -49,7 +53,7 @@ class Sums(NamedTuple):
     top: Array  # [B, BINS, 3]: count, confidence, hits
     mass: Array  # [B, BINS, 3]: the same in bins of equal mass
     classwise: Array  # [B, CLASSES, BINS, 3]: count, probability, occurrences
-    loss: Array  # [B, 4]: Brier, Brier of the prior, pinball, pinball of the training quantiles
+    loss: Array  # [B, 5]: Brier, Brier of the prior, pinball, pinball of the training quantiles, log loss
     cover: Array  # [B, QUANTILES + 1]: outcomes at or below each quantile, and between the outer ones
     moment: Array  # [B, 5]: mean, outcome, their squares and product
 
@@ -77,6 +81,7 @@ def block_sums(predicted: Prediction, outcome: Outcome, block: Array) -> Sums:
             np.square(outcome.prior - hit).mean(axis=1),
             _pinball(y, q),
             _pinball(y, np.broadcast_to(outcome.quantile, q.shape)),
+            -np.log(np.maximum((predicted.p * hit).sum(axis=1), LEAST_P)),
         ],
         axis=1,
     )
@@ -109,6 +114,7 @@ def scores(sums: Sums) -> dict[str, Array]:
             "ece": _ece(sums.top, n),
             "ece_mass": _ece(sums.mass, n),
             "ece_class": np.mean([_ece(sums.classwise[:, c], n) for c in range(CLASSES)], axis=0),
+            "log_loss": sums.loss[:, 4] / n,
             "brier": brier,
             "brier_skill": 1.0 - brier / brier_prior,
             "pinball": pinball,
@@ -124,19 +130,30 @@ def totals(sums: Sums) -> Sums:
     return Sums(*(a.sum(axis=0, keepdims=True) for a in sums))
 
 
-def intervals(sums: Sums, seed: int) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of every score from resampled blocks."""
+def resampled(sums: Sums, seed: int) -> dict[str, Array]:
+    """Every score for REPLICATES draws of blocks: float[REPLICATES] each.
+
+    Two forecasts of the same blocks are drawn alike for one seed, so that their difference is a paired one.
+    """
     blocks = len(sums.n)
     draws = generator(seed, "bootstrap").multinomial(blocks, np.full(blocks, 1.0 / blocks), REPLICATES)
-    resampled = Sums(*(np.tensordot(draws, a, axes=1) for a in sums))
+    return scores(Sums(*(np.tensordot(draws, a, axes=1) for a in sums)))
+
+
+def interval(values: Array) -> tuple[float, float] | None:
+    """Percentile interval of resampled values; None where none is finite."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return None
     tail = (1.0 - LEVEL) / 2.0
-    found = {}
-    for name, values in scores(resampled).items():
-        known = values[np.isfinite(values)]
-        if name != "n" and len(known):
-            low, high = np.quantile(known, [tail, 1.0 - tail])
-            found[name] = (float(low), float(high))
-    return found
+    low, high = np.quantile(known, [tail, 1.0 - tail])
+    return float(low), float(high)
+
+
+def intervals(sums: Sums, seed: int) -> dict[str, tuple[float, float]]:
+    """Percentile intervals of every score from resampled blocks."""
+    found = {name: interval(values) for name, values in resampled(sums, seed).items() if name != "n"}
+    return {name: pair for name, pair in found.items() if pair is not None}
 
 
 def reliability(sums: Sums) -> Array:

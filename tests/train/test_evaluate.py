@@ -14,9 +14,9 @@ from emp.engine.choose import load_model
 from emp.engine.load import LoadedModel
 from emp.model.artifact import save
 from emp.perception.targets import classes
-from emp.train import encoder, fit, linear
-from emp.train.baselines import trees
-from emp.train.evaluate import evaluate
+from emp.train import baselines, encoder, fit, linear
+from emp.train.baselines import class_probabilities, grow, kept_trees
+from emp.train.evaluate import Contender, evaluate
 from tests.train.worlds import dataset, market, write_quotes
 
 
@@ -43,32 +43,38 @@ def by_model(table: list[dict[str, object]], horizon: str) -> dict[str, dict[str
 
 def test_a_planted_signal_is_found_beyond_chance_and_noise_is_not(model: LoadedModel) -> None:
     signal, noise = dataset(5_000, 1), dataset(5_000, 9, 0.0, "noise")
-    found = evaluate(model, [signal, noise], 0, False, lambda *_: None)
+    found = evaluate([Contender("mine", (model,))], [signal, noise], 0, False, lambda *_: None)
     rows = by_model([r for r in found.table if r["series"] == "synthetic"], "1ev")
-    assert set(rows) == {"model", "majority", "persistence", "imbalance"}
-    assert rows["model"]["ci"]["brier_skill"][0] > 0.02
+    assert set(rows) == {"mine", "majority", "persistence", "imbalance"}
+    assert rows["mine"]["ci"]["brier_skill"][0] > 0.02
     assert rows["imbalance"]["ci"]["brier_skill"][0] > 0.02
-    assert rows["model"]["f1_macro"] > rows["persistence"]["f1_macro"] > 0.25
+    assert rows["mine"]["f1_macro"] > rows["persistence"]["f1_macro"] > 0.25
     assert rows["majority"]["mcc"] == 0.0
     assert rows["majority"]["brier_skill"] == pytest.approx(0.0, abs=1e-9)
     quiet = by_model([r for r in found.table if r["series"] == "noise"], "1ev")
     assert quiet["imbalance"]["ci"]["brier_skill"][0] < 0.0
     assert quiet["persistence"]["mcc"] == pytest.approx(0.0, abs=0.06)
-    assert {row["n"] for row in rows.values()} == {rows["model"]["n"]}
+    assert {row["n"] for row in rows.values()} == {rows["mine"]["n"]}
     json.dumps(found.table)
 
 
-def test_trees_find_the_signal_too() -> None:
+def test_trees_find_the_signal_too_and_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EMP_CACHE", str(tmp_path))
     data = dataset(5_000, 1)
     train, test = data.part("train"), data.part("test")[:-1]
     label = classes(data.targets.delta_hat[:, 0], np.array(0.1))
-    said = trees(data.x, label, train, 0)(test)
     prior = np.bincount(label[train], minlength=3) / len(train)
+    said, latency = kept_trees(data.x, label, train, test, prior, 0)
     hit = np.eye(3)[label[test]]
     assert np.square(said.p - hit).mean() < 0.95 * np.square(prior - hit).mean()
     assert np.isnan(said.q).all()
-    again = trees(data.x, label, train, 0)(test)
-    np.testing.assert_array_equal(said.p, again.p)
+    assert 0.0 < latency["p50"] <= latency["p99"]
+    grown = class_probabilities(grow(data.x[train], label[train], 0), data.x[test])
+    np.testing.assert_array_equal(said.p, grown)
+    monkeypatch.setattr(baselines, "grow", lambda *_: pytest.fail("grown again"))
+    np.testing.assert_array_equal(kept_trees(data.x, label, train, test, prior, 0)[0].p, said.p)
+    with pytest.raises(pytest.fail.Exception, match="grown again"):
+        kept_trees(data.x, label, train, test, prior, 1)
 
 
 def test_a_series_that_was_trained_on_is_judged_only_later(model: LoadedModel) -> None:
@@ -77,7 +83,7 @@ def test_a_series_that_was_trained_on_is_judged_only_later(model: LoadedModel) -
     data = dataset(5_000, 1)
     early = replace(data, split=data.split._replace(test_ns=data.split.calibrate_ns - 1))
     with pytest.raises(UsageError, match="its test part begins before the model's training ended"):
-        evaluate(model, [early], 0, False, lambda *_: None)
+        evaluate([Contender("mine", (model,))], [early], 0, False, lambda *_: None)
 
 
 def test_train_then_evaluate_from_the_command_line(
@@ -116,10 +122,11 @@ def test_train_then_evaluate_from_the_command_line(
     assert result["trading"][0].keys() >= {"pnl_ticks", "fees", "fills", "alpha"}
     page = tmp_path / "page.html"
     arguments = ["evaluate", "--artifact", str(out), "--data", str(path), "--json", "--page", str(page)]
-    assert runner.invoke(app, arguments).stdout == judged.stdout
+    again = json.loads(runner.invoke(app, arguments).stdout.splitlines()[-1])
+    assert {**again, "latency_us": None} == {**result, "latency_us": None}
     text = page.read_text(encoding="utf-8")
     assert result["model_hash"] in text
-    assert text.count("<svg") == 2
+    assert text.count("<svg") == 5  # skill, reliability of two, alpha of passive and of crossing fills
     assert "src=" not in text
 
 

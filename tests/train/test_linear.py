@@ -19,7 +19,7 @@ from emp.train import fit, linear
 from emp.train.calibration import stretches
 from emp.train.data import load_dataset, parse_series
 from emp.train.encoder import DepthNet, train_encoder
-from emp.train.evaluate import forecast_series
+from emp.train.forecasts import forecast_series
 from emp.train.linear import Head, Sample, fit_head
 from emp.train.mirror import mirror_basis, mirror_matrix
 from emp.train.walk import encode_cells, random_encoder

@@ -1,14 +1,16 @@
-"""Judge a model on later data than it was trained on, beside baselines; or compare its inputs across markets."""
+"""Judge models on later data than they were trained on, beside baselines; or compare their inputs across markets."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from emp.engine.load import LoadedModel
     from emp.train.data import Dataset, Series
+    from emp.train.evaluate import Contender, Evaluation
+    from emp.train.peer import PeerForecast
     from emp.train.psi import Cell
 
 app = typer.Typer()
@@ -16,28 +18,24 @@ app = typer.Typer()
 MATRIX_WIDTH = 120
 """Columns that the PSI matrix needs, also where the output is no terminal."""
 
-SHOWN = (
-    "n",
-    "f1_macro",
-    "mcc",
-    "ece",
-    "brier",
-    "brier_skill",
-    "pinball",
-    "pinball_skill",
-    "coverage",
-    "ic",
-    "alpha_after_fees",
-)
-WITH_INTERVAL = ("f1_macro", "brier_skill", "ic", "alpha_after_fees")
+PEER_WINDOWS = 120_000
+"""Windows that DeepLOB is trained on unless told otherwise: about a quarter of an hour on one busy core."""
 
 
 @app.command()
 def evaluate(
     artifact: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="[NAME=]FOLDER of a model artifact, or of several that are seeds of one model, or the kind of a "
+            "shipped one; may be given often. Those of one name are its seeds; unnamed ones go by their kind. "
+            "Without it: the default."
+        ),
+    ] = None,
+    against: Annotated[
         str | None,
         typer.Option(
-            help="Folder of a model artifact, or the kind of a shipped one. Without it: the default."
+            help="Linear artifact that the others are compared with; the shipped one where it fits."
         ),
     ] = None,
     data: Annotated[
@@ -51,114 +49,136 @@ def evaluate(
         bool, typer.Option("--psi", help="Compare the inputs between the series instead.")
     ] = False,
     trees: Annotated[
-        bool, typer.Option(help="Also grow gradient-boosted trees as a baseline (slow).")
+        bool, typer.Option(help="Also grow gradient-boosted trees as a baseline (slow the first time).")
     ] = False,
+    deeplob: Annotated[
+        bool,
+        typer.Option(help="Also train DeepLOB on every series with depth (very slow the first time)."),
+    ] = False,
+    deeplob_windows: Annotated[
+        int, typer.Option(min=64, help="Windows that DeepLOB is trained on.")
+    ] = PEER_WINDOWS,
     trade: Annotated[bool, typer.Option(help="Trade the test parts on paper: alpha after fees.")] = True,
     page: Annotated[Path | None, typer.Option(help="Also write a page of plots to this HTML file.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Names the run of random numbers.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Judge a model on the test part of each series, beside baselines, with block-bootstrap intervals.
+    """Judge models on the test part of each series, beside baselines, with block-bootstrap intervals.
 
     The parts are those of `emp train`: nothing of the test part may have been trained on, or the command refuses.
-    With --psi: exit code 1 where an input drifts between series without a measured reason.
+    What takes long is kept under the hash of what it was made from. With --psi: exit code 1 where an input drifts
+    between series without a measured reason.
     """
+    from emp.app import evaluation_text
+    from emp.app.contenders import parse_contenders, with_reference
     from emp.app.progress import Work
-    from emp.engine.choose import load_model
+    from emp.core.config import DEFAULT_IMPL
     from emp.train.data import load_dataset, parse_series
     from emp.train.recipe import ALIGNED, SHIPPED, recipe
 
     series = [parse_series(text) for text in data] if data else recipe(ALIGNED if psi else SHIPPED)
-    model = None if psi else load_model(artifact)
-    k_sigma = model.artifact.manifest.k_sigma if model is not None else 0.0
+    contenders = [] if psi else parse_contenders(artifact or [DEFAULT_IMPL])
+    k_sigma = contenders[0].seeds[0].artifact.manifest.k_sigma if contenders else 0.0
     datasets = []
     for one in series:
         with Work(f"see {one.name}") as work:
             datasets.append(load_dataset(one, k_sigma, work.bytes_read))
-    if model is None:
+    if psi:
         _psi(datasets, as_json)
         return
 
     from emp.train import evaluate as judging
 
+    contenders = with_reference(contenders, against, datasets)
+    peers = _peers(contenders, series, datasets, seed, deeplob_windows) if deeplob else {}
     with Work("evaluate") as work:
-        found = judging.evaluate(model, datasets, seed, trees, work.report)
-    traded = _trade(model, series, datasets, found.table, seed) if trade else []
+        found = judging.evaluate(contenders, datasets, seed, trees, work.report, peers)
+    traded = _trade(contenders, series, datasets, found.table, seed) if trade else []
+    result = _result(contenders, found, traded)
     if page is not None:
         from emp.app.report.evaluation import write_page
 
-        write_page(page, model.artifact, found)
-    if not as_json:
-        _show(found.table)
-        for summary in traded:
-            typer.echo(", ".join(f"{name} {value}" for name, value in summary.items() if name != "alpha"))
-        return
-    manifest = model.artifact.manifest
+        write_page(page, result, found.curves)
+    if as_json:
+        print(json.dumps(result))
+    elif markdown:
+        print(evaluation_text.markdown(result))
+    else:
+        evaluation_text.show(result)
+        for line in evaluation_text.trading_lines(traded) if traded else []:
+            typer.echo(line)
+
+
+def _result(
+    contenders: "Sequence[Contender]", found: "Evaluation", traded: list[dict[str, Any]]
+) -> dict[str, Any]:
+    manifest = contenders[0].seeds[0].artifact.manifest
     trained = {one["series"]: one["train_ns"] for one in manifest.provenance.get("series", [])}
-    tested = {name: parts["test"] for name, parts in found.spans.items()}
-    result = {
-        "model_hash": model.artifact.hash,
+    return {
+        "model_hash": manifest.hash,
+        "models": {c.name: [model.artifact.hash for model in c.seeds] for c in contenders},
         "train_span": trained,
-        "test_span": tested,
+        "test_span": {name: parts["test"] for name, parts in found.spans.items()},
+        "parts": found.parts,
         "thresholds": dict(zip(manifest.domains, manifest.thresholds, strict=True)),
         "table": found.table,
+        "latency_us": found.latency,
+        "deeplob": found.peers,
         "trading": traded,
     }
-    print(json.dumps(result))
 
 
-def _trade(
-    model: "LoadedModel",
-    series: "list[Series]",
-    datasets: "list[Dataset]",
-    table: list[dict[str, Any]],
+def _peers(
+    contenders: "Sequence[Contender]",
+    series: "Sequence[Series]",
+    datasets: "Sequence[Dataset]",
     seed: int,
-) -> list[dict[str, Any]]:
-    """Trade every test part on paper and write its alpha after fees into the model's rows of the table."""
-    from emp.app.alpha import trade_test_part
-    from emp.app.assembly import engine_limits
+    windows: int,
+) -> "dict[str, PeerForecast]":
+    """DeepLOB's forecasts of every series with depth; where one level is all there is, it has nothing to look at."""
     from emp.app.progress import Work
+    from emp.train.books import read_books
+    from emp.train.evaluate import common_thresholds
+    from emp.train.peer import forecast_peer
 
-    found = []
+    found = {}
     for one, data in zip(series, datasets, strict=True):
-        with Work(f"trade {one.name}") as work:
-            result = trade_test_part(model, one, data, engine_limits(), seed, work.bytes_read)
-        found.append(result)
-        marks = {mark["horizon"]: mark for mark in result["alpha"]["all"]}
-        for row in table:
-            if row["series"] == data.series and row["model"] == "model":
-                mark = marks[row["horizon"]]
-                row["alpha_after_fees"] = mark["alpha_bps"]
-                row["ci"]["alpha_after_fees"] = [mark["low"], mark["high"]]
+        if not data.seen.states["has_depth"].any():
+            continue
+        threshold = common_thresholds(contenders, data)
+        with Work(f"deeplob {one.name}") as work:
+            books = read_books(one, data, work.bytes_read)
+            found[data.series] = forecast_peer(data, books, threshold, seed, windows, work.report)
     return found
 
 
-def _show(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _trade(
+    contenders: "Sequence[Contender]",
+    series: "Sequence[Series]",
+    datasets: "Sequence[Dataset]",
+    table: list[dict[str, Any]],
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Trade every test part on paper, by every model and by the dumb trader; write alpha into the table."""
+    from emp.app.alpha import mark_rows, trade_test_part
+    from emp.app.assembly import engine_limits
+    from emp.app.progress import Work
+    from emp.app.reversion import NAME, reversion_model
 
-    for name in dict.fromkeys(row["series"] for row in rows):
-        table = Table(title=name)
-        for column in ("horizon", "model", *SHOWN):
-            table.add_column(column.replace("_", " "), justify="left" if column == "model" else "right")
-        last = ""
-        for row in rows:
-            if row["series"] == name:
-                shown = "" if row["horizon"] == last else row["horizon"]
-                last = row["horizon"]
-                table.add_row(shown, row["model"], *(_figure(row, column) for column in SHOWN))
-        Console().print(table)
-
-
-def _figure(row: dict[str, Any], name: str) -> str:
-    value, interval = row[name], row["ci"].get(name)
-    if value is None:
-        return "-"
-    if name == "n":
-        return f"{value:,}"
-    if interval is None or None in interval or name not in WITH_INTERVAL:
-        return f"{value:.3f}"
-    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+    manifest = contenders[0].seeds[0].artifact.manifest
+    dumb = reversion_model(manifest.k_sigma, manifest.warmup_events)
+    found = []
+    for one, data in zip(series, datasets, strict=True):
+        for name, seeds in [*((c.name, c.seeds) for c in contenders), (NAME, (dumb,))]:
+            results = []
+            for model in seeds:
+                with Work(f"trade {one.name}, {name}") as work:
+                    result = trade_test_part(model, one, data, engine_limits(), seed, work.bytes_read)
+                results.append({**result, "model": name, "model_hash": model.artifact.hash})
+            found += results
+            mark_rows([r for r in table if r["series"] == data.series and r["model"] == name], results)
+    return found
 
 
 def _psi(datasets: "list[Dataset]", as_json: bool) -> None:

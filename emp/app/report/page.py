@@ -21,7 +21,7 @@ h1 { font-size: 22px; margin: 0 0 2px; } h2 { font-size: 16px; margin: 28px 0 8p
 .card span { color: #616e7c; font-size: 12px; }
 figure { margin: 0 0 12px; padding: 10px 12px; } figcaption { font-size: 13px; color: #616e7c; margin-bottom: 4px; }
 figure svg { width: 100%; height: auto; display: block; }
-.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 12px; }
+.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); gap: 12px; }
 .box { padding: 6px 12px; overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: 13px; }
 th, td { text-align: right; padding: 4px 8px; border-bottom: 1px solid #eef1f4; font-variant-numeric: tabular-nums; }
 th:first-child, td:first-child { text-align: left; } .bad { color: #c02626; } .note { font-size: 13px; color: #616e7c; }

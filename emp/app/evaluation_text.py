@@ -1,0 +1,145 @@
+"""The tables of an evaluation, for a terminal and as Markdown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SHOWN = (
+    "n",
+    "f1_macro",
+    "mcc",
+    "ece",
+    "log_loss",
+    "brier",
+    "brier_skill",
+    "pinball_skill",
+    "coverage",
+    "ic",
+    "alpha_after_fees",
+)
+WITH_INTERVAL = ("f1_macro", "brier_skill", "ic", "alpha_after_fees")
+
+MARKED = ("1ev", "20ev", "2s")
+"""Horizons of alpha that the trading table shows; the JSON holds all."""
+
+MARKDOWN = ("f1_macro", "mcc", "ece", "brier", "brier_skill", "pinball_skill", "coverage", "ic")
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print one table per series."""
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = result["table"]
+    for name in dict.fromkeys(row["series"] for row in rows):
+        table = Table(title=name)
+        for column in ("horizon", "model", *SHOWN, "log loss - linear", "p99 us"):
+            table.add_column(column.replace("_", " "), justify="left" if column == "model" else "right")
+        last = ""
+        for row in rows:
+            if row["series"] == name:
+                shown = "" if row["horizon"] == last else row["horizon"]
+                last = row["horizon"]
+                figures = (figure(row, column) for column in SHOWN)
+                table.add_row(shown, named(row), *figures, difference(row), quickness(result, row))
+        Console().print(table)
+
+
+def named(row: dict[str, Any]) -> str:
+    """The contender, with its number of seeds where there are several."""
+    return row["model"] if row["seeds"] == 1 else f"{row['model']} x{row['seeds']}"
+
+
+def figure(row: dict[str, Any], name: str) -> str:
+    """One figure: its value, its spread over seeds, and its interval where the table gives it."""
+    value, interval = row[name], row["ci"].get(name)
+    if value is None:
+        return "-"
+    if name == "n":
+        return f"{value:,}"
+    spread = row["spread"].get(name)
+    text = f"{value:.3f}" if spread is None else f"{value:.3f} ±{spread:.3f}"
+    if interval is None or None in interval or name not in WITH_INTERVAL:
+        return text
+    return f"{text} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def difference(row: dict[str, Any]) -> str:
+    """The paired difference of the log loss to the linear model, and the verdict."""
+    if row["versus_linear"] is None:
+        return "-"
+    found = row["versus_linear"]["log_loss"]
+    low, high = found["ci"]
+    if found["difference"] is None or low is None or high is None:
+        return found["verdict"]
+    return f"{found['difference']:+.4f} [{low:+.4f}, {high:+.4f}] {found['verdict']}"
+
+
+def quickness(result: Mapping[str, Any], row: dict[str, Any]) -> str:
+    """p50/p99 of one forecast in us."""
+    latency = result["latency_us"][row["series"]].get(row["model"])
+    return "-" if latency is None else f"{latency['p50']:,.1f} / {latency['p99']:,.1f}"
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """All tables of the JSON result of `emp evaluate` as Markdown."""
+    rows = result["table"]
+    lines = []
+    for series in dict.fromkeys(row["series"] for row in rows):
+        lines += [f"**{series}** ({about(result['parts'][series])})", ""]
+        columns = ["horizon", "model", *(c.replace("_", " ") for c in MARKDOWN)]
+        columns += ["log loss - linear", "p50 / p99 us"]
+        lines += _head(columns)
+        for row in rows:
+            if row["series"] == series:
+                cells = [row["horizon"], named(row), *(figure(row, c) for c in MARKDOWN)]
+                lines.append("| " + " | ".join([*cells, difference(row), quickness(result, row)]) + " |")
+        lines.append("")
+    for series, peer in result.get("deeplob", {}).items():
+        lines += [f"DeepLOB on {series}: {peer_facts(peer)}.", ""]
+    if result.get("trading"):
+        lines += trading_lines(result["trading"])
+    return "\n".join(lines)
+
+
+def about(parts: dict[str, Any]) -> str:
+    """How many days a series has, and what was resampled."""
+    block = "whole days" if parts["block"] == "day" else "five minutes"
+    return f"{parts['days']} trading days, {parts['test_days']} of them judged; blocks of {block}"
+
+
+def peer_facts(peer: dict[str, Any]) -> str:
+    """What DeepLOB took."""
+    return (
+        f"{peer['params']:,} parameters, {peer['levels']} levels, {peer['trained_windows']:,} windows out of "
+        f"{peer['train_rows']:,} events, {peer['train_events_per_cpu_s']:,} per CPU second"
+    )
+
+
+def trading_lines(trading: Sequence[dict[str, Any]]) -> list[str]:
+    """Turnover, profit and alpha after fees of every trader, passive and crossing fills apart."""
+    columns = ["series", "model", "passive lots", "crossing lots", "lots/h", "PnL ticks", "fees"]
+    columns += [f"{kind} {horizon}" for kind in ("passive", "crossing") for horizon in MARKED]
+    lines = _head(columns)
+    for one in trading:
+        cells = [one["series"], one["model"], f"{one['passive_lots']:,}", f"{one['crossing_lots']:,}"]
+        cells += [f"{one['lots_per_hour']:,.1f}", f"{one['pnl_ticks']:,.0f}", f"{one['fees']:,.0f}"]
+        for kind in ("passive", "crossing"):
+            marks = {mark["horizon"]: mark for mark in one["alpha"][kind]}
+            cells += [alpha(marks[horizon]) for horizon in MARKED]
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def alpha(mark: dict[str, Any]) -> str:
+    """Alpha after fees in bps with its interval."""
+    if mark["alpha_bps"] is None:
+        return "-"
+    if mark["low"] is None:
+        return f"{mark['alpha_bps']:+.2f} (too few)"
+    return f"{mark['alpha_bps']:+.2f} [{mark['low']:+.2f}, {mark['high']:+.2f}]"
+
+
+def _head(columns: Sequence[str]) -> list[str]:
+    left = sum(name in ("horizon", "model", "series") for name in columns)
+    rule = ["---"] * left + ["--:"] * (len(columns) - left)
+    return ["| " + " | ".join(columns) + " |", "|" + "|".join(rule) + "|"]
