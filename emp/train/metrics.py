@@ -85,7 +85,8 @@ def block_sums(predicted: Prediction, outcome: Outcome, block: Array) -> Sums:
         ],
         axis=1,
     )
-    between = (y[:, 0] >= q[:, 0]) & (y[:, 0] <= q[:, -1])
+    below = np.column_stack([y <= q, (y[:, 0] >= q[:, 0]) & (y[:, 0] <= q[:, -1])])
+    covered = np.where(np.isnan(q[:, :1]), np.nan, below)
     mean, move = predicted.mean, outcome.delta_hat
     classwise = [_binned(block, blocks, predicted.p[:, c], hit[:, c]) for c in range(CLASSES)]
     return Sums(
@@ -96,7 +97,7 @@ def block_sums(predicted: Prediction, outcome: Outcome, block: Array) -> Sums:
         mass=_binned(block, blocks, confidence, correct, equal_mass),
         classwise=np.stack(classwise, axis=1),
         loss=_sum_by(block, blocks, losses),
-        cover=_sum_by(block, blocks, np.column_stack([y <= q, between]).astype(float)),
+        cover=_sum_by(block, blocks, covered),
         moment=_sum_by(block, blocks, np.stack([mean, move, mean**2, move**2, mean * move], axis=1)),
     )
 

@@ -9,6 +9,7 @@ from sklearn.metrics import f1_score, matthews_corrcoef, mean_pinball_loss
 from emp.core.records import QUANTILES, Array
 from emp.train.metrics import (
     BINS,
+    LEAST_P,
     Outcome,
     Prediction,
     balanced_decision,
@@ -129,3 +130,19 @@ def test_reliability_points_count_every_class_of_every_row() -> None:
     points = reliability(block_sums(said, outcome, np.zeros(1_000, np.int64)))
     assert points[:, 2].sum() == 3_000
     assert np.average(points[:, 1], weights=points[:, 2]) == pytest.approx(1 / 3)
+
+
+def test_who_has_no_quantiles_has_no_coverage() -> None:
+    said, outcome = sample(500, 0)
+    missing = np.full((500, 3), np.nan)
+    found = score(said._replace(q=missing, mean=missing[:, 0]), outcome)
+    assert np.isnan([found["coverage"], found["below_q50"], found["pinball"], found["ic"]]).all()
+    assert np.isfinite([found["brier"], found["log_loss"], found["f1_macro"]]).all()
+
+
+def test_log_loss_is_of_the_class_that_came_and_bounded() -> None:
+    said, outcome = sample(500, 1)
+    expected = -np.log(said.p[np.arange(500), outcome.label]).mean()
+    assert score(said, outcome)["log_loss"] == pytest.approx(expected)
+    wrong = np.eye(3)[(outcome.label + 1) % 3]
+    assert score(said._replace(p=wrong), outcome)["log_loss"] == pytest.approx(-np.log(LEAST_P))
