@@ -5,25 +5,21 @@ import pytest
 import torch
 from numba.core.runtime import _nrt_python as nrt
 
-from emp.core.jit import kernel
 from emp.core.records import FORECAST
 from emp.model.build_ssm import TEMPERATURE
 from emp.model.calibration import ISOTONIC, QUARTILES
-from emp.model.port import forecast
 from emp.model.ssm_config import layout
 from emp.model.table import StateTable
 from emp.train.calibration import apply_table, softmax
 from emp.train.network import read_outputs
+from emp.train.rollout import serve_all
 from tests.ssm.nets import IMPLS, calibration, inputs, network, packed
 
 EVENTS = 10_000
 
 
-@kernel
 def run(params, state, domain, x, out, raw):
-    for t in range(x.shape[0]):
-        forecast(params, state, domain, x[t], out[t])
-        raw[t] = params.scratch[0].raw
+    serve_all(params, state, domain, x, np.zeros(len(x), np.int64), out, raw)
 
 
 def serve(built, x, state, domain=1):
