@@ -22,7 +22,6 @@ from emp.sim.desk import (
     desk_new,
     new_desk,
     run_desk,
-    worth,
 )
 from emp.sim.latency import FEED, LatencyConfig, draw_latency, latency_record
 from emp.sim.market import Market
@@ -39,13 +38,26 @@ class MakerResult(msgspec.Struct):
     maker_fills: int
     posted_lots: int
     events: int
-    marks: Array  # worth at equal numbers of decisions, for a Sharpe ratio
+    path: Array  # float64 (decisions, 4), before each: mid, position, cash less fees, lots traded so far
     mean_ahead: float
 
     @property
     def per_lot(self) -> float:
         """Ticks earned per lot traded, after fees."""
         return self.pnl / self.lots if self.lots else 0.0
+
+    def markout(self, decisions: int) -> tuple[float, int]:
+        """What all fills were worth `decisions` after the one they came before, at mid; and their lots.
+
+        In ticks times lots, after fees. Fills of the last `decisions` are left out.
+        """
+        mid, position, cash, lots = self.path.T
+        bought, paid = np.diff(position), -np.diff(cash)
+        n = len(bought) - decisions
+        if n <= 0:
+            return 0.0, 0
+        later = mid[1 + decisions :]
+        return float(np.sum(bought[:n] * later - paid[:n])), int(lots[n] - lots[0])
 
 
 @kernel
@@ -84,12 +96,12 @@ def run_maker(
     size: int,
     limit: int,
     obs: Any,
-    marks: Any,
+    path: Any,
 ) -> int:
     """Decide `decisions` times, once every `every` events; return the events.
 
     Each decision sees the book as it was a feed latency ago, and acts after the strategy's own compute time.
-    `obs` receives the observation of each decision; `marks` the worth after each.
+    `obs` receives the observation of each decision, `path` its row of `MakerResult.path`.
     """
     b, fills, r, r2 = borrowed(b), borrowed(fills), borrowed(r), borrowed(r2)
     n = 0
@@ -98,7 +110,10 @@ def run_maker(
         bid, ask = int(b[BEST]), int(b[BEST + 1])
         good = bid != b[LO] and ask != b[LO] + b[MASK]
         write_observation(b, s, d, obs)
-        marks[i] = worth(b, d)
+        path[i, 0] = 0.5 * (bid + ask) if good else path[max(0, i - 1), 0]
+        path[i, 1] = d.position
+        path[i, 2] = d.cash - d.fees
+        path[i, 3] = d.maker_lots + d.taker_lots
         act = s.now + draw_latency(m, FEED, s.load, r2) + int(m.compute_ns)
         n += run_desk(b, fills, s, p, r, d, m, r2, act, 1 << 30)
         deliver(d, act)
@@ -120,7 +135,7 @@ def naive_maker(
 ) -> MakerResult:
     """Run the maker in a market; fees in ticks per lot."""
     d = new_desk(maker_fee, taker_fee)
-    marks = np.zeros(decisions)
+    path = np.zeros((decisions, 4))
     n = run_maker(
         market.book,
         market.fills,
@@ -135,17 +150,18 @@ def naive_maker(
         size,
         limit,
         np.zeros(OBSERVATIONS, np.float32),
-        marks,
+        path,
     )
-    lots = int(d["maker_lots"][0] + d["taker_lots"][0])
+    lots = int(path[-1, 3])
     fills = int(d["maker_fills"][0])
+    mid, position, cash, _ = path[-1]
     return MakerResult(
-        float(marks[-1]),
+        float(cash + position * mid),
         float(d["fees"][0]),
         lots,
         fills,
         int(d["posted_lots"][0]),
         int(n),
-        marks,
+        path,
         float(d["ahead_sum"][0]) / max(1, fills),
     )

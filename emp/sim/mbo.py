@@ -9,6 +9,8 @@ and of the `C` or `M` that follows in the same event only what it says beyond th
   `C` or `M` takes its lots away, or an order sent to trade never rested at all;
 - an `F` without a side is an auction's: both orders are executed, neither took the other (kind CROSS);
 - a fill of more than is shown is an iceberg's: the excess is a hidden execution, the `M` that follows refills;
+- self-match prevention adds the new order before it withdraws the old one on the other side: within an event
+  what leaves comes first, so that the book is not crossed in between;
 - an `M` that keeps price and shrinks keeps its place, any other is a cancel and a new order of the same id.
 """
 
@@ -220,6 +222,27 @@ def _end_event(
 
 
 @kernel
+def _leave_first(out: Any, start: int, n: int, spare: Any) -> None:
+    """Put an event's additions last, in their order, unless an order that is added changes again in it."""
+    adds = 0
+    for i in range(start, n):
+        if out[i].kind == ADD:
+            spare[adds] = out[i]
+            adds += 1
+            continue
+        for j in range(adds):
+            if spare[j].handle == out[i].handle:
+                return
+    at = start
+    for i in range(start, n):
+        if out[i].kind != ADD:
+            out[at] = out[i]
+            at += 1
+    for j in range(adds):
+        out[at + j] = spare[j]
+
+
+@kernel
 def _one(rec: Any, o: Any, k: int, ts: int, step: int, taker: int, out: Any, n: int) -> tuple[int, int]:
     """What one record about order `o` does; return the messages made so far and its meaning."""
     action, code = rec.action, rec.side
@@ -262,7 +285,8 @@ def reconcile(
         after: AFTER[n].
         meaning: int64 (n,), a Meaning per record.
     """
-    n, m, n_touched, taker = 0, 0, 0, 0
+    n, m, n_touched, taker, start = 0, 0, 0, 0, 0
+    spare = np.zeros(len(out), MSG)
     for i in range(len(records)):
         rec = records[i]
         k = dense[i]
@@ -286,5 +310,6 @@ def reconcile(
             n_touched += 1
         if rec.flags & F_LAST != 0 or i == len(records) - 1:
             n, m = _end_event(live, touched, n_touched, ts, out, n, after, m, meaning)
-            n_touched, taker = 0, 0
+            _leave_first(out, start, n, spare)
+            n_touched, taker, start = 0, 0, n
     return n, m

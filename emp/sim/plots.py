@@ -7,7 +7,6 @@ import numpy as np
 
 from emp.core.records import Array
 from emp.sim import estimators as est
-from emp.sim.capacity import HARD_CAP, Curve
 from emp.sim.observe_market import Tape
 from emp.sim.study import FactTable
 
@@ -79,33 +78,3 @@ def _impact(ax: Any, table: FactTable) -> None:
     label = f"{table.model}: exponent {impact.exponent:.2f} ({impact.low:.2f} to {impact.high:.2f})"
     ax.errorbar(impact.slices, impact.impact, yerr=impact.stderr, marker="o", label=label)
     ax.set(title="impact of a metaorder", xlabel="children", ylabel="ticks", xscale="log", yscale="log")
-
-
-def plot_capacity(curve: Curve, title: str, path: Path) -> None:
-    """Draw money, Sharpe, fill rate and turnover against size."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    share = [100 * p.share for p in curve.points]
-    figure, axes = plt.subplots(2, 2, figsize=(11, 7), sharex=True)
-    low = [p.pnl_per_lot - p.pnl_low for p in curve.points]
-    high = [p.pnl_high - p.pnl_per_lot for p in curve.points]
-    axes[0, 0].errorbar(share, [p.pnl_per_lot for p in curve.points], yerr=[low, high], marker="o")
-    axes[0, 0].set(ylabel="ticks per lot after fees, 90 %")
-    axes[0, 1].plot(share, [p.sharpe for p in curve.points], marker="o")
-    axes[0, 1].set(ylabel="Sharpe ratio per stretch")
-    axes[1, 0].plot(share, [p.fill_rate for p in curve.points], marker="o")
-    axes[1, 0].set(ylabel="fill rate")
-    axes[1, 1].plot(share, [p.turnover for p in curve.points], marker="o")
-    axes[1, 1].set(ylabel="lots per hour", yscale="log")
-    for ax in axes.flat:
-        ax.axvline(100 * HARD_CAP, color="grey", ls="--", lw=1)
-        ax.set(xscale="log")
-    for ax in axes[1]:
-        ax.set(xlabel=f"size, % of the {curve.depth_percentile}th percentile of first-level depth")
-    figure.suptitle(title)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)

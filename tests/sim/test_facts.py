@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from emp.sim import estimators as est
-from emp.sim.capacity import capacity_curve
 from emp.sim.facts import FACTS, MINIMUM, Row, tape_rows, widen
 from emp.sim.flow.observe import OBS
 from emp.sim.flow.zi import zi_params
@@ -109,17 +108,3 @@ def test_fill_probability_falls_with_the_queue_ahead() -> None:
     curve = fill_curve(probes_of_market(market, 2_000), np.array([2, 5]))
     assert (np.diff(curve) < 0).all()
     assert 0.0 < curve[-1] < curve[0] <= 1.0
-
-
-def test_capacity_falls_with_size_and_keeps_the_cap() -> None:
-    params = zi_params(max_qty=400)
-    curve = capacity_curve(
-        params, 50_000, passive=False, taker_fee=0.1, shares=(0.01, 0.02, 2.0), runs=3, decisions=400
-    )
-    small, capped, large = curve.points
-    assert small.within_cap
-    assert capped.within_cap
-    assert not large.within_cap
-    assert curve.hard_cap_lots == int(0.02 * curve.depth_lots)
-    assert large.size > 50 * small.size
-    assert large.impact > 2 * small.impact

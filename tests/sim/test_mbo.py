@@ -137,6 +137,17 @@ def test_moves_lose_their_place_and_shrinking_keeps_it(tmp_path: Path) -> None:
     assert verify_orders(made).misfits == 0
 
 
+def test_an_order_that_prevents_a_self_match_does_not_cross_the_book(tmp_path: Path) -> None:
+    """A bid at 101 arrives; its owner's offer there is withdrawn without a trade, in the same event."""
+    book = BOOK[:2]
+    made = load(tmp_path, *book, ("A", "B", 101, 1, 6, False), ("C", "A", 101, 3, 1, LAST))
+    assert told(made)[2:] == [(DELETE, 101, 3, 1), (ADD, 101, 1, 6)]
+    report = verify_orders(made)
+    assert (report.misfits, report.crossed_events) == (0, 0)
+    short = load(tmp_path, *book, ("A", "B", 100, 2, 6, False), ("C", "B", 100, 1, 6, LAST))
+    assert told(short)[2:] == [(ADD, 100, 2, 6), (REDUCE, 100, 1, 6)]
+
+
 def test_an_auction_executes_both_sides_at_one_price(tmp_path: Path) -> None:
     """Crossed before the opening: a bid at 103 meets order 1 at 101; the print is at 102. Order 8 never rested."""
     made = load(
