@@ -29,7 +29,7 @@ from emp.journal.actionlog import ActionLog
 from emp.journal.ledger import Ledger
 from emp.journal.records import Note
 from emp.journal.run import RunFolder
-from emp.sim.paper import PaperVenue
+from emp.sim.paper import COUNTERFACTUAL, PaperVenue
 from emp.sim.paper_fills import venue_step
 
 REPORT = 3  # `trade_batch`: reports of the venue are due before the next event
@@ -311,6 +311,8 @@ class Backtest:
             "pnl_ticks": float(account["pnl"]),
             "fees": float(account["fees"]),
             "traded_lots": int(account["traded"]),
+            "paper_lots": self.venue.lots,
+            "counterfactual_share": self._counterfactual(),
             "halted": engine.halted,
             **latency_summary(self.laps),
             "model_hash": engine.model.artifact.hash,
@@ -318,6 +320,12 @@ class Backtest:
         if self.journal is not None:
             summary["action_log_sha256"] = self.journal.close()
         return summary
+
+    def _counterfactual(self) -> float:
+        """Share of the lots filled at rest that came from flow which did something else in the recording."""
+        lots = self.venue.lots
+        rested = sum(n for how, n in lots.items() if how != "taken")
+        return sum(lots[how] for how in COUNTERFACTUAL) / rested if rested else 0.0
 
 
 def latency_summary(laps: list[Array]) -> dict[str, dict[str, float]]:

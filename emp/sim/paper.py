@@ -50,6 +50,10 @@ ROWS = 64
 REPORTS = 1024
 NAME = np.dtype("S32")
 
+LOTS = ("queue", "sweep", "improving", "quote", "taken")
+COUNTERFACTUAL = ("improving", "quote")
+"""Lots that came from flow which did something else in the recording."""
+
 _STATUS = (
     OrderStatus.NEW,
     OrderStatus.PARTIALLY_FILLED,
@@ -64,6 +68,7 @@ _TEXT = (
     "too late: the order has ended",
     "unknown order",
     "immediate order: the rest is cancelled",
+    "the market is halted",
 )
 
 
@@ -195,6 +200,11 @@ class PaperVenue:
                 )
             )
         return found
+
+    @property
+    def lots(self) -> dict[str, int]:
+        """Lots filled, by what filled them (see `paper_fills.PAPER_VENUE`)."""
+        return dict(zip(LOTS, self.venue["lots"][0].tolist(), strict=True))
 
     def position(self) -> VenuePosition:
         """What we hold."""

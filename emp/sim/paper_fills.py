@@ -4,13 +4,19 @@ Rules, each on the cautious side:
 
 - A resting order joins behind all visible quantity at its price. The quantity ahead shrinks by trades at that
   price, and by cancellations only when the visible level becomes smaller than what we had ahead.
-- A trade at a worse price than ours has gone through our price: it fills us completely, at our price.
-- The opposite best quote beyond our price fills us completely, at our price, with or without trades; it is the
-  only evidence a feed without sizes gives. The opposite best at our price fills nothing.
+- A trade at a worse price than ours would have met us first: it fills us at our price, by as many lots as would
+  have reached us: what was traded beyond our price, or all of it less what stood before us.
+- The opposite best quote beyond our price would have traded with us: it fills us at our price, by the lots that
+  are shown beyond it, and by the same lots only once. A feed without sizes gives no more evidence than the
+  quote, which then fills us whole. The opposite best at our price fills nothing.
 - Below the deepest visible level the queue is unknown: all of it is ahead until the level is seen.
 - An immediate order pays the visible levels one by one when it arrives; what is left of it is cancelled. A
   resting order that would take when it arrives is rejected.
-- Prints of an auction fill nothing.
+- Nothing is matched between a halt and its end: resting orders stay, cancels work, new orders are refused. Prints
+  of an auction fill nothing, nor does the book that they leave.
+
+Lots are counted by what filled them (`PAPER_VENUE`): those of an order that stood at a better price than anybody
+recorded, and those of quotes that would have met it, come from flow that did something else in the recording.
 
 The limit of all this: our fills do not move the recorded market. The quantity that we take is still there for
 the next event, nobody reacts to us, and orders of ours never meet each other.
@@ -26,7 +32,16 @@ from emp.core.jit import kernel
 FREE, NEW, CANCEL, QUERY = 0, 1, 2, 3  # PAPER_ORDER.kind
 ON_ITS_WAY, RESTING, ENDED = 1, 2, 3  # PAPER_ORDER.state
 TOLD_NEW, TOLD_PARTIAL, TOLD_FILLED, TOLD_CANCELED, TOLD_REJECTED = 0, 1, 2, 3, 4  # PAPER_REPORT.status
-NO_TEXT, WOULD_TAKE, NO_BOOK, TOO_LATE, UNKNOWN, UNFILLED = 0, 1, 2, 3, 4, 5  # PAPER_REPORT.text
+NO_TEXT, WOULD_TAKE, NO_BOOK, TOO_LATE, UNKNOWN, UNFILLED, NOT_TRADING = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+)  # PAPER_REPORT.text
+BY_QUEUE, BY_SWEEP, BY_IMPROVING, BY_QUOTE, TAKEN = 0, 1, 2, 3, 4  # PAPER_VENUE.lots
 
 PAPER_VENUE = np.dtype(
     [
@@ -42,6 +57,10 @@ PAPER_VENUE = np.dtype(
         ("overflow", "i8"),  # reports that found no room: an error
         ("position", "i8"),  # lots, signed
         ("now", "i8"),
+        ("halted", "?"),
+        # lots filled: by trades at our price behind the queue; by trades through it; the same where nobody recorded
+        # stood at so good a price; by quotes beyond it; taken by immediate orders
+        ("lots", "i8", (5,)),
     ],
     align=True,
 )
@@ -63,6 +82,7 @@ PAPER_ORDER = np.dtype(
         ("ahead", "i8"),  # visible lots ahead of us
         ("leaves_before", "i8"),  # scratch: as it was when the event began
         ("ahead_before", "i8"),
+        ("met", "i8"),  # lots of the quote beyond our price that have traded with us
         ("target", "i8"),  # row of the order a cancel or query is about
         ("target_number", "i8"),
         ("untold", "i8"),  # reports about this row that are not delivered
@@ -94,6 +114,8 @@ HIDDEN = 1 << 60  # ahead of us where the level is not visible: no trade eats th
 _SIZELESS = int(EventFlag.NO_SIZE)
 _TRADE = int(EventFlag.TRADE)
 _AUCTION = int(EventFlag.AUCTION)
+_HALT = int(EventFlag.HALT)
+_RESUME = int(EventFlag.RESUME)
 
 
 @kernel
@@ -155,9 +177,11 @@ def _end(venue: Any, order: Any) -> None:
 
 
 @kernel
-def _fill(venue: Any, orders: Any, row: int, qty: int, px: int, maker: bool, ts: int, reports: Any) -> None:
-    """Fill `qty` lots of an order at `px`."""
+def _fill(venue: Any, orders: Any, row: int, qty: int, px: int, how: int, ts: int, reports: Any) -> None:
+    """Fill `qty` lots of an order at `px`; `how` is an index of PAPER_VENUE.lots."""
     order = orders[row]
+    maker = how != TAKEN
+    venue.lots[how] += qty
     order.filled += qty
     order.last_px = px
     venue.position += order.side * qty
@@ -182,7 +206,7 @@ def _cross(venue: Any, orders: Any, row: int, book: Any, reports: Any) -> None:
         shown = book.ask_sz[level] if order.side > 0 else book.bid_sz[level]
         qty = left if book.flags & _SIZELESS else min(left, shown)
         if qty > 0:
-            _fill(venue, orders, row, qty, px, False, order.arrive, reports)
+            _fill(venue, orders, row, qty, px, TAKEN, order.arrive, reports)
     if order.state != ENDED:
         _tell(venue, orders, row, TOLD_CANCELED, UNFILLED, 0.0, False, -1, order.arrive, reports)
         _end(venue, order)
@@ -191,6 +215,10 @@ def _cross(venue: Any, orders: Any, row: int, book: Any, reports: Any) -> None:
 @kernel
 def _arrive_new(venue: Any, orders: Any, row: int, book: Any, reports: Any) -> None:
     order = orders[row]
+    if venue.halted:
+        _tell(venue, orders, row, TOLD_REJECTED, NOT_TRADING, 0.0, False, -1, order.arrive, reports)
+        _end(venue, order)
+        return
     if book.n_bid == 0 or book.n_ask == 0:
         _tell(venue, orders, row, TOLD_REJECTED, NO_BOOK, 0.0, False, -1, order.arrive, reports)
         _end(venue, order)
@@ -296,23 +324,65 @@ def _next_among(orders: Any, after: int, mine: Any) -> int:
 
 
 @kernel
-def _meet_one(venue: Any, orders: Any, row: int, event: Any, reports: Any) -> None:
+def _lots_better(book: Any, side: int, px: int) -> Any:
+    """Lots shown on a side at better prices than `px`."""
+    total = 0
+    n = book.n_bid if side > 0 else book.n_ask
+    for level in range(n):
+        here = book.bid_px[level] if side > 0 else book.ask_px[level]
+        if (here - px) * side <= 0:
+            break
+        total += book.bid_sz[level] if side > 0 else book.ask_sz[level]
+    return total
+
+
+@kernel
+def _by_quote(order: Any, event: Any, own: int) -> Any:
+    """Lots that the quotes beyond our price would have traded with us, less those that have already."""
+    side, px = order.side, order.px
+    if event.flags & _SIZELESS:
+        best = event.ask_px[0] if side > 0 else event.bid_px[0]
+        quoted = event.n_ask > 0 if side > 0 else event.n_bid > 0
+        return order.leaves_before if quoted and (px - best) * side > 0 else 0
+    shown = _lots_better(event, -side, px)
+    more = max(0, shown - order.met)
+    order.met = shown
+    return max(0, more - own)
+
+
+@kernel
+def _by_sweep(order: Any, prev_event: Any, event: Any, own: int) -> Any:
+    """Lots of a trade through our price that would have reached us."""
+    total = abs(event.trade_qty)
+    before = _lots_better(prev_event, order.side, order.px)
+    reach = max(event.trade_qty_last, total - before - order.ahead_before)
+    return max(0, reach - own)
+
+
+@kernel
+def _meet_one(venue: Any, orders: Any, row: int, prev_event: Any, event: Any, reports: Any) -> None:
     """What one event does to one resting order."""
     order = orders[row]
     side, px, leaves = order.side, order.px, order.leaves_before
-    against = event.flags & _TRADE and not event.flags & _AUCTION and event.trade_qty * side < 0
-    best = event.ask_px[0] if side > 0 else event.bid_px[0]
-    quoted = event.n_ask > 0 if side > 0 else event.n_bid > 0
-    if (against and (px - event.trade_px) * side > 0) or (quoted and (px - best) * side > 0):
-        _fill(venue, orders, row, leaves, px, True, event.ts, reports)
-        return
-    if against and event.trade_px == px:
-        traded = event.trade_qty_last
+    if not (venue.halted or event.flags & _AUCTION):
+        against = event.flags & _TRADE and event.trade_qty * side < 0
+        through = against and (px - event.trade_px) * side > 0
+        traded = event.trade_qty_last if against and event.trade_px == px else 0
         own, own_filled = _own_ahead(orders, row, traded)
-        qty = min(max(traded - order.ahead - own, 0), leaves)
-        order.ahead -= min(order.ahead, max(traded - own_filled, 0)) if order.ahead < HIDDEN else 0
+        quoted = _by_quote(order, event, own)
+        swept = _by_sweep(order, prev_event, event, own) if through else 0
+        queued = max(traded - order.ahead - own, 0)
+        if traded > 0 and order.ahead < HIDDEN:
+            order.ahead -= min(order.ahead, max(traded - own_filled, 0))
+        qty = min(max(quoted, swept, queued), leaves)
         if qty > 0:
-            _fill(venue, orders, row, qty, px, True, event.ts, reports)
+            best = prev_event.bid_px[0] if side > 0 else prev_event.ask_px[0]
+            how = BY_SWEEP if through else BY_QUEUE
+            if (px - best) * side > 0:
+                how = BY_IMPROVING
+            if quoted > max(swept, queued):
+                how = BY_QUOTE
+            _fill(venue, orders, row, qty, px, how, event.ts, reports)
     shown = visible_at(event, side, px)
     if shown >= 0:
         order.ahead = min(order.ahead, shown)
@@ -366,6 +436,8 @@ def venue_step(venue: Any, orders: Any, prev_event: Any, event: Any, reports: An
     """
     venue_forget(venue, orders, reports)
     venue_advance(venue, orders, prev_event, event.ts, reports)
+    if event.flags & _HALT:
+        venue.halted = True
     for row in range(len(orders)):
         order = orders[row]
         resting = order.kind == NEW and order.state == RESTING
@@ -374,6 +446,8 @@ def venue_step(venue: Any, orders: Any, prev_event: Any, event: Any, reports: An
     row = _next_resting(orders, 0)
     while row >= 0:
         number = orders[row].number
-        _meet_one(venue, orders, row, event, reports)
+        _meet_one(venue, orders, row, prev_event, event, reports)
         row = _next_resting(orders, number)
+    if event.flags & _RESUME:
+        venue.halted = False
     return venue_due(venue, reports, event.ts)

@@ -68,6 +68,8 @@ class SlowVenue:
         self.lines: dict[tuple[int, int], Line] = {}
         self.outbox: list[OrderUpdate] = []
         self.count = self.execs = 0
+        self.halted = False
+        self.met: dict[str, int] = {}
 
     def send(self, command: Command) -> None:
         self.count += 1
@@ -127,6 +129,9 @@ class SlowVenue:
 
     def arrive_new(self, ts: int, command: NewOrder, book: Any) -> None:
         mine = self.orders[command.cl_ord_id] = Mine(command)
+        if self.halted:
+            self.tell(command.cl_ord_id, mine, S.REJECTED, ts, "the market is halted")
+            return
         levels = sides(book)[-command.side]
         reachable = [(px, sz) for px, sz in levels if px * command.side <= command.px * command.side]
         if command.immediate:
@@ -149,27 +154,41 @@ class SlowVenue:
         for entry in sorted(c for c in self.coming if c[0] < now):
             self.coming.remove(entry)
             self.arrive(entry[0], entry[2], before)
-        self.happen(event, now)
+        if event["flags"] & EventFlag.HALT:
+            self.halted = True
+        self.happen(before, event, now)
+        if event["flags"] & EventFlag.RESUME:
+            self.halted = False
         due = [u for u in self.outbox if u.ts + self.delay <= now]
         self.outbox = [u for u in self.outbox if u.ts + self.delay > now]
         return due
 
-    def happen(self, event: Any, now: int) -> None:
+    def happen(self, before: Any, event: Any, now: int) -> None:
+        """Strangers behind us at a swept price are gone with it, so a sweep needs no line: only who was before us."""
         sign = int(event["trade_qty"]) if event["flags"] & EventFlag.TRADE else 0
-        if event["flags"] & EventFlag.AUCTION:
-            sign = 0
+        still = bool(self.halted or event["flags"] & EventFlag.AUCTION)
         plan: dict[str, tuple[int, int]] = {}
         for (side, px), line in self.lines.items():
             mine_here = [p for p in line.places if not isinstance(p, int)]
             ahead = {m.order.cl_ord_id: line.strangers_before(m) for m in mine_here}
-            opposite = [p for p, _ in sides(event)[-side]]
-            swept = sign * side < 0 and int(event["trade_px"]) * side < px * side
-            if swept or (opposite and opposite[0] * side < px * side):
-                got = {m.order.cl_ord_id: m.left for m in mine_here}
-            elif sign * side < 0 and int(event["trade_px"]) == px:
-                got = line.trade(int(event["trade_qty_last"]))
-            else:
-                got = {}
+            got: dict[str, int] = {}
+            if not still:
+                against = sign * side < 0
+                if against and int(event["trade_px"]) == px:
+                    got = line.trade(int(event["trade_qty_last"]))
+                swept = against and int(event["trade_px"]) * side < px * side
+                first = 0
+                for m in mine_here:
+                    name = m.order.cl_ord_id
+                    reach = self.quoted(name, event, side, px, m.left) - (0 if sizeless(event) else first)
+                    if swept:
+                        better = sum(s for p, s in sides(before)[side] if p * side > px * side)
+                        whole = abs(sign) - better - ahead[name]
+                        reach = max(reach, max(int(event["trade_qty_last"]), whole) - first)
+                    lots = min(m.left, max(reach, got.get(name, 0), 0))
+                    if lots:
+                        got[name] = lots
+                    first += m.left
             plan |= {name: (lots, ahead[name]) for name, lots in got.items()}
             seen = seen_at(event, side, px)
             if seen is not None:
@@ -177,6 +196,15 @@ class SlowVenue:
         for name, mine in self.orders.items():
             if name in plan:
                 self.fill(mine, plan[name][0], mine.order.px, now, maker=True, ahead=plan[name][1])
+
+    def quoted(self, name: str, event: Any, side: int, px: int, left: int) -> int:
+        """Lots newly shown beyond our price on the other side; without sizes the quote is enough for all."""
+        beyond = [s for p, s in sides(event)[-side] if p * side < px * side]
+        if sizeless(event):
+            return left if beyond else 0
+        shown, had = sum(beyond), self.met.get(name, 0)
+        self.met[name] = shown
+        return max(0, shown - had)
 
 
 def sides(event: Any) -> dict[int, list[tuple[int, int]]]:

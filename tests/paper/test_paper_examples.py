@@ -92,10 +92,53 @@ def test_only_the_quantity_at_our_price_eats_our_queue() -> None:
     ]
 
 
-def test_a_sweep_through_our_price_fills_us_at_our_price() -> None:
+def test_a_sweep_through_our_price_fills_us_at_our_price_by_what_would_have_reached_us() -> None:
+    """50 lots better than ours and 70 ahead of us take 120 of the 145; the other 25 traded beyond us."""
     day = resting(px=99, qty=500)
-    (full,) = day.then(event(30, [(98, 5)], ASKS, trade=(98, -145, 25)))
-    assert (full.status, full.filled, full.price, full.queue_ahead) == (S.FILLED, 500, 99, 70)
+    (part,) = day.then(event(30, [(98, 5)], ASKS, trade=(98, -145, 25)))
+    assert (part.status, part.filled, part.price, part.queue_ahead) == (S.PARTIALLY_FILLED, 25, 99, 70)
+    small = resting(px=99, qty=20)
+    assert short(small.then(event(30, [(98, 5)], ASKS, trade=(98, -145, 25)))) == [("A", "filled", 20, 99)]
+    hidden = resting(px=99, qty=500)  # who stood before us was not all shown: what went past us is certain
+    (part,) = hidden.then(event(30, [(97, 5)], ASKS, trade=(97, -110, 15)))
+    assert part.filled == 15
+
+
+def test_an_order_alone_at_its_price_is_filled_by_the_flow_that_went_elsewhere_and_no_more() -> None:
+    day = resting(px=101, qty=40)
+    assert short(day.then(event(30, [(100, 38)], ASKS, trade=(100, -12)))) == [
+        ("A", "partially_filled", 12, 101)
+    ]
+    assert short(day.then(event(31, [(99, 70)], ASKS, trade=(99, -60, 22)))) == [("A", "filled", 40, 101)]
+    assert day.paper.lots == {"queue": 0, "sweep": 0, "improving": 40, "quote": 0, "taken": 0}
+
+
+def test_lots_are_counted_by_what_filled_them() -> None:
+    day = resting(px=100, qty=100)
+    day.then(event(30, [(100, 20)], ASKS, trade=(100, -55, 55)))  # 50 ahead: 5
+    day.then(event(31, [(99, 70)], ASKS, trade=(99, -30, 7)))  # through us: 30 less the 0 left ahead
+    day.then(event(32, [(98, 70)], [(99, 5), (101, 9)]))  # offered below us: 5
+    day.send(order("B", -1, 3, 98, ts=32, immediate=True))
+    day.then(event(50, [(98, 70)], [(99, 5), (101, 9)]))
+    assert day.paper.lots == {"queue": 5, "sweep": 30, "improving": 0, "quote": 5, "taken": 3}
+
+
+def test_a_halt_stops_matching_until_it_ends() -> None:
+    day = resting()
+    assert day.then(event(30, BIDS, ASKS, flags=EventFlag.HALT)) == []
+    day.send(order("B", 1, 1, 102, ts=30, immediate=True), order("C", 1, 1, 98, ts=30))
+    told = day.then(event(50, [(95, 1)], [(97, 9)], trade=(95, -900)))  # nothing of this is matched
+    assert [(u.clOrdID, u.status, u.text) for u in told] == [
+        ("B", S.REJECTED, "the market is halted"),
+        ("C", S.REJECTED, "the market is halted"),
+    ]
+    day.send(cancel("X", "A", ts=50))
+    assert short(day.then(event(70, [(95, 1)], [(97, 9)]))) == [("A", "canceled", 0, 100)]
+    other = resting()
+    other.then(event(30, BIDS, ASKS, flags=EventFlag.HALT))
+    resumed = event(40, [(98, 1)], [(99, 4)], trade=(98, 700), flags=EventFlag.AUCTION | EventFlag.RESUME)
+    assert other.then(resumed) == []  # the reopening cross is nobody's flow
+    assert short(other.then(event(41, [(98, 1)], [(99, 4)]))) == [("A", "partially_filled", 4, 100)]
 
 
 def test_a_trade_on_the_other_side_or_of_an_auction_fills_nothing() -> None:
@@ -108,7 +151,10 @@ def test_a_trade_on_the_other_side_or_of_an_auction_fills_nothing() -> None:
 def test_the_opposite_best_beyond_our_price_fills_us_and_at_our_price_does_not() -> None:
     day = resting()
     assert day.then(event(30, [(99, 70)], [(100, 5), (101, 5)])) == []
-    assert short(day.then(event(31, [(98, 70)], [(99, 5)]))) == [("A", "filled", 10, 100)]
+    assert short(day.then(event(31, [(98, 70)], [(99, 5)]))) == [("A", "partially_filled", 5, 100)]
+    assert day.then(event(32, [(98, 70)], [(99, 5)])) == []  # the same five lots
+    assert day.then(event(33, [(98, 70)], [(99, 2)])) == []
+    assert short(day.then(event(34, [(97, 70)], [(98, 1), (99, 8)]))) == [("A", "filled", 10, 100)]
 
 
 def test_sells_mirror_buys() -> None:
@@ -120,7 +166,7 @@ def test_sells_mirror_buys() -> None:
     assert day.paper.position().qty == -30
     crossed = resting(px=103, side=-1)
     assert crossed.then(event(30, [(103, 8)], [(104, 40)])) == []
-    assert short(crossed.then(event(31, [(104, 8)], [(105, 40)]))) == [("A", "filled", 10, 103)]
+    assert short(crossed.then(event(31, [(104, 12)], [(105, 40)]))) == [("A", "filled", 10, 103)]
 
 
 def test_crossing_pays_level_by_level_at_the_book_of_its_arrival() -> None:

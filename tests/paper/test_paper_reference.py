@@ -32,6 +32,7 @@ def market(rng: np.random.Generator, n: int, levels: int, flags: int) -> list[Ar
             last = int(rng.integers(1, 15))
             trade = (mid + int(rng.integers(-4, 5)), sign * (last + int(rng.integers(0, 9))), last)
         extra = int(EventFlag.AUCTION) if rng.random() < 0.05 else 0
+        extra |= int(rng.choice([0, EventFlag.HALT, EventFlag.RESUME], p=[0.94, 0.02, 0.04]))
         rows.append(event(now, bids, asks, trade, flags | extra))
     return rows
 
