@@ -66,7 +66,7 @@ class Evaluation(NamedTuple):
     """Rows of the table, as the JSON of `emp evaluate` holds them, and what else the page shows."""
 
     table: list[dict[str, Any]]
-    curves: dict[tuple[str, str, str], Array]  # (series, model, horizon) -> float[bins, 3]
+    curves: dict[tuple[str, str, str], Array]  # (series, model, horizon) -> float[bins, 5] of `reliability`
     spans: dict[str, dict[str, list[int]]]  # by series: train, calibrate and test, ns
     parts: dict[str, dict[str, Any]]  # by series: days, test days, kind of block
     peers: dict[str, dict[str, Any]]  # by series: what DeepLOB took
@@ -176,8 +176,8 @@ def evaluate(
         for h, horizon in enumerate(HORIZON_NAMES):
             for name, seeds in sums[h].items():
                 found.table.append(row_of(data, name, horizon, seeds, sums[h].get(LINEAR), seed))
-                together = Sums(*(np.concatenate(a) for a in zip(*seeds, strict=True)))
-                found.curves[data.series, name, horizon] = reliability(together)
+                together = Sums(*(np.sum(a, axis=0) for a in zip(*seeds, strict=True)))
+                found.curves[data.series, name, horizon] = reliability(together, seed)
     report("done", 1.0)
     return found
 

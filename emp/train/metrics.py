@@ -53,6 +53,7 @@ class Sums(NamedTuple):
     top: Array  # [B, BINS, 3]: count, confidence, hits
     mass: Array  # [B, BINS, 3]: the same in bins of equal mass
     classwise: Array  # [B, CLASSES, BINS, 3]: count, probability, occurrences
+    curve: Array  # [B, BINS, 3]: the same of all classes together, in bins of equal mass
     loss: Array  # [B, 5]: Brier, Brier of the prior, pinball, pinball of the training quantiles, log loss
     cover: Array  # [B, QUANTILES + 1]: outcomes at or below each quantile, and between the outer ones
     moment: Array  # [B, 5]: mean, outcome, their squares and product
@@ -88,6 +89,7 @@ def block_sums(predicted: Prediction, outcome: Outcome, block: Array) -> Sums:
     below = np.column_stack([y <= q, (y[:, 0] >= q[:, 0]) & (y[:, 0] <= q[:, -1])])
     covered = np.where(np.isnan(q[:, :1]), np.nan, below)
     mean, move = predicted.mean, outcome.delta_hat
+    every = predicted.p.ravel()
     classwise = [_binned(block, blocks, predicted.p[:, c], hit[:, c]) for c in range(CLASSES)]
     return Sums(
         n=np.bincount(block, minlength=blocks).astype(float),
@@ -96,6 +98,7 @@ def block_sums(predicted: Prediction, outcome: Outcome, block: Array) -> Sums:
         top=_binned(block, blocks, confidence, correct),
         mass=_binned(block, blocks, confidence, correct, equal_mass),
         classwise=np.stack(classwise, axis=1),
+        curve=_binned(np.repeat(block, CLASSES), blocks, every, hit.ravel(), _equal_mass_bins(every)),
         loss=_sum_by(block, blocks, losses),
         cover=_sum_by(block, blocks, covered),
         moment=_sum_by(block, blocks, np.stack([mean, move, mean**2, move**2, mean * move], axis=1)),
@@ -136,9 +139,13 @@ def resampled(sums: Sums, seed: int) -> dict[str, Array]:
 
     Two forecasts of the same blocks are drawn alike for one seed, so that their difference is a paired one.
     """
-    blocks = len(sums.n)
-    draws = generator(seed, "bootstrap").multinomial(blocks, np.full(blocks, 1.0 / blocks), REPLICATES)
+    draws = _draws(len(sums.n), seed)
     return scores(Sums(*(np.tensordot(draws, a, axes=1) for a in sums)))
+
+
+def _draws(blocks: int, seed: int) -> Array:
+    """How often each block is drawn in each replicate: int64[REPLICATES, blocks]."""
+    return generator(seed, "bootstrap").multinomial(blocks, np.full(blocks, 1.0 / blocks), REPLICATES)
 
 
 def interval(values: Array) -> tuple[float, float] | None:
@@ -157,11 +164,17 @@ def intervals(sums: Sums, seed: int) -> dict[str, tuple[float, float]]:
     return {name: pair for name, pair in found.items() if pair is not None}
 
 
-def reliability(sums: Sums) -> Array:
-    """Points of the reliability curve over all blocks and classes: float[bins, 3] of probability, share, count."""
-    total = sums.classwise.sum(axis=(0, 1))
-    used = total[total[:, 0] > 0]
-    return np.stack([used[:, 1] / used[:, 0], used[:, 2] / used[:, 0], used[:, 0]], axis=1)
+def reliability(sums: Sums, seed: int) -> Array:
+    """The reliability curve of all classes in bins of equal mass: probability, share that happened, its interval
+    (from resampled blocks) and count, float[bins, 5].
+    """
+    used = sums.curve[:, sums.curve.sum(axis=0)[:, 0] > 0]
+    count, given, happened = used.sum(axis=0).T
+    drawn = np.tensordot(_draws(len(used), seed), used, axes=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ends = [interval(share) for share in (drawn[..., 2] / drawn[..., 0]).T]
+    low, high = np.array(ends, float).T
+    return np.stack([given / count, happened / count, low, high, count], axis=1)
 
 
 def _sum_by(block: Array, blocks: int, values: Array) -> Array:

@@ -125,11 +125,33 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     assert inside >= 25
 
 
-def test_reliability_points_count_every_class_of_every_row() -> None:
+def test_reliability_counts_every_class_of_every_row_in_bins_of_equal_mass() -> None:
     said, outcome = sample(1_000, 9)
-    points = reliability(block_sums(said, outcome, np.zeros(1_000, np.int64)))
-    assert points[:, 2].sum() == 3_000
-    assert np.average(points[:, 1], weights=points[:, 2]) == pytest.approx(1 / 3)
+    points = reliability(block_sums(said, outcome, np.arange(1_000) // 20), 0)
+    given, share, low, high, count = points.T
+    assert len(points) == BINS
+    assert set(count) == {200.0}
+    assert np.average(share, weights=count) == pytest.approx(1 / 3)
+    assert (np.diff(given) > 0).all()
+    assert ((low <= share) & (share <= high)).all()
+    by_hand = np.sort(said.p.ravel()).reshape(BINS, 200).mean(axis=1)
+    np.testing.assert_allclose(given, by_hand, rtol=0.02)
+
+
+def test_the_interval_of_reliability_holds_the_truth_and_is_of_blocks_not_rows() -> None:
+    held, widths = [], []
+    for seed in range(8):
+        said, outcome = sample(1_500, seed)
+        points = reliability(block_sums(said, outcome, np.arange(1_500) // 10), seed)
+        held.append((points[:, 2] <= points[:, 0]) & (points[:, 0] <= points[:, 3]))
+        again = np.repeat(np.arange(1_500), 9)  # every row nine times: as many blocks, no more evidence
+        said = Prediction(*(a[again] for a in said))
+        outcome = outcome._replace(label=outcome.label[again], delta_hat=outcome.delta_hat[again])
+        nine = reliability(block_sums(said, outcome, again // 10), seed)
+        widths.append([np.mean(p[:, 3] - p[:, 2]) for p in (points, nine)])
+    assert np.mean(held) > 0.88
+    once, often = np.mean(widths, axis=0)
+    assert often == pytest.approx(once, rel=0.05)
 
 
 def test_who_has_no_quantiles_has_no_coverage() -> None:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from emp.app.evaluation_text import about, alpha, difference, figure, named, peer_facts, quickness
 from emp.app.report.page import CSS, table
 from emp.app.report.page import figure as framed
-from emp.app.report.plots import BLUE, GREEN, GREY, INK, RED, svg
+from emp.app.report.plots import BLUE, GREEN, GREY, INK, RED, svg, svg_panels
 from emp.core.errors import DataError
 from emp.core.records import HORIZON_NAMES, Array
 from emp.train.evaluate import IMBALANCE, LINEAR, MAJORITY, PEER, PERSISTENCE, TREES
@@ -23,6 +23,8 @@ COLUMNS = (
     "f1_macro",
     "mcc",
     "ece",
+    "ece_mass",
+    "ece_class",
     "brier",
     "brier_skill",
     "pinball",
@@ -33,9 +35,6 @@ COLUMNS = (
 )
 
 BASELINES = (MAJORITY, PERSISTENCE, IMBALANCE)
-
-CURVE_SHARE = 0.001
-"""Share of all probabilities that a point of the reliability curve must hold to be drawn."""
 
 WIDE = (
     "main { max-width: 1100px; } summary { cursor: pointer; font-size: 13px; margin: 8px 0; }"
@@ -50,7 +49,7 @@ def write_page(path: Path, result: Mapping[str, Any], curves: Curves) -> None:
 
     Args:
         result: the JSON object of `emp evaluate`.
-        curves: (series, model, horizon) to float[bins, 3], as `emp.train.metrics.reliability` gives them.
+        curves: (series, model, horizon) to float[bins, 5], as `emp.train.metrics.reliability` gives them.
     """
     try:
         path.write_text(render(result, curves), encoding="utf-8")
@@ -102,8 +101,9 @@ def series_parts(
         plots.append(framed(text, svg(lambda axes: against_linear(axes, compared, colours), 3.2, 5.0)))
     for name in colours:
         if name not in BASELINES and any(row["model"] == name for row in rows):
-            text = f"Reliability of {name}: how often what was given a probability happened"
-            plots.append(framed(text, svg(reliability_of(series, name, curves), 3.0, 5.0)))
+            text = f"Reliability of {name}: how often what was given a probability happened, in 15 bins of equal mass"
+            drawing = svg_panels(reliability_of(series, name, curves, colours[name]), 2, 3, 3.6, 5.0)
+            plots.append(framed(text, drawing))
     lots = sum(one["passive_lots"] + one["crossing_lots"] for one in traded)
     if lots:
         for kind in ("passive", "crossing"):
@@ -179,18 +179,18 @@ def _by_horizon(axes: Axes, names: int) -> None:
         )
 
 
-def reliability_of(series: str, name: str, curves: Curves) -> Callable[[Axes], None]:
-    """The drawing of a contender's reliability at all horizons."""
+def reliability_of(series: str, name: str, curves: Curves, colour: str) -> Callable[[list[Axes]], None]:
+    """The drawing of a contender's reliability, one panel per horizon."""
 
-    def draw(axes: Axes) -> None:
-        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
-        for horizon, shade in zip(HORIZON_NAMES, np.linspace(0.35, 1.0, len(HORIZON_NAMES)), strict=True):
-            points = curves[series, name, horizon]
-            enough = points[points[:, 2] >= CURVE_SHARE * points[:, 2].sum()]
-            axes.plot(enough[:, 0], enough[:, 1], "o-", color=BLUE, alpha=shade, markersize=3, label=horizon)
-        axes.set_xlabel("probability given")
-        axes.set_ylabel("share that happened")
-        axes.legend(frameon=False, fontsize=8)
+    def draw(panels: list[Axes]) -> None:
+        for axes, horizon in zip(panels, HORIZON_NAMES, strict=True):
+            given, share, low, high, _ = curves[series, name, horizon].T
+            ends = np.stack([share - low, high - share]).clip(min=0.0)
+            axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
+            axes.errorbar(given, share, ends, fmt="o", color=colour, markersize=3, elinewidth=1.0)
+            axes.set_title(horizon, fontsize=9)
+        panels[3].set_ylabel("share that happened")
+        panels[4].set_xlabel("probability given")
 
     return draw
 

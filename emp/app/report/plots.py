@@ -42,9 +42,16 @@ STYLE: Any = {
 
 def svg(draw: Callable[[Axes], None], height: float = 2.6, width: float = 9.6) -> str:
     """Run `draw` on a fresh pair of axes and return the picture as an SVG element."""
+    return svg_panels(lambda panels: draw(panels[0]), 1, 1, height, width)
+
+
+def svg_panels(
+    draw: Callable[[list[Axes]], None], rows: int, columns: int, height: float, width: float
+) -> str:
+    """The same with a grid of axes that share their scales."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure.subplots())
+        draw(list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat))
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
