@@ -1,6 +1,7 @@
 """The tables of an evaluation, for a terminal and as Markdown."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 SHOWN = (
@@ -103,8 +104,8 @@ def markdown(result: dict[str, Any]) -> str:
 
 def about(parts: dict[str, Any]) -> str:
     """How many days a series has, and what was resampled."""
-    block = "whole days" if parts["block"] == "day" else "five minutes"
-    return f"{parts['days']} trading days, {parts['test_days']} of them judged; blocks of {block}"
+    block = "whole days" if parts["block"] == "day" else "stretches of five minutes"
+    return f"trading days: {parts['days']}, of which judged: {parts['test_days']}; resampled: {block}"
 
 
 def peer_facts(peer: dict[str, Any]) -> str:
@@ -128,6 +129,22 @@ def trading_lines(trading: Sequence[dict[str, Any]]) -> list[str]:
             cells += [alpha(marks[horizon]) for horizon in MARKED]
         lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]
+
+
+def fold_lines(folds: Sequence[dict[str, Any]]) -> list[str]:
+    """Brier skill fold by fold, one table per series; a fold is named by its test day."""
+    lines = []
+    for series in dict.fromkeys(fold["series"] for fold in folds):
+        mine = [fold for fold in folds if fold["series"] == series]
+        days = [f"{datetime.fromtimestamp(fold['test_span'][1] / 1e9, UTC):%m-%d}" for fold in mine]
+        lines += [f"Brier skill on {series}, by day tested:", "", *_head(["horizon", "model", *days])]
+        for horizon, found in mine[0]["brier_skill"].items():
+            for name in found:
+                values = [fold["brier_skill"][horizon][name] for fold in mine]
+                cells = ["-" if value is None else f"{value:+.3f}" for value in values]
+                lines.append("| " + " | ".join([horizon, name, *cells]) + " |")
+        lines.append("")
+    return lines
 
 
 def alpha(mark: dict[str, Any]) -> str:

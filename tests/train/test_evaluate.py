@@ -120,6 +120,12 @@ def test_train_then_evaluate_from_the_command_line(
     assert {r["horizon"] for r in result["table"]} == set(HORIZON_NAMES)
     assert result["train_span"]["GOOG_day"][1] < result["test_span"]["GOOG_day"][0]
     assert result["trading"][0].keys() >= {"pnl_ticks", "fees", "fills", "alpha"}
+    said = [(one["model"], one["passive_lots"] + one["crossing_lots"]) for one in result["trading"]]
+    assert [name for name, _ in said] == ["linear", "mean_reversion"]
+    assert [lots for _, lots in said] == [one["traded_lots"] for one in result["trading"]]
+    walked = runner.invoke(app, ["evaluate", "--artifact", str(out), "--data", str(path), "--walk"])
+    assert isinstance(walked.exception, UsageError)
+    assert "needs 4 trading days" in str(walked.exception)
     page = tmp_path / "page.html"
     arguments = ["evaluate", "--artifact", str(out), "--data", str(path), "--json", "--page", str(page)]
     again = json.loads(runner.invoke(app, arguments).stdout.splitlines()[-1])

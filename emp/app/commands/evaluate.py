@@ -48,6 +48,14 @@ def evaluate(
     psi: Annotated[
         bool, typer.Option("--psi", help="Compare the inputs between the series instead.")
     ] = False,
+    walk: Annotated[
+        bool,
+        typer.Option(
+            "--walk",
+            help="Walk forward day by day instead: the linear model and the baselines, fitted anew for every test "
+            "day of each series of several days.",
+        ),
+    ] = False,
     trees: Annotated[
         bool, typer.Option(help="Also grow gradient-boosted trees as a baseline (slow the first time).")
     ] = False,
@@ -70,11 +78,14 @@ def evaluate(
     What takes long is kept under the hash of what it was made from. With --psi: exit code 1 where an input drifts
     between series without a measured reason.
     """
+    import numpy as np
+
     from emp.app import evaluation_text
     from emp.app.contenders import parse_contenders, with_reference
     from emp.app.progress import Work
     from emp.core.config import DEFAULT_IMPL
     from emp.train.data import load_dataset, parse_series
+    from emp.train.folds import LEAST_DAYS
     from emp.train.recipe import ALIGNED, SHIPPED, recipe
 
     series = [parse_series(text) for text in data] if data else recipe(ALIGNED if psi else SHIPPED)
@@ -86,6 +97,10 @@ def evaluate(
             datasets.append(load_dataset(one, k_sigma, work.bytes_read))
     if psi:
         _psi(datasets, as_json)
+        return
+    if walk:
+        chosen = [one for one in datasets if data or len(np.unique(one.seen.rows["day"])) >= LEAST_DAYS]
+        _walk(chosen, k_sigma, seed, trees, as_json, markdown)
         return
 
     from emp.train import evaluate as judging
@@ -108,6 +123,31 @@ def evaluate(
         evaluation_text.show(result)
         for line in evaluation_text.trading_lines(traded) if traded else []:
             typer.echo(line)
+
+
+def _walk(
+    datasets: "Sequence[Dataset]", k_sigma: float, seed: int, trees: bool, as_json: bool, markdown: bool
+) -> None:
+    """Walk forward over every series and print what came of it."""
+    from emp.app import evaluation_text
+    from emp.app.progress import Work
+    from emp.train.folds import walk_forward
+
+    result: dict[str, Any] = {"table": [], "folds": [], "parts": {}, "latency_us": {}}
+    for data in datasets:
+        with Work(f"walk {data.series}") as work:
+            found = walk_forward(data, k_sigma, seed, trees, work.report)
+        result["table"] += found.table
+        result["folds"] += found.folds
+        result["parts"][data.series] = found.parts
+        result["latency_us"][data.series] = {}
+    if as_json:
+        print(json.dumps(result))
+    elif markdown:
+        print(evaluation_text.markdown(result))
+        print("\n".join(evaluation_text.fold_lines(result["folds"])))
+    else:
+        evaluation_text.show(result)
 
 
 def _result(

@@ -146,7 +146,7 @@ def skill(axes: Axes, rows: Sequence[dict[str, Any]], colours: Mapping[str, str]
         value = np.array([mine[h]["brier_skill"] for h in HORIZON_NAMES], float)
         ends = np.array([mine[h]["ci"].get("brier_skill", [np.nan, np.nan]) for h in HORIZON_NAMES], float).T
         axes.bar(at, value, 0.9 * width, color=colours[name], label=name)
-        axes.errorbar(at, value, np.abs(ends - value), fmt="none", ecolor=GREY, linewidth=1.0)
+        axes.errorbar(at, value, np.abs(ends - value), fmt="none", ecolor=INK, linewidth=0.7)
     least = min((row["brier_skill"] for row in rows if row["brier_skill"] is not None), default=0.0)
     axes.set_ylim(bottom=max(1.1 * min(least, 0.0), -0.25))
     _by_horizon(axes, len(names))
@@ -166,6 +166,7 @@ def against_linear(axes: Axes, rows: Sequence[dict[str, Any]], colours: Mapping[
 
 def _by_horizon(axes: Axes, names: int) -> None:
     axes.axhline(0.0, color=INK, linewidth=0.8)
+    axes.set_axisbelow(True)
     axes.set_xticks(range(len(HORIZON_NAMES)), HORIZON_NAMES)
     if names:
         axes.legend(
