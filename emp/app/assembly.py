@@ -9,12 +9,15 @@ import msgspec
 from emp.access.recordings import open_recording
 from emp.access.recordings.source import Progress, files_of
 from emp.core.config import COOL_DOWN_EVENTS, WARM_UP_EVENTS, Model, Risk, SystemConfig
+from emp.core.errors import UsageError
 from emp.core.ids import run_id
 from emp.core.instrument import find
 from emp.engine.engine import Engine, EngineLimits
-from emp.engine.load import LoadedModel
+from emp.engine.load import LoadedModel, load_folder
+from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder, build_manifest
-from emp.sim.backtest import Backtest
+from emp.journal.swaps import read_swaps
+from emp.sim.backtest import Backtest, Planned
 from emp.sim.paper import PaperVenue
 
 MS = 1_000_000
@@ -48,18 +51,26 @@ def assemble_replay(
     limits: EngineLimits,
     runs: Path,
     progress: Progress | None = None,
+    swaps_of: Path | None = None,
 ) -> tuple[Backtest, RunFolder]:
     """A backtest of one instrument with its run folder, new or to be continued.
 
     The run is named by its inputs, so the same inputs find the folder that an interrupted run left. A finished
-    one is made again: it would say the same.
+    one is made again: it would say the same. Other models take over where they did in the run `swaps_of`.
     """
     facts = find(instrument, catalogue)
+    successions = [] if swaps_of is None else journalled(RunFolder(swaps_of), facts.name)
+    if successions and successions[0].swap.before != model.artifact.hash:
+        raise UsageError(f"--model: in {swaps_of} another one served first: {successions[0].swap.before}")
     source = open_recording(list(recordings), facts, progress=progress)
     manifest = build_manifest(
         run="",
         mode="replay",
-        config={"limits": msgspec.to_builtins(limits), "instrument": msgspec.to_builtins(facts)},
+        config={
+            "limits": msgspec.to_builtins(limits),
+            "instrument": msgspec.to_builtins(facts),
+            "swaps": [msgspec.to_builtins(one.swap) for one in successions],
+        },
         instruments=[facts.name],
         model_hashes=[model.artifact.hash],
         data_files=sorted({item.path for item in files_of(recordings)}),
@@ -71,4 +82,15 @@ def assemble_replay(
         shutil.rmtree(path)
     folder = RunFolder.open_or_create(path, manifest)
     engine = Engine([facts], model, limits, run)
-    return Backtest(source, engine, PaperVenue(facts), folder), folder
+    return Backtest(source, engine, PaperVenue(facts), folder, successions), folder
+
+
+def journalled(folder: RunFolder, instrument: str) -> list[Planned]:
+    """The swaps that a run's ledger tells of an instrument, each with the artifact that the run kept."""
+    ledger = LedgerReader(folder.ledger)
+    try:
+        return [
+            Planned(swap, load_folder(folder.models / swap.after)) for swap in read_swaps(ledger, instrument)
+        ]
+    finally:
+        ledger.close()

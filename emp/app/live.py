@@ -1,7 +1,7 @@
 """Wiring of `emp run`: from a configuration to a live engine, its venue, its journal and its web page."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -16,15 +16,19 @@ from emp.core.errors import ConfigError, JournalError
 from emp.core.ids import run_id
 from emp.core.instrument import Instrument, find
 from emp.core.secrets import Secret
-from emp.engine.choose import load_serving
+from emp.engine.choose import load_serving, load_standby
 from emp.engine.engine import Engine
+from emp.engine.guard import LatencyGuard
 from emp.engine.live import Live
-from emp.engine.load import LoadedModel
+from emp.engine.load import load_folder
+from emp.engine.succession import Models, Succession
 from emp.engine.view import Viewer
 from emp.journal.actionlog import ActionLog, read_actions
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder, build_manifest
+from emp.journal.swaps import read_swaps
+from emp.model.artifact import save
 from emp.observe.board import Board
 
 if TYPE_CHECKING:
@@ -47,27 +51,36 @@ class Running(NamedTuple):
     folder: RunFolder
 
 
-def checked(config: SystemConfig, source: Path) -> tuple[list[Instrument], LoadedModel, dict[str, Secret]]:
+def checked(config: SystemConfig, source: Path) -> tuple[list[Instrument], Models, dict[str, Secret]]:
     """Everything that can be wrong before anything is opened or written: instruments, model, credentials."""
     credentials = config.credentials(str(source))
     instruments = [find(name, config.instruments.catalogue) for name in config.instruments.names]
     if (config.mode == "mock" or config.access.connection_protocol == "recording") and len(instruments) > 1:
         raise ConfigError(f"{source}: instruments.names: a built-in or recorded market has one instrument")
-    return instruments, load_serving(config.model), credentials
+    return instruments, load_models(config), credentials
+
+
+def load_models(config: SystemConfig) -> Models:
+    """The model that the configuration names to serve, and the one that stands by."""
+    serving = load_serving(config.model)
+    return Models(serving, load_standby(config.model, serving))
 
 
 def assemble_live(
     config: SystemConfig,
     instruments: list[Instrument],
-    model: LoadedModel,
+    models: Models,
     access: MarketAccess,
     board: Board,
     clock: Clock,
+    source: Path | None = None,
 ) -> Running:
     """Make the run's folder and everything in it; the run is named by its configuration and its start.
 
-    A live run whose process died is continued in its own folder, if nothing else has changed.
+    A live run whose process died is continued in its own folder, if nothing else has changed, by the model that
+    served when it died. `source` is the configuration's file, read again where a model is to be reloaded.
     """
+    model = models.serving
     manifest = build_manifest(
         run="",
         mode=config.mode,
@@ -80,7 +93,12 @@ def assemble_live(
         run = run_id(config.model_dump_json(), model.artifact.hash, clock.now_ns())
         folder = RunFolder.create(config.run_dir / f"{config.mode}-{run}", {**manifest, "run": run})
     run = folder.manifest["run"]
-    engine = Engine(instruments, model, engine_limits(config), run)
+    actions = ActionLog(folder.actions, [one.name for one in instruments], [model.artifact.hash])
+    actions.truncate_to(len(read_actions(folder.actions)))
+    ledger = Ledger(folder.ledger, run=run, mode=config.mode)
+    models = _continued(folder, ledger, models)
+    keep_models(folder, models)
+    engine = Engine(instruments, models.serving, engine_limits(config), run, actions.model_hashes)
     bus = EventBus(
         [one.name for one in instruments],
         queue_bound=config.bus.queue_bound,
@@ -88,21 +106,55 @@ def assemble_live(
         clock=clock,
         contiguous=config.access.connection_protocol == "mock",
     )
-    actions = ActionLog(folder.actions, [one.name for one in instruments], [model.artifact.hash])
-    actions.truncate_to(len(read_actions(folder.actions)))
     viewer = Viewer(engine, bus, clock, mode=config.mode, stale_after_ms=config.risk.stale_after_ms)
     live = Live(
         access=access,
         bus=bus,
         engine=engine,
-        ledger=Ledger(folder.ledger, run=run, mode=config.mode),
+        ledger=ledger,
         actions=actions,
         board=board,
         viewer=viewer,
         clock=clock,
+        succession=Succession(
+            engine,
+            ledger,
+            actions,
+            board,
+            LatencyGuard(config.model.p99_ms, config.model.total_p99_ms),
+            models,
+            None if source is None else _reader(source, folder),
+        ),
         flush_seconds=config.journal.flush_seconds,
     )
     return Running(live, engine, bus, actions, viewer, folder)
+
+
+def keep_models(folder: RunFolder, models: Models) -> None:
+    """Keep copies of the artifacts in the run's folder: with them and the ledger it can be replayed for ever."""
+    for model in (models.serving, models.standby):
+        if model is not None and not (folder.models / model.artifact.hash).exists():
+            save(folder.models / model.artifact.hash, model.artifact.manifest, model.artifact.tensors)
+
+
+def _continued(folder: RunFolder, ledger: LedgerReader, models: Models) -> Models:
+    """The models of a run that goes on: what served last serves again, and nothing stands by behind a fallback."""
+    swaps = list(read_swaps(ledger))
+    if not swaps or swaps[-1].after == models.serving.artifact.hash:
+        return models
+    last = load_folder(folder.models / swaps[-1].after)
+    return Models(last, None, "fallback") if swaps[-1].reason == "latency" else Models(last, models.standby)
+
+
+def _reader(source: Path, folder: RunFolder) -> Callable[[], Models]:
+    """What reads the models that the configuration names now."""
+
+    def read() -> Models:
+        models = load_models(SystemConfig.load(source))
+        keep_models(folder, models)
+        return models
+
+    return read
 
 
 def _died(config: SystemConfig, manifest: Mapping[str, Any]) -> RunFolder | None:

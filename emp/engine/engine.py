@@ -162,7 +162,7 @@ class Engine:
             consumed, written, result = run_batch(self.desk, self.model.params, part, 0, rows, laps)
             at += consumed
             done.append((rows[:written], laps[:written]))
-        output = Output(consumed=at, rows=_joined([r for r, _ in done]), laps=_joined([x for _, x in done]))
+        output = Output(consumed=at, rows=joined([r for r, _ in done]), laps=joined([x for _, x in done]))
         if result == COMMAND:
             self.act(output, output.rows[-1])
         return output
@@ -303,7 +303,8 @@ class Engine:
         )
 
 
-def _joined(parts: list[Array]) -> Array:
+def joined(parts: list[Array]) -> Array:
+    """The rows of all parts, copied only where there are several."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

@@ -25,6 +25,7 @@ from emp.core.contracts import CancelOrder, Command, DegradedMode, Message, Orde
 from emp.core.errors import VenueError
 from emp.engine.engine import Engine, Output
 from emp.engine.recover import account_note, recover
+from emp.engine.succession import Succession
 from emp.engine.view import Viewer
 from emp.engine.watchdog import Watchdog
 from emp.journal.actionlog import ActionLog
@@ -57,6 +58,7 @@ class Live:
         board: Board,
         viewer: Viewer,
         clock: Clock,
+        succession: Succession,
         flush_seconds: float = 60.0,
     ) -> None:
         self._access = access
@@ -67,11 +69,14 @@ class Live:
         self._board = board
         self._viewer = viewer
         self._clock = clock
+        self._succession = succession
+        viewer.models = succession.view
         self._flush_ticks = max(1, int(flush_seconds / TICK_S))
         self._index = {one.name: i for i, one in enumerate(engine.instruments)}
         self._marked: dict[int, tuple[int, float] | None] = dict.fromkeys(self._index.values())
         self.connected = asyncio.Event()
         self._stop = asyncio.Event()
+        self._reloading: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
         self._watchdog = Watchdog(clock, self._stalled, lambda: board.clear_alarm("loop"))
 
@@ -85,10 +90,21 @@ class Live:
         self._bus.publish(RiskBreach(reason=why, metric="kill_switch", value=1.0, limit=0.0, ts=now))
         self._send_all(self._engine.flatten(Reason.KILL_SWITCH, now))
 
+    def reload(self) -> None:
+        """Bring the model that the owner names now, while trading goes on; call it on the loop."""
+        if self._reloading is not None and not self._reloading.done():
+            _log.warning("reload not begun: one is under way")
+            return
+        self._reloading = asyncio.create_task(self._reload())
+
+    async def _reload(self) -> None:
+        with self._surviving():
+            await self._succession.reload()
+
     async def run(self) -> None:
         """Connect, trade until stopped or the market ends, and end in order; raise what forced the end."""
         try:
-            self._engine.warm_up()
+            self._succession.warm_up()
             await self._access.connect(self._engine.instruments)
             await self._recover()
             self.connected.set()
@@ -123,7 +139,7 @@ class Live:
                 tasks.append(self._start(self._serve()))
             await self._goodbye()
         finally:
-            await _cancelled(*tasks)
+            await _cancelled(*tasks, *([self._reloading] if self._reloading else []))
             self._watchdog.stop()
             gc.unfreeze()
 
@@ -232,12 +248,15 @@ class Live:
         instrument, events = waiting
         wait_ms = self._bus.lag_ms(instrument)
         output = self._engine.process(events)
-        self._viewer.delivered(instrument, events[output.consumed - 1], wait_ms, output)
+        last = events[output.consumed - 1].copy()
+        self._viewer.delivered(instrument, last, wait_ms, output)
         self._actions.append(output.rows)
         made = watched and len(output.rows) > 0 and self._engine.desk.perception["has_book"][instrument]
         states = self._engine.desk.state[instrument : instrument + 1].copy() if made else None
         self._bus.release(instrument, output.consumed, states)
         self._act(output)
+        with self._surviving():
+            self._succession.delivered(instrument, last, output.laps)
         return True
 
     def _act(self, output: Output) -> None:

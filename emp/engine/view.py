@@ -1,7 +1,7 @@
 """What the live engine shows of itself: builds the board's view from the engine's own arrays."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -13,7 +13,8 @@ from emp.core.contracts import RiskBreach
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 from emp.engine.engine import Engine, Output
-from emp.observe.board import DecisionView, InstrumentView, OrderView, View
+from emp.model.table import Restart
+from emp.observe.board import DecisionView, InstrumentView, ModelView, OrderView, View
 from emp.observe.quantiles import SlidingQuantiles
 
 DECISIONS_SHOWN = 20
@@ -51,6 +52,7 @@ class Viewer:
         self._infer_ms = SlidingQuantiles()
         self._total_ms = SlidingQuantiles()
         self._breaches: deque[str] = deque(maxlen=BREACHES_SHOWN)
+        self.models: Callable[[], ModelView] = ModelView  # who knows which model serves
         self.commands = 0
 
     def delivered(self, instrument: int, event: Array, wait_ms: float, output: Output) -> None:
@@ -113,6 +115,7 @@ class Viewer:
             p99_total_ms=self._total_ms.quantiles((0.99,))[0],
             commands=self.commands,
             breaches=tuple(self._breaches),
+            serving=self.models(),
         )
 
     def _instrument(self, i: int, instrument: Instrument) -> InstrumentView:
@@ -120,6 +123,7 @@ class Viewer:
         waiting_ms = self._bus.lag_ms(i)
         lag_ms, seen.longest_wait_ms = max(seen.longest_wait_ms, waiting_ms), 0.0
         stale_ms = self.stale_ms(i)
+        restarts = self._engine.desk.stream["restarts"][i]
         return InstrumentView(
             name=instrument.name,
             tick=instrument.tick,
@@ -137,6 +141,7 @@ class Viewer:
             degraded=self._bus.degraded(i),
             stale_ms=stale_ms,
             stale=stale_ms > self._stale_after_ms,
+            restarts={cause.name.lower(): int(restarts[cause]) for cause in Restart},
             open_orders=self._orders(instrument.name),
             decisions=tuple(_decision(row) for row in seen.decisions),
         )

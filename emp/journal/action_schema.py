@@ -59,6 +59,18 @@ def header(instruments: Sequence[str], model_hashes: Sequence[str]) -> bytes:
     return json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
 
 
+def continues(head: bytes, before: bytes) -> bool:
+    """Whether rows under `head` may follow rows under `before`: the same but for models that came later."""
+    now, then = json.loads(head), json.loads(before)
+    models, known = now.pop("model_hashes"), then.pop("model_hashes")
+    return bool(now == then and models[: len(known)] == known)
+
+
+def models_of(head: bytes) -> list[str]:
+    """Hashes of the models that `model_id` indexes."""
+    return list(json.loads(head)["model_hashes"])
+
+
 def schema(head: bytes) -> pa.Schema:
     """Parquet schema: the columns of DECISION, then the names behind its codes."""
     fields = [pa.field(name, _arrow_type(base, shape), False) for name, base, shape, _ in _columns()]

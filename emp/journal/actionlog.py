@@ -16,8 +16,10 @@ from emp.journal.action_schema import (
     HEADER_KEY,
     SLICE_ROWS,
     canonical_bytes,
+    continues,
     from_table,
     header,
+    models_of,
     schema,
     to_table,
 )
@@ -33,12 +35,14 @@ class ActionLog:
     holds rows already must be continued with `truncate_to` before anything is appended.
 
     The hash is SHA-256 over the header and the rows in order, without the columns of records.UNHASHED; how
-    the rows were cut into batches and parts does not enter it.
+    the rows were cut into batches and parts does not enter it. A model that comes later (`know`) begins a new
+    header, which is hashed before the first row that follows it.
     """
 
     def __init__(self, folder: Path | str, instruments: Sequence[str], model_hashes: Sequence[str]) -> None:
         self.folder = Path(folder)
-        self._head = header(instruments, model_hashes)
+        self._instruments = list(instruments)
+        self._first_head = self._head = self._next_head = header(instruments, model_hashes)
         self._buffer = np.zeros(PART_ROWS, DECISION)
         self._spare = np.zeros(PART_ROWS, DECISION)
         self._buffered = 0
@@ -56,9 +60,30 @@ class ActionLog:
         self._begin_hash()
 
     def _begin_hash(self) -> None:
-        self._hash = hashlib.sha256(len(self._head).to_bytes(8, "little") + self._head)
+        self._hash = hashlib.sha256(_framed(self._head))
         self.rows = 0
         """Rows appended so far."""
+
+    @property
+    def model_hashes(self) -> list[str]:
+        """The models whose rows the log holds, and those it was told of: what `model_id` indexes."""
+        return models_of(self._next_head)
+
+    def know(self, model_hash: str) -> None:
+        """Say that rows of another model may follow."""
+        known = self.model_hashes
+        if model_hash not in known:
+            self._next_head = header(self._instruments, [*known, model_hash])
+
+    def _turn_page(self) -> None:
+        """Begin a part under the newest header."""
+        if self._buffered:
+            self._hand_over()
+        self._head = self._next_head
+        if self.rows:
+            self._hash.update(_framed(self._head))
+        else:
+            self._begin_hash()
 
     @property
     def sha256(self) -> str:
@@ -76,6 +101,8 @@ class ActionLog:
             )
         if self._closed:
             raise JournalError(f"action log {self.folder} is closed")
+        if len(rows) and self._next_head != self._head:
+            self._turn_page()
         self._digest(rows)
         done = 0
         while done < len(rows):
@@ -101,8 +128,8 @@ class ActionLog:
         """Let the writer thread make a part of the buffer; compression must not stall the engine."""
         self._wait()
         path = self.folder / f"part-{len(self._parts):05d}.parquet"
-        rows = self._buffer[: self._buffered]
-        self._pending = self._writer.submit(lambda: self._write_part(path, to_table(rows, self._head)))
+        rows, head = self._buffer[: self._buffered], self._head
+        self._pending = self._writer.submit(lambda: self._write_part(path, to_table(rows, head)))
         self._parts.append(path)
         self._buffer, self._spare = self._spare, self._buffer
         self._buffered = 0
@@ -146,6 +173,7 @@ class ActionLog:
         """Keep the first `n_rows` rows, as a resumed run needs it; the hash is made again from the files."""
         self._wait()
         self._buffered = 0
+        self._head = self._next_head = self._first_head
         self._begin_hash()
         kept: list[Path] = []
         for path, table in _tables(self._parts, self._head):
@@ -153,6 +181,9 @@ class ActionLog:
             if left <= 0:
                 break
             kept.append(path)
+            self._next_head = table.schema.metadata[HEADER_KEY]
+            if self._next_head != self._head:
+                self._turn_page()
             self._digest(from_table(table.slice(0, left)))
             if table.num_rows > left:
                 self._drop(kept)
@@ -195,8 +226,9 @@ def _tables(parts: Sequence[Path], head: bytes | None = None) -> Iterator[tuple[
         found = (table.schema.metadata or {}).get(HEADER_KEY)
         if found is None or not table.schema.equals(schema(found)):
             raise JournalError(f"{path} is not a part of an action log of this release")
-        if found != (head or found):
+        if head is not None and not continues(found, head):
             raise JournalError(f"{path} was written for other instruments or models than this run's")
+        head = found
         yield path, table
 
 
@@ -207,12 +239,17 @@ def read_actions(folder: Path | str) -> Array:
 
 def actions_sha256(folder: Path | str) -> str:
     """Hash of a log made again from its files: equal to what `close` returned."""
-    digest = None
+    digest, before = hashlib.sha256(), b""
     for _, table in _tables(_parts(Path(folder))):
-        if digest is None:
-            head = table.schema.metadata[HEADER_KEY]
-            digest = hashlib.sha256(len(head).to_bytes(8, "little") + head)
+        head = table.schema.metadata[HEADER_KEY]
+        if head != before:
+            digest.update(_framed(head))
+        before = head
         digest.update(canonical_bytes(from_table(table)).data)
-    if digest is None:
+    if not before:
         raise JournalError(f"no action log in {folder}")
     return digest.hexdigest()
+
+
+def _framed(head: bytes) -> bytes:
+    return len(head).to_bytes(8, "little") + head

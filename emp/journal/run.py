@@ -3,6 +3,7 @@
 manifest.json         config, code version, instruments, models, data files with their hashes
 ledger.sqlite         intents, reports, notes
 actions/              the action log
+models/HASH/          every artifact that has served a live run, so that it can be replayed
 checkpoint/state.npz  the newest checkpoint of a replay
 summary.json          the result; there once the run has ended in order
 """
@@ -70,6 +71,7 @@ class RunFolder:
         self.manifest: dict[str, Any] = _read_json(self.path / "manifest.json")
         self.ledger = self.path / "ledger.sqlite"
         self.actions = self.path / "actions"
+        self.models = self.path / "models"
 
     @classmethod
     def create(cls, path: Path | str, manifest: Mapping[str, Any]) -> "RunFolder":
@@ -130,6 +132,11 @@ class RunFolder:
             beside.unlink(missing_ok=True)
             raise JournalError(f"cannot write checkpoint {path}: {error.strerror}") from error
 
+    def checkpoint_facts(self) -> dict[str, Any]:
+        """Facts of the newest checkpoint; empty where there is none."""
+        path = self.path / "checkpoint" / "state.npz"
+        return _stored(path)[1]["meta"] if path.exists() else {}
+
     def read_checkpoint(self, arrays: Mapping[str, Array]) -> dict[str, Any] | None:
         """Fill the arrays from the newest checkpoint and return its facts; None where there is none.
 
@@ -139,18 +146,23 @@ class RunFolder:
         path = self.path / "checkpoint" / "state.npz"
         if not path.exists():
             return None
-        try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-                stored = {name: file[name] for name in file.files}
-            facts = json.loads(stored.pop(_META).tobytes())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise JournalError(f"checkpoint {path} is damaged ({error}): remove it to start over") from error
+        stored, facts = _stored(path)
         if facts["arrays"] != {name: _shape_of(array) for name, array in arrays.items()}:
             raise JournalError(f"checkpoint {path} holds other states: remove it to start over")
         for name, array in arrays.items():
             array[...] = stored[name].view(array.dtype).reshape(array.shape)
         meta: dict[str, Any] = facts["meta"]
         return meta
+
+
+def _stored(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The arrays of a checkpoint as bytes, and what was written of their shapes and of the run."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            stored = {name: file[name] for name in file.files}
+        return stored, json.loads(stored.pop(_META).tobytes())
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise JournalError(f"checkpoint {path} is damaged ({error}): remove it to start over") from error
 
 
 def _shape_of(array: Array) -> list[Any]:

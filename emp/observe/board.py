@@ -62,8 +62,23 @@ class InstrumentView(msgspec.Struct, frozen=True, kw_only=True):
     degraded: bool = False
     stale_ms: float = 0.0  # since the last event, while the market is open
     stale: bool = False
+    restarts: Mapping[str, int] = {}  # of the model's state from zero, by cause
     open_orders: tuple[OrderView, ...] = ()
     decisions: tuple[DecisionView, ...] = ()  # newest first
+
+
+class ModelView(msgspec.Struct, frozen=True, kw_only=True):
+    """Which model serves, and how it came to."""
+
+    hash: str = ""
+    kind: str = ""
+    role: str = "primary"  # or "fallback": it took over from one that was too slow
+    why: str = ""  # the figures that made it take over
+    standby: str = ""  # hash of what would take over
+    swaps: Mapping[str, int] = {}  # so far, by reason
+    refused: int = 0  # artifacts that could not be reloaded
+    slow: bool = False  # its p99 is above a limit
+    pinned: bool = True  # its states are locked in memory
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +86,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     mode: str
     run: str
-    model: str
+    model: str  # hash of what serves
     now_ns: int
     started_ns: int
     instruments: tuple[InstrumentView, ...]
@@ -83,6 +98,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     p99_total_ms: float = 0.0
     commands: int = 0
     breaches: tuple[str, ...] = ()  # the newest risk breaches, in words
+    serving: ModelView = ModelView()
 
 
 class Board:

@@ -33,7 +33,9 @@ def create_app(board: Board, routes: Sequence[BaseRoute] = (), *, any_host: bool
 
     async def health(_: Request) -> Response:
         reasons = board.unhealthy()
-        body = {"status": "unhealthy" if reasons else "ok", "reasons": reasons}
+        body: dict[str, object] = {"status": "unhealthy" if reasons else "ok", "reasons": reasons}
+        if board.view is not None:
+            body["model"] = board.view.serving
         return _json(body, 503 if reasons else 200)
 
     async def scrape(_: Request) -> Response:

@@ -1,4 +1,4 @@
-"""`/metrics`: exactly the roadmap's quantities, from the board's newest view. See docs/metrics.md."""
+"""`/metrics`: the roadmap's quantities and the model's, from the board's newest view. See docs/metrics.md."""
 
 from collections.abc import Iterable
 
@@ -53,6 +53,29 @@ def _families(view: View) -> Iterable[Metric]:
         )
     yield drops
     yield GaugeMetricFamily("risk_halted", "1 while risk has halted trading", int(view.halted))
+    yield from _model(view)
+
+
+def _model(view: View) -> Iterable[Metric]:
+    """Which model serves, how often and why that changed, and how its states fared."""
+    one = view.serving
+    info = GaugeMetricFamily("model_info", "1 for the model that serves", labels=["hash", "kind", "role"])
+    info.add_metric([one.hash, one.kind, one.role], 1)
+    yield info
+    swaps = CounterMetricFamily("model_swaps", "Times another model took over", labels=["reason"])
+    for reason in ("latency", "reload"):
+        swaps.add_metric([reason], one.swaps.get(reason, 0))
+    yield swaps
+    yield CounterMetricFamily("model_reloads_refused", "Artifacts that could not be reloaded", one.refused)
+    yield GaugeMetricFamily("model_slow", "1 while the p99 of its steps is above a limit", int(one.slow))
+    yield GaugeMetricFamily("state_pinned", "1 while its states are locked in memory", int(one.pinned))
+    restarts = CounterMetricFamily(
+        "state_restarts", "Times the model's state began at zero", labels=["instrument", "cause"]
+    )
+    for each in view.instruments:
+        for cause, count in each.restarts.items():
+            restarts.add_metric([each.name, cause], count)
+    yield restarts
 
 
 def registry(board: Board) -> CollectorRegistry:

@@ -11,8 +11,8 @@ checkpoint are durable, and what was written beyond the checkpoint is cut off an
 
 import shutil
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,12 +23,15 @@ from emp.core.codes import Quarantine, WorkingState
 from emp.core.contracts import OrderUpdate, RiskBreach
 from emp.core.jit import kernel
 from emp.core.records import DECISION, EVENT, Array, empty_events
-from emp.engine.engine import Engine, Output
+from emp.engine.engine import Engine, Output, joined
+from emp.engine.load import LoadedModel
+from emp.engine.serving import allocate
 from emp.engine.step import COMMAND, QUIET, step
 from emp.journal.actionlog import ActionLog
 from emp.journal.ledger import Ledger
 from emp.journal.records import Note
 from emp.journal.run import RunFolder
+from emp.journal.swaps import Swap
 from emp.sim.paper import COUNTERFACTUAL, PaperVenue
 from emp.sim.paper_fills import venue_step
 
@@ -85,6 +88,13 @@ def trade_batch(
     return events.size, written, QUIET, 0
 
 
+class Planned(NamedTuple):
+    """A swap that a journal tells of, and the model that takes over."""
+
+    swap: Swap
+    model: LoadedModel
+
+
 class Tally(msgspec.Struct):
     """What a run has counted so far; part of every checkpoint."""
 
@@ -94,6 +104,7 @@ class Tally(msgspec.Struct):
     actions: int = 0  # commands decided on
     ledger_seq: int = 0
     sequence: int = 0  # of client order ids
+    swaps: int = 0  # models that have taken over
     out_of_order: dict[str, int] = {}
 
 
@@ -104,7 +115,7 @@ class Journal:
         self.folder = folder
         self.ledger = Ledger(folder.ledger, run=engine.run, mode="replay")
         names = [i.name for i in engine.instruments]
-        self.actions = ActionLog(folder.actions, names, [engine.model.artifact.hash])
+        self.actions = ActionLog(folder.actions, names, engine.served)
 
     def cut(self, ledger_seq: int, rows: int) -> None:
         """Forget what was written after a checkpoint."""
@@ -126,11 +137,21 @@ class Journal:
 
 
 class Backtest:
-    """One instrument, one engine, one venue, one run folder (or none, then nothing is written)."""
+    """One instrument, one engine, one venue, one run folder (or none, then nothing is written).
+
+    A replay is as fast as the machine lets it be, so no model is ever too slow in it: another model takes over only
+    where `successions`, in the order of their events, say so.
+    """
 
     def __init__(
-        self, source: Source, engine: Engine, venue: PaperVenue, folder: RunFolder | None = None
+        self,
+        source: Source,
+        engine: Engine,
+        venue: PaperVenue,
+        folder: RunFolder | None = None,
+        successions: Sequence[Planned] = (),
     ) -> None:
+        self.successions = tuple(successions)
         self.source = source
         self.engine = engine
         self.venue = venue
@@ -185,7 +206,6 @@ class Backtest:
             return self._trade(self._admit(events))
         with self.journal.ledger.batch():
             output = self._trade(self._admit(events))
-        self.journal.actions.append(output.rows)
         self._checkpoint(self.journal)
         return output
 
@@ -203,7 +223,33 @@ class Backtest:
         return events[reasons == 0]
 
     def _trade(self, events: Array) -> Output:
-        """Carry one admitted batch through venue and engine."""
+        """Carry one admitted batch through venue and engine, and let another model take over on its way."""
+        consumed, rows, laps = len(events), [], []
+        while True:
+            due = next(iter(self.successions[self.tally.swaps :]), None)
+            at = (
+                len(events)
+                if due is None
+                else int(np.searchsorted(events["seq"], due.swap.seq, side="right"))
+            )
+            part = self._trade_part(events[:at])
+            rows.append(part.rows)
+            laps.append(part.laps)
+            if due is None or at == len(events):
+                break
+            self._take_over(due)
+            events = events[at:]
+        return Output(consumed=consumed, rows=joined(rows), laps=joined(laps))
+
+    def _take_over(self, due: Planned) -> None:
+        if self.journal is not None:
+            self.journal.ledger.record_note(due.swap.note)
+            self.journal.actions.know(due.model.artifact.hash)
+        self.engine.install(allocate(due.model, len(self.engine.instruments)))
+        self.tally.swaps += 1
+
+    def _trade_part(self, events: Array) -> Output:
+        """Carry events through venue and engine, under one model."""
         if not len(events):
             return Output()
         engine, venue = self.engine, self.venue
@@ -241,6 +287,8 @@ class Backtest:
         output = Output(consumed=len(events), rows=rows[:written], laps=laps[:written])
         self.laps.append(output.laps)
         self.tally.rows += written
+        if self.journal is not None:
+            self.journal.actions.append(output.rows)
         return output
 
     def _deliver(self, output: Output) -> None:
@@ -273,6 +321,8 @@ class Backtest:
 
     def _resume(self, journal: Journal) -> None:
         """Go back to the last checkpoint: cut what was written after it, and take its state."""
+        for earlier in self.successions[: int(journal.folder.checkpoint_facts().get("swaps", 0))]:
+            self.engine.install(allocate(earlier.model, len(self.engine.instruments)))
         arrays = self._arrays()
         meta = journal.folder.read_checkpoint(arrays)
         if meta is None:

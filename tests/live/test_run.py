@@ -24,6 +24,7 @@ from emp.core.instrument import catalogue
 from emp.core.records import DECISION, EVENT, Array
 from emp.core.sessions import session_table
 from emp.engine.choose import load_model
+from emp.engine.succession import Models
 from emp.journal.actionlog import actions_sha256, read_actions
 from emp.journal.reader import LedgerReader
 from emp.observe.board import Board
@@ -80,7 +81,8 @@ def test_a_signal_ends_it_in_order_and_health_and_metrics_answer_before(tmp_path
                 break
             except OSError:
                 assert process.poll() is None, process.communicate()
-        assert json.loads(text) == {"status": "ok", "reasons": []}
+        health = json.loads(text)
+        assert (health["status"], health["reasons"], health["model"]["role"]) == ("ok", [], "primary")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
             assert 'queue_depth{instrument="GC"}' in answer.read().decode()
         process.send_signal(signal.SIGTERM)
@@ -221,7 +223,9 @@ def test_only_a_live_run_that_died_is_continued(tmp_path: Path) -> None:
         access = {"connection_protocol": "fix" if mode == "live" else "mock"}
         config = SystemConfig(mode=mode, run_dir=tmp_path, instruments={"names": ["GC"]}, access=access)
         clock = LiveClock()
-        running = assemble_live(config, [catalogue()["GC"]], load_model(), Venue(), Board(clock), clock)
+        running = assemble_live(
+            config, [catalogue()["GC"]], Models(load_model("linear")), Venue(), Board(clock), clock
+        )
         running.actions.append(np.zeros(3, DECISION))
         running.actions.close()
         ledger = running.live._ledger

@@ -15,8 +15,10 @@ from emp.core.errors import VenueError
 from emp.core.instrument import Instrument, catalogue
 from emp.core.records import EVENT, Array
 from emp.engine.engine import Engine, EngineLimits
+from emp.engine.guard import LatencyGuard
 from emp.engine.live import Live
 from emp.engine.load import LoadedModel
+from emp.engine.succession import Models, Succession
 from emp.engine.view import Viewer
 from emp.journal.actionlog import ActionLog
 from emp.journal.ledger import Ledger
@@ -162,16 +164,21 @@ class World:
         limits: EngineLimits | None = None,
         venue: Venue | None = None,
         actions: str = "actions",
+        model: LoadedModel | None = None,
+        guard: LatencyGuard | None = None,
+        standby: LoadedModel | None = None,
+        load: Callable[[], Models] | None = None,
     ) -> None:
         self.clock = LiveClock()
         self.venue = venue or Venue()
         limits = limits or EngineLimits(max_position_lots=4, max_order_lots=2)
-        self.engine = Engine([BTC], buyer(), limits, "TEST0001")
+        model = model or buyer()
+        self.engine = Engine([BTC], model, limits, "TEST0001")
         self.bus = EventBus([BTC.name], queue_bound=queue_bound, max_age_ms=200, clock=self.clock)
         folder.mkdir(exist_ok=True)
         self.ledger_path = folder / "ledger.sqlite"
         self.ledger = Ledger(self.ledger_path, run="TEST0001", mode="mock")
-        self.actions = ActionLog(folder / actions, [BTC.name], ["test"])
+        self.actions = ActionLog(folder / actions, [BTC.name], self.engine.served)
         self.board = Board(self.clock)
         self.viewer = Viewer(self.engine, self.bus, self.clock, mode="mock", stale_after_ms=1_000)
         self.live = Live(
@@ -183,6 +190,15 @@ class World:
             board=self.board,
             viewer=self.viewer,
             clock=self.clock,
+            succession=Succession(
+                self.engine,
+                self.ledger,
+                self.actions,
+                self.board,
+                guard or LatencyGuard(1_000.0, 1_000.0),
+                Models(model, standby),
+                load,
+            ),
         )
 
     @property

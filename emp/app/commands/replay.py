@@ -22,25 +22,35 @@ def replay(
             help="Folder of a model artifact, or the kind of a shipped one; before what --config says."
         ),
     ] = None,
+    swaps: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a run of `emp run`: the models that served there serve, from the same events on."
+        ),
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Run a recording through the engine that trades live, as fast as it goes.
 
     A run that was interrupted goes on from its last checkpoint; the same recording, limits and model give the
-    same action log, byte for byte.
+    same action log, byte for byte. No model is ever too slow here: another takes over only where --swaps says so.
     """
     from emp.app.assembly import assemble_replay, engine_limits
     from emp.core.config import Model, SystemConfig
     from emp.core.errors import DataError
     from emp.engine.choose import load_model, load_serving
+    from emp.journal.run import RunFolder
 
     settings = SystemConfig.load(config) if config is not None else None
     limits = engine_limits(settings)
+    if swaps is not None and model is None:
+        first = RunFolder(swaps)
+        model = str(first.models / first.manifest["model_hashes"][0])
     loaded = load_model(model) if model else load_serving(settings.model if settings else Model())
     with ReplayBar(instrument) as bar:
         backtest, folder = assemble_replay(
-            recordings, instrument, catalogue, loaded, limits, runs, progress=bar.read
+            recordings, instrument, catalogue, loaded, limits, runs, bar.read, swaps
         )
         backtest.warm_up()
         began = time.perf_counter(), time.process_time()

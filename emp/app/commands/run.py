@@ -23,7 +23,8 @@ def run(
     """Trade in the mode the configuration says: mock, paper or live.
 
     Ctrl-C ends in order: resting orders are withdrawn, the journal is sealed. SIGUSR1 is the kill switch:
-    everything is cancelled, the position is closed, and trading stays halted.
+    everything is cancelled, the position is closed, and trading stays halted. SIGHUP reads the section `model` of
+    FILE again and lets the artifact it names take over between two events.
     """
     from emp.app import console
     from emp.app.live import assemble_live, checked, open_access, open_log
@@ -36,7 +37,7 @@ def run(
 
     settings = SystemConfig.load(config)
     clock = LiveClock()
-    instruments, model, credentials = checked(settings, config)
+    instruments, models, credentials = checked(settings, config)
     board = Board(clock)
     server = HttpServer(
         create_app(board, console.routes(), any_host=settings.http.expose),
@@ -46,7 +47,7 @@ def run(
     server.start()
     try:
         access = open_access(settings, instruments, credentials, clock)
-        running = assemble_live(settings, instruments, model, access, board, clock)
+        running = assemble_live(settings, instruments, models, access, board, clock, config)
         with open_log(running.folder) as stream:
             log = logs.configure(stream, clock)
             try:
@@ -68,6 +69,7 @@ async def _until_stopped(running: "Running", seconds: float | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, running.live.stop)
     loop.add_signal_handler(signal.SIGUSR1, running.live.kill, "operator")
+    loop.add_signal_handler(signal.SIGHUP, running.live.reload)
 
     async def stop_in_time() -> None:
         await running.live.connected.wait()
@@ -115,4 +117,5 @@ def _summary(running: "Running") -> dict[str, Any]:
         "breaches": list(view.breaches),
         "action_log_sha256": running.actions.sha256,
         "model_hash": view.model,
+        "model_swaps": dict(view.serving.swaps),
     }

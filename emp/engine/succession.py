@@ -1,0 +1,169 @@
+"""Which model serves a live engine: the fallback takes over from one that is too slow, and the owner may bring
+another artifact. Both happen between two events, and are in the ledger before the first event that follows.
+
+Everything runs on the engine's loop, but for the making ready of a new artifact, which has a thread of its own. A
+model that has fallen back stays back: the owner says when the other may try again (`reload`).
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+import structlog
+
+from emp.core.errors import EmpError
+from emp.core.records import Array
+from emp.engine.engine import Engine
+from emp.engine.guard import LatencyGuard
+from emp.engine.load import LoadedModel
+from emp.engine.serving import Ready
+from emp.journal.actionlog import ActionLog
+from emp.journal.ledger import Ledger
+from emp.journal.swaps import Swap
+from emp.observe.board import Board, ModelView
+
+ALARM = "latency"
+
+_log = structlog.get_logger(__name__)
+
+
+class Models(NamedTuple):
+    """What serves, and what takes over where it is too slow."""
+
+    serving: LoadedModel
+    standby: LoadedModel | None = None
+    role: str = "primary"  # or "fallback", where a run goes on that had fallen back
+
+
+class Succession:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        actions: ActionLog,
+        board: Board,
+        guard: LatencyGuard,
+        models: Models,
+        load: Callable[[], Models] | None = None,
+    ) -> None:
+        """`load` reads, checks and keeps the artifacts that the owner names now; it raises EmpError in one line."""
+        self._engine, self._ledger, self._actions, self._board = engine, ledger, actions, board
+        self._guard = guard
+        self._named = models.standby
+        self._standby: Ready | None = None
+        self._load = load
+        self._seen = [(0, 0)] * len(engine.instruments)  # seq and ts of the newest event of each
+        self._role, self._why = models.role, ""
+        self._swaps: Counter[str] = Counter()
+        self._refused = 0
+
+    def warm_up(self) -> None:
+        """Make what serves and what stands by ready; the first compilation of a model takes some seconds."""
+        self._engine.warm_up()
+        if self._named is not None:
+            self._standby = self._engine.prepare(self._named)
+        if self._engine.table.why_not_pinned:
+            _log.warning("states may be swapped out", why=self._engine.table.why_not_pinned)
+
+    def delivered(self, instrument: int, event: Array, laps: Array) -> None:
+        """Note what the engine has just dealt with; `event` is the last EVENT record it consumed."""
+        self._seen[instrument] = (int(event["seq"]), int(event["ts"]))
+        was_slow = self._guard.slow
+        if self._guard.watch(laps):
+            self._too_slow()
+        elif was_slow and not self._guard.slow:
+            self._board.clear_alarm(ALARM)
+            _log.info("the model is fast again", model=self._engine.model.artifact.hash)
+
+    def _too_slow(self) -> None:
+        model_ms, total_ms = self._guard.p99_ms()
+        limits = self._guard.limits_ms
+        figures = (
+            f"p99 {model_ms:.3f} ms of {limits[0]:g} in the model, {total_ms:.3f} ms of {limits[1]:g} in all: "
+            f"{self._guard.breaches} of {self._guard.steps} events above"
+        )
+        if self._standby is not None:
+            ready, self._standby = self._standby, None
+            self._take_over(ready, "latency", "fallback", figures)
+            return
+        self._board.raise_alarm(ALARM, f"the model is too slow and nothing stands by: {figures}")
+        _log.error("the model is too slow and nothing stands by", figures=figures)
+
+    # --- another artifact
+
+    async def reload(self) -> None:
+        """Load, check and compile in a thread what the owner names now, then swap; a model that cannot be brought
+        leaves the old one serving. JournalError where the ledger cannot take the swap.
+        """
+        if self._load is None:
+            return
+        try:
+            fresh, standby = await asyncio.to_thread(self._fetch, self._load)
+        except Exception as error:  # trading goes on, whatever is wrong with the new artifact
+            self._refused += 1
+            kind = "" if isinstance(error, EmpError) else f"{type(error).__name__}: "
+            _log.error("reload refused, the model that serves goes on", why=f"{kind}{error}")
+            return
+        self._standby = standby
+        if fresh is None:
+            _log.info("reloaded: this model serves already", model=self._engine.model.artifact.hash)
+            return
+        self._take_over(fresh, "reload", "primary", "")
+
+    def _fetch(self, load: Callable[[], Models]) -> tuple[Ready | None, Ready | None]:
+        models, now = load(), self._engine.model.artifact.hash
+        same = models.serving.artifact.hash == now
+        fresh = None if same else self._engine.prepare(models.serving)
+        return fresh, None if models.standby is None else self._engine.prepare(models.standby)
+
+    # --- the swap
+
+    def _take_over(self, ready: Ready, reason: str, role: str, why: str) -> None:
+        before, after = self._engine.model.artifact, ready.model.artifact
+        model_ms, total_ms = self._guard.p99_ms()
+        with self._ledger.batch():
+            for one, (seq, ts) in zip(self._engine.instruments, self._seen, strict=True):
+                swap = Swap(
+                    instrument=one.name,
+                    seq=seq,
+                    ts=ts,
+                    before=before.hash,
+                    after=after.hash,
+                    reason=reason,
+                    p99_ms=model_ms,
+                    total_p99_ms=total_ms,
+                )
+                self._ledger.record_note(swap.note)
+        self._actions.know(after.hash)
+        self._engine.install(ready)
+        self._guard.reset()
+        self._board.clear_alarm(ALARM)
+        self._role, self._why = role, why
+        self._swaps[reason] += 1
+        level = _log.warning if reason == "latency" else _log.info
+        level(
+            "another model serves",
+            reason=reason,
+            role=role,
+            before=f"{before.manifest.kind} {before.hash[:12]}",
+            after=f"{after.manifest.kind} {after.hash[:12]}",
+            why=why,
+        )
+
+    def view(self) -> ModelView:
+        """What is shown of it."""
+        artifact = self._engine.model.artifact
+        return ModelView(
+            hash=artifact.hash,
+            kind=artifact.manifest.kind,
+            role=self._role,
+            why=self._why,
+            standby=self._standby.model.artifact.hash if self._standby else "",
+            swaps=dict(self._swaps),
+            refused=self._refused,
+            slow=self._guard.slow,
+            pinned=not self._engine.table.why_not_pinned,
+        )
