@@ -129,6 +129,7 @@ def market(config: SystemConfig) -> Iterator[Finding]:
     """Instruments and the model's artifact."""
     from emp.core.instrument import find
     from emp.engine.choose import load_serving, load_standby
+    from emp.engine.serving import allocate
 
     for name in config.instruments.names:
         try:
@@ -141,6 +142,9 @@ def market(config: SystemConfig) -> Iterator[Finding]:
         standby = load_standby(config.model, serving)
         yield Finding("ok", "model", f"{_named(serving)}, verified")
         yield Finding("ok", "fallback", f"{_named(standby)}, verified" if standby else "none")
+        why_not = allocate(serving, len(config.instruments.names)).table.why_not_pinned
+        if why_not:
+            yield Finding("warn", "state", why_not, "raise the limit on locked memory (ulimit -l)")
     except EmpError as error:
         yield Finding("bad", "model", str(error), "name another artifact in the section model, or train one")
 

@@ -71,7 +71,7 @@ class Terminal:
         ]
         parts += [_decisions(one) for one in view.instruments]
         parts.append(Text(_latency(view)))
-        parts.append(Text(f"{self._url}  mode {view.mode}  model {view.model[:12]}", style="dim"))
+        parts.append(Text(f"{self._url}  mode {view.mode}  {_model(view)}", style="dim"))
         return Group(*parts)
 
 
@@ -83,6 +83,11 @@ def price(one: InstrumentView, ticks: float) -> str:
 
 def _health(reasons: list[str]) -> str:
     return "; ".join(reasons) if reasons else "healthy"
+
+
+def _model(view: View) -> str:
+    one = view.serving
+    return f"model {one.kind} {one.hash[:12]}, {one.role}{', ' if one.why else ''}{one.why}"
 
 
 def _latency(view: View) -> str:

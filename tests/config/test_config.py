@@ -162,3 +162,30 @@ def test_variables_of_others_are_left_alone(write, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("EMP_REQUIRE_SERVICES", "1")
     monkeypatch.setenv("EMPEROR", "x")
     SystemConfig.load(write(BASE))
+
+
+@pytest.mark.parametrize(
+    ("section", "mistake"),
+    [
+        ("{ssm_impl: mamba4}", "model.ssm_impl"),
+        ("{fallback_impl: mamba3}", "model.fallback_impl"),
+        ("{ssm_impl: mamba2, fallback_impl: mamba2}", "model.fallback_impl: mamba2 is what serves already"),
+        (
+            "{fallback_impl: none, fallback_artifact: x}",
+            "model.fallback_artifact: contradicts fallback_impl: none",
+        ),
+        ("{p99_ms: 1.0}", "model.p99_ms: 1 is above model.total_p99_ms: 0.85"),
+        ("{state_ttl_s: 0}", "model.state_ttl_s"),
+    ],
+)
+def test_a_model_section_that_cannot_be_meant_is_one_line(write, section: str, mistake: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        SystemConfig.load(write(BASE + f"model: {section}\n"))
+    assert mistake in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_kinds_of_the_model_are_read_whatever_their_case(write, monkeypatch) -> None:
+    monkeypatch.setenv("EMP_MODEL__FALLBACK_IMPL", " Linear")
+    model = SystemConfig.load(write(BASE + "model: {ssm_impl: Mamba3}\n")).model
+    assert (model.ssm_impl, model.fallback_impl) == ("mamba3", "linear")

@@ -168,3 +168,40 @@ def test_a_disk_that_fills_is_reported_and_leaves_only_whole_parts(tmp_path: Pat
     with pytest.raises(JournalError, match="cannot write action log"):
         writer.close()
     assert same(read_actions(tmp_path), rows(64))
+
+
+@pytest.mark.parametrize("first", [0, 1, 64, 100])
+@pytest.mark.parametrize("cut", [30, 100, 150])
+def test_a_model_that_comes_later_begins_a_part_and_enters_the_hash(
+    tmp_path: Path, first: int, cut: int
+) -> None:
+    def write(folder: Path, upto: int, resumed: bool = False) -> ActionLog:
+        writer = log(folder)
+        if resumed:
+            writer.truncate_to(upto)
+        for start, end in ((0, first), (first, len(sent))):
+            if start == first:
+                writer.know("def456")
+                writer.know("def456")
+            todo = sent[max(start, upto) if resumed else start : end if resumed else min(end, upto)]
+            writer.append(todo)
+        return writer
+
+    sent = rows(150)
+    sent["model_id"][first:] = 1
+    whole = write(tmp_path / "whole", 150)
+    digest = whole.close()
+    assert whole.model_hashes == ["abc123", "def456"]
+    assert actions_sha256(tmp_path / "whole") == digest
+    names = [
+        n for p in sorted((tmp_path / "whole").iterdir()) for n in pq.read_table(p)["model_hash"].to_pylist()
+    ]
+    assert names == ["abc123"] * first + ["def456"] * (150 - first)
+    write(tmp_path / "cut", cut).close()
+    again = write(tmp_path / "cut", cut, resumed=True)
+    assert again.close() == digest == actions_sha256(tmp_path / "cut")
+    assert same(read_actions(tmp_path / "cut"), sent)
+    alone = log(tmp_path / "alone")
+    alone.append(sent[:first])
+    alone.know("def456")
+    assert alone.close() != digest

@@ -16,9 +16,17 @@ from starlette.routing import Route
 
 from emp.core.clock import SimClock
 from emp.core.errors import UsageError
-from emp.observe.board import Board, InstrumentView, View
+from emp.observe.board import Board, InstrumentView, ModelView, View
 from emp.observe.http import HttpServer, create_app
 
+MODEL = {
+    "model_info",
+    "model_swaps",
+    "model_reloads_refused",
+    "model_slow",
+    "state_pinned",
+    "state_restarts",
+}
 ROADMAP = {
     "event_lag_ms",
     "queue_depth",
@@ -29,7 +37,15 @@ ROADMAP = {
     "risk_halted",
 }
 ONE = InstrumentView(
-    name="EURUSD", tick=1e-5, queue_depth=3, event_lag_ms=1.5, drops={"duplicate": 4, "overflow": 2}
+    name="EURUSD",
+    tick=1e-5,
+    queue_depth=3,
+    event_lag_ms=1.5,
+    drops={"duplicate": 4, "overflow": 2},
+    restarts={"market": 5},
+)
+SERVING = ModelView(
+    hash="m", kind="mamba2", role="fallback", why="p99 0.4 ms", swaps={"latency": 1}, refused=2, pinned=False
 )
 VIEW = View(
     mode="mock",
@@ -41,6 +57,7 @@ VIEW = View(
     p50_infer_ms=0.01,
     p90_infer_ms=0.02,
     p99_infer_ms=0.03,
+    serving=SERVING,
 )
 
 
@@ -70,7 +87,10 @@ def test_health_names_every_reason_and_recovers() -> None:
     with serving(board) as url:
         assert get(f"{url}/health")[0] == 503
         board.publish(VIEW)
-        assert get(f"{url}/health") == (200, '{"status":"ok","reasons":[]}')
+        status, body = get(f"{url}/health")
+        told = json.loads(body)
+        assert (status, told["status"], told["reasons"]) == (200, "ok", [])
+        assert told["model"] == msgspec.to_builtins(SERVING)
         board.raise_alarm("loop", "the loop is blocked")
         bad = msgspec.structs.replace(ONE, degraded=True, stale=True, stale_ms=7_000.0)
         board.publish(
@@ -91,18 +111,25 @@ def test_health_names_every_reason_and_recovers() -> None:
         assert get(f"{url}/health")[0] == 200
 
 
-def test_metrics_are_exactly_the_roadmaps_and_parse() -> None:
+def test_metrics_are_the_roadmaps_and_the_models_and_parse() -> None:
     board = Board(SimClock())
     with serving(board) as url:
         assert get(f"{url}/metrics") == (200, "")
         board.publish(msgspec.structs.replace(VIEW, halted=True))
         status, text = get(f"{url}/metrics")
     families = {f.name: f for f in text_string_to_metric_families(text)}
-    assert (status, set(families)) == (200, ROADMAP)
+    assert (status, set(families)) == (200, ROADMAP | MODEL)
     values = {(s.name, *s.labels.values()): s.value for f in families.values() for s in f.samples}
     assert values == {
         ("event_lag_ms", "EURUSD"): 1.5,
         ("queue_depth", "EURUSD"): 3,
+        ("model_info", "m", "mamba2", "fallback"): 1,
+        ("model_swaps_total", "latency"): 1,
+        ("model_swaps_total", "reload"): 0,
+        ("model_reloads_refused_total",): 2,
+        ("model_slow",): 0,
+        ("state_pinned",): 0,
+        ("state_restarts_total", "EURUSD", "market"): 5,
         ("p50_infer_ms",): 0.01,
         ("p90_infer_ms",): 0.02,
         ("p99_infer_ms",): 0.03,
