@@ -16,6 +16,7 @@ from emp.core.errors import ConfigError, JournalError
 from emp.core.ids import run_id
 from emp.core.instrument import Instrument, find
 from emp.core.secrets import Secret
+from emp.engine.apart import compile_apart
 from emp.engine.choose import load_serving, load_standby
 from emp.engine.engine import Engine
 from emp.engine.guard import LatencyGuard
@@ -147,11 +148,14 @@ def _continued(folder: RunFolder, ledger: LedgerReader, models: Models) -> Model
 
 
 def _reader(source: Path, folder: RunFolder) -> Callable[[], Models]:
-    """What reads the models that the configuration names now."""
+    """What reads, keeps and compiles the models that the configuration names now."""
 
     def read() -> Models:
         models = load_models(SystemConfig.load(source))
         keep_models(folder, models)
+        for model in (models.serving, models.standby):
+            if model is not None:
+                compile_apart(folder.models / model.artifact.hash)
         return models
 
     return read

@@ -122,7 +122,7 @@ def test_without_a_fallback_slowness_is_said_and_taken_back(tmp_path: Path) -> N
         await world.until(lambda: world.live.connected.is_set(), 120)
         await trickle(world, 60)
         assert any("too slow and nothing stands by" in reason for reason in world.board.unhealthy())
-        assert "model_slow 1.0" in metrics(world)
+        await world.until(lambda: "model_slow 1.0" in metrics(world))
         guard._limits[:] = 10**12
         guard.reset()
         guard._guard["slow"] = True

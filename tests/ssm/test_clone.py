@@ -37,7 +37,7 @@ def steps(kind, state, n, seed):
     return out.tobytes()
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     kind=st.sampled_from(["linear", *IMPLS]),
     before=st.integers(0, 60),

@@ -1,0 +1,43 @@
+"""Compiling a model's step in a process of its own, so that the one that trades need only load the result.
+
+Compilation holds Python's lock for a second at a time: in a thread of the trading process it would stop the loop for
+as long. Loading compiled code takes some hundredths of a second.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from emp.core.instrument import catalogue
+from emp.engine.engine import Engine, EngineLimits
+from emp.engine.load import load_folder
+
+LONGEST_S = 600.0
+
+
+def compile_apart(folder: Path) -> None:
+    """Fill the cache of compiled code for the artifact in a folder. Where that fails, whoever uses the artifact next
+    compiles it himself: slower, and as right.
+    """
+    command = [sys.executable, "-m", __name__, str(folder.resolve())]
+    paths = os.pathsep.join(str(Path(path).resolve()) for path in sys.path)
+    subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": paths},
+        timeout=LONGEST_S,
+        check=False,
+    )
+
+
+def main(folder: Path) -> None:
+    """What the process does."""
+    one = next(iter(catalogue().values()))
+    Engine([one], load_folder(folder), EngineLimits(), "COMPILED").warm_up()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
