@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import yaml
 
 from emp.app.assembly import journalled
 from emp.app.live import assemble_live
@@ -60,9 +61,12 @@ def test_sighup_brings_another_artifact_and_a_damaged_one_changes_nothing(tmp_pa
         port = free.getsockname()[1]
     first, second = variant(tmp_path / "model", "first"), variant(tmp_path / "other", "second")
     config = tmp_path / "run.yaml"
-    config.write_text(
-        (ROOT / "examples/mock.yaml").read_text() + f"model: {{artifact: {tmp_path / 'model'}}}\n"
-    )
+
+    def name(folder: str) -> None:
+        settings = yaml.safe_load((ROOT / "examples/mock.yaml").read_text())
+        config.write_text(yaml.safe_dump(settings | {"model": {"artifact": str(tmp_path / folder)}}))
+
+    name("model")
 
     def serves(model: LoadedModel) -> Any:
         return lambda text: json.loads(text).get("model", {}).get("hash") == model.artifact.hash
@@ -71,7 +75,7 @@ def test_sighup_brings_another_artifact_and_a_damaged_one_changes_nothing(tmp_pa
     with start(tmp_path, "--json", config=config, **settings) as process:
         wait_for(process, port, "health", serves(first))
         wait_for(process, port, "snapshot", lambda text: json.loads(text)["instruments"][0]["events"] > 100)
-        config.write_text(config.read_text().replace(str(tmp_path / "model"), str(tmp_path / "other")))
+        name("other")
         process.send_signal(signal.SIGHUP)
         wait_for(process, port, "health", serves(second))
         weights = tmp_path / "other" / "model.safetensors"

@@ -129,7 +129,7 @@ def test_metrics_are_the_roadmaps_and_the_models_and_parse() -> None:
         ("model_reloads_refused_total",): 2,
         ("model_slow",): 0,
         ("state_pinned",): 0,
-        ("state_restarts_total", "EURUSD", "market"): 5,
+        ("state_restarts_total", "market", "EURUSD"): 5,
         ("p50_infer_ms",): 0.01,
         ("p90_infer_ms",): 0.02,
         ("p99_infer_ms",): 0.03,
