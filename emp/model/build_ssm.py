@@ -86,15 +86,12 @@ def pack(config: SSMConfig, tensors: dict[str, Array], inputs: int, domains: int
     take = _Tensors(source, tensors)
     kind: Any = mamba3 if config.impl == "mamba3" else mamba2
     fill = _layer3 if config.impl == "mamba3" else _layer2
-    stem = packed_records(stem_dtype(config.d_model, inputs), 1)
-    stem["weight"][0] = take.take("stem.weight", (config.d_model, inputs)).T
-    stem["bias"][0] = take.take("stem.bias", (config.d_model,))
     layers = packed_records(kind.layer_dtype(config), config.layers)
     for at in range(config.layers):
         fill(take, f"backbone.layers.{at}", config, layers[at])
     params_type: Any = Mamba3Params if config.impl == "mamba3" else Mamba2Params
     params = params_type(
-        stem=stem,
+        stem=_stem(take, config, inputs),
         layers=layers,
         attention=_attention(take, config),
         heads=_heads(take, config, inputs, domains),
@@ -104,6 +101,19 @@ def pack(config: SSMConfig, tensors: dict[str, Array], inputs: int, domains: int
         stride=layer_stride(config),
     )
     return BuiltSSM(params, state_size(config), config)
+
+
+def _stem(take: _Tensors, config: SSMConfig, inputs: int) -> Array:
+    """The gated features and the input map."""
+    d, features = config.d_model, config.features
+    packed = packed_records(stem_dtype(config, inputs), 1)
+    for field, width in (("first", inputs), ("second", features)):
+        packed[field][0] = take.take(f"features.{field}.weight", (2 * features, width)).T
+        packed[f"{field}_bias"][0] = take.take(f"features.{field}.bias", (2 * features,))
+    packed["mixed"][0] = take.take("mixed.weight", (d, features)).T
+    packed["weight"][0] = take.take("stem.weight", (d, inputs)).T
+    packed["bias"][0] = take.take("stem.bias", (d,))
+    return packed
 
 
 def _projections(take: _Tensors, name: str, config: SSMConfig, layer: Any, out_weight: Array) -> None:
@@ -156,16 +166,22 @@ def _attention(take: _Tensors, config: SSMConfig) -> Array:
 def _heads(take: _Tensors, config: SSMConfig, inputs: int, domains: int) -> Array:
     d = config.d_model
     norm = take.take("backbone.norm.weight", (d,))
-    hidden = take.take("heads.hidden", (domains, d, RAW))
-    direct = take.take("heads.direct", (domains, inputs, RAW))
+    shared = config.heads_kind == "shared"
+    maps = 1 if shared else domains
+    hidden = take.take("heads.hidden", (maps, d, RAW))
+    features = take.take("heads.features", (maps, config.features, RAW))
+    direct = take.take("heads.direct", (maps, inputs, RAW))
+    scale = take.take("heads.scale", (domains, RAW)) if shared else np.ones((domains, RAW))
     bias = take.take("heads.bias", (domains, RAW))
     temperature = take.take(TEMPERATURE, (domains, HORIZONS))
     if not (temperature > 0.0).all():
         raise ArtifactError(f"{take.source}: a calibration temperature is not positive")
     share = np.ones((domains, RAW))
     share[:, :LOGITS] = 1.0 / np.repeat(temperature, CLASSES, axis=1)
-    packed = packed_records(head_dtype(d, inputs), domains)
-    packed["hidden"] = hidden * norm[:, None] * share[:, None]
-    packed["direct"] = direct * share[:, None]
+    scale *= share
+    packed = packed_records(head_dtype(config, inputs), domains)
+    packed["hidden"] = hidden * norm[:, None] * scale[:, None]
+    packed["features"] = features * scale[:, None]
+    packed["direct"] = direct * scale[:, None]
     packed["bias"] = bias * share
     return packed

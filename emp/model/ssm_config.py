@@ -16,6 +16,7 @@ from emp.core.errors import ConfigError
 from emp.core.records import Array
 
 Impl = Literal["mamba2", "mamba3"]
+HeadKind = Literal["per_domain", "shared"]
 
 LINE = 16
 """Floats in a cache line: every part of the state starts on one."""
@@ -29,7 +30,9 @@ class SSMConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     `layers` state-space layers with one local-attention layer in their middle (the sandwich). A head of the
     state space has `headdim` channels and a state of `d_state` per channel. dt_min and dt_max bound the step
-    sizes at initialisation: a head forgets over about 1/dt events.
+    sizes at initialisation: a head forgets over about 1/dt events. `features` gated features of the input are
+    seen by backbone and heads. Output heads are one map per domain, or one shared map with a scale and an offset
+    of every output per domain.
     """
 
     impl: Impl = "mamba3"
@@ -40,11 +43,22 @@ class SSMConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     expand: int = 2
     attention_heads: int = 4
     window: int = 32
+    features: int = 64
+    heads_kind: HeadKind = "per_domain"
     dt_min: float = 1e-4
     dt_max: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("d_model", "layers", "d_state", "headdim", "expand", "attention_heads", "window"):
+        for name in (
+            "d_model",
+            "layers",
+            "d_state",
+            "headdim",
+            "expand",
+            "attention_heads",
+            "window",
+            "features",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} must be at least 1, was {getattr(self, name)}")
         if self.d_state % 4:

@@ -6,6 +6,7 @@ from one to the next. Sequences of a group run side by side. The plan of an epoc
 and epoch, so a resumed run sees what the first would have seen.
 """
 
+from collections.abc import Iterator
 from collections.abc import Sequence as Several
 from typing import NamedTuple
 
@@ -134,11 +135,29 @@ def window_batch(streams: Several[Stream], group: Several[Sequence], window: int
     batch = _empty(lanes, size)
     for lane, (sequence, (start, end)) in enumerate(zip(group, spans, strict=True)):
         if end > start:
-            _fill(batch, lane, streams[sequence.stream], slice(start, end), sequence.mirror)
+            _fill(batch, lane, streams[sequence.stream], np.arange(start, end), sequence.mirror)
         stream = streams[sequence.stream]
         batch.domain[lane] = stream.domain
         batch.broader[lane] = stream.broader[sequence.start % len(stream.broader)]
     return batch
+
+
+def row_batches(streams: Several[Stream], size: int, seed: int, epoch: int) -> Iterator[Batch]:
+    """Usable rows in random order, `size` of one stream to a batch: for what needs no memory.
+
+    As in `plan_epoch` half of the batches are seen in the mirror, and a long series gives MOST_ROWS to an epoch.
+    """
+    rng = generator(seed, "rows", epoch)
+    drawn = [rng.permutation(np.flatnonzero(stream.use))[:MOST_ROWS] for stream in streams]
+    batches = [(at, first) for at, rows in enumerate(drawn) for first in range(0, len(rows), size)]
+    for i in rng.permutation(len(batches)):
+        at, first = batches[i]
+        rows = drawn[at][first : first + size]
+        batch = _empty(1, len(rows))
+        _fill(batch, 0, streams[at], rows, bool(rng.random() < 0.5))
+        batch.domain[0] = streams[at].domain
+        batch.broader[0] = streams[at].broader[i % len(streams[at].broader)]
+        yield batch
 
 
 def _empty(lanes: int, size: int) -> Batch:
@@ -155,9 +174,9 @@ def _empty(lanes: int, size: int) -> Batch:
     )
 
 
-def _fill(batch: Batch, lane: int, stream: Stream, rows: slice, mirror: bool) -> None:
+def _fill(batch: Batch, lane: int, stream: Stream, rows: Array, mirror: bool) -> None:
     """Write rows of a stream into a lane, seen in the mirror where asked."""
-    used = slice(0, rows.stop - rows.start)
+    used = slice(0, len(rows))
     use = stream.use[rows]
     x, delta_hat, labels = stream.x[rows], stream.delta_hat[rows], stream.labels[rows].astype(np.int64)
     pos_weight = stream.pos_weight[stream.day[rows]]

@@ -37,8 +37,8 @@ def torch_forecast(
     """
     exact = Network(network.config, network.inputs, network.domains).double().eval()
     exact.load_state_dict({name: t.double().cpu() for name, t in network.state_dict().items()})
-    raw, _, _ = exact(torch.from_numpy(x.astype(np.float64))[None], None, torch.tensor([domain]))
-    outputs = read_outputs(raw[0])
+    carried = exact(torch.from_numpy(x.astype(np.float64))[None], None, torch.tensor([domain]))
+    outputs = read_outputs(carried.raw[0])
     share = torch.from_numpy(calibration[TEMPERATURE][domain].astype(np.float64))[:, None]
     p, q = (outputs.logits / share).softmax(-1).numpy(), outputs.quantiles.numpy()
     if ISOTONIC in calibration:
@@ -151,8 +151,8 @@ class _Step(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """x [1, 1, inputs] and state [1, state_size] to raw outputs and the state after."""
-        raw, _, after = self.network(x, state, torch.zeros(1, dtype=torch.int64))
-        return raw, after
+        carried = self.network(x, state, torch.zeros(1, dtype=torch.int64))
+        return carried.raw, carried.state
 
 
 def onnx_step(network: Network) -> bytes:

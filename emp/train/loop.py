@@ -29,15 +29,15 @@ from emp.train.chunks import Sequence as Stretch
 from emp.train.losses import (
     AuxiliaryTargets,
     Scales,
-    Targets,
     Weights,
     auxiliary_losses,
     forecast_losses,
+    targets_of,
     weighted_sum,
 )
 from emp.train.network import Network, read_outputs
 
-FORMAT = 1
+FORMAT = 2
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,7 +45,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     seed: int = 0
     lr: float = 2e-4
-    direct_rate: float = 0.05  # learning rate of the heads' direct path, which starts as the linear model
+    direct_rate: float = 0.05  # learning rate, in shares of lr, of what is learned before the backbone
+    features_epochs: int = 6  # of learning the features, before the backbone
+    features_lr: float = 2e-3
     weight_decay: float = 0.01
     clip: float = 1.0
     warmup_steps: int = 20
@@ -78,11 +80,16 @@ class Step(NamedTuple):
 
 
 Report = Callable[[Step], None]
-Epoch = Callable[[int, "Trainer"], None]
+Judge = Callable[[Network], float]
+"""The loss by which the epoch to keep is chosen."""
 
 
 class Trainer:
-    """Trains a network on streams; `losses` has one row per window."""
+    """Trains a network on streams; `losses` has one row per window.
+
+    With a judge, `history` has its loss of the averaged weights at the start and after every epoch, and `best`
+    the weights with the least.
+    """
 
     def __init__(
         self,
@@ -90,10 +97,11 @@ class Trainer:
         streams: Sequence[Stream],
         scales: Scales,
         config: TrainConfig,
+        judge: Judge | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.network, self.streams, self.scales, self.config = network, streams, scales, config
-        self.clock = clock or LiveClock()
+        self.judge, self.clock = judge, clock or LiveClock()
         self.device = next(network.parameters()).device
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
@@ -110,6 +118,8 @@ class Trainer:
         self.total = sum(_windows(group) for plan in self.plans for group in plan)
         self.epoch = self.group = self.step = 0
         self.losses: list[dict[str, float]] = []
+        self.history: list[float] = []
+        self.best: dict[str, Tensor] = {}
         self._events = 0
         self._began = self.clock.monotonic_ns()
 
@@ -117,7 +127,6 @@ class Trainer:
         self,
         report: Report | None = None,
         checkpoint: Path | None = None,
-        after_epoch: Epoch | None = None,
         stop: Callable[[], bool] | None = None,
     ) -> bool:
         """Train to the end of the curriculum, or until `stop` says so between groups.
@@ -127,6 +136,8 @@ class Trainer:
         """
         self._began = self.clock.monotonic_ns()
         self._events = 0
+        if self.step == 0:
+            self._keep_best()
         while self.epoch < len(self.epochs):
             plan = self.plans[self.epoch]
             while self.group < len(plan):
@@ -137,11 +148,18 @@ class Trainer:
                 if stop and stop():
                     return False
             self.epoch, self.group = self.epoch + 1, 0
-            if after_epoch:
-                after_epoch(self.epoch, self)
+            self._keep_best()
             if checkpoint:
                 self.save(checkpoint)
         return True
+
+    def _keep_best(self) -> None:
+        if self.judge is None:
+            return
+        score = self.judge(self.mean)
+        if not self.history or score < min(self.history):
+            self.best = {name: t.clone() for name, t in self.mean.state_dict().items()}
+        self.history.append(score)
 
     def averaged(self) -> Network:
         """The network with the running mean of its weights, which generalises better than the last ones."""
@@ -171,7 +189,7 @@ class Trainer:
             lanes = torch.from_numpy(np.flatnonzero(burn == length)).to(self.device)
             part = torch.from_numpy(x[burn == length, BURN_IN - int(length) :]).to(self.device)
             with self._precision():
-                _, after = self.network.backbone(self.network.stem(part), state[lanes])
+                _, after = self.network.backbone(self.network.embed(part)[0], state[lanes])
             state[lanes] = after
         return state
 
@@ -182,15 +200,15 @@ class Trainer:
         masked = self._masked(x.shape[:2])
         seen = x.clone()
         seen[..., auxiliary.DEPTH] = torch.where(masked[..., None], 0.0, x[..., auxiliary.DEPTH])
-        targets = _targets(batch, self.device)
+        targets = targets_of(batch, self.device)
         with self._precision():
-            raw, hidden, after = self.network(seen, state, targets.domain)
-            helper = self.helper(hidden)
-        losses = forecast_losses(read_outputs(raw.float()), targets, self.scales)
+            carried = self.network(seen, state, targets.domain)
+            helper = self.helper(carried.hidden)
+        losses = forecast_losses(read_outputs(carried.raw.float()), targets, self.scales)
         losses |= auxiliary_losses(helper.float(), _auxiliary_targets(batch, x, masked))
         loss = weighted_sum(losses, self.config.weights)
         wide = targets._replace(domain=torch.from_numpy(batch.broader).to(self.device))
-        wider = self.network.heads(hidden, seen, wide.domain)
+        wider = self.network.heads(carried.hidden, carried.features, seen, wide.domain)
         own = forecast_losses(read_outputs(wider.float()), wide, self.scales)
         loss = loss + self.config.broader_heads * weighted_sum(own, self.config.weights)
 
@@ -206,7 +224,7 @@ class Trainer:
         self.step += 1
         self._average()
         values = {name: float(value.detach()) for name, value in losses.items()}
-        return values | {"total": float(loss.detach()), "gradient": norm}, after.detach()
+        return values | {"total": float(loss.detach()), "gradient": norm}, carried.state.detach()
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
@@ -242,6 +260,8 @@ class Trainer:
                 "optimizer": self.optimizer.state_dict(),
                 "place": [self.epoch, self.group, self.step],
                 "losses": self.losses,
+                "history": self.history,
+                "best": self.best,
             },
             scratch,
         )
@@ -264,7 +284,7 @@ class Trainer:
         self.helper.load_state_dict(kept["helper"])
         self.optimizer.load_state_dict(kept["optimizer"])
         self.epoch, self.group, self.step = kept["place"]
-        self.losses = kept["losses"]
+        self.losses, self.history, self.best = kept["losses"], kept["history"], kept["best"]
 
     def _fingerprint(self) -> str:
         """Names everything that a run's numbers depend on, apart from the machine."""
@@ -280,23 +300,21 @@ def _windows(group: Sequence[Stretch]) -> int:
 
 
 def _groups(network: Network, helper: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    """Matrices decay; vectors (norms, scales, step sizes, biases) do not; the direct path learns slowly."""
+    """Matrices decay; vectors (norms, scales, step sizes, biases) do not; what is learned beforehand learns slowly."""
     matrices: list[Tensor] = []
     others: list[Tensor] = []
+    learned: list[Tensor] = []
     for name, p in [*network.named_parameters(), *helper.named_parameters()]:
-        if name != "heads.direct":
+        if name.startswith(("features.", "heads.features", "heads.direct")):
+            learned.append(p)
+        else:
             (matrices if name.endswith(("weight", "heads.hidden")) and p.dim() >= 2 else others).append(p)
     slow = config.lr * config.direct_rate
     return [
         {"params": matrices, "weight_decay": config.weight_decay, "rate": config.lr},
         {"params": others, "weight_decay": 0.0, "rate": config.lr},
-        {"params": [network.heads.direct], "weight_decay": 0.0, "rate": slow},
+        {"params": learned, "weight_decay": 0.0, "rate": slow},
     ]
-
-
-def _targets(batch: Batch, device: torch.device) -> Targets:
-    fields = (batch.domain, batch.delta_hat, batch.labels, batch.pos_weight, batch.weight)
-    return Targets(*(torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in fields))
 
 
 def _auxiliary_targets(batch: Batch, x: Tensor, masked: Tensor) -> AuxiliaryTargets:

@@ -10,6 +10,7 @@ from torch.nn import functional
 from emp.core.records import DEPTH_FEATURES, QUANTILES, Array
 from emp.perception.targets import NO_LABEL
 from emp.train.auxiliary import DEPLETIONS, DEPTH, HAS_DEPTH, NEXT_KINDS, NONE
+from emp.train.chunks import Batch
 from emp.train.network import Outputs
 
 HUBER = 3.0
@@ -55,6 +56,12 @@ class Targets(NamedTuple):
     labels: Tensor
     pos_weight: Tensor
     weight: Tensor
+
+
+def targets_of(batch: Batch, device: torch.device) -> Targets:
+    """A batch's labels as tensors."""
+    fields = (batch.domain, batch.delta_hat, batch.labels, batch.pos_weight, batch.weight)
+    return Targets(*(torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in fields))
 
 
 def forecast_losses(outputs: Outputs, t: Targets, scales: Scales) -> dict[str, Tensor]:

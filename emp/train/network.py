@@ -1,4 +1,4 @@
-"""The whole network: input map, backbone, heads. `emp.model.build_ssm` packs its tensors for serving."""
+"""The whole network: gated features, backbone, heads. `emp.model.build_ssm` packs its tensors for serving."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from emp.core.records import HORIZONS, QUANTILES, Array
 from emp.model.heads import CLASSES, LOGITS, MEANS_AT, QUANTILES_AT
 from emp.model.ssm_config import SSMConfig
 from emp.model.ssm_heads import BIG_MOVES_AT, RAW
-from emp.perception.normalise import SESSION_AT
+from emp.perception.normalise import INPUT_NAMES, SESSION_AT
 from emp.train.backbone import BackboneSSM
 
 
@@ -25,18 +25,53 @@ class Outputs(NamedTuple):
     big: Tensor  # [..., HORIZONS]: logit of a big move
 
 
-class Heads(nn.Module):
-    """One affine map per domain from (normed hidden state, model input) to the raw outputs."""
+class Features(nn.Module):
+    """Two gated linear units (Dauphin et al. 2017) over the input, the second beside a skip: no memory."""
 
-    def __init__(self, d_model: int, inputs: int, domains: int) -> None:
+    def __init__(self, inputs: int, features: int) -> None:
         super().__init__()
-        self.hidden = nn.Parameter(torch.zeros(domains, d_model, RAW))
-        self.direct = nn.Parameter(torch.zeros(domains, inputs, RAW))
-        self.bias = nn.Parameter(torch.zeros(domains, RAW))
+        self.first = nn.Linear(inputs, 2 * features)
+        self.second = nn.Linear(features, 2 * features)
 
-    def forward(self, hidden: Tensor, x: Tensor, domain: Tensor) -> Tensor:
-        """Raw outputs [B, T, RAW] of hidden [B, T, d_model], x [B, T, inputs], domain int64[B]."""
-        return hidden @ self.hidden[domain] + x @ self.direct[domain] + self.bias[domain][:, None]
+    def forward(self, x: Tensor) -> Tensor:
+        """Features [..., features] of x [..., inputs]."""
+        first = functional.glu(self.first(x), -1)
+        return first + functional.glu(self.second(first), -1)
+
+
+class Heads(nn.Module):
+    """An affine map per domain from (normed hidden state, features, model input) to the raw outputs.
+
+    Shared heads have one map, and per domain a scale and an offset of every output.
+    """
+
+    def __init__(self, config: SSMConfig, inputs: int, domains: int) -> None:
+        super().__init__()
+        self.shared = config.heads_kind == "shared"
+        maps = 1 if self.shared else domains
+        self.hidden = nn.Parameter(torch.zeros(maps, config.d_model, RAW))
+        self.features = nn.Parameter(torch.zeros(maps, config.features, RAW))
+        self.direct = nn.Parameter(torch.zeros(maps, inputs, RAW))
+        self.bias = nn.Parameter(torch.zeros(domains, RAW))
+        if self.shared:
+            self.scale = nn.Parameter(torch.ones(domains, RAW))
+
+    def forward(self, hidden: Tensor, features: Tensor, x: Tensor, domain: Tensor) -> Tensor:
+        """Raw outputs [B, T, RAW] of hidden, features and x, each [B, T, width]; domain int64[B]."""
+        at = torch.zeros_like(domain) if self.shared else domain
+        raw = hidden @ self.hidden[at] + features @ self.features[at] + x @ self.direct[at]
+        if self.shared:
+            raw = raw * self.scale[domain][:, None]
+        return raw + self.bias[domain][:, None]
+
+
+class Carried(NamedTuple):
+    """What a network made of a stretch of events."""
+
+    raw: Tensor  # [B, T, RAW]
+    hidden: Tensor  # [B, T, d_model], for heads of wider use and auxiliary tasks
+    features: Tensor  # [B, T, features]
+    state: Tensor  # [B, state_size] after the last event
 
 
 def read_outputs(raw: Tensor) -> Outputs:
@@ -48,17 +83,21 @@ def read_outputs(raw: Tensor) -> Outputs:
     return Outputs(logits, quantiles, raw[..., MEANS_AT:BIG_MOVES_AT], raw[..., BIG_MOVES_AT:])
 
 
-def _blind(stem: nn.Linear) -> None:
-    """Keep the context inputs (session, liquidity, depth or none) out of the backbone; the heads still see them.
+STEADY_AT = INPUT_NAMES.index("pace")
+"""From here on context inputs are measurements that vary within a market; those before it name the market."""
+
+
+def _blind(layer: nn.Linear) -> None:
+    """Keep the inputs that name a market (session, liquidity, depth or none) out of all but the direct path.
 
     Few values of them are met in training, each on few markets and days, so a deep model takes them for the
     name of the market: on another day's session it would answer for another market.
     """
-    seen = torch.ones_like(stem.weight)
-    seen[:, SESSION_AT:] = 0.0
+    seen = torch.ones_like(layer.weight)
+    seen[:, SESSION_AT:STEADY_AT] = 0.0
     with torch.no_grad():
-        stem.weight *= seen
-    stem.weight.register_hook(lambda gradient: gradient * seen.to(gradient))  # type: ignore[no-untyped-call]
+        layer.weight *= seen
+    layer.weight.register_hook(lambda gradient: gradient * seen.to(gradient))  # type: ignore[no-untyped-call]
 
 
 class Network(nn.Module):
@@ -70,24 +109,30 @@ class Network(nn.Module):
         self.config = config
         self.inputs = inputs
         self.domains = tuple(domains)
+        self.features = Features(inputs, config.features)
         self.stem = nn.Linear(inputs, config.d_model)
+        self.mixed = nn.Linear(config.features, config.d_model, bias=False)
         _blind(self.stem)
+        _blind(self.features.first)
         self.backbone = BackboneSSM(impl=config.impl, **sizes)
-        self.heads = Heads(config.d_model, inputs, len(self.domains))
+        self.heads = Heads(config, inputs, len(self.domains))
 
-    def forward(self, x: Tensor, state: Tensor | None, domain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def embed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Input of the backbone [..., d_model] and features [..., features] of x [..., inputs]."""
+        features = self.features(x)
+        return self.stem(x) + self.mixed(features), features
+
+    def forward(self, x: Tensor, state: Tensor | None, domain: Tensor) -> Carried:
         """Carry over T events.
 
         Args:
             x: [B, T, inputs].
             state: [B, state_size]; None is the start.
             domain: int64[B], the head of each stream.
-
-        Returns:
-            raw outputs [B, T, RAW], hidden [B, T, d_model] (for auxiliary heads), the state after.
         """
-        hidden, state = self.backbone(self.stem(x), state)
-        return self.heads(hidden, x, domain), hidden, state
+        embedded, features = self.embed(x)
+        hidden, state = self.backbone(embedded, state)
+        return Carried(self.heads(hidden, features, x, domain), hidden, features, state)
 
     def tensors(self) -> dict[str, Array]:
         """Every weight by its name, float32: what an artifact holds."""

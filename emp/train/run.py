@@ -24,7 +24,7 @@ from emp.model.ssm_config import SSMConfig
 from emp.train.data import Dataset
 from emp.train.export import PARITY_EVENTS, export
 from emp.train.fit import Trained, provenance
-from emp.train.loop import Report, TrainConfig, Trainer
+from emp.train.loop import Report, TrainConfig
 from emp.train.sequence import encoder_record, train_sequence
 
 CHECKPOINT = "checkpoint.pt"
@@ -62,12 +62,7 @@ def run_training(
         folder / "config.json", {"model": msgspec.to_builtins(model), "train": msgspec.to_builtins(config)}
     )
     _write_json(folder / "provenance.json", made_of(datasets, linear))
-
-    def before(trainer: Trainer) -> None:
-        if resume:
-            trainer.resume(checkpoint)
-
-    done = train_sequence(datasets, linear, model, config, report, before, checkpoint=checkpoint)
+    done = train_sequence(datasets, linear, model, config, report, checkpoint, resume)
     _write_losses(folder, done.losses)
     draw_curve(folder / "curve.png", done.losses, done.history)
     artifact = export(

@@ -4,7 +4,7 @@ The direct path of the heads begins with the weights of a linear model fitted on
 thresholds and depth encoder), so training begins at that baseline and not below it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from emp.train.auxiliary import auxiliary_labels
 from emp.train.calibration import Chosen, Rows, fit_temperature, measure_quartiles, stretches
 from emp.train.chunks import MOST_ROWS, Stream
 from emp.train.data import Dataset, Part
+from emp.train.features import learn_features
 from emp.train.fit import Trained, provenance
 from emp.train.loop import Report, TrainConfig, Trainer
 from emp.train.losses import Scales, move_scales
@@ -88,16 +89,18 @@ def train_sequence(
     model: SSMConfig,
     config: TrainConfig,
     report: Report,
-    before: Callable[[Trainer], None] | None = None,
     checkpoint: Path | None = None,
+    resume: bool = False,
 ) -> SequenceModel:
     """Train on the training parts, choose the epoch and calibrate on the calibration parts.
+
+    First what needs no memory is learned, from the linear model onwards; then the backbone and all the rest.
 
     Args:
         datasets: series to train on.
         linear: the linear model of the same series.
-        before: called with the trainer before it starts, to resume it.
         checkpoint: path to write checkpoints to.
+        resume: go on from that checkpoint.
     """
     torch.manual_seed(config.seed)
     domains = linear.manifest.domains
@@ -108,14 +111,19 @@ def train_sequence(
     start_as_linear(network, linear.tensors, typical_inputs(streams, len(domains)))
     tilt = class_tilt(streams, len(domains))
     add_tilt(network, tilt)
-    trainer = Trainer(network, streams, make_scales(seen, domains), config)
-    if before:
-        before(trainer)
-    judge = _Judge(seen, edges, tilt)
-    if trainer.step == 0:
-        judge(trainer.averaged())
-    trainer.run(report, checkpoint, lambda _, trainer: judge(trainer.averaged()))
-    network.load_state_dict(judge.best)
+    scales = make_scales(seen, domains)
+    if not resume:
+        learn_features(network, streams, scales, config)
+
+    def judge(candidate: Network) -> float:
+        return calibration_loss(without_tilt(candidate, tilt), seen, edges)
+
+    trainer = Trainer(network, streams, scales, config, judge)
+    if resume and checkpoint:
+        trainer.resume(checkpoint)
+    trainer.run(report, checkpoint)
+    network.load_state_dict(trainer.best)
+    network = without_tilt(network, tilt)
     calibrated = calibrate(network, seen, edges)
     manifest = Manifest(
         kind=model.impl,
@@ -126,32 +134,22 @@ def train_sequence(
         warmup_events=linear.manifest.warmup_events,
         config={
             "train": msgspec.to_builtins(config),
-            "calibration_loss": judge.history,
+            "calibration_loss": trainer.history,
             "calibration": calibration.calibration_report(domains, calibrated.classes),
         },
         provenance={"seed": config.seed, "series": [provenance(data) for data in datasets]},
     )
     encoder = {name: t for name, t in linear.tensors.items() if name.startswith("encoder.")}
     return SequenceModel(
-        network.eval(), calibrated.tensors(), manifest, encoder, trainer.losses, judge.history
+        network.eval(), calibrated.tensors(), manifest, encoder, trainer.losses, trainer.history
     )
 
 
-class _Judge:
-    """Keeps the weights with the least calibration loss, the linear start included, class weights taken out."""
-
-    def __init__(self, datasets: Sequence[Dataset], edges: Array, tilt: Array) -> None:
-        self.datasets, self.edges, self.tilt = datasets, edges, tilt
-        self.history: list[float] = []
-        self.best: dict[str, Any] = {}
-
-    def __call__(self, network: Network) -> None:
-        fair = deepcopy(network)
-        add_tilt(fair, -self.tilt)
-        score = round(calibration_loss(fair, self.datasets, self.edges), 6)
-        if not self.history or score < min(self.history):
-            self.best = fair.state_dict()
-        self.history.append(score)
+def without_tilt(network: Network, tilt: Array) -> Network:
+    """A copy with the effect of class weights taken out."""
+    fair = deepcopy(network)
+    add_tilt(fair, -tilt)
+    return fair
 
 
 def encoder_record(tensors: dict[str, Array]) -> Any:
@@ -243,18 +241,19 @@ def typical_inputs(streams: Sequence[Stream], heads: int) -> Array:
 
 
 def start_as_linear(network: Network, tensors: dict[str, Array], typical: Array) -> None:
-    """Give the heads' direct path the weights of a linear model.
+    """Give the heads' direct path the weights of a linear model (shared heads: of its head for all).
 
     The outer quantiles start at its widths at the `typical` inputs, float32[heads, INPUTS]: a softplus of an
     affine map cannot be an affine map.
     """
     weight = torch.from_numpy(np.asarray(tensors["weight"], np.float32))
     bias = torch.from_numpy(np.asarray(tensors["bias"], np.float32))
-    middle = torch.einsum("hi,hio->ho", torch.from_numpy(typical), weight) + bias
+    if network.heads.shared:
+        weight, bias = weight[:1], bias[:1].expand(len(bias), -1)
+    middle = (torch.from_numpy(typical)[:, None] @ weight)[:, 0] + bias
     with torch.no_grad():
-        network.heads.hidden.zero_()
-        network.heads.direct.zero_()
-        network.heads.bias.zero_()
+        for p in (network.heads.hidden, network.heads.features, network.heads.direct, network.heads.bias):
+            p.zero_()
         network.heads.direct[:, :, : weight.shape[-1]] = weight
         network.heads.bias[:, : bias.shape[-1]] = bias
         for h in range(HORIZONS):

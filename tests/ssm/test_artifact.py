@@ -195,7 +195,7 @@ def test_the_onnx_graph_is_the_step():
     session = ort.InferenceSession(onnx_step(net), providers=["CPUExecutionProvider"])
     x = inputs(40)
     state = net.backbone.start(1)
-    want, _, _ = net(torch.from_numpy(x[None]), state, torch.tensor([0]))
+    want = net(torch.from_numpy(x[None]), state, torch.tensor([0])).raw
     carried = state.numpy()
     for t in range(len(x)):
         raw, carried = session.run(None, {"x": x[None, t : t + 1], "state": carried})

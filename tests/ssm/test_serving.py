@@ -37,8 +37,8 @@ def reference(net, x, state=None, domain=1):
     """Forecast fields of the torch network in double precision, and the state after."""
     net = net.double()
     start = None if state is None else torch.from_numpy(state[None].astype(np.float64))
-    raw, _, after = net(torch.from_numpy(x[None].astype(np.float64)), start, torch.tensor([domain]))
-    outputs = read_outputs(raw[0])
+    carried = net(torch.from_numpy(x[None].astype(np.float64)), start, torch.tensor([domain]))
+    outputs, after = read_outputs(carried.raw[0]), carried.state
     kept = calibration()
     p = softmax(outputs.logits.numpy(), kept[TEMPERATURE][domain].astype(np.float64)[:, None])
     for h, table in enumerate(kept[ISOTONIC][domain]):
@@ -69,6 +69,18 @@ def test_every_output_over_10000_events_is_that_of_the_network(impl):
         if name.endswith("phi"):
             a, b = np.exp(1j * a), np.exp(1j * b)
         assert np.abs(a - b).max() < 1e-3 * np.abs(b).max(), name
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_shared_heads_with_a_scale_and_an_offset_per_domain(impl):
+    net = network(impl, heads_kind="shared", d_model=16, layers=2, d_state=8, headdim=16, features=24)
+    built = packed(net)
+    x = inputs(500)
+    for domain in range(2):
+        out, _ = serve(built, x, row(built), domain=domain)
+        want, _ = reference(net, x, domain=domain)
+        for name in ("p", "q", "mean"):
+            assert worst(out[name], want[name]) < 1e-4, name
 
 
 @pytest.mark.parametrize("impl", IMPLS)

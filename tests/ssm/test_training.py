@@ -24,15 +24,17 @@ from emp.train.auxiliary import (
     auxiliary_labels,
     mirrored,
 )
-from emp.train.chunks import Stream, burn_in, plan_epoch, window_batch, windows
+from emp.train.chunks import Stream, burn_in, plan_epoch, row_batches, window_batch, windows
+from emp.train.features import learn_features
 from emp.train.loop import TrainConfig, Trainer
-from emp.train.losses import Scales, Targets, forecast_losses, move_scales
+from emp.train.losses import Scales, Targets, forecast_losses, move_scales, targets_of
 from emp.train.mirror import mirror_matrix
-from emp.train.network import Network, read_outputs
+from emp.train.network import STEADY_AT, Network, read_outputs
 
 torch.set_num_threads(1)
 
 DOMAINS = ("shared", "equity/nasdaq")
+M = mirror_matrix().astype(np.float32)
 SIZES = {"d_model": 16, "layers": 2, "d_state": 8, "headdim": 16, "attention_heads": 2, "window": 8}
 
 
@@ -83,6 +85,11 @@ def trainer(seed=0, impl="mamba3", **settings):
     defaults = {"curriculum": ((128, 1), (256, 1)), "lanes": 2, "lr": 1e-3, "checkpoint_every": 2}
     config = TrainConfig(seed=seed, **(defaults | settings))
     return Trainer(network, streams(), scales(), config)
+
+
+def judged(network):
+    """A made-up loss that is least in the middle of a run."""
+    return abs(float(network.heads.bias.sum()) - 0.02)
 
 
 def weights(t):
@@ -165,10 +172,11 @@ def test_windows_of_a_sequence_carry_the_state_exactly():
     with torch.no_grad():
         for w in range(2):
             batch = window_batch(t.streams, group, w)
-            raw, _, state = t.network(torch.from_numpy(batch.x), state, torch.tensor([1]))
-            rows.append(raw)
+            carried = t.network(torch.from_numpy(batch.x), state, torch.tensor([1]))
+            rows.append(carried.raw)
+            state = carried.state
         x = torch.from_numpy(streams()[0].x[284:420])[None]
-        whole, _, _ = t.network(x, None, torch.tensor([1]))
+        whole = t.network(x, None, torch.tensor([1])).raw
     torch.testing.assert_close(torch.cat(rows, 1), whole[:, 16:], rtol=1e-4, atol=1e-5)
 
 
@@ -191,14 +199,15 @@ def test_the_same_seed_trains_to_the_same_bits_and_another_does_not():
 
 
 def test_a_resumed_run_reaches_the_same_numbers(tmp_path):
-    whole = trainer()
+    whole, first = trainer(), trainer()
+    whole.judge = first.judge = judged
     whole.run()
-    first = trainer()
     seen = iter(range(100))
     assert not first.run(stop=lambda: next(seen) == 2)
     first.save(tmp_path / "c.pt")
     torch.manual_seed(99)
     second = trainer()
+    second.judge = judged
     second.resume(tmp_path / "c.pt")
     assert 0 < second.step < second.total
     assert second.run()
@@ -206,6 +215,58 @@ def test_a_resumed_run_reaches_the_same_numbers(tmp_path):
     assert second.losses == whole.losses
     for a, b in zip(second.mean.parameters(), whole.mean.parameters(), strict=True):
         assert torch.equal(a, b)
+    assert second.history == whole.history
+    assert len(whole.history) == 3
+    for name, kept in whole.best.items():
+        assert torch.equal(second.best[name], kept)
+
+
+def test_the_epoch_with_the_least_loss_is_kept():
+    t = trainer(curriculum=((128, 3),))
+    told = iter([3.0, 1.0, 2.0, 4.0])
+    kept = []
+
+    def judge(network):
+        kept.append({name: p.clone() for name, p in network.state_dict().items()})
+        return next(told)
+
+    t.judge = judge
+    t.run()
+    assert t.history == [3.0, 1.0, 2.0, 4.0]
+    assert all(torch.equal(t.best[name], kept[1][name]) for name in kept[1])
+    assert not torch.equal(t.best["heads.bias"], kept[3]["heads.bias"])
+
+
+def test_features_learn_what_no_linear_map_can_tell_and_leave_the_backbone_alone():
+    x = np.random.default_rng(5).normal(size=(4000, INPUTS)).astype(np.float32)
+    moves = np.repeat(np.abs(x[:, :1] * x[:, 1:2]) > 0.5, HORIZONS, axis=1).astype(np.float32)
+    s = stream(n=4000, breaks=())._replace(
+        x=x, delta_hat=moves * np.float32(1.0), labels=np.where(moves > 0, 2, 1).astype(np.int8)
+    )
+    torch.manual_seed(0)
+    network = Network(SSMConfig(**SIZES), INPUTS, DOMAINS)
+    before = {name: p.clone() for name, p in network.state_dict().items()}
+    config = TrainConfig(features_epochs=25, features_lr=5e-3)
+    losses = learn_features(network, [s], scales(), config)
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
+    changed = {n.split(".")[0] for n, p in network.state_dict().items() if not torch.equal(p, before[n])}
+    assert changed == {"features", "heads"}
+    assert torch.equal(network.heads.hidden, before["heads.hidden"])
+    again = Network(SSMConfig(**SIZES), INPUTS, DOMAINS)
+    again.load_state_dict(before)
+    assert learn_features(again, [s], scales(), config) == losses
+
+
+def test_rows_of_an_epoch_are_every_usable_row_once():
+    found = [np.zeros(len(s.x), int) for s in streams()]
+    for batch in row_batches(streams(), 64, seed=0, epoch=0):
+        assert batch.domain.tolist() == [1]
+        for row in batch.x[0]:
+            at = [np.flatnonzero((s.x == row).all(1) | (s.x == row @ M).all(1)) for s in streams()]
+            for counts, rows in zip(found, at, strict=True):
+                counts[rows] += 1
+    for counts, s in zip(found, streams(), strict=True):
+        np.testing.assert_array_equal(counts, s.use.astype(int))
 
 
 def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused_in_one_line(tmp_path):
@@ -230,7 +291,7 @@ def test_divergence_is_said_in_one_line():
 def test_rows_that_do_not_count_have_no_gradient():
     t = trainer()
     batch = window_batch(t.streams, [chunks.Sequence(0, 240, 250, 0, False)], 0)
-    targets = loop._targets(batch, torch.device("cpu"))
+    targets = targets_of(batch, torch.device("cpu"))
     raw = torch.zeros(1, 10, 48, requires_grad=True)
     weight = targets.weight.clone()
     weight[:, 5:] = 0.0
@@ -280,18 +341,21 @@ def test_a_group_carries_its_state_from_window_to_window_without_gradient():
     assert not carried.requires_grad
     x = torch.from_numpy(streams()[0].x[284:428])[None]
     with torch.no_grad():
-        _, _, burned = t.network(x[:, :16], None, torch.tensor([1]))
-        _, _, whole = t.network(x, None, torch.tensor([1]))
+        burned = t.network(x[:, :16], None, torch.tensor([1])).state
+        whole = t.network(x, None, torch.tensor([1])).state
     torch.testing.assert_close(first, burned)
     torch.testing.assert_close(after, whole, rtol=1e-4, atol=1e-4)
 
 
-def test_the_backbone_does_not_see_the_context_inputs_and_training_keeps_it_so():
+def test_only_the_direct_path_sees_what_names_a_market_and_training_keeps_it_so():
     t = trainer(lr=5e-3)
+    learn_features(t.network, t.streams, t.scales, t.config)
     t.run()
-    assert not t.network.stem.weight[:, SESSION_AT:].any()
-    assert t.network.stem.weight[:, :SESSION_AT].any()
     x = torch.zeros(1, 3, INPUTS)
-    x[..., SESSION_AT:] = 1.0
-    assert torch.equal(t.network.stem(x), t.network.stem(torch.zeros_like(x)))
-    assert t.network.heads.direct[1, SESSION_AT:].any()
+    x[..., SESSION_AT:STEADY_AT] = 1.0
+    for seen, blind in zip(t.network.embed(x), t.network.embed(torch.zeros_like(x)), strict=True):
+        assert torch.equal(seen, blind)
+    for layer in (t.network.stem, t.network.features.first):
+        assert layer.weight[:, :SESSION_AT].any()
+        assert layer.weight[:, STEADY_AT:].any()
+    assert t.network.heads.direct[1, SESSION_AT:STEADY_AT].any()
