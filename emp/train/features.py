@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from emp.core.clock import LiveClock
 from emp.train.chunks import Batch, Stream, row_batches
-from emp.train.loop import TrainConfig
+from emp.train.loop import Report, Step, TrainConfig
 from emp.train.losses import Scales, forecast_losses, targets_of, weighted_sum
 from emp.train.network import Network, read_outputs
 
@@ -22,7 +23,11 @@ WEIGHT_DECAY = 0.05
 
 
 def learn_features(
-    network: Network, streams: Sequence[Stream], scales: Scales, config: TrainConfig
+    network: Network,
+    streams: Sequence[Stream],
+    scales: Scales,
+    config: TrainConfig,
+    report: Report | None = None,
 ) -> list[float]:
     """Train features, direct path and offsets of the heads in place; the backbone says nothing meanwhile.
 
@@ -33,7 +38,9 @@ def learn_features(
     parameters = [*network.features.parameters(), heads.features, heads.direct, heads.bias]
     optimizer = torch.optim.AdamW(parameters, lr=config.features_lr, weight_decay=WEIGHT_DECAY)
     total = config.features_epochs * sum(1 for _ in row_batches(streams, ROWS, config.seed, 0))
-    losses = []
+    losses: list[float] = []
+    rows, clock = 0, LiveClock()
+    began = clock.monotonic_ns()
     for step, batch in enumerate(_all_batches(streams, config)):
         for group in optimizer.param_groups:
             group["lr"] = config.features_lr * schedule(step, total)
@@ -43,6 +50,11 @@ def learn_features(
         torch.nn.utils.clip_grad_norm_(parameters, config.clip)
         optimizer.step()
         losses.append(float(loss.detach()))
+        rows += batch.weight.size
+        if report:
+            seconds = (clock.monotonic_ns() - began) / 1e9
+            epoch = step * config.features_epochs // total
+            report(Step(step + 1, total, epoch, 1, rows, seconds, {"total": losses[-1]}))
     return losses
 
 

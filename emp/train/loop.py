@@ -68,7 +68,7 @@ class Step(NamedTuple):
     done: int  # windows
     total: int
     epoch: int
-    length: int
+    length: int  # of sequences; 1 while features are learned from single rows
     events: int  # trained on so far in this run
     seconds: float  # since this run began
     losses: dict[str, float]

@@ -113,7 +113,7 @@ def train_sequence(
     add_tilt(network, tilt)
     scales = make_scales(seen, domains)
     if not resume:
-        learn_features(network, streams, scales, config)
+        learn_features(network, streams, scales, config, report)
 
     def judge(candidate: Network) -> float:
         return calibration_loss(without_tilt(candidate, tilt), seen, edges)
