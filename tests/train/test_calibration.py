@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,8 @@ from emp.train.calibration import (
     softmax,
     stretches,
 )
+
+torch.set_num_threads(1)
 
 
 def drawn(n: int, seed: int, bend: float = 1.0, temperature: float = 1.0) -> Rows:
@@ -97,6 +100,19 @@ def test_a_gain_below_its_standard_error_is_not_taken() -> None:
     assert error == pytest.approx(0.95 / np.sqrt(9), rel=1e-6)  # of ten blocks, not of a thousand rows
     assert gain_of(difference, np.ones(1_000), np.zeros(1_000)) == (0.0, np.inf)
     assert gain_of(np.full(5, np.nan), np.ones(5), np.arange(5)) == (0.0, np.inf)
+
+
+@pytest.mark.parametrize(("error", "taken"), [(0.6, False), (0.5, False), (0.4, True)])
+def test_tables_and_less_following_must_win_by_more_than_a_standard_error(
+    monkeypatch: pytest.MonkeyPatch, error: float, taken: bool
+) -> None:
+    monkeypatch.setattr(calibration, "gain_of", lambda *_: (0.5, error))
+    rows = drawn(2_000, 4)
+    assert calibrate(rows).isotonic == taken
+    moves = np.random.default_rng(0).normal(size=2_000)
+    q = np.tile([-9.0, 0.0, 9.0], (2_000, 1))
+    follow, _ = measure_quartiles(q, moves, 0.6745, *rows[2:])
+    assert (follow < 1.0) == taken
 
 
 @given(st.integers(0, 10_000), st.integers(1, 3_000), st.floats(0.1, 8.0), st.floats(0.2, 5.0))
