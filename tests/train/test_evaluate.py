@@ -132,7 +132,7 @@ def test_train_then_evaluate_from_the_command_line(
     assert {**again, "latency_us": None} == {**result, "latency_us": None}
     text = page.read_text(encoding="utf-8")
     assert result["model_hash"] in text
-    assert text.count("<svg") == 5  # skill, reliability of two, alpha of passive and of crossing fills
+    assert text.count("<svg") == 4  # skill, reliability, alpha of passive and of crossing fills
     assert "src=" not in text
 
 

@@ -93,7 +93,7 @@ def series_parts(
 ) -> list[str]:
     """Plots and table of one series."""
     rows = [row for row in result["table"] if row["series"] == series]
-    compared = [row for row in rows if row["versus_linear"] is not None]
+    compared = [r for r in rows if r["versus_linear"] is not None and r["model"] not in BASELINES]
     traded = [one for one in result["trading"] if one["series"] == series]
     plots = [framed("Brier skill by horizon", svg(lambda axes: skill(axes, rows, colours), 3.2, 5.0))]
     if compared:
