@@ -1,9 +1,10 @@
 """The limit order book: price-time priority in one flat int32 array.
 
-Layout: a header of `HEADER` words, then the levels of the bid side, the levels of the ask side, then the
-orders. Everything a book is lies in that array, so a clone is one copy and two books are equal exactly when
-their words are. A handle is the offset of an order's record, so a cancel needs no lookup; handle 0 is no
-order. The price window is a ring: level of a price is `px & mask`, and `slide` moves the window.
+Layout: a header of `HEADER` words, the levels of the bid side, the levels of the ask side, one bit per level
+that says whether orders rest there, then the orders. Everything a book is lies in that array, so a clone is one
+copy and two books are equal exactly when their words are. A handle is the offset of an order's record, so a
+cancel needs no lookup; handle 0 is no order. The price window is a ring: level of a price is `px & mask`, and
+`slide` moves the window.
 
 Prices are ticks, quantities lots, both int32. The lowest and highest price of the window are reserved: they
 mean "no bid" and "no ask", and hold the market orders that wait for an auction.
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from emp.core.bits import leading_zeros, trailing_zeros
 from emp.core.errors import UsageError
 from emp.core.jit import kernel
 from emp.core.records import Array
@@ -42,6 +44,7 @@ TRADED = 21  # lots of resting orders that traded
 OWN_LIVE = 22  # orders in the book whose owner is not 0
 NUMBERED = 23  # offset of the first record outside the free list
 HEADER = 32
+MIN_TICKS = 64
 
 # level words
 QTY = 0
@@ -110,9 +113,11 @@ def new_book(
     `ticks` must be a power of two; `orders` is how many may rest at once. `numbered` more records stand
     behind them outside the free list, for a replay that gives every order its record beforehand.
     """
-    if ticks < 8 or ticks & (ticks - 1):
-        raise UsageError(f"a book's price window must be a power of two of at least 8 ticks, was {ticks}")
-    start = HEADER + 8 * ticks
+    if ticks < MIN_TICKS or ticks & (ticks - 1):
+        raise UsageError(
+            f"a book's price window must be a power of two of at least {MIN_TICKS} ticks, was {ticks}"
+        )
+    start = HEADER + 8 * ticks + max(8, ticks // 16)
     free_end = start + orders * ORDER_WORDS
     b = np.zeros(free_end + numbered * ORDER_WORDS, np.int32)
     b[MASK], b[LO], b[BEST], b[BEST + 1] = ticks - 1, lo, lo, lo + ticks - 1
@@ -144,19 +149,45 @@ def level_qty(b: Any, side: int, px: int) -> int:
 
 
 @kernel
+def _mark(b: Any, lv: int) -> None:
+    """Turn over the bit that says whether orders rest at a level."""
+    i = (lv - HEADER) >> 2
+    b[u(HEADER + 8 * (int(b[MASK]) + 1) + (i >> 5))] ^= 1 << (i & 31)
+
+
+@kernel
+def _marks(b: Any, side: int, px: int) -> Any:
+    """The word of bits in which the level of a price lies."""
+    ticks = int(b[MASK]) + 1
+    return u(b[u(HEADER + 8 * ticks + ((side * ticks + (px & (ticks - 1))) >> 5))] & 0xFFFFFFFF)
+
+
+@kernel
+def marked(b: Any, side: int, px: int) -> bool:
+    """Whether orders rest at a price, by its bit."""
+    return bool((_marks(b, side, px) >> u(px & 31)) & u(1))
+
+
+@kernel
 def next_level(b: Any, side: int, px: int) -> int:
     """The next price with orders, going away from the touch; the window's end where there is none."""
     if side == BUY:
         end = int(b[LO])
         px -= 1
-        while px > end and b[u(level_of(b, BUY, px))] == 0:
-            px -= 1
-        return max(px, end)
+        while px > end:
+            below = _marks(b, BUY, px) << u(63 - (px & 31))
+            if below != 0:
+                return max(px - int(leading_zeros(below)), end)
+            px -= (px & 31) + 1
+        return end
     end = int(b[LO]) + int(b[MASK])
     px += 1
-    while px < end and b[u(level_of(b, SELL, px))] == 0:
-        px += 1
-    return min(px, end)
+    while px < end:
+        above = _marks(b, SELL, px) >> u(px & 31)
+        if above != 0:
+            return min(px + int(trailing_zeros(above)), end)
+        px += 32 - (px & 31)
+    return end
 
 
 @kernel
@@ -181,6 +212,7 @@ def rest_at(b: Any, h: int, side: int, px: int, qty: int, owner: int, tag: int) 
     b[u(h + TAG)] = tag
     if tail == 0:
         b[u(lv + HEAD)] = h
+        _mark(b, lv)
         if side == BUY:
             if px > b[u(BEST)]:
                 b[u(BEST)] = px
@@ -208,6 +240,8 @@ def unlink(b: Any, h: int, lv: int) -> None:
         b[u(before + NEXT)] = after
     if after == 0:
         b[u(lv + TAIL)] = before
+        if before == 0:
+            _mark(b, lv)
     else:
         b[u(after + PREV)] = before
     b[u(lv + COUNT)] -= 1

@@ -28,6 +28,7 @@ from emp.sim.flow.params import (
     ZI,
 )
 from emp.sim.flow.qr import MAX_MOVE, take_gap
+from emp.sim.flow.tables import LOG_SHIFT_NS
 from emp.sim.hawkes_fit import fit_hawkes
 from emp.sim.rng import exponential_table
 
@@ -241,12 +242,12 @@ def _crowding(p: Array, obs: Array, buckets: tuple[Array, Array], j: Array) -> A
 
 
 @kernel
-def _paces(gap: Any, decay: Any, start: float) -> Any:
-    out = np.zeros((len(gap), PACE_LOGS))
+def _paces(log_gap: Any, decay: Any, start: float) -> Any:
+    out = np.zeros((len(log_gap), PACE_LOGS))
     pace = np.full(PACE_LOGS, start)
-    for i in range(len(gap)):
+    for i in range(len(log_gap)):
         out[i] = pace
-        take_gap(pace, decay, gap[i])
+        take_gap(pace, decay, log_gap[i])
     return out
 
 
@@ -258,11 +259,11 @@ def _clock(p: Array, obs: Array) -> None:
     around = np.searchsorted(ts, ts + SMOOTH_NS) - np.searchsorted(ts, ts - SMOOTH_NS)
     usual = len(ts) / span * 2 * SMOOTH_NS / 1e9
     gap = np.maximum(1.0, np.diff(ts) * (around[:-1] / usual))
-    x = np.log(gap + 1000.0)
+    x = np.log(gap + LOG_SHIFT_NS)
     decay = memory_decay()[:PACE_LOGS]
     p["pace_start"], p["pace_decay"], p["pace_const"] = x.mean(), decay, 0.0
     kinds = np.eye(TYPES)[obs["type"][:-1]]
-    design = np.column_stack([_paces(gap, decay, x.mean()), kinds[:, :KINDS] + kinds[:, KINDS:]])
+    design = np.column_stack([_paces(x, decay, x.mean()), kinds[:, :KINDS] + kinds[:, KINDS:]])
     ridge = 1e-6 * len(x) * np.eye(design.shape[1])
     beta = np.linalg.solve(design.T @ design + ridge, design.T @ x)
     p["pace_weight"] = beta[:PACE_LOGS]

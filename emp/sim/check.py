@@ -34,6 +34,7 @@ from emp.sim.book import (
     TAIL,
     TRADED,
     level_of,
+    marked,
 )
 
 FAULTS = (
@@ -49,6 +50,7 @@ FAULTS = (
     "the free list is wrong",
     "quantity is not conserved",
     "an order without quantity rests",
+    "a level's mark does not say whether orders rest there",
 )
 
 
@@ -75,6 +77,8 @@ def _check_level(b: Any, side: int, px: int, seen: Any) -> int:
         h = int(b[h + NEXT])
     if b[lv + TAIL] != before:
         return 1
+    if marked(b, side, px) != (count > 0):
+        return 12
     if b[lv + QTY] != total:
         return 4
     if b[lv + COUNT] != count:

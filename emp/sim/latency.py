@@ -15,6 +15,7 @@ import numpy as np
 
 from emp.core.jit import kernel
 from emp.core.records import Array
+from emp.sim.book import u
 from emp.sim.rng import table_index
 
 FEED, ENTRY, MODIFY, CANCEL, REPORT = 0, 1, 2, 3, 4
@@ -23,12 +24,10 @@ LEGS = 5
 LATENCY = np.dtype(
     [
         ("floor_ns", "f8", (LEGS,)),
-        ("median_ns", "f8", (LEGS,)),
-        ("sigma", "f8", (LEGS,)),
         ("load_exponent", "f8"),
         ("usual_hz", "f8"),
         ("compute_ns", "f8"),  # the strategy's own time per decision
-        ("normal", "f8", (4096,)),
+        ("body_ns", "f8", (LEGS, 4096)),  # quantiles of the delay above the floor at the usual load
     ],
     align=True,
 )
@@ -58,15 +57,14 @@ class LatencyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def latency_record(config: LatencyConfig) -> Array:
     """Return the LATENCY record (shape (1,)) of a configuration."""
     record = np.zeros(1, LATENCY)
+    normal = NormalDist()
+    quantiles = np.array([normal.inv_cdf((i + 0.5) / 4096) for i in range(4096)])
     for i, leg in enumerate((config.feed, config.entry, config.modify, config.cancel, config.report)):
         record["floor_ns"][0, i] = leg.floor_us * 1e3
-        record["median_ns"][0, i] = leg.median_us * 1e3
-        record["sigma"][0, i] = leg.sigma
+        record["body_ns"][0, i] = leg.median_us * 1e3 * np.exp(leg.sigma * quantiles)
     record["load_exponent"] = config.load_exponent
     record["usual_hz"] = config.usual_hz
     record["compute_ns"] = config.compute_us * 1e3
-    normal = NormalDist()
-    record["normal"] = [normal.inv_cdf((i + 0.5) / 4096) for i in range(4096)]
     return record
 
 
@@ -76,5 +74,4 @@ def draw_latency(m: Any, leg: int, load_hz: float, r: Any) -> int:
     load = 1.0
     if load_hz > m.usual_hz:
         load = (load_hz / m.usual_hz) ** m.load_exponent
-    body = m.median_ns[leg] * np.exp(m.sigma[leg] * m.normal[table_index(r)])
-    return int(m.floor_ns[leg] + body * load)
+    return int(m.floor_ns[u(leg)] + m.body_ns[u(leg), table_index(r)] * load)

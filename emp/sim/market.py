@@ -13,6 +13,7 @@ from emp.sim.flow.hawkes import hawkes_apply, hawkes_gap
 from emp.sim.flow.params import HAWKES, QUEUE_REACTIVE
 from emp.sim.flow.qr import qr_apply, qr_gap
 from emp.sim.flow.state import MSG, new_state, recentre, seed_ladder
+from emp.sim.flow.tables import tabulate
 from emp.sim.flow.zi import zi_apply, zi_gap, zi_params
 from emp.sim.rng import seeded
 from emp.sim.view import mark_visible, write_event
@@ -102,11 +103,12 @@ class Market:
     ) -> None:
         if start_px < 1000:
             raise UsageError(f"a simulated market must start at 1000 ticks or more, was {start_px}")
-        self.params = params
+        self.params = tabulate(params)
         self.book = new_book(start_px - ticks // 2, ticks, orders)
         self.fills = new_fills()
         self.state = new_state(start_ns, start_px, int(self.book[ORDERS]))
         self.state["mid"] = start_px
+        self.state["keep"], self.state["gain"] = params["decay"][0], 1.0 - params["decay"][0]
         self.state["pace"] = params["pace_start"][0]
         self.state["rate_due"] = start_ns
         self.state["speed"] = 1.0

@@ -19,6 +19,7 @@ _S30 = np.uint64(30)
 _S27 = np.uint64(27)
 _S31 = np.uint64(31)
 _S11 = np.uint64(11)
+_S32 = np.uint64(32)
 _S52 = np.uint64(52)
 _UNIT = 2.0**-53
 
@@ -51,6 +52,12 @@ def next_u64(r: Any) -> Any:
 def uniform(r: Any) -> Any:
     """Return a float64 in [0, 1)."""
     return np.float64(next_u64(r) >> _S11) * _UNIT
+
+
+@kernel
+def one_of(n: int, r: Any) -> int:
+    """Return an integer in [0, n) for n < 2**32, even to within 2**-32."""
+    return int(((next_u64(r) >> _S32) * np.uint64(n)) >> _S32)
 
 
 @kernel

@@ -285,7 +285,15 @@ def test_a_full_book_refuses_before_it_trades() -> None:
 def test_the_checker_sees_damage() -> None:
     v = Venue()
     h = v.send(BUY, 100, 2)
-    for word, value in ((h + eb.QTY, 3), (h + eb.PX, 99), (h + eb.PREV, 8), (eb.BEST, 99), (eb.LIVE, 2)):
+    mark = eb.HEADER + 8 * 256 + (100 >> 5)
+    for word, value in (
+        (h + eb.QTY, 3),
+        (h + eb.PX, 99),
+        (h + eb.PREV, 8),
+        (eb.BEST, 99),
+        (eb.LIVE, 2),
+        (mark, 0),
+    ):
         broken = v.b.copy()
         broken[word] = value
         with pytest.raises(AssertionError, match="order book: "):

@@ -33,7 +33,7 @@ from emp.sim.book import (
 from emp.sim.flow.observe import AT, CANCEL_AT, DEEP, HIT, IN, KINDS
 from emp.sim.flow.state import DELETE, RECENT, TRADE, note, place
 from emp.sim.matching import submit
-from emp.sim.rng import next_u64, uniform
+from emp.sim.rng import next_u64, one_of
 
 _S54 = np.uint64(54)
 _S56 = np.uint64(56)
@@ -61,11 +61,14 @@ def draw256(table: Any, r: Any) -> Any:
 
 
 @kernel
-def _fits(b: Any, h: int, side: int) -> bool:
-    """Whether a record holds an order of the market behind the best price of a side."""
-    if b[u(h + QTY)] <= 0 or b[u(h + OWNER)] != 0 or b[u(h + SIDE)] != side:
-        return False
-    return bool(b[u(h + PX)] != b[u(BEST + side)])
+def _unfit(b: Any, h: int, side: int) -> int:
+    """0 where a record holds an order of the market behind the best price of a side.
+
+    The answer is as good as random, so the conditions are joined by arithmetic: a branch would be foretold wrongly.
+    """
+    gone = (int(b[u(h + QTY)]) - 1) >> 31
+    best = int(b[u(h + PX)] == b[u(BEST + side)])
+    return gone | int(b[u(h + OWNER)]) | (int(b[u(h + SIDE)]) ^ side) | best
 
 
 @kernel
@@ -76,9 +79,9 @@ def _aged_order(b: Any, s: Any, side: int, age: int) -> int:
         back = age + (step if k & 1 else -step)
         if back < 1 or back >= RECENT or back > s.seq:
             continue
-        i = (s.seq - back) & (RECENT - 1)
+        i = u((s.seq - back) & (RECENT - 1))
         h = int(s.recent[i])
-        if h != 0 and b[u(h + SEQ)] == s.stamp[i] and _fits(b, h, side):
+        if (int(b[u(h + SEQ)]) ^ int(s.stamp[i])) | _unfit(b, h, side) == 0:
             return h
     return 0
 
@@ -107,8 +110,8 @@ def _any_order(b: Any, s: Any, side: int, r: Any) -> int:
     start = int(b[u(ORDERS)])
     n = (s.high - start) // ORDER_WORDS + 1
     for _ in range(128):
-        h = start + ORDER_WORDS * int(uniform(r) * n)
-        if _fits(b, h, side):
+        h = start + ORDER_WORDS * one_of(n, r)
+        if _unfit(b, h, side) == 0:
             return h
     return 0
 
@@ -134,7 +137,7 @@ def apply_limit(b: Any, fills: Any, s: Any, p: Any, kind: int, side: int, r: Any
     elif kind == DEEP:
         px = best - sign * draw(p.deep_ticks, r)
     place(b, fills, s, side, px, draw(p.limit_qty[kind], r))
-    i = s.seq & (RECENT - 1)
+    i = u(s.seq & (RECENT - 1))
     s.recent[i] = s.handle
     s.stamp[i] = b[u(s.handle + SEQ)] if s.handle != 0 else -1
 
@@ -145,7 +148,7 @@ def apply_type(b: Any, fills: Any, s: Any, p: Any, what: int, r: Any) -> None:
     side = SELL if what >= KINDS else BUY
     kind = what - KINDS * side
     s.type = what
-    s.recent[s.seq & (RECENT - 1)] = 0
+    s.stamp[u(s.seq & (RECENT - 1))] = -1
     if kind in (IN, AT, DEEP):
         apply_limit(b, fills, s, p, kind, side, r)
         return

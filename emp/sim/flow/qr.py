@@ -25,13 +25,14 @@ from typing import Any
 import numpy as np
 
 from emp.core.jit import kernel
-from emp.sim.book import BEST, BUY, LIVE, OWN_LIVE, SELL, TRADE_QTY, level_qty, u
-from emp.sim.flow.marks import apply_type, bucket, draw
-from emp.sim.flow.params import FEATURES, GROUPS, KINDS, MEMORY, PACE_LOGS, RATES
+from emp.core.lanes import clip, load, splat, store, total
+from emp.sim.book import BEST, BUY, LIVE, OWN_LIVE, SELL, TRADE_QTY, level_of, u
+from emp.sim.flow.marks import apply_type, bucket
+from emp.sim.flow.params import GROUPS, KINDS, MEMORY, PACE_LOGS, RATES, SPREADS
 from emp.sim.flow.state import pass_time
-from emp.sim.rng import uniform
+from emp.sim.rng import next_u64, uniform
 
-DEEP, CANCEL_AT, CANCEL_DEEP, HIT = 2, 3, 4, 5
+IN, AT, CANCEL_AT, CANCEL_DEEP, HIT = 0, 1, 3, 4, 5
 TRADES = 0
 PULSES = MEMORY
 HITS = PULSES + HIT * MEMORY
@@ -41,12 +42,15 @@ MOVED = (GROUPS - 1) * MEMORY
 MAX_MOVE = 8.0
 RATE_STEP_NS = 5_000_000_000
 
+_S11 = np.uint64(11)
+_S54 = np.uint64(54)
+
 
 @kernel
 def imbalance(b: Any) -> float:
     """(bid size - ask size) / (bid size + ask size)."""
-    bid = float(level_qty(b, BUY, int(b[u(BEST)])))
-    ask = float(level_qty(b, SELL, int(b[u(BEST + 1)])))
+    bid = float(b[u(level_of(b, BUY, int(b[u(BEST)])))])
+    ask = float(b[u(level_of(b, SELL, int(b[u(BEST + 1)])))])
     return (bid - ask) / (bid + ask) if bid + ask > 0 else 0.0
 
 
@@ -63,13 +67,13 @@ def remember_ours(s: Any, p: Any, side: int, qty: int) -> None:
 @kernel
 def remember_trade(s: Any, p: Any, sign: float, ours: bool) -> None:
     """Let memory take in a trade: +1 buyer-initiated, -1 seller-initiated."""
-    for k in range(MEMORY):
-        gain = 1.0 - p.decay[k]
-        s.memory[TRADES + k] += (sign - s.memory[TRADES + k]) * gain
-        if ours:
-            s.memory[HITS + k] += sign * gain
-        else:
-            s.own[k] += (sign - s.own[k]) * gain
+    gain, signs = load(s.gain, 0), load(s.memory, TRADES)
+    store(s.memory, TRADES, signs + (splat(sign) - signs) * gain)
+    if ours:
+        store(s.memory, HITS, load(s.memory, HITS) + splat(sign) * gain)
+    else:
+        signs = load(s.own, 0)
+        store(s.own, 0, signs + (splat(sign) - signs) * gain)
 
 
 @kernel
@@ -79,20 +83,18 @@ def _remember(b: Any, s: Any, p: Any, kind: int, side: int) -> None:
         remember_trade(s, p, 1.0 if b[u(TRADE_QTY)] > 0 else -1.0, False)
     x = 2.0 * side - 1.0
     mid = 0.5 * (b[u(BEST)] + b[u(BEST + 1)])
-    memory, own, decay, decays = s.memory, s.own, p.decay, p.decays
-    for g in range(KINDS * MEMORY):
-        memory[PULSES + g] *= decays[g]
+    keep, gain = load(s.keep, 0), load(s.gain, 0)
+    for at in range(PULSES, PULSES + KINDS * MEMORY, MEMORY):
+        store(s.memory, at, load(s.memory, at) * keep)
     at = PULSES + kind * MEMORY
-    for k in range(MEMORY):
-        memory[at + k] += x * (1.0 - decay[k])
+    store(s.memory, at, load(s.memory, at) + splat(x) * gain)
     hit = x if kind == HIT else 0.0
-    for k in range(MEMORY):
-        own[MEMORY + k] = own[MEMORY + k] * decay[k] + hit * (1.0 - decay[k])
-    average, unit = s.mid, 1.0 / p.unit_ticks
-    for k in range(MEMORY):
-        move = mid - average[k]
-        memory[MOVED + k] = min(MAX_MOVE, max(-MAX_MOVE, move * unit))
-        average[k] += move * (1.0 - decay[k])
+    store(s.own, MEMORY, load(s.own, MEMORY) * keep + splat(hit) * gain)
+    unit = 1.0 / p.unit_ticks
+    average = load(s.mid, 0)
+    move = splat(mid) - average
+    store(s.memory, MOVED, clip(move * splat(unit), MAX_MOVE))
+    store(s.mid, 0, average + move * gain)
     if s.strange != 0.0:
         _fade(s, p)
 
@@ -102,7 +104,7 @@ def _fade(s: Any, p: Any) -> None:
     """Let the flow from outside be forgotten, event by event."""
     strange, weight = 0.0, 1.0
     for k in range(MEMORY):
-        s.outside[k] *= p.decay[k]
+        s.outside[k] *= s.keep[k]
         strange += weight * s.outside[k]
         weight *= 0.5
     s.strange = strange if abs(strange) > 1e-6 else 0.0
@@ -110,21 +112,39 @@ def _fade(s: Any, p: Any) -> None:
 
 @kernel
 def _kind(b: Any, s: Any, p: Any, i: int, j: int, r: Any) -> int:
-    crowd = (b[u(LIVE)] - b[u(OWN_LIVE)]) / p.live_ref
+    """Draw the kind: first whether it is a cancel, whose weights grow with the number of orders, then which."""
     last = s.type - KINDS if s.type >= KINDS else s.type
-    total = 0.0
-    for k in range(KINDS):
-        w = p.kind_weight[i, j, k] * p.after[last, k]
-        if k in (CANCEL_AT, CANCEL_DEEP):
-            w *= crowd
-        s.scratch[k] = w
-        total += w
-    v = uniform(r) * total
-    kind = 0
-    while kind < KINDS - 1 and v >= s.scratch[kind]:
-        v -= s.scratch[kind]
-        kind += 1
-    return kind
+    sums = p.kind_sums[u((i * SPREADS + j) * KINDS + last)]
+    crowd = (b[u(LIVE)] - b[u(OWN_LIVE)]) * p.crowd
+    v = uniform(r) * (sums[3] + crowd * (sums[4] + sums[5]))
+    if v >= sums[3]:
+        return CANCEL_AT if v < sums[3] + crowd * sums[4] else CANCEL_DEEP
+    k = (v >= sums[0]) + (v >= sums[1])
+    return k if v < sums[2] else HIT
+
+
+@kernel
+def _lean(s: Any, w: Any, own: bool) -> float:
+    """Sum of the weights (FEATURES,) times memory; with `own`, memory of our trades is left out."""
+    first, hits = load(s.memory, TRADES), load(s.memory, HITS)
+    if own:
+        first, hits = load(s.own, 0), load(s.own, MEMORY)
+    sums = load(w, TRADES) * first + load(w, HITS) * hits
+    for at in range(PULSES, HITS, MEMORY):
+        sums = sums + load(w, at) * load(s.memory, at)
+    return total(sums + load(w, MOVED) * load(s.memory, MOVED))
+
+
+@kernel
+def _happens(p: Any, odds: float, r: Any) -> bool:
+    """Whether something of these log-odds happens; the exponential is needed in one cell of a thousand only."""
+    bits = next_u64(r)
+    cell = bits >> _S54
+    if odds >= p.logit[cell + u(1)]:
+        return True
+    if odds <= p.logit[cell]:
+        return False
+    return bool(np.float64(bits >> _S11) * 2.0**-53 * (1.0 + np.exp(-odds)) < 1.0)
 
 
 @kernel
@@ -133,28 +153,19 @@ def qr_apply(b: Any, fills: Any, s: Any, p: Any, r: Any) -> None:
     i = bucket(imbalance(b), p.imbalance_edges)
     j = bucket(int(b[u(BEST + 1)]) - int(b[u(BEST)]), p.spread_edges)
     kind = _kind(b, s, p, i, j, r)
-    odds = p.side_odds[i, j, kind]
-    w, memory = p.side_weight[kind], s.memory
-    for k in range(FEATURES):
-        odds += w[k] * memory[k]
-    if kind == HIT:
-        own = s.own
-        for k in range(MEMORY):
-            odds += w[TRADES + k] * (own[k] - memory[TRADES + k])
-            odds += w[HITS + k] * (own[MEMORY + k] - memory[HITS + k])
-    elif s.strange != 0.0 and kind < CANCEL_DEEP and kind != DEEP:
+    odds = p.side_odds[u(i), u(j), u(kind)] + _lean(s, p.side_weight[u(kind)], kind == HIT)
+    if s.strange != 0.0 and kind in (IN, AT, CANCEL_AT):
         odds += p.outside * s.strange * (-1.0 if kind == CANCEL_AT else 1.0)
-    side = SELL if uniform(r) * (1.0 + np.exp(-odds)) < 1.0 else BUY
+    side = SELL if _happens(p, odds, r) else BUY
     apply_type(b, fills, s, p, kind + KINDS * side, r)
     _remember(b, s, p, kind, side)
 
 
 @kernel
-def take_gap(pace: Any, decay: Any, gap_ns: float) -> None:
-    """Let the clock's averages take in a gap, as it were at the usual rate."""
-    x = np.log(gap_ns + 1000.0)
+def take_gap(pace: Any, decay: Any, log_gap: float) -> None:
+    """Let the clock's averages take in a gap, log(ns + LOG_SHIFT_NS), as it were at the usual rate."""
     for k in range(PACE_LOGS):
-        pace[k] += (x - pace[k]) * (1.0 - decay[k])
+        pace[k] += (log_gap - pace[k]) * (1.0 - decay[k])
 
 
 @kernel
@@ -180,6 +191,7 @@ def qr_gap(b: Any, s: Any, p: Any, r: Any) -> None:
     mean = p.pace_const + p.pace_type[s.type]
     for k in range(PACE_LOGS):
         mean += p.pace_weight[k] * s.pace[k]
-    gap = draw(p.gap_ns[bucket(mean, p.pace_edges)], r)
-    take_gap(s.pace, p.pace_decay, gap)
-    pass_time(s, int(gap / s.speed) + 1)
+    row, column = u(bucket(mean, p.pace_edges)), next_u64(r) >> _S54
+    gap = p.gaps[row, column]
+    take_gap(s.pace, p.pace_decay, np.float64(gap[1]))
+    pass_time(s, int(np.float64(gap[0]) / s.speed) + 1)

@@ -48,6 +48,8 @@ STATE = np.dtype(
         ("type", "i8"),  # event type of the last message
         ("excite", "f8", (SCALES, TYPES)),  # Hawkes: excitation of each type's intensity, Hz
         ("total", "f8", (SCALES,)),  # sum of it over types
+        ("keep", "f8", (MEMORY,)),  # decays of the averages: the flow's, beside what they multiply
+        ("gain", "f8", (MEMORY,)),  # 1 - keep
         # averages of the market's own trades: of signs per trade, then of sides per event
         ("own", "f8", (2 * MEMORY,)),
         (
@@ -65,7 +67,7 @@ STATE = np.dtype(
         ("load", "f8"),  # events per second, averaged over `LOAD_NS`
         ("scratch", "f8", (TYPES,)),
         ("recent", "i4", (RECENT,)),  # handle of the order that came at event `seq & (RECENT - 1)`
-        ("stamp", "i4", (RECENT,)),  # and its stamp, since records are used again
+        ("stamp", "i4", (RECENT,)),  # and its stamp, since records are used again; -1: no order came
     ],
     align=True,
 )

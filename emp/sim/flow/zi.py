@@ -32,7 +32,7 @@ from emp.sim.book import (
 from emp.sim.flow.params import FLOW, ZI
 from emp.sim.flow.state import DELETE, TRADE, note, pass_time, place
 from emp.sim.matching import submit
-from emp.sim.rng import exponential_table, table_index, uniform
+from emp.sim.rng import exponential_table, one_of, table_index, uniform
 
 
 def zi_params(
@@ -66,8 +66,8 @@ def _random_order(b: Any, s: Any, r: Any) -> int:
     start = int(b[u(ORDERS)])
     n = (s.high - start) // ORDER_WORDS + 1
     for _ in range(256):
-        h = start + ORDER_WORDS * int(uniform(r) * n)
-        if b[u(h + QTY)] > 0 and b[u(h + OWNER)] == 0:
+        h = start + ORDER_WORDS * one_of(n, r)
+        if ((int(b[u(h + QTY)]) - 1) >> 31) | int(b[u(h + OWNER)]) == 0:
             return h
     return 0
 
