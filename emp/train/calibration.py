@@ -4,8 +4,9 @@ Class probabilities are divided by a temperature (Guo et al. 2017) and, where it
 one class against the rest (Zadrozny and Elkan 2002). Up and down share a table, because the market has no
 preferred side. Which of the two it is, each head and horizon decides on data that the fit has not seen: fitted on
 the earlier stretches of the calibration part and judged on the next one. Isotonic must win by more than one
-standard error; the winner is then fitted on the whole calibration part. How far quartiles follow a network is
-chosen in the same way.
+standard error, on whole trading days: two hours of one day say too little of the shape at other hours. The winner
+is then fitted on the whole calibration part. How far quartiles follow a network is chosen in the same way, on
+whatever hours there are.
 """
 
 from collections.abc import Sequence
@@ -46,6 +47,7 @@ class Rows(NamedTuple):
     weight: Array  # float64[n]
     stretch: Array  # int[n]: 0 to STRETCHES - 1, in order of time
     block: Array  # int[n]: number of the minute
+    whole_day: Array  # bool[n]: of a calibration part of whole trading days
 
 
 class Chosen(NamedTuple):
@@ -66,9 +68,9 @@ NOTHING = Chosen(1.0, np.zeros((KINDS, 2, KNOTS), np.float32), 0.0, np.inf)
 """Calibration of a head that was never met."""
 
 
-def stretches(ts: Array) -> tuple[Array, Array]:
-    """`stretch` and `block` of `Rows` for the times of one series' calibration part, int64[n] rising."""
-    return np.arange(len(ts)) * STRETCHES // max(1, len(ts)), ts // BLOCK_NS
+def stretches(ts: Array, whole_days: bool = True) -> tuple[Array, Array, Array]:
+    """The last three of `Rows` for the times of one series' calibration part, int64[n] rising."""
+    return np.arange(len(ts)) * STRETCHES // max(1, len(ts)), ts // BLOCK_NS, np.full(len(ts), whole_days)
 
 
 def calibrate(rows: Rows) -> Chosen:
@@ -77,7 +79,7 @@ def calibrate(rows: Rows) -> Chosen:
         return NOTHING
     gains = np.full(len(rows.label), np.nan)
     for k in range(1, STRETCHES):
-        past, now = rows.stretch < k, rows.stretch == k
+        past, now = rows.stretch < k, (rows.stretch == k) & rows.whole_day
         if past.any() and now.any():
             temperature, _ = fit_temperature(*(a[past] for a in rows[:3]))
             table = fit_table(softmax(rows.logits[past], temperature), rows.label[past], rows.weight[past])

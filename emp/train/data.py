@@ -61,6 +61,7 @@ class Split(NamedTuple):
 
     calibrate_ns: int
     test_ns: int
+    whole_days: bool  # parts are of whole trading days
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,9 @@ def split_by_time(name: str, ts: Array, day: Array) -> Split:
     if len(days) >= 3:
         test = max(1, round(TEST_SHARE * len(days)))
         calibrate = max(1, round(CALIBRATE_SHARE * len(days)))
-        return Split(int(ts[first[-test - calibrate]]), int(ts[first[-test]]))
-    return Split(int(ts[int(n * TRAIN_SHARE)]), int(ts[int(n * (TRAIN_SHARE + CALIBRATE_SHARE))]))
+        return Split(int(ts[first[-test - calibrate]]), int(ts[first[-test]]), whole_days=True)
+    edges = (int(ts[int(n * share)]) for share in (TRAIN_SHARE, TRAIN_SHARE + CALIBRATE_SHARE))
+    return Split(*edges, whole_days=False)
 
 
 def _with_companions(paths: tuple[Path, ...]) -> list[Path]:

@@ -119,7 +119,7 @@ def pooled_sample(datasets: Sequence[Dataset], part: Part, threshold: Array) -> 
                 classes(delta_hat, threshold),
                 delta_hat,
                 np.full(len(rows), weight),
-                *stretches(data.ts[rows]),
+                *stretches(data.ts[rows], data.split.whole_days),
             )
         )
     return Sample(*(np.concatenate(a) for a in zip(*samples, strict=True)))

@@ -64,7 +64,7 @@ def folds(data: Dataset) -> list[Dataset]:
     return [
         replace(
             _until(data, int(first[k + 1])),
-            split=Split(int(ts[first[k - 1]]), int(ts[first[k]])),
+            split=Split(int(ts[first[k - 1]]), int(ts[first[k]]), whole_days=True),
         )
         for k in range(2, len(days))
     ]

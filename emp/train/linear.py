@@ -53,6 +53,7 @@ class Sample(NamedTuple):
     weight: Array  # float64[n]
     stretch: Array  # int64[n], see `emp.train.calibration.Rows`
     block: Array  # int64[n]
+    whole_day: Array  # bool[n]
 
 
 class Head(NamedTuple):
@@ -181,7 +182,7 @@ def _fill_classes(
     )
     chosen["classes"].append(penalty)
     calibrated = calibrate(
-        Rows(_logits(outer, w).numpy(), pick.labels, pick.weight, pick.stretch, pick.block)
+        Rows(_logits(outer, w).numpy(), pick.labels, pick.weight, pick.stretch, pick.block, pick.whole_day)
     )
     a, e, o = _unpack(w.numpy() / calibrated.temperature, inner)
     at = h * CLASSES

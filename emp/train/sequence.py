@@ -48,6 +48,7 @@ class Judged(NamedTuple):
     weight: Array  # float64[n]
     stretch: Array  # int64[n], see `emp.train.calibration.Rows`
     block: Array  # int64[n]
+    whole_day: Array  # bool[n]
 
     def known(self, h: int) -> Array:
         """Rows with a label at a horizon."""
@@ -55,7 +56,7 @@ class Judged(NamedTuple):
 
     def rows(self, h: int) -> Rows:
         """Those rows, for the classes."""
-        columns = (self.logits[:, h], self.labels[:, h], self.weight, self.stretch, self.block)
+        columns = (self.logits[:, h], self.labels[:, h], self.weight, *self[-3:])
         return Rows(*(a[self.known(h)] for a in columns))
 
 
@@ -336,5 +337,5 @@ def _judged(network: Network, data: Dataset, edges: Array, head: int | None = No
         classes(moves, edges),
         moves.astype(np.float64),
         np.full(len(rows), 1.0 / len(rows)),
-        *stretches(data.ts[rows]),
+        *stretches(data.ts[rows], data.split.whole_days),
     )

@@ -111,7 +111,7 @@ def test_tables_and_less_following_must_win_by_more_than_a_standard_error(
     assert calibrate(rows).isotonic == taken
     moves = np.random.default_rng(0).normal(size=2_000)
     q = np.tile([-9.0, 0.0, 9.0], (2_000, 1))
-    follow, _ = measure_quartiles(q, moves, 0.6745, *rows[2:])
+    follow, _ = measure_quartiles(q, moves, 0.6745, *rows[2:5])
     assert (follow < 1.0) == taken
 
 
@@ -158,7 +158,7 @@ def test_quartiles_follow_a_model_that_is_right_and_not_one_that_is_wrong() -> N
     rng = np.random.default_rng(10)
     size = np.exp(rng.normal(0.0, 0.7, 8_000))
     moves = size * rng.normal(size=8_000)
-    weight, (stretch, block) = np.ones(8_000), stretches(np.arange(8_000) * (BLOCK_NS // 100))
+    weight, (stretch, block, _) = np.ones(8_000), stretches(np.arange(8_000) * (BLOCK_NS // 100))
     half = float(np.median(np.abs(moves)))
     q = 0.6745 * size[:, None] * np.array([-1.0, 0.0, 1.0])
     assert measure_quartiles(q, moves, half, weight, stretch, block) == (1.0, 0.0)
@@ -172,8 +172,16 @@ def test_quartiles_follow_a_model_that_is_right_and_not_one_that_is_wrong() -> N
     np.testing.assert_allclose(out["q"][0, 0], shrunk(np.array([-2.0, 0.5, 4.0]), 0.25, 0.4), rtol=1e-6)
 
 
+def test_hours_of_one_day_do_not_choose_tables() -> None:
+    rows = drawn(12_000, 3, bend=2.5)
+    assert calibrate(rows).isotonic
+    chosen = calibrate(rows._replace(whole_day=np.zeros(len(rows.label), bool)))
+    assert not chosen.isotonic
+    assert chosen.temperature == calibrate(rows).temperature
+
+
 def test_a_head_without_rows_is_left_alone() -> None:
-    none = Rows(np.zeros((0, 3)), *(np.zeros(0, np.int64) for _ in range(4)))
+    none = Rows(np.zeros((0, 3)), *(np.zeros(0, np.int64) for _ in range(5)))
     assert calibrate(none) == calibration.NOTHING
     assert fit_temperature(*none[:3]) == (1.0, 0.0)
     with pytest.raises(ArtifactError, match=r"quartiles is \(1, 6, 3\)"):
