@@ -32,7 +32,7 @@ Impl = Literal["linear", "mamba2", "mamba3"]
 Standby = Literal["none", "linear", "mamba2"]
 Protocol = Literal["fix", "ctrader", "recording", "mock"]
 
-DEFAULT_IMPL: Impl = "linear"
+DEFAULT_IMPL: Impl = "mamba3"
 """The shipped artifact that serves where nothing else is said."""
 
 WARM_UP_EVENTS = 512

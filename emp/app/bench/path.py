@@ -28,13 +28,13 @@ def path(
     recordings: Annotated[list[Path], typer.Argument(help="Recorded files of one instrument.")],
     instrument: Annotated[str, typer.Option(help="Name in the catalogue.")],
     artifact: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--artifact",
             "--model",
-            help="Folder of a model artifact, or the kind of a shipped one. Without it: the default.",
+            help="Folder of a model artifact, or the kind of a shipped one.",
         ),
-    ] = None,
+    ] = "linear",
     repeats: Annotated[int, typer.Option(help="Interleaved rounds; the best of each counts.")] = 5,
     nautilus: Annotated[
         str, typer.Option(help="Python interpreter that has nautilus_trader, for the peer's figure.")
