@@ -118,5 +118,5 @@ def draw_curve(path: Path, losses: Sequence[dict[str, float]], history: Sequence
     left.set(xlabel="step", ylabel="loss", title="training")
     left.legend()
     right.plot(range(len(history)), history, marker="o")
-    right.set(xlabel="epoch (0: the linear model)", ylabel="log loss", title="calibration part")
+    right.set(xlabel="epoch (0: before the sequences)", ylabel="log loss", title="calibration part")
     figure.savefig(path, dpi=110)
