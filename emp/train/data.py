@@ -189,8 +189,8 @@ def split_by_time(name: str, ts: Array, day: Array) -> Split:
         test = max(1, round(TEST_SHARE * len(days)))
         calibrate = max(1, round(CALIBRATE_SHARE * len(days)))
         return Split(int(ts[first[-test - calibrate]]), int(ts[first[-test]]), whole_days=True)
-    edges = (int(ts[int(n * share)]) for share in (TRAIN_SHARE, TRAIN_SHARE + CALIBRATE_SHARE))
-    return Split(*edges, whole_days=False)
+    calibrate_ns, test_ns = (int(ts[int(n * a)]) for a in (TRAIN_SHARE, TRAIN_SHARE + CALIBRATE_SHARE))
+    return Split(calibrate_ns, test_ns, whole_days=False)
 
 
 def _with_companions(paths: tuple[Path, ...]) -> list[Path]:
