@@ -20,12 +20,12 @@ DAY_NS = 86_400_000_000_000
 def test_a_short_series_is_split_by_events_and_a_long_one_by_days() -> None:
     ts = np.arange(1_000) * 10**9
     split = split_by_time("x", ts, np.zeros(1_000, np.int64))
-    assert split == (ts[600], ts[700])
+    assert split == (ts[600], ts[700], False)
     days = np.repeat(np.arange(10), 100)
     split = split_by_time("x", days * DAY_NS + np.tile(np.arange(100), 10), days)
-    assert split == (6 * DAY_NS, 7 * DAY_NS)
+    assert split == (6 * DAY_NS, 7 * DAY_NS, True)
     three = np.repeat([4, 5, 6], [10, 500, 3])
-    assert split_by_time("x", np.arange(513), three) == (10, 510)
+    assert split_by_time("x", np.arange(513), three) == (10, 510, True)
     with pytest.raises(DataError, match="x: 3 visible events are too few"):
         split_by_time("x", np.arange(3), np.zeros(3, np.int64))
 
