@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from emp.app.report.evaluation import Curves
     from emp.train.data import Dataset, Series
     from emp.train.evaluate import Contender, Evaluation
     from emp.train.peer import PeerForecast
@@ -80,10 +81,10 @@ def evaluate(
     """
     import numpy as np
 
-    from emp.app import evaluation_text
     from emp.app.contenders import parse_contenders, with_reference
     from emp.app.progress import Work
     from emp.core.config import DEFAULT_IMPL
+    from emp.train import evaluate as judging
     from emp.train.data import load_dataset, parse_series
     from emp.train.folds import LEAST_DAYS
     from emp.train.recipe import ALIGNED, SHIPPED, recipe
@@ -103,25 +104,29 @@ def evaluate(
         _walk(chosen, k_sigma, seed, trees, as_json, markdown)
         return
 
-    from emp.train import evaluate as judging
-
     contenders = with_reference(contenders, against, datasets)
     peers = _peers(contenders, series, datasets, seed, deeplob_windows) if deeplob else {}
     with Work("evaluate") as work:
         found = judging.evaluate(contenders, datasets, seed, trees, work.report, peers)
     traded = _trade(contenders, series, datasets, found.table, seed) if trade else []
-    result = _result(contenders, found, traded)
+    _show(_result(contenders, found, traded), found.curves, page, as_json, markdown)
+
+
+def _show(result: dict[str, Any], curves: "Curves", page: Path | None, as_json: bool, markdown: bool) -> None:
+    """Write the page and print the result in the form that was asked for."""
+    from emp.app import evaluation_text
+
     if page is not None:
         from emp.app.report.evaluation import write_page
 
-        write_page(page, result, found.curves)
+        write_page(page, result, curves)
     if as_json:
         print(json.dumps(result))
     elif markdown:
         print(evaluation_text.markdown(result))
     else:
         evaluation_text.show(result)
-        for line in evaluation_text.trading_lines(traded) if traded else []:
+        for line in evaluation_text.trading_lines(result["trading"]) if result["trading"] else []:
             typer.echo(line)
 
 
