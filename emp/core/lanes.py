@@ -8,6 +8,7 @@ depend on how wide the processor's registers are: `total` always adds in the sam
 import operator
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -15,8 +16,19 @@ from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, models, register_model
 
+from emp.core.records import Array
+
 LANES = 8
 _ROW = ir.VectorType(ir.DoubleType(), LANES)
+
+
+def aligned(x: Array) -> Array:
+    """A copy of an array that begins at a cache line, so that lanes at multiples of 64 bytes lie within one."""
+    room = np.zeros(x.nbytes + 64, np.uint8)
+    at = -room.ctypes.data % 64
+    copy: Array = room[at : at + x.nbytes].view(x.dtype).reshape(x.shape)
+    copy[...] = x
+    return copy
 
 
 class Lanes(types.Type):

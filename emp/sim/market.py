@@ -7,11 +7,12 @@ import numpy as np
 from emp.core.borrow import borrowed
 from emp.core.errors import UsageError
 from emp.core.jit import kernel
+from emp.core.lanes import aligned
 from emp.core.records import EVENT, Array
 from emp.sim.book import N_FILLS, ORDERS, clear_trade, new_book, new_fills, u
 from emp.sim.flow.hawkes import hawkes_apply, hawkes_gap
 from emp.sim.flow.params import HAWKES, QUEUE_REACTIVE
-from emp.sim.flow.qr import qr_apply, qr_gap
+from emp.sim.flow.qr import expect, qr_apply, qr_gap
 from emp.sim.flow.state import MSG, new_state, recentre, seed_ladder
 from emp.sim.flow.tables import tabulate
 from emp.sim.flow.zi import zi_apply, zi_gap, zi_params
@@ -110,6 +111,7 @@ class Market:
         self.state["mid"] = start_px
         self.state["keep"], self.state["gain"] = params["decay"][0], 1.0 - params["decay"][0]
         self.state["pace"] = params["pace_start"][0]
+        expect(self.state[0], self.params[0])
         self.state["rate_due"] = start_ns
         self.state["speed"] = 1.0
         self.rng = seeded(seed, "market")
@@ -157,7 +159,7 @@ class Market:
         twin.params = self.params
         twin.book = self.book.copy()
         twin.fills = self.fills.copy()
-        twin.state = self.state.copy()
+        twin.state = aligned(self.state)
         twin.rng = self.rng.copy()
         twin.last = self.last.copy()
         return twin

@@ -111,7 +111,7 @@ def _fade(s: Any, p: Any) -> None:
 
 
 @kernel
-def _kind(b: Any, s: Any, p: Any, i: int, j: int, r: Any) -> int:
+def draw_kind(b: Any, s: Any, p: Any, i: int, j: int, r: Any) -> int:
     """Draw the kind: first whether it is a cancel, whose weights grow with the number of orders, then which."""
     last = s.type - KINDS if s.type >= KINDS else s.type
     sums = p.kind_sums[u((i * SPREADS + j) * KINDS + last)]
@@ -136,7 +136,7 @@ def _lean(s: Any, w: Any, own: bool) -> float:
 
 
 @kernel
-def _happens(p: Any, odds: float, r: Any) -> bool:
+def happens(p: Any, odds: float, r: Any) -> bool:
     """Whether something of these log-odds happens; the exponential is needed in one cell of a thousand only."""
     bits = next_u64(r)
     cell = bits >> _S54
@@ -152,11 +152,11 @@ def qr_apply(b: Any, fills: Any, s: Any, p: Any, r: Any) -> None:
     """Apply one event."""
     i = bucket(imbalance(b), p.imbalance_edges)
     j = bucket(int(b[u(BEST + 1)]) - int(b[u(BEST)]), p.spread_edges)
-    kind = _kind(b, s, p, i, j, r)
+    kind = draw_kind(b, s, p, i, j, r)
     odds = p.side_odds[u(i), u(j), u(kind)] + _lean(s, p.side_weight[u(kind)], kind == HIT)
     if s.strange != 0.0 and kind in (IN, AT, CANCEL_AT):
         odds += p.outside * s.strange * (-1.0 if kind == CANCEL_AT else 1.0)
-    side = SELL if _happens(p, odds, r) else BUY
+    side = SELL if happens(p, odds, r) else BUY
     apply_type(b, fills, s, p, kind + KINDS * side, r)
     _remember(b, s, p, kind, side)
 
@@ -184,14 +184,21 @@ def wander(s: Any, p: Any, r: Any) -> None:
 
 
 @kernel
+def expect(s: Any, p: Any) -> None:
+    """Predict the next log gap as far as the averages tell."""
+    s.pace_mean = p.pace_const
+    for k in range(PACE_LOGS):
+        s.pace_mean += p.pace_weight[k] * s.pace[k]
+
+
+@kernel
 def qr_gap(b: Any, s: Any, p: Any, r: Any) -> None:
     """Draw the time of the next event."""
     if s.rate_due <= s.now:
         wander(s, p, r)
-    mean = p.pace_const + p.pace_type[s.type]
-    for k in range(PACE_LOGS):
-        mean += p.pace_weight[k] * s.pace[k]
+    mean = s.pace_mean + p.pace_type[u(s.type)]
     row, column = u(bucket(mean, p.pace_edges)), next_u64(r) >> _S54
     gap = p.gaps[row, column]
     take_gap(s.pace, p.pace_decay, np.float64(gap[1]))
+    expect(s, p)
     pass_time(s, int(np.float64(gap[0]) / s.speed) + 1)

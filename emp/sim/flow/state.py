@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from emp.core.jit import kernel
+from emp.core.lanes import aligned
 from emp.core.records import Array
 from emp.sim.book import BEST, BUY, LIMIT, LO, MASK, SELL, slide, u
 from emp.sim.flow.params import FEATURES, MEMORY, PACE_LOGS, RATES, SCALES, TYPES
@@ -34,6 +35,18 @@ MSG = np.dtype(
 
 STATE = np.dtype(
     [
+        # rows of MEMORY averages, worked at side by side: each begins at a cache line
+        ("keep", "f8", (MEMORY,)),  # decays of the averages: the flow's, beside what they multiply
+        ("gain", "f8", (MEMORY,)),  # 1 - keep
+        # averages of the market's own trades: of signs per trade, then of sides per event
+        ("own", "f8", (2 * MEMORY,)),
+        (
+            "memory",
+            "f8",
+            (FEATURES,),
+        ),  # averages: all trade signs, limit sides, cancel sides, mid displacement
+        ("outside", "f8", (MEMORY,)),  # decaying sums of the signed flow from outside
+        ("mid", "f8", (MEMORY,)),  # averages of the mid, per event
         ("now", "i8"),  # ns, time of the last event
         ("next", "i8"),  # ns, time of the next event
         ("seq", "i8"),
@@ -48,19 +61,9 @@ STATE = np.dtype(
         ("type", "i8"),  # event type of the last message
         ("excite", "f8", (SCALES, TYPES)),  # Hawkes: excitation of each type's intensity, Hz
         ("total", "f8", (SCALES,)),  # sum of it over types
-        ("keep", "f8", (MEMORY,)),  # decays of the averages: the flow's, beside what they multiply
-        ("gain", "f8", (MEMORY,)),  # 1 - keep
-        # averages of the market's own trades: of signs per trade, then of sides per event
-        ("own", "f8", (2 * MEMORY,)),
-        (
-            "memory",
-            "f8",
-            (FEATURES,),
-        ),  # averages: all trade signs, limit sides, cancel sides, mid displacement
-        ("outside", "f8", (MEMORY,)),  # decaying sums of the signed flow from outside
         ("strange", "f8"),  # their power-law sum
-        ("mid", "f8", (MEMORY,)),  # averages of the mid, per event
         ("pace", "f8", (PACE_LOGS,)),  # averages of log gaps, per event
+        ("pace_mean", "f8"),  # the predicted log gap, but for the type of the event before it
         ("rate", "f8", (RATES,)),  # log of the rate over its mean, a sum of parts
         ("speed", "f8"),  # the rate over its mean
         ("rate_due", "i8"),  # ns, when the rate moves next
@@ -78,7 +81,7 @@ LOAD_NS = 1e9
 
 def new_state(now_ns: int, ref_px: int, seed_handle: int) -> Array:
     """Return a STATE row (shape (1,)) for a market that starts at `now_ns` around `ref_px`."""
-    s = np.zeros(1, STATE)
+    s = aligned(np.zeros(1, STATE))
     s["now"] = s["next"] = now_ns
     s["ref"] = ref_px
     s["high"] = seed_handle

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from emp.core.lanes import aligned
 from emp.core.records import Array
 from emp.sim.flow.observe import AT, CANCEL_AT, CANCEL_DEEP, DEEP, HIT, IN
 from emp.sim.flow.params import FLOW, IMBALANCES, KINDS, PACES, QUEUE_REACTIVE, SPREADS
@@ -15,7 +16,8 @@ ORDERLY = (IN, AT, DEEP, HIT)
 
 LAW = np.dtype(
     [
-        *((name, FLOW[name]) for name in FLOW.fields or ()),
+        ("side_weight", FLOW["side_weight"]),  # first, so that its rows begin at cache lines
+        *((name, FLOW[name]) for name in FLOW.fields or () if name != "side_weight"),
         ("gaps", "f4", (PACES, 1024, 2)),  # `gap_ns`, and log(gap + LOG_SHIFT_NS)
         # by [imbalance, spread, last kind]: the running sum of ORDERLY's weights (4), then the weights of cancels at
         # the best price and deeper, per share of the usual number of orders (2)
@@ -32,7 +34,7 @@ def tabulate(params: Array) -> Array:
     """Return the LAW record (shape (1,)) of a FLOW record; a LAW record is returned as it is."""
     if params.dtype == LAW:
         return params
-    law = np.zeros(1, LAW)
+    law = aligned(np.zeros(1, LAW))
     for name in FLOW.fields or ():
         law[name] = params[name]
     if params["model"][0] != QUEUE_REACTIVE:
