@@ -61,6 +61,7 @@ def replay(
             raise
         wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
     summary["events_per_s"] = round(summary["events"] / wall)
+    summary["events_per_cpu_s"] = round(summary["events"] / cpu)
     summary["wall_s"], summary["cpu_s"] = round(wall, 3), round(cpu, 3)
     summary["run_folder"] = str(folder.path)
     folder.write_summary(summary)
