@@ -45,7 +45,7 @@ def ask(port: int, path: str) -> str:
 
 
 def wait_for(process: Any, port: int, path: str, found: Any) -> None:
-    for _ in range(900):
+    for _ in range(3_000):  # the first run on a machine compiles
         time.sleep(0.1)
         try:
             if found(ask(port, path)):
