@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _SAME_RUN = ("mode", "config", "instruments", "model_hashes")
 DAY_NS = 86_400_000_000_000
+MOCK_PX = 100_000  # ticks, where the built-in market begins
+MOCK_DAYS = 30  # for which it knows its calendar
 _WEDNESDAY = 6  # days after Thursday 1970-01-01, modulo 7
 _AFTERNOON_NS = 15 * 3_600_000_000_000
 
@@ -212,11 +214,25 @@ def open_log(folder: RunFolder) -> IO[str]:
 
 
 def _mock(config: SystemConfig, instrument: Instrument, clock: Clock) -> MarketAccess:
+    from emp.sim.day import DayConfig, DayMarket
     from emp.sim.mock import MockMarket
+    from emp.sim.shipped import shipped_flow
 
     start_ns = market_hours_ns(clock.now_ns())
-    _compile_market(MockMarket(instrument, start_ns=start_ns, n_events=20))
-    return MockMarket(instrument, config.seed, start_ns=start_ns, speed=config.access.speed, clock=clock)
+
+    def market(seed: int, rules: DayConfig) -> DayMarket:
+        return DayMarket(shipped_flow(), seed, MOCK_PX, start_ns, instrument, rules, MOCK_DAYS)
+
+    halted = DayConfig(halts=((start_ns, 1.0),), pause_s=1.0)  # so that an auction is compiled as well
+    _compile_market(MockMarket(instrument, market=market(1, halted), start_ns=start_ns, n_events=20))
+    return MockMarket(
+        instrument,
+        config.seed,
+        market=market(config.seed, DayConfig()),
+        start_ns=start_ns,
+        speed=config.access.speed,
+        clock=clock,
+    )
 
 
 def _compile_market(spare: "MockMarket") -> None:

@@ -21,7 +21,7 @@ from emp.core.errors import UsageError
 from emp.core.ids import generator
 from emp.core.records import Array
 from emp.sim.book import BUY, SELL
-from emp.sim.capacity_trade import FIELDS, depth_samples, play_trade
+from emp.sim.capacity_trade import FIELDS, depth_samples, play_trade, two_sided
 from emp.sim.desk import new_desk
 from emp.sim.flow.params import SIZES, ZI
 from emp.sim.latency import LatencyConfig, latency_record
@@ -192,6 +192,8 @@ def _trades(
     base = _market(setting, setting.seed)
     for k in range(trades):
         base.run(2**62, BETWEEN)
+        while not two_sided(base.book):
+            base.run(2**62, 10)
         for j, size in enumerate(sizes):
             for side in (BUY, SELL):
                 twin = base.clone()

@@ -19,6 +19,12 @@ EXIT = 8  # decisions in which the position is given back before it is sold at a
 
 
 @kernel
+def two_sided(b: Any) -> bool:
+    """Whether both sides have a price."""
+    return bool(b[BEST] != b[LO] and b[BEST + 1] != b[LO] + b[MASK])
+
+
+@kernel
 def depth_samples(b: Any, fills: Any, s: Any, p: Any, r: Any, d: Any, m: Any, r2: Any, out: Any) -> None:
     """First-level quantity of both sides, averaged, every 20 events of an undisturbed market."""
     b, fills, r, r2 = borrowed(b), borrowed(fills), borrowed(r), borrowed(r2)
@@ -95,7 +101,7 @@ def play_trade(
     start = mid
     for step in range(children + EXIT):
         bid, ask = int(b[BEST]), int(b[BEST + 1])
-        good = bid != b[LO] and ask != b[LO] + b[MASK]
+        good = two_sided(b)
         if good:
             mid = 0.5 * (bid + ask)
         if step == 1:

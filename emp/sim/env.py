@@ -35,11 +35,11 @@ from emp.sim.desk import (
     run_desk,
     worth,
 )
-from emp.sim.flow.zi import zi_params
 from emp.sim.latency import FEED, LatencyConfig, draw_latency, latency_record
 from emp.sim.market import Market
 from emp.sim.observation import OBSERVATIONS, write_observation
 from emp.sim.rng import seeded
+from emp.sim.shipped import shipped_flow
 
 HOLD, CROSS_BUY, CROSS_SELL, POST_BID, POST_ASK, POST_BOTH, DROP_BID, DROP_ASK, DROP_ALL = range(9)
 ACTIONS = 9
@@ -164,7 +164,7 @@ def step_world(
 
 
 class MarketEnv(gymnasium.Env[Array, Any]):
-    """One market, one trader. `params` is a FLOW record; without one, zero-intelligence flow."""
+    """One market, one trader. `params` is a FLOW record; without one, the calibrated flow that is shipped."""
 
     def __init__(
         self,
@@ -183,7 +183,7 @@ class MarketEnv(gymnasium.Env[Array, Any]):
         self.metadata = {"render_modes": []}
         if actions not in ("discrete", "quotes"):
             raise UsageError(f"unknown action set {actions!r}: choose discrete or quotes")
-        self._params = zi_params() if params is None else params
+        self._params = shipped_flow() if params is None else params
         self._discrete = actions == "discrete"
         self._every, self._steps, self._size, self._limit = every, steps, size, limit
         self._fees = (maker_fee, taker_fee)

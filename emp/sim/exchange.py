@@ -13,6 +13,7 @@ from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, Quer
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 from emp.sim.book import (
+    AUCTION,
     BAD_FULL,
     BAD_PHASE,
     BAD_POST,
@@ -21,10 +22,12 @@ from emp.sim.book import (
     BUY,
     FILLED,
     IOC,
+    LIMIT,
     LOST_FILLS,
     N_FILLS,
     OK_RESTING,
     OWN_LIVE,
+    PHASE,
     POST_ONLY,
     SELL,
     STATUS,
@@ -108,8 +111,9 @@ class Exchange:
                 break
             at, _, command = heapq.heappop(self._inbox)
             self._arrive(command, at)
-            self.market.show(rows, n, at)
-            n += 1
+            if self.market.public:
+                self.market.show(rows, n, at)
+                n += 1
         horizon = until_ns if n < n_max else int(rows["ts"][n - 1])
         while self._outbox and self._outbox[0][0] <= horizon:
             report(heapq.heappop(self._outbox)[2])
@@ -159,8 +163,9 @@ class Exchange:
         self._orders[new.cl_ord_id] = order
         self._by_tag.append(order)
         side = BUY if new.side > 0 else SELL
-        kind = IOC if new.immediate else POST_ONLY
         book = self.market.book
+        resting = LIMIT if int(book[PHASE]) == AUCTION else POST_ONLY  # in an auction nobody takes
+        kind = IOC if new.immediate else resting
         handle = int(submit(book, self.market.fills, side, new.px, new.qty, kind, OWNER, order.tag))
         status = int(book[STATUS])
         if status in REFUSALS:

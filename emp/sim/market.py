@@ -149,6 +149,11 @@ class Market:
         self.last[0] = rows[i]
 
     @property
+    def public(self) -> bool:
+        """Whether a change of the book is shown at once; orders that gather for an auction are not."""
+        return True
+
+    @property
     def now_ns(self) -> int:
         """Time of the last event."""
         return int(self.state["now"][0])

@@ -18,7 +18,8 @@ from emp.core.instrument import Instrument
 from emp.core.records import Array, empty_events
 from emp.sim.exchange import Exchange
 from emp.sim.latency import LatencyConfig
-from emp.sim.market import Market, zero_intelligence
+from emp.sim.market import Market
+from emp.sim.shipped import shipped_flow
 
 CHUNK = 1024
 _PAUSE_S = 0.005
@@ -27,6 +28,7 @@ _PAUSE_S = 0.005
 class MockMarket:
     """A simulated market for one instrument: `access.port.MarketAccess` and `access.port.Source`.
 
+    Without a `market` it runs the flow that is shipped with the package, around `start_px`, at all hours.
     `speed` is simulated seconds per second of the clock (`math.inf`: no waiting). `n_events` ends the market
     after that many events; without it the market never closes by itself. Under `batches`, commands sent while
     a batch is being worked on reach the book after that batch, so `batch=1` is exact and slower.
@@ -55,7 +57,7 @@ class MockMarket:
         self.counts = ReadCounts()
         self._clock: Clock = clock or LiveClock()
         begin = self._clock.now_ns() if start_ns is None else start_ns
-        self.market = market or zero_intelligence(seed, start_px, begin)
+        self.market = market or Market(shipped_flow(), seed, start_px, begin)
         self.exchange = Exchange(self.market, instrument, latency or LatencyConfig(), seed)
         self._speed = speed
         self._left = n_events

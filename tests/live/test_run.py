@@ -50,7 +50,7 @@ def start(folder: Path, *arguments: str, config: Path = ROOT / "examples/mock.ya
 
 
 def test_it_trades_serves_and_stops_by_itself(tmp_path: Path) -> None:
-    with start(tmp_path, "--seconds", "3", "--json", EMP_ACCESS__SPEED="8") as process:
+    with start(tmp_path, "--seconds", "3", "--json", EMP_ACCESS__SPEED="200") as process:
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     summary = json.loads(out.splitlines()[-1])

@@ -60,7 +60,9 @@ def test_source_yields_ordered_good_books(eurusd: Instrument) -> None:
     assert len(rows) == 5000 == mock.counts.rows == mock.counts.events
     assert (np.diff(rows["seq"]) > 0).all()
     assert (np.diff(rows["ts"]) > 0).all()
-    assert (rows["bid_px"][:, 0] < rows["ask_px"][:, 0]).all()
+    two_sided = (rows["n_bid"] > 0) & (rows["n_ask"] > 0)
+    assert two_sided.mean() > 0.97  # now and then this flow empties a side, as a thin market does
+    assert (rows["bid_px"][two_sided, 0] < rows["ask_px"][two_sided, 0]).all()
     assert (np.diff(rows["bid_px"][rows["n_bid"] == 10], axis=1) < 0).all()
     assert (np.diff(rows["ask_px"][rows["n_ask"] == 10], axis=1) > 0).all()
     assert (rows["flags"] & EventFlag.VISIBLE > 0).mean() > 0.3

@@ -95,4 +95,6 @@ def load_params(path: Path) -> tuple[Array, str]:
         raise DataError(f"{path}: not a flow model: {error}") from None
     if flow.dtype != FLOW or flow.shape != (1,):
         raise DataError(f"{path}: the flow model was made by another version; calibrate it again")
-    return flow, note
+    p = np.zeros(1, FLOW)  # a file's record is not marked as aligned: kernels would be compiled once more
+    p[:] = flow
+    return p, note

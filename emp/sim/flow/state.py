@@ -135,4 +135,7 @@ def seed_ladder(b: Any, fills: Any, s: Any, levels: int, qty: int, orders: int, 
 def pass_time(s: Any, gap_ns: int) -> None:
     """Set the time of the next event and let the load average follow."""
     s.next = s.now + gap_ns
-    s.load += (1.0 - s.load * (gap_ns * 1e-9)) * min(1.0, (gap_ns + 1.0) / LOAD_NS)
+    if gap_ns < LOAD_NS:
+        s.load += (1.0 - s.load * (gap_ns * 1e-9)) * min(1.0, (gap_ns + 1.0) / LOAD_NS)
+    else:
+        s.load = LOAD_NS / gap_ns  # nothing older is left in an average over `LOAD_NS`
