@@ -166,7 +166,7 @@ def _depth(params: Array, start_px: int, record: Array, seed: int) -> Array:
     market = Market(params, seed, start_px)
     market.run(2**62, 20_000)
     out = np.zeros(5_000)
-    args = (market.book, market.fills, market.state[0], params[0], market.rng)
+    args = (market.book, market.fills, market.state[0], market.params[0], market.rng)
     depth_samples(*args, new_desk(0.0, 0.0)[0], record[0], seeded(seed, "depth"), out)
     return out
 

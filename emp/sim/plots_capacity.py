@@ -9,7 +9,7 @@ from emp.sim.capacity import HARD_CAP, LEVEL, SHARPE_LOSS, Curve, Known
 _ROWS = (
     ("pnl_per_lot", "ticks per lot, after fees"),
     ("sharpe", "Sharpe ratio per trade"),
-    ("impact", "own impact, ticks"),
+    ("impact_first", "own impact, first order, ticks"),
     ("fill_rate", "filled by the first order"),
     ("turnover", "lots per hour"),
 )

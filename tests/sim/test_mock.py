@@ -109,7 +109,7 @@ def test_crossing_order_consumes_the_book(eurusd: Instrument) -> None:
     mock.on_report(reports.append)
     row = take(mock, 50)[-1]
     want = int(row["ask_sz"][0]) + 1
-    mock.send(new(1, 1, int(row["ask_px"][0]) + 3, want, immediate=True))
+    mock.send(new(1, 1, int(row["ask_px"][1]), want, immediate=True))  # the first level is not enough
     seen = take(mock, 200)
     trades = seen[seen["trade_qty"] == want]
     assert len(trades) == 1
@@ -125,9 +125,9 @@ def test_post_only_duplicate_cancel_and_query(eurusd: Instrument) -> None:
     mock.on_report(reports.append)
     row = take(mock, 50)[-1]
     mock.send(new(1, 1, int(row["ask_px"][0]) + 2, 1))
-    mock.send(new(2, 1, int(row["bid_px"][0]) - 9, 1))
+    mock.send(new(2, 1, int(row["bid_px"][0]) - 400, 1))
     take(mock, 100)
-    mock.send(new(2, 1, int(row["bid_px"][0]) - 9, 1))
+    mock.send(new(2, 1, int(row["bid_px"][0]) - 400, 1))
     mock.send(QueryOrder(cl_ord_id="T-2", instrument="EURUSD", ts=0))
     mock.send(QueryOrder(cl_ord_id="T-9", instrument="EURUSD", ts=0))
     for orig in ("T-2", "T-2", "T-7"):
