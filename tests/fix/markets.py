@@ -9,14 +9,17 @@ from emp.core.codes import EventFlag, OrderStatus
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, VenuePosition
 from emp.core.instrument import Instrument
 from emp.core.records import EVENT, Array
+from emp.sim.market import zero_intelligence
 from emp.sim.mock import MockMarket
 
 
 class Stepped:
-    """The simulated market, one event per step, as a live market."""
+    """A simulated market, one event per step, as a live market."""
 
     def __init__(self, instrument: Instrument, seed: int, n_events: int) -> None:
-        self.mock = MockMarket(instrument, seed, n_events=n_events, start_ns=1_700_000_000_000_000_000)
+        start_ns = 1_700_000_000_000_000_000
+        market = zero_intelligence(seed, start_ns=start_ns)  # brisk, so that few events hold many reports
+        self.mock = MockMarket(instrument, seed, market=market, n_events=n_events, start_ns=start_ns)
 
     async def connect(self, instruments: Sequence[Instrument]) -> None:
         pass
