@@ -71,7 +71,7 @@ def test_sighup_brings_another_artifact_and_a_damaged_one_changes_nothing(tmp_pa
     def serves(model: LoadedModel) -> Any:
         return lambda text: json.loads(text).get("model", {}).get("hash") == model.artifact.hash
 
-    settings = {"EMP_HTTP__PORT": str(port), "EMP_ACCESS__SPEED": "4"}
+    settings = {"EMP_HTTP__PORT": str(port), "EMP_ACCESS__SPEED": "100"}
     with start(tmp_path, "--json", config=config, **settings) as process:
         wait_for(process, port, "health", serves(first))
         wait_for(process, port, "snapshot", lambda text: json.loads(text)["instruments"][0]["events"] > 100)
