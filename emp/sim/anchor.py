@@ -1,14 +1,16 @@
-"""The two numbers that a day cannot tell event by event, estimated by simulated moments (McFadden 1989).
+"""What a day cannot tell event by event, estimated by simulated moments.
 
-A logistic side fitted to one day reproduces each step's odds, but errors far too small to see in a step add
-up over hundreds of seconds, and a day contains no metaorder known to be one. So two common terms are added:
+A logistic side fitted to one day reproduces each step's odds, but errors far too small to see in a step add up over
+hundreds of seconds. Six numbers are therefore estimated from what simulations look like:
 
-- `outside`: liquidity leans against flow from outside (power-law signed-flow feedback, Noble, Rosenbaum and
-  Souilmi, arXiv 2603.24137). Moment: impact of an injected metaorder grows as Q ** 0.5, the value that Sato
-  and Kanazawa (arXiv 2411.13965) find for every liquid stock of the Tokyo exchange; only strengths at which
-  part of the peak stays are taken.
-- `hold`: liquidity pushes the mid back towards where it was 64 to 4096 events ago. Moment: the recording's
-  signature plot.
+- `herd`: a factor on the weights of past trade signs in a market order's side (moment: the signs' autocorrelation
+  at lags 1 to 10);
+- `split` and `tail`: how strongly market orders follow the long order at work, and the tail exponent of its length
+  (moments: the same at lags 20 to 200, and the memory parameter of the signs);
+- `value` and `quote`: how firmly market orders, and limit orders inside the spread, push the mid back towards where
+  it was 64 to 4096 events ago (moments: the signature plot): who knows a value trades and quotes towards it;
+- `wander`: a factor on the variance of the level (moments: the autocorrelation of absolute ten-second moves, and the
+  slow covariance of log spreads).
 """
 
 from collections.abc import Callable
@@ -16,57 +18,63 @@ from collections.abc import Callable
 import numpy as np
 
 from emp.core.records import Array
-from emp.sim.estimators import signature
-from emp.sim.flow.observe import AT, CANCEL_AT, HIT, IN
-from emp.sim.flow.qr import MOVED
+from emp.sim.estimators import acf, local_whittle, on_grid, signature
+from emp.sim.flow.observe import HIT, IN
+from emp.sim.flow.params import MEMORY
+from emp.sim.flow.qr import HITS, MOVED, TRADES
 from emp.sim.market import Market
-from emp.sim.metaorder import metaorder_impact
+from emp.sim.moments import Bounded, evaluations, match
 from emp.sim.observe_market import observe_market
+from emp.sim.wander_fit import covariances, half_minutes
 
-EXPONENT = 0.5
-MAX_REVERSION = 0.9
 HORIZONS_S = (20.0, 60.0, 200.0, 500.0)
-HOLD = (0.0, 0.02, 0.04, 0.06, 0.08)
-OUTSIDE = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15)
-EVENTS = 400_000
-RUNS = 300
-STEPS = len(HOLD) + len(OUTSIDE)
+STRETCHES = 12
+PARAMETERS = [
+    Bounded(1.0, 0.15, 0.0, 1.5),  # herd
+    Bounded(0.5, 0.25, 0.0, 3.0),  # split
+    Bounded(1.6, 0.15, 1.2, 2.0),  # tail
+    Bounded(0.1, 0.1, 0.0, 1.0),  # value
+    Bounded(0.1, 0.05, 0.0, 0.5),  # quote
+    Bounded(0.0, 0.4, -1.5, 1.5),  # log of wander
+]
+STEPS = evaluations(len(PARAMETERS))
 
 
-def hold(p: Array, strength: float) -> Array:
-    """A copy whose events push the mid back by `strength` log-odds per unit of displacement and scale."""
+def with_memory(p: Array, theta: Array) -> Array:
+    """A copy of the flow with these six, the last as a logarithm."""
+    herd, split, tail, value, quote, wander = (float(x) for x in theta)
     q = p.copy()
-    for kind, sign in ((IN, 1), (AT, 1), (CANCEL_AT, -1), (HIT, -1)):
-        q["side_weight"][0, kind, MOVED + 3 : MOVED + 7] += sign * strength
+    hit, inside = q["side_weight"][0, HIT], q["side_weight"][0, IN]
+    hit[TRADES : TRADES + MEMORY] *= herd
+    hit[HITS : HITS + MEMORY] *= herd
+    hit[MOVED + 3 : MOVED + 7] -= value
+    inside[MOVED + 3 : MOVED + 7] += quote
+    q["split_odds"], q["split_alpha"] = split, tail
+    q["level_var"] *= np.exp(wander)
     return q
 
 
-def signature_curve(obs: Array) -> Array:
-    """Logarithm of the signature ratio at each horizon; nan where the series is too short."""
-    return np.log([signature(obs, 1.0, h) for h in HORIZONS_S])
+def moments(obs: Array) -> Array:
+    """The moments of a stretch of events: shape (11,), nan where it is too short for one."""
+    signs = obs["sign"][obs["sign"] != 0]
+    by_lag = acf(signs, 200) if len(signs) > 400 else np.full(201, np.nan)
+    moves = acf(np.abs(np.diff(on_grid(obs, 10.0))), 50)
+    plot = np.log([signature(obs, 1.0, h) for h in HORIZONS_S])
+    spread = half_minutes(obs)[1]
+    slow = covariances(spread, spread)[1]
+    wide = [slow[:3].mean(), slow[3:].mean()] if len(slow) > 4 else [np.nan, np.nan]
+    memory = [by_lag[1:11].mean(), by_lag[20:201].mean(), local_whittle(signs)]
+    return np.array([*memory, *plot, moves[1:11].mean(), moves[11:51].mean(), *wide])
 
 
 def anchored(p: Array, obs: Array, seed: int = 1, progress: Callable[[], None] = lambda: None) -> Array:
-    """Return the flow with both terms estimated; `progress` is called STEPS times."""
+    """Return the flow with the six numbers estimated; `progress` is called STEPS times."""
     start = max(10_000, int(obs["bid"][0]))
-    target = signature_curve(obs)
-    losses = []
-    for strength in HOLD:
-        got = signature_curve(observe_market(Market(hold(p, strength), seed, start), EVENTS, "").obs)
-        use = np.isfinite(target) & np.isfinite(got)
-        losses.append(float(((got - target)[use] ** 2).mean()) if use.any() else 0.0)
+    n = len(obs)
+
+    def simulate(theta: Array) -> Array:
+        tape = observe_market(Market(with_memory(p, theta), seed, start), STRETCHES * n, "").obs
         progress()
-    p = hold(p, HOLD[int(np.argmin(losses))])
-    losses = []
-    for strength in OUTSIDE:
-        q = p.copy()
-        q["outside"] = strength
-        market = Market(q, seed, start)
-        market.run(2**62, 20_000)
-        qty = int(p["outside_qty"][0])
-        impact = metaorder_impact(market, qty, runs=RUNS, seed=seed)
-        partial = impact.reversion <= MAX_REVERSION
-        losses.append(abs(impact.exponent - EXPONENT) if partial and np.isfinite(impact.exponent) else np.inf)
-        progress()
-    p["outside"] = OUTSIDE[int(np.argmin(losses))]
-    return p
+        return np.array([moments(part) for part in np.array_split(tape, STRETCHES)])
+
+    return with_memory(p, match(simulate, moments(obs), PARAMETERS)[0])

@@ -13,6 +13,7 @@ from emp.core.jit import kernel
 from emp.core.records import Array
 from emp.sim.flow.observe import AT, CANCEL_AT, CANCEL_DEEP, DEEP, HIT, IN
 from emp.sim.flow.params import (
+    FEATURES,
     FLOW,
     HAWKES,
     IMBALANCES,
@@ -21,7 +22,6 @@ from emp.sim.flow.params import (
     PACE_LOGS,
     PACES,
     QUEUE_REACTIVE,
-    RATES,
     SIZES,
     SPREADS,
     TYPES,
@@ -31,12 +31,13 @@ from emp.sim.flow.qr import MAX_MOVE, take_gap
 from emp.sim.flow.tables import LOG_SHIFT_NS
 from emp.sim.hawkes_fit import fit_hawkes
 from emp.sim.rng import exponential_table
+from emp.sim.wander_fit import fit_wander, local_level
 
 MIN_EVENTS = 5_000
 SMOOTHING = 40.0  # events of prior per cell of the type table
-RIDGE = 10.0
+SPREAD_LEVELS = (0.01, 0.03, 0.08, 0.18, 0.35, 0.55, 0.75, 0.88, 0.95, 0.985, 0.995)
+"""Finer in the tails: what brings a very wide spread back decides how often there is one."""
 SMOOTH_NS = 30_000_000_000
-RATE_TAU_S = (60.0, 300.0, 1800.0)
 
 
 def calibrate(obs: Array, model: str) -> Array:
@@ -50,14 +51,17 @@ def calibrate(obs: Array, model: str) -> Array:
     if model == "zi":
         _zero_intelligence(p, obs)
         return p
-    _marks(p, obs)
     if model == "hawkes":
+        _marks(p, obs, np.ones(len(obs)))
         p["model"] = HAWKES
         p["base_hz"], p["jump_hz"], p["decay_hz"], p["branching"] = fit_hawkes(obs["ts"], obs["type"])
         return p
     if model == "qr":
         p["model"] = QUEUE_REACTIVE
-        _types(p, obs)
+        fit_wander(p, obs)
+        level = local_level(p, obs)
+        _marks(p, obs, level)
+        _types(p, obs, level)
         _clock(p, obs)
         return p
     raise DataError(f"unknown flow model {model!r}: choose zi, hawkes or qr")
@@ -71,9 +75,15 @@ def quantile_table(x: Array, n: int) -> Array:
     return np.asarray(np.quantile(x, levels, method="inverted_cdf"), np.int64)
 
 
-def _edges(x: Array, n: int) -> Array:
-    """n - 1 increasing inner edges at equal-mass quantiles of integers."""
-    edges = np.unique(np.quantile(x, np.arange(1, n) / n, method="inverted_cdf"))
+def quantiles(x: Array, n: int) -> Array:
+    """Midpoint quantiles of a sample of floats; zeros where it is empty."""
+    return np.quantile(x, (np.arange(n) + 0.5) / n, method="inverted_cdf") if len(x) else np.zeros(n)
+
+
+def _edges(x: Array, levels: Array) -> Array:
+    """Increasing inner edges of buckets at the given quantiles."""
+    n = len(levels) + 1
+    edges = np.unique(np.quantile(x, levels, method="inverted_cdf"))
     while len(edges) < n - 1:
         edges = np.append(edges, edges[-1] + 1 if len(edges) else 1)
     return edges
@@ -94,32 +104,31 @@ def _zero_intelligence(p: Array, obs: Array) -> None:
     p["max_qty"] = max(1, int(2 * np.median(obs["qty"][limit]) - 1))
 
 
-def _marks(p: Array, obs: Array) -> None:
-    """Prices, sizes and ages of orders."""
+def _marks(p: Array, obs: Array, level: Array) -> None:
+    """Prices, sizes and ages of orders; distances are taken over the level (n,) of usual distances."""
     kind = obs["type"] % KINDS
-    spread = obs["ask"] - obs["bid"]
+    spread = (obs["ask"] - obs["bid"]) / level
+    dist = obs["dist"] / level
     p["live_ref"] = obs["live"].mean()
-    edges = _edges(spread, SPREADS)
+    edges = _edges(spread, np.array(SPREAD_LEVELS))
     p["spread_edges"] = edges
     which = np.searchsorted(edges, spread, side="right")
     inside = kind == IN
     for j in range(SPREADS):
         here = inside & (which == j)
-        pool = -obs["dist"][here if here.sum() >= 30 else inside]
-        p["in_ticks"][0, j] = np.maximum(1, quantile_table(pool, 256))
-    p["deep_ticks"] = np.maximum(1, quantile_table(obs["dist"][kind == DEEP], 1024))
+        p["in_ticks"][0, j] = quantiles(-dist[here if here.sum() >= 30 else inside], 256)
+    p["deep_ticks"] = quantiles(dist[kind == DEEP], 1024)
     for k in (IN, AT, DEEP):
         p["limit_qty"][0, k] = np.maximum(1, quantile_table(obs["qty"][kind == k], 1024))
     met = np.where(obs["type"] >= KINDS, obs["ask_sz"], obs["bid_sz"])
-    size_edges = _edges(np.concatenate([obs["bid_sz"], obs["ask_sz"]]), SIZES)
+    size_edges = _edges(np.concatenate([obs["bid_sz"], obs["ask_sz"]]), np.arange(1, SIZES) / SIZES)
     p["size_edges"] = size_edges
     bucket = np.searchsorted(size_edges, met, side="right")
     hit = kind == HIT
+    share = obs["qty"] / np.maximum(1, met)
     for j in range(SIZES):
         here = hit & (bucket == j)
-        p["hit_qty"][0, j] = np.maximum(
-            1, quantile_table(obs["qty"][here if here.sum() >= 30 else hit], 1024)
-        )
+        p["hit_share"][0, j] = quantiles(share[here if here.sum() >= 30 else hit], 1024)
     for k, what in enumerate((CANCEL_AT, CANCEL_DEEP)):
         ages = obs["age"][(kind == what) & (obs["age"] > 0)]
         p["age"][0, k] = np.maximum(1, quantile_table(ages, 1024))
@@ -153,27 +162,28 @@ def memory_decay() -> Array:
     return decay
 
 
-def memory_features(obs: Array, decay: Array, unit_ticks: float) -> Array:
-    """What the queue-reactive flow remembers before each event: shape (n, FEATURES)."""
+def memory_features(obs: Array, decay: Array, unit_ticks: Array) -> Array:
+    """What the queue-reactive flow remembers before each event: shape (n, FEATURES); `unit_ticks` is (n,)."""
     kind = obs["type"] % KINDS
     side = np.where(obs["type"] >= KINDS, 1.0, -1.0)
     mid = (obs["bid"] + obs["ask"]) / 2.0
     known = mid[0] + averages(mid - mid[0], decay)
     known[0] = mid[0]
-    moved = np.clip((mid[:, None] - known) / unit_ticks, -MAX_MOVE, MAX_MOVE)
+    moved = np.clip((mid[:, None] - known) / unit_ticks[:, None], -MAX_MOVE, MAX_MOVE)
     pulses = [averages(np.where(kind == k, side, 0.0), decay) for k in range(KINDS)]
     return np.hstack([averages(obs["sign"], decay, obs["sign"] != 0), *pulses, moved])
 
 
-def logistic(x: Array, up: Array, offset: Array, ridge: float) -> Array:
+def logistic(x: Array, up: Array, offset: Array, ridge: Array | float) -> Array:
     """Weights of a logistic regression without intercept, by Newton's method; the ridge is on unit-variance x."""
+    ridge = ridge * np.ones(x.shape[1])
     scale = x.std(axis=0) + 1e-12
     x = x / scale
     w = np.zeros(x.shape[1])
     for _ in range(15):
         prob = 1.0 / (1.0 + np.exp(-np.clip(offset + x @ w, -30, 30)))
         grad = x.T @ (up - prob) - ridge * w
-        hess = (x * (prob * (1 - prob))[:, None]).T @ x + ridge * np.eye(len(w))
+        hess = (x * (prob * (1 - prob))[:, None]).T @ x + np.diag(ridge)
         step = np.linalg.solve(hess, grad)
         w = w + step
         if np.abs(step).max() < 1e-3:
@@ -181,12 +191,17 @@ def logistic(x: Array, up: Array, offset: Array, ridge: float) -> Array:
     return np.asarray(w / scale)
 
 
-def _types(p: Array, obs: Array) -> None:
-    """Kind given imbalance and spread; side given these and memory."""
+def _types(p: Array, obs: Array, level: Array) -> None:
+    """Kind given imbalance and spread; side given these and memory.
+
+    The prior of every standardised weight is the unit normal law, but an average over h events says something new
+    only once per h events, so its ridge is h: weights of slow averages, fitted to a handful of swings, would
+    otherwise feed on themselves in simulation.
+    """
     imb = (obs["bid_sz"] - obs["ask_sz"]) / np.maximum(1, obs["bid_sz"] + obs["ask_sz"])
     edges = np.quantile(np.abs(imb), [1 / 7, 3 / 7, 5 / 7])
     p["imbalance_edges"] = np.concatenate([-edges[::-1], edges])
-    j = np.searchsorted(p["spread_edges"][0], obs["ask"] - obs["bid"], side="right")
+    j = np.searchsorted(p["spread_edges"][0], (obs["ask"] - obs["bid"]) / level, side="right")
     i = np.searchsorted(p["imbalance_edges"][0], imb, side="right")
     mirror = np.searchsorted(p["imbalance_edges"][0], -imb, side="right")
     kind = obs["type"] % KINDS
@@ -204,15 +219,23 @@ def _types(p: Array, obs: Array) -> None:
     p["kind_weight"] = weight
     p["after"] = _succession(weight, kind, i, j, obs["live"] / p["live_ref"][0])
     p["side_odds"] = np.log((count[1] + SMOOTHING / 4) / (count[0] + SMOOTHING / 4))
+    p["split_alpha"] = 2.0
     p["decay"] = memory_decay()
     p["decays"] = np.tile(memory_decay(), KINDS)
     p["unit_ticks"] = float(max(1, np.median(obs["ask"] - obs["bid"])))
     p["outside_qty"] = max(1.0, float(np.median(obs["qty"][obs["sign"] != 0])))
-    x = memory_features(obs, p["decay"][0], float(p["unit_ticks"][0]))
+    x = memory_features(obs, p["decay"][0], p["unit_ticks"][0] * level)
     offset = p["side_odds"][0][i, j, kind]
-    for k in range(KINDS):
+    ridge = np.tile(4.0 ** np.arange(MEMORY), FEATURES // MEMORY)
+    for k in range(HIT):
         here = kind == k
-        p["side_weight"][0, k] = logistic(x[here], ask[here].astype(float), offset[here], RIDGE)
+        p["side_weight"][0, k] = logistic(x[here], ask[here].astype(float), offset[here], ridge)
+    gap = np.log(np.maximum(1, obs["gap_ask"]) / np.maximum(1, obs["gap_bid"]))
+    hit = kind == HIT
+    weight = logistic(
+        np.column_stack([x[hit], gap[hit]]), ask[hit].astype(float), offset[hit], np.append(ridge, 1.0)
+    )
+    p["side_weight"][0, HIT], p["gap_weight"] = weight[:-1], weight[-1]
 
 
 def _succession(weight: Array, kind: Array, i: Array, j: Array, live: Array) -> Array:
@@ -254,7 +277,6 @@ def _paces(log_gap: Any, decay: Any, start: float) -> Any:
 def _clock(p: Array, obs: Array) -> None:
     """The wandering of the rate, and at the usual rate the gaps that followed each predicted gap."""
     ts = obs["ts"]
-    p["rate_tau_s"], p["rate_var"] = RATE_TAU_S, _rate_variances(ts)
     span = (ts[-1] - ts[0]) / 1e9
     around = np.searchsorted(ts, ts + SMOOTH_NS) - np.searchsorted(ts, ts - SMOOTH_NS)
     usual = len(ts) / span * 2 * SMOOTH_NS / 1e9
@@ -273,23 +295,3 @@ def _clock(p: Array, obs: Array) -> None:
     which = np.searchsorted(p["pace_edges"][0], mean, side="right")
     for k in range(PACES):
         p["gap_ns"][0, k] = np.maximum(1, quantile_table(gap[which == k], 1024))
-
-
-def _rate_variances(ts: Array) -> Array:
-    """Variances of the log rate's parts, from the autocovariance of log counts in half minutes.
-
-    Counting noise is independent between windows, so lags of one window and more are free of it.
-    """
-    count = np.histogram(ts, np.arange(ts[0], ts[-1], 30 * 10**9))[0]
-    y = np.log(np.maximum(count, 1.0))
-    y = y - y.mean()
-    lags = np.array([1, 2, 3, 5, 8, 12, 20, 30, 45, 60])
-    lags = lags[lags < len(y) // 4]
-    if len(lags) < RATES:
-        return np.zeros(RATES)
-    cov = np.array([(y[k:] * y[:-k]).mean() for k in lags])
-    basis = np.exp(-lags[:, None] * 30.0 / np.array(RATE_TAU_S)[None, :])
-    weight = np.full(RATES, max(cov[0], 1e-3) / RATES)
-    for _ in range(2000):  # multiplicative non-negative least squares
-        weight = weight * np.maximum(basis.T @ cov, 0.0) / (basis.T @ (basis @ weight) + 1e-12)
-    return np.asarray(weight)

@@ -112,7 +112,9 @@ class Setting(msgspec.Struct):
         p = self.params
         if p["model"][0] == ZI:
             return max(1, int(p["max_qty"][0]) // 2)
-        return max(1, int(np.median(p["hit_qty"][0, SIZES // 2])))
+        middle = SIZES // 2
+        usual = p["size_edges"][0, middle - 1 : middle + 1].mean()
+        return max(1, int(np.median(p["hit_share"][0, middle]) * usual))
 
 
 def capacity_curve(
@@ -151,7 +153,7 @@ def capacity_curve(
 def scaled(params: Array, unit: int) -> Array:
     """The same flow with lots divided into `unit` parts, so that a sliver of a thin level is a whole number."""
     out = params.copy()
-    for name in ("limit_qty", "hit_qty", "size_edges", "start_qty", "max_qty", "outside_qty"):
+    for name in ("limit_qty", "size_edges", "start_qty", "max_qty", "outside_qty"):
         out[name] *= unit
     return out
 

@@ -128,7 +128,7 @@ def _auction_order(b: Any, fills: Any, s: Any, p: Any, r: Any, reference: int, m
         away = int(uniform(r) * p.band)
         qty = 1 + int(uniform(r) * p.max_qty)
     else:
-        away = p.deep_ticks[table_index(r) & 1023]
+        away = int(p.deep_ticks[table_index(r) & 1023] + 0.5)
         qty = p.limit_qty[AT, table_index(r) & 1023]
     if uniform(r) < market_share:
         submit(b, fills, side, 0, qty, MARKET, 0, 0)

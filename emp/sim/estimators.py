@@ -81,6 +81,28 @@ def dfa(x: Array) -> float:
     return float(np.polyfit(xs, fs, 1)[0]) if len(xs) >= 3 else float("nan")
 
 
+def local_whittle(x: Array, power: float = 0.6) -> float:
+    """Memory parameter d of a series by the local Whittle estimator (Robinson, Annals of Statistics 1995).
+
+    Uses the lowest n ** power frequencies, so short-lived dependence does not enter; its standard error is
+    0.5 * n ** (-power / 2). An autocorrelation that fades as lag ** -a has a = 1 - 2 d.
+    """
+    n = len(x)
+    m = int(n**power)
+    if m < 10:
+        return float("nan")
+    power_at = np.abs(np.fft.rfft(np.asarray(x, float) - np.mean(x)))[1 : m + 1] ** 2
+    freq = 2.0 * np.pi * np.arange(1, m + 1) / n
+    trial = np.linspace(-0.45, 0.95, 281)
+    whitened = (power_at * freq ** (2.0 * trial[:, None])).mean(axis=1)
+    return float(trial[np.argmin(np.log(whitened) - 2.0 * trial * np.log(freq).mean())])
+
+
+def memory_exponent(x: Array) -> float:
+    """Exponent a of an autocorrelation that fades as lag ** -a: 1 - 2 d, 1 where there is no long memory."""
+    return 1.0 - 2.0 * local_whittle(x)
+
+
 def branching(times_s: Array, window_s: float = 60.0) -> float:
     """Branching ratio from counts: 1 - sqrt(mean / variance) (Hardiman and Bouchaud, arXiv 1403.5227)."""
     if len(times_s) < 100:
@@ -183,10 +205,3 @@ def markouts(obs: Array, horizons_s: tuple[float, ...] = (1.0, 10.0, 60.0)) -> l
         price = np.where(obs["sign"][i] > 0, obs["ask"][i], obs["bid"][i])
         out.append(float((obs["sign"][i] * (price - mid[j])).mean()))
     return out
-
-
-def wasserstein(a: Array, b: Array) -> float:
-    """Wasserstein-1 distance of two samples in units of the pooled standard deviation."""
-    q = (np.arange(500) + 0.5) / 500
-    sd = np.concatenate([a, b]).std()
-    return float(np.abs(np.quantile(a, q) - np.quantile(b, q)).mean() / sd) if sd > 0 else 0.0

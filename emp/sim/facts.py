@@ -76,11 +76,12 @@ def _tails(tape: Tape) -> list[Value]:
 
 
 def _clustering(tape: Tape) -> list[Value]:
-    v = est.acf(np.abs(np.diff(est.on_grid(tape.obs, 10.0))), 100)
+    moves = np.abs(np.diff(est.on_grid(tape.obs, 10.0)))
+    v = est.acf(moves, 100)
     return [
         Value(float(v[1:11].mean()), 0.05, 1.0, "mean acf of |moves|, 10-100 s", True),
         Value(float(v[11:51].mean()), 0.01, 1.0, "mean acf of |moves|, 110-500 s", True),
-        Value(est.power_law(np.arange(1, 51), v[1:51]), 0.2, 0.4, "decay exponent"),
+        Value(est.memory_exponent(moves), 0.2, 0.4, "decay exponent, local Whittle"),
     ]
 
 
@@ -100,7 +101,7 @@ def _sign_memory(tape: Tape) -> list[Value]:
     for name, x in _signs(tape).items():
         a = est.acf(x, 100)
         out.append(Value(float(a[10]), 0.02, 1.0, f"{name}: acf lag 10", True))
-        out.append(Value(est.power_law(np.arange(1, 51), a[1:51]), 0.36, 0.77, f"{name}: exponent"))
+        out.append(Value(est.memory_exponent(x), 0.36, 0.77, f"{name}: exponent, local Whittle"))
         out.append(Value(est.dfa(x), 0.6, 0.85, f"{name}: Hurst"))
     return out
 

@@ -65,26 +65,21 @@ def metaorder_impact(
     runs: int = 300,
     seed: int = 1,
 ) -> Impact:
-    """Measure impact against length; `qty` lots per child, one child every `every` events."""
+    """Measure impact against length; `qty` lots per child, one child every `every` events.
+
+    The path of the longest metaorder up to its n-th child is the path of one of n children: the market cannot
+    know how many more are to come. So one pair of runs gives every length, and lengths share their noise.
+    """
     longest = max(slices)
     steps = 2 * longest
-    moves = np.zeros((runs, len(slices)))
-    paths = np.zeros((runs, steps))
-    base = market.clone()
-    for k in range(runs):
-        base.run(2**62, 2_000)
-        for j, n in enumerate(slices):
-            bought = _path(base, n, every, qty, BUY, steps)
-            half = 0.5 * (bought - _path(base, n, every, qty, SELL, steps))
-            moves[k, j] = half[n - 1]
-            if n == longest:
-                paths[k] = half
+    paths = metaorder_paths(market, qty, every, longest, runs)
+    moves = paths[:, np.array(slices) - 1]
     mean = trimmed(moves)
     rng = generator(seed, "metaorder")
     again = np.array([trimmed(moves[rng.integers(0, runs, runs)]) for _ in range(400)])
     error = again.std(axis=0)
-    exponent = _slope(slices, mean, error)
-    resampled = [_slope(slices, row, error) for row in again]
+    exponent = impact_exponent(slices, mean, error)
+    resampled = [impact_exponent(slices, row, error) for row in again]
     known = [x for x in resampled if np.isfinite(x)] or [float("nan")]
     low, high = np.quantile(known, (0.05, 0.95))
     path = trimmed(paths)
@@ -101,6 +96,18 @@ def metaorder_impact(
     )
 
 
+def metaorder_paths(market: Market, qty: int, every: int, children: int, runs: int) -> Array:
+    """Half the difference of the mids of two twins, one bought in and one sold in: shape (runs, 2 * children)."""
+    steps = 2 * children
+    paths = np.zeros((runs, steps))
+    base = market.clone()
+    for k in range(runs):
+        base.run(2**62, 2_000)
+        bought = _path(base, children, every, qty, BUY, steps)
+        paths[k] = 0.5 * (bought - _path(base, children, every, qty, SELL, steps))
+    return paths
+
+
 def trimmed(x: Array, share: float = 0.05) -> Array:
     """Mean over rows without the lowest and highest `share`: a paired market now and then parts ways by a lot."""
     cut = int(share * len(x))
@@ -115,7 +122,7 @@ def _path(market: Market, children: int, every: int, qty: int, side: int, steps:
     return out
 
 
-def _slope(slices: tuple[int, ...], impact: Array, error: Array) -> float:
+def impact_exponent(slices: tuple[int, ...], impact: Array, error: Array) -> float:
     """Exponent of impact ~ Q ** exponent, each length weighted by how well its impact is known."""
     good = impact > 0
     if good.sum() < 3:

@@ -1,7 +1,9 @@
 """How likely an order that joins the best price is to be filled, by the lots that stand before it.
 
-A probe is one lot of ours at the end of the best queue, left for a fixed number of events or until the price
-has moved away or it is filled. Probes run in a simulated market and in a replayed recording alike.
+A probe is a virtual lot at the end of the best queue, watched for WAIT events and never sent, so that nothing it
+would do can disturb a recording: lots that stand before it leave by trades and cancels, and it is filled by the first
+trade that takes more than what is left of them at its price, by one at a worse price, or by an order from the other
+side that reaches its price. The same rule serves simulated markets and order-by-order recordings.
 """
 
 from typing import Any
@@ -11,81 +13,132 @@ import numpy as np
 from emp.core.borrow import borrowed
 from emp.core.jit import kernel
 from emp.core.records import Array
-from emp.sim.book import BEST, LO, MASK, N_FILLS, POST_ONLY, alive, cancel, clear_trade, level_qty, new_fills
-from emp.sim.desk import OWNER
+from emp.sim.book import (
+    BEST,
+    BUY,
+    HEAD,
+    LO,
+    MASK,
+    NEXT,
+    QTY,
+    SELL,
+    SEQ,
+    STAMP,
+    clear_trade,
+    level_of,
+    level_qty,
+    new_fills,
+    u,
+)
+from emp.sim.flow.state import ADD, TRADE
 from emp.sim.market import Market, flow_event
-from emp.sim.matching import submit
 from emp.sim.replay import Plan, replay_message
 
 WAIT = 200
 PAUSE = 100
+PASSES = 8
 
 
 @kernel
-def _place(b: Any, fills: Any, side: int) -> tuple[int, int]:
-    px = int(b[BEST + side])
-    if px == b[LO] or px == b[LO] + b[MASK]:
-        return 0, 0
-    ahead = level_qty(b, side, px)
-    return submit(b, fills, side, px, 1, POST_ONLY, OWNER, 0), ahead
+def ahead_of(b: Any, side: int, px: int, stamp: int) -> int:
+    """Lots at a price that arrived no later than `stamp`."""
+    h = int(b[u(level_of(b, side, px) + HEAD)])
+    lots = 0
+    while h != 0 and b[u(h + SEQ)] <= stamp:
+        lots += int(b[u(h + QTY)])
+        h = int(b[u(h + NEXT)])
+    return lots
 
 
 @kernel
-def probe_market(b: Any, fills: Any, s: Any, p: Any, r: Any, probes: int, out: Any) -> None:
-    """Write (lots ahead, filled) per probe."""
+def reached(kind: int, side: int, px: int, qty: int, own: int, at: int, ahead: int) -> bool:
+    """Whether a message fills a virtual order of side `own` at `at`, behind `ahead` lots.
+
+    The message's side is that of the resting order, for a limit order its own.
+    """
+    sign = 1 - 2 * own
+    if kind == TRADE and side == own:
+        return bool((at - px) * sign > 0 or (px == at and qty > ahead))
+    return bool(kind == ADD and side != own and (at - px) * sign >= 0)
+
+
+@kernel
+def _touch(b: Any) -> float:
+    return 0.5 * (level_qty(b, BUY, int(b[BEST])) + level_qty(b, SELL, int(b[BEST + 1])))
+
+
+@kernel
+def _both(b: Any) -> bool:
+    return bool(b[BEST] != b[LO] and b[BEST + 1] != b[LO] + b[MASK] and b[BEST] < b[BEST + 1])
+
+
+@kernel
+def probe_market(b: Any, fills: Any, s: Any, p: Any, r: Any, out: Any) -> float:
+    """Write (lots ahead, filled) per probe; return the mean quantity at the best prices."""
     b, fills, r = borrowed(b), borrowed(fills), borrowed(r)
-    for i in range(probes):
+    touch, n = 0.0, 0
+    while n < len(out):
         for _ in range(PAUSE):
             flow_event(b, fills, s, p, r)
-        clear_trade(b)
-        h, ahead = _place(b, fills, i & 1)
-        filled = 0
-        if h != 0:
-            for _ in range(WAIT):
-                flow_event(b, fills, s, p, r)
-                if b[N_FILLS] > 0 or not alive(b, h):
-                    filled = int(b[N_FILLS] > 0)
-                    break
-            if filled == 0 and alive(b, h):
-                cancel(b, h)
-        out[i, 0] = ahead
-        out[i, 1] = filled
+        if not _both(b):
+            continue
+        side = n & 1
+        px, stamp = int(b[BEST + side]), int(b[STAMP])
+        touch += _touch(b)
+        out[n, 0], out[n, 1] = level_qty(b, side, px), 0
+        for _ in range(WAIT):
+            ahead = ahead_of(b, side, px, stamp)
+            flow_event(b, fills, s, p, r)
+            if s.qty > 0 and reached(s.kind, s.side, s.px, s.qty, side, px, ahead):
+                out[n, 1] = 1
+                break
+        n += 1
+    return touch / max(1, n)
 
 
 @kernel
-def probe_replay(b: Any, fills: Any, msgs: Any, out: Any) -> int:
-    """Write (lots ahead, filled) per probe; return the probes."""
-    n, h, since = 0, 0, 0
+def probe_replay(b: Any, fills: Any, msgs: Any, skip: int, out: Any) -> tuple[int, float]:
+    """The same in a recording, after its first `skip` messages; return the probes and the mean quantity."""
+    n, since, waiting, touch = 0, 0, False, 0.0
+    side, px, stamp = 0, 0, 0
     for i in range(len(msgs)):
+        m = msgs[i]
+        if waiting and reached(m.kind, m.side, m.px, m.qty, side, px, ahead_of(b, side, px, stamp)):
+            out[n, 1] = 1
+            since = WAIT
         clear_trade(b)
-        replay_message(b, fills, msgs[i])
+        replay_message(b, fills, m)
         since += 1
-        if h != 0:
-            if b[N_FILLS] > 0 or since > WAIT:
-                out[n, 1] = int(b[N_FILLS] > 0)
-                if alive(b, h):
-                    cancel(b, h)
-                n += 1
-                h, since = 0, 0
-        elif since > PAUSE and n < len(out):
-            h, ahead = _place(b, fills, n & 1)
-            out[n, 0] = ahead
-            since = 0
-    return n
+        if waiting and since > WAIT:
+            n += 1
+            waiting, since = False, 0
+        elif not waiting and since > PAUSE and i >= skip and n < len(out) and _both(b):
+            side = n & 1
+            px, stamp, waiting, since = int(b[BEST + side]), int(b[STAMP]), True, 0
+            out[n, 0] = level_qty(b, side, px)
+            touch += _touch(b)
+    return n, touch / max(1, n)
 
 
-def probes_of_market(market: Market, probes: int = 4000) -> Array:
-    """int64 (probes, 2): lots ahead, filled."""
+def probes_of_market(market: Market, probes: int = 4000) -> tuple[Array, float]:
+    """int64 (probes, 2): lots ahead, filled; and the mean quantity at the best prices."""
     out = np.zeros((probes, 2), np.int64)
     args = (market.book, market.fills, market.state[0], market.params[0], market.rng)
-    probe_market(*args, probes, out)
-    return out
+    touch = probe_market(*args, out)
+    return out, float(touch)
 
 
-def probes_of_plan(plan: Plan) -> Array:
-    """The same in a recording."""
-    out = np.zeros((len(plan.msgs) // PAUSE + 1, 2), np.int64)
-    return out[: probe_replay(plan.new_book(), new_fills(64), plan.msgs, out)]
+def probes_of_plan(plan: Plan, since_ns: int = 0) -> tuple[Array, float]:
+    """The same in a recording from a time on, PASSES times with other moments."""
+    first = int(np.searchsorted(plan.msgs["ts"], since_ns))
+    found, touches = [], []
+    for k in range(PASSES):
+        out = np.zeros((len(plan.msgs) // PAUSE + 1, 2), np.int64)
+        skip = first + k * (PAUSE + WAIT) // PASSES
+        n, touch = probe_replay(plan.new_book(), new_fills(64), plan.msgs, skip, out)
+        found.append(out[:n])
+        touches.append(touch)
+    return np.concatenate(found), float(np.mean(touches))
 
 
 def fill_curve(probes: Array, edges: Array) -> Array:

@@ -4,13 +4,13 @@ from functools import cache
 from pathlib import Path
 
 from emp.core.records import Array
-from emp.sim.flow.params import load_params
+from emp.sim.flow.params import Source, load_params
 
-SHIPPED = Path(__file__).parent / "models" / "goog_qr.npz"
+SHIPPED = Path(__file__).parent / "models" / "goog.npz"
 
 
 @cache
-def _read() -> tuple[Array, str]:
+def _read() -> tuple[Array, Source]:
     return load_params(SHIPPED)
 
 
@@ -21,4 +21,4 @@ def shipped_flow() -> Array:
 
 def shipped_note() -> str:
     """What it was estimated from."""
-    return _read()[1]
+    return _read()[1].note

@@ -8,20 +8,26 @@ import numpy as np
 
 from emp.core.errors import DataError, UsageError
 from emp.core.records import Array
-from emp.sim.anchor import STEPS, anchored
+from emp.sim.anchor import STEPS as MOMENT_STEPS
+from emp.sim.anchor import anchored
 from emp.sim.calibrate import calibrate
+from emp.sim.distances import distance_rows
 from emp.sim.facts import Row, tape_rows
-from emp.sim.flow.params import MODELS, load_params
+from emp.sim.flow.params import MODELS, Source, load_params, load_source
 from emp.sim.flow.zi import zi_params
+from emp.sim.leaning import STEPS as LEANING_STEPS
+from emp.sim.leaning import leaning
 from emp.sim.market import Market
 from emp.sim.metaorder import Impact
 from emp.sim.observe_market import Tape, observe_market, observe_plan
 from emp.sim.recording import Recording, load_recording
 from emp.sim.replay import Plan, plan
 from emp.sim.verify import Report, verify
-from emp.sim.world_facts import distance_rows, fill_rows, impact_rows, maker_rows
+from emp.sim.world_facts import MAKERS, fill_rows, impact_rows, maker_rows
 
 Progress = Callable[[str], None]
+
+EVENTS = 1_500_000
 
 
 class Studied(msgspec.Struct):
@@ -31,6 +37,9 @@ class Studied(msgspec.Struct):
     plan: Plan
     tape: Tape
     report: Report | None
+    fitted: Array | None = (
+        None  # events that the model was fitted to; the tape then holds only what came after
+    )
 
 
 def study(path: Path) -> Studied:
@@ -58,22 +67,65 @@ def fit(obs: Array, model: str, seed: int = 1, progress: Callable[[], None] = la
     if model not in MODELS:
         raise DataError(f"unknown flow model {model!r}: choose {', '.join(MODELS)}")
     p = calibrate(obs, model)
-    return anchored(p, obs, seed, progress) if model == "qr" else p
+    if model != "qr":
+        return p
+    return leaning(anchored(p, obs, seed, progress), max(10_000, int(obs["bid"][0])), seed, progress)
 
 
-FIT_STEPS = STEPS
+FIT_STEPS = MOMENT_STEPS + LEANING_STEPS
+OPENING_NS = 30 * 60 * 10**9
+
+
+def fit_part(obs: Array, share: float) -> Array:
+    """The events to fit to: the first `share`, without the opening half hour of a recording of two hours or more.
+
+    After the opening auction a market is another one (Huang, Lehalle and Rosenbaum leave out an hour on each side).
+    """
+    used = obs[: int(share * len(obs))]
+    span = int(obs["ts"][-1] - obs["ts"][0])
+    return used[used["ts"] >= used["ts"][0] + OPENING_NS] if span >= 4 * OPENING_NS else used
+
+
+def without_fitted(made: Studied, source: Source) -> Studied:
+    """Leave out of a recording everything up to the last event that the model was fitted to."""
+    obs = made.tape.obs
+    if made.tape.name != source.instrument or int(obs["ts"][0]) > source.last_ns:
+        return made
+    inside = (obs["ts"] >= source.first_ns) & (obs["ts"] <= source.last_ns)
+    later = obs["ts"] > source.last_ns
+    if not later.any():
+        raise UsageError(
+            f"{made.tape.name}: the model was fitted to all of this recording; give it another one"
+        )
+    share = float(later.mean())
+    depth = made.tape.depth[int((1 - share) * len(made.tape.depth)) :]
+    tape = Tape(made.tape.name, obs[later], depth)
+    return Studied(made.recording, made.plan, tape, made.report, obs[inside])
+
+
+SHIPPED = {path.stem: path for path in sorted((Path(__file__).parent / "models").glob("*.npz"))}
+
+
+def flow_file(name: str) -> Path:
+    """The file that a model's name stands for: one that comes with the package, or a path."""
+    path = SHIPPED.get(name, Path(name))
+    if not path.exists():
+        known = ", ".join(["zi", *SHIPPED])
+        raise UsageError(
+            f"no flow model file {name}: estimate one with `emp sim calibrate RECORDING --out {name}`, "
+            f"or use --model with one of {known}"
+        )
+    return path
 
 
 def named_flow(name: str) -> Array:
-    """The FLOW record that a name stands for: "zi", or a file written by `emp sim calibrate`."""
-    if name == "zi":
-        return zi_params()
-    if not Path(name).exists():
-        raise UsageError(
-            f"no flow model file {name}: estimate one with `emp sim calibrate RECORDING --out {name}`, "
-            "or use --model zi"
-        )
-    return load_params(Path(name))[0]
+    """The FLOW record that a name stands for: "zi", a model of the package, or a file of `emp sim calibrate`."""
+    return zi_params() if name == "zi" else load_params(flow_file(name))[0]
+
+
+def named_source(name: str) -> Source:
+    """What the model was fitted to; nothing for "zi"."""
+    return Source() if name == "zi" else load_source(flow_file(name))
 
 
 class FactTable(msgspec.Struct):
@@ -104,7 +156,7 @@ def fact_table(
     params: Array,
     name: str,
     held_out: list[Studied],
-    events: int = 600_000,
+    events: int = EVENTS,
     seed: int = 1,
     progress: Progress = lambda _: None,
 ) -> FactTable:
@@ -127,13 +179,16 @@ def fact_table(
     rows += more
     progress("distances")
     for s in held_out:
-        rows += distance_rows(tape, s.tape)
+        rows += distance_rows(tape, s.tape, s.fitted)
     progress("maker")
     hz = len(tape.obs) / (tape.hours * 3600)
-    rows += maker_rows(market, hz, (0.0, 0.0), 6)
+    rows += maker_rows(market, hz, (0.0, 0.0), MAKERS)
     progress("fills")
     probe = market(seed + 2)
     probe.run(2**62, 20_000)
     reference = next((s for s in held_out if s.recording.levels != 1), None)
-    rows += fill_rows(probe, reference.plan if reference else None, reference.tape.name if reference else "")
+    if reference is None:
+        rows += fill_rows(probe, None, "", 0)
+    else:
+        rows += fill_rows(probe, reference.plan, reference.tape.name, int(reference.tape.obs["ts"][0]))
     return FactTable(name, sorted(rows, key=lambda r: r.fact), impact, tape)

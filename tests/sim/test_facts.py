@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from emp.sim import estimators as est
+from emp.sim.distances import LEVELS, Sample, distance, distance_rows
 from emp.sim.facts import FACTS, MINIMUM, Row, tape_rows, widen
 from emp.sim.flow.observe import OBS
 from emp.sim.flow.zi import zi_params
@@ -11,7 +12,6 @@ from emp.sim.market import Market
 from emp.sim.metaorder import metaorder_impact
 from emp.sim.observe_market import Tape, observe_market
 from emp.sim.probe import fill_curve, probes_of_market
-from emp.sim.world_facts import distance_rows
 
 RNG = np.random.default_rng(3)
 
@@ -54,10 +54,14 @@ def test_branching_of_poisson_events_is_nothing() -> None:
     assert est.branching(bursts, 60.0) == pytest.approx(0.75, abs=0.05)
 
 
+def sample(x: np.ndarray) -> Sample:
+    return Sample(np.quantile(x, LEVELS), float(x.mean()), float(x.var()))
+
+
 def test_distance_of_samples() -> None:
     a = RNG.normal(size=50_000)
-    assert est.wasserstein(a, a) == 0.0
-    assert est.wasserstein(a, a + 2.0) == pytest.approx(2.0 / np.sqrt(2.0), abs=0.05)
+    assert distance(sample(a), sample(a)) == 0.0
+    assert distance(sample(a), sample(a + 2.0)) == pytest.approx(2.0 / np.sqrt(2.0), abs=0.05)
 
 
 def test_bands_reach_to_recordings_but_not_where_they_are_fixed() -> None:
@@ -105,6 +109,6 @@ def test_zero_intelligence_has_linear_lasting_impact() -> None:
 
 def test_fill_probability_falls_with_the_queue_ahead() -> None:
     market = Market(zi_params(), 5, 50_000)
-    curve = fill_curve(probes_of_market(market, 2_000), np.array([2, 5]))
+    curve = fill_curve(probes_of_market(market, 2_000)[0], np.array([2, 5]))
     assert (np.diff(curve) < 0).all()
     assert 0.0 < curve[-1] < curve[0] <= 1.0

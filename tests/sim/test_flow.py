@@ -15,7 +15,7 @@ from emp.sim.book import TRADE_QTY
 from emp.sim.calibrate import averages, calibrate, logistic, memory_decay, memory_features
 from emp.sim.check import check_book
 from emp.sim.flow.observe import HIT
-from emp.sim.flow.params import load_params, params_hash, save_params
+from emp.sim.flow.params import Source, load_params, params_hash, save_params
 from emp.sim.flow.zi import zi_params
 from emp.sim.hawkes_fit import fit_hawkes
 from emp.sim.latency import CANCEL, ENTRY, FEED, LatencyConfig, Leg, draw_latency, latency_record
@@ -116,7 +116,7 @@ def test_features_of_the_past_know_nothing_of_the_future(tape: Tape) -> None:
     noise["sign"][1_000:] = rng.integers(-1, 2, 1_000)
     noise["bid"][1_001:] += rng.integers(-9, 9, 999)
     decay = memory_decay()
-    one, two = (memory_features(o, decay, 2.0) for o in (obs, noise))
+    one, two = (memory_features(o, decay, np.full(len(o), 2.0)) for o in (obs, noise))
     assert np.array_equal(one[:1_000], two[:1_000])
     assert not np.array_equal(one[1_500:], two[1_500:])
 
@@ -176,9 +176,10 @@ def test_latency_has_a_floor_and_widens_when_it_is_busy() -> None:
 
 
 def test_models_are_kept_in_files(tmp_path: Path, flows: dict[str, np.ndarray]) -> None:
-    save_params(tmp_path / "m.npz", flows["qr"], "a note")
-    back, note = load_params(tmp_path / "m.npz")
-    assert note == "a note"
+    source = Source("XYZ", 1, 2, "a note")
+    save_params(tmp_path / "m.npz", flows["qr"], source)
+    back, known = load_params(tmp_path / "m.npz")
+    assert known == source
     assert params_hash(back) == params_hash(flows["qr"])
     (tmp_path / "bad.npz").write_bytes(b"nothing")
     with pytest.raises(DataError, match="not a flow model"):

@@ -8,7 +8,7 @@ import pytest
 
 from emp.app.cli import main
 from emp.core.ids import generator
-from emp.sim.flow.params import save_params
+from emp.sim.flow.params import Source, save_params
 from emp.sim.flow.zi import zi_params
 from emp.sim.latency import LatencyConfig
 from emp.sim.maker import MakerResult, naive_maker
@@ -64,7 +64,7 @@ def test_it_earns_where_nobody_knows_anything_and_fees_are_charged() -> None:
 
 def test_the_command_shows_both_markets(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     flow = tmp_path / "other.npz"
-    save_params(flow, zi_params(max_qty=3), "test")
+    save_params(flow, zi_params(max_qty=3), Source(note="test"))
     argv = ["sim", "maker", "--model", str(flow), "--instrument", "GOOG", "--sessions", "10", "--json"]
     with pytest.raises(SystemExit) as ended:
         main(argv)

@@ -10,7 +10,7 @@ import typer
 app = typer.Typer(no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
-Model = Annotated[str, typer.Option(help="zi, hawkes or qr, or a file that `emp sim calibrate` wrote.")]
+Model = Annotated[str, typer.Option(help="zi, goog, or a file that `emp sim calibrate` wrote.")]
 
 
 @app.command()
@@ -127,9 +127,9 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Estimate a flow model from one recording."""
-    from emp.sim.flow.params import params_hash, save_params
+    from emp.sim.flow.params import Source, params_hash, save_params
     from emp.sim.recording import utc
-    from emp.sim.study import FIT_STEPS, fit, study
+    from emp.sim.study import FIT_STEPS, fit, fit_part, study
 
     with _bar("calibrating") as step:
         made = study(recording)
@@ -140,12 +140,13 @@ def calibrate(
             done += 1
             step(done / FIT_STEPS)
 
-        used = made.tape.obs[: int(share * len(made.tape.obs))]
+        used = fit_part(made.tape.obs, share)
         p = fit(used, model, seed, progress)
         step(1.0)
     first, last = utc(int(used["ts"][0])), utc(int(used["ts"][-1]))
     note = f"{model} from {made.recording.name} {first} to {last}"
-    save_params(out, p, note)
+    source = Source(made.recording.name, int(used["ts"][0]), int(used["ts"][-1]), note)
+    save_params(out, p, source)
     result = {
         "model": model,
         "events": len(used),
@@ -164,23 +165,21 @@ def facts(
         list[Path] | None, typer.Argument(help="Recordings the model was not fitted to.")
     ] = None,
     model: Model = "zi",
-    skip: Annotated[
-        float,
-        typer.Option(min=0.0, max=0.9, help="Leave out this first part of each recording: it was fitted to."),
-    ] = 0.0,
-    events: Annotated[int, typer.Option(min=50_000, help="Simulated events.")] = 600_000,
+    events: Annotated[int, typer.Option(min=50_000, help="Simulated events.")] = 1_500_000,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
     plots: Annotated[Path | None, typer.Option(help="Folder to write plots to.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Hold a flow model against twenty stylised facts and against recordings it has not seen."""
-    from emp.sim.study import fact_table, named_flow, study
+    """Hold a flow model against twenty stylised facts and against recordings it has not seen.
+
+    What the model was fitted to is left out of its own instrument's recording: only later events are held out.
+    """
+    from emp.sim.study import fact_table, named_flow, named_source, study, without_fitted
 
     with _bar("facts") as step:
         params = named_flow(model)
-        others = [study(path) for path in held_out or []]
-        for o in others:
-            o.tape.obs = o.tape.obs[int(skip * len(o.tape.obs)) :]
+        source = named_source(model)
+        others = [without_fitted(study(path), source) for path in held_out or []]
         step(0.5)
         stages = iter((0.6, 0.7, 0.8, 0.9, 0.95))
         table = fact_table(params, Path(model).stem, others, events, seed, lambda _: step(next(stages, 1.0)))

@@ -37,6 +37,8 @@ from emp.sim.rng import next_u64, one_of
 
 _S54 = np.uint64(54)
 _S56 = np.uint64(56)
+_LOW = np.uint64((1 << 20) - 1)
+_LOW_UNIT = 2.0**-20
 
 
 @kernel
@@ -55,9 +57,14 @@ def draw(table: Any, r: Any) -> Any:
 
 
 @kernel
-def draw256(table: Any, r: Any) -> Any:
-    """A random entry of a table of 256 quantiles."""
-    return table[next_u64(r) >> _S56]
+def draw_ticks(table: Any, shift: Any, level: float, r: Any) -> int:
+    """A random distance of a table of quantiles, times the level, rounded to a whole number of ticks by chance.
+
+    The table is read by the draw's highest bits, the rounding is done by its lowest.
+    """
+    bits = next_u64(r)
+    x = table[bits >> shift] * level + np.float64(bits & _LOW) * _LOW_UNIT
+    return max(1, int(x))
 
 
 @kernel
@@ -132,10 +139,10 @@ def apply_limit(b: Any, fills: Any, s: Any, p: Any, kind: int, side: int, r: Any
     px = best
     if kind == IN:
         spread = (other - best) * sign
-        ticks = draw256(p.in_ticks[bucket(spread, p.spread_edges)], r)
+        ticks = draw_ticks(p.in_ticks[bucket(spread / s.level, p.spread_edges)], _S56, s.level, r)
         px = best + sign * min(ticks, spread - 1) if not empty else best
     elif kind == DEEP:
-        px = best - sign * draw(p.deep_ticks, r)
+        px = best - sign * draw_ticks(p.deep_ticks, _S54, s.level, r)
     place(b, fills, s, side, px, draw(p.limit_qty[kind], r))
     i = u(s.seq & (RECENT - 1))
     s.recent[i] = s.handle
@@ -160,7 +167,7 @@ def apply_type(b: Any, fills: Any, s: Any, p: Any, what: int, r: Any) -> None:
         return
     if kind == HIT:
         have = int(b[u(level_of(b, side, best))])
-        qty = draw(p.hit_qty[bucket(have, p.size_edges)], r)
+        qty = max(1, int(have * draw(p.hit_share[bucket(have, p.size_edges)], r) + 0.5))
         submit(b, fills, 1 - side, 0, qty, MARKET, 0, 0)
         note(s, TRADE, side, best, qty, 0)
         return

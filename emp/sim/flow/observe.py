@@ -12,7 +12,7 @@ import numpy as np
 
 from emp.core.jit import kernel
 from emp.core.records import Array
-from emp.sim.book import BEST, BUY, LIVE, LO, MASK, SELL, clear_trade, level_qty, new_fills
+from emp.sim.book import BEST, BUY, LIVE, LO, MASK, SELL, clear_trade, level_qty, new_fills, next_level, u
 from emp.sim.flow.state import ADD, DELETE, REDUCE, TRADE
 from emp.sim.replay import SEED, Plan, replay_message
 
@@ -33,11 +33,23 @@ OBS = np.dtype(
         ("ask", "i8"),
         ("bid_sz", "i8"),
         ("ask_sz", "i8"),
+        ("gap_bid", "i4"),  # ticks from the best to the second price, 0 where there is none
+        ("gap_ask", "i4"),
         ("live", "i8"),  # orders in the book
     ],
     align=True,
 )
 """One event and the book before it."""
+
+
+@kernel
+def gap_behind(b: Any, side: int) -> int:
+    """Ticks from a side's best to its second price, 0 where it has no second."""
+    best = int(b[u(BEST + side)])
+    second = next_level(b, side, best)
+    if second == b[u(LO)] or second == b[u(LO)] + b[u(MASK)]:
+        return 0
+    return abs(second - best)
 
 
 @kernel
@@ -49,6 +61,8 @@ def look(b: Any, o: Any) -> bool:
     o.ask = ask
     o.bid_sz = level_qty(b, BUY, bid)
     o.ask_sz = level_qty(b, SELL, ask)
+    o.gap_bid = gap_behind(b, BUY)
+    o.gap_ask = gap_behind(b, SELL)
     o.live = b[LIVE]
     return bool(bid != b[LO] and ask != b[LO] + b[MASK])
 

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from emp.core.errors import DataError
@@ -11,7 +12,7 @@ from emp.core.records import Array
 ZI, HAWKES, QUEUE_REACTIVE = 0, 1, 2
 MODELS = ("zi", "hawkes", "qr")
 
-IMBALANCES, SPREADS = 7, 6
+IMBALANCES, SPREADS = 7, 12
 KINDS = 6
 SIZES = 5  # buckets of the opposite best quantity, for market order sizes
 PACES = 16  # buckets of the predicted gap
@@ -35,12 +36,12 @@ FLOW = np.dtype(
         ("max_qty", "i8"),  # sizes are uniform on 1..max_qty
         # marks: where and how large, shared by Hawkes and queue-reactive flow
         ("live_ref", "f8"),  # orders that usually rest
-        ("spread_edges", "i8", (SPREADS - 1,)),
+        ("spread_edges", "f8", (SPREADS - 1,)),  # all distances: ticks at the usual level
         ("size_edges", "i8", (SIZES - 1,)),
-        ("in_ticks", "i8", (SPREADS, 256)),  # quantiles of the improvement of an order inside the spread
-        ("deep_ticks", "i8", (1024,)),  # quantiles of the distance of a deeper order
+        ("in_ticks", "f8", (SPREADS, 256)),  # quantiles of the improvement of an order inside the spread
+        ("deep_ticks", "f8", (1024,)),  # quantiles of the distance of a deeper order
         ("limit_qty", "i8", (3, 1024)),  # by kind: inside, at, deeper
-        ("hit_qty", "i8", (SIZES, 1024)),  # by quantity of the best price it meets
+        ("hit_share", "f8", (SIZES, 1024)),  # over the best price's quantity, by that quantity
         ("age", "i8", (2, 1024)),  # age in events of a cancelled order: at best, deeper
         # queue-reactive
         ("imbalance_edges", "f8", (IMBALANCES - 1,)),
@@ -48,9 +49,12 @@ FLOW = np.dtype(
         ("after", "f8", (KINDS, KINDS)),  # [last kind, kind]: how the last event shifts it
         ("side_odds", "f8", (IMBALANCES, SPREADS, KINDS)),  # log-odds that it is on the ask side
         ("side_weight", "f8", (KINDS, FEATURES)),  # and how memory shifts them
+        ("gap_weight", "f8"),  # and for market orders the log ratio of the gaps behind the best prices
         ("decay", "f8", (MEMORY,)),  # of all averages, per step of their own clock
         ("decays", "f8", (KINDS * MEMORY,)),  # the same, once per kind
-        ("outside", "f8"),  # how strongly liquidity leans against flow from outside
+        ("split_odds", "f8"),  # how strongly market orders follow the long order at work
+        ("split_alpha", "f8"),  # tail exponent of the lengths of long orders
+        ("outside", "f8", (MEMORY,)),  # how strongly liquidity leans against flow from outside, by its age
         ("outside_qty", "f8"),  # lots that count as one
         ("unit_ticks", "f8"),  # displacement of the mid is measured in these
         ("pace_const", "f8"),
@@ -62,6 +66,8 @@ FLOW = np.dtype(
         ("gap_ns", "i8", (PACES, 1024)),  # quantiles of the gap at the usual rate, by predicted gap
         ("rate_tau_s", "f8", (RATES,)),  # the log rate wanders: a sum of Ornstein-Uhlenbeck processes
         ("rate_var", "f8", (RATES,)),
+        ("level_var", "f8", (RATES,)),  # and so does the log of usual distances, on the same scales
+        ("level_rate", "f8", (RATES,)),  # their correlation with the parts of the rate
         # Hawkes
         ("base_hz", "f8", (TYPES,)),
         ("jump_hz", "f8", (TYPES, SCALES, TYPES)),  # [cause, scale, effect]: rise of the effect's intensity
@@ -81,20 +87,40 @@ def params_hash(p: Array) -> str:
     return hashlib.sha256(p.tobytes()).hexdigest()[:16]
 
 
-def save_params(path: Path, p: Array, note: str) -> None:
-    """Write a flow model; `note` says what it was estimated from."""
-    np.savez_compressed(path, flow=p, note=np.array(note))
+class Source(msgspec.Struct):
+    """What a flow model was estimated from: an instrument, and the first and last event's time, ns UTC."""
+
+    instrument: str = ""
+    first_ns: int = 0
+    last_ns: int = 0
+    note: str = ""
 
 
-def load_params(path: Path) -> tuple[Array, str]:
-    """Read a flow model and its note; raise DataError where the file is not one."""
+def save_params(path: Path, p: Array, source: Source) -> None:
+    """Write a flow model, field by field, and what it was estimated from."""
+    fields = {name: p[name] for name in FLOW.names or ()}
+    fields["_source"] = np.frombuffer(msgspec.json.encode(source), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        np.savez_compressed(file, **fields)  # type: ignore[arg-type]
+
+
+def load_params(path: Path) -> tuple[Array, Source]:
+    """Read a flow model and what it was estimated from; raise DataError where the file is not one."""
+    p = np.zeros(1, FLOW)
     try:
         with np.load(path) as file:
-            flow, note = file["flow"], str(file["note"])
-    except (OSError, KeyError, ValueError) as error:
+            source = msgspec.json.decode(file["_source"].tobytes(), type=Source)
+            known = {name: file[name] for name in file.files}
+    except (OSError, KeyError, ValueError, msgspec.DecodeError) as error:
         raise DataError(f"{path}: not a flow model: {error}") from None
-    if flow.dtype != FLOW or flow.shape != (1,):
-        raise DataError(f"{path}: the flow model was made by another version; calibrate it again")
-    p = np.zeros(1, FLOW)  # a file's record is not marked as aligned: kernels would be compiled once more
-    p[:] = flow
-    return p, note
+    for name in FLOW.names or ():
+        if name not in known or known[name].shape != p[name].shape:
+            raise DataError(f"{path}: the flow model was made by another version; calibrate it again")
+        p[name] = known[name]
+    return p, source
+
+
+def load_source(path: Path) -> Source:
+    """What a flow model was estimated from."""
+    return load_params(path)[1]

@@ -9,15 +9,18 @@ averages is a power law between its scales, which is how signed flow feeds back.
 
 Our own trades are kept apart. Persistence of signs comes from order splitting, not from herding (Toth, Palit,
 Lillo and Farmer, "Why is equity order flow so persistent?", JEDC 2015), so the sign of the next market order
-follows the market's own past signs only, while liquidity answers all trades. And liquidity leans against flow
-from outside with a memory that fades as t ** -0.5 (power-law signed-flow feedback, arXiv 2603.24137): that
-makes the impact of a metaorder concave and lets it relax. How strongly is not to be seen in a recording; see
-`anchor.py`.
+follows the market's own past signs and the long order at work (`splitting.py`) only, while liquidity answers all
+trades. And liquidity leans against flow from outside with a memory that fades as a power (signed-flow feedback,
+arXiv 2603.24137): that makes the impact of a metaorder concave and lets it relax. How strongly is not to be seen in
+a recording; see `leaning.py`.
 
 The clock draws the gap from the recorded gaps that followed a similar predicted gap, a linear function of
 averages of log gaps over 1 to 64 events (an autoregressive conditional duration model, Engle and Russell
 1998, with a non-parametric law), and divides it by a rate that wanders on scales of one minute to half an
-hour, a sum of Ornstein-Uhlenbeck processes in the logarithm: that is where volatility clusters.
+hour, a sum of Ornstein-Uhlenbeck processes in the logarithm. Usual distances (spread, steps inside it, depth)
+wander likewise: spread and volatility per trade rise and fall together (Wyart, Bouchaud, Kockelkoren, Potters and
+Vettorazzo, "Relation between bid-ask spread, impact and volatility in order-driven markets", Quantitative Finance
+2008), so every distance is in units of that level. In these two volatility clusters.
 """
 
 from typing import Any
@@ -28,7 +31,9 @@ from emp.core.jit import kernel
 from emp.core.lanes import clip, load, splat, store, total
 from emp.sim.book import BEST, BUY, LIVE, OWN_LIVE, SELL, TRADE_QTY, level_of, u
 from emp.sim.flow.marks import apply_type, bucket
+from emp.sim.flow.observe import gap_behind
 from emp.sim.flow.params import GROUPS, KINDS, MEMORY, PACE_LOGS, RATES, SPREADS
+from emp.sim.flow.splitting import work_off
 from emp.sim.flow.state import pass_time
 from emp.sim.rng import next_u64, uniform
 
@@ -61,7 +66,7 @@ def remember_ours(s: Any, p: Any, side: int, qty: int) -> None:
     remember_trade(s, p, sign, True)
     for k in range(MEMORY):
         s.outside[k] += sign * np.sqrt(qty / p.outside_qty)
-    s.strange = s.outside[MEMORY - 1]
+    s.strange = 1.0
 
 
 @kernel
@@ -90,7 +95,7 @@ def _remember(b: Any, s: Any, p: Any, kind: int, side: int) -> None:
     store(s.memory, at, load(s.memory, at) + splat(x) * gain)
     hit = x if kind == HIT else 0.0
     store(s.own, MEMORY, load(s.own, MEMORY) * keep + splat(hit) * gain)
-    unit = 1.0 / p.unit_ticks
+    unit = 1.0 / (p.unit_ticks * s.level)
     average = load(s.mid, 0)
     move = splat(mid) - average
     store(s.memory, MOVED, clip(move * splat(unit), MAX_MOVE))
@@ -102,11 +107,10 @@ def _remember(b: Any, s: Any, p: Any, kind: int, side: int) -> None:
 @kernel
 def _fade(s: Any, p: Any) -> None:
     """Let the flow from outside be forgotten, event by event."""
-    strange, weight = 0.0, 1.0
+    strange = 0.0
     for k in range(MEMORY):
         s.outside[k] *= s.keep[k]
-        strange += weight * s.outside[k]
-        weight *= 0.5
+        strange += p.outside[k] * s.outside[k]
     s.strange = strange if abs(strange) > 1e-6 else 0.0
 
 
@@ -151,13 +155,18 @@ def happens(p: Any, odds: float, r: Any) -> bool:
 def qr_apply(b: Any, fills: Any, s: Any, p: Any, r: Any) -> None:
     """Apply one event."""
     i = bucket(imbalance(b), p.imbalance_edges)
-    j = bucket(int(b[u(BEST + 1)]) - int(b[u(BEST)]), p.spread_edges)
+    j = bucket((int(b[u(BEST + 1)]) - int(b[u(BEST)])) / s.level, p.spread_edges)
     kind = draw_kind(b, s, p, i, j, r)
     odds = p.side_odds[u(i), u(j), u(kind)] + _lean(s, p.side_weight[u(kind)], kind == HIT)
-    if s.strange != 0.0 and kind in (IN, AT, CANCEL_AT):
-        odds += p.outside * s.strange * (-1.0 if kind == CANCEL_AT else 1.0)
+    if kind == HIT:
+        odds += p.split_odds * s.split_sign
+        odds += p.gap_weight * np.log(max(1, gap_behind(b, SELL)) / max(1, gap_behind(b, BUY)))
+    elif s.strange != 0.0 and kind in (IN, AT, CANCEL_AT):
+        odds += s.strange * (-1.0 if kind == CANCEL_AT else 1.0)
     side = SELL if happens(p, odds, r) else BUY
     apply_type(b, fills, s, p, kind + KINDS * side, r)
+    if kind == HIT:
+        work_off(s, p, 2.0 * side - 1.0, r)
     _remember(b, s, p, kind, side)
 
 
@@ -170,16 +179,23 @@ def take_gap(pace: Any, decay: Any, log_gap: float) -> None:
 
 @kernel
 def wander(s: Any, p: Any, r: Any) -> None:
-    """Move the event rate on by RATE_STEP_NS, until it is ahead of the market's time."""
+    """Move the event rate and the level on by RATE_STEP_NS, until they are ahead of the market's time."""
     while s.rate_due <= s.now:
-        total = 0.0
+        total, level = 0.0, 0.0
         for k in range(RATES):
             keep = np.exp(-RATE_STEP_NS * 1e-9 / p.rate_tau_s[k])
-            radius = np.sqrt(-2.0 * np.log(1.0 - uniform(r)))
-            normal = radius * np.cos(2.0 * np.pi * uniform(r))
-            s.rate[k] = keep * s.rate[k] + np.sqrt(p.rate_var[k] * (1.0 - keep * keep)) * normal
+            step = np.sqrt((1.0 - keep * keep) * -2.0 * np.log(1.0 - uniform(r)))
+            angle = 2.0 * np.pi * uniform(r)
+            one, two = step * np.cos(angle), step * np.sin(angle)
+            tie = p.level_rate[k]
+            s.rate[k] = keep * s.rate[k] + np.sqrt(p.rate_var[k]) * one
+            s.levels[k] = keep * s.levels[k] + np.sqrt(p.level_var[k]) * (
+                tie * one + np.sqrt(1.0 - tie * tie) * two
+            )
             total += s.rate[k] - 0.5 * p.rate_var[k]
+            level += s.levels[k]
         s.speed = np.exp(total)
+        s.level = np.exp(level)
         s.rate_due = max(s.rate_due + RATE_STEP_NS, s.now - RATE_STEP_NS)
 
 

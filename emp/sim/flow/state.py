@@ -61,11 +61,15 @@ STATE = np.dtype(
         ("type", "i8"),  # event type of the last message
         ("excite", "f8", (SCALES, TYPES)),  # Hawkes: excitation of each type's intensity, Hz
         ("total", "f8", (SCALES,)),  # sum of it over types
+        ("split_sign", "f8"),  # of the long order at work: +1 buys
+        ("split_left", "i8"),  # trades until it is done
         ("strange", "f8"),  # their power-law sum
         ("pace", "f8", (PACE_LOGS,)),  # averages of log gaps, per event
         ("pace_mean", "f8"),  # the predicted log gap, but for the type of the event before it
         ("rate", "f8", (RATES,)),  # log of the rate over its mean, a sum of parts
         ("speed", "f8"),  # the rate over its mean
+        ("levels", "f8", (RATES,)),  # log of the usual distances over their mean, a sum of parts
+        ("level", "f8"),  # the usual distances over their mean
         ("rate_due", "i8"),  # ns, when the rate moves next
         ("load", "f8"),  # events per second, averaged over `LOAD_NS`
         ("scratch", "f8", (TYPES,)),
@@ -85,6 +89,8 @@ def new_state(now_ns: int, ref_px: int, seed_handle: int) -> Array:
     s["now"] = s["next"] = now_ns
     s["ref"] = ref_px
     s["high"] = seed_handle
+    s["level"] = 1.0
+    s["split_sign"] = 1.0
     return s
 
 

@@ -1,0 +1,25 @@
+"""Order splitting: market orders are mostly pieces of one long order at a time.
+
+Lillo, Mike and Farmer, "Theory for long memory in supply and demand" (Physical Review E 71, 2005): orders whose
+lengths have a Pareto tail with exponent alpha, worked piece by piece, give signs whose autocorrelation fades as
+lag ** -(alpha - 1). Here the sign of the long order at work enters the log-odds of the next market order's side,
+so single trades may go against it.
+"""
+
+from typing import Any
+
+from emp.core.jit import kernel
+from emp.sim.rng import uniform
+
+LONGEST = 1_000_000.0
+
+
+@kernel
+def work_off(s: Any, p: Any, sign: float, r: Any) -> None:
+    """Let a trade of the market count towards the long order at work, and draw the next one where it is done."""
+    if sign == s.split_sign:
+        s.split_left -= 1
+    if s.split_left > 0:
+        return
+    s.split_sign = 1.0 if uniform(r) < 0.5 else -1.0
+    s.split_left = int(min(LONGEST, (1.0 - uniform(r)) ** (-1.0 / p.split_alpha)))
