@@ -202,19 +202,20 @@ def alpha_of(
     """The drawing of alpha after fees of one kind of fill, one set of points per run."""
 
     def draw(axes: Axes) -> None:
+        named = set()  # seeds of one model share a colour and a line of the legend
         for i, one in enumerate(traded):
             marks = [m for m in one["alpha"][kind] if m["low"] is not None]
             if not marks:
                 continue
+            label = "_" if one["model"] in named else one["model"]
+            named.add(one["model"])
             at = [
                 HORIZON_NAMES.index(m["horizon"]) + 0.6 / len(traded) * (i - len(traded) / 2) for m in marks
             ]
             value = np.array([m["alpha_bps"] for m in marks])
             ends = np.array([[m["low"], m["high"]] for m in marks]).T
             colour = colours.get(one["model"], GREY)
-            axes.errorbar(
-                at, value, np.abs(ends - value), fmt="o", color=colour, markersize=4, label=one["model"]
-            )
+            axes.errorbar(at, value, np.abs(ends - value), fmt="o", color=colour, markersize=4, label=label)
         _by_horizon(axes, 0)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=8)
