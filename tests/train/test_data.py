@@ -158,7 +158,8 @@ def test_a_walk_with_depth_comes_back_bit_for_bit(tmp_path: Path, monkeypatch: p
     store.write_walk(tmp_path, whole)
     for mine, other in zip(store.read_walk(tmp_path), whole, strict=True):
         assert mine.dtype == other.dtype
-        assert mine.tobytes() == other.tobytes()
+        for name in mine.dtype.names or (...,):  # by field: what lies between fields is nobody's
+            assert mine[name].tobytes() == other[name].tobytes(), name
 
 
 def test_the_last_known_label_is_found_as_a_plain_search_finds_it() -> None:
