@@ -1,14 +1,16 @@
 """What a day cannot tell event by event, estimated by simulated moments.
 
 A logistic side fitted to one day reproduces each step's odds, but errors far too small to see in a step add up over
-hundreds of seconds. Six numbers are therefore estimated from what simulations look like:
+hundreds of seconds. Eight numbers are therefore estimated from what simulations look like:
 
 - `herd`: a factor on the weights of past trade signs in a market order's side (moment: the signs' autocorrelation
   at lags 1 to 10);
 - `split` and `tail`: how strongly market orders follow the long order at work, and the tail exponent of its length
   (moments: the same at lags 20 to 200, and the memory parameter of the signs);
 - `value` and `quote`: how firmly market orders, and limit orders inside the spread, push the mid back towards where
-  it was 64 to 4096 events ago (moments: the signature plot): who knows a value trades and quotes towards it;
+  it was 64 and 256 events ago, and `slow_value` and `slow_quote`, towards where it was 1024 and 4096 events ago
+  (moments: the signature plot to twenty minutes): who knows a value trades and quotes towards it. One number for all
+  these spans held the price so firmly that its variance per second fell threefold over twenty minutes;
 - `wander`: a factor on the variance of the level (moments: the autocorrelation of absolute ten-second moves, and the
   slow covariance of log spreads).
 """
@@ -27,7 +29,7 @@ from emp.sim.moments import Bounded, evaluations, match
 from emp.sim.observe_market import observe_market
 from emp.sim.wander_fit import covariances, half_minutes
 
-HORIZONS_S = (20.0, 60.0, 200.0, 500.0)
+HORIZONS_S = (20.0, 60.0, 200.0, 500.0, 1200.0)
 STRETCHES = 12
 PARAMETERS = [
     Bounded(1.0, 0.15, 0.0, 1.5),  # herd
@@ -35,27 +37,31 @@ PARAMETERS = [
     Bounded(1.6, 0.15, 1.2, 2.0),  # tail
     Bounded(0.1, 0.1, 0.0, 1.0),  # value
     Bounded(0.1, 0.05, 0.0, 0.5),  # quote
+    Bounded(0.05, 0.05, 0.0, 0.5),  # slow value
+    Bounded(0.05, 0.05, 0.0, 0.5),  # slow quote
     Bounded(0.0, 0.4, -1.5, 1.5),  # log of wander
 ]
 STEPS = evaluations(len(PARAMETERS))
 
 
 def with_memory(p: Array, theta: Array) -> Array:
-    """A copy of the flow with these six, the last as a logarithm."""
-    herd, split, tail, value, quote, wander = (float(x) for x in theta)
+    """A copy of the flow with these eight, the last as a logarithm."""
+    herd, split, tail, value, quote, slow_value, slow_quote, wander = (float(x) for x in theta)
     q = p.copy()
     hit, inside = q["side_weight"][0, HIT], q["side_weight"][0, IN]
     hit[TRADES : TRADES + MEMORY] *= herd
     hit[HITS : HITS + MEMORY] *= herd
-    hit[MOVED + 3 : MOVED + 7] -= value
-    inside[MOVED + 3 : MOVED + 7] += quote
+    hit[MOVED + 3 : MOVED + 5] -= value
+    inside[MOVED + 3 : MOVED + 5] += quote
+    hit[MOVED + 5 : MOVED + 7] -= slow_value
+    inside[MOVED + 5 : MOVED + 7] += slow_quote
     q["split_odds"], q["split_alpha"] = split, tail
     q["level_var"] *= np.exp(wander)
     return q
 
 
 def moments(obs: Array) -> Array:
-    """The moments of a stretch of events: shape (11,), nan where it is too short for one."""
+    """The moments of a stretch of events: shape (12,), nan where it is too short for one."""
     signs = obs["sign"][obs["sign"] != 0]
     by_lag = acf(signs, 200) if len(signs) > 400 else np.full(201, np.nan)
     moves = acf(np.abs(np.diff(on_grid(obs, 10.0))), 50)
@@ -68,7 +74,7 @@ def moments(obs: Array) -> Array:
 
 
 def anchored(p: Array, obs: Array, seed: int = 1, progress: Callable[[], None] = lambda: None) -> Array:
-    """Return the flow with the six numbers estimated; `progress` is called STEPS times."""
+    """Return the flow with the eight numbers estimated; `progress` is called STEPS times."""
     start = max(10_000, int(obs["bid"][0]))
     n = len(obs)
 
