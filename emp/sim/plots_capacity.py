@@ -1,5 +1,6 @@
 """The picture of capacity curves: one column an instrument, one row a quantity, intervals as bands."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,11 @@ def plot_capacity(curves: Sequence[tuple[str, Curve]], path: Path) -> None:
         axes[2][column].axhline(0, color="grey", lw=1, ls=":")
         axes[-1][column].set_yscale("log")
         axes[-1][column].set_xlabel("size, % of the median first level")
-    figure.suptitle(
-        f"Capacity of a known signal. Bands: {LEVEL:.0%}. Red: hard cap of {HARD_CAP:.0%}; hollow: below one lot.\n"
-        f"Dotted: {SHARPE_LOSS:.0%} of the smallest size's Sharpe ratio. Green: where it is reached.",
-        fontsize=10,
+    caption = (
+        f"Capacity of a known signal. Bands: {LEVEL:.0%}. Red: hard cap of {HARD_CAP:.0%}; hollow: below one lot. "
+        f"Dotted: {SHARPE_LOSS:.0%} of the smallest size's Sharpe ratio. Green: where it is reached."
     )
+    figure.suptitle(textwrap.fill(caption, 60 * n), fontsize=10)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
