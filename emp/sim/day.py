@@ -6,9 +6,10 @@ The phases are the instrument's own calendar: orders gather without matching whi
 A volatility interruption stops it when the mid leaves a band around its average of the last five minutes; after a
 pause in which orders gather, an auction reopens. The default is the US Limit Up-Limit Down plan for liquid shares:
 5 % around the mean of five minutes, a pause of five minutes, a reopening auction (National Market System Plan to
-Address Extraordinary Market Volatility, sections V to VII). Two things are simpler here: the plan's limit state of
-15 seconds before the pause is left out, and the order that reaches the band is executed before the pause, not held
-back. Announced halts take cancels only, then gather orders for the reopening auction for as long again.
+Address Extraordinary Market Volatility; the figures are from memory, not checked against its text). Two things are
+simpler here: the plan's limit state of 15 seconds before the pause is left out, and the order that reaches the band
+is executed before the pause, not held back. Announced halts take cancels only, then gather orders for the reopening
+auction for as long again.
 
 What the public sees: a row with HALT when trading stops, and one with the auction's price, volume and resulting
 book when it ends (AUCTION, and RESUME where trading goes on). A crossed book of gathering orders is not shown.
@@ -32,7 +33,7 @@ from emp.sim.book import BEST, BUY, CONTINUOUS, LO, MARKET, MASK, N_FILLS, PHASE
 from emp.sim.flow.observe import AT
 from emp.sim.flow.params import ZI
 from emp.sim.flow.state import pass_time, place, recentre
-from emp.sim.market import _NO_MSGS, _NO_ROWS, Market, flow_event
+from emp.sim.market import NO_MSGS, NO_ROWS, Market, flow_event
 from emp.sim.matching import submit
 from emp.sim.rng import table_index, uniform
 from emp.sim.view import mark_visible, write_event
@@ -226,7 +227,7 @@ class DayMarket(Market):
         twin._guard, twin._pending = self._guard.copy(), list(self._pending)
         return twin
 
-    def run(self, until_ns: int, n_max: int, msgs: Array = _NO_MSGS, rows: Array = _NO_ROWS) -> int:
+    def run(self, until_ns: int, n_max: int, msgs: Array = NO_MSGS, rows: Array = NO_ROWS) -> int:
         """Advance through the phases; as `Market.run`, where a stop and an auction are one row each."""
         n = 0
         while n < n_max and not self.book[N_FILLS]:

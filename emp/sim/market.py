@@ -19,8 +19,8 @@ from emp.sim.flow.zi import zi_apply, zi_gap, zi_params
 from emp.sim.rng import seeded
 from emp.sim.view import mark_visible, write_event
 
-_NO_MSGS = np.zeros(0, MSG)
-_NO_ROWS = np.zeros(0, EVENT)
+NO_MSGS = np.zeros(0, MSG)
+NO_ROWS = np.zeros(0, EVENT)
 
 
 @kernel
@@ -126,7 +126,7 @@ class Market:
             max(2, int(params["start_spread"][0])),
         )
 
-    def run(self, until_ns: int, n_max: int, msgs: Array = _NO_MSGS, rows: Array = _NO_ROWS) -> int:
+    def run(self, until_ns: int, n_max: int, msgs: Array = NO_MSGS, rows: Array = NO_ROWS) -> int:
         """Advance the market; see `advance`."""
         return int(
             advance(

@@ -27,7 +27,7 @@ from emp.core.errors import DataError
 from emp.core.jit import kernel
 from emp.core.records import Array
 from emp.sim.book import BUY, SELL
-from emp.sim.flow.state import ADD, CLEAR, CROSS, DELETE, HIDDEN, MSG, REDUCE, TRADE
+from emp.sim.flow.state import ADD, CLEAR, CROSS, DELETE, HIDDEN, MSG, REDUCE, TRADE, write_message
 
 _ADD, _CANCEL, _MODIFY, _CLEAR, _TRADE, _FILL = (ord(c) for c in "ACMRTF")
 _BID, _ASK = ord("B"), ord("A")
@@ -115,27 +115,14 @@ def _records(item: Item, data: bytes) -> Array:
 
 
 @kernel
-def _emit(out: Any, n: int, ts: int, kind: int, side: int, px: int, qty: int, k: int) -> int:
-    """Write one message; return how many there are now."""
-    row = out[n]
-    row.ts = ts
-    row.kind = kind
-    row.side = side
-    row.px = px
-    row.qty = qty
-    row.handle = k
-    return n + 1
-
-
-@kernel
 def _shrink_to(o: Any, qty: int, out: Any, n: int, ts: int, k: int) -> int:
     """Bring an order, as executed so far, down to `qty` at its price; return the messages made so far."""
     ours = o.qty - o.taken
     if qty == ours:
         return n
     if qty > 0:
-        return _emit(out, n, ts, REDUCE, o.side, o.px, ours - qty, k)
-    return _emit(out, n, ts, DELETE, o.side, o.px, ours, k)
+        return write_message(out, n, ts, REDUCE, o.side, o.px, ours - qty, k)
+    return write_message(out, n, ts, DELETE, o.side, o.px, ours, k)
 
 
 @kernel
@@ -146,8 +133,8 @@ def _cancelled(o: Any, by: int, out: Any, n: int, ts: int, k: int) -> tuple[int,
     told = Meaning.REPEATED if left == ours else Meaning.BOOK
     if left > ours:  # fewer lots left than were filled
         if ours > 0:
-            n = _emit(out, n, ts, DELETE, o.side, o.px, ours, k)
-        n = _emit(out, n, ts, ADD, o.side, o.px, left, k)
+            n = write_message(out, n, ts, DELETE, o.side, o.px, ours, k)
+        n = write_message(out, n, ts, ADD, o.side, o.px, left, k)
         told = Meaning.UNBOOKED
     else:
         n = _shrink_to(o, left, out, n, ts, k)
@@ -170,8 +157,8 @@ def _modified(o: Any, side: int, px: int, qty: int, out: Any, n: int, ts: int, k
         n = _shrink_to(o, qty, out, n, ts, k)
     else:
         if ours > 0:
-            n = _emit(out, n, ts, DELETE, o.side, o.px, ours, k)
-        n = _emit(out, n, ts, ADD, side, px, qty, k)
+            n = write_message(out, n, ts, DELETE, o.side, o.px, ours, k)
+        n = write_message(out, n, ts, ADD, side, px, qty, k)
     o.side = side
     o.px = px
     o.qty = qty
@@ -191,10 +178,10 @@ def _filled(
     take = min(qty, o.qty - o.taken)
     if take > 0:
         kind = CROSS if auction else TRADE
-        n = _emit(out, n, ts, kind, o.side, px if auction else o.px, take, k)
+        n = write_message(out, n, ts, kind, o.side, px if auction else o.px, take, k)
         o.taken += take
     if qty > take:
-        n = _emit(out, n, ts, HIDDEN, o.side, px, qty - take, -1)
+        n = write_message(out, n, ts, HIDDEN, o.side, px, qty - take, -1)
         return n, Meaning.ICEBERG
     return n, Meaning.AUCTION if auction else Meaning.EXECUTION
 
@@ -295,7 +282,7 @@ def reconcile(
         if rec.action == _TRADE:
             taker = rec.side
         if rec.action == _CLEAR:
-            n = _emit(out, n, ts, CLEAR, 0, 0, 0, -1)
+            n = write_message(out, n, ts, CLEAR, 0, 0, 0, -1)
             for j in range(len(live)):
                 live[j].qty = 0
                 live[j].taken = 0

@@ -36,7 +36,7 @@ from emp.sim.book import (
     shrink,
     take_out,
 )
-from emp.sim.flow.state import ADD, MSG
+from emp.sim.flow.state import ADD, MSG, write_message
 from emp.sim.recording import Recording
 from emp.sim.replay import FORGET, SEED, Fit, Plan, plan, replay_message
 
@@ -109,18 +109,6 @@ def _compare(b: Any, row: Any, m: Any, side: int, levels: int, before: int, stat
 
 
 @kernel
-def _emit(out: Any, n: int, ts: int, kind: int, side: int, px: int, qty: int, record: int) -> int:
-    row = out[n]
-    row.ts = ts
-    row.kind = kind
-    row.side = side
-    row.px = px
-    row.qty = qty
-    row.handle = record
-    return n + 1
-
-
-@kernel
 def _forget(b: Any, side: int, px: int, life: Any, i: int, surplus: int, ts: int, out: Any, n: int) -> int:
     """Withdraw orders of a price that are never mentioned again, up to `surplus` lots."""
     h = int(b[level_of(b, side, px) + HEAD])
@@ -131,10 +119,10 @@ def _forget(b: Any, side: int, px: int, life: Any, i: int, surplus: int, ts: int
             qty = int(b[h + QTY])
             if qty <= surplus:
                 take_out(b, h)
-                n = _emit(out, n, ts, FORGET, side, px, qty, record)
+                n = write_message(out, n, ts, FORGET, side, px, qty, record)
             else:
                 shrink(b, h, surplus, False)
-                n = _emit(out, n, ts, FORGET, side, px, surplus, record)
+                n = write_message(out, n, ts, FORGET, side, px, surplus, record)
             surplus -= qty
         h = after
     return n
@@ -171,7 +159,7 @@ def _account(
             pool[0] += 1
             life[record] = -1
             rest_at(b, int(b[NUMBERED]) + ORDER_WORDS * record, side, px, short, 0, 0)
-            n = _emit(out, n, ts, SEED, side, px, short, record)
+            n = write_message(out, n, ts, SEED, side, px, short, record)
         elif short < 0:
             n = _forget(b, side, px, life, i, -short, ts, out, n)
     px = int(b[BEST + side])

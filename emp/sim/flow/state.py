@@ -33,6 +33,20 @@ MSG = np.dtype(
 )
 """One message of an order-by-order feed."""
 
+
+@kernel
+def write_message(out: Any, n: int, ts: int, kind: int, side: int, px: int, qty: int, handle: int) -> int:
+    """Write MSG row `n`; return how many there are now."""
+    row = out[n]
+    row.ts = ts
+    row.kind = kind
+    row.side = side
+    row.px = px
+    row.qty = qty
+    row.handle = handle
+    return n + 1
+
+
 STATE = np.dtype(
     [
         # rows of MEMORY averages, worked at side by side: each begins at a cache line
