@@ -23,7 +23,7 @@ from emp.core.records import Array
 from emp.sim.book import BUY, SELL
 from emp.sim.capacity_trade import FIELDS, depth_samples, play_trade, two_sided
 from emp.sim.desk import new_desk
-from emp.sim.flow.params import SIZES, ZI
+from emp.sim.flow.params import ZI
 from emp.sim.latency import LatencyConfig, latency_record
 from emp.sim.market import Market
 from emp.sim.rng import seeded
@@ -112,9 +112,7 @@ class Setting(msgspec.Struct):
         p = self.params
         if p["model"][0] == ZI:
             return max(1, int(p["max_qty"][0]) // 2)
-        middle = SIZES // 2
-        usual = p["size_edges"][0, middle - 1 : middle + 1].mean()
-        return max(1, int(np.median(p["hit_share"][0, middle]) * usual))
+        return max(1, int(p["outside_qty"][0]))
 
 
 def capacity_curve(
@@ -153,7 +151,7 @@ def capacity_curve(
 def scaled(params: Array, unit: int) -> Array:
     """The same flow with lots divided into `unit` parts, so that a sliver of a thin level is a whole number."""
     out = params.copy()
-    for name in ("limit_qty", "size_edges", "start_qty", "max_qty", "outside_qty"):
+    for name in ("limit_qty", "hit_qty", "size_edges", "start_qty", "max_qty", "outside_qty"):
         out[name] *= unit
     return out
 

@@ -31,7 +31,7 @@ from emp.core.sessions import session_table
 from emp.sim.auction import begin_auction, halt, uncross
 from emp.sim.book import BEST, BUY, CONTINUOUS, LO, MARKET, MASK, N_FILLS, PHASE, SELL, clear_trade, u
 from emp.sim.flow.observe import AT
-from emp.sim.flow.params import ZI
+from emp.sim.flow.params import SPREADS, ZI
 from emp.sim.flow.state import pass_time, place, recentre
 from emp.sim.market import NO_MSGS, NO_ROWS, Market, flow_event
 from emp.sim.matching import submit
@@ -123,13 +123,13 @@ def trade_in_band(
 
 @kernel
 def _auction_order(b: Any, fills: Any, s: Any, p: Any, r: Any, reference: int, market_share: float) -> None:
-    """One gathering order: its size and distance are the flow's own, above or below the reference alike."""
+    """One gathering order: its size and distance are the flow's own at a usual spread, above or below the reference."""
     side = BUY if uniform(r) < 0.5 else SELL
     if p.model == ZI:
         away = int(uniform(r) * p.band)
         qty = 1 + int(uniform(r) * p.max_qty)
     else:
-        away = int(p.deep_ticks[table_index(r) & 1023] + 0.5)
+        away = int(p.deep_ticks[SPREADS // 2, 0, table_index(r) & 255] + 0.5)
         qty = p.limit_qty[AT, table_index(r) & 1023]
     if uniform(r) < market_share:
         submit(b, fills, side, 0, qty, MARKET, 0, 0)

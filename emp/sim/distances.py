@@ -102,21 +102,17 @@ def distance(a: Sample, b: Sample) -> float:
     return float(np.abs(a.quantiles - b.quantiles).mean() / np.sqrt(pooled)) if pooled > 0 else 0.0
 
 
-def _without_depth(obs: Array) -> Array:
-    kind = obs["type"] % KINDS
-    return obs[(kind != DEEP) & (kind != CANCEL_DEEP)]
-
-
-def distance_rows(simulated: Tape, real: Tape, fitted: Array | None = None) -> list[Row]:
+def distance_rows(simulated: Tape, real: Tape, fitted: Array | None = None, levels: int = 0) -> list[Row]:
     """Rows of fact 17 beside one recording; `fitted` holds its events that the model was fitted to.
 
-    Where a recording shows only the best level, deeper events are taken out of the simulation too, and scores that
-    need them are left out: distances, and times to cancel, which it shows only of orders that arrived at the best.
+    Compared is what happens at the best `levels` prices of a side (0: at all): a recording of those does not show what
+    happens behind them, and a model fitted to it knows nothing of that. At the best level only, scores that need more
+    are left out: distances, and times to cancel, which are known only of orders that arrived there.
     """
     flow, theirs = simulated.obs, real.obs
-    deep = bool((theirs["type"] % KINDS == DEEP).any())
-    if not deep:
-        flow, theirs = _without_depth(flow), _without_depth(theirs)
+    if levels:
+        flow, theirs = flow[flow["rank"] < levels], theirs[theirs["rank"] < levels]
+    deep = levels != 1
     same = fitted is not None
     held = samples(theirs, Units() if same else own_units(theirs))
     ours = samples(flow, Units() if same else own_units(flow))[:MOST_SIMULATED]

@@ -23,7 +23,7 @@ from emp.sim.book import (
     next_level,
     u,
 )
-from emp.sim.flow.observe import HIT, KINDS, OBS, classify, look, observe_replay
+from emp.sim.flow.observe import HIT, KINDS, OBS, classify, look, observe_replay, rank_of
 from emp.sim.flow.state import ADD, DELETE
 from emp.sim.market import Market, flow_event
 from emp.sim.replay import Plan, replay_message
@@ -90,12 +90,13 @@ def observe_flow(
         o.ts = s.now
         traded = int(b[u(TRADE_QTY)])
         classify(o, s.kind, s.side, s.px, s.qty)
+        o.rank = rank_of(b, s.side, s.px)
         record = (s.handle - start) // ORDER_WORDS
         if traded != 0:
             maker_side = 1 if traded > 0 else 0
             o.type = HIT + KINDS * maker_side
             o.sign = 2 * maker_side - 1
-            o.dist = 0
+            o.dist = o.rank = 0
             o.qty = abs(traded)
         elif s.kind == DELETE and born[record, 0] >= 0:
             o.age = n - born[record, 0]

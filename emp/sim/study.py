@@ -8,15 +8,15 @@ import numpy as np
 
 from emp.core.errors import DataError, UsageError
 from emp.core.records import Array
-from emp.sim.anchor import STEPS as MOMENT_STEPS
-from emp.sim.anchor import anchored
-from emp.sim.calibrate import calibrate
 from emp.sim.distances import distance_rows
 from emp.sim.facts import Row, tape_rows
+from emp.sim.fit.anchor import STEPS as MOMENT_STEPS
+from emp.sim.fit.anchor import anchored
+from emp.sim.fit.calibrate import calibrate
+from emp.sim.fit.leaning import STEPS as LEANING_STEPS
+from emp.sim.fit.leaning import leaning
 from emp.sim.flow.params import MODELS, Source, load_params, load_source
 from emp.sim.flow.zi import zi_params
-from emp.sim.leaning import STEPS as LEANING_STEPS
-from emp.sim.leaning import leaning
 from emp.sim.market import Market
 from emp.sim.metaorder import Impact
 from emp.sim.observe_market import Tape, observe_market, observe_plan
@@ -159,8 +159,12 @@ def fact_table(
     events: int = EVENTS,
     seed: int = 1,
     progress: Progress = lambda _: None,
+    levels: int = 0,
 ) -> FactTable:
-    """Measure all facts on a model, beside recordings; bands reach to the held-out ones only."""
+    """Measure all facts on a model, beside recordings; bands reach to the held-out ones only.
+
+    `levels` is how many prices per side the recording showed that the model was fitted to, 0 for all.
+    """
     start = max(10_000, int(held_out[0].tape.obs["bid"][0]) if held_out else 100_000)
 
     def market(k: int) -> Market:
@@ -179,7 +183,9 @@ def fact_table(
     rows += more
     progress("distances")
     for s in held_out:
-        rows += distance_rows(tape, s.tape, s.fitted)
+        rows += distance_rows(
+            tape, s.tape, s.fitted, min(filter(None, (s.recording.levels, levels)), default=0)
+        )
     progress("maker")
     hz = len(tape.obs) / (tape.hours * 3600)
     rows += maker_rows(market, hz, (0.0, 0.0), MAKERS)

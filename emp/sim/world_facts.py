@@ -68,7 +68,7 @@ def maker_rows(
     results = [naive_maker(make(100 + k), k, latency, *fees, decisions=10_000) for k in range(seeds)]
     per_lot = np.array([r.per_lot for r in results])
     error = float(per_lot.std() / np.sqrt(max(1, seeds - 1)))
-    label = f"naive maker after fees, ticks per lot (+- {1.64 * error:.2f})"
+    label = f"naive maker before fees, ticks per lot (+- {1.64 * error:.2f})"
     return [_row(19, label, "<= 0", "measured; ZI earns", float(per_lot.mean()), -np.inf, 0.0)]
 
 

@@ -12,12 +12,14 @@ from emp.core.errors import DataError, UsageError
 from emp.core.records import EVENT
 from emp.sim import estimators as est
 from emp.sim.book import TRADE_QTY
-from emp.sim.calibrate import averages, calibrate, logistic, memory_decay, memory_features
 from emp.sim.check import check_book
+from emp.sim.fit.calibrate import calibrate
+from emp.sim.fit.hawkes import fit_hawkes
+from emp.sim.fit.samples import averages, memory_decay
+from emp.sim.fit.sides import logistic, memory_features
 from emp.sim.flow.observe import HIT
 from emp.sim.flow.params import Source, load_params, params_hash, save_params
 from emp.sim.flow.zi import zi_params
-from emp.sim.hawkes_fit import fit_hawkes
 from emp.sim.latency import CANCEL, ENTRY, FEED, LatencyConfig, Leg, draw_latency, latency_record
 from emp.sim.maker import naive_maker
 from emp.sim.market import Market

@@ -6,10 +6,10 @@ import numpy as np
 
 from emp.core.jit import kernel
 from emp.sim import book as eb
-from emp.sim.calibrate import calibrate
 from emp.sim.check import check_book
-from emp.sim.flow.params import KINDS
-from emp.sim.flow.qr import CANCEL_AT, CANCEL_DEEP, draw_kind, happens
+from emp.sim.fit.calibrate import calibrate
+from emp.sim.flow.params import KINDS, LASTS
+from emp.sim.flow.qr import CANCEL_AT, CANCEL_DEEP, HIT, TOOK, draw_kind, happens
 from emp.sim.flow.tables import LOG_SHIFT_NS, tabulate
 from emp.sim.flow.zi import zi_params
 from emp.sim.market import Market
@@ -43,9 +43,11 @@ def test_kinds_come_in_proportion_to_their_weights() -> None:
     market = Market(LAW, 2, 50_000)
     market.run(2**62, 2_000)
     crowd = (market.book[eb.LIVE] - market.book[eb.OWN_LIVE]) / LAW["live_ref"][0]
-    for i, j, last in ((0, 0, 0), (3, 2, 5), (6, 5, 3)):
-        market.state["type"] = last + KINDS
+    for i, j, last in ((0, 0, 0), (3, 2, 5), (6, 5, 3), (4, 3, TOOK)):
+        market.state["last"] = last
+        market.state["burst"] = busy = np.array([0.3, 0.2, 0.1]) * last / LASTS
         weight = LAW["kind_weight"][0, i, j] * LAW["after"][0, last]
+        weight[HIT] *= LAW["burst_usual"][0] + LAW["burst"][0] @ busy
         weight[[CANCEL_AT, CANCEL_DEEP]] *= crowd
         seen = np.zeros(KINDS, np.int64)
         _kinds(market.book, market.state[0], LAW[0], i, j, 200_000, seeded(i, "k"), seen)
@@ -53,7 +55,7 @@ def test_kinds_come_in_proportion_to_their_weights() -> None:
 
 
 def test_gaps_are_kept_to_seven_digits() -> None:
-    gap, log = LAW["gaps"][0, :, :, 0], LAW["gaps"][0, :, :, 1]
+    gap, log = LAW["gaps"][0, ..., 0], LAW["gaps"][0, ..., 1]
     assert np.abs(gap / LAW["gap_ns"][0] - 1.0).max() < 1e-7
     assert np.abs(log - np.log(LAW["gap_ns"][0] + LOG_SHIFT_NS)).max() < 1e-6
     assert tabulate(LAW) is LAW

@@ -7,8 +7,10 @@ import pytest
 
 from emp.core.errors import UsageError
 from emp.sim import estimators as est
-from emp.sim import leaning as lean
 from emp.sim.distances import distance_rows
+from emp.sim.fit import leaning as lean
+from emp.sim.fit.moments import EVALUATIONS, Bounded, match
+from emp.sim.fit.wander import TAU_S, covariances, half_minutes, local_level, parts
 from emp.sim.flow.marks import draw_ticks
 from emp.sim.flow.observe import OBS
 from emp.sim.flow.params import FLOW, MEMORY, RATES, Source, save_params
@@ -17,19 +19,17 @@ from emp.sim.flow.state import STATE, TRADE
 from emp.sim.flow.tables import tabulate
 from emp.sim.flow.zi import zi_params
 from emp.sim.market import Market
-from emp.sim.moments import Bounded, evaluations, match
 from emp.sim.observe_market import Tape, observe_market
 from emp.sim.probe import reached
 from emp.sim.rng import seeded
 from emp.sim.study import Studied, fit_part, named_source, without_fitted
-from emp.sim.wander_fit import TAU_S, covariances, half_minutes, local_level, parts
 
 
 def split_signs(alpha: float, n: int, seed: int) -> np.ndarray:
     """Signs of trades that all belong to the long order at work."""
     s, p, r = np.zeros(1, STATE), tabulate(np.zeros(1, FLOW)), seeded(seed, "split")
     s["split_sign"] = 1.0
-    p["split_alpha"] = alpha
+    p["split_alpha"], p["split_longest"] = alpha, 1e6
     out = np.zeros(n)
     for i in range(n):
         out[i] = s["split_sign"][0]
@@ -67,11 +67,11 @@ def test_matching_finds_the_parameters_of_a_known_process() -> None:
         x = theta[0] + theta[1] * rng.normal(size=(10, 2_000))
         return np.column_stack([x.mean(axis=1), x.std(axis=1), np.full(10, np.nan)])
 
-    parameters = [Bounded(0.0, 0.2, -5.0, 5.0), Bounded(1.0, 0.2, 0.1, 5.0)]
+    parameters = [Bounded(0.0, 0.8, -5.0, 5.0), Bounded(1.0, 0.8, 0.1, 5.0)]
     found, score = match(simulate, np.array([1.5, 2.5, 7.0]), parameters)
     assert found == pytest.approx([1.5, 2.5], abs=0.15)
     assert score < 5.0
-    assert calls == evaluations(2)
+    assert calls == EVALUATIONS
     found, _ = match(simulate, np.array([9.0, 2.5, 7.0]), parameters)
     assert found[0] <= 5.0
 
@@ -108,11 +108,11 @@ def test_slow_variance_is_told_from_noise() -> None:
 def test_distances_scale_with_the_level_and_rounding_has_no_bias() -> None:
     r = seeded(2, "ticks")
     table = np.full(256, 3.0)
-    drawn = [draw_ticks(table, np.uint64(56), 1.4, r) for _ in range(20_000)]
+    drawn = [draw_ticks(table, 1.4, r) for _ in range(20_000)]
     assert np.mean(drawn) == pytest.approx(4.2, abs=0.02)
     assert set(drawn) == {4, 5}
-    assert {draw_ticks(table, np.uint64(56), 1.0, r) for _ in range(100)} == {3}
-    assert {draw_ticks(table, np.uint64(56), 0.01, r) for _ in range(100)} == {1}
+    assert {draw_ticks(table, 1.0, r) for _ in range(100)} == {3}
+    assert {draw_ticks(table, 0.01, r) for _ in range(100)} == {1}
 
 
 def test_the_square_root_path_by_hand() -> None:
@@ -127,19 +127,22 @@ def test_leaning_finds_the_kernel_of_a_linear_market(monkeypatch: pytest.MonkeyP
     t = np.arange(1, steps + 1)
     shape = lean.square_root_path(lean.CHILDREN, steps)
     answer = np.array([np.minimum(t, 2.0**k) for k in range(MEMORY)])
-    answer[:, : lean.FIRST] = 0.0
+    answer[:, 0] = 0.0  # the first child meets a market that has not leaned
     true = np.zeros(MEMORY)
     true[2], true[5] = 0.3, 0.1
 
-    def linear(p: np.ndarray, start: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        return shape + (true - p["outside"][0]) @ answer, np.full(steps, 0.1)
+    def linear(market: np.ndarray, qty: int, every: int, children: int, runs: int) -> np.ndarray:
+        path = (shape + (true - market["outside"][0]) @ answer)[: 2 * children]
+        noise = np.random.default_rng(len(calls)).normal(size=(runs, 1))
+        return path + 0.1 * (noise - noise.mean())
 
-    monkeypatch.setattr(lean, "_paths", linear)
+    monkeypatch.setattr(lean, "metaorder_paths", linear)
+    monkeypatch.setattr(lean, "market_of", lambda p, seed, start: p)
     p = np.zeros(1, FLOW)
     p["decay"] = 0.5 ** (1.0 / 4.0 ** np.arange(MEMORY))
     calls = []
     found = lean.leaning(p, 10_000, progress=lambda: calls.append(1))
-    assert linear(found, 0, 0)[0] == pytest.approx(shape, abs=0.3)
+    assert linear(found, 1, 60, lean.CHILDREN, 2).mean(axis=0) == pytest.approx(shape, abs=0.3)
     assert len(calls) == lean.STEPS
     assert not p["outside"].any()
 

@@ -74,7 +74,7 @@ def _interleave(jobs: dict[str, Job], rounds: int) -> dict[str, tuple[int, float
 
 def _ours(events: int, recording: Path | None) -> tuple[dict[str, Job], Any]:
     from emp.sim.book import new_fills
-    from emp.sim.calibrate import calibrate
+    from emp.sim.fit.calibrate import calibrate
     from emp.sim.flow.zi import zi_params
     from emp.sim.latency import LatencyConfig
     from emp.sim.maker import naive_maker

@@ -145,7 +145,7 @@ def calibrate(
         step(1.0)
     first, last = utc(int(used["ts"][0])), utc(int(used["ts"][-1]))
     note = f"{model} from {made.recording.name} {first} to {last}"
-    source = Source(made.recording.name, int(used["ts"][0]), int(used["ts"][-1]), note)
+    source = Source(made.recording.name, int(used["ts"][0]), int(used["ts"][-1]), note, made.recording.levels)
     save_params(out, p, source)
     result = {
         "model": model,
@@ -182,7 +182,15 @@ def facts(
         others = [without_fitted(study(path), source) for path in held_out or []]
         step(0.5)
         stages = iter((0.6, 0.7, 0.8, 0.9, 0.95))
-        table = fact_table(params, Path(model).stem, others, events, seed, lambda _: step(next(stages, 1.0)))
+        table = fact_table(
+            params,
+            Path(model).stem,
+            others,
+            events,
+            seed,
+            lambda _: step(next(stages, 1.0)),
+            source.levels,
+        )
     _show_facts(table)
     if plots is not None:
         from emp.sim.plots import plot_facts

@@ -30,7 +30,7 @@ from emp.sim.book import (
     level_of,
     u,
 )
-from emp.sim.flow.observe import AT, CANCEL_AT, DEEP, HIT, IN, KINDS
+from emp.sim.flow.observe import AT, CANCEL_AT, DEEP, HIT, IN, KINDS, gap_behind
 from emp.sim.flow.state import DELETE, RECENT, TRADE, note, place
 from emp.sim.matching import submit
 from emp.sim.rng import next_u64, one_of
@@ -57,13 +57,13 @@ def draw(table: Any, r: Any) -> Any:
 
 
 @kernel
-def draw_ticks(table: Any, shift: Any, level: float, r: Any) -> int:
-    """A random distance of a table of quantiles, times the level, rounded to a whole number of ticks by chance.
+def draw_ticks(table: Any, level: float, r: Any) -> int:
+    """A random distance of a table of 256 quantiles, times the level, rounded to whole ticks by chance.
 
     The table is read by the draw's highest bits, the rounding is done by its lowest.
     """
     bits = next_u64(r)
-    x = table[bits >> shift] * level + np.float64(bits & _LOW) * _LOW_UNIT
+    x = table[bits >> _S56] * level + np.float64(bits & _LOW) * _LOW_UNIT
     return max(1, int(x))
 
 
@@ -137,16 +137,24 @@ def apply_limit(b: Any, fills: Any, s: Any, p: Any, kind: int, side: int, r: Any
         if (other - best) * sign <= 0:
             best = other - sign
     px = best
+    spread = (other - best) * sign
+    wide = u(bucket(spread / s.level, p.spread_edges))
     if kind == IN:
-        spread = (other - best) * sign
-        ticks = draw_ticks(p.in_ticks[bucket(spread / s.level, p.spread_edges)], _S56, s.level, r)
+        ticks = draw_ticks(p.in_ticks[wide], s.level, r)
         px = best + sign * min(ticks, spread - 1) if not empty else best
     elif kind == DEEP:
-        px = best - sign * draw_ticks(p.deep_ticks, _S54, s.level, r)
+        gap = u(bucket(gap_behind(b, side) / s.level, p.deep_gaps))
+        px = best - sign * draw_ticks(p.deep_ticks[wide, gap], s.reach, r)
     place(b, fills, s, side, px, draw(p.limit_qty[kind], r))
     i = u(s.seq & (RECENT - 1))
     s.recent[i] = s.handle
     s.stamp[i] = b[u(s.handle + SEQ)] if s.handle != 0 else -1
+
+
+@kernel
+def market_qty(have: int, drawn: int) -> int:
+    """Lots of a market order that meets `have`: 0 asks for all of them, below 0 for more, else for no more."""
+    return min(drawn, have) if drawn > 0 else max(-drawn, have)
 
 
 @kernel
@@ -167,7 +175,7 @@ def apply_type(b: Any, fills: Any, s: Any, p: Any, what: int, r: Any) -> None:
         return
     if kind == HIT:
         have = int(b[u(level_of(b, side, best))])
-        qty = max(1, int(have * draw(p.hit_share[bucket(have, p.size_edges)], r) + 0.5))
+        qty = market_qty(have, draw(p.hit_qty[u(bucket(have, p.size_edges))], r))
         submit(b, fills, 1 - side, 0, qty, MARKET, 0, 0)
         note(s, TRADE, side, best, qty, 0)
         return

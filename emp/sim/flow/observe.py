@@ -20,12 +20,15 @@ IN, AT, DEEP, CANCEL_AT, CANCEL_DEEP, HIT = range(6)
 KINDS = 6
 TYPES = 12
 
+MOST_RANKS = 64
+
 OBS = np.dtype(
     [
         ("ts", "i8"),
         ("type", "i4"),
         ("sign", "i4"),  # of a market order: +1 buyer-initiated, -1 seller-initiated, else 0
         ("dist", "i4"),  # ticks from the best price of the order's own side, > 0 deeper
+        ("rank", "i4"),  # prices with orders before its own, of its side, at most MOST_RANKS
         ("age", "i4"),  # of a cancelled order, in events since it arrived; -1 unknown
         ("age_ns", "i8"),
         ("qty", "i8"),
@@ -50,6 +53,19 @@ def gap_behind(b: Any, side: int) -> int:
     if second == b[u(LO)] or second == b[u(LO)] + b[u(MASK)]:
         return 0
     return abs(second - best)
+
+
+@kernel
+def rank_of(b: Any, side: int, px: int) -> int:
+    """How many prices with orders lie before a price of a side, at most MOST_RANKS."""
+    sign = 1 - 2 * side
+    at = int(b[u(BEST + side)])
+    end = int(b[u(LO)]) + (0 if side == BUY else int(b[u(MASK)]))
+    n = 0
+    while n < MOST_RANKS and at != end and (at - px) * sign > 0:
+        at = next_level(b, side, at)
+        n += 1
+    return n
 
 
 @kernel
@@ -103,6 +119,7 @@ def observe_messages(b: Any, fills: Any, msgs: Any, out: Any, born: Any, born_ns
                 out[n - 1].qty += m.qty
             else:
                 classify(o, m.kind, m.side, m.px, m.qty)
+                o.rank = rank_of(b, m.side, m.px)
                 if m.kind in (REDUCE, DELETE) and born[m.handle] >= 0:
                     o.age = n - born[m.handle]
                     o.age_ns = m.ts - born_ns[m.handle]

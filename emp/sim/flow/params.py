@@ -12,15 +12,19 @@ from emp.core.records import Array
 ZI, HAWKES, QUEUE_REACTIVE = 0, 1, 2
 MODELS = ("zi", "hawkes", "qr")
 
-IMBALANCES, SPREADS = 7, 12
+IMBALANCES, SPREADS = 9, 12
 KINDS = 6
-SIZES = 5  # buckets of the opposite best quantity, for market order sizes
-PACES = 16  # buckets of the predicted gap
+LASTS = KINDS + 1  # what came last: its kind, or a market order that took the whole best price
+GAPS = 5  # buckets of the gap behind the best price, for distances of deeper orders
+SIZES = 6  # buckets of the quantity at a best price
+PACES = 8  # buckets of the predicted gap
+PAUSES = 8  # and of the predicted odds of a long one
 RATES = 3  # time scales on which the event rate wanders
 MEMORY = 8
 GROUPS = KINDS + 2
 FEATURES = GROUPS * MEMORY  # signs of trades; signed pulses of each kind; displacement of the mid
 PACE_LOGS = 4
+BURSTS = 3  # averages of how often market orders came, over 4, 16 and 64 events
 SCALES = 3
 TYPES = 12
 
@@ -36,38 +40,51 @@ FLOW = np.dtype(
         ("max_qty", "i8"),  # sizes are uniform on 1..max_qty
         # marks: where and how large, shared by Hawkes and queue-reactive flow
         ("live_ref", "f8"),  # orders that usually rest
-        ("spread_edges", "f8", (SPREADS - 1,)),  # all distances: ticks at the usual level
+        ("spread_edges", "f8", (SPREADS - 1,)),  # this and distances: ticks at the usual level
         ("size_edges", "i8", (SIZES - 1,)),
         ("in_ticks", "f8", (SPREADS, 256)),  # quantiles of the improvement of an order inside the spread
-        ("deep_ticks", "f8", (1024,)),  # quantiles of the distance of a deeper order
+        ("deep_gaps", "f8", (GAPS - 1,)),  # edges of the gap behind the best price
+        (
+            "deep_ticks",
+            "f8",
+            (SPREADS, GAPS, 256),
+        ),  # quantiles of the distance of a deeper order, by that gap
         ("limit_qty", "i8", (3, 1024)),  # by kind: inside, at, deeper
-        ("hit_share", "f8", (SIZES, 1024)),  # over the best price's quantity, by that quantity
+        # market orders, by the quantity at the best price: 0 takes all of it, lots below 0 more than that
+        ("hit_qty", "i8", (SIZES, 1024)),
         ("age", "i8", (2, 1024)),  # age in events of a cancelled order: at best, deeper
         # queue-reactive
         ("imbalance_edges", "f8", (IMBALANCES - 1,)),
         ("kind_weight", "f8", (IMBALANCES, SPREADS, KINDS)),  # probability of each kind
-        ("after", "f8", (KINDS, KINDS)),  # [last kind, kind]: how the last event shifts it
+        ("after", "f8", (LASTS, KINDS)),  # [last, kind]: how the last event shifts it
+        ("burst_usual", "f8"),  # a market order is this often as likely as that says,
+        ("burst", "f8", (BURSTS,)),  # and this more per share of market orders in the last 4, 16, 64 events
         ("side_odds", "f8", (IMBALANCES, SPREADS, KINDS)),  # log-odds that it is on the ask side
+        ("size_odds", "f8", (KINDS, SIZES)),  # more by the quantity at the ask, less by that at the bid
         ("side_weight", "f8", (KINDS, FEATURES)),  # and how memory shifts them
         ("gap_weight", "f8"),  # and for market orders the log ratio of the gaps behind the best prices
         ("decay", "f8", (MEMORY,)),  # of all averages, per step of their own clock
         ("decays", "f8", (KINDS * MEMORY,)),  # the same, once per kind
         ("split_odds", "f8"),  # how strongly market orders follow the long order at work
         ("split_alpha", "f8"),  # tail exponent of the lengths of long orders
+        ("split_longest", "f8"),  # market orders in the longest of them
         ("outside", "f8", (MEMORY,)),  # how strongly liquidity leans against flow from outside, by its age
         ("outside_qty", "f8"),  # lots that count as one
         ("unit_ticks", "f8"),  # displacement of the mid is measured in these
-        ("pace_const", "f8"),
         ("pace_start", "f8"),  # mean log gap: where the averages begin
-        ("pace_weight", "f8", (PACE_LOGS,)),  # predicted log gap per average of log gaps
+        # predictions of the log gap, and of the chance that it is long
+        ("pace_weight", "f8", (2, PACE_LOGS)),  # per average of log gaps
         ("pace_decay", "f8", (PACE_LOGS,)),
-        ("pace_type", "f8", (TYPES,)),  # and per type of the last event
+        ("pace_last", "f8", (2, LASTS)),  # and by what came last
+        ("pace_burst", "f8", (2, BURSTS)),  # and per share of market orders in the last 4, 16, 64 events
         ("pace_edges", "f8", (PACES - 1,)),
-        ("gap_ns", "i8", (PACES, 1024)),  # quantiles of the gap at the usual rate, by predicted gap
+        ("pause_edges", "f8", (PACES, PAUSES - 1)),
+        ("gap_ns", "i8", (PACES, PAUSES, 256)),  # quantiles of the gap at the usual rate, by both
         ("rate_tau_s", "f8", (RATES,)),  # the log rate wanders: a sum of Ornstein-Uhlenbeck processes
         ("rate_var", "f8", (RATES,)),
         ("level_var", "f8", (RATES,)),  # and so does the log of usual distances, on the same scales
         ("level_rate", "f8", (RATES,)),  # their correlation with the parts of the rate
+        ("deep_elasticity", "f8"),  # how far the distances of deeper orders follow the level: as its power
         # Hawkes
         ("base_hz", "f8", (TYPES,)),
         ("jump_hz", "f8", (TYPES, SCALES, TYPES)),  # [cause, scale, effect]: rise of the effect's intensity
@@ -88,12 +105,16 @@ def params_hash(p: Array) -> str:
 
 
 class Source(msgspec.Struct):
-    """What a flow model was estimated from: an instrument, and the first and last event's time, ns UTC."""
+    """What a flow model was estimated from: an instrument, and the first and last event's time, ns UTC.
+
+    `levels` is how many prices per side the recording showed, 0 for all.
+    """
 
     instrument: str = ""
     first_ns: int = 0
     last_ns: int = 0
     note: str = ""
+    levels: int = 0
 
 
 def save_params(path: Path, p: Array, source: Source) -> None:

@@ -2,25 +2,28 @@
 
 The kind of the next event depends on imbalance and spread (Huang, Lehalle and Rosenbaum, "Simulating and
 analyzing order book data: the queue-reactive model", arXiv 1312.0563; projected on these two in Noble,
-Rosenbaum and Souilmi, arXiv 2603.24137), and on the last event's kind. Its side is a logistic draw: log-odds
-by imbalance and spread, plus a linear function of memory: exponential averages, over 1 to 4**7 steps, of
-trade signs (per trade), of the sides of each kind (per event), and of the mid's displacement. A sum of such
-averages is a power law between its scales, which is how signed flow feeds back.
+Rosenbaum and Souilmi, arXiv 2603.24137), and on what came last; market orders come in bursts, so their weight grows
+with how many came lately. The side is a logistic draw: log-odds by imbalance and spread, and by the quantities at the
+best prices themselves, plus a linear function of memory: exponential averages, over 1 to 4**7 steps, of trade signs
+(per trade), of the sides of each kind (per event), and of the mid's displacement. A sum of such averages is a power
+law between its scales, which is how signed flow feeds back.
 
 Our own trades are kept apart. Persistence of signs comes from order splitting, not from herding (Toth, Palit,
 Lillo and Farmer, "Why is equity order flow so persistent?", JEDC 2015), so the sign of the next market order
 follows the market's own past signs and the long order at work (`splitting.py`) only, while liquidity answers all
 trades. And liquidity leans against flow from outside with a memory that fades as a power (signed-flow feedback,
 arXiv 2603.24137): that makes the impact of a metaorder concave and lets it relax. How strongly is not to be seen in
-a recording; see `leaning.py`.
+a recording; see `fit/leaning.py`.
 
-The clock draws the gap from the recorded gaps that followed a similar predicted gap, a linear function of
-averages of log gaps over 1 to 64 events (an autoregressive conditional duration model, Engle and Russell
-1998, with a non-parametric law), and divides it by a rate that wanders on scales of one minute to half an
-hour, a sum of Ornstein-Uhlenbeck processes in the logarithm. Usual distances (spread, steps inside it, depth)
-wander likewise: spread and volatility per trade rise and fall together (Wyart, Bouchaud, Kockelkoren, Potters and
-Vettorazzo, "Relation between bid-ask spread, impact and volatility in order-driven markets", Quantitative Finance
-2008), so every distance is in units of that level. In these two volatility clusters.
+The clock draws the gap from the recorded gaps that followed similar predictions of its logarithm and of whether it is
+a long one: linear functions of averages of log gaps over 1 to 32 events, of what came last, and of how many market
+orders came lately (an autoregressive conditional duration model, Engle and Russell 1998, with a non-parametric law).
+Gaps with the same mean logarithm can be a burst's or a lull's; a burst lasts as long as no long gap comes. The gap is
+divided by a rate that wanders on scales of one minute to half an hour, a sum of Ornstein-Uhlenbeck processes in the
+logarithm. Usual distances (spread, steps inside it) wander likewise: spread and volatility per trade rise and fall
+together (Wyart, Bouchaud, Kockelkoren, Potters and Vettorazzo, "Relation between bid-ask spread, impact and
+volatility in order-driven markets", Quantitative Finance 2008), so these distances are in units of that level, those
+of deeper orders in a power of it. In these two volatility clusters.
 """
 
 from typing import Any
@@ -32,12 +35,12 @@ from emp.core.lanes import clip, load, splat, store, total
 from emp.sim.book import BEST, BUY, LIVE, OWN_LIVE, SELL, TRADE_QTY, level_of, u
 from emp.sim.flow.marks import apply_type, bucket
 from emp.sim.flow.observe import gap_behind
-from emp.sim.flow.params import GROUPS, KINDS, MEMORY, PACE_LOGS, RATES, SPREADS
+from emp.sim.flow.params import BURSTS, GROUPS, KINDS, LASTS, MEMORY, PACE_LOGS, RATES, SPREADS
 from emp.sim.flow.splitting import work_off
 from emp.sim.flow.state import pass_time
 from emp.sim.rng import next_u64, uniform
 
-IN, AT, CANCEL_AT, CANCEL_DEEP, HIT = 0, 1, 3, 4, 5
+IN, AT, CANCEL_AT, CANCEL_DEEP, HIT, TOOK = 0, 1, 3, 4, 5, 6
 TRADES = 0
 PULSES = MEMORY
 HITS = PULSES + HIT * MEMORY
@@ -49,13 +52,12 @@ RATE_STEP_NS = 5_000_000_000
 
 _S11 = np.uint64(11)
 _S54 = np.uint64(54)
+_S56 = np.uint64(56)
 
 
 @kernel
-def imbalance(b: Any) -> float:
+def imbalance(bid: int, ask: int) -> float:
     """(bid size - ask size) / (bid size + ask size)."""
-    bid = float(b[u(level_of(b, BUY, int(b[u(BEST)])))])
-    ask = float(b[u(level_of(b, SELL, int(b[u(BEST + 1)])))])
     return (bid - ask) / (bid + ask) if bid + ask > 0 else 0.0
 
 
@@ -95,6 +97,9 @@ def _remember(b: Any, s: Any, p: Any, kind: int, side: int) -> None:
     store(s.memory, at, load(s.memory, at) + splat(x) * gain)
     hit = x if kind == HIT else 0.0
     store(s.own, MEMORY, load(s.own, MEMORY) * keep + splat(hit) * gain)
+    came = 1.0 if kind == HIT else 0.0
+    for k in range(BURSTS):
+        s.burst[k] += (came - s.burst[k]) * s.gain[k + 1]
     unit = 1.0 / (p.unit_ticks * s.level)
     average = load(s.mid, 0)
     move = splat(mid) - average
@@ -116,13 +121,19 @@ def _fade(s: Any, p: Any) -> None:
 
 @kernel
 def draw_kind(b: Any, s: Any, p: Any, i: int, j: int, r: Any) -> int:
-    """Draw the kind: first whether it is a cancel, whose weights grow with the number of orders, then which."""
-    last = s.type - KINDS if s.type >= KINDS else s.type
-    sums = p.kind_sums[u((i * SPREADS + j) * KINDS + last)]
+    """Draw the kind: first whether it is a cancel, whose weights grow with the number of orders, then which.
+
+    The weight of market orders grows with how many came lately.
+    """
+    sums = p.kind_sums[u((i * SPREADS + j) * LASTS + s.last)]
     crowd = (b[u(LIVE)] - b[u(OWN_LIVE)]) * p.crowd
-    v = uniform(r) * (sums[3] + crowd * (sums[4] + sums[5]))
-    if v >= sums[3]:
-        return CANCEL_AT if v < sums[3] + crowd * sums[4] else CANCEL_DEEP
+    boost = p.burst_usual
+    for k in range(BURSTS):
+        boost += p.burst[k] * s.burst[k]
+    stay = sums[2] + boost * (sums[3] - sums[2])
+    v = uniform(r) * (stay + crowd * (sums[4] + sums[5]))
+    if v >= stay:
+        return CANCEL_AT if v < stay + crowd * sums[4] else CANCEL_DEEP
     k = (v >= sums[0]) + (v >= sums[1])
     return k if v < sums[2] else HIT
 
@@ -154,19 +165,31 @@ def happens(p: Any, odds: float, r: Any) -> bool:
 @kernel
 def qr_apply(b: Any, fills: Any, s: Any, p: Any, r: Any) -> None:
     """Apply one event."""
-    i = bucket(imbalance(b), p.imbalance_edges)
-    j = bucket((int(b[u(BEST + 1)]) - int(b[u(BEST)])) / s.level, p.spread_edges)
+    bid = int(b[u(level_of(b, BUY, int(b[u(BEST)])))])
+    ask = int(b[u(level_of(b, SELL, int(b[u(BEST + 1)])))])
+    i = bucket(imbalance(bid, ask), p.imbalance_edges)
+    spread = int(b[u(BEST + 1)]) - int(b[u(BEST)])
+    j = bucket(spread / s.level, p.spread_edges)
     kind = draw_kind(b, s, p, i, j, r)
-    odds = p.side_odds[u(i), u(j), u(kind)] + _lean(s, p.side_weight[u(kind)], kind == HIT)
+    if kind == IN and spread == 1:
+        kind = AT  # there is no price inside
+    odds = p.side_odds[u(i), u(j), u(kind)]
+    odds += p.size_odds[u(kind), u(bucket(ask, p.size_edges))]
+    odds -= p.size_odds[u(kind), u(bucket(bid, p.size_edges))]
+    odds += _lean(s, p.side_weight[u(kind)], kind == HIT)
     if kind == HIT:
         odds += p.split_odds * s.split_sign
         odds += p.gap_weight * np.log(max(1, gap_behind(b, SELL)) / max(1, gap_behind(b, BUY)))
     elif s.strange != 0.0 and kind in (IN, AT, CANCEL_AT):
         odds += s.strange * (-1.0 if kind == CANCEL_AT else 1.0)
     side = SELL if happens(p, odds, r) else BUY
+    best = b[u(BEST + side)]
     apply_type(b, fills, s, p, kind + KINDS * side, r)
+    s.last = kind
     if kind == HIT:
         work_off(s, p, 2.0 * side - 1.0, r)
+        if b[u(BEST + side)] != best:
+            s.last = TOOK
     _remember(b, s, p, kind, side)
 
 
@@ -196,15 +219,28 @@ def wander(s: Any, p: Any, r: Any) -> None:
             level += s.levels[k]
         s.speed = np.exp(total)
         s.level = np.exp(level)
+        s.reach = np.exp(p.deep_elasticity * level)
         s.rate_due = max(s.rate_due + RATE_STEP_NS, s.now - RATE_STEP_NS)
 
 
 @kernel
 def expect(s: Any, p: Any) -> None:
-    """Predict the next log gap as far as the averages tell."""
-    s.pace_mean = p.pace_const
+    """Predict the next log gap, and the chance that it is long, as far as the averages tell."""
+    log_gap, long = 0.0, 0.0
     for k in range(PACE_LOGS):
-        s.pace_mean += p.pace_weight[k] * s.pace[k]
+        log_gap += p.pace_weight[0, k] * s.pace[k]
+        long += p.pace_weight[1, k] * s.pace[k]
+    s.pace_mean[0] = log_gap
+    s.pace_mean[1] = long
+
+
+@kernel
+def _foretold(s: Any, p: Any, what: int) -> float:
+    """A prediction of the clock, by all that is known."""
+    x = s.pace_mean[what] + p.pace_last[what, u(s.last)]
+    for k in range(BURSTS):
+        x += p.pace_burst[what, k] * s.burst[k]
+    return float(x)
 
 
 @kernel
@@ -212,9 +248,9 @@ def qr_gap(b: Any, s: Any, p: Any, r: Any) -> None:
     """Draw the time of the next event."""
     if s.rate_due <= s.now:
         wander(s, p, r)
-    mean = s.pace_mean + p.pace_type[u(s.type)]
-    row, column = u(bucket(mean, p.pace_edges)), next_u64(r) >> _S54
-    gap = p.gaps[row, column]
+    pace = u(bucket(_foretold(s, p, 0), p.pace_edges))
+    pause = u(bucket(_foretold(s, p, 1), p.pause_edges[pace]))
+    gap = p.gaps[pace, pause, next_u64(r) >> _S56]
     take_gap(s.pace, p.pace_decay, np.float64(gap[1]))
     expect(s, p)
     pass_time(s, int(np.float64(gap[0]) / s.speed) + 1)

@@ -8,7 +8,7 @@ from emp.core.jit import kernel
 from emp.core.lanes import aligned
 from emp.core.records import Array
 from emp.sim.book import BEST, BUY, LIMIT, LO, MASK, SELL, slide, u
-from emp.sim.flow.params import FEATURES, MEMORY, PACE_LOGS, RATES, SCALES, TYPES
+from emp.sim.flow.params import BURSTS, FEATURES, MEMORY, PACE_LOGS, RATES, SCALES, TYPES
 from emp.sim.matching import submit
 
 ADD, REDUCE, DELETE, TRADE = 1, 2, 3, 4
@@ -73,17 +73,20 @@ STATE = np.dtype(
         ("qty", "i8"),
         ("handle", "i8"),
         ("type", "i8"),  # event type of the last message
+        ("last", "i8"),  # what it was, of LASTS
         ("excite", "f8", (SCALES, TYPES)),  # Hawkes: excitation of each type's intensity, Hz
         ("total", "f8", (SCALES,)),  # sum of it over types
         ("split_sign", "f8"),  # of the long order at work: +1 buys
         ("split_left", "i8"),  # trades until it is done
+        ("burst", "f8", (BURSTS,)),  # averages of how often market orders came, per event
         ("strange", "f8"),  # their power-law sum
         ("pace", "f8", (PACE_LOGS,)),  # averages of log gaps, per event
-        ("pace_mean", "f8"),  # the predicted log gap, but for the type of the event before it
+        ("pace_mean", "f8", (2,)),  # the predictions of the clock, as far as these averages tell
         ("rate", "f8", (RATES,)),  # log of the rate over its mean, a sum of parts
         ("speed", "f8"),  # the rate over its mean
         ("levels", "f8", (RATES,)),  # log of the usual distances over their mean, a sum of parts
         ("level", "f8"),  # the usual distances over their mean
+        ("reach", "f8"),  # the usual distances of deeper orders over their mean
         ("rate_due", "i8"),  # ns, when the rate moves next
         ("load", "f8"),  # events per second, averaged over `LOAD_NS`
         ("scratch", "f8", (TYPES,)),
@@ -103,7 +106,7 @@ def new_state(now_ns: int, ref_px: int, seed_handle: int) -> Array:
     s["now"] = s["next"] = now_ns
     s["ref"] = ref_px
     s["high"] = seed_handle
-    s["level"] = 1.0
+    s["level"] = s["reach"] = 1.0
     s["split_sign"] = 1.0
     return s
 
