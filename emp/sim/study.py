@@ -152,6 +152,20 @@ class FactTable(msgspec.Struct):
         return all(r.passed for r in self.rows if r.minimum)
 
 
+def _distances(tape: Tape, held: Studied, held_out: list[Studied], levels: int) -> list[Row]:
+    """Fact 17 beside one recording; beside another instrument, with how far the fitted events themselves are."""
+    seen = min(filter(None, (held.recording.levels, levels)), default=0)
+    rows = distance_rows(tape, held.tape, held.fitted, seen)
+    origin = next((s for s in held_out if s.fitted is not None), None)
+    if origin is None or origin.fitted is None or origin is held:
+        return rows
+    own = Tape(origin.tape.name, origin.fitted, origin.tape.depth)
+    known = {r.name: r.simulated for r in distance_rows(own, held.tape, None, seen)}
+    for row in rows:
+        row.real[f"{own.name}, fitted part"] = known.get(row.name)
+    return rows
+
+
 def fact_table(
     params: Array,
     name: str,
@@ -183,9 +197,7 @@ def fact_table(
     rows += more
     progress("distances")
     for s in held_out:
-        rows += distance_rows(
-            tape, s.tape, s.fitted, min(filter(None, (s.recording.levels, levels)), default=0)
-        )
+        rows += _distances(tape, s, held_out, levels)
     progress("maker")
     hz = len(tape.obs) / (tape.hours * 3600)
     rows += maker_rows(market, hz, (0.0, 0.0), MAKERS)

@@ -24,13 +24,14 @@ from emp.sim.market import Market
 from emp.sim.metaorder import metaorder_paths
 
 CHILDREN, EVERY = 32, 60
-FASTEST = 1  # a memory of one event cannot answer anybody
+FASTEST, SLOWEST = 1, 5  # a memory of one event cannot answer anybody, and paths cannot tell of longer ones
 RUNS = 300
 FIRST_RUNS = 3_000  # of one child alone
 ROUNDS = 8
 LAST = 4  # rounds that a plane is drawn through
 RIDGE = 0.005
-STEPS = ROUNDS * (1 + MEMORY - FASTEST)
+TRIALS = 1 + SLOWEST - FASTEST + 1  # at the weights so far, and beside them in each direction
+STEPS = ROUNDS * TRIALS
 
 
 class _Seen(msgspec.Struct):
@@ -88,11 +89,11 @@ def leaning(p: Array, start: int, seed: int = 1, progress: Callable[[], None] = 
     law = first * square_root_path(CHILDREN, 2 * CHILDREN)
     seen: list[_Seen] = []
     for k in range(ROUNDS):
-        beside = (-1.0) ** k * np.diag(unit)[FASTEST:]
+        beside = (-1.0) ** k * np.diag(unit)[FASTEST : SLOWEST + 1]
         for j, step in enumerate([np.zeros(MEMORY), *beside]):
             seen.append(_see(p, now + step, start, seed + 100 * k + j))
             progress()
-        seen = seen[-LAST * (1 + MEMORY - FASTEST) :]
+        seen = seen[-LAST * TRIALS :]
         base, slope = plane(seen, now, unit)
         weight = 1.0 / np.mean([s.error**2 for s in seen], axis=0)
         hess = slope.T @ (weight[:, None] * slope)
