@@ -64,7 +64,6 @@ def fit_sides(p: Array, obs: Array, at: Cells, count: Array, level: Array) -> No
     p["side_odds"] = _odds(count)
     p["split_alpha"], p["split_longest"] = 2.0, max(1.0, LONGEST * (obs["sign"] != 0).sum())
     p["decay"] = memory_decay()
-    p["decays"] = np.tile(memory_decay(), KINDS)
     p["unit_ticks"] = float(max(1, np.median(obs["ask"] - obs["bid"])))
     kind, ask = obs["type"] % KINDS, (obs["type"] >= KINDS).astype(float)
     known = known_features(len(obs), int((obs["sign"] != 0).sum()))

@@ -64,7 +64,6 @@ FLOW = np.dtype(
         ("side_weight", "f8", (KINDS, FEATURES)),  # and how memory shifts them
         ("gap_weight", "f8"),  # and for market orders the log ratio of the gaps behind the best prices
         ("decay", "f8", (MEMORY,)),  # of all averages, per step of their own clock
-        ("decays", "f8", (KINDS * MEMORY,)),  # the same, once per kind
         ("split_odds", "f8"),  # how strongly market orders follow the long order at work
         ("split_alpha", "f8"),  # tail exponent of the lengths of long orders
         ("split_longest", "f8"),  # market orders in the longest of them
