@@ -3,14 +3,18 @@
 import hashlib
 import json
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from emp.core.jit import cache_root
+from emp.core.cache import mark_used, prune
+from emp.core.jit import UNUSED_DAYS, cache_root
 from emp.core.records import Array
+
+ARRAYS = "arrays.npz"
 
 
 def content_key(*parts: Any) -> str:
@@ -31,19 +35,31 @@ def content_key(*parts: Any) -> str:
 def kept(kind: str, key: str, make: Callable[[], dict[str, Array]]) -> dict[str, Array]:
     """The arrays kept under a key, made now where there are none.
 
-    Where the cache cannot be written the work is only done again the next time.
+    What nobody used for UNUSED_DAYS is removed. Where the cache cannot be read or written the work is only done again.
     """
-    path = cache_root() / kind / f"{key}.npz"
-    if path.is_file():
-        with np.load(path) as stored:
-            return {name: stored[name] for name in stored.files}
+    parent = cache_root() / kind
+    folder = parent / key
+    if found := _read(folder):
+        return found
     made = make()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            written = Path(scratch) / "made.npz"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent) as scratch:
+            written = Path(scratch) / ARRAYS
             np.savez(written, **made)  # type: ignore[arg-type]
-            written.rename(path)
+            written.rename(folder / ARRAYS)
+        prune(parent, UNUSED_DAYS)
     except OSError:
         return made
     return made
+
+
+def _read(folder: Path) -> dict[str, Array]:
+    """The arrays of a folder, which is marked as used; nothing where there are none or they are damaged."""
+    try:
+        with np.load(folder / ARRAYS) as stored:
+            found = {name: stored[name] for name in stored.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+        return {}
+    mark_used(folder)
+    return found
