@@ -5,17 +5,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emp.core.errors import DataError
 from emp.core.jit import kernel
 from emp.sim import book as eb
 from emp.sim.distances import distance_rows
 from emp.sim.fit.anchor import AFTER, followed
+from emp.sim.fit.calibrate import calibrate
 from emp.sim.fit.clock import usual_gaps
 from emp.sim.fit.kinds import _bursts
 from emp.sim.fit.marks import _elasticity
 from emp.sim.fit.samples import recent_hits, what_came
 from emp.sim.fit.sides import HALF_LIVES, known_features
 from emp.sim.flow.marks import market_qty
-from emp.sim.flow.observe import HIT, KINDS, MOST_RANKS, OBS, rank_of
+from emp.sim.flow.observe import DEEP, HIT, KINDS, MOST_RANKS, OBS, rank_of
 from emp.sim.flow.params import FEATURES, FLOW, LASTS, MEMORY, SPREADS
 from emp.sim.flow.splitting import work_off
 from emp.sim.flow.state import STATE
@@ -90,6 +92,21 @@ def test_gaps_at_the_usual_rate_have_one_rate() -> None:
     )
     gap = usual_gaps(ts)
     assert gap[300:3_000].mean() / gap[6_000:-1_000].mean() == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_recording_of_the_best_prices_alone_can_be_fitted() -> None:
+    obs = observe_market(Market(shipped_flow(), 2, 50_000), 40_000, "all").obs
+    best = obs[obs["rank"] == 0]
+    p = calibrate(best, "qr")
+    assert p["kind_weight"][0, :, :, DEEP].max() < 0.02
+    tape = observe_market(Market(p, 1, 50_000), 5_000, "best")
+    assert (tape.obs["ask"] > tape.obs["bid"]).all()
+
+
+def test_without_trades_there_is_nothing_to_fit() -> None:
+    obs = observe_market(Market(shipped_flow(), 2, 50_000), 20_000, "all").obs
+    with pytest.raises(DataError, match="needs trades"):
+        calibrate(obs[obs["sign"] == 0], "qr")
 
 
 def test_market_orders_take_what_they_ask_for() -> None:

@@ -28,9 +28,9 @@ def quantiles(x: Array, n: int) -> Array:
 
 
 def edges_at(x: Array, levels: Array) -> Array:
-    """Increasing inner edges of buckets at the given quantiles."""
+    """Increasing inner edges of buckets at the given quantiles; 1, 2, 3 … of an empty sample."""
     n = len(levels) + 1
-    edges = np.unique(np.quantile(x, levels, method="inverted_cdf"))
+    edges = np.unique(np.quantile(x, levels, method="inverted_cdf")) if len(x) else np.ones(1)
     while len(edges) < n - 1:
         edges = np.append(edges, edges[-1] + 1 if len(edges) else 1)
     return edges

@@ -36,7 +36,12 @@ def known_features(events: int, trades: int) -> Array:
 
 
 def logistic(x: Array, up: Array, offset: Array, ridge: Array | float) -> Array:
-    """Weights of a logistic regression without intercept, by Newton's method; the ridge is on unit-variance x."""
+    """Weights of a logistic regression without intercept, by Newton's method; the ridge is on unit-variance x.
+
+    Without an observation they are 0.
+    """
+    if len(x) == 0:
+        return np.zeros(x.shape[1])
     ridge = ridge * np.ones(x.shape[1])
     scale = x.std(axis=0) + 1e-12
     x = x / scale
