@@ -1,5 +1,6 @@
 """What a flow is estimated by, piece by piece, against streams made so that the answer is known."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from emp.core.errors import DataError
 from emp.core.jit import kernel
 from emp.sim import book as eb
 from emp.sim.distances import distance_rows
+from emp.sim.estimators import markouts
 from emp.sim.fit.anchor import AFTER, followed
 from emp.sim.fit.calibrate import calibrate
 from emp.sim.fit.clock import usual_gaps
@@ -29,6 +31,7 @@ from emp.sim.matching import submit
 from emp.sim.observe_market import Tape, observe_market
 from emp.sim.rng import seeded
 from emp.sim.shipped import shipped_flow
+from emp.sim.study import named_source, study, without_fitted
 
 
 def test_a_recording_tells_of_averages_that_it_holds_often_each_in_its_own_clock() -> None:
@@ -184,3 +187,17 @@ def test_a_naive_maker_loses_in_the_shipped_flow_and_earns_where_nobody_knows_an
     assert flow.markouts["10"].low > 0  # right after a fill the spread looks earned
     assert flow.markouts["1000"].high < flow.markouts["10"].low
     assert study_maker("zi", zi_params(), 0.0, 0.0, 30, 400).verdict == "earns"
+
+
+@pytest.mark.real_data
+def test_the_shipped_flow_looks_like_the_part_of_the_day_it_was_not_fitted_to(data_dir: Path) -> None:
+    made = study(next((data_dir / "lobster").glob("GOOG*message*")))
+    held = without_fitted(made, named_source("goog"))
+    tape = observe_market(Market(shipped_flow(), 1, int(held.tape.obs["bid"][0])), 600_000, "goog")
+    rows = distance_rows(tape, held.tape, held.fitted, held.recording.levels)
+    assert len(rows) == 10
+    assert [r.name for r in rows if not r.passed] == []
+    hits = tape.obs[tape.obs["sign"] != 0]
+    half = float(0.5 * (hits["ask"] - hits["bid"]).mean())
+    for gained, least in zip(markouts(tape.obs, (1.0, 10.0)), (0.6, 0.8), strict=True):
+        assert 1.0 - gained / half > least  # recorded: 0.67 to 0.82, 0.93 to 0.96
