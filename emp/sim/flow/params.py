@@ -40,15 +40,12 @@ FLOW = np.dtype(
         ("max_qty", "i8"),  # sizes are uniform on 1..max_qty
         # marks: where and how large, shared by Hawkes and queue-reactive flow
         ("live_ref", "f8"),  # orders that usually rest
-        ("spread_edges", "f8", (SPREADS - 1,)),  # this and distances: ticks at the usual level
+        ("spread_edges", "f8", (SPREADS - 1,)),  # spreads and distances are in ticks at the usual level
         ("size_edges", "i8", (SIZES - 1,)),
         ("in_ticks", "f8", (SPREADS, 256)),  # quantiles of the improvement of an order inside the spread
         ("deep_gaps", "f8", (GAPS - 1,)),  # edges of the gap behind the best price
-        (
-            "deep_ticks",
-            "f8",
-            (SPREADS, GAPS, 256),
-        ),  # quantiles of the distance of a deeper order, by that gap
+        # quantiles of the distance of a deeper order, by the spread and that gap
+        ("deep_ticks", "f8", (SPREADS, GAPS, 256)),
         ("limit_qty", "i8", (3, 1024)),  # by kind: inside, at, deeper
         # market orders, by the quantity at the best price: 0 takes all of it, lots below 0 more than that
         ("hit_qty", "i8", (SIZES, 1024)),
