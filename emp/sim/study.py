@@ -63,7 +63,7 @@ def _open_market(obs: Array) -> Array:
 
 
 def fit(obs: Array, model: str, seed: int = 1, progress: Callable[[], None] = lambda: None) -> Array:
-    """Estimate a flow model; queue-reactive flow takes its two simulated moments, FIT_STEPS calls of progress."""
+    """Estimate a flow model; what queue-reactive flow takes from simulations calls `progress` FIT_STEPS times."""
     if model not in MODELS:
         raise DataError(f"unknown flow model {model!r}: choose {', '.join(MODELS)}")
     p = calibrate(obs, model)

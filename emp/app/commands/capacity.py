@@ -16,7 +16,7 @@ def capacity(
     instrument: Annotated[list[str], typer.Option(help="Name in the catalogue; its fees are charged.")],
     model: Annotated[
         list[str] | None,
-        typer.Option(help="zi, or a file that `emp sim calibrate` wrote; one an instrument."),
+        typer.Option(help="zi, goog, tsla, or a file of `emp sim calibrate`; one an instrument."),
     ] = None,
     passive: Annotated[
         bool, typer.Option("--passive/--cross", help="Post at the best price, or cross.")

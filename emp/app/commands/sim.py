@@ -10,7 +10,7 @@ import typer
 app = typer.Typer(no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
-Model = Annotated[str, typer.Option(help="zi, goog, or a file that `emp sim calibrate` wrote.")]
+Model = Annotated[str, typer.Option(help="zi, goog, tsla, or a file that `emp sim calibrate` wrote.")]
 
 
 @app.command()
@@ -203,7 +203,7 @@ def facts(
 
 @app.command()
 def maker(
-    model: Annotated[str, typer.Option(help="A file that `emp sim calibrate` wrote.")],
+    model: Annotated[str, typer.Option(help="goog, tsla, or a file that `emp sim calibrate` wrote.")],
     instrument: Annotated[str, typer.Option(help="Name in the catalogue; its fees are charged.")],
     sessions: Annotated[
         int, typer.Option(min=10, help="Sessions of 10,000 events, each with its seed.")
