@@ -52,7 +52,7 @@ MODEL_METRICS = {
 
 def config_precedence() -> str:
     """YAML first; a variable overrides exactly its own field; mock asks for no credentials."""
-    from emp.core.config import SystemConfig
+    from emp.core.config.config import SystemConfig
 
     with _environment(EMP_RISK__MAX_ORDER_LOTS="2", EMP_SEED=""), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "c.yaml"
@@ -172,7 +172,7 @@ def ledger_round_trip() -> str:
 
 def secrets_stay_hidden() -> str:
     """A secret shows itself in no text."""
-    from emp.core.secrets import Secret
+    from emp.core.config.secrets import Secret
 
     word = "correct-horse"
     shown = (
@@ -242,7 +242,7 @@ CHECKS = [
 def _market(n: int, seed: int = 1) -> Array:
     """`n` events of the built-in market."""
     from emp.core.instrument import find
-    from emp.sim.mock import MockMarket
+    from emp.sim.world.mock import MockMarket
 
     start_ns = 1_700_060_400_000_000_000  # Wednesday 2023-11-15, 15:00 UTC
     market = MockMarket(find("GC"), seed, n_events=n, batch=n, start_ns=start_ns)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from emp.core import secrets
-from emp.core.config import SystemConfig
+from emp.core.config import secrets
+from emp.core.config.config import SystemConfig
 from emp.core.errors import EmpError
-from emp.core.jit import cache_root
+from emp.core.numba.jit import cache_root
 from emp.core.records import EVENT
 from emp.observe.http import HttpServer, create_app
 

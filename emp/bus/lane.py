@@ -12,7 +12,7 @@ import numpy as np
 
 from emp.bus.order import judge
 from emp.core.codes import EventFlag, Quarantine
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import Array
 
 LANE = np.dtype(

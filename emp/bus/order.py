@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from emp.core.codes import EventFlag, Quarantine
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import Array
 
 MEMORY = 64

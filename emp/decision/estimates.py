@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from emp.core.codes import EventFlag
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import HORIZON_EVENTS, Array
 
 TRADE = int(EventFlag.TRADE)

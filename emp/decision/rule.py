@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from emp.core.codes import Action, EventFlag, Reason, WorkingState
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import HORIZON_EVENTS, HORIZON_NS, HORIZONS
 from emp.decision.estimates import flow_per_second
 

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import get_args
 
-from emp.core.config import DEFAULT_IMPL, Impl, Model
+from emp.core.config.config import DEFAULT_IMPL, Impl, Model
 from emp.core.errors import ArtifactError
 from emp.engine.load import LoadedModel, load_folder
 from emp.model.artifact import MANIFEST

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import Array
 
 WINDOW = 2_000

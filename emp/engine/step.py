@@ -7,7 +7,7 @@ the same function. It returns to Python only when something must leave the proce
 from typing import Any
 
 from emp.core.codes import Action, Reason, WorkingState
-from emp.core.jit import kernel, monotonic_ns
+from emp.core.numba.jit import kernel, monotonic_ns
 from emp.decision.estimates import forget_trades, see_trade, update_estimates
 from emp.decision.rule import decide, record_inputs
 from emp.execution.account import mark

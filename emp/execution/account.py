@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 
 
 @kernel

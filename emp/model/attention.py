@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.fastmath import exp32
-from emp.core.jit import kernel
+from emp.core.numba.fastmath import exp32
+from emp.core.numba.jit import kernel
 from emp.model.ssm_config import LINE, SSMConfig, packed_dtype
 from emp.model.ssm_math import add_product, product, rms_scale
 

@@ -1,6 +1,6 @@
 """What stands between a head and its forecast: tables of class probabilities and a measure for the quartiles.
 
-Both were learned on the calibration part (`emp.train.calibration`) and are stored in the artifact, where they
+Both were learned on the calibration part (`emp.train.fit.calibration`) and are stored in the artifact, where they
 may be missing: then the temperature, which is folded into the weights, is all there is.
 
 `ISOTONIC`  float32[domains, HORIZONS, KINDS, 2, KNOTS]: probability before and after, piecewise linear, rising.
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from emp.core.errors import ArtifactError
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import HORIZONS, Array
 
 ISOTONIC, QUARTILES = "isotonic", "quartiles"

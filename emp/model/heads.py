@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.fastmath import exp32
-from emp.core.jit import kernel
+from emp.core.numba.fastmath import exp32
+from emp.core.numba.jit import kernel
 from emp.core.records import HORIZONS, QUANTILES
 from emp.model.calibration import through_tables
 

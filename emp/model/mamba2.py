@@ -1,11 +1,11 @@
-"""One event of the Mamba-2 model, compiled (Dao and Gu 2024, arXiv 2405.21060; `emp.train.mixers.Mamba2`)."""
+"""One event of the Mamba-2 model, compiled (Dao and Gu 2024, arXiv 2405.21060; `emp.train.net.mixers.Mamba2`)."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from emp.core.fastmath import exp32, sigmoid32
-from emp.core.jit import kernel
+from emp.core.numba.fastmath import exp32, sigmoid32
+from emp.core.numba.jit import kernel
 from emp.core.records import Array
 from emp.model.attention import attend
 from emp.model.port import register

@@ -1,12 +1,12 @@
-"""One event of the Mamba-3 model, compiled (Lahoti et al. 2026, arXiv 2603.15569; `emp.train.mixers.Mamba3`)."""
+"""One event of the Mamba-3 model, compiled (Lahoti et al. 2026, arXiv 2603.15569; `emp.train.net.mixers.Mamba3`)."""
 
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from emp.core.fastmath import exp32, sigmoid32
-from emp.core.jit import kernel
+from emp.core.numba.fastmath import exp32, sigmoid32
+from emp.core.numba.jit import kernel
 from emp.core.records import Array
 from emp.model.attention import attend
 from emp.model.port import register

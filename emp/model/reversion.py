@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import HORIZON_EVENTS, HORIZONS, Array
 from emp.model.port import register
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.fastmath import sigmoid32
-from emp.core.jit import kernel
+from emp.core.numba.fastmath import sigmoid32
+from emp.core.numba.jit import kernel
 from emp.core.records import HORIZONS, QUANTILES
 from emp.model.heads import OUTPUTS, QUANTILES_AT, fill_forecast
 from emp.model.ssm_config import SSMConfig, packed_dtype, padded

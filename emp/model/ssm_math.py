@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.fastmath import exp32, sigmoid32
-from emp.core.jit import kernel
+from emp.core.numba.fastmath import exp32, sigmoid32
+from emp.core.numba.jit import kernel
 
 EPS = np.float32(1e-5)
 TWO_PI = np.float32(2.0 * math.pi)

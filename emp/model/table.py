@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.jit import kernel
-from emp.core.pinned import pinned_zeros
+from emp.core.numba.jit import kernel
+from emp.core.numba.pinned import pinned_zeros
 from emp.core.records import Array
 
 ALIGNMENT = 64

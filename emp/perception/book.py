@@ -3,7 +3,7 @@
 from typing import Any
 
 from emp.core.codes import EventFlag, Quarantine
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.perception.state import FLOW_SPAN
 
 TRADE = int(EventFlag.TRADE)

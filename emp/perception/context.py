@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from emp.core.codes import EventFlag, Session
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.perception.state import LIQUIDITY_BINS, LONG_GAP_NS
 
 GAP = int(EventFlag.GAP)

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from emp.core.codes import EventFlag
-from emp.core.fastmath import sigmoid32
-from emp.core.jit import kernel
+from emp.core.numba.fastmath import sigmoid32
+from emp.core.numba.jit import kernel
 from emp.core.records import DEPTH_FEATURES
 from emp.perception.state import CELLS
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from emp.core.codes import EventFlag
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.perception.book import TRADE, TRADE_OR_AUCTION, remember_book, running_weight, update_flow, verdict
 from emp.perception.context import update_liquidity, update_session
 from emp.perception.depth import depth_features, slope_and_curve, update_depth_scales

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from emp.core.codes import Session
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import DEPTH_FEATURES, HORIZON_NS
 from emp.perception.book import running_weight
 from emp.perception.state import CORE_INPUTS, NORM_SPAN

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import HORIZON_EVENTS, HORIZON_NS, HORIZONS, Array
 
 DOWN, FLAT, UP = 0, 1, 2

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from emp.core.codes import Action, Reason, Session
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import Array
 
 HOLD, CANCEL, FLATTEN = int(Action.HOLD), int(Action.CANCEL), int(Action.FLATTEN)

@@ -6,17 +6,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from emp.app.alpha import mark_rows
-from emp.app.contenders import parse_contenders, with_reference
-from emp.app.reversion import look, reversion_model
 from emp.core.errors import UsageError
 from emp.core.instrument import find
 from emp.core.records import FORECAST, HORIZON_NAMES, HORIZONS
 from emp.engine.choose import load_model
 from emp.engine.engine import Engine, EngineLimits
+from emp.engine.reversion import look, reversion_model
 from emp.model.artifact import save
 from emp.model.port import forecast
 from emp.perception.normalise import INPUTS
+from emp.train.judge.alpha import mark_rows
+from emp.train.judge.contenders import parse_contenders, with_reference
 from tests.train.worlds import dataset
 
 

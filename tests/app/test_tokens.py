@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from emp.access.ctrader.settings import Credentials
-from emp.app.tokens import TokenFile
+from emp.app.wiring.tokens import TokenFile
+from emp.core.config.secrets import Secret
 from emp.core.errors import ConfigError
-from emp.core.secrets import Secret
 
 GIVEN = Credentials(Secret("id"), Secret("application"), Secret("access-1"), Secret("refresh-1"))
 RENEWED = msgspec.structs.replace(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from emp.core.config import SystemConfig
+from emp.core.config.config import SystemConfig
 from emp.core.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 from rich.traceback import Traceback
 
-from emp.core.config import SystemConfig
+from emp.core.config.config import SystemConfig
+from emp.core.config.secrets import Secret, load_secrets, read_secrets_file
 from emp.core.errors import ConfigError
-from emp.core.secrets import Secret, load_secrets, read_secrets_file
 
 WORD = "hunter2-very-secret"
 LIVE = """

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emp.core.borrow import borrowed
-from emp.core.jit import kernel
+from emp.core.numba.borrow import borrowed
+from emp.core.numba.jit import kernel
 
 ROW = np.dtype([("a", "i4"), ("b", "f8")], align=True)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from emp.core import jit
-from emp.core.cache import mark_used, prune
 from emp.core.clock import LiveClock
+from emp.core.numba import jit
+from emp.core.numba.cache import mark_used, prune
 
 DAY_NS = 86_400_000_000_000
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emp.core import jit
-from emp.core.jit import closure_hash, kernel
+from emp.core.numba import jit
+from emp.core.numba.jit import closure_hash, kernel
 
 
 @kernel

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.bits import leading_zeros, trailing_zeros
-from emp.core.jit import kernel
-from emp.core.lanes import clip, load, splat, store, total
+from emp.core.numba.bits import leading_zeros, trailing_zeros
+from emp.core.numba.jit import kernel
+from emp.core.numba.lanes import clip, load, splat, store, total
 
 RNG = np.random.default_rng(4)
 

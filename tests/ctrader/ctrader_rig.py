@@ -16,11 +16,11 @@ from emp.access.ctrader.session import Session
 from emp.access.ctrader.settings import Credentials, Output, Report, Rows, Settings
 from emp.core.clock import LiveClock, SimClock
 from emp.core.codes import Reason
+from emp.core.config.secrets import Secret
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
 from emp.core.instrument import Instrument, find
-from emp.core.secrets import Secret
-from emp.sim.ctrader_connection import Connection
-from emp.sim.ctrader_venue import CTraderVenue
+from emp.sim.venues.ctrader.connection import Connection
+from emp.sim.venues.ctrader.venue import CTraderVenue
 
 MS = 1_000_000
 ACCOUNT = 12_345

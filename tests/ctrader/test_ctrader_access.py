@@ -31,8 +31,8 @@ from emp.access.ctrader.messages import (
 from emp.access.ctrader.settings import Settings
 from emp.access.port import MarketAccess
 from emp.core.codes import EventFlag, Quarantine
+from emp.core.config.secrets import Secret
 from emp.core.errors import JournalError, VenueError
-from emp.core.secrets import Secret
 
 SLOW_BACK = msgspec.structs.replace(QUICK, backoff_first_ns=60_000 * MS, backoff_last_ns=60_000 * MS)
 

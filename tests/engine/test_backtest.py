@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emp.access.paper.venue import PaperVenue
 from emp.core.codes import Action, EventFlag, OrderStatus, Reason
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
 from emp.core.records import Array
 from emp.engine.engine import Engine
+from emp.engine.replay import Backtest
 from emp.execution.account import apply_fill
 from emp.journal.actionlog import read_actions
 from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder, build_manifest
-from emp.sim.backtest import Backtest
-from emp.sim.paper import PaperVenue
 from tests.engine.models import LOOSE, Events, engine
 from tests.perception.worlds import random_events
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from emp.core.config import DEFAULT_IMPL, Model
+from emp.core.config.config import DEFAULT_IMPL, Model
 from emp.core.errors import ArtifactError
 from emp.engine import choose
 from emp.engine.choose import load_model, load_serving, load_standby, shipped

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emp.access.paper.venue import PaperVenue
 from emp.access.recordings import open_recording
 from emp.core.codes import Action, EventFlag, Reason, WorkingState
 from emp.core.instrument import find
@@ -14,11 +15,10 @@ from emp.decision.estimates import new_estimates
 from emp.decision.rule import decide
 from emp.engine.choose import load_model
 from emp.engine.engine import Engine, EngineLimits
+from emp.engine.replay import Backtest
 from emp.journal.actionlog import read_actions
 from emp.journal.run import RunFolder, build_manifest
 from emp.risk.limits import approve, new_risk
-from emp.sim.backtest import Backtest
-from emp.sim.paper import PaperVenue
 from tests.engine.models import LOOSE, engine
 from tests.perception.worlds import random_events
 

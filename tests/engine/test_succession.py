@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emp.access.paper.venue import PaperVenue
 from emp.core.codes import Action, EventFlag, Reason
 from emp.core.records import Array
 from emp.engine.engine import Engine
 from emp.engine.load import LoadedModel
+from emp.engine.replay import Backtest, Planned
 from emp.engine.serving import allocate
 from emp.journal.actionlog import actions_sha256, read_actions
 from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder, build_manifest
 from emp.journal.swaps import Swap, read_swaps
 from emp.model.table import Restart
-from emp.sim.backtest import Backtest, Planned
-from emp.sim.paper import PaperVenue
 from tests.engine.models import LOOSE, Events, eager_model, engine
 from tests.perception.worlds import random_events
 

@@ -9,8 +9,8 @@ from emp.core.codes import EventFlag, OrderStatus
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, VenuePosition
 from emp.core.instrument import Instrument
 from emp.core.records import EVENT, Array
-from emp.sim.market import zero_intelligence
-from emp.sim.mock import MockMarket
+from emp.sim.world.market import zero_intelligence
+from emp.sim.world.mock import MockMarket
 
 
 class Stepped:

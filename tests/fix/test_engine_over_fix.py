@@ -12,7 +12,7 @@ from emp.core.contracts import Command, OrderUpdate
 from emp.core.instrument import find
 from emp.core.records import Array, fieldwise_bytes
 from emp.engine.engine import Engine, Output
-from emp.sim.fix_loopback import FixLoopback
+from emp.sim.venues.fix.loopback import FixLoopback
 from tests.engine.models import LOOSE, eager_model
 from tests.fix.markets import Stepped
 

@@ -21,7 +21,7 @@ from emp.core.codes import EventFlag, OrderStatus, Reason
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
 from emp.core.errors import VenueError
 from emp.core.ids import cl_ord_id, generator
-from emp.sim.fix_venue import FixVenue, VenueSettings
+from emp.sim.venues.fix.venue import FixVenue, VenueSettings
 from tests.fix.desk import EURUSD
 from tests.fix.markets import Toy
 

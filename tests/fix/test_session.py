@@ -15,9 +15,9 @@ from emp.access.fix.store import BLOCK, FileStore, MemoryStore, SequenceStore
 from emp.access.fix.terms import Application, Phase, SessionConfig
 from emp.access.fix.text import Scale, utc_ns
 from emp.core.clock import SimClock
+from emp.core.config.secrets import Secret
 from emp.core.errors import JournalError
 from emp.core.ids import generator
-from emp.core.secrets import Secret
 from tests.fix.desk import EURUSD
 from tests.fix.wire import fields, framed, is_sound, value
 

@@ -17,12 +17,12 @@ from emp.access.fix.dialect import CTRADER, MOCK, PLAIN, Dialect
 from emp.access.fix.schedule import Backoff
 from emp.access.port import MarketAccess
 from emp.core.codes import EventFlag, OrderStatus, Reason
+from emp.core.config.secrets import Secret
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
 from emp.core.errors import VenueError
 from emp.core.ids import cl_ord_id, generator
-from emp.core.secrets import Secret
-from emp.sim.fix_faults import Faults
-from emp.sim.fix_venue import FixVenue, VenueSettings
+from emp.sim.venues.fix.faults import Faults
+from emp.sim.venues.fix.venue import FixVenue, VenueSettings
 from tests.fix.desk import EURUSD, instrument
 from tests.fix.markets import Stepped, Toy
 from tests.fix.test_quickfix import CLOCK, Desk, order, until

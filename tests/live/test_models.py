@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from emp.core import pinned
 from emp.core.codes import Reason
 from emp.core.errors import ArtifactError
+from emp.core.numba import pinned
 from emp.core.records import Array
 from emp.engine.choose import load_model
 from emp.engine.engine import Engine, EngineLimits

@@ -12,10 +12,10 @@ import msgspec
 import numpy as np
 import yaml
 
-from emp.app.assembly import journalled
-from emp.app.live import assemble_live
+from emp.app.wiring.assembly import journalled
+from emp.app.wiring.live import assemble_live
 from emp.core.clock import LiveClock
-from emp.core.config import SystemConfig
+from emp.core.config.config import SystemConfig
 from emp.core.instrument import catalogue
 from emp.core.records import DECISION
 from emp.engine.choose import load_model

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from emp.access.paper.access import PaperAccess, Playback
 from emp.access.port import ReadCounts
-from emp.app.live import assemble_live, market_hours_ns
+from emp.app.wiring.live import assemble_live, market_hours_ns
 from emp.core.clock import LiveClock
 from emp.core.codes import EventFlag, OrderStatus, Reason, Session
-from emp.core.config import SystemConfig
+from emp.core.config.config import SystemConfig
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
 from emp.core.instrument import catalogue
 from emp.core.records import DECISION, EVENT, Array
@@ -28,7 +29,6 @@ from emp.engine.succession import Models
 from emp.journal.actionlog import actions_sha256, read_actions
 from emp.journal.reader import LedgerReader
 from emp.observe.board import Board
-from emp.sim.paper_access import PaperAccess, Playback
 
 from .world import Venue
 

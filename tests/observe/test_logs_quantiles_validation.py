@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from emp.core.clock import SimClock
-from emp.core.secrets import Secret
+from emp.core.config.secrets import Secret
 from emp.observe import logs
 from emp.observe.quantiles import SlidingQuantiles
 from emp.observe.validation import Check, SkipCheckError, run_checks

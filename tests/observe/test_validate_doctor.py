@@ -10,7 +10,7 @@ import pytest
 from emp.app import checks
 from emp.app.cli import main
 from emp.bus import order
-from emp.core.secrets import Secret
+from emp.core.config.secrets import Secret
 from emp.observe import metrics
 from emp.observe.validation import run_check
 

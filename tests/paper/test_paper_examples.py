@@ -4,11 +4,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from emp.access.paper.venue import REPORTS, ROUND_TRIP_NS, ROWS, PaperVenue
 from emp.core.codes import EventFlag, OrderStatus
 from emp.core.contracts import Command, OrderUpdate
 from emp.core.errors import UsageError, VenueError
 from emp.core.records import Array
-from emp.sim.paper import REPORTS, ROUND_TRIP_NS, ROWS, PaperVenue
 from tests.paper.worlds import GOOG, cancel, event, order, query
 
 S = OrderStatus

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import zstandard
 
+from emp.access.paper.fills import TOLD_NEW, venue_step
+from emp.access.paper.venue import PaperVenue
 from emp.access.recordings import open_recording
 from emp.core.instrument import find
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import Array
-from emp.sim.paper import PaperVenue
-from emp.sim.paper_fills import TOLD_NEW, venue_step
 from tests.paper.worlds import order
 
 ADD, CANCEL, DELETE, EXECUTE = 1, 2, 3, 4

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emp.access.paper.venue import PaperVenue
 from emp.core.codes import EventFlag
 from emp.core.contracts import Command, NewOrder
 from emp.core.records import Array
-from emp.sim.paper import PaperVenue
 from tests.paper.reference import SlowVenue, sides
 from tests.paper.worlds import GOOG, cancel, event, order, query
 

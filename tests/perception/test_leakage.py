@@ -20,8 +20,8 @@ from emp.core.instrument import find
 from emp.core.records import HORIZONS, LEVELS, Array
 from emp.perception.state import new_perception
 from emp.perception.targets import NO_LABEL, classes, daily_priors, segments, targets, unit_ticks
-from emp.train.baselines import known_rows, last_known_label
-from emp.train.walk import Walk, random_encoder, walk
+from emp.train.data.walk import Walk, random_encoder, walk
+from emp.train.judge.baselines import known_rows, last_known_label
 from tests.perception.worlds import random_events
 
 GOOG = find("GOOG")

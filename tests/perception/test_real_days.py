@@ -9,7 +9,7 @@ from emp.access.recordings import open_recording
 from emp.core.codes import Liquidity
 from emp.core.instrument import find
 from emp.perception.normalise import INPUT_NAMES
-from emp.train.walk import random_encoder, walk
+from emp.train.data.walk import random_encoder, walk
 
 DEPTH_INPUTS = [
     k for k, name in enumerate(INPUT_NAMES) if name.startswith(("depth_", "slope", "curve", "has_depth"))

@@ -2,7 +2,7 @@
 
 from reference_book import Order, ReferenceBook
 
-from emp.sim import book as eb
+from emp.sim.book import book as eb
 
 
 class Shelf(dict[int, Order]):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from emp.sim import book as eb
+from emp.sim.book import book as eb
 
 
 @dataclass

@@ -11,11 +11,11 @@ import pytest
 from fast_reference import FastReference
 from reference_book import ReferenceBook
 
-from emp.core.jit import kernel
-from emp.sim import book as eb
-from emp.sim.auction import begin_auction, halt, uncross
-from emp.sim.check import check_book, fault
-from emp.sim.matching import replace, submit
+from emp.core.numba.jit import kernel
+from emp.sim.book import book as eb
+from emp.sim.book.auction import begin_auction, halt, uncross
+from emp.sim.book.check import check_book, fault
+from emp.sim.book.matching import replace, submit
 
 SUBMIT, CANCEL, REDUCE, REPLACE, AUCTION, HALT, UNCROSS = range(7)
 OP = np.dtype(

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from emp.core.errors import UsageError
-from emp.sim import book as eb
-from emp.sim.auction import begin_auction, halt, uncross
-from emp.sim.check import check_book
-from emp.sim.matching import replace, submit
+from emp.sim.book import book as eb
+from emp.sim.book.auction import begin_auction, halt, uncross
+from emp.sim.book.check import check_book
+from emp.sim.book.matching import replace, submit
 
 BUY, SELL = eb.BUY, eb.SELL
 

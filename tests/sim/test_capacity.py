@@ -9,14 +9,14 @@ import pytest
 
 from emp.app.cli import main
 from emp.core.errors import UsageError
-from emp.sim.capacity import HARD_CAP, _falls, _peak, capacity_curve, scaled
-from emp.sim.capacity_trade import FIELDS, play_trade
-from emp.sim.check import check_book
-from emp.sim.desk import new_desk
+from emp.core.numba.rng import seeded
+from emp.sim.book.check import check_book
+from emp.sim.capacity.capacity import HARD_CAP, _falls, _peak, capacity_curve, scaled
+from emp.sim.capacity.trade import FIELDS, play_trade
 from emp.sim.flow.zi import zi_params
-from emp.sim.latency import LatencyConfig, latency_record
-from emp.sim.market import Market
-from emp.sim.rng import seeded
+from emp.sim.world.desk import new_desk
+from emp.sim.world.latency import LatencyConfig, latency_record
+from emp.sim.world.market import Market
 
 SMALL = zi_params(max_qty=40)
 

@@ -12,11 +12,11 @@ from emp.core.errors import UsageError
 from emp.core.instrument import Instrument, find
 from emp.core.records import EVENT
 from emp.core.sessions import session_table
-from emp.sim.check import check_book
-from emp.sim.day import SECOND, DayConfig, DayMarket, Phase
+from emp.sim.book.check import check_book
 from emp.sim.flow.zi import zi_params
-from emp.sim.latency import LatencyConfig
-from emp.sim.mock import MockMarket
+from emp.sim.world.day import SECOND, DayConfig, DayMarket, Phase
+from emp.sim.world.latency import LatencyConfig
+from emp.sim.world.mock import MockMarket
 
 MINUTE = 60 * SECOND
 BEFORE = int(datetime(2012, 6, 21, 13, 25, tzinfo=UTC).timestamp()) * SECOND  # 09:25 in New York

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from emp.sim import book as eb
-from emp.sim import desk as ds
-from emp.sim.check import check_book
+from emp.core.numba.rng import seeded
+from emp.sim.book import book as eb
+from emp.sim.book.check import check_book
 from emp.sim.flow.zi import zi_params
-from emp.sim.latency import LatencyConfig, Leg, latency_record
-from emp.sim.market import Market
-from emp.sim.rng import seeded
+from emp.sim.world import desk as ds
+from emp.sim.world.latency import LatencyConfig, Leg, latency_record
+from emp.sim.world.market import Market
 
 LEG = Leg(100.0, 0.001, 0.01)  # 100 us, no spread
 SLOW = Leg(900.0, 0.001, 0.01)
@@ -122,7 +122,7 @@ def test_a_maker_fill_says_what_stood_before_us(trader: Trader) -> None:
     trader.wait(1_000)
     m = trader.market
     eb.clear_trade(m.book)
-    from emp.sim.matching import submit
+    from emp.sim.book.matching import submit
 
     submit(m.book, m.fills, eb.SELL, 49_999, 12, eb.IOC, 0, 0)
     ds.collect(m.book, m.fills, m.state[0], trader.desk[0], trader.latency[0], trader.rng)

@@ -8,9 +8,9 @@ gymnasium = pytest.importorskip("gymnasium")
 from gymnasium.utils.env_checker import check_env  # noqa: E402
 
 from emp.core.errors import UsageError  # noqa: E402
-from emp.sim import env as E  # noqa: E402, N812
-from emp.sim.check import check_book  # noqa: E402
-from emp.sim.observation import NAMES, OBSERVATIONS  # noqa: E402
+from emp.sim.book.check import check_book  # noqa: E402
+from emp.sim.world import env as E  # noqa: E402, N812
+from emp.sim.world.observation import NAMES, OBSERVATIONS  # noqa: E402
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")  # the checker's advice on unbounded observations

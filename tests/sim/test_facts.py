@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from emp.sim import estimators as est
-from emp.sim.distances import LEVELS, Sample, distance, distance_rows
-from emp.sim.facts import FACTS, MINIMUM, Row, tape_rows, widen
+from emp.sim.facts.distances import LEVELS, Sample, distance, distance_rows
+from emp.sim.facts.facts import FACTS, MINIMUM, Row, tape_rows, widen
 from emp.sim.flow.observe import OBS
 from emp.sim.flow.zi import zi_params
-from emp.sim.market import Market
-from emp.sim.metaorder import metaorder_impact
-from emp.sim.observe_market import Tape, observe_market
-from emp.sim.probe import fill_curve, probes_of_market
+from emp.sim.measure import estimators as est
+from emp.sim.measure.metaorder import metaorder_impact
+from emp.sim.measure.observe_market import Tape, observe_market
+from emp.sim.measure.probe import fill_curve, probes_of_market
+from emp.sim.world.market import Market
 
 RNG = np.random.default_rng(3)
 

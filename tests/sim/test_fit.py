@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from emp.core.errors import DataError
-from emp.core.jit import kernel
-from emp.sim import book as eb
-from emp.sim.distances import distance_rows
-from emp.sim.estimators import markouts
+from emp.core.numba.jit import kernel
+from emp.core.numba.rng import seeded
+from emp.sim.book import book as eb
+from emp.sim.book.matching import submit
+from emp.sim.facts.distances import distance_rows
+from emp.sim.facts.study import named_source, study, without_fitted
 from emp.sim.fit.anchor import AFTER, followed
 from emp.sim.fit.calibrate import calibrate
 from emp.sim.fit.clock import usual_gaps
@@ -21,17 +23,15 @@ from emp.sim.fit.sides import HALF_LIVES, known_features
 from emp.sim.flow.marks import market_qty
 from emp.sim.flow.observe import DEEP, HIT, KINDS, MOST_RANKS, OBS, rank_of
 from emp.sim.flow.params import FEATURES, FLOW, LASTS, MEMORY, SPREADS
+from emp.sim.flow.shipped import shipped_flow
 from emp.sim.flow.splitting import work_off
 from emp.sim.flow.state import STATE
 from emp.sim.flow.tables import tabulate
 from emp.sim.flow.zi import zi_params
-from emp.sim.maker_study import study_maker
-from emp.sim.market import Market, flow_event
-from emp.sim.matching import submit
-from emp.sim.observe_market import Tape, observe_market
-from emp.sim.rng import seeded
-from emp.sim.shipped import shipped_flow
-from emp.sim.study import named_source, study, without_fitted
+from emp.sim.measure.estimators import markouts
+from emp.sim.measure.maker_study import study_maker
+from emp.sim.measure.observe_market import Tape, observe_market
+from emp.sim.world.market import Market, flow_event
 
 
 def test_a_recording_tells_of_averages_that_it_holds_often_each_in_its_own_clock() -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from emp.core.errors import DataError, UsageError
+from emp.core.numba.rng import seeded
 from emp.core.records import EVENT
-from emp.sim import estimators as est
-from emp.sim.book import TRADE_QTY
-from emp.sim.check import check_book
+from emp.sim.book.book import TRADE_QTY
+from emp.sim.book.check import check_book
 from emp.sim.fit.calibrate import calibrate
 from emp.sim.fit.hawkes import fit_hawkes
 from emp.sim.fit.samples import averages, memory_decay
@@ -20,11 +20,11 @@ from emp.sim.fit.sides import logistic, memory_features
 from emp.sim.flow.observe import HIT
 from emp.sim.flow.params import Source, load_params, params_hash, save_params
 from emp.sim.flow.zi import zi_params
-from emp.sim.latency import CANCEL, ENTRY, FEED, LatencyConfig, Leg, draw_latency, latency_record
-from emp.sim.maker import naive_maker
-from emp.sim.market import Market
-from emp.sim.observe_market import Tape, observe_market
-from emp.sim.rng import seeded
+from emp.sim.measure import estimators as est
+from emp.sim.measure.maker import naive_maker
+from emp.sim.measure.observe_market import Tape, observe_market
+from emp.sim.world.latency import CANCEL, ENTRY, FEED, LatencyConfig, Leg, draw_latency, latency_record
+from emp.sim.world.market import Market
 
 START = 50_000
 
@@ -72,7 +72,7 @@ def test_clones_diverge_in_nothing_until_disturbed(name: str, flows: dict[str, n
 def test_another_process_sees_the_same_events(tmp_path: Path) -> None:
     code = (
         "import hashlib; import numpy as np; from emp.core.records import EVENT;"
-        "from emp.sim.market import zero_intelligence;"
+        "from emp.sim.world.market import zero_intelligence;"
         "m = zero_intelligence(9); rows = np.zeros(2000, EVENT); m.run(2**62, 2000, rows=rows);"
         "print(hashlib.sha256(rows.tobytes()).hexdigest())"
     )

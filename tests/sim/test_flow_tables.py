@@ -4,18 +4,18 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.jit import kernel
-from emp.sim import book as eb
-from emp.sim.check import check_book
+from emp.core.numba.jit import kernel
+from emp.core.numba.rng import one_of, seeded, uniform
+from emp.sim.book import book as eb
+from emp.sim.book.check import check_book
+from emp.sim.book.matching import submit
 from emp.sim.fit.calibrate import calibrate
 from emp.sim.flow.params import KINDS, LASTS
 from emp.sim.flow.qr import CANCEL_AT, CANCEL_DEEP, HIT, TOOK, draw_kind, happens
 from emp.sim.flow.tables import LOG_SHIFT_NS, tabulate
 from emp.sim.flow.zi import zi_params
-from emp.sim.market import Market
-from emp.sim.matching import submit
-from emp.sim.observe_market import observe_market
-from emp.sim.rng import one_of, seeded, uniform
+from emp.sim.measure.observe_market import observe_market
+from emp.sim.world.market import Market
 
 LAW = tabulate(calibrate(observe_market(Market(zi_params(), 7, 50_000), 20_000, "zi").obs, "qr"))
 

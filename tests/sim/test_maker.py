@@ -10,10 +10,10 @@ from emp.app.cli import main
 from emp.core.ids import generator
 from emp.sim.flow.params import Source, save_params
 from emp.sim.flow.zi import zi_params
-from emp.sim.latency import LatencyConfig
-from emp.sim.maker import MakerResult, naive_maker
-from emp.sim.maker_study import _estimate, study_maker
-from emp.sim.market import Market
+from emp.sim.measure.maker import MakerResult, naive_maker
+from emp.sim.measure.maker_study import _estimate, study_maker
+from emp.sim.world.latency import LatencyConfig
+from emp.sim.world.market import Market
 
 
 def result(*rows: tuple[float, float, float, float]) -> MakerResult:

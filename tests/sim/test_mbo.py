@@ -9,13 +9,13 @@ from emp.access.recordings.databento import F_LAST, MBO, RTYPE_MBO
 from emp.access.recordings.source import open_recording
 from emp.core.errors import DataError
 from emp.core.instrument import find
-from emp.sim import book as eb
-from emp.sim.check import check_book
+from emp.sim.book import book as eb
+from emp.sim.book.check import check_book
+from emp.sim.book.matching import submit
 from emp.sim.flow.state import ADD, CROSS, DELETE, HIDDEN, REDUCE, TRADE
-from emp.sim.matching import submit
-from emp.sim.recording import Recording, load_recording
-from emp.sim.replay import plan, replay_book, replay_message
-from emp.sim.verify_orders import verify_orders
+from emp.sim.tape.recording import Recording, load_recording
+from emp.sim.tape.replay import plan, replay_book, replay_message
+from emp.sim.tape.verify_orders import verify_orders
 
 ES = "databento/esh4-glbx-mdp3-20231225.mbo.dbn.zst"
 TICK = 250_000_000

@@ -10,8 +10,8 @@ from emp.core.codes import AssetClass, EventFlag, OrderStatus, Reason, Venue
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
 from emp.core.errors import UsageError, VenueError
 from emp.core.instrument import Instrument, SessionSpan
-from emp.sim.check import check_book
-from emp.sim.mock import MockMarket
+from emp.sim.book.check import check_book
+from emp.sim.world.mock import MockMarket
 
 NS = 1_000_000_000
 

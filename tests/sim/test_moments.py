@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from emp.core.errors import UsageError
-from emp.sim import estimators as est
-from emp.sim.distances import distance_rows
+from emp.core.numba.rng import seeded
+from emp.sim.facts.distances import distance_rows
+from emp.sim.facts.study import Studied, fit_part, named_source, without_fitted
 from emp.sim.fit import leaning as lean
 from emp.sim.fit.moments import EVALUATIONS, Bounded, match
 from emp.sim.fit.wander import TAU_S, covariances, half_minutes, local_level, parts
@@ -18,11 +19,10 @@ from emp.sim.flow.splitting import work_off
 from emp.sim.flow.state import STATE, TRADE
 from emp.sim.flow.tables import tabulate
 from emp.sim.flow.zi import zi_params
-from emp.sim.market import Market
-from emp.sim.observe_market import Tape, observe_market
-from emp.sim.probe import reached
-from emp.sim.rng import seeded
-from emp.sim.study import Studied, fit_part, named_source, without_fitted
+from emp.sim.measure import estimators as est
+from emp.sim.measure.observe_market import Tape, observe_market
+from emp.sim.measure.probe import reached
+from emp.sim.world.market import Market
 
 
 def split_signs(alpha: float, n: int, seed: int) -> np.ndarray:

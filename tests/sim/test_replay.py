@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from emp.core.errors import DataError
-from emp.sim import book as eb
-from emp.sim.book import new_fills
-from emp.sim.check import check_book
+from emp.sim.book import book as eb
+from emp.sim.book.book import new_fills
+from emp.sim.book.check import check_book
+from emp.sim.book.matching import submit
 from emp.sim.flow.state import ADD, DELETE, MSG, REDUCE, TRADE
-from emp.sim.matching import submit
-from emp.sim.recording import Recording, load_recording
-from emp.sim.replay import plan, replay_all, replay_book, replay_message
-from emp.sim.verify import verify
+from emp.sim.tape.recording import Recording, load_recording
+from emp.sim.tape.replay import plan, replay_all, replay_book, replay_message
+from emp.sim.tape.verify import verify
 
 GOOG = "lobster/GOOG_2012-06-21_34200000_57600000_message_10.csv.zst"
 B, S = eb.BUY, eb.SELL

@@ -8,7 +8,7 @@ from emp.model.build_ssm import TEMPERATURE, pack
 from emp.model.calibration import FLOOR, ISOTONIC, KINDS, KNOTS, QUARTILES
 from emp.model.ssm_config import SSMConfig
 from emp.perception.normalise import INPUTS
-from emp.train.network import Network
+from emp.train.net.network import Network
 
 torch.set_num_threads(1)
 

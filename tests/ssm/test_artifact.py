@@ -11,8 +11,8 @@ from emp.core.records import HORIZONS
 from emp.model.artifact import MANIFEST, TENSORS, Manifest, load, save
 from emp.model.build_ssm import TEMPERATURE, build
 from emp.model.calibration import FLAT, ISOTONIC, QUARTILES
-from emp.train import export as exporter
-from emp.train.export import export, load_network, onnx_step
+from emp.train.fit import export as exporter
+from emp.train.fit.export import export, load_network, onnx_step
 from tests.ssm.nets import DOMAINS, INPUTS, calibration, inputs, network
 
 SCHEMA = "a" * 64

@@ -7,9 +7,9 @@ import torch
 
 from emp.core.errors import ConfigError
 from emp.model.ssm_config import SSMConfig, layout
-from emp.train.backbone import BackboneSSM
-from emp.train.mixers import LocalAttention
-from emp.train.scan import chunked_scan
+from emp.train.net.backbone import BackboneSSM
+from emp.train.net.mixers import LocalAttention
+from emp.train.net.scan import chunked_scan
 
 torch.set_num_threads(1)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import FORECAST
 from emp.engine.choose import load_model
 from emp.model.port import forecast

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emp.access.paper.venue import PaperVenue
 from emp.core.instrument import find
 from emp.engine.choose import load_model
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.load import LoadedModel
+from emp.engine.replay import Backtest, Planned
 from emp.journal.actionlog import read_actions
 from emp.journal.run import RunFolder, build_manifest
 from emp.journal.swaps import Swap
-from emp.sim.backtest import Backtest, Planned
-from emp.sim.paper import PaperVenue
 from tests.engine.models import Events
 from tests.perception.worlds import random_events
 from tests.ssm.test_repeats import artifact

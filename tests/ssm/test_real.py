@@ -15,11 +15,11 @@ from emp.model.build_ssm import TEMPERATURE, pack
 from emp.model.ssm_config import SSMConfig
 from emp.perception.normalise import INPUTS
 from emp.perception.schema import schema_hash
-from emp.train.data import load_dataset, parse_series
-from emp.train.export import difference, load_network, torch_forecast
-from emp.train.rollout import rollout
-from emp.train.sequence import head_of, start_as_linear
-from emp.train.settings import read_settings
+from emp.train.data.data import load_dataset, parse_series
+from emp.train.fit.export import difference, load_network, torch_forecast
+from emp.train.fit.rollout import rollout
+from emp.train.fit.sequence import head_of, start_as_linear
+from emp.train.fit.settings import read_settings
 from emp.version import __version__
 from tests.ssm.nets import IMPLS, calibration, network
 
@@ -88,7 +88,7 @@ def test_training_starts_as_the_linear_model(events):
 
 
 def load_like(linear, config):
-    from emp.train.network import Network
+    from emp.train.net.network import Network
 
     return Network(config, linear.artifact.tensors["weight"].shape[1], linear.artifact.manifest.domains)
 

@@ -4,8 +4,16 @@ import numpy as np
 import torch
 
 from emp.core.ids import generator
-from emp.train.deeplob import FEATURES, WINDOW, DeepLOB
-from emp.train.memory import CHANCE, Recaller, Stage, Windowed, recall_accuracy, recall_batch, train_recall
+from emp.train.fit.memory import (
+    CHANCE,
+    Recaller,
+    Stage,
+    Windowed,
+    recall_accuracy,
+    recall_batch,
+    train_recall,
+)
+from emp.train.net.deeplob import FEATURES, WINDOW, DeepLOB
 
 torch.set_num_threads(1)
 

@@ -14,10 +14,11 @@ from emp.model.heads import OUTPUTS
 from emp.model.ssm_config import SSMConfig
 from emp.perception.depth import ENCODER
 from emp.perception.normalise import INPUTS
-from emp.train import chunks, loop
-from emp.train.fit import Trained, domain_thresholds, heads_for
-from emp.train.loop import TrainConfig
-from emp.train.sequence import train_sequence
+from emp.train.data import chunks
+from emp.train.fit import loop
+from emp.train.fit.fit import Trained, domain_thresholds, heads_for
+from emp.train.fit.loop import TrainConfig
+from emp.train.fit.sequence import train_sequence
 from tests.train.worlds import dataset
 
 torch.set_num_threads(1)

@@ -10,9 +10,9 @@ from emp.model.build_ssm import TEMPERATURE
 from emp.model.calibration import ISOTONIC, QUARTILES
 from emp.model.ssm_config import layout
 from emp.model.table import StateTable
-from emp.train.calibration import apply_table, softmax
-from emp.train.network import read_outputs
-from emp.train.rollout import serve_all
+from emp.train.fit.calibration import apply_table, softmax
+from emp.train.fit.rollout import serve_all
+from emp.train.net.network import read_outputs
 from tests.ssm.nets import IMPLS, calibration, inputs, network, packed
 
 EVENTS = 10_000

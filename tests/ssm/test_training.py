@@ -11,8 +11,8 @@ from emp.core.records import HORIZONS
 from emp.model.ssm_config import SSMConfig
 from emp.perception.normalise import INPUTS, SESSION_AT
 from emp.perception.targets import CLASSES, NO_LABEL, classes
-from emp.train import chunks, loop
-from emp.train.auxiliary import (
+from emp.train.data import chunks
+from emp.train.data.auxiliary import (
     ASK_DOWN,
     ASK_EMPTIES,
     BID_DOWN,
@@ -24,12 +24,13 @@ from emp.train.auxiliary import (
     auxiliary_labels,
     mirrored,
 )
-from emp.train.chunks import Stream, burn_in, plan_epoch, row_batches, window_batch, windows
-from emp.train.features import learn_features
-from emp.train.loop import TrainConfig, Trainer
-from emp.train.losses import Scales, Targets, forecast_losses, move_scales, targets_of
-from emp.train.mirror import mirror_matrix
-from emp.train.network import STEADY_AT, Network, read_outputs
+from emp.train.data.chunks import Stream, burn_in, plan_epoch, row_batches, window_batch, windows
+from emp.train.data.mirror import mirror_matrix
+from emp.train.fit import loop
+from emp.train.fit.features import learn_features
+from emp.train.fit.loop import TrainConfig, Trainer
+from emp.train.fit.losses import Scales, Targets, forecast_losses, move_scales, targets_of
+from emp.train.net.network import STEADY_AT, Network, read_outputs
 
 torch.set_num_threads(1)
 

@@ -11,8 +11,8 @@ from emp.core.records import FORECAST, HORIZONS, Array
 from emp.model.calibration import FLOOR, ISOTONIC, KINDS, KNOTS, QUARTILES, pack_calibration
 from emp.model.heads import LOGITS, OUTPUTS, QUANTILES_AT, fill_forecast
 from emp.perception.targets import DOWN, FLAT, UP
-from emp.train import calibration
-from emp.train.calibration import (
+from emp.train.fit import calibration
+from emp.train.fit.calibration import (
     BLOCK_NS,
     STEEPEST,
     STRETCHES,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from emp.core.records import Array
-from emp.train.compare import BETTER, LEVEL, WORSE, figures, versus
-from emp.train.metrics import Outcome, Prediction, Sums, balanced_decision, block_sums, intervals
+from emp.train.judge.compare import BETTER, LEVEL, WORSE, figures, versus
+from emp.train.judge.metrics import Outcome, Prediction, Sums, balanced_decision, block_sums, intervals
 
 ROWS, BLOCKS = 6_000, 60
 

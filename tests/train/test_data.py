@@ -10,8 +10,9 @@ import pytest
 from emp.core.errors import DataError, UnknownInstrumentError, UsageError
 from emp.core.records import HORIZONS
 from emp.perception.targets import NO_LABEL, classes
-from emp.train import baselines, data, store
-from emp.train.data import WARMUP_EVENTS, load_dataset, parse_series, split_by_time
+from emp.train.data import data, store
+from emp.train.data.data import WARMUP_EVENTS, load_dataset, parse_series, split_by_time
+from emp.train.judge import baselines
 from tests.train.worlds import GOOG, dataset, market, seen, write_quotes
 
 DAY_NS = 86_400_000_000_000

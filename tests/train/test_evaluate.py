@@ -14,9 +14,10 @@ from emp.engine.choose import load_model
 from emp.engine.load import LoadedModel
 from emp.model.artifact import save
 from emp.perception.targets import classes
-from emp.train import baselines, encoder, fit, linear
-from emp.train.baselines import class_probabilities, grow, kept_trees
-from emp.train.evaluate import Contender, evaluate
+from emp.train.fit import encoder, fit, linear
+from emp.train.judge import baselines
+from emp.train.judge.baselines import class_probabilities, grow, kept_trees
+from emp.train.judge.evaluate import Contender, evaluate
 from tests.train.worlds import dataset, market, write_quotes
 
 
@@ -167,7 +168,7 @@ def data_root() -> Path:
 
 
 def test_fills_are_marked_a_horizon_later_after_fees() -> None:
-    from emp.app.alpha import FILL, alpha
+    from emp.train.judge.alpha import FILL, alpha
 
     data = dataset(900)
     mid = 0.5 * (data.seen.rows["bid"] + data.seen.rows["ask"])

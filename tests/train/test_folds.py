@@ -8,9 +8,9 @@ import pytest
 
 from emp.core.errors import UsageError
 from emp.core.records import HORIZON_NAMES
-from emp.train import encoder, linear
-from emp.train.data import Dataset
-from emp.train.folds import folds, walk_forward
+from emp.train.data.data import Dataset
+from emp.train.fit import encoder, linear
+from emp.train.judge.folds import folds, walk_forward
 from tests.train.worlds import dataset
 
 DAYS = 5

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emp.core.jit import UNUSED_DAYS
-from emp.train.kept import ARRAYS, content_key, kept
+from emp.core.numba.jit import UNUSED_DAYS
+from emp.train.data.cached import ARRAYS, content_key, kept
 
 DAY_S = 86_400
 

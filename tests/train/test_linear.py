@@ -15,14 +15,14 @@ from emp.perception.depth import ENCODER
 from emp.perception.normalise import INPUTS
 from emp.perception.state import CELLS
 from emp.perception.targets import DOWN, FLAT, NO_LABEL, UP
-from emp.train import fit, linear
-from emp.train.calibration import stretches
-from emp.train.data import load_dataset, parse_series
-from emp.train.encoder import DepthNet, train_encoder
-from emp.train.forecasts import forecast_series
-from emp.train.linear import Head, Sample, fit_head
-from emp.train.mirror import mirror_basis, mirror_matrix
-from emp.train.walk import encode_cells, random_encoder
+from emp.train.data.data import load_dataset, parse_series
+from emp.train.data.mirror import mirror_basis, mirror_matrix
+from emp.train.data.walk import encode_cells, random_encoder
+from emp.train.fit import fit, linear
+from emp.train.fit.calibration import stretches
+from emp.train.fit.encoder import DepthNet, train_encoder
+from emp.train.fit.linear import Head, Sample, fit_head
+from emp.train.judge.forecasts import forecast_series
 from tests.train.worlds import dataset
 
 EVEN, ODD = mirror_basis()

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import f1_score, matthews_corrcoef, mean_pinball_loss
 
 from emp.core.records import QUANTILES, Array
-from emp.train.metrics import (
+from emp.train.judge.metrics import (
     BINS,
     LEAST_P,
     Outcome,

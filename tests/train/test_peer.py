@@ -9,10 +9,10 @@ import torch
 
 from emp.core.errors import DataError
 from emp.perception.targets import NO_LABEL
-from emp.train import peer
-from emp.train.books import Books, read_books, scaled, windows
-from emp.train.data import Series, load_dataset
-from emp.train.walk import Walk
+from emp.train.data.books import Books, read_books, scaled, windows
+from emp.train.data.data import Series, load_dataset
+from emp.train.data.walk import Walk
+from emp.train.judge import peer
 from tests.train.worlds import dataset, market, write_quotes
 
 THRESHOLD = np.full(6, 0.1)

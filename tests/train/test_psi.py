@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emp.perception.state import CORE_INPUTS
-from emp.train.psi import (
+from emp.train.judge.psi import (
     LIMIT,
     LUMP,
     REASONS,

@@ -5,8 +5,8 @@ import numpy as np
 from emp.core.codes import EventFlag
 from emp.core.instrument import find
 from emp.core.records import Array, empty_events
-from emp.train.data import Dataset, label
-from emp.train.walk import Walk, walk, zero_encoder
+from emp.train.data.data import Dataset, label
+from emp.train.data.walk import Walk, walk, zero_encoder
 
 START_NS = 1_340_285_400_000_000_000
 GOOG = find("GOOG")

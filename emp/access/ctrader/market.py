@@ -21,7 +21,7 @@ from emp.access.ctrader.quotes import (
     settle,
     ticks,
 )
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import Array
 
 SPOT_EVENT = 2131

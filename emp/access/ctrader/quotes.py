@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from emp.core.codes import EventFlag, Quarantine
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import LEVELS, Array
 
 QUOTES = 1024

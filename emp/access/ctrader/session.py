@@ -54,11 +54,11 @@ from emp.access.ctrader.trading import Trading
 from emp.access.ctrader.wire import WireError
 from emp.core.clock import Clock
 from emp.core.codes import OrderStatus
+from emp.core.config.secrets import Secret
 from emp.core.contracts import Command, OrderUpdate, QueryOrder
 from emp.core.errors import VenueError
 from emp.core.ids import generator
 from emp.core.instrument import Instrument
-from emp.core.secrets import Secret
 
 FATAL = frozenset(
     {

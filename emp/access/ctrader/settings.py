@@ -2,10 +2,10 @@
 
 import msgspec
 
+from emp.core.config.secrets import Secret
 from emp.core.contracts import OrderUpdate
 from emp.core.errors import VenueError
 from emp.core.records import Array
-from emp.core.secrets import Secret
 
 MS = 1_000_000
 S = 1_000_000_000

@@ -11,7 +11,7 @@ import numpy as np
 
 from emp.access.fix.numeric import BAD, divide, parse_int
 from emp.core.codes import EventFlag
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import EVENT, LEVELS
 
 ENTRIES = 1024

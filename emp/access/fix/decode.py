@@ -30,7 +30,7 @@ from emp.access.fix.numeric import (
     parse_time_ns,
 )
 from emp.access.fix.scan import AT, END, FRAME, SCRATCH, TAG, WIRE, next_frame
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import EVENT
 
 SNAPSHOT: Final = 87

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 
 BAD: Final = -(2**62)
 """What a parser returns for text that is no number of its kind."""

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 
 from emp.access.fix.numeric import U, parse_int, parse_utc_ns
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 
 COMP_ID: Final = 64
 """Longest comp id that can be checked."""

@@ -13,8 +13,8 @@ from emp.access.fix.session import Session
 from emp.access.fix.store import FileStore, MemoryStore, SequenceStore
 from emp.access.fix.terms import Application, SessionConfig
 from emp.core.clock import Clock
+from emp.core.config.secrets import Secret
 from emp.core.errors import ConfigError
-from emp.core.secrets import Secret
 
 
 class FixSettings(msgspec.Struct, frozen=True, kw_only=True):

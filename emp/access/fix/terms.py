@@ -7,7 +7,7 @@ import msgspec
 from emp.access.fix.frame import Frame
 from emp.access.fix.message import Message
 from emp.access.fix.schedule import Hours
-from emp.core.secrets import Secret
+from emp.core.config.secrets import Secret
 
 TAG_MISSING, VALUE_WRONG, COMP_ID_WRONG, TIME_WRONG, TAG_INVALID, TAG_EMPTY = 1, 5, 9, 10, 0, 4
 """SessionRejectReason (373)."""

@@ -21,7 +21,7 @@ from emp.access.recordings.scan import OFF_GRID, parse_number, power_of_ten
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 
 _MALFORMED = int(Quarantine.MALFORMED)
 _UNKNOWN = int(Quarantine.UNKNOWN_ORDER)

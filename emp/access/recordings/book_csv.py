@@ -28,7 +28,7 @@ from emp.access.recordings.scan import GRID, OPTIONAL, SKIP, WORD, Column, word
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import LEVELS, Array
 
 _LEVEL = re.compile(r"(bid|ask)_(px|qty)_(\d+)")

@@ -27,7 +27,7 @@ from emp.access.recordings.scan import OFF_GRID
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import Array
 
 MBO = np.dtype(

@@ -28,7 +28,7 @@ from emp.access.recordings.reader import BATCH, Raw, as_words, blank, first_time
 from emp.access.recordings.scan import INT, ISO, OPTIONAL, SKIP, WORD, Column, word
 from emp.core.codes import Quarantine
 from emp.core.instrument import Instrument
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import Array
 
 TIME, EVENT_NAME, ORDER, SIDE, PX, QTY, FILL = range(7)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from emp.core.codes import EventFlag, Quarantine, Session
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import LEVELS
 
 # kinds of rows

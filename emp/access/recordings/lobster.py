@@ -20,7 +20,7 @@ from emp.access.recordings.scan import GRID, INT, OFF_GRID, SECONDS, SKIP, Colum
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import LEVELS, Array
 from emp.core.sessions import DAY_NS, local_ns_to_utc
 

@@ -38,7 +38,7 @@ from emp.access.recordings.reader import BATCH, Raw, as_words, blank
 from emp.access.recordings.scan import SKIP, Column
 from emp.core.codes import Quarantine
 from emp.core.instrument import Instrument
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import Array
 
 WHOLE = 1 << 30

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emp.core.codes import Quarantine
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 
 SKIP = 0  # anything
 INT = 1  # an integer, as it is

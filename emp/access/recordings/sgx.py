@@ -11,7 +11,7 @@ from emp.access.recordings.scan import OPTIONAL, WORD, Column, parse_field, pars
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import LEVELS
 
 ZONE = "Asia/Singapore"

@@ -9,7 +9,7 @@ from numba import types
 from rich.console import Console
 
 from emp.core.errors import UsageError
-from emp.core.jit import kernel, monotonic_ns
+from emp.core.numba.jit import kernel, monotonic_ns
 from emp.core.records import Array
 from emp.model.port import forecast
 
@@ -79,7 +79,7 @@ def _measure(sizes: dict[str, Any], events: int, rounds: int, peers: bool) -> di
     from emp.model.build_ssm import TEMPERATURE, pack
     from emp.model.ssm_config import SSMConfig, packed_records
     from emp.perception.normalise import INPUTS
-    from emp.train.network import Network
+    from emp.train.net.network import Network
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -205,7 +205,7 @@ def _onnx_runner(onnxruntime: Any, network: Any, x: Array) -> Any:
     """One thread, inputs and outputs bound, two state buffers that change places."""
     import numpy as np
 
-    from emp.train.export import onnx_step
+    from emp.train.fit.export import onnx_step
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -72,7 +72,7 @@ def path(
 
 def fresh_engine(instrument: str, model: Any) -> Any:
     """An engine with the default limits, warmed up."""
-    from emp.app.assembly import engine_limits
+    from emp.app.wiring.assembly import engine_limits
     from emp.core.instrument import find
     from emp.engine.engine import Engine
 
@@ -146,8 +146,8 @@ def batch_round(events: Any, instrument: str, model: Any) -> dict[str, float]:
 
 def traded_round(name: str, events: Any, instrument: str, model: Any, folder: Any) -> dict[str, float]:
     """Events per second of wall and of CPU time with the paper venue, journalled where there is a folder."""
-    from emp.sim.backtest import Backtest
-    from emp.sim.paper import PaperVenue
+    from emp.access.paper.venue import PaperVenue
+    from emp.engine.replay import Backtest
 
     engine = fresh_engine(instrument, model)
     facts = engine.instruments[0]

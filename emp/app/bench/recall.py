@@ -23,7 +23,7 @@ def recall(
     """Train both on growing lengths; say what share of symbols each recalls at every length up to the longest."""
     import torch
 
-    from emp.train.memory import (
+    from emp.train.fit.memory import (
         CHANCE,
         CURRICULUM,
         SOLVED,

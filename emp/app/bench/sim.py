@@ -73,16 +73,16 @@ def _interleave(jobs: dict[str, Job], rounds: int) -> dict[str, tuple[int, float
 
 
 def _ours(events: int, recording: Path | None) -> tuple[dict[str, Job], Any]:
-    from emp.sim.book import new_fills
+    from emp.sim.book.book import new_fills
+    from emp.sim.facts.study import study
     from emp.sim.fit.calibrate import calibrate
     from emp.sim.flow.zi import zi_params
-    from emp.sim.latency import LatencyConfig
-    from emp.sim.maker import naive_maker
-    from emp.sim.market import Market
-    from emp.sim.observe_market import observe_market
-    from emp.sim.replay import replay_all
-    from emp.sim.stream import message_stream
-    from emp.sim.study import study
+    from emp.sim.measure.maker import naive_maker
+    from emp.sim.measure.observe_market import observe_market
+    from emp.sim.tape.replay import replay_all
+    from emp.sim.world.latency import LatencyConfig
+    from emp.sim.world.market import Market
+    from emp.sim.world.stream import message_stream
 
     zi = zi_params()
     stream = message_stream(Market(zi, 1, 100_000), events)
@@ -166,7 +166,7 @@ def _feed(hb: Any, stream: Any) -> Any:
     """The stream as level-2 feed: the level after every message, and a trade where there was one."""
     import numpy as np
 
-    from emp.sim.stream import depth_feed
+    from emp.sim.world.stream import depth_feed
 
     feed = depth_feed(stream)
     traded = feed[:, 4] > 0

@@ -63,15 +63,15 @@ def train(
 
 
 def _sequence_step(impl: Any, lanes: int, device: str, bf16: bool) -> Any:
-    """A step of `emp.train.loop` on one window of `lanes` streams; returns the events it trained on."""
+    """A step of `emp.train.fit.loop` on one window of `lanes` streams; returns the events it trained on."""
     import torch
 
     from emp.model.ssm_config import SSMConfig
     from emp.perception.normalise import INPUTS
-    from emp.train.chunks import WINDOW, Sequence
-    from emp.train.loop import TrainConfig, Trainer
-    from emp.train.losses import Scales
-    from emp.train.network import Network
+    from emp.train.data.chunks import WINDOW, Sequence
+    from emp.train.fit.loop import TrainConfig, Trainer
+    from emp.train.fit.losses import Scales
+    from emp.train.net.network import Network
 
     torch.manual_seed(0)
     network = Network(SSMConfig(impl=impl), INPUTS, ("shared", "equity/nasdaq")).to(device)
@@ -97,8 +97,8 @@ def _made_up_stream(seed: int) -> Any:
     from emp.core.records import HORIZONS
     from emp.perception.normalise import INPUTS
     from emp.perception.targets import CLASSES, classes
-    from emp.train.auxiliary import auxiliary_labels
-    from emp.train.chunks import WINDOW, Stream
+    from emp.train.data.auxiliary import auxiliary_labels
+    from emp.train.data.chunks import WINDOW, Stream
 
     rng = generator(seed, "bench train")
     x = rng.normal(size=(WINDOW, INPUTS)).astype(np.float32)
@@ -124,7 +124,7 @@ def _deeplob_step(device: str) -> Any:
     """Four batches of DeepLOB; returns the events (windows) it trained on."""
     import torch
 
-    from emp.train.deeplob import FEATURES, WINDOW, DeepLOB
+    from emp.train.net.deeplob import FEATURES, WINDOW, DeepLOB
 
     torch.manual_seed(0)
     network = DeepLOB().to(device)

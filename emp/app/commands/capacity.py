@@ -36,12 +36,12 @@ def capacity(
     size. The engine's hard cap stays at 2 % of the median whatever the curve says. Options may be repeated, an
     instrument with its model, for one picture of all.
     """
-    from emp.app.progress import Work
+    from emp.app.terminal.progress import Work
     from emp.core.errors import UsageError
     from emp.core.instrument import find
-    from emp.sim.capacity import capacity_curve
-    from emp.sim.plots_capacity import plot_capacity
-    from emp.sim.study import named_flow
+    from emp.sim.capacity.capacity import capacity_curve
+    from emp.sim.capacity.plots import plot_capacity
+    from emp.sim.flow.shipped import named_flow
 
     models = model or ["zi"] * len(instrument)
     if len(models) != len(instrument):

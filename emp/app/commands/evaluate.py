@@ -9,10 +9,10 @@ import typer
 
 if TYPE_CHECKING:
     from emp.app.report.evaluation import Curves
-    from emp.train.data import Dataset, Series
-    from emp.train.evaluate import Contender, Evaluation
-    from emp.train.peer import PeerForecast
-    from emp.train.psi import Cell
+    from emp.train.data.data import Dataset, Series
+    from emp.train.judge.evaluate import Contender, Evaluation
+    from emp.train.judge.peer import PeerForecast
+    from emp.train.judge.psi import Cell
 
 app = typer.Typer()
 
@@ -81,13 +81,13 @@ def evaluate(
     """
     import numpy as np
 
-    from emp.app.contenders import parse_contenders, with_reference
-    from emp.app.progress import Work
-    from emp.core.config import DEFAULT_IMPL
-    from emp.train import evaluate as judging
-    from emp.train.data import load_dataset, parse_series
-    from emp.train.folds import LEAST_DAYS
-    from emp.train.recipe import ALIGNED, SHIPPED, recipe
+    from emp.app.terminal.progress import Work
+    from emp.core.config.config import DEFAULT_IMPL
+    from emp.train.data.data import load_dataset, parse_series
+    from emp.train.data.recipe import ALIGNED, SHIPPED, recipe
+    from emp.train.judge import evaluate as judging
+    from emp.train.judge.contenders import parse_contenders, with_reference
+    from emp.train.judge.folds import LEAST_DAYS
 
     series = [parse_series(text) for text in data] if data else recipe(ALIGNED if psi else SHIPPED)
     contenders = [] if psi else parse_contenders(artifact or [DEFAULT_IMPL])
@@ -114,7 +114,7 @@ def evaluate(
 
 def _show(result: dict[str, Any], curves: "Curves", page: Path | None, as_json: bool, markdown: bool) -> None:
     """Write the page and print the result in the form that was asked for."""
-    from emp.app import evaluation_text
+    from emp.app.report import evaluation_text
 
     if page is not None:
         from emp.app.report.evaluation import write_page
@@ -134,9 +134,9 @@ def _walk(
     datasets: "Sequence[Dataset]", k_sigma: float, seed: int, trees: bool, as_json: bool, markdown: bool
 ) -> None:
     """Walk forward over every series and print what came of it."""
-    from emp.app import evaluation_text
-    from emp.app.progress import Work
-    from emp.train.folds import walk_forward
+    from emp.app.report import evaluation_text
+    from emp.app.terminal.progress import Work
+    from emp.train.judge.folds import walk_forward
 
     result: dict[str, Any] = {"table": [], "folds": [], "parts": {}, "latency_us": {}}
     for data in datasets:
@@ -182,10 +182,10 @@ def _peers(
     windows: int,
 ) -> "dict[str, PeerForecast]":
     """DeepLOB's forecasts of every series with depth; where one level is all there is, it has nothing to look at."""
-    from emp.app.progress import Work
-    from emp.train.books import read_books
-    from emp.train.evaluate import common_thresholds
-    from emp.train.peer import forecast_peer
+    from emp.app.terminal.progress import Work
+    from emp.train.data.books import read_books
+    from emp.train.judge.evaluate import common_thresholds
+    from emp.train.judge.peer import forecast_peer
 
     found = {}
     for one, data in zip(series, datasets, strict=True):
@@ -206,10 +206,10 @@ def _trade(
     seed: int,
 ) -> list[dict[str, Any]]:
     """Trade every test part on paper, by every model and by the dumb trader; write alpha into the table."""
-    from emp.app.alpha import mark_rows, trade_test_part
-    from emp.app.assembly import engine_limits
-    from emp.app.progress import Work
-    from emp.app.reversion import NAME, reversion_model
+    from emp.app.terminal.progress import Work
+    from emp.app.wiring.assembly import engine_limits
+    from emp.engine.reversion import NAME, reversion_model
+    from emp.train.judge.alpha import mark_rows, trade_test_part
 
     manifest = contenders[0].seeds[0].artifact.manifest
     dumb = reversion_model(manifest.k_sigma, manifest.warmup_events)
@@ -227,7 +227,7 @@ def _trade(
 
 
 def _psi(datasets: "list[Dataset]", as_json: bool) -> None:
-    from emp.train.psi import compare, measured, verdict
+    from emp.train.judge.psi import compare, measured, verdict
 
     if len(datasets) < 2:
         from emp.core.errors import UsageError

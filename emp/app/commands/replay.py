@@ -36,8 +36,8 @@ def replay(
     A run that was interrupted goes on from its last checkpoint; the same recording, limits and model give the
     same action log, byte for byte. No model is ever too slow here: another takes over only where --swaps says so.
     """
-    from emp.app.assembly import assemble_replay, engine_limits
-    from emp.core.config import Model, SystemConfig
+    from emp.app.wiring.assembly import assemble_replay, engine_limits
+    from emp.core.config.config import Model, SystemConfig
     from emp.core.errors import DataError
     from emp.engine.choose import load_model, load_serving
     from emp.journal.run import RunFolder

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from emp.app.live import Running
+    from emp.app.wiring.live import Running
 
 app = typer.Typer()
 
@@ -27,10 +27,10 @@ def run(
     FILE again and lets the artifact it names take over between two events.
     """
     from emp.app import console
-    from emp.app.live import assemble_live, checked, open_access, open_log
-    from emp.app.terminal import Terminal
+    from emp.app.terminal.terminal import Terminal
+    from emp.app.wiring.live import assemble_live, checked, open_access, open_log
     from emp.core.clock import LiveClock
-    from emp.core.config import SystemConfig
+    from emp.core.config.config import SystemConfig
     from emp.observe import logs
     from emp.observe.board import Board
     from emp.observe.http import HttpServer, create_app

@@ -26,9 +26,9 @@ def generate(
     import hashlib
 
     from emp.core.records import empty_events
-    from emp.sim.check import check_book
-    from emp.sim.market import Market
-    from emp.sim.study import named_flow
+    from emp.sim.book.check import check_book
+    from emp.sim.flow.shipped import named_flow
+    from emp.sim.world.market import Market
 
     market = Market(named_flow(model), seed, start_px)
     rows = empty_events(events)
@@ -66,7 +66,7 @@ def verify(
     """Rebuild a recording's book from its messages and compare with what the recording says, at every event."""
     import msgspec
 
-    from emp.sim.recording import load_recording
+    from emp.sim.tape.recording import load_recording
 
     with _bar("replaying") as step:
         made = load_recording(recording)
@@ -80,7 +80,7 @@ def verify(
 def _verify_levels(made: Any) -> dict[str, Any]:
     import msgspec
 
-    from emp.sim.verify import verify as hold
+    from emp.sim.tape.verify import verify as hold
 
     report, whole = hold(made)
     _show_report(report)
@@ -94,8 +94,8 @@ def _verify_orders(made: Any) -> dict[str, Any]:
     import msgspec
     from rich.table import Table
 
-    from emp.sim.mbo import MISFITS
-    from emp.sim.verify_orders import verify_orders
+    from emp.sim.tape.mbo import MISFITS
+    from emp.sim.tape.verify_orders import verify_orders
 
     report = verify_orders(made)
     out = Table(title=f"{report.name}: {report.records} rows, {report.events} events of the exchange")
@@ -127,9 +127,9 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Estimate a flow model from one recording."""
+    from emp.sim.facts.study import FIT_STEPS, fit, fit_part, study
     from emp.sim.flow.params import Source, params_hash, save_params
-    from emp.sim.recording import utc
-    from emp.sim.study import FIT_STEPS, fit, fit_part, study
+    from emp.sim.tape.recording import utc
 
     with _bar("calibrating") as step:
         made = study(recording)
@@ -174,7 +174,8 @@ def facts(
 
     What the model was fitted to is left out of its own instrument's recording: only later events are held out.
     """
-    from emp.sim.study import fact_table, named_flow, named_source, study, without_fitted
+    from emp.sim.facts.study import fact_table, named_source, study, without_fitted
+    from emp.sim.flow.shipped import named_flow
 
     with _bar("facts") as step:
         params = named_flow(model)
@@ -193,7 +194,7 @@ def facts(
         )
     _show_facts(table)
     if plots is not None:
-        from emp.sim.plots import plot_facts
+        from emp.sim.facts.plots import plot_facts
 
         for path in plot_facts(table, [o.tape for o in others], plots):
             _say(f"plot: {path}")
@@ -218,8 +219,8 @@ def maker(
     import msgspec
 
     from emp.core.instrument import find
-    from emp.sim.maker_study import study_maker
-    from emp.sim.study import named_flow
+    from emp.sim.flow.shipped import named_flow
+    from emp.sim.measure.maker_study import study_maker
 
     facts = find(instrument)
     flows = {"zi": named_flow("zi"), Path(model).stem: named_flow(model)}
@@ -251,7 +252,7 @@ def maker(
 def _show_makers(done: list[Any], instrument: str) -> None:
     from rich.table import Table
 
-    from emp.sim.maker_study import LEVEL
+    from emp.sim.measure.maker_study import LEVEL
 
     fee = done[0].maker_fee
     out = Table(title=f"naive maker, ticks per lot ({LEVEL:.0%}); {instrument} maker fee {fee:g} ticks")
@@ -359,7 +360,7 @@ class _bar:  # noqa: N801  used as a function: `with _bar("events") as step`
     """Progress on stderr; yields a function that takes the share done."""
 
     def __init__(self, name: str) -> None:
-        from emp.app.progress import Work
+        from emp.app.terminal.progress import Work
 
         self._name = name
         self._work = Work(name)

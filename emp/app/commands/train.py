@@ -10,8 +10,8 @@ import typer
 
 if TYPE_CHECKING:
     from emp.model.artifact import Artifact
-    from emp.train.data import Dataset
-    from emp.train.fit import Trained
+    from emp.train.data.data import Dataset
+    from emp.train.fit.fit import Trained
 
 app = typer.Typer()
 
@@ -57,11 +57,11 @@ def train(
     Of a series of three or more trading days the first 60 % of days train, the next 10 % calibrate, and the
     rest is left for `emp evaluate`; a shorter one is cut at the same shares of its events.
     """
-    from emp.app.progress import Work
+    from emp.app.terminal.progress import Work
     from emp.model.artifact import save
-    from emp.train.data import load_dataset, parse_series
-    from emp.train.fit import train_linear
-    from emp.train.recipe import SHIPPED, recipe
+    from emp.train.data.data import load_dataset, parse_series
+    from emp.train.data.recipe import SHIPPED, recipe
+    from emp.train.fit.fit import train_linear
 
     series = [parse_series(text) for text in data] if data else recipe(SHIPPED)
     began = time.perf_counter()
@@ -96,7 +96,7 @@ def _linear(name: str, k_sigma: float) -> "Trained":
     """The linear model that a state-space model starts from."""
     from emp.core.errors import UsageError
     from emp.engine.choose import load_model
-    from emp.train.fit import Trained
+    from emp.train.fit.fit import Trained
 
     artifact = load_model(name).artifact
     if artifact.manifest.kind != "linear" or artifact.manifest.k_sigma != k_sigma:
@@ -116,12 +116,12 @@ def _state_space(
     """Train a state-space model, saying throughput and time left."""
     import torch
 
-    from emp.app.progress import Work
+    from emp.app.terminal.progress import Work
     from emp.core.errors import UsageError
-    from emp.train.loop import Step
-    from emp.train.run import run_training
-    from emp.train.sequence import head_of
-    from emp.train.settings import read_settings
+    from emp.train.fit.loop import Step
+    from emp.train.fit.run import run_training
+    from emp.train.fit.sequence import head_of
+    from emp.train.fit.settings import read_settings
 
     missing = [d.series for d in datasets if head_of(d, linear.manifest.domains) == 0]
     if missing:

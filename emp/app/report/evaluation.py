@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from emp.app.evaluation_text import about, alpha, difference, figure, named, peer_facts, quickness
+from emp.app.report.evaluation_text import about, alpha, difference, figure, named, peer_facts, quickness
 from emp.app.report.page import CSS, table
 from emp.app.report.page import figure as framed
 from emp.app.report.plots import BLUE, GREEN, GREY, INK, RED, svg, svg_panels
 from emp.core.errors import DataError
 from emp.core.records import HORIZON_NAMES, Array
-from emp.train.evaluate import IMBALANCE, LINEAR, MAJORITY, PEER, PERSISTENCE, TREES
+from emp.train.judge.evaluate import IMBALANCE, LINEAR, MAJORITY, PEER, PERSISTENCE, TREES
 
 COLOURS = {LINEAR: INK, PERSISTENCE: GREY, IMBALANCE: "#b7791f", TREES: RED, PEER: GREEN}
 MODEL_COLOURS = (BLUE, "#7a3fb0", "#0b8a8f", "#c2571a")
@@ -49,7 +49,7 @@ def write_page(path: Path, result: Mapping[str, Any], curves: Curves) -> None:
 
     Args:
         result: the JSON object of `emp evaluate`.
-        curves: (series, model, horizon) to float[bins, 5], as `emp.train.metrics.reliability` gives them.
+        curves: (series, model, horizon) to float[bins, 5], as `emp.train.judge.metrics.reliability` gives them.
     """
     try:
         path.write_text(render(result, curves), encoding="utf-8")

@@ -23,14 +23,14 @@ from collections.abc import Callable
 import numpy as np
 
 from emp.core.records import Array
-from emp.sim.estimators import acf, local_whittle, mids, on_grid, signature
 from emp.sim.fit.moments import EVALUATIONS, Bounded, match
 from emp.sim.fit.wander import covariances, half_minutes
 from emp.sim.flow.observe import HIT, IN
 from emp.sim.flow.params import MEMORY
 from emp.sim.flow.qr import HITS, MOVED, TRADES
-from emp.sim.market import Market
-from emp.sim.observe_market import observe_market
+from emp.sim.measure.estimators import acf, local_whittle, mids, on_grid, signature
+from emp.sim.measure.observe_market import observe_market
+from emp.sim.world.market import Market
 
 AFTER = (20, 100, 300)
 HORIZONS_S = (20.0, 60.0, 200.0, 500.0, 1200.0)

@@ -7,6 +7,7 @@ direction.
 import numpy as np
 
 from emp.core.errors import DataError
+from emp.core.numba.rng import exponential_table
 from emp.core.records import Array
 from emp.sim.fit.clock import fit_clock
 from emp.sim.fit.hawkes import fit_hawkes
@@ -16,7 +17,6 @@ from emp.sim.fit.sides import fit_sides
 from emp.sim.fit.wander import fit_wander, local_level
 from emp.sim.flow.observe import AT, CANCEL_AT, CANCEL_DEEP, DEEP, HIT, IN
 from emp.sim.flow.params import FLOW, HAWKES, KINDS, QUEUE_REACTIVE, ZI
-from emp.sim.rng import exponential_table
 
 MIN_EVENTS = 5_000
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import Array
 from emp.sim.fit.samples import quantile_table, recent_hits, what_came
 from emp.sim.flow.params import BURSTS, LASTS, PACE_LOGS, PACES, PAUSES

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
 from emp.core.records import Array
 from emp.sim.flow.params import SCALES, TYPES
 

@@ -20,8 +20,8 @@ import numpy as np
 
 from emp.core.records import Array
 from emp.sim.flow.params import MEMORY
-from emp.sim.market import Market
-from emp.sim.metaorder import metaorder_paths
+from emp.sim.measure.metaorder import metaorder_paths
+from emp.sim.world.market import Market
 
 CHILDREN, EVERY = 32, 60
 FASTEST, SLOWEST = 1, 5  # a memory of one event cannot answer anybody, and paths cannot tell of longer ones

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
+from emp.core.numba.rng import table_index, uniform
 from emp.sim.flow.marks import apply_type
 from emp.sim.flow.params import SCALES, TYPES
 from emp.sim.flow.state import pass_time
-from emp.sim.rng import table_index, uniform
 
 
 @kernel

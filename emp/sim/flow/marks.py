@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.jit import kernel
-from emp.sim.book import (
+from emp.core.numba.jit import kernel
+from emp.core.numba.rng import next_u64, one_of
+from emp.sim.book.book import (
     BEST,
     BUY,
     LO,
@@ -30,10 +31,9 @@ from emp.sim.book import (
     level_of,
     u,
 )
+from emp.sim.book.matching import submit
 from emp.sim.flow.observe import AT, CANCEL_AT, DEEP, HIT, IN, KINDS, gap_behind
 from emp.sim.flow.state import DELETE, RECENT, TRADE, note, place
-from emp.sim.matching import submit
-from emp.sim.rng import next_u64, one_of
 
 _S54 = np.uint64(54)
 _S56 = np.uint64(56)

@@ -30,15 +30,15 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.jit import kernel
-from emp.core.lanes import clip, load, splat, store, total
-from emp.sim.book import BEST, BUY, LIVE, OWN_LIVE, SELL, TRADE_QTY, level_of, u
+from emp.core.numba.jit import kernel
+from emp.core.numba.lanes import clip, load, splat, store, total
+from emp.core.numba.rng import next_u64, uniform
+from emp.sim.book.book import BEST, BUY, LIVE, OWN_LIVE, SELL, TRADE_QTY, level_of, u
 from emp.sim.flow.marks import apply_type, bucket
 from emp.sim.flow.observe import AT, CANCEL_AT, CANCEL_DEEP, HIT, IN, gap_behind
 from emp.sim.flow.params import BURSTS, GROUPS, KINDS, LASTS, MEMORY, PACE_LOGS, RATES, SPREADS
 from emp.sim.flow.splitting import work_off
 from emp.sim.flow.state import pass_time
-from emp.sim.rng import next_u64, uniform
 
 TOOK = KINDS
 """What came last: a market order that took the whole best price."""

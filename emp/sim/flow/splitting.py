@@ -10,8 +10,8 @@ Microstructure and Liquidity 2015), and without a bound the price drifts for hou
 
 from typing import Any
 
-from emp.core.jit import kernel
-from emp.sim.rng import uniform
+from emp.core.numba.jit import kernel
+from emp.core.numba.rng import uniform
 
 
 @kernel

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.jit import kernel
-from emp.core.lanes import aligned
+from emp.core.numba.jit import kernel
+from emp.core.numba.lanes import aligned
 from emp.core.records import Array
-from emp.sim.book import BEST, BUY, LIMIT, LO, MASK, SELL, slide, u
+from emp.sim.book.book import BEST, BUY, LIMIT, LO, MASK, SELL, slide, u
+from emp.sim.book.matching import submit
 from emp.sim.flow.params import BURSTS, FEATURES, MEMORY, PACE_LOGS, RATES, SCALES, TYPES
-from emp.sim.matching import submit
 
 ADD, REDUCE, DELETE, TRADE = 1, 2, 3, 4
 """Kinds of message, numbered as LOBSTER numbers them."""

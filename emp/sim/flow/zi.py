@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.jit import kernel
+from emp.core.numba.jit import kernel
+from emp.core.numba.rng import exponential_table, one_of, table_index, uniform
 from emp.core.records import Array
-from emp.sim.book import (
+from emp.sim.book.book import (
     BEST,
     BUY,
     LIVE,
@@ -29,10 +30,9 @@ from emp.sim.book import (
     cancel,
     u,
 )
+from emp.sim.book.matching import submit
 from emp.sim.flow.params import FLOW, ZI
 from emp.sim.flow.state import DELETE, TRADE, note, pass_time, place
-from emp.sim.matching import submit
-from emp.sim.rng import exponential_table, one_of, table_index, uniform
 
 
 def zi_params(

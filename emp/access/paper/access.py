@@ -1,0 +1,151 @@
+"""Paper trading behind the market-access port: a market's data, our orders filled by the paper venue.
+
+`PaperAccess` takes its market data from another access, to which it never sends anything; `Playback` is such an
+access for a recording, paced by a clock.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from emp.access.paper.venue import PaperVenue
+from emp.access.port import MarketAccess, Source
+from emp.core.clock import Clock
+from emp.core.contracts import Command, OrderUpdate, VenuePosition
+from emp.core.errors import VenueError
+from emp.core.instrument import Instrument
+from emp.core.records import Array, empty_events
+
+_GRACE_NS = 1_000_000
+
+
+class PaperAccess:
+    """`MarketAccess` with real prices and paper fills; every event passes the venue before the engine."""
+
+    def __init__(self, market: MarketAccess, clock: Clock, *, speed: float = 1.0) -> None:
+        self._market = market
+        self._clock = clock
+        self._speed = speed
+        self._venues: dict[str, PaperVenue] = {}
+        self._order: list[PaperVenue] = []
+        self._books: list[Array] = []
+        self._report: Callable[[OrderUpdate], None] = lambda _: None
+        self._newest = (0, 0)  # market time of the newest event, and monotonic time when it came
+        self._timers: set[asyncio.TimerHandle] = set()
+
+    async def connect(self, instruments: Sequence[Instrument]) -> None:
+        """Connect the market and open an empty paper account."""
+        self._order = [PaperVenue(one) for one in instruments]
+        self._venues = {venue.instrument.name: venue for venue in self._order}
+        self._books = [empty_events(1) for _ in instruments]
+        for one in instruments:  # compile the venue now, not on the first event
+            PaperVenue(one).step(empty_events(1)[0], empty_events(1)[0])
+        await self._market.connect(instruments)
+
+    async def events(self) -> AsyncIterator[Array]:
+        """Yield the market's EVENT rows one by one, each after the reports that are due by then."""
+        async for rows in self._market.events():
+            for k in range(len(rows)):
+                event = rows[k : k + 1]
+                i = int(event["instrument"][0])
+                self._tell(self._order[i].step(self._books[i][0], event[0]))
+                self._books[i][0] = event[0]
+                self._newest = (int(event["ts"][0]), self._clock.monotonic_ns())
+                yield event
+
+    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
+        """Register who receives the paper venue's reports."""
+        self._report = callback
+
+    def send(self, command: Command) -> None:
+        """Hand a command to the paper venue; it is answered in time even where no event follows."""
+        venue = self._venues.get(command.instrument)
+        if venue is None:
+            raise VenueError(f"paper venue: no instrument {command.instrument}")
+        venue.send(command)
+        delay_ns = int(venue.venue["entry_ns"][0] + venue.venue["report_ns"][0]) + _GRACE_NS
+        timer: asyncio.TimerHandle
+
+        def pass_time() -> None:
+            self._timers.discard(timer)
+            self._let_time_pass(venue)
+
+        timer = asyncio.get_running_loop().call_later(delay_ns / 1e9 / self._speed, pass_time)
+        self._timers.add(timer)
+
+    def _let_time_pass(self, venue: PaperVenue) -> None:
+        ts, at = self._newest
+        now = ts + int((self._clock.monotonic_ns() - at) * self._speed)
+        self._tell(venue.advance(self._books[self._order.index(venue)][0], now))
+
+    def _tell(self, updates: Sequence[OrderUpdate]) -> None:
+        for update in updates:
+            self._report(update)
+
+    async def open_orders(self) -> Sequence[OrderUpdate]:
+        """Our orders that rest on paper."""
+        return [update for venue in self._order for update in venue.open_orders()]
+
+    async def positions(self) -> Sequence[VenuePosition]:
+        """What we hold on paper."""
+        return [venue.position() for venue in self._order]
+
+    async def close(self) -> None:
+        """Close the market."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        await self._market.close()
+
+
+class Playback:
+    """The market data of a recording as a `MarketAccess`, at `speed` recorded seconds per second.
+
+    It takes no orders: `PaperAccess` stands before it.
+    """
+
+    def __init__(self, source: Source, clock: Clock, *, speed: float = 1.0) -> None:
+        self._source = source
+        self._clock = clock
+        self._speed = speed
+        self._closed = False
+
+    async def connect(self, instruments: Sequence[Instrument]) -> None:
+        """Check that the recording is of the one instrument asked for."""
+        names = [one.name for one in instruments]
+        if names != [self._source.instrument.name]:
+            raise VenueError(f"recording: holds {self._source.instrument.name} only, was asked for {names}")
+
+    async def events(self) -> AsyncIterator[Array]:
+        """Yield EVENT rows when their time has come, until the recording ends."""
+        origin: tuple[int, int] | None = None
+        batches = self._source.batches()
+        # in a thread: unpacking and decoding a batch would keep the loop from beating
+        while (rows := await asyncio.to_thread(next, batches, None)) is not None:
+            for k in range(len(rows)):
+                ts = int(rows["ts"][k])
+                now = self._clock.monotonic_ns()
+                origin = origin or (ts, now)
+                wait_ns = (ts - origin[0]) / self._speed - (now - origin[1])
+                await asyncio.sleep(max(0.0, wait_ns / 1e9))
+                if self._closed:
+                    return
+                yield rows[k : k + 1]
+
+    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
+        """A recording reports nothing."""
+
+    def send(self, command: Command) -> None:
+        """Refuse: what is recorded cannot be traded with."""
+        raise VenueError("recording: takes no orders")
+
+    async def open_orders(self) -> Sequence[OrderUpdate]:
+        """Return nothing."""
+        return []
+
+    async def positions(self) -> Sequence[VenuePosition]:
+        """Return nothing."""
+        return []
+
+    async def close(self) -> None:
+        """Stop playing."""
+        self._closed = True

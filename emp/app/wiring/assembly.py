@@ -1,0 +1,96 @@
+"""Wiring: from names and files to the objects that run. The one place where worlds and engine are joined."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from emp.access.paper.venue import PaperVenue
+from emp.access.recordings import open_recording
+from emp.access.recordings.source import Progress, files_of
+from emp.core.config.config import COOL_DOWN_EVENTS, WARM_UP_EVENTS, Model, Risk, SystemConfig
+from emp.core.errors import UsageError
+from emp.core.ids import run_id
+from emp.core.instrument import find
+from emp.engine.engine import Engine, EngineLimits
+from emp.engine.load import LoadedModel, load_folder
+from emp.engine.replay import Backtest, Planned
+from emp.journal.reader import LedgerReader
+from emp.journal.run import RunFolder, build_manifest
+from emp.journal.swaps import read_swaps
+
+MS = 1_000_000
+
+
+def engine_limits(config: SystemConfig | None = None) -> EngineLimits:
+    """The engine's limits from the owner's configuration; without one, from its defaults."""
+    risk = config.risk if config else Risk()
+    model = config.model if config else Model()
+    return EngineLimits(
+        max_position_lots=risk.max_position_lots,
+        max_order_lots=risk.max_order_lots,
+        max_daily_loss=risk.max_daily_loss_ticks,
+        max_drawdown=risk.max_drawdown_ticks,
+        orders_per_minute=float(risk.max_orders_per_minute),
+        turnover_per_minute=float(risk.max_turnover_per_minute_lots),
+        turnover_per_hour=float(risk.max_turnover_per_hour_lots),
+        stale_after_ns=int(risk.stale_after_ms * MS),
+        depth_share=risk.depth_share,
+        warmup_events=config.warm_up_events if config else WARM_UP_EVENTS,
+        cooldown_events=config.cool_down_events if config else COOL_DOWN_EVENTS,
+        state_ttl_ns=int(model.state_ttl_s * 1_000 * MS),
+    )
+
+
+def assemble_replay(
+    recordings: Sequence[Path],
+    instrument: str,
+    catalogue: Path | None,
+    model: LoadedModel,
+    limits: EngineLimits,
+    runs: Path,
+    progress: Progress | None = None,
+    swaps_of: Path | None = None,
+) -> tuple[Backtest, RunFolder]:
+    """A backtest of one instrument with its run folder, new or to be continued.
+
+    The run is named by its inputs, so the same inputs find the folder that an interrupted run left. A finished
+    one is made again: it would say the same. Other models take over where they did in the run `swaps_of`.
+    """
+    facts = find(instrument, catalogue)
+    successions = [] if swaps_of is None else journalled(RunFolder(swaps_of), facts.name)
+    if successions and successions[0].swap.before != model.artifact.hash:
+        raise UsageError(f"--model: in {swaps_of} another one served first: {successions[0].swap.before}")
+    source = open_recording(list(recordings), facts, progress=progress)
+    manifest = build_manifest(
+        run="",
+        mode="replay",
+        config={
+            "limits": msgspec.to_builtins(limits),
+            "instrument": msgspec.to_builtins(facts),
+            "swaps": [msgspec.to_builtins(one.swap) for one in successions],
+        },
+        instruments=[facts.name],
+        model_hashes=[model.artifact.hash],
+        data_files=sorted({item.path for item in files_of(recordings)}),
+    )
+    run = run_id(msgspec.json.encode(manifest).decode())
+    manifest["run"] = run
+    path = runs / f"replay-{facts.name}-{run}"
+    if (path / "summary.json").exists():
+        shutil.rmtree(path)
+    folder = RunFolder.open_or_create(path, manifest)
+    engine = Engine([facts], model, limits, run)
+    return Backtest(source, engine, PaperVenue(facts), folder, successions), folder
+
+
+def journalled(folder: RunFolder, instrument: str) -> list[Planned]:
+    """The swaps that a run's ledger tells of an instrument, each with the artifact that the run kept."""
+    ledger = LedgerReader(folder.ledger)
+    try:
+        return [
+            Planned(swap, load_folder(folder.models / swap.after)) for swap in read_swaps(ledger, instrument)
+        ]
+    finally:
+        ledger.close()

@@ -1,0 +1,319 @@
+"""Wiring of `emp run`: from a configuration to a live engine, its venue, its journal and its web page."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from emp.access.port import MarketAccess
+from emp.app.wiring.assembly import engine_limits
+from emp.bus.bus import EventBus
+from emp.core.clock import Clock
+from emp.core.codes import Reason
+from emp.core.config.config import SystemConfig
+from emp.core.config.secrets import Secret
+from emp.core.contracts import NewOrder
+from emp.core.errors import ConfigError, JournalError
+from emp.core.ids import run_id
+from emp.core.instrument import Instrument, find
+from emp.engine.apart import compile_apart
+from emp.engine.choose import load_serving, load_standby
+from emp.engine.engine import Engine
+from emp.engine.guard import LatencyGuard
+from emp.engine.live import Live
+from emp.engine.load import load_folder
+from emp.engine.succession import Models, Succession
+from emp.engine.view import Viewer
+from emp.journal.actionlog import ActionLog, read_actions
+from emp.journal.ledger import Ledger
+from emp.journal.reader import LedgerReader
+from emp.journal.run import RunFolder, build_manifest
+from emp.journal.swaps import read_swaps
+from emp.model.artifact import save
+from emp.observe.board import Board
+
+if TYPE_CHECKING:
+    from emp.sim.world.mock import MockMarket
+
+_SAME_RUN = ("mode", "config", "instruments", "model_hashes")
+DAY_NS = 86_400_000_000_000
+MOCK_PX = 100_000  # ticks, where the built-in market begins
+MOCK_DAYS = 30  # for which it knows its calendar
+_WEDNESDAY = 6  # days after Thursday 1970-01-01, modulo 7
+_AFTERNOON_NS = 15 * 3_600_000_000_000
+
+
+class Running(NamedTuple):
+    """What `emp run` holds while it runs."""
+
+    live: Live
+    engine: Engine
+    bus: EventBus
+    actions: ActionLog
+    viewer: Viewer
+    folder: RunFolder
+
+
+def checked(config: SystemConfig, source: Path) -> tuple[list[Instrument], Models, dict[str, Secret]]:
+    """Everything that can be wrong before anything is opened or written: instruments, model, credentials."""
+    credentials = config.credentials(str(source))
+    instruments = [find(name, config.instruments.catalogue) for name in config.instruments.names]
+    if (config.mode == "mock" or config.access.connection_protocol == "recording") and len(instruments) > 1:
+        raise ConfigError(f"{source}: instruments.names: a built-in or recorded market has one instrument")
+    return instruments, load_models(config), credentials
+
+
+def load_models(config: SystemConfig) -> Models:
+    """The model that the configuration names to serve, and the one that stands by."""
+    serving = load_serving(config.model)
+    return Models(serving, load_standby(config.model, serving))
+
+
+def assemble_live(
+    config: SystemConfig,
+    instruments: list[Instrument],
+    models: Models,
+    access: MarketAccess,
+    board: Board,
+    clock: Clock,
+    source: Path | None = None,
+) -> Running:
+    """Make the run's folder and everything in it; the run is named by its configuration and its start.
+
+    A live run whose process died is continued in its own folder, if nothing else has changed, by the model that
+    served when it died. `source` is the configuration's file, read again where a model is to be reloaded.
+    """
+    model = models.serving
+    manifest = build_manifest(
+        run="",
+        mode=config.mode,
+        config=config.model_dump(mode="json"),
+        instruments=[one.name for one in instruments],
+        model_hashes=[model.artifact.hash],
+    )
+    folder = _died(config, manifest)
+    if folder is None:
+        run = run_id(config.model_dump_json(), model.artifact.hash, clock.now_ns())
+        folder = RunFolder.create(config.run_dir / f"{config.mode}-{run}", {**manifest, "run": run})
+    run = folder.manifest["run"]
+    actions = ActionLog(folder.actions, [one.name for one in instruments], [model.artifact.hash])
+    actions.truncate_to(len(read_actions(folder.actions)))
+    ledger = Ledger(folder.ledger, run=run, mode=config.mode)
+    models = _continued(folder, ledger, models)
+    keep_models(folder, models)
+    engine = Engine(instruments, models.serving, engine_limits(config), run, actions.model_hashes)
+    bus = EventBus(
+        [one.name for one in instruments],
+        queue_bound=config.bus.queue_bound,
+        max_age_ms=config.bus.max_age_ms,
+        clock=clock,
+        contiguous=config.access.connection_protocol == "mock",
+    )
+    viewer = Viewer(engine, bus, clock, mode=config.mode, stale_after_ms=config.risk.stale_after_ms)
+    live = Live(
+        access=access,
+        bus=bus,
+        engine=engine,
+        ledger=ledger,
+        actions=actions,
+        board=board,
+        viewer=viewer,
+        clock=clock,
+        succession=Succession(
+            engine,
+            ledger,
+            actions,
+            board,
+            LatencyGuard(config.model.p99_ms, config.model.total_p99_ms),
+            models,
+            None if source is None else _reader(source, folder),
+        ),
+        flush_seconds=config.journal.flush_seconds,
+    )
+    return Running(live, engine, bus, actions, viewer, folder)
+
+
+def keep_models(folder: RunFolder, models: Models) -> None:
+    """Keep copies of the artifacts in the run's folder: with them and the ledger it can be replayed for ever."""
+    for model in (models.serving, models.standby):
+        if model is not None and not (folder.models / model.artifact.hash).exists():
+            save(folder.models / model.artifact.hash, model.artifact.manifest, model.artifact.tensors)
+
+
+def _continued(folder: RunFolder, ledger: LedgerReader, models: Models) -> Models:
+    """The models of a run that goes on: what served last serves again, and nothing stands by behind a fallback."""
+    swaps = list(read_swaps(ledger))
+    if not swaps or swaps[-1].after == models.serving.artifact.hash:
+        return models
+    last = load_folder(folder.models / swaps[-1].after)
+    return Models(last, None, "fallback") if swaps[-1].reason == "latency" else Models(last, models.standby)
+
+
+def _reader(source: Path, folder: RunFolder) -> Callable[[], Models]:
+    """What reads, keeps and compiles the models that the configuration names now."""
+
+    def read() -> Models:
+        models = load_models(SystemConfig.load(source))
+        keep_models(folder, models)
+        for model in (models.serving, models.standby):
+            if model is not None:
+                compile_apart(folder.models / model.artifact.hash)
+        return models
+
+    return read
+
+
+def _died(config: SystemConfig, manifest: Mapping[str, Any]) -> RunFolder | None:
+    """The folder of the same live run whose process ended without sealing its ledger, where there is one."""
+    if config.mode != "live":
+        return None
+    for path in sorted(config.run_dir.glob("live-*")):
+        folder = RunFolder(path)
+        same = all(folder.manifest.get(key) == manifest[key] for key in _SAME_RUN)
+        if same and folder.ledger.exists():
+            ledger = LedgerReader(folder.ledger)
+            sealed = ledger.sealed
+            ledger.close()
+            if not sealed:
+                return folder
+    return None
+
+
+def open_access(
+    config: SystemConfig, instruments: list[Instrument], credentials: Mapping[str, Secret], clock: Clock
+) -> MarketAccess:
+    """The market that the configuration names; on paper, our orders stay here."""
+    protocol = config.access.connection_protocol
+    if protocol == "mock":
+        return _mock(config, instruments[0], clock)
+    if config.mode == "mock" and protocol == "fix":
+        from emp.sim.venues.fix.loopback import FixLoopback
+
+        return FixLoopback(_mock(config, instruments[0], clock), clock)
+    if protocol == "recording":
+        return _recording(config, instruments[0], clock)
+    access = (
+        _ctrader(config, credentials, clock) if protocol == "ctrader" else _fix(config, credentials, clock)
+    )
+    if config.mode == "live":
+        return access
+    from emp.access.paper.access import PaperAccess
+
+    return PaperAccess(access, clock)
+
+
+def open_log(folder: RunFolder) -> IO[str]:
+    """The run's log file, for `emp.observe.logs`."""
+    path = folder.path / "log.jsonl"
+    try:
+        return path.open("a", encoding="utf-8", buffering=1 << 16)
+    except OSError as error:
+        raise JournalError(
+            f"cannot write {path}: {error.strerror or os.strerror(error.errno or 0)}"
+        ) from error
+
+
+def _mock(config: SystemConfig, instrument: Instrument, clock: Clock) -> MarketAccess:
+    from emp.sim.flow.shipped import shipped_flow
+    from emp.sim.world.day import DayConfig, DayMarket
+    from emp.sim.world.mock import MockMarket
+
+    start_ns = market_hours_ns(clock.now_ns())
+
+    def market(seed: int, rules: DayConfig) -> DayMarket:
+        return DayMarket(shipped_flow(), seed, MOCK_PX, start_ns, instrument, rules, MOCK_DAYS)
+
+    halted = DayConfig(halts=((start_ns, 1.0),), pause_s=1.0)  # so that an auction is compiled as well
+    _compile_market(MockMarket(instrument, market=market(1, halted), start_ns=start_ns, n_events=20))
+    return MockMarket(
+        instrument,
+        config.seed,
+        market=market(config.seed, DayConfig()),
+        start_ns=start_ns,
+        speed=config.access.speed,
+        clock=clock,
+    )
+
+
+def _compile_market(spare: "MockMarket") -> None:
+    """Run every kernel of the built-in market once, so that none is compiled while it keeps real time."""
+    order = NewOrder(
+        cl_ord_id="warm-up",
+        instrument=spare.instrument.name,
+        side=1,
+        qty=1,
+        px=1,
+        immediate=False,
+        ts=0,
+        reason=Reason.POST_EDGE,
+        decision_seq=0,
+    )
+    spare.send(order)
+    for _ in spare.batches():
+        pass
+
+
+def market_hours_ns(now_ns: int) -> int:
+    """The last Wednesday, 15:00 UTC, before now: a time at which every market of the catalogue trades."""
+    today = (now_ns - _AFTERNOON_NS) // DAY_NS
+    return (today - (today - _WEDNESDAY) % 7) * DAY_NS + _AFTERNOON_NS
+
+
+def _recording(config: SystemConfig, instrument: Instrument, clock: Clock) -> MarketAccess:
+    from emp.access.paper.access import PaperAccess, Playback
+    from emp.access.recordings import open_recording
+
+    assert config.access.recording is not None
+    source = open_recording(config.access.recording, instrument)
+    speed = config.access.speed
+    return PaperAccess(Playback(source, clock, speed=speed), clock, speed=speed)
+
+
+def _ctrader(config: SystemConfig, credentials: Mapping[str, Secret], clock: Clock) -> MarketAccess:
+    from emp.access.ctrader.access import CTraderAccess
+    from emp.access.ctrader.settings import Credentials, Settings
+    from emp.app.wiring.tokens import TokenFile
+
+    access = config.access
+    assert access.host is not None
+    assert access.port is not None
+    assert access.account is not None
+    if not access.account.isdigit():
+        raise ConfigError(f"access.account: a cTrader account is a number, was {access.account!r}")
+    known = Credentials(
+        client_id=credentials["EMP_CTRADER_CLIENT_ID"],
+        client_secret=credentials["EMP_CTRADER_CLIENT_SECRET"],
+        access_token=credentials["EMP_CTRADER_ACCESS_TOKEN"],
+        refresh_token=credentials.get("EMP_CTRADER_REFRESH_TOKEN"),
+    )
+    tokens = TokenFile(config.run_dir / f"ctrader-{access.account}.tokens", known)
+    settings = Settings(account=int(access.account), depth=access.depth, seed=config.seed)
+    return CTraderAccess(
+        settings, tokens.newest(), host=access.host, port=access.port, clock=clock, keep_tokens=tokens.keep
+    )
+
+
+def _fix(config: SystemConfig, credentials: Mapping[str, Secret], clock: Clock) -> MarketAccess:
+    from emp.access.fix.client import FixAccess, FixSettings
+    from emp.access.fix.dialect import dialect
+
+    access = config.access
+    assert access.host is not None
+    assert access.port is not None
+    assert access.sender_comp_id is not None
+    assert access.target_comp_id is not None
+    settings = FixSettings(
+        host=access.host,
+        port=access.port,
+        sender=access.sender_comp_id,
+        target=access.target_comp_id,
+        dialect=dialect(access.dialect),
+        trade_port=access.trade_port,
+        tls=access.tls,
+        account=access.account or "",
+        symbols=access.symbols,
+        username=credentials["EMP_FIX_USERNAME"],
+        password=credentials["EMP_FIX_PASSWORD"],
+        store=config.run_dir / "fix-sequence",
+    )
+    return FixAccess(settings, clock)

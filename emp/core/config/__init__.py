@@ -1,0 +1,1 @@
+"""What the owner sets: the configuration, where it comes from, and secrets."""

@@ -1,0 +1,285 @@
+"""The one source of configuration: a YAML file, over which single environment variables may be set.
+
+    SystemConfig.load(Path("examples/mock.yaml"))
+
+The file comes first. `EMP_<FIELD>` or `EMP_<SECTION>__<FIELD>` overrides exactly that field, and only where
+it is set and not empty. Every mistake ends in one line that names the path in the file, or the variable.
+Numbers here are limits and facts; what can be learned or estimated from data has no place here. Credentials
+are never configuration: see `emp.core.config.secrets`.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from emp.core.config import secrets
+from emp.core.config.config_source import (
+    PREFIX,
+    Environment,
+    laid_over,
+    one_line,
+    read_yaml,
+    refuse_unknown_variables,
+)
+from emp.core.errors import ConfigError
+
+Mode = Literal["mock", "paper", "live"]
+Impl = Literal["linear", "mamba2", "mamba3"]
+Standby = Literal["none", "linear", "mamba2"]
+Protocol = Literal["fix", "ctrader", "recording", "mock"]
+
+DEFAULT_IMPL: Impl = "mamba3"
+"""The shipped artifact that serves where nothing else is said."""
+
+WARM_UP_EVENTS = 512
+"""Burn-in B: size is 0 while a model's state is younger than so many events."""
+
+COOL_DOWN_EVENTS = 128
+"""Size is 0 for so many events after a halt, a gap, a pause or a flip of the session."""
+
+PROTOCOLS_OF: dict[str, tuple[str, ...]] = {
+    "mock": ("mock", "fix", "recording"),
+    "paper": ("fix", "ctrader", "recording"),
+    "live": ("fix", "ctrader"),
+}
+"""Which connection protocols make sense in a mode: mock never dials out (its FIX venue is its own, on loopback),
+live never plays.
+"""
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+def _word(value: object) -> object:
+    return value.lower().strip() if isinstance(value, str) else value
+
+
+def _text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Count = Annotated[int, BeforeValidator(_number), Field(gt=0)]
+Positive = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
+Port = Annotated[int, BeforeValidator(_number), Field(ge=0, le=65535)]
+Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and strict about names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Instruments(Section):
+    """What is traded."""
+
+    names: Annotated[tuple[Text, ...], Field(min_length=1)]
+    catalogue: Path | None = None  # YAML that adds to or overrides the shipped catalogue
+
+
+class Access(Section):
+    """How the market is reached."""
+
+    connection_protocol: Annotated[Protocol, BeforeValidator(_word)] = "mock"
+    host: Text | None = None
+    port: Port | None = None  # FIX: the quote session; cTrader: the API
+    trade_port: Port | None = None  # FIX: the trade session, where it has a port of its own
+    dialect: Annotated[Text, BeforeValidator(_word)] = "fix44"  # FIX: how the venue speaks it
+    symbols: dict[str, Text] = {}  # the venue's symbol of an instrument, where it is not its name
+    tls: bool = True
+    sender_comp_id: Text | None = None
+    target_comp_id: Text | None = None
+    account: Text | None = None
+    depth: bool = True  # cTrader: False where the symbols have no depth
+    recording: Path | None = None
+    speed: Positive = 1.0  # recorded seconds per second, for `recording` and `mock`
+
+
+class Model(Section):
+    """Which forecaster serves, and which one takes over where it is too slow.
+
+    `ssm_impl` and `fallback_impl` name shipped artifacts; `artifact` and `fallback_artifact` are folders and come
+    before them: a kind given beside a folder is what the artifact there must be. Without either, the fallback is
+    the next simpler kind that is shipped.
+    """
+
+    ssm_impl: Annotated[Impl, BeforeValidator(_word)] = DEFAULT_IMPL
+    fallback_impl: Annotated[Standby | None, BeforeValidator(_word)] = None
+    artifact: Text | None = None
+    fallback_artifact: Text | None = None
+    state_ttl_s: Positive = (
+        60.0  # market time after which a state that saw no believable book starts from zero
+    )
+    p99_ms: Positive = 0.35  # the model's time per event that the fallback is there for
+    total_p99_ms: Positive = 0.85  # the whole decision's, book to row
+
+
+class Risk(Section):
+    """Hard limits, per instrument. Money is in ticks times lots."""
+
+    max_position_lots: Count = 10
+    max_order_lots: Count = 5
+    max_daily_loss_ticks: Positive = 2_000.0
+    max_drawdown_ticks: Positive = 2_000.0
+    max_orders_per_minute: Count = 120
+    max_turnover_per_minute_lots: Count = 200
+    max_turnover_per_hour_lots: Count = 4_000
+    stale_after_ms: Positive = 5_000.0
+    depth_share: Annotated[Positive, Field(le=1.0)] = (
+        0.02  # of the L1 depth percentile that one order may take
+    )
+
+
+class Bus(Section):
+    """When market data counts as piling up."""
+
+    queue_bound: Annotated[Count, Field(ge=8)] = 4_096  # events per instrument
+    max_age_ms: Positive = 250.0  # of the oldest event that waits
+
+
+class Http(Section):
+    """Where `/health`, `/metrics` and the console are served."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 8787  # 0 takes any free one
+    expose: bool = False  # must be true for an address that other machines can reach
+
+
+class Journal(Section):
+    """How the action log is written; the ledger is always synced before a send."""
+
+    flush_seconds: Positive = 60.0  # longest time that a row of the action log waits in memory
+
+
+class SystemConfig(BaseSettings):
+    """Everything a run is told; see the sections for units."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True, extra="forbid", frozen=True
+    )
+
+    mode: Annotated[Mode, BeforeValidator(_word)]
+    run_dir: Path = Path("runs")
+    seed: Annotated[int, BeforeValidator(_number), Field(ge=0, lt=2**63)] = 0
+    warm_up_events: Annotated[int, BeforeValidator(_number), Field(ge=0)] = WARM_UP_EVENTS
+    cool_down_events: Annotated[int, BeforeValidator(_number), Field(ge=0)] = COOL_DOWN_EVENTS
+    instruments: Instruments
+    access: Access = Access()
+    model: Model = Model()
+    risk: Risk = Risk()
+    bus: Bus = Bus()
+    http: Http = Http()
+    journal: Journal = Journal()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take only what is passed in; `load` is where file and environment meet."""
+        return (init_settings,)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the file, lay the environment over it, check both; raise ConfigError with one line."""
+        in_file = read_yaml(path)
+        refuse_unknown_variables(cls)
+        try:
+            in_environment = Environment(cls)()
+        except ValueError as error:
+            raise ConfigError(f"environment: {error.args[0]}") from None
+        try:
+            return cls(**laid_over(in_file, in_environment))
+        except ValidationError as error:
+            raise ConfigError(one_line(error, cls, path, in_environment)) from None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        found = list(_contradictions(self))
+        if found:
+            raise ValueError("; ".join(found))
+        return self
+
+    def missing(self, credentials: Mapping[str, secrets.Secret]) -> list[str]:
+        """Names of everything that this mode needs and that is not given: fields first, then credentials."""
+        if self.mode == "mock" or self.access.connection_protocol not in secrets.NEEDED:
+            return []
+        needed = {
+            "fix": ("host", "port", "sender_comp_id", "target_comp_id"),
+            "ctrader": ("host", "port", "account"),
+        }[self.access.connection_protocol]
+        fields = [f"access.{name}" for name in needed if getattr(self.access, name) is None]
+        return fields + list(secrets.missing_secrets(self.access.connection_protocol, credentials))
+
+    def credentials(self, source: str = "configuration") -> dict[str, secrets.Secret]:
+        """Return the credentials, by name; raise ConfigError that names every missing one at once.
+
+        Mock mode neither looks for credentials nor opens the secrets file.
+        """
+        if self.mode == "mock":
+            return {}
+        found = secrets.load_secrets()
+        lacking = self.missing(found)
+        if lacking:
+            over = self.access.connection_protocol
+            raise ConfigError(
+                f"{source}: mode {self.mode} over {over} needs {', '.join(lacking)}"
+                f" (credentials come from the environment or the file that {secrets.SECRETS_FILE} names)"
+            )
+        return found
+
+
+def _contradictions(config: SystemConfig) -> Iterable[str]:
+    """Pairs of values that cannot both be meant."""
+    access, risk, http = config.access, config.risk, config.http
+    allowed = PROTOCOLS_OF[config.mode]
+    if access.connection_protocol not in allowed:
+        yield (
+            f"access.connection_protocol: {access.connection_protocol} contradicts mode: {config.mode}"
+            f" (which takes {', '.join(allowed)})"
+        )
+    if (access.connection_protocol == "recording") != (access.recording is not None):
+        yield "access.recording: must be given with connection_protocol: recording, and only then"
+    if access.speed != 1.0 and access.connection_protocol in ("fix", "ctrader") and config.mode != "mock":
+        yield "access.speed: a real market cannot be sped up; remove it"
+    if config.model.fallback_impl == "none" and config.model.fallback_artifact is not None:
+        yield "model.fallback_artifact: contradicts fallback_impl: none"
+    if config.model.artifact is None and config.model.fallback_impl == config.model.ssm_impl:
+        yield f"model.fallback_impl: {config.model.fallback_impl} is what serves already (model.ssm_impl)"
+    if config.model.p99_ms > config.model.total_p99_ms:
+        yield f"model.p99_ms: {config.model.p99_ms:g} is above model.total_p99_ms: {config.model.total_p99_ms:g}"
+    if risk.max_order_lots > risk.max_position_lots:
+        yield (
+            f"risk.max_order_lots: {risk.max_order_lots} is above"
+            f" risk.max_position_lots: {risk.max_position_lots}"
+        )
+    if risk.max_turnover_per_minute_lots > risk.max_turnover_per_hour_lots:
+        yield (
+            f"risk.max_turnover_per_minute_lots: {risk.max_turnover_per_minute_lots} is above"
+            f" risk.max_turnover_per_hour_lots: {risk.max_turnover_per_hour_lots}"
+        )
+    if len(set(config.instruments.names)) != len(config.instruments.names):
+        yield "instruments.names: a name stands there twice"
+    if not http.expose and not _loopback(http.host):
+        yield (
+            f"http.host: {http.host} can be reached from other machines;"
+            " use 127.0.0.1, or set http.expose: true"
+        )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

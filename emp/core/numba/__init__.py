@@ -1,0 +1,1 @@
+"""Aids to compiled code: the decorator and its cache, borrowed arrays, vectors, bits, random numbers."""

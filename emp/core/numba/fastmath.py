@@ -1,0 +1,35 @@
+"""Elementary functions for kernels that the compiler can vectorise, unlike calls into libm."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from emp.core.numba.jit import kernel
+
+_LOG2_E = np.float32(math.log2(math.e))
+_LN_2 = np.float32(math.log(2.0))
+# Taylor coefficients of exp(u) around 0, for |u| <= ln(2) / 2: the last omitted term is below 1.3e-7.
+_C2, _C3, _C4, _C5, _C6 = (np.float32(1.0 / math.factorial(n)) for n in (2, 3, 4, 5, 6))
+_LOWEST, _HIGHEST = np.float32(-87.0), np.float32(88.0)
+
+
+@kernel
+def exp32(x: Any) -> Any:
+    """e**x in float32 to about 2e-7 relative; x is held within [-87, 88], where the result is normal.
+
+    e**x = 2**n * e**(x - n ln 2) with n the integer nearest to x / ln 2.
+    """
+    x = min(max(np.float32(x), _LOWEST), _HIGHEST)
+    n = np.floor(x * _LOG2_E + np.float32(0.5))
+    u = x - n * _LN_2
+    u2 = u * u
+    tail = _C2 + u * _C3 + u2 * (_C4 + u * _C5 + u2 * _C6)
+    power = np.int32((np.int64(n) + 127) << 23).view(np.float32)
+    return power * (np.float32(1.0) + u + u2 * tail)
+
+
+@kernel
+def sigmoid32(x: Any) -> Any:
+    """1 / (1 + e**-x) in float32."""
+    return np.float32(1.0) / (np.float32(1.0) + exp32(-x))

@@ -1,0 +1,391 @@
+"""A recorded market through the engine that trades live, with a paper venue for its orders.
+
+    result = Backtest(source, engine, venue, folder).run(progress)
+
+Events flow source -> ordering guard -> venue (our orders against what happened) -> engine. The venue and the
+engine share one compiled loop; it returns to Python when a command leaves, a report is due, or a batch ends.
+
+The run can be killed at any moment and started again: after every batch the ledger, the action log and one
+checkpoint are durable, and what was written beyond the checkpoint is cut off and happens again, equally.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from emp.access.paper.fills import venue_step
+from emp.access.paper.venue import COUNTERFACTUAL, PaperVenue
+from emp.access.port import Source
+from emp.bus.order import admit, new_guard
+from emp.core.codes import Quarantine, WorkingState
+from emp.core.contracts import OrderUpdate, RiskBreach
+from emp.core.numba.jit import kernel
+from emp.core.records import DECISION, EVENT, Array, empty_events
+from emp.engine.engine import Engine, Output, joined
+from emp.engine.load import LoadedModel
+from emp.engine.serving import allocate
+from emp.engine.step import COMMAND, QUIET, step
+from emp.journal.actionlog import ActionLog
+from emp.journal.ledger import Ledger
+from emp.journal.records import Note
+from emp.journal.run import RunFolder
+from emp.journal.swaps import Swap
+
+REPORT = 3  # `trade_batch`: reports of the venue are due before the next event
+SILENCE = 4  # before the next event the feed was silent for so long that a resting order must go
+RESTING = int(WorkingState.RESTING)
+
+Progress = Callable[[int, Output], None]
+"""Called after every batch with the number of events so far and what the engine put out last."""
+
+
+@kernel
+def trade_batch(
+    desk: Any,
+    params: Any,
+    events: Any,
+    start: int,
+    seen: bool,
+    before: Any,
+    rows: Any,
+    laps: Any,
+    venue: Any,
+    orders: Any,
+    reports: Any,
+) -> tuple[int, int, int, int]:
+    """Run venue and engine over events[start:] until a report is due, a command must leave, or the batch ends.
+
+    Args:
+        seen: whether the venue has dealt with events[start] already.
+        before: EVENT[1], the event before events[0].
+        rows, laps: filled from 0 on, as in `engine.step.run_batch`.
+        venue, orders, reports: the arrays of a PaperVenue.
+
+    Returns:
+        (index of the next event, rows written, QUIET, COMMAND, REPORT or SILENCE, number of reports).
+    """
+    written = 0
+    for k in range(start, events.size):
+        i = events[k].instrument
+        waited = events[k].ts - desk.perception[i].ts_event
+        if desk.working[i].state == RESTING and waited > desk.limits[i].stale_after_ns:
+            return k, written, SILENCE, 0
+        if not seen:
+            previous = events[k - 1] if k > 0 else before[0]
+            due = venue_step(venue[0], orders, previous, events[k], reports)
+            if due > 0:
+                return k, written, REPORT, due
+        seen = False
+        result = step(desk, params, events[k], rows[written], laps[written])
+        if result != QUIET:
+            written += 1
+        if result == COMMAND:
+            return k + 1, written, COMMAND, 0
+    return events.size, written, QUIET, 0
+
+
+class Planned(NamedTuple):
+    """A swap that a journal tells of, and the model that takes over."""
+
+    swap: Swap
+    model: LoadedModel
+
+
+class Tally(msgspec.Struct):
+    """What a run has counted so far; part of every checkpoint."""
+
+    events: int = 0  # yielded by the source
+    admitted: int = 0  # by the ordering guard
+    rows: int = 0  # of the action log
+    actions: int = 0  # commands decided on
+    ledger_seq: int = 0
+    sequence: int = 0  # of client order ids
+    swaps: int = 0  # models that have taken over
+    out_of_order: dict[str, int] = {}
+
+
+class Journal:
+    """What a run writes: its folder, the ledger and the action log in it."""
+
+    def __init__(self, folder: RunFolder, engine: Engine) -> None:
+        self.folder = folder
+        self.ledger = Ledger(folder.ledger, run=engine.run, mode="replay")
+        names = [i.name for i in engine.instruments]
+        self.actions = ActionLog(folder.actions, names, engine.served)
+
+    def cut(self, ledger_seq: int, rows: int) -> None:
+        """Forget what was written after a checkpoint."""
+        self.ledger.truncate_to(ledger_seq)
+        self.actions.truncate_to(rows)
+
+    def abandon(self) -> None:
+        """Remove everything."""
+        self.actions.close()
+        self.ledger.close()
+        shutil.rmtree(self.folder.path)
+
+    def close(self) -> str:
+        """Seal everything; return the hash of the action log."""
+        digest = self.actions.close()
+        self.ledger.seal()
+        self.ledger.close()
+        return digest
+
+
+class Backtest:
+    """One instrument, one engine, one venue, one run folder (or none, then nothing is written).
+
+    A replay is as fast as the machine lets it be, so no model is ever too slow in it: another model takes over only
+    where `successions`, in the order of their events, say so.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        engine: Engine,
+        venue: PaperVenue,
+        folder: RunFolder | None = None,
+        successions: Sequence[Planned] = (),
+    ) -> None:
+        self.successions = tuple(successions)
+        self.source = source
+        self.engine = engine
+        self.venue = venue
+        self.journal = Journal(folder, engine) if folder is not None else None
+        self.tally = Tally()
+        self.guard = new_guard()
+        self.before: Array = np.zeros(1, EVENT)
+        self.laps: list[Array] = []
+
+    # --- the run
+
+    def run(self, progress: Progress | None = None) -> dict[str, Any]:
+        """Read the source to its end and return the summary (keys of `emp replay`)."""
+        if self.journal is not None:
+            self._resume(self.journal)
+        skip = self.tally.events
+        for batch in self.source.batches():
+            if skip >= len(batch):
+                skip -= len(batch)
+                continue
+            output = self._batch(batch[skip:])
+            skip = 0
+            if progress is not None:
+                progress(self.tally.events, output)
+        return self._finish()
+
+    def warm_up(self) -> None:
+        """Compile the loop, or load it, by running it over no events."""
+        rows, laps = np.zeros(1, DECISION), np.zeros((1, 3), np.int32)
+        desk, venue = self.engine.desk, self.venue
+        trade_batch(
+            desk,
+            self.engine.model.params,
+            empty_events(0),
+            0,
+            False,
+            self.before,
+            rows,
+            laps,
+            venue.venue,
+            venue.orders,
+            venue.reports,
+        )
+
+    def abandon(self) -> None:
+        """Leave nothing of this run behind."""
+        if self.journal is not None:
+            self.journal.abandon()
+
+    def _batch(self, events: Array) -> Output:
+        if self.journal is None:
+            return self._trade(self._admit(events))
+        with self.journal.ledger.batch():
+            output = self._trade(self._admit(events))
+        self._checkpoint(self.journal)
+        return output
+
+    def _admit(self, events: Array) -> Array:
+        """Pass the ordering guard; what it refuses is counted by reason."""
+        self.tally.events += len(events)
+        reasons = np.zeros(len(events), np.int8)
+        admitted = admit(self.guard[0], events, reasons)
+        self.tally.admitted += admitted
+        if admitted == len(events):
+            return events
+        for reason, count in Counter(reasons[reasons != 0].tolist()).items():
+            name = Quarantine(reason).name.lower()
+            self.tally.out_of_order[name] = self.tally.out_of_order.get(name, 0) + count
+        return events[reasons == 0]
+
+    def _trade(self, events: Array) -> Output:
+        """Carry one admitted batch through venue and engine, and let another model take over on its way."""
+        consumed, rows, laps = len(events), [], []
+        while True:
+            due = next(iter(self.successions[self.tally.swaps :]), None)
+            at = (
+                len(events)
+                if due is None
+                else int(np.searchsorted(events["seq"], due.swap.seq, side="right"))
+            )
+            part = self._trade_part(events[:at])
+            rows.append(part.rows)
+            laps.append(part.laps)
+            if due is None or at == len(events):
+                break
+            self._take_over(due)
+            events = events[at:]
+        return Output(consumed=consumed, rows=joined(rows), laps=joined(laps))
+
+    def _take_over(self, due: Planned) -> None:
+        if self.journal is not None:
+            self.journal.ledger.record_note(due.swap.note)
+            self.journal.actions.know(due.model.artifact.hash)
+        self.engine.install(allocate(due.model, len(self.engine.instruments)))
+        self.tally.swaps += 1
+
+    def _trade_part(self, events: Array) -> Output:
+        """Carry events through venue and engine, under one model."""
+        if not len(events):
+            return Output()
+        engine, venue = self.engine, self.venue
+        engine.extend_calendar(int(events[0]["ts"]), int(events[-1]["ts"]))
+        rows, laps = np.zeros(len(events) + 1, DECISION), np.zeros((len(events) + 1, 3), np.int32)
+        at, written, seen = 0, 0, False
+        while at < len(events):
+            at, new, result, due = trade_batch(
+                engine.desk,
+                engine.model.params,
+                events,
+                at,
+                seen,
+                self.before,
+                rows[written:],
+                laps[written:],
+                venue.venue,
+                venue.orders,
+                venue.reports,
+            )
+            written += new
+            seen = result == REPORT
+            if result == COMMAND:
+                self.tally.actions += 1
+                output = Output()
+                engine.act(output, rows[written - 1])
+                self._deliver(output)
+            elif result == REPORT:
+                for update in venue.updates(due):
+                    self._report(update)
+            elif result == SILENCE:
+                last_ns = int(engine.desk.perception["ts_event"][int(events[at]["instrument"])])
+                self._deliver(engine.on_timer(last_ns + engine.limits.stale_after_ns + 1))
+        self.before[0] = events[-1]
+        output = Output(consumed=len(events), rows=rows[:written], laps=laps[:written])
+        self.laps.append(output.laps)
+        self.tally.rows += written
+        if self.journal is not None:
+            self.journal.actions.append(output.rows)
+        return output
+
+    def _deliver(self, output: Output) -> None:
+        """Ledger first, then the state machine, then the venue."""
+        for message in output.messages:
+            if isinstance(message, RiskBreach) and self.journal is not None:
+                self.journal.ledger.record_note(message)
+        for command in output.commands:
+            if self.journal is not None:
+                self.journal.ledger.record_intent(command)
+            self.engine.sent(command)
+            self.venue.send(command)
+
+    def _report(self, update: OrderUpdate) -> None:
+        if self.journal is not None and not self.journal.ledger.record_report(update):
+            return
+        self._deliver(self.engine.on_report(update))
+
+    # --- durability
+
+    def _arrays(self) -> dict[str, Array]:
+        venue = {f"venue_{name}": array for name, array in self.venue.arrays.items()}
+        return {**self.engine.checkpoint(), **venue, "guard": self.guard, "before": self.before}
+
+    def _checkpoint(self, journal: Journal) -> None:
+        journal.actions.flush()
+        self.tally.ledger_seq = journal.ledger.last_seq
+        self.tally.sequence = self.engine.sequence
+        journal.folder.write_checkpoint(self._arrays(), msgspec.to_builtins(self.tally))
+
+    def _resume(self, journal: Journal) -> None:
+        """Go back to the last checkpoint: cut what was written after it, and take its state."""
+        for earlier in self.successions[: int(journal.folder.checkpoint_facts().get("swaps", 0))]:
+            self.engine.install(allocate(earlier.model, len(self.engine.instruments)))
+        arrays = self._arrays()
+        meta = journal.folder.read_checkpoint(arrays)
+        if meta is None:
+            journal.cut(0, 0)
+            return
+        self.tally = msgspec.convert(meta, Tally)
+        journal.cut(self.tally.ledger_seq, self.tally.rows)
+        kept = {name: array.copy() for name, array in arrays.items()}
+        for entry in journal.ledger.events():
+            body = entry.body
+            if isinstance(body, OrderUpdate):
+                self.engine.orders.apply(body)
+            elif not isinstance(body, Note):
+                self.engine.orders.sent(body)
+        for name, array in arrays.items():
+            array[...] = kept[name]
+        self.engine.sequence = self.tally.sequence
+
+    # --- the summary
+
+    def _finish(self) -> dict[str, Any]:
+        engine, counts = self.engine, self.source.counts
+        quarantined = Counter({reason.name.lower(): n for reason, n in counts.quarantined.items()})
+        quarantined.update(self.tally.out_of_order)
+        quarantined.update(engine.quarantined())
+        account = engine.desk.account[0]
+        summary: dict[str, Any] = {
+            "rows": counts.rows,
+            "events": counts.rows - counts.merged - sum(quarantined.values()),
+            "merged": counts.merged,
+            "quarantined": dict(sorted(quarantined.items())),
+            "states": int(engine.desk.perception["events"].sum()),
+            "actions": self.tally.actions,
+            "fills": int(account["fills"]),
+            "final_position": int(account["position"]),
+            "pnl_ticks": float(account["pnl"]),
+            "fees": float(account["fees"]),
+            "traded_lots": int(account["traded"]),
+            "paper_lots": self.venue.lots,
+            "counterfactual_share": self._counterfactual(),
+            "halted": engine.halted,
+            **latency_summary(self.laps),
+            "model_hash": engine.model.artifact.hash,
+        }
+        if self.journal is not None:
+            summary["action_log_sha256"] = self.journal.close()
+        return summary
+
+    def _counterfactual(self) -> float:
+        """Share of the lots filled at rest that came from flow which did something else in the recording."""
+        lots = self.venue.lots
+        rested = sum(n for how, n in lots.items() if how != "taken")
+        return sum(lots[how] for how in COUNTERFACTUAL) / rested if rested else 0.0
+
+
+def latency_summary(laps: list[Array]) -> dict[str, dict[str, float]]:
+    """Quantiles in us of the time spent in the adapter, in the model, and in all, per decision."""
+    every = np.concatenate(laps) if laps else np.zeros((0, 3), np.int32)
+    names = ("adapter_us", "model_us", "total_us")
+    if not len(every):
+        return {name: {"p50": 0.0, "p90": 0.0, "p99": 0.0} for name in names}
+    quantiles = np.percentile(every, [50, 90, 99], axis=0) / 1e3
+    return {
+        name: {f"p{q}": round(float(quantiles[k, column]), 3) for k, q in enumerate((50, 90, 99))}
+        for column, name in enumerate(names)
+    }

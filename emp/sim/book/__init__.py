@@ -1,0 +1,1 @@
+"""The limit order book and its matching engine."""

@@ -1,0 +1,1 @@
+"""How much a signal can trade before it eats itself."""

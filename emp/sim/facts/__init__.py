@@ -1,0 +1,1 @@
+"""Stylised facts: what a simulated market must share with a recorded one."""

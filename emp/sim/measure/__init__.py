@@ -1,0 +1,1 @@
+"""Estimators and experiments on a market, recorded or simulated."""

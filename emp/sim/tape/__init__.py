@@ -1,0 +1,1 @@
+"""Recordings replayed order by order, and held against what they show."""

@@ -1,0 +1,1 @@
+"""A cTrader Open API venue."""

@@ -1,0 +1,323 @@
+"""A FIX 4.4 acceptor in front of any `MarketAccess`: simulator, recording, or a market of a test.
+
+What the market yields goes out as W and X, what clients order goes into it, its reports go back; so mock mode
+runs over real TCP through the same code as a live venue. It can be told to misbehave (`fix_faults`).
+"""
+
+import asyncio
+import ssl
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from emp.access.fix.dialect import MOCK, Dialect
+from emp.access.fix.message import Message
+from emp.access.fix.session import Session
+from emp.access.fix.store import MemoryStore
+from emp.access.fix.terms import Phase, SessionConfig
+from emp.access.fix.text import Scale, Stamp, utc_ns
+from emp.access.port import MarketAccess
+from emp.core.clock import Clock, LiveClock
+from emp.core.codes import OrderStatus, Reason
+from emp.core.config.secrets import Secret
+from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
+from emp.core.errors import EmpError, VenueError
+from emp.core.instrument import Instrument
+from emp.core.records import Array
+from emp.sim.venues.fix.client import Client
+from emp.sim.venues.fix.faults import FaultPlan, Faults
+from emp.sim.venues.fix.feed import Told, execution, position
+
+
+class VenueSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the venue is called and speaks."""
+
+    sender: str = "EMPVENUE"
+    target: str = "EMP"  # the one client it serves
+    dialect: Dialect = MOCK
+    symbols: Mapping[str, str] = msgspec.field(default_factory=dict)  # instrument -> symbol; absent: its name
+    host: str = "127.0.0.1"
+    port: int = 0  # 0 takes any free one
+    password: Secret | None = None
+    lockstep: bool = False  # the next event waits until the client has dealt with the last
+
+
+class FixVenue:
+    """Serves one client, on one session or on two, as its dialect says."""
+
+    def __init__(
+        self,
+        market: MarketAccess,
+        instruments: Sequence[Instrument],
+        settings: VenueSettings | None = None,
+        *,
+        faults: Faults | None = None,
+        clock: Clock | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.market = market
+        self.settings = settings or VenueSettings()
+        self.plan = FaultPlan(faults or Faults())
+        self.instruments = tuple(instruments)
+        self.scales = {i.name: Scale(i) for i in instruments}
+        self.symbols = {i.name: self.settings.symbols.get(i.name, i.name) for i in instruments}
+        self.names = {symbol: name for name, symbol in self.symbols.items()}
+        self.told: dict[str, Told] = {}
+        self.clients: list[Client] = []
+        self.last: dict[str, Array] = {}
+        self._clock = clock or LiveClock()
+        self._tls = tls
+        self._store = MemoryStore()
+        self._kept: Session | None = None  # for a client that keeps its numbers over connections
+        self._cancels: dict[str, str] = {}
+        self._dealt = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._failure: Exception | None = None
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> int:
+        """Open the market and listen; returns the port."""
+        self.market.on_report(self.on_report)
+        await self.market.connect(self.instruments)
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(
+                lambda: Client(self), self.settings.host, self.settings.port, ssl=self._tls
+            )
+        except OSError as error:
+            raise VenueError(
+                f"cannot listen on {self.settings.host}:{self.settings.port}: {error.strerror}"
+            ) from None
+        self.spawn(self._feed(), "fix venue feed")
+        self.spawn(self._tick(), "fix venue clock")
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Log the client off, end the market, leave no task behind; raise what the market failed with."""
+        for client in tuple(self.clients):
+            client.session.logout("the venue closes")
+            client.flush()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._server is not None:
+            self._server.close()
+        for client in tuple(self.clients):
+            client.drop()
+        await self.market.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run something until the venue closes."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except EmpError:  # a market that has closed answers nobody
+                return
+            except Exception as error:
+                self._failure = error
+                for client in tuple(self.clients):
+                    client.drop()
+
+        task = asyncio.create_task(guarded(), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- market to clients ----------------------------------------------------------------------------------
+
+    async def _feed(self) -> None:
+        """Carry the market's events to whoever subscribed; none before the first subscriber."""
+        await self._wanted.wait()
+        async for rows in self.market.events():
+            for row in rows:
+                name = self.instruments[int(row["instrument"])].name
+                self.last[name] = row
+                self._dealt.clear()
+                for client in tuple(self.clients):
+                    client.show(name, row)
+                if self.settings.lockstep:
+                    await self._dealt.wait()
+
+    def dealt(self) -> None:
+        """The client has dealt with the last event."""
+        self._dealt.set()
+
+    def wanted(self) -> None:
+        """Somebody has subscribed."""
+        self._wanted.set()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            for client in tuple(self.clients):
+                client.session.tick()
+                client.flush()
+
+    def on_report(self, update: OrderUpdate) -> None:
+        """The market reports on an order; the client that is logged on for orders hears it."""
+        told = self.told.get(update.clOrdID)
+        if update.clOrdID in self._cancels and told is None:
+            self._say(b"9", self._cancel_refused(update))
+            return
+        if told is None:  # an answer about an order that never was
+            if update.instrument in self.scales:
+                ghost = NewOrder(
+                    cl_ord_id=update.clOrdID,
+                    instrument=update.instrument,
+                    side=update.side or 1,
+                    qty=0,
+                    px=0,
+                    immediate=False,
+                    ts=update.ts,
+                    reason=Reason.NO_EDGE,
+                    decision_seq=0,
+                )
+                self._execution(Told(ghost, "NONE"), update)
+            return
+        self._execution(told, update)
+
+    def _execution(self, told: Told, update: OrderUpdate) -> None:
+        name = told.order.instrument
+        self._say(b"8", execution(told, update, self.scales[name], self.symbols[name], self.settings.dialect))
+
+    def _cancel_refused(self, update: OrderUpdate) -> bytes:
+        orig = self._cancels[update.clOrdID]
+        known = self.told.get(orig)
+        status = (
+            "8"
+            if known is None
+            else {OrderStatus.FILLED: "2", OrderStatus.CANCELED: "4"}.get(known.status, "0")
+        )
+        venue_id = known.venue_id if known is not None else "NONE"
+        why = 1 if known is None else 0
+        text = update.text or "too late"
+        return (
+            f"37={venue_id}\x0111={update.clOrdID}\x0141={orig}\x0139={status}\x01434=1\x01102={why}\x0158={text}\x01"
+        ).encode()
+
+    def _say(self, kind: bytes, body: bytes) -> None:
+        """Send on the session that carries orders; without one the numbers of a kept session go on."""
+        for client in self.clients:
+            if client.trades and client.session.phase is Phase.ACTIVE:
+                client.session.send(kind, body)
+                client.flush()
+                return
+        if self._kept is not None:
+            self._kept.send(kind, body)
+            self._kept.take()
+
+    # --- clients to market ----------------------------------------------------------------------------------
+
+    def order(self, client: Client, message: Message) -> None:
+        """35=D."""
+        name = self.names.get(message.text(self.settings.dialect.symbol_tag), "")
+        scale = self.scales.get(name)
+        cl_ord_id = message.text(11)
+        if scale is None or message.get(44) is None or cl_ord_id in self.told:
+            client.refuse(
+                message, "TRADING_BAD_ORDER: unknown symbol, no price, or a clOrdID used before", cl_ord_id
+            )
+            return
+        if self.plan.on_order():
+            client.refuse(message, "TRADING_REJECTED: refused by the fault plan", cl_ord_id)
+            return
+        order = NewOrder(
+            cl_ord_id=cl_ord_id,
+            instrument=name,
+            side=1 if message.get(54) == b"1" else -1,
+            qty=scale.lots(message.get(38)),
+            px=scale.ticks(message.get(44)),
+            immediate=self.settings.dialect.time_in_force and message.get(59) in (b"3", b"4"),
+            ts=utc_ns(message.get(60)),
+            reason=Reason.NO_EDGE,
+            decision_seq=0,
+        )
+        self.told[cl_ord_id] = Told(order, f"V{len(self.told) + 1}")
+        self.market.send(order)
+
+    def cancel(self, client: Client, message: Message) -> None:
+        """35=F."""
+        orig = message.text(41)
+        told = self.told.get(orig)
+        self._cancels[message.text(11)] = orig
+        if told is None:
+            update = OrderUpdate(
+                clOrdID=message.text(11), execID="", status=OrderStatus.REJECTED, filled=0, price=0, ts=0,
+                text="unknown order",
+            )  # fmt: skip
+            self._say(b"9", self._cancel_refused(update))
+            return
+        told.cancel = message.text(11)
+        self.market.send(
+            CancelOrder(
+                cl_ord_id=message.text(11),
+                orig=orig,
+                instrument=told.order.instrument,
+                ts=max(0, utc_ns(message.get(60))),
+                reason=Reason.NO_EDGE,
+            )
+        )
+
+    def status(self, client: Client, message: Message) -> None:
+        """35=H: the market itself is asked, unless the order never reached it."""
+        told = self.told.get(message.text(11))
+        if told is None:
+            client.refuse(message, "ORDER_NOT_FOUND", message.text(11), reason=1)
+            return
+        now = self._clock.now_ns()
+        self.market.send(QueryOrder(cl_ord_id=message.text(11), instrument=told.order.instrument, ts=now))
+
+    async def mass_status(self, client: Client, message: Message) -> None:
+        """35=AF."""
+        request = message.text(584)
+        working = [u for u in await self.market.open_orders() if u.clOrdID in self.told]
+        if not working:
+            client.refuse(message, "ORDER_NOT_FOUND: no working orders", request, reason=1)
+        for update in working:
+            told = self.told[update.clOrdID]
+            name = told.order.instrument
+            body = execution(told, update, self.scales[name], self.symbols[name], self.settings.dialect, "I")
+            client.session.send(b"8", body + b"584=%s\x01911=%d\x01" % (request.encode(), len(working)))
+        client.flush()
+
+    async def positions(self, client: Client, message: Message) -> None:
+        """35=AN."""
+        request = message.text(710)
+        held = [p for p in await self.market.positions() if p.instrument in self.scales and p.qty]
+        dialect = self.settings.dialect
+        day = Stamp()(self._clock.now_ns())[:8].decode()
+        for one in held:
+            name = one.instrument
+            body = position(one, self.scales[name], self.symbols[name], dialect, request, len(held), day)
+            client.session.send(b"AP", body)
+        if not held and dialect.full_positions:
+            none = f"721=NONE|710={request}|727=0|728=2|729=0|453=1|448=ME|447=D|452=3|1=ME|581=1|"
+            client.session.send(b"AO", none.replace("|", "\x01").encode())
+        elif not held:
+            client.session.send(b"AP", f"710={request}\x01727=0\x01728=2\x01".encode())
+        client.flush()
+
+    def session_for(self, client: Client) -> Session:
+        """A session for a new connection: a fresh one, or the one whose numbers go on."""
+        settings = self.settings
+        dialect = settings.dialect
+        config = SessionConfig(
+            sender=settings.sender,
+            target=settings.target,
+            begin=dialect.begin,
+            initiator=False,
+            heartbeat_s=dialect.heartbeat_s,
+            max_skew_s=dialect.max_skew_s,
+            stamp_digits=dialect.stamp_digits,
+            resend=frozenset({"8", "9", "j", "AP", "AO"}),
+        )
+        if dialect.reset_on_logon:
+            return Session(config, MemoryStore(), self._clock, client)
+        if self._kept is None:
+            self._kept = Session(config, self._store, self._clock, client)
+        self._kept.serve(client)
+        return self._kept

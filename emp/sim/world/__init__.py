@@ -1,0 +1,1 @@
+"""Markets that answer: flow, days and our orders in one clock."""

@@ -1,0 +1,175 @@
+"""A simulated market: a book and the flow that moves it, driven up to a time or a number of events."""
+
+from typing import Any
+
+import numpy as np
+
+from emp.core.errors import UsageError
+from emp.core.numba.borrow import borrowed
+from emp.core.numba.jit import kernel
+from emp.core.numba.lanes import aligned
+from emp.core.numba.rng import seeded
+from emp.core.records import EVENT, Array
+from emp.sim.book.book import N_FILLS, ORDERS, clear_trade, new_book, new_fills, u
+from emp.sim.book.view import mark_visible, write_event
+from emp.sim.flow.hawkes import hawkes_apply, hawkes_gap
+from emp.sim.flow.params import HAWKES, QUEUE_REACTIVE
+from emp.sim.flow.qr import expect, qr_apply, qr_gap
+from emp.sim.flow.state import MSG, new_state, recentre, seed_ladder
+from emp.sim.flow.tables import tabulate
+from emp.sim.flow.zi import zi_apply, zi_gap, zi_params
+
+NO_MSGS = np.zeros(0, MSG)
+NO_ROWS = np.zeros(0, EVENT)
+
+
+@kernel
+def flow_event(b: Any, fills: Any, s: Any, p: Any, r: Any) -> None:
+    """Apply the event that is due and draw the time of the one after it."""
+    s.now = s.next
+    s.seq += 1
+    clear_trade(b)
+    if p.model == QUEUE_REACTIVE:
+        qr_apply(b, fills, s, p, r)
+        recentre(b, s)
+        qr_gap(b, s, p, r)
+    elif p.model == HAWKES:
+        hawkes_apply(b, fills, s, p, r)
+        recentre(b, s)
+        hawkes_gap(b, s, p, r)
+    else:
+        zi_apply(b, fills, s, p, r)
+        recentre(b, s)
+        zi_gap(b, s, p, r)
+
+
+@kernel
+def write_msg(row: Any, s: Any) -> None:
+    """Copy the last message out of the state."""
+    row.ts = s.now
+    row.kind = s.kind
+    row.side = s.side
+    row.px = s.px
+    row.qty = s.qty
+    row.handle = s.handle
+
+
+@kernel
+def advance(
+    b: Any, fills: Any, s: Any, p: Any, r: Any, until_ns: int, n_max: int, msgs: Any, rows: Any, last: Any
+) -> int:
+    """Let events happen while they are due at `until_ns`, at most `n_max`; return how many did.
+
+    `msgs` (MSG) and `rows` (EVENT) receive one row per event where they are long enough; pass empty arrays
+    for speed. A row is VISIBLE where it differs from the row before it; `last` (EVENT, shape (1,)) is the row
+    before the first. It stops early behind an event that filled one of our orders.
+    """
+    b, fills, r = borrowed(b), borrowed(fills), borrowed(r)
+    n = 0
+    while n < n_max and s.next <= until_ns:
+        flow_event(b, fills, s, p, r)
+        if n < len(msgs):
+            write_msg(msgs[n], s)
+        if n < len(rows):
+            write_event(b, rows[n], s.now, s.seq, 0)
+            mark_visible(rows[n], rows[n - 1] if n > 0 else last[0])
+        n += 1
+        if b[u(N_FILLS)] != 0:
+            break
+    if 0 < n <= len(rows):
+        last[0] = rows[n - 1]
+    return n
+
+
+@kernel
+def show_book(b: Any, s: Any, row: Any, at_ns: int, last: Any) -> None:
+    """Write the book as an EVENT row of its own, after something other than the flow changed it."""
+    s.now = max(s.now, at_ns)
+    s.seq += 1
+    write_event(b, row, s.now, s.seq, 0)
+    mark_visible(row, last[0])
+
+
+class Market:
+    """A book with its flow, seeded; everything it is lies in `book`, `state` and `rng`."""
+
+    def __init__(
+        self,
+        params: Array,
+        seed: int,
+        start_px: int,
+        start_ns: int = 0,
+        ticks: int = 8192,
+        orders: int = 16384,
+    ) -> None:
+        if start_px < 1000:
+            raise UsageError(f"a simulated market must start at 1000 ticks or more, was {start_px}")
+        self.params = tabulate(params)
+        self.book = new_book(start_px - ticks // 2, ticks, orders)
+        self.fills = new_fills()
+        self.state = new_state(start_ns, start_px, int(self.book[ORDERS]))
+        self.state["mid"] = start_px
+        self.state["keep"], self.state["gain"] = params["decay"][0], 1.0 - params["decay"][0]
+        self.state["pace"] = params["pace_start"][0]
+        expect(self.state[0], self.params[0])
+        self.state["rate_due"] = start_ns
+        self.state["speed"] = 1.0
+        self.rng = seeded(seed, "market")
+        self.last = np.zeros(1, EVENT)
+        seed_ladder(
+            self.book,
+            self.fills,
+            self.state[0],
+            10,
+            int(params["start_qty"][0]),
+            2,
+            max(2, int(params["start_spread"][0])),
+        )
+
+    def run(self, until_ns: int, n_max: int, msgs: Array = NO_MSGS, rows: Array = NO_ROWS) -> int:
+        """Advance the market; see `advance`."""
+        return int(
+            advance(
+                self.book,
+                self.fills,
+                self.state[0],
+                self.params[0],
+                self.rng,
+                until_ns,
+                n_max,
+                msgs,
+                rows,
+                self.last,
+            )
+        )
+
+    def show(self, rows: Array, i: int, at_ns: int) -> None:
+        """Write the book into `rows[i]`, after an order of ours changed it."""
+        show_book(self.book, self.state[0], rows[i], at_ns, self.last)
+        self.last[0] = rows[i]
+
+    @property
+    def public(self) -> bool:
+        """Whether a change of the book is shown at once; orders that gather for an auction are not."""
+        return True
+
+    @property
+    def now_ns(self) -> int:
+        """Time of the last event."""
+        return int(self.state["now"][0])
+
+    def clone(self) -> "Market":
+        """An independent market in the same state: it will do the same until one of them is disturbed."""
+        twin: Market = object.__new__(type(self))
+        twin.params = self.params
+        twin.book = self.book.copy()
+        twin.fills = self.fills.copy()
+        twin.state = aligned(self.state)
+        twin.rng = self.rng.copy()
+        twin.last = self.last.copy()
+        return twin
+
+
+def zero_intelligence(seed: int, start_px: int = 100_000, start_ns: int = 0) -> Market:
+    """Return a market of zero-intelligence flow with default rates."""
+    return Market(zi_params(), seed, start_px, start_ns)

@@ -1,0 +1,146 @@
+"""The built-in market: a simulated order flow behind the market-access port, with our orders in its queue.
+
+One object, two faces. As `MarketAccess` it keeps the pace of a clock (real time, or faster); as `Source` it
+yields events as fast as they are asked for. Either way commands take their latency, rest in the same queue
+as everybody's, consume what is there, and are reported as they would be by a venue.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+from emp.access.port import ReadCounts
+from emp.core.clock import Clock, LiveClock
+from emp.core.contracts import Command, OrderUpdate, VenuePosition
+from emp.core.errors import UsageError, VenueError
+from emp.core.instrument import Instrument
+from emp.core.records import Array, empty_events
+from emp.sim.flow.shipped import shipped_flow
+from emp.sim.world.exchange import Exchange
+from emp.sim.world.latency import LatencyConfig
+from emp.sim.world.market import Market
+
+CHUNK = 1024
+_PAUSE_S = 0.005
+
+
+class MockMarket:
+    """A simulated market for one instrument: `access.port.MarketAccess` and `access.port.Source`.
+
+    Without a `market` it runs the flow that is shipped with the package, around `start_px`, at all hours.
+    `speed` is simulated seconds per second of the clock (`math.inf`: no waiting). `n_events` ends the market
+    after that many events; without it the market never closes by itself. Under `batches`, commands sent while
+    a batch is being worked on reach the book after that batch, so `batch=1` is exact and slower.
+    """
+
+    def __init__(
+        self,
+        instrument: Instrument,
+        seed: int = 1,
+        *,
+        market: Market | None = None,
+        start_px: int = 100_000,
+        start_ns: int | None = None,
+        speed: float = 1.0,
+        n_events: int | None = None,
+        batch: int = 1,
+        latency: LatencyConfig | None = None,
+        clock: Clock | None = None,
+        index: int = 0,
+    ) -> None:
+        if not speed > 0:
+            raise UsageError(f"mock market: speed must be above 0, was {speed}")
+        if batch < 1:
+            raise UsageError(f"mock market: batch must be at least 1 event, was {batch}")
+        self.instrument = instrument
+        self.counts = ReadCounts()
+        self._clock: Clock = clock or LiveClock()
+        begin = self._clock.now_ns() if start_ns is None else start_ns
+        self.market = market or Market(shipped_flow(), seed, start_px, begin)
+        self.exchange = Exchange(self.market, instrument, latency or LatencyConfig(), seed)
+        self._speed = speed
+        self._left = n_events
+        self._batch = batch
+        self._index = index
+        self._report: Callable[[OrderUpdate], None] = lambda _: None
+        self._closed = False
+        self._origin = (0, self.market.now_ns)
+        self._seen = self.market.now_ns
+
+    # --- both faces
+
+    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
+        """Register who receives execution reports."""
+        self._report = callback
+
+    def send(self, command: Command) -> None:
+        """Put a command on the wire now, in market time."""
+        if self._closed:
+            raise VenueError("mock market: closed, cannot take a command")
+        self.exchange.send(command, max(self._seen, self._target()))
+
+    # --- Source
+
+    def batches(self) -> Iterator[Array]:
+        """Yield EVENT rows, `batch` at a time, as fast as they are asked for, until `n_events` or `close`."""
+        while not self._closed and self._left != 0:
+            want = self._batch if self._left is None else min(self._batch, self._left)
+            yield self._advance(2**62, want)
+
+    # --- MarketAccess
+
+    async def connect(self, instruments: Sequence[Instrument]) -> None:
+        """Start the clock of the market; it serves exactly its own instrument."""
+        names = [i.name for i in instruments]
+        if names != [self.instrument.name]:
+            raise VenueError(f"mock market: serves {self.instrument.name} only, was asked for {names}")
+        self._origin = (self._clock.monotonic_ns(), self.market.now_ns)
+
+    async def events(self) -> AsyncIterator[Array]:
+        """Yield EVENT rows as market time follows the clock, until closed or `n_events` have happened."""
+        while not self._closed and self._left != 0:
+            want = CHUNK if self._left is None else min(CHUNK, self._left)
+            rows = self._advance(self._target(), want)
+            if len(rows):
+                yield rows
+            if len(rows) < want or self._speed == math.inf:
+                await asyncio.sleep(0 if self._speed == math.inf else _PAUSE_S)
+
+    async def open_orders(self) -> Sequence[OrderUpdate]:
+        """Our orders that rest in the book."""
+        return self.exchange.open_orders()
+
+    async def positions(self) -> Sequence[VenuePosition]:
+        """What we hold."""
+        return [self.exchange.venue_position()]
+
+    async def close(self) -> None:
+        """End the market: `events` and `batches` stop."""
+        self._closed = True
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+
+    def _target(self) -> int:
+        """Market time that the clock has reached."""
+        if self._speed == math.inf:
+            return 2**62
+        mono, market = self._origin
+        if mono == 0:
+            return self._seen
+        return market + int((self._clock.monotonic_ns() - mono) * self._speed)
+
+    def _advance(self, until_ns: int, want: int) -> Array:
+        rows = empty_events(want)
+        n = self.exchange.run(until_ns, want, rows, self._report)
+        rows = rows[:n]
+        rows["instrument"] = self._index
+        self.counts.rows += n
+        self.counts.events += n
+        if self._left is not None:
+            self._left -= n
+        if n:
+            self._seen = int(rows["ts"][-1])
+        if until_ns < 2**62:
+            self._seen = max(self._seen, until_ns)
+        return rows

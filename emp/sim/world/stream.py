@@ -1,0 +1,67 @@
+"""A long stream of book messages from zero-intelligence flow, for measuring replay speed."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from emp.core.numba.jit import kernel
+from emp.core.records import Array
+from emp.sim.book.book import clear_trade, level_qty, new_fills
+from emp.sim.flow.state import ADD, DELETE, MSG, TRADE
+from emp.sim.tape.orders import book_messages
+from emp.sim.tape.recording import Recording
+from emp.sim.tape.replay import Plan, plan, replay_message
+from emp.sim.world.market import Market
+
+
+@kernel
+def _own_ids(msgs: Any, ids: Any) -> int:
+    """Give every order an id of its own (records are used again); drop cancels of orders never announced."""
+    n = 0
+    for i in range(len(msgs)):
+        m = msgs[i]
+        if m.kind == ADD:
+            if m.handle != 0:
+                ids[m.handle] = i + 1
+            m.handle = i + 1
+        elif m.kind == DELETE:
+            if ids[m.handle] == 0:
+                continue
+            m.handle = ids[m.handle]
+        else:
+            m.side = 1 - m.side  # the aggressor's
+            m.handle = i + 1
+        msgs[n] = m
+        n += 1
+    return n
+
+
+def message_stream(market: Market, n: int) -> Plan:
+    """Replayable book messages of about `n` market events, from an empty book."""
+    msgs = np.zeros(n, MSG)
+    market.run(2**62, n, msgs=msgs)
+    sent = msgs[np.isin(msgs["kind"], (ADD, DELETE, TRADE)) & (msgs["qty"] > 0)]
+    kept = int(_own_ids(sent, np.zeros(len(market.book) + 1, np.int64)))
+    return plan(Recording("stream", 1.0, book_messages(sent[:kept]), None, Counter()))
+
+
+def depth_feed(stream: Plan) -> Array:
+    """What a feed of levels shows of a stream: int64 (n, 6): ts, side, px, quantity after, traded, handle."""
+    out = np.zeros((len(stream.msgs), 6), np.int64)
+    _depth_feed(stream.new_book(), new_fills(8), stream.msgs, out)
+    return out
+
+
+@kernel
+def _depth_feed(b: Any, fills: Any, msgs: Any, out: Any) -> None:
+    for i in range(len(msgs)):
+        m = msgs[i]
+        clear_trade(b)
+        replay_message(b, fills, m)
+        out[i, 0] = m.ts
+        out[i, 1] = m.side
+        out[i, 2] = m.px
+        out[i, 3] = level_qty(b, m.side, m.px)
+        out[i, 4] = m.qty if m.kind == TRADE else 0
+        out[i, 5] = m.handle

@@ -1,0 +1,37 @@
+"""Settings of a training run from a YAML file: `model:` (sizes) and `train:` (how to train), all optional."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from emp.core.errors import ConfigError
+from emp.model.ssm_config import Impl, SSMConfig
+from emp.train.fit.loop import TrainConfig
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a settings file may hold."""
+
+    model: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+
+
+def read_settings(path: Path | None, impl: Impl, seed: int) -> tuple[SSMConfig, TrainConfig]:
+    """Sizes and training settings; the defaults where there is no file.
+
+    Raises:
+        ConfigError: the file cannot be read, or names something that does not exist.
+    """
+    if path is None:
+        return SSMConfig(impl=impl), TrainConfig(seed=seed)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        found = msgspec.convert(values, Settings)
+        model = msgspec.convert({**found.model, "impl": impl}, SSMConfig)
+        return model, msgspec.convert({**found.train, "seed": seed}, TrainConfig)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error

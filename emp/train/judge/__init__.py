@@ -1,0 +1,1 @@
+"""Skill beside baselines, with intervals."""

@@ -1,0 +1,169 @@
+"""What a model would have earned on the test part of a series: through the engine, against the paper venue.
+
+The whole recording runs, so that perception and the estimates are what they would be; until the test part
+begins the engine stands in degraded mode, in which nothing may be traded.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from emp.access.paper.venue import PaperVenue
+from emp.access.port import ReadCounts
+from emp.access.recordings import Recording, open_recording
+from emp.core.contracts import OrderUpdate
+from emp.core.ids import generator
+from emp.core.instrument import Instrument
+from emp.core.numba.jit import closure_hash
+from emp.core.records import Array
+from emp.engine.engine import Engine, EngineLimits
+from emp.engine.load import LoadedModel
+from emp.engine.replay import Backtest
+from emp.engine.reversion import look
+from emp.observe.markout import alphas_bps, summarise
+from emp.train.data.cached import content_key, kept
+from emp.train.data.data import Dataset, Series
+
+HOUR_NS = 3_600_000_000_000
+
+FILL = np.dtype([("ts", "i8"), ("side", "i8"), ("px", "i8"), ("qty", "i8"), ("fee", "f8"), ("maker", "?")])
+"""One fill: ticks, lots, fee in ticks times lots."""
+
+
+class FillTape(PaperVenue):
+    """A paper venue that keeps every fill it reports."""
+
+    def __init__(self, instrument: Instrument) -> None:
+        super().__init__(instrument)
+        self._filled: dict[str, int] = {}
+        self._fills: list[tuple[int, int, int, int, float, bool]] = []
+
+    def updates(self, n: int) -> list[OrderUpdate]:
+        """The reports that are due; their fills are kept."""
+        due = super().updates(n)
+        for update in due:
+            qty = update.filled - self._filled.get(update.clOrdID, 0)
+            if qty > 0:
+                self._filled[update.clOrdID] = update.filled
+                self._fills.append((update.ts, update.side, update.price, qty, update.fee, update.maker))
+        return due
+
+    @property
+    def fills(self) -> Array:
+        """All fills so far: FILL[n]."""
+        return np.array(self._fills, FILL)
+
+
+class TestPart:
+    """A recording whose events before the test part are seen but not traded: a Source for `Backtest`."""
+
+    __test__ = False
+
+    def __init__(self, recording: Recording, engine: Engine, test_ns: int) -> None:
+        self.instrument = recording.instrument
+        self.counts = ReadCounts()
+        self._recording = recording
+        self._engine = engine
+        self._test_ns = test_ns
+
+    def batches(self) -> Iterator[Array]:
+        """Yield the recording's batches, cut where the test part begins."""
+        self._engine.set_degraded(0, True)
+        waiting = True
+        for events in self._recording.batches():
+            self.counts = self._recording.counts
+            if waiting:
+                cut = int(np.searchsorted(events["ts"], self._test_ns))
+                if cut:
+                    yield events[:cut]
+                if cut == len(events):
+                    continue
+                waiting = False
+                self._engine.set_degraded(0, False)
+                yield events[cut:]
+            else:
+                yield events
+
+
+def trade_test_part(
+    model: LoadedModel,
+    series: Series,
+    data: Dataset,
+    limits: EngineLimits,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Trade the test part of a series on paper, or take the result of the same run from the cache.
+
+    Returns:
+        Summary of the run: position, fills, turnover, profit and fees in ticks times lots, and `alpha`: by kind
+        of fill (all, passive, crossing), then horizon by horizon, bps after fees per unit traded.
+    """
+    source = closure_hash(Path(__file__).resolve())
+    facts = msgspec.to_builtins(data.instrument)
+    files = [file["sha256"] for file in data.files]
+    model_hash, rules = model.artifact.hash, msgspec.to_builtins(limits)
+    key = content_key(source, model_hash, files, facts, data.split.test_ns, rules, seed)
+
+    def make() -> dict[str, Array]:
+        return {"summary": np.array(json.dumps(_trade(model, series, data, limits, seed, progress)))}
+
+    found: dict[str, Any] = json.loads(str(kept("trades", key, make)["summary"]))
+    return {"series": data.series, **found}
+
+
+def _trade(
+    model: LoadedModel,
+    series: Series,
+    data: Dataset,
+    limits: EngineLimits,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> dict[str, Any]:
+    engine = Engine([data.instrument], model, limits, "EVALUATE")
+    look(engine)
+    venue = FillTape(data.instrument)
+    recording = open_recording(list(series.paths), data.instrument, progress=progress)
+    summary = Backtest(TestPart(recording, engine, data.split.test_ns), engine, venue).run()
+    kinds = ("actions", "fills", "traded_lots", "final_position", "pnl_ticks", "fees", "halted")
+    begin, end = data.span("test")
+    fills = venue.fills
+    return {
+        **{name: summary[name] for name in kinds},
+        "passive_lots": int(fills["qty"][fills["maker"]].sum()),
+        "crossing_lots": int(fills["qty"][~fills["maker"]].sum()),
+        "lots_per_hour": round(summary["traded_lots"] / ((end - begin) / HOUR_NS), 3),
+        "alpha": alpha(fills, data, seed),
+    }
+
+
+def alpha(fills: Array, data: Dataset, seed: int) -> dict[str, list[dict[str, float | int | str | None]]]:
+    """Alpha after fees of all, passive and crossing fills, by horizon, with block-bootstrap intervals."""
+    mid = 0.5 * (data.seen.rows["bid"] + data.seen.rows["ask"])
+    kinds = {"all": np.ones(len(fills), bool), "passive": fills["maker"], "crossing": ~fills["maker"]}
+    found = {}
+    for kind, mine in kinds.items():
+        alphas = alphas_bps(data.ts, mid, {name: fills[mine][name] for name in fills.dtype.names or ()})
+        found[kind] = summarise(alphas, fills["qty"][mine], generator(seed, "alpha", kind))
+    return found
+
+
+def mark_rows(rows: Iterable[dict[str, Any]], results: Sequence[dict[str, Any]]) -> None:
+    """Write alpha after fees of all fills into the rows of one contender on one series.
+
+    Over several seeds it is their mean; the interval then runs from the lowest end to the highest, because seeds
+    trade the same market and their fills are no independent evidence.
+    """
+    for row in rows:
+        marks = [m for r in results for m in r["alpha"]["all"] if m["horizon"] == row["horizon"]]
+        values = [m["alpha_bps"] for m in marks if m["alpha_bps"] is not None]
+        lows, highs = ([m[end] for m in marks if m[end] is not None] for end in ("low", "high"))
+        row["ci"]["alpha_after_fees"] = [min(lows, default=None), max(highs, default=None)]
+        if values:
+            row["alpha_after_fees"] = float(np.mean(values))
+        if len(values) > 1:
+            row["spread"]["alpha_after_fees"] = float(np.std(values, ddof=1))
