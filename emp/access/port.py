@@ -1,8 +1,17 @@
-"""The port to the outside world. What the engine knows of a market is what passes here."""
+"""The port to the outside world: what the engine knows of a market is what passes here, through one door.
+
+    await access.connect(instruments, sink)   # the one receiver, handed over once
+    access.send(command)                      # its outcome arrives as sink.report(...)
+    await access.close()
+
+An access pushes what happens into the sink, on the event loop, in the order in which it happened. The sink that
+trades (`emp.engine.live`) never raises: whatever goes wrong behind it halts and flattens there, and never reaches a
+transport.
+"""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -10,6 +19,61 @@ from emp.core.codes import Quarantine
 from emp.core.contracts import Command, OrderUpdate, VenuePosition
 from emp.core.instrument import Instrument
 from emp.core.records import Array
+
+Channel = Literal["market", "trade"]
+
+
+class LinkState(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection of an access came up or went down."""
+
+    channel: Channel  # what it carries; one that carries both tells of each
+    up: bool
+    reason: str = ""  # why it is down, in the peer's own words where it gave any
+    attempt: int = 0  # of dialling again, while it is down
+
+
+class Sink(Protocol):
+    """Who receives a market. Every method is called on the event loop and must not block."""
+
+    def events(self, rows: Array) -> None:
+        """EVENT rows [n] have arrived; the array is the caller's again when this returns."""
+
+    def report(self, update: OrderUpdate) -> None:
+        """The venue reports on an order; reports never wait behind market data."""
+
+    def link(self, state: LinkState) -> None:
+        """A connection came up or went down."""
+
+    def ended(self, error: Exception | None) -> None:
+        """No event will follow: the market has ended, or `error` says in one line why it is lost for good."""
+
+    async def ready(self) -> None:
+        """Return when there is room for more: for simulators and recordings, which can wait as no network can."""
+
+
+class MarketAccess(Protocol):
+    """A live market: market data and reports arrive at the sink, commands leave."""
+
+    async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
+        """Log on and subscribe; raise VenueError with one clear line when that fails.
+
+        From the first line of this call until `close` has returned the sink may be called.
+        """
+
+    def send(self, command: Command) -> None:
+        """Hand over a command without blocking; its outcome, a refusal too, arrives as a report after this call.
+
+        VenueError only where the access is closed.
+        """
+
+    async def open_orders(self) -> Sequence[OrderUpdate]:
+        """What the venue says is working (mass status), for reconciliation."""
+
+    async def positions(self) -> Sequence[VenuePosition]:
+        """What the venue says we hold, for reconciliation."""
+
+    async def close(self) -> None:
+        """Unsubscribe, log off, leave no task behind."""
 
 
 class QuarantinedRow(msgspec.Struct, frozen=True):
@@ -40,28 +104,3 @@ class Source(Protocol):
 
     def batches(self) -> Iterator[Array]:
         """Yield arrays of EVENT rows in order; `counts` is final when the iterator ends."""
-
-
-class MarketAccess(Protocol):
-    """A live market: market data and reports arrive, commands leave."""
-
-    async def connect(self, instruments: Sequence[Instrument]) -> None:
-        """Log on and subscribe; raise VenueError with one clear line when that fails."""
-
-    def events(self) -> AsyncIterator[Array]:
-        """Yield arrays of EVENT rows (usually one) as they arrive, until the access is closed."""
-
-    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
-        """Register who receives execution reports; they never wait behind market data."""
-
-    def send(self, command: Command) -> None:
-        """Hand over a command without blocking; its outcome arrives as a report."""
-
-    async def open_orders(self) -> Sequence[OrderUpdate]:
-        """What the venue says is working (mass status), for reconciliation."""
-
-    async def positions(self) -> Sequence[VenuePosition]:
-        """What the venue says we hold, for reconciliation."""
-
-    async def close(self) -> None:
-        """Unsubscribe, log off, leave no task behind."""

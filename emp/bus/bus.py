@@ -1,7 +1,7 @@
 """The event bus: what has happened reaches the engine in order, and never without bound.
 
 Market data is EVENT rows in one bounded ring per instrument (`emp.bus.lane`), behind the ordering guard
-(`emp.bus.order`). Order updates, risk breaches, degraded mode and commands have a lane of their own, which is
+(`emp.bus.order`). Order updates, risk breaches and degraded mode have a queue of their own, which is
 lossless, first in first out, and served before any market data.
 
 A queue that passes its bound, or whose oldest event passes its age limit, publishes `degraded_mode`; the
@@ -23,10 +23,10 @@ from emp.bus.lane import LANE, offer
 from emp.bus.order import GUARD
 from emp.core.clock import Clock
 from emp.core.codes import Quarantine
-from emp.core.contracts import Command, DegradedMode, MarketDataUpdate, OrderUpdate, RiskBreach
+from emp.core.contracts import DegradedMode, MarketDataUpdate, Message, OrderUpdate, RiskBreach
 from emp.core.records import EVENT, Array
 
-ControlMessage = OrderUpdate | RiskBreach | DegradedMode | Command
+ControlMessage = OrderUpdate | RiskBreach | DegradedMode
 
 SAMPLES = 20
 """Refused events kept per instrument and reason."""
@@ -97,12 +97,16 @@ class EventBus:
         warnings.warn("EventBus.emit is deprecated: call publish_async", DeprecationWarning, stacklevel=2)
         await self.publish_async(message)
 
-    def publish(self, message: Array | ControlMessage) -> None:
+    def publish(self, message: Array | Message) -> None:
         """What `publish_async` does, for callbacks that cannot await."""
         if isinstance(message, np.ndarray):
             self._publish_events(message)
-        else:
+        elif not isinstance(message, MarketDataUpdate):
             self._control.append(message)
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Let `wait` return, though nothing new was published."""
         self._wake.set()
 
     def _publish_events(self, events: Array) -> None:
@@ -149,7 +153,7 @@ class EventBus:
     def subscribe(self, topic: str, handler: Callable[[Any], None]) -> Callable[[], None]:
         """Call `handler` with each message of a topic when it is delivered; return what ends that.
 
-        Topics are those of `emp.core.contracts` and "command". A handler only observes: when it raises, the
+        Topics are those of `emp.core.contracts`. A handler only observes: when it raises, the
         error is logged and everything goes on.
         """
         handlers = self._handlers.setdefault(topic, [])
@@ -175,7 +179,7 @@ class EventBus:
         if not self._control:
             return None
         message = self._control.popleft()
-        self._tell(getattr(message, "topic", "command"), message)
+        self._tell(message.topic, message)
         return message
 
     def peek(self, limit: int) -> tuple[int, Array] | None:
@@ -196,8 +200,8 @@ class EventBus:
     def release(self, instrument: int, n: int, states: Array | None = None) -> None:
         """Drop the `n` oldest events of an instrument: they have reached the engine.
 
-        Subscribers of market_data_update see each of them, with its MARKET_STATE row where `states` [n]
-        brings it.
+        Subscribers of market_data_update see each of them, with its MARKET_STATE row where `states` [n], the states
+        after the events, holds one that the event made.
         """
         count, head = self._count.item(instrument), self._head.item(instrument)
         if not 0 <= n <= count:
@@ -205,7 +209,8 @@ class EventBus:
         if self.watched("market_data_update"):
             for i in range(n):
                 event = self._rings[instrument, (head + i) % self._bound]
-                state = None if states is None else states[i : i + 1]
+                made = states is not None and i < len(states) and states["seq"][i] == event["seq"]
+                state = states[i : i + 1] if states is not None and made else None
                 self._tell("market_data_update", as_update(event, self.instruments[instrument], state))
         self._head[instrument] = (head + n) % self._bound
         self._count[instrument] = count - n
@@ -261,6 +266,16 @@ class EventBus:
     def degraded(self, instrument: int) -> bool:
         """Whether the instrument's queue has passed a limit and not recovered."""
         return self._degraded_since[instrument] is not None
+
+    @property
+    def empty(self) -> bool:
+        """Whether no event waits."""
+        return not self._count.any()
+
+    @property
+    def room(self) -> bool:
+        """Whether every queue is less than half full."""
+        return bool((self._count < self._bound // 2).all())
 
     def depth(self, instrument: int) -> int:
         """Events that wait."""

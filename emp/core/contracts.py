@@ -105,6 +105,62 @@ class QueryOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     ts: int
 
 
+class Replace(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Change price and size of a resting order. A smaller size at the same price keeps its place in the queue;
+    anything else takes it to the end, as exchanges do.
+
+    `cl_ord_id` is the replacement's own id; the order answers to it and to `orig` from the venue's consent on.
+    """
+
+    cl_ord_id: str
+    orig: str
+    instrument: str
+    side: int  # +1 buy, -1 sell: the order's
+    qty: int  # lots in all, what has filled included
+    px: int
+    ts: int
+    reason: Reason
+    decision_seq: int
+
+
+ControlAction = Literal[
+    "halt",
+    "resume",
+    "flatten",
+    "kill",
+    "stop",
+    "reload",
+    "degraded",
+    "context",
+    "timer",
+    "swap",
+    "begin",
+    "start",
+]
+
+
+class Control(msgspec.Struct, frozen=True, kw_only=True):
+    """An input that can change a decision and is neither market data nor a report: recorded, then applied.
+
+    halt      no new order, what rests is withdrawn, the position stays; until resume
+    resume    trade again after halt, flatten or kill
+    flatten   halt, and close every position
+    kill      flatten, with a risk breach told
+    stop, reload  the run ends in order; another model is fetched: recorded, the engine itself does nothing
+    degraded  size 0 while `value` is 1, for the `reason` named
+    context   the slow context multiplies size by `value`
+    swap      the model of hash `reason` serves from the next event on
+    timer     time alone asked for something (an overdue answer, a silent feed, a position still to close)
+    begin     a process opened the ledger; start: ledger and venue agree, trading begins
+    """
+
+    action: ControlAction
+    ts: int  # market time, ns UTC
+    instrument: str = ""  # empty: all of them
+    reason: str = ""
+    value: float = 0.0
+
+
 Message = MarketDataUpdate | OrderUpdate | RiskBreach | DegradedMode
 
 Command = NewOrder | CancelOrder | QueryOrder

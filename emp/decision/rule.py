@@ -13,14 +13,15 @@ adverse selection is estimated from trades at the touch (`estimates`); where tha
 Size is the share of the order limit that value / sigma_h gives, at least a lot, held below the depth cap.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from emp.core.codes import Action, EventFlag, Reason, WorkingState
 from emp.core.numba.jit import kernel
-from emp.core.records import HORIZON_EVENTS, HORIZON_NS, HORIZONS
+from emp.core.records import HORIZON_EVENTS, HORIZON_NS, HORIZONS, Array
 from emp.decision.estimates import flow_per_second
+from emp.decision.port import register
 
 HOLD, CROSS, POST, CANCEL = int(Action.HOLD), int(Action.CROSS), int(Action.POST), int(Action.CANCEL)
 NO_EDGE, TOO_SMALL = int(Reason.NO_EDGE), int(Reason.TOO_SMALL)
@@ -191,23 +192,26 @@ def manage_resting(event: Any, e: Any, costs: Any, working: Any, edge: float, tt
         row.action, row.reason_code = HOLD, KEEP_RESTING
 
 
-@kernel
-def decide(
-    event: Any, sigma_ticks: float, f: Any, e: Any, costs: Any, account: Any, working: Any, row: Any
-) -> None:
-    """Choose an action for one event and write it, its reason and its inputs into the row.
+class ValueRule(NamedTuple):
+    """The built-in rule: the action with the highest expected value per lot, where that is above zero."""
 
-    Args:
-        event: EVENT record with a good book.
-        sigma_ticks: past-only sigma of the mid, ticks per event.
-        f: FORECAST record.
-        e: ESTIMATES record.
-        costs: COSTS record.
-        account: ACCOUNT record.
-        working: WORKING record.
-        row: DECISION record; action, reason_code, edge_ticks, cost_to_take, side, px, qty, horizon and the
-            inputs are written here, the rest by risk and the engine.
-    """
+    costs: Array  # COSTS[instruments]
+
+
+@kernel
+def decide_by_value(
+    rule: ValueRule,
+    i: int,
+    event: Any,
+    sigma_ticks: float,
+    f: Any,
+    e: Any,
+    account: Any,
+    working: Any,
+    row: Any,
+) -> None:
+    """Choose an action for one event; see `emp.decision.port.decide` for the arguments."""
+    costs = rule.costs[i]
     spread = event.ask_px[0] - event.bid_px[0]
     unit = max(float(spread), costs.k_sigma * sigma_ticks)
     h = strongest_horizon(f)
@@ -258,3 +262,6 @@ def record_inputs(event: Any, f: Any, e: Any, account: Any, working: Any, row: A
     if working.state != NONE:
         row.resting_side, row.resting_px, row.resting_qty = working.side, working.px, working.leaves
         row.resting_age_ns = event.ts - working.ts
+
+
+register(ValueRule, decide_by_value)

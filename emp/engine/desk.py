@@ -11,7 +11,6 @@ from emp.core.records import ACCOUNT, FORECAST, MARKET_STATE, SESSION, WORKING, 
 from emp.decision.estimates import new_estimates
 from emp.decision.rule import COSTS
 from emp.model.table import STREAM
-from emp.perception.depth import ENCODER
 from emp.perception.normalise import INPUTS
 from emp.perception.state import new_perception
 from emp.risk.limits import LIMITS, new_risk
@@ -34,7 +33,6 @@ class Desk(NamedTuple):
 
     facts: Array  # FACTS[n]
     sessions: Array  # SESSION[n, rows], padded with rows that never begin
-    encoder: Array  # ENCODER[1], shared
     perception: Array  # PERCEPTION[n]
     state: Array  # MARKET_STATE[n]
     inputs: Array  # float32[n, INPUTS]
@@ -100,7 +98,6 @@ def new_desk(
     return Desk(
         facts=facts,
         sessions=pad_sessions(sessions),
-        encoder=np.zeros(1, ENCODER),
         perception=new_perception(n),
         state=np.zeros(n, MARKET_STATE),
         inputs=np.zeros((n, INPUTS), np.float32),

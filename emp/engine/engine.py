@@ -6,22 +6,24 @@ surrounds it.
     output = engine.on_report(update)      # what a report asks for in turn
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from emp.core.codes import Action, Quarantine, Reason, WorkingState
-from emp.core.contracts import CancelOrder, Command, Message, NewOrder, OrderUpdate, RiskBreach
+from emp.core.contracts import CancelOrder, Command, Control, Message, NewOrder, OrderUpdate, RiskBreach
 from emp.core.ids import cl_ord_id
 from emp.core.instrument import Instrument
-from emp.core.records import DECISION, Array
+from emp.core.records import DECISION, MARKET_STATE, Array
 from emp.core.sessions import session_table
 from emp.decision.rule import COSTS
 from emp.engine.desk import MUTABLE, Desk, new_desk, pad_sessions
 from emp.engine.load import LoadedModel
-from emp.engine.serving import Ready, allocate, put_behind, rehearse
+from emp.engine.policy import Policy
+from emp.engine.serving import Ready, allocate, attach_model, policy_of
+from emp.engine.serving import warm_up as warm_up_model
 from emp.engine.step import COMMAND, QUIET, run_batch
 from emp.execution.flatten import flatten, is_flat
 from emp.execution.orders import OrderManager
@@ -66,6 +68,7 @@ class Output(msgspec.Struct):
     messages: list[Message] = []
     rows: Array = np.empty(0, DECISION)
     laps: Array = np.empty((0, 3), np.int32)  # ns in adapter, model, total: one line per row
+    states: Array = np.empty(0, MARKET_STATE)  # after each consumed event, where `Engine.keep_states`
 
 
 class Engine:
@@ -86,6 +89,8 @@ class Engine:
         self.run = run
         self.sequence = 0  # of the last client order id
         self.flattening: set[int] = set()
+        self.keep_states = False  # whether `process` hands out the state after each event
+        self._degraded: list[set[str]] = [set() for _ in instruments]  # reasons for size 0
         self.table = StateTable(0, 0, "")
         self._calendar_end_ns = 0
         self.desk = self._new_desk()
@@ -119,8 +124,8 @@ class Engine:
     def prepare(self, model: LoadedModel) -> Ready:
         """Make a model ready to serve here: states, kernels, caches. May run beside `process`, in a thread."""
         ready = allocate(model, len(self.instruments))
-        spare = put_behind(self._new_desk(), self.instruments, ready, self.limits.warmup_events, 0)
-        rehearse(spare, ready)
+        spare = attach_model(self._new_desk(), self.instruments, ready, self.limits.warmup_events, 0)
+        warm_up_model(spare, ready)
         return ready
 
     def install(self, ready: Ready) -> None:
@@ -129,40 +134,51 @@ class Engine:
         if name not in self.served:
             self.served.append(name)
         self.model, self.table = ready
-        self.desk = put_behind(
+        self.desk = attach_model(
             self.desk, self.instruments, ready, self.limits.warmup_events, self.served.index(name)
         )
+        self._policy = policy_of(self.desk, self.model)
 
-    def set_degraded(self, instrument: int, active: bool) -> None:
-        """Back-pressure: while active no new order is decided."""
-        self.desk.risk["degraded"][instrument] = active
-
-    def set_context(self, instrument: int, multiplier: float) -> None:
-        """Slow context: scales order sizes by 0, 0.3 or 1."""
-        self.desk.risk["context_mult"][instrument] = multiplier
+    def attach_params(self, params: Any) -> None:
+        """Let a model that needs more than its artifact (the dumb trader sees the engine's perception) have it."""
+        self.model = self.model._replace(params=params)
+        self._policy = self._policy._replace(model=params)
 
     def quarantined(self) -> Mapping[str, int]:
         """Events kept from perception, by reason."""
         totals = self.desk.quarantined.sum(axis=0)
         return {reason.name.lower(): int(totals[reason]) for reason in Quarantine if totals[reason]}
 
+    @property
+    def policy(self) -> Policy:
+        """Features, model and rule that the compiled step runs."""
+        return self._policy
+
     # --- market data
 
     def process(self, events: Array) -> Output:
-        """Carry EVENT rows [n] through the compiled path, up to the first that needs a command, inclusive."""
+        """Process EVENT rows [n] in the compiled path, up to the first that needs a command, inclusive."""
         if not len(events):
             return Output()
         if events["ts"].max() >= self._calendar_end_ns:
             self.extend_calendar(int(events[0]["ts"]), int(events["ts"].max()))
         done: list[tuple[Array, Array]] = []
+        states = np.zeros(len(events) if self.keep_states else 0, MARKET_STATE)
         at, result = 0, QUIET
         while at < len(events) and result != COMMAND:
             part = events[at : at + ROWS_AT_ONCE]
             rows, laps = np.zeros(len(part), DECISION), np.zeros((len(part), 3), np.int32)
-            consumed, written, result = run_batch(self.desk, self.model.params, part, 0, rows, laps)
+            consumed, written, result = run_batch(
+                self.desk, self.policy, part, 0, rows, laps, states[at : at + len(part)]
+            )
             at += consumed
             done.append((rows[:written], laps[:written]))
-        output = Output(consumed=at, rows=joined([r for r, _ in done]), laps=joined([x for _, x in done]))
+        output = Output(
+            consumed=at,
+            rows=joined([r for r, _ in done]),
+            laps=joined([x for _, x in done]),
+            states=states[:at],
+        )
         if result == COMMAND:
             self.act(output, output.rows[-1])
         return output
@@ -195,7 +211,7 @@ class Engine:
                 )
             )
         elif action is Action.CANCEL:
-            output.commands += self._cancels(i, ts, reason)
+            output.commands += self.cancels(i, ts, reason)
         elif action is Action.FLATTEN:
             output.messages.append(self._breach(i, ts, reason))
             self.flattening.add(i)
@@ -206,7 +222,8 @@ class Engine:
         self.sequence += 1
         return cl_ord_id(self.run, self.sequence)
 
-    def _cancels(self, i: int, ts: int, reason: Reason) -> list[Command]:
+    def cancels(self, i: int, ts: int, reason: Reason) -> list[Command]:
+        """Withdraw every order of an instrument on which no cancel is under way."""
         return [
             CancelOrder(
                 cl_ord_id=self.next_id(),
@@ -216,7 +233,7 @@ class Engine:
                 reason=reason,
             )
             for order in self.orders.open_orders(self.instruments[i].name)
-            if order.cancel is None
+            if order.cancel is None and not order.command.immediate
         ]
 
     def _breach(self, i: int, ts: int, reason: Reason) -> RiskBreach:
@@ -231,7 +248,61 @@ class Engine:
             instrument=self.instruments[i].name,
         )
 
-    # --- reports, timers, the kill switch
+    # --- reports, control inputs, timers, the kill switch
+
+    def control(self, control: Control) -> Output:
+        """Apply a control input that the ledger holds; see `core.contracts.Control` for what each means."""
+        output = Output()
+        chosen = self._chosen(control.instrument)
+        if control.action == "degraded":
+            for i in chosen:
+                self._set_degraded(i, control.reason, active=control.value != 0.0)
+        elif control.action == "context":
+            self.desk.risk["context_mult"][list(chosen)] = control.value
+        elif control.action == "resume":
+            self._resume(chosen)
+        elif control.action == "halt":
+            for i in chosen:
+                self._halt(i, Reason.HALTED)
+                output.commands += self.cancels(i, control.ts, Reason.HALTED)
+        elif control.action in ("flatten", "kill"):
+            if control.action == "kill":
+                output.messages.append(_kill_breach(control))
+            output.commands += self.flatten(Reason.KILL_SWITCH, control.ts, chosen)
+        elif control.action == "timer":
+            return self.on_timer(control.ts)
+        return output
+
+    def _chosen(self, instrument: str) -> Sequence[int]:
+        """Indices that a control input speaks of."""
+        names = [one.name for one in self.instruments]
+        return range(len(names)) if not instrument else [names.index(instrument)]
+
+    def _set_degraded(self, i: int, reason: str, *, active: bool) -> None:
+        """While there is any reason no new order is decided."""
+        reasons = self._degraded[i]
+        if active:
+            reasons.add(reason)
+        else:
+            reasons.discard(reason)
+        self.desk.risk["degraded"][i] = bool(reasons)
+
+    def _halt(self, i: int, reason: Reason) -> None:
+        self.desk.risk["halted"][i] = True
+        self.desk.risk["halt_reason"][i] = reason
+
+    def _resume(self, chosen: Iterable[int]) -> None:
+        """Trade again, where nothing is being closed any more."""
+        for i in chosen:
+            if i not in self.flattening:
+                self.desk.risk["halted"][i] = False
+                self.desk.risk["halt_reason"][i] = 0
+
+    def restore_halt(self, i: int, reason: Reason) -> None:
+        """A run that goes on was halted when it ended: it stays so, and closes what it still holds."""
+        self._halt(i, reason)
+        if reason is not Reason.HALTED:
+            self.flattening.add(i)
 
     def sent(self, command: Command) -> None:
         """Note that a command is in the ledger and on its way."""
@@ -268,17 +339,16 @@ class Engine:
             self.desk.working["state"] == WorkingState.RESTING
         )
         for i in np.flatnonzero(silent):
-            output.commands += self._cancels(int(i), now_ns, Reason.STALE)
+            output.commands += self.cancels(int(i), now_ns, Reason.STALE)
         for i in list(self.flattening):
             output.commands += self._flatten(i, now_ns)
         return output
 
-    def flatten(self, reason: Reason, now_ns: int) -> list[Command]:
+    def flatten(self, reason: Reason, now_ns: int, chosen: Sequence[int] | None = None) -> list[Command]:
         """Pull the kill switch: halt, cancel everything, close every position, and keep at it until flat."""
         commands: list[Command] = []
-        for i in range(len(self.instruments)):
-            self.desk.risk["halted"][i] = True
-            self.desk.risk["halt_reason"][i] = reason
+        for i in range(len(self.instruments)) if chosen is None else chosen:
+            self._halt(i, reason)
             self.flattening.add(i)
             commands += self._flatten(i, now_ns)
         return commands
@@ -291,6 +361,8 @@ class Engine:
             return []
         p = self.desk.perception[i]
         bid, ask = int(p["bid"]), int(p["ask"])
+        if not p["ts"]:  # no book was ever seen: there is no price to close at
+            return self.cancels(i, ts, Reason.KILL_SWITCH)
         return flatten(
             self.orders,
             name,
@@ -301,6 +373,17 @@ class Engine:
             ts=ts,
             decision_seq=int(self.desk.state[i]["seq"]),
         )
+
+
+def _kill_breach(control: Control) -> RiskBreach:
+    return RiskBreach(
+        reason=control.reason,
+        metric="kill_switch",
+        value=1.0,
+        limit=0.0,
+        ts=control.ts,
+        instrument=control.instrument,
+    )
 
 
 def joined(parts: list[Array]) -> Array:

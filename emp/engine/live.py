@@ -1,97 +1,179 @@
-"""The engine in real time: market data and reports in through the bus, commands out through the ledger.
+"""The engine in real time: the one sink of a market, a bus before the engine, and the driver behind it.
 
-    access.events -> bus -> engine.process -> ledger.record_intent -> access.send
-    access.on_report -> bus (own lane) -> ledger.record_report -> engine.on_report
+    access -> sink.events -> bus -> driver.events
+    access -> sink.report -> bus (a queue of its own, served first) -> driver.report
 
-Everything that touches the engine runs on one event loop. Ending, whether asked for or forced by an error,
-is one path: no decision any more, our resting orders withdrawn (after a failure: everything flattened), the
-venue's answers awaited for a bounded time, the access closed, the journal sealed. Market data is read to the
-end, because a simulated venue answers only as its market goes on.
+Everything that touches the engine runs on one event loop, and nothing that goes wrong here reaches a transport. Ending,
+whether asked for or forced by an error, is one path: no decision any more, our resting orders withdrawn (after a
+failure: everything flattened), the venue's answers awaited for a bounded time, the access closed, the journal sealed.
+Market data is read to the end, because a simulated venue answers only as its market goes on.
 """
 
 import asyncio
 import contextlib
 import gc
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import structlog
 
-from emp.access.port import MarketAccess
+from emp.access.port import Channel, LinkState, MarketAccess
 from emp.bus.bus import ControlMessage, EventBus
 from emp.core.clock import Clock
 from emp.core.codes import Reason
-from emp.core.contracts import CancelOrder, Command, DegradedMode, Message, OrderUpdate, RiskBreach
+from emp.core.contracts import Command, Control, ControlAction, DegradedMode, OrderUpdate, RiskBreach
 from emp.core.errors import VenueError
-from emp.engine.engine import Engine, Output
-from emp.engine.recover import account_note, recover
+from emp.core.records import Array
+from emp.engine.driver import Driver
+from emp.engine.market_clock import MarketClock
+from emp.engine.recover import Recovery, account_note
 from emp.engine.succession import Succession
-from emp.engine.view import Viewer
+from emp.engine.tap import Taps
 from emp.engine.watchdog import Watchdog
-from emp.journal.actionlog import ActionLog
 from emp.journal.ledger import Ledger
 from emp.observe.board import Board
 
 BATCH = 64
-"""Most events between two looks at the lane of reports."""
+"""Most events between two looks at the queue of reports."""
 
 TICK_S = 0.02
-VIEW_TICKS = 5  # a view every 100 ms
 MARK_TICKS = 250  # what loss limits measure from is recorded every 5 s where it has changed
-GOODBYE_S = 2.0
+SHUTDOWN_S = 2.0
 """How long the venue's answers to the last cancels are awaited."""
+
+TRADE_LINK = "trade_link"
+"""The reason for size 0 while no order could leave."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Live:
-    """One engine on one market access; `run` returns when it has ended in order."""
+    """One engine on one market access, and the access's `Sink`; `run` returns when it has ended in order."""
 
     def __init__(
         self,
         *,
         access: MarketAccess,
         bus: EventBus,
-        engine: Engine,
+        driver: Driver,
         ledger: Ledger,
-        actions: ActionLog,
+        taps: Taps,
         board: Board,
-        viewer: Viewer,
         clock: Clock,
         succession: Succession,
-        flush_seconds: float = 60.0,
     ) -> None:
         self._access = access
         self._bus = bus
-        self._engine = engine
+        self._driver = driver
+        self._engine = driver.engine
         self._ledger = ledger
-        self._actions = actions
+        self._taps = taps
         self._board = board
-        self._viewer = viewer
         self._clock = clock
         self._succession = succession
-        viewer.models = succession.view
-        self._flush_ticks = max(1, int(flush_seconds / TICK_S))
-        self._index = {one.name: i for i, one in enumerate(engine.instruments)}
+        self._index = {one.name: i for i, one in enumerate(self._engine.instruments)}
+        self._market = MarketClock(len(self._index), clock)
         self._marked: dict[int, tuple[int, float] | None] = dict.fromkeys(self._index.values())
+        self._recovery: Recovery | None = None
+        self._links: dict[Channel, LinkState] = {}
+        self._waiting: list[Control] = []  # inputs that came before trading began
         self.connected = asyncio.Event()
+        self._over = asyncio.Event()  # the market has ended
         self._stop = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
+        self._closed = False
         self._watchdog = Watchdog(clock, self._stalled, lambda: board.clear_alarm("loop"))
+        driver.attach(bus.publish, self._fail)
+
+    # --- the sink: what an access calls ---------------------------------------------------------------------
+
+    def events(self, rows: Array) -> None:
+        """Queue EVENT rows."""
+        with self._surviving():
+            self._bus.publish(rows)
+
+    def report(self, update: OrderUpdate) -> None:
+        """Take a report: into the recovery while there is one, else into its queue."""
+        with self._surviving():
+            if self._recovery is not None:
+                self._recovery.report(update)
+            else:
+                self._bus.publish(update)
+
+    def link(self, state: LinkState) -> None:
+        """A connection changed: said, and while no order could leave none is decided."""
+        with self._surviving():
+            before, self._links[state.channel] = self._links.get(state.channel), state
+            self._taps.link(state)
+            if state.up:
+                self._board.clear_alarm(f"{state.channel} link")
+                _log.info("link up", channel=state.channel)
+            else:
+                self._board.raise_alarm(f"{state.channel} link", f"{state.channel} link down: {state.reason}")
+                _log.warning("link down", channel=state.channel, reason=state.reason, attempt=state.attempt)
+            if state.channel == "trade" and (before is None or before.up) != state.up:
+                self._trade_link(active=not state.up)
+
+    def ended(self, error: Exception | None) -> None:
+        """The market is over, or lost."""
+        if error is not None:
+            self._fail(error)
+        else:
+            _log.info("the market has ended")
+        self._over.set()
+
+    async def ready(self) -> None:
+        """Return when the queues and the journal have room."""
+        while not self._stop.is_set() and not (self._bus.room and self._taps.room):
+            await asyncio.sleep(TICK_S / 4)
+
+    def _trade_link(self, *, active: bool) -> None:
+        for name in self._index:
+            mode = DegradedMode(
+                reason=TRADE_LINK,
+                queue_depth=0,
+                lag_ms=0.0,
+                instrument=name,
+                active=active,
+                ts=self._clock.now_ns(),
+            )
+            self._bus.publish(mode)
+
+    # --- what the owner may ask for -------------------------------------------------------------------------
 
     def stop(self) -> None:
         """End in order; to be called on the loop."""
-        self._stop.set()
+        self.control("stop", "operator")
 
     def kill(self, why: str) -> None:
         """Pull the kill switch: cancel all, flatten, halt; the engine runs on, halted. Call it on the loop."""
-        now = self._market_now()
-        self._bus.publish(RiskBreach(reason=why, metric="kill_switch", value=1.0, limit=0.0, ts=now))
-        self._send_all(self._engine.flatten(Reason.KILL_SWITCH, now))
+        self.control("kill", why)
 
     def reload(self) -> None:
         """Bring the model that the owner names now, while trading goes on; call it on the loop."""
+        self.control("reload", "operator")
+
+    def control(self, action: ControlAction, reason: str, instrument: str = "") -> None:
+        """Record and apply a control input; one that comes before trading begins waits for it. Call it on the loop."""
+        if self._closed:
+            return
+        control = Control(action=action, ts=self.market_now(), instrument=instrument, reason=reason)
+        if not self.connected.is_set() and action != "stop":
+            _log.warning("control input waits until trading begins", action=action, reason=reason)
+            self._waiting.append(control)
+            return
+        self._apply(control)
+
+    def _apply(self, control: Control) -> None:
+        _log.warning("control input", action=control.action, reason=control.reason)
+        self._driver.control(control)
+        if control.action == "stop":
+            self._stop.set()
+        elif control.action == "reload":
+            self._begin_reload()
+
+    def _begin_reload(self) -> None:
         if self._reloading is not None and not self._reloading.done():
             _log.warning("reload not begun: one is under way")
             return
@@ -101,43 +183,48 @@ class Live:
         with self._surviving():
             await self._succession.reload()
 
+    # --- the run --------------------------------------------------------------------------------------------
+
     async def run(self) -> None:
         """Connect, trade until stopped or the market ends, and end in order; raise what forced the end."""
         try:
             self._succession.warm_up()
-            await self._access.connect(self._engine.instruments)
-            await self._recover()
+            self._recovery = Recovery(self._driver, self._ledger, self._access, self._clock)
+            self._recovery.rebuild()
+            await self._access.connect(self._engine.instruments, self)
+            await self._recover(self._recovery)
             self.connected.set()
             _log.info("connected", instruments=list(self._index), run=self._engine.run)
+            for control in self._waiting:
+                self._apply(control)
             await self._trade()
         finally:
             await self._close()
         if self._failure is not None:
             raise self._failure
 
-    async def _recover(self) -> None:
+    async def _recover(self, recovery: Recovery) -> None:
         """Agree with ledger and venue; what cannot be true halts everything before it begins."""
-        recovery = await recover(self._ledger, self._engine.orders, self._access, self._clock)
-        self._engine.sequence = max(self._engine.sequence, recovery.next_sequence - 1)
-        self._access.on_report(self._bus.publish)
-        for correction in recovery.corrections:
+        recovered = await recovery.run()
+        self._recovery = None
+        for correction in recovered.corrections:
             _log.warning("corrected", kind=correction.kind, reason=correction.reason)
-        for one in recovery.quarantined:
-            _log.error("cannot be true", reason=one.reason, text=one.text)
-        if recovery.quarantined:
-            self.kill("recovery")
+        for one in recovered.quarantined:
+            _log.error("report contradicts the ledger; quarantined", reason=one.reason, text=one.text)
+        if recovered.quarantined:
+            self._waiting.append(Control(action="kill", ts=self.market_now(), reason="recovery"))
 
     async def _trade(self) -> None:
-        """Run the three loops until one ends or `stop` is called, then say goodbye."""
+        """Run the three loops until one ends or `stop` is called, then shut down."""
         gc.collect()
         gc.freeze()  # what is here now stays: a full collection later must not walk it
         self._watchdog.start()
-        tasks = [self._start(self._tick()), self._start(self._feed()), self._start(self._serve())]
+        tasks = [self._start(self._tick()), self._start(self._until_over()), self._start(self._serve())]
         try:
             await self._stop.wait()
             if tasks[2].done():  # it has failed: reports must be served to the end
                 tasks.append(self._start(self._serve()))
-            await self._goodbye()
+            await self._shutdown()
         finally:
             await _cancelled(*tasks, *([self._reloading] if self._reloading else []))
             self._watchdog.stop()
@@ -163,12 +250,18 @@ class Live:
             _log.error("failed", error=str(error), kind=type(error).__name__)
         self._stop.set()
 
-    # --- the three loops ----------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def _surviving(self) -> Iterator[None]:
+        """What a step that fails means (a lost journal): halt and flatten, but first finish what is at hand."""
+        try:
+            yield
+        except Exception as error:
+            self._fail(error)
 
-    async def _feed(self) -> None:
-        async for events in self._access.events():
-            await self._bus.publish_async(events)
-        _log.info("the market has ended")
+    # --- the three loops ------------------------------------------------------------------------------------
+
+    async def _until_over(self) -> None:
+        await self._over.wait()
         while any(self._bus.depth(i) for i in self._index.values()):
             await asyncio.sleep(TICK_S)
 
@@ -184,109 +277,59 @@ class Live:
             self._watchdog.beat()
             self._note_stall()
             self._bus.check()
-            self._act(self._engine.on_timer(self._market_now()))
-            if ticks % VIEW_TICKS == 0:
-                self._board.publish(self._viewer.view())
+            if not self._bus.empty:
+                self._bus.wake()  # what was left while the journal had no room
+            self._driver.tick(self.market_now())
             if ticks % MARK_TICKS == 0:
                 self._mark_accounts()
+            if self._taps.failure is not None:
+                self._fail(self._taps.failure)
             ticks += 1
-            if ticks % self._flush_ticks == 0:
-                self._actions.flush()
             await asyncio.sleep(TICK_S)
 
-    # --- what they do -------------------------------------------------------------------------------------
+    # --- what they do ---------------------------------------------------------------------------------------
 
     def _serve_control(self) -> bool:
-        """Deal with everything in the lane of reports and alarms; whether there was anything."""
+        """Deal with everything in the queue of reports and alarms; whether there was anything."""
         found = False
         while (message := self._bus.next_control()) is not None:
             found = True
-            self._control(message)
+            self._deal_with(message)
         return found
 
-    def _control(self, message: ControlMessage) -> None:
+    def _deal_with(self, message: ControlMessage) -> None:
         if isinstance(message, OrderUpdate):
-            self._report(message)
-        elif isinstance(message, DegradedMode):
-            self._engine.set_degraded(self._index[message.instrument], message.active)
+            self._driver.report(message)
+            return
+        self._taps.message(message)
+        if isinstance(message, DegradedMode):
+            self._driver.control(
+                Control(
+                    action="degraded",
+                    ts=message.ts,
+                    instrument=message.instrument,
+                    reason=TRADE_LINK if message.reason == TRADE_LINK else "queue",
+                    value=float(message.active),
+                )
+            )
             _log.warning("degraded" if message.active else "recovered", reason=message.reason)
         elif isinstance(message, RiskBreach):
-            self._viewer.breached(message)
             _log.error("risk breach", reason=message.reason, metric=message.metric, value=message.value)
-            with self._surviving():
-                self._ledger.record_note(message)
-        else:
-            self._send_all([message])
-
-    def _report(self, update: OrderUpdate) -> None:
-        """Record a report, then apply it; one that cannot be recorded has happened all the same."""
-        new = True
-        with self._surviving():
-            new = self._ledger.record_report(update)
-        if new:
-            self._act(self._engine.on_report(update))
-
-    @contextlib.contextmanager
-    def _surviving(self) -> Iterator[None]:
-        """What a step that fails means (a lost journal): halt and flatten, but first finish what is at hand."""
-        try:
-            yield
-        except Exception as error:
-            self._fail(error)
 
     def _serve_market(self) -> bool:
-        """Carry one batch of one instrument through the engine; whether there was one.
-
-        Where anyone subscribes to market_data_update the batch is one event, so that each update goes out with
-        the MarketState that was made from it.
-        """
+        """Process one batch of one instrument; whether there was one and the journal had room for it."""
         self._note_stall()
-        watched = self._bus.watched("market_data_update")
-        waiting = self._bus.peek(1 if watched else BATCH)
+        waiting = self._bus.peek(BATCH) if self._taps.room else None
         if waiting is None:
             return False
         instrument, events = waiting
-        wait_ms = self._bus.lag_ms(instrument)
-        output = self._engine.process(events)
+        output = self._driver.events(events, self._bus.lag_ms(instrument))
         last = events[output.consumed - 1].copy()
-        self._viewer.delivered(instrument, last, wait_ms, output)
-        self._actions.append(output.rows)
-        made = watched and len(output.rows) > 0 and self._engine.desk.perception["has_book"][instrument]
-        states = self._engine.desk.state[instrument : instrument + 1].copy() if made else None
-        self._bus.release(instrument, output.consumed, states)
-        self._act(output)
+        self._market.note(instrument, int(last["ts"]))
+        self._bus.release(instrument, output.consumed, output.states)
         with self._surviving():
             self._succession.delivered(instrument, last, output.laps)
         return True
-
-    def _act(self, output: Output) -> None:
-        """Publish what the engine has to say and send what it asks for."""
-        self._say(output.messages)
-        self._send_all(output.commands)
-
-    def _say(self, messages: Iterable[Message]) -> None:
-        for message in messages:
-            if isinstance(message, (RiskBreach, DegradedMode)):
-                self._bus.publish(message)
-
-    def _send_all(self, commands: Sequence[Command]) -> None:
-        """Send what is in the ledger, and nothing else; after a failure even what the ledger cannot take.
-
-        After a failure the engine only asks for what lowers the risk, and that outweighs the record. What is
-        sent together is synced together: twenty cancels wait for the disk once.
-        """
-        if not commands:
-            return
-        failed_before = self._failure is not None
-        with self._surviving(), self._ledger.batch():
-            for command in commands:
-                self._ledger.record_intent(command)
-        if self._failure is not None and not failed_before:
-            return
-        for command in commands:
-            self._engine.sent(command)
-            self._viewer.commands += 1
-            self._access.send(command)
 
     def _note_stall(self) -> None:
         """After a blocked loop the newest data may still lie in a socket: trade size 0 until caught up."""
@@ -307,54 +350,46 @@ class Live:
             if account["fills"] and self._marked[i] != mark:
                 self._marked[i] = mark
                 with self._surviving():
-                    self._ledger.record_note(account_note(name, account, self._viewer.market_now(i)))
+                    self._ledger.record_note(account_note(name, account, self._market.now(i)))
 
-    def _market_now(self) -> int:
-        return max(self._viewer.market_now(i) for i in self._index.values())
+    def market_now(self) -> int:
+        """Market time now, the newest of all instruments."""
+        return max(self._market.now(i) for i in self._index.values())
 
-    # --- the end ------------------------------------------------------------------------------------------
+    # --- the end --------------------------------------------------------------------------------------------
 
-    async def _goodbye(self) -> None:
+    async def _shutdown(self) -> None:
         """Withdraw our orders, or flatten after a failure, and await the venue's answers."""
-        now = self._market_now()
+        now = self.market_now()
         with contextlib.suppress(VenueError):
             if self._failure is None:
-                self._send_all(self._cancels(now))
+                self._driver.send(self._withdrawals(now))
             if self._failure is not None:
-                self._send_all(self._engine.flatten(Reason.KILL_SWITCH, now))
-        deadline = self._clock.monotonic_ns() + int(GOODBYE_S * 1e9)
+                self._driver.control(Control(action="flatten", ts=now, reason="failure"))
+        deadline = self._clock.monotonic_ns() + int(SHUTDOWN_S * 1e9)
         while self._unfinished() and self._clock.monotonic_ns() < deadline:
             await asyncio.sleep(TICK_S / 4)
         left = self._engine.orders.open_orders()
         if left:
             _log.error("orders without an answer at the end", orders=[o.command.cl_ord_id for o in left])
 
-    def _cancels(self, now_ns: int) -> list[Command]:
-        return [
-            CancelOrder(
-                cl_ord_id=self._engine.next_id(),
-                orig=order.command.cl_ord_id,
-                instrument=order.command.instrument,
-                ts=now_ns,
-                reason=Reason.HALTED,
-            )
-            for order in self._engine.orders.open_orders()
-            if order.cancel is None and not order.command.immediate
-        ]
+    def _withdrawals(self, now_ns: int) -> list[Command]:
+        every = [self._engine.cancels(i, now_ns, Reason.HALTED) for i in self._index.values()]
+        return [command for commands in every for command in commands]
 
     def _unfinished(self) -> bool:
         return bool(self._engine.orders.open_orders() or self._engine.flattening)
 
     async def _close(self) -> None:
+        self._closed = True
         with self._surviving(), contextlib.suppress(VenueError):
             await self._access.close()
         with self._surviving():
-            self._actions.close()
+            await asyncio.to_thread(self._taps.close)
         with self._surviving():
             if self._failure is None:
                 self._ledger.seal()
         self._ledger.close()
-        self._board.publish(self._viewer.view())
 
 
 async def _cancelled(*tasks: "asyncio.Task[None]") -> None:

@@ -15,10 +15,11 @@ import msgspec
 from emp.access.port import MarketAccess
 from emp.core.clock import Clock
 from emp.core.codes import OrderStatus, Reason
-from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder, VenuePosition
+from emp.core.contracts import CancelOrder, Control, NewOrder, OrderUpdate, QueryOrder, Replace, VenuePosition
 from emp.core.errors import VenueError
-from emp.core.ids import cl_ord_id
 from emp.core.records import Array
+from emp.engine.driver import Driver
+from emp.engine.engine import Engine
 from emp.execution.orders import OrderManager, Quarantined
 from emp.execution.reconcile import Correction, CorrectionKind, reconcile_orders, reconcile_positions
 from emp.journal.ledger import Ledger
@@ -29,6 +30,8 @@ ADJUSTMENT = "adjustment"
 ACCOUNT_MARK = "account_mark"
 
 _WORKING = frozenset({OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED})
+_HALTS = {"halt": Reason.HALTED, "flatten": Reason.KILL_SWITCH, "kill": Reason.KILL_SWITCH}
+_BREACHES = {reason.name.lower(): reason for reason in (Reason.DAILY_LOSS, Reason.DRAWDOWN)}
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
@@ -36,27 +39,30 @@ class Rebuilt(msgspec.Struct, frozen=True):
 
     next_sequence: int  # of the run's next command id
     foreign: frozenset[str]  # ids of orders that were not ours, and of our cancels of them
+    halted: dict[str, Reason]  # instruments that nobody has let trade again, and why they were halted
 
 
-class Recovery(msgspec.Struct, frozen=True):
+class Recovered(msgspec.Struct, frozen=True):
     """How a start went."""
 
-    next_sequence: int
     corrections: tuple[Correction, ...]
     quarantined: tuple[Quarantined, ...]  # messages that cannot be true: somebody must look at them
 
 
-def rebuild(ledger: LedgerReader, manager: OrderManager) -> Rebuilt:
-    """Bring a fresh order manager to where the ledger ends: the same state as when it was written.
+def rebuild(ledger: LedgerReader, manager: OrderManager, until_seq: int | None = None) -> Rebuilt:
+    """Bring a fresh order manager to where the ledger ends, or to its event `until_seq`: the same state as then.
 
     A replay that resumes from a checkpoint needs only this: its venue is restored with it.
     """
     foreign: set[str] = set()
+    halted: dict[str, Reason] = {}
     sequence = 0
     run = ledger.meta("run")
     for event in ledger.events():
+        if until_seq is not None and event.seq > until_seq:
+            break
         body = event.body
-        if isinstance(body, NewOrder | CancelOrder):
+        if isinstance(body, NewOrder | CancelOrder | Replace):
             sequence = max(sequence, _sequence(run, body.cl_ord_id) + 1)
         if isinstance(body, CancelOrder) and manager.order(body.orig) is None:
             foreign |= {body.orig, body.cl_ord_id}
@@ -64,10 +70,12 @@ def rebuild(ledger: LedgerReader, manager: OrderManager) -> Rebuilt:
             if body.clOrdID not in foreign:
                 manager.apply(body)
         elif isinstance(body, Note):
-            _apply_note(manager, body)
-        else:
+            _apply_note(manager, body, halted)
+        elif isinstance(body, Control):
+            _apply_control(manager, body, halted)
+        elif not isinstance(body, Replace):
             manager.sent(body)
-    return Rebuilt(sequence, frozenset(foreign))
+    return Rebuilt(sequence, frozenset(foreign), halted)
 
 
 def _sequence(run: str, name: str) -> int:
@@ -87,7 +95,11 @@ def account_note(instrument: str, account: Array, ts: int) -> Note:
     return Note(kind=ACCOUNT_MARK, ts=ts, instrument=instrument, data=data)
 
 
-def _apply_note(manager: OrderManager, note: Note) -> None:
+def _apply_note(manager: OrderManager, note: Note, halted: dict[str, Reason]) -> None:
+    if note.kind == "risk_breach":
+        reason = _BREACHES.get(str(note.data.get("reason", "")), Reason.KILL_SWITCH)
+        alone = note.instrument and reason is not Reason.KILL_SWITCH  # a loss limit is one instrument's
+        halted.update(dict.fromkeys([note.instrument] if alone else manager.instruments, reason))
     if note.instrument not in manager.instruments:
         return
     if note.kind == ADJUSTMENT:
@@ -98,32 +110,50 @@ def _apply_note(manager: OrderManager, note: Note) -> None:
             account[name] = value
 
 
-async def recover(
-    ledger: Ledger, manager: OrderManager, access: MarketAccess, clock: Clock, *, answer_s: float = 10.0
-) -> Recovery:
-    """Make ledger, order manager and venue agree; nothing may trade before this returns.
+def _apply_control(manager: OrderManager, control: Control, halted: dict[str, Reason]) -> None:
+    """Keep track of what is halted: it stays so until somebody lets it trade again, over any number of starts."""
+    names = [control.instrument] if control.instrument else manager.instruments
+    if control.action == "resume":
+        for name in names:
+            halted.pop(name, None)
+    elif control.action in _HALTS:
+        halted.update(dict.fromkeys(names, _HALTS[control.action]))
 
-    `manager` is fresh, `access` connected. Reports go to this recovery while it runs; the caller registers its
-    own callback afterwards. Raises VenueError where the venue does not account for an order within `answer_s`,
-    JournalError where the ledger fails.
+
+def begin(ledger: LedgerReader, engine: Engine, until_seq: int | None = None) -> Rebuilt:
+    """Bring a fresh engine to where the ledger ends, or to its event `until_seq`: orders, money, ids, halts."""
+    rebuilt = rebuild(ledger, engine.orders, until_seq)
+    engine.sequence = max(engine.sequence, rebuilt.next_sequence - 1)
+    for name, reason in rebuilt.halted.items():
+        engine.restore_halt(engine.orders.instruments.index(name), reason)
+    return rebuilt
+
+
+class Recovery:
+    """Makes ledger, engine and venue agree; nothing may trade before `run` returns.
+
+    The engine is fresh. Whoever is the sink of the market hands every report to `report` while this runs.
     """
-    rebuilt = rebuild(ledger, manager)
-    return await _Recovery(ledger, manager, access, clock, rebuilt).run(answer_s)
 
-
-class _Recovery:
-    def __init__(
-        self, ledger: Ledger, manager: OrderManager, access: MarketAccess, clock: Clock, rebuilt: Rebuilt
-    ) -> None:
-        self._ledger, self._manager, self._access, self._clock = ledger, manager, access, clock
-        self._foreign = set(rebuilt.foreign)
-        self._sequence = rebuilt.next_sequence
+    def __init__(self, driver: Driver, ledger: Ledger, access: MarketAccess, clock: Clock) -> None:
+        self._driver, self._ledger, self._access, self._clock = driver, ledger, access, clock
+        self._engine, self._manager = driver.engine, driver.engine.orders
+        self._foreign: set[str] = set()
         self._withdrawing: dict[str, str] = {}  # a cancel of an order that is not open here -> that order
         self._heard = asyncio.Event()
         self._corrections: list[Correction] = []
 
-    async def run(self, answer_s: float) -> Recovery:
-        self._access.on_report(self._report)
+    def rebuild(self) -> None:
+        """Take in what the ledger says; to be called before the venue can report anything."""
+        self._ledger.record_control(Control(action="begin", ts=self._clock.now_ns()))
+        self._foreign |= begin(self._ledger, self._engine).foreign
+
+    async def run(self, answer_s: float = 10.0) -> Recovered:
+        """Ask the venue and settle every difference.
+
+        Raises VenueError where the venue does not account for an order within `answer_s`, JournalError where the
+        ledger fails.
+        """
         for order in self._manager.open_orders():
             self._query(order.command)
         listed = await self._access.open_orders()
@@ -131,9 +161,10 @@ class _Recovery:
         await self._settle(answer_s)
         self._adjust(await self._access.positions())
         self._note_start()
-        return Recovery(self._sequence, tuple(self._corrections), tuple(self._manager.quarantined))
+        return Recovered(tuple(self._corrections), tuple(self._manager.quarantined))
 
-    def _report(self, update: OrderUpdate) -> None:
+    def report(self, update: OrderUpdate) -> None:
+        """Take a report of the venue."""
         if self._ledger.record_report(update) and update.clOrdID not in self._foreign:
             self._manager.apply(update)
         if update.status.terminal:
@@ -142,29 +173,23 @@ class _Recovery:
         self._heard.set()
 
     def _query(self, order: NewOrder) -> None:
-        query = QueryOrder(cl_ord_id=order.cl_ord_id, instrument=order.instrument, ts=self._clock.now_ns())
-        self._ledger.record_intent(query)
-        self._manager.sent(query)
-        self._access.send(query)
+        now = self._clock.now_ns()
+        self._driver.send([QueryOrder(cl_ord_id=order.cl_ord_id, instrument=order.instrument, ts=now)])
 
     def _cancel(self, orig: str, instrument: str) -> None:
         command = CancelOrder(
-            cl_ord_id=cl_ord_id(self._ledger.meta("run"), self._sequence),
+            cl_ord_id=self._engine.next_id(),
             orig=orig,
             instrument=instrument,
             ts=self._clock.now_ns(),
             reason=Reason.STALE,
         )
-        self._sequence += 1
-        self._ledger.record_intent(command)
         order = self._manager.order(orig)
         if order is None or order.status.terminal:
             self._withdrawing[command.cl_ord_id] = orig
         if order is None:
             self._foreign |= {orig, command.cl_ord_id}
-        else:
-            self._manager.sent(command)
-        self._access.send(command)
+        self._driver.send([command], foreign=order is None)
 
     def _correct(self, corrections: Sequence[Correction]) -> None:
         """Apply what the venue's list of working orders says; every open order is asked for already."""
@@ -173,7 +198,7 @@ class _Recovery:
             if correction.kind is CorrectionKind.FOREIGN:
                 self._cancel(correction.cl_ord_id, correction.instrument)
             elif correction.update is not None:
-                self._report(correction.update)
+                self.report(correction.update)
 
     async def _settle(self, answer_s: float) -> None:
         """Withdraw what works and wait until no order can fill any more."""
@@ -212,4 +237,6 @@ class _Recovery:
 
     def _note_start(self) -> None:
         counts = Counter(c.kind.value for c in self._corrections)
-        self._ledger.record_note(Note(kind="start", ts=self._clock.now_ns(), data={**counts}))
+        now = self._clock.now_ns()
+        self._ledger.record_note(Note(kind="start", ts=now, data={**counts}))
+        self._ledger.record_control(Control(action="start", ts=now))

@@ -22,16 +22,16 @@ from emp.access.paper.venue import COUNTERFACTUAL, PaperVenue
 from emp.access.port import Source
 from emp.bus.order import admit, new_guard
 from emp.core.codes import Quarantine, WorkingState
-from emp.core.contracts import OrderUpdate, RiskBreach
+from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
 from emp.core.numba.jit import kernel
 from emp.core.records import DECISION, EVENT, Array, empty_events
+from emp.engine.driver import Driver
 from emp.engine.engine import Engine, Output, joined
 from emp.engine.load import LoadedModel
 from emp.engine.serving import allocate
 from emp.engine.step import COMMAND, QUIET, step
 from emp.journal.actionlog import ActionLog
 from emp.journal.ledger import Ledger
-from emp.journal.records import Note
 from emp.journal.run import RunFolder
 from emp.journal.swaps import Swap
 
@@ -46,16 +46,14 @@ Progress = Callable[[int, Output], None]
 @kernel
 def trade_batch(
     desk: Any,
-    params: Any,
+    policy: Any,
     events: Any,
     start: int,
     seen: bool,
     before: Any,
     rows: Any,
     laps: Any,
-    venue: Any,
-    orders: Any,
-    reports: Any,
+    paper: Any,
 ) -> tuple[int, int, int, int]:
     """Run venue and engine over events[start:] until a report is due, a command must leave, or the batch ends.
 
@@ -63,7 +61,7 @@ def trade_batch(
         seen: whether the venue has dealt with events[start] already.
         before: EVENT[1], the event before events[0].
         rows, laps: filled from 0 on, as in `engine.step.run_batch`.
-        venue, orders, reports: the arrays of a PaperVenue.
+        paper: `arrays` of a PaperVenue.
 
     Returns:
         (index of the next event, rows written, QUIET, COMMAND, REPORT or SILENCE, number of reports).
@@ -76,11 +74,11 @@ def trade_batch(
             return k, written, SILENCE, 0
         if not seen:
             previous = events[k - 1] if k > 0 else before[0]
-            due = venue_step(venue[0], orders, previous, events[k], reports)
+            due = venue_step(paper.venue[0], paper.orders, previous, events[k], paper.reports)
             if due > 0:
                 return k, written, REPORT, due
         seen = False
-        result = step(desk, params, events[k], rows[written], laps[written])
+        result = step(desk, policy, events[k], rows[written], laps[written])
         if result != QUIET:
             written += 1
         if result == COMMAND:
@@ -156,6 +154,8 @@ class Backtest:
         self.engine = engine
         self.venue = venue
         self.journal = Journal(folder, engine) if folder is not None else None
+        ledger = self.journal.ledger if self.journal is not None else None
+        self.driver = Driver(engine, venue.send, ledger=ledger)
         self.tally = Tally()
         self.guard = new_guard()
         self.before: Array = np.zeros(1, EVENT)
@@ -184,16 +184,14 @@ class Backtest:
         desk, venue = self.engine.desk, self.venue
         trade_batch(
             desk,
-            self.engine.model.params,
+            self.engine.policy,
             empty_events(0),
             0,
             False,
             self.before,
             rows,
             laps,
-            venue.venue,
-            venue.orders,
-            venue.reports,
+            venue.arrays,
         )
 
     def abandon(self) -> None:
@@ -243,9 +241,8 @@ class Backtest:
 
     def _take_over(self, due: Planned) -> None:
         if self.journal is not None:
-            self.journal.ledger.record_note(due.swap.note)
             self.journal.actions.know(due.model.artifact.hash)
-        self.engine.install(allocate(due.model, len(self.engine.instruments)))
+        self.driver.swap(allocate(due.model, len(self.engine.instruments)), [due.swap.note])
         self.tally.swaps += 1
 
     def _trade_part(self, events: Array) -> Output:
@@ -257,32 +254,32 @@ class Backtest:
         rows, laps = np.zeros(len(events) + 1, DECISION), np.zeros((len(events) + 1, 3), np.int32)
         at, written, seen = 0, 0, False
         while at < len(events):
+            begun = at
             at, new, result, due = trade_batch(
                 engine.desk,
-                engine.model.params,
+                engine.policy,
                 events,
                 at,
                 seen,
                 self.before,
                 rows[written:],
                 laps[written:],
-                venue.venue,
-                venue.orders,
-                venue.reports,
+                venue.arrays,
             )
+            self.driver.count(at - begun)
             written += new
             seen = result == REPORT
             if result == COMMAND:
                 self.tally.actions += 1
                 output = Output()
                 engine.act(output, rows[written - 1])
-                self._deliver(output)
+                self.driver.deliver(output)
             elif result == REPORT:
                 for update in venue.updates(due):
-                    self._report(update)
+                    self.driver.report(update)
             elif result == SILENCE:
                 last_ns = int(engine.desk.perception["ts_event"][int(events[at]["instrument"])])
-                self._deliver(engine.on_timer(last_ns + engine.limits.stale_after_ns + 1))
+                self.driver.tick(last_ns + engine.limits.stale_after_ns + 1)
         self.before[0] = events[-1]
         output = Output(consumed=len(events), rows=rows[:written], laps=laps[:written])
         self.laps.append(output.laps)
@@ -291,26 +288,10 @@ class Backtest:
             self.journal.actions.append(output.rows)
         return output
 
-    def _deliver(self, output: Output) -> None:
-        """Ledger first, then the state machine, then the venue."""
-        for message in output.messages:
-            if isinstance(message, RiskBreach) and self.journal is not None:
-                self.journal.ledger.record_note(message)
-        for command in output.commands:
-            if self.journal is not None:
-                self.journal.ledger.record_intent(command)
-            self.engine.sent(command)
-            self.venue.send(command)
-
-    def _report(self, update: OrderUpdate) -> None:
-        if self.journal is not None and not self.journal.ledger.record_report(update):
-            return
-        self._deliver(self.engine.on_report(update))
-
     # --- durability
 
     def _arrays(self) -> dict[str, Array]:
-        venue = {f"venue_{name}": array for name, array in self.venue.arrays.items()}
+        venue = {f"venue_{name}": array for name, array in self.venue.state().items()}
         return {**self.engine.checkpoint(), **venue, "guard": self.guard, "before": self.before}
 
     def _checkpoint(self, journal: Journal) -> None:
@@ -330,12 +311,13 @@ class Backtest:
             return
         self.tally = msgspec.convert(meta, Tally)
         journal.cut(self.tally.ledger_seq, self.tally.rows)
+        journal.ledger.at = self.tally.admitted
         kept = {name: array.copy() for name, array in arrays.items()}
         for entry in journal.ledger.events():
             body = entry.body
             if isinstance(body, OrderUpdate):
                 self.engine.orders.apply(body)
-            elif not isinstance(body, Note):
+            elif isinstance(body, NewOrder | CancelOrder | QueryOrder):
                 self.engine.orders.sent(body)
         for name, array in arrays.items():
             array[...] = kept[name]

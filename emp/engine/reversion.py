@@ -15,7 +15,7 @@ NAME = "mean_reversion"
 
 
 def reversion_model(k_sigma: float, warmup_events: int) -> LoadedModel:
-    """The trader as a model; `look` joins it to the engine it runs in."""
+    """The trader as a model; `bind_perception` joins it to the engine it runs in."""
     manifest = Manifest(
         kind="linear",
         schema=schema_hash(),
@@ -30,9 +30,8 @@ def reversion_model(k_sigma: float, warmup_events: int) -> LoadedModel:
     return LoadedModel(Artifact(manifest, {}), params, np.zeros(1, ENCODER)[0], 0)
 
 
-def look(engine: Engine) -> None:
+def bind_perception(engine: Engine) -> None:
     """Let the trader see through the eyes of the engine it runs in."""
     params = engine.model.params
     if isinstance(params, ReversionParams):
-        seeing = params._replace(perception=engine.desk.perception)
-        engine.model = engine.model._replace(params=seeing)
+        engine.attach_params(params._replace(perception=engine.desk.perception))

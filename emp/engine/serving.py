@@ -1,7 +1,7 @@
 """Putting a model behind a desk: everything on it that depends on which model serves.
 
 A model that is to take over between two events is made ready beforehand: its state table allocated, its kernels
-compiled and run over a made-up market. What is left for the moment between the events is an exchange of references.
+compiled and run over a synthetic market. What is left for the moment between the events is an exchange of references.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,18 @@ import numpy as np
 
 from emp.core.codes import EventFlag
 from emp.core.instrument import Instrument
-from emp.core.records import DECISION, Array, empty_events
+from emp.core.records import DECISION, MARKET_STATE, Array, empty_events
+from emp.decision.rule import ValueRule
 from emp.engine.desk import Desk
 from emp.engine.load import LoadedModel
+from emp.engine.policy import Policy
 from emp.engine.step import run_batch
 from emp.model.table import StateTable
+from emp.perception.depth import ENCODER
+from emp.perception.features import BookFeatures
 
-REHEARSED = 256
-"""Made-up events that a model carries before it serves: its code, weights and states are then in the caches."""
+WARM_UP = 256
+"""Synthetic events that a model processes before it serves: its code, weights and states are then in the caches."""
 
 
 class Ready(NamedTuple):
@@ -33,7 +37,7 @@ def allocate(model: LoadedModel, instruments: int) -> Ready:
     return Ready(model, StateTable(instruments, model.state_size, model.artifact.hash))
 
 
-def put_behind(
+def attach_model(
     desk: Desk, instruments: Sequence[Instrument], ready: Ready, least_warmup: int, model_id: int
 ) -> Desk:
     """The desk with another model behind it; every state of the model begins at zero.
@@ -45,7 +49,6 @@ def put_behind(
     artifact = ready.model.artifact
     ready.table.reset()
     desk.stream["events"] = 0
-    desk.encoder[0] = ready.model.encoder
     desk.facts["model_id"] = model_id
     desk.facts["domain"] = [
         artifact.domain(i.asset_class.name.lower(), i.venue.name.lower(), i.name) for i in instruments
@@ -55,16 +58,24 @@ def put_behind(
     return desk._replace(memory=ready.table.rows)
 
 
-def rehearse(desk: Desk, ready: Ready) -> None:
-    """Compile (or load) every kernel for a model and let it carry a made-up market over a spare desk."""
-    events = made_up(REHEARSED)
+def warm_up(desk: Desk, ready: Ready) -> None:
+    """Compile (or load) every kernel for a model and run it over synthetic events on a spare desk."""
+    events = synthetic_events(WARM_UP)
     rows, laps = np.zeros(len(events), DECISION), np.zeros((len(events), 3), np.int32)
+    policy, states = policy_of(desk, ready.model), np.zeros(len(events), MARKET_STATE)
     at = 0
     while at < len(events):
-        at = run_batch(desk, ready.model.params, events, at, rows, laps)[0]
+        at = run_batch(desk, policy, events, at, rows, laps, states)[0]
 
 
-def made_up(n: int) -> Array:
+def policy_of(desk: Desk, model: LoadedModel) -> Policy:
+    """The built-in features and rule around a model."""
+    encoder: Array = np.zeros(1, ENCODER)
+    encoder[0] = model.encoder
+    return Policy(BookFeatures(encoder), model.params, ValueRule(desk.costs))
+
+
+def synthetic_events(n: int) -> Array:
     """EVENT rows of a book that flickers by a tick, a millisecond apart."""
     events = empty_events(n)
     events["seq"] = np.arange(1, n + 1)

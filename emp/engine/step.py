@@ -9,11 +9,13 @@ from typing import Any
 from emp.core.codes import Action, Reason, WorkingState
 from emp.core.numba.jit import kernel, monotonic_ns
 from emp.decision.estimates import forget_trades, see_trade, update_estimates
-from emp.decision.rule import decide, record_inputs
+from emp.decision.port import decide
+from emp.decision.rule import record_inputs
 from emp.execution.account import mark
 from emp.model.port import forecast
-from emp.model.table import carry_on
-from emp.perception.features import UNSEEN, perceive
+from emp.model.table import advance_or_reset
+from emp.perception.features import NO_VISIBLE_CHANGE
+from emp.perception.port import perceive
 from emp.risk.limits import approve
 
 HOLD, CANCEL = int(Action.HOLD), int(Action.CANCEL)
@@ -26,12 +28,12 @@ COMMAND = 2  # the row's action must leave the process
 
 
 @kernel
-def step(desk: Any, params: Any, event: Any, row: Any, lap: Any) -> int:
-    """Carry the engine over one event.
+def step(desk: Any, policy: Any, event: Any, row: Any, lap: Any) -> int:
+    """Process one event.
 
     Args:
         desk: engine.desk.Desk.
-        params: parameters of the model, of a type that model.port knows.
+        policy: engine.policy.Policy: features, model and rule, each of a type that its port knows.
         event: EVENT record.
         row: DECISION record, overwritten where the result is ROW or COMMAND.
         lap: int32[3], ns spent in the adapter, the model and in all.
@@ -45,20 +47,20 @@ def step(desk: Any, params: Any, event: Any, row: Any, lap: Any) -> int:
     e, account, working = desk.estimates[i], desk.account[i], desk.working[i]
 
     seen = perceive(
-        p, event, desk.sessions[i], desk.encoder[0], facts.venue_id, desk.state[i], desk.inputs[i]
+        policy.features, p, event, desk.sessions[i], facts.venue_id, desk.state[i], desk.inputs[i]
     )
     perceived = monotonic_ns(desk.clock)
-    if seen == UNSEEN:
+    if seen == NO_VISIBLE_CHANGE:
         see_trade(e, event)
         return QUIET
     if seen != 0:
         desk.quarantined[i, seen] += 1
         return withdraw(event, facts, account, working, row)
 
-    carry_on(desk.stream[i], desk.memory[i], p.since_reset, event.ts, facts.state_ttl_ns)
+    advance_or_reset(desk.stream[i], desk.memory[i], p.since_reset, event.ts, facts.state_ttl_ns)
     if p.since_reset == 1:
         forget_trades(e)
-    forecast(params, desk.memory[i], facts.domain, desk.inputs[i], f)
+    forecast(policy.model, desk.memory[i], facts.domain, desk.inputs[i], f)
     believed = monotonic_ns(desk.clock)
 
     update_estimates(e, event)
@@ -67,7 +69,7 @@ def step(desk: Any, params: Any, event: Any, row: Any, lap: Any) -> int:
     row.since_reset, row.disturbed = p.since_reset, p.events > p.since_reset
     row.state_events = desk.stream[i].events
     record_inputs(event, f, e, account, working, row)
-    decide(event, p.sigma_ticks, f, e, desk.costs[i], account, working, row)
+    decide(policy.rule, i, event, p.sigma_ticks, f, e, account, working, row)
     resting = working.state == RESTING
     approve(desk.risk[i], desk.limits[i], account, p.session_id, resting, row)
 
@@ -90,20 +92,25 @@ def withdraw(event: Any, facts: Any, account: Any, working: Any, row: Any) -> in
 
 
 @kernel
-def run_batch(desk: Any, params: Any, events: Any, start: int, rows: Any, laps: Any) -> tuple[int, int, int]:
+def run_batch(
+    desk: Any, policy: Any, events: Any, start: int, rows: Any, laps: Any, states: Any
+) -> tuple[int, int, int]:
     """Run `step` over events[start:] until a command must leave or the batch ends.
 
     Args:
         events: EVENT[n].
         rows: DECISION[>= n - start], filled from 0.
         laps: int32[>= n - start, 3], one line per row.
+        states: MARKET_STATE[n] to receive the state after each event, or of length 0 where nobody wants them.
 
     Returns:
         (index of the next event, rows written, QUIET or COMMAND); with COMMAND the last row asks for it.
     """
     written = 0
     for k in range(start, events.size):
-        result = step(desk, params, events[k], rows[written], laps[written])
+        result = step(desk, policy, events[k], rows[written], laps[written])
+        if k < states.size:
+            states[k] = desk.state[events[k].instrument]
         if result != QUIET:
             written += 1
         if result == COMMAND:
@@ -112,13 +119,13 @@ def run_batch(desk: Any, params: Any, events: Any, start: int, rows: Any, laps: 
 
 
 @kernel
-def run_all(desk: Any, params: Any, events: Any, rows: Any, laps: Any) -> int:
+def run_all(desk: Any, policy: Any, events: Any, rows: Any, laps: Any) -> int:
     """Run `step` over all events, deliver nothing, and return the number of rows written.
 
     For measuring and for evaluation without orders: every event is decided as if nothing of ours were working.
     """
     written = 0
     for k in range(events.size):
-        if step(desk, params, events[k], rows[written], laps[written]) != QUIET:
+        if step(desk, policy, events[k], rows[written], laps[written]) != QUIET:
             written += 1
     return written

@@ -14,12 +14,10 @@ import structlog
 
 from emp.core.errors import EmpError
 from emp.core.records import Array
-from emp.engine.engine import Engine
+from emp.engine.driver import Driver
 from emp.engine.guard import LatencyGuard
 from emp.engine.load import LoadedModel
 from emp.engine.serving import Ready
-from emp.journal.actionlog import ActionLog
-from emp.journal.ledger import Ledger
 from emp.journal.swaps import Swap
 from emp.observe.board import Board, ModelView
 
@@ -41,21 +39,19 @@ class Succession:
 
     def __init__(
         self,
-        engine: Engine,
-        ledger: Ledger,
-        actions: ActionLog,
+        driver: Driver,
         board: Board,
         guard: LatencyGuard,
         models: Models,
         load: Callable[[], Models] | None = None,
     ) -> None:
         """`load` reads, checks and keeps the artifacts that the owner names now; it raises EmpError in one line."""
-        self._engine, self._ledger, self._actions, self._board = engine, ledger, actions, board
+        self._driver, self._engine, self._board = driver, driver.engine, board
         self._guard = guard
         self._named = models.standby
         self._standby: Ready | None = None
         self._load = load
-        self._seen = [(0, 0)] * len(engine.instruments)  # seq and ts of the newest event of each
+        self._seen = [(0, 0)] * len(driver.engine.instruments)  # seq and ts of the newest event of each
         self._role, self._why = models.role, ""
         self._swaps: Counter[str] = Counter()
         self._refused = 0
@@ -124,21 +120,20 @@ class Succession:
     def _take_over(self, ready: Ready, reason: str, role: str, why: str) -> None:
         before, after = self._engine.model.artifact, ready.model.artifact
         model_ms, total_ms = self._guard.p99_ms()
-        with self._ledger.batch():
-            for one, (seq, ts) in zip(self._engine.instruments, self._seen, strict=True):
-                swap = Swap(
-                    instrument=one.name,
-                    seq=seq,
-                    ts=ts,
-                    before=before.hash,
-                    after=after.hash,
-                    reason=reason,
-                    p99_ms=model_ms,
-                    total_p99_ms=total_ms,
-                )
-                self._ledger.record_note(swap.note)
-        self._actions.know(after.hash)
-        self._engine.install(ready)
+        swaps = [
+            Swap(
+                instrument=one.name,
+                seq=seq,
+                ts=ts,
+                before=before.hash,
+                after=after.hash,
+                reason=reason,
+                p99_ms=model_ms,
+                total_p99_ms=total_ms,
+            )
+            for one, (seq, ts) in zip(self._engine.instruments, self._seen, strict=True)
+        ]
+        self._driver.swap(ready, [swap.note for swap in swaps])
         self._guard.reset()
         self._board.clear_alarm(ALARM)
         self._role, self._why = role, why

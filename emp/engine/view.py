@@ -1,4 +1,4 @@
-"""What the live engine shows of itself: builds the board's view from the engine's own arrays."""
+"""What the live engine shows of itself: a tap that builds the board's view from batches and the engine's arrays."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -6,19 +6,22 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
+from emp.access.port import LinkState
 from emp.bus.bus import EventBus
 from emp.core.clock import Clock
 from emp.core.codes import Action, Quarantine, Reason, Session
-from emp.core.contracts import RiskBreach
+from emp.core.contracts import Message, RiskBreach
 from emp.core.instrument import Instrument
 from emp.core.records import Array
-from emp.engine.engine import Engine, Output
+from emp.engine.driver import Driver
+from emp.engine.tap import Batch, Tap
 from emp.model.table import Restart
-from emp.observe.board import DecisionView, InstrumentView, ModelView, OrderView, View
+from emp.observe.board import Board, DecisionView, InstrumentView, LinkView, ModelView, OrderView, View
 from emp.observe.quantiles import SlidingQuantiles
 
 DECISIONS_SHOWN = 20
 BREACHES_SHOWN = 5
+VIEW_NS = 100_000_000
 
 _SHUT = frozenset({int(Session.CLOSED), int(Session.HALT), -1})
 
@@ -35,38 +38,84 @@ class _Seen(msgspec.Struct):
     decisions: deque[Array] = msgspec.field(default_factory=lambda: deque(maxlen=DECISIONS_SHOWN))
 
 
-class Viewer:
-    """Watches batches go by and turns the engine's state into a `View`. Runs on the engine's loop."""
+class Viewer(Tap):
+    """Watches batches go by and publishes a `View` on the board every VIEW_NS of the clock."""
+
+    name = "view"
 
     def __init__(
-        self, engine: Engine, bus: EventBus, clock: Clock, *, mode: str, stale_after_ms: float
+        self,
+        driver: Driver,
+        bus: EventBus,
+        clock: Clock,
+        board: Board,
+        models: Callable[[], ModelView],
+        *,
+        mode: str,
+        stale_after_ms: float,
     ) -> None:
-        self._engine = engine
+        """`models` says which model serves."""
+        self._driver, self._engine = driver, driver.engine
         self._bus = bus
         self._clock = clock
+        self._board = board
         self._mode = mode
         self._stale_after_ms = stale_after_ms
         self._started_ns = clock.now_ns()
         self._started_mono = clock.monotonic_ns()
-        self._seen = [_Seen() for _ in engine.instruments]
+        self._seen = [_Seen() for _ in self._engine.instruments]
         self._infer_ms = SlidingQuantiles()
         self._total_ms = SlidingQuantiles()
         self._breaches: deque[str] = deque(maxlen=BREACHES_SHOWN)
-        self.models: Callable[[], ModelView] = ModelView  # who knows which model serves
-        self.commands = 0
+        self._links: dict[str, LinkView] = {}
+        self._models = models
+        self._missed = 0
+        self._published_at = 0
 
-    def delivered(self, instrument: int, event: Array, wait_ms: float, output: Output) -> None:
-        """Note a batch that reached the engine; `event` is the last EVENT record it consumed."""
-        seen = self._seen[instrument]
-        seen.events += output.consumed
+    def on_batch(self, batch: Batch) -> None:
+        """Note a batch that the engine has processed."""
+        if not len(batch.events):
+            return
+        event = batch.events[-1]
+        seen = self._seen[int(event["instrument"])]
+        seen.events += len(batch.events)
         seen.last_ts = int(event["ts"])
         seen.at_ns = self._clock.monotonic_ns()
-        seen.longest_wait_ms = max(seen.longest_wait_ms, wait_ms)
-        if not len(output.rows):
+        seen.longest_wait_ms = max(seen.longest_wait_ms, batch.wait_ms)
+        if not len(batch.rows):
             return
-        self._infer_ms.add(output.laps[:, 1] * 1e-6)
-        self._total_ms.add(output.laps[:, 2] * 1e-6)
-        self._keep(seen, output.rows)
+        self._infer_ms.add(batch.laps[:, 1] * 1e-6)
+        self._total_ms.add(batch.laps[:, 2] * 1e-6)
+        self._keep(seen, batch.rows)
+
+    def on_message(self, message: Message) -> None:
+        """Note a risk breach."""
+        if isinstance(message, RiskBreach):
+            what = f"{message.instrument}: {message.reason}".removeprefix(": ")
+            shown = f"{what} ({message.metric} {message.value:g}, limit {message.limit:g})"
+            self._breaches.appendleft(shown)
+
+    def on_link(self, state: LinkState) -> None:
+        """Note how a connection is."""
+        before = self._links.get(state.channel, LinkView(up=False))
+        fell = before.up and not state.up
+        reason = before.reason if state.up else state.reason
+        self._links[state.channel] = LinkView(up=state.up, reason=reason, losses=before.losses + fell)
+
+    def on_missed(self, messages: int) -> None:
+        """Say that the view is incomplete."""
+        self._missed += messages
+
+    def on_tick(self, now_ns: int) -> None:
+        """Publish a view where one is due; where the engine's loop stands still there are no ticks, and no views."""
+        now = self._clock.monotonic_ns()
+        if now - self._published_at >= VIEW_NS:
+            self._published_at = now
+            self._board.publish(self.view())
+
+    def close(self) -> None:
+        """Publish the last view."""
+        self._board.publish(self.view())
 
     def _keep(self, seen: _Seen, rows: Array) -> None:
         """Keep the rows worth showing: every action, and a hold where its reason is another than before."""
@@ -75,18 +124,6 @@ class Viewer:
         worth = (rows["action"] != Action.HOLD) | (pairs != before).any(axis=1)
         seen.shown = (int(pairs[-1, 0]), int(pairs[-1, 1]))
         seen.decisions.extendleft(rows[i].copy() for i in np.flatnonzero(worth)[-DECISIONS_SHOWN:])
-
-    def breached(self, breach: RiskBreach) -> None:
-        """Note a risk breach."""
-        what = f"{breach.instrument}: {breach.reason}".removeprefix(": ")
-        self._breaches.appendleft(f"{what} ({breach.metric} {breach.value:g}, limit {breach.limit:g})")
-
-    def market_now(self, instrument: int) -> int:
-        """Market time now: the newest event's, and what has passed here since; unmoved by wall-clock steps."""
-        seen = self._seen[instrument]
-        if not seen.events:
-            return self._clock.now_ns()
-        return seen.last_ts + self._clock.monotonic_ns() - seen.at_ns
 
     def stale_ms(self, instrument: int) -> float:
         """Time without market data while the market is open, 0 while it is shut."""
@@ -113,9 +150,11 @@ class Viewer:
             p90_infer_ms=p90,
             p99_infer_ms=p99,
             p99_total_ms=self._total_ms.quantiles((0.99,))[0],
-            commands=self.commands,
+            commands=self._driver.commands,
             breaches=tuple(self._breaches),
-            serving=self.models(),
+            serving=self._models(),
+            links=dict(self._links),
+            missed=self._missed,
         )
 
     def _instrument(self, i: int, instrument: Instrument) -> InstrumentView:

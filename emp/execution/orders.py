@@ -84,7 +84,7 @@ class OrderManager:
 
     def open_orders(self, instrument: str = "") -> list[Order]:
         """Orders that may still fill, oldest first."""
-        return [o for o in self._open.values() if instrument in ("", o.command.instrument)]
+        return [o for o in list(self._open.values()) if instrument in ("", o.command.instrument)]
 
     def position(self, instrument: str) -> int:
         """Lots held, signed."""

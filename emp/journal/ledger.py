@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from emp.core.contracts import Command, DegradedMode, OrderUpdate, QueryOrder, RiskBreach
+from emp.core.contracts import Command, Control, OrderUpdate, QueryOrder, RiskBreach
 from emp.core.errors import JournalError
 from emp.journal.files import sync_folder
 from emp.journal.reader import SCHEMA_VERSION, LedgerReader, chained_crc
@@ -23,8 +23,8 @@ _SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     """CREATE TABLE events (
         seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, cl_ord_id TEXT NOT NULL, exec_id TEXT NOT NULL,
-        payload BLOB NOT NULL, crc INTEGER NOT NULL)""",
-    "CREATE UNIQUE INDEX events_once ON events (cl_ord_id, exec_id, kind) WHERE kind <> 'note'",
+        payload BLOB NOT NULL, crc INTEGER NOT NULL, at INTEGER NOT NULL DEFAULT 0)""",
+    "CREATE UNIQUE INDEX events_once ON events (cl_ord_id, exec_id, kind) WHERE cl_ord_id <> ''",
     """CREATE TABLE quarantined (
         id INTEGER PRIMARY KEY, kind TEXT NOT NULL, cl_ord_id TEXT NOT NULL, exec_id TEXT NOT NULL,
         payload BLOB NOT NULL, against_seq INTEGER NOT NULL, UNIQUE (against_seq, payload))""",
@@ -40,6 +40,8 @@ class Ledger(LedgerReader):
 
     def __init__(self, path: Path | str, *, run: str = "", mode: str = "live") -> None:
         self.path = Path(path)
+        self.at = 0
+        """Market events that the engine has processed; recorded with every entry, so that a replay finds its place."""
         self._dead = ""
         self._in_batch = False
         self._lock = self._take_lock()
@@ -74,12 +76,25 @@ class Ledger(LedgerReader):
                 raise JournalError(f"cannot write ledger {self.path}: {error}") from error
             raise self._corrupt(error) from error
         self._check()
+        self._upgrade()
         found = (self.meta("run"), self.meta("mode"))
         if not new and run and found != (run, mode):
             raise JournalError(
                 f"ledger {self.path} belongs to run {found[0]} ({found[1]}), not to {run} ({mode}):"
                 " give this run a folder of its own"
             )
+
+    def _upgrade(self) -> None:
+        """Bring a ledger of an older release to this one's schema; its rows stay as they are."""
+        if self.meta("schema_version") == str(SCHEMA_VERSION):
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.execute("ALTER TABLE events ADD COLUMN at INTEGER NOT NULL DEFAULT 0")
+        self._db.execute("DROP INDEX events_once")
+        self._db.execute(_SCHEMA[2])
+        self._db.execute("UPDATE meta SET value=? WHERE key='schema_version'", (str(SCHEMA_VERSION),))
+        self._db.execute("COMMIT")
+        self._at_column = "at"
 
     def _create(self, run: str, mode: str) -> None:
         facts = [("schema_version", str(SCHEMA_VERSION)), ("run", run), ("mode", mode), ("sealed", "no")]
@@ -104,8 +119,12 @@ class Ledger(LedgerReader):
     def batch(self) -> Iterator[None]:
         """Record several things in one transaction: durable, all of them, when the block is left.
 
-        The commit happens even when the block raises, since what it recorded has happened.
+        The commit happens even when the block raises, since what it recorded has happened. Inside another batch it
+        is that one's.
         """
+        if self._in_batch:
+            yield
+            return
         self._begin()
         self._in_batch = True
         try:
@@ -132,7 +151,12 @@ class Ledger(LedgerReader):
         """
         return self._once("report", update.clOrdID, update.execID, update)[1]
 
-    def record_note(self, note: Note | RiskBreach | DegradedMode) -> int:
+    def record_control(self, control: Control) -> int:
+        """Make a control input durable before it is applied; return its sequence number."""
+        with self._transaction():
+            return self._append("control", "", "", encode(control))
+
+    def record_note(self, note: Note | RiskBreach) -> int:
         """Make a note or an alarm durable; return its sequence number."""
         kept = note if isinstance(note, Note) else Note.of(note)
         with self._transaction():
@@ -164,7 +188,7 @@ class Ledger(LedgerReader):
         payload = encode(body)
         with self._transaction():
             row = self._db.execute(
-                "SELECT seq, payload FROM events WHERE cl_ord_id=? AND exec_id=? AND kind=? AND kind<>'note'",
+                "SELECT seq, payload FROM events WHERE cl_ord_id=? AND exec_id=? AND kind=? AND cl_ord_id<>''",
                 (cl_ord_id, exec_id, kind),
             ).fetchone()
             if row is None:
@@ -186,9 +210,10 @@ class Ledger(LedgerReader):
         if self._sealed:
             raise JournalError(f"ledger {self.path} is sealed: start a new run")
         seq = self._seq + 1
-        crc = chained_crc(seq, kind, payload, self._chain)
+        crc = chained_crc(seq, kind, payload, self._chain, self.at)
         self._db.execute(
-            "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", (seq, kind, cl_ord_id, exec_id, payload, crc)
+            "INSERT INTO events (seq, kind, cl_ord_id, exec_id, payload, crc, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (seq, kind, cl_ord_id, exec_id, payload, crc, self.at),
         )
         self._seq, self._chain = seq, crc
         return seq

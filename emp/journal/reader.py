@@ -12,12 +12,14 @@ from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
 from emp.core.errors import JournalError
 from emp.journal.records import Fill, Kind, LedgerEvent, Note, OpenOrder
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 1 lacked the column `at`; it is read as if nothing had been processed."""
 
 
-def chained_crc(seq: int, kind: str, payload: bytes, before: int) -> int:
+def chained_crc(seq: int, kind: str, payload: bytes, before: int, at: int = 0) -> int:
     """CRC of one event, continued from the CRC of the one before it."""
-    return zlib.crc32(payload, zlib.crc32(f"{seq} {kind} ".encode(), before))
+    head = f"{seq} {kind} {at} " if at else f"{seq} {kind} "  # the second form is that of version 1
+    return zlib.crc32(payload, zlib.crc32(head.encode(), before))
 
 
 class LedgerReader:
@@ -49,11 +51,12 @@ class LedgerReader:
         except sqlite3.DatabaseError as error:
             raise self._unreadable(error) from error
         version = self.meta("schema_version")
-        if version != str(SCHEMA_VERSION):
+        if not version.isdigit() or not 1 <= int(version) <= SCHEMA_VERSION:
             raise JournalError(
-                f"ledger {self.path} has schema version {version}, this release reads {SCHEMA_VERSION}:"
+                f"ledger {self.path} has schema version {version}, this release reads up to {SCHEMA_VERSION}:"
                 " start a new run or use the release that wrote it"
             )
+        self._at_column = "at" if int(version) > 1 else "0"
 
     def _corrupt(self, what: object) -> JournalError:
         return JournalError(
@@ -86,14 +89,15 @@ class LedgerReader:
         if row is None and after_seq > 0:
             raise JournalError(f"ledger {self.path} has no event {after_seq}: it ends at {self._last()[0]}")
         seq, crc = after_seq, 0 if row is None else int(row[0])
-        query = "SELECT seq, kind, payload, crc FROM events WHERE seq>? ORDER BY seq"
+        query = f"SELECT seq, kind, payload, crc, {self._at_column} FROM events WHERE seq>? ORDER BY seq"
         try:
-            for found, kind, payload, stored in self._db.execute(query, (after_seq,)):
+            for found, kind, payload, stored, at in self._db.execute(query, (after_seq,)):
                 seq += 1
-                crc = chained_crc(seq, kind, payload, crc) if isinstance(payload, bytes) else -1
+                whole = isinstance(payload, bytes) and isinstance(at, int)
+                crc = chained_crc(seq, kind, payload, crc, at) if whole else -1
                 if found != seq or stored != crc:
                     raise self._corrupt(f"event {seq} does not follow from those before it")
-                yield LedgerEvent(seq, cast(Kind, kind), payload)
+                yield LedgerEvent(seq, cast(Kind, kind), payload, at)
         except sqlite3.DatabaseError as error:
             raise self._unreadable(error) from error
 

@@ -1,4 +1,4 @@
-"""What the ledger holds: intents, queries, reports and notes, each one JSON text under one sequence."""
+"""What the ledger holds: intents, queries, reports, control inputs and notes, one JSON text each, in one sequence."""
 
 from typing import Any, Literal
 
@@ -7,14 +7,15 @@ import msgspec
 from emp.core.contracts import (
     CancelOrder,
     Command,
-    DegradedMode,
+    Control,
     NewOrder,
     OrderUpdate,
     QueryOrder,
+    Replace,
     RiskBreach,
 )
 
-Kind = Literal["intent", "query", "report", "note"]
+Kind = Literal["intent", "query", "report", "control", "note"]
 
 Scalar = str | int | float | bool | None
 
@@ -28,18 +29,19 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, Scalar] = {}
 
     @classmethod
-    def of(cls, alarm: RiskBreach | DegradedMode) -> "Note":
+    def of(cls, alarm: RiskBreach) -> "Note":
         """The note that keeps an alarm of the bus."""
         fields: dict[str, Any] = msgspec.to_builtins(alarm)
         ts, instrument = fields.pop("ts"), fields.pop("instrument")
         return cls(kind=alarm.topic, ts=ts, instrument=instrument, data=fields)
 
 
-Body = NewOrder | CancelOrder | QueryOrder | OrderUpdate | Note
+Body = NewOrder | CancelOrder | QueryOrder | Replace | OrderUpdate | Control | Note
 
 _encoder = msgspec.json.Encoder()
 _command: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 _report = msgspec.json.Decoder(OrderUpdate)
+_control = msgspec.json.Decoder(Control)
 _note = msgspec.json.Decoder(Note)
 
 
@@ -54,12 +56,15 @@ class LedgerEvent(msgspec.Struct, frozen=True):
     seq: int  # 1, 2, 3 … without a gap: mirrors follow by it
     kind: Kind
     payload: bytes  # JSON
+    at: int = 0  # market events that the engine had processed when this was recorded
 
     @property
     def body(self) -> Body:
         """The payload as the message it was."""
         if self.kind == "report":
             return _report.decode(self.payload)
+        if self.kind == "control":
+            return _control.decode(self.payload)
         if self.kind == "note":
             return _note.decode(self.payload)
         return _command.decode(self.payload)

@@ -3,6 +3,9 @@
 manifest.json         config, code version, instruments, models, data files with their hashes
 ledger.sqlite         intents, reports, notes
 actions/              the action log
+market/               market data of a live run, as its engine saw it
+tail.bin              what neither holds yet
+control.sock          where a running engine takes `emp halt` and the like
 models/HASH/          every artifact that has served a live run, so that it can be replayed
 checkpoint/state.npz  the newest checkpoint of a replay
 summary.json          the result; there once the run has ended in order
@@ -46,12 +49,17 @@ def build_manifest(
     instruments: Sequence[str],
     model_hashes: Sequence[str],
     data_files: Sequence[Path] = (),
+    facts: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The manifest of a run that is about to start; every file of `data_files` is read and hashed."""
+    """The manifest of a run that is about to start; every file of `data_files` is read and hashed.
+
+    `facts` describe the instruments as they are now, for a replay after the catalogue has changed.
+    """
     try:
         data = [{"name": p.name, "bytes": p.stat().st_size, "sha256": file_sha256(p)} for p in data_files]
     except OSError as error:
         raise JournalError(f"cannot read data file {error.filename}: {error.strerror}") from error
+    described = {"facts": [dict(one) for one in facts]} if facts else {}
     return {
         "run": run,
         "mode": mode,
@@ -60,6 +68,7 @@ def build_manifest(
         "instruments": list(instruments),
         "model_hashes": list(model_hashes),
         "data": data,
+        **described,
     }
 
 
@@ -71,6 +80,7 @@ class RunFolder:
         self.manifest: dict[str, Any] = _read_json(self.path / "manifest.json")
         self.ledger = self.path / "ledger.sqlite"
         self.actions = self.path / "actions"
+        self.market = self.path / "market"
         self.models = self.path / "models"
 
     @classmethod

@@ -34,7 +34,10 @@ def register(params_type: type, kernel: Callable[..., Any]) -> None:
 
 @overload(forecast)
 def _compiled_forecast(params: Any, state: Any, domain: Any, x: Any, out: Any) -> Any:
-    if not isinstance(params, types.NamedTuple) or params.instance_class not in _KERNELS:
+    if (
+        not isinstance(params, (types.NamedTuple, types.NamedUniTuple))
+        or params.instance_class not in _KERNELS
+    ):
         return None
     kernel = _KERNELS[params.instance_class]
 

@@ -39,7 +39,7 @@ START, MARKET, IDLE = (int(r) for r in Restart)
 
 
 @kernel
-def carry_on(stream: Any, memory: Any, since_reset: int, ts: int, ttl_ns: int) -> None:
+def advance_or_reset(stream: Any, memory: Any, since_reset: int, ts: int, ttl_ns: int) -> None:
     """Count one event of a state, which begins at zero where what it remembers is no longer true.
 
     Args:

@@ -81,6 +81,14 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     pinned: bool = True  # its states are locked in memory
 
 
+class LinkView(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection to the venue."""
+
+    up: bool
+    reason: str = ""  # why it is, or was last, down
+    losses: int = 0  # times that it went down
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """The whole system at one moment."""
 
@@ -99,6 +107,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     commands: int = 0
     breaches: tuple[str, ...] = ()  # the newest risk breaches, in words
     serving: ModelView = ModelView()
+    links: Mapping[str, LinkView] = {}  # by what they carry: market, trade
+    missed: int = 0  # batches and messages that this view did not see, because it fell behind
 
 
 class Board:

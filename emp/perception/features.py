@@ -1,15 +1,17 @@
 """One event to one MarketState: every feature at `ts` is a function of events up to `ts` and nothing else."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from emp.core.codes import EventFlag
 from emp.core.numba.jit import kernel
+from emp.core.records import Array
 from emp.perception.book import TRADE, TRADE_OR_AUCTION, remember_book, running_weight, update_flow, verdict
 from emp.perception.context import update_liquidity, update_session
 from emp.perception.depth import depth_features, slope_and_curve, update_depth_scales
 from emp.perception.normalise import model_input
+from emp.perception.port import register
 from emp.perception.state import CORE_INPUTS, FLOW_SPAN, SCALE_SPAN, SHORT_SPAN, TREND_SPAN
 
 VISIBLE = int(EventFlag.VISIBLE)
@@ -20,7 +22,7 @@ TREND_KEEP = 1.0 - TREND_WEIGHT
 IMPULSE_KEEP = 0.5
 IMBALANCE = CORE_INPUTS.index("qimbalance")
 
-UNSEEN = -1
+NO_VISIBLE_CHANGE = -1
 """`perceive`: the event changed nothing visible; there is no new MarketState."""
 
 
@@ -106,30 +108,24 @@ def start_book(p: Any, event: Any) -> None:
     p.ts = event.ts
 
 
+class BookFeatures(NamedTuple):
+    """The built-in features: everything of the roadmap's MarketState from the visible book and its trades."""
+
+    encoder: Array  # ENCODER[1]: weights of the depth encoder, which come with the model
+
+
 @kernel
-def perceive(p: Any, event: Any, sessions: Any, encoder: Any, venue_id: int, state: Any, x: Any) -> int:
-    """Carry perception over one event.
-
-    Args:
-        p: PERCEPTION record of the instrument.
-        event: EVENT record.
-        sessions: SESSION records that cover the event.
-        encoder: ENCODER record, the depth encoder's weights.
-        venue_id: codes.Venue of the instrument.
-        state: MARKET_STATE record, overwritten when the book changed visibly.
-        x: float32[INPUTS], the model's input vector, overwritten likewise.
-
-    Returns:
-        0 when `state` and `x` are new; UNSEEN when nothing visible changed; else the codes.Quarantine reason
-        for which the book is not believed (it is stale until a good one arrives).
-    """
+def perceive_book(
+    features: BookFeatures, p: Any, event: Any, sessions: Any, venue_id: int, state: Any, x: Any
+) -> int:
+    """Process one event; see `emp.perception.port.perceive` for arguments and result."""
     if update_session(p, event, sessions):
         forget_flow(p)
     p.ts_event = event.ts
     if event.flags & VISIBLE == 0:
         if event.flags & TRADE_OR_AUCTION == TRADE:
             p.flow += event.trade_qty  # hidden liquidity: flow all the same, but no step of an event horizon
-        return UNSEEN
+        return NO_VISIBLE_CHANGE
     reason = verdict(event)
     if reason != 0:
         p.has_book = False
@@ -151,7 +147,7 @@ def perceive(p: Any, event: Any, sessions: Any, encoder: Any, venue_id: int, sta
     state.stale_ms = waited_ns * 1e-6
     state.slope_bid, state.curve_bid = slope_and_curve(event.bid_px, event.bid_sz, event.n_bid)
     state.slope_ask, state.curve_ask = slope_and_curve(event.ask_px, event.ask_sz, event.n_ask)
-    state.has_depth = depth_features(p, event, encoder, state.depth_feat)
+    state.has_depth = depth_features(p, event, features.encoder[0], state.depth_feat)
     state.session_id = p.session_id
     state.liquidity_id = update_liquidity(p, event, weight)
     state.venue_id = venue_id
@@ -163,3 +159,6 @@ def perceive(p: Any, event: Any, sessions: Any, encoder: Any, venue_id: int, sta
     remember_book(p, event)
     p.ts = event.ts
     return 0
+
+
+register(BookFeatures, perceive_book)

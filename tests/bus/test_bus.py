@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from emp.bus.bus import SAMPLES, EventBus
 from emp.bus.lane import merge
 from emp.core.clock import SimClock
-from emp.core.codes import EventFlag, OrderStatus, Quarantine, Reason
-from emp.core.contracts import CancelOrder, DegradedMode, OrderUpdate, RiskBreach
+from emp.core.codes import EventFlag, OrderStatus, Quarantine
+from emp.core.contracts import DegradedMode, OrderUpdate, RiskBreach
 from emp.core.records import EVENT
 
 BOUND = 8
@@ -217,13 +217,13 @@ def test_control_is_first_lossless_and_in_order_under_any_load() -> None:
         message = [
             report(i),
             RiskBreach(reason="r", metric="m", value=1, limit=0, ts=i),
-            CancelOrder(cl_ord_id=str(i), orig="a", instrument="I0", ts=i, reason=Reason.KILL_SWITCH),
+            DegradedMode(reason="other", queue_depth=i, lag_ms=0.0, instrument="I0", ts=i),
         ][i % 3]
         expected.append(message)
         bus.publish(message)
     got = control(bus)
-    assert [m for m in got if not isinstance(m, DegradedMode)] == expected
-    assert isinstance(got[2], DegradedMode)
+    assert [m for m in got if not isinstance(m, DegradedMode) or m.reason == "other"] == expected
+    assert any(isinstance(m, DegradedMode) and m.reason != "other" for m in got)
     assert bus.depth(0) <= BOUND
 
 

@@ -21,6 +21,7 @@ from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
 from emp.core.instrument import Instrument, find
 from emp.sim.venues.ctrader.connection import Connection
 from emp.sim.venues.ctrader.venue import CTraderVenue
+from tests.kit.listener import Listener
 
 MS = 1_000_000
 ACCOUNT = 12_345
@@ -83,7 +84,7 @@ class Rig:
         self.reports: list[OrderUpdate] = []
         self.rows: list[np.ndarray[Any, Any]] = []
         self.kept: list[Credentials] = []
-        self.access: CTraderAccess
+        self.access: Listener
         self.error: Exception | None = None
         self._reader: asyncio.Task[None] | None = None
         self._ids = 0
@@ -98,14 +99,16 @@ class Rig:
     async def attach(
         self, settings: Settings = QUICK, secrets: Credentials | None = None, **options: Any
     ) -> None:
-        self.access = CTraderAccess(
-            settings,
-            secrets or credentials(),
-            host="127.0.0.1",
-            port=self.venue.port,
-            tls=client_tls(self.pem),
-            keep_tokens=self.kept.append,
-            **options,
+        self.access = Listener(
+            CTraderAccess(
+                settings,
+                secrets or credentials(),
+                host="127.0.0.1",
+                port=self.venue.port,
+                tls=client_tls(self.pem),
+                keep_tokens=self.kept.append,
+                **options,
+            )
         )
         self.access.on_report(self.reports.append)
         await self.access.connect(self.instruments)

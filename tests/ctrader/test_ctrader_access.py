@@ -20,7 +20,6 @@ from ctrader_rig import (
     run,
 )
 
-from emp.access.ctrader import access as access_module
 from emp.access.ctrader.access import CTraderAccess
 from emp.access.ctrader.enums import AccountType
 from emp.access.ctrader.messages import (
@@ -30,9 +29,10 @@ from emp.access.ctrader.messages import (
 )
 from emp.access.ctrader.settings import Settings
 from emp.access.port import MarketAccess
-from emp.core.codes import EventFlag, Quarantine
+from emp.core.codes import EventFlag
 from emp.core.config.secrets import Secret
-from emp.core.errors import JournalError, VenueError
+from emp.core.errors import VenueError
+from tests.kit.listener import Listener
 
 SLOW_BACK = msgspec.structs.replace(QUICK, backoff_first_ns=60_000 * MS, backoff_last_ns=60_000 * MS)
 
@@ -82,7 +82,7 @@ def test_closing_breaks_the_connection_and_waits_for_tokens_to_be_kept(pem: Path
             time.sleep(0.3)
             kept.append(credentials)
 
-        rig.access._keep_tokens = slowly
+        rig.access.access._keep_tokens = slowly
         rig.venue.invalidate_token()
         await rig.until(lambda: len(rig.rows) == 2, "book again")
         await rig.access.close()
@@ -326,12 +326,14 @@ def test_instruments_the_venue_does_not_have(pem: Path) -> None:
 
 def test_nobody_there_and_a_certificate_that_is_not_trusted(pem: Path) -> None:
     async def main() -> None:
-        access = CTraderAccess(QUICK, credentials(), host="127.0.0.1", port=1, tls=client_tls(pem))
+        access = Listener(CTraderAccess(QUICK, credentials(), host="127.0.0.1", port=1, tls=client_tls(pem)))
         with pytest.raises(VenueError, match=r"127\.0\.0\.1:1: cannot connect"):
             await access.connect([EURUSD])
         rig = await Rig(pem, (EURUSD,)).start()
-        stranger = CTraderAccess(
-            QUICK, credentials(), host="127.0.0.1", port=rig.venue.port, tls=ssl.create_default_context()
+        stranger = Listener(
+            CTraderAccess(
+                QUICK, credentials(), host="127.0.0.1", port=rig.venue.port, tls=ssl.create_default_context()
+            )
         )
         with pytest.raises(VenueError, match="certificate is not trusted"):
             await stranger.connect([EURUSD])
@@ -387,49 +389,6 @@ def test_closing_at_any_moment_leaves_nothing(pem: Path) -> None:
         run(scene)
 
 
-def test_a_reader_that_is_far_behind_gets_the_newest_and_it_is_counted(
-    pem: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(access_module, "ROWS_BOUND", 50)
-
-    async def main() -> None:
-        rig = await Rig(pem, (EURUSD,)).start()
-        await rig.until(lambda: len(rig.rows) == 1, "first book")
-        assert rig._reader is not None
-        rig._reader.cancel()
-        await asyncio.gather(rig._reader, return_exceptions=True)
-        for i in range(120):
-            rig.market.show("EURUSD", [(110_000 + i, 2)], [(110_500 + i, 3)])
-        await rig.until(lambda: rig.access.counts.rows == 121, "all messages")
-        counts = rig.access.counts
-        lost = counts.quarantined[Quarantine.OVERFLOW]
-        assert lost >= 50
-        assert counts.rows == counts.events + counts.merged + sum(counts.quarantined.values())
-        rig._reader = asyncio.create_task(rig._read())
-        await rig.until(lambda: len(rig.rows) == 121 - lost, "what is left")
-        assert rig.rows[1]["flags"] & EventFlag.GAP
-        assert rig.rows[-1]["bid_px"][0] == 110_119
-        await rig.stop()
-
-    run(main)
-
-
-def test_what_a_report_s_receiver_raises_reaches_the_reader_of_events(pem: Path) -> None:
-    async def main() -> None:
-        rig = await Rig(pem, (EURUSD,)).start()
-
-        def fail(_: object) -> None:
-            raise JournalError("disk full")
-
-        rig.access.on_report(fail)
-        rig.order(1, 1, 110_002, immediate=True)
-        await rig.until(lambda: rig.error is not None, "error")
-        assert isinstance(rig.error, JournalError)
-        await rig.stop()
-
-    run(main)
-
-
 def test_commands_sent_from_within_a_report_keep_the_order_of_reports(pem: Path) -> None:
     async def main() -> None:
         rig = await Rig(pem, (EURUSD,)).start()
@@ -472,7 +431,7 @@ def test_tokens_that_cannot_be_kept_are_told(pem: Path) -> None:
         def fail(_: object) -> None:
             raise OSError("disk full, could not write access-2")
 
-        rig.access._keep_tokens = fail
+        rig.access.access._keep_tokens = fail
         rig.venue.invalidate_token()
         await rig.until(lambda: len(rig.rows) == 2, "book again")
         await rig.stop()

@@ -8,7 +8,7 @@ import pytest
 from emp.core.codes import Action, EventFlag, Reason, WorkingState
 from emp.core.records import ACCOUNT, DECISION, EVENT, FORECAST, HORIZON_NAMES, HORIZON_NS, WORKING
 from emp.decision.estimates import LOOKAHEAD, new_estimates, see_trade, update_estimates
-from emp.decision.rule import COSTS, IQR_OF_SIGMA, decide, slip_ticks
+from emp.decision.rule import COSTS, IQR_OF_SIGMA, ValueRule, decide_by_value, slip_ticks
 from tests.perception.worlds import random_events
 
 H_2S = HORIZON_NAMES.index("2s")
@@ -49,7 +49,7 @@ def choose(event: Any, forecast: Any, e: Any, c: Any, position: int = 0, working
     row, account = np.zeros(1, DECISION)[0], np.zeros(1, ACCOUNT)[0]
     account["position"] = position
     working = np.zeros(1, WORKING)[0] if working is None else working
-    decide(event, 2.0, forecast, e, c, account, working, row)
+    decide_by_value(ValueRule(np.array([c])), 0, event, 2.0, forecast, e, account, working, row)
     return row
 
 

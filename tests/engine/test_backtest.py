@@ -23,6 +23,7 @@ from emp.journal.actionlog import read_actions
 from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder, build_manifest
 from tests.engine.models import LOOSE, Events, engine
+from tests.kit.control import degrade
 from tests.perception.worlds import random_events
 
 
@@ -218,12 +219,12 @@ def test_an_impossible_report_halts_trading(tmp_path: Path, market: Array) -> No
 
 def test_degraded_mode_means_size_zero(tmp_path: Path, market: Array) -> None:
     e = engine(tmp_path)
-    e.set_degraded(0, True)
+    degrade(e)
     output = e.process(market)
     assert output.consumed == len(market)
     assert not output.commands
     assert set(output.rows["reason_code"][100:]) == {Reason.DEGRADED}
-    e.set_degraded(0, False)
+    degrade(e, active=False)
     later = market.copy()
     later["ts"] += 10**9 + market["ts"][-1] - market["ts"][0]
     assert e.process(later).commands

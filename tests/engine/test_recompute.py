@@ -12,7 +12,7 @@ from emp.core.codes import Action, EventFlag, Reason, WorkingState
 from emp.core.instrument import find
 from emp.core.records import ACCOUNT, DECISION, EVENT, FORECAST, HORIZON_EVENTS, WORKING, Array
 from emp.decision.estimates import new_estimates
-from emp.decision.rule import decide
+from emp.decision.rule import ValueRule, decide_by_value
 from emp.engine.choose import load_model
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.replay import Backtest
@@ -99,10 +99,11 @@ def again(row: Any, costs: Any, limits: Any) -> Any:
     for name in ("orders", "minute_lots", "hour_lots"):
         risk[name] = row[f"{name}_used"]
     account = account_of(row)
-    priced = np.array([costs])[0]
+    priced = np.array([costs])
     priced["taker_fee"] += row["slip_ticks"]  # the book made from the row has no slip
     e = estimates_of(row, float(costs["depth_share"]))
-    decide(event_of(row), float(row["sigma_ticks"]), forecast, e, priced, account, working, found)
+    rule = ValueRule(priced)
+    decide_by_value(rule, 0, event_of(row), float(row["sigma_ticks"]), forecast, e, account, working, found)
     resting = row["working_state"] == WorkingState.RESTING
     for name in ("since_reset", "disturbed", "state_events"):
         found[name] = row[name]

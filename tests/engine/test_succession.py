@@ -19,6 +19,7 @@ from emp.journal.run import RunFolder, build_manifest
 from emp.journal.swaps import Swap, read_swaps
 from emp.model.table import Restart
 from tests.engine.models import LOOSE, Events, eager_model, engine
+from tests.kit.control import degrade
 from tests.perception.worlds import random_events
 
 AT = 1_203
@@ -122,7 +123,7 @@ def test_a_run_that_dies_before_or_after_the_swap_goes_on_and_ends_the_same(
 
 def quiet(e: Engine, events: Array) -> Array:
     """The rows of events that nobody trades on."""
-    e.set_degraded(0, True)
+    degrade(e)
     return e.process(events).rows
 
 

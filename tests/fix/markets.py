@@ -1,10 +1,12 @@
 """Markets for the tests of the FIX venue: the simulator in lockstep, and a small one that is easy to reason about."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from emp.access.port import Sink
+from emp.access.pump import Pump
 from emp.core.codes import EventFlag, OrderStatus
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, VenuePosition
 from emp.core.instrument import Instrument
@@ -20,16 +22,17 @@ class Stepped:
         start_ns = 1_700_000_000_000_000_000
         market = zero_intelligence(seed, start_ns=start_ns)  # brisk, so that few events hold many reports
         self.mock = MockMarket(instrument, seed, market=market, n_events=n_events, start_ns=start_ns)
+        self.pump = Pump(self.run)
 
-    async def connect(self, instruments: Sequence[Instrument]) -> None:
-        pass
+    async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
+        self.mock.report_to(sink)
+        self.pump.start(sink)
 
-    async def events(self) -> AsyncIterator[Array]:
+    async def run(self, sink: Sink) -> None:
+        await sink.ready()
         for rows in self.mock.batches():
-            yield rows
-
-    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
-        self.mock.on_report(callback)
+            sink.events(rows)
+            await sink.ready()
 
     def send(self, command: Command) -> None:
         self.mock.send(command)
@@ -41,6 +44,7 @@ class Stepped:
         return await self.mock.positions()
 
     async def close(self) -> None:
+        await self.pump.stop()
         await self.mock.close()
 
 
@@ -62,10 +66,11 @@ class Toy:
         self.shown: list[Array] = []
         self._reports = 0
         self._callback: Callable[[OrderUpdate], None] = lambda _: None
-        self._closed = False
+        self.pump = Pump(self.run)
 
-    async def connect(self, instruments: Sequence[Instrument]) -> None:
-        pass
+    async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
+        self._callback = sink.report
+        self.pump.start(sink)
 
     def row(self, index: int) -> Array:
         row = np.zeros(1, EVENT)
@@ -81,8 +86,9 @@ class Toy:
             row["bid_sz"][0, i] = row["ask_sz"][0, i] = (self.steps + i) % 7 + 1
         return row
 
-    async def events(self) -> AsyncIterator[Array]:
-        while not self._closed:
+    async def run(self, sink: Sink) -> None:
+        await sink.ready()
+        while True:
             await asyncio.sleep(self.pause_s)
             self.steps += 1
             for name in list(self.orders):
@@ -91,10 +97,7 @@ class Toy:
             for index in range(len(self.names)):
                 rows = self.row(index)
                 self.shown.append(rows)
-                yield rows
-
-    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
-        self._callback = callback
+                sink.events(rows)
 
     def _report(self, name: str, status: OrderStatus, text: str = "") -> None:
         order = self.orders.get(name)
@@ -154,4 +157,4 @@ class Toy:
         return [VenuePosition(instrument=n, qty=q, avg_px=108_755.0) for n, q in self.held.items()]
 
     async def close(self) -> None:
-        self._closed = True
+        await self.pump.stop()

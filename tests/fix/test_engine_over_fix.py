@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from emp.access.port import MarketAccess
+from emp.access.port import LinkState, MarketAccess
 from emp.core.clock import LiveClock
 from emp.core.contracts import Command, OrderUpdate
 from emp.core.instrument import find
@@ -29,9 +29,14 @@ class Driver:
         self.rows: list[Array] = []
         self.seen = 0
         self.reports: list[OrderUpdate] = []
-        access.on_report(self.heard)
+        self.over = asyncio.Event()
 
-    def heard(self, update: OrderUpdate) -> None:
+    async def connect(self) -> None:
+        await self.access.connect([COIN], self)
+
+    # the sink
+
+    def report(self, update: OrderUpdate) -> None:
         self.reports.append(update)
         self.act(self.engine.on_report(update))
 
@@ -43,17 +48,26 @@ class Driver:
     def send(self, command: Command) -> None:
         self.access.send(command)
 
-    async def run(self) -> None:
-        async for rows in self.access.events():
-            at = 0
-            while at < len(rows):
-                output = self.engine.process(rows[at:])
-                at += output.consumed
-                self.rows.append(output.rows)
-                self.act(output)
-            self.seen += len(rows)
-            if self.seen >= EVENTS:
-                return
+    def events(self, rows: Array) -> None:
+        at = 0
+        while at < len(rows):
+            output = self.engine.process(rows[at:])
+            at += output.consumed
+            self.rows.append(output.rows)
+            self.act(output)
+        self.seen += len(rows)
+        if self.seen >= EVENTS:
+            self.over.set()
+
+    def link(self, state: LinkState) -> None:
+        pass
+
+    def ended(self, error: Exception | None) -> None:
+        assert error is None, error
+        self.over.set()
+
+    async def ready(self) -> None:
+        pass
 
     def log(self) -> bytes:
         return fieldwise_bytes(np.concatenate(self.rows), frozenset({"latency_ms"}))
@@ -61,15 +75,21 @@ class Driver:
 
 def test_the_same_market_gives_the_same_action_log_over_fix_and_direct(tmp_path: Path) -> None:
     direct = Driver(Stepped(COIN, 5, EVENTS), tmp_path)
-    asyncio.run(direct.run())
+
+    async def straight() -> None:
+        await direct.connect()
+        await asyncio.wait_for(direct.over.wait(), 120)
+        await direct.access.close()
+
+    asyncio.run(straight())
     assert direct.engine.desk.account["fills"][0] > 20
 
     async def over_fix() -> Driver:
         access = FixLoopback(Stepped(COIN, 5, EVENTS), LiveClock(), lockstep=True)
         driver = Driver(access, tmp_path)
-        await access.connect([COIN])
+        await driver.connect()
         try:
-            await asyncio.wait_for(driver.run(), 120)
+            await asyncio.wait_for(driver.over.wait(), 120)
         finally:
             await access.close()
         return driver

@@ -24,6 +24,7 @@ from emp.core.ids import cl_ord_id, generator
 from emp.sim.venues.fix.venue import FixVenue, VenueSettings
 from tests.fix.desk import EURUSD
 from tests.fix.markets import Toy
+from tests.kit.listener import Listener
 
 pytest.importorskip(
     "quickfix", reason="needs quickfix-ssl, which has a wheel for CPython 3.11 on x86_64 only"
@@ -140,7 +141,7 @@ class Proxy:
 class Desk:
     """Our side: an access, the reports it gave, and the last event."""
 
-    def __init__(self, access: FixAccess) -> None:
+    def __init__(self, access: Listener) -> None:
         self.access = access
         self.updates: list[OrderUpdate] = []
         self.filled: dict[str, tuple[int, int]] = {}  # order -> (side, cumulative lots)
@@ -199,7 +200,7 @@ def test_our_initiator_trades_with_a_quickfix_acceptor(tmp_path: Path) -> None:
     async def run() -> None:
         port = free_port()
         async with Peer.running("accept", port, "QF", "ME", "0.01") as venue:
-            access = FixAccess(fix_settings(port, tmp_path))
+            access = Listener(FixAccess(fix_settings(port, tmp_path)))
             desk = Desk(access)
             await access.connect([EURUSD])
             watcher = asyncio.create_task(desk.watch())
@@ -224,7 +225,7 @@ def test_our_initiator_trades_with_a_quickfix_acceptor(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-async def trade_every_way(access: FixAccess, desk: Desk) -> None:
+async def trade_every_way(access: Listener, desk: Desk) -> None:
     """Fill at once, be refused, rest and cancel, rest and replace, cancel in vain."""
     ids = [cl_ord_id("QF", n) for n in range(20)]
     access.send(order(1, 1, 2, 108_800, True))
@@ -258,7 +259,7 @@ def test_positions_agree_after_connections_lost_at_random_moments(tmp_path: Path
         rng = generator(11, "cuts")
         async with Peer.running("accept", port, "QF", "ME", "0.005") as venue:
             proxy = Proxy(port)
-            access = FixAccess(fix_settings(await proxy.start(), tmp_path))
+            access = Listener(FixAccess(fix_settings(await proxy.start(), tmp_path)))
             desk = Desk(access)
             await access.connect([EURUSD])
             watcher = asyncio.create_task(desk.watch())
@@ -355,11 +356,11 @@ def test_a_refused_connection_and_a_wrong_name_fail_in_one_line(tmp_path: Path) 
     async def run() -> None:
         port = free_port()
         with pytest.raises(VenueError, match=r"cannot connect to 127\.0\.0\.1"):
-            await FixAccess(fix_settings(port, tmp_path)).connect([EURUSD])
+            await Listener(FixAccess(fix_settings(port, tmp_path))).connect([EURUSD])
         async with Peer.running("accept", port, "QF", "ME", "1"):
             wrong = msgspec.structs.replace(fix_settings(port, tmp_path), sender="STRANGER")
             with pytest.raises(VenueError, match=r"FIX logon at 127\.0\.0\.1"):
-                await FixAccess(wrong).connect([EURUSD])
+                await Listener(FixAccess(wrong)).connect([EURUSD])
             assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(run())

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 
 from emp.access.fix.client import FixAccess, FixSettings
 from emp.access.fix.dialect import CTRADER, MOCK, PLAIN, Dialect
 from emp.access.fix.schedule import Backoff
 from emp.access.port import MarketAccess
-from emp.core.codes import EventFlag, OrderStatus, Reason
+from emp.core.codes import OrderStatus, Reason
 from emp.core.config.secrets import Secret
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
 from emp.core.errors import VenueError
@@ -26,6 +25,7 @@ from emp.sim.venues.fix.venue import FixVenue, VenueSettings
 from tests.fix.desk import EURUSD, instrument
 from tests.fix.markets import Stepped, Toy
 from tests.fix.test_quickfix import CLOCK, Desk, order, until
+from tests.kit.listener import Listener
 
 FAST = Backoff(first_s=0.02, factor=1.5, longest_s=0.2)
 GOLD = instrument("XAUUSD", 0.001, 1.0)
@@ -45,7 +45,7 @@ def settings(port: int, dialect: Dialect, **changes: Any) -> FixSettings:
 
 def together(
     market: MarketAccess,
-    work: Callable[[FixVenue, FixAccess, Desk], Awaitable[None]],
+    work: Callable[[FixVenue, Listener, Desk], Awaitable[None]],
     dialect: Dialect = MOCK,
     *,
     faults: Faults | None = None,
@@ -58,7 +58,7 @@ def together(
     async def run() -> None:
         dialect_now = quick(dialect)
         stand = FixVenue(market, names, VenueSettings(dialect=dialect_now, **(venue or {})), faults=faults)
-        access = FixAccess(settings(await stand.start(), dialect_now, **(client or {})))
+        access = Listener(FixAccess(settings(await stand.start(), dialect_now, **(client or {}))))
         desk = Desk(access)
         try:
             await access.connect(names)
@@ -76,7 +76,7 @@ def together(
 class Robot:
     """A stand-in for the engine: acts on every few events, a pure function of what it sees, and writes it down."""
 
-    def __init__(self, access: MarketAccess) -> None:
+    def __init__(self, access: Listener) -> None:
         self.access = access
         self.log: list[tuple[Any, ...]] = []
         self.resting: str = ""
@@ -137,11 +137,17 @@ class Robot:
 def test_the_same_seed_gives_the_same_log_over_fix_and_without() -> None:
     events = 1500
     costly = msgspec.structs.replace(EURUSD, taker_fee=3.3, maker_fee=0.7)
-    direct = Robot(Stepped(costly, 5, events))
-    asyncio.run(direct.run())
+    direct = Robot(Listener(Stepped(costly, 5, events)))
+
+    async def straight() -> None:
+        await direct.access.connect((costly,))
+        await direct.run()
+        await direct.access.close()
+
+    asyncio.run(straight())
     over: list[tuple[Any, ...]] = []
 
-    async def work(stand: FixVenue, access: FixAccess, desk: Desk) -> None:
+    async def work(stand: FixVenue, access: Listener, desk: Desk) -> None:
         robot = Robot(access)
         task = asyncio.create_task(robot.run())
         await until(lambda: sum(len(e) > 12 for e in robot.log) == events, 60)
@@ -163,7 +169,7 @@ def test_the_same_seed_gives_the_same_log_over_fix_and_without() -> None:
 def test_ctraders_dialect_from_end_to_end() -> None:
     toy = Toy([EURUSD, GOLD], levels=10)
 
-    async def work(stand: FixVenue, access: FixAccess, desk: Desk) -> None:
+    async def work(stand: FixVenue, access: Listener, desk: Desk) -> None:
         seen: list[Any] = []
 
         async def watch() -> None:
@@ -201,7 +207,7 @@ def test_ctraders_dialect_from_end_to_end() -> None:
 
 
 def test_a_cancel_of_our_own_that_comes_too_late_is_nobody_elses_business() -> None:
-    async def work(stand: FixVenue, access: FixAccess, desk: Desk) -> None:
+    async def work(stand: FixVenue, access: Listener, desk: Desk) -> None:
         access.send(order(1, 1, 3, 108_760, True))
         await until(lambda: desk.status.get(cl_ord_id("QF", 1)) is OrderStatus.FILLED)
         await access.positions()  # whatever the venue had to say before has arrived
@@ -213,7 +219,7 @@ def test_a_cancel_of_our_own_that_comes_too_late_is_nobody_elses_business() -> N
 
 
 def test_symbols_are_looked_up_where_the_venue_has_numbers() -> None:
-    async def work(stand: FixVenue, access: FixAccess, desk: Desk) -> None:
+    async def work(stand: FixVenue, access: Listener, desk: Desk) -> None:
         assert access.market.symbols == ("41", "1")
         assert len(await anext(access.events())) > 0
 
@@ -221,7 +227,7 @@ def test_symbols_are_looked_up_where_the_venue_has_numbers() -> None:
 
     async def run() -> None:
         stand = FixVenue(Toy([EURUSD]), [EURUSD], VenueSettings(dialect=quick(CTRADER), symbols=SYMBOLS))
-        access = FixAccess(settings(await stand.start(), quick(CTRADER)))
+        access = Listener(FixAccess(settings(await stand.start(), quick(CTRADER))))
         with pytest.raises(VenueError, match="lists no XAUUSD; give its symbol"):
             await access.connect([EURUSD, GOLD])
         await access.close()
@@ -237,9 +243,11 @@ def test_a_wrong_password_fails_in_one_line_and_is_never_shown() -> None:
         port = await stand.start()
         lines: list[str] = []
         with pytest.raises(VenueError, match="invalid credentials") as failed:
-            await FixAccess(
-                settings(port, dialect, password=Secret("wr0ng"), username=Secret("me")),
-                log=lambda way, text: lines.append(text),
+            await Listener(
+                FixAccess(
+                    settings(port, dialect, password=Secret("wr0ng"), username=Secret("me")),
+                    log=lambda way, text: lines.append(text),
+                )
             ).connect([EURUSD])
         assert "\n" not in str(failed.value)
         assert lines
@@ -257,7 +265,7 @@ def test_positions_agree_whatever_the_venue_does(kind: str, dialect: Dialect, tm
     faults = Faults(seed=3, delay_s=0.01, silence_s=0.05, **{kind: chance})
     symbols = SYMBOLS if dialect is CTRADER else {}
 
-    async def work(stand: FixVenue, access: FixAccess, desk: Desk) -> None:
+    async def work(stand: FixVenue, access: Listener, desk: Desk) -> None:
         watcher = asyncio.create_task(desk.watch())
         rng = generator(7, kind)
         for number in range(1, 61):
@@ -287,7 +295,7 @@ def test_positions_agree_whatever_the_venue_does(kind: str, dialect: Dialect, tm
 def test_lost_connections_show_as_gaps_and_the_book_comes_back_whole() -> None:
     toy = Toy([EURUSD])
 
-    async def work(stand: FixVenue, access: FixAccess, desk: Desk) -> None:
+    async def work(stand: FixVenue, access: Listener, desk: Desk) -> None:
         watcher = asyncio.create_task(desk.watch())
         for _ in range(5):
             seen = desk.events
@@ -306,7 +314,7 @@ def test_lost_connections_show_as_gaps_and_the_book_comes_back_whole() -> None:
 def test_an_order_sent_while_logged_off_is_dead_and_said_so() -> None:
     toy = Toy([EURUSD])
 
-    async def work(stand: FixVenue, access: FixAccess, desk: Desk) -> None:
+    async def work(stand: FixVenue, access: Listener, desk: Desk) -> None:
         access.links[0].drop()
         await until(lambda: access.links[0].session.phase.name != "ACTIVE")
         access.send(order(1, 1, 2, 108_755, True))
@@ -319,22 +327,8 @@ def test_an_order_sent_while_logged_off_is_dead_and_said_so() -> None:
     together(toy, work)
 
 
-def test_a_queue_nobody_empties_loses_the_oldest_and_says_so() -> None:
-    toy = Toy([EURUSD], pause_s=0.001)
-
-    async def work(stand: FixVenue, access: FixAccess, desk: Desk) -> None:
-        await until(lambda: access.overflowed > 20)
-        async for rows in access.events():
-            assert len(rows) == 8
-            assert rows["flags"][0] & int(EventFlag.GAP)
-            assert (np.diff(rows["seq"]) == 1).all()
-            break
-
-    together(toy, work, client={"queue": 8})
-
-
 def test_unknown_symbols_are_refused_in_one_line() -> None:
-    async def work(stand: FixVenue, access: FixAccess, desk: Desk) -> None:
+    async def work(stand: FixVenue, access: Listener, desk: Desk) -> None:
         with pytest.raises(VenueError, match="unknown symbol EURO"):
             async for _ in access.events():
                 pass
@@ -369,8 +363,8 @@ def test_over_tls(tmp_path: Path) -> None:
         port = await stand.start()
         secured = msgspec.structs.replace(settings(port, quick(MOCK)), tls=True)
         with pytest.raises(VenueError, match="cannot connect"):
-            await FixAccess(secured).connect([EURUSD])
-        access = FixAccess(secured, tls=trusting)
+            await Listener(FixAccess(secured)).connect([EURUSD])
+        access = Listener(FixAccess(secured, tls=trusting))
         desk = Desk(access)
         await access.connect([EURUSD])
         watcher = asyncio.create_task(desk.watch())
@@ -395,7 +389,7 @@ def test_closing_never_waits_for_a_silent_venue() -> None:
         silent = msgspec.structs.replace(settings(port, quick(MOCK)), timeout_s=0.2)
         began = CLOCK.monotonic_ns()
         with pytest.raises(VenueError, match="no answer to the logon"):
-            await FixAccess(silent).connect([EURUSD])
+            await Listener(FixAccess(silent)).connect([EURUSD])
         assert CLOCK.monotonic_ns() - began < 3_000_000_000
         server.close()
         await asyncio.sleep(0.05)
@@ -408,7 +402,7 @@ def test_closing_while_waiting_to_dial_again_is_immediate() -> None:
     async def run() -> None:
         patient = msgspec.structs.replace(quick(MOCK), backoff=Backoff(first_s=60.0, longest_s=60.0))
         stand = FixVenue(Toy([EURUSD]), [EURUSD])
-        access = FixAccess(settings(await stand.start(), patient))
+        access = Listener(FixAccess(settings(await stand.start(), patient)))
         await access.connect([EURUSD])
         await stand.close()
         await until(lambda: access.links[0].losses == 1)

@@ -16,11 +16,14 @@ from emp.core.errors import VenueError
 from emp.core.ids import cl_ord_id
 from emp.core.instrument import Instrument
 from emp.core.records import ACCOUNT, Array
-from emp.engine.recover import Recovery, account_note, rebuild, recover
+from emp.engine.driver import Driver
+from emp.engine.engine import Engine, EngineLimits
+from emp.engine.recover import Recovered, Recovery, account_note, rebuild
 from emp.execution.orders import OrderManager
 from emp.execution.reconcile import CorrectionKind
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
+from tests.live.world import BTC, buyer
 
 S = OrderStatus
 RUN = "RUN"
@@ -186,13 +189,18 @@ class Process:
         venue.fuse = fuse
         self.ledger = CrashingLedger(path, run=RUN, mode="paper")
         self.ledger.fuse = fuse
-        self.manager = OrderManager(INSTRUMENTS)
-        self.recovery: Recovery | None = None
+        named = [msgspec.structs.replace(BTC, name=name) for name in INSTRUMENTS]
+        self.engine = Engine(named, buyer(), EngineLimits(), RUN)
+        self.manager = self.engine.orders
+        self.recovery: Recovered | None = None
 
     async def start(self) -> None:
         clock = SimClock(self.venue.execs * 1000)
-        self.recovery = await recover(self.ledger, self.manager, self.venue, clock, answer_s=5.0)
-        self.sequence = self.recovery.next_sequence
+        driver = Driver(self.engine, self.venue.send, ledger=self.ledger)
+        recovery = Recovery(driver, self.ledger, self.venue, clock)
+        self.venue.on_report(recovery.report)
+        recovery.rebuild()
+        self.recovery = await recovery.run(5.0)
         self.venue.on_report(self.report)
 
     def report(self, update: OrderUpdate) -> None:
@@ -201,8 +209,7 @@ class Process:
             assert self.manager.apply(update).alarm is None
 
     def next_id(self) -> str:
-        self.sequence += 1
-        return cl_ord_id(RUN, self.sequence - 1)
+        return self.engine.next_id()
 
     async def trade(self, steps: int) -> None:
         for step in range(steps):
@@ -295,7 +302,7 @@ def agree(path: Path, venue: Venue, acknowledged: list[str]) -> None:
         again.accounts.tobytes() == process.manager.accounts.tobytes()
     )  # recovering twice is recovering once
     assert again.working.tobytes() == process.manager.working.tobytes()
-    assert rebuilt.next_sequence == len(intents)
+    assert rebuilt.next_sequence == (len(intents) + 1 if intents else 0)
     reader.close()
 
 
@@ -351,7 +358,7 @@ def test_an_intent_the_venue_never_saw_is_dead_and_not_sent_again(tmp_path: Path
     assert venue.arrived == []
     assert process.manager.open_orders() == []
     assert process.recovery is not None
-    assert process.recovery.next_sequence == 1
+    assert process.engine.sequence == 0
     assert [c.kind for c in process.recovery.corrections] in ([], [CorrectionKind.QUERY])
 
 
@@ -383,7 +390,12 @@ def test_a_venue_that_does_not_answer_ends_in_one_line(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite", run=RUN, mode="paper")
     ledger.record_intent(order(0))
     venue.silent = True
-    starting = recover(ledger, OrderManager(INSTRUMENTS), venue, SimClock(1), answer_s=0.05)
+    named = [msgspec.structs.replace(BTC, name=name) for name in INSTRUMENTS]
+    driver = Driver(Engine(named, buyer(), EngineLimits(), RUN), venue.send, ledger=ledger)
+    recovery = Recovery(driver, ledger, venue, SimClock(1))
+    venue.on_report(recovery.report)
+    recovery.rebuild()
+    starting = recovery.run(0.05)
     with pytest.raises(VenueError, match="what became of RUN-00000000"):
         asyncio.run(starting)
     ledger.close()

@@ -89,7 +89,7 @@ def test_stop_withdraws_what_rests_and_keeps_the_position(world: World, lazy: bo
             reason=Reason.POST_EDGE,
             decision_seq=1,
         )
-        world.bus.publish(resting)
+        world.driver.send([resting])
         # sent, not resting: the market may go on and have it withdrawn before anyone looks
         await world.until(lambda: resting in world.venue.commands)
 

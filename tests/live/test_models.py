@@ -22,6 +22,7 @@ from emp.journal.actionlog import actions_sha256, read_actions
 from emp.journal.swaps import Swap, read_swaps
 from emp.model.artifact import Artifact, save
 from emp.observe.metrics import exposition, registry
+from tests.kit.control import degrade
 
 from .world import BTC, World, buyer, play
 
@@ -107,7 +108,7 @@ def test_a_model_that_is_too_slow_gives_way_and_the_journal_repeats_it(tmp_path:
 def repeated(events: Array, swap: Swap) -> Array:
     """Rows of the same events with the swap where the journal says; nobody trades."""
     e = Engine([BTC], named(swap.before), LIMITS, "TEST0001")
-    e.set_degraded(0, True)
+    degrade(e)
     at = int(np.searchsorted(events["seq"], swap.seq, side="right"))
     before = e.process(events[:at]).rows
     e.install(allocate(named(swap.after), 1))

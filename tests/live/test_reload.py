@@ -16,6 +16,7 @@ from emp.app.wiring.assembly import journalled
 from emp.app.wiring.live import assemble_live
 from emp.core.clock import LiveClock
 from emp.core.config.config import SystemConfig
+from emp.core.contracts import Control
 from emp.core.instrument import catalogue
 from emp.core.records import DECISION
 from emp.engine.choose import load_model
@@ -26,6 +27,7 @@ from emp.journal.run import RunFolder
 from emp.journal.swaps import Swap, read_swaps
 from emp.model.artifact import save
 from emp.observe.board import Board
+from tests.kit.journal import journal
 
 from .test_run import ROOT, start
 from .world import Venue
@@ -111,7 +113,7 @@ def test_a_run_that_died_goes_on_with_the_model_that_served_last(tmp_path: Path)
         return assemble_live(config, [catalogue()["GC"]], Models(first, second), Venue(), Board(clock), clock)
 
     died = assembled()
-    died.actions.append(np.zeros(3, DECISION))
+    journal(died, np.zeros(3, DECISION))
     swap = Swap(
         instrument="GC",
         seq=7,
@@ -122,18 +124,18 @@ def test_a_run_that_died_goes_on_with_the_model_that_served_last(tmp_path: Path)
     )
     ledger = died.live._ledger
     ledger.record_note(swap.note)
-    died.actions.know(second.artifact.hash)
+    died.live._taps.control(Control(action="swap", ts=1, reason=second.artifact.hash))
     later = np.zeros(2, DECISION)
     later["model_id"] = 1
-    died.actions.append(later)
-    died.actions.close()
+    journal(died, later)
+    died.live._taps.close()
     ledger.close()
     again = assembled()
     assert again.folder.path == died.folder.path
     assert again.engine.model.artifact.hash == second.artifact.hash
     assert again.engine.desk.facts["model_id"][0] == 1
     assert again.viewer.view().serving.role == "fallback"
-    assert again.actions.rows == 5
+    assert again.journal.actions.rows == 5
     assert list(read_swaps(again.live._ledger)) == [swap]
-    again.actions.close()
+    again.live._taps.close()
     again.live._ledger.close()

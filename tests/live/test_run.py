@@ -29,6 +29,8 @@ from emp.engine.succession import Models
 from emp.journal.actionlog import actions_sha256, read_actions
 from emp.journal.reader import LedgerReader
 from emp.observe.board import Board
+from tests.kit.journal import journal
+from tests.kit.listener import Listener
 
 from .world import Venue
 
@@ -64,7 +66,8 @@ def test_it_trades_serves_and_stops_by_itself(tmp_path: Path) -> None:
     assert reader.sealed
     assert reader.open_orders() == []
     assert sum(f.side * f.qty for f in reader.fills()) == summary["instruments"]["GC"]["final_position"]
-    assert json.loads((folder / "log.jsonl").read_text().splitlines()[0])["event"] == "connected"
+    said = [json.loads(line)["event"] for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert said[:3] == ["link up", "link up", "connected"]
 
 
 def test_a_signal_ends_it_in_order_and_health_and_metrics_answer_before(tmp_path: Path) -> None:
@@ -162,7 +165,7 @@ def order(number: int, ts: int, immediate: bool) -> NewOrder:
 def test_a_recording_plays_at_its_pace_and_orders_fill_on_paper() -> None:
     async def scenario() -> tuple[int, float, list[OrderUpdate]]:
         clock, source = LiveClock(), Recorded()
-        access = PaperAccess(Playback(source, clock, speed=2.0), clock, speed=2.0)
+        access = Listener(PaperAccess(Playback(source, clock, speed=2.0), clock, speed=2.0))
         reports: list[OrderUpdate] = []
         access.on_report(reports.append)
         await access.connect([source.instrument])
@@ -202,7 +205,8 @@ def test_the_loop_turns_while_a_batch_of_a_recording_is_read() -> None:
 
     async def longest_silence() -> float:
         source = Slow()
-        access = Playback(source, LiveClock(), speed=1e6)
+        access = Listener(Playback(source, LiveClock(), speed=1e6))
+        await access.connect([source.instrument])
         gaps = [time.monotonic()]
 
         async def beat() -> None:
@@ -226,8 +230,8 @@ def test_only_a_live_run_that_died_is_continued(tmp_path: Path) -> None:
         running = assemble_live(
             config, [catalogue()["GC"]], Models(load_model("linear")), Venue(), Board(clock), clock
         )
-        running.actions.append(np.zeros(3, DECISION))
-        running.actions.close()
+        journal(running, np.zeros(3, DECISION))
+        running.live._taps.close()
         ledger = running.live._ledger
         if end:
             ledger.seal()

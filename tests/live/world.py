@@ -1,12 +1,14 @@
 """A scripted venue and a model that always wants to buy: what the live wiring is tested against."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from emp.access.port import Sink
+from emp.access.pump import Pump
 from emp.bus.bus import EventBus
 from emp.core.clock import LiveClock
 from emp.core.codes import EventFlag, OrderStatus
@@ -14,15 +16,18 @@ from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, Venu
 from emp.core.errors import VenueError
 from emp.core.instrument import Instrument, catalogue
 from emp.core.records import EVENT, Array
+from emp.engine.driver import Driver
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.guard import LatencyGuard
+from emp.engine.journal_tap import JournalTap
 from emp.engine.live import Live
 from emp.engine.load import LoadedModel
 from emp.engine.succession import Models, Succession
+from emp.engine.tap import Taps
 from emp.engine.view import Viewer
-from emp.journal.actionlog import ActionLog
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
+from emp.journal.run import RunFolder
 from emp.model.artifact import Artifact, Manifest
 from emp.model.calibration import pack_calibration
 from emp.model.heads import MEANS_AT, OUTPUTS
@@ -58,6 +63,8 @@ class Venue:
         self.resting: dict[str, NewOrder] = {}
         self.position = 0
         self.connected = self.closed = False
+        self.sink: Sink
+        self.pump = Pump(self.run)
         self.answers = True
         self.refuses: str | None = None
         self.before_send: Callable[[Command], None] = lambda _: None
@@ -68,12 +75,15 @@ class Venue:
         self.lazy = False
         self._unsaid: list[OrderUpdate] = []
 
-    async def connect(self, instruments: Sequence[Instrument]) -> None:
+    async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
         if self.refuses:
             raise VenueError(self.refuses)
+        self._report = sink.report
+        self.sink = sink
+        self.pump.start(sink)
         self.connected = True
 
-    async def events(self) -> AsyncIterator[Array]:
+    async def run(self, sink: Sink) -> None:
         while True:
             if self.lazy and self.feed.empty():
                 await asyncio.sleep(0.005)
@@ -85,10 +95,7 @@ class Venue:
                 return
             if isinstance(events, Exception):
                 raise events
-            yield events
-
-    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
-        self._report = callback
+            sink.events(events)
 
     def send(self, command: Command) -> None:
         self.before_send(command)
@@ -137,6 +144,7 @@ class Venue:
         return [VenuePosition(instrument=BTC.name, qty=self.position, avg_px=100_000.0)]
 
     async def close(self) -> None:
+        await self.pump.stop()
         self.closed = True
 
     def tick(self, n: int = 1, spread: int = 2) -> None:
@@ -178,27 +186,40 @@ class World:
         folder.mkdir(exist_ok=True)
         self.ledger_path = folder / "ledger.sqlite"
         self.ledger = Ledger(self.ledger_path, run="TEST0001", mode="mock")
-        self.actions = ActionLog(folder / actions, [BTC.name], self.engine.served)
+        run = RunFolder.__new__(RunFolder)
+        run.path, run.actions, run.market = folder, folder / actions, folder / f"{actions}-market"
+        self.journal = JournalTap(run, [BTC], self.engine.served, self.clock)
+        self.actions = self.journal.actions
         self.board = Board(self.clock)
-        self.viewer = Viewer(self.engine, self.bus, self.clock, mode="mock", stale_after_ms=1_000)
+        self.taps = Taps()
+        self.driver = Driver(self.engine, self.venue.send, ledger=self.ledger, taps=self.taps)
+        succession = Succession(
+            self.driver,
+            self.board,
+            guard or LatencyGuard(1_000.0, 1_000.0),
+            Models(model, standby),
+            load,
+        )
+        self.viewer = Viewer(
+            self.driver,
+            self.bus,
+            self.clock,
+            self.board,
+            succession.view,
+            mode="mock",
+            stale_after_ms=1_000,
+        )
+        self.taps.attach(self.journal)
+        self.taps.attach(self.viewer)
         self.live = Live(
             access=self.venue,
             bus=self.bus,
-            engine=self.engine,
+            driver=self.driver,
             ledger=self.ledger,
-            actions=self.actions,
+            taps=self.taps,
             board=self.board,
-            viewer=self.viewer,
             clock=self.clock,
-            succession=Succession(
-                self.engine,
-                self.ledger,
-                self.actions,
-                self.board,
-                guard or LatencyGuard(1_000.0, 1_000.0),
-                Models(model, standby),
-                load,
-            ),
+            succession=succession,
         )
 
     @property

@@ -8,7 +8,7 @@ import pytest
 from emp.core.codes import EventFlag, Quarantine, Session
 from emp.core.records import DEPTH_FEATURES, MARKET_STATE, Array
 from emp.perception.depth import slope_and_curve
-from emp.perception.features import UNSEEN, perceive
+from emp.perception.features import NO_VISIBLE_CHANGE, BookFeatures, perceive_book
 from emp.perception.normalise import CLIP, INPUT_NAMES, INPUTS
 from emp.perception.state import CELLS, FLOW_SPAN, LONG_GAP_NS, SCALE_SPAN, new_perception
 from tests.perception.worlds import open_all_day, random_encoder, random_events
@@ -22,7 +22,8 @@ def run(
     p = new_perception()
     states, inputs = np.zeros(len(events), MARKET_STATE), np.zeros((len(events), INPUTS), np.float32)
     codes = [
-        perceive(p[0], events[k], sessions, encoder[0], 3, states[k], inputs[k]) for k in range(len(events))
+        perceive_book(BookFeatures(encoder), p[0], events[k], sessions, 3, states[k], inputs[k])
+        for k in range(len(events))
     ]
     return states, inputs, p[0], codes
 
@@ -55,7 +56,7 @@ def test_touch_features_follow_their_definitions(seed: int) -> None:
     expected = iter(reference_flow(events))
     count = 0
     for k, event in enumerate(events):
-        if codes[k] == UNSEEN:
+        if codes[k] == NO_VISIBLE_CHANGE:
             assert not event["flags"] & EventFlag.VISIBLE
             flow += float(event["trade_qty"])
             continue
@@ -123,7 +124,7 @@ def test_depth_features_share_one_encoder_with_the_ask_axis_flipped() -> None:
     p, sessions = new_perception(), open_all_day()
     state, x = np.zeros(1, MARKET_STATE), np.zeros(INPUTS, np.float32)
     for event in events:
-        perceive(p[0], event, sessions, encoder[0], 0, state[0], x)
+        perceive_book(BookFeatures(encoder), p[0], event, sessions, 0, state[0], x)
         width, scale = max(1.0, np.floor(p[0]["level_gap"] + 0.5)), max(1.0, p[0]["level_size"])
         expected = reference_depth(event, encoder[0], width, scale)
         assert state[0]["has_depth"]
@@ -191,7 +192,7 @@ def test_a_book_that_cannot_be_is_quarantined_and_no_flow_crosses_it(
     state, x = np.zeros(1, MARKET_STATE), np.zeros(INPUTS, np.float32)
     for k, event in enumerate(events):
         before = p[0]["flow"]
-        code = perceive(p[0], event, sessions, encoder[0], 0, state[0], x)
+        code = perceive_book(BookFeatures(encoder), p[0], event, sessions, 0, state[0], x)
         assert code == (reason if k == 15 else 0)
         assert bool(p[0]["has_book"]) is (k != 15)
         if k == 16:  # its own predecessor: what is left is the decayed flow of before
@@ -207,7 +208,7 @@ def test_gaps_halts_sessions_and_long_pauses_reset_what_is_remembered() -> None:
     p, sessions, encoder = new_perception(), open_all_day(), random_encoder()
     state, x = np.zeros(1, MARKET_STATE), np.zeros(INPUTS, np.float32)
     for k, event in enumerate(events):
-        perceive(p[0], event, sessions, encoder[0], 0, state[0], x)
+        perceive_book(BookFeatures(encoder), p[0], event, sessions, 0, state[0], x)
         assert bool(p[0]["since_reset"] == 1) is (k in (0, 20, 40, 50, 60)), k
         assert state[0]["session_id"] == (Session.HALT if 40 <= k < 50 else Session.NY)
 

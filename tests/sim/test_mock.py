@@ -12,6 +12,7 @@ from emp.core.errors import UsageError, VenueError
 from emp.core.instrument import Instrument, SessionSpan
 from emp.sim.book.check import check_book
 from emp.sim.world.mock import MockMarket
+from tests.kit.listener import Listener, Reports
 
 NS = 1_000_000_000
 
@@ -82,7 +83,7 @@ def test_same_seed_same_market_whatever_the_batch(eurusd: Instrument) -> None:
 def test_our_order_rests_in_the_queue_and_is_filled(eurusd: Instrument) -> None:
     mock = MockMarket(eurusd, 3, start_ns=NS)
     reports: list[OrderUpdate] = []
-    mock.on_report(reports.append)
+    mock.report_to(Reports(reports))
     row = take(mock, 50)[-1]
     bid = int(row["bid_px"][0])
     mock.send(new(1, 1, bid, 5))
@@ -106,7 +107,7 @@ def test_our_order_rests_in_the_queue_and_is_filled(eurusd: Instrument) -> None:
 def test_crossing_order_consumes_the_book(eurusd: Instrument) -> None:
     mock = MockMarket(eurusd, 3, start_ns=NS)
     reports: list[OrderUpdate] = []
-    mock.on_report(reports.append)
+    mock.report_to(Reports(reports))
     row = take(mock, 50)[-1]
     want = int(row["ask_sz"][0]) + 1
     mock.send(new(1, 1, int(row["ask_px"][1]), want, immediate=True))  # the first level is not enough
@@ -122,7 +123,7 @@ def test_crossing_order_consumes_the_book(eurusd: Instrument) -> None:
 def test_post_only_duplicate_cancel_and_query(eurusd: Instrument) -> None:
     mock = MockMarket(eurusd, 3, start_ns=NS)
     reports: list[OrderUpdate] = []
-    mock.on_report(reports.append)
+    mock.report_to(Reports(reports))
     row = take(mock, 50)[-1]
     mock.send(new(1, 1, int(row["ask_px"][0]) + 2, 1))
     mock.send(new(2, 1, int(row["bid_px"][0]) - 400, 1))
@@ -150,7 +151,7 @@ def test_post_only_duplicate_cancel_and_query(eurusd: Instrument) -> None:
 
 def test_access_follows_the_clock(eurusd: Instrument) -> None:
     async def scenario() -> tuple[int, list[OrderUpdate], int]:
-        mock = MockMarket(eurusd, 3, start_ns=NS, speed=200.0)
+        mock = Listener(MockMarket(eurusd, 3, start_ns=NS, speed=200.0))
         reports: list[OrderUpdate] = []
         mock.on_report(reports.append)
         await mock.connect([eurusd])
@@ -172,7 +173,7 @@ def test_access_follows_the_clock(eurusd: Instrument) -> None:
 
 def test_access_without_waiting_ends_by_itself(eurusd: Instrument) -> None:
     async def scenario() -> int:
-        mock = MockMarket(eurusd, 3, start_ns=NS, speed=math.inf, n_events=3000)
+        mock = Listener(MockMarket(eurusd, 3, start_ns=NS, speed=math.inf, n_events=3000))
         await mock.connect([eurusd])
         return sum([len(rows) async for rows in mock.events()])
 
@@ -186,7 +187,7 @@ def test_bad_use_is_refused_in_one_line(eurusd: Instrument) -> None:
         MockMarket(eurusd, batch=0)
     mock = MockMarket(eurusd)
     with pytest.raises(VenueError, match="serves EURUSD only"):
-        asyncio.run(mock.connect([]))
+        asyncio.run(Listener(mock).connect([]))
     asyncio.run(mock.close())
     with pytest.raises(VenueError, match="closed"):
         mock.send(new(1, 1, 100_000, 1))

@@ -15,6 +15,7 @@ from emp.journal.actionlog import read_actions
 from emp.journal.run import RunFolder, build_manifest
 from emp.journal.swaps import Swap
 from tests.engine.models import Events
+from tests.kit.control import degrade
 from tests.perception.worlds import random_events
 from tests.ssm.test_repeats import artifact
 
@@ -31,7 +32,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedModel, Loade
 
 def quiet(model: LoadedModel) -> Engine:
     e = Engine([find("GOOG")], model, EngineLimits(), "FALLBACK")
-    e.set_degraded(0, True)
+    degrade(e)
     return e
 
 

@@ -19,6 +19,7 @@ SCRIPT = """
 import hashlib, sys
 import numpy as np
 from pathlib import Path
+from emp.core.contracts import Control
 from emp.core.instrument import find
 from emp.core.records import UNHASHED, fieldwise_bytes
 from emp.engine.engine import Engine, EngineLimits
@@ -26,7 +27,7 @@ from emp.engine.load import load_folder
 from tests.perception.worlds import random_events
 
 engine = Engine([find("GOOG")], load_folder(Path(sys.argv[1])), EngineLimits(), "REPEATS0")
-engine.set_degraded(0, True)
+engine.control(Control(action="degraded", ts=0, reason="test", value=1.0))
 rows = engine.process(random_events(2_000, 11)).rows
 print(len(rows), hashlib.sha256(fieldwise_bytes(rows, UNHASHED)).hexdigest())
 print(float(rows["p"].std()))

@@ -1,8 +1,7 @@
 """The cTrader Open API as a MarketAccess: a thin asyncio shell around `session.Session`.
 
     access = CTraderAccess(Settings(account=12345), credentials, host=DEMO_HOST)
-    await access.connect([find("EURUSD")])
-    async for rows in access.events(): ...
+    await access.connect([find("EURUSD")], sink)
 
 One task keeps the connection (connect, wait for its end, wait, again); one timer drives the session. Nothing in
 here blocks the loop: keeping new tokens runs in a thread.
@@ -10,11 +9,9 @@ here blocks the loop: keeping new tokens runs in a thread.
 
 import asyncio
 import ssl
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import structlog
 
 from emp.access.ctrader.messages import ProtoOAReconcileRes
@@ -33,13 +30,11 @@ from emp.access.ctrader.settings import (
     Rows,
     Settings,
 )
-from emp.access.port import ReadCounts
+from emp.access.port import Channel, LinkState, ReadCounts, Sink
 from emp.core.clock import Clock, LiveClock
-from emp.core.codes import EventFlag, Quarantine
 from emp.core.contracts import Command, OrderUpdate, VenuePosition
 from emp.core.errors import VenueError
 from emp.core.instrument import Instrument
-from emp.core.records import Array
 
 DEMO_HOST = "demo.ctraderapi.com"
 LIVE_HOST = "live.ctraderapi.com"
@@ -50,8 +45,8 @@ HANDSHAKE_S = 10.0
 GOODBYE_S = 2.0
 LOGON_S = 30.0
 
-ROWS_BOUND = 65_536
-"""EVENT rows that may wait for their reader; beyond it only the newest of each instrument are kept."""
+CHANNELS: tuple[Channel, ...] = ("market", "trade")
+"""One connection carries both."""
 
 log = structlog.get_logger("emp.access.ctrader")
 
@@ -109,21 +104,20 @@ class CTraderAccess:
         self._keeping: set[asyncio.Task[None]] = set()
         self._logon: asyncio.Future[None] | None = None
         self._goodbye: asyncio.Future[None] | None = None
-        self._callback: Callable[[OrderUpdate], None] | None = None
-        self._rows: deque[Array] = deque()
-        self._waiting = 0
-        self._wake = asyncio.Event()
-        self._failure: Exception | None = None
+        self._sink: Sink | None = None
+        self._losses = 0  # since the last logon
+        self._lost_for_good = False
         self._settling = False
         self._retry_ns = 0
         self._closed = False
 
     # --- the port ---
 
-    async def connect(self, instruments: Sequence[Instrument]) -> None:
+    async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
         """Log on and subscribe; raise VenueError with one clear line when that fails."""
         if self._session is not None:
             raise VenueError("cTrader: this access was connected before; make a new one")
+        self._sink = sink
         self._session = Session(self._settings, self._credentials, instruments, self._clock)
         self._logon = asyncio.get_running_loop().create_future()
         self._runner = asyncio.create_task(self._run(), name="ctrader")
@@ -135,27 +129,6 @@ class CTraderAccess:
         except BaseException:
             await self.close()
             raise
-
-    async def events(self) -> AsyncIterator[Array]:
-        """Yield arrays of EVENT rows as they arrive.
-
-        Raises VenueError where the venue is lost for good, and whatever the report callback has raised.
-        """
-        while True:
-            while self._rows:
-                rows = self._rows.popleft()
-                self._waiting -= len(rows)
-                yield rows
-            if self._failure is not None:
-                raise self._failure
-            if self._closed:
-                return
-            self._wake.clear()
-            await self._wake.wait()
-
-    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
-        """Register who receives reports."""
-        self._callback = callback
 
     def send(self, command: Command) -> None:
         """Hand over a command; its outcome, a refusal too, arrives as a report after this call."""
@@ -205,7 +178,6 @@ class CTraderAccess:
         await asyncio.gather(*self._keeping, return_exceptions=True)
         if self._logon is not None and not self._logon.done():
             self._logon.cancel()
-        self._wake.set()
 
     @property
     def counts(self) -> ReadCounts:
@@ -233,7 +205,7 @@ class CTraderAccess:
         loop = asyncio.get_running_loop()
         assert self._session is not None
         tls = self._tls or ssl.create_default_context()
-        while self._failure is None and not self._closed:
+        while not self._lost_for_good and not self._closed:
             gone: asyncio.Future[None] = loop.create_future()
             host, port = self._address
             try:
@@ -250,7 +222,7 @@ class CTraderAccess:
                 self._settle()
             else:
                 await gone
-            if self._failure is None and not self._closed:
+            if not self._lost_for_good and not self._closed:
                 await asyncio.sleep(self._retry_ns / 1e9)
 
     def _connected(self, transport: asyncio.Transport) -> None:
@@ -319,10 +291,13 @@ class CTraderAccess:
     def _act(self, output: Output) -> None:
         match output:
             case Rows(rows):
-                self._push(rows)
+                self._out.events(rows)
             case Report(update):
-                self._deliver(update)
+                self._out.report(update)
             case Ready():
+                self._losses = 0
+                for channel in CHANNELS:
+                    self._out.link(LinkState(channel=channel, up=True))
                 log.info("ready", venue=self._where, account=self._settings.account)
                 if self._logon is not None and not self._logon.done():
                     self._logon.set_result(None)
@@ -338,17 +313,16 @@ class CTraderAccess:
             case Notice(text):
                 log.warning("notice", text=text)
 
-    def _deliver(self, update: OrderUpdate) -> None:
-        """Give a report to its receiver; one that fails must halt the engine, not break the connection."""
-        if self._callback is None:
-            return
-        try:
-            self._callback(update)
-        except Exception as error:
-            self._failed(error)
+    @property
+    def _out(self) -> Sink:
+        assert self._sink is not None
+        return self._sink
 
     def _dropped(self, reason: str, retry_ns: int) -> None:
         log.warning("disconnected", venue=self._where, reason=reason, retry_ms=retry_ns // 1_000_000)
+        self._losses += 1
+        for channel in CHANNELS:
+            self._out.link(LinkState(channel=channel, up=False, reason=reason, attempt=self._losses))
         self._retry_ns = retry_ns
         if self._transport is not None:
             self._transport.abort()
@@ -359,8 +333,8 @@ class CTraderAccess:
 
     def _failed(self, error: Exception) -> None:
         log.error("failed", venue=self._where, reason=str(error))
-        self._failure = error
-        self._wake.set()
+        self._lost_for_good = True
+        self._out.ended(error)
 
     def _renewed(self, credentials: Credentials) -> None:
         if self._keep_tokens is None:
@@ -391,21 +365,6 @@ class CTraderAccess:
         session.reconcile(done)
         self._settle()
         return await answer
-
-    def _push(self, rows: Array) -> None:
-        """Queue rows for the reader; one that is far behind gets the newest of each instrument only."""
-        self._rows.append(rows)
-        self._waiting += len(rows)
-        if self._waiting > ROWS_BOUND:
-            waiting = np.concatenate(list(self._rows))
-            newest = {int(row["instrument"]): i for i, row in enumerate(waiting)}
-            kept = waiting[sorted(newest.values())]
-            kept["flags"] |= np.uint32(EventFlag.GAP)
-            assert self._session is not None
-            self._session.feed.counts.quarantined[Quarantine.OVERFLOW] += len(waiting) - len(kept)
-            self._rows = deque([kept])
-            self._waiting = len(kept)
-        self._wake.set()
 
 
 def _plain(error: BaseException) -> str:

@@ -2,10 +2,7 @@
 
 import asyncio
 import ssl
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-
-import numpy as np
+from collections.abc import Callable, Sequence
 
 from emp.access.fix.answers import Pending
 from emp.access.fix.frame import Frame
@@ -17,12 +14,12 @@ from emp.access.fix.settings import Dialer, FixSettings
 from emp.access.fix.symbols import Listing
 from emp.access.fix.terms import Application, Phase
 from emp.access.fix.text import Scale
+from emp.access.port import Channel, LinkState, Sink
 from emp.core.clock import Clock, LiveClock
-from emp.core.codes import EventFlag, OrderStatus, Quarantine, Reason
+from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, VenuePosition
 from emp.core.errors import VenueError
 from emp.core.instrument import Instrument
-from emp.core.records import Array
 
 __all__ = ["FixAccess", "FixSettings"]
 
@@ -41,22 +38,19 @@ class FixAccess:
         self._clock = clock or LiveClock()
         self._dialer = Dialer(settings, self._clock, log, tls)
         self._links: list[Link] = []
-        self._reports: list[Callable[[OrderUpdate], None]] = []
-        self._rows: deque[Array] = deque()
-        self._arrived = asyncio.Event()
+        self._out: Sink | None = None
         self._closed = False
-        self._failure = ""
         self._pending: dict[str, Pending] = {}
         self._requests = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._live: dict[str, QueryOrder] = {}  # orders that may still fill, as the query to ask for them
         self._own_cancels: set[str] = set()  # cancels that make an order immediate where the venue cannot
-        self.overflowed = 0
 
     # --- the port -------------------------------------------------------------------------------------------
 
-    async def connect(self, instruments: Sequence[Instrument]) -> None:
+    async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
         """Log on and subscribe; VenueError with one clear line when that fails."""
+        self._out = sink
         settings, dialect = self.settings, self.settings.dialect
         scales = {i.name: Scale(i) for i in instruments}
         now = self._clock.now_ns()
@@ -75,35 +69,12 @@ class FixAccess:
             self._links.append(self._dialer.link(dialect.trade_sub, port, sides[1], None))
         for side, link in zip(sides, self._links, strict=True):
             side.link = link
+            link.on_loss = side.on_loss
         failures = await asyncio.gather(*(link.start() for link in self._links))
         for link, why in zip(self._links, failures, strict=True):
             if why:
                 await self.close()
                 raise VenueError(f"FIX logon at {link.address} failed: {why}")
-
-    async def events(self) -> AsyncIterator[Array]:
-        """Yield arrays of EVENT rows as they arrive, until the access is closed; VenueError if refused."""
-        while True:
-            while not self._rows:
-                if self._failure:
-                    raise VenueError(self._failure)
-                if self._closed:
-                    return
-                self._arrived.clear()
-                await self._arrived.wait()
-            if self.settings.lockstep:
-                rows = self._rows.popleft()
-                yield rows
-                self._links[0].session.send(b"0", b"112=%d\x01" % rows["seq"][-1])
-                self._links[0].flush()
-            else:
-                waiting = list(self._rows)
-                self._rows.clear()
-                yield np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
-
-    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
-        """Register who receives execution reports."""
-        self._reports.append(callback)
 
     def send(self, command: Command | ReplaceOrder) -> None:
         """Hand over a command without blocking; its outcome arrives as a report."""
@@ -156,7 +127,6 @@ class FixAccess:
             if link.session.phase is Phase.ACTIVE:
                 link.session.send(b"V", self.market.unsubscribe())
         await asyncio.gather(*(link.close() for link in self._links))
-        self._arrived.set()
 
     # --- inside ---------------------------------------------------------------------------------------------
 
@@ -183,28 +153,33 @@ class FixAccess:
         finally:
             await link.close()
 
-    def _push(self, rows: Array) -> None:
-        """Queue rows for `events`; when nobody takes them the oldest go, and the next one says so."""
-        self._rows.append(rows)
-        if len(self._rows) > self.settings.queue:
-            lost = self._rows.popleft()
-            self.overflowed += len(lost)
-            self.market.quarantined[Quarantine.OVERFLOW] += len(lost)
-            self._rows[0]["flags"] |= int(EventFlag.GAP)
-        self._arrived.set()
+    @property
+    def sink(self) -> Sink:
+        """Who receives this market."""
+        assert self._out is not None
+        return self._out
 
     def _fail(self, why: str) -> None:
-        """Market data will not come: `events` says so."""
-        self._failure = why
-        self._arrived.set()
+        """Market data will not come."""
+        self.sink.ended(VenueError(why))
+
+    def dealt_with(self, seq: int) -> None:
+        """In lockstep the venue is told when the receiver has dealt with an event."""
+        task = asyncio.create_task(self._confirm(seq), name="fix lockstep")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _confirm(self, seq: int) -> None:
+        await self.sink.ready()
+        self._links[0].session.send(b"0", b"112=%d\x01" % seq)
+        self._links[0].flush()
 
     def _report(self, update: OrderUpdate) -> None:
         if update.status.terminal:
             self._live.pop(update.clOrdID, None)
         if update.clOrdID in self._own_cancels:  # nobody else knows that id
             return
-        for callback in self._reports:
-            callback(update)
+        self.sink.report(update)
         own = f"{update.clOrdID}C"
         if self.orders.must_cancel(update) and own not in self._own_cancels:
             self._own_cancels.add(own)
@@ -285,8 +260,15 @@ class _Side(Application):
         self._orders = orders
         self._awaiting = False  # a snapshot has been asked for
 
+    def channels(self) -> list[Channel]:
+        """What this session carries."""
+        carried: list[tuple[Channel, object]] = [("market", self._market), ("trade", self._orders)]
+        return [channel for channel, what in carried if what is not None]
+
     def on_logon(self) -> None:
         self.link.logged_on()
+        for channel in self.channels():
+            self._access.sink.link(LinkState(channel=channel, up=True))
         if self._market is not None:
             self._market.invalidate()
             self._subscribe()
@@ -294,13 +276,20 @@ class _Side(Application):
             self._orders.forget_numbers()
             self._access._recover()
 
+    def on_loss(self, reason: str, attempt: int) -> None:
+        """The connection is gone, and is dialled again for the `attempt`th time."""
+        for channel in self.channels():
+            self._access.sink.link(LinkState(channel=channel, up=False, reason=reason, attempt=attempt))
+
     def on_market(self, rows: int, result: int) -> None:
         market = self._market
         if market is None:
             return
         if rows:
             self._awaiting = False
-            self._access._push(market.rows[:rows].copy())
+            self._access.sink.events(market.rows[:rows])
+            if self._access.settings.lockstep:
+                self._access.dealt_with(int(market.rows["seq"][rows - 1]))
         if result and market.settle(result) and not self._awaiting:
             self._resubscribe()
 

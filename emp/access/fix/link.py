@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Callable
 
 from emp.access.fix.dialect import Dialect
 from emp.access.fix.session import Session
@@ -53,6 +54,7 @@ class Link:
         self.session = session
         self.address = f"{host}:{port}"
         self.losses = 0
+        self.on_loss: Callable[[str, int], None] = lambda _why, _attempt: None
         self._host, self._port = host, port
         self._dialect = dialect
         self._clock = clock
@@ -131,6 +133,7 @@ class Link:
                 return
             self.losses += 1
             attempt = 1 if self.session.was_active else attempt + 1
+            self.on_loss(why, attempt)
             await asyncio.sleep(self._pause_s(attempt))
 
     def _fail(self, why: str) -> bool:

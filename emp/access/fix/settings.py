@@ -33,7 +33,6 @@ class FixSettings(msgspec.Struct, frozen=True, kw_only=True):
     password: Secret | None = None
     store: Path | None = None  # folder of the sequence numbers, for venues that keep them
     timeout_s: float = 10.0  # for a connection, a logon, an answer
-    queue: int = 65_536  # events that may wait to be taken
     lockstep: bool = False  # tell the venue when an event has been dealt with (our mock venue only)
 
 

@@ -5,10 +5,11 @@ access for a recording, paced by a clock.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 
 from emp.access.paper.venue import PaperVenue
-from emp.access.port import MarketAccess, Source
+from emp.access.port import LinkState, MarketAccess, Sink, Source
+from emp.access.pump import Pump
 from emp.core.clock import Clock
 from emp.core.contracts import Command, OrderUpdate, VenuePosition
 from emp.core.errors import VenueError
@@ -19,48 +20,76 @@ _GRACE_NS = 1_000_000
 
 
 class PaperAccess:
-    """`MarketAccess` with real prices and paper fills; every event passes the venue before the engine."""
+    """`MarketAccess` with real prices and paper fills; every event passes the venue before the engine.
+
+    It is the `Sink` of the market that it takes its data from.
+    """
 
     def __init__(self, market: MarketAccess, clock: Clock, *, speed: float = 1.0) -> None:
         self._market = market
         self._clock = clock
         self._speed = speed
+        self._sink: Sink | None = None
         self._venues: dict[str, PaperVenue] = {}
         self._order: list[PaperVenue] = []
         self._books: list[Array] = []
-        self._report: Callable[[OrderUpdate], None] = lambda _: None
         self._newest = (0, 0)  # market time of the newest event, and monotonic time when it came
         self._timers: set[asyncio.TimerHandle] = set()
+        self._closed = False
 
-    async def connect(self, instruments: Sequence[Instrument]) -> None:
+    async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
         """Connect the market and open an empty paper account."""
         self._order = [PaperVenue(one) for one in instruments]
         self._venues = {venue.instrument.name: venue for venue in self._order}
         self._books = [empty_events(1) for _ in instruments]
         for one in instruments:  # compile the venue now, not on the first event
             PaperVenue(one).step(empty_events(1)[0], empty_events(1)[0])
-        await self._market.connect(instruments)
+        self._sink = sink
+        sink.link(LinkState(channel="trade", up=True))
+        await self._market.connect(instruments, self)
 
-    async def events(self) -> AsyncIterator[Array]:
-        """Yield the market's EVENT rows one by one, each after the reports that are due by then."""
-        async for rows in self._market.events():
-            for k in range(len(rows)):
-                event = rows[k : k + 1]
-                i = int(event["instrument"][0])
-                self._tell(self._order[i].step(self._books[i][0], event[0]))
-                self._books[i][0] = event[0]
-                self._newest = (int(event["ts"][0]), self._clock.monotonic_ns())
-                yield event
+    # --- the sink of the market
 
-    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
-        """Register who receives the paper venue's reports."""
-        self._report = callback
+    def events(self, rows: Array) -> None:
+        """Pass EVENT rows on one by one, each after the reports that are due by then."""
+        for k in range(len(rows)):
+            event = rows[k : k + 1]
+            i = int(event["instrument"][0])
+            self._tell(self._order[i].step(self._books[i][0], event[0]))
+            self._books[i][0] = event[0]
+            self._newest = (int(event["ts"][0]), self._clock.monotonic_ns())
+            self._out.events(event)
+
+    def report(self, update: OrderUpdate) -> None:
+        """The market knows no order of ours: what it says of one is somebody else's."""
+
+    def link(self, state: LinkState) -> None:
+        """Pass on how the market data is connected; our orders stay here."""
+        if state.channel == "market":
+            self._out.link(state)
+
+    def ended(self, error: Exception | None) -> None:
+        """Pass on that the market is over."""
+        self._out.ended(error)
+
+    async def ready(self) -> None:
+        """Wait as the receiver wants it."""
+        await self._out.ready()
+
+    @property
+    def _out(self) -> Sink:
+        assert self._sink is not None
+        return self._sink
+
+    # --- our orders
 
     def send(self, command: Command) -> None:
         """Hand a command to the paper venue; it is answered in time even where no event follows."""
         venue = self._venues.get(command.instrument)
-        if venue is None:
-            raise VenueError(f"paper venue: no instrument {command.instrument}")
+        if venue is None or self._closed:
+            raise VenueError(
+                f"paper venue: {'closed' if self._closed else 'no'} instrument {command.instrument}"
+            )
         venue.send(command)
         delay_ns = int(venue.venue["entry_ns"][0] + venue.venue["report_ns"][0]) + _GRACE_NS
         timer: asyncio.TimerHandle
@@ -79,7 +108,7 @@ class PaperAccess:
 
     def _tell(self, updates: Sequence[OrderUpdate]) -> None:
         for update in updates:
-            self._report(update)
+            self._out.report(update)
 
     async def open_orders(self) -> Sequence[OrderUpdate]:
         """Our orders that rest on paper."""
@@ -95,6 +124,7 @@ class PaperAccess:
             timer.cancel()
         self._timers.clear()
         await self._market.close()
+        self._closed = True
 
 
 class Playback:
@@ -107,16 +137,18 @@ class Playback:
         self._source = source
         self._clock = clock
         self._speed = speed
-        self._closed = False
+        self._pump = Pump(self._run)
 
-    async def connect(self, instruments: Sequence[Instrument]) -> None:
-        """Check that the recording is of the one instrument asked for."""
+    async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
+        """Check that the recording is of the one instrument asked for, and begin to play."""
         names = [one.name for one in instruments]
         if names != [self._source.instrument.name]:
             raise VenueError(f"recording: holds {self._source.instrument.name} only, was asked for {names}")
+        sink.link(LinkState(channel="market", up=True))
+        self._pump.start(sink)
 
-    async def events(self) -> AsyncIterator[Array]:
-        """Yield EVENT rows when their time has come, until the recording ends."""
+    async def _run(self, sink: Sink) -> None:
+        """Push EVENT rows when their time has come, until the recording ends."""
         origin: tuple[int, int] | None = None
         batches = self._source.batches()
         # in a thread: unpacking and decoding a batch would keep the loop from beating
@@ -127,12 +159,7 @@ class Playback:
                 origin = origin or (ts, now)
                 wait_ns = (ts - origin[0]) / self._speed - (now - origin[1])
                 await asyncio.sleep(max(0.0, wait_ns / 1e9))
-                if self._closed:
-                    return
-                yield rows[k : k + 1]
-
-    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
-        """A recording reports nothing."""
+                sink.events(rows[k : k + 1])
 
     def send(self, command: Command) -> None:
         """Refuse: what is recorded cannot be traded with."""
@@ -148,4 +175,4 @@ class Playback:
 
     async def close(self) -> None:
         """Stop playing."""
-        self._closed = True
+        await self._pump.stop()

@@ -13,6 +13,7 @@ comes at the time of the market data of its moment. ROUND_TRIP_NS has what a ser
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -72,6 +73,14 @@ _TEXT = (
 )
 
 
+class PaperArrays(NamedTuple):
+    """What the kernels of `paper.fills` work on."""
+
+    venue: Array  # PAPER_VENUE[1]
+    orders: Array  # PAPER_ORDER[ROWS]
+    reports: Array  # PAPER_REPORT[REPORTS]
+
+
 class PaperVenue:
     """A venue for one recorded instrument.
 
@@ -93,7 +102,11 @@ class PaperVenue:
         self.venue["maker_fee"], self.venue["taker_fee"] = instrument.maker_fee, instrument.taker_fee
 
     @property
-    def arrays(self) -> dict[str, Array]:
+    def arrays(self) -> PaperArrays:
+        """What a compiled loop takes."""
+        return PaperArrays(self.venue, self.orders, self.reports)
+
+    def state(self) -> dict[str, Array]:
         """All state, to be copied out to a checkpoint and in from it."""
         return {"venue": self.venue, "orders": self.orders, "reports": self.reports, "names": self.names}
 

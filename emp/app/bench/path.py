@@ -131,9 +131,9 @@ def batch_round(events: Any, instrument: str, model: Any) -> dict[str, float]:
     engine = fresh_engine(instrument, model)
     engine.extend_calendar(int(events[0]["ts"]), int(events[-1]["ts"]))
     rows, laps = np.zeros(len(events), DECISION), np.zeros((len(events), 3), np.int32)
-    run_all(engine.desk, engine.model.params, events[:0], rows, laps)
+    run_all(engine.desk, engine.policy, events[:0], rows, laps)
     wall, cpu = time.perf_counter(), time.thread_time()
-    run_all(engine.desk, engine.model.params, events, rows, laps)
+    run_all(engine.desk, engine.policy, events, rows, laps)
     wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
 
     return {

@@ -95,7 +95,7 @@ def _summary(running: "Running") -> dict[str, Any]:
         "events": sum(one.events for one in view.instruments),
         "received": sum(c.received for c in bus),
         "merged": sum(c.conflated for c in bus),
-        "actions": running.actions.rows,
+        "actions": running.journal.actions.rows,
         "commands": view.commands,
         "fills": sum(one.fills for one in view.instruments),
         "instruments": {
@@ -115,7 +115,7 @@ def _summary(running: "Running") -> dict[str, Any]:
         "total_us": {"p99": round(view.p99_total_ms * 1e3, 3)},
         "halted": view.halted,
         "breaches": list(view.breaches),
-        "action_log_sha256": running.actions.sha256,
+        "action_log_sha256": running.journal.actions.sha256,
         "model_hash": view.model,
         "model_swaps": dict(view.serving.swaps),
     }

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from emp.access.port import MarketAccess
 from emp.app.wiring.assembly import engine_limits
 from emp.bus.bus import EventBus
@@ -18,13 +20,15 @@ from emp.core.ids import run_id
 from emp.core.instrument import Instrument, find
 from emp.engine.apart import compile_apart
 from emp.engine.choose import load_serving, load_standby
+from emp.engine.driver import Driver
 from emp.engine.engine import Engine
 from emp.engine.guard import LatencyGuard
+from emp.engine.journal_tap import JournalTap
 from emp.engine.live import Live
 from emp.engine.load import load_folder
 from emp.engine.succession import Models, Succession
+from emp.engine.tap import Taps
 from emp.engine.view import Viewer
-from emp.journal.actionlog import ActionLog, read_actions
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder, build_manifest
@@ -49,7 +53,7 @@ class Running(NamedTuple):
     live: Live
     engine: Engine
     bus: EventBus
-    actions: ActionLog
+    journal: JournalTap
     viewer: Viewer
     folder: RunFolder
 
@@ -90,18 +94,22 @@ def assemble_live(
         config=config.model_dump(mode="json"),
         instruments=[one.name for one in instruments],
         model_hashes=[model.artifact.hash],
+        facts=[msgspec.to_builtins(one) for one in instruments],
     )
     folder = _died(config, manifest)
     if folder is None:
         run = run_id(config.model_dump_json(), model.artifact.hash, clock.now_ns())
         folder = RunFolder.create(config.run_dir / f"{config.mode}-{run}", {**manifest, "run": run})
     run = folder.manifest["run"]
-    actions = ActionLog(folder.actions, [one.name for one in instruments], [model.artifact.hash])
-    actions.truncate_to(len(read_actions(folder.actions)))
     ledger = Ledger(folder.ledger, run=run, mode=config.mode)
+    served = [model.artifact.hash, *(swap.after for swap in read_swaps(ledger))]
     models = _continued(folder, ledger, models)
     keep_models(folder, models)
-    engine = Engine(instruments, models.serving, engine_limits(config), run, actions.model_hashes)
+    journal = JournalTap(
+        folder, instruments, list(dict.fromkeys(served)), clock, config.journal.flush_seconds
+    )
+    ledger.at = journal.market.events
+    engine = Engine(instruments, models.serving, engine_limits(config), run, journal.actions.model_hashes)
     bus = EventBus(
         [one.name for one in instruments],
         queue_bound=config.bus.queue_bound,
@@ -109,28 +117,37 @@ def assemble_live(
         clock=clock,
         contiguous=config.access.connection_protocol == "mock",
     )
-    viewer = Viewer(engine, bus, clock, mode=config.mode, stale_after_ms=config.risk.stale_after_ms)
+    taps = Taps(journal.market.events, journal.actions.rows)
+    driver = Driver(engine, access.send, ledger=ledger, taps=taps)
+    succession = Succession(
+        driver,
+        board,
+        LatencyGuard(config.model.p99_ms, config.model.total_p99_ms),
+        models,
+        None if source is None else _reader(source, folder),
+    )
+    viewer = Viewer(
+        driver,
+        bus,
+        clock,
+        board,
+        succession.view,
+        mode=config.mode,
+        stale_after_ms=config.risk.stale_after_ms,
+    )
+    taps.attach(journal)
+    taps.attach(viewer)
     live = Live(
         access=access,
         bus=bus,
-        engine=engine,
+        driver=driver,
         ledger=ledger,
-        actions=actions,
+        taps=taps,
         board=board,
-        viewer=viewer,
         clock=clock,
-        succession=Succession(
-            engine,
-            ledger,
-            actions,
-            board,
-            LatencyGuard(config.model.p99_ms, config.model.total_p99_ms),
-            models,
-            None if source is None else _reader(source, folder),
-        ),
-        flush_seconds=config.journal.flush_seconds,
+        succession=succession,
     )
-    return Running(live, engine, bus, actions, viewer, folder)
+    return Running(live, engine, bus, journal, viewer, folder)
 
 
 def keep_models(folder: RunFolder, models: Models) -> None:

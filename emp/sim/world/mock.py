@@ -6,11 +6,11 @@ as everybody's, consume what is there, and are reported as they would be by a ve
 """
 
 import asyncio
-import contextlib
 import math
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from emp.access.port import ReadCounts
+from emp.access.port import LinkState, ReadCounts, Sink
+from emp.access.pump import Pump
 from emp.core.clock import Clock, LiveClock
 from emp.core.contracts import Command, OrderUpdate, VenuePosition
 from emp.core.errors import UsageError, VenueError
@@ -63,16 +63,13 @@ class MockMarket:
         self._left = n_events
         self._batch = batch
         self._index = index
-        self._report: Callable[[OrderUpdate], None] = lambda _: None
+        self._sink: Sink | None = None
+        self._pump = Pump(self._run)
         self._closed = False
         self._origin = (0, self.market.now_ns)
         self._seen = self.market.now_ns
 
     # --- both faces
-
-    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
-        """Register who receives execution reports."""
-        self._report = callback
 
     def send(self, command: Command) -> None:
         """Put a command on the wire now, in market time."""
@@ -80,7 +77,15 @@ class MockMarket:
             raise VenueError("mock market: closed, cannot take a command")
         self.exchange.send(command, max(self._seen, self._target()))
 
+    def _report(self, update: OrderUpdate) -> None:
+        if self._sink is not None:
+            self._sink.report(update)
+
     # --- Source
+
+    def report_to(self, sink: Sink) -> None:
+        """Who hears of our orders while `batches` is read."""
+        self._sink = sink
 
     def batches(self) -> Iterator[Array]:
         """Yield EVENT rows, `batch` at a time, as fast as they are asked for, until `n_events` or `close`."""
@@ -90,22 +95,31 @@ class MockMarket:
 
     # --- MarketAccess
 
-    async def connect(self, instruments: Sequence[Instrument]) -> None:
+    async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
         """Start the clock of the market; it serves exactly its own instrument."""
         names = [i.name for i in instruments]
         if names != [self.instrument.name]:
             raise VenueError(f"mock market: serves {self.instrument.name} only, was asked for {names}")
         self._origin = (self._clock.monotonic_ns(), self.market.now_ns)
+        self._sink = sink
+        for channel in ("market", "trade"):
+            sink.link(LinkState(channel=channel, up=True))
+        self._pump.start(sink)
 
-    async def events(self) -> AsyncIterator[Array]:
-        """Yield EVENT rows as market time follows the clock, until closed or `n_events` have happened."""
+    async def _run(self, sink: Sink) -> None:
+        """Push EVENT rows as market time follows the clock, until closed or `n_events` have happened."""
+        at_leisure = self._speed == math.inf
         while not self._closed and self._left != 0:
+            if at_leisure:
+                await sink.ready()
             want = CHUNK if self._left is None else min(CHUNK, self._left)
             rows = self._advance(self._target(), want)
             if len(rows):
-                yield rows
-            if len(rows) < want or self._speed == math.inf:
-                await asyncio.sleep(0 if self._speed == math.inf else _PAUSE_S)
+                sink.events(rows)
+            if at_leisure:
+                await asyncio.sleep(0)
+            elif len(rows) < want:
+                await asyncio.sleep(_PAUSE_S)
 
     async def open_orders(self) -> Sequence[OrderUpdate]:
         """Our orders that rest in the book."""
@@ -116,10 +130,9 @@ class MockMarket:
         return [self.exchange.venue_position()]
 
     async def close(self) -> None:
-        """End the market: `events` and `batches` stop."""
+        """End the market: no event follows."""
         self._closed = True
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(0)
+        await self._pump.stop()
 
     def _target(self) -> int:
         """Market time that the clock has reached."""

@@ -10,7 +10,7 @@ from emp.core.numba.jit import kernel
 from emp.core.records import MARKET_STATE, Array
 from emp.core.sessions import session_table
 from emp.perception.depth import ENCODER, encode_side
-from emp.perception.features import perceive
+from emp.perception.features import BookFeatures, perceive_book
 from emp.perception.normalise import CORE, INPUTS
 from emp.perception.state import CELLS, new_perception
 
@@ -55,7 +55,7 @@ def walk_batch(
     p: Any,
     events: Array,
     sessions: Array,
-    encoder: Any,
+    features: Any,
     venue_id: int,
     states: Array,
     x: Array,
@@ -69,7 +69,7 @@ def walk_batch(
     """
     n = m = 0
     for i in range(events.size):
-        if perceive(p, events[i], sessions, encoder, venue_id, states[n], x[n]) == 0:
+        if perceive_book(features, p, events[i], sessions, venue_id, states[n], x[n]) == 0:
             row = rows[n]
             row.bid, row.ask = p.bid, p.ask
             row.sigma_ticks = p.sigma_ticks
@@ -124,13 +124,20 @@ def walk(
     for events in batches:
         if len(events) == 0:
             continue
+        features = _features(encoder)
         sessions = session_table(instrument, int(events["ts"].min()), int(events["ts"].max()))
         p["session_row"] = np.minimum(p["session_row"], 0)  # another table: search it from its start
         out = room(len(events), len(events))
-        n, m = walk_batch(p[0], events, sessions, encoder, int(instrument.venue), *out)
+        n, m = walk_batch(p[0], events, sessions, features, int(instrument.venue), *out)
         used = (n, n, n, m)
         parts.append(Walk(*(a[:k].copy() for a, k in zip(out, used, strict=True))))
     return Walk(*(np.concatenate(a) for a in zip(room(0, 0), *parts, strict=True)))
+
+
+def _features(encoder: Any) -> BookFeatures:
+    weights = np.zeros(1, ENCODER)
+    weights[0] = encoder
+    return BookFeatures(weights)
 
 
 def room(n: int, m: int) -> Walk:

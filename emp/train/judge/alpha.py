@@ -15,7 +15,7 @@ import numpy as np
 from emp.access.paper.venue import PaperVenue
 from emp.access.port import ReadCounts
 from emp.access.recordings import Recording, open_recording
-from emp.core.contracts import OrderUpdate
+from emp.core.contracts import Control, OrderUpdate
 from emp.core.ids import generator
 from emp.core.instrument import Instrument
 from emp.core.numba.jit import closure_hash
@@ -23,7 +23,7 @@ from emp.core.records import Array
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.load import LoadedModel
 from emp.engine.replay import Backtest
-from emp.engine.reversion import look
+from emp.engine.reversion import bind_perception
 from emp.observe.markout import alphas_bps, summarise
 from emp.train.data.cached import content_key, kept
 from emp.train.data.data import Dataset, Series
@@ -72,7 +72,7 @@ class TestPart:
 
     def batches(self) -> Iterator[Array]:
         """Yield the recording's batches, cut where the test part begins."""
-        self._engine.set_degraded(0, True)
+        self._engine.control(_size_zero(active=True))
         waiting = True
         for events in self._recording.batches():
             self.counts = self._recording.counts
@@ -83,10 +83,15 @@ class TestPart:
                 if cut == len(events):
                     continue
                 waiting = False
-                self._engine.set_degraded(0, False)
+                self._engine.control(_size_zero(active=False))
                 yield events[cut:]
             else:
                 yield events
+
+
+def _size_zero(*, active: bool) -> Control:
+    """While active nothing is traded."""
+    return Control(action="degraded", ts=0, reason="not the test part", value=float(active))
 
 
 def trade_test_part(
@@ -125,7 +130,7 @@ def _trade(
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
     engine = Engine([data.instrument], model, limits, "EVALUATE")
-    look(engine)
+    bind_perception(engine)
     venue = FillTape(data.instrument)
     recording = open_recording(list(series.paths), data.instrument, progress=progress)
     summary = Backtest(TestPart(recording, engine, data.split.test_ns), engine, venue).run()

@@ -4,18 +4,17 @@ What a live venue would exercise — frames, session, market data, orders — is
 an account.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 
 from emp.access.fix.client import FixAccess, FixSettings
 from emp.access.fix.dialect import MOCK
 from emp.access.fix.market import Market
-from emp.access.port import MarketAccess
+from emp.access.port import MarketAccess, Sink
 from emp.core.clock import Clock
 from emp.core.config.secrets import Secret
 from emp.core.contracts import Command, OrderUpdate, VenuePosition
 from emp.core.errors import VenueError
 from emp.core.instrument import Instrument
-from emp.core.records import Array
 from emp.sim.venues.fix.venue import FixVenue, VenueSettings
 
 _PASSWORD = Secret("loopback")
@@ -34,9 +33,8 @@ class FixLoopback:
         self._lockstep = lockstep
         self._venue: FixVenue | None = None
         self._access: FixAccess | None = None
-        self._report: Callable[[OrderUpdate], None] = lambda _: None
 
-    async def connect(self, instruments: Sequence[Instrument]) -> None:
+    async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
         """Open the venue on any free port, dial it, log on and subscribe."""
         Market(instruments, [i.name for i in instruments], MOCK).warm_up()  # before the market's clock starts
         settings = VenueSettings(password=_PASSWORD, lockstep=self._lockstep)
@@ -54,23 +52,12 @@ class FixLoopback:
             lockstep=self._lockstep,
         )
         self._access = FixAccess(dialled, self._clock)
-        self._access.on_report(self._report)
-        await self._access.connect(instruments)
+        await self._access.connect(instruments, sink)
 
     def _client(self) -> FixAccess:
         if self._access is None:
             raise VenueError("fix loopback: not connected")
         return self._access
-
-    def events(self) -> AsyncIterator[Array]:
-        """Yield EVENT rows as the client decodes them."""
-        return self._client().events()
-
-    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
-        """Register who receives execution reports."""
-        self._report = callback
-        if self._access is not None:
-            self._access.on_report(callback)
 
     def send(self, command: Command) -> None:
         """Send a command over FIX."""

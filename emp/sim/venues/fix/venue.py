@@ -17,7 +17,7 @@ from emp.access.fix.session import Session
 from emp.access.fix.store import MemoryStore
 from emp.access.fix.terms import Phase, SessionConfig
 from emp.access.fix.text import Scale, Stamp, utc_ns
-from emp.access.port import MarketAccess
+from emp.access.port import LinkState, MarketAccess
 from emp.core.clock import Clock, LiveClock
 from emp.core.codes import OrderStatus, Reason
 from emp.core.config.secrets import Secret
@@ -79,8 +79,8 @@ class FixVenue:
 
     async def start(self) -> int:
         """Open the market and listen; returns the port."""
-        self.market.on_report(self.on_report)
-        await self.market.connect(self.instruments)
+        self._dealt.set()
+        await self.market.connect(self.instruments, self)
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
@@ -90,7 +90,6 @@ class FixVenue:
             raise VenueError(
                 f"cannot listen on {self.settings.host}:{self.settings.port}: {error.strerror}"
             ) from None
-        self.spawn(self._feed(), "fix venue feed")
         self.spawn(self._tick(), "fix venue clock")
         return int(self._server.sockets[0].getsockname()[1])
 
@@ -129,18 +128,31 @@ class FixVenue:
 
     # --- market to clients ----------------------------------------------------------------------------------
 
-    async def _feed(self) -> None:
-        """Carry the market's events to whoever subscribed; none before the first subscriber."""
+    def events(self, rows: Array) -> None:
+        """Show EVENT rows to whoever subscribed."""
+        for k in range(len(rows)):
+            row = rows[k].copy()
+            name = self.instruments[int(row["instrument"])].name
+            self.last[name] = row
+            self._dealt.clear()
+            for client in tuple(self.clients):
+                client.show(name, row)
+
+    async def ready(self) -> None:
+        """Wait for the first subscriber, and in lockstep until the client has dealt with the last event."""
         await self._wanted.wait()
-        async for rows in self.market.events():
-            for row in rows:
-                name = self.instruments[int(row["instrument"])].name
-                self.last[name] = row
-                self._dealt.clear()
-                for client in tuple(self.clients):
-                    client.show(name, row)
-                if self.settings.lockstep:
-                    await self._dealt.wait()
+        if self.settings.lockstep:
+            await self._dealt.wait()
+
+    def link(self, state: LinkState) -> None:
+        """How the market behind the venue is connected is nobody's business before it."""
+
+    def ended(self, error: Exception | None) -> None:
+        """The market is over; where it failed, the clients are cut off."""
+        if error is not None and not isinstance(error, EmpError):
+            self._failure = error
+            for client in tuple(self.clients):
+                client.drop()
 
     def dealt(self) -> None:
         """The client has dealt with the last event."""
@@ -157,7 +169,7 @@ class FixVenue:
                 client.session.tick()
                 client.flush()
 
-    def on_report(self, update: OrderUpdate) -> None:
+    def report(self, update: OrderUpdate) -> None:
         """The market reports on an order; the client that is logged on for orders hears it."""
         told = self.told.get(update.clOrdID)
         if update.clOrdID in self._cancels and told is None:

@@ -1,0 +1,55 @@
+"""The decision port of the compiled path: one name, `decide`, compiled for the kind of rule at hand.
+
+A kind of rule is a NamedTuple of parameter arrays and a kernel with the signature of `decide`; `register` joins them,
+as `emp.model.port` joins models. The built-in rule is `emp.decision.rule.ValueRule`. Whatever a rule asks for goes
+through `emp.risk.limits.approve` next, in the same compiled step: no rule can skip it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import types
+from numba.extending import overload
+
+_KERNELS: dict[type, Callable[..., Any]] = {}
+
+
+def decide(
+    rule: Any, i: int, event: Any, sigma_ticks: float, f: Any, e: Any, account: Any, working: Any, row: Any
+) -> None:
+    """Choose an action for one event and write it, its reason and its inputs into the row.
+
+    Args:
+        rule: the parameters, a NamedTuple type known to `register`.
+        i: index of the instrument, for what the rule keeps per instrument.
+        event: EVENT record with a good book.
+        sigma_ticks: past-only sigma of the mid, ticks per event.
+        f: FORECAST record.
+        e: ESTIMATES record.
+        account: ACCOUNT record.
+        working: WORKING record of our order.
+        row: DECISION record: action, reason_code, edge_ticks, cost_to_take, side, px, qty and horizon are the
+            rule's to write; `record_inputs` has written what it may rest on.
+    """
+    _KERNELS[type(rule)](rule, i, event, sigma_ticks, f, e, account, working, row)
+
+
+def register(rule_type: type, kernel: Callable[..., Any]) -> None:
+    """Make `decide` run `kernel` for parameters of `rule_type`."""
+    _KERNELS[rule_type] = kernel
+
+
+@overload(decide)
+def _compiled_decide(
+    rule: Any, i: Any, event: Any, sigma_ticks: Any, f: Any, e: Any, account: Any, working: Any, row: Any
+) -> Any:
+    if not isinstance(rule, (types.NamedTuple, types.NamedUniTuple)) or rule.instance_class not in _KERNELS:
+        return None
+    kernel = _KERNELS[rule.instance_class]
+
+    def run(
+        rule: Any, i: Any, event: Any, sigma_ticks: Any, f: Any, e: Any, account: Any, working: Any, row: Any
+    ) -> None:
+        kernel(rule, i, event, sigma_ticks, f, e, account, working, row)
+
+    return run

@@ -1,0 +1,173 @@
+"""The one driver: what reaches the engine, and what it asks for, in the only order that is safe.
+
+    events  -> engine -> intents -> ledger -> sent -> venue
+    report  -> ledger -> engine -> intents as above
+    control -> ledger -> engine -> intents as above
+
+Live trading, replay and every test use it; they differ in clock, source and venue. Each entry of the ledger carries
+how many market events the engine had processed, so that a replay puts it back in its place.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+from emp.core.contracts import Command, Control, Message, OrderUpdate, RiskBreach
+from emp.core.records import Array
+from emp.engine.engine import Engine, Output
+from emp.engine.serving import Ready
+from emp.engine.tap import Taps
+from emp.journal.ledger import Ledger
+from emp.journal.records import Note
+
+Send = Callable[[Command], None]
+
+
+class Driver:
+    """Drives one engine. Without a ledger (a run that leaves nothing behind) everything else is the same.
+
+    Where somebody is told of failures (`attach`), a ledger that cannot be written does not raise: from then on
+    commands leave unrecorded, because the engine, halted, asks only for what lowers the risk, and that outweighs the
+    record.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        send: Send,
+        *,
+        ledger: Ledger | None = None,
+        taps: Taps | None = None,
+    ) -> None:
+        self.engine = engine
+        self.ledger = ledger
+        self.taps = taps
+        self.commands = 0
+        self.failed = False
+        self._send = send
+        self._say: Callable[[RiskBreach], None] | None = None
+        self._on_failure: Callable[[Exception], None] | None = None
+        engine.keep_states = taps is not None
+
+    def attach(self, say: Callable[[Message], None], on_failure: Callable[[Exception], None]) -> None:
+        """Who hears of breaches, and who is told of a ledger that fails."""
+        self._say, self._on_failure = say, on_failure
+
+    # --- inputs -------------------------------------------------------------------------------------------
+
+    def events(self, events: Array, wait_ms: float = 0.0) -> Output:
+        """Process EVENT rows [n] up to the first that needs a command, inclusive, and deliver that command.
+
+        `wait_ms` is how long the oldest of them had waited.
+        """
+        output = self.engine.process(events)
+        self.count(output.consumed)
+        self.deliver(output)
+        if self.taps is not None:
+            self.taps.batch(events[: output.consumed], output.states, output.rows, output.laps, wait_ms)
+        return output
+
+    def count(self, events: int) -> None:
+        """Note that the engine has processed so many more events: entries of the ledger come after them."""
+        if self.ledger is not None:
+            self.ledger.at += events
+
+    def report(self, update: OrderUpdate) -> None:
+        """Record a report, then apply it; one that cannot be recorded has happened all the same."""
+        new = True
+        with self._surviving():
+            if self.ledger is not None:
+                new = self.ledger.record_report(update)
+        if new:
+            self.deliver(self.engine.on_report(update))
+            if self.taps is not None:
+                self.taps.report(update)
+
+    def control(self, control: Control) -> None:
+        """Record a control input, then apply it."""
+        self._record(control)
+        self.deliver(self.engine.control(control))
+
+    def tick(self, now_ns: int) -> None:
+        """Let the engine do what time alone demands; `now_ns` is the market's. Recorded only where it acts."""
+        closing = len(self.engine.flattening)
+        output = self.engine.on_timer(now_ns)
+        if output.commands or len(self.engine.flattening) != closing:
+            self._record(Control(action="timer", ts=now_ns))
+            self.deliver(output)
+        if self.taps is not None:
+            self.taps.tick(now_ns)
+
+    def swap(self, ready: Ready, notes: Sequence[Note]) -> None:
+        """Let another model serve from the next event on; `notes` tell each instrument's last event before it."""
+        if self.ledger is not None:
+            with self.ledger.batch():
+                for note in notes:
+                    self.ledger.record_note(note)
+        if self.taps is not None:
+            self.taps.control(Control(action="swap", ts=notes[0].ts, reason=ready.model.artifact.hash))
+        self.engine.install(ready)
+
+    def _record(self, control: Control) -> None:
+        with self._surviving():
+            if self.ledger is not None:
+                self.ledger.record_control(control)
+        if self.taps is not None:
+            self.taps.control(control)
+
+    # --- outputs ------------------------------------------------------------------------------------------
+
+    def deliver(self, output: Output) -> None:
+        """Say what the engine has to say and send what it asks for."""
+        for message in output.messages:
+            self._tell(message)
+        self.send(output.commands)
+
+    def _tell(self, message: Message) -> None:
+        if not isinstance(message, RiskBreach):
+            return  # a report that was applied: whoever watches has it from the taps
+        if self.ledger is not None:
+            with self._surviving():
+                self.ledger.record_note(message)
+        if self._say is not None:
+            self._say(message)
+
+    def send(self, commands: Sequence[Command], *, foreign: bool = False) -> None:
+        """Send what is in the ledger, and nothing else; after a failure even what the ledger cannot take.
+
+        What is sent together is synced together: twenty cancels wait for the disk once. `foreign` commands speak of
+        orders that are none of the engine's.
+        """
+        if not commands:
+            return
+        failed_before = self.failed
+        with self._surviving():
+            self._record_intents(commands)
+        if self.failed and not failed_before:
+            return
+        for command in commands:
+            if not foreign:
+                self.engine.sent(command)
+            self.commands += 1
+            self._send(command)
+
+    def _record_intents(self, commands: Sequence[Command]) -> None:
+        if self.ledger is None:
+            return
+        if len(commands) == 1:
+            for command in commands:
+                self.ledger.record_intent(command)
+            return
+        with self.ledger.batch():
+            for command in commands:
+                self.ledger.record_intent(command)
+
+    @contextlib.contextmanager
+    def _surviving(self) -> Iterator[None]:
+        """What a step that fails means (a lost journal): the failure is told, what is at hand is finished."""
+        try:
+            yield
+        except Exception as error:
+            if self._on_failure is None:
+                raise
+            self.failed = True
+            self._on_failure(error)

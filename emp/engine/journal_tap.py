@@ -1,0 +1,184 @@
+"""The journal of a run as a tap: market data and action log, and a tail of what no part holds yet.
+
+Parquet parts are made once in a while. Between them everything goes, as bytes, to the end of one tail file, batch by
+batch, each with its events and its rows together: when the process is killed, what the parts lack is read from there,
+and events and rows still belong to each other. The tail begins with a mark of what the parts held when it was begun.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from emp.core.clock import Clock
+from emp.core.contracts import Control
+from emp.core.errors import JournalError
+from emp.core.instrument import Instrument
+from emp.core.records import DECISION, EVENT, Array
+from emp.engine.tap import Batch, Tap
+from emp.journal.actionlog import ActionLog
+from emp.journal.market import MarketJournal
+from emp.journal.run import RunFolder
+
+_UNIT = struct.Struct("<4sIIqqI")  # magic, events, rows, first event, first row, CRC of what follows
+_MAGIC = b"TAIL"
+
+
+class Unit(NamedTuple):
+    """A batch in the tail."""
+
+    first: int
+    events: Array
+    first_row: int
+    rows: Array
+
+
+class JournalTap(Tap):
+    """Writes the market journal and the action log of a live run; continues what an earlier process left."""
+
+    name = "journal"
+    lossless = True
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        instruments: Sequence[Instrument],
+        model_hashes: Sequence[str],
+        clock: Clock,
+        flush_s: float = 60.0,
+    ) -> None:
+        """`model_hashes` are the models of the run so far, in the order in which they came to serve; a row waits
+        `flush_s` at most for its part.
+        """
+        self.market = MarketJournal(folder.market, instruments)
+        self.actions = ActionLog(folder.actions, [one.name for one in instruments], model_hashes[:1])
+        self._clock = clock
+        self._flush_ns = int(flush_s * 1e9)
+        self._flushed_at = clock.monotonic_ns()
+        self._path = folder.path / "tail.bin"
+        self._resume(model_hashes)
+        self._tail = self._begin_tail()
+        self._pending: list[bytes] = []
+
+    def _resume(self, models: Sequence[str]) -> None:
+        """Bring both journals to the last batch that the tail, or the parts, hold whole."""
+        units = read_tail(self._path)
+        if not units:
+            self.actions.truncate_to(self.actions.rows_in_parts())
+            return
+        self.market.truncate_to(units[0].first)
+        self.actions.truncate_to(units[0].first_row)
+        for unit in units:
+            for model in models[: int(unit.rows["model_id"].max(initial=-1)) + 1]:
+                self.actions.know(model)
+            self.market.append(unit.events)
+            self.actions.append(unit.rows)
+        self._flush_parts()
+        for model in models:
+            self.actions.know(model)
+
+    def _begin_tail(self) -> int:
+        try:
+            tail = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+            os.write(tail, self._mark())
+            os.fsync(tail)
+        except OSError as error:
+            raise self._failed(error) from error
+        return tail
+
+    def _mark(self) -> bytes:
+        return _UNIT.pack(_MAGIC, 0, 0, self.market.events, self.actions.rows, zlib.crc32(b""))
+
+    # --- the tap ------------------------------------------------------------------------------------------
+
+    def on_batch(self, batch: Batch) -> None:
+        """Take events and rows in."""
+        if not len(batch.events):
+            return
+        self.market.append(batch.events)
+        self.actions.append(batch.rows)
+        self._pending.append(
+            pack_unit(Unit(batch.first, batch.events, batch.first_row, batch.rows)),
+        )
+        if len(self._pending) > 64:
+            self.on_idle()
+
+    def on_control(self, control: Control, at: int) -> None:
+        """Rows of another model may follow a swap."""
+        if control.action == "swap":
+            self.actions.know(control.reason)
+
+    def on_tick(self, now_ns: int) -> None:
+        """Make parts where it is time."""
+        now = self._clock.monotonic_ns()
+        if now - self._flushed_at >= self._flush_ns:
+            self._flushed_at = now
+            self._flush()
+
+    def on_idle(self) -> None:
+        """Write the tail on."""
+        data, self._pending = b"".join(self._pending), []
+        try:
+            while data:
+                data = data[os.write(self._tail, data) :]
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _flush_parts(self) -> None:
+        self.market.flush()
+        self.actions.flush()
+
+    def _flush(self) -> None:
+        self.on_idle()
+        self._flush_parts()
+        os.close(self._tail)
+        self._tail = self._begin_tail()
+
+    def close(self) -> None:
+        """Everything into parts; the tail goes."""
+        try:
+            self.on_idle()
+        finally:
+            try:
+                self.market.close()
+            finally:
+                self.actions.close()
+        os.close(self._tail)
+        self._path.unlink()
+
+    def _failed(self, error: OSError) -> JournalError:
+        return JournalError(f"cannot write {self._path}: {error.strerror}")
+
+
+def pack_unit(unit: Unit) -> bytes:
+    """A batch as the bytes of the tail."""
+    events, rows = unit.events.tobytes(), unit.rows.tobytes()
+    crc = zlib.crc32(rows, zlib.crc32(events))
+    head = _UNIT.pack(_MAGIC, len(unit.events), len(unit.rows), unit.first, unit.first_row, crc)
+    return head + events + rows
+
+
+def read_tail(path: Path) -> list[Unit]:
+    """The whole units of a tail, the mark first; a torn end is left out; empty where there is no tail."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise JournalError(f"cannot read {path}: {error.strerror}") from error
+    found: list[Unit] = []
+    at = 0
+    while at + _UNIT.size <= len(data):
+        magic, n, m, first, first_row, crc = _UNIT.unpack_from(data, at)
+        start = at + _UNIT.size
+        middle, end = start + n * EVENT.itemsize, start + n * EVENT.itemsize + m * DECISION.itemsize
+        if magic != _MAGIC or end > len(data) or zlib.crc32(data[start:end]) != crc:
+            break
+        events = np.frombuffer(data, EVENT, n, start)
+        found.append(Unit(first, events, first_row, np.frombuffer(data, DECISION, m, middle)))
+        at = end
+    return found
