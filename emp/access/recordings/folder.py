@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from emp.access.port import QuarantinedRow, ReadCounts
-from emp.access.recordings.fold import FOLD, NO_TIME, check_rows, check_time, fold, same_book
+from emp.access.recordings.fold import FOLD, NO_TIME, check_rows, check_time, fold
+from emp.core.book import same_book
 from emp.core.codes import EventFlag, Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
