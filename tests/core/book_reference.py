@@ -46,15 +46,13 @@ class Judge:
     def book(self, book: Book) -> Quarantine:
         least = 1 if book.sized else 0
         for levels, sign in ((book.bids, -1), (book.asks, 1)):
-            before = None
-            for px, size in levels:
-                if abs(px) > 10**12:
-                    return Quarantine.ABSURD_PRICE
-                if not least <= size <= 10**12:
-                    return Quarantine.ABSURD_SIZE
-                if before is not None and sign * px <= sign * before:
-                    return Quarantine.MALFORMED
-                before = px
+            prices = [sign * px for px, _ in levels]
+            if any(abs(px) > 10**12 for px in prices):
+                return Quarantine.ABSURD_PRICE
+            if any(not least <= size <= 10**12 for _, size in levels):
+                return Quarantine.ABSURD_SIZE
+            if prices != sorted(set(prices)):
+                return Quarantine.MALFORMED
         if not book.bids or not book.asks:
             return Quarantine.ONE_SIDED
         bid, ask = book.bids[0][0], book.asks[0][0]

@@ -87,6 +87,11 @@ def check_time(raw: Any, status: Any, state: Any) -> Any:
 @kernel
 def _present(px: Any, sz: Any, n: int) -> int:
     """Number of leading levels that have a price, or -1 where one follows that has none; unused levels become 0."""
+    missing = 0
+    for i in range(n):
+        missing += px[i] == NO_PRICE
+    if missing == 0:  # nearly always
+        return n
     used = 0
     while used < n and px[used] != NO_PRICE:
         used += 1

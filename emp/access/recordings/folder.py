@@ -34,6 +34,11 @@ class Folder:
         self._sessions_end = NO_TIME
         self._out = empty_events(0)
 
+    @property
+    def sub_lot_levels(self) -> int:
+        """Levels left out of books so far because they held less than one lot."""
+        return int(self._state["judge"]["sub_lot"][0])
+
     def open_file(self, label: str, flags: int) -> None:
         """Rows of another file follow: `flags` are set on its events, and time may jump forward to it."""
         self._label = label
