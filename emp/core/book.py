@@ -4,7 +4,7 @@ Every door (recordings, FIX, cTrader, the simulator) puts a book into an EVENT r
 market gives one sequence of books through all of them. A door does, per row:
 
 1. write prices (ticks) and sizes (its own units) of at most LEVELS levels per side, best first, and n_bid, n_ask;
-2. `to_lots`, or set NO_SIZE where the feed has no sizes at all;
+2. `to_lots`, or `quotes_only` where the feed has no sizes at all;
 3. `judge`: a row that is not ACCEPTED makes no event and is counted under its reason. The instrument is stale
    until the next good book, which is compared with the last good one.
 
@@ -123,7 +123,7 @@ def to_lots(row: Any, unit: int, inverse: float) -> int:
 
     A level that then holds less than one lot, or had no size at all, is not there. Where that would leave a
     side empty although a price was quoted, its best price stays, and the row becomes a book of quotes without
-    sizes: all its sizes are 0 and it carries NO_SIZE.
+    sizes (`quotes_only`).
 
     Args:
         row: EVENT record with n_bid and n_ask levels, sizes in units; levels beyond them must be 0.
@@ -135,21 +135,30 @@ def to_lots(row: Any, unit: int, inverse: float) -> int:
     asks = _side_to_lots(row.ask_px, row.ask_sz, n_ask, unit, inverse)
     left_out = n_bid + n_ask - bids - asks
     if (bids == 0 and n_bid > 0) or (asks == 0 and n_ask > 0):
-        bids = max(bids, min(n_bid, 1))
-        asks = max(asks, min(n_ask, 1))
-        forget_sizes(row)
-    row.n_bid = bids
-    row.n_ask = asks
+        quotes_only(row)
+    else:
+        row.n_bid = bids
+        row.n_ask = asks
     return left_out
 
 
 @kernel
-def forget_sizes(row: Any) -> None:
-    """Make a row's book one of quotes without sizes."""
+def quotes_only(row: Any) -> None:
+    """Make a row's book one of quotes without sizes: the best price of each side, sizes 0, NO_SIZE.
+
+    Prices behind the best tell nothing without their sizes, and not every door can pass them on.
+    """
     row.flags |= NO_SIZE
-    for i in range(LEVELS):
+    for i in range(row.n_bid):
         row.bid_sz[i] = 0
+        if i > 0:
+            row.bid_px[i] = 0
+    for i in range(row.n_ask):
         row.ask_sz[i] = 0
+        if i > 0:
+            row.ask_px[i] = 0
+    row.n_bid = min(row.n_bid, 1)
+    row.n_ask = min(row.n_ask, 1)
 
 
 @kernel

@@ -26,7 +26,7 @@ def whole_lots(book: Book, unit: int) -> tuple[Book, int]:
     left_out = sum(len(side) for side in sides) - sum(len(side) for side in kept)
     if all(k or not s for k, s in zip(kept, sides, strict=True)):
         return Book(tuple(kept[0]), tuple(kept[1])), left_out
-    quoted = [[(px, 0) for px, _ in (k or s[:1])] for k, s in zip(kept, sides, strict=True)]
+    quoted = [[(px, 0) for px, _ in (k or s)[:1]] for k, s in zip(kept, sides, strict=True)]
     return Book(tuple(quoted[0]), tuple(quoted[1]), sized=False), left_out
 
 

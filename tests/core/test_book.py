@@ -91,6 +91,12 @@ def test_same_and_copied_books(a: Book, b: Book) -> None:
     assert same_book(one[0], two[0]) == (a == b)
     copy_book(two[0], one[0])
     assert same_book(one[0], two[0])
+    for side in ("bid", "ask"):
+        for i in range(len(a.bids if side == "bid" else a.asks)):
+            for field in ("px", "sz"):
+                other = one.copy()
+                other[f"{side}_{field}"][0, i] += 1
+                assert not same_book(one[0], other[0])
     assert book_of(two[0]) == a
     assert two["flags"][0] & int(EventFlag.TRADE)
 
@@ -110,7 +116,7 @@ def test_copying_takes_along_whether_sizes_are_known() -> None:
         (Book(((9, 2999), (8, 999), (7, 1000)), ((11, 1000),)), Book(((9, 2), (7, 1)), ((11, 1),)), 1),
         (Book(((9, 0), (8, 1000)), ((11, 1000),)), Book(((8, 1),), ((11, 1),)), 1),
         # a side that would be empty keeps its best price, and the book has no sizes
-        (Book(((9, 0),), ((11, 5000), (12, 999))), Book(((9, 0),), ((11, 0),), sized=False), 2),
+        (Book(((9, 0),), ((11, 5000), (12, 1999))), Book(((9, 0),), ((11, 0),), sized=False), 1),
         (Book(((9, 1), (8, 2)), ((11, 0),)), Book(((9, 0),), ((11, 0),), sized=False), 3),
         (Book((), ((11, 1),)), Book((), ((11, 0),), sized=False), 1),
         (Book((), ((11, 1000),)), Book((), ((11, 1),)), 0),
@@ -165,6 +171,7 @@ def test_a_far_book_is_absurd_until_enough_of_them_agree() -> None:
     far = [Quarantine.ABSURD_PRICE] * FAR_ROWS
     assert ask(state, around(1000), *[around(2001)] * (FAR_ROWS + 1)) == [OK, *far, OK]
     assert ask(state, *[around(1000)] * FAR_ROWS, around(2001), around(1000)) == [*far, OK, far[0]]
+    assert state[0]["unit2"] == 4.0, "a jump that had to be confirmed is no usual move"
     # one that does not agree with those before it, or a good book, begins the count anew
     state = fresh()
     others = [around(2001)] * FAR_ROWS

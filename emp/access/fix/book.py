@@ -14,9 +14,9 @@ from emp.core.book import (
     ACCEPTED,
     JUDGE,
     copy_book,
-    forget_sizes,
     judge,
     judge_trade,
+    quotes_only,
     same_book,
     to_lots,
 )
@@ -229,7 +229,7 @@ def show(book: Any, row: Any) -> None:
     row.n_ask = n_ask
     row.flags = 0
     if unsized:
-        forget_sizes(row)
+        quotes_only(row)
     else:
         book.judge.sub_lot += to_lots(row, book.sz_step, book.sz_inverse)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from emp.access.recordings.scan import NO_PRICE
-from emp.core.book import JUDGE, NO_SIZE, copy_book, judge, judge_trade, same_book, to_lots
+from emp.core.book import JUDGE, copy_book, judge, judge_trade, quotes_only, same_book, to_lots
 from emp.core.codes import EventFlag, Quarantine, Session
 from emp.core.numba.jit import kernel
 
@@ -113,7 +113,7 @@ def _judge_book(row: Any, judged: Any, no_size: bool) -> int:
     row.n_bid = n_bid
     row.n_ask = n_ask
     if no_size:
-        row.flags |= NO_SIZE
+        quotes_only(row)
     else:
         judged.sub_lot += to_lots(row, 1, 1.0)
     return judge(row, judged)
