@@ -15,7 +15,7 @@ class EventFlag(IntFlag):
     HALT = 4  # trading stopped with this event
     RESUME = 8  # trading resumed with this event
     GAP = 16  # events before this one are missing: states must be reset, the book here is whole
-    NO_SIZE = 32  # sizes are unknown (quotes without volume); size fields are 0
+    NO_SIZE = 32  # sizes are unknown: the best price of each side alone, sizes 0
     NO_DEPTH = 64  # only the best level is known (spot FX)
     AUCTION = 128  # printed by an auction (cross)
 
@@ -29,8 +29,8 @@ class Quarantine(IntEnum):
     LOCKED = 3  # best bid equals best ask
     BACKWARDS = 4  # time or sequence number before one already seen
     DUPLICATE = 5  # same {ts, seq} as one already seen
-    ABSURD_PRICE = 6  # not positive, not on the tick grid, or impossibly far from the last mid
-    ABSURD_SIZE = 7  # negative, zero at a quoted level, or impossibly large
+    ABSURD_PRICE = 6  # not on the tick grid, beyond all bounds, or too far off the last good mid
+    ABSURD_SIZE = 7  # negative or impossibly large; of a trade, also zero
     CLOSED_HOURS = 8  # outside the instrument's trading hours
     ONE_SIDED = 9  # a side of the book is empty: there is no mid
     UNKNOWN_ORDER = 10  # refers to an order the book has never seen (rebuilt books only)

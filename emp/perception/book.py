@@ -1,8 +1,8 @@
-"""The visible book: is it one we may believe, and what order flow made it."""
+"""The visible book: what order flow made it."""
 
 from typing import Any
 
-from emp.core.codes import EventFlag, Quarantine
+from emp.core.codes import EventFlag
 from emp.core.numba.jit import kernel
 from emp.perception.state import FLOW_SPAN
 
@@ -10,34 +10,8 @@ TRADE = int(EventFlag.TRADE)
 TRADE_OR_AUCTION = TRADE | int(EventFlag.AUCTION)
 NO_SIZE = int(EventFlag.NO_SIZE)
 
-ACCEPTED = int(Quarantine.ACCEPTED)
-ONE_SIDED = int(Quarantine.ONE_SIDED)
-CROSSED = int(Quarantine.CROSSED)
-LOCKED = int(Quarantine.LOCKED)
-ABSURD_PRICE = int(Quarantine.ABSURD_PRICE)
-ABSURD_SIZE = int(Quarantine.ABSURD_SIZE)
-
 FLOW_WEIGHT = 2.0 / (FLOW_SPAN + 1.0)
 FLOW_KEEP = 1.0 - FLOW_WEIGHT
-
-
-@kernel
-def verdict(event: Any) -> int:
-    """Return why a book may not be believed, or ACCEPTED.
-
-    Args:
-        event: one EVENT record.
-    """
-    if event.n_bid == 0 or event.n_ask == 0:
-        return ONE_SIDED
-    bid, ask = event.bid_px[0], event.ask_px[0]
-    if bid <= 0:
-        return ABSURD_PRICE
-    if bid >= ask:
-        return CROSSED if bid > ask else LOCKED
-    if event.flags & NO_SIZE == 0 and (event.bid_sz[0] <= 0 or event.ask_sz[0] <= 0):
-        return ABSURD_SIZE
-    return ACCEPTED
 
 
 @kernel
@@ -47,9 +21,10 @@ def order_flow(p: Any, event: Any) -> float:
     e = [b >= b'] q_b - [b <= b'] q_b' - [a <= a'] q_a + [a >= a'] q_a' (Cont, Kukanov and Stoikov 2014,
     eq. 2, where ' is the book before). Where a trade caused the event, the side that it hit gives at least the
     traded quantity with the trade's sign: what a refill or a hidden order conceals in the quotes is still
-    flow. Without sizes every quantity is 1, which leaves the signs of the quote moves.
+    flow. Where the event or the book before has no sizes every quantity is 1, which leaves the signs of the quote
+    moves.
     """
-    if event.flags & NO_SIZE:
+    if event.flags & NO_SIZE or not p.has_size:
         bid_sz = ask_sz = old_bid_sz = old_ask_sz = 1.0
     else:
         bid_sz, ask_sz = float(event.bid_sz[0]), float(event.ask_sz[0])

@@ -4,10 +4,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emp.core.book import judge_touch
 from emp.core.codes import EventFlag
 from emp.core.numba.jit import kernel
 from emp.core.records import Array
-from emp.perception.book import TRADE, TRADE_OR_AUCTION, remember_book, running_weight, update_flow, verdict
+from emp.perception.book import TRADE, TRADE_OR_AUCTION, remember_book, running_weight, update_flow
 from emp.perception.context import update_liquidity, update_session
 from emp.perception.depth import depth_features, slope_and_curve, update_depth_scales
 from emp.perception.normalise import model_input
@@ -126,7 +127,7 @@ def perceive_book(
         if event.flags & TRADE_OR_AUCTION == TRADE:
             p.flow += event.trade_qty  # hidden liquidity: flow all the same, but no step of an event horizon
         return NO_VISIBLE_CHANGE
-    reason = verdict(event)
+    reason = judge_touch(event)
     if reason != 0:
         p.has_book = False
         return reason

@@ -84,11 +84,14 @@ def test_quotes_with_sizes_in_millions(tmp_path: Path) -> None:
         "2019-02-04T00:00:01.994Z,1.14543,1.14545,0,1.0",
         "2019-02-04T00:00:02.994Z,1.14543,1.14545,-1,1.0",
         "2019-02-04T00:00:03.994Z,1.14543,1.14545,nan,1.0",
+        "2019-02-04T00:00:04.994Z,1.14543,1.14545,2.06,0.999999",
     )
     events, source = read(path, "EURUSD")
-    assert events["flags"].tolist() == [EventFlag.NO_DEPTH | VISIBLE]
-    assert (events["bid_sz"][0, 0], events["ask_sz"][0, 0]) == (2060, 1000)  # lots of 1,000 units
-    assert source.counts.quarantined == {Quarantine.ABSURD_SIZE: 2, Quarantine.MALFORMED: 1}
+    sized = EventFlag.NO_DEPTH | VISIBLE
+    assert events["flags"].tolist() == [sized, sized | EventFlag.NO_SIZE, sized]
+    sizes = [(int(e["bid_sz"][0]), int(e["ask_sz"][0])) for e in events]
+    assert sizes == [(2060, 1000), (0, 0), (2060, 999)]  # lots of 1,000 units, whole ones
+    assert source.counts.quarantined == {Quarantine.ABSURD_SIZE: 1, Quarantine.MALFORMED: 1}
 
 
 def test_new_york_time_is_known_by_the_column(tmp_path: Path) -> None:
@@ -344,7 +347,8 @@ def test_binance_depth_starts_with_the_snapshot_and_takes_the_newer_of_depth_and
     file.ticker(19, "1.00", "1", "2.00", "1")  # older than the one before
     file.depth(15, 18, [["100.00", "7.0"]], [["100.90", "0.7"]])  # older than the ticker at the top
     file.trade(5, "100.00", "0.5", True).trade(5, "100.00", "0.25", True).trade(5, "101.00", "0.5", False)
-    file.depth(19, 25, [["100.20", "0.00000001"]], [])  # dust is still a level
+    file.depth(19, 25, [["100.20", "0.00000001"]], [])  # less than a lot is no level
+    file.ticker(26, "100.10", "0.00002999", "101.00", "3.0")
     rows, source = file.read(tmp_path)
     assert rows == [
         (VISIBLE | GAP, 10050, 4 * LOT, 10100, 3 * LOT, 0),
@@ -353,7 +357,8 @@ def test_binance_depth_starts_with_the_snapshot_and_takes_the_newer_of_depth_and
         (0, 10000, LOT * 3 // 2, 10100, 3 * LOT, 0),
         (TRADE, 10000, LOT * 3 // 2, 10100, 3 * LOT, -LOT * 3 // 4),
         (TRADE, 10000, LOT * 3 // 2, 10100, 3 * LOT, LOT // 2),
-        (VISIBLE, 10020, 1, 10100, 3 * LOT, 0),
+        (0, 10000, LOT * 3 // 2, 10100, 3 * LOT, 0),
+        (VISIBLE, 10010, 2, 10100, 3 * LOT, 0),
     ]
     assert source.counts.quarantined == {Quarantine.UNKNOWN_ORDER: 2}
     assert source.counts.merged == 2  # the older ticker, and the second trade of a sweep

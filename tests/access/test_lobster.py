@@ -134,7 +134,6 @@ FAULTS = {
     "locked": ("{t},1,5,10,5000000,1", "4999900,1,4999900,200", Quarantine.LOCKED),
     "no bid": ("{t},1,5,10,5000000,1", "5000100,1,-9999999999,0", Quarantine.ONE_SIDED),
     "no ask": ("{t},1,5,10,5000000,1", "9999999999,0,4999900,200", Quarantine.ONE_SIDED),
-    "zero at a level": ("{t},1,5,10,5000000,1", "5000100,0,4999900,200", Quarantine.ABSURD_SIZE),
     "negative at a level": ("{t},1,5,10,5000000,1", "5000100,-4,4999900,200", Quarantine.ABSURD_SIZE),
     "far book": ("{t},1,5,10,5000000,1", "50001000,5,49999000,200", Quarantine.ABSURD_PRICE),
     "garbage book": ("{t},1,5,10,5000000,1", "x,y,z,0", Quarantine.MALFORMED),

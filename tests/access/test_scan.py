@@ -9,7 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emp.access.recordings.lines import Lines
-from emp.access.recordings.scan import GRID, INT, ISO, OPTIONAL, SECONDS, SKIP, WORD, Column, word
+from emp.access.recordings.scan import (
+    GRID,
+    INT,
+    ISO,
+    LEVEL_PX,
+    LEVEL_SZ,
+    NO_PRICE,
+    OPTIONAL,
+    SECONDS,
+    SKIP,
+    WORD,
+    Column,
+    word,
+)
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from emp.core.records import Array
@@ -69,11 +82,32 @@ def test_decimals_on_a_grid_are_exact(steps: int, places: int, dust: str) -> Non
         ("-0.1", -1),
         (".5", 5),
         ("2.", 20),
-        ("9999999999", 0),  # LOBSTER's mark of a level that does not exist
     ],
 )
 def test_spellings_of_numbers(text: str, value: int) -> None:
     values, status = parse(text, Column(GRID, 0, 10.0, PRICE))
+    assert (values[0, 0], status[0]) == (value, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (LEVEL_PX, "-37.6", -376),
+        (LEVEL_PX, "0", 0),
+        (LEVEL_PX, "", NO_PRICE),
+        (LEVEL_PX, "9999999999", NO_PRICE),  # LOBSTER's marks of a level that does not exist
+        (LEVEL_PX, "-9999999999", NO_PRICE),
+        (LEVEL_SZ, "1.29", 12),
+        (LEVEL_SZ, "0.3", 3),
+        (LEVEL_SZ, "0.09", 0),
+        (LEVEL_SZ, "1.1999999999", 12),
+        (LEVEL_SZ, "9999999999", 99_999_999_990),
+        (LEVEL_SZ, "-0.01", -1),
+        (LEVEL_SZ, "", 0),
+    ],
+)
+def test_prices_and_sizes_of_levels(kind: int, text: str, value: int) -> None:
+    values, status = parse(f"{text},7\n", Column(kind, 0, 10.0, SIZE), Column(INT, 1))
     assert (values[0, 0], status[0]) == (value, 0)
 
 
@@ -92,6 +126,10 @@ def test_spellings_of_numbers(text: str, value: int) -> None:
         (GRID, "12345678901234567890", MALFORMED),
         (OPTIONAL, "", 0),
         (OPTIONAL, "x", MALFORMED),
+        (LEVEL_PX, "1.05", PRICE),
+        (LEVEL_PX, "-", MALFORMED),
+        (LEVEL_SZ, "nan", MALFORMED),
+        (LEVEL_SZ, "1e17", PRICE),
         (INT, "1.0", MALFORMED),
         (INT, "0x1", MALFORMED),
         (SECONDS, "-1.0", MALFORMED),

@@ -38,9 +38,13 @@ def shown(link: Link) -> list[tuple[list[tuple[int, int]], list[tuple[int, int]]
     ]
 
 
-def test_quotes_of_one_price_add_up_and_small_ones_count_as_one_lot() -> None:
+def test_quotes_of_one_price_add_up_and_levels_below_one_lot_are_left_out() -> None:
     link = Link()
     link.session.receive(depth([(900, "b", 110_000, 2 * LOT), (901, "b", 109_990, LOT // 2)]))
+    link.pump()
+    assert shown(link)[-1][0] == [(110_000, 5)]
+    assert link.session.feed.sub_lot_levels == 1
+    link.session.receive(depth([(902, "b", 109_990, LOT // 2)]))
     link.pump()
     assert shown(link)[-1][0] == [(110_000, 5), (109_990, 1)]
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+from emp.access.fix.book import show
 from emp.access.fix.dialect import CTRADER, Dialect
 from emp.access.fix.frame import Framer
 from emp.access.fix.market import Market
 from emp.core.codes import AssetClass, Venue
 from emp.core.instrument import Instrument, SessionSpan
-from emp.core.records import Array
+from emp.core.records import Array, empty_events
 
 
 def instrument(name: str = "EURUSD", tick: float = 0.00001, lot: float = 1000.0) -> Instrument:
@@ -48,6 +49,12 @@ class Screen:
             self.market.settle(self.result)
             rows += [row.copy() for row in self.market.rows[:written]]
         return rows
+
+    def kept(self, which: int = 0) -> Array:
+        """What a book holds, as a row, whether it would be believed or not."""
+        [row] = empty_events(1)
+        show(self.market.books[which], row)
+        return row
 
 
 def levels(row: Array) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:

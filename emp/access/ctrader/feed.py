@@ -83,7 +83,7 @@ class Feed:
         book = self._books[which]
         if book["bad"] or book["gap"] or not book["seq"]:
             return 0, 0
-        return int(book["bid_px"][0]), int(book["ask_px"][0])
+        return int(book["last"]["bid_px"][0]), int(book["last"]["ask_px"][0])
 
     def stuck(self, before_ns: int) -> list[int]:
         """Instruments whose book has been crossed or locked since before a receive stamp."""
@@ -142,7 +142,12 @@ class Feed:
 
     @staticmethod
     def _shown(book: Array) -> str:
-        return f"{int(book['bid_px'][0])}/{int(book['ask_px'][0])}"
+        return f"{int(book['last']['bid_px'][0])}/{int(book['last']['ask_px'][0])}"
+
+    @property
+    def sub_lot_levels(self) -> int:
+        """Levels that were left out of rows because they held less than one lot."""
+        return int(self._books["judge"]["sub_lot"].sum())
 
     def tally(self) -> ReadCounts:
         """The counts so far: rows == events + merged + sum of quarantined; a row is a market data message."""

@@ -3,16 +3,17 @@
 Depth arrives as quotes with ids: `newQuotes` add or replace, `deletedQuotes` name ids only. Levels are the
 quotes of one price added up. A delete of an id that the book does not hold is remembered for a while, so that
 its late addition cannot leave a ghost behind. A symbol without depth is a book of two quotes: the best bid
-and the best ask.
+and the best ask. What becomes of part lots, and which books are good, `emp.core.book` says.
 """
 
 from typing import Any
 
 import numpy as np
 
+from emp.core.book import JUDGE, copy_book, judge, same_book, to_lots
 from emp.core.codes import EventFlag, Quarantine
 from emp.core.numba.jit import kernel
-from emp.core.records import LEVELS, Array
+from emp.core.records import EVENT, LEVELS, Array
 
 QUOTES = 1024
 """Quotes that a book can hold; a venue that sends more makes the book start over."""
@@ -29,6 +30,7 @@ QUOTE_BOOK = np.dtype(
         ("round_to", "i8"),  # last digit of the symbol's prices, in 1/100000
         ("tick", "i8"),  # 1/100000 per tick
         ("lot", "i8"),  # volume (0.01 units) per lot
+        ("lot_inverse", "f8"),  # 1 / lot
         ("n", "i8"),
         ("id", "i8", (QUOTES,)),
         ("side", "i1", (QUOTES,)),  # +1 bid, -1 ask
@@ -44,12 +46,8 @@ QUOTE_BOOK = np.dtype(
         ("messages", "i8"),
         ("merged", "i8"),  # messages that changed nothing visible
         ("quarantined", "i8", (len(Quarantine),)),
-        ("n_bid", "i4"),  # the book as last emitted
-        ("n_ask", "i4"),
-        ("bid_px", "i8", (LEVELS,)),
-        ("bid_sz", "i8", (LEVELS,)),
-        ("ask_px", "i8", (LEVELS,)),
-        ("ask_sz", "i8", (LEVELS,)),
+        ("last", EVENT),  # whose book is the one last emitted
+        ("judge", JUDGE),
     ],
     align=True,
 )
@@ -58,9 +56,6 @@ QUOTE_BOOK = np.dtype(
 _VISIBLE = int(EventFlag.VISIBLE)
 _GAP = int(EventFlag.GAP)
 _SPOT_ONLY = int(EventFlag.NO_SIZE | EventFlag.NO_DEPTH)
-_CROSSED = int(Quarantine.CROSSED)
-_LOCKED = int(Quarantine.LOCKED)
-_ONE_SIDED = int(Quarantine.ONE_SIDED)
 ABSURD_PRICE = int(Quarantine.ABSURD_PRICE)
 ABSURD_SIZE = int(Quarantine.ABSURD_SIZE)
 
@@ -152,7 +147,7 @@ def add_level(px: Any, sz: Any, n: int, side: int, price: int, size: int) -> int
 
 @kernel
 def show(book: Any, row: Any) -> None:
-    """Write the book's best levels into a row: ticks and lots; a level below one lot counts as one."""
+    """Write the book's best levels into a row, in ticks and lots, and the flags that they call for."""
     row.n_bid = 0
     row.n_ask = 0
     for i in range(LEVELS):
@@ -166,36 +161,10 @@ def show(book: Any, row: Any) -> None:
         else:
             row.n_ask = add_level(row.ask_px, row.ask_sz, row.n_ask, -1, book.px[i], book.size[i])
     if book.depth:
-        for i in range(row.n_bid):
-            row.bid_sz[i] = max(1, row.bid_sz[i] // book.lot)
-        for i in range(row.n_ask):
-            row.ask_sz[i] = max(1, row.ask_sz[i] // book.lot)
-
-
-@kernel
-def same_as_shown(book: Any, row: Any) -> bool:
-    """Whether a row shows what the last one showed."""
-    if book.n_bid != row.n_bid or book.n_ask != row.n_ask:
-        return False
-    for i in range(row.n_bid):
-        if book.bid_px[i] != row.bid_px[i] or book.bid_sz[i] != row.bid_sz[i]:
-            return False
-    same = True
-    for i in range(row.n_ask):
-        same &= book.ask_px[i] == row.ask_px[i] and book.ask_sz[i] == row.ask_sz[i]
-    return same
-
-
-@kernel
-def judge(row: Any) -> int:
-    """Quarantine code of the book in a row; 0 where it is good."""
-    if row.n_bid == 0 or row.n_ask == 0:
-        return _ONE_SIDED
-    if row.bid_px[0] > row.ask_px[0]:
-        return _CROSSED
-    if row.bid_px[0] == row.ask_px[0]:
-        return _LOCKED
-    return 0
+        row.flags = 0
+        book.judge.sub_lot += to_lots(row, book.lot, book.lot_inverse)
+    else:
+        row.flags = _SPOT_ONLY
 
 
 @kernel
@@ -203,7 +172,7 @@ def settle(book: Any, row: Any, now: int, bad: int) -> bool:
     """Account for one message; True where it makes a row. `now` is the receive stamp, ns UTC."""
     book.messages += 1
     show(book, row)
-    code = bad if bad else judge(row)
+    code = bad if bad else judge(row, book.judge)
     if code:
         book.quarantined[code] += 1
         book.bad = code
@@ -212,7 +181,7 @@ def settle(book: Any, row: Any, now: int, bad: int) -> bool:
         return False
     book.bad = 0
     book.bad_since = 0
-    if not book.gap and same_as_shown(book, row):
+    if not book.gap and same_book(book.last, row):
         book.merged += 1
         return False
     book.seq += 1
@@ -224,14 +193,9 @@ def settle(book: Any, row: Any, now: int, bad: int) -> bool:
     row.trade_px = 0
     row.trade_qty = 0
     row.trade_qty_last = 0
-    row.flags = _VISIBLE | (_GAP if book.gap else 0) | (0 if book.depth else _SPOT_ONLY)
+    row.flags |= _VISIBLE | (_GAP if book.gap else 0)
     book.gap = False
-    book.n_bid = row.n_bid
-    book.n_ask = row.n_ask
-    book.bid_px[:] = row.bid_px
-    book.bid_sz[:] = row.bid_sz
-    book.ask_px[:] = row.ask_px
-    book.ask_sz[:] = row.ask_sz
+    copy_book(book.last, row)
     return True
 
 

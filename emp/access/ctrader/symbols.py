@@ -133,3 +133,4 @@ def set_terms(books: Array, which: int, terms: Terms) -> None:
     book["round_to"] = last_digit(terms.digits)
     book["tick"] = terms.tick_points
     book["lot"] = terms.lot_volume
+    book["lot_inverse"] = 1.0 / terms.lot_volume

@@ -2,15 +2,25 @@
 
 W replaces a book, X changes it; an entry is found again by its MDEntryID (278), by side and price, or by side
 and position (290), as the venue's dialect says. Prices are ticks. Sizes are kept in the venue's own smallest
-unit, summed per price, and shown in whole lots.
+unit, summed per price, and shown in whole lots; what the book is then worth `emp.core.book` says.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from emp.access.fix.numeric import BAD, divide, parse_int
-from emp.core.codes import EventFlag
+from emp.access.fix.numeric import BAD, parse_int
+from emp.core.book import (
+    ACCEPTED,
+    JUDGE,
+    copy_book,
+    judge,
+    judge_trade,
+    quotes_only,
+    same_book,
+    to_lots,
+)
+from emp.core.codes import EventFlag, Quarantine
 from emp.core.numba.jit import kernel
 from emp.core.records import EVENT, LEVELS
 
@@ -19,6 +29,9 @@ ENTRIES = 1024
 
 SYMBOL = 32
 """Longest symbol, in bytes."""
+
+UNSIZED: Final = -1
+"""Size of an entry that came without one."""
 
 BY_ID, BY_PRICE, BY_POSITION = 0, 1, 2
 """How a venue names an entry again."""
@@ -42,17 +55,18 @@ BOOK = np.dtype(
         ("whole", "?"),  # a snapshot has been applied and nothing was missed since
         ("gap", "?"),  # the next event must carry GAP
         ("touched", "?"),
-        ("unsized", "?"),  # an entry in the book came without a size
         ("n", "i8"),
         ("key", "i8", (ENTRIES,)),
         ("px", "i8", (ENTRIES,)),
-        ("size", "i8", (ENTRIES,)),
+        ("size", "i8", (ENTRIES,)),  # UNSIZED where the entry came without one
         ("side", "i1", (ENTRIES,)),  # 0 bid, 1 ask
         ("seq", "i8"),  # of the last event
         ("trade_px", "i8"),
         ("trade_qty", "i8"),
         ("trade_last", "i8"),
         ("last", EVENT),  # the last event, to tell whether the visible book changed
+        ("judge", JUDGE),
+        ("quarantined", "i8", (len(Quarantine),)),  # books and trades that made no event, by reason
     ],
     align=True,
 )
@@ -63,7 +77,7 @@ OK, MALFORMED, OFF_TICK, OVERFLOW, UNKNOWN_SYMBOL, COUNT, NOT_WHOLE, UNKNOWN_ENT
 
 _NEW, _CHANGE, _DELETE = 48, 49, 50
 _VISIBLE, _TRADE = int(EventFlag.VISIBLE), int(EventFlag.TRADE)
-_GAP, _NO_SIZE, _NO_DEPTH = int(EventFlag.GAP), int(EventFlag.NO_SIZE), int(EventFlag.NO_DEPTH)
+_GAP, _NO_DEPTH = int(EventFlag.GAP), int(EventFlag.NO_DEPTH)
 
 
 @kernel
@@ -156,8 +170,7 @@ def change(book: Any, action: int, key: int, side: int, px: int, size: int) -> i
     if side == BAD or px == BAD:
         return MALFORMED
     if size == BAD:
-        book.unsized = True
-        size = 0
+        size = UNSIZED
     return _put(book, i, key, side, px, size)
 
 
@@ -194,78 +207,77 @@ def _level(px: Any, sz: Any, n: int, entry_px: int, size: int, side: int) -> int
 
 
 @kernel
-def _lots(px: Any, sz: Any, n: int, book: Any) -> int:
-    """Sizes to whole lots; a level that holds less than one is not there."""
-    kept = 0
-    for i in range(n):
-        lots = divide(sz[i], book.sz_step, book.sz_inverse)
-        if lots > 0 or book.unsized:
-            px[kept] = px[i]
-            sz[kept] = lots
-            kept += 1
-    for i in range(kept, n):
-        px[i] = 0
-        sz[i] = 0
-    return kept
-
-
-@kernel
-def _same_levels(a: Any, b: Any) -> bool:
-    """Whether two events show the same book."""
-    if a.n_bid != b.n_bid or a.n_ask != b.n_ask:
-        return False
-    for i in range(a.n_bid):
-        if a.bid_px[i] != b.bid_px[i] or a.bid_sz[i] != b.bid_sz[i]:
-            return False
-    for i in range(a.n_ask):  # noqa: SIM110  a loop, because kernels compile no generators
-        if a.ask_px[i] != b.ask_px[i] or a.ask_sz[i] != b.ask_sz[i]:
-            return False
-    return True
-
-
-@kernel
-def emit(book: Any, row: Any, instrument: int, ts: int, seq: int, ts_recv: int) -> None:
-    """Write the book's visible levels, and the trades since the last event, as one EVENT row."""
+def show(book: Any, row: Any) -> None:
+    """Write the best LEVELS of both sides into a row, and judge nothing."""
     for i in range(LEVELS):
         row.bid_px[i] = 0
         row.bid_sz[i] = 0
         row.ask_px[i] = 0
         row.ask_sz[i] = 0
     n_bid, n_ask = 0, 0
+    unsized = False
     for i in range(book.n):
+        size = book.size[i]
+        if size == UNSIZED:
+            unsized = True
+            size = 0
         if book.side[i] == 0:
-            n_bid = _level(row.bid_px, row.bid_sz, n_bid, book.px[i], book.size[i], 0)
+            n_bid = _level(row.bid_px, row.bid_sz, n_bid, book.px[i], size, 0)
         else:
-            n_ask = _level(row.ask_px, row.ask_sz, n_ask, book.px[i], book.size[i], 1)
-    row.n_bid = _lots(row.bid_px, row.bid_sz, n_bid, book)
-    row.n_ask = _lots(row.ask_px, row.ask_sz, n_ask, book)
-    last = book.last
-    flags = 0 if _same_levels(row, last) and not book.gap else _VISIBLE
-    if book.gap:
-        flags |= _GAP
+            n_ask = _level(row.ask_px, row.ask_sz, n_ask, book.px[i], size, 1)
+    row.n_bid = n_bid
+    row.n_ask = n_ask
+    row.flags = 0
+    if unsized:
+        quotes_only(row)
+    else:
+        book.judge.sub_lot += to_lots(row, book.sz_step, book.sz_inverse)
+
+
+@kernel
+def _take_trade(book: Any, row: Any) -> None:
+    """Move the trades since the last event into the row, or count them where they cannot be."""
+    row.trade_px, row.trade_qty, row.trade_qty_last = 0, 0, 0
     if book.trade_qty != 0:
-        flags |= _TRADE
-    if book.unsized:
-        flags |= _NO_SIZE
+        fault = judge_trade(book.trade_px, book.trade_qty, book.judge)
+        if fault != ACCEPTED:
+            book.quarantined[fault] += 1
+        else:
+            row.flags |= _TRADE
+            row.trade_px = book.trade_px
+            row.trade_qty = book.trade_qty
+            row.trade_qty_last = book.trade_last
+    book.trade_px = 0
+    book.trade_qty = 0
+    book.trade_last = 0
+
+
+@kernel
+def emit(book: Any, row: Any, instrument: int, ts: int, seq: int, ts_recv: int) -> bool:
+    """Write the book's visible levels, and the trades since the last event, as one EVENT row.
+
+    False where the book cannot be believed (`emp.core.book.judge`): it makes no event and is counted under its
+    reason. The trades then wait for the next good book, so that no traded volume is lost, as do a gap that is
+    to be told and the book that the next one is compared with.
+    """
+    show(book, row)
+    fault = judge(row, book.judge)
+    if fault != ACCEPTED:
+        book.quarantined[fault] += 1
+        return False
+    last = book.last
+    if book.gap or not same_book(row, last):
+        row.flags |= _VISIBLE
+    if book.gap:
+        row.flags |= _GAP
     if book.depth == 1:
-        flags |= _NO_DEPTH
+        row.flags |= _NO_DEPTH
+    _take_trade(book, row)
     book.seq = book.seq + 1 if seq < 0 else seq
     row.ts = ts
     row.seq = book.seq
     row.ts_recv = ts_recv
     row.instrument = instrument
-    row.flags = flags
-    row.trade_px = book.trade_px
-    row.trade_qty = book.trade_qty
-    row.trade_qty_last = book.trade_last
-    book.trade_px = 0
-    book.trade_qty = 0
-    book.trade_last = 0
     book.gap = False
-    last.n_bid = row.n_bid
-    last.n_ask = row.n_ask
-    for i in range(LEVELS):
-        last.bid_px[i] = row.bid_px[i]
-        last.bid_sz[i] = row.bid_sz[i]
-        last.ask_px[i] = row.ask_px[i]
-        last.ask_sz[i] = row.ask_sz[i]
+    copy_book(last, row)
+    return True

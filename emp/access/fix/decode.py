@@ -22,7 +22,6 @@ from emp.access.fix.numeric import (
     BAD,
     OFF_GRID,
     U,
-    divide,
     parse_date_ns,
     parse_floor,
     parse_int,
@@ -30,6 +29,7 @@ from emp.access.fix.numeric import (
     parse_time_ns,
 )
 from emp.access.fix.scan import AT, END, FRAME, SCRATCH, TAG, WIRE, next_frame
+from emp.core.numba.fastmath import divide
 from emp.core.numba.jit import kernel
 from emp.core.records import EVENT
 
@@ -192,12 +192,12 @@ def _clears(w: Any, first: int, n: int) -> bool:
 
 @kernel
 def _write(stamp: int, seq: int, now: int, status: int, books: Any, rows: Any) -> tuple[int, int]:
-    """One EVENT row per touched book that is still whole; the others wait for a snapshot."""
+    """One EVENT row per touched book that is whole and good; what is not whole waits for a snapshot."""
     written = 0
     for b in range(len(books)):
         if books[b].touched and books[b].whole:
-            emit(books[b], rows[written], b, stamp, seq, now)
-            written += 1
+            if emit(books[b], rows[written], b, stamp, seq, now):
+                written += 1
         elif books[b].touched:
             books[b].n = 0
             books[b].gap = True
@@ -207,7 +207,7 @@ def _write(stamp: int, seq: int, now: int, status: int, books: Any, rows: Any) -
 
 @kernel
 def decode(w: Any, n: int, kind: int, sent: int, now: int, books: Any, rows: Any) -> tuple[int, int]:
-    """Apply a W or X to the books it names and write one EVENT row per book touched.
+    """Apply a W or X to the books it names and write one EVENT row per book touched, where it can be believed.
 
     Returns (rows written, status). A message that cannot be trusted whole writes no row and leaves its books
     waiting for a snapshot (`whole` False, `gap` set); an entry that deletes what was never there is reported
@@ -235,7 +235,6 @@ def decode(w: Any, n: int, kind: int, sent: int, now: int, books: Any, rows: Any
         books[book].touched = True
         if _clears(w, first, first if count == 0 else n):
             books[book].n = 0
-            books[book].unsized = False
             books[book].whole = True
     if count < 0 or (kind == SNAPSHOT and book < 0):
         seen, status = 0, MALFORMED

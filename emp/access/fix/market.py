@@ -50,7 +50,7 @@ class Market:
         self.instruments = tuple(instruments)
         self.symbols = tuple(symbols)
         self.dialect = dialect
-        self.quarantined: Counter[Quarantine] = Counter()
+        self._quarantined: Counter[Quarantine] = Counter()
         self.books: Array = np.zeros(len(self.instruments), BOOK)
         self.rows: Array = np.zeros(len(self.instruments), EVENT)
         self.raw_books: Array = self.books.view(np.uint8)
@@ -58,6 +58,20 @@ class Market:
         for book, instrument, symbol in zip(self.books, self.instruments, self.symbols, strict=True):
             _describe(book, instrument, symbol, dialect)
         self._request = 0
+
+    @property
+    def quarantined(self) -> Counter[Quarantine]:
+        """Messages, entries, books and trades that did not become events, by reason."""
+        for reason, n in enumerate(self.books["quarantined"].sum(axis=0)):
+            if n:
+                self._quarantined[Quarantine(reason)] += int(n)
+        self.books["quarantined"] = 0
+        return self._quarantined
+
+    @property
+    def sub_lot_levels(self) -> int:
+        """Levels that were left out of events because they held less than one lot."""
+        return int(self.books["judge"]["sub_lot"].sum())
 
     def warm_up(self) -> None:
         """Compile what the hot path runs, before a connection waits for it."""
@@ -75,7 +89,7 @@ class Market:
     def settle(self, result: int) -> bool:
         """Count what `decode` did not take; True when a new snapshot must be asked for."""
         if result in REASONS:
-            self.quarantined[REASONS[result]] += 1
+            self._quarantined[REASONS[result]] += 1
         return result in BROKEN
 
     def late(self, framer: Framer, frame: Frame, now_ns: int) -> tuple[int, int]:

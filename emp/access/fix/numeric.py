@@ -103,13 +103,6 @@ def parse_scaled(w: Any, at: int, end: int, decimals: int) -> int:
 
 
 @kernel
-def divide(value: int, by: int, inverse: float) -> int:
-    """`value // by` for value >= 0 and a quotient below 2^52, without the division; `inverse` is 1 / by."""
-    quotient: Any = np.int64(value * inverse + 0.5)
-    return quotient - 1 if quotient * by > value else quotient
-
-
-@kernel
 def _two(w: Any, at: int) -> int:
     """Two digits, or a large negative number."""
     tens = w.buf[at] - _NIL

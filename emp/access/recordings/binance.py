@@ -7,6 +7,7 @@ the same count, so the newer of the two tells the best prices. `ts` is the local
 spot bookTickers carry no exchange time.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,8 @@ from emp.access.recordings import fold
 from emp.access.recordings.container import Item, Progress, Stream
 from emp.access.recordings.orders import ASK, BID, OrderBook, set_level, show, sweep_away
 from emp.access.recordings.reader import BATCH, Raw, blank
-from emp.access.recordings.scan import OFF_GRID, parse_number, power_of_ten
+from emp.access.recordings.scan import LOT_DUST, OFF_GRID, parse_number, power_of_ten
+from emp.core.book import MAX_LOTS
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
@@ -85,14 +87,13 @@ def apply_levels(buf: Any, side: int, ticks: float, lots: float, levels: Any, bo
             return _MALFORMED
         p += 1
         steps = mantissa * power_of_ten(exponent) * (ticks if px < 0 else lots)
-        value = np.int64(np.floor(steps + 0.5))
-        if value < 0 or value > fold.MAX_LOTS or (px < 0 and abs(steps - value) > OFF_GRID):
+        value = np.int64(np.floor(steps + (0.5 if px < 0 else LOT_DUST)))
+        if value < 0 or value > MAX_LOTS or (px < 0 and abs(steps - value) > OFF_GRID):
             return _ABSURD_PRICE if px < 0 else _ABSURD_SIZE
         if px < 0:
             px = value
         else:
-            # a level may hold dust below one lot, which is still a level
-            set_level(levels, book, side, px, max(value, 1) if mantissa > 0 else 0)
+            set_level(levels, book, side, px, value)  # what holds less than one lot is no level
             px = -1
 
 
@@ -197,11 +198,11 @@ class _Feed:
             return fold.NOTE, _UNKNOWN
         if t.u <= max(self._last, self._top[0]):
             return fold.PART, 0  # the book is past it
-        bid, bid_sz = _grid(t.b, self._ticks), _grid(t.B, self._lots)
-        ask, ask_sz = _grid(t.a, self._ticks), _grid(t.A, self._lots)
+        bid, bid_sz = _grid(t.b, self._ticks), _whole(t.B, self._lots)
+        ask, ask_sz = _grid(t.a, self._ticks), _whole(t.A, self._lots)
         if min(bid, ask) <= 0:
             return fold.NOTE, _ABSURD_PRICE
-        if min(bid_sz, ask_sz) <= 0:
+        if min(bid_sz, ask_sz) < 0:
             return fold.NOTE, _ABSURD_SIZE
         self._top = (t.u, bid, bid_sz, ask, ask_sz)
         self._orders.reserve(2)
@@ -225,10 +226,16 @@ class _Feed:
 def _grid(text: str, multiplier: float) -> int:
     """A decimal in grid steps; -1 where it is off the grid."""
     steps = float(text) * multiplier
-    if not abs(steps) < fold.MAX_LOTS:
+    if not abs(steps) < MAX_LOTS:
         return -1
     value = round(steps)
     return value if abs(steps - value) <= OFF_GRID else -1
+
+
+def _whole(text: str, multiplier: float) -> int:
+    """A level's size in lots, rounded down; -1 where it cannot be one."""
+    lots = float(text) * multiplier
+    return math.floor(lots + LOT_DUST) if 0 <= lots <= MAX_LOTS else -1
 
 
 class BinanceReader:

@@ -21,10 +21,11 @@ from emp.access.recordings.reader import (
     blank,
     first_time,
     local_to_utc,
+    read_levels,
     time_column,
     word_of,
 )
-from emp.access.recordings.scan import GRID, OPTIONAL, SKIP, WORD, Column, word
+from emp.access.recordings.scan import GRID, LEVEL_PX, LEVEL_SZ, SKIP, WORD, Column, word
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
@@ -66,6 +67,7 @@ class BookCsvReader:
         self._book = book
         at, self._zone = time_column(found.header, book)
         self._columns = _book_columns(found.header, at.name, at.column, instrument)
+        self._depth = _depth(found.header, "bid"), _depth(found.header, "ask")
         self.first_ts_ns = first_time(book, self._columns, self._zone)
         self._trades = trades
         if trades is not None and trades_found is not None:
@@ -77,7 +79,8 @@ class BookCsvReader:
     def batches(self, progress: Progress) -> Iterator[Raw]:
         """Yield books and trades in order of time."""
         with self._book.open(progress) as stream:
-            books = _Queue(Lines(stream, self._columns, self._book.label, skip_header=True), self._zone)
+            read = Lines(stream, self._columns, self._book.label, skip_header=True)
+            books = _Queue(read, self._zone, depth=self._depth)
             if self._trades is None:
                 while books.refill():
                     books.kind[:] = fold.QUOTE
@@ -91,11 +94,14 @@ class BookCsvReader:
 class _Queue:
     """Rows of one file that wait to be merged."""
 
-    def __init__(self, lines: Lines, zone: str, buy: int = 0, sell: int = 0) -> None:
+    def __init__(
+        self, lines: Lines, zone: str, buy: int = 0, sell: int = 0, depth: tuple[int, int] = (0, 0)
+    ) -> None:
         self.rows, self.kind, self.status = blank(BATCH)
         self._lines = lines
         self._zone = zone
         self._buy, self._sell = buy, sell
+        self._bids, self._asks = depth
         self.next = 0
         self.n = 0
         self.ended = False
@@ -109,6 +115,7 @@ class _Queue:
         self.next = 0
         self.ended = self.n == 0
         rows, status = self.rows[: self.n], self.status[: self.n]
+        read_levels(rows, self._bids, self._asks)
         status[:] = self._lines.status[: self.n]
         local_to_utc(rows["ts"], self._zone)
         rows["ts_recv"] = rows["ts"]
@@ -214,11 +221,17 @@ def _book_columns(
             columns.append(Column(SKIP))
         elif found[2] == "px":
             target = word_of(f"{found[1]}_px", int(found[3]))
-            columns.append(Column(OPTIONAL, target, 1 / instrument.tick, Quarantine.ABSURD_PRICE))
+            columns.append(Column(LEVEL_PX, target, 1 / instrument.tick, Quarantine.ABSURD_PRICE))
         else:
             target = word_of(f"{found[1]}_sz", int(found[3]))
-            columns.append(Column(OPTIONAL, target, 1 / instrument.lot, Quarantine.ABSURD_SIZE))
+            columns.append(Column(LEVEL_SZ, target, 1 / instrument.lot, Quarantine.ABSURD_SIZE))
     return columns
+
+
+def _depth(header: Sequence[str], side: str) -> int:
+    """Number of levels from the best to the last that has a price column."""
+    found = [_LEVEL.fullmatch(name) for name in header]
+    return max((int(m[3]) + 1 for m in found if m and (m[1], m[2]) == (side, "px")), default=0)
 
 
 def _trade_columns(

@@ -24,6 +24,7 @@ from emp.access.recordings.orders import (
 )
 from emp.access.recordings.reader import BATCH, Raw, as_words, blank
 from emp.access.recordings.scan import OFF_GRID
+from emp.core.book import MAX_TICKS
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
@@ -134,7 +135,7 @@ def _apply(record: Any, ticks: float, lots: float, traded: Any, book: Any, level
         return 0  # what a fill takes away follows as cancel or modify
     steps = record.price * ticks
     px = np.int64(np.floor(steps + 0.5))
-    if abs(steps - px) > OFF_GRID or abs(px) > fold.MAX_LOTS:
+    if abs(steps - px) > OFF_GRID or abs(px) > MAX_TICKS:
         return _ABSURD_PRICE
     qty = np.int64(np.floor(np.int64(record.size) * lots + 0.5))
     if qty <= 0 and action != _CANCEL:

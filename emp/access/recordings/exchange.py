@@ -26,6 +26,7 @@ from emp.access.recordings.orders import (
 )
 from emp.access.recordings.reader import BATCH, Raw, as_words, blank, first_time, local_to_utc, time_column
 from emp.access.recordings.scan import INT, ISO, OPTIONAL, SKIP, WORD, Column, word
+from emp.core.book import MAX_LOTS
 from emp.core.codes import Quarantine
 from emp.core.instrument import Instrument
 from emp.core.numba.jit import kernel
@@ -73,7 +74,7 @@ def _apply(e: Any, row: Any, taker: Any, book: Any, levels: Any, table: Any) -> 
     if e[SIDE] != _B and e[SIDE] != _S:
         return fold.NOTE, _MALFORMED
     side = BID if e[SIDE] == _B else ASK
-    if e[QTY] <= 0 or e[QTY] > fold.MAX_LOTS:
+    if e[QTY] <= 0 or e[QTY] > MAX_LOTS:
         return fold.NOTE, _ABSURD_SIZE
     if name == _EXECUTED:
         return _execute(e, row, side, taker, book, levels, table)

@@ -2,16 +2,18 @@
 
 A reader hands over batches of raw rows: EVENT rows with the book after the row, the time, and in the trade
 fields what the row did; beside them per row a kind (below) and a status, 0 or the Quarantine reason that the
-reader itself found. Each row ends as an event, merged into one, or quarantined.
+reader itself found. n_bid and n_ask tell how many levels were read; those at the end whose price is NO_PRICE are
+not there. Each row ends as an event, merged into one, or quarantined; what a book is worth `emp.core.book` says.
 """
 
 from typing import Any
 
 import numpy as np
 
+from emp.access.recordings.scan import NO_PRICE
+from emp.core.book import JUDGE, copy_book, judge, judge_trade, quotes_only, same_book, to_lots
 from emp.core.codes import EventFlag, Quarantine, Session
 from emp.core.numba.jit import kernel
-from emp.core.records import LEVELS
 
 # kinds of rows
 QUOTE = 0  # the book, whole; the same again at the same instant is a duplicate
@@ -26,15 +28,6 @@ NOTE = 8  # changes nothing
 PART = 9  # belongs to the next row, carries nothing by itself
 GAP = 10  # the book, whole, after a gap
 
-MAX_LOTS = 1_000_000_000_000
-"""A size beyond this is absurd."""
-
-FAR = 2.0
-"""A mid or trade more than this factor off the last mid is absurd."""
-
-FAR_ROWS = 32
-"""After so many rows in a row that agree with each other, a far price is where the market is now."""
-
 MAX_JUMP_NS = 8 * 86_400_000_000_000
 """Within a file, time does not jump further forward: longer than any holiday."""
 
@@ -45,9 +38,7 @@ FOLD = np.dtype(
         ("row", "i8"),  # rows seen, over all files
         ("last_ts", "i8"),  # of the last row in order; NO_TIME before the first
         ("fresh", "i8"),  # 1: the next row opens a file, so time may jump
-        ("mid2", "i8"),  # bid + ask of the last good book, 0 before the first
-        ("far2", "i8"),  # bid + ask of the far books in a row, and how many
-        ("far_rows", "i8"),
+        ("judge", JUDGE),
         ("cursor", "i8"),  # row of the session table
         ("pending", "i8"),  # 1: held[0] waits for rows that may join it
         ("sweep", "i8"),  # kind of the pending event's row, where it can grow: TRADE or PRINT, else -1
@@ -59,14 +50,9 @@ FOLD = np.dtype(
 """What the folding of rows carries from batch to batch, next to two held EVENT rows."""
 
 _MALFORMED = int(Quarantine.MALFORMED)
-_CROSSED = int(Quarantine.CROSSED)
-_LOCKED = int(Quarantine.LOCKED)
 _BACKWARDS = int(Quarantine.BACKWARDS)
 _DUPLICATE = int(Quarantine.DUPLICATE)
-_ABSURD_PRICE = int(Quarantine.ABSURD_PRICE)
-_ABSURD_SIZE = int(Quarantine.ABSURD_SIZE)
 _CLOSED_HOURS = int(Quarantine.CLOSED_HOURS)
-_ONE_SIDED = int(Quarantine.ONE_SIDED)
 _CLOSED = int(Session.CLOSED)
 _F_VISIBLE = int(EventFlag.VISIBLE)
 _F_TRADE = int(EventFlag.TRADE)
@@ -99,62 +85,38 @@ def check_time(raw: Any, status: Any, state: Any) -> Any:
 
 
 @kernel
-def _count_levels(px: Any, sz: Any, away: int, no_size: bool) -> Any:
-    """Number of leading levels in use, or minus the reason why the side cannot be; clears unused levels.
-
-    `away` is +1 for asks, -1 for bids: the direction in which prices must go.
-    """
-    n = LEVELS
-    for i in range(LEVELS):
-        if px[i] == 0:
-            n = i
-            break
-        if px[i] < 0:
-            return -_ABSURD_PRICE
-        if not no_size and (sz[i] <= 0 or sz[i] > MAX_LOTS):
-            return -_ABSURD_SIZE
-        if i > 0 and (px[i] - px[i - 1]) * away <= 0:
-            return -_MALFORMED
-    for i in range(n, LEVELS):
-        if px[i] != 0:
-            return -_MALFORMED
+def _present(px: Any, sz: Any, n: int) -> int:
+    """Number of leading levels that have a price, or -1 where one follows that has none; unused levels become 0."""
+    missing = 0
+    for i in range(n):
+        missing += px[i] == NO_PRICE
+    if missing == 0:  # nearly always
+        return n
+    used = 0
+    while used < n and px[used] != NO_PRICE:
+        used += 1
+    for i in range(used, n):
+        if px[i] != NO_PRICE:
+            return -1
+        px[i] = 0
         sz[i] = 0
-    return n
+    return used
 
 
 @kernel
-def _far(a: int, b: int) -> bool:
-    return a > FAR * b or b > FAR * a
-
-
-@kernel
-def _check_book(row: Any, state: Any, no_size: bool) -> Any:
-    """Fill n_bid and n_ask; return 0 or the reason why this book cannot be used."""
-    n_bid = _count_levels(row.bid_px, row.bid_sz, -1, no_size)
-    if n_bid < 0:
-        return -n_bid
-    n_ask = _count_levels(row.ask_px, row.ask_sz, 1, no_size)
-    if n_ask < 0:
-        return -n_ask
+def _judge_book(row: Any, judged: Any, no_size: bool) -> int:
+    """Bring the row's levels and sizes into order; return 0 or the reason why this book cannot be used."""
+    n_bid = _present(row.bid_px, row.bid_sz, row.n_bid)
+    n_ask = _present(row.ask_px, row.ask_sz, row.n_ask)
+    if n_bid < 0 or n_ask < 0:
+        return _MALFORMED
     row.n_bid = n_bid
     row.n_ask = n_ask
-    if n_bid == 0 or n_ask == 0:
-        return _ONE_SIDED
-    mid2 = row.bid_px[0] + row.ask_px[0]
-    if state.mid2 != 0 and _far(mid2, state.mid2):
-        if state.far2 == 0 or _far(mid2, state.far2):
-            state.far_rows = 0
-        state.far2 = mid2
-        state.far_rows += 1
-        if state.far_rows <= FAR_ROWS:
-            return _ABSURD_PRICE
-    state.far2 = 0
-    if row.bid_px[0] > row.ask_px[0]:
-        return _CROSSED
-    if row.bid_px[0] == row.ask_px[0]:
-        return _LOCKED
-    state.mid2 = mid2
-    return 0
+    if no_size:
+        quotes_only(row)
+    else:
+        judged.sub_lot += to_lots(row, 1, 1.0)
+    return judge(row, judged)
 
 
 @kernel
@@ -171,42 +133,10 @@ def check_rows(raw: Any, kind: Any, status: Any, sessions: Any, state: Any, no_s
             continue
         if kind[i] == PART:
             continue
-        if kind[i] == PRINT:
-            if state.mid2 == 0:
-                status[i] = _ONE_SIDED
-        else:
-            status[i] = _check_book(row, state, no_size)
+        if kind[i] != PRINT:
+            status[i] = _judge_book(row, state.judge, no_size)
         if status[i] == 0 and kind[i] in (TRADE, PRINT):
-            if row.trade_qty == 0 or abs(row.trade_qty) > MAX_LOTS:
-                status[i] = _ABSURD_SIZE
-            elif row.trade_px <= 0 or _far(2 * row.trade_px, state.mid2):
-                status[i] = _ABSURD_PRICE
-
-
-@kernel
-def same_book(a: Any, b: Any) -> bool:
-    """Whether two EVENT rows show the same book."""
-    if a.n_bid != b.n_bid or a.n_ask != b.n_ask:
-        return False
-    for i in range(a.n_bid):
-        if a.bid_px[i] != b.bid_px[i] or a.bid_sz[i] != b.bid_sz[i]:
-            return False
-    for i in range(a.n_ask):  # noqa: SIM110  a kernel's loop
-        if a.ask_px[i] != b.ask_px[i] or a.ask_sz[i] != b.ask_sz[i]:
-            return False
-    return True
-
-
-@kernel
-def _copy_book(a: Any, b: Any) -> None:
-    """Copy the book of b into a."""
-    a.n_bid = b.n_bid
-    a.n_ask = b.n_ask
-    for i in range(LEVELS):
-        a.bid_px[i] = b.bid_px[i]
-        a.bid_sz[i] = b.bid_sz[i]
-        a.ask_px[i] = b.ask_px[i]
-        a.ask_sz[i] = b.ask_sz[i]
+            status[i] = judge_trade(row.trade_px, row.trade_qty, state.judge)
 
 
 @kernel
@@ -228,7 +158,7 @@ def _grow(event: Any, row: Any, kind: int) -> Any:
     event.seq = row.seq
     event.ts_recv = row.ts_recv
     if kind != PRINT:
-        _copy_book(event, row)
+        copy_book(event, row)
     if kind in (ADD, QUOTE):
         return -1
     side = 1 if row.trade_qty > 0 else -1
@@ -250,7 +180,7 @@ def _begin(event: Any, row: Any, kind: int, book: Any, flags: int) -> Any:
     event.ts_recv = row.ts_recv
     event.instrument = 0
     event.flags = flags
-    _copy_book(event, book if kind == PRINT else row)
+    copy_book(event, book if kind == PRINT else row)
     event.trade_px = 0
     event.trade_qty = 0
     event.trade_qty_last = 0

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from emp.access.port import QuarantinedRow, ReadCounts
-from emp.access.recordings.fold import FOLD, NO_TIME, check_rows, check_time, fold, same_book
+from emp.access.recordings.fold import FOLD, NO_TIME, check_rows, check_time, fold
+from emp.core.book import same_book
 from emp.core.codes import EventFlag, Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
@@ -32,6 +33,11 @@ class Folder:
         self._sessions: Array = np.zeros(0, SESSION)
         self._sessions_end = NO_TIME
         self._out = empty_events(0)
+
+    @property
+    def sub_lot_levels(self) -> int:
+        """Levels left out of books so far because they held less than one lot."""
+        return int(self._state["judge"]["sub_lot"][0])
 
     def open_file(self, label: str, flags: int) -> None:
         """Rows of another file follow: `flags` are set on its events, and time may jump forward to it."""

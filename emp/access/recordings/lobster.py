@@ -15,8 +15,9 @@ import numpy as np
 from emp.access.recordings import fold
 from emp.access.recordings.container import Item, Progress
 from emp.access.recordings.lines import Lines
-from emp.access.recordings.reader import BATCH, Raw, as_words, blank, word_of
-from emp.access.recordings.scan import GRID, INT, OFF_GRID, SECONDS, SKIP, Column
+from emp.access.recordings.reader import BATCH, Raw, as_words, blank, read_levels, word_of
+from emp.access.recordings.scan import INT, LEVEL_PX, LEVEL_SZ, OFF_GRID, SECONDS, SKIP, Column
+from emp.core.book import MAX_LOTS
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
@@ -55,8 +56,8 @@ def book_columns(levels: int, instrument: Instrument) -> list[Column]:
             columns += [Column(SKIP)] * 4
             continue
         for side in ("ask", "bid"):
-            columns.append(Column(GRID, word_of(f"{side}_px", level), price, Quarantine.ABSURD_PRICE))
-            size = Column(GRID, word_of(f"{side}_sz", level), 1 / instrument.lot, Quarantine.ABSURD_SIZE)
+            columns.append(Column(LEVEL_PX, word_of(f"{side}_px", level), price, Quarantine.ABSURD_PRICE))
+            size = Column(LEVEL_SZ, word_of(f"{side}_sz", level), 1 / instrument.lot, Quarantine.ABSURD_SIZE)
             columns.append(size)
     return columns
 
@@ -110,7 +111,7 @@ def _act(m: Any, ticks: float, lots: float, previous: Any, row: Any) -> Any:
         return fold.NOTE, _MALFORMED
     size = m[SIZE] * lots
     qty = np.int64(np.floor(size + 0.5))
-    if qty <= 0 or qty > fold.MAX_LOTS or abs(size - qty) > OFF_GRID:
+    if qty <= 0 or qty > MAX_LOTS or abs(size - qty) > OFF_GRID:
         return fold.NOTE, _ABSURD_SIZE
     px = m[PRICE] * ticks
     row.trade_px = np.int64(np.floor(px + 0.5))
@@ -154,6 +155,7 @@ class LobsterReader:
         self._book = book
         self._message_columns = [*MESSAGE_COLUMNS, *[Column(SKIP)] * extra_columns]
         self._book_columns = book_columns(levels, instrument)
+        self._levels = levels
         self._instrument = instrument
         self._midnight = midnight_ns(message)
         self.first_ts_ns = self._midnight
@@ -179,6 +181,7 @@ class LobsterReader:
                 self._refuse_lengths(done + n, done + n_books)
             if n == 0:
                 return
+            read_levels(rows[:n], self._levels, self._levels)
             status[:n] = np.where(messages.status[:n], messages.status[:n], books.status[:n])
             decode(table[:n], self._midnight, ticks, lots, previous, rows[:n], kind[:n], status[:n])
             yield Raw(rows[:n], kind[:n], status[:n], lambda i: f"{messages.text(i)} | {books.text(i)}"[:200])

@@ -208,11 +208,13 @@ def clear(book: Any, table: Any) -> None:
 @kernel
 def show(levels: Any, book: Any, row: Any) -> None:
     """Write the best LEVELS of both sides into an EVENT row whose book is zero."""
-    for i in range(min(LEVELS, book.n[BID])):
+    row.n_bid = min(LEVELS, book.n[BID])
+    row.n_ask = min(LEVELS, book.n[ASK])
+    for i in range(row.n_bid):
         level = levels[BID, book.n[BID] - 1 - i]
         row.bid_px[i] = level.px
         row.bid_sz[i] = level.sz
-    for i in range(min(LEVELS, book.n[ASK])):
+    for i in range(row.n_ask):
         level = levels[ASK, book.n[ASK] - 1 - i]
         row.ask_px[i] = level.px
         row.ask_sz[i] = level.sz

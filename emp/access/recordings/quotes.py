@@ -14,10 +14,11 @@ from emp.access.recordings.reader import (
     blank,
     first_time,
     local_to_utc,
+    read_levels,
     time_column,
     word_of,
 )
-from emp.access.recordings.scan import GRID, SKIP, Column
+from emp.access.recordings.scan import LEVEL_PX, LEVEL_SZ, SKIP, Column
 from emp.core.codes import EventFlag, Quarantine
 from emp.core.instrument import Instrument
 
@@ -56,8 +57,9 @@ class QuotesReader:
         self._columns = [Column(SKIP) for _ in found.header]
         self._columns[found.header.index(at.name)] = at.column
         for name, (field, multiplier) in columns.items():
-            fault = Quarantine.ABSURD_PRICE if field.endswith("px") else Quarantine.ABSURD_SIZE
-            self._columns[found.header.index(name)] = Column(GRID, word_of(field), multiplier, fault)
+            price = field.endswith("px")
+            kind, fault = (LEVEL_PX, Quarantine.ABSURD_PRICE) if price else (LEVEL_SZ, Quarantine.ABSURD_SIZE)
+            self._columns[found.header.index(name)] = Column(kind, word_of(field), multiplier, fault)
         self.first_ts_ns = first_time(item, self._columns, self._zone)
 
     def batches(self, progress: Progress) -> Iterator[Raw]:
@@ -71,6 +73,7 @@ class QuotesReader:
                 n = lines.read(as_words(rows))
                 if n == 0:
                     return
+                read_levels(rows[:n], 1, 1)
                 status[:n] = lines.status[:n]
                 local_to_utc(rows["ts"][:n], self._zone)
                 rows["ts_recv"] = rows["ts"]

@@ -9,7 +9,7 @@ from emp.access.recordings.container import Item, Progress
 from emp.access.recordings.lines import Lines
 from emp.access.recordings.scan import ISO, Column
 from emp.core.errors import DataError
-from emp.core.records import EVENT, Array, empty_events
+from emp.core.records import EVENT, LEVELS, Array, empty_events
 from emp.core.sessions import DAY_NS, local_ns_to_utc
 
 BATCH = 16_384
@@ -49,6 +49,12 @@ def word_of(field: str, level: int = 0) -> int:
     fields = EVENT.fields
     assert fields is not None
     return int(fields[field][1]) // 8 + level
+
+
+def read_levels(rows: Array, bids: int, asks: int) -> None:
+    """Say of rows how many levels per side were read, beyond LEVELS or not; `fold` sorts out which are there."""
+    rows["n_bid"] = min(bids, LEVELS)
+    rows["n_ask"] = min(asks, LEVELS)
 
 
 def blank(n: int) -> tuple[Array, Array, Array]:

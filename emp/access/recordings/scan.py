@@ -11,15 +11,23 @@ SKIP = 0  # anything
 INT = 1  # an integer, as it is
 GRID = 2  # a decimal number on a grid: value * multiplier, rounded where it is within OFF_GRID of an integer
 OPTIONAL = 3  # GRID, or nothing at all, which is 0
-SECONDS = 4  # decimal seconds, to ns
-ISO = 5  # YYYY-MM-DD?HH:MM:SS[.fraction][Z], to ns as if it were UTC
-WORD = 6  # the first eight bytes of a word, as a big-endian integer
+LEVEL_PX = 4  # GRID; nothing at all, or ABSENT, is NO_PRICE
+LEVEL_SZ = 5  # a decimal number in lots: value * multiplier, rounded down; nothing at all is 0
+SECONDS = 6  # decimal seconds, to ns
+ISO = 7  # YYYY-MM-DD?HH:MM:SS[.fraction][Z], to ns as if it were UTC
+WORD = 8  # the first eight bytes of a word, as a big-endian integer
 
 OFF_GRID = 0.1
 """How far, in grid steps, a number may lie off the grid and still be taken for float dust."""
 
 ABSENT = 9_999_999_999
-"""LOBSTER's price of a level that does not exist; read as 0."""
+"""LOBSTER's price of a level that does not exist, with either sign."""
+
+LOT_DUST = 1e-6
+"""How far, in lots, a size may lie below a whole number and still be it: float dust."""
+
+NO_PRICE = -(1 << 62)
+"""The price of a level that was looked for and is not there."""
 
 _MALFORMED = int(Quarantine.MALFORMED)
 _COMMA, _NL, _CR, _MINUS, _DOT, _ZERO, _COLON = (ord(c) for c in ",\n\r-.0:")
@@ -202,9 +210,12 @@ def parse_field(buf: Any, p: Any, kind: int, multiplier: float, fault: int) -> A
     if kind == ISO:
         p, value = parse_iso(buf, p)
         return p, value, _MALFORMED if value < 0 else 0
+    first = p
     p, mantissa, exponent, digits = parse_number(buf, p)
     if digits == 0:
-        return p, 0, 0 if kind == OPTIONAL else _MALFORMED
+        if p != first or kind in (GRID, INT, SECONDS):
+            return p, 0, _MALFORMED
+        return p, NO_PRICE if kind == LEVEL_PX else 0, 0
     if digits > _MAX_DIGITS:
         return p, 0, _MALFORMED
     if kind == SECONDS:
@@ -214,16 +225,20 @@ def parse_field(buf: Any, p: Any, kind: int, multiplier: float, fault: int) -> A
         return p, mantissa, 0 if exponent == 0 else _MALFORMED
     if not -_MAX_DIGITS <= exponent <= _MAX_DIGITS:
         return p, 0, _MALFORMED
-    value, bad = _on_grid(mantissa, _POW10[exponent + _MAX_DIGITS], multiplier, fault)
+    value, bad = _on_grid(mantissa, _POW10[exponent + _MAX_DIGITS], multiplier, kind, fault)
     return p, value, bad
 
 
 @kernel
-def _on_grid(mantissa: Any, power: float, multiplier: float, fault: int) -> Any:
-    """mantissa * power in grid steps: (integer, status)."""
-    if mantissa == ABSENT or mantissa == -ABSENT:
-        return 0, 0
+def _on_grid(mantissa: Any, power: float, multiplier: float, kind: int, fault: int) -> Any:
+    """mantissa * power in grid steps, or in whole lots: (integer, status)."""
     steps = mantissa * (multiplier * power)
+    if kind == LEVEL_SZ:
+        if abs(steps) > _MOST_STEPS:
+            return 0, fault
+        return np.int64(np.floor(steps + LOT_DUST)), 0
+    if kind == LEVEL_PX and (mantissa == ABSENT or mantissa == -ABSENT):
+        return NO_PRICE, 0
     value = np.int64(np.floor(steps + 0.5))
     if abs(steps - value) > OFF_GRID or abs(steps) > _MOST_STEPS:
         return 0, fault
@@ -262,7 +277,7 @@ def scan(
             value: Any = 0
             bad = 0
             plain: Any = False
-            if INT <= kind <= OPTIONAL:
+            if INT <= kind <= LEVEL_SZ:
                 # a whole number, the usual case, is read right here; whatever it is not goes to _field
                 if buf[p] == _MINUS:
                     p += one
@@ -277,7 +292,7 @@ def scan(
                 if first != start:
                     value = -value
                 if kind != INT:
-                    value, bad = _on_grid(value, 1.0, multipliers[c], faults[c])
+                    value, bad = _on_grid(value, 1.0, multipliers[c], kind, faults[c])
             else:
                 at, value, bad = parse_field(buf, np.int64(start), kind, multipliers[c], faults[c])
                 p = np.uint64(at)

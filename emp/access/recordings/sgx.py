@@ -7,7 +7,7 @@ from emp.access.recordings import fold
 from emp.access.recordings.container import Item, Progress
 from emp.access.recordings.lines import Lines
 from emp.access.recordings.reader import BATCH, Raw, as_words, blank, local_to_utc, word_of
-from emp.access.recordings.scan import OPTIONAL, WORD, Column, parse_field, parse_iso, word
+from emp.access.recordings.scan import LEVEL_PX, LEVEL_SZ, WORD, Column, parse_field, parse_iso, word
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
@@ -21,6 +21,7 @@ _MALFORMED = int(Quarantine.MALFORMED)
 _COMMA, _NL, _CR = (ord(c) for c in ",\n\r")
 _STAMP = word("TimeStam")
 _TS = word_of("ts")
+_N_LEVELS = word_of("n_bid")  # n_bid and n_ask, four bytes each
 _BLOCK = tuple(word_of(field) for field in ("bid_px", "bid_sz", "ask_px", "ask_sz"))
 
 
@@ -65,6 +66,8 @@ def scan_blocks(
             p += 1
         if p >= end and not ended:
             break
+        levels = min(max(level, 0), LEVELS)
+        out[row, _N_LEVELS] = levels | levels << 32
         status[row] = fault
         begin[row] = pos
         row += 1
@@ -77,7 +80,7 @@ def _level(buf: Any, p: int, multipliers: Any, faults: Any, level: int, out: Any
     """Parse one line of bid, size, ask, size; return (end, status)."""
     fault = 0
     for c in range(4):
-        p, value, bad = parse_field(buf, p, OPTIONAL, multipliers[c], faults[c])
+        p, value, bad = parse_field(buf, p, LEVEL_SZ if c % 2 else LEVEL_PX, multipliers[c], faults[c])
         if fault == 0:
             fault = bad
         if level < LEVELS:
@@ -119,8 +122,8 @@ class SgxReader:
         self._item = item
         price, size = PRICE_UNIT / instrument.tick, 1 / instrument.lot
         self._columns = [
-            Column(OPTIONAL, -1, price, Quarantine.ABSURD_PRICE),
-            Column(OPTIONAL, -1, size, Quarantine.ABSURD_SIZE),
+            Column(LEVEL_PX, -1, price, Quarantine.ABSURD_PRICE),
+            Column(LEVEL_SZ, -1, size, Quarantine.ABSURD_SIZE),
         ] * 2
         first = next(self.batches(lambda _: None), None)
         good = first.rows["ts"][first.status == 0] if first is not None else []

@@ -72,6 +72,9 @@ class Recording:
     def __init__(self, readers: Sequence[Reader], instrument: Instrument, progress: Progress | None) -> None:
         self.instrument = instrument
         self.counts = ReadCounts()
+        self.sub_lot_levels = (
+            0  # levels left out of books because they held less than one lot; final with `counts`
+        )
         self._readers = readers
         self._progress = progress
 
@@ -95,6 +98,7 @@ class Recording:
                 if len(events):
                     yield events
             folder.close_file()
+        self.sub_lot_levels = folder.sub_lot_levels
         yield folder.finish()
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from emp.core.book import same_book
 from emp.core.codes import EventFlag
 from emp.core.numba.jit import kernel
 from emp.core.records import LEVELS
@@ -53,19 +54,6 @@ def write_event(b: Any, row: Any, ts: int, seq: int, instrument: int) -> None:
     row.trade_qty = b[TRADE_QTY]
     row.trade_qty_last = b[TRADE_LAST]
     row.flags = TRADE if b[TRADE_LAST] != 0 else 0
-
-
-@kernel
-def same_book(a: Any, c: Any) -> bool:
-    """Whether two EVENT rows show the same levels."""
-    if a.n_bid != c.n_bid or a.n_ask != c.n_ask:
-        return False
-    for i in range(LEVELS):
-        if a.bid_px[i] != c.bid_px[i] or a.bid_sz[i] != c.bid_sz[i]:
-            return False
-        if a.ask_px[i] != c.ask_px[i] or a.ask_sz[i] != c.ask_sz[i]:
-            return False
-    return True
 
 
 @kernel

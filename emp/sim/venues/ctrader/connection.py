@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
                 quotes.append(
                     ProtoOADepthQuote(
                         id=self._venue.quote_id,
-                        size=size * lot,
+                        size=size * lot or 1,  # a quote without a size: less than any lot
                         bid=px * points if side > 0 else None,
                         ask=px * points if side < 0 else None,
                     )

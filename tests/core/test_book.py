@@ -1,0 +1,211 @@
+"""The judge of books against its rules in plain Python, and its promises one by one."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emp.core.book import FAR_ROWS, JUDGE, copy_book, judge, judge_touch, judge_trade, same_book, to_lots
+from emp.core.codes import EventFlag, Quarantine
+from emp.core.records import Array
+from tests.core.book_reference import Book, Judge, book_of, row_of, whole_lots
+
+NO_SIZE = int(EventFlag.NO_SIZE)
+OK = Quarantine.ACCEPTED
+
+
+def fresh() -> Array:
+    return np.zeros(1, JUDGE)
+
+
+def ask(state: Array, *books: Book) -> list[Quarantine]:
+    return [Quarantine(judge(row_of(book)[0], state[0])) for book in books]
+
+
+def touch(bid: int, offer: int, bid_sz: int = 1, ask_sz: int = 1) -> Book:
+    return Book(((bid, bid_sz),), ((offer, ask_sz),))
+
+
+def around(middle: int, half: int = 1) -> Book:
+    return touch(middle - half, middle + half)
+
+
+PRICES = st.integers(-60, 60) | st.integers(900, 1100) | st.sampled_from([0, 10**12, 10**12 + 1, -(10**13)])
+SIZES = st.integers(0, 3500) | st.sampled_from([-1, 10**12, 10**12 + 1])
+
+
+@st.composite
+def sides(draw: st.DrawFn, sign: int) -> tuple[tuple[int, int], ...]:
+    """Mostly in order, sometimes not."""
+    n = draw(st.integers(0, 10) | st.just(2))
+    if draw(st.integers(0, 9)) == 0:
+        prices = draw(st.lists(PRICES, min_size=n, max_size=n))
+    else:
+        first = draw(st.integers(-12, 12) | st.integers(980, 1020))
+        steps = draw(st.lists(st.integers(1, 3), min_size=n, max_size=n))
+        prices = [first + sign * (sum(steps[:i]) + 1) for i in range(n)]
+    usual = st.integers(1, 3500)
+    sizes = [draw(SIZES if draw(st.integers(0, 7)) == 0 else usual) for _ in range(n)]
+    return tuple(zip(prices, sizes, strict=True))
+
+
+@st.composite
+def books(draw: st.DrawFn) -> Book:
+    return Book(draw(sides(-1)), draw(sides(1)))
+
+
+@given(st.lists(books(), max_size=60), st.sampled_from([1, 7, 1000]))
+@settings(max_examples=300)
+def test_a_stream_of_books_against_the_rules_in_plain_python(stream: list[Book], unit: int) -> None:
+    state, reference = fresh(), Judge()
+    for raw in stream:
+        if unit > 1 and any(size < 0 for _, size in raw.bids + raw.asks):
+            continue  # doors refuse negative sizes before they count in units
+        expected, left_out = whole_lots(raw, unit)
+        row = row_of(raw)
+        assert to_lots(row[0], unit, 1.0 / unit) == left_out
+        assert book_of(row[0]) == expected
+        assert judge(row[0], state[0]) == reference.book(expected)
+        if reference.mid2 is not None:
+            assert (state[0]["known"], state[0]["mid2"]) == (True, reference.mid2)
+        for px, qty in ((expected.bids or ((0, 0),))[0], (reference.mid2 or 5, -3), (10**13, 1), (7, 0)):
+            assert judge_trade(px, qty, state[0]) == reference.trade(px, qty)
+
+
+@given(st.lists(st.integers(-40, 40), min_size=1, max_size=120), st.integers(1, 4))
+def test_a_walk_through_zero_loses_no_book(moves: list[int], half: int) -> None:
+    """Moves of up to some spreads are never too far, on whichever side of zero."""
+    state, middle = fresh(), 50
+    for move in moves:
+        middle += max(-8 * half, min(8 * half, move))
+        code = judge(row_of(around(middle, half))[0], state[0])
+        first_at_zero = half in (middle, -middle) and not state[0]["known"]
+        assert code == (Quarantine.ONE_SIDED if first_at_zero else OK)
+
+
+@given(books(), books())
+def test_same_and_copied_books(a: Book, b: Book) -> None:
+    one, two = row_of(a), row_of(b, int(EventFlag.TRADE))
+    assert same_book(one[0], two[0]) == (a == b)
+    copy_book(two[0], one[0])
+    assert same_book(one[0], two[0])
+    for side in ("bid", "ask"):
+        for i in range(len(a.bids if side == "bid" else a.asks)):
+            for field in ("px", "sz"):
+                other = one.copy()
+                other[f"{side}_{field}"][0, i] += 1
+                assert not same_book(one[0], other[0])
+    assert book_of(two[0]) == a
+    assert two["flags"][0] & int(EventFlag.TRADE)
+
+
+def test_copying_takes_along_whether_sizes_are_known() -> None:
+    sized, unsized = row_of(touch(9, 11)), row_of(Book(((9, 0),), ((11, 0),), sized=False))
+    copy_book(sized[0], unsized[0])
+    assert sized["flags"][0] == NO_SIZE
+    copy_book(sized[0], row_of(touch(9, 11))[0])
+    assert sized["flags"][0] == 0
+
+
+@pytest.mark.parametrize(
+    ("book", "after", "left_out"),
+    [
+        # part lots are rounded down, what is less than one lot is no level
+        (Book(((9, 2999), (8, 999), (7, 1000)), ((11, 1000),)), Book(((9, 2), (7, 1)), ((11, 1),)), 1),
+        (Book(((9, 0), (8, 1000)), ((11, 1000),)), Book(((8, 1),), ((11, 1),)), 1),
+        # a side that would be empty keeps its best price, and the book has no sizes
+        (Book(((9, 0),), ((11, 5000), (12, 1999))), Book(((9, 0),), ((11, 0),), sized=False), 1),
+        (Book(((9, 1), (8, 2)), ((11, 0),)), Book(((9, 0),), ((11, 0),), sized=False), 3),
+        (Book((), ((11, 1),)), Book((), ((11, 0),), sized=False), 1),
+        (Book((), ((11, 1000),)), Book((), ((11, 1),)), 0),
+    ],
+)
+def test_levels_below_one_lot(book: Book, after: Book, left_out: int) -> None:
+    row = row_of(book)
+    assert to_lots(row[0], 1000, 0.001) == left_out
+    assert book_of(row[0]) == after
+
+
+@pytest.mark.parametrize(
+    ("book", "code"),
+    [
+        (touch(99, 101), OK),
+        (Book((), ((101, 1),)), Quarantine.ONE_SIDED),
+        (Book(((99, 1),), ()), Quarantine.ONE_SIDED),
+        (touch(102, 101), Quarantine.CROSSED),
+        (touch(101, 101), Quarantine.LOCKED),
+        (touch(99, 101, 0), Quarantine.ABSURD_SIZE),
+        (touch(99, 101, 1, -1), Quarantine.ABSURD_SIZE),
+        (Book(((99, 0),), ((101, 0),), sized=False), OK),
+        (touch(-5, 3), OK),
+        (touch(-2, 0), OK),
+    ],
+)
+def test_the_touch_alone(book: Book, code: Quarantine) -> None:
+    assert judge_touch(row_of(book)[0]) == code
+
+
+def test_prices_may_be_zero_and_less_and_what_is_in_use_is_told_by_the_counts() -> None:
+    state = fresh()
+    falling = [Book(((m - 1, 1), (m - 2, 1)), ((m + 1, 1), (m + 2, 1))) for m in range(6, -40, -1)]
+    assert set(ask(state, *falling)) == {OK}
+    assert state[0]["mid2"] == -78
+
+
+def test_a_best_price_of_zero_far_from_the_market_is_nobody_quoting() -> None:
+    market, no_bid, no_ask = around(10_000), touch(0, 10_001), touch(-10_001, 0)
+    state = fresh()
+    assert ask(state, no_bid, market, no_bid, no_ask, market) == [
+        Quarantine.ONE_SIDED,
+        OK,
+        Quarantine.ONE_SIDED,
+        Quarantine.ONE_SIDED,
+        OK,
+    ]
+
+
+def test_a_far_book_is_absurd_until_enough_of_them_agree() -> None:
+    state = fresh()
+    far = [Quarantine.ABSURD_PRICE] * FAR_ROWS
+    assert ask(state, around(1000), *[around(2001)] * (FAR_ROWS + 1)) == [OK, *far, OK]
+    assert ask(state, *[around(1000)] * FAR_ROWS, around(2001), around(1000)) == [*far, OK, far[0]]
+    assert state[0]["unit2"] == 4.0, "a jump that had to be confirmed is no usual move"
+    # one that does not agree with those before it, or a good book, begins the count anew
+    state = fresh()
+    others = [around(2001)] * FAR_ROWS
+    assert ask(state, around(1000), *others, around(10_000), around(2001)) == [OK, *far, far[0], far[0]]
+    assert ask(state, *others[1:], around(1000), around(2001)) == [*far[1:], OK, far[0]]
+
+
+def test_the_factor_is_two_and_holds_on_both_sides_of_zero() -> None:
+    absurd = Quarantine.ABSURD_PRICE
+    for sign in (1, -1):
+        for middle, code in ((2000, OK), (2001, absurd), (500, OK), (499, absurd)):
+            assert ask(fresh(), around(sign * 1000), around(sign * middle))[1] == code
+
+
+def test_near_in_usual_spreads_is_never_far() -> None:
+    # the usual spread is 20 ticks: 320 ticks of mid, 640 half ticks, are near
+    for middle, code in ((-300, OK), (-301, Quarantine.ABSURD_PRICE)):
+        assert ask(fresh(), around(20, 10), around(middle, 10)) == [OK, code]
+
+
+@pytest.mark.parametrize(
+    ("px", "qty", "code"),
+    [
+        (1000, 1, OK),
+        (2000, -5, OK),
+        (2001, 1, Quarantine.ABSURD_PRICE),
+        (0, 1, Quarantine.ABSURD_PRICE),
+        (-1000, 1, Quarantine.ABSURD_PRICE),
+        (1000, 0, Quarantine.ABSURD_SIZE),
+        (1000, -(10**12) - 1, Quarantine.ABSURD_SIZE),
+    ],
+)
+def test_trades(px: int, qty: int, code: Quarantine) -> None:
+    state: Any = fresh()
+    assert judge_trade(px, qty, state[0]) == Quarantine.ONE_SIDED
+    ask(state, around(1000))
+    assert judge_trade(px, qty, state[0]) == code
