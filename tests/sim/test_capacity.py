@@ -14,7 +14,7 @@ from emp.sim.book.check import check_book
 from emp.sim.capacity.capacity import HARD_CAP, _falls, _peak, capacity_curve, scaled
 from emp.sim.capacity.trade import FIELDS, play_trade
 from emp.sim.flow.zi import zi_params
-from emp.sim.world.desk import new_desk
+from emp.sim.world.desk import World, new_desk
 from emp.sim.world.latency import LatencyConfig, latency_record
 from emp.sim.world.market import Market
 
@@ -27,23 +27,8 @@ def trade(
     market = Market(SMALL, 3, 50_000)
     market.run(2**62, 5_000)
     out = np.zeros(len(FIELDS))
-    play_trade(
-        market.book,
-        market.fills,
-        market.state[0],
-        market.params[0],
-        market.rng,
-        new_desk(fee, fee)[0],
-        latency_record(LatencyConfig())[0],
-        seeded(1, "t"),
-        side,
-        size,
-        passive,
-        children,
-        20,
-        25,
-        out,
-    )
+    world = World(market.flow, new_desk(fee, fee), latency_record(LatencyConfig()), seeded(1, "t"))
+    play_trade(world, side, size, passive, children, 20, 25, out)
     check_book(market.book)
     return dict(zip(FIELDS, out.tolist(), strict=True))
 
