@@ -53,7 +53,7 @@ def test_posting_fills_less_than_crossing() -> None:
 
 
 def test_large_sizes_pay_for_their_impact() -> None:
-    curve = capacity_curve(SMALL, 50_000, taker_fee=0.1, shares=(0.01, 0.02, 1.0, 8.0), trades=40)
+    curve = capacity_curve(SMALL, 50_000, fees=(0.0, 0.1), shares=(0.01, 0.02, 1.0, 8.0), trades=40)
     small, capped, level, large = curve.points
     assert small.within_cap
     assert capped.within_cap
@@ -66,7 +66,7 @@ def test_large_sizes_pay_for_their_impact() -> None:
     assert curve.edge.low > 0
     assert 0 < curve.capacity_share < 8.0
     assert 0 < curve.effective_trades <= 2 * curve.trades
-    again = capacity_curve(SMALL, 50_000, taker_fee=0.1, shares=(0.01, 0.02, 1.0, 8.0), trades=40)
+    again = capacity_curve(SMALL, 50_000, fees=(0.0, 0.1), shares=(0.01, 0.02, 1.0, 8.0), trades=40)
     assert again == curve
 
 

@@ -68,7 +68,7 @@ def test_posting_rests_and_is_seen_with_its_place() -> None:
 
 
 def test_crossing_moves_position_and_pays() -> None:
-    env = E.MarketEnv(every=20, taker_fee=0.5)
+    env = E.MarketEnv(every=20, fees=(0.0, 0.5))
     env.reset(seed=2)
     env.step(E.CROSS_BUY)
     *_, info = env.step(E.HOLD)

@@ -120,8 +120,7 @@ def capacity_curve(
     start_px: int,
     *,
     passive: bool = False,
-    maker_fee: float = 0.0,
-    taker_fee: float = 0.0,
+    fees: tuple[float, float] = (0.0, 0.0),
     shares: tuple[float, ...] = SHARES,
     trades: int = 600,
     every: int = 25,
@@ -129,7 +128,7 @@ def capacity_curve(
     seed: int = 1,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Curve:
-    """Trade at every size from the same states of the market; fees in ticks per lot.
+    """Trade at every size from the same states of the market; `fees` are the maker's and the taker's, in ticks per lot.
 
     `trades` states, each bought and sold in; the metaorder and the strategy act every `every` events.
     """
@@ -139,9 +138,7 @@ def capacity_curve(
     depth = _depth(params, start_px, record, seed)
     level = float(np.percentile(depth, PERCENTILE))
     unit = max(1, int(np.ceil(GRAIN / (min(shares) * level))))
-    setting = Setting(
-        scaled(params, unit), unit, record, (maker_fee, taker_fee), passive, every, start_px, seed
-    )
+    setting = Setting(scaled(params, unit), unit, record, fees, passive, every, start_px, seed)
     sizes = np.array([0, *(max(1, round(s * level * unit)) for s in shares)])
     children = _length(setting, sizes[:2])
     took = _trades(setting, sizes, children, trades, progress)

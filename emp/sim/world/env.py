@@ -151,7 +151,10 @@ def step_world(
 
 
 class MarketEnv(gymnasium.Env[Array, Any]):
-    """One market, one trader. `params` is a FLOW record; without one, the calibrated flow that is shipped."""
+    """One market, one trader. `params` is a FLOW record; without one, the calibrated flow that is shipped.
+
+    `fees` are the maker's and the taker's, in ticks per lot.
+    """
 
     def __init__(
         self,
@@ -161,8 +164,7 @@ class MarketEnv(gymnasium.Env[Array, Any]):
         steps: int = 1_000,
         size: int = 1,
         limit: int = 10,
-        maker_fee: float = 0.0,
-        taker_fee: float = 0.0,
+        fees: tuple[float, float] = (0.0, 0.0),
         inventory_charge: float = 0.0,
         latency: LatencyConfig | None = None,
         start_px: int = 100_000,
@@ -173,7 +175,7 @@ class MarketEnv(gymnasium.Env[Array, Any]):
         self._params = shipped_flow() if params is None else params
         self._discrete = actions == "discrete"
         self._every, self._steps, self._size, self._limit = every, steps, size, limit
-        self._fees = (maker_fee, taker_fee)
+        self._fees = fees
         self._charge = inventory_charge
         self._latency = latency_record(latency or LatencyConfig())
         self._start_px = start_px

@@ -47,7 +47,6 @@ class MockMarket:
         batch: int = 1,
         latency: LatencyConfig | None = None,
         clock: Clock | None = None,
-        index: int = 0,
     ) -> None:
         if not speed > 0:
             raise UsageError(f"mock market: speed must be above 0, was {speed}")
@@ -62,7 +61,6 @@ class MockMarket:
         self._speed = speed
         self._left = n_events
         self._batch = batch
-        self._index = index
         self._report: Callable[[OrderUpdate], None] = lambda _: None
         self._closed = False
         self._origin = (0, self.market.now_ns)
@@ -134,7 +132,6 @@ class MockMarket:
         rows = empty_events(want)
         n = self.exchange.run(until_ns, want, rows, self._report)
         rows = rows[:n]
-        rows["instrument"] = self._index
         self.counts.rows += n
         self.counts.events += n
         if self._left is not None:
