@@ -24,3 +24,11 @@ def data_dir() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+@pytest.fixture(scope="session")
+def compiled_engine(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The engine's kernels, compiled once per session and before the test's own time begins."""
+    from tests.kit.warm import compile_engine  # imports half of the package: only where it is asked for
+
+    compile_engine(tmp_path_factory.mktemp("compiled"))
