@@ -24,3 +24,27 @@ def data_dir() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+@pytest.fixture(scope="session")
+def compiled_engine(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The engine's kernels, compiled once per session and before the test's own time begins."""
+    from tests.kit.warm import compile_engine  # imports half of the package: only where it is asked for
+
+    compile_engine(tmp_path_factory.mktemp("compiled"))
+
+
+@pytest.fixture(scope="session")
+def compiled_market() -> None:
+    """The same for the built-in market."""
+    from tests.kit.warm import compile_market
+
+    compile_market()
+
+
+@pytest.fixture(scope="session")
+def compiled_feeds() -> None:
+    """The same for the kernels that read a broker's messages."""
+    from tests.kit.warm import compile_feeds
+
+    compile_feeds()

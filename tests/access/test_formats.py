@@ -9,25 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emp.access.recordings import book_csv, open_recording
+from emp.access.recordings import book_csv
 from emp.access.recordings.source import Recording
 from emp.core.codes import EventFlag, Quarantine
 from emp.core.errors import DataError
-from emp.core.instrument import find
-from emp.core.records import Array
+from tests.access.reading import read
 
 VISIBLE, TRADE, GAP = EventFlag.VISIBLE, EventFlag.TRADE, EventFlag.GAP
-
-
-def read(path: Path | list[Path], instrument: str) -> tuple[Array, Recording]:
-    source = open_recording(path, find(instrument))
-    events = np.concatenate(list(source.batches()))
-    counts = source.counts
-    assert counts.rows == counts.events + counts.merged + sum(counts.quarantined.values())
-    assert counts.events == len(events)
-    assert (np.diff(events["seq"]) > 0).all()
-    assert (np.diff(events["ts"]) >= 0).all()
-    return events, source
 
 
 def write(folder: Path, name: str, *lines: str) -> Path:

@@ -8,27 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emp.access.recordings import lobster, lobster_rebuild, open_recording
-from emp.access.recordings.source import Recording
 from emp.core.codes import EventFlag, Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import find
-from emp.core.records import Array
+from tests.access.reading import read
 from tests.access.small_market import NAME, SmallMarket, truth
 
 GOOG = find("GOOG")
 BOOK = "5000100,300,4999900,200,5000200,100,4999800,100"
 VISIBLE, TRADE = EventFlag.VISIBLE, EventFlag.TRADE
-
-
-def read(path: Path) -> tuple[Array, Recording]:
-    source = open_recording(path, GOOG)
-    events = np.concatenate(list(source.batches()))
-    counts = source.counts
-    assert counts.rows == counts.events + counts.merged + sum(counts.quarantined.values())
-    assert counts.events == len(events)
-    assert (np.diff(events["seq"]) > 0).all()
-    assert (np.diff(events["ts"]) >= 0).all()
-    return events, source
 
 
 def pair(folder: Path, rows: list[tuple[str, str]], levels: int = 2) -> Path:

@@ -13,6 +13,8 @@ from emp.app.cli import main
 from emp.core.errors import JournalError
 from emp.journal.run import RunFolder
 
+pytestmark = pytest.mark.usefixtures("compiled_engine")
+
 Run = Callable[..., tuple[int, str]]
 
 

@@ -17,7 +17,7 @@ from emp.model.port import forecast
 from emp.perception.normalise import INPUTS
 from emp.train.judge.alpha import mark_rows
 from emp.train.judge.contenders import parse_contenders, with_reference
-from tests.train.worlds import dataset
+from tests.kit.datasets import dataset
 
 
 @pytest.fixture(scope="module")

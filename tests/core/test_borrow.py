@@ -1,6 +1,6 @@
 """Borrowed arrays: the same elements, without the owner."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -36,3 +36,34 @@ def test_reads_and_writes_what_the_array_holds() -> None:
 def test_refuses_what_is_not_contiguous() -> None:
     with pytest.raises(Exception, match="borrowed"):
         _rotate(np.arange(10, dtype=np.int32)[::2], np.zeros(3, ROW))
+
+
+class _Pair(NamedTuple):
+    words: Any
+    rows: Any
+
+
+class _Nest(NamedTuple):
+    pair: _Pair
+    more: Any
+
+
+@kernel
+def _add_up(nest: Any) -> float:
+    nest = borrowed(borrowed(nest))
+    pair = nest.pair
+    pair.words[0] = 7
+    pair.rows[1].a = pair.words[1]
+    return pair.words[0] + pair.rows[0].b + nest.more[len(nest.more) - 1]
+
+
+def test_a_named_tuple_is_borrowed_field_by_field() -> None:
+    nest = _Nest(_Pair(np.arange(3, dtype=np.int32), np.ones(2, ROW)), np.array([0.25, 0.5]))
+    assert _add_up(nest) == 7 + 1.0 + 0.5
+    assert nest.pair.words.tolist() == [7, 1, 2]
+    assert nest.pair.rows["a"].tolist() == [1, 1]
+
+
+def test_refuses_a_named_tuple_with_a_field_that_cannot_be_borrowed() -> None:
+    with pytest.raises(Exception, match="borrowed"):
+        _add_up(_Nest(_Pair(np.arange(6, dtype=np.int32)[::2], np.ones(2, ROW)), np.zeros(1)))

@@ -13,3 +13,8 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("openssl") is None:
         pytest.skip("no openssl command here to make a test certificate with")
     return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(autouse=True)
+def _compiled(compiled_feeds: None) -> None:
+    """Sessions are awaited for seconds only."""

@@ -17,11 +17,12 @@ from emp.access.ctrader.settings import Credentials, Output, Report, Rows, Setti
 from emp.core.clock import LiveClock, SimClock
 from emp.core.codes import Reason
 from emp.core.config.secrets import Secret
-from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
+from emp.core.contracts import OrderUpdate
 from emp.core.instrument import Instrument, find
 from emp.sim.venues.ctrader.connection import Connection
 from emp.sim.venues.ctrader.venue import CTraderVenue
 from tests.kit.listener import Listener
+from tests.kit.orders import cancel_order, new_order, query_order
 
 MS = 1_000_000
 ACCOUNT = 12_345
@@ -140,16 +141,14 @@ class Rig:
         self._ids += 1
         name = name or f"RUN-{self._ids:08d}"
         self.access.send(
-            NewOrder(
-                cl_ord_id=name,
+            new_order(
+                name,
+                side,
+                qty,
+                px,
                 instrument=self.instruments[0].name,
-                side=side,
-                qty=qty,
-                px=px,
                 immediate=immediate,
-                ts=0,
                 reason=Reason.CROSS_EDGE,
-                decision_seq=1,
             )
         )
         return name
@@ -157,19 +156,11 @@ class Rig:
     def cancel(self, orig: str) -> str:
         self._ids += 1
         name = f"RUN-{self._ids:08d}"
-        self.access.send(
-            CancelOrder(
-                cl_ord_id=name,
-                orig=orig,
-                instrument=self.instruments[0].name,
-                ts=0,
-                reason=Reason.CANCEL_TTL,
-            )
-        )
+        self.access.send(cancel_order(name, orig, instrument=self.instruments[0].name))
         return name
 
     def query(self, name: str) -> None:
-        self.access.send(QueryOrder(cl_ord_id=name, instrument=self.instruments[0].name, ts=0))
+        self.access.send(query_order(name, instrument=self.instruments[0].name))
 
     def of(self, name: str) -> list[OrderUpdate]:
         return [r for r in self.reports if r.clOrdID == name]
@@ -272,25 +263,11 @@ class Link:
     def order(
         self, name: str, side: int = 1, qty: int = 1, px: int = 110_002, *, immediate: bool = True
     ) -> None:
-        self.session.send(
-            NewOrder(
-                cl_ord_id=name,
-                instrument="EURUSD",
-                side=side,
-                qty=qty,
-                px=px,
-                immediate=immediate,
-                ts=0,
-                reason=Reason.CROSS_EDGE,
-                decision_seq=1,
-            )
-        )
+        self.session.send(new_order(name, side, qty, px, immediate=immediate, reason=Reason.CROSS_EDGE))
         self.pump()
 
     def cancel(self, name: str, orig: str) -> None:
-        self.session.send(
-            CancelOrder(cl_ord_id=name, orig=orig, instrument="EURUSD", ts=0, reason=Reason.CANCEL_TTL)
-        )
+        self.session.send(cancel_order(name, orig))
         self.pump()
 
     @property

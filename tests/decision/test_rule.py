@@ -9,7 +9,7 @@ from emp.core.codes import Action, EventFlag, Reason, WorkingState
 from emp.core.records import ACCOUNT, DECISION, EVENT, FORECAST, HORIZON_NAMES, HORIZON_NS, WORKING
 from emp.decision.estimates import LOOKAHEAD, new_estimates, see_trade, update_estimates
 from emp.decision.rule import COSTS, IQR_OF_SIGMA, ValueRule, decide_by_value, slip_ticks
-from tests.perception.worlds import random_events
+from tests.kit.events import random_events
 
 H_2S = HORIZON_NAMES.index("2s")
 

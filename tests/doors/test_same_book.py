@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.engine.models import LOOSE, eager_model
 
 from emp.access.ctrader.feed import Feed
 from emp.access.ctrader.symbols import Terms
@@ -32,7 +33,6 @@ from tests.doors.markets import (
     stamp_ns,
     visible,
 )
-from tests.engine.models import LOOSE, eager_model
 from tests.fix.desk import EURUSD, Screen
 
 Passed = tuple[Array, Counter[Quarantine], int]

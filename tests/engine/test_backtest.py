@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emp.access.paper.venue import PaperVenue
 from emp.core.codes import Action, EventFlag, OrderStatus, Reason
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
 from emp.core.records import Array
@@ -21,20 +20,16 @@ from emp.engine.replay import Backtest
 from emp.execution.account import apply_fill
 from emp.journal.actionlog import read_actions
 from emp.journal.reader import LedgerReader
-from emp.journal.run import RunFolder, build_manifest
-from tests.engine.models import LOOSE, Events, engine
+from tests.kit.backtests import backtest, differences_after_a_kill
 from tests.kit.control import degrade
-from tests.perception.worlds import random_events
+from tests.kit.events import random_events
+from tests.kit.models import LOOSE, engine
+
+pytestmark = pytest.mark.usefixtures("compiled_engine")
 
 
-def backtest(tmp_path: Path, events: Array, run: str = "run", batch: int = 500) -> Backtest:
-    e = engine(tmp_path)
-    manifest = build_manifest(
-        run="TESTRUN0", mode="replay", config={}, instruments=["GOOG"], model_hashes=[e.model.artifact.hash]
-    )
-    folder = RunFolder.open_or_create(tmp_path / run, manifest)
-    venue = PaperVenue(e.instruments[0], entry_ns=50_000_000)
-    return Backtest(Events(events, e.instruments[0], batch), e, venue, folder)
+def replayed(tmp_path: Path, events: Array, run: str = "run", batch: int = 500) -> Backtest:
+    return backtest(tmp_path, engine(tmp_path), events, run, batch=batch)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +38,7 @@ def market() -> Array:
 
 
 def test_one_run_trades_and_accounts_for_every_row(tmp_path: Path, market: Array) -> None:
-    summary = backtest(tmp_path, market).run()
+    summary = replayed(tmp_path, market).run()
     assert summary["rows"] == len(market)
     assert summary["rows"] == summary["events"] + summary["merged"] + sum(summary["quarantined"].values())
     assert summary["fills"] > 20
@@ -61,42 +56,23 @@ def test_one_run_trades_and_accounts_for_every_row(tmp_path: Path, market: Array
 
 @pytest.mark.parametrize("batch", [1, 137, 6000])
 def test_the_log_does_not_depend_on_how_the_source_is_cut(tmp_path: Path, market: Array, batch: int) -> None:
-    whole = backtest(tmp_path, market[:1500], "whole").run()
-    cut = backtest(tmp_path, market[:1500], "cut", batch).run()
+    whole = replayed(tmp_path, market[:1500], "whole").run()
+    cut = replayed(tmp_path, market[:1500], "cut", batch).run()
     assert cut["action_log_sha256"] == whole["action_log_sha256"]
     assert cut["fills"] == whole["fills"]
 
 
 @pytest.mark.parametrize("die_after", [1, 4, 9])
 def test_a_run_that_dies_goes_on_and_ends_the_same(tmp_path: Path, market: Array, die_after: int) -> None:
-    whole = backtest(tmp_path, market, "whole").run()
-    dying = backtest(tmp_path, market, "dying")
-    seen = 0
-
-    class Death(BaseException):
-        pass
-
-    def progress(*_: Any) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == die_after:
-            raise Death
-
-    with pytest.raises(Death):
-        dying.run(progress)
-    assert dying.journal is not None
-    dying.journal.ledger.close()
-    again = backtest(tmp_path, market, "dying").run()
-    different = {k for k in whole if whole[k] != again.get(k)} - {"adapter_us", "model_us", "total_us"}
-    assert not different
+    assert not differences_after_a_kill(lambda run: replayed(tmp_path, market, run), die_after)
 
 
 def test_duplicates_and_regressions_never_reach_perception(tmp_path: Path, market: Array) -> None:
-    clean = backtest(tmp_path, market[:2000], "clean").run()
+    clean = replayed(tmp_path, market[:2000], "clean").run()
     dirty = np.concatenate(
         [market[:700], market[650:700], market[700:1500], market[100:110], market[1500:2000]]
     )
-    noisy = backtest(tmp_path, dirty, "noisy").run()
+    noisy = replayed(tmp_path, dirty, "noisy").run()
     assert noisy["action_log_sha256"] == clean["action_log_sha256"]
     assert noisy["quarantined"] == {"backwards": 10, "duplicate": 50}
     assert noisy["rows"] == noisy["events"] + sum(noisy["quarantined"].values())
@@ -192,7 +168,7 @@ def test_an_order_does_not_rest_on_a_silent_feed(tmp_path: Path, market: Array) 
 def test_a_replay_withdraws_orders_in_a_silence_as_live_does(tmp_path: Path, market: Array) -> None:
     quiet = market[:2000].copy()
     quiet["ts"][1000:] += 20_000_000_000
-    backtest(tmp_path, quiet).run()
+    replayed(tmp_path, quiet).run()
     reader = LedgerReader(tmp_path / "run" / "ledger.sqlite")
     withdrawn = [
         event.body

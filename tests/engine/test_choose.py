@@ -10,7 +10,7 @@ from emp.core.errors import ArtifactError
 from emp.engine import choose
 from emp.engine.choose import load_model, load_serving, load_standby, shipped
 from emp.model.artifact import save
-from tests.engine.models import eager_model
+from tests.kit.models import eager_model
 
 
 @pytest.fixture

@@ -19,8 +19,10 @@ from emp.engine.replay import Backtest
 from emp.journal.actionlog import read_actions
 from emp.journal.run import RunFolder, build_manifest
 from emp.risk.limits import approve, new_risk
-from tests.engine.models import LOOSE, engine
-from tests.perception.worlds import random_events
+from tests.kit.events import random_events
+from tests.kit.models import LOOSE, engine
+
+pytestmark = pytest.mark.usefixtures("compiled_engine")
 
 ANSWER = (
     "action",
@@ -133,7 +135,7 @@ def log_of(tmp_path: Path, e: Engine, source: Any) -> Array:
 
 
 def test_every_row_of_an_eager_run_can_be_made_again(tmp_path: Path) -> None:
-    from tests.engine.models import Events
+    from tests.kit.models import Events
 
     e = engine(tmp_path, EngineLimits(**{**_fields(LOOSE), "orders_per_minute": 20.0, "max_drawdown": 4e4}))
     rows = log_of(tmp_path, e, Events(random_events(6000, 3), e.instruments[0], 500))

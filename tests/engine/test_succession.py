@@ -1,12 +1,10 @@
 """One model takes over from another between two events: at a place that the journal keeps and a replay repeats."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from emp.access.paper.venue import PaperVenue
 from emp.core.codes import Action, EventFlag, Reason
 from emp.core.records import Array
 from emp.engine.engine import Engine
@@ -15,12 +13,14 @@ from emp.engine.replay import Backtest, Planned
 from emp.engine.serving import allocate
 from emp.journal.actionlog import actions_sha256, read_actions
 from emp.journal.reader import LedgerReader
-from emp.journal.run import RunFolder, build_manifest
 from emp.journal.swaps import Swap, read_swaps
 from emp.model.table import Restart
-from tests.engine.models import LOOSE, Events, eager_model, engine
+from tests.kit.backtests import backtest, differences_after_a_kill
 from tests.kit.control import degrade
-from tests.perception.worlds import random_events
+from tests.kit.events import random_events
+from tests.kit.models import LOOSE, eager_model, engine
+
+pytestmark = pytest.mark.usefixtures("compiled_engine")
 
 AT = 1_203
 
@@ -48,24 +48,19 @@ def planned(e: Engine, market: Array, other: LoadedModel, at: int) -> Planned:
     return Planned(swap, other)
 
 
-def backtest(
+def swapped(
     folder: Path, market: Array, other: LoadedModel | None, run: str, batch: int = 500, at: int = AT
 ) -> Backtest:
     e = engine(folder)
-    manifest = build_manifest(
-        run="TESTRUN0", mode="replay", config={}, instruments=["GOOG"], model_hashes=[e.model.artifact.hash]
-    )
     swaps = [] if other is None else [planned(e, market, other, at)]
-    folder_ = RunFolder.open_or_create(folder / run, manifest)
-    venue = PaperVenue(e.instruments[0], entry_ns=50_000_000)
-    return Backtest(Events(market, e.instruments[0], batch), e, venue, folder_, swaps)
+    return backtest(folder, e, market, run, batch=batch, swaps=swaps)
 
 
 def test_the_models_name_changes_in_exactly_one_row_and_the_burn_in_begins_again(
     tmp_path: Path, market: Array, other: LoadedModel
 ) -> None:
-    summary = backtest(tmp_path, market, other, "run").run()
-    backtest(tmp_path, market, None, "plain").run()
+    summary = swapped(tmp_path, market, other, "run").run()
+    swapped(tmp_path, market, None, "plain").run()
     rows, before = (read_actions(tmp_path / name / "actions") for name in ("run", "plain"))
     assert len(rows) == len(before) == summary["states"], "no event is lost"
     assert np.count_nonzero(np.diff(rows["model_id"])) == 1
@@ -88,8 +83,8 @@ def test_the_log_does_not_depend_on_how_the_source_is_cut(
     tmp_path: Path, market: Array, other: LoadedModel, batch: int
 ) -> None:
     around = market[AT - 100 : AT + 200]
-    whole = backtest(tmp_path, around, other, "whole", at=100).run()
-    cut = backtest(tmp_path, around, other, "cut", batch, at=100).run()
+    whole = swapped(tmp_path, around, other, "whole", at=100).run()
+    cut = swapped(tmp_path, around, other, "cut", batch, at=100).run()
     assert whole["model_hash"] == other.artifact.hash
     assert cut["action_log_sha256"] == whole["action_log_sha256"]
     assert actions_sha256(tmp_path / "cut" / "actions") == cut["action_log_sha256"]
@@ -99,26 +94,7 @@ def test_the_log_does_not_depend_on_how_the_source_is_cut(
 def test_a_run_that_dies_before_or_after_the_swap_goes_on_and_ends_the_same(
     tmp_path: Path, market: Array, other: LoadedModel, die_after: int
 ) -> None:
-    whole = backtest(tmp_path, market, other, "whole").run()
-    dying = backtest(tmp_path, market, other, "dying")
-    seen = 0
-
-    class Death(BaseException):
-        pass
-
-    def progress(*_: Any) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == die_after:
-            raise Death
-
-    with pytest.raises(Death):
-        dying.run(progress)
-    assert dying.journal is not None
-    dying.journal.ledger.close()
-    again = backtest(tmp_path, market, other, "dying").run()
-    different = {k for k in whole if whole[k] != again.get(k)} - {"adapter_us", "model_us", "total_us"}
-    assert not different
+    assert not differences_after_a_kill(lambda run: swapped(tmp_path, market, other, run), die_after)
 
 
 def quiet(e: Engine, events: Array) -> Array:

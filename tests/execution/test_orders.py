@@ -4,32 +4,23 @@ import msgspec
 import numpy as np
 import pytest
 
-from emp.core.codes import OrderStatus, Reason, WorkingState
+from emp.core.codes import OrderStatus, WorkingState
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
 from emp.core.records import ACCOUNT, WORKING
 from emp.execution.account import apply_fill, mark
 from emp.execution.orders import OrderManager
 from emp.execution.transitions import Alarm
+from tests.kit.orders import cancel_order, new_order
 
 S = OrderStatus
 
 
 def new(name: str = "A", side: int = 1, qty: int = 10, px: int = 100, immediate: bool = False) -> NewOrder:
-    return NewOrder(
-        cl_ord_id=name,
-        instrument="GOOG",
-        side=side,
-        qty=qty,
-        px=px,
-        immediate=immediate,
-        ts=1000,
-        reason=Reason.POST_EDGE,
-        decision_seq=1,
-    )
+    return new_order(name, side, qty, px, instrument="GOOG", immediate=immediate, ts=1000)
 
 
 def cancel(name: str = "C", orig: str = "A", ts: int = 2000) -> CancelOrder:
-    return CancelOrder(cl_ord_id=name, orig=orig, instrument="GOOG", ts=ts, reason=Reason.CANCEL_TTL)
+    return cancel_order(name, orig, instrument="GOOG", ts=ts)
 
 
 def report(

@@ -6,9 +6,10 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from emp.core.codes import OrderStatus, Reason
-from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate
+from emp.core.codes import OrderStatus
+from emp.core.contracts import Command, NewOrder, OrderUpdate
 from emp.execution.orders import OrderManager
+from tests.kit.orders import cancel_order, new_order
 
 S = OrderStatus
 INSTRUMENTS = ("GOOG", "MSFT")
@@ -68,16 +69,8 @@ class Orders(RuleBasedStateMachine):
     @rule(instrument=st.sampled_from(INSTRUMENTS), side=st.sampled_from([1, -1]), qty=st.integers(1, 9))
     def new(self, instrument: str, side: int, qty: int) -> None:
         n = self.next()
-        order = NewOrder(
-            cl_ord_id=f"O{n}",
-            instrument=instrument,
-            side=side,
-            qty=qty,
-            px=100 + n % 7,
-            immediate=bool(n % 2),
-            ts=n,
-            reason=Reason.POST_EDGE,
-            decision_seq=n,
+        order = new_order(
+            f"O{n}", side, qty, 100 + n % 7, instrument=instrument, immediate=bool(n % 2), ts=n, seq=n
         )
         self.send(order)
         self.venue[order.cl_ord_id] = truth = Truth(order)
@@ -103,13 +96,7 @@ class Orders(RuleBasedStateMachine):
     @rule(which=PICK)
     def cancel(self, which: int) -> None:
         truth, n = self.pick(which), self.next()
-        command = CancelOrder(
-            cl_ord_id=f"C{n}",
-            orig=truth.order.cl_ord_id,
-            instrument=truth.order.instrument,
-            ts=n,
-            reason=Reason.CANCEL_TTL,
-        )
+        command = cancel_order(f"C{n}", truth.order.cl_ord_id, instrument=truth.order.instrument, ts=n)
         self.send(command)
         self.cancels[command.cl_ord_id] = command.orig
         if truth.status.terminal:

@@ -6,26 +6,11 @@ from emp.access.fix.book import show
 from emp.access.fix.dialect import CTRADER, Dialect
 from emp.access.fix.frame import Framer
 from emp.access.fix.market import Market
-from emp.core.codes import AssetClass, Venue
-from emp.core.instrument import Instrument, SessionSpan
+from emp.core.instrument import Instrument
 from emp.core.records import Array, empty_events
+from tests.kit.instruments import currency_pair
 
-
-def instrument(name: str = "EURUSD", tick: float = 0.00001, lot: float = 1000.0) -> Instrument:
-    return Instrument(
-        name=name,
-        tick=tick,
-        lot=lot,
-        venue=Venue.SPOT_AGG,
-        asset_class=AssetClass.FX_SPOT,
-        taker_fee=0.0,
-        maker_fee=0.0,
-        fee_source="test",
-        sessions=(SessionSpan(session="asia", start="00:00", end="00:00"),),
-    )
-
-
-EURUSD = instrument()
+EURUSD = currency_pair()
 
 
 class Screen:

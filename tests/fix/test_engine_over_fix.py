@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 
 from emp.access.port import LinkState, MarketAccess
 from emp.core.clock import LiveClock
@@ -13,8 +14,10 @@ from emp.core.instrument import find
 from emp.core.records import Array, fieldwise_bytes
 from emp.engine.engine import Engine, Output
 from emp.sim.venues.fix.loopback import FixLoopback
-from tests.engine.models import LOOSE, eager_model
 from tests.fix.markets import Stepped
+from tests.kit.models import LOOSE, eager_model
+
+pytestmark = pytest.mark.usefixtures("compiled_engine")
 
 EVENTS = 1500
 COIN = msgspec.structs.replace(find("BTCUSDT"), taker_fee=0.1, maker_fee=0.0)  # open at all hours

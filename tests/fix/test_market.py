@@ -14,8 +14,9 @@ from emp.access.fix.dialect import BY_POSITION, BY_PRICE, CTRADER, LMAX, MOCK, P
 from emp.access.fix.frame import Framer
 from emp.core.codes import EventFlag, Quarantine
 from emp.core.ids import generator
-from tests.fix.desk import EURUSD, Screen, instrument, levels
+from tests.fix.desk import EURUSD, Screen, levels
 from tests.fix.wire import fields, framed, incremental, raw, snapshot, value
+from tests.kit.instruments import currency_pair
 
 VISIBLE, GAP = int(EventFlag.VISIBLE), int(EventFlag.GAP)
 
@@ -102,12 +103,12 @@ def test_official_and_foreign_shapes_once_their_ends_are_right(data_dir: Path) -
     [spot] = Screen().show(rebuilt("official spec W"))
     assert levels(spot) == ([(106625, 0)], [(106630, 0)])
     assert spot["flags"] & int(EventFlag.NO_SIZE)
-    [kraken] = Screen(PLAIN, [instrument("BTC", 0.1, 1e-8)], ["BTC/USD"]).show(rebuilt("Kraken"))
+    [kraken] = Screen(PLAIN, [currency_pair("BTC", 0.1, 1e-8)], ["BTC/USD"]).show(rebuilt("Kraken"))
     assert levels(kraken) == ([(302999, 67373926)], [(303000, 844867022)])
-    [btcc] = Screen(PLAIN, [instrument("XBT", 0.01, 1.0)], ["XBTCNY"]).show(rebuilt("BTCC"))
+    [btcc] = Screen(PLAIN, [currency_pair("XBT", 0.01, 1.0)], ["XBTCNY"]).show(rebuilt("BTCC"))
     assert levels(btcc) == ([(292094, 0)], [(292132, 0)])
     by_price = msgspec_replace(PLAIN, keying=BY_PRICE, snapshots=False)
-    screen = Screen(by_price, [instrument("PERP", 0.5, 1.0)], ["BTC-PERPETUAL"])
+    screen = Screen(by_price, [currency_pair("PERP", 0.5, 1.0)], ["BTC-PERPETUAL"])
     assert screen.show(rebuilt("Deribit", "X")) == []
     assert levels(screen.kept()) == ([], [(15612, 7439)])
 
@@ -158,7 +159,7 @@ def test_unknown_delete_is_counted_and_changes_nothing() -> None:
 
 
 def test_several_instruments_in_one_message() -> None:
-    names = [instrument("A", 0.01, 1.0), instrument("B", 0.5, 1.0)]
+    names = [currency_pair("A", 0.01, 1.0), currency_pair("B", 0.5, 1.0)]
     screen = Screen(CTRADER, names, ["1", "22"])
     screen.show(snapshot(["269=0|270=1.08|271=1|278=7", "269=1|270=2|271=1|278=8"], symbol="1"))
     screen.show(snapshot(["269=1|270=7.5|271=1|278=7", "269=0|270=7|271=3|278=8"], symbol="22"))
@@ -171,7 +172,7 @@ def test_several_instruments_in_one_message() -> None:
 
 
 def test_only_the_broken_book_waits_for_a_snapshot() -> None:
-    names = [instrument("A", 0.01, 1.0), instrument("B", 0.5, 1.0)]
+    names = [currency_pair("A", 0.01, 1.0), currency_pair("B", 0.5, 1.0)]
     screen = Screen(CTRADER, names, ["1", "22"])
     screen.show(snapshot(["269=0|270=1.08|271=1|278=7", "269=1|270=2|271=1|278=8"], symbol="1"))
     screen.show(snapshot(["269=1|270=7.5|271=1|278=7", "269=0|270=7|271=3|278=8"], symbol="22"))
@@ -240,7 +241,7 @@ def test_changes_before_a_snapshot_wait_for_it() -> None:
 
 
 def test_trades_carry_their_side_and_leave_the_book() -> None:
-    screen = Screen(MOCK, [instrument("A", 0.01, 1.0)], ["1"])
+    screen = Screen(MOCK, [currency_pair("A", 0.01, 1.0)], ["1"])
     screen.show(snapshot(["269=0|270=1.00|271=5|278=1", "269=1|270=1.02|271=5|278=2"]))
     trade = ["279=0|269=2|55=1|270=1.02|271=2", "279=0|269=2|55=1|270=1.03|271=4"]
     [row] = screen.show(incremental(trade))
@@ -252,7 +253,7 @@ def test_trades_carry_their_side_and_leave_the_book() -> None:
 
 
 def test_lmax_like_snapshots_by_security_id_and_entry_time() -> None:
-    screen = Screen(LMAX, [instrument("EURUSD", 0.00001, 0.1)], ["4001"])
+    screen = Screen(LMAX, [currency_pair("EURUSD", 0.00001, 0.1)], ["4001"])
     body = (
         "35=W|49=LMXBLM|56=me|34=5|52=20230124-13:30:47|262=r|48=4001|22=8|268=3|"
         "269=0|270=1.18|271=20.3|272=20230124|273=13:30:46.987|269=0|270=1.17|271=5|269=1|270=1.19|271=7.1|"
@@ -263,7 +264,7 @@ def test_lmax_like_snapshots_by_security_id_and_entry_time() -> None:
 
 
 def test_keyed_by_price_without_ids() -> None:
-    screen = Screen(msgspec_replace(PLAIN, keying=BY_PRICE), [instrument("A", 0.5, 1.0)], ["1"])
+    screen = Screen(msgspec_replace(PLAIN, keying=BY_PRICE), [currency_pair("A", 0.5, 1.0)], ["1"])
     screen.show(snapshot(["269=0|270=99.5|271=5", "269=1|270=100.5|271=5"]))
     [row] = screen.show(
         incremental(["279=1|269=0|55=1|270=99.5|271=7", "279=0|269=1|55=1|270=101.0000|271=1"])
@@ -300,7 +301,7 @@ def positions(side: str, prices: Iterable[int]) -> list[str]:
 def test_keyed_by_position_against_a_list() -> None:
     """Inserts push deeper levels down, deletes pull them up, what leaves the depth is forgotten."""
     dialect = msgspec_replace(PLAIN, keying=BY_POSITION, depth=5)
-    screen = Screen(dialect, [instrument("A", 1.0, 1.0)], ["1"])
+    screen = Screen(dialect, [currency_pair("A", 1.0, 1.0)], ["1"])
     books = {"0": [100, 99, 98], "1": [101, 102, 103]}
     screen.show(snapshot([*positions("0", books["0"]), *positions("1", books["1"])]))
     rng = generator(3, "positions")

@@ -13,8 +13,10 @@ from emp.access.fix.text import Scale, utc_ns
 from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
 from emp.core.errors import ConfigError, DataError
-from tests.fix.desk import EURUSD, instrument
+from tests.fix.desk import EURUSD
 from tests.fix.wire import fields, framed, raw
+from tests.kit.instruments import currency_pair
+from tests.kit.orders import cancel_order, new_order
 
 TS = utc_ns(b"20240605-12:00:00.123456789")
 
@@ -26,21 +28,11 @@ def book(kind: Dialect = PLAIN, account: str = "") -> Orders:
 def new(
     cl_ord_id: str = "R-1", side: int = 1, qty: int = 3, px: int = 108_755, immediate: bool = False
 ) -> NewOrder:
-    return NewOrder(
-        cl_ord_id=cl_ord_id,
-        instrument="EURUSD",
-        side=side,
-        qty=qty,
-        px=px,
-        immediate=immediate,
-        ts=TS,
-        reason=Reason.CROSS_EDGE,
-        decision_seq=1,
-    )
+    return new_order(cl_ord_id, side, qty, px, immediate=immediate, ts=TS, reason=Reason.CROSS_EDGE)
 
 
 def cancel(cl_ord_id: str = "R-2", orig: str = "R-1") -> CancelOrder:
-    return CancelOrder(cl_ord_id=cl_ord_id, orig=orig, instrument="EURUSD", ts=TS, reason=Reason.CANCEL_TTL)
+    return cancel_order(cl_ord_id, orig, ts=TS)
 
 
 def pairs(body: bytes) -> dict[int, str]:
@@ -283,7 +275,7 @@ def test_requests_for_status_and_positions() -> None:
     ],
 )
 def test_scales_read_back_what_they_write(tick: float, lot: float, px: bytes, qty: bytes) -> None:
-    scale = Scale(instrument("X", tick, lot))
+    scale = Scale(currency_pair("X", tick, lot))
     assert (scale.px(108_755), scale.qty(3)) == (px, qty)
     assert (scale.ticks(px), scale.lots(qty)) == (108_755, 3)
     assert scale.ticks(b"nonsense") == scale.lots(None) == 0
@@ -292,7 +284,7 @@ def test_scales_read_back_what_they_write(tick: float, lot: float, px: bytes, qt
 
 def test_scales_that_fix_cannot_write_are_refused() -> None:
     with pytest.raises(DataError, match="at most 9 decimals"):
-        Scale(instrument("X", 1e-11, 1.0))
+        Scale(currency_pair("X", 1e-11, 1.0))
 
 
 def test_unknown_dialect_is_refused() -> None:

@@ -18,13 +18,14 @@ from emp.access.fix.orders import ReplaceOrder
 from emp.access.fix.schedule import Backoff
 from emp.core.clock import LiveClock
 from emp.core.codes import EventFlag, OrderStatus, Reason
-from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
+from emp.core.contracts import NewOrder, OrderUpdate
 from emp.core.errors import VenueError
 from emp.core.ids import cl_ord_id, generator
 from emp.sim.venues.fix.venue import FixVenue, VenueSettings
 from tests.fix.desk import EURUSD
 from tests.fix.markets import Toy
 from tests.kit.listener import Listener
+from tests.kit.orders import cancel_order, new_order
 
 pytest.importorskip(
     "quickfix", reason="needs quickfix-ssl, which has a wheel for CPython 3.11 on x86_64 only"
@@ -171,9 +172,9 @@ class Desk:
 
 
 def order(number: int, side: int, qty: int, px: int, immediate: bool) -> NewOrder:
-    return NewOrder(
-        cl_ord_id=cl_ord_id("QF", number), instrument="EURUSD", side=side, qty=qty, px=px, immediate=immediate,
-        ts=CLOCK.now_ns(), reason=Reason.CROSS_EDGE, decision_seq=number,
+    return new_order(
+        cl_ord_id("QF", number), side, qty, px, immediate=immediate, ts=CLOCK.now_ns(),
+        reason=Reason.CROSS_EDGE, seq=number,
     )  # fmt: skip
 
 
@@ -237,9 +238,7 @@ async def trade_every_way(access: Listener, desk: Desk) -> None:
     await until(lambda: ids[4] in desk.status)
     [working] = await access.open_orders()
     assert (working.clOrdID, working.side) == (ids[4], 1)
-    cancel = CancelOrder(
-        cl_ord_id=ids[10], orig=ids[4], instrument="EURUSD", ts=CLOCK.now_ns(), reason=Reason.CANCEL_TTL
-    )
+    cancel = cancel_order(ids[10], ids[4], ts=CLOCK.now_ns())
     swap = ReplaceOrder(
         cl_ord_id=ids[5], orig=ids[4], instrument="EURUSD", side=1, qty=45, px=108_601, ts=CLOCK.now_ns()
     )

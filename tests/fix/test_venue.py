@@ -15,20 +15,22 @@ from emp.access.fix.client import FixAccess, FixSettings
 from emp.access.fix.dialect import CTRADER, MOCK, PLAIN, Dialect
 from emp.access.fix.schedule import Backoff
 from emp.access.port import MarketAccess
-from emp.core.codes import OrderStatus, Reason
+from emp.core.codes import OrderStatus
 from emp.core.config.secrets import Secret
-from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
+from emp.core.contracts import OrderUpdate
 from emp.core.errors import VenueError
 from emp.core.ids import cl_ord_id, generator
 from emp.sim.venues.fix.faults import Faults
 from emp.sim.venues.fix.venue import FixVenue, VenueSettings
-from tests.fix.desk import EURUSD, instrument
+from tests.fix.desk import EURUSD
 from tests.fix.markets import Stepped, Toy
 from tests.fix.test_quickfix import CLOCK, Desk, order, until
+from tests.kit.instruments import currency_pair
 from tests.kit.listener import Listener
+from tests.kit.orders import cancel_order, new_order
 
 FAST = Backoff(first_s=0.02, factor=1.5, longest_s=0.2)
-GOLD = instrument("XAUUSD", 0.001, 1.0)
+GOLD = currency_pair("XAUUSD", 0.001, 1.0)
 SYMBOLS = {"EURUSD": "1", "XAUUSD": "41"}
 
 
@@ -115,21 +117,13 @@ class Robot:
         side = 1 if (seq // 5) % 2 else -1
         immediate = seq % 3 == 0
         if self.resting and seq % 2:
-            self.access.send(
-                CancelOrder(
-                    cl_ord_id=cl_ord_id("RB", self.number), orig=self.resting, instrument="EURUSD",
-                    ts=int(row["ts"]), reason=Reason.CANCEL_TTL,
-                )
-            )  # fmt: skip
+            self.access.send(cancel_order(cl_ord_id("RB", self.number), self.resting, ts=int(row["ts"])))
             return
         touch = row["ask_px"][0] if (side > 0) == immediate else row["bid_px"][0]
         name = cl_ord_id("RB", self.number)
         self.access.send(
-            NewOrder(
-                cl_ord_id=name, instrument="EURUSD", side=side, qty=1 + seq % 3, px=int(touch), immediate=immediate,
-                ts=int(row["ts"]), reason=Reason.POST_EDGE, decision_seq=seq,
-            )
-        )  # fmt: skip
+            new_order(name, side, 1 + seq % 3, int(touch), immediate=immediate, ts=int(row["ts"]), seq=seq)
+        )
         if not immediate:
             self.resting = name
 

@@ -11,32 +11,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from emp.core.codes import OrderStatus, Reason
+from emp.core.codes import OrderStatus
 from emp.core.contracts import CancelOrder, DegradedMode, NewOrder, OrderUpdate, QueryOrder, RiskBreach
 from emp.core.errors import JournalError
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
 from emp.journal.records import Note, encode
+from tests.kit.orders import cancel_order, new_order
 
 
 def new(n: int, qty: int = 10, side: int = 1) -> NewOrder:
-    return NewOrder(
-        cl_ord_id=f"RUN-{n}",
-        instrument="GOOG",
-        side=side,
-        qty=qty,
-        px=100 + n,
-        immediate=False,
-        ts=n,
-        reason=Reason.POST_EDGE,
-        decision_seq=n,
-    )
+    return new_order(f"RUN-{n}", side, qty, 100 + n, instrument="GOOG", ts=n, seq=n)
 
 
 def cancel(n: int, orig: int) -> CancelOrder:
-    return CancelOrder(
-        cl_ord_id=f"RUN-{n}", orig=f"RUN-{orig}", instrument="GOOG", ts=n, reason=Reason.CANCEL_TTL
-    )
+    return cancel_order(f"RUN-{n}", f"RUN-{orig}", instrument="GOOG", ts=n)
 
 
 def report(n: int, exec_id: str, status: OrderStatus, filled: int = 0, price: int = 100) -> OrderUpdate:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from emp.core.clock import SimClock
-from emp.core.codes import OrderStatus, Reason
+from emp.core.codes import OrderStatus
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, VenuePosition
 from emp.core.errors import VenueError
 from emp.core.ids import cl_ord_id
@@ -23,6 +23,7 @@ from emp.execution.orders import OrderManager
 from emp.execution.reconcile import CorrectionKind
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
+from tests.kit.orders import cancel_order, new_order
 from tests.live.world import BTC, buyer
 
 S = OrderStatus
@@ -223,28 +224,15 @@ class Process:
             self.venue.pump()
 
     def order(self, instrument: str, step: int) -> None:
-        order = NewOrder(
-            cl_ord_id=self.next_id(),
-            instrument=instrument,
-            side=1 if step % 4 else -1,
-            qty=5 + step % 3,
-            px=100 + step,
-            immediate=False,
-            ts=self.venue.execs,
-            reason=Reason.POST_EDGE,
-            decision_seq=step,
+        side, qty = 1 if step % 4 else -1, 5 + step % 3
+        made = new_order(
+            self.next_id(), side, qty, 100 + step, instrument=instrument, ts=self.venue.execs, seq=step
         )
-        self.command(order)
+        self.command(made)
 
     def cancel(self, order: NewOrder) -> None:
         self.command(
-            CancelOrder(
-                cl_ord_id=self.next_id(),
-                orig=order.cl_ord_id,
-                instrument=order.instrument,
-                ts=self.venue.execs,
-                reason=Reason.CANCEL_TTL,
-            )
+            cancel_order(self.next_id(), order.cl_ord_id, instrument=order.instrument, ts=self.venue.execs)
         )
 
     def command(self, command: Command) -> None:
@@ -336,17 +324,7 @@ def test_stopped_again_during_the_recovery(memory: Path) -> None:
 
 
 def order(n: int) -> NewOrder:
-    return NewOrder(
-        cl_ord_id=cl_ord_id(RUN, n),
-        instrument="GOOG",
-        side=1,
-        qty=5,
-        px=100,
-        immediate=False,
-        ts=n,
-        reason=Reason.POST_EDGE,
-        decision_seq=n,
-    )
+    return new_order(cl_ord_id(RUN, n), 1, 5, 100, instrument="GOOG", ts=n, seq=n)
 
 
 def test_an_intent_the_venue_never_saw_is_dead_and_not_sent_again(tmp_path: Path) -> None:

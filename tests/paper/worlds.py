@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emp.core.codes import AssetClass, EventFlag, Reason, Venue
+from emp.core.codes import AssetClass, EventFlag, Venue
 from emp.core.contracts import CancelOrder, NewOrder, QueryOrder
 from emp.core.instrument import Instrument
 from emp.core.records import Array, empty_events
+from tests.kit.orders import cancel_order, new_order, query_order
 
 GOOG = Instrument(
     name="GOOG",
@@ -47,22 +48,12 @@ def event(
 
 
 def order(name: str, side: int, qty: int, px: int, ts: int = 0, immediate: bool = False) -> NewOrder:
-    return NewOrder(
-        cl_ord_id=name,
-        instrument="GOOG",
-        side=side,
-        qty=qty,
-        px=px,
-        immediate=immediate,
-        ts=ts,
-        reason=Reason.POST_EDGE,
-        decision_seq=ts,
-    )
+    return new_order(name, side, qty, px, instrument="GOOG", immediate=immediate, ts=ts, seq=ts)
 
 
 def cancel(name: str, orig: str, ts: int) -> CancelOrder:
-    return CancelOrder(cl_ord_id=name, orig=orig, instrument="GOOG", ts=ts, reason=Reason.CANCEL_TTL)
+    return cancel_order(name, orig, instrument="GOOG", ts=ts)
 
 
 def query(name: str, ts: int) -> QueryOrder:
-    return QueryOrder(cl_ord_id=name, instrument="GOOG", ts=ts)
+    return query_order(name, instrument="GOOG", ts=ts)

@@ -11,7 +11,7 @@ from emp.perception.depth import slope_and_curve
 from emp.perception.features import NO_VISIBLE_CHANGE, BookFeatures, perceive_book
 from emp.perception.normalise import CLIP, INPUT_NAMES, INPUTS
 from emp.perception.state import CELLS, FLOW_SPAN, LONG_GAP_NS, SCALE_SPAN, new_perception
-from tests.perception.worlds import open_all_day, random_encoder, random_events
+from tests.kit.events import open_all_day, random_encoder, random_events
 
 
 def run(

@@ -22,7 +22,7 @@ from emp.perception.state import new_perception
 from emp.perception.targets import NO_LABEL, classes, daily_priors, segments, targets, unit_ticks
 from emp.train.data.walk import Walk, random_encoder, walk
 from emp.train.judge.baselines import known_rows, last_known_label
-from tests.perception.worlds import random_events
+from tests.kit.events import random_events
 
 GOOG = find("GOOG")
 ENCODER = random_encoder(np.random.default_rng(5))

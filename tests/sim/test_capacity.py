@@ -14,7 +14,7 @@ from emp.sim.book.check import check_book
 from emp.sim.capacity.capacity import HARD_CAP, _falls, _peak, capacity_curve, scaled
 from emp.sim.capacity.trade import FIELDS, play_trade
 from emp.sim.flow.zi import zi_params
-from emp.sim.world.desk import new_desk
+from emp.sim.world.desk import World, new_desk
 from emp.sim.world.latency import LatencyConfig, latency_record
 from emp.sim.world.market import Market
 
@@ -27,23 +27,8 @@ def trade(
     market = Market(SMALL, 3, 50_000)
     market.run(2**62, 5_000)
     out = np.zeros(len(FIELDS))
-    play_trade(
-        market.book,
-        market.fills,
-        market.state[0],
-        market.params[0],
-        market.rng,
-        new_desk(fee, fee)[0],
-        latency_record(LatencyConfig())[0],
-        seeded(1, "t"),
-        side,
-        size,
-        passive,
-        children,
-        20,
-        25,
-        out,
-    )
+    world = World(market.flow, new_desk(fee, fee), latency_record(LatencyConfig()), seeded(1, "t"))
+    play_trade(world, side, size, passive, children, 20, 25, out)
     check_book(market.book)
     return dict(zip(FIELDS, out.tolist(), strict=True))
 
@@ -68,7 +53,7 @@ def test_posting_fills_less_than_crossing() -> None:
 
 
 def test_large_sizes_pay_for_their_impact() -> None:
-    curve = capacity_curve(SMALL, 50_000, taker_fee=0.1, shares=(0.01, 0.02, 1.0, 8.0), trades=40)
+    curve = capacity_curve(SMALL, 50_000, fees=(0.0, 0.1), shares=(0.01, 0.02, 1.0, 8.0), trades=40)
     small, capped, level, large = curve.points
     assert small.within_cap
     assert capped.within_cap
@@ -81,7 +66,7 @@ def test_large_sizes_pay_for_their_impact() -> None:
     assert curve.edge.low > 0
     assert 0 < curve.capacity_share < 8.0
     assert 0 < curve.effective_trades <= 2 * curve.trades
-    again = capacity_curve(SMALL, 50_000, taker_fee=0.1, shares=(0.01, 0.02, 1.0, 8.0), trades=40)
+    again = capacity_curve(SMALL, 50_000, fees=(0.0, 0.1), shares=(0.01, 0.02, 1.0, 8.0), trades=40)
     assert again == curve
 
 

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from emp.core.codes import EventFlag, OrderStatus, Reason, Session
-from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
+from emp.core.codes import EventFlag, OrderStatus, Session
+from emp.core.contracts import NewOrder, OrderUpdate
 from emp.core.errors import UsageError
 from emp.core.instrument import Instrument, find
 from emp.core.records import EVENT
@@ -17,6 +17,7 @@ from emp.sim.flow.zi import zi_params
 from emp.sim.world.day import SECOND, DayConfig, DayMarket, Phase
 from emp.sim.world.latency import LatencyConfig
 from emp.sim.world.mock import MockMarket
+from tests.kit.orders import cancel_order, new_order
 
 MINUTE = 60 * SECOND
 BEFORE = int(datetime(2012, 6, 21, 13, 25, tzinfo=UTC).timestamp()) * SECOND  # 09:25 in New York
@@ -153,17 +154,7 @@ def test_a_market_without_auctions_pauses_when_it_is_closed() -> None:
 
 
 def order(n: int, side: int, px: int, qty: int, immediate: bool = False) -> NewOrder:
-    return NewOrder(
-        cl_ord_id=f"D-{n}",
-        instrument="GOOG",
-        side=side,
-        qty=qty,
-        px=px,
-        immediate=immediate,
-        ts=0,
-        reason=Reason.POST_EDGE,
-        decision_seq=n,
-    )
+    return new_order(f"D-{n}", side, qty, px, instrument="GOOG", immediate=immediate, seq=n)
 
 
 def pass_time(mock: MockMarket, until: int, reports: list[OrderUpdate]) -> None:
@@ -199,8 +190,7 @@ def test_a_halt_refuses_orders_and_takes_cancels(goog: Instrument) -> None:
     assert market.phase is Phase.HALTED
     at = OPEN + 95 * SECOND
     mock.exchange.send(order(2, 1, START - 400, 1), at)
-    cancel = CancelOrder(cl_ord_id="C", orig="D-1", instrument="GOOG", ts=at, reason=Reason.CANCEL_TTL)
-    mock.exchange.send(cancel, at)
+    mock.exchange.send(cancel_order("C", "D-1", instrument="GOOG", ts=at), at)
     pass_time(mock, OPEN + 100 * SECOND, reports)
     assert [(r.clOrdID, r.status) for r in reports] == [
         ("D-1", OrderStatus.NEW),

@@ -8,6 +8,7 @@ import pytest
 from emp.core.numba.rng import seeded
 from emp.sim.book import book as eb
 from emp.sim.book.check import check_book
+from emp.sim.book.matching import submit
 from emp.sim.flow.zi import zi_params
 from emp.sim.world import desk as ds
 from emp.sim.world.latency import LatencyConfig, Leg, latency_record
@@ -19,26 +20,28 @@ SLOW = Leg(900.0, 0.001, 0.01)
 
 @dataclass
 class Trader:
-    market: Market
-    desk: np.ndarray
-    latency: np.ndarray
-    rng: np.ndarray
+    world: ds.World
     now: int = 0
 
+    @property
+    def desk(self) -> np.ndarray:
+        return self.world.desk
+
+    @property
+    def book(self) -> np.ndarray:
+        return self.world.flow.book
+
     def run(self, n: int = 0, until_ns: int = 2**62) -> int:
-        m = self.market
-        args = (m.book, m.fills, m.state[0], m.params[0], m.rng, self.desk[0], self.latency[0], self.rng)
-        return int(ds.run_desk(*args, until_ns, n or 1 << 30))
+        return int(ds.run_desk(self.world, until_ns, n or 1 << 30))
 
     def new(self, side: int, px: int, qty: int, kind: int = eb.POST_ONLY) -> int:
-        args = (self.desk[0], self.latency[0], self.rng, self.now, 1.0)
-        return int(ds.desk_new(*args, side, px, qty, kind))
+        return int(ds.desk_new(self.world, self.now, side, px, qty, kind))
 
     def wait(self, us: float) -> None:
         """Pass time, then read what has been reported by then."""
         self.now += int(us * 1000)
         self.run(until_ns=self.now)
-        ds.deliver(self.desk[0], self.now)
+        ds.deliver(self.world, self.now)
 
     def order(self, slot: int) -> np.void:
         return self.desk["orders"][0][slot]
@@ -50,7 +53,7 @@ def trader() -> Trader:
     market = Market(still, 1, 50_000)
     market.state["next"] = 2**61
     latency = latency_record(LatencyConfig(LEG, LEG, SLOW, LEG, LEG, 0.0, 1e9, 0.0))
-    return Trader(market, ds.new_desk(0.25, 0.5), latency, seeded(1, "t"))
+    return Trader(ds.World(market.flow, ds.new_desk(0.25, 0.5), latency, seeded(1, "t")))
 
 
 def test_an_order_is_known_to_rest_only_after_both_ways(trader: Trader) -> None:
@@ -64,7 +67,7 @@ def test_an_order_is_known_to_rest_only_after_both_ways(trader: Trader) -> None:
     assert at_venue["ahead"] == 10  # the ladder's two orders of five
     trader.wait(500)
     assert trader.order(slot)["state"] == ds.RESTING
-    check_book(trader.market.book)
+    check_book(trader.book)
 
 
 def test_a_crossing_order_pays_the_taker_fee(trader: Trader) -> None:
@@ -74,7 +77,7 @@ def test_a_crossing_order_pays_the_taker_fee(trader: Trader) -> None:
     assert (d["position"], d["seen_position"], d["taker_lots"]) == (7, 7, 7)
     assert d["fees"] == pytest.approx(3.5)
     assert d["cash"] == pytest.approx(-7 * 50_001)
-    assert ds.worth(trader.market.book, d) == pytest.approx(-7.0 - 3.5)
+    assert ds.worth(trader.world) == pytest.approx(-7.0 - 3.5)
 
 
 def test_partial_fill_rejection_and_cancel(trader: Trader) -> None:
@@ -84,23 +87,23 @@ def test_partial_fill_rejection_and_cancel(trader: Trader) -> None:
     trader.wait(1_000)
     d = trader.desk[0]
     assert (d["taker_lots"], d["expired"], d["rejected"]) == (10, 1, 1)
-    ds.desk_cancel(d, trader.latency[0], trader.rng, trader.now, 1.0, keep)
+    ds.desk_cancel(trader.world, trader.now, keep)
     trader.wait(1_000)
     assert trader.order(keep)["state"] == ds.FREE
-    assert trader.market.book[eb.OWN_LIVE] == 0
+    assert trader.book[eb.OWN_LIVE] == 0
 
 
 def test_a_replace_takes_its_own_leg_and_goes_to_the_end(trader: Trader) -> None:
     slot = trader.new(eb.BUY, 49_999, 3)
     trader.wait(1_000)
-    ds.desk_replace(trader.desk[0], trader.latency[0], trader.rng, trader.now, 1.0, slot, 49_998, 2)
+    ds.desk_replace(trader.world, trader.now, slot, 49_998, 2)
     trader.wait(800)
-    assert eb.level_qty(trader.market.book, eb.BUY, 49_999) == 13
+    assert eb.level_qty(trader.book, eb.BUY, 49_999) == 13
     trader.wait(1_000)
-    assert eb.level_qty(trader.market.book, eb.BUY, 49_999) == 10
+    assert eb.level_qty(trader.book, eb.BUY, 49_999) == 10
     order = trader.order(slot)
     assert (order["px"], order["leaves"], order["state"], order["ahead"]) == (49_998, 2, ds.RESTING, 10)
-    ds.desk_replace(trader.desk[0], trader.latency[0], trader.rng, trader.now, 1.0, slot, 50_001, 2)
+    ds.desk_replace(trader.world, trader.now, slot, 50_001, 2)
     trader.wait(3_000)
     assert trader.order(slot)["px"] == 49_998
     assert trader.desk["rejected"][0] == 1
@@ -109,7 +112,7 @@ def test_a_replace_takes_its_own_leg_and_goes_to_the_end(trader: Trader) -> None
 def test_commands_never_overtake(trader: Trader) -> None:
     slot = trader.new(eb.BUY, 49_999, 3)
     trader.wait(1_000)
-    ds.desk_replace(trader.desk[0], trader.latency[0], trader.rng, trader.now, 1.0, slot, 49_998, 2)  # 900 us
+    ds.desk_replace(trader.world, trader.now, slot, 49_998, 2)  # 900 us
     second = trader.new(eb.SELL, 50_005, 1)  # 100 us, but behind
     trader.wait(500)
     assert trader.order(second)["handle"] == 0
@@ -120,12 +123,9 @@ def test_commands_never_overtake(trader: Trader) -> None:
 def test_a_maker_fill_says_what_stood_before_us(trader: Trader) -> None:
     slot = trader.new(eb.BUY, 49_999, 3)
     trader.wait(1_000)
-    m = trader.market
-    eb.clear_trade(m.book)
-    from emp.sim.book.matching import submit
-
-    submit(m.book, m.fills, eb.SELL, 49_999, 12, eb.IOC, 0, 0)
-    ds.collect(m.book, m.fills, m.state[0], trader.desk[0], trader.latency[0], trader.rng)
+    eb.clear_trade(trader.book)
+    submit(trader.book, trader.world.flow.fills, eb.SELL, 49_999, 12, eb.IOC, 0, 0)
+    ds.collect(trader.world)
     d = trader.desk[0]
     assert (d["maker_lots"], d["ahead_sum"], d["position"], d["seen_position"]) == (2, 10, 2, 0)
     assert d["fees"] == pytest.approx(0.5)

@@ -47,7 +47,7 @@ def test_same_seed_same_episode() -> None:
     other, _ = play(4, actions)
     assert first.tobytes() == again.tobytes()
     assert first.tobytes() != other.tobytes()
-    check_book(env._market.book)
+    check_book(env._world.flow.book)
 
 
 def test_posting_rests_and_is_seen_with_its_place() -> None:
@@ -57,23 +57,23 @@ def test_posting_rests_and_is_seen_with_its_place() -> None:
     for _ in range(3):
         obs, *_ = env.step(E.HOLD)
     named = dict(zip(NAMES, obs.tolist(), strict=True))
-    orders = env._desk["orders"][0]
+    orders = env._world.desk["orders"][0]
     if named["own_bid"]:
         assert named["own_bid"] == 1.0
         assert 0.0 <= named["own_bid_ahead"] < 1.0
         assert named["own_bid_leaves"] == 1.0
     else:
-        assert env._desk["maker_fills"][0] + env._desk["rejected"][0] >= 1
+        assert env._world.desk["maker_fills"][0] + env._desk["rejected"][0] >= 1
     assert (orders["side"][orders["state"] != 0] == 0).all()
 
 
 def test_crossing_moves_position_and_pays() -> None:
-    env = E.MarketEnv(every=20, taker_fee=0.5)
+    env = E.MarketEnv(every=20, fees=(0.0, 0.5))
     env.reset(seed=2)
     env.step(E.CROSS_BUY)
     *_, info = env.step(E.HOLD)
     assert info["position"] == 1
-    assert env._desk["fees"][0] == pytest.approx(0.5)
+    assert env._world.desk["fees"][0] == pytest.approx(0.5)
     assert info["worth"] < 1.0
 
 

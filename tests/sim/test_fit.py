@@ -62,12 +62,12 @@ def test_bursts_of_market_orders_are_found() -> None:
 
 
 @kernel
-def _lasts(b: Any, fills: Any, s: Any, p: Any, r: Any, out: Any) -> int:
+def _lasts(flow: Any, out: Any) -> int:
     """What came last after each event that an observer sees: one that did something to a book with both sides."""
-    n = 0
+    b, s, n = flow.book, flow.state[0], 0
     for _ in range(len(out)):
         both = b[eb.BEST] != b[eb.LO] and b[eb.BEST + 1] != b[eb.LO] + b[eb.MASK]
-        flow_event(b, fills, s, p, r)
+        flow_event(flow)
         if both and s.qty != 0:
             out[n] = s.last
             n += 1
@@ -79,7 +79,7 @@ def test_a_market_knows_what_came_last_as_the_stream_of_its_events_says() -> Non
     market.run(2**62, 2_000)
     twin = market.clone()
     lasts = np.zeros(20_000, np.int64)
-    n = _lasts(twin.book, twin.fills, twin.state[0], twin.params[0], twin.rng, lasts)
+    n = _lasts(twin.flow, lasts)
     obs = observe_market(market, 20_000, "x", warmup=0).obs
     assert what_came(obs).tolist() == lasts[:n].tolist()
     assert set(lasts[:n]) == set(range(LASTS))

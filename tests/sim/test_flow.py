@@ -40,7 +40,7 @@ def flows(tape: Tape) -> dict[str, np.ndarray]:
 
 
 def digest(market: Market) -> str:
-    parts = (market.book, market.state, market.rng)
+    parts = (market.flow.book, market.flow.state, market.flow.rng)
     return hashlib.sha256(b"".join(np.ascontiguousarray(p).tobytes() for p in parts)).hexdigest()
 
 

@@ -34,9 +34,9 @@ def test_a_logistic_draw_needs_no_exponential_and_is_exact() -> None:
 
 
 @kernel
-def _kinds(b: Any, s: Any, p: Any, i: int, j: int, n: int, r: Any, out: Any) -> None:
+def _kinds(flow: Any, i: int, j: int, n: int, out: Any) -> None:
     for _ in range(n):
-        out[draw_kind(b, s, p, i, j, r)] += 1
+        out[draw_kind(flow, i, j)] += 1
 
 
 def test_kinds_come_in_proportion_to_their_weights() -> None:
@@ -50,7 +50,7 @@ def test_kinds_come_in_proportion_to_their_weights() -> None:
         weight[HIT] *= LAW["burst_usual"][0] + LAW["burst"][0] @ busy
         weight[[CANCEL_AT, CANCEL_DEEP]] *= crowd
         seen = np.zeros(KINDS, np.int64)
-        _kinds(market.book, market.state[0], LAW[0], i, j, 200_000, seeded(i, "k"), seen)
+        _kinds(market.flow._replace(rng=seeded(i, "k")), i, j, 200_000, seen)
         assert np.abs(seen / 200_000 - weight / weight.sum()).max() < 0.005
 
 

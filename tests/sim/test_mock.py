@@ -6,44 +6,26 @@ import math
 import numpy as np
 import pytest
 
-from emp.core.codes import AssetClass, EventFlag, OrderStatus, Reason, Venue
-from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
+from emp.core.codes import EventFlag, OrderStatus
+from emp.core.contracts import NewOrder, OrderUpdate
 from emp.core.errors import UsageError, VenueError
-from emp.core.instrument import Instrument, SessionSpan
+from emp.core.instrument import Instrument
 from emp.sim.book.check import check_book
 from emp.sim.world.mock import MockMarket
+from tests.kit.instruments import currency_pair
 from tests.kit.listener import Listener, Reports
+from tests.kit.orders import cancel_order, new_order, query_order
 
 NS = 1_000_000_000
 
 
 @pytest.fixture
 def eurusd() -> Instrument:
-    return Instrument(
-        name="EURUSD",
-        tick=1e-5,
-        lot=1000,
-        venue=Venue.SPOT_AGG,
-        asset_class=AssetClass.FX_SPOT,
-        taker_fee=0.3,
-        maker_fee=0.1,
-        fee_source="test",
-        sessions=(SessionSpan(session="london", start="00:00", end="00:00"),),
-    )
+    return currency_pair(fees=(0.1, 0.3), session="london")
 
 
 def new(n: int, side: int, px: int, qty: int, immediate: bool = False) -> NewOrder:
-    return NewOrder(
-        cl_ord_id=f"T-{n}",
-        instrument="EURUSD",
-        side=side,
-        qty=qty,
-        px=px,
-        immediate=immediate,
-        ts=0,
-        reason=Reason.POST_EDGE,
-        decision_seq=n,
-    )
+    return new_order(f"T-{n}", side, qty, px, immediate=immediate, seq=n)
 
 
 def take(mock: MockMarket, n: int) -> np.ndarray:
@@ -129,12 +111,10 @@ def test_post_only_duplicate_cancel_and_query(eurusd: Instrument) -> None:
     mock.send(new(2, 1, int(row["bid_px"][0]) - 400, 1))
     take(mock, 100)
     mock.send(new(2, 1, int(row["bid_px"][0]) - 400, 1))
-    mock.send(QueryOrder(cl_ord_id="T-2", instrument="EURUSD", ts=0))
-    mock.send(QueryOrder(cl_ord_id="T-9", instrument="EURUSD", ts=0))
+    mock.send(query_order("T-2"))
+    mock.send(query_order("T-9"))
     for orig in ("T-2", "T-2", "T-7"):
-        mock.send(
-            CancelOrder(cl_ord_id=f"C-{orig}", orig=orig, instrument="EURUSD", ts=0, reason=Reason.CANCEL_TTL)
-        )
+        mock.send(cancel_order(f"C-{orig}", orig))
     take(mock, 100)
     told = [(r.clOrdID, r.status, r.text) for r in reports]
     assert told[0] == ("T-1", OrderStatus.REJECTED, "post-only order would have taken liquidity")

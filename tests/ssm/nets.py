@@ -14,6 +14,8 @@ torch.set_num_threads(1)
 
 DOMAINS = ("equity/nasdaq", "fx_fut/globex")
 IMPLS = ("mamba2", "mamba3")
+SMALL = {"d_model": 16, "layers": 2, "d_state": 8, "headdim": 16, "attention_heads": 2, "window": 8}
+"""Sizes of a network that trains in seconds."""
 
 
 def network(impl, seed=0, **sizes):

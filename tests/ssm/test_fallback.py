@@ -14,9 +14,9 @@ from emp.engine.replay import Backtest, Planned
 from emp.journal.actionlog import read_actions
 from emp.journal.run import RunFolder, build_manifest
 from emp.journal.swaps import Swap
-from tests.engine.models import Events
 from tests.kit.control import degrade
-from tests.perception.worlds import random_events
+from tests.kit.events import random_events
+from tests.kit.models import Events
 from tests.ssm.test_repeats import artifact
 
 AT = 700

@@ -24,7 +24,7 @@ from emp.core.instrument import find
 from emp.core.records import UNHASHED, fieldwise_bytes
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.load import load_folder
-from tests.perception.worlds import random_events
+from tests.kit.events import random_events
 
 engine = Engine([find("GOOG")], load_folder(Path(sys.argv[1])), EngineLimits(), "REPEATS0")
 engine.control(Control(action="degraded", ts=0, reason="test", value=1.0))

@@ -14,23 +14,15 @@ from emp.model.heads import OUTPUTS
 from emp.model.ssm_config import SSMConfig
 from emp.perception.depth import ENCODER
 from emp.perception.normalise import INPUTS
-from emp.train.data import chunks
-from emp.train.fit import loop
 from emp.train.fit.fit import Trained, domain_thresholds, heads_for
 from emp.train.fit.loop import TrainConfig
 from emp.train.fit.sequence import train_sequence
-from tests.train.worlds import dataset
+from tests.kit.datasets import dataset
+from tests.ssm.nets import SMALL
 
 torch.set_num_threads(1)
 
-SIZES = {"d_model": 16, "layers": 2, "d_state": 8, "headdim": 16, "attention_heads": 2, "window": 8}
-
-
-@pytest.fixture(autouse=True)
-def short_windows(monkeypatch):
-    for module in (chunks, loop):
-        monkeypatch.setattr(module, "BURN_IN", 16)
-    monkeypatch.setattr(chunks, "WINDOW", 64)
+pytestmark = pytest.mark.usefixtures("short_windows")
 
 
 @cache
@@ -63,7 +55,7 @@ def trained(seed=0, report=lambda step: None, **resuming):
     config = TrainConfig(
         seed=seed, lr=1e-3, lanes=2, curriculum=((512, 1), (1024, 1)), checkpoint_every=1, features_epochs=1
     )
-    return train_sequence(series(), linear(), SSMConfig(impl="mamba3", **SIZES), config, report, **resuming)
+    return train_sequence(series(), linear(), SSMConfig(impl="mamba3", **SMALL), config, report, **resuming)
 
 
 @cache

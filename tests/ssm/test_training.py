@@ -26,24 +26,17 @@ from emp.train.data.auxiliary import (
 )
 from emp.train.data.chunks import Stream, burn_in, plan_epoch, row_batches, window_batch, windows
 from emp.train.data.mirror import mirror_matrix
-from emp.train.fit import loop
 from emp.train.fit.features import learn_features
 from emp.train.fit.loop import TrainConfig, Trainer
 from emp.train.fit.losses import Scales, Targets, forecast_losses, move_scales, targets_of
 from emp.train.net.network import STEADY_AT, Network, read_outputs
+from tests.ssm.nets import SMALL
 
 torch.set_num_threads(1)
 
 DOMAINS = ("shared", "equity/nasdaq")
 M = mirror_matrix().astype(np.float32)
-SIZES = {"d_model": 16, "layers": 2, "d_state": 8, "headdim": 16, "attention_heads": 2, "window": 8}
-
-
-@pytest.fixture(autouse=True)
-def short_windows(monkeypatch):
-    for module in (chunks, loop):
-        monkeypatch.setattr(module, "BURN_IN", 16)
-    monkeypatch.setattr(chunks, "WINDOW", 64)
+pytestmark = pytest.mark.usefixtures("short_windows")
 
 
 def stream(n=700, seed=0, breaks=(250,), warmup=20):
@@ -82,7 +75,7 @@ def scales():
 
 def trainer(seed=0, impl="mamba3", **settings):
     torch.manual_seed(seed)
-    network = Network(SSMConfig(impl=impl, **SIZES), INPUTS, DOMAINS)
+    network = Network(SSMConfig(impl=impl, **SMALL), INPUTS, DOMAINS)
     defaults = {"curriculum": ((128, 1), (256, 1)), "lanes": 2, "lr": 1e-3, "checkpoint_every": 2}
     config = TrainConfig(seed=seed, **(defaults | settings))
     return Trainer(network, streams(), scales(), config)
@@ -245,7 +238,7 @@ def test_features_learn_what_no_linear_map_can_tell_and_leave_the_backbone_alone
         x=x, delta_hat=moves * np.float32(1.0), labels=np.where(moves > 0, 2, 1).astype(np.int8)
     )
     torch.manual_seed(0)
-    network = Network(SSMConfig(**SIZES), INPUTS, DOMAINS)
+    network = Network(SSMConfig(**SMALL), INPUTS, DOMAINS)
     before = {name: p.clone() for name, p in network.state_dict().items()}
     config = TrainConfig(features_epochs=25, features_lr=5e-3)
     losses = learn_features(network, [s], scales(), config)
@@ -253,7 +246,7 @@ def test_features_learn_what_no_linear_map_can_tell_and_leave_the_backbone_alone
     changed = {n.split(".")[0] for n, p in network.state_dict().items() if not torch.equal(p, before[n])}
     assert changed == {"features", "heads"}
     assert torch.equal(network.heads.hidden, before["heads.hidden"])
-    again = Network(SSMConfig(**SIZES), INPUTS, DOMAINS)
+    again = Network(SSMConfig(**SMALL), INPUTS, DOMAINS)
     again.load_state_dict(before)
     assert learn_features(again, [s], scales(), config) == losses
 

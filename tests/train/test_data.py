@@ -13,7 +13,7 @@ from emp.perception.targets import NO_LABEL, classes
 from emp.train.data import data, store
 from emp.train.data.data import WARMUP_EVENTS, load_dataset, parse_series, split_by_time
 from emp.train.judge import baselines
-from tests.train.worlds import GOOG, dataset, market, seen, write_quotes
+from tests.kit.datasets import GOOG, dataset, market, seen, write_quotes
 
 DAY_NS = 86_400_000_000_000
 

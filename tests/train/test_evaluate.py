@@ -18,7 +18,7 @@ from emp.train.fit import encoder, fit, linear
 from emp.train.judge import baselines
 from emp.train.judge.baselines import class_probabilities, grow, kept_trees
 from emp.train.judge.evaluate import Contender, evaluate
-from tests.train.worlds import dataset, market, write_quotes
+from tests.kit.datasets import dataset, market, write_quotes
 
 
 @pytest.fixture(scope="module")

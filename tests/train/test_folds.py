@@ -11,7 +11,7 @@ from emp.core.records import HORIZON_NAMES
 from emp.train.data.data import Dataset
 from emp.train.fit import encoder, linear
 from emp.train.judge.folds import folds, walk_forward
-from tests.train.worlds import dataset
+from tests.kit.datasets import dataset
 
 DAYS = 5
 

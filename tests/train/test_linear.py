@@ -23,7 +23,7 @@ from emp.train.fit.calibration import stretches
 from emp.train.fit.encoder import DepthNet, train_encoder
 from emp.train.fit.linear import Head, Sample, fit_head
 from emp.train.judge.forecasts import forecast_series
-from tests.train.worlds import dataset
+from tests.kit.datasets import dataset
 
 EVEN, ODD = mirror_basis()
 

@@ -13,7 +13,7 @@ from emp.train.data.books import Books, read_books, scaled, windows
 from emp.train.data.data import Series, load_dataset
 from emp.train.data.walk import Walk
 from emp.train.judge import peer
-from tests.train.worlds import dataset, market, write_quotes
+from tests.kit.datasets import dataset, market, write_quotes
 
 THRESHOLD = np.full(6, 0.1)
 

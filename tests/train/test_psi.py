@@ -20,7 +20,7 @@ from emp.train.judge.psi import (
     psi,
     verdict,
 )
-from tests.train.worlds import dataset
+from tests.kit.datasets import dataset
 
 
 def test_the_index_follows_its_formula() -> None:

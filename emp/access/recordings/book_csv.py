@@ -6,7 +6,7 @@ them: the last run of trades of one side joins that book's event, others are eve
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -91,6 +91,25 @@ class BookCsvReader:
                 yield from _merged(books, _Queue(lines, self._trades_zone, self._buy, self._sell))
 
 
+class Waiting(NamedTuple):
+    """Rows of one file for `merge`: those from `at` to `n` wait, and where `ended` no more will come."""
+
+    rows: Array  # EVENT
+    status: Array  # uint8
+    at: int
+    n: int
+    ended: bool
+
+
+class Merged(NamedTuple):
+    """What `merge` writes: rows of both files, by time."""
+
+    rows: Array  # EVENT
+    kind: Array  # uint8, of `fold`
+    status: Array  # uint8
+    origin: Array  # int64: index among the books, or minus one minus the index among the trades
+
+
 class _Queue:
     """Rows of one file that wait to be merged."""
 
@@ -126,6 +145,10 @@ class _Queue:
             rows["trade_qty"][sells] *= -1
         return not self.ended
 
+    @property
+    def waiting(self) -> Waiting:
+        return Waiting(self.rows, self.status, self.next, self.n, self.ended)
+
     def take_all(self) -> Raw:
         """Hand over all that waits."""
         self.next = self.n
@@ -136,73 +159,43 @@ class _Queue:
 
 
 def _merged(books: _Queue, trades: _Queue) -> Iterator[Raw]:
-    rows, kind, status = blank(2 * BATCH)
-    origin: Array = np.zeros(2 * BATCH, np.int64)
+    out = Merged(*blank(2 * BATCH), np.zeros(2 * BATCH, np.int64))
     clock: Array = np.full(2, fold.NO_TIME)
     while books.refill() | trades.refill():
-        n, books.next, trades.next = merge(
-            books.rows,
-            books.status,
-            books.next,
-            books.n,
-            books.ended,
-            trades.rows,
-            trades.status,
-            trades.next,
-            trades.n,
-            trades.ended,
-            clock,
-            rows,
-            kind,
-            status,
-            origin,
-        )
+        n, books.next, trades.next = merge(books.waiting, trades.waiting, clock, out)
 
         def text(i: int) -> str:
-            return books.text(int(origin[i])) if origin[i] >= 0 else trades.text(int(~origin[i]))
+            at = int(out.origin[i])
+            return books.text(at) if at >= 0 else trades.text(~at)
 
-        yield Raw(rows[:n], kind[:n], status[:n], text)
+        yield Raw(out.rows[:n], out.kind[:n], out.status[:n], text)
 
 
 @kernel
-def merge(
-    books: Any,
-    books_status: Any,
-    b: int,
-    n_books: int,
-    books_ended: bool,
-    trades: Any,
-    trades_status: Any,
-    t: int,
-    n_trades: int,
-    trades_ended: bool,
-    clock: Any,
-    rows: Any,
-    kind: Any,
-    status: Any,
-    origin: Any,
-) -> Any:
-    """Merge books[b:] and trades[t:] by time until one of them must be refilled; return (rows, b, t).
+def merge(books: Any, trades: Any, clock: Any, out: Any) -> Any:
+    """Merge two files (`Waiting`) into `out` (`Merged`) by time until one of them must be refilled.
 
-    origin is the index among the books, or minus one minus the index among the trades. `clock` holds the latest
-    time of each file, so that a row which goes back in time does not hold up the other file.
+    Returns (rows written, where the books go on, where the trades do). `clock` holds the latest time of each file,
+    so that a row which goes back in time does not hold up the other file.
     """
+    b, n_books, t, n_trades = books.at, books.n, trades.at, trades.n
+    rows, kind, status, origin = out.rows, out.kind, out.status, out.origin
     n = 0
-    while (b < n_books or books_ended) and (t < n_trades or trades_ended) and (b < n_books or t < n_trades):
-        if b < n_books and books_status[b] == 0:
-            clock[0] = max(clock[0], books[b].ts)
-        if t < n_trades and trades_status[t] == 0:
-            clock[1] = max(clock[1], trades[t].ts)
+    while (b < n_books or books.ended) and (t < n_trades or trades.ended) and (b < n_books or t < n_trades):
+        if b < n_books and books.status[b] == 0:
+            clock[0] = max(clock[0], books.rows[b].ts)
+        if t < n_trades and trades.status[t] == 0:
+            clock[1] = max(clock[1], trades.rows[t].ts)
         if t < n_trades and (b >= n_books or clock[1] <= clock[0]):
-            rows[n] = trades[t]
+            rows[n] = trades.rows[t]
             kind[n] = fold.PRINT
-            status[n] = trades_status[t]
+            status[n] = trades.status[t]
             origin[n] = -1 - t
             t += 1
         else:
-            rows[n] = books[b]
+            rows[n] = books.rows[b]
             kind[n] = fold.QUOTE
-            status[n] = books_status[b]
+            status[n] = books.status[b]
             origin[n] = b
             b += 1
         n += 1

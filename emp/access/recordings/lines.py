@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from emp.access.recordings.container import Stream
-from emp.access.recordings.scan import Column, scan
+from emp.access.recordings.scan import Column, columns_of, scan
 from emp.core.errors import DataError
 from emp.core.records import Array
 
@@ -21,10 +21,7 @@ class Lines:
     def __init__(self, stream: Stream, columns: Sequence[Column], label: str, skip_header: bool) -> None:
         self._stream = stream
         self._label = label
-        self.kinds = np.array([c.kind for c in columns], np.int64)
-        self.targets = np.array([c.target for c in columns], np.int64)
-        self.multipliers = np.array([c.multiplier for c in columns])
-        self.faults = np.array([int(c.fault) for c in columns], np.int64)
+        self.columns = columns_of(columns)
         self.buf: Array = np.zeros(1 << 20, np.uint8)
         self.pos = 0
         self.end = 0
@@ -51,19 +48,7 @@ class Lines:
 
     def scan_into(self, out: Array, row: int) -> Any:
         """Parse the lines that are whole into out[row:]; return (where to go on, rows filled so far)."""
-        return scan(
-            self.buf,
-            self.pos,
-            self.end,
-            self.kinds,
-            self.targets,
-            self.multipliers,
-            self.faults,
-            out,
-            self.status,
-            self.begin,
-            row,
-        )
+        return scan(self.buf, self.pos, self.end, self.columns, out, self.status, self.begin, row)
 
     def text(self, row: int) -> str:
         """The line of a row of the last `read`, cut to 200 characters."""

@@ -1,11 +1,13 @@
 """The byte parser that all csv readers share: lines of text to rows of integers, in one compiled pass."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from emp.core.codes import Quarantine
 from emp.core.numba.jit import kernel
+from emp.core.records import Array
 
 SKIP = 0  # anything
 INT = 1  # an integer, as it is
@@ -48,6 +50,25 @@ class Column(NamedTuple):
     target: int = -1  # index in the output row
     multiplier: float = 1.0  # grid steps per unit
     fault: Quarantine = Quarantine.MALFORMED  # what a number off the grid is
+
+
+class Columns(NamedTuple):
+    """The columns of a file as arrays, one element a column: what `scan` takes."""
+
+    kinds: Array  # int64
+    targets: Array  # int64
+    multipliers: Array  # float64
+    faults: Array  # int64
+
+
+def columns_of(columns: Sequence[Column]) -> Columns:
+    """Arrange columns for `scan`."""
+    return Columns(
+        np.array([c.kind for c in columns], np.int64),
+        np.array([c.target for c in columns], np.int64),
+        np.array([c.multiplier for c in columns]),
+        np.array([int(c.fault) for c in columns], np.int64),
+    )
 
 
 def word(text: str) -> int:
@@ -246,24 +267,14 @@ def _on_grid(mantissa: Any, power: float, multiplier: float, kind: int, fault: i
 
 
 @kernel
-def scan(
-    buf: Any,
-    pos: int,
-    end: int,
-    kinds: Any,
-    targets: Any,
-    multipliers: Any,
-    faults: Any,
-    out: Any,
-    status: Any,
-    begin: Any,
-    row: int,
-) -> Any:
-    """Parse whole lines of buf[pos:end] into out[row:], one integer per column at its target.
+def scan(buf: Any, pos: int, end: int, columns: Any, out: Any, status: Any, begin: Any, row: int) -> Any:
+    """Parse whole lines of buf[pos:end] into out[row:], one integer per column (`Columns`) at its target.
 
     buf[end] must be a newline: it stops every loop. status[row] is 0 or the first fault (Quarantine),
     begin[row] the line's place in buf. Blank lines are no rows. Returns (where to go on, rows filled so far).
     """
+    kinds, targets = columns.kinds, columns.targets
+    multipliers, faults = columns.multipliers, columns.faults
     last = len(kinds) - 1
     one = np.uint64(1)
     p = np.uint64(pos)

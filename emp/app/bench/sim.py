@@ -92,7 +92,7 @@ def _ours(events: int, recording: Path | None) -> tuple[dict[str, Job], Any]:
         name: Market(p, 1, start)
         for name, p in (("zi", zi), ("hawkes", calibrate(obs, "hawkes")), ("qr", calibrate(obs, "qr")))
     }
-    stacked = Market(markets["qr"].params, 3, start)
+    stacked = Market(markets["qr"].flow.params, 3, start)
 
     def replay() -> tuple[int, float]:
         book, fills = stream.new_book(), new_fills(8)

@@ -58,8 +58,7 @@ def capacity(
                 params,
                 start_px,
                 passive=passive,
-                maker_fee=facts.maker_fee,
-                taker_fee=facts.taker_fee,
+                fees=(facts.maker_fee, facts.taker_fee),
                 trades=trades,
                 seed=seed,
                 progress=lambda share, k=k: work.report("capacity", (k + share) / len(pairs)),  # type: ignore[misc]

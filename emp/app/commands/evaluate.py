@@ -3,9 +3,11 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+
+from emp.app.options import takes_options
 
 if TYPE_CHECKING:
     from emp.app.report.evaluation import Curves
@@ -23,8 +25,9 @@ PEER_WINDOWS = 120_000
 """Windows that DeepLOB is trained on unless told otherwise: about a quarter of an hour on one busy core."""
 
 
-@app.command()
-def evaluate(
+class Options(NamedTuple):
+    """What `emp evaluate` can be told."""
+
     artifact: Annotated[
         list[str] | None,
         typer.Option(
@@ -32,23 +35,21 @@ def evaluate(
             "shipped one; may be given often. Those of one name are its seeds; unnamed ones go by their kind. "
             "Without it: the default."
         ),
-    ] = None,
+    ] = None
     against: Annotated[
         str | None,
         typer.Option(
             help="Linear artifact that the others are compared with; the shipped one where it fits."
         ),
-    ] = None,
+    ] = None
     data: Annotated[
         list[str] | None,
         typer.Option(
             help="A series, [INSTRUMENT=]PATH[,PATH...]; wildcards allowed, may be given often. "
             "Without it: the recordings of the shipped model (with --psi: of four markets), below EMP_DATA."
         ),
-    ] = None,
-    psi: Annotated[
-        bool, typer.Option("--psi", help="Compare the inputs between the series instead.")
-    ] = False,
+    ] = None
+    psi: Annotated[bool, typer.Option("--psi", help="Compare the inputs between the series instead.")] = False
     walk: Annotated[
         bool,
         typer.Option(
@@ -56,23 +57,27 @@ def evaluate(
             help="Walk forward day by day instead: the linear model and the baselines, fitted anew for every test "
             "day of each series of several days.",
         ),
-    ] = False,
+    ] = False
     trees: Annotated[
         bool, typer.Option(help="Also grow gradient-boosted trees as a baseline (slow the first time).")
-    ] = False,
+    ] = False
     deeplob: Annotated[
         bool,
         typer.Option(help="Also train DeepLOB on every series with depth (very slow the first time)."),
-    ] = False,
-    deeplob_windows: Annotated[
-        int, typer.Option(min=64, help="Windows that DeepLOB is trained on.")
-    ] = PEER_WINDOWS,
-    trade: Annotated[bool, typer.Option(help="Trade the test parts on paper: alpha after fees.")] = True,
-    page: Annotated[Path | None, typer.Option(help="Also write a page of plots to this HTML file.")] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Names the run of random numbers.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
-) -> None:
+    ] = False
+    deeplob_windows: Annotated[int, typer.Option(min=64, help="Windows that DeepLOB is trained on.")] = (
+        PEER_WINDOWS
+    )
+    trade: Annotated[bool, typer.Option(help="Trade the test parts on paper: alpha after fees.")] = True
+    page: Annotated[Path | None, typer.Option(help="Also write a page of plots to this HTML file.")] = None
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False
+    seed: Annotated[int, typer.Option(min=0, help="Names the run of random numbers.")] = 0
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False
+
+
+@app.command()
+@takes_options(Options)
+def evaluate(options: Options) -> None:
     """Judge models on the test part of each series, beside baselines, with block-bootstrap intervals.
 
     The parts are those of `emp train`: nothing of the test part may have been trained on, or the command refuses.
@@ -89,40 +94,48 @@ def evaluate(
     from emp.train.judge.contenders import parse_contenders, with_reference
     from emp.train.judge.folds import LEAST_DAYS
 
-    series = [parse_series(text) for text in data] if data else recipe(ALIGNED if psi else SHIPPED)
-    contenders = [] if psi else parse_contenders(artifact or [DEFAULT_IMPL])
+    series = (
+        [parse_series(text) for text in options.data]
+        if options.data
+        else recipe(ALIGNED if options.psi else SHIPPED)
+    )
+    contenders = [] if options.psi else parse_contenders(options.artifact or [DEFAULT_IMPL])
     k_sigma = contenders[0].seeds[0].artifact.manifest.k_sigma if contenders else 0.0
     datasets = []
     for one in series:
         with Work(f"see {one.name}") as work:
             datasets.append(load_dataset(one, k_sigma, work.bytes_read))
-    if psi:
-        _psi(datasets, as_json)
+    if options.psi:
+        _psi(datasets, options.as_json)
         return
-    if walk:
-        chosen = [one for one in datasets if data or len(np.unique(one.seen.rows["day"])) >= LEAST_DAYS]
-        _walk(chosen, k_sigma, seed, trees, as_json, markdown)
+    if options.walk:
+        chosen = [
+            one for one in datasets if options.data or len(np.unique(one.seen.rows["day"])) >= LEAST_DAYS
+        ]
+        _walk(chosen, k_sigma, options)
         return
 
-    contenders = with_reference(contenders, against, datasets)
-    peers = _peers(contenders, series, datasets, seed, deeplob_windows) if deeplob else {}
+    contenders = with_reference(contenders, options.against, datasets)
+    peers = (
+        _peers(contenders, series, datasets, options.seed, options.deeplob_windows) if options.deeplob else {}
+    )
     with Work("evaluate") as work:
-        found = judging.evaluate(contenders, datasets, seed, trees, work.report, peers)
-    traded = _trade(contenders, series, datasets, found.table, seed) if trade else []
-    _show(_result(contenders, found, traded), found.curves, page, as_json, markdown)
+        found = judging.evaluate(contenders, datasets, options.seed, options.trees, work.report, peers)
+    traded = _trade(contenders, series, datasets, found.table, options.seed) if options.trade else []
+    _show(_result(contenders, found, traded), found.curves, options)
 
 
-def _show(result: dict[str, Any], curves: "Curves", page: Path | None, as_json: bool, markdown: bool) -> None:
+def _show(result: dict[str, Any], curves: "Curves", options: Options) -> None:
     """Write the page and print the result in the form that was asked for."""
     from emp.app.report import evaluation_text
 
-    if page is not None:
+    if options.page is not None:
         from emp.app.report.evaluation import write_page
 
-        write_page(page, result, curves)
-    if as_json:
+        write_page(options.page, result, curves)
+    if options.as_json:
         print(json.dumps(result))
-    elif markdown:
+    elif options.markdown:
         print(evaluation_text.markdown(result))
     else:
         evaluation_text.show(result)
@@ -130,9 +143,7 @@ def _show(result: dict[str, Any], curves: "Curves", page: Path | None, as_json: 
             typer.echo(line)
 
 
-def _walk(
-    datasets: "Sequence[Dataset]", k_sigma: float, seed: int, trees: bool, as_json: bool, markdown: bool
-) -> None:
+def _walk(datasets: "Sequence[Dataset]", k_sigma: float, options: Options) -> None:
     """Walk forward over every series and print what came of it."""
     from emp.app.report import evaluation_text
     from emp.app.terminal.progress import Work
@@ -141,14 +152,14 @@ def _walk(
     result: dict[str, Any] = {"table": [], "folds": [], "parts": {}, "latency_us": {}}
     for data in datasets:
         with Work(f"walk {data.series}") as work:
-            found = walk_forward(data, k_sigma, seed, trees, work.report)
+            found = walk_forward(data, k_sigma, options.seed, options.trees, work.report)
         result["table"] += found.table
         result["folds"] += found.folds
         result["parts"][data.series] = found.parts
         result["latency_us"][data.series] = {}
-    if as_json:
+    if options.as_json:
         print(json.dumps(result))
-    elif markdown:
+    elif options.markdown:
         print(evaluation_text.markdown(result))
         print("\n".join(evaluation_text.fold_lines(result["folds"])))
     else:

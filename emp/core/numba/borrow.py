@@ -30,24 +30,49 @@ class _Model(models.StructModel):
         super().__init__(manager, kind, [("data", types.CPointer(kind.dtype)), ("n", types.intp)])
 
 
-def _borrow(typing: Any, array: Any) -> Any:
-    if isinstance(array, Borrowed):
-        return array(array), lambda context, builder, sig, args: args[0]
-    if not isinstance(array, types.Array) or array.ndim != 1 or array.layout != "C":
+def _borrowed_type(kind: Any) -> Any:
+    """The type of what is borrowed from a value of type `kind`, None where nothing can be."""
+    if isinstance(kind, Borrowed):
+        return kind
+    if isinstance(kind, types.Array):
+        return Borrowed(kind.dtype) if kind.ndim == 1 and kind.layout == "C" else None
+    if isinstance(kind, types.NamedTuple | types.NamedUniTuple):
+        fields = [_borrowed_type(field) for field in kind.types]
+        if None in fields:
+            return None
+        return types.BaseTuple.from_types(fields, kind.instance_class)
+    return None
+
+
+def _lend(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    """The value borrowed from `value` of type `kind`."""
+    if isinstance(kind, Borrowed):
+        return value
+    lent = _borrowed_type(kind)
+    if isinstance(kind, types.NamedTuple | types.NamedUniTuple):
+        fields = cgutils.unpack_tuple(builder, value)
+        parts = [_lend(context, builder, *field) for field in zip(kind.types, fields, strict=True)]
+        return context.make_tuple(builder, lent, parts)
+    owned = context.make_array(kind)(context, builder, value)
+    made = cgutils.create_struct_proxy(lent)(context, builder)
+    made.data, made.n = owned.data, owned.nitems
+    return made._getvalue()
+
+
+def _borrow(typing: Any, owner: Any) -> Any:
+    lent = _borrowed_type(owner)
+    if lent is None:
         return None
-    kind = Borrowed(array.dtype)
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        owned = context.make_array(array)(context, builder, args[0])
-        made = cgutils.create_struct_proxy(kind)(context, builder)
-        made.data, made.n = owned.data, owned.nitems
-        return made._getvalue()
+        return _lend(context, builder, owner, args[0])
 
-    return kind(array), code
+    return lent(owner), code
 
 
 borrowed: Any = intrinsic(_borrow)
-"""An array without its owner, for the arguments of a kernel; never to be returned or kept."""
+"""An array without its owner, or a NamedTuple of such arrays (or of such NamedTuples): for the arguments of a kernel,
+never to be returned or kept."""
 
 
 @infer_global(operator.getitem)

@@ -24,7 +24,7 @@ from emp.core.records import Array
 from emp.sim.book.book import BUY, SELL
 from emp.sim.capacity.trade import FIELDS, depth_samples, play_trade, two_sided
 from emp.sim.flow.params import ZI
-from emp.sim.world.desk import new_desk
+from emp.sim.world.desk import World, new_desk
 from emp.sim.world.latency import LatencyConfig, latency_record
 from emp.sim.world.market import Market
 
@@ -120,8 +120,7 @@ def capacity_curve(
     start_px: int,
     *,
     passive: bool = False,
-    maker_fee: float = 0.0,
-    taker_fee: float = 0.0,
+    fees: tuple[float, float] = (0.0, 0.0),
     shares: tuple[float, ...] = SHARES,
     trades: int = 600,
     every: int = 25,
@@ -129,7 +128,7 @@ def capacity_curve(
     seed: int = 1,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Curve:
-    """Trade at every size from the same states of the market; fees in ticks per lot.
+    """Trade at every size from the same states of the market; `fees` are the maker's and the taker's, in ticks per lot.
 
     `trades` states, each bought and sold in; the metaorder and the strategy act every `every` events.
     """
@@ -139,9 +138,7 @@ def capacity_curve(
     depth = _depth(params, start_px, record, seed)
     level = float(np.percentile(depth, PERCENTILE))
     unit = max(1, int(np.ceil(GRAIN / (min(shares) * level))))
-    setting = Setting(
-        scaled(params, unit), unit, record, (maker_fee, taker_fee), passive, every, start_px, seed
-    )
+    setting = Setting(scaled(params, unit), unit, record, fees, passive, every, start_px, seed)
     sizes = np.array([0, *(max(1, round(s * level * unit)) for s in shares)])
     children = _length(setting, sizes[:2])
     took = _trades(setting, sizes, children, trades, progress)
@@ -166,8 +163,7 @@ def _depth(params: Array, start_px: int, record: Array, seed: int) -> Array:
     market = Market(params, seed, start_px)
     market.run(2**62, 20_000)
     out = np.zeros(5_000)
-    args = (market.book, market.fills, market.state[0], market.params[0], market.rng)
-    depth_samples(*args, new_desk(0.0, 0.0)[0], record[0], seeded(seed, "depth"), out)
+    depth_samples(World(market.flow, new_desk(0.0, 0.0), record, seeded(seed, "depth")), out)
     return out
 
 
@@ -196,16 +192,9 @@ def _trades(
             base.run(2**62, 10)
         for j, size in enumerate(sizes):
             for side in (BUY, SELL):
-                twin = base.clone()
+                desk, rng = new_desk(*setting.fees), seeded(setting.seed + k, "capacity")
                 play_trade(
-                    twin.book,
-                    twin.fills,
-                    twin.state[0],
-                    twin.params[0],
-                    twin.rng,
-                    new_desk(*setting.fees)[0],
-                    setting.latency[0],
-                    seeded(setting.seed + k, "capacity"),
+                    World(base.clone().flow, desk, setting.latency, rng),
                     side,
                     int(size),
                     setting.passive,

@@ -8,8 +8,18 @@ from emp.sim.book.book import BEST, BUY, IOC, LO, MARKET, MASK, POST_ONLY, SELL,
 from emp.sim.book.matching import submit
 from emp.sim.flow.params import QUEUE_REACTIVE
 from emp.sim.flow.qr import remember_ours
-from emp.sim.world.desk import FREE, RESTING, SLOTS, collect, deliver, desk_cancel, desk_new, run_desk, worth
-from emp.sim.world.latency import FEED, draw_latency
+from emp.sim.world.desk import (
+    FREE,
+    RESTING,
+    SLOTS,
+    collect,
+    decision_ns,
+    deliver,
+    desk_cancel,
+    desk_new,
+    run_desk,
+    worth,
+)
 
 FIELDS = ("pnl", "lots", "reached", "move", "first", "hours", "at_once")
 """What a trade leaves: money, lots traded, share of the size reached when the metaorder ends and after the first
@@ -25,11 +35,12 @@ def two_sided(b: Any) -> bool:
 
 
 @kernel
-def depth_samples(b: Any, fills: Any, s: Any, p: Any, r: Any, d: Any, m: Any, r2: Any, out: Any) -> None:
+def depth_samples(world: Any, out: Any) -> None:
     """First-level quantity of both sides, averaged, every 20 events of an undisturbed market."""
-    b, fills, r, r2 = borrowed(b), borrowed(fills), borrowed(r), borrowed(r2)
+    world = borrowed(world)
+    b = world.flow.book
     for i in range(len(out)):
-        run_desk(b, fills, s, p, r, d, m, r2, 2**62, 20)
+        run_desk(world, 2**62, 20)
         out[i] = 0
         for side in range(2):
             px = int(b[BEST + side])
@@ -38,10 +49,9 @@ def depth_samples(b: Any, fills: Any, s: Any, p: Any, r: Any, d: Any, m: Any, r2
 
 
 @kernel
-def trade_toward(
-    d: Any, m: Any, r2: Any, now: int, load: float, want: int, bid: int, ask: int, passive: bool
-) -> None:
+def trade_toward(world: Any, now: int, want: int, bid: int, ask: int, passive: bool) -> None:
     """Move the position to `want`: post at the best price and follow it, or take what it shows."""
+    d = world.desk[0]
     gap = want - d.seen_position
     busy = False
     for slot in range(SLOTS):
@@ -50,51 +60,39 @@ def trade_toward(
             continue
         stale = gap == 0 or (o.side == BUY) != (gap > 0) or o.px != (bid if o.side == BUY else ask)
         if o.state == RESTING and stale:
-            desk_cancel(d, m, r2, now, load, slot)
+            desk_cancel(world, now, slot)
         busy = True
     if gap == 0 or busy:
         return
     side = BUY if gap > 0 else SELL
     if passive:
-        desk_new(d, m, r2, now, load, side, bid if side == BUY else ask, abs(gap), POST_ONLY)
+        desk_new(world, now, side, bid if side == BUY else ask, abs(gap), POST_ONLY)
     else:
-        desk_new(d, m, r2, now, load, side, ask if side == BUY else bid, abs(gap), IOC)
+        desk_new(world, now, side, ask if side == BUY else bid, abs(gap), IOC)
 
 
 @kernel
-def _others_order(b: Any, fills: Any, s: Any, p: Any, d: Any, m: Any, r2: Any, side: int, qty: int) -> None:
+def _others_order(world: Any, side: int, qty: int) -> None:
     """A market order of the metaorder; it may meet orders of ours."""
-    clear_trade(b)
-    submit(b, fills, side, 0, qty, MARKET, 0, 0)
-    collect(b, fills, s, d, m, r2)
-    if p.model == QUEUE_REACTIVE:
-        remember_ours(s, p, side, qty)
+    flow = world.flow
+    clear_trade(flow.book)
+    submit(flow.book, flow.fills, side, 0, qty, MARKET, 0, 0)
+    collect(world)
+    if flow.params[0].model == QUEUE_REACTIVE:
+        remember_ours(flow.state[0], flow.params[0], side, qty)
 
 
 @kernel
 def play_trade(
-    b: Any,
-    fills: Any,
-    s: Any,
-    p: Any,
-    r: Any,
-    d: Any,
-    m: Any,
-    r2: Any,
-    side: int,
-    size: int,
-    passive: bool,
-    children: int,
-    child_qty: int,
-    every: int,
-    out: Any,
+    world: Any, side: int, size: int, passive: bool, children: int, child_qty: int, every: int, out: Any
 ) -> None:
     """Follow a metaorder of `children` market orders on `side` with `size` lots, then leave; `out` gets FIELDS.
 
     A decision comes every `every` events, sees the book as it was then, and acts a feed latency and the
     strategy's own compute time later. Size 0 only watches.
     """
-    b, fills, r, r2 = borrowed(b), borrowed(fills), borrowed(r), borrowed(r2)
+    world = borrowed(world)
+    b, s, d = world.flow.book, world.flow.state[0], world.desk[0]
     sign = 1 - 2 * side
     began = s.now
     mid = 0.5 * (b[BEST] + b[BEST + 1])
@@ -110,34 +108,35 @@ def play_trade(
         if step == children:
             out[3] = (mid - start) * sign
             out[2] = d.position * sign / size if size > 0 else 0.0
-        act = s.now + draw_latency(m, FEED, s.load, r2) + int(m.compute_ns)
+        act = decision_ns(world)
         if step < children:
-            _others_order(b, fills, s, p, d, m, r2, side, child_qty)
-        run_desk(b, fills, s, p, r, d, m, r2, act, 1 << 30)
-        deliver(d, act)
+            _others_order(world, side, child_qty)
+        run_desk(world, act, 1 << 30)
+        deliver(world, act)
         if good and size > 0:
             want = sign * size if step < children else 0
-            trade_toward(d, m, r2, act, s.load, want, bid, ask, passive)
-        run_desk(b, fills, s, p, r, d, m, r2, 2**62, every)
-    _close_out(b, fills, s, p, r, d, m, r2)
-    out[0] = worth(b, d)
+            trade_toward(world, act, want, bid, ask, passive)
+        run_desk(world, 2**62, every)
+    _close_out(world)
+    out[0] = worth(world)
     out[1] = d.maker_lots + d.taker_lots
     out[5] = (s.now - began) / 3.6e12
 
 
 @kernel
-def _close_out(b: Any, fills: Any, s: Any, p: Any, r: Any, d: Any, m: Any, r2: Any) -> None:
+def _close_out(world: Any) -> None:
     """Withdraw everything and sell what is left at any price, so that what is left is money."""
+    s, d = world.flow.state[0], world.desk[0]
     for _ in range(50):
-        deliver(d, s.now)
+        deliver(world, s.now)
         idle = True
         for slot in range(SLOTS):
             if d.orders[slot].state == RESTING:
-                desk_cancel(d, m, r2, s.now, s.load, slot)
+                desk_cancel(world, s.now, slot)
             idle = idle and d.orders[slot].state == FREE
         if idle and d.seen_position == 0:
             break
         if idle:
             side = SELL if d.seen_position > 0 else BUY
-            desk_new(d, m, r2, s.now, s.load, side, 0, abs(d.seen_position), MARKET)
-        run_desk(b, fills, s, p, r, d, m, r2, 2**62, 20)
+            desk_new(world, s.now, side, 0, abs(d.seen_position), MARKET)
+        run_desk(world, 2**62, 20)

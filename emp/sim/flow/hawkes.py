@@ -17,8 +17,9 @@ from emp.sim.flow.state import pass_time
 
 
 @kernel
-def hawkes_gap(b: Any, s: Any, p: Any, r: Any) -> None:
+def hawkes_gap(flow: Any) -> None:
     """Draw the time of the next event and bring the intensities to it."""
+    s, p, r = flow.state[0], flow.params[0], flow.rng
     base = 0.0
     for j in range(TYPES):
         base += p.base_hz[j]
@@ -46,19 +47,20 @@ def hawkes_gap(b: Any, s: Any, p: Any, r: Any) -> None:
 
 
 @kernel
-def hawkes_apply(b: Any, fills: Any, s: Any, p: Any, r: Any) -> None:
+def hawkes_apply(flow: Any) -> None:
     """Apply one event: its type in proportion to the intensities at its time."""
+    s, p = flow.state[0], flow.params[0]
     total = 0.0
     for j in range(TYPES):
         w = p.base_hz[j] + s.excite[0, j] + s.excite[1, j] + s.excite[2, j]
         s.scratch[j] = w
         total += w
-    v = uniform(r) * total
+    v = uniform(flow.rng) * total
     t = 0
     while t < TYPES - 1 and v >= s.scratch[t]:
         v -= s.scratch[t]
         t += 1
-    apply_type(b, fills, s, p, t, r)
+    apply_type(flow, t)
     for m in range(SCALES):
         for j in range(TYPES):
             jump = p.jump_hz[t, m, j]

@@ -124,8 +124,9 @@ def _any_order(b: Any, s: Any, side: int, r: Any) -> int:
 
 
 @kernel
-def apply_limit(b: Any, fills: Any, s: Any, p: Any, kind: int, side: int, r: Any) -> None:
+def apply_limit(flow: Any, kind: int, side: int) -> None:
     """A limit order inside the spread, at the best price, or deeper."""
+    b, s, p, r = flow.book, flow.state[0], flow.params[0], flow.rng
     sign = 1 - 2 * side
     best = int(b[u(BEST + side)])
     other = int(b[u(BEST + 1 - side)])
@@ -145,7 +146,7 @@ def apply_limit(b: Any, fills: Any, s: Any, p: Any, kind: int, side: int, r: Any
     elif kind == DEEP:
         gap = u(bucket(gap_behind(b, side) / s.level, p.deep_gaps))
         px = best - sign * draw_ticks(p.deep_ticks[wide, gap], s.reach, r)
-    place(b, fills, s, side, px, draw(p.limit_qty[kind], r))
+    place(flow, side, px, draw(p.limit_qty[kind], r))
     i = u(s.seq & (RECENT - 1))
     s.recent[i] = s.handle
     s.stamp[i] = b[u(s.handle + SEQ)] if s.handle != 0 else -1
@@ -158,14 +159,15 @@ def market_qty(have: int, drawn: int) -> int:
 
 
 @kernel
-def apply_type(b: Any, fills: Any, s: Any, p: Any, what: int, r: Any) -> None:
+def apply_type(flow: Any, what: int) -> None:
     """Apply an event of type `kind + 6 * side`."""
+    b, s, p, r = flow.book, flow.state[0], flow.params[0], flow.rng
     side = SELL if what >= KINDS else BUY
     kind = what - KINDS * side
     s.type = what
     s.stamp[u(s.seq & (RECENT - 1))] = -1
     if kind in (IN, AT, DEEP):
-        apply_limit(b, fills, s, p, kind, side, r)
+        apply_limit(flow, kind, side)
         return
     best = int(b[u(BEST + side)])
     lo = int(b[u(LO)])
@@ -176,7 +178,7 @@ def apply_type(b: Any, fills: Any, s: Any, p: Any, what: int, r: Any) -> None:
     if kind == HIT:
         have = int(b[u(level_of(b, side, best))])
         qty = market_qty(have, draw(p.hit_qty[u(bucket(have, p.size_edges))], r))
-        submit(b, fills, 1 - side, 0, qty, MARKET, 0, 0)
+        submit(b, flow.fills, 1 - side, 0, qty, MARKET, 0, 0)
         note(s, TRADE, side, best, qty, 0)
         return
     if kind == CANCEL_AT:

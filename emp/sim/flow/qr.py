@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 
 from emp.core.numba.jit import kernel
-from emp.core.numba.lanes import clip, load, splat, store, total
 from emp.core.numba.rng import next_u64, uniform
+from emp.core.numba.simd import clip, load, splat, store, total
 from emp.sim.book.book import BEST, BUY, LIVE, OWN_LIVE, SELL, TRADE_QTY, level_of, u
 from emp.sim.flow.marks import apply_type, bucket
 from emp.sim.flow.observe import AT, CANCEL_AT, CANCEL_DEEP, HIT, IN, gap_behind
@@ -122,18 +122,19 @@ def _fade(s: Any, p: Any) -> None:
 
 
 @kernel
-def draw_kind(b: Any, s: Any, p: Any, i: int, j: int, r: Any) -> int:
+def draw_kind(flow: Any, i: int, j: int) -> int:
     """Draw the kind: first whether it is a cancel, whose weights grow with the number of orders, then which.
 
-    The weight of market orders grows with how many came lately.
+    The weight of market orders grows with how many came lately. `i` and `j` are the buckets of imbalance and spread.
     """
+    b, s, p = flow.book, flow.state[0], flow.params[0]
     sums = p.kind_sums[u((i * SPREADS + j) * LASTS + s.last)]
     crowd = (b[u(LIVE)] - b[u(OWN_LIVE)]) * p.crowd
     boost = p.burst_usual
     for k in range(BURSTS):
         boost += p.burst[k] * s.burst[k]
     stay = sums[2] + boost * (sums[3] - sums[2])
-    v = uniform(r) * (stay + crowd * (sums[4] + sums[5]))
+    v = uniform(flow.rng) * (stay + crowd * (sums[4] + sums[5]))
     if v >= stay:
         return CANCEL_AT if v < stay + crowd * sums[4] else CANCEL_DEEP
     k = (v >= sums[0]) + (v >= sums[1])
@@ -165,14 +166,15 @@ def happens(p: Any, odds: float, r: Any) -> bool:
 
 
 @kernel
-def qr_apply(b: Any, fills: Any, s: Any, p: Any, r: Any) -> None:
+def qr_apply(flow: Any) -> None:
     """Apply one event."""
+    b, s, p, r = flow.book, flow.state[0], flow.params[0], flow.rng
     bid = int(b[u(level_of(b, BUY, int(b[u(BEST)])))])
     ask = int(b[u(level_of(b, SELL, int(b[u(BEST + 1)])))])
     i = bucket(imbalance(bid, ask), p.imbalance_edges)
     spread = int(b[u(BEST + 1)]) - int(b[u(BEST)])
     j = bucket(spread / s.level, p.spread_edges)
-    kind = draw_kind(b, s, p, i, j, r)
+    kind = draw_kind(flow, i, j)
     if kind == IN and spread == 1:
         kind = AT  # there is no price inside
     odds = p.side_odds[u(i), u(j), u(kind)]
@@ -186,7 +188,7 @@ def qr_apply(b: Any, fills: Any, s: Any, p: Any, r: Any) -> None:
         odds += s.strange * (-1.0 if kind == CANCEL_AT else 1.0)
     side = SELL if happens(p, odds, r) else BUY
     best = b[u(BEST + side)]
-    apply_type(b, fills, s, p, kind + KINDS * side, r)
+    apply_type(flow, kind + KINDS * side)
     s.last = kind
     if kind == HIT:
         work_off(s, p, 2.0 * side - 1.0, r)
@@ -246,8 +248,9 @@ def _foretold(s: Any, p: Any, what: int) -> float:
 
 
 @kernel
-def qr_gap(b: Any, s: Any, p: Any, r: Any) -> None:
+def qr_gap(flow: Any) -> None:
     """Draw the time of the next event."""
+    s, p, r = flow.state[0], flow.params[0], flow.rng
     if s.rate_due <= s.now:
         wander(s, p, r)
     pace = u(bucket(_foretold(s, p, 0), p.pace_edges))

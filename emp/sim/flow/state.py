@@ -1,11 +1,12 @@
 """What a flow model remembers between events, and the messages it leaves behind."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from emp.core.numba.borrow import borrowed
 from emp.core.numba.jit import kernel
-from emp.core.numba.lanes import aligned
+from emp.core.numba.simd import aligned
 from emp.core.records import Array
 from emp.sim.book.book import BEST, BUY, LIMIT, LO, MASK, SELL, slide, u
 from emp.sim.book.matching import submit
@@ -97,6 +98,21 @@ STATE = np.dtype(
 )
 """State of a flow model. All models share it; each uses what it needs."""
 
+
+class FlowWorld(NamedTuple):
+    """Everything that the kernels of a flow work on.
+
+    A kernel that runs for long borrows it first (`emp.core.numba.borrow`). Records stand in arrays of one element,
+    since an array is passed to compiled code several times faster than a NumPy record.
+    """
+
+    book: Array  # int32 words, see `sim.book.book`
+    fills: Array  # FILL rows; the book's N_FILLS says how many
+    state: Array  # STATE, shape (1,)
+    params: Array  # LAW, shape (1,)
+    rng: Array  # uint64 (1,), see `core.numba.rng`
+
+
 LOAD_NS = 1e9
 
 
@@ -136,22 +152,25 @@ def note(s: Any, kind: int, side: int, px: int, qty: int, handle: int) -> None:
 
 
 @kernel
-def place(b: Any, fills: Any, s: Any, side: int, px: int, qty: int) -> None:
+def place(flow: Any, side: int, px: int, qty: int) -> None:
     """Send the market's limit order; it may trade."""
-    h = submit(b, fills, side, px, qty, LIMIT, 0, 0)
+    s = flow.state[0]
+    h = submit(flow.book, flow.fills, side, px, qty, LIMIT, 0, 0)
     if h > s.high:
         s.high = h
     note(s, ADD, side, px, qty, h)
 
 
 @kernel
-def seed_ladder(b: Any, fills: Any, s: Any, levels: int, qty: int, orders: int, spread: int) -> None:
+def seed_ladder(flow: Any, levels: int, qty: int, orders: int, spread: int) -> None:
     """Fill an empty book with a ladder around the reference price."""
+    flow = borrowed(flow)
+    ref = flow.state[0].ref
     half = (spread + 1) // 2
     for k in range(levels):
         for _ in range(orders):
-            place(b, fills, s, BUY, s.ref - half - k, qty)
-            place(b, fills, s, SELL, s.ref + half + k, qty)
+            place(flow, BUY, ref - half - k, qty)
+            place(flow, SELL, ref + half + k, qty)
 
 
 @kernel

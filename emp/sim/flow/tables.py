@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from emp.core.numba.lanes import aligned
+from emp.core.numba.simd import aligned
 from emp.core.records import Array
 from emp.sim.flow.observe import AT, CANCEL_AT, CANCEL_DEEP, DEEP, HIT, IN
 from emp.sim.flow.params import FLOW, IMBALANCES, LASTS, PACES, PAUSES, QUEUE_REACTIVE, SPREADS

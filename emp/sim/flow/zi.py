@@ -53,11 +53,12 @@ def zi_params(
 
 
 @kernel
-def zi_gap(b: Any, s: Any, p: Any, r: Any) -> None:
+def zi_gap(flow: Any) -> None:
     """Draw the time of the next event."""
+    b, p = flow.book, flow.params[0]
     live = b[u(LIVE)] - b[u(OWN_LIVE)]
     rate = p.limit_hz + p.market_hz + p.cancel_hz * live
-    pass_time(s, int(p.exp[table_index(r)] * 1e9 / rate) + 1)
+    pass_time(flow.state[0], int(p.exp[table_index(flow.rng)] * 1e9 / rate) + 1)
 
 
 @kernel
@@ -73,8 +74,9 @@ def _random_order(b: Any, s: Any, r: Any) -> int:
 
 
 @kernel
-def zi_apply(b: Any, fills: Any, s: Any, p: Any, r: Any) -> None:
+def zi_apply(flow: Any) -> None:
     """Apply one event."""
+    b, s, p, r = flow.book, flow.state[0], flow.params[0], flow.rng
     live = b[u(LIVE)] - b[u(OWN_LIVE)]
     v = uniform(r) * (p.limit_hz + p.market_hz + p.cancel_hz * live)
     w = uniform(r)
@@ -89,12 +91,12 @@ def zi_apply(b: Any, fills: Any, s: Any, p: Any, r: Any) -> None:
         if opposite == none:
             opposite = s.ref + 1 - 2 * side
         k = 1 + int(w * p.band)
-        place(b, fills, s, side, opposite - k + 2 * side * k, qty)
+        place(flow, side, opposite - k + 2 * side * k, qty)
     elif v < p.limit_hz + p.market_hz:
         if opposite == none:
             s.skipped += 1
             return
-        submit(b, fills, side, 0, qty, MARKET, 0, 0)
+        submit(b, flow.fills, side, 0, qty, MARKET, 0, 0)
         note(s, TRADE, 1 - side, opposite, qty, 0)
     else:
         h = _random_order(b, s, r)

@@ -18,13 +18,15 @@ from emp.sim.world.desk import (
     FREE,
     RESTING,
     SLOTS,
+    World,
+    decision_ns,
     deliver,
     desk_cancel,
     desk_new,
     new_desk,
     run_desk,
 )
-from emp.sim.world.latency import FEED, LatencyConfig, draw_latency, latency_record
+from emp.sim.world.latency import LatencyConfig, latency_record
 from emp.sim.world.market import Market
 from emp.sim.world.observation import OBSERVATIONS, write_observation
 
@@ -61,8 +63,9 @@ class MakerResult(msgspec.Struct):
 
 
 @kernel
-def quote(d: Any, m: Any, r2: Any, now: int, load: float, bid: int, ask: int, size: int, limit: int) -> None:
+def quote(world: Any, now: int, bid: int, ask: int, size: int, limit: int) -> None:
     """Keep one order at each best price: withdraw those elsewhere, post where there is none."""
+    d = world.desk[0]
     have_bid, have_ask = False, False
     for slot in range(SLOTS):
         o = d.orders[slot]
@@ -70,55 +73,41 @@ def quote(d: Any, m: Any, r2: Any, now: int, load: float, bid: int, ask: int, si
             continue
         want = bid if o.side == BUY else ask
         if o.state == RESTING and o.px != want:
-            desk_cancel(d, m, r2, now, load, slot)
+            desk_cancel(world, now, slot)
         if o.side == BUY:
             have_bid = True
         else:
             have_ask = True
     if not have_bid and d.seen_position + size <= limit:
-        desk_new(d, m, r2, now, load, BUY, bid, size, POST_ONLY)
+        desk_new(world, now, BUY, bid, size, POST_ONLY)
     if not have_ask and d.seen_position - size >= -limit:
-        desk_new(d, m, r2, now, load, SELL, ask, size, POST_ONLY)
+        desk_new(world, now, SELL, ask, size, POST_ONLY)
 
 
 @kernel
-def run_maker(
-    b: Any,
-    fills: Any,
-    s: Any,
-    p: Any,
-    r: Any,
-    d: Any,
-    m: Any,
-    r2: Any,
-    decisions: int,
-    every: int,
-    size: int,
-    limit: int,
-    obs: Any,
-    path: Any,
-) -> int:
+def run_maker(world: Any, decisions: int, every: int, size: int, limit: int, obs: Any, path: Any) -> int:
     """Decide `decisions` times, once every `every` events; return the events.
 
     Each decision sees the book as it was a feed latency ago, and acts after the strategy's own compute time.
     `obs` receives the observation of each decision, `path` its row of `MakerResult.path`.
     """
-    b, fills, r, r2 = borrowed(b), borrowed(fills), borrowed(r), borrowed(r2)
+    world = borrowed(world)
+    b, d = world.flow.book, world.desk[0]
     n = 0
     for i in range(decisions):
-        n += run_desk(b, fills, s, p, r, d, m, r2, 2**62, every)
+        n += run_desk(world, 2**62, every)
         bid, ask = int(b[BEST]), int(b[BEST + 1])
         good = bid != b[LO] and ask != b[LO] + b[MASK]
-        write_observation(b, s, d, obs)
+        write_observation(world, obs)
         path[i, 0] = 0.5 * (bid + ask) if good else path[max(0, i - 1), 0]
         path[i, 1] = d.position
         path[i, 2] = d.cash - d.fees
         path[i, 3] = d.maker_lots + d.taker_lots
-        act = s.now + draw_latency(m, FEED, s.load, r2) + int(m.compute_ns)
-        n += run_desk(b, fills, s, p, r, d, m, r2, act, 1 << 30)
-        deliver(d, act)
+        act = decision_ns(world)
+        n += run_desk(world, act, 1 << 30)
+        deliver(world, act)
         if good:
-            quote(d, m, r2, act, s.load, bid, ask, size, limit)
+            quote(world, act, bid, ask, size, limit)
     return n
 
 
@@ -136,22 +125,8 @@ def naive_maker(
     """Run the maker in a market; fees in ticks per lot."""
     d = new_desk(maker_fee, taker_fee)
     path = np.zeros((decisions, 4))
-    n = run_maker(
-        market.book,
-        market.fills,
-        market.state[0],
-        market.params[0],
-        market.rng,
-        d[0],
-        latency_record(latency)[0],
-        seeded(seed, "maker"),
-        decisions,
-        every,
-        size,
-        limit,
-        np.zeros(OBSERVATIONS, np.float32),
-        path,
-    )
+    world = World(market.flow, d, latency_record(latency), seeded(seed, "maker"))
+    n = run_maker(world, decisions, every, size, limit, np.zeros(OBSERVATIONS, np.float32), path)
     lots = int(path[-1, 3])
     fills = int(d["maker_fills"][0])
     mid, position, cash, _ = path[-1]

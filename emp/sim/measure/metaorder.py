@@ -40,20 +40,19 @@ def _mid(b: Any) -> float:
 
 
 @kernel
-def slice_path(
-    b: Any, fills: Any, s: Any, p: Any, r: Any, children: int, every: int, qty: int, side: int, out: Any
-) -> None:
+def slice_path(flow: Any, children: int, every: int, qty: int, side: int, out: Any) -> None:
     """Send `children` market orders, one every `every` events, then only watch; `out` gets the mid per step."""
-    b, fills, r = borrowed(b), borrowed(fills), borrowed(r)
+    flow = borrowed(flow)
+    b, s, p = flow.book, flow.state[0], flow.params[0]
     for i in range(len(out)):
         if i < children:
             clear_trade(b)
             if b[LIVE] > 0 and qty > 0:
-                submit(b, fills, side, 0, qty, MARKET, OWNER, 0)
+                submit(b, flow.fills, side, 0, qty, MARKET, OWNER, 0)
                 if p.model == QUEUE_REACTIVE:
                     remember_ours(s, p, side, qty)
         for _ in range(every):
-            flow_event(b, fills, s, p, r)
+            flow_event(flow)
         out[i] = _mid(b)
 
 
@@ -115,10 +114,8 @@ def trimmed(x: Array, share: float = 0.05) -> Array:
 
 
 def _path(market: Market, children: int, every: int, qty: int, side: int, steps: int) -> Array:
-    twin = market.clone()
     out = np.zeros(steps)
-    args = (twin.book, twin.fills, twin.state[0], twin.params[0], twin.rng)
-    slice_path(*args, children, every, qty, side, out)
+    slice_path(market.clone().flow, children, every, qty, side, out)
     return out
 
 

@@ -72,20 +72,19 @@ def sample_depth(b: Any, row: Any) -> None:
 
 
 @kernel
-def observe_flow(
-    b: Any, fills: Any, s: Any, p: Any, r: Any, n_events: int, out: Any, depth: Any, born: Any
-) -> tuple[int, int]:
+def observe_flow(flow: Any, n_events: int, out: Any, depth: Any, born: Any) -> tuple[int, int]:
     """Run the market for `n_events`; write OBS rows and depth samples; return how many of each.
 
     `born` (int64, (records, 2)) keeps event number and time of each order's arrival.
     """
-    b, fills, r = borrowed(b), borrowed(fills), borrowed(r)
+    flow = borrowed(flow)
+    b, s = flow.book, flow.state[0]
     n, k = 0, 0
     start = int(b[ORDERS])
     for _i in range(n_events):
         o = out[n]
         good = look(b, o)
-        flow_event(b, fills, s, p, r)
+        flow_event(flow)
         if s.qty == 0 or not good:
             continue
         o.ts = s.now
@@ -118,17 +117,7 @@ def observe_market(market: Market, n_events: int, name: str, warmup: int = 20_00
     out = np.zeros(n_events + 1, OBS)
     depth = np.zeros(n_events // SAMPLE_EVERY + 1, DEPTH)
     born = np.full(((len(market.book) - int(market.book[ORDERS])) // ORDER_WORDS, 2), -1, np.int64)
-    n, k = observe_flow(
-        market.book,
-        market.fills,
-        market.state[0],
-        market.params[0],
-        market.rng,
-        n_events,
-        out,
-        depth,
-        born,
-    )
+    n, k = observe_flow(market.flow, n_events, out, depth, born)
     return Tape(name, out[:n], depth[:k])
 
 

@@ -73,13 +73,14 @@ def _both(b: Any) -> bool:
 
 
 @kernel
-def probe_market(b: Any, fills: Any, s: Any, p: Any, r: Any, out: Any) -> float:
+def probe_market(flow: Any, out: Any) -> float:
     """Write (lots ahead, filled) per probe; return the mean quantity at the best prices."""
-    b, fills, r = borrowed(b), borrowed(fills), borrowed(r)
+    flow = borrowed(flow)
+    b, s = flow.book, flow.state[0]
     touch, n = 0.0, 0
     while n < len(out):
         for _ in range(PAUSE):
-            flow_event(b, fills, s, p, r)
+            flow_event(flow)
         if not _both(b):
             continue
         side = n & 1
@@ -88,7 +89,7 @@ def probe_market(b: Any, fills: Any, s: Any, p: Any, r: Any, out: Any) -> float:
         out[n, 0], out[n, 1] = level_qty(b, side, px), 0
         for _ in range(WAIT):
             ahead = ahead_of(b, side, px, stamp)
-            flow_event(b, fills, s, p, r)
+            flow_event(flow)
             if s.qty > 0 and reached(s.kind, s.side, s.px, s.qty, side, px, ahead):
                 out[n, 1] = 1
                 break
@@ -123,9 +124,7 @@ def probe_replay(b: Any, fills: Any, msgs: Any, skip: int, out: Any) -> tuple[in
 def probes_of_market(market: Market, probes: int = 4000) -> tuple[Array, float]:
     """int64 (probes, 2): lots ahead, filled; and the mean quantity at the best prices."""
     out = np.zeros((probes, 2), np.int64)
-    args = (market.book, market.fills, market.state[0], market.params[0], market.rng)
-    touch = probe_market(*args, out)
-    return out, float(touch)
+    return out, float(probe_market(market.flow, out))
 
 
 def probes_of_plan(plan: Plan, since_ns: int = 0) -> tuple[Array, float]:

@@ -8,7 +8,7 @@ are forgotten. Nothing is ever corrected at a price that stays in view.
 """
 
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -108,9 +108,19 @@ def _compare(b: Any, row: Any, m: Any, side: int, levels: int, before: int, stat
             px = next_level(b, side, px)
 
 
+class Accounting(NamedTuple):
+    """What a replay is brought into line with its recording in: for the kernels of this module."""
+
+    book: Array  # int32 words
+    life: Array  # int64 by record: index of the last message of its order, -1 for a nameless one
+    pool: Array  # int64 (1,): the next record for a nameless order
+    out: Array  # MSG: the messages, with those that the accounting adds
+
+
 @kernel
-def _forget(b: Any, side: int, px: int, life: Any, i: int, surplus: int, ts: int, out: Any, n: int) -> int:
+def _forget(accounting: Any, side: int, px: int, i: int, surplus: int, ts: int, n: int) -> int:
     """Withdraw orders of a price that are never mentioned again, up to `surplus` lots."""
+    b, life, out = accounting.book, accounting.life, accounting.out
     h = int(b[level_of(b, side, px) + HEAD])
     while h != 0 and surplus > 0:
         after = int(b[h + NEXT])
@@ -129,23 +139,9 @@ def _forget(b: Any, side: int, px: int, life: Any, i: int, surplus: int, ts: int
 
 
 @kernel
-def _account(
-    b: Any,
-    row: Any,
-    side: int,
-    levels: int,
-    before: int,
-    life: Any,
-    i: int,
-    ts: int,
-    pool: Any,
-    out: Any,
-    n: int,
-) -> int:
-    """Bring prices that came into view into line, forget what left it; return the messages written so far.
-
-    `pool` holds the records of nameless orders: pool[0] is the next one.
-    """
+def _account(accounting: Any, row: Any, side: int, levels: int, before: int, i: int, ts: int, n: int) -> int:
+    """Bring prices that came into view into line, forget what left it; return the messages written so far."""
+    b, life, pool, out = accounting.book, accounting.life, accounting.pool, accounting.out
     sign = 1 - 2 * side
     end = int(b[LO]) + (0 if side == BUY else int(b[MASK]))
     now = _worst(row, side, levels, end)
@@ -161,7 +157,7 @@ def _account(
             rest_at(b, int(b[NUMBERED]) + ORDER_WORDS * record, side, px, short, 0, 0)
             n = write_message(out, n, ts, SEED, side, px, short, record)
         elif short < 0:
-            n = _forget(b, side, px, life, i, -short, ts, out, n)
+            n = _forget(accounting, side, px, i, -short, ts, n)
     px = int(b[BEST + side])
     k = 0
     while px != end:
@@ -170,32 +166,27 @@ def _account(
         if shown:
             k += 1
         elif (px - now) * sign < 0 <= (px - before) * sign or (px - before) * sign < 0 < (px - now) * sign:
-            n = _forget(b, side, px, life, i, level_qty(b, side, px), ts, out, n)
+            n = _forget(accounting, side, px, i, level_qty(b, side, px), ts, n)
         px = deeper
     return n
 
 
 @kernel
 def verify_all(
-    b: Any,
-    fills: Any,
-    p_msgs: Any,
-    source: Any,
-    until: Any,
-    book: Any,
-    life: Any,
-    pool: Any,
-    fix: bool,
-    out: Any,
+    accounting: Any, fills: Any, msgs: Any, source: Any, until: Any, shown: Any, fix: bool
 ) -> tuple[int, int, Any]:
-    """Replay, compare and (with `fix`) account; return messages written to `out`, misfits, and the counts."""
-    levels = book.shape[1] // 4
+    """Replay, compare with the recorded book `shown` and (with `fix`) account.
+
+    Returns the messages written to `accounting.out`, misfits, and the counts.
+    """
+    b, life, out = accounting.book, accounting.life, accounting.out
+    levels = shown.shape[1] // 4
     stats = np.zeros((8, levels), np.int64)
     lo, hi = int(b[LO]), int(b[LO]) + int(b[MASK])
     before = np.array([hi, lo])  # nothing is in view yet
     n, misfits = 0, 0
-    for i in range(len(p_msgs)):
-        m = p_msgs[i]
+    for i in range(len(msgs)):
+        m = msgs[i]
         clear_trade(b)
         misfits += replay_message(b, fills, m) != Fit.FITS
         if m.kind == ADD or m.kind == SEED:
@@ -204,26 +195,26 @@ def verify_all(
         n += 1
         if source[i] < 0:
             continue
-        row = book[source[i]]
+        row = shown[source[i]]
         for side in range(2):
             if source[i] > 0:
                 _compare(b, row, m, side, levels, before[side], stats)
             if fix or source[i] == 0:
-                n = _account(b, row, side, levels, before[side], life, i, m.ts, pool, out, n)
+                n = _account(accounting, row, side, levels, before[side], i, m.ts, n)
             before[side] = _worst(row, side, levels, lo if side == BUY else hi)
     return n, misfits, stats
 
 
 def _run(made: Plan, book: Array, fix: bool) -> tuple[Array, int, Array, int]:
-    pool = np.array([made.records], np.int64)
     room = made.records + 4 * len(made.msgs)
-    b = new_book(made.lo, made.ticks, 64, numbered=room)
-    life = np.full(room, -1, np.int64)
-    out = np.zeros(8 * len(made.msgs) + 1000, MSG)
-    n, misfits, stats = verify_all(
-        b, new_fills(64), made.msgs, made.source, made.until, book, life, pool, fix, out
+    accounting = Accounting(
+        new_book(made.lo, made.ticks, 64, numbered=room),
+        np.full(room, -1, np.int64),
+        np.array([made.records], np.int64),
+        np.zeros(8 * len(made.msgs) + 1000, MSG),
     )
-    return out[:n], int(misfits), stats, int(pool[0])
+    n, misfits, stats = verify_all(accounting, new_fills(64), made.msgs, made.source, made.until, book, fix)
+    return accounting.out[:n], int(misfits), stats, int(accounting.pool[0])
 
 
 def verify(recording: Recording) -> tuple[Report, Plan]:

@@ -36,7 +36,7 @@ from emp.sim.book.view import mark_visible, write_event
 from emp.sim.flow.observe import AT
 from emp.sim.flow.params import SPREADS, ZI
 from emp.sim.flow.state import pass_time, place, recentre
-from emp.sim.world.market import NO_MSGS, NO_ROWS, Market, flow_event
+from emp.sim.world.market import NO_MSGS, NO_ROWS, Market, flow_event, write_msg
 
 SECOND = 1_000_000_000
 NEVER = 2**62
@@ -74,36 +74,20 @@ class DayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @kernel
-def trade_in_band(
-    b: Any,
-    fills: Any,
-    s: Any,
-    p: Any,
-    r: Any,
-    until_ns: int,
-    n_max: int,
-    msgs: Any,
-    rows: Any,
-    last: Any,
-    g: Any,
-) -> int:
+def trade_in_band(flow: Any, until_ns: int, n_max: int, msgs: Any, rows: Any, last: Any, g: Any) -> int:
     """As `market.advance`, and stop behind the event whose mid leaves the band.
 
     `g` (float64[4]): band as a share, time constant of the reference in ns, the reference in ticks, and 1 where
     the mid has left.
     """
-    b, fills, r = borrowed(b), borrowed(fills), borrowed(r)
+    flow = borrowed(flow)
+    b, s = flow.book, flow.state[0]
     n = 0
     while n < n_max and s.next <= until_ns and g[3] == 0.0:
         before = s.now
-        flow_event(b, fills, s, p, r)
+        flow_event(flow)
         if n < len(msgs):
-            msgs[n].ts = s.now
-            msgs[n].kind = s.kind
-            msgs[n].side = s.side
-            msgs[n].px = s.px
-            msgs[n].qty = s.qty
-            msgs[n].handle = s.handle
+            write_msg(msgs[n], s)
         if n < len(rows):
             write_event(b, rows[n], s.now, s.seq, 0)
             mark_visible(rows[n], rows[n - 1] if n > 0 else last[0])
@@ -122,8 +106,9 @@ def trade_in_band(
 
 
 @kernel
-def _auction_order(b: Any, fills: Any, s: Any, p: Any, r: Any, reference: int, market_share: float) -> None:
+def _auction_order(flow: Any, reference: int, market_share: float) -> None:
     """One gathering order: its size and distance are the flow's own at a usual spread, above or below the reference."""
+    b, p, r = flow.book, flow.params[0], flow.rng
     side = BUY if uniform(r) < 0.5 else SELL
     if p.model == ZI:
         away = int(uniform(r) * p.band)
@@ -132,37 +117,38 @@ def _auction_order(b: Any, fills: Any, s: Any, p: Any, r: Any, reference: int, m
         away = int(p.deep_ticks[SPREADS // 2, 0, table_index(r) & 255] + 0.5)
         qty = p.limit_qty[AT, table_index(r) & 1023]
     if uniform(r) < market_share:
-        submit(b, fills, side, 0, qty, MARKET, 0, 0)
+        submit(b, flow.fills, side, 0, qty, MARKET, 0, 0)
     else:
         sign = 1 if uniform(r) < 0.5 else -1
         low, high = int(b[LO]) + 1, int(b[LO]) + int(b[MASK]) - 1
-        place(b, fills, s, side, min(high, max(low, reference + sign * away)), qty)
+        place(flow, side, min(high, max(low, reference + sign * away)), qty)
 
 
 @kernel
-def gather(
-    b: Any, fills: Any, s: Any, p: Any, r: Any, until_ns: int, hz: float, reference: int, market_share: float
-) -> int:
+def gather(flow: Any, until_ns: int, hz: float, reference: int, market_share: float) -> int:
     """Let orders for an auction arrive at `hz` until a time; return how many did. Nothing trades."""
-    b, fills, r = borrowed(b), borrowed(fills), borrowed(r)
+    flow = borrowed(flow)
+    s, p = flow.state[0], flow.params[0]
     n = 0
     while s.next <= until_ns:
         s.now = s.next
         s.seq += 1
-        clear_trade(b)
-        _auction_order(b, fills, s, p, r, reference, market_share)
-        pass_time(s, int(p.exp[table_index(r)] * 1e9 / hz) + 1)
+        clear_trade(flow.book)
+        _auction_order(flow, reference, market_share)
+        pass_time(s, int(p.exp[table_index(flow.rng)] * 1e9 / hz) + 1)
         n += 1
     return n
 
 
 @kernel
-def end_auction(b: Any, fills: Any, s: Any, reference: int, at_ns: int, go_on: bool, row: Any) -> int:
+def end_auction(flow: Any, reference: int, at_ns: int, go_on: bool, row: Any) -> int:
     """Uncross at `at_ns`, write what the public sees into `row`, and return the volume."""
+    flow = borrowed(flow)
+    b, s = flow.book, flow.state[0]
     clear_trade(b)
     s.now = max(s.now, at_ns)
     s.seq += 1
-    _, volume = uncross(b, fills, reference)
+    _, volume = uncross(b, flow.fills, reference)
     recentre(b, s)
     write_event(b, row, s.now, s.seq, 0)
     row.flags |= VISIBLE_CROSS if volume > 0 else VISIBLE
@@ -247,11 +233,10 @@ class DayMarket(Market):
 
     def _within(self, until_ns: int, n_max: int, msgs: Array, rows: Array) -> int:
         """Let time pass inside one phase; return the rows."""
-        args = (self.book, self.fills, self.state[0], self.params[0], self.rng)
         if self._phase is Phase.TRADING:
-            return int(trade_in_band(*args, until_ns, n_max, msgs, rows, self.last, self._guard))
+            return int(trade_in_band(self.flow, until_ns, n_max, msgs, rows, self.last, self._guard))
         if self._gathers:
-            gather(*args, until_ns, self._hz, int(self._guard[2]), self.rules.market_share)
+            gather(self.flow, until_ns, self._hz, int(self._guard[2]), self.rules.market_share)
         return 0
 
     @property
@@ -272,7 +257,7 @@ class DayMarket(Market):
                 else np.zeros(1, rows.dtype if len(rows) else self.last.dtype)
             )
             go_on = follows is Phase.TRADING
-            volume = end_auction(self.book, self.fills, self.state[0], int(self._guard[2]), at, go_on, row[0])
+            volume = end_auction(self.flow, int(self._guard[2]), at, go_on, row[0])
             self.auctions.append(Auction(at, ended, int(row["trade_px"][0]), volume))
             self.last[0] = row[0]
             written = 1

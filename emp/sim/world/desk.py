@@ -5,10 +5,11 @@ reports are ordered streams: none overtakes an earlier one of the same direction
 a clone is a copy.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from emp.core.numba.borrow import borrowed
 from emp.core.numba.jit import kernel
 from emp.core.records import Array
 from emp.sim.book.book import (
@@ -35,8 +36,8 @@ from emp.sim.book.book import (
 from emp.sim.book.matching import replace, submit
 from emp.sim.flow.params import QUEUE_REACTIVE
 from emp.sim.flow.qr import remember_ours
-from emp.sim.flow.state import recentre
-from emp.sim.world.latency import CANCEL, ENTRY, MODIFY, REPORT, draw_latency
+from emp.sim.flow.state import FlowWorld, recentre
+from emp.sim.world.latency import CANCEL, ENTRY, FEED, MODIFY, REPORT, draw_latency
 from emp.sim.world.market import flow_event
 
 SLOTS = 8
@@ -124,6 +125,15 @@ DESK = np.dtype(
 )
 
 
+class World(NamedTuple):
+    """Everything that the kernels of a desk in a market work on; see `FlowWorld`."""
+
+    flow: FlowWorld
+    desk: Array  # DESK, shape (1,)
+    latency: Array  # LATENCY, shape (1,)
+    rng: Array  # uint64 (1,): the desk's own, so that its latencies do not change what the flow draws
+
+
 def new_desk(maker_fee: float, taker_fee: float) -> Array:
     """Return a flat DESK (shape (1,)); fees in ticks per lot, negative for a rebate."""
     d = np.zeros(1, DESK)
@@ -132,24 +142,19 @@ def new_desk(maker_fee: float, taker_fee: float) -> Array:
 
 
 @kernel
-def _put_command(
-    d: Any,
-    m: Any,
-    r: Any,
-    now: int,
-    load: float,
-    what: int,
-    slot: int,
-    side: int,
-    px: int,
-    qty: int,
-    kind: int,
-) -> bool:
+def _draw(world: Any, leg: int) -> int:
+    """One delay of a leg at the present load."""
+    return draw_latency(world.latency[0], leg, world.flow.state[0].load, world.rng)
+
+
+@kernel
+def _put_command(world: Any, now: int, what: int, slot: int, side: int, px: int, qty: int, kind: int) -> bool:
+    d = world.desk[0]
     if d.in_n >= RING:
         d.overflow += 1
         return False
     leg = CANCEL if what == CANCEL_CMD else (MODIFY if what == REPLACE_CMD else ENTRY)
-    d.last_in = max(d.last_in, now + draw_latency(m, leg, load, r))
+    d.last_in = max(d.last_in, now + _draw(world, leg))
     c = d.inbox[(d.in_first + d.in_n) % RING]
     d.in_n += 1
     c.due = d.last_in
@@ -163,12 +168,13 @@ def _put_command(
 
 
 @kernel
-def desk_new(d: Any, m: Any, r: Any, now: int, load: float, side: int, px: int, qty: int, kind: int) -> int:
+def desk_new(world: Any, now: int, side: int, px: int, qty: int, kind: int) -> int:
     """Send an order (POST_ONLY, IOC, LIMIT or MARKET); return its slot, -1 where none is free."""
+    d = world.desk[0]
     for slot in range(SLOTS):
         o = d.orders[slot]
         if o.state == FREE:
-            if not _put_command(d, m, r, now, load, NEW_CMD, slot, side, px, qty, kind):
+            if not _put_command(world, now, NEW_CMD, slot, side, px, qty, kind):
                 return -1
             d.serial += 1
             d.orders_sent += 1
@@ -185,30 +191,29 @@ def desk_new(d: Any, m: Any, r: Any, now: int, load: float, side: int, px: int, 
 
 
 @kernel
-def desk_cancel(d: Any, m: Any, r: Any, now: int, load: float, slot: int) -> None:
+def desk_cancel(world: Any, now: int, slot: int) -> None:
     """Ask for a resting order's withdrawal."""
-    o = d.orders[slot]
-    if o.state == RESTING and _put_command(d, m, r, now, load, CANCEL_CMD, slot, 0, 0, 0, 0):
+    o = world.desk[0].orders[slot]
+    if o.state == RESTING and _put_command(world, now, CANCEL_CMD, slot, 0, 0, 0, 0):
         o.state = CANCELLING
 
 
 @kernel
-def desk_replace(d: Any, m: Any, r: Any, now: int, load: float, slot: int, px: int, qty: int) -> None:
+def desk_replace(world: Any, now: int, slot: int, px: int, qty: int) -> None:
     """Ask for a resting order to stand at another price or size; one that would take liquidity stays as it is."""
-    o = d.orders[slot]
-    if o.state == RESTING and _put_command(d, m, r, now, load, REPLACE_CMD, slot, o.side, px, qty, 0):
+    o = world.desk[0].orders[slot]
+    if o.state == RESTING and _put_command(world, now, REPLACE_CMD, slot, o.side, px, qty, 0):
         o.state = CANCELLING
         o.px = px
 
 
 @kernel
-def _tell(
-    d: Any, m: Any, r: Any, s: Any, what: int, slot: int, qty: int, px: int, ahead: int, maker: int
-) -> None:
+def _tell(world: Any, what: int, slot: int, qty: int, px: int, ahead: int, maker: int) -> None:
+    d = world.desk[0]
     if d.out_n >= RING:
         d.overflow += 1
         return
-    d.last_out = max(d.last_out, s.now + draw_latency(m, REPORT, s.load, r))
+    d.last_out = max(d.last_out, world.flow.state[0].now + _draw(world, REPORT))
     n = d.outbox[(d.out_first + d.out_n) % RING]
     d.out_n += 1
     n.due = d.last_out
@@ -222,10 +227,11 @@ def _tell(
 
 
 @kernel
-def collect(b: Any, fills: Any, s: Any, d: Any, m: Any, r: Any) -> None:
+def collect(world: Any) -> None:
     """Book the fills that the last event logged, and put their reports on the way."""
+    b, d = world.flow.book, world.desk[0]
     for i in range(b[N_FILLS]):
-        f = fills[i]
+        f = world.flow.fills[i]
         maker = f.maker == OWNER
         slot = f.maker_tag if maker else f.taker_tag
         o = d.orders[slot]
@@ -243,27 +249,30 @@ def collect(b: Any, fills: Any, s: Any, d: Any, m: Any, r: Any) -> None:
             d.fees += d.taker_fee * f.qty
             d.taker_fills += 1
             d.taker_lots += f.qty
-        _tell(d, m, r, s, FILL, slot, f.qty, f.px, f.ahead, 1 if maker else 0)
+        _tell(world, FILL, slot, f.qty, f.px, f.ahead, 1 if maker else 0)
     b[N_FILLS] = 0
 
 
 @kernel
-def _replace_arrives(b: Any, fills: Any, s: Any, d: Any, m: Any, r: Any, c: Any) -> None:
+def _replace_arrives(world: Any, c: Any) -> None:
     """Move a resting order, or leave it where it is if it would take liquidity there."""
+    b, d = world.flow.book, world.desk[0]
     o = d.orders[c.slot]
     if o.handle == 0:
         return  # filled meanwhile: its report is under way
     if (c.px - b[BEST + 1 - c.side]) * (1 - 2 * c.side) < 0:
-        o.handle = replace(b, fills, o.handle, c.px, c.qty)
+        o.handle = replace(b, world.flow.fills, o.handle, c.px, c.qty)
     else:
         d.rejected += 1
     o.ahead = ahead_of(b, o.handle)
-    _tell(d, m, r, s, ACCEPTED, c.slot, int(b[o.handle + QTY]), int(b[o.handle + PX]), o.ahead, 0)
+    _tell(world, ACCEPTED, c.slot, int(b[o.handle + QTY]), int(b[o.handle + PX]), o.ahead, 0)
 
 
 @kernel
-def _arrive(b: Any, fills: Any, s: Any, p: Any, d: Any, m: Any, r: Any) -> None:
+def _arrive(world: Any) -> None:
     """The command at the head of the inbox reaches the book."""
+    flow, d = world.flow, world.desk[0]
+    b, s, p = flow.book, flow.state[0], flow.params[0]
     c = d.inbox[d.in_first]
     d.in_first = (d.in_first + 1) % RING
     d.in_n -= 1
@@ -274,34 +283,35 @@ def _arrive(b: Any, fills: Any, s: Any, p: Any, d: Any, m: Any, r: Any) -> None:
         if o.handle != 0:
             cancel(b, o.handle)
             o.handle = 0
-            _tell(d, m, r, s, DONE, c.slot, 0, 0, -1, 0)
+            _tell(world, DONE, c.slot, 0, 0, -1, 0)
         return
     if c.what == REPLACE_CMD:
-        _replace_arrives(b, fills, s, d, m, r, c)
+        _replace_arrives(world, c)
         return
-    h = submit(b, fills, c.side, c.px, c.qty, c.kind, OWNER, c.slot)
+    h = submit(b, flow.fills, c.side, c.px, c.qty, c.kind, OWNER, c.slot)
     status = b[STATUS]
     filled = b[FILLED]
     if filled > 0 and p.model == QUEUE_REACTIVE:
         remember_ours(s, p, c.side, filled)
-    collect(b, fills, s, d, m, r)
+    collect(world)
     if status == OK_RESTING:
         o.handle = h
         o.ahead = ahead_of(b, h)
         d.posted_lots += c.qty - filled
-        _tell(d, m, r, s, ACCEPTED, c.slot, c.qty - filled, c.px, o.ahead, 0)
+        _tell(world, ACCEPTED, c.slot, c.qty - filled, c.px, o.ahead, 0)
     else:
         if status >= 10:
             d.rejected += 1
         elif filled < c.qty:
             d.expired += 1
-        _tell(d, m, r, s, DONE, c.slot, 0, 0, -1, 0)
+        _tell(world, DONE, c.slot, 0, 0, -1, 0)
     recentre(b, s)
 
 
 @kernel
-def deliver(d: Any, now: int) -> None:
+def deliver(world: Any, now: int) -> None:
     """Learn what reports that have reached us by `now` say."""
+    d = world.desk[0]
     while d.out_n > 0 and d.outbox[d.out_first].due <= now:
         n = d.outbox[d.out_first]
         d.out_first = (d.out_first + 1) % RING
@@ -325,15 +335,16 @@ def deliver(d: Any, now: int) -> None:
 
 
 @kernel
-def _reap(b: Any, s: Any, d: Any, m: Any, r: Any) -> None:
+def _reap(world: Any) -> None:
     """Notice orders that left the book without a trade: self-trade prevention, a moved price window."""
+    b, d = world.flow.book, world.desk[0]
     for slot in range(SLOTS):
         o = d.orders[slot]
         if o.handle != 0 and not (
             alive(b, o.handle) and b[o.handle + TAG] == slot and b[o.handle + 4] == OWNER
         ):
             o.handle = 0
-            _tell(d, m, r, s, DONE, slot, 0, 0, -1, 0)
+            _tell(world, DONE, slot, 0, 0, -1, 0)
 
 
 @kernel
@@ -346,31 +357,38 @@ def own_live(d: Any) -> int:
 
 
 @kernel
-def run_desk(
-    b: Any, fills: Any, s: Any, p: Any, r: Any, d: Any, m: Any, r2: Any, until_ns: int, n_max: int
-) -> int:
+def run_desk(world: Any, until_ns: int, n_max: int) -> int:
     """Let market and desk go on until `until_ns` or `n_max` market events; return the events."""
+    world = borrowed(world)
+    b, s, d = world.flow.book, world.flow.state[0], world.desk[0]
     n = 0
     while n < n_max:
         due = d.inbox[d.in_first].due if d.in_n > 0 else until_ns + 1
         if due <= until_ns and due <= s.next:
-            _arrive(b, fills, s, p, d, m, r2)
+            _arrive(world)
         elif s.next <= until_ns:
-            flow_event(b, fills, s, p, r)
+            flow_event(world.flow)
             n += 1
             if b[u(N_FILLS)] != 0:
-                collect(b, fills, s, d, m, r2)
+                collect(world)
         else:
             break
     if b[OWN_LIVE] != own_live(d):
-        _reap(b, s, d, m, r2)
+        _reap(world)
     return n
 
 
 @kernel
-def worth(b: Any, d: Any) -> float:
+def decision_ns(world: Any) -> int:
+    """When a decision on the book as it is now reaches the wire: a feed latency and the own compute time later."""
+    return world.flow.state[0].now + _draw(world, FEED) + int(world.latency[0].compute_ns)
+
+
+@kernel
+def worth(world: Any) -> float:
     """Cash plus position at mid, less fees, in ticks times lots."""
-    mid = 0.5 * (b[2] + b[3])
+    b, d = world.flow.book, world.desk[0]
+    mid = 0.5 * (b[BEST] + b[BEST + 1])
     return d.cash + d.position * mid - d.fees
 
 

@@ -29,6 +29,8 @@ from emp.sim.world.desk import (
     FREE,
     RESTING,
     SLOTS,
+    World,
+    decision_ns,
     deliver,
     desk_cancel,
     desk_new,
@@ -37,7 +39,7 @@ from emp.sim.world.desk import (
     run_desk,
     worth,
 )
-from emp.sim.world.latency import FEED, LatencyConfig, draw_latency, latency_record
+from emp.sim.world.latency import LatencyConfig, latency_record
 from emp.sim.world.market import Market
 from emp.sim.world.observation import OBSERVATIONS, write_observation
 
@@ -48,75 +50,73 @@ WARMUP = 2_000
 
 
 @kernel
-def _drop(d: Any, m: Any, r2: Any, now: int, load: float, side: int, keep_px: int) -> bool:
+def _drop(world: Any, now: int, side: int, keep_px: int) -> bool:
     """Withdraw resting orders of a side that are not at `keep_px`; return whether one is kept or under way."""
+    d = world.desk[0]
     kept = False
     for slot in range(SLOTS):
         o = d.orders[slot]
         if o.state == FREE or o.side != side:
             continue
         if o.state == RESTING and o.px != keep_px:
-            desk_cancel(d, m, r2, now, load, slot)
+            desk_cancel(world, now, slot)
         else:
             kept = True
     return kept
 
 
 @kernel
-def _move(d: Any, m: Any, r2: Any, now: int, load: float, side: int, px: int, size: int, limit: int) -> None:
+def _move(world: Any, now: int, side: int, px: int, size: int, limit: int) -> None:
     """Stand at a price with a size: replace what rests elsewhere, post where nothing does."""
+    d = world.desk[0]
     for slot in range(SLOTS):
         o = d.orders[slot]
         if o.state == FREE or o.side != side:
             continue
         if o.state == RESTING and size <= 0:
-            desk_cancel(d, m, r2, now, load, slot)
+            desk_cancel(world, now, slot)
         elif o.state == RESTING and (o.px != px or o.leaves > size):
-            desk_replace(d, m, r2, now, load, slot, px, size)
+            desk_replace(world, now, slot, px, size)
         return
     if size > 0 and d.seen_position * (1 - 2 * side) + size <= limit:
-        desk_new(d, m, r2, now, load, side, px, size, POST_ONLY)
+        desk_new(world, now, side, px, size, POST_ONLY)
 
 
 @kernel
-def _post(d: Any, m: Any, r2: Any, now: int, load: float, side: int, px: int, size: int, limit: int) -> None:
-    if _drop(d, m, r2, now, load, side, px):
+def _post(world: Any, now: int, side: int, px: int, size: int, limit: int) -> None:
+    if _drop(world, now, side, px):
         return
     sign = 1 - 2 * side
-    if size > 0 and d.seen_position * sign + size <= limit:
-        desk_new(d, m, r2, now, load, side, px, size, POST_ONLY)
+    if size > 0 and world.desk[0].seen_position * sign + size <= limit:
+        desk_new(world, now, side, px, size, POST_ONLY)
 
 
 @kernel
-def _cross(d: Any, m: Any, r2: Any, now: int, load: float, side: int, px: int, size: int, limit: int) -> None:
-    if d.seen_position * (1 - 2 * side) + size <= limit:
-        desk_new(d, m, r2, now, load, side, px, size, IOC)
+def _cross(world: Any, now: int, side: int, px: int, size: int, limit: int) -> None:
+    if world.desk[0].seen_position * (1 - 2 * side) + size <= limit:
+        desk_new(world, now, side, px, size, IOC)
 
 
 @kernel
-def act_discrete(
-    d: Any, m: Any, r2: Any, now: int, load: float, action: int, bid: int, ask: int, size: int, limit: int
-) -> None:
+def act_discrete(world: Any, now: int, action: int, bid: int, ask: int, size: int, limit: int) -> None:
     """Carry out one of the nine actions at the prices that were seen."""
     nowhere = -(2**60)
     if action == CROSS_BUY:
-        _cross(d, m, r2, now, load, BUY, ask, size, limit)
+        _cross(world, now, BUY, ask, size, limit)
     elif action == CROSS_SELL:
-        _cross(d, m, r2, now, load, SELL, bid, size, limit)
+        _cross(world, now, SELL, bid, size, limit)
     if action in (POST_BID, POST_BOTH):
-        _post(d, m, r2, now, load, BUY, bid, size, limit)
+        _post(world, now, BUY, bid, size, limit)
     if action in (POST_ASK, POST_BOTH):
-        _post(d, m, r2, now, load, SELL, ask, size, limit)
+        _post(world, now, SELL, ask, size, limit)
     if action in (DROP_BID, DROP_ALL):
-        _drop(d, m, r2, now, load, BUY, nowhere)
+        _drop(world, now, BUY, nowhere)
     if action in (DROP_ASK, DROP_ALL):
-        _drop(d, m, r2, now, load, SELL, nowhere)
+        _drop(world, now, SELL, nowhere)
 
 
 @kernel
-def act_quotes(
-    d: Any, m: Any, r2: Any, now: int, load: float, action: Any, bid: int, ask: int, size: int, limit: int
-) -> None:
+def act_quotes(world: Any, now: int, action: Any, bid: int, ask: int, size: int, limit: int) -> None:
     """Keep one bid and one ask at the wanted distances."""
     spread = ask - bid
     share = 0.5 * (min(1.0, max(-1.0, action[2])) + 1.0)
@@ -124,47 +124,37 @@ def act_quotes(
     for side in range(2):
         away = 0.5 * (min(1.0, max(-1.0, action[side])) + 1.0) * MAX_DEPTH * spread
         px = (bid if side == BUY else ask) - (1 - 2 * side) * int(away)
-        _move(d, m, r2, now, load, side, px, qty, limit)
+        _move(world, now, side, px, qty, limit)
 
 
 @kernel
 def step_world(
-    b: Any,
-    fills: Any,
-    s: Any,
-    p: Any,
-    r: Any,
-    d: Any,
-    m: Any,
-    r2: Any,
-    discrete: bool,
-    choice: int,
-    quotes: Any,
-    every: int,
-    size: int,
-    limit: int,
-    obs: Any,
+    world: Any, discrete: bool, choice: int, quotes: Any, every: int, size: int, limit: int, obs: Any
 ) -> float:
     """Decide, let `every` events happen, observe; return the worth. The decision saw the book before it."""
-    b, fills, r, r2 = borrowed(b), borrowed(fills), borrowed(r), borrowed(r2)
+    world = borrowed(world)
+    b, s = world.flow.book, world.flow.state[0]
     bid, ask = int(b[BEST]), int(b[BEST + 1])
     good = bid != b[LO] and ask != b[LO] + b[MASK]
-    act = s.now + draw_latency(m, FEED, s.load, r2) + int(m.compute_ns)
-    run_desk(b, fills, s, p, r, d, m, r2, act, 1 << 30)
-    deliver(d, act)
+    act = decision_ns(world)
+    run_desk(world, act, 1 << 30)
+    deliver(world, act)
     if good:
         if discrete:
-            act_discrete(d, m, r2, act, s.load, choice, bid, ask, size, limit)
+            act_discrete(world, act, choice, bid, ask, size, limit)
         else:
-            act_quotes(d, m, r2, act, s.load, quotes, bid, ask, size, limit)
-    run_desk(b, fills, s, p, r, d, m, r2, 2**62, every)
-    deliver(d, s.now)
-    write_observation(b, s, d, obs)
-    return worth(b, d)
+            act_quotes(world, act, quotes, bid, ask, size, limit)
+    run_desk(world, 2**62, every)
+    deliver(world, s.now)
+    write_observation(world, obs)
+    return worth(world)
 
 
 class MarketEnv(gymnasium.Env[Array, Any]):
-    """One market, one trader. `params` is a FLOW record; without one, the calibrated flow that is shipped."""
+    """One market, one trader. `params` is a FLOW record; without one, the calibrated flow that is shipped.
+
+    `fees` are the maker's and the taker's, in ticks per lot.
+    """
 
     def __init__(
         self,
@@ -174,8 +164,7 @@ class MarketEnv(gymnasium.Env[Array, Any]):
         steps: int = 1_000,
         size: int = 1,
         limit: int = 10,
-        maker_fee: float = 0.0,
-        taker_fee: float = 0.0,
+        fees: tuple[float, float] = (0.0, 0.0),
         inventory_charge: float = 0.0,
         latency: LatencyConfig | None = None,
         start_px: int = 100_000,
@@ -186,7 +175,7 @@ class MarketEnv(gymnasium.Env[Array, Any]):
         self._params = shipped_flow() if params is None else params
         self._discrete = actions == "discrete"
         self._every, self._steps, self._size, self._limit = every, steps, size, limit
-        self._fees = (maker_fee, taker_fee)
+        self._fees = fees
         self._charge = inventory_charge
         self._latency = latency_record(latency or LatencyConfig())
         self._start_px = start_px
@@ -194,8 +183,7 @@ class MarketEnv(gymnasium.Env[Array, Any]):
             spaces.Discrete(ACTIONS) if self._discrete else spaces.Box(-1.0, 1.0, (3,), np.float32)
         )
         self.observation_space = spaces.Box(-np.inf, np.inf, (OBSERVATIONS,), np.float32)
-        self._market: Market | None = None
-        self._desk = new_desk(*self._fees)
+        self._world: World | None = None
         self._done = 0
         self._worth = 0.0
 
@@ -205,46 +193,29 @@ class MarketEnv(gymnasium.Env[Array, Any]):
         """Start a new market; the same seed starts the same one."""
         super().reset(seed=seed)
         draw = int(self.np_random.integers(2**31))
-        self._market = Market(self._params, draw, self._start_px)
-        self._market.run(2**62, WARMUP)
-        self._market.fills = new_fills(256)
-        self._desk = new_desk(*self._fees)
-        self._rng = seeded(draw, "env")
+        market = Market(self._params, draw, self._start_px)
+        market.run(2**62, WARMUP)
+        flow = market.flow._replace(fills=new_fills(256))
+        self._world = World(flow, new_desk(*self._fees), self._latency, seeded(draw, "env"))
         self._done, self._worth = 0, 0.0
         obs = np.zeros(OBSERVATIONS, np.float32)
-        write_observation(self._market.book, self._market.state[0], self._desk[0], obs)
+        write_observation(self._world, obs)
         return obs, {}
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Act, let the market go on, and see what came of it."""
-        market = self._market
-        if market is None:
+        world = self._world
+        if world is None:
             raise UsageError("reset the environment before the first step")
         obs = np.zeros(OBSERVATIONS, np.float32)
         choice = int(action) if self._discrete else 0
         quotes = np.zeros(3) if self._discrete else np.asarray(action, np.float64)
-        value = step_world(
-            market.book,
-            market.fills,
-            market.state[0],
-            market.params[0],
-            market.rng,
-            self._desk[0],
-            self._latency[0],
-            self._rng,
-            self._discrete,
-            choice,
-            quotes,
-            self._every,
-            self._size,
-            self._limit,
-            obs,
-        )
-        position = int(self._desk["position"][0])
+        value = step_world(world, self._discrete, choice, quotes, self._every, self._size, self._limit, obs)
+        position = int(world.desk["position"][0])
         reward = (value - self._worth) / self._size - self._charge * (position / self._limit) ** 2
         self._worth = float(value)
         self._done += 1
-        info = {"position": position, "worth": self._worth, "now_ns": market.now_ns}
+        info = {"position": position, "worth": self._worth, "now_ns": int(world.flow.state["now"][0])}
         return obs, float(reward), False, self._done >= self._steps, info
 
 

@@ -166,13 +166,13 @@ class Exchange:
         book = self.market.book
         resting = LIMIT if int(book[PHASE]) == AUCTION else POST_ONLY  # in an auction nobody takes
         kind = IOC if new.immediate else resting
-        handle = int(submit(book, self.market.fills, side, new.px, new.qty, kind, OWNER, order.tag))
+        handle = int(submit(book, self.market.flow.fills, side, new.px, new.qty, kind, OWNER, order.tag))
         status = int(book[STATUS])
         if status in REFUSALS:
             self._finish(order, OrderStatus.REJECTED, at, REFUSALS[status])
             return
-        if int(book[FILLED]) and int(self.market.params["model"][0]) == QUEUE_REACTIVE:
-            remember_ours(self.market.state[0], self.market.params[0], side, int(book[FILLED]))
+        if int(book[FILLED]) and int(self.market.flow.params["model"][0]) == QUEUE_REACTIVE:
+            remember_ours(self.market.state[0], self.market.flow.params[0], side, int(book[FILLED]))
         order.status = OrderStatus.NEW
         ahead = int(ahead_of(book, handle)) if handle else 0
         self._report(order, OrderStatus.NEW, new.px, at, ahead=ahead)
@@ -227,7 +227,7 @@ class Exchange:
     def _fills(self, at: int) -> None:
         """Report the fills that the last event logged."""
         book = self.market.book
-        for row in self.market.fills[: int(book[N_FILLS])]:
+        for row in self.market.flow.fills[: int(book[N_FILLS])]:
             maker = bool(row["maker"] == OWNER)
             order = self._by_tag[int(row["maker_tag"] if maker else row["taker_tag"])]
             qty, px = int(row["qty"]), int(row["px"])

@@ -7,15 +7,15 @@ import numpy as np
 from emp.core.errors import UsageError
 from emp.core.numba.borrow import borrowed
 from emp.core.numba.jit import kernel
-from emp.core.numba.lanes import aligned
 from emp.core.numba.rng import seeded
+from emp.core.numba.simd import aligned
 from emp.core.records import EVENT, Array
 from emp.sim.book.book import N_FILLS, ORDERS, clear_trade, new_book, new_fills, u
 from emp.sim.book.view import mark_visible, write_event
 from emp.sim.flow.hawkes import hawkes_apply, hawkes_gap
 from emp.sim.flow.params import HAWKES, QUEUE_REACTIVE
 from emp.sim.flow.qr import expect, qr_apply, qr_gap
-from emp.sim.flow.state import MSG, new_state, recentre, seed_ladder
+from emp.sim.flow.state import MSG, FlowWorld, new_state, recentre, seed_ladder
 from emp.sim.flow.tables import tabulate
 from emp.sim.flow.zi import zi_apply, zi_gap, zi_params
 
@@ -24,23 +24,24 @@ NO_ROWS = np.zeros(0, EVENT)
 
 
 @kernel
-def flow_event(b: Any, fills: Any, s: Any, p: Any, r: Any) -> None:
+def flow_event(flow: Any) -> None:
     """Apply the event that is due and draw the time of the one after it."""
+    b, s, p = flow.book, flow.state[0], flow.params[0]
     s.now = s.next
     s.seq += 1
     clear_trade(b)
     if p.model == QUEUE_REACTIVE:
-        qr_apply(b, fills, s, p, r)
+        qr_apply(flow)
         recentre(b, s)
-        qr_gap(b, s, p, r)
+        qr_gap(flow)
     elif p.model == HAWKES:
-        hawkes_apply(b, fills, s, p, r)
+        hawkes_apply(flow)
         recentre(b, s)
-        hawkes_gap(b, s, p, r)
+        hawkes_gap(flow)
     else:
-        zi_apply(b, fills, s, p, r)
+        zi_apply(flow)
         recentre(b, s)
-        zi_gap(b, s, p, r)
+        zi_gap(flow)
 
 
 @kernel
@@ -55,19 +56,18 @@ def write_msg(row: Any, s: Any) -> None:
 
 
 @kernel
-def advance(
-    b: Any, fills: Any, s: Any, p: Any, r: Any, until_ns: int, n_max: int, msgs: Any, rows: Any, last: Any
-) -> int:
+def advance(flow: Any, until_ns: int, n_max: int, msgs: Any, rows: Any, last: Any) -> int:
     """Let events happen while they are due at `until_ns`, at most `n_max`; return how many did.
 
     `msgs` (MSG) and `rows` (EVENT) receive one row per event where they are long enough; pass empty arrays
     for speed. A row is VISIBLE where it differs from the row before it; `last` (EVENT, shape (1,)) is the row
     before the first. It stops early behind an event that filled one of our orders.
     """
-    b, fills, r = borrowed(b), borrowed(fills), borrowed(r)
+    flow = borrowed(flow)
+    b, s = flow.book, flow.state[0]
     n = 0
     while n < n_max and s.next <= until_ns:
-        flow_event(b, fills, s, p, r)
+        flow_event(flow)
         if n < len(msgs):
             write_msg(msgs[n], s)
         if n < len(rows):
@@ -91,7 +91,7 @@ def show_book(b: Any, s: Any, row: Any, at_ns: int, last: Any) -> None:
 
 
 class Market:
-    """A book with its flow, seeded; everything it is lies in `book`, `state` and `rng`."""
+    """A book with its flow, seeded; everything it is lies in `flow`."""
 
     def __init__(
         self,
@@ -104,44 +104,32 @@ class Market:
     ) -> None:
         if start_px < 1000:
             raise UsageError(f"a simulated market must start at 1000 ticks or more, was {start_px}")
-        self.params = tabulate(params)
-        self.book = new_book(start_px - ticks // 2, ticks, orders)
-        self.fills = new_fills()
-        self.state = new_state(start_ns, start_px, int(self.book[ORDERS]))
-        self.state["mid"] = start_px
-        self.state["keep"], self.state["gain"] = params["decay"][0], 1.0 - params["decay"][0]
-        self.state["pace"] = params["pace_start"][0]
-        expect(self.state[0], self.params[0])
-        self.state["rate_due"] = start_ns
-        self.state["speed"] = 1.0
-        self.rng = seeded(seed, "market")
+        law = tabulate(params)
+        book = new_book(start_px - ticks // 2, ticks, orders)
+        state = new_state(start_ns, start_px, int(book[ORDERS]))
+        state["mid"] = start_px
+        state["keep"], state["gain"] = params["decay"][0], 1.0 - params["decay"][0]
+        state["pace"] = params["pace_start"][0]
+        expect(state[0], law[0])
+        state["rate_due"] = start_ns
+        state["speed"] = 1.0
+        self.flow = FlowWorld(book, new_fills(), state, law, seeded(seed, "market"))
         self.last = np.zeros(1, EVENT)
-        seed_ladder(
-            self.book,
-            self.fills,
-            self.state[0],
-            10,
-            int(params["start_qty"][0]),
-            2,
-            max(2, int(params["start_spread"][0])),
-        )
+        seed_ladder(self.flow, 10, int(params["start_qty"][0]), 2, max(2, int(params["start_spread"][0])))
+
+    @property
+    def book(self) -> Array:
+        """The book's words."""
+        return self.flow.book
+
+    @property
+    def state(self) -> Array:
+        """The flow's STATE record, shape (1,)."""
+        return self.flow.state
 
     def run(self, until_ns: int, n_max: int, msgs: Array = NO_MSGS, rows: Array = NO_ROWS) -> int:
         """Advance the market; see `advance`."""
-        return int(
-            advance(
-                self.book,
-                self.fills,
-                self.state[0],
-                self.params[0],
-                self.rng,
-                until_ns,
-                n_max,
-                msgs,
-                rows,
-                self.last,
-            )
-        )
+        return int(advance(self.flow, until_ns, n_max, msgs, rows, self.last))
 
     def show(self, rows: Array, i: int, at_ns: int) -> None:
         """Write the book into `rows[i]`, after an order of ours changed it."""
@@ -161,11 +149,10 @@ class Market:
     def clone(self) -> "Market":
         """An independent market in the same state: it will do the same until one of them is disturbed."""
         twin: Market = object.__new__(type(self))
-        twin.params = self.params
-        twin.book = self.book.copy()
-        twin.fills = self.fills.copy()
-        twin.state = aligned(self.state)
-        twin.rng = self.rng.copy()
+        own = self.flow
+        twin.flow = FlowWorld(
+            own.book.copy(), own.fills.copy(), aligned(own.state), own.params, own.rng.copy()
+        )
         twin.last = self.last.copy()
         return twin
 

@@ -47,7 +47,6 @@ class MockMarket:
         batch: int = 1,
         latency: LatencyConfig | None = None,
         clock: Clock | None = None,
-        index: int = 0,
     ) -> None:
         if not speed > 0:
             raise UsageError(f"mock market: speed must be above 0, was {speed}")
@@ -62,7 +61,6 @@ class MockMarket:
         self._speed = speed
         self._left = n_events
         self._batch = batch
-        self._index = index
         self._sink: Sink | None = None
         self._pump = Pump(self._run)
         self._closed = False
@@ -147,7 +145,6 @@ class MockMarket:
         rows = empty_events(want)
         n = self.exchange.run(until_ns, want, rows, self._report)
         rows = rows[:n]
-        rows["instrument"] = self._index
         self.counts.rows += n
         self.counts.events += n
         if self._left is not None:

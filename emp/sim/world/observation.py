@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from emp.core.numba.borrow import borrowed
 from emp.core.numba.jit import kernel
 from emp.sim.book.book import BEST, BUY, LO, MASK, SELL, ahead_of, level_qty, next_level
 from emp.sim.world.desk import CANCELLING, FREE, RESTING, SENT, SLOTS
@@ -51,8 +52,10 @@ def _own(b: Any, d: Any, side: int, best: int, out: Any, at: int, queue_at: int)
 
 
 @kernel
-def write_observation(b: Any, s: Any, d: Any, out: Any) -> None:
+def write_observation(world: Any, out: Any) -> None:
     """Write OBSERVATIONS features (see NAMES) as float32; everything is from the venue's present."""
+    world = borrowed(world)
+    b, s, d = world.flow.book, world.flow.state[0], world.desk[0]
     bid, ask = int(b[BEST]), int(b[BEST + 1])
     qb = float(level_qty(b, BUY, bid))
     qa = float(level_qty(b, SELL, ask))

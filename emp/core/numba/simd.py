@@ -18,12 +18,12 @@ from numba.extending import intrinsic, models, register_model
 
 from emp.core.records import Array
 
-LANES = 8
-_ROW = ir.VectorType(ir.DoubleType(), LANES)
+WIDTH = 8
+_ROW = ir.VectorType(ir.DoubleType(), WIDTH)
 
 
 def aligned(x: Array) -> Array:
-    """A copy of an array that begins at a cache line, so that lanes at multiples of 64 bytes lie within one."""
+    """A copy of an array that begins at a cache line, so that rows at multiples of 64 bytes lie within one."""
     room = np.zeros(x.nbytes + 64, np.uint8)
     at = -room.ctypes.data % 64
     copy: Array = room[at : at + x.nbytes].view(x.dtype).reshape(x.shape)
@@ -31,17 +31,17 @@ def aligned(x: Array) -> Array:
     return copy
 
 
-class Lanes(types.Type):
+class Float64x8(types.Type):
     """Eight float64."""
 
     def __init__(self) -> None:
-        super().__init__(name="Lanes")
+        super().__init__(name="Float64x8")
 
 
-LANES_TYPE = Lanes()
+FLOAT64X8 = Float64x8()
 
 
-@register_model(Lanes)
+@register_model(Float64x8)
 class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, _ROW)
@@ -51,10 +51,10 @@ def _arithmetic(operation: Any, instruction: str) -> None:
     @infer_global(operation)
     class _Typing(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
-            both = len(args) == 2 and all(isinstance(a, Lanes) for a in args)
-            return signature(LANES_TYPE, *args) if both else None
+            both = len(args) == 2 and all(isinstance(a, Float64x8) for a in args)
+            return signature(FLOAT64X8, *args) if both else None
 
-    @lower_builtin(operation, Lanes, Lanes)
+    @lower_builtin(operation, Float64x8, Float64x8)
     def _lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return getattr(builder, instruction)(*args)
 
@@ -76,7 +76,7 @@ def _load(typing: Any, array: Any, at: Any) -> Any:
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.load(_row(context, builder, array, *args), align=8)
 
-    return (LANES_TYPE(array, types.intp), code) if _is_row(array) else None
+    return (FLOAT64X8(array, types.intp), code) if _is_row(array) else None
 
 
 def _store(typing: Any, array: Any, at: Any, row: Any) -> Any:
@@ -84,13 +84,13 @@ def _store(typing: Any, array: Any, at: Any, row: Any) -> Any:
         builder.store(args[2], _row(context, builder, array, *args[:2]), align=8)
         return context.get_dummy_value()
 
-    return (types.void(array, types.intp, LANES_TYPE), code) if _is_row(array) else None
+    return (types.void(array, types.intp, FLOAT64X8), code) if _is_row(array) else None
 
 
 def _splat_value(builder: Any, value: Any) -> Any:
     first = builder.insert_element(ir.Constant(_ROW, ir.Undefined), value, cgutils.int32_t(0))
     return builder.shuffle_vector(
-        first, first, ir.Constant(ir.VectorType(cgutils.int32_t, LANES), [0] * LANES)
+        first, first, ir.Constant(ir.VectorType(cgutils.int32_t, WIDTH), [0] * WIDTH)
     )
 
 
@@ -98,7 +98,7 @@ def _splat(typing: Any, x: Any) -> Any:
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _splat_value(builder, args[0])
 
-    return LANES_TYPE(types.float64), code
+    return FLOAT64X8(types.float64), code
 
 
 def _clip(typing: Any, row: Any, bound: Any) -> Any:
@@ -108,31 +108,31 @@ def _clip(typing: Any, row: Any, bound: Any) -> Any:
         less = builder.select(builder.fcmp_ordered("<", args[0], high), args[0], high)
         return builder.select(builder.fcmp_ordered(">", less, low), less, low)
 
-    return LANES_TYPE(LANES_TYPE, types.float64), code
+    return FLOAT64X8(FLOAT64X8, types.float64), code
 
 
 def _total(typing: Any, row: Any) -> Any:
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        parts = [builder.extract_element(args[0], cgutils.int32_t(i)) for i in range(LANES)]
+        parts = [builder.extract_element(args[0], cgutils.int32_t(i)) for i in range(WIDTH)]
         while len(parts) > 1:
             half = len(parts) // 2
             parts = [builder.fadd(parts[i], parts[i + half]) for i in range(half)]
         return parts[0]
 
-    return types.float64(LANES_TYPE), code
+    return types.float64(FLOAT64X8), code
 
 
 load: Any = intrinsic(_load)
 """`load(array, at)`: the eight elements of a float64 array from index `at`; nothing is checked."""
 
 store: Any = intrinsic(_store)
-"""`store(array, at, lanes)`: write them back."""
+"""`store(array, at, row)`: write them back."""
 
 splat: Any = intrinsic(_splat)
 """`splat(x)`: the same number eight times."""
 
 clip: Any = intrinsic(_clip)
-"""`clip(lanes, bound)`: each limited to -bound .. bound."""
+"""`clip(row, bound)`: each limited to -bound .. bound."""
 
 total: Any = intrinsic(_total)
-"""`total(lanes)`: their sum, in halves."""
+"""`total(row)`: their sum, in halves."""

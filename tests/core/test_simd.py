@@ -6,7 +6,7 @@ import numpy as np
 
 from emp.core.numba.bits import leading_zeros, trailing_zeros
 from emp.core.numba.jit import kernel
-from emp.core.numba.lanes import clip, load, splat, store, total
+from emp.core.numba.simd import clip, load, splat, store, total
 
 RNG = np.random.default_rng(4)
 
@@ -18,7 +18,7 @@ def _work(x: Any, y: Any, scale: float, bound: float) -> float:
     return total(row)
 
 
-def test_lanes_do_what_their_elements_would() -> None:
+def test_eight_at_once_do_what_each_would() -> None:
     x, y = RNG.normal(size=16), RNG.normal(size=10)
     before = y.copy()
     row = x[8:] * 1.5 + y[:8] - x[:8]

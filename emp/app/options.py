@@ -1,0 +1,39 @@
+"""Command-line options that come as one record: for commands with more options than a function has arguments."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, get_type_hints
+
+T = TypeVar("T", bound=tuple[Any, ...])
+R = TypeVar("R")
+
+
+def takes_options(kind: type[T]) -> Callable[[Callable[[T], R]], Callable[..., R]]:
+    """Show Typer a function of one record as a function of the record's fields.
+
+    Args:
+        kind: a NamedTuple; each field is `Annotated` with its `typer.Option`, and has a default.
+
+    Returns:
+        A decorator for a function whose only argument is such a record; its docstring stays the command's help.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    defaults: dict[str, Any] = getattr(kind, "_field_defaults", {})
+
+    def decorate(function: Callable[[T], R]) -> Callable[..., R]:
+        def command(**values: Any) -> R:
+            return function(kind(**values))
+
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        command.__annotations__ = dict(hints)
+        command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what `inspect.signature` reads
+            [
+                inspect.Parameter(
+                    name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hint
+                )
+                for name, hint in hints.items()
+            ]
+        )
+        return command
+
+    return decorate
