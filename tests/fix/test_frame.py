@@ -1,12 +1,24 @@
 """The framer takes anything in, lets only sound messages out, and finds the next good one."""
 
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from emp.access.fix.frame import Framer
-from emp.access.fix.scan import BAD_COMP_ID, BAD_FIELD, NO_SEQ, POSS_DUP
+from emp.access.fix.scan import (
+    BAD_COMP_ID,
+    BAD_FIELD,
+    EMPTY_FIELD,
+    MAX_FRAME,
+    NO_COMP_ID,
+    NO_SEQ,
+    NO_TIME,
+    POSS_DUP,
+    REPEATED,
+)
 from emp.core.ids import generator
 from tests.fix.wire import framed, incremental, is_sound, raw, snapshot
 
@@ -41,7 +53,12 @@ def test_header_is_read() -> None:
         ("35=0|49=a|52=20230124-13:30:46|56=b|34=2|43=Y|", POSS_DUP),
         ("35=0|49=a|52=20230124-13:30:46|56=b|", NO_SEQ),
         ("35=0|49=x|52=20230124-13:30:46|56=b|34=2|", BAD_COMP_ID),
-        ("35=0|49=a|52=20230124-13:30:46|56=b|34=2|112=|", BAD_FIELD),
+        ("35=0|49=a|52=20230124-13:30:46|56=b|34=2|112=|", EMPTY_FIELD),
+        ("35=0|49=a|52=20230124-13:30:46|56=|34=2|", EMPTY_FIELD | NO_COMP_ID),
+        ("35=0|49=a|52=20230124-13:30:46|34=2|", NO_COMP_ID),
+        ("35=0|49=a|52=|56=b|34=2|", EMPTY_FIELD | NO_TIME),
+        ("35=0|49=a|52=20230124-13:30:46|56=b|34=2|34=3|", REPEATED),
+        ("35=0|49=a|52=20230124-13:30:46|56=b|34=2|0112=5|", BAD_FIELD),
         ("35=0|49=a|52=20230124-13:30:46|56=b|34=2|x1=5|", BAD_FIELD),
         ("35=0|49=a|52=20230124-13:30:46|56=b|34=2|nonsense|", BAD_FIELD),
         ("35=0|49=a|52=20230124-13:30:46|56=b|34=2|99999999999=1|", BAD_FIELD),
@@ -89,6 +106,7 @@ def test_data_field_may_hold_anything_and_hides_what_it_holds() -> None:
         raw("8=FIX.4.4|9=-5|35=0|10=163|"),
         raw("8=FIX.4.4|9=99999999999999|35=0|10=163|"),
         raw("8=FIX.4.4|9=9999999|35=0|10=163|"),
+        raw("8=FIX.4.4|9=4000000|35=0|34=1|10=163|"),
         raw("8=FIX.4.4|9=60000|35=0|34=1|10=163|"),
         raw("8=FIX.4.4|9=4|35=0|10=163|"),
         raw("8=FIX.4.4|9=6|35=0|10=163|"),
@@ -101,7 +119,7 @@ def test_data_field_may_hold_anything_and_hides_what_it_holds() -> None:
         SEEDS[0][:200],
         SEEDS[0].replace(b"\x01268=", b"\x01\x00\xff="),
     ],
-    ids=range(17),
+    ids=range(18),
 )
 def test_garbage_then_the_next_good_message(bad: bytes) -> None:
     assert messages(Framer(), bad + GOOD) == [GOOD]
@@ -116,12 +134,59 @@ def test_a_length_that_ends_inside_a_field_is_wrong_even_where_a_trailer_follows
     assert messages(Framer(), message + GOOD) == [GOOD]
 
 
-def test_a_megabyte_without_soh_is_bounded_and_passes() -> None:
+def resident() -> int:
+    """Bytes of memory that the process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells resident memory by /proc")
+def test_megabytes_without_soh_are_bounded_and_pass() -> None:
     framer = Framer()
-    room = framer.buffer.nbytes
-    assert messages(framer, b"A" * 1_000_000, b"8=FIX.4.4\x019=60000\x01" + b"5" * 1_000_000, GOOD) == [GOOD]
-    assert framer.buffer.nbytes == room < 300_000
-    assert framer.refused["skipped"] >= 2_000_000
+    assert messages(framer, SEEDS[0]) == [SEEDS[0]]
+    before = resident()
+    junk = [b"A" * 1_000_000, b"8=FIX.4.4\x019=4000000\x01" + b"5" * 1_000_000] * 6
+    assert messages(framer, *junk, GOOD) == [GOOD]
+    assert resident() - before < 2 * MAX_FRAME + (4 << 20)
+    assert framer.refused["skipped"] >= 12_000_000
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells resident memory by /proc")
+def test_long_messages_pass_in_pieces_and_short_ones_use_little_memory() -> None:
+    framer = Framer()
+    entries = [f"269={i % 2}|270=1.{10000 + i}|271=1000|278={i}" for i in range(2_282)]
+    book = snapshot(entries)
+    assert len(book) > 80_000
+    long = framed("35=B|34=1|49=a|52=20230124-13:30:46|56=b|58=" + "x" * (MAX_FRAME - 200))
+    pieces = [long[i : i + 65_536] for i in range(0, len(long), 65_536)]
+    assert messages(framer, book, *pieces, GOOD, *pieces, book + GOOD) == [book, long, GOOD, long, book, GOOD]
+    assert framer.refused == {"skipped": 0, "bad_length": 0, "bad_checksum": 0, "too_long": 0}
+    before = resident()
+    assert messages(Framer(), *[GOOD * 500] * 200) == [GOOD] * 100_000
+    assert resident() - before < (1 << 20) + 100_000 * (len(GOOD) + 60)
+    assert messages(framer, b"8=FIX.4.4\x019=%d\x01" % MAX_FRAME + GOOD) == [GOOD]
+    assert framer.refused["too_long"] == 1
+
+
+@pytest.mark.parametrize("gap", [b"\x01" * 60_000, b"\x01" * 3_000_000, b"=\x01" * 1_500_000])
+def test_fields_without_a_byte_find_no_room_to_overflow(gap: bytes) -> None:
+    whole = b"8=FIX.4.4\x019=%d\x0135=0\x01" % (len(gap) + 5) + gap
+    found = messages(Framer(), whole + b"10=%03d\x01" % (sum(whole) % 256) + GOOD)
+    assert found[-1] == GOOD
+    assert len(found) == 1 + (gap[0] == 61)
+
+
+def test_header_ends_at_the_first_field_of_the_body_whatever_the_order() -> None:
+    strange = ["115=x", "116=x", "128=x", "129=x", "144=x", "145=x", "90=2", "91=ab", "347=UTF-8", "1128=9"]
+    hops = ["627=1", "628=hop", "629=20230124-13:30:46", "630=3", "212=2", "213=ab", "369=4", "370=x", "122=x"]
+    known = ["34=7", "49=a", "52=20230124-13:30:46", "56=b", "43=Y"]
+    rng = generator(5, "fix-header-order")
+    for _ in range(200):
+        order = rng.permutation(len(known) + len(strange) + len(hops))
+        body = "|".join((known + strange + hops)[i] for i in order)
+        [frame] = list(Framer(b"FIX.4.4", b"A", b"B").frames(framed(f"35=8|{body}|11=c|34=9|")))
+        assert frame[5:7] == (7, POSS_DUP)
+    [frame] = list(Framer().frames(framed("35=8|49=a|56=b|11=c|34=9|52=20230124-13:30:46|")))
+    assert frame[6] == NO_SEQ | NO_TIME
 
 
 @pytest.mark.parametrize(

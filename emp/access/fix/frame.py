@@ -10,7 +10,7 @@ cannot come out by itself. A frame whose length is wrong is noticed as soon as a
 """
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -57,14 +57,15 @@ class Books(Protocol):
     raw_rows: Array
 
 
-_REFUSED = {"skipped": SKIPPED, "bad_length": BAD_LENGTH, "bad_checksum": BAD_CHECKSUM, "too_long": TOO_LONG}
+SMALL: Final = 131_072
+"""Bytes of the buffer in use while no frame needs more, so that it stays in the processor's cache."""
 
 
 class Framer:
     """Owns the buffer of one connection and finds the frames in it.
 
-    `write` takes bytes in, `next` gives one frame at a time; both never raise. Memory is two longest frames,
-    whatever arrives.
+    `write` takes bytes in, `next` gives one frame at a time; both never raise. Memory is at most two longest
+    frames and the places of their fields; only a long frame makes it use more than the first SMALL bytes.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Framer:
         self._books = market.raw_books if market is not None else None
         self._rows = market.raw_rows if market is not None else None
         self._memory = memoryview(self.buffer)
-        self._limit = len(self._memory)
+        self._limit = SMALL
         self._start = DATA
         self._filled = DATA
         self._moved = 0
@@ -103,6 +104,7 @@ class Framer:
         if self._start == self._filled:
             self._moved += self._start - DATA
             self._start = self._filled = DATA
+            self._limit = SMALL
         end = self._filled + len(data)
         if end > self._limit:
             return self._squeeze(data)
@@ -117,6 +119,8 @@ class Framer:
         self._moved += self._start - DATA
         self._start = DATA
         self._filled = DATA + kept
+        while 2 * kept > self._limit - DATA and self._limit < len(self._memory):
+            self._limit = min(2 * self._limit, len(self._memory))
         room = self._limit - self._filled
         taken = data[:room]
         self._memory[self._filled : self._filled + len(taken)] = taken

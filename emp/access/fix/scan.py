@@ -14,7 +14,11 @@ MORE, FRAME = 0, 1
 """What `next_frame` found: nothing whole yet, or a frame."""
 
 POSS_DUP, POSS_RESEND, BAD_FIELD, BAD_COMP_ID, NO_SEQ, NO_TIME, BAD_BEGIN = 1, 2, 4, 8, 16, 32, 64
-"""Bits of a frame's `flags`: header facts, and what is wrong with it although its sum is right."""
+EMPTY_FIELD, NO_COMP_ID, REPEATED = 128, 256, 512
+"""Bits of a frame's `flags`: header facts, and what is wrong with it although its sum is right.
+
+BAD_FIELD: a field has no number for a tag, or no `=`; EMPTY_FIELD: one has no value; REPEATED: 34 or 52 twice.
+"""
 
 _SOH, _EQ, _ZERO, _NINE = 1, 61, 48, 57
 _SEEK, _HEAD, _BODY = 0, 1, 2
@@ -36,7 +40,7 @@ LIMIT = 8  # longest frame accepted
 BEGIN_LEN, SENDER_LEN, TARGET_LEN = 9, 10, 11  # lengths of the expected header values, 0: anything
 SKIPPED = 12  # bytes that belong to no frame
 BAD_LENGTH, BAD_CHECKSUM, TOO_LONG, FRAMES = 13, 14, 15, 16
-BAD = 17  # 1: a field of this frame is malformed
+BAD = 17  # bits 1: a field of this frame has no tag, 2: one has no value
 SLOTS = 18
 
 # Where the expected header values stand, upper case, in front of the bytes received.
@@ -44,8 +48,11 @@ BEGIN_AT, SENDER_AT, TARGET_AT = 0, 16, 16 + COMP_ID
 DATA = 16 + 2 * COMP_ID
 """First byte of the buffer that holds received bytes."""
 
-MAX_FRAME: Final = 65_536
-"""Longest frame accepted, in bytes; the deepest snapshots seen on FX venues are a tenth of it."""
+MAX_FRAME: Final = 4 << 20
+"""Longest frame accepted, in bytes: whole books of thousands of entries take hundreds of KiB."""
+
+MAX_DATA: Final = 65_536
+"""Longest data field believed: a garbled one hides what follows it for so long at most."""
 
 SCRATCH: Final = 14
 """Length of the vector in which a decoder notes where the fields of one entry stand."""
@@ -59,7 +66,7 @@ WIRE = np.dtype(
     ],
     align=True,
 )
-"""Everything one connection's framer owns. Kernels take its bytes and view them: arrays inside a record are
+"""Everything one connection's framer owns; pages that nothing was written to take no memory. Kernels take its bytes and view them: arrays inside a record are
 passed on between compiled functions without reference counting, which halves the time of a parse."""
 
 
@@ -188,8 +195,10 @@ def _fields(w: Any, filled: int) -> int:
                 if c == _EQ:
                     value = i
                     break
+                if c == _SOH and tag == 0:  # not even a byte: there is no room for as many of these as may come
+                    return -1
                 if c == _SOH:  # a field without "=": keep it, marked, so that the session can refuse it
-                    w.s[BAD] = 1
+                    w.s[BAD] |= 1
                     w.fields[U(n), TAG] = -1
                     w.fields[U(n), AT] = i - 1
                     w.fields[U(n), END] = i - 1
@@ -197,6 +206,8 @@ def _fields(w: Any, filled: int) -> int:
                     tag = 0
                 elif _ZERO <= c <= _NINE and 0 <= tag < 100_000_000:
                     tag = tag * 10 + (c - _ZERO)
+                    if tag == 0:  # a tag has no leading zeros
+                        tag = -1
                 else:
                     tag = -1
             if value < 0:
@@ -214,14 +225,19 @@ def _fields(w: Any, filled: int) -> int:
             i += 1
         if i >= limit:
             break
-        if tag <= 0 or i == value:
-            tag = -tag if tag > 0 else -1
-            w.s[BAD] = 1
+        if tag <= 0:
+            tag = -1
+            w.s[BAD] |= 1
+        elif i == value:
+            tag = -tag
+            w.s[BAD] |= 2
         w.fields[U(n), TAG] = tag
         w.fields[U(n), AT] = value
         w.fields[U(n), END] = i
         n += 1
         data_len = parse_int(w, value, i) if _is_length(tag) else -1
+        if data_len > MAX_DATA:
+            data_len = -1
         i += 1
         tag = 0
         value = -1
@@ -252,16 +268,32 @@ def _same(w: Any, at: int, end: int, want: int, n: int) -> bool:
 
 
 @kernel
+def _in_header(tag: int) -> bool:
+    """Whether the tag belongs to the standard header of FIX 4.4, or to what later versions added to it.
+
+    627 to 630 are its group of hops; 1128, 1129 and 1156 name the version of the application message.
+    """
+    if 115 <= tag <= 116 or 128 <= tag <= 129 or 142 <= tag <= 145 or 212 <= tag <= 213 or 627 <= tag <= 630:
+        return True
+    if tag == 34 or tag == 43 or tag == 49 or tag == 50 or tag == 52 or tag == 56 or tag == 57:
+        return True
+    if tag == 90 or tag == 91 or tag == 97 or tag == 122 or tag == 347 or tag == 369 or tag == 370:
+        return True
+    return tag == 1128 or tag == 1129 or tag == 1156
+
+
+@kernel
 def _header(w: Any) -> tuple[int, int, int, int]:
-    """(type, sequence, flags, sending time) from the header fields, which come first."""
+    """(type, sequence, flags, sending time) from the fields up to the first that belongs to the body."""
     kind, seq, sent = 0, -1, -1
     flags = 0
     sender = w.s[SENDER_LEN] == 0
     target = w.s[TARGET_LEN] == 0
+    named = int(sender) + 2 * int(target)
     n = w.s[N]
     at = w.fields[0, AT]
     stop = w.fields[0, END]
-    if w.fields[0, TAG] == 35 and stop - at <= 2:
+    if stop - at <= 2:
         for i in range(at, stop):
             kind = kind << 8 | w.buf[i]
     for i in range(1, n):
@@ -269,27 +301,35 @@ def _header(w: Any) -> tuple[int, int, int, int]:
         at = w.fields[U(i), AT]
         stop = w.fields[U(i), END]
         if tag == 34:
+            flags |= REPEATED * (seq >= 0)
             seq = parse_int(w, at, stop)
         elif tag == 52:
+            flags |= REPEATED * (sent >= 0)
             sent = parse_utc_ns(w, at, stop)
         elif tag == 49:
+            named |= 1
             sender = sender or _same(w, at, stop, SENDER_AT, w.s[SENDER_LEN])
         elif tag == 56:
+            named |= 2
             target = target or _same(w, at, stop, TARGET_AT, w.s[TARGET_LEN])
         elif tag == 43:
             flags |= POSS_DUP * (w.buf[at] == 89)
         elif tag == 97:
             flags |= POSS_RESEND * (w.buf[at] == 89)
-        elif not (tag == 50 or tag == 57 or tag == 122 or tag == 369 or tag == 142 or tag == 143):
+        elif not _in_header(abs(tag)):  # negative: without a value, so as good as absent
             break
-    if not (sender and target):
+    if named != 3:
+        flags |= NO_COMP_ID
+    elif not (sender and target):
         flags |= BAD_COMP_ID
     if seq < 0:
         flags |= NO_SEQ
     if sent < 0:
         flags |= NO_TIME
-    if w.s[BAD] != 0:
+    if w.s[BAD] & 1:
         flags |= BAD_FIELD
+    if w.s[BAD] & 2:
+        flags |= EMPTY_FIELD
     if w.s[BEGIN_LEN] > 0:
         stop = w.s[START] + 2
         while w.buf[stop] != _SOH:
