@@ -177,7 +177,17 @@ def test_fields_without_a_byte_find_no_room_to_overflow(gap: bytes) -> None:
 
 def test_header_ends_at_the_first_field_of_the_body_whatever_the_order() -> None:
     strange = ["115=x", "116=x", "128=x", "129=x", "144=x", "145=x", "90=2", "91=ab", "347=UTF-8", "1128=9"]
-    hops = ["627=1", "628=hop", "629=20230124-13:30:46", "630=3", "212=2", "213=ab", "369=4", "370=x", "122=x"]
+    hops = [
+        "627=1",
+        "628=hop",
+        "629=20230124-13:30:46",
+        "630=3",
+        "212=2",
+        "213=ab",
+        "369=4",
+        "370=x",
+        "122=x",
+    ]
     known = ["34=7", "49=a", "52=20230124-13:30:46", "56=b", "43=Y"]
     rng = generator(5, "fix-header-order")
     for _ in range(200):

@@ -1,5 +1,6 @@
 """Orders out and reports back, for FIX by the book and for cTrader's dialect."""
 
+import time
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ from emp.access.fix.dialect import CTRADER, MOCK, PLAIN, Dialect, dialect
 from emp.access.fix.frame import Framer
 from emp.access.fix.message import Message
 from emp.access.fix.orders import Orders, ReplaceOrder
-from emp.access.fix.text import Scale, utc_ns
+from emp.access.fix.text import FieldError, Scale, utc_ns
 from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
 from emp.core.errors import ConfigError, DataError
@@ -278,8 +279,37 @@ def test_scales_read_back_what_they_write(tick: float, lot: float, px: bytes, qt
     scale = Scale(currency_pair("X", tick, lot))
     assert (scale.px(108_755), scale.qty(3)) == (px, qty)
     assert (scale.ticks(px), scale.lots(qty)) == (108_755, 3)
-    assert scale.ticks(b"nonsense") == scale.lots(None) == 0
+    assert scale.ticks(None) == scale.lots(None) == scale.average(None) == 0
     assert scale.px(-7).startswith(b"-")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"nonsense", b"1,08", b"NaN", b"-Infinity", b"1e999999", b"9e9999999", b"1e2", b"+1", b" 1", b"1 ", b"1.2.3",
+     b".", b"-", b"--1", b"0x10", b"1_000", "\u0661".encode(), b"9" * 19, b"1." + b"1" * 31, b"9" * 18, b"\xff"],
+)  # fmt: skip
+def test_what_is_no_number_is_refused_and_costs_no_time(text: bytes) -> None:
+    scale = Scale(instrument("X", 1e-05, 1e-05))
+    began = time.perf_counter()
+    for read in (scale.ticks, scale.lots, scale.average):
+        with pytest.raises(FieldError):
+            read(text)
+    assert time.perf_counter() - began < 0.005
+
+
+@pytest.mark.parametrize(("text", "ticks"), [(b"1.", 1), (b".5", 0), (b"-3", -3), (b"007", 7), (b"-0.0", 0)])
+def test_digits_and_one_point_are_a_number(text: bytes, ticks: int) -> None:
+    assert Scale(instrument("X", 1.0, 1.0)).ticks(text) == ticks
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"20240605-12:00:00.", b"20240605-12:00:00.+1", b"20240605-12:00:00. 1", b"20240605-12:00:00.1_0",
+     b"2024 605-12:00:00", b"20241305-12:00:00", b"20240605-12:00:00Z", b"20240605-12:00:00." + b"1" * 13],
+)  # fmt: skip
+def test_what_is_no_time_is_none(text: bytes) -> None:
+    assert utc_ns(text) == -1
+    assert utc_ns(b"20240605-12:00:00.123456789012") % 1_000_000_000 == 123_456_789
 
 
 def test_scales_that_fix_cannot_write_are_refused() -> None:

@@ -53,6 +53,9 @@ class Heard(Application):
     def on_reject(self, message: Message) -> None:
         self.log.append(f"reject of {message.integer(45)}")
 
+    def on_refused(self, message: Message, why: str) -> None:
+        self.log.append(f"refused {message.seq}: {why}")
+
     def accept(self, logon: Message) -> str:
         return self.refuse
 
@@ -69,7 +72,7 @@ class Peer:
         self.dump: list[str] = []
         config = SessionConfig(sender=me, target=other, initiator=initiator, **rules)  # type: ignore[arg-type]
         self.store = store or MemoryStore()
-        self.session = Session(
+        self.session: Session = Session(
             config, self.store, self.clock, self.heard, log=lambda way, text: self.dump.append(text)
         )
 
@@ -276,7 +279,8 @@ def test_sequence_reset_in_both_modes() -> None:
     [reject] = peer.sent()
     assert (value(reject, 35), value(reject, 373)) == ("3", "5")
     assert peer.store.next_in == 20
-    assert peer.heard.log == ["logon", "gap 2-5", "gap 7-19"]
+    refused = "refused 6: NewSeqNo must be above MsgSeqNum"
+    assert peer.heard.log == ["logon", "gap 2-5", refused, "gap 7-19"]
 
 
 def test_gap_fill_too_high_is_a_gap_itself() -> None:
@@ -319,9 +323,19 @@ def test_resend_request_above_the_expected_number_is_answered_first() -> None:
 @pytest.mark.parametrize(
     ("body", "why", "tag"),
     [
-        ("35=8|34=2|49=VENUE|52=20240605-12:00:00|56=ME|37=|", "4", "37"),
         ("35=8|34=2|49=VENUE|52=20240605-12:00:00|56=ME|x7=1|", "0", None),
-        ("35=8|34=2|49=VENUE|52=20240605|56=ME|37=1|", "1", "52"),
+        ("35=8|34=2|49=VENUE|52=20240605|56=ME|37=1|", "6", "52"),
+        ("35=8|34=2|49=VENUE|52=|56=ME|37=1|", "4", "52"),
+        ("35=8|34=2|49=VENUE|56=ME|37=1|", "1", "52"),
+        ("35=8|34=2|52=20240605-12:00:00|56=ME|37=1|", "1", "49"),
+        ("35=8|34=2|49=VENUE|52=20240605-12:00:00|56=|37=1|", "4", "56"),
+        ("35=8|34=2|49=VENUE|52=20240605-12:00:00|37=1|56=ME|", "14", "56"),
+        ("35=8|37=1|34=2|49=VENUE|52=20240605-12:00:00|56=ME|", "14", "34"),
+        ("35=8|34=2|34=3|49=VENUE|52=20240605-12:00:00|56=ME|37=1|", "13", "34"),
+        ("35=*|34=2|49=VENUE|52=20240605-12:00:00|56=ME|37=1|", "11", None),
+        ("35=2|34=2|49=VENUE|52=20240605-12:00:00|56=ME|7=1|", "1", "16"),
+        ("35=2|34=2|49=VENUE|52=20240605-12:00:00|56=ME|7=1|16=x|", "6", "16"),
+        ("35=4|34=2|49=VENUE|52=20240605-12:00:00|56=ME|123=Y|", "1", "36"),
         ("35=1|34=2|49=VENUE|52=20240605-12:00:00|56=ME|", "1", "112"),
     ],
 )
@@ -331,6 +345,8 @@ def test_flawed_message_is_rejected_and_takes_its_number(body: str, why: str, ta
     [reject] = peer.sent()
     assert (value(reject, 35), value(reject, 45), value(reject, 373)) == ("3", "2", why)
     assert value(reject, 371) == tag
+    assert len(peer.heard.log) == 2
+    assert peer.heard.log[1].startswith("refused 2: ")
     assert peer.store.next_in == 3
     assert peer.session.phase is Phase.ACTIVE
 
@@ -420,8 +436,8 @@ def test_both_ends_of_ours_talk_and_recover_from_lost_messages() -> None:
     us.session.drain()
     us.session.send(b"F", b"11=b\x01")
     talk(us, venue)
-    assert us.heard.log == ["logon", "8 2", "8 3", "gap 4-4"]  # 4 was the venue asking for its own gap
-    assert venue.heard.log == ["logon", "gap 2-4"]
+    assert us.heard.log == ["logon", "8 2", "8 3"]  # 4 was the venue asking for its own gap
+    assert venue.heard.log == ["logon", "gap 2-2", "F 3"]  # 4 as well
     assert us.store.next_in == venue.store.next_out
     assert venue.store.next_in == us.store.next_out
 

@@ -1,56 +1,86 @@
 """Messages outside the hot path: a read view of one that arrived, and the frame around one that leaves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from zlib import adler32
 
 from emp.access.fix.frame import Frame, Framer
-from emp.access.fix.scan import AT, END, POSS_DUP, TAG
+from emp.access.fix.scan import AT, END, POSS_DUP, POSS_RESEND, TAG
 
 SECRET = frozenset({96, 554, 925, 1402, 1404})
 """Tags whose values never show: RawData of a logon, Password, NewPassword, and their encrypted forms."""
 
 
-def masked(message: bytes) -> str:
-    """A message as one readable line, `|` for SOH, with secret values as `***`."""
+SHOWN = 4_096
+"""Bytes of a message that are shown; what a peer says in words is cut to a quarter of that."""
+
+
+def masked(message: bytes, secrets: Iterable[bytes] = ()) -> str:
+    """A message as one readable line, `|` for SOH, with secret values as `***`, wherever a peer repeats them."""
     shown = []
-    for part in message.split(b"\x01"):
+    for part in message[:SHOWN].split(b"\x01"):
         tag, equals, value = part.partition(b"=")
         secret = tag.isdigit() and int(tag[:9]) in SECRET
-        text = "***" if secret and equals else value.decode("latin-1")
+        text = "***" if secret and equals else readable(value, secrets)
         shown.append(tag.decode("latin-1") + equals.decode() + text)
-    return "|".join(shown)
+    cut = f"… ({len(message)} bytes)" if len(message) > SHOWN else ""
+    return "|".join(shown) + cut
+
+
+def readable(value: bytes, secrets: Iterable[bytes] = ()) -> str:
+    """What a peer says as text of one line: our secrets hidden, control characters as spaces, cut to a bound."""
+    for secret in secrets:
+        value = value.replace(secret, b"***")
+    text = value[: SHOWN // 4].decode("latin-1")
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 class Message:
-    """One message that arrived: type, number, flags, sending time, and its fields in order."""
+    """One message that arrived: type, number, flags, sending time, and its fields in order.
 
-    __slots__ = ("fields", "flags", "kind", "raw", "sent_ns", "seq")
+    `secrets` are values that `text` and `repr` hide: a peer may repeat a password in what it says.
+    """
 
-    def __init__(self, framer: Framer, frame: Frame) -> None:
-        _, _, _, n, _, self.seq, self.flags, self.sent_ns = frame[:8]
+    def __init__(self, framer: Framer, frame: Frame, secrets: tuple[bytes, ...] = ()) -> None:
+        _, self._start, _, n, _, self.seq, self.flags, self.sent_ns = frame[:8]
         self.raw = framer.bytes_of(frame)
-        memory, start = self.raw, frame[1]
-        self.fields: list[tuple[int, bytes]] = [
-            (row[TAG], memory[row[AT] - start : row[END] - start]) for row in framer.fields[:n].tolist()
-        ]
-        self.kind = self.fields[0][1].decode("latin-1")
+        self.count = n
+        self._index = framer.fields[:n].copy()
+        self._secrets = secrets
+
+    @cached_property
+    def fields(self) -> list[tuple[int, bytes]]:
+        """(tag, value) in order; the tag is -1 where there is none, and -tag where the value is empty."""
+        raw, start = self.raw, self._start
+        return [(row[TAG], raw[row[AT] - start : row[END] - start]) for row in self._index.tolist()]
+
+    @cached_property
+    def kind(self) -> str:
+        """The MsgType."""
+        first, start = self._index[0], self._start
+        return self.raw[first[AT] - start : first[END] - start].decode("latin-1")
 
     @property
     def poss_dup(self) -> bool:
         """Whether this was sent before (43=Y)."""
         return bool(self.flags & POSS_DUP)
 
+    @property
+    def poss_resend(self) -> bool:
+        """Whether the peer may have sent the same under another number (97=Y)."""
+        return bool(self.flags & POSS_RESEND)
+
     def get(self, tag: int) -> bytes | None:
-        """First value of a tag, None where absent."""
+        """First value of a tag, None where absent or empty."""
         for found, value in self.fields:
             if found == tag:
                 return value
         return None
 
     def text(self, tag: int, default: str = "") -> str:
-        """First value of a tag as text."""
+        """First value of a tag as text of one line, secrets hidden."""
         value = self.get(tag)
-        return default if value is None else value.decode("latin-1")
+        return default if value is None else readable(value, self._secrets)
 
     def integer(self, tag: int, default: int = -1) -> int:
         """First value of a tag as a non-negative integer; `default` where it is none."""
@@ -72,7 +102,7 @@ class Message:
         yield entry
 
     def __repr__(self) -> str:
-        return masked(self.raw)
+        return masked(self.raw, self._secrets)
 
 
 def checksum(data: bytes) -> int:

@@ -31,11 +31,13 @@ class Sent:
         self._kept.clear()
 
     def again(self, begin: int, end: int) -> Iterator[tuple[int, Kept | int]]:
-        """Numbers `begin` to `end` in order: (number, message), or (first, number after the gap)."""
+        """Numbers `begin` to `end` in order: (number, message), or (first, number after the gap).
+
+        Costs what is kept, however wide the range.
+        """
         fill = begin
-        for seq in range(begin, end + 1):
-            kept = self._kept.get(seq)
-            if kept is not None:
+        for seq, kept in list(self._kept.items()):
+            if begin <= seq <= end:
                 if fill < seq:
                     yield fill, seq
                 yield seq, kept

@@ -66,8 +66,10 @@ WIRE = np.dtype(
     ],
     align=True,
 )
-"""Everything one connection's framer owns; pages that nothing was written to take no memory. Kernels take its bytes and view them: arrays inside a record are
-passed on between compiled functions without reference counting, which halves the time of a parse."""
+"""Everything one connection's framer owns; pages that nothing was written to take no memory.
+
+Kernels take its bytes and view them: arrays inside a record are passed on between compiled functions without
+reference counting, which halves the time of a parse."""
 
 
 @kernel
@@ -195,7 +197,9 @@ def _fields(w: Any, filled: int) -> int:
                 if c == _EQ:
                     value = i
                     break
-                if c == _SOH and tag == 0:  # not even a byte: there is no room for as many of these as may come
+                if (
+                    c == _SOH and tag == 0
+                ):  # not even a byte: there is no room for as many of these as may come
                     return -1
                 if c == _SOH:  # a field without "=": keep it, marked, so that the session can refuse it
                     w.s[BAD] |= 1
@@ -301,11 +305,15 @@ def _header(w: Any) -> tuple[int, int, int, int]:
         at = w.fields[U(i), AT]
         stop = w.fields[U(i), END]
         if tag == 34:
-            flags |= REPEATED * (seq >= 0)
-            seq = parse_int(w, at, stop)
+            if seq >= 0:
+                flags |= REPEATED
+            else:
+                seq = parse_int(w, at, stop)
         elif tag == 52:
-            flags |= REPEATED * (sent >= 0)
-            sent = parse_utc_ns(w, at, stop)
+            if sent >= 0:
+                flags |= REPEATED
+            else:
+                sent = parse_utc_ns(w, at, stop)
         elif tag == 49:
             named |= 1
             sender = sender or _same(w, at, stop, SENDER_AT, w.s[SENDER_LEN])

@@ -56,12 +56,16 @@ class Hours(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Backoff(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long to wait before attempt 1, 2, …: growing, bounded, spread so that many clients do not meet."""
+    """How long to wait before attempt 1, 2, …: growing, bounded, spread so that many clients do not meet.
+
+    Attempts are counted until a session has been logged on for `steady_s`.
+    """
 
     first_s: float = 0.5
     factor: float = 2.0
     longest_s: float = 30.0
     spread: float = 0.25
+    steady_s: float = 30.0
 
     def delay_s(self, attempt: int, seed: int = 0) -> float:
         """Seconds before the `attempt`-th try after a loss, counted from 1; a pure function of its arguments."""

@@ -32,8 +32,17 @@ class FixSettings(msgspec.Struct, frozen=True, kw_only=True):
     username: Secret | None = None
     password: Secret | None = None
     store: Path | None = None  # folder of the sequence numbers, for venues that keep them
+    reset_on_logon: bool | None = None  # numbers begin at 1 with each logon; None: as the dialect says
+    reset_on_loss: bool = (
+        False  # they do so once where the venue turns out to count otherwise; else that is the end
+    )
     timeout_s: float = 10.0  # for a connection, a logon, an answer
     lockstep: bool = False  # tell the venue when an event has been dealt with (our mock venue only)
+
+    @property
+    def resets(self) -> bool:
+        """Whether numbers begin at 1 with each logon."""
+        return self.dialect.reset_on_logon if self.reset_on_logon is None else self.reset_on_logon
 
 
 class Dialer:
@@ -61,7 +70,8 @@ class Dialer:
             sender_sub=sub,
             target_sub=sub,
             heartbeat_s=dialect.heartbeat_s,
-            reset_on_logon=dialect.reset_on_logon,
+            reset_on_logon=settings.resets,
+            reset_on_loss=settings.reset_on_loss,
             username=settings.username,
             password=settings.password,
             max_skew_s=dialect.max_skew_s,
@@ -75,7 +85,7 @@ class Dialer:
 
     def _store(self, sub: str) -> SequenceStore:
         settings = self._settings
-        if settings.dialect.reset_on_logon:
+        if settings.resets:
             return MemoryStore()
         if settings.store is None:
             raise ConfigError(

@@ -116,6 +116,8 @@ class FileStore:
             self._file = -1
 
     def _write(self, reserved: int, *, sync: bool) -> None:
+        if self._file < 0:  # closed: both numbers are on disk as they were then
+            return
         self._version += 1
         body = _RECORD.pack(self._version, self.next_in, reserved, self.created_ns, 0)[:-4]
         try:

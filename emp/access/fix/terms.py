@@ -1,6 +1,8 @@
 """What a session is told and whom it tells: configuration, phases, and the application's side."""
 
+from collections.abc import Callable
 from enum import Enum, auto
+from typing import NamedTuple
 
 import msgspec
 
@@ -9,8 +11,27 @@ from emp.access.fix.message import Message
 from emp.access.fix.schedule import Hours
 from emp.core.config.secrets import Secret
 
-TAG_MISSING, VALUE_WRONG, COMP_ID_WRONG, TIME_WRONG, TAG_INVALID, TAG_EMPTY = 1, 5, 9, 10, 0, 4
+TAG_INVALID, TAG_MISSING, TAG_NOT_OF_TYPE, TAG_EMPTY, VALUE_WRONG, FORMAT_WRONG = 0, 1, 2, 4, 5, 6
+COMP_ID_WRONG, TIME_WRONG, TYPE_INVALID, TAG_REPEATED, ORDER_WRONG, COUNT_WRONG, OTHER = (
+    9,
+    10,
+    11,
+    13,
+    14,
+    16,
+    99,
+)
 """SessionRejectReason (373)."""
+
+
+class Fault(NamedTuple):
+    """What is wrong with a message: the reason (373) and the tag (371, 0 for none) of the Reject it gets."""
+
+    why: int
+    tag: int
+    text: str
+    end: bool = False  # the session cannot go on
+    silent: bool = False  # no Reject is sent
 
 
 class Phase(Enum):
@@ -33,16 +54,28 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     target_sub: str = ""
     initiator: bool = True
     heartbeat_s: int = 30
-    reset_on_logon: bool = False
+    reset_on_logon: bool = False  # every logon asks that both sides begin at 1 (141=Y)
+    reset_on_loss: bool = (
+        False  # so does the next one, where the sides turn out not to agree; else the session ends
+    )
     username: Secret | None = None
     password: Secret | None = None
     max_skew_s: float = 120.0  # 0: SendingTime is not compared with our clock
     logon_timeout_s: float = 10.0
-    logout_timeout_s: float = 2.0
+    logout_timeout_s: float = 1.0
     stamp_digits: int = 3
     hours: Hours | None = None
     resend: frozenset[str] = frozenset()  # MsgTypes resent as they were; all others are gap-filled
     kept: int = 4096  # messages kept for that
+    validate: Callable[[Message], Fault | None] | None = (
+        None  # further rules for bodies, of a strict acceptor
+    )
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """Values that must show nowhere, also where a peer repeats them; shorter ones would spoil every text."""
+        known = (secret.reveal().encode() for secret in (self.password, self.username) if secret is not None)
+        return tuple(value for value in known if len(value) >= 3)
 
 
 class Application:
@@ -57,14 +90,20 @@ class Application:
     def on_logout(self, reason: str) -> None:
         """The session is over, for this reason."""
 
+    def on_ended(self, reason: str) -> None:
+        """The link has given up for this reason: it will not connect again by itself."""
+
     def on_market(self, rows: int, result: int) -> None:
         """Market data was decoded into `rows` rows; `result` is that of `decode`."""
 
     def on_message(self, message: Message) -> None:
-        """An application message arrived, in order."""
+        """An application message arrived, in order; a FieldError raised here makes it a refused one."""
+
+    def on_refused(self, message: Message, why: str) -> None:
+        """A message of the peer took its number but was refused: what it said is lost."""
 
     def on_late_market(self, frame: Frame) -> None:
-        """Market data arrived in order, but has to be decoded by the application (a resent message)."""
+        """Market data arrived in order, but has to be decoded by the application, from `session.framer`."""
 
     def on_gap(self, first: int, last: int) -> None:
         """Messages `first` to `last` of the peer will never come."""

@@ -1,8 +1,10 @@
 """Ticks, lots and times as the text that FIX wants, and back; exact, without floats."""
 
+import re
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal
 
+from emp.access.fix.message import readable
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
 
@@ -34,19 +36,19 @@ class Scale:
         return self._lot_text % divmod(value, self._lot_unit) if self.lot_decimals else b"%d" % value
 
     def ticks(self, text: bytes | None) -> int:
-        """A price in ticks, rounded to the nearest (an average may lie between two); 0 where absent."""
-        found = number(text)
-        return 0 if found is None else int((found / self._tick).to_integral_value(ROUND_HALF_EVEN))
+        """A price in ticks, rounded to the nearest (an average may lie between two); 0 where absent.
+
+        Like `lots` and `average` it raises FieldError where the text is no number or too large to be one of ours.
+        """
+        return int(_bounded(number(text), self._tick).to_integral_value(ROUND_HALF_EVEN))
 
     def lots(self, text: bytes | None) -> int:
         """A quantity in whole lots, cut; 0 where absent."""
-        found = number(text)
-        return 0 if found is None else int(found / self._lot)
+        return int(_bounded(number(text), self._lot))
 
     def average(self, text: bytes | None) -> float:
         """A price in ticks, not rounded; 0 where absent."""
-        found = number(text)
-        return 0.0 if found is None else float(found / self._tick)
+        return float(_bounded(number(text), self._tick))
 
 
 def _decimals(size: float, name: str, what: str) -> tuple[int, int]:
@@ -58,15 +60,34 @@ def _decimals(size: float, name: str, what: str) -> tuple[int, int]:
     return (-exponent, mantissa) if exponent < 0 else (0, mantissa * 10**exponent)
 
 
+class FieldError(DataError):
+    """A field of a message does not hold what its tag demands; the message cannot be used."""
+
+
+_NUMBER = re.compile(rb"-?(?=\.?[0-9])[0-9]{0,18}\.?[0-9]{0,30}")
+_LARGEST = 2**53
+
+
 def number(text: bytes | None) -> Decimal | None:
-    """A finite decimal number, None where the text is absent or no number."""
+    """A FIX number: digits with at most one point and a sign, at most 18 digits before the point and 30 behind.
+
+    None where absent; FieldError for anything else, as exponents, commas, NaN, infinity, `+` and blanks.
+    """
     if text is None:
         return None
-    try:
-        found = Decimal(text.decode("ascii"))
-    except (InvalidOperation, UnicodeDecodeError):
-        return None
-    return found if found.is_finite() else None
+    if _NUMBER.fullmatch(text) is None:
+        raise FieldError(f"{readable(text[:40])!r} is no number")
+    return Decimal(text.decode("ascii"))
+
+
+def _bounded(value: Decimal | None, unit: Decimal) -> Decimal:
+    """How many units a value is, 0 for None; FieldError beyond what a float holds exactly."""
+    if value is None:
+        return Decimal(0)
+    count = value / unit
+    if abs(count) > _LARGEST:
+        raise FieldError(f"{value} is beyond any price or quantity")
+    return count
 
 
 class Stamp:
@@ -90,11 +111,13 @@ class Stamp:
 
 def utc_ns(text: bytes | None) -> int:
     """ns since the epoch of a UTCTimestamp, -1 where it is none. Not for the hot path."""
-    if text is None or len(text) < 17:
+    if text is None or _TIMESTAMP.fullmatch(text) is None:
         return -1
     try:
         whole = datetime.strptime(text[:17].decode("ascii"), "%Y%m%d-%H:%M:%S").replace(tzinfo=UTC)
-        fraction = text[18:27].ljust(9, b"0") if text[17:18] == b"." else b"0"
-        return int(whole.timestamp()) * _SECOND_NS + int(fraction)
-    except (ValueError, UnicodeDecodeError):
+    except ValueError:
         return -1
+    return int(whole.timestamp()) * _SECOND_NS + int(text[18:27].ljust(9, b"0"))
+
+
+_TIMESTAMP = re.compile(rb"[0-9]{8}-[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,12})?")

@@ -332,5 +332,7 @@ def _fix(config: SystemConfig, credentials: Mapping[str, Secret], clock: Clock) 
         username=credentials["EMP_FIX_USERNAME"],
         password=credentials["EMP_FIX_PASSWORD"],
         store=config.run_dir / "fix-sequence",
+        reset_on_logon=access.reset_on_logon,
+        reset_on_loss=access.reset_on_loss,
     )
     return FixAccess(settings, clock)

@@ -97,6 +97,10 @@ class Access(Section):
     sender_comp_id: Text | None = None
     target_comp_id: Text | None = None
     account: Text | None = None
+    reset_on_logon: bool | None = None  # FIX: numbers begin at 1 with each logon; None: as the dialect says
+    reset_on_loss: bool = (
+        False  # FIX: begin at 1 once where the venue counts otherwise; else that ends the run
+    )
     depth: bool = True  # cTrader: False where the symbols have no depth
     recording: Path | None = None
     speed: Positive = 1.0  # recorded seconds per second, for `recording` and `mock`

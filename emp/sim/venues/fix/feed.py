@@ -1,6 +1,7 @@
 """Bodies of what a FIX venue says: snapshots, changes and reports, made from rows and updates."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 import msgspec
 
@@ -150,7 +151,7 @@ def execution(
         if dialect.exec_id:
             body += f"31={scale.px(update.price).decode()}|851={1 if update.maker else 2}|"
     if update.fee and dialect.fee_tag:
-        body += f"{dialect.fee_tag}={update.fee!r}|"
+        body += f"{dialect.fee_tag}={Decimal(repr(update.fee)):f}|"
     elif update.fee and dialect.exec_id:
         money = update.fee * scale.instrument.tick * scale.instrument.point_value
         body += f"12={money:.12f}|13=3|"
