@@ -4,8 +4,8 @@ A refusal is thrown into the generator as `Refused`, a missing answer as `Unansw
 (`session.py`) and decides what a failure means.
 """
 
-from collections.abc import Generator
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Sequence
+from typing import Protocol
 
 from emp.access.ctrader.enums import AccessRights, AccountType, ErrorCode
 from emp.access.ctrader.messages import (
@@ -31,13 +31,14 @@ from emp.access.ctrader.messages import (
     ProtoOAUnsubscribeDepthQuotesReq,
     ProtoOAUnsubscribeSpotsReq,
 )
-from emp.access.ctrader.parts import ProtoOAOrder
+from emp.access.ctrader.orders import Orders
+from emp.access.ctrader.parts import ProtoOADeal, ProtoOAOrder
+from emp.access.ctrader.settings import Credentials
 from emp.access.ctrader.symbols import Terms, find_symbol, make_terms
 from emp.access.ctrader.wire import M, Message, WireError
+from emp.core.clock import Clock
 from emp.core.errors import VenueError
-
-if TYPE_CHECKING:
-    from emp.access.ctrader.session import Session
+from emp.core.instrument import Instrument
 
 Flow = Generator[Message, Message, None]
 
@@ -53,6 +54,43 @@ CLOCKS_APART_MS = 3_600_000
 """How far the venue's clock and ours may be apart: an order must not be taken for missing because of it."""
 
 PAGES = 20
+
+
+class Host(Protocol):
+    """What the conversations need of the session that runs them."""
+
+    credentials: Credentials
+    clock: Clock
+    account: int
+    instruments: tuple[Instrument, ...]
+    depth: bool
+    hedged: bool
+    terms: list[Terms]
+    orders: Orders
+
+    def token_is_old(self) -> bool:
+        """Whether the access token should be exchanged now."""
+
+    def renewed(self, answer: ProtoOARefreshTokenRes) -> None:
+        """Take over new tokens."""
+
+    def set_terms(self, terms: list[Terms]) -> None:
+        """Take over the venue's terms for our instruments."""
+
+    def clear_book(self, which: int) -> None:
+        """Forget an instrument's quotes."""
+
+    def ready(self, state: ProtoOAReconcileRes) -> None:
+        """The logon is complete."""
+
+    def left(self) -> None:
+        """The goodbye is over."""
+
+    def report_state(self, order: ProtoOAOrder, deals: Sequence[ProtoOADeal]) -> None:
+        """Report what the venue says of an order."""
+
+    def report_missing(self, cl_ord_id: str) -> None:
+        """The venue has no such order."""
 
 
 class Refused(Exception):  # noqa: N818  the venue's word, not a failure of ours
@@ -74,7 +112,7 @@ def expect(cls: type[M], answer: Message) -> M:
     return answer
 
 
-def login(s: "Session") -> Flow:
+def login(s: Host) -> Flow:
     """Authenticate the application, then open the account's session."""
     secrets = s.credentials
     try:
@@ -87,7 +125,7 @@ def login(s: "Session") -> Flow:
     yield from open_account(s, refresh_first=s.token_is_old())
 
 
-def open_account(s: "Session", *, refresh_first: bool) -> Flow:
+def open_account(s: Host, *, refresh_first: bool) -> Flow:
     """Open the account's session and bring everything up to it: symbols, subscriptions, orders, positions."""
     if refresh_first:
         yield from refresh(s)
@@ -111,13 +149,13 @@ def open_account(s: "Session", *, refresh_first: bool) -> Flow:
     s.ready(state)
 
 
-def _account_auth(s: "Session") -> ProtoOAAccountAuthReq:
+def _account_auth(s: Host) -> ProtoOAAccountAuthReq:
     return ProtoOAAccountAuthReq(
         ctid_trader_account_id=s.account, access_token=s.credentials.access_token.reveal()
     )
 
 
-def refresh(s: "Session") -> Flow:
+def refresh(s: Host) -> Flow:
     """Exchange the refresh token for new tokens."""
     token = s.credentials.refresh_token
     if token is None:
@@ -128,7 +166,7 @@ def refresh(s: "Session") -> Flow:
     s.renewed(answer)
 
 
-def learn_symbols(s: "Session") -> Flow:
+def learn_symbols(s: Host) -> Flow:
     """Find the instruments among the venue's symbols and take over its terms."""
     answer = expect(ProtoOASymbolsListRes, (yield ProtoOASymbolsListReq(ctid_trader_account_id=s.account)))
     lights = [find_symbol(i, answer.symbol) for i in s.instruments]
@@ -145,7 +183,7 @@ def learn_symbols(s: "Session") -> Flow:
     s.set_terms(terms)
 
 
-def subscribe(s: "Session") -> Flow:
+def subscribe(s: Host) -> Flow:
     """Subscribe every instrument: best prices always, depth where it is wanted."""
     ids = tuple(t.symbol_id for t in s.terms)
     spots = ProtoOASubscribeSpotsReq(
@@ -162,7 +200,7 @@ def subscribe(s: "Session") -> Flow:
         yield from subscribe_depth(s, tuple(range(len(ids))))
 
 
-def subscribe_depth(s: "Session", which: tuple[int, ...]) -> Flow:
+def subscribe_depth(s: Host, which: tuple[int, ...]) -> Flow:
     """Subscribe to depth with empty books, so that the quotes that follow are all there is."""
     ids = tuple(s.terms[i].symbol_id for i in which)
     for i in which:
@@ -175,7 +213,7 @@ def subscribe_depth(s: "Session", which: tuple[int, ...]) -> Flow:
         yield from renew_depth(s, which)
 
 
-def renew_depth(s: "Session", which: tuple[int, ...]) -> Flow:
+def renew_depth(s: Host, which: tuple[int, ...]) -> Flow:
     """Let the venue send a book anew."""
     ids = tuple(s.terms[i].symbol_id for i in which)
     yield ProtoOAUnsubscribeDepthQuotesReq(ctid_trader_account_id=s.account, symbol_id=ids)
@@ -184,7 +222,7 @@ def renew_depth(s: "Session", which: tuple[int, ...]) -> Flow:
     yield ProtoOASubscribeDepthQuotesReq(ctid_trader_account_id=s.account, symbol_id=ids)
 
 
-def leave(s: "Session") -> Flow:
+def leave(s: Host) -> Flow:
     """Unsubscribe and close the account's session."""
     ids = tuple(t.symbol_id for t in s.terms)
     if ids and s.depth:
@@ -195,7 +233,7 @@ def leave(s: "Session") -> Flow:
     s.left()
 
 
-def resolve(s: "Session", cl_ord_id: str) -> Flow:
+def resolve(s: Host, cl_ord_id: str) -> Flow:
     """Find out what became of an order and report it; one that the venue never had counts as rejected."""
     known = s.orders.find(cl_ord_id)
     if known is not None and known.order_id:

@@ -1,6 +1,6 @@
 """What the venue sends that is no market data, and what it means."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from emp.access.ctrader.enums import ErrorCode, ExecutionType
 from emp.access.ctrader.flows import Refused
@@ -14,19 +14,53 @@ from emp.access.ctrader.messages import (
     ProtoOAExecutionEvent,
     ProtoOAOrderErrorEvent,
 )
+from emp.access.ctrader.orders import Orders
+from emp.access.ctrader.outbox import Outbox
 from emp.access.ctrader.parts import ProtoMessage
-from emp.access.ctrader.settings import S
+from emp.access.ctrader.positions import Positions
+from emp.access.ctrader.runner import Runner
+from emp.access.ctrader.settings import Credentials, S
+from emp.access.ctrader.symbols import Terms
+from emp.access.ctrader.trading import Trading
 from emp.access.ctrader.wire import decode
+from emp.core.clock import Clock
+from emp.core.contracts import OrderUpdate
 from emp.core.errors import VenueError
 
-if TYPE_CHECKING:
-    from emp.access.ctrader.session import Session
+
+class Host(Protocol):
+    """What the reader of frames needs of its session."""
+
+    credentials: Credentials
+    clock: Clock
+    account: int
+    is_ready: bool
+    orders: Orders
+    positions: Positions
+    out: Outbox
+    trading: Trading
+    runner: Runner
+
+    def terms_of(self, symbol_id: int) -> Terms | None:
+        """Our terms of a symbol, where it is one of our instruments."""
+
+    def report(self, update: OrderUpdate | None) -> None:
+        """Hand out a report, where there is one."""
+
+    def notice(self, text: str) -> None:
+        """Put a line into the log, secrets masked."""
+
+    def drop(self, reason: str) -> None:
+        """Give the connection up."""
+
+    def reopen(self, *, refresh_first: bool, why: str) -> None:
+        """Open the account's session again on the same connection."""
 
 
 class Inbound:
     """Reads frames for a session."""
 
-    def __init__(self, session: "Session") -> None:
+    def __init__(self, session: Host) -> None:
         self._s = session
 
     def frame(self, raw: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from emp.access.ctrader.limits import RateLimit
 from emp.access.ctrader.messages import ProtoOAOrderDetailsReq, ProtoOAOrderListReq
@@ -10,9 +10,6 @@ from emp.access.ctrader.settings import Settings
 from emp.access.ctrader.wire import Message, encode, put_varint
 from emp.core.clock import Clock
 from emp.core.contracts import CancelOrder, NewOrder
-
-if TYPE_CHECKING:
-    from emp.access.ctrader.trading import Trading
 
 HISTORICAL = frozenset({ProtoOAOrderListReq.PAYLOAD, ProtoOAOrderDetailsReq.PAYLOAD})
 """Requests under the lower limit; the venue counts questions about the past so."""
@@ -39,6 +36,16 @@ class Waiting(NamedTuple):
 
     command: Sendable
     until_ns: int
+
+
+class Requests(Protocol):
+    """Makes requests of commands; the order side of a session."""
+
+    def request(self, command: Sendable) -> tuple[Message | None, str]:
+        """The request of a command and its name; no message where the order's venue id is still awaited."""
+
+    def sent(self, command: Sendable) -> None:
+        """A command has been handed to the transport."""
 
 
 def frame(message: Message, name: str | None) -> bytes:
@@ -127,7 +134,7 @@ class Outbox:
         free = max(self._all.free_at(self._reserve), self._blocked.get(kind, 0))
         return max(free, self._past.free_at()) if kind in HISTORICAL else free
 
-    def take(self, trading: "Trading") -> bytes:
+    def take(self, trading: Requests) -> bytes:
         """Bytes that may be written now."""
         now = self._clock.monotonic_ns()
         parts: list[bytes] = []

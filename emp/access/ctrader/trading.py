@@ -6,32 +6,62 @@ venue. An order that rests is a LIMIT order, good till cancelled. The venue has 
 take against the best price last seen is refused here, but one that crosses while it travels does take.
 """
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from emp.access.ctrader.enums import OrderType, TimeInForce, TradeSide
+from emp.access.ctrader.feed import Feed
 from emp.access.ctrader.messages import (
     ProtoOAAmendOrderReq,
     ProtoOACancelOrderReq,
     ProtoOANewOrderReq,
 )
-from emp.access.ctrader.orders import Tracked
-from emp.access.ctrader.outbox import Amend, Sendable
-from emp.access.ctrader.symbols import last_digit
+from emp.access.ctrader.orders import Orders, Tracked
+from emp.access.ctrader.outbox import Amend, Outbox, Sendable
+from emp.access.ctrader.positions import Positions
+from emp.access.ctrader.settings import Credentials, Settings
+from emp.access.ctrader.symbols import Terms, last_digit
 from emp.access.ctrader.wire import Message
+from emp.core.clock import Clock
 from emp.core.codes import OrderStatus
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder
-
-if TYPE_CHECKING:
-    from emp.access.ctrader.session import Session
 
 ID_LIMIT = 50
 """Longest client order id that the venue takes."""
 
 
+class Host(Protocol):
+    """What the order side needs of its session."""
+
+    settings: Settings
+    credentials: Credentials
+    clock: Clock
+    account: int
+    hedged: bool
+    online: bool
+    is_ready: bool
+    terms: list[Terms]
+    orders: Orders
+    positions: Positions
+    feed: Feed
+    out: Outbox
+
+    def report(self, update: OrderUpdate | None) -> None:
+        """Hand out a report, where there is one."""
+
+    def notice(self, text: str) -> None:
+        """Put a line into the log, secrets masked."""
+
+    def find_out(self, cl_ord_id: str) -> None:
+        """Ask the venue what became of an order."""
+
+    def query(self, command: QueryOrder) -> None:
+        """Find out about an order, be it one of an earlier process."""
+
+
 class Trading:
     """The order side of a session."""
 
-    def __init__(self, session: "Session") -> None:
+    def __init__(self, session: Host) -> None:
         self._s = session
         self._changes: dict[str, str] = {}  # id of a cancel or amend on its way -> id of its order
         self._unsure: dict[str, str] = {}  # the same, where the connection went away before the answer

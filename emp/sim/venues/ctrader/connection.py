@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
-from emp.access.ctrader.enums import ErrorCode
+from emp.access.ctrader.enums import AccessRights, ErrorCode
 from emp.access.ctrader.messages import (
     BY_PAYLOAD,
     ProtoHeartbeatEvent,
@@ -57,20 +58,43 @@ from emp.access.ctrader.parts import (
     ProtoOATrader,
 )
 from emp.access.ctrader.wire import Message, decode
+from emp.core.clock import Clock
 from emp.core.records import Array
-
-if TYPE_CHECKING:
-    from emp.sim.venues.ctrader.venue import CTraderVenue
+from emp.sim.venues.ctrader.account import Account, Market
+from emp.sim.venues.ctrader.faults import Faults
 
 S = 1_000_000_000
 USD = 15
 POINT = 100_000
 
 
+class Server(Protocol):
+    """What a connection needs of the venue that it belongs to."""
+
+    market: Market
+    account: Account
+    client: tuple[str, str]
+    token: str
+    refresh: str
+    token_lifetime_s: int
+    rights: AccessRights
+    limit: int
+    exceeded: int
+    quote_id: int
+    faults: Faults
+    clock: Clock
+    digits: dict[str, int]
+    connections: list["Connection"]
+    received: list[Message]
+
+    def serve(self, connection: "Connection", name: str, act: Callable[[], None]) -> None:
+        """Run an order request, so that the events it causes carry its name."""
+
+
 class Connection(asyncio.Protocol):
     """One client."""
 
-    def __init__(self, venue: "CTraderVenue") -> None:
+    def __init__(self, venue: Server) -> None:
         self._venue = venue
         self._transport: Any = None
         self._buffer = bytearray()

@@ -3,26 +3,66 @@
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from emp.access.fix.message import Message
 from emp.access.fix.session import Session
 from emp.access.fix.terms import Application, Phase
+from emp.access.fix.text import Scale
 from emp.core.config.secrets import Secret
 from emp.core.records import Array
+from emp.sim.venues.fix.faults import FaultPlan
 from emp.sim.venues.fix.feed import Quote
-
-if TYPE_CHECKING:
-    from emp.sim.venues.fix.venue import FixVenue
+from emp.sim.venues.fix.settings import VenueSettings
 
 BACKLOG = 4 << 20
 """Bytes that may wait for a slow client before market data for it is left out."""
 
 
+class Host(Protocol):
+    """What a connection needs of the venue that it belongs to."""
+
+    settings: VenueSettings
+    plan: FaultPlan
+    clients: list["Client"]
+    scales: dict[str, Scale]
+    symbols: dict[str, str]
+    names: dict[str, str]
+    last: dict[str, Array]
+
+    def session_for(self, client: "Client") -> Session:
+        """A session for a new connection."""
+
+    def dealt(self) -> None:
+        """The client has dealt with the last event."""
+
+    def wanted(self) -> None:
+        """Somebody has subscribed."""
+
+    def order(self, client: "Client", message: Message) -> None:
+        """35=D."""
+
+    def cancel(self, client: "Client", message: Message) -> None:
+        """35=F."""
+
+    def status(self, client: "Client", message: Message) -> None:
+        """35=H."""
+
+    def mass_status(self, client: "Client", message: Message) -> Coroutine[Any, Any, None]:
+        """35=AF."""
+
+    def positions(self, client: "Client", message: Message) -> Coroutine[Any, Any, None]:
+        """35=AN."""
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run something beside the connection; its failure is the venue's."""
+
+
 class Client(asyncio.Protocol, Application):
     """One connection: the transport's side and the session's application."""
 
-    def __init__(self, venue: "FixVenue") -> None:
+    def __init__(self, venue: Host) -> None:
         self.venue = venue
         self.session: Session
         self.trades = False

@@ -6,12 +6,9 @@ runs over real TCP through the same code as a live venue. It can be told to misb
 
 import asyncio
 import ssl
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
-import msgspec
-
-from emp.access.fix.dialect import MOCK, Dialect
 from emp.access.fix.message import Message
 from emp.access.fix.session import Session
 from emp.access.fix.store import MemoryStore
@@ -20,7 +17,6 @@ from emp.access.fix.text import Scale, Stamp, utc_ns
 from emp.access.port import LinkState, MarketAccess
 from emp.core.clock import Clock, LiveClock
 from emp.core.codes import OrderStatus, Reason
-from emp.core.config.secrets import Secret
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
 from emp.core.errors import EmpError, VenueError
 from emp.core.instrument import Instrument
@@ -28,19 +24,9 @@ from emp.core.records import Array
 from emp.sim.venues.fix.client import Client
 from emp.sim.venues.fix.faults import FaultPlan, Faults
 from emp.sim.venues.fix.feed import Told, execution, position
+from emp.sim.venues.fix.settings import VenueSettings
 
-
-class VenueSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How the venue is called and speaks."""
-
-    sender: str = "EMPVENUE"
-    target: str = "EMP"  # the one client it serves
-    dialect: Dialect = MOCK
-    symbols: Mapping[str, str] = msgspec.field(default_factory=dict)  # instrument -> symbol; absent: its name
-    host: str = "127.0.0.1"
-    port: int = 0  # 0 takes any free one
-    password: Secret | None = None
-    lockstep: bool = False  # the next event waits until the client has dealt with the last
+__all__ = ["FixVenue", "VenueSettings"]
 
 
 class FixVenue:

@@ -1,0 +1,21 @@
+"""How the FIX venue is called and speaks."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from emp.access.fix.dialect import MOCK, Dialect
+from emp.core.config.secrets import Secret
+
+
+class VenueSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the venue is called and speaks."""
+
+    sender: str = "EMPVENUE"
+    target: str = "EMP"  # the one client it serves
+    dialect: Dialect = MOCK
+    symbols: Mapping[str, str] = msgspec.field(default_factory=dict)  # instrument -> symbol; absent: its name
+    host: str = "127.0.0.1"
+    port: int = 0  # 0 takes any free one
+    password: Secret | None = None
+    lockstep: bool = False  # the next event waits until the client has dealt with the last
