@@ -247,7 +247,7 @@ def test_trades_carry_their_side_and_leave_the_book() -> None:
     [row] = screen.show(incremental(trade))
     assert (row["trade_px"], row["trade_qty"], row["trade_qty_last"]) == (103, 6, 4)
     assert row["flags"] == int(EventFlag.TRADE)
-    [row] = screen.show(incremental(["279=0|269=2|55=1|270=1.02|271=2|2446=2"]))
+    [row] = screen.show(incremental(["279=0|269=2|55=1|270=1.02|271=2|58=2"]))
     assert row["trade_qty"] == -2
     assert levels(row) == ([(100, 5)], [(102, 5)])
 

@@ -66,6 +66,7 @@ class Client(asyncio.Protocol, Application):
         self.venue = venue
         self.session: Session
         self.trades = False
+        self.sub = ""  # the TargetSubID that it logged on under
         self._quotes: dict[str, Quote] = {}
         self._transport: asyncio.Transport | None = None
         self._held: bytes | None = None  # a message that waits to change places
@@ -78,9 +79,6 @@ class Client(asyncio.Protocol, Application):
         """A client has connected."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        if not self.venue.settings.dialect.split:
-            for other in tuple(self.venue.clients):
-                other.drop()
         self.session = self.venue.session_for(self)
         self.session.connect()
         self.venue.clients.append(self)
@@ -98,6 +96,11 @@ class Client(asyncio.Protocol, Application):
         if self.session.serving(self):
             self.session.lost("the client is gone")
         self.venue.dealt()
+
+    @property
+    def active(self) -> bool:
+        """Whether this connection is logged on."""
+        return self.session.serving(self) and self.session.phase is Phase.ACTIVE
 
     def drop(self) -> None:
         """Cut the connection."""
@@ -167,6 +170,9 @@ class Client(asyncio.Protocol, Application):
         sub = logon.text(57)
         if dialect.split and sub not in (dialect.quote_sub, dialect.trade_sub):
             return f"TargetSubID must be {dialect.quote_sub} or {dialect.trade_sub}"
+        if any(other.active and other.sub == sub for other in self.venue.clients if other is not self):
+            return "already logged on"
+        self.sub = sub
         secret = self.venue.settings.password
         if secret is not None and Secret(logon.text(554)) != secret:
             return "invalid credentials"

@@ -5,13 +5,14 @@ from decimal import Decimal
 
 import msgspec
 
-from emp.access.fix.dialect import BY_ID, Dialect
+from emp.access.fix.dialect import Dialect
+from emp.access.fix.message import Message
 from emp.access.fix.text import Scale, Stamp
 from emp.core.codes import EventFlag, OrderStatus
 from emp.core.contracts import NewOrder, OrderUpdate, VenuePosition
 from emp.core.records import Array
 
-_CODES: Mapping[OrderStatus, tuple[str, str]] = {
+CODES: Mapping[OrderStatus, tuple[str, str]] = {
     OrderStatus.PENDING_NEW: ("A", "A"),
     OrderStatus.NEW: ("0", "0"),
     OrderStatus.PARTIALLY_FILLED: ("F", "1"),
@@ -29,7 +30,10 @@ Level = tuple[int, int]
 
 
 class Quote:
-    """One instrument as one subscriber sees it: whole snapshots, or changes of entries named by id."""
+    """One instrument as one subscriber sees it: whole snapshots, or changes of entries named by id.
+
+    A W of FIX 4.4 names no entries; only where changes follow, as at cTrader, does it carry their ids.
+    """
 
     def __init__(self, scale: Scale, symbol: str, dialect: Dialect, request: str) -> None:
         self._scale = scale
@@ -51,30 +55,32 @@ class Quote:
         return b"W", self._snapshot(row)
 
     def _snapshot(self, row: Array) -> bytes:
-        ids = self._dialect.keying == BY_ID and self._dialect.seq_tag == 0
         sized = not row["flags"] & int(EventFlag.NO_SIZE)
-        entries = []
+        when = b""
+        if self._dialect.entry_time:  # the first entry alone carries it
+            stamp = self._stamp(int(row["ts"]))
+            when = b"272=%s\x01273=%s\x01" % (stamp[:8], stamp[9:])
+        entries: list[bytes] = []
         self._entries.clear()
         for side, px, size in _levels(row):
             text = b"269=%d\x01270=%s\x01" % (side, self._scale.px(px))
             if sized:
                 text += b"271=%s\x01" % self._scale.qty(size)
-            if ids:
+            if not entries:
+                text += when
+            if self._changes:
                 text += b"278=%d\x01" % self._next_id
             entries.append(text)
             self._entries[side, px] = self._next_id, size
             self._next_id += 1
         if self._dialect.aggressor_tag:
-            entries += self._trades(row)
-        if entries and self._dialect.entry_time:
-            stamp = self._stamp(int(row["ts"]))
-            entries[0] += b"272=%s\x01273=%s\x01" % (stamp[:8], stamp[9:])
+            entries += self._trades(row, b"" if entries else when)
         body = self._request + self._symbol
         if self._dialect.seq_tag:
             body += b"%d=%d\x01" % (self._dialect.seq_tag, row["seq"])
         return body + b"268=%d\x01" % len(entries) + b"".join(entries)
 
-    def _trades(self, row: Array) -> list[bytes]:
+    def _trades(self, row: Array, when: bytes) -> list[bytes]:
         """The event's trade; the part of a sweep before its last price is told one tick better than that."""
         total, last = int(row["trade_qty"]), int(row["trade_qty_last"])
         if not row["flags"] & int(EventFlag.TRADE):
@@ -82,8 +88,8 @@ class Quote:
         side, px = (1 if total > 0 else 2), int(row["trade_px"])
         parts = [(px - (3 - 2 * side), abs(total) - last), (px, last)]
         return [
-            b"269=2\x01270=%s\x01271=%s\x01%d=%d\x01"
-            % (self._scale.px(at), self._scale.qty(qty), self._dialect.aggressor_tag, side)
+            b"269=2\x01270=%s\x01271=%s\x01%s%d=%d\x01"
+            % (self._scale.px(at), self._scale.qty(qty), when, self._dialect.aggressor_tag, side)
             for at, qty in parts
             if qty > 0
         ]
@@ -132,7 +138,7 @@ def execution(
     """Body of an ExecutionReport; `told` moves on to what the update says. `kind` is its ExecType, if given."""
     order = told.order
     last = update.filled - told.filled
-    usual, status = _CODES[update.status]
+    usual, status = CODES[update.status]
     kind = kind or ("I" if usual == "F" and last <= 0 else usual)
     told.cost += max(last, 0) * update.price
     told.filled, told.status = update.filled, update.status
@@ -163,6 +169,17 @@ def execution(
         body += f"58={update.text.replace('|', '/')}|"
     stamp = Stamp(dialect.stamp_digits)(update.ts)
     return body.replace("|", "\x01").encode() + b"60=%s\x01" % stamp
+
+
+def refusal(message: Message, reason: int, text: str, number: int, dialect: Dialect, now: bytes) -> bytes:
+    """Body of the ExecutionReport that refuses a new order; what the order lacks is filled in."""
+    side = message.text(54)
+    side = side if side in ("1", "2") else "7"  # 7: undisclosed
+    body = f"37=NONE|11={message.text(11, 'NONE')}|17=R{number}|150=8|39=8|103={reason}|54={side}|"
+    symbol = message.text(dialect.symbol_tag, "[N/A]")
+    body += f"55={symbol}|" if dialect.symbol_tag == 55 else f"55=[N/A]|48={symbol}|22=8|"
+    body += f"14=0|151=0|6=0|58={text.replace('|', '/')}|"
+    return body.replace("|", "\x01").encode("latin-1") + b"60=%s\x01" % now
 
 
 def _average(told: Told, scale: Scale) -> str:

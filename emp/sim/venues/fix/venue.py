@@ -22,8 +22,10 @@ from emp.core.errors import EmpError, VenueError
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 from emp.sim.venues.fix.client import Client
+from emp.sim.venues.fix.dictionary import validate
+from emp.sim.venues.fix.entry import DUPLICATE, OTHER, OrderRefused, read_order
 from emp.sim.venues.fix.faults import FaultPlan, Faults
-from emp.sim.venues.fix.feed import Told, execution, position
+from emp.sim.venues.fix.feed import CODES, Told, execution, position, refusal
 from emp.sim.venues.fix.settings import VenueSettings
 
 __all__ = ["FixVenue", "VenueSettings"]
@@ -57,6 +59,8 @@ class FixVenue:
         self._store = MemoryStore()
         self._kept: Session | None = None  # for a client that keeps its numbers over connections
         self._cancels: dict[str, str] = {}
+        self._queried: set[str] = set()  # orders whose state was asked for and not told yet
+        self._refusals = 0
         self._dealt = asyncio.Event()
         self._wanted = asyncio.Event()
         self._failure: Exception | None = None
@@ -176,20 +180,21 @@ class FixVenue:
                 )
                 self._execution(Told(ghost, "NONE"), update)
             return
+        same = (update.status, update.filled) == (told.status, told.filled)
+        if same and update.clOrdID in self._queried:
+            self._queried.discard(update.clOrdID)
+            self._execution(told, update, "I")
+            return
         self._execution(told, update)
 
-    def _execution(self, told: Told, update: OrderUpdate) -> None:
-        name = told.order.instrument
-        self._say(b"8", execution(told, update, self.scales[name], self.symbols[name], self.settings.dialect))
+    def _execution(self, told: Told, update: OrderUpdate, kind: str = "") -> None:
+        name, dialect = told.order.instrument, self.settings.dialect
+        self._say(b"8", execution(told, update, self.scales[name], self.symbols[name], dialect, kind))
 
     def _cancel_refused(self, update: OrderUpdate) -> bytes:
         orig = self._cancels[update.clOrdID]
         known = self.told.get(orig)
-        status = (
-            "8"
-            if known is None
-            else {OrderStatus.FILLED: "2", OrderStatus.CANCELED: "4"}.get(known.status, "0")
-        )
+        status = "8" if known is None else CODES[known.status][1]
         venue_id = known.venue_id if known is not None else "NONE"
         why = 1 if known is None else 0
         text = update.text or "too late"
@@ -212,30 +217,34 @@ class FixVenue:
 
     def order(self, client: Client, message: Message) -> None:
         """35=D."""
-        name = self.names.get(message.text(self.settings.dialect.symbol_tag), "")
-        scale = self.scales.get(name)
-        cl_ord_id = message.text(11)
-        if scale is None or message.get(44) is None or cl_ord_id in self.told:
-            client.refuse(
-                message, "TRADING_BAD_ORDER: unknown symbol, no price, or a clOrdID used before", cl_ord_id
-            )
+        cl_ord_id, dialect = message.text(11), self.settings.dialect
+        name = self.names.get(message.text(dialect.symbol_tag), "")
+        if cl_ord_id in self.told and message.poss_resend:  # the same again, under another number
             return
-        if self.plan.on_order():
-            client.refuse(message, "TRADING_REJECTED: refused by the fault plan", cl_ord_id)
+        try:
+            order = read_order(message, name, self.scales.get(name), time_in_force=dialect.time_in_force)
+            if cl_ord_id in self.told:
+                raise OrderRefused(DUPLICATE, "ClOrdID (11) was used before")
+            if self.plan.on_order():
+                raise OrderRefused(OTHER, "refused by the fault plan")
+        except OrderRefused as refused:
+            self._refuse_order(client, message, refused)
             return
-        order = NewOrder(
-            cl_ord_id=cl_ord_id,
-            instrument=name,
-            side=1 if message.get(54) == b"1" else -1,
-            qty=scale.lots(message.get(38)),
-            px=scale.ticks(message.get(44)),
-            immediate=self.settings.dialect.time_in_force and message.get(59) in (b"3", b"4"),
-            ts=utc_ns(message.get(60)),
-            reason=Reason.NO_EDGE,
-            decision_seq=0,
-        )
         self.told[cl_ord_id] = Told(order, f"V{len(self.told) + 1}")
         self.market.send(order)
+
+    def _refuse_order(self, client: Client, message: Message, refused: OrderRefused) -> None:
+        """35=8 with 39=8; at cTrader, whose reports carry no execID, 35=j."""
+        dialect = self.settings.dialect
+        if not dialect.exec_id:
+            client.refuse(message, f"TRADING_BAD_ORDER: {refused}", message.text(11))
+            return
+        self._refusals += 1
+        now = Stamp(dialect.stamp_digits)(self._clock.now_ns())
+        client.session.send(
+            b"8", refusal(message, refused.reason, str(refused), self._refusals, dialect, now)
+        )
+        client.flush()
 
     def cancel(self, client: Client, message: Message) -> None:
         """35=F."""
@@ -266,6 +275,7 @@ class FixVenue:
         if told is None:
             client.refuse(message, "ORDER_NOT_FOUND", message.text(11), reason=1)
             return
+        self._queried.add(message.text(11))
         now = self._clock.now_ns()
         self.market.send(QueryOrder(cl_ord_id=message.text(11), instrument=told.order.instrument, ts=now))
 
@@ -312,8 +322,9 @@ class FixVenue:
             max_skew_s=dialect.max_skew_s,
             stamp_digits=dialect.stamp_digits,
             resend=frozenset({"8", "9", "j", "AP", "AO"}),
+            validate=validate if settings.strict else None,
         )
-        if dialect.reset_on_logon:
+        if dialect.reset_on_logon or any(other.active for other in self.clients if not dialect.split):
             return Session(config, MemoryStore(), self._clock, client)
         if self._kept is None:
             self._kept = Session(config, self._store, self._clock, client)
