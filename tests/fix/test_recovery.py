@@ -104,6 +104,26 @@ def test_a_gap_that_nobody_fills_is_asked_for_less_and_less_often_and_ends() -> 
     assert not peer.session.fatal
 
 
+def test_a_resend_that_comes_slowly_is_not_asked_for_again() -> None:
+    peer = active(max_skew_s=0.0)
+    peer.session.receive(message("8", 20))
+    peer.clock.advance(31 * S)
+    peer.session.tick()
+    assert asked(peer) == [("2", "0"), ("2", "0")]
+    for seq in range(2, 20):
+        peer.session.receive(message("8", seq, AGAIN))
+        for _ in range(29):
+            peer.session.tick()
+            peer.clock.advance(S)
+    assert peer.session.phase is Phase.ACTIVE
+    assert asked(peer) == []
+    assert peer.store.next_in == 21
+    peer.session.receive(message("8", 23))
+    peer.clock.advance(31 * S)
+    peer.session.tick()
+    assert asked(peer) == [("21", "0"), ("21", "0")]
+
+
 def test_unmarked_repeats_of_what_was_asked_for_are_no_breach() -> None:
     peer = active()
     peer.session.receive(message("8", 3) + message("8", 2) + message("8", 3) + message("8", 4))

@@ -89,7 +89,7 @@ class Gap:
         if expected == self._expected:
             return False
         self._expected = expected
-        self.tries = 0
+        self.tries = 1
         if expected <= self.asked_to:
             self.asked_ns = now_ns
             return False
