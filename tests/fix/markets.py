@@ -52,12 +52,18 @@ class Toy:
     """A market that moves a tick every few ms and fills: at once what is immediate, later and in parts what rests."""
 
     def __init__(
-        self, instruments: Sequence[Instrument], pause_s: float = 0.005, levels: int = 3, eager: bool = False
+        self,
+        instruments: Sequence[Instrument],
+        pause_s: float = 0.005,
+        levels: int = 3,
+        eager: bool = False,
+        in_full: bool = False,
     ) -> None:
         self.names = [i.name for i in instruments]
         self.pause_s = pause_s
         self.levels = levels
         self.eager = eager  # fills whatever comes, at once
+        self.in_full = in_full  # trades are shown, fills cost a fee and had a queue before them
         self.orders: dict[str, NewOrder] = {}
         self.filled: dict[str, int] = {}
         self.status: dict[str, OrderStatus] = {}
@@ -84,6 +90,9 @@ class Toy:
         for i in range(self.levels):
             row["bid_px"][0, i], row["ask_px"][0, i] = mid - 1 - i, mid + 1 + i
             row["bid_sz"][0, i] = row["ask_sz"][0, i] = (self.steps + i) % 7 + 1
+        if self.in_full:
+            row["flags"] |= int(EventFlag.TRADE)
+            row["trade_px"], row["trade_qty"], row["trade_qty_last"] = mid + 1, 5, 2
         return row
 
     async def run(self, sink: Sink) -> None:
@@ -116,6 +125,8 @@ class Toy:
                 instrument=order.instrument if order else "",
                 side=order.side if order else 0,
                 leaves=order.qty - filled if order and not status.terminal else 0,
+                fee=1e-7 if self.in_full and filled else 0.0,
+                queue_ahead=3 if self.in_full and filled else -1,
                 text=text,
             )
         )

@@ -21,9 +21,11 @@ SYMBOL = "EURUSD"
 TICK = 0.00001
 
 
-def dictionary(folder: Path) -> Path:
-    """The stock FIX 4.4 dictionary with the MDEntryID that venues put into snapshots."""
+def dictionary(role: str, folder: Path) -> Path:
+    """The stock FIX 4.4 dictionary; as a venue with the MDEntryID that many put into snapshots."""
     stock = Path(sys.prefix) / "share" / "quickfix" / "FIX44.xml"
+    if role == "initiate":
+        return stock
     head, tail = stock.read_text().split("<component name='MDFullGrp'>", 1)
     entry = "<field name='MDEntryType' required='Y' />"
     assert entry in tail
@@ -45,7 +47,10 @@ def settings(role: str, port: int, sender: str, target: str, folder: Path) -> fi
         "EndTime=00:00:00",
         "HeartBtInt=30",
         "UseDataDictionary=Y",
-        f"DataDictionary={dictionary(folder)}",
+        "ValidateFieldsOutOfOrder=Y",
+        "ValidateFieldsHaveValues=Y",
+        "ValidateUserDefinedFields=N",
+        f"DataDictionary={dictionary(role, folder)}",
         f"FileStorePath={folder}",
         f"FileLogPath={folder}",
         "[SESSION]",
@@ -332,7 +337,7 @@ class Trader(App):
         message.getHeader().setField(fix.StringField(35, kind))
         for tag, text in values.items():
             message.setField(fix.StringField(tag, text))
-        if kind in ("D", "F", "AN"):
+        if kind in ("D", "F", "AN") and 60 not in values:
             message.setField(fix.TransactTime())
         if kind == "V":
             for side in "01":
@@ -361,7 +366,7 @@ class Trader(App):
                     tops.setdefault(group.getField(269), group.getField(270))
                 self.top = [tops.get("0", ""), tops.get("1", "")]
             elif kind in ("8", "9"):
-                tags = (11, 41, 17, 39, 150, 14, 31, 32, 151, 58)
+                tags = (11, 41, 17, 39, 150, 14, 31, 32, 151, 58, 103)
                 self.reports.append({str(t): get(message, t) for t in tags if message.isSetField(t)})
             else:
                 self.answers.append(message.toString().replace("\x01", "|"))

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from emp.access.fix.client import FixAccess, FixSettings
-from emp.access.fix.dialect import PLAIN
+from emp.access.fix.dialect import PLAIN, Dialect
 from emp.access.fix.orders import ReplaceOrder
 from emp.access.fix.schedule import Backoff
 from emp.core.clock import LiveClock
@@ -297,10 +297,41 @@ def test_positions_agree_after_connections_lost_at_random_moments(tmp_path: Path
     asyncio.run(run())
 
 
-def test_a_quickfix_initiator_trades_on_our_venue() -> None:
+NO_ORDERS = (
+    ("x1", {"54": "Q"}, "Side"),
+    ("x2", {"54": "9"}, "Side"),
+    ("x3", {"38": "-1000"}, "OrderQty"),
+    ("x4", {"38": "99999999999999999999"}, "OrderQty"),
+    ("x5", {"38": "1.5"}, "OrderQty"),
+    ("x6", {"38": "999999999000"}, "OrderQty"),
+    ("x7", {"44": "1.087551"}, "tick"),
+    ("x8", {"44": "1,08"}, "Price"),
+    ("x9", {"40": "3"}, "OrdType"),
+    ("x10", {"60": "yesterday"}, "TransactTime"),
+    ("x11", {"55": "NOTHING"}, "unknown symbol"),
+    ("x12", {"59": "4"}, "TimeInForce"),
+    ("NONE", {"11": "_"}, "ClOrdID"),
+    ("x13", {"38": "_"}, "OrderQty"),
+    ("x14", {"44": "_"}, "Price"),
+)
+"""ClOrdID of the answer, what is changed (`_`: left out) of a sound order, what the answer must name."""
+
+IN_FULL = msgspec.structs.replace(
+    QUICK,
+    name="quickfix-in-full",
+    entry_time=True,
+    seq_tag=20_003,
+    aggressor_tag=58,
+    queue_tag=20_001,
+    fee_tag=20_002,
+)
+
+
+@pytest.mark.parametrize("dialect", [QUICK, IN_FULL], ids=lambda d: d.name)
+def test_a_quickfix_initiator_trades_on_our_venue(dialect: Dialect) -> None:
     async def run() -> None:
-        toy = Toy([EURUSD])
-        settings = VenueSettings(sender="EMPVENUE", target="QF", dialect=QUICK)
+        toy = Toy([EURUSD], in_full=dialect is IN_FULL)
+        settings = VenueSettings(sender="EMPVENUE", target="QF", dialect=dialect)
         venue = FixVenue(toy, [EURUSD], settings)
         port = await venue.start()
         proxy = Proxy(port)
@@ -310,7 +341,7 @@ def test_a_quickfix_initiator_trades_on_our_venue() -> None:
             await until(lambda: toy.steps > 30)
             facts = await trader.ask()
             assert facts["snapshots"] > 20
-            assert facts["entries"] == [6]
+            assert facts["entries"] == [8 if toy.in_full else 6]
             tops = {(row["bid_px"][0, 0], row["ask_px"][0, 0]) for row in toy.shown}
             assert tuple(round(float(px) * 100_000) for px in facts["top"]) in tops
             common = {"55": "EURUSD", "40": "2", "44": "1.08755"}
@@ -318,6 +349,11 @@ def test_a_quickfix_initiator_trades_on_our_venue() -> None:
             await trader.ask(send="D", fields={**common, "11": "b", "54": "2", "38": "9000000", "59": "1"})
             await trader.ask(send="D", fields={**common, "11": "a", "54": "1", "38": "3000", "59": "3"})
             await until(lambda: toy.filled.get("b", 0) > 1)
+            sound = {**common, "54": "1", "38": "3000", "59": "3"}
+            for name, change, _ in NO_ORDERS:
+                order = {**sound, "11": name, **change}
+                await trader.ask(send="D", fields={tag: text for tag, text in order.items() if text != "_"})
+            await trader.ask(send="H", fields={"11": "b", "55": "EURUSD", "54": "2"})
             proxy.cut()  # what is filled meanwhile must be resent
             await trader.line("logon")
             await until(lambda: toy.filled["b"] > 5)
@@ -343,7 +379,13 @@ def test_a_quickfix_initiator_trades_on_our_venue() -> None:
             assert (bought, sold) == (3000, toy.filled["b"] * 1000)
             answers = " ".join(facts["answers"])
             assert "ORDER_NOT_FOUND" in answers
-            assert "TRADING_BAD_ORDER" in answers
+            refused = {r["11"]: r for r in facts["reports"] if r["39"] == "8" and r.get("150") == "8"}
+            assert refused["a"]["103"] == "6"
+            for name, _, named in NO_ORDERS:
+                assert named in refused[name]["58"], refused[name]
+            assert set(toy.orders) == {"a", "b"}
+            [asked] = [r for r in facts["reports"] if r.get("150") == "I"]
+            assert (asked["11"], asked["39"]) == ("b", "1")
             assert f"705={-toy.held['EURUSD'] * 1000}" in answers
         await venue.close()
         await proxy.close()

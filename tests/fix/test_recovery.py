@@ -110,7 +110,11 @@ def test_a_resend_that_comes_slowly_is_not_asked_for_again() -> None:
     peer.clock.advance(31 * S)
     peer.session.tick()
     assert asked(peer) == [("2", "0"), ("2", "0")]
-    for seq in range(2, 20):
+    peer.session.receive(message("8", 2, AGAIN))
+    peer.clock.advance(31 * S)
+    peer.session.tick()
+    assert asked(peer) == [("3", "0")]
+    for seq in range(3, 20):
         peer.session.receive(message("8", seq, AGAIN))
         for _ in range(29):
             peer.session.tick()
