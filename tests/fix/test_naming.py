@@ -33,3 +33,104 @@ def test_our_book_is_the_venues_throughout(way: str) -> None:
                 assert levels(seen[at]) == venue.levels(symbol), (step, said)
     assert not screen.market.quarantined
     assert screen.market.books["whole"].all()
+
+
+def shown(*bodies: str, way: str = "id") -> tuple[Screen, list[object]]:
+    """A screen that has been told some messages (W… or X…), and the levels after each, None where no event came."""
+    screen = Screen(msgspec.structs.replace(PLAIN, keying=KEYING[way]), (EURUSD, EURUSD), ("AAPL", "MSFT"))
+    found: list[object] = []
+    for body in bodies:
+        rows = screen.show(message(body[0], 2, body[1:]))
+        found.append(levels(rows[0]) if rows else None)
+    return screen, found
+
+
+W = "W55=AAPL|268=2|269=0|278=A|270=1.50000|271=50000|269=1|278=B|270=1.50002|271=40000|"
+BEFORE = ([(150_000, 50)], [(150_002, 40)])
+
+
+def test_a_change_may_carry_a_new_name_and_the_old_one_beside_it() -> None:
+    screen, found = shown(
+        W,
+        "X268=1|279=1|269=0|278=C|280=A|55=AAPL|270=1.49999|271=70000|",
+        "X268=1|279=1|269=1|278=D|280=B|55=AAPL|270=1.50000|271=70000|",
+        "X268=1|279=2|280=D|55=AAPL|",
+    )
+    assert found == [
+        BEFORE,
+        ([(149_999, 70)], [(150_002, 40)]),
+        ([(149_999, 70)], [(150_000, 70)]),
+        ([(149_999, 70)], []),
+    ]
+    assert not screen.market.quarantined
+
+
+def test_an_entry_without_a_symbol_is_about_that_of_the_entry_before() -> None:
+    screen, found = shown(
+        W,
+        "X268=2|279=0|269=0|278=E|55=AAPL|270=1.49998|271=70000|279=0|269=1|278=F|270=1.50005|271=9000|",
+    )
+    assert found[1] == ([(150_000, 50), (149_998, 70)], [(150_002, 40), (150_005, 9)])
+    assert not screen.market.quarantined
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "X268=1|279=1|269=0|278=never|55=AAPL|270=1.49999|271=70000|",
+        "X268=1|279=1|269=0|278=C|280=never|55=AAPL|270=1.49999|271=70000|",
+        "X268=1|279=1|269=1|278=A|55=AAPL|270=1.50001|271=70000|",
+        "X268=1|279=0|269=0|278=E|270=1.49998|271=70000|",
+        "X268=1|279=0|269=0|55=AAPL|270=1.49998|271=70000|",
+        "X268=1|279=3|269=0|278=A|55=AAPL|270=1.49998|271=70000|",
+        "X268=1|279=1|269=0|278=A|55=AAPL|270=1.49998|270=1.49997|271=70000|",
+        "W55=AAPL|268=1|269=0|278=A|270=1.5|270=1.6|271=50000|",
+        "W55=AAPL|268=2|269=0|278=A|270=1.5|271=50000|269=1|278=A|270=1.6|271=50000|",
+        "W55=AAPL|268=2|269=0|278=A|270=1.5|271=50000|269=0|278=A|270=1.4|271=50000|",
+        "W55=AAPL|268=1|55=MSFT|269=0|278=A|270=1.5|271=50000|",
+        "W55=AAPL|268=1|269=0|278=A|270=-1.5|271=50000|",
+        "W55=AAPL|268=1|269=0|278=A|270=1.5e3|271=50000|",
+        "W55=AAPL|268=1|269=0|278=A|270=1.5|271=1e9|",
+        "W55=AAPL|268=1|270=1.5|278=A|271=50000|",
+    ],
+)
+def test_what_cannot_be_applied_invalidates_the_book(body: str) -> None:
+    screen, found = shown(W, body)
+    assert found == [BEFORE, None]
+    assert sum(screen.market.quarantined.values()) == 1
+    assert not screen.market.books["whole"][0]
+    [row] = screen.show(message("W", 3, W[1:]))
+    assert levels(row) == BEFORE
+
+
+@pytest.mark.parametrize("way", ["position", "price", "unnamed W"])
+def test_a_snapshot_that_names_nothing_is_a_book_in_every_way_of_naming(way: str) -> None:
+    nameless = "W55=AAPL|268=3|269=0|270=1.49|271=5000|269=0|270=1.5|271=7000|269=1|270=1.51|271=4000|"
+    change = {"position": "290=2|", "price": "", "unnamed W": "278=Z|"}[way]
+    px = "1.48" if way == "position" else "1.49"
+    screen, found = shown(nameless, f"X268=1|279=1|269=0|{change}55=AAPL|270={px}|271=9000|", way=way)
+    changed = 148_000 if way == "position" else 149_000
+    assert found[1] == ([(150_000, 7), (changed, 9)], [(151_000, 4)])
+    assert not screen.market.quarantined
+
+
+def test_a_delete_of_what_an_unnamed_snapshot_may_hold_invalidates_the_book() -> None:
+    nameless = "W55=AAPL|268=1|269=0|270=1.5|271=7000|"
+    delete = "X268=1|279=2|278=Z|55=AAPL|"
+    assert shown(nameless, delete)[1] == [([(150_000, 7)], []), None]
+    screen, found = shown(W, delete)
+    assert found == [BEFORE, BEFORE]
+    assert sum(screen.market.quarantined.values()) == 1
+
+
+def test_a_book_of_thousands_of_entries_is_taken() -> None:
+    entries = [
+        f"269={i % 2}|270=1.{40_000 - i if i % 2 == 0 else 50_000 + i}|271=1000|278=x{i}|"
+        for i in range(2_282)
+    ]
+    whole = "55=AAPL|268=2282|" + "".join(entries)
+    screen, found = shown("W" + whole)
+    assert found == [
+        ([(140_000 - i, 1) for i in range(0, 20, 2)], [(150_001 + i, 1) for i in range(0, 20, 2)])
+    ]
+    assert not screen.market.quarantined

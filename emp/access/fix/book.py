@@ -24,7 +24,7 @@ from emp.core.codes import EventFlag, Quarantine
 from emp.core.numba.jit import kernel
 from emp.core.records import EVENT, LEVELS
 
-ENTRIES = 1024
+ENTRIES = 4096
 """Entries a book can hold; one more makes it stale."""
 
 SYMBOL = 32
@@ -51,6 +51,7 @@ BOOK = np.dtype(
         ("sz_step", "i8"),
         ("px_inverse", "f8"),  # 1 / px_step
         ("sz_inverse", "f8"),
+        ("signed", "?"),  # prices may be zero or negative, as those of spreads between futures
         ("entry_time", "?"),  # the first entry's date and time (272, 273) stamp the event
         ("whole", "?"),  # a snapshot has been applied and nothing was missed since
         ("gap", "?"),  # the next event must carry GAP
@@ -73,7 +74,11 @@ BOOK = np.dtype(
 """One instrument's book and how to read it."""
 
 OK, MALFORMED, OFF_TICK, OVERFLOW, UNKNOWN_SYMBOL, COUNT, NOT_WHOLE, UNKNOWN_ENTRY = 0, 1, 2, 3, 4, 5, 6, 7
-"""What became of a message or of an entry."""
+UNAPPLIED = 8
+"""What became of a message or of an entry.
+
+UNKNOWN_ENTRY: a delete of what was never there, which changes nothing; UNAPPLIED: a change that the book does not fit.
+"""
 
 _NEW, _CHANGE, _DELETE = 48, 49, 50
 _VISIBLE, _TRADE = int(EventFlag.VISIBLE), int(EventFlag.TRADE)
@@ -115,7 +120,9 @@ def _drop(book: Any, i: int) -> None:
 
 @kernel
 def _put(book: Any, i: int, key: int, side: int, px: int, size: int) -> int:
-    """Write entry `i`, or append one where `i` is -1."""
+    """Write entry `i`, or append one where `i` is -1; `size` is BAD where there is none."""
+    if size == BAD:
+        size = UNSIZED
     if i < 0:
         if book.n >= ENTRIES:
             return OVERFLOW
@@ -142,35 +149,117 @@ def _shift_positions(book: Any, side: int, first: int, by: int) -> None:
 
 
 @kernel
-def change(book: Any, action: int, key: int, side: int, px: int, size: int) -> int:
-    """Apply one bid or ask entry; `key`, `side`, `px` or `size` are BAD where absent."""
+def _find_unnamed(book: Any, side: int, px: int) -> int:
+    """Index of an entry of a snapshot that gave it no name, by side and price; or -1."""
+    for i in range(book.n):
+        if book.key[i] == BAD and book.side[i] == side and book.px[i] == px:
+            return i
+    return -1
+
+
+@kernel
+def _count(book: Any, side: int) -> int:
+    """Entries on one side."""
+    n = 0
+    for i in range(book.n):
+        n += book.side[i] == side
+    return n
+
+
+@kernel
+def _rank(book: Any, side: int, px: int) -> int:
+    """The position of a price on one side, where positions are not given; entries behind it move back."""
+    rank = 1
+    for i in range(book.n):
+        if book.side[i] == side:
+            if book.px[i] > px if side == 0 else book.px[i] < px:
+                rank += 1
+            else:
+                book.key[i] += 1
+    return rank
+
+
+@kernel
+def place(book: Any, key: int, side: int, px: int, size: int) -> int:
+    """Add one entry of a snapshot; `key` or `size` are BAD where absent."""
+    if px == BAD:
+        return MALFORMED
+    if book.keying == BY_PRICE:
+        key = px
+    if key != BAD:
+        if _find(book, key, -1 if book.keying == BY_ID else side) >= 0:  # two entries of one name
+            return MALFORMED
+    elif book.keying == BY_POSITION:
+        key = _rank(book, side, px)
+    return _put(book, -1, key, side, px, size)
+
+
+@kernel
+def _drop_entry(book: Any, i: int, key: int, side: int) -> int:
+    """Delete entry `i` that was named by `key`, -1 where there is none."""
+    if i >= 0:
+        side = book.side[i]
+        _drop(book, i)
+    elif book.keying == BY_POSITION or (book.keying == BY_ID and _has_unnamed(book)):
+        return UNAPPLIED
+    if book.keying == BY_POSITION:
+        _shift_positions(book, side, key + 1, -1)
+    return OK if i >= 0 else UNKNOWN_ENTRY
+
+
+@kernel
+def _has_unnamed(book: Any) -> bool:
+    """Whether the snapshot left an entry without a name."""
+    for i in range(book.n):  # noqa: SIM110  a loop, because kernels compile no generators
+        if book.key[i] == BAD:
+            return True
+    return False
+
+
+@kernel
+def change(book: Any, action: int, key: int, ref: int, side: int, px: int, size: int) -> int:
+    """Apply one bid or ask entry of an X; `key`, `ref`, `side`, `px` or `size` are BAD where absent.
+
+    `ref` is the name that the entry had before (MDEntryRefID). Entries that a snapshot did not name are found by
+    side and price, and take the name that comes with the change.
+    """
+    if book.keying != BY_ID:
+        ref = BAD
+        if side == BAD:
+            return MALFORMED
     if book.keying == BY_PRICE:
         key = px
     if key == BAD:
+        key = ref
+    if key == BAD:
         return MALFORMED
-    if book.keying != BY_ID and side == BAD:
-        return MALFORMED
-    i = _find(book, key, -1 if book.keying == BY_ID else side)
+    known = -1 if book.keying == BY_ID else side
+    i = _find(book, key if ref == BAD else ref, known)
+    if i < 0 and book.keying == BY_ID and side != BAD and px != BAD and action != _NEW:
+        i = _find_unnamed(book, side, px)
+    if i >= 0 and side != BAD and book.side[i] != side:
+        return UNAPPLIED
     if action == _DELETE or (book.keying == BY_PRICE and size == 0):
-        if i >= 0:
-            side = book.side[i]
-            _drop(book, i)
-        if book.keying == BY_POSITION:
-            _shift_positions(book, side, key + 1, -1)
-        return OK if i >= 0 else UNKNOWN_ENTRY
-    if action != _NEW and action != _CHANGE:
-        return MALFORMED
-    if i >= 0 and (action == _CHANGE or book.keying != BY_POSITION):
-        side = book.side[i] if side == BAD else side
+        return _drop_entry(book, i, key, side)
+    if action == _CHANGE and (i >= 0 or book.keying != BY_PRICE):  # a price names its level, known or not
+        if i < 0:
+            return UNAPPLIED
+        side = book.side[i]
         px = book.px[i] if px == BAD else px
         size = book.size[i] if size == BAD else size
+    elif action != _NEW and action != _CHANGE:
+        return MALFORMED
     elif book.keying == BY_POSITION:
+        if key < 1 or key > _count(book, side) + 1:
+            return UNAPPLIED
         _shift_positions(book, side, key, 1)
         i = -1
+    elif i >= 0:
+        side = book.side[i]
+        px = book.px[i] if px == BAD else px
+        size = book.size[i] if size == BAD else size
     if side == BAD or px == BAD:
         return MALFORMED
-    if size == BAD:
-        size = UNSIZED
     return _put(book, i, key, side, px, size)
 
 

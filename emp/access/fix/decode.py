@@ -16,6 +16,7 @@ from emp.access.fix.book import (
     change,
     emit,
     entry_key,
+    place,
     trade,
 )
 from emp.access.fix.numeric import (
@@ -40,9 +41,10 @@ INCREMENTAL: Final = 88
 """MsgType X as `next_frame` gives it."""
 
 _TYPE, _PX, _SIZE, _ID, _ACTION = 0, 1, 2, 9, 10  # tag - 269
-_PLACE, _SYMBOL, _AGGRESSOR = 11, 12, 13
+_PLACE, _SYMBOL, _AGGRESSOR, _REF, _TWICE = 11, 12, 13, 14, 15
 _BID, _ASK, _TRADE, _EMPTY = 48, 49, 50, 74
 _NEW = 48
+_NOWHERE = -2
 
 
 @kernel
@@ -75,7 +77,9 @@ def _ticks(w: Any, at: int, end: int, book: Any) -> int:
 def _apply(w: Any, kind: int, book: Any) -> int:
     """Apply one entry to its book; `w.scratch` holds the index of each of its fields, -1 where absent."""
     action, side = _NEW, 0
-    px, size, key = BAD, BAD, BAD
+    px, size, key, ref = BAD, BAD, BAD, BAD
+    if w.scratch[_TWICE] >= 0:  # a field came twice: which of them counts is anybody's guess
+        return MALFORMED
     if w.scratch[_TYPE] >= 0:
         side = w.buf[w.fields[U(w.scratch[_TYPE]), AT]]
     if w.scratch[_PX] >= 0:
@@ -86,7 +90,7 @@ def _apply(w: Any, kind: int, book: Any) -> int:
         )
         if size < 0:
             return MALFORMED
-    if px == OFF_GRID and side <= _TRADE:
+    if side <= _TRADE and (px == OFF_GRID or (BAD < px <= 0 and not book.signed)):
         return OFF_TICK
     if side == _TRADE:
         aggressor = 0
@@ -107,11 +111,15 @@ def _apply(w: Any, kind: int, book: Any) -> int:
     if book.keying == BY_ID:
         if w.scratch[_ID] >= 0:
             key = entry_key(w, w.fields[U(w.scratch[_ID]), AT], w.fields[U(w.scratch[_ID]), END])
-        elif kind == SNAPSHOT:  # a snapshot that nothing will change needs no ids
-            key = -1 - book.n
+        if w.scratch[_REF] >= 0:
+            ref = entry_key(w, w.fields[U(w.scratch[_REF]), AT], w.fields[U(w.scratch[_REF]), END])
     elif book.keying == BY_POSITION and w.scratch[_PLACE] >= 0:
         key = parse_int(w, w.fields[U(w.scratch[_PLACE]), AT], w.fields[U(w.scratch[_PLACE]), END])
-    return change(book, action, key, BAD if side == 0 else side - _BID, px, size)
+        if key < 0:
+            return MALFORMED
+    if kind == SNAPSHOT:
+        return MALFORMED if side == 0 else place(book, key, side - _BID, px, size)
+    return change(book, action, key, ref, BAD if side == 0 else side - _BID, px, size)
 
 
 @kernel
@@ -131,26 +139,41 @@ def _stamp(w: Any, first: int, n: int, sent: int) -> int:
 
 @kernel
 def _settle(w: Any, kind: int, book: int, books: Any) -> int:
-    """Apply a finished entry to the book it names, and remember what became of it."""
-    here = book
-    if kind == INCREMENTAL and w.scratch[_SYMBOL] >= 0:
-        here = _book_of(w, w.fields[U(w.scratch[_SYMBOL]), AT], w.fields[U(w.scratch[_SYMBOL]), END], books)
-    if here < 0:
+    """Apply a finished entry to its book; returns what became of it."""
+    if book == _NOWHERE:
+        for b in range(len(books)):
+            books[b].touched = True
+            books[b].whole = False
+        return MALFORMED
+    if book < 0:
         return UNKNOWN_SYMBOL
-    if not books[here].whole:
+    if not books[book].whole:
         return NOT_WHOLE
-    books[here].touched = True
-    result = _apply(w, kind, books[here])
+    books[book].touched = True
+    result = _apply(w, kind, books[book])
     if result != OK and result != UNKNOWN_ENTRY:
-        books[here].whole = False
+        books[book].whole = False
     return result
+
+
+@kernel
+def _named(w: Any, kind: int, book: int, books: Any) -> int:
+    """The book that a finished entry is about: the one it names, else that of the entry before it.
+
+    _NOWHERE where nothing names one, or where an entry of a snapshot names another than its message.
+    """
+    if w.scratch[_SYMBOL] < 0:
+        return book
+    here = _book_of(w, w.fields[U(w.scratch[_SYMBOL]), AT], w.fields[U(w.scratch[_SYMBOL]), END], books)
+    return _NOWHERE if kind == SNAPSHOT and here != book else here
 
 
 @kernel
 def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tuple[int, int]:
     """Apply the entries of a group; `book` is the message's own, -1 where each entry names its own.
 
-    Returns (entries seen, first status that was not OK).
+    An entry that names no book is about that of the entry before it. Returns (entries seen, first status that was
+    not OK).
     """
     delimiter = w.fields[first, TAG]
     symbol_tag = books[0].symbol_tag
@@ -161,6 +184,7 @@ def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tu
         tag = w.fields[U(i), TAG]
         if tag == delimiter:
             if seen > 0:
+                book = _named(w, kind, book, books)
                 result = _settle(w, kind, book, books)
                 if status == OK:
                     status = result
@@ -168,14 +192,18 @@ def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tu
             for j in range(SCRATCH):
                 w.scratch[j] = -1
         if 269 <= tag <= 279:
+            if w.scratch[tag - 269] >= 0:
+                w.scratch[_TWICE] = i
             w.scratch[tag - 269] = i
         elif tag == 290:
             w.scratch[_PLACE] = i
+        elif tag == 280:
+            w.scratch[_REF] = i
         elif tag == symbol_tag:
             w.scratch[_SYMBOL] = i
         elif tag == aggressor_tag:
             w.scratch[_AGGRESSOR] = i
-    result = _settle(w, kind, book, books)
+    result = _settle(w, kind, _named(w, kind, book, books), books)
     return seen, result if status == OK else status
 
 
@@ -216,7 +244,7 @@ def decode(w: Any, n: int, kind: int, sent: int, now: int, books: Any, rows: Any
     if len(books) == 0:
         return 0, OK
     head = 1
-    book = -1
+    book = _NOWHERE
     seq = -1
     while head < n and w.fields[U(head), TAG] != 268:
         tag = w.fields[U(head), TAG]

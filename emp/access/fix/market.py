@@ -13,6 +13,7 @@ from emp.access.fix.book import (
     OFF_TICK,
     OVERFLOW,
     SYMBOL,
+    UNAPPLIED,
     UNKNOWN_ENTRY,
     UNKNOWN_SYMBOL,
 )
@@ -20,7 +21,7 @@ from emp.access.fix.decode import SNAPSHOT, decode_bytes
 from emp.access.fix.dialect import Dialect
 from emp.access.fix.frame import Frame, Framer
 from emp.access.fix.text import Scale
-from emp.core.codes import Quarantine
+from emp.core.codes import AssetClass, Quarantine
 from emp.core.errors import ConfigError
 from emp.core.instrument import Instrument
 from emp.core.records import EVENT, Array
@@ -36,10 +37,11 @@ REASONS = {
     UNKNOWN_SYMBOL: Quarantine.UNKNOWN_ORDER,
     NOT_WHOLE: Quarantine.UNKNOWN_ORDER,
     UNKNOWN_ENTRY: Quarantine.UNKNOWN_ORDER,
+    UNAPPLIED: Quarantine.UNKNOWN_ORDER,
 }
 """Under which reason a message or entry that was not taken is counted."""
 
-BROKEN = frozenset({MALFORMED, COUNT, OFF_TICK, OVERFLOW})
+BROKEN = frozenset({MALFORMED, COUNT, OFF_TICK, OVERFLOW, UNAPPLIED})
 """Results after which a book needs a new snapshot."""
 
 
@@ -134,5 +136,6 @@ def _describe(book: Array, instrument: Instrument, symbol: str, dialect: Dialect
     book["sz_step"] = scale.lot_step * 10**_FINER
     book["px_inverse"] = 1.0 / book["px_step"]
     book["sz_inverse"] = 1.0 / book["sz_step"]
+    book["signed"] = instrument.asset_class is AssetClass.FX_FUT
     book["entry_time"] = dialect.entry_time
     book["whole"] = not dialect.snapshots
