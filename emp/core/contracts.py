@@ -47,6 +47,9 @@ class OrderUpdate(msgspec.Struct, frozen=True, kw_only=True):
     maker: bool = False  # whether this fill rested
     queue_ahead: int = -1  # lots ahead of us when the fill began; -1 unknown
     text: str = ""
+    # The venue took back or changed fills that it had told: `filled` is what stands, at `average` ticks a lot.
+    correction: bool = False
+    average: float = 0.0
 
 
 class RiskBreach(msgspec.Struct, frozen=True, kw_only=True):

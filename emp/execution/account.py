@@ -19,7 +19,7 @@ def apply_fill(account: Any, side: int, qty: int, px: int, fee: float) -> None:
 
 
 @kernel
-def correct_fill(account: Any, side: int, qty: int, px_from: int, px_to: int, fee: float) -> None:
+def correct_fill(account: Any, side: int, qty: int, px_from: float, px_to: int, fee: float) -> None:
     """Book that `qty` lots, booked at `px_from` before, were a fill of their own at `px_to` with this fee."""
     account.cash += side * qty * (px_from - px_to)
     account.fees += fee

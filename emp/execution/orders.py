@@ -143,6 +143,8 @@ class OrderManager:
         problem = impossible(order, update)
         if problem is not None:
             return self._alarm(problem, update, f"the order was {order.status}, {order.filled} filled")
+        if update.correction:
+            return self._correct(order, update)
         before = (order.status, order.filled, order.queue_ahead)
         fill = self._book(order, update)
         order.status = next_status(order, update)
@@ -181,7 +183,7 @@ class OrderManager:
         above = min((c for c in order.booked if c > done), default=0)
         order.booked[done] = (update.price, update.fee)
         if above:
-            correct_fill(account, side, done - below, order.booked[above][0], update.price, update.fee)
+            correct_fill(account, side, done - below, float(order.booked[above][0]), update.price, update.fee)
             return None
         order.filled = done
         apply_fill(account, side, done - below, update.price, update.fee)
@@ -195,6 +197,29 @@ class OrderManager:
             maker=update.maker,
             ts=update.ts,
         )
+
+    def _correct(self, order: Order, update: OrderUpdate) -> Applied:
+        """The venue took fills back or changed them: what stands is `filled` lots at `average`; fees stay."""
+        account, side = self.accounts[order.index], order.command.side
+        cost, below = 0.0, 0
+        for done in sorted(order.booked):
+            cost += (done - below) * order.booked[done][0]
+            below = done
+        changed = update.filled != order.filled or cost != update.filled * update.average
+        account["position"] += side * (update.filled - order.filled)
+        account["cash"] += side * (cost - update.filled * update.average)
+        order.filled = update.filled
+        order.booked = {update.filled: (update.average, 0.0)} if update.filled else {}
+        name = order.command.cl_ord_id
+        if update.leaves and order.status.terminal:  # what was taken back works again
+            order.status = OrderStatus.PARTIALLY_FILLED if order.filled else OrderStatus.NEW
+            self._open[name] = order
+        elif not update.leaves and order.status is OrderStatus.FILLED and order.filled < order.command.qty:
+            order.status = OrderStatus.CANCELED
+        elif order.status in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED):
+            order.status = OrderStatus.PARTIALLY_FILLED if order.filled else OrderStatus.NEW
+        self._show(order.index)
+        return Applied(changed=changed)
 
     def adjust(self, instrument: str, qty: int, px: float) -> None:
         """Book a difference of position that no report explains: signed lots, at a price in ticks, no fee."""

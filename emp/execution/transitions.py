@@ -41,7 +41,7 @@ class Order(msgspec.Struct):
     asked_at: int = 0  # ns; when something was last sent that the venue owes an answer to
     queue_ahead: int = -1
     booked: dict[
-        int, tuple[int, float]
+        int, tuple[float, float]
     ] = {}  # cumulative quantity -> (price, fee) of the fill that reached it
 
     @property
@@ -62,6 +62,8 @@ def impossible(order: Order, update: OrderUpdate) -> Alarm | None:
         return Alarm.MISMATCH
     if not 0 <= update.filled <= command.qty:
         return Alarm.OVERFILL
+    if update.correction:  # may lower what was filled, and open again what had ended
+        return None if order.filled or update.filled == 0 else Alarm.IMPOSSIBLE_STATUS
     if not _agrees(update.status, update.filled, command.qty) or not _may_follow(order, update):
         return Alarm.IMPOSSIBLE_STATUS
     return None

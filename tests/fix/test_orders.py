@@ -107,6 +107,46 @@ def test_fill_reports_become_updates_once() -> None:
     assert orders.counts["duplicates"] == 1
 
 
+PART = "37=V9|11=R-1|55=1|54=1|17=e1|150=F|39=1|151=2000|14=1000|6=1.0875|31=1.0875|32=1000|"
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["31=1,08", "31=NaN", "38=1e999999", "31=9e9999999", "14=1e3", "14=-1000", "14=1500", "151=x", "32=0x1", "6=1..2",
+     "12=free", "44=--1", "14=99999999999999999999", "31=99999999999999999"],
+)  # fmt: skip
+def test_a_report_with_a_number_that_is_none_is_refused_whole_and_its_successor_taken(change: str) -> None:
+    orders = book()
+    orders.body(new())
+    tag = change.split("=")[0] + "="
+    kept = "".join(f"{p}|" for p in PART.split("|")[:-1] if not p.startswith(tag))
+    began = time.perf_counter()
+    with pytest.raises(FieldError):
+        report(orders, kept + change + "|")
+    assert time.perf_counter() - began < 0.005
+    [sound] = report(orders, PART)
+    assert (sound.filled, sound.price) == (1, 108_750)
+
+
+@pytest.mark.parametrize(
+    ("kind", "cum", "average", "leaves"),
+    [("H", 0, "0", 0), ("H", 1000, "1.0875", 2000), ("G", 1000, "1.0870", 2000)],
+)
+def test_a_trade_cancelled_or_corrected_says_what_stands(
+    kind: str, cum: int, average: str, leaves: int
+) -> None:
+    orders = book()
+    orders.body(new())
+    report(orders, PART)
+    report(orders, PART.replace("14=1000", "14=2000").replace("e1", "e2").replace("151=2000", "151=1000"))
+    tail = f"17=e3|19=e2|150={kind}|39=1|151={leaves}|14={cum}|6={average}|"
+    [bust] = report(orders, "37=V9|11=R-1|55=1|54=1|" + tail)
+    assert (bust.correction, bust.filled, bust.leaves) == (True, cum // 1000, leaves // 1000)
+    assert bust.average == pytest.approx(float(average) * 100_000)
+    with pytest.raises(FieldError):
+        report(orders, "37=V9|11=R-1|55=1|54=1|" + tail.replace("17=e3", "17=e4").replace(f"14={cum}|", ""))
+
+
 def test_without_exec_id_one_is_derived_and_the_price_follows_from_the_average() -> None:
     orders = book(CTRADER)
     orders.body(new())

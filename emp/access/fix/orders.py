@@ -11,8 +11,19 @@ from typing import Any
 
 from emp.access.fix.dialect import Dialect
 from emp.access.fix.message import Message
-from emp.access.fix.reports import DERIVED, STATUS, Order, ReplaceOrder, derived_id, fill_price
-from emp.access.fix.text import Scale, Stamp, number, utc_ns
+from emp.access.fix.reports import (
+    CORRECTIONS,
+    DERIVED,
+    NOTHING,
+    STATUS,
+    Figures,
+    Order,
+    ReplaceOrder,
+    derived_id,
+    fill_price,
+    read_figures,
+)
+from emp.access.fix.text import FieldError, Scale, Stamp, utc_ns
 from emp.core.codes import OrderStatus
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
 
@@ -160,7 +171,10 @@ class Orders:
     # --- what comes back ------------------------------------------------------------------------------------
 
     def report(self, message: Message) -> list[OrderUpdate]:
-        """Updates that an ExecutionReport, CancelReject, BusinessReject or Reject makes; none when seen before."""
+        """Updates that an ExecutionReport, CancelReject, BusinessReject or Reject makes; none when seen before.
+
+        FieldError where a number of a report is none: nothing of it is then noted.
+        """
         match message.kind:
             case "8":
                 return self._execution(message)
@@ -181,11 +195,15 @@ class Orders:
         return self._names.get(message.get(self.dialect.symbol_tag) or b"", "")
 
     def status_of(self, message: Message) -> OrderUpdate:
-        """An answer to a mass status request as an update, whatever was seen before."""
+        """An answer to a mass status request as an update, whatever was seen before; FieldError as for `report`."""
+        figures = self._figures(message)
         order_id = self._order_id(message)
-        return self._update(message, order_id, self._exec_id(message), self._learn(message, order_id))
+        return self._update(
+            message, order_id, self._exec_id(message), figures, self._learn(message, order_id, figures)
+        )
 
     def _execution(self, message: Message) -> list[OrderUpdate]:
+        figures = self._figures(message)
         order_id = self._order_id(message)
         exec_id = self._exec_id(message)
         if not self._first(order_id, exec_id):
@@ -194,9 +212,20 @@ class Orders:
         replaced = message.text(41)
         if message.text(150) == "5" and replaced and replaced != order_id:
             updates.append(self._replaced(message, replaced, exec_id, order_id))
-        previous = self._learn(message, order_id)
-        updates.append(self._update(message, order_id, exec_id, previous))
+        previous = self._learn(message, order_id, figures)
+        updates.append(self._update(message, order_id, exec_id, figures, previous))
         return updates
+
+    def _figures(self, message: Message) -> Figures:
+        """The numbers of a report, which must stand before anything is noted of it."""
+        known = self._known.get(self._order_id(message))
+        scale = self._scales.get(self.name_of(message) or (known.instrument if known is not None else ""))
+        if scale is None:
+            return NOTHING
+        figures = read_figures(message, scale, self.dialect.fee_tag)
+        if message.text(150) in CORRECTIONS and (figures.filled is None or message.get(6) is None):
+            raise FieldError("a cancelled or corrected trade without CumQty (14) and AvgPx (6)")
+        return figures
 
     def _order_id(self, message: Message) -> str:
         """The id of the order that a report is about: reports on a cancel name the cancel in 11, the order in 41."""
@@ -209,7 +238,7 @@ class Orders:
             return original
         return own or original
 
-    def _learn(self, message: Message, order_id: str) -> tuple[int, float]:
+    def _learn(self, message: Message, order_id: str, figures: Figures) -> tuple[int, float]:
         """Take in what a report says of the order; returns (filled, average) before it."""
         order = self._known.get(order_id)
         name = self.name_of(message) or (order.instrument if order is not None else "")
@@ -218,49 +247,39 @@ class Orders:
             return 0, 0.0
         if order is None:
             side = 1 if message.get(54) == b"1" else -1
-            order = Order(name, side, scale.ticks(message.get(44)), scale.lots(message.get(38)))
+            order = Order(name, side, figures.px, figures.qty)
             self._known[order_id] = order
             _forget(self._known)
         before = order.filled, order.average
         order.venue_id = message.text(37, order.venue_id)
         order.status = STATUS.get(message.text(39), OrderStatus.UNKNOWN)
-        if message.get(14) is not None:
-            order.filled = scale.lots(message.get(14))
-            order.average = scale.average(message.get(6))
+        if figures.filled is not None:
+            order.filled = figures.filled
+            order.average = figures.average
         return before
 
     def _update(
-        self, message: Message, order_id: str, exec_id: str, before: tuple[int, float]
+        self, message: Message, order_id: str, exec_id: str, figures: Figures, before: tuple[int, float]
     ) -> OrderUpdate:
         order = self._known.get(order_id, Order("", 0, 0, 0))
-        scale = self._scales.get(order.instrument)
-        leaves, fee, price = 0, 0.0, order.px
-        if scale is not None:
-            leaves = scale.lots(message.get(151))
-            price = fill_price(message, scale, order, before)
-            fee = self._fee(message, scale)
+        corrected = message.text(150) in CORRECTIONS
         return OrderUpdate(
             clOrdID=order_id,
             execID=exec_id,
             status=STATUS.get(message.text(39), OrderStatus.UNKNOWN),
             filled=order.filled,
-            price=price,
+            price=order.px if corrected else fill_price(figures, order, before),
             ts=self._time(message),
             instrument=order.instrument,
             side=order.side,
-            leaves=leaves,
-            fee=fee,
+            leaves=figures.leaves,
+            fee=figures.fee,
             maker=message.get(851) == b"1",
             queue_ahead=message.integer(self.dialect.queue_tag) if self.dialect.queue_tag else -1,
             text=message.text(58),
+            correction=corrected,
+            average=order.average if corrected else 0.0,
         )
-
-    def _fee(self, message: Message, scale: Scale) -> float:
-        """Fee of a fill in ticks times lots: the venue's own number, or its commission (12, absolute)."""
-        if self.dialect.fee_tag:
-            return float(number(message.get(self.dialect.fee_tag)) or 0)
-        instrument = scale.instrument
-        return float(number(message.get(12)) or 0) / (instrument.tick * instrument.point_value)
 
     def _replaced(self, message: Message, orig: str, exec_id: str, successor: str) -> OrderUpdate:
         """The old order of a replace has ended; its fills go on under the new id."""

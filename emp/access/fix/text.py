@@ -43,8 +43,12 @@ class Scale:
         return int(_bounded(number(text), self._tick).to_integral_value(ROUND_HALF_EVEN))
 
     def lots(self, text: bytes | None) -> int:
-        """A quantity in whole lots, cut; 0 where absent."""
-        return int(_bounded(number(text), self._lot))
+        """A quantity in lots, 0 where absent; FieldError where it is no whole number of them."""
+        count = _bounded(number(text), self._lot)
+        if count != count.to_integral_value():
+            name, lot = self.instrument.name, self.instrument.lot
+            raise FieldError(f"{name}: {readable(text or b'')} is no multiple of the lot of {lot:g}")
+        return int(count)
 
     def average(self, text: bytes | None) -> float:
         """A price in ticks, not rounded; 0 where absent."""
