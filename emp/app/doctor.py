@@ -14,7 +14,7 @@ import msgspec
 from emp.core.config import secrets
 from emp.core.config.config import SystemConfig
 from emp.core.errors import EmpError
-from emp.core.numba.jit import cache_root
+from emp.core.numba.cache import cache_root
 from emp.core.records import EVENT
 from emp.observe.http import HttpServer, create_app
 

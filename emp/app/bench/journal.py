@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from emp.core.platform import sync_data
+
 app = typer.Typer()
 
 ROWS = 100_000  # fewer than a part: what is timed as appending contains no compression
@@ -75,7 +77,7 @@ def _intents(scratch: Path, n: int) -> dict[str, Any]:
 
     def sync(command: NewOrder) -> None:
         os.write(bare, encode(command))
-        os.fdatasync(bare)
+        sync_data(bare)
 
     ours: list[int] = []
     disk: list[int] = []

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from emp.core.errors import UsageError
 from emp.core.numba.jit import kernel, monotonic_ns
+from emp.core.platform import CLOCK_THREAD_CPU
 from emp.core.records import Array
 from emp.model.port import forecast
 
@@ -27,13 +28,12 @@ EVICT = 1 << 22
 
 
 _clock_gettime: Any = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.intp))
-_CLOCK_THREAD_CPUTIME = 3
 
 
 @kernel
 def thread_cpu_ns(scratch: Any) -> int:
     """CPU time of this thread in ns; `scratch` is an int64[2]."""
-    _clock_gettime(_CLOCK_THREAD_CPUTIME, scratch.ctypes.data)
+    _clock_gettime(CLOCK_THREAD_CPU, scratch.ctypes.data)
     return scratch[0] * 1_000_000_000 + scratch[1]
 
 
