@@ -5,6 +5,7 @@ file locks that trading rests on, and is refused in one line.
 """
 
 import asyncio
+import io
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 if sys.platform != "win32":
     import fcntl
@@ -101,7 +103,84 @@ def on_signals(
             signal.signal(number, lambda *_, to=handler: loop.call_soon_threadsafe(to))
 
 
+def open_standard_streams() -> None:
+    """Give a process all three standard streams, whatever it was started with.
+
+    The next file that is opened would take the number of a closed one, and what the C library says on stderr would
+    land in it. A locale that lacks a letter shows another instead of ending the process.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def mute(stream: TextIO) -> bool:
+    """Let what a stream holds go to where nobody reads, if it cannot go to where it should; whether that was so."""
+    try:
+        stream.flush()
+    except ValueError:
+        return True  # closed
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        return True
+    return False
+
+
 def say(line: str) -> None:
-    """Write a line to stderr, where there is one: words may be lost, what they are about goes on."""
+    """Write a line to stderr: words may be lost, what they are about goes on."""
     with suppress(OSError, ValueError, AttributeError):
         print(line, file=sys.stderr, flush=True)
+
+
+class Detached:
+    """The side that lives on after `detach`."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+
+    def ready(self, words: str) -> None:
+        """Hand what the caller shall read to the process that waits, which ends, and let go of the terminal."""
+        with suppress(OSError):  # nobody waits any more
+            os.write(self._pipe, words.encode())
+        os.close(self._pipe)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):
+            os.dup2(nowhere, number)
+        os.close(nowhere)
+
+
+def detach() -> Detached:
+    """Go on in a process of a session of its own, which no terminal can hang up.
+
+    The process that called waits until the other is ready, prints what that hands over, and ends; where the other
+    ends before, it ends with its exit code. Call it before anything else is begun: no thread crosses over.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        os.setsid()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        return Detached(writer)
+    os.close(writer)
+    try:
+        with open(reader, encoding="utf-8") as pipe:
+            words = pipe.read()
+        if words:
+            print(words, flush=True)
+            sys.exit(0)
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    except KeyboardInterrupt:
+        os.kill(child, signal.SIGTERM)
+        raise

@@ -8,6 +8,7 @@ import typer
 from numba import types
 from rich.console import Console
 
+from emp.app.terminal.console import make_console
 from emp.core.errors import UsageError
 from emp.core.numba.jit import kernel, monotonic_ns
 from emp.core.platform import CLOCK_THREAD_CPU
@@ -55,7 +56,7 @@ def model(
     """Time the compiled step; every runner carries the same weights, inputs and state, on one thread."""
     if size not in SIZES:
         raise UsageError(f"no model size {size}: choose one of {', '.join(SIZES)}")
-    console = Console(stderr=True)
+    console = make_console()
     with console.status(f"compiling and timing {size}"):
         result = _measure(SIZES[size], events, rounds, peers=True)
     if others:

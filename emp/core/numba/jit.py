@@ -162,7 +162,7 @@ def kernel(function: F) -> F:
     """
     path = Path(function.__code__.co_filename).resolve()
     folder = cache_root() / "numba" / closure_hash(path)
-    compiled = numba.njit(nogil=True, error_model="numpy")(function)
+    compiled: Any = numba.njit(nogil=True, error_model="numpy")(function)
     if not _prepared(folder):
         return cast(F, compiled)
     before = CONFIG.CACHE_DIR
