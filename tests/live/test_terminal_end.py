@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +109,8 @@ def read_until_it_trades(terminal: int, port: int) -> None:
     os.set_blocking(terminal, False)
     for _ in range(1_200):
         time.sleep(0.1)
-        try:
+        with suppress(BlockingIOError):
             os.read(terminal, 1 << 16)
-        except BlockingIOError:
-            pass
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
                 return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emp.app.wiring.examples import default_config
-from emp.core.platform import on_signals
+from emp.core.platform import hang_up_is_ignored, on_signals
 
 if TYPE_CHECKING:
     from emp.app.wiring.live import Running
@@ -99,7 +99,7 @@ async def _until_stopped(running: "Running", seconds: float | None) -> None:
         signal.SIGUSR1: partial(running.live.kill, "operator"),
         signal.SIGUSR2: running.live.reload,
     }
-    if True:
+    if not hang_up_is_ignored():
         handlers[signal.SIGHUP] = running.live.stop
     on_signals(loop, handlers)
 
