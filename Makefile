@@ -1,34 +1,28 @@
-# Two commands do everything on a fresh machine with Python 3.11+: `make run` and `make test`.
-PYTHON ?= python3
+# Two commands do everything: `make run` and `make test`. scripts/setup finds a Python 3.11 to 3.14 and says what to
+# type where there is none; `make run PYTHON=/path/to/python` names one. `make -s` leaves out what make says.
 VENV := .venv
 BIN := $(VENV)/bin
-RUNTIME := $(VENV)/.runtime
-DEV := $(VENV)/.dev
+export PYTHON
 
-.PHONY: run test check clean
+.PHONY: run test check setup setup-dev clean
 
-run: $(RUNTIME)
+run: setup
 	$(BIN)/emp run --config examples/mock.yaml
 
-test: $(DEV)
+test: setup-dev
 	$(BIN)/python -m pytest
 
-check: $(DEV)
+check: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+setup:
+	@sh scripts/setup runtime
 
-$(RUNTIME): pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
-	touch $@
-
-$(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,train,databento,archive,ctrader,sim,bench,peers]'
-	touch $@ $(RUNTIME)
+setup-dev:
+	@sh scripts/setup dev
 
 clean:
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

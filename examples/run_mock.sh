@@ -3,5 +3,5 @@
 # Arguments go to `emp run`, for example: examples/run_mock.sh --seconds 30 --json
 set -eu
 cd "$(dirname "$0")/.."
-[ -x .venv/bin/emp ] || make .venv/.runtime
+sh scripts/setup runtime
 exec .venv/bin/emp run --config examples/mock.yaml "$@"

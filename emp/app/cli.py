@@ -1,16 +1,24 @@
 """`emp`: one entry point. Commands live in `emp/app/commands/`, one module each, imported when called."""
 
+import errno
 import importlib
 import pkgutil
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from emp.core.errors import EmpError
+from emp.core.extras import missing_extra
+from emp.core.platform import mute, open_standard_streams, say, unsupported
 
 COMMANDS = "emp.app.commands"
+
+CANNOT_WRITE = 74
+"""Exit code where the output cannot be written, as of sysexits.h (EX_IOERR)."""
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 # Typer carries its own click; its base of all command-line errors has no public name of its own.
 CommandLineError: Any = typer.BadParameter.__mro__[2]
@@ -58,19 +66,42 @@ def _root() -> None:
     """EMP / Alphatrade: reads a market, forecasts it, trades only when the edge after costs is positive."""
 
 
-def main(argv: list[str] | None = None) -> Any:
-    """Run the command line; a user's mistake ends in one line on stderr and a non-zero exit."""
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run the command line; a user's mistake ends in one line on stderr and a non-zero exit.
+
+    So does an optional package that is missing, and an output that cannot be written. A reader that has seen enough
+    (`emp instruments | head -1`) is no mistake.
+    """
+    if unsupported():
+        _end(2, unsupported())
+    open_standard_streams()
     try:
         code = app(args=argv, standalone_mode=False, prog_name="emp")
+        sys.stdout.flush()
     except EmpError as error:
-        print(f"emp: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except typer.Abort:
-        print("emp: interrupted", file=sys.stderr)
-        sys.exit(130)
+        _end(error.exit_code, str(error))
+    except (typer.Abort, KeyboardInterrupt):
+        _end(130, "interrupted")
     except CommandLineError as error:
-        print(f"emp: {error.format_message()}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _end(error.exit_code, error.format_message())
+    except ModuleNotFoundError as error:
+        line = missing_extra(error.name or "")
+        if not line:
+            raise
+        _end(2, line)
     except BrokenPipeError:
-        sys.exit(0)
-    sys.exit(code if isinstance(code, int) else 0)
+        mute(sys.stdout)
+        _end(0)
+    except OSError as error:
+        if error.errno not in UNWRITABLE or error.filename is not None:  # of a file that has a name
+            raise
+        mute(sys.stdout)
+        _end(CANNOT_WRITE, f"cannot write the output: {(error.strerror or str(error)).lower()}")
+    _end(code if isinstance(code, int) else 0)
+
+
+def _end(code: int, line: str = "") -> NoReturn:
+    if line:
+        say(f"emp: {line}")
+    mute(sys.stderr)  # else the interpreter complains at its end about what could not be written
+    sys.exit(code)

@@ -14,7 +14,9 @@ import msgspec
 from emp.core.config import secrets
 from emp.core.config.config import SystemConfig
 from emp.core.errors import EmpError
-from emp.core.numba.jit import cache_root
+from emp.core.extras import install_command
+from emp.core.numba.cache import cache_root, size_bytes, unusable
+from emp.core.platform import cpu_flags, memory_bytes, usable_cores
 from emp.core.records import EVENT
 from emp.observe.http import HttpServer, create_app
 
@@ -27,6 +29,7 @@ GIB = 1 << 30
 CORES_WANTED = 8
 MEMORY_WANTED_GIB = 32
 DISK_WANTED_GIB = 10
+CACHE_WANTED_MB = 200
 CONNECT_S = 1.0
 
 
@@ -42,7 +45,7 @@ class Finding(msgspec.Struct, frozen=True):
 def machine() -> Iterator[Finding]:
     """Python, cores, memory, vector units."""
     yield Finding("ok", "python", platform.python_version())
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     enough = cores >= CORES_WANTED
     yield Finding(
         "ok" if enough else "warn",
@@ -50,7 +53,7 @@ def machine() -> Iterator[Finding]:
         f"{cores}",
         "" if enough else f"fine for mock and paper; a server should have {CORES_WANTED}",
     )
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    memory_gib = memory_bytes() / GIB
     enough = memory_gib >= MEMORY_WANTED_GIB * 0.9
     yield Finding(
         "ok" if enough else "warn",
@@ -58,38 +61,29 @@ def machine() -> Iterator[Finding]:
         f"{memory_gib:.0f} GiB",
         "" if enough else f"fine for mock and paper; a server should have {MEMORY_WANTED_GIB} GiB",
     )
-    flags = _cpu_flags()
+    flags = cpu_flags()
     widest = next((name for name in ("avx512f", "avx2", "asimd", "sse2") if name in flags), "none known")
     yield Finding(
         "ok", "vector unit", f"{widest} (action logs are byte-equal between machines that share it)"
     )
 
 
-def _cpu_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return set()
-    lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
-    return set(next(lines, ":").partition(":")[2].split())
-
-
 def kernels() -> Iterator[Finding]:
     """Whether compiled kernels are kept and there are any."""
     folder = cache_root() / "numba"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        yield Finding(
-            "bad", "kernel cache", f"{folder} cannot be written", "set EMP_CACHE to a folder of yours"
-        )
+    why_not = unusable(folder)
+    free_mb = 0.0 if why_not else shutil.disk_usage(folder).free / 1e6
+    if why_not:
+        yield Finding("bad", "kernel cache", why_not, "set EMP_CACHE to a folder of yours")
         return
     compiled = sum(1 for _ in folder.glob("*/**/*.nbc"))
-    if compiled:
-        yield Finding("ok", "kernel cache", f"{compiled} compiled kernels in {folder}")
+    if free_mb < CACHE_WANTED_MB:
+        yield Finding(
+            "warn", "kernel cache", f"{free_mb:.0f} MB free at {folder}", "free the disk, or set EMP_CACHE"
+        )
+    elif compiled:
+        size_mb = size_bytes(folder) / 1e6
+        yield Finding("ok", "kernel cache", f"{compiled} compiled kernels, {size_mb:.0f} MB in {folder}")
     else:
         yield Finding("warn", "kernel cache", "cold", "the first start compiles for about a minute")
 
@@ -213,7 +207,7 @@ def extras() -> Iterator[Finding]:
         if find_spec(name):
             yield Finding("ok", f"extra {extra}", f"{use} available")
         else:
-            yield Finding("ok", f"extra {extra}", f"not installed ({use}): pip install '.[{extra}]'")
+            yield Finding("ok", f"extra {extra}", f"not installed ({use}): {install_command(extra)}")
 
 
 def examine(path: Path) -> Iterator[Finding]:

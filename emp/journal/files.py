@@ -5,11 +5,12 @@ import os
 from pathlib import Path
 
 from emp.core.errors import JournalError
+from emp.core.platform import open_folder
 
 
 def sync_folder(folder: Path) -> None:
     """Make the names of new, renamed or removed files in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    handle = open_folder(folder)
     try:
         os.fsync(handle)
     finally:

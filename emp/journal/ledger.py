@@ -6,7 +6,6 @@ which SQLite alone would not notice. A failed write or sync is never retried: th
 the lost pages clean, so the ledger refuses everything after it and the engine must halt.
 """
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from emp.core.contracts import Command, Control, OrderUpdate, QueryOrder, RiskBreach
 from emp.core.errors import JournalError
+from emp.core.platform import lock
 from emp.journal.files import sync_folder
 from emp.journal.reader import SCHEMA_VERSION, LedgerReader, chained_crc
 from emp.journal.records import Body, Kind, Note, encode
@@ -47,11 +47,15 @@ class Ledger(LedgerReader):
         self._lock = self._take_lock()
         try:
             self._db = self._connect("rwc")
+        except BaseException:
+            self._lock.close()
+            raise
+        try:
             self._open(run, mode)
             self._seq, self._chain = self._verify()
             self._sealed = self.sealed
         except BaseException:
-            self._lock.close()
+            self.close()
             raise
 
     def _take_lock(self) -> "_Lock":
@@ -264,7 +268,7 @@ class _Lock:
             path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
         )
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._file)
         except OSError:
             os.close(self._file)
             raise

@@ -30,7 +30,11 @@ class LedgerReader:
         if not self.path.is_file():
             raise JournalError(f"no ledger at {self.path}")
         self._db = self._connect("ro")
-        self._check()
+        try:
+            self._check()
+        except BaseException:
+            self.close()
+            raise
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         uri = f"file:{quote(str(self.path.resolve()))}?mode={mode}"

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from emp.core.errors import JournalError, UsageError
-from emp.core.numba.jit import PACKAGE
+from emp.core.numba.cache import PACKAGE
 from emp.core.records import Array
 from emp.journal.files import file_sha256, sync_file, sync_folder, write_atomically
 from emp.version import __version__

@@ -2,9 +2,13 @@
 
 import asyncio
 import errno
+import os
 import socket
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 
 import msgspec
 import uvicorn
@@ -20,6 +24,9 @@ from emp.core.errors import UsageError
 from emp.observe.board import Board
 from emp.observe.metrics import exposition, registry
 
+ANSWER_S = 1.0
+"""How long what has our port is given to say what it is."""
+
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 
@@ -33,9 +40,13 @@ def create_app(board: Board, routes: Sequence[BaseRoute] = (), *, any_host: bool
 
     async def health(_: Request) -> Response:
         reasons = board.unhealthy()
-        body: dict[str, object] = {"status": "unhealthy" if reasons else "ok", "reasons": reasons}
+        body: dict[str, object] = {
+            "status": "unhealthy" if reasons else "ok",
+            "reasons": reasons,
+            "pid": os.getpid(),
+        }
         if board.view is not None:
-            body["model"] = board.view.serving
+            body |= {"model": board.view.serving, "run": board.view.run}
         return _json(body, 503 if reasons else 200)
 
     async def scrape(_: Request) -> Response:
@@ -106,7 +117,35 @@ class HttpServer:
 
 def _why(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"http.port: {port} on {host} is in use; stop what uses it, or set http.port (0: any free one)"
+        return (
+            f"http.port: {port} on {host} is in use{_by_whom(host, port)}, or set http.port (0: any free one)"
+        )
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"http.port: {port} may not be opened by this user; choose one above 1023"
     return f"http.host: cannot listen on {host}:{port}: {error.strerror or error}"
+
+
+def _by_whom(host: str, port: int) -> str:
+    """Which run has a port, and what stops it; where it is none of ours, only that."""
+    at = f"[{host}]" if ":" in host else "127.0.0.1" if host == "0.0.0.0" else host
+    try:
+        with urllib.request.urlopen(f"http://{at}:{port}/health", timeout=ANSWER_S) as answer:
+            body = answer.read()
+    except urllib.error.HTTPError as unhealthy:
+        with unhealthy:
+            body = unhealthy.read()
+    except (OSError, ValueError, HTTPException):
+        body = b""
+    try:
+        found = msgspec.json.decode(body, type=_Health)
+    except msgspec.MsgspecError:
+        return " by another program; stop that"
+    name = f"run {found.run}" if found.run else "a run that is starting"
+    return f" by {name} (pid {found.pid}); `kill {found.pid}` ends it in order"
+
+
+class _Health(msgspec.Struct):
+    """What one run wants to know of another."""
+
+    pid: int
+    run: str = ""

@@ -1,4 +1,4 @@
-"""`emp run` told by SIGHUP to bring another artifact; a run that died goes on with the model that served last."""
+"""`emp run` told by SIGUSR2 to bring another artifact; a run that died goes on with the model that served last."""
 
 import json
 import signal
@@ -57,7 +57,7 @@ def wait_for(process: Any, port: int, path: str, found: Any) -> None:
     raise AssertionError(f"{path} never said it")
 
 
-def test_sighup_brings_another_artifact_and_a_damaged_one_changes_nothing(tmp_path: Path) -> None:
+def test_sigusr2_brings_another_artifact_and_a_damaged_one_changes_nothing(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -78,11 +78,11 @@ def test_sighup_brings_another_artifact_and_a_damaged_one_changes_nothing(tmp_pa
         wait_for(process, port, "health", serves(first))
         wait_for(process, port, "snapshot", lambda text: json.loads(text)["instruments"][0]["events"] > 100)
         name("other")
-        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGUSR2)
         wait_for(process, port, "health", serves(second))
         weights = tmp_path / "other" / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-5])
-        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGUSR2)
         wait_for(process, port, "metrics", lambda text: "model_reloads_refused_total 1.0" in text)
         assert serves(second)(ask(port, "health"))
         process.send_signal(signal.SIGTERM)

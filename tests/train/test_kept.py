@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emp.core.numba.jit import UNUSED_DAYS
+from emp.core.numba.cache import UNUSED_DAYS
 from emp.train.data.cached import ARRAYS, content_key, kept
 
 DAY_S = 86_400
@@ -66,6 +66,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
     monkeypatch.setenv("EMP_CACHE", str(blocked))
+    monkeypatch.setenv("HOME", str(blocked))
     work = Work()
     assert kept("kind", "a", work)["x"].tolist() == [0, 1, 2]
     assert kept("kind", "a", work)["x"].tolist() == [0, 1, 2]

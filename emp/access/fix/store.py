@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from zlib import crc32
 
 from emp.core.errors import JournalError
+from emp.core.platform import sync_data
 
 BLOCK: Final = 256
 """Outgoing numbers reserved with one sync."""
@@ -123,7 +124,7 @@ class FileStore:
         try:
             written = os.pwrite(self._file, body + struct.pack("<I", crc32(body)), self._version % 2 * _SLOT)
             if sync:
-                os.fdatasync(self._file)
+                sync_data(self._file)
         except OSError as error:
             raise JournalError(
                 f"{self.path}: cannot write the FIX sequence numbers: {error.strerror}"

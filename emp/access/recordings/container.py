@@ -16,6 +16,7 @@ from typing import IO, Any, Protocol
 import zstandard
 
 from emp.core.errors import DataError
+from emp.core.extras import install_command
 
 CHUNK = 1 << 18
 HEAD = 1 << 16
@@ -148,7 +149,7 @@ def _seven_zip(path: Path) -> Iterator[Any]:
     try:
         import py7zr
     except ImportError as error:
-        raise DataError(f"{path}: 7z needs an extra: pip install 'emp-alphatrade[archive]'") from error
+        raise DataError(f"{path}: 7z needs an extra: {install_command('archive')}") from error
     try:
         with py7zr.SevenZipFile(path) as archive:
             yield archive

@@ -5,8 +5,8 @@ import json
 import time
 
 import typer
-from rich.console import Console
 
+from emp.app.terminal.console import make_console
 from emp.core.records import Array
 
 app = typer.Typer()
@@ -32,7 +32,7 @@ def bus(
         "event_us": round(single / events * 1e6, 3),
         "peers": {"asyncio.Queue": {"events_per_s": round(events / peer), "ratio": round(peer / single, 3)}},
     }
-    console = Console(stderr=True)
+    console = make_console()
     console.print(f"one by one        {result['events_per_s']:>12,} events/s")
     console.print(f"in batches of {BATCH}  {result['batch_events_per_s']:>12,} events/s")
     console.print(f"asyncio.Queue     {round(events / peer):>12,} events/s, one by one")

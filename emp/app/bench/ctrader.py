@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from emp.app.terminal.console import make_console
 
 if TYPE_CHECKING:
     from emp.access.ctrader.feed import Feed
@@ -28,7 +29,7 @@ def ctrader(
     """Bytes to EVENT row (ours, with the book kept) beside bytes to fields alone (peers); and an order's bytes."""
     cases = {**_ours(), **_json_form(), **_google()}
     best = dict.fromkeys(cases, float("inf"))
-    with Console(stderr=True).status("measuring"):
+    with make_console().status("measuring"):
         for _ in range(rounds):
             for name, run in cases.items():
                 start = time.thread_time()
@@ -42,8 +43,8 @@ def ctrader(
         if f"{who}/depth" in best:
             shown = [f"{best[f'{who}/{what}']:.2f}" for what in ("spot", "depth", "order")]
             table.add_row(who, *shown, str(sizes[who]))
-    Console(stderr=True).print(table)
-    Console(stderr=True).print(f"depth in batches of 64: {result['depth_batch_us']:.2f} us per event")
+    make_console().print(table)
+    make_console().print(f"depth in batches of 64: {result['depth_batch_us']:.2f} us per event")
     if as_json:
         print(json.dumps(result))
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import typer
-from rich.console import Console
+
+from emp.app.terminal.console import make_console
 
 app = typer.Typer()
 
@@ -54,7 +55,7 @@ def fix(
 
 
 def _show(result: dict[str, Any], absent: list[str]) -> None:
-    console = Console(stderr=True)
+    console = make_console()
     console.print(
         f"W with {ENTRIES} entries, {result['message_bytes']} bytes, to an event row; new order to bytes"
     )

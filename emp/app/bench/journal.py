@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+
+from emp.app.terminal.console import make_console
+from emp.core.platform import sync_data
 
 app = typer.Typer()
 
@@ -24,7 +26,7 @@ def journal(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Record intents and decisions in a scratch folder, interleaved with the bare operations beneath them."""
-    console = Console(stderr=True)
+    console = make_console()
     with tempfile.TemporaryDirectory(prefix=".emp-bench-", dir=folder or Path.cwd()) as scratch:
         with console.status("syncing intents"):
             result = _intents(Path(scratch), intents)
@@ -75,7 +77,7 @@ def _intents(scratch: Path, n: int) -> dict[str, Any]:
 
     def sync(command: NewOrder) -> None:
         os.write(bare, encode(command))
-        os.fdatasync(bare)
+        sync_data(bare)
 
     ours: list[int] = []
     disk: list[int] = []

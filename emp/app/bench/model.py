@@ -8,8 +8,10 @@ import typer
 from numba import types
 from rich.console import Console
 
+from emp.app.terminal.console import make_console
 from emp.core.errors import UsageError
 from emp.core.numba.jit import kernel, monotonic_ns
+from emp.core.platform import CLOCK_THREAD_CPU
 from emp.core.records import Array
 from emp.model.port import forecast
 
@@ -27,13 +29,12 @@ EVICT = 1 << 22
 
 
 _clock_gettime: Any = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.intp))
-_CLOCK_THREAD_CPUTIME = 3
 
 
 @kernel
 def thread_cpu_ns(scratch: Any) -> int:
     """CPU time of this thread in ns; `scratch` is an int64[2]."""
-    _clock_gettime(_CLOCK_THREAD_CPUTIME, scratch.ctypes.data)
+    _clock_gettime(CLOCK_THREAD_CPU, scratch.ctypes.data)
     return scratch[0] * 1_000_000_000 + scratch[1]
 
 
@@ -55,7 +56,7 @@ def model(
     """Time the compiled step; every runner carries the same weights, inputs and state, on one thread."""
     if size not in SIZES:
         raise UsageError(f"no model size {size}: choose one of {', '.join(SIZES)}")
-    console = Console(stderr=True)
+    console = make_console()
     with console.status(f"compiling and timing {size}"):
         result = _measure(SIZES[size], events, rounds, peers=True)
     if others:

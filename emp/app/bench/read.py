@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
+from emp.app.terminal.console import make_console
 from emp.core.errors import DataError
+from emp.core.extras import missing_extra
 
 if TYPE_CHECKING:
     from emp.access.recordings.container import Item
@@ -37,7 +38,7 @@ def read(
     from emp.core.instrument import find
 
     paths = recordings or [Path(os.environ.get("EMP_DATA", "../shared/data")) / DEFAULT]
-    console = Console(stderr=True)
+    console = make_console()
     what = find(instrument, catalogue)
     with tempfile.TemporaryDirectory(prefix="emp-bench-") as folder, console.status("reading"):
         files = [_unpack(item, Path(folder)) for item in files_of(paths)]
@@ -54,7 +55,7 @@ def read(
             f"ratio to {name}: {peer['ratio']:.2f} by the clock, {peer['cpu_ratio']:.2f} by CPU time"
         )
     if not result["peers"]:
-        console.print("polars is not installed: pip install 'emp-alphatrade[bench]'")
+        console.print(missing_extra("polars"))
     if as_json:
         print(json.dumps(result))
 

@@ -3,9 +3,9 @@
 import json
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
+from emp.app.terminal.console import make_console
 from emp.core.errors import UsageError
 
 app = typer.Typer()
@@ -41,7 +41,7 @@ def recall(
         raise UsageError(f"--longest {longest}: choose one of 1024, 4096, 8192, 16384")
     torch.set_num_threads(1)
     stages = tuple(stage for stage in CURRICULUM if stage.length <= longest)
-    console = Console(stderr=True)
+    console = make_console()
     result: dict[str, object] = {"impl": impl, "seed": seed, "chance": CHANCE}
     for name in ("state_space", "windowed"):
         torch.manual_seed(seed)

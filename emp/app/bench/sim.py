@@ -32,7 +32,8 @@ def sim(
     latency legs and an observation every 10 events; hftbacktest's counterpart replays the stream with the
     same two-sided quoting every 10 messages, no market reaction and constant latency.
     """
-    from rich.console import Console
+    from emp.app.terminal.console import make_console
+    from emp.core.extras import missing_extra
 
     jobs, messages = _ours(events, recording)
     peers = _peer(messages)
@@ -49,11 +50,11 @@ def sim(
             "maker_events_per_s": rate["hftbacktest_maker"],
             "full_stack_ratio": round(rate["full_stack"] / rate["hftbacktest_maker"], 3),
         }
-    console = Console(stderr=True)
+    console = make_console()
     for name, value in rate.items():
         console.print(f"{name:<18} {value:>12,} events/s", highlight=False)
     if not peers:
-        console.print("hftbacktest is not installed: pip install 'emp-alphatrade[bench]'")
+        console.print(missing_extra("hftbacktest"))
     if as_json:
         print(json.dumps(result))
 

@@ -5,8 +5,8 @@ import time
 from typing import Any
 
 import typer
-from rich.console import Console
 
+from emp.app.terminal.console import make_console
 from emp.core.errors import UsageError
 
 app = typer.Typer()
@@ -31,7 +31,7 @@ def train(
     if device not in ("cpu", "cuda"):
         raise UsageError(f"no device {device}: use cpu or cuda")
     torch.set_num_threads(1)
-    console = Console(stderr=True)
+    console = make_console()
     steps: dict[str, Any] = {impl: _sequence_step(impl, lanes, device, bf16) for impl in ("mamba3", "mamba2")}
     steps["deeplob"] = _deeplob_step(device)
     best = dict.fromkeys(steps, 0.0)

@@ -117,8 +117,9 @@ def _write_csv(curve: Any, path: Path) -> None:
 
 
 def _show(instrument: str, curve: Any) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from emp.app.terminal.console import make_console
 
     table = Table(title=f"capacity: {instrument}; median first level {curve.depth_lots:g} lots")
     for column in ("share", "lots", "pnl/lot, ticks", "Sharpe", "fill rate", "impact, ticks", "lots/h", ""):
@@ -139,7 +140,7 @@ def _show(instrument: str, curve: Any) -> None:
             f"{p.turnover.value:.0f}",
             note if p.tradable else f"below one lot {note}",
         )
-    console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
+    console = make_console()
     console.print(table)
     sharpe, profit = curve.capacity_sharpe, curve.capacity_profit
     console.print(

@@ -11,22 +11,25 @@ app = typer.Typer()
 
 @app.command()
 def doctor(
-    config: Annotated[Path, typer.Option(help="The configuration to check.")] = Path("examples/mock.yaml"),
+    config: Annotated[
+        Path | None,
+        typer.Option(help="What to check; without it: emp.yaml here, else the shipped mock.yaml."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Check this machine and a configuration, one line each with how to mend it; exit 1 where any is bad."""
-    from rich.console import Console
-
     from emp.app.doctor import examine
+    from emp.app.terminal.console import make_console
+    from emp.app.wiring.examples import default_config
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = make_console()
     colours = {"ok": "green", "warn": "yellow", "bad": "bold red"}
     findings = []
-    for one in examine(config):
+    for one in examine(config or default_config()):
         findings.append(one)
         mend = f" -> {one.mend}" if one.mend else ""
         console.print(f"[{colours[one.verdict]}]{one.verdict:4}[/]  {one.what}: ", end="")
-        console.print(f"{one.found}{mend}", markup=False)
+        console.print(f"{one.found}{mend}", markup=False, highlight=False)
     bad = [one.what for one in findings if one.verdict == "bad"]
     if as_json:
         shown = [{f: getattr(one, f) for f in one.__struct_fields__} for one in findings]

@@ -256,10 +256,11 @@ def _psi(datasets: "list[Dataset]", as_json: bool) -> None:
 
 
 def _show_psi(cells: "list[Cell]", said: dict[str, Any], reasons: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from emp.app.terminal.console import make_console
+
+    console = make_console(stderr=False)
     console.width = max(console.width, MATRIX_WIDTH)
     names = list(dict.fromkeys(cell.reference for cell in cells))
     kinds = sorted({cell.exception for cell in cells if cell.exception})

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from emp.app.terminal.console import make_console
 from emp.core.instrument import Instrument, find
 from emp.core.instrument import catalogue as known_instruments
 
@@ -39,7 +39,7 @@ def list_all(catalogue: Catalogue = None, as_json: AsJson = False) -> None:
         numbers = (i.tick, i.lot, i.point_value, i.taker_fee, i.maker_fee)
         kinds = (i.venue.name.lower(), i.asset_class.name.lower())
         table.add_row(i.name, *kinds, *(f"{number:.10g}" for number in numbers))
-    console = Console(width=110)
+    console = make_console(stderr=False)
     console.print(table)
     console.print("fees in ticks per lot and side")
 

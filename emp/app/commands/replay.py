@@ -74,10 +74,11 @@ class ReplayBar:
     """A progress bar on stderr, silent where that is not a terminal."""
 
     def __init__(self, name: str) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        console = Console(stderr=True)
+        from emp.app.terminal.console import make_console
+
+        console = make_console()
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -107,11 +108,12 @@ class ReplayBar:
 
 def show(summary: dict[str, Any]) -> None:
     """Print the summary for a person."""
-    from rich.console import Console
     from rich.table import Table
+
+    from emp.app.terminal.console import make_console
 
     table = Table(show_header=False, box=None, padding=(0, 2))
     for key, value in summary.items():
         shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
         table.add_row(key.replace("_", " "), shown)
-    Console(stderr=True).print(table)
+    make_console().print(table)

@@ -18,13 +18,12 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Turn a run into one self-contained page: price with fills, forecast, position, PnL, reasons, latency."""
-    from rich.console import Console
-
     from emp.app.report.data import alpha_table, reasons
     from emp.app.report.page import write_report
+    from emp.app.terminal.console import make_console
 
     page = out if out is not None else run / "report.html"
-    console = Console(stderr=True)
+    console = make_console()
     with console.status("reading the run and drawing"):
         data = write_report(run, page)
     console.print(f"wrote {page} ({page.stat().st_size // 1024} KiB)")

@@ -2,30 +2,47 @@
 
 import asyncio
 import json
+import os
 import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emp.app.wiring.examples import default_config
+from emp.core.platform import hang_up_is_ignored, on_signals
+
 if TYPE_CHECKING:
     from emp.app.wiring.live import Running
+    from emp.core.platform import Detached
 
 app = typer.Typer()
 
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Option(help="YAML file; see examples/.")],
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file; without it: emp.yaml here, else the shipped mock.yaml.")
+    ] = None,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop by itself after so long.")] = None,
+    detached: Annotated[
+        bool, typer.Option("--detach", help="Go on in the background, where no terminal can end it.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Trade in the mode the configuration says: mock, paper or live.
 
-    Ctrl-C ends in order: resting orders are withdrawn, the journal is sealed. SIGUSR1 is the kill switch:
-    everything is cancelled, the position is closed, and trading stays halted. SIGHUP reads the section `model` of
-    FILE again and lets the artifact it names take over between two events.
+    Ctrl-C ends in order: resting orders are withdrawn, the journal is sealed. So do SIGTERM and the end of the
+    terminal (SIGHUP), unless it was started with --detach or nohup. SIGUSR1 is the kill switch: everything is
+    cancelled, the position is closed, and trading stays halted. SIGUSR2 reads the section `model` of FILE again and
+    lets the artifact it names take over between two events.
     """
+    from emp.core.platform import detach
+
+    config = config or default_config()
+    background = detach() if detached else None
     from emp.app import console
     from emp.app.terminal.terminal import Terminal
     from emp.app.wiring.live import assemble_live, checked, open_access, open_log
@@ -51,6 +68,8 @@ def run(
         with open_log(running.folder) as stream:
             log = logs.configure(stream, clock)
             try:
+                if background is not None:
+                    _hand_over(background, running, server.url, as_json)
                 with Terminal(board, server.url, running.folder.path):
                     asyncio.run(_until_stopped(running, seconds))
             finally:
@@ -63,13 +82,26 @@ def run(
         print(json.dumps(summary))
 
 
+def _hand_over(background: "Detached", running: "Running", url: str, as_json: bool) -> None:
+    """Tell who started a run in the background what it is, and end his part of it."""
+    run, pid = running.folder.manifest["run"], os.getpid()
+    facts = {"run": run, "pid": pid, "url": url, "run_folder": str(running.folder.path)}
+    words = f"run {run} goes on as pid {pid}: {url}, {running.folder.path}; `kill {pid}` ends it in order"
+    background.ready(json.dumps(facts) if as_json else words)
+
+
 async def _until_stopped(running: "Running", seconds: float | None) -> None:
     """Run the engine until a signal, the market's end or the time asked for."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, running.live.stop)
-    loop.add_signal_handler(signal.SIGUSR1, running.live.kill, "operator")
-    loop.add_signal_handler(signal.SIGHUP, running.live.reload)
+    handlers: dict[signal.Signals, Callable[[], object]] = {
+        signal.SIGINT: running.live.stop,
+        signal.SIGTERM: running.live.stop,
+        signal.SIGUSR1: partial(running.live.kill, "operator"),
+        signal.SIGUSR2: running.live.reload,
+    }
+    if not hang_up_is_ignored():
+        handlers[signal.SIGHUP] = running.live.stop
+    on_signals(loop, handlers)
 
     async def stop_in_time() -> None:
         await running.live.connected.wait()

@@ -374,11 +374,10 @@ class _bar:  # noqa: N801  used as a function: `with _bar("events") as step`
 
 
 def _console() -> Any:
-    import sys
 
-    from rich.console import Console
+    from emp.app.terminal.console import make_console
 
-    return Console(stderr=True, width=None if sys.stderr.isatty() else 200)
+    return make_console()
 
 
 def _say(text: str) -> None:

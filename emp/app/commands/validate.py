@@ -14,10 +14,10 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Run every check of the system on this machine and print the report; exit 1 where any is red."""
-    from rich.console import Console
     from rich.table import Table
 
     from emp.app.checks import CHECKS
+    from emp.app.terminal.console import make_console
     from emp.core.errors import UsageError
     from emp.observe.validation import run_checks
 
@@ -26,7 +26,7 @@ def validate(
         raise UsageError(
             f"--only {only}: no such check; rooms: {', '.join(sorted({c.room for c in CHECKS}))}"
         )
-    console = Console(stderr=True)
+    console = make_console()
     with console.status("validating") as status:
         results = run_checks(checks, lambda result: status.update(f"{result.name}: {result.status}"))
     table = Table("", "check", "room", "ms", "found", box=None)

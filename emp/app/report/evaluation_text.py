@@ -27,8 +27,9 @@ MARKDOWN = ("f1_macro", "mcc", "ece", "brier", "brier_skill", "pinball_skill", "
 
 def show(result: dict[str, Any]) -> None:
     """Print one table per series."""
-    from rich.console import Console
     from rich.table import Table
+
+    from emp.app.terminal.console import make_console
 
     rows = result["table"]
     for name in dict.fromkeys(row["series"] for row in rows):
@@ -42,7 +43,7 @@ def show(result: dict[str, Any]) -> None:
                 last = row["horizon"]
                 figures = (figure(row, column) for column in SHOWN)
                 table.add_row(shown, named(row), *figures, difference(row), quickness(result, row))
-        Console().print(table)
+        make_console(stderr=False).print(table)
 
 
 def named(row: dict[str, Any]) -> str:

@@ -2,15 +2,16 @@
 
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from emp.app.terminal.console import make_console
 
 
 class Work:
     """Work of which the done share is known; use as a context manager."""
 
     def __init__(self, name: str) -> None:
-        console = Console(stderr=True)
+        console = make_console()
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task = self._bar.add_task(name, total=1.0)

@@ -1,35 +1,49 @@
 """What `emp run` shows on the terminal: a table that a thread draws from the board, or a line now and then."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console, Group
+import structlog
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from emp.app.terminal.console import make_console
 from emp.observe.board import Board, InstrumentView, View
 
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
 DECISIONS = 8
+TABLE_COLUMNS = 76
+"""Columns that the tables need; in a narrower window there are lines instead."""
+
+_log = structlog.get_logger(__name__)
 
 
 class Terminal:
-    """Shows the board on stderr while the block runs; use as a context manager."""
+    """Shows the board on stderr while the block runs; use as a context manager.
+
+    Where nobody can read any more (the terminal is gone, the reader of a pipe has ended, the disk under a file is
+    full) it says so in the log and is silent from then on: a run never ends of its own words.
+    """
 
     def __init__(self, board: Board, url: str, folder: Path) -> None:
         self._board = board
         self._url = url
         self._folder = folder
-        self._console = Console(stderr=True)
+        self._console = make_console()
+        self._silent = False
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._show, name="terminal", daemon=True)
 
     def __enter__(self) -> "Terminal":
-        self._console.print(f"console, /health and /metrics: {self._url}    run folder: {self._folder}")
-        self._console.print("compiling what is not compiled yet, then connecting; Ctrl-C stops in order")
+        with self._words():
+            self._console.print(f"console, /health and /metrics: {self._url}    run folder: {self._folder}")
+            self._console.print("compiling what is not compiled yet, then connecting; Ctrl-C stops in order")
         self._thread.start()
         return self
 
@@ -37,8 +51,22 @@ class Terminal:
         self._end.set()
         self._thread.join()
 
+    @contextmanager
+    def _words(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:  # ValueError: stderr has been closed
+            self._silent = True
+            why = getattr(error, "strerror", None) or str(error)
+            _log.warning("the terminal can no longer be written to; the run goes on", why=why)
+
     def _show(self) -> None:
-        if not self._console.is_terminal:
+        with self._words():
+            if not self._silent:
+                self._draw()
+
+    def _draw(self) -> None:
+        if not self._console.is_terminal or self._console.is_dumb_terminal:
             while not self._end.wait(LINE_EVERY_S):
                 self._line()
             self._line()
@@ -67,9 +95,11 @@ class Terminal:
         reasons = self._board.unhealthy()
         parts: list[Table | Text] = [
             Text(_health(reasons), style="bold red" if reasons else "green"),
-            _markets(view),
         ]
-        parts += [_decisions(one) for one in view.instruments]
+        if self._console.width >= TABLE_COLUMNS:
+            parts += [_markets(view), *(_decisions(one) for one in view.instruments)]
+        else:
+            parts += [Text(line) for one in view.instruments for line in _narrow(one)]
         parts.append(Text(_latency(view)))
         parts.append(Text(f"{self._url}  mode {view.mode}  {_model(view)}", style="dim"))
         return Group(*parts)
@@ -79,6 +109,17 @@ def price(one: InstrumentView, ticks: float) -> str:
     """A price in ticks as a person writes it."""
     decimals = max(0, len(f"{one.tick:.10f}".rstrip("0").split(".")[1]))
     return f"{ticks * one.tick:.{decimals}f}"
+
+
+def _narrow(one: InstrumentView) -> list[str]:
+    """An instrument in lines of at most forty columns."""
+    return [
+        f"{one.name}  {price(one, one.bid)} / {price(one, one.ask)}",
+        f"position {one.position}  fills {one.fills}",
+        f"pnl {one.pnl_ticks:.1f} ticks  fees {one.fees_ticks:.1f}",
+        f"events {one.events:,}",
+        *(f"last: {row.action}, {row.reason}" for row in one.decisions[:1]),
+    ]
 
 
 def _health(reasons: list[str]) -> str:

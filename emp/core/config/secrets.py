@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from emp.core.errors import ConfigError
+from emp.core.platform import is_ours
 
 SECRETS_FILE = "EMP_SECRETS_FILE"
 
@@ -66,7 +67,7 @@ def refuse_if_shared(path: Path) -> None:
         raise ConfigError(f"{path}: cannot read the secrets file: {error.strerror}") from None
     if not stat.S_ISREG(facts.st_mode):
         raise ConfigError(f"{path}: the secrets file is not a regular file")
-    if facts.st_uid != os.geteuid():
+    if not is_ours(facts):
         raise ConfigError(f"{path}: the secrets file belongs to another user; run chown $USER {path}")
     if facts.st_mode & 0o077:
         mode = stat.S_IMODE(facts.st_mode)

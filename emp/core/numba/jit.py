@@ -7,36 +7,23 @@ by the hash of its module and of every `emp` module that module imports, directl
 
 import ast
 import hashlib
-import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 from numba import types
+from numba.core.caching import NullCache
 
-from emp.core.numba.cache import mark_used, prune
+from emp.core.numba.cache import PACKAGE, UNUSED_DAYS, cache_root, last_use_ns, mark_used, prune
+from emp.core.platform import CLOCK_MONOTONIC, say
 
 CONFIG: Any = numba.config
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-PACKAGE = Path(__file__).resolve().parents[2]
-
-UNUSED_DAYS = 7.0
-"""Compiled code that no process has used for so long is removed: that of older sources would pile up."""
-
-
-def cache_root() -> Path:
-    """Where compiled code is kept: `EMP_CACHE`, else `.cache` of the checkout, else the user's cache."""
-    named = os.environ.get("EMP_CACHE")
-    if named:
-        return Path(named)
-    if (PACKAGE.parent / "pyproject.toml").exists():
-        return PACKAGE.parent / ".cache"
-    return Path.home() / ".cache" / "emp"
 
 
 def _module_file(name: str) -> Path | None:
@@ -95,21 +82,75 @@ def closure_hash(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-@cache
-def _usable(folder: Path) -> bool:
-    """Whether code can be kept in a folder; the folder is marked as used, and unused ones beside it go."""
+def _prepared(folder: Path) -> bool:
+    """Whether code can be kept in a folder; it is marked as used, and unused ones beside it go."""
+    parent = folder.parent
+    last_use = _last_use_ns(parent)  # before this process marks anything
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except OSError as error:
+        _cannot_be_kept(parent, error)
         return False
     mark_used(folder)
-    _prune_once(folder.parent)
-    return os.access(folder, os.W_OK)
+    _prune_once(parent, last_use)
+    return True
+
+
+_last_use_ns = cache(last_use_ns)
 
 
 @cache
-def _prune_once(parent: Path) -> None:
-    prune(parent, UNUSED_DAYS)
+def _prune_once(parent: Path, last_use: int) -> None:
+    prune(parent, UNUSED_DAYS, last_use)
+
+
+@cache
+def _say_once(line: str) -> None:
+    say(line)
+
+
+def _cannot_be_kept(folder: Path, error: Exception) -> None:
+    why = (
+        error.strerror
+        if isinstance(error, OSError) and error.strerror
+        else str(error) or type(error).__name__
+    )
+    _say_once(
+        f"emp: compiled code cannot be kept in {folder} ({why.lower()}): every start compiles for about a minute;"
+        " free the disk, or set EMP_CACHE to another folder"
+    )
+
+
+class _Kept:
+    """Numba's cache of one function. Where it fails, that costs a compilation and a line, never the call.
+
+    The folder is named by the content of the sources, so their times say nothing: those of a checkout, an image or
+    a wheel differ where the sources are the same. Numba keeps code of several CPUs beside each other.
+    """
+
+    def __init__(self, numbas: Any, folder: Path) -> None:
+        self._numbas = numbas
+        self._folder = folder
+        numbas._cache_file._source_stamp = folder.name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._numbas, name)
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """The compiled function, None where there is none that can be read; a damaged index is emptied."""
+        try:
+            return self._numbas.load_overload(signature, target)
+        except Exception:  # whatever the remains of a full disk or a crash make pickle raise
+            with suppress(OSError):  # then the save says so
+                self._numbas.flush()
+            return None
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Keep a compiled function, or say that it cannot be kept."""
+        try:
+            self._numbas.save_overload(signature, compiled)
+        except OSError as error:
+            _cannot_be_kept(self._folder.parent, error)
 
 
 def kernel(function: F) -> F:
@@ -121,22 +162,29 @@ def kernel(function: F) -> F:
     """
     path = Path(function.__code__.co_filename).resolve()
     folder = cache_root() / "numba" / closure_hash(path)
+    compiled: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    if not _prepared(folder):
+        return cast(F, compiled)
     before = CONFIG.CACHE_DIR
-    usable = _usable(folder)
     CONFIG.CACHE_DIR = str(folder)
     try:
-        compiled = numba.njit(cache=usable, nogil=True, error_model="numpy")(function)
+        compiled.enable_caching()
+        if not Path(compiled._cache.cache_path).is_relative_to(folder):  # numba took another for lack of this
+            raise OSError(f"{folder} cannot be written")
+        compiled._cache = _Kept(compiled._cache, folder)
+    except (OSError, RuntimeError) as error:
+        _cannot_be_kept(folder.parent, error)
+        compiled._cache = NullCache()
     finally:
         CONFIG.CACHE_DIR = before
     return cast(F, compiled)
 
 
 _clock_gettime: Any = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.intp))
-_CLOCK_MONOTONIC = 1
 
 
 @kernel
 def monotonic_ns(scratch: Any) -> int:
     """CLOCK_MONOTONIC in ns, callable inside kernels; `scratch` is an int64[2] that the caller owns."""
-    _clock_gettime(_CLOCK_MONOTONIC, scratch.ctypes.data)
+    _clock_gettime(CLOCK_MONOTONIC, scratch.ctypes.data)
     return scratch[0] * 1_000_000_000 + scratch[1]

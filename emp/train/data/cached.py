@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.numba.cache import mark_used, prune
-from emp.core.numba.jit import UNUSED_DAYS, cache_root
+from emp.core.numba.cache import UNUSED_DAYS, cache_root, mark_used, prune
 from emp.core.records import Array
 
 ARRAYS = "arrays.npz"

@@ -23,7 +23,8 @@ from emp.access import recordings
 from emp.access.recordings import open_recording
 from emp.core.errors import DataError, UsageError
 from emp.core.instrument import Instrument, catalogue, find
-from emp.core.numba.jit import cache_root, closure_hash
+from emp.core.numba.cache import cache_root
+from emp.core.numba.jit import closure_hash
 from emp.core.records import Array
 from emp.perception.schema import schema_hash
 from emp.perception.targets import Targets, segments, targets, unit_ticks

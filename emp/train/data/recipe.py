@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from emp.core.errors import DataError
-from emp.core.numba.jit import PACKAGE
+from emp.core.numba.cache import PACKAGE
 from emp.train.data.data import Series, parse_series
 
 SHIPPED = (

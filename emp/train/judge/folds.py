@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 
 from emp.core.errors import UsageError
-from emp.core.numba.jit import cache_root, closure_hash
+from emp.core.numba.cache import cache_root
+from emp.core.numba.jit import closure_hash
 from emp.core.records import HORIZON_NAMES, HORIZONS, Array
 from emp.engine.load import LoadedModel, load_folder
 from emp.model.artifact import MANIFEST, save
