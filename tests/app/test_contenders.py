@@ -11,7 +11,7 @@ from emp.core.instrument import find
 from emp.core.records import FORECAST, HORIZON_NAMES, HORIZONS
 from emp.engine.choose import load_model
 from emp.engine.engine import Engine, EngineLimits
-from emp.engine.reversion import look, reversion_model
+from emp.engine.reversion import bind_perception, reversion_model
 from emp.model.artifact import save
 from emp.model.port import forecast
 from emp.perception.normalise import INPUTS
@@ -55,7 +55,7 @@ def test_the_shipped_linear_model_is_the_reference_where_it_means_the_same(seeds
 def test_the_dumb_trader_expects_the_way_back_beyond_a_spread_and_nothing_within() -> None:
     model = reversion_model(0.5, 512)
     engine = Engine([find("GOOG")], model, EngineLimits(), "TEST")
-    look(engine)
+    bind_perception(engine)
     p = engine.desk.perception[0]
     p["bid"], p["ask"], p["sigma_ticks"] = 100, 104, 1.0
     out = np.zeros(1, FORECAST)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.engine.models import LOOSE, eager_model
 
 from emp.access.ctrader.feed import Feed
 from emp.access.ctrader.symbols import Terms
@@ -34,6 +33,7 @@ from tests.doors.markets import (
     visible,
 )
 from tests.fix.desk import EURUSD, Screen
+from tests.kit.models import LOOSE, eager_model
 
 Passed = tuple[Array, Counter[Quarantine], int]
 """Visible rows, what was quarantined, and how many levels held less than one lot."""

@@ -2,8 +2,9 @@
 
 from emp.access.fix.dialect import MOCK, PLAIN
 from emp.core.codes import EventFlag, Quarantine
-from tests.fix.desk import Screen, instrument, levels
+from tests.fix.desk import Screen, levels
 from tests.fix.wire import incremental, snapshot
+from tests.kit.instruments import currency_pair
 
 VISIBLE, GAP = int(EventFlag.VISIBLE), int(EventFlag.GAP)
 
@@ -13,7 +14,7 @@ def crossing(bid: str, ask: str, size: int = 5) -> bytes:
 
 
 def test_a_book_that_cannot_be_believed_makes_no_event_and_its_trades_wait() -> None:
-    screen = Screen(MOCK, [instrument("A", 0.01, 1.0)], ["1"])
+    screen = Screen(MOCK, [currency_pair("A", 0.01, 1.0)], ["1"])
     [first] = screen.show(crossing("1.00", "1.02"))
     trade = incremental(["279=0|269=2|55=1|270=1.02|271=2"])
     assert screen.show(crossing("1.03", "1.02")) == []
@@ -37,7 +38,7 @@ def test_a_book_that_cannot_be_believed_makes_no_event_and_its_trades_wait() -> 
 
 
 def test_a_gap_is_told_by_the_next_book_that_is_believed() -> None:
-    screen = Screen(PLAIN, [instrument("A", 0.01, 1.0)], ["1"])
+    screen = Screen(PLAIN, [currency_pair("A", 0.01, 1.0)], ["1"])
     screen.show(crossing("1.00", "1.02"))
     screen.market.invalidate()
     assert screen.show(crossing("1.02", "1.02")) == []
@@ -47,7 +48,7 @@ def test_a_gap_is_told_by_the_next_book_that_is_believed() -> None:
 
 
 def test_a_trade_far_off_the_book_is_counted_and_left_out() -> None:
-    screen = Screen(MOCK, [instrument("A", 0.01, 1.0)], ["1"])
+    screen = Screen(MOCK, [currency_pair("A", 0.01, 1.0)], ["1"])
     screen.show(crossing("1.00", "1.02"))
     [row] = screen.show(incremental(["279=0|269=2|55=1|270=11.02|271=2"]))
     assert (row["flags"], row["trade_qty"]) == (0, 0)
@@ -56,7 +57,7 @@ def test_a_trade_far_off_the_book_is_counted_and_left_out() -> None:
 
 def test_sizes_are_unknown_only_as_long_as_an_entry_lacks_one() -> None:
     no_size = int(EventFlag.NO_SIZE)
-    screen = Screen(PLAIN, [instrument("A", 0.01, 1.0)], ["1"])
+    screen = Screen(PLAIN, [currency_pair("A", 0.01, 1.0)], ["1"])
     [row] = screen.show(snapshot(["269=0|270=1.00|278=1", "269=1|270=1.02|271=7|278=2"]))
     assert (row["flags"], levels(row)) == (VISIBLE | no_size, ([(100, 0)], [(102, 0)]))
     [row] = screen.show(incremental(["279=1|278=1|55=1|271=4"]))
@@ -67,7 +68,7 @@ def test_sizes_are_unknown_only_as_long_as_an_entry_lacks_one() -> None:
 
 
 def test_quotes_without_sizes_show_the_best_price_of_each_side() -> None:
-    screen = Screen(PLAIN, [instrument("A", 0.01, 1.0)], ["1"])
+    screen = Screen(PLAIN, [currency_pair("A", 0.01, 1.0)], ["1"])
     sides = {"0": ("0.99", "1.00", "0.98"), "1": ("1.02", "1.03")}
     entries = [f"269={side}|270={px}|278={side}{px}" for side, prices in sides.items() for px in prices]
     [row] = screen.show(snapshot(entries))
