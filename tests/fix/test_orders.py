@@ -329,7 +329,7 @@ def test_scales_read_back_what_they_write(tick: float, lot: float, px: bytes, qt
      b".", b"-", b"--1", b"0x10", b"1_000", "\u0661".encode(), b"9" * 19, b"1." + b"1" * 31, b"9" * 18, b"\xff"],
 )  # fmt: skip
 def test_what_is_no_number_is_refused_and_costs_no_time(text: bytes) -> None:
-    scale = Scale(instrument("X", 1e-05, 1e-05))
+    scale = Scale(currency_pair("X", 1e-05, 1e-05))
     began = time.perf_counter()
     for read in (scale.ticks, scale.lots, scale.average):
         with pytest.raises(FieldError):
@@ -339,7 +339,7 @@ def test_what_is_no_number_is_refused_and_costs_no_time(text: bytes) -> None:
 
 @pytest.mark.parametrize(("text", "ticks"), [(b"1.", 1), (b".5", 0), (b"-3", -3), (b"007", 7), (b"-0.0", 0)])
 def test_digits_and_one_point_are_a_number(text: bytes, ticks: int) -> None:
-    assert Scale(instrument("X", 1.0, 1.0)).ticks(text) == ticks
+    assert Scale(currency_pair("X", 1.0, 1.0)).ticks(text) == ticks
 
 
 @pytest.mark.parametrize(
