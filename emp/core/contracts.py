@@ -126,20 +126,10 @@ class Replace(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     decision_seq: int
 
 
-ControlAction = Literal[
-    "halt",
-    "resume",
-    "flatten",
-    "kill",
-    "stop",
-    "reload",
-    "degraded",
-    "context",
-    "timer",
-    "swap",
-    "begin",
-    "start",
-]
+OwnerAction = Literal["halt", "resume", "flatten", "kill", "stop", "reload"]
+"""What the owner may ask of a running engine."""
+
+ControlAction = Literal[OwnerAction, "degraded", "context", "timer", "swap", "begin", "start"]
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ and events and rows still belong to each other. The tail begins with a mark of w
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +20,13 @@ from emp.core.errors import JournalError
 from emp.core.instrument import Instrument
 from emp.core.records import DECISION, EVENT, Array
 from emp.engine.tap import Batch, Tap
-from emp.journal.actionlog import ActionLog
-from emp.journal.market import MarketJournal
+from emp.journal.actionlog import ActionLog, read_actions
+from emp.journal.market import MarketJournal, read_market
 from emp.journal.run import RunFolder
 
 _UNIT = struct.Struct("<4sIIqqI")  # magic, events, rows, first event, first row, CRC of what follows
 _MAGIC = b"TAIL"
+TAIL = "tail.bin"
 
 
 class Unit(NamedTuple):
@@ -59,7 +60,7 @@ class JournalTap(Tap):
         self._clock = clock
         self._flush_ns = int(flush_s * 1e9)
         self._flushed_at = clock.monotonic_ns()
-        self._path = folder.path / "tail.bin"
+        self._path = folder.path / TAIL
         self._resume(model_hashes)
         self._tail = self._begin_tail()
         self._pending: list[bytes] = []
@@ -182,3 +183,24 @@ def read_tail(path: Path) -> list[Unit]:
         found.append(Unit(first, events, first_row, np.frombuffer(data, DECISION, m, middle)))
         at = end
     return found
+
+
+def journalled_events(folder: RunFolder) -> Iterator[Array]:
+    """Yield every EVENT row that a run has journalled, in order: its parts, then what only the tail holds."""
+    units = read_tail(folder.path / TAIL)
+    left = units[0].first if units else None
+    for events in read_market(folder.market):
+        yield events if left is None else events[:left]
+        left = left if left is None else max(0, left - len(events))
+    for unit in units:
+        if len(unit.events):
+            yield unit.events
+
+
+def journalled_rows(folder: RunFolder) -> Array:
+    """Every DECISION row that a run has logged, likewise."""
+    units = read_tail(folder.path / TAIL)
+    rows = read_actions(folder.actions)
+    if units:
+        rows = rows[: units[0].first_row]
+    return np.concatenate([rows, *(unit.rows for unit in units)])

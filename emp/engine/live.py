@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -21,9 +22,10 @@ from emp.access.port import Channel, LinkState, MarketAccess
 from emp.bus.bus import ControlMessage, EventBus
 from emp.core.clock import Clock
 from emp.core.codes import Reason
-from emp.core.contracts import Command, Control, ControlAction, DegradedMode, OrderUpdate, RiskBreach
+from emp.core.contracts import Command, Control, DegradedMode, OrderUpdate, OwnerAction, RiskBreach
 from emp.core.errors import VenueError
 from emp.core.records import Array
+from emp.engine.control_socket import ControlSocket
 from emp.engine.driver import Driver
 from emp.engine.market_clock import MarketClock
 from emp.engine.recover import Recovery, account_note
@@ -61,7 +63,9 @@ class Live:
         board: Board,
         clock: Clock,
         succession: Succession,
+        folder: Path | None = None,
     ) -> None:
+        """`folder` is the run's, where its owner finds the control socket; without one there is none."""
         self._access = access
         self._bus = bus
         self._driver = driver
@@ -83,6 +87,7 @@ class Live:
         self._reloading: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
         self._closed = False
+        self._socket = None if folder is None else ControlSocket(folder, tuple(self._index), self.ask)
         self._watchdog = Watchdog(clock, self._stalled, lambda: board.clear_alarm("loop"))
         driver.attach(bus.publish, self._fail)
 
@@ -154,7 +159,7 @@ class Live:
         """Bring the model that the owner names now, while trading goes on; call it on the loop."""
         self.control("reload", "operator")
 
-    def control(self, action: ControlAction, reason: str, instrument: str = "") -> None:
+    def control(self, action: OwnerAction, reason: str, instrument: str = "") -> None:
         """Record and apply a control input; one that comes before trading begins waits for it. Call it on the loop."""
         if self._closed:
             return
@@ -164,6 +169,23 @@ class Live:
             self._waiting.append(control)
             return
         self._apply(control)
+
+    def ask(self, action: OwnerAction, reason: str, instrument: str) -> str:
+        """Do what the owner asks through the control socket, and say in words what comes of it."""
+        waits = not self.connected.is_set() and action != "stop"
+        self.control(action, reason, instrument)
+        if waits:
+            return f"{action} will be done as soon as trading begins: the start is not over yet"
+        chosen = [i for name, i in self._index.items() if instrument in ("", name)]
+        position = {name: int(self._engine.desk.account["position"][i]) for name, i in self._index.items()}
+        held = ", ".join(f"{name} {lots:+d}" for name, lots in position.items() if lots) or "nothing"
+        working = len(self._engine.orders.open_orders())
+        if action == "resume":
+            closing = [i for i in chosen if i in self._engine.flattening]
+            return f"still closing, not resumed; held: {held}" if closing else f"trading again; held: {held}"
+        if action == "reload":
+            return "the model that the run's file names is being read"
+        return f"{action}: {working} orders working or being withdrawn, held: {held}"
 
     def _apply(self, control: Control) -> None:
         _log.warning("control input", action=control.action, reason=control.reason)
@@ -191,6 +213,8 @@ class Live:
             self._succession.warm_up()
             self._recovery = Recovery(self._driver, self._ledger, self._access, self._clock)
             self._recovery.rebuild()
+            if self._socket is not None:
+                await self._socket.start()
             await self._access.connect(self._engine.instruments, self)
             await self._recover(self._recovery)
             self.connected.set()
@@ -382,6 +406,8 @@ class Live:
 
     async def _close(self) -> None:
         self._closed = True
+        if self._socket is not None:
+            await self._socket.close()
         with self._surviving(), contextlib.suppress(VenueError):
             await self._access.close()
         with self._surviving():

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from emp.access.port import ReadCounts
+from emp.access.port import ReadCounts, Source
 from emp.access.recordings.binance import BinanceReader
 from emp.access.recordings.book_csv import BookCsvReader
 from emp.access.recordings.container import Item, items
@@ -13,6 +13,7 @@ from emp.access.recordings.databento import DatabentoReader
 from emp.access.recordings.detect import Format, Found, detect
 from emp.access.recordings.exchange import ExchangeEventsReader
 from emp.access.recordings.folder import Folder
+from emp.access.recordings.journalled import JournalRecording, journalled_parts
 from emp.access.recordings.lobster import MESSAGE_COLUMNS, LobsterReader
 from emp.access.recordings.lobster_rebuild import LobsterRebuildReader
 from emp.access.recordings.quotes import QuotesReader
@@ -28,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 def open_recording(
     paths: Sequence[Path] | Path, instrument: Instrument, *, progress: Progress | None = None
-) -> "Recording":
+) -> Source:
     """Open recorded files of one instrument as a Source of events.
 
     The format of each file is found from its content, packed or not; the second file of a pair is found beside
@@ -37,6 +38,9 @@ def open_recording(
     Raises:
         DataError: a file is missing, empty, damaged, cut off or not a recording; one line says which and why.
     """
+    journalled = journalled_parts(paths)
+    if journalled:
+        return JournalRecording(journalled, instrument, progress)
     readers = [_reader(group, instrument) for group in _groups(_detected(paths))]
     readers.sort(key=lambda reader: reader.first_ts_ns)
     return Recording(readers, instrument, progress)
@@ -44,6 +48,9 @@ def open_recording(
 
 def files_of(paths: Sequence[Path] | Path) -> list[Item]:
     """All files that `open_recording` would read, those found beside the named ones included."""
+    journalled = journalled_parts(paths)
+    if journalled:
+        return [Item(path) for path in journalled]
     groups = _groups(_detected(paths))
     return [item for group in groups for item in (group.lead, group.other) if item is not None]
 

@@ -12,8 +12,13 @@ app = typer.Typer()
 
 @app.command()
 def replay(
-    recordings: Annotated[list[Path], typer.Argument(help="Recorded files of one instrument, in any order.")],
-    instrument: Annotated[str, typer.Option(help="Name in the catalogue.")],
+    recordings: Annotated[
+        list[Path],
+        typer.Argument(help="Recorded files of one instrument, in any order; or the folder of one run."),
+    ],
+    instrument: Annotated[
+        str | None, typer.Option(help="Name in the catalogue; a run knows its own.")
+    ] = None,
     catalogue: Annotated[Path | None, typer.Option(help="YAML that adds to the catalogue.")] = None,
     config: Annotated[Path | None, typer.Option(help="Take risk limits and model from this file.")] = None,
     model: Annotated[
@@ -35,13 +40,24 @@ def replay(
 
     A run that was interrupted goes on from its last checkpoint; the same recording, limits and model give the
     same action log, byte for byte. No model is ever too slow here: another takes over only where --swaps says so.
+
+    With the folder of a run of `emp run`, that run is played again from its journal, and its action log is made again,
+    byte for byte; where it comes out otherwise, one line says from which event on.
     """
     from emp.app.wiring.assembly import assemble_replay, engine_limits
+    from emp.app.wiring.rerun import is_recorded_run
     from emp.core.config.config import Model, SystemConfig
-    from emp.core.errors import DataError
+    from emp.core.errors import DataError, UsageError
     from emp.engine.choose import load_model, load_serving
     from emp.journal.run import RunFolder
 
+    if len(recordings) == 1 and is_recorded_run(recordings[0]):
+        if instrument or config or model or swaps:
+            raise UsageError(f"{recordings[0]} is a run: it brings its own instruments, limits and models")
+        _replay_run(recordings[0], as_json)
+        return
+    if instrument is None:
+        raise UsageError("--instrument is missing: which instrument of the catalogue is recorded?")
     settings = SystemConfig.load(config) if config is not None else None
     limits = engine_limits(settings)
     if swaps is not None and model is None:
@@ -65,6 +81,21 @@ def replay(
     summary["wall_s"], summary["cpu_s"] = round(wall, 3), round(cpu, 3)
     summary["run_folder"] = str(folder.path)
     folder.write_summary(summary)
+    show(summary)
+    if as_json:
+        print(json.dumps(summary))
+
+
+def _replay_run(path: Path, as_json: bool) -> None:
+    """Play a recorded run again."""
+    from emp.app.wiring.rerun import replay_run
+    from emp.journal.run import RunFolder
+
+    began = time.perf_counter()
+    with ReplayBar(path.name) as bar:
+        summary = replay_run(RunFolder(path), bar.replayed)
+    summary["events_per_s"] = round(summary["events"] / (time.perf_counter() - began))
+    summary["run_folder"] = str(path)
     show(summary)
     if as_json:
         print(json.dumps(summary))
@@ -99,6 +130,10 @@ class ReplayBar:
     def read(self, done: int, total: int) -> None:
         """Take note of the bytes read."""
         self._bar.update(self._task, completed=done, total=total)
+
+    def replayed(self, events: int, decisions: int) -> None:
+        """Take note of the events and decisions of a run that is played again."""
+        self._bar.update(self._task, events=events, decisions=decisions)
 
     def traded(self, events: int, output: Any) -> None:
         """Take note of the events traded."""

@@ -146,6 +146,7 @@ def assemble_live(
         board=board,
         clock=clock,
         succession=succession,
+        folder=folder.path,
     )
     return Running(live, engine, bus, journal, viewer, folder)
 

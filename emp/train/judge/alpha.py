@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from emp.access.paper.venue import PaperVenue
-from emp.access.port import ReadCounts
-from emp.access.recordings import Recording, open_recording
+from emp.access.port import ReadCounts, Source
+from emp.access.recordings import open_recording
 from emp.core.contracts import Control, OrderUpdate
 from emp.core.ids import generator
 from emp.core.instrument import Instrument
@@ -63,7 +63,7 @@ class TestPart:
 
     __test__ = False
 
-    def __init__(self, recording: Recording, engine: Engine, test_ns: int) -> None:
+    def __init__(self, recording: Source, engine: Engine, test_ns: int) -> None:
         self.instrument = recording.instrument
         self.counts = ReadCounts()
         self._recording = recording

@@ -1,0 +1,102 @@
+"""Market data that a run has journalled, as a recording: the events as its engine saw them, nothing folded again.
+
+A folder with `part-NNNNN.parquet` files (`RUN/market`), a run's folder, or single parts; see `emp.core.market_file`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from emp.access.port import ReadCounts
+from emp.core.errors import DataError
+from emp.core.instrument import Instrument
+from emp.core.market_file import MARKET_KEY, header_facts, market_events
+from emp.core.records import Array
+
+_MAGIC = b"PAR1"
+
+
+def journalled_parts(paths: Sequence[Path] | Path) -> list[Path]:
+    """The parts of market journals that the paths name, in order; empty where they name no journal.
+
+    Raises:
+        DataError: they name a journal and other recordings together.
+    """
+    named = [paths] if isinstance(paths, Path) else list(paths)
+    found: list[Path] = []
+    for path in named:
+        folder = path / "market" if (path / "market").is_dir() else path
+        parts = sorted(folder.glob("part-*.parquet")) if folder.is_dir() else [path]
+        if not parts or not all(_is_part(part) for part in parts):
+            if found:
+                raise DataError(f"{path}: is no market journal, as {found[0]} is: name one kind of recording")
+            return []
+        found += parts
+    return found
+
+
+def _is_part(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_MAGIC)) != _MAGIC:
+                return False
+        return MARKET_KEY in (pq.read_schema(path).metadata or {})
+    except (OSError, pa.ArrowException):
+        return False
+
+
+class JournalRecording:
+    """Parts of market journals as a Source of one instrument's events; `batches` may be read again."""
+
+    def __init__(
+        self, parts: Sequence[Path], instrument: Instrument, progress: Callable[[int, int], None] | None
+    ) -> None:
+        self.instrument = instrument
+        self.counts = ReadCounts()
+        self._parts = list(parts)
+        self._progress = progress
+
+    def batches(self) -> Iterator[Array]:
+        """Yield the instrument's EVENT rows in order; DataError where a part is damaged or speaks of another."""
+        self.counts = ReadCounts()
+        total = sum(path.stat().st_size for path in self._parts)
+        done = 0
+        for path in self._parts:
+            events = self._events(path)
+            done += path.stat().st_size
+            if self._progress is not None:
+                self._progress(done, total)
+            self.counts.rows += len(events)
+            self.counts.events += len(events)
+            if len(events):
+                yield events
+
+    def _events(self, path: Path) -> Array:
+        try:
+            with pq.ParquetFile(path) as file:
+                table = file.read()
+            index = self._index(path, (table.schema.metadata or {})[MARKET_KEY])
+            events = market_events(table)
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise DataError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
+        events = events[events["instrument"] == index]
+        events["instrument"] = 0
+        return events
+
+    def _index(self, path: Path, head: bytes) -> int:
+        """Which of the file's instruments is ours."""
+        facts = header_facts(head)
+        names = [str(one["name"]) for one in facts]
+        if self.instrument.name not in names:
+            raise DataError(f"{path}: holds {', '.join(names)}, not {self.instrument.name}")
+        found = facts[names.index(self.instrument.name)]
+        ours = {"tick": self.instrument.tick, "lot": self.instrument.lot}
+        for name, value in ours.items():
+            if not np.isclose(float(found[name]), value, rtol=1e-12, atol=0.0):
+                raise DataError(
+                    f"{path}: was journalled with a {name} of {found[name]:g}, the catalogue says {value:g}"
+                )
+        return names.index(self.instrument.name)

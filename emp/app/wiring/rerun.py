@@ -1,0 +1,109 @@
+"""Wiring of `emp replay RUN`: a recorded live or paper run through the engine again."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from emp.app.wiring.assembly import engine_limits
+from emp.core.config.config import SystemConfig
+from emp.core.errors import JournalError, UsageError
+from emp.core.instrument import Instrument, find
+from emp.core.records import DECISION, UNHASHED, Array, fieldwise_bytes
+from emp.engine.journal_tap import journalled_rows
+from emp.engine.load import load_folder
+from emp.engine.rerun import Rerun
+from emp.journal.actionlog import ActionLog
+from emp.journal.run import RunFolder
+
+Progress = Callable[[int, int], None]
+"""Called with events and rows so far."""
+
+
+def is_recorded_run(path: Path) -> bool:
+    """Whether a folder is that of a run of `emp run`."""
+    return (path / "ledger.sqlite").exists() and (path / "market").is_dir()
+
+
+def assemble_rerun(folder: RunFolder) -> Rerun:
+    """What replays a recorded run, with its own instruments, limits and models."""
+    config = SystemConfig(**folder.manifest["config"])
+    facts = folder.manifest.get("facts")
+    instruments = (
+        msgspec.convert(facts, list[Instrument])
+        if facts
+        else [find(name, config.instruments.catalogue) for name in folder.manifest["instruments"]]
+    )
+    return Rerun(folder, instruments, engine_limits(config), lambda name: load_folder(folder.models / name))
+
+
+def replay_run(folder: RunFolder, progress: Progress) -> dict[str, Any]:
+    """Replay a recorded run and hold its action log against the run's own: the summary of `emp replay RUN`."""
+    rerun = assemble_rerun(folder)
+    recorded = journalled_rows(folder)
+    names = list(folder.manifest["instruments"])
+    with tempfile.TemporaryDirectory(prefix="emp-replay-") as scratch:
+        log = ActionLog(Path(scratch) / "again", names, rerun.models[:1])
+        own = ActionLog(Path(scratch) / "own", names, rerun.models[:1])
+        done = 0
+        for rows in rerun.rows(log.know):
+            _compare(rows, recorded[done : done + len(rows)], done, folder)
+            if len(rows):
+                for model in log.model_hashes:
+                    own.know(model)
+                own.append(recorded[done : done + len(rows)])
+            log.append(rows)
+            done += len(rows)
+            progress(rerun.events, done)
+        if done != len(recorded):
+            raise JournalError(
+                f"{folder.path}: the replay ends after {done} rows, the run has {len(recorded)}"
+            )
+        digest, again = own.close(), log.close()
+    engine = rerun.engine
+    if engine is None:
+        raise UsageError(f"{folder.path}: the run ended before it traded: there is nothing to replay")
+    accounts = engine.desk.account
+    return {
+        "run": folder.manifest["run"],
+        "mode": folder.manifest["mode"],
+        "processes": len(rerun.processes),
+        "rows": rerun.events,
+        "events": rerun.events,
+        "merged": 0,
+        "quarantined": {},
+        "states": int(engine.desk.perception["events"].sum()),
+        "actions": int(np.count_nonzero(recorded["action"])),
+        "commands": rerun.commands,
+        "fills": int(accounts["fills"].sum()),
+        "final_position": int(accounts["position"].sum()),
+        "pnl_ticks": float(accounts["pnl"].sum()),
+        "fees": float(accounts["fees"].sum()),
+        "halted": engine.halted,
+        "model_hash": engine.model.artifact.hash,
+        "action_log_sha256": again,
+        "equal": again == digest,
+    }
+
+
+def _compare(again: Array, recorded: Array, first: int, folder: RunFolder) -> None:
+    """Raise JournalError at the first row that is not what the run wrote."""
+    if len(again) == len(recorded) and fieldwise_bytes(again, UNHASHED) == fieldwise_bytes(
+        recorded, UNHASHED
+    ):
+        return
+    for k in range(len(again)):
+        if k >= len(recorded):
+            raise JournalError(f"{folder.path}: the run has no row {first + k}, which the replay makes")
+        names = [
+            name
+            for name in DECISION.names or ()
+            if name not in UNHASHED and again[name][k].tobytes() != recorded[name][k].tobytes()
+        ]
+        if names:
+            raise JournalError(
+                f"{folder.path}: row {first + k} differs in {', '.join(names)}: another machine or other sources?"
+            )

@@ -1,0 +1,142 @@
+"""Where a running engine takes `emp halt` and the like: one socket in the run's folder, its owner's alone.
+
+A request is one line of JSON, `{"do": "halt", "reason": "...", "instrument": ""}`; the answer is one line,
+`{"ok": true, "text": "..."}`. What is asked for becomes a recorded control input of the run.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import structlog
+
+from emp.core.contracts import OwnerAction
+from emp.core.errors import JournalError, UsageError
+
+NAME = "control.sock"
+LONGEST = 100
+"""Bytes that the address of a socket can have on every system, with room to spare."""
+
+LINE = 4_096
+ANSWER_S = 5.0
+
+ACTIONS: tuple[str, ...] = get_args(OwnerAction)
+
+Ask = Callable[[OwnerAction, str, str], str]
+"""Called with the action, why, and the instrument (empty: all); says in words what comes of it."""
+
+_log = structlog.get_logger(__name__)
+
+
+class ControlSocket:
+    """Serves the socket of one run on the engine's loop."""
+
+    def __init__(self, folder: Path, instruments: tuple[str, ...], ask: Ask) -> None:
+        self._path = folder / NAME
+        self._instruments = instruments
+        self._ask = ask
+        self._server: asyncio.Server | None = None
+        self._elsewhere: Path | None = None
+
+    async def start(self) -> None:
+        """Listen; JournalError in one line where the folder cannot hold a socket."""
+        address = self._address()
+        try:
+            self._path.unlink(missing_ok=True)
+            address.unlink(missing_ok=True)
+            before = os.umask(0o177)
+            try:
+                self._server = await asyncio.start_unix_server(self._serve, str(address), limit=LINE)
+            finally:
+                os.umask(before)
+            if address != self._path:
+                self._path.symlink_to(address)
+        except OSError as error:
+            raise JournalError(f"cannot open {self._path}: {error.strerror or error}") from error
+
+    def _address(self) -> Path:
+        """The path in the run's folder, or a short one elsewhere that it links to."""
+        if len(os.fsencode(self._path.absolute())) <= LONGEST:
+            return self._path.absolute()
+        self._elsewhere = Path(tempfile.mkdtemp(prefix="emp-"))
+        return self._elsewhere / NAME
+
+    async def close(self) -> None:
+        """Take nothing any more, and leave no file behind."""
+        if self._server is None:
+            return
+        self._server.close()
+        await self._server.wait_closed()
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+            if self._elsewhere is not None:
+                (self._elsewhere / NAME).unlink(missing_ok=True)
+                self._elsewhere.rmdir()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                line = await reader.readline()
+                writer.write(json.dumps(self._answer(line)).encode() + b"\n")
+                await writer.drain()
+        except (TimeoutError, ValueError, OSError):
+            _log.warning("a control request was not understood")
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            action, reason, instrument = (str(request.get(key, "")) for key in ("do", "reason", "instrument"))
+        except (ValueError, AttributeError):
+            return {"ok": False, "text": "a request is one line of JSON"}
+        if action not in ACTIONS:
+            return {"ok": False, "text": f"unknown control {action!r}: one of {', '.join(ACTIONS)}"}
+        if instrument and instrument not in self._instruments:
+            known = ", ".join(self._instruments)
+            return {"ok": False, "text": f"this run does not trade {instrument}: it trades {known}"}
+        return {"ok": True, "text": self._ask(action, reason or "operator", instrument)}  # type: ignore[arg-type]
+
+
+def ask(folder: Path, request: Mapping[str, str]) -> str:
+    """Ask the engine that runs in a folder; what it answers.
+
+    Raises:
+        UsageError: nothing runs there, or the engine refuses; one line says which.
+    """
+    path = folder / NAME
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(ANSWER_S)
+            sock.connect(str(path.resolve() if path.is_symlink() else _short(path)))
+            sock.sendall(json.dumps(dict(request)).encode() + b"\n")
+            with sock.makefile("rb") as stream:
+                answer = json.loads(stream.readline(LINE) or b"{}")
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise UsageError(f"{folder}: no engine runs there (any more)") from None
+    except PermissionError:
+        raise UsageError(f"{folder}: this run belongs to another user") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder}: the engine does not answer: {error}") from None
+    text = str(answer.get("text", ""))
+    if not answer.get("ok"):
+        raise UsageError(text or f"{folder}: the engine did not answer")
+    return text
+
+
+def _short(path: Path) -> Path:
+    """The shorter of a path's absolute and relative forms: an address of a socket has little room."""
+    absolute = path.absolute()
+    try:
+        relative = absolute.relative_to(Path.cwd())
+    except ValueError:
+        return absolute
+    return relative if len(str(relative)) < len(str(absolute)) else absolute

@@ -1,0 +1,228 @@
+"""A recorded run again: the events of its market journal and the entries of its ledger, in the order they came.
+
+    rerun = Rerun(folder, instruments, limits, model)
+    for rows in rerun.rows(log.know): ...          # DECISION rows, equal to the run's own
+
+What the engine was told is all there: events in the order of processing, and in the ledger every report and control
+input with the number of events that came before it. What the engine asked for is made again and compared with the
+intents that the ledger holds, so a replay that would take another way says where it parts. A run of several processes
+(a crash and a restart) is replayed process by process, each from what the ledger held when it began.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from emp.core.contracts import CancelOrder, Command, Control, NewOrder, OrderUpdate, QueryOrder, Replace
+from emp.core.errors import JournalError
+from emp.core.instrument import Instrument
+from emp.core.records import Array, empty_events
+from emp.engine.engine import Engine, EngineLimits, Output
+from emp.engine.journal_tap import journalled_events
+from emp.engine.load import LoadedModel
+from emp.engine.recover import begin
+from emp.engine.serving import allocate
+from emp.journal.reader import LedgerReader
+from emp.journal.records import LedgerEvent, Note
+from emp.journal.run import RunFolder
+from emp.journal.swaps import MODEL_SWAP, Swap
+
+_COMMANDS = NewOrder | CancelOrder | QueryOrder | Replace
+AT_ONCE = 4_096
+"""Events processed between two looks at progress."""
+
+
+class Process:
+    """What one process of a run left in the ledger."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first  # events of the run before it
+        self.last: int | None = None  # and after it; None where it is the newest
+        self.started: int | None = None  # sequence number of the entry that says that trading begins
+        self.entries: list[LedgerEvent] = []  # after that
+
+
+def processes(ledger: LedgerReader) -> list[Process]:
+    """Divide a ledger into the processes that wrote it."""
+    found: list[Process] = []
+    for event in ledger.events():
+        body = event.body
+        if isinstance(body, Control) and body.action == "begin":
+            if found:
+                found[-1].last = event.at
+            found.append(Process(event.at))
+        elif isinstance(body, Control) and body.action == "start" and found:
+            found[-1].started = event.seq
+        elif found and found[-1].started is not None:
+            found[-1].entries.append(event)
+    return found
+
+
+class Rerun:
+    """See the module's docstring.
+
+    Raises JournalError where the run was not journalled (an older release), or is damaged, or where the engine now
+    asks for something else than it did then.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        instruments: Sequence[Instrument],
+        limits: EngineLimits,
+        model: Callable[[str], LoadedModel],
+    ) -> None:
+        """`model` gives the artifact of a hash that has served in the run."""
+        self._folder = folder
+        self._instruments = instruments
+        self._limits = limits
+        self._model = model
+        self._ledger = LedgerReader(folder.ledger)
+        self._run = self._ledger.meta("run")
+        self.processes = processes(self._ledger)
+        if not self.processes:
+            raise JournalError(
+                f"{folder.path}: an older release made this run, without journalling its market data"
+            )
+        self.events = 0
+        self.commands = 0
+        self.engine: Engine | None = None
+        self._know: Callable[[str], None] = lambda _: None
+
+    @property
+    def models(self) -> list[str]:
+        """Hashes of the models that served, in the order in which they came."""
+        notes = self._ledger.notes(MODEL_SWAP)
+        found = [self._folder.manifest["model_hashes"][0], *(Swap.of(note).after for note in notes)]
+        return list(dict.fromkeys(found))
+
+    def rows(self, know: Callable[[str], None]) -> Iterator[Array]:
+        """Yield the DECISION rows of the whole run, in parts; `know` is told of each model before its first row."""
+        market = _Market(self._folder)
+        self._know = know
+        for process in self.processes:
+            if process.started is None:
+                continue  # it ended before trading began
+            yield from _Replayed(self, process, market).rows()
+        self._ledger.close()
+
+    def new_engine(self, process: Process) -> Engine:
+        """An engine as it was when a process began to trade."""
+        assert process.started is not None
+        before = [
+            Swap.of(event.body).after
+            for event in self._ledger.events()
+            if event.seq <= process.started and isinstance(event.body, Note) and event.body.kind == MODEL_SWAP
+        ]
+        served = list(dict.fromkeys([self._folder.manifest["model_hashes"][0], *before]))
+        serving = before[-1] if before else served[0]
+        engine = Engine(self._instruments, self._model(serving), self._limits, self._run, served)
+        begin(self._ledger, engine, process.started)
+        for name in served:
+            self._know(name)
+        self.engine = engine
+        return engine
+
+    def swap(self, engine: Engine, note: Note) -> None:
+        """Let the model of a note take over, once for all instruments."""
+        after = Swap.of(note).after
+        self._know(after)
+        if engine.model.artifact.hash != after:
+            engine.install(allocate(self._model(after), len(self._instruments)))
+
+    def differs(self, at: int, why: str) -> JournalError:
+        """The replay has parted from the run."""
+        return JournalError(
+            f"{self._folder.path}: after event {at} the engine does something else than in the run: {why}"
+        )
+
+
+class _Market:
+    """Events of the journal by their number, read forward once."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._parts = journalled_events(folder)
+        self._part = empty_events(0)
+        self._first = 0  # number of the part's first event
+
+    def take(self, first: int, last: int) -> Array:
+        """Some of events [first, last): those of one part, at least one; none where the journal ends before."""
+        while first >= self._first + len(self._part):
+            self._first += len(self._part)
+            part = next(self._parts, None)
+            if part is None:
+                self._part = empty_events(0)
+                return self._part
+            self._part = part
+        at = first - self._first
+        return self._part[at : min(last - self._first, at + AT_ONCE)]
+
+
+class _Replayed:
+    """One process of a run, again."""
+
+    def __init__(self, rerun: Rerun, process: Process, market: _Market) -> None:
+        self._rerun, self._process, self._market = rerun, process, market
+        self._engine = rerun.new_engine(process)
+        self._entries = deque(process.entries)
+        self._at = process.first
+
+    def rows(self) -> Iterator[Array]:
+        """Process events and entries in their order."""
+        end = self._process.last
+        while end is None or self._at < end:
+            limit = self._apply_due()
+            if end is not None:
+                limit = min(limit, end)
+            events = self._market.take(self._at, limit)
+            if not len(events):
+                return
+            output = self._engine.process(events)
+            self._at += output.consumed
+            self._rerun.events += output.consumed
+            self._sent(output)
+            yield output.rows
+
+    def _apply_due(self) -> int:
+        """Apply every entry that came before the next event; return after how many events the next one came."""
+        while self._entries and self._entries[0].at <= self._at:
+            self._apply(self._entries.popleft())
+        return self._entries[0].at if self._entries else np.iinfo(np.int64).max
+
+    def _apply(self, entry: LedgerEvent) -> None:
+        body = entry.body
+        if isinstance(body, OrderUpdate):
+            self._sent(self._engine.on_report(body))
+        elif isinstance(body, Control):
+            self._sent(self._engine.control(body))
+        elif isinstance(body, Note):
+            if body.kind == MODEL_SWAP:
+                self._rerun.swap(self._engine, body)
+        elif not isinstance(body, Replace):  # sent from outside the engine, as at an orderly end
+            self._engine.sent(body)
+
+    def _sent(self, output: Output) -> None:
+        """Hold what the engine asks for against the intents of the ledger, and note them as sent."""
+        for command in output.commands:
+            recorded = self._next_intent()
+            if recorded is None:
+                if self._entries:
+                    raise self._rerun.differs(self._at, f"it asks for {command}, and nothing was sent")
+                return  # the ledger ended here: it could not be written any more
+            if recorded != command:
+                raise self._rerun.differs(self._at, f"it asks for {command}, then for {recorded}")
+            self._rerun.commands += 1
+            self._engine.sent(command)
+
+    def _next_intent(self) -> Command | None:
+        """The next entry where it is an intent of this very moment; breaches told on the way are passed over."""
+        while self._entries and self._entries[0].at <= self._at:
+            body = self._entries[0].body
+            if isinstance(body, _COMMANDS):
+                self._entries.popleft()
+                return body  # type: ignore[return-value]
+            if not isinstance(body, Note) or body.kind == MODEL_SWAP:
+                return None
+            self._entries.popleft()
+        return None
