@@ -185,17 +185,19 @@ def _judge_side(px: Any, sz: Any, n: int, away: int, least: int) -> int:
     """
     if n < 0 or n > LEVELS:
         return _MALFORMED
-    far, odd, unordered = 0, 0, 0  # sums instead of jumps: every row passes here, and nearly all are good
-    for i in range(n):
-        far += abs(px[i]) > MAX_TICKS
-        odd += (sz[i] < least) | (sz[i] > MAX_LOTS)
-    for i in range(1, n):
-        unordered += px[i] * away <= px[i - 1] * away
-    if far + odd + unordered == 0:
+    if n == 0:
         return ACCEPTED
-    if far != 0:
+    last = px[0]
+    for i in range(1, n):
+        if (px[i] - last) * away <= 0:
+            return _MALFORMED
+        last = px[i]
+    if abs(px[0]) > MAX_TICKS or abs(last) > MAX_TICKS:  # the ends tell, since the levels are in order
         return _ABSURD_PRICE
-    return _ABSURD_SIZE if odd != 0 else _MALFORMED
+    for i in range(n):
+        if sz[i] < least or sz[i] > MAX_LOTS:
+            return _ABSURD_SIZE
+    return ACCEPTED
 
 
 @kernel
@@ -215,8 +217,8 @@ def judge(row: Any, state: Any) -> int:
 
     In this order:
 
-    - bids, then asks: a price beyond MAX_TICKS: ABSURD_PRICE; a size below one lot (below 0 in a book without
-      sizes) or beyond MAX_LOTS: ABSURD_SIZE; levels that are not strictly worse one after the other: MALFORMED;
+    - bids, then asks: levels that are not strictly worse one after the other: MALFORMED; a price beyond MAX_TICKS:
+      ABSURD_PRICE; a size below one lot (below 0 in a book without sizes) or beyond MAX_LOTS: ABSURD_SIZE;
     - an empty side: ONE_SIDED. So is a best price of exactly 0 where 0 is too far off the last good mid or there
       is none yet: that is how many feeds write that nobody quotes;
     - a mid too far off the last good one (`far_off`, against the usual spread or move over good books before):

@@ -47,12 +47,12 @@ class Judge:
         least = 1 if book.sized else 0
         for levels, sign in ((book.bids, -1), (book.asks, 1)):
             prices = [sign * px for px, _ in levels]
+            if prices != sorted(set(prices)):
+                return Quarantine.MALFORMED
             if any(abs(px) > 10**12 for px in prices):
                 return Quarantine.ABSURD_PRICE
             if any(not least <= size <= 10**12 for _, size in levels):
                 return Quarantine.ABSURD_SIZE
-            if prices != sorted(set(prices)):
-                return Quarantine.MALFORMED
         if not book.bids or not book.asks:
             return Quarantine.ONE_SIDED
         bid, ask = book.bids[0][0], book.asks[0][0]
