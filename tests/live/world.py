@@ -1,6 +1,8 @@
 """A scripted venue and a model that always wants to buy: what the live wiring is tested against."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -176,6 +178,7 @@ class World:
         guard: LatencyGuard | None = None,
         standby: LoadedModel | None = None,
         load: Callable[[], Models] | None = None,
+        socket: bool = False,
     ) -> None:
         self.clock = LiveClock()
         self.venue = venue or Venue()
@@ -220,11 +223,18 @@ class World:
             board=self.board,
             clock=self.clock,
             succession=succession,
+            folder=folder if socket else None,
         )
 
     @property
     def position(self) -> int:
         return int(self.engine.desk.account["position"][0])
+
+    def unseal(self) -> None:
+        """Let the ledger look as if its process had died."""
+        with contextlib.closing(sqlite3.connect(self.ledger_path)) as db:
+            db.execute("UPDATE meta SET value='no' WHERE key='sealed'")
+            db.commit()
 
     def recorded(self) -> LedgerReader:
         return LedgerReader(self.ledger_path)

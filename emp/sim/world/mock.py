@@ -20,6 +20,7 @@ from emp.sim.flow.shipped import shipped_flow
 from emp.sim.world.exchange import Exchange
 from emp.sim.world.latency import LatencyConfig
 from emp.sim.world.market import Market
+from emp.sim.world.screen import Screen
 
 CHUNK = 1024
 _PAUSE_S = 0.005
@@ -61,6 +62,7 @@ class MockMarket:
         self._speed = speed
         self._left = n_events
         self._batch = batch
+        self._screen = Screen()
         self._sink: Sink | None = None
         self._pump = Pump(self._run)
         self._closed = False
@@ -146,11 +148,13 @@ class MockMarket:
         n = self.exchange.run(until_ns, want, rows, self._report)
         rows = rows[:n]
         self.counts.rows += n
-        self.counts.events += n
         if self._left is not None:
             self._left -= n
         if n:
             self._seen = int(rows["ts"][-1])
         if until_ns < 2**62:
             self._seen = max(self._seen, until_ns)
-        return rows
+        shown, reasons = self._screen.show(rows)
+        self.counts.events += len(shown)
+        self.counts.quarantined.update(reasons)
+        return shown

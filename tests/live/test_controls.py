@@ -1,0 +1,147 @@
+"""Controls of a running engine: through one socket, its owner's alone, recorded, found by the run's name."""
+
+import asyncio
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emp.core.contracts import Control, NewOrder
+from emp.core.errors import UsageError
+from emp.engine.control_socket import ask
+from emp.journal.find import find_run
+from tests.live.test_live import invested
+from tests.live.world import World, play
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path, socket=True)
+
+
+async def asked(world: World, action: str, **more: str) -> str:
+    return await asyncio.to_thread(ask, world.ledger_path.parent, {"do": action, **more})
+
+
+def recorded(world: World) -> list[tuple[str, str]]:
+    reader = world.recorded()
+    found = [(e.body.action, e.body.reason) for e in reader.events() if isinstance(e.body, Control)]
+    reader.close()
+    return found
+
+
+def test_halt_keeps_the_position_and_resume_trades_again(world: World) -> None:
+    async def script(world: World) -> None:
+        await invested(world)
+        path = world.ledger_path.parent / "control.sock"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert "BTCUSDT +4" in await asked(world, "halt", reason="lunch")
+        world.venue.position -= 2  # room for more, were it not halted
+        world.engine.desk.account["position"][0] = 2
+        sent = len(world.venue.commands)
+        world.venue.tick(20)
+        await asyncio.sleep(0.2)
+        assert len(world.venue.commands) == sent, "traded although halted"
+        assert "risk halted: halted" in world.board.unhealthy()
+        assert "trading again" in await asked(world, "resume")
+        await bought_more(world, sent)
+
+    play(world, script)
+    assert ("halt", "lunch") in recorded(world)
+    assert ("resume", "operator") in recorded(world)
+
+
+async def bought_more(world: World, sent: int) -> None:
+    for _ in range(300):
+        world.venue.tick()
+        await asyncio.sleep(0.01)
+        if any(isinstance(c, NewOrder) for c in world.venue.commands[sent:]):
+            return
+    raise AssertionError("nothing was sent after resume")
+
+
+def test_flatten_kill_and_stop(world: World) -> None:
+    async def script(world: World) -> None:
+        await invested(world)
+        await asked(world, "kill", reason="drill")
+        await world.until(lambda: world.venue.position == 0 and world.position == 0)
+        await world.until(lambda: any("drill" in line for line in world.board.view.breaches))
+        await asked(world, "resume")
+        await bought_more(world, len(world.venue.commands))
+        await asked(world, "flatten", instrument="BTCUSDT")
+        await world.until(lambda: world.venue.position == 0 and world.position == 0)
+        assert "stop" in await asked(world, "stop")
+        await world.until(lambda: world.venue.closed)
+
+    play(world, script)
+    actions = [action for action, _ in recorded(world)]
+    assert [a for a in actions if a in ("kill", "resume", "flatten", "stop")][:4] == [
+        "kill",
+        "resume",
+        "flatten",
+        "stop",
+    ]
+    assert not (world.ledger_path.parent / "control.sock").exists()
+
+
+@pytest.mark.parametrize(
+    ("request_", "line"),
+    [
+        ({"do": "explode"}, "unknown control 'explode'"),
+        ({"do": "halt", "instrument": "GOOG"}, "does not trade GOOG: it trades BTCUSDT"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(world: World, request_: dict[str, str], line: str) -> None:
+    async def script(world: World) -> None:
+        await world.until(lambda: world.venue.connected, 120)
+        with pytest.raises(UsageError, match=line):
+            await asyncio.to_thread(ask, world.ledger_path.parent, request_)
+
+    play(world, script)
+
+
+def test_halted_is_halted_over_a_restart(tmp_path: Path) -> None:
+    async def script(world: World) -> None:
+        await invested(world)
+        await asked(world, "kill")
+        await world.until(lambda: world.venue.position == 0 and world.position == 0)
+
+    first = World(tmp_path, socket=True)
+    play(first, script)
+    first.unseal()
+    again = World(tmp_path, actions="later")
+
+    async def look(world: World) -> None:
+        await world.until(lambda: world.live.connected.is_set(), 60)
+        world.venue.tick(20)
+        await asyncio.sleep(0.2)
+        assert world.engine.halted
+        assert world.venue.commands == []
+
+    play(again, look)
+
+
+def test_a_run_is_found_by_what_a_person_calls_it(tmp_path: Path) -> None:
+    for name in ("mock-AAAA1111", "mock-AABB2222", "live-CCCC3333"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text("{}")
+    assert find_run("CCCC", tmp_path).name == "live-CCCC3333"
+    assert find_run("mock-AAAA1111", tmp_path).name == "mock-AAAA1111"
+    assert find_run(str(tmp_path / "mock-AABB2222"), tmp_path).name == "mock-AABB2222"
+    with pytest.raises(UsageError, match="the beginning of several runs"):
+        find_run("AA", tmp_path)
+    with pytest.raises(UsageError, match="no run nothing"):
+        find_run("nothing", tmp_path)
+
+
+def test_the_command_says_that_nothing_runs_there(tmp_path: Path) -> None:
+    (tmp_path / "mock-AAAA1111").mkdir()
+    (tmp_path / "mock-AAAA1111" / "manifest.json").write_text(json.dumps({}))
+    command = [sys.executable, "-m", "emp", "halt", "AAAA", "--runs", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "no engine runs there" in done.stderr
+    assert "Traceback" not in done.stderr

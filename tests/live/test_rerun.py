@@ -1,0 +1,123 @@
+"""A recorded run again: the same action log, byte for byte, whatever the run was and however it ended."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emp.access.recordings import open_recording
+from emp.app.wiring.rerun import replay_run
+from emp.core.contracts import Control
+from emp.core.errors import JournalError
+from emp.core.records import fieldwise_bytes
+from emp.engine.journal_tap import journalled_events, read_tail
+from emp.engine.rerun import processes
+from emp.journal.actionlog import actions_sha256, read_actions
+from emp.journal.ledger import Ledger
+from emp.journal.reader import LedgerReader
+from emp.journal.run import RunFolder
+from tests.live.world import BTC
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.usefixtures("compiled_engine")
+
+
+def trading(folder: Path, events: int, kill_at: int = -1) -> int:
+    """Run `tests.kit.killed` to its end; return its exit code."""
+    command = [sys.executable, "-m", "tests.kit.killed", str(folder), str(events), str(kill_at)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr[-2000:]
+    return done.returncode
+
+
+def the_run(folder: Path) -> RunFolder:
+    (path,) = folder.glob("live-*")
+    return RunFolder(path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    folder = tmp_path_factory.mktemp("whole")
+    assert trading(folder, 250) == 0
+    return the_run(folder)
+
+
+def quiet(_events: int, _rows: int) -> None:
+    pass
+
+
+def test_a_run_that_ended_in_order_comes_out_the_same(whole: RunFolder) -> None:
+    summary = replay_run(whole, quiet)
+    assert summary["equal"]
+    assert summary["action_log_sha256"] == actions_sha256(whole.actions)
+    assert summary["commands"] > 10, "nothing was traded: the test shows nothing"
+    assert summary["fills"] > 5
+    assert not (whole.path / "tail.bin").exists()
+
+
+def test_a_run_that_was_killed_and_went_on_comes_out_the_same(tmp_path: Path) -> None:
+    assert trading(tmp_path, 200, kill_at=150) == -signal.SIGKILL
+    folder = the_run(tmp_path)
+    assert read_tail(folder.path / "tail.bin"), "the process left no tail: nothing was cut off"
+    dead = replay_run(folder, quiet)
+    assert dead["equal"]
+    assert dead["processes"] == 1
+    assert trading(tmp_path, 120, kill_at=60) == -signal.SIGKILL
+    assert trading(tmp_path, 100) == 0
+    summary = replay_run(the_run(tmp_path), quiet)
+    assert summary["processes"] == 3
+    assert summary["equal"]
+    assert summary["rows"] > dead["rows"] > 0
+
+
+def test_what_the_engine_saw_is_a_recording_like_any_other(whole: RunFolder) -> None:
+    seen = np.concatenate(list(journalled_events(whole)))
+    for named in (whole.path, whole.market, sorted(whole.market.iterdir())):
+        source = open_recording(named, BTC)
+        read = np.concatenate(list(source.batches()))
+        assert source.counts.rows == source.counts.events == len(seen)
+        assert fieldwise_bytes(read) == fieldwise_bytes(seen)
+
+
+def test_control_inputs_are_part_of_the_run(whole: RunFolder) -> None:
+    ledger = LedgerReader(whole.ledger)
+    actions = [e.body.action for e in ledger.events() if isinstance(e.body, Control)]
+    assert actions[:2] == ["begin", "start"]
+    assert actions[-1] == "stop"
+    assert len(processes(ledger)) == 1
+    ledger.close()
+
+
+def test_a_replay_that_parts_from_the_run_says_where(whole: RunFolder, tmp_path: Path) -> None:
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(whole.path, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["config"]["risk"]["max_order_lots"] = 1
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(JournalError, match=r"after event|row \d+ differs"):
+        replay_run(RunFolder(other), quiet)
+
+
+def test_a_ledger_without_market_data_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = RunFolder.create(
+        tmp_path / "old", {"model_hashes": ["x"], "instruments": ["BTCUSDT"], "config": {}}
+    )
+    ledger = Ledger(folder.ledger, run="OLD", mode="live")
+    ledger.close()
+    from emp.engine.engine import EngineLimits
+    from emp.engine.rerun import Rerun
+
+    with pytest.raises(JournalError, match="older release"):
+        Rerun(folder, [BTC], EngineLimits(), lambda _: None)  # type: ignore[arg-type,return-value]
+    assert len(read_actions(folder.actions)) == 0
