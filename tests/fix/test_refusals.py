@@ -127,6 +127,23 @@ def test_a_gap_is_one_conversation_about_books_and_one_about_orders() -> None:
     asyncio.run(run())
 
 
+def test_losses_in_a_row_are_asked_about_at_a_pace() -> None:
+    async def run() -> None:
+        async with connected() as (venue, access):
+            venue.on["V"] = lambda m: venue.book() if m[263] == "1" else None
+            venue.on["AF"] = lambda m: venue.say("j", f"372=AF|379={m[584]}|380=0|58=none|")
+            access.send(order(1, 1, 3, 108_755, False))
+            await until(lambda: venue.count("D") == 1)
+            for _ in range(100):
+                venue.seq += 2
+                venue.say("4", f"123=Y|36={venue.seq}|", seq=venue.seq - 2)
+                await asyncio.sleep(0.01)
+            assert 2 <= venue.count("AF") <= 3
+            assert venue.count("V") <= 1 + 2 * 3
+
+    asyncio.run(run())
+
+
 def test_an_order_to_a_venue_that_does_not_read_is_dead_in_a_quarter_of_a_second() -> None:
     async def run() -> None:
         async with connected() as (venue, access):
