@@ -54,13 +54,15 @@ def test_a_change_may_carry_a_new_name_and_the_old_one_beside_it() -> None:
         W,
         "X268=1|279=1|269=0|278=C|280=A|55=AAPL|270=1.49999|271=70000|",
         "X268=1|279=1|269=1|278=D|280=B|55=AAPL|270=1.50000|271=70000|",
+        "X268=1|279=0|269=1|278=F|55=AAPL|270=1.50003|271=9000|",
         "X268=1|279=2|280=D|55=AAPL|",
     )
     assert found == [
         BEFORE,
         ([(149_999, 70)], [(150_002, 40)]),
         ([(149_999, 70)], [(150_000, 70)]),
-        ([(149_999, 70)], []),
+        ([(149_999, 70)], [(150_000, 70), (150_003, 9)]),
+        ([(149_999, 70)], [(150_003, 9)]),
     ]
     assert not screen.market.quarantined
 
@@ -115,9 +117,9 @@ def test_a_snapshot_that_names_nothing_is_a_book_in_every_way_of_naming(way: str
 
 
 def test_a_delete_of_what_an_unnamed_snapshot_may_hold_invalidates_the_book() -> None:
-    nameless = "W55=AAPL|268=1|269=0|270=1.5|271=7000|"
+    nameless = "W55=AAPL|268=2|269=0|270=1.5|271=7000|269=1|270=1.51|271=7000|"
     delete = "X268=1|279=2|278=Z|55=AAPL|"
-    assert shown(nameless, delete)[1] == [([(150_000, 7)], []), None]
+    assert shown(nameless, delete)[1] == [([(150_000, 7)], [(151_000, 7)]), None]
     screen, found = shown(W, delete)
     assert found == [BEFORE, BEFORE]
     assert sum(screen.market.quarantined.values()) == 1

@@ -120,10 +120,10 @@ def test_a_report_with_a_number_that_is_none_is_refused_whole_and_its_successor_
     orders.body(new())
     tag = change.split("=")[0] + "="
     kept = "".join(f"{p}|" for p in PART.split("|")[:-1] if not p.startswith(tag))
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(FieldError):
         report(orders, kept + change + "|")
-    assert time.perf_counter() - began < 0.005
+    assert time.thread_time() - began < 0.02
     [sound] = report(orders, PART)
     assert (sound.filled, sound.price) == (1, 108_750)
 
@@ -330,11 +330,11 @@ def test_scales_read_back_what_they_write(tick: float, lot: float, px: bytes, qt
 )  # fmt: skip
 def test_what_is_no_number_is_refused_and_costs_no_time(text: bytes) -> None:
     scale = Scale(currency_pair("X", 1e-05, 1e-05))
-    began = time.perf_counter()
+    began = time.thread_time()
     for read in (scale.ticks, scale.lots, scale.average):
         with pytest.raises(FieldError):
             read(text)
-    assert time.perf_counter() - began < 0.005
+    assert time.thread_time() - began < 0.02
 
 
 @pytest.mark.parametrize(("text", "ticks"), [(b"1.", 1), (b".5", 0), (b"-3", -3), (b"007", 7), (b"-0.0", 0)])

@@ -2,7 +2,8 @@
 
 import itertools
 
-from emp.access.fix.pacing import FIRST_NS, LONGEST_NS, NEVER, STEADY_NS, Conversation
+from emp.access.fix.pacing import FIRST_NS, LONGEST_NS, STEADY_NS, Conversation
+from emp.access.fix.terms import NEVER
 from emp.core.ids import generator
 
 S = 1_000_000_000
@@ -56,7 +57,7 @@ def test_an_unanswered_one_is_tried_again_when_it_is_time() -> None:
     assert books.pending
     assert not books.tick(10 * S + 2 * FIRST_NS - 1)
     assert books.due_ns() == 10 * S + 2 * FIRST_NS
-    books.restart()
+    books.stop()
     assert books.due_ns() == NEVER
     assert not books.running
 

@@ -2,19 +2,23 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import structlog
 
 from emp.access.fix.answers import Pending
-from emp.access.fix.frame import Frame
-from emp.access.fix.link import Link
+from emp.access.fix.link import DEFER_S, Link
 from emp.access.fix.market import Market
 from emp.access.fix.message import Message
 from emp.access.fix.orders import Orders, ReplaceOrder
+from emp.access.fix.pacing import Conversation
 from emp.access.fix.settings import Dialer, FixSettings
+from emp.access.fix.side import Side
 from emp.access.fix.symbols import Listing
-from emp.access.fix.terms import Application, Phase
-from emp.access.fix.text import Scale
-from emp.access.port import Channel, LinkState, Sink
+from emp.access.fix.terms import NEVER, Phase
+from emp.access.fix.text import FieldError, Scale
+from emp.access.port import Sink
 from emp.core.clock import Clock, LiveClock
 from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, VenuePosition
@@ -22,6 +26,8 @@ from emp.core.errors import VenueError
 from emp.core.instrument import Instrument
 
 __all__ = ["FixAccess", "FixSettings"]
+
+log = structlog.get_logger("emp.access.fix")
 
 
 class FixAccess:
@@ -35,15 +41,17 @@ class FixAccess:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.settings = settings
-        self._clock = clock or LiveClock()
-        self._dialer = Dialer(settings, self._clock, log, tls)
+        self.clock = clock or LiveClock()
+        self._dialer = Dialer(settings, self.clock, log, tls)
         self._links: list[Link] = []
         self._out: Sink | None = None
         self._closed = False
+        self._ended = False
         self._pending: dict[str, Pending] = {}
         self._requests = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._live: dict[str, QueryOrder] = {}  # orders that may still fill, as the query to ask for them
+        self._recovery = Conversation(round(settings.timeout_s * 2e9))
         self._own_cancels: set[str] = set()  # cancels that make an order immediate where the venue cannot
 
     # --- the port -------------------------------------------------------------------------------------------
@@ -53,7 +61,7 @@ class FixAccess:
         self._out = sink
         settings, dialect = self.settings, self.settings.dialect
         scales = {i.name: Scale(i) for i in instruments}
-        now = self._clock.now_ns()
+        now = self.clock.now_ns()
         if dialect.hours is not None and dialect.hours.session(now) is None:
             raise VenueError(f"{settings.host}: the venue's session is closed now; try again when it opens")
         names = await self._symbols(instruments)
@@ -61,10 +69,10 @@ class FixAccess:
         self.market.warm_up()
         self.orders = Orders(scales, names, dialect, settings.account, settings.sender)
         self._scales = scales
-        sides = [_Side(self, self.market, None if dialect.split else self.orders)]
+        sides = [Side(self, self.market, None if dialect.split else self.orders)]
         self._links = [self._dialer.link(dialect.quote_sub, settings.port, sides[0], self.market)]
         if dialect.split:
-            sides.append(_Side(self, None, self.orders))
+            sides.append(Side(self, None, self.orders))
             port = settings.trade_port or settings.port
             self._links.append(self._dialer.link(dialect.trade_sub, port, sides[1], None))
         for side, link in zip(sides, self._links, strict=True):
@@ -80,8 +88,14 @@ class FixAccess:
         """Hand over a command without blocking; its outcome arrives as a report."""
         link = self._links[-1]
         if link.session.phase is not Phase.ACTIVE:
-            asyncio.get_running_loop().call_soon(self._report, _unsent(command, self._clock.now_ns()))
-            return
+            asyncio.get_running_loop().call_soon(self._unsent, command, "not logged on: nothing was sent")
+        elif link.reading:
+            self._send(command, link)
+        else:
+            late = f"nothing was sent: {link.address} has read nothing for {DEFER_S:g} s"
+            link.defer(lambda: self._send(command, link), lambda: self._unsent(command, late))
+
+    def _send(self, command: Command | ReplaceOrder, link: Link) -> None:
         kind, body = self.orders.body(command)
         if not isinstance(command, (CancelOrder, QueryOrder)):
             self._live[command.cl_ord_id] = QueryOrder(
@@ -98,7 +112,7 @@ class FixAccess:
 
     async def positions(self) -> Sequence[VenuePosition]:
         """What the venue says we hold, summed per instrument over its position ids."""
-        now = self._clock.now_ns()
+        now = self.clock.now_ns()
         messages = await self._ask(b"AN", lambda request: self.orders.positions(request, now))
         held: dict[str, tuple[int, float]] = {}
         for message in messages:
@@ -159,22 +173,24 @@ class FixAccess:
         assert self._out is not None
         return self._out
 
-    def _fail(self, why: str) -> None:
-        """Market data will not come."""
-        self.sink.ended(VenueError(why))
+    def fail(self, why: str) -> None:
+        """The market is over for good, for this reason; said once."""
+        if not self._ended and not self._closed:
+            self._ended = True
+            log.error("the market is over", reason=why)
+            self.sink.ended(VenueError(why))
 
     def dealt_with(self, seq: int) -> None:
         """In lockstep the venue is told when the receiver has dealt with an event."""
-        task = asyncio.create_task(self._confirm(seq), name="fix lockstep")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._spawn(self._confirm(seq), "fix lockstep")
 
     async def _confirm(self, seq: int) -> None:
         await self.sink.ready()
         self._links[0].session.send(b"0", b"112=%d\x01" % seq)
         self._links[0].flush()
 
-    def _report(self, update: OrderUpdate) -> None:
+    def report(self, update: OrderUpdate) -> None:
+        """Hand out a report; cancel what rests where it was to be immediate and the venue knows no such order."""
         if update.status.terminal:
             self._live.pop(update.clOrdID, None)
         if update.clOrdID in self._own_cancels:  # nobody else knows that id
@@ -215,7 +231,7 @@ class FixAccess:
         finally:
             del self._pending[request]
 
-    def _answer(self, message: Message) -> bool:
+    def answer(self, message: Message) -> bool:
         """Whether the message answers one of our requests."""
         tag = {"8": 584, "AP": 710, "AO": 710, "j": 379}.get(message.kind)
         request = message.text(tag) if tag is not None else ""
@@ -227,112 +243,63 @@ class FixAccess:
         pending.take(message)
         return True
 
-    def _recover(self) -> None:
-        """Begin to find out what happened to our orders while we were away."""
-        if self._live and not self._closed:
-            task = asyncio.create_task(self._recovered(), name="fix recovery")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def _unsent(self, command: Command | ReplaceOrder, why: str) -> None:
+        """A command could not leave."""
+        log.warning("order not sent", address=self._links[-1].address, order=command.cl_ord_id, reason=why)
+        self.report(_unsent(command, self.clock.now_ns(), why))
+
+    def recover(self, *, anew: bool = False) -> None:
+        """Find out what became of our orders: at once in a new session (`anew`), else when it is time."""
+        now = self.clock.monotonic_ns()
+        if not self._live or self._closed:
+            self._recovery.stop()
+        elif anew:
+            self._recovery.start(now)
+            self._spawn(self._recovered(), "fix recovery")
+        elif self._recovery.want(now):
+            self._spawn(self._recovered(), "fix recovery")
+        else:
+            self._links[-1].wake()
+
+    def recover_in_time(self) -> None:
+        """A recovery that had to wait may begin."""
+        if self._recovery.tick(self.clock.monotonic_ns()):
+            self._spawn(self._recovered(), "fix recovery")
+
+    def recovery_due_ns(self) -> int:
+        """Monotonic time at which that is so."""
+        return self._recovery.due_ns() if not self._recovery.running else NEVER
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _recovered(self) -> None:
+        """Ask for all our working orders, then one by one for what the answer left out."""
+        address = self._links[-1].address
+        messages: list[Message] = []
         try:
             messages = await self._ask(b"AF", self.orders.mass_status)
-        except VenueError:
-            messages = []  # asked one by one below; a lost connection begins this again
+        except VenueError as error:  # asked one by one below; a lost connection begins this again
+            log.warning("no mass status", address=address, reason=str(error))
+        finally:
+            self._recovery.done(self.clock.monotonic_ns())
         told = set()
         for message in messages:
-            if message.kind == "8":
-                update = self.orders.status_of(message)
+            try:
+                update = self.orders.status_of(message) if message.kind == "8" else None
+            except FieldError as error:
+                log.error("an order's state cannot be read", address=address, reason=str(error))
+                continue
+            if update is not None:
                 told.add(update.clOrdID)
-                self._report(update)
+                self.report(update)
         for cl_ord_id in [name for name in self._live if name not in told]:
             self.send(self._live[cl_ord_id])
 
 
-class _Side(Application):
-    """The application of one session: what it hears goes to the market, the orders, or a waiting request."""
-
-    link: Link
-
-    def __init__(self, access: FixAccess, market: Market | None, orders: Orders | None) -> None:
-        self._access = access
-        self._market = market
-        self._orders = orders
-        self._awaiting = False  # a snapshot has been asked for
-
-    def channels(self) -> list[Channel]:
-        """What this session carries."""
-        carried: list[tuple[Channel, object]] = [("market", self._market), ("trade", self._orders)]
-        return [channel for channel, what in carried if what is not None]
-
-    def on_logon(self) -> None:
-        self.link.logged_on()
-        for channel in self.channels():
-            self._access.sink.link(LinkState(channel=channel, up=True))
-        if self._market is not None:
-            self._market.invalidate()
-            self._subscribe()
-        if self._orders is not None:
-            self._orders.forget_numbers()
-            self._access._recover()
-
-    def on_loss(self, reason: str, attempt: int) -> None:
-        """The connection is gone, and is dialled again for the `attempt`th time."""
-        for channel in self.channels():
-            self._access.sink.link(LinkState(channel=channel, up=False, reason=reason, attempt=attempt))
-
-    def on_market(self, rows: int, result: int) -> None:
-        market = self._market
-        if market is None:
-            return
-        if rows:
-            self._awaiting = False
-            self._access.sink.events(market.rows[:rows])
-            if self._access.settings.lockstep:
-                self._access.dealt_with(int(market.rows["seq"][rows - 1]))
-        if result and market.settle(result) and not self._awaiting:
-            self._resubscribe()
-
-    def on_late_market(self, frame: Frame) -> None:
-        if self._market is not None:
-            now = self._access._clock.now_ns()
-            self.on_market(*self._market.late(self.link.session.framer, frame, now))
-
-    def on_message(self, message: Message) -> None:
-        access = self._access
-        if access._answer(message):
-            return
-        if message.kind == "Y":
-            why = message.text(58, f"reason {message.text(281, 'not given')}")
-            access._fail(f"{self.link.address}: market data refused: {why}")
-        elif self._orders is not None:
-            for update in self._orders.report(message):
-                access._report(update)
-
-    def on_gap(self, first: int, last: int) -> None:
-        if self._market is not None:
-            self._market.invalidate()
-            self._resubscribe()
-        if self._orders is not None:
-            self._access._recover()
-
-    def on_reject(self, message: Message) -> None:
-        if message.get(372) == b"V":
-            self._access._fail(f"{self.link.address}: market data request rejected: {message.text(58)}")
-        self.on_message(message)
-
-    def _subscribe(self) -> None:
-        if self._market is not None:
-            self._awaiting = True
-            self.link.session.send(b"V", self._market.subscribe())
-
-    def _resubscribe(self) -> None:
-        if self._market is not None:
-            self.link.session.send(b"V", self._market.unsubscribe())
-            self._subscribe()
-
-
-def _unsent(command: Command | ReplaceOrder, now_ns: int) -> OrderUpdate:
+def _unsent(command: Command | ReplaceOrder, now_ns: int, why: str) -> OrderUpdate:
     """What became of a command that could not leave: a new order is dead, anything else leaves it unknown."""
     orig = command.orig if isinstance(command, (CancelOrder, ReplaceOrder)) else command.cl_ord_id
     order = command if isinstance(command, NewOrder) else None
@@ -345,5 +312,5 @@ def _unsent(command: Command | ReplaceOrder, now_ns: int) -> OrderUpdate:
         ts=now_ns,
         instrument=command.instrument,
         side=order.side if order is not None else 0,
-        text="not logged on: nothing was sent",
+        text=why,
     )

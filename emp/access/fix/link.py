@@ -205,6 +205,10 @@ class Link:
             # a peer that does not read would keep a polite close waiting for ever
             asyncio.get_running_loop().call_later(_ABORT_S, transport.abort)
 
+    def wake(self) -> None:
+        """Something is due earlier than it was when the link last looked."""
+        self._wake.set()
+
     def drop(self) -> None:
         """Cut the connection without a word, as a failing network would."""
         if self._transport is not None:

@@ -88,6 +88,11 @@ class Market:
         self.books["whole"] = not self.dialect.snapshots
         self.books["gap"] |= self.books["seq"] > 0
 
+    @property
+    def whole(self) -> bool:
+        """Whether every book is known."""
+        return bool(self.books["whole"].all())
+
     def settle(self, result: int) -> bool:
         """Count what `decode` did not take; True when a new snapshot must be asked for."""
         if result in REASONS:

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from emp.access.fix.terms import NEVER
+
 _S = 1_000_000_000
 FIRST_NS: Final = 500_000_000
 """Shortest time between the beginnings of two recoveries; doubled for each further one."""
@@ -9,8 +11,6 @@ FIRST_NS: Final = 500_000_000
 LONGEST_NS: Final = 30 * _S
 STEADY_NS: Final = 10 * _S
 """What has held for so long counts as recovered: the next loss begins with the shortest wait."""
-
-NEVER: Final = 1 << 62
 
 
 class Conversation:
@@ -39,10 +39,16 @@ class Conversation:
         """Whether something is lost that no running recovery will bring back."""
         return self._wanted
 
-    def restart(self) -> None:
-        """A new session: what ran in the old one is over; the pace stays."""
+    def stop(self) -> None:
+        """The session is over, and with it what ran in it."""
         self._wanted = False
         self._since_ns = -1
+
+    def start(self, now_ns: int) -> None:
+        """A new session: begin at once; what ran in the old one is over, and connections have a pace of their own."""
+        self._wanted = False
+        self._since_ns = now_ns
+        self.begun += 1
 
     def want(self, now_ns: int) -> bool:
         """Something was lost."""

@@ -148,6 +148,8 @@ class Session:
             self._keep_alive(now)
             if self.phase is Phase.ACTIVE and self._gap.awaited and now >= self._ask_again_ns():
                 self._ask_again()
+            if self.phase is Phase.ACTIVE:
+                self._app.on_tick()
             self.store.keep()
 
     def _keep_alive(self, now: int) -> None:
@@ -178,6 +180,7 @@ class Session:
             due = min(due, self._heard_ns + int((2.4 if self._test_pending else 1.2) * beat))
         else:
             due = max(due, self.clock.monotonic_ns() + _S)
+        due = min(due, self._app.due_ns())
         return min(due, self._ask_again_ns()) if self._gap.awaited else due
 
     def lost(self, reason: str) -> None:

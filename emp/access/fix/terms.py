@@ -24,6 +24,10 @@ COMP_ID_WRONG, TIME_WRONG, TYPE_INVALID, TAG_REPEATED, ORDER_WRONG, COUNT_WRONG,
 """SessionRejectReason (373)."""
 
 
+NEVER = 1 << 62
+"""A monotonic time that does not come."""
+
+
 class Fault(NamedTuple):
     """What is wrong with a message: the reason (373) and the tag (371, 0 for none) of the Reject it gets."""
 
@@ -92,6 +96,13 @@ class Application:
 
     def on_ended(self, reason: str) -> None:
         """The link has given up for this reason: it will not connect again by itself."""
+
+    def on_tick(self) -> None:
+        """Time has passed in an active session; called at `due_ns` or soon after."""
+
+    def due_ns(self) -> int:
+        """Monotonic time at which `on_tick` will have something to do."""
+        return NEVER
 
     def on_market(self, rows: int, result: int) -> None:
         """Market data was decoded into `rows` rows; `result` is that of `decode`."""
