@@ -1,7 +1,10 @@
 """Shared fixtures: real data where there is some, deterministic property tests everywhere."""
 
 import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -48,3 +51,18 @@ def compiled_feeds() -> None:
     from tests.kit.warm import compile_feeds
 
     compile_feeds()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say in one line what was skipped, and why."""
+    reports = terminalreporter.stats.get("skipped", ())
+    line = skipped_line(report.longrepr[2] for report in reports)
+    if line:
+        terminalreporter.write_line(line)
+
+
+def skipped_line(reasons: Iterable[str]) -> str:
+    """Each reason once, with how many tests it kept from running; empty where there is none."""
+    counts = Counter(reason.removeprefix("Skipped: ") for reason in reasons)
+    found = "; ".join(f"{n} ({why})" for why, n in counts.most_common())
+    return f"skipped: {found}" if found else ""

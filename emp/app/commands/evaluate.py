@@ -94,12 +94,12 @@ def evaluate(options: Options) -> None:
     from emp.train.judge.contenders import parse_contenders, with_reference
     from emp.train.judge.folds import LEAST_DAYS
 
+    contenders = [] if options.psi else parse_contenders(options.artifact or [DEFAULT_IMPL])
     series = (
         [parse_series(text) for text in options.data]
         if options.data
         else recipe(ALIGNED if options.psi else SHIPPED)
     )
-    contenders = [] if options.psi else parse_contenders(options.artifact or [DEFAULT_IMPL])
     k_sigma = contenders[0].seeds[0].artifact.manifest.k_sigma if contenders else 0.0
     datasets = []
     for one in series:

@@ -3,12 +3,13 @@
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from emp.access.port import MarketAccess
 from emp.app.wiring.assembly import engine_limits
+from emp.app.wiring.unfinished import first_model, note_continuation, unfinished_run
 from emp.bus.bus import EventBus
 from emp.core.clock import Clock
 from emp.core.codes import Reason
@@ -39,7 +40,6 @@ from emp.observe.board import Board
 if TYPE_CHECKING:
     from emp.sim.world.mock import MockMarket
 
-_SAME_RUN = ("mode", "config", "instruments", "model_hashes")
 DAY_NS = 86_400_000_000_000
 MOCK_PX = 100_000  # ticks, where the built-in market begins
 MOCK_DAYS = 30  # for which it knows its calendar
@@ -84,8 +84,9 @@ def assemble_live(
 ) -> Running:
     """Make the run's folder and everything in it; the run is named by its configuration and its start.
 
-    A live run whose process died is continued in its own folder, if nothing else has changed, by the model that
-    served when it died. `source` is the configuration's file, read again where a model is to be reloaded.
+    A live run of the same account whose process died is continued in its own folder, by the model that served when
+    it died, whatever release and settings it had: see `emp.app.wiring.unfinished`. `source` is the configuration's
+    file, read again where a model is to be reloaded.
     """
     model = models.serving
     manifest = build_manifest(
@@ -96,13 +97,16 @@ def assemble_live(
         model_hashes=[model.artifact.hash],
         facts=[msgspec.to_builtins(one) for one in instruments],
     )
-    folder = _died(config, manifest)
+    folder = unfinished_run(config, manifest["instruments"])
+    continued = folder is not None
     if folder is None:
         run = run_id(config.model_dump_json(), model.artifact.hash, clock.now_ns())
         folder = RunFolder.create(config.run_dir / f"{config.mode}-{run}", {**manifest, "run": run})
     run = folder.manifest["run"]
     ledger = Ledger(folder.ledger, run=run, mode=config.mode)
-    served = [model.artifact.hash, *(swap.after for swap in read_swaps(ledger))]
+    if continued:
+        note_continuation(folder, ledger, manifest, clock)
+    served = [first_model(folder), *(swap.after for swap in read_swaps(ledger))]
     models = _continued(folder, ledger, models)
     keep_models(folder, models)
     journal = JournalTap(
@@ -161,10 +165,13 @@ def keep_models(folder: RunFolder, models: Models) -> None:
 def _continued(folder: RunFolder, ledger: LedgerReader, models: Models) -> Models:
     """The models of a run that goes on: what served last serves again, and nothing stands by behind a fallback."""
     swaps = list(read_swaps(ledger))
-    if not swaps or swaps[-1].after == models.serving.artifact.hash:
+    served = swaps[-1].after if swaps else first_model(folder)
+    if served == models.serving.artifact.hash:
         return models
-    last = load_folder(folder.models / swaps[-1].after)
-    return Models(last, None, "fallback") if swaps[-1].reason == "latency" else Models(last, models.standby)
+    last = load_folder(folder.models / served)
+    if swaps and swaps[-1].reason == "latency":
+        return Models(last, None, "fallback")
+    return Models(last, models.standby)
 
 
 def _reader(source: Path, folder: RunFolder) -> Callable[[], Models]:
@@ -179,22 +186,6 @@ def _reader(source: Path, folder: RunFolder) -> Callable[[], Models]:
         return models
 
     return read
-
-
-def _died(config: SystemConfig, manifest: Mapping[str, Any]) -> RunFolder | None:
-    """The folder of the same live run whose process ended without sealing its ledger, where there is one."""
-    if config.mode != "live":
-        return None
-    for path in sorted(config.run_dir.glob("live-*")):
-        folder = RunFolder(path)
-        same = all(folder.manifest.get(key) == manifest[key] for key in _SAME_RUN)
-        if same and folder.ledger.exists():
-            ledger = LedgerReader(folder.ledger)
-            sealed = ledger.sealed
-            ledger.close()
-            if not sealed:
-                return folder
-    return None
 
 
 def open_access(

@@ -1,0 +1,102 @@
+"""A live run that ended without its ledger being sealed: found by account and venue, whatever else has changed since.
+
+Its positions and orders are at the venue, whoever wrote its ledger. So a run of an older release, or of other limits
+or defaults, is recovered as well; what cannot be recovered is refused with what to do, and never passed over.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from emp.core.clock import Clock
+from emp.core.config.config import SystemConfig
+from emp.core.errors import JournalError, UsageError
+from emp.journal.ledger import Ledger
+from emp.journal.reader import LedgerReader
+from emp.journal.records import Note
+from emp.journal.run import RunFolder
+
+CONTINUED = "continued"
+
+_ACCOUNT = ("connection_protocol", "host", "account", "sender_comp_id", "target_comp_id")
+"""The settings of the section `access` that say whose money it is; ports and symbols are ways there."""
+
+
+def unfinished_run(config: SystemConfig, instruments: Sequence[str]) -> RunFolder | None:
+    """The folder of this account's unfinished live run, where there is one.
+
+    Raises UsageError where there are several, or it has other instruments; JournalError where its manifest or its
+    ledger cannot be read: each says which folder, and what to do.
+    """
+    if config.mode != "live":
+        return None
+    account = _account(config.model_dump(mode="json"))
+    found = [run for run in _live_runs(config.run_dir) if _account(run.manifest.get("config")) == account]
+    found = [run for run in found if not _sealed(run)]
+    if len(found) > 1:
+        names = ", ".join(str(run.path) for run in found)
+        raise UsageError(
+            f"{names}: unfinished live runs of the same account: move all but the newest away after comparing them"
+            " with the venue's orders and positions"
+        )
+    if not found:
+        return None
+    (run,) = found
+    theirs = list(run.manifest.get("instruments", ()))
+    if theirs != list(instruments):
+        raise UsageError(
+            f"{run.path}: an unfinished live run of this account, in {', '.join(theirs)}: start once with"
+            f" instruments.names: [{', '.join(theirs)}] and end it in order; then with {', '.join(instruments)}"
+        )
+    return run
+
+
+def note_continuation(run: RunFolder, ledger: Ledger, manifest: Mapping[str, Any], clock: Clock) -> None:
+    """Record that a run goes on by another release, or under another configuration, and what differs."""
+    before, now = run.manifest.get("config", {}), manifest["config"]
+    changed = sorted(_differences(before, now))
+    code = run.manifest.get("code", "unknown")
+    if changed or code != manifest["code"]:
+        data = {"code": manifest["code"], "code_before": code, "changed": ", ".join(changed)}
+        ledger.record_note(Note(kind=CONTINUED, ts=clock.now_ns(), data=data))
+
+
+def first_model(run: RunFolder) -> str:
+    """Hash of the model that a run began with; "" where its manifest names none."""
+    return str(next(iter(run.manifest.get("model_hashes", ())), ""))
+
+
+def _live_runs(runs: Path) -> Iterator[RunFolder]:
+    for path in sorted(runs.glob("live-*")):
+        if path.is_dir():
+            yield RunFolder(path)
+
+
+def _account(config: object) -> tuple[object, ...]:
+    access = config.get("access") if isinstance(config, dict) else None
+    return tuple(access.get(name) if isinstance(access, dict) else None for name in _ACCOUNT)
+
+
+def _sealed(run: RunFolder) -> bool:
+    if not run.ledger.exists():
+        return run.finished or not any(run.actions.glob("*"))  # it died before it could send anything
+    try:
+        ledger = LedgerReader(run.ledger)
+    except JournalError as error:
+        raise JournalError(
+            f"{error}; {run.path} is a live run of this account and may hold positions"
+        ) from error
+    try:
+        return ledger.sealed
+    finally:
+        ledger.close()
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> Iterator[str]:
+    """Names of the settings that are not the same in two dumped configurations."""
+    for name in before.keys() | now.keys():
+        one, other = before.get(name), now.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from _differences(one, other, f"{at}{name}.")
+        elif one != other:
+            yield f"{at}{name}"
