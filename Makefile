@@ -17,6 +17,7 @@ check: setup-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -W ignore scripts/house.py --check
 
 setup:
 	@sh scripts/setup runtime
