@@ -72,7 +72,8 @@ class Canvas:
         """One line of text."""
         weight = ' font-weight="bold"' if bold else ""
         self.parts.append(
-            f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" fill="{INK}" text-anchor="{anchor}"{weight}>{escape(words)}</text>'
+            f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" fill="{INK}" text-anchor="{anchor}"{weight}>'
+            f"{escape(words)}</text>"
         )
 
     def arrow(self, *points: tuple[float, float], dashed: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What `emp doctor` looks at: each examination gives lines of what was found and how to mend it."""
+"""What `emp doctor` looks at: each examination gives lines of what was found and how to fix it."""
 
 import os
 import platform
@@ -34,12 +34,12 @@ CONNECT_S = 1.0
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One line of the doctor; `mend` is empty where nothing needs mending."""
+    """One line of the doctor; `fix` is empty where nothing needs fixing."""
 
     verdict: Verdict
     what: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def machine() -> Iterator[Finding]:
@@ -93,7 +93,7 @@ def configuration(path: Path) -> tuple[SystemConfig | None, list[Finding]]:
     try:
         config = SystemConfig.load(path)
     except EmpError as error:
-        return None, [Finding("bad", "configuration", str(error), "mend the line it names")]
+        return None, [Finding("bad", "configuration", str(error), "fix the line it names")]
     how = f"{path}: mode {config.mode} over {config.access.connection_protocol}"
     return config, [Finding("ok", "configuration", how)]
 
@@ -112,8 +112,8 @@ def credentials(config: SystemConfig) -> Iterator[Finding]:
         if name in present:
             yield Finding("ok", "credentials", f"{name} is present")
         else:
-            mend = f"set it in the environment or in the owner-only file {secrets.SECRETS_FILE} names"
-            yield Finding("bad", "credentials", f"{name} is missing", mend)
+            fix = f"set it in the environment or in the owner-only file {secrets.SECRETS_FILE} names"
+            yield Finding("bad", "credentials", f"{name} is missing", fix)
     for field in config.missing(present):
         if field.startswith("access."):
             yield Finding("bad", "access", f"{field} is missing", "give it in the configuration file")
@@ -162,8 +162,8 @@ def storage(config: SystemConfig) -> Iterator[Finding]:
     if data.is_dir():
         yield Finding("ok", "recorded data", f"{data}: {sum(p.is_dir() for p in data.iterdir())} folders")
     else:
-        mend = "only tests and training on them need it: set EMP_DATA to their folder"
-        yield Finding("warn", "recorded data", f"{data} is absent", mend)
+        fix = "only tests and training on them need it: set EMP_DATA to their folder"
+        yield Finding("warn", "recorded data", f"{data} is absent", fix)
     ring_mib = config.bus.queue_bound * EVENT.itemsize * len(config.instruments.names) / (1 << 20)
     yield Finding("ok", "event queues", f"{ring_mib:.1f} MiB")
 

@@ -1,6 +1,6 @@
 """The event bus: what has happened reaches the engine in order, and never without bound.
 
-Market data is EVENT rows in one bounded ring per instrument (`emp.bus.lane`), behind the ordering guard
+Market data is EVENT rows in one bounded ring per instrument (`emp.bus.queue`), behind the ordering guard
 (`emp.bus.order`). Order updates, risk breaches and degraded mode have a queue of their own, which is
 lossless, first in first out, and served before any market data.
 
@@ -19,8 +19,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from emp.bus.lane import LANE, offer
 from emp.bus.order import GUARD
+from emp.bus.queue import QUEUE, offer
 from emp.core.clock import Clock
 from emp.core.codes import Quarantine
 from emp.core.contracts import DegradedMode, MarketDataUpdate, Message, OrderUpdate, RiskBreach
@@ -34,7 +34,7 @@ SAMPLES = 20
 _log = logging.getLogger(__name__)
 
 
-class LaneCounts(msgspec.Struct, frozen=True):
+class QueueCounts(msgspec.Struct, frozen=True):
     """Where an instrument's events went: received == delivered + conflated + sum of quarantined + waiting."""
 
     received: int
@@ -64,14 +64,14 @@ class EventBus:
         self._clock = clock
         self._max_age_ns = int(max_age_ms * 1e6)
         self._bound = queue_bound
-        self._lanes = np.zeros(n, LANE)
-        self._lanes["bound"] = queue_bound
+        self._queues = np.zeros(n, QUEUE)
+        self._queues["bound"] = queue_bound
         self._guards = np.zeros(n, GUARD)
         self._guards["contiguous"] = contiguous
         self._rings = np.zeros((n, queue_bound), EVENT)
         self._stamps = np.zeros((n, queue_bound), np.int64)
-        self._head, self._count = self._lanes["head"], self._lanes["count"]
-        self._conflated, self._delivered = self._lanes["conflated"], self._lanes["delivered"]
+        self._head, self._count = self._queues["head"], self._queues["count"]
+        self._conflated, self._delivered = self._queues["conflated"], self._queues["delivered"]
         self._reasons = np.zeros(queue_bound, np.int8)
         self._quarantined = np.zeros((n, len(Quarantine)), np.int64)
         self._samples: dict[tuple[int, Quarantine], list[Array]] = {}
@@ -84,7 +84,7 @@ class EventBus:
 
     def _compile(self) -> None:
         """Compile the queue's kernel now, not on the first event."""
-        offer(self._lanes, self._guards, self._rings, self._stamps, 0, np.zeros(0, EVENT), 0, self._reasons)
+        offer(self._queues, self._guards, self._rings, self._stamps, 0, np.zeros(0, EVENT), 0, self._reasons)
 
     # --- publishing -------------------------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ class EventBus:
         merged = self._conflated.item(instrument)
         now = self._clock.monotonic_ns()
         admitted = offer(
-            self._lanes, self._guards, self._rings, self._stamps, instrument, events, now, self._reasons
+            self._queues, self._guards, self._rings, self._stamps, instrument, events, now, self._reasons
         )
         if admitted < len(events):
             self._keep_refused(instrument, events)
@@ -175,7 +175,7 @@ class EventBus:
         self._wake.clear()
 
     def next_control(self) -> ControlMessage | None:
-        """Take the oldest control message; the consumer empties this lane before each look at market data."""
+        """Take the oldest control message; the consumer empties this queue before each look at market data."""
         if not self._control:
             return None
         message = self._control.popleft()
@@ -290,19 +290,19 @@ class EventBus:
             return 0
         return max(0, now - self._stamps.item(instrument, self._head.item(instrument)))
 
-    def counts(self, instrument: int) -> LaneCounts:
+    def counts(self, instrument: int) -> QueueCounts:
         """Where the instrument's events went so far."""
-        lane, guard = self._lanes[instrument], self._guards[instrument]
+        queue, guard = self._queues[instrument], self._guards[instrument]
         refused = self._quarantined[instrument]
-        return LaneCounts(
-            received=int(lane["received"]),
-            delivered=int(lane["delivered"]),
-            conflated=int(lane["conflated"]),
-            waiting=int(lane["count"]),
+        return QueueCounts(
+            received=int(queue["received"]),
+            delivered=int(queue["delivered"]),
+            conflated=int(queue["conflated"]),
+            waiting=int(queue["count"]),
             quarantined={Quarantine(int(r)): int(refused[r]) for r in np.flatnonzero(refused)},
             gaps=int(guard["gaps"]),
-            netted_lots=int(lane["netted"]),
-            high_water=int(lane["high_water"]),
+            netted_lots=int(queue["netted"]),
+            high_water=int(queue["high_water"]),
         )
 
     def samples(self, instrument: int, reason: Quarantine) -> Sequence[Array]:

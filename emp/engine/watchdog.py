@@ -31,7 +31,7 @@ class Watchdog:
         self._limit_ns = int(limit_ms * 1e6)
         self._beat = clock.monotonic_ns()
         self._stalled_at: int | None = None
-        self._untold_ms: float | None = None
+        self._undelivered_ms: float | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -51,7 +51,7 @@ class Watchdog:
 
     def take_stall(self) -> float | None:
         """How long the loop was silent when the newest stall was flagged, once per stall; else None."""
-        silent_ms, self._untold_ms = self._untold_ms, None
+        silent_ms, self._undelivered_ms = self._undelivered_ms, None
         return silent_ms
 
     def _watch(self) -> None:
@@ -59,7 +59,7 @@ class Watchdog:
             silent_ns = self._clock.monotonic_ns() - self._beat
             if silent_ns > self._limit_ns and self._stalled_at is None:
                 self._stalled_at = self._beat
-                self._untold_ms = silent_ns / 1e6
+                self._undelivered_ms = silent_ns / 1e6
                 self._on_stall(silent_ns / 1e6)
             elif silent_ns <= self._limit_ns and self._stalled_at is not None:
                 self._stalled_at = None

@@ -115,7 +115,7 @@ def mix(w: Any, state: Any, s: Any) -> None:
 
 @kernel
 def mamba2_forecast(params: Any, state: Any, domain: int, x: Any, out: Any) -> None:
-    """Carry the model over one event: see `emp.model.port.forecast`."""
+    """Process one event: see `emp.model.port.forecast`."""
     s = params.scratch[0]
     embed(params.stem[0], x, s)
     layers, stride = params.layers.shape[0], params.stride

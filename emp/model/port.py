@@ -15,7 +15,7 @@ _KERNELS: dict[type, Callable[..., Any]] = {}
 
 
 def forecast(params: Any, state: Any, domain: int, x: Any, out: Any) -> None:
-    """Carry the model over one event.
+    """Process one event.
 
     Args:
         params: the model's parameters, a NamedTuple type known to `register`.

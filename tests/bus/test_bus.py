@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emp.bus.bus import SAMPLES, EventBus
-from emp.bus.lane import merge
+from emp.bus.queue import merge
 from emp.core.clock import SimClock
 from emp.core.codes import EventFlag, OrderStatus, Quarantine
 from emp.core.contracts import DegradedMode, OrderUpdate, RiskBreach

@@ -60,7 +60,7 @@ def test_logon_and_books_of_two_instruments(pem: Path) -> None:
     run(main)
 
 
-def test_goodbye_unsubscribes_and_logs_off(pem: Path) -> None:
+def test_leaving_unsubscribes_and_logs_off(pem: Path) -> None:
     async def main() -> None:
         rig = await Rig(pem, (EURUSD,)).start()
         await rig.stop()

@@ -35,7 +35,7 @@ class Screen:
             rows += [row.copy() for row in self.market.rows[:written]]
         return rows
 
-    def kept(self, which: int = 0) -> Array:
+    def cached(self, which: int = 0) -> Array:
         """What a book holds, as a row, whether it would be believed or not."""
         [row] = empty_events(1)
         show(self.market.books[which], row)

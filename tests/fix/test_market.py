@@ -72,7 +72,7 @@ def test_captured_ctrader_session_level_by_level(data_dir: Path) -> None:
         ledger.take(message)
         assert screen.show(message) == []
         assert screen.result == 0
-        assert levels(screen.kept()) == (ledger.side("0"), ledger.side("1"))
+        assert levels(screen.cached()) == (ledger.side("0"), ledger.side("1"))
     # the last book, read off the messages by hand
     assert ledger.side("0")[:3] == [(108749, 150), (108747, 1500), (108745, 3000)]
     assert ledger.side("1")[:3] == [(108749, 50), (108750, 100), (108753, 1500)]
@@ -110,7 +110,7 @@ def test_official_and_foreign_shapes_once_their_ends_are_right(data_dir: Path) -
     by_price = msgspec_replace(PLAIN, keying=BY_PRICE, snapshots=False)
     screen = Screen(by_price, [currency_pair("PERP", 0.5, 1.0)], ["BTC-PERPETUAL"])
     assert screen.show(rebuilt("Deribit", "X")) == []
-    assert levels(screen.kept()) == ([], [(15612, 7439)])
+    assert levels(screen.cached()) == ([], [(15612, 7439)])
 
 
 def test_the_dictionary_trap_ids_inside_a_snapshot_do_not_cut_it_short() -> None:
@@ -222,9 +222,9 @@ def test_empty_snapshot_empties_the_book() -> None:
     screen = Screen()
     for empty in (snapshot([]), incremental(["279=0|269=J|55=1"])):
         screen.show(snapshot(["269=0|270=1.08|271=1000|278=1"]))
-        assert levels(screen.kept()) == ([(108000, 1)], [])
+        assert levels(screen.cached()) == ([(108000, 1)], [])
         assert screen.show(empty) == []
-        assert levels(screen.kept()) == ([], [])
+        assert levels(screen.cached()) == ([], [])
     assert screen.market.quarantined == {Quarantine.ONE_SIDED: 4}
 
 
@@ -271,7 +271,7 @@ def test_keyed_by_price_without_ids() -> None:
     )
     assert levels(row) == ([(199, 7)], [(201, 5), (202, 1)])
     assert screen.show(incremental(["279=2|269=1|55=1|270=100.5", "279=1|269=0|55=1|270=99.5|271=0"])) == []
-    assert levels(screen.kept()) == ([], [(202, 1)])
+    assert levels(screen.cached()) == ([], [(202, 1)])
 
 
 def test_xtx_like_updates_keyed_by_id_with_the_symbol_before_the_group() -> None:
@@ -324,7 +324,7 @@ def test_keyed_by_position_against_a_list() -> None:
             del book[5:]
             entry = f"279=0|269={side}|55=1|290={at + 1}|270={px}|271=1"
         screen.show(incremental([entry]))
-        bids, asks = levels(screen.kept())
+        bids, asks = levels(screen.cached())
         assert [px for px, _ in bids] == books["0"]
         assert [px for px, _ in asks] == books["1"]
 
@@ -353,4 +353,4 @@ def test_random_books_by_id_agree_with_a_dict() -> None:
         message = incremental(entries)
         ledger.take(message)
         screen.show(message)
-        assert levels(screen.kept()) == (ledger.side("0"), ledger.side("1"))
+        assert levels(screen.cached()) == (ledger.side("0"), ledger.side("1"))

@@ -199,7 +199,7 @@ def test_the_shorter_heartbeat_interval_of_the_two_counts() -> None:
     assert value(peer.sent()[0], 108) == "30"
 
 
-def kept(**rules: object) -> Peer:
+def cached(**rules: object) -> Peer:
     """An initiator with numbers of an earlier day, its logon sent."""
     peer = Peer(**rules)
     peer.store.next_in, peer.store.next_out = 80, 50
@@ -213,7 +213,7 @@ TOO_LOW = "58=MsgSeqNum too low, expecting 90 but received 50|"
 
 @pytest.mark.parametrize("answer", [message("A", 1, "98=0|108=30|"), message("5", 90, TOO_LOW)])
 def test_a_peer_that_counts_otherwise_ends_in_one_line_with_the_remedy(answer: bytes) -> None:
-    peer = kept()
+    peer = cached()
     peer.session.receive(answer)
     assert peer.session.phase is Phase.CLOSING
     assert peer.session.fatal
@@ -222,7 +222,7 @@ def test_a_peer_that_counts_otherwise_ends_in_one_line_with_the_remedy(answer: b
 
 @pytest.mark.parametrize("answer", [message("A", 1, "98=0|108=30|"), message("5", 90, TOO_LOW)])
 def test_or_begins_anew_where_that_is_configured_and_not_for_ever(answer: bytes) -> None:
-    peer = kept(reset_on_loss=True)
+    peer = cached(reset_on_loss=True)
     peer.session.receive(answer)
     assert not peer.session.fatal
     peer.session.lost("closed")
@@ -241,7 +241,7 @@ def test_or_begins_anew_where_that_is_configured_and_not_for_ever(answer: bytes)
 
 
 def test_a_peer_that_resets_unasked_is_followed() -> None:
-    peer = kept()
+    peer = cached()
     peer.session.receive(message("A", 1, "98=0|108=30|141=Y|"))
     assert peer.session.phase is Phase.ACTIVE
     assert (peer.store.next_in, peer.store.next_out) == (2, 2)
@@ -257,7 +257,7 @@ def test_a_peer_that_resets_unasked_is_followed() -> None:
     ],
 )  # fmt: skip
 def test_why_a_logon_was_refused_is_what_the_user_sees(answer: bytes, why: str, fatal: bool) -> None:
-    peer = kept(username=Secret("me2"), password=Secret("s3cret"))
+    peer = cached(username=Secret("me2"), password=Secret("s3cret"))
     peer.session.receive(answer)
     assert (peer.session.reason, peer.session.fatal) == (why, fatal)
     assert not any("s3cret" in line or "me2" in line for line in peer.dump)

@@ -6,7 +6,7 @@ from emp.core.codes import EventFlag
 from emp.core.instrument import find
 from emp.core.records import Array, empty_events
 from emp.train.data.data import Dataset, label
-from emp.train.data.walk import Walk, walk, zero_encoder
+from emp.train.data.table import FeatureTable, extract_features, zero_encoder
 
 START_NS = 1_340_285_400_000_000_000
 GOOG = find("GOOG")
@@ -31,8 +31,8 @@ def market(n: int, seed: int, signal: float, levels: int = 3) -> Array:
     return events
 
 
-def seen(events: Array) -> Walk:
-    return walk([events], GOOG, zero_encoder())
+def seen(events: Array) -> FeatureTable:
+    return extract_features([events], GOOG, zero_encoder())
 
 
 def dataset(n: int = 6_000, seed: int = 0, signal: float = 0.5, name: str = "synthetic") -> Dataset:

@@ -20,7 +20,7 @@ from emp.core.instrument import find
 from emp.core.records import HORIZONS, LEVELS, Array
 from emp.perception.state import new_perception
 from emp.perception.targets import NO_LABEL, classes, daily_priors, segments, targets, unit_ticks
-from emp.train.data.walk import Walk, random_encoder, walk
+from emp.train.data.table import FeatureTable, extract_features, random_encoder
 from emp.train.judge.baselines import known_rows, last_known_label
 from tests.kit.events import random_events
 
@@ -28,11 +28,11 @@ GOOG = find("GOOG")
 ENCODER = random_encoder(np.random.default_rng(5))
 THRESHOLD = np.full(HORIZONS, 0.1)
 
-See = Callable[[Array], Walk]
+See = Callable[[Array], FeatureTable]
 
 
-def see(events: Array) -> Walk:
-    return walk([events], GOOG, ENCODER)
+def see(events: Array) -> FeatureTable:
+    return extract_features([events], GOOG, ENCODER)
 
 
 def noise_after(events: Array, cut: int, rng: np.random.Generator) -> Array:
@@ -52,7 +52,7 @@ def noise_after(events: Array, cut: int, rng: np.random.Generator) -> Array:
     return noised
 
 
-def label(seen: Walk) -> dict[str, Array]:
+def label(seen: FeatureTable) -> dict[str, Array]:
     """Everything that is derived from what will be, with when it is known."""
     rows, ts = seen.rows, seen.states["ts"]
     unit = unit_ticks(seen.states["spread_ticks"], rows["sigma_ticks"], 0.5)
@@ -119,14 +119,14 @@ def test_noise_in_the_future_changes_nothing_known(seed: int, cut: int, levels: 
     untouched(events, cut, rng)
 
 
-def smoothed(seen: Walk, name: str, window: Callable[[Array], Array]) -> Walk:
+def smoothed(seen: FeatureTable, name: str, window: Callable[[Array], Array]) -> FeatureTable:
     rows = seen.rows.copy()
     rows[name] = window(rows[name])
     return seen._replace(rows=rows)
 
 
 def test_the_check_catches_a_centred_window() -> None:
-    def leaky(events: Array) -> Walk:
+    def leaky(events: Array) -> FeatureTable:
         return smoothed(see(events), "sigma_ticks", lambda v: np.convolve(v, np.full(5, 0.2), "same"))
 
     with pytest.raises(AssertionError, match="rows sigma_ticks"):
@@ -134,7 +134,7 @@ def test_the_check_catches_a_centred_window() -> None:
 
 
 def test_the_check_catches_a_scale_taken_over_the_whole_day() -> None:
-    def leaky(events: Array) -> Walk:
+    def leaky(events: Array) -> FeatureTable:
         seen = see(events)
         return seen._replace(x=seen.x / seen.x.std(axis=0).clip(1e-3))
 
@@ -143,7 +143,7 @@ def test_the_check_catches_a_scale_taken_over_the_whole_day() -> None:
 
 
 def test_the_check_catches_a_label_that_is_called_known_too_early() -> None:
-    def leaky(events: Array) -> Walk:
+    def leaky(events: Array) -> FeatureTable:
         seen = see(events)
         states = seen.states.copy()
         states["ts"] -= 10 * (states["ts"] - states["ts"][0]) // 11  # time runs at an eleventh of its pace
@@ -159,8 +159,11 @@ def test_the_cut_of_a_stream_into_batches_does_not_matter(seed: int, pieces: int
     events = random_events(300, seed)
     edges = np.sort(np.random.default_rng(seed).integers(0, 300, pieces))
     p, q = new_perception(), new_perception()
-    whole, parts = walk([events], GOOG, ENCODER, p), walk(np.split(events, edges), GOOG, ENCODER, q)
-    for name in Walk._fields:
+    whole, parts = (
+        extract_features([events], GOOG, ENCODER, p),
+        extract_features(np.split(events, edges), GOOG, ENCODER, q),
+    )
+    for name in FeatureTable._fields:
         same_bytes(name, getattr(whole, name), getattr(parts, name))
     p["session_row"] = q["session_row"] = 0  # place in the batch's own calendar
     same_bytes("perception", p, q)

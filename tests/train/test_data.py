@@ -68,24 +68,24 @@ def test_what_was_seen_is_kept_and_never_stale(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "GOOG_day.csv"
     write_quotes(market(900, 0, 0.5), str(path))
     first = load_dataset(parse_series(str(path)), 0.5)
-    kept = data.walk_recordings
-    monkeypatch.setattr(data, "walk_recordings", lambda *_: pytest.fail("not taken from the cache"))
+    kept = data.features_of_recordings
+    monkeypatch.setattr(data, "features_of_recordings", lambda *_: pytest.fail("not taken from the cache"))
     again = load_dataset(parse_series(str(path)), 0.5)
     for mine, other in zip(first.seen, again.seen, strict=True):
         np.testing.assert_array_equal(mine, other)
-    monkeypatch.setattr(data, "walk_recordings", kept)
+    monkeypatch.setattr(data, "features_of_recordings", kept)
     write_quotes(market(900, 1, 0.5), str(path))
     assert not np.array_equal(load_dataset(parse_series(str(path)), 0.5).ts, first.ts)
     assert first.domain == "equity/nasdaq"
     assert first.instrument == GOOG
 
 
-def walks(root: Path) -> list[Path]:
-    return sorted(path for path in (root / "cache/walks").glob("*/*") if path.is_dir())
+def feature_tables(root: Path) -> list[Path]:
+    return sorted(path for path in (root / "cache/features").glob("*/*") if path.is_dir())
 
 
 @pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recording whose walk is in the cache."""
     monkeypatch.setenv("EMP_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "GOOG_day.csv"
@@ -126,7 +126,7 @@ def other_columns(folder: Path) -> None:
 def test_a_damaged_walk_is_said_in_one_line_and_made_again(
     kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: Callable[[Path], None]
 ) -> None:
-    (folder,) = walks(tmp_path)
+    (folder,) = feature_tables(tmp_path)
     whole = store.read_walk(folder)
     harm(folder)
     again = load_dataset(parse_series(str(kept)), 0.5)
@@ -141,13 +141,13 @@ def test_a_damaged_walk_is_said_in_one_line_and_made_again(
 def test_of_one_recording_the_newest_walk_is_kept_and_unused_recordings_go(
     kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (first,) = walks(tmp_path)
-    unused = tmp_path / "cache/walks/unused/key"
+    (first,) = feature_tables(tmp_path)
+    unused = tmp_path / "cache/features/unused/key"
     unused.mkdir(parents=True)
     os.utime(unused.parent, (0, 0))
     monkeypatch.setattr(data, "schema_hash", lambda: "another")
     load_dataset(parse_series(str(kept)), 0.5)
-    (second,) = walks(tmp_path)
+    (second,) = feature_tables(tmp_path)
     assert second.parent == first.parent
     assert second != first
 

@@ -17,7 +17,7 @@ from emp.perception.state import CELLS
 from emp.perception.targets import DOWN, FLAT, NO_LABEL, UP
 from emp.train.data.data import load_dataset, parse_series
 from emp.train.data.mirror import mirror_basis, mirror_matrix
-from emp.train.data.walk import encode_cells, random_encoder
+from emp.train.data.table import encode_cells, random_encoder
 from emp.train.fit import fit, linear
 from emp.train.fit.calibration import stretches
 from emp.train.fit.encoder import DepthNet, train_encoder

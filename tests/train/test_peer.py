@@ -11,7 +11,7 @@ from emp.core.errors import DataError
 from emp.perception.targets import NO_LABEL
 from emp.train.data.books import Books, read_books, scaled, windows
 from emp.train.data.data import Series, load_dataset
-from emp.train.data.walk import Walk
+from emp.train.data.table import FeatureTable
 from emp.train.judge import peer
 from tests.kit.datasets import dataset, market, write_quotes
 
@@ -91,4 +91,4 @@ def test_books_are_those_of_the_rows(tmp_path: Path) -> None:
     states = data.seen.states.copy()
     states["seq"] += 10_000
     with pytest.raises(DataError, match="books for"):
-        read_books(series, replace(data, seen=Walk(states, *data.seen[1:])))
+        read_books(series, replace(data, seen=FeatureTable(states, *data.seen[1:])))

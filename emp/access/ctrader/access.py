@@ -42,7 +42,7 @@ PORT = 5035
 """Of the protobuf form."""
 
 HANDSHAKE_S = 10.0
-GOODBYE_S = 2.0
+LOGOUT_S = 2.0
 LOGON_S = 30.0
 
 CHANNELS: tuple[Channel, ...] = ("market", "trade")
@@ -103,7 +103,7 @@ class CTraderAccess:
         self._timer: asyncio.TimerHandle | None = None
         self._keeping: set[asyncio.Task[None]] = set()
         self._logon: asyncio.Future[None] | None = None
-        self._goodbye: asyncio.Future[None] | None = None
+        self._leaving: asyncio.Future[None] | None = None
         self._sink: Sink | None = None
         self._losses = 0  # since the last logon
         self._lost_for_good = False
@@ -164,10 +164,10 @@ class CTraderAccess:
         self._closed = True
         loop = asyncio.get_running_loop()
         if self._session is not None and self._transport is not None:
-            self._goodbye = loop.create_future()
+            self._leaving = loop.create_future()
             self._session.leave()
             self._settle()
-            await asyncio.wait([self._goodbye], timeout=GOODBYE_S)
+            await asyncio.wait([self._leaving], timeout=LOGOUT_S)
         if self._transport is not None:
             self._transport.abort()
         if self._runner is not None:
@@ -308,8 +308,8 @@ class CTraderAccess:
             case Renewed(credentials):
                 self._renewed(credentials)
             case Left():
-                if self._goodbye is not None and not self._goodbye.done():
-                    self._goodbye.set_result(None)
+                if self._leaving is not None and not self._leaving.done():
+                    self._leaving.set_result(None)
             case Notice(text):
                 log.warning("notice", text=text)
 
@@ -328,8 +328,8 @@ class CTraderAccess:
             self._transport.abort()
         if self._logon is not None and not self._logon.done():
             self._logon.set_exception(VenueError(f"cTrader: {reason}"))
-        if self._goodbye is not None and not self._goodbye.done():
-            self._goodbye.set_result(None)
+        if self._leaving is not None and not self._leaving.done():
+            self._leaving.set_result(None)
 
     def _failed(self, error: Exception) -> None:
         log.error("failed", venue=self._where, reason=str(error))

@@ -76,7 +76,7 @@ def _sequence_step(impl: Any, lanes: int, device: str, bf16: bool) -> Any:
     torch.manual_seed(0)
     network = Network(SSMConfig(impl=impl), INPUTS, ("shared", "equity/nasdaq")).to(device)
     one = torch.ones(2, 6, device=device)
-    streams = [_made_up_stream(lane) for lane in range(lanes)]
+    streams = [_synthetic_stream(lane) for lane in range(lanes)]
     config = TrainConfig(lanes=lanes, bf16=bf16)
     trainer = Trainer(network, streams, Scales(one, 2.0 * one, 5.0 * one), config)
     group = [Sequence(lane, 0, WINDOW, 0, False) for lane in range(lanes)]
@@ -90,7 +90,7 @@ def _sequence_step(impl: Any, lanes: int, device: str, bf16: bool) -> Any:
     return step
 
 
-def _made_up_stream(seed: int) -> Any:
+def _synthetic_stream(seed: int) -> Any:
     import numpy as np
 
     from emp.core.ids import generator

@@ -1,4 +1,4 @@
-"""Check machine, configuration, credentials' presence, data, services and ports; say how to mend each."""
+"""Check machine, configuration, credentials' presence, data, services and ports; say how to fix each."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Check this machine and a configuration, one line each with how to mend it; exit 1 where any is bad."""
+    """Check this machine and a configuration, one line each with how to fix it; exit 1 where any is bad."""
     from emp.app.doctor import examine
     from emp.app.terminal.console import make_console
     from emp.app.wiring.examples import default_config
@@ -27,9 +27,9 @@ def doctor(
     findings = []
     for one in examine(config or default_config()):
         findings.append(one)
-        mend = f" -> {one.mend}" if one.mend else ""
+        fix = f" -> {one.fix}" if one.fix else ""
         console.print(f"[{colours[one.verdict]}]{one.verdict:4}[/]  {one.what}: ", end="")
-        console.print(f"{one.found}{mend}", markup=False, highlight=False)
+        console.print(f"{one.found}{fix}", markup=False, highlight=False)
     bad = [one.what for one in findings if one.verdict == "bad"]
     if as_json:
         shown = [{f: getattr(one, f) for f in one.__struct_fields__} for one in findings]

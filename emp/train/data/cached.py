@@ -31,7 +31,7 @@ def content_key(*parts: Any) -> str:
     return digest.hexdigest()[:32]
 
 
-def kept(kind: str, key: str, make: Callable[[], dict[str, Array]]) -> dict[str, Array]:
+def cached(kind: str, key: str, make: Callable[[], dict[str, Array]]) -> dict[str, Array]:
     """The arrays kept under a key, made now where there are none.
 
     What nobody used for UNUSED_DAYS is removed. Where the cache cannot be read or written the work is only done again.

@@ -28,9 +28,9 @@ from emp.core.numba.jit import closure_hash
 from emp.core.records import Array
 from emp.perception.schema import schema_hash
 from emp.perception.targets import Targets, segments, targets, unit_ticks
-from emp.train.data import walk as seeing
-from emp.train.data.store import kept_or_made
-from emp.train.data.walk import Walk, walk, with_encoder, zero_encoder
+from emp.train.data import table as seeing
+from emp.train.data.store import load_or_compute
+from emp.train.data.table import FeatureTable, extract_features, with_encoder, zero_encoder
 
 WARMUP_EVENTS = 512
 """Visible events after a reset before a row is trained on, judged or traded: the roadmap's burn-in."""
@@ -39,7 +39,7 @@ TRAIN_SHARE, CALIBRATE_SHARE = 0.6, 0.1
 TEST_SHARE = 1.0 - TRAIN_SHARE - CALIBRATE_SHARE
 
 _SEEING, _READING = (Path(str(module.__file__)).resolve() for module in (seeing, recordings))
-"""Sources whose code, with all that it reaches, a walk depends on."""
+"""Sources whose code, with all that it reaches, a feature table depends on."""
 
 _COMPANIONS = (("message", "orderbook"), ("orderbook", "message"), (r"book\d*", "trades"))
 
@@ -72,7 +72,7 @@ class Dataset:
     series: str
     instrument: Instrument
     files: tuple[dict[str, str], ...]  # name and sha256
-    seen: Walk
+    seen: FeatureTable
     unit: Array  # float64[n]: ticks per unit of delta_hat
     segment: Array  # int64[n]: unbroken stretch of the stream
     targets: Targets
@@ -150,23 +150,23 @@ def load_dataset(series: Series, k_sigma: float, progress: Progress | None = Non
     instrument = find(series.instrument)
     files = tuple({"name": path.name, "sha256": _sha256(path)} for path in _with_companions(series.paths))
     code = (closure_hash(_SEEING), closure_hash(_READING))
-    seen = kept_or_made(
-        cache_root() / "walks",
+    seen = load_or_compute(
+        cache_root() / "features",
         _hash(files),
         _hash(msgspec.to_builtins(instrument), schema_hash(), code),
-        lambda: walk_recordings(series, instrument, progress),
+        lambda: features_of_recordings(series, instrument, progress),
     )
     return label(series.name, instrument, files, seen, k_sigma)
 
 
-def walk_recordings(series: Series, instrument: Instrument, progress: Progress | None) -> Walk:
-    """Carry one perception over all recordings of a series."""
+def features_of_recordings(series: Series, instrument: Instrument, progress: Progress | None) -> FeatureTable:
+    """Process all recordings of a series."""
     source = open_recording(series.paths, instrument, progress=progress)
-    return walk(source.batches(), instrument, zero_encoder())
+    return extract_features(source.batches(), instrument, zero_encoder())
 
 
 def label(
-    name: str, instrument: Instrument, files: tuple[dict[str, str], ...], seen: Walk, k_sigma: float
+    name: str, instrument: Instrument, files: tuple[dict[str, str], ...], seen: FeatureTable, k_sigma: float
 ) -> Dataset:
     """Make a dataset of what was seen."""
     rows, ts = seen.rows, seen.states["ts"]

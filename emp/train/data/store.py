@@ -1,10 +1,10 @@
 """What perception saw of a recording, kept as Parquet: `rows.parquet` of visible events, `cells.parquet` of depth
 grids; columns are those of the record dtypes.
 
-    walks/RECORDING/KEY/    RECORDING: content of the files; KEY: everything else that a walk depends on
+    features/RECORDING/KEY/    RECORDING: content of the files; KEY: everything else that a table depends on
 
 Files are written whole or not at all, and their pages carry checksums: what cannot be read as it was written is
-seen again. Of one recording the newest walk is kept; what nobody has asked for in a month is removed.
+seen again. Of one recording the newest table is kept; what nobody has asked for in a month is removed.
 """
 
 import shutil
@@ -20,25 +20,25 @@ import pyarrow.parquet as pq
 from emp.core.numba.cache import mark_used, prune
 from emp.core.records import Array
 from emp.perception.normalise import INPUT_NAMES
-from emp.train.data.walk import Walk, room
+from emp.train.data.table import FeatureTable, room
 
 ROWS, CELLS = "rows.parquet", "cells.parquet"
 
 GROUP = 1 << 16
-"""Rows read or written at a time: what is in memory beside the walk itself."""
+"""Rows read or written at a time: what is in memory beside the table itself."""
 
 UNUSED_DAYS = 30.0
 
 _INPUT = np.dtype([(name, "f4") for name in INPUT_NAMES])
 
 
-def kept_or_made(root: Path, recording: str, key: str, make: Callable[[], Walk]) -> Walk:
-    """The walk of a recording from the cache, or made and put there.
+def load_or_compute(root: Path, recording: str, key: str, make: Callable[[], FeatureTable]) -> FeatureTable:
+    """The features of a recording from the cache, or made and put there.
 
     Args:
-        root: folder of all walks.
+        root: folder of all feature tables.
         recording: hash of the recording's content.
-        key: hash of all else that the walk depends on.
+        key: hash of all else that the table depends on.
         make: sees the recording.
     """
     folder = root / recording / key
@@ -58,8 +58,8 @@ def kept_or_made(root: Path, recording: str, key: str, make: Callable[[], Walk])
     return seen
 
 
-def write_walk(folder: Path, seen: Walk) -> None:
-    """Write a walk's two files into a folder."""
+def write_walk(folder: Path, seen: FeatureTable) -> None:
+    """Write a table's two files into a folder."""
     for name, columns in zip((ROWS, CELLS), _views(seen), strict=True):
         n = len(next(iter(columns.values())))
         schema = pa.schema([pa.field(c, pa.from_numpy_dtype(v.dtype), False) for c, v in columns.items()])
@@ -83,8 +83,8 @@ def write_walk(folder: Path, seen: Walk) -> None:
                 writer.write_table(pa.table(arrays, schema=schema), row_group_size=GROUP)
 
 
-def read_walk(folder: Path) -> Walk:
-    """Read a walk, a group of rows at a time, into the arrays that are returned.
+def read_walk(folder: Path) -> FeatureTable:
+    """Read a table, a group of rows at a time, into the arrays that are returned.
 
     Raises:
         OSError, pa.ArrowException, ValueError: the files are not what `write_walk` wrote.
@@ -105,8 +105,8 @@ def read_walk(folder: Path) -> Walk:
     return seen
 
 
-def _keep(folder: Path, seen: Walk) -> None:
-    """Put a walk into the cache in place of older ones; where that fails the work is only done again."""
+def _keep(folder: Path, seen: FeatureTable) -> None:
+    """Put a table into the cache in place of older ones; where that fails the work is only done again."""
     scratch = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -123,8 +123,8 @@ def _keep(folder: Path, seen: Walk) -> None:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _views(seen: Walk) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Columns of the two files as views into a walk's arrays, by name."""
+def _views(seen: FeatureTable) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Columns of the two files as views into a table's arrays, by name."""
     inputs = seen.x.view(_INPUT)[:, 0]
     parts = (("state", seen.states), ("x", inputs), ("row", seen.rows))
     rows = {name: view for prefix, array in parts for name, view in _flat(prefix, array)}

@@ -12,7 +12,7 @@ from emp.core.records import HORIZONS, Array
 from emp.perception.depth import CELLS_PER_POOL, CHANNELS, ENCODER, POOLS
 from emp.perception.targets import CLASSES, NO_LABEL
 from emp.train.data.mirror import without_depth
-from emp.train.data.walk import random_encoder
+from emp.train.data.table import random_encoder
 
 EPOCHS = 6
 BATCH = 2048

@@ -25,7 +25,7 @@ from emp.engine.load import LoadedModel
 from emp.engine.replay import Backtest
 from emp.engine.reversion import bind_perception
 from emp.observe.markout import alphas_bps, summarise
-from emp.train.data.cached import content_key, kept
+from emp.train.data.cached import cached, content_key
 from emp.train.data.data import Dataset, Series
 
 HOUR_NS = 3_600_000_000_000
@@ -117,7 +117,7 @@ def trade_test_part(
     def make() -> dict[str, Array]:
         return {"summary": np.array(json.dumps(_trade(model, series, data, limits, seed, progress)))}
 
-    found: dict[str, Any] = json.loads(str(kept("trades", key, make)["summary"]))
+    found: dict[str, Any] = json.loads(str(cached("trades", key, make)["summary"]))
     return {"series": data.series, **found}
 
 

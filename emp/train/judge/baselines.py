@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from emp.core.ids import generator
 from emp.core.records import HORIZON_EVENTS, QUANTILES, Array
 from emp.perception.targets import CLASSES, NO_LABEL, Targets
-from emp.train.data.cached import content_key, kept
+from emp.train.data.cached import cached, content_key
 from emp.train.judge.metrics import Prediction, balanced_decision
 
 IMBALANCE_GROUPS = 10
@@ -119,7 +119,7 @@ def kept_trees(
         latency = _tree_latency(model, x[wanted])
         return {"p": class_probabilities(model, x[wanted]), "us": np.array(list(latency.values()))}
 
-    stored = kept("trees", key, make)
+    stored = cached("trees", key, make)
     p = stored["p"]
     missing = np.full((len(wanted), len(QUANTILES)), np.nan)
     p50, p99 = (round(float(us), 1) for us in stored["us"])

@@ -23,7 +23,7 @@ from emp.perception.schema import schema_hash
 from emp.perception.targets import Targets
 from emp.train.data.cached import content_key
 from emp.train.data.data import Dataset, Split
-from emp.train.data.walk import Walk
+from emp.train.data.table import FeatureTable
 from emp.train.fit import fit
 from emp.train.judge.compare import figures
 from emp.train.judge.evaluate import BLOCK_NS, ENOUGH_DAYS, LINEAR, Blocks, Contender, judge, row_of
@@ -77,7 +77,7 @@ def _until(data: Dataset, n: int) -> Dataset:
     depth = int(seen.states["has_depth"][:n].sum())
     return replace(
         data,
-        seen=Walk(seen.states[:n], seen.x[:n], seen.rows[:n], seen.cells[:depth]),
+        seen=FeatureTable(seen.states[:n], seen.x[:n], seen.rows[:n], seen.cells[:depth]),
         unit=data.unit[:n],
         segment=data.segment[:n],
         targets=Targets(data.targets.delta_hat[:n], data.targets.known_ns[:n]),

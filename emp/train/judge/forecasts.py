@@ -10,7 +10,7 @@ from emp.core.records import FORECAST, Array
 from emp.engine.load import LoadedModel
 from emp.model import port
 from emp.model.port import forecast
-from emp.train.data.cached import content_key, kept
+from emp.train.data.cached import cached, content_key
 from emp.train.data.data import Dataset
 
 
@@ -61,7 +61,7 @@ def forecast_test(model: LoadedModel, data: Dataset) -> Array:
         source = closure_hash(Path(port.__file__).resolve())
         since_reset = np.ascontiguousarray(seen.seen.rows["since_reset"])
         key = content_key(model.artifact.hash, source, head_of(model, data), test, since_reset, seen.x)
-        said = kept("forecasts", key, make)
+        said = cached("forecasts", key, make)
     found = np.zeros(len(test), FORECAST)
     for name, values in said.items():
         found[name] = values

@@ -22,7 +22,7 @@ from emp.core.records import HORIZONS, Array
 from emp.perception.targets import CLASSES, NO_LABEL, classes
 from emp.train.data import books as book_windows
 from emp.train.data.books import Books, windows
-from emp.train.data.cached import content_key, kept
+from emp.train.data.cached import cached, content_key
 from emp.train.data.data import Dataset, Part
 from emp.train.net import deeplob
 from emp.train.net.deeplob import WINDOW, DeepLOB
@@ -93,7 +93,7 @@ def forecast_peer(
         weights = {f"network.{name}": w.numpy() for name, w in found.network.state_dict().items()}
         return {"p": p, "facts": np.array(json.dumps(facts)), **weights}
 
-    stored = kept("deeplob", key, make)
+    stored = cached("deeplob", key, make)
     network = DeepLOB(books.levels)
     weights = {name: torch.from_numpy(stored[f"network.{name}"]) for name in network.state_dict()}
     network.load_state_dict(weights)

@@ -28,7 +28,7 @@ ROW = np.dtype(
 """What labels and splits need beside the MarketState."""
 
 
-class Walk(NamedTuple):
+class FeatureTable(NamedTuple):
     """What perception saw of n visible events."""
 
     states: Array  # MARKET_STATE[n]
@@ -51,7 +51,7 @@ def random_encoder(rng: np.random.Generator) -> Any:
 
 
 @kernel
-def walk_batch(
+def extract_batch(
     p: Any,
     events: Array,
     sessions: Array,
@@ -62,7 +62,7 @@ def walk_batch(
     rows: Array,
     cells: Array,
 ) -> tuple[int, int]:
-    """Perceive a batch into the outputs of `Walk`, which have at least as many rows as there are events.
+    """Perceive a batch into the outputs of `FeatureTable`, which have at least as many rows as there are events.
 
     Returns:
         How many rows of `states`, `x` and `rows` are used, and how many of `cells`.
@@ -96,8 +96,8 @@ def encode_cells(cells: Array, has_depth: Array, encoder: Any, out: Array) -> No
             m += 1
 
 
-def with_encoder(seen: Walk, encoder: Any) -> Walk:
-    """The same walk as another depth encoder would have seen it."""
+def with_encoder(seen: FeatureTable, encoder: Any) -> FeatureTable:
+    """The same features as another depth encoder would have seen it."""
     states, x = seen.states.copy(), seen.x.copy()
     depth = np.zeros((len(states), states["depth_feat"].shape[1]), np.float32)
     encode_cells(seen.cells, states["has_depth"], encoder, depth)
@@ -106,13 +106,13 @@ def with_encoder(seen: Walk, encoder: Any) -> Walk:
     return seen._replace(states=states, x=x)
 
 
-def walk(
+def extract_features(
     batches: Iterable[Array],
     instrument: Instrument,
     encoder: Any,
     p: Array | None = None,
-) -> Walk:
-    """Carry perception over batches of EVENT rows of one instrument.
+) -> FeatureTable:
+    """Process batches of EVENT rows of one instrument.
 
     Args:
         batches: arrays of EVENT in order.
@@ -120,7 +120,7 @@ def walk(
         p: PERCEPTION[1] to start from and to carry forward; a fresh one where None.
     """
     p = new_perception() if p is None else p
-    parts: list[Walk] = []
+    parts: list[FeatureTable] = []
     for events in batches:
         if len(events) == 0:
             continue
@@ -128,10 +128,10 @@ def walk(
         sessions = session_table(instrument, int(events["ts"].min()), int(events["ts"].max()))
         p["session_row"] = np.minimum(p["session_row"], 0)  # another table: search it from its start
         out = room(len(events), len(events))
-        n, m = walk_batch(p[0], events, sessions, features, int(instrument.venue), *out)
+        n, m = extract_batch(p[0], events, sessions, features, int(instrument.venue), *out)
         used = (n, n, n, m)
-        parts.append(Walk(*(a[:k].copy() for a, k in zip(out, used, strict=True))))
-    return Walk(*(np.concatenate(a) for a in zip(room(0, 0), *parts, strict=True)))
+        parts.append(FeatureTable(*(a[:k].copy() for a, k in zip(out, used, strict=True))))
+    return FeatureTable(*(np.concatenate(a) for a in zip(room(0, 0), *parts, strict=True)))
 
 
 def _features(encoder: Any) -> BookFeatures:
@@ -140,9 +140,9 @@ def _features(encoder: Any) -> BookFeatures:
     return BookFeatures(weights)
 
 
-def room(n: int, m: int) -> Walk:
-    """An empty walk of n events, m of them with depth."""
-    return Walk(
+def room(n: int, m: int) -> FeatureTable:
+    """An empty table of n events, m of them with depth."""
+    return FeatureTable(
         np.zeros(n, MARKET_STATE),
         np.zeros((n, INPUTS), np.float32),
         np.zeros(n, ROW),

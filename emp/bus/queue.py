@@ -15,7 +15,7 @@ from emp.core.codes import EventFlag, Quarantine
 from emp.core.numba.jit import kernel
 from emp.core.records import Array
 
-LANE = np.dtype(
+QUEUE = np.dtype(
     [
         ("head", "i8"),  # slot of the oldest event
         ("count", "i8"),  # events waiting
@@ -69,41 +69,41 @@ def merge(earlier: Any, later: Any) -> int:
 
 
 @kernel
-def _merge_pairs(lane: Any, ring: Array, stamps: Array, opposites_too: bool) -> None:
+def _merge_pairs(queue: Any, ring: Array, stamps: Array, opposites_too: bool) -> None:
     """Merge waiting neighbours two by two, oldest first, and close the ranks."""
-    bound = lane.bound
+    bound = queue.bound
     write = 0
     read = 0
-    while read < lane.count:
-        here = (lane.head + read) % bound
+    while read < queue.count:
+        here = (queue.head + read) % bound
         stamp = stamps[here]
-        if read + 1 < lane.count:
+        if read + 1 < queue.count:
             after = (here + 1) % bound
             if opposites_too or not opposite(ring[here], ring[after]):
-                lane.netted += merge(ring[here], ring[after])
-                lane.conflated += 1
+                queue.netted += merge(ring[here], ring[after])
+                queue.conflated += 1
                 here = after
                 read += 1
-        slot = (lane.head + write) % bound
+        slot = (queue.head + write) % bound
         if slot != here:
             ring[slot] = ring[here]
         stamps[slot] = stamp
         write += 1
         read += 1
-    lane.count = write
+    queue.count = write
 
 
 @kernel
-def make_room(lane: Any, ring: Array, stamps: Array) -> None:
+def make_room(queue: Any, ring: Array, stamps: Array) -> None:
     """Merge waiting events until at least a quarter of the ring is free."""
-    _merge_pairs(lane, ring, stamps, False)
-    if lane.count > lane.bound - lane.bound // 4:
-        _merge_pairs(lane, ring, stamps, True)
+    _merge_pairs(queue, ring, stamps, False)
+    if queue.count > queue.bound - queue.bound // 4:
+        _merge_pairs(queue, ring, stamps, True)
 
 
 @kernel
 def offer(
-    lanes: Array,
+    queues: Array,
     guards: Array,
     rings: Array,
     all_stamps: Array,
@@ -114,28 +114,28 @@ def offer(
 ) -> int:
     """Judge a batch of one instrument and queue what is admitted; return how many were admitted.
 
-    `lanes` LANE [I], `guards` GUARD [I], `rings` EVENT [I, bound], `all_stamps` int64 [I, bound] (monotonic
+    `queues` QUEUE [I], `guards` GUARD [I], `rings` EVENT [I, bound], `all_stamps` int64 [I, bound] (monotonic
     ns at which the oldest part of each waiting event was queued), `events` EVENT rows [n] in the order of
     arrival (GAP flags are set in place), `out_reason` int8 [n] receives the Quarantine reason of each row.
     Whole arrays are passed because handing a single record to compiled code costs a microsecond.
     """
-    lane = lanes[instrument]
+    queue = queues[instrument]
     guard = guards[instrument]
     ring = rings[instrument]
     stamps = all_stamps[instrument]
     admitted = 0
     for i in range(len(events)):
-        lane.received += 1
+        queue.received += 1
         out_reason[i] = judge(guard, events[i])
         if out_reason[i] != _ACCEPTED:
-            lane.quarantined += 1
+            queue.quarantined += 1
             continue
         admitted += 1
-        if lane.count == lane.bound:
-            make_room(lane, ring, stamps)
-        slot = (lane.head + lane.count) % lane.bound
+        if queue.count == queue.bound:
+            make_room(queue, ring, stamps)
+        slot = (queue.head + queue.count) % queue.bound
         ring[slot] = events[i]
         stamps[slot] = now_ns
-        lane.count += 1
-        lane.high_water = max(lane.high_water, lane.count)
+        queue.count += 1
+        queue.high_water = max(queue.high_water, queue.count)
     return admitted

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emp.core.numba.cache import UNUSED_DAYS
-from emp.train.data.cached import ARRAYS, content_key, kept
+from emp.train.data.cached import ARRAYS, cached, content_key
 
 DAY_S = 86_400
 
@@ -32,7 +32,7 @@ class Work:
 def test_work_is_done_once(cache: Path) -> None:
     work = Work()
     for _ in range(3):
-        got = kept("kind", "a", work)
+        got = cached("kind", "a", work)
         assert got["x"].tolist() == [0, 1, 2]
         assert got["y"].tolist() == [1.5]
     assert work.times == 1
@@ -41,22 +41,22 @@ def test_work_is_done_once(cache: Path) -> None:
 @pytest.mark.parametrize("damage", [b"", b"PK no archive", b"neither"])
 def test_damaged_arrays_are_made_again(cache: Path, damage: bytes) -> None:
     work = Work()
-    kept("kind", "a", work)
+    cached("kind", "a", work)
     (cache / "a" / ARRAYS).write_bytes(damage)
-    assert kept("kind", "a", work)["x"].tolist() == [0, 1, 2]
-    assert kept("kind", "a", work)["x"].tolist() == [0, 1, 2]
+    assert cached("kind", "a", work)["x"].tolist() == [0, 1, 2]
+    assert cached("kind", "a", work)["x"].tolist() == [0, 1, 2]
     assert work.times == 2
 
 
 def test_what_nobody_uses_is_removed(cache: Path) -> None:
     work = Work()
     for key in ("old", "used", "young"):
-        kept("kind", key, work)
+        cached("kind", key, work)
     long_ago = (cache / "old").stat().st_mtime - (UNUSED_DAYS + 1) * DAY_S
     for key in ("old", "used"):
         os.utime(cache / key, (long_ago, long_ago))
-    kept("kind", "used", work)  # used again
-    kept("kind", "new", work)  # whoever writes tidies up
+    cached("kind", "used", work)  # used again
+    cached("kind", "new", work)  # whoever writes tidies up
     assert sorted(folder.name for folder in cache.iterdir()) == ["new", "used", "young"]
 
 
@@ -68,8 +68,8 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
     monkeypatch.setenv("EMP_CACHE", str(blocked))
     monkeypatch.setenv("HOME", str(blocked))
     work = Work()
-    assert kept("kind", "a", work)["x"].tolist() == [0, 1, 2]
-    assert kept("kind", "a", work)["x"].tolist() == [0, 1, 2]
+    assert cached("kind", "a", work)["x"].tolist() == [0, 1, 2]
+    assert cached("kind", "a", work)["x"].tolist() == [0, 1, 2]
     assert work.times == 2
 
 
