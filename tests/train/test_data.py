@@ -85,7 +85,7 @@ def feature_tables(root: Path) -> list[Path]:
 
 
 @pytest.fixture
-def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recording whose walk is in the cache."""
     monkeypatch.setenv("EMP_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "GOOG_day.csv"
