@@ -12,6 +12,7 @@ Market data is read to the end, because a simulated venue answers only as its ma
 import asyncio
 import contextlib
 import gc
+import sys
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,9 @@ TICK_S = 0.02
 MARK_TICKS = 250  # what loss limits measure from is recorded every 5 s where it has changed
 SHUTDOWN_S = 2.0
 """How long the venue's answers to the last cancels are awaited."""
+
+SLICE_S = 0.0002
+"""How long a tap's thread may hold the interpreter while the loop has something to do; Python's own 5 ms are long."""
 
 TRADE_LINK = "trade_link"
 """The reason for size 0 while no order could leave."""
@@ -242,6 +246,8 @@ class Live:
         """Run the three loops until one ends or `stop` is called, then shut down."""
         gc.collect()
         gc.freeze()  # what is here now stays: a full collection later must not walk it
+        slice_s = sys.getswitchinterval()
+        sys.setswitchinterval(SLICE_S)
         self._watchdog.start()
         tasks = [self._start(self._tick()), self._start(self._until_over()), self._start(self._serve())]
         try:
@@ -252,6 +258,7 @@ class Live:
         finally:
             await _cancelled(*tasks, *([self._reloading] if self._reloading else []))
             self._watchdog.stop()
+            sys.setswitchinterval(slice_s)
             gc.unfreeze()
 
     def _start(self, loop: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

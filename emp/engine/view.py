@@ -76,17 +76,20 @@ class Viewer(Tap):
         """Note a batch that the engine has processed."""
         if not len(batch.events):
             return
-        event = batch.events[-1]
-        seen = self._seen[int(event["instrument"])]
-        seen.events += len(batch.events)
-        seen.last_ts = int(event["ts"])
-        seen.at_ns = self._clock.monotonic_ns()
-        seen.longest_wait_ms = max(seen.longest_wait_ms, batch.wait_ms)
-        if not len(batch.rows):
-            return
-        self._infer_ms.add(batch.laps[:, 1] * 1e-6)
-        self._total_ms.add(batch.laps[:, 2] * 1e-6)
-        self._keep(seen, batch.rows)
+        for i, seen in enumerate(self._seen):
+            events = batch.events[batch.events["instrument"] == i]
+            if not len(events):
+                continue
+            seen.events += len(events)
+            seen.last_ts = int(events["ts"][-1])
+            seen.at_ns = self._clock.monotonic_ns()
+            seen.longest_wait_ms = max(seen.longest_wait_ms, batch.wait_ms)
+            rows = batch.rows[batch.rows["instrument"] == i]
+            if len(rows):
+                self._keep(seen, rows)
+        if len(batch.laps):
+            self._infer_ms.add(batch.laps[:, 1] * 1e-6)
+            self._total_ms.add(batch.laps[:, 2] * 1e-6)
 
     def on_message(self, message: Message) -> None:
         """Note a risk breach."""
