@@ -14,6 +14,7 @@ from emp.access.fix.book import (
     UNKNOWN_ENTRY,
     UNKNOWN_SYMBOL,
     change,
+    clear,
     emit,
     entry_key,
     place,
@@ -180,12 +181,17 @@ def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tu
     aggressor_tag = books[0].aggressor_tag
     status = OK
     seen = 0
+    lost = False  # a snapshot that is broken already is only counted on
     for i in range(first, n):
         tag = w.fields[U(i), TAG]
+        if lost:
+            seen += tag == delimiter
+            continue
         if tag == delimiter:
             if seen > 0:
                 book = _named(w, kind, book, books)
                 result = _settle(w, kind, book, books)
+                lost = kind == SNAPSHOT and result != OK
                 if status == OK:
                     status = result
             seen += 1
@@ -203,6 +209,8 @@ def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tu
             w.scratch[_SYMBOL] = i
         elif tag == aggressor_tag:
             w.scratch[_AGGRESSOR] = i
+    if lost:
+        return seen, status
     result = _settle(w, kind, _named(w, kind, book, books), books)
     return seen, result if status == OK else status
 
@@ -262,7 +270,7 @@ def decode(w: Any, n: int, kind: int, sent: int, now: int, books: Any, rows: Any
     if kind == SNAPSHOT and book >= 0:
         books[book].touched = True
         if _clears(w, first, first if count == 0 else n):
-            books[book].n = 0
+            clear(books[book])
             books[book].whole = True
     if count < 0 or (kind == SNAPSHOT and book < 0):
         seen, status = 0, MALFORMED
