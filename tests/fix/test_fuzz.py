@@ -167,7 +167,7 @@ def believed(update: OrderUpdate, body: str) -> bool:
             pairs.setdefault(tag, value)
     if update.filled and plainly(pairs.get("14"), "1000") != update.filled:
         return False
-    last = pairs.get("31")
+    last = pairs.get("31") if pairs["35"] == "8" else None
     return last is None or NUMBER.fullmatch(last) is not None
 
 
@@ -279,5 +279,5 @@ def test_the_oracle_itself_tells_false_from_true(kind: str) -> None:
     assert not rows_fit([row], "270=1.0873|271=4000|")
     assert rows_fit([row], "270=1.0874|271=4000|")
     update = OrderUpdate(clOrdID="a", execID="b", status="new", filled=2, price=1, ts=1)  # type: ignore[arg-type]
-    assert not believed(update, "14=2e3|")
-    assert believed(update, "14=2000|")
+    assert not believed(update, "35=8|14=2e3|")
+    assert believed(update, "35=8|14=2000|")
