@@ -61,6 +61,9 @@ BOOK = np.dtype(
         ("px", "i8", (ENTRIES,)),
         ("size", "i8", (ENTRIES,)),  # UNSIZED where the entry came without one
         ("side", "i1", (ENTRIES,)),  # 0 bid, 1 ask
+        ("named", "i8", (2 * ENTRIES,)),  # names met in the snapshot that is being read, by hash
+        ("named_in", "i8", (2 * ENTRIES,)),  # the snapshot in which each place was taken
+        ("snapshot", "i8"),  # number of the one that is being read
         ("seq", "i8"),  # of the last event
         ("trade_px", "i8"),
         ("trade_qty", "i8"),
@@ -180,6 +183,27 @@ def _rank(book: Any, side: int, px: int) -> int:
 
 
 @kernel
+def clear(book: Any) -> None:
+    """Begin to read a snapshot."""
+    book.n = 0
+    book.snapshot += 1
+
+
+@kernel
+def _met(book: Any, name: int) -> bool:
+    """Whether a name stood in this snapshot before; it is noted (open addressing, Fibonacci hashing)."""
+    places = 2 * ENTRIES
+    at = np.int64((np.uint64(name) * np.uint64(11400714819323198485)) >> np.uint64(32)) % places
+    while book.named_in[at] == book.snapshot:
+        if book.named[at] == name:
+            return True
+        at = (at + 1) % places
+    book.named[at] = name
+    book.named_in[at] = book.snapshot
+    return False
+
+
+@kernel
 def place(book: Any, key: int, side: int, px: int, size: int) -> int:
     """Add one entry of a snapshot; `key` or `size` are BAD where absent."""
     if px == BAD:
@@ -187,7 +211,9 @@ def place(book: Any, key: int, side: int, px: int, size: int) -> int:
     if book.keying == BY_PRICE:
         key = px
     if key != BAD:
-        if _find(book, key, -1 if book.keying == BY_ID else side) >= 0:  # two entries of one name
+        if book.n >= ENTRIES:
+            return OVERFLOW
+        if _met(book, key if book.keying == BY_ID else 2 * key + side):  # two entries of one name
             return MALFORMED
     elif book.keying == BY_POSITION:
         key = _rank(book, side, px)

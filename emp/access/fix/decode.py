@@ -14,6 +14,7 @@ from emp.access.fix.book import (
     UNKNOWN_ENTRY,
     UNKNOWN_SYMBOL,
     change,
+    clear,
     emit,
     entry_key,
     place,
@@ -78,7 +79,7 @@ def _apply(w: Any, kind: int, book: Any) -> int:
     """Apply one entry to its book; `w.scratch` holds the index of each of its fields, -1 where absent."""
     action, side = _NEW, 0
     px, size, key, ref = BAD, BAD, BAD, BAD
-    if w.scratch[_TWICE] >= 0:  # a field came twice: which of them counts is anybody's guess
+    if w.scratch[_TWICE] != 0:  # a field came twice: which of them counts is anybody's guess
         return MALFORMED
     if w.scratch[_TYPE] >= 0:
         side = w.buf[w.fields[U(w.scratch[_TYPE]), AT]]
@@ -180,20 +181,27 @@ def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tu
     aggressor_tag = books[0].aggressor_tag
     status = OK
     seen = 0
-    for i in range(first, n):
+    met, twice = 0, 0  # bits of the tags of this entry
+    i = first
+    while i < n:
         tag = w.fields[U(i), TAG]
         if tag == delimiter:
             if seen > 0:
+                w.scratch[_TWICE] = twice
                 book = _named(w, kind, book, books)
                 result = _settle(w, kind, book, books)
                 if status == OK:
                     status = result
+                if kind == SNAPSHOT and result != OK:  # it is broken: the rest is only counted
+                    break
             seen += 1
+            met, twice = 0, 0
             for j in range(SCRATCH):
                 w.scratch[j] = -1
         if 269 <= tag <= 279:
-            if w.scratch[tag - 269] >= 0:
-                w.scratch[_TWICE] = i
+            bit = 1 << (tag - 269)
+            twice |= met & bit
+            met |= bit
             w.scratch[tag - 269] = i
         elif tag == 290:
             w.scratch[_PLACE] = i
@@ -203,6 +211,13 @@ def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tu
             w.scratch[_SYMBOL] = i
         elif tag == aggressor_tag:
             w.scratch[_AGGRESSOR] = i
+        i += 1
+    if i < n:
+        while i < n:
+            seen += w.fields[U(i), TAG] == delimiter
+            i += 1
+        return seen, status
+    w.scratch[_TWICE] = twice
     result = _settle(w, kind, _named(w, kind, book, books), books)
     return seen, result if status == OK else status
 
@@ -262,7 +277,7 @@ def decode(w: Any, n: int, kind: int, sent: int, now: int, books: Any, rows: Any
     if kind == SNAPSHOT and book >= 0:
         books[book].touched = True
         if _clears(w, first, first if count == 0 else n):
-            books[book].n = 0
+            clear(books[book])
             books[book].whole = True
     if count < 0 or (kind == SNAPSHOT and book < 0):
         seen, status = 0, MALFORMED

@@ -44,18 +44,19 @@ def header_fault(message: Message, *, timely: bool) -> Fault | None:
     flags = message.flags
     if flags & BAD_BEGIN:
         return Fault(OTHER, 8, "incorrect BeginString", end=True, silent=True)
+    if message.kind not in _UNBOUNDED and (message.count > MOST_FIELDS or len(message.raw) > LONGEST):
+        return Fault(OTHER, 0, f"longer than {LONGEST} bytes or {MOST_FIELDS} fields")
     if flags & NO_SEQ:
         return _no_number(message)
     if flags & NO_COMP_ID:
-        return _absent(message, 49 if message.get(49) is None else 56)
+        return _absent(message, 49, 56)
     if flags & BAD_COMP_ID:
         return Fault(COMP_ID_WRONG, 0, "CompID problem", end=True)
     if flags & REPEATED:
         return Fault(TAG_REPEATED, 34 if _times(message, 34) > 1 else 52, "tag appears more than once")
     if flags & NO_TIME:
-        if message.get(52) is not None:
-            return Fault(FORMAT_WRONG, 52, "SendingTime malformed")
-        return _absent(message, 52)
+        fault = _absent(message, 52)
+        return Fault(FORMAT_WRONG, 52, "SendingTime malformed") if fault.why == ORDER_WRONG else fault
     if not timely and not flags & POSS_DUP:
         return Fault(TIME_WRONG, 52, "SendingTime accuracy problem", end=True)
     return None
@@ -63,24 +64,29 @@ def header_fault(message: Message, *, timely: bool) -> Fault | None:
 
 def _no_number(message: Message) -> Fault:
     """No MsgSeqNum in the header: behind the first body tag, or nowhere."""
-    seq = message.integer(34)
-    if seq < 0:
+    found = [value for tag, value in message.head(MOST_FIELDS) if tag == 34]
+    if not found or not found[0].isdigit() or len(found[0]) > 17:
         return Fault(TAG_MISSING, 34, "MsgSeqNum missing", end=True, silent=True)
-    message.seq = seq
+    message.seq = int(found[0])
     return Fault(ORDER_WRONG, 34, "tag specified out of required order")
 
 
-def _absent(message: Message, tag: int) -> Fault:
-    """A header field has no value, stands in the body, or is not there."""
-    if any(found == -tag for found, _ in message.fields):
-        return Fault(TAG_EMPTY, tag, "tag without a value")
-    if message.get(tag) is not None:
-        return Fault(ORDER_WRONG, tag, "tag specified out of required order")
-    return Fault(TAG_MISSING, tag, "required tag missing")
+def _absent(message: Message, *tags: int) -> Fault:
+    """The first of some header fields that has no value, stands in the body, or is not there."""
+    fields = message.head(MOST_FIELDS)
+    found = {tag for tag, _ in fields}
+    for tag in tags:
+        if -tag in found:
+            return Fault(TAG_EMPTY, tag, "tag without a value")
+    missing = next((tag for tag in tags if tag not in found), 0)
+    if missing:
+        return Fault(TAG_MISSING, missing, "required tag missing")
+    last = max(tags, key=lambda tag: next(i for i, (is_tag, _) in enumerate(fields) if is_tag == tag))
+    return Fault(ORDER_WRONG, last, "tag specified out of required order")
 
 
 def _times(message: Message, tag: int) -> int:
-    return sum(found == tag for found, _ in message.fields)
+    return sum(found == tag for found, _ in message.head(MOST_FIELDS))
 
 
 def body_fault(message: Message) -> Fault | None:
@@ -93,8 +99,6 @@ def body_fault(message: Message) -> Fault | None:
         return Fault(TYPE_INVALID, 0, "invalid MsgType")
     if message.flags & BAD_FIELD:
         return Fault(TAG_INVALID, 0, "invalid tag number")
-    if kind not in _UNBOUNDED and (message.count > MOST_FIELDS or len(message.raw) > LONGEST):
-        return Fault(OTHER, 0, f"longer than {LONGEST} bytes or {MOST_FIELDS} fields")
     for tag in _REQUIRED.get(kind, ()):
         value = message.get(tag)
         if value is None:

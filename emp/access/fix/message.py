@@ -51,8 +51,12 @@ class Message:
     @cached_property
     def fields(self) -> list[tuple[int, bytes]]:
         """(tag, value) in order; the tag is -1 where there is none, and -tag where the value is empty."""
+        return self.head(self.count)
+
+    def head(self, n: int) -> list[tuple[int, bytes]]:
+        """The first `n` of `fields`: of a message that may be too long to be read as a whole."""
         raw, start = self.raw, self._start
-        return [(row[TAG], raw[row[AT] - start : row[END] - start]) for row in self._index.tolist()]
+        return [(row[TAG], raw[row[AT] - start : row[END] - start]) for row in self._index[:n].tolist()]
 
     @cached_property
     def kind(self) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from emp.access.fix.dialect import Dialect
-from emp.access.fix.message import Message
+from emp.access.fix.message import Message, readable
 from emp.access.fix.reports import (
     CORRECTIONS,
     DERIVED,
@@ -205,6 +205,9 @@ class Orders:
     def _execution(self, message: Message) -> list[OrderUpdate]:
         figures = self._figures(message)
         order_id = self._order_id(message)
+        if figures is NOTHING:  # neither the order nor the instrument is ours
+            self.counts["foreign"] += 1
+            return []
         exec_id = self._exec_id(message)
         if not self._first(order_id, exec_id):
             return []
@@ -218,8 +221,11 @@ class Orders:
 
     def _figures(self, message: Message) -> Figures:
         """The numbers of a report, which must stand before anything is noted of it."""
-        known = self._known.get(self._order_id(message))
-        scale = self._scales.get(self.name_of(message) or (known.instrument if known is not None else ""))
+        known, name = self._known.get(self._order_id(message)), self.name_of(message)
+        symbol = message.get(self.dialect.symbol_tag)
+        if known is not None and symbol is not None and name != known.instrument:
+            raise FieldError(f"a report on an order of {known.instrument} names {readable(symbol)}")
+        scale = self._scales.get(name or (known.instrument if known is not None else ""))
         if scale is None:
             return NOTHING
         figures = read_figures(message, scale, self.dialect.fee_tag)

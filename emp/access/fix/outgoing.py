@@ -76,7 +76,7 @@ class Outgoing:
             body += b"371=%d\x01" % fault.tag
         body += b"372=%s\x01373=%d\x01" % (message.kind.encode("latin-1"), fault.why)
         routes = sorted(
-            (_REVERSE[tag], value) for tag, value in message.fields[:40] if tag in _REVERSE and value
+            (_REVERSE[tag], value) for tag, value in message.head(40) if tag in _REVERSE and value
         )
         extra = b"".join(b"%d=%s\x01" % route for route in routes)
         self.send(b"3", body + b"58=%s\x01" % fault.text.encode(), extra)

@@ -191,6 +191,8 @@ def _fields(w: Any, filled: int) -> int:
     data_len = w.s[DATA_LEN]
     while i < limit:
         if value < 0:
+            if tag == 0 and w.buf[U(i)] == _ZERO:  # a tag has no leading zeros
+                tag = -1
             while i < limit:
                 c = w.buf[U(i)]
                 i += 1
@@ -210,8 +212,6 @@ def _fields(w: Any, filled: int) -> int:
                     tag = 0
                 elif _ZERO <= c <= _NINE and 0 <= tag < 100_000_000:
                     tag = tag * 10 + (c - _ZERO)
-                    if tag == 0:  # a tag has no leading zeros
-                        tag = -1
                 else:
                     tag = -1
             if value < 0:
