@@ -72,12 +72,14 @@ def test_the_page_of_a_narrow_window_fits_forty_columns() -> None:
         ts=0, seq=0, action="hold", reason="context_blocked", side=0, px=0, qty=0, edge_ticks=0.0,
         cost_to_take=0.0, context_mult=1.0, inventory=0, latency_ms=0.0,
     )  # fmt: skip
-    one = InstrumentView(name="EURUSD", tick=1e-5, bid=108_123, ask=108_124, position=-12, decisions=(decision,))
+    one = InstrumentView(
+        name="EURUSD", tick=1e-5, bid=108_123, ask=108_124, position=-12, decisions=(decision,)
+    )
     assert max(map(len, _narrow(one))) <= 40
 
 
 def test_a_reader_that_has_seen_enough_and_a_full_disk() -> None:
-    program = f"'{sys.executable}' -m emp instruments --json"
+    program = f"'{sys.executable}' -m emp instruments"
     for line, code, said in (
         (f"{program} | head -c 1 >/dev/null; exit ${{PIPESTATUS[0]}}", 0, ""),
         (f"{program} >/dev/full", 74, "emp: cannot write the output: no space left on device\n"),
@@ -97,7 +99,9 @@ def test_every_missing_module_has_an_extra_that_exists() -> None:
 
 
 def test_the_command_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(extras, "requires", lambda _: ["torch<3; extra == 'train'", 'py7zr; extra == "archive"'])
+    monkeypatch.setattr(
+        extras, "requires", lambda _: ["torch<3; extra == 'train'", 'py7zr; extra == "archive"']
+    )
     monkeypatch.setattr(extras.sys, "executable", "/a b/python")
     monkeypatch.setattr(extras, "find_spec", lambda _: object())
     assert install_command("train") == "'/a b/python' -m pip install 'torch<3'"
