@@ -32,7 +32,7 @@ def emp(*arguments: str, folder: Path = ROOT, **environment: str) -> "subprocess
 def test_init_in_a_folder_of_any_name_under_any_locale(tmp_path: Path) -> None:
     folder = tmp_path / "ein Ordner – mit Umläuten und vielen, vielen Zeichen" / ("x" * 60)
     folder.mkdir(parents=True)
-    for locale, encoding in (("C", ""), ("POSIX", ""), ("C.UTF-8", ""), ("C.UTF-8", "ascii")):
+    for locale, encoding in (("C", ""), ("POSIX", ""), ("C.UTF-8", ""), ("C.UTF-8", "latin-1")):
         name = str(folder / (locale + encoding))
         done = emp("init", name, LC_ALL=locale, PYTHONIOENCODING=encoding)
         assert done.returncode == 0, done.stderr
@@ -55,15 +55,15 @@ def test_init_overwrites_nothing_and_takes_known_examples_alone(
 
 
 def test_lines_are_whole_in_a_pipe_and_colourless(tmp_path: Path) -> None:
-    shown = emp("instruments").stdout
+    shown = emp("instruments", "list").stdout
     assert "\x1b" not in shown
-    assert len(shown.splitlines()) == len(emp("instruments", COLUMNS="400").stdout.splitlines())
+    assert len(shown.splitlines()) == len(emp("instruments", "list", COLUMNS="400").stdout.splitlines())
     assert make_console().width == PIPE_COLUMNS
 
 
 @pytest.mark.parametrize("columns", [40, 80])
 def test_columns_are_followed(columns: int) -> None:
-    shown = emp("instruments", COLUMNS=str(columns)).stdout
+    shown = emp("instruments", "list", COLUMNS=str(columns)).stdout
     assert max(len(line) for line in shown.splitlines()) <= columns
 
 
@@ -79,9 +79,9 @@ def test_the_page_of_a_narrow_window_fits_forty_columns() -> None:
 
 
 def test_a_reader_that_has_seen_enough_and_a_full_disk() -> None:
-    program = f"'{sys.executable}' -m emp instruments"
+    program = f"'{sys.executable}' -m emp instruments list"
     for line, code, said in (
-        (f"{program} | head -c 1 >/dev/null; exit ${{PIPESTATUS[0]}}", 1, ""),
+        (f"{program} | true; exit ${{PIPESTATUS[0]}}", 1, ""),
         (f"{program} >/dev/full", 74, "emp: cannot write the output: no space left on device\n"),
         (f"{program} >&-", 0, ""),
     ):
