@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from emp.app.status import status_table_holds
 from emp.core import contracts, records
 from emp.core.clock import SimClock
 from emp.core.codes import EventFlag, OrderStatus, Quarantine, Reason
@@ -235,6 +236,7 @@ CHECKS = [
     Check("no look-ahead", "engine", nothing_leaks),
     Check("ledger round trip", "journal", ledger_round_trip),
     Check("metrics", "observe", metrics_are_the_roadmaps),
+    Check("README status", "architecture", status_table_holds),
     Check("import layers", "architecture", layers_hold),
 ]
 

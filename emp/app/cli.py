@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line; a user's mistake ends in one line on stderr and a non-zero exit.
 
     So does an optional package that is missing, and an output that cannot be written. A reader that has seen enough
-    (`emp instruments | head -1`) is no mistake.
+    (`emp instruments | head -1`) is no mistake: nothing is said, and the exit code is 1, as click has it.
     """
     if unsupported():
         _end(2, unsupported())
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         _end(2, line)
     except BrokenPipeError:
         mute(sys.stdout)
-        _end(0)
+        _end(1)
     except OSError as error:
         if error.errno not in UNWRITABLE or error.filename is not None:  # of a file that has a name
             raise

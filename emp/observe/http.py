@@ -140,8 +140,9 @@ def _by_whom(host: str, port: int) -> str:
         found = msgspec.json.decode(body, type=_Health)
     except msgspec.MsgspecError:
         return " by another program; stop that"
-    name = f"run {found.run}" if found.run else "a run that is starting"
-    return f" by {name} (pid {found.pid}); `kill {found.pid}` ends it in order"
+    if not found.run:
+        return f" by a run that is starting (pid {found.pid}); `kill {found.pid}` ends it"
+    return f" by run {found.run} (pid {found.pid}); `emp stop {found.run}` ends it in order (or `kill {found.pid}`)"
 
 
 class _Health(msgspec.Struct):

@@ -129,7 +129,8 @@ def test_a_run_of_nohup_goes_on_and_a_second_one_names_it(tmp_path: Path) -> Non
         assert other.returncode == 2
         assert other.stderr == (
             f"emp: http.port: {port} on 127.0.0.1 is in use by run {first['run']} (pid {process.pid});"
-            f" `kill {process.pid}` ends it in order, or set http.port (0: any free one)\n"
+            f" `emp stop {first['run']}` ends it in order (or `kill {process.pid}`),"
+            " or set http.port (0: any free one)\n"
         )
         assert health(port)["run"] == first["run"]
         process.send_signal(signal.SIGTERM)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emp.app import checks
+from emp.app import checks, status
 from emp.app.cli import main
 from emp.bus import order
 from emp.core.config.secrets import Secret
@@ -57,6 +57,30 @@ def test_a_check_is_red_when_what_it_checks_is_broken(monkeypatch, check, target
     monkeypatch.setattr(target, name, broken)
     found = next(c for c in checks.CHECKS if c.run is check)
     assert run_check(found).status == "red"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("| `emp plan`: no such", "| `emp report`: no such", "exists: the row says no"),
+        ("`emp validate --only ledger`", "`emp validate --only nothing`", "ended with 2"),
+        ("`emp validate --only ledger`", "a promise", "names no command"),
+    ],
+)
+def test_a_row_of_the_readme_that_does_not_hold_is_red(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: str, after: str, says: str
+) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| |") or before in line]
+    assert len(rows) == 2
+    (tmp_path / "README.md").write_text(
+        "\n".join([status.HEADING, rows[0], "|---|", rows[1].replace(before, after)])
+    )
+    monkeypatch.setattr(status, "PACKAGE", tmp_path / "emp")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    found = run_check(next(c for c in checks.CHECKS if c.name == "README status"))
+    assert found.status == "red"
+    assert says in found.detail
 
 
 def test_look_ahead_and_chance_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

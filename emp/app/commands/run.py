@@ -84,9 +84,9 @@ def run(
 
 def _hand_over(background: "Detached", running: "Running", url: str, as_json: bool) -> None:
     """Tell who started a run in the background what it is, and end his part of it."""
-    run, pid = running.folder.manifest["run"], os.getpid()
-    facts = {"run": run, "pid": pid, "url": url, "run_folder": str(running.folder.path)}
-    words = f"run {run} goes on as pid {pid}: {url}, {running.folder.path}; `kill {pid}` ends it in order"
+    run, pid, folder = running.folder.manifest["run"], os.getpid(), str(running.folder.path)
+    facts = {"run": run, "pid": pid, "url": url, "run_folder": folder}
+    words = f"run {run} goes on as pid {pid}: {url}; `emp stop {folder}` ends it in order"
     background.ready(json.dumps(facts) if as_json else words)
 
 
