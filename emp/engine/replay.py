@@ -22,7 +22,7 @@ from emp.access.paper.venue import COUNTERFACTUAL, PaperVenue
 from emp.access.port import Source
 from emp.bus.order import admit, new_guard
 from emp.core.codes import Quarantine, WorkingState
-from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
+from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder, Replace
 from emp.core.numba.jit import kernel
 from emp.core.records import DECISION, EVENT, Array, empty_events
 from emp.engine.driver import Driver
@@ -317,7 +317,7 @@ class Backtest:
             body = entry.body
             if isinstance(body, OrderUpdate):
                 self.engine.orders.apply(body)
-            elif isinstance(body, NewOrder | CancelOrder | QueryOrder):
+            elif isinstance(body, NewOrder | CancelOrder | QueryOrder | Replace):
                 self.engine.orders.sent(body)
         for name, array in arrays.items():
             array[...] = kept[name]
