@@ -32,6 +32,7 @@ from emp.engine.serving import allocate
 from emp.engine.step import COMMAND, QUIET, step
 from emp.journal.actionlog import ActionLog
 from emp.journal.ledger import Ledger
+from emp.journal.requotes import Requotes, count_requotes
 from emp.journal.run import RunFolder
 from emp.journal.swaps import Swap
 
@@ -125,6 +126,10 @@ class Journal:
         self.actions.close()
         self.ledger.close()
         shutil.rmtree(self.folder.path)
+
+    def requotes(self) -> Requotes:
+        """Withdrawals, and how many came back where they had stood."""
+        return count_requotes(event.body for event in self.ledger.events())
 
     def close(self) -> str:
         """Seal everything; return the hash of the action log."""
@@ -350,6 +355,7 @@ class Backtest:
             "model_hash": engine.model.artifact.hash,
         }
         if self.journal is not None:
+            summary["requotes"] = msgspec.structs.asdict(self.journal.requotes())
             summary["action_log_sha256"] = self.journal.close()
         return summary
 

@@ -9,22 +9,24 @@ from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, Replace
 from emp.core.replacement import consents, replaced
 from emp.journal.records import Body
 
+OWN = frozenset({Reason.CHASE, Reason.CANCEL_TTL, Reason.CANCEL_EDGE_GONE})
+"""Reasons of a cancel that are the decision's own; every other is forced: by risk, a silent feed, the owner."""
+
 
 class Requotes(msgspec.Struct, frozen=True):
-    """Withdrawals of one run. `same_price` is what must not happen where the reason is the rule's own."""
+    """Withdrawals of one run, and how many came back at the price withdrawn from."""
 
-    cancels: int  # of orders of this run
+    cancels: int
     followed: int  # after which another order on the same side was sent
-    same_price: int  # of these, at the price that had been withdrawn from
-    same_price_reasons: dict[str, int]  # of the cancel -> how many of these
+    same_price: int  # of these, at the price withdrawn from though nothing forced the withdrawal: must be 0
+    same_price_forced: int  # at that price, after a withdrawal that was forced
 
 
 class _Follower:
     """Keeps every order as it is in force, and each side's last withdrawal until an order follows."""
 
     def __init__(self) -> None:
-        self.cancels = self.followed = 0
-        self.same: dict[str, int] = {}
+        self.cancels = self.followed = self.same_price = self.same_price_forced = 0
         self._orders: dict[str, NewOrder] = {}  # by every id
         self._pending: dict[str, Replace] = {}  # by the replacement's id
         self._left: dict[tuple[str, int], tuple[int, Reason]] = {}
@@ -55,9 +57,10 @@ class _Follower:
             return
         self.followed += 1
         px, reason = left
-        if order.px == px:
-            name = reason.name.lower()
-            self.same[name] = self.same.get(name, 0) + 1
+        if order.px == px and reason in OWN:
+            self.same_price += 1
+        elif order.px == px:
+            self.same_price_forced += 1
 
 
 def count_requotes(bodies: Iterable[Body]) -> Requotes:
@@ -65,4 +68,4 @@ def count_requotes(bodies: Iterable[Body]) -> Requotes:
     seen = _Follower()
     for body in bodies:
         seen.take(body)
-    return Requotes(seen.cancels, seen.followed, sum(seen.same.values()), seen.same)
+    return Requotes(seen.cancels, seen.followed, seen.same_price, seen.same_price_forced)
