@@ -81,9 +81,10 @@ class Action(IntEnum):
 
     HOLD = 0
     CROSS = 1  # take the visible price now, immediate-or-cancel
-    POST = 2  # rest a limit order (new, or chase of the one that rests)
+    POST = 2  # rest a new limit order
     CANCEL = 3  # withdraw the resting order
     FLATTEN = 4  # cancel everything and close the position (risk only)
+    REPLACE = 5  # move or resize the resting order in one step
 
 
 class Reason(IntEnum):
@@ -92,7 +93,7 @@ class Reason(IntEnum):
     NO_EDGE = 0  # no action has a positive edge after costs
     CROSS_EDGE = 1  # crossing pays after half spread, slip, fees and adverse selection
     POST_EDGE = 2  # resting pays after fees and adverse selection, weighted by the fill probability
-    CHASE = 3  # the resting order is moved with the touch
+    CHASE = 3  # the resting order is moved: the touch has left it
     CANCEL_TTL = 4  # the resting order outlived its time
     CANCEL_EDGE_GONE = 5  # the edge that justified the resting order is gone
     KEEP_RESTING = 6  # a resting order is still justified
@@ -112,6 +113,8 @@ class Reason(IntEnum):
     TOO_SMALL = 20  # the size after all scaling is below one lot
     HALTED = 21  # risk has halted trading; only flattening is allowed
     COOL_DOWN = 22  # not enough events since a halt, a gap, a pause or a flip of the session
+    MOVE_EDGE = 23  # the resting order outlived its time and is worth more at another price
+    WITHDRAWN = 24  # resting would pay only at a price that was withdrawn from, and nothing but noise is new
 
 
 class WorkingState(IntEnum):
@@ -122,6 +125,7 @@ class WorkingState(IntEnum):
     RESTING = 2
     CANCELLING = 3  # a cancel is on its way
     UNKNOWN = 4  # the venue has not answered in time: nothing new until it has
+    REPLACING = 5  # a replacement is on its way
 
 
 class OrderStatus(StrEnum):
@@ -137,6 +141,7 @@ class OrderStatus(StrEnum):
     REJECTED = "rejected"
     EXPIRED = "expired"
     UNKNOWN = "unknown"
+    PENDING_REPLACE = "pending_replace"
 
     @property
     def terminal(self) -> bool:

@@ -50,6 +50,9 @@ class OrderUpdate(msgspec.Struct, frozen=True, kw_only=True):
     # The venue took back or changed fills that it had told: `filled` is what stands, at `average` ticks a lot.
     correction: bool = False
     average: float = 0.0
+    # Id of our `Replace` that is in force from this report on. `clOrdID` is the id that the order has at the venue
+    # from now on: the replacement's, or still the old one where a venue keeps it.
+    replacement: str = ""
 
 
 class RiskBreach(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +94,7 @@ class NewOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class CancelOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Withdraw a resting order. `cl_ord_id` is the cancel's own id, `orig` the order's."""
+    """Withdraw a resting order. `cl_ord_id` is the cancel's own id, `orig` the one that the order has now."""
 
     cl_ord_id: str
     orig: str
@@ -112,11 +115,13 @@ class Replace(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Change price and size of a resting order. A smaller size at the same price keeps its place in the queue;
     anything else takes it to the end, as exchanges do.
 
-    `cl_ord_id` is the replacement's own id; the order answers to it and to `orig` from the venue's consent on.
+    `cl_ord_id` is the replacement's own id. It is refused where the order has ended, where no more than has filled
+    would be left, and where it would take liquidity; the order then stays as it was, and the refusal (REJECTED)
+    carries this id. From the venue's consent on (`OrderUpdate.replacement`) the order answers to it and to `orig`.
     """
 
     cl_ord_id: str
-    orig: str
+    orig: str  # the id that the order has now
     instrument: str
     side: int  # +1 buy, -1 sell: the order's
     qty: int  # lots in all, what has filled included
@@ -156,7 +161,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
 Message = MarketDataUpdate | OrderUpdate | RiskBreach | DegradedMode
 
-Command = NewOrder | CancelOrder | QueryOrder
+Command = NewOrder | CancelOrder | QueryOrder | Replace
 
 
 class VenuePosition(msgspec.Struct, frozen=True, kw_only=True):

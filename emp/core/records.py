@@ -118,12 +118,17 @@ DECISION = np.dtype(
         ("flow_ask", "f8"),
         ("ttl_ns", "f8"),  # how long an order of this horizon may rest
         ("depth_cap", "f8"),  # lots: what the owner's share of the median touch size allows
-        ("queue_ahead", "i8"),  # lots ahead of the order that rests, or of the one to be posted
+        ("queue_ahead", "i8"),  # lots ahead of the order that rests, or of the one to be posted or moved
         ("working_state", "i4"),  # WorkingState before the action
         ("resting_side", "i4"),
         ("resting_px", "i8"),
         ("resting_qty", "i8"),
         ("resting_age_ns", "i8"),
+        (
+            "left_bid",
+            "i8",
+        ),  # price at which a bid of ours was last withdrawn for its edge; 0 where none bars a return
+        ("left_ask", "i8"),
         ("pnl_ticks", "f8"),  # marked to mid after fees, in ticks times lots
         ("day_pnl", "f8"),  # since the trading day began
         ("drawdown", "f8"),  # below the highest pnl of the run: 0 or less

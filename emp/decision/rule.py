@@ -24,9 +24,14 @@ from emp.decision.estimates import flow_per_second
 from emp.decision.port import register
 
 HOLD, CROSS, POST, CANCEL = int(Action.HOLD), int(Action.CROSS), int(Action.POST), int(Action.CANCEL)
+REPLACE = int(Action.REPLACE)
 NO_EDGE, TOO_SMALL = int(Reason.NO_EDGE), int(Reason.TOO_SMALL)
 CROSS_EDGE, POST_EDGE, CHASE = int(Reason.CROSS_EDGE), int(Reason.POST_EDGE), int(Reason.CHASE)
-CANCEL_TTL, CANCEL_EDGE_GONE = int(Reason.CANCEL_TTL), int(Reason.CANCEL_EDGE_GONE)
+MOVE_EDGE, CANCEL_EDGE_GONE, WITHDRAWN = (
+    int(Reason.MOVE_EDGE),
+    int(Reason.CANCEL_EDGE_GONE),
+    int(Reason.WITHDRAWN),
+)
 KEEP_RESTING, IN_FLIGHT, INVENTORY = int(Reason.KEEP_RESTING), int(Reason.IN_FLIGHT), int(Reason.INVENTORY)
 NONE, RESTING = int(WorkingState.NONE), int(WorkingState.RESTING)
 NO_SIZE = int(EventFlag.NO_SIZE)
@@ -108,34 +113,59 @@ def take_cost(event: Any, e: Any, costs: Any, side: int, slip: float) -> float:
 
 
 @kernel
-def queue_ahead(event: Any, side: int, offset: int) -> int:
-    """Lots that stand before an order at the touch (offset 0), one tick better (1) or one behind (-1)."""
-    if offset > 0:
-        return 0
-    queue = event.bid_sz[0] if side > 0 else event.ask_sz[0]
-    if offset < 0:
-        px = event.bid_px[0] - 1 if side > 0 else event.ask_px[0] + 1
-        for i in range(1, event.n_bid if side > 0 else event.n_ask):
-            if (event.bid_px[i] if side > 0 else event.ask_px[i]) == px:
-                queue += event.bid_sz[i] if side > 0 else event.ask_sz[i]
-    return queue
+def lots_ahead(event: Any, side: int, px: int, told: int) -> int:
+    """Lots that an order at `px` has ahead: all that is shown at better prices, and what is shown at its own.
+
+    `told` is the venue's word on the queue at its own price, -1 where it gave none. It was true when it was given, and
+    the queue ahead only shrinks: the smaller of it and what is shown now holds.
+    """
+    better, here, seen = 0, 0, False
+    for i in range(event.n_bid if side > 0 else event.n_ask):
+        at = event.bid_px[i] if side > 0 else event.ask_px[i]
+        size = event.bid_sz[i] if side > 0 else event.ask_sz[i]
+        if (at - px) * side > 0:
+            better += size
+        else:
+            seen = True  # the price is not below what is shown
+            if at == px:
+                here = size
+            break
+    if told >= 0:
+        here = min(here, told) if seen else told
+    return int(better + here)
 
 
 @kernel
-def post_value(
-    event: Any, e: Any, costs: Any, side: int, edge: float, offset: int, queue: int, size: float, ttl: float
+def resting_value(
+    event: Any, e: Any, costs: Any, side: int, edge: float, px: int, queue: int, size: float, ttl: float
 ) -> float:
-    """Expected ticks per lot of resting at an offset (see `queue_ahead`) behind `queue` lots.
+    """Expected ticks per lot of resting at `px` behind `queue` lots.
 
-    An order behind the touch buys a tick cheaper, but only after the market has fallen by that tick: against
-    the mid at its fill it gains no more than one at the touch, and it fills less often.
+    An order behind the touch buys cheaper, but only after the market has fallen as far: against the mid at its fill
+    it gains no more than one at the touch, and it fills less often.
     """
+    touch = event.bid_px[0] if side > 0 else event.ask_px[0]
     spread = event.ask_px[0] - event.bid_px[0]
-    if offset > 0 and spread < 2:
-        return -np.inf
     adverse = max(0.0, e.adverse_bid if side > 0 else e.adverse_ask)
-    gain = side * edge + 0.5 * spread - max(offset, 0) - costs.maker_fee - adverse
+    gain = side * edge + 0.5 * spread - max(side * (px - touch), 0) - costs.maker_fee - adverse
     return fill_probability(e, side, float(queue), size, ttl) * gain
+
+
+@kernel
+def best_post(
+    event: Any, e: Any, costs: Any, side: int, edge: float, size: float, ttl: float, not_px: int
+) -> Any:
+    """The better of joining the touch and improving it by a tick, except at `not_px`: (value, price, lots ahead)."""
+    spread = event.ask_px[0] - event.bid_px[0]
+    best, best_px, best_queue = -np.inf, 0, 0
+    for offset in range(2 if spread > 1 else 1):
+        px = event.bid_px[0] + offset if side > 0 else event.ask_px[0] - offset
+        if px != not_px:
+            queue = lots_ahead(event, side, px, -1)
+            value = resting_value(event, e, costs, side, edge, px, queue, size, ttl)
+            if value > best:
+                best, best_px, best_queue = value, px, queue
+    return best, best_px, best_queue
 
 
 @kernel
@@ -158,36 +188,50 @@ def best_entry(event: Any, e: Any, costs: Any, edge: float, ttl: float, cap: flo
     row.side = side
     row.action, row.reason_code = CROSS, CROSS_EDGE
     row.px = event.ask_px[0] if side > 0 else event.bid_px[0]
-    for offset in range(2):
-        queue = queue_ahead(event, side, offset)
-        value = post_value(event, e, costs, side, edge, offset, queue, size, ttl)
-        if value > best:
-            best = value
-            row.queue_ahead = queue
-            row.action, row.reason_code = POST, POST_EDGE
-            row.px = event.bid_px[0] + offset if side > 0 else event.ask_px[0] - offset
+    left = e.left_bid if side > 0 else e.left_ask
+    value, px, queue = best_post(event, e, costs, side, edge, size, ttl, left)
+    if value > best:
+        best = value
+        row.queue_ahead, row.px = queue, px
+        row.action, row.reason_code = POST, POST_EDGE
     return best
 
 
 @kernel
+def only_where_withdrawn(event: Any, e: Any, costs: Any, edge: float, ttl: float, cap: float) -> bool:
+    """Whether resting would pay, if not for the price that was withdrawn from."""
+    side = 1 if edge > 0.0 else -1
+    left = e.left_bid if side > 0 else e.left_ask
+    size = max(1.0, min(float(costs.max_order), cap))
+    return left != 0 and best_post(event, e, costs, side, edge, size, ttl, 0)[0] > 0.0
+
+
+@kernel
 def manage_resting(event: Any, e: Any, costs: Any, working: Any, edge: float, ttl: float, row: Any) -> None:
-    """Keep, chase or withdraw the order that rests."""
+    """Keep, move or withdraw the order that rests, whichever is worth most; withdrawn it is worth nothing.
+
+    Keeping is valued at its real place in the queue, as far as the venue tells it. So an order is never withdrawn
+    that would be posted again where it stood: its place is worth what a new one must wait for. Moving is considered
+    where the order has outlived its time or the touch has left it by more than a tick.
+    """
     side = working.side
     row.side, row.px, row.qty = side, working.px, working.leaves
+    size = float(working.leaves)
     touch = event.bid_px[0] if side > 0 else event.ask_px[0]
     behind = side * (touch - working.px)
-    offset = -1 if behind > 0 else 0
-    queue = queue_ahead(event, side, offset)
-    value = post_value(event, e, costs, side, edge, offset, queue, float(working.leaves), ttl)
-    slip = slip_ticks(event, side, float(working.leaves))
+    queue = lots_ahead(event, side, working.px, working.queue_ahead)
+    keep = resting_value(event, e, costs, side, edge, working.px, queue, size, ttl)
+    slip = slip_ticks(event, side, size)
     row.cost_to_take, row.slip_ticks = take_cost(event, e, costs, side, slip), slip
     row.queue_ahead = queue
-    if event.ts - working.ts > ttl:
-        row.action, row.reason_code = CANCEL, CANCEL_TTL
-    elif value <= 0.0:
+    move, px = -np.inf, working.px
+    if behind > 1 or event.ts - working.ts > ttl:
+        move, px, _ = best_post(event, e, costs, side, edge, size, ttl, working.px)
+    if max(keep, move) <= 0.0:
         row.action, row.reason_code = CANCEL, CANCEL_EDGE_GONE
-    elif behind > 1:
-        row.action, row.reason_code = CANCEL, CHASE
+    elif move > keep:
+        row.action, row.reason_code = REPLACE, CHASE if behind > 1 else MOVE_EDGE
+        row.px = px
     else:
         row.action, row.reason_code = HOLD, KEEP_RESTING
 
@@ -236,6 +280,8 @@ def decide_by_value(
     elif value <= 0.0:
         row.action = HOLD
         row.reason_code = INVENTORY if forecast_edge * edge < 0.0 else NO_EDGE
+        if only_where_withdrawn(event, e, costs, edge, ttl, cap):
+            row.reason_code = WITHDRAWN
     else:
         row.qty = order_size(value, sigma, cap, costs)
         if row.qty < 1:
@@ -262,6 +308,7 @@ def record_inputs(event: Any, f: Any, e: Any, account: Any, working: Any, row: A
     if working.state != NONE:
         row.resting_side, row.resting_px, row.resting_qty = working.side, working.px, working.leaves
         row.resting_age_ns = event.ts - working.ts
+    row.left_bid, row.left_ask = e.left_bid, e.left_ask
 
 
 register(ValueRule, decide_by_value)

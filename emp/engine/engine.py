@@ -13,7 +13,16 @@ import msgspec
 import numpy as np
 
 from emp.core.codes import Action, Quarantine, Reason, WorkingState
-from emp.core.contracts import CancelOrder, Command, Control, Message, NewOrder, OrderUpdate, RiskBreach
+from emp.core.contracts import (
+    CancelOrder,
+    Command,
+    Control,
+    Message,
+    NewOrder,
+    OrderUpdate,
+    Replace,
+    RiskBreach,
+)
 from emp.core.ids import cl_ord_id
 from emp.core.instrument import Instrument
 from emp.core.records import DECISION, MARKET_STATE, Array
@@ -210,12 +219,32 @@ class Engine:
                     decision_seq=int(row["seq"]),
                 )
             )
+        elif action is Action.REPLACE:
+            output.commands += self._replacements(i, row)
         elif action is Action.CANCEL:
             output.commands += self.cancels(i, ts, reason)
         elif action is Action.FLATTEN:
             output.messages.append(self._breach(i, ts, reason))
             self.flattening.add(i)
             output.commands += self._flatten(i, ts)
+
+    def _replacements(self, i: int, row: Any) -> list[Command]:
+        """Change the order that rests to the row's price, and to its size for what has not filled yet."""
+        return [
+            Replace(
+                cl_ord_id=self.next_id(),
+                orig=order.command.cl_ord_id,
+                instrument=self.instruments[i].name,
+                side=order.command.side,
+                qty=order.filled + int(row["qty"]),
+                px=int(row["px"]),
+                ts=int(row["ts"]),
+                reason=Reason(int(row["reason_code"])),
+                decision_seq=int(row["seq"]),
+            )
+            for order in self.orders.open_orders(self.instruments[i].name)
+            if order.working is WorkingState.RESTING and order.cancel is None
+        ]
 
     def next_id(self) -> str:
         """The next client order id of this run."""

@@ -73,7 +73,7 @@ def rebuild(ledger: LedgerReader, manager: OrderManager, until_seq: int | None =
             _apply_note(manager, body, halted)
         elif isinstance(body, Control):
             _apply_control(manager, body, halted)
-        elif not isinstance(body, Replace):
+        else:
             manager.sent(body)
     return Rebuilt(sequence, frozenset(foreign), halted)
 

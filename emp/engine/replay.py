@@ -22,7 +22,7 @@ from emp.access.paper.venue import COUNTERFACTUAL, PaperVenue
 from emp.access.port import Source
 from emp.bus.order import admit, new_guard
 from emp.core.codes import Quarantine, WorkingState
-from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
+from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder, Replace
 from emp.core.numba.jit import kernel
 from emp.core.records import DECISION, EVENT, Array, empty_events
 from emp.engine.driver import Driver
@@ -32,6 +32,7 @@ from emp.engine.serving import allocate
 from emp.engine.step import COMMAND, QUIET, step
 from emp.journal.actionlog import ActionLog
 from emp.journal.ledger import Ledger
+from emp.journal.requotes import Requotes, count_requotes
 from emp.journal.run import RunFolder
 from emp.journal.swaps import Swap
 
@@ -125,6 +126,10 @@ class Journal:
         self.actions.close()
         self.ledger.close()
         shutil.rmtree(self.folder.path)
+
+    def requotes(self) -> Requotes:
+        """Withdrawals, and how many came back where they had stood."""
+        return count_requotes(event.body for event in self.ledger.events())
 
     def close(self) -> str:
         """Seal everything; return the hash of the action log."""
@@ -317,7 +322,7 @@ class Backtest:
             body = entry.body
             if isinstance(body, OrderUpdate):
                 self.engine.orders.apply(body)
-            elif isinstance(body, NewOrder | CancelOrder | QueryOrder):
+            elif isinstance(body, NewOrder | CancelOrder | QueryOrder | Replace):
                 self.engine.orders.sent(body)
         for name, array in arrays.items():
             array[...] = kept[name]
@@ -350,6 +355,7 @@ class Backtest:
             "model_hash": engine.model.artifact.hash,
         }
         if self.journal is not None:
+            summary["requotes"] = msgspec.structs.asdict(self.journal.requotes())
             summary["action_log_sha256"] = self.journal.close()
         return summary
 

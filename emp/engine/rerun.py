@@ -221,7 +221,7 @@ class _Replayed:
             body = self._entries[0].body
             if isinstance(body, _COMMANDS):
                 self._entries.popleft()
-                return body  # type: ignore[return-value]
+                return body
             if not isinstance(body, Note) or body.kind == MODEL_SWAP:
                 return None
             self._entries.popleft()

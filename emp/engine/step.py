@@ -8,7 +8,7 @@ from typing import Any
 
 from emp.core.codes import Action, Reason, WorkingState
 from emp.core.numba.jit import kernel, monotonic_ns
-from emp.decision.estimates import forget_trades, see_trade, update_estimates
+from emp.decision.estimates import forget_trades, remember_action, see_trade, update_estimates
 from emp.decision.port import decide
 from emp.decision.rule import record_inputs
 from emp.execution.account import mark
@@ -72,6 +72,7 @@ def step(desk: Any, policy: Any, event: Any, row: Any, lap: Any) -> int:
     decide(policy.rule, i, event, p.sigma_ticks, f, e, account, working, row)
     resting = working.state == RESTING
     approve(desk.risk[i], desk.limits[i], account, p.session_id, resting, row)
+    remember_action(e, row)
 
     ended = monotonic_ns(desk.clock)
     lap[0], lap[1], lap[2] = perceived - began, believed - perceived, ended - began

@@ -11,10 +11,11 @@ import msgspec
 import numpy as np
 
 from emp.core.codes import OrderStatus, WorkingState
-from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace
 from emp.core.records import ACCOUNT, WORKING, Array
+from emp.core.replacement import consents, replaced
 from emp.execution.account import apply_fill, correct_fill
-from emp.execution.transitions import Alarm, Order, impossible, next_status
+from emp.execution.transitions import Alarm, Order, impossible, next_status, standing
 
 
 class Quarantined(msgspec.Struct, frozen=True):
@@ -49,9 +50,10 @@ class Applied(msgspec.Struct, frozen=True):
 _URGENCY = {
     WorkingState.NONE: 0,
     WorkingState.RESTING: 1,
-    WorkingState.CANCELLING: 2,
-    WorkingState.IN_FLIGHT: 3,
-    WorkingState.UNKNOWN: 4,
+    WorkingState.REPLACING: 2,
+    WorkingState.CANCELLING: 3,
+    WorkingState.IN_FLIGHT: 4,
+    WorkingState.UNKNOWN: 5,
 }
 
 
@@ -71,15 +73,16 @@ class OrderManager:
         self.working: Array = np.zeros(len(instruments), WORKING) if working is None else working
         self.quarantined: list[Quarantined] = []
         self._index = {name: i for i, name in enumerate(self.instruments)}
-        self._orders: dict[str, Order] = {}
+        self._orders: dict[str, Order] = {}  # by the id under which each was first sent
         self._open: dict[str, Order] = {}
-        self._order_of: dict[str, str] = {}  # a cancel's id -> its order's id
+        self._order_of: dict[str, str] = {}  # id of a cancel or replacement -> its order's first id
+        self._refused: set[str] = set()  # ids of replacements that the venue refused
         self._seen: dict[tuple[str, str], OrderUpdate] = {}
         for index in range(len(self.instruments)):
             self._show(index)
 
     def order(self, cl_ord_id: str) -> Order | None:
-        """The order of that id, or of the cancel of that id."""
+        """The order that has or had that id, or that the cancel or replacement of that id is about."""
         return self._orders.get(self._order_of.get(cl_ord_id, cl_ord_id))
 
     def open_orders(self, instrument: str = "") -> list[Order]:
@@ -97,31 +100,45 @@ class OrderManager:
         order = self.order(command.cl_ord_id if isinstance(command, QueryOrder) else command.orig)
         if order is None:
             return self._quarantine(Alarm.UNKNOWN_ORDER, command, "no such order")
-        if isinstance(command, CancelOrder):
-            if self._order_of.get(command.cl_ord_id) == command.orig:
+        if not isinstance(command, QueryOrder):
+            name = order.original.cl_ord_id
+            if self._order_of.get(command.cl_ord_id) == name:
                 return None
             if command.cl_ord_id in self._orders or command.cl_ord_id in self._order_of:
                 return self._quarantine(Alarm.CONTRADICTION, command, "the id is taken")
-            self._order_of[command.cl_ord_id] = command.orig
+            if isinstance(command, Replace):
+                problem = _refused_replacement(order, command)
+                if problem is not None:
+                    return self._quarantine(*problem)
+            self._order_of[command.cl_ord_id] = name
         if not order.status.terminal:
-            order.asked_at = max(order.asked_at, command.ts)
-            if isinstance(command, CancelOrder):
-                order.cancel, order.status = command, OrderStatus.PENDING_CANCEL
-            else:
-                order.status = OrderStatus.UNKNOWN
+            self._ask(order, command)
             self._show(order.index)
         return None
 
+    @staticmethod
+    def _ask(order: Order, command: CancelOrder | QueryOrder | Replace) -> None:
+        """The venue owes an answer about an order that works."""
+        order.asked_at = max(order.asked_at, command.ts)
+        if isinstance(command, CancelOrder):
+            order.cancel, order.status = command, OrderStatus.PENDING_CANCEL
+        elif isinstance(command, QueryOrder):
+            order.status = OrderStatus.UNKNOWN
+        else:
+            order.replacement, order.most = command, max(order.most, command.qty)
+            if order.status in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED):
+                order.status = OrderStatus.PENDING_REPLACE
+
     def _sent_new(self, command: NewOrder) -> Quarantined | None:
         known = self._orders.get(command.cl_ord_id)
-        if known is not None and known.command == command:
+        if known is not None and known.original == command:
             return None
         if known is not None or command.cl_ord_id in self._order_of:
             return self._quarantine(Alarm.CONTRADICTION, command, "the id is taken")
         index = self._index.get(command.instrument)
         if index is None:
             return self._quarantine(Alarm.MISMATCH, command, "not an instrument of this run")
-        order = Order(command, index, asked_at=command.ts)
+        order = Order(command, command, index, most=command.qty, asked_at=command.ts)
         self._orders[command.cl_ord_id] = self._open[command.cl_ord_id] = order
         self._show(index)
         return None
@@ -138,14 +155,18 @@ class OrderManager:
         order = self.order(update.clOrdID)
         if order is None:
             return self._alarm(Alarm.UNKNOWN_ORDER, update, "no such order")
-        if update.clOrdID in self._order_of and update.status is OrderStatus.REJECTED:
-            return self._cancel_refused(order, update)
+        if update.status is OrderStatus.REJECTED and update.clOrdID != order.command.cl_ord_id:
+            return self._change_refused(order, update)
         problem = impossible(order, update)
         if problem is not None:
             return self._alarm(problem, update, f"the order was {order.status}, {order.filled} filled")
+        if update.replacement in self._refused:
+            return self._alarm(Alarm.CONTRADICTION, update, "the replacement was refused before")
         if update.correction:
             return self._correct(order, update)
-        before = (order.status, order.filled, order.queue_ahead)
+        before = (order.status, order.filled, order.queue_ahead, order.command)
+        if order.replacement is not None and consents(order.command, order.replacement, update):
+            _carry_out(order, order.replacement, update)
         fill = self._book(order, update)
         order.status = next_status(order, update)
         if fill is not None and fill.maker:
@@ -153,17 +174,32 @@ class OrderManager:
         elif update.queue_ahead >= 0 and update.filled == order.filled:
             order.queue_ahead = update.queue_ahead
         if order.status.terminal:
-            self._open.pop(order.command.cl_ord_id, None)
+            self._open.pop(order.original.cl_ord_id, None)
         self._show(order.index)
-        return Applied((order.status, order.filled, order.queue_ahead) != before, fill)
+        after = (order.status, order.filled, order.queue_ahead, order.command)
+        return Applied(after != before, fill)
 
-    def _cancel_refused(self, order: Order, update: OrderUpdate) -> Applied:
-        """The venue did not cancel: the order stands as it was, or has ended already."""
-        newest = order.cancel is not None and order.cancel.cl_ord_id == update.clOrdID
-        if not newest or order.status.terminal:
+    def _change_refused(self, order: Order, update: OrderUpdate) -> Applied:
+        """The venue did not cancel or replace: the order stands as it was, or has ended already.
+
+        A rejection under an id that the order no longer has says nothing of the order.
+        """
+        if order.cancel is not None and order.cancel.cl_ord_id == update.clOrdID:
+            if order.status.terminal:
+                return Applied()
+            order.cancel = None
+            order.status = standing(order)
+        elif order.replacement is not None and order.replacement.cl_ord_id == update.clOrdID:
+            order.replacement = None
+            self._refused.add(update.clOrdID)
+            # Asked after a silence, the venue does not know the replacement; what became of the order itself it
+            # has not said: UNKNOWN stays, and the order is asked for by its own id next.
+            if order.status is OrderStatus.PENDING_REPLACE:
+                order.status = standing(order)
+            if order.status.terminal:  # all of it had filled while the replacement was on its way
+                self._open.pop(order.original.cl_ord_id, None)
+        else:
             return Applied()
-        order.cancel = None
-        order.status = OrderStatus.PARTIALLY_FILLED if order.filled else OrderStatus.NEW
         self._show(order.index)
         return Applied(changed=True)
 
@@ -210,7 +246,7 @@ class OrderManager:
         account["cash"] += side * (cost - update.filled * update.average)
         order.filled = update.filled
         order.booked = {update.filled: (update.average, 0.0)} if update.filled else {}
-        name = order.command.cl_ord_id
+        name = order.original.cl_ord_id
         if update.leaves and order.status.terminal:  # what was taken back works again
             order.status = OrderStatus.PARTIALLY_FILLED if order.filled else OrderStatus.NEW
             self._open[name] = order
@@ -230,7 +266,7 @@ class OrderManager:
     def timeouts(self, now_ns: int, timeout_ns: int) -> list[QueryOrder]:
         """Queries to send about orders whose answer is overdue: never a second order."""
         return [
-            QueryOrder(cl_ord_id=o.command.cl_ord_id, instrument=o.command.instrument, ts=now_ns)
+            QueryOrder(cl_ord_id=o.asked_as, instrument=o.command.instrument, ts=now_ns)
             for o in self._open.values()
             if o.working in _AWAITED and now_ns - o.asked_at >= timeout_ns
         ]
@@ -261,4 +297,26 @@ class OrderManager:
         return kept
 
 
-_AWAITED = frozenset({WorkingState.IN_FLIGHT, WorkingState.CANCELLING, WorkingState.UNKNOWN})
+def _refused_replacement(order: Order, command: Replace) -> tuple[Alarm, Replace, str] | None:
+    """Why a replacement cannot be one of this order, or None where it can."""
+    if (command.instrument, command.side) != (order.command.instrument, order.command.side):
+        return Alarm.MISMATCH, command, "instrument or side is not the order's"
+    if order.replacement is not None and not order.status.terminal:
+        return Alarm.CONTRADICTION, command, "another replacement is on its way"
+    return None
+
+
+def _carry_out(order: Order, pending: Replace, update: OrderUpdate) -> None:
+    """The replacement is in force. The place in the queue is kept by a smaller size at the same price alone."""
+    before = order.command
+    order.command, order.replacement = replaced(before, pending, update), None
+    order.most = max(order.most, order.command.qty)
+    if order.command.px != before.px or order.command.qty > before.qty:
+        order.queue_ahead = -1
+    if order.status is OrderStatus.PENDING_REPLACE:
+        order.status = standing(order)
+
+
+_AWAITED = frozenset(
+    {WorkingState.IN_FLIGHT, WorkingState.CANCELLING, WorkingState.REPLACING, WorkingState.UNKNOWN}
+)

@@ -9,13 +9,14 @@ from enum import StrEnum
 import msgspec
 
 from emp.core.codes import OrderStatus, WorkingState
-from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
+from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, Replace
 
 _ACCEPTED = frozenset({OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED})
 
 _WORKING = {
     OrderStatus.PENDING_NEW: WorkingState.IN_FLIGHT,
     OrderStatus.PENDING_CANCEL: WorkingState.CANCELLING,
+    OrderStatus.PENDING_REPLACE: WorkingState.REPLACING,
     OrderStatus.UNKNOWN: WorkingState.UNKNOWN,
 }
 
@@ -33,11 +34,14 @@ class Alarm(StrEnum):
 class Order(msgspec.Struct):
     """What we know of one order."""
 
-    command: NewOrder
+    command: NewOrder  # as it is now: id, quantity and price are those of the last replacement in force
+    original: NewOrder  # as it was first sent
     index: int  # of its instrument
+    most: int  # largest quantity that was ever in force or asked for
     status: OrderStatus = OrderStatus.PENDING_NEW
     filled: int = 0
     cancel: CancelOrder | None = None  # the newest cancel, while it is not refused
+    replacement: Replace | None = None  # on its way: neither refused nor in force
     asked_at: int = 0  # ns; when something was last sent that the venue owes an answer to
     queue_ahead: int = -1
     booked: dict[
@@ -46,8 +50,22 @@ class Order(msgspec.Struct):
 
     @property
     def leaves(self) -> int:
-        """Lots that may still fill."""
-        return 0 if self.status.terminal else self.command.qty - self.filled
+        """Lots that may still fill, by the larger quantity while a replacement is on its way."""
+        return 0 if self.status.terminal else self.limit - self.filled
+
+    @property
+    def limit(self) -> int:
+        """The most that may fill in all: the quantity in force, or the larger one that is asked for."""
+        pending = self.replacement
+        return self.command.qty if pending is None else max(self.command.qty, pending.qty)
+
+    @property
+    def asked_as(self) -> str:
+        """The id under which the venue is asked what became of it: that of a replacement on its way comes first.
+
+        A venue that does not know that id has not carried the replacement out; the order is asked for next.
+        """
+        return self.command.cl_ord_id if self.replacement is None else self.replacement.cl_ord_id
 
     @property
     def working(self) -> WorkingState:
@@ -60,24 +78,26 @@ def impossible(order: Order, update: OrderUpdate) -> Alarm | None:
     command = order.command
     if update.instrument not in ("", command.instrument) or update.side not in (0, command.side):
         return Alarm.MISMATCH
-    if not 0 <= update.filled <= command.qty:
+    if not 0 <= update.filled <= order.limit:
         return Alarm.OVERFILL
     if update.correction:  # may lower what was filled, and open again what had ended
         return None if order.filled or update.filled == 0 else Alarm.IMPOSSIBLE_STATUS
-    if not _agrees(update.status, update.filled, command.qty) or not _may_follow(order, update):
+    if not _agrees(order, update.status, update.filled) or not _may_follow(order, update):
         return Alarm.IMPOSSIBLE_STATUS
     return None
 
 
-def _agrees(status: OrderStatus, filled: int, qty: int) -> bool:
-    """Whether a status can go with a cumulative quantity."""
+def _agrees(order: Order, status: OrderStatus, filled: int) -> bool:
+    """Whether a status can go with a cumulative quantity, told of the order as it is, was, or is asked to be."""
     if status in (OrderStatus.PENDING_NEW, OrderStatus.NEW, OrderStatus.REJECTED):
         return filled == 0
     if status is OrderStatus.PARTIALLY_FILLED:
-        return 0 < filled < qty
+        return 0 < filled < order.most
     if status is OrderStatus.FILLED:
-        return filled == qty
-    return filled < qty
+        return filled == order.command.qty or (order.replacement is not None and filled == order.limit)
+    if status in (OrderStatus.PENDING_CANCEL, OrderStatus.PENDING_REPLACE):
+        return filled <= order.most  # FIX: these hide that an order has filled
+    return filled < order.most
 
 
 def _may_follow(order: Order, update: OrderUpdate) -> bool:
@@ -95,7 +115,9 @@ def _may_follow(order: Order, update: OrderUpdate) -> bool:
 
 def next_status(order: Order, update: OrderUpdate) -> OrderStatus:
     """Status after a possible report whose quantity `order.filled` contains already."""
-    if order.filled == order.command.qty:
+    if order.filled == order.command.qty and (
+        order.replacement is None or update.status is OrderStatus.FILLED
+    ):
         return OrderStatus.FILLED
     if order.status.terminal:
         return order.status
@@ -104,4 +126,13 @@ def next_status(order: Order, update: OrderUpdate) -> OrderStatus:
     late = update.filled < order.filled
     if late or order.status is OrderStatus.PENDING_CANCEL or update.status not in _ACCEPTED:
         return order.status
+    return standing(order)
+
+
+def standing(order: Order) -> OrderStatus:
+    """Status of an order that works and on which no cancel is under way."""
+    if order.replacement is not None:
+        return OrderStatus.PENDING_REPLACE
+    if order.filled == order.command.qty:
+        return OrderStatus.FILLED
     return OrderStatus.PARTIALLY_FILLED if order.filled else OrderStatus.NEW

@@ -8,8 +8,9 @@ from typing import cast
 from urllib.parse import quote
 
 from emp.core.codes import OrderStatus
-from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
+from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, Replace
 from emp.core.errors import JournalError
+from emp.core.replacement import consents, replaced
 from emp.journal.records import Fill, Kind, LedgerEvent, Note, OpenOrder
 
 SCHEMA_VERSION = 2
@@ -145,7 +146,8 @@ class _Fold:
     def __init__(self) -> None:
         self.fills: list[Fill] = []
         self._orders: dict[str, NewOrder] = {}
-        self._cancels: dict[str, str] = {}
+        self._order_of: dict[str, str] = {}  # id of a cancel or replacement -> the order's first id
+        self._pending: dict[str, Replace] = {}  # by the order's first id
         self._last: dict[str, OrderUpdate] = {}
         self._ended: set[str] = set()
 
@@ -155,14 +157,24 @@ class _Fold:
         if isinstance(body, NewOrder):
             self._orders[body.cl_ord_id] = body
         elif isinstance(body, CancelOrder):
-            self._cancels[body.cl_ord_id] = body.orig
+            self._order_of[body.cl_ord_id] = self._order_of.get(body.orig, body.orig)
+        elif isinstance(body, Replace):
+            name = self._order_of.get(body.orig, body.orig)
+            self._order_of[body.cl_ord_id] = name
+            self._pending[name] = body
         elif isinstance(body, OrderUpdate):
             self._report(event.seq, body)
 
     def _report(self, seq: int, update: OrderUpdate) -> None:
-        name = self._cancels.get(update.clOrdID, update.clOrdID)
-        if name not in self._orders or (name != update.clOrdID and update.status is OrderStatus.REJECTED):
-            return  # a refused cancel leaves its order as it was
+        name = self._order_of.get(update.clOrdID, update.clOrdID)
+        if name not in self._orders:
+            return
+        if update.status is OrderStatus.REJECTED and update.clOrdID != self._orders[name].cl_ord_id:
+            return  # a refused cancel or replacement leaves its order as it was
+        pending = self._pending.get(name)
+        if pending is not None and consents(self._orders[name], pending, update):
+            self._orders[name] = replaced(self._orders[name], pending, update)
+            del self._pending[name]
         known = self._last.get(name)
         qty = update.filled - (known.filled if known else 0)
         if qty > 0:

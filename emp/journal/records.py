@@ -5,13 +5,10 @@ from typing import Any, Literal
 import msgspec
 
 from emp.core.contracts import (
-    CancelOrder,
     Command,
     Control,
     NewOrder,
     OrderUpdate,
-    QueryOrder,
-    Replace,
     RiskBreach,
 )
 
@@ -36,7 +33,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
         return cls(kind=alarm.topic, ts=ts, instrument=instrument, data=fields)
 
 
-Body = NewOrder | CancelOrder | QueryOrder | Replace | OrderUpdate | Control | Note
+Body = Command | OrderUpdate | Control | Note
 
 _encoder = msgspec.json.Encoder()
 _command: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
@@ -73,7 +70,7 @@ class LedgerEvent(msgspec.Struct, frozen=True):
 class OpenOrder(msgspec.Struct, frozen=True):
     """An order that, as far as the ledger knows, may still fill."""
 
-    order: NewOrder
+    order: NewOrder  # as the last replacement that is in force left it
     last: OrderUpdate | None  # the report with the highest cumulative quantity; None: never heard of
 
 

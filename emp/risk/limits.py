@@ -14,6 +14,7 @@ from emp.core.numba.jit import kernel
 from emp.core.records import Array
 
 HOLD, CANCEL, FLATTEN = int(Action.HOLD), int(Action.CANCEL), int(Action.FLATTEN)
+REPLACE = int(Action.REPLACE)
 CLOSED_SESSIONS = (int(Session.AUCTION_OPEN), int(Session.HALT), int(Session.CLOSED))
 
 MINUTE_NS = 60_000_000_000
@@ -100,12 +101,19 @@ def distrust(r: Any, limits: Any, session_id: int, row: Any) -> int:
 
 
 @kernel
+def rate_exhausted(r: Any, limits: Any) -> int:
+    """Reason.ORDER_RATE where no further order may be sent now; 0 where one may."""
+    return Reason.ORDER_RATE.value if r.orders + 1.0 > BURST * limits.orders_per_minute else 0
+
+
+@kernel
 def exhausted(r: Any, limits: Any, account: Any, side: int) -> int:
     """Which limit leaves no room for another order on that side, as a Reason; 0 where none."""
     if side * account.position >= limits.max_position:
         return Reason.POSITION_LIMIT.value
-    if r.orders + 1.0 > BURST * limits.orders_per_minute:
-        return Reason.ORDER_RATE.value
+    reason = rate_exhausted(r, limits)
+    if reason != 0:
+        return reason
     if r.minute_lots + 1.0 > BURST * limits.turnover_per_minute:
         return Reason.TURNOVER_CAP.value
     if r.hour_lots + 1.0 > BURST * limits.turnover_per_hour:
@@ -166,6 +174,8 @@ def approve(r: Any, limits: Any, account: Any, session_id: int, resting: bool, r
         row.action, row.reason_code, row.qty = CANCEL, reason, row.resting_qty
     elif reason != 0:
         hold(row, reason)
+    elif row.action == REPLACE:
+        approve_replacement(r, limits, account, row)
     elif row.action != HOLD:
         approve_order(r, limits, account, row)
 
@@ -184,3 +194,29 @@ def approve_order(r: Any, limits: Any, account: Any, row: Any) -> None:
     r.orders += 1.0
     r.minute_lots += row.qty
     r.hour_lots += row.qty
+
+
+@kernel
+def approve_replacement(r: Any, limits: Any, account: Any, row: Any) -> None:
+    """Let a resting order be moved or resized as far as every limit leaves, or stay where it is.
+
+    Fewer lots at the same price are always allowed. Anything else is an order as far as the rate goes; what it adds
+    to the lots that rest, and were charged when they were posted, is a new order's size. Lots that the position
+    limit leaves no room for any more are taken off.
+    """
+    more = row.qty - row.resting_qty
+    if row.px == row.resting_px and more < 0:
+        return
+    reason = exhausted(r, limits, account, row.side) if more > 0 else rate_exhausted(r, limits)
+    if reason != 0:
+        hold(row, reason)
+        return
+    added = allowed_lots(r, limits, account, row.side, more) if more > 0 else 0
+    room = limits.max_position - row.side * account.position
+    row.qty = min(row.resting_qty + min(more, 0) + max(added, 0), room)
+    if row.qty < 1 or (row.px == row.resting_px and row.qty == row.resting_qty):
+        hold(row, Reason.TOO_SMALL.value)
+        return
+    r.orders += 1.0
+    r.minute_lots += max(0, row.qty - row.resting_qty)
+    r.hour_lots += max(0, row.qty - row.resting_qty)

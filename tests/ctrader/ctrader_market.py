@@ -1,11 +1,13 @@
 """A market of few words for the tests: books are set by hand, orders match against what is shown."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import msgspec
 import numpy as np
 
 from emp.core.codes import OrderStatus
-from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, Replace
 from emp.core.instrument import Instrument
 from emp.core.records import EVENT, Array
 
@@ -48,6 +50,23 @@ class HandMarket:
         elif isinstance(command, CancelOrder):
             order, filled = self.resting.pop(command.orig)
             self._report(order, OrderStatus.CANCELED, filled, order.px)
+        elif isinstance(command, Replace):
+            self._replace(command)
+
+    def _replace(self, command: Replace) -> None:
+        """It changes an order, or refuses to make it take."""
+        order, filled = self.resting[command.orig]
+        changed = msgspec.structs.replace(
+            order, cl_ord_id=command.cl_ord_id, px=command.px, qty=command.qty, ts=command.ts
+        )
+        if self._opposite(changed) or command.qty <= filled:
+            rejected = msgspec.structs.replace(order, cl_ord_id=command.cl_ord_id)
+            self._report(rejected, OrderStatus.REJECTED, 0, 0, text="cannot be replaced")
+            return
+        del self.resting[command.orig]
+        self.resting[command.cl_ord_id] = (changed, filled)
+        status = OrderStatus.PARTIALLY_FILLED if filled else OrderStatus.NEW
+        self._report(changed, status, filled, changed.px, replacement=command.cl_ord_id)
 
     def _new(self, order: NewOrder) -> None:
         self._report(order, OrderStatus.NEW, 0, order.px)
@@ -84,7 +103,7 @@ class HandMarket:
         status = OrderStatus.FILLED if done else OrderStatus.PARTIALLY_FILLED
         self._report(order, status, filled, order.px)
 
-    def _report(self, order: NewOrder, status: OrderStatus, filled: int, price: int) -> None:
+    def _report(self, order: NewOrder, status: OrderStatus, filled: int, price: int, **more: Any) -> None:
         self.reports += 1
         self.stamp += 1_000_000
         self.on_report(
@@ -96,5 +115,6 @@ class HandMarket:
                 price=price,
                 ts=self.stamp,
                 side=order.side,
+                **more,
             )
         )

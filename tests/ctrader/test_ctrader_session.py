@@ -18,10 +18,11 @@ from emp.access.ctrader.messages import (
     ProtoOASpotEvent,
     ProtoOAVersionReq,
 )
-from emp.access.ctrader.outbox import Amend, frame
+from emp.access.ctrader.outbox import frame
 from emp.access.ctrader.settings import Dropped, Failed, Notice, Ready, Renewed, Settings
 from emp.core.codes import EventFlag, OrderStatus
 from emp.core.contracts import QueryOrder
+from tests.kit.orders import replace_order
 
 S = 1_000_000_000
 LOT = 100_000
@@ -289,7 +290,7 @@ def test_order_errors_are_rejections() -> None:
 def test_amend_keeps_the_order() -> None:
     link = Link()
     link.order("A-1", px=109_000, qty=4, immediate=False)
-    link.session.trading.send(Amend("M-1", "A-1", "EURUSD", 109_500, 3))
+    link.session.trading.send(replace_order("M-1", "A-1", 1, 3, 109_500))
     link.pump()
     (order,) = link.venue.account.working()
     assert (order.limit_price, order.trade_data.volume) == (1.095, 300_000)

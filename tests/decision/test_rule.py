@@ -7,8 +7,8 @@ import pytest
 
 from emp.core.codes import Action, EventFlag, Reason, WorkingState
 from emp.core.records import ACCOUNT, DECISION, EVENT, FORECAST, HORIZON_NAMES, HORIZON_NS, WORKING
-from emp.decision.estimates import LOOKAHEAD, new_estimates, see_trade, update_estimates
-from emp.decision.rule import COSTS, IQR_OF_SIGMA, ValueRule, decide_by_value, slip_ticks
+from emp.decision.estimates import LOOKAHEAD, new_estimates, remember_action, see_trade, update_estimates
+from emp.decision.rule import COSTS, IQR_OF_SIGMA, ValueRule, decide_by_value, lots_ahead, slip_ticks
 from tests.kit.events import random_events
 
 H_2S = HORIZON_NAMES.index("2s")
@@ -56,7 +56,7 @@ def choose(event: Any, forecast: Any, e: Any, c: Any, position: int = 0, working
 def resting(side: int, px: int, age_ns: int = 0) -> Any:
     working = np.zeros(1, WORKING)[0]
     working["state"], working["side"], working["px"], working["leaves"] = WorkingState.RESTING, side, px, 5
-    working["ts"] = 10**18 - age_ns
+    working["ts"], working["queue_ahead"] = 10**18 - age_ns, -1
     return working
 
 
@@ -131,9 +131,65 @@ def test_resting_orders_are_kept_chased_and_withdrawn() -> None:
 
     assert outcome(1000) == (Action.HOLD, Reason.KEEP_RESTING)
     assert outcome(999) == (Action.HOLD, Reason.KEEP_RESTING)
-    assert outcome(998) == (Action.CANCEL, Reason.CHASE)
-    assert outcome(1000, age_ns=HORIZON_NS[2] + 1) == (Action.CANCEL, Reason.CANCEL_TTL)
+    assert outcome(998) == (Action.REPLACE, Reason.CHASE)
+    old = HORIZON_NS[2] + 1
+    assert outcome(1000, age_ns=old) == (Action.HOLD, Reason.KEEP_RESTING), "it would be posted again there"
+    assert outcome(999, age_ns=old) == (Action.HOLD, Reason.KEEP_RESTING), "it fills as surely there"
+    flow["volume_bid"] = 4.0
+    assert outcome(999, age_ns=old) == (Action.REPLACE, Reason.MOVE_EDGE)
     assert outcome(1000, mean=-2.0) == (Action.CANCEL, Reason.CANCEL_EDGE_GONE)
+    assert outcome(998, mean=-2.0, age_ns=old) == (Action.CANCEL, Reason.CANCEL_EDGE_GONE)
+
+
+def test_a_good_place_in_the_queue_outweighs_a_better_price() -> None:
+    # 2 s at 10 events/s, 4 lots each: 80 lots. Behind 5,000 lots at the touch one tick of improvement pays, behind 5
+    # that the venue has told of it does not: 80 / (5 + 5) lots fill for certain, for a tick more.
+    flow, old = estimates(volume_bid=4.0), HORIZON_NS[2] + 1
+    crowded = book(bid_sz=5000)
+    waiting = resting(1, 1000, old)
+    moved = choose(crowded, believe(0.05), flow, costs(), working=waiting)
+    assert (moved["action"], moved["reason_code"], moved["px"], moved["qty"]) == (
+        Action.REPLACE,
+        Reason.MOVE_EDGE,
+        1001,
+        5,
+    )
+    assert moved["queue_ahead"] == 5000
+    waiting["queue_ahead"] = 5
+    kept = choose(crowded, believe(0.05), flow, costs(), working=waiting)
+    assert (kept["action"], kept["reason_code"], kept["queue_ahead"]) == (Action.HOLD, Reason.KEEP_RESTING, 5)
+
+
+def test_lots_ahead_are_those_at_better_prices_and_at_most_those_told_at_our_own() -> None:
+    assert [lots_ahead(book(), 1, px, -1) for px in (1001, 1000, 999, 998)] == [0, 100, 150, 200]
+    assert [lots_ahead(book(), -1, px, -1) for px in (1003, 1004, 1005)] == [0, 100, 150]
+    assert lots_ahead(book(), 1, 999, 20) == 120
+    assert lots_ahead(book(), 1, 999, 2000) == 150, "what is shown now is less"
+    assert lots_ahead(book(), 1, 990, 30) == 230, "below the deepest level only the venue knows"
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_no_order_returns_to_a_price_withdrawn_from_until_one_has_stood_elsewhere(side: int) -> None:
+    left, touch = ("left_bid", 1000) if side > 0 else ("left_ask", 1004)
+    flow = estimates(volume_bid=4.0, volume_ask=4.0)
+    before = choose(book(), believe(side * 0.05), flow, costs())
+    assert (before["action"], before["px"]) == (Action.POST, touch)
+    withdrawn = before.copy()
+    withdrawn["action"], withdrawn["reason_code"] = Action.CANCEL, Reason.CANCEL_EDGE_GONE
+    remember_action(flow, withdrawn)
+    assert flow[left] == touch
+    other = choose(book(), believe(side * 0.05), flow, costs())
+    assert (other["action"], other["px"]) == (Action.POST, touch + side), "a tick better it may stand"
+    tight = book(bid=1000, ask=1001) if side > 0 else book(bid=1003, ask=1004)
+    barred = choose(tight, believe(side * 0.4), flow, costs())
+    assert (barred["action"], barred["reason_code"]) == (Action.HOLD, Reason.WITHDRAWN)
+    forced = withdrawn.copy()
+    forced["reason_code"], forced["px"] = Reason.HALTED, 1
+    for unsent in (forced, barred):
+        remember_action(flow, unsent)
+        assert flow[left] == touch
+    remember_action(flow, other)
+    assert flow[left] == 0
 
 
 @pytest.mark.parametrize("state", [WorkingState.IN_FLIGHT, WorkingState.CANCELLING, WorkingState.UNKNOWN])

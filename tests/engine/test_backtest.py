@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from emp.core.codes import Action, EventFlag, OrderStatus, Reason
-from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate
+from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, Replace
 from emp.core.records import Array
 from emp.engine.engine import Engine
 from emp.engine.replay import Backtest
@@ -52,6 +52,18 @@ def test_one_run_trades_and_accounts_for_every_row(tmp_path: Path, market: Array
     last_mid = (market["bid_px"][-1, 0] + market["ask_px"][-1, 0]) / 2
     expected = cash + summary["final_position"] * last_mid - summary["fees"]
     assert summary["pnl_ticks"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_no_place_in_a_queue_is_given_up_for_nothing(tmp_path: Path) -> None:
+    summary = replayed(tmp_path, random_events(20_000, 5)).run()
+    found = summary["requotes"]
+    assert found["followed"] > 100
+    assert found["same_price"] == 0
+    reader = LedgerReader(tmp_path / "run" / "ledger.sqlite")
+    bodies = [e.body for e in reader.events()]
+    reader.close()
+    assert sum(isinstance(b, Replace) for b in bodies) > 100
+    assert any(isinstance(b, OrderUpdate) and b.replacement for b in bodies)
 
 
 @pytest.mark.parametrize("batch", [1, 137, 6000])

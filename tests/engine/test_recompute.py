@@ -39,7 +39,7 @@ MEASURE = ("edge_ticks", "cost_to_take", "unit_ticks", "depth_cap", "ttl_ns")
 
 
 def event_of(row: Any) -> Any:
-    """A book that shows what the row says of it: the touch, and the queue of an order one tick behind it."""
+    """A book that shows what the row says of it: the touch, and the queue of an order behind it."""
     event = np.zeros(1, EVENT)[0]
     event["ts"], event["seq"], event["flags"] = row["ts"], row["seq"], row["flags"]
     event["n_bid"] = event["n_ask"] = 1
@@ -48,9 +48,9 @@ def event_of(row: Any) -> Any:
     side = int(row["resting_side"])
     mine = "bid" if side > 0 else "ask"
     rests = row["working_state"] == WorkingState.RESTING
-    if rests and row["queue_ahead"] > row[f"{mine}_sz"]:  # one tick behind the touch
+    if rests and (row[mine] - row["resting_px"]) * side > 0:  # behind the touch
         event[f"n_{mine}"] = 2
-        event[f"{mine}_px"][1] = row[mine] - side
+        event[f"{mine}_px"][1] = row["resting_px"]
         event[f"{mine}_sz"][1] = row["queue_ahead"] - row[f"{mine}_sz"]
     return event
 
@@ -64,6 +64,7 @@ def estimates_of(row: Any, depth_share: float) -> Any:
         e[f"adverse_{side}"] = row[f"adverse_{side}"]
         e[f"volume_{side}"] = row[f"flow_{side}"] * e["elapsed_ns"] * 1e-9
     e["depth"] = row["depth_cap"] / depth_share
+    e["left_bid"], e["left_ask"] = row["left_bid"], row["left_ask"]
     return e
 
 
@@ -90,6 +91,7 @@ def again(row: Any, costs: Any, limits: Any) -> Any:
         row["resting_side"],
         row["resting_px"],
     )
+    working["queue_ahead"] = row["queue_ahead"]
     working["leaves"], working["ts"] = row["resting_qty"], row["ts"] - row["resting_age_ns"]
     risk = new_risk()[0]
     risk["halted"], risk["degraded"], risk["context_mult"] = (

@@ -1,4 +1,4 @@
-"""The order manager under any interleaving of sends, fills, losses, repeats, disorder, queries and restarts."""
+"""The order manager under any interleaving of sends, replacements, fills, losses, disorder, queries and restarts."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from emp.core.codes import OrderStatus
+from emp.core.codes import OrderStatus, WorkingState
 from emp.core.contracts import Command, NewOrder, OrderUpdate
 from emp.execution.orders import OrderManager
-from tests.kit.orders import cancel_order, new_order
+from tests.kit.orders import cancel_order, new_order, replace_order
 
 S = OrderStatus
 INSTRUMENTS = ("GOOG", "MSFT")
@@ -21,6 +21,9 @@ class Truth:
 
     def __init__(self, order: NewOrder) -> None:
         self.order = order
+        self.name, self.qty, self.px = order.cl_ord_id, order.qty, order.px  # as they are in force
+        self.keeps_id = order.decision_seq % 3 == 0  # some venues do, over every replacement
+        self.carried_out = ""  # newest replacement in force
         self.filled = 0
         self.status = S.NEW
         self.price = order.px
@@ -39,7 +42,7 @@ class Orders(RuleBasedStateMachine):
         self.venue: dict[str, Truth] = {}
         self.network: list[OrderUpdate] = []
         self.delivered: list[OrderUpdate] = []
-        self.cancels: dict[str, str] = {}
+        self.ids: dict[str, str] = {}  # every id that a report may carry -> the order's first
         self.count = 0
 
     def next(self) -> int:
@@ -49,7 +52,7 @@ class Orders(RuleBasedStateMachine):
     def tell(self, truth: Truth, name: str = "", fee: float = 0.0, **change: Any) -> None:
         status = truth.status
         fields = {
-            "clOrdID": name or truth.order.cl_ord_id,
+            "clOrdID": name or truth.name,
             "execID": f"E{self.next()}",
             "status": status,
             "filled": truth.filled,
@@ -74,6 +77,7 @@ class Orders(RuleBasedStateMachine):
         )
         self.send(order)
         self.venue[order.cl_ord_id] = truth = Truth(order)
+        self.ids[order.cl_ord_id] = order.cl_ord_id
         if n % 11 == 0:
             truth.status = S.REJECTED
         self.tell(truth)
@@ -87,18 +91,20 @@ class Orders(RuleBasedStateMachine):
         truth = self.pick(which)
         if truth.status.terminal:
             return
-        truth.filled = min(truth.order.qty, truth.filled + qty)
-        truth.price = truth.order.px - qty % 3
-        truth.status = S.FILLED if truth.filled == truth.order.qty else S.PARTIALLY_FILLED
+        truth.filled = min(truth.qty, truth.filled + qty)
+        truth.price = truth.px - qty % 3
+        truth.status = S.FILLED if truth.filled == truth.qty else S.PARTIALLY_FILLED
         self.tell(truth, fee=fee)
 
     @precondition(lambda self: self.venue)
     @rule(which=PICK)
     def cancel(self, which: int) -> None:
         truth, n = self.pick(which), self.next()
-        command = cancel_order(f"C{n}", truth.order.cl_ord_id, instrument=truth.order.instrument, ts=n)
+        order = self.manager.order(truth.name)
+        assert order is not None
+        command = cancel_order(f"C{n}", order.command.cl_ord_id, instrument=truth.order.instrument, ts=n)
         self.send(command)
-        self.cancels[command.cl_ord_id] = command.orig
+        self.ids[command.cl_ord_id] = truth.order.cl_ord_id
         if truth.status.terminal:
             self.tell(truth, name=command.cl_ord_id, status=S.REJECTED, filled=0)
         else:
@@ -106,12 +112,49 @@ class Orders(RuleBasedStateMachine):
             self.tell(truth, name=command.cl_ord_id if n % 2 else "")
 
     @precondition(lambda self: self.venue)
+    @rule(which=PICK, qty=st.integers(1, 12), move=st.integers(-2, 2))
+    def replace(self, which: int, qty: int, move: int) -> None:
+        truth = self.pick(which)
+        order = self.manager.order(truth.name)
+        assert order is not None
+        if truth.order.immediate or (order.replacement is not None and not order.status.terminal):
+            return
+        n = self.next()
+        command = replace_order(
+            f"R{n}",
+            order.command.cl_ord_id,
+            truth.order.side,
+            qty,
+            order.command.px + move,
+            instrument=truth.order.instrument,
+            ts=n,
+        )
+        self.send(command)
+        self.ids[command.cl_ord_id] = truth.order.cl_ord_id
+        if truth.status.terminal or qty <= truth.filled:
+            self.tell(truth, name=command.cl_ord_id, status=S.REJECTED, filled=0)
+            return
+        truth.qty, truth.px, truth.carried_out = qty, command.px, command.cl_ord_id
+        if not truth.keeps_id:
+            truth.name = command.cl_ord_id
+        self.tell(truth, replacement=command.cl_ord_id)
+
+    @precondition(lambda self: self.venue)
     @rule()
     def time_out(self) -> None:
         n = self.next()
         for query in self.manager.timeouts(n, 3):
             self.send(query)
-            self.tell(self.venue[query.cl_ord_id])
+            truth = self.venue[self.ids[query.cl_ord_id]]
+            if query.cl_ord_id == truth.name:
+                self.tell(truth)
+            elif query.cl_ord_id == truth.carried_out:
+                self.tell(truth, replacement=truth.carried_out)
+            else:
+                assert query.cl_ord_id.startswith("R"), (
+                    "an order is asked for by an id that it has or will have"
+                )
+                self.tell(truth, name=query.cl_ord_id, status=S.REJECTED, filled=0)
 
     @precondition(lambda self: self.venue)
     @rule(which=PICK)
@@ -128,7 +171,7 @@ class Orders(RuleBasedStateMachine):
         again = self.manager.apply(update)
         assert (again.changed, again.fill, again.alarm) == (False, None, None)
         assert self.state() == before
-        truth = self.venue[self.cancels.get(update.clOrdID, update.clOrdID)]
+        truth = self.venue[self.ids[update.clOrdID]]
         known = truth.told.get(update.filled)
         if update.filled and (known is None or known[1] == 0.0):
             truth.told[update.filled] = (update.price, update.fee)
@@ -195,8 +238,28 @@ class Orders(RuleBasedStateMachine):
             assert order is not None
             assert order.filled == max(truth.told, default=0) <= truth.filled
             ended = order.status.terminal
-            assert order.leaves == (0 if ended else truth.order.qty - order.filled)
+            asked = order.replacement
+            if asked is None:
+                now = order.command
+                assert (now.cl_ord_id, now.qty, now.px) == (truth.name, truth.qty, truth.px)
+            else:
+                assert truth.qty in (order.command.qty, asked.qty)
+            most = truth.qty if asked is None else max(order.command.qty, asked.qty)
+            assert order.leaves == (0 if ended else most - order.filled)
+            shown = {o.working for o in self.manager.open_orders() if o.replacement is not None}
+            assert WorkingState.RESTING not in shown, "nothing new before the replacement's report"
             assert (order in self.manager.open_orders()) == (not ended)
+
+    def time_out_all(self) -> None:
+        """Ask until every replacement is settled."""
+        self.count += 10
+        for _ in range(3):
+            if self.venue:
+                self.time_out()
+            while self.network:
+                self.deliver(self.network.pop(0))
+            self.count += 10
+        assert all(o.replacement is None for o in self.manager.open_orders())
 
     def teardown(self) -> None:
         """Once the venue has told every status, both sides agree."""
@@ -204,11 +267,12 @@ class Orders(RuleBasedStateMachine):
             self.tell(truth)
         while self.network:
             self.deliver(self.network.pop(0))
+        self.time_out_all()
         for instrument in INSTRUMENTS:
             orders = [t for t in self.venue.values() if t.order.instrument == instrument]
             assert self.manager.position(instrument) == sum(t.order.side * t.filled for t in orders)
             working = {t.order.cl_ord_id for t in orders if not t.status.terminal}
-            assert {o.command.cl_ord_id for o in self.manager.open_orders(instrument)} == working
+            assert {o.original.cl_ord_id for o in self.manager.open_orders(instrument)} == working
         assert self.manager.quarantined == []
 
 

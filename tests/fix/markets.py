@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
+import msgspec
 import numpy as np
 
 from emp.access.port import Sink
 from emp.access.pump import Pump
 from emp.core.codes import EventFlag, OrderStatus
-from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, VenuePosition
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, Replace, VenuePosition
 from emp.core.instrument import Instrument
 from emp.core.records import EVENT, Array
 from emp.sim.world.market import zero_intelligence
@@ -108,7 +109,7 @@ class Toy:
                 self.shown.append(rows)
                 sink.events(rows)
 
-    def _report(self, name: str, status: OrderStatus, text: str = "") -> None:
+    def _report(self, name: str, status: OrderStatus, text: str = "", replacement: str = "") -> None:
         order = self.orders.get(name)
         if order is not None:
             self.status[name] = status
@@ -128,6 +129,7 @@ class Toy:
                 fee=1e-7 if self.in_full and filled else 0.0,
                 queue_ahead=3 if self.in_full and filled else -1,
                 text=text,
+                replacement=replacement,
             )
         )
 
@@ -152,8 +154,21 @@ class Toy:
                 self._report(command.cl_ord_id, OrderStatus.REJECTED, "too late")
             else:
                 self._report(command.orig, OrderStatus.CANCELED)
+        elif isinstance(command, Replace):
+            self._replace(command)
         else:
             self._report(command.cl_ord_id, self.status[command.cl_ord_id], "status")
+
+    def _replace(self, command: Replace) -> None:
+        """Here orders go on under the replacement's id, and the old one is forgotten."""
+        name, old = command.cl_ord_id, command.orig
+        if self.status.get(old, OrderStatus.FILLED).terminal or command.qty <= self.filled[old]:
+            self._report(name, OrderStatus.REJECTED, "too late")
+            return
+        order = self.orders.pop(old)
+        self.orders[name] = msgspec.structs.replace(order, cl_ord_id=name, qty=command.qty, px=command.px)
+        self.filled[name], status = self.filled.pop(old), self.status.pop(old)
+        self._report(name, status, replacement=name)
 
     async def open_orders(self) -> Sequence[OrderUpdate]:
         found: list[OrderUpdate] = []

@@ -9,7 +9,7 @@ import pytest
 from emp.access.fix.dialect import CTRADER, MOCK, PLAIN, Dialect, dialect
 from emp.access.fix.frame import Framer
 from emp.access.fix.message import Message
-from emp.access.fix.orders import Orders, ReplaceOrder
+from emp.access.fix.orders import Orders
 from emp.access.fix.text import FieldError, Scale, utc_ns
 from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
@@ -17,7 +17,7 @@ from emp.core.errors import ConfigError, DataError
 from tests.fix.desk import EURUSD
 from tests.fix.wire import fields, framed, raw
 from tests.kit.instruments import currency_pair
-from tests.kit.orders import cancel_order, new_order
+from tests.kit.orders import cancel_order, new_order, replace_order
 
 TS = utc_ns(b"20240605-12:00:00.123456789")
 
@@ -77,7 +77,7 @@ def test_cancel_replace_and_query() -> None:
     assert pairs(body) == {
         41: "R-1", 11: "R-2", 37: "V9", 55: "1", 54: "2", 60: "20240605-12:00:00.123", 38: "3000",
     }  # fmt: skip
-    swap = ReplaceOrder(cl_ord_id="R-3", orig="R-1", instrument="EURUSD", side=-1, qty=2, px=108_800, ts=TS)
+    swap = replace_order("R-3", "R-1", -1, 2, 108_800, ts=TS)
     kind, body = orders.body(swap)
     assert kind == b"G"
     assert (pairs(body)[41], pairs(body)[38], pairs(body)[44]) == ("R-1", "2000", "1.08800")
@@ -187,22 +187,24 @@ def test_a_refused_cancel_is_rejected_under_its_own_id() -> None:
     assert orders.original("R-2") == "R-1"
 
 
-def test_a_replaced_order_ends_and_its_fills_go_on_under_the_new_id() -> None:
+@pytest.mark.parametrize("code", ["1", "5"])  # as since FIX 4.3, and as before
+def test_a_replaced_order_goes_on_under_the_new_id(code: str) -> None:
     orders = book()
     orders.body(new())
     report(
         orders, "37=V9|17=e1|11=R-1|55=1|54=1|38=3000|150=F|39=1|14=1000|151=2000|6=1.0875|31=1.0875|32=1000|"
     )
-    orders.body(
-        ReplaceOrder(cl_ord_id="R-3", orig="R-1", instrument="EURUSD", side=1, qty=4, px=108_800, ts=TS)
+    orders.body(replace_order("R-3", "R-1", 1, 4, 108_800, ts=TS))
+    [pending] = report(
+        orders, "37=V9|17=e1b|11=R-3|41=R-1|55=1|54=1|38=3000|150=E|39=E|14=1000|151=2000|6=1.0875|"
     )
-    old, fresh = report(
-        orders, "37=V9|17=e2|11=R-3|41=R-1|55=1|54=1|38=4000|44=1.088|150=5|39=1|14=1000|151=3000|6=1.0875|"
+    assert (pending.status, pending.filled) == (OrderStatus.PENDING_REPLACE, 1)
+    [fresh] = report(
+        orders,
+        f"37=V9|17=e2|11=R-3|41=R-1|55=1|54=1|38=4000|44=1.088|150=5|39={code}|14=1000|151=3000|6=1.0875|",
     )
-    assert (old.clOrdID, old.status, old.filled) == ("R-1", OrderStatus.REPLACED, 1)
-    assert (fresh.clOrdID, fresh.status, fresh.filled, fresh.leaves) == (
-        "R-3", OrderStatus.PARTIALLY_FILLED, 1, 3,
-    )  # fmt: skip
+    assert (fresh.clOrdID, fresh.replacement) == ("R-3", "R-3")
+    assert (fresh.status, fresh.filled, fresh.leaves) == (OrderStatus.PARTIALLY_FILLED, 1, 3)
     [more] = report(
         orders, "37=V9|17=e3|11=R-3|55=1|54=1|38=4000|150=F|39=1|14=2000|151=2000|6=1.0876|31=1.0877|32=1000|"
     )

@@ -14,7 +14,6 @@ import pytest
 
 from emp.access.fix.client import FixAccess, FixSettings
 from emp.access.fix.dialect import PLAIN, Dialect
-from emp.access.fix.orders import ReplaceOrder
 from emp.access.fix.schedule import Backoff
 from emp.core.clock import LiveClock
 from emp.core.codes import EventFlag, OrderStatus, Reason
@@ -25,7 +24,7 @@ from emp.sim.venues.fix.venue import FixVenue, VenueSettings
 from tests.fix.desk import EURUSD
 from tests.fix.markets import Toy
 from tests.kit.listener import Listener
-from tests.kit.orders import cancel_order, new_order
+from tests.kit.orders import cancel_order, new_order, replace_order
 
 pytest.importorskip(
     "quickfix", reason="needs quickfix-ssl, which has a wheel for CPython 3.11 on x86_64 only"
@@ -239,11 +238,8 @@ async def trade_every_way(access: Listener, desk: Desk) -> None:
     [working] = await access.open_orders()
     assert (working.clOrdID, working.side) == (ids[4], 1)
     cancel = cancel_order(ids[10], ids[4], ts=CLOCK.now_ns())
-    swap = ReplaceOrder(
-        cl_ord_id=ids[5], orig=ids[4], instrument="EURUSD", side=1, qty=45, px=108_601, ts=CLOCK.now_ns()
-    )
-    access.send(swap)
-    await until(lambda: desk.status.get(ids[4]) is OrderStatus.REPLACED)
+    access.send(replace_order(ids[5], ids[4], 1, 45, 108_601, ts=CLOCK.now_ns()))
+    await until(lambda: ids[5] in desk.status)
     access.send(msgspec.structs.replace(cancel, orig=ids[5]))
     await until(lambda: desk.status.get(ids[5]) is OrderStatus.CANCELED)
     access.send(msgspec.structs.replace(cancel, cl_ord_id=ids[11], orig=ids[5]))

@@ -1,7 +1,7 @@
 """Commands to a venue, with everything that a test does not care about filled in."""
 
 from emp.core.codes import Reason
-from emp.core.contracts import CancelOrder, NewOrder, QueryOrder
+from emp.core.contracts import CancelOrder, NewOrder, QueryOrder, Replace
 
 
 def new_order(
@@ -37,3 +37,28 @@ def cancel_order(
 
 def query_order(name: str, *, instrument: str = "EURUSD", ts: int = 0) -> QueryOrder:
     return QueryOrder(cl_ord_id=name, instrument=instrument, ts=ts)
+
+
+def replace_order(
+    name: str,
+    orig: str,
+    side: int,
+    qty: int,
+    px: int,
+    *,
+    instrument: str = "EURUSD",
+    ts: int = 0,
+    reason: Reason = Reason.CHASE,
+    seq: int = 1,
+) -> Replace:
+    return Replace(
+        cl_ord_id=name,
+        orig=orig,
+        instrument=instrument,
+        side=side,
+        qty=qty,
+        px=px,
+        ts=ts,
+        reason=reason,
+        decision_seq=seq,
+    )

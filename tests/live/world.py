@@ -14,7 +14,7 @@ from emp.access.pump import Pump
 from emp.bus.bus import EventBus
 from emp.core.clock import LiveClock
 from emp.core.codes import EventFlag, OrderStatus
-from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, VenuePosition
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, Replace, VenuePosition
 from emp.core.errors import VenueError
 from emp.core.instrument import Instrument, catalogue
 from emp.core.records import EVENT, Array
@@ -114,6 +114,15 @@ class Venue:
             order = self.resting.pop(command.orig, None)
             if order is not None:
                 self.report(order, OrderStatus.CANCELED, 0)
+        elif isinstance(command, Replace):
+            self.replace(command)
+
+    def replace(self, command: Replace) -> None:
+        order = self.resting.pop(command.orig, None)
+        if order is not None:
+            changed = {"cl_ord_id": command.cl_ord_id, "qty": command.qty, "px": command.px, "ts": command.ts}
+            self.resting[command.cl_ord_id] = order = msgspec.structs.replace(order, **changed)
+            self.report(order, OrderStatus.NEW, 0)
 
     def report(self, order: NewOrder, status: OrderStatus, filled: int) -> OrderUpdate:
         update = self.report_of(order, status, filled)

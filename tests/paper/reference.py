@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from emp.core.codes import EventFlag, OrderStatus
-from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, Replace
 from emp.core.instrument import Instrument
 
 S = OrderStatus
@@ -14,6 +16,7 @@ UNSEEN = 10**15
 @dataclass
 class Mine:
     order: NewOrder
+    place: int
     filled: int = 0
     last: int = 0
     status: OrderStatus = S.PENDING_NEW
@@ -63,8 +66,9 @@ class Line:
 class SlowVenue:
     def __init__(self, instrument: Instrument, entry_ns: int, report_ns: int) -> None:
         self.instrument, self.entry, self.delay = instrument, entry_ns, report_ns
-        self.coming: list[tuple[int, int, Command]] = []
-        self.orders: dict[str, Mine] = {}
+        self.coming: list[tuple[int, int, Command, str]] = []
+        self.orders: dict[str, Mine] = {}  # by the first id
+        self.ids: dict[str, str] = {}  # every id -> the first
         self.lines: dict[tuple[int, int], Line] = {}
         self.outbox: list[OrderUpdate] = []
         self.count = self.execs = 0
@@ -73,7 +77,13 @@ class SlowVenue:
 
     def send(self, command: Command) -> None:
         self.count += 1
-        self.coming.append((command.ts + self.entry, self.count, command))
+        if isinstance(command, NewOrder):
+            self.ids[command.cl_ord_id] = command.cl_ord_id
+        named = command.orig if isinstance(command, CancelOrder | Replace) else command.cl_ord_id
+        first = self.ids.get(named, "")
+        if isinstance(command, Replace) and first:
+            self.ids[command.cl_ord_id] = first
+        self.coming.append((command.ts + self.entry, self.count, command, first))
 
     def tell(
         self, name: str, mine: Mine | None, status: OrderStatus, ts: int, text: str = "", **more: Any
@@ -81,21 +91,19 @@ class SlowVenue:
         self.execs += 1
         if mine is not None:
             mine.status = status
-        self.outbox.append(
-            OrderUpdate(
-                clOrdID=name,
-                execID=f"P{self.execs}",
-                status=status,
-                filled=mine.filled if mine else 0,
-                price=(mine.last if mine.filled else mine.order.px) if mine else 0,
-                ts=ts,
-                instrument=self.instrument.name,
-                side=mine.order.side if mine else 0,
-                leaves=mine.left if mine and status in (S.NEW, S.PARTIALLY_FILLED) else 0,
-                text=text,
-                **more,
-            )
-        )
+        fields: dict[str, Any] = {
+            "clOrdID": name,
+            "execID": f"P{self.execs}",
+            "status": status,
+            "filled": mine.filled if mine else 0,
+            "price": (mine.last if mine.filled else mine.order.px) if mine else 0,
+            "ts": ts,
+            "instrument": self.instrument.name,
+            "side": mine.order.side if mine else 0,
+            "leaves": mine.left if mine and status in (S.NEW, S.PARTIALLY_FILLED) else 0,
+            "text": text,
+        }
+        self.outbox.append(OrderUpdate(**(fields | more)))
 
     def fill(self, mine: Mine, lots: int, px: int, ts: int, maker: bool, ahead: int = -1) -> None:
         mine.filled += lots
@@ -112,23 +120,60 @@ class SlowVenue:
         if line and any(p is mine for p in line.places):
             line.places = [p for p in line.places if p is not mine]
 
-    def arrive(self, ts: int, command: Command, book: Any) -> None:
+    def arrive(self, ts: int, place: int, command: Command, first: str, book: Any) -> None:
         if isinstance(command, NewOrder):
-            self.arrive_new(ts, command, book)
+            self.arrive_new(ts, place, command, book)
             return
-        name = command.orig if isinstance(command, CancelOrder) else command.cl_ord_id
-        mine = self.orders.get(name)
-        if not isinstance(command, CancelOrder):
-            assert mine is not None
-            self.tell(name, mine, mine.status, ts)
+        mine = self.orders.get(first)
+        if not isinstance(command, CancelOrder | Replace):
+            if mine is None:
+                self.tell(command.cl_ord_id, None, S.REJECTED, ts, "unknown order")
+            else:
+                self.tell(mine.order.cl_ord_id, mine, mine.status, ts)
         elif mine is None or mine.status.terminal or mine.status is S.PENDING_NEW:
-            self.tell(command.cl_ord_id, None, S.REJECTED, ts, "too late: the order has ended")
+            self.refuse(command, "too late: the order has ended", ts)
+        elif isinstance(command, Replace):
+            self.arrive_replace(ts, place, command, mine, first, book)
         else:
             self.leave(mine)
-            self.tell(name, mine, S.CANCELED, ts)
+            self.tell(mine.order.cl_ord_id, mine, S.CANCELED, ts)
 
-    def arrive_new(self, ts: int, command: NewOrder, book: Any) -> None:
-        mine = self.orders[command.cl_ord_id] = Mine(command)
+    def refuse(self, command: CancelOrder | Replace, text: str, ts: int) -> None:
+        if isinstance(command, Replace):
+            self.ids.pop(command.cl_ord_id, None)
+        side = command.side if isinstance(command, Replace) else 0
+        self.tell(command.cl_ord_id, None, S.REJECTED, ts, text, side=side, price=getattr(command, "px", 0))
+
+    def arrive_replace(
+        self, ts: int, place: int, command: Replace, mine: Mine, first: str, book: Any
+    ) -> None:
+        old = mine.order
+        if command.qty <= mine.filled:
+            self.refuse(command, "too late: the order has ended", ts)
+        elif self.halted:
+            self.refuse(command, "the market is halted", ts)
+        elif any(px * command.side <= command.px * command.side for px, _ in sides(book)[-command.side]):
+            self.refuse(command, "post-only order would take", ts)
+        else:
+            keeps = command.px == old.px and command.qty <= old.qty
+            if not keeps:
+                self.leave(mine)
+            changed = {"cl_ord_id": command.cl_ord_id, "px": command.px, "qty": command.qty}
+            mine.order = msgspec.structs.replace(old, **changed)
+            seen = seen_at(book, command.side, command.px)
+            if keeps:
+                ahead = self.lines[command.side, command.px].strangers_before(mine)
+            else:
+                ahead = UNSEEN if seen is None else seen
+                mine.place = place
+                self.met.pop(first, None)
+                self.lines.setdefault((command.side, command.px), Line()).join(mine, ahead)
+            status = S.PARTIALLY_FILLED if mine.filled else S.NEW
+            shown = -1 if ahead >= UNSEEN // 2 else ahead
+            self.tell(command.cl_ord_id, mine, status, ts, queue_ahead=shown, replacement=command.cl_ord_id)
+
+    def arrive_new(self, ts: int, place: int, command: NewOrder, book: Any) -> None:
+        mine = self.orders[command.cl_ord_id] = Mine(command, place)
         if self.halted:
             self.tell(command.cl_ord_id, mine, S.REJECTED, ts, "the market is halted")
             return
@@ -153,7 +198,7 @@ class SlowVenue:
         now = int(event["ts"])
         for entry in sorted(c for c in self.coming if c[0] < now):
             self.coming.remove(entry)
-            self.arrive(entry[0], entry[2], before)
+            self.arrive(*entry, before)
         if event["flags"] & EventFlag.HALT:
             self.halted = True
         self.happen(before, event, now)
@@ -180,7 +225,9 @@ class SlowVenue:
                 first = 0
                 for m in mine_here:
                     name = m.order.cl_ord_id
-                    reach = self.quoted(name, event, side, px, m.left) - (0 if sizeless(event) else first)
+                    reach = self.quoted(self.ids[name], event, side, px, m.left) - (
+                        0 if sizeless(event) else first
+                    )
                     if swept:
                         better = sum(s for p, s in sides(before)[side] if p * side > px * side)
                         whole = abs(sign) - better - ahead[name]
@@ -193,7 +240,8 @@ class SlowVenue:
             seen = seen_at(event, side, px)
             if seen is not None:
                 line.limit(seen)
-        for name, mine in self.orders.items():
+        for mine in sorted(self.orders.values(), key=lambda m: m.place):
+            name = mine.order.cl_ord_id
             if name in plan:
                 self.fill(mine, plan[name][0], mine.order.px, now, maker=True, ahead=plan[name][1])
 

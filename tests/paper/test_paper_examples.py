@@ -327,8 +327,8 @@ def test_a_copy_of_its_arrays_is_the_venue() -> None:
     day = resting()
     day.send(cancel("C", "A", ts=25))
     twin = Day()
-    for name, array in day.paper.arrays.items():
-        twin.paper.arrays[name][...] = array
+    for name, array in day.paper.state().items():
+        twin.paper.state()[name][...] = array
     twin.last = day.last
     for happens in (event(31, [(100, 4)], ASKS, trade=(100, -52, 52)), event(40, BIDS, ASKS)):
         assert day.then(happens) == twin.then(happens)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from emp.core.codes import AssetClass, EventFlag, Venue
-from emp.core.contracts import CancelOrder, NewOrder, QueryOrder
+from emp.core.contracts import CancelOrder, NewOrder, QueryOrder, Replace
 from emp.core.instrument import Instrument
 from emp.core.records import Array, empty_events
-from tests.kit.orders import cancel_order, new_order, query_order
+from tests.kit.orders import cancel_order, new_order, query_order, replace_order
 
 GOOG = Instrument(
     name="GOOG",
@@ -57,3 +57,7 @@ def cancel(name: str, orig: str, ts: int) -> CancelOrder:
 
 def query(name: str, ts: int) -> QueryOrder:
     return query_order(name, instrument="GOOG", ts=ts)
+
+
+def replace(name: str, orig: str, side: int, qty: int, px: int, ts: int) -> Replace:
+    return replace_order(name, orig, side, qty, px, instrument="GOOG", ts=ts)

@@ -67,6 +67,34 @@ def test_what_no_limit_forbids_passes_untouched() -> None:
     assert verdict(ask_for()) == (Action.CROSS, Reason.CROSS_EDGE, 3)
 
 
+def move(qty: int, px: int, rests: int = 4) -> Any:
+    """A change of a bid of `rests` lots at 100."""
+    row = ask_for(qty=qty, action=Action.REPLACE, rests=rests)
+    row["px"], row["resting_px"] = px, 100
+    return row
+
+
+def test_a_replacement_is_charged_for_what_it_adds_and_fewer_lots_are_always_allowed() -> None:
+    r = risk()
+    assert verdict(move(4, 101), r=r) == (Action.REPLACE, Reason.CROSS_EDGE, 4)
+    assert (r["orders"], r["minute_lots"], r["hour_lots"]) == (1.0, 0.0, 0.0)
+    assert verdict(move(6, 101), r=r)[2] == 6
+    assert (r["orders"], r["minute_lots"], r["hour_lots"]) == (2.0, 2.0, 2.0)
+    spent = risk(orders=6.0, minute_lots=50.0)
+    assert verdict(move(4, 101), r=spent) == (Action.HOLD, Reason.ORDER_RATE, 0)
+    assert verdict(move(3, 100), r=spent) == (Action.REPLACE, Reason.CROSS_EDGE, 3)
+    assert spent["orders"] == 6.0
+    assert verdict(move(9, 101), account(position=5)) == (Action.REPLACE, Reason.CROSS_EDGE, 5), (
+        "the position limit"
+    )
+    assert verdict(move(4, 101), account(position=8)) == (Action.REPLACE, Reason.CROSS_EDGE, 2), (
+        "lots are taken off"
+    )
+    assert verdict(move(4, 101), account(position=10))[0] is Action.HOLD
+    assert verdict(move(6, 100), r=risk(minute_lots=50.0)) == (Action.HOLD, Reason.TURNOVER_CAP, 0)
+    assert verdict(move(4, 101), r=risk(halted=True)) == (Action.CANCEL, Reason.HALTED, 4)
+
+
 @pytest.mark.parametrize(
     ("kwargs", "reason"),
     [

@@ -15,7 +15,6 @@ from typing import Any
 import structlog
 
 from emp.access.ctrader.messages import ProtoOAReconcileRes
-from emp.access.ctrader.outbox import Amend
 from emp.access.ctrader.session import Session
 from emp.access.ctrader.settings import (
     Credentials,
@@ -133,11 +132,6 @@ class CTraderAccess:
     def send(self, command: Command) -> None:
         """Hand over a command; its outcome, a refusal too, arrives as a report after this call."""
         self._live().send(command)
-        self._write()
-
-    def amend(self, cl_ord_id: str, orig: str, instrument: str, px: int, qty: int) -> None:
-        """Change price (ticks) and volume (lots) of a resting order; it keeps its client order id."""
-        self._live().trading.send(Amend(cl_ord_id, orig, instrument, px, qty))
         self._write()
 
     async def open_orders(self) -> Sequence[OrderUpdate]:

@@ -104,7 +104,10 @@ class Inbound:
         now, text = self._s.clock.now_ns(), self._s.credentials.mask(event.error_code or "")
         order, deal = event.order, event.deal
         try:
-            self._s.report(self._s.orders.on_execution(event.execution_type, order, deal, terms, text, now))
+            replacement = self._s.trading.replacement(name)
+            self._s.report(
+                self._s.orders.on_execution(event.execution_type, order, deal, terms, text, now, replacement)
+            )
         except VenueError as error:
             self._s.notice(str(error))
         self._s.trading.settled(name)

@@ -150,18 +150,31 @@ class Orders:
         terms: Terms,
         text: str,
         now: int,
+        replacement: str = "",
     ) -> OrderUpdate | None:
-        """The report that an execution event makes; None where it tells nothing new."""
+        """The report that an execution event makes; None where it tells nothing new.
+
+        `replacement` is the id of our command that the event answers, where that changes the order.
+        """
         status = _BY_EXECUTION.get(kind)
         if status is None:
             return None
         tracked = self.adopt(order, terms)
+        amended = kind == ExecutionType.ORDER_REPLACED and self.amend(tracked, order)
+        if kind != ExecutionType.ORDER_REPLACED:
+            replacement = ""
+        update = self._apply(
+            tracked, status, order, (deal,) if deal else (), text, now, told=not amended and not replacement
+        )
+        return update and msgspec.structs.replace(update, replacement=replacement)
+
+    @staticmethod
+    def amend(tracked: Tracked, order: ProtoOAOrder) -> bool:
+        """Take in volume and limit price as the venue has them; whether they are others than before."""
         before = (tracked.qty, tracked.px)
-        if kind == ExecutionType.ORDER_REPLACED:
-            tracked.qty = terms.lots(order.trade_data.volume)
-            tracked.px = terms.ticks(order.limit_price) if order.limit_price else tracked.px
-        amended = before != (tracked.qty, tracked.px)
-        return self._apply(tracked, status, order, (deal,) if deal else (), text, now, amended=amended)
+        tracked.qty = tracked.terms.lots(order.trade_data.volume)
+        tracked.px = tracked.terms.ticks(order.limit_price) if order.limit_price else tracked.px
+        return before != (tracked.qty, tracked.px)
 
     def on_state(
         self,
@@ -174,6 +187,8 @@ class Orders:
     ) -> OrderUpdate | None:
         """The report that an order's state makes; `asked`: somebody waits for it, give it in any case."""
         tracked = self.adopt(order, terms)
+        if not tracked.immediate:
+            self.amend(tracked, order)
         status = _BY_STATUS.get(order.order_status, OrderStatus.UNKNOWN)
         filled = terms.lots(order.executed_volume or 0)
         same = filled == tracked.filled and tracked.status in (status, OrderStatus.PARTIALLY_FILLED)
@@ -209,7 +224,7 @@ class Orders:
         now: int,
         *,
         again: bool = False,
-        amended: bool = False,
+        told: bool = True,
     ) -> OrderUpdate | None:
         fresh = [d for d in deals if d.deal_id not in tracked.deals and d.filled_volume > 0]
         for deal in fresh:
@@ -226,7 +241,7 @@ class Orders:
                 return None
             filled = tracked.filled
         status = _consistent(status, filled, tracked.qty)
-        told = tracked.status.terminal or (status is tracked.status and not amended)
+        told = tracked.status.terminal or (status is tracked.status and told)
         if told and filled == tracked.filled and not again:
             self.duplicates += 1
             return None

@@ -9,7 +9,7 @@ from emp.access.ctrader.messages import ProtoOAOrderDetailsReq, ProtoOAOrderList
 from emp.access.ctrader.settings import Settings
 from emp.access.ctrader.wire import Message, encode, put_varint
 from emp.core.clock import Clock
-from emp.core.contracts import CancelOrder, NewOrder
+from emp.core.contracts import CancelOrder, NewOrder, Replace
 
 HISTORICAL = frozenset({ProtoOAOrderListReq.PAYLOAD, ProtoOAOrderDetailsReq.PAYLOAD})
 """Requests under the lower limit; the venue counts questions about the past so."""
@@ -18,17 +18,7 @@ RESERVE = 10
 """Places of each second that only orders may take, so that a cancel never waits behind questions."""
 
 
-class Amend(NamedTuple):
-    """A wish to change a resting order."""
-
-    cl_ord_id: str
-    orig: str
-    instrument: str
-    px: int
-    qty: int
-
-
-Sendable = NewOrder | CancelOrder | Amend
+Sendable = NewOrder | CancelOrder | Replace
 
 
 class Waiting(NamedTuple):
@@ -97,6 +87,10 @@ class Outbox:
     def put_command(self, command: Sendable) -> None:
         """Queue a command."""
         self._commands.append(Waiting(command, self._clock.monotonic_ns() + self._wait_ns))
+
+    def waits(self, cl_ord_id: str) -> bool:
+        """Whether a command of that id has not left yet."""
+        return any(w.command.cl_ord_id == cl_ord_id for w in self._commands)
 
     def drop_commands(self) -> list[Sendable]:
         """Take out all commands that have not left."""

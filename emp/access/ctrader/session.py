@@ -289,6 +289,8 @@ class Session:
                 self.report(self.orders.on_state(order, deals, terms, self.clock.now_ns(), asked=asked))
             except VenueError as error:
                 self.notice(str(error))
+            if asked:
+                self.trading.compare(self.orders.adopt(order, terms))
 
     def report_missing(self, cl_ord_id: str) -> None:
         """The venue has no such order: it never arrived, unless it may still be on its way."""

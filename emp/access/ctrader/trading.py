@@ -8,6 +8,8 @@ take against the best price last seen is refused here, but one that crosses whil
 
 from typing import Protocol
 
+import msgspec
+
 from emp.access.ctrader.enums import OrderType, TimeInForce, TradeSide
 from emp.access.ctrader.feed import Feed
 from emp.access.ctrader.messages import (
@@ -16,14 +18,14 @@ from emp.access.ctrader.messages import (
     ProtoOANewOrderReq,
 )
 from emp.access.ctrader.orders import Orders, Tracked
-from emp.access.ctrader.outbox import Amend, Outbox, Sendable
+from emp.access.ctrader.outbox import Outbox, Sendable
 from emp.access.ctrader.positions import Positions
 from emp.access.ctrader.settings import Credentials, Settings
 from emp.access.ctrader.symbols import Terms, last_digit
 from emp.access.ctrader.wire import Message
 from emp.core.clock import Clock
 from emp.core.codes import OrderStatus
-from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace
 
 ID_LIMIT = 50
 """Longest client order id that the venue takes."""
@@ -63,13 +65,22 @@ class Trading:
 
     def __init__(self, session: Host) -> None:
         self._s = session
-        self._changes: dict[str, str] = {}  # id of a cancel or amend on its way -> id of its order
-        self._unsure: dict[str, str] = {}  # the same, where the connection went away before the answer
+        self._changes: dict[str, CancelOrder | Replace] = {}  # on their way, by id
+        self._asked: set[str] = set()  # replacements that went unanswered, so that their order was asked for
+        self._unsure: dict[
+            str, CancelOrder | Replace
+        ] = {}  # where the connection went away before the answer
 
-    def send(self, command: Command | Amend) -> None:
+    def send(self, command: Command) -> None:
         """Check a command and queue it, or refuse it at once."""
         if isinstance(command, QueryOrder):
-            if self._s.is_ready:
+            change = self._changes.get(command.cl_ord_id)
+            if self._s.out.waits(command.cl_ord_id):
+                return  # it will leave or be refused
+            if change is not None and self._s.is_ready:  # the venue knows no id of a change, only its order's
+                self._asked.add(command.cl_ord_id)
+                self._s.find_out(change.orig)
+            elif self._s.is_ready:
                 self._s.query(command)
             else:
                 self._s.notice(f"cannot ask about {command.cl_ord_id} now: not logged on")
@@ -89,9 +100,13 @@ class Trading:
         if not s.online:
             return "not sent: no connection"
         if not isinstance(command, NewOrder):
-            if s.orders.find(command.orig) is None:
+            order = s.orders.find(command.orig)
+            if order is None:
                 return f"not sent: no order {command.orig}"
-            return ""
+            if isinstance(command, CancelOrder):
+                return ""
+            if command.qty <= order.filled:
+                return f"not sent: {order.filled} lots have filled already"
         terms = next((t for t in s.terms if t.instrument.name == command.instrument), None)
         if terms is None:
             return f"not sent: not logged on for {command.instrument}"
@@ -104,7 +119,7 @@ class Trading:
             return f"not sent: {wrong}"
         bid, ask = s.feed.best(terms.index)
         takes = ask and command.px >= ask if command.side > 0 else bid and command.px <= bid
-        if takes and not command.immediate:
+        if takes and not (isinstance(command, NewOrder) and command.immediate):
             return "not sent: it would take, and the venue has no post-only orders"
         return ""
 
@@ -166,7 +181,7 @@ class Trading:
             order.sent_ns = max(1, self._s.clock.monotonic_ns())
             order.sent_ts = self._s.clock.now_ns()
         else:
-            self._changes[command.cl_ord_id] = command.orig
+            self._changes[command.cl_ord_id] = command
 
     def refuse(self, command: Sendable, text: str) -> None:
         """Report a command as rejected: it has not left."""
@@ -194,8 +209,9 @@ class Trading:
         """The venue refused a request; False where it was none of ours."""
         s, ts = self._s, self._s.clock.now_ns()
         text = s.credentials.mask(f"{code}: {description}" if description else code)
-        orig = self._changes.pop(name, None)
-        if orig is not None:
+        change = self._changes.pop(name, None)
+        if change is not None:
+            orig = change.orig
             order = s.orders.find(orig)
             instrument = order.terms.instrument.name if order is not None else ""
             s.report(self.rejected(name, instrument, text))
@@ -212,8 +228,33 @@ class Trading:
         return True
 
     def settled(self, name: str) -> None:
-        """A cancel or amend was answered by an execution event."""
+        """A cancel or replacement was answered by an execution event."""
         self._changes.pop(name, None)
+
+    def replacement(self, name: str) -> str:
+        """The id of our replacement that a request of that name asked for, empty where it asked for none."""
+        return name if isinstance(self._changes.get(name), Replace) else ""
+
+    def compare(self, order: Tracked) -> None:
+        """The venue has told how an order stands: settle the replacements of it that were never answered."""
+        for name in list(self._asked):
+            change = self._changes.get(name)
+            if change is None or change.orig == order.cl_ord_id:
+                self._asked.discard(name)
+            if isinstance(change, Replace) and change.orig == order.cl_ord_id:
+                del self._changes[name]
+                self._settle(name, change, order)
+
+    def _settle(self, name: str, change: CancelOrder | Replace, order: Tracked) -> None:
+        """Say whether a change was carried out, from how its order stands."""
+        s = self._s
+        if isinstance(change, Replace) and (order.qty, order.px) == (change.qty, change.px):
+            status = order.status if order.open else OrderStatus.UNKNOWN
+            update = s.orders.local(order, status, "replaced", s.clock.now_ns(), again=True)
+            s.report(update and msgspec.structs.replace(update, replacement=name))
+        else:
+            text = "not carried out: the connection was lost"
+            s.report(self.rejected(name, order.terms.instrument.name, text))
 
     def advance(self, now: int) -> None:
         """Orders whose answer is overdue become unknown; the venue is asked, nothing is sent again."""
@@ -235,14 +276,15 @@ class Trading:
         self._changes.clear()
 
     def ready(self, working: set[int]) -> None:
-        """The venue has told what works: a cancel or amend whose order still does was not carried out."""
+        """The venue has told what works: a cancel whose order still does was not carried out, nor a replacement whose
+        order is as it was.
+        """
         s = self._s
         unsure, self._unsure = self._unsure, {}
-        for name, orig in unsure.items():
-            order = s.orders.find(orig)
+        for name, change in unsure.items():
+            order = s.orders.find(change.orig)
             if order is not None and order.order_id in working:
-                text = "not carried out: the connection was lost"
-                s.report(self.rejected(name, order.terms.instrument.name, text))
+                self._settle(name, change, order)
 
     def _lost(self, order: Tracked, text: str) -> None:
         s = self._s

@@ -11,7 +11,7 @@ from emp.access.fix.answers import Pending
 from emp.access.fix.link import DEFER_S, Link
 from emp.access.fix.market import Market
 from emp.access.fix.message import Message
-from emp.access.fix.orders import Orders, ReplaceOrder
+from emp.access.fix.orders import Orders
 from emp.access.fix.pacing import Conversation
 from emp.access.fix.settings import Dialer, FixSettings
 from emp.access.fix.side import Side
@@ -21,7 +21,7 @@ from emp.access.fix.text import FieldError, Scale
 from emp.access.port import Sink
 from emp.core.clock import Clock, LiveClock
 from emp.core.codes import OrderStatus, Reason
-from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, VenuePosition
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace, VenuePosition
 from emp.core.errors import VenueError
 from emp.core.instrument import Instrument
 
@@ -52,6 +52,7 @@ class FixAccess:
         self._tasks: set[asyncio.Task[None]] = set()
         self._live: dict[str, QueryOrder] = {}  # orders that may still fill, as the query to ask for them
         self._recovery = Conversation(round(settings.timeout_s * 2e9))
+        self._doubted: set[str] = set()  # replacements under way when the connection was lost
         self._own_cancels: set[str] = set()  # cancels that make an order immediate where the venue cannot
 
     # --- the port -------------------------------------------------------------------------------------------
@@ -84,7 +85,7 @@ class FixAccess:
                 await self.close()
                 raise VenueError(f"FIX logon at {link.address} failed: {why}")
 
-    def send(self, command: Command | ReplaceOrder) -> None:
+    def send(self, command: Command) -> None:
         """Hand over a command without blocking; its outcome arrives as a report."""
         link = self._links[-1]
         if link.session.phase is not Phase.ACTIVE:
@@ -95,7 +96,7 @@ class FixAccess:
             late = f"nothing was sent: {link.address} has read nothing for {DEFER_S:g} s"
             link.defer(lambda: self._send(command, link), lambda: self._unsent(command, late))
 
-    def _send(self, command: Command | ReplaceOrder, link: Link) -> None:
+    def _send(self, command: Command, link: Link) -> None:
         kind, body = self.orders.body(command)
         if not isinstance(command, (CancelOrder, QueryOrder)):
             self._live[command.cl_ord_id] = QueryOrder(
@@ -193,9 +194,16 @@ class FixAccess:
         """Hand out a report; cancel what rests where it was to be immediate and the venue knows no such order."""
         if update.status.terminal:
             self._live.pop(update.clOrdID, None)
+        if update.replacement:
+            self._live.pop(self.orders.original(update.replacement), None)
         if update.clOrdID in self._own_cancels:  # nobody else knows that id
             return
         self.sink.report(update)
+        if update.clOrdID in self._doubted:
+            self._doubted.discard(update.clOrdID)
+            orig = self._live.get(self.orders.original(update.clOrdID))
+            if update.status is OrderStatus.REJECTED and orig is not None:
+                self.send(orig)  # not replaced: what became of the order itself while we were away?
         own = f"{update.clOrdID}C"
         if self.orders.must_cancel(update) and own not in self._own_cancels:
             self._own_cancels.add(own)
@@ -243,7 +251,7 @@ class FixAccess:
         pending.take(message)
         return True
 
-    def _unsent(self, command: Command | ReplaceOrder, why: str) -> None:
+    def _unsent(self, command: Command, why: str) -> None:
         """A command could not leave."""
         log.warning("order not sent", address=self._links[-1].address, order=command.cl_ord_id, reason=why)
         self.report(_unsent(command, self.clock.now_ns(), why))
@@ -295,14 +303,18 @@ class FixAccess:
             if update is not None:
                 told.add(update.clOrdID)
                 self.report(update)
-        for cl_ord_id in [name for name in self._live if name not in told]:
+        # A venue that has replaced an order may deny that it knows the old id: the new one is asked for first.
+        doubted = {name for name in self._live if self.orders.original(name) and name not in told}
+        skipped = told | {self.orders.original(name) for name in doubted}
+        self._doubted |= doubted
+        for cl_ord_id in [name for name in self._live if name not in skipped]:
             self.send(self._live[cl_ord_id])
 
 
-def _unsent(command: Command | ReplaceOrder, now_ns: int, why: str) -> OrderUpdate:
-    """What became of a command that could not leave: a new order is dead, anything else leaves it unknown."""
-    orig = command.orig if isinstance(command, (CancelOrder, ReplaceOrder)) else command.cl_ord_id
-    order = command if isinstance(command, NewOrder) else None
+def _unsent(command: Command, now_ns: int, why: str) -> OrderUpdate:
+    """What became of a command that could not leave: an order or a replacement is dead, else it is unknown."""
+    orig = command.orig if isinstance(command, CancelOrder) else command.cl_ord_id
+    order = command if isinstance(command, NewOrder | Replace) else None
     return OrderUpdate(
         clOrdID=orig,
         execID=f"L{now_ns}-{command.cl_ord_id}",

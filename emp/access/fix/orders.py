@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from emp.access.fix.dialect import Dialect
 from emp.access.fix.message import Message, readable
 from emp.access.fix.reports import (
@@ -18,16 +20,13 @@ from emp.access.fix.reports import (
     STATUS,
     Figures,
     Order,
-    ReplaceOrder,
     derived_id,
     fill_price,
     read_figures,
 )
 from emp.access.fix.text import FieldError, Scale, Stamp, utc_ns
 from emp.core.codes import OrderStatus
-from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
-
-__all__ = ["Orders", "ReplaceOrder"]
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace
 
 REMEMBERED = 100_000
 """Reports and orders remembered, oldest forgotten first; the ledger keeps all of them."""
@@ -65,13 +64,13 @@ class Orders:
 
     # --- what leaves ----------------------------------------------------------------------------------------
 
-    def body(self, command: NewOrder | CancelOrder | QueryOrder | ReplaceOrder) -> tuple[bytes, bytes]:
+    def body(self, command: Command) -> tuple[bytes, bytes]:
         """(MsgType, body) of a command."""
         if isinstance(command, NewOrder):
             return b"D", self._new(command)
         if isinstance(command, CancelOrder):
             return b"F", self._cancel(command)
-        if isinstance(command, ReplaceOrder):
+        if isinstance(command, Replace):
             return b"G", self._replace(command)
         return b"H", self._query(command)
 
@@ -127,7 +126,7 @@ class Orders:
             )
         return body
 
-    def _replace(self, order: ReplaceOrder) -> bytes:
+    def _replace(self, order: Replace) -> bytes:
         scale = self._scales[order.instrument]
         known = self._known.get(order.orig)
         self._known[order.cl_ord_id] = Order(order.instrument, order.side, order.px, order.qty)
@@ -211,13 +210,12 @@ class Orders:
         exec_id = self._exec_id(message)
         if not self._first(order_id, exec_id):
             return []
-        updates = []
-        replaced = message.text(41)
-        if message.text(150) == "5" and replaced and replaced != order_id:
-            updates.append(self._replaced(message, replaced, exec_id, order_id))
+        replaced = message.text(150) == "5" and order_id in self._requests
+        if replaced:
+            self._succeed(self._requests[order_id], order_id)
         previous = self._learn(message, order_id, figures)
-        updates.append(self._update(message, order_id, exec_id, figures, previous))
-        return updates
+        update = self._update(message, order_id, exec_id, figures, previous)
+        return [msgspec.structs.replace(update, replacement=order_id) if replaced else update]
 
     def _figures(self, message: Message) -> Figures:
         """The numbers of a report, which must stand before anything is noted of it."""
@@ -258,7 +256,7 @@ class Orders:
             _forget(self._known)
         before = order.filled, order.average
         order.venue_id = message.text(37, order.venue_id)
-        order.status = STATUS.get(message.text(39), OrderStatus.UNKNOWN)
+        order.status = _status(message, figures)
         if figures.filled is not None:
             order.filled = figures.filled
             order.average = figures.average
@@ -272,7 +270,7 @@ class Orders:
         return OrderUpdate(
             clOrdID=order_id,
             execID=exec_id,
-            status=STATUS.get(message.text(39), OrderStatus.UNKNOWN),
+            status=_status(message, figures),
             filled=order.filled,
             price=order.px if corrected else fill_price(figures, order, before),
             ts=self._time(message),
@@ -287,24 +285,12 @@ class Orders:
             average=order.average if corrected else 0.0,
         )
 
-    def _replaced(self, message: Message, orig: str, exec_id: str, successor: str) -> OrderUpdate:
-        """The old order of a replace has ended; its fills go on under the new id."""
-        old = self._known.get(orig, Order("", 0, 0, 0))
-        old.status = OrderStatus.REPLACED
-        new = self._known.get(successor)
-        if new is not None:
+    def _succeed(self, orig: str, successor: str) -> None:
+        """The order goes on under the replacement's id, with what has filled."""
+        old, new = self._known.get(orig), self._known.get(successor)
+        if old is not None and new is not None:
+            old.status = OrderStatus.REPLACED
             new.filled, new.average = old.filled, old.average
-        return OrderUpdate(
-            clOrdID=orig,
-            execID=exec_id,
-            status=OrderStatus.REPLACED,
-            filled=old.filled,
-            price=old.px,
-            ts=self._time(message),
-            instrument=old.instrument,
-            side=old.side,
-            text=f"replaced by {successor}",
-        )
 
     def _cancel_reject(self, message: Message) -> list[OrderUpdate]:
         """A cancel or replace was refused: its own id is rejected, the order stands as it was."""
@@ -381,6 +367,16 @@ class Orders:
             and order.immediate
             and update.status in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED)
         )
+
+
+def _status(message: Message, figures: Figures) -> OrderStatus:
+    """The order's status (39). Where it says "replaced", as before FIX 4.3, the quantities tell how the order is."""
+    status = STATUS.get(message.text(39), OrderStatus.UNKNOWN)
+    if status is not OrderStatus.REPLACED:
+        return status
+    if figures.leaves == 0:
+        return OrderStatus.FILLED
+    return OrderStatus.PARTIALLY_FILLED if figures.filled else OrderStatus.NEW
 
 
 def _forget(table: dict[Any, Any]) -> None:

@@ -24,21 +24,9 @@ STATUS = {
     "8": OrderStatus.REJECTED,
     "A": OrderStatus.PENDING_NEW,
     "C": OrderStatus.EXPIRED,
-    "E": OrderStatus.NEW,
+    "E": OrderStatus.PENDING_REPLACE,
 }
 """OrdStatus (39); a value that is not here is UNKNOWN."""
-
-
-class ReplaceOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Change price and quantity of a resting order; the new id names it from then on."""
-
-    cl_ord_id: str
-    orig: str
-    instrument: str
-    side: int
-    qty: int
-    px: int
-    ts: int
 
 
 class Order(msgspec.Struct):

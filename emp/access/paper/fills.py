@@ -10,9 +10,13 @@ Rules, each on the cautious side:
   are shown beyond it, and by the same lots only once. A feed without sizes gives no more evidence than the
   quote, which then fills us whole. The opposite best at our price fills nothing.
 - Below the deepest visible level the queue is unknown: all of it is ahead until the level is seen.
+- A replacement of a resting order to a smaller size at the same price keeps its place in the queue; any other takes
+  it to the end of the queue, our own orders included. One that would take, or comes when as much has filled, is
+  refused, and the order stays as it is.
 - An immediate order pays the visible levels one by one when it arrives; what is left of it is cancelled. A
   resting order that would take when it arrives is rejected.
-- Nothing is matched between a halt and its end: resting orders stay, cancels work, new orders are refused. Prints
+- Nothing is matched between a halt and its end: resting orders stay, cancels work, orders and replacements are
+  refused. Prints
   of an auction fill nothing, nor does the book that they leave.
 
 Lots are counted by what filled them (`PAPER_VENUE`): those of an order that stood at a better price than anybody
@@ -29,7 +33,7 @@ import numpy as np
 from emp.core.codes import EventFlag
 from emp.core.numba.jit import kernel
 
-FREE, NEW, CANCEL, QUERY = 0, 1, 2, 3  # PAPER_ORDER.kind
+FREE, NEW, CANCEL, QUERY, REPLACE = 0, 1, 2, 3, 4  # PAPER_ORDER.kind
 ON_ITS_WAY, RESTING, ENDED = 1, 2, 3  # PAPER_ORDER.state
 TOLD_NEW, TOLD_PARTIAL, TOLD_FILLED, TOLD_CANCELED, TOLD_REJECTED = 0, 1, 2, 3, 4  # PAPER_REPORT.status
 NO_TEXT, WOULD_TAKE, NO_BOOK, TOO_LATE, UNKNOWN, UNFILLED, NOT_TRADING = (
@@ -71,6 +75,7 @@ PAPER_ORDER = np.dtype(
         ("kind", "i4"),
         ("state", "i4"),
         ("number", "i8"),  # order of sending: 1, 2, 3 …
+        ("place", "i8"),  # order of joining the queue: the number of the command that took it there last
         ("arrive", "i8"),
         ("side", "i8"),
         ("px", "i8"),
@@ -83,17 +88,21 @@ PAPER_ORDER = np.dtype(
         ("leaves_before", "i8"),  # scratch: as it was when the event began
         ("ahead_before", "i8"),
         ("met", "i8"),  # lots of the quote beyond our price that have traded with us
-        ("target", "i8"),  # row of the order a cancel or query is about
+        ("target", "i8"),  # row of the order a cancel, replacement or query is about
         ("target_number", "i8"),
         ("untold", "i8"),  # reports about this row that are not delivered
     ],
     align=True,
 )
-"""A command at the venue: an order, a cancel or a query."""
+"""A command at the venue: an order, a cancel, a replacement or a query."""
 
 PAPER_REPORT = np.dtype(
     [
         ("row", "i8"),
+        (
+            "renamed_by",
+            "i8",
+        ),  # row of the replacement whose id the order has from here on; -1 where it keeps its own
         ("status", "i4"),
         ("text", "i4"),
         ("filled", "i8"),
@@ -157,6 +166,7 @@ def _tell(
     order.untold += 1
     order.status = status
     report.row = row
+    report.renamed_by = -1
     report.status = status
     report.text = text
     report.filled = order.filled
@@ -238,6 +248,40 @@ def _arrive_new(venue: Any, orders: Any, row: int, book: Any, reports: Any) -> N
 
 
 @kernel
+def _no_replacement(venue: Any, order: Any, command: Any, book: Any) -> int:
+    """Why a resting order cannot be replaced, as PAPER_REPORT.text; NO_TEXT where it can."""
+    if command.qty <= order.filled:
+        return TOO_LATE
+    if venue.halted:
+        return NOT_TRADING
+    if book.n_bid == 0 or book.n_ask == 0:
+        return NO_BOOK
+    opposite = book.ask_px[0] if order.side > 0 else book.bid_px[0]
+    return WOULD_TAKE if (command.px - opposite) * order.side >= 0 else NO_TEXT
+
+
+@kernel
+def _arrive_replace(venue: Any, orders: Any, row: int, target: int, book: Any, reports: Any) -> None:
+    """Move or resize the resting order in row `target`, or refuse to."""
+    command, order = orders[row], orders[target]
+    why = _no_replacement(venue, order, command, book)
+    if why != NO_TEXT:
+        _tell(venue, orders, row, TOLD_REJECTED, why, 0.0, False, -1, command.arrive, reports)
+        return
+    if command.px != order.px or command.qty > order.qty:
+        shown = visible_at(book, order.side, command.px)
+        order.ahead = HIDDEN if shown < 0 else shown
+        order.place, order.met = command.number, 0
+    order.px, order.qty = command.px, command.qty
+    status = TOLD_PARTIAL if order.filled > 0 else TOLD_NEW
+    told = venue.pending
+    _tell(venue, orders, target, status, NO_TEXT, 0.0, False, order.ahead, command.arrive, reports)
+    if venue.pending > told:
+        reports[told].renamed_by = row
+        command.untold += 1  # its id is needed until the report is told
+
+
+@kernel
 def _arrive(venue: Any, orders: Any, row: int, book: Any, reports: Any) -> None:
     """Let a command take effect on the book in force when it arrives."""
     command = orders[row]
@@ -253,6 +297,8 @@ def _arrive(venue: Any, orders: Any, row: int, book: Any, reports: Any) -> None:
             _tell(venue, orders, target, order.status, NO_TEXT, 0.0, False, -1, command.arrive, reports)
         else:
             _tell(venue, orders, row, TOLD_REJECTED, UNKNOWN, 0.0, False, -1, command.arrive, reports)
+    elif known and orders[target].state == RESTING and command.kind == REPLACE:
+        _arrive_replace(venue, orders, row, target, book, reports)
     elif known and orders[target].state == RESTING:
         _tell(venue, orders, target, TOLD_CANCELED, NO_TEXT, 0.0, False, -1, command.arrive, reports)
         _end(venue, orders[target])
@@ -278,12 +324,12 @@ def _next_arrival(orders: Any, before: int) -> int:
 
 @kernel
 def _next_resting(orders: Any, after: int) -> int:
-    """Row of the resting order sent next after number `after`, or -1."""
+    """Row of the resting order that joined its queue next after place `after`, or -1."""
     found = -1
     for row in range(len(orders)):
         order = orders[row]
-        resting = order.kind == NEW and order.state == RESTING and order.number > after
-        if resting and (found < 0 or order.number < orders[found].number):
+        resting = order.kind == NEW and order.state == RESTING and order.place > after
+        if resting and (found < 0 or order.place < orders[found].place):
             found = row
     return found
 
@@ -302,23 +348,19 @@ def _own_ahead(orders: Any, row: int, traded: int) -> Any:
         reach = traded - other.ahead_before - leaves
         filled += min(max(reach, 0), other.leaves_before)
         leaves += other.leaves_before
-        after = other.number
+        after = other.place
 
 
 @kernel
 def _next_among(orders: Any, after: int, mine: Any) -> int:
-    """Row of the next order after number `after`, before `mine`, that shared its price when the event began."""
+    """Row of the next order after place `after`, before `mine`, that shared its price when the event began."""
     found = -1
     for row in range(len(orders)):
         order = orders[row]
         shared = (
             order.kind == NEW and order.leaves_before > 0 and order.side == mine.side and order.px == mine.px
         )
-        if (
-            shared
-            and after < order.number < mine.number
-            and (found < 0 or order.number < orders[found].number)
-        ):
+        if shared and after < order.place < mine.place and (found < 0 or order.place < orders[found].place):
             found = row
     return found
 
@@ -404,6 +446,8 @@ def venue_forget(venue: Any, orders: Any, reports: Any) -> None:
     told = venue.told
     for i in range(told):
         orders[reports[i].row].untold -= 1
+        if reports[i].renamed_by >= 0:
+            orders[reports[i].renamed_by].untold -= 1
     for i in range(told, venue.pending):
         reports[i - told] = reports[i]
     venue.pending -= told
@@ -445,9 +489,9 @@ def venue_step(venue: Any, orders: Any, prev_event: Any, event: Any, reports: An
         order.ahead_before = order.ahead
     row = _next_resting(orders, 0)
     while row >= 0:
-        number = orders[row].number
+        place = orders[row].place
         _meet_one(venue, orders, row, prev_event, event, reports)
-        row = _next_resting(orders, number)
+        row = _next_resting(orders, place)
     if event.flags & _RESUME:
         venue.halted = False
     return venue_due(venue, reports, event.ts)

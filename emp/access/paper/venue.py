@@ -27,14 +27,16 @@ from emp.access.paper.fills import (
     PAPER_REPORT,
     PAPER_VENUE,
     QUERY,
+    REPLACE,
     RESTING,
+    TOLD_REJECTED,
     venue_advance,
     venue_due,
     venue_forget,
     venue_step,
 )
 from emp.core.codes import OrderStatus, Venue
-from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, VenuePosition
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace, VenuePosition
 from emp.core.errors import UsageError, VenueError
 from emp.core.instrument import Instrument
 from emp.core.records import Array
@@ -123,29 +125,41 @@ class PaperVenue:
         name = command.cl_ord_id.encode()
         if len(name) > NAME.itemsize:
             raise VenueError(f"paper venue: id {command.cl_ord_id} is longer than {NAME.itemsize} characters")
-        if isinstance(command, NewOrder) and self._row_of(name) >= 0:
+        if isinstance(command, NewOrder | Replace) and self._row_of(name) >= 0:
             raise VenueError(f"paper venue: order {command.cl_ord_id} was sent before")
         target = -1
         if not isinstance(command, NewOrder):
-            target = self._row_of(command.orig.encode() if isinstance(command, CancelOrder) else name)
+            target = self._row_of(name if isinstance(command, QueryOrder) else command.orig.encode())
         venue["number"] += 1
         venue["live"] += 1
         self.names[row] = name
         record = self.orders[row]
         record.fill(0)
-        record["number"], record["state"] = venue["number"], ON_ITS_WAY
+        record["number"], record["place"], record["state"] = venue["number"], venue["number"], ON_ITS_WAY
         record["arrive"] = command.ts + venue["entry_ns"]
         record["target"], record["target_number"] = target, self.orders[target]["number"]
         if isinstance(command, NewOrder):
             record["kind"], record["side"], record["px"] = NEW, command.side, command.px
             record["qty"], record["immediate"] = command.qty, command.immediate
+        elif isinstance(command, Replace):
+            record["kind"], record["side"], record["px"] = REPLACE, command.side, command.px
+            record["qty"] = command.qty
         else:
             record["kind"] = CANCEL if isinstance(command, CancelOrder) else QUERY
 
     def _row_of(self, name: bytes) -> int:
-        """Row of the order of that id, or -1 where it is not known (any more)."""
-        rows = np.flatnonzero((self.orders["kind"] == NEW) & (self.names == name))
-        return int(rows[-1]) if len(rows) else -1
+        """Row of the order that has, had or is asked to have that id, or -1 where it is not known (any more)."""
+        named = np.flatnonzero(self.names == name)
+        for row in named[::-1]:
+            order = self.orders[row]
+            if order["kind"] == NEW:
+                return int(row)
+            target = int(order["target"])
+            refused = order["state"] == ENDED and order["status"] == TOLD_REJECTED
+            if order["kind"] == REPLACE and target >= 0 and not refused:
+                known = self.orders[target]["number"] == order["target_number"]
+                return target if known else -1
+        return -1
 
     def _free_row(self) -> int:
         """A row never used, or the one whose order ended first, once all about it has been told."""
@@ -174,7 +188,9 @@ class PaperVenue:
         return [self._update(report) for report in self.reports[:n]]
 
     def _update(self, report: Array) -> OrderUpdate:
-        row = int(report["row"])
+        row, renamed_by = int(report["row"]), int(report["renamed_by"])
+        if renamed_by >= 0:  # the replacement's row keeps the old name, by which the order can still be found
+            self.names[[row, renamed_by]] = self.names[[renamed_by, row]]
         return OrderUpdate(
             clOrdID=self.names[row].decode(),
             execID=f"P{report['exec_id']}",
@@ -189,6 +205,7 @@ class PaperVenue:
             maker=bool(report["maker"]),
             queue_ahead=int(report["ahead"]),
             text=_TEXT[report["text"]],
+            replacement=self.names[row].decode() if renamed_by >= 0 else "",
         )
 
     def open_orders(self) -> Sequence[OrderUpdate]:

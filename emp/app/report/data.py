@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from emp.core.codes import Action, Reason
-from emp.core.contracts import CancelOrder, NewOrder
+from emp.core.contracts import CancelOrder, NewOrder, Replace
 from emp.core.errors import DataError
 from emp.core.ids import generator
 from emp.core.records import Array
@@ -57,7 +57,7 @@ def read_run(path: Path) -> RunData:
         sent: dict[str, int] = {}
         for event in reader.events():
             body = event.body
-            if isinstance(body, NewOrder | CancelOrder):
+            if isinstance(body, NewOrder | CancelOrder | Replace):
                 reason = Reason(body.reason).name.lower()
                 sent[reason] = sent.get(reason, 0) + 1
         fills = reader.fills()

@@ -8,8 +8,18 @@ market's: nothing here looks at a clock.
 import heapq
 from collections.abc import Callable
 
+import msgspec
+
 from emp.core.codes import OrderStatus
-from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, VenuePosition
+from emp.core.contracts import (
+    CancelOrder,
+    Command,
+    NewOrder,
+    OrderUpdate,
+    QueryOrder,
+    Replace,
+    VenuePosition,
+)
 from emp.core.instrument import Instrument
 from emp.core.numba.rng import seeded
 from emp.core.records import Array
@@ -20,7 +30,9 @@ from emp.sim.book.book import (
     BAD_POST,
     BAD_PRICE,
     BAD_QTY,
+    BEST,
     BUY,
+    CONTINUOUS,
     FILLED,
     IOC,
     LIMIT,
@@ -38,7 +50,7 @@ from emp.sim.book.book import (
     cancel,
     clear_trade,
 )
-from emp.sim.book.matching import submit
+from emp.sim.book.matching import replace, submit
 from emp.sim.flow.params import QUEUE_REACTIVE
 from emp.sim.flow.qr import remember_ours
 from emp.sim.world.latency import CANCEL, ENTRY, REPORT, LatencyConfig, draw_latency, latency_record
@@ -82,7 +94,7 @@ class Exchange:
         self.fees = 0.0
         self._latency = latency_record(latency)
         self._rng = seeded(seed, "latency")
-        self._orders: dict[str, _Order] = {}
+        self._orders: dict[str, _Order] = {}  # by every id that an order has or had
         self._by_tag: list[_Order] = []
         self._resting: dict[int, _Order] = {}
         self._inbox: list[tuple[int, int, Command]] = []
@@ -125,7 +137,7 @@ class Exchange:
 
     def open_orders(self) -> list[OrderUpdate]:
         """What rests in the book."""
-        return [self._update(o, OrderStatus.NEW, o.px, self.market.now_ns) for o in self._resting.values()]
+        return [self._update(o, o.status, o.px, self.market.now_ns) for o in self._resting.values()]
 
     def venue_position(self) -> VenuePosition:
         """What the venue says we hold."""
@@ -151,6 +163,8 @@ class Exchange:
             self._new(command, at)
         elif isinstance(command, CancelOrder):
             self._cancel(command, at)
+        elif isinstance(command, Replace):
+            self._replace(command, at)
         else:
             self._query(command, at)
 
@@ -188,23 +202,60 @@ class Exchange:
     def _cancel(self, command: CancelOrder, at: int) -> None:
         order = self._orders.get(command.orig)
         if order is None or order.tag not in self._resting:
-            known = "unknown order" if order is None else f"order is {order.status.value}"
-            self._put(
-                OrderUpdate(
-                    clOrdID=command.cl_ord_id,
-                    execID=self._exec_id(),
-                    status=OrderStatus.REJECTED,
-                    filled=0,
-                    price=0,
-                    ts=at,
-                    instrument=self.instrument.name,
-                    text=f"cancel of {command.orig}: {known}",
-                )
-            )
+            self._refuse(command, at, _not_working(order))
             return
         cancel(self.market.book, order.handle)
         self._resting.pop(order.tag)
         self._finish(order, OrderStatus.CANCELED, at, "")
+
+    def _refuse(self, command: CancelOrder | Replace, at: int, why: str) -> None:
+        """A cancel or replacement is not carried out: its own id is rejected, the order stays as it is."""
+        what = "cancel" if isinstance(command, CancelOrder) else "replacement"
+        self._put(
+            OrderUpdate(
+                clOrdID=command.cl_ord_id,
+                execID=self._exec_id(),
+                status=OrderStatus.REJECTED,
+                filled=0,
+                price=0,
+                ts=at,
+                instrument=self.instrument.name,
+                text=f"{what} of {command.orig}: {why}",
+            )
+        )
+
+    def _replace(self, command: Replace, at: int) -> None:
+        """Change price or size; the order goes on under the replacement's id."""
+        order = self._orders.get(command.orig)
+        why = self._no_replacement(order, command)
+        if order is None or why:
+            self._refuse(command, at, why)
+            return
+        book, open_lots = self.market.book, command.qty - order.filled
+        handle = int(replace(book, self.market.flow.fills, order.handle, command.px, open_lots))
+        status = int(book[STATUS])
+        if status in REFUSALS:  # the book has left the order alone
+            self._refuse(command, at, REFUSALS[status])
+            return
+        order.handle, order.px, order.leaves = handle, command.px, open_lots
+        order.cl_ord_id = command.cl_ord_id
+        self._orders[command.cl_ord_id] = order
+        update = self._update(order, order.status, order.px, at, ahead=int(ahead_of(book, handle)))
+        self._put(msgspec.structs.replace(update, replacement=command.cl_ord_id))
+
+    def _no_replacement(self, order: _Order | None, command: Replace) -> str:
+        """Why an order cannot be replaced; empty where it can."""
+        if order is None or order.tag not in self._resting:
+            return _not_working(order)
+        if command.cl_ord_id in self._orders:
+            return f"duplicate clOrdID {command.cl_ord_id}"
+        if command.qty <= order.filled:
+            return f"too late: {order.filled} lots have filled"
+        book, sign = self.market.book, order.side
+        opposite = int(book[BEST + (SELL if sign > 0 else BUY)])
+        if int(book[PHASE]) == CONTINUOUS and (command.px - opposite) * sign >= 0:
+            return "it would have taken liquidity"
+        return ""
 
     def _query(self, command: QueryOrder, at: int) -> None:
         order = self._orders.get(command.cl_ord_id)
@@ -318,3 +369,8 @@ class Exchange:
     def _exec_id(self) -> str:
         self._execs += 1
         return f"S{self._execs:09d}"
+
+
+def _not_working(order: _Order | None) -> str:
+    """Why nothing can be done about an order."""
+    return "unknown order" if order is None else f"order is {order.status.value}"

@@ -23,7 +23,7 @@ from emp.access.ctrader.enums import (
 from emp.access.ctrader.messages import ProtoOAAmendOrderReq, ProtoOAExecutionEvent, ProtoOANewOrderReq
 from emp.access.ctrader.parts import ProtoOADeal, ProtoOAOrder, ProtoOAPosition, ProtoOATradeData
 from emp.core.codes import OrderStatus, Reason
-from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, Replace
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 
@@ -47,7 +47,7 @@ class Market(Protocol):
         """Register who hears of EVENT rows (instrument, row) and of reports."""
 
     def send(self, command: Command) -> None:
-        """Take an order or a cancel; the outcome is a report, possibly before this returns."""
+        """Take an order, a replacement or a cancel; the outcome is a report, possibly before this returns."""
 
 
 class Refusal(Exception):  # noqa: N818  the broker's word
@@ -111,7 +111,10 @@ class Account:
         self._digits = digits
         self._market = market
         self._tell = tell
-        self._by_name: dict[str, Working] = {}
+        self._by_name: dict[str, Working] = {}  # by every id that an order has or had at the market
+        self._amends: dict[
+            str, tuple[Working, ProtoOANewOrderReq]
+        ] = {}  # on their way: what they make of an order
         self._next = 1_000
 
     def _new_id(self) -> int:
@@ -175,20 +178,49 @@ class Account:
         )
 
     def amend(self, request: ProtoOAAmendOrderReq, ts: int) -> None:
-        """Change what the broker keeps of an order; the market is left alone."""
+        """Ask the market to change an order; raise Refusal where nothing is left to change."""
         order = self.orders.get(request.order_id)
         if order is None or order.status != VenueOrderStatus.ORDER_STATUS_ACCEPTED:
             raise Refusal(ErrorCode.ORDER_NOT_FOUND, f"order {request.order_id} is not working")
-        order.request = msgspec.structs.replace(
-            order.request,
-            volume=request.volume or order.request.volume,
-            limit_price=request.limit_price or order.request.limit_price,
+        instrument, before = order.instrument, order.request
+        lot = round(instrument.lot * 100)
+        volume, price = request.volume or before.volume, request.limit_price or before.limit_price
+        if volume <= 0 or volume % lot:
+            raise Refusal(ErrorCode.TRADING_BAD_VOLUME, f"volume {volume} is no multiple of {lot}")
+        if price is None or round(price, order.digits) != price or price <= 0:
+            raise Refusal(ErrorCode.TRADING_BAD_PRICES, "a price within the symbol's digits is needed")
+        name = f"v{self._new_id()}"
+        self._amends[name] = order, msgspec.structs.replace(before, volume=volume, limit_price=price)
+        self._market.send(
+            Replace(
+                cl_ord_id=name,
+                orig=order.name,
+                instrument=instrument.name,
+                side=1 if before.trade_side == TradeSide.BUY else -1,
+                qty=volume // lot,
+                px=round(price / instrument.tick),
+                ts=ts,
+                reason=Reason.NO_EDGE,
+                decision_seq=0,
+            )
         )
-        order.ts_ms = ts // MS
+
+    def _amended(self, update: OrderUpdate) -> None:
+        """The market has changed an order; to the client it keeps its id."""
+        order, request = self._amends.pop(update.replacement)
+        order.request = request
+        order.name, order.ts_ms = update.clOrdID, update.ts // MS
+        self._by_name[order.name] = order
         self._event(ExecutionType.ORDER_REPLACED, order)
 
     def on_report(self, update: OrderUpdate) -> None:
         """Turn a report of the market into an execution event; raise Refusal where it refuses an order."""
+        if update.replacement in self._amends:
+            self._amended(update)
+            return
+        if update.clOrdID in self._amends and update.status is OrderStatus.REJECTED:
+            refused, _ = self._amends.pop(update.clOrdID)
+            raise Refusal(ErrorCode.TRADING_BAD_PRICES, update.text, refused.order_id)
         order = self._by_name.get(update.clOrdID)
         if order is None:
             return

@@ -46,6 +46,9 @@ class Host(Protocol):
     def cancel(self, client: "Client", message: Message) -> None:
         """35=F."""
 
+    def replace(self, client: "Client", message: Message) -> None:
+        """35=G."""
+
     def status(self, client: "Client", message: Message) -> None:
         """35=H."""
 
@@ -189,6 +192,8 @@ class Client(asyncio.Protocol, Application):
                 venue.order(self, message)
             case "F":
                 venue.cancel(self, message)
+            case "G":
+                venue.replace(self, message)
             case "H":
                 venue.status(self, message)
             case "x":

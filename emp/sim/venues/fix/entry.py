@@ -1,11 +1,11 @@
-"""Order entry: what the FIX venue takes as an order, and why it refuses everything else."""
+"""Order entry: what the FIX venue takes as an order or a replacement, and why it refuses everything else."""
 
 from typing import Final
 
 from emp.access.fix.message import Message
 from emp.access.fix.text import FieldError, Scale, number, utc_ns
 from emp.core.codes import Reason
-from emp.core.contracts import NewOrder
+from emp.core.contracts import NewOrder, Replace
 
 MOST_LOTS: Final = 1_000_000
 """Largest order taken, in lots."""
@@ -31,9 +31,7 @@ def read_order(message: Message, instrument: str, scale: Scale | None, *, time_i
     `scale` is None for a symbol that the venue does not list; without `time_in_force` tag 59 means nothing and
     every order may rest.
     """
-    twice = next((tag for tag in _ONCE if sum(found == tag for found, _ in message.fields) > 1), 0)
-    if twice:
-        raise OrderRefused(OTHER, f"tag {twice} appears more than once")
+    _refuse_repeats(message)
     if not message.text(11):
         raise OrderRefused(OTHER, "ClOrdID (11) is missing")
     if scale is None:
@@ -59,6 +57,38 @@ def read_order(message: Message, instrument: str, scale: Scale | None, *, time_i
         reason=Reason.NO_EDGE,
         decision_seq=0,
     )
+
+
+def read_replacement(message: Message, order: NewOrder, scale: Scale) -> Replace:
+    """The change to `order` that a 35=G asks for; OrderRefused where it is none, or would make it another order.
+
+    Side, type and time may be left out, as some dialects do.
+    """
+    _refuse_repeats(message)
+    if not message.text(11):
+        raise OrderRefused(OTHER, "ClOrdID (11) is missing")
+    if message.get(54) not in (None, b"1" if order.side > 0 else b"2"):
+        raise OrderRefused(OTHER, "Side (54) is not the order's")
+    if message.get(40) not in (None, b"2"):
+        raise OrderRefused(UNSUPPORTED, "OrdType (40) must be 2: limit orders only")
+    return Replace(
+        cl_ord_id=message.text(11),
+        orig=order.cl_ord_id,
+        instrument=order.instrument,
+        side=order.side,
+        qty=_lots(message, scale),
+        px=_ticks(message, scale),
+        ts=max(0, utc_ns(message.get(60))),
+        reason=Reason.NO_EDGE,
+        decision_seq=0,
+    )
+
+
+def _refuse_repeats(message: Message) -> None:
+    """Refuse what says one thing twice."""
+    twice = next((tag for tag in _ONCE if sum(found == tag for found, _ in message.fields) > 1), 0)
+    if twice:
+        raise OrderRefused(OTHER, f"tag {twice} appears more than once")
 
 
 def _lots(message: Message, scale: Scale) -> int:

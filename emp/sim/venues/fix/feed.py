@@ -23,6 +23,7 @@ CODES: Mapping[OrderStatus, tuple[str, str]] = {
     OrderStatus.REJECTED: ("8", "8"),
     OrderStatus.EXPIRED: ("C", "C"),
     OrderStatus.UNKNOWN: ("I", "A"),
+    OrderStatus.PENDING_REPLACE: ("E", "E"),
 }
 """ExecType (150) and OrdStatus (39) of a status."""
 
@@ -129,7 +130,9 @@ class Told(msgspec.Struct):
     filled: int = 0
     cost: int = 0  # ticks times lots
     status: OrderStatus = OrderStatus.PENDING_NEW
+    market_id: str = ""  # the id that the market behind the venue knows it by
     cancel: str = ""  # id of the newest cancel
+    replaced: str = ""  # id that it had before the newest replacement
 
 
 def execution(
@@ -142,11 +145,13 @@ def execution(
     kind = kind or ("I" if usual == "F" and last <= 0 else usual)
     told.cost += max(last, 0) * update.price
     told.filled, told.status = update.filled, update.status
-    named = update.clOrdID
+    named = order.cl_ord_id
     body = f"37={told.venue_id}|"
     if told.cancel and kind == "4":
-        body += f"41={update.clOrdID}|"
+        body += f"41={named}|"
         named = told.cancel
+    elif kind == "5":
+        body += f"41={told.replaced}|"
     body += f"11={named}|150={kind}|39={status}|{dialect.symbol_tag}={symbol}|54={'1' if order.side > 0 else '2'}|"
     if dialect.exec_id:
         body += f"17={update.execID}|"

@@ -9,6 +9,8 @@ import ssl
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+import msgspec
+
 from emp.access.fix.message import Message
 from emp.access.fix.session import Session
 from emp.access.fix.store import MemoryStore
@@ -17,13 +19,13 @@ from emp.access.fix.text import Scale, Stamp, utc_ns
 from emp.access.port import LinkState, MarketAccess
 from emp.core.clock import Clock, LiveClock
 from emp.core.codes import OrderStatus, Reason
-from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
+from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder, Replace
 from emp.core.errors import EmpError, VenueError
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 from emp.sim.venues.fix.client import Client
 from emp.sim.venues.fix.dictionary import validate
-from emp.sim.venues.fix.entry import DUPLICATE, OTHER, OrderRefused, read_order
+from emp.sim.venues.fix.entry import DUPLICATE, OTHER, OrderRefused, read_order, read_replacement
 from emp.sim.venues.fix.faults import FaultPlan, Faults
 from emp.sim.venues.fix.feed import CODES, Told, execution, position, refusal
 from emp.sim.venues.fix.settings import VenueSettings
@@ -51,14 +53,15 @@ class FixVenue:
         self.scales = {i.name: Scale(i) for i in instruments}
         self.symbols = {i.name: self.settings.symbols.get(i.name, i.name) for i in instruments}
         self.names = {symbol: name for name, symbol in self.symbols.items()}
-        self.told: dict[str, Told] = {}
+        self.told: dict[str, Told] = {}  # by every id that an order has or had
         self.clients: list[Client] = []
         self.last: dict[str, Array] = {}
         self._clock = clock or LiveClock()
         self._tls = tls
         self._store = MemoryStore()
         self._kept: Session | None = None  # for a client that keeps its numbers over connections
-        self._cancels: dict[str, str] = {}
+        self._cancels: dict[str, str] = {}  # id of a cancel -> id of its order
+        self._replacements: dict[str, tuple[Told, Replace]] = {}  # by id, on their way
         self._queried: set[str] = set()  # orders whose state was asked for and not told yet
         self._refusals = 0
         self._dealt = asyncio.Event()
@@ -161,9 +164,16 @@ class FixVenue:
 
     def report(self, update: OrderUpdate) -> None:
         """The market reports on an order; the client that is logged on for orders hears it."""
+        if update.replacement in self._replacements:
+            self._replaced(update)
+            return
         told = self.told.get(update.clOrdID)
-        if update.clOrdID in self._cancels and told is None:
-            self._say(b"9", self._cancel_refused(update))
+        if told is None and update.clOrdID in self._cancels:
+            self._say(b"9", self._change_refused(update, self._cancels[update.clOrdID], 1))
+            return
+        if told is None and update.clOrdID in self._replacements:
+            orig = self._replacements.pop(update.clOrdID)[1].orig
+            self._say(b"9", self._change_refused(update, orig, 2))
             return
         if told is None:  # an answer about an order that never was
             if update.instrument in self.scales:
@@ -191,15 +201,25 @@ class FixVenue:
         name, dialect = told.order.instrument, self.settings.dialect
         self._say(b"8", execution(told, update, self.scales[name], self.symbols[name], dialect, kind))
 
-    def _cancel_refused(self, update: OrderUpdate) -> bytes:
-        orig = self._cancels[update.clOrdID]
+    def _replaced(self, update: OrderUpdate) -> None:
+        """The market has carried a replacement out: the order goes on under its id."""
+        told, command = self._replacements.pop(update.replacement)
+        before = told.order
+        changed = {"cl_ord_id": command.cl_ord_id, "px": command.px, "qty": command.qty}
+        told.order = msgspec.structs.replace(before, **changed)
+        told.replaced, told.market_id = before.cl_ord_id, update.clOrdID
+        self.told[command.cl_ord_id] = self.told[update.clOrdID] = told
+        self._execution(told, update, "5")
+
+    def _change_refused(self, update: OrderUpdate, orig: str, asked: int) -> bytes:
+        """35=9; `asked` is CxlRejResponseTo (434): 1 a cancel, 2 a replacement."""
         known = self.told.get(orig)
         status = "8" if known is None else CODES[known.status][1]
         venue_id = known.venue_id if known is not None else "NONE"
         why = 1 if known is None else 0
         text = update.text or "too late"
         return (
-            f"37={venue_id}\x0111={update.clOrdID}\x0141={orig}\x0139={status}\x01434=1\x01102={why}\x0158={text}\x01"
+            f"37={venue_id}\x0111={update.clOrdID}\x0141={orig}\x0139={status}\x01434={asked}\x01102={why}\x0158={text}\x01"
         ).encode()
 
     def _say(self, kind: bytes, body: bytes) -> None:
@@ -230,7 +250,7 @@ class FixVenue:
         except OrderRefused as refused:
             self._refuse_order(client, message, refused)
             return
-        self.told[cl_ord_id] = Told(order, f"V{len(self.told) + 1}")
+        self.told[cl_ord_id] = Told(order, f"V{len(self.told) + 1}", market_id=cl_ord_id)
         self.market.send(order)
 
     def _refuse_order(self, client: Client, message: Message, refused: OrderRefused) -> None:
@@ -252,32 +272,63 @@ class FixVenue:
         told = self.told.get(orig)
         self._cancels[message.text(11)] = orig
         if told is None:
-            update = OrderUpdate(
-                clOrdID=message.text(11), execID="", status=OrderStatus.REJECTED, filled=0, price=0, ts=0,
-                text="unknown order",
-            )  # fmt: skip
-            self._say(b"9", self._cancel_refused(update))
+            self._refuse_change(message, "unknown order", 1)
             return
         told.cancel = message.text(11)
         self.market.send(
             CancelOrder(
                 cl_ord_id=message.text(11),
-                orig=orig,
+                orig=told.market_id,
                 instrument=told.order.instrument,
                 ts=max(0, utc_ns(message.get(60))),
                 reason=Reason.NO_EDGE,
             )
         )
 
+    def replace(self, client: Client, message: Message) -> None:
+        """35=G."""
+        name, told = message.text(11), self.told.get(message.text(41))
+        if (name in self.told or name in self._replacements) and message.poss_resend:
+            return  # the same again, under another number
+        if told is None:
+            self._refuse_change(message, "unknown order", 2)
+            return
+        try:
+            if name in self.told or name in self._replacements:
+                raise OrderRefused(DUPLICATE, "ClOrdID (11) was used before")
+            command = read_replacement(message, told.order, self.scales[told.order.instrument])
+        except OrderRefused as refused:
+            self._refuse_change(message, str(refused), 2)
+            return
+        self._replacements[name] = told, command
+        self.market.send(msgspec.structs.replace(command, orig=told.market_id))
+
+    def _refuse_change(self, message: Message, text: str, asked: int) -> None:
+        """A cancel or replacement that never reaches the market."""
+        update = OrderUpdate(
+            clOrdID=message.text(11),
+            execID="",
+            status=OrderStatus.REJECTED,
+            filled=0,
+            price=0,
+            ts=0,
+            text=text,
+        )
+        self._say(b"9", self._change_refused(update, message.text(41), asked))
+
     def status(self, client: Client, message: Message) -> None:
         """35=H: the market itself is asked, unless the order never reached it."""
-        told = self.told.get(message.text(11))
-        if told is None:
-            client.refuse(message, "ORDER_NOT_FOUND", message.text(11), reason=1)
+        name = message.text(11)
+        told = self.told.get(name)
+        pending = self._replacements.get(name)  # not carried out yet: the market answers when it has decided
+        asked = pending[0] if pending is not None else told
+        if asked is None:
+            client.refuse(message, "ORDER_NOT_FOUND", name, reason=1)
             return
-        self._queried.add(message.text(11))
+        market_id = name if pending is not None else asked.market_id
+        self._queried.add(market_id)
         now = self._clock.now_ns()
-        self.market.send(QueryOrder(cl_ord_id=message.text(11), instrument=told.order.instrument, ts=now))
+        self.market.send(QueryOrder(cl_ord_id=market_id, instrument=asked.order.instrument, ts=now))
 
     async def mass_status(self, client: Client, message: Message) -> None:
         """35=AF."""
