@@ -12,7 +12,7 @@ Market data is read to the end, because a simulated venue answers only as its ma
 import asyncio
 import contextlib
 import gc
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -243,23 +243,23 @@ class Live:
         gc.collect()
         gc.freeze()  # what is here now stays: a full collection later must not walk it
         self._watchdog.start()
-        tasks = [self._start(self._tick()), self._start(self._until_over()), self._start(self._serve())]
+        tasks = [self._start(self._tick), self._start(self._until_over), self._start(self._serve)]
         try:
             await self._stop.wait()
             if tasks[2].done():  # it has failed: reports must be served to the end
-                tasks.append(self._start(self._serve()))
+                tasks.append(self._start(self._serve))
             await self._shutdown()
         finally:
             await _cancelled(*tasks, *([self._reloading] if self._reloading else []))
             self._watchdog.stop()
             gc.unfreeze()
 
-    def _start(self, loop: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _start(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> "asyncio.Task[None]":
         """Run a loop as a task; its end ends the run, and what it failed with is kept for the end."""
 
         async def guarded() -> None:
             try:
-                await loop
+                await loop()
             except Exception as error:
                 self._fail(error)
             self._stop.set()

@@ -230,9 +230,7 @@ class OrderManager:
     def timeouts(self, now_ns: int, timeout_ns: int) -> list[QueryOrder]:
         """Queries to send about orders whose answer is overdue: never a second order."""
         return [
-            QueryOrder(cl_ord_id=o.command.cl_ord_id, instrument=o.command.instrument, ts=now_ns)
-            for o in self._open.values()
-            if o.working in _AWAITED and now_ns - o.asked_at >= timeout_ns
+            o.query(now_ns) for o in self._open.values() if o.awaited and now_ns - o.asked_at >= timeout_ns
         ]
 
     def _show(self, index: int) -> None:
@@ -259,6 +257,3 @@ class OrderManager:
         kept = Quarantined(reason, message, text)
         self.quarantined.append(kept)
         return kept
-
-
-_AWAITED = frozenset({WorkingState.IN_FLIGHT, WorkingState.CANCELLING, WorkingState.UNKNOWN})
