@@ -1,6 +1,7 @@
 """Shared fixtures: real data where there is some, deterministic property tests everywhere."""
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -66,3 +67,13 @@ def skipped_line(reasons: Iterable[str]) -> str:
     counts = Counter(reason.removeprefix("Skipped: ") for reason in reasons)
     found = "; ".join(f"{n} ({why})" for why, n in counts.most_common())
     return f"skipped: {found}" if found else ""
+
+
+@pytest.fixture(scope="session")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of 127.0.0.1 and its key, made for this run."""
+    from tests.kit.tls import make_certificate
+
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl command here to make a test certificate with")
+    return make_certificate(tmp_path_factory.mktemp("tls"))

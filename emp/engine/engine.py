@@ -354,6 +354,8 @@ class Engine:
                     instrument=update.instrument,
                 )
             )
+            if order is not None and not order.status.terminal:  # only the venue can say what is true of it
+                output.commands.append(order.query(update.ts))
             output.commands += self.flatten(Reason.KILL_SWITCH, update.ts)
         elif i in self.flattening:
             output.commands += self._flatten(i, update.ts)

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import gc
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -249,11 +249,11 @@ class Live:
         slice_s = sys.getswitchinterval()
         sys.setswitchinterval(SLICE_S)
         self._watchdog.start()
-        tasks = [self._start(self._tick()), self._start(self._until_over()), self._start(self._serve())]
+        tasks = [self._start(self._tick), self._start(self._until_over), self._start(self._serve)]
         try:
             await self._stop.wait()
             if tasks[2].done():  # it has failed: reports must be served to the end
-                tasks.append(self._start(self._serve()))
+                tasks.append(self._start(self._serve))
             await self._shutdown()
         finally:
             await _cancelled(*tasks, *([self._reloading] if self._reloading else []))
@@ -261,12 +261,12 @@ class Live:
             sys.setswitchinterval(slice_s)
             gc.unfreeze()
 
-    def _start(self, loop: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _start(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> "asyncio.Task[None]":
         """Run a loop as a task; its end ends the run, and what it failed with is kept for the end."""
 
         async def guarded() -> None:
             try:
-                await loop
+                await loop()
             except Exception as error:
                 self._fail(error)
             self._stop.set()

@@ -199,7 +199,7 @@ class _Replayed:
         elif isinstance(body, Note):
             if body.kind == MODEL_SWAP:
                 self._rerun.swap(self._engine, body)
-        elif not isinstance(body, Replace):  # sent from outside the engine, as at an orderly end
+        else:  # sent from outside the engine, as at an orderly end
             self._engine.sent(body)
 
     def _sent(self, output: Output) -> None:

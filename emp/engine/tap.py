@@ -285,8 +285,8 @@ def _call_tick(tap: Tap, now_ns: int) -> None:
 
 
 class _Ring:
-    """Records by their absolute number, the newest `size` of them; as plain bytes, because NumPy takes ten times as long
-    to copy a record field by field.
+    """Records by their absolute number, the newest `size` of them; as plain bytes: NumPy copies a record field by field,
+    which takes ten times as long.
     """
 
     def __init__(self, dtype: np.dtype[Any], size: int) -> None:

@@ -266,9 +266,7 @@ class OrderManager:
     def timeouts(self, now_ns: int, timeout_ns: int) -> list[QueryOrder]:
         """Queries to send about orders whose answer is overdue: never a second order."""
         return [
-            QueryOrder(cl_ord_id=o.asked_as, instrument=o.command.instrument, ts=now_ns)
-            for o in self._open.values()
-            if o.working in _AWAITED and now_ns - o.asked_at >= timeout_ns
+            o.query(now_ns) for o in self._open.values() if o.awaited and now_ns - o.asked_at >= timeout_ns
         ]
 
     def _show(self, index: int) -> None:
@@ -315,8 +313,3 @@ def _carry_out(order: Order, pending: Replace, update: OrderUpdate) -> None:
         order.queue_ahead = -1
     if order.status is OrderStatus.PENDING_REPLACE:
         order.status = standing(order)
-
-
-_AWAITED = frozenset(
-    {WorkingState.IN_FLIGHT, WorkingState.CANCELLING, WorkingState.REPLACING, WorkingState.UNKNOWN}
-)

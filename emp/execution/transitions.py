@@ -9,7 +9,7 @@ from enum import StrEnum
 import msgspec
 
 from emp.core.codes import OrderStatus, WorkingState
-from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, Replace
+from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder, Replace
 
 _ACCEPTED = frozenset({OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED})
 
@@ -71,6 +71,15 @@ class Order(msgspec.Struct):
     def working(self) -> WorkingState:
         """The status as the decision sees it, for an order that has not ended."""
         return _WORKING.get(self.status, WorkingState.RESTING)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the venue owes an answer: an immediate order cannot rest, so its end is still to be told."""
+        return self.working is not WorkingState.RESTING or self.command.immediate
+
+    def query(self, ts: int) -> QueryOrder:
+        """Ask the venue about it."""
+        return QueryOrder(cl_ord_id=self.asked_as, instrument=self.command.instrument, ts=ts)
 
 
 def impossible(order: Order, update: OrderUpdate) -> Alarm | None:

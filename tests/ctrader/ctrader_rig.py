@@ -1,8 +1,6 @@
 """Everything a test needs around an access: certificate, venue, market, and a check for orphans."""
 
 import asyncio
-import ssl
-import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from emp.sim.venues.ctrader.connection import Connection
 from emp.sim.venues.ctrader.venue import CTraderVenue
 from tests.kit.listener import Listener
 from tests.kit.orders import cancel_order, new_order, query_order
+from tests.kit.tls import client_tls, server_tls
 
 MS = 1_000_000
 ACCOUNT = 12_345
@@ -45,30 +44,6 @@ def credentials(**changes: Any) -> Credentials:
         refresh_token=Secret("refresh-1"),
     )
     return msgspec.structs.replace(basic, **changes)
-
-
-def make_certificate(folder: Path) -> Path:
-    """A self-signed certificate of 127.0.0.1 and its key, in one file."""
-    both = folder / "both.pem"
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    what = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
-    extensions = ("subjectAltName=IP:127.0.0.1", "basicConstraints=critical,CA:TRUE")
-    command = ["openssl", *what.split(), "-keyout", str(key), "-out", str(cert)]
-    for extension in extensions:
-        command += ["-addext", extension]
-    subprocess.run(command, check=True, capture_output=True)
-    both.write_text(key.read_text() + cert.read_text())
-    return both
-
-
-def server_tls(pem: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    return context
-
-
-def client_tls(pem: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(pem.with_name("cert.pem")))
 
 
 class Rig:

@@ -15,7 +15,6 @@ from ctrader_rig import (
     QUICK,
     XAUUSD,
     Rig,
-    client_tls,
     credentials,
     run,
 )
@@ -33,6 +32,7 @@ from emp.core.codes import EventFlag
 from emp.core.config.secrets import Secret
 from emp.core.errors import VenueError
 from tests.kit.listener import Listener
+from tests.kit.tls import client_tls
 
 SLOW_BACK = msgspec.structs.replace(QUICK, backoff_first_ns=60_000 * MS, backoff_last_ns=60_000 * MS)
 

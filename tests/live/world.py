@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from emp.access.port import Sink
+from emp.access.port import MarketAccess, Sink
 from emp.access.pump import Pump
 from emp.bus.bus import EventBus
 from emp.core.clock import LiveClock
@@ -175,6 +175,8 @@ class Venue:
 class World:
     """Everything that `Live` takes, with the folder of the run."""
 
+    instrument = BTC
+
     def __init__(
         self,
         folder: Path,
@@ -191,20 +193,22 @@ class World:
     ) -> None:
         self.clock = LiveClock()
         self.venue = venue or Venue()
+        access: MarketAccess = self.venue
+        instrument = self.instrument
         limits = limits or EngineLimits(max_position_lots=4, max_order_lots=2)
         model = model or buyer()
-        self.engine = Engine([BTC], model, limits, "TEST0001")
-        self.bus = EventBus([BTC.name], queue_bound=queue_bound, max_age_ms=200, clock=self.clock)
+        self.engine = Engine([instrument], model, limits, "TEST0001")
+        self.bus = EventBus([instrument.name], queue_bound=queue_bound, max_age_ms=200, clock=self.clock)
         folder.mkdir(exist_ok=True)
         self.ledger_path = folder / "ledger.sqlite"
         self.ledger = Ledger(self.ledger_path, run="TEST0001", mode="mock")
         run = RunFolder.__new__(RunFolder)
         run.path, run.actions, run.market = folder, folder / actions, folder / f"{actions}-market"
-        self.journal = JournalTap(run, [BTC], self.engine.served, self.clock)
+        self.journal = JournalTap(run, [instrument], self.engine.served, self.clock)
         self.actions = self.journal.actions
         self.board = Board(self.clock)
         self.taps = Taps()
-        self.driver = Driver(self.engine, self.venue.send, ledger=self.ledger, taps=self.taps)
+        self.driver = Driver(self.engine, access.send, ledger=self.ledger, taps=self.taps)
         succession = Succession(
             self.driver,
             self.board,
@@ -224,7 +228,7 @@ class World:
         self.taps.attach(self.journal)
         self.taps.attach(self.viewer)
         self.live = Live(
-            access=self.venue,
+            access=access,
             bus=self.bus,
             driver=self.driver,
             ledger=self.ledger,

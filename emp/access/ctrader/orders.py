@@ -290,12 +290,30 @@ class Orders:
             self.duplicates += 1
             return None
         order.seen.add(exec_id)
+        if (
+            filled > order.qty
+        ):  # the engine must hear it and halt; what is kept stays possible, so that asking helps
+            return self._update(order, exec_id, status, filled, price, fee, ts, text)
         was_open, new_fill = order.open, filled > order.filled
         order.filled = filled
         if was_open or status is OrderStatus.FILLED:
             order.status = status
         if was_open and not order.open:
             self._finish(order)
+        update = self._update(order, exec_id, status, filled, price, fee, ts, text)
+        return msgspec.structs.replace(update, leaves=leaves, maker=new_fill and not order.immediate)
+
+    @staticmethod
+    def _update(
+        order: Tracked,
+        exec_id: str,
+        status: OrderStatus,
+        filled: int,
+        price: int,
+        fee: float,
+        ts: int,
+        text: str,
+    ) -> OrderUpdate:
         return OrderUpdate(
             clOrdID=order.cl_ord_id,
             execID=exec_id,
@@ -305,9 +323,7 @@ class Orders:
             ts=ts,
             instrument=order.terms.instrument.name,
             side=order.side,
-            leaves=leaves,
             fee=fee,
-            maker=new_fill and not order.immediate,
             text=text,
         )
 
