@@ -285,8 +285,8 @@ def _call_tick(tap: Tap, now_ns: int) -> None:
 
 
 class _Ring:
-    """Records by their absolute number, the newest `size` of them; as plain bytes: NumPy copies a record field by field,
-    which takes ten times as long.
+    """Records by their absolute number, the newest `size` of them; as plain bytes, since NumPy copies a record field by
+    field, which takes ten times as long.
     """
 
     def __init__(self, dtype: np.dtype[Any], size: int) -> None:
