@@ -55,7 +55,7 @@ class ControlSocket:
                 self._server = await asyncio.start_unix_server(self._serve, str(address), limit=LINE)
             finally:
                 os.umask(before)
-            if address != self._path:
+            if self._elsewhere is not None:
                 self._path.symlink_to(address)
         except OSError as error:
             raise JournalError(f"cannot open {self._path}: {error.strerror or error}") from error

@@ -1,6 +1,7 @@
 """Reading a ledger: its events in sequence, verified, and what follows from them."""
 
 import sqlite3
+import weakref
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,9 +41,13 @@ class LedgerReader:
     def _connect(self, mode: str) -> sqlite3.Connection:
         uri = f"file:{quote(str(self.path.resolve()))}?mode={mode}"
         try:
-            return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+            opened = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             raise JournalError(f"cannot open ledger {self.path}: {error}") from error
+        # a ledger that is dropped, as by an engine that fails, lets go of its file; at the end of the process the
+        # file stays as a crash would leave it
+        weakref.finalize(self, opened.close).atexit = False
+        return opened
 
     def _check(self) -> None:
         """Refuse a file that is not a whole ledger of this version."""

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -206,7 +207,7 @@ def test_a_changed_row_is_found_when_the_ledger_is_opened(path: Path, damage: st
     for n in range(4):
         ledger.record_intent(new(n))
     ledger.close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute(damage)
     db.close()
     with pytest.raises(JournalError, match=r"is corrupt \(event [23] does not follow"):
@@ -236,7 +237,7 @@ def test_a_torn_file_ends_in_one_line(path: Path) -> None:
 
 
 def test_a_foreign_database_is_refused(path: Path) -> None:
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE events (x)")
     db.close()
     with pytest.raises(JournalError, match="is not a ledger"):
@@ -245,7 +246,7 @@ def test_a_foreign_database_is_refused(path: Path) -> None:
 
 def test_a_newer_schema_is_refused(path: Path) -> None:
     Ledger(path).close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE meta SET value='99' WHERE key='schema_version'")
     db.close()
     with pytest.raises(JournalError, match="schema version 99"):

@@ -192,3 +192,14 @@ def test_words_that_nobody_can_read_end_no_run(
     assert found.returncode == code, found.stderr
     assert len(complaints(ended_in_order(tmp_path))) == lines
     assert "Traceback" not in found.stderr
+
+
+def test_a_run_in_the_folder_it_is_called_in_finds_the_shipped_example(tmp_path: Path) -> None:
+    told = environment(tmp_path)
+    del told["EMP_RUN_DIR"]  # so that its run folder has a relative name
+    words = [sys.executable, "-m", "emp", "run", *SECONDS]
+    found = subprocess.run(
+        words, cwd=tmp_path, env=told | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr
+    ended_in_order(tmp_path)

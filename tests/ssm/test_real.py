@@ -1,6 +1,7 @@
 """On recorded markets: parity over 10,000 real events, and a small model trained from the command line."""
 
 import json
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -119,7 +120,7 @@ def test_train_writes_a_run_and_an_artifact_that_the_engine_loads(recording, tmp
     assert kept["config"]["train"]["lr"] == 0.001
     assert kept["provenance"]["series"] == loaded.artifact.manifest.provenance["series"]
     assert kept["provenance"]["code"].startswith(f"{__version__}+")
-    assert kept["provenance"]["packages"]["torch"] == torch.__version__
+    assert kept["provenance"]["packages"]["torch"] == version("torch")
     assert kept["metrics"]["model_hash"] == loaded.artifact.hash
     assert set(kept["metrics"]["calibration"]) == set(loaded.artifact.manifest.domains)
 
