@@ -178,8 +178,13 @@ def test_an_order_does_not_rest_on_a_silent_feed(tmp_path: Path, market: Array) 
 
 
 def test_a_replay_withdraws_orders_in_a_silence_as_live_does(tmp_path: Path, market: Array) -> None:
+    replayed(tmp_path, market[:2000], "calm").run()
+    calm = read_actions(tmp_path / "calm" / "actions")
+    resting = calm["seq"][calm["reason_code"] == Reason.KEEP_RESTING]
+    rests = resting[len(resting) // 2]
+    last = int(np.flatnonzero(market["seq"] == rests)[0])
     quiet = market[:2000].copy()
-    quiet["ts"][1000:] += 20_000_000_000
+    quiet["ts"][last + 1 :] += 20_000_000_000
     replayed(tmp_path, quiet).run()
     reader = LedgerReader(tmp_path / "run" / "ledger.sqlite")
     withdrawn = [
@@ -187,7 +192,7 @@ def test_a_replay_withdraws_orders_in_a_silence_as_live_does(tmp_path: Path, mar
         for event in reader.events()
         if isinstance(event.body, CancelOrder) and event.body.reason == Reason.STALE
     ]
-    assert [c.ts for c in withdrawn] == [int(quiet["ts"][999]) + LOOSE.stale_after_ns + 1]
+    assert [c.ts for c in withdrawn] == [int(quiet["ts"][last]) + LOOSE.stale_after_ns + 1]
 
 
 def test_an_impossible_report_halts_trading(tmp_path: Path, market: Array) -> None:

@@ -140,7 +140,7 @@ def test_every_row_of_an_eager_run_can_be_made_again(tmp_path: Path) -> None:
     from tests.kit.models import Events
 
     e = engine(tmp_path, EngineLimits(**{**_fields(LOOSE), "orders_per_minute": 20.0, "max_drawdown": 4e4}))
-    rows = log_of(tmp_path, e, Events(random_events(6000, 3), e.instruments[0], 500))
+    rows = log_of(tmp_path, e, Events(random_events(6000, 6), e.instruments[0], 500))
     said = {Reason(int(r)) for r in rows["reason_code"]}
     assert {
         Reason.POST_EDGE,
@@ -148,6 +148,10 @@ def test_every_row_of_an_eager_run_can_be_made_again(tmp_path: Path) -> None:
         Reason.KEEP_RESTING,
         Reason.WARMUP,
         Reason.ORDER_RATE,
+        Reason.CHASE,
+        Reason.MOVE_EDGE,
+        Reason.CANCEL_EDGE_GONE,
+        Reason.WITHDRAWN,
     } <= said
     recompute(rows, e)
 
