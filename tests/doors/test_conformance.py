@@ -441,10 +441,14 @@ def test_without_a_trade_link_nothing_is_decided_until_it_is_back(kind: type[Doo
     assert [state.channel for state in run.downs] == ["trade"]
 
 
+@pytest.mark.parametrize("lost", ["every report", "the last report"])
 @through()
-def test_an_unknown_outcome_is_asked_for_and_never_sent_again(kind: type[Door], gate: Gate) -> None:
+def test_an_unknown_outcome_is_asked_for_and_never_sent_again(
+    kind: type[Door], gate: Gate, lost: str
+) -> None:
     async def script(run: Run) -> None:
         await run.bought(3)
+        run.door.end.ends_only = lost == "the last report"
         run.door.end.silent = True
         await run.until(lambda: bool(run.unheard))
         name = run.unheard[0]
