@@ -12,7 +12,7 @@ import pytest
 
 from emp.access.port import LinkState
 from emp.core.codes import EventFlag, OrderStatus, Reason
-from emp.core.contracts import OrderUpdate
+from emp.core.contracts import Command, OrderUpdate, QueryOrder
 from emp.core.errors import JournalError, VenueError
 from emp.core.records import UNHASHED, Array, fieldwise_bytes
 from emp.engine.engine import EngineLimits, Output
@@ -95,18 +95,30 @@ class Run:
         self.applied: list[OrderUpdate] = []
         self.processed: list[Array] = []
         self.rows: list[Array] = []
+        self.hasty: list[str] = []  # what was applied or sent before the ledger held it
+        self.overtaken: list[OrderUpdate] = []  # reports that came after an event later than they
+        self._newest = 0  # ts of the newest event
         live, engine = self.world.live, self.world.engine
-        report, link, on_report, process = live.report, live.link, engine.on_report, engine.process
+        events, report, link = live.events, live.report, live.link
+        on_report, process = engine.on_report, engine.process
 
         def hear(update: OrderUpdate) -> None:
             self.arrived.append(update)
+            if update.ts < self._newest:
+                self.overtaken.append(update)
             report(update)
+
+        def take(rows: Array) -> None:
+            self._newest = int(rows["ts"][-1])
+            events(rows)
 
         def see_link(state: LinkState) -> None:
             self.links.append(state)
             link(state)
 
         def apply(update: OrderUpdate) -> Output:
+            if not self.held("report", update.clOrdID, update.execID):
+                self.hasty.append(f"{update.clOrdID} {update.execID}")
             self.applied.append(update)
             return on_report(update)
 
@@ -117,10 +129,36 @@ class Run:
             return output
 
         live.report, live.link = hear, see_link  # type: ignore[method-assign]
+        live.events = take  # type: ignore[method-assign]
         engine.on_report, engine.process = apply, go_on  # type: ignore[method-assign]
+        driver = self.world.driver
+        send = driver._send
+
+        def leave(command: Command) -> None:
+            kind = "query" if isinstance(command, QueryOrder) else "intent"
+            if not self.held(kind, command.cl_ord_id):
+                self.hasty.append(command.cl_ord_id)
+            send(command)
+
+        driver._send = leave
+
+    def held(self, kind: str, name: str, exec_id: str = "") -> bool:
+        """Whether the ledger holds a command or a report now."""
+        query = "SELECT count(*) FROM events WHERE kind=? AND cl_ord_id=? AND (kind='query' OR exec_id=?)"
+        return bool(self.world.ledger._db.execute(query, (kind, name, exec_id)).fetchone()[0])
 
     async def until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
-        await self.world.until(condition, seconds)
+        try:
+            await self.world.until(condition, seconds)
+        except AssertionError as error:
+            doubtful = [
+                (o.command.cl_ord_id, o.status, o.filled) for o in self.world.engine.orders.open_orders()
+            ]
+            positions = (self.door.position, self.world.position)
+            raise AssertionError(
+                f"{error}; open {doubtful}, positions {positions}, told {self.door.end.told[-4:]},"
+                f" arrived {[fact(u) for u in self.arrived[-4:]]}, asked {self.door.queries[-4:]}"
+            ) from None
 
     async def bought(self, lots: int = POSITION) -> None:
         """Let it buy, until what was bought is known here too."""
@@ -272,6 +310,10 @@ def test_each_report_and_each_event_arrives_exactly_once(kind: type[Door], gate:
     rows, logged = np.concatenate(run.rows), read_actions(run.world.actions.folder)
     assert fieldwise_bytes(logged, UNHASHED) == fieldwise_bytes(rows, UNHASHED)
     run.orders_are_the_venues()
+    assert run.hasty == [], "applied or sent before it was recorded"
+    assert run.overtaken == [] or not run.door.name.startswith("paper"), (
+        "an event came before an earlier report"
+    )
     assert run.downs == []
 
 
@@ -399,10 +441,14 @@ def test_without_a_trade_link_nothing_is_decided_until_it_is_back(kind: type[Doo
     assert [state.channel for state in run.downs] == ["trade"]
 
 
+@pytest.mark.parametrize("lost", ["every report", "the last report"])
 @through()
-def test_an_unknown_outcome_is_asked_for_and_never_sent_again(kind: type[Door], gate: Gate) -> None:
+def test_an_unknown_outcome_is_asked_for_and_never_sent_again(
+    kind: type[Door], gate: Gate, lost: str
+) -> None:
     async def script(run: Run) -> None:
         await run.bought(3)
+        run.door.end.ends_only = lost == "the last report"
         run.door.end.silent = True
         await run.until(lambda: bool(run.unheard))
         name = run.unheard[0]

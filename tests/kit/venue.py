@@ -46,6 +46,7 @@ class VenueEnd:
         self.orders: list[str] = []  # ids of the new orders that arrived, in order
         self.queries: list[str] = []  # ids of the orders that were asked for
         self.silent = False  # reports are lost
+        self.ends_only = False  # of them only those that end an order
         self.lost: list[str] = []  # ids of the orders they were about
         self.overfill = False  # the next fill is told with TOO_MANY lots more
         self.cut_next: Callable[[], None] | None = (
@@ -66,7 +67,7 @@ class VenueEnd:
 
     def tells(self, said: Fact) -> bool:
         """Note what is to be told; whether it leaves at all."""
-        if self.silent:
+        if self.silent and (said.status.terminal or not self.ends_only):
             self.lost.append(said.cl_ord_id)
             return False
         if self.cut_next is not None:

@@ -290,9 +290,8 @@ class Orders:
             self.duplicates += 1
             return None
         order.seen.add(exec_id)
-        if (
-            filled > order.qty
-        ):  # the engine must hear it and halt; what is kept stays possible, so that asking helps
+        # what is kept stays possible, so that asking helps; the engine must hear the report and halt
+        if filled > order.qty:
             return self._update(order, exec_id, status, filled, price, fee, ts, text)
         was_open, new_fill = order.open, filled > order.filled
         order.filled = filled
