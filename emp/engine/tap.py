@@ -3,7 +3,7 @@
 The engine's loop copies each batch into preallocated rings and goes on. Every tap has a thread and a cursor of its
 own: it polls, copies out what is new, and works on the copy. One that falls behind by more than the rings hold is told
 how much it missed. A journal must miss nothing, so `room` says when it is so far behind that the loop should
-leave further events in the bus, where back-pressure is seen and acted on.
+leave further events in the bus, where back-pressure is seen and acted on; one that is overrun all the same has failed.
 """
 
 import threading
@@ -15,6 +15,7 @@ import structlog
 
 from emp.access.port import LinkState
 from emp.core.contracts import Control, Message, OrderUpdate
+from emp.core.errors import JournalError
 from emp.core.records import DECISION, EVENT, MARKET_STATE, Array
 
 EVENTS = 1 << 14
@@ -135,6 +136,10 @@ class _Reader:
             self.cursor += passed
             if entry is None:
                 self.missed += passed
+                if self.tap.lossless:
+                    raise JournalError(
+                        f"the {self.tap.name} could not keep up: what it had not read was overwritten"
+                    )
                 self.tap.on_missed(passed)
             elif isinstance(entry, Batch):
                 self.tap.on_batch(entry)
@@ -237,8 +242,8 @@ class Taps:
         assert entry is not None
         found, passed = (entry, 1) if entry.call is not None else self._joined(cursor, entry)
         # looked at after the copy: the writer takes its room before it writes
-        ahead = max(self.event - entry.first, self.row - entry.first_row)
-        if self.written - cursor > self._size // 2 or ahead > self._size - self._size // 4:
+        ahead = max(self.event - entry.first, self.row - entry.first_row, self.written - cursor)
+        if ahead > self._size - self._size // 4:  # `room` asks for more: ticks and reports come without it
             return None, max(1, (self.written - cursor) // 2)
         return found, passed
 

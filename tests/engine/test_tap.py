@@ -2,11 +2,13 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from emp.core.contracts import Control
+from emp.core.errors import JournalError
 from emp.core.records import DECISION, EVENT, MARKET_STATE
 from emp.engine.tap import Batch, Tap, Taps
 
@@ -109,6 +111,46 @@ def test_a_journal_is_waited_for_before_anything_is_overwritten() -> None:
     assert taps.room
     taps.close()
     assert journal.events == list(range(written * 4))
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def test_what_comes_while_a_journal_is_waited_for_overwrites_nothing() -> None:
+    """Time goes on, and reports come, while the loop holds events back."""
+    taps, journal = Taps(size=64), Seen(lossless=True)
+    journal.gate.clear()
+    taps.attach(journal)
+    written = 0
+    while taps.room:
+        batch(taps, 1, 1)
+        written += 1
+    for now in range(10):
+        taps.tick(now)
+    journal.gate.set()
+    wait(lambda: taps.room)
+    taps.close()
+    assert journal.missed == 0
+    assert journal.events == list(range(written))
+
+
+def test_a_journal_that_was_overrun_ends_the_run_rather_than_have_a_hole() -> None:
+    taps, journal = Taps(size=64), Seen(lossless=True)
+    journal.gate.clear()
+    taps.attach(journal)
+    batch(taps, 1, 1)
+    time.sleep(0.05)  # it holds the first batch
+    for now in range(200):
+        taps.tick(now)
+    batch(taps, 1, 1)
+    journal.gate.set()
+    wait(lambda: taps.failure is not None)
+    with pytest.raises(JournalError, match="could not keep up"):
+        taps.close()
+    assert journal.events == [0]
 
 
 def test_a_tap_that_fails_ends_alone_and_a_journal_that_fails_ends_the_run() -> None:
