@@ -14,8 +14,8 @@ Size is the share of the order limit that value / sigma_h gives, at least a lot,
 
 A price that an order was withdrawn from because its edge was gone is barred on that side until an order has stood at
 another price there: the forecast alone, whose noise flips the sign of an edge many times in a second, can never take a
-place in the queue away and give a worse one back. A bar that ends with time is no such rule: after any length, the horizon's
-too, the same quote may return on nothing but noise. What risk or a silent feed forced out is not barred.
+place in the queue away and give a worse one back. A bar that ends with time is no such rule: after any length, the
+horizon's too, the same quote may return on nothing but noise. What risk or a silent feed forced out is not barred.
 """
 
 from typing import Any, NamedTuple
