@@ -11,6 +11,11 @@ sigma_h is the spread of the forecast's own quartiles, (q75 - q25) * unit / 1.34
 adverse selection is estimated from trades at the touch (`estimates`); where that is negative, a taker loses it
 (`reversion`). P(fill) = min(1, volume traded into that side within the time to live / (queue ahead + our size)).
 Size is the share of the order limit that value / sigma_h gives, at least a lot, held below the depth cap.
+
+A price that an order was withdrawn from because its edge was gone is barred on that side until an order has stood at
+another price there: the forecast alone, whose noise flips the sign of an edge many times in a second, can never take a
+place in the queue away and give a worse one back. A bar that ends with time is no such rule: after any length, the
+horizon's too, the same quote may return on nothing but noise. What risk or a silent feed forced out is not barred.
 """
 
 from typing import Any, NamedTuple

@@ -22,7 +22,7 @@ from emp.access.ctrader.outbox import frame
 from emp.access.ctrader.settings import Dropped, Failed, Notice, Ready, Renewed, Settings
 from emp.core.codes import EventFlag, OrderStatus
 from emp.core.contracts import QueryOrder
-from tests.kit.orders import replace_order
+from tests.kit.orders import query_order, replace_order
 
 S = 1_000_000_000
 LOT = 100_000
@@ -295,6 +295,35 @@ def test_amend_keeps_the_order() -> None:
     (order,) = link.venue.account.working()
     assert (order.limit_price, order.trade_data.volume) == (1.095, 300_000)
     assert (link.reports[-1].clOrdID, link.reports[-1].price, link.reports[-1].leaves) == ("A-1", 109_500, 3)
+    assert link.reports[-1].replacement == "M-1"
+    link.market.fill(1)  # the market knows it by another id now
+    link.pump()
+    assert (link.reports[-1].clOrdID, link.reports[-1].filled) == ("A-1", 1)
+    link.session.trading.send(replace_order("M-2", "A-1", 1, 2, 109_500))
+    link.pump()
+    assert (link.reports[-1].replacement, link.reports[-1].status, link.reports[-1].leaves) == (
+        "M-2",
+        OrderStatus.PARTIALLY_FILLED,
+        1,
+    )
+    for name, qty, px in (("M-3", 1, 109_500), ("M-4", 3, 110_002)):  # as much has filled; it would take
+        link.session.trading.send(replace_order(name, "A-1", 1, qty, px))
+        link.pump()
+        assert (link.reports[-1].clOrdID, link.reports[-1].status) == (name, OrderStatus.REJECTED)
+    (order,) = link.venue.account.working()
+    assert (order.limit_price, order.trade_data.volume) == (1.095, 200_000)
+
+
+def test_an_amend_whose_answer_is_lost_is_settled_by_asking() -> None:
+    link = Link()
+    link.order("A-1", px=109_000, qty=4, immediate=False)
+    link.venue.faults.lose_reports = 1
+    link.session.trading.send(replace_order("M-1", "A-1", 1, 3, 109_500))
+    link.pump()
+    assert not any(r.replacement for r in link.reports)
+    link.session.send(query_order("M-1"))
+    link.pump()
+    assert [r.clOrdID for r in link.reports if r.replacement == "M-1"] == ["A-1"]
 
 
 @pytest.mark.parametrize("kind", [AccountType.NETTED, AccountType.HEDGED])
