@@ -83,7 +83,7 @@ def loss_breach(limits: Any, account: Any) -> int:
 
 
 @kernel
-def distrust(r: Any, limits: Any, session_id: int, row: Any) -> int:
+def block_reason(r: Any, limits: Any, session_id: int, row: Any) -> int:
     """Why nothing of ours may be in the market now, as a Reason; 0 where it may."""
     if r.halted:
         return Reason.HALTED.value
@@ -101,17 +101,17 @@ def distrust(r: Any, limits: Any, session_id: int, row: Any) -> int:
 
 
 @kernel
-def rate_exhausted(r: Any, limits: Any) -> int:
+def rate_limit_reached(r: Any, limits: Any) -> int:
     """Reason.ORDER_RATE where no further order may be sent now; 0 where one may."""
     return Reason.ORDER_RATE.value if r.orders + 1.0 > BURST * limits.orders_per_minute else 0
 
 
 @kernel
-def exhausted(r: Any, limits: Any, account: Any, side: int) -> int:
+def limit_reached(r: Any, limits: Any, account: Any, side: int) -> int:
     """Which limit leaves no room for another order on that side, as a Reason; 0 where none."""
     if side * account.position >= limits.max_position:
         return Reason.POSITION_LIMIT.value
-    reason = rate_exhausted(r, limits)
+    reason = rate_limit_reached(r, limits)
     if reason != 0:
         return reason
     if r.minute_lots + 1.0 > BURST * limits.turnover_per_minute:
@@ -169,7 +169,7 @@ def approve(r: Any, limits: Any, account: Any, session_id: int, resting: bool, r
         return
     if row.action == CANCEL:
         return
-    reason = distrust(r, limits, session_id, row)
+    reason = block_reason(r, limits, session_id, row)
     if reason != 0 and resting:
         row.action, row.reason_code, row.qty = CANCEL, reason, row.resting_qty
     elif reason != 0:
@@ -183,7 +183,7 @@ def approve(r: Any, limits: Any, account: Any, session_id: int, resting: bool, r
 @kernel
 def approve_order(r: Any, limits: Any, account: Any, row: Any) -> None:
     """Let a new order pass at the size that every limit leaves, and charge the buckets for it."""
-    reason = exhausted(r, limits, account, row.side)
+    reason = limit_reached(r, limits, account, row.side)
     if reason != 0:
         hold(row, reason)
         return
@@ -207,7 +207,7 @@ def approve_replacement(r: Any, limits: Any, account: Any, row: Any) -> None:
     more = row.qty - row.resting_qty
     if row.px == row.resting_px and more < 0:
         return
-    reason = exhausted(r, limits, account, row.side) if more > 0 else rate_exhausted(r, limits)
+    reason = limit_reached(r, limits, account, row.side) if more > 0 else rate_limit_reached(r, limits)
     if reason != 0:
         hold(row, reason)
         return

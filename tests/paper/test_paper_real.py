@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from emp.access.paper.fills import TOLD_NEW, venue_step
+from emp.access.paper.fills import STATUS_NEW, venue_step
 from emp.access.paper.venue import PaperVenue
 from emp.access.recordings import open_recording
 from emp.core.instrument import find
@@ -27,7 +27,7 @@ def first_fill(venue: Any, orders: Any, reports: Any, events: Any, start: int, s
     for i in range(start + 1, stop):
         n = venue_step(venue[0], orders, events[i - 1], events[i], reports)
         for k in range(n):
-            if reports[k].status != TOLD_NEW:
+            if reports[k].status != STATUS_NEW:
                 return i if reports[k].filled > 0 else -2
     return -1
 

@@ -35,7 +35,13 @@ from emp.core.numba.jit import kernel
 
 FREE, NEW, CANCEL, QUERY, REPLACE = 0, 1, 2, 3, 4  # PAPER_ORDER.kind
 ON_ITS_WAY, RESTING, ENDED = 1, 2, 3  # PAPER_ORDER.state
-TOLD_NEW, TOLD_PARTIAL, TOLD_FILLED, TOLD_CANCELED, TOLD_REJECTED = 0, 1, 2, 3, 4  # PAPER_REPORT.status
+STATUS_NEW, STATUS_PARTIAL, STATUS_FILLED, STATUS_CANCELED, STATUS_REJECTED = (
+    0,
+    1,
+    2,
+    3,
+    4,
+)  # PAPER_REPORT.status
 NO_TEXT, WOULD_TAKE, NO_BOOK, TOO_LATE, UNKNOWN, UNFILLED, NOT_TRADING = (
     0,
     1,
@@ -57,7 +63,7 @@ PAPER_VENUE = np.dtype(
         ("exec_id", "i8"),  # reports made
         ("live", "i8"),  # commands on their way and orders resting
         ("pending", "i8"),  # reports in the report array
-        ("told", "i8"),  # of these, at the front, handed out by the last step
+        ("handed_out", "i8"),  # of these, at the front, handed out by the last step
         ("overflow", "i8"),  # reports that found no room: an error
         ("position", "i8"),  # lots, signed
         ("now", "i8"),
@@ -82,7 +88,7 @@ PAPER_ORDER = np.dtype(
         ("qty", "i8"),
         ("filled", "i8"),
         ("immediate", "?"),
-        ("status", "i4"),  # as last told
+        ("status", "i4"),  # as last reported
         ("last_px", "i8"),
         ("ahead", "i8"),  # visible lots ahead of us
         ("leaves_before", "i8"),  # scratch: as it was when the event began
@@ -90,7 +96,7 @@ PAPER_ORDER = np.dtype(
         ("met", "i8"),  # lots of the quote beyond our price that have traded with us
         ("target", "i8"),  # row of the order a cancel, replacement or query is about
         ("target_number", "i8"),
-        ("untold", "i8"),  # reports about this row that are not delivered
+        ("undelivered", "i8"),  # reports about this row that are not delivered
     ],
     align=True,
 )
@@ -163,14 +169,14 @@ def _tell(
     report = reports[venue.pending]
     venue.pending += 1
     venue.exec_id += 1
-    order.untold += 1
+    order.undelivered += 1
     order.status = status
     report.row = row
     report.renamed_by = -1
     report.status = status
     report.text = text
     report.filled = order.filled
-    report.leaves = order.qty - order.filled if status in (TOLD_NEW, TOLD_PARTIAL) else 0
+    report.leaves = order.qty - order.filled if status in (STATUS_NEW, STATUS_PARTIAL) else 0
     report.price = order.last_px if order.filled > 0 else order.px
     report.fee = fee
     report.maker = maker
@@ -198,7 +204,9 @@ def _fill(venue: Any, orders: Any, row: int, qty: int, px: int, how: int, ts: in
     fee = qty * (venue.maker_fee if maker else venue.taker_fee)
     done = order.filled == order.qty
     ahead = order.ahead_before if maker else -1
-    _tell(venue, orders, row, TOLD_FILLED if done else TOLD_PARTIAL, NO_TEXT, fee, maker, ahead, ts, reports)
+    _tell(
+        venue, orders, row, STATUS_FILLED if done else STATUS_PARTIAL, NO_TEXT, fee, maker, ahead, ts, reports
+    )
     if done:
         _end(venue, order)
 
@@ -218,7 +226,7 @@ def _cross(venue: Any, orders: Any, row: int, book: Any, reports: Any) -> None:
         if qty > 0:
             _fill(venue, orders, row, qty, px, TAKEN, order.arrive, reports)
     if order.state != ENDED:
-        _tell(venue, orders, row, TOLD_CANCELED, UNFILLED, 0.0, False, -1, order.arrive, reports)
+        _tell(venue, orders, row, STATUS_CANCELED, UNFILLED, 0.0, False, -1, order.arrive, reports)
         _end(venue, order)
 
 
@@ -226,11 +234,11 @@ def _cross(venue: Any, orders: Any, row: int, book: Any, reports: Any) -> None:
 def _arrive_new(venue: Any, orders: Any, row: int, book: Any, reports: Any) -> None:
     order = orders[row]
     if venue.halted:
-        _tell(venue, orders, row, TOLD_REJECTED, NOT_TRADING, 0.0, False, -1, order.arrive, reports)
+        _tell(venue, orders, row, STATUS_REJECTED, NOT_TRADING, 0.0, False, -1, order.arrive, reports)
         _end(venue, order)
         return
     if book.n_bid == 0 or book.n_ask == 0:
-        _tell(venue, orders, row, TOLD_REJECTED, NO_BOOK, 0.0, False, -1, order.arrive, reports)
+        _tell(venue, orders, row, STATUS_REJECTED, NO_BOOK, 0.0, False, -1, order.arrive, reports)
         _end(venue, order)
         return
     if order.immediate:
@@ -238,13 +246,13 @@ def _arrive_new(venue: Any, orders: Any, row: int, book: Any, reports: Any) -> N
         return
     opposite = book.ask_px[0] if order.side > 0 else book.bid_px[0]
     if (order.px - opposite) * order.side >= 0:
-        _tell(venue, orders, row, TOLD_REJECTED, WOULD_TAKE, 0.0, False, -1, order.arrive, reports)
+        _tell(venue, orders, row, STATUS_REJECTED, WOULD_TAKE, 0.0, False, -1, order.arrive, reports)
         _end(venue, order)
         return
     shown = visible_at(book, order.side, order.px)
     order.state = RESTING
     order.ahead = HIDDEN if shown < 0 else shown
-    _tell(venue, orders, row, TOLD_NEW, NO_TEXT, 0.0, False, order.ahead, order.arrive, reports)
+    _tell(venue, orders, row, STATUS_NEW, NO_TEXT, 0.0, False, order.ahead, order.arrive, reports)
 
 
 @kernel
@@ -266,19 +274,19 @@ def _arrive_replace(venue: Any, orders: Any, row: int, target: int, book: Any, r
     command, order = orders[row], orders[target]
     why = _no_replacement(venue, order, command, book)
     if why != NO_TEXT:
-        _tell(venue, orders, row, TOLD_REJECTED, why, 0.0, False, -1, command.arrive, reports)
+        _tell(venue, orders, row, STATUS_REJECTED, why, 0.0, False, -1, command.arrive, reports)
         return
     if command.px != order.px or command.qty > order.qty:
         shown = visible_at(book, order.side, command.px)
         order.ahead = HIDDEN if shown < 0 else shown
         order.place, order.met = command.number, 0
     order.px, order.qty = command.px, command.qty
-    status = TOLD_PARTIAL if order.filled > 0 else TOLD_NEW
-    told = venue.pending
+    status = STATUS_PARTIAL if order.filled > 0 else STATUS_NEW
+    made = venue.pending
     _tell(venue, orders, target, status, NO_TEXT, 0.0, False, order.ahead, command.arrive, reports)
-    if venue.pending > told:
-        reports[told].renamed_by = row
-        command.untold += 1  # its id is needed until the report is told
+    if venue.pending > made:
+        reports[made].renamed_by = row
+        command.undelivered += 1  # its id is needed until the report is handed out
 
 
 @kernel
@@ -296,14 +304,14 @@ def _arrive(venue: Any, orders: Any, row: int, book: Any, reports: Any) -> None:
             order = orders[target]
             _tell(venue, orders, target, order.status, NO_TEXT, 0.0, False, -1, command.arrive, reports)
         else:
-            _tell(venue, orders, row, TOLD_REJECTED, UNKNOWN, 0.0, False, -1, command.arrive, reports)
+            _tell(venue, orders, row, STATUS_REJECTED, UNKNOWN, 0.0, False, -1, command.arrive, reports)
     elif known and orders[target].state == RESTING and command.kind == REPLACE:
         _arrive_replace(venue, orders, row, target, book, reports)
     elif known and orders[target].state == RESTING:
-        _tell(venue, orders, target, TOLD_CANCELED, NO_TEXT, 0.0, False, -1, command.arrive, reports)
+        _tell(venue, orders, target, STATUS_CANCELED, NO_TEXT, 0.0, False, -1, command.arrive, reports)
         _end(venue, orders[target])
     else:
-        _tell(venue, orders, row, TOLD_REJECTED, TOO_LATE, 0.0, False, -1, command.arrive, reports)
+        _tell(venue, orders, row, STATUS_REJECTED, TOO_LATE, 0.0, False, -1, command.arrive, reports)
 
 
 @kernel
@@ -443,15 +451,15 @@ def venue_advance(venue: Any, orders: Any, book: Any, until: int, reports: Any) 
 @kernel
 def venue_forget(venue: Any, orders: Any, reports: Any) -> None:
     """Remove the reports that the last step handed out."""
-    told = venue.told
-    for i in range(told):
-        orders[reports[i].row].untold -= 1
+    handed_out = venue.handed_out
+    for i in range(handed_out):
+        orders[reports[i].row].undelivered -= 1
         if reports[i].renamed_by >= 0:
-            orders[reports[i].renamed_by].untold -= 1
-    for i in range(told, venue.pending):
-        reports[i - told] = reports[i]
-    venue.pending -= told
-    venue.told = 0
+            orders[reports[i].renamed_by].undelivered -= 1
+    for i in range(handed_out, venue.pending):
+        reports[i - handed_out] = reports[i]
+    venue.pending -= handed_out
+    venue.handed_out = 0
 
 
 @kernel
@@ -460,7 +468,7 @@ def venue_due(venue: Any, reports: Any, now: int) -> int:
     n = 0
     while n < venue.pending and reports[n].due <= now:
         n += 1
-    venue.told = n
+    venue.handed_out = n
     return n
 
 

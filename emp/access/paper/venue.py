@@ -29,7 +29,7 @@ from emp.access.paper.fills import (
     QUERY,
     REPLACE,
     RESTING,
-    TOLD_REJECTED,
+    STATUS_REJECTED,
     venue_advance,
     venue_due,
     venue_forget,
@@ -155,7 +155,7 @@ class PaperVenue:
             if order["kind"] == NEW:
                 return int(row)
             target = int(order["target"])
-            refused = order["state"] == ENDED and order["status"] == TOLD_REJECTED
+            refused = order["state"] == ENDED and order["status"] == STATUS_REJECTED
             if order["kind"] == REPLACE and target >= 0 and not refused:
                 known = self.orders[target]["number"] == order["target_number"]
                 return target if known else -1
@@ -164,7 +164,7 @@ class PaperVenue:
     def _free_row(self) -> int:
         """A row never used, or the one whose order ended first, once all about it has been told."""
         usable = (self.orders["kind"] == FREE) | (
-            (self.orders["state"] == ENDED) & (self.orders["untold"] == 0)
+            (self.orders["state"] == ENDED) & (self.orders["undelivered"] == 0)
         )
         rows = np.flatnonzero(usable)
         if not len(rows):

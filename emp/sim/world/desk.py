@@ -75,7 +75,7 @@ COMMAND = np.dtype(
     align=True,
 )
 
-NEWS = np.dtype(
+DESK_REPORT = np.dtype(
     [
         ("due", "i8"),
         ("what", "i8"),
@@ -95,7 +95,7 @@ DESK = np.dtype(
         ("inbox", COMMAND, (RING,)),
         ("in_first", "i8"),
         ("in_n", "i8"),
-        ("outbox", NEWS, (RING,)),
+        ("outbox", DESK_REPORT, (RING,)),
         ("out_first", "i8"),
         ("out_n", "i8"),
         ("last_in", "i8"),
