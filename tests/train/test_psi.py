@@ -6,20 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from emp.observe.psi import LIMIT, chance_level, decile_edges, effective_size, psi
 from emp.perception.state import CORE_INPUTS
-from emp.train.judge.psi import (
-    LIMIT,
-    LUMP,
-    REASONS,
-    chance_level,
-    commonest_share,
-    compare,
-    decile_edges,
-    effective_size,
-    least_wait,
-    psi,
-    verdict,
-)
+from emp.train.judge.psi import LUMP, REASONS, commonest_share, compare, least_wait, verdict
 from tests.kit.datasets import dataset
 
 

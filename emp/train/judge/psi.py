@@ -1,10 +1,6 @@
 """Do the model's inputs mean the same on every instrument? The population stability index between series.
 
-    PSI = sum over bins of (p_b - q_b) ln(p_b / q_b)
-
-Bins are the deciles of the reference series; an empty bin counts as FLOOR. The index is positive by chance
-alone: about chi-squared with (bins - 1) degrees of freedom times (1/n + 1/m), where n and m are the effective
-sizes of two samples whose rows resemble their neighbours. Both figures stand beside each other.
+The arithmetic is that of `emp.observe.psi`; the level expected by chance stands beside every index.
 
 An input that no scaling can align is excused by name and reason, and only where the reason is measured on the
 data at hand.
@@ -16,17 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emp.core.records import Array
+from emp.observe.psi import LIMIT, chance_level, decile_edges, effective_size, index_of, shares
 from emp.perception.state import CORE_INPUTS
 from emp.train.data.data import WARMUP_EVENTS, Dataset
-
-LIMIT = 0.25
-"""The roadmap's threshold."""
-
-BINS = 10
-FLOOR = 1e-4
-BLOCKS = 60
-"""Pieces of equal length into which a series is cut to see how alike neighbouring rows are."""
-
 
 RAW_FIELDS = {
     "spread": "spread_ticks",
@@ -114,49 +102,6 @@ class Cell(NamedTuple):
     exception: str  # name of the Reason that excuses it, or empty
 
 
-def psi(reference: Array, current: Array) -> float:
-    """PSI of `current` against the deciles of `reference`; both float[n]."""
-    edges = decile_edges(reference)
-    return _index(shares(reference, edges), shares(current, edges))
-
-
-def decile_edges(reference: Array) -> Array:
-    """Inner edges of the reference's deciles; fewer where values coincide."""
-    return np.unique(np.quantile(reference, np.linspace(0.0, 1.0, BINS + 1)[1:-1]))
-
-
-def shares(values: Array, edges: Array) -> Array:
-    """Share of values in each bin; a bin holds what lies above its left edge, up to and with its right one."""
-    place = np.searchsorted(edges, values, side="left")
-    return np.bincount(place, minlength=len(edges) + 1) / max(1, len(values))
-
-
-def effective_size(values: Array, edges: Array) -> float:
-    """Number of independent values that would know the bin shares as well: n over the design effect.
-
-    The variance of each bin's share is taken over BLOCKS consecutive pieces; the effective size is that of the
-    average bin.
-    """
-    place = np.searchsorted(edges, values, side="left")
-    pieces = [np.bincount(part, minlength=len(edges) + 1) for part in np.array_split(place, BLOCKS)]
-    counts = np.array(pieces, float)
-    n = counts.sum()
-    p = counts.sum(axis=0) / n
-    miss = counts - counts.sum(axis=1, keepdims=True) * p
-    variance = np.square(miss).sum(axis=0) / n**2
-    binomial = p * (1.0 - p)
-    if variance.sum() == 0.0:
-        return float(n)
-    return float(np.clip(binomial.sum() / variance.sum(), 1.0, n))
-
-
-def chance_level(bins: int, n: float, m: float) -> float:
-    """The 95 % point of PSI when nothing differs; chi-squared by Wilson and Hilferty's approximation."""
-    k = max(1, bins - 1)
-    chi2 = k * (1.0 - 2.0 / (9.0 * k) + 1.6448536 * np.sqrt(2.0 / (9.0 * k))) ** 3
-    return float((1.0 / n + 1.0 / m) * chi2)
-
-
 def compare(datasets: Sequence[Dataset]) -> list[Cell]:
     """Every core input between every two series, in both directions."""
     samples = {data.series: _warm_inputs(data) for data in datasets}
@@ -222,13 +167,8 @@ def _compare_two(
         a, b = samples[reference][:, i], samples[current][:, i]
         edges = decile_edges(a)
         n, m = effective_size(a, edges), effective_size(b, edges)
-        index = _index(shares(a, edges), shares(b, edges))
+        index = index_of(shares(a, edges), shares(b, edges))
         chance = chance_level(len(edges) + 1, n, m)
         excuse = excuses[name] if index > LIMIT else ""
         cells.append(Cell(name, reference, current, index, chance, n, m, excuse))
     return cells
-
-
-def _index(p: Array, q: Array) -> float:
-    p, q = np.maximum(p, FLOOR), np.maximum(q, FLOOR)
-    return float(((p - q) * np.log(p / q)).sum())
