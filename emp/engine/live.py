@@ -24,7 +24,7 @@ from emp.bus.bus import ControlMessage, EventBus
 from emp.core.clock import Clock
 from emp.core.codes import Reason
 from emp.core.contracts import Command, Control, DegradedMode, OrderUpdate, OwnerAction, RiskBreach
-from emp.core.errors import VenueError
+from emp.core.errors import UsageError, VenueError
 from emp.core.records import Array
 from emp.engine.control_socket import ControlSocket
 from emp.engine.driver import Driver
@@ -175,7 +175,12 @@ class Live:
         self._apply(control)
 
     def ask(self, action: OwnerAction, reason: str, instrument: str) -> str:
-        """Do what the owner asks through the control socket, and say in words what comes of it."""
+        """Do what the owner asks through the control socket, and say in words what comes of it.
+
+        UsageError where nothing can come of it any more.
+        """
+        if self._closed:
+            raise UsageError(f"{action} comes too late: the run has ended")
         waits = not self.connected.is_set() and action != "stop"
         self.control(action, reason, instrument)
         if waits:
