@@ -20,6 +20,7 @@ from emp.core.errors import VenueError
 from emp.core.records import Array
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine
+from emp.execution.flatten import is_flat
 from emp.execution.orders import OrderManager, Quarantined
 from emp.execution.reconcile import Correction, CorrectionKind, reconcile_orders, reconcile_positions
 from emp.journal.ledger import Ledger
@@ -111,13 +112,16 @@ def _apply_note(manager: OrderManager, note: Note, halted: dict[str, Reason]) ->
 
 
 def _apply_control(manager: OrderManager, control: Control, halted: dict[str, Reason]) -> None:
-    """Keep track of what is halted: it stays so until somebody lets it trade again, over any number of starts."""
-    names = [control.instrument] if control.instrument else manager.instruments
-    if control.action == "resume":
-        for name in names:
+    """Keep track of what is halted: it stays so until somebody lets it trade again, over any number of starts.
+
+    As in the engine, what is still being closed is not let go on, and a mere halt does not end the closing.
+    """
+    for name in [control.instrument] if control.instrument else manager.instruments:
+        closing = halted.get(name, Reason.HALTED) is not Reason.HALTED and not is_flat(manager, name)
+        if control.action == "resume" and not closing:
             halted.pop(name, None)
-    elif control.action in _HALTS:
-        halted.update(dict.fromkeys(names, _HALTS[control.action]))
+        elif control.action in _HALTS and not (control.action == "halt" and closing):
+            halted[name] = _HALTS[control.action]
 
 
 def begin(ledger: LedgerReader, engine: Engine, until_seq: int | None = None) -> Rebuilt:

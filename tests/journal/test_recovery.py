@@ -10,15 +10,24 @@ import numpy as np
 import pytest
 
 from emp.core.clock import SimClock
-from emp.core.codes import OrderStatus
-from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, VenuePosition
+from emp.core.codes import OrderStatus, Reason
+from emp.core.contracts import (
+    CancelOrder,
+    Command,
+    Control,
+    ControlAction,
+    NewOrder,
+    OrderUpdate,
+    QueryOrder,
+    VenuePosition,
+)
 from emp.core.errors import VenueError
 from emp.core.ids import cl_ord_id
 from emp.core.instrument import Instrument
 from emp.core.records import ACCOUNT, Array
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine, EngineLimits
-from emp.engine.recover import Recovered, Recovery, account_note, rebuild
+from emp.engine.recover import Recovered, Recovery, account_note, begin, rebuild
 from emp.execution.orders import OrderManager
 from emp.execution.reconcile import CorrectionKind
 from emp.journal.ledger import Ledger
@@ -389,4 +398,55 @@ def test_marks_survive_a_restart(tmp_path: Path) -> None:
     rebuild(ledger, manager)
     restored = manager.accounts[1]
     assert [restored[f] for f in ("pnl", "peak", "day", "day_start")] == [-7.5, 3.0, 12, 1.5]
+    ledger.close()
+
+
+def held(ledger: Ledger, *actions: ControlAction) -> None:
+    """A ledger of 5 lots held, and control inputs after that."""
+    bought = order(0)
+    ledger.record_intent(bought)
+    ledger.record_report(filled(bought, "E1"))
+    for ts, action in enumerate(actions):
+        ledger.record_control(Control(action=action, ts=ts, instrument=bought.instrument))
+
+
+def filled(bought: NewOrder, exec_id: str) -> OrderUpdate:
+    return OrderUpdate(
+        clOrdID=bought.cl_ord_id, execID=exec_id, status=S.FILLED, filled=bought.qty, price=bought.px, ts=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("actions", "reason"),
+    [
+        (("kill", "resume"), Reason.KILL_SWITCH),
+        (("kill", "halt"), Reason.KILL_SWITCH),
+        (("halt",), Reason.HALTED),
+        (("halt", "flatten"), Reason.KILL_SWITCH),
+        (("halt", "resume"), None),
+    ],
+)
+def test_what_was_being_closed_is_closed_after_a_restart(
+    tmp_path: Path, actions: tuple[ControlAction, ...], reason: Reason | None
+) -> None:
+    """A resume is not done while a position is being closed; a restart in the middle must not do it instead."""
+    ledger = Ledger(tmp_path / "ledger.sqlite", run=RUN, mode="paper")
+    held(ledger, *actions)
+    rebuilt = rebuild(ledger, OrderManager(INSTRUMENTS))
+    assert rebuilt.halted.get(order(0).instrument) == reason
+    ledger.close()
+
+
+def test_what_was_closed_before_a_restart_can_be_resumed_at_once(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite", run=RUN, mode="paper")
+    held(ledger, "kill")
+    sold = msgspec.structs.replace(order(1), side=-1)
+    ledger.record_intent(sold)
+    ledger.record_report(filled(sold, "E2"))
+    named = [msgspec.structs.replace(BTC, name=name) for name in INSTRUMENTS]
+    engine = Engine(named, buyer(), EngineLimits(), RUN)
+    begin(ledger, engine)
+    assert engine.halted
+    engine.control(Control(action="resume", ts=9))
+    assert not engine.halted
     ledger.close()
