@@ -90,6 +90,7 @@ class Live:
         self._stop = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
+        self._over_in_order = ledger.last_seq == 0  # a run that never began leaves nothing to recover
         self._closed = False
         self._socket = None if folder is None else ControlSocket(folder, tuple(self._index), self.ask)
         self._watchdog = Watchdog(clock, self._stalled, lambda: board.clear_alarm("loop"))
@@ -226,15 +227,27 @@ class Live:
                 await self._socket.start()
             await self._access.connect(self._engine.instruments, self)
             await self._recover(self._recovery)
+            self._over_in_order = False
             self.connected.set()
             _log.info("connected", instruments=list(self._index), run=self._engine.run)
             for control in self._waiting:
                 self._apply(control)
             await self._trade()
+            self._over_in_order = True
         finally:
+            self._keep_what_waits()
             await self._close()
         if self._failure is not None:
             raise self._failure
+
+    def _keep_what_waits(self) -> None:
+        """Record the inputs for which trading never began: they hold for the next start."""
+        if self.connected.is_set():
+            return
+        for control in self._waiting:
+            self._over_in_order = False
+            with self._surviving():
+                self._ledger.record_control(control)
 
     async def _recover(self, recovery: Recovery) -> None:
         """Agree with ledger and venue; what cannot be true halts everything before it begins."""
@@ -425,7 +438,7 @@ class Live:
         with self._surviving():
             await asyncio.to_thread(self._taps.close)
         with self._surviving():
-            if self._failure is None:
+            if self._failure is None and self._over_in_order:
                 self._ledger.seal()
         self._ledger.close()
 
