@@ -159,7 +159,8 @@ class Recovery:
         ledger fails.
         """
         for order in self._manager.open_orders():
-            self._query(order.command)
+            for name in dict.fromkeys((order.asked_as, order.command.cl_ord_id)):
+                self._query(name, order.command.instrument)
         listed = await self._access.open_orders()
         self._correct(reconcile_orders(self._manager, listed, self._clock.now_ns()))
         await self._settle(answer_s)
@@ -176,9 +177,12 @@ class Recovery:
             self._withdrawing = {c: o for c, o in self._withdrawing.items() if ended not in (c, o)}
         self._heard.set()
 
-    def _query(self, order: NewOrder) -> None:
+    def _query(self, cl_ord_id: str, instrument: str) -> None:
+        """Ask for an order; where a replacement was on its way, by the id that it gave it, then by the one before: a
+        venue may know either alone.
+        """
         now = self._clock.now_ns()
-        self._driver.send([QueryOrder(cl_ord_id=order.cl_ord_id, instrument=order.instrument, ts=now)])
+        self._driver.send([QueryOrder(cl_ord_id=cl_ord_id, instrument=instrument, ts=now)])
 
     def _cancel(self, orig: str, instrument: str) -> None:
         command = CancelOrder(

@@ -19,6 +19,7 @@ from emp.core.contracts import (
     NewOrder,
     OrderUpdate,
     QueryOrder,
+    Replace,
     VenuePosition,
 )
 from emp.core.errors import VenueError
@@ -449,4 +450,58 @@ def test_what_was_closed_before_a_restart_can_be_resumed_at_once(tmp_path: Path)
     assert engine.halted
     engine.control(Control(action="resume", ts=9))
     assert not engine.halted
+    ledger.close()
+
+
+class RenamingVenue(Venue):
+    """One that knows an order by its newest id alone."""
+
+    def __init__(self, orders: Sequence[NewOrder]) -> None:
+        super().__init__(0)
+        self.orders = {one.cl_ord_id: Held(one) for one in orders}
+
+    def trade(self) -> None:
+        """Nothing more happens."""
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+@pytest.mark.parametrize("status", [S.FILLED, S.NEW, S.CANCELED])
+def test_an_order_whose_replacement_was_on_its_way_is_asked_for_by_both_ids(
+    tmp_path: Path, carried_out: bool, status: OrderStatus
+) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite", run=RUN, mode="paper")
+    was = order(0)
+    ledger.record_intent(was)
+    ledger.record_report(
+        OrderUpdate(clOrdID=was.cl_ord_id, execID="N", status=S.NEW, filled=0, price=100, ts=1)
+    )
+    ledger.record_intent(
+        Replace(
+            cl_ord_id=cl_ord_id(RUN, 1),
+            orig=was.cl_ord_id,
+            instrument="GOOG",
+            side=1,
+            qty=7,
+            px=101,
+            ts=2,
+            reason=Reason.POST_EDGE,
+            decision_seq=2,
+        )
+    )
+    renamed = msgspec.structs.replace(was, cl_ord_id=cl_ord_id(RUN, 1), qty=7, px=101)
+    venue = RenamingVenue([renamed if carried_out else was])
+    (held_there,) = venue.orders.values()
+    held_there.status, held_there.filled = status, held_there.order.qty if status is S.FILLED else 0
+    named = [msgspec.structs.replace(BTC, name=name) for name in INSTRUMENTS]
+    engine = Engine(named, buyer(), EngineLimits(), RUN)
+    recovery = Recovery(Driver(engine, venue.send, ledger=ledger), ledger, venue, SimClock(1))
+    venue.on_report(recovery.report)
+    recovery.rebuild()
+    recovered = asyncio.run(asyncio.wait_for(recovery.run(1.0), 5))
+    assert not recovered.quarantined
+    assert CorrectionKind.ADJUST not in [c.kind for c in recovered.corrections], (
+        "fills that were told are lost"
+    )
+    assert engine.orders.position("GOOG") == held_there.filled
+    assert not engine.orders.open_orders()
     ledger.close()
