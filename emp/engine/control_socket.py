@@ -17,7 +17,7 @@ from typing import Any, get_args
 import structlog
 
 from emp.core.contracts import OwnerAction
-from emp.core.errors import JournalError, UsageError
+from emp.core.errors import EmpError, JournalError, UsageError
 
 NAME = "control.sock"
 LONGEST = 100
@@ -29,7 +29,7 @@ ANSWER_S = 5.0
 ACTIONS: tuple[str, ...] = get_args(OwnerAction)
 
 Ask = Callable[[OwnerAction, str, str], str]
-"""Called with the action, why, and the instrument (empty: all); says in words what comes of it."""
+"""Called with the action, why, and the instrument (empty: all); says in words what comes of it, or raises EmpError."""
 
 _log = structlog.get_logger(__name__)
 
@@ -50,11 +50,8 @@ class ControlSocket:
         try:
             self._path.unlink(missing_ok=True)
             address.unlink(missing_ok=True)
-            before = os.umask(0o177)
-            try:
-                self._server = await asyncio.start_unix_server(self._serve, str(address), limit=LINE)
-            finally:
-                os.umask(before)
+            listening = _private_socket(address)
+            self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=LINE)
             if self._elsewhere is not None:
                 self._path.symlink_to(address)
         except OSError as error:
@@ -95,15 +92,39 @@ class ControlSocket:
     def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             request = json.loads(line)
-            action, reason, instrument = (str(request.get(key, "")) for key in ("do", "reason", "instrument"))
-        except (ValueError, AttributeError):
+            action, reason, instrument = (
+                _text(request.get(key, "")) for key in ("do", "reason", "instrument")
+            )
+        except (ValueError, AttributeError, RecursionError):
             return {"ok": False, "text": "a request is one line of JSON"}
         if action not in ACTIONS:
             return {"ok": False, "text": f"unknown control {action!r}: one of {', '.join(ACTIONS)}"}
         if instrument and instrument not in self._instruments:
             known = ", ".join(self._instruments)
             return {"ok": False, "text": f"this run does not trade {instrument}: it trades {known}"}
-        return {"ok": True, "text": self._ask(action, reason or "operator", instrument)}  # type: ignore[arg-type]
+        try:
+            return {"ok": True, "text": self._ask(action, reason or "operator", instrument)}  # type: ignore[arg-type]
+        except EmpError as error:
+            return {"ok": False, "text": str(error)}
+
+
+def _private_socket(address: Path) -> socket.socket:
+    """A bound socket that its owner alone may open; nothing else is made while the process's mask is another."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        made.bind(str(address))
+    except OSError:
+        made.close()
+        raise
+    finally:
+        os.umask(before)
+    return made
+
+
+def _text(value: object) -> str:
+    """Text that can be recorded: what a terminal's encoding could not say is a question mark."""
+    return str(value).encode(errors="replace").decode()
 
 
 def ask(folder: Path, request: Mapping[str, str]) -> str:

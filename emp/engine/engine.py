@@ -323,6 +323,8 @@ class Engine:
     def _resume(self, chosen: Iterable[int]) -> None:
         """Trade again, where nothing is being closed any more."""
         for i in chosen:
+            if is_flat(self.orders, self.instruments[i].name):
+                self.flattening.discard(i)
             if i not in self.flattening:
                 self.desk.risk["halted"][i] = False
                 self.desk.risk["halt_reason"][i] = 0

@@ -85,9 +85,13 @@ class JournalTap(Tap):
     def _begin_tail(self) -> int:
         try:
             tail = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise self._failed(error) from error
+        try:
             os.write(tail, self._mark())
             os.fsync(tail)
         except OSError as error:
+            os.close(tail)
             raise self._failed(error) from error
         return tail
 
@@ -136,8 +140,8 @@ class JournalTap(Tap):
     def _flush(self) -> None:
         self.on_idle()
         self._flush_parts()
-        os.close(self._tail)
-        self._tail = self._begin_tail()
+        before, self._tail = self._tail, self._begin_tail()
+        os.close(before)
 
     def close(self) -> None:
         """Everything into parts; the tail goes."""

@@ -24,7 +24,7 @@ from emp.bus.bus import ControlMessage, EventBus
 from emp.core.clock import Clock
 from emp.core.codes import Reason
 from emp.core.contracts import Command, Control, DegradedMode, OrderUpdate, OwnerAction, RiskBreach
-from emp.core.errors import VenueError
+from emp.core.errors import UsageError, VenueError
 from emp.core.records import Array
 from emp.engine.control_socket import ControlSocket
 from emp.engine.driver import Driver
@@ -90,6 +90,7 @@ class Live:
         self._stop = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
+        self._over_in_order = ledger.last_seq == 0  # a run that never began leaves nothing to recover
         self._closed = False
         self._socket = None if folder is None else ControlSocket(folder, tuple(self._index), self.ask)
         self._watchdog = Watchdog(clock, self._stalled, lambda: board.clear_alarm("loop"))
@@ -175,7 +176,12 @@ class Live:
         self._apply(control)
 
     def ask(self, action: OwnerAction, reason: str, instrument: str) -> str:
-        """Do what the owner asks through the control socket, and say in words what comes of it."""
+        """Do what the owner asks through the control socket, and say in words what comes of it.
+
+        UsageError where nothing can come of it any more.
+        """
+        if self._closed:
+            raise UsageError(f"{action} comes too late: the run has ended")
         waits = not self.connected.is_set() and action != "stop"
         self.control(action, reason, instrument)
         if waits:
@@ -221,15 +227,27 @@ class Live:
                 await self._socket.start()
             await self._access.connect(self._engine.instruments, self)
             await self._recover(self._recovery)
+            self._over_in_order = False
             self.connected.set()
             _log.info("connected", instruments=list(self._index), run=self._engine.run)
             for control in self._waiting:
                 self._apply(control)
             await self._trade()
+            self._over_in_order = True
         finally:
+            self._keep_what_waits()
             await self._close()
         if self._failure is not None:
             raise self._failure
+
+    def _keep_what_waits(self) -> None:
+        """Record the inputs for which trading never began: they hold for the next start."""
+        if self.connected.is_set():
+            return
+        for control in self._waiting:
+            self._over_in_order = False
+            with self._surviving():
+                self._ledger.record_control(control)
 
     async def _recover(self, recovery: Recovery) -> None:
         """Agree with ledger and venue; what cannot be true halts everything before it begins."""
@@ -420,7 +438,7 @@ class Live:
         with self._surviving():
             await asyncio.to_thread(self._taps.close)
         with self._surviving():
-            if self._failure is None:
+            if self._failure is None and self._over_in_order:
                 self._ledger.seal()
         self._ledger.close()
 

@@ -20,6 +20,7 @@ from emp.core.errors import VenueError
 from emp.core.records import Array
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine
+from emp.execution.flatten import is_flat
 from emp.execution.orders import OrderManager, Quarantined
 from emp.execution.reconcile import Correction, CorrectionKind, reconcile_orders, reconcile_positions
 from emp.journal.ledger import Ledger
@@ -111,13 +112,16 @@ def _apply_note(manager: OrderManager, note: Note, halted: dict[str, Reason]) ->
 
 
 def _apply_control(manager: OrderManager, control: Control, halted: dict[str, Reason]) -> None:
-    """Keep track of what is halted: it stays so until somebody lets it trade again, over any number of starts."""
-    names = [control.instrument] if control.instrument else manager.instruments
-    if control.action == "resume":
-        for name in names:
+    """Keep track of what is halted: it stays so until somebody lets it trade again, over any number of starts.
+
+    As in the engine, what is still being closed is not let go on, and a mere halt does not end the closing.
+    """
+    for name in [control.instrument] if control.instrument else manager.instruments:
+        closing = halted.get(name, Reason.HALTED) is not Reason.HALTED and not is_flat(manager, name)
+        if control.action == "resume" and not closing:
             halted.pop(name, None)
-    elif control.action in _HALTS:
-        halted.update(dict.fromkeys(names, _HALTS[control.action]))
+        elif control.action in _HALTS and not (control.action == "halt" and closing):
+            halted[name] = _HALTS[control.action]
 
 
 def begin(ledger: LedgerReader, engine: Engine, until_seq: int | None = None) -> Rebuilt:
@@ -155,7 +159,8 @@ class Recovery:
         ledger fails.
         """
         for order in self._manager.open_orders():
-            self._query(order.command)
+            for name in dict.fromkeys((order.asked_as, order.command.cl_ord_id)):
+                self._query(name, order.command.instrument)
         listed = await self._access.open_orders()
         self._correct(reconcile_orders(self._manager, listed, self._clock.now_ns()))
         await self._settle(answer_s)
@@ -172,9 +177,12 @@ class Recovery:
             self._withdrawing = {c: o for c, o in self._withdrawing.items() if ended not in (c, o)}
         self._heard.set()
 
-    def _query(self, order: NewOrder) -> None:
+    def _query(self, cl_ord_id: str, instrument: str) -> None:
+        """Ask for an order; where a replacement was on its way, by the id that it gave it, then by the one before: a
+        venue may know either alone.
+        """
         now = self._clock.now_ns()
-        self._driver.send([QueryOrder(cl_ord_id=order.cl_ord_id, instrument=order.instrument, ts=now)])
+        self._driver.send([QueryOrder(cl_ord_id=cl_ord_id, instrument=instrument, ts=now)])
 
     def _cancel(self, orig: str, instrument: str) -> None:
         command = CancelOrder(

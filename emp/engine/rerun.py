@@ -125,11 +125,14 @@ class Rerun:
         return engine
 
     def swap(self, engine: Engine, note: Note) -> None:
-        """Let the model of a note take over, once for all instruments."""
+        """Let the model of a note take over, once for all instruments: the first one's note comes first. Its states
+        begin at zero, whether it is another model or the same one again.
+        """
+        if note.instrument != self._instruments[0].name:
+            return
         after = Swap.of(note).after
         self._know(after)
-        if engine.model.artifact.hash != after:
-            engine.install(allocate(self._model(after), len(self._instruments)))
+        engine.install(allocate(self._model(after), len(self._instruments)))
 
     def differs(self, at: int, why: str) -> JournalError:
         """The replay has parted from the run."""
@@ -199,8 +202,10 @@ class _Replayed:
         elif isinstance(body, Note):
             if body.kind == MODEL_SWAP:
                 self._rerun.swap(self._engine, body)
-        else:  # sent from outside the engine, as at an orderly end
+        elif isinstance(body, CancelOrder):  # sent from outside the engine, at an orderly end
             self._engine.sent(body)
+        else:
+            raise self._rerun.differs(self._at, f"it asks for nothing, then for {body}")
 
     def _sent(self, output: Output) -> None:
         """Hold what the engine asks for against the intents of the ledger, and note them as sent."""

@@ -10,15 +10,25 @@ import numpy as np
 import pytest
 
 from emp.core.clock import SimClock
-from emp.core.codes import OrderStatus
-from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, VenuePosition
+from emp.core.codes import OrderStatus, Reason
+from emp.core.contracts import (
+    CancelOrder,
+    Command,
+    Control,
+    ControlAction,
+    NewOrder,
+    OrderUpdate,
+    QueryOrder,
+    Replace,
+    VenuePosition,
+)
 from emp.core.errors import VenueError
 from emp.core.ids import cl_ord_id
 from emp.core.instrument import Instrument
 from emp.core.records import ACCOUNT, Array
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine, EngineLimits
-from emp.engine.recover import Recovered, Recovery, account_note, rebuild
+from emp.engine.recover import Recovered, Recovery, account_note, begin, rebuild
 from emp.execution.orders import OrderManager
 from emp.execution.reconcile import CorrectionKind
 from emp.journal.ledger import Ledger
@@ -389,4 +399,109 @@ def test_marks_survive_a_restart(tmp_path: Path) -> None:
     rebuild(ledger, manager)
     restored = manager.accounts[1]
     assert [restored[f] for f in ("pnl", "peak", "day", "day_start")] == [-7.5, 3.0, 12, 1.5]
+    ledger.close()
+
+
+def held(ledger: Ledger, *actions: ControlAction) -> None:
+    """A ledger of 5 lots held, and control inputs after that."""
+    bought = order(0)
+    ledger.record_intent(bought)
+    ledger.record_report(filled(bought, "E1"))
+    for ts, action in enumerate(actions):
+        ledger.record_control(Control(action=action, ts=ts, instrument=bought.instrument))
+
+
+def filled(bought: NewOrder, exec_id: str) -> OrderUpdate:
+    return OrderUpdate(
+        clOrdID=bought.cl_ord_id, execID=exec_id, status=S.FILLED, filled=bought.qty, price=bought.px, ts=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("actions", "reason"),
+    [
+        (("kill", "resume"), Reason.KILL_SWITCH),
+        (("kill", "halt"), Reason.KILL_SWITCH),
+        (("halt",), Reason.HALTED),
+        (("halt", "flatten"), Reason.KILL_SWITCH),
+        (("halt", "resume"), None),
+    ],
+)
+def test_what_was_being_closed_is_closed_after_a_restart(
+    tmp_path: Path, actions: tuple[ControlAction, ...], reason: Reason | None
+) -> None:
+    """A resume is not done while a position is being closed; a restart in the middle must not do it instead."""
+    ledger = Ledger(tmp_path / "ledger.sqlite", run=RUN, mode="paper")
+    held(ledger, *actions)
+    rebuilt = rebuild(ledger, OrderManager(INSTRUMENTS))
+    assert rebuilt.halted.get(order(0).instrument) == reason
+    ledger.close()
+
+
+def test_what_was_closed_before_a_restart_can_be_resumed_at_once(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite", run=RUN, mode="paper")
+    held(ledger, "kill")
+    sold = msgspec.structs.replace(order(1), side=-1)
+    ledger.record_intent(sold)
+    ledger.record_report(filled(sold, "E2"))
+    named = [msgspec.structs.replace(BTC, name=name) for name in INSTRUMENTS]
+    engine = Engine(named, buyer(), EngineLimits(), RUN)
+    begin(ledger, engine)
+    assert engine.halted
+    engine.control(Control(action="resume", ts=9))
+    assert not engine.halted
+    ledger.close()
+
+
+class RenamingVenue(Venue):
+    """One that knows an order by its newest id alone."""
+
+    def __init__(self, orders: Sequence[NewOrder]) -> None:
+        super().__init__(0)
+        self.orders = {one.cl_ord_id: Held(one) for one in orders}
+
+    def trade(self) -> None:
+        """Nothing more happens."""
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+@pytest.mark.parametrize("status", [S.FILLED, S.NEW, S.CANCELED])
+def test_an_order_whose_replacement_was_on_its_way_is_asked_for_by_both_ids(
+    tmp_path: Path, carried_out: bool, status: OrderStatus
+) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite", run=RUN, mode="paper")
+    was = order(0)
+    ledger.record_intent(was)
+    ledger.record_report(
+        OrderUpdate(clOrdID=was.cl_ord_id, execID="N", status=S.NEW, filled=0, price=100, ts=1)
+    )
+    ledger.record_intent(
+        Replace(
+            cl_ord_id=cl_ord_id(RUN, 1),
+            orig=was.cl_ord_id,
+            instrument="GOOG",
+            side=1,
+            qty=7,
+            px=101,
+            ts=2,
+            reason=Reason.POST_EDGE,
+            decision_seq=2,
+        )
+    )
+    renamed = msgspec.structs.replace(was, cl_ord_id=cl_ord_id(RUN, 1), qty=7, px=101)
+    venue = RenamingVenue([renamed if carried_out else was])
+    (held_there,) = venue.orders.values()
+    held_there.status, held_there.filled = status, held_there.order.qty if status is S.FILLED else 0
+    named = [msgspec.structs.replace(BTC, name=name) for name in INSTRUMENTS]
+    engine = Engine(named, buyer(), EngineLimits(), RUN)
+    recovery = Recovery(Driver(engine, venue.send, ledger=ledger), ledger, venue, SimClock(1))
+    venue.on_report(recovery.report)
+    recovery.rebuild()
+    recovered = asyncio.run(asyncio.wait_for(recovery.run(1.0), 5))
+    assert not recovered.quarantined
+    assert CorrectionKind.ADJUST not in [c.kind for c in recovered.corrections], (
+        "fills that were told are lost"
+    )
+    assert engine.orders.position("GOOG") == held_there.filled
+    assert not engine.orders.open_orders()
     ledger.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import stat
 import subprocess
 import sys
@@ -101,6 +102,36 @@ def test_what_cannot_be_done_is_said_in_one_line(world: World, request_: dict[st
             await asyncio.to_thread(ask, world.ledger_path.parent, request_)
 
     play(world, script)
+
+
+def test_a_reason_that_is_no_text_is_recorded_as_far_as_it_is(world: World) -> None:
+    """As from a terminal of another encoding; it must not look like a ledger that cannot be written."""
+
+    async def script(world: World) -> None:
+        await world.until(world.live.connected.is_set, 120)
+        assert "nothing" in await asked(world, "halt", reason="caf\udce9")
+        with pytest.raises(UsageError, match="one line of JSON"):
+            await asyncio.to_thread(raw, world.ledger_path.parent / "control.sock", b"[" * 4_000)
+
+    play(world, script)
+    assert ("halt", "caf?") in recorded(world)
+
+
+def raw(path: Path, line: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        sock.sendall(line + b"\n")
+        answer = json.loads(sock.makefile("rb").readline() or b"{}")
+    raise UsageError(answer.get("text", "no answer"))
+
+
+def test_a_request_that_comes_too_late_is_refused(world: World) -> None:
+    async def script(world: World) -> None:
+        await world.until(world.live.connected.is_set, 120)
+
+    play(world, script)
+    with pytest.raises(UsageError, match="kill comes too late"):
+        world.live.ask("kill", "operator", "")
 
 
 def test_halted_is_halted_over_a_restart(tmp_path: Path) -> None:

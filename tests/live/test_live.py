@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from emp.core.codes import OrderStatus, Reason
-from emp.core.contracts import CancelOrder, MarketDataUpdate, NewOrder, QueryOrder, RiskBreach
+from emp.core.contracts import CancelOrder, Control, MarketDataUpdate, NewOrder, QueryOrder, RiskBreach
 from emp.core.errors import JournalError, VenueError
 from emp.engine.engine import EngineLimits
 from emp.journal.actionlog import read_actions
@@ -222,6 +222,40 @@ def test_a_refused_connection_is_raised_and_leaves_nothing_open(world: World) ->
     with pytest.raises(VenueError, match="logon refused"):
         play(world, script)
     assert threading.active_count() <= 2
+
+
+def test_a_start_that_fails_leaves_what_is_to_be_recovered(tmp_path: Path) -> None:
+    """Its positions, orders and halts are the next start's: a sealed ledger would be passed over."""
+    first = World(tmp_path)
+    play(first, invested)
+    first.unseal()
+    again = World(tmp_path, actions="later")
+    again.venue.refuses = "logon refused"
+
+    async def script(world: World) -> None:
+        world.live.kill("drill")
+        await world.until(lambda: world.venue.closed, 120)
+
+    with pytest.raises(VenueError, match="logon refused"):
+        play(again, script)
+    reader = again.recorded()
+    controls = [e.body for e in reader.events() if isinstance(e.body, Control)]
+    assert not reader.sealed
+    assert controls[-1].action == "kill", "what was asked for while the run began is forgotten"
+    reader.close()
+
+
+def test_a_first_start_that_fails_leaves_nothing_to_recover(world: World) -> None:
+    world.venue.refuses = "logon refused"
+
+    async def script(world: World) -> None:
+        await world.until(lambda: world.venue.closed, 120)
+
+    with pytest.raises(VenueError, match="logon refused"):
+        play(world, script)
+    reader = world.recorded()
+    assert reader.sealed
+    reader.close()
 
 
 def test_orders_without_an_answer_are_asked_for_and_do_not_hold_the_end_up(world: World) -> None:

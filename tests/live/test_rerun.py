@@ -11,16 +11,24 @@ import numpy as np
 import pytest
 
 from emp.access.recordings import open_recording
-from emp.app.wiring.rerun import replay_run
+from emp.app.wiring.assembly import engine_limits
+from emp.app.wiring.rerun import assemble_rerun, replay_run
+from emp.core.config.config import SystemConfig
 from emp.core.contracts import Control
 from emp.core.errors import JournalError
 from emp.core.records import fieldwise_bytes
 from emp.engine.journal_tap import journalled_events, read_tail
-from emp.engine.rerun import processes
+from emp.engine.load import LoadedModel, load_folder
+from emp.engine.rerun import Rerun, processes
 from emp.journal.actionlog import actions_sha256, read_actions
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder
+from emp.journal.swaps import Swap
+from emp.model.calibration import pack_calibration
+from emp.model.heads import OUTPUTS
+from emp.model.linear import linear_params
+from emp.perception.normalise import INPUTS
 from tests.live.world import BTC
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,6 +117,30 @@ def test_a_replay_that_parts_from_the_run_says_where(whole: RunFolder, tmp_path:
         replay_run(RunFolder(other), quiet)
 
 
+def test_an_order_that_the_replay_does_not_ask_for_is_said(whole: RunFolder) -> None:
+    config = SystemConfig(**whole.manifest["config"])
+
+    def idle(name: str) -> LoadedModel:
+        model = load_folder(whole.models / name)
+        weights = np.zeros((1, INPUTS, OUTPUTS), np.float32)
+        outputs = np.zeros((1, OUTPUTS), np.float32)
+        return model._replace(params=linear_params(weights, outputs, pack_calibration({}, 1, "test")))
+
+    rerun = Rerun(whole, [BTC], engine_limits(config), idle)
+    with pytest.raises(JournalError, match="it asks for nothing, then for NewOrder"):
+        list(rerun.rows(lambda _: None))
+
+
+def test_a_model_that_takes_over_from_itself_begins_at_zero_as_it_did_in_the_run(whole: RunFolder) -> None:
+    rerun = assemble_rerun(whole)
+    engine = rerun.new_engine(rerun.processes[0])
+    serving = engine.model.artifact.hash
+    swap = Swap(instrument=BTC.name, seq=1, ts=1, before=serving, after=serving, reason="latency")
+    before = engine.table
+    rerun.swap(engine, swap.note)
+    assert engine.table is not before, "the states of the run began at zero, these go on"
+
+
 def test_a_ledger_without_market_data_is_refused_in_one_line(tmp_path: Path) -> None:
     folder = RunFolder.create(
         tmp_path / "old", {"model_hashes": ["x"], "instruments": ["BTCUSDT"], "config": {}}
@@ -116,7 +148,6 @@ def test_a_ledger_without_market_data_is_refused_in_one_line(tmp_path: Path) -> 
     ledger = Ledger(folder.ledger, run="OLD", mode="live")
     ledger.close()
     from emp.engine.engine import EngineLimits
-    from emp.engine.rerun import Rerun
 
     with pytest.raises(JournalError, match="older release"):
         Rerun(folder, [BTC], EngineLimits(), lambda _: None)  # type: ignore[arg-type,return-value]
