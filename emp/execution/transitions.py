@@ -103,7 +103,8 @@ def _agrees(order: Order, status: OrderStatus, filled: int) -> bool:
     if status is OrderStatus.PARTIALLY_FILLED:
         return 0 < filled < order.most
     if status is OrderStatus.FILLED:
-        return filled == order.command.qty or (order.replacement is not None and filled == order.limit)
+        pending = order.replacement
+        return filled == order.command.qty or (pending is not None and filled == pending.qty)
     if status in (OrderStatus.PENDING_CANCEL, OrderStatus.PENDING_REPLACE):
         return filled <= order.most  # FIX: these hide that an order has filled
     return filled < order.most

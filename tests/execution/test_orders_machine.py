@@ -73,7 +73,7 @@ class Orders(RuleBasedStateMachine):
     def new(self, instrument: str, side: int, qty: int) -> None:
         n = self.next()
         order = new_order(
-            f"O{n}", side, qty, 100 + n % 7, instrument=instrument, immediate=bool(n % 2), ts=n, seq=n
+            f"O{n}", side, qty, 100 + n % 7, instrument=instrument, immediate=n % 4 == 0, ts=n, seq=n
         )
         self.send(order)
         self.venue[order.cl_ord_id] = truth = Truth(order)
@@ -111,15 +111,19 @@ class Orders(RuleBasedStateMachine):
             truth.status = S.CANCELED
             self.tell(truth, name=command.cl_ord_id if n % 2 else "")
 
-    @precondition(lambda self: self.venue)
-    @rule(which=PICK, qty=st.integers(1, 12), move=st.integers(-2, 2))
-    def replace(self, which: int, qty: int, move: int) -> None:
-        truth = self.pick(which)
+    def replaceable(self) -> list[Truth]:
+        """Orders that rest as far as we know, and on which no replacement is on its way."""
+        found = [o for o in self.manager.open_orders() if o.replacement is None and not o.command.immediate]
+        return [self.venue[o.original.cl_ord_id] for o in found]
+
+    @precondition(lambda self: self.replaceable())
+    @rule(which=PICK, more=st.integers(-1, 6), move=st.integers(-2, 2))
+    def replace(self, which: int, more: int, move: int) -> None:
+        truths = self.replaceable()
+        truth = truths[which % len(truths)]
         order = self.manager.order(truth.name)
         assert order is not None
-        if truth.order.immediate or (order.replacement is not None and not order.status.terminal):
-            return
-        n = self.next()
+        n, qty = self.next(), max(1, order.filled + more)
         command = replace_order(
             f"R{n}",
             order.command.cl_ord_id,
@@ -186,6 +190,11 @@ class Orders(RuleBasedStateMachine):
     @rule()
     def arrive_first(self) -> None:
         self.deliver(self.network.pop(0))
+
+    @precondition(lambda self: any(u.replacement for u in self.network))
+    @rule()
+    def lose_a_consent(self) -> None:
+        self.network.remove(next(u for u in self.network if u.replacement))
 
     @precondition(lambda self: self.network)
     @rule(which=PICK)
