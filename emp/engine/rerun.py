@@ -1,6 +1,6 @@
 """A recorded run again: the events of its market journal and the entries of its ledger, in the order they came.
 
-    rerun = Rerun(folder, instruments, limits, model)
+    rerun = Rerun(folder, terms, model)
     for rows in rerun.rows(log.know): ...          # DECISION rows, equal to the run's own
 
 What the engine was told is all there: events in the order of processing, and in the ledger every report and control
@@ -11,6 +11,7 @@ intents that the ledger holds, so a replay that would take another way says wher
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,13 @@ from emp.journal.swaps import MODEL_SWAP, Swap
 _COMMANDS = NewOrder | CancelOrder | QueryOrder | Replace
 AT_ONCE = 4_096
 """Events processed between two looks at progress."""
+
+
+class Terms(NamedTuple):
+    """What the owner had settled when a process of a run began."""
+
+    instruments: Sequence[Instrument]
+    limits: EngineLimits
 
 
 class Process:
@@ -69,14 +77,14 @@ class Rerun:
     def __init__(
         self,
         folder: RunFolder,
-        instruments: Sequence[Instrument],
-        limits: EngineLimits,
+        terms: Callable[[int], Terms],
         model: Callable[[str], LoadedModel],
     ) -> None:
-        """`model` gives the artifact of a hash that has served in the run."""
+        """`terms` are those of the process whose trading began with a sequence number of the ledger, `model` gives
+        the artifact of a hash that has served in the run.
+        """
         self._folder = folder
-        self._instruments = instruments
-        self._limits = limits
+        self._terms = terms
         self._model = model
         self._ledger = LedgerReader(folder.ledger)
         self._run = self._ledger.meta("run")
@@ -117,7 +125,8 @@ class Rerun:
         ]
         served = list(dict.fromkeys([self._folder.manifest["model_hashes"][0], *before]))
         serving = before[-1] if before else served[0]
-        engine = Engine(self._instruments, self._model(serving), self._limits, self._run, served)
+        instruments, limits = self._terms(process.started)
+        engine = Engine(instruments, self._model(serving), limits, self._run, served)
         begin(self._ledger, engine, process.started)
         for name in served:
             self._know(name)
@@ -128,11 +137,11 @@ class Rerun:
         """Let the model of a note take over, once for all instruments: the first one's note comes first. Its states
         begin at zero, whether it is another model or the same one again.
         """
-        if note.instrument != self._instruments[0].name:
+        if note.instrument != engine.instruments[0].name:
             return
         after = Swap.of(note).after
         self._know(after)
-        engine.install(allocate(self._model(after), len(self._instruments)))
+        engine.install(allocate(self._model(after), len(engine.instruments)))
 
     def differs(self, at: int, why: str) -> JournalError:
         """The replay has parted from the run."""

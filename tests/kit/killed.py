@@ -1,4 +1,4 @@
-"""A live run in a process of its own, for tests that kill it: python -m tests.kit.killed FOLDER EVENTS [KILL_AT]."""
+"""A live run of its own process, to be killed: python -m tests.kit.killed FOLDER EVENTS [KILL_AT [LOTS]]."""
 
 import asyncio
 import os
@@ -37,12 +37,13 @@ class Forgetful(Venue):
             )
 
 
-def assembled(folder: Path, venue: Venue) -> Running:
+def assembled(folder: Path, venue: Venue, lots: int) -> Running:
     """A live run of one coin on a scripted venue; one that died in `folder` goes on."""
     config = SystemConfig(
         mode="live",
         run_dir=folder,
         warm_up_events=0,
+        risk={"max_order_lots": lots},
         cool_down_events=0,
         instruments={"names": ["BTCUSDT"]},
         access={"connection_protocol": "fix"},
@@ -68,11 +69,11 @@ async def trade(running: Running, venue: Venue, events: int, kill_at: int) -> No
     await run
 
 
-def main(folder: Path, events: int, kill_at: int) -> None:
+def main(folder: Path, events: int, kill_at: int = -1, lots: int = 5) -> None:
     venue = Forgetful()
     venue.name = f"{os.getpid()}-"
-    asyncio.run(trade(assembled(folder, venue), venue, events, kill_at))
+    asyncio.run(trade(assembled(folder, venue, lots), venue, events, kill_at))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else -1)
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -19,7 +19,7 @@ from emp.core.errors import JournalError
 from emp.core.records import fieldwise_bytes
 from emp.engine.journal_tap import journalled_events, read_tail
 from emp.engine.load import LoadedModel, load_folder
-from emp.engine.rerun import Rerun, processes
+from emp.engine.rerun import Rerun, Terms, processes
 from emp.journal.actionlog import actions_sha256, read_actions
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
@@ -36,9 +36,9 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("compiled_engine")
 
 
-def trading(folder: Path, events: int, kill_at: int = -1) -> int:
+def trading(folder: Path, events: int, kill_at: int = -1, lots: int = 5) -> int:
     """Run `tests.kit.killed` to its end; return its exit code."""
-    command = [sys.executable, "-m", "tests.kit.killed", str(folder), str(events), str(kill_at)]
+    command = [sys.executable, "-m", "tests.kit.killed", str(folder), str(events), str(kill_at), str(lots)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     done = subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False
@@ -87,6 +87,15 @@ def test_a_run_that_was_killed_and_went_on_comes_out_the_same(tmp_path: Path) ->
     assert summary["rows"] > dead["rows"] > 0
 
 
+def test_a_run_that_went_on_under_other_limits_comes_out_the_same(tmp_path: Path) -> None:
+    assert trading(tmp_path, 120, kill_at=100) == -signal.SIGKILL
+    assert trading(tmp_path, 120, kill_at=100, lots=1) == -signal.SIGKILL
+    assert trading(tmp_path, 60) == 0
+    summary = replay_run(the_run(tmp_path), quiet)
+    assert summary["processes"] == 3
+    assert summary["equal"]
+
+
 def test_what_the_engine_saw_is_a_recording_like_any_other(whole: RunFolder) -> None:
     seen = np.concatenate(list(journalled_events(whole)))
     for named in (whole.path, whole.market, sorted(whole.market.iterdir())):
@@ -126,7 +135,7 @@ def test_an_order_that_the_replay_does_not_ask_for_is_said(whole: RunFolder) -> 
         outputs = np.zeros((1, OUTPUTS), np.float32)
         return model._replace(params=linear_params(weights, outputs, pack_calibration({}, 1, "test")))
 
-    rerun = Rerun(whole, [BTC], engine_limits(config), idle)
+    rerun = Rerun(whole, lambda _: Terms([BTC], engine_limits(config)), idle)
     with pytest.raises(JournalError, match="it asks for nothing, then for NewOrder"):
         list(rerun.rows(lambda _: None))
 
@@ -150,5 +159,5 @@ def test_a_ledger_without_market_data_is_refused_in_one_line(tmp_path: Path) -> 
     from emp.engine.engine import EngineLimits
 
     with pytest.raises(JournalError, match="older release"):
-        Rerun(folder, [BTC], EngineLimits(), lambda _: None)  # type: ignore[arg-type,return-value]
+        Rerun(folder, lambda _: Terms([BTC], EngineLimits()), lambda _: None)  # type: ignore[arg-type,return-value]
     assert len(read_actions(folder.actions)) == 0

@@ -1,22 +1,27 @@
 """Wiring of `emp replay RUN`: a recorded live or paper run through the engine again."""
 
+import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+from pydantic import ValidationError
 
 from emp.app.wiring.assembly import engine_limits
+from emp.app.wiring.unfinished import CONTINUED
 from emp.core.config.config import SystemConfig
 from emp.core.errors import JournalError, UsageError
 from emp.core.instrument import Instrument, find
 from emp.core.records import DECISION, UNHASHED, Array, fieldwise_bytes
 from emp.engine.journal_tap import journalled_rows
 from emp.engine.load import load_folder
-from emp.engine.rerun import Rerun
+from emp.engine.rerun import Rerun, Terms
 from emp.journal.actionlog import ActionLog
+from emp.journal.reader import LedgerReader
+from emp.journal.records import Note
 from emp.journal.run import RunFolder
 
 Progress = Callable[[int, int], None]
@@ -30,14 +35,37 @@ def is_recorded_run(path: Path) -> bool:
 
 def assemble_rerun(folder: RunFolder) -> Rerun:
     """What replays a recorded run, with its own instruments, limits and models."""
-    config = SystemConfig(**folder.manifest["config"])
-    facts = folder.manifest.get("facts")
+    first = _terms(folder, folder.manifest)
+    reader = LedgerReader(folder.ledger)
+    later = [
+        (event.seq, {name: json.loads(str(body.data[name])) for name in ("config", "facts")})
+        for event in reader.events()
+        if isinstance(body := event.body, Note) and body.kind == CONTINUED and "config" in body.data
+    ]
+    reader.close()
+
+    def terms(started: int) -> Terms:
+        """Those of the process whose trading began with an entry of the ledger."""
+        newest = [described for seq, described in later if seq < started]
+        return _terms(folder, newest[-1]) if newest else first
+
+    return Rerun(folder, terms, lambda name: load_folder(folder.models / name))
+
+
+def _terms(folder: RunFolder, described: Mapping[str, Any]) -> Terms:
+    try:
+        config = SystemConfig(**described["config"])
+    except ValidationError as error:
+        raise JournalError(
+            f"{folder.path}: another release wrote its configuration: replay it with that one"
+        ) from error
+    facts = described.get("facts")
     instruments = (
         msgspec.convert(facts, list[Instrument])
         if facts
         else [find(name, config.instruments.catalogue) for name in folder.manifest["instruments"]]
     )
-    return Rerun(folder, instruments, engine_limits(config), lambda name: load_folder(folder.models / name))
+    return Terms(instruments, engine_limits(config))
 
 
 def replay_run(folder: RunFolder, progress: Progress) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Its positions and orders are at the venue, whoever wrote its ledger. So a run of
 or defaults, is recovered as well; what cannot be recovered is refused with what to do, and never passed over.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,17 @@ def unfinished_run(config: SystemConfig, instruments: Sequence[str]) -> RunFolde
 
 
 def note_continuation(run: RunFolder, ledger: Ledger, manifest: Mapping[str, Any], clock: Clock) -> None:
-    """Record that a run goes on by another release, or under another configuration, and what differs."""
+    """Record that a run goes on by another release, under another configuration, or with other facts of its
+    instruments: what differs, and what holds from now on, since a replay needs it.
+    """
     before, now = run.manifest.get("config", {}), manifest["config"]
     changed = sorted(_differences(before, now))
+    if run.manifest.get("facts") != manifest.get("facts"):
+        changed.append("facts")
     code = run.manifest.get("code", "unknown")
-    if changed or code != manifest["code"]:
+    if changed or code != manifest["code"] or ledger.notes(CONTINUED):
         data = {"code": manifest["code"], "code_before": code, "changed": ", ".join(changed)}
+        data |= {name: json.dumps(manifest.get(name)) for name in ("config", "facts")}
         ledger.record_note(Note(kind=CONTINUED, ts=clock.now_ns(), data=data))
 
 
