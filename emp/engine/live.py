@@ -225,8 +225,10 @@ class Live:
             self._recovery.rebuild()
             if self._socket is not None:
                 await self._socket.start()
-            await self._access.connect(self._engine.instruments, self)
-            await self._recover(self._recovery)
+            await self._unless_over(self._access.connect(self._engine.instruments, self))
+            await self._unless_over(self._recover(self._recovery))
+            if self._stop.is_set():
+                return
             self._over_in_order = False
             self.connected.set()
             _log.info("connected", instruments=list(self._index), run=self._engine.run)
@@ -237,8 +239,19 @@ class Live:
         finally:
             self._keep_what_waits()
             await self._close()
-        if self._failure is not None:
-            raise self._failure
+            if self._failure is not None:
+                raise self._failure
+
+    async def _unless_over(self, step: Coroutine[Any, Any, None]) -> None:
+        """A step of the start, broken off where the run is to end or has failed meanwhile."""
+        doing = asyncio.create_task(step)
+        ending = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([doing, ending], return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        if not doing.done():
+            await _cancelled(doing)
+        elif self._failure is None:
+            doing.result()
 
     def _keep_what_waits(self) -> None:
         """Record the inputs for which trading never began: they hold for the next start."""
@@ -272,6 +285,8 @@ class Live:
             await self._stop.wait()
             if tasks[2].done():  # it has failed: reports must be served to the end
                 tasks.append(self._start(self._serve))
+            if tasks[0].done():  # so has this: what is not answered must be asked for
+                tasks.append(self._start(self._tick))
             await self._shutdown()
         finally:
             await _cancelled(*tasks, *([self._reloading] if self._reloading else []))
@@ -438,7 +453,7 @@ class Live:
         with self._surviving():
             await asyncio.to_thread(self._taps.close)
         with self._surviving():
-            if self._failure is None and self._over_in_order:
+            if self._failure is None and self._over_in_order and not self._engine.orders.open_orders():
                 self._ledger.seal()
         self._ledger.close()
 

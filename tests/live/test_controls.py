@@ -97,7 +97,7 @@ def test_flatten_kill_and_stop(world: World) -> None:
 )
 def test_what_cannot_be_done_is_said_in_one_line(world: World, request_: dict[str, str], line: str) -> None:
     async def script(world: World) -> None:
-        await world.until(lambda: world.venue.connected, 120)
+        await world.until(lambda: world.live.connected.is_set(), 120)
         with pytest.raises(UsageError, match=line):
             await asyncio.to_thread(ask, world.ledger_path.parent, request_)
 

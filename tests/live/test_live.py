@@ -24,7 +24,7 @@ def world(tmp_path: Path) -> World:
 
 async def invested(world: World) -> None:
     """Let the engine buy up to its position limit."""
-    await world.until(lambda: world.venue.connected, 120)
+    await world.until(lambda: world.live.connected.is_set(), 120)
     await bought(world, 4)
 
 
@@ -134,7 +134,7 @@ def test_a_loss_limit_flattens_publishes_and_records(tmp_path: Path) -> None:
     world.bus.subscribe("risk_breach", breaches.append)
 
     async def script(world: World) -> None:
-        await world.until(lambda: world.venue.connected, 120)
+        await world.until(lambda: world.live.connected.is_set(), 120)
         for _ in range(200):
             world.venue.tick()
             await asyncio.sleep(0.01)
@@ -154,7 +154,7 @@ def test_when_the_ledger_dies_nothing_new_is_sent_and_the_position_is_closed(
         raise JournalError("ledger cannot be written (disk full)")
 
     async def script(world: World) -> None:
-        await world.until(lambda: world.venue.connected, 120)
+        await world.until(lambda: world.live.connected.is_set(), 120)
         await bought(world, 2)
         monkeypatch.setattr(world.ledger, "record_intent", full)
         monkeypatch.setattr(world.ledger, "record_report", full)
@@ -185,7 +185,7 @@ def test_a_failing_feed_flattens_and_is_raised(world: World, error: Exception) -
 
 def test_a_market_that_ends_ends_the_run_after_its_last_event(world: World) -> None:
     async def script(world: World) -> None:
-        await world.until(lambda: world.venue.connected, 120)
+        await world.until(lambda: world.live.connected.is_set(), 120)
         world.venue.tick(100)
         world.venue.feed.put_nowait(None)
         await world.until(lambda: world.venue.closed)
@@ -199,7 +199,7 @@ def test_each_update_goes_out_with_the_market_state_made_from_it(world: World) -
     world.bus.subscribe("market_data_update", updates.append)
 
     async def script(world: World) -> None:
-        await world.until(lambda: world.venue.connected, 120)
+        await world.until(lambda: world.live.connected.is_set(), 120)
         world.venue.tick(20, spread=3)
         world.venue.tick(20, spread=7)
         await world.until(lambda: len(updates) == 40)
@@ -260,7 +260,7 @@ def test_a_first_start_that_fails_leaves_nothing_to_recover(world: World) -> Non
 
 def test_orders_without_an_answer_are_asked_for_and_do_not_hold_the_end_up(world: World) -> None:
     async def script(world: World) -> None:
-        await world.until(lambda: world.venue.connected, 120)
+        await world.until(lambda: world.live.connected.is_set(), 120)
         world.venue.answers = False
         world.venue.tick()
         await world.until(lambda: len(world.venue.commands) == 1)
@@ -285,7 +285,7 @@ def test_a_blocked_loop_is_flagged_while_blocked_and_trading_pauses_after_it(tmp
     async def script(world: World) -> None:
         degraded: list[bool] = []
         world.bus.subscribe("degraded_mode", lambda m: degraded.append(m.active))
-        await world.until(lambda: world.venue.connected, 120)
+        await world.until(lambda: world.live.connected.is_set(), 120)
         world.venue.tick()
         await asyncio.sleep(0.1)
         degraded.clear()
@@ -308,7 +308,7 @@ def test_an_overflowing_queue_trades_size_zero_until_it_has_recovered(tmp_path: 
     world = World(tmp_path, queue_bound=32)
 
     async def script(world: World) -> None:
-        await world.until(lambda: world.venue.connected, 120)
+        await world.until(lambda: world.live.connected.is_set(), 120)
         world.venue.tick(200)
         await world.until(lambda: world.bus.counts(0).conflated > 0 and world.bus.depth(0) == 0)
         assert world.venue.commands == []

@@ -55,7 +55,12 @@ class PaperAccess:
         for k in range(len(rows)):
             event = rows[k : k + 1]
             i = int(event["instrument"][0])
-            self._tell(self._order[i].step(self._books[i][0], event[0]))
+            try:
+                due = self._order[i].step(self._books[i][0], event[0])
+            except VenueError as error:  # never into the market's transport
+                self._out.ended(error)
+                return
+            self._tell(due)
             self._books[i][0] = event[0]
             self._newest = (int(event["ts"][0]), self._clock.monotonic_ns())
             self._out.events(event)
@@ -90,7 +95,11 @@ class PaperAccess:
             raise VenueError(
                 f"paper venue: {'closed' if self._closed else 'no'} instrument {command.instrument}"
             )
-        venue.send(command)
+        try:
+            venue.send(command)
+        except VenueError as error:
+            self._out.ended(error)
+            return
         delay_ns = int(venue.venue["entry_ns"][0] + venue.venue["report_ns"][0]) + _GRACE_NS
         timer: asyncio.TimerHandle
 
@@ -104,7 +113,12 @@ class PaperAccess:
     def _let_time_pass(self, venue: PaperVenue) -> None:
         ts, at = self._newest
         now = ts + int((self._clock.monotonic_ns() - at) * self._speed)
-        self._tell(venue.advance(self._books[self._order.index(venue)][0], now))
+        try:
+            due = venue.advance(self._books[self._order.index(venue)][0], now)
+        except VenueError as error:
+            self._out.ended(error)
+            return
+        self._tell(due)
 
     def _tell(self, updates: Sequence[OrderUpdate]) -> None:
         for update in updates:

@@ -14,7 +14,9 @@ app = typer.Typer()
 def replay(
     recordings: Annotated[
         list[Path],
-        typer.Argument(help="Recorded files of one instrument, in any order; or the folder of one run."),
+        typer.Argument(
+            help="Recorded files of one instrument, in any order; or one run, by folder, name or id."
+        ),
     ],
     instrument: Annotated[
         str | None, typer.Option(help="Name in the catalogue; a run knows its own.")
@@ -49,8 +51,11 @@ def replay(
     from emp.core.config.config import Model, SystemConfig
     from emp.core.errors import DataError, UsageError
     from emp.engine.choose import load_model, load_serving
+    from emp.journal.find import find_run
     from emp.journal.run import RunFolder
 
+    if len(recordings) == 1 and not recordings[0].exists() and instrument is None:
+        recordings = [find_run(str(recordings[0]), runs)]
     if len(recordings) == 1 and is_recorded_run(recordings[0]):
         if instrument or config or model or swaps:
             raise UsageError(f"{recordings[0]} is a run: it brings its own instruments, limits and models")
