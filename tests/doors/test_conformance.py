@@ -419,7 +419,7 @@ def test_a_link_lost_in_the_middle_of_a_message_loses_and_doubles_nothing(
         run.world.live.control("halt", "enough")
         await run.until(lambda: not run.world.engine.orders.open_orders())
 
-    run = gate.play(kind, script, position=1000)
+    run = gate.play(kind, script, position=1_000_000)
     run.orders_are_the_venues()
     assert run.door.position > 6
     flags = np.concatenate(run.processed)["flags"]
