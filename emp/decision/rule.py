@@ -161,15 +161,15 @@ def best_post(
     event: Any, e: Any, costs: Any, side: int, edge: float, size: float, ttl: float, not_px: int
 ) -> Any:
     """The better of joining the touch and improving it by a tick, except at `not_px`: (value, price, lots ahead)."""
-    spread = event.ask_px[0] - event.bid_px[0]
+    touch = event.bid_px[0] if side > 0 else event.ask_px[0]
     best, best_px, best_queue = -np.inf, 0, 0
-    for offset in range(2 if spread > 1 else 1):
-        px = event.bid_px[0] + offset if side > 0 else event.ask_px[0] - offset
-        if px != not_px:
-            queue = lots_ahead(event, side, px, -1)
-            value = resting_value(event, e, costs, side, edge, px, queue, size, ttl)
-            if value > best:
-                best, best_px, best_queue = value, px, queue
+    if touch != not_px:
+        best_px, best_queue = touch, event.bid_sz[0] if side > 0 else event.ask_sz[0]
+        best = resting_value(event, e, costs, side, edge, touch, best_queue, size, ttl)
+    if touch + side != not_px and event.ask_px[0] - event.bid_px[0] > 1:
+        value = resting_value(event, e, costs, side, edge, touch + side, 0, size, ttl)
+        if value > best:
+            best, best_px, best_queue = value, touch + side, 0
     return best, best_px, best_queue
 
 
