@@ -44,6 +44,8 @@ CALENDAR_DAYS = 35
 """Days of trading calendar laid out ahead; when events run past them, the next are added."""
 
 
+NO_STATES: Array = np.zeros(0, MARKET_STATE)
+
 ROWS_AT_ONCE = 4096
 """Rows allocated at a time: a long batch that a command interrupts early must not cost a long allocation."""
 
@@ -172,21 +174,20 @@ class Engine:
         if events["ts"].max() >= self._calendar_end_ns:
             self.extend_calendar(int(events[0]["ts"]), int(events["ts"].max()))
         done: list[tuple[Array, Array]] = []
-        states = np.zeros(len(events) if self.keep_states else 0, MARKET_STATE)
+        states = np.zeros(len(events), MARKET_STATE) if self.keep_states else NO_STATES
         at, result = 0, QUIET
         while at < len(events) and result != COMMAND:
             part = events[at : at + ROWS_AT_ONCE]
             rows, laps = np.zeros(len(part), DECISION), np.zeros((len(part), 3), np.int32)
-            consumed, written, result = run_batch(
-                self.desk, self.policy, part, 0, rows, laps, states[at : at + len(part)]
-            )
+            wanted = states[at:] if at else states
+            consumed, written, result = run_batch(self.desk, self._policy, part, 0, rows, laps, wanted)
             at += consumed
             done.append((rows[:written], laps[:written]))
         output = Output(
             consumed=at,
             rows=joined([r for r, _ in done]),
             laps=joined([x for _, x in done]),
-            states=states[:at],
+            states=states[:at] if self.keep_states else states,
         )
         if result == COMMAND:
             self.act(output, output.rows[-1])
