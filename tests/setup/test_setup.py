@@ -254,9 +254,7 @@ def test_what_is_pinned_anew_is_installed_anew(machine: Machine) -> None:
 
 def test_a_set_up_killed_at_any_moment_is_made_again(machine: Machine) -> None:
     machine.python()
-    began = time.monotonic()
-    assert machine.set_up()[0] == 0
-    whole_s = time.monotonic() - began
+    whole_s = _seconds(machine)
     interrupted = 0
     for moment in range(1, 11):
         shutil.rmtree(machine.checkout / ".venv", ignore_errors=True)
@@ -265,15 +263,31 @@ def test_a_set_up_killed_at_any_moment_is_made_again(machine: Machine) -> None:
             interrupted += process.poll() is None
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+        began = time.monotonic()
         code, said = machine.set_up()
+        whole_s = min(whole_s, time.monotonic() - began)  # the machine may have been busy before
         assert code == 0, (moment, said)
         assert machine.works(), moment
     assert interrupted >= 5
 
 
+def _seconds(machine: Machine) -> float:
+    """How long a set-up from nothing takes, the shorter of two."""
+    took = []
+    for _ in range(2):
+        shutil.rmtree(machine.checkout / ".venv", ignore_errors=True)
+        began = time.monotonic()
+        assert machine.set_up()[0] == 0
+        took.append(time.monotonic() - began)
+    return min(took)
+
+
 def test_make_calls_it_for_both_commands() -> None:
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     for goal, kind in (("run", "runtime"), ("test", "dev")):
-        shown = subprocess.run(["make", "-n", goal], cwd=ROOT, capture_output=True, text=True, check=True)
+        shown = subprocess.run(
+            ["make", "-n", goal], cwd=ROOT, env=outside, capture_output=True, text=True, check=True
+        )
         assert shown.stdout.splitlines()[0] == f"sh scripts/setup {kind}"
 
 
