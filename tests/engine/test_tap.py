@@ -75,14 +75,14 @@ def test_every_tap_sees_everything_in_order_with_its_place() -> None:
 
 
 def test_a_slow_tap_misses_and_neither_slows_nor_stops_the_others() -> None:
-    taps, slow, quick = Taps(size=64), Seen(), Seen()
+    taps, slow, quick = Taps(size=256), Seen(), Seen()
     slow.gate.clear()
     taps.attach(slow)
     taps.attach(quick)
     began = time.perf_counter()
     for _ in range(200):
         batch(taps, 4, 2)
-        time.sleep(0.0005)
+        time.sleep(0.003)
     took = time.perf_counter() - began
     assert taps.room, "a tap that may miss was waited for"
     slow.gate.set()
