@@ -4,8 +4,8 @@
     report  -> ledger -> engine -> intents as above
     control -> ledger -> engine -> intents as above
 
-Live trading, replay and every test use it; they differ in clock, source and venue. Each entry of the ledger carries
-how many market events the engine had processed, so that a replay puts it back in its place.
+Live trading and the replay of recordings use it; they differ in clock, source and venue. Each entry of the ledger
+carries how many market events the engine had processed, so that a replay of the run puts it back in its place.
 """
 
 import contextlib

@@ -246,12 +246,13 @@ class Live:
         """A step of the start, broken off where the run is to end or has failed meanwhile."""
         doing = asyncio.create_task(step)
         ending = asyncio.create_task(self._stop.wait())
-        await asyncio.wait([doing, ending], return_when=asyncio.FIRST_COMPLETED)
-        ending.cancel()
-        if not doing.done():
+        try:
+            await asyncio.wait([doing, ending], return_when=asyncio.FIRST_COMPLETED)
+            if doing.done() and self._failure is None:
+                doing.result()
+        finally:
+            ending.cancel()
             await _cancelled(doing)
-        elif self._failure is None:
-            doing.result()
 
     def _keep_what_waits(self) -> None:
         """Record the inputs for which trading never began: they hold for the next start."""
