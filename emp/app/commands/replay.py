@@ -55,7 +55,10 @@ def replay(
     from emp.journal.run import RunFolder
 
     if len(recordings) == 1 and not recordings[0].exists() and instrument is None:
-        recordings = [find_run(str(recordings[0]), runs)]
+        try:
+            recordings = [find_run(str(recordings[0]), runs)]
+        except UsageError as error:
+            raise UsageError(f"{error}; a recording needs --instrument") from None
     if len(recordings) == 1 and is_recorded_run(recordings[0]):
         if instrument or config or model or swaps:
             raise UsageError(f"{recordings[0]} is a run: it brings its own instruments, limits and models")
