@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from emp.access.fix.frame import Framer
-from emp.access.fix.scan import (
+from emp.access.fix.wire import (
     BAD_COMP_ID,
     BAD_FIELD,
     EMPTY_FIELD,

@@ -11,7 +11,7 @@ from emp.access.fix.message import Message
 from emp.access.fix.terms import Phase
 from emp.access.fix.text import FieldError
 from emp.core.config.secrets import Secret
-from tests.fix.test_session import Peer, S, active, message
+from tests.fix.side import Peer, S, active, message
 from tests.fix.wire import framed, value
 
 AGAIN = "43=Y|122=20240605-11:59:00|"

@@ -30,7 +30,8 @@ from emp.access.fix.numeric import (
     parse_scaled,
     parse_time_ns,
 )
-from emp.access.fix.scan import AT, END, FRAME, SCRATCH, TAG, WIRE, next_frame
+from emp.access.fix.scan import next_frame
+from emp.access.fix.wire import AT, END, FRAME, SCRATCH, TAG, WIRE
 from emp.core.numba.fastmath import divide
 from emp.core.numba.jit import kernel
 from emp.core.records import EVENT

@@ -15,7 +15,8 @@ from typing import Final, Protocol
 import numpy as np
 
 from emp.access.fix.decode import scan_market
-from emp.access.fix.scan import (
+from emp.access.fix.scan import scan_bytes
+from emp.access.fix.wire import (
     BAD_CHECKSUM,
     BAD_LENGTH,
     BEGIN_AT,
@@ -34,7 +35,6 @@ from emp.access.fix.scan import (
     TARGET_LEN,
     TOO_LONG,
     WIRE,
-    scan_bytes,
 )
 from emp.core.records import Array
 

@@ -3,16 +3,6 @@
 from typing import Final
 
 from emp.access.fix.message import Message
-from emp.access.fix.scan import (
-    BAD_BEGIN,
-    BAD_COMP_ID,
-    BAD_FIELD,
-    NO_COMP_ID,
-    NO_SEQ,
-    NO_TIME,
-    POSS_DUP,
-    REPEATED,
-)
 from emp.access.fix.terms import (
     COMP_ID_WRONG,
     FORMAT_WRONG,
@@ -25,6 +15,16 @@ from emp.access.fix.terms import (
     TIME_WRONG,
     TYPE_INVALID,
     Fault,
+)
+from emp.access.fix.wire import (
+    BAD_BEGIN,
+    BAD_COMP_ID,
+    BAD_FIELD,
+    NO_COMP_ID,
+    NO_SEQ,
+    NO_TIME,
+    POSS_DUP,
+    REPEATED,
 )
 
 LONGEST: Final = 262_144

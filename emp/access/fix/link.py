@@ -262,7 +262,7 @@ class Link:
         """One connection from dial to loss; returns why it ended."""
         loop = asyncio.get_running_loop()
         name = self._host if self._tls else None
-        self.session.reason, self.session.unanswered = "", False
+        self.session.dialling()
         try:
             async with asyncio.timeout(self._timeout_s):
                 _, wire = await loop.create_connection(

@@ -5,7 +5,7 @@ from functools import cached_property
 from zlib import adler32
 
 from emp.access.fix.frame import Frame, Framer
-from emp.access.fix.scan import AT, END, POSS_DUP, POSS_RESEND, TAG
+from emp.access.fix.wire import AT, END, POSS_DUP, POSS_RESEND, TAG
 
 SECRET = frozenset({96, 554, 925, 1402, 1404})
 """Tags whose values never show: RawData of a logon, Password, NewPassword, and their encrypted forms."""

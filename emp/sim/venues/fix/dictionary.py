@@ -7,7 +7,6 @@ import re
 from typing import Final, NamedTuple
 
 from emp.access.fix.message import Message
-from emp.access.fix.scan import EMPTY_FIELD
 from emp.access.fix.terms import (
     COUNT_WRONG,
     FORMAT_WRONG,
@@ -21,6 +20,7 @@ from emp.access.fix.terms import (
     Fault,
 )
 from emp.access.fix.text import FieldError, number, utc_ns
+from emp.access.fix.wire import EMPTY_FIELD
 
 HEADER: Final = frozenset(
     [
