@@ -11,6 +11,7 @@ transport.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from enum import IntEnum
 from typing import Literal, Protocol
 
 import msgspec
@@ -22,6 +23,19 @@ from emp.core.records import Array
 
 Channel = Literal["market", "trade"]
 
+Cause = Literal["", "unreachable", "unanswered", "refused", "logout", "lost", "silent", "fault"]
+"""Why a connection is down, of a few kinds: nobody listens; nothing came back to the logon; the logon was refused; the
+peer logged out; the connection broke; the peer fell silent; one side broke the protocol. Empty while it is up.
+"""
+
+
+class Reach(IntEnum):
+    """How far an access may go; a message that lies beyond is never made, whoever asks for it."""
+
+    MARKET = 1  # market data alone
+    ACCOUNT = 2  # and questions about the account, its orders and positions
+    ORDERS = 3  # and orders
+
 
 class LinkState(msgspec.Struct, frozen=True, kw_only=True):
     """A connection of an access came up or went down."""
@@ -30,6 +44,7 @@ class LinkState(msgspec.Struct, frozen=True, kw_only=True):
     up: bool
     reason: str = ""  # why it is down, in the peer's own words where it gave any
     attempt: int = 0  # of dialling again, while it is down
+    cause: Cause = ""
 
 
 class Sink(Protocol):
@@ -71,6 +86,16 @@ class MarketAccess(Protocol):
 
     async def positions(self) -> Sequence[VenuePosition]:
         """What the venue says we hold, for reconciliation."""
+
+    async def close(self) -> None:
+        """Unsubscribe, log off, leave no task behind."""
+
+
+class MarketFeed(Protocol):
+    """A live market that can only be watched: there is nothing to give it an order by."""
+
+    async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
+        """As of a `MarketAccess`; the sink hears no report."""
 
     async def close(self) -> None:
         """Unsubscribe, log off, leave no task behind."""

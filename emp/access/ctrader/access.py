@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from emp.access.ctrader.flows import Opening, login
 from emp.access.ctrader.messages import ProtoOAReconcileRes
 from emp.access.ctrader.session import Session
 from emp.access.ctrader.settings import (
@@ -29,7 +30,7 @@ from emp.access.ctrader.settings import (
     Rows,
     Settings,
 )
-from emp.access.port import Channel, LinkState, ReadCounts, Sink
+from emp.access.port import Cause, Channel, LinkState, Reach, ReadCounts, Sink
 from emp.core.clock import Clock, LiveClock
 from emp.core.contracts import Command, OrderUpdate, VenuePosition
 from emp.core.errors import VenueError
@@ -41,7 +42,7 @@ PORT = 5035
 """Of the protobuf form."""
 
 HANDSHAKE_S = 10.0
-LOGOUT_S = 2.0
+LOGOUT_S = 1.9  # so that closing takes 2 s at most
 LOGON_S = 30.0
 
 CHANNELS: tuple[Channel, ...] = ("market", "trade")
@@ -89,8 +90,12 @@ class CTraderAccess:
         clock: Clock | None = None,
         tls: ssl.SSLContext | None = None,
         keep_tokens: Callable[[Credentials], None] | None = None,
+        opening: Opening = login,
     ) -> None:
+        """`opening` is the conversation with which each connection begins."""
         self._settings = settings
+        self._opening = opening
+        self._channels = CHANNELS if settings.reach is not Reach.MARKET else CHANNELS[:1]
         self._credentials = credentials
         self._address = (host, port)
         self._clock = clock or LiveClock()
@@ -117,7 +122,7 @@ class CTraderAccess:
         if self._session is not None:
             raise VenueError("cTrader: this access was connected before; make a new one")
         self._sink = sink
-        self._session = Session(self._settings, self._credentials, instruments, self._clock)
+        self._session = Session(self._settings, self._credentials, instruments, self._clock, self._opening)
         self._logon = asyncio.get_running_loop().create_future()
         self._runner = asyncio.create_task(self._run(), name="ctrader")
         try:
@@ -212,7 +217,7 @@ class CTraderAccess:
                     ssl_handshake_timeout=HANDSHAKE_S,
                 )
             except (OSError, TimeoutError) as error:
-                self._session.drop(f"{self._where}: cannot connect: {_plain(error)}")
+                self._session.drop(f"{self._where}: cannot connect: {_plain(error)}", "unreachable")
                 self._settle()
             else:
                 await gone
@@ -290,13 +295,13 @@ class CTraderAccess:
                 self._out.report(update)
             case Ready():
                 self._losses = 0
-                for channel in CHANNELS:
+                for channel in self._channels:
                     self._out.link(LinkState(channel=channel, up=True))
                 log.info("ready", venue=self._where, account=self._settings.account)
                 if self._logon is not None and not self._logon.done():
                     self._logon.set_result(None)
-            case Dropped(reason, retry_ns):
-                self._dropped(reason, retry_ns)
+            case Dropped(reason, retry_ns, cause):
+                self._dropped(reason, retry_ns, cause)
             case Failed(error):
                 self._failed(error)
             case Renewed(credentials):
@@ -312,11 +317,19 @@ class CTraderAccess:
         assert self._sink is not None
         return self._sink
 
-    def _dropped(self, reason: str, retry_ns: int) -> None:
-        log.warning("disconnected", venue=self._where, reason=reason, retry_ms=retry_ns // 1_000_000)
+    def _dropped(self, reason: str, retry_ns: int, cause: Cause) -> None:
         self._losses += 1
-        for channel in CHANNELS:
-            self._out.link(LinkState(channel=channel, up=False, reason=reason, attempt=self._losses))
+        log.warning(
+            "connection lost",
+            address=self._where,
+            reason=reason,
+            cause=cause,
+            attempt=self._losses,
+            wait_s=round(retry_ns / 1e9, 3),
+        )
+        for channel in self._channels:
+            state = LinkState(channel=channel, up=False, reason=reason, attempt=self._losses, cause=cause)
+            self._out.link(state)
         self._retry_ns = retry_ns
         if self._transport is not None:
             self._transport.abort()
@@ -326,7 +339,7 @@ class CTraderAccess:
             self._leaving.set_result(None)
 
     def _failed(self, error: Exception) -> None:
-        log.error("failed", venue=self._where, reason=str(error))
+        log.error("given up", address=self._where, reason=str(error))
         self._lost_for_good = True
         self._out.ended(error)
 

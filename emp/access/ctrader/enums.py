@@ -35,6 +35,8 @@ class PayloadType(IntEnum):
     PROTO_OA_ERROR_RES = 2142
     PROTO_OA_ACCOUNTS_TOKEN_INVALIDATED_EVENT = 2147
     PROTO_OA_CLIENT_DISCONNECT_EVENT = 2148
+    PROTO_OA_GET_ACCOUNTS_BY_ACCESS_TOKEN_REQ = 2149
+    PROTO_OA_GET_ACCOUNTS_BY_ACCESS_TOKEN_RES = 2150
     PROTO_OA_DEPTH_EVENT = 2155
     PROTO_OA_SUBSCRIBE_DEPTH_QUOTES_REQ = 2156
     PROTO_OA_SUBSCRIBE_DEPTH_QUOTES_RES = 2157
@@ -57,6 +59,39 @@ class AccountType(IntEnum):
     HEDGED = 0
     NETTED = 1
     SPREAD_BETTING = 2
+
+
+class ClientPermissionScope(IntEnum):
+    """ProtoOAClientPermissionScope: what a token allows."""
+
+    SCOPE_VIEW = 0
+    SCOPE_TRADE = 1
+
+
+class TradingMode(IntEnum):
+    """ProtoOATradingMode: whether a symbol can be traded."""
+
+    ENABLED = 0
+    DISABLED_WITHOUT_PENDINGS_EXECUTION = 1
+    DISABLED_WITH_PENDINGS_EXECUTION = 2
+    CLOSE_ONLY_MODE = 3
+
+
+class CommissionType(IntEnum):
+    """ProtoOACommissionType: what a commission is counted by."""
+
+    USD_PER_MILLION_USD = 1
+    USD_PER_LOT = 2
+    PERCENTAGE_OF_VALUE = 3
+    QUOTE_CCY_PER_LOT = 4
+
+
+class SwapCalculationType(IntEnum):
+    """ProtoOASwapCalculationType: the unit of a swap rate."""
+
+    PIPS = 0
+    PERCENTAGE = 1
+    POINTS = 2
 
 
 class AccessRights(IntEnum):

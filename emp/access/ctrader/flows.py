@@ -4,14 +4,16 @@ A refusal is thrown into the generator as `Refused`, a missing answer as `Unansw
 (`session.py`) and decides what a failure means.
 """
 
-from collections.abc import Generator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Protocol
 
 from emp.access.ctrader.enums import AccessRights, AccountType, ErrorCode
 from emp.access.ctrader.messages import (
     ProtoOAAccountAuthReq,
     ProtoOAAccountLogoutReq,
     ProtoOAApplicationAuthReq,
+    ProtoOAGetAccountListByAccessTokenReq,
+    ProtoOAGetAccountListByAccessTokenRes,
     ProtoOAOrderDetailsReq,
     ProtoOAOrderDetailsRes,
     ProtoOAOrderListReq,
@@ -36,11 +38,14 @@ from emp.access.ctrader.parts import ProtoOADeal, ProtoOAOrder
 from emp.access.ctrader.settings import Credentials
 from emp.access.ctrader.symbols import Terms, find_symbol, make_terms
 from emp.access.ctrader.wire import M, Message, WireError
+from emp.access.port import Reach
 from emp.core.clock import Clock
 from emp.core.errors import VenueError
 from emp.core.instrument import Instrument
 
 Flow = Generator[Message, Message, None]
+Opening = Callable[[Any], Flow]
+"""Makes the conversation that a session's connection begins with; it is handed the session."""
 
 TOKEN_CODES = frozenset({ErrorCode.CH_ACCESS_TOKEN_INVALID, ErrorCode.OA_AUTH_TOKEN_EXPIRED})
 
@@ -64,6 +69,8 @@ class Host(Protocol):
     account: int
     instruments: tuple[Instrument, ...]
     depth: bool
+    demo: bool | None
+    reach: Reach
     hedged: bool
     terms: list[Terms]
     orders: Orders
@@ -114,6 +121,12 @@ def expect(cls: type[M], answer: Message) -> M:
 
 def login(s: Host) -> Flow:
     """Authenticate the application, then open the account's session."""
+    yield from authenticate(s)
+    yield from open_account(s, refresh_first=s.token_is_old())
+
+
+def authenticate(s: Host) -> Flow:
+    """Authenticate the application."""
     secrets = s.credentials
     try:
         yield ProtoOAApplicationAuthReq(
@@ -122,11 +135,39 @@ def login(s: Host) -> Flow:
     except Refused as refusal:
         if refusal.code != ErrorCode.CH_CLIENT_ALREADY_AUTHENTICATED:
             raise
-    yield from open_account(s, refresh_first=s.token_is_old())
 
 
 def open_account(s: Host, *, refresh_first: bool) -> Flow:
     """Open the account's session and bring everything up to it: symbols, subscriptions, orders, positions."""
+    yield from enter_account(s, refresh_first=refresh_first)
+    if s.demo is not None:
+        token = s.credentials.access_token.reveal()
+        listed = yield ProtoOAGetAccountListByAccessTokenReq(access_token=token)
+        refuse_other_kind(s, expect(ProtoOAGetAccountListByAccessTokenRes, listed))
+    answer = expect(ProtoOATraderRes, (yield ProtoOATraderReq(ctid_trader_account_id=s.account)))
+    rights = answer.trader.access_rights
+    if rights not in (None, AccessRights.FULL_ACCESS) and s.reach is Reach.ORDERS:
+        raise VenueError(f"account {s.account} may not trade: its rights are {rights!r}")
+    s.hedged = answer.trader.account_type in (None, AccountType.HEDGED)
+    s.orders.deposit_asset_id = answer.trader.deposit_asset_id
+    yield from learn_symbols(s)
+    yield from subscribe(s)
+    state = expect(ProtoOAReconcileRes, (yield ProtoOAReconcileReq(ctid_trader_account_id=s.account)))
+    s.ready(state)
+
+
+def refuse_other_kind(s: Host, listed: ProtoOAGetAccountListByAccessTokenRes) -> None:
+    """Raise VenueError where the account is live and a demo one was asked for, or the other way round."""
+    for one in listed.ctid_trader_account:
+        if one.ctid_trader_account_id == s.account and one.is_live is not None and one.is_live is s.demo:
+            kind, wanted = ("live", "demo") if one.is_live else ("demo", "live")
+            raise VenueError(
+                f"account {s.account} is a {kind} account, and access.demo allows a {wanted} one only"
+            )
+
+
+def enter_account(s: Host, *, refresh_first: bool) -> Flow:
+    """Authenticate the account, with new tokens where the old ones will not do."""
     if refresh_first:
         yield from refresh(s)
     try:
@@ -137,16 +178,6 @@ def open_account(s: Host, *, refresh_first: bool) -> Flow:
             yield _account_auth(s)
         elif refusal.code != ErrorCode.ALREADY_LOGGED_IN:
             raise
-    answer = expect(ProtoOATraderRes, (yield ProtoOATraderReq(ctid_trader_account_id=s.account)))
-    rights = answer.trader.access_rights
-    if rights not in (None, AccessRights.FULL_ACCESS):
-        raise VenueError(f"account {s.account} may not trade: its rights are {rights!r}")
-    s.hedged = answer.trader.account_type in (None, AccountType.HEDGED)
-    s.orders.deposit_asset_id = answer.trader.deposit_asset_id
-    yield from learn_symbols(s)
-    yield from subscribe(s)
-    state = expect(ProtoOAReconcileRes, (yield ProtoOAReconcileReq(ctid_trader_account_id=s.account)))
-    s.ready(state)
 
 
 def _account_auth(s: Host) -> ProtoOAAccountAuthReq:

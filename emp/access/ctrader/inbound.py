@@ -23,6 +23,7 @@ from emp.access.ctrader.settings import Credentials, S
 from emp.access.ctrader.symbols import Terms
 from emp.access.ctrader.trading import Trading
 from emp.access.ctrader.wire import decode
+from emp.access.port import Cause
 from emp.core.clock import Clock
 from emp.core.contracts import OrderUpdate
 from emp.core.errors import VenueError
@@ -50,7 +51,7 @@ class Host(Protocol):
     def notice(self, text: str) -> None:
         """Put a line into the log, secrets masked."""
 
-    def drop(self, reason: str) -> None:
+    def drop(self, reason: str, cause: Cause = "lost") -> None:
         """Give the connection up."""
 
     def reopen(self, *, refresh_first: bool, why: str) -> None:
@@ -79,7 +80,8 @@ class Inbound:
         elif isinstance(message, ProtoOAErrorRes | ProtoErrorRes):
             self._error(message, name)
         elif isinstance(message, ProtoOAClientDisconnectEvent):
-            self._s.drop(f"the venue ended the connection: {message.reason or 'no reason given'}")
+            why = f"the venue ended the connection: {message.reason or 'no reason given'}"
+            self._s.drop(why, "logout")
         elif isinstance(message, ProtoOAAccountsTokenInvalidatedEvent):
             self._invalidated(message)
         elif isinstance(message, ProtoOAAccountDisconnectEvent):
@@ -117,7 +119,7 @@ class Inbound:
         if self._s.is_ready and code == ErrorCode.ACCOUNT_NOT_AUTHORIZED:
             self._s.reopen(refresh_first=False, why=code)
         elif self._s.is_ready and code == ErrorCode.CH_CLIENT_NOT_AUTHENTICATED:
-            self._s.drop(f"the venue no longer knows us: {code}")
+            self._s.drop(f"the venue no longer knows us: {code}", "logout")
 
     def _error(self, message: ProtoOAErrorRes | ProtoErrorRes, name: str) -> None:
         code, text = message.error_code, self._s.credentials.mask(message.description or "")

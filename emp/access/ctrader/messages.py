@@ -9,8 +9,16 @@ doubles, times in ms.
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
-from emp.access.ctrader.enums import ExecutionType, OrderType, PayloadType, TimeInForce, TradeSide
+from emp.access.ctrader.enums import (
+    ClientPermissionScope,
+    ExecutionType,
+    OrderType,
+    PayloadType,
+    TimeInForce,
+    TradeSide,
+)
 from emp.access.ctrader.parts import (
+    ProtoOACtidTraderAccount,
     ProtoOADeal,
     ProtoOADepthQuote,
     ProtoOALightSymbol,
@@ -143,6 +151,24 @@ class ProtoOARefreshTokenRes(Message, frozen=True):
     token_type: Annotated[str, Field(3, "string")]
     expires_in: Annotated[int, Field(4, "int64")]  # s
     refresh_token: Annotated[str, Field(5, "string", secret=True)]
+
+
+@_payload(PayloadType.PROTO_OA_GET_ACCOUNTS_BY_ACCESS_TOKEN_REQ)
+class ProtoOAGetAccountListByAccessTokenReq(Message, frozen=True):
+    """Ask what a token gives access to."""
+
+    access_token: Annotated[str, Field(2, "string", secret=True)]
+
+
+@_payload(PayloadType.PROTO_OA_GET_ACCOUNTS_BY_ACCESS_TOKEN_RES)
+class ProtoOAGetAccountListByAccessTokenRes(Message, frozen=True):
+    """The accounts of a token, and what it allows there."""
+
+    access_token: Annotated[str, Field(2, "string", secret=True)]
+    permission_scope: Annotated[ClientPermissionScope | None, Field(3, "ProtoOAClientPermissionScope")] = None
+    ctid_trader_account: Annotated[
+        tuple[ProtoOACtidTraderAccount, ...], Field(4, "ProtoOACtidTraderAccount")
+    ] = ()
 
 
 @_payload(PayloadType.PROTO_OA_ACCOUNT_LOGOUT_REQ)

@@ -5,14 +5,25 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from emp.access.ctrader.limits import RateLimit
-from emp.access.ctrader.messages import ProtoOAOrderDetailsReq, ProtoOAOrderListReq
+from emp.access.ctrader.messages import (
+    ProtoOAAmendOrderReq,
+    ProtoOACancelOrderReq,
+    ProtoOANewOrderReq,
+    ProtoOAOrderDetailsReq,
+    ProtoOAOrderListReq,
+)
 from emp.access.ctrader.settings import Settings
 from emp.access.ctrader.wire import Message, encode, put_varint
+from emp.access.port import Reach
 from emp.core.clock import Clock
 from emp.core.contracts import CancelOrder, NewOrder, Replace
+from emp.core.errors import VenueError
 
 HISTORICAL = frozenset({ProtoOAOrderListReq.PAYLOAD, ProtoOAOrderDetailsReq.PAYLOAD})
 """Requests under the lower limit; the venue counts questions about the past so."""
+
+ORDERS = frozenset(m.PAYLOAD for m in (ProtoOANewOrderReq, ProtoOAAmendOrderReq, ProtoOACancelOrderReq))
+"""Requests that only an access made for orders may write."""
 
 RESERVE = 10
 """Places of each second that only orders may take, so that a cancel never waits behind questions."""
@@ -62,6 +73,7 @@ class Outbox:
         self.paused = False
         self.trading = False  # whether commands may leave
         self._clock = clock
+        self._orders = settings.reach is Reach.ORDERS
         self._wait_ns = settings.order_wait_ns
         self._commands: deque[Waiting] = deque()
         self._requests: deque[tuple[Message, str | None]] = deque()
@@ -85,7 +97,9 @@ class Outbox:
         self._requests.append((message, name))
 
     def put_command(self, command: Sendable) -> None:
-        """Queue a command."""
+        """Queue a command; VenueError where this access was made without orders."""
+        if not self._orders:
+            raise VenueError("cTrader: no order is sent: this access was opened without orders")
         self._commands.append(Waiting(command, self._clock.monotonic_ns() + self._wait_ns))
 
     def waits(self, cl_ord_id: str) -> bool:
@@ -152,6 +166,8 @@ class Outbox:
         return b"".join(parts)
 
     def _write(self, message: Message, name: str | None, now: int, parts: list[bytes]) -> None:
+        if message.PAYLOAD in ORDERS and not self._orders:
+            raise VenueError("cTrader: no order is sent: this access was opened without orders")
         self._all.take(now)
         if message.PAYLOAD in HISTORICAL:
             self._past.take(now)

@@ -5,11 +5,14 @@ from typing import Annotated
 from emp.access.ctrader.enums import (
     AccessRights,
     AccountType,
+    CommissionType,
     DealStatus,
     OrderType,
     PositionStatus,
+    SwapCalculationType,
     TimeInForce,
     TradeSide,
+    TradingMode,
     VenueOrderStatus,
 )
 from emp.access.ctrader.wire import Field, Message
@@ -23,16 +26,45 @@ class ProtoMessage(Message, frozen=True):
     client_msg_id: Annotated[str | None, Field(3, "string")] = None
 
 
+class ProtoOAInterval(Message, frozen=True):
+    """A span of a weekly schedule, in seconds since Sunday 00:00 of the schedule's zone."""
+
+    start_second: Annotated[int, Field(3, "uint32")]
+    end_second: Annotated[int, Field(4, "uint32")]
+
+
+class ProtoOACtidTraderAccount(Message, frozen=True):
+    """An account that a token gives access to."""
+
+    ctid_trader_account_id: Annotated[int, Field(1, "uint64")]
+    is_live: Annotated[bool | None, Field(2, "bool")] = None
+    trader_login: Annotated[int | None, Field(3, "int64")] = None
+    broker_title_short: Annotated[str | None, Field(6, "string")] = None
+
+
 class ProtoOASymbol(Message, frozen=True):
     """A symbol in full: what the venue allows and how it counts."""
 
     symbol_id: Annotated[int, Field(1, "int64")]
     digits: Annotated[int, Field(2, "int32")]
     pip_position: Annotated[int, Field(3, "int32")]
+    swap_long: Annotated[float | None, Field(7, "double")] = None
+    swap_short: Annotated[float | None, Field(8, "double")] = None
     max_volume: Annotated[int | None, Field(9, "int64")] = None
     min_volume: Annotated[int | None, Field(10, "int64")] = None
     step_volume: Annotated[int | None, Field(11, "int64")] = None
+    schedule: Annotated[tuple[ProtoOAInterval, ...], Field(13, "ProtoOAInterval")] = ()
+    commission: Annotated[int | None, Field(14, "int64")] = None
+    commission_type: Annotated[CommissionType | None, Field(15, "ProtoOACommissionType")] = None
+    schedule_time_zone: Annotated[str | None, Field(26, "string")] = None
+    trading_mode: Annotated[TradingMode | None, Field(27, "ProtoOATradingMode")] = None
+    swap_calculation_type: Annotated[SwapCalculationType | None, Field(29, "ProtoOASwapCalculationType")] = (
+        None
+    )
     lot_size: Annotated[int | None, Field(30, "int64")] = None
+    precise_trading_commission_rate: Annotated[int | None, Field(31, "int64")] = (
+        None  # 1e-8 of the type's unit
+    )
 
 
 class ProtoOALightSymbol(Message, frozen=True):

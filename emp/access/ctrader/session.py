@@ -14,7 +14,9 @@ from emp.access.ctrader.enums import ErrorCode
 from emp.access.ctrader.feed import BrokenFrame, Feed, Overfull
 from emp.access.ctrader.flows import (
     Flow,
+    Opening,
     Refused,
+    Unanswered,
     expect,
     leave,
     login,
@@ -52,6 +54,7 @@ from emp.access.ctrader.settings import (
 from emp.access.ctrader.symbols import Terms
 from emp.access.ctrader.trading import Trading
 from emp.access.ctrader.wire import WireError
+from emp.access.port import Cause
 from emp.core.clock import Clock
 from emp.core.codes import OrderStatus
 from emp.core.config.secrets import Secret
@@ -91,13 +94,18 @@ class Session:
         credentials: Credentials,
         instruments: Sequence[Instrument],
         clock: Clock,
+        opening: Opening = login,
     ) -> None:
+        """`opening` is the conversation with which each connection begins."""
         self.settings = settings
         self.credentials = credentials
         self.instruments = tuple(instruments)
         self.clock = clock
+        self._opening = opening
         self.account = settings.account
         self.depth = settings.depth
+        self.demo = settings.demo
+        self.reach = settings.reach
         self.hedged = False
         self.online = False
         self.is_ready = False
@@ -127,7 +135,7 @@ class Session:
         self.online, self._heard_at, self._beat_at = True, now, now
         self.feed.restart()
         self.out.restart()
-        self.runner.start(login(self), self._logon_failed)
+        self.runner.start(self._opening(self), self._logon_failed)
 
     def receive(self, data: bytes | memoryview) -> None:
         """Take bytes as they were read."""
@@ -147,7 +155,7 @@ class Session:
                 self._renew_book(error.which, str(error))
                 data = b""
             except (BrokenFrame, WireError) as error:
-                self.drop(f"protocol error: {error}")
+                self.drop(f"protocol error: {error}", "fault")
         if self.feed.frames != before:
             self._heard_at = self.clock.monotonic_ns()
 
@@ -342,7 +350,7 @@ class Session:
             self._strangers.setdefault(command.cl_ord_id, asked)
         self.find_out(command.cl_ord_id)
 
-    def drop(self, reason: str) -> None:
+    def drop(self, reason: str, cause: Cause = "lost") -> None:
         """Give the connection up, settle what hung on it, and say when to try again."""
         reason = self.credentials.mask(reason)
         now = self.clock.monotonic_ns()
@@ -352,7 +360,7 @@ class Session:
         wait = min(last, first << min(self._attempts, 30))
         self._attempts += 1
         self.online = self.is_ready = False
-        self._outputs.append(Dropped(reason, int(wait * (0.5 + 0.5 * self._random.random()))))
+        self._outputs.append(Dropped(reason, int(wait * (0.5 + 0.5 * self._random.random())), cause))
         self._resolve_at.clear()
         self.runner.abandon(reason)
         self.trading.disconnected(reason)
@@ -366,7 +374,8 @@ class Session:
         fatal = isinstance(error, VenueError) or (isinstance(error, Refused) and error.code in FATAL)
         if not self.online:
             return
-        self.drop(f"logon failed: {self._text(error)}")
+        cause: Cause = "unanswered" if isinstance(error, Unanswered) else "refused"
+        self.drop(f"logon failed: {self._text(error)}", "fault" if isinstance(error, WireError) else cause)
         if fatal:
             self._outputs.append(Failed(VenueError(f"cTrader: logon failed: {self._text(error)}")))
 
@@ -377,7 +386,11 @@ class Session:
         def ask() -> Flow:
             yield ProtoOAVersionReq()
 
-        self.runner.start(ask(), lambda error: self.disconnected(f"the venue is silent: {self._text(error)}"))
+        def silent(error: Exception) -> None:
+            if self.online:
+                self.drop(f"the venue is silent: {self._text(error)}", "silent")
+
+        self.runner.start(ask(), silent)
 
     def _advance_ready(self, now: int) -> None:
         for name in [n for n, at in self._resolve_at.items() if at <= now]:
@@ -402,7 +415,7 @@ class Session:
         now = self.clock.monotonic_ns()
         self.notice(f"the account's session is opened again: {why}")
         if len(self._reopened) == REOPENED_MAX and now - self._reopened[0] < 60 * S:
-            self.drop("the account's session ends again and again")
+            self.drop("the account's session ends again and again", "fault")
             return
         self._reopened.append(now)
         self.is_ready = self.out.trading = False

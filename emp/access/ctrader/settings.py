@@ -2,6 +2,7 @@
 
 import msgspec
 
+from emp.access.port import Cause, Reach
 from emp.core.config.secrets import Secret
 from emp.core.contracts import OrderUpdate
 from emp.core.errors import VenueError
@@ -32,6 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Facts and limits of a connection; the defaults are the venue's published limits, kept with a margin."""
 
     account: int  # ctidTraderAccountId
+    reach: Reach = Reach.ORDERS
+    demo: bool | None = None  # True: only a demo account will do, False: only a live one; None: either
     depth: bool = True  # rows from depth; False: from best prices, for symbols without depth
     heartbeat_ns: int = 8 * S  # the venue asks for one every 10 s
     silence_ns: int = 15 * S  # without a whole frame for so long, ask for a sign of life
@@ -68,6 +71,7 @@ class Dropped(msgspec.Struct, frozen=True):
 
     reason: str
     retry_ns: int
+    cause: Cause = "lost"
 
 
 class Failed(msgspec.Struct, frozen=True):

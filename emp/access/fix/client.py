@@ -18,7 +18,7 @@ from emp.access.fix.side import Side
 from emp.access.fix.symbols import Listing
 from emp.access.fix.terms import NEVER, Phase
 from emp.access.fix.text import FieldError, Scale
-from emp.access.port import Sink
+from emp.access.port import Reach, Sink
 from emp.core.clock import Clock, LiveClock
 from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace, VenuePosition
@@ -70,9 +70,10 @@ class FixAccess:
         self.market.warm_up()
         self.orders = Orders(scales, names, dialect, settings.account, settings.sender)
         self._scales = scales
-        sides = [Side(self, self.market, None if dialect.split else self.orders)]
+        watching = settings.reach is Reach.MARKET
+        sides = [Side(self, self.market, None if dialect.split or watching else self.orders)]
         self._links = [self._dialer.link(dialect.quote_sub, settings.port, sides[0], self.market)]
-        if dialect.split:
+        if dialect.split and not watching:
             sides.append(Side(self, None, self.orders))
             port = settings.trade_port or settings.port
             self._links.append(self._dialer.link(dialect.trade_sub, port, sides[1], None))

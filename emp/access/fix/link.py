@@ -11,8 +11,10 @@ from typing import Final
 import structlog
 
 from emp.access.fix.dialect import Dialect
+from emp.access.fix.refusal import Denials
 from emp.access.fix.session import Session
 from emp.access.fix.terms import Phase
+from emp.access.port import Cause
 from emp.core.clock import Clock
 from emp.core.errors import EmpError
 
@@ -76,6 +78,7 @@ class Link:
         self.session = session
         self.address = f"{host}:{port}"
         self.losses = 0
+        self.cause: Cause = ""  # the kind of the last loss
         self.on_loss: Callable[[str, int], None] = lambda _why, _attempt: None
         self._host, self._port = host, port
         self._dialect = dialect
@@ -85,6 +88,7 @@ class Link:
         self._seed = seed
         self._transport: asyncio.Transport | None = None
         self._closing = False
+        self._denials = Denials(dialect.backoff)
         self._paused_ns = -1  # since when the peer takes no more bytes, -1: it does
         self._deferred: deque[tuple[Callable[[], None], Callable[[], None]]] = deque()
         self._expiry: asyncio.TimerHandle | None = None
@@ -228,15 +232,22 @@ class Link:
             if first and not (session.unanswered and attempt == 0):  # one logon may be lost, as a start is
                 self._fail(why)
                 return
-            if session.fatal:
-                log.error("given up", address=self.address, reason=why)
+            denied = self._denied()
+            if session.fatal or denied:
+                why = f"{why} ({denied})" if denied else why
+                log.error("given up", address=self.address, reason=why, cause=self.cause)
                 session.ended(why)
                 return
             self.losses += 1
             attempt = 1 if self._was_steady() else attempt + 1
             pause = 0.0 if first else self._pause_s(attempt)
             log.warning(
-                "connection lost", address=self.address, reason=why, attempt=attempt, wait_s=round(pause, 3)
+                "connection lost",
+                address=self.address,
+                reason=why,
+                cause=self.cause,
+                attempt=attempt,
+                wait_s=round(pause, 3),
             )
             self.on_loss(why, attempt)
             await asyncio.sleep(pause)
@@ -245,6 +256,16 @@ class Link:
         """Tell a waiting `start` that it failed."""
         if self._ready is not None and not self._ready.done():
             self._ready.set_exception(ConnectionError(why))
+
+    def _denied(self) -> str:
+        """Why no further logon makes sense after the last one: empty while one does."""
+        hours, session = self._dialect.hours, self.session
+        shut = hours is not None and hours.session(self._clock.now_ns()) is None
+        if self.cause != "refused" or shut or session.active_ns >= 0:
+            if self.cause != "unanswered":
+                self._denials.forget()
+            return ""
+        return self._denials.note(self._clock.monotonic_ns())
 
     def _was_steady(self) -> bool:
         """Whether the last session was logged on for long enough to begin counting attempts anew."""
@@ -262,7 +283,9 @@ class Link:
         """One connection from dial to loss; returns why it ended."""
         loop = asyncio.get_running_loop()
         name = self._host if self._tls else None
-        self.session.dialling()
+        session = self.session
+        session.dialling()
+        self.cause = "unreachable"
         try:
             async with asyncio.timeout(self._timeout_s):
                 _, wire = await loop.create_connection(
@@ -286,4 +309,22 @@ class Link:
                         self.drop()
         finally:
             self.drop()
-        return self.session.reason or wire.why
+        return self._ended_by(wire.why)
+
+    def _ended_by(self, wire: str) -> str:
+        """Why a connection that stood is over, and of which kind that is; `wire` is what the transport says."""
+        session = self.session
+        if session.reason:
+            self.cause = session.cause or "fault"
+            return session.reason
+        if session.active_ns >= 0:
+            self.cause = "silent" if not self.reading else "lost"
+            return wire
+        self.cause = (
+            "refused"  # FIX asks of an acceptor that it closes without a word on an identity unknown to it
+        )
+        config = session.config
+        return (
+            f"the peer closed the connection at our logon without an answer: does it know {config.sender} at"
+            f" {config.target}, from this address? ({wire})"
+        )

@@ -1,17 +1,10 @@
 """Logon and logout of one session: what is said at the door, and what a refusal there means."""
 
-import re
-
 from emp.access.fix.incoming import Incoming
 from emp.access.fix.message import Message
+from emp.access.fix.refusal import NO_REASON, read_refusal
 from emp.access.fix.state import State
 from emp.access.fix.terms import Phase
-
-_TOO_LOW = re.compile(r"too low|lower than expected", re.IGNORECASE)
-_FINAL = re.compile(
-    r"password|credential|authenti|authori[sz]|user ?name|unknown (user|account)", re.IGNORECASE
-)
-"""Words with which a peer refuses a logon for good: asking again changes nothing, and may lock the account."""
 
 _REMEDY = (
     "set access.reset_on_logon if the venue begins anew at each logon, or access.reset_on_loss to do so once"
@@ -145,13 +138,15 @@ class Door:
             asked = again or config.reset_on_logon
             state.end(f"{what}, although it was asked to reset (141=Y)" if asked else f"{what}; {_REMEDY}")
 
-    def refused(self, text: str) -> None:
+    def refused(self, message: Message) -> None:
         """The peer will not have our logon."""
-        if _TOO_LOW.search(text):
-            self._disagreed(f"the peer refused the logon: {text}")
+        refusal = read_refusal(message)
+        what = f"the peer refused the logon: {refusal.text}"
+        if refusal.numbers:
+            self._disagreed(what)
             return
-        self._state.fatal = _FINAL.search(text) is not None
-        self._state.close(f"the peer refused the logon: {text}")
+        self._state.fatal = refusal.final
+        self._state.close(what, "refused")
 
     def on_logout(self, message: Message) -> None:
         """35=5: the answer to ours, a refusal of our logon, or the peer's own wish."""
@@ -159,13 +154,12 @@ class Door:
         if state.phase is Phase.LOGOUT:
             state.close(state.reason)
             return
-        text = message.text(58, "no reason given")
         if state.phase is Phase.LOGON and state.config.initiator:
-            self.refused(text)
+            self.refused(message)
             return
         if state.phase is Phase.ACTIVE:
             state.out.send(b"5", b"")
-        state.close(f"the peer logged out: {text}")
+        state.close(f"the peer logged out: {message.text(58, NO_REASON)}", "logout")
 
     def log_out(self, reason: str) -> None:
         """Ask for an orderly end."""

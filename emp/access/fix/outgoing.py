@@ -8,6 +8,7 @@ from emp.access.fix.store import SequenceStore
 from emp.access.fix.terms import VALUE_WRONG, Fault, SessionConfig
 from emp.access.fix.text import Stamp
 from emp.core.clock import Clock
+from emp.core.errors import VenueError
 
 _REVERSE = {115: 128, 116: 129, 144: 145, 128: 115, 129: 116, 145: 144}
 """Routing fields that an answer turns round: on behalf of whom, and to whom to deliver."""
@@ -31,6 +32,7 @@ class Outgoing:
         self._secrets = config.secrets
         self._stamp = Stamp(config.stamp_digits)
         self._sent = Sent(config.resend, config.kept)
+        self._sends = config.sends
         self._out: list[bytes] = []
         self.address(config.sender_sub, config.target_sub)
 
@@ -61,7 +63,12 @@ class Outgoing:
         return data
 
     def send(self, kind: bytes, body: bytes, extra: bytes = b"") -> int:
-        """Number and queue one message; `extra` are further fields of its header. Returns the number."""
+        """Number and queue one message; `extra` are further fields of its header. Returns the number.
+
+        VenueError where the session was made for other types of messages: nothing is sent then.
+        """
+        if self._sends is not None and kind not in self._sends:
+            raise VenueError(f"35={kind.decode()} is not sent: this session was opened without orders")
         seq = self._store.take_out()
         sending = self._stamp(self._clock.now_ns())
         if kind in self._sent.kinds:

@@ -24,7 +24,7 @@ class Pulse:
             return
         silent = now - self.heard_ns
         if silent >= 2.4 * beat and self.test_pending:
-            state.close(f"the peer has been silent for {silent / SECOND:.1f} s")
+            state.close(f"the peer has been silent for {silent / SECOND:.1f} s", "silent")
             return
         if silent >= 1.2 * beat and not self.test_pending:
             self.test_pending = True

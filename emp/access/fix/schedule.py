@@ -66,6 +66,8 @@ class Backoff(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     longest_s: float = 30.0
     spread: float = 0.25
     steady_s: float = 30.0
+    denials: int = 6  # logons denied in a row, over at least `denied_s`, after which none is tried any more
+    denied_s: float = 1_800.0
 
     def delay_s(self, attempt: int, seed: int = 0) -> float:
         """Seconds before the `attempt`-th try after a loss, counted from 1; a pure function of its arguments."""

@@ -24,6 +24,7 @@ from emp.access.fix.store import SequenceStore
 from emp.access.fix.terms import FORMAT_WRONG, VALUE_WRONG, Application, Fault, Phase, SessionConfig
 from emp.access.fix.text import FieldError
 from emp.access.fix.wire import FRAME
+from emp.access.port import Cause
 from emp.core.clock import Clock
 
 
@@ -65,6 +66,11 @@ class Session:
         return self._state.reason
 
     @property
+    def cause(self) -> Cause:
+        """The kind of that reason."""
+        return self._state.cause
+
+    @property
     def fatal(self) -> bool:
         """Whether the reason stands: connecting again changes nothing."""
         return self._state.fatal
@@ -88,7 +94,7 @@ class Session:
 
     def dialling(self) -> None:
         """A connection is being made: what ended the last one is no reason for whatever becomes of this."""
-        self._state.reason, self._state.unanswered = "", False
+        self._state.reason, self._state.unanswered, self._state.active_ns = "", False, -1
 
     def connect(self) -> None:
         """The transport is up: an initiator logs on."""
@@ -127,7 +133,7 @@ class Session:
         now = self.clock.monotonic_ns()
         if state.phase is Phase.LOGON and now - state.since_ns >= config.logon_timeout_s * SECOND:
             state.unanswered = True
-            state.close("no answer to the logon")
+            state.close("no answer to the logon", "unanswered")
         elif state.phase is Phase.LOGOUT and now - state.since_ns >= config.logout_timeout_s * SECOND:
             state.close(state.reason)
         elif state.phase is Phase.ACTIVE:
@@ -218,7 +224,7 @@ class Session:
         elif kind == "5" and self._ends_at_once(message):
             self._door.on_logout(message)
         elif logging_on:
-            self._door.refused(message.text(58, "no reason given"))
+            self._door.refused(message)
         elif kind == "4" and message.get(123) != b"Y":
             self._incoming.reset(message)
         elif message.seq > self.store.next_in:

@@ -12,9 +12,19 @@ from emp.access.fix.link import Link
 from emp.access.fix.session import Session
 from emp.access.fix.store import FileStore, MemoryStore, SequenceStore
 from emp.access.fix.terms import Application, SessionConfig
+from emp.access.port import Reach
 from emp.core.clock import Clock
 from emp.core.config.secrets import Secret
 from emp.core.errors import ConfigError
+
+SESSION = frozenset((b"A", b"0", b"1", b"2", b"3", b"4", b"5"))
+MARKET = SESSION | {b"V", b"x"}
+SENDS: Mapping[Reach, frozenset[bytes] | None] = {
+    Reach.MARKET: MARKET,
+    Reach.ACCOUNT: MARKET | {b"AF", b"AN"},
+    Reach.ORDERS: None,
+}
+"""MsgTypes that a session may send at all."""
 
 
 class FixSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +47,7 @@ class FixSettings(msgspec.Struct, frozen=True, kw_only=True):
         False  # they do so once where the venue turns out to count otherwise; else that is the end
     )
     timeout_s: float = 10.0  # for a connection, a logon, an answer
+    reach: Reach = Reach.ORDERS
     lockstep: bool = False  # tell the venue when an event has been dealt with (our mock venue only)
 
     @property
@@ -78,6 +89,7 @@ class Dialer:
             logon_timeout_s=settings.timeout_s,
             stamp_digits=dialect.stamp_digits,
             hours=dialect.hours,
+            sends=SENDS[settings.reach],
         )
         session = Session(config, self._store(sub), self._clock, application, market, self._log)
         tls = (self._tls or ssl.create_default_context()) if settings.tls else None

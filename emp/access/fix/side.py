@@ -90,12 +90,14 @@ class Side(Application):
     def on_loss(self, reason: str, attempt: int) -> None:
         """The connection is gone, and is dialled again for the `attempt`th time."""
         for channel in self.channels():
-            self._access.sink.link(LinkState(channel=channel, up=False, reason=reason, attempt=attempt))
+            self._access.sink.link(
+                LinkState(channel=channel, up=False, reason=reason, attempt=attempt, cause=self.link.cause)
+            )
 
     def on_ended(self, reason: str) -> None:
         """The link has given up, so the market is over."""
         for channel in self.channels():
-            self._access.sink.link(LinkState(channel=channel, up=False, reason=reason))
+            self._access.sink.link(LinkState(channel=channel, up=False, reason=reason, cause=self.link.cause))
         self._access.fail(f"{self.link.address}: {reason}")
 
     def on_tick(self) -> None:

@@ -7,6 +7,7 @@ from emp.access.fix.gap import Gap
 from emp.access.fix.outgoing import Outgoing
 from emp.access.fix.store import SequenceStore
 from emp.access.fix.terms import Application, Phase, SessionConfig
+from emp.access.port import Cause
 from emp.core.clock import Clock
 
 SECOND: Final = 1_000_000_000
@@ -33,6 +34,7 @@ class State:
         self.gap = Gap()
         self.phase = Phase.DOWN
         self.reason = ""
+        self.cause: Cause = ""  # the kind of `reason`
         self.fatal = False  # the reason stands: connecting again changes nothing
         self.unanswered = False  # nothing came back to the logon
         self.heartbeat_s = config.heartbeat_s
@@ -44,7 +46,7 @@ class State:
         self.out.restart()
         self.out.spoke_ns = self.since_ns = self.clock.monotonic_ns()
         self.gap = Gap()
-        self.reason = ""
+        self.reason, self.cause = "", ""
         self.fatal = self.unanswered = False
         self.active_ns = -1
         self.heartbeat_s = self.config.heartbeat_s
@@ -61,7 +63,7 @@ class State:
         self.out.send(b"5", b"58=%s\x01" % text.encode())
         self.close(text)
 
-    def close(self, reason: str) -> None:
+    def close(self, reason: str, cause: Cause = "fault") -> None:
         """Close without a word more than what is already queued."""
         self.phase = Phase.CLOSING
-        self.reason = reason
+        self.reason, self.cause = reason, cause

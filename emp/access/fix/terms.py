@@ -71,6 +71,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     hours: Hours | None = None
     resend: frozenset[str] = frozenset()  # MsgTypes resent as they were; all others are gap-filled
     kept: int = 4096  # messages kept for that
+    sends: frozenset[bytes] | None = None  # MsgTypes that may leave; None: every one
     validate: Callable[[Message], Fault | None] | None = (
         None  # further rules for bodies, of a strict acceptor
     )

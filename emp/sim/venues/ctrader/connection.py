@@ -5,7 +5,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from emp.access.ctrader.enums import AccessRights, ErrorCode
+import msgspec
+
+from emp.access.ctrader.enums import AccessRights, ClientPermissionScope, ErrorCode
 from emp.access.ctrader.messages import (
     BY_PAYLOAD,
     ProtoHeartbeatEvent,
@@ -21,6 +23,8 @@ from emp.access.ctrader.messages import (
     ProtoOACancelOrderReq,
     ProtoOADepthEvent,
     ProtoOAErrorRes,
+    ProtoOAGetAccountListByAccessTokenReq,
+    ProtoOAGetAccountListByAccessTokenRes,
     ProtoOANewOrderReq,
     ProtoOAOrderDetailsReq,
     ProtoOAOrderDetailsRes,
@@ -52,6 +56,7 @@ from emp.access.ctrader.messages import (
 from emp.access.ctrader.outbox import frame
 from emp.access.ctrader.parts import (
     ProtoMessage,
+    ProtoOACtidTraderAccount,
     ProtoOADepthQuote,
     ProtoOALightSymbol,
     ProtoOASymbol,
@@ -78,6 +83,9 @@ class Server(Protocol):
     refresh: str
     token_lifetime_s: int
     rights: AccessRights
+    scope: ClientPermissionScope
+    live: bool
+    terms: dict[str, dict[str, Any]]
     limit: int
     exceeded: int
     quote_id: int
@@ -240,6 +248,8 @@ class Connection(asyncio.Protocol):
             self._refresh(message, name)
         elif isinstance(message, ProtoOAAccountAuthReq):
             self._account(message, name)
+        elif isinstance(message, ProtoOAGetAccountListByAccessTokenReq):
+            self._accounts(message, name)
         elif not self.authorised:
             self._refuse(name, ErrorCode.ACCOUNT_NOT_AUTHORIZED)
         elif not self._order(message, name) and not self._subscription(message, name):
@@ -288,6 +298,19 @@ class Connection(asyncio.Protocol):
             self.authorised = True
             self.send(ProtoOAAccountAuthRes(ctid_trader_account_id=account), name)
 
+    def _accounts(self, message: ProtoOAGetAccountListByAccessTokenReq, name: str) -> None:
+        venue = self._venue
+        if message.access_token != venue.token:
+            self._refuse(name, ErrorCode.CH_ACCESS_TOKEN_INVALID, f"bad token {message.access_token}")
+            return
+        mine = ProtoOACtidTraderAccount(ctid_trader_account_id=venue.account.account, is_live=venue.live)
+        self.send(
+            ProtoOAGetAccountListByAccessTokenRes(
+                access_token=venue.token, permission_scope=venue.scope, ctid_trader_account=(mine,)
+            ),
+            name,
+        )
+
     def _order(self, message: Message, name: str) -> bool:
         venue, ts = self._venue, self._venue.clock.now_ns()
         if isinstance(message, ProtoOANewOrderReq):
@@ -320,6 +343,9 @@ class Connection(asyncio.Protocol):
             ids = set(message.symbol_id)
             if not ids <= venue.account.symbols.keys():
                 self._refuse(name, ErrorCode.ENTITY_NOT_FOUND, "no such symbol")
+                return True
+            if venue.faults.refuse_depth and not spots:
+                self._refuse(name, ErrorCode(venue.faults.refuse_depth), "no depth for this account")
                 return True
             if ids & (self.spots if spots else self.depth.keys()):
                 self._refuse(name, ErrorCode.ALREADY_SUBSCRIBED)
@@ -402,7 +428,7 @@ class Connection(asyncio.Protocol):
     def _symbol(self, symbol: int) -> ProtoOASymbol:
         facts = self._venue.account.symbols[symbol]
         lot = round(facts.lot * 100)
-        return ProtoOASymbol(
+        told = ProtoOASymbol(
             symbol_id=symbol,
             digits=self._venue.digits[facts.name],
             pip_position=4,
@@ -410,3 +436,4 @@ class Connection(asyncio.Protocol):
             max_volume=1_000 * lot,
             step_volume=lot,
         )
+        return msgspec.structs.replace(told, **self._venue.terms.get(facts.name, {}))

@@ -11,8 +11,9 @@ that expire, one book per subscription with quote ids that are never used twice.
 import asyncio
 import ssl
 from collections.abc import Callable
+from typing import Any
 
-from emp.access.ctrader.enums import AccessRights, AccountType
+from emp.access.ctrader.enums import AccessRights, AccountType, ClientPermissionScope
 from emp.access.ctrader.messages import (
     ProtoOAAccountsTokenInvalidatedEvent,
     ProtoOAClientDisconnectEvent,
@@ -48,6 +49,9 @@ class CTraderVenue:
         self.token, self.refresh = token, refresh
         self.token_lifetime_s = 2_592_000
         self.rights = AccessRights.FULL_ACCESS
+        self.scope = ClientPermissionScope.SCOPE_TRADE
+        self.live = False
+        self.terms: dict[str, dict[str, Any]] = {}  # by instrument: fields of its ProtoOASymbol that differ
         self.limit = 50
         self.exceeded = 0
         self.faults = Faults()
