@@ -23,7 +23,8 @@ from emp.observe.http import HttpServer, create_app
 if TYPE_CHECKING:
     from emp.engine.load import LoadedModel
 
-Verdict = Literal["ok", "warn", "bad"]
+Verdict = Literal["ok", "warn", "bad", "silent"]
+"""`silent`: there is nobody here to tell it."""
 
 GIB = 1 << 30
 CORES_WANTED = 8

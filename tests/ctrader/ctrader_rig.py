@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from ctrader_market import HandMarket
 
 from emp.access.ctrader.access import CTraderAccess
 from emp.access.ctrader.session import Session
@@ -19,6 +18,7 @@ from emp.core.contracts import OrderUpdate
 from emp.core.instrument import Instrument, find
 from emp.sim.venues.ctrader.connection import Connection
 from emp.sim.venues.ctrader.venue import CTraderVenue
+from tests.kit.handmarket import HandMarket
 from tests.kit.listener import Listener
 from tests.kit.orders import cancel_order, new_order, query_order
 from tests.kit.tls import client_tls, server_tls

@@ -103,22 +103,30 @@ class Market:
         """Decode a frame that was not decoded on arrival: (rows, result)."""
         return decode_bytes(framer.wire, frame[3], frame[4], frame[7], now_ns, self.raw_books, self.raw_rows)
 
-    def subscribe(self) -> bytes:
-        """Body of a MarketDataRequest for all instruments, under a new request id."""
+    def subscribe(self, symbols: Sequence[str] | None = None, depth: int | None = None) -> bytes:
+        """Body of a MarketDataRequest for all instruments, or for some symbols, under a new request id.
+
+        `depth` is MarketDepth (264): 0 the whole book, 1 the best prices, None as the dialect says.
+        """
         self._request += 1
-        return self._body(1)
+        return self._body(1, self.symbols if symbols is None else symbols, depth)
+
+    @property
+    def request(self) -> str:
+        """The id (262) of the last subscription."""
+        return f"md{self._request}"
 
     def unsubscribe(self) -> bytes:
         """Body of the request that ends the last subscription."""
-        return self._body(2)
+        return self._body(2, self.symbols, None)
 
-    def _body(self, action: int) -> bytes:
+    def _body(self, action: int, symbols: Sequence[str], depth: int | None) -> bytes:
         dialect = self.dialect
-        body = f"262=md{self._request}|263={action}|264={dialect.depth}|"
+        body = f"262={self.request}|263={action}|264={dialect.depth if depth is None else depth}|"
         if dialect.incremental is not None:
             body += f"265={int(dialect.incremental)}|"
-        body += f"267=2|269=0|269=1|146={len(self.symbols)}|"
-        for symbol in self.symbols:
+        body += f"267=2|269=0|269=1|146={len(symbols)}|"
+        for symbol in symbols:
             body += f"{dialect.symbol_tag}={symbol}|" if dialect.symbol_tag == 55 else f"48={symbol}|22=8|"
         return body.replace("|", "\x01").encode()
 

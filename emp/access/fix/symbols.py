@@ -24,12 +24,12 @@ class Listing(Application):
                 found = await self._done
         except TimeoutError:
             raise VenueError(f"{self.link.address}: no list of symbols within {timeout_s:g} s") from None
-        missing = [name for name in names if _plain(name) not in found]
+        missing = [name for name in names if plain_name(name) not in found]
         if missing:
             raise VenueError(
                 f"{self.link.address}: the venue lists no {missing[0]}; give its symbol under access.symbols"
             )
-        return {name: found[_plain(name)] for name in names}
+        return {name: found[plain_name(name)] for name in names}
 
     def on_logon(self) -> None:
         """Ask for the list."""
@@ -48,7 +48,7 @@ class Listing(Application):
             return
         self._done.set_result(
             {
-                _plain(entry[1007].decode("latin-1")): entry[55].decode("latin-1")
+                plain_name(entry[1007].decode("latin-1")): entry[55].decode("latin-1")
                 for entry in message.group(146)
                 if 55 in entry and 1007 in entry
             }
@@ -64,5 +64,6 @@ class Listing(Application):
             self._done.exception()  # read here, so that nobody has to
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A name as venues write it in different ways: EUR/USD and EURUSD are one."""
     return name.replace("/", "").upper()

@@ -9,6 +9,7 @@ import msgspec
 
 from emp.access.port import MarketAccess
 from emp.app.wiring.assembly import engine_limits
+from emp.app.wiring.doors import open_ctrader, open_fix
 from emp.app.wiring.unfinished import first_model, note_continuation, unfinished_run
 from emp.bus.bus import EventBus
 from emp.core.clock import Clock
@@ -201,8 +202,10 @@ def open_access(
         return FixLoopback(_mock(config, instruments[0], clock), clock)
     if protocol == "recording":
         return _recording(config, instruments[0], clock)
-    access = (
-        _ctrader(config, credentials, clock) if protocol == "ctrader" else _fix(config, credentials, clock)
+    access: MarketAccess = (
+        open_ctrader(config, credentials, clock)
+        if protocol == "ctrader"
+        else open_fix(config, credentials, clock)
     )
     if config.mode == "live":
         return access
@@ -276,55 +279,3 @@ def _recording(config: SystemConfig, instrument: Instrument, clock: Clock) -> Ma
     source = open_recording(config.access.recording, instrument)
     speed = config.access.speed
     return PaperAccess(Playback(source, clock, speed=speed), clock, speed=speed)
-
-
-def _ctrader(config: SystemConfig, credentials: Mapping[str, Secret], clock: Clock) -> MarketAccess:
-    from emp.access.ctrader.access import CTraderAccess
-    from emp.access.ctrader.settings import Credentials, Settings
-    from emp.app.wiring.tokens import TokenFile
-
-    access = config.access
-    assert access.host is not None
-    assert access.port is not None
-    assert access.account is not None
-    if not access.account.isdigit():
-        raise ConfigError(f"access.account: a cTrader account is a number, was {access.account!r}")
-    known = Credentials(
-        client_id=credentials["EMP_CTRADER_CLIENT_ID"],
-        client_secret=credentials["EMP_CTRADER_CLIENT_SECRET"],
-        access_token=credentials["EMP_CTRADER_ACCESS_TOKEN"],
-        refresh_token=credentials.get("EMP_CTRADER_REFRESH_TOKEN"),
-    )
-    tokens = TokenFile(config.run_dir / f"ctrader-{access.account}.tokens", known)
-    settings = Settings(account=int(access.account), depth=access.depth, seed=config.seed)
-    return CTraderAccess(
-        settings, tokens.newest(), host=access.host, port=access.port, clock=clock, keep_tokens=tokens.keep
-    )
-
-
-def _fix(config: SystemConfig, credentials: Mapping[str, Secret], clock: Clock) -> MarketAccess:
-    from emp.access.fix.client import FixAccess, FixSettings
-    from emp.access.fix.dialect import dialect
-
-    access = config.access
-    assert access.host is not None
-    assert access.port is not None
-    assert access.sender_comp_id is not None
-    assert access.target_comp_id is not None
-    settings = FixSettings(
-        host=access.host,
-        port=access.port,
-        sender=access.sender_comp_id,
-        target=access.target_comp_id,
-        dialect=dialect(access.dialect),
-        trade_port=access.trade_port,
-        tls=access.tls,
-        account=access.account or "",
-        symbols=access.symbols,
-        username=credentials["EMP_FIX_USERNAME"],
-        password=credentials["EMP_FIX_PASSWORD"],
-        store=config.run_dir / "fix-sequence",
-        reset_on_logon=access.reset_on_logon,
-        reset_on_loss=access.reset_on_loss,
-    )
-    return FixAccess(settings, clock)

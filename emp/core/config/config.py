@@ -9,6 +9,7 @@ are never configuration: see `emp.core.config.secrets`.
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -27,7 +28,7 @@ from emp.core.config.config_source import (
 )
 from emp.core.errors import ConfigError
 
-Mode = Literal["mock", "paper", "live"]
+Mode = Literal["mock", "observe", "paper", "live"]
 Impl = Literal["linear", "mamba2", "mamba3"]
 Standby = Literal["none", "linear", "mamba2"]
 Protocol = Literal["fix", "ctrader", "recording", "mock"]
@@ -43,11 +44,12 @@ COOL_DOWN_EVENTS = 128
 
 PROTOCOLS_OF: dict[str, tuple[str, ...]] = {
     "mock": ("mock", "fix", "recording"),
+    "observe": ("fix", "ctrader"),
     "paper": ("fix", "ctrader", "recording"),
     "live": ("fix", "ctrader"),
 }
 """Which connection protocols make sense in a mode: mock never dials out (its FIX venue is its own, on loopback),
-live never plays.
+live never plays, and observe watches what is there.
 """
 
 
@@ -97,6 +99,7 @@ class Access(Section):
     sender_comp_id: Text | None = None
     target_comp_id: Text | None = None
     account: Text | None = None
+    demo: bool | None = None  # True: only a demo account will do, False: only a live one; None: either
     reset_on_logon: bool | None = None  # FIX: numbers begin at 1 with each logon; None: as the dialect says
     reset_on_loss: bool = (
         False  # FIX: begin at 1 once where the venue counts otherwise; else that ends the run
@@ -257,6 +260,7 @@ def _contradictions(config: SystemConfig) -> Iterable[str]:
         yield "access.recording: must be given with connection_protocol: recording, and only then"
     if access.speed != 1.0 and access.connection_protocol in ("fix", "ctrader") and config.mode != "mock":
         yield "access.speed: a real market cannot be sped up; remove it"
+    yield from _other_accounts(access)
     if config.model.fallback_impl == "none" and config.model.fallback_artifact is not None:
         yield "model.fallback_artifact: contradicts fallback_impl: none"
     if config.model.artifact is None and config.model.fallback_impl == config.model.ssm_impl:
@@ -280,6 +284,18 @@ def _contradictions(config: SystemConfig) -> Iterable[str]:
             f"http.host: {http.host} can be reached from other machines;"
             " use 127.0.0.1, or set http.expose: true"
         )
+
+
+def _other_accounts(access: Access) -> Iterable[str]:
+    """Addresses and names that say `live` or `demo` in themselves, as brokers write them, where the other is meant."""
+    if access.demo is None:
+        return
+    other = "live" if access.demo else "demo"
+    for name in ("host", "sender_comp_id"):
+        value = getattr(access, name) or ""
+        if other in re.split(r"[^a-z]+", value.lower()):
+            allowed = str(access.demo).lower()
+            yield f"access.{name}: {value} is one of {other} accounts, which access.demo: {allowed} rules out"
 
 
 def _loopback(host: str) -> bool:

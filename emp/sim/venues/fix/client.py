@@ -216,6 +216,10 @@ class Client(asyncio.Protocol, Application):
             text = f"unknown symbol {unknown[0]}" if unknown else "no symbol"
             self.session.send(b"Y", f"262={request}\x01281=0\x0158={text}\x01".encode())
             return
+        if not venue.settings.depth and message.get(264) != b"1" and message.get(263) != b"2":
+            no_depth = f"262={request}\x01281=5\x0158=no market depth for this user\x01"
+            self.session.send(b"Y", no_depth.encode())
+            return
         for symbol in wanted:
             name = venue.names[symbol]
             if message.get(263) == b"2":
@@ -231,11 +235,21 @@ class Client(asyncio.Protocol, Application):
             venue.wanted()
 
     def _list(self, message: Message) -> None:
-        """35=x: every symbol with its name and decimals."""
+        """35=x: every symbol, or the one asked for, with its name and decimals or its lot."""
         venue = self.venue
-        body = f"320={message.text(320)}|322=1|560=0|146={len(venue.symbols)}|"
-        for name, symbol in venue.symbols.items():
-            body += f"55={symbol}|1007={name}|1008={venue.scales[name].px_decimals}|"
+        wanted = message.text(55) if message.text(559) == "0" else ""
+        listed = {n: s for n, s in venue.symbols.items() if wanted in ("", s)}
+        if not listed:
+            self.session.send(b"y", f"320={message.text(320)}\x01322=1\x01560=2\x01".encode())
+            return
+        body = f"320={message.text(320)}|322=1|560=0|146={len(listed)}|"
+        for name, symbol in listed.items():
+            scale = venue.scales[name]
+            if venue.settings.dialect.security_list:  # as cTrader has it
+                body += f"55={symbol}|1007={name}|1008={scale.px_decimals}|"
+            else:
+                lot = scale.qty(1).decode()
+                body += f"55={symbol}|561={lot}|562={lot}|"
         self.session.send(b"y", body.replace("|", "\x01").encode())
 
     def show(self, name: str, row: Array) -> None:

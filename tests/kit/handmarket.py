@@ -1,11 +1,13 @@
 """A market of few words for the tests: books are set by hand, orders match against what is shown."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from emp.core.clock import Clock
 from emp.core.codes import OrderStatus
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, Replace
 from emp.core.instrument import Instrument
@@ -118,3 +120,21 @@ class HandMarket:
                 **more,
             )
         )
+
+
+class Moving(HandMarket):
+    """A market that moves by itself, with the stamps of a clock that may be wrong."""
+
+    def __init__(self, instruments: Sequence[Instrument], clock: Clock) -> None:
+        super().__init__(instruments, clock.now_ns())
+        self.clock = clock
+
+    async def move(self) -> None:
+        n = 0
+        while True:
+            n += 1
+            self.stamp = self.clock.now_ns() - 1_000_000
+            for one in self.instruments:
+                base = 110_000 + n % 3
+                self.show(one.name, [(base, 3), (base - 1, 4)], [(base + 2, 5), (base + 3, 6)])
+            await asyncio.sleep(0.02)
