@@ -22,7 +22,7 @@ import structlog
 from emp.access.port import Channel, LinkState, MarketAccess
 from emp.bus.bus import ControlMessage, EventBus
 from emp.core.clock import Clock
-from emp.core.codes import Reason
+from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import Command, Control, DegradedMode, OrderUpdate, OwnerAction, RiskBreach
 from emp.core.errors import UsageError, VenueError
 from emp.core.records import Array
@@ -120,8 +120,14 @@ class Live:
                 self._board.clear_alarm(f"{state.channel} link")
                 _log.info("link up", channel=state.channel)
             else:
-                self._board.raise_alarm(f"{state.channel} link", f"{state.channel} link down: {state.reason}")
-                _log.warning("link down", channel=state.channel, reason=state.reason, attempt=state.attempt)
+                self._board.raise_alarm(f"{state.channel} link", said_down(state))
+                _log.warning(
+                    "link down",
+                    channel=state.channel,
+                    reason=state.reason,
+                    cause=state.cause,
+                    attempt=state.attempt,
+                )
             if state.channel == "trade" and (before is None or before.up) != state.up:
                 self._trade_link(active=not state.up)
 
@@ -365,6 +371,13 @@ class Live:
     def _deal_with(self, message: ControlMessage) -> None:
         if isinstance(message, OrderUpdate):
             self._driver.report(message)
+            if message.status is OrderStatus.REJECTED:
+                _log.warning(
+                    "order refused",
+                    instrument=message.instrument,
+                    order=message.clOrdID,
+                    reason=message.text,
+                )
             return
         self._taps.message(message)
         if isinstance(message, DegradedMode):
@@ -457,6 +470,14 @@ class Live:
             if self._failure is None and self._over_in_order and not self._engine.orders.open_orders():
                 self._ledger.seal()
         self._ledger.close()
+
+
+def said_down(state: LinkState) -> str:
+    """What `/health` says of a connection that is down."""
+    kind = ", ".join(
+        ([state.cause] if state.cause else []) + ([f"attempt {state.attempt}"] if state.attempt else [])
+    )
+    return f"{state.channel} link down{f' ({kind})' if kind else ''}: {state.reason}"
 
 
 async def _cancelled(*tasks: "asyncio.Task[None]") -> None:

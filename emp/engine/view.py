@@ -9,8 +9,8 @@ import numpy as np
 from emp.access.port import LinkState
 from emp.bus.bus import EventBus
 from emp.core.clock import Clock
-from emp.core.codes import Action, Quarantine, Reason, Session
-from emp.core.contracts import Message, RiskBreach
+from emp.core.codes import Action, OrderStatus, Quarantine, Reason, Session
+from emp.core.contracts import Message, OrderUpdate, RiskBreach
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 from emp.engine.driver import Driver
@@ -68,6 +68,7 @@ class Viewer(Tap):
         self._total_ms = SlidingQuantiles()
         self._breaches: deque[str] = deque(maxlen=BREACHES_SHOWN)
         self._links: dict[str, LinkView] = {}
+        self._refused: dict[str, int] = {}  # orders, by instrument
         self._models = models
         self._missed = 0
         self._published_at = 0
@@ -100,10 +101,12 @@ class Viewer(Tap):
 
     def on_link(self, state: LinkState) -> None:
         """Note how a connection is."""
-        before = self._links.get(state.channel, LinkView(up=False))
-        fell = before.up and not state.up
-        reason = before.reason if state.up else state.reason
-        self._links[state.channel] = LinkView(up=state.up, reason=reason, losses=before.losses + fell)
+        self._links[state.channel] = link_view(self._links.get(state.channel), state, self._clock.now_ns())
+
+    def on_report(self, update: OrderUpdate, at: int) -> None:
+        """Count what was refused."""
+        if update.status is OrderStatus.REJECTED:
+            self._refused[update.instrument] = self._refused.get(update.instrument, 0) + 1
 
     def on_missed(self, messages: int) -> None:
         """Say that the view is incomplete."""
@@ -185,6 +188,7 @@ class Viewer(Tap):
             stale=stale_ms > self._stale_after_ms,
             restarts={cause.name.lower(): int(restarts[cause]) for cause in Restart},
             open_orders=self._orders(instrument.name),
+            refused_orders=self._refused.get(instrument.name, 0),
             decisions=tuple(_decision(row) for row in seen.decisions),
         )
 
@@ -211,6 +215,28 @@ class Viewer(Tap):
             )
             for order in self._engine.orders.open_orders(instrument)
         )
+
+
+def link_view(before: LinkView | None, state: LinkState, now_ns: int) -> LinkView:
+    """How a connection is after a change, with what was counted of it so far."""
+    before = before or LinkView(up=False)
+    turned = before.up != state.up or not before.since_ns
+    since_ns = now_ns if turned else before.since_ns
+    if state.up:
+        return msgspec.structs.replace(before, up=True, attempt=0, since_ns=since_ns)
+    losses = dict(before.losses)
+    if before.up:
+        losses[state.cause] = losses.get(state.cause, 0) + 1
+    return LinkView(
+        up=False,
+        reason=state.reason,
+        cause=state.cause,
+        attempt=state.attempt,
+        since_ns=since_ns,
+        losses=losses,
+        retries=before.retries + (state.attempt > 0),
+        refusals=before.refusals + (state.cause == "refused"),
+    )
 
 
 def _decision(row: Array) -> DecisionView:

@@ -64,6 +64,7 @@ class InstrumentView(msgspec.Struct, frozen=True, kw_only=True):
     stale: bool = False
     restarts: Mapping[str, int] = {}  # of the model's state from zero, by cause
     open_orders: tuple[OrderView, ...] = ()
+    refused_orders: int = 0  # by the venue, or because they could not leave
     decisions: tuple[DecisionView, ...] = ()  # newest first
 
 
@@ -85,8 +86,13 @@ class LinkView(msgspec.Struct, frozen=True, kw_only=True):
     """A connection to the venue."""
 
     up: bool
-    reason: str = ""  # why it is, or was last, down
-    losses: int = 0  # times that it went down
+    reason: str = ""  # why it is, or was last, down, in the peer's own words where it gave any
+    cause: str = ""  # of which kind that is, as of `emp.access.port.Cause`
+    attempt: int = 0  # of dialling again, while it is down
+    since_ns: int = 0  # when it went up or down
+    losses: Mapping[str, int] = {}  # times that it went down, by cause
+    retries: int = 0  # times that it was dialled again
+    refusals: int = 0  # logons that the peer refused
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,7 +46,8 @@ def create_app(board: Board, routes: Sequence[BaseRoute] = (), *, any_host: bool
             "pid": os.getpid(),
         }
         if board.view is not None:
-            body |= {"model": board.view.serving, "run": board.view.run}
+            view = board.view
+            body |= {"model": view.serving, "run": view.run, "mode": view.mode, "links": view.links}
         return _json(body, 503 if reasons else 200)
 
     async def scrape(_: Request) -> Response:

@@ -8,6 +8,9 @@ from prometheus_client.registry import Collector
 
 from emp.observe.board import Board, View
 
+CAUSES = ("unreachable", "unanswered", "refused", "logout", "lost", "silent", "fault")
+"""The kinds of reasons for which a connection goes down; a counter of each is there from the beginning."""
+
 
 class BoardCollector(Collector):
     """Turns the newest view into metric families at the moment of a scrape."""
@@ -53,7 +56,39 @@ def _families(view: View) -> Iterable[Metric]:
         )
     yield drops
     yield GaugeMetricFamily("risk_halted", "1 while risk has halted trading", int(view.halted))
-    yield from _model(view)
+    yield from _links(view)
+    if view.serving.hash:
+        yield from _model(view)
+
+
+def _links(view: View) -> Iterable[Metric]:
+    """The connections, and what was refused over them."""
+    info = GaugeMetricFamily("run_info", "1 for the run that answers here", labels=["run", "mode"])
+    info.add_metric([view.run, view.mode], 1)
+    yield info
+    up = GaugeMetricFamily("link_up", "1 while the connection stands", labels=["channel"])
+    losses = CounterMetricFamily(
+        "link_losses", "Times that a connection went down, by the kind of reason", labels=["channel", "cause"]
+    )
+    retries = CounterMetricFamily(
+        "link_retries", "Times that a connection was dialled again", labels=["channel"]
+    )
+    refusals = CounterMetricFamily("logon_refusals", "Logons that the peer refused", labels=["channel"])
+    for channel, one in sorted(view.links.items()):
+        up.add_metric([channel], int(one.up))
+        for cause in CAUSES:
+            losses.add_metric([channel, cause], one.losses.get(cause, 0))
+        retries.add_metric([channel], one.retries)
+        refusals.add_metric([channel], one.refusals)
+    yield from (up, losses, retries, refusals)
+    orders = CounterMetricFamily(
+        "orders_refused",
+        "Orders, cancels and replacements that the venue refused or that could not leave",
+        labels=["instrument"],
+    )
+    for each in view.instruments:
+        orders.add_metric([each.name], each.refused_orders)
+    yield orders
 
 
 def _model(view: View) -> Iterable[Metric]:
