@@ -30,6 +30,7 @@ from emp.engine.control_socket import ControlSocket
 from emp.engine.driver import Driver
 from emp.engine.market_clock import MarketClock
 from emp.engine.recover import Recovery, account_note
+from emp.engine.said import said_down
 from emp.engine.succession import Succession
 from emp.engine.tap import Taps
 from emp.engine.watchdog import Watchdog
@@ -470,14 +471,6 @@ class Live:
             if self._failure is None and self._over_in_order and not self._engine.orders.open_orders():
                 self._ledger.seal()
         self._ledger.close()
-
-
-def said_down(state: LinkState) -> str:
-    """What `/health` says of a connection that is down."""
-    kind = ", ".join(
-        ([state.cause] if state.cause else []) + ([f"attempt {state.attempt}"] if state.attempt else [])
-    )
-    return f"{state.channel} link down{f' ({kind})' if kind else ''}: {state.reason}"
 
 
 async def _cancelled(*tasks: "asyncio.Task[None]") -> None:

@@ -52,6 +52,10 @@ class MarketJournal:
         """Make everything appended so far durable."""
         self._writer.flush(self._to_table)
 
+    def checkpoint(self) -> None:
+        """Begin to make everything appended so far durable; the part that holds it goes on growing."""
+        self._writer.checkpoint(self._to_table)
+
     def truncate_to(self, n_events: int) -> None:
         """Keep the first `n_events` events."""
         self._writer.forget_buffered()

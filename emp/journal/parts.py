@@ -82,6 +82,17 @@ class PartWriter:
         self._buffer, self._spare = self._spare, self._buffer
         self._buffered = 0
 
+    def checkpoint(self, to_table: ToTable) -> None:
+        """Let the writer thread write what is buffered under the number of the part that it will be of, and go on: that
+        part grows until it is full, so that little is lost by a crash and few files are made.
+        """
+        if not self._buffered:
+            return
+        self.wait()
+        path = self.folder / f"part-{len(self.parts):05d}.parquet"
+        rows = self._buffer[: self._buffered].copy()
+        self._pending = self._writer.submit(lambda: self.write_part(path, to_table(rows)))
+
     def forget_buffered(self) -> None:
         """Drop what no part holds yet."""
         self.wait()

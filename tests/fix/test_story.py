@@ -81,9 +81,7 @@ async def told(folder: Path, script: Callable[[Any], Any]) -> list[dict[str, Any
     board = Board(clock)
     server = HttpServer(create_app(board), "127.0.0.1", 0)
     server.start()
-    running = assemble_live(
-        config, [EURUSD], Models(buyer()), FixAccess(settings, clock), board, clock
-    )
+    running = assemble_live(config, [EURUSD], Models(buyer()), FixAccess(settings, clock), board, clock)
     with open_log(running.folder) as stream:
         log = logs.configure(stream, clock)
         run = asyncio.create_task(running.live.run())

@@ -1,6 +1,7 @@
 """Market data that a run has journalled, as a recording: the events as its engine saw them, nothing folded again.
 
-A folder with `part-NNNNN.parquet` files (`RUN/market`), a run's folder, or single parts; see `emp.core.market_file`.
+A folder with `part-NNNNN.parquet` files (`RUN/market`), one with such folders by day (`RUN/market` of what was
+observed), a run's folder, or single parts; see `emp.core.market_file`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,13 +30,18 @@ def journalled_parts(paths: Sequence[Path] | Path) -> list[Path]:
     found: list[Path] = []
     for path in named:
         folder = path / "market" if (path / "market").is_dir() else path
-        parts = sorted(folder.glob("part-*.parquet")) if folder.is_dir() else [path]
+        parts = _parts_of(folder) if folder.is_dir() else [path]
         if not parts or not all(_is_part(part) for part in parts):
             if found:
                 raise DataError(f"{path}: is no market journal, as {found[0]} is: name one kind of recording")
             return []
         found += parts
     return found
+
+
+def _parts_of(folder: Path) -> list[Path]:
+    """The parts of a folder, or of its days in order."""
+    return sorted(folder.glob("part-*.parquet")) or sorted(folder.glob("????-??-??/part-*.parquet"))
 
 
 def _is_part(path: Path) -> bool:

@@ -4,10 +4,10 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -16,7 +16,11 @@ from emp.core.platform import hang_up_is_ignored, on_signals
 
 if TYPE_CHECKING:
     from emp.app.wiring.live import Running
+    from emp.core.clock import Clock
+    from emp.core.config.config import SystemConfig
     from emp.core.platform import Detached
+    from emp.journal.run import RunFolder
+    from emp.observe.board import Board
 
 app = typer.Typer()
 
@@ -32,7 +36,7 @@ def run(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Trade in the mode the configuration says: mock, paper or live.
+    """Trade in the mode the configuration says: mock, paper or live; or, in mode observe, record a broker's market.
 
     Ctrl-C ends in order: resting orders are withdrawn, the journal is sealed. So do SIGTERM and the end of the
     terminal (SIGHUP), unless it was started with --detach or nohup. SIGUSR1 is the kill switch: everything is
@@ -45,7 +49,7 @@ def run(
     background = detach() if detached else None
     from emp.app import console
     from emp.app.terminal.terminal import Terminal
-    from emp.app.wiring.live import assemble_live, checked, open_access, open_log
+    from emp.app.wiring.live import open_log
     from emp.core.clock import LiveClock
     from emp.core.config.config import SystemConfig
     from emp.observe import logs
@@ -54,7 +58,7 @@ def run(
 
     settings = SystemConfig.load(config)
     clock = LiveClock()
-    instruments, models, credentials = checked(settings, config)
+    assemble = (_observing if settings.mode == "observe" else _trading)(settings, config, clock)
     board = Board(clock)
     server = HttpServer(
         create_app(board, console.routes(), any_host=settings.http.expose),
@@ -63,8 +67,7 @@ def run(
     )
     server.start()
     try:
-        access = open_access(settings, instruments, credentials, clock)
-        running = assemble_live(settings, instruments, models, access, board, clock, config)
+        running = assemble(board)
         with open_log(running.folder) as stream:
             log = logs.configure(stream, clock)
             try:
@@ -76,13 +79,72 @@ def run(
                 log.close()
     finally:
         server.stop()
-    summary = {**_summary(running), "url": server.url}
+    summary = {**running.summary(), "url": server.url}
     running.folder.write_summary(summary)
     if as_json:
         print(json.dumps(summary))
 
 
-def _hand_over(background: "Detached", running: "Running", url: str, as_json: bool) -> None:
+class Job(NamedTuple):
+    """A run that is assembled: how to run and end it, what a signal means to it, and what it was in the end."""
+
+    folder: "RunFolder"
+    run: Callable[[], Coroutine[Any, Any, None]]
+    stop: Callable[[], None]
+    connected: asyncio.Event
+    signals: Mapping[signal.Signals, Callable[[], object]]
+    summary: Callable[[], dict[str, Any]]
+
+
+def _trading(settings: "SystemConfig", path: Path, clock: "Clock") -> Callable[["Board"], Job]:
+    """What makes a run that trades, once everything that can be wrong beforehand was looked at."""
+    from emp.app.wiring.live import assemble_live, checked, open_access
+
+    instruments, models, credentials = checked(settings, path)
+
+    def assemble(board: "Board") -> Job:
+        access = open_access(settings, instruments, credentials, clock)
+        running = assemble_live(settings, instruments, models, access, board, clock, path)
+        live = running.live
+        return Job(
+            running.folder,
+            live.run,
+            live.stop,
+            live.connected,
+            {signal.SIGUSR1: partial(live.kill, "operator"), signal.SIGUSR2: live.reload},
+            partial(_summary, running),
+        )
+
+    return assemble
+
+
+def _observing(settings: "SystemConfig", path: Path, clock: "Clock") -> Callable[["Board"], Job]:
+    """What makes a run that only watches."""
+    from emp.app.wiring.doors import open_feed
+    from emp.app.wiring.observe import assemble_observer, observed
+    from emp.core.instrument import find
+
+    credentials = settings.credentials(str(path))
+    instruments = [find(name, settings.instruments.catalogue) for name in settings.instruments.names]
+
+    def assemble(board: "Board") -> Job:
+        feed = open_feed(settings, credentials, clock)
+        running = assemble_observer(settings, instruments, feed, board, clock)
+        observer = running.observer
+        nothing = partial(observer.ignored, "a signal about trading")
+        return Job(
+            running.folder,
+            observer.run,
+            observer.stop,
+            observer.connected,
+            {signal.SIGUSR1: nothing, signal.SIGUSR2: nothing},
+            partial(observed, running),
+        )
+
+    return assemble
+
+
+def _hand_over(background: "Detached", running: Job, url: str, as_json: bool) -> None:
     """Tell who started a run in the background what it is, and end his part of it."""
     run, pid, folder = running.folder.manifest["run"], os.getpid(), str(running.folder.path)
     facts = {"run": run, "pid": pid, "url": url, "run_folder": folder}
@@ -90,27 +152,26 @@ def _hand_over(background: "Detached", running: "Running", url: str, as_json: bo
     background.ready(json.dumps(facts) if as_json else words)
 
 
-async def _until_stopped(running: "Running", seconds: float | None) -> None:
-    """Run the engine until a signal, the market's end or the time asked for."""
+async def _until_stopped(running: Job, seconds: float | None) -> None:
+    """Run until a signal, the market's end or the time asked for."""
     loop = asyncio.get_running_loop()
     handlers: dict[signal.Signals, Callable[[], object]] = {
-        signal.SIGINT: running.live.stop,
-        signal.SIGTERM: running.live.stop,
-        signal.SIGUSR1: partial(running.live.kill, "operator"),
-        signal.SIGUSR2: running.live.reload,
+        signal.SIGINT: running.stop,
+        signal.SIGTERM: running.stop,
+        **running.signals,
     }
     if not hang_up_is_ignored():
-        handlers[signal.SIGHUP] = running.live.stop
+        handlers[signal.SIGHUP] = running.stop
     on_signals(loop, handlers)
 
     async def stop_in_time() -> None:
-        await running.live.connected.wait()
+        await running.connected.wait()
         await asyncio.sleep(seconds or 0.0)
-        running.live.stop()
+        running.stop()
 
     timer = asyncio.create_task(stop_in_time()) if seconds is not None else None
     try:
-        await running.live.run()
+        await running.run()
     finally:
         if timer is not None:
             timer.cancel()

@@ -100,7 +100,8 @@ class Terminal:
             parts += [_markets(view), *(_decisions(one) for one in view.instruments)]
         else:
             parts += [Text(line) for one in view.instruments for line in _narrow(one)]
-        parts.append(Text(_latency(view)))
+        if view.model:
+            parts.append(Text(_latency(view)))
         parts.append(Text(f"{self._url}  mode {view.mode}  {_model(view)}", style="dim"))
         return Group(*parts)
 
@@ -128,6 +129,8 @@ def _health(reasons: list[str]) -> str:
 
 def _model(view: View) -> str:
     one = view.serving
+    if not view.model:
+        return "quotes are recorded, nothing is traded"
     return f"model {one.kind} {one.hash[:12]}, {one.role}{', ' if one.why else ''}{one.why}"
 
 

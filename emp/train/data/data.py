@@ -21,6 +21,7 @@ import numpy as np
 
 from emp.access import recordings
 from emp.access.recordings import open_recording
+from emp.access.recordings.journalled import journalled_parts
 from emp.core.errors import DataError, UsageError
 from emp.core.instrument import Instrument, catalogue, find
 from emp.core.numba.cache import cache_root
@@ -122,15 +123,22 @@ def domain_name(instrument: Instrument) -> str:
 
 
 def parse_series(text: str) -> Series:
-    """Read `[INSTRUMENT=]PATH[,PATH...]`; a path may hold wildcards, an instrument may stand in the file name."""
+    """Read `[INSTRUMENT=]PATH[,PATH...]`; a path may hold wildcards, an instrument may stand in the file name.
+
+    A path may also be the folder of a run or of the market data that it journalled.
+    """
     left, equals, right = text.partition("=")
     patterns = (right if equals else left).split(",")
-    paths = [Path(p) for pattern in patterns for p in sorted(glob.glob(pattern)) or [pattern]]
-    for path in paths:
-        if not path.is_file():
+    named = [Path(p) for pattern in patterns for p in sorted(glob.glob(pattern)) or [pattern]]
+    paths: list[Path] = []
+    for path in named:
+        found = journalled_parts([path]) if path.is_dir() else [path]
+        if not found or not all(one.is_file() for one in found):
             raise DataError(f"{path}: no such recording")
-    more = f"+{len(paths) - 1}" if len(paths) > 1 else ""
-    name = paths[0].name.split(".")[0] + more
+        paths += found
+    more = f"+{len(named) - 1}" if len(named) > 1 else ""
+    first = named[0].parent if named[0].name == "market" else named[0]
+    name = first.name.split(".")[0] + more
     if equals:
         return Series(name, find(left).name, tuple(paths))
     guess = paths[0].name.split("_")[0]
