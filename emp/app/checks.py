@@ -41,6 +41,14 @@ METRICS = {
     "drops",
     "risk_halted",
 }
+LINK_METRICS = {
+    "run_info",
+    "link_up",
+    "link_losses",
+    "link_retries",
+    "logon_refusals",
+    "orders_refused",
+}
 MODEL_METRICS = {
     "model_info",
     "model_reloads_refused",
@@ -196,7 +204,7 @@ def catalogue_loads() -> str:
 
 
 def metrics_are_the_roadmaps() -> str:
-    """`/metrics` has the roadmap's quantities, and those of the model."""
+    """`/metrics` has the roadmap's quantities, and those of connections and model."""
     from emp.observe.board import Board, InstrumentView, View
     from emp.observe.metrics import registry
 
@@ -204,7 +212,7 @@ def metrics_are_the_roadmaps() -> str:
     one = InstrumentView(name="X", tick=1.0)
     board.publish(View(mode="mock", run="R", model="m", now_ns=0, started_ns=0, instruments=(one,)))
     found = {metric.name for metric in registry(board).collect()}
-    assert found == METRICS | MODEL_METRICS, f"metrics are {', '.join(sorted(found))}"
+    assert found == METRICS | LINK_METRICS | MODEL_METRICS, f"metrics are {', '.join(sorted(found))}"
     return ", ".join(sorted(found))
 
 

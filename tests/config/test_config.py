@@ -37,7 +37,7 @@ def refusal(path: Path) -> str:
     return line
 
 
-@pytest.mark.parametrize("name", ["mock", "paper", "live"])
+@pytest.mark.parametrize("name", ["mock", "observe", "paper", "live"])
 def test_the_examples_load(name: str) -> None:
     assert SystemConfig.load(ROOT / f"examples/{name}.yaml").mode == name
 
@@ -118,7 +118,7 @@ def test_a_mistake_is_one_line_with_its_place(write, text: str, expected: str) -
 
 def test_all_mistakes_are_named_at_once(write) -> None:
     line = refusal(write("mode: mokc\nrisk: {max_order_lots: x}\n"))
-    assert "mode: must be 'mock', 'paper' or 'live', was 'mokc'" in line
+    assert "mode: must be 'mock', 'observe', 'paper' or 'live', was 'mokc'" in line
     assert "instruments: must be given" in line
     assert "risk.max_order_lots" in line
 

@@ -16,9 +16,10 @@ from starlette.routing import Route
 
 from emp.core.clock import SimClock
 from emp.core.errors import UsageError
-from emp.observe.board import Board, InstrumentView, ModelView, View
+from emp.observe.board import Board, InstrumentView, LinkView, ModelView, View
 from emp.observe.http import HttpServer, create_app
 
+LINKS = {"run_info", "link_up", "link_losses", "link_retries", "logon_refusals", "orders_refused"}
 MODEL = {
     "model_info",
     "model_swaps",
@@ -115,12 +116,26 @@ def test_metrics_are_the_roadmaps_and_the_models_and_parse() -> None:
     board = Board(SimClock())
     with serving(board) as url:
         assert get(f"{url}/metrics") == (200, "")
-        board.publish(msgspec.structs.replace(VIEW, halted=True))
+        down = LinkView(
+            up=False, reason="good night", cause="logout", losses={"logout": 2}, retries=5, refusals=3
+        )
+        links = {"market": LinkView(up=True), "trade": down}
+        board.publish(msgspec.structs.replace(VIEW, halted=True, links=links))
         status, text = get(f"{url}/metrics")
     families = {f.name: f for f in text_string_to_metric_families(text)}
-    assert (status, set(families)) == (200, ROADMAP | MODEL)
+    assert (status, set(families)) == (200, ROADMAP | LINKS | MODEL)
     values = {(s.name, *s.labels.values()): s.value for f in families.values() for s in f.samples}
+    assert values.pop(("link_losses_total", "logout", "trade")) == 2
+    assert not any(values.pop(key) for key in list(values) if key[0] == "link_losses_total")
     assert values == {
+        ("run_info", VIEW.mode, VIEW.run): 1,
+        ("link_up", "market"): 1,
+        ("link_up", "trade"): 0,
+        ("link_retries_total", "market"): 0,
+        ("link_retries_total", "trade"): 5,
+        ("logon_refusals_total", "market"): 0,
+        ("logon_refusals_total", "trade"): 3,
+        ("orders_refused_total", "EURUSD"): 0,
         ("event_lag_ms", "EURUSD"): 1.5,
         ("queue_depth", "EURUSD"): 3,
         ("model_info", "m", "mamba2", "fallback"): 1,
