@@ -263,7 +263,7 @@ def test_orders_of_an_earlier_run_are_understood_from_their_report() -> None:
     status = heard(
         "35=8|584=q1|911=1|37=V1|17=0|11=OLD-7|55=1|54=2|38=5000|44=1.09|150=I|39=1|14=2000|151=3000|6=1.09|"
     )
-    update = orders.status_of(status)
+    [update] = orders.status_of(status)
     assert (update.clOrdID, update.side, update.filled, update.leaves, update.price) == (
         "OLD-7",
         -1,
@@ -301,9 +301,9 @@ def test_published_reports_with_wrong_ends_are_garbled_and_read_once_mended(data
 
 
 def test_requests_for_status_and_positions() -> None:
-    assert pairs(book().mass_status("q1")) == {584: "q1", 585: "7"}
-    assert pairs(book(CTRADER).positions("q2", TS)) == {710: "q2"}
-    plain = pairs(book(account="ACC").positions("q2", TS))
+    assert pairs(book().bodies.mass_status("q1")) == {584: "q1", 585: "7"}
+    assert pairs(book(CTRADER).bodies.positions("q2", TS)) == {710: "q2"}
+    plain = pairs(book(account="ACC").bodies.positions("q2", TS))
     assert (plain[724], plain[1], plain[715], plain[448]) == ("0", "ACC", "20240605", "ACC")
 
 
