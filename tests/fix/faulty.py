@@ -99,8 +99,9 @@ class Numbers:
 class Plan:
     """Which fault befalls which message."""
 
-    def __init__(self, seed: int, chance: float) -> None:
+    def __init__(self, seed: int, chance: float, only: tuple[str, ...] = ()) -> None:
         self.chance = chance
+        self.only = only  # these faults alone, where any are named
         self.on = True
         self.counts: Counter[str] = Counter()
         self._rng = generator(seed, "faulty wire")
@@ -109,7 +110,8 @@ class Plan:
         """The next message's fault, empty for none."""
         if not self.on or self._rng.random() >= self.chance:
             return ""
-        return str(self.pick(kinds))
+        fault = str(self.pick(self.only or kinds))
+        return fault if fault in kinds else ""
 
     def pick(self, things: Any) -> Any:
         return things[int(self._rng.integers(len(things)))]

@@ -114,9 +114,9 @@ class Trader:
         return int(account["position"]), len(self.engine.orders.open_orders()), float(account["cash"])
 
 
-async def engine_side(seed: int, seconds: float, folder: Path) -> dict[str, Any]:
+async def engine_side(plan: Plan, seed: int, seconds: float, folder: Path) -> dict[str, Any]:
     """The engine as initiator; returns what was seen, `wrong` names what does not agree."""
-    port, plan = free_port(), Plan(seed, 0.02)
+    port = free_port()
     rng = generator(seed, "drill")
     wire = FaultyWire(port, plan, dialler_told=True)
     async with Peer.running("accept", port, "QF", "ME", "0.01") as venue:
@@ -197,10 +197,10 @@ def our_book(access: FixAccess) -> list[list[Any]]:
     )
 
 
-def drill(side: str, seed: int, seconds: float) -> dict[str, Any]:
+def drill(side: str, plan: Plan, seed: int, seconds: float) -> dict[str, Any]:
     """One drill, its log beside it."""
     with tempfile.TemporaryDirectory() as name, structlog.testing.capture_logs() as log:
-        found = asyncio.run(SIDES[side](seed, seconds, Path(name)))
+        found = asyncio.run(SIDES[side](plan, seed, seconds, Path(name)))
     found["log"] = dict(Counter(entry["event"] for entry in log))
     return found
 
@@ -215,10 +215,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--side", choices=[*SIDES, "both"], default="both")
+    parser.add_argument("--chance", type=float, default=0.02, help="of a fault per message")
+    parser.add_argument("--only", default="", help="these faults alone, comma between")
     asked = parser.parse_args()
+    only = tuple(asked.only.split(",")) if asked.only else ()
     wrong = False
     for side in SIDES if asked.side == "both" else [asked.side]:
-        found = drill(side, asked.seed, asked.seconds)
+        found = drill(side, Plan(asked.seed, asked.chance, only), asked.seed, asked.seconds)
         print(json.dumps(found, indent=1))
         wrong |= bool(found["wrong"])
     sys.exit(1 if wrong else 0)

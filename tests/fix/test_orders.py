@@ -128,6 +128,27 @@ def test_a_report_with_a_number_that_is_none_is_refused_whole_and_its_successor_
     assert (sound.filled, sound.price) == (1, 108_750)
 
 
+@pytest.mark.parametrize("tag", [150, 39, 14, 11])
+@pytest.mark.parametrize("how", ["empty", "absent"])
+def test_a_report_that_does_not_say_what_happened_is_refused(tag: int, how: str) -> None:
+    """Half of it would be a false fact: a fill of no quantity, a bust that is none, an order that nobody sent."""
+    orders = book()
+    orders.body(new())
+    text = PART.replace(f"{tag}=", f"{tag}=|0=", 1) if how == "empty" else PART
+    text = "".join(
+        f"{p}|"
+        for p in text.split("|")[:-1]
+        if not p.startswith("0=") and (how == "empty" or not p.startswith(f"{tag}="))
+    )
+    if (tag, how) == (11, "absent"):  # somebody else's, or so it seems: the engine is told
+        assert [u.clOrdID for u in report(orders, text)] == [""]
+    else:
+        with pytest.raises(FieldError):
+            report(orders, text)
+    [sound] = report(orders, PART)
+    assert (sound.clOrdID, sound.filled) == ("R-1", 1)
+
+
 @pytest.mark.parametrize(
     ("kind", "cum", "average", "leaves"),
     [("H", 0, "0", 0), ("H", 1000, "1.0875", 2000), ("G", 1000, "1.0870", 2000)],

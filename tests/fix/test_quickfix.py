@@ -55,6 +55,7 @@ class Peer:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-W", "ignore", str(script), role, str(port), *arguments,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            limit=1 << 24,
         )  # fmt: skip
         peer = cls(process)
         try:

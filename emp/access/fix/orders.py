@@ -25,10 +25,12 @@ from emp.access.fix.reports import (
     fill_price,
     note_fill,
     read_figures,
+    require_what_counts,
     splits,
     stands,
 )
 from emp.access.fix.text import FieldError, Scale, utc_ns
+from emp.access.fix.wire import EMPTY_FIELD
 from emp.core.codes import OrderStatus
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder
 
@@ -167,6 +169,9 @@ class Orders:
         scale = self._scales.get(name or (known.instrument if known is not None else ""))
         if scale is None:
             return NOTHING
+        require_what_counts(message)
+        if not self._order_id(message) and message.flags & EMPTY_FIELD:
+            raise FieldError("a report that names an order by an empty tag")
         figures = read_figures(message, scale, self.dialect.fee_tag)
         return stands(known, message, figures) if message.text(150) in CORRECTIONS else figures
 

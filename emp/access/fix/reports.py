@@ -65,6 +65,17 @@ CORRECTIONS = frozenset({"G", "H"})
 """ExecTypes (150) that change fills told before: trade correct, trade cancel."""
 
 
+def require_what_counts(message: Message) -> None:
+    """FieldError where a report does not say what happened: without ExecType (150), OrdStatus (39), or, where
+    something has filled, CumQty (14).
+    """
+    missing = [tag for tag in (150, 39) if message.get(tag) is None]
+    if message.text(150) not in CORRECTIONS and message.get(14) is None:
+        missing += [14] * (message.text(39) in ("1", "2") or message.text(150) == "F")
+    if missing:
+        raise FieldError(f"a report without {', '.join(f'tag {tag}' for tag in missing)}")
+
+
 def read_figures(message: Message, scale: Scale, fee_tag: int) -> Figures:
     """All numbers of a report; FieldError where one is no number, negative, or no whole number of lots.
 
