@@ -32,7 +32,7 @@ TOLD = (
 )
 """Faults of what is said to the side under test."""
 
-NUMBERS = {"8": (31, 32, 14, 6, 38, 151), "W": (270, 271), "X": (270, 271)}
+NUMBERS = {"8": (31, 32, 14, 6, 38, 151), "W": (270, 271), "X": (270, 271), "D": (38, 44), "G": (38, 44)}
 NONSENSE = (b"1,08", b"NaN", b"1e999999", b"9e9999999", b"-1", b"0x10", b"99999999999999999999", b"1..5")
 
 
@@ -128,6 +128,7 @@ class Way:
     ) -> None:
         self.wire, self.plan, self.writer, self.numbers = wire, wire.plan, writer, numbers
         self.faults = ANY + TOLD * told
+        self._told = told
         self.back: Way
         self.last = b""  # the last message that went this way, as a pattern for the proxy's own
         self.awaits_reset = False  # what comes this way next with 141=Y answers the proxy
@@ -215,6 +216,8 @@ class Way:
     async def _spoil(self, frame: bytes, kind: str, *, again: bool) -> None:
         plan = self.plan
         fault = plan.fault(self.faults) if kind not in "A5" and not self._resetting else ""
+        if again and not self._told and fault not in ("cut", "stall"):
+            fault = ""  # QuickFIX does not miss what it has asked for once, and goes on without it
         if self._late and not again:
             self._write(frame)
             self._write(self._late.popleft())

@@ -30,9 +30,12 @@ from emp.core.contracts import Command
 from emp.core.ids import generator
 from emp.engine.succession import Models
 from emp.observe.board import Board
+from emp.sim.venues.fix.feed import CODES
+from emp.sim.venues.fix.venue import FixVenue, VenueSettings
 from tests.fix.desk import EURUSD
 from tests.fix.faulty import FaultyWire, Plan
-from tests.fix.test_quickfix import Peer, fix_settings, free_port
+from tests.fix.markets import Toy
+from tests.fix.test_quickfix import QUICK, Peer, fix_settings, free_port
 from tests.kit.models import eager_model
 from tests.kit.orders import cancel_order, new_order, replace_order
 
@@ -197,6 +200,117 @@ def our_book(access: FixAccess) -> list[list[Any]]:
     )
 
 
+class Client:
+    """Orders of a QuickFIX initiator, at random."""
+
+    def __init__(self, peer: Peer, seed: int) -> None:
+        self.peer = peer
+        self.named: list[str] = []
+        self._rng = generator(seed, "client")
+
+    async def act(self) -> None:
+        draw, rng = self._rng.random(), self._rng
+        name = f"q{len(self.named)}"
+        fields = {
+            "11": name, "55": EURUSD.name, "54": str(1 + len(self.named) % 2), "40": "2",
+            "38": f"{int(rng.integers(1, 9))}000", "44": f"1.{MID - 100_000 + int(rng.integers(-30, 30)):05d}",
+        }  # fmt: skip
+        orig = (
+            self.named[int(rng.integers(max(0, len(self.named) - 12), len(self.named)))] if self.named else ""
+        )
+        self.named.append(name)
+        if draw < 0.6 or not orig:
+            how = ("3", "0", "1")[int(rng.integers(3))]
+            await self.peer.ask(send="D", brief=1, fields=fields | {"59": how})
+        elif draw < 0.7:
+            await self.peer.ask(send="H", brief=1, fields={"11": orig, "55": EURUSD.name, "54": "1"})
+        else:
+            side = str(1 + int(orig[1:]) % 2)
+            await self.peer.ask(
+                send="F" if draw < 0.85 else "G", brief=1, fields=fields | {"54": side, "41": orig}
+            )
+
+
+async def venue_side(plan: Plan, seed: int, seconds: float, folder: Path) -> dict[str, Any]:
+    """Our venue as acceptor, a QuickFIX initiator as its client."""
+    dialect = msgspec.structs.replace(QUICK, heartbeat_s=1)
+    toy = Toy([EURUSD])
+    venue = FixVenue(
+        toy, [EURUSD], VenueSettings(sender="EMPVENUE", target="QF", dialect=dialect, strict=True)
+    )
+    wire = FaultyWire(await venue.start(), plan, dialler_told=False)
+    plan.on = False
+    async with Peer.running("initiate", await wire.start(), "QF", "EMPVENUE", "1") as peer:
+        await peer.line("logon")
+        client, rng = Client(peer, seed), generator(seed, "drill")
+        subscribe = {"262": "r1", "263": "1", "264": "0", "265": "0"}
+        await peer.ask(send="V", brief=1, fields=subscribe)
+        kept = venue._kept
+        assert kept is not None
+        wire.may_reset = lambda: kept.phase is Phase.ACTIVE and not kept._state.gap.awaited
+        plan.on = True
+        end = CLOCK.monotonic_ns() + int(seconds * 1e9)
+        while CLOCK.monotonic_ns() < end:
+            await client.act()
+            await asyncio.sleep(float(rng.uniform(0.01, 0.05)))
+        plan.on = False
+        wrong = await told_right(peer, toy, subscribe, plan.counts["reset"] > 0)
+        facts = await peer.ask()
+    await wire.close()
+    failure = (await asyncio.gather(venue.close(), return_exceptions=True))[0]
+    wrong["venue"] = repr(failure) if failure is not None else ""
+    wrong["refused by QuickFIX"] = " ".join(facts["rejects_sent"])
+    return {
+        "side": "venue", "seed": seed, "orders": len(toy.orders), "asked": len(client.named), "lots": toy.held,
+        "reports": len(facts["reports"]), "faults": dict(sorted(plan.counts.items())),
+        "connections": wire.connections, "wrong": {k: v for k, v in wrong.items() if v},
+    }  # fmt: skip
+
+
+async def told_right(peer: Peer, toy: Toy, subscribe: dict[str, str], reset: bool) -> dict[str, str]:
+    """Stop the market and ask the venue for every order: what it says is what the market says.
+
+    Where the numbers began anew inside a session (`reset`), reports that were on their way are lost by design.
+    """
+    await toy.pump.stop()
+    left: dict[str, str] = {}
+    for _ in range(40):
+        await asyncio.sleep(0.25)
+        facts = await peer.ask()
+        last = {r["11"]: (r["39"], r["14"]) for r in facts["reports"] if r.get("150") == "I"}
+        left = {
+            name: f"{last.get(name)}, market {(code(toy, name), str(filled * 1000))}"
+            for name, filled in toy.filled.items()
+            if last.get(name) != (code(toy, name), str(filled * 1000))
+        }
+        if not left:
+            break
+        for name in list(left)[:50]:
+            await peer.ask(send="H", brief=1, fields={"11": name, "55": EURUSD.name, "54": "1"})
+    await peer.ask(send="V", brief=1, fields=subscribe | {"262": "r2"})
+    request = {"710": "p", "724": "0", "1": "QF", "581": "1", "715": "20240101"}
+    await peer.ask(send="AN", brief=1, fields=request)
+    await asyncio.sleep(0.5)
+    facts = await peer.ask()
+    fills = {r["17"]: r for r in facts["reports"] if r.get("150") == "F"}
+    bought = sum(int(r["32"]) * (1 if r["54"] == "1" else -1) for r in fills.values())
+    held = toy.held[EURUSD.name] * 1000
+    side = f"70{4 if held >= 0 else 5}={abs(held)}"
+    row = toy.shown[-1]
+    tops = [round(float(px) * 100_000) for px in facts["top"]]
+    return {
+        "orders": str(left) if left else "",
+        "position": "" if side in " ".join(facts["answers"]) else f"{facts['answers'][-2:]}, market {side}",
+        "fills": f"{bought} by the reports, market {held}" if bought != held and not reset else "",
+        "book": "" if tops == [row["bid_px"][0, 0], row["ask_px"][0, 0]] else str(tops),
+    }
+
+
+def code(toy: Toy, name: str) -> str:
+    """OrdStatus of an order of the market."""
+    return CODES[toy.status[name]][1]
+
+
 def drill(side: str, plan: Plan, seed: int, seconds: float) -> dict[str, Any]:
     """One drill, its log beside it."""
     with tempfile.TemporaryDirectory() as name, structlog.testing.capture_logs() as log:
@@ -205,7 +319,7 @@ def drill(side: str, plan: Plan, seed: int, seconds: float) -> dict[str, Any]:
     return found
 
 
-SIDES = {"engine": engine_side}
+SIDES = {"engine": engine_side, "venue": venue_side}
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """A FIX peer built on QuickFIX, run in a process of its own: an acceptor with a market, or an initiator.
 
     python quickfix_peer.py accept PORT SENDER TARGET SECONDS_BETWEEN_UPDATES
-    python quickfix_peer.py initiate PORT SENDER TARGET ORDERS
+    python quickfix_peer.py initiate PORT SENDER TARGET HEARTBEAT_SECONDS
 
 It shares nothing with the product: its own dictionary, its own books, its own arithmetic. It prints one JSON
 object per line on standard output and reads one command per line from standard input.
@@ -35,7 +35,7 @@ def dictionary(role: str, folder: Path) -> Path:
     return path
 
 
-def settings(role: str, port: int, sender: str, target: str, folder: Path) -> fix.SessionSettings:
+def settings(role: str, port: int, sender: str, target: str, folder: Path, beat: int) -> fix.SessionSettings:
     lines = [
         "[DEFAULT]",
         f"ConnectionType={'acceptor' if role == 'accept' else 'initiator'}",
@@ -45,7 +45,7 @@ def settings(role: str, port: int, sender: str, target: str, folder: Path) -> fi
         "ReconnectInterval=1",
         "StartTime=00:00:00",
         "EndTime=00:00:00",
-        "HeartBtInt=30",
+        f"HeartBtInt={beat}",
         "MaxLatency=120",
         "UseDataDictionary=Y",
         "ValidateFieldsOutOfOrder=Y",
@@ -80,6 +80,7 @@ class App(fix.Application):
         self.session: fix.SessionID | None = None
         self.lock = threading.RLock()
         self.rejects = 0
+        self.rejects_sent: list[str] = []
         self.logons = 0
 
     def onCreate(self, session: fix.SessionID) -> None:
@@ -94,6 +95,7 @@ class App(fix.Application):
     def toAdmin(self, message: fix.Message, session: fix.SessionID) -> None:
         if message.getHeader().getField(35) == "3":
             self.rejects += 1
+            self.rejects_sent.append(message.toString().replace("\x01", "|"))
             say(reject_sent=message.toString().replace("\x01", "|"))
 
     def fromAdmin(self, message: fix.Message, session: fix.SessionID) -> None:
@@ -427,7 +429,7 @@ class Trader(App):
         message.getHeader().setField(fix.StringField(35, kind))
         for tag, text in values.items():
             message.setField(fix.StringField(tag, text))
-        if kind in ("D", "F", "AN") and 60 not in values:
+        if kind in ("D", "F", "G", "AN") and 60 not in values:
             message.setField(fix.TransactTime())
         if kind == "V":
             for side in "01":
@@ -456,7 +458,7 @@ class Trader(App):
                     tops.setdefault(group.getField(269), group.getField(270))
                 self.top = [tops.get("0", ""), tops.get("1", "")]
             elif kind in ("8", "9"):
-                tags = (11, 41, 17, 39, 150, 14, 31, 32, 151, 58, 103)
+                tags = (11, 41, 17, 39, 150, 14, 31, 32, 151, 58, 103, 6, 54)
                 self.reports.append({str(t): get(message, t) for t in tags if message.isSetField(t)})
             else:
                 self.answers.append(message.toString().replace("\x01", "|"))
@@ -464,7 +466,8 @@ class Trader(App):
     def facts(self) -> dict:
         with self.lock:
             return {
-                "logons": self.logons, "rejects": self.rejects, "snapshots": len(self.entries),
+                "logons": self.logons, "rejects": self.rejects, "rejects_sent": self.rejects_sent,
+                "snapshots": len(self.entries),
                 "entries": self.entries[-1:], "top": self.top, "reports": self.reports, "answers": self.answers,
             }  # fmt: skip
 
@@ -474,7 +477,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         app = Venue(float(pause)) if role == "accept" else Trader()
-        config = settings(role, int(port), sender, target, folder)
+        beat = int(pause) if role == "initiate" else 0
+        config = settings(role, int(port), sender, target, folder, beat or 30)
         maker = fix.SocketAcceptor if role == "accept" else fix.SocketInitiator
         engine = maker(app, fix.MemoryStoreFactory(), config)
         engine.start()
@@ -495,7 +499,7 @@ def main() -> None:
                 app.do(command["do"])
             if "send" in command:
                 app.request(command["send"], {int(t): v for t, v in command["fields"].items()})
-            say(**app.facts())
+            say(**({"logons": app.logons} if command.get("brief") else app.facts()))
         engine.stop(True)
 
 
