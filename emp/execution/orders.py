@@ -215,6 +215,9 @@ class OrderManager:
                 account["fees"] += update.fee
                 order.booked[done] = (price, update.fee)
             return None
+        if done < order.settled:  # its cost is in what the correction said
+            account["fees"] += update.fee
+            return None
         below = max((c for c in order.booked if c < done), default=0)
         above = min((c for c in order.booked if c > done), default=0)
         order.booked[done] = (update.price, update.fee)
@@ -244,7 +247,7 @@ class OrderManager:
         changed = update.filled != order.filled or cost != update.filled * update.average
         account["position"] += side * (update.filled - order.filled)
         account["cash"] += side * (cost - update.filled * update.average)
-        order.filled = update.filled
+        order.filled = order.settled = update.filled
         order.booked = {update.filled: (update.average, 0.0)} if update.filled else {}
         name = order.original.cl_ord_id
         if update.leaves and order.status.terminal:  # what was taken back works again

@@ -48,6 +48,10 @@ class Order(msgspec.Struct):
         int, tuple[float, float]
     ] = {}  # cumulative quantity -> (price, fee) of the fill that reached it
 
+    settled: int = (
+        0  # lots whose whole cost a correction has told: a fill that comes late changes nothing of it
+    )
+
     @property
     def leaves(self) -> int:
         """Lots that may still fill, by the larger quantity while a replacement is on its way."""

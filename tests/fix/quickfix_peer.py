@@ -1,7 +1,7 @@
 """A FIX peer built on QuickFIX, run in a process of its own: an acceptor with a market, or an initiator.
 
     python quickfix_peer.py accept PORT SENDER TARGET SECONDS_BETWEEN_UPDATES
-    python quickfix_peer.py initiate PORT SENDER TARGET ORDERS
+    python quickfix_peer.py initiate PORT SENDER TARGET HEARTBEAT_SECONDS
 
 It shares nothing with the product: its own dictionary, its own books, its own arithmetic. It prints one JSON
 object per line on standard output and reads one command per line from standard input.
@@ -35,7 +35,7 @@ def dictionary(role: str, folder: Path) -> Path:
     return path
 
 
-def settings(role: str, port: int, sender: str, target: str, folder: Path) -> fix.SessionSettings:
+def settings(role: str, port: int, sender: str, target: str, folder: Path, beat: int) -> fix.SessionSettings:
     lines = [
         "[DEFAULT]",
         f"ConnectionType={'acceptor' if role == 'accept' else 'initiator'}",
@@ -45,7 +45,8 @@ def settings(role: str, port: int, sender: str, target: str, folder: Path) -> fi
         "ReconnectInterval=1",
         "StartTime=00:00:00",
         "EndTime=00:00:00",
-        "HeartBtInt=30",
+        f"HeartBtInt={beat}",
+        "MaxLatency=120",
         "UseDataDictionary=Y",
         "ValidateFieldsOutOfOrder=Y",
         "ValidateFieldsHaveValues=Y",
@@ -79,6 +80,7 @@ class App(fix.Application):
         self.session: fix.SessionID | None = None
         self.lock = threading.RLock()
         self.rejects = 0
+        self.rejects_sent: list[str] = []
         self.logons = 0
 
     def onCreate(self, session: fix.SessionID) -> None:
@@ -93,6 +95,7 @@ class App(fix.Application):
     def toAdmin(self, message: fix.Message, session: fix.SessionID) -> None:
         if message.getHeader().getField(35) == "3":
             self.rejects += 1
+            self.rejects_sent.append(message.toString().replace("\x01", "|"))
             say(reject_sent=message.toString().replace("\x01", "|"))
 
     def fromAdmin(self, message: fix.Message, session: fix.SessionID) -> None:
@@ -119,21 +122,26 @@ class Venue(App):
         self.subscribed = ""
         self.orders: dict[str, dict] = {}
         self.position = 0
+        self.cash = 0  # ticks times units
+        self.fills: dict[str, tuple[dict, int, int]] = {}  # execID -> (order, quantity, price)
+        self.refusals: list[str] = []  # how the next new orders are refused: by 35=j or by 35=3
+        self.frozen = False
         self.executions = 0
         self.updates = 0
 
     # market data
 
-    def fresh_book(self) -> dict[str, tuple[str, int, int]]:
+    def fresh_book(self, levels: int = 2) -> dict[str, tuple[str, int, int]]:
         entries = {}
-        for depth in (2, 1):  # the worse level first: nothing promises an order
+        for depth in range(levels, 0, -1):  # the worse level first: nothing promises an order
             for side, sign in (("0", -1), ("1", 1)):
-                entries[f"E{self.next_id}"] = (side, self.mid + sign * depth, 1_000_000 * depth)
+                size = 1_000_000 * depth + 1_000 * (self.next_id * 7919 % 613)
+                entries[f"E{self.next_id}"] = (side, self.mid + sign * depth, size)
                 self.next_id += 1
         return entries
 
-    def snapshot(self) -> None:
-        self.book = self.fresh_book()
+    def snapshot(self, levels: int = 2) -> None:
+        self.book = self.fresh_book(levels)
         message = fix44.MarketDataSnapshotFullRefresh()
         message.setField(fix.StringField(262, self.subscribed))
         message.setField(fix.StringField(55, SYMBOL))
@@ -149,6 +157,8 @@ class Venue(App):
     def step(self) -> None:
         """Move the market by one tick and tell it as deletes and news."""
         with self.lock:
+            if self.frozen:
+                return
             self.updates += 1
             self.mid += (self.updates * 7919 % 3) - 1
             if self.subscribed:
@@ -173,11 +183,14 @@ class Venue(App):
                 self.send(message)
             for order in list(self.orders.values()):
                 if order["status"] in "01" and not order["ioc"] and self.updates % 5 == 0:
-                    self.fill(order, min(1000, order["qty"] - order["cum"]))
+                    self.fill(order, min(1000, order["qty"] - order["cum"]), order["px"])
 
     # orders
 
-    def report(self, order: dict, kind: str, last: int = 0, extra: dict[int, str] | None = None) -> None:
+    def report(
+        self, order: dict, kind: str, last: int = 0, px: int = 0, extra: dict[int, str] | None = None
+    ) -> None:
+        """Tell the state of an order; what `extra` has as empty is left out."""
         self.executions += 1
         message = fix.Message()
         message.getHeader().setField(fix.StringField(35, "8"))
@@ -189,18 +202,84 @@ class Venue(App):
             151: str(leaves), 6: f"{average * TICK:.7f}", 11: order["id"],
         }  # fmt: skip
         if last:
-            values |= {31: f"{order['px'] * TICK:.5f}", 32: str(last)}
+            values |= {31: f"{px * TICK:.5f}", 32: str(last)}
         for tag, text in (values | (extra or {})).items():
-            message.setField(fix.StringField(tag, text))
+            if text:
+                message.setField(fix.StringField(tag, text))
         message.setField(fix.TransactTime())
         self.send(message)
 
-    def fill(self, order: dict, qty: int) -> None:
-        order["cum"] += qty
-        order["cost"] += qty * order["px"]
+    def book_fill(self, order: dict, qty: int, px: int, sign: int = 1) -> None:
+        """Book a fill, or with `sign` -1 take one back."""
+        side = sign if order["side"] == "1" else -sign
+        order["cum"] += sign * qty
+        order["cost"] += sign * qty * px
+        self.position += side * qty
+        self.cash -= side * qty * px
+
+    def fill(self, order: dict, qty: int, px: int) -> None:
+        self.book_fill(order, qty, px)
         order["status"] = "2" if order["cum"] == order["qty"] else "1"
-        self.position += qty if order["side"] == "1" else -qty
-        self.report(order, "F", qty)
+        self.fills[f"X{self.executions + 1}"] = order, qty, px
+        self.report(order, "F", qty, px)
+
+    def fill_at_once(self, order: dict) -> None:
+        """In one to three parts, each at the limit or a tick or two better."""
+        better = -1 if order["side"] == "1" else 1
+        while order["cum"] < order["qty"]:
+            left = order["qty"] - order["cum"]
+            part = max(1000, left // (1 + self.executions % 3) // 1000 * 1000)
+            self.fill(order, part, order["px"] + better * (self.executions * 7 % 3))
+
+    def mend(self, kind: str, bare: bool) -> None:
+        """Take a fill back (H) or change its price (G); `bare`: without saying what stands."""
+        with self.lock:
+            if not self.fills:
+                return
+            names = list(self.fills)
+            name = names[self.executions * 31 % len(names)]
+            order, qty, px = self.fills.pop(name)
+            self.book_fill(order, qty, px, -1)
+            extra = {19: name} | ({14: "", 6: ""} if bare else {})
+            if kind == "G":
+                px += 1 + self.executions % 4
+                self.book_fill(order, qty, px)
+                self.fills[f"X{self.executions + 1}"] = order, qty, px
+                self.report(order, "G", qty, px, extra)
+                return
+            if order["status"] == "2":
+                order["status"] = "4"
+            elif order["status"] == "1" and order["cum"] == 0:
+                order["status"] = "0"
+            self.report(order, "H", extra=extra)
+
+    def refuse(self, message: fix.Message) -> None:
+        """A new order is refused for no good reason, in one of two bad ways."""
+        how = self.refusals.pop()
+        refusal = fix.Message()
+        refusal.getHeader().setField(fix.StringField(35, how))
+        values = {45: message.getHeader().getField(34), 58: "the venue is in a bad mood"}
+        if how == "j":
+            values |= {372: "D", 380: "0"}
+        for tag, text in values.items():
+            refusal.setField(fix.StringField(tag, text))
+        self.send(refusal)
+
+    def do(self, what: str) -> None:
+        """What a drill asks for."""
+        if what in ("bust", "bare bust", "correction", "bare correction"):
+            self.mend("H" if "bust" in what else "G", "bare" in what)
+        elif what.startswith("refuse"):
+            self.refusals.append(what[-1])
+        elif what == "huge":
+            with self.lock:
+                if self.subscribed:
+                    self.snapshot(1_141)
+        elif what == "wipe":
+            fix.Session.lookupSession(self.session).reset()
+        elif what == "freeze":
+            with self.lock:
+                self.frozen = True
 
     def on_new(self, message: fix.Message) -> None:
         name = get(message, 11)
@@ -212,6 +291,9 @@ class Venue(App):
             "qty": int(get(message, 38)), "px": round(float(get(message, 44)) / TICK), "status": "0",
             "ioc": get(message, 59) == "3",
         }  # fmt: skip
+        if self.refusals:
+            self.refuse(message)
+            return
         self.orders[name] = order
         if order["qty"] > 50_000:
             order["status"] = "8"
@@ -219,26 +301,35 @@ class Venue(App):
             return
         self.report(order, "0")
         if order["ioc"]:
-            self.fill(order, order["qty"])
+            self.fill_at_once(order)
+
+    def refuse_change(self, message: fix.Message, asked: str, order: dict | None) -> None:
+        refusal = fix.Message()
+        refusal.getHeader().setField(fix.StringField(35, "9"))
+        status = "8" if order is None else order["status"]
+        values = {37: "NONE", 11: get(message, 11), 41: get(message, 41), 39: status, 434: asked, 102: "1"}
+        for tag, text in values.items():
+            refusal.setField(fix.StringField(tag, text))
+        self.send(refusal)
 
     def on_cancel(self, message: fix.Message) -> None:
         order = self.orders.get(get(message, 41))
         if order is None or order["status"] not in "01":
-            refusal = fix.Message()
-            refusal.getHeader().setField(fix.StringField(35, "9"))
-            values = {37: "NONE", 11: get(message, 11), 41: get(message, 41), 39: "8", 434: "1", 102: "1"}
-            for tag, text in values.items():
-                refusal.setField(fix.StringField(tag, text))
-            self.send(refusal)
+            self.refuse_change(message, "1", order)
             return
         order["status"] = "4"
         self.report(order, "4", extra={11: get(message, 11), 41: order["id"]})
 
     def on_replace(self, message: fix.Message) -> None:
-        order = self.orders.pop(get(message, 41))
+        order = self.orders.get(get(message, 41))
+        qty = int(get(message, 38))
+        if order is None or order["status"] not in "01" or qty <= order["cum"]:
+            self.refuse_change(message, "2", order)
+            return
         old = order["id"]
+        del self.orders[old]
         order["id"] = get(message, 11)
-        order["qty"] = int(get(message, 38))
+        order["qty"] = qty
         order["px"] = round(float(get(message, 44)) / TICK)
         self.orders[order["id"]] = order
         self.report(order, "5", extra={41: old})
@@ -312,7 +403,8 @@ class Venue(App):
     def facts(self) -> dict:
         with self.lock:
             return {
-                "position": self.position, "updates": self.updates, "rejects": self.rejects,
+                "position": self.position, "cash": self.cash, "fills": len(self.fills),
+                "updates": self.updates, "rejects": self.rejects,
                 "logons": self.logons, "orders": {n: [o["status"], o["cum"]] for n, o in self.orders.items()},
                 "subscribed": self.subscribed, "book": sorted(self.book.values()),
             }  # fmt: skip
@@ -337,7 +429,7 @@ class Trader(App):
         message.getHeader().setField(fix.StringField(35, kind))
         for tag, text in values.items():
             message.setField(fix.StringField(tag, text))
-        if kind in ("D", "F", "AN") and 60 not in values:
+        if kind in ("D", "F", "G", "AN") and 60 not in values:
             message.setField(fix.TransactTime())
         if kind == "V":
             for side in "01":
@@ -366,7 +458,7 @@ class Trader(App):
                     tops.setdefault(group.getField(269), group.getField(270))
                 self.top = [tops.get("0", ""), tops.get("1", "")]
             elif kind in ("8", "9"):
-                tags = (11, 41, 17, 39, 150, 14, 31, 32, 151, 58, 103)
+                tags = (11, 41, 17, 39, 150, 14, 31, 32, 151, 58, 103, 6, 54)
                 self.reports.append({str(t): get(message, t) for t in tags if message.isSetField(t)})
             else:
                 self.answers.append(message.toString().replace("\x01", "|"))
@@ -374,7 +466,8 @@ class Trader(App):
     def facts(self) -> dict:
         with self.lock:
             return {
-                "logons": self.logons, "rejects": self.rejects, "snapshots": len(self.entries),
+                "logons": self.logons, "rejects": self.rejects, "rejects_sent": self.rejects_sent,
+                "snapshots": len(self.entries),
                 "entries": self.entries[-1:], "top": self.top, "reports": self.reports, "answers": self.answers,
             }  # fmt: skip
 
@@ -384,7 +477,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         app = Venue(float(pause)) if role == "accept" else Trader()
-        config = settings(role, int(port), sender, target, folder)
+        beat = int(pause) if role == "initiate" else 0
+        config = settings(role, int(port), sender, target, folder, beat or 30)
         maker = fix.SocketAcceptor if role == "accept" else fix.SocketInitiator
         engine = maker(app, fix.MemoryStoreFactory(), config)
         engine.start()
@@ -401,9 +495,11 @@ def main() -> None:
             command = json.loads(line)
             if "stop" in command:
                 break
+            if "do" in command:
+                app.do(command["do"])
             if "send" in command:
                 app.request(command["send"], {int(t): v for t, v in command["fields"].items()})
-            say(**app.facts())
+            say(**({"logons": app.logons} if command.get("brief") else app.facts()))
         engine.stop(True)
 
 

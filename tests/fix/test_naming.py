@@ -86,6 +86,15 @@ def test_an_entry_without_a_symbol_is_about_that_of_the_entry_before() -> None:
         "X268=1|279=0|269=0|55=AAPL|270=1.49998|271=70000|",
         "X268=1|279=3|269=0|278=A|55=AAPL|270=1.49998|271=70000|",
         "X268=1|279=1|269=0|278=A|55=AAPL|270=1.49998|270=1.49997|271=70000|",
+        "X268=1|279=|278=A|55=AAPL|",
+        "X268=1|278=A|55=AAPL|",
+        "X268=1|279=2|278=A|55=|",
+        "X268=1|279=2|278=A|280=|55=AAPL|",
+        "X268=1|279=1|269=0|278=A|55=AAPL|270=|271=70000|",
+        "X268=1|279=1|269=0|278=A|55=AAPL|270=1.49998|271=|",
+        "X268=1|279=0|269=|278=E|55=AAPL|270=1.49998|271=70000|",
+        "X268=1|279=0|269=0|278=E|55=AAPL|270=|271=70000|",
+        "X268=2|279=2|278=A|55=AAPL|279=0|269=0|278=E|55=|270=1.49998|271=70000|",
         "W55=AAPL|268=1|269=0|278=A|270=1.5|270=1.6|271=50000|",
         "W55=AAPL|268=2|269=0|278=A|270=1.5|271=50000|269=1|278=A|270=1.6|271=50000|",
         "W55=AAPL|268=2|269=0|278=A|270=1.5|271=50000|269=0|278=A|270=1.4|271=50000|",
@@ -103,6 +112,14 @@ def test_what_cannot_be_applied_invalidates_the_book(body: str) -> None:
     assert not screen.market.books["whole"][0]
     [row] = screen.show(message("W", 3, W[1:]))
     assert levels(row) == BEFORE
+
+
+@pytest.mark.parametrize("rest", ["269=|270=|271=|", "269=0|270=|271=|273=|58=|"])
+def test_a_delete_needs_no_more_than_a_name(rest: str) -> None:
+    more = "X268=1|279=0|269=0|278=E|55=AAPL|270=1.49998|271=70000|"
+    screen, found = shown(W, more, f"X268=1|279=2|278=A|55=AAPL|{rest}")
+    assert found[2] == ([(149_998, 70)], [(150_002, 40)])
+    assert not screen.market.quarantined
 
 
 @pytest.mark.parametrize("way", ["position", "price", "unnamed W"])

@@ -128,6 +128,27 @@ def test_a_report_with_a_number_that_is_none_is_refused_whole_and_its_successor_
     assert (sound.filled, sound.price) == (1, 108_750)
 
 
+@pytest.mark.parametrize("tag", [150, 39, 14, 11])
+@pytest.mark.parametrize("how", ["empty", "absent"])
+def test_a_report_that_does_not_say_what_happened_is_refused(tag: int, how: str) -> None:
+    """Half of it would be a false fact: a fill of no quantity, a bust that is none, an order that nobody sent."""
+    orders = book()
+    orders.body(new())
+    text = PART.replace(f"{tag}=", f"{tag}=|0=", 1) if how == "empty" else PART
+    text = "".join(
+        f"{p}|"
+        for p in text.split("|")[:-1]
+        if not p.startswith("0=") and (how == "empty" or not p.startswith(f"{tag}="))
+    )
+    if (tag, how) == (11, "absent"):  # somebody else's, or so it seems: the engine is told
+        assert [u.clOrdID for u in report(orders, text)] == [""]
+    else:
+        with pytest.raises(FieldError):
+            report(orders, text)
+    [sound] = report(orders, PART)
+    assert (sound.clOrdID, sound.filled) == ("R-1", 1)
+
+
 @pytest.mark.parametrize(
     ("kind", "cum", "average", "leaves"),
     [("H", 0, "0", 0), ("H", 1000, "1.0875", 2000), ("G", 1000, "1.0870", 2000)],
@@ -263,7 +284,7 @@ def test_orders_of_an_earlier_run_are_understood_from_their_report() -> None:
     status = heard(
         "35=8|584=q1|911=1|37=V1|17=0|11=OLD-7|55=1|54=2|38=5000|44=1.09|150=I|39=1|14=2000|151=3000|6=1.09|"
     )
-    update = orders.status_of(status)
+    [update] = orders.status_of(status)
     assert (update.clOrdID, update.side, update.filled, update.leaves, update.price) == (
         "OLD-7",
         -1,
@@ -301,9 +322,9 @@ def test_published_reports_with_wrong_ends_are_garbled_and_read_once_mended(data
 
 
 def test_requests_for_status_and_positions() -> None:
-    assert pairs(book().mass_status("q1")) == {584: "q1", 585: "7"}
-    assert pairs(book(CTRADER).positions("q2", TS)) == {710: "q2"}
-    plain = pairs(book(account="ACC").positions("q2", TS))
+    assert pairs(book().bodies.mass_status("q1")) == {584: "q1", 585: "7"}
+    assert pairs(book(CTRADER).bodies.positions("q2", TS)) == {710: "q2"}
+    plain = pairs(book(account="ACC").bodies.positions("q2", TS))
     assert (plain[724], plain[1], plain[715], plain[448]) == ("0", "ACC", "20240605", "ACC")
 
 

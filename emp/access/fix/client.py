@@ -108,14 +108,14 @@ class FixAccess:
 
     async def open_orders(self) -> Sequence[OrderUpdate]:
         """What the venue says is working (mass status)."""
-        messages = await self._ask(b"AF", self.orders.mass_status)
-        updates = [self.orders.status_of(m) for m in messages if m.kind == "8"]
+        messages = await self._ask(b"AF", self.orders.bodies.mass_status)
+        updates = [self.orders.status_of(m)[0] for m in messages if m.kind == "8"]
         return [u for u in updates if u.instrument and not u.status.terminal]
 
     async def positions(self) -> Sequence[VenuePosition]:
         """What the venue says we hold, summed per instrument over its position ids."""
         now = self.clock.now_ns()
-        messages = await self._ask(b"AN", lambda request: self.orders.positions(request, now))
+        messages = await self._ask(b"AN", lambda request: self.orders.bodies.positions(request, now))
         held: dict[str, tuple[int, float]] = {}
         for message in messages:
             name = self.orders.name_of(message)
@@ -257,6 +257,13 @@ class FixAccess:
         log.warning("order not sent", address=self._links[-1].address, order=command.cl_ord_id, reason=why)
         self.report(_unsent(command, self.clock.now_ns(), why))
 
+    def dispute(self, message: Message) -> None:
+        """A report was refused: the order that it names has to be asked for, even if it has ended."""
+        name = self.orders.dispute(message)
+        if name and name not in self._live:
+            instrument, now = self.orders.instrument_of(name), self.clock.now_ns()
+            self._live[name] = QueryOrder(cl_ord_id=name, instrument=instrument, ts=now)
+
     def recover(self, *, anew: bool = False) -> None:
         """Find out what became of our orders: at once in a new session (`anew`), else when it is time."""
         now = self.clock.monotonic_ns()
@@ -289,7 +296,7 @@ class FixAccess:
         address = self._links[-1].address
         messages: list[Message] = []
         try:
-            messages = await self._ask(b"AF", self.orders.mass_status)
+            messages = await self._ask(b"AF", self.orders.bodies.mass_status)
         except VenueError as error:  # asked one by one below; a lost connection begins this again
             log.warning("no mass status", address=address, reason=str(error))
         finally:
@@ -297,11 +304,11 @@ class FixAccess:
         told = set()
         for message in messages:
             try:
-                update = self.orders.status_of(message) if message.kind == "8" else None
+                updates = self.orders.status_of(message) if message.kind == "8" else []
             except FieldError as error:
                 log.error("an order's state cannot be read", address=address, reason=str(error))
                 continue
-            if update is not None:
+            for update in updates:
                 told.add(update.clOrdID)
                 self.report(update)
         # A venue that has replaced an order may deny that it knows the old id: the new one is asked for first.

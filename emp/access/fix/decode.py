@@ -44,8 +44,13 @@ INCREMENTAL: Final = 88
 
 _TYPE, _PX, _SIZE, _ID, _ACTION = 0, 1, 2, 9, 10  # tag - 269
 _PLACE, _SYMBOL, _AGGRESSOR, _REF, _TWICE = 11, 12, 13, 14, 15
+_EMPTY_TAGS = 16
+_NAMES: Final = 1 << _ID | 1 << _ACTION | 1 << _PLACE | 1 << _SYMBOL | 1 << _REF
+_TOLD: Final = 1 << _TYPE | 1 << _PX
+"""Bits of the fields of an entry: those that say which one it is, and those that say what a new one is."""
+
 _BID, _ASK, _TRADE, _EMPTY = 48, 49, 50, 74
-_NEW = 48
+_NEW, _CHANGE, _DELETE = 48, 49, 50
 _NOWHERE = -2
 
 
@@ -76,12 +81,38 @@ def _ticks(w: Any, at: int, end: int, book: Any) -> int:
 
 
 @kernel
+def _says_too_little(empty: int, action: int) -> bool:
+    """Whether tags without a value leave open what an entry of an X says: a delete needs no more than its name."""
+    if empty & _NAMES:
+        return True
+    return action != _DELETE and (empty & _TOLD != 0 or (action == _CHANGE and empty & 1 << _SIZE != 0))
+
+
+@kernel
+def _empty_bit(tag: int, symbol_tag: int) -> int:
+    """The bit of a tag without a value in `_EMPTY_TAGS`, 0 where it is nothing of an entry that counts."""
+    if 269 <= tag <= 279:
+        return 1 << (tag - 269)
+    if tag == 290:
+        return 1 << _PLACE
+    if tag == 280:
+        return 1 << _REF
+    return 1 << _SYMBOL if tag == symbol_tag else 0
+
+
+@kernel
 def _apply(w: Any, kind: int, book: Any) -> int:
     """Apply one entry to its book; `w.scratch` holds the index of each of its fields, -1 where absent."""
     action, side = _NEW, 0
     px, size, key, ref = BAD, BAD, BAD, BAD
     if w.scratch[_TWICE] != 0:  # a field came twice: which of them counts is anybody's guess
         return MALFORMED
+    if kind == INCREMENTAL:
+        if w.scratch[_ACTION] < 0:
+            return MALFORMED
+        action = w.buf[w.fields[U(w.scratch[_ACTION]), AT]]
+        if w.scratch[_EMPTY_TAGS] != 0 and _says_too_little(w.scratch[_EMPTY_TAGS], action):
+            return MALFORMED
     if w.scratch[_TYPE] >= 0:
         side = w.buf[w.fields[U(w.scratch[_TYPE]), AT]]
     if w.scratch[_PX] >= 0:
@@ -108,8 +139,6 @@ def _apply(w: Any, kind: int, book: Any) -> int:
         return OK
     if w.scratch[_PX] >= 0 and px == BAD:
         return MALFORMED
-    if kind == INCREMENTAL and w.scratch[_ACTION] >= 0:
-        action = w.buf[w.fields[U(w.scratch[_ACTION]), AT]]
     if book.keying == BY_ID:
         if w.scratch[_ID] >= 0:
             key = entry_key(w, w.fields[U(w.scratch[_ID]), AT], w.fields[U(w.scratch[_ID]), END])
@@ -182,13 +211,14 @@ def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tu
     aggressor_tag = books[0].aggressor_tag
     status = OK
     seen = 0
-    met, twice = 0, 0  # bits of the tags of this entry
+    met, twice, empty = 0, 0, 0  # bits of the tags of this entry
     i = first
     while i < n:
         tag = w.fields[U(i), TAG]
         if tag == delimiter:
             if seen > 0:
                 w.scratch[_TWICE] = twice
+                w.scratch[_EMPTY_TAGS] = empty
                 book = _named(w, kind, book, books)
                 result = _settle(w, kind, book, books)
                 if status == OK:
@@ -196,7 +226,7 @@ def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tu
                 if kind == SNAPSHOT and result != OK:  # it is broken: the rest is only counted
                     break
             seen += 1
-            met, twice = 0, 0
+            met, twice, empty = 0, 0, 0
             for j in range(SCRATCH):
                 w.scratch[j] = -1
         if 269 <= tag <= 279:
@@ -212,6 +242,8 @@ def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tu
             w.scratch[_SYMBOL] = i
         elif tag == aggressor_tag:
             w.scratch[_AGGRESSOR] = i
+        elif tag < 0:
+            empty |= _empty_bit(-tag, symbol_tag)
         i += 1
     if i < n:
         while i < n:
@@ -219,6 +251,7 @@ def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tu
             i += 1
         return seen, status
     w.scratch[_TWICE] = twice
+    w.scratch[_EMPTY_TAGS] = empty
     result = _settle(w, kind, _named(w, kind, book, books), books)
     return seen, result if status == OK else status
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from emp.access.fix.bodies import Bodies
 from emp.access.fix.dialect import Dialect
 from emp.access.fix.message import Message, readable
 from emp.access.fix.reports import (
@@ -22,11 +23,16 @@ from emp.access.fix.reports import (
     Order,
     derived_id,
     fill_price,
+    note_fill,
     read_figures,
+    require_what_counts,
+    splits,
+    stands,
 )
-from emp.access.fix.text import FieldError, Scale, Stamp, utc_ns
+from emp.access.fix.text import FieldError, Scale, utc_ns
+from emp.access.fix.wire import EMPTY_FIELD
 from emp.core.codes import OrderStatus
-from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder
 
 REMEMBERED = 100_000
 """Reports and orders remembered, oldest forgotten first; the ledger keeps all of them."""
@@ -48,17 +54,12 @@ class Orders:
         self._scales = scales
         self._symbols = {name: symbol.encode() for name, symbol in symbols.items()}
         self._names = {symbol.encode(): name for name, symbol in symbols.items()}
-        self._party = account or sender
-        self._account = f"1={account}\x01".encode() if account else b""
-        self._stamp = Stamp(dialect.stamp_digits)
-        self._templates = {
-            (name, side, immediate): (self._template(name, side, immediate), scale)
-            for name, scale in scales.items()
-            for side in (1, -1)
-            for immediate in (False, True)
-        }
+        self.bodies = Bodies(scales, self._symbols, dialect, account, sender)
         self._known: dict[str, Order] = {}
         self._requests: dict[str, str] = {}  # id of a cancel or replace -> id of the order it is about
+        self._named: dict[
+            str, str
+        ] = {}  # the venue's id of an order (37) -> ours, empty where it is no one's alone
         self._seen: dict[tuple[str, str], None] = {}
         self._sent: dict[int, tuple[str, str]] = {}  # number of a message -> (its type, its clOrdID)
 
@@ -67,12 +68,20 @@ class Orders:
     def body(self, command: Command) -> tuple[bytes, bytes]:
         """(MsgType, body) of a command."""
         if isinstance(command, NewOrder):
-            return b"D", self._new(command)
+            self._known[command.cl_ord_id] = Order(
+                command.instrument, command.side, command.px, command.qty, immediate=command.immediate
+            )
+            _forget(self._known)
+            return b"D", self.bodies.new(command)
+        if isinstance(command, QueryOrder):
+            return b"H", self.bodies.query(command, self._known.get(command.cl_ord_id))
+        self._requests[command.cl_ord_id] = command.orig
+        _forget(self._requests)
+        known = self._known.get(command.orig)
         if isinstance(command, CancelOrder):
-            return b"F", self._cancel(command)
-        if isinstance(command, Replace):
-            return b"G", self._replace(command)
-        return b"H", self._query(command)
+            return b"F", self.bodies.cancel(command, known)
+        self._known[command.cl_ord_id] = Order(command.instrument, command.side, command.px, command.qty)
+        return b"G", self.bodies.replace(command, known)
 
     def sent(self, seq: int, kind: bytes, cl_ord_id: str) -> None:
         """Remember under which number a message left, for a reject that names nothing else."""
@@ -82,90 +91,6 @@ class Orders:
     def forget_numbers(self) -> None:
         """Numbers have begun anew."""
         self._sent.clear()
-
-    def _new(self, order: NewOrder) -> bytes:
-        self._known[order.cl_ord_id] = Order(
-            order.instrument, order.side, order.px, order.qty, immediate=order.immediate
-        )
-        if len(self._known) > REMEMBERED:
-            _forget(self._known)
-        template, scale = self._templates[order.instrument, order.side, order.immediate]
-        return template % (
-            order.cl_ord_id.encode(),
-            self._stamp(order.ts),
-            scale.qty(order.qty),
-            scale.px(order.px),
-        )
-
-    def _template(self, name: str, side: int, immediate: bool) -> bytes:
-        """A NewOrderSingle with room for its id, time, quantity and price; nothing else differs between orders."""
-        fixed = self._account + self._instrument(name) + (b"54=1\x01" if side > 0 else b"54=2\x01")
-        body = b"11=%s\x01" + fixed.replace(b"%", b"%%")
-        body += b"60=%s\x0138=%s\x0140=2\x0144=%s\x01"
-        if not immediate:
-            body += self.dialect.post_only.replace("|", "\x01").encode()
-        if self.dialect.time_in_force:
-            body += b"59=3\x01" if immediate else b"59=1\x01"
-        return body
-
-    def _cancel(self, cancel: CancelOrder) -> bytes:
-        self._requests[cancel.cl_ord_id] = cancel.orig
-        _forget(self._requests)
-        body = b"41=%s\x0111=%s\x01" % (cancel.orig.encode(), cancel.cl_ord_id.encode())
-        known = self._known.get(cancel.orig)
-        if known is not None and known.venue_id:
-            body += b"37=%s\x01" % known.venue_id.encode()
-        if self.dialect.full_cancel:
-            body += self._account + self._instrument(cancel.instrument)
-            side, qty = (known.side, known.qty) if known is not None else (1, 0)
-            quantity = self._scales[cancel.instrument].qty(qty)
-            body += b"54=%c\x0160=%s\x0138=%s\x01" % (
-                49 if side > 0 else 50,
-                self._stamp(cancel.ts),
-                quantity,
-            )
-        return body
-
-    def _replace(self, order: Replace) -> bytes:
-        scale = self._scales[order.instrument]
-        known = self._known.get(order.orig)
-        self._known[order.cl_ord_id] = Order(order.instrument, order.side, order.px, order.qty)
-        self._requests[order.cl_ord_id] = order.orig
-        body = b"41=%s\x0111=%s\x01" % (order.orig.encode(), order.cl_ord_id.encode())
-        if known is not None and known.venue_id:
-            body += b"37=%s\x01" % known.venue_id.encode()
-        if self.dialect.full_cancel:
-            side = 49 if order.side > 0 else 50
-            body += self._account + self._instrument(order.instrument)
-            body += b"54=%c\x0160=%s\x0140=2\x01" % (side, self._stamp(order.ts))
-        return body + b"38=%s\x0144=%s\x01" % (scale.qty(order.qty), scale.px(order.px))
-
-    def _query(self, query: QueryOrder) -> bytes:
-        known = self._known.get(query.cl_ord_id)
-        body = b"11=%s\x01" % query.cl_ord_id.encode()
-        side = known.side if known is not None else 1
-        if self.dialect.full_cancel:
-            body += self._account + self._instrument(query.instrument)
-        return body + b"54=%c\x01" % (49 if side > 0 else 50)
-
-    def mass_status(self, request: str) -> bytes:
-        """Body of an OrderMassStatusRequest for all our orders."""
-        return f"584={request}\x01585=7\x01".encode()
-
-    def positions(self, request: str, now_ns: int) -> bytes:
-        """Body of a RequestForPositions."""
-        body = f"710={request}\x01"
-        if self.dialect.full_positions:
-            stamp = self._stamp(now_ns).decode()
-            body += f"724=0\x01453=1\x01448={self._party}\x01447=D\x01452=3\x011={self._party}\x01581=1\x01"
-            body += f"715={stamp[:8]}\x0160={stamp}\x01"
-        return body.encode()
-
-    def _instrument(self, name: str) -> bytes:
-        symbol = self._symbols[name]
-        if self.dialect.symbol_tag == 55:
-            return b"55=%s\x01" % symbol
-        return b"55=[N/A]\x0148=%s\x0122=8\x01" % symbol
 
     # --- what comes back ------------------------------------------------------------------------------------
 
@@ -193,29 +118,47 @@ class Orders:
         """The instrument a message is about, empty where it is none of ours."""
         return self._names.get(message.get(self.dialect.symbol_tag) or b"", "")
 
-    def status_of(self, message: Message) -> OrderUpdate:
-        """An answer to a mass status request as an update, whatever was seen before; FieldError as for `report`."""
+    def status_of(self, message: Message) -> list[OrderUpdate]:
+        """An answer to a mass status request as updates, whatever was seen before; FieldError as for `report`."""
         figures = self._figures(message)
         order_id = self._order_id(message)
-        return self._update(
-            message, order_id, self._exec_id(message), figures, self._learn(message, order_id, figures)
-        )
+        before = self._learn(message, order_id, figures)
+        return self._updates(message, order_id, self._exec_id(message), figures, before)
+
+    def dispute(self, message: Message) -> str:
+        """A report was refused: the id of the order that it names, which has to be asked for; empty for none of ours.
+
+        What the venue says of it next is what stands, also where that is less than was known.
+        """
+        order_id = self._order_id(message) if message.kind == "8" else ""
+        order = self._known.get(order_id)
+        if order is None:
+            return ""
+        order.disputed = True
+        return order_id
+
+    def instrument_of(self, cl_ord_id: str) -> str:
+        """The instrument of an order that is known."""
+        return self._known[cl_ord_id].instrument
 
     def _execution(self, message: Message) -> list[OrderUpdate]:
+        order_id, exec_id = self._order_id(message), self._exec_id(message)
+        if (order_id, exec_id) in self._seen:
+            self.counts["duplicates"] += 1
+            return []
         figures = self._figures(message)
-        order_id = self._order_id(message)
         if figures is NOTHING:  # neither the order nor the instrument is ours
             self.counts["foreign"] += 1
             return []
-        exec_id = self._exec_id(message)
-        if not self._first(order_id, exec_id):
-            return []
+        self._first(order_id, exec_id)
         replaced = message.text(150) == "5" and order_id in self._requests
         if replaced:
             self._succeed(self._requests[order_id], order_id)
-        previous = self._learn(message, order_id, figures)
-        update = self._update(message, order_id, exec_id, figures, previous)
-        return [msgspec.structs.replace(update, replacement=order_id) if replaced else update]
+        before = self._learn(message, order_id, figures)
+        updates = self._updates(message, order_id, exec_id, figures, before)
+        return (
+            [msgspec.structs.replace(updates[0], replacement=order_id), *updates[1:]] if replaced else updates
+        )
 
     def _figures(self, message: Message) -> Figures:
         """The numbers of a report, which must stand before anything is noted of it."""
@@ -226,10 +169,11 @@ class Orders:
         scale = self._scales.get(name or (known.instrument if known is not None else ""))
         if scale is None:
             return NOTHING
+        require_what_counts(message)
+        if not self._order_id(message) and message.flags & EMPTY_FIELD:
+            raise FieldError("a report that names an order by an empty tag")
         figures = read_figures(message, scale, self.dialect.fee_tag)
-        if message.text(150) in CORRECTIONS and (figures.filled is None or message.get(6) is None):
-            raise FieldError("a cancelled or corrected trade without CumQty (14) and AvgPx (6)")
-        return figures
+        return stands(known, message, figures) if message.text(150) in CORRECTIONS else figures
 
     def _order_id(self, message: Message) -> str:
         """The id of the order that a report is about: reports on a cancel name the cancel in 11, the order in 41."""
@@ -240,7 +184,7 @@ class Orders:
             return self._requests[own]
         if original and message.text(39) in ("4", "6"):
             return original
-        return own or original
+        return own or original or self._named.get(message.text(37), "")
 
     def _learn(self, message: Message, order_id: str, figures: Figures) -> tuple[int, float]:
         """Take in what a report says of the order; returns (filled, average) before it."""
@@ -255,12 +199,39 @@ class Orders:
             self._known[order_id] = order
             _forget(self._known)
         before = order.filled, order.average
-        order.venue_id = message.text(37, order.venue_id)
-        order.status = _status(message, figures)
+        self._name(order, order_id, message.text(37))
+        if message.get(39) is not None:
+            order.status = _status(message, figures)
+        note_fill(order, message, figures)
         if figures.filled is not None:
             order.filled = figures.filled
             order.average = figures.average
         return before
+
+    def _name(self, order: Order, order_id: str, venue_id: str) -> None:
+        """Note what the venue calls an order, for reports that name it by nothing else."""
+        if venue_id and venue_id != order.venue_id:
+            other = self._known.get(self._named.get(venue_id, order_id))
+            self._named[venue_id] = order_id if other is order else ""
+            _forget(self._named)
+            order.venue_id = venue_id
+
+    def _updates(
+        self, message: Message, order_id: str, exec_id: str, figures: Figures, before: tuple[int, float]
+    ) -> list[OrderUpdate]:
+        """What a report says, and after it what it cost where no price in whole ticks does."""
+        update = self._update(message, order_id, exec_id, figures, before)
+        order = self._known.get(order_id)
+        if order is None or update.correction or figures.filled is None or message.get(6) is None:
+            return [update]
+        if order.disputed and message.text(150) == "I":
+            order.disputed = False
+            order.fills.clear()
+            if order.filled < before[0] or (order.filled == before[0] and order.average != before[1]):
+                return [_stands_at(update, order.average, exec_id)]
+        if splits(message, figures, order, before, self._scales[order.instrument].instrument.tick):
+            return [update, _stands_at(update, order.average, f"{exec_id}A")]
+        return [update]
 
     def _update(
         self, message: Message, order_id: str, exec_id: str, figures: Figures, before: tuple[int, float]
@@ -286,11 +257,13 @@ class Orders:
         )
 
     def _succeed(self, orig: str, successor: str) -> None:
-        """The order goes on under the replacement's id, with what has filled."""
-        old, new = self._known.get(orig), self._known.get(successor)
-        if old is not None and new is not None:
-            old.status = OrderStatus.REPLACED
-            new.filled, new.average = old.filled, old.average
+        """The order goes on under the replacement's id: one order, known by both."""
+        order, new = self._known.get(orig), self._known.get(successor)
+        if order is not None and new is not None:
+            order.px, order.qty = new.px, new.qty
+            self._known[successor] = order
+            if order.venue_id:
+                self._named[order.venue_id] = successor
 
     def _cancel_reject(self, message: Message) -> list[OrderUpdate]:
         """A cancel or replace was refused: its own id is rejected, the order stands as it was."""
@@ -367,6 +340,11 @@ class Orders:
             and order.immediate
             and update.status in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED)
         )
+
+
+def _stands_at(update: OrderUpdate, average: float, exec_id: str) -> OrderUpdate:
+    """The update as a correction: what it says is filled stands at this average."""
+    return msgspec.structs.replace(update, execID=exec_id, correction=True, average=average, fee=0.0)
 
 
 def _status(message: Message, figures: Figures) -> OrderStatus:

@@ -41,6 +41,8 @@ class Order(msgspec.Struct):
     average: float = 0.0  # ticks
     venue_id: str = ""  # 37
     immediate: bool = False
+    fills: dict[str, tuple[int, int]] = {}  # execID -> (lots, ticks) of the fills told one by one
+    disputed: bool = False  # a report on it could not be used: what the venue says next is what stands
 
 
 class Figures(NamedTuple):
@@ -61,6 +63,17 @@ NOTHING = Figures(None, 0.0, 0, 0, None, 0, 0, 0.0)
 
 CORRECTIONS = frozenset({"G", "H"})
 """ExecTypes (150) that change fills told before: trade correct, trade cancel."""
+
+
+def require_what_counts(message: Message) -> None:
+    """FieldError where a report does not say what happened: without ExecType (150), OrdStatus (39), or, where
+    something has filled, CumQty (14).
+    """
+    missing = [tag for tag in (150, 39) if message.get(tag) is None]
+    if message.text(150) not in CORRECTIONS and message.get(14) is None:
+        missing += [14] * (message.text(39) in ("1", "2") or message.text(150) == "F")
+    if missing:
+        raise FieldError(f"a report without {', '.join(f'tag {tag}' for tag in missing)}")
 
 
 def read_figures(message: Message, scale: Scale, fee_tag: int) -> Figures:
@@ -87,13 +100,78 @@ def read_figures(message: Message, scale: Scale, fee_tag: int) -> Figures:
 
 
 def fill_price(figures: Figures, order: Order, before: tuple[int, float]) -> int:
-    """Price of the last fill: 31, else what the average moved by; the order's own where nothing filled."""
-    if figures.last_px is not None and figures.last_qty > 0:
+    """Price of what filled since `before`, in whole ticks: 31 where it is of all of that, else what the average
+    moved by; the order's own where nothing filled.
+    """
+    more = order.filled - before[0]
+    moved = more > 0 and order.average > 0.0
+    if figures.last_px is not None and figures.last_qty > 0 and not (moved and figures.last_qty != more):
         return figures.last_px
+    return round(_moved(order, before)) if moved else order.px
+
+
+def splits(message: Message, figures: Figures, order: Order, before: tuple[int, float], tick: float) -> bool:
+    """Whether what filled since `before` had several prices, so that no whole number of ticks says its cost.
+
+    That is: by more than the digits of AvgPx (6) explain.
+    """
+    more = order.filled - before[0]
+    if more <= 0 or order.average <= 0.0 or (figures.last_px is not None and figures.last_qty == more):
+        return False
+    digits = len((message.get(6) or b"").partition(b".")[2])
+    exact = _moved(order, before)
+    return abs(exact - round(exact)) > 10.0**-digits / tick * order.filled / more
+
+
+def _moved(order: Order, before: tuple[int, float]) -> float:
+    """Price per lot of what filled since `before`, by how CumQty and AvgPx moved."""
     filled, average = before
-    if order.filled > filled and order.average > 0.0:
-        return round((order.average * order.filled - average * filled) / (order.filled - filled))
-    return order.px
+    return (order.average * order.filled - average * filled) / (order.filled - filled)
+
+
+def note_fill(order: Order, message: Message, figures: Figures) -> None:
+    """Remember a fill by its execID, for one that takes it back; one that a trade correction replaces is forgotten."""
+    kind, name = message.text(150), message.text(17)
+    if kind in CORRECTIONS:
+        order.fills.pop(message.text(19), None)
+    if kind not in ("H", "I") and name and figures.last_qty > 0 and figures.last_px is not None:
+        order.fills[name] = figures.last_qty, figures.last_px
+
+
+def stands(order: Order | None, message: Message, figures: Figures) -> Figures:
+    """The figures of a trade cancelled or corrected (150=H, G), with the CumQty and AvgPx that stand after it.
+
+    Where the venue does not give both, they follow from the fill that ExecRefID (19) names. FieldError where that
+    is none that is known, or where a correction does not say by what.
+    """
+    filled, average = figures.filled, figures.average
+    if filled is None or message.get(6) is None:
+        if order is None or message.text(19) not in order.fills:
+            raise FieldError(
+                "a cancelled or corrected trade without CumQty (14) and AvgPx (6), on no fill that is known (19)"
+            )
+        filled, average = _without(order, message, figures)
+    leaves = figures.leaves
+    if message.get(151) is None and order is not None and not order.status.terminal:
+        leaves = max(0, order.qty - filled)
+    return figures._replace(filled=filled, average=average, leaves=leaves)
+
+
+def _without(order: Order, message: Message, figures: Figures) -> tuple[int, float]:
+    """(filled, average) where the fill that 19 names is gone, or is another (31, 32)."""
+    lots, px = order.fills[message.text(19)]
+    told = sum(qty for qty, _ in order.fills.values()) == order.filled
+    cost = sum(qty * at for qty, at in order.fills.values()) if told else order.average * order.filled
+    filled, cost = order.filled - lots, cost - lots * px
+    if message.text(150) == "G":
+        if figures.last_px is None or figures.last_qty <= 0:
+            raise FieldError(
+                "a corrected trade without CumQty (14) and AvgPx (6), LastQty (32) and LastPx (31)"
+            )
+        filled, cost = filled + figures.last_qty, cost + figures.last_qty * figures.last_px
+    if filled < 0 or (figures.filled is not None and figures.filled != filled):
+        raise FieldError(f"{figures.filled} lots do not stand after a trade of {lots} of {order.filled}")
+    return filled, cost / filled if filled else 0.0
 
 
 def derived_id(message: Message, tags: tuple[int, ...]) -> str:

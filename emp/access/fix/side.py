@@ -42,6 +42,9 @@ class Host(Protocol):
     def dealt_with(self, seq: int) -> None:
         """In lockstep the venue is told when the receiver has dealt with an event."""
 
+    def dispute(self, message: Message) -> None:
+        """A report was refused: the order that it names has to be asked for."""
+
     def recover(self, *, anew: bool = False) -> None:
         """Find out what became of our orders."""
 
@@ -179,6 +182,7 @@ class Side(Application):
             self._market.invalidate()
             self._lost()
         elif self._orders is not None:
+            self._access.dispute(message)
             self._access.recover()
 
     def on_reject(self, message: Message) -> None:
