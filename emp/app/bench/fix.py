@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -34,7 +34,7 @@ def fix(
         200, min=50, help="messages per run: few, so that a run fits into a time slice"
     ),
     rounds: int = typer.Option(200, min=3, help="runs of each, interleaved; the best counts"),
-    peers_at: Path | None = typer.Option(None, "--peers", help=PEERS_HELP),
+    peers_at: Annotated[Path | None, typer.Option("--peers", help=PEERS_HELP)] = None,
     as_json: bool = typer.Option(False, "--json", help="print one JSON object as the last line"),
 ) -> None:
     """Time parsing (length and checksum verified, into ticks and lots) and building beside the peers.

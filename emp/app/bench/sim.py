@@ -13,6 +13,11 @@ from emp.app.bench.stopwatch import PEERS_HELP, Stopwatch
 app = typer.Typer()
 
 EVERY = 10
+"""Events between two decisions of a maker."""
+LIMIT = 10
+"""Lots that a maker may hold."""
+TAPE_SHARE = 0.95
+"""Part of a stream that is played to a maker: events also pass while its orders are on their way."""
 STREAM = "zi"
 """Name of the stream of zero-intelligence flow in the peers' files."""
 
@@ -34,8 +39,9 @@ def sim(
     Every figure is events per second of thread CPU time, the best of the rounds: the machine may be shared.
     Replay: recorded messages into the book. Full stack: queue-reactive flow, our two-sided quotes, five
     latency legs and an observation every 10 events; hftbacktest's counterpart replays the stream with the
-    same two-sided quoting every 10 messages, no market reaction and constant latency. Idle world: the full stack
-    without an order. With `--peers` (or EMP_PEERS) the native programs run in turn with ours, on the same stream.
+    same two-sided quoting every 10 messages, no market reaction and constant latency. Tape: the same maker, or an
+    idle one, on the stream that hftbacktest replays, with its latency. With `--peers` (or EMP_PEERS) the native
+    programs run in turn with ours, on the same stream.
     """
     from emp.app.bench.native.programs import peers_folder
     from emp.app.bench.native.table import show_table
@@ -52,8 +58,9 @@ def sim(
     if "hftbacktest" in rate:
         result["peers"]["hftbacktest"] = {
             "events_per_s": rate["hftbacktest"],
-            "ratio": round(rate["idle_world"] / rate["hftbacktest"], 3),
+            "ratio": round(rate["tape_idle"] / rate["hftbacktest"], 3),
             "maker_events_per_s": rate["hftbacktest_maker"],
+            "maker_ratio": round(rate["tape_maker"] / rate["hftbacktest_maker"], 3),
             "full_stack_ratio": round(rate["full_stack"] / rate["hftbacktest_maker"], 3),
         }
     result["native"] = native
@@ -111,6 +118,7 @@ def _natives(peers: Path, data: Path, stream: Any) -> Any:
 
 
 def _ours(events: int, recording: Path | None) -> tuple[dict[str, Job], Any]:
+    from emp.app.bench.native.layout import FEED_NS
     from emp.sim.book.book import new_fills
     from emp.sim.facts.study import study
     from emp.sim.fit.calibrate import calibrate
@@ -118,9 +126,10 @@ def _ours(events: int, recording: Path | None) -> tuple[dict[str, Job], Any]:
     from emp.sim.measure.maker import naive_maker
     from emp.sim.measure.observe_market import observe_market
     from emp.sim.tape.replay import replay_all
-    from emp.sim.world.latency import LatencyConfig
+    from emp.sim.world.latency import LatencyConfig, Leg
     from emp.sim.world.market import Market
     from emp.sim.world.stream import message_stream
+    from emp.sim.world.tape import TapeMarket
 
     zi = zi_params()
     stream = message_stream(Market(zi, 1, 100_000), events)
@@ -133,6 +142,19 @@ def _ours(events: int, recording: Path | None) -> tuple[dict[str, Job], Any]:
     stacked = Market(markets["qr"].flow.params, 3, start)
 
     idle = Market(markets["qr"].flow.params, 3, start)
+
+    constant = Leg(FEED_NS / 1e3, 0.0, 0.0)
+    like_peers = LatencyConfig(constant, constant, constant, constant, constant, compute_us=0.0)
+    decisions = int(TAPE_SHARE * len(stream.msgs) / EVERY)
+
+    def tape(limit: int) -> Job:
+        def run() -> tuple[int, Stopwatch]:
+            market = TapeMarket(stream)
+            with Stopwatch() as watch:
+                n = naive_maker(market, 1, like_peers, 0.0, 0.0, decisions, EVERY, limit=limit).events
+            return n, watch
+
+        return run
 
     def replay() -> tuple[int, Stopwatch]:
         book, fills = stream.new_book(), new_fills(8)
@@ -163,8 +185,10 @@ def _ours(events: int, recording: Path | None) -> tuple[dict[str, Job], Any]:
         "zi": flow("zi"),
         "hawkes": flow("hawkes"),
         "qr": flow("qr"),
+        "tape_idle": tape(0),
+        "tape_maker": tape(LIMIT),
         "idle_world": world(idle, 0),
-        "full_stack": world(stacked, 10),
+        "full_stack": world(stacked, LIMIT),
     }
     return jobs, stream
 

@@ -42,7 +42,7 @@ def _root(
         return
     from emp.app.bench.native.programs import peers_folder
     from emp.app.bench.native.table import show_table
-    from emp.app.bench.native.whole import whole_table
+    from emp.app.bench.whole import whole_table
     from emp.app.terminal.console import make_console
 
     folder = peers_folder(peers)

@@ -18,8 +18,10 @@ class Like(msgspec.Struct, frozen=True):
 
 
 NOTHING = "nothing"
-_WORLD = "reaction of the market, messages made as it goes, latencies drawn by leg and load"
-_GUESS = "the place in the queue is guessed from levels; " + _WORLD
+_WORLD = "latencies drawn leg by leg, sums of lots"
+_SECOND = "a second book at our end"
+_REACTION = "making the messages, a market that reacts; " + _WORLD
+_GUESS = "the queue: our place in it is guessed from levels; "
 _ENGINE = "features, model, decision, risk, log row; ten levels a side"
 
 SIM = (
@@ -55,10 +57,12 @@ SIM = (
         "making the messages; refusals, sums, the window that follows the price",
         "the look-up of order ids",
     ),
-    Like("hftpeer", "engine-l2 roivector", "idle_world", _WORLD, "a second book at ours", "touch"),
-    Like("hftpeer", "engine-l3 roivector fifo", "idle_world", _WORLD, "a second book at ours", "touch"),
-    Like("hftpeer", "maker-l2 roivector logprob2", "full_stack", _GUESS, "a second book at ours", "end"),
-    Like("hftpeer", "maker-l3 roivector fifo", "full_stack", _WORLD, "a second book at ours", "end"),
+    Like("hftpeer", "engine-l2 roivector", "tape_idle", "the queue; " + _WORLD, _SECOND, "touch"),
+    Like("hftpeer", "engine-l3 roivector fifo", "tape_idle", _WORLD, _SECOND, "touch"),
+    Like("hftpeer", "maker-l2 roivector logprob2", "tape_maker", _GUESS + _WORLD, _SECOND, "end"),
+    Like("hftpeer", "maker-l3 roivector fifo", "tape_maker", _WORLD, _SECOND, "end"),
+    Like("hftpeer", "maker-l2 roivector logprob2", "full_stack", _GUESS + _REACTION, _SECOND, "end"),
+    Like("hftpeer", "maker-l3 roivector fifo", "full_stack", _REACTION, _SECOND, "end"),
 )
 """A stream of messages of the book."""
 

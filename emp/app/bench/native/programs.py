@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from emp.core.errors import UsageError
+from emp.core.errors import EmpError, UsageError
 
 LIMIT_S = 600.0
 """Longest run of one program."""
@@ -24,7 +24,7 @@ class CaseRun(msgspec.Struct, frozen=True):
     note: str
 
 
-class NotRun(Exception):
+class NotRunError(EmpError):
     """A program or one of its cases gave no figure; the message says why, in one line."""
 
 
@@ -38,7 +38,7 @@ def peers_folder(option: Path | None) -> Path | None:
 
 
 def run_program(folder: Path, program: str, arguments: list[str], data: Path) -> dict[str, CaseRun]:
-    """Run a program on the stream files in `data`; its cases by name. Raises `NotRun`."""
+    """Run a program on the stream files in `data`; its cases by name. Raises `NotRunError`."""
     path = folder / "bin" / program
     environment = {**os.environ, "PEER_DATA": str(data), "PEER_JSON": "1"}
     try:
@@ -50,12 +50,12 @@ def run_program(folder: Path, program: str, arguments: list[str], data: Path) ->
             timeout=LIMIT_S,
         )
     except OSError as error:
-        raise NotRun(f"{path}: {(error.strerror or str(error)).lower()}") from None
+        raise NotRunError(f"{path}: {(error.strerror or str(error)).lower()}") from None
     except subprocess.TimeoutExpired:
-        raise NotRun(f"{path}: not done after {LIMIT_S:g} s") from None
+        raise NotRunError(f"{path}: not done after {LIMIT_S:g} s") from None
     cases = _cases(ran.stdout)
     if not cases:
-        raise NotRun(f"{path}: {_why(ran)}")
+        raise NotRunError(f"{path}: {_why(ran)}")
     return cases
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from emp.app.bench.native.like import Like
-from emp.app.bench.native.programs import CaseRun, NotRun, run_program
+from emp.app.bench.native.programs import CaseRun, NotRunError, run_program
 
 Expected = dict[str, list[float]]
 """Numbers that must stand in a case's note, by the name of `Like.expect`."""
@@ -46,7 +46,7 @@ class Natives:
                 continue
             try:
                 cases = run_program(self._folder, call[0], list(call[1:]), self._data)
-            except NotRun as reason:
+            except NotRunError as reason:
                 self._not_run.update((_key(row), str(reason)) for row in left)
                 continue
             for row in left:
