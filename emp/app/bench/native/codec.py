@@ -7,7 +7,8 @@ from emp.access.fix.book import BOOK
 from emp.access.fix.decode import decode
 from emp.access.fix.frame import Framer
 from emp.access.fix.market import Market
-from emp.access.fix.scan import DATA, FRAME, PHASE, POS, START, WIRE, next_frame
+from emp.access.fix.scan import next_frame
+from emp.access.fix.wire import DATA, FRAME, PHASE, POS, START, WIRE
 from emp.app.bench.stopwatch import Stopwatch
 from emp.core.errors import DataError
 from emp.core.numba.jit import kernel
