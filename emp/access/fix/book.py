@@ -21,7 +21,7 @@ from emp.core.book import (
     to_lots,
 )
 from emp.core.codes import EventFlag, Quarantine
-from emp.core.numba.jit import kernel
+from emp.core.numba.jit import inlined, kernel
 from emp.core.records import EVENT, LEVELS
 
 ENTRIES = 4096
@@ -88,7 +88,7 @@ _VISIBLE, _TRADE = int(EventFlag.VISIBLE), int(EventFlag.TRADE)
 _GAP, _NO_DEPTH = int(EventFlag.GAP), int(EventFlag.NO_DEPTH)
 
 
-@kernel
+@inlined
 def entry_key(w: Any, at: int, end: int) -> int:
     """Number of an MDEntryID: its value where it is decimal digits, else its 64-bit FNV-1a hash, negative."""
     value = parse_int(w, at, end) if w.buf[at] != 48 or end - at == 1 else -1
@@ -121,7 +121,7 @@ def _drop(book: Any, i: int) -> None:
     book.n = last
 
 
-@kernel
+@inlined
 def _put(book: Any, i: int, key: int, side: int, px: int, size: int) -> int:
     """Write entry `i`, or append one where `i` is -1; `size` is BAD where there is none."""
     if size == BAD:
@@ -182,14 +182,14 @@ def _rank(book: Any, side: int, px: int) -> int:
     return rank
 
 
-@kernel
+@inlined
 def clear(book: Any) -> None:
     """Begin to read a snapshot."""
     book.n = 0
     book.snapshot += 1
 
 
-@kernel
+@inlined
 def _met(book: Any, name: int) -> bool:
     """Whether a name stood in this snapshot before; it is noted (open addressing, Fibonacci hashing)."""
     places = 2 * ENTRIES
@@ -203,7 +203,7 @@ def _met(book: Any, name: int) -> bool:
     return False
 
 
-@kernel
+@inlined
 def place(book: Any, key: int, side: int, px: int, size: int) -> int:
     """Add one entry of a snapshot; `key` or `size` are BAD where absent."""
     if px == BAD:
@@ -302,7 +302,7 @@ def trade(book: Any, px: int, size: int, aggressor: int) -> None:
     book.trade_qty += sign * size
 
 
-@kernel
+@inlined
 def _level(px: Any, sz: Any, n: int, entry_px: int, size: int, side: int) -> int:
     """Insert an entry into `n` sorted levels, best first, summing at one price; returns the new count."""
     at = 0

@@ -33,7 +33,7 @@ from emp.access.fix.numeric import (
 from emp.access.fix.scan import next_frame
 from emp.access.fix.wire import AT, END, FRAME, SCRATCH, TAG, WIRE
 from emp.core.numba.fastmath import divide
-from emp.core.numba.jit import kernel
+from emp.core.numba.jit import inlined, kernel
 from emp.core.records import EVENT
 
 SNAPSHOT: Final = 87
@@ -68,7 +68,7 @@ def _book_of(w: Any, at: int, end: int, books: Any) -> int:
     return -1
 
 
-@kernel
+@inlined
 def _ticks(w: Any, at: int, end: int, book: Any) -> int:
     """A price in ticks, BAD, or OFF_GRID."""
     px = parse_scaled(w, at, end, book.px_decimals)
@@ -100,7 +100,7 @@ def _empty_bit(tag: int, symbol_tag: int) -> int:
     return 1 << _SYMBOL if tag == symbol_tag else 0
 
 
-@kernel
+@inlined
 def _apply(w: Any, kind: int, book: Any) -> int:
     """Apply one entry to its book; `w.scratch` holds the index of each of its fields, -1 where absent."""
     action, side = _NEW, 0
@@ -168,7 +168,7 @@ def _stamp(w: Any, first: int, n: int, sent: int) -> int:
     return sent
 
 
-@kernel
+@inlined
 def _settle(w: Any, kind: int, book: int, books: Any) -> int:
     """Apply a finished entry to its book; returns what became of it."""
     if book == _NOWHERE:
@@ -187,7 +187,7 @@ def _settle(w: Any, kind: int, book: int, books: Any) -> int:
     return result
 
 
-@kernel
+@inlined
 def _named(w: Any, kind: int, book: int, books: Any) -> int:
     """The book that a finished entry is about: the one it names, else that of the entry before it.
 

@@ -28,10 +28,10 @@ from emp.access.fix.wire import (
     TARGET_LEN,
     N,
 )
-from emp.core.numba.jit import kernel
+from emp.core.numba.jit import inlined, kernel
 
 
-@kernel
+@inlined
 def _same(w: Any, at: int, end: int, want: int, n: int) -> bool:
     """Whether `buf[at:end]` is the word of `n` bytes at `want`, upper and lower case alike."""
     if end - at != n:
@@ -45,7 +45,7 @@ def _same(w: Any, at: int, end: int, want: int, n: int) -> bool:
     return True
 
 
-@kernel
+@inlined
 def _in_header(tag: int) -> bool:
     """Whether the tag belongs to the standard header of FIX 4.4, or to what later versions added to it.
 

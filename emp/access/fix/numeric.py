@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from emp.core.numba.jit import kernel
+from emp.core.numba.jit import inlined, kernel
 
 BAD: Final = -(2**62)
 """What a parser returns for text that is no number of its kind."""
@@ -26,7 +26,7 @@ _MAX_DIGITS = 17
 _DAY_NS = 86_400_000_000_000
 
 
-@kernel
+@inlined
 def _digits(w: Any, at: int, end: int, value: Any) -> tuple[Any, Any]:
     """Read digits on from `value`; returns (first index that is no digit, value so far)."""
     i = U(at)
@@ -40,7 +40,7 @@ def _digits(w: Any, at: int, end: int, value: Any) -> tuple[Any, Any]:
     return np.int64(i), value
 
 
-@kernel
+@inlined
 def parse_int(w: Any, at: int, end: int) -> int:
     """Non-negative integer in `w.buf[at:end]`, at most 17 digits; -1 if it is none."""
     if end <= at or end - at > _MAX_DIGITS:
@@ -50,7 +50,7 @@ def parse_int(w: Any, at: int, end: int) -> int:
     return number if i == end else -1
 
 
-@kernel
+@inlined
 def _decimal(w: Any, at: int, end: int, decimals: int) -> tuple[Any, Any]:
     """(number >= 0 as an integer count of 10^-decimals, cut; where the cut digits begin), or (-1, end)."""
     if end <= at or end - at > _MAX_DIGITS + 1:
@@ -74,7 +74,7 @@ def _decimal(w: Any, at: int, end: int, decimals: int) -> tuple[Any, Any]:
     return np.int64(value), i
 
 
-@kernel
+@inlined
 def parse_floor(w: Any, at: int, end: int, decimals: int) -> int:
     """Decimal number >= 0 as an integer count of 10^-decimals, cut; -1 if it is none, or beyond 17 digits."""
     value, rest = _decimal(w, at, end, decimals)
@@ -83,7 +83,7 @@ def parse_floor(w: Any, at: int, end: int, decimals: int) -> int:
     return value
 
 
-@kernel
+@inlined
 def parse_scaled(w: Any, at: int, end: int, decimals: int) -> int:
     """Decimal number in `w.buf[at:end]` as an integer count of 10^-decimals.
 
@@ -102,7 +102,7 @@ def parse_scaled(w: Any, at: int, end: int, decimals: int) -> int:
     return -value if negative else value
 
 
-@kernel
+@inlined
 def _two(w: Any, at: int) -> int:
     """Two digits, or a large negative number."""
     tens = w.buf[at] - _NIL

@@ -1,18 +1,31 @@
 """FIX: read a snapshot of ten entries into an event row, build a new order; beside simplefix and QuickFIX."""
 
 import json
+import os
+import sys
+import tempfile
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
+from emp.app.bench.native.codec import decode_job
+from emp.app.bench.native.like import FIX
+from emp.app.bench.native.programs import peers_folder
+from emp.app.bench.native.table import Natives, Rates, show_table
+from emp.app.bench.stopwatch import PEERS_HELP
 from emp.app.terminal.console import make_console
 
 app = typer.Typer()
 
 ENTRIES = 10
 LIMIT_US = 3.0
+NATIVE_ROUNDS, NATIVE_MESSAGES, RUNS = 5, 20_000, 4
+"""Rounds beside the native codecs, messages of a run, runs of a round: the last two as theirs."""
+NO_DICTIONARY = "<fix><components><component name='MDFullGrp'></component></components></fix>"
+"""Stands where there is no dictionary: the codec that needs one then says so, the others run."""
 
 
 @app.command()
@@ -21,21 +34,31 @@ def fix(
         200, min=50, help="messages per run: few, so that a run fits into a time slice"
     ),
     rounds: int = typer.Option(200, min=3, help="runs of each, interleaved; the best counts"),
+    peers_at: Annotated[Path | None, typer.Option("--peers", help=PEERS_HELP)] = None,
     as_json: bool = typer.Option(False, "--json", help="print one JSON object as the last line"),
 ) -> None:
-    """Time parsing (length and checksum verified, into ticks and lots) and building beside the peers."""
+    """Time parsing (length and checksum verified, into ticks and lots) and building beside the peers.
+
+    `parse` is the whole way of a session's framer, from bytes to an event row, called from Python; `decode` the
+    compiled scan alone, from bytes to ten entries of a book in ticks and lots. With `--peers` (or EMP_PEERS) native
+    codecs run in turn with it, on the same message.
+    """
+    folder = peers_folder(peers_at)
     message = _snapshot()
     ours = {"parse": _our_parse(message), **_our_build()}
     peers = {"simplefix": _simplefix(message), "quickfix": _quickfix(message)}
     present = {name: cases for name, cases in peers.items() if cases}
     cases = {("ours", what): case for what, case in ours.items()}
     cases |= {(name, what): case for name, found in present.items() for what, case in found.items()}
+    decoded, native = measure(NATIVE_ROUNDS, folder)
     wall, cpu = _timed(cases, messages, rounds)
     parse = wall["ours", "parse"]
     result: dict[str, Any] = {
         "parse_w10_us": parse,
         "parse_w10_cpu_us": cpu["ours", "parse"],
         "parse_limit_us": LIMIT_US,
+        "decode_w10_us": round(1e6 / max(decoded.per_s), 3),
+        "decode_w10_cpu_us": round(1e6 / max(decoded.per_cpu_s), 3),
         "message_bytes": len(message),
         "build_order_us": wall["ours", "build"],
         "send_order_us": wall["ours", "send"],
@@ -49,6 +72,7 @@ def fix(
             for name in present
         },
     }
+    result["native"] = native
     _show(result, [name for name in peers if name not in present])
     if as_json:
         print(json.dumps(result))
@@ -70,6 +94,40 @@ def _show(result: dict[str, Any], absent: list[str]) -> None:
         )
     for name in absent:
         console.print(f"{name:10} is not installed")
+    console.print(f"ours       decode alone, compiled {result['decode_w10_cpu_us']:.2f} us of CPU time")
+    if result["native"]:
+        show_table(result["native"], lambda line: console.print(line, highlight=False))
+
+
+def measure(rounds: int, peers: Path | None) -> tuple[Rates, list[dict[str, Any]]]:
+    """Our decoding alone, in turn with the native codecs where there is a folder of peers: (rates, rows)."""
+    message, ours = _snapshot(), Rates()
+    job = decode_job(_market(), message, NATIVE_MESSAGES)
+    with tempfile.TemporaryDirectory(prefix="emp-bench-") as scratch:
+        natives = _natives(peers, Path(scratch), message) if peers else None
+        for _ in range(rounds):
+            watches = [job() for _ in range(RUNS)]
+            ours.add(
+                NATIVE_MESSAGES / min(w.wall_s for w in watches),
+                NATIVE_MESSAGES / min(w.cpu_s for w in watches),
+            )
+            if natives:
+                natives.round()
+    return ours, natives.compare({"decode": ours}) if natives else []
+
+
+def _natives(peers: Path, data: Path, message: bytes) -> Natives:
+    (data / "w10.fix").write_bytes(message)
+    dictionary = _dictionary()
+    (data / "FIX44.xml").write_text(dictionary.read_text() if dictionary else NO_DICTIONARY)
+    return Natives(peers, data, FIX, "", {})
+
+
+def _dictionary() -> Path | None:
+    """QuickFIX's own dictionary of FIX 4.4: with the data, else where its Python package keeps it."""
+    data = Path(os.environ.get("EMP_DATA", "../shared/data"))
+    places = (data / "fix" / "FIX44.xml", Path(sys.prefix) / "share" / "quickfix" / "FIX44.xml")
+    return next((place for place in places if place.exists()), None)
 
 
 Case = Callable[[], object]
@@ -146,12 +204,17 @@ def _instrument() -> Any:
     )
 
 
-def _our_parse(message: bytes) -> Case:
+def _market() -> Any:
     from emp.access.fix.dialect import CTRADER
-    from emp.access.fix.frame import Framer
     from emp.access.fix.market import Market
 
-    market = Market([_instrument()], ["1"], CTRADER)
+    return Market([_instrument()], ["1"], CTRADER)
+
+
+def _our_parse(message: bytes) -> Case:
+    from emp.access.fix.frame import Framer
+
+    market = _market()
     framer = Framer(b"FIX.4.4", b"VENUE", b"CLIENT", market=market)
 
     def parse() -> object:
@@ -258,12 +321,8 @@ def _quickfix(message: bytes) -> dict[str, Case]:
         import quickfix
     except ImportError:
         return {}
-    import sys
-    import tempfile
-    from pathlib import Path
-
-    stock = Path(sys.prefix) / "share" / "quickfix" / "FIX44.xml"
-    if not stock.exists():
+    stock = _dictionary()
+    if stock is None:
         return {}
     head, tail = stock.read_text().split("<component name='MDFullGrp'>", 1)
     entry = "<field name='MDEntryType' required='Y' />"

@@ -6,11 +6,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from emp.app.bench.stopwatch import PEERS_HELP
 from emp.core.errors import UsageError
 
 app = typer.Typer()
@@ -21,6 +23,9 @@ BATCH = 16_384
 GOALS = {"linear": {"total_p99_us": 30.0, "events_per_s": 700_000}}
 STATE_SPACE = {"model_p99_us": 35.0, "total_p99_us": 60.0, "events_per_s": 25_000}
 """What is wanted of a kind of model, else of a state-space model."""
+WAYS = {"batch": "decided", "traded": "with_orders", "replayed": "journalled"}
+"""Names of the three ways of `batch_round` in the table of native peers."""
+STREAM, STREAM_MESSAGES = "goog", 20_000
 
 
 @app.command()
@@ -39,35 +44,98 @@ def path(
     nautilus: Annotated[
         str, typer.Option(help="Python interpreter that has nautilus_trader, for the peer's figure.")
     ] = sys.executable,
+    peers: Annotated[Path | None, typer.Option(help=PEERS_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """The event path: time per event through the live entry point, and events per second replayed in batches.
 
     Live: `Engine.process` on one event at a time, Python around the kernel included. Batch: decoded events in
-    one array, every stage on: book, features, model, decision, risk, log row.
+    one array, every stage on: book, features, model, decision, risk, log row. With `--peers` (or EMP_PEERS) the native
+    programs run in turn with ours, on the same best quotes.
     """
+    from emp.app.bench.native.programs import peers_folder
+    from emp.app.bench.native.table import show_table
+    from emp.engine.choose import load_model
+
+    folder = peers_folder(peers)
+    model = load_model(artifact)
+    events = recorded(list(recordings), instrument)
+    rounds, peer = [], []
+    with native_rounds(folder, events) as natives:
+        for k in range(repeats):
+            print(f"round {k + 1} of {repeats}", file=sys.stderr)
+            rounds.append({**live_round(events, instrument, model), **batch_round(events, instrument, model)})
+            measured = peer_round(nautilus, events)
+            if measured is not None:
+                peer.append(measured)
+            if natives:
+                natives.round()
+    goals: dict[str, float] = {"adapter_p99_us": ADAPTER_LIMIT_US}
+    goals |= GOALS.get(model.artifact.manifest.kind, STATE_SPACE)
+    result = {"model": model.artifact.manifest.kind, **summarise(rounds, peer, goals)}
+    result["native"] = natives.compare(rates(rounds)) if natives else []
+    show(result)
+    if natives:
+        show_table(result["native"], print)
+    if as_json:
+        print(json.dumps(result))
+
+
+def recorded(recordings: list[Path], instrument: str) -> Any:
+    """The EVENT rows of recorded files, in one array."""
     import numpy as np
 
     from emp.access.recordings import open_recording
     from emp.core.instrument import find
+
+    return np.concatenate(list(open_recording(recordings, find(instrument)).batches()))
+
+
+def measure(events: Any, instrument: str, rounds: int, peers: Path) -> list[dict[str, Any]]:
+    """Rows of the native table alone: the linear model in batches, in turn with the peers."""
     from emp.engine.choose import load_model
 
-    model = load_model(artifact)
-    source = open_recording(list(recordings), find(instrument))
-    events = np.concatenate(list(source.batches()))
-    rounds, peer = [], []
-    for k in range(repeats):
-        print(f"round {k + 1} of {repeats}", file=sys.stderr)
-        rounds.append({**live_round(events, instrument, model), **batch_round(events, instrument, model)})
-        measured = peer_round(nautilus, events)
-        if measured is not None:
-            peer.append(measured)
-    goals: dict[str, float] = {"adapter_p99_us": ADAPTER_LIMIT_US}
-    goals |= GOALS.get(model.artifact.manifest.kind, STATE_SPACE)
-    result = {"model": model.artifact.manifest.kind, **summarise(rounds, peer, goals)}
-    show(result)
-    if as_json:
-        print(json.dumps(result))
+    model = load_model("linear")
+    with native_rounds(peers, events) as natives:
+        ours = []
+        for _ in range(rounds):
+            ours.append(batch_round(events, instrument, model))
+            natives.round()
+    compared: list[dict[str, Any]] = natives.compare(rates(ours))
+    return compared
+
+
+@contextmanager
+def native_rounds(peers: Path | None, events: Any) -> Iterator[Any]:
+    """The native peers of the event path on the best quotes of EVENT rows; None without a folder of them."""
+    from emp.app.bench.native.layout import write_quotes, write_stream
+    from emp.app.bench.native.like import PATH
+    from emp.app.bench.native.table import Natives
+    from emp.sim.world.market import zero_intelligence
+    from emp.sim.world.stream import message_stream
+
+    if peers is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="emp-bench-") as scratch:
+        data = Path(scratch)
+        write_quotes(data, events)
+        # the programs read these too, whatever they are asked for
+        write_stream(data, STREAM, message_stream(zero_intelligence(1), STREAM_MESSAGES))
+        expected = {"quotes": [float(len(events))], "last": [float(events["bid_px"][-1, 0])]}
+        yield Natives(peers, data, PATH, STREAM, expected)
+
+
+def rates(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Our rates of each way through the path, round by round."""
+    from emp.app.bench.native.table import Rates
+
+    return {
+        label: Rates(
+            [r[f"{how}_events_per_s"] for r in rounds], [r[f"{how}_events_per_cpu_s"] for r in rounds]
+        )
+        for how, label in WAYS.items()
+    }
 
 
 def fresh_engine(instrument: str, model: Any) -> Any:
@@ -246,10 +314,10 @@ def show(result: dict[str, Any]) -> None:
         beside = f"  limit {limit} ({q['p99'] / limit:.2f} of it)" if limit else ""
         print(f"{name:12s} p50 {q['p50']:8.3f}  p99 {q['p99']:8.3f}{beside}")
     goal = limits["events_per_s"]
-    for name, label in (("batch", "decided"), ("traded", "with orders"), ("replayed", "journalled")):
+    for name, label in WAYS.items():
         wall, cpu = result[f"{name}_events_per_s"], result[f"{name}_events_per_cpu_s"]
         print(
-            f"{label:12s} {wall:9,} events/s, {cpu:9,} per CPU second  goal {goal:,} "
+            f"{label.replace('_', ' '):12s} {wall:9,} events/s, {cpu:9,} per CPU second  goal {goal:,} "
             f"({wall / goal:.2f} times, {cpu / goal:.2f} per CPU second)"
         )
     for name, peer in result["peers"].items():

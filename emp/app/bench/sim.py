@@ -1,17 +1,25 @@
 """Events per second of the market simulator, beside hftbacktest on the same stream in the same run."""
 
 import json
-import time
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from emp.app.bench.stopwatch import PEERS_HELP, Stopwatch
+
 app = typer.Typer()
 
 EVERY = 10
-FEED_NS = 100_000
+"""Events between two decisions of a maker."""
+LIMIT = 10
+"""Lots that a maker may hold."""
+TAPE_SHARE = 0.95
+"""Part of a stream that is played to a maker: events also pass while its orders are on their way."""
+STREAM = "zi"
+"""Name of the stream of zero-intelligence flow in the peers' files."""
 
 
 @app.command()
@@ -23,6 +31,7 @@ def sim(
     recording: Annotated[
         Path | None, typer.Option(help="Calibrate Hawkes and queue-reactive flow on this recording.")
     ] = None,
+    peers: Annotated[Path | None, typer.Option(help=PEERS_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Replay, three flows and the full stack, interleaved with hftbacktest where it is installed.
@@ -30,50 +39,86 @@ def sim(
     Every figure is events per second of thread CPU time, the best of the rounds: the machine may be shared.
     Replay: recorded messages into the book. Full stack: queue-reactive flow, our two-sided quotes, five
     latency legs and an observation every 10 events; hftbacktest's counterpart replays the stream with the
-    same two-sided quoting every 10 messages, no market reaction and constant latency.
+    same two-sided quoting every 10 messages, no market reaction and constant latency. Tape: the same maker, or an
+    idle one, on the stream that hftbacktest replays, with its latency. With `--peers` (or EMP_PEERS) the native
+    programs run in turn with ours, on the same stream.
     """
+    from emp.app.bench.native.programs import peers_folder
+    from emp.app.bench.native.table import show_table
     from emp.app.terminal.console import make_console
     from emp.core.extras import missing_extra
 
-    jobs, messages = _ours(events, recording)
-    peers = _peer(messages)
-    times = _interleave({**jobs, **peers}, rounds)
-    rate = {name: round(n / best) for name, (n, best) in times.items()}
-    result: dict[str, Any] = {f"{name}_events_per_s": rate[name] for name in jobs}
+    rates, native, messages = measure(events, rounds, recording, peers_folder(peers))
+    rate = {name: round(max(r.per_cpu_s)) for name, r in rates.items()}
+    ours = [name for name in rates if not name.startswith("hftbacktest")]
+    result: dict[str, Any] = {f"{name}_events_per_s": rate[name] for name in ours}
     result["clock"] = "thread CPU time"
-    result["messages"] = len(messages.msgs)
+    result["messages"] = messages
     result["peers"] = {}
-    if peers:
+    if "hftbacktest" in rate:
         result["peers"]["hftbacktest"] = {
             "events_per_s": rate["hftbacktest"],
-            "ratio": round(rate["replay"] / rate["hftbacktest"], 3),
+            "ratio": round(rate["tape_idle"] / rate["hftbacktest"], 3),
             "maker_events_per_s": rate["hftbacktest_maker"],
+            "maker_ratio": round(rate["tape_maker"] / rate["hftbacktest_maker"], 3),
             "full_stack_ratio": round(rate["full_stack"] / rate["hftbacktest_maker"], 3),
         }
+    result["native"] = native
     console = make_console()
     for name, value in rate.items():
         console.print(f"{name:<18} {value:>12,} events/s", highlight=False)
-    if not peers:
+    if "hftbacktest" not in rate:
         console.print(missing_extra("hftbacktest"))
+    if native:
+        show_table(native, lambda line: console.print(line, highlight=False))
     if as_json:
         print(json.dumps(result))
 
 
-Job = Callable[[], tuple[int, float]]
+Job = Callable[[], tuple[int, Stopwatch]]
 
 
-def _interleave(jobs: dict[str, Job], rounds: int) -> dict[str, tuple[int, float]]:
-    """Best seconds per job, after one unmeasured round that compiles."""
-    best: dict[str, tuple[int, float]] = {}
-    for i in range(rounds + 1):
-        for name, job in jobs.items():
-            n, seconds = job()
-            if i > 0 and (name not in best or seconds / n < best[name][1] / best[name][0]):
-                best[name] = (n, seconds)
-    return best
+def measure(
+    events: int, rounds: int, recording: Path | None, peers: Path | None
+) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
+    """(rates of our cases and of hftbacktest's, rows of the native table, messages of the stream).
+
+    An unmeasured round that compiles goes before the others.
+    """
+    from emp.app.bench.native.table import Rates
+
+    ours, stream = _ours(events, recording)
+    jobs = {**ours, **_peer(stream)}
+    rates = {name: Rates() for name in jobs}
+    with tempfile.TemporaryDirectory(prefix="emp-bench-") as scratch:
+        natives = _natives(peers, Path(scratch), stream) if peers else None
+        for i in range(rounds + 1):
+            for name, job in jobs.items():
+                n, watch = job()
+                if i > 0:
+                    rates[name].add(n / watch.wall_s, n / watch.cpu_s)
+            if natives and i > 0:
+                natives.round()
+    return rates, natives.compare(rates) if natives else [], len(stream.msgs)
+
+
+def _natives(peers: Path, data: Path, stream: Any) -> Any:
+    from emp.app.bench.native.layout import write_quotes, write_stream
+    from emp.app.bench.native.like import SIM
+    from emp.app.bench.native.table import Natives
+    from emp.core.records import empty_events
+    from emp.sim.book.book import BEST
+    from emp.sim.tape.replay import replay_book
+
+    write_stream(data, STREAM, stream)
+    write_quotes(data, empty_events(0))
+    book, _ = replay_book(stream)
+    touch = [float(book[BEST]), float(book[BEST + 1])]
+    return Natives(peers, data, SIM, STREAM, {"touch": touch})
 
 
 def _ours(events: int, recording: Path | None) -> tuple[dict[str, Job], Any]:
+    from emp.app.bench.native.layout import FEED_NS
     from emp.sim.book.book import new_fills
     from emp.sim.facts.study import study
     from emp.sim.fit.calibrate import calibrate
@@ -81,9 +126,10 @@ def _ours(events: int, recording: Path | None) -> tuple[dict[str, Job], Any]:
     from emp.sim.measure.maker import naive_maker
     from emp.sim.measure.observe_market import observe_market
     from emp.sim.tape.replay import replay_all
-    from emp.sim.world.latency import LatencyConfig
+    from emp.sim.world.latency import LatencyConfig, Leg
     from emp.sim.world.market import Market
     from emp.sim.world.stream import message_stream
+    from emp.sim.world.tape import TapeMarket
 
     zi = zi_params()
     stream = message_stream(Market(zi, 1, 100_000), events)
@@ -95,31 +141,54 @@ def _ours(events: int, recording: Path | None) -> tuple[dict[str, Job], Any]:
     }
     stacked = Market(markets["qr"].flow.params, 3, start)
 
-    def replay() -> tuple[int, float]:
-        book, fills = stream.new_book(), new_fills(8)
-        began = time.thread_time()
-        replay_all(book, fills, stream.msgs)
-        return len(stream.msgs), time.thread_time() - began
+    idle = Market(markets["qr"].flow.params, 3, start)
 
-    def flow(name: str) -> Job:
-        def run() -> tuple[int, float]:
-            began = time.thread_time()
-            n = markets[name].run(2**62, events)
-            return n, time.thread_time() - began
+    constant = Leg(FEED_NS / 1e3, 0.0, 0.0)
+    like_peers = LatencyConfig(constant, constant, constant, constant, constant, compute_us=0.0)
+    decisions = int(TAPE_SHARE * len(stream.msgs) / EVERY)
+
+    def tape(limit: int) -> Job:
+        def run() -> tuple[int, Stopwatch]:
+            market = TapeMarket(stream)
+            with Stopwatch() as watch:
+                n = naive_maker(market, 1, like_peers, 0.0, 0.0, decisions, EVERY, limit=limit).events
+            return n, watch
 
         return run
 
-    def full_stack() -> tuple[int, float]:
-        began = time.thread_time()
-        n = naive_maker(stacked, 1, LatencyConfig(), 0.0, 0.0, events // EVERY, EVERY).events
-        return n, time.thread_time() - began
+    def replay() -> tuple[int, Stopwatch]:
+        book, fills = stream.new_book(), new_fills(8)
+        with Stopwatch() as watch:
+            replay_all(book, fills, stream.msgs)
+        return len(stream.msgs), watch
+
+    def flow(name: str) -> Job:
+        def run() -> tuple[int, Stopwatch]:
+            with Stopwatch() as watch:
+                n = markets[name].run(2**62, events)
+            return n, watch
+
+        return run
+
+    def world(market: Market, limit: int) -> Job:
+        def run() -> tuple[int, Stopwatch]:
+            with Stopwatch() as watch:
+                n = naive_maker(
+                    market, 1, LatencyConfig(), 0.0, 0.0, events // EVERY, EVERY, limit=limit
+                ).events
+            return n, watch
+
+        return run
 
     jobs = {
         "replay": replay,
         "zi": flow("zi"),
         "hawkes": flow("hawkes"),
         "qr": flow("qr"),
-        "full_stack": full_stack,
+        "tape_idle": tape(0),
+        "tape_maker": tape(LIMIT),
+        "idle_world": world(idle, 0),
+        "full_stack": world(stacked, LIMIT),
     }
     return jobs, stream
 
@@ -129,7 +198,10 @@ def _peer(stream: Any) -> dict[str, Job]:
         import hftbacktest as hb
     except ImportError:
         return {}
-    data = _feed(hb, stream)
+    from emp.app.bench.native.layout import FEED_NS, level_rows
+    from emp.sim.tape.feed import feed_of
+
+    data = level_rows(feed_of(stream)).astype(hb.event_dtype)
     n = len(stream.msgs)
     low, high = float(data["px"].min()), float(data["px"].max())
 
@@ -140,51 +212,25 @@ def _peer(stream: Any) -> dict[str, Job]:
         made = made.tick_size(1.0).lot_size(1.0).roi_lb(low).roi_ub(high).last_trades_capacity(0)
         return hb.ROIVectorMarketDepthBacktest([made])
 
-    def engine() -> tuple[int, float]:
+    def engine() -> tuple[int, Stopwatch]:
         world = asset()
-        began = time.thread_time()
-        while world.elapse(10**15) == 0:
-            pass
-        seconds = time.thread_time() - began
+        with Stopwatch() as watch:
+            while world.elapse(10**15) == 0:
+                pass
         world.close()
-        return n, seconds
+        return n, watch
 
     quote = _peer_maker(hb)
     step = int((data["exch_ts"][-1] - data["exch_ts"][0]) / (n / EVERY))
 
-    def maker() -> tuple[int, float]:
+    def maker() -> tuple[int, Stopwatch]:
         world = asset()
-        began = time.thread_time()
-        quote(world, step)
-        seconds = time.thread_time() - began
+        with Stopwatch() as watch:
+            quote(world, step)
         world.close()
-        return n, seconds
+        return n, watch
 
     return {"hftbacktest": engine, "hftbacktest_maker": maker}
-
-
-def _feed(hb: Any, stream: Any) -> Any:
-    """The stream as level-2 feed: the level after every message, and a trade where there was one."""
-    import numpy as np
-
-    from emp.sim.world.stream import depth_feed
-
-    feed = depth_feed(stream)
-    traded = feed[:, 4] > 0
-    data = np.zeros(len(feed) + int(traded.sum()), hb.event_dtype)
-    at = np.arange(len(feed)) + np.cumsum(traded)
-    both = hb.EXCH_EVENT | hb.LOCAL_EVENT
-    side = np.where(feed[:, 1] == 0, hb.BUY_EVENT, hb.SELL_EVENT).astype(np.uint64)
-    data["ev"][at] = np.uint64(both | hb.DEPTH_EVENT) | side
-    data["px"][at], data["qty"][at] = feed[:, 2], feed[:, 3]
-    data["exch_ts"][at] = feed[:, 0]
-    before = at[traded] - 1
-    taker = np.where(feed[traded, 1] == 0, hb.SELL_EVENT, hb.BUY_EVENT).astype(np.uint64)
-    data["ev"][before] = np.uint64(both | hb.TRADE_EVENT) | taker
-    data["px"][before], data["qty"][before] = feed[traded, 2], feed[traded, 4]
-    data["exch_ts"][before] = feed[traded, 0]
-    data["local_ts"] = data["exch_ts"] + FEED_NS
-    return data
 
 
 def _peer_maker(hb: Any) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 
 from emp.core.errors import UsageError
 from emp.core.numba.bits import leading_zeros, trailing_zeros
-from emp.core.numba.jit import kernel
+from emp.core.numba.jit import inlined, kernel
 from emp.core.records import Array
 
 # header words
@@ -133,7 +133,7 @@ def new_fills(n: int = 4096) -> Array:
     return np.zeros(n, FILL)
 
 
-@kernel
+@inlined
 def level_of(b: Any, side: int, px: int) -> int:
     """Offset of a price level."""
     mask = int(b[MASK])
@@ -148,14 +148,14 @@ def level_qty(b: Any, side: int, px: int) -> int:
     return int(b[u(level_of(b, side, px))])
 
 
-@kernel
+@inlined
 def _mark(b: Any, lv: int) -> None:
     """Turn over the bit that says whether orders rest at a level."""
     i = (lv - HEADER) >> 2
     b[u(HEADER + 8 * (int(b[MASK]) + 1) + (i >> 5))] ^= 1 << (i & 31)
 
 
-@kernel
+@inlined
 def _marks(b: Any, side: int, px: int) -> Any:
     """The word of bits in which the level of a price lies."""
     ticks = int(b[MASK]) + 1
@@ -168,7 +168,7 @@ def marked(b: Any, side: int, px: int) -> bool:
     return bool((_marks(b, side, px) >> u(px & 31)) & u(1))
 
 
-@kernel
+@inlined
 def next_level(b: Any, side: int, px: int) -> int:
     """The next price with orders, going away from the touch; the window's end where there is none."""
     if side == BUY:
@@ -190,13 +190,13 @@ def next_level(b: Any, side: int, px: int) -> int:
     return end
 
 
-@kernel
+@inlined
 def _empty_level(b: Any, side: int, px: int) -> None:
     if px == b[u(BEST + side)]:
         b[u(BEST + side)] = next_level(b, side, px)
 
 
-@kernel
+@inlined
 def rest_at(b: Any, h: int, side: int, px: int, qty: int, owner: int, tag: int) -> None:
     """Put an order behind all others of its price, in the free record `h`."""
     lv = level_of(b, side, px)
@@ -229,7 +229,7 @@ def rest_at(b: Any, h: int, side: int, px: int, qty: int, owner: int, tag: int) 
         b[u(OWN_LIVE)] += 1
 
 
-@kernel
+@inlined
 def unlink(b: Any, h: int, lv: int) -> None:
     """Take a record out of its level's queue, leaving the level's quantity to the caller."""
     after = int(b[u(h + NEXT)])
@@ -251,7 +251,7 @@ def unlink(b: Any, h: int, lv: int) -> None:
     b[u(h + QTY)] = 0
 
 
-@kernel
+@inlined
 def release(b: Any, h: int) -> None:
     """Give a record back to the free list; numbered records belong to their replay."""
     if h < b[u(NUMBERED)]:
@@ -259,7 +259,7 @@ def release(b: Any, h: int) -> None:
         b[u(FREE)] = h
 
 
-@kernel
+@inlined
 def take_out(b: Any, h: int) -> int:
     """Withdraw an order without giving its record back; return its lots."""
     side = int(b[u(h + SIDE)])
@@ -294,7 +294,7 @@ def cancel(b: Any, h: int) -> int:
     return qty
 
 
-@kernel
+@inlined
 def shrink(b: Any, h: int, by: int, traded: bool) -> None:
     """Reduce a live order by less than its size; it keeps its place."""
     lv = level_of(b, int(b[u(h + SIDE)]), int(b[u(h + PX)]))
@@ -330,7 +330,7 @@ def ahead_of(b: Any, h: int) -> int:
     return total
 
 
-@kernel
+@inlined
 def clear_trade(b: Any) -> None:
     """Forget the last trade and the logged fills: the next event starts."""
     b[u(TRADE_PX)] = 0

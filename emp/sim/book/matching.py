@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from emp.core.numba.jit import kernel
+from emp.core.numba.jit import inlined, kernel
 from emp.sim.book.book import (
     AUCTION,
     BAD_FOK,
@@ -102,7 +102,7 @@ def _self_trade(b: Any, h: int, qty: int) -> int:
     return qty - both
 
 
-@kernel
+@inlined
 def _note_trade(b: Any, side: int, px: int, qty: int) -> None:
     if b[u(TRADE_PX)] != px or b[u(TRADE_QTY)] == 0:
         b[u(TRADE_PX)] = px
@@ -265,7 +265,7 @@ def replace(b: Any, fills: Any, h: int, px: int, qty: int) -> int:
     return submit(b, fills, side, px, qty, LIMIT, owner, tag)
 
 
-@kernel
+@inlined
 def execute_maker(b: Any, fills: Any, h: int, px: int, qty: int, ahead: int) -> bool:
     """Trade `qty` lots of one resting order at `px`, whatever its place (replay, auctions).
 

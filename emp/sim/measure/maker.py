@@ -29,6 +29,7 @@ from emp.sim.world.desk import (
 from emp.sim.world.latency import LatencyConfig, latency_record
 from emp.sim.world.market import Market
 from emp.sim.world.observation import OBSERVATIONS, write_observation
+from emp.sim.world.tape import TapeMarket
 
 
 class MakerResult(msgspec.Struct):
@@ -112,7 +113,7 @@ def run_maker(world: Any, decisions: int, every: int, size: int, limit: int, obs
 
 
 def naive_maker(
-    market: Market,
+    market: Market | TapeMarket,
     seed: int,
     latency: LatencyConfig,
     maker_fee: float,

@@ -14,7 +14,7 @@ import numpy as np
 
 from emp.core.errors import DataError
 from emp.core.numba.borrow import borrowed
-from emp.core.numba.jit import kernel
+from emp.core.numba.jit import inlined, kernel
 from emp.core.records import Array
 from emp.sim.book.book import (
     BEST,
@@ -225,7 +225,7 @@ class Fit(IntEnum):
     LIVE_ALREADY = 3  # adds an order that is in the book
 
 
-@kernel
+@inlined
 def replay_message(b: Any, fills: Any, m: Any) -> int:
     """Apply one planned message; return a `Fit`."""
     kind = m.kind
@@ -251,7 +251,7 @@ def replay_message(b: Any, fills: Any, m: Any) -> int:
     return Fit.FITS
 
 
-@kernel
+@inlined
 def _known_order(b: Any, fills: Any, m: Any, h: int) -> int:
     have = b[u(h + QTY)]
     if m.kind == TRADE:

@@ -38,7 +38,7 @@ from emp.sim.flow.params import QUEUE_REACTIVE
 from emp.sim.flow.qr import remember_ours
 from emp.sim.flow.state import FlowWorld, recentre
 from emp.sim.world.latency import CANCEL, ENTRY, FEED, MODIFY, REPORT, draw_latency
-from emp.sim.world.market import flow_event
+from emp.sim.world.tape import FlowTape, next_event
 
 SLOTS = 8
 RING = 64
@@ -128,7 +128,7 @@ DESK = np.dtype(
 class World(NamedTuple):
     """Everything that the kernels of a desk in a market work on; see `FlowWorld`."""
 
-    flow: FlowWorld
+    flow: FlowWorld | FlowTape
     desk: Array  # DESK, shape (1,)
     latency: Array  # LATENCY, shape (1,)
     rng: Array  # uint64 (1,): the desk's own, so that its latencies do not change what the flow draws
@@ -367,7 +367,7 @@ def run_desk(world: Any, until_ns: int, n_max: int) -> int:
         if due <= until_ns and due <= s.next:
             _arrive(world)
         elif s.next <= until_ns:
-            flow_event(world.flow)
+            next_event(world.flow)
             n += 1
             if b[u(N_FILLS)] != 0:
                 collect(world)

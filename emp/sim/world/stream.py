@@ -6,12 +6,10 @@ from typing import Any
 import numpy as np
 
 from emp.core.numba.jit import kernel
-from emp.core.records import Array
-from emp.sim.book.book import clear_trade, level_qty, new_fills
 from emp.sim.flow.state import ADD, DELETE, MSG, TRADE
 from emp.sim.tape.orders import book_messages
 from emp.sim.tape.recording import Recording
-from emp.sim.tape.replay import Plan, plan, replay_message
+from emp.sim.tape.replay import Plan, plan
 from emp.sim.world.market import Market
 
 
@@ -44,24 +42,3 @@ def message_stream(market: Market, n: int) -> Plan:
     sent = msgs[np.isin(msgs["kind"], (ADD, DELETE, TRADE)) & (msgs["qty"] > 0)]
     kept = int(_own_ids(sent, np.zeros(len(market.book) + 1, np.int64)))
     return plan(Recording("stream", 1.0, book_messages(sent[:kept]), None, Counter()))
-
-
-def depth_feed(stream: Plan) -> Array:
-    """What a feed of levels shows of a stream: int64 (n, 6): ts, side, px, quantity after, traded, handle."""
-    out = np.zeros((len(stream.msgs), 6), np.int64)
-    _depth_feed(stream.new_book(), new_fills(8), stream.msgs, out)
-    return out
-
-
-@kernel
-def _depth_feed(b: Any, fills: Any, msgs: Any, out: Any) -> None:
-    for i in range(len(msgs)):
-        m = msgs[i]
-        clear_trade(b)
-        replay_message(b, fills, m)
-        out[i, 0] = m.ts
-        out[i, 1] = m.side
-        out[i, 2] = m.px
-        out[i, 3] = level_qty(b, m.side, m.px)
-        out[i, 4] = m.qty if m.kind == TRADE else 0
-        out[i, 5] = m.handle
