@@ -107,14 +107,15 @@ class PartWriter:
         """Write one part, durably."""
         beside = path.with_name(f".{path.name}.tmp")
         try:
-            pq.write_table(
-                table,
-                beside,
-                compression="zstd",
-                compression_level=1,
-                use_dictionary=self._dictionary or False,
-                write_statistics=["ts", "seq"],
-            )
+            with beside.open("wb") as file:  # by name, Arrow finds only what UTF-8 can spell
+                pq.write_table(
+                    table,
+                    file,
+                    compression="zstd",
+                    compression_level=1,
+                    use_dictionary=self._dictionary or False,
+                    write_statistics=["ts", "seq"],
+                )
             sync_file(beside)
             beside.replace(path)
             sync_folder(self.folder)
@@ -156,7 +157,7 @@ def read_parts(parts: Sequence[Path], what: str) -> Iterator[tuple[Path, pa.Tabl
     """Yield each part with its table; JournalError in one line where one cannot be read."""
     for path in parts:
         try:
-            with pq.ParquetFile(path) as file:
+            with path.open("rb") as raw, pq.ParquetFile(raw) as file:
                 yield path, file.read()
         except (OSError, pa.ArrowException) as error:
             raise JournalError(f"{what} part {path} cannot be read: {str(error).splitlines()[0]}") from error

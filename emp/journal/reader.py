@@ -1,5 +1,6 @@
 """Reading a ledger: its events in sequence, verified, and what follows from them."""
 
+import os
 import sqlite3
 import weakref
 import zlib
@@ -39,7 +40,7 @@ class LedgerReader:
             raise
 
     def _connect(self, mode: str) -> sqlite3.Connection:
-        uri = f"file:{quote(str(self.path.resolve()))}?mode={mode}"
+        uri = f"file:{quote(os.fsencode(self.path.resolve()))}?mode={mode}"
         try:
             opened = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:

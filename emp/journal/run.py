@@ -180,7 +180,9 @@ def _shape_of(array: Array) -> list[Any]:
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode(
+        errors="surrogateescape"
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

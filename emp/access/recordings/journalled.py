@@ -82,7 +82,7 @@ class JournalRecording:
 
     def _events(self, path: Path) -> Array:
         try:
-            with pq.ParquetFile(path) as file:
+            with path.open("rb") as raw, pq.ParquetFile(raw) as file:
                 table = file.read()
             index = self._index(path, (table.schema.metadata or {})[MARKET_KEY])
             events = market_events(table)

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from emp.app.terminal.console import make_console
+from emp.app.terminal.table import print_table
 
 if TYPE_CHECKING:
     from emp.access.ctrader.feed import Feed
@@ -43,7 +44,7 @@ def ctrader(
         if f"{who}/depth" in best:
             shown = [f"{best[f'{who}/{what}']:.2f}" for what in ("spot", "depth", "order")]
             table.add_row(who, *shown, str(sizes[who]))
-    make_console().print(table)
+    print_table(make_console(), table)
     make_console().print(f"depth in batches of 64: {result['depth_batch_us']:.2f} us per event")
     if as_json:
         print(json.dumps(result))

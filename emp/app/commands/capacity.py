@@ -120,6 +120,7 @@ def _show(instrument: str, curve: Any) -> None:
     from rich.table import Table
 
     from emp.app.terminal.console import make_console
+    from emp.app.terminal.table import print_table
 
     table = Table(title=f"capacity: {instrument}; median first level {curve.depth_lots:g} lots")
     for column in ("share", "lots", "pnl/lot, ticks", "Sharpe", "fill rate", "impact, ticks", "lots/h", ""):
@@ -141,7 +142,7 @@ def _show(instrument: str, curve: Any) -> None:
             note if p.tradable else f"below one lot {note}",
         )
     console = make_console()
-    console.print(table)
+    print_table(console, table)
     sharpe, profit = curve.capacity_sharpe, curve.capacity_profit
     console.print(
         f"{curve.trades} trades per size, worth {curve.effective_trades:.0f} independent ones; the signal knows the "

@@ -9,18 +9,24 @@ import typer
 from rich.table import Table
 
 from emp.app.terminal.console import make_console
+from emp.app.terminal.table import print_table
+from emp.core.errors import UsageError
 from emp.core.instrument import Instrument, find
 from emp.core.instrument import catalogue as known_instruments
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer()
 
 Catalogue = Annotated[Path | None, typer.Option(help="YAML that adds to the catalogue.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 
 
-@app.callback()
-def _root() -> None:
+@app.callback(invoke_without_command=True)
+def _root(context: typer.Context, catalogue: Catalogue = None, as_json: AsJson = False) -> None:
     """List the instruments that are known, or show all facts of one."""
+    if context.invoked_subcommand is None:
+        list_all(catalogue, as_json)
+    elif catalogue is not None or as_json:
+        raise UsageError(f"options of `emp instruments {context.invoked_subcommand}` come after it")
 
 
 @app.command("list")
@@ -40,7 +46,7 @@ def list_all(catalogue: Catalogue = None, as_json: AsJson = False) -> None:
         kinds = (i.venue.name.lower(), i.asset_class.name.lower())
         table.add_row(i.name, *kinds, *(f"{number:.10g}" for number in numbers))
     console = make_console(stderr=False)
-    console.print(table)
+    print_table(console, table)
     console.print("fees in ticks per lot and side")
 
 

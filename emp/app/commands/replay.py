@@ -113,17 +113,19 @@ class ReplayBar:
     """A progress bar on stderr, silent where that is not a terminal."""
 
     def __init__(self, name: str) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
         from emp.app.terminal.console import make_console
+        from emp.app.terminal.progress import BAR_COLUMNS
 
         console = make_console()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[events]:,} events, {task.fields[decisions]:,} decisions"),
-            TimeRemainingColumn(),
-        )
+        columns: list[ProgressColumn] = [TextColumn("{task.description}: {task.fields[events]:,} events")]
+        if console.width >= BAR_COLUMNS:
+            columns += [
+                TextColumn("{task.fields[decisions]:,} decisions"),
+                BarColumn(),
+                TimeRemainingColumn(),
+            ]
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task = self._bar.add_task(name, total=None, events=0, decisions=0)
         self._decisions = 0
@@ -154,9 +156,10 @@ def show(summary: dict[str, Any]) -> None:
     from rich.table import Table
 
     from emp.app.terminal.console import make_console
+    from emp.app.terminal.table import print_table
 
     table = Table(show_header=False, box=None, padding=(0, 2))
     for key, value in summary.items():
         shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
         table.add_row(key.replace("_", " "), shown)
-    make_console().print(table)
+    print_table(make_console(), table)

@@ -105,7 +105,7 @@ def _verify_orders(made: Any) -> dict[str, Any]:
     for name, n in sorted(report.meaning.items(), key=lambda x: -x[1]):
         out.add_row(name.replace("_", " "), str(n), "[red]fits no order[/]" if name in bad else "")
     console = _console()
-    console.print(out)
+    _print(console, out)
     console.print(
         f"{report.messages} messages of the book: {report.fits}; orders as the feed says at the end of an event: "
         f"{report.matched} of {report.compared}; {report.crossed_events} events with a crossed book; "
@@ -268,7 +268,7 @@ def _show_makers(done: list[Any], instrument: str) -> None:
     for m in done:
         marks = [known(m.markouts[h]) for h in horizons]
         out.add_row(m.market, str(m.lots), known(m.per_lot_before_fees), known(m.per_lot), *marks, m.verdict)
-    _console().print(out)
+    _print(_console(), out)
 
 
 def _facts_json(table: Any) -> dict[str, Any]:
@@ -317,7 +317,7 @@ def _show_facts(table: Any) -> None:
         band = f"{r.low:.3g} .. {r.high:.3g}"
         out.add_row(f"{r.fact}{star}", r.name, *real, f"{r.simulated:.3g}", band, verdict, r.source)
     console = _console()
-    console.print(out)
+    _print(console, out)
     console.print(f"passed {table.passed}; failed {table.failed}; * is the minimum set", highlight=False)
 
 
@@ -333,7 +333,7 @@ def _show_report(report: Any) -> None:
         missed = report.compared[k] - report.matched[k]
         out.add_row(str(k + 1), f"{rate:.5%}", str(missed), *causes, f"{bare:.2%}")
     console = _console()
-    console.print(out)
+    _print(console, out)
     console.print(
         f"unseen orders placed {report.unseen_orders}, nameless {report.nameless_orders}, "
         f"forgotten {report.forgotten_orders}, messages that fit no order {report.misfits}"
@@ -353,7 +353,8 @@ def _write_rows(rows: Any, out: Path) -> None:
             flat = pa.array(column.reshape(-1))
             columns[name] = pa.FixedSizeListArray.from_arrays(flat, column.shape[1])
     out.parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pa.table(columns), out)
+    with out.open("wb") as file:
+        parquet.write_table(pa.table(columns), file)
 
 
 class _bar:  # noqa: N801  used as a function: `with _bar("events") as step`
@@ -378,6 +379,12 @@ def _console() -> Any:
     from emp.app.terminal.console import make_console
 
     return make_console()
+
+
+def _print(console: Any, table: Any) -> None:
+    from emp.app.terminal.table import print_table
+
+    print_table(console, table)
 
 
 def _say(text: str) -> None:

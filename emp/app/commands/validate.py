@@ -18,6 +18,7 @@ def validate(
 
     from emp.app.checks import CHECKS
     from emp.app.terminal.console import make_console
+    from emp.app.terminal.table import print_table
     from emp.core.errors import UsageError
     from emp.observe.validation import run_checks
 
@@ -33,7 +34,7 @@ def validate(
     for one in results:
         colour = {"green": "green", "red": "bold red", "skipped": "yellow"}[one.status]
         table.add_row(f"[{colour}]{one.status}[/]", one.name, one.room, f"{one.ms:.0f}", one.detail)
-    console.print(table)
+    print_table(console, table)
     red = [one.name for one in results if one.status == "red"]
     counts = {status: sum(one.status == status for one in results) for status in ("green", "red", "skipped")}
     if as_json:

@@ -30,6 +30,7 @@ def show(result: dict[str, Any]) -> None:
     from rich.table import Table
 
     from emp.app.terminal.console import make_console
+    from emp.app.terminal.table import print_table
 
     rows = result["table"]
     for name in dict.fromkeys(row["series"] for row in rows):
@@ -43,7 +44,7 @@ def show(result: dict[str, Any]) -> None:
                 last = row["horizon"]
                 figures = (figure(row, column) for column in SHOWN)
                 table.add_row(shown, named(row), *figures, difference(row), quickness(result, row))
-        make_console(stderr=False).print(table)
+        print_table(make_console(stderr=False), table)
 
 
 def named(row: dict[str, Any]) -> str:

@@ -2,9 +2,19 @@
 
 from types import TracebackType
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from emp.app.terminal.console import make_console
+
+BAR_COLUMNS = 76
+"""Columns that a bar with its words needs; in a narrower window there are words alone."""
 
 
 class Work:
@@ -12,7 +22,9 @@ class Work:
 
     def __init__(self, name: str) -> None:
         console = make_console()
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        columns: list[ProgressColumn] = [TextColumn("{task.description}"), TimeRemainingColumn()]
+        if console.width >= BAR_COLUMNS:
+            columns[1:1] = [BarColumn(), TimeElapsedColumn()]
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task = self._bar.add_task(name, total=1.0)
 

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -68,16 +69,19 @@ def write_walk(folder: Path, seen: FeatureTable) -> None:
             for c, v in columns.items()
             if v.dtype.kind != "b"
         }
-        with pq.ParquetWriter(
-            folder / name,
-            schema,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=False,
-            column_encoding=encoding,
-            write_statistics=False,
-            write_page_checksum=True,
-        ) as writer:
+        with (
+            (folder / name).open("wb") as raw,
+            pq.ParquetWriter(
+                raw,
+                schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=False,
+                column_encoding=encoding,
+                write_statistics=False,
+                write_page_checksum=True,
+            ) as writer,
+        ):
             for at in range(0, n, GROUP):
                 arrays = [np.ascontiguousarray(v[at : at + GROUP]) for v in columns.values()]
                 writer.write_table(pa.table(arrays, schema=schema), row_group_size=GROUP)
@@ -89,7 +93,12 @@ def read_walk(folder: Path) -> FeatureTable:
     Raises:
         OSError, pa.ArrowException, ValueError: the files are not what `write_walk` wrote.
     """
-    files = [pq.ParquetFile(folder / name, page_checksum_verification=True) for name in (ROWS, CELLS)]
+    with ExitStack() as opened:
+        raw = [opened.enter_context((folder / name).open("rb")) for name in (ROWS, CELLS)]
+        return _read([pq.ParquetFile(file, page_checksum_verification=True) for file in raw])
+
+
+def _read(files: list[pq.ParquetFile]) -> FeatureTable:
     seen = room(*(file.metadata.num_rows for file in files))
     for file, columns in zip(files, _views(seen), strict=True):
         if file.schema_arrow.names != list(columns):
