@@ -10,6 +10,7 @@ from emp.core.instrument import Instrument
 from emp.core.records import ACCOUNT, FORECAST, MARKET_STATE, SESSION, WORKING, Array
 from emp.decision.estimates import new_estimates
 from emp.decision.rule import COSTS
+from emp.model.recalibrate import new_recalibration
 from emp.model.table import STREAM
 from emp.perception.normalise import INPUTS
 from emp.perception.state import new_perception
@@ -39,6 +40,7 @@ class Desk(NamedTuple):
     memory: Array  # float32[n, state_size]: the model's streaming state
     stream: Array  # STREAM[n]: how old it is
     forecast: Array  # FORECAST[n]
+    recalibration: Array  # RECALIBRATION[n]: what outcomes have taught of the forecasts
     estimates: Array  # ESTIMATES[n]
     costs: Array  # COSTS[n]
     account: Array  # ACCOUNT[n]
@@ -55,6 +57,7 @@ MUTABLE = (
     "memory",
     "stream",
     "forecast",
+    "recalibration",
     "estimates",
     "account",
     "working",
@@ -104,6 +107,7 @@ def new_desk(
         memory=np.zeros((n, 0), np.float32),
         stream=np.zeros(n, STREAM),
         forecast=np.zeros(n, FORECAST),
+        recalibration=new_recalibration(n),
         estimates=new_estimates(n),
         costs=costs,
         account=np.zeros(n, ACCOUNT),

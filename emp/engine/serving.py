@@ -17,6 +17,8 @@ from emp.engine.desk import Desk
 from emp.engine.load import LoadedModel
 from emp.engine.policy import Policy
 from emp.engine.step import run_batch
+from emp.model.artifact import trained_on
+from emp.model.recalibrate import begin
 from emp.model.table import StateTable
 from emp.perception.depth import ENCODER
 from emp.perception.features import BookFeatures
@@ -40,7 +42,7 @@ def allocate(model: LoadedModel, instruments: int) -> Ready:
 def attach_model(
     desk: Desk, instruments: Sequence[Instrument], ready: Ready, least_warmup: int, model_id: int
 ) -> Desk:
-    """The desk with another model behind it; every state of the model begins at zero.
+    """The desk with another model behind it; its states begin at zero, and so does what outcomes teach of it.
 
     Args:
         least_warmup: the owner's burn-in; the model may ask for more.
@@ -55,6 +57,15 @@ def attach_model(
     ]
     desk.limits["warmup_events"] = max(least_warmup, artifact.manifest.warmup_events)
     desk.costs["k_sigma"] = artifact.manifest.k_sigma
+    threshold = np.array(artifact.manifest.thresholds)[desk.facts["domain"]]
+    known = trained_on(artifact.manifest)
+    begin(
+        desk.recalibration,
+        threshold,
+        artifact.manifest.k_sigma,
+        np.array([i.name in known for i in instruments]),
+        bool(known),
+    )
     return desk._replace(memory=ready.table.rows)
 
 

@@ -13,6 +13,7 @@ from emp.decision.port import decide
 from emp.decision.rule import record_inputs
 from emp.execution.account import mark
 from emp.model.port import forecast
+from emp.model.recalibrate import recalibrate
 from emp.model.table import advance_or_reset
 from emp.perception.features import NO_VISIBLE_CHANGE
 from emp.perception.port import perceive
@@ -61,6 +62,8 @@ def step(desk: Any, policy: Any, event: Any, row: Any, lap: Any) -> int:
     if p.since_reset == 1:
         forget_trades(e)
     forecast(policy.model, desk.memory[i], facts.domain, desk.inputs[i], f)
+    bid, ask, broken = event.bid_px[0], event.ask_px[0], p.since_reset == 1
+    recalibrate(desk.recalibration[i], event.ts, bid, ask, p.sigma_ticks, broken, f)
     believed = monotonic_ns(desk.clock)
 
     update_estimates(e, event)

@@ -64,6 +64,11 @@ class Artifact(msgspec.Struct, frozen=True):
         return 0
 
 
+def trained_on(manifest: Manifest) -> frozenset[str]:
+    """Names of the instruments in a model's training; empty for what was not trained, a rule in a model's place."""
+    return frozenset(series["instrument"] for series in manifest.provenance.get("series", []))
+
+
 def content_hash(manifest: Manifest, tensors: dict[str, Array]) -> str:
     """Hash of everything an artifact holds, apart from the hash itself."""
     digest = hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(manifest, hash=""), order="sorted"))

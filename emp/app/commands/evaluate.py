@@ -68,6 +68,9 @@ class Options(NamedTuple):
     deeplob_windows: Annotated[int, typer.Option(min=64, help="Windows that DeepLOB is trained on.")] = (
         PEER_WINDOWS
     )
+    as_trained: Annotated[
+        bool, typer.Option("--as-trained", help="Also judge what models say before outcomes correct it.")
+    ] = False
     trade: Annotated[bool, typer.Option(help="Trade the test parts on paper: alpha after fees.")] = True
     page: Annotated[Path | None, typer.Option(help="Also write a page of plots to this HTML file.")] = None
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False
@@ -120,7 +123,9 @@ def evaluate(options: Options) -> None:
         _peers(contenders, series, datasets, options.seed, options.deeplob_windows) if options.deeplob else {}
     )
     with Work("evaluate") as work:
-        found = judging.evaluate(contenders, datasets, options.seed, options.trees, work.report, peers)
+        found = judging.evaluate(
+            contenders, datasets, options.seed, options.trees, work.report, peers, options.as_trained
+        )
     traded = _trade(contenders, series, datasets, found.table, options.seed) if options.trade else []
     _show(_result(contenders, found, traded), found.curves, options)
 

@@ -32,6 +32,9 @@ MAJORITY, PERSISTENCE, IMBALANCE, TREES, PEER = "majority", "persistence", "imba
 
 LINEAR = "linear"
 
+AS_TRAINED = "_as_trained"
+"""Ends the name of a model's forecasts before outcomes correct them."""
+
 Report = Callable[[str, float], None]
 """Called with what is being done and the share of all work that is done."""
 
@@ -144,12 +147,14 @@ def evaluate(
     with_trees: bool,
     report: Report,
     peers: Mapping[str, PeerForecast] | None = None,
+    as_trained: bool = False,
 ) -> Evaluation:
     """Judge contenders and baselines at every horizon of every series.
 
     Args:
         contenders: one named LINEAR is what the others are compared with; without one there is no comparison.
         peers: DeepLOB's forecasts by series, where it was trained.
+        as_trained: also judge what the models say before outcomes correct it, under its name with AS_TRAINED.
 
     Raises:
         UsageError: a series overlaps what a model was trained on, or has no test row past the warm-up, or the
@@ -169,7 +174,7 @@ def evaluate(
         def tick(text: str, share: float, i: int = i, data: Dataset = data) -> None:
             report(f"{data.series} {text}", (i + share) / len(datasets))
 
-        sums, latency = judge(contenders, data, blocks, seed, with_trees, peer, tick)
+        sums, latency = judge(contenders, data, blocks, seed, with_trees, peer, tick, as_trained)
         found.latency[data.series] = latency
         if peer is not None:
             found.peers[data.series] = peer.facts
@@ -190,6 +195,7 @@ def judge(
     with_trees: bool,
     peer: PeerForecast | None,
     report: Report,
+    as_trained: bool,
 ) -> tuple[list[dict[str, list[Sums]]], dict[str, Latency]]:
     """Block sums by horizon, contender or baseline, and seed; and what a forecast of each takes."""
     threshold = common_thresholds(contenders, data)
@@ -199,6 +205,9 @@ def judge(
         for model in contender.seeds:
             refuse_overlap(model, data)
         forecasts[contender.name] = [forecast_test(model, data) for model in contender.seeds]
+        if as_trained:
+            before = [forecast_test(model, data, learns=False) for model in contender.seeds]
+            forecasts[contender.name + AS_TRAINED] = before
     seen = data.encoded(encoder_of_baselines(contenders))
     latency = model_latencies({c.name: c.seeds[0] for c in contenders}, data)
     if peer is not None:

@@ -122,6 +122,7 @@ def walk_forward(data: Dataset, k_sigma: float, seed: int, with_trees: bool, rep
             with_trees,
             None,
             lambda text, share, tick=tick: tick(text, 0.5 + 0.5 * share),  # type: ignore[misc]
+            as_trained=False,
         )
         told.append(_fold_facts(fold, model, sums, seed))
         for h in range(HORIZONS):

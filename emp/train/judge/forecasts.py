@@ -9,25 +9,34 @@ from emp.core.numba.jit import closure_hash, kernel
 from emp.core.records import FORECAST, Array
 from emp.engine.load import LoadedModel
 from emp.model import port
+from emp.model.artifact import trained_on
 from emp.model.port import forecast
+from emp.model.recalibrate import begin, new_recalibration, recalibrate
 from emp.train.data.cached import cached, content_key
 from emp.train.data.data import Dataset
 
 
 @kernel
-def forecast_rows(params: Any, memory: Array, domain: int, x: Array, since_reset: Array, out: Array) -> None:
+def forecast_rows(
+    params: Any, memory: Array, domain: int, r: Any, ts: Array, x: Array, rows: Array, out: Array
+) -> None:
     """Carry a model over the rows of a series as the engine does: its state starts anew after every reset.
 
     Args:
         memory: float32[state_size], scratch.
+        r: RECALIBRATION record.
+        ts: int64[n], ns.
         x: float32[n, INPUTS].
-        since_reset: int64[n].
+        rows: ROW[n].
         out: FORECAST[n].
     """
     for i in range(x.shape[0]):
-        if since_reset[i] == 1:
+        row = rows[i]
+        broken = row.since_reset == 1
+        if broken:
             memory[:] = 0.0
         forecast(params, memory, domain, x[i], out[i])
+        recalibrate(r, ts[i], row.bid, row.ask, row.sigma_ticks, broken, out[i])
 
 
 def head_of(model: LoadedModel, data: Dataset) -> int:
@@ -36,31 +45,59 @@ def head_of(model: LoadedModel, data: Dataset) -> int:
     return model.artifact.domain(asset_class, venue, data.instrument.name)
 
 
-def forecast_series(model: LoadedModel, data: Dataset) -> Array:
-    """Forecasts of every row of a series that was encoded with the model's depth encoder: FORECAST[n]."""
+def forecast_series(model: LoadedModel, data: Dataset, learns: bool = True) -> Array:
+    """Forecasts of every row of a series that was encoded with the model's depth encoder: FORECAST[n].
+
+    Args:
+        learns: whether outcomes correct the forecasts that follow, as they do where it serves.
+    """
     out = np.zeros(len(data.ts), FORECAST)
     domain = head_of(model, data)
     memory = np.zeros(model.state_size, np.float32)
-    since_reset = np.ascontiguousarray(data.seen.rows["since_reset"])
-    forecast_rows(model.params, memory, domain, np.ascontiguousarray(data.x), since_reset, out)
+    learned = new_recalibration()
+    manifest, known = model.artifact.manifest, trained_on(model.artifact.manifest)
+    trained = np.array([data.instrument.name in known])
+    begin(
+        learned,
+        np.array(manifest.thresholds[domain])[None],
+        manifest.k_sigma,
+        trained,
+        learns and bool(known),
+    )
+    x, rows = np.ascontiguousarray(data.x), np.ascontiguousarray(data.seen.rows)
+    forecast_rows(model.params, memory, domain, learned[0], np.ascontiguousarray(data.ts), x, rows, out)
     return out
 
 
-def forecast_test(model: LoadedModel, data: Dataset) -> Array:
-    """Forecasts of the rows of the test part: FORECAST[m]. Those of a model with a state, which take long, are kept."""
+def forecast_test(model: LoadedModel, data: Dataset, learns: bool = True) -> Array:
+    """Forecasts of the rows of the test part: FORECAST[m]. Those of a model with a state, which take long, are kept.
+
+    Args:
+        learns: as for `forecast_series`.
+    """
     test = data.part("test")
     seen = data.encoded(model.encoder)
 
     def make() -> dict[str, Array]:
-        out = forecast_series(model, seen)[test]
+        out = forecast_series(model, seen, learns)[test]
         return {name: out[name] for name in FORECAST.names or ()}
 
     if model.state_size == 0:
         said = make()
     else:
         source = closure_hash(Path(port.__file__).resolve())
-        since_reset = np.ascontiguousarray(seen.seen.rows["since_reset"])
-        key = content_key(model.artifact.hash, source, head_of(model, data), test, since_reset, seen.x)
+        name, rows = data.instrument.name, np.ascontiguousarray(seen.seen.rows)
+        key = content_key(
+            model.artifact.hash,
+            source,
+            learns,
+            name,
+            head_of(model, data),
+            test,
+            np.ascontiguousarray(seen.ts),
+            rows,
+            seen.x,
+        )
         said = cached("forecasts", key, make)
     found = np.zeros(len(test), FORECAST)
     for name, values in said.items():
