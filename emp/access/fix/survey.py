@@ -368,14 +368,14 @@ class FixSurvey:
         try:
             request = self._name("orders")
             answers = await station.ask(
-                b"AF", orders.mass_status(request), request, _pending(), self._settings.timeout_s
+                b"AF", orders.bodies.mass_status(request), request, _pending(), self._settings.timeout_s
             )
             self._found.orders = [_order(m, orders, dialect.symbol_tag) for m in answers if m.kind == "8"]
         except VenueError as error:
             self._found.refusals.append(("open orders", str(error)))
         try:
             request = self._name("held")
-            body = orders.positions(request, self._clock.now_ns())
+            body = orders.bodies.positions(request, self._clock.now_ns())
             answers = await station.ask(b"AN", body, request, _pending(), self._settings.timeout_s)
             held = [m for m in answers if m.kind == "AP" and m.text(728, "0") == "0"]
             self._found.positions = [_position(m, orders, dialect.symbol_tag) for m in held]
