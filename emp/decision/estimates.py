@@ -28,13 +28,14 @@ ESTIMATES = np.dtype(
         ("elapsed_ns", "f8"),  # mean time between events
         ("volume_bid", "f8"),  # lots per event sold into the bid
         ("volume_ask", "f8"),
-        ("adverse_bid", "f8"),  # ticks that the mid falls after a trade at the bid
-        ("adverse_ask", "f8"),  # ticks that the mid rises after a trade at the ask
+        ("adverse_bid", "f8"),  # ticks that the mid falls with and after a trade at the bid
+        ("adverse_ask", "f8"),  # ticks that the mid rises with and after a trade at the ask
         ("hits_bid", "i8"),
         ("hits_ask", "i8"),
         ("depth", "f8"),  # lots: median size of the best level
         ("at", "i8"),  # place in the ring of the latest events
-        ("mid2", "i8", (LOOKAHEAD,)),  # ring: bid + ask at the trade
+        ("mid2", "i8", (LOOKAHEAD,)),  # ring: bid + ask before the trade
+        ("last_mid2", "i8"),  # bid + ask of the last visible event; 0 none since the stream broke
         ("hit", "i4", (LOOKAHEAD,)),  # ring: +1 a trade at the ask, -1 at the bid, 0 none
         ("pending", "f8"),  # signed volume since the last visible event
         ("left_bid", "i8"),  # price at which a bid of ours was last withdrawn for its edge; 0: no bar
@@ -62,6 +63,7 @@ def forget_trades(e: Any) -> None:
     for i in range(LOOKAHEAD):
         e.hit[i] = 0
     e.pending = 0.0
+    e.last_mid2 = 0
     e.ts = 0
     e.left_bid = e.left_ask = 0
 
@@ -70,8 +72,9 @@ def forget_trades(e: Any) -> None:
 def update_estimates(e: Any, event: Any) -> None:
     """Carry the estimates over one visible event.
 
-    Adverse selection is the mean mid move against the maker over the LOOKAHEAD events after a trade at the
-    touch, the outcome that a fill of ours there would have had; it is known only once those have passed.
+    Adverse selection is the mean mid move against the maker from just before a trade at the touch until LOOKAHEAD
+    events after it, the outcome that a fill of ours there would have had; it is known only once those have passed.
+    The trade's own event counts: a sweep that empties the touch has moved the mid by the time its maker knows.
     """
     e.events += 1
     weight = 1.0 / min(float(e.events), float(SPAN))
@@ -94,7 +97,8 @@ def update_estimates(e: Any, event: Any) -> None:
     elif e.hit[at] > 0:
         e.hits_ask += 1
         e.adverse_ask += (drift - e.adverse_ask) / min(float(e.hits_ask), float(SPAN))
-    e.mid2[at] = mid2
+    e.mid2[at] = e.last_mid2 if e.last_mid2 > 0 else mid2
+    e.last_mid2 = mid2
     e.hit[at] = 1 if traded > 0.0 else -1 if traded < 0.0 else 0
     e.at = at + 1 if at + 1 < LOOKAHEAD else 0
 

@@ -223,7 +223,8 @@ def test_adverse_selection_and_flow_match_a_slow_calculation(seed: int) -> None:
             volume.append(pending)
             pending = 0.0
     mids = np.array([m for m, _ in visible])
-    drift = mids[LOOKAHEAD:] - mids[:-LOOKAHEAD]
+    before = np.concatenate([mids[:1], mids[:-1]])
+    drift = mids[LOOKAHEAD:] - before[:-LOOKAHEAD]
     sold = np.array(volume[:-LOOKAHEAD]) < 0
     bought = np.array(volume[:-LOOKAHEAD]) > 0
     assert e["adverse_bid"] == pytest.approx(-drift[sold].mean(), rel=1e-9)
