@@ -484,6 +484,7 @@ def test_somebody_elses_order_and_a_clock_that_is_wrong(api: ApiHouse, tmp_path:
     findings = found(written(tmp_path, api.access()), Shifted(5 * S))
     assert set(bad(findings)) == {"open orders", "clock"}
     assert "mine: somebody else's" in said(findings, "open orders").found
+    assert "ahead of the venue's" in said(findings, "clock").found
     assert 4_900 < float(said(findings, "clock").found.split()[2]) < 5_100
 
 

@@ -243,6 +243,30 @@ def test_each_day_is_a_folder_of_its_own_and_the_running_one_is_on_disk(tmp_path
     assert [p.name for p in (tmp_path / "market" / "2024-10-04").iterdir()] == ["part-00000.parquet"]
 
 
+def test_what_has_arrived_when_it_is_stopped_is_kept(tmp_path: Path) -> None:
+    class Burst:
+        """A feed that says much at once, while it is being closed."""
+
+        async def connect(self, instruments: Any, sink: Any) -> None:
+            self.sink = sink
+
+        async def close(self) -> None:
+            self.sink.events(events)
+
+    events = random_events(1_000, 9)
+    events["instrument"] = 0
+    events["ts"] = events["ts_recv"] = LiveClock().now_ns() + np.arange(1_000)
+
+    async def run() -> Observing:
+        async with watching(tmp_path, Burst(), EURUSD) as (running, _):
+            pass
+        return running
+
+    running = asyncio.run(run())
+    assert running.journal.events == 1_000
+    assert sum(map(len, open_recording([running.folder.path], EURUSD).batches())) == 1_000
+
+
 def test_no_order_leaves_however_it_is_tried(tmp_path: Path) -> None:
     async def run() -> None:
         split = msgspec.structs.replace(CTRADER, hours=None, backoff=QUICK)
