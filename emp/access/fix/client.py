@@ -51,6 +51,7 @@ class FixAccess:
         self._requests = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._recovery = Recovery(self, settings.timeout_s)
+        self._net: dict[str, int] = {}  # lots that fills had made when positions were told last
         self._own_cancels: set[str] = set()  # cancels that make an order immediate where the venue cannot
 
     # --- the port -------------------------------------------------------------------------------------------
@@ -110,18 +111,19 @@ class FixAccess:
     async def positions(self) -> Sequence[VenuePosition]:
         """What the venue says we hold, summed per instrument over its position ids."""
         held = await self._positions()
-        self._recovery.note_positions(self._lots(held))
+        self._recovery.note_positions(self._beyond_fills(held))
         return [
             VenuePosition(instrument=name, qty=qty, avg_px=cost / qty if qty else 0.0)
             for name, (qty, cost) in held.items()
         ]
 
-    async def held(self) -> Mapping[str, int]:
-        """Lots that the venue says we hold, per instrument."""
-        return self._lots(await self._positions())
+    async def unexplained(self) -> dict[str, int]:
+        """Lots that the venue says we hold and that no fill of ours explains, per instrument."""
+        return self._beyond_fills(await self._positions())
 
-    def _lots(self, held: Mapping[str, tuple[int, float]]) -> dict[str, int]:
-        return {name: held.get(name, (0, 0.0))[0] for name in self._scales}
+    def _beyond_fills(self, held: Mapping[str, tuple[int, float]]) -> dict[str, int]:
+        """As of the moment at which the positions were told."""
+        return {name: held.get(name, (0, 0.0))[0] - self._net[name] for name in self._scales}
 
     async def _positions(self) -> dict[str, tuple[int, float]]:
         """(lots, lots times average price) per instrument of which there is a report."""
@@ -251,6 +253,8 @@ class FixAccess:
         if pending is None:
             return False
         pending.take(message)
+        if pending.done.done() and message.kind in ("AP", "AO", "j"):
+            self._net = dict(self.orders.net)  # fills that come before the answer is read count as later
         return True
 
     def _unsent(self, command: Command, why: str) -> None:

@@ -1,7 +1,8 @@
 """What became of our orders, where messages may have been lost: working ones, ended ones, the position they made."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+import contextlib
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
@@ -49,8 +50,8 @@ class Host(Protocol):
     async def ask(self, kind: bytes, body: Callable[[str], bytes]) -> list[Message]:
         """Send a request and collect its answers until they are complete."""
 
-    async def held(self) -> Mapping[str, int]:
-        """Lots that the venue says we hold, per instrument."""
+    async def unexplained(self) -> Mapping[str, int]:
+        """Lots that the venue says we hold and that no fill of ours explains, per instrument."""
 
 
 class Recovery:
@@ -59,7 +60,7 @@ class Recovery:
     def __init__(self, host: Host, timeout_s: float) -> None:
         self._host = host
         self._timeout_s = timeout_s
-        self._talk = Conversation(round(timeout_s * 4e9))
+        self._talk = Conversation(round(timeout_s * 5e9))
         self._live: dict[str, QueryOrder] = {}  # orders that may still fill, as the query to ask for them
         self._doubted: set[str] = set()  # replacements under way when the connection was lost
         self._disputed: set[str] = set()  # ended orders that are asked for
@@ -98,9 +99,9 @@ class Recovery:
         if name and name not in self._live:
             self.sent(name, self._host.orders.instrument_of(name), self._host.clock.now_ns())
 
-    def note_positions(self, held: Mapping[str, int]) -> None:
-        """What the venue holds is agreed on: from now on fills alone change it."""
-        self._others = {name: lots - self._host.orders.net[name] for name, lots in held.items()}
+    def note_positions(self, unexplained: Mapping[str, int]) -> None:
+        """What the venue holds beyond our fills is agreed on: from now on fills alone change its position."""
+        self._others = dict(unexplained)
 
     # --- the conversation -----------------------------------------------------------------------------------
 
@@ -163,37 +164,38 @@ class Recovery:
     async def _compare_positions(self) -> None:
         """Where the venue's position is not what our fills make it, a trade was taken back, or made, unheard."""
         try:
-            held = await self._host.held()
+            found = await self._host.unexplained()
+            odd = [name for name, lots in found.items() if lots != self._others.get(name, lots)]
+            if odd:
+                await self._ask_for_ended(odd, found)
+                found = await self._host.unexplained()
         except VenueError as error:
             self._untold += 1
             log.warning("positions are not told", address=self._host.address, reason=str(error))
             return
         self._untold = 0
-        for name, lots in held.items():
-            if name in self._others and self._gap(name, lots):
-                await self._explain(name, lots)
-            self._others[name] = lots - self._host.orders.net[name]
+        for name in odd:
+            if found[name] != self._others[name]:
+                lots = found[name] - self._others[name]
+                log.error(
+                    "a position stays unexplained", address=self._host.address, instrument=name, lots=lots
+                )
+        self.note_positions(found)
 
-    def _gap(self, name: str, lots: int) -> int:
-        return lots - self._host.orders.net[name] - self._others[name]
-
-    async def _explain(self, name: str, lots: int) -> None:
+    async def _ask_for_ended(self, odd: Sequence[str], found: Mapping[str, int]) -> None:
         """Ask for the newest orders that have filled: what the venue now says of them stands."""
-        host = self._host
-        gap, now = self._gap(name, lots), host.clock.now_ns()
-        log.warning(
-            "a position is not what our fills make it", address=host.address, instrument=name, lots=gap
-        )
-        self._disputed = set(host.orders.dispute_filled(name, MOST))
-        for cl_ord_id in self._disputed:
-            host.send(QueryOrder(cl_ord_id=cl_ord_id, instrument=name, ts=now))
-        try:
+        host, now = self._host, self._host.clock.now_ns()
+        for name in odd:
+            lots = found[name] - self._others[name]
+            log.warning(
+                "a position is not what our fills make it", address=host.address, instrument=name, lots=lots
+            )
+            for cl_ord_id in host.orders.dispute_filled(name, MOST):
+                self._disputed.add(cl_ord_id)
+                host.send(QueryOrder(cl_ord_id=cl_ord_id, instrument=name, ts=now))
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timeout_s):
                 while self._disputed:
                     self._heard.clear()
                     await self._heard.wait()
-        except TimeoutError:
-            self._disputed.clear()
-        left = self._gap(name, lots)
-        if left:
-            log.error("a position stays unexplained", address=host.address, instrument=name, lots=left)
+        self._disputed.clear()
