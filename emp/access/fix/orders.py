@@ -21,6 +21,7 @@ from emp.access.fix.reports import (
     STATUS,
     Figures,
     Order,
+    average_after,
     derived_id,
     fill_price,
     note_fill,
@@ -221,7 +222,7 @@ class Orders:
         forgotten = order.status is OrderStatus.REJECTED and order.filled > 0
         lowers = message.text(150) in CORRECTIONS or (order.disputed and not forgotten)
         if figures.filled is not None and (figures.filled >= order.filled or lowers):
-            order.filled, order.average = figures.filled, figures.average
+            order.filled, order.average = figures.filled, average_after(message, figures, *before)
             self.traded |= order.filled > 0
             if not new:  # else of an earlier run, or not ours: what it has filled was held before
                 self.net[name] += order.side * (order.filled - before[0])
