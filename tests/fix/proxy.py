@@ -316,6 +316,8 @@ def drill(side: str, plan: Plan, seed: int, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, structlog.testing.capture_logs() as log:
         found = asyncio.run(SIDES[side](plan, seed, seconds, Path(name)))
     found["log"] = dict(Counter(entry["event"] for entry in log))
+    if found["wrong"]:
+        found["last"] = [str(entry) for entry in log[-30:]]
     return found
 
 

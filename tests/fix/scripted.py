@@ -33,6 +33,7 @@ class ScriptedVenue:
         self.on: dict[str, Callable[[dict[int, str]], None]] = {}
         self.seq = 1
         self.logons = 0
+        self.began_anew = False  # inside the session: the next logon answers ours
         self.refuse = ""  # why the next logons are refused
         self._writer: asyncio.StreamWriter | None = None
         self._server: asyncio.Server | None = None
@@ -62,6 +63,11 @@ class ScriptedVenue:
         assert self._writer is not None
         self._writer.write(framed(f"35={kind}|34={seq}|49=VENUE|52={stamp}|56=ME|{extra}{body}"))
 
+    def begin_anew(self) -> None:
+        """Begin the numbers at 1 inside the session."""
+        self.began_anew, self.seq = True, 1
+        self.say("A", "98=0|108=30|141=Y|")
+
     def pause(self) -> None:
         """Read no more."""
         assert self._writer is not None
@@ -87,6 +93,8 @@ class ScriptedVenue:
                 kind = message[35]
                 if kind == "A" and self.refuse:
                     self.say("5", f"58={self.refuse}|")
+                elif kind == "A" and self.began_anew:
+                    self.began_anew = False
                 elif kind == "A":
                     self.logons += 1
                     self.say("A", "98=0|108=30|141=Y|")

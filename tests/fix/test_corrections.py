@@ -203,3 +203,15 @@ def test_a_correction_that_was_refused_is_asked_for_although_the_order_has_ended
             assert manager.quarantined == []
 
     asyncio.run(run())
+
+
+def test_what_a_missing_average_leaves_open_the_next_one_settles() -> None:
+    books = Books()
+    books.tell("17=e1|150=F|39=1|32=4000|31=1.0870|14=4000|151=6000|6=|")
+    assert books.stand == (4, 4 * 108_700)
+    books.tell("17=0|150=I|39=1|14=6000|151=4000|6=1.0872|")  # the fill told what it cost
+    assert books.stand == (6, 6 * 108_720)
+    books.tell("17=e3|150=F|39=1|32=1000|31=1.0880|14=9000|151=1000|")  # two lots were lost before it
+    assert books.stand[0] == 9
+    books.fill("e4", 1, "1.0890", 10, "1.08760")
+    assert books.stand == (10, pytest.approx(10 * 108_760))

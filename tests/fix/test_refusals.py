@@ -211,3 +211,26 @@ def test_a_connection_of_every_kind_of_end_says_why() -> None:
             assert told(venue, "5")
 
     asyncio.run(run())
+
+
+def test_a_refusal_after_the_numbers_began_anew_is_of_the_message_that_has_its_number_now() -> None:
+    async def run() -> None:
+        async with connected() as (venue, access):
+            await until(lambda: venue.count("V") == 1)
+            venue.book()
+            await until(lambda: access.access.market.whole)
+            venue.say("X", "268=1|279=1|278=nothing|55=EURUSD|271=9000|")
+            await until(lambda: venue.count("V") == 3)
+            asked = {m[34] for m in venue.heard if m[35] == "V"}
+            venue.begin_anew()
+            await until(lambda: venue.count("A") == 2)
+            access.send(order(1, 1, 3, 108_755, False))
+            await until(lambda: venue.count("D") == 1)
+            number = next(m[34] for m in venue.heard if m[35] == "D")
+            assert number in asked, "the numbers do not meet: the test shows nothing"
+            venue.say("3", f"45={number}|58=no such side|")
+            await until(lambda: len(access.reports) == 1)
+            assert access.reports[0].status is OrderStatus.REJECTED
+            assert access.error is None
+
+    asyncio.run(run())

@@ -180,9 +180,8 @@ def test_ctraders_dialect_from_end_to_end() -> None:
             assert found in expected
         assert {int(row["instrument"]) for row in seen} == {0, 1}
         assert len(access.links) == 2
-        access.send(
-            order(1, 1, 3, 108_760, True)
-        )  # the venue knows no IOC: it rests, and its rest is cancelled
+        # the venue knows no IOC: what does not cross rests, and is cancelled
+        access.send(order(1, 1, 3, 108_740, True))
         await until(lambda: desk.status.get(cl_ord_id("QF", 1)) is OrderStatus.CANCELED)
         access.send(order(2, -1, 2, 108_750, False))
         await until(lambda: desk.status.get(cl_ord_id("QF", 2)) is OrderStatus.FILLED)

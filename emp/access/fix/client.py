@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -12,7 +12,7 @@ from emp.access.fix.link import DEFER_S, Link
 from emp.access.fix.market import Market
 from emp.access.fix.message import Message
 from emp.access.fix.orders import Orders
-from emp.access.fix.pacing import Conversation
+from emp.access.fix.recovery import Recovery
 from emp.access.fix.settings import Dialer, FixSettings
 from emp.access.fix.side import Side
 from emp.access.fix.symbols import Listing
@@ -50,9 +50,8 @@ class FixAccess:
         self._pending: dict[str, Pending] = {}
         self._requests = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._live: dict[str, QueryOrder] = {}  # orders that may still fill, as the query to ask for them
-        self._recovery = Conversation(round(settings.timeout_s * 2e9))
-        self._doubted: set[str] = set()  # replacements under way when the connection was lost
+        self._recovery = Recovery(self, settings.timeout_s)
+        self._net: dict[str, int] = {}  # lots that fills had made when positions were told last
         self._own_cancels: set[str] = set()  # cancels that make an order immediate where the venue cannot
 
     # --- the port -------------------------------------------------------------------------------------------
@@ -100,22 +99,37 @@ class FixAccess:
     def _send(self, command: Command, link: Link) -> None:
         kind, body = self.orders.body(command)
         if not isinstance(command, (CancelOrder, QueryOrder)):
-            self._live[command.cl_ord_id] = QueryOrder(
-                cl_ord_id=command.cl_ord_id, instrument=command.instrument, ts=command.ts
-            )
+            self._recovery.sent(command.cl_ord_id, command.instrument, command.ts)
         self.orders.sent(link.session.send(kind, body), kind, command.cl_ord_id)
         link.flush()
 
     async def open_orders(self) -> Sequence[OrderUpdate]:
         """What the venue says is working (mass status)."""
-        messages = await self._ask(b"AF", self.orders.bodies.mass_status)
-        updates = [self.orders.status_of(m)[0] for m in messages if m.kind == "8"]
+        messages = await self.ask(b"AF", self.orders.bodies.mass_status)
+        updates = [u for m in messages if m.kind == "8" for u in self.orders.status_of(m)[:1]]
         return [u for u in updates if u.instrument and not u.status.terminal]
 
     async def positions(self) -> Sequence[VenuePosition]:
         """What the venue says we hold, summed per instrument over its position ids."""
+        held = await self._positions()
+        self._recovery.note_positions(self._beyond_fills(held))
+        return [
+            VenuePosition(instrument=name, qty=qty, avg_px=cost / qty if qty else 0.0)
+            for name, (qty, cost) in held.items()
+        ]
+
+    async def unexplained(self) -> dict[str, int]:
+        """Lots that the venue says we hold and that no fill of ours explains, per instrument."""
+        return self._beyond_fills(await self._positions())
+
+    def _beyond_fills(self, held: Mapping[str, tuple[int, float]]) -> dict[str, int]:
+        """As of the moment at which the positions were told."""
+        return {name: held.get(name, (0, 0.0))[0] - self._net[name] for name in self._scales}
+
+    async def _positions(self) -> dict[str, tuple[int, float]]:
+        """(lots, lots times average price) per instrument of which there is a report."""
         now = self.clock.now_ns()
-        messages = await self._ask(b"AN", lambda request: self.orders.bodies.positions(request, now))
+        messages = await self.ask(b"AN", lambda request: self.orders.bodies.positions(request, now))
         held: dict[str, tuple[int, float]] = {}
         for message in messages:
             name = self.orders.name_of(message)
@@ -126,10 +140,7 @@ class FixAccess:
                 )
                 qty, cost = held.get(name, (0, 0.0))
                 held[name] = qty + lots, cost + lots * scale.average(message.get(730))
-        return [
-            VenuePosition(instrument=name, qty=qty, avg_px=cost / qty if qty else 0.0)
-            for name, (qty, cost) in held.items()
-        ]
+        return held
 
     async def close(self) -> None:
         """Unsubscribe, log off, leave no task behind."""
@@ -184,7 +195,7 @@ class FixAccess:
 
     def dealt_with(self, seq: int) -> None:
         """In lockstep the venue is told when the receiver has dealt with an event."""
-        self._spawn(self._confirm(seq), "fix lockstep")
+        self.spawn(self._confirm(seq), "fix lockstep")
 
     async def _confirm(self, seq: int) -> None:
         await self.sink.ready()
@@ -193,18 +204,11 @@ class FixAccess:
 
     def report(self, update: OrderUpdate) -> None:
         """Hand out a report; cancel what rests where it was to be immediate and the venue knows no such order."""
-        if update.status.terminal:
-            self._live.pop(update.clOrdID, None)
-        if update.replacement:
-            self._live.pop(self.orders.original(update.replacement), None)
+        self._recovery.told(update)
         if update.clOrdID in self._own_cancels:  # nobody else knows that id
             return
         self.sink.report(update)
-        if update.clOrdID in self._doubted:
-            self._doubted.discard(update.clOrdID)
-            orig = self._live.get(self.orders.original(update.clOrdID))
-            if update.status is OrderStatus.REJECTED and orig is not None:
-                self.send(orig)  # not replaced: what became of the order itself while we were away?
+        self._recovery.doubt(update)
         own = f"{update.clOrdID}C"
         if self.orders.must_cancel(update) and own not in self._own_cancels:
             self._own_cancels.add(own)
@@ -218,7 +222,7 @@ class FixAccess:
                 )
             )
 
-    async def _ask(self, kind: bytes, body: Callable[[str], bytes]) -> list[Message]:
+    async def ask(self, kind: bytes, body: Callable[[str], bytes]) -> list[Message]:
         """Send a request and collect its answers until they are complete."""
         link = self._links[-1]
         if link.session.phase is not Phase.ACTIVE:
@@ -250,6 +254,8 @@ class FixAccess:
         if pending is None:
             return False
         pending.take(message)
+        if pending.done.done() and message.kind in ("AP", "AO", "j"):
+            self._net = dict(self.orders.net)  # fills that come before the answer is read count as later
         return True
 
     def _unsent(self, command: Command, why: str) -> None:
@@ -259,64 +265,35 @@ class FixAccess:
 
     def dispute(self, message: Message) -> None:
         """A report was refused: the order that it names has to be asked for, even if it has ended."""
-        name = self.orders.dispute(message)
-        if name and name not in self._live:
-            instrument, now = self.orders.instrument_of(name), self.clock.now_ns()
-            self._live[name] = QueryOrder(cl_ord_id=name, instrument=instrument, ts=now)
+        self._recovery.dispute(message)
 
     def recover(self, *, anew: bool = False) -> None:
         """Find out what became of our orders: at once in a new session (`anew`), else when it is time."""
-        now = self.clock.monotonic_ns()
-        if not self._live or self._closed:
-            self._recovery.stop()
-        elif anew:
-            self._recovery.start(now)
-            self._spawn(self._recovered(), "fix recovery")
-        elif self._recovery.want(now):
-            self._spawn(self._recovered(), "fix recovery")
-        else:
-            self._links[-1].wake()
+        if not self._closed:
+            self._recovery.begin(anew=anew)
 
     def recover_in_time(self) -> None:
         """A recovery that had to wait may begin."""
-        if self._recovery.tick(self.clock.monotonic_ns()):
-            self._spawn(self._recovered(), "fix recovery")
+        self._recovery.begin_in_time()
 
     def recovery_due_ns(self) -> int:
         """Monotonic time at which that is so."""
-        return self._recovery.due_ns() if not self._recovery.running else NEVER
+        return self._recovery.due_ns()
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    @property
+    def address(self) -> str:
+        """Of the session that carries orders."""
+        return self._links[-1].address
+
+    def wake(self) -> None:
+        """Something about orders is due earlier than it was."""
+        self._links[-1].wake()
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run something beside the sessions, until the access closes."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _recovered(self) -> None:
-        """Ask for all our working orders, then one by one for what the answer left out."""
-        address = self._links[-1].address
-        messages: list[Message] = []
-        try:
-            messages = await self._ask(b"AF", self.orders.bodies.mass_status)
-        except VenueError as error:  # asked one by one below; a lost connection begins this again
-            log.warning("no mass status", address=address, reason=str(error))
-        finally:
-            self._recovery.done(self.clock.monotonic_ns())
-        told = set()
-        for message in messages:
-            try:
-                updates = self.orders.status_of(message) if message.kind == "8" else []
-            except FieldError as error:
-                log.error("an order's state cannot be read", address=address, reason=str(error))
-                continue
-            for update in updates:
-                told.add(update.clOrdID)
-                self.report(update)
-        # A venue that has replaced an order may deny that it knows the old id: the new one is asked for first.
-        doubted = {name for name in self._live if self.orders.original(name) and name not in told}
-        skipped = told | {self.orders.original(name) for name in doubted}
-        self._doubted |= doubted
-        for cl_ord_id in [name for name in self._live if name not in skipped]:
-            self.send(self._live[cl_ord_id])
 
 
 def _unsent(command: Command, now_ns: int, why: str) -> OrderUpdate:

@@ -111,6 +111,7 @@ class Door:
         state.store.keep()
         self._send_logon(reset=True)
         self._reset_sent = False
+        state.app.on_new_numbers()
         state.app.on_gap(first, first)
 
     def _refusal(self, message: Message) -> str:

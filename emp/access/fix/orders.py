@@ -21,6 +21,7 @@ from emp.access.fix.reports import (
     STATUS,
     Figures,
     Order,
+    average_after,
     derived_id,
     fill_price,
     note_fill,
@@ -51,6 +52,8 @@ class Orders:
     ) -> None:
         self.dialect = dialect
         self.counts: Counter[str] = Counter()
+        self.net = dict.fromkeys(scales, 0)  # lots that fills of orders of ours have made, per instrument
+        self.traded = False  # whether anything has filled
         self._scales = scales
         self._symbols = {name: symbol.encode() for name, symbol in symbols.items()}
         self._names = {symbol.encode(): name for name, symbol in symbols.items()}
@@ -137,6 +140,17 @@ class Orders:
         order.disputed = True
         return order_id
 
+    def dispute_filled(self, instrument: str, most: int) -> list[str]:
+        """The ids of the newest orders that have filled: what the venue says of them next is what stands."""
+        found: dict[int, str] = {}  # an order goes by the last of its ids
+        for cl_ord_id, order in reversed(self._known.items()):
+            if order.instrument == instrument and order.filled and id(order) not in found:
+                found[id(order)] = cl_ord_id
+                order.disputed = True
+                if len(found) == most:
+                    break
+        return list(found.values())
+
     def instrument_of(self, cl_ord_id: str) -> str:
         """The instrument of an order that is known."""
         return self._known[cl_ord_id].instrument
@@ -193,6 +207,7 @@ class Orders:
         scale = self._scales.get(name)
         if scale is None:
             return 0, 0.0
+        new = order is None
         if order is None:
             side = 1 if message.get(54) == b"1" else -1
             order = Order(name, side, figures.px, figures.qty)
@@ -203,9 +218,14 @@ class Orders:
         if message.get(39) is not None:
             order.status = _status(message, figures)
         note_fill(order, message, figures)
-        if figures.filled is not None:
-            order.filled = figures.filled
-            order.average = figures.average
+        # a venue that has forgotten an order "rejects" it: that says nothing of what it had filled
+        forgotten = order.status is OrderStatus.REJECTED and order.filled > 0
+        lowers = message.text(150) in CORRECTIONS or (order.disputed and not forgotten)
+        if figures.filled is not None and (figures.filled >= order.filled or lowers):
+            order.filled, order.average = figures.filled, average_after(message, figures, *before)
+            self.traded |= order.filled > 0
+            if not new:  # else of an earlier run, or not ours: what it has filled was held before
+                self.net[name] += order.side * (order.filled - before[0])
         return before
 
     def _name(self, order: Order, order_id: str, venue_id: str) -> None:
@@ -226,6 +246,8 @@ class Orders:
             return [update]
         if order.disputed and message.text(150) == "I":
             order.disputed = False
+            if update.status is OrderStatus.REJECTED and order.filled:
+                return []
             order.fills.clear()
             if order.filled < before[0] or (order.filled == before[0] and order.average != before[1]):
                 return [_stands_at(update, order.average, exec_id)]
@@ -242,7 +264,7 @@ class Orders:
             clOrdID=order_id,
             execID=exec_id,
             status=_status(message, figures),
-            filled=order.filled,
+            filled=order.filled if figures.filled is None else figures.filled,
             price=order.px if corrected else fill_price(figures, order, before),
             ts=self._time(message),
             instrument=order.instrument,
@@ -260,6 +282,7 @@ class Orders:
         """The order goes on under the replacement's id: one order, known by both."""
         order, new = self._known.get(orig), self._known.get(successor)
         if order is not None and new is not None:
+            self.net[order.instrument] -= order.side * new.filled  # told under both ids
             order.px, order.qty = new.px, new.qty
             self._known[successor] = order
             if order.venue_id:
@@ -278,6 +301,9 @@ class Orders:
             self.counts["refused"] += 1
             return []
         known = self._known.get(order_id)
+        if kind == "H" and known is not None and known.status.terminal:  # forgotten since it ended
+            self.counts["refused"] += 1
+            return []
         if kind == "H" and known is not None and known.status is not OrderStatus.PENDING_NEW:
             return self._said(message, order_id, OrderStatus.UNKNOWN)
         return self._said(message, order_id, OrderStatus.REJECTED)

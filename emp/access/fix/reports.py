@@ -1,6 +1,7 @@
 """What is known of an order, and how its state, identity and price are read from a report."""
 
 import hashlib
+import math
 from typing import NamedTuple
 
 import msgspec
@@ -38,7 +39,7 @@ class Order(msgspec.Struct):
     qty: int
     status: OrderStatus = OrderStatus.PENDING_NEW
     filled: int = 0
-    average: float = 0.0  # ticks
+    average: float = 0.0  # ticks; NaN where fills were told without any
     venue_id: str = ""  # 37
     immediate: bool = False
     fills: dict[str, tuple[int, int]] = {}  # execID -> (lots, ticks) of the fills told one by one
@@ -104,7 +105,7 @@ def fill_price(figures: Figures, order: Order, before: tuple[int, float]) -> int
     moved by; the order's own where nothing filled.
     """
     more = order.filled - before[0]
-    moved = more > 0 and order.average > 0.0
+    moved = more > 0 and math.isfinite(_moved(order, before))
     if figures.last_px is not None and figures.last_qty > 0 and not (moved and figures.last_qty != more):
         return figures.last_px
     return round(_moved(order, before)) if moved else order.px
@@ -116,7 +117,11 @@ def splits(message: Message, figures: Figures, order: Order, before: tuple[int, 
     That is: by more than the digits of AvgPx (6) explain.
     """
     more = order.filled - before[0]
-    if more <= 0 or order.average <= 0.0 or (figures.last_px is not None and figures.last_qty == more):
+    if math.isnan(
+        before[1]
+    ):  # what a report without an average left open is settled by the next that has one
+        return not math.isnan(order.average)
+    if more <= 0 or math.isnan(order.average) or (figures.last_px is not None and figures.last_qty == more):
         return False
     digits = len((message.get(6) or b"").partition(b".")[2])
     exact = _moved(order, before)
@@ -127,6 +132,21 @@ def _moved(order: Order, before: tuple[int, float]) -> float:
     """Price per lot of what filled since `before`, by how CumQty and AvgPx moved."""
     filled, average = before
     return (order.average * order.filled - average * filled) / (order.filled - filled)
+
+
+def average_after(message: Message, figures: Figures, filled: int, average: float) -> float:
+    """AvgPx in ticks of an order that had `filled` lots at `average` before this report.
+
+    Where the report gives none (6), it follows from the fill that it tells; NaN where that is not all that is new.
+    """
+    if message.get(6) is not None or message.text(150) in CORRECTIONS or not figures.filled:
+        return figures.average
+    more = figures.filled - filled
+    if more == 0:
+        return average
+    if figures.last_px is None or figures.last_qty != more:
+        return math.nan
+    return (filled * average + more * figures.last_px) / figures.filled if filled else float(figures.last_px)
 
 
 def note_fill(order: Order, message: Message, figures: Figures) -> None:
@@ -162,6 +182,8 @@ def _without(order: Order, message: Message, figures: Figures) -> tuple[int, flo
     lots, px = order.fills[message.text(19)]
     told = sum(qty for qty, _ in order.fills.values()) == order.filled
     cost = sum(qty * at for qty, at in order.fills.values()) if told else order.average * order.filled
+    if math.isnan(cost):
+        raise FieldError("a cancelled or corrected trade of an order whose cost was never told")
     filled, cost = order.filled - lots, cost - lots * px
     if message.text(150) == "G":
         if figures.last_px is None or figures.last_qty <= 0:

@@ -164,6 +164,12 @@ class Side(Application):
         self._access.fail(f"{self.link.address}: market data request rejected: {why}")
         return True
 
+    def on_new_numbers(self) -> None:
+        """A reject that names a number means one of the new ones."""
+        self._asked.clear()
+        if self._orders is not None:
+            self._orders.forget_numbers()
+
     def on_gap(self, first: int, last: int) -> None:
         """Books and orders may have changed unseen."""
         log.warning("messages will not come", address=self.link.address, first=first, last=last)

@@ -117,6 +117,9 @@ class Application:
     def on_late_market(self, frame: Frame) -> None:
         """Market data arrived in order, but has to be decoded by the application, from `session.framer`."""
 
+    def on_new_numbers(self) -> None:
+        """Both sides have begun at 1 inside the session: what was sent before goes by other numbers now."""
+
     def on_gap(self, first: int, last: int) -> None:
         """Messages `first` to `last` of the peer will never come."""
 

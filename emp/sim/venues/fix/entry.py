@@ -59,6 +59,11 @@ def read_order(message: Message, instrument: str, scale: Scale | None, *, time_i
     )
 
 
+def may_take(message: Message, order: NewOrder) -> bool:
+    """Whether an order that may rest takes what it crosses: unless ExecInst (18) says post-only (6)."""
+    return not order.immediate and b"6" not in (message.get(18) or b"").split(b" ")
+
+
 def read_replacement(message: Message, order: NewOrder, scale: Scale) -> Replace:
     """The change to `order` that a 35=G asks for; OrderRefused where it is none, or would make it another order.
 

@@ -133,6 +133,10 @@ class Told(msgspec.Struct):
     market_id: str = ""  # the id that the market behind the venue knows it by
     cancel: str = ""  # id of the newest cancel
     replaced: str = ""  # id that it had before the newest replacement
+    takes: bool = False  # it rests where it does not cross, and takes where it does
+    taking: bool = False  # its leg at the market is an immediate one
+    legs: int = 0  # legs that have ended
+    before: int = 0  # lots that they have filled
 
 
 def execution(
@@ -185,6 +189,17 @@ def refusal(message: Message, reason: int, text: str, number: int, dialect: Dial
     body += f"55={symbol}|" if dialect.symbol_tag == 55 else f"55=[N/A]|48={symbol}|22=8|"
     body += f"14=0|151=0|6=0|58={text.replace('|', '/')}|"
     return body.replace("|", "\x01").encode("latin-1") + b"60=%s\x01" % now
+
+
+def change_refused(told: Told | None, update: OrderUpdate, orig: str, asked: int) -> bytes:
+    """Body of 35=9; `asked` is CxlRejResponseTo (434): 1 a cancel, 2 a replacement."""
+    status = "8" if told is None else CODES[told.status][1]
+    venue_id = told.venue_id if told is not None else "NONE"
+    why = 1 if told is None else 0
+    text = update.text or "too late"
+    return (
+        f"37={venue_id}\x0111={update.clOrdID}\x0141={orig}\x0139={status}\x01434={asked}\x01102={why}\x0158={text}\x01"
+    ).encode()
 
 
 def _average(told: Told, scale: Scale) -> str:

@@ -25,10 +25,18 @@ from emp.core.instrument import Instrument
 from emp.core.records import Array
 from emp.sim.venues.fix.client import Client
 from emp.sim.venues.fix.dictionary import validate
-from emp.sim.venues.fix.entry import DUPLICATE, OTHER, OrderRefused, read_order, read_replacement
+from emp.sim.venues.fix.entry import (
+    DUPLICATE,
+    OTHER,
+    OrderRefused,
+    may_take,
+    read_order,
+    read_replacement,
+)
 from emp.sim.venues.fix.faults import FaultPlan, Faults
-from emp.sim.venues.fix.feed import CODES, Told, execution, position, refusal
+from emp.sim.venues.fix.feed import Told, change_refused, execution, position, refusal
 from emp.sim.venues.fix.settings import VenueSettings
+from emp.sim.venues.fix.taking import leg, over, told_again, whole
 
 __all__ = ["FixVenue", "VenueSettings"]
 
@@ -169,11 +177,11 @@ class FixVenue:
             return
         told = self.told.get(update.clOrdID)
         if told is None and update.clOrdID in self._cancels:
-            self._say(b"9", self._change_refused(update, self._cancels[update.clOrdID], 1))
+            self._no_change(update, self._cancels[update.clOrdID], 1)
             return
         if told is None and update.clOrdID in self._replacements:
             orig = self._replacements.pop(update.clOrdID)[1].orig
-            self._say(b"9", self._change_refused(update, orig, 2))
+            self._no_change(update, orig, 2)
             return
         if told is None:  # an answer about an order that never was
             if update.instrument in self.scales:
@@ -190,12 +198,33 @@ class FixVenue:
                 )
                 self._execution(Told(ghost, "NONE"), update)
             return
+        if told.takes:
+            said = self._leg_told(told, update)
+            if said is None:
+                return
+            update = said
         same = (update.status, update.filled) == (told.status, told.filled)
         if same and update.clOrdID in self._queried:
             self._queried.discard(update.clOrdID)
             self._execution(told, update, "I")
             return
         self._execution(told, update)
+
+    def _leg_told(self, told: Told, update: OrderUpdate) -> OrderUpdate | None:
+        """The market reports on a leg of an order that may take: what the client hears; the next leg goes in."""
+        if update.clOrdID != told.market_id:  # of an earlier leg: told by then
+            return None
+        goes_on = over(told, update)
+        asked = update.clOrdID in self._queried and not goes_on
+        said = whole(told, update, goes_on=goes_on)
+        if goes_on:
+            told.before += update.filled
+            following = leg(told, self.last.get(told.order.instrument), again=True)
+            self.told[told.market_id] = told
+            asyncio.get_running_loop().call_soon(self.market.send, following)
+        if said is None and asked:
+            return told_again(told, update)
+        return said
 
     def _execution(self, told: Told, update: OrderUpdate, kind: str = "") -> None:
         name, dialect = told.order.instrument, self.settings.dialect
@@ -209,18 +238,10 @@ class FixVenue:
         told.order = msgspec.structs.replace(before, **changed)
         told.replaced, told.market_id = before.cl_ord_id, update.clOrdID
         self.told[command.cl_ord_id] = self.told[update.clOrdID] = told
-        self._execution(told, update, "5")
+        self._execution(told, told_again(told, update), "5")
 
-    def _change_refused(self, update: OrderUpdate, orig: str, asked: int) -> bytes:
-        """35=9; `asked` is CxlRejResponseTo (434): 1 a cancel, 2 a replacement."""
-        known = self.told.get(orig)
-        status = "8" if known is None else CODES[known.status][1]
-        venue_id = known.venue_id if known is not None else "NONE"
-        why = 1 if known is None else 0
-        text = update.text or "too late"
-        return (
-            f"37={venue_id}\x0111={update.clOrdID}\x0141={orig}\x0139={status}\x01434={asked}\x01102={why}\x0158={text}\x01"
-        ).encode()
+    def _no_change(self, update: OrderUpdate, orig: str, asked: int) -> None:
+        self._say(b"9", change_refused(self.told.get(orig), update, orig, asked))
 
     def _say(self, kind: bytes, body: bytes) -> None:
         """Send on the session that carries orders; without one the numbers of a kept session go on."""
@@ -250,8 +271,9 @@ class FixVenue:
         except OrderRefused as refused:
             self._refuse_order(client, message, refused)
             return
-        self.told[cl_ord_id] = Told(order, f"V{len(self.told) + 1}", market_id=cl_ord_id)
-        self.market.send(order)
+        told = Told(order, f"V{len(self.told) + 1}", market_id=cl_ord_id, takes=may_take(message, order))
+        self.told[cl_ord_id] = told
+        self.market.send(leg(told, self.last.get(name)))
 
     def _refuse_order(self, client: Client, message: Message, refused: OrderRefused) -> None:
         """35=8 with 39=8; at cTrader, whose reports carry no execID, 35=j."""
@@ -300,8 +322,12 @@ class FixVenue:
         except OrderRefused as refused:
             self._refuse_change(message, str(refused), 2)
             return
+        rest = command.qty - told.before
+        if rest <= 0:
+            self._refuse_change(message, "too late: as much has filled", 2)
+            return
         self._replacements[name] = told, command
-        self.market.send(msgspec.structs.replace(command, orig=told.market_id))
+        self.market.send(msgspec.structs.replace(command, orig=told.market_id, qty=rest))
 
     def _refuse_change(self, message: Message, text: str, asked: int) -> None:
         """A cancel or replacement that never reaches the market."""
@@ -314,7 +340,7 @@ class FixVenue:
             ts=0,
             text=text,
         )
-        self._say(b"9", self._change_refused(update, message.text(41), asked))
+        self._no_change(update, message.text(41), asked)
 
     def status(self, client: Client, message: Message) -> None:
         """35=H: the market itself is asked, unless the order never reached it."""
@@ -339,6 +365,7 @@ class FixVenue:
         for update in working:
             told = self.told[update.clOrdID]
             name = told.order.instrument
+            update = whole(told, update, goes_on=False) or told_again(told, update)
             body = execution(told, update, self.scales[name], self.symbols[name], self.settings.dialect, "I")
             client.session.send(b"8", body + b"584=%s\x01911=%d\x01" % (request.encode(), len(working)))
         client.flush()

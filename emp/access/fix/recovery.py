@@ -1,0 +1,201 @@
+"""What became of our orders, where messages may have been lost: working ones, ended ones, the position they made."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import structlog
+
+from emp.access.fix.message import Message
+from emp.access.fix.orders import Orders
+from emp.access.fix.pacing import Conversation
+from emp.access.fix.terms import NEVER
+from emp.access.fix.text import FieldError
+from emp.core.clock import Clock
+from emp.core.codes import OrderStatus
+from emp.core.contracts import Command, OrderUpdate, QueryOrder
+from emp.core.errors import VenueError
+
+MOST: Final = 64
+"""Ended orders asked for at most, newest first, where a position is not what our fills make it."""
+
+_UNTOLD = 3  # refused or unanswered requests for positions, one after the other, after which none is made
+
+log = structlog.get_logger("emp.access.fix")
+
+
+class Host(Protocol):
+    """The access whose orders these are."""
+
+    orders: Orders
+    clock: Clock
+
+    @property
+    def address(self) -> str:
+        """Of the session that carries orders."""
+
+    def send(self, command: Command) -> None:
+        """Hand over a command."""
+
+    def report(self, update: OrderUpdate) -> None:
+        """Hand out a report."""
+
+    def wake(self) -> None:
+        """Something is due earlier than it was."""
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run something beside the session, until the access closes."""
+
+    async def ask(self, kind: bytes, body: Callable[[str], bytes]) -> list[Message]:
+        """Send a request and collect its answers until they are complete."""
+
+    async def unexplained(self) -> Mapping[str, int]:
+        """Lots that the venue says we hold and that no fill of ours explains, per instrument."""
+
+
+class Recovery:
+    """Keeps the orders that may still fill, and asks for them, and for what they left, one conversation at a time."""
+
+    def __init__(self, host: Host, timeout_s: float) -> None:
+        self._host = host
+        self._timeout_s = timeout_s
+        self._talk = Conversation(round(timeout_s * 5e9))
+        self._live: dict[str, QueryOrder] = {}  # orders that may still fill, as the query to ask for them
+        self._doubted: set[str] = set()  # replacements under way when the connection was lost
+        self._disputed: set[str] = set()  # ended orders that are asked for
+        self._others: dict[str, int] = {}  # lots held that no fill of ours explains
+        self._untold = 0
+        self._heard = asyncio.Event()
+
+    # --- what leaves and comes back -------------------------------------------------------------------------
+
+    def sent(self, cl_ord_id: str, instrument: str, ts: int) -> None:
+        """An order or a replacement has left: it may fill from now on."""
+        self._live[cl_ord_id] = QueryOrder(cl_ord_id=cl_ord_id, instrument=instrument, ts=ts)
+
+    def told(self, update: OrderUpdate) -> None:
+        """The venue has told something of an order, before the receiver hears of it."""
+        orders = self._host.orders
+        if update.status.terminal:
+            self._live.pop(update.clOrdID, None)
+        if update.replacement:
+            self._live.pop(orders.original(update.replacement), None)
+        self._disputed.discard(update.clOrdID)
+        self._heard.set()
+
+    def doubt(self, update: OrderUpdate) -> None:
+        """The receiver has heard: an order whose replacement turns out not to have been carried out is asked for."""
+        if update.clOrdID not in self._doubted:
+            return
+        self._doubted.discard(update.clOrdID)
+        orig = self._live.get(self._host.orders.original(update.clOrdID))
+        if update.status is OrderStatus.REJECTED and orig is not None:
+            self._host.send(orig)  # not replaced: what became of the order itself while we were away?
+
+    def dispute(self, message: Message) -> None:
+        """A report was refused: the order that it names has to be asked for, even if it has ended."""
+        name = self._host.orders.dispute(message)
+        if name and name not in self._live:
+            self.sent(name, self._host.orders.instrument_of(name), self._host.clock.now_ns())
+
+    def note_positions(self, unexplained: Mapping[str, int]) -> None:
+        """What the venue holds beyond our fills is agreed on: from now on fills alone change its position."""
+        self._others = dict(unexplained)
+
+    # --- the conversation -----------------------------------------------------------------------------------
+
+    def begin(self, *, anew: bool = False) -> None:
+        """Find out what became of our orders: at once in a new session (`anew`), else when it is time."""
+        now = self._host.clock.monotonic_ns()
+        if not self._live and not self._host.orders.traded:
+            self._talk.stop()
+        elif anew:
+            self._talk.start(now)
+            self._host.spawn(self._run(), "fix recovery")
+        elif self._talk.want(now):
+            self._host.spawn(self._run(), "fix recovery")
+        else:
+            self._host.wake()
+
+    def begin_in_time(self) -> None:
+        """One that had to wait may begin."""
+        if self._talk.tick(self._host.clock.monotonic_ns()):
+            self._host.spawn(self._run(), "fix recovery")
+
+    def due_ns(self) -> int:
+        """Monotonic time at which that is so."""
+        return self._talk.due_ns() if not self._talk.running else NEVER
+
+    async def _run(self) -> None:
+        try:
+            if self._live:
+                await self._ask_for_orders()
+            if self._host.orders.traded and self._untold < _UNTOLD:
+                await self._compare_positions()
+        finally:
+            self._talk.done(self._host.clock.monotonic_ns())
+
+    async def _ask_for_orders(self) -> None:
+        """Ask for all our working orders, then one by one for what the answer left out."""
+        host = self._host
+        messages: list[Message] = []
+        try:
+            messages = await host.ask(b"AF", host.orders.bodies.mass_status)
+        except VenueError as error:  # asked one by one below; a lost connection begins this again
+            log.warning("no mass status", address=host.address, reason=str(error))
+        told = set()
+        for message in messages:
+            try:
+                updates = host.orders.status_of(message) if message.kind == "8" else []
+            except FieldError as error:
+                log.error("an order's state cannot be read", address=host.address, reason=str(error))
+                continue
+            for update in updates:
+                told.add(update.clOrdID)
+                host.report(update)
+        # A venue that has replaced an order may deny that it knows the old id: the new one is asked for first.
+        doubted = {name for name in self._live if host.orders.original(name) and name not in told}
+        skipped = told | {host.orders.original(name) for name in doubted}
+        self._doubted |= doubted
+        for cl_ord_id in [name for name in self._live if name not in skipped]:
+            host.send(self._live[cl_ord_id])
+
+    async def _compare_positions(self) -> None:
+        """Where the venue's position is not what our fills make it, a trade was taken back, or made, unheard."""
+        try:
+            found = await self._host.unexplained()
+            odd = [name for name, lots in found.items() if lots != self._others.get(name, lots)]
+            if odd:
+                await self._ask_for_ended(odd, found)
+                found = await self._host.unexplained()
+        except VenueError as error:
+            self._untold += 1
+            log.warning("positions are not told", address=self._host.address, reason=str(error))
+            return
+        self._untold = 0
+        for name in odd:
+            if found[name] != self._others[name]:
+                lots = found[name] - self._others[name]
+                log.error(
+                    "a position stays unexplained", address=self._host.address, instrument=name, lots=lots
+                )
+        self.note_positions(found)
+
+    async def _ask_for_ended(self, odd: Sequence[str], found: Mapping[str, int]) -> None:
+        """Ask for the newest orders that have filled: what the venue now says of them stands."""
+        host, now = self._host, self._host.clock.now_ns()
+        for name in odd:
+            lots = found[name] - self._others[name]
+            log.warning(
+                "a position is not what our fills make it", address=host.address, instrument=name, lots=lots
+            )
+            for cl_ord_id in host.orders.dispute_filled(name, MOST):
+                self._disputed.add(cl_ord_id)
+                host.send(QueryOrder(cl_ord_id=cl_ord_id, instrument=name, ts=now))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout_s):
+                while self._disputed:
+                    self._heard.clear()
+                    await self._heard.wait()
+        self._disputed.clear()
