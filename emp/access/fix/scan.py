@@ -198,8 +198,6 @@ def _fields(w: Any, filled: int) -> int:
     data_len = w.s[DATA_LEN]
     while i < limit:
         if value < 0:
-            if tag == 0 and w.buf[U(i)] == _ZERO:  # a tag has no leading zeros
-                tag = -1
             while i < limit:
                 c = w.buf[U(i)]
                 i += 1
@@ -217,6 +215,8 @@ def _fields(w: Any, filled: int) -> int:
                     w.fields[U(n), END] = i - 1
                     n += 1
                     tag = 0
+                elif tag == 0 and c == _ZERO:  # a tag has no leading zeros
+                    tag = -1
                 elif _ZERO <= c <= _NINE and 0 <= tag < 100_000_000:
                     tag = tag * 10 + (c - _ZERO)
                 else:

@@ -35,7 +35,9 @@ def _eight_bytes(typing: Any, buffer: Any, at: Any) -> Any:
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        return builder.load(builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(64).as_pointer()), align=1)
+        return builder.load(
+            builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(64).as_pointer()), align=1
+        )
 
     return types.uint64(buffer, types.uint64), code
 
