@@ -73,7 +73,7 @@ def leading_digits(word: Any, n: Any) -> Any:
     return _plain(x), _eight(x)
 
 
-@inlined
+@kernel
 def _digits(w: Any, at: int, end: int, value: Any) -> tuple[Any, Any]:
     """Read digits on from `value`; returns (first index that is no digit, value so far)."""
     i = U(at)
