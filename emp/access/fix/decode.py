@@ -168,7 +168,7 @@ def _stamp(w: Any, first: int, n: int, sent: int) -> int:
     return sent
 
 
-@inlined
+@kernel
 def _settle(w: Any, kind: int, book: int, books: Any) -> int:
     """Apply a finished entry to its book; returns what became of it."""
     if book == _NOWHERE:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from emp.core.numba.bits import load_word, trailing_zeros
 from emp.core.numba.jit import inlined, kernel
 
 BAD: Final = -(2**62)
@@ -25,8 +26,54 @@ _ROOM = U(100_000_000_000_000_000)
 _MAX_DIGITS = 17
 _DAY_NS = 86_400_000_000_000
 
+# Eight bytes at a time, a byte of the word each.
+_ONES, _HIGH = U(0x0101010101010101), U(0x8080808080808080)
+_ZEROS, _TO_HIGH = U(0x3030303030303030), U(0x7676767676767676)
+_PAIRS, _FOURS, _LOW = U(0x00FF00FF00FF00FF), U(0x0000FFFF0000FFFF), U(0xFFFFFFFF)
+_HUNDRED, _TEN_THOUSAND, _EIGHT, _WORD = U(100), U(10_000), U(8), U(64)
+_SHORT: Final = 8
+_SAFE: Final = 9  # eight digits and nine more are within _MAX_DIGITS
+_POWERS = np.array([10**k for k in range(_SAFE + 1)], np.uint64)
+
 
 @inlined
+def find_byte(word: Any, byte: Any) -> Any:
+    """Index of the first byte of a word that equals `byte` (uint64), 8 where none does."""
+    x = word ^ (_ONES * byte)
+    return trailing_zeros((x - _ONES) & ~x & _HIGH) >> U(3)
+
+
+@inlined
+def _plain(x: Any) -> bool:
+    """Whether all bytes of a word are 0 to 9."""
+    return ((x + _TO_HIGH) | x) & _HIGH == U(0)
+
+
+@inlined
+def _eight(x: Any) -> Any:
+    """The number whose eight decimal digits are the bytes of a word, the first lowest; halves are joined thrice."""
+    x = (x * _TEN + (x >> _EIGHT)) & _PAIRS
+    x = (x * _HUNDRED + (x >> U(16))) & _FOURS
+    return (x * _TEN_THOUSAND + (x >> U(32))) & _LOW
+
+
+@inlined
+def _number(x: Any, n: Any) -> int:
+    """The number whose digits are the last `n` bytes of a word, 1 to 8; -1 where one is none."""
+    behind = _WORD - _EIGHT * n
+    x = (x >> behind) << behind
+    number: Any = np.int64(_eight(x))
+    return number if _plain(x) else -1
+
+
+@inlined
+def leading_digits(word: Any, n: Any) -> Any:
+    """(whether the first `n` bytes of a word are all digits, the number they write); `n` is 1 to 8."""
+    x = (word ^ _ZEROS) << (_WORD - _EIGHT * U(n))
+    return _plain(x), _eight(x)
+
+
+@kernel
 def _digits(w: Any, at: int, end: int, value: Any) -> tuple[Any, Any]:
     """Read digits on from `value`; returns (first index that is no digit, value so far)."""
     i = U(at)
@@ -43,18 +90,46 @@ def _digits(w: Any, at: int, end: int, value: Any) -> tuple[Any, Any]:
 @inlined
 def parse_int(w: Any, at: int, end: int) -> int:
     """Non-negative integer in `w.buf[at:end]`, at most 17 digits; -1 if it is none."""
-    if end <= at or end - at > _MAX_DIGITS:
+    size = end - at
+    if size <= 0 or size > _MAX_DIGITS:
         return -1
+    last = load_word(w.buf, U(end - _SHORT)) ^ _ZEROS  # in front of the bytes received there are others
+    if size <= _SHORT:
+        return _number(last, U(size))
+    if size <= 2 * _SHORT:
+        first = _number(load_word(w.buf, U(end - 2 * _SHORT)) ^ _ZEROS, U(size - _SHORT))
+        rest = _number(last, U(_SHORT))
+        return -1 if first < 0 or rest < 0 else first * 100_000_000 + rest
     i, value = _digits(w, at, end, U(0))
     number: Any = np.int64(value)
     return number if i == end else -1
 
 
 @inlined
+def _short_decimal(w: Any, end: int, size: int) -> tuple[Any, Any, Any]:
+    """(whether these at most eight bytes are digits and at most one point, the digits' number, digits behind it)."""
+    word = load_word(w.buf, U(end - _SHORT)) >> (_WORD - _EIGHT * U(size))
+    point = find_byte(word, U(_POINT))
+    if point >= U(size):
+        plain, number = leading_digits(word, size)
+        return plain, number, 0
+    if size == 1:
+        return False, U(0), 0
+    before = (_ONE << (_EIGHT * point)) - _ONE
+    plain, number = leading_digits((word & before) | ((word >> _EIGHT) & ~before), size - 1)
+    return plain, number, size - 1 - np.int64(point)
+
+
+@inlined
 def _decimal(w: Any, at: int, end: int, decimals: int) -> tuple[Any, Any]:
     """(number >= 0 as an integer count of 10^-decimals, cut; where the cut digits begin), or (-1, end)."""
-    if end <= at or end - at > _MAX_DIGITS + 1:
+    size = end - at
+    if size <= 0 or size > _MAX_DIGITS + 1:
         return -1, end
+    if size <= _SHORT:
+        plain, number, seen = _short_decimal(w, end, size)
+        if plain and 0 <= decimals - seen <= _SAFE:
+            return np.int64(number * _POWERS[U(decimals - seen)]), end
     i, value = _digits(w, at, end, U(0))
     seen = 0
     if i < end:

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 
 from emp.access.fix.header import read_header
-from emp.access.fix.numeric import U, parse_int
+from emp.access.fix.numeric import U, find_byte, leading_digits, parse_int
 from emp.access.fix.wire import (
     AT,
     BAD,
@@ -31,6 +31,7 @@ from emp.access.fix.wire import (
     WIRE,
     N,
 )
+from emp.core.numba.bits import equal_bytes, load_word, trailing_zeros
 from emp.core.numba.jit import inlined, kernel
 
 _EQ, _ZERO, _NINE = 61, 48, 57
@@ -41,9 +42,11 @@ _LENGTH_DIGITS: Final = 7
 @inlined
 def _is_length(tag: int) -> bool:
     """Whether the tag announces the length of the data field that follows it (FIX 4.4)."""
-    if tag == 95 or tag == 90 or tag == 93 or tag == 212 or tag == 445 or tag == 618 or tag == 621:
-        return True
-    return 348 <= tag <= 364 and tag % 2 == 0 and tag != 356
+    if 90 <= tag <= 95:
+        return tag == 90 or tag == 93 or tag == 95
+    if 348 <= tag <= 364:
+        return tag % 2 == 0 and tag != 356
+    return tag == 212 or tag == 445 or tag == 618 or tag == 621
 
 
 @inlined
@@ -146,9 +149,47 @@ def _head(w: Any, filled: int) -> bool:
 
 
 @inlined
+def _plain_fields(w: Any, end: int) -> None:
+    """Split the fields before `end` up to the first that is not plain; POS and N then say where that begins.
+
+    Plain is a tag of at most seven digits and a value that is not empty, without an announced length: all that
+    markets send. The ends of 64 bytes' fields are found at once, and none waits for the one before it. Bytes behind
+    the frame may be looked at (behind the buffer stands the index of the fields), never counted.
+    """
+    begin = w.s[POS]
+    n = w.s[N]
+    at = begin
+    plain = True
+    while plain and at < end:
+        ends = equal_bytes(w.buf, U(at), np.uint8(SOH))
+        while ends != U(0):
+            stop = at + np.int64(trailing_zeros(ends))
+            ends &= ends - U(1)
+            word = load_word(w.buf, U(begin))
+            size = np.int64(find_byte(word, U(_EQ)))
+            digits, number = leading_digits(word, max(size, 1))
+            tag = np.int64(number)
+            value = begin + size + 1
+            plain = stop < end and digits and 0 < size < 8 and value < stop and w.buf[U(begin)] != _ZERO
+            if not plain or 8 <= tag <= 10 or _is_length(tag):
+                plain = False
+                break
+            w.fields[U(n), TAG] = tag
+            w.fields[U(n), AT] = value
+            w.fields[U(n), END] = stop
+            n += 1
+            begin = stop + 1
+        at += 64
+    w.s[POS] = begin
+    w.s[N] = n
+
+
+@kernel
 def _fields(w: Any, filled: int) -> int:
     """Split the body as far as it has arrived: 0 more bytes needed, 1 whole, -1 the length is wrong."""
     end = w.s[BODY_END]
+    if filled >= end + 7 and w.s[VALUE] < 0 and w.s[OPEN_TAG] == 0 and w.s[DATA_LEN] < 0:
+        _plain_fields(w, end)
     limit = min(filled, end)
     i = w.s[POS]
     tag = w.s[OPEN_TAG]
@@ -157,8 +198,6 @@ def _fields(w: Any, filled: int) -> int:
     data_len = w.s[DATA_LEN]
     while i < limit:
         if value < 0:
-            if tag == 0 and w.buf[U(i)] == _ZERO:  # a tag has no leading zeros
-                tag = -1
             while i < limit:
                 c = w.buf[U(i)]
                 i += 1
@@ -176,6 +215,8 @@ def _fields(w: Any, filled: int) -> int:
                     w.fields[U(n), END] = i - 1
                     n += 1
                     tag = 0
+                elif tag == 0 and c == _ZERO:  # a tag has no leading zeros
+                    tag = -1
                 elif _ZERO <= c <= _NINE and 0 <= tag < 100_000_000:
                     tag = tag * 10 + (c - _ZERO)
                 else:

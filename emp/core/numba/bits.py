@@ -1,7 +1,8 @@
-"""Positions of bits in a word, one machine instruction each."""
+"""Positions of bits in a word, one machine instruction each; bytes as words."""
 
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -26,3 +27,40 @@ trailing_zeros: Any = intrinsic(_lowest)
 
 leading_zeros: Any = intrinsic(_above_highest)
 """Zeros above the highest set bit of a uint64; 64 where none is set. For kernels."""
+
+
+def _eight_bytes(typing: Any, buffer: Any, at: Any) -> Any:
+    if not isinstance(buffer, types.Array) or buffer.dtype != types.uint8 or buffer.layout != "C":
+        return None
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        return builder.load(
+            builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(64).as_pointer()), align=1
+        )
+
+    return types.uint64(buffer, types.uint64), code
+
+
+load_word: Any = intrinsic(_eight_bytes)
+"""Eight bytes of a uint8 array as a uint64, the first of them lowest (little endian). For kernels: no index check."""
+
+
+def _equal_bytes(typing: Any, buffer: Any, at: Any, byte: Any) -> Any:
+    if not isinstance(buffer, types.Array) or buffer.dtype != types.uint8 or buffer.layout != "C":
+        return None
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        row = ir.VectorType(ir.IntType(8), 64)
+        loaded = builder.load(builder.bitcast(builder.gep(data, [args[1]]), row.as_pointer()), align=1)
+        one = builder.insert_element(ir.Constant(row, ir.Undefined), args[2], ir.IntType(32)(0))
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64)
+        same = builder.icmp_unsigned("==", loaded, builder.shuffle_vector(one, one, lanes))
+        return builder.bitcast(same, ir.IntType(64))
+
+    return types.uint64(buffer, types.uint64, types.uint8), code
+
+
+equal_bytes: Any = intrinsic(_equal_bytes)
+"""Which of 64 bytes of a uint8 array from index i equal a byte, a bit each, the first lowest. For kernels: no check."""
