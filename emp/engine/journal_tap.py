@@ -105,7 +105,9 @@ class JournalTap(Tap):
         return tail
 
     def _mark(self) -> bytes:
-        return _layouts() + _UNIT.pack(_MAGIC, 0, 0, self.market.events, self.actions.rows, zlib.crc32(b""))
+        return layout_head(EVENT, DECISION) + _UNIT.pack(
+            _MAGIC, 0, 0, self.market.events, self.actions.rows, zlib.crc32(b"")
+        )
 
     # --- the tap ------------------------------------------------------------------------------------------
 
@@ -176,9 +178,9 @@ def pack_unit(unit: Unit) -> bytes:
     return head + events + rows
 
 
-def _layouts() -> bytes:
+def layout_head(event: Layout, decision: Layout) -> bytes:
     """What a tail begins with."""
-    words = json.dumps({"event": describe(EVENT), "decision": describe(DECISION)}).encode()
+    words = json.dumps({"event": describe(event), "decision": describe(decision)}).encode()
     return _HEAD.pack(_LAYOUTS, len(words), zlib.crc32(words)) + words
 
 
