@@ -33,6 +33,13 @@ def _arrow_type(base: np.dtype[Any], shape: tuple[int, ...]) -> pa.DataType:
     return pa.list_(kind, int(np.prod(shape))) if shape else kind
 
 
+def readable(found: pa.Schema, dtype: np.dtype[Any], needed: frozenset[str]) -> bool:
+    """Whether a release has written rows of `dtype` so: columns we know are of our kind, and `needed` are there."""
+    ours = {field.name: field.type for field in arrow_fields(dtype)}
+    same = all(field.type == ours[field.name] for field in found if field.name in ours)
+    return same and needed <= set(found.names)
+
+
 def to_arrays(rows: Array) -> list[pa.Array]:
     """Structured rows [n] as arrays of `arrow_fields(rows.dtype)`; memory is read once, a slice at a time."""
     columns = columns_of(rows.dtype)
@@ -49,9 +56,11 @@ def to_arrays(rows: Array) -> list[pa.Array]:
 
 
 def from_table(table: pa.Table, dtype: np.dtype[Any]) -> Array:
-    """Inverse of `to_arrays`: the rows [n] of a table that holds the columns of `dtype`, and maybe others."""
+    """Inverse of `to_arrays`: the rows [n] of a table with columns of `dtype`, and maybe others; what it lacks is 0."""
     rows: Array = np.zeros(table.num_rows, dtype)
     for name, _, shape, _ in columns_of(dtype):
+        if name not in table.column_names:
+            continue
         column = table.column(name).combine_chunks()
         values = column.flatten() if shape else column
         rows[name] = values.to_numpy(zero_copy_only=False).reshape(-1, *shape)

@@ -10,12 +10,14 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from emp.core.columns import arrow_fields, from_table, to_arrays
+from emp.core.columns import arrow_fields, from_table, readable, to_arrays
 from emp.core.instrument import Instrument
 from emp.core.records import EVENT, Array
 
 MARKET_KEY = b"emp.market"
 FORMAT = 1
+ALWAYS = frozenset(EVENT.names or ())
+"""Columns without which rows are no market data."""
 
 
 def market_header(instruments: Sequence[Instrument]) -> bytes:
@@ -32,6 +34,23 @@ def header_facts(head: bytes) -> list[dict[str, Any]]:
 def market_schema(head: bytes) -> pa.Schema:
     """Parquet schema of EVENT rows under a header."""
     return pa.schema(arrow_fields(EVENT), {MARKET_KEY: head})
+
+
+def is_market_data(found: pa.Schema) -> bool:
+    """Whether a file's columns are market data, of this release or of an earlier one."""
+    try:
+        facts = json.loads((found.metadata or {})[MARKET_KEY])
+    except (KeyError, ValueError):
+        return False
+    return facts.get("format") == FORMAT and readable(found, EVENT, ALWAYS)
+
+
+def same_grid(head: bytes, before: bytes) -> bool:
+    """Whether two headers speak of the same instruments, priced and sized alike; fees and hours may have changed."""
+    grids = [
+        [(one["name"], one["tick"], one["lot"]) for one in header_facts(which)] for which in (head, before)
+    ]
+    return grids[0] == grids[1]
 
 
 def market_table(events: Array, head: bytes) -> pa.Table:

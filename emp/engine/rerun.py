@@ -26,7 +26,7 @@ from emp.engine.recover import begin
 from emp.engine.serving import allocate
 from emp.journal.reader import LedgerReader
 from emp.journal.records import LedgerEvent, Note
-from emp.journal.run import RunFolder
+from emp.journal.run import RunFolder, other_release
 from emp.journal.swaps import MODEL_SWAP, Swap
 
 _COMMANDS = NewOrder | CancelOrder | QueryOrder | Replace
@@ -146,7 +146,8 @@ class Rerun:
     def differs(self, at: int, why: str) -> JournalError:
         """The replay has parted from the run."""
         return JournalError(
-            f"{self._folder.path}: after event {at} the engine does something else than in the run: {why}"
+            f"{self._folder.path}: after event {at} the engine does something else than in the run"
+            f"{other_release(self._folder.manifest)}: {why}"
         )
 
 

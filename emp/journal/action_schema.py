@@ -8,11 +8,26 @@ import numpy as np
 import pyarrow as pa
 
 from emp.core.codes import Action, Reason
-from emp.core.columns import arrow_fields, columns_of, to_arrays
+from emp.core.columns import arrow_fields, columns_of, readable, to_arrays
 from emp.core.columns import from_table as rows_of
 from emp.core.records import DECISION, UNHASHED, Array
 
 FORMAT = 1
+ALWAYS = frozenset(
+    (
+        "ts",
+        "seq",
+        "instrument",
+        "action",
+        "reason_code",
+        "edge_ticks",
+        "cost_to_take",
+        "inventory",
+        "model_id",
+    )
+)
+"""Columns without which rows are no action log."""
+
 HEADER_KEY = b"emp.actions"
 
 _CODES: dict[str, type[IntEnum]] = {"action": Action, "reason_code": Reason}
@@ -52,10 +67,21 @@ def header(instruments: Sequence[str], model_hashes: Sequence[str]) -> bytes:
 
 
 def continues(head: bytes, before: bytes) -> bool:
-    """Whether rows under `head` may follow rows under `before`: the same but for models that came later."""
+    """Whether rows under `head` may follow rows under `before`: of the same instruments, and of the same models but for
+    those that came later. Another release may have logged other columns.
+    """
     now, then = json.loads(head), json.loads(before)
-    models, known = now.pop("model_hashes"), then.pop("model_hashes")
-    return bool(now == then and models[: len(known)] == known)
+    models, known = now["model_hashes"], then["model_hashes"]
+    return bool(now["instruments"] == then["instruments"] and models[: len(known)] == known)
+
+
+def is_action_log(found: pa.Schema) -> bool:
+    """Whether a file's columns are an action log's, of this release or of an earlier one."""
+    try:
+        facts = json.loads((found.metadata or {})[HEADER_KEY])
+    except (KeyError, ValueError):
+        return False
+    return facts.get("format") == FORMAT and readable(found, DECISION, ALWAYS)
 
 
 def models_of(head: bytes) -> list[str]:
@@ -92,5 +118,5 @@ def _named(codes: Array, names: Sequence[str]) -> pa.Array:
 
 
 def from_table(table: pa.Table) -> Array:
-    """Inverse of `to_table`, bit by bit."""
+    """Inverse of `to_table`, bit by bit; what an earlier release did not log yet is zero."""
     return rows_of(table, DECISION)

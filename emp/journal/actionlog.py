@@ -16,8 +16,8 @@ from emp.journal.action_schema import (
     continues,
     from_table,
     header,
+    is_action_log,
     models_of,
-    schema,
     to_table,
 )
 from emp.journal.parts import PartWriter, ToTable, list_parts, read_parts
@@ -139,13 +139,16 @@ class ActionLog:
         if self.rows < n_rows:
             raise JournalError(f"action log {self.folder} has {self.rows} rows, not the {n_rows} wanted")
         self._writer.drop_after(kept)
+        self._next_head = header(
+            self._instruments, models_of(self._next_head)
+        )  # with the columns of this release
         self._must_resume = False
 
 
 def _tables(parts: Sequence[Path], head: bytes | None = None) -> Iterator[tuple[Path, pa.Table]]:
     for path, table in read_parts(parts, _WHAT):
         found = (table.schema.metadata or {}).get(HEADER_KEY)
-        if found is None or not table.schema.equals(schema(found)):
+        if found is None or not is_action_log(table.schema):
             raise JournalError(f"{path} is not a part of an action log of this release")
         if head is not None and not continues(found, head):
             raise JournalError(f"{path} was written for other instruments or models than this run's")

@@ -12,7 +12,14 @@ import pyarrow as pa
 
 from emp.core.errors import JournalError
 from emp.core.instrument import Instrument
-from emp.core.market_file import MARKET_KEY, market_events, market_header, market_schema, market_table
+from emp.core.market_file import (
+    MARKET_KEY,
+    is_market_data,
+    market_events,
+    market_header,
+    market_table,
+    same_grid,
+)
 from emp.core.records import EVENT, Array
 from emp.journal.parts import PartWriter, list_parts, read_parts
 
@@ -33,8 +40,9 @@ class MarketJournal:
 
     def _tables(self) -> Iterator[tuple[Path, pa.Table]]:
         for path, table in read_parts(self._writer.parts, _WHAT):
-            found = (table.schema.metadata or {}).get(MARKET_KEY)
-            if found != self._head or not table.schema.equals(market_schema(found)):
+            if not is_market_data(table.schema):
+                raise JournalError(f"{path} is not a part of a market journal of this release")
+            if not same_grid(table.schema.metadata[MARKET_KEY], self._head):
                 raise JournalError(f"{path} was written for other instruments than this run's")
             yield path, table
 
@@ -84,7 +92,6 @@ class MarketJournal:
 def read_market(folder: Path) -> Iterator[Array]:
     """Yield the EVENT rows of a market journal in order, a part at a time."""
     for path, table in read_parts(list_parts(folder, _WHAT), _WHAT):
-        head = (table.schema.metadata or {}).get(MARKET_KEY)
-        if head is None or not table.schema.equals(market_schema(head)):
+        if not is_market_data(table.schema):
             raise JournalError(f"{path} is not a part of a market journal of this release")
         yield market_events(table)

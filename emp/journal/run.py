@@ -41,6 +41,12 @@ def code_version() -> str:
     return f"{__version__}+{digest.hexdigest()[:12]}"
 
 
+def other_release(manifest: Mapping[str, Any]) -> str:
+    """ ", written by ..., this is ..." where a manifest was not written by this very code; else nothing."""
+    written, ours = str(manifest.get("code", "unknown")), code_version()
+    return "" if written == ours else f", written by {written}, this is {ours}"
+
+
 def build_manifest(
     *,
     run: str,

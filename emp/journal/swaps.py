@@ -20,7 +20,7 @@ class Swap(msgspec.Struct, frozen=True, kw_only=True):
     ts: int  # market time of that event
     before: str  # hashes of the two models
     after: str
-    reason: str  # "latency" or "reload"
+    reason: str  # "latency", "reload", or "release": it cannot be loaded by the release that goes on
     p99_ms: float = 0.0  # of the model that served, over the guard's window
     total_p99_ms: float = 0.0
 

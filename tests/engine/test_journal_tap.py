@@ -10,7 +10,7 @@ from emp.core.clock import LiveClock
 from emp.core.errors import JournalError
 from emp.core.instrument import catalogue
 from emp.core.records import DECISION, EVENT, MARKET_STATE
-from emp.engine.journal_tap import JournalTap
+from emp.engine.journal_tap import JournalTap, Unit, layout_head, pack_unit, read_tail
 from emp.engine.tap import Batch
 from emp.journal.run import RunFolder
 
@@ -40,3 +40,31 @@ def test_a_new_tail_that_cannot_be_begun_closes_no_file_twice(
     os.fstat(stranger)
     os.close(stranger)
     assert tap.market.events == tap.actions.rows == 1
+
+
+def test_a_tail_of_another_layout_is_brought_to_ours(tmp_path: Path) -> None:
+    """A field that is new to us is zero, one that has gone is left out, and nothing else changes."""
+    theirs = np.dtype(
+        [(name, DECISION[name]) for name in DECISION.names or () if name != "sigma_ticks"] + [("gone", "f8")]
+    )
+    rows = np.zeros(3, theirs)
+    rows["seq"], rows["p"], rows["gone"] = (1, 2, 3), 0.5, 9.0
+    events = np.zeros(3, EVENT)
+    events["bid_px"] = 7
+    head = layout_head(EVENT, theirs)
+    unit = pack_unit(Unit(0, events, 0, rows))
+    (tmp_path / "tail.bin").write_bytes(head + unit + unit[:-1])
+    (found,) = read_tail(tmp_path / "tail.bin")
+    assert found.rows.dtype == DECISION
+    assert found.rows["seq"].tolist() == [1, 2, 3]
+    assert (found.rows["p"] == 0.5).all()
+    assert not found.rows["sigma_ticks"].any()
+    assert (found.events == events).all()
+
+
+def test_a_tail_that_cannot_be_brought_to_ours_is_refused(tmp_path: Path) -> None:
+    theirs = np.dtype([("ts", "i8"), ("seq", "i8"), ("p", "f4", (2,))])
+    head = layout_head(EVENT, theirs)
+    (tmp_path / "tail.bin").write_bytes(head + pack_unit(Unit(0, np.zeros(1, EVENT), 0, np.zeros(1, theirs))))
+    with pytest.raises(JournalError, match=r"tail.bin: another release wrote it.*move it away"):
+        read_tail(tmp_path / "tail.bin")

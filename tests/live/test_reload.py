@@ -4,7 +4,6 @@ import json
 import signal
 import socket
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from emp.journal.run import RunFolder
 from emp.journal.swaps import Swap, read_swaps
 from emp.model.artifact import save
 from emp.observe.board import Board
+from tests.kit.http import fetch_good
 from tests.kit.journal import journal
 
 from .test_run import ROOT, start
@@ -40,17 +40,11 @@ def variant(folder: Path, name: str) -> LoadedModel:
     return load_model(folder)
 
 
-def ask(port: int, path: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=2) as answer:
-        text: str = answer.read().decode()
-        return text
-
-
 def wait_for(process: Any, port: int, path: str, found: Any) -> None:
     for _ in range(3_000):  # the first run on a machine compiles
         time.sleep(0.1)
         try:
-            if found(ask(port, path)):
+            if found(fetch_good(port, path)):
                 return
         except OSError:
             assert process.poll() is None, process.communicate()
@@ -84,7 +78,7 @@ def test_sigusr2_brings_another_artifact_and_a_damaged_one_changes_nothing(tmp_p
         weights.write_bytes(weights.read_bytes()[:-5])
         process.send_signal(signal.SIGUSR2)
         wait_for(process, port, "metrics", lambda text: "model_reloads_refused_total 1.0" in text)
-        assert serves(second)(ask(port, "health"))
+        assert serves(second)(fetch_good(port, "health"))
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from emp.engine.succession import Models
 from emp.journal.actionlog import actions_sha256, read_actions
 from emp.journal.reader import LedgerReader
 from emp.observe.board import Board
+from tests.kit.http import fetch_good
 from tests.kit.journal import journal
 from tests.kit.listener import Listener
 
@@ -79,15 +79,13 @@ def test_a_signal_ends_it_in_order_and_health_and_metrics_answer_before(tmp_path
         for _ in range(600):
             time.sleep(0.1)
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
-                    text = answer.read().decode()
+                text = fetch_good(port, "health")
                 break
             except OSError:
                 assert process.poll() is None, process.communicate()
         health = json.loads(text)
         assert (health["status"], health["reasons"], health["model"]["role"]) == ("ok", [], "primary")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
-            assert 'queue_depth{instrument="GC"}' in answer.read().decode()
+        assert 'queue_depth{instrument="GC"}' in fetch_good(port, "metrics")
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=20)
     assert process.returncode == 0, err

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 
 from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder
+from tests.kit.http import fetch_good
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = ("--seconds", "2")
@@ -52,9 +52,8 @@ def health(port: int) -> dict[str, Any]:
     for _ in range(1_200):  # the first run on a machine compiles
         time.sleep(0.1)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
-                found: dict[str, Any] = json.loads(answer.read())
-                return found
+            found: dict[str, Any] = json.loads(fetch_good(port, "health"))
+            return found
         except OSError:
             continue
     raise AssertionError("it never answered")
@@ -112,8 +111,8 @@ def read_until_it_trades(terminal: int, port: int) -> None:
         with suppress(BlockingIOError):
             os.read(terminal, 1 << 16)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
-                return
+            fetch_good(port, "health")
+            return
         except OSError:
             continue
     raise AssertionError("it never traded")

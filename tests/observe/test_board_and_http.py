@@ -2,8 +2,6 @@
 
 import json
 import socket
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +16,7 @@ from emp.core.clock import SimClock
 from emp.core.errors import UsageError
 from emp.observe.board import Board, InstrumentView, LinkView, ModelView, View
 from emp.observe.http import HttpServer, create_app
+from tests.kit.http import fetch
 
 LINKS = {"run_info", "link_up", "link_losses", "link_retries", "logon_refusals", "orders_refused"}
 MODEL = {
@@ -72,23 +71,13 @@ def serving(board: Board, **options) -> Iterator[str]:
         server.stop()
 
 
-def get(url: str, host: str | None = None) -> tuple[int, str]:
-    request = urllib.request.Request(url, headers={"Host": host} if host else {})
-    try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-
-
 def test_health_names_every_reason_and_recovers() -> None:
     clock = SimClock()
     board = Board(clock)
     with serving(board) as url:
-        assert get(f"{url}/health")[0] == 503
+        assert fetch(f"{url}/health")[0] == 503
         board.publish(VIEW)
-        status, body = get(f"{url}/health")
+        status, body = fetch(f"{url}/health")
         told = json.loads(body)
         assert (status, told["status"], told["reasons"]) == (200, "ok", [])
         assert told["model"] == msgspec.to_builtins(SERVING)
@@ -98,7 +87,7 @@ def test_health_names_every_reason_and_recovers() -> None:
             msgspec.structs.replace(VIEW, halted=True, halt_reason="daily loss", instruments=(bad,))
         )
         clock.advance(1_500_000_000)
-        status, body = get(f"{url}/health")
+        status, body = fetch(f"{url}/health")
         assert status == 503
         assert json.loads(body)["reasons"] == [
             "the loop is blocked",
@@ -109,19 +98,19 @@ def test_health_names_every_reason_and_recovers() -> None:
         ]
         board.clear_alarm("loop")
         board.publish(VIEW)
-        assert get(f"{url}/health")[0] == 200
+        assert fetch(f"{url}/health")[0] == 200
 
 
 def test_metrics_are_the_roadmaps_and_the_models_and_parse() -> None:
     board = Board(SimClock())
     with serving(board) as url:
-        assert get(f"{url}/metrics") == (200, "")
+        assert fetch(f"{url}/metrics") == (200, "")
         down = LinkView(
             up=False, reason="good night", cause="logout", losses={"logout": 2}, retries=5, refusals=3
         )
         links = {"market": LinkView(up=True), "trade": down}
         board.publish(msgspec.structs.replace(VIEW, halted=True, links=links))
-        status, text = get(f"{url}/metrics")
+        status, text = fetch(f"{url}/metrics")
     families = {f.name: f for f in text_string_to_metric_families(text)}
     assert (status, set(families)) == (200, ROADMAP | LINKS | MODEL)
     values = {(s.name, *s.labels.values()): s.value for f in families.values() for s in f.samples}
@@ -159,7 +148,7 @@ def test_the_snapshot_is_the_view() -> None:
     board = Board(SimClock())
     board.publish(VIEW)
     with serving(board) as url:
-        shown = json.loads(get(f"{url}/snapshot")[1])
+        shown = json.loads(fetch(f"{url}/snapshot")[1])
     assert shown == {**json.loads(msgspec.json.encode(VIEW)), "healthy": True, "reasons": []}
 
 
@@ -168,9 +157,9 @@ def test_others_add_pages_and_strange_hosts_are_refused() -> None:
         return PlainTextResponse("console")
 
     with serving(Board(SimClock()), routes=[Route("/", page)]) as url:
-        assert get(f"{url}/") == (200, "console")
-        assert get(f"{url}/", host="evil.example")[0] == 400
-        assert get(f"{url}/", host="localhost:8787")[0] == 200
+        assert fetch(f"{url}/") == (200, "console")
+        assert fetch(f"{url}/", host="evil.example")[0] == 400
+        assert fetch(f"{url}/", host="localhost:8787")[0] == 200
 
 
 def test_a_port_in_use_is_one_clear_line() -> None:

@@ -16,8 +16,8 @@ from emp.access.fix.recovery import Recovery
 from emp.access.fix.settings import Dialer, FixSettings
 from emp.access.fix.side import Side
 from emp.access.fix.symbols import Listing
-from emp.access.fix.terms import NEVER, Phase
-from emp.access.fix.text import FieldError, Scale
+from emp.access.fix.terms import Phase
+from emp.access.fix.text import Scale
 from emp.access.port import Reach, Sink
 from emp.core.clock import Clock, LiveClock
 from emp.core.codes import OrderStatus, Reason

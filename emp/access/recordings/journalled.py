@@ -49,7 +49,8 @@ def _is_part(path: Path) -> bool:
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
                 return False
-        return MARKET_KEY in (pq.read_schema(path).metadata or {})
+        with path.open("rb") as file:
+            return MARKET_KEY in (pq.read_schema(file).metadata or {})
     except (OSError, pa.ArrowException):
         return False
 

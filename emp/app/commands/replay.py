@@ -47,7 +47,7 @@ def replay(
     byte for byte; where it comes out otherwise, one line says from which event on.
     """
     from emp.app.wiring.assembly import assemble_replay, engine_limits
-    from emp.app.wiring.rerun import is_recorded_run
+    from emp.app.wiring.rerun import is_recorded_run, refuse_unrecorded
     from emp.core.config.config import Model, SystemConfig
     from emp.core.errors import DataError, UsageError
     from emp.engine.choose import load_model, load_serving
@@ -64,6 +64,8 @@ def replay(
             raise UsageError(f"{recordings[0]} is a run: it brings its own instruments, limits and models")
         _replay_run(recordings[0], as_json)
         return
+    if len(recordings) == 1:
+        refuse_unrecorded(recordings[0])
     if instrument is None:
         raise UsageError("--instrument is missing: which instrument of the catalogue is recorded?")
     settings = SystemConfig.load(config) if config is not None else None

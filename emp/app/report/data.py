@@ -11,7 +11,7 @@ from emp.core.contracts import CancelOrder, NewOrder, Replace
 from emp.core.errors import DataError
 from emp.core.ids import generator
 from emp.core.records import Array
-from emp.journal.actionlog import read_actions
+from emp.engine.journal_tap import journalled_rows
 from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder
 from emp.observe.markout import alphas_bps, summarise
@@ -45,7 +45,7 @@ def read_run(path: Path) -> RunData:
         raise DataError(f"{path}: not a run folder: it has no manifest.json")
     folder = RunFolder(path)
     summary = folder.summary() if folder.finished else {}
-    rows = read_actions(folder.actions)
+    rows = journalled_rows(folder)
     rows = rows[rows["bid"] > 0]
     if not len(rows):
         raise DataError(

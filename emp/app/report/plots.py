@@ -179,7 +179,7 @@ def realised(run: RunData) -> str:
             x = [float(said[known][part].mean()) for part in parts if len(part)]
             y = [float(came[known][part].mean()) for part in parts if len(part)]
             axes.plot(x, y, marker="o", markersize=3, linewidth=0.8, label=name)
-            low, high = min(low, *x, *y), max(high, *x, *y)
+            low, high = min([low, *x, *y]), max([high, *x, *y])
         axes.plot([low, high], [low, high], color=GREY, linewidth=0.8, linestyle="--")
         axes.set_xlabel("forecast move, ticks (mean of decile)")
         axes.set_ylabel("move that followed, ticks")

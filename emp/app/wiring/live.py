@@ -10,16 +10,17 @@ import msgspec
 from emp.access.port import MarketAccess
 from emp.app.wiring.assembly import engine_limits
 from emp.app.wiring.doors import open_ctrader, open_fix
-from emp.app.wiring.unfinished import first_model, note_continuation, unfinished_run
+from emp.app.wiring.unfinished import first_model, note_continuation, replaced_model, unfinished_run
 from emp.bus.bus import EventBus
 from emp.core.clock import Clock
 from emp.core.codes import Reason
 from emp.core.config.config import SystemConfig
 from emp.core.config.secrets import Secret
 from emp.core.contracts import NewOrder
-from emp.core.errors import ConfigError, JournalError
+from emp.core.errors import ArtifactError, ConfigError, JournalError
 from emp.core.ids import run_id
 from emp.core.instrument import Instrument, find
+from emp.core.platform import say
 from emp.engine.apart import compile_apart
 from emp.engine.choose import load_serving, load_standby
 from emp.engine.driver import Driver
@@ -32,7 +33,6 @@ from emp.engine.succession import Models, Succession
 from emp.engine.tap import Taps
 from emp.engine.view import Viewer
 from emp.journal.ledger import Ledger
-from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder, build_manifest
 from emp.journal.swaps import read_swaps
 from emp.model.artifact import save
@@ -107,8 +107,8 @@ def assemble_live(
     ledger = Ledger(folder.ledger, run=run, mode=config.mode)
     if continued:
         note_continuation(folder, ledger, manifest, clock)
+        models = _continued(folder, ledger, models, clock)
     served = [first_model(folder), *(swap.after for swap in read_swaps(ledger))]
-    models = _continued(folder, ledger, models)
     keep_models(folder, models)
     journal = JournalTap(
         folder, instruments, list(dict.fromkeys(served)), clock, config.journal.flush_seconds
@@ -163,13 +163,24 @@ def keep_models(folder: RunFolder, models: Models) -> None:
             save(folder.models / model.artifact.hash, model.artifact.manifest, model.artifact.tensors)
 
 
-def _continued(folder: RunFolder, ledger: LedgerReader, models: Models) -> Models:
-    """The models of a run that goes on: what served last serves again, and nothing stands by behind a fallback."""
+def _continued(folder: RunFolder, ledger: Ledger, models: Models, clock: Clock) -> Models:
+    """The models of a run that goes on: what served last serves again, and nothing stands by behind a fallback.
+
+    Where that cannot be loaded any more (an older release kept no artifacts, or saw the market with other eyes), the
+    configured model takes over, which the ledger tells: what the run holds at the venue must be looked after.
+    """
     swaps = list(read_swaps(ledger))
     served = swaps[-1].after if swaps else first_model(folder)
     if served == models.serving.artifact.hash:
         return models
-    last = load_folder(folder.models / served)
+    try:
+        last = load_folder(folder.models / served)
+    except ArtifactError as error:
+        ours = models.serving.artifact.manifest.kind
+        say(f"emp: {folder.path}: {ours} takes over from the model that served: {error}")
+        for swap in replaced_model(folder, served, models.serving.artifact.hash, clock):
+            ledger.record_note(swap.note)
+        return models
     if swaps and swaps[-1].reason == "latency":
         return Models(last, None, "fallback")
     return Models(last, models.standby)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from emp.app.wiring.assembly import engine_limits
 from emp.app.wiring.unfinished import CONTINUED
 from emp.core.config.config import SystemConfig
+from emp.core.contracts import Control
 from emp.core.errors import JournalError, UsageError
 from emp.core.instrument import Instrument, find
 from emp.core.records import DECISION, UNHASHED, Array, fieldwise_bytes
@@ -22,7 +23,7 @@ from emp.engine.rerun import Rerun, Terms
 from emp.journal.actionlog import ActionLog
 from emp.journal.reader import LedgerReader
 from emp.journal.records import Note
-from emp.journal.run import RunFolder
+from emp.journal.run import RunFolder, other_release
 
 Progress = Callable[[int, int], None]
 """Called with events and rows so far."""
@@ -33,10 +34,37 @@ def is_recorded_run(path: Path) -> bool:
     return (path / "ledger.sqlite").exists() and (path / "market").is_dir()
 
 
+def refuse_unrecorded(path: Path) -> None:
+    """Say of a run that nothing can be replayed from why it cannot; any other path passes.
+
+    Raises UsageError for a run of a recording, JournalError for a run of a release that journalled no market data.
+    """
+    if not (path / "manifest.json").exists():
+        return
+    manifest = RunFolder(path).manifest
+    files = ", ".join(str(one["name"]) for one in manifest.get("data", ()))
+    if files:
+        raise UsageError(f"{path} is a run over a recording: replay the recording itself ({files})")
+    raise JournalError(
+        f"{path}: release {_release(manifest)} made this run, without journalling its market data: it can be read, not"
+        " replayed"
+    )
+
+
+def _release(manifest: Mapping[str, Any]) -> str:
+    return str(manifest.get("code", "unknown"))
+
+
 def assemble_rerun(folder: RunFolder) -> Rerun:
     """What replays a recorded run, with its own instruments, limits and models."""
     first = _terms(folder, folder.manifest)
     reader = LedgerReader(folder.ledger)
+    if not _began_with_trading(reader):
+        reader.close()
+        raise JournalError(
+            f"{folder.path}: release {_release(folder.manifest)} began this run, without journalling its market data:"
+            " what came before it went on can be read, not replayed"
+        )
     later = [
         (event.seq, {name: json.loads(str(body.data[name])) for name in ("config", "facts")})
         for event in reader.events()
@@ -50,6 +78,12 @@ def assemble_rerun(folder: RunFolder) -> Rerun:
         return _terms(folder, newest[-1]) if newest else first
 
     return Rerun(folder, terms, lambda name: load_folder(folder.models / name))
+
+
+def _began_with_trading(ledger: LedgerReader) -> bool:
+    """Whether the ledger was begun by a release that records where each process begins, or is empty."""
+    first = next(ledger.events(), None)
+    return first is None or (isinstance(first.body, Control) and first.body.action == "begin")
 
 
 def _terms(folder: RunFolder, described: Mapping[str, Any]) -> Terms:
@@ -134,4 +168,5 @@ def _compare(again: Array, recorded: Array, first: int, folder: RunFolder) -> No
         if names:
             raise JournalError(
                 f"{folder.path}: row {first + k} differs in {', '.join(names)}: another machine or other sources?"
+                f"{other_release(folder.manifest)}"
             )

@@ -12,10 +12,12 @@ from typing import Any
 from emp.core.clock import Clock
 from emp.core.config.config import SystemConfig
 from emp.core.errors import JournalError, UsageError
+from emp.engine.journal_tap import journalled_rows
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
 from emp.journal.records import Note
 from emp.journal.run import RunFolder
+from emp.journal.swaps import Swap
 
 CONTINUED = "continued"
 
@@ -65,6 +67,17 @@ def note_continuation(run: RunFolder, ledger: Ledger, manifest: Mapping[str, Any
         data = {"code": manifest["code"], "code_before": code, "changed": ", ".join(changed)}
         data |= {name: json.dumps(manifest.get(name)) for name in ("config", "facts")}
         ledger.record_note(Note(kind=CONTINUED, ts=clock.now_ns(), data=data))
+
+
+def replaced_model(run: RunFolder, before: str, after: str, clock: Clock) -> list[Swap]:
+    """That another model takes over where a run goes on: behind the last decision of each instrument."""
+    rows = journalled_rows(run)
+    found = []
+    for k, name in enumerate(run.manifest["instruments"]):
+        mine = rows[rows["instrument"] == k]
+        seq, ts = (int(mine["seq"][-1]), int(mine["ts"][-1])) if len(mine) else (0, clock.now_ns())
+        found.append(Swap(instrument=name, seq=seq, ts=ts, before=before, after=after, reason="release"))
+    return found
 
 
 def first_model(run: RunFolder) -> str:
