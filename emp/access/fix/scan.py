@@ -159,7 +159,7 @@ def _plain_fields(w: Any, end: int) -> None:
     begin = w.s[POS]
     n = w.s[N]
     at = begin
-    plain = True
+    plain: Any = True
     while plain and at < end:
         ends = equal_bytes(w.buf, U(at), np.uint8(SOH))
         while ends != U(0):
@@ -168,7 +168,7 @@ def _plain_fields(w: Any, end: int) -> None:
             word = load_word(w.buf, U(begin))
             size = np.int64(find_byte(word, U(_EQ)))
             digits, number = leading_digits(word, max(size, 1))
-            tag = np.int64(number)
+            tag: Any = np.int64(number)
             value = begin + size + 1
             plain = stop < end and digits and 0 < size < 8 and value < stop and w.buf[U(begin)] != _ZERO
             if not plain or 8 <= tag <= 10 or _is_length(tag):
