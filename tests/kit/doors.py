@@ -157,21 +157,24 @@ class Mock(Door):
 
 
 class _OneCut(FaultPlan):
-    """Cuts the next message in two when told to."""
+    """Cuts the next message of market data, or the next report, in two when told to."""
 
     def __init__(self) -> None:
         super().__init__(Faults())
-        self.armed = False
+        self._kinds: tuple[bytes, ...] = ()
 
-    def on_message(self) -> str:
-        if not self.armed:
+    def on_message(self, message: bytes) -> str:
+        if not any(b"\x0135=" + kind + b"\x01" in message[:64] for kind in self._kinds):
             return ""
-        self.armed = False
+        self._kinds = ()
         self.counts["cut"] += 1
         return "cut"
 
-    def arm(self) -> None:
-        self.armed = True
+    def cut_report(self) -> None:
+        self._kinds = (b"8",)
+
+    def cut_quotes(self) -> None:
+        self._kinds = (b"W", b"X")
 
 
 class MockOverFix(Mock):
@@ -192,11 +195,11 @@ class MockOverFix(Mock):
 
     def cut_report(self) -> None:
         """Break the connection in the middle of the next report."""
-        self.end.cut_next = self.plan.arm
+        self.end.cut_next = self.plan.cut_report
 
     def cut_quotes(self) -> None:
-        """Break the connection in the middle of the next message, most likely of market data."""
-        self.plan.arm()
+        """Break the connection in the middle of the next message of market data."""
+        self.plan.cut_quotes()
 
 
 class Fix(Door):
@@ -263,10 +266,10 @@ class Fix(Door):
         return sizes(events)
 
     def cut_report(self) -> None:
-        self.end.cut_next = self.plan.arm
+        self.end.cut_next = self.plan.cut_report
 
     def cut_quotes(self) -> None:
-        self.plan.arm()
+        self.plan.cut_quotes()
 
     def refuse_again(self) -> None:
         """From now on the venue refuses to show what it has shown; orders it still takes."""

@@ -122,7 +122,7 @@ class Client(asyncio.Protocol, Application):
             self._waiting.append(message)
             return
         plan = self.venue.plan
-        fault = plan.on_message()
+        fault = plan.on_message(message)
         if fault == "cut":
             self._write(message[: len(message) // 2])
             if self._transport is not None:  # what was written still leaves; nothing comes after it

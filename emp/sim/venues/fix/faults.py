@@ -30,8 +30,8 @@ class FaultPlan:
         self._out = generator(faults.seed, "fix-faults", "out")
         self._in = generator(faults.seed, "fix-faults", "in")
 
-    def on_message(self) -> str:
-        """The fault that befalls the next message out, empty for none."""
+    def on_message(self, message: bytes) -> str:
+        """The fault that befalls a message on its way out, empty for none."""
         draw = self._out.random()
         for kind in ("cut", "delay", "reorder", "silence", "checksum"):
             chance = float(getattr(self.faults, kind))
