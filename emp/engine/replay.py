@@ -23,13 +23,15 @@ from emp.access.port import Source
 from emp.bus.order import admit, new_guard
 from emp.core.codes import Quarantine, WorkingState
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder, Replace
+from emp.core.numba.hold import opened
 from emp.core.numba.jit import kernel
+from emp.core.numba.lend import lent
 from emp.core.records import DECISION, EVENT, Array, empty_events
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine, Output, joined
 from emp.engine.load import LoadedModel
 from emp.engine.serving import allocate
-from emp.engine.step import COMMAND, QUIET, step
+from emp.engine.step import COMMAND, QUIET, ask, step
 from emp.journal.actionlog import ActionLog
 from emp.journal.ledger import Ledger
 from emp.journal.requotes import Requotes, count_requotes
@@ -46,8 +48,7 @@ Progress = Callable[[int, Output], None]
 
 @kernel
 def trade_batch(
-    desk: Any,
-    policy: Any,
+    held: Any,
     events: Any,
     start: int,
     seen: bool,
@@ -59,6 +60,7 @@ def trade_batch(
     """Run venue and engine over events[start:] until a report is due, a command must leave, or the batch ends.
 
     Args:
+        held: `Engine.held`.
         seen: whether the venue has dealt with events[start] already.
         before: EVENT[1], the event before events[0].
         rows, laps: filled from 0 on, as in `engine.step.run_batch`.
@@ -67,6 +69,8 @@ def trade_batch(
     Returns:
         (index of the next event, rows written, QUIET, COMMAND, REPORT or SILENCE, number of reports).
     """
+    desk, policy, asked = opened(held)
+    events, before, rows, laps, paper = lent(events), lent(before), lent(rows), lent(laps), lent(paper)
     written = 0
     for k in range(start, events.size):
         i = events[k].instrument
@@ -83,6 +87,7 @@ def trade_batch(
         if result != QUIET:
             written += 1
         if result == COMMAND:
+            ask(rows[written - 1], asked)
             return k + 1, written, COMMAND, 0
     return events.size, written, QUIET, 0
 
@@ -186,10 +191,9 @@ class Backtest:
     def warm_up(self) -> None:
         """Compile the loop, or load it, by running it over no events."""
         rows, laps = np.zeros(1, DECISION), np.zeros((1, 3), np.int32)
-        desk, venue = self.engine.desk, self.venue
+        venue = self.venue
         trade_batch(
-            desk,
-            self.engine.policy,
+            self.engine.held,
             empty_events(0),
             0,
             False,
@@ -261,8 +265,7 @@ class Backtest:
         while at < len(events):
             begun = at
             at, new, result, due = trade_batch(
-                engine.desk,
-                engine.policy,
+                engine.held,
                 events,
                 at,
                 seen,
@@ -277,7 +280,7 @@ class Backtest:
             if result == COMMAND:
                 self.tally.actions += 1
                 output = Output()
-                engine.act(output, rows[written - 1])
+                engine.act(output, engine.asked)
                 self.driver.deliver(output)
             elif result == REPORT:
                 for update in venue.updates(due):
