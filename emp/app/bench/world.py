@@ -1,4 +1,4 @@
-"""The engine that trades live, in the queue-reactive flow, one compiled loop: events per second, and what orders add."""
+"""The engine that trades live, in the queue-reactive flow, as one compiled loop: its rate, and what orders add."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,10 @@ class TradingJobs:
 
     def jobs(self) -> dict[str, Callable[[], tuple[int, Stopwatch]]]:
         """The two cases of `emp bench sim`."""
-        return {"engine": _job(self._trading, self._events), "engine_no_orders": _job(self._quiet, self._events)}
+        return {
+            "engine": _job(self._trading, self._events),
+            "engine_no_orders": _job(self._quiet, self._events),
+        }
 
     def orders(self, rate: dict[str, int]) -> dict[str, float]:
         """Order messages (commands and reports) an event, and what one costs: the time that orders add, shared out."""
