@@ -22,6 +22,7 @@ FACTS = np.dtype(
         ("domain", "i4"),  # the head of the model that serves the instrument
         ("model_id", "i4"),  # index in the run's list of model hashes
         ("state_ttl_ns", "i8"),
+        ("calendar_end_ns", "i8"),  # the session table says nothing of what comes from here on
     ],
     align=True,
 )

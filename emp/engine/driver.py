@@ -71,6 +71,11 @@ class Driver:
         if self.ledger is not None:
             self.ledger.at += events
 
+    def at(self, events: int) -> None:
+        """Note how many events the engine has processed in all."""
+        if self.ledger is not None:
+            self.ledger.at = events
+
     def report(self, update: OrderUpdate) -> None:
         """Record a report, then apply it; one that cannot be recorded has happened all the same."""
         new = True

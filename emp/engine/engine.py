@@ -25,7 +25,8 @@ from emp.core.contracts import (
 )
 from emp.core.ids import cl_ord_id
 from emp.core.instrument import Instrument
-from emp.core.records import DECISION, MARKET_STATE, Array
+from emp.core.numba.hold import entry_point, hold
+from emp.core.records import DECISION, EVENT, MARKET_STATE, Array, empty_events
 from emp.core.sessions import session_table
 from emp.decision.rule import COSTS
 from emp.engine.desk import MUTABLE, Desk, new_desk, pad_sessions
@@ -33,21 +34,31 @@ from emp.engine.load import LoadedModel
 from emp.engine.policy import Policy
 from emp.engine.serving import Ready, allocate, attach_model, policy_of
 from emp.engine.serving import warm_up as warm_up_model
-from emp.engine.step import COMMAND, QUIET, run_batch
+from emp.engine.step import ASKED, CALENDAR, COMMAND, QUIET, run_batch
 from emp.execution.flatten import flatten, is_flat
 from emp.execution.orders import OrderManager
 from emp.model.table import StateTable
 from emp.risk.limits import LIMITS
+
+CROSS, POST, REPLACE = int(Action.CROSS), int(Action.POST), int(Action.REPLACE)
+CANCEL, FLATTEN = int(Action.CANCEL), int(Action.FLATTEN)
+REASONS = tuple(Reason)
+"""By their numbers, which run from 0: the look-up of an enumeration takes longer than a decision."""
 
 DAY_NS = 86_400_000_000_000
 CALENDAR_DAYS = 35
 """Days of trading calendar laid out ahead; when events run past them, the next are added."""
 
 
+NO_EVENTS: Array = empty_events(0)
+NO_ROWS: Array = np.zeros(0, DECISION)
+NO_LAPS: Array = np.zeros((0, 3), np.int32)
 NO_STATES: Array = np.zeros(0, MARKET_STATE)
 
 ROWS_AT_ONCE = 4096
 """Rows allocated at a time: a long batch that a command interrupts early must not cost a long allocation."""
+ROWS_AT_HAND = 64
+"""Rows of a block that is used up before the next one is allocated; for a few events at a time."""
 
 PROTECTION = 10
 """Spreads beyond the best price that a closing order accepts: out at almost any price, but not at any."""
@@ -102,6 +113,8 @@ class Engine:
         self.flattening: set[int] = set()
         self.keep_states = False  # whether `process` hands out the state after each event
         self._degraded: list[set[str]] = [set() for _ in instruments]  # reasons for size 0
+        self._rows, self._laps, self._used = NO_ROWS, NO_LAPS, 0
+        self._asked: Array = np.zeros(ASKED, np.int64)
         self.table = StateTable(0, 0, "")
         self._calendar_end_ns = 0
         self.desk = self._new_desk()
@@ -149,11 +162,18 @@ class Engine:
             self.desk, self.instruments, ready, self.limits.warmup_events, self.served.index(name)
         )
         self._policy = policy_of(self.desk, self.model)
+        self._hold()
+
+    def _hold(self) -> None:
+        """Have the compiled step at hand for the desk and the policy as they are now."""
+        self.held = hold((self.desk, self._policy, self._asked))
+        self._run = entry_point(run_batch, self.held, NO_EVENTS, 0, NO_ROWS, NO_LAPS, NO_STATES)
 
     def attach_params(self, params: Any) -> None:
         """Let a model that needs more than its artifact (the dumb trader sees the engine's perception) have it."""
         self.model = self.model._replace(params=params)
         self._policy = self._policy._replace(model=params)
+        self._hold()
 
     def quarantined(self) -> Mapping[str, int]:
         """Events kept from perception, by reason."""
@@ -165,33 +185,51 @@ class Engine:
         """Features, model and rule that the compiled step runs."""
         return self._policy
 
+    @property
+    def asked(self) -> list[int]:
+        """What the compiled step asked for last: the ints of `engine.step.ask`."""
+        return self._asked.tolist()
+
     # --- market data
 
     def process(self, events: Array) -> Output:
         """Process EVENT rows [n] in the compiled path, up to the first that needs a command, inclusive."""
-        if not len(events):
-            return Output()
-        if events["ts"].max() >= self._calendar_end_ns:
-            self.extend_calendar(int(events[0]["ts"]), int(events["ts"].max()))
-        done: list[tuple[Array, Array]] = []
-        states = np.zeros(len(events), MARKET_STATE) if self.keep_states else NO_STATES
+        n = len(events)
+        if events.dtype is not EVENT or not events.flags.c_contiguous:
+            events = np.ascontiguousarray(events, EVENT)  # the compiled step takes nothing else
+        states = np.zeros(n, MARKET_STATE) if self.keep_states else NO_STATES
+        done: list[tuple[Array, Array]] = [] if n else [(NO_ROWS, NO_LAPS)]
         at, result = 0, QUIET
-        while at < len(events) and result != COMMAND:
-            part = events[at : at + ROWS_AT_ONCE]
-            rows, laps = np.zeros(len(part), DECISION), np.zeros((len(part), 3), np.int32)
+        while at < n and result != COMMAND:
+            part = events[at : at + ROWS_AT_ONCE] if at or n > ROWS_AT_ONCE else events
+            rows, laps = self._room(len(part))
             wanted = states[at:] if at else states
-            consumed, written, result = run_batch(self.desk, self._policy, part, 0, rows, laps, wanted)
+            consumed, written, result = self._run(self.held, part, 0, rows, laps, wanted)
+            if len(part) <= ROWS_AT_HAND:
+                self._used += written
+            done.append((rows, laps) if written == len(rows) else (rows[:written], laps[:written]))
             at += consumed
-            done.append((rows[:written], laps[:written]))
-        output = Output(
-            consumed=at,
-            rows=joined([r for r, _ in done]),
-            laps=joined([x for _, x in done]),
-            states=states[:at] if self.keep_states else states,
+            if result == CALENDAR:
+                self.extend_calendar(int(events["ts"][at]), int(events["ts"][at:].max()))
+        rows, laps = (
+            done[0] if len(done) == 1 else (joined([r for r, _ in done]), joined([x for _, x in done]))
         )
+        if self.keep_states and at < n:
+            states = states[:at]
+        output = Output(consumed=at, rows=rows, laps=laps, states=states)
         if result == COMMAND:
-            self.act(output, output.rows[-1])
+            self.act(output, self.asked)
         return output
+
+    def _room(self, n: int) -> tuple[Array, Array]:
+        """Rows and laps that nobody has seen: DECISION[n], int32[n, 3]. Few come from a block at hand."""
+        if n > ROWS_AT_HAND:
+            return np.zeros(n, DECISION), np.zeros((n, 3), np.int32)
+        if self._used + n > len(self._rows):
+            self._used = 0
+            self._rows, self._laps = np.zeros(ROWS_AT_HAND, DECISION), np.zeros((ROWS_AT_HAND, 3), np.int32)
+        chosen = slice(self._used, self._used + n)
+        return self._rows[chosen], self._laps[chosen]
 
     def extend_calendar(self, first_ns: int, last_ns: int) -> None:
         """Lay out the trading calendars so that they cover the events to come."""
@@ -200,48 +238,50 @@ class Engine:
         self._calendar_end_ns = last_ns + CALENDAR_DAYS * DAY_NS
         tables = [session_table(i, first_ns - DAY_NS, self._calendar_end_ns) for i in self.instruments]
         self.desk = self.desk._replace(sessions=pad_sessions(tables))
+        self.desk.facts["calendar_end_ns"] = self._calendar_end_ns
         np.minimum(self.desk.perception["session_row"], 0, out=self.desk.perception["session_row"])
+        self._hold()
 
-    def act(self, output: Output, row: Any) -> None:
-        """Turn the row's approved action into commands."""
-        i, ts, reason = int(row["instrument"]), int(row["ts"]), Reason(int(row["reason_code"]))
-        action = Action(int(row["action"]))
-        if action in (Action.CROSS, Action.POST):
-            output.commands.append(
-                NewOrder(
-                    cl_ord_id=self.next_id(),
-                    instrument=self.instruments[i].name,
-                    side=int(row["side"]),
-                    qty=int(row["qty"]),
-                    px=int(row["px"]),
-                    immediate=action is Action.CROSS,
-                    ts=ts,
-                    reason=reason,
-                    decision_seq=int(row["seq"]),
-                )
+    def act(self, output: Output, asked: Sequence[int]) -> None:
+        """Turn an approved action into commands; `asked` are the ints of `engine.step.ask`."""
+        i, ts, seq, action, why, side, px, qty = asked
+        reason = REASONS[why]
+        if action in (CROSS, POST):
+            order = NewOrder(
+                cl_ord_id=self.next_id(),
+                instrument=self.instruments[i].name,
+                side=side,
+                qty=qty,
+                px=px,
+                immediate=action == CROSS,
+                ts=ts,
+                reason=reason,
+                decision_seq=seq,
             )
-        elif action is Action.REPLACE:
-            output.commands += self._replacements(i, row)
-        elif action is Action.CANCEL:
+            output.commands.append(order)
+        elif action == REPLACE:
+            output.commands += self._replacements(i, asked)
+        elif action == CANCEL:
             output.commands += self.cancels(i, ts, reason)
-        elif action is Action.FLATTEN:
+        elif action == FLATTEN:
             output.messages.append(self._breach(i, ts, reason))
             self.flattening.add(i)
             output.commands += self._flatten(i, ts)
 
-    def _replacements(self, i: int, row: Any) -> list[Command]:
-        """Change the order that rests to the row's price, and to its size for what has not filled yet."""
+    def _replacements(self, i: int, asked: Sequence[int]) -> list[Command]:
+        """Change the order that rests to the price asked for, and to that size for what has not filled yet."""
+        _, ts, seq, _, why, _, px, qty = asked
         return [
             Replace(
                 cl_ord_id=self.next_id(),
                 orig=order.command.cl_ord_id,
                 instrument=self.instruments[i].name,
                 side=order.command.side,
-                qty=order.filled + int(row["qty"]),
-                px=int(row["px"]),
-                ts=int(row["ts"]),
-                reason=Reason(int(row["reason_code"])),
-                decision_seq=int(row["seq"]),
+                qty=order.filled + qty,
+                px=px,
+                ts=ts,
+                reason=REASONS[why],
+                decision_seq=seq,
             )
             for order in self.orders.open_orders(self.instruments[i].name)
             if order.working is WorkingState.RESTING and order.cancel is None

@@ -17,74 +17,28 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from emp.access.paper.fills import venue_step
 from emp.access.paper.venue import COUNTERFACTUAL, PaperVenue
 from emp.access.port import Source
 from emp.bus.order import admit, new_guard
-from emp.core.codes import Quarantine, WorkingState
-from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder, Replace
-from emp.core.numba.jit import kernel
+from emp.core.codes import Quarantine
+from emp.core.contracts import CancelOrder, Control, NewOrder, OrderUpdate, QueryOrder, Replace
+from emp.core.messages import AT, Row
 from emp.core.records import DECISION, EVENT, Array, empty_events
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine, Output, joined
 from emp.engine.load import LoadedModel
 from emp.engine.serving import allocate
-from emp.engine.step import COMMAND, QUIET, step
+from emp.engine.step import COMMAND, QUIET
+from emp.engine.trade import DOUBT, OVER, REPORT, SILENCE
+from emp.engine.trading import Trading
 from emp.journal.actionlog import ActionLog
 from emp.journal.ledger import Ledger
 from emp.journal.requotes import Requotes, count_requotes
 from emp.journal.run import RunFolder
 from emp.journal.swaps import Swap
 
-REPORT = 3  # `trade_batch`: reports of the venue are due before the next event
-SILENCE = 4  # before the next event the feed was silent for so long that a resting order must go
-RESTING = int(WorkingState.RESTING)
-
 Progress = Callable[[int, Output], None]
 """Called after every batch with the number of events so far and what the engine put out last."""
-
-
-@kernel
-def trade_batch(
-    desk: Any,
-    policy: Any,
-    events: Any,
-    start: int,
-    seen: bool,
-    before: Any,
-    rows: Any,
-    laps: Any,
-    paper: Any,
-) -> tuple[int, int, int, int]:
-    """Run venue and engine over events[start:] until a report is due, a command must leave, or the batch ends.
-
-    Args:
-        seen: whether the venue has dealt with events[start] already.
-        before: EVENT[1], the event before events[0].
-        rows, laps: filled from 0 on, as in `engine.step.run_batch`.
-        paper: `arrays` of a PaperVenue.
-
-    Returns:
-        (index of the next event, rows written, QUIET, COMMAND, REPORT or SILENCE, number of reports).
-    """
-    written = 0
-    for k in range(start, events.size):
-        i = events[k].instrument
-        waited = events[k].ts - desk.perception[i].ts_event
-        if desk.working[i].state == RESTING and waited > desk.limits[i].stale_after_ns:
-            return k, written, SILENCE, 0
-        if not seen:
-            previous = events[k - 1] if k > 0 else before[0]
-            due = venue_step(paper.venue[0], paper.orders, previous, events[k], paper.reports)
-            if due > 0:
-                return k, written, REPORT, due
-        seen = False
-        result = step(desk, policy, events[k], rows[written], laps[written])
-        if result != QUIET:
-            written += 1
-        if result == COMMAND:
-            return k + 1, written, COMMAND, 0
-    return events.size, written, QUIET, 0
 
 
 class Planned(NamedTuple):
@@ -165,6 +119,10 @@ class Backtest:
         self.guard = new_guard()
         self.before: Array = np.zeros(1, EVENT)
         self.laps: list[Array] = []
+        self.processed = 0  # events that the engine has processed
+        self.by_hand = False  # whether orders are at work that only `Engine.orders` knows
+        market = venue.market(empty_events(0), self.before)
+        self.trading = Trading(engine, market, lambda row: venue.told(row, engine.run))
 
     # --- the run
 
@@ -185,19 +143,8 @@ class Backtest:
 
     def warm_up(self) -> None:
         """Compile the loop, or load it, by running it over no events."""
-        rows, laps = np.zeros(1, DECISION), np.zeros((1, 3), np.int32)
-        desk, venue = self.engine.desk, self.venue
-        trade_batch(
-            desk,
-            self.engine.policy,
-            empty_events(0),
-            0,
-            False,
-            self.before,
-            rows,
-            laps,
-            venue.arrays,
-        )
+        self.trading.market = self.venue.market(empty_events(0), self.before)
+        self.trading.run(np.zeros(1, DECISION), np.zeros((1, 3), np.int32), 0, by_hand=False)
 
     def abandon(self) -> None:
         """Leave nothing of this run behind."""
@@ -257,34 +204,22 @@ class Backtest:
         engine, venue = self.engine, self.venue
         engine.extend_calendar(int(events[0]["ts"]), int(events[-1]["ts"]))
         rows, laps = np.zeros(len(events) + 1, DECISION), np.zeros((len(events) + 1, 3), np.int32)
-        at, written, seen = 0, 0, False
-        while at < len(events):
-            begun = at
-            at, new, result, due = trade_batch(
-                engine.desk,
-                engine.policy,
-                events,
-                at,
-                seen,
-                self.before,
-                rows[written:],
-                laps[written:],
-                venue.arrays,
-            )
-            self.driver.count(at - begun)
-            written += new
-            seen = result == REPORT
-            if result == COMMAND:
-                self.tally.actions += 1
-                output = Output()
-                engine.act(output, rows[written - 1])
-                self.driver.deliver(output)
-            elif result == REPORT:
-                for update in venue.updates(due):
-                    self.driver.report(update)
-            elif result == SILENCE:
-                last_ns = int(engine.desk.perception["ts_event"][int(events[at]["instrument"])])
-                self.driver.tick(last_ns + engine.limits.stale_after_ns + 1)
+        self.trading.market = venue.market(events, self.before)
+        written, result = 0, QUIET
+        while result != OVER:
+            self.by_hand = self.by_hand and not self._calm()
+            by_hand = self.by_hand
+            result = self.trading.run(rows[written:], laps[written:], self.processed, by_hand=by_hand)
+            done = self.trading.progress[0]
+            written += int(done["rows"])
+            self.tally.actions += int(done["actions"])
+            self._record(self.trading.logged())
+            self.processed += int(done["events"])
+            self.driver.at(self.processed)
+            if result not in (OVER, QUIET):
+                if not by_hand:
+                    self._to_python(but=1 if result == DOUBT else 0)
+                self._go_on(result, events)
         self.before[0] = events[-1]
         output = Output(consumed=len(events), rows=rows[:written], laps=laps[:written])
         self.laps.append(output.laps)
@@ -292,6 +227,59 @@ class Backtest:
         if self.journal is not None:
             self.journal.actions.append(output.rows)
         return output
+
+    # --- where Python goes on
+
+    def _calm(self) -> bool:
+        """Whether nothing of ours is at work anywhere: from here on a compiled loop can have the orders."""
+        engine = self.engine
+        return self.venue.idle and not engine.flattening and not engine.orders.open_orders()
+
+    def _to_python(self, but: int) -> None:
+        """From here on the orders are the engine's own; the last `but` messages it has still to hear."""
+        self.by_hand = True
+        self.trading.hand_over(but)
+        self.venue.name(self.engine.run, for_good=True)
+
+    def _go_on(self, result: int, events: Array) -> None:
+        """Do what the compiled loop has stopped for."""
+        engine, market = self.engine, self.trading.market
+        if result == COMMAND:
+            output = Output()
+            engine.act(output, engine.asked)
+            self.driver.deliver(output)
+        elif result == SILENCE:
+            at = int(market.cursor["next"][0])
+            last_ns = int(engine.desk.perception["ts_event"][int(events[at]["instrument"])])
+            self.driver.tick(last_ns + engine.limits.stale_after_ns + 1)
+        else:
+            market.cursor["next"] -= 1
+            market.cursor["seen"] = True
+            due = int(self.trading.progress["due"][0])
+            updates = self.venue.updates(due) if result == REPORT else self._doubted(due)
+            for update in updates:
+                self.driver.report(update)
+
+    def _doubted(self, left: int) -> list[OrderUpdate]:
+        """The report that the compiled loop could not place, and the `left` ones behind it."""
+        first = self.trading.doubted()
+        return (
+            [first, *self.venue.updates(int(self.venue.venue["handed_out"][0]))[-left:]] if left else [first]
+        )
+
+    def _record(self, logged: Sequence[Row]) -> None:
+        """Write down what was said in the compiled loop, as the driver does for what Python says."""
+        if self.journal is None:
+            return
+        ledger = self.journal.ledger
+        for row, message in zip(logged, self.trading.messages(logged), strict=True):
+            ledger.at = row[AT]
+            if isinstance(message, OrderUpdate):
+                ledger.record_report(message)
+            elif isinstance(message, Control):
+                ledger.record_control(message)
+            else:
+                ledger.record_intent(message)
 
     # --- durability
 
@@ -301,6 +289,7 @@ class Backtest:
 
     def _checkpoint(self, journal: Journal) -> None:
         journal.actions.flush()
+        self.venue.name(self.engine.run)
         self.tally.ledger_seq = journal.ledger.last_seq
         self.tally.sequence = self.engine.sequence
         journal.folder.write_checkpoint(self._arrays(), msgspec.to_builtins(self.tally))
@@ -316,7 +305,8 @@ class Backtest:
             return
         self.tally = msgspec.convert(meta, Tally)
         journal.cut(self.tally.ledger_seq, self.tally.rows)
-        journal.ledger.at = self.tally.admitted
+        journal.ledger.at = self.processed = self.tally.admitted
+        self.by_hand = True
         kept = {name: array.copy() for name, array in arrays.items()}
         for entry in journal.ledger.events():
             body = entry.body
@@ -327,6 +317,7 @@ class Backtest:
         for name, array in arrays.items():
             array[...] = kept[name]
         self.engine.sequence = self.tally.sequence
+        self.venue.name(self.engine.run, for_good=True)
 
     # --- the summary
 

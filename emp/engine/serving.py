@@ -11,12 +11,13 @@ import numpy as np
 
 from emp.core.codes import EventFlag
 from emp.core.instrument import Instrument
+from emp.core.numba.hold import hold
 from emp.core.records import DECISION, MARKET_STATE, Array, empty_events
 from emp.decision.rule import ValueRule
-from emp.engine.desk import Desk
+from emp.engine.desk import END_OF_TIME, Desk
 from emp.engine.load import LoadedModel
 from emp.engine.policy import Policy
-from emp.engine.step import run_batch
+from emp.engine.step import ASKED, run_batch
 from emp.model.artifact import trained_on
 from emp.model.recalibrate import begin
 from emp.model.table import StateTable
@@ -73,10 +74,14 @@ def warm_up(desk: Desk, ready: Ready) -> None:
     """Compile (or load) every kernel for a model and run it over synthetic events on a spare desk."""
     events = synthetic_events(WARM_UP)
     rows, laps = np.zeros(len(events), DECISION), np.zeros((len(events), 3), np.int32)
-    policy, states = policy_of(desk, ready.model), np.zeros(len(events), MARKET_STATE)
+    desk.facts["calendar_end_ns"] = END_OF_TIME
+    held, states = (
+        hold((desk, policy_of(desk, ready.model), np.zeros(ASKED, np.int64))),
+        np.zeros(len(events), MARKET_STATE),
+    )
     at = 0
     while at < len(events):
-        at = run_batch(desk, policy, events, at, rows, laps, states)[0]
+        at = run_batch(held, events, at, rows, laps, states)[0]
 
 
 def policy_of(desk: Desk, model: LoadedModel) -> Policy:

@@ -7,7 +7,9 @@ the same function. It returns to Python only when something must leave the proce
 from typing import Any
 
 from emp.core.codes import Action, Reason, WorkingState
+from emp.core.numba.hold import opened
 from emp.core.numba.jit import kernel, monotonic_ns
+from emp.core.numba.lend import lent
 from emp.decision.estimates import forget_trades, remember_action, see_trade, update_estimates
 from emp.decision.port import decide
 from emp.decision.rule import record_inputs
@@ -26,6 +28,8 @@ RESTING = int(WorkingState.RESTING)
 QUIET = 0  # no decision was due
 ROW = 1  # a decision was made and its row written; nothing leaves
 COMMAND = 2  # the row's action must leave the process
+ASKED = 8
+CALENDAR = 5  # `run_batch`: the trading calendar must be laid out further before the next event
 
 
 @kernel
@@ -96,40 +100,57 @@ def withdraw(event: Any, facts: Any, account: Any, working: Any, row: Any) -> in
 
 
 @kernel
-def run_batch(
-    desk: Any, policy: Any, events: Any, start: int, rows: Any, laps: Any, states: Any
-) -> tuple[int, int, int]:
-    """Run `step` over events[start:] until a command must leave or the batch ends.
+def ask(row: Any, asked: Any) -> None:
+    """Write what the row's action needs as a command: int64[ASKED], which Python reads in one go."""
+    asked[0], asked[1], asked[2] = row.instrument, row.ts, row.seq
+    asked[3], asked[4] = row.action, row.reason_code
+    asked[5], asked[6], asked[7] = row.side, row.px, row.qty
+
+
+@kernel
+def run_batch(held: Any, events: Any, start: int, rows: Any, laps: Any, states: Any) -> tuple[int, int, int]:
+    """Run `step` over events[start:] until a command must leave, the calendar ends, or the batch does.
 
     Args:
+        held: (desk, policy, int64[ASKED]), held (`core.numba.hold`); the last receives what a command needs.
         events: EVENT[n].
         rows: DECISION[>= n - start], filled from 0.
         laps: int32[>= n - start, 3], one line per row.
         states: MARKET_STATE[n] to receive the state after each event, or of length 0 where nobody wants them.
 
     Returns:
-        (index of the next event, rows written, QUIET or COMMAND); with COMMAND the last row asks for it.
+        (index of the next event, rows written, QUIET, COMMAND or CALENDAR); with COMMAND the last row asks for it,
+        with CALENDAR the next event lies beyond what is laid out of its instrument's calendar.
     """
+    desk, policy, asked = opened(held)
+    events, rows, laps, states = lent(events), lent(rows), lent(laps), lent(states)
     written = 0
     for k in range(start, events.size):
+        if events[k].ts >= desk.facts[events[k].instrument].calendar_end_ns:
+            return k, written, CALENDAR
         result = step(desk, policy, events[k], rows[written], laps[written])
         if k < states.size:
             states[k] = desk.state[events[k].instrument]
         if result != QUIET:
             written += 1
         if result == COMMAND:
+            ask(rows[written - 1], asked)
             return k + 1, written, COMMAND
     return events.size, written, QUIET
 
 
 @kernel
-def run_all(desk: Any, policy: Any, events: Any, rows: Any, laps: Any) -> int:
-    """Run `step` over all events, deliver nothing, and return the number of rows written.
+def run_all(held: Any, events: Any, rows: Any, laps: Any) -> int:
+    """Run `step` over all events, deliver nothing, and return how many rows were written.
 
-    For measuring and for evaluation without orders: every event is decided as if nothing of ours were working.
+    For measuring: every event is decided as if nothing of ours were working. `rows` (DECISION[m]) and `laps`
+    (int32[m, 3]) are filled round and round, so that they may be as short as the caches like it.
     """
-    written = 0
+    desk, policy, _ = opened(held)
+    events, rows, laps = lent(events), lent(rows), lent(laps)
+    written, at = 0, 0
     for k in range(events.size):
-        if step(desk, policy, events[k], rows[written], laps[written]) != QUIET:
+        if step(desk, policy, events[k], rows[at], laps[at]) != QUIET:
             written += 1
+            at = at + 1 if at + 1 < rows.size else 0
     return written

@@ -260,6 +260,16 @@ class OrderManager:
         self._show(order.index)
         return Applied(changed=changed)
 
+    def recall(self, messages: Sequence[Command | OrderUpdate]) -> None:
+        """Learn of orders from what was sent and reported of them, in order; their fills are booked already."""
+        accounts, working = self.accounts.copy(), self.working.copy()
+        for message in messages:
+            if isinstance(message, OrderUpdate):
+                self.apply(message)
+            else:
+                self.sent(message)
+        self.accounts[...], self.working[...] = accounts, working
+
     def adjust(self, instrument: str, qty: int, px: float) -> None:
         """Book a difference of position that no report explains: signed lots, at a price in ticks, no fee."""
         account = self.accounts[self._index[instrument]]

@@ -81,6 +81,7 @@ PAPER_ORDER = np.dtype(
         ("kind", "i4"),
         ("state", "i4"),
         ("number", "i8"),  # order of sending: 1, 2, 3 …
+        ("id", "i8"),  # as the sender numbers it; 0 where it has a name of its own (`PaperVenue.names`)
         ("place", "i8"),  # order of joining the queue: the number of the command that took it there last
         ("arrive", "i8"),
         ("side", "i8"),
@@ -470,6 +471,17 @@ def venue_due(venue: Any, reports: Any, now: int) -> int:
         n += 1
     venue.handed_out = n
     return n
+
+
+@kernel
+def venue_pass(venue: Any, event: Any) -> None:
+    """`venue_step` where nothing of ours is there: time passes, and halts are noted."""
+    venue.handed_out = 0
+    venue.now = event.ts
+    if event.flags & _HALT:
+        venue.halted = True
+    if event.flags & _RESUME:
+        venue.halted = False
 
 
 @kernel

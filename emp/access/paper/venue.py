@@ -13,7 +13,6 @@ comes at the time of the market data of its moment. ROUND_TRIP_NS has what a ser
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -35,10 +34,29 @@ from emp.access.paper.fills import (
     venue_forget,
     venue_step,
 )
+from emp.access.paper.market import CURSOR, PaperMarket
 from emp.core.codes import OrderStatus, Venue
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace, VenuePosition
 from emp.core.errors import UsageError, VenueError
+from emp.core.ids import cl_ord_id
 from emp.core.instrument import Instrument
+from emp.core.messages import (
+    AHEAD,
+    FEE,
+    ID,
+    LEAVES,
+    MAKER,
+    ORIG,
+    PX,
+    QTY,
+    SEQ,
+    SIDE,
+    STATUS,
+    STATUSES,
+    TEXT,
+    TS,
+    Row,
+)
 from emp.core.records import Array
 
 ROUND_TRIP_NS = {
@@ -75,20 +93,11 @@ _TEXT = (
 )
 
 
-class PaperArrays(NamedTuple):
-    """What the kernels of `paper.fills` work on."""
-
-    venue: Array  # PAPER_VENUE[1]
-    orders: Array  # PAPER_ORDER[ROWS]
-    reports: Array  # PAPER_REPORT[REPORTS]
-
-
 class PaperVenue:
     """A venue for one recorded instrument.
 
-    A compiled loop drives it with `paper_fills.venue_step(venue[0], orders, prev, event, reports)` and turns
-    the reports into messages with `updates`; `step` does both for one event. `entry_ns` and `report_ns`
-    default to ROUND_TRIP_NS and 0.
+    A compiled loop has it in a `market`, and its reports are messages by `told`; `step` carries it over one event.
+    `entry_ns` and `report_ns` default to ROUND_TRIP_NS and 0.
     """
 
     def __init__(self, instrument: Instrument, *, entry_ns: int | None = None, report_ns: int = 0) -> None:
@@ -102,11 +111,6 @@ class PaperVenue:
         self.names = np.zeros(ROWS, NAME)
         self.venue["entry_ns"], self.venue["report_ns"] = entry, report_ns
         self.venue["maker_fee"], self.venue["taker_fee"] = instrument.maker_fee, instrument.taker_fee
-
-    @property
-    def arrays(self) -> PaperArrays:
-        """What a compiled loop takes."""
-        return PaperArrays(self.venue, self.orders, self.reports)
 
     def state(self) -> dict[str, Array]:
         """All state, to be copied out to a checkpoint and in from it."""
@@ -206,6 +210,43 @@ class PaperVenue:
             queue_ahead=int(report["ahead"]),
             text=_TEXT[report["text"]],
             replacement=self.names[row].decode() if renamed_by >= 0 else "",
+        )
+
+    def market(self, events: Array, before: Array) -> PaperMarket:
+        """A part of the recording with this venue beside it, for a compiled loop."""
+        return PaperMarket(self.venue, self.orders, self.reports, events, before, np.zeros(1, CURSOR))
+
+    def name(self, run: str, *, for_good: bool = False) -> None:
+        """Give rows that a compiled loop numbered the names that they have in words, in place of the numbers or too."""
+        numbers = self.orders["id"]
+        for row in np.flatnonzero(numbers):
+            self.names[row] = cl_ord_id(run, int(numbers[row])).encode()
+        if for_good:
+            numbers[...] = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way, at rest, or still to be told."""
+        venue = self.venue[0]
+        return bool(venue["live"] == 0 and venue["pending"] == venue["handed_out"])
+
+    def told(self, row: Row, run: str) -> OrderUpdate:
+        """A report that a compiled loop logged, in words."""
+        return OrderUpdate(
+            clOrdID=cl_ord_id(run, row[ID]),
+            execID=f"P{row[SEQ]}",
+            status=STATUSES[row[STATUS]],
+            filled=row[QTY],
+            price=row[PX],
+            ts=row[TS],
+            instrument=self.instrument.name,
+            side=row[SIDE],
+            leaves=row[LEAVES],
+            fee=row[FEE],
+            maker=row[MAKER],
+            queue_ahead=row[AHEAD],
+            text=_TEXT[row[TEXT]],
+            replacement=cl_ord_id(run, row[ORIG]) if row[ORIG] else "",
         )
 
     def open_orders(self) -> Sequence[OrderUpdate]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from emp.app.bench.stopwatch import PEERS_HELP, Stopwatch
+from emp.app.bench.world import TradingJobs
 
 app = typer.Typer()
 
@@ -41,19 +42,21 @@ def sim(
     latency legs and an observation every 10 events; hftbacktest's counterpart replays the stream with the
     same two-sided quoting every 10 messages, no market reaction and constant latency. Tape: the same maker, or an
     idle one, on the stream that hftbacktest replays, with its latency. With `--peers` (or EMP_PEERS) the native
-    programs run in turn with ours, on the same stream.
+    programs run in turn with ours, on the same stream. Engine: the engine that trades live, with the linear model,
+    every stage on every event, its orders in the queue-reactive flow.
     """
     from emp.app.bench.native.programs import peers_folder
     from emp.app.bench.native.table import show_table
     from emp.app.terminal.console import make_console
     from emp.core.extras import missing_extra
 
-    rates, native, messages = measure(events, rounds, recording, peers_folder(peers))
+    rates, native, messages, trading = measure(events, rounds, recording, peers_folder(peers))
     rate = {name: round(max(r.per_cpu_s)) for name, r in rates.items()}
     ours = [name for name in rates if not name.startswith("hftbacktest")]
     result: dict[str, Any] = {f"{name}_events_per_s": rate[name] for name in ours}
     result["clock"] = "thread CPU time"
     result["messages"] = messages
+    result |= trading.orders(rate)
     result["peers"] = {}
     if "hftbacktest" in rate:
         result["peers"]["hftbacktest"] = {
@@ -61,12 +64,17 @@ def sim(
             "ratio": round(rate["tape_idle"] / rate["hftbacktest"], 3),
             "maker_events_per_s": rate["hftbacktest_maker"],
             "maker_ratio": round(rate["tape_maker"] / rate["hftbacktest_maker"], 3),
+            "engine_ratio": round(rate["engine"] / rate["hftbacktest_maker"], 3),
             "full_stack_ratio": round(rate["full_stack"] / rate["hftbacktest_maker"], 3),
         }
     result["native"] = native
     console = make_console()
     for name, value in rate.items():
         console.print(f"{name:<18} {value:>12,} events/s", highlight=False)
+    console.print(
+        f"engine: {result['messages_per_event']} order messages an event, {result['message_us']} us each",
+        highlight=False,
+    )
     if "hftbacktest" not in rate:
         console.print(missing_extra("hftbacktest"))
     if native:
@@ -80,14 +88,14 @@ Job = Callable[[], tuple[int, Stopwatch]]
 
 def measure(
     events: int, rounds: int, recording: Path | None, peers: Path | None
-) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
-    """(rates of our cases and of hftbacktest's, rows of the native table, messages of the stream).
+) -> tuple[dict[str, Any], list[dict[str, Any]], int, TradingJobs]:
+    """(rates of our cases and of hftbacktest's, rows of the native table, messages of the stream, the traders).
 
     An unmeasured round that compiles goes before the others.
     """
     from emp.app.bench.native.table import Rates
 
-    ours, stream = _ours(events, recording)
+    ours, stream, trading = _ours(events, recording)
     jobs = {**ours, **_peer(stream)}
     rates = {name: Rates() for name in jobs}
     with tempfile.TemporaryDirectory(prefix="emp-bench-") as scratch:
@@ -99,7 +107,7 @@ def measure(
                     rates[name].add(n / watch.wall_s, n / watch.cpu_s)
             if natives and i > 0:
                 natives.round()
-    return rates, natives.compare(rates) if natives else [], len(stream.msgs)
+    return rates, natives.compare(rates) if natives else [], len(stream.msgs), trading
 
 
 def _natives(peers: Path, data: Path, stream: Any) -> Any:
@@ -117,7 +125,7 @@ def _natives(peers: Path, data: Path, stream: Any) -> Any:
     return Natives(peers, data, SIM, STREAM, {"touch": touch})
 
 
-def _ours(events: int, recording: Path | None) -> tuple[dict[str, Job], Any]:
+def _ours(events: int, recording: Path | None) -> tuple[dict[str, Job], Any, TradingJobs]:
     from emp.app.bench.native.layout import FEED_NS
     from emp.sim.book.book import new_fills
     from emp.sim.facts.study import study
@@ -180,6 +188,7 @@ def _ours(events: int, recording: Path | None) -> tuple[dict[str, Job], Any]:
 
         return run
 
+    trading = TradingJobs(markets["qr"].flow.params, start, events)
     jobs = {
         "replay": replay,
         "zi": flow("zi"),
@@ -189,8 +198,9 @@ def _ours(events: int, recording: Path | None) -> tuple[dict[str, Job], Any]:
         "tape_maker": tape(LIMIT),
         "idle_world": world(idle, 0),
         "full_stack": world(stacked, LIMIT),
+        **trading.jobs(),
     }
-    return jobs, stream
+    return jobs, stream, trading
 
 
 def _peer(stream: Any) -> dict[str, Job]:

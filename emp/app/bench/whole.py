@@ -19,7 +19,7 @@ def whole_table(
 ) -> dict[str, Any]:
     """Every row of the native peers' table, and what it was measured on."""
     quotes = path.recorded([recording], instrument) if recording else shipped_quotes(instrument)
-    _, market, messages = sim.measure(events, rounds, None, peers)
+    _, market, messages, _ = sim.measure(events, rounds, None, peers)
     decided = path.measure(quotes, instrument, rounds, peers)
     _, wire = fix.measure(rounds, peers)
     return {

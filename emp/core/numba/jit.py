@@ -7,8 +7,9 @@ by the hash of its module and of every `emp` module that module imports, directl
 
 import ast
 import hashlib
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -47,11 +48,11 @@ def _imports(path: Path) -> frozenset[Path]:
     """Files of the `emp` modules that the file imports by name, and for a port those that may stand behind it.
 
     A port (`emp.model.port`) dispatches with `overload` to kernels that register themselves: its callers carry
-    their code although nothing that they import names them. They live in the port's own folder.
+    their code although nothing that they import names them.
     """
     found: set[Path] = set()
     if b"@overload(" in _source(path) and path != Path(__file__).resolve():
-        found.update(path.parent.glob("*.py"))
+        found.update(_registered(path))
     for node in ast.walk(ast.parse(_source(path))):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -64,6 +65,17 @@ def _imports(path: Path) -> frozenset[Path]:
                 if file is not None:
                     found.add(file)
     return frozenset(found)
+
+
+def _registered(port: Path) -> Iterator[Path]:
+    """Files that import a port's `register`, wherever they stand."""
+    name = ".".join(port.relative_to(PACKAGE.parent).with_suffix("").parts).encode()
+    wanted = re.compile(
+        rb"^from " + re.escape(name) + rb" import [^\n(]*(\([^)]*)?\bregister\b", re.MULTILINE
+    )
+    for file in sorted(PACKAGE.rglob("*.py")):
+        if wanted.search(_source(file)):
+            yield file
 
 
 @cache
