@@ -7,8 +7,8 @@ import pytest
 
 from emp.access.fix.dialect import PLAIN
 from tests.fix.desk import EURUSD, Screen, levels
-from tests.fix.naming import KEYING, WAYS, message
-from tests.fix.naming_run import run
+from tests.fix.naming import KEYING, SYMBOLS, WAYS, message
+from tests.fix.naming_run import MS, Stand, run
 
 STEPS = int(os.environ.get("EMP_FIX_STEPS", "8000"))
 """Messages per way of naming; 1,000,000 take minutes."""
@@ -142,3 +142,25 @@ def test_a_book_of_thousands_of_entries_is_taken() -> None:
         ([(140_000 - i, 1) for i in range(0, 20, 2)], [(150_001 + i, 1) for i in range(0, 20, 2)])
     ]
     assert not screen.market.quarantined
+
+
+@pytest.mark.parametrize(("price", "asks"), [("1.10000", True), ("1.08701", False)], ids=["crossed", "quiet"])
+def test_a_book_that_stays_crossed_is_asked_for_anew(price: str, asks: bool) -> None:
+    stand = Stand("id", 4)
+    stand.faulty = False
+    stand.session.connect()
+    stand._listen()
+    stand.quiet()
+    stand.faulty = False
+    before = stand.counts["asked for books"]
+    stand._say("X", f"268=1|279=0|269={0 if asks else 1}|278=stray|55={SYMBOLS[0]}|270={price}|271=5000|")
+    for _ in range(9 * 50):
+        stand.pass_time(20 * MS)
+    assert stand.counts["asked for books"] == before
+    for _ in range(20 * 50):
+        stand.pass_time(20 * MS)
+        if stand.clock.monotonic_ns() // MS % 4_000 < 20:
+            stand._say("0")
+    assert (stand.counts["asked for books"] == before + 1) is asks
+    assert stand.equal() is asks
+    assert stand.wrong == []

@@ -44,8 +44,11 @@ INCREMENTAL: Final = 88
 
 _TYPE, _PX, _SIZE, _ID, _ACTION = 0, 1, 2, 9, 10  # tag - 269
 _PLACE, _SYMBOL, _AGGRESSOR, _REF, _TWICE = 11, 12, 13, 14, 15
-_EMPTY_TAGS = 16
+_EMPTY_FROM: Final = 32
+"""In `_TWICE`, the bits of tags that came twice; from this bit on, those of tags without a value."""
+
 _NAMES: Final = 1 << _ID | 1 << _ACTION | 1 << _PLACE | 1 << _SYMBOL | 1 << _REF
+_ALL_TWICE: Final = (1 << _EMPTY_FROM) - 1
 _TOLD: Final = 1 << _TYPE | 1 << _PX
 """Bits of the fields of an entry: those that say which one it is, and those that say what a new one is."""
 
@@ -105,13 +108,13 @@ def _apply(w: Any, kind: int, book: Any) -> int:
     """Apply one entry to its book; `w.scratch` holds the index of each of its fields, -1 where absent."""
     action, side = _NEW, 0
     px, size, key, ref = BAD, BAD, BAD, BAD
-    if w.scratch[_TWICE] != 0:  # a field came twice: which of them counts is anybody's guess
+    if w.scratch[_TWICE] & _ALL_TWICE != 0:  # a field came twice: which of them counts is anybody's guess
         return MALFORMED
     if kind == INCREMENTAL:
         if w.scratch[_ACTION] < 0:
             return MALFORMED
         action = w.buf[w.fields[U(w.scratch[_ACTION]), AT]]
-        if w.scratch[_EMPTY_TAGS] != 0 and _says_too_little(w.scratch[_EMPTY_TAGS], action):
+        if w.scratch[_TWICE] != 0 and _says_too_little(w.scratch[_TWICE] >> _EMPTY_FROM, action):
             return MALFORMED
     if w.scratch[_TYPE] >= 0:
         side = w.buf[w.fields[U(w.scratch[_TYPE]), AT]]
@@ -211,14 +214,13 @@ def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tu
     aggressor_tag = books[0].aggressor_tag
     status = OK
     seen = 0
-    met, twice, empty = 0, 0, 0  # bits of the tags of this entry
+    met, twice = 0, 0  # bits of the tags of this entry
     i = first
     while i < n:
         tag = w.fields[U(i), TAG]
         if tag == delimiter:
             if seen > 0:
                 w.scratch[_TWICE] = twice
-                w.scratch[_EMPTY_TAGS] = empty
                 book = _named(w, kind, book, books)
                 result = _settle(w, kind, book, books)
                 if status == OK:
@@ -226,7 +228,7 @@ def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tu
                 if kind == SNAPSHOT and result != OK:  # it is broken: the rest is only counted
                     break
             seen += 1
-            met, twice, empty = 0, 0, 0
+            met, twice = 0, 0
             for j in range(SCRATCH):
                 w.scratch[j] = -1
         if 269 <= tag <= 279:
@@ -243,7 +245,7 @@ def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tu
         elif tag == aggressor_tag:
             w.scratch[_AGGRESSOR] = i
         elif tag < 0:
-            empty |= _empty_bit(-tag, symbol_tag)
+            twice |= _empty_bit(-tag, symbol_tag) << _EMPTY_FROM
         i += 1
     if i < n:
         while i < n:
@@ -251,7 +253,6 @@ def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tu
             i += 1
         return seen, status
     w.scratch[_TWICE] = twice
-    w.scratch[_EMPTY_TAGS] = empty
     result = _settle(w, kind, _named(w, kind, book, books), books)
     return seen, result if status == OK else status
 

@@ -16,6 +16,7 @@ from emp.access.fix.book import (
     UNAPPLIED,
     UNKNOWN_ENTRY,
     UNKNOWN_SYMBOL,
+    show,
 )
 from emp.access.fix.decode import SNAPSHOT, decode_bytes
 from emp.access.fix.dialect import Dialect
@@ -28,6 +29,9 @@ from emp.core.records import EVENT, Array
 
 _FINER = 2
 """Decimals kept of a size beyond those of a lot, so that parts of lots at one price add up."""
+
+STUCK_NS = 10_000_000_000
+"""A book that has been crossed for so long has lost something that its numbers do not show."""
 
 REASONS = {
     MALFORMED: Quarantine.MALFORMED,
@@ -60,6 +64,8 @@ class Market:
         for book, instrument, symbol in zip(self.books, self.instruments, self.symbols, strict=True):
             _describe(book, instrument, symbol, dialect)
         self._request = 0
+        self._row: Array = np.zeros(1, EVENT)
+        self._crossed: dict[int, int] = {}  # book -> since when it was found crossed at each look
 
     @property
     def quarantined(self) -> Counter[Quarantine]:
@@ -92,6 +98,22 @@ class Market:
     def whole(self) -> bool:
         """Whether every book is known."""
         return bool(self.books["whole"].all())
+
+    def stuck(self, now_ns: int) -> bool:
+        """Whether a book was crossed at each look for STUCK_NS (monotonic); said once for each such time.
+
+        A locked book is none: some venues' books are locked for hours.
+        """
+        found = False
+        for i in np.flatnonzero(self.books["whole"] & (self.books["n"] > 1)).tolist():
+            show(self.books[i], self._row[0])
+            row = self._row[0]
+            if not (row["n_bid"] and row["n_ask"] and row["bid_px"][0] > row["ask_px"][0]):
+                self._crossed.pop(i, None)
+            elif now_ns - self._crossed.setdefault(i, now_ns) >= STUCK_NS:
+                del self._crossed[i]
+                found = True
+        return found
 
     def settle(self, result: int) -> bool:
         """Count what `decode` did not take; True when a new snapshot must be asked for."""

@@ -107,6 +107,9 @@ class Side(Application):
         """Begin the recoveries that had to wait."""
         if self._market is not None and self._books.tick(self._now()):
             self._resubscribe()
+        if self._market is not None and self._market.stuck(self._now()):
+            log.warning("a book stays crossed", address=self.link.address)
+            self._lost()
         if self._orders is not None:
             self._access.recover_in_time()
 

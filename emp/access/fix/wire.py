@@ -50,7 +50,7 @@ MAX_FRAME: Final = 4 << 20
 MAX_DATA: Final = 65_536
 """Longest data field believed: a garbled one hides what follows it for so long at most."""
 
-SCRATCH: Final = 17
+SCRATCH: Final = 16
 """Length of the vector in which a decoder notes where the fields of one entry stand."""
 
 WIRE = np.dtype(
