@@ -9,8 +9,12 @@ export PYTHON
 run: setup
 	$(BIN)/emp run --config examples/mock.yaml
 
+# Two cores take a file of tests each, eight or more take four: tests of real time must not stand in each other's way.
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+WORKERS := $(shell [ $(CORES) -lt 2 ] && echo 0 || { [ $(CORES) -lt 8 ] && echo 2 || echo 4; })
+
 test: setup-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: setup-dev
 	$(BIN)/ruff check .

@@ -201,7 +201,6 @@ def extras() -> Iterator[Finding]:
     """What is installed beyond the runtime."""
     for name, extra, use in (
         ("torch", "train", "training"),
-        ("databento_dbn", "databento", "order-by-order files"),
         ("py7zr", "archive", "7z recordings"),
         ("gymnasium", "sim", "the simulator as an environment"),
     ):

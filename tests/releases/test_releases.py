@@ -175,6 +175,8 @@ def test_a_live_run_goes_on(release: str, tmp_path: Path, capsys: pytest.Capture
     position, rows = held(before), journalled_rows(before)
     assert position != 0 or release == "1-ledger", "it holds nothing: the test shows little"
     running = continued(tmp_path, position)
+    said = capsys.readouterr().err
+    assert ("takes over from the model that served" in said) == (not before.models.exists())
     assert running.folder.path == before.path
     asyncio.run(trade(running))
     assert int(running.engine.desk.account["position"][0]) == held(before) == running.live._access.position  # type: ignore[attr-defined]
