@@ -54,7 +54,8 @@ def test_init_overwrites_nothing_and_takes_known_examples_alone(
     assert not (tmp_path / "examples").exists()
 
 
-def test_lines_are_whole_in_a_pipe_and_colourless(tmp_path: Path) -> None:
+def test_lines_are_whole_in_a_pipe_and_colourless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     shown = emp("instruments", "list").stdout
     assert "\x1b" not in shown
     assert len(shown.splitlines()) == len(emp("instruments", "list", COLUMNS="400").stdout.splitlines())
