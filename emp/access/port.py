@@ -12,7 +12,7 @@ transport.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -118,7 +118,20 @@ class ReadCounts(msgspec.Struct):
     quarantined: Counter[Quarantine] = msgspec.field(default_factory=Counter)
     samples: list[QuarantinedRow] = msgspec.field(default_factory=list)  # the first SAMPLES of each reason
 
+    gaps: int = 0  # breaks of the stream: updates are missing, so the book had to begin again
+    formats: list[str] = msgspec.field(
+        default_factory=list
+    )  # each file, what it was read as, and what was assumed
+
     SAMPLES = 20
+
+    def losses(self) -> dict[str, dict[str, Any]]:
+        """Reasons of the rows kept out, with their number and a few rows each."""
+        found: dict[str, dict[str, Any]] = {}
+        for reason, n in self.quarantined.items():
+            rows = [f"row {one.row}: {one.text}" for one in self.samples if one.reason is reason]
+            found[reason.name.lower()] = {"n": n, "sample": rows[:3]}
+        return found
 
 
 class Source(Protocol):

@@ -35,6 +35,8 @@ class Quarantine(IntEnum):
     ONE_SIDED = 9  # a side of the book is empty: there is no mid
     UNKNOWN_ORDER = 10  # refers to an order the book has never seen (rebuilt books only)
     OVERFLOW = 11  # conflated away by a full queue
+    AHEAD = 12  # a time stamp far ahead of the rows that follow it
+    OTHER_INSTRUMENT = 13  # of another instrument in the same file
 
 
 class Session(IntEnum):

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import yaml
 
-from emp.core.codes import AssetClass, Session, Venue
+from emp.core.codes import AssetClass, Liquidity, Session, Venue
 from emp.core.errors import ConfigError, UnknownInstrumentError
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -55,6 +55,12 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     day_end: str = "00:00"
     point_value: float = 1.0  # quote currency per price unit and lot (futures multiplier)
     holidays: tuple[str, ...] = ()  # closed dates, "YYYY-MM-DD" in day_zone
+    early_closes: tuple[
+        str, ...
+    ] = ()  # "YYYY-MM-DD HH:MM" in day_zone: closed from then to the end of that trading day
+    symbols: tuple[str, ...] = ()  # further names by which recordings call it
+    expiry: str = ""  # last trading date, where it has one
+    liquidity: str = ""  # a name of codes.Liquidity, lower case, where it is stated instead of measured
 
 
 def catalogue(extra: Path | None = None) -> dict[str, Instrument]:
@@ -96,10 +102,11 @@ def find(name: str, extra: Path | None = None) -> Instrument:
 
 @cache
 def _shipped() -> dict[str, dict[str, dict[str, Any]]]:
-    return _tables(
-        "instruments.yaml",
-        yaml.safe_load(resources.files("emp.core").joinpath("data/instruments.yaml").read_bytes()),
-    )
+    data = resources.files("emp.core").joinpath("data")
+    tables = _tables("instruments.yaml", yaml.safe_load(data.joinpath("instruments.yaml").read_bytes()))
+    for name, closed in yaml.safe_load(data.joinpath("closures.yaml").read_bytes()).items():
+        tables["calendars"][name].update(closed)
+    return tables
 
 
 def _load(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
@@ -145,7 +152,7 @@ def _inherited(entries: Mapping[str, dict[str, Any]], name: str, fields: Mapping
     return shipped
 
 
-_CALENDAR_FIELDS = ("sessions", "day_zone", "day_end", "holidays")
+_CALENDAR_FIELDS = ("sessions", "day_zone", "day_end", "holidays", "early_closes")
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 _NUMBERS = ("tick", "lot", "taker_fee", "maker_fee", "point_value")
 _FIELDS = (*(name for name in Instrument.__struct_fields__ if name != "name"), "calendar")
@@ -173,6 +180,12 @@ def _instrument(
     if "day_end" in values:
         _time(source, f"{at}.day_end", values["day_end"])
     values["holidays"] = _dates(source, f"{at}.holidays", values.get("holidays", ()))
+    values["early_closes"] = _early_closes(source, f"{at}.early_closes", values.get("early_closes", ()))
+    values["symbols"] = _texts(source, f"{at}.symbols", values.get("symbols", ()))
+    if values.get("expiry"):
+        values["expiry"] = _dates(source, f"{at}.expiry", [values["expiry"]])[0]
+    if values.get("liquidity"):
+        values["liquidity"] = _enum(source, f"{at}.liquidity", values["liquidity"], Liquidity).name.lower()
     if not isinstance(values["fee_source"], str):
         _refuse(source, f"{at}.fee_source", f"expected text, got {_kind(values['fee_source'])}")
     return Instrument(name=name, **values)
@@ -257,6 +270,21 @@ def _dates(source: str, at: str, value: object) -> tuple[str, ...]:
             found.append(date.fromisoformat(str(item)).isoformat())
         except ValueError:
             _refuse(source, f"{at}[{i}]", f"expected a date YYYY-MM-DD, got {item!r}")
+    return tuple(found)
+
+
+def _texts(source: str, at: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)):
+        _refuse(source, at, f"expected a list of names, got {_kind(value)}")
+    return tuple(str(item) for item in value)
+
+
+def _early_closes(source: str, at: str, value: object) -> tuple[str, ...]:
+    found = []
+    for i, item in enumerate(_texts(source, at, value)):
+        day, _, hour = item.partition(" ")
+        (checked,) = _dates(source, f"{at}[{i}]", [day])
+        found.append(f"{checked} {_time(source, f'{at}[{i}]', hour)}")
     return tuple(found)
 
 

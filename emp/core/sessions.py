@@ -32,7 +32,9 @@ def session_table(instrument: Instrument, ts_from_ns: int, ts_to_ns: int) -> Arr
         for span in instrument.sessions
         for start, end in _occurrences(span, first, last)
     ]
-    edges = np.unique(np.array([*day_ends, *(edge for span in spans for edge in span[:2])], np.int64))
+    early = list(_early_closes(instrument, first, last))
+    ends = [*day_ends, *(close for _, close in early), *(edge for span in spans for edge in span[:2])]
+    edges = np.unique(np.array(ends, np.int64))
     table: Array = np.zeros(len(edges), SESSION)
     table["start"] = edges
     table["session_id"] = Session.CLOSED
@@ -42,6 +44,8 @@ def session_table(instrument: Instrument, ts_from_ns: int, ts_to_ns: int) -> Arr
     table["day"] = first.toordinal() + np.searchsorted(np.array(day_ends, np.int64), edges, side="right")
     for holiday in instrument.holidays:
         table["session_id"][table["day"] == date.fromisoformat(holiday).toordinal()] = Session.CLOSED
+    for day, close in early:
+        table["session_id"][(table["day"] == day) & (table["start"] >= close)] = Session.CLOSED
     changes = np.ones(len(table), bool)
     changes[1:] = (np.diff(table["session_id"]) != 0) | (np.diff(table["day"]) != 0)
     table = table[changes]
@@ -76,6 +80,16 @@ def _day_end_ns(instrument: Instrument, day: date) -> int:
     if end == time(0, 0):
         day += timedelta(days=1)
     return _ns(datetime.combine(day, end, _zone(instrument.day_zone)))
+
+
+def _early_closes(instrument: Instrument, first: date, last: date) -> Iterator[tuple[int, int]]:
+    """Trading days that end early: the day's ordinal, and the UTC ns at which it closes."""
+    for entry in instrument.early_closes:
+        day, _, hour = entry.partition(" ")
+        on = date.fromisoformat(day)
+        if first <= on <= last:
+            close = datetime.combine(on, time.fromisoformat(hour), _zone(instrument.day_zone))
+            yield on.toordinal(), _ns(close)
 
 
 def _dates(first: date, last: date) -> Iterator[date]:

@@ -6,6 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import zstandard
@@ -137,11 +138,13 @@ def test_files_that_are_no_recording(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b""))
     assert "empty" in refused(path)
     path.write_text("Dear reader,\nthis is a letter, and no market.\n" * 50)
-    assert "not a recording (it starts with 'Dear reader,'); readable are: LOBSTER" in refused(path)
+    assert "not a recording that is known (it starts with 'Dear reader,')" in refused(path)
     path.write_bytes(bytes(generator(1, "noise").integers(0, 256, 100_000, dtype=np.uint8)))
     assert "not a recording" in refused(path)
     path.write_text("a,b,c\n1,2,3\n")
-    assert "not a recording" in refused(path)
+    assert "a table with the columns a, b, c, which no known format has" in refused(path)
+    path.write_text("1,2,3\n4,5,6\n")
+    assert "not a recording that is known (it starts with '1,2,3')" in refused(path)
     assert "no such file" in refused(tmp_path / "nothing.csv")
     assert "is a folder" in refused(tmp_path)
     with pytest.raises(DataError, match="no recording was named"):
@@ -181,18 +184,19 @@ def test_shuffled_rows(market: Path) -> None:
 
 
 def test_an_instrument_whose_grid_does_not_fit(market: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"prices that GC cannot have \(tick 0.1\); is this the right instrument"
-    ):
-        list(open_recording(market / MESSAGE, find("GC")).batches())
+    odd = msgspec.structs.replace(GOOG, name="ACME", tick=0.15, symbols=("GOOG",))
+    source = open_recording(market / MESSAGE, odd)
+    with pytest.raises(DataError, match=r"prices that ACME cannot have .*; is this the right instrument"):
+        list(source.batches())
+    with pytest.raises(DataError, match="holds GOOG, not GC"):
+        open_recording(market / MESSAGE, find("GC"))
 
 
 def test_a_recording_of_closed_hours_only(market: Path) -> None:
     saturday = market / MESSAGE.replace("06-21", "06-23")
     (market / MESSAGE).rename(saturday)
     (market / BOOK).rename(market / BOOK.replace("06-21", "06-23"))
-    assert "rows is a usable book of GOOG" in refused(saturday)
-    assert "closed_hours" in refused(saturday)
+    assert "lie outside the trading hours of GOOG" in refused(saturday)
 
 
 def test_the_command_line_prints_one_line_and_fails(tmp_path: Path) -> None:

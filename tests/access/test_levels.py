@@ -17,7 +17,7 @@ HEADER = "ts_utc,bid_px_0,bid_qty_0,ask_px_0,ask_qty_0,bid_px_1,bid_qty_1,ask_px
 
 
 def read(path: Path, instrument: str) -> tuple[Array, Recording]:
-    source = open_recording(path, find(instrument))
+    source = open_recording(path, find(instrument), accept_losses=True)
     events = np.concatenate(list(source.batches()))
     counts = source.counts
     assert counts.rows == counts.events + counts.merged + counts.quarantined.total()

@@ -37,7 +37,7 @@ def at(name: str, moment: str) -> tuple[str, date]:
         ("GOOG", "2012-06-21T13:29:59", "AUCTION_OPEN"),
         ("GOOG", "2012-06-21T13:30:00", "NY"),
         ("GOOG", "2012-06-21T19:49:59", "NY"),
-        ("GOOG", "2012-06-21T19:50:00", "AUCTION_CLOSE"),
+        ("GOOG", "2012-06-21T19:50:00", "NY"),
         ("GOOG", "2012-06-21T20:00:00", "CLOSED"),
         ("GOOG", "2012-06-23T15:00:00", "CLOSED"),  # Saturday
         ("GOOG", "2012-07-04T15:00:00", "CLOSED"),  # Independence Day

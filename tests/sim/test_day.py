@@ -9,7 +9,7 @@ import pytest
 from emp.core.codes import EventFlag, OrderStatus, Session
 from emp.core.contracts import NewOrder, OrderUpdate
 from emp.core.errors import UsageError
-from emp.core.instrument import Instrument, find
+from emp.core.instrument import Instrument, SessionSpan, find
 from emp.core.records import EVENT
 from emp.core.sessions import session_table
 from emp.sim.book.check import check_book
@@ -30,7 +30,11 @@ HALT, RESUME, AUCTION = int(EventFlag.HALT), int(EventFlag.RESUME), int(EventFla
 
 @pytest.fixture(scope="module")
 def goog() -> Instrument:
-    return find("GOOG")
+    """GOOG with a closing auction of ten minutes, which US exchanges do not hold."""
+    goog = find("GOOG")
+    zone = goog.sessions[0].zone
+    closing = SessionSpan(session="auction_close", start="15:50", end="16:00", zone=zone)
+    return msgspec.structs.replace(goog, sessions=(*goog.sessions, closing))
 
 
 def day(goog: Instrument, start: int = BEFORE, seed: int = 1, **rules: object) -> DayMarket:

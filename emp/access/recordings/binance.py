@@ -1,100 +1,156 @@
-"""Binance raw websocket lines: a local ns stamp, a space, the message as it came; REST snapshots in between.
+"""Binance websocket lines, as collectors keep them, with REST snapshots in between.
 
-Depth messages are differences and only mean something on top of a snapshot, without a gap (Binance, "How to
-manage a local order book correctly"): spot messages follow each other by U == u + 1, futures messages by
-pu == u. Until a snapshot fits, rows are quarantined as UNKNOWN_ORDER. bookTicker messages carry update ids of
-the same count, so the newer of the two tells the best prices. `ts` is the local stamp, which all streams share:
-spot bookTickers carry no exchange time.
+A line is the message as it came, wrapped with its stream's name or not, after a local stamp or not. Depth messages
+are differences and only mean something on top of a snapshot, without a gap (Binance, "How to manage a local order
+book correctly"): spot messages follow each other by U == u + 1, futures messages by pu == u. A second file of the
+same stream goes on where the first ended. From a break on, and until a snapshot fits, rows are UNKNOWN_ORDER, trades
+too. bookTicker messages carry update ids of the same count, so the newer of the two tells the best prices; a file of
+them alone is a level-1 feed. Partial depth (@depth5, 10, 20) is a whole book a line. A trade counts once, whether it
+comes as @trade, as @aggTrade, or both. `ts` is the local stamp, which all streams share, else the exchange's.
 """
 
-import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 
 from emp.access.recordings import fold
-from emp.access.recordings.container import Item, Progress, Stream
-from emp.access.recordings.orders import ASK, BID, OrderBook, set_level, show, sweep_away
-from emp.access.recordings.reader import BATCH, Raw, blank
-from emp.access.recordings.scan import LOT_DUST, OFF_GRID, parse_number, power_of_ten
-from emp.core.book import MAX_LOTS
-from emp.core.codes import Quarantine
+from emp.access.recordings.assemble import apply_cell, next_level
+from emp.access.recordings.container import Item
+from emp.access.recordings.detect import Found
+from emp.access.recordings.dialect import opened
+from emp.access.recordings.jsonlines import JsonLines
+from emp.access.recordings.orders import ASK, BID, LEVEL, OrderBook, set_level, show, sweep_away
+from emp.access.recordings.packing import Progress
+from emp.access.recordings.reader import BATCH, Raw, as_words, blank
+from emp.access.recordings.scan import (
+    CELL,
+    EPOCH,
+    GRID,
+    HASH,
+    INT,
+    LOT_DUST,
+    OFF_GRID,
+    STAMP,
+    Column,
+    hashed,
+    parse_number,
+    power_of_ten,
+)
+from emp.access.recordings.stamps import spelling_of
+from emp.access.recordings.whose import is_of, not_of
+from emp.core.book import MAX_LOTS, MAX_TICKS
+from emp.core.codes import EventFlag, Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
 from emp.core.numba.jit import kernel
+from emp.core.records import Array
 
 _MALFORMED = int(Quarantine.MALFORMED)
 _UNKNOWN = int(Quarantine.UNKNOWN_ORDER)
+_DUPLICATE = int(Quarantine.DUPLICATE)
+_OTHER = int(Quarantine.OTHER_INSTRUMENT)
 _ABSURD_PRICE = int(Quarantine.ABSURD_PRICE)
 _ABSURD_SIZE = int(Quarantine.ABSURD_SIZE)
-_QUOTE = ord('"')
 
 MAX_WAITING = 10_000
 """Depth messages kept for a snapshot that is still to come."""
 
+POOL = 1 << 17
+"""Levels kept of them, at first."""
 
-class _Line(msgspec.Struct):
-    stream: str = ""
-    data: msgspec.Raw = msgspec.Raw(b"")
-    lastUpdateId: int = 0  # noqa: N815  Binance's name
-    bids: msgspec.Raw = msgspec.Raw(b"[]")
-    asks: msgspec.Raw = msgspec.Raw(b"[]")
+(
+    AT,
+    NAME,
+    STREAM,
+    SYMBOL,
+    SENT,
+    TRADED,
+    FIRST,
+    LAST,
+    PREVIOUS,
+    BIDS,
+    BID_SIZE,
+    ASKS,
+    ASK_SIZE,
+    PX,
+    QTY,
+    MAKER,
+    TRADE_ID,
+    FROM_ID,
+    TO_ID,
+    SNAPSHOT,
+    PARTIAL,
+    REST_BIDS,
+    REST_ASKS,
+    WIDTH,
+) = range(24)
+
+_DEPTH, _TRADE, _AGG, _TICKER = (hashed(name) for name in ("depthUpdate", "trade", "aggTrade", "bookTicker"))
+_TRUE = hashed("true")
+_AT_SIGN, _QUOTE, _ZERO = (ord(c) for c in '@"0')
+_DIGITS = (ord("0"), ord("9"))
+_D, _B, _T, _A = (ord(c) for c in "dbta")
+
+WAITING = np.dtype([("U", "i8"), ("u", "i8"), ("pu", "i8"), ("first", "i8"), ("n", "i8")], align=True)
+STATE = np.dtype(
+    [
+        ("synced", "i8"),
+        ("gap", "i8"),  # the next book comes after a break
+        ("gaps", "i8"),
+        ("last", "i8"),  # u of the last depth message applied
+        ("boundary", "i8"),  # a file has begun and no depth message of it was applied
+        ("top", "i8", (5,)),  # u of the last bookTicker, bid, its size, ask, its size
+        ("trade", "i8", (3,)),  # exchange time, sign and stamp of the trade that was the line before
+        ("traded", "i8"),  # id of the last trade counted, and of the last one inside an aggregate
+        ("aggregated", "i8"),
+        ("waiting", "i8"),
+        ("pooled", "i8"),
+        ("stamp", "i8"),  # of the line before
+        ("other", "i8"),  # last update id of another symbol in the file
+    ],
+    align=True,
+)
 
 
-class _Depth(msgspec.Struct):
-    U: int
-    u: int
-    b: msgspec.Raw
-    a: msgspec.Raw
-    pu: int = -1
+class Rules(NamedTuple):
+    """What a file is like."""
 
-
-class _Ticker(msgspec.Struct):
-    u: int
-    b: str
-    B: str
-    a: str
-    A: str
-
-
-class _Trade(msgspec.Struct):
-    T: int
-    p: str
-    q: str
-    m: bool  # the buyer was the maker
-
-
-_decode_line = msgspec.json.Decoder(_Line).decode
-_decode_depth = msgspec.json.Decoder(_Depth).decode
-_decode_ticker = msgspec.json.Decoder(_Ticker).decode
-_decode_trade = msgspec.json.Decoder(_Trade).decode
+    ticks: float
+    lots: float
+    symbols: Array  # hashes of the symbols that mean the instrument
+    lower: Array  # the same in lower case, as streams write them
+    top_only: bool  # no depth in it: best prices alone
+    partial: bool  # whole books alone: no differences
 
 
 @kernel
-def apply_levels(buf: Any, side: int, ticks: float, lots: float, levels: Any, book: Any) -> Any:
-    """Set the levels of a JSON array of ["price","size"]; return 0 or the reason why it cannot be read."""
-    p: Any = 0
-    px: Any = -1
-    while True:
-        while p < len(buf) and buf[p] != _QUOTE:
-            p += 1
-        if p >= len(buf):
-            return 0 if px < 0 else _MALFORMED
-        p, mantissa, exponent, digits = parse_number(buf, p + 1)
-        if digits == 0 or buf[p] != _QUOTE:
-            return _MALFORMED
+def _stream_kind(buf: Any, cell: int) -> Any:
+    """First letter of the stream's kind and whether a digit follows `depth`; and the symbol's hash."""
+    p = cell >> 32
+    end = p + (cell & 0xFFFFFFFF)
+    h = np.uint64(0xCBF29CE484222325)
+    while p < end and buf[p] != _AT_SIGN:
+        h = (h ^ np.uint64(buf[p])) * np.uint64(0x100000001B3)
         p += 1
-        steps = mantissa * power_of_ten(exponent) * (ticks if px < 0 else lots)
-        value = np.int64(np.floor(steps + (0.5 if px < 0 else LOT_DUST)))
-        if value < 0 or value > MAX_LOTS or (px < 0 and abs(steps - value) > OFF_GRID):
-            return _ABSURD_PRICE if px < 0 else _ABSURD_SIZE
-        if px < 0:
-            px = value
-        else:
-            set_level(levels, book, side, px, value)  # what holds less than one lot is no level
-            px = -1
+    letter = np.int64(buf[p + 1]) if p + 1 < end else 0
+    digit = p + 6 < end and _ZERO <= buf[p + 6] <= _ZERO + 9
+    return letter, digit, np.int64(h)
+
+
+@kernel
+def _number(buf: Any, cell: int, multiplier: float, whole: bool) -> Any:
+    """A number of a cell in grid steps, rounded down where `whole`; -1 where it cannot be."""
+    p, mantissa, exponent, digits = parse_number(buf, cell >> 32)
+    if digits == 0 or p != (cell >> 32) + (cell & 0xFFFFFFFF):
+        return -1
+    steps = mantissa * (multiplier * power_of_ten(exponent))
+    if not abs(steps) <= MAX_LOTS:
+        return -1
+    if whole:
+        return np.int64(np.floor(steps + LOT_DUST))
+    value = np.int64(np.floor(steps + 0.5))
+    return value if abs(steps - value) <= OFF_GRID else -1
 
 
 @kernel
@@ -106,178 +162,458 @@ def set_top(bid: int, bid_sz: int, ask: int, ask_sz: int, levels: Any, book: Any
     set_level(levels, book, ASK, ask, ask_sz)
 
 
+@kernel
+def _follows(first_id: int, last_id: int, previous: int, last: int, first: bool) -> bool:
+    """Whether no update is missing before a message; the first one may begin inside the snapshot."""
+    if first and first_id <= last + 1 <= last_id + 1:
+        return True
+    return bool(previous == last if previous > 0 else last + 1 == first_id)
+
+
+@kernel
+def _pool(buf: Any, cell: int, side: int, rules: Any, state: Any, pool: Any) -> int:
+    """Keep the levels of a cell; 0, or why it cannot be read."""
+    p = cell >> 32
+    end = p + (cell & 0xFFFFFFFF)
+    while p < end:
+        p, _, m0, e0, m1, e1 = next_level(buf, p, end)
+        if p == -2:
+            return _MALFORMED
+        if p == -1:
+            return 0
+        steps = m0 * (rules.ticks * power_of_ten(e0))
+        lots = m1 * (rules.lots * power_of_ten(e1))
+        px = np.int64(np.floor(steps + 0.5))
+        if not abs(steps) <= MAX_TICKS or abs(steps - px) > OFF_GRID:
+            return _ABSURD_PRICE
+        if not 0 <= lots <= MAX_LOTS:
+            return _ABSURD_SIZE
+        if state.pooled == len(pool):
+            return _UNKNOWN
+        pool[state.pooled].px = px
+        pool[state.pooled].sz = np.int64(np.floor(lots + LOT_DUST))
+        pool[state.pooled].stamp = side
+        state.pooled += 1
+    return 0
+
+
+@kernel
+def _wait(t: Any, buf: Any, rules: Any, state: Any, waiting: Any, pool: Any) -> None:
+    """Keep a depth message for a snapshot that is still to come."""
+    if state.waiting == len(waiting):
+        return
+    first = state.pooled
+    bad = _pool(buf, t[BIDS], BID, rules, state, pool)
+    if bad == 0:
+        bad = _pool(buf, t[ASKS], ASK, rules, state, pool)
+    if bad != 0:
+        state.pooled = first
+        return
+    message = waiting[state.waiting]
+    message.U, message.u, message.pu = t[FIRST], t[LAST], t[PREVIOUS]
+    message.first, message.n = first, state.pooled - first
+    state.waiting += 1
+
+
+@kernel
+def _break(state: Any) -> None:
+    if state.synced == 1:
+        state.gaps += 1
+    state.synced = 0
+    state.gap = 1
+    state.waiting = 0
+    state.pooled = 0
+
+
+@kernel
+def _apply_top(state: Any, levels: Any, book: Any) -> None:
+    if state.top[0] > state.last:
+        set_top(state.top[1], state.top[2], state.top[3], state.top[4], levels, book)
+
+
+@kernel
+def _depth(t: Any, buf: Any, rules: Any, state: Any, memory: Any) -> Any:
+    """A difference: (kind, status)."""
+    waiting, pool, book, levels = memory
+    if state.synced == 1 and t[LAST] <= state.last:
+        return fold.PART, 0  # the snapshot has it
+    if state.synced == 1 and not _follows(t[FIRST], t[LAST], t[PREVIOUS], state.last, state.last >= t[FIRST]):
+        _break(state)
+    state.boundary = 0
+    if state.synced == 0:
+        _wait(t, buf, rules, state, waiting, pool)
+        return fold.NOTE, _UNKNOWN
+    bad = apply_cell(buf, t[BIDS], BID, rules, levels, book)
+    if bad == 0:
+        bad = apply_cell(buf, t[ASKS], ASK, rules, levels, book)
+    state.last = t[LAST]
+    if bad != 0:
+        _break(state)  # what it changed is not known
+        return fold.NOTE, bad
+    _apply_top(state, levels, book)
+    return fold.CHANGE, 0
+
+
+@kernel
+def _snapshot(t: Any, buf: Any, rules: Any, state: Any, memory: Any) -> Any:
+    """A REST snapshot: (kind, status)."""
+    waiting, pool, book, levels = memory
+    if state.synced == 1 and state.boundary == 0:
+        return fold.PART, 0
+    if state.other != 0 and state.waiting > 0:
+        # several symbols in one file: a snapshot names none, its id tells whose it is
+        mine = abs(t[SNAPSHOT] - waiting[state.waiting - 1].u)
+        if abs(t[SNAPSHOT] - state.other) < mine:
+            return fold.NOTE, _OTHER
+    book.n[BID] = 0
+    book.n[ASK] = 0
+    bad = apply_cell(buf, t[REST_BIDS], BID, rules, levels, book)
+    if bad == 0:
+        bad = apply_cell(buf, t[REST_ASKS], ASK, rules, levels, book)
+    if bad != 0:
+        _break(state)
+        return fold.NOTE, bad
+    state.synced = 1
+    state.boundary = 0
+    state.last = t[SNAPSHOT]
+    first = True
+    for i in range(state.waiting):
+        message = waiting[i]
+        if message.u <= t[SNAPSHOT]:
+            continue
+        if not _follows(message.U, message.u, message.pu, state.last, first):
+            state.synced = 0
+            return fold.NOTE, _UNKNOWN
+        for j in range(message.first, message.first + message.n):
+            set_level(levels, book, pool[j].stamp, pool[j].px, pool[j].sz)
+        state.last = message.u
+        first = False
+    state.waiting = 0
+    state.pooled = 0
+    if not first:
+        _apply_top(state, levels, book)
+    state.gap = 0
+    return fold.GAP, 0
+
+
+@kernel
+def _ticker(t: Any, buf: Any, rules: Any, state: Any, memory: Any) -> Any:
+    """Best prices: (kind, status)."""
+    book, levels = memory[2], memory[3]
+    if state.synced == 0 and not rules.top_only:
+        return fold.NOTE, _UNKNOWN
+    if t[LAST] <= max(state.last, state.top[0]) and t[LAST] != 0:
+        return fold.PART, 0  # the book is past it
+    bid, ask = _number(buf, t[BIDS], rules.ticks, False), _number(buf, t[ASKS], rules.ticks, False)
+    bid_sz, ask_sz = _number(buf, t[BID_SIZE], rules.lots, True), _number(buf, t[ASK_SIZE], rules.lots, True)
+    if min(bid, ask) <= 0:
+        return fold.NOTE, _ABSURD_PRICE
+    if min(bid_sz, ask_sz) < 0:
+        return fold.NOTE, _ABSURD_SIZE
+    if rules.top_only:
+        book.n[BID] = 0
+        book.n[ASK] = 0
+        state.synced = 1
+    state.top[0], state.top[1], state.top[2], state.top[3], state.top[4] = t[LAST], bid, bid_sz, ask, ask_sz
+    set_top(bid, bid_sz, ask, ask_sz, levels, book)
+    return fold.CHANGE, 0
+
+
+@kernel
+def _print(t: Any, name: int, state: Any, row: Any, before: Any) -> Any:
+    """A trade: (kind, status)."""
+    if state.synced == 0:
+        return fold.NOTE, _UNKNOWN
+    if t[PX] <= 0:
+        return fold.NOTE, _ABSURD_PRICE
+    if t[QTY] <= 0:
+        return fold.NOTE, _ABSURD_SIZE
+    if name == _TRADE and t[TRADE_ID] != 0:
+        if t[TRADE_ID] <= state.traded:
+            return fold.NOTE, _DUPLICATE
+        if t[TRADE_ID] <= state.aggregated:
+            return fold.PART, 0
+        state.traded = t[TRADE_ID]
+    elif name == _AGG and t[TO_ID] != 0:
+        if t[TO_ID] <= state.aggregated:
+            return fold.NOTE, _DUPLICATE
+        if t[FROM_ID] <= state.traded:
+            return fold.PART, 0
+        state.aggregated = t[TO_ID]
+    sign = -1 if t[MAKER] == _TRUE else 1
+    row.trade_px = t[PX]
+    row.trade_qty = sign * t[QTY]
+    if (
+        before[0] == t[TRADED] and before[1] == sign and t[TRADED] != 0
+    ):  # the same sweep: one instant at the exchange
+        row.ts = before[2]
+    state.trade[0], state.trade[1], state.trade[2] = t[TRADED], sign, row.ts
+    return fold.PRINT, 0
+
+
+@kernel
+def _message(t: Any, buf: Any, rules: Any, state: Any, memory: Any, row: Any) -> Any:
+    """What one line does: (kind, status)."""
+    before = (state.trade[0], state.trade[1], state.trade[2])
+    state.trade[0], state.trade[1], state.trade[2] = 0, 0, 0
+    letter: Any = 0
+    digit = False
+    symbol: Any = 0
+    if t[STREAM] != 0:
+        letter, digit, symbol = _stream_kind(buf, t[STREAM])
+    if t[SYMBOL] != 0 or symbol != 0:
+        mine = False
+        for i in range(len(rules.symbols)):
+            mine = mine or (t[SYMBOL] == rules.symbols[i] if t[SYMBOL] != 0 else symbol == rules.lower[i])
+        if not mine:
+            if t[LAST] != 0:
+                state.other = t[LAST]
+            return fold.NOTE, _OTHER
+    name = t[NAME]
+    if t[SNAPSHOT] != 0 and not rules.partial:
+        return _snapshot(t, buf, rules, state, memory)
+    if t[PARTIAL] + t[SNAPSHOT] != 0 or (digit and letter == _D) or (rules.partial and name == _DEPTH):
+        if not rules.partial:
+            return fold.PART, 0  # the differences tell more
+        book, levels = memory[2], memory[3]
+        book.n[BID] = 0
+        book.n[ASK] = 0
+        bids, asks = (t[REST_BIDS], t[REST_ASKS]) if t[REST_BIDS] != 0 else (t[BIDS], t[ASKS])
+        bad = apply_cell(buf, bids, BID, rules, levels, book)
+        if bad == 0:
+            bad = apply_cell(buf, asks, ASK, rules, levels, book)
+        state.synced = 1 if bad == 0 else 0
+        return (fold.CHANGE if bad == 0 else fold.NOTE), bad
+    if name == _DEPTH or (name == 0 and letter == _D):
+        return _depth(t, buf, rules, state, memory)
+    if name in (_TRADE, _AGG) or (name == 0 and (letter in (_T, _A))):
+        return _print(t, name if name != 0 else _TRADE, state, row, before)
+    if name == _TICKER or (name == 0 and t[BIDS] != 0 and t[ASK_SIZE] != 0):
+        if rules.partial and not rules.top_only:
+            return fold.PART, 0  # its ids are of no use beside whole books
+        return _ticker(t, buf, rules, state, memory)
+    return fold.PART, 0  # another stream (klines, mark price): nothing of the book
+
+
+@kernel
+def feed(
+    table: Any, buf: Any, rules: Any, state: Any, memory: Any, rows: Any, kind: Any, status: Any
+) -> None:
+    """Carry the book through lines, int64[n, WIDTH], and write it into EVENT rows, which must be zero."""
+    for i in range(len(table)):
+        t = table[i]
+        row = rows[i]
+        stamp = t[AT]
+        if stamp == 0:
+            stamp = 1_000_000 * (t[SENT] if t[SENT] != 0 else t[TRADED])
+        row.ts = stamp if stamp != 0 else state.stamp
+        row.ts_recv = row.ts
+        if status[i] != 0:
+            state.trade[0], state.trade[1], state.trade[2] = (
+                0,
+                0,
+                0,
+            )  # whether it changed the book, ids will tell
+        else:
+            kind[i], status[i] = _message(t, buf, rules, state, memory, row)
+        if row.ts > state.stamp:
+            state.stamp = row.ts
+        show(memory[3], memory[2], row)
+
+
 class _Feed:
     """One symbol's book and how far it is in the count of updates."""
 
-    def __init__(self, instrument: Instrument) -> None:
-        self._ticks, self._lots = 1 / instrument.tick, 1 / instrument.lot
-        self._orders = OrderBook()
-        self._waiting: list[_Depth] = []
-        self._synced = False
-        self._last = 0  # u of the last depth message applied
-        self._top = (0, 0, 0, 0, 0)  # u of the last bookTicker, bid, its size, ask, its size
-        self._trade = (0, 0, 0)  # exchange time, sign and stamp of the trade that was the line before
+    def __init__(self) -> None:
+        self.state: Array = np.zeros(1, STATE)
+        self.orders = OrderBook()
+        self.waiting: Array = np.zeros(MAX_WAITING, WAITING)
+        self.pool: Array = np.zeros(POOL, LEVEL)
 
-    def take(self, stamp: int, message: bytes, row: Any) -> tuple[int, int]:
-        """Apply a message and fill its EVENT row; return (kind, status)."""
-        row["ts"] = row["ts_recv"] = stamp
-        trade, self._trade = self._trade, (0, 0, 0)
-        try:
-            line = _decode_line(message)
-            if line.lastUpdateId:
-                result = self._snapshot(line)
-            elif "@depth" in line.stream:
-                result = self._depth(_decode_depth(line.data))
-            elif line.stream.endswith("@bookTicker"):
-                result = self._ticker(_decode_ticker(line.data))
-            elif line.stream.endswith(("@trade", "@aggTrade")):
-                result = self._print(_decode_trade(line.data), row, trade)
-            else:
-                result = fold.NOTE, _MALFORMED
-        except (msgspec.MsgspecError, ValueError):
-            result = fold.NOTE, _MALFORMED
-        show(self._orders.levels, self._orders.book[0], row)
-        return result
-
-    def _snapshot(self, line: _Line) -> tuple[int, int]:
-        if self._synced:
-            return fold.PART, 0
-        self._orders.book["n"] = 0
-        bad = self._levels(line.bids, BID) or self._levels(line.asks, ASK)
-        if bad:
-            return fold.NOTE, bad
-        self._synced = True
-        self._last = line.lastUpdateId
-        first = True
-        for depth in self._waiting:
-            if depth.u <= line.lastUpdateId:
-                continue
-            if not self._follows(depth, first=first):
-                self._synced = False
-                return fold.NOTE, _UNKNOWN
-            self._apply(depth)
-            first = False
-        self._waiting.clear()
-        return fold.GAP, 0
-
-    def _follows(self, depth: _Depth, *, first: bool) -> bool:
-        """Whether no update is missing before this message; the first one may begin inside the snapshot."""
-        if first and depth.U <= self._last + 1 <= depth.u + 1:
-            return True
-        return depth.pu == self._last if depth.pu >= 0 else self._last + 1 == depth.U
-
-    def _depth(self, depth: _Depth) -> tuple[int, int]:
-        if self._synced and depth.u <= self._last:
-            return fold.PART, 0  # the snapshot has it
-        if self._synced and not self._follows(depth, first=self._last >= depth.U):
-            self._synced = False
-            self._waiting.clear()
-        if not self._synced:
-            if len(self._waiting) < MAX_WAITING:
-                self._waiting.append(depth)
-            return fold.NOTE, _UNKNOWN
-        return fold.CHANGE, self._apply(depth)
-
-    def _apply(self, depth: _Depth) -> int:
-        bad = self._levels(depth.b, BID) or self._levels(depth.a, ASK)
-        if bad:
-            self._synced = False  # what it changed is not known
-        self._last = depth.u
-        if self._top[0] > depth.u:
-            set_top(*self._top[1:], self._orders.levels, self._orders.book[0])
-        return bad
-
-    def _levels(self, raw: msgspec.Raw, side: int) -> int:
-        buf = np.frombuffer(raw, np.uint8)
-        self._orders.reserve(len(buf) // 8)
-        found = apply_levels(buf, side, self._ticks, self._lots, self._orders.levels, self._orders.book[0])
-        return int(found)
-
-    def _ticker(self, t: _Ticker) -> tuple[int, int]:
-        if not self._synced:
-            return fold.NOTE, _UNKNOWN
-        if t.u <= max(self._last, self._top[0]):
-            return fold.PART, 0  # the book is past it
-        bid, bid_sz = _grid(t.b, self._ticks), _whole(t.B, self._lots)
-        ask, ask_sz = _grid(t.a, self._ticks), _whole(t.A, self._lots)
-        if min(bid, ask) <= 0:
-            return fold.NOTE, _ABSURD_PRICE
-        if min(bid_sz, ask_sz) < 0:
-            return fold.NOTE, _ABSURD_SIZE
-        self._top = (t.u, bid, bid_sz, ask, ask_sz)
-        self._orders.reserve(2)
-        set_top(*self._top[1:], self._orders.levels, self._orders.book[0])
-        return fold.CHANGE, 0
-
-    def _print(self, t: _Trade, row: Any, before: tuple[int, int, int]) -> tuple[int, int]:
-        px, qty = _grid(t.p, self._ticks), _grid(t.q, self._lots)
-        if px <= 0:
-            return fold.NOTE, _ABSURD_PRICE
-        if qty <= 0:
-            return fold.NOTE, _ABSURD_SIZE
-        sign = -1 if t.m else 1
-        row["trade_px"], row["trade_qty"] = px, sign * qty
-        if before[:2] == (t.T, sign):  # the same sweep: one instant at the exchange
-            row["ts"] = before[2]
-        self._trade = (t.T, sign, int(row["ts"]))
-        return fold.PRINT, 0
+    def run(self, table: Array, buf: Array, rules: Rules, rows: Array, kind: Array, status: Array) -> None:
+        """Make EVENT rows of lines."""
+        self.orders.reserve(len(buf) // 8)
+        room = int(self.state["pooled"][0]) + len(buf) // 8
+        if self.state["synced"][0] == 0 and room > len(self.pool):
+            grown: Array = np.zeros(2 * room, LEVEL)
+            grown[: len(self.pool)] = self.pool
+            self.pool = grown
+        memory = self.waiting, self.pool, self.orders.book[0], self.orders.levels
+        feed(table, buf, rules, self.state[0], memory, rows, kind, status)
 
 
-def _grid(text: str, multiplier: float) -> int:
-    """A decimal in grid steps; -1 where it is off the grid."""
-    steps = float(text) * multiplier
-    if not abs(steps) < MAX_LOTS:
-        return -1
-    value = round(steps)
-    return value if abs(steps - value) <= OFF_GRID else -1
+_PATHS: dict[str, tuple[int, int]] = {
+    "e": (HASH, NAME),
+    "s": (HASH, SYMBOL),
+    "E": (INT, SENT),
+    "T": (INT, TRADED),
+    "U": (INT, FIRST),
+    "u": (INT, LAST),
+    "pu": (INT, PREVIOUS),
+    "b": (CELL, BIDS),
+    "B": (CELL, BID_SIZE),
+    "a": (CELL, ASKS),
+    "A": (CELL, ASK_SIZE),
+    "p": (GRID, PX),
+    "q": (GRID, QTY),
+    "m": (HASH, MAKER),
+    "t": (INT, TRADE_ID),
+    "f": (INT, FROM_ID),
+    "l": (INT, TO_ID),
+    "bids": (CELL, REST_BIDS),
+    "asks": (CELL, REST_ASKS),
+}
 
-
-def _whole(text: str, multiplier: float) -> int:
-    """A level's size in lots, rounded down; -1 where it cannot be one."""
-    lots = float(text) * multiplier
-    return math.floor(lots + LOT_DUST) if 0 <= lots <= MAX_LOTS else -1
+_STAMPS = ("@0", "local_timestamp", "ts_recv", "received", "recv_ts", "timestamp", "ts", "local_ts")
 
 
 class BinanceReader:
-    """A file of raw lines of one symbol."""
+    """A file of lines of one symbol, or of several of which one is ours."""
 
-    flags = 0
+    sortable = False
 
-    def __init__(self, item: Item, instrument: Instrument) -> None:
+    def __init__(self, item: Item, found: Found, instrument: Instrument) -> None:
         self.label = item.label
         self.stored_bytes = item.size
+        self.gaps = 0
+        self.previous: BinanceReader | None = None  # the file before it, in time
+        self._feed: _Feed | None = None  # as the last reading left it
         self._item = item
+        self._found = found
         self._instrument = instrument
-        self.first_ts_ns = int(item.head()[:19])
+        self._header, self._columns = self._plan()
+        text = item.head(1 << 20)
+        depth = b"depth" in text or b'"U":' in text or b'"lastUpdateId"' in text
+        whole = depth and not _has_differences(text)
+        symbols = self._symbols(instrument)
+        self._rules = Rules(
+            1 / instrument.tick,
+            1 / instrument.lot,
+            np.array([hashed(name) for name in symbols], np.int64),
+            np.array([hashed(name.lower()) for name in symbols], np.int64),
+            not depth,
+            whole,
+        )
+        self.flags = 0 if depth else int(EventFlag.NO_DEPTH)
+        self.first_ts_ns = self._first_time()
+
+    def describe(self) -> str:
+        """What it is read as, and what is assumed."""
+        return "Binance lines, " + (
+            "best prices" if self._rules.top_only else "books" if self._rules.partial else "differences"
+        )
 
     def batches(self, progress: Progress) -> Iterator[Raw]:
         """Yield the messages, each with the book after it."""
-        feed = _Feed(self._instrument)
-        with self._item.open(progress) as stream:
-            for lines in _batches_of_lines(stream, self.label):
-                rows, kind, status = blank(len(lines))
-                for i, line in enumerate(lines):
-                    stamp, _, message = line.partition(b" ")
-                    if len(stamp) == 19 and stamp.isdigit():
-                        kind[i], status[i] = feed.take(int(stamp), message, rows[i])
-                    else:
-                        status[i] = _MALFORMED
-                yield Raw(rows, kind, status, lambda i, ls=lines: ls[i][:200].decode("utf-8", "replace"))  # type: ignore[misc]
+        before = self.previous._feed if self.previous is not None else None
+        self._feed = feed_ = before or _Feed()
+        feed_.state["boundary"] = 1
+        started = int(feed_.state["gaps"][0])
+        rows, kind, status = blank(BATCH)
+        table: Array = np.zeros((BATCH, WIDTH), np.int64)
+        with opened(self._item, self._found.dialect, progress) as stream:
+            lines = JsonLines(stream, self._header, self._columns, self.label)
+            while n := lines.read(table):
+                as_words(rows)[:n] = 0
+                kind[:n] = fold.NOTE
+                status[:n] = lines.status[:n]
+                feed_.run(table[:n], lines.buf, self._rules, rows[:n], kind[:n], status[:n])
+                yield Raw(rows[:n], kind[:n], status[:n], lines.text)
+                table[:n] = 0
+        self.gaps = int(feed_.state["gaps"][0]) - started
+
+    def explain(self) -> str:
+        """Why nothing of it could be used, where that is known."""
+        if self._feed is not None and not self._feed.state["synced"][0]:
+            return (
+                "no snapshot fits its depth messages, which are differences: read it after the file that it goes on "
+                "from, or keep a REST snapshot (depth?limit=1000) with the lines"
+            )
+        return ""
+
+    def _plan(self) -> tuple[tuple[str, ...], dict[int, Column]]:
+        ticks, lots = 1 / self._instrument.tick, 1 / self._instrument.lot
+        header: list[str] = []
+        columns: dict[int, Column] = {}
+
+        def put(path: str, column: Column) -> None:
+            columns[len(header)] = column
+            header.append(path)
+
+        for prefix in ("", "data."):
+            for name, (kind, target) in _PATHS.items():
+                multiplier, fault = 1.0, Quarantine.MALFORMED
+                if kind == GRID:
+                    price = target == PX
+                    multiplier = ticks if price else lots
+                    fault = Quarantine.ABSURD_PRICE if price else Quarantine.ABSURD_SIZE
+                put(prefix + name, Column(kind, target, multiplier, fault))
+        put("lastUpdateId", Column(INT, SNAPSHOT))
+        put("data.lastUpdateId", Column(INT, PARTIAL))
+        put("stream", Column(CELL, STREAM))
+        for name in _STAMPS:
+            at = self._found.columns.find(name)
+            if at >= 0:
+                spelled = spelling_of([row[at] for row in self._found.samples])
+                if spelled is not None:
+                    put(name, Column(EPOCH if spelled.epoch else STAMP, AT, spelled.param))
+                    break
+        return tuple(header), columns
+
+    def _symbols(self, instrument: Instrument) -> list[str]:
+        """The symbols that mean the instrument; refuse a file that names others only."""
+        named: set[str] = set()
+        header = ("s", "data.s", "stream")
+        columns = {0: Column(HASH, 0), 1: Column(HASH, 0), 2: Column(HASH, 1)}
+        seen: set[int] = set()
+        table: Array = np.zeros((BATCH, 2), np.int64)
+        from emp.access.recordings.jsonlines import paths_of
+
+        with opened(self._item, self._found.dialect) as stream:
+            lines = JsonLines(stream, header, columns, self.label)
+            while n := lines.read(table):
+                for slot in range(2):
+                    values, first = np.unique(table[:n, slot], return_index=True)
+                    for value, row in zip(values.tolist(), first.tolist(), strict=True):
+                        if value == 0 or value in seen:
+                            continue
+                        seen.add(value)
+                        paths = paths_of(lines.text(row, 1 << 24))
+                        name = str(paths.get("data.s") or paths.get("s") or "")
+                        named.add((name or str(paths.get("stream", "")).split("@")[0]).upper())
+                if any(is_of(name, instrument) for name in named) or len(seen) > 1000:
+                    break  # whose the others are is told line by line
+                table[:n] = 0
+        named.discard("")
+        ours = sorted(name for name in named if is_of(name, instrument))
+        if named and not ours:
+            raise DataError(not_of(sorted(named), instrument, self.label))
+        return ours
+
+    def _first_time(self) -> int:
+        table: Array = np.zeros((4096, WIDTH), np.int64)
+        with opened(self._item, self._found.dialect) as stream:
+            lines = JsonLines(stream, self._header, self._columns, self.label)
+            n = lines.read(table)
+            good = table[:n][lines.status[:n] == 0]
+        if not len(good):
+            raise DataError(f"{self.label}: none of the first {n} lines can be read as a Binance message")
+        stamps = np.where(
+            good[:, AT] != 0,
+            good[:, AT],
+            1_000_000 * np.where(good[:, SENT] != 0, good[:, SENT], good[:, TRADED]),
+        )
+        stamps = stamps[stamps != 0]
+        if not len(stamps):
+            raise DataError(
+                f"{self.label}: its lines have neither a local stamp in front nor an exchange time (E): a recording "
+                "without time cannot be replayed"
+            )
+        return int(stamps[0])
 
 
-def _batches_of_lines(stream: Stream, label: str) -> Iterator[list[bytes]]:
-    rest = b""
-    lines: list[bytes] = []
-    while data := stream.read():
-        parts = (rest + data).split(b"\n")
-        rest = parts.pop()
-        lines += (part for part in parts if part.strip())
-        while len(lines) >= BATCH:
-            yield lines[:BATCH]
-            lines = lines[BATCH:]
-        if len(rest) > 1 << 26:
-            raise DataError(f"{label}: a line is longer than 64 MiB; not a recording of raw lines")
-    if rest.strip():
-        lines.append(rest)
-    if lines:
-        yield lines
+def _has_differences(text: bytes) -> bool:
+    """Whether depth messages are differences: streams say so; unwrapped, their lengths vary."""
+    if b'"stream"' in text:
+        return any(part[:1] not in b"0123456789" for part in text.split(b"@depth")[1:] if part)
+    return b'"U":' in text

@@ -1,43 +1,29 @@
-"""Files as users keep them: plain, gz, zst, or several in a zip or 7z, told apart by their bytes.
+"""Files as users keep them: alone, or several in a zip, 7z or tar, told apart by their bytes.
 
 An `Item` is one file that may be read: in a folder, or inside an archive. Items of one folder or archive see
 each other, so that the second file of a pair can be found beside the first.
 """
 
-import gzip
+import tarfile
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
-import zstandard
-
+from emp.access.recordings.packing import PACKED_SUFFIXES, Progress, Stream, unpacked
 from emp.core.errors import DataError
 from emp.core.extras import install_command
 
-CHUNK = 1 << 18
 HEAD = 1 << 16
 
-_GZIP = b"\x1f\x8b"
-_ZSTD = b"\x28\xb5\x2f\xfd"
-_ZSTD_SKIPPABLE = b"\x2a\x4d\x18"  # second to fourth byte of a skippable frame
 _ZIP = b"PK\x03\x04"
 _SEVEN_ZIP = b"7z\xbc\xaf\x27\x1c"
+_TAR_AT, _TAR = 257, b"ustar"
 
-_PACKED_SUFFIXES = (".zst", ".gz")
-
-Progress = Callable[[int], None]
-"""Called with the number of stored (compressed) bytes read since the last call."""
-
-
-class Stream(Protocol):
-    """Decompressed bytes, in order."""
-
-    def read(self) -> bytes:
-        """Return the next bytes, empty at the end; raise DataError where the file is damaged or cut off."""
+MAX_UNPACKED = 1 << 36
+"""A member of a 7z that claims to be larger is not written to disk."""
 
 
 class Item:
@@ -49,43 +35,57 @@ class Item:
         name = Path(member).name if member is not None else path.name
         self.label = f"{path.name}:{member}" if member is not None else str(path)
         self.name = name
-        for suffix in _PACKED_SUFFIXES:
+        for suffix in PACKED_SUFFIXES:
             self.name = self.name.removesuffix(suffix)
 
     @property
     def size(self) -> int:
         """Stored bytes, for progress."""
-        if self.member is not None and _magic(self.path).startswith(_ZIP):
-            with _archive(self.path) as archive:
+        if self.member is not None and _kind(self.path) == "zip":
+            with _zip(self.path) as archive:
                 return archive.getinfo(self.member).compress_size
         return self.path.stat().st_size
 
-    def head(self) -> bytes:
-        """The first bytes, decompressed, at most `HEAD`."""
+    def head(self, most: int = HEAD) -> bytes:
+        """The first bytes, decompressed, at most `most`."""
+        parts: list[bytes] = []
+        n = 0
         with self.open() as stream:
-            head = b""
-            while len(head) < HEAD:
-                more = stream.read()
-                if not more:
-                    break
-                head += more
-        return head[:HEAD]
+            while n < most and (more := stream.read()):
+                parts.append(more)
+                n += len(more)
+        return b"".join(parts)[:most]
+
+    def stored_head(self, most: int) -> bytes:
+        """The first bytes as they are kept: what a packing hides."""
+        if self.member is None:
+            with _open_file(self.path) as file:
+                return file.read(most)
+        if _kind(self.path) == "zip":
+            with _zip(self.path) as archive, _zip_member(archive, self.member, self.label) as file:
+                return file.read(most)
+        return self.head(most)
 
     @contextmanager
     def open(self, progress: Progress = lambda _: None) -> Iterator[Stream]:
         """Open the decompressed bytes."""
         if self.member is None:
             with _open_file(self.path) as file:
-                yield _unpacked(file, self.label, progress)
-        elif _magic(self.path).startswith(_ZIP):
-            with _archive(self.path) as archive, archive.open(self.member) as file:
-                yield _unpacked(file, self.label, progress)
+                yield unpacked(file, self.label, progress)
+            return
+        kind = _kind(self.path)
+        if kind == "zip":
+            with _zip(self.path) as archive, _zip_member(archive, self.member, self.label) as member:
+                yield unpacked(member, self.label, progress)
+        elif kind == "tar":
+            with _tar(self.path, progress) as tar:
+                yield unpacked(_tar_member(tar, self.member, self.label), self.label, lambda _: None)
         else:
             with tempfile.TemporaryDirectory(prefix="emp-") as folder:
                 with _seven_zip(self.path) as archive:
                     archive.extract(path=folder, targets=[self.member])
                 with _open_file(Path(folder) / self.member) as file:
-                    yield _unpacked(file, self.label, progress)
+                    yield unpacked(file, self.label, progress)
 
     def siblings(self) -> list["Item"]:
         """Every other item of the same folder or archive, by name."""
@@ -107,25 +107,61 @@ def items(path: Path) -> list[Item]:
         raise DataError(f"{path}: no such file")
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name the recording files in it")
-    magic = _magic(path)
-    if not magic:
-        raise DataError(f"{path}: the file is empty")
-    if magic.startswith(_ZIP):
-        with _archive(path) as archive:
+    kind = _kind(path)
+    if kind == "zip":
+        with _zip(path) as archive:
             members = [info.filename for info in archive.infolist() if not info.is_dir()]
-    elif magic.startswith(_SEVEN_ZIP):
+        if members and all(name.endswith(".npy") for name in members):
+            return [Item(path)]  # NumPy's own archive is one recording
+    elif kind == "7z":
         with _seven_zip(path) as archive:
-            members = [info.filename for info in archive.list() if not info.is_directory]
+            listed = [info for info in archive.list() if not info.is_directory]
+            members = [info.filename for info in listed]
+            if any((info.uncompressed or 0) > MAX_UNPACKED for info in listed):
+                raise DataError(f"{path}: a file in it would unpack to more than {MAX_UNPACKED >> 30} GiB")
+    elif kind == "tar":
+        with _tar(path, lambda _: None) as archive:
+            members = _tar_names(archive, path)
     else:
         return [Item(path)]
+    # what a Mac adds to an archive is no file of its owner's
+    members = [name for name in members if not Path(name).name.startswith("._")]
     if not members:
         raise DataError(f"{path}: the archive is empty")
     return [Item(path, member) for member in sorted(members)]
 
 
-def _magic(path: Path) -> bytes:
+def _kind(path: Path) -> str:
+    """zip, 7z, tar, or nothing: by the first bytes, of a tar the unpacked ones."""
     with _open_file(path) as file:
-        return file.read(8)
+        first = file.read(512)
+        if not first:
+            raise DataError(f"{path}: the file is empty")
+        if first.startswith(_ZIP):
+            return "zip"
+        if first.startswith(_SEVEN_ZIP):
+            return "7z"
+        file.seek(0)
+        if first[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR:
+            return "tar"
+        if not _looks_packed(path):
+            return ""
+        try:
+            data = unpacked(file, str(path), lambda _: None).read()
+        except DataError:
+            return ""  # whoever reads it on will say what is wrong
+        return "tar" if data[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR else ""
+
+
+def _looks_packed(path: Path) -> bool:
+    with _open_file(path) as file:
+        first = file.read(6)
+    return (
+        first[:2] == b"\x1f\x8b"
+        or first[:3] == b"BZh"
+        or first == b"\xfd7zXZ\x00"
+        or first[1:4] == b"\xb5\x2f\xfd"
+    )
 
 
 def _open_file(path: Path) -> IO[bytes]:
@@ -136,12 +172,28 @@ def _open_file(path: Path) -> IO[bytes]:
 
 
 @contextmanager
-def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+def _zip(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except zipfile.BadZipFile as error:
         raise DataError(f"{path}: the zip is damaged or cut off ({error})") from error
+
+
+def _zip_member(archive: zipfile.ZipFile, member: str, label: str) -> IO[bytes]:
+    try:
+        return archive.open(member)
+    except NotImplementedError:
+        method = archive.getinfo(member).compress_type
+        name = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "zstd", 95: "xz", 98: "PPMd"}.get(
+            method, "unknown"
+        )
+        raise DataError(
+            f"{label}: the zip uses method {method} ({name}), which cannot be read here; "
+            "pack it again as plain zip or gz"
+        ) from None
+    except RuntimeError:
+        raise DataError(f"{label}: the zip is encrypted; unpack it first") from None
 
 
 @contextmanager
@@ -157,92 +209,47 @@ def _seven_zip(path: Path) -> Iterator[Any]:
         raise DataError(f"{path}: the 7z is damaged or cut off ({error})") from error
 
 
-def _unpacked(file: IO[bytes], label: str, progress: Progress) -> Stream:
-    """Choose the decompressor by the first bytes."""
-    first = file.read(CHUNK)
-    progress(len(first))
-    if first.startswith(_GZIP):
-        return _Inflated(file, first, label, progress, _gzip_engine, "gzip")
-    if first.startswith(_ZSTD) or first[1:4] == _ZSTD_SKIPPABLE:
-        return _Inflated(file, first, label, progress, _zstd_engine, "zstd")
-    return _Plain(file, first, label, progress)
+class _AsFile:
+    """A Stream as the file object that tarfile reads from."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._rest = b""
+
+    def read(self, n: int = -1) -> bytes:
+        parts = [self._rest]
+        have = len(self._rest)
+        while (n < 0 or have < n) and (more := self._stream.read()):
+            parts.append(more)
+            have += len(more)
+        data = b"".join(parts)
+        n = len(data) if n < 0 else n
+        self._rest = data[n:]
+        return data[:n]
 
 
-def _zstd_engine() -> Any:
-    return zstandard.ZstdDecompressor().decompressobj()
-
-
-def _gzip_engine() -> Any:
-    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-
-
-class _Plain:
-    def __init__(self, file: IO[bytes], first: bytes, label: str, progress: Progress) -> None:
-        self._file = file
-        self._next = first
-        self._label = label
-        self._progress = progress
-
-    def read(self) -> bytes:
-        data, self._next = self._next, b""
-        if not data:
-            data = _stored(self._file, self._label)
-            self._progress(len(data))
-        return data
-
-
-class _Inflated:
-    """A gzip or zstd stream of one or more frames; knows when the last one is not whole."""
-
-    def __init__(
-        self,
-        file: IO[bytes],
-        first: bytes,
-        label: str,
-        progress: Progress,
-        engine: Callable[[], Any],
-        kind: str,
-    ) -> None:
-        self._file = file
-        self._next = first
-        self._label = label
-        self._progress = progress
-        self._new = engine
-        self._engine = engine()
-        self._fed = False  # whether the current frame has begun
-        self._kind = kind
-
-    def read(self) -> bytes:
-        while True:
-            data, self._next = self._next, b""
-            if not data:
-                data = _stored(self._file, self._label)
-                self._progress(len(data))
-            if not data:
-                if self._fed:
-                    raise DataError(f"{self._label}: the {self._kind} file is cut off; fetch it again")
-                return b""
-            out = self._inflate(data)
-            if out:
-                return out
-
-    def _inflate(self, data: bytes) -> bytes:
-        self._fed = True
+@contextmanager
+def _tar(path: Path, progress: Progress) -> Iterator[tarfile.TarFile]:
+    """A tar of any packing, read in one go from front to back."""
+    with _open_file(path) as file:
         try:
-            out: bytes = self._engine.decompress(data)
-        except (zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
-            raise DataError(f"{self._label}: the {self._kind} file is damaged ({error})") from error
-        if self._engine.eof:
-            self._next = self._engine.unused_data
-            if self._kind == "gzip":
-                self._next = self._next.lstrip(b"\0")  # tape blocks may pad the end
-            self._engine = self._new()
-            self._fed = False
-        return out
+            with tarfile.open(fileobj=_AsFile(unpacked(file, str(path), progress)), mode="r|") as archive:  # type: ignore[call-overload]
+                yield archive
+        except tarfile.TarError as error:
+            raise DataError(f"{path}: the tar is damaged or cut off ({error})") from error
 
 
-def _stored(file: IO[bytes], label: str) -> bytes:
+def _tar_names(archive: tarfile.TarFile, path: Path) -> list[str]:
     try:
-        return file.read(CHUNK)
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{label}: the file is damaged or cut off ({error})") from error
+        return [info.name for info in archive if info.isfile()]
+    except (tarfile.TarError, EOFError) as error:
+        raise DataError(f"{path}: the tar is damaged or cut off ({error})") from error
+
+
+def _tar_member(archive: tarfile.TarFile, member: str, label: str) -> IO[bytes]:
+    for info in archive:
+        if info.name == member:
+            file = archive.extractfile(info)
+            if file is not None:
+                return file
+    raise DataError(f"{label}: no such file in the tar")

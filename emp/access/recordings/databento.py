@@ -1,8 +1,6 @@
-"""Databento market-by-order (MBO) in DBN: the book is rebuilt from its orders.
+"""Databento market-by-order (MBO): the book is rebuilt from its orders.
 
-Layout: Databento's DBN encoding, versions 1 to 3, whose MBO record is the same. A file is "DBN", a version
-byte, the length of the metadata (u32), the metadata, then records; every record begins with its length in
-4-byte words and its type. Records up to one with F_LAST are one event of the exchange.
+Records up to one with F_LAST are one event of the exchange.
 """
 
 from collections.abc import Iterator
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from emp.access.recordings import fold
-from emp.access.recordings.container import Item, Progress, Stream
+from emp.access.recordings.dbn import MBO, PRICE_UNIT, RTYPE_MBO, DbnFile
 from emp.access.recordings.orders import (
     ASK,
     BID,
@@ -22,47 +20,25 @@ from emp.access.recordings.orders import (
     show,
     take,
 )
+from emp.access.recordings.packing import Progress
 from emp.access.recordings.reader import BATCH, Raw, as_words, blank
 from emp.access.recordings.scan import OFF_GRID
 from emp.core.book import MAX_TICKS
 from emp.core.codes import Quarantine
-from emp.core.errors import DataError
 from emp.core.instrument import Instrument
 from emp.core.numba.jit import kernel
 from emp.core.records import Array
 
-MBO = np.dtype(
-    [
-        ("length", "u1"),
-        ("rtype", "u1"),
-        ("publisher_id", "<u2"),
-        ("instrument_id", "<u4"),
-        ("ts_event", "<i8"),
-        ("order_id", "<i8"),
-        ("price", "<i8"),  # 1e-9 of the quote currency
-        ("size", "<u4"),
-        ("flags", "u1"),
-        ("channel_id", "u1"),
-        ("action", "u1"),
-        ("side", "u1"),
-        ("ts_recv", "<i8"),
-        ("ts_in_delta", "<i4"),
-        ("sequence", "<u4"),
-    ]
-)
-
-PRICE_UNIT = 1e-9
-RTYPE_MBO = 160
 F_LAST = 128
 F_SNAPSHOT = 32
 
-_PREFIX = 8  # "DBN", version, length of the metadata
 _ADD, _CANCEL, _MODIFY, _CLEAR, _TRADE, _FILL, _NONE = (ord(c) for c in "ACMRTFN")
 _SIDE_BID, _SIDE_ASK = ord("B"), ord("A")
 _MALFORMED = int(Quarantine.MALFORMED)
 _UNKNOWN_ORDER = int(Quarantine.UNKNOWN_ORDER)
 _ABSURD_PRICE = int(Quarantine.ABSURD_PRICE)
 _ABSURD_SIZE = int(Quarantine.ABSURD_SIZE)
+_OTHER = int(Quarantine.OTHER_INSTRUMENT)
 
 TRADED = np.dtype(
     [("qty", "i8"), ("px", "i8"), ("last", "i8"), ("cross", "i8"), ("snapshot", "i8")], align=True
@@ -71,8 +47,9 @@ TRADED = np.dtype(
 
 
 @kernel
-def rebuild(
+def rebuild(  # noqa: PLR0913
     records: Any,
+    ours: Any,
     ticks: float,
     lots: float,
     rows: Any,
@@ -83,10 +60,19 @@ def rebuild(
     levels: Any,
     table: Any,
 ) -> None:
-    """Carry the book through MBO records and write book and trades of whole events into EVENT rows."""
+    """Carry the book through MBO records and write book and trades of whole events into EVENT rows.
+
+    `ours` marks the records of the instrument; others of it are quarantined.
+    """
     for i in range(len(records)):
         record = records[i]
         row = rows[i]
+        if record.rtype == RTYPE_MBO and not ours[i]:
+            row.ts = record.ts_event
+            row.ts_recv = record.ts_recv
+            kind[i] = fold.PART
+            status[i] = _OTHER
+            continue
         snapshot = record.flags & F_SNAPSHOT != 0
         row.ts = record.ts_recv if snapshot else record.ts_event
         row.ts_recv = record.ts_recv
@@ -178,21 +164,23 @@ def _trade(side: int, px: Any, qty: Any, traded: Any) -> None:
     traded.qty += sign * qty
 
 
-class DatabentoReader:
+class MboReader:
     """A DBN file of one instrument's MBO."""
 
     flags = 0
+    sortable = False
 
-    def __init__(self, item: Item, instrument: Instrument) -> None:
-        self.label = item.label
-        self.stored_bytes = item.size
-        self._item = item
+    def __init__(self, file: DbnFile, instrument: Instrument) -> None:
+        self.label = file.item.label
+        self.stored_bytes = file.item.size
+        self.gaps = 0
+        self._file = file
         self._instrument = instrument
-        with item.open() as stream:
-            first = next(self._records(stream), None)
-        if first is None:
-            raise DataError(f"{self.label}: the file holds no records")
-        self.first_ts_ns = int(first["ts_recv"][0])
+        self.first_ts_ns = file.first_ts_ns
+
+    def describe(self) -> str:
+        """What it is read as, and what is assumed."""
+        return "Databento MBO"
 
     def batches(self, progress: Progress) -> Iterator[Raw]:
         """Yield the records, the last of each event with the rebuilt book."""
@@ -200,86 +188,24 @@ class DatabentoReader:
         traded: Array = np.zeros(1, TRADED)
         orders = OrderBook()
         ticks, lots = PRICE_UNIT / self._instrument.tick, 1 / self._instrument.lot
-        with self._item.open(progress) as stream:
-            for records in self._records(stream):
-                n = len(records)
-                as_words(rows)[:n] = 0
-                orders.reserve(n)
-                rebuild(
-                    records,
-                    ticks,
-                    lots,
-                    rows[:n],
-                    kind[:n],
-                    status[:n],
-                    traded[0],
-                    orders.book[0],
-                    orders.levels,
-                    orders.table,
-                )
-                yield Raw(rows[:n], kind[:n], status[:n], lambda i, r=records: _text(r[i]))  # type: ignore[misc]
-
-    def _records(self, stream: Stream) -> Iterator[Array]:
-        """Yield at most BATCH records at a time; records of other types keep their place but not their content."""
-        data = self._body(stream)
-        instrument = 0
-        while True:
-            starts, used = find_records(np.frombuffer(data, np.uint8), BATCH)
-            if len(starts):
-                records = gather(data, starts)
-                mbo = records["rtype"] == RTYPE_MBO
-                ids = np.unique(records["instrument_id"][mbo])
-                if len(ids) and instrument == 0:
-                    instrument = int(ids[0])
-                if len(ids) > 1 or (len(ids) and int(ids[0]) != instrument):
-                    raise DataError(f"{self.label}: holds several instruments; split it by instrument")
-                if instrument == 0:
-                    raise DataError(f"{self.label}: begins with {len(starts)} records none of which is MBO")
-                yield records
-            data = data[used:]
-            if len(starts) < BATCH:
-                more = stream.read()
-                if not more:
-                    break
-                data += more
-        if data:
-            raise DataError(f"{self.label}: the file is cut off in the middle of a record")
-
-    def _body(self, stream: Stream) -> bytes:
-        """Skip the metadata; return what has been read of the records."""
-        data = b""
-        while True:
-            if len(data) >= _PREFIX:
-                begin = _PREFIX + int.from_bytes(data[4:8], "little")
-                if len(data) >= begin:
-                    return data[begin:]
-            more = stream.read()
-            if not more:
-                raise DataError(f"{self.label}: the file is cut off in its metadata")
-            data += more
-
-
-@kernel
-def find_records(data: Any, most: int) -> Any:
-    """Offsets of up to `most` whole records, and the number of bytes they take."""
-    starts = np.empty(most, np.int64)
-    n = 0
-    at: Any = 0
-    while n < most and at < len(data):
-        length = max(np.int64(data[at]) * 4, 4)
-        if at + length > len(data):
-            break
-        starts[n] = at
-        n += 1
-        at += length
-    return starts[:n], at
-
-
-def gather(data: bytes, starts: Array) -> Array:
-    """Records at the offsets, as MBO; other record types are padded or cut to its length."""
-    size = MBO.itemsize
-    raw = np.frombuffer(data + b"\0" * size, np.uint8)
-    return raw[starts[:, None] + np.arange(size)].view(MBO).reshape(len(starts)).copy()
+        for records, ours in self._file.records(MBO, progress):
+            n = len(records)
+            as_words(rows)[:n] = 0
+            orders.reserve(n)
+            rebuild(
+                records,
+                ours,
+                ticks,
+                lots,
+                rows[:n],
+                kind[:n],
+                status[:n],
+                traded[0],
+                orders.book[0],
+                orders.levels,
+                orders.table,
+            )
+            yield Raw(rows[:n], kind[:n], status[:n], lambda i, r=records: _text(r[i]))  # type: ignore[misc]
 
 
 def _text(record: Any) -> str:

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from emp.access.recordings import fold
-from emp.access.recordings.container import Item, Progress
+from emp.access.recordings.container import Item
 from emp.access.recordings.detect import Found
+from emp.access.recordings.dialect import opened
 from emp.access.recordings.lines import Lines
+from emp.access.recordings.localtime import LocalClock
+from emp.access.recordings.mapping import Columns
 from emp.access.recordings.orders import (
     ASK,
     BID,
@@ -24,10 +27,13 @@ from emp.access.recordings.orders import (
     sweep_away,
     take,
 )
-from emp.access.recordings.reader import BATCH, Raw, as_words, blank, first_time, local_to_utc, time_column
-from emp.access.recordings.scan import INT, ISO, OPTIONAL, SKIP, WORD, Column, word
+from emp.access.recordings.packing import Progress
+from emp.access.recordings.plan import zone_of
+from emp.access.recordings.reader import BATCH, Raw, as_words, blank, first_time
+from emp.access.recordings.scan import INT, OPTIONAL, SKIP, STAMP, WORD, Column, word
 from emp.core.book import MAX_LOTS
 from emp.core.codes import Quarantine
+from emp.core.errors import DataError
 from emp.core.instrument import Instrument
 from emp.core.numba.jit import kernel
 from emp.core.records import Array
@@ -140,15 +146,24 @@ class ExchangeEventsReader:
     """A csv of exchange events."""
 
     flags = 0
+    gaps = 0
+    sortable = False
 
     def __init__(self, item: Item, found: Found, instrument: Instrument) -> None:
         self.label = item.label
         self.stored_bytes = item.size
         self._item = item
-        at, self._zone = time_column(found.header, item)
+        columns_ = Columns(found.header)
+        time = columns_.find(("ts_et", "ts_utc", "ts", "time", "timestamp"))
+        if time < 0:
+            raise DataError(
+                f"{item.label}: no time column (ts_et, ts_utc or time) among {', '.join(found.header)}"
+            )
+        self._zone = zone_of(found.header[time])
+        self._dialect = found.dialect
         price, size = 1 / instrument.tick, 1 / instrument.lot
         columns = {
-            at.name: Column(ISO, TIME),
+            found.header[time]: Column(STAMP, TIME),
             "event": Column(WORD, EVENT_NAME),
             "order_id": Column(INT, ORDER),
             "side": Column(WORD, SIDE),
@@ -157,7 +172,11 @@ class ExchangeEventsReader:
             "fill_px": Column(OPTIONAL, FILL, price, Quarantine.ABSURD_PRICE),
         }
         self._columns = [columns.get(name, Column(SKIP)) for name in found.header]
-        self.first_ts_ns = first_time(item, self._columns, self._zone)
+        self.first_ts_ns = first_time(item, found.dialect, self._columns, self._zone)
+
+    def describe(self) -> str:
+        """What it is read as, and what is assumed."""
+        return f"exchange events, times in {self._zone}"
 
     def batches(self, progress: Progress) -> Iterator[Raw]:
         """Yield the events with the rebuilt book."""
@@ -165,13 +184,14 @@ class ExchangeEventsReader:
         events: Array = np.zeros((BATCH, 7), np.int64)
         taker: Array = np.zeros(1, TAKER)
         orders = OrderBook()
-        with self._item.open(progress) as stream:
+        clock = LocalClock(self._zone)
+        with opened(self._item, self._dialect, progress) as stream:
             lines = Lines(stream, self._columns, self.label, skip_header=True)
             while n := lines.read(events):
                 as_words(rows)[:] = 0
                 status[:n] = lines.status[:n]
                 rows["ts"][:n] = events[:n, TIME]
-                local_to_utc(rows["ts"][:n], self._zone)
+                clock.to_utc(rows["ts"][:n], status[:n] == 0)
                 rows["ts_recv"] = rows["ts"]
                 orders.reserve(n)
                 rebuild(

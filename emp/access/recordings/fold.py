@@ -27,9 +27,7 @@ RESUME = 7
 NOTE = 8  # changes nothing
 PART = 9  # belongs to the next row, carries nothing by itself
 GAP = 10  # the book, whole, after a gap
-
-MAX_JUMP_NS = 8 * 86_400_000_000_000
-"""Within a file, time does not jump further forward: longer than any holiday."""
+UNSIGNED = 11  # as PRINT, without an aggressor: the price beside the book before it tells (Lee and Ready)
 
 NO_TIME = -(1 << 62)
 
@@ -37,13 +35,13 @@ FOLD = np.dtype(
     [
         ("row", "i8"),  # rows seen, over all files
         ("last_ts", "i8"),  # of the last row in order; NO_TIME before the first
-        ("fresh", "i8"),  # 1: the next row opens a file, so time may jump
         ("judge", JUDGE),
         ("cursor", "i8"),  # row of the session table
         ("pending", "i8"),  # 1: held[0] waits for rows that may join it
         ("sweep", "i8"),  # kind of the pending event's row, where it can grow: TRADE or PRINT, else -1
         ("has_book", "i8"),  # 1: held[1] is a book
         ("merged", "i8"),
+        ("sign", "i8"),  # of the last print
     ],
     align=True,
 )
@@ -64,7 +62,7 @@ _F_GAP = int(EventFlag.GAP)
 
 @kernel
 def check_time(raw: Any, status: Any, state: Any) -> Any:
-    """Mark rows whose time goes back or jumps away; return (first, last) time in order, or (0, -1)."""
+    """Mark rows whose time goes back; return (first, last) time in order, or (0, -1)."""
     low = 0
     high = -1
     for i in range(len(raw)):
@@ -73,11 +71,8 @@ def check_time(raw: Any, status: Any, state: Any) -> Any:
         ts = raw[i].ts
         if ts < state.last_ts:
             status[i] = _BACKWARDS
-        elif state.fresh == 0 and ts - state.last_ts > MAX_JUMP_NS:
-            status[i] = _MALFORMED
         else:
             state.last_ts = ts
-            state.fresh = 0
             if high < low:
                 low = ts
             high = ts
@@ -133,9 +128,9 @@ def check_rows(raw: Any, kind: Any, status: Any, sessions: Any, state: Any, no_s
             continue
         if kind[i] == PART:
             continue
-        if kind[i] != PRINT:
+        if kind[i] != PRINT and kind[i] != UNSIGNED:
             status[i] = _judge_book(row, state.judge, no_size)
-        if status[i] == 0 and kind[i] in (TRADE, PRINT):
+        if status[i] == 0 and (kind[i] == TRADE or kind[i] == PRINT or kind[i] == UNSIGNED):
             status[i] = judge_trade(row.trade_px, row.trade_qty, state.judge)
 
 
@@ -201,6 +196,15 @@ def _begin(event: Any, row: Any, kind: int, book: Any, flags: int) -> Any:
 
 
 @kernel
+def _sign_of(px: int, event: Any, last: int) -> int:
+    """The aggressor of a trade by the book before it: above mid a buyer, below a seller, else as the last trade."""
+    twice = event.bid_px[0] + event.ask_px[0]
+    if event.n_bid > 0 and event.n_ask > 0 and 2 * px != twice:
+        return 1 if 2 * px > twice else -1
+    return last if last != 0 else 1
+
+
+@kernel
 def fold(raw: Any, kind: Any, status: Any, held: Any, state: Any, flags: int, out: Any) -> Any:
     """Merge rows into events; return how many of `out`, EVENT[len(raw) + 1], are complete.
 
@@ -220,6 +224,13 @@ def fold(raw: Any, kind: Any, status: Any, held: Any, state: Any, flags: int, ou
             continue
         row = raw[i]
         row.seq = state.row
+        if k == UNSIGNED:
+            k = PRINT
+            before = out[n] if state.pending == 1 else held[1]
+            if _sign_of(row.trade_px, before, state.sign) < 0:
+                row.trade_qty = -row.trade_qty
+        if k == PRINT:
+            state.sign = 1 if row.trade_qty > 0 else -1
         if state.pending == 1:
             event = out[n]
             if _joins(event, row, k, state.sweep):

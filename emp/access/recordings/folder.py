@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from emp.access.port import QuarantinedRow, ReadCounts
+from emp.access.recordings import losses
 from emp.access.recordings.fold import FOLD, NO_TIME, check_rows, check_time, fold
 from emp.core.book import same_book
 from emp.core.codes import EventFlag, Quarantine
@@ -14,13 +15,17 @@ from emp.core.instrument import Instrument
 from emp.core.records import SESSION, Array, empty_events
 from emp.core.sessions import DAY_NS, session_table
 
+_EARLY_ROWS = 2_000
+"""Before the end of a file, so many rows must have been read before it is given up."""
+
 
 class Folder:
     """Turns batches of raw rows into events and accounts for every row."""
 
-    def __init__(self, instrument: Instrument, counts: ReadCounts) -> None:
-        """`counts` is filled as rows pass."""
+    def __init__(self, instrument: Instrument, counts: ReadCounts, *, accept_losses: bool = False) -> None:
+        """`counts` is filled as rows pass; `accept_losses` lets a file go on of which much cannot be used."""
         self.counts = counts
+        self._accept_losses = accept_losses
         self._instrument = instrument
         self._label = ""
         self._flags = 0
@@ -40,12 +45,11 @@ class Folder:
         return int(self._state["judge"]["sub_lot"][0])
 
     def open_file(self, label: str, flags: int) -> None:
-        """Rows of another file follow: `flags` are set on its events, and time may jump forward to it."""
+        """Rows of another file follow: `flags` are set on its events."""
         self._label = label
         self._flags = flags
         self._rows_before = self.counts.rows
         self._bad_before = Counter(self.counts.quarantined)
-        self._state["fresh"] = 1
 
     def push(self, raw: Array, kind: Array, status: Array, text: Callable[[int], str]) -> Array:
         """Fold a batch; `text(i)` is row i as read, for the samples. Returns complete EVENT rows."""
@@ -64,22 +68,22 @@ class Folder:
         self.counts.events += n
         self.counts.merged += int(state["merged"]) - before
         self._account(status, first_row, text)
-        self._refuse_nonsense(at_least=100)
+        if self.counts.rows - self._rows_before >= _EARLY_ROWS:
+            self._refuse_losses(early=True)
         return self._out[:n].copy()
 
-    def close_file(self) -> None:
-        """The file has ended: refuse it where it was mostly nonsense."""
-        self._refuse_nonsense(at_least=1)
+    def close_file(self, explain: str = "") -> None:
+        """The file has ended: refuse it where more of it was lost than `losses.LIMITS` allow.
 
-    def finish(self) -> Array:
+        `explain` is what its reader knows of why rows could not be used.
+        """
+        self._refuse_losses(early=False, explain=explain)
+
+    def finish(self, explain: str = "") -> Array:
         """Return the event that still waits; refuse a source of which nothing can be used."""
         state = self._state[0]
         if not state["pending"]:
-            found = ", ".join(f"{n} {r.name.lower()}" for r, n in self.counts.quarantined.most_common())
-            raise DataError(
-                f"{self._label}: none of {self.counts.rows} rows is a usable book of "
-                f"{self._instrument.name}: {found or 'no rows'}"
-            )
+            raise DataError(losses.nothing_usable(self._label, self._instrument, self.counts, explain))
         event = self._held[:1].copy()
         if not state["has_book"] or not same_book(event[0], self._held[1]):
             event["flags"] |= int(EventFlag.VISIBLE)
@@ -106,21 +110,13 @@ class Folder:
                 counts.samples.append(QuarantinedRow(first_row + int(i), reason, text(int(i))))
             counts.quarantined[reason] += int(found[code])
 
-    def _refuse_nonsense(self, *, at_least: int) -> None:
-        """Raise where most rows are bad in the same way: the file is not what it claims."""
-        rows = self.counts.rows - self._rows_before
-        if rows < at_least:
+    def _refuse_losses(self, *, early: bool, explain: str = "") -> None:
+        """Raise where too much of the file cannot be used; `early` asks for a file that is hopeless."""
+        if self._accept_losses:
             return
-        for reason, meaning in _NONSENSE.items():
-            n = self.counts.quarantined[reason] - self._bad_before[reason]
-            if 2 * n > rows:
-                raise DataError(f"{self._label}: {n} of {rows} rows {meaning.format(self._instrument)}")
-
-
-_NONSENSE = {
-    Quarantine.MALFORMED: "cannot be read; is the file what its first lines say?",
-    Quarantine.BACKWARDS: "go back in time; the file is not in order of time: sort it, or fetch it again",
-    Quarantine.ABSURD_PRICE: (
-        "have prices that {0.name} cannot have (tick {0.tick:g}); is this the right instrument?"
-    ),
-}
+        lost = Counter(self.counts.quarantined)
+        lost.subtract(self._bad_before)
+        rows = self.counts.rows - self._rows_before
+        problem = losses.refusal(self._label, self._instrument, rows, lost, self.counts.samples, early=early)
+        if problem:
+            raise DataError(f"{problem}; {explain}" if explain and not early else problem)

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from emp.access.recordings.container import Stream
+from emp.access.recordings.packing import Stream
 from emp.access.recordings.scan import Column, columns_of, scan
 from emp.core.errors import DataError
 from emp.core.records import Array
 
-MAX_LINE = 1 << 20
+MAX_LINE = 1 << 24
 
 _NL = ord("\n")
 
@@ -50,10 +50,14 @@ class Lines:
         """Parse the lines that are whole into out[row:]; return (where to go on, rows filled so far)."""
         return scan(self.buf, self.pos, self.end, self.columns, out, self.status, self.begin, row)
 
-    def text(self, row: int) -> str:
-        """The line of a row of the last `read`, cut to 200 characters."""
+    def unread(self, row: int) -> None:
+        """Let the next `read` begin with this row of the last one."""
+        self.pos = int(self.begin[row])
+
+    def text(self, row: int, most: int = 200) -> str:
+        """The line of a row of the last `read`, cut to `most` characters."""
         begin = int(self.begin[row])
-        raw = self.buf[begin : begin + 200].tobytes().split(b"\n", 1)[0]
+        raw = self.buf[begin : begin + most].tobytes().split(b"\n", 1)[0]
         return raw.decode("utf-8", "replace").rstrip("\r")
 
     def _skip_line(self) -> None:
@@ -83,7 +87,9 @@ class Lines:
                 return False
             data = b"\n"
         elif self.end - self.pos > MAX_LINE and _NL not in self.buf[self.pos : self.end]:
-            raise DataError(f"{self._label}: a line is longer than {MAX_LINE} bytes; not a csv recording")
+            raise DataError(
+                f"{self._label}: a line is longer than {MAX_LINE} bytes; not a recording of lines"
+            )
         need = self.end + len(data) + 1
         if need > len(self.buf):
             grown = np.zeros(max(need, 2 * len(self.buf)), np.uint8)

@@ -13,10 +13,14 @@ from typing import Any
 import numpy as np
 
 from emp.access.recordings import fold
-from emp.access.recordings.container import Item, Progress
+from emp.access.recordings.container import Item
+from emp.access.recordings.detect import Found
+from emp.access.recordings.dialect import opened
 from emp.access.recordings.lines import Lines
+from emp.access.recordings.packing import Progress
 from emp.access.recordings.reader import BATCH, Raw, as_words, blank, read_levels, word_of
-from emp.access.recordings.scan import INT, LEVEL_PX, LEVEL_SZ, OFF_GRID, SECONDS, SKIP, Column
+from emp.access.recordings.scan import EPOCH, INT, LEVEL_PX, LEVEL_SZ, OFF_GRID, SKIP, Column
+from emp.access.recordings.whose import refuse_unless
 from emp.core.book import MAX_LOTS
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
@@ -30,7 +34,7 @@ PRICE_UNIT = 1e-4
 
 TIME, TYPE, ORDER, SIZE, PRICE, DIRECTION = range(6)
 MESSAGE_COLUMNS = (
-    Column(SECONDS, TIME),
+    Column(EPOCH, TIME, 9),
     Column(INT, TYPE),
     Column(INT, ORDER),
     Column(INT, SIZE),
@@ -60,6 +64,15 @@ def book_columns(levels: int, instrument: Instrument) -> list[Column]:
             size = Column(LEVEL_SZ, word_of(f"{side}_sz", level), 1 / instrument.lot, Quarantine.ABSURD_SIZE)
             columns.append(size)
     return columns
+
+
+_TICKER = re.compile(r"([A-Za-z][A-Za-z.]{0,9})_\d{4}-\d{2}-\d{2}_")
+
+
+def ticker_of(item: Item) -> str:
+    """The ticker that LOBSTER puts in front of a file's name."""
+    found = _TICKER.match(item.name)
+    return found[1] if found else ""
 
 
 def midnight_ns(item: Item) -> int:
@@ -145,10 +158,21 @@ class LobsterReader:
     """A message file with its orderbook file."""
 
     flags = 0
+    gaps = 0
+    sortable = False
 
     def __init__(
-        self, message: Item, book: Item, levels: int, extra_columns: int, instrument: Instrument
+        self,
+        message: Item,
+        found: Found,
+        book: Item,
+        book_found: Found,
+        extra_columns: int,
+        instrument: Instrument,
     ) -> None:
+        refuse_unless(ticker_of(message), instrument, message.label)
+        levels = book_found.width // 4
+        self._dialects = found.dialect, book_found.dialect
         self.label = message.label
         self.stored_bytes = message.size + book.size
         self._message = message
@@ -160,9 +184,16 @@ class LobsterReader:
         self._midnight = midnight_ns(message)
         self.first_ts_ns = self._midnight
 
+    def describe(self) -> str:
+        """What it is read as, and what is assumed."""
+        return "LOBSTER messages and books, times in America/New_York"
+
     def batches(self, progress: Progress) -> Iterator[Raw]:
         """Yield the rows of both files."""
-        with self._message.open(progress) as m, self._book.open(progress) as b:
+        with (
+            opened(self._message, self._dialects[0], progress) as m,
+            opened(self._book, self._dialects[1], progress) as b,
+        ):
             messages = Lines(m, self._message_columns, self._message.label, skip_header=False)
             books = Lines(b, self._book_columns, self._book.label, skip_header=False)
             yield from self._rows(messages, books)

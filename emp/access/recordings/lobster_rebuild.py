@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from emp.access.recordings.container import Item, Progress
+from emp.access.recordings.container import Item
+from emp.access.recordings.detect import Found
+from emp.access.recordings.dialect import opened
 from emp.access.recordings.lines import Lines
 from emp.access.recordings.lobster import (
     DIRECTION,
@@ -22,6 +24,7 @@ from emp.access.recordings.lobster import (
     TYPE,
     decode,
     midnight_ns,
+    ticker_of,
 )
 from emp.access.recordings.orders import (
     ASK,
@@ -34,8 +37,10 @@ from emp.access.recordings.orders import (
     sweep_away,
     take,
 )
+from emp.access.recordings.packing import Progress
 from emp.access.recordings.reader import BATCH, Raw, as_words, blank
 from emp.access.recordings.scan import SKIP, Column
+from emp.access.recordings.whose import refuse_unless
 from emp.core.codes import Quarantine
 from emp.core.instrument import Instrument
 from emp.core.numba.jit import kernel
@@ -84,8 +89,12 @@ class LobsterRebuildReader:
     """A message file alone."""
 
     flags = 0
+    gaps = 0
+    sortable = False
 
-    def __init__(self, message: Item, extra_columns: int, instrument: Instrument) -> None:
+    def __init__(self, message: Item, found: Found, extra_columns: int, instrument: Instrument) -> None:
+        refuse_unless(ticker_of(message), instrument, message.label)
+        self._dialect = found.dialect
         self.label = message.label
         self.stored_bytes = message.size
         self._message = message
@@ -96,6 +105,10 @@ class LobsterRebuildReader:
         self._midnight = midnight_ns(message)
         self.first_ts_ns = self._midnight
 
+    def describe(self) -> str:
+        """What it is read as, and what is assumed."""
+        return "LOBSTER messages, book rebuilt, times in America/New_York"
+
     def batches(self, progress: Progress) -> Iterator[Raw]:
         """Yield the rows with the rebuilt book."""
         rows, kind, status = blank(BATCH)
@@ -103,7 +116,7 @@ class LobsterRebuildReader:
         previous: Array = np.zeros(len(MESSAGE_COLUMNS), np.int64)
         ticks, lots = PRICE_UNIT / self._instrument.tick, 1 / self._instrument.lot
         orders = OrderBook()
-        with self._message.open(progress) as stream:
+        with opened(self._message, self._dialect, progress) as stream:
             messages = Lines(stream, self._columns, self.label, skip_header=False)
             while n := messages.read(table):
                 as_words(rows)[:] = 0

@@ -5,12 +5,14 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from emp.access.recordings.container import Item, Progress
+from emp.access.recordings.container import Item
+from emp.access.recordings.dialect import Dialect, opened
 from emp.access.recordings.lines import Lines
-from emp.access.recordings.scan import ISO, Column
+from emp.access.recordings.localtime import LocalClock
+from emp.access.recordings.packing import Progress
+from emp.access.recordings.scan import Column
 from emp.core.errors import DataError
 from emp.core.records import EVENT, LEVELS, Array, empty_events
-from emp.core.sessions import DAY_NS, local_ns_to_utc
 
 BATCH = 16_384
 """Rows that are decoded at a time: about 6 MiB of EVENT rows, which a cache still holds."""
@@ -34,6 +36,14 @@ class Reader(Protocol):
     flags: int  # EventFlag bits of every event: NO_SIZE, NO_DEPTH
     stored_bytes: int  # for progress
     first_ts_ns: int  # recordings are read in this order
+    sortable: bool  # rows stand by themselves: neighbours that are swapped can be put in order
+
+    @property
+    def gaps(self) -> int:
+        """Breaks of the stream that the last reading found."""
+
+    def describe(self) -> str:
+        """What it is read as, and what is assumed."""
 
     def batches(self, progress: Progress) -> Iterator[Raw]:
         """Yield decoded rows in file order; a batch is valid until the next one is asked for."""
@@ -62,44 +72,15 @@ def blank(n: int) -> tuple[Array, Array, Array]:
     return empty_events(n), np.zeros(n, np.uint8), np.zeros(n, np.uint8)
 
 
-class TimeColumn(NamedTuple):
-    """The csv column that holds the time."""
-
-    name: str
-    column: Column
-
-
-_ZONES = {"et": "America/New_York", "utc": "UTC"}
-
-
-def time_column(header: tuple[str, ...], item: Item) -> tuple[TimeColumn, str]:
-    """Find the time column (ts, time, timestamp; _et for New York time, else UTC) and its zone."""
-    for name in header:
-        stem, _, suffix = name.lower().partition("_")
-        if stem in ("ts", "time", "timestamp", "datetime") and suffix in ("", *_ZONES):
-            return TimeColumn(name, Column(ISO, word_of("ts"))), _ZONES.get(suffix, "UTC")
-    raise DataError(f"{item.label}: no time column (ts_utc, ts_et or time) among {', '.join(header)}")
-
-
-def local_to_utc(ts: Array, zone: str) -> None:
-    """Turn wall-clock ns of a zone into UTC ns, in place; a day's noon tells the offset of the day."""
-    if zone == "UTC":
-        return
-    days = ts // DAY_NS
-    for day in np.unique(days):
-        noon = int(day) * DAY_NS + DAY_NS // 2
-        ts[days == day] += local_ns_to_utc(zone, noon) - noon
-
-
-def first_time(item: Item, columns: Sequence[Column], zone: str) -> int:
-    """UTC ns of the first row that can be read; DataError where there is none."""
-    rows = empty_events(64)
-    with item.open() as stream:
+def first_time(item: Item, dialect: Dialect, columns: Sequence[Column], zone: str) -> int:
+    """UTC ns of the first row that can be read; DataError where there is none. The time is in the first slot."""
+    rows = empty_events(4096)
+    with opened(item, dialect) as stream:
         lines = Lines(stream, columns, item.label, skip_header=True)
         n = lines.read(as_words(rows))
     good = np.flatnonzero(lines.status[:n] == 0)
     if not len(good):
         raise DataError(f"{item.label}: {'no row' if n == 0 else f'none of the first {n} rows'} can be read")
     first = rows["ts"][good[:1]].copy()
-    local_to_utc(first, zone)
+    LocalClock(zone).to_utc(first, np.ones(1, bool))
     return int(first[0])

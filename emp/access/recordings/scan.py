@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emp.access.recordings.stamps import epoch_ns, parse_clock, parse_date, parse_stamp
 from emp.core.codes import Quarantine
 from emp.core.numba.jit import kernel
 from emp.core.records import Array
@@ -15,9 +16,18 @@ GRID = 2  # a decimal number on a grid: value * multiplier, rounded where it is 
 OPTIONAL = 3  # GRID, or nothing at all, which is 0
 LEVEL_PX = 4  # GRID; nothing at all, or ABSENT, is NO_PRICE
 LEVEL_SZ = 5  # a decimal number in lots: value * multiplier, rounded down; nothing at all is 0
-SECONDS = 6  # decimal seconds, to ns
-ISO = 7  # YYYY-MM-DD?HH:MM:SS[.fraction][Z], to ns as if it were UTC
+EPOCH = 6  # a number of units of 10 ** multiplier ns, to ns
+STAMP = 7  # date and time of `stamps`, the multiplier being its order, to ns
 WORD = 8  # the first eight bytes of a word, as a big-endian integer
+DATE = 9  # as STAMP, a date alone
+CLOCK = 10  # a time of day, to ns after midnight
+HASH = 11  # a word of any length, as its FNV-1a hash; nothing at all is 0
+NEAR = 13  # as GRID, but to the nearest step, halves to the even one: trades between two ticks
+TRADE_SZ = 14  # as LEVEL_SZ; what is more than nothing and less than a lot is SUB_LOT
+CELL = 12  # a list in a cell: where it begins in the buffer, times 2 ** 32, plus its length
+
+MAY_LACK = 8
+"""Added to a STAMP's multiplier: an empty field is 0."""
 
 OFF_GRID = 0.1
 """How far, in grid steps, a number may lie off the grid and still be taken for float dust."""
@@ -31,16 +41,22 @@ LOT_DUST = 1e-6
 NO_PRICE = -(1 << 62)
 """The price of a level that was looked for and is not there."""
 
+SUB_LOT = -(1 << 61)
+"""A trade of less than one lot."""
+
 _MALFORMED = int(Quarantine.MALFORMED)
-_COMMA, _NL, _CR, _MINUS, _DOT, _ZERO, _COLON = (ord(c) for c in ",\n\r-.0:")
-_LOWER_E, _UPPER_E, _UPPER_Z = ord("e"), ord("E"), ord("Z")
+_COMMA, _NL, _CR, _MINUS, _PLUS, _DOT, _ZERO, _QUOTE = (ord(c) for c in ',\n\r-+.0"')
+_LOWER_E, _UPPER_E = ord("e"), ord("E")
 _MAX_DIGITS = 18
 _NINE, _ONE_DIGIT, _DIGITS = np.uint64(9), np.uint64(1), np.uint64(_MAX_DIGITS)
 _MOST_STEPS = 1e17
 _POW10 = 10.0 ** np.arange(-_MAX_DIGITS, _MAX_DIGITS + 1)
-_POW10_INT = 10 ** np.arange(_MAX_DIGITS + 1, dtype=np.int64)
-_MONTH_DAYS = np.array([31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
-_DAY_NS = 86_400_000_000_000
+_FNV, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+
+
+_NAN, _NULL, _NONE, _NA, _N_A = (
+    int.from_bytes(bytes(ord(c) | 0x20 for c in name), "big") for name in ("nan", "null", "none", "na", "n/a")
+)
 
 
 class Column(NamedTuple):
@@ -48,7 +64,7 @@ class Column(NamedTuple):
 
     kind: int
     target: int = -1  # index in the output row
-    multiplier: float = 1.0  # grid steps per unit
+    multiplier: float = 1.0  # grid steps per unit; of a time, how it is written
     fault: Quarantine = Quarantine.MALFORMED  # what a number off the grid is
 
 
@@ -59,6 +75,14 @@ class Columns(NamedTuple):
     targets: Array  # int64
     multipliers: Array  # float64
     faults: Array  # int64
+
+
+def hashed(text: str) -> int:
+    """The integer that a HASH column gives for `text`."""
+    value = int(_FNV)
+    for byte in text.encode():
+        value = (value ^ byte) * int(_FNV_PRIME) & 0xFFFFFFFFFFFFFFFF
+    return (value - (1 << 64) if value >> 63 else value) if text else 0
 
 
 def columns_of(columns: Sequence[Column]) -> Columns:
@@ -78,9 +102,9 @@ def word(text: str) -> int:
 
 @kernel
 def parse_number(buf: Any, p: Any) -> Any:
-    """Parse [-]digits[.digits][e[-]digits] at p: (end, mantissa, exponent of ten, digits read)."""
+    """Parse [+-]digits[.digits][e[+-]digits] at p: (end, mantissa, exponent of ten, digits read)."""
     negative = buf[p] == _MINUS
-    if negative:
+    if negative or buf[p] == _PLUS:
         p += 1
     mantissa: Any = 0
     digits = 0
@@ -120,7 +144,7 @@ def power_of_ten(exponent: int) -> Any:
 @kernel
 def _exponent(buf: Any, p: Any) -> Any:
     negative = buf[p] == _MINUS
-    if negative:
+    if negative or buf[p] == _PLUS:
         p += 1
     power: Any = 0
     start = p
@@ -135,88 +159,6 @@ def _exponent(buf: Any, p: Any) -> Any:
 
 
 @kernel
-def _two(buf: Any, p: Any) -> Any:
-    """Two digits at p, or a large negative number."""
-    a = np.int64(buf[p]) - _ZERO
-    if not 0 <= a <= 9:
-        return -1000
-    b = np.int64(buf[p + 1]) - _ZERO
-    if not 0 <= b <= 9:
-        return -1000
-    return a * 10 + b
-
-
-@kernel
-def _date_ns(year: int, month: int, day: int) -> int:
-    """Ns from 1970-01-01 to a civil date (H. Hinnant, days_from_civil)."""
-    y = year - (1 if month <= 2 else 0)
-    era = y // 400
-    yoe = y - era * 400
-    doy = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
-    doe = yoe * 365 + yoe // 4 - yoe // 100 + doy
-    return (era * 146097 + doe - 719468) * _DAY_NS
-
-
-@kernel
-def parse_iso(buf: Any, p: Any) -> Any:
-    """Parse a time stamp at p: (end, ns as if UTC); ns is -1 where it is none."""
-    century = _two(buf, p)
-    if century < 0:
-        return p, -1
-    rest = _two(buf, p + 2)
-    if rest < 0 or buf[p + 4] != _MINUS:
-        return p, -1
-    month = _two(buf, p + 5)
-    if not 1 <= month <= 12 or buf[p + 7] != _MINUS:
-        return p, -1
-    day = _two(buf, p + 8)
-    year = century * 100 + rest
-    if not 1 <= day <= _MONTH_DAYS[month - 1] or not 1970 <= year <= 2200:
-        return p, -1
-    if month == 2 and day == 29 and (year % 4 != 0 or (year % 100 == 0 and year % 400 != 0)):
-        return p, -1
-    p += 10
-    if buf[p] == _NL:
-        return p, -1
-    hour = _two(buf, p + 1)
-    if not 0 <= hour <= 23 or buf[p + 3] != _COLON:
-        return p, -1
-    minute = _two(buf, p + 4)
-    if not 0 <= minute <= 59 or buf[p + 6] != _COLON:
-        return p, -1
-    second = _two(buf, p + 7)
-    if not 0 <= second <= 59:
-        return p, -1
-    p += 9
-    nanos: Any = 0
-    if buf[p] == _DOT:
-        p += 1
-        scale = 100_000_000
-        d = np.int64(buf[p]) - _ZERO
-        while 0 <= d <= 9:
-            nanos += d * scale
-            scale //= 10
-            p += 1
-            d = np.int64(buf[p]) - _ZERO
-    if buf[p] == _UPPER_Z:
-        p += 1
-    clock = ((hour * 60 + minute) * 60 + second) * 1_000_000_000 + nanos
-    return p, _date_ns(year, month, day) + clock
-
-
-@kernel
-def _seconds_ns(mantissa: int, exponent: int) -> Any:
-    """Decimal seconds to ns, exact to the ninth digit, or -1 out of range."""
-    if mantissa < 0 or exponent > 0 or exponent < -_MAX_DIGITS:
-        return -1
-    if exponent < -9:
-        return mantissa // _POW10_INT[-9 - exponent]
-    if mantissa > 1_000_000_000_000_000_000 // _POW10_INT[9 + exponent]:
-        return -1
-    return mantissa * _POW10_INT[9 + exponent]
-
-
-@kernel
 def parse_field(buf: Any, p: Any, kind: int, multiplier: float, fault: int) -> Any:
     """Parse one field at p: (end, value, status)."""
     if kind in (SKIP, WORD):
@@ -228,21 +170,34 @@ def parse_field(buf: Any, p: Any, kind: int, multiplier: float, fault: int) -> A
                 shift -= 8
             p += 1
         return p, value, 0
-    if kind == ISO:
-        p, value = parse_iso(buf, p)
+    if kind in (HASH, CELL):
+        return _span(buf, p, kind)
+    if kind in (STAMP, DATE, CLOCK):
+        if kind == STAMP:
+            if multiplier >= MAY_LACK and (buf[p] == _COMMA or buf[p] == _NL or buf[p] == _CR):
+                return p, 0, 0
+            p, value = parse_stamp(buf, p, int(multiplier) & 7)
+        elif kind == DATE:
+            p, value = parse_date(buf, p, int(multiplier) & 3)
+        else:
+            p, value = parse_clock(buf, p)
         return p, value, _MALFORMED if value < 0 else 0
     first = p
     p, mantissa, exponent, digits = parse_number(buf, p)
     if digits == 0:
-        if p != first or kind in (GRID, INT, SECONDS):
+        if kind in (GRID, INT, EPOCH, NEAR):
             return p, 0, _MALFORMED
+        p = _nothing(buf, p) if p == first else p
         return p, NO_PRICE if kind == LEVEL_PX else 0, 0
-    if digits > _MAX_DIGITS:
+    if digits > _MAX_DIGITS and (digits > _MAX_DIGITS + 1 or kind not in (EPOCH, INT) or mantissa < 0):
         return p, 0, _MALFORMED
-    if kind == SECONDS:
-        value = _seconds_ns(mantissa, exponent)
+    if kind == EPOCH:
+        value = epoch_ns(mantissa, exponent + int(multiplier))
         return p, value, _MALFORMED if value < 0 else 0
     if kind == INT:
+        if exponent < 0:  # a whole number with a fraction of zeros, as tables of floats write it
+            whole = mantissa * power_of_ten(exponent)
+            return p, np.int64(whole), 0 if whole == np.floor(whole) else _MALFORMED
         return p, mantissa, 0 if exponent == 0 else _MALFORMED
     if not -_MAX_DIGITS <= exponent <= _MAX_DIGITS:
         return p, 0, _MALFORMED
@@ -251,17 +206,45 @@ def parse_field(buf: Any, p: Any, kind: int, multiplier: float, fault: int) -> A
 
 
 @kernel
+def _span(buf: Any, p: Any, kind: int) -> Any:
+    """A field as a whole, hashed or as its place: (end, value, 0)."""
+    start = p
+    value = _FNV
+    while buf[p] != _COMMA and buf[p] != _NL and buf[p] != _CR:
+        value = (value ^ np.uint64(buf[p])) * _FNV_PRIME
+        p += 1
+    if kind == CELL:
+        return p, np.int64(start) << 32 | np.int64(p - start), 0
+    return p, np.int64(value) if p > start else np.int64(0), 0
+
+
+@kernel
+def _nothing(buf: Any, p: Any) -> Any:
+    """Past a word that says that there is no number: nan, null, None, NA, N/A, -; p itself where it says none."""
+    q = p
+    key = np.int64(0)
+    while buf[q] != _COMMA and buf[q] != _NL and buf[q] != _CR and q - p < 5:
+        key = key << 8 | np.int64(buf[q] | 0x20)
+        q += 1
+    if key in (_NAN, _NULL, _NONE, _NA, _N_A):
+        return q
+    return p
+
+
+@kernel
 def _on_grid(mantissa: Any, power: float, multiplier: float, kind: int, fault: int) -> Any:
     """mantissa * power in grid steps, or in whole lots: (integer, status)."""
     steps = mantissa * (multiplier * power)
-    if kind == LEVEL_SZ:
+    if kind in (LEVEL_SZ, TRADE_SZ):
+        if kind == TRADE_SZ and LOT_DUST <= steps < 1.0 - LOT_DUST:
+            return SUB_LOT, 0
         if abs(steps) > _MOST_STEPS:
             return 0, fault
         return np.int64(np.floor(steps + LOT_DUST)), 0
     if kind == LEVEL_PX and (mantissa == ABSENT or mantissa == -ABSENT):
         return NO_PRICE, 0
-    value = np.int64(np.floor(steps + 0.5))
-    if abs(steps - value) > OFF_GRID or abs(steps) > _MOST_STEPS:
+    value = np.int64(np.rint(steps) if kind == NEAR else np.floor(steps + 0.5))
+    if (kind != NEAR and abs(steps - value) > OFF_GRID) or abs(steps) > _MOST_STEPS:
         return 0, fault
     return value, 0
 

@@ -4,10 +4,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from emp.access.recordings import fold
-from emp.access.recordings.container import Item, Progress
+from emp.access.recordings.container import Item
+from emp.access.recordings.detect import Found
+from emp.access.recordings.dialect import opened
 from emp.access.recordings.lines import Lines
-from emp.access.recordings.reader import BATCH, Raw, as_words, blank, local_to_utc, word_of
-from emp.access.recordings.scan import LEVEL_PX, LEVEL_SZ, WORD, Column, parse_field, parse_iso, word
+from emp.access.recordings.localtime import LocalClock
+from emp.access.recordings.packing import Progress
+from emp.access.recordings.reader import BATCH, Raw, as_words, blank, word_of
+from emp.access.recordings.scan import LEVEL_PX, LEVEL_SZ, WORD, Column, parse_field, word
+from emp.access.recordings.stamps import YMD, parse_stamp
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
@@ -51,7 +56,7 @@ def scan_blocks(
             if name == _STAMP:
                 if level >= 0 or p > pos:
                     break
-                at, value = parse_iso(buf, at + 1)
+                at, value = parse_stamp(buf, at + 1, YMD)
                 fault = _MALFORMED if value < 0 or buf[at - 1] == _NL else 0
                 out[row, _TS] = value
                 p = at
@@ -115,11 +120,14 @@ class SgxReader:
     """A csv of 3-level books."""
 
     flags = 0
+    gaps = 0
+    sortable = False
 
-    def __init__(self, item: Item, instrument: Instrument) -> None:
+    def __init__(self, item: Item, found: Found, instrument: Instrument) -> None:
         self.label = item.label
         self.stored_bytes = item.size
         self._item = item
+        self._dialect = found.dialect
         price, size = PRICE_UNIT / instrument.tick, 1 / instrument.lot
         self._columns = [
             Column(LEVEL_PX, -1, price, Quarantine.ABSURD_PRICE),
@@ -131,11 +139,16 @@ class SgxReader:
             raise DataError(f"{item.label}: no book can be read")
         self.first_ts_ns = int(good[0])
 
+    def describe(self) -> str:
+        """What it is read as, and what is assumed."""
+        return f"SGX books, times in {ZONE}"
+
     def batches(self, progress: Progress) -> Iterator[Raw]:
         """Yield the books."""
         rows, kind, status = blank(BATCH)
         kind[:] = fold.QUOTE
-        with self._item.open(progress) as stream:
+        clock = LocalClock(ZONE)
+        with opened(self._item, self._dialect, progress) as stream:
             blocks = Blocks(stream, self._columns, self.label, skip_header=True)
             while True:
                 as_words(rows)[:] = 0
@@ -143,6 +156,6 @@ class SgxReader:
                 if n == 0:
                     return
                 status[:n] = blocks.status[:n]
-                local_to_utc(rows["ts"][:n], ZONE)
+                clock.to_utc(rows["ts"][:n], status[:n] == 0)
                 rows["ts_recv"] = rows["ts"]
                 yield Raw(rows[:n], kind[:n], status[:n], blocks.text)

@@ -63,6 +63,7 @@ def show(
         return
     spans = values.pop("sessions")
     holidays = values.pop("holidays")
+    early = values.pop("early_closes")
     for field, value in values.items():
         print(f"{field:<12} {value}")
     for span in spans:
@@ -70,6 +71,7 @@ def show(
         print(f"{'session':<12} {span['session']} {span['start']}-{span['end']} {span['zone']} {days}")
     dates = f"{len(holidays)} dates, {holidays[0]} to {holidays[-1]}" if holidays else "none"
     print(f"{'holidays':<12} {dates}")
+    print(f"{'early closes':<12} {f'{len(early)} days, {early[0]} to {early[-1]}' if early else 'none'}")
 
 
 def facts(instrument: Instrument) -> dict[str, Any]:

@@ -11,7 +11,7 @@ app = typer.Typer()
 
 
 @app.command()
-def replay(
+def replay(  # noqa: PLR0913
     recordings: Annotated[
         list[Path],
         typer.Argument(
@@ -35,6 +35,18 @@ def replay(
             help="Folder of a run of `emp run`: the models that served there serve, from the same events on."
         ),
     ] = None,
+    mapping: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A mapping file: what the columns of a format mean; see `emp formats`. May be repeated."
+        ),
+    ] = None,
+    accept_losses: Annotated[
+        bool, typer.Option("--accept-losses", help="Go on where much of a file cannot be used.")
+    ] = False,
+    latency_ms: Annotated[
+        float | None, typer.Option(min=0, help="Round trip to the paper venue; else the venue's usual.")
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
@@ -46,7 +58,8 @@ def replay(
     With the folder of a run of `emp run`, that run is played again from its journal, and its action log is made again,
     byte for byte; where it comes out otherwise, one line says from which event on.
     """
-    from emp.app.wiring.assembly import assemble_replay, engine_limits
+    from emp.access.recordings.mapping import load_mappings
+    from emp.app.wiring.assembly import Reading, assemble_replay, engine_limits
     from emp.app.wiring.rerun import is_recorded_run, refuse_unrecorded
     from emp.core.config.config import Model, SystemConfig
     from emp.core.errors import DataError, UsageError
@@ -60,7 +73,7 @@ def replay(
         except UsageError as error:
             raise UsageError(f"{error}; a recording needs --instrument") from None
     if len(recordings) == 1 and is_recorded_run(recordings[0]):
-        if instrument or config or model or swaps:
+        if instrument or config or model or swaps or mapping or latency_ms is not None:
             raise UsageError(f"{recordings[0]} is a run: it brings its own instruments, limits and models")
         _replay_run(recordings[0], as_json)
         return
@@ -76,7 +89,15 @@ def replay(
     loaded = load_model(model) if model else load_serving(settings.model if settings else Model())
     with ReplayBar(instrument) as bar:
         backtest, folder = assemble_replay(
-            recordings, instrument, catalogue, loaded, limits, runs, bar.read, swaps
+            recordings,
+            instrument,
+            catalogue,
+            loaded,
+            limits,
+            runs,
+            bar.read,
+            swaps,
+            Reading(load_mappings(mapping or []), accept_losses, latency_ms),
         )
         backtest.warm_up()
         began = time.perf_counter(), time.process_time()
@@ -163,5 +184,9 @@ def show(summary: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2))
     for key, value in summary.items():
         shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        if key == "losses":
+            for reason, loss in value.items():
+                table.add_row(f"lost: {reason}", f"{loss['n']:,}; {'; '.join(loss['sample'])}")
+            continue
         table.add_row(key.replace("_", " "), shown)
     print_table(make_console(), table)

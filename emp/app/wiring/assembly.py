@@ -3,11 +3,13 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from emp.access.paper.venue import PaperVenue
 from emp.access.recordings import open_recording
+from emp.access.recordings.mapping import Mapping
 from emp.access.recordings.source import Progress, files_of
 from emp.core.config.config import COOL_DOWN_EVENTS, WARM_UP_EVENTS, Model, Risk, SystemConfig
 from emp.core.errors import UsageError
@@ -43,6 +45,17 @@ def engine_limits(config: SystemConfig | None = None) -> EngineLimits:
     )
 
 
+class Reading(NamedTuple):
+    """How recordings are read, and how far away the paper venue is."""
+
+    mappings: Sequence[Mapping] = ()  # the user's own formats
+    accept_losses: bool = False
+    latency_ms: float | None = None  # round trip; without one, the venue's usual
+
+
+AS_USUAL = Reading()
+
+
 def assemble_replay(
     recordings: Sequence[Path],
     instrument: str,
@@ -52,6 +65,7 @@ def assemble_replay(
     runs: Path,
     progress: Progress | None = None,
     swaps_of: Path | None = None,
+    reading: Reading = AS_USUAL,
 ) -> tuple[Backtest, RunFolder]:
     """A backtest of one instrument with its run folder, new or to be continued.
 
@@ -62,7 +76,19 @@ def assemble_replay(
     successions = [] if swaps_of is None else journalled(RunFolder(swaps_of), facts.name)
     if successions and successions[0].swap.before != model.artifact.hash:
         raise UsageError(f"--model: in {swaps_of} another one served first: {successions[0].swap.before}")
-    source = open_recording(list(recordings), facts, progress=progress)
+    source = open_recording(
+        list(recordings),
+        facts,
+        progress=progress,
+        mappings=reading.mappings,
+        accept_losses=reading.accept_losses,
+    )
+    entry_ns = None if reading.latency_ms is None else int(reading.latency_ms * MS)
+    own = {
+        "mappings": [msgspec.to_builtins(one) for one in reading.mappings],
+        "accept_losses": reading.accept_losses,
+        "latency_ms": reading.latency_ms,
+    }
     manifest = build_manifest(
         run="",
         mode="replay",
@@ -70,10 +96,11 @@ def assemble_replay(
             "limits": msgspec.to_builtins(limits),
             "instrument": msgspec.to_builtins(facts),
             "swaps": [msgspec.to_builtins(one.swap) for one in successions],
+            "reading": own,
         },
         instruments=[facts.name],
         model_hashes=[model.artifact.hash],
-        data_files=sorted({item.path for item in files_of(recordings)}),
+        data_files=sorted({item.path for item in files_of(recordings, reading.mappings)}),
     )
     run = run_id(msgspec.json.encode(manifest).decode())
     manifest["run"] = run
@@ -82,7 +109,7 @@ def assemble_replay(
         shutil.rmtree(path)
     folder = RunFolder.open_or_create(path, manifest)
     engine = Engine([facts], model, limits, run)
-    return Backtest(source, engine, PaperVenue(facts), folder, successions), folder
+    return Backtest(source, engine, PaperVenue(facts, entry_ns=entry_ns), folder, successions), folder
 
 
 def journalled(folder: RunFolder, instrument: str) -> list[Planned]:

@@ -22,7 +22,8 @@ import msgspec
 import numpy as np
 
 from emp.access.recordings.container import Item
-from emp.access.recordings.databento import F_LAST, F_SNAPSHOT, MBO, RTYPE_MBO, find_records, gather
+from emp.access.recordings.databento import F_LAST, F_SNAPSHOT
+from emp.access.recordings.dbn import MBO, RTYPE_MBO, find_records, gather
 from emp.core.errors import DataError
 from emp.core.numba.jit import kernel
 from emp.core.records import Array
