@@ -17,6 +17,7 @@ EXTRA_OF = {
     "gymnasium": "sim",
     "hftbacktest": "bench",
     "polars": "bench",
+    "orjson": "bench",
     "simplefix": "bench",
     "onnxruntime": "bench",
     "onnx": "bench",

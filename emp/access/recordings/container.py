@@ -4,6 +4,7 @@ An `Item` is one file that may be read: in a folder, or inside an archive. Items
 each other, so that the second file of a pair can be found beside the first.
 """
 
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -176,7 +177,7 @@ def _zip(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, struct.error, NotImplementedError) as error:
         raise DataError(f"{path}: the zip is damaged or cut off ({error})") from error
 
 
@@ -235,14 +236,14 @@ def _tar(path: Path, progress: Progress) -> Iterator[tarfile.TarFile]:
         try:
             with tarfile.open(fileobj=_AsFile(unpacked(file, str(path), progress)), mode="r|") as archive:  # type: ignore[call-overload]
                 yield archive
-        except tarfile.TarError as error:
+        except (tarfile.TarError, OSError, ValueError, EOFError) as error:
             raise DataError(f"{path}: the tar is damaged or cut off ({error})") from error
 
 
 def _tar_names(archive: tarfile.TarFile, path: Path) -> list[str]:
     try:
         return [info.name for info in archive if info.isfile()]
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: the tar is damaged or cut off ({error})") from error
 
 

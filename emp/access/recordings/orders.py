@@ -17,6 +17,9 @@ BID, ASK = 0, 1
 EMPTY = -(1 << 62)
 """Key of a free place in the table of orders."""
 
+NEAR = 16
+"""So many levels from the touch a price is looked for one by one; most changes are there."""
+
 ORDER = np.dtype([("key", "i8"), ("px", "i8"), ("qty", "i8"), ("side", "i8"), ("stamp", "i8")], align=True)
 """A resting order; `stamp` is the ladder's clock when it came."""
 
@@ -100,9 +103,19 @@ def _place(levels: Any, book: Any, side: int, px: int) -> Any:
     """Index of the last level that is not better than px, or -1."""
     sign = 1 if side == BID else -1
     i = book.n[side] - 1
-    while i >= 0 and (levels[side, i].px - px) * sign > 0:
+    near = max(i - NEAR, -1)
+    while i > near and (levels[side, i].px - px) * sign > 0:
         i -= 1
-    return i
+    if i > near or i < 0:
+        return i
+    low, high = -1, i  # far from the touch: halve
+    while low < high:
+        middle = (low + high + 1) >> 1
+        if (levels[side, middle].px - px) * sign > 0:
+            high = middle - 1
+        else:
+            low = middle
+    return low
 
 
 @kernel

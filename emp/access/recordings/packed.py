@@ -82,9 +82,10 @@ class SlotBatches:
     def read(self, out: Array) -> int:
         """Fill rows of `out`."""
         if self._at == len(self._table):
-            self._table, self._all_status, self._text = next(
-                self._batches, (self._table[:0], self._all_status[:0], str)
-            )
+            batch = next(self._batches, None)
+            if batch is None:
+                return 0
+            self._table, self._all_status, self._text = batch
             self._at = 0
         self._begin = self._at
         n = min(len(out), len(self._table) - self._at)

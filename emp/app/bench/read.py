@@ -1,4 +1,4 @@
-"""Rows per second from a csv recording to events, beside polars.read_csv on the same files."""
+"""Rows per second from a recording to events, beside polars.read_csv, or bare JSON decoding, of the same files."""
 
 import json
 import os
@@ -26,7 +26,7 @@ DEFAULT = "lobster/GOOG_2012-06-21_34200000_57600000_message_10.csv.zst"
 @app.command()
 def read(
     recordings: Annotated[
-        list[Path] | None, typer.Argument(help="Csv recordings; else the GOOG day of EMP_DATA.")
+        list[Path] | None, typer.Argument(help="Csv or JSON lines; else the GOOG day of EMP_DATA.")
     ] = None,
     instrument: Annotated[str, typer.Option(help="Name in the catalogue.")] = "GOOG",
     catalogue: Annotated[Path | None, typer.Option(help="YAML that adds to the catalogue.")] = None,
@@ -43,13 +43,15 @@ def read(
     with tempfile.TemporaryDirectory(prefix="emp-bench-") as folder, console.status("reading"):
         files = [_unpack(item, Path(folder)) for item in files_of(paths)]
         runs = {"emp": lambda: _events(files, what), **_peers(files)}
-        result = _measure(runs, rounds)
+        result = _measure(runs, rounds, sum(file.stat().st_size for file in files))
     console.print(
-        f"emp      {result['rows_per_s']:>12,} rows/s to events, {result['cpu_rows_per_s']:,} per CPU second"
+        f"emp      {result['rows_per_s']:>12,} rows/s to events ({result['mb_per_s']} MB/s), "
+        f"{result['cpu_rows_per_s']:,} per CPU second"
     )
     for name, peer in result["peers"].items():
         console.print(
-            f"{name:<8} {peer['rows_per_s']:>12,} rows/s to columns, {peer['cpu_rows_per_s']:,} per CPU second"
+            f"{name:<8} {peer['rows_per_s']:>12,} rows/s decoded ({peer['mb_per_s']} MB/s), "
+            f"{peer['cpu_rows_per_s']:,} per CPU second"
         )
         console.print(
             f"ratio to {name}: {peer['ratio']:.2f} by the clock, {peer['cpu_ratio']:.2f} by CPU time"
@@ -60,7 +62,7 @@ def read(
         print(json.dumps(result))
 
 
-def _measure(runs: dict[str, Callable[[], int]], rounds: int) -> dict[str, Any]:
+def _measure(runs: dict[str, Callable[[], int]], rounds: int, size: int) -> dict[str, Any]:
     """Best wall and CPU seconds of each run, interleaved after one warm-up; rows are those of `emp`."""
     rows = next(run() for run in runs.values())
     best = dict.fromkeys(runs, (float("inf"), float("inf")))
@@ -74,10 +76,12 @@ def _measure(runs: dict[str, Callable[[], int]], rounds: int) -> dict[str, Any]:
     return {
         "rows": rows,
         "rows_per_s": round(rows / wall),
+        "mb_per_s": round(size / wall / 1e6, 1),
         "cpu_rows_per_s": round(rows / cpu),
         "peers": {
             name: {
                 "rows_per_s": round(rows / peer_wall),
+                "mb_per_s": round(size / peer_wall / 1e6, 1),
                 "ratio": round(peer_wall / wall, 3),
                 "cpu_rows_per_s": round(rows / peer_cpu),
                 "cpu_ratio": round(peer_cpu / cpu, 3),
@@ -106,6 +110,36 @@ def _events(files: list[Path], instrument: "Instrument") -> int:
 
 
 def _peers(files: list[Path]) -> dict[str, Callable[[], int]]:
+    if b"{" in files[0].read_bytes()[:64]:
+        return _json_peers(files)
+    return _polars(files)
+
+
+def _json_peers(files: list[Path]) -> dict[str, Callable[[], int]]:
+    """Bare decoding of every line's message into Python objects."""
+    import msgspec
+
+    lines = [
+        line[line.index(b"{") :] for file in files for line in file.read_bytes().splitlines() if b"{" in line
+    ]
+
+    def decoding(decode: Callable[[bytes], Any]) -> Callable[[], int]:
+        def run() -> int:
+            for line in lines:
+                decode(line)
+            return len(lines)
+
+        return run
+
+    peers = {"msgspec": decoding(msgspec.json.Decoder().decode)}
+    try:
+        import orjson
+    except ImportError:
+        return peers
+    return {"orjson": decoding(orjson.loads), **peers}
+
+
+def _polars(files: list[Path]) -> dict[str, Callable[[], int]]:
     try:
         import polars
     except ImportError:
