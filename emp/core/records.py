@@ -159,7 +159,8 @@ ACCOUNT = np.dtype(
         ("pnl", "f8"),  # cash + position * mid - fees, at the last mark
         ("peak", "f8"),  # highest pnl since the run began
         ("day", "i4"),  # trading day of day_start
-        ("day_start", "f8"),  # pnl when the day began
+        ("day_start", "f8"),  # pnl at the day's first mark
+        ("overnight", "f8"),  # pnl between the last mark of a day and the first of the next, added up
     ],
     align=True,
 )

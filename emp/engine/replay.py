@@ -20,7 +20,7 @@ import numpy as np
 from emp.access.paper.venue import COUNTERFACTUAL, PaperVenue
 from emp.access.port import Source
 from emp.bus.order import admit, new_guard
-from emp.core.codes import Quarantine
+from emp.core.codes import Quarantine, Reason
 from emp.core.contracts import CancelOrder, Control, NewOrder, OrderUpdate, QueryOrder, Replace
 from emp.core.messages import AT, Row
 from emp.core.records import DECISION, EVENT, Array, empty_events
@@ -345,7 +345,9 @@ class Backtest:
             "traded_lots": int(account["traded"]),
             "paper_lots": self.venue.lots,
             "counterfactual_share": self._counterfactual(),
+            "overnight_pnl_ticks": float(account["overnight"]),
             "halted": engine.halted,
+            "halted_by": self._halted_by(),
             **latency_summary(self.laps),
             "model_hash": engine.model.artifact.hash,
         }
@@ -353,6 +355,11 @@ class Backtest:
             summary["requotes"] = msgspec.structs.asdict(self.journal.requotes())
             summary["action_log_sha256"] = self.journal.close()
         return summary
+
+    def _halted_by(self) -> str:
+        """What tripped the kill switch, or nothing; it holds for the days that follow too, as it does live."""
+        risk = self.engine.desk.risk[0]
+        return Reason(int(risk["halt_reason"])).name.lower() if risk["halted"] else ""
 
     def _counterfactual(self) -> float:
         """Share of the lots filled at rest that came from flow which did something else in the recording."""

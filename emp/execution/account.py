@@ -30,11 +30,16 @@ def correct_fill(account: Any, side: int, qty: int, px_from: float, px_to: int, 
 def mark(account: Any, mid2: int, day: int) -> None:
     """Mark an ACCOUNT record to the mid; `mid2` is bid + ask in ticks, `day` the trading day's number.
 
-    A new day starts from the last mark of the day before, so that a gap over night counts as its loss.
+    A new day starts from its own first mark: what a position that is held over night gains or loses in between belongs
+    to no day's loss limit. It is added up in `overnight`, and the drawdown limit sees it at once.
     """
-    if day != account.day:
-        account.day = day
-        account.day_start = account.pnl
+    before = account.pnl
     account.pnl = account.cash + account.position * (0.5 * mid2) - account.fees
+    if day != account.day:
+        account.day_start = before
+        if account.day != 0:
+            account.overnight += account.pnl - before
+            account.day_start = account.pnl
+        account.day = day
     if account.pnl > account.peak:
         account.peak = account.pnl

@@ -234,7 +234,7 @@ def test_commands_are_taken_once_and_ids_are_never_shared(manager: OrderManager)
     assert len(manager.open_orders()) == 1
 
 
-def test_an_account_is_marked_to_the_mid_after_fees_and_days_begin_at_the_last_mark() -> None:
+def test_an_account_is_marked_to_the_mid_after_fees_and_days_begin_at_their_first_mark() -> None:
     a = np.zeros(1, ACCOUNT)
     apply_fill(a[0], 1, 10, 100, 2.5)
     mark(a[0], 2 * 101, 7)
@@ -246,7 +246,7 @@ def test_an_account_is_marked_to_the_mid_after_fees_and_days_begin_at_the_last_m
     mark(a[0], 2 * 90, 8)
     assert (a[0]["day"], a[0]["day_start"], a[0]["position"], a[0]["traded"], a[0]["fills"]) == (
         8,
-        expected,
+        expected - 6 * 8.5,
         6,
         14,
         2,

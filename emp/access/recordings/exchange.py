@@ -142,6 +142,28 @@ def _rest(taker: Any, book: Any, levels: Any, table: Any) -> None:
     taker.left = 0
 
 
+def event_columns(found: Found, item: Item, price: float, size: float) -> tuple[list[Column], str]:
+    """The columns of an exchange's log, for rows of int64[7], and the zone of its stamps.
+
+    `price` and `size` are ticks and lots per unit.
+    """
+    time = Columns(found.header).find(("ts_et", "ts_utc", "ts", "time", "timestamp"))
+    if time < 0:
+        raise DataError(
+            f"{item.label}: no time column (ts_et, ts_utc or time) among {', '.join(found.header)}"
+        )
+    columns = {
+        found.header[time]: Column(STAMP, TIME),
+        "event": Column(WORD, EVENT_NAME),
+        "order_id": Column(INT, ORDER),
+        "side": Column(WORD, SIDE),
+        "px": Column(OPTIONAL, PX, price, Quarantine.ABSURD_PRICE),
+        "qty": Column(OPTIONAL, QTY, size, Quarantine.ABSURD_SIZE),
+        "fill_px": Column(OPTIONAL, FILL, price, Quarantine.ABSURD_PRICE),
+    }
+    return [columns.get(name, Column(SKIP)) for name in found.header], zone_of(found.header[time])
+
+
 class ExchangeEventsReader:
     """A csv of exchange events."""
 
@@ -153,25 +175,8 @@ class ExchangeEventsReader:
         self.label = item.label
         self.stored_bytes = item.size
         self._item = item
-        columns_ = Columns(found.header)
-        time = columns_.find(("ts_et", "ts_utc", "ts", "time", "timestamp"))
-        if time < 0:
-            raise DataError(
-                f"{item.label}: no time column (ts_et, ts_utc or time) among {', '.join(found.header)}"
-            )
-        self._zone = zone_of(found.header[time])
         self._dialect = found.dialect
-        price, size = 1 / instrument.tick, 1 / instrument.lot
-        columns = {
-            found.header[time]: Column(STAMP, TIME),
-            "event": Column(WORD, EVENT_NAME),
-            "order_id": Column(INT, ORDER),
-            "side": Column(WORD, SIDE),
-            "px": Column(OPTIONAL, PX, price, Quarantine.ABSURD_PRICE),
-            "qty": Column(OPTIONAL, QTY, size, Quarantine.ABSURD_SIZE),
-            "fill_px": Column(OPTIONAL, FILL, price, Quarantine.ABSURD_PRICE),
-        }
-        self._columns = [columns.get(name, Column(SKIP)) for name in found.header]
+        self._columns, self._zone = event_columns(found, item, 1 / instrument.tick, 1 / instrument.lot)
         self.first_ts_ns = first_time(item, found.dialect, self._columns, self._zone)
 
     def describe(self) -> str:

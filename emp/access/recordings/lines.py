@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from emp.access.recordings.container import Item
+from emp.access.recordings.dialect import Dialect, opened
 from emp.access.recordings.packing import Stream
 from emp.access.recordings.scan import Column, columns_of, scan
 from emp.core.errors import DataError
@@ -99,3 +101,23 @@ class Lines:
         self.end += len(data)
         self.buf[self.end] = _NL
         return True
+
+
+def read_all(
+    item: Item, dialect: Dialect, columns: Sequence[Column], width: int, *, skip_header: bool
+) -> tuple[Array, Array]:
+    """A whole csv as int64[n, width], and per row 0 or a Quarantine reason."""
+    parts: list[Array] = []
+    faults: list[Array] = []
+    with opened(item, dialect) as stream:
+        lines = Lines(stream, columns, item.label, skip_header)
+        while True:
+            table: Array = np.zeros((1 << 15, width), np.int64)
+            n = lines.read(table)
+            if n == 0:
+                break
+            parts.append(table[:n])
+            faults.append(lines.status[:n].copy())
+    if not parts:
+        return np.zeros((0, width), np.int64), np.zeros(0, np.uint8)
+    return np.concatenate(parts), np.concatenate(faults)

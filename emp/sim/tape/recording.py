@@ -4,29 +4,26 @@ Recordings are also read as EVENT rows by `emp.access.recordings`; a simulator n
 Prices are ticks, quantities lots of one share or contract, times ns UTC, `handle` the recording's order id.
 """
 
-import io
-import re
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-from pyarrow import csv
 
 from emp.access.recordings.container import Item
+from emp.access.recordings.detect import Format, Found, detect
+from emp.access.recordings.exchange import EVENT_NAME, ORDER, PX, QTY, SIDE, TIME, event_columns
+from emp.access.recordings.lines import read_all
+from emp.access.recordings.lobster import MESSAGE_COLUMNS, midnight_ns, ticker_of
+from emp.access.recordings.localtime import LocalClock
+from emp.access.recordings.scan import ABSENT, INT, SKIP, Column, word
 from emp.core.errors import DataError
 from emp.core.records import LEVELS, Array
 from emp.sim.book.book import BUY, SELL
 from emp.sim.flow.state import ADD, DELETE, MSG, TRADE
 from emp.sim.tape.mbo import read_mbo
 from emp.sim.tape.orders import book_messages
-
-_DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
-_NEW_YORK = ZoneInfo("America/New_York")
 
 
 class Recording(msgspec.Struct):
@@ -48,57 +45,43 @@ class Recording(msgspec.Struct):
 
 
 def load_recording(path: Path) -> Recording:
-    """Read an order-by-order recording; the format is known from its name and its first bytes."""
+    """Read an order-by-order recording; the format is known from its content."""
     if not path.exists():
         raise DataError(f"{path}: no such file")
     item = Item(path)
-    head = item.head()
-    if head[:3] == b"DBN":
+    try:
+        found = detect(item)
+    except DataError as error:
+        raise DataError(f"{error}; {_WANTED}") from None
+    if found.format is Format.DATABENTO:
         return _databento(item)
-    if b"order_id" in head[:200] and b"ts_et" in head[:200]:
-        return _exchange_log(item)
-    if "message" in item.name:
-        return _lobster(item)
-    raise DataError(
-        f"{path}: not an order-by-order recording; give a LOBSTER message file, a Databento MBO file or an "
-        "exchange log with order ids"
-    )
+    if found.format is Format.TSLA_EVENTS:
+        return _exchange_log(item, found)
+    if found.format is Format.LOBSTER_MESSAGE:
+        return _lobster(item, found)
+    raise DataError(f"{path}: not an order-by-order recording; {_WANTED}")
+
+
+_WANTED = "give a LOBSTER message file, a Databento MBO file or an exchange log with order ids"
 
 
 def _bytes(item: Item) -> bytes:
-    parts = []
     with item.open() as stream:
-        while part := stream.read():
-            parts.append(part)
-    return b"".join(parts)
+        return b"".join(iter(stream.read, b""))
 
 
-def _table(item: Item, header: bool) -> pa.Table:
-    read = csv.ReadOptions(autogenerate_column_names=not header, use_threads=False)
-    try:
-        return csv.read_csv(io.BytesIO(_bytes(item)), read_options=read)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{item.label}: not a table of numbers: {str(error).splitlines()[0]}") from None
-
-
-def _midnight_ns(item: Item) -> int:
-    found = _DATE.search(item.name)
-    if found is None:
-        raise DataError(f"{item.label}: the name carries no date, and LOBSTER times count from midnight")
-    day = datetime(*(int(x) for x in found.groups()), tzinfo=_NEW_YORK)  # type: ignore[misc,arg-type]
-    return int(day.timestamp()) * 1_000_000_000
-
-
-def _lobster(item: Item) -> Recording:
-    table = _table(item, header=False)
-    if table.num_columns < 6:
-        raise DataError(f"{item.label}: a LOBSTER message file has 6 columns, this has {table.num_columns}")
-    time, kind, order, size, px, direction = (table.column(i).to_numpy() for i in range(6))
+def _lobster(item: Item, found: Found) -> Recording:
+    extra = [Column(SKIP)] * (found.width - len(MESSAGE_COLUMNS))
+    table, status = read_all(
+        item, found.dialect, [*MESSAGE_COLUMNS, *extra], len(MESSAGE_COLUMNS), skip_header=False
+    )
+    _refuse_bad(item, status)
+    time, kind, order, size, px, direction = table.T
     quoted = px[(kind <= TRADE) & (px > 0)]
     step = int(np.gcd.reduce(quoted)) if len(quoted) else 100
     tick = 100 if step % 100 == 0 else 1
     msgs = np.zeros(len(kind), MSG)
-    msgs["ts"] = _midnight_ns(item) + np.round(time * 1e9).astype(np.int64)
+    msgs["ts"] = midnight_ns(item) + time
     msgs["kind"] = kind
     msgs["side"] = np.where(direction > 0, BUY, SELL)
     msgs["px"] = px // tick
@@ -107,7 +90,7 @@ def _lobster(item: Item) -> Recording:
     book = _lobster_book(item, tick)
     if book is not None and len(book) != len(msgs):
         raise DataError(f"{item.label}: {len(msgs)} messages but {len(book)} books beside them")
-    return Recording(item.name.split("_")[0], tick / 1e4, msgs, book, Counter())
+    return Recording(ticker_of(item) or item.name.split("_")[0], tick / 1e4, msgs, book, Counter())
 
 
 def _lobster_book(item: Item, tick: int) -> Array | None:
@@ -115,43 +98,53 @@ def _lobster_book(item: Item, tick: int) -> Array | None:
     other = next((s for s in item.siblings() if s.name == want), None)
     if other is None:
         return None
-    table = _table(other, header=False)
-    book = np.column_stack([table.column(i).to_numpy() for i in range(table.num_columns)]).astype(np.int64)
-    book = book[:, : 4 * LEVELS]
+    found = detect(other)
+    if found.format is not Format.LOBSTER_BOOK:
+        raise DataError(f"{other.label}: holds {found.named}, not a LOBSTER orderbook")
+    width = min(found.width, 4 * LEVELS)
+    columns = [Column(INT, i) if i < width else Column(SKIP) for i in range(found.width)]
+    book, status = read_all(other, found.dialect, columns, width, skip_header=False)
+    _refuse_bad(other, status)
     px = book[:, 0::2]
-    empty = np.abs(px) >= 9_999_999_999
+    empty = np.abs(px) >= ABSENT
     book[:, 1::2][empty] = 0
     px[empty] = 0
     px //= tick
     return book
 
 
-def _exchange_log(item: Item) -> Recording:
+def _refuse_bad(item: Item, status: Array) -> None:
+    """A simulator needs every order."""
+    bad = np.flatnonzero(status)
+    if len(bad):
+        raise DataError(
+            f"{item.label}: row {int(bad[0])} cannot be read: {len(bad)} of {len(status)} rows are bad"
+        )
+
+
+_NAMES = {word(name): name for name in ("CANCEL_ORDER", "ORDER_EXECUTED", "MODIFY_ORDER")}
+
+
+def _exchange_log(item: Item, found: Found) -> Recording:
     """Orders as sent: limit orders may trade on arrival, so they are matched into messages of the book."""
-    table = _table(item, header=True).to_pydict()
     tick = 0.01
-    kinds = {"LIMIT_ORDER": ADD, "ORDER_CANCELLED": DELETE, "MARKET_ORDER": TRADE}
-    ignored: Counter[str] = Counter()
-    rows = []
-    names = ("ts_et", "event", "order_id", "side", "px", "qty")
-    for stamp, event, order, side, px, qty in zip(*(table[c] for c in names), strict=True):
-        if event not in kinds:
-            ignored[event] += 1
-            continue
-        rows.append((_new_york_ns(stamp), kinds[event], BUY if side == "B" else SELL, px, qty, order))
-    msgs = np.zeros(len(rows), MSG)
-    columns = list(zip(*rows, strict=True))
-    for name, column in zip(("ts", "kind", "side"), columns, strict=False):
-        msgs[name] = column
-    msgs["px"] = np.round(np.nan_to_num(np.array(columns[3], float)) / tick).astype(np.int64)
-    msgs["qty"] = np.array(columns[4], float).astype(np.int64)
-    msgs["handle"] = columns[5]
+    columns, zone = event_columns(found, item, 1 / tick, 1.0)
+    table, status = read_all(item, found.dialect, columns, 7, skip_header=True)
+    _refuse_bad(item, status)
+    ts = table[:, TIME].copy()
+    LocalClock(zone).to_utc(ts, status == 0)
+    kinds: Array = np.full(len(table), -1)
+    for name, kind in (("LIMIT_ORDER", ADD), ("ORDER_CANCELLED", DELETE), ("MARKET_ORDER", TRADE)):
+        kinds[table[:, EVENT_NAME] == word(name)] = kind
+    events, counts = np.unique(table[kinds < 0, EVENT_NAME], return_counts=True)
+    names = [_NAMES.get(int(one), "unknown") for one in events]
+    ignored = Counter(dict(zip(names, counts.tolist(), strict=True)))
+    used = kinds >= 0
+    msgs = np.zeros(int(used.sum()), MSG)
+    msgs["ts"], msgs["kind"] = ts[used], kinds[used]
+    msgs["side"] = np.where(table[used, SIDE] == word("B"), BUY, SELL)
+    msgs["px"], msgs["qty"], msgs["handle"] = table[used, PX], table[used, QTY], table[used, ORDER]
     return Recording(item.name.split("_")[0], tick, book_messages(msgs), None, ignored)
-
-
-def _new_york_ns(stamp: Any) -> int:
-    at = stamp if isinstance(stamp, datetime) else datetime.fromisoformat(str(stamp))
-    return int(at.replace(tzinfo=_NEW_YORK).timestamp()) * 1_000_000_000 + at.microsecond * 1000
 
 
 def _databento(item: Item) -> Recording:
