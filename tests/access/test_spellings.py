@@ -1,10 +1,15 @@
 """The same market, however it is written, gives the same events."""
 
+import gzip
+import lzma
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 
+from emp.access.recordings import packing
+from emp.access.recordings.container import Item
 from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from tests.access.reading import read
@@ -125,12 +130,19 @@ def test_bars_are_no_recording(tmp_path: Path) -> None:
         read(write(tmp_path, "q.csv", text), "EURUSD")
 
 
-def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
-    import lzma
-
-    bomb = lzma.compress(b"ts_utc,bid,ask\n" + bytes(1 << 29))
-    with pytest.raises(DataError, match=r"unpacks to more than|a line is longer than"):
-        read(write(tmp_path, "q.csv.xz", bomb), "EURUSD")
+def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "RATIO_FROM", 1 << 20)
+    for pack in (gzip.compress, lzma.compress, zstandard.ZstdCompressor().compress):
+        monkeypatch.setattr(packing, "MAX_RATIO", 500)
+        path = write(tmp_path, "q.csv", pack(b"ts_utc,bid,ask\n" * 2 + bytes(1 << 24)))
+        with (
+            pytest.raises(DataError, match="unpacks to more than 500 times its size"),
+            Item(path).open() as stream,
+        ):
+            while stream.read():
+                pass
+        with pytest.raises(DataError):
+            read(path, "EURUSD")
 
 
 def test_other_instruments_of_a_file_are_left_out(tmp_path: Path) -> None:
