@@ -211,13 +211,13 @@ TOLD: tuple[Mutation, ...] = (
     cut_off,
     garbage_lines,
     packed,
-    packed_and_broken,
     upper_case,
-    jump_ahead,
 )
 """What can be told from the content: the events are the right ones, or there are none."""
 
 UNTOLD: tuple[Mutation, ...] = (
+    packed_and_broken,  # zstd frames may carry no checksum
+    jump_ahead,  # of the last row: nothing follows that it could be ahead of
     drop_column,  # a size column that is dropped without a header is as if it had never been
     swap_columns,  # two sizes swapped in a file without a header
     repeat_column,
@@ -361,7 +361,16 @@ def stateful(subject: Subject) -> bool:
         not subject.name.endswith(".csv")
         or any(
             word in subject.name
-            for word in ("message", "exchange", "bbo", "quote", "transactions", "coinbase", "incremental")
+            for word in (
+                "SGX",
+                "message",
+                "exchange",
+                "bbo",
+                "quote",
+                "transactions",
+                "coinbase",
+                "incremental",
+            )
         )
         or subject.partner is not None
     )

@@ -130,17 +130,19 @@ def test_bars_are_no_recording(tmp_path: Path) -> None:
         read(write(tmp_path, "q.csv", text), "EURUSD")
 
 
+def unpack(path: Path) -> None:
+    with Item(path).open() as stream:
+        while stream.read():
+            pass
+
+
 def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "RATIO_FROM", 1 << 20)
     for pack in (gzip.compress, lzma.compress, zstandard.ZstdCompressor().compress):
         monkeypatch.setattr(packing, "MAX_RATIO", 500)
         path = write(tmp_path, "q.csv", pack(b"ts_utc,bid,ask\n" * 2 + bytes(1 << 24)))
-        with (
-            pytest.raises(DataError, match="unpacks to more than 500 times its size"),
-            Item(path).open() as stream,
-        ):
-            while stream.read():
-                pass
+        with pytest.raises(DataError, match="unpacks to more than 500 times its size"):
+            unpack(path)
         with pytest.raises(DataError):
             read(path, "EURUSD")
 

@@ -249,7 +249,7 @@ def _plausible_book(line: str) -> bool:
         ask, ask_sz, bid, bid_sz = (float(field) for field in line.split(",")[:4])
     except ValueError:
         return False
-    whole = all(value == int(value) for value in (ask, ask_sz, bid, bid_sz))
+    whole = all(value.is_integer() for value in (ask, ask_sz, bid, bid_sz))
     return whole and ask > bid and min(ask_sz, bid_sz) >= 0
 
 
