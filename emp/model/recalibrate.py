@@ -26,11 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.numba.jit import kernel
+from emp.core.numba.jit import inlined, kernel
 from emp.core.records import HORIZON_EVENTS, HORIZON_NS, HORIZONS, Array
-
-LANES = 8
-"""Experts, padded to a vector register."""
 
 CLASSES = 3
 EXPERTS = 5
@@ -78,7 +75,7 @@ WAITING = np.dtype(
         ("mean", "f8"),
         ("low", "f8"),  # outer quantiles, as corrected
         ("high", "f8"),
-        ("p", "f4", (CLASSES, LANES)),  # what each expert said
+        ("p", "f4", (CLASSES, EXPERTS)),  # what each expert said
     ],
     align=True,
 )
@@ -93,9 +90,9 @@ RECALIBRATION = np.dtype(
         ("threshold", "f8", (HORIZONS,)),  # of delta_hat, beyond which a move is up or down
         ("prior_slope", "f8"),
         ("labels", "i8", (HORIZONS,)),  # outcomes learned from
-        ("weight", "f4", (HORIZONS, LANES)),  # of the experts, side by side here and below
-        ("ratio", "f4", (HORIZONS, CLASSES, LANES)),  # realised / said share
-        ("said", "f4", (HORIZONS, CLASSES, LANES)),  # exponential sums over events
+        ("weight", "f4", (HORIZONS, EXPERTS)),  # of the experts, side by side here and below
+        ("ratio", "f4", (HORIZONS, CLASSES, EXPERTS)),  # realised / said share
+        ("said", "f4", (HORIZONS, CLASSES, EXPERTS)),  # exponential sums over events
         ("realised", "f4", (HORIZONS, CLASSES)),
         ("square", "f8", (HORIZONS,)),  # mean squared move
         ("size", "f8", (HORIZONS,)),  # mean absolute move
@@ -107,8 +104,8 @@ RECALIBRATION = np.dtype(
         ("waiting", "i8", (HORIZONS,)),
         ("kept_at", "i8", (HORIZONS,)),  # number of the event kept last; 0 none since the stream broke
         ("ring", WAITING, (HORIZONS, RING)),
-        ("says", "f4", (HORIZONS, CLASSES, LANES)),  # scratch: what each expert says of the event at hand
-        ("power", "f4", (CLASSES, LANES)),  # scratch
+        ("says", "f4", (HORIZONS, CLASSES, EXPERTS)),  # scratch: what each expert says of the event at hand
+        ("power", "f4", (CLASSES, EXPERTS)),  # scratch
     ],
     align=True,
 )
@@ -135,7 +132,7 @@ def begin(r: Array, threshold: Array, k_sigma: float, trained: Array, learns: bo
     r[...] = np.zeros((), RECALIBRATION)
     r["learns"], r["threshold"], r["k_sigma"] = learns, threshold, k_sigma
     r["prior_slope"] = np.where(trained, 1.0, 0.0)
-    r["weight"][..., :EXPERTS] = 1.0 / EXPERTS
+    r["weight"] = 1.0 / EXPERTS
     r["ratio"] = 1.0
     r["slope"] = r["prior_slope"][:, None]
 
@@ -169,7 +166,7 @@ def recalibrate(r: Any, ts: int, bid: int, ask: int, sigma_ticks: float, broken:
     correct(r, f)
 
 
-@kernel
+@inlined
 def settle(r: Any, ts: int, mid2: int) -> None:
     """Learn from all forecasts whose outcome is known with an event at `ts`, after which bid + ask is `mid2`."""
     ring = r.ring
@@ -186,7 +183,7 @@ def settle(r: Any, ts: int, mid2: int) -> None:
             r.waiting[h] -= 1
 
 
-@kernel
+@inlined
 def learn(r: Any, h: int, w: Any, mid2: int) -> None:
     """Learn from one forecast of horizon h and its outcome."""
     move = 0.5 * (mid2 - w.mid2) / w.unit
@@ -200,7 +197,7 @@ def learn(r: Any, h: int, w: Any, mid2: int) -> None:
     widen(r, h, w, move)
 
 
-@kernel
+@inlined
 def weigh_experts(r: Any, h: int, w: Any, came: int, rate: float) -> None:
     """Bayes with a fixed share: weight ~ weight * p(outcome)^rate."""
     weight, p = r.weight[h], w.p[came]
@@ -217,7 +214,7 @@ def weigh_experts(r: Any, h: int, w: Any, came: int, rate: float) -> None:
         weight[e] = weight[e] * scale + back / np.float32(EXPERTS)
 
 
-@kernel
+@inlined
 def count_classes(r: Any, h: int, w: Any, came: int) -> None:
     """Realised and said class shares of every expert, and their ratio."""
     said, realised, ratio, power = r.said[h], r.realised[h], r.ratio[h], r.power
@@ -227,7 +224,7 @@ def count_classes(r: Any, h: int, w: Any, came: int) -> None:
     for k in range(CLASSES):
         realised[k] *= fade
     realised[came] += events
-    for e in range(1, LANES):
+    for e in range(1, EXPERTS):
         share = events / (power[0, e] + power[1, e] + power[2, e])
         for k in range(CLASSES):
             said[k, e] = fade * said[k, e] + share * power[k, e]
@@ -236,20 +233,19 @@ def count_classes(r: Any, h: int, w: Any, came: int) -> None:
             ratio[k, e] = (realised[k] / said[k, e] + prior) / (np.float32(1.0) + prior)
 
 
-@kernel
+@inlined
 def raise_to_powers(down: float, flat: float, up: float, power: Any) -> None:
-    """Powers 1, 1, 1/2, 1/4 and 0 of class probabilities, not normalised: power float32[CLASSES, LANES]."""
+    """Powers 1, 1, 1/2, 1/4 and 0 of class probabilities, not normalised: power float32[CLASSES, EXPERTS]."""
     for k in range(CLASSES):
         p = down if k == 0 else flat if k == 1 else up
         root = np.sqrt(p)
         power[k, 0] = power[k, 1] = p
         power[k, 2] = root
         power[k, 3] = np.sqrt(root)
-        for e in range(4, LANES):
-            power[k, e] = np.float32(1.0)
+        power[k, 4] = np.float32(1.0)
 
 
-@kernel
+@inlined
 def regress(r: Any, h: int, w: Any, move: float, rate: float) -> None:
     """The slope of real on expected moves."""
     n = r.labels[h]
@@ -265,7 +261,7 @@ def regress(r: Any, h: int, w: Any, move: float, rate: float) -> None:
     r.square[h] += (move * move - r.square[h]) * max(1.0 / n, min(1.0, w.stands_for / MEMORY))
 
 
-@kernel
+@inlined
 def widen(r: Any, h: int, w: Any, move: float) -> None:
     """Push the outer quantiles apart, or together, so that half of the moves come to lie between them."""
     n = r.labels[h]
@@ -275,13 +271,15 @@ def widen(r: Any, h: int, w: Any, move: float) -> None:
     r.size[h] += (abs(move) - r.size[h]) * step
 
 
-@kernel
+@inlined
 def ask_experts(r: Any, h: int, p: Any) -> None:
     """Fill `says` with what each expert says where the model says p float32[CLASSES]."""
     says, ratio, power = r.says[h], r.ratio[h], r.power
     least = np.float32(LEAST_P)
     raise_to_powers(max(p[0], least), max(p[1], least), max(p[2], least), power)
-    for e in range(LANES):
+    for k in range(CLASSES):
+        says[k, 0] = power[k, 0]
+    for e in range(1, EXPERTS):
         down, flat, up = power[0, e] * ratio[0, e], power[1, e] * ratio[1, e], power[2, e] * ratio[2, e]
         share = np.float32(1.0) / (down + flat + up)
         says[0, e] = down * share
@@ -289,7 +287,7 @@ def ask_experts(r: Any, h: int, p: Any) -> None:
         says[2, e] = up * share
 
 
-@kernel
+@inlined
 def keep(r: Any, ts: int, mid2: int, unit: float, f: Any) -> None:
     """Keep the forecast until its outcome is known, unless those that wait already stand close enough."""
     for h in range(HORIZONS):
@@ -308,11 +306,11 @@ def keep(r: Any, ts: int, mid2: int, unit: float, f: Any) -> None:
         w.high = max(f.q[h, 2] + r.margin[h], f.q[h, 1])
         p, says = w.p, r.says[h]
         for k in range(CLASSES):
-            for e in range(LANES):
+            for e in range(EXPERTS):
                 p[k, e] = says[k, e]
 
 
-@kernel
+@inlined
 def correct(r: Any, f: Any) -> None:
     """Overwrite a forecast: the mixture of the experts, the mean times its slope, the quantiles by their margin."""
     for h in range(HORIZONS):
