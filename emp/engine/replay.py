@@ -21,7 +21,7 @@ from emp.access.paper.venue import COUNTERFACTUAL, PaperVenue
 from emp.access.port import Source
 from emp.bus.order import admit, new_guard
 from emp.core.codes import Quarantine, Reason
-from emp.core.contracts import CancelOrder, Control, NewOrder, OrderUpdate, QueryOrder, Replace
+from emp.core.contracts import CancelOrder, Command, Control, NewOrder, OrderUpdate, QueryOrder, Replace
 from emp.core.messages import AT, Row
 from emp.core.records import DECISION, EVENT, Array, empty_events
 from emp.engine.driver import Driver
@@ -107,11 +107,18 @@ class Backtest:
         venue: PaperVenue,
         folder: RunFolder | None = None,
         successions: Sequence[Planned] = (),
+        heard: Callable[[OrderUpdate], None] | None = None,
     ) -> None:
+        """Put a replay together.
+
+        Args:
+            heard: told every report of the venue, in order.
+        """
         self.successions = tuple(successions)
         self.source = source
         self.engine = engine
         self.venue = venue
+        self.heard = heard
         self.journal = Journal(folder, engine) if folder is not None else None
         ledger = self.journal.ledger if self.journal is not None else None
         self.driver = Driver(engine, venue.send, ledger=ledger)
@@ -259,6 +266,8 @@ class Backtest:
             updates = self.venue.updates(due) if result == REPORT else self._doubted(due)
             for update in updates:
                 self.driver.report(update)
+                if self.heard is not None:
+                    self.heard(update)
 
     def _doubted(self, left: int) -> list[OrderUpdate]:
         """The report that the compiled loop could not place, and the `left` ones behind it."""
@@ -269,17 +278,23 @@ class Backtest:
 
     def _record(self, logged: Sequence[Row]) -> None:
         """Write down what was said in the compiled loop, as the driver does for what Python says."""
-        if self.journal is None:
+        if self.journal is None and self.heard is None:
             return
-        ledger = self.journal.ledger
         for row, message in zip(logged, self.trading.messages(logged), strict=True):
-            ledger.at = row[AT]
-            if isinstance(message, OrderUpdate):
-                ledger.record_report(message)
-            elif isinstance(message, Control):
-                ledger.record_control(message)
-            else:
-                ledger.record_intent(message)
+            if self.heard is not None and isinstance(message, OrderUpdate):
+                self.heard(message)
+            if self.journal is not None:
+                self.journal.ledger.at = row[AT]
+                self._write(self.journal.ledger, message)
+
+    @staticmethod
+    def _write(ledger: Ledger, message: Command | Control | OrderUpdate) -> None:
+        if isinstance(message, OrderUpdate):
+            ledger.record_report(message)
+        elif isinstance(message, Control):
+            ledger.record_control(message)
+        else:
+            ledger.record_intent(message)
 
     # --- durability
 

@@ -57,7 +57,7 @@ def _families(view: View) -> Iterable[Metric]:
     yield drops
     yield GaugeMetricFamily("risk_halted", "1 while risk has halted trading", int(view.halted))
     yield from _links(view)
-    if view.model:
+    if view.mode != "observe":  # then there is no model
         yield from _model(view)
 
 

@@ -342,8 +342,9 @@ def test_a_quickfix_initiator_trades_on_our_venue(dialect: Dialect) -> None:
             tops = {(row["bid_px"][0, 0], row["ask_px"][0, 0]) for row in toy.shown}
             assert tuple(round(float(px) * 100_000) for px in facts["top"]) in tops
             common = {"55": "EURUSD", "40": "2", "44": "1.08755"}
+            big = {"11": "b", "54": "2", "38": "9000000", "59": "1", "18": "6"}  # rests, whatever it crosses
             await trader.ask(send="D", fields={**common, "11": "a", "54": "1", "38": "3000", "59": "3"})
-            await trader.ask(send="D", fields={**common, "11": "b", "54": "2", "38": "9000000", "59": "1"})
+            await trader.ask(send="D", fields={**common, **big})
             await trader.ask(send="D", fields={**common, "11": "a", "54": "1", "38": "3000", "59": "3"})
             await until(lambda: toy.filled.get("b", 0) > 1)
             sound = {**common, "54": "1", "38": "3000", "59": "3"}

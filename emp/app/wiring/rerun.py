@@ -39,7 +39,7 @@ def refuse_unrecorded(path: Path) -> None:
 
     Raises UsageError for a run of a recording, JournalError for a run of a release that journalled no market data.
     """
-    if not (path / "manifest.json").exists():
+    if not (path / "manifest.json").exists() or (path / "market").is_dir():
         return
     manifest = RunFolder(path).manifest
     files = ", ".join(str(one["name"]) for one in manifest.get("data", ()))

@@ -17,7 +17,6 @@ from emp.access.port import ReadCounts, Source
 from emp.access.recordings import open_recording
 from emp.core.contracts import Control, OrderUpdate
 from emp.core.ids import generator
-from emp.core.instrument import Instrument
 from emp.core.numba.jit import closure_hash
 from emp.core.records import Array
 from emp.engine.engine import Engine, EngineLimits
@@ -34,23 +33,19 @@ FILL = np.dtype([("ts", "i8"), ("side", "i8"), ("px", "i8"), ("qty", "i8"), ("fe
 """One fill: ticks, lots, fee in ticks times lots."""
 
 
-class FillTape(PaperVenue):
-    """A paper venue that keeps every fill it reports."""
+class FillTape:
+    """Keeps every fill that a venue reports."""
 
-    def __init__(self, instrument: Instrument) -> None:
-        super().__init__(instrument)
+    def __init__(self) -> None:
         self._filled: dict[str, int] = {}
         self._fills: list[tuple[int, int, int, int, float, bool]] = []
 
-    def updates(self, n: int) -> list[OrderUpdate]:
-        """The reports that are due; their fills are kept."""
-        due = super().updates(n)
-        for update in due:
-            qty = update.filled - self._filled.get(update.clOrdID, 0)
-            if qty > 0:
-                self._filled[update.clOrdID] = update.filled
-                self._fills.append((update.ts, update.side, update.price, qty, update.fee, update.maker))
-        return due
+    def keep(self, update: OrderUpdate) -> None:
+        """Keep the fill of a report, where it has one."""
+        qty = update.filled - self._filled.get(update.clOrdID, 0)
+        if qty > 0:
+            self._filled[update.clOrdID] = update.filled
+            self._fills.append((update.ts, update.side, update.price, qty, update.fee, update.maker))
 
     @property
     def fills(self) -> Array:
@@ -131,12 +126,13 @@ def _trade(
 ) -> dict[str, Any]:
     engine = Engine([data.instrument], model, limits, "EVALUATE")
     bind_perception(engine)
-    venue = FillTape(data.instrument)
+    tape = FillTape()
     recording = open_recording(list(series.paths), data.instrument, progress=progress)
-    summary = Backtest(TestPart(recording, engine, data.split.test_ns), engine, venue).run()
+    source, venue = TestPart(recording, engine, data.split.test_ns), PaperVenue(data.instrument)
+    summary = Backtest(source, engine, venue, heard=tape.keep).run()
     kinds = ("actions", "fills", "traded_lots", "final_position", "pnl_ticks", "fees", "halted")
     begin, end = data.span("test")
-    fills = venue.fills
+    fills = tape.fills
     return {
         **{name: summary[name] for name in kinds},
         "passive_lots": int(fills["qty"][fills["maker"]].sum()),
