@@ -215,3 +215,17 @@ def test_what_a_missing_average_leaves_open_the_next_one_settles() -> None:
     assert books.stand[0] == 9
     books.fill("e4", 1, "1.0890", 10, "1.08760")
     assert books.stand == (10, pytest.approx(10 * 108_760))
+
+
+def test_what_still_works_after_a_correction_follows_where_the_venue_does_not_say() -> None:
+    books = filled()
+    [update] = report(books.orders, f"{BASE}17=e3|150=H|19=e1|39=1|60=20240605-12:00:50|")
+    assert (update.filled, update.leaves) == (3, 7)
+
+
+def test_a_trade_of_an_order_whose_cost_was_never_told_is_not_taken_back_by_guess() -> None:
+    books = Books()
+    report(books.orders, f"{BASE}17=e0|150=F|39=1|32=0|14=2000|151=8000|60=20240605-12:00:40|")  # no 6, no 31
+    report(books.orders, f"{BASE}17=e1|150=F|39=1|32=4000|31=1.0870|14=6000|151=4000|60=20240605-12:00:41|")
+    with pytest.raises(FieldError, match="never told"):
+        report(books.orders, f"{BASE}17=e2|150=H|19=e1|39=1|60=20240605-12:00:42|")
