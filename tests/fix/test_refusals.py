@@ -89,7 +89,9 @@ def test_a_book_that_cannot_be_applied_asks_at_a_pace() -> None:
                 venue.say("X", "268=1|279=1|269=0|278=never|55=EURUSD|270=1.08|271=9000|")
                 await asyncio.sleep(0.01)
             took = asyncio.get_running_loop().time() - began
-            times = sum(0.5 * (2**k - 1) <= took for k in range(9))  # at once, after half a second, one more, two
+            times = sum(
+                0.5 * (2**k - 1) <= took for k in range(9)
+            )  # at once, after half a second, one more, two
             assert venue.count("V") <= 1 + 2 * times
             assert venue.count("V") >= 5
             await until(lambda: access.access.market.whole, 10)

@@ -92,7 +92,9 @@ def test_sigusr2_brings_another_artifact_and_a_damaged_one_changes_nothing(tmp_p
     assert planned.model.artifact.hash == second.artifact.hash
     assert rows["seq"][change] <= planned.swap.seq < rows["seq"][change + 1]
     np.testing.assert_array_equal(rows["state_events"][change + 1 :], np.arange(1, len(rows) - change))
-    refused = [line for line in (folder.path / "log.jsonl").read_text().splitlines() if "refused" in line]
+    refused = [
+        line for line in (folder.path / "log.jsonl").read_text().splitlines() if "reload refused" in line
+    ]
     assert len(refused) == 1
     assert "truncated" in json.loads(refused[0])["why"]
 

@@ -120,9 +120,11 @@ def test_what_is_wrong_is_one_line_and_leaves_nothing_behind(tmp_path: Path) -> 
 
 
 def test_the_built_in_market_starts_when_markets_trade() -> None:
-    now = market_hours_ns(1_795_365_952_000_000_000)  # Sunday 2026-11-22
-    assert now == 1_795_014_000_000_000_000, "Wednesday 2026-11-18, 15:00 UTC"
+    sunday = 1_795_365_952_000_000_000  # 2026-11-22
+    assert market_hours_ns(catalogue()["GC"], sunday) == 1_795_014_000_000_000_000, "Wednesday, 15:00 UTC"
     for instrument in catalogue().values():
+        now = market_hours_ns(instrument, sunday)
+        assert 1_795_014_000_000_000_000 - now < 24 * 3_600_000_000_000
         table = session_table(instrument, now, now)
         row = table[np.searchsorted(table["start"], now, side="right") - 1]
         assert row["session_id"] not in (Session.CLOSED, Session.HALT), instrument.name

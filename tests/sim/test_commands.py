@@ -53,7 +53,7 @@ def test_mistakes_end_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert "no flow model file" in refused(capsys, "sim", "facts", "--model", "nothing.npz")
     text = tmp_path / "a.csv"
     text.write_text("a,b\n1,2\n")
-    assert "not an order-by-order recording" in refused(capsys, "sim", "calibrate", str(text))
+    assert "an exchange log with order ids" in refused(capsys, "sim", "calibrate", str(text))
     undated = tmp_path / "message.csv"
     undated.write_text(MESSAGES)
     assert "no date" in refused(capsys, "sim", "verify", str(undated))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 import msgspec
+import numpy as np
 
 from emp.access.port import MarketAccess
 from emp.app.wiring.assembly import engine_limits
@@ -13,7 +14,7 @@ from emp.app.wiring.doors import open_ctrader, open_fix
 from emp.app.wiring.unfinished import first_model, note_continuation, replaced_model, unfinished_run
 from emp.bus.bus import EventBus
 from emp.core.clock import Clock
-from emp.core.codes import Reason
+from emp.core.codes import Reason, Session
 from emp.core.config.config import SystemConfig
 from emp.core.config.secrets import Secret
 from emp.core.contracts import NewOrder
@@ -21,6 +22,7 @@ from emp.core.errors import ArtifactError, ConfigError, JournalError
 from emp.core.ids import run_id
 from emp.core.instrument import Instrument, find
 from emp.core.platform import say
+from emp.core.sessions import session_table
 from emp.engine.apart import compile_apart
 from emp.engine.choose import load_serving, load_standby
 from emp.engine.driver import Driver
@@ -45,7 +47,9 @@ DAY_NS = 86_400_000_000_000
 MOCK_PX = 100_000  # ticks, where the built-in market begins
 MOCK_DAYS = 30  # for which it knows its calendar
 _WEDNESDAY = 6  # days after Thursday 1970-01-01, modulo 7
-_AFTERNOON_NS = 15 * 3_600_000_000_000
+_HOUR_NS = 3_600_000_000_000
+_AFTERNOON = 15
+_TRADING = (int(Session.ASIA), int(Session.LONDON), int(Session.NY))
 
 
 class Running(NamedTuple):
@@ -241,7 +245,7 @@ def _mock(config: SystemConfig, instrument: Instrument, clock: Clock) -> MarketA
     from emp.sim.world.day import DayConfig, DayMarket
     from emp.sim.world.mock import MockMarket
 
-    start_ns = market_hours_ns(clock.now_ns())
+    start_ns = market_hours_ns(instrument, clock.now_ns())
 
     def market(seed: int, rules: DayConfig) -> DayMarket:
         return DayMarket(shipped_flow(), seed, MOCK_PX, start_ns, instrument, rules, MOCK_DAYS)
@@ -276,10 +280,16 @@ def _compile_market(spare: "MockMarket") -> None:
         pass
 
 
-def market_hours_ns(now_ns: int) -> int:
-    """The last Wednesday, 15:00 UTC, before now: a time at which every market of the catalogue trades."""
-    today = (now_ns - _AFTERNOON_NS) // DAY_NS
-    return (today - (today - _WEDNESDAY) % 7) * DAY_NS + _AFTERNOON_NS
+def market_hours_ns(instrument: Instrument, now_ns: int) -> int:
+    """An hour of the last Wednesday that has passed at which the instrument trades: 15:00 UTC, else the one nearest."""
+    today = now_ns // DAY_NS - 1
+    wednesday = (today - (today - _WEDNESDAY) % 7) * DAY_NS
+    for away in sorted(range(24), key=lambda hour: abs(hour - _AFTERNOON)):
+        at = wednesday + away * _HOUR_NS
+        table = session_table(instrument, at, at)
+        if int(table["session_id"][np.searchsorted(table["start"], at, side="right") - 1]) in _TRADING:
+            return at
+    return wednesday + _AFTERNOON * _HOUR_NS
 
 
 def _recording(config: SystemConfig, instrument: Instrument, clock: Clock) -> MarketAccess:
