@@ -3,6 +3,8 @@
 from emp.core.codes import AssetClass, Venue
 from emp.core.instrument import Instrument, SessionSpan
 
+EVERY_DAY = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
 
 def currency_pair(
     name: str = "EURUSD",
@@ -12,7 +14,7 @@ def currency_pair(
     fees: tuple[float, float] = (0.0, 0.0),
     session: str = "asia",
 ) -> Instrument:
-    """A currency pair that trades at all hours; `fees` are the maker's and the taker's, in ticks per lot."""
+    """A currency pair that trades at all hours of the week; `fees` are the maker's and the taker's, in ticks per lot."""
     return Instrument(
         name=name,
         tick=tick,
@@ -22,5 +24,5 @@ def currency_pair(
         maker_fee=fees[0],
         taker_fee=fees[1],
         fee_source="test",
-        sessions=(SessionSpan(session=session, start="00:00", end="00:00"),),
+        sessions=(SessionSpan(session=session, start="00:00", end="00:00", days=EVERY_DAY),),
     )
