@@ -14,7 +14,7 @@ def currency_pair(
     fees: tuple[float, float] = (0.0, 0.0),
     session: str = "asia",
 ) -> Instrument:
-    """A currency pair that trades at all hours of the week; `fees` are the maker's and the taker's, in ticks per lot."""
+    """A currency pair that trades at every hour of the week; `fees` are of maker and taker, in ticks per lot."""
     return Instrument(
         name=name,
         tick=tick,
