@@ -139,7 +139,12 @@ def test_cut_refused_logged_on_again_and_halted(tmp_path: Path) -> None:
         venue.refuse = f"maintenance, {PASSWORD} must wait"
         venue.cut()
         health, metrics = await scene.until(
-            lambda _, m: sample(m, 'logon_refusals_total{channel="trade"}') >= 2, "refused logons"
+            lambda h, m: (
+                sample(m, 'logon_refusals_total{channel="trade"}') >= 2
+                and h["links"]["trade"]["cause"] == "refused"  # they are two answers, one after the other
+                and h["links"]["trade"]["attempt"] >= 2
+            ),
+            "refused logons",
         )
         trade = health["links"]["trade"]
         assert (trade["up"], trade["cause"]) == (False, "refused")
