@@ -210,7 +210,7 @@ def test_header_ends_at_the_first_field_of_the_body_whatever_the_order() -> None
     ],
 )
 def test_no_garbage_is_slow(piece: str) -> None:
-    """Under 1 ms per KiB, also where every few bytes look like a beginning; quadratic time would take minutes.
+    """Under 5 ms per KiB on a busy machine, whatever looks like a beginning; quadratic time takes minutes.
 
     A head that announces a data field can hide what follows for one longest frame, so good ones follow for longer.
     """
@@ -221,7 +221,7 @@ def test_no_garbage_is_slow(piece: str) -> None:
     found = messages(framer, data + GOOD * 2_000)
     assert len(found) > 500
     assert set(found) == {GOOD}
-    assert time.thread_time() - began < 0.256
+    assert time.thread_time() - began < 1.3
 
 
 def test_size_limit_holds() -> None:

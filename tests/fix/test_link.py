@@ -19,6 +19,7 @@ from emp.core.config.secrets import Secret
 from emp.core.errors import JournalError
 from tests.fix.test_quickfix import until
 from tests.fix.wire import framed
+from tests.kit.anew import in_real_time
 
 FAST = Backoff(first_s=0.02, factor=2.0, longest_s=5.0, spread=0.0)
 
@@ -114,6 +115,7 @@ def test_one_unanswered_logon_at_the_start_is_tried_again() -> None:
     assert len(scripted(silent, refused)) == 2
 
 
+@in_real_time
 def test_attempts_are_counted_until_a_session_was_steady() -> None:
     async def serve(n: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await greet(reader, writer)
@@ -192,6 +194,7 @@ def test_closing_takes_two_seconds_at_most_whatever_the_peer_does(reads: bool) -
     scripted(serve, work)
 
 
+@in_real_time
 def test_orders_wait_a_quarter_of_a_second_for_a_peer_that_does_not_read_and_no_longer() -> None:
     reads = asyncio.Event()
 

@@ -28,6 +28,7 @@ from emp.engine.succession import Models
 from emp.journal.actionlog import actions_sha256, read_actions
 from emp.journal.reader import LedgerReader
 from emp.observe.board import Board
+from tests.kit.anew import in_real_time
 from tests.kit.http import fetch_good
 from tests.kit.journal import journal
 from tests.kit.listener import Listener
@@ -196,6 +197,7 @@ def test_a_recording_plays_at_its_pace_and_orders_fill_on_paper() -> None:
     assert (reports[0].price, reports[0].filled) == (102, 2)
 
 
+@in_real_time
 def test_the_loop_turns_while_a_batch_of_a_recording_is_read() -> None:
     class Slow(Recorded):
         def batches(self) -> Iterator[Array]:
