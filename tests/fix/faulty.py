@@ -7,6 +7,7 @@ in the middle of a session: what a side calls 17 may be 21 to the other. Every f
 import asyncio
 import contextlib
 import re
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
@@ -124,9 +125,10 @@ class Way:
     """One direction of one connection."""
 
     def __init__(
-        self, wire: "FaultyWire", writer: asyncio.StreamWriter, numbers: Numbers, *, told: bool
+        self, wire: "FaultyWire", name: str, writer: asyncio.StreamWriter, numbers: Numbers, *, told: bool
     ) -> None:
         self.wire, self.plan, self.writer, self.numbers = wire, wire.plan, writer, numbers
+        self.name = name
         self.faults = ANY + TOLD * told
         self._told = told
         self.back: Way
@@ -143,6 +145,7 @@ class Way:
             while more := await reader.read(65_536):
                 found, data = frames(data + more)
                 for frame in found:
+                    self._note("said", frame)
                     await self._carry(frame)
         for one in self.pair:
             one.close()
@@ -230,6 +233,7 @@ class Way:
         else:
             plan.counts[fault] += 1
             self.wire.log.append((fault, frame))
+            self._note(f"fault: {fault}", frame)
             for data in spoilt:
                 self._write(data)
         if self._held and self._held != frame:
@@ -335,7 +339,11 @@ class Way:
         self.back.awaits_reset = True
         return [frame, anew]
 
+    def _note(self, what: str, data: bytes) -> None:
+        self.wire.trace.append((time.monotonic_ns(), f"{self.name} {what}", data))
+
     def _write(self, data: bytes) -> None:
+        self._note("told", data)
         if not self.writer.is_closing():
             self.writer.write(data)
 
@@ -348,6 +356,7 @@ class FaultyWire:
         self.stall_s = stall_s
         self.connections = 0
         self.log: list[tuple[str, bytes]] = []  # what was done to which message
+        self.trace: list[tuple[int, str, bytes]] = []  # monotonic ns, the way, what came or was told
         self.may_reset: Callable[[], bool] = lambda: True
         self._port = port
         self._dialler_told = dialler_told
@@ -375,8 +384,8 @@ class FaultyWire:
         self.connections += 1
         mine = {writer, far_writer}
         self._writers |= mine
-        up = Way(self, far_writer, self._up, told=not self._dialler_told)
-        down = Way(self, writer, self._down, told=self._dialler_told)
+        up = Way(self, "up", far_writer, self._up, told=not self._dialler_told)
+        down = Way(self, "down", writer, self._down, told=self._dialler_told)
         up.back, down.back = down, up
         up.pair = down.pair = (writer, far_writer)
         await asyncio.gather(up.pump(reader), down.pump(far_reader))

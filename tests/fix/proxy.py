@@ -2,6 +2,7 @@
 
     python -m tests.fix.proxy --seed 3 --seconds 60              # both ways round
     python -m tests.fix.proxy --seed 3 --seconds 60 --side engine
+    python -m tests.fix.proxy --seed 1 --seeds 20 --seconds 10 --keep FOLDER
 
 As an initiator the engine trades with a QuickFIX acceptor that also takes trades back, corrects them, refuses orders
 in bad ways, shows huge books and loses its numbers; as an acceptor our venue serves a QuickFIX initiator. In between
@@ -11,6 +12,7 @@ stands `tests.fix.faulty`. At the end the faults stop, and positions, cash and b
 import argparse
 import asyncio
 import json
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -117,12 +119,14 @@ class Trader:
         return int(account["position"]), len(self.engine.orders.open_orders()), float(account["cash"])
 
 
-async def engine_side(plan: Plan, seed: int, seconds: float, folder: Path) -> dict[str, Any]:
+async def engine_side(
+    plan: Plan, seed: int, seconds: float, folder: Path, keep: Path | None = None
+) -> dict[str, Any]:
     """The engine as initiator; returns what was seen, `wrong` names what does not agree."""
     port = free_port()
     rng = generator(seed, "drill")
     wire = FaultyWire(port, plan, dialler_told=True)
-    async with Peer.running("accept", port, "QF", "ME", "0.01") as venue:
+    async with Peer.running("accept", port, "QF", "ME", "0.01", *logs(keep)) as venue:
         settings = fix_settings(await wire.start(), folder)
         dialect = msgspec.structs.replace(settings.dialect, heartbeat_s=1)
         access = FixAccess(msgspec.structs.replace(settings, dialect=dialect, reset_on_loss=True))
@@ -153,6 +157,7 @@ async def engine_side(plan: Plan, seed: int, seconds: float, folder: Path) -> di
         problem = (await asyncio.gather(run, return_exceptions=True))[0]
         last = await venue.ask()
     await wire.close()
+    write_down(wire, keep)
     lots = EURUSD.lot
     close = 0.01 * facts["fills"] * lots  # the venue's averages have seven decimals: a hundredth of a tick
     wrong = {
@@ -160,6 +165,7 @@ async def engine_side(plan: Plan, seed: int, seconds: float, folder: Path) -> di
         "position": "" if position * lots == facts["position"] else f"{position} lots, venue {facts['position']}",
         "cash": "" if abs(cash * lots - facts["cash"]) <= close else f"{cash * lots}, venue {facts['cash']}",
         "orders": f"{working} still open" if working else "",
+        "fills": told_otherwise(running, facts["orders"]),
         "book": "" if book == truth else f"{book}, venue {truth}",
         "end": "" if last["position"] == facts["position"] else "something filled after the end",
         "quarantine": repr(running.engine.orders.quarantined[:2]) if running.engine.orders.quarantined else "",
@@ -170,6 +176,17 @@ async def engine_side(plan: Plan, seed: int, seconds: float, folder: Path) -> di
         "connections": wire.connections, "losses": access.links[0].losses, "refused": session.refused,
         "wrong": {k: v for k, v in wrong.items() if v},
     }  # fmt: skip
+
+
+def told_otherwise(running: Running, venue: dict[str, list[Any]]) -> str:
+    """The orders of which the engine thinks otherwise than the venue does."""
+    ours = {name: running.engine.orders.order(name) for name in venue}
+    odd = [
+        f"{name}: {order.filled * EURUSD.lot}, venue {venue[name][1]}"
+        for name, order in ours.items()
+        if order is not None and order.filled * EURUSD.lot != venue[name][1]
+    ]
+    return f"{odd[:9]} of {len(ours)}" if odd else ""
 
 
 async def settled(
@@ -231,7 +248,9 @@ class Client:
             )
 
 
-async def venue_side(plan: Plan, seed: int, seconds: float, folder: Path) -> dict[str, Any]:
+async def venue_side(
+    plan: Plan, seed: int, seconds: float, folder: Path, keep: Path | None = None
+) -> dict[str, Any]:
     """Our venue as acceptor, a QuickFIX initiator as its client."""
     dialect = msgspec.structs.replace(QUICK, heartbeat_s=1)
     toy = Toy([EURUSD])
@@ -240,7 +259,7 @@ async def venue_side(plan: Plan, seed: int, seconds: float, folder: Path) -> dic
     )
     wire = FaultyWire(await venue.start(), plan, dialler_told=False)
     plan.on = False
-    async with Peer.running("initiate", await wire.start(), "QF", "EMPVENUE", "1") as peer:
+    async with Peer.running("initiate", await wire.start(), "QF", "EMPVENUE", "1", *logs(keep)) as peer:
         await peer.line("logon")
         client, rng = Client(peer, seed), generator(seed, "drill")
         subscribe = {"262": "r1", "263": "1", "264": "0", "265": "0"}
@@ -257,6 +276,7 @@ async def venue_side(plan: Plan, seed: int, seconds: float, folder: Path) -> dic
         wrong = await told_right(peer, toy, subscribe, plan.counts["reset"] > 0)
         facts = await peer.ask()
     await wire.close()
+    write_down(wire, keep)
     failure = (await asyncio.gather(venue.close(), return_exceptions=True))[0]
     wrong["venue"] = repr(failure) if failure is not None else ""
     wrong["refused by QuickFIX"] = " ".join(facts["rejects_sent"])
@@ -311,13 +331,31 @@ def code(toy: Toy, name: str) -> str:
     return CODES[toy.status[name]][1]
 
 
-def drill(side: str, plan: Plan, seed: int, seconds: float) -> dict[str, Any]:
-    """One drill, its log beside it."""
+def logs(keep: Path | None) -> list[str]:
+    """The argument that has QuickFIX write down what it sees, where that is wanted."""
+    return [str(keep / "quickfix")] if keep is not None else []
+
+
+def write_down(wire: FaultyWire, keep: Path | None) -> None:
+    """Everything that came to the wire and that it told, one line each."""
+    if keep is None or not wire.trace:
+        return
+    begun = wire.trace[0][0]
+    with (keep / "wire.txt").open("w") as file:
+        for at, what, data in wire.trace:
+            text = data.decode("latin-1").replace("\x01", "|")
+            file.write(f"{(at - begun) / 1e9:9.4f} {what}: {text[:400]}\n")
+
+
+def drill(side: str, plan: Plan, seed: int, seconds: float, keep: Path | None = None) -> dict[str, Any]:
+    """One drill, its log beside it; in the folder `keep` every message, as the wire and as QuickFIX saw it."""
     with tempfile.TemporaryDirectory() as name, structlog.testing.capture_logs() as log:
-        found = asyncio.run(SIDES[side](plan, seed, seconds, Path(name)))
+        found = asyncio.run(SIDES[side](plan, seed, seconds, Path(name), keep))
     found["log"] = dict(Counter(entry["event"] for entry in log))
     if found["wrong"]:
         found["last"] = [str(entry) for entry in log[-30:]]
+    if keep is not None:
+        (keep / "log.txt").write_text("\n".join(str(entry) for entry in log))
     return found
 
 
@@ -333,13 +371,22 @@ def main() -> None:
     parser.add_argument("--side", choices=[*SIDES, "both"], default="both")
     parser.add_argument("--chance", type=float, default=0.02, help="of a fault per message")
     parser.add_argument("--only", default="", help="these faults alone, comma between")
+    parser.add_argument("--keep", type=Path, help="a folder for every message of the drills that end wrong")
+    parser.add_argument("--seeds", type=int, default=1, help="so many, one after the other")
     asked = parser.parse_args()
     only = tuple(asked.only.split(",")) if asked.only else ()
-    wrong = False
-    for side in SIDES if asked.side == "both" else [asked.side]:
-        found = drill(side, Plan(asked.seed, asked.chance, only), asked.seed, asked.seconds)
-        print(json.dumps(found, indent=1))
-        wrong |= bool(found["wrong"])
+    wrong = 0
+    for seed in range(asked.seed, asked.seed + asked.seeds):
+        for side in SIDES if asked.side == "both" else [asked.side]:
+            keep = asked.keep / f"{side}-{seed}" if asked.keep else None
+            if keep is not None:
+                keep.mkdir(parents=True, exist_ok=True)
+            found = drill(side, Plan(seed, asked.chance, only), seed, asked.seconds, keep)
+            print(json.dumps(found, indent=1), flush=True)
+            wrong += bool(found["wrong"])
+            if keep is not None and not found["wrong"]:
+                shutil.rmtree(keep)
+    print(f"{wrong} of {asked.seeds * (2 if asked.side == 'both' else 1)} drills ended wrong", flush=True)
     sys.exit(1 if wrong else 0)
 
 

@@ -1,7 +1,9 @@
 """A FIX peer built on QuickFIX, run in a process of its own: an acceptor with a market, or an initiator.
 
-    python quickfix_peer.py accept PORT SENDER TARGET SECONDS_BETWEEN_UPDATES
-    python quickfix_peer.py initiate PORT SENDER TARGET HEARTBEAT_SECONDS
+    python quickfix_peer.py accept PORT SENDER TARGET SECONDS_BETWEEN_UPDATES [LOGS]
+    python quickfix_peer.py initiate PORT SENDER TARGET HEARTBEAT_SECONDS [LOGS]
+
+QuickFIX's own log of every message goes into the folder LOGS, where one is named.
 
 It shares nothing with the product: its own dictionary, its own books, its own arithmetic. It prints one JSON
 object per line on standard output and reads one command per line from standard input.
@@ -480,7 +482,10 @@ def main() -> None:
         beat = int(pause) if role == "initiate" else 0
         config = settings(role, int(port), sender, target, folder, beat or 30)
         maker = fix.SocketAcceptor if role == "accept" else fix.SocketInitiator
-        engine = maker(app, fix.MemoryStoreFactory(), config)
+        parts = [app, fix.MemoryStoreFactory(), config]
+        if sys.argv[6:]:
+            parts.append(fix.FileLogFactory(sys.argv[6]))
+        engine = maker(*parts)
         engine.start()
         say(ready=True)
         if role == "accept":

@@ -117,6 +117,12 @@ class Orders:
         """The id under which the message that a reject refers to was sent, empty where unknown."""
         return self._sent.get(message.integer(45), ("", ""))[1]
 
+    def sent_between(self, first: int, last: int) -> list[str]:
+        """The ids under which messages left with these numbers."""
+        if last - first < len(self._sent):
+            return [self._sent[seq][1] for seq in range(first, last + 1) if seq in self._sent]
+        return [cl_ord_id for seq, (_, cl_ord_id) in self._sent.items() if first <= seq <= last]
+
     def name_of(self, message: Message | Mapping[int, bytes]) -> str:
         """The instrument a message is about, empty where it is none of ours."""
         return self._names.get(message.get(self.dialect.symbol_tag) or b"", "")
@@ -140,16 +146,24 @@ class Orders:
         order.disputed = True
         return order_id
 
-    def dispute_filled(self, instrument: str, most: int) -> list[str]:
-        """The ids of the newest orders that have filled: what the venue says of them next is what stands."""
+    def newest_filled(self, instrument: str, most: int) -> list[str]:
+        """The ids of at most so many orders that have filled, newest first."""
         found: dict[int, str] = {}  # an order goes by the last of its ids
         for cl_ord_id, order in reversed(self._known.items()):
             if order.instrument == instrument and order.filled and id(order) not in found:
                 found[id(order)] = cl_ord_id
-                order.disputed = True
                 if len(found) == most:
                     break
         return list(found.values())
+
+    def dispute_order(self, cl_ord_id: str) -> None:
+        """What the venue says next of this order is what stands, also where that is less than was known."""
+        self._known[cl_ord_id].disputed = True
+
+    def disputed(self, cl_ord_id: str) -> bool:
+        """Whether that is still awaited."""
+        order = self._known.get(cl_ord_id)
+        return order is not None and order.disputed
 
     def instrument_of(self, cl_ord_id: str) -> str:
         """The instrument of an order that is known."""
@@ -302,6 +316,7 @@ class Orders:
             return []
         known = self._known.get(order_id)
         if kind == "H" and known is not None and known.status.terminal:  # forgotten since it ended
+            known.disputed = False
             self.counts["refused"] += 1
             return []
         if kind == "H" and known is not None and known.status is not OrderStatus.PENDING_NEW:

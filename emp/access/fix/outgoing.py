@@ -88,24 +88,30 @@ class Outgoing:
         extra = b"".join(b"%d=%s\x01" % route for route in routes)
         self.send(b"3", body + b"58=%s\x01" % fault.text.encode(), extra)
 
-    def again(self, request: Message) -> None:
-        """Answer a ResendRequest: send again what may be, and fill the gaps between."""
+    def again(self, request: Message) -> list[tuple[int, int]]:
+        """Answer a ResendRequest: send again what may be, and fill the gaps between.
+
+        Returns the first and last number of each gap: what was said under them stays unsaid.
+        """
         last = self._store.next_out - 1
         begin, end = request.integer(7), request.integer(16)
         if end != 0 and end < begin:
             self.reject(request, Fault(VALUE_WRONG, 16, f"EndSeqNo {end} is below BeginSeqNo {begin}"))
-            return
+            return []
         if begin > last:
             self.reject(request, Fault(VALUE_WRONG, 7, f"BeginSeqNo {begin} is above our last number {last}"))
-            return
+            return []
         end = last if end == 0 or end > last else end
+        gaps = []
         for first, kept in self._sent.again(max(begin, 1), end):
             if isinstance(kept, int):
                 self._fill(first, kept)
+                gaps.append((first, kept - 1))
             else:
                 stamp = self._stamp(self._clock.now_ns())
                 extra = b"43=Y\x01122=%s\x01" % kept.sending
                 self._put(self._compose.frame(kept.kind, first, stamp, kept.body, extra))
+        return gaps
 
     def _fill(self, first: int, following: int) -> None:
         """Say that numbers from `first` up to before `following` carried nothing worth repeating."""

@@ -290,7 +290,7 @@ class Session:
         elif kind == "1":
             self.send(b"0", b"112=%s\x01" % (message.get(112) or b""))
         elif kind == "2":
-            self._state.out.again(message)
+            self._state.resend(message)
         elif kind == "3":
             app.on_reject(message)
         elif kind == "0":
