@@ -275,6 +275,8 @@ async def venue_side(
         plan.on = False
         wrong = await told_right(peer, toy, subscribe, plan.counts["reset"] > 0)
         facts = await peer.ask()
+        if keep is not None:
+            (keep / "facts.json").write_text(json.dumps(facts))
     await wire.close()
     write_down(wire, keep)
     failure = (await asyncio.gather(venue.close(), return_exceptions=True))[0]

@@ -21,6 +21,7 @@ import quickfix44 as fix44
 
 SYMBOL = "EURUSD"
 TICK = 0.00001
+SPEAKING = threading.Lock()
 
 
 def dictionary(role: str, folder: Path) -> Path:
@@ -67,7 +68,8 @@ def settings(role: str, port: int, sender: str, target: str, folder: Path, beat:
 
 
 def say(**facts: object) -> None:
-    print(json.dumps(facts), flush=True)
+    with SPEAKING:  # threads of QuickFIX speak, too
+        print(json.dumps(facts), flush=True)
 
 
 def get(message: fix.Message, tag: int, default: str = "") -> str:

@@ -6,11 +6,11 @@ from emp.access.fix.message import Message
 from emp.core.errors import VenueError
 
 
-class Unheard(VenueError):
+class UnheardError(VenueError):
     """The request did not arrive."""
 
 
-class Refused(VenueError):
+class RefusedError(VenueError):
     """The venue will not answer."""
 
 
@@ -24,7 +24,7 @@ class Pending:
     def lost(self) -> None:
         """The request did not arrive."""
         if not self.done.done():
-            self.done.set_exception(Unheard("not heard"))
+            self.done.set_exception(UnheardError("not heard"))
 
     def take(self, message: Message) -> None:
         """Take one answer in."""
@@ -32,7 +32,7 @@ class Pending:
             return
         if message.kind in ("3", "j") and message.text(380, "3") not in _NOTHING:
             why = message.text(58, "no reason given")
-            self.done.set_exception(Refused(f"the venue refused 35={message.text(372)}: {why}"))
+            self.done.set_exception(RefusedError(f"the venue refused 35={message.text(372)}: {why}"))
             return
         empty = message.kind == "j" or message.text(728) == "2" or message.integer(727) == 0
         if message.kind == "8":

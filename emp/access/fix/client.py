@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from emp.access.fix.answers import Pending, Unheard
+from emp.access.fix.answers import Pending, UnheardError
 from emp.access.fix.link import DEFER_S, Link
 from emp.access.fix.market import Market
 from emp.access.fix.message import Message
@@ -231,7 +231,7 @@ class FixAccess:
         if link.session.phase is not Phase.ACTIVE:
             raise VenueError(f"{link.address}: not logged on")
         for _ in range(_TRIES):
-            with contextlib.suppress(Unheard):
+            with contextlib.suppress(UnheardError):
                 return await self._ask_once(link, kind, body)
         raise VenueError(f"{link.address}: 35={kind.decode()} was lost on its way {_TRIES} times")
 

@@ -6,11 +6,10 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from emp.access.fix.answers import Refused
+from emp.access.fix.answers import RefusedError
 from emp.access.fix.message import Message
 from emp.access.fix.orders import Orders
 from emp.access.fix.pacing import Conversation
-from emp.access.fix.terms import NEVER
 from emp.access.fix.text import FieldError
 from emp.core.clock import Clock
 from emp.core.codes import OrderStatus
@@ -71,7 +70,9 @@ class Recovery:
         self._refused = 0
         self._unanswered = 0
         self._heard = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None  # the conversation; what it said in an old session is void
+        self._task: asyncio.Task[None] | None = (
+            None  # the conversation; what it said in an old session is void
+        )
 
     # --- what leaves and comes back -------------------------------------------------------------------------
 
@@ -200,7 +201,7 @@ class Recovery:
                 )
             if odd:
                 found = await self._ask_for_filled(list(odd), found)
-        except Refused as error:
+        except RefusedError as error:
             self._refused += 1
             log.warning("positions are not told", address=address, reason=str(error))
             return True
