@@ -168,7 +168,11 @@ class OrderManager:
         if order.replacement is not None and consents(order.command, order.replacement, update):
             _carry_out(order, order.replacement, update)
         fill = self._book(order, update)
-        order.status = next_status(order, update)
+        order.status, was = next_status(order, update), order.status
+        if was is OrderStatus.UNKNOWN and order.working is WorkingState.RESTING:
+            order.cancel = (
+                None  # asked after a silence, the venue says that it works: the cancel never arrived
+            )
         if fill is not None and fill.maker:
             order.queue_ahead = 0  # what was ahead has traded before us
         elif update.queue_ahead >= 0 and update.filled == order.filled:

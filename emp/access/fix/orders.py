@@ -34,6 +34,7 @@ from emp.access.fix.text import FieldError, Scale, utc_ns
 from emp.access.fix.wire import EMPTY_FIELD
 from emp.core.codes import OrderStatus
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder
+from emp.core.replacement import SAYS_NOTHING
 
 REMEMBERED = 100_000
 """Reports and orders remembered, oldest forgotten first; the ledger keeps all of them."""
@@ -180,8 +181,6 @@ class Orders:
             return []
         self._first(order_id, exec_id)
         replaced = message.text(150) == "5" and order_id in self._requests
-        if replaced:
-            self._succeed(self._requests[order_id], order_id)
         before = self._learn(message, order_id, figures)
         updates = self._updates(message, order_id, exec_id, figures, before)
         return (
@@ -215,7 +214,15 @@ class Orders:
         return own or original or self._named.get(message.text(37), "")
 
     def _learn(self, message: Message, order_id: str, figures: Figures) -> tuple[int, float]:
-        """Take in what a report says of the order; returns (filled, average) before it."""
+        """Take in what a report says of the order; returns (filled, average) before it.
+
+        Where it tells under a replacement's id what only an order can be, the replacement is in force: that report
+        may be all that is heard of it.
+        """
+        pending = self._pending(order_id)
+        if pending and (message.text(150) == "5" or _status(message, figures) not in SAYS_NOTHING):
+            self._succeed(self._requests[order_id], order_id)
+            pending = False
         order = self._known.get(order_id)
         name = self.name_of(message) or (order.instrument if order is not None else "")
         scale = self._scales.get(name)
@@ -238,7 +245,8 @@ class Orders:
         if figures.filled is not None and (figures.filled >= order.filled or lowers):
             order.filled, order.average = figures.filled, average_after(message, figures, *before)
             self.traded |= order.filled > 0
-            if not new:  # else of an earlier run, or not ours: what it has filled was held before
+            # of an earlier run, or not ours: held before; of a replacement that is not in force: the order's own
+            if not new and not pending:
                 self.net[name] += order.side * (order.filled - before[0])
         return before
 
@@ -294,13 +302,22 @@ class Orders:
 
     def _succeed(self, orig: str, successor: str) -> None:
         """The order goes on under the replacement's id: one order, known by both."""
-        order, new = self._known.get(orig), self._known.get(successor)
-        if order is not None and new is not None:
-            self.net[order.instrument] -= order.side * new.filled  # told under both ids
-            order.px, order.qty = new.px, new.qty
-            self._known[successor] = order
-            if order.venue_id:
-                self._named[order.venue_id] = successor
+        order, new = self._known[orig], self._known[successor]
+        order.px, order.qty = new.px, new.qty
+        self._known[successor] = order
+        if order.venue_id:
+            self._named[order.venue_id] = successor
+
+    def _pending(self, cl_ord_id: str) -> bool:
+        """Whether this is a replacement that is not in force: the order that it is about has not taken its id."""
+        order = self._known.get(self._requests[cl_ord_id]) if cl_ord_id in self._requests else None
+        return order is not None and order is not self._known.get(cl_ord_id, order)
+
+    def in_force(self, cl_ord_id: str) -> str:
+        """The id of the order that goes on under this one by a replacement, empty where none does."""
+        if cl_ord_id not in self._requests or cl_ord_id not in self._known or self._pending(cl_ord_id):
+            return ""
+        return self._requests[cl_ord_id]
 
     def _cancel_reject(self, message: Message) -> list[OrderUpdate]:
         """A cancel or replace was refused: its own id is rejected, the order stands as it was."""

@@ -85,8 +85,7 @@ class Recovery:
         orders = self._host.orders
         if update.status.terminal:
             self._live.pop(update.clOrdID, None)
-        if update.replacement:
-            self._live.pop(orders.original(update.replacement), None)
+        self._live.pop(orders.in_force(update.clOrdID), None)
         self._disputed.discard(update.clOrdID)
 
     def heard(self) -> None:
