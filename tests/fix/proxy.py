@@ -317,7 +317,7 @@ async def told_right(peer: Peer, toy: Toy, subscribe: dict[str, str], reset: boo
     fills = {r["17"]: r for r in facts["reports"] if r.get("150") == "F"}
     bought = sum(int(r["32"]) * (1 if r["54"] == "1" else -1) for r in fills.values())
     held = toy.held[EURUSD.name] * 1000
-    side = f"70{4 if held >= 0 else 5}={abs(held)}"
+    side = f"70{4 if held > 0 else 5}={abs(held)}" if held else "728=2"
     row = toy.shown[-1]
     tops = [round(float(px) * 100_000) for px in facts["top"]]
     return {

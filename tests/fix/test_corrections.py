@@ -173,6 +173,11 @@ def test_the_net_of_all_fills_follows_every_correction() -> None:
         books.tell(text, under)
         assert books.orders.net == {"EURUSD": net}, text
         assert books.stand[0] == net
+    earlier = "37=V1|11=Q-1|55=1|54=1|17=g1|150=F|39=1|32=3000|31=1.0870|14=3000|151=2000|6=1.0870|"
+    report(books.orders, earlier)  # of an order of an earlier run: what it had filled was held before
+    assert books.orders.net == {"EURUSD": 10}
+    report(books.orders, earlier.replace("17=g1", "17=g2").replace("14=3000", "14=5000"))
+    assert books.orders.net == {"EURUSD": 12}
 
 
 def test_fills_that_were_lost_cost_what_the_average_says() -> None:
