@@ -128,6 +128,7 @@ class Venue(App):
         self.position = 0
         self.cash = 0  # ticks times units
         self.fills: dict[str, tuple[dict, int, int]] = {}  # execID -> (order, quantity, price)
+        self.corrected: dict[str, int] = {}  # execID of a correction -> by what it changed the cash
         self.refusals: list[str] = []  # how the next new orders are refused: by 35=j or by 35=3
         self.frozen = False
         self.executions = 0
@@ -246,9 +247,12 @@ class Venue(App):
             self.book_fill(order, qty, px, -1)
             extra = {19: name} | ({14: "", 6: ""} if bare else {})
             if kind == "G":
+                before = px
                 px += 1 + self.executions % 4
                 self.book_fill(order, qty, px)
                 self.fills[f"X{self.executions + 1}"] = order, qty, px
+                side = 1 if order["side"] == "1" else -1
+                self.corrected[f"X{self.executions + 1}"] = -side * qty * (px - before)
                 self.report(order, "G", qty, px, extra)
                 return
             if order["status"] == "2":
@@ -408,8 +412,10 @@ class Venue(App):
         with self.lock:
             return {
                 "position": self.position, "cash": self.cash, "fills": len(self.fills),
+                "corrected": self.corrected,
                 "updates": self.updates, "rejects": self.rejects,
-                "logons": self.logons, "orders": {n: [o["status"], o["cum"]] for n, o in self.orders.items()},
+                "logons": self.logons,
+                "orders": {n: [o["status"], o["cum"], o["cost"]] for n, o in self.orders.items()},
                 "subscribed": self.subscribed, "book": sorted(self.book.values()),
             }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A link whose peer does not answer, does not read, or is not there: nothing hangs, nothing piles up, nothing is late."""
+"""A link whose peer does not answer, does not read, or is not there: nothing hangs, piles up, or leaves late."""
 
 import asyncio
 import time
@@ -106,11 +106,14 @@ def test_what_is_deferred_leaves_when_the_peer_reads_again_in_order() -> None:
         link.paused(False)
         assert done == ["sent a", "sent b"]
         assert link.session.drain() == b"", "what the session had to say was written"
+        await asyncio.sleep(0.6 * subject.DEFER_S)
         link.paused(True)
         link.defer(lambda: (send("c")(), link.paused(True))[0], lambda: done.append("expired c"))
         link.defer(send("d"), lambda: done.append("expired d"))
         link.paused(False)
         assert done[2:] == ["sent c"], "it stopped reading with the first"
+        await asyncio.sleep(0.6 * subject.DEFER_S)
+        assert len(done) == 3, "it waits as long as any"
         await until(lambda: len(done) == 4, 2)
         assert done[3] == "expired d"
         link.paused(True)

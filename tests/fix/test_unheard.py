@@ -16,6 +16,7 @@ from tests.fix.scripted import ScriptedVenue, connected
 from tests.fix.side import active, message
 from tests.fix.test_orders import book, heard, new, report
 from tests.fix.test_quickfix import until
+from tests.kit.orders import replace_order
 
 
 def test_the_application_is_told_which_of_its_messages_are_not_sent_again() -> None:
@@ -204,6 +205,23 @@ def test_a_venue_that_never_answers_is_asked_three_times_in_a_session() -> None:
         assert len(desk.queries) == 3
         await desk.settle()  # another session
         assert len(desk.queries) == 4
+
+    asyncio.run(run())
+
+
+def test_an_order_that_goes_on_under_another_id_is_asked_for_by_that_alone() -> None:
+    async def run() -> None:
+        desk = Desk(1)
+        desk.truth |= {"R-5": 0, "R-6": 1}
+        desk.orders.body(new("R-5"))
+        desk.recovery.sent("R-5", "EURUSD", 1)
+        desk.orders.body(replace_order("R-6", "R-5", 1, 4, 108_750, ts=1))
+        desk.recovery.sent("R-6", "EURUSD", 2)
+        working = desk.state("R-6", "F").replace("|39=4|", "|39=1|").replace("|151=0|", "|151=3000|")
+        for update in report(desk.orders, working):
+            desk.report(update)
+        await desk.settle()
+        assert desk.queries == ["R-6"]
 
     asyncio.run(run())
 
