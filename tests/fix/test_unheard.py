@@ -222,6 +222,11 @@ def test_an_order_that_goes_on_under_another_id_is_asked_for_by_that_alone() -> 
             desk.report(update)
         await desk.settle()
         assert desk.queries == ["R-6"]
+        desk.truth["R-6"] = 3
+        for update in report(desk.orders, desk.state("R-6", "F")):
+            desk.report(update)
+        await desk.settle()
+        assert desk.queries == ["R-6"], "it has ended, under whatever id"
 
     asyncio.run(run())
 
