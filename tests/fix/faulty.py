@@ -34,6 +34,9 @@ TOLD = (
 )
 """Faults of what is said to the side under test."""
 
+LOGON_TIMES = 15.0
+"""By how much likelier a logon asks for no heartbeats than a message meets a fault: there are few logons."""
+
 NUMBERS = {"8": (31, 32, 14, 6, 38, 151), "W": (270, 271), "X": (270, 271), "D": (38, 44), "G": (38, 44)}
 NONSENSE = (b"1,08", b"NaN", b"1e999999", b"9e9999999", b"-1", b"0x10", b"99999999999999999999", b"1..5")
 
@@ -109,9 +112,9 @@ class Plan:
         self.counts: Counter[str] = Counter()
         self._rng = generator(seed, "faulty wire")
 
-    def fault(self, kinds: tuple[str, ...]) -> str:
-        """The next message's fault, empty for none."""
-        if not self.on or self._rng.random() >= self.chance:
+    def fault(self, kinds: tuple[str, ...], times: float = 1.0) -> str:
+        """The next message's fault, empty for none; `times` as likely as of any message."""
+        if not self.on or self._rng.random() >= times * self.chance:
             return ""
         fault = str(self.pick(self.only or kinds))
         return fault if fault in kinds else ""
@@ -230,6 +233,8 @@ class Way:
     async def _spoil(self, frame: bytes, kind: str, *, again: bool) -> None:
         plan = self.plan
         fault = plan.fault(self.faults) if kind not in "A5" and not self._resetting else ""
+        if kind == "A" and self._told:
+            fault = plan.fault(("no heartbeats",), LOGON_TIMES)
         if again and not self._told and fault not in ("cut", "stall"):
             fault = ""  # QuickFIX does not miss what it has asked for once, and goes on without it
         if self._late and not again:
@@ -301,6 +306,9 @@ class Way:
 
     def _stamp(self, frame: bytes, kind: str, again: bool) -> list[bytes] | None:
         return [with_values(frame, {52: b"yesterday"})] if kind in NUMBERS else None
+
+    def _no_heartbeats(self, frame: bytes, kind: str, again: bool) -> list[bytes]:
+        return [with_values(frame, {108: b"0"})]
 
     def _header(self, frame: bytes, kind: str, again: bool) -> list[bytes]:
         extra = b"115=A\x01116=B\x01128=C\x01129=D\x01144=E\x01145=F\x01347=UTF-8\x011128=9\x01627=1\x01628=hop\x01"
@@ -383,9 +391,13 @@ class FaultyWire:
     async def close(self) -> None:
         assert self._server is not None
         self._server.close()
+        self.cut()
+        await asyncio.sleep(0.05)
+
+    def cut(self) -> None:
+        """Every connection is gone, without a word."""
         for one in tuple(self._writers):
             one.transport.abort()
-        await asyncio.sleep(0.05)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

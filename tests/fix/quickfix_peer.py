@@ -129,6 +129,7 @@ class Venue(App):
         self.cash = 0  # ticks times units
         self.fills: dict[str, tuple[dict, int, int]] = {}  # execID -> (order, quantity, price)
         self.corrected: dict[str, int] = {}  # execID of a correction -> by what it changed the cash
+        self.refuses_market = ""  # how a subscription is refused: by 35=j, 35=3 or 35=Y
         self.refusals: list[str] = []  # how the next new orders are refused: by 35=j or by 35=3
         self.frozen = False
         self.executions = 0
@@ -237,9 +238,12 @@ class Venue(App):
             self.fill(order, part, order["px"] + better * (self.executions * 7 % 3))
 
     def mend(self, kind: str, bare: bool) -> None:
-        """Take a fill back (H) or change its price (G); `bare`: without saying what stands."""
+        """Take a fill back (H) or change its price (G); `bare`: without saying what stands.
+
+        Not while nobody is logged on: what a venue then says and forgets with its numbers, no message ever tells.
+        """
         with self.lock:
-            if not self.fills:
+            if not self.fills or not fix.Session.lookupSession(self.session).isLoggedOn():
                 return
             names = list(self.fills)
             name = names[self.executions * 31 % len(names)]
@@ -261,14 +265,15 @@ class Venue(App):
                 order["status"] = "0"
             self.report(order, "H", extra=extra)
 
-    def refuse(self, message: fix.Message) -> None:
-        """A new order is refused for no good reason, in one of two bad ways."""
-        how = self.refusals.pop()
+    def refuse(self, message: fix.Message, how: str) -> None:
+        """An order or a request is refused for no good reason, in one of three bad ways."""
         refusal = fix.Message()
         refusal.getHeader().setField(fix.StringField(35, how))
         values = {45: message.getHeader().getField(34), 58: "the venue is in a bad mood"}
         if how == "j":
-            values |= {372: "D", 380: "0"}
+            values |= {372: message.getHeader().getField(35), 380: "0"}
+        if how == "Y":
+            values = {262: get(message, 262), 281: "0", 58: "the venue is in a bad mood"}
         for tag, text in values.items():
             refusal.setField(fix.StringField(tag, text))
         self.send(refusal)
@@ -277,6 +282,8 @@ class Venue(App):
         """What a drill asks for."""
         if what in ("bust", "bare bust", "correction", "bare correction"):
             self.mend("H" if "bust" in what else "G", "bare" in what)
+        elif what.startswith("refuse the market by"):
+            self.refuses_market = what[-1]
         elif what.startswith("refuse"):
             self.refusals.append(what[-1])
         elif what == "huge":
@@ -300,7 +307,7 @@ class Venue(App):
             "ioc": get(message, 59) == "3",
         }  # fmt: skip
         if self.refusals:
-            self.refuse(message)
+            self.refuse(message, self.refusals.pop())
             return
         self.orders[name] = order
         if order["qty"] > 50_000:
@@ -388,7 +395,9 @@ class Venue(App):
     def fromApp(self, message: fix.Message, session: fix.SessionID) -> None:
         with self.lock:
             kind = message.getHeader().getField(35)
-            if kind == "V":
+            if kind == "V" and self.refuses_market and get(message, 263) == "1":
+                self.refuse(message, self.refuses_market)
+            elif kind == "V":
                 self.subscribed = get(message, 262) if get(message, 263) == "1" else ""
                 if self.subscribed:
                     self.snapshot()
@@ -439,7 +448,7 @@ class Trader(App):
         message.getHeader().setField(fix.StringField(35, kind))
         for tag, text in values.items():
             message.setField(fix.StringField(tag, text))
-        if kind in ("D", "F", "G", "AN") and 60 not in values:
+        if kind in ("D", "F", "G", "AN", "q") and 60 not in values:
             message.setField(fix.TransactTime())
         if kind == "V":
             for side in "01":
