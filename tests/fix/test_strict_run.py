@@ -8,7 +8,7 @@ pytest.importorskip(
     "quickfix", reason="needs quickfix-ssl, which has a wheel for CPython 3.11 on x86_64 only"
 )
 
-from tests.fix.strict_run import QUESTIONS, strict_day  # noqa: E402  (which import it)
+from tests.fix.strict_run import QUESTIONS, strict_day
 
 
 @pytest.mark.parametrize("seed", [1, 2])
