@@ -5,6 +5,7 @@ one is derived: "D" and the first 24 hex digits of the SHA-256 of the values of 
 joined by SOH; an answer to a status request adds tag 52, because asking again may bring the same answer.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -75,7 +76,8 @@ class Orders:
             self._known[command.cl_ord_id] = Order(
                 command.instrument, command.side, command.px, command.qty, immediate=command.immediate
             )
-            _forget(self._known)
+            if len(self._known) > REMEMBERED:
+                _forget(self._known)
             return b"D", self.bodies.new(command)
         if isinstance(command, QueryOrder):
             return b"H", self.bodies.query(command, self._known.get(command.cl_ord_id))
@@ -243,7 +245,7 @@ class Orders:
         forgotten = order.status is OrderStatus.REJECTED and order.filled > 0
         lowers = message.text(150) in CORRECTIONS or (order.disputed and not forgotten)
         if figures.filled is not None and (figures.filled >= order.filled or lowers):
-            order.filled, order.average = figures.filled, average_after(message, figures, *before)
+            order.filled, order.average = figures.filled, average_after(figures, *before)
             self.traded |= order.filled > 0
             # of an earlier run, or not ours: held before; of a replacement that is not in force: the order's own
             if not new and not pending:
@@ -264,7 +266,7 @@ class Orders:
         """What a report says, and after it what it cost where no price in whole ticks does."""
         update = self._update(message, order_id, exec_id, figures, before)
         order = self._known.get(order_id)
-        if order is None or update.correction or figures.filled is None or message.get(6) is None:
+        if order is None or update.correction or figures.filled is None or math.isnan(figures.average):
             return [update]
         if order.disputed and message.text(150) == "I":
             order.disputed = False
