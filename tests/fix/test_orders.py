@@ -344,6 +344,11 @@ def test_scales_read_back_what_they_write(tick: float, lot: float, px: bytes, qt
     assert (scale.ticks(px), scale.lots(qty)) == (108_755, 3)
     assert scale.ticks(None) == scale.lots(None) == scale.average(None) == 0
     assert scale.px(-7).startswith(b"-")
+    orders = Orders({"X": scale}, {"X": "1"}, PLAIN, "", "ME")
+    for price, text in ((108_755, px), (-7, scale.px(-7))):
+        order = new_order("R-1", 1, 3, price, instrument="X", ts=TS)
+        body = pairs(orders.body(order)[1])
+        assert (body[44].encode(), body[38].encode()) == (text, qty)
 
 
 @pytest.mark.parametrize(
