@@ -81,7 +81,8 @@ def read_figures(message: Message, scale: Scale, fee_tag: int) -> Figures:
     """All numbers of a report; FieldError where one is no number, no whole number of lots, or cannot be.
 
     Quantities are never negative, and prices only those of spreads between futures. A fill at 0 cannot be either; an
-    average of 0 of lots that have filled is what some send who do not know it, and as good as none. The fee is the venue's own field in ticks times lots, else its commission (12, absolute, in money).
+    average of 0 of lots that have filled is what some send who do not know it, and as good as none. The fee is the
+    venue's own field in ticks times lots, else its commission (12, absolute, in money).
     """
     quantities = [scale.lots(message.get(tag)) for tag in (14, 151, 32, 38)]
     if min(quantities) < 0:
