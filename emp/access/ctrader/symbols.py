@@ -48,7 +48,9 @@ class Terms(msgspec.Struct, frozen=True):
     def ticks(self, price: float) -> int:
         """A venue's price in ticks, to the nearest; raise VenueError where it is below zero."""
         if price < 0.0:
-            raise VenueError(f"{self.instrument.name}: the venue speaks of a price of {price:g}, which cannot be")
+            raise VenueError(
+                f"{self.instrument.name}: the venue speaks of a price of {price:g}, which cannot be"
+            )
         return round(price * POINT / self.tick_points)
 
     def lots(self, volume: int) -> int:
