@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from emp.core.ids import generator
-from tests.fix.expects import Expects
+from tests.fix.counted import Numbers
 from tests.fix.wire import framed
 
 _FRAME = re.compile(rb"8=FIX\.4\.4\x019=([0-9]+)\x01")
@@ -73,33 +73,6 @@ def whole(frame: bytes) -> bytes:
     """The frame with the length and the sum that its body needs."""
     body = frame[frame.index(b"\x0135=") + 1 : frame.rindex(b"\x0110=") + 1]
     return framed(body.decode("latin-1"))
-
-
-class Numbers:
-    """What one side calls its messages, and what the other is told: shifted, with the proxy's own in between."""
-
-    def __init__(self) -> None:
-        self.base = 0
-        self.own: list[int] = []  # numbers told that are the proxy's own
-        self.last = 0  # highest told
-        self.first = 1  # lowest that is told since the numbers began anew
-        self.expects = Expects()  # what the side that is told has taken
-
-    def told(self, number: int) -> int:
-        number += self.base
-        for own in self.own:
-            number += own <= number
-        return number
-
-    def meant(self, told: int) -> int:
-        return told - self.base - sum(own < told for own in self.own)
-
-    def add(self, *told: int) -> None:
-        self.own = sorted([*self.own, *told])
-
-    def begin(self, number: int, told: int) -> None:
-        """From now on `number` is told as `told`."""
-        self.base, self.own, self.last, self.first = told - number, [], told - 1, told
 
 
 class Plan:

@@ -1,4 +1,4 @@
-"""What a peer still waits for, by what it has been told: the numbers of one direction."""
+"""The numbers of one direction: what a peer is told, and what it still waits for by what it has been told."""
 
 from tests.fix.wire import is_sound
 
@@ -50,3 +50,30 @@ class Expects:
         while self.next in self._early:
             self._early.discard(self.next)
             self.next += 1
+
+
+class Numbers:
+    """What one side calls its messages, and what the other is told: shifted, with the proxy's own in between."""
+
+    def __init__(self) -> None:
+        self.base = 0
+        self.own: list[int] = []  # numbers told that are the proxy's own
+        self.last = 0  # highest told
+        self.first = 1  # lowest that is told since the numbers began anew
+        self.expects = Expects()  # what the side that is told has taken
+
+    def told(self, number: int) -> int:
+        number += self.base
+        for own in self.own:
+            number += own <= number
+        return number
+
+    def meant(self, told: int) -> int:
+        return told - self.base - sum(own < told for own in self.own)
+
+    def add(self, *told: int) -> None:
+        self.own = sorted([*self.own, *told])
+
+    def begin(self, number: int, told: int) -> None:
+        """From now on `number` is told as `told`."""
+        self.base, self.own, self.last, self.first = told - number, [], told - 1, told
