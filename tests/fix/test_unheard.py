@@ -248,3 +248,36 @@ def test_a_recovery_of_an_old_session_says_nothing_in_a_new_one() -> None:
         assert not desk.recovery._talk.pending
 
     asyncio.run(run())
+
+
+def test_a_venue_that_refuses_to_tell_positions_is_asked_three_times_in_all() -> None:
+    async def run() -> None:
+        async with connected() as (venue, access):
+            await until(lambda: venue.count("V") == 1)
+            venue.on["AN"] = lambda m: venue.say("j", f"45={m[34]}|372=AN|379={m[710]}|380=3|58=not here|")
+            access.send(new())
+            venue.say(
+                "8", "37=V9|11=R-1|55=EURUSD|54=1|17=e1|150=F|39=2|32=3000|31=1.087|14=3000|151=0|6=1.087|"
+            )
+            await until(lambda: bool(access.reports))
+            with pytest.raises(VenueError, match="the venue refused 35=AN: not here"):
+                await access.positions()
+            recovery = access.access._recovery
+            for asked in (2, 3, 4, 4, 4):
+                recovery.begin(anew=True)
+                await until(lambda: recovery._task.done())
+                assert venue.count("AN") == asked
+
+    asyncio.run(run())
+
+
+def test_a_request_that_is_missed_again_and_again_is_given_up() -> None:
+    async def run() -> None:
+        async with connected() as (venue, access):
+            await until(lambda: venue.count("V") == 1)
+            venue.on["AN"] = lambda m: venue.say("2", f"7={m[34]}|16=0|")
+            with pytest.raises(VenueError, match="35=AN was lost on its way 3 times"):
+                await access.positions()
+            assert venue.count("AN") == 3
+
+    asyncio.run(run())
