@@ -17,6 +17,7 @@ from emp.access.fix.terms import Phase, SessionConfig
 from emp.core.clock import LiveClock
 from tests.fix.test_link import FAST, Told, greet, scripted
 from tests.fix.test_quickfix import until
+from tests.kit.anew import in_real_time
 
 S = 1_000_000_000
 
@@ -39,6 +40,7 @@ def fill(link: Link) -> None:
     assert not link.reading
 
 
+@in_real_time
 def test_closing_ends_a_dial_that_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         dialled = asyncio.Event()
@@ -62,6 +64,7 @@ def test_closing_ends_a_dial_that_nobody_answers(monkeypatch: pytest.MonkeyPatch
     asyncio.run(run())
 
 
+@in_real_time
 def test_a_session_that_ends_before_a_peer_that_does_not_read_is_dialled_anew_at_once() -> None:
     async def work(link: Link, told: Told, why: str) -> None:
         fill(link)
@@ -90,6 +93,7 @@ def test_nothing_is_written_while_the_peer_does_not_read() -> None:
     scripted(reads_nothing, work)
 
 
+@in_real_time
 def test_what_is_deferred_leaves_when_the_peer_reads_again_in_order() -> None:
     done: list[str] = []
 
@@ -130,6 +134,7 @@ def test_what_is_deferred_leaves_when_the_peer_reads_again_in_order() -> None:
     assert done[4:] == ["expired e"]
 
 
+@in_real_time
 def test_a_peer_that_reads_nothing_for_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "_DEAF_S", 0.5)
     reasons: list[str] = []
@@ -162,6 +167,7 @@ class Shifted(LiveClock):
         return super().now_ns() + self.ahead
 
 
+@in_real_time
 def test_outside_hours_nobody_is_dialled_until_they_begin() -> None:
     async def run() -> None:
         noon = 1_717_588_800 * S  # Wednesday 2024-06-05, 12:00

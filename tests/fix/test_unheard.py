@@ -16,6 +16,7 @@ from tests.fix.scripted import ScriptedVenue, connected
 from tests.fix.side import active, message
 from tests.fix.test_orders import book, heard, new, report
 from tests.fix.test_quickfix import until
+from tests.kit.anew import in_real_time
 from tests.kit.orders import replace_order
 
 
@@ -41,6 +42,7 @@ def miss(venue: ScriptedVenue, kind: str, then: Callable[[dict[int, str]], None]
     venue.on[kind] = ask
 
 
+@in_real_time
 def test_requests_that_were_missed_are_made_again_at_once_and_orders_asked_for() -> None:
     async def run() -> None:
         async with connected() as (venue, access):
