@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from emp.core.account import apply_fill, correct_fill
 from emp.core.codes import OrderStatus, WorkingState
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace
 from emp.core.records import ACCOUNT, WORKING, Array
 from emp.core.replacement import consents, replaced
-from emp.execution.account import apply_fill, correct_fill
 from emp.execution.transitions import Alarm, Order, impossible, next_status, standing
 
 

@@ -4,10 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from emp.core.account import apply_fill, mark
 from emp.core.codes import OrderStatus, WorkingState
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
 from emp.core.records import ACCOUNT, WORKING
-from emp.execution.account import apply_fill, mark
 from emp.execution.orders import OrderManager
 from emp.execution.transitions import Alarm
 from tests.kit.orders import cancel_order, new_order
