@@ -18,7 +18,7 @@ from emp.decision.standing import worth
 CROSS, POST, REPLACE = int(Action.CROSS), int(Action.POST), int(Action.REPLACE)
 KEEP_RESTING = int(Reason.KEEP_RESTING)
 
-TRIP = np.dtype([("lots", "f8"), ("brought", "f8"), ("believed", "f8"), ("error", "f8")], align=True)
+TRIP = np.dtype([("lots", "f8"), ("brought", "f8"), ("believed", "f8")], align=True)
 """Sums over the closed lots of a round trip: ticks times lots, and lots."""
 
 LOTS = np.dtype(
@@ -28,10 +28,8 @@ LOTS = np.dtype(
         ("fees", "f8"),
         ("entry", "f8"),  # mean price of the open lots, their fees on top
         ("belief", "f8"),  # mean value believed of them
-        ("error", "f8"),  # mean standard error of it
         ("since", "f8"),  # mean time of their fills, ns
         ("value", "f8"),  # of the order at work, as last believed
-        ("value_error", "f8"),
         ("moved", "i8"),  # lots, signed, that the last look found filled
         ("moved_px", "f8"),  # their mean price, fees against us
         ("trip", TRIP),  # since the position was last flat
@@ -66,9 +64,9 @@ def new_lots(n: int = 1) -> Array:
 
 @kernel
 def note_belief(o: Any, st: Any, row: Any) -> None:
-    """Note what is believed of the order at work, or of the one that leaves now."""
+    """Note what is believed of the order at work, or of the one that leaves now: what the rule counts its gain as."""
     if row.action == CROSS or row.action == POST or row.action == REPLACE or row.reason_code == KEEP_RESTING:
-        o.value, o.value_error = worth(st, row.gain), st.error
+        o.value = worth(st, row.gain) - st.error
 
 
 @kernel
@@ -111,7 +109,6 @@ def _close(o: Any, qty: int, brought: float, ts: int) -> None:
     o.trip.lots += qty
     o.trip.brought += qty * brought
     o.trip.believed += qty * o.belief
-    o.trip.error += qty * o.error
 
 
 @kernel
@@ -130,8 +127,8 @@ def _end_trip(o: Any) -> None:
     o.trip_believed += o.trip.believed
     o.believed2 += o.trip.believed * o.trip.believed
     o.brought_believed += brought * o.trip.believed
-    o.last.lots, o.last.brought, o.last.believed, o.last.error = lots, brought, o.trip.believed, o.trip.error
-    o.trip.lots = o.trip.brought = o.trip.believed = o.trip.error = 0.0
+    o.last.lots, o.last.brought, o.last.believed = lots, brought, o.trip.believed
+    o.trip.lots = o.trip.brought = o.trip.believed = 0.0
 
 
 @kernel
@@ -139,7 +136,6 @@ def _open(o: Any, had: int, qty: int, px: float, ts: int) -> None:
     total = had + qty
     o.entry = (had * o.entry + qty * px) / total
     o.belief = (had * o.belief + qty * o.value) / total
-    o.error = (had * o.error + qty * o.value_error) / total
     o.since = (had * o.since + qty * float(ts)) / total
 
 
@@ -147,7 +143,7 @@ def _open(o: Any, had: int, qty: int, px: float, ts: int) -> None:
 def drop_open_lots(o: Any) -> None:
     """Forget what is open: no outcome comes of it."""
     o.position = 0
-    o.trip.lots = o.trip.brought = o.trip.believed = o.trip.error = 0.0
+    o.trip.lots = o.trip.brought = o.trip.believed = 0.0
 
 
 def student_975(n: int) -> float:

@@ -10,9 +10,10 @@ Klass and Lai, Annals of Probability 32, 2004), for x that are symmetric about w
     log E = log(RHO / (RHO + V)) / 2 + S^2 / (2 (RHO + V)),    S = sum x > 0,  V = sum x^2
 
 With x = brought, E is the evidence that trips bring more than nothing: the size grows from one lot to the owner's limit
-as log E grows to log(1 / LEVEL). With x = believed - its standard error - brought, E is the evidence that they bring
-less than was believed: at 1 / LEVEL nothing more is opened. Both hold under looking after every trip. A stop ends when
-the trips of the shadow that would have been taken since have E >= 1 / LEVEL of bringing more than nothing.
+as log E grows to log(1 / LEVEL). With x = believed - brought, E is the evidence that they bring less than was believed:
+at 1 / LEVEL nothing more is opened. What is believed has its standard error taken off already: that is the margin. Both
+hold under looking after every trip. A stop ends when the trips of the shadow that would have been taken since have
+E >= 1 / LEVEL of bringing more than nothing.
 """
 
 from typing import Any
@@ -134,7 +135,7 @@ def learn_trip(st: Any, trip: Any, max_order: int) -> None:
     if st.lots == 0 or unit <= 0.0:
         return
     bet(st.earned, trip.brought / unit)
-    bet(st.short, (trip.believed - trip.error - trip.brought) / unit)
+    bet(st.short, (trip.believed - trip.brought) / unit)
     if log_evidence(st.short) >= -np.log(LEVEL):
         st.stops += 1
         st.lots = 0

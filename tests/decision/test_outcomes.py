@@ -99,8 +99,9 @@ def test_what_is_only_considered_is_no_belief_of_the_order_at_work() -> None:
     note_belief(lots, standing, row)
     assert lots["value"] == 2.0
     row["reason_code"], row["gain"] = Reason.KEEP_RESTING, 3.0
+    standing["level"], standing["slope"], standing["error"] = -0.5, 2.0, 0.25
     note_belief(lots, standing, row)
-    assert lots["value"] == 3.0
+    assert lots["value"] == -0.5 + 2.0 * 3.0 - 0.25, "as much as the rule counts it"
 
 
 @pytest.mark.parametrize(("n", "quantile"), [(4, 2.7764), (9, 2.2622), (29, 2.0452), (1000, 1.9623)])
@@ -149,9 +150,9 @@ def test_a_gain_that_says_the_opposite_is_worth_the_mean_and_no_more() -> None:
     assert standing["slope"] == 0.0
 
 
-def trip(brought: float, believed: float, error: float = 0.0) -> Any:
+def trip(brought: float, believed: float) -> Any:
     record = new_lots()[0]["last"]
-    record["lots"], record["brought"], record["believed"], record["error"] = 1.0, brought, believed, error
+    record["lots"], record["brought"], record["believed"] = 1.0, brought, believed
     return record
 
 
