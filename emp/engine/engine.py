@@ -169,6 +169,11 @@ class Engine:
         self.held = hold((self.desk, self._policy, self._asked))
         self._run = entry_point(run_batch, self.held, NO_EVENTS, 0, NO_ROWS, NO_LAPS, NO_STATES)
 
+    def attach_rule(self, rule: Any) -> None:
+        """Decide by another rule, of a kind that `emp.decision.port` knows."""
+        self._policy = self._policy._replace(rule=rule)
+        self._hold()
+
     def attach_params(self, params: Any) -> None:
         """Let a model that needs more than its artifact (the dumb trader sees the engine's perception) have it."""
         self.model = self.model._replace(params=params)
