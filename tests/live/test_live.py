@@ -335,7 +335,7 @@ def test_the_view_shows_what_happened(world: World) -> None:
         assert one.decisions[-1].action == "cross"
         assert one.decisions[0].reason == "position_limit"
         assert view.p99_infer_ms > 0
-        assert view.commands == 2
+        assert view.commands == 4
         assert world.board.unhealthy() == []
         await asyncio.sleep(1.1)
         assert any("no market data for" in reason for reason in world.board.unhealthy())
