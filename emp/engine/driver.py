@@ -11,13 +11,18 @@ carries how many market events the engine had processed, so that a replay of the
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
+import structlog
+
 from emp.core.contracts import Command, Control, Message, OrderUpdate, RiskBreach
 from emp.core.records import Array
 from emp.engine.engine import Engine, Output
 from emp.engine.serving import Ready
 from emp.engine.tap import Taps
+from emp.engine.valuation import VALUED, Valuation
 from emp.journal.ledger import Ledger
 from emp.journal.records import Note
+
+_log = structlog.get_logger(__name__)
 
 Send = Callable[[Command], None]
 
@@ -61,10 +66,22 @@ class Driver:
         """
         output = self.engine.process(events)
         self.count(output.consumed)
+        for one in output.valuations:
+            self._note_value(one)
         self.deliver(output)
         if self.taps is not None:
             self.taps.batch(events[: output.consumed], output.states, output.rows, output.laps, wait_ms)
         return output
+
+    def _note_value(self, one: Valuation) -> None:
+        """Record what lots of an adjustment were worth: a restart books them at the same price."""
+        name = self.engine.instruments[one.instrument].name
+        _log.warning("adjustment valued", instrument=name, lots=one.qty, px=one.px)
+        if self.ledger is not None:
+            with self._surviving():
+                self.ledger.record_note(
+                    Note(kind=VALUED, ts=one.ts, instrument=name, data={"qty": one.qty, "px": one.px})
+                )
 
     def count(self, events: int) -> None:
         """Note that the engine has processed so many more events: entries of the ledger come after them."""

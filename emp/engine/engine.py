@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from emp.core.codes import Action, Quarantine, Reason, WorkingState
+from emp.core.codes import Action, OrderStatus, Quarantine, Reason, WorkingState
 from emp.core.contracts import (
     CancelOrder,
     Command,
@@ -35,8 +35,11 @@ from emp.engine.policy import Policy
 from emp.engine.serving import Ready, allocate, attach_model, policy_of
 from emp.engine.serving import warm_up as warm_up_model
 from emp.engine.step import ASKED, CALENDAR, COMMAND, QUIET, run_batch
+from emp.engine.valuation import Unvalued, Valuation
 from emp.execution.flatten import flatten, is_flat
 from emp.execution.orders import OrderManager
+from emp.execution.pace import Pace
+from emp.execution.transitions import Order
 from emp.model.table import StateTable
 from emp.risk.limits import LIMITS
 
@@ -59,6 +62,9 @@ ROWS_AT_ONCE = 4096
 """Rows allocated at a time: a long batch that a command interrupts early must not cost a long allocation."""
 ROWS_AT_HAND = 64
 """Rows of a block that is used up before the next one is allocated; for a few events at a time."""
+
+TRADE_LINK = "trade_link"
+"""The reason for size 0 while no order could leave."""
 
 PROTECTION = 10
 """Spreads beyond the best price that a closing order accepts: out at almost any price, but not at any."""
@@ -91,6 +97,7 @@ class Output(msgspec.Struct):
     rows: Array = np.empty(0, DECISION)
     laps: Array = np.empty((0, 3), np.int32)  # ns in adapter, model, total: one line per row
     states: Array = np.empty(0, MARKET_STATE)  # after each consumed event, where `Engine.keep_states`
+    valuations: list[Valuation] = []  # of lots that came without a report: to be recorded
 
 
 class Engine:
@@ -111,6 +118,8 @@ class Engine:
         self.run = run
         self.sequence = 0  # of the last client order id
         self.flattening: set[int] = set()
+        self.unvalued = Unvalued()
+        self._paces = [Pace() for _ in instruments]
         self.keep_states = False  # whether `process` hands out the state after each event
         self._degraded: list[set[str]] = [set() for _ in instruments]  # reasons for size 0
         self._rows, self._laps, self._used = NO_ROWS, NO_LAPS, 0
@@ -197,6 +206,7 @@ class Engine:
         n = len(events)
         if events.dtype is not EVENT or not events.flags.c_contiguous:
             events = np.ascontiguousarray(events, EVENT)  # the compiled step takes nothing else
+        valuations = self._value(events) if self.unvalued else []
         states = np.zeros(n, MARKET_STATE) if self.keep_states else NO_STATES
         done: list[tuple[Array, Array]] = [] if n else [(NO_ROWS, NO_LAPS)]
         at, result = 0, QUIET
@@ -216,10 +226,17 @@ class Engine:
         )
         if self.keep_states and at < n:
             states = states[:at]
-        output = Output(consumed=at, rows=rows, laps=laps, states=states)
+        output = Output(consumed=at, rows=rows, laps=laps, states=states, valuations=valuations)
         if result == COMMAND:
             self.act(output, self.asked)
         return output
+
+    def _value(self, events: Array) -> list[Valuation]:
+        """Book what lots that came without a report are worth, where a market now says so."""
+        found = list(self.unvalued.take(events))
+        for one in found:
+            self.orders.value(self.instruments[one.instrument].name, one.qty, one.px)
+        return found
 
     def _room(self, n: int) -> tuple[Array, Array]:
         """Rows and laps that nobody has seen: DECISION[n], int32[n, 3]. Few come from a block at hand."""
@@ -293,7 +310,9 @@ class Engine:
         return cl_ord_id(self.run, self.sequence)
 
     def cancels(self, i: int, ts: int, reason: Reason) -> list[Command]:
-        """Withdraw every order of an instrument on which no cancel is under way."""
+        """Withdraw every order of an instrument on which no cancel is under way, while the venue can hear it."""
+        if self.unheard(i):
+            return []
         return [
             CancelOrder(
                 cl_ord_id=self.next_id(),
@@ -303,7 +322,7 @@ class Engine:
                 reason=reason,
             )
             for order in self.orders.open_orders(self.instruments[i].name)
-            if order.cancel is None and not order.command.immediate
+            if order.cancel is None and not order.command.immediate and order.may_cancel(ts)
         ]
 
     def _breach(self, i: int, ts: int, reason: Reason) -> RiskBreach:
@@ -336,6 +355,8 @@ class Engine:
                 self._halt(i, Reason.HALTED)
                 output.commands += self.cancels(i, control.ts, Reason.HALTED)
         elif control.action in ("flatten", "kill"):
+            for i in chosen:
+                self._paces[i].afresh()
             if control.action == "kill":
                 output.messages.append(_kill_breach(control))
             output.commands += self.flatten(Reason.KILL_SWITCH, control.ts, chosen)
@@ -355,6 +376,7 @@ class Engine:
             reasons.add(reason)
         else:
             reasons.discard(reason)
+            self._paces[i].afresh()
         self.desk.risk["degraded"][i] = bool(reasons)
 
     def _halt(self, i: int, reason: Reason) -> None:
@@ -397,26 +419,74 @@ class Engine:
                     instrument=update.instrument,
                 )
             )
-            if order is not None and not order.status.terminal:  # only the venue can say what is true of it
+            # only the venue can say what is true of it; where it says so again, the timer asks on
+            if order is not None and not order.status.terminal and order.status is not OrderStatus.UNKNOWN:
                 output.commands.append(order.query(update.ts))
             output.commands += self.flatten(Reason.KILL_SWITCH, update.ts)
-        elif i in self.flattening:
-            output.commands += self._flatten(i, update.ts)
+        elif order is not None and self._must_close(i):
+            output.commands += self._after_report(order, update, filled=applied.fill is not None)
         return output
+
+    def _after_report(self, order: Order, update: OrderUpdate, *, filled: bool) -> list[Command]:
+        """What a report asks for while its instrument is being closed; a refusal is answered by the timer."""
+        i = order.index
+        if filled:
+            self._paces[i].told(closed=True)
+        elif order.command.immediate and order.status.terminal and not order.filled:
+            self._paces[i].told(closed=False)
+        if self._paces[i].refused or update.status is OrderStatus.REJECTED:
+            return []
+        return self._flatten(i, update.ts, told=True)
+
+    def _must_close(self, i: int) -> bool:
+        """Whether an instrument is to be flat and is not: a fill may still come after it was."""
+        risk = self.desk.risk[i]
+        closing = risk["halted"] and risk["halt_reason"] != Reason.HALTED
+        if closing and not is_flat(self.orders, self.instruments[i].name):
+            self.flattening.add(i)
+        return i in self.flattening
+
+    def unheard(self, i: int) -> bool:
+        """Whether nothing that is sent for instrument `i` would reach the venue."""
+        return TRADE_LINK in self._degraded[i]
+
+    def why_not_flat(self, i: int) -> str:
+        """What an instrument that is being closed waits for, in words; "" where nothing is being closed."""
+        if i not in self.flattening:
+            return ""
+        if self.unheard(i):
+            return "the trade link is down"
+        if not self._closing_book(i):
+            return "there is no book, so no price to close at"
+        refused = self._paces[i].refused
+        if refused:
+            return f"nothing was closed by the last {refused} orders"
+        return "the venue's answers are awaited"
+
+    def _closing_book(self, i: int) -> bool:
+        p = self.desk.perception[i]
+        return bool(p["ts"]) and 0 < int(p["bid"]) < int(p["ask"])
 
     def on_timer(self, now_ns: int) -> Output:
         """Do what time alone demands: withdraw orders from a feed gone silent, ask after unanswered ones, and go
         on flattening where that is under way. `now_ns` is in the market's time.
         """
-        output = Output(commands=list(self.orders.timeouts(now_ns, self.limits.order_timeout_ns)))
+        output = Output(commands=self._overdue(now_ns))
         silent = (now_ns - self.desk.perception["ts_event"] > self.limits.stale_after_ns) & (
             self.desk.working["state"] == WorkingState.RESTING
         )
         for i in np.flatnonzero(silent):
             output.commands += self.cancels(int(i), now_ns, Reason.STALE)
-        for i in list(self.flattening):
-            output.commands += self._flatten(i, now_ns)
+        for i in range(len(self.instruments)):
+            if self._must_close(i):
+                output.commands += self._flatten(i, now_ns)
         return output
+
+    def _overdue(self, now_ns: int) -> list[Command]:
+        """Queries about orders whose answer is overdue, of instruments whose venue can hear them."""
+        due = self.orders.timeouts(now_ns, self.limits.order_timeout_ns)
+        deaf = {one.name for i, one in enumerate(self.instruments) if self.unheard(i)}
+        return [query for query in due if query.instrument not in deaf]
 
     def flatten(self, reason: Reason, now_ns: int, chosen: Sequence[int] | None = None) -> list[Command]:
         """Pull the kill switch: halt, cancel everything, close every position, and keep at it until flat."""
@@ -427,17 +497,23 @@ class Engine:
             commands += self._flatten(i, now_ns)
         return commands
 
-    def _flatten(self, i: int, ts: int) -> list[Command]:
-        """Whatever still has to be sent to get instrument `i` flat; at most PROTECTION spreads off."""
+    def _flatten(self, i: int, ts: int, *, told: bool = False) -> list[Command]:
+        """Whatever still has to be sent to get instrument `i` flat; at most PROTECTION spreads off.
+
+        Nothing while the venue cannot hear it, and no more than its pace allows: `told` is the venue's answer, whose
+        time is the venue's and says nothing of the pace.
+        """
         name = self.instruments[i].name
         if is_flat(self.orders, name):
             self.flattening.discard(i)
             return []
+        pace = self._paces[i]
+        at = pace.tried_ns if told else ts
+        if self.unheard(i) or not pace.due(at):
+            return []
         p = self.desk.perception[i]
-        bid, ask = int(p["bid"]), int(p["ask"])
-        if not p["ts"]:  # no book was ever seen: there is no price to close at
-            return self.cancels(i, ts, Reason.KILL_SWITCH)
-        return flatten(
+        bid, ask = (int(p["bid"]), int(p["ask"])) if self._closing_book(i) else (0, 0)
+        commands = flatten(
             self.orders,
             name,
             bid=bid,
@@ -447,6 +523,9 @@ class Engine:
             ts=ts,
             decision_seq=int(self.desk.state[i]["seq"]),
         )
+        if commands:
+            pace.tried(at)
+        return commands
 
 
 def _kill_breach(control: Control) -> RiskBreach:

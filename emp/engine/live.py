@@ -28,6 +28,7 @@ from emp.core.errors import UsageError, VenueError
 from emp.core.records import Array
 from emp.engine.control_socket import ControlSocket
 from emp.engine.driver import Driver
+from emp.engine.engine import TRADE_LINK
 from emp.engine.market_clock import MarketClock
 from emp.engine.recover import Recovery, account_note
 from emp.engine.said import said_down
@@ -47,9 +48,6 @@ SHUTDOWN_S = 2.0
 
 SLICE_S = 0.0002
 """How long a tap's thread may hold the interpreter while the loop has something to do; Python's own 5 ms are long."""
-
-TRADE_LINK = "trade_link"
-"""The reason for size 0 while no order could leave."""
 
 _log = structlog.get_logger(__name__)
 

@@ -187,6 +187,8 @@ class OrderManager:
         if order.cancel is not None and order.cancel.cl_ord_id == update.clOrdID:
             if order.status.terminal:
                 return Applied()
+            order.cancels_refused += 1
+            order.cancelled_at = order.cancel.ts
             order.cancel = None
             order.status = standing(order)
         elif order.replacement is not None and order.replacement.cl_ord_id == update.clOrdID:
@@ -270,11 +272,13 @@ class OrderManager:
                 self.sent(message)
         self.accounts[...], self.working[...] = accounts, working
 
-    def adjust(self, instrument: str, qty: int, px: float) -> None:
-        """Book a difference of position that no report explains: signed lots, at a price in ticks, no fee."""
-        account = self.accounts[self._index[instrument]]
-        account["position"] += qty
-        account["cash"] -= qty * px
+    def adjust(self, instrument: str, qty: int) -> None:
+        """Take in a difference of position that no report explains, in signed lots; `value` books what it is worth."""
+        self.accounts[self._index[instrument]]["position"] += qty
+
+    def value(self, instrument: str, qty: int, px: float) -> None:
+        """Book that `qty` lots of an adjustment are worth `px` ticks each; no fee."""
+        self.accounts[self._index[instrument]]["cash"] -= qty * px
 
     def timeouts(self, now_ns: int, timeout_ns: int) -> list[QueryOrder]:
         """Queries to send about orders whose answer is overdue: never a second order."""

@@ -53,6 +53,19 @@ def buyer() -> LoadedModel:
     return LoadedModel(Artifact(manifest, {}), params, np.zeros(1, ENCODER)[0], 0)
 
 
+def book(seq: int, ts: int, n: int = 1, spread: int = 2) -> Array:
+    """EVENT rows [n] from number `seq` on: a book that moves by a tick to and fro."""
+    rows = np.zeros(n, EVENT)
+    rows["seq"] = np.arange(seq, seq + n)
+    rows["ts"] = rows["ts_recv"] = ts
+    rows["flags"] = EventFlag.VISIBLE
+    rows["n_bid"] = rows["n_ask"] = 1
+    rows["bid_px"][:, 0] = 100_000 + rows["seq"] % 2
+    rows["ask_px"][:, 0] = rows["bid_px"][:, 0] + spread
+    rows["bid_sz"][:, 0] = rows["ask_sz"][:, 0] = 10_000
+    return rows
+
+
 class Venue:
     """A market that does what the test says. Immediate orders fill at their price, others rest.
 
@@ -160,15 +173,8 @@ class Venue:
 
     def tick(self, n: int = 1, spread: int = 2) -> None:
         """Let `n` changes of the book arrive in one batch."""
-        rows = np.zeros(n, EVENT)
         self._seq += n
-        rows["seq"] = np.arange(self._seq - n + 1, self._seq + 1)
-        rows["ts"] = rows["ts_recv"] = LiveClock().now_ns()
-        rows["flags"] = EventFlag.VISIBLE
-        rows["n_bid"] = rows["n_ask"] = 1
-        rows["bid_px"][:, 0] = 100_000 + rows["seq"] % 2
-        rows["ask_px"][:, 0] = rows["bid_px"][:, 0] + spread
-        rows["bid_sz"][:, 0] = rows["ask_sz"][:, 0] = 10_000
+        rows = book(self._seq - n + 1, LiveClock().now_ns(), n, spread)
         self.feed.put_nowait(rows)
 
 
