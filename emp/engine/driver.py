@@ -15,10 +15,11 @@ import structlog
 
 from emp.core.contracts import Command, Control, Message, OrderUpdate, RiskBreach
 from emp.core.records import Array
-from emp.engine.engine import Engine, Output
+from emp.engine.engine import NO_ROWS, Engine, Output
 from emp.engine.serving import Ready
 from emp.engine.tap import Taps
 from emp.engine.valuation import VALUED, Valuation
+from emp.journal.decisions import decision_note
 from emp.journal.ledger import Ledger
 from emp.journal.records import Note
 
@@ -68,7 +69,7 @@ class Driver:
         self.count(output.consumed)
         for one in output.valuations:
             self._note_value(one)
-        self.deliver(output)
+        self.deliver(output, decided=self.taps is not None)
         if self.taps is not None:
             self.taps.batch(events[: output.consumed], output.states, output.rows, output.laps, wait_ms)
         return output
@@ -138,11 +139,14 @@ class Driver:
 
     # --- outputs ------------------------------------------------------------------------------------------
 
-    def deliver(self, output: Output) -> None:
-        """Say what the engine has to say and send what it asks for."""
+    def deliver(self, output: Output, *, decided: bool = False) -> None:
+        """Say what the engine has to say and send what it asks for.
+
+        With `decided`, the row that decided it goes into the ledger with it: the action log is written later.
+        """
         for message in output.messages:
             self._tell(message)
-        self.send(output.commands)
+        self._send_all(output.commands, output.rows[-1:] if decided else output.rows[:0])
 
     def _tell(self, message: Message) -> None:
         if not isinstance(message, RiskBreach):
@@ -159,11 +163,14 @@ class Driver:
         What is sent together is synced together: twenty cancels wait for the disk once. `foreign` commands speak of
         orders that are none of the engine's.
         """
+        self._send_all(commands, NO_ROWS, foreign=foreign)
+
+    def _send_all(self, commands: Sequence[Command], row: Array, *, foreign: bool = False) -> None:
         if not commands:
             return
         failed_before = self.failed
         with self._surviving():
-            self._record_intents(commands)
+            self._record_intents(commands, row)
         if self.failed and not failed_before:
             return
         for command in commands:
@@ -172,14 +179,18 @@ class Driver:
             self.commands += 1
             self._send(command)
 
-    def _record_intents(self, commands: Sequence[Command]) -> None:
+    def _record_intents(self, commands: Sequence[Command], row: Array) -> None:
+        """Make intents, and the DECISION row [1] or [0] that led to them, durable at once."""
         if self.ledger is None:
             return
-        if len(commands) == 1:
+        if len(commands) == 1 and not len(row):
             for command in commands:
                 self.ledger.record_intent(command)
             return
         with self.ledger.batch():
+            if len(row):
+                name = self.engine.instruments[int(row["instrument"][0])].name
+                self.ledger.record_note(decision_note(name, row))
             for command in commands:
                 self.ledger.record_intent(command)
 

@@ -450,6 +450,10 @@ class Engine:
         """Whether nothing that is sent for instrument `i` would reach the venue."""
         return TRADE_LINK in self._degraded[i]
 
+    def is_refused(self, i: int) -> bool:
+        """Whether the venue answers what would close instrument `i`, and refuses it."""
+        return self._paces[i].refused > 0 and not self.unheard(i)
+
     def why_not_flat(self, i: int) -> str:
         """What an instrument that is being closed waits for, in words; "" where nothing is being closed."""
         if i not in self.flattening:

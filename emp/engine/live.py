@@ -13,10 +13,11 @@ import asyncio
 import contextlib
 import gc
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 from emp.access.port import Channel, LinkState, MarketAccess
@@ -26,6 +27,7 @@ from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import Command, Control, DegradedMode, OrderUpdate, OwnerAction, RiskBreach
 from emp.core.errors import UsageError, VenueError
 from emp.core.records import Array
+from emp.engine.carry import carried
 from emp.engine.control_socket import ControlSocket
 from emp.engine.driver import Driver
 from emp.engine.engine import TRADE_LINK
@@ -35,6 +37,7 @@ from emp.engine.said import said_down
 from emp.engine.succession import Succession
 from emp.engine.tap import Taps
 from emp.engine.watchdog import Watchdog
+from emp.journal.account_file import AccountFile, AccountState
 from emp.journal.ledger import Ledger
 from emp.observe.board import Board
 
@@ -45,6 +48,9 @@ TICK_S = 0.02
 MARK_TICKS = 250  # what loss limits measure from is recorded every 5 s where it has changed
 SHUTDOWN_S = 2.0
 """How long the venue's answers to the last cancels are awaited."""
+
+CLOSING_S = 10.0
+"""How long a venue that refuses to close what is held is asked again, at the end after a failure."""
 
 SLICE_S = 0.0002
 """How long a tap's thread may hold the interpreter while the loop has something to do; Python's own 5 ms are long."""
@@ -67,8 +73,11 @@ class Live:
         clock: Clock,
         succession: Succession,
         folder: Path | None = None,
+        account: AccountFile | None = None,
     ) -> None:
-        """`folder` is the run's, where its owner finds the control socket; without one there is none."""
+        """`folder` is the run's, where its owner finds the control socket; without one there is none. `account` is what
+        the account's next run will know of this one.
+        """
         self._access = access
         self._bus = bus
         self._driver = driver
@@ -80,6 +89,9 @@ class Live:
         self._succession = succession
         self._index = {one.name: i for i, one in enumerate(self._engine.instruments)}
         self._market = MarketClock(len(self._index), clock)
+        self._account = account
+        known = AccountState() if account is None else account.read()
+        self._account_state = msgspec.structs.replace(known, run=self._engine.run, folder=str(folder or ""))
         self._marked: dict[int, tuple[int, float] | None] = dict.fromkeys(self._index.values())
         self._recovery: Recovery | None = None
         self._links: dict[Channel, LinkState] = {}
@@ -176,7 +188,7 @@ class Live:
         control = Control(action=action, ts=self.market_now(), instrument=instrument, reason=reason)
         if not self.connected.is_set() and action != "stop":
             _log.warning("control input waits until trading begins", action=action, reason=reason)
-            self._waiting.append(control)
+            self._keep(control)
             return
         self._apply(control)
 
@@ -242,7 +254,6 @@ class Live:
             await self._trade()
             self._over_in_order = True
         finally:
-            self._keep_what_waits()
             await self._close()
             if self._failure is not None:
                 raise self._failure
@@ -259,14 +270,14 @@ class Live:
             ending.cancel()
             await _cancelled(doing)
 
-    def _keep_what_waits(self) -> None:
-        """Record the inputs for which trading never began: they hold for the next start."""
-        if self.connected.is_set():
-            return
-        for control in self._waiting:
-            self._over_in_order = False
-            with self._surviving():
-                self._ledger.record_control(control)
+    def _keep(self, control: Control) -> None:
+        """Let an input wait for trading. It is recorded now, so that it holds for the next start where trading never
+        begins in this one, and again when it is applied.
+        """
+        self._waiting.append(control)
+        self._over_in_order = False
+        with self._surviving():
+            self._ledger.record_control(control)
 
     async def _recover(self, recovery: Recovery) -> None:
         """Agree with ledger and venue; what cannot be true halts everything before it begins."""
@@ -277,7 +288,7 @@ class Live:
         for one in recovered.quarantined:
             _log.error("report contradicts the ledger; quarantined", reason=one.reason, text=one.text)
         if recovered.quarantined:
-            self._waiting.append(Control(action="kill", ts=self.market_now(), reason="recovery"))
+            self._keep(Control(action="kill", ts=self.market_now(), reason="recovery"))
 
     async def _trade(self) -> None:
         """Run the three loops until one ends or `stop` is called, then shut down."""
@@ -424,14 +435,47 @@ class Live:
         for i, name in enumerate(self._index):
             account = self._engine.desk.account[i]
             mark = (int(account["day"]), float(account["peak"]))
-            if account["fills"] and self._marked[i] != mark:
+            if (account["fills"] or account["position"]) and self._marked[i] != mark:
                 self._marked[i] = mark
                 with self._surviving():
                     self._ledger.record_note(account_note(name, account, self._market.now(i)))
+        if self.connected.is_set():
+            self._write_account(is_open=True)
+
+    def _write_account(self, *, is_open: bool) -> None:
+        """Let the account's next run know of what this one has lost, holds and halted."""
+        if self._account is None:
+            return
+        states = {name: carried(self._engine, i) for name, i in self._index.items()}
+        before = self._account_state
+        self._account_state = msgspec.structs.replace(
+            before, open=is_open, instruments={**before.instruments, **states}
+        )
+        with self._surviving():
+            self._account.write(self._account_state)
 
     def market_now(self) -> int:
         """Market time now, the newest of all instruments."""
         return max(self._market.now(i) for i in self._index.values())
+
+    def left_open(self) -> str:
+        """What is held or may still fill, in words; "" where nothing is."""
+        return self._left(self._index.values())
+
+    def left_closing(self) -> str:
+        """The same of what was to be closed and is not."""
+        return self._left(self._engine.flattening)
+
+    def _left(self, instruments: Iterable[int]) -> str:
+        orders, words = self._engine.orders, []
+        for i in sorted(instruments):
+            name = self._engine.instruments[i].name
+            working = len(orders.open_orders(name))
+            if orders.position(name) or working:
+                of_orders = f" and {working} orders without an answer" if working else ""
+                why = self._engine.why_not_flat(i)
+                words.append(f"{name} {orders.position(name):+d}{of_orders}" + (f" ({why})" if why else ""))
+        return f"left open at the venue: {', '.join(words)}" if words else ""
 
     # --- the end --------------------------------------------------------------------------------------------
 
@@ -443,12 +487,14 @@ class Live:
                 self._driver.send(self._withdrawals(now))
             if self._failure is not None:
                 self._driver.control(Control(action="flatten", ts=now, reason="failure"))
-        deadline = self._clock.monotonic_ns() + int(SHUTDOWN_S * 1e9)
-        while self._unfinished() and self._clock.monotonic_ns() < deadline:
+        began = self._clock.monotonic_ns()
+        while self._unfinished():
+            refused = any(self._engine.is_refused(i) for i in self._engine.flattening)
+            if self._clock.monotonic_ns() - began >= int((CLOSING_S if refused else SHUTDOWN_S) * 1e9):
+                break
             await asyncio.sleep(TICK_S / 4)
-        left = self._engine.orders.open_orders()
-        if left:
-            _log.error("orders without an answer at the end", orders=[o.command.cl_ord_id for o in left])
+        if self.left_open():
+            _log.warning(self.left_open())
 
     def _withdrawals(self, now_ns: int) -> list[Command]:
         every = [self._engine.cancels(i, now_ns, Reason.HALTED) for i in self._index.values()]
@@ -466,9 +512,14 @@ class Live:
         with self._surviving():
             await asyncio.to_thread(self._taps.close)
         with self._surviving():
-            if self._failure is None and self._over_in_order and not self._engine.orders.open_orders():
+            done = self._failure is None and self._over_in_order and not self._engine.orders.open_orders()
+            if self.connected.is_set():
+                self._write_account(is_open=not done)
+            if done:
                 self._ledger.seal()
         self._ledger.close()
+        if self._account is not None:
+            self._account.close()
 
 
 async def _cancelled(*tasks: "asyncio.Task[None]") -> None:

@@ -18,12 +18,14 @@ from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, Control, NewOrder, OrderUpdate, QueryOrder, Replace, VenuePosition
 from emp.core.errors import VenueError
 from emp.core.records import Array
+from emp.engine.carry import CARRIED, take_over
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine
 from emp.engine.valuation import VALUED
 from emp.execution.flatten import is_flat
 from emp.execution.orders import OrderManager, Quarantined
 from emp.execution.reconcile import Correction, CorrectionKind, reconcile_orders, reconcile_positions
+from emp.journal.decisions import layout_note
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
 from emp.journal.records import Note, Scalar
@@ -118,6 +120,8 @@ def _apply_note(
             manager.value(note.instrument, qty, px)
         else:
             unvalued[note.instrument] = unvalued.get(note.instrument, 0) + qty
+    elif note.kind == CARRIED:
+        take_over(manager, note, halted)
     elif note.kind == VALUED:
         manager.value(note.instrument, int(note.data["qty"] or 0), float(note.data["px"] or 0.0))
         unvalued.pop(note.instrument, None)
@@ -168,7 +172,9 @@ class Recovery:
 
     def rebuild(self) -> None:
         """Take in what the ledger says; to be called before the venue can report anything."""
-        self._ledger.record_control(Control(action="begin", ts=self._clock.now_ns()))
+        with self._ledger.batch():
+            self._ledger.record_control(Control(action="begin", ts=self._clock.now_ns()))
+            self._ledger.record_note(layout_note(self._clock.now_ns()))
         self._foreign |= begin(self._ledger, self._engine).foreign
 
     async def run(self, answer_s: float = 10.0) -> Recovered:

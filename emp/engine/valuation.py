@@ -42,6 +42,10 @@ class Unvalued:
         """More lots to be valued; they add up."""
         self._lots[instrument] = self._lots.get(instrument, 0) + qty
 
+    def lots(self, instrument: int) -> int:
+        """Lots of an instrument that wait."""
+        return self._lots.get(instrument, 0)
+
     def restore(self, lots: Mapping[int, int]) -> None:
         """Take in what a ledger left unvalued."""
         self._lots = {i: qty for i, qty in lots.items() if qty}

@@ -36,7 +36,7 @@ from tests.kit.listener import Listener
 from .world import Venue
 
 ROOT = Path(__file__).resolve().parents[2]
-TOLD = ("EMP_DATA", "EMP_CACHE")
+TOLD = ("EMP_DATA", "EMP_CACHE", "EMP_STATE")
 
 
 def start(folder: Path, *arguments: str, config: Path = ROOT / "examples/mock.yaml", **settings: str):

@@ -1,8 +1,6 @@
 """A scripted venue and a model that always wants to buy: what the live wiring is tested against."""
 
 import asyncio
-import contextlib
-import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,6 +35,7 @@ from emp.model.linear import linear_params
 from emp.observe.board import Board
 from emp.perception.depth import ENCODER
 from emp.perception.normalise import INPUTS
+from tests.kit.journal import unseal
 
 BTC = msgspec.structs.replace(catalogue()["BTCUSDT"], taker_fee=0.1, maker_fee=0.0)
 MS = 1_000_000
@@ -81,6 +80,7 @@ class Venue:
         self.sink: Sink
         self.pump = Pump(self.run)
         self.answers = True
+        self.refuses_orders = False
         self.refuses: str | None = None
         self.before_send: Callable[[Command], None] = lambda _: None
         self._report: Callable[[OrderUpdate], None] = lambda _: None
@@ -117,7 +117,9 @@ class Venue:
         self.commands.append(command)
         if not self.answers:
             return
-        if isinstance(command, NewOrder) and command.immediate:
+        if isinstance(command, NewOrder) and self.refuses_orders:
+            self.report(command, OrderStatus.REJECTED, 0)
+        elif isinstance(command, NewOrder) and command.immediate:
             self.position += command.side * command.qty
             self.report(command, OrderStatus.FILLED, command.qty)
         elif isinstance(command, NewOrder):
@@ -251,9 +253,7 @@ class World:
 
     def unseal(self) -> None:
         """Let the ledger look as if its process had died."""
-        with contextlib.closing(sqlite3.connect(self.ledger_path)) as db:
-            db.execute("UPDATE meta SET value='no' WHERE key='sealed'")
-            db.commit()
+        unseal(self.ledger_path)
 
     def recorded(self) -> LedgerReader:
         return LedgerReader(self.ledger_path)

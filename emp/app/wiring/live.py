@@ -11,7 +11,15 @@ import numpy as np
 from emp.access.port import MarketAccess
 from emp.app.wiring.assembly import engine_limits
 from emp.app.wiring.doors import open_ctrader, open_fix
-from emp.app.wiring.unfinished import first_model, note_continuation, replaced_model, unfinished_run
+from emp.app.wiring.unfinished import (
+    account_of,
+    carry_over,
+    first_model,
+    note_continuation,
+    refuse_elsewhere,
+    replaced_model,
+    unfinished_run,
+)
 from emp.bus.bus import EventBus
 from emp.core.clock import Clock
 from emp.core.codes import Reason, Session
@@ -34,6 +42,7 @@ from emp.engine.load import load_folder
 from emp.engine.succession import Models, Succession
 from emp.engine.tap import Taps
 from emp.engine.view import Viewer
+from emp.journal.account_file import AccountFile, AccountState
 from emp.journal.ledger import Ledger
 from emp.journal.run import RunFolder, build_manifest
 from emp.journal.swaps import read_swaps
@@ -90,9 +99,30 @@ def assemble_live(
     """Make the run's folder and everything in it; the run is named by its configuration and its start.
 
     A live run of the same account whose process died is continued in its own folder, by the model that served when
-    it died, whatever release and settings it had: see `emp.app.wiring.unfinished`. `source` is the configuration's
-    file, read again where a model is to be reloaded.
+    it died, whatever release and settings it had: see `emp.app.wiring.unfinished`. A new one begins with what the
+    account's last run had lost that day and halted. One engine on this machine trades an account at a time. `source` is
+    the configuration's file, read again where a model is to be reloaded.
     """
+    if config.mode != "live":
+        return _assemble(config, instruments, models, access, board, clock, source, None)
+    account = AccountFile(account_of(config))
+    try:
+        return _assemble(config, instruments, models, access, board, clock, source, account)
+    except BaseException:
+        account.close()
+        raise
+
+
+def _assemble(
+    config: SystemConfig,
+    instruments: list[Instrument],
+    models: Models,
+    access: MarketAccess,
+    board: Board,
+    clock: Clock,
+    source: Path | None,
+    account: AccountFile | None,
+) -> Running:
     model = models.serving
     manifest = build_manifest(
         run="",
@@ -104,6 +134,8 @@ def assemble_live(
     )
     folder = unfinished_run(config, manifest["instruments"])
     continued = folder is not None
+    state = AccountState() if account is None else account.read()
+    refuse_elsewhere(state, folder)
     if folder is None:
         run = run_id(config.model_dump_json(), model.artifact.hash, clock.now_ns())
         folder = RunFolder.create(config.run_dir / f"{config.mode}-{run}", {**manifest, "run": run})
@@ -112,6 +144,10 @@ def assemble_live(
     if continued:
         note_continuation(folder, ledger, manifest, clock)
         models = _continued(folder, ledger, models, clock)
+    else:
+        carry_over(state, manifest["instruments"], ledger, clock)
+    if account is not None:
+        account.say_who(folder.path)
     served = [first_model(folder), *(swap.after for swap in read_swaps(ledger))]
     keep_models(folder, models)
     journal = JournalTap(
@@ -156,6 +192,7 @@ def assemble_live(
         clock=clock,
         succession=succession,
         folder=folder.path,
+        account=account,
     )
     return Running(live, engine, bus, journal, viewer, folder)
 

@@ -20,7 +20,10 @@ from emp.core.errors import ConfigError
 
 PREFIX = "EMP_"
 
-RESERVED = frozenset({"EMP_CACHE", "EMP_DATA", "EMP_REQUIRE_REAL", secrets.SECRETS_FILE}) | secrets.KNOWN
+RESERVED = (
+    frozenset({"EMP_CACHE", "EMP_DATA", "EMP_REQUIRE_REAL", "EMP_STATE", secrets.SECRETS_FILE})
+    | secrets.KNOWN
+)
 """Variables with the prefix that are not fields of the configuration."""
 
 
