@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
-from emp.core.contracts import Command, Control, Message, OrderUpdate, RiskBreach
+from emp.core.codes import OrderStatus, Reason
+from emp.core.contracts import Command, Control, Message, NewOrder, OrderUpdate, Replace, RiskBreach
 from emp.core.records import Array
 from emp.engine.engine import NO_ROWS, Engine, Output
 from emp.engine.serving import Ready
@@ -50,13 +51,21 @@ class Driver:
         self.commands = 0
         self.failed = False
         self._send = send
-        self._say: Callable[[RiskBreach], None] | None = None
+        self._say: Callable[[Message], None] | None = None
         self._on_failure: Callable[[Exception], None] | None = None
+        self._blocked: Callable[[], bool] | None = None
         engine.keep_states = taps is not None
 
-    def attach(self, say: Callable[[Message], None], on_failure: Callable[[Exception], None]) -> None:
-        """Who hears of breaches, and who is told of a ledger that fails."""
-        self._say, self._on_failure = say, on_failure
+    def attach(
+        self,
+        say: Callable[[Message], None],
+        on_failure: Callable[[Exception], None],
+        blocked: Callable[[], bool] | None = None,
+    ) -> None:
+        """Who hears of breaches and of orders that did not leave, who is told of a ledger that fails, and what says
+        whether the loop was blocked for so long that what it has decided rests on old data.
+        """
+        self._say, self._on_failure, self._blocked = say, on_failure, blocked
 
     # --- inputs -------------------------------------------------------------------------------------------
 
@@ -177,7 +186,33 @@ class Driver:
             if not foreign:
                 self.engine.sent(command)
             self.commands += 1
-            self._send(command)
+            if self._is_too_late(command):
+                self._refuse(command)
+            else:
+                self._send(command)
+
+    def _is_too_late(self, command: Command) -> bool:
+        """Whether a command that may add risk would leave on old data: the disk, too, may have blocked the loop."""
+        if not isinstance(command, NewOrder | Replace) or command.reason is Reason.KILL_SWITCH:
+            return False
+        return self._blocked is not None and self._blocked()
+
+    def _refuse(self, command: Command) -> None:
+        """Say of an order that it did not leave: it is dead, as if the venue had refused it."""
+        assert isinstance(command, NewOrder | Replace)
+        update = OrderUpdate(
+            clOrdID=command.cl_ord_id,
+            execID=f"unsent-{command.cl_ord_id}",
+            status=OrderStatus.REJECTED,
+            filled=0,
+            price=command.px,
+            ts=command.ts,
+            instrument=command.instrument,
+            side=command.side,
+            text="not sent: the loop was blocked, and the data that it was decided on is old",
+        )
+        if self._say is not None:
+            self._say(update)
 
     def _record_intents(self, commands: Sequence[Command], row: Array) -> None:
         """Make intents, and the DECISION row [1] or [0] that led to them, durable at once."""

@@ -105,7 +105,7 @@ class Live:
         self._closed = False
         self._socket = None if folder is None else ControlSocket(folder, tuple(self._index), self.ask)
         self._watchdog = Watchdog(clock, self._stalled, lambda: board.clear_alarm("loop"))
-        driver.attach(bus.publish, self._fail)
+        driver.attach(bus.publish, self._fail, self._watchdog.blocked)
 
     # --- the sink: what an access calls ---------------------------------------------------------------------
 
@@ -405,8 +405,12 @@ class Live:
             _log.error("risk breach", reason=message.reason, metric=message.metric, value=message.value)
 
     def _serve_market(self) -> bool:
-        """Process one batch of one instrument; whether there was one and the journal had room for it."""
-        self._note_stall()
+        """Process one batch of one instrument; whether there was one and the journal had room for it.
+
+        Not after a stall: that sizes are 0 now must reach the engine first.
+        """
+        if self._note_stall():
+            return True
         waiting = self._bus.peek(BATCH) if self._taps.room else None
         if waiting is None:
             return False
@@ -419,11 +423,12 @@ class Live:
             self._succession.delivered(instrument, last, output.laps)
         return True
 
-    def _note_stall(self) -> None:
+    def _note_stall(self) -> bool:
         """After a blocked loop the newest data may still lie in a socket: trade size 0 until caught up."""
         silent_ms = self._watchdog.take_stall()
         if silent_ms is not None:
             self._bus.degrade("stall", silent_ms)
+        return silent_ms is not None
 
     def _stalled(self, silent_ms: float) -> None:
         text = f"the loop is blocked for {silent_ms:.0f} ms"
