@@ -96,6 +96,7 @@ class Live:
         self._recovery: Recovery | None = None
         self._links: dict[Channel, LinkState] = {}
         self._waiting: list[Control] = []  # inputs that came before trading began
+        self._began = False  # whether the ledger holds where this process begins
         self.connected = asyncio.Event()
         self._over = asyncio.Event()  # the market has ended
         self._stop = asyncio.Event()
@@ -240,6 +241,7 @@ class Live:
             self._succession.warm_up()
             self._recovery = Recovery(self._driver, self._ledger, self._access, self._clock)
             self._recovery.rebuild()
+            self._record_what_waits()
             if self._socket is not None:
                 await self._socket.start()
             await self._unless_over(self._access.connect(self._engine.instruments, self))
@@ -254,6 +256,7 @@ class Live:
             await self._trade()
             self._over_in_order = True
         finally:
+            self._record_what_waits()
             await self._close()
             if self._failure is not None:
                 raise self._failure
@@ -272,12 +275,22 @@ class Live:
 
     def _keep(self, control: Control) -> None:
         """Let an input wait for trading. It is recorded now, so that it holds for the next start where trading never
-        begins in this one, and again when it is applied.
+        begins in this one, and again when it is applied; but behind the mark of where this process begins.
         """
         self._waiting.append(control)
         self._over_in_order = False
-        with self._surviving():
-            self._ledger.record_control(control)
+        if self._began:
+            with self._surviving():
+                self._ledger.record_control(control)
+
+    def _record_what_waits(self) -> None:
+        """Record the inputs that came before the ledger was taken in."""
+        if self._began:
+            return
+        self._began = True
+        for control in self._waiting:
+            with self._surviving():
+                self._ledger.record_control(control)
 
     async def _recover(self, recovery: Recovery) -> None:
         """Agree with ledger and venue; what cannot be true halts everything before it begins."""

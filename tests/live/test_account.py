@@ -72,6 +72,13 @@ def run(config: SystemConfig, venue: Venue, script: Script) -> Running:
     return running
 
 
+def gone(running: Running) -> None:
+    """A run that was assembled and never began."""
+    running.live._taps.close()
+    running.live._ledger.close()
+    running.live._account.close()  # type: ignore[union-attr]
+
+
 def later(venue: Venue, name: str) -> Venue:
     """The same venue as another process finds it."""
     again = Venue()
@@ -194,9 +201,9 @@ def test_a_second_engine_on_the_account_is_refused_whatever_folder_and_port(tmp_
         ) as refused:
             started(other, Venue())
         assert f"pid {os.getpid()}, {running.folder.path}" in str(refused.value)
-        started(settings(tmp_path / "two", access={"account": "8"}), Venue()).live._account.close()  # type: ignore[union-attr]
+        gone(started(settings(tmp_path / "two", access={"account": "8"}), Venue()))
     finally:
-        running.live._account.close()  # type: ignore[union-attr]
+        gone(running)
 
 
 def test_the_lock_ends_with_the_process_that_held_it(tmp_path: Path) -> None:

@@ -238,6 +238,8 @@ def test_only_a_live_run_that_died_is_continued(tmp_path: Path) -> None:
         if end:
             ledger.seal()
         ledger.close()
+        if running.live._account is not None:
+            running.live._account.close()
         return running.folder.path
 
     died = folder_of("live", end=False)
