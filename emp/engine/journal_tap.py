@@ -65,7 +65,9 @@ class JournalTap(Tap):
         `flush_s` at most for its part.
         """
         self.market = MarketJournal(folder.market, instruments)
-        self.actions = ActionLog(folder.actions, [one.name for one in instruments], model_hashes[:1])
+        self.actions = ActionLog(
+            folder.actions, [one.name for one in instruments], model_hashes[:1], resumable=True
+        )
         self._clock = clock
         self._flush_ns = int(flush_s * 1e9)
         self._flushed_at = clock.monotonic_ns()
