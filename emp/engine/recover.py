@@ -25,7 +25,7 @@ from emp.engine.valuation import VALUED
 from emp.execution.flatten import is_flat
 from emp.execution.orders import OrderManager, Quarantined
 from emp.execution.reconcile import Correction, CorrectionKind, reconcile_orders, reconcile_positions
-from emp.journal.decisions import layout_note
+from emp.journal.decisions import DECISION_NOTE, layout_note
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
 from emp.journal.records import Note, Scalar
@@ -59,6 +59,11 @@ def rebuild(ledger: LedgerReader, manager: OrderManager, until_seq: int | None =
 
     A replay that resumes from a checkpoint needs only this: its venue is restored with it.
     """
+    with manager.unshown():
+        return _rebuild(ledger, manager, until_seq)
+
+
+def _rebuild(ledger: LedgerReader, manager: OrderManager, until_seq: int | None) -> Rebuilt:
     foreign: set[str] = set()
     halted: dict[str, Reason] = {}
     unvalued: dict[str, int] = {}
@@ -67,6 +72,8 @@ def rebuild(ledger: LedgerReader, manager: OrderManager, until_seq: int | None =
     for event in ledger.events():
         if until_seq is not None and event.seq > until_seq:
             break
+        if event.is_note(DECISION_NOTE):
+            continue
         body = event.body
         if isinstance(body, NewOrder | CancelOrder | Replace):
             sequence = max(sequence, _sequence(run, body.cl_ord_id) + 1)

@@ -219,6 +219,13 @@ def read_actions(folder: Path | str) -> Array:
     )
 
 
+def newest_first(folder: Path | str) -> Iterator[Array]:
+    """DECISION rows of a log, a part at a time, the newest part first."""
+    for path in reversed(list_parts(Path(folder), _WHAT)):
+        for _, table in _tables([path]):
+            yield from_table(table)
+
+
 def actions_sha256(folder: Path | str) -> str:
     """Hash of a log made again from its files: equal to what `close` returned."""
     digest, before = hashlib.sha256(), b""

@@ -35,14 +35,14 @@ def recorded_decisions(events: Iterable[LedgerEvent]) -> Array:
     """DECISION rows that a ledger's events hold, in order; JournalError where one cannot be read."""
     layout, found = DECISION, [np.zeros(0, DECISION)]
     for event in events:
-        if event.kind != "note" or b'"decision' not in event.payload:
+        if not event.is_note(DECISION_NOTE) and not event.is_note(LAYOUT_NOTE):
             continue
         note = event.body
         assert isinstance(note, Note)
         try:
             if note.kind == LAYOUT_NOTE:
                 layout = described(json.loads(str(note.data["layout"])))
-            elif note.kind == DECISION_NOTE:
+            else:
                 raw = base64.b64decode(str(note.data["row"]))
                 found.append(brought_to(np.frombuffer(raw, layout), DECISION))
         except ValueError as error:

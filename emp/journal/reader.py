@@ -167,8 +167,8 @@ class LedgerReader:
 
     def notes(self, kind: str = "") -> list[Note]:
         """Notes of one kind, or all, oldest first."""
-        found = [e.body for e in self.events() if e.kind == "note"]
-        return [n for n in found if isinstance(n, Note) and kind in ("", n.kind)]
+        found = [e.body for e in self.events() if (e.is_note(kind) if kind else e.kind == "note")]
+        return [n for n in found if isinstance(n, Note)]
 
     def quarantined(self) -> list[tuple[int, bytes]]:
         """(sequence number it contradicts, payload) of every message kept out."""

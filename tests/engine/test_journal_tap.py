@@ -12,7 +12,7 @@ from emp.core.clock import LiveClock
 from emp.core.errors import JournalError
 from emp.core.instrument import catalogue
 from emp.core.records import DECISION, EVENT, MARKET_STATE
-from emp.engine.journal_tap import JournalTap, Unit, layout_head, pack_unit, read_tail
+from emp.engine.journal_tap import JournalTap, Unit, layout_head, newest_rows, pack_unit, read_tail
 from emp.engine.tap import Batch
 from emp.journal.run import RunFolder
 
@@ -97,3 +97,24 @@ def test_a_start_does_not_grow_with_the_age_of_a_run(tmp_path: Path) -> None:
     again.on_batch(one(15_000_000))
     again.close()
     assert sorted(folder.actions.iterdir())[-1].name == f"part-{minutes:05d}.parquet"
+
+
+def test_the_newest_row_of_each_instrument_is_found_wherever_it_is(tmp_path: Path) -> None:
+    folder = RunFolder.__new__(RunFolder)
+    folder.path, folder.actions, folder.market = tmp_path, tmp_path / "actions", tmp_path / "market"
+    named = [catalogue()["BTCUSDT"], catalogue()["GC"], catalogue()["EURUSD"]]
+    tap = JournalTap(folder, named, ["model"], LiveClock(), flush_s=0.0)
+
+    def decided(k: int, instrument: int) -> None:
+        batch = one(k)
+        batch.rows["instrument"], batch.rows["seq"] = instrument, k
+        tap.on_batch(batch)
+
+    decided(0, 1)
+    decided(1, 0)
+    tap.on_tick(0)  # into a part
+    decided(2, 0)
+    tap.on_idle()
+    found = newest_rows(folder, 3)
+    assert {i: int(row["seq"][0]) for i, row in found.items()} == {0: 2, 1: 0}
+    tap.close()

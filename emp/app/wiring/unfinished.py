@@ -14,7 +14,7 @@ from emp.core.config.config import SystemConfig
 from emp.core.errors import JournalError, UsageError
 from emp.core.platform import say
 from emp.engine.carry import carried_note, is_worth_carrying
-from emp.engine.journal_tap import journalled_rows
+from emp.engine.journal_tap import newest_rows
 from emp.journal.account_file import AccountState
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
@@ -114,11 +114,11 @@ def note_continuation(run: RunFolder, ledger: Ledger, manifest: Mapping[str, Any
 
 def replaced_model(run: RunFolder, before: str, after: str, clock: Clock) -> list[Swap]:
     """That another model takes over where a run goes on: behind the last decision of each instrument."""
-    rows = journalled_rows(run)
+    names = run.manifest["instruments"]
+    rows = newest_rows(run, len(names))
     found = []
-    for k, name in enumerate(run.manifest["instruments"]):
-        mine = rows[rows["instrument"] == k]
-        seq, ts = (int(mine["seq"][-1]), int(mine["ts"][-1])) if len(mine) else (0, clock.now_ns())
+    for k, name in enumerate(names):
+        seq, ts = (int(rows[k]["seq"][0]), int(rows[k]["ts"][0])) if k in rows else (0, clock.now_ns())
         found.append(Swap(instrument=name, seq=seq, ts=ts, before=before, after=after, reason="release"))
     return found
 
