@@ -54,6 +54,7 @@ class Driver:
         self._say: Callable[[Message], None] | None = None
         self._on_failure: Callable[[Exception], None] | None = None
         self._blocked: Callable[[], bool] | None = None
+        self._place: Callable[[], None] | None = None
         engine.keep_states = taps is not None
 
     def attach(
@@ -61,11 +62,13 @@ class Driver:
         say: Callable[[Message], None],
         on_failure: Callable[[Exception], None],
         blocked: Callable[[], bool] | None = None,
+        place: Callable[[], None] | None = None,
     ) -> None:
-        """Who hears of breaches and of orders that did not leave, who is told of a ledger that fails, and what says
-        whether the loop was blocked for so long that what it has decided rests on old data.
+        """Who hears of breaches and of orders that did not leave, who is told of a ledger that fails, what says whether
+        the loop was blocked for so long that what it has decided rests on old data, and what raises where the run is
+        not written any more to where it can be found.
         """
-        self._say, self._on_failure, self._blocked = say, on_failure, blocked
+        self._say, self._on_failure, self._blocked, self._place = say, on_failure, blocked, place
 
     # --- inputs -------------------------------------------------------------------------------------------
 
@@ -179,6 +182,8 @@ class Driver:
             return
         failed_before = self.failed
         with self._surviving():
+            if self._place is not None and not self.failed and any(_adds_risk(one) for one in commands):
+                self._place()
             self._record_intents(commands, row)
         if self.failed and not failed_before:
             return
@@ -193,9 +198,7 @@ class Driver:
 
     def _is_too_late(self, command: Command) -> bool:
         """Whether a command that may add risk would leave on old data: the disk, too, may have blocked the loop."""
-        if not isinstance(command, NewOrder | Replace) or command.reason is Reason.KILL_SWITCH:
-            return False
-        return self._blocked is not None and self._blocked()
+        return _adds_risk(command) and self._blocked is not None and self._blocked()
 
     def _refuse(self, command: Command) -> None:
         """Say of an order that it did not leave: it is dead, as if the venue had refused it."""
@@ -239,3 +242,8 @@ class Driver:
                 raise
             self.failed = True
             self._on_failure(error)
+
+
+def _adds_risk(command: Command) -> bool:
+    """Whether a command may do more than withdraw or close."""
+    return isinstance(command, NewOrder | Replace) and command.reason is not Reason.KILL_SWITCH

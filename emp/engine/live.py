@@ -15,7 +15,7 @@ import gc
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -39,6 +39,7 @@ from emp.engine.tap import Taps
 from emp.engine.watchdog import Watchdog
 from emp.journal.account_file import AccountFile, AccountState
 from emp.journal.ledger import Ledger
+from emp.journal.place import Place
 from emp.observe.board import Board
 
 BATCH = 64
@@ -58,6 +59,14 @@ SLICE_S = 0.0002
 _log = structlog.get_logger(__name__)
 
 
+class Home(NamedTuple):
+    """Where a run lives."""
+
+    folder: Path | None = None  # the run's, where its owner finds the control socket
+    account: AccountFile | None = None  # what the account's next run will know of this one
+    place: Place | None = None  # the disk that the run is written to
+
+
 class Live:
     """One engine on one market access, and the access's `Sink`; `run` returns when it has ended in order."""
 
@@ -72,12 +81,10 @@ class Live:
         board: Board,
         clock: Clock,
         succession: Succession,
-        folder: Path | None = None,
-        account: AccountFile | None = None,
+        home: Home | None = None,
     ) -> None:
-        """`folder` is the run's, where its owner finds the control socket; without one there is none. `account` is what
-        the account's next run will know of this one.
-        """
+        """Without a `home` there is no control socket, and the run is no account's."""
+        folder, account, place = home or Home()
         self._access = access
         self._bus = bus
         self._driver = driver
@@ -90,6 +97,7 @@ class Live:
         self._index = {one.name: i for i, one in enumerate(self._engine.instruments)}
         self._market = MarketClock(len(self._index), clock)
         self._account = account
+        self._place = place
         known = AccountState() if account is None else account.read()
         self._account_state = msgspec.structs.replace(known, run=self._engine.run, folder=str(folder or ""))
         self._marked: dict[int, tuple[int, float] | None] = dict.fromkeys(self._index.values())
@@ -106,7 +114,7 @@ class Live:
         self._closed = False
         self._socket = None if folder is None else ControlSocket(folder, tuple(self._index), self.ask)
         self._watchdog = Watchdog(clock, self._stalled, lambda: board.clear_alarm("loop"))
-        driver.attach(bus.publish, self._fail, self._watchdog.blocked)
+        driver.attach(bus.publish, self._fail, self._watchdog.blocked, None if place is None else place.check)
 
     # --- the sink: what an access calls ---------------------------------------------------------------------
 
@@ -376,6 +384,7 @@ class Live:
             self._driver.tick(self.market_now())
             if ticks % MARK_TICKS == 0:
                 self._mark_accounts()
+                self._look_at_disk()
             if self._taps.failure is not None:
                 self._fail(self._taps.failure)
             ticks += 1
@@ -460,6 +469,13 @@ class Live:
         if self.connected.is_set():
             self._write_account(is_open=True)
 
+    def _look_at_disk(self) -> None:
+        alarm = "" if self._place is None else self._place.alarm()
+        if alarm:
+            self._board.raise_alarm("disk", alarm)
+        else:
+            self._board.clear_alarm("disk")
+
     def _write_account(self, *, is_open: bool) -> None:
         """Let the account's next run know of what this one has lost, holds and halted."""
         if self._account is None:
@@ -536,6 +552,8 @@ class Live:
             if done:
                 self._ledger.seal()
         self._ledger.close()
+        if self._place is not None:
+            self._place.release()
         if self._account is not None:
             self._account.close()
 

@@ -6,6 +6,7 @@ actions/              the action log
 market/               market data of a live run, as its engine saw it
 tail.bin              what neither holds yet
 control.sock          where a running engine takes `emp halt` and the like
+reserve.bin           room for what must still be written when the disk is full; while a run is live
 models/HASH/          every artifact that has served a live run, so that it can be replayed
 checkpoint/state.npz  the newest checkpoint of a replay
 summary.json          the result; there once the run has ended in order

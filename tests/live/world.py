@@ -20,12 +20,13 @@ from emp.engine.driver import Driver
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.guard import LatencyGuard
 from emp.engine.journal_tap import JournalTap
-from emp.engine.live import Live
+from emp.engine.live import Home, Live
 from emp.engine.load import LoadedModel
 from emp.engine.succession import Models, Succession
 from emp.engine.tap import Taps
 from emp.engine.view import Viewer
 from emp.journal.ledger import Ledger
+from emp.journal.place import Place
 from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder
 from emp.model.artifact import Artifact, Manifest
@@ -244,7 +245,7 @@ class World:
             board=self.board,
             clock=self.clock,
             succession=succession,
-            folder=folder if socket else None,
+            home=Home(folder, None, Place(folder, self.ledger_path)) if socket else None,
         )
 
     @property

@@ -37,13 +37,14 @@ from emp.engine.driver import Driver
 from emp.engine.engine import Engine
 from emp.engine.guard import LatencyGuard
 from emp.engine.journal_tap import JournalTap
-from emp.engine.live import Live
+from emp.engine.live import Home, Live
 from emp.engine.load import load_folder
 from emp.engine.succession import Models, Succession
 from emp.engine.tap import Taps
 from emp.engine.view import Viewer
 from emp.journal.account_file import AccountFile, AccountState
 from emp.journal.ledger import Ledger
+from emp.journal.place import Place
 from emp.journal.run import RunFolder, build_manifest
 from emp.journal.swaps import read_swaps
 from emp.model.artifact import save
@@ -191,8 +192,7 @@ def _assemble(
         board=board,
         clock=clock,
         succession=succession,
-        folder=folder.path,
-        account=account,
+        home=Home(folder.path, account, Place(folder.path, folder.ledger)),
     )
     return Running(live, engine, bus, journal, viewer, folder)
 
