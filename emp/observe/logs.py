@@ -2,13 +2,15 @@
 
 A call on the event loop only stamps the record and puts it into a bounded queue. When the queue is full the
 record is counted and dropped, and the count is logged as soon as there is room: a slow disk cannot stall
-trading, and the gap is visible.
+trading, and the gap is visible. A line that is repeated without end is counted instead of written: whoever can reach
+a port must not be able to fill the disk.
 """
 
 import json
 import logging
 import queue
 import threading
+from collections import Counter
 from collections.abc import MutableMapping
 from typing import IO, Any
 
@@ -17,6 +19,11 @@ import structlog
 from emp.core.clock import Clock
 
 CAPACITY = 10_000
+
+PER_MINUTE = 300
+"""Lines of one event in a minute; more are counted, and their number is logged."""
+
+_MINUTE_NS = 60_000_000_000
 
 _END = None
 
@@ -28,6 +35,8 @@ class LogThread:
         self.dropped = 0
         self._stream = stream
         self._clock = clock
+        self._minute = clock.monotonic_ns()
+        self._lines: Counter[str] = Counter()  # of this minute, by event
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(capacity)
         self._thread = threading.Thread(target=self._write, name="logs", daemon=True)
         self._thread.start()
@@ -42,7 +51,7 @@ class LogThread:
     def _write(self) -> None:
         told = 0
         while (record := self._queue.get()) is not _END:
-            self._line(record)
+            self._record(record)
             missing = self.dropped - told
             if missing:
                 told += missing
@@ -51,7 +60,28 @@ class LogThread:
                 )
             if self._queue.empty():
                 self._stream.flush()
+        self._turn_minute(over=True)
         self._stream.flush()
+
+    def _record(self, record: dict[str, Any]) -> None:
+        """Write a record, unless its event has filled the minute already."""
+        self._turn_minute()
+        event = str(record.get("event", ""))
+        self._lines[event] += 1
+        if self._lines[event] <= PER_MINUTE:
+            self._line(record)
+
+    def _turn_minute(self, *, over: bool = False) -> None:
+        """Say what was left out, where a minute is over."""
+        now = self._clock.monotonic_ns()
+        if not over and now - self._minute < _MINUTE_NS:
+            return
+        for event, n in self._lines.items():
+            if n > PER_MINUTE:
+                told = {"level": "warning", "event": "repeated", "what": event, "n": n - PER_MINUTE}
+                self._line({"ts": self._clock.now_ns(), **told})
+        self._minute = now
+        self._lines.clear()
 
     def _line(self, record: dict[str, Any]) -> None:
         try:
