@@ -6,16 +6,21 @@ believable mid that follows: they have gained and lost nothing before, and every
 """
 
 from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
 
 from emp.core.book import ACCEPTED, judge_touch
 from emp.core.codes import EventFlag
-from emp.core.records import Array
+from emp.core.records import EVENT, Array
 
 VALUED = "valued"
 """Kind of the ledger's note that an adjustment has its price."""
+
+_judge = getattr(
+    judge_touch, "py_func", judge_touch
+)  # for one row, nothing need be compiled while the market waits
 
 VISIBLE = int(EventFlag.VISIBLE)
 
@@ -54,7 +59,8 @@ class Unvalued:
         """Value what EVENT rows [n] have a believable book for, at the first one's mid."""
         for i, qty in list(self._lots.items()):
             for k in np.flatnonzero((events["instrument"] == i) & (events["flags"] & VISIBLE != 0)):
-                if judge_touch(events[k]) == ACCEPTED:
+                row = events[k]
+                if _judge(SimpleNamespace(**{name: row[name] for name in EVENT.names or ()})) == ACCEPTED:
                     del self._lots[i]
                     mid = 0.5 * (int(events["bid_px"][k, 0]) + int(events["ask_px"][k, 0]))
                     if qty:
