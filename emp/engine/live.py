@@ -112,6 +112,7 @@ class Live:
         self._failure: Exception | None = None
         self._over_in_order = ledger.last_seq == 0  # a run that never began leaves nothing to recover
         self._closed = False
+        self._prepared = False
         self._socket = None if folder is None else ControlSocket(folder, tuple(self._index), self.ask)
         self._watchdog = Watchdog(clock, self._stalled, lambda: board.clear_alarm("loop"))
         driver.attach(bus.publish, self._fail, self._watchdog.blocked, None if place is None else place.check)
@@ -246,7 +247,7 @@ class Live:
     async def run(self) -> None:
         """Connect, trade until stopped or the market ends, and end in order; raise what forced the end."""
         try:
-            self._succession.warm_up()
+            self.prepare()
             self._recovery = Recovery(self._driver, self._ledger, self._access, self._clock)
             self._recovery.rebuild()
             self._record_what_waits()
@@ -268,6 +269,14 @@ class Live:
             await self._close()
             if self._failure is not None:
                 raise self._failure
+
+    def prepare(self) -> None:
+        """Compile what the engine runs, which may take minutes the first time. Nothing has begun before this is over,
+        so that whoever calls it outside the loop may be ended by any signal at once.
+        """
+        if not self._prepared:
+            self._prepared = True
+            self._succession.warm_up()
 
     async def _unless_over(self, step: Coroutine[Any, Any, None]) -> None:
         """A step of the start, broken off where the run is to end or has failed meanwhile."""

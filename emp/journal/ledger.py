@@ -49,7 +49,11 @@ class Ledger(LedgerReader):
         self._mark: HighWater | None = None
         self._lock = self._take_lock()
         try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # its owner's alone
             self._db = self._connect("rwc")
+        except OSError as error:
+            self._lock.close()
+            raise JournalError(f"cannot write ledger {self.path}: {error.strerror}") from error
         except BaseException:
             self._lock.close()
             raise
@@ -285,7 +289,7 @@ class _Lock:
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(
-            path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
+            path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
         try:
             lock(self._file)

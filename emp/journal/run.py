@@ -98,7 +98,9 @@ class RunFolder:
             raise UsageError(f"run folder {path} exists: resume it, or name another")
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            (beside / "actions").mkdir(parents=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.mkdir(mode=0o700)  # orders, money and the account's name are its owner's alone
+            (beside / "actions").mkdir()
             (beside / "checkpoint").mkdir()
             write_atomically(beside / "manifest.json", _json(manifest))
             beside.rename(path)

@@ -74,6 +74,7 @@ def run(
             try:
                 if background is not None:
                     _hand_over(background, running, server.url, as_json)
+                running.prepare()  # while SIGTERM still ends the process at once: nothing has begun
                 with Terminal(board, server.url, running.folder.path):
                     asyncio.run(_until_stopped(running, seconds))
             except EmpError as error:
@@ -104,6 +105,7 @@ class Job(NamedTuple):
     connected: asyncio.Event
     signals: Mapping[signal.Signals, Callable[[], object]]
     summary: Callable[[], dict[str, Any]]
+    prepare: Callable[[], object] = str  # what takes long and touches nothing
     left: Callable[[], str] = str  # what is still open at the venue, in words; "" where nothing is
 
 
@@ -124,6 +126,7 @@ def _trading(settings: "SystemConfig", path: Path, clock: "Clock") -> Callable[[
             live.connected,
             {signal.SIGUSR1: partial(live.kill, "operator"), signal.SIGUSR2: live.reload},
             partial(_summary, running),
+            live.prepare,
             live.left_open if settings.mode == "live" else live.left_closing,
         )
 
