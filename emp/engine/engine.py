@@ -29,6 +29,7 @@ from emp.core.numba.hold import entry_point, hold
 from emp.core.records import DECISION, EVENT, MARKET_STATE, Array, empty_events
 from emp.core.sessions import session_table
 from emp.decision.rule import COSTS
+from emp.engine.closing import Closing, Touch
 from emp.engine.desk import MUTABLE, Desk, new_desk, pad_sessions
 from emp.engine.load import LoadedModel
 from emp.engine.policy import Policy
@@ -36,10 +37,8 @@ from emp.engine.serving import Ready, allocate, attach_model, policy_of
 from emp.engine.serving import warm_up as warm_up_model
 from emp.engine.step import ASKED, CALENDAR, COMMAND, QUIET, run_batch
 from emp.engine.valuation import Unvalued, Valuation
-from emp.execution.flatten import flatten, is_flat
+from emp.execution.flatten import is_flat
 from emp.execution.orders import OrderManager
-from emp.execution.pace import Pace
-from emp.execution.transitions import Order
 from emp.model.table import StateTable
 from emp.risk.limits import LIMITS
 
@@ -65,9 +64,6 @@ ROWS_AT_HAND = 64
 
 TRADE_LINK = "trade_link"
 """The reason for size 0 while no order could leave."""
-
-PROTECTION = 10
-"""Spreads beyond the best price that a closing order accepts: out at almost any price, but not at any."""
 
 
 class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,9 +113,7 @@ class Engine:
         self.served = list(served)  # hashes of the models of this run so far: what a row's `model_id` indexes
         self.run = run
         self.sequence = 0  # of the last client order id
-        self.flattening: set[int] = set()
         self.unvalued = Unvalued()
-        self._paces = [Pace() for _ in instruments]
         self.keep_states = False  # whether `process` hands out the state after each event
         self._degraded: list[set[str]] = [set() for _ in instruments]  # reasons for size 0
         self._rows, self._laps, self._used = NO_ROWS, NO_LAPS, 0
@@ -128,7 +122,9 @@ class Engine:
         self._calendar_end_ns = 0
         self.desk = self._new_desk()
         self.install(allocate(model, len(instruments)))
-        self.orders = OrderManager([i.name for i in instruments], self.desk.account, self.desk.working)
+        names = [i.name for i in instruments]
+        self.orders = OrderManager(names, self.desk.account, self.desk.working)
+        self.closing = Closing(names, self.orders, self.next_id, self._touch)
 
     def _new_desk(self) -> Desk:
         return new_desk(
@@ -283,7 +279,7 @@ class Engine:
         elif action == FLATTEN:
             output.messages.append(self._breach(i, ts, reason))
             self.flattening.add(i)
-            output.commands += self._flatten(i, ts)
+            output.commands += self.closing.commands(i, ts)
 
     def _replacements(self, i: int, asked: Sequence[int]) -> list[Command]:
         """Change the order that rests to the price asked for, and to that size for what has not filled yet."""
@@ -311,7 +307,7 @@ class Engine:
 
     def cancels(self, i: int, ts: int, reason: Reason) -> list[Command]:
         """Withdraw every order of an instrument on which no cancel is under way, while the venue can hear it."""
-        if self.unheard(i):
+        if self.closing.unheard(i):
             return []
         return [
             CancelOrder(
@@ -356,7 +352,7 @@ class Engine:
                 output.commands += self.cancels(i, control.ts, Reason.HALTED)
         elif control.action in ("flatten", "kill"):
             for i in chosen:
-                self._paces[i].afresh()
+                self.closing.afresh(i)
             if control.action == "kill":
                 output.messages.append(_kill_breach(control))
             output.commands += self.flatten(Reason.KILL_SWITCH, control.ts, chosen)
@@ -376,7 +372,8 @@ class Engine:
             reasons.add(reason)
         else:
             reasons.discard(reason)
-            self._paces[i].afresh()
+        if reason == TRADE_LINK:
+            self.closing.hears(i, heard=not active)
         self.desk.risk["degraded"][i] = bool(reasons)
 
     def _halt(self, i: int, reason: Reason) -> None:
@@ -424,52 +421,23 @@ class Engine:
                 output.commands.append(order.query(update.ts))
             output.commands += self.flatten(Reason.KILL_SWITCH, update.ts)
         elif order is not None and self._must_close(i):
-            output.commands += self._after_report(order, update, filled=applied.fill is not None)
+            output.commands += self.closing.after_report(order, update, filled=applied.fill is not None)
         return output
 
-    def _after_report(self, order: Order, update: OrderUpdate, *, filled: bool) -> list[Command]:
-        """What a report asks for while its instrument is being closed; a refusal is answered by the timer."""
-        i = order.index
-        if filled:
-            self._paces[i].told(closed=True)
-        elif order.command.immediate and order.status.terminal and not order.filled:
-            self._paces[i].told(closed=False)
-        if self._paces[i].refused or update.status is OrderStatus.REJECTED:
-            return []
-        return self._flatten(i, update.ts, told=True)
-
     def _must_close(self, i: int) -> bool:
-        """Whether an instrument is to be flat and is not: a fill may still come after it was."""
+        """Whether an instrument is being closed."""
         risk = self.desk.risk[i]
-        closing = risk["halted"] and risk["halt_reason"] != Reason.HALTED
-        if closing and not is_flat(self.orders, self.instruments[i].name):
-            self.flattening.add(i)
-        return i in self.flattening
+        return self.closing.goes_on(i, to_be_flat=risk["halted"] and risk["halt_reason"] != Reason.HALTED)
 
-    def unheard(self, i: int) -> bool:
-        """Whether nothing that is sent for instrument `i` would reach the venue."""
-        return TRADE_LINK in self._degraded[i]
+    def _touch(self, i: int) -> Touch:
+        """The last believable best prices, at which a position can be closed."""
+        p, seq = self.desk.perception[i], int(self.desk.state[i]["seq"])
+        return Touch(int(p["bid"]), int(p["ask"]), seq) if p["ts"] else Touch(0, 0, seq)
 
-    def is_refused(self, i: int) -> bool:
-        """Whether the venue answers what would close instrument `i`, and refuses it."""
-        return self._paces[i].refused > 0 and not self.unheard(i)
-
-    def why_not_flat(self, i: int) -> str:
-        """What an instrument that is being closed waits for, in words; "" where nothing is being closed."""
-        if i not in self.flattening:
-            return ""
-        if self.unheard(i):
-            return "the trade link is down"
-        if not self._closing_book(i):
-            return "there is no book, so no price to close at"
-        refused = self._paces[i].refused
-        if refused:
-            return f"nothing was closed by the last {refused} orders"
-        return "the venue's answers are awaited"
-
-    def _closing_book(self, i: int) -> bool:
-        p = self.desk.perception[i]
-        return bool(p["ts"]) and 0 < int(p["bid"]) < int(p["ask"])
+    @property
+    def flattening(self) -> set[int]:
+        """Indices of the instruments that are being closed."""
+        return self.closing.flattening
 
     def on_timer(self, now_ns: int) -> Output:
         """Do what time alone demands: withdraw orders from a feed gone silent, ask after unanswered ones, and go
@@ -483,13 +451,13 @@ class Engine:
             output.commands += self.cancels(int(i), now_ns, Reason.STALE)
         for i in range(len(self.instruments)):
             if self._must_close(i):
-                output.commands += self._flatten(i, now_ns)
+                output.commands += self.closing.commands(i, now_ns)
         return output
 
     def _overdue(self, now_ns: int) -> list[Command]:
         """Queries about orders whose answer is overdue, of instruments whose venue can hear them."""
         due = self.orders.timeouts(now_ns, self.limits.order_timeout_ns)
-        deaf = {one.name for i, one in enumerate(self.instruments) if self.unheard(i)}
+        deaf = {one.name for i, one in enumerate(self.instruments) if self.closing.unheard(i)}
         return [query for query in due if query.instrument not in deaf]
 
     def flatten(self, reason: Reason, now_ns: int, chosen: Sequence[int] | None = None) -> list[Command]:
@@ -498,37 +466,7 @@ class Engine:
         for i in range(len(self.instruments)) if chosen is None else chosen:
             self._halt(i, reason)
             self.flattening.add(i)
-            commands += self._flatten(i, now_ns)
-        return commands
-
-    def _flatten(self, i: int, ts: int, *, told: bool = False) -> list[Command]:
-        """Whatever still has to be sent to get instrument `i` flat; at most PROTECTION spreads off.
-
-        Nothing while the venue cannot hear it, and no more than its pace allows: `told` is the venue's answer, whose
-        time is the venue's and says nothing of the pace.
-        """
-        name = self.instruments[i].name
-        if is_flat(self.orders, name):
-            self.flattening.discard(i)
-            return []
-        pace = self._paces[i]
-        at = pace.tried_ns if told else ts
-        if self.unheard(i) or not pace.due(at):
-            return []
-        p = self.desk.perception[i]
-        bid, ask = (int(p["bid"]), int(p["ask"])) if self._closing_book(i) else (0, 0)
-        commands = flatten(
-            self.orders,
-            name,
-            bid=bid,
-            ask=ask,
-            through_ticks=PROTECTION * max(1, ask - bid),
-            next_id=self.next_id,
-            ts=ts,
-            decision_seq=int(self.desk.state[i]["seq"]),
-        )
-        if commands:
-            pace.tried(at)
+            commands += self.closing.commands(i, now_ns)
         return commands
 
 

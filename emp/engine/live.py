@@ -516,7 +516,7 @@ class Live:
             working = len(orders.open_orders(name))
             if orders.position(name) or working:
                 of_orders = f" and {working} orders without an answer" if working else ""
-                why = self._engine.why_not_flat(i)
+                why = self._engine.closing.why_not_flat(i)
                 words.append(f"{name} {orders.position(name):+d}{of_orders}" + (f" ({why})" if why else ""))
         return f"left open at the venue: {', '.join(words)}" if words else ""
 
@@ -532,7 +532,7 @@ class Live:
                 self._driver.control(Control(action="flatten", ts=now, reason="failure"))
         began = self._clock.monotonic_ns()
         while self._unfinished():
-            refused = any(self._engine.is_refused(i) for i in self._engine.flattening)
+            refused = any(self._engine.closing.is_refused(i) for i in self._engine.flattening)
             if self._clock.monotonic_ns() - began >= int((CLOSING_S if refused else SHUTDOWN_S) * 1e9):
                 break
             await asyncio.sleep(TICK_S / 4)

@@ -194,7 +194,7 @@ class Viewer(Tap):
             stale=stale_ms > self._stale_after_ms,
             restarts={cause.name.lower(): int(restarts[cause]) for cause in Restart},
             open_orders=self._orders(instrument.name),
-            closing=self._engine.why_not_flat(i),
+            closing=self._engine.closing.why_not_flat(i),
             refused_orders=self._refused.get(instrument.name, 0),
             decisions=tuple(_decision(row) for row in seen.decisions),
         )

@@ -101,13 +101,13 @@ def test_a_venue_that_closes_nothing_is_asked_less_and_less_often(how: str) -> N
     bench.kill()
     bench.run(30.0)
     assert 8 <= len(bench.sent) <= 20
-    assert "nothing was closed by the last" in bench.engine.why_not_flat(0)
+    assert "nothing was closed by the last" in bench.engine.closing.why_not_flat(0)
     before = len(bench.sent)
     bench.answer = bench.fills
     bench.run(5.1)
     assert bench.position == 0
     assert len(bench.sent) == before + 1
-    assert bench.engine.why_not_flat(0) == ""
+    assert bench.engine.closing.why_not_flat(0) == ""
 
 
 def test_one_refusal_costs_one_tick() -> None:
@@ -163,7 +163,7 @@ def test_nothing_is_sent_while_the_session_is_down_and_at_once_when_it_is_back()
     bench.kill()
     bench.run(30.0)
     assert bench.sent == []
-    assert bench.engine.why_not_flat(0) == "the trade link is down"
+    assert bench.engine.closing.why_not_flat(0) == "the trade link is down"
     bench.answer = bench.fills
     link(bench, up=True)
     bench.run(0.02)
@@ -192,7 +192,7 @@ def test_there_is_no_closing_price_without_a_book(side: int, bid: int, ask: int)
     bench.kill()
     bench.run(1.0)
     assert bench.sent == []
-    assert "no book" in bench.engine.why_not_flat(0)
+    assert "no book" in bench.engine.closing.why_not_flat(0)
     bench.answer = bench.fills
     bench.engine.process(book(2, bench.now))
     bench.run(0.02)
