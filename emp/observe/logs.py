@@ -12,7 +12,7 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import MutableMapping
-from typing import IO, Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -28,10 +28,20 @@ _MINUTE_NS = 60_000_000_000
 _END = None
 
 
+class Lines(Protocol):
+    """What lines are written to: a text file."""
+
+    def write(self, text: str, /) -> int:
+        """Append text."""
+
+    def flush(self) -> None:
+        """Hand what is buffered to the system."""
+
+
 class LogThread:
     """Writes queued records to a stream as JSON lines. `close` writes what is left."""
 
-    def __init__(self, stream: IO[str], clock: Clock, capacity: int = CAPACITY) -> None:
+    def __init__(self, stream: Lines, clock: Clock, capacity: int = CAPACITY) -> None:
         self.dropped = 0
         self._stream = stream
         self._clock = clock
@@ -110,7 +120,7 @@ class _Handler(logging.Handler):
         )
 
 
-def configure(stream: IO[str], clock: Clock) -> LogThread:
+def configure(stream: Lines, clock: Clock) -> LogThread:
     """Send all logs of this process to `stream`; return the thread that writes, to be closed at the end."""
     thread = LogThread(stream, clock)
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
@@ -49,6 +49,7 @@ from emp.journal.run import RunFolder, build_manifest
 from emp.journal.swaps import read_swaps
 from emp.model.artifact import save
 from emp.observe.board import Board
+from emp.observe.log_file import LogFile
 
 if TYPE_CHECKING:
     from emp.sim.world.mock import MockMarket
@@ -266,11 +267,11 @@ def open_access(
     return PaperAccess(access, clock)
 
 
-def open_log(folder: RunFolder) -> IO[str]:
+def open_log(folder: RunFolder) -> LogFile:
     """The run's log file, for `emp.observe.logs`."""
     path = folder.path / "log.jsonl"
     try:
-        return path.open("a", encoding="utf-8", buffering=1 << 16)
+        return LogFile(path)
     except OSError as error:
         raise JournalError(
             f"cannot write {path}: {error.strerror or os.strerror(error.errno or 0)}"
