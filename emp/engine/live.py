@@ -50,6 +50,8 @@ MARK_TICKS = 250  # what loss limits measure from is recorded every 5 s where it
 SHUTDOWN_S = 2.0
 """How long the venue's answers to the last cancels are awaited."""
 
+ACCOUNT_NS = 60_000_000_000
+
 CLOSING_S = 10.0
 """How long a venue that refuses to close what is held is asked again, at the end after a failure."""
 
@@ -100,6 +102,8 @@ class Live:
         self._place = place
         known = AccountState() if account is None else account.read()
         self._account_state = msgspec.structs.replace(known, run=self._engine.run, folder=str(folder or ""))
+        self._account_coarse: list[tuple[int, int, bool]] = []
+        self._account_at = 0
         self._marked: dict[int, tuple[int, float] | None] = dict.fromkeys(self._index.values())
         self._recovery: Recovery | None = None
         self._links: dict[Channel, LinkState] = {}
@@ -475,7 +479,20 @@ class Live:
                 self._marked[i] = mark
                 with self._surviving():
                     self._ledger.record_note(account_note(name, account, self._market.now(i)))
-        if self.connected.is_set():
+        if self.connected.is_set() and self._account is not None:
+            self._write_account_in_time()
+
+    def _write_account_in_time(self) -> None:
+        """Keep the account's state near to what it is: at once what was traded or halted, what a position has gained or
+        lost meanwhile once a minute. A process that dies leaves all of it in its ledger.
+        """
+        now = self._clock.monotonic_ns()
+        coarse = [
+            (int(a["position"]), int(a["day"]), bool(r["halted"]))
+            for a, r in zip(self._engine.desk.account, self._engine.desk.risk, strict=True)
+        ]
+        if coarse != self._account_coarse or now - self._account_at >= ACCOUNT_NS:
+            self._account_coarse, self._account_at = coarse, now
             self._write_account(is_open=True)
 
     def _look_at_disk(self) -> None:
