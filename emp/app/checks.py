@@ -57,6 +57,17 @@ MODEL_METRICS = {
     "state_pinned",
     "state_restarts",
 }
+VALUE_METRICS = {
+    "closed_lots",
+    "earned_lots",
+    "expected_value_per_lot",
+    "gain_worth_level",
+    "gain_worth_slope",
+    "holding_seconds",
+    "realised_value_per_lot",
+    "shadow_trips",
+    "value_stops",
+}
 
 
 def config_precedence() -> str:
@@ -204,7 +215,7 @@ def catalogue_loads() -> str:
 
 
 def metrics_are_the_roadmaps() -> str:
-    """`/metrics` has the roadmap's quantities, and those of connections and model."""
+    """`/metrics` has the roadmap's quantities, and those of connections, model and value."""
     from emp.observe.board import Board, InstrumentView, View
     from emp.observe.metrics import registry
 
@@ -212,7 +223,9 @@ def metrics_are_the_roadmaps() -> str:
     one = InstrumentView(name="X", tick=1.0)
     board.publish(View(mode="mock", run="R", model="m", now_ns=0, started_ns=0, instruments=(one,)))
     found = {metric.name for metric in registry(board).collect()}
-    assert found == METRICS | LINK_METRICS | MODEL_METRICS, f"metrics are {', '.join(sorted(found))}"
+    assert found == METRICS | LINK_METRICS | MODEL_METRICS | VALUE_METRICS, (
+        f"metrics are {', '.join(sorted(found))}"
+    )
     return ", ".join(sorted(found))
 
 

@@ -117,6 +117,7 @@ class Reason(IntEnum):
     COOL_DOWN = 22  # not enough events since a halt, a gap, a pause or a flip of the session
     MOVE_EDGE = 23  # the resting order outlived its time and is worth more at another price
     WITHDRAWN = 24  # resting would pay only at a price that was withdrawn from, and nothing but noise is new
+    NOT_EARNED = 25  # size 0: lots brought less than was believed of them; the shadow must earn it back
 
 
 class WorkingState(IntEnum):

@@ -129,6 +129,14 @@ DECISION = np.dtype(
             "i8",
         ),  # price at which a bid of ours was last withdrawn for its edge; 0 where none bars a return
         ("left_ask", "i8"),
+        (
+            "gain",
+            "f4",
+        ),  # ticks: what a lot of the order considered brings if it fills, before it is held to outcomes
+        ("worth_level", "f4"),  # what outcomes say of a gain: level + slope * gain, and the standard error
+        ("worth_slope", "f4"),
+        ("worth_error", "f4"),
+        ("earned_lots", "i4"),  # most that an order which opens may have
         ("pnl_ticks", "f8"),  # marked to mid after fees, in ticks times lots
         ("day_pnl", "f8"),  # since the trading day began
         ("drawdown", "f8"),  # below the highest pnl of the run: 0 or less

@@ -5,7 +5,7 @@ import msgspec
 from emp.core.codes import OrderStatus
 from emp.core.contracts import NewOrder, OrderUpdate, Replace
 
-_SAYS_NOTHING = frozenset(
+SAYS_NOTHING = frozenset(
     {
         OrderStatus.REJECTED,
         OrderStatus.PENDING_NEW,
@@ -25,7 +25,7 @@ def consents(order: NewOrder, pending: Replace, update: OrderUpdate) -> bool:
     """
     if update.replacement == pending.cl_ord_id:
         return True
-    if update.status in _SAYS_NOTHING:
+    if update.status in SAYS_NOTHING:
         return False
     whole = update.status is OrderStatus.FILLED and update.filled == pending.qty != order.qty
     return whole or update.filled > order.qty or update.clOrdID == pending.cl_ord_id

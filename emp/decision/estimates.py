@@ -4,16 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.codes import Action, EventFlag, Reason
+from emp.core.codes import EventFlag
 from emp.core.numba.jit import kernel
 from emp.core.records import HORIZON_EVENTS, Array
 
 TRADE = int(EventFlag.TRADE)
 TRADE_OR_AUCTION = TRADE | int(EventFlag.AUCTION)
 NO_SIZE = int(EventFlag.NO_SIZE)
-
-CANCEL, HOLD, FLATTEN = int(Action.CANCEL), int(Action.HOLD), int(Action.FLATTEN)
-CANCEL_EDGE_GONE = int(Reason.CANCEL_EDGE_GONE)
 
 LOOKAHEAD = HORIZON_EVENTS[-1]
 """Visible events after a trade over which the drift against its maker is taken: the longest event horizon."""
@@ -38,8 +35,6 @@ ESTIMATES = np.dtype(
         ("last_mid2", "i8"),  # bid + ask of the last visible event; 0 none since the stream broke
         ("hit", "i4", (LOOKAHEAD,)),  # ring: +1 a trade at the ask, -1 at the bid, 0 none
         ("pending", "f8"),  # signed volume since the last visible event
-        ("left_bid", "i8"),  # price at which a bid of ours was last withdrawn for its edge; 0: no bar
-        ("left_ask", "i8"),
     ],
     align=True,
 )
@@ -65,7 +60,6 @@ def forget_trades(e: Any) -> None:
     e.pending = 0.0
     e.last_mid2 = 0
     e.ts = 0
-    e.left_bid = e.left_ask = 0
 
 
 @kernel
@@ -115,25 +109,6 @@ def update_depth(e: Any, size: float, weight: float) -> None:
         e.depth *= 1.0 + weight
     elif size < e.depth:
         e.depth /= 1.0 + weight
-
-
-@kernel
-def remember_action(e: Any, row: Any) -> None:
-    """Note where an order was withdrawn for its edge, and lift the bar on a price once we have stood elsewhere.
-
-    To be called with the approved row: what is not sent changes nothing.
-    """
-    if (
-        row.action == HOLD
-        or row.action == FLATTEN
-        or (row.action == CANCEL and row.reason_code != CANCEL_EDGE_GONE)
-    ):
-        return
-    left = row.px if row.action == CANCEL else 0
-    if row.side > 0:
-        e.left_bid = left
-    else:
-        e.left_ask = left
 
 
 @kernel

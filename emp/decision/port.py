@@ -15,7 +15,16 @@ _KERNELS: dict[type, Callable[..., Any]] = {}
 
 
 def decide(
-    rule: Any, i: int, event: Any, sigma_ticks: float, f: Any, e: Any, account: Any, working: Any, row: Any
+    rule: Any,
+    i: int,
+    event: Any,
+    sigma_ticks: float,
+    f: Any,
+    e: Any,
+    account: Any,
+    working: Any,
+    standing: Any,
+    row: Any,
 ) -> None:
     """Choose an action for one event and write it, its reason and its inputs into the row.
 
@@ -28,10 +37,11 @@ def decide(
         e: ESTIMATES record.
         account: ACCOUNT record.
         working: WORKING record of our order.
+        standing: STANDING record: what outcomes so far say that a gain is worth, and the lots that they allow.
         row: DECISION record: action, reason_code, edge_ticks, cost_to_take, side, px, qty and horizon are the
             rule's to write; `record_inputs` has written what it may rest on.
     """
-    _KERNELS[type(rule)](rule, i, event, sigma_ticks, f, e, account, working, row)
+    _KERNELS[type(rule)](rule, i, event, sigma_ticks, f, e, account, working, standing, row)
 
 
 def register(rule_type: type, kernel: Callable[..., Any]) -> None:
@@ -41,15 +51,33 @@ def register(rule_type: type, kernel: Callable[..., Any]) -> None:
 
 @overload(decide)
 def _compiled_decide(
-    rule: Any, i: Any, event: Any, sigma_ticks: Any, f: Any, e: Any, account: Any, working: Any, row: Any
+    rule: Any,
+    i: Any,
+    event: Any,
+    sigma_ticks: Any,
+    f: Any,
+    e: Any,
+    account: Any,
+    working: Any,
+    standing: Any,
+    row: Any,
 ) -> Any:
     if not isinstance(rule, (types.NamedTuple, types.NamedUniTuple)) or rule.instance_class not in _KERNELS:
         return None
     kernel = _KERNELS[rule.instance_class]
 
     def run(
-        rule: Any, i: Any, event: Any, sigma_ticks: Any, f: Any, e: Any, account: Any, working: Any, row: Any
+        rule: Any,
+        i: Any,
+        event: Any,
+        sigma_ticks: Any,
+        f: Any,
+        e: Any,
+        account: Any,
+        working: Any,
+        standing: Any,
+        row: Any,
     ) -> None:
-        kernel(rule, i, event, sigma_ticks, f, e, account, working, row)
+        kernel(rule, i, event, sigma_ticks, f, e, account, working, standing, row)
 
     return run

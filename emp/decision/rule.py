@@ -3,14 +3,20 @@
 All values are in ticks per lot. For a direction s (+1 buy, -1 sell) and the horizon h with the largest edge:
 
     edge          = mean_h * unit,  unit = max(spread, k sigma)
-    pressure      = -position / limit * sigma_h             (a full inventory shifts the edge by one sigma_h)
-    value(cross)  = s (edge + pressure) - (spread / 2 + slip + taker fee + reversion)
-    value(post)   = P(fill) [ s (edge + pressure) + spread / 2 - improvement - maker fee - adverse selection ]
+    pressure      = -position / full * sigma_h             (a full inventory shifts the edge by one sigma_h)
+    gain(cross)   = s (edge + pressure) - (spread / 2 + slip + taker fee + reversion)
+    gain(post)    = s (edge + pressure) + spread / 2 - improvement - maker fee - adverse selection
+    worth(gain)   = level + slope gain - standard error     for an order that opens; the gain where it closes
+    value(cross)  = worth(gain)
+    value(post)   = P(fill) worth(gain)
 
 sigma_h is the spread of the forecast's own quartiles, (q75 - q25) * unit / 1.349. What a maker loses to
 adverse selection is estimated from trades at the touch (`estimates`); where that is negative, a taker loses it
 (`reversion`). P(fill) = min(1, volume traded into that side within the time to live / (queue ahead + our size)).
-Size is the share of the order limit that value / sigma_h gives, at least a lot, held below the depth cap.
+What a gain has been worth until a lot was closed, and how many lots that allows, is learned from outcomes
+(`outcomes`, `shadow`). Size is the share of the order limit that value / sigma_h gives, at least a lot, held below the
+depth cap and the lots that have been earned; an order that closes is never larger than what is held. An inventory is
+full where the owner's position limit is, as far as size has been earned; the shadow's one lot fills it.
 
 A price that an order was withdrawn from because its edge was gone is barred on that side until an order has stood at
 another price there: the forecast alone, whose noise flips the sign of an edge many times in a second, can never take a
@@ -27,10 +33,12 @@ from emp.core.numba.jit import kernel
 from emp.core.records import HORIZON_EVENTS, HORIZON_NS, HORIZONS, Array
 from emp.decision.estimates import flow_per_second
 from emp.decision.port import register
+from emp.decision.standing import worth
 
 HOLD, CROSS, POST, CANCEL = int(Action.HOLD), int(Action.CROSS), int(Action.POST), int(Action.CANCEL)
 REPLACE = int(Action.REPLACE)
 NO_EDGE, TOO_SMALL = int(Reason.NO_EDGE), int(Reason.TOO_SMALL)
+NOT_EARNED = int(Reason.NOT_EARNED)
 CROSS_EDGE, POST_EDGE, CHASE = int(Reason.CROSS_EDGE), int(Reason.POST_EDGE), int(Reason.CHASE)
 MOVE_EDGE, CANCEL_EDGE_GONE, WITHDRAWN = (
     int(Reason.MOVE_EDGE),
@@ -141,10 +149,8 @@ def lots_ahead(event: Any, side: int, px: int, told: int) -> int:
 
 
 @kernel
-def resting_value(
-    event: Any, e: Any, costs: Any, side: int, edge: float, px: int, queue: int, size: float, ttl: float
-) -> float:
-    """Expected ticks per lot of resting at `px` behind `queue` lots.
+def resting_gain(event: Any, e: Any, costs: Any, side: int, edge: float, px: int) -> float:
+    """Expected ticks of a lot that is filled at rest at `px`.
 
     An order behind the touch buys cheaper, but only after the market has fallen as far: against the mid at its fill
     it gains no more than one at the touch, and it fills less often.
@@ -152,25 +158,59 @@ def resting_value(
     touch = event.bid_px[0] if side > 0 else event.ask_px[0]
     spread = event.ask_px[0] - event.bid_px[0]
     adverse = max(0.0, e.adverse_bid if side > 0 else e.adverse_ask)
-    gain = side * edge + 0.5 * spread - max(side * (px - touch), 0) - costs.maker_fee - adverse
-    return fill_probability(e, side, float(queue), size, ttl) * gain
+    return side * edge + 0.5 * spread - max(side * (px - touch), 0) - costs.maker_fee - adverse
+
+
+@kernel
+def held_to_outcomes(standing: Any, account: Any, side: int, gain: float) -> float:
+    """What a gain may be counted as: of an order that opens, what outcomes say of it less their standard error.
+
+    An order that closes is taken at its word: what is open has to go, and its place is paid for by the pressure.
+    """
+    if account.position * side < 0:
+        return gain
+    return worth(standing, gain) - standing.error
 
 
 @kernel
 def best_post(
-    event: Any, e: Any, costs: Any, side: int, edge: float, size: float, ttl: float, not_px: int
+    event: Any,
+    e: Any,
+    costs: Any,
+    account: Any,
+    standing: Any,
+    side: int,
+    edge: float,
+    size: float,
+    ttl: float,
+    not_px: int,
 ) -> Any:
-    """The better of joining the touch and improving it by a tick, except at `not_px`: (value, price, lots ahead)."""
+    """The better of joining the touch and improving it by a tick, except at `not_px`.
+
+    Returns:
+        (value, price, lots ahead, gain).
+    """
     touch = event.bid_px[0] if side > 0 else event.ask_px[0]
-    best, best_px, best_queue = -np.inf, 0, 0
+    best, best_px, best_queue, best_gain = -np.inf, 0, 0, 0.0
     if touch != not_px:
         best_px, best_queue = touch, event.bid_sz[0] if side > 0 else event.ask_sz[0]
-        best = resting_value(event, e, costs, side, edge, touch, best_queue, size, ttl)
+        best_gain = resting_gain(event, e, costs, side, edge, touch)
+        chance = fill_probability(e, side, float(best_queue), size, ttl)
+        best = chance * held_to_outcomes(standing, account, side, best_gain)
     if touch + side != not_px and event.ask_px[0] - event.bid_px[0] > 1:
-        value = resting_value(event, e, costs, side, edge, touch + side, 0, size, ttl)
+        gain = resting_gain(event, e, costs, side, edge, touch + side)
+        value = fill_probability(e, side, 0.0, size, ttl) * held_to_outcomes(standing, account, side, gain)
         if value > best:
-            best, best_px, best_queue = value, touch + side, 0
-    return best, best_px, best_queue
+            best, best_px, best_queue, best_gain = value, touch + side, 0, gain
+    return best, best_px, best_queue, best_gain
+
+
+@kernel
+def full_inventory(standing: Any, costs: Any) -> float:
+    """Lots whose pressure is one sigma: all that may be held with the size that has been earned."""
+    if standing.one_lot:
+        return 1.0
+    return max(1.0, float(costs.max_position) * max(1, standing.lots) / costs.max_order)
 
 
 @kernel
@@ -181,38 +221,53 @@ def order_size(value: float, sigma: float, cap: float, costs: Any) -> int:
 
 
 @kernel
-def best_entry(event: Any, e: Any, costs: Any, edge: float, ttl: float, cap: float, row: Any) -> float:
+def best_entry(
+    event: Any, e: Any, costs: Any, account: Any, standing: Any, edge: float, ttl: float, cap: float, row: Any
+) -> float:
     """Compare crossing and resting in the direction of the edge; write the better one into the row."""
     side = 1 if edge > 0.0 else -1
     size = max(1.0, min(float(costs.max_order), cap))
     slip = slip_ticks(event, side, size)
     cost = take_cost(event, e, costs, side, slip)
-    best = side * edge - cost
+    row.gain = side * edge - cost
+    best = held_to_outcomes(standing, account, side, side * edge - cost)
     row.cost_to_take, row.slip_ticks = cost, slip
     row.queue_ahead = 0
     row.side = side
     row.action, row.reason_code = CROSS, CROSS_EDGE
     row.px = event.ask_px[0] if side > 0 else event.bid_px[0]
-    left = e.left_bid if side > 0 else e.left_ask
-    value, px, queue = best_post(event, e, costs, side, edge, size, ttl, left)
+    left = standing.left_bid if side > 0 else standing.left_ask
+    value, px, queue, gain = best_post(event, e, costs, account, standing, side, edge, size, ttl, left)
     if value > best:
         best = value
-        row.queue_ahead, row.px = queue, px
+        row.queue_ahead, row.px, row.gain = queue, px, gain
         row.action, row.reason_code = POST, POST_EDGE
     return best
 
 
 @kernel
-def only_where_withdrawn(event: Any, e: Any, costs: Any, edge: float, ttl: float, cap: float) -> bool:
+def only_where_withdrawn(
+    event: Any, e: Any, costs: Any, account: Any, standing: Any, edge: float, ttl: float, cap: float
+) -> bool:
     """Whether resting would pay, if not for the price that was withdrawn from."""
     side = 1 if edge > 0.0 else -1
-    left = e.left_bid if side > 0 else e.left_ask
+    left = standing.left_bid if side > 0 else standing.left_ask
     size = max(1.0, min(float(costs.max_order), cap))
-    return left != 0 and best_post(event, e, costs, side, edge, size, ttl, 0)[0] > 0.0
+    return left != 0 and best_post(event, e, costs, account, standing, side, edge, size, ttl, 0)[0] > 0.0
 
 
 @kernel
-def manage_resting(event: Any, e: Any, costs: Any, working: Any, edge: float, ttl: float, row: Any) -> None:
+def manage_resting(
+    event: Any,
+    e: Any,
+    costs: Any,
+    account: Any,
+    working: Any,
+    standing: Any,
+    edge: float,
+    ttl: float,
+    row: Any,
+) -> None:
     """Keep, move or withdraw the order that rests, whichever is worth most; withdrawn it is worth nothing.
 
     Keeping is valued at its real place in the queue, as far as the venue tells it. So an order is never withdrawn
@@ -225,18 +280,23 @@ def manage_resting(event: Any, e: Any, costs: Any, working: Any, edge: float, tt
     touch = event.bid_px[0] if side > 0 else event.ask_px[0]
     behind = side * (touch - working.px)
     queue = lots_ahead(event, side, working.px, working.queue_ahead)
-    keep = resting_value(event, e, costs, side, edge, working.px, queue, size, ttl)
+    row.gain = resting_gain(event, e, costs, side, edge, working.px)
+    chance = fill_probability(e, side, float(queue), size, ttl)
+    keep = chance * held_to_outcomes(standing, account, side, row.gain)
     slip = slip_ticks(event, side, size)
     row.cost_to_take, row.slip_ticks = take_cost(event, e, costs, side, slip), slip
     row.queue_ahead = queue
-    move, px = -np.inf, working.px
+    if standing.lots < 1 and account.position * side >= 0:
+        row.action, row.reason_code = CANCEL, NOT_EARNED
+        return
+    move, px, gain = -np.inf, working.px, row.gain
     if behind > 1 or event.ts - working.ts > ttl:
-        move, px, _ = best_post(event, e, costs, side, edge, size, ttl, working.px)
+        move, px, _, gain = best_post(event, e, costs, account, standing, side, edge, size, ttl, working.px)
     if max(keep, move) <= 0.0:
         row.action, row.reason_code = CANCEL, CANCEL_EDGE_GONE
     elif move > keep:
         row.action, row.reason_code = REPLACE, CHASE if behind > 1 else MOVE_EDGE
-        row.px = px
+        row.px, row.gain = px, gain
     else:
         row.action, row.reason_code = HOLD, KEEP_RESTING
 
@@ -257,6 +317,7 @@ def decide_by_value(
     e: Any,
     account: Any,
     working: Any,
+    standing: Any,
     row: Any,
 ) -> None:
     """Choose an action for one event; see `emp.decision.port.decide` for the arguments."""
@@ -265,7 +326,7 @@ def decide_by_value(
     unit = max(float(spread), costs.k_sigma * sigma_ticks)
     h = strongest_horizon(f)
     sigma = (f.q[h, 2] - f.q[h, 0]) * unit / IQR_OF_SIGMA
-    pressure = -sigma * account.position / costs.max_position
+    pressure = -sigma * account.position / full_inventory(standing, costs)
     forecast_edge = f.mean[h] * unit
     edge = forecast_edge + pressure
     ttl = time_to_live_ns(h, e)
@@ -277,24 +338,28 @@ def decide_by_value(
     row.depth_cap, row.ttl_ns = cap, ttl
     row.qty = 0
     if working.state == RESTING:
-        manage_resting(event, e, costs, working, edge, ttl, row)
+        manage_resting(event, e, costs, account, working, standing, edge, ttl, row)
         return
-    value = best_entry(event, e, costs, edge, ttl, cap, row)
+    value = best_entry(event, e, costs, account, standing, edge, ttl, cap, row)
+    opens = account.position * row.side >= 0
     if working.state != NONE:
         row.action, row.reason_code = HOLD, IN_FLIGHT
     elif value <= 0.0:
         row.action = HOLD
         row.reason_code = INVENTORY if forecast_edge * edge < 0.0 else NO_EDGE
-        if only_where_withdrawn(event, e, costs, edge, ttl, cap):
+        if only_where_withdrawn(event, e, costs, account, standing, edge, ttl, cap):
             row.reason_code = WITHDRAWN
+    elif opens and standing.lots < 1:
+        row.action, row.reason_code = HOLD, NOT_EARNED
     else:
         row.qty = order_size(value, sigma, cap, costs)
+        row.qty = min(row.qty, standing.lots if opens else abs(account.position))
         if row.qty < 1:
             row.action, row.reason_code = HOLD, TOO_SMALL
 
 
 @kernel
-def record_inputs(event: Any, f: Any, e: Any, account: Any, working: Any, row: Any) -> None:
+def record_inputs(event: Any, f: Any, e: Any, account: Any, working: Any, standing: Any, row: Any) -> None:
     """Copy what the decision saw into the row, so that it can be computed again."""
     row.bid, row.ask = event.bid_px[0], event.ask_px[0]
     row.bid_sz, row.ask_sz = event.bid_sz[0], event.ask_sz[0]
@@ -313,7 +378,9 @@ def record_inputs(event: Any, f: Any, e: Any, account: Any, working: Any, row: A
     if working.state != NONE:
         row.resting_side, row.resting_px, row.resting_qty = working.side, working.px, working.leaves
         row.resting_age_ns = event.ts - working.ts
-    row.left_bid, row.left_ask = e.left_bid, e.left_ask
+    row.left_bid, row.left_ask = standing.left_bid, standing.left_ask
+    row.worth_level, row.worth_slope, row.worth_error = standing.level, standing.slope, standing.error
+    row.earned_lots = standing.lots
 
 
 register(ValueRule, decide_by_value)

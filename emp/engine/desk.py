@@ -5,11 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from emp.access.paper.venue import ROUND_TRIP_NS
 from emp.core.codes import Quarantine
 from emp.core.instrument import Instrument
-from emp.core.records import ACCOUNT, FORECAST, MARKET_STATE, SESSION, WORKING, Array
+from emp.core.records import ACCOUNT, DECISION, FORECAST, MARKET_STATE, SESSION, WORKING, Array
 from emp.decision.estimates import new_estimates
+from emp.decision.markouts import new_markouts
+from emp.decision.outcomes import new_lots
 from emp.decision.rule import COSTS
+from emp.decision.shadow import new_shadow
+from emp.decision.standing import new_standing
 from emp.model.recalibrate import new_recalibration
 from emp.model.table import STREAM
 from emp.perception.normalise import INPUTS
@@ -22,6 +27,7 @@ FACTS = np.dtype(
         ("domain", "i4"),  # the head of the model that serves the instrument
         ("model_id", "i4"),  # index in the run's list of model hashes
         ("state_ttl_ns", "i8"),
+        ("round_trip_ns", "i8"),  # to the venue and back, as far as is known before anything was sent
         ("calendar_end_ns", "i8"),  # the session table says nothing of what comes from here on
     ],
     align=True,
@@ -43,6 +49,15 @@ class Desk(NamedTuple):
     forecast: Array  # FORECAST[n]
     recalibration: Array  # RECALIBRATION[n]: what outcomes have taught of the forecasts
     estimates: Array  # ESTIMATES[n]
+    lots: Array  # LOTS[n]: ours, what was believed of them and what they brought
+    markouts: Array  # MARKOUTS[n]: what the mid did after our fills
+    standing: Array  # STANDING[n]: what outcomes allow
+    shadow: Array  # SHADOW[n]: the rule trading in the head
+    shadow_account: Array  # ACCOUNT[n]
+    shadow_working: Array  # WORKING[n]
+    shadow_lots: Array  # LOTS[n]
+    shadow_standing: Array  # STANDING[n]: every gain is believed
+    shadow_row: Array  # DECISION[n], scratch
     costs: Array  # COSTS[n]
     account: Array  # ACCOUNT[n]
     working: Array  # WORKING[n]
@@ -60,6 +75,14 @@ MUTABLE = (
     "forecast",
     "recalibration",
     "estimates",
+    "lots",
+    "markouts",
+    "standing",
+    "shadow",
+    "shadow_account",
+    "shadow_working",
+    "shadow_lots",
+    "shadow_standing",
     "account",
     "working",
     "risk",
@@ -99,6 +122,7 @@ def new_desk(
     facts = np.zeros(n, FACTS)
     facts["venue_id"] = [i.venue for i in instruments]
     facts["state_ttl_ns"] = state_ttl_ns
+    facts["round_trip_ns"] = [ROUND_TRIP_NS[i.venue] for i in instruments]
     return Desk(
         facts=facts,
         sessions=pad_sessions(sessions),
@@ -110,6 +134,15 @@ def new_desk(
         forecast=np.zeros(n, FORECAST),
         recalibration=new_recalibration(n),
         estimates=new_estimates(n),
+        lots=new_lots(n),
+        markouts=new_markouts(n),
+        standing=new_standing(n),
+        shadow=new_shadow(n),
+        shadow_account=np.zeros(n, ACCOUNT),
+        shadow_working=np.zeros(n, WORKING),
+        shadow_lots=new_lots(n),
+        shadow_standing=new_standing(n, one_lot=True),
+        shadow_row=np.zeros(n, DECISION),
         costs=costs,
         account=np.zeros(n, ACCOUNT),
         working=np.zeros(n, WORKING),

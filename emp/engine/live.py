@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import gc
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,10 +30,10 @@ from emp.core.records import Array
 from emp.engine.carry import carried
 from emp.engine.control_socket import ControlSocket
 from emp.engine.driver import Driver
+from emp.engine.ending import Ending, cancelled
 from emp.engine.engine import TRADE_LINK
 from emp.engine.market_clock import MarketClock
 from emp.engine.recover import Recovery, account_note
-from emp.engine.said import said_down
 from emp.engine.succession import Succession
 from emp.engine.tap import Taps
 from emp.engine.watchdog import Watchdog
@@ -69,7 +69,7 @@ class Home(NamedTuple):
     place: Place | None = None  # the disk that the run is written to
 
 
-class Live:
+class Live(Ending):
     """One engine on one market access, and the access's `Sink`; `run` returns when it has ended in order."""
 
     def __init__(
@@ -87,13 +87,13 @@ class Live:
     ) -> None:
         """Without a `home` there is no control socket, and the run is no account's."""
         folder, account, place = home or Home()
+        super().__init__(board)
         self._access = access
         self._bus = bus
         self._driver = driver
         self._engine = driver.engine
         self._ledger = ledger
         self._taps = taps
-        self._board = board
         self._clock = clock
         self._succession = succession
         self._index = {one.name: i for i, one in enumerate(self._engine.instruments)}
@@ -111,9 +111,7 @@ class Live:
         self._began = False  # whether the ledger holds where this process begins
         self.connected = asyncio.Event()
         self._over = asyncio.Event()  # the market has ended
-        self._stop = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
-        self._failure: Exception | None = None
         self._over_in_order = ledger.last_seq == 0  # a run that never began leaves nothing to recover
         self._closed = False
         self._prepared = False
@@ -141,18 +139,7 @@ class Live:
         with self._surviving():
             before, self._links[state.channel] = self._links.get(state.channel), state
             self._taps.link(state)
-            if state.up:
-                self._board.clear_alarm(f"{state.channel} link")
-                _log.info("link up", channel=state.channel)
-            else:
-                self._board.raise_alarm(f"{state.channel} link", said_down(state))
-                _log.warning(
-                    "link down",
-                    channel=state.channel,
-                    reason=state.reason,
-                    cause=state.cause,
-                    attempt=state.attempt,
-                )
+            self._say_link(state)
             if state.channel == "trade" and (before is None or before.up) != state.up:
                 self._trade_link(active=not state.up)
 
@@ -282,18 +269,6 @@ class Live:
             self._prepared = True
             self._succession.warm_up()
 
-    async def _unless_over(self, step: Coroutine[Any, Any, None]) -> None:
-        """A step of the start, broken off where the run is to end or has failed meanwhile."""
-        doing = asyncio.create_task(step)
-        ending = asyncio.create_task(self._stop.wait())
-        try:
-            await asyncio.wait([doing, ending], return_when=asyncio.FIRST_COMPLETED)
-            if doing.done() and self._failure is None:
-                doing.result()
-        finally:
-            ending.cancel()
-            await _cancelled(doing)
-
     def _keep(self, control: Control) -> None:
         """Let an input wait for trading. It is recorded now, so that it holds for the next start where trading never
         begins in this one, and again when it is applied; but behind the mark of where this process begins.
@@ -340,7 +315,7 @@ class Live:
                 tasks.append(self._start(self._tick))
             await self._shutdown()
         finally:
-            await _cancelled(*tasks, *([self._reloading] if self._reloading else []))
+            await cancelled(*tasks, *([self._reloading] if self._reloading else []))
             self._watchdog.stop()
             sys.setswitchinterval(slice_s)
             gc.unfreeze()
@@ -356,22 +331,6 @@ class Live:
             self._stop.set()
 
         return asyncio.create_task(guarded())
-
-    def _fail(self, error: Exception) -> None:
-        """Note the first failure: from now on nothing new, and what we hold is closed."""
-        if self._failure is None:
-            self._failure = error
-            self._board.raise_alarm("failure", f"failed: {error}")
-            _log.error("failed", error=str(error), kind=type(error).__name__)
-        self._stop.set()
-
-    @contextlib.contextmanager
-    def _surviving(self) -> Iterator[None]:
-        """What a step that fails means (a lost journal): halt and flatten, but first finish what is at hand."""
-        try:
-            yield
-        except Exception as error:
-            self._fail(error)
 
     # --- the three loops ------------------------------------------------------------------------------------
 
@@ -582,10 +541,3 @@ class Live:
             self._place.release()
         if self._account is not None:
             self._account.close()
-
-
-async def _cancelled(*tasks: "asyncio.Task[None]") -> None:
-    """Cancel tasks and wait until they are gone."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -8,9 +8,8 @@ trading; what was missed in between shows as `GAP` in the events.
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import structlog
@@ -23,7 +22,7 @@ from emp.core.errors import UsageError, VenueError
 from emp.core.instrument import Instrument
 from emp.core.records import DECISION, MARKET_STATE, Array
 from emp.engine.control_socket import ControlSocket
-from emp.engine.said import said_down
+from emp.engine.ending import Ending, cancelled
 from emp.engine.tap import Taps
 from emp.observe.board import Board
 
@@ -33,7 +32,7 @@ TICK_S = 0.02
 _log = structlog.get_logger(__name__)
 
 
-class Observer:
+class Observer(Ending):
     """One market feed and its `Sink`; `run` returns when it has ended in order."""
 
     def __init__(
@@ -48,15 +47,13 @@ class Observer:
         folder: Path | None = None,
     ) -> None:
         """`folder` is the run's, where its owner finds the control socket; without one there is none."""
+        super().__init__(board)
         self._feed = feed
         self._instruments = tuple(instruments)
         self._bus = bus
         self._taps = taps
-        self._board = board
         self._clock = clock
         self.connected = asyncio.Event()
-        self._stop = asyncio.Event()
-        self._failure: Exception | None = None
         self._states = np.zeros(BATCH, MARKET_STATE)
         self._rows = np.zeros(0, DECISION)
         self._laps = np.zeros((0, 3), np.int32)
@@ -77,18 +74,7 @@ class Observer:
         """A connection came up or went down."""
         with self._surviving():
             self._taps.link(state)
-            if state.up:
-                self._board.clear_alarm(f"{state.channel} link")
-                _log.info("link up", channel=state.channel)
-            else:
-                self._board.raise_alarm(f"{state.channel} link", said_down(state))
-                _log.warning(
-                    "link down",
-                    channel=state.channel,
-                    reason=state.reason,
-                    cause=state.cause,
-                    attempt=state.attempt,
-                )
+            self._say_link(state)
 
     def ended(self, error: Exception | None) -> None:
         """The market is over, or lost."""
@@ -132,7 +118,8 @@ class Observer:
             if self._socket is not None:
                 await self._socket.start()
             tasks = [asyncio.create_task(self._serve()), asyncio.create_task(self._tick())]
-            if await self._connect():
+            await self._unless_over(self._feed.connect(self._instruments, self))
+            if not self._stop.is_set():
                 self.connected.set()
                 _log.info("connected", instruments=[one.name for one in self._instruments])
             await self._stop.wait()
@@ -140,21 +127,6 @@ class Observer:
             await self._close(tasks)
             if self._failure is not None:
                 raise self._failure
-
-    async def _connect(self) -> bool:
-        """Whether the feed is connected; False where the run is to end or has failed meanwhile."""
-        stopping = asyncio.create_task(self._stop.wait())
-        connecting = asyncio.create_task(self._feed.connect(self._instruments, self))
-        try:
-            either: list[asyncio.Future[Any]] = [stopping, connecting]
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if connecting.done() and self._failure is None:
-                connecting.result()
-            return not self._stop.is_set()
-        finally:
-            stopping.cancel()
-            connecting.cancel()
-            await asyncio.gather(stopping, connecting, return_exceptions=True)
 
     async def _close(self, tasks: "Sequence[asyncio.Task[None]]") -> None:
         if self._socket is not None:
@@ -164,9 +136,7 @@ class Observer:
         with self._surviving():
             while self._serve_market():  # what has arrived is kept
                 await asyncio.sleep(0)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled(*tasks)
         with self._surviving():
             await asyncio.to_thread(self._taps.close)
 
@@ -207,17 +177,3 @@ class Observer:
         self._taps.batch(events, self._states[: len(events)], self._rows, self._laps, lag_ms)
         self._bus.release(instrument, len(events))
         return True
-
-    def _fail(self, error: Exception) -> None:
-        if self._failure is None:
-            self._failure = error
-            self._board.raise_alarm("failure", f"failed: {error}")
-            _log.error("failed", error=str(error), kind=type(error).__name__)
-        self._stop.set()
-
-    @contextlib.contextmanager
-    def _surviving(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            self._fail(error)

@@ -31,6 +31,7 @@ from emp.engine.serving import allocate
 from emp.engine.step import COMMAND, QUIET
 from emp.engine.trade import DOUBT, NEVER, OVER, REPORT, SILENCE
 from emp.engine.trading import Trading
+from emp.engine.value import value_summary
 from emp.journal.actionlog import ActionLog
 from emp.journal.ledger import Ledger
 from emp.journal.requotes import Requotes, count_requotes
@@ -367,6 +368,7 @@ class Backtest:
             "paper_lots": self.venue.lots,
             "counterfactual_share": self._counterfactual(),
             "overnight_pnl_ticks": float(account["overnight"]),
+            **value_summary(engine.desk, 0),
             "halted": engine.halted,
             "halted_by": self._halted_by(),
             **latency_summary(self.laps),

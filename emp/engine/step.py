@@ -6,20 +6,31 @@ the same function. It returns to Python only when something must leave the proce
 
 from typing import Any
 
+from emp.core.account import mark
 from emp.core.codes import Action, Reason, WorkingState
 from emp.core.numba.hold import opened
 from emp.core.numba.jit import kernel, monotonic_ns
 from emp.core.numba.lend import lent
-from emp.decision.estimates import forget_trades, remember_action, see_trade, update_estimates
+from emp.decision.estimates import forget_trades, see_trade, update_estimates
+from emp.decision.markouts import judge_fills, keep_fill
+from emp.decision.outcomes import note_belief, take_fills
 from emp.decision.port import decide
 from emp.decision.rule import record_inputs
-from emp.execution.account import mark
+from emp.decision.shadow import (
+    follow,
+    forget_shadow,
+    learn_outcomes,
+    meet_market,
+    stand_aside,
+    withdraw_shadow,
+)
+from emp.decision.standing import learn_trip, lift_bars, remember_action
 from emp.model.port import forecast
 from emp.model.recalibrate import recalibrate
 from emp.model.table import advance_or_reset
 from emp.perception.features import NO_VISIBLE_CHANGE
 from emp.perception.port import perceive
-from emp.risk.limits import approve
+from emp.risk.limits import approve, market_block_reason
 
 HOLD, CANCEL = int(Action.HOLD), int(Action.CANCEL)
 STALE = int(Reason.STALE)
@@ -49,7 +60,7 @@ def step(desk: Any, policy: Any, event: Any, row: Any, lap: Any) -> int:
     began = monotonic_ns(desk.clock)
     i = event.instrument
     p, facts, f = desk.perception[i], desk.facts[i], desk.forecast[i]
-    e, account, working = desk.estimates[i], desk.account[i], desk.working[i]
+    e, account, working, standing = desk.estimates[i], desk.account[i], desk.working[i], desk.standing[i]
 
     seen = perceive(
         policy.features, p, event, desk.sessions[i], facts.venue_id, desk.state[i], desk.inputs[i]
@@ -57,14 +68,18 @@ def step(desk: Any, policy: Any, event: Any, row: Any, lap: Any) -> int:
     perceived = monotonic_ns(desk.clock)
     if seen == NO_VISIBLE_CHANGE:
         see_trade(e, event)
+        meet_market(desk.shadow[i], event, desk.shadow_account[i], desk.shadow_working[i], desk.costs[i])
         return QUIET
     if seen != 0:
         desk.quarantined[i, seen] += 1
+        withdraw_shadow(desk.shadow[i], event.ts + facts.round_trip_ns, desk.shadow_working[i])
         return withdraw(event, facts, account, working, row)
 
     advance_or_reset(desk.stream[i], desk.memory[i], p.since_reset, event.ts, facts.state_ttl_ns)
     if p.since_reset == 1:
         forget_trades(e)
+        lift_bars(standing)
+        forget_shadow(desk.shadow[i], desk.shadow_account[i], desk.shadow_working[i], desk.shadow_lots[i])
     forecast(policy.model, desk.memory[i], facts.domain, desk.inputs[i], f)
     bid, ask, broken = event.bid_px[0], event.ask_px[0], p.since_reset == 1
     recalibrate(desk.recalibration[i], event.ts, bid, ask, p.sigma_ticks, broken, f)
@@ -75,16 +90,57 @@ def step(desk: Any, policy: Any, event: Any, row: Any, lap: Any) -> int:
     row.ts, row.seq, row.instrument, row.model_id = event.ts, event.seq, i, facts.model_id
     row.since_reset, row.disturbed = p.since_reset, p.events > p.since_reset
     row.state_events = desk.stream[i].events
-    record_inputs(event, f, e, account, working, row)
-    decide(policy.rule, i, event, p.sigma_ticks, f, e, account, working, row)
+    judge_outcomes(desk.lots[i], desk.markouts[i], standing, account, desk.costs[i].max_order, event)
+    trade_in_the_head(desk, policy, i, event, p, row)
+    record_inputs(event, f, e, account, working, standing, row)
+    decide(policy.rule, i, event, p.sigma_ticks, f, e, account, working, standing, row)
     resting = working.state == RESTING
     approve(desk.risk[i], desk.limits[i], account, p.session_id, resting, row)
-    remember_action(e, row)
+    remember_action(standing, row)
+    note_belief(desk.lots[i], standing, row)
 
     ended = monotonic_ns(desk.clock)
     lap[0], lap[1], lap[2] = perceived - began, believed - perceived, ended - began
     row.latency_ms = (ended - began) * 1e-6
     return ROW if row.action == HOLD else COMMAND
+
+
+@kernel
+def judge_outcomes(lots: Any, markouts: Any, standing: Any, account: Any, max_order: int, event: Any) -> None:
+    """Hold what was believed of our lots against what they brought, as far as it is known by now."""
+    judge_fills(markouts, event.ts, 0.5 * (event.bid_px[0] + event.ask_px[0]))
+    ended = take_fills(lots, account, event.ts)
+    if lots.moved != 0:
+        keep_fill(markouts, lots.moved, lots.moved_px, event.ts)
+    if ended:
+        learn_trip(standing, lots.last, max_order)
+
+
+@kernel
+def trade_in_the_head(desk: Any, policy: Any, i: int, event: Any, p: Any, row: Any) -> None:
+    """Carry the shadow over the event, and let the rule decide for it; `row` has the ages of stream and state."""
+    shadow, account, working = desk.shadow[i], desk.shadow_account[i], desk.shadow_working[i]
+    lots, standing, mine = desk.shadow_lots[i], desk.shadow_standing[i], desk.shadow_row[i]
+    meet_market(shadow, event, account, working, desk.costs[i])
+    learn_outcomes(shadow, account, lots, desk.standing[i], event.ts)
+    if market_block_reason(desk.limits[i], p.session_id, row) != 0:
+        stand_aside(shadow, working)
+        return
+    mine.ts = event.ts
+    decide(
+        policy.rule,
+        i,
+        event,
+        p.sigma_ticks,
+        desk.forecast[i],
+        desk.estimates[i],
+        account,
+        working,
+        standing,
+        mine,
+    )
+    remember_action(standing, mine)
+    follow(shadow, event, mine, account, working, lots, standing, desk.facts[i].round_trip_ns)
 
 
 @kernel

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
+import structlog
 
 from emp.access.port import LinkState
 from emp.bus.bus import EventBus
@@ -13,12 +14,24 @@ from emp.core.codes import Action, OrderStatus, Quarantine, Reason, Session
 from emp.core.contracts import Message, OrderUpdate, RiskBreach
 from emp.core.instrument import Instrument
 from emp.core.records import Array
+from emp.engine.desk import Desk
 from emp.engine.driver import Driver
 from emp.engine.hours import Hours
 from emp.engine.tap import Batch, Tap
 from emp.model.table import Restart
-from emp.observe.board import Board, DecisionView, InstrumentView, LinkView, ModelView, OrderView, View
+from emp.observe.board import (
+    Board,
+    DecisionView,
+    InstrumentView,
+    LinkView,
+    ModelView,
+    OrderView,
+    ValueView,
+    View,
+)
 from emp.observe.quantiles import SlidingQuantiles
+
+_log = structlog.get_logger(__name__)
 
 DECISIONS_SHOWN = 20
 BREACHES_SHOWN = 5
@@ -34,6 +47,7 @@ class _Seen(msgspec.Struct):
     at_ns: int = 0  # monotonic time when it reached the engine
     longest_wait_ms: float = 0.0  # since the last view
     shown: tuple[int, int] = (-1, -1)  # action and reason of the last row kept
+    earned: int = 1  # lots that outcomes allowed at the last view
     decisions: deque[Array] = msgspec.field(default_factory=lambda: deque(maxlen=DECISIONS_SHOWN))
 
 
@@ -175,6 +189,10 @@ class Viewer(Tap):
         lag_ms, seen.longest_wait_ms = max(seen.longest_wait_ms, waiting_ms), 0.0
         stale_ms = self.stale_ms(i)
         restarts = self._engine.desk.stream["restarts"][i]
+        value = value_view(self._engine.desk, i)
+        if (value.earned_lots < 1) != (seen.earned < 1):
+            _say_earned(instrument.name, value)
+        seen.earned = value.earned_lots
         return InstrumentView(
             name=instrument.name,
             tick=instrument.tick,
@@ -197,6 +215,7 @@ class Viewer(Tap):
             closing=self._engine.closing.why_not_flat(i),
             refused_orders=self._refused.get(instrument.name, 0),
             decisions=tuple(_decision(row) for row in seen.decisions),
+            value=value,
         )
 
     def _drops(self, i: int) -> dict[str, int]:
@@ -222,6 +241,33 @@ class Viewer(Tap):
             )
             for order in self._engine.orders.open_orders(instrument)
         )
+
+
+def _say_earned(instrument: str, value: ValueView) -> None:
+    """Log that outcomes have stopped an instrument, or that its shadow has earned it back."""
+    facts = {"expected": round(value.expected, 3), "realised": round(value.realised, 3)}
+    if value.earned_lots < 1:
+        _log.warning("lots bring less than expected: nothing more is opened", instrument=instrument, **facts)
+    else:
+        _log.info("earned back in the head: one lot again", instrument=instrument, **facts)
+
+
+def value_view(desk: Desk, i: int) -> ValueView:
+    """What the lots of an instrument were believed to bring and brought, and what that allows."""
+    lots, standing = desk.lots[i], desk.standing[i]
+    closed = int(lots["lots"])
+    each = max(closed, 1)
+    return ValueView(
+        closed_lots=closed,
+        expected=float(lots["believed"]) / each,
+        realised=float(lots["brought"]) / each,
+        held_s=float(lots["held_ns"]) / each * 1e-9,
+        earned_lots=int(standing["lots"]),
+        stops=int(standing["stops"]),
+        worth_level=float(standing["level"]),
+        worth_slope=float(standing["slope"]),
+        shadow_trips=int(desk.shadow_lots["trips"][i]),
+    )
 
 
 def link_view(before: LinkView | None, state: LinkState, now_ns: int) -> LinkView:

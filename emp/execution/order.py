@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from emp.core.account import apply_fill
 from emp.core.codes import OrderStatus, WorkingState
 from emp.core.messages import NEW, REPLACE, STATUSES
 from emp.core.numba.jit import kernel
 from emp.core.records import Array
-from emp.execution.account import apply_fill
 
 (
     PENDING_NEW,

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 import msgspec
 import numpy as np
 
+from emp.core.account import apply_fill, correct_fill
 from emp.core.codes import OrderStatus, WorkingState
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace
 from emp.core.records import ACCOUNT, WORKING, Array
 from emp.core.replacement import consents, replaced
-from emp.execution.account import apply_fill, correct_fill
 from emp.execution.transitions import Alarm, Order, impossible, next_status, standing
 
 
@@ -170,7 +170,11 @@ class OrderManager:
         if order.replacement is not None and consents(order.command, order.replacement, update):
             _carry_out(order, order.replacement, update)
         fill = self._book(order, update)
-        order.status = next_status(order, update)
+        order.status, was = next_status(order, update), order.status
+        if was is OrderStatus.UNKNOWN and order.working is WorkingState.RESTING:
+            order.cancel = (
+                None  # asked after a silence, the venue says that it works: the cancel never arrived
+            )
         if fill is not None and fill.maker:
             order.queue_ahead = 0  # what was ahead has traded before us
         elif update.queue_ahead >= 0 and update.filled == order.filled:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from emp.core.columns import SLICE_ROWS
 from emp.core.errors import JournalError
@@ -224,6 +225,24 @@ def newest_first(folder: Path | str) -> Iterator[Array]:
     for path in reversed(list_parts(Path(folder), _WHAT)):
         for _, table in _tables([path]):
             yield from_table(table)
+
+
+def read_columns(folder: Path | str, names: Sequence[str]) -> Array:
+    """Some columns of all rows of a log, in order, read without the others; what an older log lacks is 0."""
+    kind = np.dtype([(name, DECISION[name]) for name in names])
+    parts = [np.zeros(0, kind)]
+    for path in list_parts(Path(folder), _WHAT):
+        try:
+            file = pq.ParquetFile(path)
+            there = [name for name in names if name in file.schema_arrow.names]
+            table = file.read(columns=there)
+        except (OSError, pa.ArrowException) as error:
+            raise JournalError(f"{path}: cannot be read: {error}") from error
+        rows = np.zeros(table.num_rows, kind)
+        for name in there:
+            rows[name] = table[name].to_numpy()
+        parts.append(rows)
+    return np.concatenate(parts)
 
 
 def actions_sha256(folder: Path | str) -> str:

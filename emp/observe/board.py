@@ -43,6 +43,22 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     status: str
 
 
+class ValueView(msgspec.Struct, frozen=True, kw_only=True):
+    """What our lots were believed to bring beside what they brought, ticks per closed lot, and what that allows."""
+
+    closed_lots: int = 0
+    expected: float = 0.0
+    realised: float = 0.0
+    held_s: float = 0.0  # mean time from fill to close
+    earned_lots: int = (
+        1  # most that an order which opens may have; 0: stopped, the rule trades in the head only
+    )
+    stops: int = 0  # times that lots brought so much less than believed that nothing more was opened
+    worth_level: float = 0.0  # what a gain that the rule sees has been worth: level + slope * gain
+    worth_slope: float = 1.0
+    shadow_trips: int = 0  # round trips in the head behind that
+
+
 class InstrumentView(msgspec.Struct, frozen=True, kw_only=True):
     """One instrument. Prices are in ticks (times `tick` for quote currency), money in ticks times lots."""
 
@@ -67,6 +83,7 @@ class InstrumentView(msgspec.Struct, frozen=True, kw_only=True):
     closing: str = ""  # what a position that is to be closed, and is not yet, waits for
     refused_orders: int = 0  # by the venue, or because they could not leave
     decisions: tuple[DecisionView, ...] = ()  # newest first
+    value: ValueView = ValueView()
 
 
 class ModelView(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +164,19 @@ class Board:
         """The newest view as plain JSON values, with its health; what a console shows."""
         reasons = self.unhealthy()
         shown: dict[str, Any] = {} if self.view is None else msgspec.to_builtins(self.view)
-        return {**shown, "healthy": not reasons, "reasons": reasons}
+        return {**shown, "healthy": not reasons, "reasons": reasons, "notices": self.notices()}
+
+    def notices(self) -> list[str]:
+        """What works as it should and is worth knowing: instruments on which nothing is opened, and why."""
+        view = self.view
+        if view is None:
+            return []
+        return [
+            f"{one.name}: opens nothing: {one.value.closed_lots} lots brought {one.value.realised:.2f} ticks each where"
+            f" {one.value.expected:.2f} were expected; it trades in the head until that has earned it back"
+            for one in view.instruments
+            if one.value.earned_lots < 1
+        ]
 
     def unhealthy(self) -> list[str]:
         """Why the system should not be relied on now; empty when it is healthy."""

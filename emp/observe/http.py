@@ -44,6 +44,7 @@ def create_app(board: Board, routes: Sequence[BaseRoute] = (), *, any_host: bool
         body: dict[str, object] = {
             "status": "unhealthy" if reasons else "ok",
             "reasons": reasons,
+            "notices": board.notices(),
             "pid": os.getpid(),
         }
         if board.view is not None:

@@ -59,6 +59,77 @@ def _families(view: View) -> Iterable[Metric]:
     yield from _links(view)
     if view.mode != "observe":  # then there is no model
         yield from _model(view)
+        yield from _value(view)
+
+
+def _value(view: View) -> Iterable[Metric]:
+    """What our lots were believed to bring, what they brought, and what that allows."""
+    families: list[tuple[GaugeMetricFamily | CounterMetricFamily, str]] = [
+        (
+            GaugeMetricFamily(
+                "expected_value_per_lot",
+                "Ticks that closed lots were believed to bring",
+                labels=["instrument"],
+            ),
+            "expected",
+        ),
+        (
+            GaugeMetricFamily(
+                "realised_value_per_lot",
+                "Ticks that closed lots brought, all costs paid",
+                labels=["instrument"],
+            ),
+            "realised",
+        ),
+        (
+            CounterMetricFamily("closed_lots", "Lots bought and sold again", labels=["instrument"]),
+            "closed_lots",
+        ),
+        (
+            GaugeMetricFamily(
+                "holding_seconds", "Mean time from a lot's fill to its close", labels=["instrument"]
+            ),
+            "held_s",
+        ),
+        (
+            GaugeMetricFamily(
+                "earned_lots",
+                "Most lots that an order which opens may have; 0 where outcomes have stopped it",
+                labels=["instrument"],
+            ),
+            "earned_lots",
+        ),
+        (
+            CounterMetricFamily(
+                "value_stops",
+                "Times that lots brought less than was believed of them, beyond chance",
+                labels=["instrument"],
+            ),
+            "stops",
+        ),
+        (
+            GaugeMetricFamily(
+                "gain_worth_level",
+                "Ticks that a gain of zero has been worth in the head",
+                labels=["instrument"],
+            ),
+            "worth_level",
+        ),
+        (
+            GaugeMetricFamily(
+                "gain_worth_slope", "What a tick of gain has been worth in the head", labels=["instrument"]
+            ),
+            "worth_slope",
+        ),
+        (
+            CounterMetricFamily("shadow_trips", "Round trips in the head behind that", labels=["instrument"]),
+            "shadow_trips",
+        ),
+    ]
+    for family, field in families:
+        for one in view.instruments:
+            family.add_metric([one.name], getattr(one.value, field))
+        yield family
 
 
 def _links(view: View) -> Iterable[Metric]:

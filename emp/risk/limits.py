@@ -91,6 +91,12 @@ def block_reason(r: Any, limits: Any, session_id: int, row: Any) -> int:
         return Reason.DEGRADED.value
     if r.context_mult <= 0.0:
         return Reason.CONTEXT.value
+    return market_block_reason(limits, session_id, row)
+
+
+@kernel
+def market_block_reason(limits: Any, session_id: int, row: Any) -> int:
+    """Why nobody with our model should be in the market now, whatever our account: as a Reason; 0 where one may."""
     if session_id in CLOSED_SESSIONS:
         return Reason.SESSION.value
     if row.disturbed and row.since_reset <= limits.cooldown_events:

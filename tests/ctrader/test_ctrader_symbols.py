@@ -36,6 +36,12 @@ def test_prices_come_back_as_they_went(px: int, side: int) -> None:
     assert t.ticks(t.price(px, side)) == px
 
 
+def test_a_price_below_zero_is_none() -> None:
+    assert terms(EURUSD, 5).ticks(0.0) == 0
+    with pytest.raises(VenueError, match=r"EURUSD: the venue speaks of a price of -1\.1, which cannot be"):
+        terms(EURUSD, 5).ticks(-1.1)
+
+
 def test_volumes_are_whole_lots() -> None:
     t = terms(EURUSD, 5)
     assert t.lots(300_000) == 3

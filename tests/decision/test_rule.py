@@ -7,8 +7,9 @@ import pytest
 
 from emp.core.codes import Action, EventFlag, Reason, WorkingState
 from emp.core.records import ACCOUNT, DECISION, EVENT, FORECAST, HORIZON_NAMES, HORIZON_NS, WORKING
-from emp.decision.estimates import LOOKAHEAD, new_estimates, remember_action, see_trade, update_estimates
+from emp.decision.estimates import LOOKAHEAD, new_estimates, see_trade, update_estimates
 from emp.decision.rule import COSTS, IQR_OF_SIGMA, ValueRule, decide_by_value, lots_ahead, slip_ticks
+from emp.decision.standing import new_standing, remember_action
 from tests.kit.events import random_events
 
 H_2S = HORIZON_NAMES.index("2s")
@@ -45,11 +46,31 @@ def estimates(**changes: float) -> Any:
     return record
 
 
-def choose(event: Any, forecast: Any, e: Any, c: Any, position: int = 0, working: Any = None) -> Any:
+def standing(**changes: float) -> Any:
+    record = new_standing()[0]
+    for name, value in changes.items():
+        record[name] = value
+    return record
+
+
+def choose(
+    event: Any, forecast: Any, e: Any, c: Any, position: int = 0, working: Any = None, st: Any = None
+) -> Any:
     row, account = np.zeros(1, DECISION)[0], np.zeros(1, ACCOUNT)[0]
     account["position"] = position
     working = np.zeros(1, WORKING)[0] if working is None else working
-    decide_by_value(ValueRule(np.array([c])), 0, event, 2.0, forecast, e, account, working, row)
+    decide_by_value(
+        ValueRule(np.array([c])),
+        0,
+        event,
+        2.0,
+        forecast,
+        e,
+        account,
+        working,
+        standing(lots=int(c["max_order"])) if st is None else st,
+        row,
+    )
     return row
 
 
@@ -176,20 +197,21 @@ def test_no_order_returns_to_a_price_withdrawn_from_until_one_has_stood_elsewher
     assert (before["action"], before["px"]) == (Action.POST, touch)
     withdrawn = before.copy()
     withdrawn["action"], withdrawn["reason_code"] = Action.CANCEL, Reason.CANCEL_EDGE_GONE
-    remember_action(flow, withdrawn)
-    assert flow[left] == touch
-    other = choose(book(), believe(side * 0.05), flow, costs())
+    st = standing(lots=10)
+    remember_action(st, withdrawn)
+    assert st[left] == touch
+    other = choose(book(), believe(side * 0.05), flow, costs(), st=st)
     assert (other["action"], other["px"]) == (Action.POST, touch + side), "a tick better it may stand"
     tight = book(bid=1000, ask=1001) if side > 0 else book(bid=1003, ask=1004)
-    barred = choose(tight, believe(side * 0.4), flow, costs())
+    barred = choose(tight, believe(side * 0.4), flow, costs(), st=st)
     assert (barred["action"], barred["reason_code"]) == (Action.HOLD, Reason.WITHDRAWN)
     forced = withdrawn.copy()
     forced["reason_code"], forced["px"] = Reason.HALTED, 1
     for unsent in (forced, barred):
-        remember_action(flow, unsent)
-        assert flow[left] == touch
-    remember_action(flow, other)
-    assert flow[left] == 0
+        remember_action(st, unsent)
+        assert st[left] == touch
+    remember_action(st, other)
+    assert st[left] == 0
 
 
 @pytest.mark.parametrize("state", [WorkingState.IN_FLIGHT, WorkingState.CANCELLING, WorkingState.UNKNOWN])

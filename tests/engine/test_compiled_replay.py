@@ -20,7 +20,7 @@ def quiet_now_and_then(n: int, seed: int) -> Array:
     """Events with pauses of six seconds among them, in which an order that rests has to go."""
     events = random_events(n, seed)
     pause = np.zeros(n, np.int64)
-    pause[n // 10 :: n // 10] = 6_000_000_000
+    pause[n // 80 :: n // 80] = 6_000_000_000
     for name in ("ts", "ts_recv"):
         events[name] += np.cumsum(pause)
     return events

@@ -4,10 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from emp.core.account import apply_fill, mark
 from emp.core.codes import OrderStatus, WorkingState
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
 from emp.core.records import ACCOUNT, WORKING
-from emp.execution.account import apply_fill, mark
 from emp.execution.orders import OrderManager
 from emp.execution.transitions import Alarm
 from tests.kit.orders import cancel_order, new_order
@@ -169,6 +169,28 @@ def test_a_timeout_asks_and_never_resends(manager: OrderManager) -> None:
     assert manager.timeouts(99999, 1000) == []
     manager.sent(cancel(ts=100_000))
     assert manager.timeouts(101_000, 1000) != []
+
+
+def test_a_cancel_that_never_arrived_is_under_way_no_more_once_the_venue_says_that_the_order_works(
+    manager: OrderManager,
+) -> None:
+    manager.apply(report("1", S.NEW))
+    manager.sent(cancel())
+    order = manager.order("A")
+    assert order is not None
+    manager.apply(report("2", S.PARTIALLY_FILLED, 3))  # told before the cancel was read
+    assert order.cancel is not None
+    manager.sent(QueryOrder(cl_ord_id="A", instrument="GOOG", ts=4000))
+    manager.apply(report("1b", S.NEW))  # late: no answer
+    assert order.cancel is not None
+    manager.apply(report("q", S.PARTIALLY_FILLED, 3))
+    assert order.cancel is None
+    assert working(manager) == (WorkingState.RESTING, 7)
+    manager.sent(cancel("C2"))
+    manager.apply(report("c", S.CANCELED, 3))
+    assert working(manager)[0] is WorkingState.NONE
+    assert not manager.apply(report("r", S.REJECTED, name="C")).changed
+    assert manager.quarantined == []
 
 
 def test_an_order_the_venue_never_saw_is_dead(manager: OrderManager) -> None:

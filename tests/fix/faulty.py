@@ -7,11 +7,13 @@ in the middle of a session: what a side calls 17 may be 21 to the other. Every f
 import asyncio
 import contextlib
 import re
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
 from emp.core.ids import generator
+from tests.fix.counted import Numbers
 from tests.fix.wire import framed
 
 _FRAME = re.compile(rb"8=FIX\.4\.4\x019=([0-9]+)\x01")
@@ -31,6 +33,9 @@ TOLD = (
     "reset",
 )
 """Faults of what is said to the side under test."""
+
+LOGON_TIMES = 15.0
+"""By how much likelier a logon asks for no heartbeats than a message meets a fault: there are few logons."""
 
 NUMBERS = {"8": (31, 32, 14, 6, 38, 151), "W": (270, 271), "X": (270, 271), "D": (38, 44), "G": (38, 44)}
 NONSENSE = (b"1,08", b"NaN", b"1e999999", b"9e9999999", b"-1", b"0x10", b"99999999999999999999", b"1..5")
@@ -70,32 +75,6 @@ def whole(frame: bytes) -> bytes:
     return framed(body.decode("latin-1"))
 
 
-class Numbers:
-    """What one side calls its messages, and what the other is told: shifted, with the proxy's own in between."""
-
-    def __init__(self) -> None:
-        self.base = 0
-        self.own: list[int] = []  # numbers told that are the proxy's own
-        self.last = 0  # highest told
-        self.first = 1  # lowest that is told since the numbers began anew
-
-    def told(self, number: int) -> int:
-        number += self.base
-        for own in self.own:
-            number += own <= number
-        return number
-
-    def meant(self, told: int) -> int:
-        return told - self.base - sum(own < told for own in self.own)
-
-    def add(self, *told: int) -> None:
-        self.own = sorted([*self.own, *told])
-
-    def begin(self, number: int, told: int) -> None:
-        """From now on `number` is told as `told`."""
-        self.base, self.own, self.last, self.first = told - number, [], told - 1, told
-
-
 class Plan:
     """Which fault befalls which message."""
 
@@ -106,9 +85,9 @@ class Plan:
         self.counts: Counter[str] = Counter()
         self._rng = generator(seed, "faulty wire")
 
-    def fault(self, kinds: tuple[str, ...]) -> str:
-        """The next message's fault, empty for none."""
-        if not self.on or self._rng.random() >= self.chance:
+    def fault(self, kinds: tuple[str, ...], times: float = 1.0) -> str:
+        """The next message's fault, empty for none; `times` as likely as of any message."""
+        if not self.on or self._rng.random() >= times * self.chance:
             return ""
         fault = str(self.pick(self.only or kinds))
         return fault if fault in kinds else ""
@@ -124,9 +103,10 @@ class Way:
     """One direction of one connection."""
 
     def __init__(
-        self, wire: "FaultyWire", writer: asyncio.StreamWriter, numbers: Numbers, *, told: bool
+        self, wire: "FaultyWire", name: str, writer: asyncio.StreamWriter, numbers: Numbers, *, told: bool
     ) -> None:
         self.wire, self.plan, self.writer, self.numbers = wire, wire.plan, writer, numbers
+        self.name = name
         self.faults = ANY + TOLD * told
         self._told = told
         self.back: Way
@@ -143,6 +123,7 @@ class Way:
             while more := await reader.read(65_536):
                 found, data = frames(data + more)
                 for frame in found:
+                    self._note("said", frame)
                     await self._carry(frame)
         for one in self.pair:
             one.close()
@@ -150,6 +131,11 @@ class Way:
     # --- numbers --------------------------------------------------------------------------------------------
 
     async def _carry(self, frame: bytes) -> None:
+        """Carry one message, or what becomes of it.
+
+        A Reject for QuickFIX waits for no gap to close but is lost in it: out of its turn, QuickFIX would count it in
+        place of the message that is missing, and never take that one (its `Session::nextReject` looks at no number).
+        """
         numbers, kind = self.numbers, value(frame, 35).decode()
         if kind == "A" and value(frame, 141) == b"Y":
             if self.awaits_reset:  # to the other side this answer never was
@@ -160,6 +146,7 @@ class Way:
                 one.begin(1, 1)
         again = value(frame, 43) == b"Y"
         if kind == "2":
+            self.back.numbers.expects.asked_from(int(value(frame, 7)))
             if self.awaits_reset:  # it speaks of numbers that are no more
                 frame = self.own("0", int(value(frame, 34)), pattern=frame)
             else:
@@ -173,6 +160,9 @@ class Way:
             self._write(self._filled(number - 1, number))
         if not again:
             numbers.last = max(numbers.last, number)
+        if kind == "3" and not self._told and numbers.expects.gap:
+            self._note("lost in a gap", frame)
+            return
         await self._spoil(frame, kind, again=again)
         while numbers.last + 1 in numbers.own:
             numbers.last += 1
@@ -216,6 +206,8 @@ class Way:
     async def _spoil(self, frame: bytes, kind: str, *, again: bool) -> None:
         plan = self.plan
         fault = plan.fault(self.faults) if kind not in "A5" and not self._resetting else ""
+        if kind == "A" and self._told:
+            fault = plan.fault(("no heartbeats",), LOGON_TIMES)
         if again and not self._told and fault not in ("cut", "stall"):
             fault = ""  # QuickFIX does not miss what it has asked for once, and goes on without it
         if self._late and not again:
@@ -230,6 +222,7 @@ class Way:
         else:
             plan.counts[fault] += 1
             self.wire.log.append((fault, frame))
+            self._note(f"fault: {fault}", frame)
             for data in spoilt:
                 self._write(data)
         if self._held and self._held != frame:
@@ -287,6 +280,9 @@ class Way:
     def _stamp(self, frame: bytes, kind: str, again: bool) -> list[bytes] | None:
         return [with_values(frame, {52: b"yesterday"})] if kind in NUMBERS else None
 
+    def _no_heartbeats(self, frame: bytes, kind: str, again: bool) -> list[bytes]:
+        return [with_values(frame, {108: b"0"})]
+
     def _header(self, frame: bytes, kind: str, again: bool) -> list[bytes]:
         extra = b"115=A\x01116=B\x01128=C\x01129=D\x01144=E\x01145=F\x01347=UTF-8\x011128=9\x01627=1\x01628=hop\x01"
         return [whole(frame.replace(b"\x0134=", b"\x01" + extra + b"34=", 1))]
@@ -335,7 +331,12 @@ class Way:
         self.back.awaits_reset = True
         return [frame, anew]
 
+    def _note(self, what: str, data: bytes) -> None:
+        self.wire.trace.append((time.monotonic_ns(), f"{self.name} {what}", data))
+
     def _write(self, data: bytes) -> None:
+        self._note("told", data)
+        self.numbers.expects.told(data)
         if not self.writer.is_closing():
             self.writer.write(data)
 
@@ -348,6 +349,7 @@ class FaultyWire:
         self.stall_s = stall_s
         self.connections = 0
         self.log: list[tuple[str, bytes]] = []  # what was done to which message
+        self.trace: list[tuple[int, str, bytes]] = []  # monotonic ns, the way, what came or was told
         self.may_reset: Callable[[], bool] = lambda: True
         self._port = port
         self._dialler_told = dialler_told
@@ -362,9 +364,13 @@ class FaultyWire:
     async def close(self) -> None:
         assert self._server is not None
         self._server.close()
+        self.cut()
+        await asyncio.sleep(0.05)
+
+    def cut(self) -> None:
+        """Every connection is gone, without a word."""
         for one in tuple(self._writers):
             one.transport.abort()
-        await asyncio.sleep(0.05)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -375,8 +381,10 @@ class FaultyWire:
         self.connections += 1
         mine = {writer, far_writer}
         self._writers |= mine
-        up = Way(self, far_writer, self._up, told=not self._dialler_told)
-        down = Way(self, writer, self._down, told=self._dialler_told)
+        for numbers in (self._up, self._down):
+            numbers.expects.connected()
+        up = Way(self, "up", far_writer, self._up, told=not self._dialler_told)
+        down = Way(self, "down", writer, self._down, told=self._dialler_told)
         up.back, down.back = down, up
         up.pair = down.pair = (writer, far_writer)
         await asyncio.gather(up.pump(reader), down.pump(far_reader))

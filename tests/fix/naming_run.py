@@ -120,6 +120,12 @@ class Stand:
     def dealt_with(self, seq: int) -> None:
         pass
 
+    def heard(self) -> None:
+        pass
+
+    def unheard(self, first: int, last: int) -> None:
+        pass
+
     def recover(self, *, anew: bool = False) -> None:
         pass
 

@@ -2,6 +2,7 @@
 
     python -m tests.fix.proxy --seed 3 --seconds 60              # both ways round
     python -m tests.fix.proxy --seed 3 --seconds 60 --side engine
+    python -m tests.fix.proxy --seed 1 --seeds 20 --seconds 10 --keep FOLDER
 
 As an initiator the engine trades with a QuickFIX acceptor that also takes trades back, corrects them, refuses orders
 in bad ways, shows huge books and loses its numbers; as an acceptor our venue serves a QuickFIX initiator. In between
@@ -11,6 +12,7 @@ stands `tests.fix.faulty`. At the end the faults stop, and positions, cash and b
 import argparse
 import asyncio
 import json
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -33,7 +35,7 @@ from emp.observe.board import Board
 from emp.sim.venues.fix.feed import CODES
 from emp.sim.venues.fix.venue import FixVenue, VenueSettings
 from tests.fix.desk import EURUSD
-from tests.fix.faulty import FaultyWire, Plan
+from tests.fix.faulty import FaultyWire, Plan, value
 from tests.fix.markets import Toy
 from tests.fix.test_quickfix import QUICK, Peer, fix_settings, free_port
 from tests.kit.models import eager_model
@@ -117,12 +119,14 @@ class Trader:
         return int(account["position"]), len(self.engine.orders.open_orders()), float(account["cash"])
 
 
-async def engine_side(plan: Plan, seed: int, seconds: float, folder: Path) -> dict[str, Any]:
+async def engine_side(
+    plan: Plan, seed: int, seconds: float, folder: Path, keep: Path | None = None
+) -> dict[str, Any]:
     """The engine as initiator; returns what was seen, `wrong` names what does not agree."""
     port = free_port()
     rng = generator(seed, "drill")
     wire = FaultyWire(port, plan, dialler_told=True)
-    async with Peer.running("accept", port, "QF", "ME", "0.01") as venue:
+    async with Peer.running("accept", port, "QF", "ME", "0.01", *logs(keep)) as venue:
         settings = fix_settings(await wire.start(), folder)
         dialect = msgspec.structs.replace(settings.dialect, heartbeat_s=1)
         access = FixAccess(msgspec.structs.replace(settings, dialect=dialect, reset_on_loss=True))
@@ -148,20 +152,25 @@ async def engine_side(plan: Plan, seed: int, seconds: float, folder: Path) -> di
         facts = await settled(venue, access, trader, run)
         position, working, cash = trader.stand
         book, truth = our_book(access), facts["book"]
-        if not run.done():
-            running.live.stop()
+        how = "Yj3"[seed % 3]
+        told = await refused_for_good(venue, wire, run, how)
+        running.live.stop()
         problem = (await asyncio.gather(run, return_exceptions=True))[0]
         last = await venue.ask()
     await wire.close()
+    write_down(wire, keep)
     lots = EURUSD.lot
     close = 0.01 * facts["fills"] * lots  # the venue's averages have seven decimals: a hundredth of a tick
     wrong = {
-        "run": repr(problem) if problem is not None else "",
+        "run": "" if told and "the venue is in a bad mood" in str(problem) else f"35={how}: {problem!r}",
         "position": "" if position * lots == facts["position"] else f"{position} lots, venue {facts['position']}",
-        "cash": "" if abs(cash * lots - facts["cash"]) <= close else f"{cash * lots}, venue {facts['cash']}",
+        "cash": "" if agrees(cash * lots - facts["cash"], close, wire, facts["corrected"])
+        else f"{cash * lots}, venue {facts['cash']}",
         "orders": f"{working} still open" if working else "",
+        "fills": told_otherwise(running, access, facts["orders"]),
         "book": "" if book == truth else f"{book}, venue {truth}",
-        "end": "" if last["position"] == facts["position"] else "something filled after the end",
+        # a run that fails closes what it holds, where it still can
+        "end": "" if last["position"] in (0, facts["position"]) else "something filled after the end",
         "quarantine": repr(running.engine.orders.quarantined[:2]) if running.engine.orders.quarantined else "",
     }  # fmt: skip
     return {
@@ -170,6 +179,44 @@ async def engine_side(plan: Plan, seed: int, seconds: float, folder: Path) -> di
         "connections": wire.connections, "losses": access.links[0].losses, "refused": session.refused,
         "wrong": {k: v for k, v in wrong.items() if v},
     }  # fmt: skip
+
+
+def agrees(over: float, close: float, wire: FaultyWire, corrected: dict[str, int]) -> bool:
+    """Whether cash that is `over` the venue's is right, but for corrections of a price that never reached us.
+
+    What the venue said while nobody was connected, and forgot with its numbers, nothing tells: no position shows it,
+    and an ended order is asked for only where one does.
+    """
+    told = {
+        value(data, 17).decode() for _, what, data in wire.trace if what == "down told" and b"150=G" in data
+    }
+    unheard = [change for name, change in corrected.items() if name not in told]
+    sums = {0}
+    for change in unheard[:10]:
+        sums |= {total - change for total in sums}
+    return any(abs(over - total) <= close for total in sums)
+
+
+def told_otherwise(running: Running, access: FixAccess, venue: dict[str, list[Any]]) -> str:
+    """The orders of which the engine thinks otherwise than the venue does: what filled, and at what cost."""
+    odd = []
+    for name, (_, cum, cost) in venue.items():
+        order, known = running.engine.orders.order(name), access.orders._known.get(name)
+        if order is None or known is None:
+            continue
+        ours = order.filled * EURUSD.lot, known.filled * known.average * EURUSD.lot
+        if ours[0] != cum or abs(ours[1] - cost) > 0.011 * cum:
+            odd.append(f"{name}: {ours[0]:g} for {ours[1]:g}, venue {cum} for {cost}")
+    return f"{odd[:9]} of {len(venue)}" if odd else ""
+
+
+async def refused_for_good(venue: Peer, wire: FaultyWire, run: "asyncio.Task[None]", how: str) -> bool:
+    """At the end the venue refuses the market (35=Y, j or 3): whether the run ends by itself, and in time."""
+    if run.done():
+        return False
+    await venue.ask(do=f"refuse the market by {how}")
+    wire.cut()
+    return bool((await asyncio.wait([run], timeout=20))[0])
 
 
 async def settled(
@@ -231,7 +278,9 @@ class Client:
             )
 
 
-async def venue_side(plan: Plan, seed: int, seconds: float, folder: Path) -> dict[str, Any]:
+async def venue_side(
+    plan: Plan, seed: int, seconds: float, folder: Path, keep: Path | None = None
+) -> dict[str, Any]:
     """Our venue as acceptor, a QuickFIX initiator as its client."""
     dialect = msgspec.structs.replace(QUICK, heartbeat_s=1)
     toy = Toy([EURUSD])
@@ -240,7 +289,7 @@ async def venue_side(plan: Plan, seed: int, seconds: float, folder: Path) -> dic
     )
     wire = FaultyWire(await venue.start(), plan, dialler_told=False)
     plan.on = False
-    async with Peer.running("initiate", await wire.start(), "QF", "EMPVENUE", "1") as peer:
+    async with Peer.running("initiate", await wire.start(), "QF", "EMPVENUE", "1", *logs(keep)) as peer:
         await peer.line("logon")
         client, rng = Client(peer, seed), generator(seed, "drill")
         subscribe = {"262": "r1", "263": "1", "264": "0", "265": "0"}
@@ -256,7 +305,10 @@ async def venue_side(plan: Plan, seed: int, seconds: float, folder: Path) -> dic
         plan.on = False
         wrong = await told_right(peer, toy, subscribe, plan.counts["reset"] > 0)
         facts = await peer.ask()
+        if keep is not None:
+            (keep / "facts.json").write_text(json.dumps(facts))
     await wire.close()
+    write_down(wire, keep)
     failure = (await asyncio.gather(venue.close(), return_exceptions=True))[0]
     wrong["venue"] = repr(failure) if failure is not None else ""
     wrong["refused by QuickFIX"] = " ".join(facts["rejects_sent"])
@@ -274,7 +326,7 @@ async def told_right(peer: Peer, toy: Toy, subscribe: dict[str, str], reset: boo
     """
     await toy.pump.stop()
     left: dict[str, str] = {}
-    for _ in range(40):
+    for turn in range(180):  # without heartbeats a request that was lost is made again after half a minute
         await asyncio.sleep(0.25)
         facts = await peer.ask()
         last = {r["11"]: (r["39"], r["14"]) for r in facts["reports"] if r.get("150") == "I"}
@@ -285,7 +337,7 @@ async def told_right(peer: Peer, toy: Toy, subscribe: dict[str, str], reset: boo
         }
         if not left:
             break
-        for name in list(left)[:50]:
+        for name in list(left)[:50] if turn % 8 == 0 else ():
             await peer.ask(send="H", brief=1, fields={"11": name, "55": EURUSD.name, "54": "1"})
     await peer.ask(send="V", brief=1, fields=subscribe | {"262": "r2"})
     request = {"710": "p", "724": "0", "1": "QF", "581": "1", "715": "20240101"}
@@ -295,7 +347,7 @@ async def told_right(peer: Peer, toy: Toy, subscribe: dict[str, str], reset: boo
     fills = {r["17"]: r for r in facts["reports"] if r.get("150") == "F"}
     bought = sum(int(r["32"]) * (1 if r["54"] == "1" else -1) for r in fills.values())
     held = toy.held[EURUSD.name] * 1000
-    side = f"70{4 if held >= 0 else 5}={abs(held)}"
+    side = f"70{4 if held > 0 else 5}={abs(held)}" if held else "728=2"
     row = toy.shown[-1]
     tops = [round(float(px) * 100_000) for px in facts["top"]]
     return {
@@ -311,13 +363,31 @@ def code(toy: Toy, name: str) -> str:
     return CODES[toy.status[name]][1]
 
 
-def drill(side: str, plan: Plan, seed: int, seconds: float) -> dict[str, Any]:
-    """One drill, its log beside it."""
+def logs(keep: Path | None) -> list[str]:
+    """The argument that has QuickFIX write down what it sees, where that is wanted."""
+    return [str(keep / "quickfix")] if keep is not None else []
+
+
+def write_down(wire: FaultyWire, keep: Path | None) -> None:
+    """Everything that came to the wire and that it told, one line each."""
+    if keep is None or not wire.trace:
+        return
+    begun = wire.trace[0][0]
+    with (keep / "wire.txt").open("w") as file:
+        for at, what, data in wire.trace:
+            text = data.decode("latin-1").replace("\x01", "|")
+            file.write(f"{(at - begun) / 1e9:9.4f} {what}: {text[:400]}\n")
+
+
+def drill(side: str, plan: Plan, seed: int, seconds: float, keep: Path | None = None) -> dict[str, Any]:
+    """One drill, its log beside it; in the folder `keep` every message, as the wire and as QuickFIX saw it."""
     with tempfile.TemporaryDirectory() as name, structlog.testing.capture_logs() as log:
-        found = asyncio.run(SIDES[side](plan, seed, seconds, Path(name)))
+        found = asyncio.run(SIDES[side](plan, seed, seconds, Path(name), keep))
     found["log"] = dict(Counter(entry["event"] for entry in log))
     if found["wrong"]:
         found["last"] = [str(entry) for entry in log[-30:]]
+    if keep is not None:
+        (keep / "log.txt").write_text("\n".join(str(entry) for entry in log))
     return found
 
 
@@ -333,13 +403,22 @@ def main() -> None:
     parser.add_argument("--side", choices=[*SIDES, "both"], default="both")
     parser.add_argument("--chance", type=float, default=0.02, help="of a fault per message")
     parser.add_argument("--only", default="", help="these faults alone, comma between")
+    parser.add_argument("--keep", type=Path, help="a folder for every message of the drills that end wrong")
+    parser.add_argument("--seeds", type=int, default=1, help="so many, one after the other")
     asked = parser.parse_args()
     only = tuple(asked.only.split(",")) if asked.only else ()
-    wrong = False
-    for side in SIDES if asked.side == "both" else [asked.side]:
-        found = drill(side, Plan(asked.seed, asked.chance, only), asked.seed, asked.seconds)
-        print(json.dumps(found, indent=1))
-        wrong |= bool(found["wrong"])
+    wrong = 0
+    for seed in range(asked.seed, asked.seed + asked.seeds):
+        for side in SIDES if asked.side == "both" else [asked.side]:
+            keep = asked.keep / f"{side}-{seed}" if asked.keep else None
+            if keep is not None:
+                keep.mkdir(parents=True, exist_ok=True)
+            found = drill(side, Plan(seed, asked.chance, only), seed, asked.seconds, keep)
+            print(json.dumps(found, indent=1), flush=True)
+            wrong += bool(found["wrong"])
+            if keep is not None and not found["wrong"]:
+                shutil.rmtree(keep)
+    print(f"{wrong} of {asked.seeds * (2 if asked.side == 'both' else 1)} drills ended wrong", flush=True)
     sys.exit(1 if wrong else 0)
 
 

@@ -1,7 +1,9 @@
 """A FIX peer built on QuickFIX, run in a process of its own: an acceptor with a market, or an initiator.
 
-    python quickfix_peer.py accept PORT SENDER TARGET SECONDS_BETWEEN_UPDATES
-    python quickfix_peer.py initiate PORT SENDER TARGET HEARTBEAT_SECONDS
+    python quickfix_peer.py accept PORT SENDER TARGET SECONDS_BETWEEN_UPDATES [LOGS]
+    python quickfix_peer.py initiate PORT SENDER TARGET HEARTBEAT_SECONDS [LOGS]
+
+QuickFIX's own log of every message goes into the folder LOGS, where one is named.
 
 It shares nothing with the product: its own dictionary, its own books, its own arithmetic. It prints one JSON
 object per line on standard output and reads one command per line from standard input.
@@ -19,6 +21,7 @@ import quickfix44 as fix44
 
 SYMBOL = "EURUSD"
 TICK = 0.00001
+SPEAKING = threading.Lock()
 
 
 def dictionary(role: str, folder: Path) -> Path:
@@ -65,7 +68,8 @@ def settings(role: str, port: int, sender: str, target: str, folder: Path, beat:
 
 
 def say(**facts: object) -> None:
-    print(json.dumps(facts), flush=True)
+    with SPEAKING:  # threads of QuickFIX speak, too
+        print(json.dumps(facts), flush=True)
 
 
 def get(message: fix.Message, tag: int, default: str = "") -> str:
@@ -124,6 +128,8 @@ class Venue(App):
         self.position = 0
         self.cash = 0  # ticks times units
         self.fills: dict[str, tuple[dict, int, int]] = {}  # execID -> (order, quantity, price)
+        self.corrected: dict[str, int] = {}  # execID of a correction -> by what it changed the cash
+        self.refuses_market = ""  # how a subscription is refused: by 35=j, 35=3 or 35=Y
         self.refusals: list[str] = []  # how the next new orders are refused: by 35=j or by 35=3
         self.frozen = False
         self.executions = 0
@@ -232,9 +238,12 @@ class Venue(App):
             self.fill(order, part, order["px"] + better * (self.executions * 7 % 3))
 
     def mend(self, kind: str, bare: bool) -> None:
-        """Take a fill back (H) or change its price (G); `bare`: without saying what stands."""
+        """Take a fill back (H) or change its price (G); `bare`: without saying what stands.
+
+        Not while nobody is logged on: what a venue then says and forgets with its numbers, no message ever tells.
+        """
         with self.lock:
-            if not self.fills:
+            if not self.fills or not fix.Session.lookupSession(self.session).isLoggedOn():
                 return
             names = list(self.fills)
             name = names[self.executions * 31 % len(names)]
@@ -242,9 +251,12 @@ class Venue(App):
             self.book_fill(order, qty, px, -1)
             extra = {19: name} | ({14: "", 6: ""} if bare else {})
             if kind == "G":
+                before = px
                 px += 1 + self.executions % 4
                 self.book_fill(order, qty, px)
                 self.fills[f"X{self.executions + 1}"] = order, qty, px
+                side = 1 if order["side"] == "1" else -1
+                self.corrected[f"X{self.executions + 1}"] = -side * qty * (px - before)
                 self.report(order, "G", qty, px, extra)
                 return
             if order["status"] == "2":
@@ -253,14 +265,15 @@ class Venue(App):
                 order["status"] = "0"
             self.report(order, "H", extra=extra)
 
-    def refuse(self, message: fix.Message) -> None:
-        """A new order is refused for no good reason, in one of two bad ways."""
-        how = self.refusals.pop()
+    def refuse(self, message: fix.Message, how: str) -> None:
+        """An order or a request is refused for no good reason, in one of three bad ways."""
         refusal = fix.Message()
         refusal.getHeader().setField(fix.StringField(35, how))
         values = {45: message.getHeader().getField(34), 58: "the venue is in a bad mood"}
         if how == "j":
-            values |= {372: "D", 380: "0"}
+            values |= {372: message.getHeader().getField(35), 380: "0"}
+        if how == "Y":
+            values = {262: get(message, 262), 281: "0", 58: "the venue is in a bad mood"}
         for tag, text in values.items():
             refusal.setField(fix.StringField(tag, text))
         self.send(refusal)
@@ -269,6 +282,8 @@ class Venue(App):
         """What a drill asks for."""
         if what in ("bust", "bare bust", "correction", "bare correction"):
             self.mend("H" if "bust" in what else "G", "bare" in what)
+        elif what.startswith("refuse the market by"):
+            self.refuses_market = what[-1]
         elif what.startswith("refuse"):
             self.refusals.append(what[-1])
         elif what == "huge":
@@ -292,7 +307,7 @@ class Venue(App):
             "ioc": get(message, 59) == "3",
         }  # fmt: skip
         if self.refusals:
-            self.refuse(message)
+            self.refuse(message, self.refusals.pop())
             return
         self.orders[name] = order
         if order["qty"] > 50_000:
@@ -380,7 +395,9 @@ class Venue(App):
     def fromApp(self, message: fix.Message, session: fix.SessionID) -> None:
         with self.lock:
             kind = message.getHeader().getField(35)
-            if kind == "V":
+            if kind == "V" and self.refuses_market and get(message, 263) == "1":
+                self.refuse(message, self.refuses_market)
+            elif kind == "V":
                 self.subscribed = get(message, 262) if get(message, 263) == "1" else ""
                 if self.subscribed:
                     self.snapshot()
@@ -404,8 +421,10 @@ class Venue(App):
         with self.lock:
             return {
                 "position": self.position, "cash": self.cash, "fills": len(self.fills),
+                "corrected": self.corrected,
                 "updates": self.updates, "rejects": self.rejects,
-                "logons": self.logons, "orders": {n: [o["status"], o["cum"]] for n, o in self.orders.items()},
+                "logons": self.logons,
+                "orders": {n: [o["status"], o["cum"], o["cost"]] for n, o in self.orders.items()},
                 "subscribed": self.subscribed, "book": sorted(self.book.values()),
             }  # fmt: skip
 
@@ -429,7 +448,7 @@ class Trader(App):
         message.getHeader().setField(fix.StringField(35, kind))
         for tag, text in values.items():
             message.setField(fix.StringField(tag, text))
-        if kind in ("D", "F", "G", "AN") and 60 not in values:
+        if kind in ("D", "F", "G", "AN", "q") and 60 not in values:
             message.setField(fix.TransactTime())
         if kind == "V":
             for side in "01":
@@ -480,7 +499,10 @@ def main() -> None:
         beat = int(pause) if role == "initiate" else 0
         config = settings(role, int(port), sender, target, folder, beat or 30)
         maker = fix.SocketAcceptor if role == "accept" else fix.SocketInitiator
-        engine = maker(app, fix.MemoryStoreFactory(), config)
+        parts = [app, fix.MemoryStoreFactory(), config]
+        if sys.argv[6:]:
+            parts.append(fix.FileLogFactory(sys.argv[6]))
+        engine = maker(*parts)
         engine.start()
         say(ready=True)
         if role == "accept":

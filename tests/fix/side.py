@@ -38,6 +38,9 @@ class Heard(Application):
     def on_gap(self, first: int, last: int) -> None:
         self.log.append(f"gap {first}-{last}")
 
+    def on_withheld(self, first: int, last: int) -> None:
+        self.log.append(f"withheld {first}-{last}")
+
     def on_reject(self, message: Message) -> None:
         self.log.append(f"reject of {message.integer(45)}")
 

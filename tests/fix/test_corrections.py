@@ -135,6 +135,51 @@ def test_a_trade_of_before_a_replacement_is_taken_back_after_it() -> None:
     assert books.stand == (0, 0)
 
 
+def test_a_replacement_whose_consent_was_lost_is_in_force_by_whatever_is_told_under_its_id() -> None:
+    books = Books()
+    books.fill("e1", 4, "1.0870", 4, "1.0870")
+    change = replace_order("R-2", "R-1", 1, 12, 108_810, ts=1)
+    books.orders.body(change)
+    books.manager.sent(change)
+    new = BASE.replace("R-1", "R-2")
+    books.tell("41=R-1|17=p|150=E|39=E|14=4000|151=6000|6=1.0870|", new)  # under way: says nothing of fills
+    assert books.orders.net == {"EURUSD": 4}
+    assert books.orders.in_force("R-2") == ""
+    books.fill("e2", 2, "1.0880", 6, "1.08733333", new)
+    assert books.stand == (6, 4 * 108_700 + 2 * 108_800)
+    assert books.orders.net == {"EURUSD": 6}
+    assert books.orders.in_force("R-2") == "R-1"
+    books.tell("41=R-1|17=e3|150=5|39=1|38=12000|44=1.0881|14=6000|151=6000|6=1.08733333|", new)  # late
+    books.tell("17=e4|150=H|19=e1|39=1|", new)
+    assert books.stand == (2, 2 * 108_800)
+    assert books.orders.net == {"EURUSD": 2}
+
+
+def test_the_net_of_all_fills_follows_every_correction() -> None:
+    books = filled()
+    other = new_order("S-1", -1, 5, 108_700)
+    books.orders.body(other)
+    books.manager.sent(other)
+    base = "37=V8|11=S-1|55=1|54=2|"
+    steps = [
+        (BASE, "17=e3|150=H|19=e1|39=1|", 3),
+        (BASE, "17=e4|150=G|19=e2|39=1|32=2000|31=1.0880|", 2),
+        (base, "17=f1|150=F|39=1|32=3000|31=1.0870|14=3000|151=2000|6=1.0870|", -1),
+        (base, "17=f2|150=G|19=f1|39=1|32=5000|31=1.0870|14=5000|6=1.0870|", -3),
+        (base, "17=f3|150=H|19=f2|39=1|14=0|6=0|", 2),
+        (BASE, "17=e5|150=F|39=2|32=8000|31=1.0870|14=10000|151=0|6=1.0872|", 10),
+    ]
+    for under, text, net in steps:
+        books.tell(text, under)
+        assert books.orders.net == {"EURUSD": net}, text
+        assert books.stand[0] == net
+    earlier = "37=V1|11=Q-1|55=1|54=1|17=g1|150=F|39=1|32=3000|31=1.0870|14=3000|151=2000|6=1.0870|"
+    report(books.orders, earlier)  # of an order of an earlier run: what it had filled was held before
+    assert books.orders.net == {"EURUSD": 10}
+    report(books.orders, earlier.replace("17=g1", "17=g2").replace("14=3000", "14=5000"))
+    assert books.orders.net == {"EURUSD": 12}
+
+
 def test_fills_that_were_lost_cost_what_the_average_says() -> None:
     books = Books()
     books.fill("e1", 1, "1.0870", 1, "1.0870")

@@ -11,7 +11,7 @@ from emp.access.fix.frame import Framer
 from emp.access.fix.message import Message
 from emp.access.fix.orders import Orders
 from emp.access.fix.text import FieldError, Scale, utc_ns
-from emp.core.codes import OrderStatus, Reason
+from emp.core.codes import AssetClass, OrderStatus, Reason
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder
 from emp.core.errors import ConfigError, DataError
 from tests.fix.desk import EURUSD
@@ -344,6 +344,11 @@ def test_scales_read_back_what_they_write(tick: float, lot: float, px: bytes, qt
     assert (scale.ticks(px), scale.lots(qty)) == (108_755, 3)
     assert scale.ticks(None) == scale.lots(None) == scale.average(None) == 0
     assert scale.px(-7).startswith(b"-")
+    orders = Orders({"X": scale}, {"X": "1"}, PLAIN, "", "ME")
+    for price, text in ((108_755, px), (-7, scale.px(-7))):
+        order = new_order("R-1", 1, 3, price, instrument="X", ts=TS)
+        body = pairs(orders.body(order)[1])
+        assert (body[44].encode(), body[38].encode()) == (text, qty)
 
 
 @pytest.mark.parametrize(
@@ -385,3 +390,28 @@ def test_unknown_dialect_is_refused() -> None:
     assert dialect("mock") is MOCK
     with pytest.raises(ConfigError, match="known: ctrader, fix44, lmax, mock"):
         dialect("fix50")
+
+
+@pytest.mark.parametrize("field", ["31=-1", "31=-1.0875", "31=0", "6=-1.0875", "44=-0.5"])
+def test_a_price_that_cannot_be_is_refused(field: str) -> None:
+    orders = book()
+    orders.body(new())
+    base = f"37=V|11=R-1|55=1|54=1|17=e1|150=F|39=1|32=1000|14=1000|151=2000|{field}|"
+    others = "".join(f"{tag}=1.0875|" for tag in (31, 6, 44) if not field.startswith(f"{tag}="))
+    with pytest.raises(FieldError, match="cannot be"):
+        report(orders, base + others)
+    assert orders.net == {"EURUSD": 0}
+    spread = msgspec.structs.replace(EURUSD, asset_class=AssetClass.FX_FUT)
+    orders = Orders({"EURUSD": Scale(spread)}, {"EURUSD": "1"}, PLAIN, "", "ME")
+    orders.body(new())
+    assert report(orders, base + others)[0].filled == 1
+
+
+def test_an_average_of_zero_of_what_has_filled_is_none() -> None:
+    orders = book()
+    orders.body(new())
+    base = "37=V|11=R-1|55=1|54=1|150=F|39=1|6=0|"
+    [first] = report(orders, base + "17=e1|32=1000|31=1.0875|14=1000|151=2000|")
+    [second] = report(orders, base + "17=e2|32=1000|31=1.0879|14=2000|151=1000|")
+    assert (first.price, second.price) == (108_750, 108_790)
+    assert orders._known["R-1"].average == 108_770.0

@@ -14,9 +14,6 @@ pytest.importorskip(
 @pytest.mark.parametrize("side", ["engine", "venue"])
 def test_positions_cash_and_book_are_the_peers_after_every_kind_of_fault(side: str) -> None:
     found = drill(side, Plan(3, 0.03), 3, 8.0)
-    for seed in (4, 5):  # in real time no drill is like another; QuickFIX at times loses what is lost twice
-        if found["wrong"]:
-            found = drill(side, Plan(seed, 0.03), seed, 8.0)
     assert found["wrong"] == {}
     assert sum(found["faults"].values()) > 10, "too little went wrong: the test shows nothing"
     assert len(found["faults"]) > 5

@@ -59,6 +59,32 @@ def test_test_request_that_waited_is_answered_in_its_turn_and_a_resend_request_o
     assert peer.store.next_in == 5
 
 
+def test_a_gap_fill_beyond_all_that_was_seen_closes_the_gap() -> None:
+    """As QuickFIX answers a request right after a logon: its own request, the last that it said, is filled too."""
+    peer = active(max_skew_s=0.0)
+    peer.session.receive(message("1", 4, "112=x|"))
+    assert asked(peer) == [("2", "0")]
+    peer.session.receive(message("4", 2, AGAIN + "123=Y|36=6|"))
+    assert peer.store.next_in == 6
+    for _ in range(4):
+        peer.clock.advance(30 * S)
+        peer.session.receive(message("0", peer.store.next_in))
+        peer.session.tick()
+    assert asked(peer) == [], "nothing is missing"
+    assert peer.session.phase is Phase.ACTIVE
+
+
+def test_a_resent_gap_fill_of_nothing_takes_no_number() -> None:
+    """QuickFIX's answer to a request for what it has not sent yet."""
+    peer = active()
+    peer.session.receive(message("4", 2, AGAIN + "123=Y|36=2|"))
+    assert (peer.kinds(), peer.store.next_in) == ([], 2)
+    peer.session.receive(message("8", 2))
+    assert peer.heard.log == ["logon", "8 2"]
+    peer.session.receive(message("4", 3, "123=Y|36=3|"))  # not sent again: it has used the number
+    assert (peer.kinds(), peer.store.next_in) == (["3"], 4)
+
+
 def test_a_long_gap_is_asked_for_in_chunks_and_never_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gap, "CHUNK", 10)
     peer = active()

@@ -72,7 +72,7 @@ def test_the_mock_over_fix(tmp_path: Path) -> None:
     start = clock.now_ns()
     market = zero_intelligence(5, start_ns=start)
     mock = MockMarket(COIN, 5, market=market, start_ns=start, speed=3.0, clock=clock)
-    again(asyncio.run(session(FixLoopback(mock, clock), COIN, tmp_path, 4.0)), 5)
+    again(asyncio.run(session(FixLoopback(mock, clock), COIN, tmp_path, 6.0)), 1)
 
 
 def test_a_recording_on_paper(tmp_path: Path) -> None:

@@ -336,8 +336,9 @@ def test_both_ends_of_ours_talk_and_recover_from_lost_messages() -> None:
     us.session.drain()
     us.session.send(b"F", b"11=b\x01")
     talk(us, venue)
-    assert us.heard.log == ["logon", "8 2", "8 3"]  # 4 was the venue asking for its own gap
-    assert venue.heard.log == ["logon", "gap 2-2", "F 3"]  # 4 as well
+    # 4 was the venue asking for its own gap
+    assert us.heard.log == ["logon", "withheld 2-4", "8 2", "8 3"]
+    assert venue.heard.log == ["logon", "withheld 4-4", "gap 2-2", "F 3"]  # 4 as well
     assert us.store.next_in == venue.store.next_out
     assert venue.store.next_in == us.store.next_out
 

@@ -388,7 +388,7 @@ def test_the_view_shows_what_happened(world: World) -> None:
         await asyncio.sleep(0.15)
         view = world.board.view
         (one,) = view.instruments
-        assert (one.name, one.position, one.fills) == ("BTCUSDT", 4, 2)
+        assert (one.name, one.position, one.fills) == ("BTCUSDT", 4, 4)
         assert one.ask - one.bid == 2
         assert one.decisions[-1].action == "cross"
         assert one.decisions[0].reason == "position_limit"

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from emp.core.clock import SimClock
 from emp.core.errors import UsageError
 from emp.observe import connections
-from emp.observe.board import Board, InstrumentView, LinkView, ModelView, View
+from emp.observe.board import Board, InstrumentView, LinkView, ModelView, ValueView, View
 from emp.observe.http import HttpServer, create_app
 from tests.kit.http import fetch
 
@@ -30,6 +30,17 @@ MODEL = {
     "model_slow",
     "state_pinned",
     "state_restarts",
+}
+VALUE = {
+    "closed_lots",
+    "earned_lots",
+    "expected_value_per_lot",
+    "gain_worth_level",
+    "gain_worth_slope",
+    "holding_seconds",
+    "realised_value_per_lot",
+    "shadow_trips",
+    "value_stops",
 }
 ROADMAP = {
     "event_lag_ms",
@@ -47,6 +58,21 @@ ONE = InstrumentView(
     event_lag_ms=1.5,
     drops={"duplicate": 4, "overflow": 2},
     restarts={"market": 5},
+    value=ValueView(
+        closed_lots=7,
+        expected=1.5,
+        realised=-0.5,
+        held_s=30.0,
+        earned_lots=0,
+        stops=1,
+        worth_level=-2.0,
+        worth_slope=0.5,
+        shadow_trips=40,
+    ),
+)
+NOTICE = (
+    "EURUSD: opens nothing: 7 lots brought -0.50 ticks each where 1.50 were expected;"
+    " it trades in the head until that has earned it back"
 )
 SERVING = ModelView(
     hash="m", kind="mamba2", role="fallback", why="p99 0.4 ms", swaps={"latency": 1}, refused=2, pinned=False
@@ -116,7 +142,7 @@ def test_metrics_are_the_roadmaps_and_the_models_and_parse() -> None:
         board.publish(msgspec.structs.replace(VIEW, halted=True, links=links))
         status, text = fetch(f"{url}/metrics")
     families = {f.name: f for f in text_string_to_metric_families(text)}
-    assert (status, set(families)) == (200, ROADMAP | LINKS | MODEL)
+    assert (status, set(families)) == (200, ROADMAP | LINKS | MODEL | VALUE)
     values = {(s.name, *s.labels.values()): s.value for f in families.values() for s in f.samples}
     assert values.pop(("link_losses_total", "logout", "trade")) == 2
     assert not any(values.pop(key) for key in list(values) if key[0] == "link_losses_total")
@@ -144,6 +170,15 @@ def test_metrics_are_the_roadmaps_and_the_models_and_parse() -> None:
         ("drops_total", "EURUSD", "duplicate"): 4,
         ("drops_total", "EURUSD", "overflow"): 2,
         ("risk_halted",): 1,
+        ("closed_lots_total", "EURUSD"): 7,
+        ("expected_value_per_lot", "EURUSD"): 1.5,
+        ("realised_value_per_lot", "EURUSD"): -0.5,
+        ("holding_seconds", "EURUSD"): 30,
+        ("earned_lots", "EURUSD"): 0,
+        ("value_stops_total", "EURUSD"): 1,
+        ("gain_worth_level", "EURUSD"): -2,
+        ("gain_worth_slope", "EURUSD"): 0.5,
+        ("shadow_trips_total", "EURUSD"): 40,
     }
     assert families["drops"].type == "counter"
 
@@ -153,7 +188,12 @@ def test_the_snapshot_is_the_view() -> None:
     board.publish(VIEW)
     with serving(board) as url:
         shown = json.loads(fetch(f"{url}/snapshot")[1])
-    assert shown == {**json.loads(msgspec.json.encode(VIEW)), "healthy": True, "reasons": []}
+    assert shown == {
+        **json.loads(msgspec.json.encode(VIEW)),
+        "healthy": True,
+        "reasons": [],
+        "notices": [NOTICE],
+    }
 
 
 def test_others_add_pages_and_strange_hosts_are_refused() -> None:

@@ -34,7 +34,7 @@ from emp.access.ctrader.messages import (
     ProtoOAUnsubscribeSpotsReq,
 )
 from emp.access.ctrader.orders import Orders
-from emp.access.ctrader.parts import ProtoOADeal, ProtoOAOrder
+from emp.access.ctrader.parts import ProtoOADeal, ProtoOAOrder, ProtoOATrader
 from emp.access.ctrader.settings import Credentials
 from emp.access.ctrader.symbols import Terms, find_symbol, make_terms
 from emp.access.ctrader.wire import M, Message, WireError
@@ -144,16 +144,21 @@ def open_account(s: Host, *, refresh_first: bool) -> Flow:
         token = s.credentials.access_token.reveal()
         listed = yield ProtoOAGetAccountListByAccessTokenReq(access_token=token)
         refuse_other_kind(s, expect(ProtoOAGetAccountListByAccessTokenRes, listed))
-    answer = expect(ProtoOATraderRes, (yield ProtoOATraderReq(ctid_trader_account_id=s.account)))
-    rights = answer.trader.access_rights
+    rights = (yield from learn_account(s)).access_rights
     if rights not in (None, AccessRights.FULL_ACCESS) and s.reach is Reach.ORDERS:
         raise VenueError(f"account {s.account} may not trade: its rights are {rights!r}")
-    s.hedged = answer.trader.account_type in (None, AccountType.HEDGED)
-    s.orders.deposit_asset_id = answer.trader.deposit_asset_id
     yield from learn_symbols(s)
     yield from subscribe(s)
     state = expect(ProtoOAReconcileRes, (yield ProtoOAReconcileReq(ctid_trader_account_id=s.account)))
     s.ready(state)
+
+
+def learn_account(s: Host) -> Generator[Message, Message, ProtoOATrader]:
+    """What kind of account this is, and in what it counts."""
+    trader = expect(ProtoOATraderRes, (yield ProtoOATraderReq(ctid_trader_account_id=s.account))).trader
+    s.hedged = trader.account_type in (None, AccountType.HEDGED)
+    s.orders.deposit_asset_id = trader.deposit_asset_id
+    return trader
 
 
 def refuse_other_kind(s: Host, listed: ProtoOAGetAccountListByAccessTokenRes) -> None:

@@ -18,21 +18,26 @@ from emp.access.ctrader.enums import (
     TradeSide,
     TradingMode,
 )
-from emp.access.ctrader.flows import Flow, Refused, authenticate, enter_account, expect
+from emp.access.ctrader.flows import (
+    Flow,
+    Refused,
+    authenticate,
+    enter_account,
+    expect,
+    learn_account,
+    subscribe_depth,
+)
 from emp.access.ctrader.messages import (
     ProtoOAGetAccountListByAccessTokenReq,
     ProtoOAGetAccountListByAccessTokenRes,
     ProtoOAReconcileReq,
     ProtoOAReconcileRes,
     ProtoOASpotEvent,
-    ProtoOASubscribeDepthQuotesReq,
     ProtoOASubscribeSpotsReq,
     ProtoOASymbolByIdReq,
     ProtoOASymbolByIdRes,
     ProtoOASymbolsListReq,
     ProtoOASymbolsListRes,
-    ProtoOATraderReq,
-    ProtoOATraderRes,
     ProtoOAVersionReq,
 )
 from emp.access.ctrader.parts import ProtoMessage, ProtoOALightSymbol, ProtoOASymbol
@@ -198,9 +203,7 @@ class CTraderSurvey:
             for one in answer.ctid_trader_account:
                 if one.ctid_trader_account_id == s.account:
                     found.live = one.is_live
-        trader = expect(ProtoOATraderRes, (yield ProtoOATraderReq(ctid_trader_account_id=s.account))).trader
-        s.hedged = trader.account_type in (None, AccountType.HEDGED)
-        s.orders.deposit_asset_id = trader.deposit_asset_id
+        trader = yield from learn_account(s)
         kinds = {AccountType.HEDGED: "hedging", AccountType.NETTED: "netting"}
         kind = AccountType.HEDGED if trader.account_type is None else trader.account_type
         found.account_kind = kinds.get(kind, str(kind))
@@ -257,9 +260,8 @@ class CTraderSurvey:
                 continue
             if not self._depth:
                 continue
-            s.clear_book(which)
             try:
-                yield ProtoOASubscribeDepthQuotesReq(ctid_trader_account_id=s.account, symbol_id=ids)
+                yield from subscribe_depth(s, (which,))
             except Refused as refusal:
                 quotes.depth_refused = s.credentials.mask(str(refusal))
 

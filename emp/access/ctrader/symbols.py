@@ -46,7 +46,11 @@ class Terms(msgspec.Struct, frozen=True):
         return round(points / POINT, self.digits)
 
     def ticks(self, price: float) -> int:
-        """A venue's price in ticks, to the nearest."""
+        """A venue's price in ticks, to the nearest; raise VenueError where it is below zero."""
+        if price < 0.0:
+            raise VenueError(
+                f"{self.instrument.name}: the venue speaks of a price of {price:g}, which cannot be"
+            )
         return round(price * POINT / self.tick_points)
 
     def lots(self, volume: int) -> int:

@@ -6,6 +6,14 @@ from emp.access.fix.message import Message
 from emp.core.errors import VenueError
 
 
+class UnheardError(VenueError):
+    """The request did not arrive."""
+
+
+class RefusedError(VenueError):
+    """The venue will not answer."""
+
+
 class Pending:
     """Answers to one request, until they are complete."""
 
@@ -13,13 +21,18 @@ class Pending:
         self.done = done
         self._found: list[Message] = []
 
+    def lost(self) -> None:
+        """The request did not arrive."""
+        if not self.done.done():
+            self.done.set_exception(UnheardError("not heard"))
+
     def take(self, message: Message) -> None:
         """Take one answer in."""
         if self.done.done():
             return
         if message.kind in ("3", "j") and message.text(380, "3") not in _NOTHING:
             why = message.text(58, "no reason given")
-            self.done.set_exception(VenueError(f"the venue refused 35={message.text(372)}: {why}"))
+            self.done.set_exception(RefusedError(f"the venue refused 35={message.text(372)}: {why}"))
             return
         empty = message.kind == "j" or message.text(728) == "2" or message.integer(727) == 0
         if message.kind == "8":

@@ -26,21 +26,26 @@ class Bodies:
         self._account = f"1={account}\x01".encode() if account else b""
         self._stamp = Stamp(dialect.stamp_digits)
         self._templates = {
-            (name, side, immediate): (self._template(name, side, immediate), scale)
-            for name, scale in scales.items()
+            (name, side, immediate): self._template(name, side, immediate)
+            for name in scales
             for side in (1, -1)
             for immediate in (False, True)
         }
 
     def new(self, order: NewOrder) -> bytes:
         """35=D."""
-        template, scale = self._templates[order.instrument, order.side, order.immediate]
-        return template % (
-            order.cl_ord_id.encode(),
-            self._stamp(order.ts),
-            scale.qty(order.qty),
-            scale.px(order.px),
-        )
+        template, lot, step, unit = self._templates[order.instrument, order.side, order.immediate]
+        name, stamp = order.cl_ord_id.encode(), self._stamp(order.ts)
+        if unit and order.px >= 0:
+            whole, rest = divmod(order.px * step, unit)
+            return template % (name, stamp, order.qty * lot, whole, rest)
+        return self._odd(order, name, stamp)
+
+    def _odd(self, order: NewOrder, name: bytes, stamp: bytes) -> bytes:
+        """35=D of an instrument whose lots have decimals, whose ticks have none, or at a price below zero."""
+        scale = self._scales[order.instrument]
+        text = self._text(order.instrument, order.side, order.immediate, b"%s", b"%s")
+        return text % (name, stamp, scale.qty(order.qty), scale.px(order.px))
 
     def cancel(self, cancel: CancelOrder, known: Order | None) -> bytes:
         """35=F."""
@@ -97,11 +102,21 @@ class Bodies:
             return b"55=%s\x01" % symbol
         return b"55=[N/A]\x0148=%s\x0122=8\x01" % symbol
 
-    def _template(self, name: str, side: int, immediate: bool) -> bytes:
-        """A NewOrderSingle with room for its id, time, quantity and price; nothing else differs between orders."""
+    def _template(self, name: str, side: int, immediate: bool) -> tuple[bytes, int, int, int]:
+        """A NewOrderSingle of whole lots and of ticks with decimals, with room for its id, time, quantity, and the
+        two parts of its price; also the units of a lot, the steps of a tick and of a whole price. All 0 for others.
+        """
+        scale = self._scales[name]
+        if scale.lot_decimals or not scale.px_decimals:
+            return b"", 0, 0, 0
+        text = self._text(name, side, immediate, b"%d", b"%%d.%%0%dd" % scale.px_decimals)
+        return text, scale.lot_step, scale.px_step, 10**scale.px_decimals
+
+    def _text(self, name: str, side: int, immediate: bool, qty: bytes, px: bytes) -> bytes:
+        """A NewOrderSingle with room for what differs between orders; `qty` and `px` are how those are written."""
         fixed = self._account + self._instrument(name) + (b"54=1\x01" if side > 0 else b"54=2\x01")
         body = b"11=%s\x01" + fixed.replace(b"%", b"%%")
-        body += b"60=%s\x0138=%s\x0140=2\x0144=%s\x01"
+        body += b"60=%s\x0138=" + qty + b"\x0140=2\x0144=" + px + b"\x01"
         if not immediate:
             body += self._dialect.post_only.replace("|", "\x01").encode()
         if self._dialect.time_in_force:

@@ -1,13 +1,14 @@
 """`MarketAccess` over FIX: one session or two, subscriptions, orders, recovery after every reconnect."""
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
 
-from emp.access.fix.answers import Pending
+from emp.access.fix.answers import Pending, UnheardError
 from emp.access.fix.link import DEFER_S, Link
 from emp.access.fix.market import Market
 from emp.access.fix.message import Message
@@ -26,6 +27,8 @@ from emp.core.errors import VenueError
 from emp.core.instrument import Instrument
 
 __all__ = ["FixAccess", "FixSettings"]
+
+_TRIES = 3  # for a request that the peer has missed
 
 log = structlog.get_logger("emp.access.fix")
 
@@ -227,6 +230,12 @@ class FixAccess:
         link = self._links[-1]
         if link.session.phase is not Phase.ACTIVE:
             raise VenueError(f"{link.address}: not logged on")
+        for _ in range(_TRIES):
+            with contextlib.suppress(UnheardError):
+                return await self._ask_once(link, kind, body)
+        raise VenueError(f"{link.address}: 35={kind.decode()} was lost on its way {_TRIES} times")
+
+    async def _ask_once(self, link: Link, kind: bytes, body: Callable[[str], bytes]) -> list[Message]:
         self._requests += 1
         request = f"q{self._requests}"
         pending = Pending(asyncio.get_running_loop().create_future())
@@ -267,6 +276,17 @@ class FixAccess:
         """A report was refused: the order that it names has to be asked for, even if it has ended."""
         self._recovery.dispute(message)
 
+    def heard(self) -> None:
+        """Something was said of orders."""
+        self._recovery.heard()
+
+    def unheard(self, first: int, last: int) -> None:
+        """What left under these numbers may not have arrived: requests are made again, orders are asked for."""
+        for name in self.orders.sent_between(first, last):
+            if name in self._pending:
+                self._pending[name].lost()
+        self.recover()
+
     def recover(self, *, anew: bool = False) -> None:
         """Find out what became of our orders: at once in a new session (`anew`), else when it is time."""
         if not self._closed:
@@ -289,11 +309,12 @@ class FixAccess:
         """Something about orders is due earlier than it was."""
         self._links[-1].wake()
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run something beside the sessions, until the access closes."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _unsent(command: Command, now_ns: int, why: str) -> OrderUpdate:

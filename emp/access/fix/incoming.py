@@ -27,7 +27,7 @@ class Incoming:
         state = self._state
         request = message.kind == "2"  # answered at once, or both sides would wait for each other
         if request and body_fault(message) is None:
-            state.out.again(message)
+            state.resend(message)
         self.early(message, answered=request)
 
     def early(self, message: Message, *, answered: bool) -> None:

@@ -5,6 +5,7 @@ one is derived: "D" and the first 24 hex digits of the SHA-256 of the values of 
 joined by SOH; an answer to a status request adds tag 52, because asking again may bring the same answer.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -34,6 +35,7 @@ from emp.access.fix.text import FieldError, Scale, utc_ns
 from emp.access.fix.wire import EMPTY_FIELD
 from emp.core.codes import OrderStatus
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder
+from emp.core.replacement import SAYS_NOTHING
 
 REMEMBERED = 100_000
 """Reports and orders remembered, oldest forgotten first; the ledger keeps all of them."""
@@ -74,7 +76,8 @@ class Orders:
             self._known[command.cl_ord_id] = Order(
                 command.instrument, command.side, command.px, command.qty, immediate=command.immediate
             )
-            _forget(self._known)
+            if len(self._known) > REMEMBERED:
+                _forget(self._known)
             return b"D", self.bodies.new(command)
         if isinstance(command, QueryOrder):
             return b"H", self.bodies.query(command, self._known.get(command.cl_ord_id))
@@ -117,6 +120,12 @@ class Orders:
         """The id under which the message that a reject refers to was sent, empty where unknown."""
         return self._sent.get(message.integer(45), ("", ""))[1]
 
+    def sent_between(self, first: int, last: int) -> list[str]:
+        """The ids under which messages left with these numbers."""
+        if last - first < len(self._sent):
+            return [self._sent[seq][1] for seq in range(first, last + 1) if seq in self._sent]
+        return [cl_ord_id for seq, (_, cl_ord_id) in self._sent.items() if first <= seq <= last]
+
     def name_of(self, message: Message | Mapping[int, bytes]) -> str:
         """The instrument a message is about, empty where it is none of ours."""
         return self._names.get(message.get(self.dialect.symbol_tag) or b"", "")
@@ -140,16 +149,24 @@ class Orders:
         order.disputed = True
         return order_id
 
-    def dispute_filled(self, instrument: str, most: int) -> list[str]:
-        """The ids of the newest orders that have filled: what the venue says of them next is what stands."""
+    def newest_filled(self, instrument: str, most: int) -> list[str]:
+        """The ids of at most so many orders that have filled, newest first."""
         found: dict[int, str] = {}  # an order goes by the last of its ids
         for cl_ord_id, order in reversed(self._known.items()):
             if order.instrument == instrument and order.filled and id(order) not in found:
                 found[id(order)] = cl_ord_id
-                order.disputed = True
                 if len(found) == most:
                     break
         return list(found.values())
+
+    def dispute_order(self, cl_ord_id: str) -> None:
+        """What the venue says next of this order is what stands, also where that is less than was known."""
+        self._known[cl_ord_id].disputed = True
+
+    def disputed(self, cl_ord_id: str) -> bool:
+        """Whether that is still awaited."""
+        order = self._known.get(cl_ord_id)
+        return order is not None and order.disputed
 
     def instrument_of(self, cl_ord_id: str) -> str:
         """The instrument of an order that is known."""
@@ -166,8 +183,6 @@ class Orders:
             return []
         self._first(order_id, exec_id)
         replaced = message.text(150) == "5" and order_id in self._requests
-        if replaced:
-            self._succeed(self._requests[order_id], order_id)
         before = self._learn(message, order_id, figures)
         updates = self._updates(message, order_id, exec_id, figures, before)
         return (
@@ -201,7 +216,15 @@ class Orders:
         return own or original or self._named.get(message.text(37), "")
 
     def _learn(self, message: Message, order_id: str, figures: Figures) -> tuple[int, float]:
-        """Take in what a report says of the order; returns (filled, average) before it."""
+        """Take in what a report says of the order; returns (filled, average) before it.
+
+        Where it tells under a replacement's id what only an order can be, the replacement is in force: that report
+        may be all that is heard of it.
+        """
+        pending = self._pending(order_id)
+        if pending and (message.text(150) == "5" or _status(message, figures) not in SAYS_NOTHING):
+            self._succeed(self._requests[order_id], order_id)
+            pending = False
         order = self._known.get(order_id)
         name = self.name_of(message) or (order.instrument if order is not None else "")
         scale = self._scales.get(name)
@@ -222,9 +245,10 @@ class Orders:
         forgotten = order.status is OrderStatus.REJECTED and order.filled > 0
         lowers = message.text(150) in CORRECTIONS or (order.disputed and not forgotten)
         if figures.filled is not None and (figures.filled >= order.filled or lowers):
-            order.filled, order.average = figures.filled, average_after(message, figures, *before)
+            order.filled, order.average = figures.filled, average_after(figures, *before)
             self.traded |= order.filled > 0
-            if not new:  # else of an earlier run, or not ours: what it has filled was held before
+            # of an earlier run, or not ours: held before; of a replacement that is not in force: the order's own
+            if not new and not pending:
                 self.net[name] += order.side * (order.filled - before[0])
         return before
 
@@ -242,7 +266,7 @@ class Orders:
         """What a report says, and after it what it cost where no price in whole ticks does."""
         update = self._update(message, order_id, exec_id, figures, before)
         order = self._known.get(order_id)
-        if order is None or update.correction or figures.filled is None or message.get(6) is None:
+        if order is None or update.correction or figures.filled is None or math.isnan(figures.average):
             return [update]
         if order.disputed and message.text(150) == "I":
             order.disputed = False
@@ -280,13 +304,22 @@ class Orders:
 
     def _succeed(self, orig: str, successor: str) -> None:
         """The order goes on under the replacement's id: one order, known by both."""
-        order, new = self._known.get(orig), self._known.get(successor)
-        if order is not None and new is not None:
-            self.net[order.instrument] -= order.side * new.filled  # told under both ids
-            order.px, order.qty = new.px, new.qty
-            self._known[successor] = order
-            if order.venue_id:
-                self._named[order.venue_id] = successor
+        order, new = self._known[orig], self._known[successor]
+        order.px, order.qty = new.px, new.qty
+        self._known[successor] = order
+        if order.venue_id:
+            self._named[order.venue_id] = successor
+
+    def _pending(self, cl_ord_id: str) -> bool:
+        """Whether this is a replacement that is not in force: the order that it is about has not taken its id."""
+        order = self._known.get(self._requests[cl_ord_id]) if cl_ord_id in self._requests else None
+        return order is not None and order is not self._known.get(cl_ord_id, order)
+
+    def in_force(self, cl_ord_id: str) -> str:
+        """The id of the order that goes on under this one by a replacement, empty where none does."""
+        if cl_ord_id not in self._requests or cl_ord_id not in self._known or self._pending(cl_ord_id):
+            return ""
+        return self._requests[cl_ord_id]
 
     def _cancel_reject(self, message: Message) -> list[OrderUpdate]:
         """A cancel or replace was refused: its own id is rejected, the order stands as it was."""
@@ -302,6 +335,7 @@ class Orders:
             return []
         known = self._known.get(order_id)
         if kind == "H" and known is not None and known.status.terminal:  # forgotten since it ended
+            known.disputed = False
             self.counts["refused"] += 1
             return []
         if kind == "H" and known is not None and known.status is not OrderStatus.PENDING_NEW:

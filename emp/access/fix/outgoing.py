@@ -32,6 +32,7 @@ class Outgoing:
         self._secrets = config.secrets
         self._stamp = Stamp(config.stamp_digits)
         self._sent = Sent(config.resend, config.kept)
+        self._resent = self._sent.kinds
         self._sends = config.sends
         self._out: list[bytes] = []
         self.address(config.sender_sub, config.target_sub)
@@ -39,7 +40,7 @@ class Outgoing:
     def address(self, sender_sub: str, target_sub: str) -> None:
         """Speak under these sub ids from now on."""
         config = self._config
-        self._compose = Composer(config.begin, config.sender, config.target, sender_sub, target_sub)
+        self._frame = Composer(config.begin, config.sender, config.target, sender_sub, target_sub).frame
 
     def restart(self) -> None:
         """A new connection: what the old one did not take is not written any more."""
@@ -69,11 +70,15 @@ class Outgoing:
         """
         if self._sends is not None and kind not in self._sends:
             raise VenueError(f"35={kind.decode()} is not sent: this session was opened without orders")
-        seq = self._store.take_out()
-        sending = self._stamp(self._clock.now_ns())
-        if kind in self._sent.kinds:
+        seq, clock = self._store.take_out(), self._clock
+        sending = self._stamp(clock.now_ns())
+        if kind in self._resent:
             self._sent.keep(seq, Kept(kind, body, sending))
-        self._put(self._compose.frame(kind, seq, sending, body, extra))
+        data = self._frame(kind, seq, sending, body, extra)
+        if self._log:
+            self._log("out", masked(data, self._secrets))
+        self._out.append(data)
+        self.spoke_ns = clock.monotonic_ns()
         return seq
 
     def reject(self, message: Message, fault: Fault) -> None:
@@ -88,30 +93,36 @@ class Outgoing:
         extra = b"".join(b"%d=%s\x01" % route for route in routes)
         self.send(b"3", body + b"58=%s\x01" % fault.text.encode(), extra)
 
-    def again(self, request: Message) -> None:
-        """Answer a ResendRequest: send again what may be, and fill the gaps between."""
+    def again(self, request: Message) -> list[tuple[int, int]]:
+        """Answer a ResendRequest: send again what may be, and fill the gaps between.
+
+        Returns the first and last number of each gap: what was said under them stays unsaid.
+        """
         last = self._store.next_out - 1
         begin, end = request.integer(7), request.integer(16)
         if end != 0 and end < begin:
             self.reject(request, Fault(VALUE_WRONG, 16, f"EndSeqNo {end} is below BeginSeqNo {begin}"))
-            return
+            return []
         if begin > last:
             self.reject(request, Fault(VALUE_WRONG, 7, f"BeginSeqNo {begin} is above our last number {last}"))
-            return
+            return []
         end = last if end == 0 or end > last else end
+        gaps = []
         for first, kept in self._sent.again(max(begin, 1), end):
             if isinstance(kept, int):
                 self._fill(first, kept)
+                gaps.append((first, kept - 1))
             else:
                 stamp = self._stamp(self._clock.now_ns())
                 extra = b"43=Y\x01122=%s\x01" % kept.sending
-                self._put(self._compose.frame(kept.kind, first, stamp, kept.body, extra))
+                self._put(self._frame(kept.kind, first, stamp, kept.body, extra))
+        return gaps
 
     def _fill(self, first: int, following: int) -> None:
         """Say that numbers from `first` up to before `following` carried nothing worth repeating."""
         stamp = self._stamp(self._clock.now_ns())
         extra = b"43=Y\x01122=%s\x01" % stamp
-        self._put(self._compose.frame(b"4", first, stamp, b"123=Y\x0136=%d\x01" % following, extra))
+        self._put(self._frame(b"4", first, stamp, b"123=Y\x0136=%d\x01" % following, extra))
 
     def _put(self, data: bytes) -> None:
         if self._log:

@@ -1,26 +1,28 @@
 """What became of our orders, where messages may have been lost: working ones, ended ones, the position they made."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
 
+from emp.access.fix.answers import RefusedError
 from emp.access.fix.message import Message
 from emp.access.fix.orders import Orders
 from emp.access.fix.pacing import Conversation
-from emp.access.fix.terms import NEVER
 from emp.access.fix.text import FieldError
 from emp.core.clock import Clock
 from emp.core.codes import OrderStatus
 from emp.core.contracts import Command, OrderUpdate, QueryOrder
 from emp.core.errors import VenueError
 
-MOST: Final = 64
-"""Ended orders asked for at most, newest first, where a position is not what our fills make it."""
+MOST: Final = 1_024
+"""Filled orders asked for at most, newest first, where a position is not what our fills make it."""
 
-_UNTOLD = 3  # refused or unanswered requests for positions, one after the other, after which none is made
+AT_ONCE: Final = 64
+"""Of which so many are asked for before the position is looked at again."""
+
+_UNTOLD = 3  # refused requests for positions, or those unanswered in one session, after which none is made
 
 log = structlog.get_logger("emp.access.fix")
 
@@ -44,7 +46,7 @@ class Host(Protocol):
     def wake(self) -> None:
         """Something is due earlier than it was."""
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run something beside the session, until the access closes."""
 
     async def ask(self, kind: bytes, body: Callable[[str], bytes]) -> list[Message]:
@@ -65,8 +67,12 @@ class Recovery:
         self._doubted: set[str] = set()  # replacements under way when the connection was lost
         self._disputed: set[str] = set()  # ended orders that are asked for
         self._others: dict[str, int] = {}  # lots held that no fill of ours explains
-        self._untold = 0
+        self._refused = 0
+        self._unanswered = 0
         self._heard = asyncio.Event()
+        self._task: asyncio.Task[None] | None = (
+            None  # the conversation; what it said in an old session is void
+        )
 
     # --- what leaves and comes back -------------------------------------------------------------------------
 
@@ -79,9 +85,11 @@ class Recovery:
         orders = self._host.orders
         if update.status.terminal:
             self._live.pop(update.clOrdID, None)
-        if update.replacement:
-            self._live.pop(orders.original(update.replacement), None)
+        self._live.pop(orders.in_force(update.clOrdID), None)
         self._disputed.discard(update.clOrdID)
+
+    def heard(self) -> None:
+        """The venue has said something of an order, be it that it knows of none."""
         self._heard.set()
 
     def doubt(self, update: OrderUpdate) -> None:
@@ -108,33 +116,47 @@ class Recovery:
     def begin(self, *, anew: bool = False) -> None:
         """Find out what became of our orders: at once in a new session (`anew`), else when it is time."""
         now = self._host.clock.monotonic_ns()
+        if anew:
+            self._unanswered = 0
         if not self._live and not self._host.orders.traded:
             self._talk.stop()
         elif anew:
             self._talk.start(now)
-            self._host.spawn(self._run(), "fix recovery")
+            self._spawn()
         elif self._talk.want(now):
-            self._host.spawn(self._run(), "fix recovery")
+            self._spawn()
         else:
             self._host.wake()
 
     def begin_in_time(self) -> None:
         """One that had to wait may begin."""
         if self._talk.tick(self._host.clock.monotonic_ns()):
-            self._host.spawn(self._run(), "fix recovery")
+            self._spawn()
 
     def due_ns(self) -> int:
-        """Monotonic time at which that is so."""
-        return self._talk.due_ns() if not self._talk.running else NEVER
+        """Monotonic time at which that is so, or at which the one that runs has taken too long."""
+        return self._talk.due_ns()
+
+    def _spawn(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self._task = self._host.spawn(self._run(), "fix recovery")
 
     async def _run(self) -> None:
+        whole = False
         try:
             if self._live:
                 await self._ask_for_orders()
-            if self._host.orders.traded and self._untold < _UNTOLD:
-                await self._compare_positions()
+            whole = not self._host.orders.traded or await self._compare_positions()
         finally:
-            self._talk.done(self._host.clock.monotonic_ns())
+            now = self._host.clock.monotonic_ns()
+            if self._task is not asyncio.current_task():  # another has begun since
+                pass
+            elif whole:
+                self._talk.done(now)
+            else:
+                self._talk.failed(now)
+                self._host.wake()
 
     async def _ask_for_orders(self) -> None:
         """Ask for all our working orders, then one by one for what the answer left out."""
@@ -161,41 +183,70 @@ class Recovery:
         for cl_ord_id in [name for name in self._live if name not in skipped]:
             host.send(self._live[cl_ord_id])
 
-    async def _compare_positions(self) -> None:
-        """Where the venue's position is not what our fills make it, a trade was taken back, or made, unheard."""
+    async def _compare_positions(self) -> bool:
+        """Where the venue's position is not what our fills make it, a trade was taken back, or made, unheard.
+
+        False where that is still open, because an answer did not come.
+        """
+        address = self._host.address
+        if max(self._refused, self._unanswered) >= _UNTOLD:
+            return True
         try:
             found = await self._host.unexplained()
-            odd = [name for name, lots in found.items() if lots != self._others.get(name, lots)]
-            if odd:
-                await self._ask_for_ended(odd, found)
-                found = await self._host.unexplained()
-        except VenueError as error:
-            self._untold += 1
-            log.warning("positions are not told", address=self._host.address, reason=str(error))
-            return
-        self._untold = 0
-        for name in odd:
-            if found[name] != self._others[name]:
-                lots = found[name] - self._others[name]
-                log.error(
-                    "a position stays unexplained", address=self._host.address, instrument=name, lots=lots
+            odd = self._odd(found)
+            for name, lots in odd.items():
+                log.warning(
+                    "a position is not what our fills make it", address=address, instrument=name, lots=lots
                 )
+            if odd:
+                found = await self._ask_for_filled(list(odd), found)
+        except RefusedError as error:
+            self._refused += 1
+            log.warning("positions are not told", address=address, reason=str(error))
+            return True
+        except VenueError as error:
+            self._unanswered += 1
+            log.warning("positions are not told", address=address, reason=str(error))
+            return False
+        self._refused = self._unanswered = 0
+        for name, lots in self._odd(found).items():
+            log.error("a position stays unexplained", address=address, instrument=name, lots=lots)
         self.note_positions(found)
+        return True
 
-    async def _ask_for_ended(self, odd: Sequence[str], found: Mapping[str, int]) -> None:
-        """Ask for the newest orders that have filled: what the venue now says of them stands."""
-        host, now = self._host, self._host.clock.now_ns()
-        for name in odd:
-            lots = found[name] - self._others[name]
-            log.warning(
-                "a position is not what our fills make it", address=host.address, instrument=name, lots=lots
+    def _odd(self, found: Mapping[str, int]) -> dict[str, int]:
+        """By how many lots each position differs from what was agreed on."""
+        others = self._others
+        return {name: lots - others[name] for name, lots in found.items() if lots != others.get(name, lots)}
+
+    async def _ask_for_filled(self, names: Sequence[str], found: Mapping[str, int]) -> Mapping[str, int]:
+        """Ask for orders that have filled, newest first, until they explain the positions: what the venue now says
+        of them stands. Returns what no order explains; VenueError where an answer does not come.
+        """
+        orders = self._host.orders
+        filled = {name: orders.newest_filled(name, MOST) for name in names}
+        for first in range(0, max(map(len, filled.values())), AT_ONCE):
+            await self._ask_for(
+                [(one, name) for name in filled for one in filled[name][first : first + AT_ONCE]]
             )
-            for cl_ord_id in host.orders.dispute_filled(name, MOST):
-                self._disputed.add(cl_ord_id)
-                host.send(QueryOrder(cl_ord_id=cl_ord_id, instrument=name, ts=now))
-        with contextlib.suppress(TimeoutError):
+            found = await self._host.unexplained()
+            if not self._odd(found):
+                break
+        return found
+
+    async def _ask_for(self, asked: Sequence[tuple[str, str]]) -> None:
+        """Ask for some orders, given as (id, instrument), and wait until each is told; VenueError where one is not."""
+        host, now = self._host, self._host.clock.now_ns()
+        self._disputed = {cl_ord_id for cl_ord_id, _ in asked}
+        for cl_ord_id, name in asked:
+            host.orders.dispute_order(cl_ord_id)
+            host.send(QueryOrder(cl_ord_id=cl_ord_id, instrument=name, ts=now))
+        try:
             async with asyncio.timeout(self._timeout_s):
-                while self._disputed:
+                while any(host.orders.disputed(cl_ord_id) for cl_ord_id in self._disputed):
                     self._heard.clear()
                     await self._heard.wait()
-        self._disputed.clear()
+        except TimeoutError:
+            raise VenueError(
+                f"{len(self._disputed)} of {len(asked)} orders were asked for and not told"
+            ) from None

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from emp.access.fix.message import Message
+from emp.access.fix.message import Message, readable
 from emp.access.fix.text import FieldError, Scale, number
-from emp.core.codes import OrderStatus
+from emp.core.codes import AssetClass, OrderStatus
 
 DERIVED = (37, 150, 39, 14, 151, 6, 60)
 """Tags of which an execID is derived."""
@@ -50,7 +50,7 @@ class Figures(NamedTuple):
     """The numbers of a report, in lots and ticks; read before anything is done with any of them."""
 
     filled: int | None  # CumQty, None where absent
-    average: float
+    average: float  # NaN where the report gives none
     leaves: int
     last_qty: int
     last_px: int | None  # None where absent
@@ -59,7 +59,7 @@ class Figures(NamedTuple):
     fee: float  # ticks times lots
 
 
-NOTHING = Figures(None, 0.0, 0, 0, None, 0, 0, 0.0)
+NOTHING = Figures(None, math.nan, 0, 0, None, 0, 0, 0.0)
 """The figures of a report on something that is none of ours."""
 
 CORRECTIONS = frozenset({"G", "H"})
@@ -78,24 +78,34 @@ def require_what_counts(message: Message) -> None:
 
 
 def read_figures(message: Message, scale: Scale, fee_tag: int) -> Figures:
-    """All numbers of a report; FieldError where one is no number, negative, or no whole number of lots.
+    """All numbers of a report; FieldError where one is no number, no whole number of lots, or cannot be.
 
-    The fee is the venue's own field in ticks times lots, else its commission (12, absolute, in money).
+    Quantities are never negative, and prices only those of spreads between futures. A fill at 0 cannot be either; an
+    average of 0 of lots that have filled is what some send who do not know it, and as good as none. The fee is the
+    venue's own field in ticks times lots, else its commission (12, absolute, in money).
     """
     quantities = [scale.lots(message.get(tag)) for tag in (14, 151, 32, 38)]
     if min(quantities) < 0:
         raise FieldError(f"a quantity of {min(quantities)} lots cannot be")
     filled, leaves, last_qty, qty = quantities
+    average = math.nan if message.get(6) is None else scale.average(message.get(6))
+    last_px = None if message.get(31) is None else scale.ticks(message.get(31))
+    px = scale.ticks(message.get(44))
+    if scale.instrument.asset_class is not AssetClass.FX_FUT:
+        if min(px, last_px or 0) < 0 or average < 0 or (last_px == 0 and last_qty > 0):
+            raise FieldError(f"a price of {readable(message.get(31) or message.get(6) or b'')} cannot be")
+        if filled and average == 0.0:
+            average = math.nan
     money = number(message.get(fee_tag or 12))
     unit = 1.0 if fee_tag else scale.instrument.tick * scale.instrument.point_value
     return Figures(
         filled=None if message.get(14) is None else filled,
-        average=scale.average(message.get(6)),
+        average=average,
         leaves=leaves,
         last_qty=last_qty,
-        last_px=None if message.get(31) is None else scale.ticks(message.get(31)),
+        last_px=last_px,
         qty=qty,
-        px=scale.ticks(message.get(44)),
+        px=px,
         fee=float(money or 0) / unit,
     )
 
@@ -134,12 +144,14 @@ def _moved(order: Order, before: tuple[int, float]) -> float:
     return (order.average * order.filled - average * filled) / (order.filled - filled)
 
 
-def average_after(message: Message, figures: Figures, filled: int, average: float) -> float:
+def average_after(figures: Figures, filled: int, average: float) -> float:
     """AvgPx in ticks of an order that had `filled` lots at `average` before this report.
 
     Where the report gives none (6), it follows from the fill that it tells; NaN where that is not all that is new.
     """
-    if message.get(6) is not None or message.text(150) in CORRECTIONS or not figures.filled:
+    if not figures.filled:
+        return 0.0
+    if not math.isnan(figures.average):
         return figures.average
     more = figures.filled - filled
     if more == 0:
@@ -165,7 +177,7 @@ def stands(order: Order | None, message: Message, figures: Figures) -> Figures:
     is none that is known, or where a correction does not say by what.
     """
     filled, average = figures.filled, figures.average
-    if filled is None or message.get(6) is None:
+    if filled is None or math.isnan(average):
         if order is None or message.text(19) not in order.fills:
             raise FieldError(
                 "a cancelled or corrected trade without CumQty (14) and AvgPx (6), on no fill that is known (19)"

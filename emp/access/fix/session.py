@@ -122,7 +122,8 @@ class Session:
                     state.app.on_market(frame[8], frame[9])
                 else:
                     self._take(frame, now)
-                if state.gap.highest >= store.next_in and state.phase is Phase.ACTIVE:
+                gap = state.gap
+                if (gap.asked_ns >= 0 or gap.highest >= store.next_in) and state.phase is Phase.ACTIVE:
                     self._incoming.advance()
             if state.phase in (Phase.CLOSING, Phase.DOWN):
                 break
@@ -264,6 +265,8 @@ class Session:
         kind = message.kind
         if kind == "4":
             new = message.integer(36)
+            if new == message.seq and message.poss_dup:
+                return  # asked for what it has not sent yet, it says that nothing is there; the number is still to come
             if new <= message.seq:
                 self._refuse(message, Fault(VALUE_WRONG, 36, "NewSeqNo must be above MsgSeqNum"))
             else:
@@ -290,7 +293,7 @@ class Session:
         elif kind == "1":
             self.send(b"0", b"112=%s\x01" % (message.get(112) or b""))
         elif kind == "2":
-            self._state.out.again(message)
+            self._state.resend(message)
         elif kind == "3":
             app.on_reject(message)
         elif kind == "0":

@@ -45,6 +45,12 @@ class Host(Protocol):
     def dispute(self, message: Message) -> None:
         """A report was refused: the order that it names has to be asked for."""
 
+    def heard(self) -> None:
+        """Something was said of orders."""
+
+    def unheard(self, first: int, last: int) -> None:
+        """What left under these numbers may not have arrived."""
+
     def recover(self, *, anew: bool = False) -> None:
         """Find out what became of our orders."""
 
@@ -154,6 +160,7 @@ class Side(Application):
         elif self._orders is not None:
             for update in self._orders.report(message):
                 access.report(update)
+            access.heard()
 
     def _refuses_market(self, message: Message) -> bool:
         """Whether this rejects a market data request (35=3 or j), which is then the end."""
@@ -181,6 +188,15 @@ class Side(Application):
             self._lost()
         if self._orders is not None:
             self._access.recover()
+
+    def on_withheld(self, first: int, last: int) -> None:
+        """What we asked for under these numbers was not heard, nor perhaps our orders."""
+        if self._market is not None and any(first <= seq <= last for seq in self._asked):
+            log.warning("a request was not heard", address=self.link.address, first=first, last=last)
+            self._lost()
+        if self._orders is not None and self._orders.sent_between(first, last):
+            log.warning("orders were not heard", address=self.link.address, first=first, last=last)
+            self._access.unheard(first, last)
 
     def on_refused(self, message: Message, why: str) -> None:
         """What the message said is lost."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from emp.access.fix.gap import Gap
+from emp.access.fix.message import Message
 from emp.access.fix.outgoing import Outgoing
 from emp.access.fix.store import SequenceStore
 from emp.access.fix.terms import Application, Phase, SessionConfig
@@ -57,6 +58,11 @@ class State:
         self.out.forget()
         self.gap = Gap()
         self.store.reset(self.clock.now_ns())
+
+    def resend(self, request: Message) -> None:
+        """Answer a ResendRequest, and tell what the peer has missed for good."""
+        for first, last in self.out.again(request):
+            self.app.on_withheld(first, last)
 
     def end(self, text: str) -> None:
         """Tell the peer why, and close."""

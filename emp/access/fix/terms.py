@@ -123,6 +123,11 @@ class Application:
     def on_gap(self, first: int, last: int) -> None:
         """Messages `first` to `last` of the peer will never come."""
 
+    def on_withheld(self, first: int, last: int) -> None:
+        """The peer has missed our messages `first` to `last`, and they are not sent again: they may never have
+        arrived.
+        """
+
     def on_heartbeat(self, message: Message) -> None:
         """The peer has sent a heartbeat, perhaps as an answer (112)."""
 

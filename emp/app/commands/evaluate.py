@@ -72,6 +72,9 @@ class Options(NamedTuple):
         bool, typer.Option("--as-trained", help="Also judge what models say before outcomes correct it.")
     ] = False
     trade: Annotated[bool, typer.Option(help="Trade the test parts on paper: alpha after fees.")] = True
+    judge: Annotated[
+        bool, typer.Option(help="Judge the forecasts; with --no-judge the test parts are traded only.")
+    ] = True
     page: Annotated[Path | None, typer.Option(help="Also write a page of plots to this HTML file.")] = None
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False
     seed: Annotated[int, typer.Option(min=0, help="Names the run of random numbers.")] = 0
@@ -118,6 +121,13 @@ def evaluate(options: Options) -> None:
         _walk(chosen, k_sigma, options)
         return
 
+    if not options.judge:
+        traded = _trade(contenders, series, datasets, [], options.seed)
+        if options.as_json:
+            print(json.dumps({"trading": traded}))
+        else:
+            _show_trading(traded)
+        return
     contenders = with_reference(contenders, options.against, datasets)
     peers = (
         _peers(contenders, series, datasets, options.seed, options.deeplob_windows) if options.deeplob else {}
@@ -144,7 +154,15 @@ def _show(result: dict[str, Any], curves: "Curves", options: Options) -> None:
         print(evaluation_text.markdown(result))
     else:
         evaluation_text.show(result)
-        for line in evaluation_text.trading_lines(result["trading"]) if result["trading"] else []:
+        _show_trading(result["trading"])
+
+
+def _show_trading(traded: list[dict[str, Any]]) -> None:
+    """Print what the traders earned, and what had been expected of their lots."""
+    from emp.app.report import evaluation_text
+
+    if traded:
+        for line in evaluation_text.trading_lines(traded) + evaluation_text.value_lines(traded):
             typer.echo(line)
 
 

@@ -100,7 +100,7 @@ def markdown(result: dict[str, Any]) -> str:
     for series, peer in result.get("deeplob", {}).items():
         lines += [f"DeepLOB on {series}: {peer_facts(peer)}.", ""]
     if result.get("trading"):
-        lines += trading_lines(result["trading"])
+        lines += trading_lines(result["trading"]) + value_lines(result["trading"])
     return "\n".join(lines)
 
 
@@ -131,6 +131,29 @@ def trading_lines(trading: Sequence[dict[str, Any]]) -> list[str]:
             cells += [alpha(marks[horizon]) for horizon in MARKED]
         lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]
+
+
+def value_lines(trading: Sequence[dict[str, Any]]) -> list[str]:
+    """What closed lots were expected to bring beside what they brought, ticks per lot, 95 % over round trips."""
+    columns = ["series", "model", "lots", "trips", "expected", "realised", "realised less expected", "slope"]
+    lines = _head([*columns, "500 ms", "2 s", "held s", "PnL ticks", "lots earned", "stops"])
+    for one in trading:
+        marks, line = one["realised_value_per_lot"], one["realised_on_expected"]
+        missed = None if marks["closed"] is None else marks["closed"] - one["expected_value_per_lot"]
+        cells = [one["series"], one["model"], f"{one['closed_lots']:,}", f"{one['round_trips']:,}"]
+        cells += [_ticks(one["expected_value_per_lot"]), _ticks(marks["closed"], one["realised_interval"])]
+        cells += [_ticks(missed, one["missed_interval"]), "-" if line is None else f"{line['slope']:+.2f}"]
+        cells += [_ticks(marks["500ms"]), _ticks(marks["2s"])]
+        cells.append("-" if one["holding_s"] is None else f"{one['holding_s']:.0f}")
+        cells += [f"{one['pnl_ticks']:,.0f}", str(one["earned_lots"]), str(one["value_stops"])]
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def _ticks(value: float | None, interval: Sequence[float] | None = None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:+.2f}" if interval is None else f"{value:+.2f} [{interval[0]:+.2f}, {interval[1]:+.2f}]"
 
 
 def fold_lines(folds: Sequence[dict[str, Any]]) -> list[str]:

@@ -104,6 +104,11 @@ def _terms(folder: RunFolder, described: Mapping[str, Any]) -> Terms:
     return Terms(instruments, engine_limits(config))
 
 
+def run_terms(folder: RunFolder) -> Terms:
+    """Instruments and limits of a run of `emp run`, as they were when it began."""
+    return _terms(folder, folder.manifest)
+
+
 def replay_run(folder: RunFolder, progress: Progress) -> dict[str, Any]:
     """Replay a recorded run and hold its action log against the run's own: the summary of `emp replay RUN`."""
     rerun = assemble_rerun(folder)

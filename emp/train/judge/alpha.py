@@ -23,6 +23,7 @@ from emp.engine.engine import Engine, EngineLimits
 from emp.engine.load import LoadedModel
 from emp.engine.replay import Backtest
 from emp.engine.reversion import bind_perception
+from emp.engine.value import value_summary
 from emp.observe.markout import alphas_bps, summarise
 from emp.train.data.cached import cached, content_key
 from emp.train.data.data import Dataset, Series
@@ -137,6 +138,7 @@ def _trade(
         **{name: summary[name] for name in kinds},
         "passive_lots": int(fills["qty"][fills["maker"]].sum()),
         "crossing_lots": int(fills["qty"][~fills["maker"]].sum()),
+        **value_summary(engine.desk, 0),
         "lots_per_hour": round(summary["traded_lots"] / ((end - begin) / HOUR_NS), 3),
         "alpha": alpha(fills, data, seed),
     }

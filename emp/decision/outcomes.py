@@ -1,0 +1,179 @@
+"""What our lots were believed to bring beside what they brought (D.1; design, beliefs and outcomes).
+
+A lot is held from its fill until the fill that closes it; the lots of one side share their mean price, belief and time.
+Its outcome, in ticks, is all it brought: both prices, both fees. Its belief is what the rule gave for its order at the
+last decision before it filled. A round trip goes from flat to flat: when it begins nobody can know its sum, so round
+trips, not lots, are what a test may bet on.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from emp.core.codes import Action, Reason
+from emp.core.numba.jit import kernel
+from emp.core.records import Array
+from emp.decision.standing import worth
+
+CROSS, POST, REPLACE = int(Action.CROSS), int(Action.POST), int(Action.REPLACE)
+KEEP_RESTING = int(Reason.KEEP_RESTING)
+
+TRIP = np.dtype([("lots", "f8"), ("brought", "f8"), ("believed", "f8"), ("error", "f8")], align=True)
+"""Sums over the closed lots of a round trip: ticks times lots, and lots."""
+
+LOTS = np.dtype(
+    [
+        ("position", "i8"),  # lots, signed, as the account last said
+        ("cash", "f8"),
+        ("fees", "f8"),
+        ("entry", "f8"),  # mean price of the open lots, their fees on top
+        ("belief", "f8"),  # mean value believed of them
+        ("error", "f8"),  # mean standard error of it
+        ("since", "f8"),  # mean time of their fills, ns
+        ("value", "f8"),  # of the order at work, as last believed
+        ("value_error", "f8"),
+        ("moved", "i8"),  # lots, signed, that the last look found filled
+        ("moved_px", "f8"),  # their mean price, fees against us
+        ("trip", TRIP),  # since the position was last flat
+        ("last", TRIP),  # the one that ended last
+        ("trips", "i8"),
+        ("lots", "i8"),  # closed
+        ("believed", "f8"),  # ticks times lots, over closed lots
+        ("brought", "f8"),
+        ("held_ns", "f8"),  # ns times lots
+        # over round trips, for intervals and slope: lots, what was brought, and brought less believed
+        ("trip_lots", "f8"),
+        ("trip_brought", "f8"),
+        ("trip_missed", "f8"),
+        ("lots2", "f8"),
+        ("brought2", "f8"),
+        ("brought_lots", "f8"),
+        ("missed2", "f8"),
+        ("missed_lots", "f8"),
+        ("trip_believed", "f8"),
+        ("believed2", "f8"),
+        ("brought_believed", "f8"),
+    ],
+    align=True,
+)
+"""Open lots, and the sums of the closed ones."""
+
+
+def new_lots(n: int = 1) -> Array:
+    """LOTS[n]: flat, nothing closed."""
+    return np.zeros(n, LOTS)
+
+
+@kernel
+def note_belief(o: Any, st: Any, row: Any) -> None:
+    """Note what is believed of the order at work, or of the one that leaves now."""
+    if row.action == CROSS or row.action == POST or row.action == REPLACE or row.reason_code == KEEP_RESTING:
+        o.value, o.value_error = worth(st, row.gain), st.error
+
+
+@kernel
+def take_fills(o: Any, account: Any, ts: int) -> bool:
+    """Take what was filled since the account was last looked at; whether a round trip has ended (`last` has it).
+
+    Args:
+        o: LOTS record.
+        account: ACCOUNT record.
+        ts: ns, of the event at which it is looked at.
+    """
+    moved = account.position - o.position
+    fee, cash = account.fees - o.fees, account.cash - o.cash
+    before = o.position
+    o.position, o.cash, o.fees, o.moved = account.position, account.cash, account.fees, moved
+    if moved == 0:
+        return False
+    side, qty = (1, moved) if moved > 0 else (-1, -moved)
+    px, per_lot = -cash / moved, fee / qty
+    o.moved_px = px + side * per_lot
+    ended = False
+    if before * side < 0:
+        closing = min(qty, abs(before))
+        _close(o, closing, -side * (px - o.entry) - per_lot, ts)
+        qty -= closing
+        ended = closing == abs(before)
+        if ended:
+            _end_trip(o)
+    if qty > 0:
+        _open(o, max(0, before * side), qty, o.moved_px, ts)
+    return ended
+
+
+@kernel
+def _close(o: Any, qty: int, brought: float, ts: int) -> None:
+    o.lots += qty
+    o.believed += qty * o.belief
+    o.brought += qty * brought
+    o.held_ns += qty * (ts - o.since)
+    o.trip.lots += qty
+    o.trip.brought += qty * brought
+    o.trip.believed += qty * o.belief
+    o.trip.error += qty * o.error
+
+
+@kernel
+def _end_trip(o: Any) -> None:
+    lots, brought = o.trip.lots, o.trip.brought
+    missed = brought - o.trip.believed
+    o.trips += 1
+    o.trip_lots += lots
+    o.trip_brought += brought
+    o.trip_missed += missed
+    o.lots2 += lots * lots
+    o.brought2 += brought * brought
+    o.brought_lots += brought * lots
+    o.missed2 += missed * missed
+    o.missed_lots += missed * lots
+    o.trip_believed += o.trip.believed
+    o.believed2 += o.trip.believed * o.trip.believed
+    o.brought_believed += brought * o.trip.believed
+    o.last.lots, o.last.brought, o.last.believed, o.last.error = lots, brought, o.trip.believed, o.trip.error
+    o.trip.lots = o.trip.brought = o.trip.believed = o.trip.error = 0.0
+
+
+@kernel
+def _open(o: Any, had: int, qty: int, px: float, ts: int) -> None:
+    total = had + qty
+    o.entry = (had * o.entry + qty * px) / total
+    o.belief = (had * o.belief + qty * o.value) / total
+    o.error = (had * o.error + qty * o.value_error) / total
+    o.since = (had * o.since + qty * float(ts)) / total
+
+
+@kernel
+def drop_open_lots(o: Any) -> None:
+    """Forget what is open: no outcome comes of it."""
+    o.position = 0
+    o.trip.lots = o.trip.brought = o.trip.believed = o.trip.error = 0.0
+
+
+def student_975(n: int) -> float:
+    """Quantile 0.975 of Student's t with n >= 4 degrees of freedom, to 0.3 % (Abramowitz and Stegun, 26.7.5)."""
+    z = 1.959963984540054
+    first = (z**3 + z) / 4.0
+    second = (5.0 * z**5 + 16.0 * z**3 + 3.0 * z) / 96.0
+    third = (3.0 * z**7 + 19.0 * z**5 + 17.0 * z**3 - 15.0 * z) / 384.0
+    return z + first / n + second / n**2 + third / n**3
+
+
+def per_lot(
+    total: float, squares: float, products: float, lots: float, lots2: float, trips: int
+) -> tuple[float, float]:
+    """Mean per lot over round trips, and the half width of its 95 % interval (NaN below five trips).
+
+    A ratio of sums, its variance by linearisation (Cochran, Sampling Techniques, 1977, 6.3): trips are the blocks.
+
+    Args:
+        total, squares, products: sums over trips of the value, its square, and its product with the trip's lots.
+        lots, lots2: sums of the lots and of their squares.
+    """
+    if lots <= 0.0:
+        return float("nan"), float("nan")
+    mean = total / lots
+    if trips < 5:
+        return mean, float("nan")
+    residual = max(0.0, squares - 2.0 * mean * products + mean * mean * lots2)
+    return mean, float(student_975(trips - 1) * np.sqrt(residual * trips / (trips - 1.0)) / lots)

@@ -1,0 +1,186 @@
+"""The same rule trading in the head, one lot at a time: what its gains turn out to be worth (D.2, D.3).
+
+At every event the rule decides a second time, for a trader that sends nothing: it holds one lot at most, believes every
+gain as it stands, and has no limits but the session, the warm-up and the cool-down. Its orders take the venue's round
+trip to arrive, and fill as the paper venue would fill them: what stands ahead shrinks by trades at the price, and by
+cancellations only when less is shown than stood ahead; a trade through the price, or an opposite quote beyond it,
+fills. Every round trip is one outcome. So there is evidence where little was risked, and after trading was stopped.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from emp.core.account import apply_fill
+from emp.core.codes import Action, EventFlag, WorkingState
+from emp.core.numba.jit import kernel
+from emp.core.records import Array
+from emp.decision.outcomes import drop_open_lots, note_belief, take_fills
+from emp.decision.standing import learn_missed, learn_worth, worth
+
+TRADE = int(EventFlag.TRADE)
+TRADE_OR_AUCTION = TRADE | int(EventFlag.AUCTION)
+NO_SIZE = int(EventFlag.NO_SIZE)
+CROSS, POST, REPLACE, CANCEL = int(Action.CROSS), int(Action.POST), int(Action.REPLACE), int(Action.CANCEL)
+NONE, IN_FLIGHT, RESTING = int(WorkingState.NONE), int(WorkingState.IN_FLIGHT), int(WorkingState.RESTING)
+NOTHING = 0
+
+SHADOW = np.dtype(
+    [
+        ("asked", "i4"),  # Action on its way, NOTHING where none is
+        ("side", "i4"),
+        ("px", "i8"),
+        ("arrives", "i8"),  # ts
+        ("rests", "?"),  # the order of the WORKING record
+        ("ahead", "i8"),  # lots ahead of it
+        ("bid", "i8"),  # the book in force: what arrives meets it
+        ("ask", "i8"),
+        ("shown", "i8"),  # lots at the price that is asked for
+        ("gain", "f8"),  # of the lot that is open
+        ("missed", "?"),  # whether it would have been opened in earnest
+    ],
+    align=True,
+)
+"""An order that is never sent."""
+
+
+def new_shadow(n: int = 1) -> Array:
+    """SHADOW[n]: nothing at work."""
+    return np.zeros(n, SHADOW)
+
+
+@kernel
+def forget_shadow(s: Any, account: Any, working: Any, lots: Any) -> None:
+    """After a break in the stream nothing rests and nothing is held: no outcome goes across it."""
+    account.position = 0
+    drop_open_lots(lots)
+    stand_aside(s, working)
+
+
+@kernel
+def stand_aside(s: Any, working: Any) -> None:
+    """Nothing of the shadow's may rest where nothing of ours may."""
+    s.asked, s.rests = NOTHING, False
+    _show(s, working)
+
+
+@kernel
+def withdraw_shadow(s: Any, arrives: int, working: Any) -> None:
+    """On a book that may not be believed the shadow withdraws as we do."""
+    if s.rests and s.asked == NOTHING:
+        s.asked, s.arrives = CANCEL, arrives
+        _show(s, working)
+
+
+@kernel
+def _show(s: Any, working: Any) -> None:
+    """Write what the decision sees of the order into a WORKING record."""
+    working.state = IN_FLIGHT if s.asked != NOTHING else RESTING if s.rests else NONE
+    working.queue_ahead = s.ahead if s.rests else -1
+
+
+@kernel
+def meet_market(s: Any, event: Any, account: Any, working: Any, costs: Any) -> None:
+    """Carry the shadow's order over one event: what has arrived before it meets the book that stood until then."""
+    if s.asked != NOTHING and s.arrives < event.ts:
+        _arrive(s, account, working, costs)
+    if s.rests and _reached(s, working, event):
+        apply_fill(account, working.side, 1, working.px, costs.maker_fee)
+        s.rests = False
+        if s.asked == REPLACE or s.asked == CANCEL:
+            s.asked = NOTHING  # too late
+    s.bid, s.ask = event.bid_px[0], event.ask_px[0]
+    if s.asked != NOTHING:
+        s.shown = shown_at(event, s.side, s.px)
+    _show(s, working)
+
+
+@kernel
+def shown_at(event: Any, side: int, px: int) -> int:
+    """Lots shown at a price of a side; 0 where none are, or where the feed has no sizes."""
+    if event.flags & NO_SIZE:
+        return 0
+    for i in range(event.n_bid if side > 0 else event.n_ask):
+        if (event.bid_px[i] if side > 0 else event.ask_px[i]) == px:
+            return int(event.bid_sz[i] if side > 0 else event.ask_sz[i])
+    return 0
+
+
+@kernel
+def _reached(s: Any, working: Any, event: Any) -> bool:
+    """Whether the event has filled the order; what traded at its price, or has left it, is no longer ahead."""
+    side, px = working.side, working.px
+    opposite = event.ask_px[0] if side > 0 else event.bid_px[0]
+    if (px - opposite) * side > 0:
+        return True
+    if event.flags & TRADE_OR_AUCTION == TRADE and event.trade_qty * side < 0:
+        if (px - event.trade_px) * side > 0:
+            return True
+        if event.trade_px == px:
+            s.ahead -= event.trade_qty_last
+            if s.ahead < 0:
+                return True
+    touch = event.bid_px[0] if side > 0 else event.ask_px[0]
+    if (px - touch) * side >= 0:
+        s.ahead = min(s.ahead, shown_at(event, side, px))
+    return False
+
+
+@kernel
+def _arrive(s: Any, account: Any, working: Any, costs: Any) -> None:
+    """Let what was asked for take effect on the book in force."""
+    asked, side, px = s.asked, s.side, s.px
+    s.asked = NOTHING
+    if asked == CANCEL:
+        s.rests = False
+        return
+    opposite = s.ask if side > 0 else s.bid
+    takes = (px - opposite) * side >= 0
+    if asked == CROSS:
+        if takes:
+            apply_fill(account, side, 1, opposite, costs.taker_fee)
+    elif not takes:  # else refused, and an order that was to be replaced stays as it is
+        s.rests, s.ahead = True, s.shown
+        working.side, working.px, working.leaves = side, px, 1
+
+
+@kernel
+def follow(
+    s: Any, event: Any, row: Any, account: Any, working: Any, lots: Any, standing: Any, delay_ns: int
+) -> None:
+    """Do what the rule has decided for the shadow: ask for it, to arrive `delay_ns` after the event.
+
+    Args:
+        s, account, working, lots, standing: SHADOW, ACCOUNT, WORKING, LOTS and STANDING records of the shadow.
+        event: EVENT record that was decided on.
+        row: DECISION record that the rule has written.
+    """
+    action = row.action
+    if account.position * row.side > 0 and action in (CROSS, POST):
+        return  # it has its one lot
+    note_belief(lots, standing, row)
+    if action in (CROSS, POST, REPLACE, CANCEL):
+        s.asked, s.side, s.px, s.arrives = action, row.side, row.px, event.ts + delay_ns
+        s.shown = shown_at(event, row.side, row.px)
+        working.ts = event.ts
+        _show(s, working)
+
+
+@kernel
+def learn_outcomes(s: Any, account: Any, lots: Any, standing: Any, ts: int) -> None:
+    """Take the shadow's fills; a round trip that has ended says what its gain was worth.
+
+    Args:
+        s, account, lots: SHADOW, ACCOUNT and LOTS records of the shadow.
+        standing: STANDING record of the one who trades in earnest, which learns.
+        ts: ns, of the event at hand.
+    """
+    before = lots.position
+    ended = take_fills(lots, account, ts)
+    if ended:
+        learn_worth(standing, s.gain, lots.last.brought)
+        if s.missed:
+            learn_missed(standing, lots.last.brought)
+    if lots.position != 0 and (before == 0 or ended):
+        s.gain = lots.belief
+        s.missed = worth(standing, s.gain) > standing.error

@@ -1,0 +1,180 @@
+"""What outcomes allow: what a gain is worth, and how many lots may be risked on it (D.3).
+
+*What a gain is worth.*  outcome ~ level + slope gain, slope ~ N(1, 1) before anything is known: a gain brings what it
+says. The rule acts on level + slope gain less its standard error. The outcomes are those of the shadow
+(`decision.shadow`), which trades on every gain, so that what was found worthless can be found worth something again.
+
+*What has been earned.*  Over round trips, by the normal mixture of Robbins (1970) on self-normalised sums (de la Pena,
+Klass and Lai, Annals of Probability 32, 2004), for x that are symmetric about what is tested:
+
+    log E = log(RHO / (RHO + V)) / 2 + S^2 / (2 (RHO + V)),    S = sum x > 0,  V = sum x^2
+
+With x = brought, E is the evidence that trips bring more than nothing: the size grows from one lot to the owner's limit
+as log E grows to log(1 / LEVEL). With x = believed - its standard error - brought, E is the evidence that they bring
+less than was believed: at 1 / LEVEL nothing more is opened. Both hold under looking after every trip. A stop ends when
+the trips of the shadow that would have been taken since have E >= 1 / LEVEL of bringing more than nothing.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from emp.core.codes import Action, Reason
+from emp.core.numba.jit import kernel
+from emp.core.records import Array
+
+CANCEL, HOLD, FLATTEN = int(Action.CANCEL), int(Action.HOLD), int(Action.FLATTEN)
+CANCEL_EDGE_GONE = int(Reason.CANCEL_EDGE_GONE)
+
+LEVEL = 0.01
+"""Share of instruments whose lots bring what is believed of them that are stopped all the same, ever."""
+
+RHO = 10.0
+"""Round trips for which the mixture is widest awake."""
+
+TRIPS = 5
+"""Outcomes below which nothing is corrected: fewer independent blocks make no interval."""
+
+MEMORY = 512.0
+"""Outcomes over which the worth of a gain and the unit of a trip run: what is older fades."""
+
+EVIDENCE = np.dtype([("sum", "f8"), ("squares", "f8")], align=True)
+"""S and V of a process, in units of a trip's size."""
+
+STANDING = np.dtype(
+    [
+        ("level", "f4"),  # ticks: what a gain of zero has been worth
+        ("slope", "f4"),
+        ("error", "f4"),  # standard error of a gain's worth
+        ("lots", "i4"),  # most that an order which opens may have
+        ("one_lot", "?"),  # may never hold more: the shadow
+        ("left_bid", "i8"),  # price at which a bid of ours was last withdrawn for its edge; 0: no bar
+        ("left_ask", "i8"),
+        # of the outcomes behind level and slope: how many, sums of gains, outcomes and products
+        ("n", "f8"),
+        ("x", "f8"),
+        ("xx", "f8"),
+        ("y", "f8"),
+        ("xy", "f8"),
+        ("yy", "f8"),
+        ("scale", "f8"),  # mean square of what round trips of ours brought
+        ("scaled", "f8"),  # trips in it
+        ("earned", EVIDENCE),
+        ("short", EVIDENCE),
+        ("regained", EVIDENCE),  # by the shadow since the stop
+        ("stops", "i8"),
+    ],
+    align=True,
+)
+"""What outcomes allow."""
+
+
+def new_standing(n: int = 1, *, one_lot: bool = False) -> Array:
+    """STANDING[n]: a gain is worth what it says, and an order may have one lot; `one_lot` for ever, the shadow."""
+    standing = np.zeros(n, STANDING)
+    standing["slope"], standing["lots"], standing["one_lot"] = 1.0, 1, one_lot
+    return standing
+
+
+@kernel
+def worth(st: Any, gain: float) -> float:
+    """Expected outcome of a lot for which the rule sees `gain`, ticks."""
+    return float(st.level + st.slope * gain)
+
+
+@kernel
+def learn_worth(st: Any, gain: float, brought: float) -> None:
+    """Carry what a gain is worth over one more outcome."""
+    keep = 1.0 - 1.0 / MEMORY
+    st.n, st.x, st.xx = keep * st.n + 1.0, keep * st.x + gain, keep * st.xx + gain * gain
+    st.y, st.xy, st.yy = (
+        keep * st.y + brought,
+        keep * st.xy + gain * brought,
+        keep * st.yy + brought * brought,
+    )
+    if st.n < TRIPS - 0.5:  # what has faded of the first few does not count
+        return
+    mean_x, mean_y = st.x / st.n, st.y / st.n
+    sxx = max(0.0, st.xx - st.n * mean_x * mean_x)
+    sxy = st.xy - st.n * mean_x * mean_y
+    variance = max(0.0, st.yy / st.n - mean_y * mean_y) * st.n / (st.n - 1.0)
+    slope = max(0.0, (sxy + variance) / (sxx + variance)) if variance > 0.0 else 1.0
+    st.level, st.slope = mean_y - slope * mean_x, slope
+    st.error = np.sqrt(variance / st.n)
+
+
+@kernel
+def bet(p: Any, x: float) -> None:
+    """Carry an EVIDENCE record over one outcome."""
+    p.sum += x
+    p.squares += x * x
+
+
+@kernel
+def log_evidence(p: Any) -> float:
+    """log E that the mean is above zero; 0 where the sum does not say so."""
+    if p.sum <= 0.0:
+        return 0.0
+    whole = p.squares + RHO
+    return 0.5 * np.log(RHO / whole) + 0.5 * p.sum * p.sum / whole
+
+
+@kernel
+def learn_trip(st: Any, trip: Any, max_order: int) -> None:
+    """Take a round trip of ours into what has been earned.
+
+    Args:
+        st: STANDING record.
+        trip: TRIP record of `outcomes`.
+        max_order: lots, the owner's limit of an order.
+    """
+    unit = np.sqrt(st.scale) if st.scaled > 0.0 else max(abs(trip.brought), 1.0)
+    st.scaled += 1.0
+    st.scale += (trip.brought * trip.brought - st.scale) / min(st.scaled, MEMORY)
+    if st.lots == 0 or unit <= 0.0:
+        return
+    bet(st.earned, trip.brought / unit)
+    bet(st.short, (trip.believed - trip.error - trip.brought) / unit)
+    if log_evidence(st.short) >= -np.log(LEVEL):
+        st.stops += 1
+        st.lots = 0
+        st.regained.sum = st.regained.squares = 0.0
+        return
+    share = min(1.0, max(0.0, log_evidence(st.earned) / -np.log(LEVEL)))
+    st.lots = 1 + int(share * (max_order - 1))
+
+
+@kernel
+def learn_missed(st: Any, brought: float) -> None:
+    """Take a trip of the shadow that would have been taken; enough of them end a stop, and all begins anew."""
+    if st.lots > 0 or st.n < TRIPS - 0.5:
+        return
+    bet(st.regained, brought / np.sqrt(st.yy / st.n))
+    if log_evidence(st.regained) >= -np.log(LEVEL):
+        st.lots = 1
+        st.earned.sum = st.earned.squares = st.short.sum = st.short.squares = 0.0
+
+
+@kernel
+def remember_action(st: Any, row: Any) -> None:
+    """Note where an order was withdrawn for its edge, and lift the bar on a price once we have stood elsewhere.
+
+    To be called with the approved row: what is not sent changes nothing.
+    """
+    if (
+        row.action == HOLD
+        or row.action == FLATTEN
+        or (row.action == CANCEL and row.reason_code != CANCEL_EDGE_GONE)
+    ):
+        return
+    left = row.px if row.action == CANCEL else 0
+    if row.side > 0:
+        st.left_bid = left
+    else:
+        st.left_ask = left
+
+
+@kernel
+def lift_bars(st: Any) -> None:
+    """After a break in the stream no price is barred."""
+    st.left_bid = st.left_ask = 0

@@ -1,0 +1,75 @@
+"""How a run on a market ends: asked to, or by its first failure; and what is said of its connections meanwhile."""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+import structlog
+
+from emp.access.port import LinkState
+from emp.observe.board import Board
+
+_log = structlog.get_logger(__name__)
+
+
+class Ending:
+    """The part of a run that is the same whether it trades or only observes."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._stop = asyncio.Event()
+        self._failure: Exception | None = None
+
+    def _fail(self, error: Exception) -> None:
+        """Note the first failure and end: what goes wrong after it says nothing new."""
+        if self._failure is None:
+            self._failure = error
+            self._board.raise_alarm("failure", f"failed: {error}")
+            _log.error("failed", error=str(error), kind=type(error).__name__)
+        self._stop.set()
+
+    @contextlib.contextmanager
+    def _surviving(self) -> Iterator[None]:
+        """A step whose failure (a lost journal) ends the run, but first lets it finish what is at hand."""
+        try:
+            yield
+        except Exception as error:
+            self._fail(error)
+
+    async def _unless_over(self, step: Coroutine[Any, Any, None]) -> None:
+        """A step of the start, broken off where the run is to end or has failed meanwhile."""
+        doing = asyncio.create_task(step)
+        ending = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait([doing, ending], return_when=asyncio.FIRST_COMPLETED)
+            if doing.done() and self._failure is None:
+                doing.result()
+        finally:
+            await cancelled(doing, ending)
+
+    def _say_link(self, state: LinkState) -> None:
+        """Log that a connection came up or went down, and keep the alarm of `/health` while it is down."""
+        if state.up:
+            self._board.clear_alarm(f"{state.channel} link")
+            _log.info("link up", channel=state.channel)
+            return
+        self._board.raise_alarm(f"{state.channel} link", said_down(state))
+        _log.warning(
+            "link down", channel=state.channel, reason=state.reason, cause=state.cause, attempt=state.attempt
+        )
+
+
+def said_down(state: LinkState) -> str:
+    """What `/health` says of a connection that is down: which, of which kind, the attempt, and the peer's own words."""
+    kinds: list[str] = [state.cause] if state.cause else []
+    kinds += [f"attempt {state.attempt}"] if state.attempt else []
+    shown = f" ({', '.join(kinds)})" if kinds else ""
+    return f"{state.channel} link down{shown}: {state.reason}"
+
+
+async def cancelled(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel tasks and wait until they are gone."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

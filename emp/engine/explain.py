@@ -1,0 +1,330 @@
+"""A row of the action log explained: made again from its own inputs, in plain words, with what would have changed it.
+
+A row holds what the rule and risk rested on (`core.records.DECISION`); fees and limits are the run's. `decided_again`
+builds the book, the estimates and the account that the row describes and asks the same kernels once more.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from emp.core.codes import Action, Reason, WorkingState
+from emp.core.instrument import Instrument
+from emp.core.records import (
+    ACCOUNT,
+    DECISION,
+    EVENT,
+    FORECAST,
+    HORIZON_EVENTS,
+    HORIZON_NAMES,
+    WORKING,
+    Array,
+)
+from emp.decision.estimates import new_estimates
+from emp.decision.rule import ValueRule, decide_by_value
+from emp.decision.standing import new_standing
+from emp.engine.engine import EngineLimits, cost_records, limit_records
+from emp.risk.limits import approve, new_risk
+
+ANSWER = ("action", "reason_code", "side", "px", "qty")
+"""What a decision is."""
+
+NOT_DECIDED = frozenset({Reason.STALE})
+"""Reasons of rows behind which no decision stands: withdrawn from a book that may not be believed."""
+
+FARTHEST = 64.0
+"""Units of the forecast's scale within which another edge is looked for."""
+
+
+class Rules(NamedTuple):
+    """Fees and limits of the instrument in the run."""
+
+    costs: Array  # COSTS[1]
+    limits: Array  # LIMITS[1]
+
+
+def rules_of(instrument: Instrument, limits: EngineLimits) -> Rules:
+    """The records that the engine made of an instrument's facts and the owner's limits."""
+    return Rules(cost_records([instrument], limits), limit_records(limits, 1))
+
+
+def decided_again(row: Any, rules: Rules) -> Any:
+    """The row made a second time: DECISION, of which the answer and the measures are filled.
+
+    Burn-in and k of sigma are the model's; they are taken as the row says they were. The book has no more than the
+    row needs of it, so what walking it cost is added to the taker's fee.
+    """
+    found = np.zeros(1, DECISION)[0]
+    for name in ("ts", "seq", "resting_qty", "since_reset", "disturbed", "state_events", "inventory"):
+        found[name] = row[name]
+    costs, limits = rules.costs.copy(), rules.limits.copy()
+    costs["taker_fee"] += row["slip_ticks"]
+    costs["k_sigma"] = _k_sigma(row)
+    waits = Reason(int(row["reason_code"])) is Reason.WARMUP
+    limits["warmup_events"] = row["state_events"] if waits else row["state_events"] - 1
+    account, working = _account(row), _working(row)
+    estimates = _estimates(row, float(costs["depth_share"][0]))
+    decide_by_value(
+        ValueRule(costs),
+        0,
+        _event(row),
+        float(row["sigma_ticks"]),
+        _forecast(row),
+        estimates,
+        account,
+        working,
+        _standing(row),
+        found,
+    )
+    resting = row["working_state"] == WorkingState.RESTING
+    approve(_risk(row), limits[0], account, int(row["session_id"]), resting, found)
+    return found
+
+
+def _k_sigma(row: Any) -> float:
+    sigma = float(row["sigma_ticks"])
+    return (
+        float(row["unit_ticks"]) / sigma if sigma > 0.0 and row["unit_ticks"] > row["spread_ticks"] else 0.0
+    )
+
+
+def _event(row: Any) -> Any:
+    """A book that shows what the row says of it: the touch, and the queue of an order behind it."""
+    event = np.zeros(1, EVENT)[0]
+    event["ts"], event["seq"], event["flags"] = row["ts"], row["seq"], row["flags"]
+    event["n_bid"] = event["n_ask"] = 1
+    for touch in ("bid", "ask"):
+        event[f"{touch}_px"][0], event[f"{touch}_sz"][0] = row[touch], row[f"{touch}_sz"]
+    side = int(row["resting_side"])
+    mine = "bid" if side > 0 else "ask"
+    rests = row["working_state"] == WorkingState.RESTING
+    if rests and (row[mine] - row["resting_px"]) * side > 0:  # behind the touch
+        event[f"n_{mine}"] = 2
+        event[f"{mine}_px"][1] = row["resting_px"]
+        event[f"{mine}_sz"][1] = row["queue_ahead"] - row[f"{mine}_sz"]
+    return event
+
+
+def _forecast(row: Any) -> Any:
+    forecast = np.zeros(1, FORECAST)[0]
+    for name in ("p", "q", "mean"):
+        forecast[name] = row[name]
+    return forecast
+
+
+def _estimates(row: Any, depth_share: float) -> Any:
+    e = new_estimates()[0]
+    horizon = int(row["horizon"])
+    steps = HORIZON_EVENTS[horizon] if horizon < len(HORIZON_EVENTS) else 0
+    e["elapsed_ns"] = row["ttl_ns"] / steps if steps else 1e9
+    for side in ("bid", "ask"):
+        e[f"adverse_{side}"] = row[f"adverse_{side}"]
+        e[f"volume_{side}"] = row[f"flow_{side}"] * e["elapsed_ns"] * 1e-9
+    e["depth"] = row["depth_cap"] / depth_share
+    return e
+
+
+def _standing(row: Any) -> Any:
+    standing = new_standing()[0]
+    for name in ("left_bid", "left_ask"):
+        standing[name] = row[name]
+    for name in ("level", "slope", "error"):
+        standing[name] = row[f"worth_{name}"]
+    standing["lots"] = row["earned_lots"]
+    return standing
+
+
+def _account(row: Any) -> Any:
+    account = np.zeros(1, ACCOUNT)[0]
+    account["position"], account["pnl"] = row["inventory"], row["pnl_ticks"]
+    account["day_start"] = row["pnl_ticks"] - row["day_pnl"]
+    account["peak"] = row["pnl_ticks"] - row["drawdown"]
+    return account
+
+
+def _working(row: Any) -> Any:
+    working = np.zeros(1, WORKING)[0]
+    working["state"], working["side"], working["px"] = (
+        row["working_state"],
+        row["resting_side"],
+        row["resting_px"],
+    )
+    working["queue_ahead"] = row["queue_ahead"]
+    working["leaves"], working["ts"] = row["resting_qty"], row["ts"] - row["resting_age_ns"]
+    return working
+
+
+def _risk(row: Any) -> Any:
+    risk = new_risk()[0]
+    for name in ("halted", "degraded", "context_mult", "ts"):
+        risk[name] = row[name]
+    for name in ("orders", "minute_lots", "hour_lots"):
+        risk[name] = row[f"{name}_used"]
+    return risk
+
+
+# --- in words
+
+
+def explain(row: Any, instrument: str, rules: Rules) -> list[str]:
+    """Why a decision was as it was, line by line; prices in ticks, values in ticks per lot."""
+    reason = Reason(int(row["reason_code"]))
+    lines = [
+        f"{instrument} seq {int(row['seq'])}, {_when(int(row['ts']))}: {_answer(row)} ({reason.name.lower()})"
+    ]
+    lines.append(f"  {MEANING[reason]}")
+    if reason in NOT_DECIDED:
+        return lines
+    lines += [f"  {line}" for line in (*_seen(row), *_considered(row), *_bounds(row, rules))]
+    again = decided_again(row, rules)
+    if all(again[name] == row[name] for name in ANSWER):
+        lines.append("  made again from the row: the same")
+    else:
+        lines.append(
+            f"  made again from the row it would be: {_answer(again)} - fees or limits are not those of the run"
+        )
+        return lines
+    lines += [f"  otherwise if {line}" for line in _otherwise(row, rules)]
+    return lines
+
+
+def _when(ts: int) -> str:
+    return f"{datetime.fromtimestamp(ts // 10**9, UTC):%Y-%m-%d %H:%M:%S}.{ts % 10**9:09d} UTC"
+
+
+def _answer(row: Any) -> str:
+    action = Action(int(row["action"]))
+    side = {1: "buy", -1: "sell"}.get(int(row["side"]), "")
+    if action is Action.HOLD or not side:
+        return action.name.lower()
+    return f"{action.name.lower()}, {side} {int(row['qty'])} at {int(row['px'])}"
+
+
+def _seen(row: Any) -> Iterator[str]:
+    h = int(row["horizon"])
+    down, flat, up = (float(p) for p in row["p"][h])
+    moved = float(row["mean"][h] * row["unit_ticks"])
+    yield (
+        f"book {int(row['bid'])} x {int(row['bid_sz'])} / {int(row['ask'])} x {int(row['ask_sz'])},"
+        f" spread {int(row['spread_ticks'])}, sigma {float(row['sigma_ticks']):.3f} an event"
+    )
+    yield (
+        f"forecast at {HORIZON_NAMES[h]}: {moved:+.3f} expected; down {down:.3f}, flat {flat:.3f}, up {up:.3f}"
+    )
+    edge = float(row["edge_ticks"])
+    yield f"inventory {int(row['inventory']):+d}: pressure {edge - moved:+.3f}, so an edge of {edge:+.3f}"
+
+
+def _considered(row: Any) -> Iterator[str]:
+    gain, level, slope = (float(row[n]) for n in ("gain", "worth_level", "worth_slope"))
+    error = float(row["worth_error"])
+    side = "buying" if row["side"] > 0 else "selling"
+    yield (
+        f"{side}: crossing costs {float(row['cost_to_take']):.3f}; the best order gains {gain:+.3f} if it fills,"
+        f" {int(row['queue_ahead'])} lots ahead"
+    )
+    if row["side"] * row["inventory"] < 0:
+        yield "it closes what is held, so the gain counts as it stands"
+    else:
+        counted = level + slope * gain - error
+        yield (
+            f"such gains have brought {level:+.3f} {slope:+.3f} x gain, +- {error:.3f}: counted as {counted:+.3f};"
+            f" {int(row['earned_lots'])} lots have been earned"
+        )
+
+
+def _bounds(row: Any, rules: Rules) -> Iterator[str]:
+    limits = rules.limits[0]
+    yield (
+        f"limits: position {int(limits['max_position'])}, depth cap {float(row['depth_cap']):.2f} lots; used"
+        f" {float(row['orders_used']):.1f} orders, {float(row['minute_lots_used']):.0f} and"
+        f" {float(row['hour_lots_used']):.0f} lots; day {float(row['day_pnl']):+.1f} of"
+        f" {-float(limits['max_daily_loss']):.0f}, drawdown {float(row['drawdown']):+.1f} of"
+        f" {-float(limits['max_drawdown']):.0f}"
+    )
+
+
+def _otherwise(row: Any, rules: Rules) -> Iterator[str]:
+    """The nearest change of one input alone, with which another answer would have come."""
+    for sign, word in ((1.0, "more"), (-1.0, "less")):
+        change = partial(_more_expected, row, sign)
+        found = _nearest(change, row, rules, FARTHEST * float(row["unit_ticks"]))
+        if found is not None:
+            yield f"{found[0]:.3f} ticks {word} had been expected: {found[1]}"
+    for said, name, value in (
+        ("nothing had been held", "inventory", 0),
+        ("a lot had been earned", "earned_lots", max(1, int(row["earned_lots"]))),
+        ("no price had been left", "left_bid", 0),
+        ("trading had not been halted", "halted", False),
+        ("the engine had kept up", "degraded", False),
+    ):
+        if row[name] == value and not (name == "left_bid" and row["left_ask"] != 0):
+            continue
+        other = row.copy()
+        other[name] = value
+        if name == "left_bid":
+            other["left_ask"] = 0
+        again = decided_again(other, rules)
+        if any(again[n] != row[n] for n in ANSWER):
+            yield f"{said}: {_answer(again)} ({Reason(int(again['reason_code'])).name.lower()})"
+
+
+def _more_expected(row: Any, sign: float, ticks: float) -> Any:
+    """The row with so many ticks more, or less, of an expected move at its horizon."""
+    other = row.copy()
+    other["mean"][int(row["horizon"])] += sign * ticks / float(row["unit_ticks"])
+    return other
+
+
+def _nearest(
+    change: Callable[[float], Any], row: Any, rules: Rules, farthest: float
+) -> tuple[float, str] | None:
+    """The smallest change that asks for another action, to a thousandth of it, and that action; None where none is."""
+
+    def differs(x: float) -> bool:
+        return bool(decided_again(change(x), rules)["action"] != row["action"])
+
+    high = farthest / 2.0**16
+    while not differs(high):
+        high *= 2.0
+        if high > farthest:
+            return None
+    low = high / 2.0
+    while high - low > 1e-3 * high:
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if differs(middle) else (middle, high)
+    again = decided_again(change(high), rules)
+    return high, f"{_answer(again)} ({Reason(int(again['reason_code'])).name.lower()})"
+
+
+MEANING = {
+    Reason.NO_EDGE: "no order is worth more than nothing after all costs",
+    Reason.CROSS_EDGE: "crossing pays after half spread, slip, fees and reversion",
+    Reason.POST_EDGE: "resting pays after fees, adverse selection and what such gains have been worth",
+    Reason.CHASE: "the touch has left the resting order by more than a tick, and it is worth more where the touch is",
+    Reason.CANCEL_TTL: "the resting order outlived its time",
+    Reason.CANCEL_EDGE_GONE: "what the resting order was worth is gone",
+    Reason.KEEP_RESTING: "the resting order is worth its place in the queue",
+    Reason.IN_FLIGHT: "an order or cancel is on its way; nothing is sent before its report",
+    Reason.INVENTORY: "what is held turned the forecast's edge, and the other way nothing pays",
+    Reason.WARMUP: "the model's state has not seen its burn-in",
+    Reason.STALE: "no trustworthy book: nothing of ours may rest",
+    Reason.DEGRADED: "the engine was behind: size is 0 until it has caught up",
+    Reason.CONTEXT: "the slow context multiplies size by 0",
+    Reason.SESSION: "halted, in an auction, or closed",
+    Reason.POSITION_LIMIT: "as much is held as may be",
+    Reason.ORDER_RATE: "as many orders were sent in this minute as may be",
+    Reason.TURNOVER_CAP: "as much was traded in this minute or hour as may be",
+    Reason.DAILY_LOSS: "the day's loss limit is passed: everything is closed",
+    Reason.DRAWDOWN: "the drawdown limit is passed: everything is closed",
+    Reason.KILL_SWITCH: "the kill switch was pulled",
+    Reason.TOO_SMALL: "the size that depth and limits leave is below one lot",
+    Reason.HALTED: "risk has halted trading",
+    Reason.COOL_DOWN: "too few events since the stream was broken",
+    Reason.MOVE_EDGE: "the resting order outlived its time and is worth more at another price",
+    Reason.WITHDRAWN: "resting would pay only at a price that was withdrawn from",
+    Reason.NOT_EARNED: "lots brought less than was believed of them: nothing is opened until that is earned back",
+}

@@ -1,0 +1,232 @@
+"""Lots, beliefs and outcomes against a ledger kept lot by lot, and what a gain is worth against least squares."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emp.core.account import apply_fill
+from emp.core.codes import Action, Reason
+from emp.core.records import ACCOUNT, DECISION
+from emp.decision.markouts import ROOM, SPANS_NS, judge_fills, keep_fill, new_markouts
+from emp.decision.outcomes import new_lots, note_belief, per_lot, student_975, take_fills
+from emp.decision.standing import (
+    LEVEL,
+    MEMORY,
+    RHO,
+    TRIPS,
+    bet,
+    learn_missed,
+    learn_trip,
+    learn_worth,
+    log_evidence,
+    new_standing,
+    worth,
+)
+
+FILLS = st.lists(
+    st.tuples(
+        st.sampled_from([-3, -2, -1, 1, 2, 3]), st.integers(90, 110), st.floats(-2, 2), st.floats(0, 3)
+    ),
+    min_size=1,
+    max_size=60,
+)
+
+
+class Mean:
+    """One position at its mean price, in plain Python: what `take_fills` must say."""
+
+    def __init__(self) -> None:
+        self.held, self.entry, self.belief, self.since = 0, 0.0, 0.0, 0.0
+        self.trips: list[tuple[int, float, float]] = []
+        self.trip = [0, 0.0, 0.0]
+        self.brought = self.believed = self.held_ns = 0.0
+        self.closed = 0
+
+    def fill(self, lots: int, px: float, fee: float, belief: float, ts: int) -> bool:
+        ended = False
+        for _ in range(abs(lots)):
+            side = 1 if lots > 0 else -1
+            if self.held * side < 0:
+                gone = -side * (px - self.entry) - fee
+                self.brought, self.believed = self.brought + gone, self.believed + self.belief
+                self.held_ns += ts - self.since
+                self.closed += 1
+                self.trip = [self.trip[0] + 1, self.trip[1] + gone, self.trip[2] + self.belief]
+                self.held += side
+                if self.held == 0:
+                    self.trips.append((self.trip[0], self.trip[1], self.trip[2]))
+                    self.trip, ended = [0, 0.0, 0.0], True
+            else:
+                had = abs(self.held)
+                self.entry = (had * self.entry + px + side * fee) / (had + 1)
+                self.belief = (had * self.belief + belief) / (had + 1)
+                self.since = (had * self.since + ts) / (had + 1)
+                self.held += side
+        return ended
+
+
+@settings(max_examples=60, deadline=None)
+@given(FILLS)
+def test_lots_bring_what_a_ledger_kept_lot_by_lot_says(fills: list[tuple[int, int, float, float]]) -> None:
+    account, lots, standing, slow = np.zeros(1, ACCOUNT)[0], new_lots()[0], new_standing()[0], Mean()
+    row = np.zeros(1, DECISION)[0]
+    row["action"] = Action.POST
+    for k, (qty, px, fee, gain) in enumerate(fills):
+        row["gain"] = gain
+        note_belief(lots, standing, row)
+        gain = float(row["gain"])
+        apply_fill(account, 1 if qty > 0 else -1, abs(qty), px, fee * abs(qty))
+        assert take_fills(lots, account, k) == slow.fill(qty, px, fee, gain, k)
+    assert lots["lots"] == slow.closed
+    assert (lots["brought"], lots["believed"], lots["held_ns"]) == pytest.approx(
+        (slow.brought, slow.believed, slow.held_ns), abs=1e-6
+    )
+    assert lots["trips"] == len(slow.trips)
+    assert lots["trip_brought"] == pytest.approx(sum(t[1] for t in slow.trips), abs=1e-6)
+    assert lots["missed2"] == pytest.approx(sum((t[1] - t[2]) ** 2 for t in slow.trips), abs=1e-5)
+    if lots["position"] == 0:
+        assert lots["brought"] == pytest.approx(float(account["cash"] - account["fees"]), abs=1e-6)
+
+
+def test_what_is_only_considered_is_no_belief_of_the_order_at_work() -> None:
+    lots, standing, row = new_lots()[0], new_standing()[0], np.zeros(1, DECISION)[0]
+    row["action"], row["gain"] = Action.POST, 2.0
+    note_belief(lots, standing, row)
+    row["action"], row["reason_code"], row["gain"] = Action.HOLD, Reason.IN_FLIGHT, 9.0
+    note_belief(lots, standing, row)
+    assert lots["value"] == 2.0
+    row["reason_code"], row["gain"] = Reason.KEEP_RESTING, 3.0
+    note_belief(lots, standing, row)
+    assert lots["value"] == 3.0
+
+
+@pytest.mark.parametrize(("n", "quantile"), [(4, 2.7764), (9, 2.2622), (29, 2.0452), (1000, 1.9623)])
+def test_student_quantiles_are_those_of_the_tables(n: int, quantile: float) -> None:
+    assert student_975(n) == pytest.approx(quantile, rel=3e-3)
+
+
+def test_an_interval_per_lot_covers_what_trips_bring() -> None:
+    rng, inside = np.random.default_rng(1), 0
+    for _ in range(400):
+        lots = rng.integers(1, 5, 40)
+        brought = 0.7 * lots + rng.normal(0, 3, 40) * np.sqrt(lots)
+        sums = brought.sum(), (brought**2).sum(), (brought * lots).sum(), lots.sum(), (lots**2).sum()
+        mean, half = per_lot(*(float(s) for s in sums), trips=40)
+        inside += abs(mean - 0.7) <= half
+    assert 366 <= inside <= 393  # 95 % of 400, three standard deviations either side
+    assert np.isnan(per_lot(3.0, 3.0, 3.0, 3.0, 3.0, 4)[1]), "four blocks are no interval"
+
+
+def test_the_worth_of_a_gain_is_a_regression_that_begins_at_its_word() -> None:
+    rng, standing = np.random.default_rng(2), new_standing()[0]
+    gains, brought = rng.normal(2.0, 1.0, 300), np.zeros(300)
+    for k in range(300):
+        brought[k] = -1.0 + 0.5 * gains[k] + rng.normal(0, 2.0)
+        if k < TRIPS:
+            assert worth(standing, 1.7) == pytest.approx(1.7)
+        learn_worth(standing, gains[k], brought[k])
+    weight = (1.0 - 1.0 / MEMORY) ** np.arange(299, -1, -1)
+    mean_x, mean_y = np.average(gains, weights=weight), np.average(brought, weights=weight)
+    n = weight.sum()
+    variance = np.average((brought - mean_y) ** 2, weights=weight) * n / (n - 1)
+    sxx, sxy = (
+        (weight * (gains - mean_x) ** 2).sum(),
+        (weight * (gains - mean_x) * (brought - mean_y)).sum(),
+    )
+    slope = (sxy + variance) / (sxx + variance)
+    assert standing["slope"] == pytest.approx(slope, rel=1e-4)
+    assert worth(standing, 3.0) == pytest.approx(mean_y + slope * (3.0 - mean_x), rel=1e-3)
+    assert standing["error"] == pytest.approx(np.sqrt(variance / n), rel=1e-4)
+
+
+def test_a_gain_that_says_the_opposite_is_worth_the_mean_and_no_more() -> None:
+    standing = new_standing()[0]
+    for k in range(200):
+        learn_worth(standing, float(k % 10), -float(k % 10))
+    assert standing["slope"] == 0.0
+
+
+def trip(brought: float, believed: float, error: float = 0.0) -> Any:
+    record = new_lots()[0]["last"]
+    record["lots"], record["brought"], record["believed"], record["error"] = 1.0, brought, believed, error
+    return record
+
+
+def test_evidence_is_the_mixture_of_its_formula() -> None:
+    standing = new_standing()[0]
+    for x in (1.0, -0.5, 2.0):
+        bet(standing["earned"], x)
+    s, v = 2.5, 5.25
+    assert log_evidence(standing["earned"]) == pytest.approx(
+        0.5 * np.log(RHO / (RHO + v)) + s * s / (2 * (RHO + v))
+    )
+    bet(standing["earned"], -9.0)
+    assert log_evidence(standing["earned"]) == 0.0
+
+
+def test_size_grows_with_what_trips_bring_and_ends_where_they_fall_short() -> None:
+    rng, standing = np.random.default_rng(3), new_standing()[0]
+    seen = [int(standing["lots"])]
+    for _ in range(400):
+        learn_trip(standing, trip(rng.normal(1.0, 2.0), 1.0), 5)
+        seen.append(int(standing["lots"]))
+    assert seen[0] == 1
+    assert seen[-1] == 5
+    stopped = new_standing()[0]
+    for _ in range(400):
+        learn_trip(stopped, trip(rng.normal(-0.5, 2.0), 1.0), 5)
+    assert (stopped["lots"], stopped["stops"]) == (0, 1)
+    for k in range(60):
+        learn_worth(stopped, 1.0, 1.0 - 2.0 * (k % 2))
+    for k in range(400):
+        learn_missed(stopped, float(rng.normal(0.0, 1.0)))
+        assert stopped["lots"] == 0 or k > 0
+    earlier = int(stopped["lots"])
+    for _ in range(200):
+        learn_missed(stopped, float(rng.normal(0.6, 1.0)))
+    assert (earlier, stopped["lots"]) == (0, 1)
+
+
+def test_a_belief_that_is_right_is_stopped_as_seldom_as_the_level_says() -> None:
+    """1,000 traders whose trips bring what was believed, skewed and heavy-tailed too, looked at after every trip."""
+    rng, stops = np.random.default_rng(4), 0
+    for k in range(1000):
+        standing = new_standing()[0]
+        heavy = rng.standard_t(4, 300) if k % 2 else rng.exponential(1.5, 300) - 1.5
+        for x in heavy:
+            learn_trip(standing, trip(0.4 + x, 0.4), 1)
+        stops += int(standing["stops"] > 0)
+    assert stops <= 18, "the 99 % bound of a binomial with the level"
+    assert LEVEL == 0.01
+
+
+def test_markouts_are_those_of_the_mid_in_force_when_the_horizon_ends() -> None:
+    rng = np.random.default_rng(5)
+    ts = np.cumsum(rng.integers(1, 400_000_000, 600))
+    mid = 100.0 + np.cumsum(rng.normal(0, 1, 600))
+    markouts, fills = new_markouts()[0], []
+    for k in range(600):
+        judge_fills(markouts, ts[k], mid[k])
+        if k % 7 == 0:
+            lots = int(rng.integers(1, 4)) * (1 if k % 2 else -1)
+            keep_fill(markouts, lots, mid[k] + 0.25, ts[k])
+            fills.append((lots, mid[k] + 0.25, ts[k]))
+    for h, span in enumerate(SPANS_NS):
+        known = [(lots, px, at) for lots, px, at in fills if at + span < ts[-1]]
+        expected = sum(
+            lots * (mid[np.searchsorted(ts, at + span, side="right") - 1] - px) for lots, px, at in known
+        )
+        assert markouts["sum"][h] == pytest.approx(expected)
+        assert markouts["sum_lots"][h] == sum(abs(lots) for lots, _, _ in known)
+
+
+def test_more_fills_than_there_is_room_for_are_judged_early_not_lost() -> None:
+    markouts = new_markouts()[0]
+    judge_fills(markouts, 1, 101.0)
+    for _ in range(ROOM + 10):
+        keep_fill(markouts, 1, 100.0, 1)
+    assert markouts["sum_lots"].tolist() == [10, 10]
+    assert markouts["sum"].tolist() == [10.0, 10.0]

@@ -1,0 +1,128 @@
+"""The trader in the head beside the engine in earnest, where both may hold one lot and believe every gain."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from emp.access.paper.venue import PaperVenue
+from emp.core.codes import Action, EventFlag
+from emp.core.records import ACCOUNT, DECISION, EVENT, WORKING, Array
+from emp.decision.outcomes import new_lots
+from emp.decision.rule import COSTS
+from emp.decision.shadow import follow, meet_market, new_shadow, withdraw_shadow
+from emp.decision.standing import new_standing
+from emp.engine.replay import Backtest
+from tests.kit.events import random_events
+from tests.kit.models import LOOSE, Events, engine
+
+ONE_LOT = msgspec.structs.replace(LOOSE, max_position_lots=1, max_order_lots=1)
+
+
+@pytest.mark.usefixtures("compiled_engine")
+@pytest.mark.parametrize("seed", range(3))
+def test_the_shadow_trades_as_the_engine_does_with_one_lot(tmp_path: Path, seed: int) -> None:
+    e = engine(tmp_path, ONE_LOT)
+    e.desk.standing["n"] = -1e12  # learns nothing
+    e.desk.standing["scale"], e.desk.standing["scaled"] = 1e30, 1e9  # and cannot be stopped
+    together: list[bool] = []
+
+    def look(*_: object) -> None:
+        together.append(bool(e.desk.account["position"][0] == e.desk.shadow_account["position"][0]))
+
+    Backtest(Events(random_events(6000, seed), e.instruments[0], 1), e, PaperVenue(e.instruments[0])).run(
+        look
+    )
+    real, shadow = e.desk.account[0], e.desk.shadow_account[0]
+    assert real["fills"] > 300
+    assert shadow["fills"] == pytest.approx(real["fills"], rel=0.05)
+    assert np.mean(together) > 0.9
+    lots = e.desk.shadow_lots[0]
+    assert lots["trips"] == shadow["fills"] // 2
+    flat = shadow["position"] == 0
+    assert not flat or lots["brought"] == pytest.approx(shadow["cash"] - shadow["fees"])
+
+
+class Hand:
+    """A shadow of one instrument, moved by hand."""
+
+    def __init__(self) -> None:
+        self.shadow, self.account = new_shadow()[0], np.zeros(1, ACCOUNT)[0]
+        self.working, self.lots = np.zeros(1, WORKING)[0], new_lots()[0]
+        self.standing, self.costs = new_standing(one_lot=True)[0], np.zeros(1, COSTS)[0]
+        self.costs["maker_fee"], self.costs["taker_fee"] = 0.25, 0.5
+        self.ts = 0
+
+    def show(self, bid: int, ask: int, size: int = 5, trade: tuple[int, int] | None = None) -> Array:
+        event = np.zeros(1, EVENT)
+        self.ts += 10
+        event["ts"], event["flags"], event["n_bid"], event["n_ask"] = self.ts, EventFlag.VISIBLE, 1, 1
+        event["bid_px"][0, 0], event["ask_px"][0, 0] = bid, ask
+        event["bid_sz"][0, 0] = event["ask_sz"][0, 0] = size
+        if trade is not None:
+            event["flags"] = EventFlag.VISIBLE | EventFlag.TRADE
+            event["trade_px"], event["trade_qty"], event["trade_qty_last"] = trade[0], trade[1], abs(trade[1])
+        meet_market(self.shadow, event[0], self.account, self.working, self.costs)
+        return event
+
+    def ask(self, event: Array, action: Action, side: int, px: int, delay: int = 5) -> None:
+        row = np.zeros(1, DECISION)[0]
+        row["action"], row["side"], row["px"] = action, side, px
+        follow(self.shadow, event[0], row, self.account, self.working, self.lots, self.standing, delay)
+
+    @property
+    def held(self) -> int:
+        return int(self.account["position"])
+
+
+def test_an_order_waits_behind_what_was_shown_when_it_arrived() -> None:
+    hand = Hand()
+    hand.ask(hand.show(100, 102), Action.POST, 1, 100)
+    hand.show(100, 102, trade=(100, -5))
+    assert hand.held == 0, "five stood ahead"
+    hand.show(100, 102, size=8, trade=(100, -1))
+    assert hand.held == 1
+    assert (hand.account["cash"], hand.account["fees"]) == (-100.0, 0.25)
+
+
+def test_an_order_is_met_by_a_trade_through_it_and_by_a_quote_beyond_it() -> None:
+    for kind in ({"bid": 98, "ask": 102, "trade": (99, -1)}, {"bid": 97, "ask": 99}):
+        hand = Hand()
+        hand.ask(hand.show(100, 102), Action.POST, 1, 100)
+        hand.show(100, 102)
+        hand.show(**kind)  # type: ignore[arg-type]
+        assert hand.held == 1
+
+
+def test_what_arrives_meets_the_book_that_stood_until_then() -> None:
+    hand = Hand()
+    hand.ask(hand.show(100, 102), Action.CROSS, 1, 102)
+    hand.show(103, 105)
+    assert (hand.held, hand.account["cash"]) == (1, -102.0)
+    late = Hand()
+    late.ask(late.show(100, 102), Action.CROSS, 1, 102, delay=15)
+    late.show(103, 105)
+    late.show(103, 105)
+    assert late.held == 0, "the price had gone when it arrived"
+
+
+def test_a_cancel_is_too_late_only_where_it_has_not_arrived() -> None:
+    for delay, held in ((5, 0), (50, 1)):
+        hand = Hand()
+        hand.ask(hand.show(100, 102), Action.POST, 1, 100)
+        hand.show(100, 102)
+        withdraw_shadow(hand.shadow, hand.ts + delay, hand.working)
+        hand.show(97, 99)
+        assert hand.held == held
+
+
+def test_it_holds_one_lot_and_no_more() -> None:
+    hand = Hand()
+    hand.ask(hand.show(100, 102), Action.CROSS, 1, 102)
+    hand.ask(hand.show(100, 102), Action.CROSS, 1, 102)
+    hand.show(100, 102)
+    assert hand.held == 1
+    hand.ask(hand.show(100, 102), Action.CROSS, -1, 100)
+    hand.show(100, 102)
+    assert hand.held == 0
