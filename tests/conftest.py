@@ -1,7 +1,9 @@
 """Shared fixtures: real data where there is some, deterministic property tests everywhere."""
 
+import itertools
 import os
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +17,15 @@ settings.register_profile(
 )
 settings.load_profile("emp")
 
+_STATE = tempfile.TemporaryDirectory(prefix="emp-state-")
+_tests = itertools.count()
+
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_runtest_setup() -> None:
+    """Let no test find what another, or the user of this machine, has left of an account."""
+    os.environ["EMP_STATE"] = f"{_STATE.name}/{next(_tests)}"
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@
     ├── ArtifactError        a model artifact is corrupt, tampered with or does not fit
     ├── VenueError           the other side refused or broke the protocol
     ├── JournalError         durability is lost: the engine must halt
+    ├── PositionLeftError    a run has ended with a position or orders at the venue
     └── UsageError           a command was called with values that cannot work
 
 `emp.app.cli` prints `str(error)` and exits with `error.exit_code`; a stack trace is a bug.
@@ -49,6 +50,12 @@ class JournalError(EmpError):
     """Durability is lost (disk full, failed sync, torn record): halt, flatten, refuse to trade."""
 
     exit_code = 6
+
+
+class PositionLeftError(EmpError):
+    """A run has ended, and something of it is still open at the venue: somebody must know."""
+
+    exit_code = 7
 
 
 class UsageError(EmpError):

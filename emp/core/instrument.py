@@ -21,6 +21,7 @@ import yaml
 
 from emp.core.codes import AssetClass, Liquidity, Session, Venue
 from emp.core.errors import ConfigError, UnknownInstrumentError
+from emp.core.small_file import read_small
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -111,7 +112,9 @@ def _shipped() -> dict[str, dict[str, dict[str, Any]]]:
 
 def _load(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
     try:
-        content = yaml.safe_load(path.read_bytes())
+        content = yaml.safe_load(read_small(path))
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid YAML: {str(error).split(';')[0]}") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:

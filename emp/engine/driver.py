@@ -11,13 +11,20 @@ carries how many market events the engine had processed, so that a replay of the
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
-from emp.core.contracts import Command, Control, Message, OrderUpdate, RiskBreach
+import structlog
+
+from emp.core.codes import OrderStatus, Reason
+from emp.core.contracts import Command, Control, Message, NewOrder, OrderUpdate, Replace, RiskBreach
 from emp.core.records import Array
-from emp.engine.engine import Engine, Output
+from emp.engine.engine import NO_ROWS, Engine, Output
 from emp.engine.serving import Ready
 from emp.engine.tap import Taps
+from emp.engine.valuation import VALUED, Valuation
+from emp.journal.decisions import decision_note
 from emp.journal.ledger import Ledger
 from emp.journal.records import Note
+
+_log = structlog.get_logger(__name__)
 
 Send = Callable[[Command], None]
 
@@ -44,13 +51,24 @@ class Driver:
         self.commands = 0
         self.failed = False
         self._send = send
-        self._say: Callable[[RiskBreach], None] | None = None
+        self._say: Callable[[Message], None] | None = None
         self._on_failure: Callable[[Exception], None] | None = None
+        self._blocked: Callable[[], bool] | None = None
+        self._place: Callable[[], None] | None = None
         engine.keep_states = taps is not None
 
-    def attach(self, say: Callable[[Message], None], on_failure: Callable[[Exception], None]) -> None:
-        """Who hears of breaches, and who is told of a ledger that fails."""
-        self._say, self._on_failure = say, on_failure
+    def attach(
+        self,
+        say: Callable[[Message], None],
+        on_failure: Callable[[Exception], None],
+        blocked: Callable[[], bool] | None = None,
+        place: Callable[[], None] | None = None,
+    ) -> None:
+        """Who hears of breaches and of orders that did not leave, who is told of a ledger that fails, what says whether
+        the loop was blocked for so long that what it has decided rests on old data, and what raises where the run is
+        not written any more to where it can be found.
+        """
+        self._say, self._on_failure, self._blocked, self._place = say, on_failure, blocked, place
 
     # --- inputs -------------------------------------------------------------------------------------------
 
@@ -61,10 +79,22 @@ class Driver:
         """
         output = self.engine.process(events)
         self.count(output.consumed)
-        self.deliver(output)
+        for one in output.valuations:
+            self._note_value(one)
+        self.deliver(output, decided=self.taps is not None)
         if self.taps is not None:
             self.taps.batch(events[: output.consumed], output.states, output.rows, output.laps, wait_ms)
         return output
+
+    def _note_value(self, one: Valuation) -> None:
+        """Record what lots of an adjustment were worth: a restart books them at the same price."""
+        name = self.engine.instruments[one.instrument].name
+        _log.warning("adjustment valued", instrument=name, lots=one.qty, px=one.px)
+        if self.ledger is not None:
+            with self._surviving():
+                self.ledger.record_note(
+                    Note(kind=VALUED, ts=one.ts, instrument=name, data={"qty": one.qty, "px": one.px})
+                )
 
     def count(self, events: int) -> None:
         """Note that the engine has processed so many more events: entries of the ledger come after them."""
@@ -121,11 +151,14 @@ class Driver:
 
     # --- outputs ------------------------------------------------------------------------------------------
 
-    def deliver(self, output: Output) -> None:
-        """Say what the engine has to say and send what it asks for."""
+    def deliver(self, output: Output, *, decided: bool = False) -> None:
+        """Say what the engine has to say and send what it asks for.
+
+        With `decided`, the row that decided it goes into the ledger with it: the action log is written later.
+        """
         for message in output.messages:
             self._tell(message)
-        self.send(output.commands)
+        self._send_all(output.commands, output.rows[-1:] if decided else output.rows[:0])
 
     def _tell(self, message: Message) -> None:
         if not isinstance(message, RiskBreach):
@@ -142,27 +175,60 @@ class Driver:
         What is sent together is synced together: twenty cancels wait for the disk once. `foreign` commands speak of
         orders that are none of the engine's.
         """
+        self._send_all(commands, NO_ROWS, foreign=foreign)
+
+    def _send_all(self, commands: Sequence[Command], row: Array, *, foreign: bool = False) -> None:
         if not commands:
             return
         failed_before = self.failed
         with self._surviving():
-            self._record_intents(commands)
+            if self._place is not None and not self.failed and any(_adds_risk(one) for one in commands):
+                self._place()
+            self._record_intents(commands, row)
         if self.failed and not failed_before:
             return
         for command in commands:
             if not foreign:
                 self.engine.sent(command)
             self.commands += 1
-            self._send(command)
+            if self._is_too_late(command):
+                self._refuse(command)
+            else:
+                self._send(command)
 
-    def _record_intents(self, commands: Sequence[Command]) -> None:
+    def _is_too_late(self, command: Command) -> bool:
+        """Whether a command that may add risk would leave on old data: the disk, too, may have blocked the loop."""
+        return _adds_risk(command) and self._blocked is not None and self._blocked()
+
+    def _refuse(self, command: Command) -> None:
+        """Say of an order that it did not leave: it is dead, as if the venue had refused it."""
+        assert isinstance(command, NewOrder | Replace)
+        update = OrderUpdate(
+            clOrdID=command.cl_ord_id,
+            execID=f"unsent-{command.cl_ord_id}",
+            status=OrderStatus.REJECTED,
+            filled=0,
+            price=command.px,
+            ts=command.ts,
+            instrument=command.instrument,
+            side=command.side,
+            text="not sent: the loop was blocked, and the data that it was decided on is old",
+        )
+        if self._say is not None:
+            self._say(update)
+
+    def _record_intents(self, commands: Sequence[Command], row: Array) -> None:
+        """Make intents, and the DECISION row [1] or [0] that led to them, durable at once."""
         if self.ledger is None:
             return
-        if len(commands) == 1:
+        if len(commands) == 1 and not len(row):
             for command in commands:
                 self.ledger.record_intent(command)
             return
         with self.ledger.batch():
+            if len(row):
+                name = self.engine.instruments[int(row["instrument"][0])].name
+                self.ledger.record_note(decision_note(name, row))
             for command in commands:
                 self.ledger.record_intent(command)
 
@@ -176,3 +242,8 @@ class Driver:
                 raise
             self.failed = True
             self._on_failure(error)
+
+
+def _adds_risk(command: Command) -> bool:
+    """Whether a command may do more than withdraw or close."""
+    return isinstance(command, NewOrder | Replace) and command.reason is not Reason.KILL_SWITCH

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from emp.core.codes import Action, Quarantine, Reason, WorkingState
+from emp.core.codes import Action, OrderStatus, Quarantine, Reason, WorkingState
 from emp.core.contracts import (
     CancelOrder,
     Command,
@@ -29,13 +29,15 @@ from emp.core.numba.hold import entry_point, hold
 from emp.core.records import DECISION, EVENT, MARKET_STATE, Array, empty_events
 from emp.core.sessions import session_table
 from emp.decision.rule import COSTS
+from emp.engine.closing import Closing, Touch
 from emp.engine.desk import MUTABLE, Desk, new_desk, pad_sessions
 from emp.engine.load import LoadedModel
 from emp.engine.policy import Policy
 from emp.engine.serving import Ready, allocate, attach_model, policy_of
 from emp.engine.serving import warm_up as warm_up_model
 from emp.engine.step import ASKED, CALENDAR, COMMAND, QUIET, run_batch
-from emp.execution.flatten import flatten, is_flat
+from emp.engine.valuation import Unvalued, Valuation
+from emp.execution.flatten import is_flat
 from emp.execution.orders import OrderManager
 from emp.model.table import StateTable
 from emp.risk.limits import LIMITS
@@ -60,8 +62,8 @@ ROWS_AT_ONCE = 4096
 ROWS_AT_HAND = 64
 """Rows of a block that is used up before the next one is allocated; for a few events at a time."""
 
-PROTECTION = 10
-"""Spreads beyond the best price that a closing order accepts: out at almost any price, but not at any."""
+TRADE_LINK = "trade_link"
+"""The reason for size 0 while no order could leave."""
 
 
 class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +93,7 @@ class Output(msgspec.Struct):
     rows: Array = np.empty(0, DECISION)
     laps: Array = np.empty((0, 3), np.int32)  # ns in adapter, model, total: one line per row
     states: Array = np.empty(0, MARKET_STATE)  # after each consumed event, where `Engine.keep_states`
+    valuations: list[Valuation] = []  # of lots that came without a report: to be recorded
 
 
 class Engine:
@@ -110,7 +113,7 @@ class Engine:
         self.served = list(served)  # hashes of the models of this run so far: what a row's `model_id` indexes
         self.run = run
         self.sequence = 0  # of the last client order id
-        self.flattening: set[int] = set()
+        self.unvalued = Unvalued()
         self.keep_states = False  # whether `process` hands out the state after each event
         self._degraded: list[set[str]] = [set() for _ in instruments]  # reasons for size 0
         self._rows, self._laps, self._used = NO_ROWS, NO_LAPS, 0
@@ -119,7 +122,9 @@ class Engine:
         self._calendar_end_ns = 0
         self.desk = self._new_desk()
         self.install(allocate(model, len(instruments)))
-        self.orders = OrderManager([i.name for i in instruments], self.desk.account, self.desk.working)
+        names = [i.name for i in instruments]
+        self.orders = OrderManager(names, self.desk.account, self.desk.working)
+        self.closing = Closing(names, self.orders, self.next_id, self._touch)
 
     def _new_desk(self) -> Desk:
         return new_desk(
@@ -202,6 +207,7 @@ class Engine:
         n = len(events)
         if events.dtype is not EVENT or not events.flags.c_contiguous:
             events = np.ascontiguousarray(events, EVENT)  # the compiled step takes nothing else
+        valuations = self._value(events) if self.unvalued else []
         states = np.zeros(n, MARKET_STATE) if self.keep_states else NO_STATES
         done: list[tuple[Array, Array]] = [] if n else [(NO_ROWS, NO_LAPS)]
         at, result = 0, QUIET
@@ -221,10 +227,17 @@ class Engine:
         )
         if self.keep_states and at < n:
             states = states[:at]
-        output = Output(consumed=at, rows=rows, laps=laps, states=states)
+        output = Output(consumed=at, rows=rows, laps=laps, states=states, valuations=valuations)
         if result == COMMAND:
             self.act(output, self.asked)
         return output
+
+    def _value(self, events: Array) -> list[Valuation]:
+        """Book what lots that came without a report are worth, where a market now says so."""
+        found = list(self.unvalued.take(events))
+        for one in found:
+            self.orders.value(self.instruments[one.instrument].name, one.qty, one.px)
+        return found
 
     def _room(self, n: int) -> tuple[Array, Array]:
         """Rows and laps that nobody has seen: DECISION[n], int32[n, 3]. Few come from a block at hand."""
@@ -271,7 +284,7 @@ class Engine:
         elif action == FLATTEN:
             output.messages.append(self._breach(i, ts, reason))
             self.flattening.add(i)
-            output.commands += self._flatten(i, ts)
+            output.commands += self.closing.commands(i, ts)
 
     def _replacements(self, i: int, asked: Sequence[int]) -> list[Command]:
         """Change the order that rests to the price asked for, and to that size for what has not filled yet."""
@@ -298,7 +311,9 @@ class Engine:
         return cl_ord_id(self.run, self.sequence)
 
     def cancels(self, i: int, ts: int, reason: Reason) -> list[Command]:
-        """Withdraw every order of an instrument on which no cancel is under way."""
+        """Withdraw every order of an instrument on which no cancel is under way, while the venue can hear it."""
+        if self.closing.unheard(i):
+            return []
         return [
             CancelOrder(
                 cl_ord_id=self.next_id(),
@@ -308,7 +323,7 @@ class Engine:
                 reason=reason,
             )
             for order in self.orders.open_orders(self.instruments[i].name)
-            if order.cancel is None and not order.command.immediate
+            if order.cancel is None and not order.command.immediate and order.may_cancel(ts)
         ]
 
     def _breach(self, i: int, ts: int, reason: Reason) -> RiskBreach:
@@ -341,6 +356,8 @@ class Engine:
                 self._halt(i, Reason.HALTED)
                 output.commands += self.cancels(i, control.ts, Reason.HALTED)
         elif control.action in ("flatten", "kill"):
+            for i in chosen:
+                self.closing.afresh(i)
             if control.action == "kill":
                 output.messages.append(_kill_breach(control))
             output.commands += self.flatten(Reason.KILL_SWITCH, control.ts, chosen)
@@ -360,6 +377,8 @@ class Engine:
             reasons.add(reason)
         else:
             reasons.discard(reason)
+        if reason == TRADE_LINK:
+            self.closing.hears(i, heard=not active)
         self.desk.risk["degraded"][i] = bool(reasons)
 
     def _halt(self, i: int, reason: Reason) -> None:
@@ -402,26 +421,49 @@ class Engine:
                     instrument=update.instrument,
                 )
             )
-            if order is not None and not order.status.terminal:  # only the venue can say what is true of it
+            # only the venue can say what is true of it; where it says so again, the timer asks on
+            if order is not None and not order.status.terminal and order.status is not OrderStatus.UNKNOWN:
                 output.commands.append(order.query(update.ts))
             output.commands += self.flatten(Reason.KILL_SWITCH, update.ts)
-        elif i in self.flattening:
-            output.commands += self._flatten(i, update.ts)
+        elif order is not None and self._must_close(i):
+            output.commands += self.closing.after_report(order, update, filled=applied.fill is not None)
         return output
+
+    def _must_close(self, i: int) -> bool:
+        """Whether an instrument is being closed."""
+        risk = self.desk.risk[i]
+        return self.closing.goes_on(i, to_be_flat=risk["halted"] and risk["halt_reason"] != Reason.HALTED)
+
+    def _touch(self, i: int) -> Touch:
+        """The last believable best prices, at which a position can be closed."""
+        p, seq = self.desk.perception[i], int(self.desk.state[i]["seq"])
+        return Touch(int(p["bid"]), int(p["ask"]), seq) if p["ts"] else Touch(0, 0, seq)
+
+    @property
+    def flattening(self) -> set[int]:
+        """Indices of the instruments that are being closed."""
+        return self.closing.flattening
 
     def on_timer(self, now_ns: int) -> Output:
         """Do what time alone demands: withdraw orders from a feed gone silent, ask after unanswered ones, and go
         on flattening where that is under way. `now_ns` is in the market's time.
         """
-        output = Output(commands=list(self.orders.timeouts(now_ns, self.limits.order_timeout_ns)))
+        output = Output(commands=self._overdue(now_ns))
         silent = (now_ns - self.desk.perception["ts_event"] > self.limits.stale_after_ns) & (
             self.desk.working["state"] == WorkingState.RESTING
         )
         for i in np.flatnonzero(silent):
             output.commands += self.cancels(int(i), now_ns, Reason.STALE)
-        for i in list(self.flattening):
-            output.commands += self._flatten(i, now_ns)
+        for i in range(len(self.instruments)):
+            if self._must_close(i):
+                output.commands += self.closing.commands(i, now_ns)
         return output
+
+    def _overdue(self, now_ns: int) -> list[Command]:
+        """Queries about orders whose answer is overdue, of instruments whose venue can hear them."""
+        due = self.orders.timeouts(now_ns, self.limits.order_timeout_ns)
+        deaf = {one.name for i, one in enumerate(self.instruments) if self.closing.unheard(i)}
+        return [query for query in due if query.instrument not in deaf]
 
     def flatten(self, reason: Reason, now_ns: int, chosen: Sequence[int] | None = None) -> list[Command]:
         """Pull the kill switch: halt, cancel everything, close every position, and keep at it until flat."""
@@ -429,29 +471,8 @@ class Engine:
         for i in range(len(self.instruments)) if chosen is None else chosen:
             self._halt(i, reason)
             self.flattening.add(i)
-            commands += self._flatten(i, now_ns)
+            commands += self.closing.commands(i, now_ns)
         return commands
-
-    def _flatten(self, i: int, ts: int) -> list[Command]:
-        """Whatever still has to be sent to get instrument `i` flat; at most PROTECTION spreads off."""
-        name = self.instruments[i].name
-        if is_flat(self.orders, name):
-            self.flattening.discard(i)
-            return []
-        p = self.desk.perception[i]
-        bid, ask = int(p["bid"]), int(p["ask"])
-        if not p["ts"]:  # no book was ever seen: there is no price to close at
-            return self.cancels(i, ts, Reason.KILL_SWITCH)
-        return flatten(
-            self.orders,
-            name,
-            bid=bid,
-            ask=ask,
-            through_ticks=PROTECTION * max(1, ask - bid),
-            next_id=self.next_id,
-            ts=ts,
-            decision_seq=int(self.desk.state[i]["seq"]),
-        )
 
 
 def _kill_breach(control: Control) -> RiskBreach:

@@ -11,6 +11,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from emp.core.instrument import Instrument
 from emp.core.layout import brought_to, describe, described, without
 from emp.core.records import DECISION, EVENT, Array
 from emp.engine.tap import Batch, Tap
-from emp.journal.actionlog import ActionLog, read_actions
+from emp.journal.actionlog import ActionLog, newest_first, read_actions
 from emp.journal.market import MarketJournal, read_market
 from emp.journal.run import RunFolder
 
@@ -66,7 +67,9 @@ class JournalTap(Tap):
         `flush_s` at most for its part.
         """
         self.market = MarketJournal(folder.market, instruments)
-        self.actions = ActionLog(folder.actions, [one.name for one in instruments], model_hashes[:1])
+        self.actions = ActionLog(
+            folder.actions, [one.name for one in instruments], model_hashes[:1], resumable=True
+        )
         self._clock = clock
         self._flush_ns = int(flush_s * 1e9)
         self._flushed_at = clock.monotonic_ns()
@@ -258,3 +261,17 @@ def journalled_rows(folder: RunFolder) -> Array:
     if units:
         rows = rows[: units[0].first_row]
     return np.concatenate([rows, *(unit.rows for unit in units)])
+
+
+def newest_rows(folder: RunFolder, instruments: int) -> dict[int, Array]:
+    """The newest DECISION row [1] of each instrument that has any, by index; read from the end, as far as need be."""
+    found: dict[int, Array] = {}
+    tail = (unit.rows for unit in reversed(read_tail(folder.path / TAIL)))
+    for rows in chain(tail, newest_first(folder.actions)):
+        for i in range(instruments):
+            mine = np.flatnonzero(rows["instrument"] == i)
+            if len(mine) and i not in found:
+                found[i] = rows[mine[-1:]]
+        if len(found) == instruments:
+            break
+    return found

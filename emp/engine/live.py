@@ -13,10 +13,11 @@ import asyncio
 import contextlib
 import gc
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 
 from emp.access.port import Channel, LinkState, MarketAccess
@@ -26,15 +27,19 @@ from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import Command, Control, DegradedMode, OrderUpdate, OwnerAction, RiskBreach
 from emp.core.errors import UsageError, VenueError
 from emp.core.records import Array
+from emp.engine.carry import carried
 from emp.engine.control_socket import ControlSocket
 from emp.engine.driver import Driver
 from emp.engine.ending import Ending, cancelled
+from emp.engine.engine import TRADE_LINK
 from emp.engine.market_clock import MarketClock
 from emp.engine.recover import Recovery, account_note
 from emp.engine.succession import Succession
 from emp.engine.tap import Taps
 from emp.engine.watchdog import Watchdog
+from emp.journal.account_file import AccountFile, AccountState
 from emp.journal.ledger import Ledger
+from emp.journal.place import Place
 from emp.observe.board import Board
 
 BATCH = 64
@@ -45,13 +50,23 @@ MARK_TICKS = 250  # what loss limits measure from is recorded every 5 s where it
 SHUTDOWN_S = 2.0
 """How long the venue's answers to the last cancels are awaited."""
 
+ACCOUNT_NS = 60_000_000_000
+
+CLOSING_S = 10.0
+"""How long a venue that refuses to close what is held is asked again, at the end after a failure."""
+
 SLICE_S = 0.0002
 """How long a tap's thread may hold the interpreter while the loop has something to do; Python's own 5 ms are long."""
 
-TRADE_LINK = "trade_link"
-"""The reason for size 0 while no order could leave."""
-
 _log = structlog.get_logger(__name__)
+
+
+class Home(NamedTuple):
+    """Where a run lives."""
+
+    folder: Path | None = None  # the run's, where its owner finds the control socket
+    account: AccountFile | None = None  # what the account's next run will know of this one
+    place: Place | None = None  # the disk that the run is written to
 
 
 class Live(Ending):
@@ -68,9 +83,10 @@ class Live(Ending):
         board: Board,
         clock: Clock,
         succession: Succession,
-        folder: Path | None = None,
+        home: Home | None = None,
     ) -> None:
-        """`folder` is the run's, where its owner finds the control socket; without one there is none."""
+        """Without a `home` there is no control socket, and the run is no account's."""
+        folder, account, place = home or Home()
         super().__init__(board)
         self._access = access
         self._bus = bus
@@ -82,18 +98,26 @@ class Live(Ending):
         self._succession = succession
         self._index = {one.name: i for i, one in enumerate(self._engine.instruments)}
         self._market = MarketClock(len(self._index), clock)
+        self._account = account
+        self._place = place
+        known = AccountState() if account is None else account.read()
+        self._account_state = msgspec.structs.replace(known, run=self._engine.run, folder=str(folder or ""))
+        self._account_coarse: list[tuple[int, int, bool]] = []
+        self._account_at = 0
         self._marked: dict[int, tuple[int, float] | None] = dict.fromkeys(self._index.values())
         self._recovery: Recovery | None = None
         self._links: dict[Channel, LinkState] = {}
         self._waiting: list[Control] = []  # inputs that came before trading began
+        self._began = False  # whether the ledger holds where this process begins
         self.connected = asyncio.Event()
         self._over = asyncio.Event()  # the market has ended
         self._reloading: asyncio.Task[None] | None = None
         self._over_in_order = ledger.last_seq == 0  # a run that never began leaves nothing to recover
         self._closed = False
+        self._prepared = False
         self._socket = None if folder is None else ControlSocket(folder, tuple(self._index), self.ask)
         self._watchdog = Watchdog(clock, self._stalled, lambda: board.clear_alarm("loop"))
-        driver.attach(bus.publish, self._fail)
+        driver.attach(bus.publish, self._fail, self._watchdog.blocked, None if place is None else place.check)
 
     # --- the sink: what an access calls ---------------------------------------------------------------------
 
@@ -165,7 +189,7 @@ class Live(Ending):
         control = Control(action=action, ts=self.market_now(), instrument=instrument, reason=reason)
         if not self.connected.is_set() and action != "stop":
             _log.warning("control input waits until trading begins", action=action, reason=reason)
-            self._waiting.append(control)
+            self._keep(control)
             return
         self._apply(control)
 
@@ -214,9 +238,10 @@ class Live(Ending):
     async def run(self) -> None:
         """Connect, trade until stopped or the market ends, and end in order; raise what forced the end."""
         try:
-            self._succession.warm_up()
+            self.prepare()
             self._recovery = Recovery(self._driver, self._ledger, self._access, self._clock)
             self._recovery.rebuild()
+            self._record_what_waits()
             if self._socket is not None:
                 await self._socket.start()
             await self._unless_over(self._access.connect(self._engine.instruments, self))
@@ -231,17 +256,35 @@ class Live(Ending):
             await self._trade()
             self._over_in_order = True
         finally:
-            self._keep_what_waits()
+            self._record_what_waits()
             await self._close()
             if self._failure is not None:
                 raise self._failure
 
-    def _keep_what_waits(self) -> None:
-        """Record the inputs for which trading never began: they hold for the next start."""
-        if self.connected.is_set():
+    def prepare(self) -> None:
+        """Compile what the engine runs, which may take minutes the first time. Nothing has begun before this is over,
+        so that whoever calls it outside the loop may be ended by any signal at once.
+        """
+        if not self._prepared:
+            self._prepared = True
+            self._succession.warm_up()
+
+    def _keep(self, control: Control) -> None:
+        """Let an input wait for trading. It is recorded now, so that it holds for the next start where trading never
+        begins in this one, and again when it is applied; but behind the mark of where this process begins.
+        """
+        self._waiting.append(control)
+        self._over_in_order = False
+        if self._began:
+            with self._surviving():
+                self._ledger.record_control(control)
+
+    def _record_what_waits(self) -> None:
+        """Record the inputs that came before the ledger was taken in."""
+        if self._began:
             return
+        self._began = True
         for control in self._waiting:
-            self._over_in_order = False
             with self._surviving():
                 self._ledger.record_control(control)
 
@@ -254,7 +297,7 @@ class Live(Ending):
         for one in recovered.quarantined:
             _log.error("report contradicts the ledger; quarantined", reason=one.reason, text=one.text)
         if recovered.quarantined:
-            self._waiting.append(Control(action="kill", ts=self.market_now(), reason="recovery"))
+            self._keep(Control(action="kill", ts=self.market_now(), reason="recovery"))
 
     async def _trade(self) -> None:
         """Run the three loops until one ends or `stop` is called, then shut down."""
@@ -313,6 +356,7 @@ class Live(Ending):
             self._driver.tick(self.market_now())
             if ticks % MARK_TICKS == 0:
                 self._mark_accounts()
+                self._look_at_disk()
             if self._taps.failure is not None:
                 self._fail(self._taps.failure)
             ticks += 1
@@ -355,8 +399,12 @@ class Live(Ending):
             _log.error("risk breach", reason=message.reason, metric=message.metric, value=message.value)
 
     def _serve_market(self) -> bool:
-        """Process one batch of one instrument; whether there was one and the journal had room for it."""
-        self._note_stall()
+        """Process one batch of one instrument; whether there was one and the journal had room for it.
+
+        Not after a stall: that sizes are 0 now must reach the engine first.
+        """
+        if self._note_stall():
+            return True
         waiting = self._bus.peek(BATCH) if self._taps.room else None
         if waiting is None:
             return False
@@ -369,11 +417,12 @@ class Live(Ending):
             self._succession.delivered(instrument, last, output.laps)
         return True
 
-    def _note_stall(self) -> None:
+    def _note_stall(self) -> bool:
         """After a blocked loop the newest data may still lie in a socket: trade size 0 until caught up."""
         silent_ms = self._watchdog.take_stall()
         if silent_ms is not None:
             self._bus.degrade("stall", silent_ms)
+        return silent_ms is not None
 
     def _stalled(self, silent_ms: float) -> None:
         text = f"the loop is blocked for {silent_ms:.0f} ms"
@@ -385,14 +434,67 @@ class Live(Ending):
         for i, name in enumerate(self._index):
             account = self._engine.desk.account[i]
             mark = (int(account["day"]), float(account["peak"]))
-            if account["fills"] and self._marked[i] != mark:
+            if (account["fills"] or account["position"]) and self._marked[i] != mark:
                 self._marked[i] = mark
                 with self._surviving():
                     self._ledger.record_note(account_note(name, account, self._market.now(i)))
+        if self.connected.is_set() and self._account is not None:
+            self._write_account_in_time()
+
+    def _write_account_in_time(self) -> None:
+        """Keep the account's state near to what it is: at once what was traded or halted, what a position has gained or
+        lost meanwhile once a minute. A process that dies leaves all of it in its ledger.
+        """
+        now = self._clock.monotonic_ns()
+        coarse = [
+            (int(a["position"]), int(a["day"]), bool(r["halted"]))
+            for a, r in zip(self._engine.desk.account, self._engine.desk.risk, strict=True)
+        ]
+        if coarse != self._account_coarse or now - self._account_at >= ACCOUNT_NS:
+            self._account_coarse, self._account_at = coarse, now
+            self._write_account(is_open=True)
+
+    def _look_at_disk(self) -> None:
+        alarm = "" if self._place is None else self._place.alarm()
+        if alarm:
+            self._board.raise_alarm("disk", alarm)
+        else:
+            self._board.clear_alarm("disk")
+
+    def _write_account(self, *, is_open: bool) -> None:
+        """Let the account's next run know of what this one has lost, holds and halted."""
+        if self._account is None:
+            return
+        states = {name: carried(self._engine, i) for name, i in self._index.items()}
+        before = self._account_state
+        self._account_state = msgspec.structs.replace(
+            before, open=is_open, instruments={**before.instruments, **states}
+        )
+        with self._surviving():
+            self._account.write(self._account_state)
 
     def market_now(self) -> int:
         """Market time now, the newest of all instruments."""
         return max(self._market.now(i) for i in self._index.values())
+
+    def left_open(self) -> str:
+        """What is held or may still fill, in words; "" where nothing is."""
+        return self._left(self._index.values())
+
+    def left_closing(self) -> str:
+        """The same of what was to be closed and is not."""
+        return self._left(self._engine.flattening)
+
+    def _left(self, instruments: Iterable[int]) -> str:
+        orders, words = self._engine.orders, []
+        for i in sorted(instruments):
+            name = self._engine.instruments[i].name
+            working = len(orders.open_orders(name))
+            if orders.position(name) or working:
+                of_orders = f" and {working} orders without an answer" if working else ""
+                why = self._engine.closing.why_not_flat(i)
+                words.append(f"{name} {orders.position(name):+d}{of_orders}" + (f" ({why})" if why else ""))
+        return f"left open at the venue: {', '.join(words)}" if words else ""
 
     # --- the end --------------------------------------------------------------------------------------------
 
@@ -404,12 +506,14 @@ class Live(Ending):
                 self._driver.send(self._withdrawals(now))
             if self._failure is not None:
                 self._driver.control(Control(action="flatten", ts=now, reason="failure"))
-        deadline = self._clock.monotonic_ns() + int(SHUTDOWN_S * 1e9)
-        while self._unfinished() and self._clock.monotonic_ns() < deadline:
+        began = self._clock.monotonic_ns()
+        while self._unfinished():
+            refused = any(self._engine.closing.is_refused(i) for i in self._engine.flattening)
+            if self._clock.monotonic_ns() - began >= int((CLOSING_S if refused else SHUTDOWN_S) * 1e9):
+                break
             await asyncio.sleep(TICK_S / 4)
-        left = self._engine.orders.open_orders()
-        if left:
-            _log.error("orders without an answer at the end", orders=[o.command.cl_ord_id for o in left])
+        if self.left_open():
+            _log.warning(self.left_open())
 
     def _withdrawals(self, now_ns: int) -> list[Command]:
         every = [self._engine.cancels(i, now_ns, Reason.HALTED) for i in self._index.values()]
@@ -427,6 +531,13 @@ class Live(Ending):
         with self._surviving():
             await asyncio.to_thread(self._taps.close)
         with self._surviving():
-            if self._failure is None and self._over_in_order and not self._engine.orders.open_orders():
+            done = self._failure is None and self._over_in_order and not self._engine.orders.open_orders()
+            if self.connected.is_set():
+                self._write_account(is_open=not done)
+            if done:
                 self._ledger.seal()
         self._ledger.close()
+        if self._place is not None:
+            self._place.release()
+        if self._account is not None:
+            self._account.close()

@@ -9,16 +9,15 @@ import numpy as np
 from emp.access.port import LinkState
 from emp.bus.bus import EventBus
 from emp.core.clock import Clock
-from emp.core.codes import Quarantine, Session
+from emp.core.codes import Quarantine
 from emp.core.instrument import Instrument
 from emp.core.records import Array
-from emp.core.sessions import DAY_NS, session_table
+from emp.core.sessions import DAY_NS
+from emp.engine.hours import Hours
 from emp.engine.tap import Batch, Tap
 from emp.engine.view import VIEW_NS, link_view
 from emp.journal.market import MarketJournal
 from emp.observe.board import Board, InstrumentView, LinkView, View
-
-_SHUT = (int(Session.CLOSED), int(Session.HALT))
 
 
 class DayJournal(Tap):
@@ -105,7 +104,7 @@ class ObserverView(Tap):
         self._events = [0] * n
         self._last = [(0, 0, 0)] * n  # market time, bid, ask
         self._waited_ms = 0.0
-        self._calendars: list[Array | None] = [None] * n
+        self._hours = Hours(self._instruments)
         self._links: dict[str, LinkView] = {}
         self._missed = 0
         self._published_at = 0
@@ -161,8 +160,8 @@ class ObserverView(Tap):
         drops = {reason.name.lower(): n for reason, n in counts.quarantined.items()}
         if counts.conflated:
             drops[Quarantine.OVERFLOW.name.lower()] = counts.conflated
-        silent_ms = (self._clock.monotonic_ns() - self._at_ns[i]) / 1e6
-        stale_ms = 0.0 if self._is_shut(i, instrument) else silent_ms
+        now = self._clock.now_ns()
+        stale_ms = self._hours.silent_ms(i, now, now - (self._clock.monotonic_ns() - self._at_ns[i]))
         return InstrumentView(
             name=instrument.name,
             tick=instrument.tick,
@@ -177,11 +176,3 @@ class ObserverView(Tap):
             stale_ms=stale_ms,
             stale=stale_ms > self._stale_after_ms,
         )
-
-    def _is_shut(self, i: int, instrument: Instrument) -> bool:
-        """Whether the market is shut now, by the calendar; the calendar of some days is kept."""
-        now, table = self._clock.now_ns(), self._calendars[i]
-        if table is None or not table["start"][0] <= now < table["start"][-1]:
-            table = self._calendars[i] = session_table(instrument, now, now + DAY_NS)
-        row = table[max(0, int(np.searchsorted(table["start"], now, side="right")) - 1)]
-        return int(row["session_id"]) in _SHUT

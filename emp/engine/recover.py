@@ -3,7 +3,7 @@
 A first start is the recovery of an empty ledger. What was under way when the last process ended is in doubt, so
 every order that is still open here is asked for; nothing is sent again. Orders that turn out to be working are
 withdrawn, since nobody judged them while nothing ran. Once no order can fill any more, the venue's position is
-the truth, and a difference is booked with its reason.
+the truth, and a difference is booked with its reason; what it is worth the market says first (`engine.valuation`).
 """
 
 import asyncio
@@ -18,11 +18,14 @@ from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, Control, NewOrder, OrderUpdate, QueryOrder, Replace, VenuePosition
 from emp.core.errors import VenueError
 from emp.core.records import Array
+from emp.engine.carry import CARRIED, take_over
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine
+from emp.engine.valuation import VALUED
 from emp.execution.flatten import is_flat
 from emp.execution.orders import OrderManager, Quarantined
 from emp.execution.reconcile import Correction, CorrectionKind, reconcile_orders, reconcile_positions
+from emp.journal.decisions import DECISION_NOTE, layout_note
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
 from emp.journal.records import Note, Scalar
@@ -41,6 +44,7 @@ class Rebuilt(msgspec.Struct, frozen=True):
     next_sequence: int  # of the run's next command id
     foreign: frozenset[str]  # ids of orders that were not ours, and of our cancels of them
     halted: dict[str, Reason]  # instruments that nobody has let trade again, and why they were halted
+    unvalued: dict[str, int]  # signed lots that came without a report and have no price yet
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -55,13 +59,21 @@ def rebuild(ledger: LedgerReader, manager: OrderManager, until_seq: int | None =
 
     A replay that resumes from a checkpoint needs only this: its venue is restored with it.
     """
+    with manager.unshown():
+        return _rebuild(ledger, manager, until_seq)
+
+
+def _rebuild(ledger: LedgerReader, manager: OrderManager, until_seq: int | None) -> Rebuilt:
     foreign: set[str] = set()
     halted: dict[str, Reason] = {}
+    unvalued: dict[str, int] = {}
     sequence = 0
     run = ledger.meta("run")
     for event in ledger.events():
         if until_seq is not None and event.seq > until_seq:
             break
+        if event.is_note(DECISION_NOTE):
+            continue
         body = event.body
         if isinstance(body, NewOrder | CancelOrder | Replace):
             sequence = max(sequence, _sequence(run, body.cl_ord_id) + 1)
@@ -71,12 +83,12 @@ def rebuild(ledger: LedgerReader, manager: OrderManager, until_seq: int | None =
             if body.clOrdID not in foreign:
                 manager.apply(body)
         elif isinstance(body, Note):
-            _apply_note(manager, body, halted)
+            _apply_note(manager, body, halted, unvalued)
         elif isinstance(body, Control):
             _apply_control(manager, body, halted)
         else:
             manager.sent(body)
-    return Rebuilt(sequence, frozenset(foreign), halted)
+    return Rebuilt(sequence, frozenset(foreign), halted, unvalued)
 
 
 def _sequence(run: str, name: str) -> int:
@@ -96,7 +108,9 @@ def account_note(instrument: str, account: Array, ts: int) -> Note:
     return Note(kind=ACCOUNT_MARK, ts=ts, instrument=instrument, data=data)
 
 
-def _apply_note(manager: OrderManager, note: Note, halted: dict[str, Reason]) -> None:
+def _apply_note(
+    manager: OrderManager, note: Note, halted: dict[str, Reason], unvalued: dict[str, int]
+) -> None:
     if note.kind == "risk_breach":
         reason = _BREACHES.get(str(note.data.get("reason", "")), Reason.KILL_SWITCH)
         alone = note.instrument and reason is not Reason.KILL_SWITCH  # a loss limit is one instrument's
@@ -104,7 +118,20 @@ def _apply_note(manager: OrderManager, note: Note, halted: dict[str, Reason]) ->
     if note.instrument not in manager.instruments:
         return
     if note.kind == ADJUSTMENT:
-        manager.adjust(note.instrument, int(note.data["qty"] or 0), float(note.data["px"] or 0.0))
+        qty = int(note.data["qty"] or 0)
+        px = float(
+            note.data.get("px") or 0.0
+        )  # of an older release: the venue's average, 0 where it was flat
+        manager.adjust(note.instrument, qty)
+        if px:
+            manager.value(note.instrument, qty, px)
+        else:
+            unvalued[note.instrument] = unvalued.get(note.instrument, 0) + qty
+    elif note.kind == CARRIED:
+        take_over(manager, note, halted)
+    elif note.kind == VALUED:
+        manager.value(note.instrument, int(note.data["qty"] or 0), float(note.data["px"] or 0.0))
+        unvalued.pop(note.instrument, None)
     elif note.kind == ACCOUNT_MARK:
         account = manager.accounts[manager.instruments.index(note.instrument)]
         for name, value in note.data.items():
@@ -130,6 +157,9 @@ def begin(ledger: LedgerReader, engine: Engine, until_seq: int | None = None) ->
     engine.sequence = max(engine.sequence, rebuilt.next_sequence - 1)
     for name, reason in rebuilt.halted.items():
         engine.restore_halt(engine.orders.instruments.index(name), reason)
+    engine.unvalued.restore(
+        {engine.orders.instruments.index(name): qty for name, qty in rebuilt.unvalued.items()}
+    )
     return rebuilt
 
 
@@ -149,7 +179,9 @@ class Recovery:
 
     def rebuild(self) -> None:
         """Take in what the ledger says; to be called before the venue can report anything."""
-        self._ledger.record_control(Control(action="begin", ts=self._clock.now_ns()))
+        with self._ledger.batch():
+            self._ledger.record_control(Control(action="begin", ts=self._clock.now_ns()))
+            self._ledger.record_note(layout_note(self._clock.now_ns()))
         self._foreign |= begin(self._ledger, self._engine).foreign
 
     async def run(self, answer_s: float = 10.0) -> Recovered:
@@ -234,14 +266,15 @@ class Recovery:
             self._corrections.append(correction)
             data: dict[str, Scalar] = {
                 "qty": correction.qty,
-                "px": correction.px,
+                "average": correction.px,  # the venue's, of its whole position: what the lots are worth is valued later
                 "reason": correction.reason,
             }
             ts = self._clock.now_ns()
             self._ledger.record_note(
                 Note(kind=ADJUSTMENT, ts=ts, instrument=correction.instrument, data=data)
             )
-            self._manager.adjust(correction.instrument, correction.qty, correction.px)
+            self._manager.adjust(correction.instrument, correction.qty)
+            self._engine.unvalued.add(self._manager.instruments.index(correction.instrument), correction.qty)
 
     def _note_start(self) -> None:
         counts = Counter(c.kind.value for c in self._corrections)

@@ -29,7 +29,7 @@ from emp.engine.engine import Engine, Output, joined
 from emp.engine.load import LoadedModel
 from emp.engine.serving import allocate
 from emp.engine.step import COMMAND, QUIET
-from emp.engine.trade import DOUBT, OVER, REPORT, SILENCE
+from emp.engine.trade import DOUBT, NEVER, OVER, REPORT, SILENCE
 from emp.engine.trading import Trading
 from emp.engine.value import value_summary
 from emp.journal.actionlog import ActionLog
@@ -217,7 +217,11 @@ class Backtest:
         while result != OVER:
             self.by_hand = self.by_hand and not self._calm()
             by_hand = self.by_hand
-            result = self.trading.run(rows[written:], laps[written:], self.processed, by_hand=by_hand)
+            closing = bool(engine.flattening)  # the next try may be a matter of time: asked after each event
+            most = 1 if closing else NEVER
+            result = self.trading.run(
+                rows[written:], laps[written:], self.processed, by_hand=by_hand, most=most
+            )
             done = self.trading.progress[0]
             written += int(done["rows"])
             self.tally.actions += int(done["actions"])
@@ -228,6 +232,8 @@ class Backtest:
                 if not by_hand:
                     self._to_python(but=1 if result == DOUBT else 0)
                 self._go_on(result, events)
+            if closing and done["events"]:
+                self.driver.tick(int(engine.desk.perception["ts_event"][0]))
         self.before[0] = events[-1]
         output = Output(consumed=len(events), rows=rows[:written], laps=laps[:written])
         self.laps.append(output.laps)

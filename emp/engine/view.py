@@ -16,6 +16,7 @@ from emp.core.instrument import Instrument
 from emp.core.records import Array
 from emp.engine.desk import Desk
 from emp.engine.driver import Driver
+from emp.engine.hours import Hours
 from emp.engine.tap import Batch, Tap
 from emp.model.table import Restart
 from emp.observe.board import (
@@ -35,8 +36,6 @@ _log = structlog.get_logger(__name__)
 DECISIONS_SHOWN = 20
 BREACHES_SHOWN = 5
 VIEW_NS = 100_000_000
-
-_SHUT = frozenset({int(Session.CLOSED), int(Session.HALT), -1})
 
 
 class _Seen(msgspec.Struct):
@@ -77,6 +76,7 @@ class Viewer(Tap):
         self._stale_after_ms = stale_after_ms
         self._started_ns = clock.now_ns()
         self._started_mono = clock.monotonic_ns()
+        self._hours = Hours(self._engine.instruments)
         self._seen = [_Seen() for _ in self._engine.instruments]
         self._infer_ms = SlidingQuantiles()
         self._total_ms = SlidingQuantiles()
@@ -146,11 +146,17 @@ class Viewer(Tap):
         seen.decisions.extendleft(rows[i].copy() for i in np.flatnonzero(worth)[-DECISIONS_SHOWN:])
 
     def stale_ms(self, instrument: int) -> float:
-        """Time without market data while the market is open, 0 while it is shut."""
+        """Time without market data while the market is open, 0 while it is shut.
+
+        Its calendar is asked at the market's own time, which goes on between events; no event says that it closes.
+        """
         seen = self._seen[instrument]
-        if seen.events and int(self._engine.desk.perception["session_id"][instrument]) in _SHUT:
-            return 0.0
-        return (self._clock.monotonic_ns() - (seen.at_ns or self._started_mono)) / 1e6
+        passed = self._clock.monotonic_ns() - (seen.at_ns or self._started_mono)
+        if not seen.events:
+            return self._hours.silent_ms(instrument, self._clock.now_ns(), self._clock.now_ns() - passed)
+        if int(self._engine.desk.perception["session_id"][instrument]) == int(Session.HALT):
+            return 0.0  # an interruption that the market told; no calendar knows it
+        return self._hours.silent_ms(instrument, seen.last_ts + passed, seen.last_ts)
 
     def view(self) -> View:
         """The system as it is now."""
@@ -206,6 +212,7 @@ class Viewer(Tap):
             stale=stale_ms > self._stale_after_ms,
             restarts={cause.name.lower(): int(restarts[cause]) for cause in Restart},
             open_orders=self._orders(instrument.name),
+            closing=self._engine.closing.why_not_flat(i),
             refused_orders=self._refused.get(instrument.name, 0),
             decisions=tuple(_decision(row) for row in seen.decisions),
             value=value,

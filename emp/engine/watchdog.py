@@ -14,8 +14,9 @@ POLL_S = 0.02
 class Watchdog:
     """Flags a loop that has not called `beat` for `limit_ms`.
 
-    `on_stall(ms)` is called once per stall, from the watchdog's thread, while the loop is still blocked;
-    `on_recovery()` when it beats again. The loop itself learns of it by `take_stall`.
+    `on_stall(ms)` is called once per stall: from the watchdog's thread while the loop is still blocked, else by the
+    beat that ends it; `on_recovery()` when it beats again. The loop itself learns of it by `take_stall`, and before it
+    sends by `blocked`.
     """
 
     def __init__(
@@ -30,14 +31,15 @@ class Watchdog:
         self._on_recovery = on_recovery
         self._limit_ns = int(limit_ms * 1e6)
         self._beat = clock.monotonic_ns()
-        self._stalled_at: int | None = None
+        self._noted: int | None = None  # the beat after which the loop was silent for too long
         self._undelivered_ms: float | None = None
+        self._told = False  # a stall of which no recovery was told
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
         """Begin to watch."""
-        self.beat()
+        self._beat = self._clock.monotonic_ns()
         self._thread.start()
 
     def stop(self) -> None:
@@ -46,21 +48,37 @@ class Watchdog:
         self._thread.join()
 
     def beat(self) -> None:
-        """Say that the loop turns; to be called from it every few tens of milliseconds."""
+        """Say that the loop turns; to be called from it every few tens of milliseconds.
+
+        What was silent until now is measured here too: after a SIGCONT, or a stall that ends between two looks of the
+        thread, the loop may well come first.
+        """
+        self._measure()
         self._beat = self._clock.monotonic_ns()
 
     def take_stall(self) -> float | None:
-        """How long the loop was silent when the newest stall was flagged, once per stall; else None."""
+        """How long the loop was silent when the newest stall was noticed, once per stall; else None."""
+        self._measure()
         silent_ms, self._undelivered_ms = self._undelivered_ms, None
         return silent_ms
 
+    def blocked(self) -> bool:
+        """Whether the loop is silent for too long by now: what it has decided rests on data that may be old."""
+        return self._clock.monotonic_ns() - self._beat > self._limit_ns
+
+    def _measure(self) -> None:
+        """Note a stall that has not been noted yet."""
+        beat = self._beat
+        silent_ns = self._clock.monotonic_ns() - beat
+        if silent_ns > self._limit_ns and self._noted != beat:
+            self._noted = beat
+            self._undelivered_ms = silent_ns / 1e6
+            self._told = True
+            self._on_stall(silent_ns / 1e6)
+
     def _watch(self) -> None:
         while not self._end.wait(POLL_S):
-            silent_ns = self._clock.monotonic_ns() - self._beat
-            if silent_ns > self._limit_ns and self._stalled_at is None:
-                self._stalled_at = self._beat
-                self._undelivered_ms = silent_ns / 1e6
-                self._on_stall(silent_ns / 1e6)
-            elif silent_ns <= self._limit_ns and self._stalled_at is not None:
-                self._stalled_at = None
+            self._measure()
+            if self._told and not self.blocked():
+                self._told = False
                 self._on_recovery()

@@ -23,7 +23,9 @@ def flatten(
 
     Every order that can still fill is withdrawn, and an immediate-or-cancel order closes the position as the
     unique fills make it, less what closing orders on their way will close: calling twice sends nothing twice.
-    Closing orders accept a price `through_ticks` beyond the best one, `bid` and `ask` being the last known.
+    Closing orders accept a price `through_ticks` beyond the best one, `bid` and `ask` being the last known; where
+    those are no book (0, locked, crossed) there is no price to close at, and only cancels come. A cancel that the
+    venue goes on refusing is repeated at its pace.
     """
     orders = manager.open_orders(instrument)
     commands: list[Command] = [
@@ -35,13 +37,13 @@ def flatten(
             reason=Reason.KILL_SWITCH,
         )
         for order in orders
-        if not order.command.immediate and not _leaving(order)
+        if not order.command.immediate and not _leaving(order) and order.may_cancel(ts)
     ]
     position = manager.position(instrument)
     side = -1 if position > 0 else 1
     closing = sum(o.leaves for o in orders if o.command.immediate and o.command.side == side)
     qty = abs(position) - closing
-    if qty > 0:
+    if qty > 0 and 0 < bid < ask:
         commands.append(
             NewOrder(
                 cl_ord_id=next_id(),

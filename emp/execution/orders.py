@@ -5,7 +5,8 @@ so a missing report heals with the next one and a repeated or late one adds noth
 is quarantined with its reason, never applied: an alarm for the engine, which must halt and reconcile.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 import numpy as np
@@ -78,6 +79,7 @@ class OrderManager:
         self._order_of: dict[str, str] = {}  # id of a cancel or replacement -> its order's first id
         self._refused: set[str] = set()  # ids of replacements that the venue refused
         self._seen: dict[tuple[str, str], OrderUpdate] = {}
+        self._showing = True
         for index in range(len(self.instruments)):
             self._show(index)
 
@@ -191,6 +193,8 @@ class OrderManager:
         if order.cancel is not None and order.cancel.cl_ord_id == update.clOrdID:
             if order.status.terminal:
                 return Applied()
+            order.cancels_refused += 1
+            order.cancelled_at = order.cancel.ts
             order.cancel = None
             order.status = standing(order)
         elif order.replacement is not None and order.replacement.cl_ord_id == update.clOrdID:
@@ -274,11 +278,13 @@ class OrderManager:
                 self.sent(message)
         self.accounts[...], self.working[...] = accounts, working
 
-    def adjust(self, instrument: str, qty: int, px: float) -> None:
-        """Book a difference of position that no report explains: signed lots, at a price in ticks, no fee."""
-        account = self.accounts[self._index[instrument]]
-        account["position"] += qty
-        account["cash"] -= qty * px
+    def adjust(self, instrument: str, qty: int) -> None:
+        """Take in a difference of position that no report explains, in signed lots; `value` books what it is worth."""
+        self.accounts[self._index[instrument]]["position"] += qty
+
+    def value(self, instrument: str, qty: int, px: float) -> None:
+        """Book that `qty` lots of an adjustment are worth `px` ticks each; no fee."""
+        self.accounts[self._index[instrument]]["cash"] -= qty * px
 
     def timeouts(self, now_ns: int, timeout_ns: int) -> list[QueryOrder]:
         """Queries to send about orders whose answer is overdue: never a second order."""
@@ -286,8 +292,21 @@ class OrderManager:
             o.query(now_ns) for o in self._open.values() if o.awaited and now_ns - o.asked_at >= timeout_ns
         ]
 
+    @contextmanager
+    def unshown(self) -> Iterator[None]:
+        """Bring the WORKING records up to date once, when the block is left: for a ledger that is told again."""
+        self._showing = False
+        try:
+            yield
+        finally:
+            self._showing = True
+            for index in range(len(self.instruments)):
+                self._show(index)
+
     def _show(self, index: int) -> None:
         """Write the instrument's WORKING record from its open orders."""
+        if not self._showing:
+            return
         record = self.working[index]
         shown = max(
             (o for o in self._open.values() if o.index == index),

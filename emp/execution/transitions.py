@@ -10,6 +10,7 @@ import msgspec
 
 from emp.core.codes import OrderStatus, WorkingState
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder, Replace
+from emp.execution.pace import passed, pause_ns
 
 _ACCEPTED = frozenset({OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED})
 
@@ -42,6 +43,8 @@ class Order(msgspec.Struct):
     filled: int = 0
     cancel: CancelOrder | None = None  # the newest cancel, while it is not refused
     replacement: Replace | None = None  # on its way: neither refused nor in force
+    cancels_refused: int = 0  # in a row
+    cancelled_at: int = 0  # ns; when the last of them was sent
     asked_at: int = 0  # ns; when something was last sent that the venue owes an answer to
     queue_ahead: int = -1
     booked: dict[
@@ -80,6 +83,10 @@ class Order(msgspec.Struct):
     def awaited(self) -> bool:
         """Whether the venue owes an answer: an immediate order cannot rest, so its end is still to be told."""
         return self.working is not WorkingState.RESTING or self.command.immediate
+
+    def may_cancel(self, now_ns: int) -> bool:
+        """Whether a cancel may leave: one that was refused time and again waits longer each time."""
+        return passed(now_ns, self.cancelled_at, pause_ns(self.cancels_refused))
 
     def query(self, ts: int) -> QueryOrder:
         """Ask the venue about it."""

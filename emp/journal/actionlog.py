@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 from emp.core.columns import SLICE_ROWS
 from emp.core.errors import JournalError
 from emp.core.records import DECISION, Array
+from emp.core.rolling_hash import RollingSha256
 from emp.journal.action_schema import (
     HEADER_KEY,
     canonical_bytes,
@@ -21,9 +23,22 @@ from emp.journal.action_schema import (
     models_of,
     to_table,
 )
-from emp.journal.parts import PartWriter, ToTable, list_parts, read_parts
+from emp.journal.parts import (
+    TOTAL_KEY,
+    PartWriter,
+    ToTable,
+    list_parts,
+    parts_for,
+    read_footer,
+    read_parts,
+    total_rows,
+    with_facts,
+)
 
 PART_ROWS = 1 << 17
+HASH_KEY = b"emp.hash"
+"""Fact of a part: state of the log's hash at its end."""
+
 _WHAT = "action log"
 _NAMES = ("instrument_name", "action_name", "reason", "model_hash")
 
@@ -39,17 +54,28 @@ class ActionLog:
     header, which is hashed before the first row that follows it.
     """
 
-    def __init__(self, folder: Path | str, instruments: Sequence[str], model_hashes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        instruments: Sequence[str],
+        model_hashes: Sequence[str],
+        *,
+        resumable: bool = False,
+    ) -> None:
+        """With `resumable`, each part says what the log's hash rests on at its end, so that a run of any age goes on
+        without its rows being read; the hash itself takes eight times as long.
+        """
         self.folder = Path(folder)
         self._instruments = list(instruments)
         self._first_head = self._head = self._next_head = header(instruments, model_hashes)
         self._writer = PartWriter(self.folder, DECISION, PART_ROWS, _WHAT, dictionary=_NAMES)
         self._closed = False
         self._must_resume = bool(self._writer.parts)
+        self._resumable = resumable
         self._begin_hash()
 
     def _begin_hash(self) -> None:
-        self._hash = hashlib.sha256(_framed(self._head))
+        self._hash: Any = (RollingSha256 if self._resumable else hashlib.sha256)(_framed(self._head))
         self.rows = 0
         """Rows appended so far."""
 
@@ -60,7 +86,7 @@ class ActionLog:
 
     def rows_in_parts(self) -> int:
         """Rows that earlier processes left in whole parts."""
-        return sum(table.num_rows for _, table in _tables(self._writer.parts))
+        return total_rows(self._writer.parts, _WHAT)
 
     def know(self, model_hash: str) -> None:
         """Say that rows of another model may follow."""
@@ -95,13 +121,18 @@ class ActionLog:
             raise JournalError(f"action log {self.folder} is closed")
         if len(rows) and self._next_head != self._head:
             self._turn_page()
-        self._digest(rows)
-        self._writer.append(rows, self._to_table())
+        while len(rows):
+            part = rows[: self._writer.room]
+            self._digest(part)
+            self._writer.append(part, self._to_table())
+            rows = rows[len(part) :]
 
     def _to_table(self) -> ToTable:
-        """What makes rows under the present header a table."""
-        head = self._head
-        return lambda rows: to_table(rows, head)
+        """What makes a part of the rows up to here, under the present header."""
+        head, told = self._head, {TOTAL_KEY: str(self.rows).encode()}
+        if self._resumable:
+            told[HASH_KEY] = self._hash.state()
+        return lambda rows: with_facts(to_table(rows, head), told)
 
     def _digest(self, rows: Array) -> None:
         for start in range(0, len(rows), SLICE_ROWS):
@@ -119,41 +150,66 @@ class ActionLog:
         return self.sha256
 
     def truncate_to(self, n_rows: int) -> None:
-        """Keep the first `n_rows` rows, as a resumed run needs it; the hash is made again from the files."""
+        """Keep the first `n_rows` rows, as a resumed run needs it, and bring the hash to where they end: from what the
+        parts say of it, else by reading them.
+        """
         self._writer.forget_buffered()
-        self._head = self._next_head = self._first_head
-        self._begin_hash()
-        kept = 0
-        for path, table in _tables(self._writer.parts, self._head):
+        parts = self._writer.parts
+        total = total_rows(parts, _WHAT)
+        if total < n_rows:
+            raise JournalError(f"action log {self.folder} has {total} rows, not the {n_rows} wanted")
+        kept, before = parts_for(parts, total, n_rows, _WHAT)
+        whole = kept if kept and n_rows == before + read_footer(parts[kept - 1], _WHAT).rows else kept - 1
+        first = self._resume_after(parts[: max(0, whole)])
+        for path, table in _tables(parts[first:kept], self._head):
             left = n_rows - self.rows
-            if left <= 0:
-                break
-            kept += 1
             self._next_head = table.schema.metadata[HEADER_KEY]
             if self._next_head != self._head:
                 self._turn_page()
             self._digest(from_table(table.slice(0, left)))
             if table.num_rows > left:
                 self._writer.drop_after(kept)
-                self._writer.write_part(path, table.slice(0, left))
-                break
-        if self.rows < n_rows:
-            raise JournalError(f"action log {self.folder} has {self.rows} rows, not the {n_rows} wanted")
+                self._writer.write_part(path, self._to_table()(from_table(table.slice(0, left))))
         self._writer.drop_after(kept)
         self._next_head = header(
             self._instruments, models_of(self._next_head)
         )  # with the columns of this release
         self._must_resume = False
 
+    def _resume_after(self, parts: Sequence[Path]) -> int:
+        """Bring hash and header to the end of the last of these parts that says what they are there; return how many
+        need not be read: all of them, or none.
+        """
+        self._head = self._next_head = self._first_head
+        self._begin_hash()
+        if not parts or not self._resumable:
+            return 0
+        footer = read_footer(parts[-1], _WHAT)
+        if not {HASH_KEY, TOTAL_KEY, HEADER_KEY} <= footer.facts.keys():
+            return 0
+        _check_part(parts[-1], footer.schema, self._first_head)
+        try:
+            self._hash = RollingSha256.of(footer.facts[HASH_KEY])
+        except ValueError as error:
+            raise JournalError(f"{parts[-1]} is damaged ({error})") from error
+        self.rows = int(footer.facts[TOTAL_KEY])
+        self._head = self._next_head = footer.facts[HEADER_KEY]
+        return len(parts)
+
+
+def _check_part(path: Path, schema: pa.Schema, before: bytes | None) -> bytes:
+    """The header of a part, where it is one of an action log whose rows may follow those under `before`."""
+    found: bytes | None = (schema.metadata or {}).get(HEADER_KEY)
+    if found is None or not is_action_log(schema):
+        raise JournalError(f"{path} is not a part of an action log of this release")
+    if before is not None and not continues(found, before):
+        raise JournalError(f"{path} was written for other instruments or models than this run's")
+    return found
+
 
 def _tables(parts: Sequence[Path], head: bytes | None = None) -> Iterator[tuple[Path, pa.Table]]:
     for path, table in read_parts(parts, _WHAT):
-        found = (table.schema.metadata or {}).get(HEADER_KEY)
-        if found is None or not is_action_log(table.schema):
-            raise JournalError(f"{path} is not a part of an action log of this release")
-        if head is not None and not continues(found, head):
-            raise JournalError(f"{path} was written for other instruments or models than this run's")
-        head = found
+        head = _check_part(path, table.schema, head)
         yield path, table
 
 
@@ -162,6 +218,13 @@ def read_actions(folder: Path | str) -> Array:
     return np.concatenate(
         [np.zeros(0, DECISION), *(from_table(t) for _, t in _tables(list_parts(Path(folder), _WHAT)))]
     )
+
+
+def newest_first(folder: Path | str) -> Iterator[Array]:
+    """DECISION rows of a log, a part at a time, the newest part first."""
+    for path in reversed(list_parts(Path(folder), _WHAT)):
+        for _, table in _tables([path]):
+            yield from_table(table)
 
 
 def read_columns(folder: Path | str, names: Sequence[str]) -> Array:

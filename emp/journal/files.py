@@ -27,10 +27,15 @@ def sync_file(path: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file's content: a reader, or a crash, sees the old or the new, durably the new on return."""
+    """Replace a file's content: a reader, or a crash, sees the old or the new, durably the new on return.
+
+    The file is its owner's alone.
+    """
     beside = path.with_name(f".{path.name}.tmp")
     try:
-        beside.write_bytes(data)
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(handle, "wb") as file:
+            file.write(data)
         sync_file(beside)
         beside.replace(path)
         sync_folder(path.parent)

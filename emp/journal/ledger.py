@@ -2,8 +2,9 @@
 
 One SQLite file per run (write-ahead log, `synchronous=FULL`: a commit returns after the disk has it). Each
 row carries a CRC chained over all rows before it, so that a changed, missing or reordered row is found,
-which SQLite alone would not notice. A failed write or sync is never retried: the kernel may have marked
-the lost pages clean, so the ledger refuses everything after it and the engine must halt.
+which SQLite alone would not notice; how far it was acknowledged stands in a file beside it (`high_water`).
+A failed write or sync is never retried: the kernel may have marked the lost pages clean, so the ledger
+refuses everything after it and the engine must halt.
 """
 
 import os
@@ -16,7 +17,8 @@ from emp.core.contracts import Command, Control, OrderUpdate, QueryOrder, RiskBr
 from emp.core.errors import JournalError
 from emp.core.platform import lock
 from emp.journal.files import sync_folder
-from emp.journal.reader import SCHEMA_VERSION, LedgerReader, chained_crc
+from emp.journal.high_water import HighWater, Mark
+from emp.journal.reader import MARKED, SCHEMA_VERSION, LedgerReader, chained_crc
 from emp.journal.records import Body, Kind, Note, encode
 
 _SCHEMA = (
@@ -44,9 +46,14 @@ class Ledger(LedgerReader):
         """Market events that the engine has processed; recorded with every entry, so that a replay finds its place."""
         self._dead = ""
         self._in_batch = False
+        self._mark: HighWater | None = None
         self._lock = self._take_lock()
         try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # its owner's alone
             self._db = self._connect("rwc")
+        except OSError as error:
+            self._lock.close()
+            raise JournalError(f"cannot write ledger {self.path}: {error.strerror}") from error
         except BaseException:
             self._lock.close()
             raise
@@ -54,9 +61,20 @@ class Ledger(LedgerReader):
             self._open(run, mode)
             self._seq, self._chain = self._verify()
             self._sealed = self.sealed
+            self._mark = self._begin_mark()
         except BaseException:
             self.close()
             raise
+
+    def _begin_mark(self) -> HighWater | None:
+        """The companion that tells how far the ledger was acknowledged; a replay's is made again, and needs none."""
+        if self._sealed or self.meta("mode") == "replay":
+            return None
+        mark = HighWater(self.path, Mark(self._seq, self._chain))
+        if self.meta(MARKED) != "yes":
+            with self._transaction():
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, 'yes')", (MARKED,))
+        return mark
 
     def _take_lock(self) -> "_Lock":
         try:
@@ -117,6 +135,8 @@ class Ledger(LedgerReader):
     def close(self) -> None:
         """Let go of the file without sealing it; whatever was recorded is durable already."""
         self._db.close()
+        if self._mark is not None:
+            self._mark.close()
         self._lock.close()
 
     @contextmanager
@@ -174,6 +194,8 @@ class Ledger(LedgerReader):
         with suppress(sqlite3.OperationalError):  # a reader has it open: the log stays beside the file
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._db.execute("PRAGMA journal_mode=DELETE")
+            if self._mark is not None:
+                self._mark.remove()
 
     def truncate_to(self, seq: int) -> None:
         """Forget what came after `seq`: only for a replay, whose market and venue will say it all again."""
@@ -247,10 +269,12 @@ class Ledger(LedgerReader):
             return
         try:
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+            if self._mark is not None:
+                self._mark.write(Mark(self._seq, self._chain))
+        except (sqlite3.Error, OSError) as error:
             raise self._fail(error) from error
 
-    def _fail(self, error: sqlite3.Error) -> JournalError:
+    def _fail(self, error: sqlite3.Error | OSError) -> JournalError:
         self._dead = (
             f"ledger {self.path} cannot be written ({error}): trading must halt; free the disk, then restart"
         )
@@ -265,7 +289,7 @@ class _Lock:
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(
-            path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
+            path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
         try:
             lock(self._file)

@@ -8,8 +8,6 @@ everything that the engine was told.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from emp.core.errors import JournalError
 from emp.core.instrument import Instrument
 from emp.core.market_file import (
@@ -21,7 +19,17 @@ from emp.core.market_file import (
     same_grid,
 )
 from emp.core.records import EVENT, Array
-from emp.journal.parts import PartWriter, list_parts, read_parts
+from emp.journal.parts import (
+    TOTAL_KEY,
+    PartWriter,
+    ToTable,
+    list_parts,
+    parts_for,
+    read_footer,
+    read_parts,
+    total_rows,
+    with_facts,
+)
 
 PART_EVENTS = 1 << 15
 _WHAT = "market journal"
@@ -34,59 +42,62 @@ class MarketJournal:
         self.folder = folder
         self._head = market_header(instruments)
         self._writer = PartWriter(folder, EVENT, PART_EVENTS, _WHAT)
-        self.events = sum(table.num_rows for _, table in self._tables())
+        self._check_last()
+        self.events = total_rows(self._writer.parts, _WHAT)
         """Events appended so far, those of earlier processes included."""
         self._closed = False
 
-    def _tables(self) -> Iterator[tuple[Path, pa.Table]]:
-        for path, table in read_parts(self._writer.parts, _WHAT):
-            if not is_market_data(table.schema):
+    def _check_last(self) -> None:
+        """Refuse a folder that another run wrote: its last part says so, and those before it are not looked at."""
+        for path in self._writer.parts[-1:]:
+            schema = read_footer(path, _WHAT).schema
+            if not is_market_data(schema):
                 raise JournalError(f"{path} is not a part of a market journal of this release")
-            if not same_grid(table.schema.metadata[MARKET_KEY], self._head):
+            if not same_grid(schema.metadata[MARKET_KEY], self._head):
                 raise JournalError(f"{path} was written for other instruments than this run's")
-            yield path, table
 
     def append(self, events: Array) -> None:
         """Take EVENT rows [n]; they are on disk after `flush`, or soon after a part is full."""
         if self._closed:
             raise JournalError(f"{_WHAT} {self.folder} is closed")
-        self._writer.append(events, self._to_table)
-        self.events += len(events)
+        while len(events):
+            part = events[: self._writer.room]
+            self.events += len(part)
+            self._writer.append(part, self._to_table())
+            events = events[len(part) :]
 
-    def _to_table(self, events: Array) -> pa.Table:
-        return market_table(events, self._head)
+    def _to_table(self) -> ToTable:
+        """What makes a part of the events up to here."""
+        told = {TOTAL_KEY: str(self.events).encode()}
+        return lambda events: with_facts(market_table(events, self._head), told)
 
     def flush(self) -> None:
         """Make everything appended so far durable."""
-        self._writer.flush(self._to_table)
+        self._writer.flush(self._to_table())
 
     def checkpoint(self) -> None:
         """Begin to make everything appended so far durable; the part that holds it goes on growing."""
-        self._writer.checkpoint(self._to_table)
+        self._writer.checkpoint(self._to_table())
 
     def truncate_to(self, n_events: int) -> None:
         """Keep the first `n_events` events."""
         self._writer.forget_buffered()
-        kept, parts = 0, 0
-        for path, table in self._tables():
-            left = n_events - kept
-            if left <= 0:
-                break
-            parts += 1
-            kept += min(left, table.num_rows)
-            if table.num_rows > left:
-                self._writer.drop_after(parts)
-                self._writer.write_part(path, table.slice(0, left))
-                break
-        if kept < n_events:
-            raise JournalError(f"{_WHAT} {self.folder} has {kept} events, not the {n_events} wanted")
-        self._writer.drop_after(parts)
-        self.events = kept
+        parts = self._writer.parts
+        total = total_rows(parts, _WHAT)
+        if total < n_events:
+            raise JournalError(f"{_WHAT} {self.folder} has {total} events, not the {n_events} wanted")
+        kept, before = parts_for(parts, total, n_events, _WHAT)
+        self._writer.drop_after(kept)
+        self.events = n_events
+        for path, table in read_parts(parts[:kept][-1:] if total > n_events else [], _WHAT):
+            if before + table.num_rows > n_events:
+                cut = market_events(table.slice(0, n_events - before))
+                self._writer.write_part(path, self._to_table()(cut))
 
     def close(self) -> None:
         """Write what is left."""
         self._closed = True
-        self._writer.close(self._to_table)
+        self._writer.close(self._to_table())
 
 
 def read_market(folder: Path) -> Iterator[Array]:

@@ -1,10 +1,10 @@
 """Rows on their way to numbered Parquet parts: two buffers, a thread that compresses, files whole or absent."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 from emp.core.errors import JournalError
 from emp.core.records import Array
 from emp.journal.files import sync_file, sync_folder
+
+TOTAL_KEY = b"emp.rows"
+"""Fact of a part: rows of the journal up to its end."""
 
 ToTable = Callable[[Array], pa.Table]
 
@@ -53,6 +56,11 @@ class PartWriter:
     def buffered(self) -> int:
         """Rows that wait in memory for their part to be full."""
         return self._buffered
+
+    @property
+    def room(self) -> int:
+        """Rows until the part at hand is full."""
+        return len(self._buffer) - self._buffered
 
     def append(self, rows: Array, to_table: ToTable) -> None:
         """Take rows; every part that becomes full is made a table by `to_table` and written."""
@@ -142,6 +150,50 @@ class PartWriter:
     def _failed(self, error: OSError) -> JournalError:
         what = error.strerror or os.strerror(error.errno) if error.errno else str(error)
         return JournalError(f"cannot write {self._what} {self.folder}: {what}")
+
+
+class Footer(NamedTuple):
+    """What the end of a part tells without its rows being read."""
+
+    rows: int
+    facts: dict[bytes, bytes]  # of its schema
+    schema: pa.Schema
+
+
+def read_footer(path: Path, what: str) -> Footer:
+    """The footer of a part; JournalError in one line where it cannot be read."""
+    try:
+        with path.open("rb") as raw, pq.ParquetFile(raw) as file:
+            schema = file.schema_arrow
+            return Footer(file.metadata.num_rows, dict(schema.metadata or {}), schema)
+    except (OSError, pa.ArrowException) as error:
+        raise JournalError(f"{what} part {path} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def total_rows(parts: Sequence[Path], what: str) -> int:
+    """Rows in all parts: the last one says it, where a release wrote it that counts; else every footer is read."""
+    if not parts:
+        return 0
+    told = read_footer(parts[-1], what).facts.get(TOTAL_KEY, b"")
+    return int(told) if told.isdigit() else sum(read_footer(path, what).rows for path in parts)
+
+
+def parts_for(parts: Sequence[Path], total: int, n_rows: int, what: str) -> tuple[int, int]:
+    """How many of the parts, which hold `total` rows, the first `n_rows` rows need, and how many rows come before the
+    last of them: read from the end, since a run goes on near its end.
+    """
+    kept, before = len(parts), total
+    while kept:
+        before -= read_footer(parts[kept - 1], what).rows
+        if before < n_rows:
+            return kept, before
+        kept -= 1
+    return 0, 0
+
+
+def with_facts(table: pa.Table, facts: Mapping[bytes, bytes]) -> pa.Table:
+    """A table whose schema tells more."""
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), **facts})
 
 
 def list_parts(folder: Path, what: str) -> list[Path]:

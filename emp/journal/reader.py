@@ -13,7 +13,11 @@ from emp.core.codes import OrderStatus
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, Replace
 from emp.core.errors import JournalError
 from emp.core.replacement import consents, replaced
+from emp.journal.high_water import Mark, mark_path, read_mark
 from emp.journal.records import Fill, Kind, LedgerEvent, Note, OpenOrder
+
+MARKED = "marked"
+"""Fact of a ledger that has, while it is not sealed, a companion with its newest acknowledged row."""
 
 SCHEMA_VERSION = 2
 """Version 1 lacked the column `at`; it is read as if nothing had been processed."""
@@ -52,6 +56,7 @@ class LedgerReader:
 
     def _check(self) -> None:
         """Refuse a file that is not a whole ledger of this version."""
+        mark = read_mark(self.path)  # before the rows: whoever writes them moves it on behind them
         try:
             found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
@@ -68,6 +73,31 @@ class LedgerReader:
                 " start a new run or use the release that wrote it"
             )
         self._at_column = "at" if int(version) > 1 else "0"
+        self._check_end(mark)
+
+    def _check_end(self, mark: Mark | None) -> None:
+        """Refuse a ledger whose acknowledged end is missing: its write-ahead file is lost, cut or damaged."""
+        remedy = (
+            "bring back the files beside it, or move it away, check the venue's positions, start a new run"
+        )
+        if mark is None:
+            if self.meta(MARKED) != "yes" or self.sealed:
+                return
+            mark = read_mark(self.path)  # it may have been made a moment ago
+            if mark is None:
+                raise JournalError(
+                    f"ledger {self.path} lacks its companion {mark_path(self.path).name}: it was copied alone; {remedy}"
+                )
+        found = self._db.execute("SELECT crc FROM events WHERE seq=?", (mark.seq,)).fetchone()
+        last = self._last()[0]
+        if last < mark.seq:
+            raise JournalError(
+                f"ledger {self.path} has lost {mark.seq - last} acknowledged events: it ends at {last}; {remedy}"
+            )
+        if mark.seq and int(found[0]) != mark.crc:
+            raise JournalError(
+                f"ledger {self.path} is another than its companion tells of (event {mark.seq} differs); {remedy}"
+            )
 
     def _corrupt(self, what: object) -> JournalError:
         return JournalError(
@@ -137,8 +167,8 @@ class LedgerReader:
 
     def notes(self, kind: str = "") -> list[Note]:
         """Notes of one kind, or all, oldest first."""
-        found = [e.body for e in self.events() if e.kind == "note"]
-        return [n for n in found if isinstance(n, Note) and kind in ("", n.kind)]
+        found = [e.body for e in self.events() if (e.is_note(kind) if kind else e.kind == "note")]
+        return [n for n in found if isinstance(n, Note)]
 
     def quarantined(self) -> list[tuple[int, bytes]]:
         """(sequence number it contradicts, payload) of every message kept out."""

@@ -55,6 +55,10 @@ class LedgerEvent(msgspec.Struct, frozen=True):
     payload: bytes  # JSON
     at: int = 0  # market events that the engine had processed when this was recorded
 
+    def is_note(self, kind: str) -> bool:
+        """Whether it is a note of that kind; its body is not decoded, which most of a long ledger need not be."""
+        return self.kind == "note" and self.payload.startswith(b'{"kind":"%s"' % kind.encode())
+
     @property
     def body(self) -> Body:
         """The payload as the message it was."""

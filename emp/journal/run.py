@@ -6,6 +6,7 @@ actions/              the action log
 market/               market data of a live run, as its engine saw it
 tail.bin              what neither holds yet
 control.sock          where a running engine takes `emp halt` and the like
+reserve.bin           room for what must still be written when the disk is full; while a run is live
 models/HASH/          every artifact that has served a live run, so that it can be replayed
 checkpoint/state.npz  the newest checkpoint of a replay
 summary.json          the result; there once the run has ended in order
@@ -97,7 +98,9 @@ class RunFolder:
             raise UsageError(f"run folder {path} exists: resume it, or name another")
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            (beside / "actions").mkdir(parents=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.mkdir(mode=0o700)  # orders, money and the account's name are its owner's alone
+            (beside / "actions").mkdir()
             (beside / "checkpoint").mkdir()
             write_atomically(beside / "manifest.json", _json(manifest))
             beside.rename(path)

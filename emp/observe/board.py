@@ -80,6 +80,7 @@ class InstrumentView(msgspec.Struct, frozen=True, kw_only=True):
     stale: bool = False
     restarts: Mapping[str, int] = {}  # of the model's state from zero, by cause
     open_orders: tuple[OrderView, ...] = ()
+    closing: str = ""  # what a position that is to be closed, and is not yet, waits for
     refused_orders: int = 0  # by the venue, or because they could not leave
     decisions: tuple[DecisionView, ...] = ()  # newest first
     value: ValueView = ValueView()
@@ -189,6 +190,8 @@ class Board:
         if view.halted:
             reasons.append(f"risk halted: {view.halt_reason or 'unknown reason'}")
         for one in view.instruments:
+            if one.closing:
+                reasons.append(f"{one.name}: {one.position:+d} lots are to be closed: {one.closing}")
             if one.degraded:
                 reasons.append(f"{one.name}: degraded, {one.queue_depth} events wait")
             if one.stale:

@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute, Route
 
 from emp.core.errors import UsageError
 from emp.observe.board import Board
+from emp.observe.connections import Guarded
 from emp.observe.metrics import exposition, registry
 
 ANSWER_S = 1.0
@@ -88,7 +89,15 @@ class HttpServer:
         """Take the port and serve; raise UsageError with one line where the port cannot be had."""
         listener = self._listen()
         self._port = int(listener.getsockname()[1])
-        config = uvicorn.Config(self._app, log_config=None, access_log=False, lifespan="off", loop="asyncio")
+        config = uvicorn.Config(
+            self._app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            loop="asyncio",
+            http=Guarded,
+            ws="none",
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve, args=(listener,), name="http", daemon=True)
         self._thread.start()

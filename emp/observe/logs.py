@@ -2,15 +2,17 @@
 
 A call on the event loop only stamps the record and puts it into a bounded queue. When the queue is full the
 record is counted and dropped, and the count is logged as soon as there is room: a slow disk cannot stall
-trading, and the gap is visible.
+trading, and the gap is visible. A line that is repeated without end is counted instead of written: whoever can reach
+a port must not be able to fill the disk.
 """
 
 import json
 import logging
 import queue
 import threading
+from collections import Counter
 from collections.abc import MutableMapping
-from typing import IO, Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -18,16 +20,33 @@ from emp.core.clock import Clock
 
 CAPACITY = 10_000
 
+PER_MINUTE = 300
+"""Lines of one event in a minute; more are counted, and their number is logged."""
+
+_MINUTE_NS = 60_000_000_000
+
 _END = None
+
+
+class Lines(Protocol):
+    """What lines are written to: a text file."""
+
+    def write(self, text: str, /) -> int:
+        """Append text."""
+
+    def flush(self) -> None:
+        """Hand what is buffered to the system."""
 
 
 class LogThread:
     """Writes queued records to a stream as JSON lines. `close` writes what is left."""
 
-    def __init__(self, stream: IO[str], clock: Clock, capacity: int = CAPACITY) -> None:
+    def __init__(self, stream: Lines, clock: Clock, capacity: int = CAPACITY) -> None:
         self.dropped = 0
         self._stream = stream
         self._clock = clock
+        self._minute = clock.monotonic_ns()
+        self._lines: Counter[str] = Counter()  # of this minute, by event
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(capacity)
         self._thread = threading.Thread(target=self._write, name="logs", daemon=True)
         self._thread.start()
@@ -42,7 +61,7 @@ class LogThread:
     def _write(self) -> None:
         told = 0
         while (record := self._queue.get()) is not _END:
-            self._line(record)
+            self._record(record)
             missing = self.dropped - told
             if missing:
                 told += missing
@@ -51,7 +70,28 @@ class LogThread:
                 )
             if self._queue.empty():
                 self._stream.flush()
+        self._turn_minute(over=True)
         self._stream.flush()
+
+    def _record(self, record: dict[str, Any]) -> None:
+        """Write a record, unless its event has filled the minute already."""
+        self._turn_minute()
+        event = str(record.get("event", ""))
+        self._lines[event] += 1
+        if self._lines[event] <= PER_MINUTE:
+            self._line(record)
+
+    def _turn_minute(self, *, over: bool = False) -> None:
+        """Say what was left out, where a minute is over."""
+        now = self._clock.monotonic_ns()
+        if not over and now - self._minute < _MINUTE_NS:
+            return
+        for event, n in self._lines.items():
+            if n > PER_MINUTE:
+                told = {"level": "warning", "event": "repeated", "what": event, "n": n - PER_MINUTE}
+                self._line({"ts": self._clock.now_ns(), **told})
+        self._minute = now
+        self._lines.clear()
 
     def _line(self, record: dict[str, Any]) -> None:
         try:
@@ -80,7 +120,7 @@ class _Handler(logging.Handler):
         )
 
 
-def configure(stream: IO[str], clock: Clock) -> LogThread:
+def configure(stream: Lines, clock: Clock) -> LogThread:
     """Send all logs of this process to `stream`; return the thread that writes, to be closed at the end."""
     thread = LogThread(stream, clock)
 

@@ -58,7 +58,9 @@ def to_wednesday() -> int:
 
 @pytest.fixture(autouse=True)
 def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [n for n in os.environ if n.startswith("EMP_") and n not in ("EMP_DATA", "EMP_CACHE")]:
+    for name in [
+        n for n in os.environ if n.startswith("EMP_") and n not in ("EMP_DATA", "EMP_CACHE", "EMP_STATE")
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("EMP_FIX_USERNAME", "trader")
     monkeypatch.setenv("EMP_FIX_PASSWORD", PASSWORD)

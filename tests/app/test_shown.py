@@ -80,7 +80,11 @@ def said(condition: str, folder: Path) -> dict[str, Shown]:
     prepare(folder)
     codes = folder.parent / "codes.json"
     kept = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR", "LANG", "TERM")}
-    kept = {k: v for k, v in kept.items() if not k.startswith("EMP_") or k in ("EMP_CACHE", "EMP_DATA")}
+    kept = {
+        k: v
+        for k, v in kept.items()
+        if not k.startswith("EMP_") or k in ("EMP_CACHE", "EMP_DATA", "EMP_STATE")
+    }
     told = kept | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"} | CONDITIONS[condition]
     line = [sys.executable, "-m", "tests.app.shown", str(codes)]
     if condition.isdigit():

@@ -7,6 +7,7 @@ import pytest
 
 from emp.core.config.config import SystemConfig
 from emp.core.errors import ConfigError
+from emp.core.instrument import catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "mode: mock\ninstruments: {names: [EURUSD]}\n"
@@ -94,7 +95,7 @@ def test_the_configuration_is_frozen(write) -> None:
         ("risk: {max_daily_loss_ticks: .nan}", "mock.yaml: risk.max_daily_loss_ticks: must be"),
         (
             "risk: {max_daily_loss_ticks: .inf}",
-            "mock.yaml: risk.max_daily_loss_ticks: must be a finite number",
+            "mock.yaml: risk.max_daily_loss_ticks: must be less than or equal to 1000000000, was inf",
         ),
         ("risk:", "mock.yaml: risk: must be a mapping"),
         ("risk: [1]", "mock.yaml: risk: must be a mapping"),
@@ -110,6 +111,14 @@ def test_the_configuration_is_frozen(write) -> None:
         ("access: {recording: a.csv}", "access.recording: must be given with connection_protocol: recording"),
         ("access: {connection_protocol: recording}", "access.recording: must be given"),
         ("risk: {max_turnover_per_minute_lots: 9000}", "max_turnover_per_minute_lots: 9000 is above"),
+        ("warm_up_events: 99999999999999999999", "warm_up_events: must be less than or equal to"),
+        (
+            "risk: {max_position_lots: 99999999999999999999}",
+            "max_position_lots: must be less than or equal to",
+        ),
+        ("bus: {queue_bound: 2000000000}", "bus.queue_bound: must be less than or equal to 262144"),
+        ("journal: {flush_seconds: 1.0e+308}", "journal.flush_seconds: must be less than or equal to"),
+        ("seed: 1" + "0" * 5_000, "not valid YAML: Exceeds the limit"),
     ],
 )
 def test_a_mistake_is_one_line_with_its_place(write, text: str, expected: str) -> None:
@@ -133,6 +142,14 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert "directory" in refusal(tmp_path)
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     assert "not a text file" in refusal(tmp_path / "binary.yaml")
+    assert "larger than 4 mib" in refusal(Path("/dev/zero"))
+
+
+def test_a_catalogue_without_end_is_one_line() -> None:
+    for path in (Path("/dev/zero"), Path("/dev/urandom")):
+        with pytest.raises(ConfigError, match="larger than 4 MiB") as refused:
+            catalogue(path)
+        assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,18 @@
 """The journal of a run as a tap: what it does when the disk fails it."""
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from emp.core.clock import LiveClock
 from emp.core.errors import JournalError
 from emp.core.instrument import catalogue
 from emp.core.records import DECISION, EVENT, MARKET_STATE
-from emp.engine.journal_tap import JournalTap, Unit, layout_head, pack_unit, read_tail
+from emp.engine.journal_tap import JournalTap, Unit, layout_head, newest_rows, pack_unit, read_tail
 from emp.engine.tap import Batch
 from emp.journal.run import RunFolder
 
@@ -68,3 +70,51 @@ def test_a_tail_that_cannot_be_brought_to_ours_is_refused(tmp_path: Path) -> Non
     (tmp_path / "tail.bin").write_bytes(head + pack_unit(Unit(0, np.zeros(1, EVENT), 0, np.zeros(1, theirs))))
     with pytest.raises(JournalError, match=r"tail.bin: another release wrote it.*move it away"):
         read_tail(tmp_path / "tail.bin")
+
+
+def test_a_start_does_not_grow_with_the_age_of_a_run(tmp_path: Path) -> None:
+    """A week of parts, one a minute, is continued from the last of each journal."""
+    folder = RunFolder.__new__(RunFolder)
+    folder.path, folder.actions, folder.market = tmp_path, tmp_path / "actions", tmp_path / "market"
+    first = JournalTap(folder, [catalogue()["BTCUSDT"]], ["model"], LiveClock())
+    first.on_batch(one(0))
+    first.close()
+    minutes, told = 10_080, {}
+    for journal in (folder.actions, folder.market):
+        last = journal / "part-00000.parquet"
+        for n in range(1, minutes):
+            os.link(last, journal / f"part-{n:05d}.parquet")
+        told[journal] = journal / f"part-{minutes - 1:05d}.parquet"
+        table = pq.read_table(last)
+        told[journal].unlink()
+        facts = {**table.schema.metadata, b"emp.rows": b"15000000"}
+        pq.write_table(table.replace_schema_metadata(facts), told[journal])
+    began = time.process_time()
+    again = JournalTap(folder, [catalogue()["BTCUSDT"]], ["model"], LiveClock())
+    took = time.process_time() - began
+    assert again.market.events == again.actions.rows == 15_000_000
+    assert took < 2.5
+    again.on_batch(one(15_000_000))
+    again.close()
+    assert sorted(folder.actions.iterdir())[-1].name == f"part-{minutes:05d}.parquet"
+
+
+def test_the_newest_row_of_each_instrument_is_found_wherever_it_is(tmp_path: Path) -> None:
+    folder = RunFolder.__new__(RunFolder)
+    folder.path, folder.actions, folder.market = tmp_path, tmp_path / "actions", tmp_path / "market"
+    named = [catalogue()["BTCUSDT"], catalogue()["GC"], catalogue()["EURUSD"]]
+    tap = JournalTap(folder, named, ["model"], LiveClock(), flush_s=0.0)
+
+    def decided(k: int, instrument: int) -> None:
+        batch = one(k)
+        batch.rows["instrument"], batch.rows["seq"] = instrument, k
+        tap.on_batch(batch)
+
+    decided(0, 1)
+    decided(1, 0)
+    tap.on_tick(0)  # into a part
+    decided(2, 0)
+    tap.on_idle()
+    found = newest_rows(folder, 3)
+    assert {i: int(row["seq"][0]) for i, row in found.items()} == {0: 2, 1: 0}
+    tap.close()

@@ -103,7 +103,7 @@ def test_positions_are_compared_with_the_venues_and_differences_booked() -> None
     manager = OrderManager(["GOOG", "MSFT", "AAPL"])
     manager.sent(new("A"))
     manager.apply(report("1", S.FILLED, 10))
-    manager.adjust("AAPL", -4, 50.0)
+    manager.adjust("AAPL", -4)
     agreed = [VenuePosition(instrument="GOOG", qty=10), VenuePosition(instrument="AAPL", qty=-4)]
     assert reconcile_positions(manager, agreed) == []
     found = reconcile_positions(manager, [VenuePosition(instrument="MSFT", qty=3, avg_px=70.5)])
@@ -113,6 +113,8 @@ def test_positions_are_compared_with_the_venues_and_differences_booked() -> None
         (CorrectionKind.ADJUST, "AAPL", 4, 0.0),
     ]
     for correction in found:
-        manager.adjust(correction.instrument, correction.qty, correction.px)
+        manager.adjust(correction.instrument, correction.qty)
     assert [manager.position(i) for i in manager.instruments] == [0, 3, 0]
+    assert manager.accounts[1]["cash"] == 0, "what it is worth the market says"
+    manager.value("MSFT", 3, 70.5)
     assert manager.accounts[1]["cash"] == -3 * 70.5

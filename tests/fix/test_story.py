@@ -166,8 +166,12 @@ def test_cut_refused_logged_on_again_and_halted(tmp_path: Path) -> None:
         )
 
         scene.live.control("halt", "lunch")
-        health, metrics = await scene.until(lambda _, m: sample(m, "risk_halted") == 1, "halted")
-        assert any(one.startswith("risk halted") for one in health["reasons"])
+        await scene.until(
+            lambda h, m: (
+                sample(m, "risk_halted") == 1 and any(r.startswith("risk halted") for r in h["reasons"])
+            ),
+            "halted",  # health and metrics are two answers, one after the other
+        )
 
     lines = asyncio.run(told(tmp_path, script))
     story = [

@@ -1,6 +1,7 @@
 """The action log: the same rows give the same hash however they were cut, and come back bit by bit."""
 
 import resource
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from emp.core.codes import Action, Reason
 from emp.core.errors import JournalError
 from emp.core.records import DECISION, UNHASHED, Array
-from emp.journal import actionlog
+from emp.journal import actionlog, parts
 from emp.journal.action_schema import canonical_bytes
 from emp.journal.actionlog import ActionLog, actions_sha256, read_actions
 
@@ -31,16 +32,21 @@ def rows(n: int, seed: int = 0) -> Array:
 
 
 def log(folder: Path, instruments: tuple[str, ...] = ("GOOG", "MSFT")) -> ActionLog:
-    return ActionLog(folder, instruments, ["abc123"])
+    return ActionLog(folder, instruments, ["abc123"], resumable=RESUMABLE[0])
 
 
 def same(a: Array, b: Array) -> bool:
     return all(a[name].tobytes() == b[name].tobytes() for name in DECISION.names or ())
 
 
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+RESUMABLE = [False]
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["read again", "resumable"])
+def small_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of few rows, of logs that are read again to go on, and of those that are not."""
     monkeypatch.setattr(actionlog, "PART_ROWS", 64)
+    monkeypatch.setattr(sys.modules[__name__], "RESUMABLE", [request.param])
 
 
 def test_rows_come_back_bit_by_bit_with_readable_columns(tmp_path: Path) -> None:
@@ -115,6 +121,45 @@ def test_a_resumed_log_ends_as_an_uninterrupted_one(tmp_path: Path, keep: int) -
     assert resumed.close() == whole.close()
     assert actions_sha256(tmp_path / "killed") == actions_sha256(tmp_path / "whole")
     assert not list((tmp_path / "killed").glob("*.tmp"))
+
+
+@pytest.mark.parametrize("written", [False, True])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_both_kinds_of_log_go_on_with_each_other_and_have_one_hash(
+    tmp_path: Path, written: bool, resumed: bool
+) -> None:
+    sent = rows(200)
+    whole = log(tmp_path / "whole")
+    whole.append(sent)
+    digest = whole.close()
+    first = ActionLog(tmp_path / "log", ("GOOG", "MSFT"), ["abc123"], resumable=written)
+    first.append(sent[:100])
+    first.close()
+    second = ActionLog(tmp_path / "log", ("GOOG", "MSFT"), ["abc123"], resumable=resumed)
+    second.truncate_to(second.rows_in_parts())
+    second.append(sent[100:])
+    assert second.close() == digest == actions_sha256(tmp_path / "log")
+
+
+def test_a_resumable_log_reads_no_row_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However old the run is, its start takes the same time and memory."""
+    writer = ActionLog(tmp_path, ("GOOG", "MSFT"), ["abc123"], resumable=True)
+    writer.append(rows(1000))
+    writer.close()
+    opened: list[Path] = []
+    footer = parts.read_footer
+
+    def looked_at(path: Path, what: str) -> parts.Footer:
+        opened.append(path)
+        return footer(path, what)
+
+    monkeypatch.setattr(parts, "read_footer", looked_at)
+    monkeypatch.setattr(actionlog, "read_footer", looked_at)
+    monkeypatch.setattr(actionlog, "read_parts", lambda which, _: iter(which and [pytest.fail("read")]))
+    again = ActionLog(tmp_path, ("GOOG", "MSFT"), ["abc123"], resumable=True)
+    again.truncate_to(again.rows_in_parts())
+    assert again.rows == 1000
+    assert {path.name for path in opened} == {"part-00015.parquet"}
 
 
 def test_a_log_that_lost_rows_cannot_be_resumed(tmp_path: Path) -> None:

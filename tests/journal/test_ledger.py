@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from emp.core.codes import OrderStatus
@@ -380,3 +381,159 @@ def test_a_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
         assert survivor.last_seq - 1 in (last, last + 1)
         assert survivor.record_intent(new(last)) == last + 1
         survivor.close()
+
+
+# --- an end that is lost --------------------------------------------------------------------------------------
+
+
+def died(folder: Path, acknowledged: int) -> Path:
+    """What a process leaves that was killed after so many intents: ledger, write-ahead file, companion."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "ledger.sqlite"
+    ledger = Ledger(path, run="RUN")
+    for n in range(acknowledged):
+        ledger.record_intent(new(n))
+    left = folder / "left"
+    left.mkdir()
+    for file in folder.glob("ledger.sqlite*"):
+        (left / file.name).write_bytes(file.read_bytes())
+    ledger.close()
+    assert (left / "ledger.sqlite-wal").stat().st_size > 10_000
+    return left / "ledger.sqlite"
+
+
+def refused(path: Path) -> str:
+    """What a writer and a reader say of a ledger that has lost its end."""
+    said = []
+    for opened in (Ledger, LedgerReader):
+        with pytest.raises(JournalError) as error:
+            opened(path)
+        said.append(str(error.value))
+    assert said[0] == said[1]
+    assert "\n" not in said[0]
+    return said[0]
+
+
+def test_what_a_killed_process_leaves_is_whole(tmp_path: Path) -> None:
+    ledger = Ledger(died(tmp_path, 9))
+    assert ledger.last_seq == 9
+    ledger.close()
+
+
+def test_a_lost_write_ahead_file_is_found(tmp_path: Path) -> None:
+    """SQLite opens what was there before it, and says nothing: ids would be given out again."""
+    path = died(tmp_path, 9)
+    path.with_name("ledger.sqlite-wal").unlink()
+    assert "has lost 9 acknowledged events: it ends at 0" in refused(path)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.9, 0.999])
+def test_a_cut_write_ahead_file_is_found(tmp_path: Path, kept: float) -> None:
+    path = died(tmp_path, 9)
+    wal = path.with_name("ledger.sqlite-wal")
+    wal.write_bytes(wal.read_bytes()[: int(wal.stat().st_size * kept)])
+    assert "acknowledged events: it ends at" in refused(path)
+
+
+def test_a_bit_that_flips_in_the_write_ahead_file_is_found(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    found = 0
+    for k in range(20):
+        path = died(tmp_path / str(k), 9)
+        wal = path.with_name("ledger.sqlite-wal")
+        data = bytearray(wal.read_bytes())
+        data[int(rng.integers(32, len(data)))] ^= 1 << int(rng.integers(8))
+        wal.write_bytes(data)
+        try:
+            ledger = Ledger(path)
+        except JournalError:
+            found += 1
+        else:  # in what no transaction needs
+            assert ledger.last_seq == 9
+            ledger.close()
+    assert found >= 15
+
+
+def test_a_ledger_that_was_copied_alone_is_refused(tmp_path: Path) -> None:
+    text = refused(died_checkpointed(tmp_path / "more"))
+    assert "lacks its companion ledger.sqlite.mark" in text
+
+
+def died_checkpointed(folder: Path) -> Path:
+    """A ledger whose first rows are in the file itself, copied without what is beside it."""
+    folder.mkdir()
+    path = folder / "ledger.sqlite"
+    ledger = Ledger(path, run="RUN")
+    for n in range(5):
+        ledger.record_intent(new(n))
+    ledger._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for n in range(5, 9):
+        ledger.record_intent(new(n))
+    alone = folder / "alone"
+    alone.mkdir()
+    (alone / "ledger.sqlite").write_bytes(path.read_bytes())
+    ledger.close()
+    return alone / "ledger.sqlite"
+
+
+def test_an_older_copy_of_the_same_ledger_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    first = Ledger(path, run="RUN")
+    first.record_intent(new(0))
+    first.close()
+    before = path.read_bytes()
+    second = Ledger(path, run="RUN")
+    second.record_intent(new(1))
+    second.close()
+    for file in tmp_path.glob("ledger.sqlite-*"):
+        file.unlink()
+    path.write_bytes(before)
+    assert "has lost 1 acknowledged events" in refused(path)
+
+
+def test_another_ledger_beside_the_companion_is_refused(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.sqlite", tmp_path / "other.sqlite"
+    for path, qty in ((one, 1), (other, 2)):
+        ledger = Ledger(path, run="RUN")
+        ledger.record_intent(msgspec.structs.replace(new(0), qty=qty))
+        ledger.close()
+    other.with_name("other.sqlite.mark").write_bytes(one.with_name("one.sqlite.mark").read_bytes())
+    assert "is another than its companion tells of" in refused(other)
+
+
+def test_a_damaged_companion_is_said(tmp_path: Path) -> None:
+    path = died(tmp_path, 3)
+    path.with_name("ledger.sqlite.mark").write_bytes(b"7 1 2")
+    assert "ledger.sqlite.mark is damaged" in refused(path)
+
+
+def test_a_ledger_of_an_older_release_gets_its_companion(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    old = Ledger(path, run="RUN")
+    old.record_intent(new(0))
+    old.close()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DELETE FROM meta WHERE key='marked'")
+    path.with_name("ledger.sqlite.mark").unlink()
+    ledger = Ledger(path, run="RUN")
+    ledger.record_intent(new(1))
+    ledger.close()
+    for file in tmp_path.glob("ledger.sqlite?wal"):
+        file.unlink()
+    reader = LedgerReader(path)
+    assert reader.last_seq == 2
+    reader.close()
+
+
+def test_a_companion_that_cannot_be_written_halts(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+
+    def fails(_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    ledger._mark.write = fails  # type: ignore[union-attr, method-assign]
+    with pytest.raises(JournalError, match="cannot be written"):
+        ledger.record_intent(new(0))
+    with pytest.raises(JournalError, match="cannot be written"):
+        ledger.record_intent(new(1))
+    ledger.close()

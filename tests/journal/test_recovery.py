@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -33,8 +34,9 @@ from emp.execution.orders import OrderManager
 from emp.execution.reconcile import CorrectionKind
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
+from emp.journal.records import Note
 from tests.kit.orders import cancel_order, new_order
-from tests.live.world import BTC, buyer
+from tests.live.world import BTC, book, buyer
 
 S = OrderStatus
 RUN = "RUN"
@@ -504,4 +506,94 @@ def test_an_order_whose_replacement_was_on_its_way_is_asked_for_by_both_ids(
     )
     assert engine.orders.position("GOOG") == held_there.filled
     assert not engine.orders.open_orders()
+    ledger.close()
+
+
+# --- what a difference is worth -----------------------------------------------------------------------------
+
+
+class Closed(RenamingVenue):
+    """One at which somebody has changed the position: it is `lots` now, at an average of `average`."""
+
+    def __init__(self, lots: int, average: float) -> None:
+        super().__init__([])
+        self.lots, self.average = lots, average
+
+    async def positions(self) -> Sequence[VenuePosition]:
+        return [VenuePosition(instrument="GOOG", qty=self.lots, avg_px=self.average)]
+
+
+def restarted(path: Path, venue: Venue) -> Driver:
+    """The driver of an engine that has recovered from a ledger and is not yet warm."""
+    ledger = Ledger(path, run=RUN, mode="paper")
+    named = [msgspec.structs.replace(BTC, name=name) for name in INSTRUMENTS]
+    engine = Engine(named, buyer(), EngineLimits(warmup_events=100), RUN)
+    driver = Driver(engine, venue.send, ledger=ledger)
+    recovery = Recovery(driver, ledger, venue, SimClock(1))
+    venue.on_report(recovery.report)
+    recovery.rebuild()
+    asyncio.run(asyncio.wait_for(recovery.run(1.0), 5))
+    return driver
+
+
+def closed(driver: Driver) -> None:
+    """Its process is gone."""
+    assert driver.ledger is not None
+    driver.ledger.close()
+
+
+def five_bought_at_100_000(path: Path) -> None:
+    ledger = Ledger(path, run=RUN, mode="paper")
+    bought = msgspec.structs.replace(order(0), px=100_000)
+    ledger.record_intent(bought)
+    ledger.record_report(filled(bought, "E1"))
+    ledger.close()
+
+
+@pytest.mark.parametrize(("lots", "average"), [(0, 0.0), (3, 100_000.0), (-2, 50.0), (9, 1.0)])
+def test_a_position_that_was_changed_while_the_engine_was_down_is_no_gain(
+    tmp_path: Path, lots: int, average: float
+) -> None:
+    """At the venue's average (0 where it is flat) it was a gain or a loss of everything that was held."""
+    path = tmp_path / "ledger.sqlite"
+    five_bought_at_100_000(path)
+    driver = restarted(path, Closed(lots, average))
+    driver.events(book(1, 1_000_000_000))
+    account = driver.engine.desk.account[0]
+    assert account["position"] == lots
+    assert abs(account["pnl"]) <= 5 * 2  # five lots, a mid within two ticks of what was paid
+    assert account["peak"] <= 10
+    closed(driver)
+
+
+def test_an_adjustment_has_one_price_whenever_the_process_dies(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    five_bought_at_100_000(path)
+    driver = restarted(path, Closed(0, 0.0))
+    closed(driver)
+    driver = restarted(path, Closed(0, 0.0))  # it died before there was a price
+    assert driver.engine.unvalued
+    driver.events(book(1, 1_000_000_000))
+    cash = float(driver.engine.desk.account["cash"][0])
+    closed(driver)
+    driver = restarted(path, Closed(0, 0.0))  # and after it
+    assert not driver.engine.unvalued
+    assert driver.engine.desk.account["cash"][0] == cash
+    closed(driver)
+    reader = LedgerReader(path)
+    (note,) = reader.notes("valued")
+    assert note.data == {"qty": -5, "px": 100_002.0}
+    reader.close()
+
+
+def test_an_adjustment_that_an_older_release_booked_at_0_is_valued_now(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite", run=RUN, mode="paper")
+    for px in (0.0, 70.0):
+        data: dict[str, Any] = {"qty": -5, "px": px, "reason": "closed"}
+        ledger.record_note(Note(kind="adjustment", ts=1, instrument="GOOG", data=data))
+    manager = OrderManager(INSTRUMENTS)
+    rebuilt = rebuild(ledger, manager)
+    assert rebuilt.unvalued == {"GOOG": -5}
+    assert manager.position("GOOG") == -10
+    assert manager.accounts["cash"][0] == 350.0
     ledger.close()

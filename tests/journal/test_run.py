@@ -1,6 +1,8 @@
 """The run folder: there whole or not at all, and never mistaken for another run's."""
 
 import hashlib
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from emp.core.errors import JournalError, UsageError
 from emp.core.records import ACCOUNT, DECISION, EVENT
+from emp.journal.ledger import Ledger
 from emp.journal.run import RunFolder, build_manifest, code_version
 
 
@@ -93,3 +96,15 @@ def test_a_damaged_checkpoint_or_manifest_ends_in_one_line(tmp_path: Path) -> No
         RunFolder(run.path)
     with pytest.raises(JournalError, match="cannot read"):
         RunFolder(tmp_path / "none")
+
+
+def test_a_run_is_its_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        folder = RunFolder.create(tmp_path / "runs" / "run", {"run": "R"})
+        Ledger(folder.ledger, run="R").close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
+    for path in (folder.path / "manifest.json", *folder.path.glob("ledger.sqlite*")):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path

@@ -12,7 +12,7 @@ from emp.engine.choose import load_model
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.load import LoadedModel
 from emp.model.artifact import Manifest, save
-from emp.model.heads import OUTPUTS, QUANTILES_AT
+from emp.model.heads import MEANS_AT, OUTPUTS, QUANTILES_AT
 from emp.perception.depth import ENCODER
 from emp.perception.normalise import INPUT_NAMES, INPUTS
 from emp.perception.schema import schema_hash
@@ -47,6 +47,25 @@ def eager_model(folder: Path, seed: int = 0, strength: float = 0.4) -> LoadedMod
         k_sigma=0.5,
         thresholds=[[0.0] * HORIZONS],
         warmup_events=16,
+    )
+    save(folder, manifest, tensors)
+    return load_model(folder)
+
+
+def buying_model(folder: Path) -> LoadedModel:
+    """A linear model, kept in a folder, that always expects the price to rise by fifty units."""
+    bias = np.zeros((1, OUTPUTS), np.float32)
+    bias[:, MEANS_AT:] = 50.0
+    tensors: dict[str, Array] = {"weight": np.zeros((1, INPUTS, OUTPUTS), np.float32), "bias": bias}
+    for name in ENCODER.names or ():
+        tensors[f"encoder.{name}"] = np.zeros(ENCODER[name].shape, np.float32)
+    manifest = Manifest(
+        kind="linear",
+        schema=schema_hash(),
+        domains=["shared"],
+        k_sigma=0.5,
+        thresholds=[[0.5] * HORIZONS],
+        warmup_events=0,
     )
     save(folder, manifest, tensors)
     return load_model(folder)

@@ -5,13 +5,16 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, Control, MarketDataUpdate, NewOrder, QueryOrder, RiskBreach
 from emp.core.errors import JournalError, VenueError
+from emp.core.records import Array, fieldwise_bytes
 from emp.engine.engine import EngineLimits
 from emp.journal.actionlog import read_actions
+from emp.journal.decisions import recorded_decisions, with_recorded
 from emp.journal.ledger import Ledger
 
 from .world import Venue, World, play
@@ -57,6 +60,33 @@ def test_an_intent_is_durable_before_it_is_sent(world: World) -> None:
     rows = read_actions(world.actions.folder)
     assert len(rows) == world.viewer.view().instruments[0].events
     assert {c.decision_seq for c in world.venue.commands} <= set(rows["seq"].tolist())
+
+
+def test_the_row_of_every_order_is_durable_before_it_is_sent(world: World) -> None:
+    """The action log is written by a thread, later: a process that dies between them must not lose why it traded."""
+    rows: list[Array] = []
+
+    def look(command) -> None:
+        if isinstance(command, NewOrder):
+            reader = world.recorded()
+            found = recorded_decisions(reader.events())
+            reader.close()
+            rows.append(found[found["seq"] == command.decision_seq])
+
+    world.venue.before_send = look
+    play(world, invested)
+    assert len(rows) >= 2
+    log = read_actions(world.actions.folder)
+    for found in rows:
+        assert len(found) == 1
+        assert fieldwise_bytes(found) == fieldwise_bytes(log[log["seq"] == found["seq"][0]])
+    reader = world.recorded()
+    assert len(with_recorded(log, recorded_decisions(reader.events()))) == len(log), "none twice"
+    lost = log[log["action"] == 0]
+    again = with_recorded(lost, recorded_decisions(reader.events()))
+    assert len(again) == len(log)
+    assert (np.diff(again["ts"]) >= 0).all()
+    reader.close()
 
 
 def test_a_repeated_report_counts_once(world: World) -> None:
@@ -181,6 +211,34 @@ def test_a_failing_feed_flattens_and_is_raised(world: World, error: Exception) -
     with pytest.raises(type(error), match=str(error)):
         play(world, script)
     assert world.position == world.venue.position == 0
+
+
+def test_a_run_that_cannot_close_names_what_it_leaves_and_why(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its venue refuses every closing order: it is asked at a pace, for a while, and the rest is said."""
+    monkeypatch.setattr("emp.engine.live.CLOSING_S", 0.5)
+
+    async def script(world: World) -> None:
+        await invested(world)
+        world.venue.commands.clear()
+        world.venue.refuses_orders = True
+        world.venue.feed.put_nowait(VenueError("the market data is gone"))
+        await world.until(lambda: world.venue.closed, 20)
+
+    with pytest.raises(VenueError, match="market data is gone"):
+        play(world, script)
+    assert 3 <= len(world.venue.commands) <= 12
+    assert world.live.left_open() == world.live.left_closing()
+    assert world.live.left_open().startswith(
+        "left open at the venue: BTCUSDT +4 (nothing was closed by the last"
+    )
+
+
+def test_a_run_that_ends_in_order_says_what_it_holds(world: World) -> None:
+    play(world, invested)
+    assert world.live.left_open() == "left open at the venue: BTCUSDT +4"
+    assert world.live.left_closing() == "", "nobody asked to close it"
 
 
 def test_a_market_that_ends_ends_the_run_after_its_last_event(world: World) -> None:

@@ -332,7 +332,9 @@ def test_the_command_records_says_so_and_stops_when_asked(tmp_path: Path) -> Non
         }  # fmt: skip
         (tmp_path / "emp.yaml").write_text(yaml.safe_dump(config))
         kept = {
-            k: v for k, v in os.environ.items() if not k.startswith("EMP_") or k in ("EMP_DATA", "EMP_CACHE")
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith("EMP_") or k in ("EMP_DATA", "EMP_CACHE", "EMP_STATE")
         }
         kept |= {"EMP_FIX_USERNAME": "EMP", "EMP_FIX_PASSWORD": "secret"}
 

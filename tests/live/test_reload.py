@@ -126,6 +126,7 @@ def test_a_run_that_died_goes_on_with_the_model_that_served_last(tmp_path: Path)
     journal(died, later)
     died.live._taps.close()
     ledger.close()
+    died.live._account.close()
     again = assembled()
     assert again.folder.path == died.folder.path
     assert again.engine.model.artifact.hash == second.artifact.hash

@@ -36,7 +36,7 @@ from tests.kit.listener import Listener
 from .world import Venue
 
 ROOT = Path(__file__).resolve().parents[2]
-TOLD = ("EMP_DATA", "EMP_CACHE")
+TOLD = ("EMP_DATA", "EMP_CACHE", "EMP_STATE")
 
 
 def start(folder: Path, *arguments: str, config: Path = ROOT / "examples/mock.yaml", **settings: str):
@@ -238,6 +238,8 @@ def test_only_a_live_run_that_died_is_continued(tmp_path: Path) -> None:
         if end:
             ledger.seal()
         ledger.close()
+        if running.live._account is not None:
+            running.live._account.close()
         return running.folder.path
 
     died = folder_of("live", end=False)
@@ -246,3 +248,25 @@ def test_only_a_live_run_that_died_is_continued(tmp_path: Path) -> None:
     assert folder_of("live", end=True) == died
     assert folder_of("live", end=True) != died
     assert folder_of("mock", end=False) != folder_of("mock", end=False)
+
+
+def test_a_signal_while_the_engine_compiles_ends_it_at_once(tmp_path: Path) -> None:
+    """It was heard only when the compiler was through: minutes, the first time."""
+    hook = tmp_path / "sitecustomize.py"
+    hook.write_text(
+        "import time\n"
+        "import emp.engine.succession as s\n"
+        "def slow(self):\n"
+        "    print('compiling', flush=True)\n"
+        "    time.sleep(60)\n"
+        "s.Succession.warm_up = slow\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    with start(tmp_path, PYTHONPATH=path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "compiling\n"
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert time.monotonic() - began < 5
+    assert process.returncode != 0

@@ -24,7 +24,11 @@ SECONDS = ("--seconds", "2")
 
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("EMP_") or k in ("EMP_DATA", "EMP_CACHE")}
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith("EMP_") or k in ("EMP_DATA", "EMP_CACHE", "EMP_STATE")
+    }
     fast = {"EMP_HTTP__PORT": "0", "EMP_WARM_UP_EVENTS": "50", "EMP_ACCESS__SPEED": "100"}
     return kept | fast | {"EMP_RUN_DIR": str(folder / "runs")} | settings
 

@@ -52,6 +52,7 @@ def close(running: Running, *, sealed: bool = False) -> None:
     if sealed:
         running.live._ledger.seal()
     running.live._ledger.close()
+    running.live._account.close()
 
 
 def names(config: SystemConfig) -> list[str]:
@@ -134,7 +135,7 @@ def test_two_are_refused(tmp_path: Path) -> None:
     first = died(live(tmp_path))
     second = tmp_path / "live-COPY"
     second.mkdir()
-    for name in ("manifest.json", "ledger.sqlite"):
+    for name in ("manifest.json", "ledger.sqlite", "ledger.sqlite.mark"):
         (second / name).write_bytes((first / name).read_bytes())
     text = refusal(live(tmp_path), UsageError)
     assert str(first) in text

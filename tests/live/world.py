@@ -1,8 +1,6 @@
 """A scripted venue and a model that always wants to buy: what the live wiring is tested against."""
 
 import asyncio
-import contextlib
-import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,12 +20,13 @@ from emp.engine.driver import Driver
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.guard import LatencyGuard
 from emp.engine.journal_tap import JournalTap
-from emp.engine.live import Live
+from emp.engine.live import Home, Live
 from emp.engine.load import LoadedModel
 from emp.engine.succession import Models, Succession
 from emp.engine.tap import Taps
 from emp.engine.view import Viewer
 from emp.journal.ledger import Ledger
+from emp.journal.place import Place
 from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder
 from emp.model.artifact import Artifact, Manifest
@@ -37,6 +36,7 @@ from emp.model.linear import linear_params
 from emp.observe.board import Board
 from emp.perception.depth import ENCODER
 from emp.perception.normalise import INPUTS
+from tests.kit.journal import unseal
 
 BTC = msgspec.structs.replace(catalogue()["BTCUSDT"], taker_fee=0.1, maker_fee=0.0)
 MS = 1_000_000
@@ -51,6 +51,19 @@ def buyer() -> LoadedModel:
     )
     params = linear_params(np.zeros((1, INPUTS, OUTPUTS), np.float32), bias, pack_calibration({}, 1, "test"))
     return LoadedModel(Artifact(manifest, {}), params, np.zeros(1, ENCODER)[0], 0)
+
+
+def book(seq: int, ts: int, n: int = 1, spread: int = 2) -> Array:
+    """EVENT rows [n] from number `seq` on: a book that moves by a tick to and fro."""
+    rows = np.zeros(n, EVENT)
+    rows["seq"] = np.arange(seq, seq + n)
+    rows["ts"] = rows["ts_recv"] = ts
+    rows["flags"] = EventFlag.VISIBLE
+    rows["n_bid"] = rows["n_ask"] = 1
+    rows["bid_px"][:, 0] = 100_000 + rows["seq"] % 2
+    rows["ask_px"][:, 0] = rows["bid_px"][:, 0] + spread
+    rows["bid_sz"][:, 0] = rows["ask_sz"][:, 0] = 10_000
+    return rows
 
 
 class Venue:
@@ -68,6 +81,7 @@ class Venue:
         self.sink: Sink
         self.pump = Pump(self.run)
         self.answers = True
+        self.refuses_orders = False
         self.refuses: str | None = None
         self.before_send: Callable[[Command], None] = lambda _: None
         self._report: Callable[[OrderUpdate], None] = lambda _: None
@@ -104,7 +118,9 @@ class Venue:
         self.commands.append(command)
         if not self.answers:
             return
-        if isinstance(command, NewOrder) and command.immediate:
+        if isinstance(command, NewOrder) and self.refuses_orders:
+            self.report(command, OrderStatus.REJECTED, 0)
+        elif isinstance(command, NewOrder) and command.immediate:
             self.position += command.side * command.qty
             self.report(command, OrderStatus.FILLED, command.qty)
         elif isinstance(command, NewOrder):
@@ -160,15 +176,8 @@ class Venue:
 
     def tick(self, n: int = 1, spread: int = 2) -> None:
         """Let `n` changes of the book arrive in one batch."""
-        rows = np.zeros(n, EVENT)
         self._seq += n
-        rows["seq"] = np.arange(self._seq - n + 1, self._seq + 1)
-        rows["ts"] = rows["ts_recv"] = LiveClock().now_ns()
-        rows["flags"] = EventFlag.VISIBLE
-        rows["n_bid"] = rows["n_ask"] = 1
-        rows["bid_px"][:, 0] = 100_000 + rows["seq"] % 2
-        rows["ask_px"][:, 0] = rows["bid_px"][:, 0] + spread
-        rows["bid_sz"][:, 0] = rows["ask_sz"][:, 0] = 10_000
+        rows = book(self._seq - n + 1, LiveClock().now_ns(), n, spread)
         self.feed.put_nowait(rows)
 
 
@@ -236,7 +245,7 @@ class World:
             board=self.board,
             clock=self.clock,
             succession=succession,
-            folder=folder if socket else None,
+            home=Home(folder, None, Place(folder, self.ledger_path)) if socket else None,
         )
 
     @property
@@ -245,9 +254,7 @@ class World:
 
     def unseal(self) -> None:
         """Let the ledger look as if its process had died."""
-        with contextlib.closing(sqlite3.connect(self.ledger_path)) as db:
-            db.execute("UPDATE meta SET value='no' WHERE key='sealed'")
-            db.commit()
+        unseal(self.ledger_path)
 
     def recorded(self) -> LedgerReader:
         return LedgerReader(self.ledger_path)

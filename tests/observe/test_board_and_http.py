@@ -1,9 +1,12 @@
 """What the web shows is what the engine published, and the word for unhealthy is a reason."""
 
+import http.client
 import json
+import os
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import msgspec
 import pytest
@@ -14,6 +17,7 @@ from starlette.routing import Route
 
 from emp.core.clock import SimClock
 from emp.core.errors import UsageError
+from emp.observe import connections
 from emp.observe.board import Board, InstrumentView, LinkView, ModelView, ValueView, View
 from emp.observe.http import HttpServer, create_app
 from tests.kit.http import fetch
@@ -221,3 +225,77 @@ def test_stop_gives_the_port_back() -> None:
     again = HttpServer(create_app(Board(SimClock())), "127.0.0.1", port)
     again.start()
     again.stop()
+
+
+# --- connections that say nothing -------------------------------------------------------------------------
+
+
+@contextmanager
+def opened(url: str, n: int) -> Iterator[list[socket.socket]]:
+    host, port = url.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        yield [stack.enter_context(socket.create_connection((host, int(port)), 5)) for _ in range(n)]
+
+
+def is_closed(sock: socket.socket, seconds: float) -> bool:
+    """Whether the other side closes within so long."""
+    sock.settimeout(seconds)
+    try:
+        return sock.recv(4096) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "REQUEST_S", 0.6)
+    monkeypatch.setattr(connections, "_LOOK_S", 0.1)
+
+
+def test_idle_connections_cannot_take_every_descriptor() -> None:
+    """1,020 of them stopped an engine in nine seconds: its ledger had no descriptor any more."""
+    before = len(os.listdir("/proc/self/fd"))
+    with serving(Board(SimClock())) as url:
+        with opened(url, 200) as idle:
+            late = [sock for sock in idle if is_closed(sock, 0.05)]
+            assert len(late) >= 200 - connections.MOST
+            ours = len(os.listdir("/proc/self/fd")) - len(idle)
+            assert ours - before <= connections.MOST + 10
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with suppress(OSError):
+                assert fetch(f"{url}/health")[0] == 503
+                return
+    raise AssertionError("it never answers again")
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("said", [b"", b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "])
+def test_a_request_that_never_comes_whole_is_not_waited_for(said: bytes) -> None:
+    with serving(Board(SimClock())) as url, opened(url, 1) as (sock,):
+        sock.sendall(said)
+        for _ in range(80):  # a byte now and then does not help
+            try:
+                sock.sendall(b"x" if said else b"")
+            except OSError:
+                return
+            if is_closed(sock, 0.1):
+                return
+    raise AssertionError("it waits without end")
+
+
+def test_a_connection_that_is_used_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "REQUEST_S", 2.0)
+    monkeypatch.setattr(connections, "_LOOK_S", 0.1)
+    with serving(Board(SimClock())) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with closing(http.client.HTTPConnection(host, int(port), timeout=5)) as client:
+            used = set()
+            for _ in range(6):
+                client.request("GET", "/health")
+                assert client.getresponse().read()
+                used.add(client.sock.getsockname())
+                time.sleep(0.5)
+    assert len(used) == 1, "it was closed in between"

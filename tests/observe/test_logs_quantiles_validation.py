@@ -67,6 +67,25 @@ def test_records_are_json_lines_written_by_another_thread() -> None:
     assert stream.writers == {"logs"}
 
 
+def test_a_line_that_is_repeated_without_end_is_counted() -> None:
+    """Whoever can reach the port could fill the disk with what a library says of each request that is none."""
+    stream, clock = io.StringIO(), SimClock()
+    thread = logs.configure(stream, clock)
+    for _ in range(logs.PER_MINUTE + 40):
+        logging.getLogger("some.library").warning("Invalid HTTP request received.")
+    structlog.get_logger().info("another")
+    while not thread._queue.empty():
+        pass
+    clock.advance(61_000_000_000)
+    structlog.get_logger().info("Invalid HTTP request received.")
+    thread.close()
+    found = [(one["event"], one.get("n")) for one in lines(stream)]
+    assert found[: logs.PER_MINUTE] == [("Invalid HTTP request received.", None)] * logs.PER_MINUTE
+    assert found[logs.PER_MINUTE :][:1] == [("another", None)]
+    assert ("repeated", 40) in found or ("repeated", 41) in found
+    assert lines(stream)[-1]["event"] in ("Invalid HTTP request received.", "repeated")
+
+
 def test_an_exception_is_logged_with_its_trace() -> None:
     stream = io.StringIO()
     thread = logs.configure(stream, SimClock())

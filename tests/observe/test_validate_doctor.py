@@ -20,7 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(autouse=True)
 def _here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    for name in [n for n in os.environ if n.startswith("EMP_") and n not in ("EMP_DATA", "EMP_CACHE")]:
+    for name in [
+        n for n in os.environ if n.startswith("EMP_") and n not in ("EMP_DATA", "EMP_CACHE", "EMP_STATE")
+    ]:
         monkeypatch.delenv(name)
 
 

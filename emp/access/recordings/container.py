@@ -27,6 +27,10 @@ MAX_UNPACKED = 1 << 36
 """A member of a 7z that claims to be larger is not written to disk."""
 
 
+MAX_MEMBERS = 2_000
+"""Files in one archive: each is looked into, to tell what it is."""
+
+
 class Item:
     """One readable file. `name` is its own name without folder and packing, `label` the one for messages."""
 
@@ -129,6 +133,11 @@ def items(path: Path) -> list[Item]:
     members = [name for name in members if not Path(name).name.startswith("._")]
     if not members:
         raise DataError(f"{path}: the archive is empty")
+    if len(members) > MAX_MEMBERS:
+        raise DataError(
+            f"{path}: has {len(members):,} files in it, and {MAX_MEMBERS:,} are looked at at most: unpack it, and name"
+            " the files that are meant"
+        )
     return [Item(path, member) for member in sorted(members)]
 
 

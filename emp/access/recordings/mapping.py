@@ -17,6 +17,7 @@ import yaml
 
 from emp.core.errors import ConfigError
 from emp.core.records import LEVELS
+from emp.core.small_file import read_small
 
 Names = str | tuple[str, ...]
 
@@ -229,7 +230,7 @@ def load_mappings(paths: Sequence[Path]) -> tuple[Mapping, ...]:
     found: list[Mapping] = []
     for path in paths:
         try:
-            content = path.read_bytes()
+            content = read_small(path)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
         found += _parse(str(path), content)
@@ -240,6 +241,8 @@ def _parse(source: str, content: bytes) -> list[Mapping]:
     """The mappings of a file: one, or a list of several."""
     try:
         loaded = yaml.safe_load(content)
+    except ValueError as error:
+        raise ConfigError(f"{source}: not valid YAML: {str(error).split(';')[0]}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark is not None else ""

@@ -179,7 +179,7 @@ class _Zstd:
         return self._limit.passed(out)
 
 
-_ZSTD_PART = 1 << 14
+_ZSTD_PART = 1 << 11
 
 
 def _stored(file: IO[bytes], label: str) -> bytes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from emp.app.wiring.examples import default_config
+from emp.core.errors import EmpError, PositionLeftError
 from emp.core.platform import hang_up_is_ignored, on_signals
 
 if TYPE_CHECKING:
@@ -73,8 +74,11 @@ def run(
             try:
                 if background is not None:
                     _hand_over(background, running, server.url, as_json)
+                running.prepare()  # while SIGTERM still ends the process at once: nothing has begun
                 with Terminal(board, server.url, running.folder.path):
                     asyncio.run(_until_stopped(running, seconds))
+            except EmpError as error:
+                raise _naming(error, running.left()) from error
             finally:
                 log.close()
     finally:
@@ -83,6 +87,13 @@ def run(
     running.folder.write_summary(summary)
     if as_json:
         print(json.dumps(summary))
+    if running.left():
+        raise PositionLeftError(running.left())
+
+
+def _naming(error: EmpError, left: str) -> EmpError:
+    """The same error, which names what is left open."""
+    return type(error)(f"{error}; {left}") if left else error
 
 
 class Job(NamedTuple):
@@ -94,6 +105,8 @@ class Job(NamedTuple):
     connected: asyncio.Event
     signals: Mapping[signal.Signals, Callable[[], object]]
     summary: Callable[[], dict[str, Any]]
+    prepare: Callable[[], object] = str  # what takes long and touches nothing
+    left: Callable[[], str] = str  # what is still open at the venue, in words; "" where nothing is
 
 
 def _trading(settings: "SystemConfig", path: Path, clock: "Clock") -> Callable[["Board"], Job]:
@@ -113,6 +126,8 @@ def _trading(settings: "SystemConfig", path: Path, clock: "Clock") -> Callable[[
             live.connected,
             {signal.SIGUSR1: partial(live.kill, "operator"), signal.SIGUSR2: live.reload},
             partial(_summary, running),
+            live.prepare,
+            live.left_open if settings.mode == "live" else live.left_closing,
         )
 
     return assemble

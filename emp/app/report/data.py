@@ -12,6 +12,7 @@ from emp.core.errors import DataError
 from emp.core.ids import generator
 from emp.core.records import Array
 from emp.engine.journal_tap import journalled_rows
+from emp.journal.decisions import recorded_decisions, with_recorded
 from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder
 from emp.observe.markout import alphas_bps, summarise
@@ -46,14 +47,15 @@ def read_run(path: Path) -> RunData:
     folder = RunFolder(path)
     summary = folder.summary() if folder.finished else {}
     rows = journalled_rows(folder)
-    rows = rows[rows["bid"] > 0]
-    if not len(rows):
-        raise DataError(
-            f"{path}: nothing to show: the run made no decision, or was killed before its first were written"
-            " (at the latest every journal.flush_seconds)"
-        )
     reader = LedgerReader(folder.ledger)
     try:
+        rows = with_recorded(rows, recorded_decisions(reader.events()))
+        rows = rows[rows["bid"] > 0]
+        if not len(rows):
+            raise DataError(
+                f"{path}: nothing to show: the run made no decision, or was killed before its first were written"
+                " (at the latest every journal.flush_seconds)"
+            )
         sent: dict[str, int] = {}
         for event in reader.events():
             body = event.body

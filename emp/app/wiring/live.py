@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
@@ -11,7 +11,15 @@ import numpy as np
 from emp.access.port import MarketAccess
 from emp.app.wiring.assembly import engine_limits
 from emp.app.wiring.doors import open_ctrader, open_fix
-from emp.app.wiring.unfinished import first_model, note_continuation, replaced_model, unfinished_run
+from emp.app.wiring.unfinished import (
+    account_of,
+    carry_over,
+    first_model,
+    note_continuation,
+    refuse_elsewhere,
+    replaced_model,
+    unfinished_run,
+)
 from emp.bus.bus import EventBus
 from emp.core.clock import Clock
 from emp.core.codes import Reason, Session
@@ -29,16 +37,19 @@ from emp.engine.driver import Driver
 from emp.engine.engine import Engine
 from emp.engine.guard import LatencyGuard
 from emp.engine.journal_tap import JournalTap
-from emp.engine.live import Live
+from emp.engine.live import Home, Live
 from emp.engine.load import load_folder
 from emp.engine.succession import Models, Succession
 from emp.engine.tap import Taps
 from emp.engine.view import Viewer
+from emp.journal.account_file import AccountFile, AccountState
 from emp.journal.ledger import Ledger
+from emp.journal.place import Place
 from emp.journal.run import RunFolder, build_manifest
 from emp.journal.swaps import read_swaps
 from emp.model.artifact import save
 from emp.observe.board import Board
+from emp.observe.log_file import LogFile
 
 if TYPE_CHECKING:
     from emp.sim.world.mock import MockMarket
@@ -90,9 +101,30 @@ def assemble_live(
     """Make the run's folder and everything in it; the run is named by its configuration and its start.
 
     A live run of the same account whose process died is continued in its own folder, by the model that served when
-    it died, whatever release and settings it had: see `emp.app.wiring.unfinished`. `source` is the configuration's
-    file, read again where a model is to be reloaded.
+    it died, whatever release and settings it had: see `emp.app.wiring.unfinished`. A new one begins with what the
+    account's last run had lost that day and halted. One engine on this machine trades an account at a time. `source` is
+    the configuration's file, read again where a model is to be reloaded.
     """
+    if config.mode != "live":
+        return _assemble(config, instruments, models, access, board, clock, source, None)
+    account = AccountFile(account_of(config))
+    try:
+        return _assemble(config, instruments, models, access, board, clock, source, account)
+    except BaseException:
+        account.close()
+        raise
+
+
+def _assemble(
+    config: SystemConfig,
+    instruments: list[Instrument],
+    models: Models,
+    access: MarketAccess,
+    board: Board,
+    clock: Clock,
+    source: Path | None,
+    account: AccountFile | None,
+) -> Running:
     model = models.serving
     manifest = build_manifest(
         run="",
@@ -104,6 +136,8 @@ def assemble_live(
     )
     folder = unfinished_run(config, manifest["instruments"])
     continued = folder is not None
+    state = AccountState() if account is None else account.read()
+    refuse_elsewhere(state, folder)
     if folder is None:
         run = run_id(config.model_dump_json(), model.artifact.hash, clock.now_ns())
         folder = RunFolder.create(config.run_dir / f"{config.mode}-{run}", {**manifest, "run": run})
@@ -112,6 +146,10 @@ def assemble_live(
     if continued:
         note_continuation(folder, ledger, manifest, clock)
         models = _continued(folder, ledger, models, clock)
+    else:
+        carry_over(state, manifest["instruments"], ledger, clock)
+    if account is not None:
+        account.say_who(folder.path)
     served = [first_model(folder), *(swap.after for swap in read_swaps(ledger))]
     keep_models(folder, models)
     journal = JournalTap(
@@ -155,7 +193,7 @@ def assemble_live(
         board=board,
         clock=clock,
         succession=succession,
-        folder=folder.path,
+        home=Home(folder.path, account, Place(folder.path, folder.ledger)),
     )
     return Running(live, engine, bus, journal, viewer, folder)
 
@@ -229,11 +267,11 @@ def open_access(
     return PaperAccess(access, clock)
 
 
-def open_log(folder: RunFolder) -> IO[str]:
+def open_log(folder: RunFolder) -> LogFile:
     """The run's log file, for `emp.observe.logs`."""
     path = folder.path / "log.jsonl"
     try:
-        return path.open("a", encoding="utf-8", buffering=1 << 16)
+        return LogFile(path)
     except OSError as error:
         raise JournalError(
             f"cannot write {path}: {error.strerror or os.strerror(error.errno or 0)}"

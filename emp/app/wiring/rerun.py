@@ -17,6 +17,7 @@ from emp.core.contracts import Control
 from emp.core.errors import JournalError, UsageError
 from emp.core.instrument import Instrument, find
 from emp.core.records import DECISION, UNHASHED, Array, fieldwise_bytes
+from emp.engine.carry import CARRIED
 from emp.engine.journal_tap import journalled_rows
 from emp.engine.load import load_folder
 from emp.engine.rerun import Rerun, Terms
@@ -82,7 +83,8 @@ def assemble_rerun(folder: RunFolder) -> Rerun:
 
 def _began_with_trading(ledger: LedgerReader) -> bool:
     """Whether the ledger was begun by a release that records where each process begins, or is empty."""
-    first = next(ledger.events(), None)
+    carried = (e for e in ledger.events() if not (isinstance(e.body, Note) and e.body.kind == CARRIED))
+    first = next(carried, None)
     return first is None or (isinstance(first.body, Control) and first.body.action == "begin")
 
 

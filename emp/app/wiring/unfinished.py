@@ -12,7 +12,10 @@ from typing import Any
 from emp.core.clock import Clock
 from emp.core.config.config import SystemConfig
 from emp.core.errors import JournalError, UsageError
-from emp.engine.journal_tap import journalled_rows
+from emp.core.platform import say
+from emp.engine.carry import carried_note, is_worth_carrying
+from emp.engine.journal_tap import newest_rows
+from emp.journal.account_file import AccountState
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
 from emp.journal.records import Note
@@ -54,6 +57,46 @@ def unfinished_run(config: SystemConfig, instruments: Sequence[str]) -> RunFolde
     return run
 
 
+def account_of(config: SystemConfig) -> dict[str, object]:
+    """The settings that say whose money a live run trades."""
+    return dict(zip(_ACCOUNT, _account(config.model_dump(mode="json")), strict=True))
+
+
+def refuse_elsewhere(state: AccountState, continued: RunFolder | None) -> None:
+    """Refuse to begin anew beside an unfinished run of the same account that lies somewhere else.
+
+    Raises UsageError with where it lies; where its folder is gone, that is said, and what is known of the account is
+    carried over.
+    """
+    folder = Path(state.folder)
+    if not state.open or (continued is not None and continued.path.resolve() == folder.resolve()):
+        return
+    if not (folder / "ledger.sqlite").exists():
+        say(
+            f"emp: {folder}, the last live run of this account, did not end in order and is gone: its loss of the day"
+            " and its halts are carried over, its orders and positions are taken from the venue"
+        )
+        return
+    if not _sealed(RunFolder(folder)):
+        raise UsageError(
+            f"{folder}: an unfinished live run of this account lies there: set run_dir to {folder.parent} to go on with"
+            " it, or move it away after comparing it with the venue's orders and positions"
+        )
+
+
+def carry_over(state: AccountState, instruments: Sequence[str], ledger: Ledger, clock: Clock) -> None:
+    """Let a new run begin with what the account's run before it has lost that day, held and halted."""
+    for name in instruments:
+        left = state.instruments.get(name)
+        if left is not None and is_worth_carrying(left):
+            ledger.record_note(carried_note(name, left, clock.now_ns()))
+            words = (
+                f"loss of the day {left.day_pnl:g}, drawdown {left.drawdown:g}, position {left.position:+d}"
+            )
+            halted = f", halted ({left.halted}): `emp resume` lets it trade" if left.halted else ""
+            say(f"emp: {name}: carried over from run {state.run}: {words}{halted}")
+
+
 def note_continuation(run: RunFolder, ledger: Ledger, manifest: Mapping[str, Any], clock: Clock) -> None:
     """Record that a run goes on by another release, under another configuration, or with other facts of its
     instruments: what differs, and what holds from now on, since a replay needs it.
@@ -71,11 +114,11 @@ def note_continuation(run: RunFolder, ledger: Ledger, manifest: Mapping[str, Any
 
 def replaced_model(run: RunFolder, before: str, after: str, clock: Clock) -> list[Swap]:
     """That another model takes over where a run goes on: behind the last decision of each instrument."""
-    rows = journalled_rows(run)
+    names = run.manifest["instruments"]
+    rows = newest_rows(run, len(names))
     found = []
-    for k, name in enumerate(run.manifest["instruments"]):
-        mine = rows[rows["instrument"] == k]
-        seq, ts = (int(mine["seq"][-1]), int(mine["ts"][-1])) if len(mine) else (0, clock.now_ns())
+    for k, name in enumerate(names):
+        seq, ts = (int(rows[k]["seq"][0]), int(rows[k]["ts"][0])) if k in rows else (0, clock.now_ns())
         found.append(Swap(instrument=name, seq=seq, ts=ts, before=before, after=after, reason="release"))
     return found
 

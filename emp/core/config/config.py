@@ -67,8 +67,8 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Count = Annotated[int, BeforeValidator(_number), Field(gt=0)]
-Positive = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, BeforeValidator(_number), Field(gt=0, le=2**31 - 1)]
+Positive = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1e9, allow_inf_nan=False)]
 Port = Annotated[int, BeforeValidator(_number), Field(ge=0, le=65535)]
 Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 
@@ -147,7 +147,7 @@ class Risk(Section):
 class Bus(Section):
     """When market data counts as piling up."""
 
-    queue_bound: Annotated[Count, Field(ge=8)] = 4_096  # events per instrument
+    queue_bound: Annotated[Count, Field(ge=8, le=1 << 18)] = 4_096  # events per instrument
     max_age_ms: Positive = 250.0  # of the oldest event that waits
 
 
@@ -175,8 +175,8 @@ class SystemConfig(BaseSettings):
     mode: Annotated[Mode, BeforeValidator(_word)]
     run_dir: Path = Path("runs")
     seed: Annotated[int, BeforeValidator(_number), Field(ge=0, lt=2**63)] = 0
-    warm_up_events: Annotated[int, BeforeValidator(_number), Field(ge=0)] = WARM_UP_EVENTS
-    cool_down_events: Annotated[int, BeforeValidator(_number), Field(ge=0)] = COOL_DOWN_EVENTS
+    warm_up_events: Annotated[int, BeforeValidator(_number), Field(ge=0, le=2**31 - 1)] = WARM_UP_EVENTS
+    cool_down_events: Annotated[int, BeforeValidator(_number), Field(ge=0, le=2**31 - 1)] = COOL_DOWN_EVENTS
     instruments: Instruments
     access: Access = Access()
     model: Model = Model()

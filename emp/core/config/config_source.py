@@ -17,10 +17,14 @@ from pydantic_settings import EnvSettingsSource
 
 from emp.core.config import secrets
 from emp.core.errors import ConfigError
+from emp.core.small_file import read_small
 
 PREFIX = "EMP_"
 
-RESERVED = frozenset({"EMP_CACHE", "EMP_DATA", "EMP_REQUIRE_REAL", secrets.SECRETS_FILE}) | secrets.KNOWN
+RESERVED = (
+    frozenset({"EMP_CACHE", "EMP_DATA", "EMP_REQUIRE_REAL", "EMP_STATE", secrets.SECRETS_FILE})
+    | secrets.KNOWN
+)
 """Variables with the prefix that are not fields of the configuration."""
 
 
@@ -58,13 +62,15 @@ class _StrictLoader(yaml.SafeLoader):
 def read_yaml(path: Path) -> dict[str, Any]:
     """The file's mapping; raise ConfigError with one line where it is absent, unreadable or not a mapping."""
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        data = yaml.load(read_small(path).decode("utf-8"), Loader=_StrictLoader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {(error.strerror or 'unknown error').lower()}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text file in UTF-8") from None
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply") from None
+    except ValueError as error:  # a number or date that cannot be
+        raise ConfigError(f"{path}: not valid YAML: {str(error).split(';')[0]}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""

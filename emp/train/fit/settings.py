@@ -7,6 +7,7 @@ import msgspec
 import yaml
 
 from emp.core.errors import ConfigError
+from emp.core.small_file import read_small
 from emp.model.ssm_config import Impl, SSMConfig
 from emp.train.fit.loop import TrainConfig
 
@@ -27,11 +28,11 @@ def read_settings(path: Path | None, impl: Impl, seed: int) -> tuple[SSMConfig, 
     if path is None:
         return SSMConfig(impl=impl), TrainConfig(seed=seed)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = yaml.safe_load(read_small(path)) or {}
         found = msgspec.convert(values, Settings)
         model = msgspec.convert({**found.model, "impl": impl}, SSMConfig)
         return model, msgspec.convert({**found.train, "seed": seed}, TrainConfig)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, msgspec.ValidationError) as error:
+    except (yaml.YAMLError, msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error

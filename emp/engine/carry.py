@@ -1,0 +1,71 @@
+"""From one run of an account to the next: what was held, lost and halted, as loss limits see it.
+
+A run's money begins at 0. What the run before it had lost that day, and from its peak, enters as where the day and the
+peak stand; what was held enters at the newest mid, so that it gains and loses from there on.
+"""
+
+from collections.abc import Mapping
+
+from emp.core.codes import Reason
+from emp.engine.engine import Engine
+from emp.execution.orders import OrderManager
+from emp.journal.account_file import Carried
+from emp.journal.records import Note, Scalar
+
+CARRIED = "carried_over"
+"""Kind of the ledger's note of what an account's earlier run left."""
+
+
+def carried(engine: Engine, i: int) -> Carried:
+    """What instrument `i` would take into the account's next run, were this one to end now."""
+    account, risk = engine.desk.account[i], engine.desk.risk[i]
+    seen = engine.desk.perception[i]
+    unvalued = engine.unvalued.lots(i)  # without a price yet: the next run will find them again
+    lots, cash = int(account["position"]) - unvalued, float(account["cash"])
+    pnl = float(account["pnl"])
+    if seen["ts"] and not unvalued:
+        value = lots * 0.5 * float(seen["bid"] + seen["ask"])
+        pnl = cash + value - float(account["fees"])
+    else:
+        value = pnl - cash + float(account["fees"]) if lots else 0.0
+    return Carried(
+        position=lots,
+        value=value,
+        day=int(account["day"]),
+        day_pnl=pnl - float(account["day_start"]),
+        drawdown=min(0.0, pnl - float(account["peak"])),
+        halted=Reason(int(risk["halt_reason"])).name.lower() if risk["halted"] else "",
+    )
+
+
+def carried_note(instrument: str, state: Carried, ts: int) -> Note:
+    """What a new run's ledger begins with, so that it can be rebuilt and replayed from itself alone."""
+    data: dict[str, Scalar] = {name: getattr(state, name) for name in state.__struct_fields__}
+    return Note(kind=CARRIED, ts=ts, instrument=instrument, data=data)
+
+
+def take_over(manager: OrderManager, note: Note, halted: dict[str, Reason]) -> None:
+    """Let a fresh order manager, and what is halted, begin where a note says that the run before ended."""
+    state = _of(note.data)
+    account = manager.accounts[manager.instruments.index(note.instrument)]
+    account["position"], account["cash"] = state.position, -state.value
+    account["day"], account["day_start"] = state.day, -state.day_pnl
+    account["peak"] = -state.drawdown
+    if state.halted:
+        halted[note.instrument] = Reason[state.halted.upper()]
+
+
+def _of(data: Mapping[str, Scalar]) -> Carried:
+    return Carried(
+        position=int(data["position"] or 0),
+        value=float(data["value"] or 0.0),
+        day=int(data["day"] or 0),
+        day_pnl=float(data["day_pnl"] or 0.0),
+        drawdown=float(data["drawdown"] or 0.0),
+        halted=str(data["halted"] or ""),
+    )
+
+
+def is_worth_carrying(state: Carried) -> bool:
+    """Whether a run that begins with nothing would begin otherwise."""
+    return bool(state.position or state.day_pnl or state.drawdown or state.halted)

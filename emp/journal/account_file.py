@@ -1,0 +1,119 @@
+"""What outlives every run of one account at one venue: who trades it, and what the next run must not forget.
+
+    folder/NAME.lock   held while an engine trades the account: only one on this machine, whatever folder or port it has
+    folder/NAME.json   the newest run, and per instrument what loss limits and halts rest on
+
+A run that is sealed takes its day's loss, its drawdown and its halts into the account's next run, and a run whose
+folder is gone is missed. The folder is that of the user's state: `EMP_STATE`, else XDG_STATE_HOME/emp, else
+~/.local/state/emp.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from emp.core.errors import JournalError, UsageError
+from emp.core.platform import lock
+from emp.journal.files import write_atomically
+
+
+class Carried(msgspec.Struct, frozen=True, kw_only=True):
+    """One instrument of an account at the end of a run. Money in ticks times lots, at the newest mid."""
+
+    position: int = 0  # lots, signed
+    value: float = 0.0  # of the position
+    day: int = 0  # trading day's number, 0 before the first mark
+    day_pnl: float = 0.0  # since that day's first mark
+    drawdown: float = 0.0  # pnl less its peak, at most 0
+    halted: str = ""  # name of the reason for which nobody has let it trade again; "" where it may
+
+
+class AccountState(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of an account."""
+
+    run: str = ""
+    folder: str = ""  # of the newest run
+    open: bool = False  # whether that run has not ended in order
+    instruments: dict[str, Carried] = {}
+
+
+class AccountFile:
+    """Holds the lock of an account, reads and writes its state. Used by one thread."""
+
+    def __init__(self, account: Mapping[str, Any], folder: Path | None = None) -> None:
+        """`account` says whose money it is: settings by name, None where they are not set.
+
+        Raises UsageError where another engine of this machine trades it, JournalError where the folder cannot be used.
+        """
+        folder = folder or state_folder()
+        told = json.dumps(dict(account), sort_keys=True)
+        name = hashlib.sha256(told.encode()).hexdigest()[:16]
+        self.path = folder / f"{name}.json"
+        self.account = dict(account)
+        self._words = " at ".join(str(account[key]) for key in ("account", "host") if account.get(key))
+        self._written: AccountState | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise JournalError(
+                f"cannot keep the account's state in {folder}: {error.strerror}; EMP_STATE names another folder"
+            ) from error
+        try:
+            lock(self._lock)
+        except OSError as error:
+            held = os.pread(self._lock, 4096, 0).decode(errors="replace")
+            self.close()
+            raise UsageError(
+                f"account {self._words} is traded by another engine on this machine{held}: stop that one first"
+            ) from error
+
+    def say_who(self, run: Path) -> None:
+        """Let whoever finds the lock taken read by which run."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f" (pid {os.getpid()}, {run})".encode(errors="replace"), 0)
+
+    def read(self) -> AccountState:
+        """The state that was written last; an empty one where none ever was.
+
+        Raises JournalError where it is damaged: loss limits would silently begin anew.
+        """
+        try:
+            return msgspec.json.decode(self.path.read_bytes(), type=AccountState)
+        except FileNotFoundError:
+            return AccountState()
+        except OSError as error:
+            raise JournalError(f"cannot read {self.path}: {error.strerror}") from error
+        except msgspec.MsgspecError as error:
+            raise JournalError(
+                f"{self.path} is damaged ({error}): remove it once you have looked at the account's loss of the day and"
+                " its positions, which it would have carried over"
+            ) from error
+
+    def write(self, state: AccountState) -> None:
+        """Replace the state, durably, where it has changed; JournalError where that cannot be done."""
+        if state != self._written:
+            write_atomically(self.path, msgspec.json.encode(state))
+            self._written = state
+
+    def close(self) -> None:
+        """Let another engine have the account."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def state_folder() -> Path:
+    """Where accounts are remembered."""
+    named = os.environ.get("EMP_STATE", "")
+    if named:
+        return Path(named) / "accounts"
+    state = os.environ.get("XDG_STATE_HOME", "") or str(Path.home() / ".local" / "state")
+    return Path(state) / "emp" / "accounts"

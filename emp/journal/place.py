@@ -1,0 +1,87 @@
+"""Where a run is written: looked at before an order leaves, since a file that is gone takes writes without a word.
+
+A folder that was deleted or unmounted keeps its open files alive, out of reach; a disk that is full, or read-only now,
+is found by the write that fails, which is too late for what that write was about. Some room is kept for what must still
+be written then: how the position was closed.
+"""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from emp.core.errors import JournalError
+
+LEAST_FREE = 16 << 20
+"""Bytes that must be free for an order to leave."""
+
+RESERVED = 8 << 20
+"""Bytes that are kept, and let go when there is less than LEAST_FREE."""
+
+ALARM_FREE = 1 << 30
+"""Bytes below which an alarm is raised."""
+
+
+class Place:
+    """The folder of one live run."""
+
+    def __init__(self, folder: Path, ledger: Path) -> None:
+        """Keep room in the folder; raises JournalError where there is none."""
+        self._folder = folder
+        self._ledger = ledger
+        self._reserve = folder / "reserve.bin"
+        try:
+            found = os.stat(ledger)
+            self._keep()
+        except OSError as error:
+            raise JournalError(
+                f"cannot keep {RESERVED >> 20} MiB in {folder} for what must be written when the disk is full:"
+                f" {error.strerror}"
+            ) from error
+        self._identity = (found.st_dev, found.st_ino)
+
+    def _keep(self) -> None:
+        handle = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(handle, 0, RESERVED)
+            else:
+                os.pwrite(handle, bytes(RESERVED), 0)
+        finally:
+            os.close(handle)
+
+    def check(self) -> None:
+        """Raise JournalError where an order that leaves now could not be recorded so that it is found again."""
+        try:
+            found = os.stat(self._ledger)
+            room = os.statvfs(self._folder)
+        except OSError as error:
+            raise JournalError(
+                f"{self._ledger} is gone ({error.strerror}): what is written of this run cannot be found again"
+            ) from error
+        if (found.st_dev, found.st_ino) != self._identity:
+            raise JournalError(
+                f"{self._ledger} is another file now: this run is written where nobody finds it"
+            )
+        if room.f_flag & getattr(os, "ST_RDONLY", 1):
+            raise JournalError(f"the disk of {self._folder} is read-only now")
+        if room.f_bavail * room.f_frsize < LEAST_FREE:
+            self.release()
+            raise JournalError(
+                f"the disk of {self._folder} has less than {LEAST_FREE >> 20} MiB left: free it, then restart"
+            )
+
+    def alarm(self) -> str:
+        """Why somebody should look at the disk soon; "" where nobody need."""
+        try:
+            free = shutil.disk_usage(self._folder).free
+        except OSError as error:
+            return f"the run's folder {self._folder} cannot be looked at: {error.strerror}"
+        if free >= ALARM_FREE:
+            return ""
+        return f"the disk of {self._folder} has {free >> 20} MiB left; at {LEAST_FREE >> 20} MiB trading ends"
+
+    def release(self) -> None:
+        """Let the room that was kept be used."""
+        with contextlib.suppress(OSError):
+            self._reserve.unlink(missing_ok=True)

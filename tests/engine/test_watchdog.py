@@ -1,0 +1,121 @@
+"""A stall is noticed whoever comes first after it: the thread, the beat, the next batch, or the send itself."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from emp.core.clock import SimClock
+from emp.core.contracts import Command, NewOrder, OrderUpdate
+from emp.engine.watchdog import Watchdog
+from tests.live.test_live import bought
+from tests.live.world import World, book, play
+
+MS = 1_000_000
+
+
+class Timed:
+    """A watchdog whose thread never looks, on a clock of the test's own."""
+
+    def __init__(self) -> None:
+        self.clock = SimClock()
+        self.stalls: list[float] = []
+        self.dog = Watchdog(self.clock, self.stalls.append, lambda: None)
+
+    def after(self, ms: float) -> None:
+        self.clock.advance(int(ms * MS))
+
+
+def test_a_beat_after_a_stall_notices_it_and_only_once() -> None:
+    timed = Timed()
+    timed.after(2_000)
+    timed.dog.beat()
+    assert timed.stalls == [2_000.0]
+    assert timed.dog.take_stall() == 2_000.0
+    assert timed.dog.take_stall() is None
+    timed.after(20)
+    timed.dog.beat()
+    assert timed.dog.take_stall() is None
+    timed.after(301)
+    assert timed.dog.take_stall() == 301.0
+    timed.dog.beat()
+    assert timed.dog.take_stall() is None, "the same stall twice"
+    assert len(timed.stalls) == 2
+
+
+def test_a_batch_and_a_send_notice_it_without_a_beat() -> None:
+    timed = Timed()
+    timed.after(299)
+    assert not timed.dog.blocked()
+    assert timed.dog.take_stall() is None
+    timed.after(2)
+    assert timed.dog.blocked()
+    assert timed.dog.take_stall() == 301.0
+    timed.dog.beat()
+    assert not timed.dog.blocked()
+
+
+def test_time_before_the_start_is_no_stall() -> None:
+    timed = Timed()
+    timed.after(90_000)
+    timed.dog.start()
+    timed.dog.beat()
+    timed.dog.stop()
+    assert timed.stalls == []
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A live engine whose watchdog's thread comes too late, as after SIGCONT."""
+    monkeypatch.setattr("emp.engine.watchdog.POLL_S", 60.0)
+    monkeypatch.setattr(Watchdog, "stop", lambda self: self._end.set())
+    return World(tmp_path)
+
+
+def reports(world: World) -> list[OrderUpdate]:
+    reader = world.recorded()
+    found = [e.body for e in reader.events() if isinstance(e.body, OrderUpdate)]
+    reader.close()
+    return found
+
+
+def test_no_order_leaves_that_a_slow_disk_has_held_up(world: World) -> None:
+    """Decided on time, recorded two seconds later: the market has gone on meanwhile."""
+    record: Callable[[Command], int] = world.ledger.record_intent
+    held: list[str] = []
+
+    def slow(command: Command) -> int:
+        if isinstance(command, NewOrder) and not held:
+            held.append(command.cl_ord_id)
+            time.sleep(0.5)
+        return record(command)
+
+    async def script(world: World) -> None:
+        await world.until(lambda: world.live.connected.is_set(), 120)
+        world.ledger.record_intent = slow  # type: ignore[method-assign]
+        await bought(world, 2)
+
+    play(world, script)
+    assert held
+    assert held[0] not in {c.cl_ord_id for c in world.venue.commands}
+    (refused,) = [r for r in reports(world) if r.clOrdID == held[0]]
+    assert refused.text.startswith("not sent")
+    assert world.position == world.venue.position >= 2, "it goes on trading afterwards"
+
+
+def test_after_a_stall_nothing_is_decided_before_the_engine_knows(world: World) -> None:
+    """The queue is full of what was true before; the first thing after a stall must not be an order on it."""
+    live = world.live
+    world.bus.publish(book(1, world.clock.now_ns(), 3))
+    live._watchdog._beat = world.clock.monotonic_ns() - 400 * MS
+    assert live._serve_market()
+    assert world.bus.depth(0) == 3
+    assert live._serve_control()
+    assert world.engine.desk.risk["degraded"][0]
+    live._watchdog.beat()
+    assert live._serve_market()
+    assert world.bus.depth(0) == 0
+    assert world.venue.commands == []
+    world.taps.close()
+    world.ledger.close()

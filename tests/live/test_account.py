@@ -1,0 +1,251 @@
+"""What outlives a run: its account's loss of the day, drawdown and halts; and only one engine trades an account."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from emp.app.wiring.live import Running, assemble_live
+from emp.app.wiring.rerun import replay_run
+from emp.core.clock import LiveClock
+from emp.core.codes import Reason
+from emp.core.config.config import SystemConfig
+from emp.core.errors import JournalError, UsageError
+from emp.engine.carry import carried
+from emp.engine.engine import Engine, EngineLimits
+from emp.engine.succession import Models
+from emp.journal.account_file import AccountFile, AccountState, Carried
+from emp.observe.board import Board
+from tests.kit import journal
+from tests.kit.models import buying_model
+
+from .world import BTC, Venue, book, buyer
+
+Script = Callable[[Running, Venue], Awaitable[None]]
+
+
+def settings(folder: Path, **more: object) -> SystemConfig:
+    access = {
+        "connection_protocol": "fix",
+        "host": "broker.example",
+        "account": "7",
+        **more.pop("access", {}),
+    }  # type: ignore[dict-item]
+    return SystemConfig(
+        mode="live",
+        run_dir=folder,
+        warm_up_events=0,
+        cool_down_events=0,
+        instruments={"names": ["BTCUSDT"]},
+        model={"ssm_impl": "linear", "fallback_impl": "none"},
+        access=access,
+        **more,
+    )
+
+
+def started(config: SystemConfig, venue: Venue) -> Running:
+    clock = LiveClock()
+    models = Models(buying_model(config.run_dir.parent / "model"))
+    return assemble_live(config, [BTC], models, venue, Board(clock), clock)
+
+
+def run(config: SystemConfig, venue: Venue, script: Script) -> Running:
+    """One run from start to orderly end."""
+    running = started(config, venue)
+
+    async def whole() -> None:
+        task = asyncio.create_task(running.live.run())
+        await asyncio.wait_for(running.live.connected.wait(), 120)
+        try:
+            await script(running, venue)
+        finally:
+            running.live.stop()
+            await task
+
+    asyncio.run(whole())
+    return running
+
+
+def gone(running: Running) -> None:
+    """A run that was assembled and never began."""
+    running.live._taps.close()
+    running.live._ledger.close()
+    running.live._account.close()  # type: ignore[union-attr]
+
+
+def later(venue: Venue, name: str) -> Venue:
+    """The same venue as another process finds it."""
+    again = Venue()
+    again.name, again.position, again._seq = name, venue.position, venue._seq + 1_000
+    return again
+
+
+async def trade(running: Running, venue: Venue) -> None:
+    """Until some lots are held and marked."""
+    for _ in range(300):
+        venue.tick()
+        await asyncio.sleep(0.01)
+        if running.engine.desk.account["position"][0] > 0:
+            break
+    venue.tick()
+    await asyncio.sleep(0.05)
+    assert running.engine.desk.account["position"][0] > 0
+
+
+async def look(running: Running, venue: Venue) -> None:
+    venue.tick()
+    await asyncio.sleep(0.05)
+
+
+def day_pnl(running: Running) -> float:
+    account = running.engine.desk.account[0]
+    return float(account["pnl"] - account["day_start"])
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_loss_of_the_day_holds_over_clean_restarts(tmp_path: Path, elsewhere: bool) -> None:
+    """Each start with a limit of its own loses it again: three starts lost seven times the limit."""
+    venue, losses = Venue(), [0.0]
+    for k in range(3):
+        config = settings(tmp_path / ("runs" + str(k) * elsewhere))
+        running = run(config, venue, trade if k == 0 else look)
+        losses.append(day_pnl(running))
+        assert running.folder.path.parent == config.run_dir
+        venue = later(venue, f"p{k}-")
+    assert losses[1] < 0
+    assert losses[2] == pytest.approx(losses[1], abs=10), "the next run knows nothing of the loss"
+    assert losses[3] == pytest.approx(losses[2], abs=10)
+
+
+def test_the_limit_is_one_for_all_runs_of_a_day(tmp_path: Path) -> None:
+    config = settings(tmp_path / "runs")
+    venue = Venue()
+    first = run(config, venue, trade)
+    lost = -day_pnl(first)
+    assert lost > 0
+    tight = settings(tmp_path / "runs", risk={"max_daily_loss_ticks": lost / 2})
+
+    async def wait_for_the_breach(running: Running, venue: Venue) -> None:
+        for _ in range(100):
+            venue.tick()
+            await asyncio.sleep(0.01)
+            if running.engine.halted and venue.position == 0:
+                return
+        raise AssertionError("the loss of the first run counts for nothing in the second")
+
+    run(tight, later(venue, "p1-"), wait_for_the_breach)
+
+
+def test_what_was_killed_is_halted_in_the_next_run_and_replays(tmp_path: Path) -> None:
+    async def kill(running: Running, venue: Venue) -> None:
+        await trade(running, venue)
+        assert running.live._account.read().open  # type: ignore[union-attr]
+        running.live.kill("operator")
+        for _ in range(200):
+            await asyncio.sleep(0.01)
+            if venue.position == 0:
+                return
+
+    config = settings(tmp_path / "runs")
+    venue = Venue()
+    first = run(config, venue, kill)
+    assert not first.live._account.read().open, "it may be read without the lock"  # type: ignore[union-attr]
+    again = later(venue, "p1-")
+    running = run(config, again, look)
+    assert running.engine.halted
+    assert running.engine.desk.risk["halt_reason"][0] == Reason.KILL_SWITCH
+    assert again.commands == []
+
+    async def resume(running: Running, venue: Venue) -> None:
+        running.live.control("resume", "operator")
+        await trade(running, venue)
+
+    third = run(config, later(again, "p2-"), resume)
+    assert not third.engine.halted
+    assert replay_run(running.folder, lambda *_: None)["equal"]
+    assert replay_run(third.folder, lambda *_: None)["equal"]
+
+
+def test_an_unfinished_run_in_another_folder_is_not_passed_over(tmp_path: Path) -> None:
+    config, venue = settings(tmp_path / "one"), Venue()
+    running = run(config, venue, trade)
+    unseal(running)
+    other = settings(tmp_path / "two")
+    with pytest.raises(UsageError, match=f"set run_dir to {tmp_path / 'one'}"):
+        started(other, later(venue, "p1-"))
+    shutil.rmtree(running.folder.path)  # its disk is lost: what the account's state knows is all there is
+    again = run(other, later(venue, "p2-"), look)
+    assert day_pnl(again) == pytest.approx(day_pnl(running), abs=10)
+
+
+def unseal(running: Running) -> None:
+    """Let a run look as if its process had died."""
+    journal.unseal(running.folder.ledger)
+    file = AccountFile(running.live._account.account)  # type: ignore[union-attr]
+    file.write(msgspec.structs.replace(file.read(), open=True))
+    file.close()
+
+
+def test_a_second_engine_on_the_account_is_refused_whatever_folder_and_port(tmp_path: Path) -> None:
+    running = started(settings(tmp_path / "one"), Venue())
+    try:
+        other = settings(tmp_path / "two", access={"port": 9999})
+        with pytest.raises(
+            UsageError, match=r"account 7 at broker\.example is traded by another engine"
+        ) as refused:
+            started(other, Venue())
+        assert f"pid {os.getpid()}, {running.folder.path}" in str(refused.value)
+        gone(started(settings(tmp_path / "two", access={"account": "8"}), Venue()))
+    finally:
+        gone(running)
+
+
+def test_the_lock_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
+    code = (
+        "from emp.journal.account_file import AccountFile; import sys, time;"
+        "f = AccountFile({'account': '7'}); print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UsageError, match="traded by another engine"):
+            AccountFile({"account": "7"})
+        holder.kill()
+        holder.wait()
+    AccountFile({"account": "7"}).close()
+
+
+def test_a_damaged_state_is_refused_and_one_that_cannot_be_kept_too(tmp_path: Path) -> None:
+    file = AccountFile({"account": "7"}, tmp_path)
+    file.write(AccountState(run="R", instruments={"GC": Carried(day_pnl=-5.0)}))
+    assert file.read().instruments["GC"].day_pnl == -5.0
+    file.path.write_bytes(file.path.read_bytes()[:-4])
+    with pytest.raises(JournalError, match="is damaged"):
+        file.read()
+    file.close()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalError, match="EMP_STATE names another folder"):
+        AccountFile({"account": "7"}, tmp_path / "file" / "below")
+
+
+def test_what_is_carried_is_marked_at_the_newest_mid() -> None:
+    engine = Engine([BTC], buyer(), EngineLimits(warmup_events=100), "RUN")
+    engine.process(book(1, 1_000_000_000))
+    account = engine.desk.account[0]
+    account["position"], account["cash"], account["fees"] = (
+        2,
+        -2 * 100_010.0,
+        1.0,
+    )  # filled after the last mark
+    left = carried(engine, 0)
+    assert left.position == 2
+    assert left.value == 2 * 100_002.0
+    assert left.day_pnl == left.drawdown == -17.0
+    engine.unvalued.add(0, 2)
+    assert carried(engine, 0).position == 0, "what has no price is found again by the next run"
