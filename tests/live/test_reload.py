@@ -87,7 +87,7 @@ def test_sigusr2_brings_another_artifact_and_a_damaged_one_changes_nothing(tmp_p
     folder = RunFolder(summary["run_folder"])
     rows = read_actions(folder.actions)
     (change,) = np.flatnonzero(np.diff(rows["model_id"]))
-    (planned,) = journalled(folder, "GC")
+    (planned,) = journalled(folder, "GOOG")
     assert (planned.swap.before, planned.swap.after) == (first.artifact.hash, second.artifact.hash)
     assert planned.model.artifact.hash == second.artifact.hash
     assert rows["seq"][change] <= planned.swap.seq < rows["seq"][change + 1]
