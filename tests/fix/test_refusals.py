@@ -36,6 +36,54 @@ def test_a_refused_market_data_request_ends_in_one_line(refusal: str) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    ("refusal", "why"),
+    [
+        ("Y 262=md1|281=0|", "unknown symbol (281=0)"),
+        ("j 45={seq}|372=V|380=6|", "not authorised (380=6)"),
+        ("3 45={seq}|373=5|371=55|", "a value that is incorrect (373=5, field 55)"),
+        ("3 45={seq}|373=99|", "no standard reason (373=99)"),
+        ("3 45={seq}|", "no reason given"),
+    ],
+)
+def test_a_refusal_without_words_is_told_in_those_of_its_code(refusal: str, why: str) -> None:
+    async def run() -> None:
+        async with connected() as (venue, access):
+            await until(lambda: venue.count("V") == 1)
+            seq = next(m[34] for m in venue.heard if m[35] == "V")
+            kind, _, body = refusal.format(seq=seq).partition(" ")
+            venue.say(kind, body)
+            await until(lambda: access.over)
+            assert str(access.error).endswith(f": {why}")
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("AP 728=99|727=0|58=no entitlement for positions|", "no entitlement for positions"),
+        ("AP 728=1|727=0|", "invalid or unsupported request"),
+        ("AO 728=3|729=2|727=0|", "not authorised to ask for positions"),
+        ("AO 729=2|727=0|58=try later|", "try later"),
+        ("AO 728=2|729=2|727=0|", ""),
+        ("AP 728=2|727=0|", ""),
+    ],
+)
+def test_positions_that_are_not_told_are_not_flat(answer: str, why: str) -> None:
+    async def run() -> None:
+        async with connected() as (venue, access):
+            kind, _, body = answer.partition(" ")
+            venue.on["AN"] = lambda asked: venue.say(kind, f"721=p|710={asked[710]}|{body}")
+            if not why:
+                assert await access.positions() == []
+                return
+            with pytest.raises(VenueError, match=why):
+                await access.positions()
+
+    asyncio.run(run())
+
+
 def test_a_refused_incremental_invalidates_the_book_and_asks_once() -> None:
     async def run() -> None:
         async with connected() as (venue, access):
