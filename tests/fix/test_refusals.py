@@ -1,13 +1,18 @@
 """What is refused, on either side, reaches whoever must know: books, orders, the engine, the user."""
 
 import asyncio
+from pathlib import Path
 
+import msgspec
 import pytest
 
+from emp.access.fix.client import FixAccess, FixSettings
 from emp.core.codes import OrderStatus
 from emp.core.errors import VenueError
-from tests.fix.scripted import ScriptedVenue, connected
+from tests.fix.desk import EURUSD
+from tests.fix.scripted import FAST, ScriptedVenue, connected
 from tests.fix.test_quickfix import order, until
+from tests.kit.listener import Listener
 
 ACK = "37=V1|17=e1|150=0|39=0|55=EURUSD|54=1|38=3000|14=0|151=3000|6=0|"
 
@@ -55,6 +60,44 @@ def test_a_refusal_without_words_is_told_in_those_of_its_code(refusal: str, why:
             venue.say(kind, body)
             await until(lambda: access.over)
             assert str(access.error).endswith(f": {why}")
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("refused", [1, 2], ids=["recovers", "not for ever"])
+def test_a_start_at_a_peer_whose_numbers_are_lost_begins_anew_once(tmp_path: Path, refused: int) -> None:
+    async def run() -> None:
+        venue = ScriptedVenue()
+        settings = FixSettings(
+            host="127.0.0.1", port=await venue.start(), sender="ME", target="VENUE", tls=False, timeout_s=2.0,
+            dialect=msgspec.structs.replace(FAST, reset_on_logon=False), store=tmp_path, reset_on_loss=True,
+        )  # fmt: skip
+        first = Listener(FixAccess(settings))
+        await first.connect([EURUSD])
+        await first.close()
+        venue.heard.clear()
+        left = refused
+
+        def count(_: object) -> None:
+            nonlocal left
+            left -= 1
+            venue.refuse = "MsgSeqNum too low, expecting 900 but received 1" if left > 0 else ""
+
+        venue.on["A"] = count
+        venue.refuse = "MsgSeqNum too low, expecting 900 but received 1"
+        second = Listener(FixAccess(settings))
+        if refused == 1:
+            await second.connect([EURUSD])
+            venue.book()
+            await until(lambda: second.access.market.whole)
+        else:
+            with pytest.raises(VenueError, match="although it was asked to reset"):
+                await second.connect([EURUSD])
+        await second.close()
+        await venue.close()
+        logons = [(m[34], m.get(141)) for m in venue.heard if m[35] == "A"]
+        assert [reset for _, reset in logons] == [None, "Y"]
+        assert logons[1][0] == "1"
 
     asyncio.run(run())
 
