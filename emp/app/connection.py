@@ -98,7 +98,6 @@ def _instruments(config: SystemConfig) -> tuple[list[Instrument], list[Finding]]
 
 async def _survey(config: SystemConfig, instruments: list[Instrument], clock: Clock) -> tuple[Survey, float]:
     """Ask the broker, for LONGEST_S at most; (what was found, how long it took)."""
-    began = clock.monotonic_ns()
     reach = Reach.MARKET if config.mode == "observe" else Reach.ACCOUNT
     names = [one.name for one in instruments]
     known = secrets.load_secrets()
@@ -123,6 +122,8 @@ async def _survey(config: SystemConfig, instruments: list[Instrument], clock: Cl
         found = Survey("FIX 4.4", names)
         fix = fix_settings(config, known, reach, timeout_s=ANSWER_S)
         work = FixSurvey(fix, instruments, found, clock, watch_s=WATCH_S)
+        work.warm_up()
+    began = clock.monotonic_ns()
     try:
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_S):
@@ -150,7 +151,7 @@ def judge(
     for one in instruments:
         facts, quotes = found.symbols[one.name], found.quotes[one.name]
         yield from _symbol(one, facts, found, config)
-        yield from _quotes(one, facts, quotes, config, now_ns)
+        yield from _quotes(one, facts, quotes, config, now_ns, found.links)
         if facts.symbol:
             yield from judge_terms(one, facts, quotes, found, now_ns)
     if config.mode != "observe":
@@ -163,12 +164,13 @@ def judge(
 
 
 def _link(link: LinkFacts, config: SystemConfig) -> Finding:
-    if link.up:
+    if link.up and not link.said:
         return Finding("ok", link.name, f"{link.address}: logged on in {link.logon_ms:.0f} ms")
     advice = ADVICE.get(link.cause, "see the line")
     if link.cause == "unreachable" and config.access.tls and "SSL" in link.said.upper():
         advice = "set access.tls as the port has it, and trust its certificate's issuer"
-    return Finding("bad", link.name, f"{link.address}: {link.said}", advice)
+    before = f"logged on in {link.logon_ms:.0f} ms, then: " if link.up else ""
+    return Finding("bad", link.name, f"{link.address}: {before}{link.said}", advice)
 
 
 def _account(found: Survey, config: SystemConfig) -> Iterator[Finding]:
@@ -240,13 +242,19 @@ def _symbol(one: Instrument, facts: SymbolFacts, found: Survey, config: SystemCo
 
 
 def _quotes(
-    one: Instrument, facts: SymbolFacts, quotes: Quotes, config: SystemConfig, now_ns: int
+    one: Instrument,
+    facts: SymbolFacts,
+    quotes: Quotes,
+    config: SystemConfig,
+    now_ns: int,
+    links: Sequence[LinkFacts],
 ) -> Iterator[Finding]:
     if not facts.symbol:
         return
     what = f"{one.name} quotes"
     if quotes.refused:
-        yield Finding("bad", what, f"refused: {quotes.refused}", "ask the broker for market data of it")
+        fix = f"ask the broker for market data of it; if it calls it otherwise, set access.symbols.{one.name}"
+        yield Finding("bad", what, f"refused: {quotes.refused}", fix)
         return
     if quotes.depth_refused:
         fix = "ask the broker for market depth"
@@ -254,7 +262,7 @@ def _quotes(
             fix += ", or set access.depth: false to trade on best prices"
         yield Finding("bad", f"{one.name} depth", f"refused: {quotes.depth_refused}", fix)
     if not quotes.events:
-        yield _no_quotes(one, quotes, now_ns)
+        yield _no_quotes(one, facts, quotes, now_ns, lost=any(link.up and link.said for link in links))
         return
     spread = "no two-sided book" if quotes.spread is None else f"spread {quotes.spread:g} ticks"
     bid, ask = (px * one.tick for px in (quotes.bid, quotes.ask))
@@ -274,12 +282,19 @@ def _quotes(
         yield Finding("warn" if few else "ok", f"{one.name} depth", shown)
 
 
-def _no_quotes(one: Instrument, quotes: Quotes, now_ns: int) -> Finding:
+def _no_quotes(one: Instrument, facts: SymbolFacts, quotes: Quotes, now_ns: int, *, lost: bool) -> Finding:
     what = f"{one.name} quotes"
     if quotes.quarantined:
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(quotes.quarantined.items()))
+        worst = max(quotes.quarantined, key=lambda reason: quotes.quarantined[reason])
         fix = f"compare the catalogue's tick of {one.tick:g} and lot of {one.lot:g} with the venue's"
+        if worst == "unknown_order":
+            fix = f"they are not of {facts.symbol}: set access.symbols.{one.name} to what the venue calls it in them"
+        elif worst not in ("absurd_price", "absurd_size"):
+            fix = "ask the broker whether it quotes both sides now; docs/recordings.md says what a book is worth"
         return Finding("bad", what, f"none can be used: {reasons}", fix)
+    if lost:
+        return Finding("bad", what, "none before the session ended", "see why it ended")
     if _is_shut(one, now_ns):
         return Finding(
             "warn", what, f"none within {WATCH_S:g} s: the market is shut", "try again when it is open"

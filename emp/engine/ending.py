@@ -26,7 +26,7 @@ class Ending:
         if self._failure is None:
             self._failure = error
             self._board.raise_alarm("failure", f"failed: {error}")
-            _log.error("failed", error=str(error), kind=type(error).__name__)
+            _say_failed(error)
         self._stop.set()
 
     @contextlib.contextmanager
@@ -45,6 +45,9 @@ class Ending:
             await asyncio.wait([doing, ending], return_when=asyncio.FIRST_COMPLETED)
             if doing.done() and self._failure is None:
                 doing.result()
+        except Exception as error:
+            _say_failed(error)
+            raise
         finally:
             await cancelled(doing, ending)
 
@@ -58,6 +61,10 @@ class Ending:
         _log.warning(
             "link down", channel=state.channel, reason=state.reason, cause=state.cause, attempt=state.attempt
         )
+
+
+def _say_failed(error: Exception) -> None:
+    _log.error("failed", error=str(error), kind=type(error).__name__)
 
 
 def said_down(state: LinkState) -> str:

@@ -23,6 +23,7 @@ from emp.core.instrument import find
 from emp.sim.venues.ctrader.venue import CTraderVenue
 from emp.sim.venues.fix.venue import FixVenue, VenueSettings
 from tests.fix.markets import Toy
+from tests.fix.scripted import ScriptedVenue
 from tests.fix.test_quickfix import Peer, free_port
 from tests.kit.handmarket import Moving
 from tests.kit.hosted import Hosted, hosting
@@ -277,6 +278,60 @@ def test_a_peer_that_answers_nothing(host: Hosted, tmp_path: Path, monkeypatch: 
     findings = found(written(tmp_path, over_fix(free_port())))
     assert "cannot connect" in bad(findings)["session"]
     assert "access.host" in said(findings, "session").fix
+
+
+def scripted(host: Hosted) -> tuple[ScriptedVenue, dict[str, Any]]:
+    """A venue that says what a test tells it to, and how it is reached."""
+    venue = ScriptedVenue()
+    venue.on["AF"] = lambda asked: venue.say("8", f"37=0|17=x|150=I|39=8|584={asked[584]}|911=0|")
+    venue.on["AN"] = lambda asked: venue.say("AP", f"721=p|710={asked[710]}|728=2|727=0|")
+    port = host.do(venue.start())
+    return venue, over_fix(port, dialect="fix44", sender_comp_id="ME", target_comp_id="VENUE")
+
+
+@pytest.mark.parametrize("words", ["the account of trader is disabled", ""], ids=["logout", "cut"])
+def test_a_session_that_ends_under_way_is_told_and_not_made_again(
+    host: Hosted, tmp_path: Path, words: str
+) -> None:
+    venue, access = scripted(host)
+    venue.on["V"] = lambda _: venue.say("5", f"58={words}|") if words else venue.cut()
+    wrong = found(written(tmp_path, access))
+    logons = venue.logons
+    host.do(venue.close())
+    assert logons == 1, "a broken session is told; to log on again and again locks accounts"
+    shown = bad(wrong)["session"]
+    assert "logged on in" in shown
+    assert ("then: the peer logged out: the account of *** is disabled" in shown) is bool(words)
+    assert said(wrong, "EURUSD quotes").found == "none before the session ended"
+
+
+@pytest.mark.parametrize(
+    ("book", "advice"),
+    [
+        ("55=EUR/USD|268=1|269=0|270=1.1|271=5000|278=b|", "access.symbols.EURUSD"),
+        ("55=EURUSD|268=2|269=0|270=1.2|271=5000|278=b|269=1|270=1.1|271=5000|278=a|", "recordings.md"),
+        ("55=EURUSD|268=2|269=0|270=1.1000003|271=5000|278=b|269=1|270=1.2|271=5000|278=a|", "tick of 1e-05"),
+    ],
+    ids=["another name", "crossed", "finer tick"],
+)
+def test_why_quotes_cannot_be_used_says_what_to_do(
+    host: Hosted, tmp_path: Path, book: str, advice: str
+) -> None:
+    venue, access = scripted(host)
+    venue.on["V"] = lambda _: venue.say("W", book)
+    findings = found(written(tmp_path, access))
+    host.do(venue.close())
+    assert "none can be used" in bad(findings)["EURUSD quotes"]
+    assert advice in said(findings, "EURUSD quotes").fix
+
+
+def test_positions_that_the_venue_will_not_tell_are_not_none(host: Hosted, tmp_path: Path) -> None:
+    venue, access = scripted(host)
+    venue.on["V"] = lambda _: venue.book()
+    venue.on["AN"] = lambda asked: venue.say("AP", f"721=p|710={asked[710]}|728=99|727=0|58=not yours|")
+    one = said(found(written(tmp_path, access)), "positions")
+    host.do(venue.close())
+    assert (one.verdict, one.found) == ("warn", "refused: the venue refused 35=AN: not yours")
 
 
 def test_two_sessions_with_a_list_of_symbols(host: Hosted, tmp_path: Path) -> None:

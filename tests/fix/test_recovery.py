@@ -266,6 +266,16 @@ def test_or_begins_anew_where_that_is_configured_and_not_for_ever(answer: bytes)
     assert value(peer.sent()[-1], 141) is None
 
 
+@pytest.mark.parametrize("on_loss", [False, True])
+def test_a_reset_that_was_asked_for_with_an_empty_store_is_not_advised(on_loss: bool) -> None:
+    peer = Peer(reset_on_loss=on_loss)
+    peer.session.connect()
+    assert value(peer.sent()[-1], 141) == "Y"
+    peer.session.receive(message("5", 90, TOO_LOW))
+    assert peer.session.fatal
+    assert peer.session.reason.endswith("although it was asked to reset (141=Y)")
+
+
 def test_a_peer_that_resets_unasked_is_followed() -> None:
     peer = cached()
     peer.session.receive(message("A", 1, "98=0|108=30|141=Y|"))

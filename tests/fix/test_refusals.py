@@ -1,13 +1,18 @@
 """What is refused, on either side, reaches whoever must know: books, orders, the engine, the user."""
 
 import asyncio
+from pathlib import Path
 
+import msgspec
 import pytest
 
+from emp.access.fix.client import FixAccess, FixSettings
 from emp.core.codes import OrderStatus
 from emp.core.errors import VenueError
-from tests.fix.scripted import ScriptedVenue, connected
+from tests.fix.desk import EURUSD
+from tests.fix.scripted import FAST, ScriptedVenue, connected
 from tests.fix.test_quickfix import order, until
+from tests.kit.listener import Listener
 
 ACK = "37=V1|17=e1|150=0|39=0|55=EURUSD|54=1|38=3000|14=0|151=3000|6=0|"
 
@@ -32,6 +37,92 @@ def test_a_refused_market_data_request_ends_in_one_line(refusal: str) -> None:
             await until(lambda: access.over)
             assert isinstance(access.error, VenueError)
             assert "no entitlement for EURUSD" in str(access.error)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("refusal", "why"),
+    [
+        ("Y 262=md1|281=0|", "unknown symbol (281=0)"),
+        ("j 45={seq}|372=V|380=6|", "not authorised (380=6)"),
+        ("3 45={seq}|373=5|371=55|", "a value that is incorrect (373=5, field 55)"),
+        ("3 45={seq}|373=99|", "no standard reason (373=99)"),
+        ("3 45={seq}|", "no reason given"),
+    ],
+)
+def test_a_refusal_without_words_is_told_in_those_of_its_code(refusal: str, why: str) -> None:
+    async def run() -> None:
+        async with connected() as (venue, access):
+            await until(lambda: venue.count("V") == 1)
+            seq = next(m[34] for m in venue.heard if m[35] == "V")
+            kind, _, body = refusal.format(seq=seq).partition(" ")
+            venue.say(kind, body)
+            await until(lambda: access.over)
+            assert str(access.error).endswith(f": {why}")
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("refused", [1, 2], ids=["recovers", "not for ever"])
+def test_a_start_at_a_peer_whose_numbers_are_lost_begins_anew_once(tmp_path: Path, refused: int) -> None:
+    async def run() -> None:
+        venue = ScriptedVenue()
+        settings = FixSettings(
+            host="127.0.0.1", port=await venue.start(), sender="ME", target="VENUE", tls=False, timeout_s=2.0,
+            dialect=msgspec.structs.replace(FAST, reset_on_logon=False), store=tmp_path, reset_on_loss=True,
+        )  # fmt: skip
+        first = Listener(FixAccess(settings))
+        await first.connect([EURUSD])
+        await first.close()
+        venue.heard.clear()
+        left = refused
+
+        def count(_: object) -> None:
+            nonlocal left
+            left -= 1
+            venue.refuse = "MsgSeqNum too low, expecting 900 but received 1" if left > 0 else ""
+
+        venue.on["A"] = count
+        venue.refuse = "MsgSeqNum too low, expecting 900 but received 1"
+        second = Listener(FixAccess(settings))
+        if refused == 1:
+            await second.connect([EURUSD])
+            venue.book()
+            await until(lambda: second.access.market.whole)
+        else:
+            with pytest.raises(VenueError, match="although it was asked to reset"):
+                await second.connect([EURUSD])
+        await second.close()
+        await venue.close()
+        logons = [(m[34], m.get(141)) for m in venue.heard if m[35] == "A"]
+        assert [reset for _, reset in logons] == [None, "Y"]
+        assert logons[1][0] == "1"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("AP 728=99|727=0|58=no entitlement for positions|", "no entitlement for positions"),
+        ("AP 728=1|727=0|", "invalid or unsupported request"),
+        ("AO 728=3|729=2|727=0|", "not authorised to ask for positions"),
+        ("AO 729=2|727=0|58=try later|", "try later"),
+        ("AO 728=2|729=2|727=0|", ""),
+        ("AP 728=2|727=0|", ""),
+    ],
+)
+def test_positions_that_are_not_told_are_not_flat(answer: str, why: str) -> None:
+    async def run() -> None:
+        async with connected() as (venue, access):
+            kind, _, body = answer.partition(" ")
+            venue.on["AN"] = lambda asked: venue.say(kind, f"721=p|710={asked[710]}|{body}")
+            if not why:
+                assert await access.positions() == []
+                return
+            with pytest.raises(VenueError, match=why):
+                await access.positions()
 
     asyncio.run(run())
 

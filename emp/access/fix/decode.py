@@ -11,15 +11,13 @@ from emp.access.fix.book import (
     NOT_WHOLE,
     OFF_TICK,
     OK,
+    UNAPPLIED,
     UNKNOWN_ENTRY,
     UNKNOWN_SYMBOL,
-    change,
-    clear,
     emit,
-    entry_key,
-    place,
     trade,
 )
+from emp.access.fix.entries import change, clear, entry_key, holds, in_order, place
 from emp.access.fix.numeric import (
     BAD,
     OFF_GRID,
@@ -49,6 +47,7 @@ _EMPTY_FROM: Final = 32
 
 _NAMES: Final = 1 << _ID | 1 << _ACTION | 1 << _PLACE | 1 << _SYMBOL | 1 << _REF
 _ALL_TWICE: Final = (1 << _EMPTY_FROM) - 1
+_NO_SYMBOL: Final = 1 << _SYMBOL | 1 << (_EMPTY_FROM + _SYMBOL)
 _TOLD: Final = 1 << _TYPE | 1 << _PX
 """Bits of the fields of an entry: those that say which one it is, and those that say what a new one is."""
 
@@ -104,6 +103,29 @@ def _empty_bit(tag: int, symbol_tag: int) -> int:
 
 
 @inlined
+def _char(w: Any, slot: int) -> int:
+    """The one character of a field of this entry, -1 where it has more."""
+    i = U(w.scratch[slot])
+    return w.buf[w.fields[i, AT]] if w.fields[i, END] - w.fields[i, AT] == 1 else -1
+
+
+@inlined
+def _take_trade(w: Any, book: Any, action: int, px: int, size: int) -> int:
+    """Apply a trade; one that is changed or deleted later was told, and cannot be taken back."""
+    if action != _NEW:
+        return UNKNOWN_ENTRY
+    if w.scratch[_PX] >= 0 and px == BAD:
+        return MALFORMED
+    aggressor = 0
+    if w.scratch[_AGGRESSOR] >= 0:
+        said = _char(w, _AGGRESSOR)
+        aggressor = 1 if said == 49 else (-1 if said == 50 else 0)
+    if px != BAD and size >= book.sz_step:
+        trade(book, px, divide(size, book.sz_step, book.sz_inverse), aggressor)
+    return OK
+
+
+@inlined
 def _apply(w: Any, kind: int, book: Any) -> int:
     """Apply one entry to its book; `w.scratch` holds the index of each of its fields, -1 where absent."""
     action, side = _NEW, 0
@@ -113,11 +135,13 @@ def _apply(w: Any, kind: int, book: Any) -> int:
     if kind == INCREMENTAL:
         if w.scratch[_ACTION] < 0:
             return MALFORMED
-        action = w.buf[w.fields[U(w.scratch[_ACTION]), AT]]
+        action = _char(w, _ACTION)
         if w.scratch[_TWICE] != 0 and _says_too_little(w.scratch[_TWICE] >> _EMPTY_FROM, action):
             return MALFORMED
     if w.scratch[_TYPE] >= 0:
-        side = w.buf[w.fields[U(w.scratch[_TYPE]), AT]]
+        side = _char(w, _TYPE)
+        if side < 0:
+            return MALFORMED
     if w.scratch[_PX] >= 0:
         px = _ticks(w, w.fields[U(w.scratch[_PX]), AT], w.fields[U(w.scratch[_PX]), END], book)
     if w.scratch[_SIZE] >= 0:
@@ -129,12 +153,7 @@ def _apply(w: Any, kind: int, book: Any) -> int:
     if side <= _TRADE and (px == OFF_GRID or (BAD < px <= 0 and not book.signed)):
         return OFF_TICK
     if side == _TRADE:
-        aggressor = 0
-        if w.scratch[_AGGRESSOR] >= 0:
-            aggressor = 3 - 2 * (w.buf[w.fields[U(w.scratch[_AGGRESSOR]), AT]] - 48)
-        if px != BAD and size >= book.sz_step:
-            trade(book, px, divide(size, book.sz_step, book.sz_inverse), aggressor)
-        return OK
+        return _take_trade(w, book, action, px, size)
     if side == _EMPTY:
         book.n = 0
         return OK
@@ -171,6 +190,14 @@ def _stamp(w: Any, first: int, n: int, sent: int) -> int:
     return sent
 
 
+@inlined
+def _breaks(result: int) -> bool:
+    """Whether a result breaks a book; the others are only counted."""
+    if result == UNKNOWN_SYMBOL or result == NOT_WHOLE:  # noqa: SIM109  kernels compile no tuples of globals
+        return False
+    return result != OK and result != UNKNOWN_ENTRY
+
+
 @kernel
 def _settle(w: Any, kind: int, book: int, books: Any) -> int:
     """Apply a finished entry to its book; returns what became of it."""
@@ -185,33 +212,68 @@ def _settle(w: Any, kind: int, book: int, books: Any) -> int:
         return NOT_WHOLE
     books[book].touched = True
     result = _apply(w, kind, books[book])
-    if result != OK and result != UNKNOWN_ENTRY:
+    if _breaks(result):
         books[book].whole = False
     return result
 
 
+@kernel
+def _bearer(w: Any, book: int, books: Any) -> int:
+    """The book of an entry of an X without a symbol, by the name it bears, else `book`, that of the entry before it.
+
+    A new entry may name its instrument by an entry of it (280); of other entries the name says the instrument where
+    nothing before them does. _NOWHERE where both could be meant.
+    """
+    fresh = w.scratch[_ACTION] >= 0 and _char(w, _ACTION) == _NEW
+    slot = _REF if w.scratch[_REF] >= 0 else _ID
+    if w.scratch[slot] < 0 or (fresh and slot == _ID):
+        return book
+    key = entry_key(w, w.fields[U(w.scratch[slot]), AT], w.fields[U(w.scratch[slot]), END])
+    if book >= 0 and holds(books[book], key):
+        return book
+    found, bearers = _NOWHERE, 0
+    for b in range(len(books)):
+        if not books[b].whole and not fresh and book == _NOWHERE:
+            return _NOWHERE
+        if b != book and holds(books[b], key):
+            found = b
+            bearers += 1
+    if bearers == 0:
+        return book
+    return found if bearers == 1 and (fresh or book == _NOWHERE) else _NOWHERE
+
+
 @inlined
-def _named(w: Any, kind: int, book: int, books: Any) -> int:
+def _named(w: Any, kind: int, book: int, books: Any, by_name: bool) -> int:
     """The book that a finished entry is about: the one it names, else that of the entry before it.
 
-    _NOWHERE where nothing names one, or where an entry of a snapshot names another than its message.
+    _NOWHERE where nothing names one, where it is named twice or by nothing, or where an entry of a snapshot names
+    another than its message. `by_name`: the name of an entry may say it.
     """
+    if w.scratch[_TWICE] & _NO_SYMBOL != 0:
+        return _NOWHERE
     if w.scratch[_SYMBOL] < 0:
-        return book
+        return _bearer(w, book, books) if by_name else book
     here = _book_of(w, w.fields[U(w.scratch[_SYMBOL]), AT], w.fields[U(w.scratch[_SYMBOL]), END], books)
     return _NOWHERE if kind == SNAPSHOT and here != book else here
+
+
+@inlined
+def _worse(status: int, result: int) -> int:
+    """The one of two results that says more: what breaks a book before what is only counted, else the first."""
+    return result if status == OK or (_breaks(result) and not _breaks(status)) else status
 
 
 @kernel
 def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tuple[int, int]:
     """Apply the entries of a group; `book` is the message's own, -1 where each entry names its own.
 
-    An entry that names no book is about that of the entry before it. Returns (entries seen, first status that was
-    not OK).
+    An entry that names no book is about that of the entry before it. Returns (entries seen, the worst status).
     """
     delimiter = w.fields[first, TAG]
     symbol_tag = books[0].symbol_tag
     aggressor_tag = books[0].aggressor_tag
+    by_name = kind == INCREMENTAL and book == _NOWHERE and books[0].keying == BY_ID
     status = OK
     seen = 0
     met, twice = 0, 0  # bits of the tags of this entry
@@ -221,10 +283,9 @@ def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tu
         if tag == delimiter:
             if seen > 0:
                 w.scratch[_TWICE] = twice
-                book = _named(w, kind, book, books)
+                book = _named(w, kind, book, books, by_name)
                 result = _settle(w, kind, book, books)
-                if status == OK:
-                    status = result
+                status = _worse(status, result)
                 if kind == SNAPSHOT and result != OK:  # it is broken: the rest is only counted
                     break
             seen += 1
@@ -237,10 +298,16 @@ def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tu
             met |= bit
             w.scratch[tag - 269] = i
         elif tag == 290:
+            twice |= met & 1 << _PLACE
+            met |= 1 << _PLACE
             w.scratch[_PLACE] = i
         elif tag == 280:
+            twice |= met & 1 << _REF
+            met |= 1 << _REF
             w.scratch[_REF] = i
         elif tag == symbol_tag:
+            twice |= met & 1 << _SYMBOL
+            met |= 1 << _SYMBOL
             w.scratch[_SYMBOL] = i
         elif tag == aggressor_tag:
             w.scratch[_AGGRESSOR] = i
@@ -253,8 +320,8 @@ def _entries(w: Any, first: int, n: int, kind: int, book: int, books: Any) -> tu
             i += 1
         return seen, status
     w.scratch[_TWICE] = twice
-    result = _settle(w, kind, _named(w, kind, book, books), books)
-    return seen, result if status == OK else status
+    result = _settle(w, kind, _named(w, kind, book, books, by_name), books)
+    return seen, _worse(status, result)
 
 
 @kernel
@@ -300,7 +367,7 @@ def decode(w: Any, n: int, kind: int, sent: int, now: int, books: Any, rows: Any
         tag = w.fields[U(head), TAG]
         if tag == books[0].symbol_tag:
             book = _book_of(w, w.fields[U(head), AT], w.fields[U(head), END], books)
-            if book < 0:
+            if book < 0 and kind == SNAPSHOT:
                 return 0, UNKNOWN_SYMBOL
         elif tag == books[0].seq_tag:
             seq = parse_int(w, w.fields[U(head), AT], w.fields[U(head), END])
@@ -323,8 +390,14 @@ def decode(w: Any, n: int, kind: int, sent: int, now: int, books: Any, rows: Any
         seen, status = _entries(w, first, n, kind, book, books)
     if seen != count:
         status = COUNT if count >= 0 else MALFORMED
-        for b in range(len(books)):
+        for b in range(len(books)):  # what is missing of an X may be about any book
+            books[b].touched = books[b].touched or kind == INCREMENTAL
             books[b].whole = books[b].whole and not books[b].touched
+    if books[0].keying == BY_POSITION:
+        for b in range(len(books)):
+            if books[b].touched and books[b].whole and not in_order(books[b]):
+                books[b].whole = False
+                status = _worse(status, UNAPPLIED)
     stamp = _stamp(w, first, n, sent) if books[0].entry_time else sent
     return _write(stamp, seq, now, status, books, rows)
 

@@ -222,6 +222,7 @@ class Link:
 
     async def _run(self) -> None:
         attempt = 0
+        reset = False  # a logon that asks the peer to reset its numbers is due, or was made
         while True:
             why = await self._once()
             session = self.session
@@ -229,7 +230,10 @@ class Link:
                 self._fail(why)
                 return
             first = self._ready is not None and not self._ready.done()
-            if first and not (session.unanswered and attempt == 0):  # one logon may be lost, as a start is
+            # at a start one logon may be lost, and one may show that the numbers have to begin anew
+            again = (session.unanswered and attempt == 0) or (session.begins_anew and not reset)
+            reset = reset or session.begins_anew
+            if first and not again:
                 self._fail(why)
                 return
             denied = self._denied()

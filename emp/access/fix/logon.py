@@ -20,6 +20,12 @@ class Door:
         self._reset_sent = False  # a logon with 141=Y awaits its answer
         self._lost_numbers = False  # the last logon showed that the two sides do not agree
 
+    @property
+    def begins_anew(self) -> bool:
+        """Whether the last logon failed by its numbers alone, and the next one asks the peer to reset them."""
+        state = self._state
+        return self._lost_numbers and state.config.reset_on_loss and not state.fatal
+
     def connected(self) -> None:
         """The transport is up: an initiator logs on."""
         state, config = self._state, self._state.config
@@ -128,15 +134,15 @@ class Door:
     def _disagreed(self, what: str) -> None:
         """A logon showed that the two sides count differently: begin anew, or end with what can be done."""
         state, config = self._state, self._state.config
-        again = self._lost_numbers  # both were to begin at 1, and the peer did not
+        # both were to begin at 1, and the peer did not
+        asked = self._lost_numbers or self._reset_sent or config.reset_on_logon
         self._lost_numbers = True
         if not config.initiator:
             state.end(what)
-        elif config.reset_on_loss and not again and not config.reset_on_logon:
+        elif config.reset_on_loss and not asked:
             state.end(f"{what}; beginning anew with 141=Y")
         else:
             state.fatal = True
-            asked = again or config.reset_on_logon
             state.end(f"{what}, although it was asked to reset (141=Y)" if asked else f"{what}; {_REMEDY}")
 
     def refused(self, message: Message) -> None:

@@ -60,6 +60,38 @@ _FINAL_WORDS = re.compile(
 
 NO_REASON: Final = "no reason given"
 
+_MEANINGS: Mapping[str, tuple[int, Mapping[int, str]]] = {
+    "Y": (281, {
+        0: "unknown symbol", 1: "duplicate request id", 2: "insufficient bandwidth",
+        3: "insufficient permissions", 4: "unsupported type of subscription", 5: "unsupported market depth",
+        6: "unsupported type of update", 7: "aggregation is not supported", 8: "unsupported type of entry",
+    }),
+    "j": (380, {
+        0: "other", 1: "unknown id", 2: "unknown security", 3: "unsupported message type",
+        4: "application not available", 5: "a required field is missing", 6: "not authorised",
+    }),
+    "3": (373, {
+        0: "invalid tag", 1: "a required field is missing", 2: "a tag that is none of this message",
+        4: "a field without a value", 5: "a value that is incorrect", 6: "an incorrect data format",
+        9: "CompID problem", 10: "SendingTime problem", 11: "invalid message type", 13: "a field twice",
+    }),
+}  # fmt: skip
+"""The code with which a message refuses a request, and what FIX 4.4 says that its values mean."""
+
+
+def reason_of(message: Message) -> str:
+    """Why a request was refused (35=Y, j or 3): in the peer's words, else in those of its code, with its field."""
+    said = message.text(58)
+    if said:
+        return said
+    tag, meanings = _MEANINGS[message.kind]
+    code = message.integer(tag)
+    if code < 0:
+        return NO_REASON
+    field = message.text(371)
+    meaning = meanings.get(code, "no standard reason")
+    return f"{meaning} ({tag}={code}{f', field {field}' if field else ''})"
+
 
 class Refusal(msgspec.Struct, frozen=True):
     """A peer's answer to a logon that it will not have."""

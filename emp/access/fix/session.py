@@ -81,6 +81,11 @@ class Session:
         return self._state.unanswered
 
     @property
+    def begins_anew(self) -> bool:
+        """Whether the last logon failed by its numbers alone, and the next one asks the peer to reset them."""
+        return self._door.begins_anew
+
+    @property
     def active_ns(self) -> int:
         """Monotonic time of the logon of this connection, -1 before it."""
         return self._state.active_ns

@@ -11,6 +11,7 @@ from emp.access.fix.market import REASONS, Market
 from emp.access.fix.message import Message
 from emp.access.fix.orders import Orders
 from emp.access.fix.pacing import Conversation
+from emp.access.fix.refusal import reason_of
 from emp.access.fix.settings import FixSettings
 from emp.access.fix.terms import NEVER, Application
 from emp.access.port import Channel, LinkState, Sink
@@ -155,8 +156,7 @@ class Side(Application):
         if access.answer(message) or self._refuses_market(message):
             return
         if message.kind == "Y":
-            why = message.text(58, f"reason {message.text(281, 'not given')}")
-            access.fail(f"{self.link.address}: market data refused: {why}")
+            access.fail(f"{self.link.address}: market data refused: {reason_of(message)}")
         elif self._orders is not None:
             for update in self._orders.report(message):
                 access.report(update)
@@ -170,8 +170,7 @@ class Side(Application):
             message.get(372) is not None or message.integer(45) not in self._asked
         ):
             return False
-        why = message.text(58, f"reason {message.text(380, message.text(373, 'not given'))}")
-        self._access.fail(f"{self.link.address}: market data request rejected: {why}")
+        self._access.fail(f"{self.link.address}: market data request rejected: {reason_of(message)}")
         return True
 
     def on_new_numbers(self) -> None:

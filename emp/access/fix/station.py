@@ -9,6 +9,7 @@ from emp.access.fix.frame import Frame
 from emp.access.fix.link import Link
 from emp.access.fix.market import Market
 from emp.access.fix.message import Message
+from emp.access.fix.refusal import reason_of
 from emp.access.fix.terms import Application, Phase
 from emp.access.survey import Survey
 from emp.core.clock import Clock
@@ -36,10 +37,7 @@ class Question:
             return
         if message.kind in ("3", "j", "Y"):
             self.refusal = message
-            code = {"3": 373, "j": 380, "Y": 281}[message.kind]
-            self.done.set_exception(
-                VenueError(message.text(58) or f"{code}={message.text(code, 'without a reason')}")
-            )
+            self.done.set_exception(VenueError(reason_of(message)))
             self.done.exception()  # read here, so that nobody has to
             return
         self._found.append(message)
@@ -59,6 +57,7 @@ class Station(Application):
         self._open: dict[str, Pending | Question] = {}
         self._sent: dict[int, str] = {}
         self._pings: dict[str, asyncio.Future[tuple[int, int, int]]] = {}
+        self.on_end: Callable[[str], None] = lambda _why: None
         self._gone = asyncio.Event()
         self.first = asyncio.Event()  # market data has come, or the session is gone
 
@@ -114,6 +113,10 @@ class Station(Application):
         """It does not any more."""
         self._gone.set()
         self.first.set()
+
+    def on_ended(self, reason: str) -> None:
+        """It will not come again."""
+        self.on_end(reason)
 
     def on_heartbeat(self, message: Message) -> None:
         """An answer to a ping."""

@@ -9,9 +9,11 @@ import msgspec
 
 from emp.access.fix.answers import Pending
 from emp.access.fix.frame import Books
+from emp.access.fix.link import Link
 from emp.access.fix.market import Market
 from emp.access.fix.message import Message
 from emp.access.fix.orders import Orders
+from emp.access.fix.refusal import reason_of
 from emp.access.fix.settings import Dialer, FixSettings
 from emp.access.fix.station import ANSWER_S, Question, Station
 from emp.access.fix.symbols import plain_name
@@ -52,6 +54,11 @@ class FixSurvey:
         self._stations: list[Station] = []
         self._listed: list[dict[int, bytes]] | None = None  # entries of the venue's list of symbols
         self._requests = 0
+        self._ends: list[asyncio.Task[None]] = []
+
+    def warm_up(self) -> None:
+        """Compile what reads quotes: on a machine that has not done so yet it takes longer than a venue may."""
+        Market(self._instruments, [i.name for i in self._instruments], self._settings.dialect).warm_up()
 
     async def run(self) -> None:
         """Find out everything; what is refused is noted, and nothing is raised for it."""
@@ -83,6 +90,7 @@ class FixSurvey:
         for station in self._stations[:1]:
             if station.market is not None and station.link.session.phase is Phase.ACTIVE:
                 station.link.session.send(b"V", station.market.unsubscribe())
+        await asyncio.gather(*self._ends)
         await asyncio.gather(*(station.link.close() for station in self._stations))
 
     # --- sessions -------------------------------------------------------------------------------------------
@@ -96,10 +104,18 @@ class FixSurvey:
         facts = LinkFacts(name, link.address)
         self._found.links.append(facts)
         began = self._clock.monotonic_ns()
+        link.on_loss = lambda why, _: self._lost(link, facts, why)
+        station.on_end = lambda why: self._lost(link, facts, why)
         facts.said = await link.start()
         facts.logon_ms = (self._clock.monotonic_ns() - began) / 1e6
         facts.up, facts.cause = not facts.said, link.cause if facts.said else ""
         return (station if facts.up else None), facts
+
+    def _lost(self, link: Link, facts: LinkFacts, why: str) -> None:
+        """A session that stood has ended: it is told, and not made again."""
+        if facts.up and not facts.said:
+            facts.said, facts.cause = why, link.cause
+            self._ends.append(asyncio.create_task(link.close()))
 
     async def _quotes(self) -> Station | None:
         """The quote session, after the list of symbols where the engine needs that."""
@@ -123,7 +139,6 @@ class FixSurvey:
         if not known:
             return None
         market = Market(known, [self._found.symbols[i.name].symbol for i in known], dialect)
-        market.warm_up()
         station, _ = await self._log_on(name, dialect.quote_sub, settings.port, market, market)
         return station
 
@@ -201,14 +216,13 @@ class FixSurvey:
             )
             if one is None:
                 continue
-            why = one.text(58) or f"{one.kind}: reason {one.text(281, one.text(380, one.text(373)))}"
-            quotes.refused = why
+            why = quotes.refused = reason_of(one)
             if one.kind == "Y" and one.integer(281) in _NO_DEPTH and self._settings.dialect.depth != 1:
                 body = market.subscribe([symbol], 1)
                 if await self._request(station, body, market.request) is None:
                     quotes.refused, quotes.depth_refused = "", why
         if len(market.instruments) > 1 and not any(q.refused for q in self._found.quotes.values()):
-            self._found.refusals.append(("a request for several symbols at once", refusal.text(58)))
+            self._found.refusals.append(("a request for several symbols at once", reason_of(refusal)))
 
     async def _request(self, station: Station, body: bytes, request: str) -> Message | None:
         """Send a MarketDataRequest; the refusal, where one comes before the first data or a while."""
