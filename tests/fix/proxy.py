@@ -50,8 +50,8 @@ LOOSE = {
     "max_orders_per_minute": 1_000_000,
     "depth_share": 1.0,
     "max_position_lots": 100_000,
-    "max_daily_loss_ticks": 1e12,
-    "max_drawdown_ticks": 1e12,
+    "max_daily_loss_ticks": 1e9,
+    "max_drawdown_ticks": 1e9,
 }
 
 
