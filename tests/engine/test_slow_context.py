@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emp.core.codes import Action, Reason
-from emp.core.contracts import Control
+from emp.core.codes import Action, OrderStatus, Reason
+from emp.core.contracts import CancelOrder, Control, OrderUpdate
 from emp.core.instrument import find
 from emp.core.records import Array
 from emp.engine.context import FAILED, SlowContext
@@ -17,6 +17,7 @@ from emp.risk.context.port import Window
 from tests.kit.backtests import backtest, differences_after_a_kill
 from tests.kit.events import random_events
 from tests.kit.models import engine
+from tests.kit.orders import new_order
 
 pytestmark = pytest.mark.usefixtures("compiled_engine")
 
@@ -138,6 +139,8 @@ def test_by_time_alone_size_only_falls_and_an_event_from_before_does_not_raise_i
     assert fell.value == 0.0
     assert context.change(0, 9 * S + 5) is None  # late: it was under way when the clock passed the edge
     assert context.until(0) == 20 * S
+    context.renew()
+    assert context.change(0, 9 * S + 6) is None  # nor where providers are asked anew
     assert context.fall(0, 21 * S) is None
     rose = context.change(0, 20 * S)
     assert rose is not None
@@ -168,3 +171,32 @@ def test_two_instruments_have_clocks_of_their_own() -> None:
     second = context.change(1, 10 * S)
     assert second is not None
     assert second.instrument == "EURUSD"
+
+
+def test_an_order_that_rests_is_withdrawn_by_time_alone_where_size_is_0(
+    tmp_path: Path, market: Array
+) -> None:
+    e = engine(tmp_path)
+    e.process(market[:10])
+    now = int(market["ts"][9]) + 1
+    e.sent(new_order("TESTRUN0-1", 1, 1, 9_000, instrument="GOOG", ts=now))
+    e.on_report(
+        OrderUpdate(
+            clOrdID="TESTRUN0-1",
+            execID="e1",
+            status=OrderStatus.NEW,
+            filled=0,
+            price=9_000,
+            ts=now,
+            instrument="GOOG",
+            side=1,
+        )
+    )
+    e.control(Control(action="context", ts=now, instrument="GOOG", value=0.3))
+    assert e.on_timer(now).commands == []
+    e.control(Control(action="context", ts=now, instrument="GOOG", value=0.0))
+    (withdrawn,) = e.on_timer(now).commands
+    assert isinstance(withdrawn, CancelOrder)
+    assert (withdrawn.orig, withdrawn.reason) == ("TESTRUN0-1", Reason.CONTEXT)
+    e.sent(withdrawn)
+    assert e.on_timer(now).commands == []
