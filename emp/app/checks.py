@@ -68,6 +68,7 @@ VALUE_METRICS = {
     "shadow_trips",
     "value_stops",
 }
+CONTEXT_METRICS = {"context_info", "context_multiplier"}
 
 
 def config_precedence() -> str:
@@ -223,7 +224,7 @@ def metrics_are_the_roadmaps() -> str:
     one = InstrumentView(name="X", tick=1.0)
     board.publish(View(mode="mock", run="R", model="m", now_ns=0, started_ns=0, instruments=(one,)))
     found = {metric.name for metric in registry(board).collect()}
-    assert found == METRICS | LINK_METRICS | MODEL_METRICS | VALUE_METRICS, (
+    assert found == METRICS | LINK_METRICS | MODEL_METRICS | VALUE_METRICS | CONTEXT_METRICS, (
         f"metrics are {', '.join(sorted(found))}"
     )
     return ", ".join(sorted(found))

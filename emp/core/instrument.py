@@ -62,6 +62,9 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     symbols: tuple[str, ...] = ()  # further names by which recordings call it
     expiry: str = ""  # last trading date, where it has one
     liquidity: str = ""  # a name of codes.Liquidity, lower case, where it is stated instead of measured
+    currencies: tuple[
+        str, ...
+    ] = ()  # codes of the money and goods that move it; empty: every event concerns it
 
 
 def catalogue(extra: Path | None = None) -> dict[str, Instrument]:
@@ -185,6 +188,7 @@ def _instrument(
     values["holidays"] = _dates(source, f"{at}.holidays", values.get("holidays", ()))
     values["early_closes"] = _early_closes(source, f"{at}.early_closes", values.get("early_closes", ()))
     values["symbols"] = _texts(source, f"{at}.symbols", values.get("symbols", ()))
+    values["currencies"] = _codes(source, f"{at}.currencies", values.get("currencies", ()))
     if values.get("expiry"):
         values["expiry"] = _dates(source, f"{at}.expiry", [values["expiry"]])[0]
     if values.get("liquidity"):
@@ -280,6 +284,14 @@ def _texts(source: str, at: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
         _refuse(source, at, f"expected a list of names, got {_kind(value)}")
     return tuple(str(item) for item in value)
+
+
+def _codes(source: str, at: str, value: object) -> tuple[str, ...]:
+    found = _texts(source, at, value)
+    for i, code in enumerate(found):
+        if not re.fullmatch(r"[A-Z]{3,6}", code):
+            _refuse(source, f"{at}[{i}]", f"expected a code of capitals, e.g. USD, got {code!r}")
+    return found
 
 
 def _early_closes(source: str, at: str, value: object) -> tuple[str, ...]:

@@ -445,8 +445,8 @@ class Engine:
         return self.closing.flattening
 
     def on_timer(self, now_ns: int) -> Output:
-        """Do what time alone demands: withdraw orders from a feed gone silent, ask after unanswered ones, and go
-        on flattening where that is under way. `now_ns` is in the market's time.
+        """Do what time alone demands: withdraw orders from a feed gone silent, or that the slow context bars, ask after
+        unanswered ones, and go on flattening where that is under way. `now_ns` is in the market's time.
         """
         output = Output(commands=self._overdue(now_ns))
         silent = (now_ns - self.desk.perception["ts_event"] > self.limits.stale_after_ns) & (
@@ -454,6 +454,11 @@ class Engine:
         )
         for i in np.flatnonzero(silent):
             output.commands += self.cancels(int(i), now_ns, Reason.STALE)
+        barred = (self.desk.risk["context_mult"] <= 0.0) & (
+            self.desk.working["state"] == WorkingState.RESTING
+        )
+        for i in np.flatnonzero(barred & ~silent):
+            output.commands += self.cancels(int(i), now_ns, Reason.CONTEXT)
         for i in range(len(self.instruments)):
             if self._must_close(i):
                 output.commands += self.closing.commands(i, now_ns)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import structlog
 
 from emp.access.port import Channel, LinkState, MarketAccess
@@ -28,6 +29,7 @@ from emp.core.contracts import Command, Control, DegradedMode, OrderUpdate, Owne
 from emp.core.errors import UsageError, VenueError
 from emp.core.records import Array
 from emp.engine.carry import carried
+from emp.engine.context import SlowContext
 from emp.engine.control_socket import ControlSocket
 from emp.engine.driver import Driver
 from emp.engine.ending import Ending, cancelled
@@ -47,6 +49,9 @@ BATCH = 64
 
 TICK_S = 0.02
 MARK_TICKS = 250  # what loss limits measure from is recorded every 5 s where it has changed
+CONTEXT_S = 1.0
+"""How often providers of the slow context look at what they rest on."""
+
 SHUTDOWN_S = 2.0
 """How long the venue's answers to the last cancels are awaited."""
 
@@ -84,8 +89,11 @@ class Live(Ending):
         clock: Clock,
         succession: Succession,
         home: Home | None = None,
+        context: SlowContext | None = None,
     ) -> None:
-        """Without a `home` there is no control socket, and the run is no account's."""
+        """Without a `home` there is no control socket, and the run is no account's; without a `context` size is never
+        multiplied.
+        """
         folder, account, place = home or Home()
         super().__init__(board)
         self._access = access
@@ -98,6 +106,7 @@ class Live(Ending):
         self._succession = succession
         self._index = {one.name: i for i, one in enumerate(self._engine.instruments)}
         self._market = MarketClock(len(self._index), clock)
+        self._context = context
         self._account = account
         self._place = place
         known = AccountState() if account is None else account.read()
@@ -300,13 +309,15 @@ class Live(Ending):
             self._keep(Control(action="kill", ts=self.market_now(), reason="recovery"))
 
     async def _trade(self) -> None:
-        """Run the three loops until one ends or `stop` is called, then shut down."""
+        """Run the loops until one ends or `stop` is called, then shut down."""
         gc.collect()
         gc.freeze()  # what is here now stays: a full collection later must not walk it
         slice_s = sys.getswitchinterval()
         sys.setswitchinterval(SLICE_S)
         self._watchdog.start()
         tasks = [self._start(self._tick), self._start(self._until_over), self._start(self._serve)]
+        if self._context is not None:
+            tasks.append(self._start(self._watch_context))
         try:
             await self._stop.wait()
             if tasks[2].done():  # it has failed: reports must be served to the end
@@ -345,6 +356,13 @@ class Live(Ending):
             while self._serve_control() or (not self._stop.is_set() and self._serve_market()):
                 await asyncio.sleep(0)
 
+    async def _watch_context(self) -> None:
+        assert self._context is not None
+        while True:
+            if await asyncio.to_thread(self._context.look):
+                self._context.renew()
+            await asyncio.sleep(CONTEXT_S)
+
     async def _tick(self) -> None:
         ticks = 0
         while True:
@@ -353,6 +371,7 @@ class Live(Ending):
             self._bus.check()
             if not self._bus.empty:
                 self._bus.wake()  # what was left while the journal had no room
+            self._note_context()
             self._driver.tick(self.market_now())
             if ticks % MARK_TICKS == 0:
                 self._mark_accounts()
@@ -409,6 +428,7 @@ class Live(Ending):
         if waiting is None:
             return False
         instrument, events = waiting
+        events = events[: self._until_context(instrument, events)]
         output = self._driver.events(events, self._bus.lag_ms(instrument))
         last = events[output.consumed - 1].copy()
         self._market.note(instrument, int(last["ts"]))
@@ -416,6 +436,24 @@ class Live(Ending):
         with self._surviving():
             self._succession.delivered(instrument, last, output.laps)
         return True
+
+    def _until_context(self, instrument: int, events: Array) -> int:
+        """Apply what the slow context is at the first of these events; how many of them come before it may change."""
+        if self._context is None:
+            return len(events)
+        change = self._context.change(instrument, int(events["ts"][0]))
+        if change is not None:
+            self._driver.control(change)
+        return int(np.searchsorted(events["ts"], self._context.until(instrument), side="left"))
+
+    def _note_context(self) -> None:
+        """Apply what makes size smaller by time alone: an order that rests must go though no event comes."""
+        if self._context is None:
+            return
+        for i in self._index.values():
+            change = self._context.fall(i, self._market.now(i)) if self._market.seen(i) else None
+            if change is not None:
+                self._driver.control(change)
 
     def _note_stall(self) -> bool:
         """After a blocked loop the newest data may still lie in a socket: trade size 0 until caught up."""

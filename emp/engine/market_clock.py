@@ -16,6 +16,10 @@ class MarketClock:
         """An event of market time `ts` has reached the engine."""
         self._seen[instrument] = (ts, self._clock.monotonic_ns())
 
+    def seen(self, instrument: int) -> bool:
+        """Whether any event has reached the engine: before, the market's time is not known."""
+        return self._seen[instrument] is not None
+
     def now(self, instrument: int) -> int:
         """Market time now, ns UTC; before the first event the wall clock's."""
         seen = self._seen[instrument]

@@ -24,6 +24,7 @@ from emp.core.codes import Quarantine, Reason
 from emp.core.contracts import CancelOrder, Command, Control, NewOrder, OrderUpdate, QueryOrder, Replace
 from emp.core.messages import AT, Row
 from emp.core.records import DECISION, EVENT, Array, empty_events
+from emp.engine.context import SlowContext
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine, Output, joined
 from emp.engine.load import LoadedModel
@@ -109,13 +110,16 @@ class Backtest:
         folder: RunFolder | None = None,
         successions: Sequence[Planned] = (),
         heard: Callable[[OrderUpdate], None] | None = None,
+        context: SlowContext | None = None,
     ) -> None:
         """Put a replay together.
 
         Args:
             heard: told every report of the venue, in order.
+            context: what multiplies size in which spans; without one nothing does.
         """
         self.successions = tuple(successions)
+        self.context = context
         self.source = source
         self.engine = engine
         self.venue = venue
@@ -181,23 +185,38 @@ class Backtest:
         return events[reasons == 0]
 
     def _trade(self, events: Array) -> Output:
-        """Carry one admitted batch through venue and engine, and let another model take over on its way."""
+        """Carry one admitted batch through venue and engine; on its way other models take over, and the slow context
+        changes, each before exactly the event that it is due for.
+        """
+        if not len(events):
+            return Output()
         consumed, rows, laps = len(events), [], []
-        while True:
-            due = next(iter(self.successions[self.tally.swaps :]), None)
-            at = (
-                len(events)
-                if due is None
-                else int(np.searchsorted(events["seq"], due.swap.seq, side="right"))
-            )
+        while len(events):
+            at = min(self._until_swap(events), self._until_context(events))
             part = self._trade_part(events[:at])
             rows.append(part.rows)
             laps.append(part.laps)
-            if due is None or at == len(events):
-                break
-            self._take_over(due)
             events = events[at:]
         return Output(consumed=consumed, rows=joined(rows), laps=joined(laps))
+
+    def _until_swap(self, events: Array) -> int:
+        """Let the models take over that are due before the first of these events; how many come before the next."""
+        while self.tally.swaps < len(self.successions):
+            due = self.successions[self.tally.swaps]
+            at = int(np.searchsorted(events["seq"], due.swap.seq, side="right"))
+            if at:
+                return at
+            self._take_over(due)
+        return len(events)
+
+    def _until_context(self, events: Array) -> int:
+        """Tell the engine what the slow context is at the first of these events; how many come before it may change."""
+        if self.context is None:
+            return len(events)
+        change = self.context.change(0, int(events["ts"][0]))
+        if change is not None:
+            self.driver.control(change)
+        return int(np.searchsorted(events["ts"], self.context.until(0), side="left"))
 
     def _take_over(self, due: Planned) -> None:
         if self.journal is not None:
@@ -340,6 +359,8 @@ class Backtest:
             array[...] = kept[name]
         self.engine.sequence = self.tally.sequence
         self.venue.name(self.engine.run, for_good=True)
+        if self.context is not None and self.processed:
+            self.context.restore(0, int(self.before["ts"][0]))
 
     # --- the summary
 

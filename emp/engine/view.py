@@ -11,7 +11,7 @@ from emp.access.port import LinkState
 from emp.bus.bus import EventBus
 from emp.core.clock import Clock
 from emp.core.codes import Action, OrderStatus, Quarantine, Reason, Session
-from emp.core.contracts import Message, OrderUpdate, RiskBreach
+from emp.core.contracts import Control, Message, OrderUpdate, RiskBreach
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 from emp.engine.desk import Desk
@@ -47,6 +47,7 @@ class _Seen(msgspec.Struct):
     at_ns: int = 0  # monotonic time when it reached the engine
     longest_wait_ms: float = 0.0  # since the last view
     shown: tuple[int, int] = (-1, -1)  # action and reason of the last row kept
+    context_reason: str = ""  # of the newest change of the slow context
     earned: int = 1  # lots that outcomes allowed at the last view
     decisions: deque[Array] = msgspec.field(default_factory=lambda: deque(maxlen=DECISIONS_SHOWN))
 
@@ -112,6 +113,13 @@ class Viewer(Tap):
             what = f"{message.instrument}: {message.reason}".removeprefix(": ")
             shown = f"{what} ({message.metric} {message.value:g}, limit {message.limit:g})"
             self._breaches.appendleft(shown)
+
+    def on_control(self, control: Control, at: int) -> None:
+        """Note why the slow context is what it is."""
+        if control.action == "context":
+            for one, seen in zip(self._engine.instruments, self._seen, strict=True):
+                if control.instrument in ("", one.name):
+                    seen.context_reason = control.reason
 
     def on_link(self, state: LinkState) -> None:
         """Note how a connection is."""
@@ -216,6 +224,8 @@ class Viewer(Tap):
             refused_orders=self._refused.get(instrument.name, 0),
             decisions=tuple(_decision(row) for row in seen.decisions),
             value=value,
+            context_mult=float(self._engine.desk.risk["context_mult"][i]),
+            context_reason=seen.context_reason,
         )
 
     def _drops(self, i: int) -> dict[str, int]:

@@ -84,6 +84,8 @@ class InstrumentView(msgspec.Struct, frozen=True, kw_only=True):
     refused_orders: int = 0  # by the venue, or because they could not leave
     decisions: tuple[DecisionView, ...] = ()  # newest first
     value: ValueView = ValueView()
+    context_mult: float = 1.0  # what the slow context multiplies size by
+    context_reason: str = ""  # why, where that is not 1
 
 
 class ModelView(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,7 +173,12 @@ class Board:
         view = self.view
         if view is None:
             return []
-        return [
+        context = [
+            f"{one.name}: the slow context multiplies size by {one.context_mult:g}: {one.context_reason}"
+            for one in view.instruments
+            if one.context_mult != 1.0
+        ]
+        return context + [
             f"{one.name}: opens nothing: {one.value.closed_lots} lots brought {one.value.realised:.2f} ticks each where"
             f" {one.value.expected:.2f} were expected; it trades in the head until that has earned it back"
             for one in view.instruments

@@ -60,6 +60,22 @@ def _families(view: View) -> Iterable[Metric]:
     if view.mode != "observe":  # then there is no model
         yield from _model(view)
         yield from _value(view)
+        yield from _context(view)
+
+
+def _context(view: View) -> Iterable[Metric]:
+    """What the slow context multiplies size by, and why."""
+    multiplier = GaugeMetricFamily(
+        "context_multiplier", "What the slow context multiplies size by", labels=["instrument"]
+    )
+    info = GaugeMetricFamily(
+        "context_info", "1 for the reason of a multiplier below 1", labels=["instrument", "reason"]
+    )
+    for one in view.instruments:
+        multiplier.add_metric([one.name], one.context_mult)
+        if one.context_mult != 1.0:
+            info.add_metric([one.name, one.context_reason], 1)
+    yield from (multiplier, info)
 
 
 def _value(view: View) -> Iterable[Metric]:

@@ -62,6 +62,7 @@ def engine_on(access: FixAccess, folder: Path) -> Running:
         run_dir=folder,
         warm_up_events=0,
         cool_down_events=0,
+        context={"enabled": False},
         instruments={"names": [EURUSD.name]},
         access={"connection_protocol": "fix"},
         risk=LOOSE,

@@ -42,6 +42,7 @@ async def session(access: MarketAccess, instrument: Instrument, folder: Path, se
         run_dir=folder,
         warm_up_events=0,
         cool_down_events=0,
+        context={"enabled": False},
         instruments={"names": [instrument.name]},
         access={"connection_protocol": "fix"},
         risk=EAGER,

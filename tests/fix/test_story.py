@@ -74,7 +74,7 @@ async def told(folder: Path, script: Callable[[Any], Any]) -> list[dict[str, Any
         timeout_s=2.0, username=Secret("trader"), password=Secret(PASSWORD),
     )  # fmt: skip
     config = SystemConfig(
-        mode="live", run_dir=folder, warm_up_events=0, cool_down_events=0,
+        mode="live", run_dir=folder, warm_up_events=0, cool_down_events=0, context={"enabled": False},
         instruments={"names": ["EURUSD"]}, access={"connection_protocol": "fix"},
         risk={"depth_share": 1.0, "max_daily_loss_ticks": 1e9, "max_drawdown_ticks": 1e9},
     )  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 
 from emp.access.paper.venue import PaperVenue
 from emp.core.records import Array
+from emp.engine.context import SlowContext
 from emp.engine.engine import Engine
 from emp.engine.replay import Backtest, Planned
 from emp.journal.run import RunFolder, build_manifest
@@ -24,6 +25,7 @@ def backtest(
     *,
     batch: int = 500,
     swaps: Sequence[Planned] = (),
+    context: SlowContext | None = None,
 ) -> Backtest:
     """The engine over `events`, in batches, against a paper venue 50 ms away; the run lies in `folder`/`run`."""
     manifest = build_manifest(
@@ -35,7 +37,9 @@ def backtest(
     )
     journal = RunFolder.open_or_create(folder / run, manifest)
     venue = PaperVenue(engine.instruments[0], entry_ns=50_000_000)
-    return Backtest(Events(events, engine.instruments[0], batch), engine, venue, journal, list(swaps))
+    return Backtest(
+        Events(events, engine.instruments[0], batch), engine, venue, journal, list(swaps), context=context
+    )
 
 
 class _Killed(BaseException):

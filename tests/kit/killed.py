@@ -1,4 +1,4 @@
-"""A live run of its own process, to be killed: python -m tests.kit.killed FOLDER EVENTS [KILL_AT [LOTS]]."""
+"""A live run of its own process, to be killed: python -m tests.kit.killed FOLDER EVENTS [KILL_AT [LOTS [CALENDAR]]]."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ class Forgetful(Venue):
             )
 
 
-def assembled(folder: Path, venue: Venue, lots: int) -> Running:
+def assembled(folder: Path, venue: Venue, lots: int, calendar: str = "") -> Running:
     """A live run of one coin on a scripted venue; one that died in `folder` goes on."""
     config = SystemConfig(
         mode="live",
@@ -45,6 +45,7 @@ def assembled(folder: Path, venue: Venue, lots: int) -> Running:
         warm_up_events=0,
         risk={"max_order_lots": lots},
         cool_down_events=0,
+        context={"shipped": False, "calendar": calendar} if calendar else {"enabled": False},
         instruments={"names": ["BTCUSDT"]},
         access={"connection_protocol": "fix"},
         model={"ssm_impl": "linear", "fallback_impl": "none"},
@@ -69,11 +70,11 @@ async def trade(running: Running, venue: Venue, events: int, kill_at: int) -> No
     await run
 
 
-def main(folder: Path, events: int, kill_at: int = -1, lots: int = 5) -> None:
+def main(folder: Path, events: int, kill_at: int = -1, lots: int = 5, calendar: str = "") -> None:
     venue = Forgetful()
     venue.name = f"{os.getpid()}-"
-    asyncio.run(trade(assembled(folder, venue, lots), venue, events, kill_at))
+    asyncio.run(trade(assembled(folder, venue, lots, calendar), venue, events, kill_at))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:5]), *sys.argv[5:])

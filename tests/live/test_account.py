@@ -42,6 +42,7 @@ def settings(folder: Path, **more: object) -> SystemConfig:
         run_dir=folder,
         warm_up_events=0,
         cool_down_events=0,
+        context={"enabled": False},
         instruments={"names": ["BTCUSDT"]},
         model={"ssm_impl": "linear", "fallback_impl": "none"},
         access=access,

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +38,10 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("compiled_engine")
 
 
-def trading(folder: Path, events: int, kill_at: int = -1, lots: int = 5) -> int:
+def trading(folder: Path, events: int, kill_at: int = -1, lots: int = 5, calendar: str = "") -> int:
     """Run `tests.kit.killed` to its end; return its exit code."""
     command = [sys.executable, "-m", "tests.kit.killed", str(folder), str(events), str(kill_at), str(lots)]
+    command += [calendar] if calendar else []
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     done = subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False
@@ -94,6 +97,42 @@ def test_a_run_that_went_on_under_other_limits_comes_out_the_same(tmp_path: Path
     summary = replay_run(the_run(tmp_path), quiet)
     assert summary["processes"] == 3
     assert summary["equal"]
+
+
+def test_a_run_whose_size_the_slow_context_changed_comes_out_the_same_and_goes_on_inside_a_window(
+    tmp_path: Path,
+) -> None:
+    """Size 0 for a tenth of a second in three until it dies; 0.3 at any time after it has gone on."""
+    short, long, now = tmp_path / "short.yaml", tmp_path / "long.yaml", time.time_ns()
+    tenths = [f"{_iso(now + k * 300_000_000)}, minutes: 0.00083333" for k in range(1_000)]
+    hours = [f"{_iso(now)}, multiplier: 0.3, minutes: 600"]
+    for path, times in ((short, tenths), (long, hours)):
+        entries = [f"  - {{name: {path.stem}, currencies: [BTC], time: {when}}}\n" for when in times]
+        path.write_text("events:\n" + "".join(entries))
+    assert trading(tmp_path, 400, kill_at=350, calendar=str(short)) == -signal.SIGKILL
+    before = replay_run(the_run(tmp_path), quiet)
+    assert trading(tmp_path, 100, calendar=str(long)) == 0
+    folder = the_run(tmp_path)
+    summary = replay_run(folder, quiet)
+    assert summary["equal"]
+    assert summary["processes"] == 2
+    assert before["commands"] > 5, "nothing was traded: the test shows nothing"
+    rows = read_actions(folder.actions)
+    first, second = (part["context_mult"] for part in np.split(rows, [before["rows"]]))
+    assert set(first.tolist()) == {0.0, 1.0}
+    assert set(second.tolist()) == {float(np.float32(0.3))}
+    ledger = LedgerReader(folder.ledger)
+    told = [e.body for e in ledger.events() if isinstance(e.body, Control) and e.body.action == "context"]
+    ledger.close()
+    assert {(one.value, one.reason) for one in told} == {
+        (0.0, "macro: short"),
+        (1.0, ""),
+        (0.3, "macro: long"),
+    }
+
+
+def _iso(ns: int) -> str:
+    return datetime.fromtimestamp(ns / 1e9, UTC).isoformat()
 
 
 def test_what_the_engine_saw_is_a_recording_like_any_other(whole: RunFolder) -> None:

@@ -31,6 +31,7 @@ MODEL = {
     "state_pinned",
     "state_restarts",
 }
+CONTEXT = {"context_info", "context_multiplier"}
 VALUE = {
     "closed_lots",
     "earned_lots",
@@ -131,6 +132,19 @@ def test_health_names_every_reason_and_recovers() -> None:
         assert fetch(f"{url}/health")[0] == 200
 
 
+def test_the_slow_context_is_shown_with_its_reason_and_is_no_ill() -> None:
+    board = Board(SimClock())
+    (one, *_) = VIEW.instruments
+    less = msgspec.structs.replace(one, context_mult=0.3, context_reason="macro: release")
+    board.publish(msgspec.structs.replace(VIEW, instruments=(less,)))
+    assert board.unhealthy() == []
+    assert board.notices()[0] == f"{one.name}: the slow context multiplies size by 0.3: macro: release"
+    with serving(board) as url:
+        _, text = fetch(f"{url}/metrics")
+    assert f'context_multiplier{{instrument="{one.name}"}} 0.3' in text
+    assert f'context_info{{instrument="{one.name}",reason="macro: release"}} 1.0' in text
+
+
 def test_metrics_are_the_roadmaps_and_the_models_and_parse() -> None:
     board = Board(SimClock())
     with serving(board) as url:
@@ -142,7 +156,7 @@ def test_metrics_are_the_roadmaps_and_the_models_and_parse() -> None:
         board.publish(msgspec.structs.replace(VIEW, halted=True, links=links))
         status, text = fetch(f"{url}/metrics")
     families = {f.name: f for f in text_string_to_metric_families(text)}
-    assert (status, set(families)) == (200, ROADMAP | LINKS | MODEL | VALUE)
+    assert (status, set(families)) == (200, ROADMAP | LINKS | MODEL | VALUE | CONTEXT)
     values = {(s.name, *s.labels.values()): s.value for f in families.values() for s in f.samples}
     assert values.pop(("link_losses_total", "logout", "trade")) == 2
     assert not any(values.pop(key) for key in list(values) if key[0] == "link_losses_total")
@@ -179,6 +193,7 @@ def test_metrics_are_the_roadmaps_and_the_models_and_parse() -> None:
         ("gain_worth_level", "EURUSD"): -2,
         ("gain_worth_slope", "EURUSD"): 0.5,
         ("shadow_trips_total", "EURUSD"): 40,
+        ("context_multiplier", "EURUSD"): 1,
     }
     assert families["drops"].type == "counter"
 

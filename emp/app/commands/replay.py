@@ -22,7 +22,9 @@ def replay(  # noqa: PLR0913
         str | None, typer.Option(help="Name in the catalogue; a run knows its own.")
     ] = None,
     catalogue: Annotated[Path | None, typer.Option(help="YAML that adds to the catalogue.")] = None,
-    config: Annotated[Path | None, typer.Option(help="Take risk limits and model from this file.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Take risk limits, model and slow context from this file.")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -61,7 +63,7 @@ def replay(  # noqa: PLR0913
     from emp.access.recordings.mapping import load_mappings
     from emp.app.wiring.assembly import Reading, assemble_replay, engine_limits
     from emp.app.wiring.rerun import is_recorded_run, refuse_unrecorded
-    from emp.core.config.config import Model, SystemConfig
+    from emp.core.config.config import Context, Model, SystemConfig
     from emp.core.errors import DataError, UsageError
     from emp.engine.choose import load_model, load_serving
     from emp.journal.find import find_run
@@ -97,7 +99,12 @@ def replay(  # noqa: PLR0913
             runs,
             bar.read,
             swaps,
-            Reading(load_mappings(mapping or []), accept_losses, latency_ms),
+            Reading(
+                load_mappings(mapping or []),
+                accept_losses,
+                latency_ms,
+                settings.context if settings else Context(),
+            ),
         )
         backtest.warm_up()
         began = time.perf_counter(), time.process_time()

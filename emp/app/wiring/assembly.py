@@ -11,7 +11,8 @@ from emp.access.paper.venue import PaperVenue
 from emp.access.recordings import open_recording
 from emp.access.recordings.mapping import Mapping
 from emp.access.recordings.source import Progress, files_of
-from emp.core.config.config import COOL_DOWN_EVENTS, WARM_UP_EVENTS, Model, Risk, SystemConfig
+from emp.app.wiring.context import described, recorded_context
+from emp.core.config.config import COOL_DOWN_EVENTS, WARM_UP_EVENTS, Context, Model, Risk, SystemConfig
 from emp.core.errors import UsageError
 from emp.core.ids import run_id
 from emp.core.instrument import find
@@ -46,11 +47,12 @@ def engine_limits(config: SystemConfig | None = None) -> EngineLimits:
 
 
 class Reading(NamedTuple):
-    """How recordings are read, and how far away the paper venue is."""
+    """How recordings are read, how far away the paper venue is, and in which context they are traded."""
 
     mappings: Sequence[Mapping] = ()  # the user's own formats
     accept_losses: bool = False
     latency_ms: float | None = None  # round trip; without one, the venue's usual
+    context: Context = Context()  # what multiplies size, when
 
 
 AS_USUAL = Reading()
@@ -83,11 +85,13 @@ def assemble_replay(
         mappings=reading.mappings,
         accept_losses=reading.accept_losses,
     )
+    context = recorded_context(reading.context, [facts], catalogue)
     entry_ns = None if reading.latency_ms is None else int(reading.latency_ms * MS)
     own = {
         "mappings": [msgspec.to_builtins(one) for one in reading.mappings],
         "accept_losses": reading.accept_losses,
         "latency_ms": reading.latency_ms,
+        "context": described(reading.context),
     }
     manifest = build_manifest(
         run="",
@@ -109,7 +113,8 @@ def assemble_replay(
         shutil.rmtree(path)
     folder = RunFolder.open_or_create(path, manifest)
     engine = Engine([facts], model, limits, run)
-    return Backtest(source, engine, PaperVenue(facts, entry_ns=entry_ns), folder, successions), folder
+    venue = PaperVenue(facts, entry_ns=entry_ns)
+    return Backtest(source, engine, venue, folder, successions, context=context), folder
 
 
 def journalled(folder: RunFolder, instrument: str) -> list[Planned]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from emp.access.port import MarketAccess
 from emp.app.wiring.assembly import engine_limits
+from emp.app.wiring.context import providers_of, slow_context
 from emp.app.wiring.doors import open_ctrader, open_fix
 from emp.app.wiring.unfinished import (
     account_of,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
 DAY_NS = 86_400_000_000_000
 MOCK_PX = 100_000  # ticks, where the built-in market begins
+_PAST_RELEASES_NS = 300_000_000_000  # releases come at full and half hours: a demonstration begins after them
 MOCK_DAYS = 30  # for which it knows its calendar
 _WEDNESDAY = 6  # days after Thursday 1970-01-01, modulo 7
 _HOUR_NS = 3_600_000_000_000
@@ -80,6 +82,7 @@ def checked(config: SystemConfig, source: Path) -> tuple[list[Instrument], Model
     instruments = [find(name, config.instruments.catalogue) for name in config.instruments.names]
     if (config.mode == "mock" or config.access.connection_protocol == "recording") and len(instruments) > 1:
         raise ConfigError(f"{source}: instruments.names: a built-in or recorded market has one instrument")
+    providers_of(config.context, config.instruments.catalogue)
     return instruments, load_models(config), credentials
 
 
@@ -194,6 +197,7 @@ def _assemble(
         clock=clock,
         succession=succession,
         home=Home(folder.path, account, Place(folder.path, folder.ledger)),
+        context=slow_context(config.context, instruments, config.instruments.catalogue),
     )
     return Running(live, engine, bus, journal, viewer, folder)
 
@@ -283,7 +287,7 @@ def _mock(config: SystemConfig, instrument: Instrument, clock: Clock) -> MarketA
     from emp.sim.world.day import DayConfig, DayMarket
     from emp.sim.world.mock import MockMarket
 
-    start_ns = market_hours_ns(instrument, clock.now_ns())
+    start_ns = market_hours_ns(instrument, clock.now_ns()) + _PAST_RELEASES_NS
 
     def market(seed: int, rules: DayConfig) -> DayMarket:
         return DayMarket(shipped_flow(), seed, MOCK_PX, start_ns, instrument, rules, MOCK_DAYS)

@@ -144,6 +144,17 @@ class Risk(Section):
     )
 
 
+class Context(Section):
+    """What multiplies size besides evidence and limits: see docs/context.md."""
+
+    enabled: bool = True
+    shipped: bool = True  # the recurring events that ship with the package
+    calendar: Path | None = None  # YAML of the owner's own events
+    volatility: Path | None = None  # csv of time,value of a volatility index
+    volatility_above: Positive = 35.0  # from there on size is multiplied by 0.3
+    volatility_max_age_hours: Positive = 96.0  # after which a value says nothing: the safe side, 0.3
+
+
 class Bus(Section):
     """When market data counts as piling up."""
 
@@ -181,6 +192,7 @@ class SystemConfig(BaseSettings):
     access: Access = Access()
     model: Model = Model()
     risk: Risk = Risk()
+    context: Context = Context()
     bus: Bus = Bus()
     http: Http = Http()
     journal: Journal = Journal()
