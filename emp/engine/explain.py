@@ -230,6 +230,9 @@ def _considered(row: Any) -> Iterator[str]:
         yield "it closes what is held, so the gain counts as it stands"
     else:
         counted = level + slope * gain - error
+        if (level, slope, error) == (0.0, 1.0, 0.0):
+            yield f"nothing is known yet of what such gains bring; {int(row['earned_lots'])} lots have been earned"
+            return
         yield (
             f"such gains have brought {level:+.3f} {slope:+.3f} x gain, +- {error:.3f}: counted as {counted:+.3f};"
             f" {int(row['earned_lots'])} lots have been earned"

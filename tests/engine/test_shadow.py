@@ -6,7 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from emp.access.paper.venue import PaperVenue
+from emp.access.paper.venue import ROUND_TRIP_NS, PaperVenue
+from emp.app.wiring import assembly
 from emp.core.codes import Action, EventFlag
 from emp.core.records import ACCOUNT, DECISION, EVENT, WORKING, Array
 from emp.decision.outcomes import new_lots
@@ -42,6 +43,28 @@ def test_the_shadow_trades_as_the_engine_does_with_one_lot(tmp_path: Path, seed:
     assert lots["trips"] == shadow["fills"] // 2
     flat = shadow["position"] == 0
     assert not flat or lots["brought"] == pytest.approx(shadow["cash"] - shadow["fees"])
+
+
+def test_the_shadow_is_as_far_from_the_venue_as_we_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    e = engine(tmp_path)
+    source = Events(random_events(10, 1), e.instruments[0], 10)
+    monkeypatch.setattr(assembly, "open_recording", lambda *_, **__: source)
+    (tmp_path / "day.csv").write_text("ts,bid,ask\n1,2,3\n")
+    for asked, found in ((12.5, 12_500_000), (None, ROUND_TRIP_NS[e.instruments[0].venue])):
+        replay, _ = assembly.assemble_replay(
+            [tmp_path / "day.csv"],
+            "GOOG",
+            None,
+            e.model,
+            LOOSE,
+            tmp_path / "runs",
+            reading=assembly.Reading(latency_ms=asked),
+        )
+        assert replay.engine.desk.facts["round_trip_ns"].tolist() == [found]
+        assert replay.venue.venue["entry_ns"][0] == found
+        replay.abandon()
 
 
 class Hand:

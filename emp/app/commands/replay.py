@@ -3,9 +3,12 @@
 import json
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from emp.engine.replay import Backtest
 
 app = typer.Typer()
 
@@ -64,7 +67,7 @@ def replay(  # noqa: PLR0913
     from emp.app.wiring.assembly import Reading, assemble_replay, engine_limits
     from emp.app.wiring.rerun import is_recorded_run, refuse_unrecorded
     from emp.core.config.config import Context, Model, SystemConfig
-    from emp.core.errors import DataError, UsageError
+    from emp.core.errors import UsageError
     from emp.engine.choose import load_model, load_serving
     from emp.journal.find import find_run
     from emp.journal.run import RunFolder
@@ -106,22 +109,30 @@ def replay(  # noqa: PLR0913
                 settings.context if settings else Context(),
             ),
         )
-        backtest.warm_up()
-        began = time.perf_counter(), time.process_time()
-        try:
-            summary = backtest.run(bar.traded)
-        except DataError:
-            backtest.abandon()  # a recording that turns out damaged leaves nothing half-written
-            raise
-        wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
-    summary["events_per_s"] = round(summary["events"] / wall)
-    summary["events_per_cpu_s"] = round(summary["events"] / cpu)
-    summary["wall_s"], summary["cpu_s"] = round(wall, 3), round(cpu, 3)
+        summary = _timed(backtest, bar)
     summary["run_folder"] = str(folder.path)
     folder.write_summary(summary)
     show(summary)
     if as_json:
         print(json.dumps(summary))
+
+
+def _timed(backtest: "Backtest", bar: "ReplayBar") -> dict[str, Any]:
+    """Run a backtest; its summary, with what it took once everything was compiled."""
+    from emp.core.errors import DataError
+
+    backtest.warm_up()
+    began = time.perf_counter(), time.process_time()
+    try:
+        summary = backtest.run(bar.traded)
+    except DataError:
+        backtest.abandon()  # a recording that turns out damaged leaves nothing half-written
+        raise
+    wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
+    summary["events_per_s"] = round(summary["events"] / wall)
+    summary["events_per_cpu_s"] = round(summary["events"] / cpu)
+    summary["wall_s"], summary["cpu_s"] = round(wall, 3), round(cpu, 3)
+    return summary
 
 
 def _replay_run(path: Path, as_json: bool) -> None:

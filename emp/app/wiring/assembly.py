@@ -114,6 +114,7 @@ def assemble_replay(
     folder = RunFolder.open_or_create(path, manifest)
     engine = Engine([facts], model, limits, run)
     venue = PaperVenue(facts, entry_ns=entry_ns)
+    engine.desk.facts["round_trip_ns"] = venue.venue["entry_ns"]  # the shadow is as far away as we are
     return Backtest(source, engine, venue, folder, successions, context=context), folder
 
 
