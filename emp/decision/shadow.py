@@ -24,6 +24,7 @@ NO_SIZE = int(EventFlag.NO_SIZE)
 CROSS, POST, REPLACE, CANCEL = int(Action.CROSS), int(Action.POST), int(Action.REPLACE), int(Action.CANCEL)
 NONE, IN_FLIGHT, RESTING = int(WorkingState.NONE), int(WorkingState.IN_FLIGHT), int(WorkingState.RESTING)
 NOTHING = 0
+HIDDEN = 1 << 60  # lots ahead where nobody can know, as at the paper venue
 
 SHADOW = np.dtype(
     [
@@ -97,9 +98,9 @@ def meet_market(s: Any, event: Any, account: Any, working: Any, costs: Any) -> N
 
 @kernel
 def shown_at(event: Any, side: int, px: int) -> int:
-    """Lots shown at a price of a side; 0 where none are, or where the feed has no sizes."""
+    """Lots shown at a price of a side; HIDDEN where the feed has no sizes, so that no trade eats through them."""
     if event.flags & NO_SIZE:
-        return 0
+        return HIDDEN
     for i in range(event.n_bid if side > 0 else event.n_ask):
         if (event.bid_px[i] if side > 0 else event.ask_px[i]) == px:
             return int(event.bid_sz[i] if side > 0 else event.ask_sz[i])

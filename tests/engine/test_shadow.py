@@ -76,6 +76,7 @@ class Hand:
         self.standing, self.costs = new_standing(one_lot=True)[0], np.zeros(1, COSTS)[0]
         self.costs["maker_fee"], self.costs["taker_fee"] = 0.25, 0.5
         self.ts = 0
+        self.sizeless = EventFlag(0)
 
     def show(self, bid: int, ask: int, size: int = 5, trade: tuple[int, int] | None = None) -> Array:
         event = np.zeros(1, EVENT)
@@ -86,6 +87,7 @@ class Hand:
         if trade is not None:
             event["flags"] = EventFlag.VISIBLE | EventFlag.TRADE
             event["trade_px"], event["trade_qty"], event["trade_qty_last"] = trade[0], trade[1], abs(trade[1])
+        event["flags"] |= np.uint32(self.sizeless)
         meet_market(self.shadow, event[0], self.account, self.working, self.costs)
         return event
 
@@ -116,6 +118,16 @@ def test_an_order_is_met_by_a_trade_through_it_and_by_a_quote_beyond_it() -> Non
         hand.show(100, 102)
         hand.show(**kind)  # type: ignore[arg-type]
         assert hand.held == 1
+
+
+def test_without_sizes_a_trade_at_our_price_is_no_evidence_and_a_quote_beyond_it_is() -> None:
+    hand = Hand()
+    hand.sizeless = EventFlag.NO_SIZE
+    hand.ask(hand.show(100, 102), Action.POST, 1, 100)
+    hand.show(100, 102, trade=(100, -9))
+    assert hand.held == 0
+    hand.show(97, 99)
+    assert hand.held == 1
 
 
 def test_what_arrives_meets_the_book_that_stood_until_then() -> None:
