@@ -9,7 +9,7 @@ from typing import Any
 from emp.core.account import mark
 from emp.core.codes import Action, Reason, WorkingState
 from emp.core.numba.hold import opened
-from emp.core.numba.jit import kernel, monotonic_ns
+from emp.core.numba.jit import inlined, kernel, monotonic_ns
 from emp.core.numba.lend import lent
 from emp.decision.estimates import forget_trades, see_trade, update_estimates
 from emp.decision.markouts import judge_fills, keep_fill
@@ -43,7 +43,7 @@ ASKED = 8
 CALENDAR = 5  # `run_batch`: the trading calendar must be laid out further before the next event
 
 
-@kernel
+@inlined
 def step(desk: Any, policy: Any, event: Any, row: Any, lap: Any) -> int:
     """Process one event.
 
@@ -105,7 +105,7 @@ def step(desk: Any, policy: Any, event: Any, row: Any, lap: Any) -> int:
     return ROW if row.action == HOLD else COMMAND
 
 
-@kernel
+@inlined
 def judge_outcomes(lots: Any, markouts: Any, standing: Any, account: Any, max_order: int, event: Any) -> None:
     """Hold what was believed of our lots against what they brought, as far as it is known by now."""
     judge_fills(markouts, event.ts, 0.5 * (event.bid_px[0] + event.ask_px[0]))
@@ -116,7 +116,7 @@ def judge_outcomes(lots: Any, markouts: Any, standing: Any, account: Any, max_or
         learn_trip(standing, lots.last, max_order)
 
 
-@kernel
+@inlined
 def trade_in_the_head(desk: Any, policy: Any, i: int, event: Any, p: Any, row: Any) -> None:
     """Carry the shadow over the event, and let the rule decide for it; `row` has the ages of stream and state."""
     shadow, account, working = desk.shadow[i], desk.shadow_account[i], desk.shadow_working[i]

@@ -61,6 +61,9 @@ FIRST = 64
 
 LEAST_P = 1e-6
 
+LANES = (HORIZONS + 7) // 8 * 8
+"""Horizons rounded up to whole vector registers: what every event needs of all of them is computed side by side."""
+
 _STEPS = np.array(HORIZON_EVENTS, np.int64)
 _SPANS = np.array(HORIZON_NS, np.int64)
 _EVENT_HORIZONS = len(HORIZON_EVENTS)
@@ -90,8 +93,8 @@ RECALIBRATION = np.dtype(
         ("threshold", "f8", (HORIZONS,)),  # of delta_hat, beyond which a move is up or down
         ("prior_slope", "f8"),
         ("labels", "i8", (HORIZONS,)),  # outcomes learned from
-        ("weight", "f4", (HORIZONS, EXPERTS)),  # of the experts, side by side here and below
-        ("ratio", "f4", (HORIZONS, CLASSES, EXPERTS)),  # realised / said share
+        ("weight", "f4", (EXPERTS, LANES)),  # of the experts
+        ("ratio", "f4", (EXPERTS, CLASSES, LANES)),  # realised / said share
         ("said", "f4", (HORIZONS, CLASSES, EXPERTS)),  # exponential sums over events
         ("realised", "f4", (HORIZONS, CLASSES)),
         ("square", "f8", (HORIZONS,)),  # mean squared move
@@ -104,7 +107,8 @@ RECALIBRATION = np.dtype(
         ("waiting", "i8", (HORIZONS,)),
         ("kept_at", "i8", (HORIZONS,)),  # number of the event kept last; 0 none since the stream broke
         ("ring", WAITING, (HORIZONS, RING)),
-        ("says", "f4", (HORIZONS, CLASSES, EXPERTS)),  # scratch: what each expert says of the event at hand
+        ("says", "f4", (EXPERTS, CLASSES, LANES)),  # scratch: what each expert says of the event at hand
+        ("mixed", "f4", (CLASSES, LANES)),  # scratch: their mixture
         ("power", "f4", (CLASSES, EXPERTS)),  # scratch
     ],
     align=True,
@@ -133,7 +137,7 @@ def begin(r: Array, threshold: Array, k_sigma: float, trained: Array, learns: bo
     r["learns"], r["threshold"], r["k_sigma"] = learns, threshold, k_sigma
     r["prior_slope"] = np.where(trained, 1.0, 0.0)
     r["weight"] = 1.0 / EXPERTS
-    r["ratio"] = 1.0
+    r["ratio"] = r["says"] = 1.0
     r["slope"] = r["prior_slope"][:, None]
 
 
@@ -160,8 +164,7 @@ def recalibrate(r: Any, ts: int, bid: int, ask: int, sigma_ticks: float, broken:
     else:
         settle(r, ts, mid2)
     r.mid2 = mid2
-    for h in range(HORIZONS):
-        ask_experts(r, h, f.p[h])
+    ask_experts(r, f.p)
     keep(r, ts, mid2, max(float(ask - bid), r.k_sigma * sigma_ticks), f)
     correct(r, f)
 
@@ -183,7 +186,7 @@ def settle(r: Any, ts: int, mid2: int) -> None:
             r.waiting[h] -= 1
 
 
-@inlined
+@kernel
 def learn(r: Any, h: int, w: Any, mid2: int) -> None:
     """Learn from one forecast of horizon h and its outcome."""
     move = 0.5 * (mid2 - w.mid2) / w.unit
@@ -200,24 +203,24 @@ def learn(r: Any, h: int, w: Any, mid2: int) -> None:
 @inlined
 def weigh_experts(r: Any, h: int, w: Any, came: int, rate: float) -> None:
     """Bayes with a fixed share: weight ~ weight * p(outcome)^rate."""
-    weight, p = r.weight[h], w.p[came]
+    weight, p = r.weight, w.p[came]
     total = np.float32(0.0)
     for e in range(EXPERTS):
         likely = max(p[e], np.float32(LEAST_P))
         if rate < 1.0:
             likely = np.float32(math.exp(rate * math.log(likely)))
-        weight[e] *= likely
-        total += weight[e]
+        weight[e, h] *= likely
+        total += weight[e, h]
     back = np.float32(rate * SHARE)
     scale = (np.float32(1.0) - back) / total
     for e in range(EXPERTS):
-        weight[e] = weight[e] * scale + back / np.float32(EXPERTS)
+        weight[e, h] = weight[e, h] * scale + back / np.float32(EXPERTS)
 
 
 @inlined
 def count_classes(r: Any, h: int, w: Any, came: int) -> None:
     """Realised and said class shares of every expert, and their ratio."""
-    said, realised, ratio, power = r.said[h], r.realised[h], r.ratio[h], r.power
+    said, realised, ratio, power = r.said[h], r.realised[h], r.ratio, r.power
     raise_to_powers(w.p[0, 0], w.p[1, 0], w.p[2, 0], power)
     events = np.float32(w.stands_for)
     fade = np.float32(max(0.0, 1.0 - w.stands_for / MEMORY))
@@ -230,7 +233,7 @@ def count_classes(r: Any, h: int, w: Any, came: int) -> None:
             said[k, e] = fade * said[k, e] + share * power[k, e]
         prior = np.float32(PSEUDO) / (said[0, e] + said[1, e] + said[2, e])
         for k in range(CLASSES):
-            ratio[k, e] = (realised[k] / said[k, e] + prior) / (np.float32(1.0) + prior)
+            ratio[e, k, h] = (realised[k] / said[k, e] + prior) / (np.float32(1.0) + prior)
 
 
 @inlined
@@ -272,19 +275,33 @@ def widen(r: Any, h: int, w: Any, move: float) -> None:
 
 
 @inlined
-def ask_experts(r: Any, h: int, p: Any) -> None:
-    """Fill `says` with what each expert says where the model says p float32[CLASSES]."""
-    says, ratio, power = r.says[h], r.ratio[h], r.power
-    least = np.float32(LEAST_P)
-    raise_to_powers(max(p[0], least), max(p[1], least), max(p[2], least), power)
+def ask_experts(r: Any, p: Any) -> None:
+    """Fill `says` with what each expert says where the model says p float32[HORIZONS, CLASSES]; `mixed` with all."""
+    says, ratio, weight, mixed = r.says, r.ratio, r.weight, r.mixed
     for k in range(CLASSES):
-        says[k, 0] = power[k, 0]
-    for e in range(1, EXPERTS):
-        down, flat, up = power[0, e] * ratio[0, e], power[1, e] * ratio[1, e], power[2, e] * ratio[2, e]
-        share = np.float32(1.0) / (down + flat + up)
-        says[0, e] = down * share
-        says[1, e] = flat * share
-        says[2, e] = up * share
+        for h in range(HORIZONS):
+            says[0, k, h] = max(p[h, k], np.float32(LEAST_P))
+    one = np.float32(1.0)
+    for h in range(LANES):  # reads and writes nothing but `r`, or it would not be vectorised
+        down, flat, up = says[0, 0, h], says[0, 1, h], says[0, 2, h]
+        share_out(says, ratio, 1, h, down, flat, up)
+        down, flat, up = np.sqrt(down), np.sqrt(flat), np.sqrt(up)
+        share_out(says, ratio, 2, h, down, flat, up)
+        share_out(says, ratio, 3, h, np.sqrt(down), np.sqrt(flat), np.sqrt(up))
+        share_out(says, ratio, 4, h, one, one, one)
+        for k in range(CLASSES):
+            mixture = weight[0, h] * says[0, k, h]
+            for e in range(1, EXPERTS):
+                mixture += weight[e, h] * says[e, k, h]
+            mixed[k, h] = mixture
+
+
+@inlined
+def share_out(says: Any, ratio: Any, e: int, h: int, down: Any, flat: Any, up: Any) -> None:
+    """Bring a power of the model's probabilities to this market's class shares, as expert e says them of horizon h."""
+    down, flat, up = down * ratio[e, 0, h], flat * ratio[e, 1, h], up * ratio[e, 2, h]
+    share = np.float32(1.0) / (down + flat + up)
+    says[e, 0, h], says[e, 1, h], says[e, 2, h] = down * share, flat * share, up * share
 
 
 @inlined
@@ -304,22 +321,18 @@ def keep(r: Any, ts: int, mid2: int, unit: float, f: Any) -> None:
         w.mean = f.mean[h]
         w.low = min(f.q[h, 0] - r.margin[h], f.q[h, 1])
         w.high = max(f.q[h, 2] + r.margin[h], f.q[h, 1])
-        p, says = w.p, r.says[h]
+        p, says = w.p, r.says
         for k in range(CLASSES):
             for e in range(EXPERTS):
-                p[k, e] = says[k, e]
+                p[k, e] = says[e, k, h]
 
 
 @inlined
 def correct(r: Any, f: Any) -> None:
     """Overwrite a forecast: the mixture of the experts, the mean times its slope, the quantiles by their margin."""
     for h in range(HORIZONS):
-        says, weight = r.says[h], r.weight[h]
         for k in range(CLASSES):
-            p = np.float32(0.0)
-            for e in range(EXPERTS):
-                p += weight[e] * says[k, e]
-            f.p[h, k] = p
+            f.p[h, k] = r.mixed[k, h]
         f.mean[h] *= r.slope[h]
         f.q[h, 0] = min(f.q[h, 0] - r.margin[h], f.q[h, 1])
         f.q[h, 2] = max(f.q[h, 2] + r.margin[h], f.q[h, 1])

@@ -30,28 +30,28 @@ ENCODER = np.dtype(
 
 
 @kernel
-def fill_side(cells: Any, px: Any, sz: Any, levels: int, width: float, size_scale: float) -> None:
+def fill_side(cells: Any, lots: Any, px: Any, sz: Any, levels: int, width: float, size_scale: float) -> None:
     """Lay one side of the book out in tick space.
 
     Args:
-        cells: float32[CELLS + 2] of `PERCEPTION.grid`; cell 1 is the touch, the ends are padding.
+        cells: float32[CELLS + 2] of `PERCEPTION.grid`; cell 1 is the touch, the ends are padding and stay 0.
+        lots: int64[CELLS + 1], scratch: the last is what lies beyond the cells.
         px, sz: int64[LEVELS], best first; the direction of prices does not matter (the ask axis is flipped
             by measuring distance from the touch).
         width: ticks per cell.
         size_scale: lots; sizes enter as q / (q + scale), in [0, 1).
     """
-    for i in range(CELLS + 2):
-        cells[i] = 0.0
+    for i in range(CELLS + 1):
+        lots[i] = 0
     inverse = 1.0 / width
     touch = px[0]
     for level in range(levels):
         cell = int(abs(px[level] - touch) * inverse)
-        if cell >= CELLS:
-            break
-        cells[cell + 1] += sz[level]
+        lots[min(cell, CELLS)] += sz[level]  # a branch for what lies beyond would be guessed wrong
     scale = np.float32(size_scale)
-    for i in range(1, CELLS + 1):
-        cells[i] = cells[i] / (cells[i] + scale)
+    for i in range(CELLS):
+        size = np.float32(lots[i])
+        cells[i + 1] = size / (size + scale)
 
 
 @kernel
@@ -109,8 +109,8 @@ def depth_features(p: Any, event: Any, encoder: Any, out: Any) -> bool:
         return False
     width = max(1.0, np.floor(p.level_gap + 0.5))
     size_scale = max(1.0, p.level_size)
-    fill_side(p.grid[0], event.bid_px, event.bid_sz, event.n_bid, width, size_scale)
-    fill_side(p.grid[1], event.ask_px, event.ask_sz, event.n_ask, width, size_scale)
+    fill_side(p.grid[0], p.lots, event.bid_px, event.bid_sz, event.n_bid, width, size_scale)
+    fill_side(p.grid[1], p.lots, event.ask_px, event.ask_sz, event.n_ask, width, size_scale)
     encode_side(p.grid[0], p.gated, encoder, out, 0)
     encode_side(p.grid[1], p.gated, encoder, out, DEPTH_FEATURES // 2)
     return True

@@ -57,13 +57,16 @@ def normalise(p: Any, x: Any) -> None:
     and bounded by CLIP. Location and scale are those of strictly earlier events.
     """
     weight = running_weight(float(p.events), float(NORM_SPAN))
+    raw, location, scale, bounded = p.raw, p.location, p.scale, p.bounded
+    for i in range(CORE):  # reads and writes nothing but `p`, or it would not be vectorised
+        z = (raw[i] - location[i]) / scale[i]
+        bounded[i] = z / np.sqrt(1.0 + (z / CLIP) * (z / CLIP))
+        clipped = min(max(z, -CLIP), CLIP)
+        location[i] += weight * clipped * scale[i]
+        target = abs(clipped) / MEAN_ABS_GAUSS
+        scale[i] = max(scale[i] * (1.0 + weight * (target - 1.0)), SCALE_FLOOR[i])
     for i in range(CORE):
-        z = (p.raw[i] - p.location[i]) / p.scale[i]
-        x[i] = z / np.sqrt(1.0 + (z / CLIP) * (z / CLIP))
-        bounded = min(max(z, -CLIP), CLIP)
-        p.location[i] += weight * bounded * p.scale[i]
-        target = abs(bounded) / MEAN_ABS_GAUSS
-        p.scale[i] = max(p.scale[i] * (1.0 + weight * (target - 1.0)), SCALE_FLOOR[i])
+        x[i] = bounded[i]
 
 
 @kernel
