@@ -72,7 +72,8 @@ def sim(
     for name, value in rate.items():
         console.print(f"{name:<18} {value:>12,} events/s", highlight=False)
     console.print(
-        f"engine: {result['messages_per_event']} order messages an event, {result['message_us']} us each",
+        f"engine: {result['messages_per_event']} order messages an event; moving its order whenever it can"
+        f" {result['restless_messages_per_event']}, {result['message_us']} us each",
         highlight=False,
     )
     if "hftbacktest" not in rate:

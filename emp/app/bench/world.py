@@ -1,4 +1,4 @@
-"""The engine that trades live, in the queue-reactive flow, as one compiled loop: its rate, and what orders add."""
+"""The engine that trades live, in the queue-reactive flow, as one compiled loop: its rate, and what an order costs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,26 +12,45 @@ OPEN_NS = 1_340_285_400_000_000_000
 
 
 class TradingJobs:
-    """An engine with the shipped linear model in two such markets: as it trades there, and without a size to trade."""
+    """An engine with the shipped linear model in three such markets: with the built-in rule, with one that moves its
+    order whenever it can, and with the same one idle.
+    """
 
     def __init__(self, params: Any, start_px: int, events: int) -> None:
         self._events = events
         self._trading = _trader(params, start_px, "BENCHON0")
-        self._quiet = _trader(params, start_px, "BENCHOFF")
-        self._quiet.engine.desk.risk["context_mult"] = 0.0
+        self._restless = _trader(params, start_px, "BENCHMOV")
+        self._idle = _trader(params, start_px, "BENCHOFF")
+        _make_restless(self._restless.engine, acts=True)
+        _make_restless(self._idle.engine, acts=False)
 
     def jobs(self) -> dict[str, Callable[[], tuple[int, Stopwatch]]]:
-        """The two cases of `emp bench sim`."""
+        """The cases of `emp bench sim`."""
         return {
             "engine": _job(self._trading, self._events),
-            "engine_no_orders": _job(self._quiet, self._events),
+            "engine_restless": _job(self._restless, self._events),
+            "engine_idle": _job(self._idle, self._events),
         }
 
     def orders(self, rate: dict[str, int]) -> dict[str, float]:
-        """Order messages (commands and reports) an event, and what one costs: the time that orders add, shared out."""
-        per_event = self._trading.logged / self._trading.events
-        added_us = 1e6 / rate["engine"] - 1e6 / rate["engine_no_orders"]
-        return {"messages_per_event": round(per_event, 4), "message_us": round(added_us / per_event, 3)}
+        """Order messages (commands and reports) an event of the built-in rule and of the restless one, and what a
+        message costs: the time that the restless one adds to the idle one, shared out.
+        """
+        often = self._restless.logged / self._restless.events
+        added_us = 1e6 / rate["engine_restless"] - 1e6 / rate["engine_idle"]
+        return {
+            "messages_per_event": round(self._trading.logged / self._trading.events, 4),
+            "restless_messages_per_event": round(often, 4),
+            "message_us": round(added_us / often, 3),
+        }
+
+
+def _make_restless(engine: Any, acts: bool) -> None:
+    import numpy as np
+
+    from emp.app.bench.restless import RestlessRule
+
+    engine.attach_rule(RestlessRule(np.array([acts])))
 
 
 def _trader(params: Any, start_px: int, name: str) -> Any:
