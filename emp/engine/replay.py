@@ -29,6 +29,7 @@ from emp.engine.driver import Driver
 from emp.engine.engine import Engine, Output, joined
 from emp.engine.load import LoadedModel
 from emp.engine.serving import allocate
+from emp.engine.spans import new_sums, seen_spans, span_at
 from emp.engine.step import COMMAND, QUIET
 from emp.engine.trade import DOUBT, NEVER, OVER, REPORT, SILENCE
 from emp.engine.trading import Trading
@@ -61,6 +62,8 @@ class Tally(msgspec.Struct):
     sequence: int = 0  # of client order ids
     swaps: int = 0  # models that have taken over
     out_of_order: dict[str, int] = {}
+    spans: dict[str, dict[str, Any]] = msgspec.field(default_factory=new_sums)
+    parted: tuple[float, int, int] = (0.0, 0, 0)  # PnL, fills and quarantined events when the last part ended
 
 
 class Journal:
@@ -185,15 +188,18 @@ class Backtest:
         return events[reasons == 0]
 
     def _trade(self, events: Array) -> Output:
-        """Carry one admitted batch through venue and engine; on its way other models take over, and the slow context
-        changes, each before exactly the event that it is due for.
+        """Carry one admitted batch through venue and engine; on its way other models take over, the slow context
+        changes, and the model leaves what it was trained on, each before exactly the event that it is due for.
         """
         if not len(events):
             return Output()
         consumed, rows, laps = len(events), [], []
         while len(events):
             at = min(self._until_swap(events), self._until_context(events))
+            span, until = self._span(int(events["ts"][0]))
+            at = min(at, int(np.searchsorted(events["ts"], until, side="left")))
             part = self._trade_part(events[:at])
+            self._add_to(span, at)
             rows.append(part.rows)
             laps.append(part.laps)
             events = events[at:]
@@ -217,6 +223,22 @@ class Backtest:
         if change is not None:
             self.driver.control(change)
         return int(np.searchsorted(events["ts"], self.context.until(0), side="left"))
+
+    def _span(self, ts_ns: int) -> tuple[str, int]:
+        """What the serving model did at a time (`engine.spans`), and until when."""
+        facts = self.engine.instruments[0]
+        return span_at(seen_spans(self.engine.model.artifact.manifest, facts.name), ts_ns)
+
+    def _add_to(self, span: str, events: int) -> None:
+        """Add what the last events, all of one span, have brought."""
+        account = self.engine.desk.account[0]
+        refused = int(self.engine.desk.quarantined.sum())
+        pnl, fills, refused_before = self.tally.parted
+        self.tally.parted = float(account["pnl"]), int(account["fills"]), refused
+        sums = self.tally.spans[span]
+        sums["events"] += events - (refused - refused_before)
+        sums["pnl_ticks"] += self.tally.parted[0] - pnl
+        sums["fills"] += self.tally.parted[1] - fills
 
     def _take_over(self, due: Planned) -> None:
         if self.journal is not None:
@@ -389,6 +411,7 @@ class Backtest:
             "paper_lots": self.venue.lots,
             "counterfactual_share": self._counterfactual(),
             "overnight_pnl_ticks": float(account["overnight"]),
+            "spans": self.tally.spans,
             **value_summary(engine.desk, 0),
             "halted": engine.halted,
             "halted_by": self._halted_by(),

@@ -1,0 +1,42 @@
+"""Which part of a market's time a model was trained on, calibrated on, or never saw: results there mean other things.
+
+What a model earns on events that it was trained on says nothing of what it will earn. The spans are those of its
+manifest, by instrument and time: another vendor's recording of the same hours is the same market.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from emp.model.artifact import Manifest
+
+TRAINED, CALIBRATED, UNSEEN = "trained", "calibrated", "unseen"
+FOREVER_NS = 2**63 - 1
+
+Span = tuple[str, int, int]
+"""What a model did there, from (inclusive) and to (exclusive), ns UTC."""
+
+
+def seen_spans(manifest: Manifest, instrument: str) -> list[Span]:
+    """Spans of an instrument that went into a model; where two overlap, `span_at` takes training before calibration."""
+    series = [one for one in manifest.provenance.get("series", []) if one.get("instrument") == instrument]
+    return [
+        (name, int(one[key][0]), int(one[key][1]))
+        for name, key in ((TRAINED, "train_ns"), (CALIBRATED, "calibrate_ns"))
+        for one in series
+        if one.get(key)
+    ]
+
+
+def span_at(spans: Iterable[Span], ts_ns: int) -> tuple[str, int]:
+    """What the model did at a time, and the next time at which that may change."""
+    now, until = UNSEEN, FOREVER_NS
+    for name, begin, end in spans:
+        if begin <= ts_ns < end and now == UNSEEN:
+            now = name
+        until = min([until, *(edge for edge in (begin, end) if edge > ts_ns)])
+    return now, until
+
+
+def new_sums() -> dict[str, dict[str, Any]]:
+    """Nothing so far, in any of the three."""
+    return {name: {"events": 0, "pnl_ticks": 0.0, "fills": 0} for name in (TRAINED, CALIBRATED, UNSEEN)}

@@ -1,0 +1,107 @@
+"""What a replay brought where its model was trained, where it was calibrated, and where it never looked."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emp.core.records import Array
+from emp.engine.engine import Engine
+from emp.engine.replay import Backtest
+from emp.engine.spans import CALIBRATED, FOREVER_NS, TRAINED, UNSEEN, seen_spans, span_at
+from emp.journal.actionlog import read_actions
+from tests.kit.backtests import backtest, differences_after_a_kill
+from tests.kit.events import random_events
+from tests.kit.models import engine
+
+EDGES = st.tuples(st.sampled_from([TRAINED, CALIBRATED]), st.integers(0, 30), st.integers(0, 30))
+
+
+@given(st.lists(EDGES, max_size=4))
+def test_what_holds_holds_until_the_next_edge(spans: list[tuple[str, int, int]]) -> None:
+    said, ts = [], -1
+    while ts < 31:
+        name, until = span_at(spans, ts)
+        said += [name] * (min(until, 31) - ts)
+        ts = min(until, 31)
+    for k, name in enumerate(said):
+        inside = [span for span, begin, end in spans if begin <= k - 1 < end]
+        assert name == (inside[0] if inside else UNSEEN)
+    assert span_at(spans, 31) == (UNSEEN, FOREVER_NS)
+
+
+def replayed(folder: Path, market: Array, run: str = "run", batch: int = 500) -> Backtest:
+    running = backtest(folder, engine(folder), market, run, batch=batch)
+    remember_training(running.engine, market)
+    return running
+
+
+def remember_training(of: Engine, market: Array) -> None:
+    """Let the model have been trained up to event 1,200, calibrated up to event 1,900, and on other markets."""
+    first, cut, end = (int(market["ts"][k]) for k in (0, 1_200, 1_900))
+    of.model.artifact.manifest.provenance["series"] = [
+        {"instrument": "AAPL", "train_ns": [first, int(market["ts"][-1]) + 1], "calibrate_ns": None},
+        {"instrument": "GOOG", "train_ns": [first, cut], "calibrate_ns": [cut, end]},
+    ]
+
+
+@pytest.fixture(scope="module")
+def market() -> Array:
+    return random_events(3_000, 5)
+
+
+@pytest.mark.usefixtures("compiled_engine")
+class TestReplay:
+    def test_each_part_has_what_it_brought_to_the_event(self, tmp_path: Path, market: Array) -> None:
+        running = replayed(tmp_path, market)
+        summary = running.run()
+        spans = summary["spans"]
+        ts = market["ts"]
+        parts = {
+            TRAINED: ts < ts[1_200],
+            CALIBRATED: (ts >= ts[1_200]) & (ts < ts[1_900]),
+            UNSEEN: ts >= ts[1_900],
+        }
+        rows = read_actions(tmp_path / "run" / "actions")
+        before = 0.0
+        assert summary["fills"] > 20  # or this says nothing
+        for name, part in parts.items():
+            assert spans[name]["events"] == part.sum()
+            last = rows[rows["ts"] <= ts[part][-1]]["pnl_ticks"][-1]
+            assert spans[name]["pnl_ticks"] == pytest.approx(last - before)
+            before = last
+        assert sum(one["fills"] for one in spans.values()) == summary["fills"]
+        assert sum(one["events"] for one in spans.values()) == summary["events"]
+
+    def test_batches_do_not_matter(self, tmp_path: Path, market: Array) -> None:
+        one = replayed(tmp_path, market, "one", batch=3_000).run()["spans"]
+        many = replayed(tmp_path, market, "many", batch=77).run()["spans"]
+        assert {name: rounded(sums) for name, sums in one.items()} == {
+            name: rounded(sums) for name, sums in many.items()
+        }
+
+    def test_a_run_that_was_killed_counts_on(self, tmp_path: Path, market: Array) -> None:
+        assert not differences_after_a_kill(lambda run: replayed(tmp_path, market, run), after=3)
+
+    def test_refused_events_belong_to_no_part(self, tmp_path: Path, market: Array) -> None:
+        crossed = market.copy()
+        crossed["bid_px"][1_500:1_510, 0] = crossed["ask_px"][1_500:1_510, 0] + 5
+        summary = replayed(tmp_path, crossed).run()
+        assert sum(summary["quarantined"].values()) == 10
+        assert summary["spans"][CALIBRATED]["events"] == 690
+
+
+def rounded(sums: dict[str, Any]) -> dict[str, float]:
+    return {name: float(np.round(value, 6)) for name, value in sums.items()}
+
+
+def test_the_shipped_models_know_what_they_were_trained_on() -> None:
+    from emp.engine.choose import load_model
+
+    manifest = load_model("linear").artifact.manifest
+    names = [name for name, _, _ in seen_spans(manifest, "GOOG")]
+    assert names == [TRAINED, CALIBRATED]
+    assert not seen_spans(manifest, "AAPL")
