@@ -43,7 +43,8 @@ def sim(
     same two-sided quoting every 10 messages, no market reaction and constant latency. Tape: the same maker, or an
     idle one, on the stream that hftbacktest replays, with its latency. With `--peers` (or EMP_PEERS) the native
     programs run in turn with ours, on the same stream. Engine: the engine that trades live, with the linear model,
-    every stage on every event, its orders in the queue-reactive flow.
+    every stage on every event, its orders in the queue-reactive flow. Paper: the same engine over such a market's
+    recording, its orders at the paper venue.
     """
     from emp.app.bench.native.programs import peers_folder
     from emp.app.bench.native.table import show_table
