@@ -25,7 +25,7 @@ def exp32(x: Any) -> Any:
     u = x - n * _LN_2
     u2 = u * u
     tail = _C2 + u * _C3 + u2 * (_C4 + u * _C5 + u2 * _C6)
-    power = np.int32((np.int64(n) + 127) << 23).view(np.float32)
+    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
     return power * (np.float32(1.0) + u + u2 * tail)
 
 
