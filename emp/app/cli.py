@@ -1,19 +1,22 @@
 """`emp`: one entry point. Commands live in `emp/app/commands/`, one module each, imported when called."""
 
+import difflib
 import errno
 import importlib
 import pkgutil
 import sys
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from emp.core.errors import EmpError
+from emp.core.errors import EmpError, UsageError
 from emp.core.extras import missing_extra
 from emp.core.platform import mute, open_standard_streams, say, unsupported
+from emp.version import __version__
 
 COMMANDS = "emp.app.commands"
+HELP = ["-h", "--help"]
 
 CANNOT_WRITE = 74
 """Exit code where the output cannot be written, as of sysexits.h (EX_IOERR)."""
@@ -43,7 +46,7 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import the command's module and build its command."""
         if cmd_name not in self.list_commands(ctx):
-            return None
+            return self._mistyped(ctx, cmd_name)
         module = importlib.import_module(f"{self.package}.{cmd_name.replace('-', '_')}")
         if not hasattr(module, "app"):
             return None
@@ -53,16 +56,40 @@ class LazyGroup(TyperGroup):
         command.params = [
             p for p in command.params if p.name not in ("install_completion", "show_completion")
         ]
+        command.context_settings["help_option_names"] = HELP
         if not command.help:
             command.help = (module.__doc__ or "").strip().splitlines()[0]
         return command
 
+    def _mistyped(self, ctx: Any, cmd_name: str) -> None:
+        """Name the command that was meant, where there is one close enough; else the usual line follows."""
+        meant = difflib.get_close_matches(cmd_name, self.list_commands(ctx), 1)
+        if meant:
+            raise UsageError(f"no command {cmd_name!r}: did you mean {ctx.command_path} {meant[0]}?")
 
-app = typer.Typer(cls=LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": HELP},
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"emp {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Say which release this is."),
+    ] = False,
+) -> None:
     """EMP / Alphatrade: reads a market, forecasts it, trades only when the edge after costs is positive."""
 
 

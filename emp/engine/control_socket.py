@@ -153,6 +153,18 @@ def ask(folder: Path, request: Mapping[str, str]) -> str:
     return text
 
 
+def is_served(folder: Path) -> bool:
+    """Whether a running engine listens in a run's folder."""
+    path = folder / NAME
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(ANSWER_S)
+            sock.connect(str(path.resolve() if path.is_symlink() else _short(path)))
+    except OSError:
+        return False
+    return True
+
+
 def _short(path: Path) -> Path:
     """The shorter of a path's absolute and relative forms: an address of a socket has little room."""
     absolute = path.absolute()

@@ -220,6 +220,23 @@ def read_actions(folder: Path | str) -> Array:
     )
 
 
+def time_span(folder: Path | str) -> tuple[int, int] | None:
+    """Times of the first and the last row of a log, ns, from what its parts say of themselves; None without rows."""
+    spans = [span for path in list_parts(Path(folder), _WHAT) if (span := _ts_of(path)) is not None]
+    return (min(first for first, _ in spans), max(last for _, last in spans)) if spans else None
+
+
+def _ts_of(path: Path) -> tuple[int, int] | None:
+    try:
+        metadata = pq.read_metadata(path)
+        column = metadata.schema.names.index("ts")
+        groups = [metadata.row_group(k).column(column).statistics for k in range(metadata.num_row_groups)]
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise JournalError(f"{path}: cannot be read: {error}") from error
+    known = [one for one in groups if one is not None and one.has_min_max]
+    return (min(one.min for one in known), max(one.max for one in known)) if known else None
+
+
 def newest_first(folder: Path | str) -> Iterator[Array]:
     """DECISION rows of a log, a part at a time, the newest part first."""
     for path in reversed(list_parts(Path(folder), _WHAT)):

@@ -40,3 +40,34 @@ def test_a_module_that_only_serves_a_benchmark_is_no_command(capsys: pytest.Capt
         main(["bench", "peer-nautilus"])
     assert ended.value.code != 0
     assert "peer-nautilus" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [(["replai"], "emp replay"), (["bench", "pth"], "emp bench path"), (["runn"], "emp run")],
+)
+def test_a_mistyped_command_is_answered_with_the_one_that_was_meant(
+    capsys: pytest.CaptureFixture[str], typed: list[str], meant: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(typed)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.endswith(f"did you mean {meant}?\n")
+    assert said.count("\n") == 1
+
+
+def test_the_release_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    from emp.version import __version__
+
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code in (0, None)
+    assert capsys.readouterr().out == f"emp {__version__}\n"
+
+
+def test_h_is_help_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["replay"], ["sim", "facts"]):
+        with pytest.raises(SystemExit):
+            main([*words, "-h"])
+        assert "--help" in capsys.readouterr().out

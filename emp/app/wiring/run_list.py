@@ -1,0 +1,93 @@
+"""What is known of the runs in a folder, whatever state they were left in: `emp runs`."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from emp.core.errors import EmpError
+from emp.engine.control_socket import is_served
+from emp.journal.actionlog import newest_first, time_span
+from emp.journal.run import RunFolder
+
+ENDED, RUNNING, UNFINISHED, UNREADABLE = "ended", "running", "unfinished", "unreadable"
+UNTOLD = ("run", "run_folder", "url")
+"""Entries of a summary that differ between any two runs."""
+
+
+def known_runs(runs: Path) -> list[dict[str, Any]]:
+    """One record per run folder, oldest first by the market time at which it began; those without decisions last.
+
+    Keys: run, folder, mode, instruments, model_hash, state, began, ended (the market time of the first and the last
+    decision, ISO UTC), pnl_ticks, fees, fills, halted; None where it cannot be known. What cannot be read at all says
+    why in `reason`.
+    """
+    found = [_described(path.parent) for path in sorted(runs.glob("*/manifest.json"))]
+    return sorted(found, key=lambda one: (one["began"] is None, one["began"] or "", one["folder"]))
+
+
+def _described(path: Path) -> dict[str, Any]:
+    nothing = dict.fromkeys(("mode", "instruments", "model_hash", "began", "ended", *_RESULT))
+    record: dict[str, Any] = {"run": path.name.rpartition("-")[2], "folder": str(path), **nothing}
+    try:
+        folder = RunFolder(path)
+        record |= {name: folder.manifest.get(name) for name in ("run", "mode", "instruments")}
+        record["model_hash"] = (folder.manifest.get("model_hashes") or [None])[-1]
+        record["state"] = ENDED if folder.finished else RUNNING if is_served(path) else UNFINISHED
+        record |= _result(folder.summary()) if folder.finished else _so_far(folder)
+        span = time_span(folder.actions)
+        record["began"], record["ended"] = (_stamp(ts) for ts in span) if span else (None, None)
+    except EmpError as error:
+        record["state"], record["reason"] = UNREADABLE, str(error)
+    return record
+
+
+_RESULT = ("pnl_ticks", "fees", "fills", "halted")
+
+
+def _result(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What a summary says; that of `emp run` has money by instrument."""
+    parts = summary.get("instruments")
+    money = list(parts.values()) if isinstance(parts, dict) else [summary]
+    found = {
+        name: sum(part[name] for part in money) if all(name in part for part in money) else None
+        for name in ("pnl_ticks", "fees")
+    }
+    return {**found, "fills": summary.get("fills"), "halted": summary.get("halted")}
+
+
+def _so_far(folder: RunFolder) -> dict[str, Any]:
+    """What the newest decision of each instrument says of a run that has not ended."""
+    pnl: dict[int, float] = {}
+    for rows in newest_first(folder.actions):
+        for row in reversed(rows):
+            pnl.setdefault(int(row["instrument"]), float(row["pnl_ticks"]))
+            if len(pnl) == len(folder.manifest["instruments"]):
+                break
+        break
+    return {"pnl_ticks": sum(pnl.values()) if pnl else None}
+
+
+def _stamp(ts_ns: int) -> str:
+    return datetime.fromtimestamp(ts_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def differences(folders: list[RunFolder]) -> list[tuple[str, list[Any]]]:
+    """Names and values, one per run, of what is not the same in the configuration and in the summary of each."""
+    flat = [_flat({**folder.manifest["config"], **_told(folder)}) for folder in folders]
+    names = dict.fromkeys(name for one in flat for name in one)
+    table = [(name, [one.get(name) for one in flat]) for name in names]
+    return [(name, values) for name, values in table if any(value != values[0] for value in values)]
+
+
+def _told(folder: RunFolder) -> dict[str, Any]:
+    told = folder.summary() if folder.finished else {}
+    return {name: value for name, value in told.items() if name not in UNTOLD}
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Plain values by their path, a.b.c; a list is one value."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
+    return flat
