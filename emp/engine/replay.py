@@ -29,7 +29,7 @@ from emp.engine.driver import Driver
 from emp.engine.engine import Engine, Output, joined
 from emp.engine.load import LoadedModel
 from emp.engine.serving import allocate
-from emp.engine.spans import new_sums, seen_spans, span_at
+from emp.engine.spans import add_stretch, new_sums, seen_spans, span_at
 from emp.engine.step import COMMAND, QUIET
 from emp.engine.trade import DOUBT, NEVER, OVER, REPORT, SILENCE
 from emp.engine.trading import Trading
@@ -199,7 +199,7 @@ class Backtest:
             span, until = self._span(int(events["ts"][0]))
             at = min(at, int(np.searchsorted(events["ts"], until, side="left")))
             part = self._trade_part(events[:at])
-            self._add_to(span, at)
+            self._add_to(span, events[:at])
             rows.append(part.rows)
             laps.append(part.laps)
             events = events[at:]
@@ -229,16 +229,19 @@ class Backtest:
         facts = self.engine.instruments[0]
         return span_at(seen_spans(self.engine.model.artifact.manifest, facts.name), ts_ns)
 
-    def _add_to(self, span: str, events: int) -> None:
-        """Add what the last events, all of one span, have brought."""
+    def _add_to(self, span: str, events: Array) -> None:
+        """Add what these events, all of one span, have brought."""
+        if not len(events):
+            return
         account = self.engine.desk.account[0]
         refused = int(self.engine.desk.quarantined.sum())
         pnl, fills, refused_before = self.tally.parted
         self.tally.parted = float(account["pnl"]), int(account["fills"]), refused
         sums = self.tally.spans[span]
-        sums["events"] += events - (refused - refused_before)
+        sums["events"] += len(events) - (refused - refused_before)
         sums["pnl_ticks"] += self.tally.parted[0] - pnl
         sums["fills"] += self.tally.parted[1] - fills
+        add_stretch(self.tally.spans, span, int(events["ts"][0]), int(events["ts"][-1]))
 
     def _take_over(self, due: Planned) -> None:
         if self.journal is not None:

@@ -38,5 +38,18 @@ def span_at(spans: Iterable[Span], ts_ns: int) -> tuple[str, int]:
 
 
 def new_sums() -> dict[str, dict[str, Any]]:
-    """Nothing so far, in any of the three."""
-    return {name: {"events": 0, "pnl_ticks": 0.0, "fills": 0} for name in (TRAINED, CALIBRATED, UNSEEN)}
+    """Nothing so far, in any of the three: sums, and the stretches [first, last] of event times in ns."""
+    return {
+        name: {"events": 0, "pnl_ticks": 0.0, "fills": 0, "stretches": []}
+        for name in (TRAINED, CALIBRATED, UNSEEN)
+    }
+
+
+def add_stretch(sums: dict[str, dict[str, Any]], name: str, first_ns: int, last_ns: int) -> None:
+    """Note that the next events were of a span: they go on with its last stretch where no other came between."""
+    newest = max((one["stretches"][-1][1] for one in sums.values() if one["stretches"]), default=None)
+    own = sums[name]["stretches"]
+    if own and own[-1][1] == newest:
+        own[-1][1] = last_ns
+    else:
+        own.append([first_ns, last_ns])

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from emp.core.records import Array
 from emp.engine.engine import Engine
 from emp.engine.replay import Backtest
-from emp.engine.spans import CALIBRATED, FOREVER_NS, TRAINED, UNSEEN, seen_spans, span_at
+from emp.engine.spans import (
+    CALIBRATED,
+    FOREVER_NS,
+    TRAINED,
+    UNSEEN,
+    add_stretch,
+    new_sums,
+    seen_spans,
+    span_at,
+)
 from emp.journal.actionlog import read_actions
 from tests.kit.backtests import backtest, differences_after_a_kill
 from tests.kit.events import random_events
@@ -70,6 +79,7 @@ class TestReplay:
         assert summary["fills"] > 20  # or this says nothing
         for name, part in parts.items():
             assert spans[name]["events"] == part.sum()
+            assert spans[name]["stretches"] == [[int(ts[part][0]), int(ts[part][-1])]]
             last = rows[rows["ts"] <= ts[part][-1]]["pnl_ticks"][-1]
             assert spans[name]["pnl_ticks"] == pytest.approx(last - before)
             before = last
@@ -94,8 +104,25 @@ class TestReplay:
         assert summary["spans"][CALIBRATED]["events"] == 690
 
 
-def rounded(sums: dict[str, Any]) -> dict[str, float]:
-    return {name: float(np.round(value, 6)) for name, value in sums.items()}
+def rounded(sums: dict[str, Any]) -> dict[str, Any]:
+    return {name: value if name == "stretches" else float(np.round(value, 6)) for name, value in sums.items()}
+
+
+def test_a_stretch_ends_where_another_span_comes_between() -> None:
+    sums = new_sums()
+    for name, first, last in (
+        (TRAINED, 1, 2),
+        (TRAINED, 3, 4),
+        (UNSEEN, 5, 6),
+        (TRAINED, 7, 8),
+        (TRAINED, 9, 9),
+    ):
+        add_stretch(sums, name, first, last)
+    assert {name: one["stretches"] for name, one in sums.items()} == {
+        TRAINED: [[1, 4], [7, 9]],
+        CALIBRATED: [],
+        UNSEEN: [[5, 6]],
+    }
 
 
 def test_the_shipped_models_know_what_they_were_trained_on() -> None:

@@ -12,6 +12,7 @@ from emp.core.errors import DataError
 from emp.core.ids import generator
 from emp.core.records import Array
 from emp.engine.journal_tap import journalled_rows
+from emp.engine.spans import UNSEEN
 from emp.journal.decisions import recorded_decisions, with_recorded
 from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder
@@ -33,6 +34,17 @@ class RunData(msgspec.Struct):
     def instrument(self) -> str:
         """Name of the instrument."""
         return str(self.manifest["instruments"][0])
+
+    @property
+    def seen(self) -> list[tuple[str, int, int]]:
+        """Stretches of the run on which its model was trained or calibrated: name, first and last ns."""
+        spans = self.summary.get("spans", {})
+        return [
+            (name, int(first), int(last))
+            for name, sums in spans.items()
+            if name != UNSEEN
+            for first, last in sums.get("stretches", [])
+        ]
 
     @property
     def mid(self) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 from emp.app.report import plots
 from emp.app.report.data import RunData, actions, alpha_table, read_run
 from emp.core.errors import DataError
+from emp.engine.spans import CALIBRATED, TRAINED, UNSEEN
 
 CSS = """
 :root { color-scheme: light; }
@@ -53,6 +54,7 @@ def render(run: RunData) -> str:
         figure("Price and our fills (hollow: resting, filled: crossing)", plots.price(run)),
         figure("Position", plots.position(run)),
         figure("PnL after fees, marked to mid", plots.pnl(run)),
+        by_span(run.summary.get("spans", {})),
         "<h2>What it believed</h2>",
         figure("Size of the expected move against the cost of crossing", plots.edge_and_cost(run)),
         "<div class='two'>",
@@ -114,6 +116,21 @@ def figure(caption: str, svg: str) -> str:
 def breaches(texts: Sequence[str]) -> str:
     """Limits that were passed, where there were any."""
     return "".join(f"<p class='bad'>Risk breach: {escape(text)}</p>" for text in texts)
+
+
+def by_span(spans: Mapping[str, Mapping[str, Any]]) -> str:
+    """What came where the model was trained, calibrated, and where it never looked; nothing where that is not known."""
+    if not spans:
+        return ""
+    rows = [
+        (name, f"{sums['events']:,}", f"{sums['pnl_ticks']:+,.1f}", f"{sums['fills']:,}")
+        for name in (TRAINED, CALIBRATED, UNSEEN)
+        for sums in [spans[name]]
+    ]
+    return table(("the model was there", "events", "PnL after fees, ticks", "fills"), rows) + (
+        "<p class='note'>Shaded above: darker where the model was trained, lighter where it was calibrated. Only what "
+        "it never saw says what it may earn.</p>"
+    )
 
 
 def alphas(run: RunData) -> str:

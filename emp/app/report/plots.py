@@ -14,11 +14,13 @@ from matplotlib.figure import Figure
 
 from emp.app.report.data import RunData, reasons
 from emp.core.records import HORIZON_NAMES, Array
+from emp.engine.spans import CALIBRATED, TRAINED
 
 POINTS = 2000
 """Buckets per line: each is drawn by its least and greatest value, so no extreme is lost."""
 
 INK, BLUE, GREEN, RED, GREY = "#1f2933", "#2563a8", "#16803c", "#c02626", "#9aa5b1"
+SEEN = {TRAINED: "#dde3ea", CALIBRATED: "#eef1f5"}
 
 DATES: Any = mdates  # its functions are not annotated
 
@@ -86,6 +88,13 @@ def time_axis(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(DATES.ConciseDateFormatter(locator))
 
 
+def shade_seen(axes: Axes, run: RunData) -> None:
+    """Shade the time on which the model was trained or calibrated: what it earned there says nothing."""
+    for name, first, last in run.seen:
+        begin, end = days(np.array([run.rows["ts"][0], first, last]))[1:]
+        axes.axvspan(begin, end, color=SEEN[name], linewidth=0, zorder=0)
+
+
 def price(run: RunData) -> str:
     """Mid, with our fills: hollow where they rested, filled where they crossed."""
 
@@ -109,6 +118,7 @@ def price(run: RunData) -> str:
                     )
         axes.ticklabel_format(axis="y", useOffset=False)
         axes.set_ylabel("price, ticks")
+        shade_seen(axes, run)
         axes.legend(loc="best", frameon=False, ncols=5, fontsize=8)
         time_axis(axes)
 
@@ -123,6 +133,7 @@ def position(run: RunData) -> str:
         axes.step(x, y, where="post", color=BLUE, linewidth=0.9)
         axes.axhline(0.0, color=GREY, linewidth=0.8)
         axes.set_ylabel("position, lots")
+        shade_seen(axes, run)
         time_axis(axes)
 
     return svg(draw, 1.9)
@@ -135,6 +146,7 @@ def pnl(run: RunData) -> str:
         axes.plot(*thin(days(run.rows["ts"]), run.rows["pnl_ticks"]), color=BLUE, linewidth=0.9)
         axes.axhline(0.0, color=GREY, linewidth=0.8)
         axes.set_ylabel("PnL after fees,\nticks x lots")
+        shade_seen(axes, run)
         time_axis(axes)
 
     return svg(draw, 2.2)
