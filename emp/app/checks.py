@@ -68,6 +68,7 @@ VALUE_METRICS = {
     "shadow_trips",
     "value_stops",
 }
+FORECAST_METRICS = {"forecast_head_info", "forecast_outcomes", "forecast_scale", "forecast_off_ground"}
 CONTEXT_METRICS = {"context_info", "context_multiplier"}
 
 
@@ -216,7 +217,7 @@ def catalogue_loads() -> str:
 
 
 def metrics_are_the_roadmaps() -> str:
-    """`/metrics` has the roadmap's quantities, and those of connections, model and value."""
+    """`/metrics` has the roadmap's quantities, and those of connections, model, forecasts and value."""
     from emp.observe.board import Board, InstrumentView, View
     from emp.observe.metrics import registry
 
@@ -224,9 +225,8 @@ def metrics_are_the_roadmaps() -> str:
     one = InstrumentView(name="X", tick=1.0)
     board.publish(View(mode="mock", run="R", model="m", now_ns=0, started_ns=0, instruments=(one,)))
     found = {metric.name for metric in registry(board).collect()}
-    assert found == METRICS | LINK_METRICS | MODEL_METRICS | VALUE_METRICS | CONTEXT_METRICS, (
-        f"metrics are {', '.join(sorted(found))}"
-    )
+    ours = LINK_METRICS | MODEL_METRICS | FORECAST_METRICS | VALUE_METRICS | CONTEXT_METRICS
+    assert found == METRICS | ours, f"metrics are {', '.join(sorted(found))}"
     return ", ".join(sorted(found))
 
 

@@ -65,7 +65,7 @@ class LazyGroup(TyperGroup):
         """Name the command that was meant, where there is one close enough; else the usual line follows."""
         meant = difflib.get_close_matches(cmd_name, self.list_commands(ctx), 1)
         if meant:
-            raise UsageError(f"no command {cmd_name!r}: did you mean {ctx.command_path} {meant[0]}?")
+            raise UsageError(f"No such command {cmd_name!r}: did you mean {ctx.command_path} {meant[0]}?")
 
 
 app = typer.Typer(

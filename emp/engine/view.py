@@ -13,7 +13,7 @@ from emp.core.clock import Clock
 from emp.core.codes import Action, OrderStatus, Quarantine, Reason, Session
 from emp.core.contracts import Control, Message, OrderUpdate, RiskBreach
 from emp.core.instrument import Instrument
-from emp.core.records import Array
+from emp.core.records import HORIZON_NAMES, Array
 from emp.engine.desk import Desk
 from emp.engine.driver import Driver
 from emp.engine.hours import Hours
@@ -22,6 +22,7 @@ from emp.model.table import Restart
 from emp.observe.board import (
     Board,
     DecisionView,
+    HeadView,
     InstrumentView,
     LinkView,
     ModelView,
@@ -49,6 +50,7 @@ class _Seen(msgspec.Struct):
     shown: tuple[int, int] = (-1, -1)  # action and reason of the last row kept
     context_reason: str = ""  # of the newest change of the slow context
     earned: int = 1  # lots that outcomes allowed at the last view
+    off_ground: bool = False  # whether moves followed the forecasts no more, at the last view
     decisions: deque[Array] = msgspec.field(default_factory=lambda: deque(maxlen=DECISIONS_SHOWN))
 
 
@@ -201,6 +203,10 @@ class Viewer(Tap):
         if (value.earned_lots < 1) != (seen.earned < 1):
             _say_earned(instrument.name, value)
         seen.earned = value.earned_lots
+        head = head_view(self._engine.desk, self._engine.model.artifact.manifest.domains, i)
+        if head.off_ground != seen.off_ground:
+            _say_followed(instrument.name, head)
+        seen.off_ground = head.off_ground
         return InstrumentView(
             name=instrument.name,
             tick=instrument.tick,
@@ -224,6 +230,7 @@ class Viewer(Tap):
             refused_orders=self._refused.get(instrument.name, 0),
             decisions=tuple(_decision(row) for row in seen.decisions),
             value=value,
+            forecaster=head,
             context_mult=float(self._engine.desk.risk["context_mult"][i]),
             context_reason=seen.context_reason,
         )
@@ -262,6 +269,17 @@ def _say_earned(instrument: str, value: ValueView) -> None:
         _log.info("earned back in the head: one lot again", instrument=instrument, **facts)
 
 
+def _say_followed(instrument: str, head: HeadView) -> None:
+    """Log that real moves follow the forecasts no more, or again."""
+    facts = {"head": head.name, "outcomes": head.outcomes, "scale": dict(head.scale)}
+    if head.off_ground:
+        _log.warning(
+            "moves do not follow the forecasts: they count for nothing", instrument=instrument, **facts
+        )
+    else:
+        _log.info("moves follow the forecasts again", instrument=instrument, **facts)
+
+
 def value_view(desk: Desk, i: int) -> ValueView:
     """What the lots of an instrument were believed to bring and brought, and what that allows."""
     lots, standing = desk.lots[i], desk.standing[i]
@@ -277,6 +295,21 @@ def value_view(desk: Desk, i: int) -> ValueView:
         worth_level=float(standing["level"]),
         worth_slope=float(standing["slope"]),
         shadow_trips=int(desk.shadow_lots["trips"][i]),
+    )
+
+
+def head_view(desk: Desk, domains: Sequence[str], i: int) -> HeadView:
+    """Which head forecasts an instrument, and what its forecasts have been worth there."""
+    learned = desk.recalibration[i]
+    if not learned["learns"]:  # a rule in a model's place is taken at its word
+        return HeadView()
+    return HeadView(
+        name=domains[int(desk.facts["domain"][i])],
+        trained=bool(learned["prior_slope"] == 1.0),
+        outcomes=int(learned["labels"].min()),
+        scale={
+            name: round(float(slope), 4) for name, slope in zip(HORIZON_NAMES, learned["slope"], strict=True)
+        },
     )
 
 

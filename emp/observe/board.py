@@ -43,6 +43,13 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     status: str
 
 
+TOLD_AFTER = 512
+"""Outcomes after which a forecast that nothing follows is said to be off its ground."""
+
+FOLLOWS = 0.25
+"""Slope of real on expected moves below which nothing follows, at any horizon."""
+
+
 class ValueView(msgspec.Struct, frozen=True, kw_only=True):
     """What our lots were believed to bring beside what they brought, ticks per closed lot, and what that allows."""
 
@@ -57,6 +64,22 @@ class ValueView(msgspec.Struct, frozen=True, kw_only=True):
     worth_level: float = 0.0  # what a gain that the rule sees has been worth: level + slope * gain
     worth_slope: float = 1.0
     shadow_trips: int = 0  # round trips in the head behind that
+
+
+class HeadView(msgspec.Struct, frozen=True, kw_only=True):
+    """Which head of the model forecasts an instrument, and what its forecasts have been worth there."""
+
+    name: str = ""
+    trained: bool = True  # on this very instrument; else its forecasts count for what they have earned
+    outcomes: int = 0  # that are known, at the horizon that knows the fewest
+    scale: Mapping[
+        str, float
+    ] = {}  # by horizon: what an expected move of 1 has brought; forecasts count for that
+
+    @property
+    def off_ground(self) -> bool:
+        """Whether real moves do not follow the expected ones, with enough outcomes to say so."""
+        return self.outcomes >= TOLD_AFTER and max(self.scale.values(), default=1.0) < FOLLOWS
 
 
 class InstrumentView(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +107,7 @@ class InstrumentView(msgspec.Struct, frozen=True, kw_only=True):
     refused_orders: int = 0  # by the venue, or because they could not leave
     decisions: tuple[DecisionView, ...] = ()  # newest first
     value: ValueView = ValueView()
+    forecaster: HeadView = HeadView()
     context_mult: float = 1.0  # what the slow context multiplies size by
     context_reason: str = ""  # why, where that is not 1
 
@@ -178,12 +202,7 @@ class Board:
             for one in view.instruments
             if one.context_mult != 1.0
         ]
-        return context + [
-            f"{one.name}: opens nothing: {one.value.closed_lots} lots brought {one.value.realised:.2f} ticks each where"
-            f" {one.value.expected:.2f} were expected; it trades in the head until that has earned it back"
-            for one in view.instruments
-            if one.value.earned_lots < 1
-        ]
+        return context + [line for one in view.instruments for line in (*_of_forecasts(one), *_of_value(one))]
 
     def unhealthy(self) -> list[str]:
         """Why the system should not be relied on now; empty when it is healthy."""
@@ -204,3 +223,32 @@ class Board:
             if one.stale:
                 reasons.append(f"{one.name}: no market data for {one.stale_ms:.0f} ms")
         return reasons
+
+
+def _of_forecasts(one: InstrumentView) -> list[str]:
+    """What is worth knowing of the forecasts of an instrument."""
+    head = one.forecaster
+    best = max(head.scale.values(), default=1.0)
+    lines = []
+    if not head.trained:
+        lines.append(
+            f"{one.name}: no head was trained on it; {head.name} serves, and its forecasts count for what they have"
+            f" earned here, {best:.2f} of their size at best ({head.outcomes:,} outcomes)"
+        )
+    if head.off_ground:
+        lines.append(
+            f"{one.name}: moves do not follow the forecasts: they bring {best:.2f} of what is expected at best, and"
+            " count for no more"
+        )
+    return lines
+
+
+def _of_value(one: InstrumentView) -> list[str]:
+    """Why nothing is opened, where outcomes say so."""
+    value = one.value
+    if value.earned_lots >= 1:
+        return []
+    return [
+        f"{one.name}: opens nothing: {value.closed_lots} lots brought {value.realised:.2f} ticks each where"
+        f" {value.expected:.2f} were expected; it trades in the head until that has earned it back"
+    ]

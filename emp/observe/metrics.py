@@ -60,6 +60,7 @@ def _families(view: View) -> Iterable[Metric]:
     if view.mode != "observe":  # then there is no model
         yield from _model(view)
         yield from _value(view)
+        yield from _forecasts(view)
         yield from _context(view)
 
 
@@ -76,6 +77,30 @@ def _context(view: View) -> Iterable[Metric]:
         if one.context_mult != 1.0:
             info.add_metric([one.name, one.context_reason], 1)
     yield from (multiplier, info)
+
+
+def _forecasts(view: View) -> Iterable[Metric]:
+    """Which head forecasts, and what its forecasts have been worth."""
+    info = GaugeMetricFamily(
+        "forecast_head_info", "1; the head that forecasts", labels=["instrument", "head", "trained"]
+    )
+    outcomes = CounterMetricFamily(
+        "forecast_outcomes", "Outcomes known at the horizon that knows the fewest", labels=["instrument"]
+    )
+    scale = GaugeMetricFamily(
+        "forecast_scale", "What an expected move of 1 has brought", labels=["instrument", "horizon"]
+    )
+    off = GaugeMetricFamily(
+        "forecast_off_ground", "1 while real moves do not follow the forecasts", labels=["instrument"]
+    )
+    for one in view.instruments:
+        head = one.forecaster
+        info.add_metric([one.name, head.name, "yes" if head.trained else "no"], 1)
+        outcomes.add_metric([one.name], head.outcomes)
+        off.add_metric([one.name], head.off_ground)
+        for horizon, slope in head.scale.items():
+            scale.add_metric([one.name, horizon], slope)
+    yield from (info, outcomes, scale, off)
 
 
 def _value(view: View) -> Iterable[Metric]:

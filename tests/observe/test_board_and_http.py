@@ -18,7 +18,7 @@ from starlette.routing import Route
 from emp.core.clock import SimClock
 from emp.core.errors import UsageError
 from emp.observe import connections
-from emp.observe.board import Board, InstrumentView, LinkView, ModelView, ValueView, View
+from emp.observe.board import Board, HeadView, InstrumentView, LinkView, ModelView, ValueView, View
 from emp.observe.http import HttpServer, create_app
 from tests.kit.http import fetch
 
@@ -31,6 +31,7 @@ MODEL = {
     "state_pinned",
     "state_restarts",
 }
+FORECASTS = {"forecast_head_info", "forecast_outcomes", "forecast_scale", "forecast_off_ground"}
 CONTEXT = {"context_info", "context_multiplier"}
 VALUE = {
     "closed_lots",
@@ -59,6 +60,7 @@ ONE = InstrumentView(
     event_lag_ms=1.5,
     drops={"duplicate": 4, "overflow": 2},
     restarts={"market": 5},
+    forecaster=HeadView(name="shared", outcomes=9, scale={"1ev": 0.5}),
     value=ValueView(
         closed_lots=7,
         expected=1.5,
@@ -156,7 +158,7 @@ def test_metrics_are_the_roadmaps_and_the_models_and_parse() -> None:
         board.publish(msgspec.structs.replace(VIEW, halted=True, links=links))
         status, text = fetch(f"{url}/metrics")
     families = {f.name: f for f in text_string_to_metric_families(text)}
-    assert (status, set(families)) == (200, ROADMAP | LINKS | MODEL | VALUE | CONTEXT)
+    assert (status, set(families)) == (200, ROADMAP | LINKS | MODEL | VALUE | FORECASTS | CONTEXT)
     values = {(s.name, *s.labels.values()): s.value for f in families.values() for s in f.samples}
     assert values.pop(("link_losses_total", "logout", "trade")) == 2
     assert not any(values.pop(key) for key in list(values) if key[0] == "link_losses_total")
@@ -194,8 +196,35 @@ def test_metrics_are_the_roadmaps_and_the_models_and_parse() -> None:
         ("gain_worth_slope", "EURUSD"): 0.5,
         ("shadow_trips_total", "EURUSD"): 40,
         ("context_multiplier", "EURUSD"): 1,
+        ("forecast_head_info", "shared", "EURUSD", "yes"): 1,
+        ("forecast_off_ground", "EURUSD"): 0,
+        ("forecast_outcomes_total", "EURUSD"): 9,
+        ("forecast_scale", "1ev", "EURUSD"): 0.5,
     }
     assert families["drops"].type == "counter"
+
+
+def notices_of(head: HeadView) -> list[str]:
+    board = Board(SimClock())
+    view = InstrumentView(name="EURUSD", tick=1e-5, forecaster=head)
+    board.publish(msgspec.structs.replace(VIEW, instruments=(view,)))
+    return board.notices()
+
+
+def test_a_head_that_never_saw_the_market_is_named_with_what_its_forecasts_have_earned() -> None:
+    head = HeadView(name="shared", trained=False, outcomes=2_000, scale={"1ev": 0.5, "2s": 0.75})
+    (line,) = notices_of(head)
+    assert "no head was trained on it; shared serves" in line
+    assert "0.75" in line
+    assert not notices_of(msgspec.structs.replace(head, trained=True))
+
+
+def test_forecasts_that_nothing_follows_are_said_once_there_are_outcomes_enough() -> None:
+    head = HeadView(name="shared", outcomes=600, scale={"1ev": 0.2, "2s": 0.1})
+    (line,) = notices_of(head)
+    assert line.startswith("EURUSD: moves do not follow the forecasts: they bring 0.20 of what is expected")
+    assert not notices_of(msgspec.structs.replace(head, outcomes=500))
+    assert not notices_of(msgspec.structs.replace(head, scale={"1ev": 0.2, "2s": 0.3}))
 
 
 def test_the_snapshot_is_the_view() -> None:
