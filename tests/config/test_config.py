@@ -1,10 +1,12 @@
 """The file comes first, the environment overrides single fields, every mistake is one line with its place."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from emp.app.cli import main
 from emp.core.config.config import SystemConfig
 from emp.core.errors import ConfigError
 from emp.core.instrument import catalogue
@@ -41,6 +43,40 @@ def refusal(path: Path) -> str:
 @pytest.mark.parametrize("name", ["mock", "observe", "paper", "live"])
 def test_the_examples_load(name: str) -> None:
     assert SystemConfig.load(ROOT / f"examples/{name}.yaml").mode == name
+
+
+def test_every_setting_says_where_it_comes_from(write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(BASE + "risk: {max_position_lots: 20}\naccess: {symbols: {EURUSD: EUR/USD}}\n")
+    monkeypatch.setenv("EMP_RISK__MAX_POSITION_LOTS", "7")
+    monkeypatch.setenv("EMP_SEED", "3")
+    config = SystemConfig.load(path)
+    found = config.origins(path)
+    assert found["risk.max_position_lots"] == (7, "EMP_RISK__MAX_POSITION_LOTS")
+    assert found["seed"] == (3, "EMP_SEED")
+    assert found["mode"] == ("mock", "mock.yaml")
+    assert found["access.symbols"] == ({"EURUSD": "EUR/USD"}, "mock.yaml")
+    assert found["risk.max_order_lots"] == (config.risk.max_order_lots, "default")
+    assert {name for name, one in found.items() if one.source != "default"} == {
+        "mode",
+        "seed",
+        "instruments.names",
+        "access.symbols",
+        "risk.max_position_lots",
+    }
+
+
+def test_the_commands_show_settings_and_schema(write, capsys: pytest.CaptureFixture[str]) -> None:
+    write(BASE)
+    for words in (["config", "show", "mock.yaml", "--changed", "--json"], ["config", "schema"]):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 0
+    shown, schema = capsys.readouterr().out.split("\n", 1)
+    assert json.loads(shown) == {
+        "mode": {"value": "mock", "source": "mock.yaml"},
+        "instruments.names": {"value": ["EURUSD"], "source": "mock.yaml"},
+    }
+    assert set(json.loads(schema)["properties"]) == set(SystemConfig.model_fields)
 
 
 def test_environment_overrides_only_the_field_it_names(write, monkeypatch: pytest.MonkeyPatch) -> None:

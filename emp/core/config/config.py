@@ -21,8 +21,10 @@ from emp.core.config import secrets
 from emp.core.config.config_source import (
     PREFIX,
     Environment,
+    Origin,
     laid_over,
     one_line,
+    origins,
     read_yaml,
     refuse_unknown_variables,
 )
@@ -222,6 +224,10 @@ class SystemConfig(BaseSettings):
             return cls(**laid_over(in_file, in_environment))
         except ValidationError as error:
             raise ConfigError(one_line(error, cls, path, in_environment)) from None
+
+    def origins(self, path: Path) -> dict[str, Origin]:
+        """Every field by its dotted name: its value, and where it comes from. `path` is what `load` was given."""
+        return origins(self, path, read_yaml(path), Environment(type(self))())
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

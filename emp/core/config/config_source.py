@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -112,6 +112,34 @@ def _leaves(tree: Mapping[str, Any], at: str = "") -> Iterable[str]:
 
 def _variable(dotted: str) -> str:
     return PREFIX + dotted.replace(".", "__").upper()
+
+
+def _sets(leaves: set[str], name: str) -> bool:
+    """Whether one of these is the field, or lies in it: the value of a field may itself be a mapping."""
+    return name in leaves or any(leaf.startswith(f"{name}.") for leaf in leaves)
+
+
+class Origin(NamedTuple):
+    """A setting in force."""
+
+    value: Any
+    source: str  # the file, the variable, or "default"
+
+
+def origins(
+    model: BaseModel, path: Path, in_file: Mapping[str, Any], in_environment: Mapping[str, Any]
+) -> dict[str, Origin]:
+    """Every leaf of a configuration by its dotted name, with where it comes from."""
+    values = model.model_dump(mode="json")
+    file, variables = set(_leaves(in_file)), set(_leaves(in_environment))
+    found = {}
+    for name in _field_names(type(model)):
+        value: Any = values
+        for part in name.split("."):
+            value = value[part]
+        source = _variable(name) if _sets(variables, name) else str(path) if _sets(file, name) else "default"
+        found[name] = Origin(value, source)
+    return found
 
 
 def _near(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
