@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.kit.databases import watch_databases
+
+watch_databases()
+
 settings.register_profile(
     "emp", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
