@@ -4,13 +4,15 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.kit.databases import watch_databases
+
+watch_databases()
 
 settings.register_profile(
     "emp", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -26,6 +28,11 @@ ROOT = Path(__file__).resolve().parent.parent
 def pytest_runtest_setup() -> None:
     """Let no test find what another, or the user of this machine, has left of an account."""
     os.environ["EMP_STATE"] = f"{_STATE.name}/{next(_tests)}"
+
+
+def pytest_unconfigure() -> None:
+    """Remove that state in order: the interpreter warns of what it has to remove itself."""
+    _STATE.cleanup()
 
 
 @pytest.fixture(scope="session")
@@ -66,17 +73,12 @@ def compiled_feeds() -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say in one line what was skipped, and why."""
+    from tests.kit.skipped import skipped_line
+
     reports = terminalreporter.stats.get("skipped", ())
     line = skipped_line(report.longrepr[2] for report in reports)
     if line:
         terminalreporter.write_line(line)
-
-
-def skipped_line(reasons: Iterable[str]) -> str:
-    """Each reason once, with how many tests it kept from running; empty where there is none."""
-    counts = Counter(reason.removeprefix("Skipped: ") for reason in reasons)
-    found = "; ".join(f"{n} ({why})" for why, n in counts.most_common())
-    return f"skipped: {found}" if found else ""
 
 
 @pytest.fixture(scope="session")

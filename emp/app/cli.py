@@ -3,6 +3,7 @@
 import difflib
 import errno
 import importlib
+import os
 import pkgutil
 import sys
 from typing import Annotated, Any, NoReturn
@@ -96,8 +97,9 @@ def _root(
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line; a user's mistake ends in one line on stderr and a non-zero exit.
 
-    So does an optional package that is missing, and an output that cannot be written. A reader that has seen enough
-    (`emp instruments | head -1`) is no mistake: nothing is said, and the exit code is 1, as click has it.
+    So does an optional package that is missing, a working folder that is gone, and an output that cannot be written.
+    A reader that has seen enough (`emp instruments | head -1`) is no mistake: nothing is said, and the exit code is
+    1, as click has it.
     """
     if unsupported():
         _end(2, unsupported())
@@ -120,11 +122,21 @@ def main(argv: list[str] | None = None) -> NoReturn:
         mute(sys.stdout)
         _end(1)
     except OSError as error:
+        if _is_nowhere():
+            _end(2, "the folder that this was called in is gone: cd to one that is there")
         if error.errno not in UNWRITABLE or error.filename is not None:  # of a file that has a name
             raise
         mute(sys.stdout)
         _end(CANNOT_WRITE, f"cannot write the output: {(error.strerror or str(error)).lower()}")
     _end(code if isinstance(code, int) else 0)
+
+
+def _is_nowhere() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _end(code: int, line: str = "") -> NoReturn:

@@ -72,7 +72,7 @@ def machine() -> Iterator[Finding]:
 def kernels() -> Iterator[Finding]:
     """Whether compiled kernels are kept and there are any."""
     folder = cache_root() / "numba"
-    why_not = unusable(folder)
+    why_not = unusable(folder.parent) or unusable(folder)
     free_mb = 0.0 if why_not else shutil.disk_usage(folder).free / 1e6
     if why_not:
         yield Finding("bad", "kernel cache", why_not, "set EMP_CACHE to a folder of yours")

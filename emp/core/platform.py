@@ -82,6 +82,14 @@ def lock(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def home() -> Path | None:
+    """The folder of the user that this process acts as; None where the system knows of none (a container's number)."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
 def is_ours(facts: os.stat_result) -> bool:
     """Whether a file belongs to the user that this process acts as."""
     return facts.st_uid == os.geteuid()

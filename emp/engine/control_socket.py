@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,8 +28,9 @@ ANSWER_S = 5.0
 
 ACTIONS: tuple[str, ...] = get_args(OwnerAction)
 
-Ask = Callable[[OwnerAction, str, str], str]
-"""Called with the action, why, and the instrument (empty: all); says in words what comes of it, or raises EmpError."""
+Ask = Callable[[OwnerAction, str, str], str | Awaitable[str]]
+"""Called with the action, why, and the instrument (empty: all); says in words what comes of it, at once or in less than
+ANSWER_S, or raises EmpError."""
 
 _log = structlog.get_logger(__name__)
 
@@ -80,7 +81,7 @@ class ControlSocket:
         try:
             async with asyncio.timeout(ANSWER_S):
                 line = await reader.readline()
-                writer.write(json.dumps(self._answer(line)).encode() + b"\n")
+                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
                 await writer.drain()
         except (TimeoutError, ValueError, OSError):
             _log.warning("a control request was not understood")
@@ -89,7 +90,7 @@ class ControlSocket:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             request = json.loads(line)
             action, reason, instrument = (
@@ -103,7 +104,8 @@ class ControlSocket:
             known = ", ".join(self._instruments)
             return {"ok": False, "text": f"this run does not trade {instrument}: it trades {known}"}
         try:
-            return {"ok": True, "text": self._ask(action, reason or "operator", instrument)}  # type: ignore[arg-type]
+            told = self._ask(action, reason or "operator", instrument)  # type: ignore[arg-type]
+            return {"ok": True, "text": told if isinstance(told, str) else await told}
         except EmpError as error:
             return {"ok": False, "text": str(error)}
 
@@ -170,6 +172,6 @@ def _short(path: Path) -> Path:
     absolute = path.absolute()
     try:
         relative = absolute.relative_to(Path.cwd())
-    except ValueError:
+    except (ValueError, OSError):  # OSError: the folder that this was called in is gone
         return absolute
     return relative if len(str(relative)) < len(str(absolute)) else absolute

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import gc
 import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +36,7 @@ from emp.engine.ending import Ending, cancelled
 from emp.engine.engine import TRADE_LINK
 from emp.engine.market_clock import MarketClock
 from emp.engine.recover import Recovery, account_note
-from emp.engine.succession import Succession
+from emp.engine.succession import Reloaded, Succession
 from emp.engine.tap import Taps
 from emp.engine.watchdog import Watchdog
 from emp.journal.account_file import AccountFile, AccountState
@@ -59,6 +59,9 @@ ACCOUNT_NS = 60_000_000_000
 
 CLOSING_S = 10.0
 """How long a venue that refuses to close what is held is asked again, at the end after a failure."""
+
+RELOAD_TOLD_S = 3.0
+"""How long who asks for a reload waits to be told what came of it; compiling a new kind of model takes longer."""
 
 SLICE_S = 0.0002
 """How long a tap's thread may hold the interpreter while the loop has something to do; Python's own 5 ms are long."""
@@ -120,7 +123,7 @@ class Live(Ending):
         self._began = False  # whether the ledger holds where this process begins
         self.connected = asyncio.Event()
         self._over = asyncio.Event()  # the market has ended
-        self._reloading: asyncio.Task[None] | None = None
+        self._reloading: asyncio.Task[Reloaded] | None = None
         self._over_in_order = ledger.last_seq == 0  # a run that never began leaves nothing to recover
         self._closed = False
         self._prepared = False
@@ -202,13 +205,15 @@ class Live(Ending):
             return
         self._apply(control)
 
-    def ask(self, action: OwnerAction, reason: str, instrument: str) -> str:
+    def ask(self, action: OwnerAction, reason: str, instrument: str) -> str | Awaitable[str]:
         """Do what the owner asks through the control socket, and say in words what comes of it.
 
-        UsageError where nothing can come of it any more.
+        UsageError where nothing can come of it any more, also from what is to be awaited.
         """
         if self._closed:
             raise UsageError(f"{action} comes too late: the run has ended")
+        if action == "reload" and self._is_reloading():
+            raise UsageError("reload: one is under way, this one is not begun")
         waits = not self.connected.is_set() and action != "stop"
         self.control(action, reason, instrument)
         if waits:
@@ -221,7 +226,7 @@ class Live(Ending):
             closing = [i for i in chosen if i in self._engine.flattening]
             return f"still closing, not resumed; held: {held}" if closing else f"trading again; held: {held}"
         if action == "reload":
-            return "the model that the run's file names is being read"
+            return self._reloaded()
         return f"{action}: {working} orders working or being withdrawn, held: {held}"
 
     def _apply(self, control: Control) -> None:
@@ -232,15 +237,31 @@ class Live(Ending):
         elif control.action == "reload":
             self._begin_reload()
 
+    def _is_reloading(self) -> bool:
+        return self._reloading is not None and not self._reloading.done()
+
+    async def _reloaded(self) -> str:
+        """What came of the reload that was begun, where that is known soon; UsageError where it was refused."""
+        assert self._reloading is not None
+        await asyncio.wait((self._reloading,), timeout=RELOAD_TOLD_S)
+        if not self._reloading.done() or self._reloading.cancelled():
+            return "reload: the model is being made ready; log.jsonl of the run says what comes of it"
+        outcome = self._reloading.result()
+        if not outcome.done:
+            raise UsageError(f"reload: {outcome.words}")
+        return f"reload: {outcome.words}"
+
     def _begin_reload(self) -> None:
-        if self._reloading is not None and not self._reloading.done():
+        if self._is_reloading():
             _log.warning("reload not begun: one is under way")
             return
         self._reloading = asyncio.create_task(self._reload())
 
-    async def _reload(self) -> None:
+    async def _reload(self) -> Reloaded:
+        outcome = Reloaded(False, "the journal failed, the run ends")
         with self._surviving():
-            await self._succession.reload()
+            outcome = await self._succession.reload()
+        return outcome  # noqa: RET504  # what fails does not get out of the block
 
     # --- the run --------------------------------------------------------------------------------------------
 

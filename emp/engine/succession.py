@@ -26,6 +26,13 @@ ALARM = "latency"
 _log = structlog.get_logger(__name__)
 
 
+class Reloaded(NamedTuple):
+    """What came of a reload, in words; `done` is False where the model that served goes on."""
+
+    done: bool
+    words: str
+
+
 class Models(NamedTuple):
     """What serves, and what takes over where it is too slow."""
 
@@ -90,24 +97,25 @@ class Succession:
 
     # --- another artifact
 
-    async def reload(self) -> None:
+    async def reload(self) -> Reloaded:
         """Load, check and compile in a thread what the owner names now, then swap; a model that cannot be brought
         leaves the old one serving. JournalError where the ledger cannot take the swap.
         """
         if self._load is None:
-            return
+            return Reloaded(False, "nothing names another model for this run")
         try:
             fresh, standby = await asyncio.to_thread(self._fetch, self._load)
         except Exception as error:  # trading goes on, whatever is wrong with the new artifact
             self._refused += 1
             kind = "" if isinstance(error, EmpError) else f"{type(error).__name__}: "
             _log.error("reload refused, the model that serves goes on", why=f"{kind}{error}")
-            return
+            return Reloaded(False, f"refused, the model that serves goes on: {kind}{error}")
         self._standby = standby
         if fresh is None:
             _log.info("reloaded: this model serves already", model=self._engine.model.artifact.hash)
-            return
+            return Reloaded(True, f"{_named(self._engine.model)} serves already")
         self._take_over(fresh, "reload", "primary", "")
+        return Reloaded(True, f"{_named(fresh.model)} serves from the next event on")
 
     def _fetch(self, load: Callable[[], Models]) -> tuple[Ready | None, Ready | None]:
         models, now = load(), self._engine.model.artifact.hash
@@ -162,3 +170,7 @@ class Succession:
             slow=self._guard.slow,
             pinned=not self._engine.table.why_not_pinned,
         )
+
+
+def _named(model: LoadedModel) -> str:
+    return f"{model.artifact.manifest.kind} {model.artifact.hash[:12]}"

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from emp.core.errors import JournalError, UsageError
-from emp.core.platform import lock
+from emp.core.platform import home, lock
 from emp.journal.files import write_atomically
 
 
@@ -111,9 +111,15 @@ class AccountFile:
 
 
 def state_folder() -> Path:
-    """Where accounts are remembered."""
+    """Where accounts are remembered; JournalError where this user has no home and nothing is named."""
     named = os.environ.get("EMP_STATE", "")
     if named:
         return Path(named) / "accounts"
-    state = os.environ.get("XDG_STATE_HOME", "") or str(Path.home() / ".local" / "state")
-    return Path(state) / "emp" / "accounts"
+    if state := os.environ.get("XDG_STATE_HOME", ""):
+        return Path(state) / "emp" / "accounts"
+    own = home()
+    if own is None:
+        raise JournalError(
+            "the account's state cannot be kept: this user has no home folder; set EMP_STATE to a folder that stays"
+        )
+    return own / ".local" / "state" / "emp" / "accounts"

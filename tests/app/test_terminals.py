@@ -92,6 +92,25 @@ def test_a_reader_that_has_seen_enough_and_a_full_disk() -> None:
         assert (done.returncode, done.stderr) == (code, said), line
 
 
+def test_in_a_folder_that_is_gone_commands_work_or_are_one_line(tmp_path: Path) -> None:
+    program = f"mkdir gone && cd gone && rmdir ../gone && exec '{sys.executable}' -m emp"
+    for words, code, said in (
+        ("instruments list", 0, ""),
+        ("doctor", 2, "emp: the folder that this was called in is gone: cd to one that is there"),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", f"{program} {words}"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        assert (done.returncode, done.stderr.strip().splitlines()[-1:]) == (code, [said] if said else []), (
+            words
+        )
+        assert "Traceback" not in done.stderr
+
+
 def test_every_missing_module_has_an_extra_that_exists() -> None:
     for module, extra in EXTRA_OF.items():
         line = missing_extra(f"{module}.inner")

@@ -137,3 +137,8 @@ def test_a_credential_in_the_configuration_file_is_refused_and_not_repeated(tmp_
 def test_the_dump_of_a_configuration_holds_no_credential(config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMP_FIX_PASSWORD", WORD)
     assert WORD not in config("paper", "fix").model_dump_json()
+
+
+def test_the_home_of_nobody_is_one_line() -> None:
+    with pytest.raises(ConfigError, match="~nobody-of-that-name/secrets: there is no such home folder"):
+        load_secrets({"EMP_SECRETS_FILE": "~nobody-of-that-name/secrets"})

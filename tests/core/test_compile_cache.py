@@ -124,6 +124,28 @@ def test_where_nothing_can_be_written_every_start_says_that_it_compiles(starts: 
         assert "every start compiles for about a minute" in line
 
 
+def test_where_every_folder_is_another_users_nothing_of_it_is_run(starts: Starts) -> None:
+    assert starts() == COMPILED
+    theirs = "from emp.core.numba import cache\ncache.is_ours = lambda facts: False\n"
+    starts.program.write_text(theirs + PROGRAM)  # as root may write there, and sudo leads to
+    kept = sorted(starts.cache.rglob("*"))
+    for _ in range(2):
+        said, (line,) = starts()
+        assert said == "42 compiled"
+        assert f"({starts.cache} belongs to another user)" in line
+    assert sorted(starts.cache.rglob("*")) == kept
+
+
+def test_a_user_without_a_home_has_a_folder_of_his_own_among_temporary_files(starts: Starts) -> None:
+    nowhere = "from pathlib import Path\ndef none():\n    raise RuntimeError\nPath.home = none\n"
+    starts.program.write_text(nowhere + PROGRAM)
+    starts.cache.write_text("a file stands where the folder should")
+    said, (line,) = starts(TMPDIR=str(starts.home))
+    assert said == "42 compiled"
+    assert f"is kept in {starts.home}/emp-cache-{os.geteuid()} instead" in line
+    assert starts(TMPDIR=str(starts.home)) == LOADED
+
+
 def test_code_of_another_user_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()

@@ -1,6 +1,7 @@
 """A replay in the compiled loop writes what it writes where Python handles every command, report and silence."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,10 @@ def written(tmp_path: Path, events: Array, run: str, drawdown: float, *, by_hand
     running = backtest(tmp_path, one, events, run)
     running.by_hand = by_hand
     summary = running.run()
-    rows = sqlite3.connect(tmp_path / run / "ledger.sqlite").execute("SELECT * FROM events ORDER BY seq")
+    with closing(sqlite3.connect(tmp_path / run / "ledger.sqlite")) as db:
+        rows = db.execute("SELECT * FROM events ORDER BY seq").fetchall()
     kept = {name: value for name, value in summary.items() if name not in TIMINGS}
-    return {**kept, "ledger": rows.fetchall(), "account": one.desk.account.tobytes()}
+    return {**kept, "ledger": rows, "account": one.desk.account.tobytes()}
 
 
 @pytest.mark.parametrize("drawdown", [1e9, 40.0])

@@ -250,3 +250,14 @@ def test_what_is_carried_is_marked_at_the_newest_mid() -> None:
     assert left.day_pnl == left.drawdown == -17.0
     engine.unvalued.add(0, 2)
     assert carried(engine, 0).position == 0, "what has no price is found again by the next run"
+
+
+def test_a_user_without_a_home_is_told_to_name_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", none)
+    monkeypatch.delenv("EMP_STATE")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    with pytest.raises(JournalError, match="has no home folder; set EMP_STATE"):
+        AccountFile({"account": "7"})

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import stat
 import subprocess
@@ -17,6 +18,8 @@ from emp.journal.find import find_run
 from tests.live.test_live import invested
 from tests.live.world import World, play
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
@@ -25,6 +28,25 @@ def world(tmp_path: Path) -> World:
 
 async def asked(world: World, action: str, **more: str) -> str:
     return await asyncio.to_thread(ask, world.ledger_path.parent, {"do": action, **more})
+
+
+def test_a_run_is_found_from_a_folder_that_is_gone(world: World, tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    nowhere.mkdir()
+    program = (
+        "import os, sys; from pathlib import Path; from emp.engine.control_socket import ask;"
+        "os.chdir(sys.argv[1]); os.rmdir(sys.argv[1]); print(ask(Path(sys.argv[2]), {'do': 'kill'}))"
+    )
+
+    async def script(world: World) -> None:
+        await world.until(lambda: world.live.connected.is_set(), 120)
+        words = [sys.executable, "-c", program, str(nowhere), str(world.ledger_path.parent)]
+        found = await asyncio.to_thread(
+            subprocess.run, words, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        )
+        assert found.stdout.startswith("kill: "), found.stderr
+
+    play(world, script)
 
 
 def recorded(world: World) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Which model serves while it trades: too slow, replaced on request, refused; no event is lost over any of it."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 
 from emp.core.codes import Reason
-from emp.core.errors import ArtifactError
+from emp.core.errors import ArtifactError, UsageError
 from emp.core.numba import pinned
 from emp.core.records import Array
 from emp.engine.choose import load_model
+from emp.engine.control_socket import ask
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.guard import CLEAR, TRIP, WINDOW, LatencyGuard
 from emp.engine.load import LoadedModel, load_folder
@@ -161,6 +163,37 @@ def test_another_artifact_takes_over_between_two_events_and_none_is_lost(tmp_pat
     assert actions_sha256(world.actions.folder) == world.actions.sha256
 
 
+def test_who_asks_for_a_reload_is_told_what_came_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from emp.engine import live
+
+    may_go_on = threading.Event()
+
+    def load() -> Models:
+        assert may_go_on.wait(60)
+        return Models(named("second"))
+
+    world = World(tmp_path, limits=LIMITS, model=named("first"), load=load, socket=True)
+
+    async def asked(world: World) -> str:
+        return await asyncio.to_thread(ask, world.ledger_path.parent, {"do": "reload"})
+
+    async def script(world: World) -> None:
+        await world.until(lambda: world.live.connected.is_set(), 120)
+        monkeypatch.setattr(live, "RELOAD_TOLD_S", 0.05)
+        assert "log.jsonl of the run says what comes of it" in await asked(world)
+        with pytest.raises(UsageError, match="one is under way, this one is not begun"):
+            await asked(world)
+        may_go_on.set()
+        await world.until(lambda: world.engine.model.artifact.hash == "second", 120)
+        monkeypatch.setattr(live, "RELOAD_TOLD_S", 60.0)
+        assert (await asked(world)).endswith("second serves already")
+
+    play(world, script)
+    assert world.viewer.view().serving.swaps == {"reload": 1}
+
+
 def damaged(folder: Path) -> Path:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-7])
@@ -205,8 +238,9 @@ def test_what_cannot_be_loaded_is_refused_and_the_old_model_goes_on(
     async def script(world: World) -> None:
         await world.until(lambda: world.live.connected.is_set(), 120)
         await trickle(world, 60)
-        world.live.reload()
-        await world.until(lambda: world.viewer.view().serving.refused == 1)
+        with pytest.raises(UsageError, match=f"reload: refused, the model that serves goes on: .*{why}"):
+            await world.live.ask("reload", "operator", "")
+        assert world.viewer.view().serving.refused == 1
         await trickle(world, 60)
         await world.until(lambda: "model_reloads_refused_total 1.0" in metrics(world))
 

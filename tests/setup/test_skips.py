@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.conftest import skipped_line
+from tests.kit.skipped import skipped_line
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -102,10 +102,15 @@ def read_secrets_file(path: Path) -> dict[str, Secret]:
 
 
 def load_secrets(environ: Mapping[str, str] | None = None) -> dict[str, Secret]:
-    """Every known credential that is present, by name; an empty value counts as absent."""
+    """Every known credential that is present, by name; an empty value counts as absent. ConfigError as of the file."""
     environ = os.environ if environ is None else environ
     named = environ.get(SECRETS_FILE)
-    found = read_secrets_file(Path(named).expanduser()) if named else {}
+    try:
+        found = read_secrets_file(Path(named).expanduser()) if named else {}
+    except RuntimeError:
+        raise ConfigError(
+            f"{SECRETS_FILE}: {named}: there is no such home folder; give the whole path"
+        ) from None
     found.update({name: Secret(environ[name]) for name in sorted(KNOWN) if environ.get(name)})
     return found
 

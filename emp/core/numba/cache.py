@@ -6,11 +6,12 @@ it empty, as on a new machine, and does the work again: nothing in a cache may b
 
 import os
 import shutil
+import tempfile
 from functools import cache
 from pathlib import Path
 
 from emp.core.clock import LiveClock
-from emp.core.platform import is_ours, say
+from emp.core.platform import home, is_ours, say
 
 DAY_NS = 86_400_000_000_000
 
@@ -25,8 +26,12 @@ def cache_root() -> Path:
 
     Compiled code is run when it is read, so a folder of another user is not used, and one that cannot be written
     would mean compiling at each start: the user's own cache takes its place, which is said when it is first made.
+    A user without a home has his own among temporary files. Where none of them is usable, what was wanted is named:
+    who runs what he reads there looks at `unusable` first.
     """
-    return _root(os.environ.get("EMP_CACHE", ""), Path.home() / ".cache" / "emp")
+    ours = home()
+    own = ours / ".cache" / "emp" if ours else Path(tempfile.gettempdir()) / f"emp-cache-{os.geteuid()}"
+    return _root(os.environ.get("EMP_CACHE", ""), own)
 
 
 @cache

@@ -19,7 +19,7 @@ import numba
 from numba import types
 from numba.core.caching import NullCache
 
-from emp.core.numba.cache import PACKAGE, UNUSED_DAYS, cache_root, last_use_ns, mark_used, prune
+from emp.core.numba.cache import PACKAGE, UNUSED_DAYS, cache_root, last_use_ns, mark_used, prune, unusable
 from emp.core.platform import CLOCK_MONOTONIC, say
 
 CONFIG: Any = numba.config
@@ -98,10 +98,13 @@ def _prepared(folder: Path) -> bool:
     """Whether code can be kept in a folder; it is marked as used, and unused ones beside it go."""
     parent = folder.parent
     last_use = _last_use_ns(parent)  # before this process marks anything
+    if why_not := _unusable(parent.parent):  # root may write another user's folder, and must not run his code
+        _cannot_be_kept(parent, why_not)
+        return False
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        _cannot_be_kept(parent, error)
+        _cannot_be_kept(parent, _why(error))
         return False
     mark_used(folder)
     _prune_once(parent, last_use)
@@ -109,6 +112,7 @@ def _prepared(folder: Path) -> bool:
 
 
 _last_use_ns = cache(last_use_ns)
+_unusable = cache(unusable)
 
 
 @cache
@@ -121,14 +125,14 @@ def _say_once(line: str) -> None:
     say(line)
 
 
-def _cannot_be_kept(folder: Path, error: Exception) -> None:
-    why = (
-        error.strerror
-        if isinstance(error, OSError) and error.strerror
-        else str(error) or type(error).__name__
-    )
+def _why(error: Exception) -> str:
+    strerror = error.strerror if isinstance(error, OSError) else ""
+    return (strerror or str(error) or type(error).__name__).lower()
+
+
+def _cannot_be_kept(folder: Path, why: str) -> None:
     _say_once(
-        f"emp: compiled code cannot be kept in {folder} ({why.lower()}): every start compiles for about a minute;"
+        f"emp: compiled code cannot be kept in {folder} ({why}): every start compiles for about a minute;"
         " free the disk, or set EMP_CACHE to another folder"
     )
 
@@ -162,7 +166,7 @@ class _Kept:
         try:
             self._numbas.save_overload(signature, compiled)
         except OSError as error:
-            _cannot_be_kept(self._folder.parent, error)
+            _cannot_be_kept(self._folder.parent, _why(error))
 
 
 def kernel(function: F) -> F:
@@ -199,7 +203,7 @@ def _compiled(function: F, inline: bool) -> F:
             raise OSError(f"{folder} cannot be written")
         compiled._cache = _Kept(compiled._cache, folder)
     except (OSError, RuntimeError) as error:
-        _cannot_be_kept(folder.parent, error)
+        _cannot_be_kept(folder.parent, _why(error))
         compiled._cache = NullCache()
     finally:
         CONFIG.CACHE_DIR = before
