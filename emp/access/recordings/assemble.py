@@ -49,7 +49,7 @@ from emp.access.recordings.slots import (
 )
 from emp.core.book import MAX_LOTS, MAX_TICKS
 from emp.core.codes import Quarantine
-from emp.core.numba.jit import kernel
+from emp.core.numba.jit import inlined, kernel
 
 _MALFORMED = int(Quarantine.MALFORMED)
 _UNKNOWN = int(Quarantine.UNKNOWN_ORDER)
@@ -61,13 +61,13 @@ _ABSURD_SIZE = int(Quarantine.ABSURD_SIZE)
 MAX_SKEW_NS = 1_000_000_000
 """In a file that is in order of receipt, exchange time may go back by so much; it is then held at its latest."""
 
-_DIGIT0, _DIGIT9, _MINUS, _PLUS, _COLON, _DOT = (ord(c) for c in "09-+:.")
+_DIGIT0, _DIGIT9, _MINUS, _PLUS, _COLON, _DOT, _COMMA, _SPACE = (ord(c) for c in "09-+:., ")
 _QUOTE1, _QUOTE2 = ord('"'), ord("'")
 _OPEN1, _OPEN2, _CLOSE1, _CLOSE2 = (ord(c) for c in "[{]}")
 _LOW_B, _LOW_A, _LOW_S, _LOW_O = (ord(c) for c in "baso")
 
 
-@kernel
+@inlined
 def _among(value: int, words: Any) -> bool:
     for i in range(len(words)):  # noqa: SIM110  kernels compile no generators
         if words[i] == value:
@@ -84,12 +84,56 @@ def side_of(packed: Any) -> int:
     return ASK if first in (_LOW_A, _LOW_S, _LOW_O) else -1
 
 
+@inlined
+def _usual_level(buf: Any, p: int, end: int) -> Any:
+    """As `next_level`, where what follows is ["1.5","2"] or [1.5, 2] to the byte; else the place is 0."""
+    while p + 1 < end and (buf[p] == _COMMA or buf[p] == _SPACE or buf[p] == _OPEN1) and buf[p + 1] == _OPEN1:
+        p += 1
+    nothing: Any = 0
+    if p + 2 >= end or buf[p] != _OPEN1:
+        return 0, nothing, nothing, nothing, nothing
+    quoted = buf[p + 1] == _QUOTE1
+    p += 2 if quoted else 1
+    if not _DIGIT0 <= buf[p] <= _DIGIT9:
+        return 0, nothing, nothing, nothing, nothing
+    p, m0, e0, _ = parse_number(buf, p)
+    if quoted and buf[p] == _QUOTE1:
+        p += 1
+    elif quoted:
+        return 0, m0, e0, nothing, nothing
+    if buf[p] != _COMMA:
+        return 0, m0, e0, nothing, nothing
+    p += 2 if buf[p + 1] == _SPACE else 1
+    if quoted and buf[p] != _QUOTE1:
+        return 0, m0, e0, nothing, nothing
+    p += 1 if quoted else 0
+    if not _DIGIT0 <= buf[p] <= _DIGIT9:
+        return 0, m0, e0, nothing, nothing
+    p, m1, e1, _ = parse_number(buf, p)
+    if quoted and buf[p] == _QUOTE1:
+        p += 1
+    elif quoted:
+        return 0, m0, e0, nothing, nothing
+    if buf[p] != _CLOSE1 or p >= end:
+        return 0, m0, e0, nothing, nothing
+    return p + 1, m0, e0, m1, e1
+
+
 @kernel
 def next_level(buf: Any, p: int, end: int) -> Any:
     """The next [price, size] of a cell from p on: (place after it, first letter before the numbers, two numbers).
 
     Numbers are (mantissa, exponent) pairs; place is -1 where no level follows, -2 where one cannot be read.
     """
+    after, m, e, size, places = _usual_level(buf, p, end)
+    if after > 0:
+        return after, np.uint8(0), m, e, size, places
+    return any_level(buf, p, end)
+
+
+@kernel
+def any_level(buf: Any, p: int, end: int) -> Any:
+    """`next_level`, byte by byte: names and sides among the numbers, objects instead of lists, and whatever else."""
     depth = 0
     found = 0
     letter: Any = 0
@@ -168,7 +212,7 @@ def apply_cell(buf: Any, cell: int, side: int, layout: Any, levels: Any, book: A
     return 0
 
 
-@kernel
+@inlined
 def _signed(t: Any, layout: Any) -> int:
     """+1 where a buyer took, -1 a seller, 0 where the price must tell, 2 where the side cannot be read."""
     if layout.side == BY_PRICE:
@@ -200,7 +244,7 @@ def _seen(t: Any, seen: Any) -> bool:
     return False
 
 
-@kernel
+@inlined
 def _print(t: Any, layout: Any, seen: Any, row: Any) -> Any:
     """A trade without a book of its own: (kind, status)."""
     if t[SZ] == SUB_LOT:
@@ -281,7 +325,7 @@ def _consolidate(t: Any, state: Any, venues: Any) -> None:
                 t[sz] += size
 
 
-@kernel
+@inlined
 def _inline(t: Any, layout: Any, row: Any) -> None:
     """Copy the levels of the slots into a row."""
     row.n_bid = layout.bids
@@ -302,7 +346,7 @@ def _sign_by_book(px: int, state: Any) -> int:
     return state.sign if state.sign != 0 else 1
 
 
-@kernel
+@inlined
 def _trade_of_book(t: Any, layout: Any, state: Any) -> Any:
     """Add the trade that a book's row holds to the event that is not over; 0, or why it cannot be."""
     if layout.volume:
@@ -472,7 +516,7 @@ def _differ(t: Any, u: Any) -> bool:
     )
 
 
-@kernel
+@inlined
 def _one(t: Any, ends: bool, buf: Any, layout: Any, state: Any, memory: Any, row: Any) -> Any:
     """What one row does: (kind, status). `memory` is (venues, seen, book, levels)."""
     venues, seen, book, levels = memory

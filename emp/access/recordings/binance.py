@@ -432,7 +432,7 @@ class _Feed:
 
     def run(self, table: Array, buf: Array, rules: Rules, rows: Array, kind: Array, status: Array) -> None:
         """Make EVENT rows of lines."""
-        self.orders.reserve(len(buf) // 8)
+        self.orders.reserve_levels(len(buf) // 8)
         room = int(self.state["pooled"][0]) + len(buf) // 8
         if self.state["synced"][0] == 0 and room > len(self.pool):
             grown: Array = np.zeros(2 * room, LEVEL)

@@ -31,6 +31,10 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 
+LONG_LINE = 1 << 13
+ENOUGH_LINES = 12
+"""Longer lines are not looked at where so many others are."""
+
 LOOK_AT = 60
 """Lines of a file's beginning that are looked at."""
 
@@ -68,19 +72,25 @@ def text_of(head: bytes) -> tuple[str, str, int]:
 
 def lines_of(text: str) -> list[str]:
     """The whole lines at a text's beginning that are not blank."""
-    lines = text[:HEAD_TEXT].split("\n")
-    if len(lines) > 1:
-        lines.pop()  # may be cut off
-    return [line.rstrip("\r") for line in lines if line.strip()][:LOOK_AT]
-
-
-HEAD_TEXT = 1 << 23
+    lines: list[str] = []
+    at = 0
+    while len(lines) < LOOK_AT:
+        end = text.find("\n", at)
+        if end < 0 and at:
+            break  # may be cut off
+        line = text[at : end if end >= 0 else len(text)]
+        if line.strip():
+            lines.append(line.rstrip("\r"))
+        if end < 0:
+            break
+        at = end + 1
+    return lines
 
 
 def dialect_of(head: bytes) -> tuple[Dialect, list[list[str]]]:
     """How a file that begins like this is written, and the fields of its first lines."""
     text, encoding, bom = text_of(head)
-    lines = lines_of(text)
+    lines = _short(lines_of(text))
     delimiter = _delimiter(lines)
     rows = [_split(line, delimiter) for line in lines]
     decimal_comma = _decimal_comma(rows)
@@ -91,6 +101,12 @@ def dialect_of(head: bytes) -> tuple[Dialect, list[list[str]]]:
     if encoding == "latin-1":
         encoding = "utf-8"  # bytes beyond ASCII only stand in names
     return Dialect(encoding, bom, delimiter, decimal_comma, rewrite), fields
+
+
+def _short(lines: list[str]) -> list[str]:
+    """The header and the lines of usual length, where there are enough: a whole book in cells says no more."""
+    short = lines[:1] + [line for line in lines[1:] if len(line) <= LONG_LINE]
+    return short if len(short) >= ENOUGH_LINES else lines
 
 
 def _split(line: str, delimiter: str) -> list[str]:

@@ -14,6 +14,9 @@ from emp.core.records import Array
 
 MAX_LINE = 1 << 24
 
+LOOK_AHEAD = 64
+"""Bytes behind the last one read that a parser may look at together with those before."""
+
 _NL = ord("\n")
 
 
@@ -92,7 +95,7 @@ class Lines:
             raise DataError(
                 f"{self._label}: a line is longer than {MAX_LINE} bytes; not a recording of lines"
             )
-        need = self.end + len(data) + 1
+        need = self.end + len(data) + LOOK_AHEAD
         if need > len(self.buf):
             grown = np.zeros(max(need, 2 * len(self.buf)), np.uint8)
             grown[: self.end] = self.buf[: self.end]

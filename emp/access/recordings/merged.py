@@ -41,6 +41,9 @@ NOBODY = ("", "n", "none", "null", "nan", "unknown", "-", "0", "na")
 ENOUGH = 30
 """Trades off the mid that a check by prices needs at least."""
 
+PLENTY = 4_000
+"""After so many no more are looked at."""
+
 AGREE = 0.8
 """Share of them that must agree where words alone do not settle it; below 1 - AGREE the words mean the other side."""
 
@@ -124,7 +127,7 @@ class MergedReader:
         count[2:] = NO_PRICE
         for raw in self.batches(lambda _: None):
             agree(raw.rows, raw.kind, raw.status, count)
-            if count[1] >= 20_000:
+            if count[1] >= PLENTY:
                 break
         return int(count[0]), int(count[1])
 

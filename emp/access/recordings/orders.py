@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from emp.core.numba.bits import move_items
 from emp.core.numba.jit import kernel
 from emp.core.records import LEVELS, Array
 
@@ -40,18 +41,22 @@ class OrderBook:
         self.table["key"] = EMPTY
 
     def reserve(self, rows: int) -> None:
-        """Make room for so many more orders and levels."""
-        need = int(self.book["n"].max()) + rows
-        if need > self.levels.shape[1]:
-            grown: Array = np.zeros((2, 2 * need), LEVEL)
-            grown[:, : self.levels.shape[1]] = self.levels
-            self.levels = grown
+        """Make room for so many more orders, each perhaps at a price of its own."""
+        self.reserve_levels(rows)
         orders = int(self.book["orders"][0]) + rows
         if 2 * orders > len(self.table):
             table: Array = np.zeros(1 << (4 * orders).bit_length(), ORDER)
             table["key"] = EMPTY
             rehash(self.table, table)
             self.table = table
+
+    def reserve_levels(self, rows: int) -> None:
+        """Make room for so many more levels."""
+        used = int(self.book["n"].max())
+        if used + rows > self.levels.shape[1]:
+            grown: Array = np.zeros((2, 2 * (used + rows)), LEVEL)
+            grown[:, :used] = self.levels[:, :used]
+            self.levels = grown
 
 
 @kernel
@@ -108,14 +113,13 @@ def _place(levels: Any, book: Any, side: int, px: int) -> Any:
         i -= 1
     if i > near or i < 0:
         return i
-    low, high = -1, i  # far from the touch: halve
-    while low < high:
-        middle = (low + high + 1) >> 1
-        if (levels[side, middle].px - px) * sign > 0:
-            high = middle - 1
-        else:
-            low = middle
-    return low
+    low: Any = 0  # far from the touch: halve, without a branch that cannot be foreseen
+    n = i + 1
+    while n > 1:
+        half = n >> 1
+        low += half if (levels[side, low + half].px - px) * sign <= 0 else 0
+        n -= half
+    return low if (levels[side, low].px - px) * sign <= 0 else low - 1
 
 
 @kernel
@@ -127,8 +131,7 @@ def change_level(levels: Any, book: Any, side: int, px: Any, delta: Any) -> None
         if levels[side, i].sz <= 0:
             _remove(levels, book, side, i)
     elif delta > 0:
-        for j in range(book.n[side], i + 1, -1):
-            levels[side, j] = levels[side, j - 1]
+        move_items(levels[side], i + 2, i + 1, book.n[side] - i - 1)
         levels[side, i + 1].px = px
         levels[side, i + 1].sz = delta
         levels[side, i + 1].stamp = book.clock
@@ -150,8 +153,7 @@ def set_level(levels: Any, book: Any, side: int, px: Any, sz: Any) -> None:
 
 @kernel
 def _remove(levels: Any, book: Any, side: int, i: int) -> None:
-    for j in range(i, book.n[side] - 1):
-        levels[side, j] = levels[side, j + 1]
+    move_items(levels[side], i, i + 1, book.n[side] - i - 1)
     book.n[side] -= 1
 
 
@@ -172,8 +174,7 @@ def forget_beyond(levels: Any, book: Any, most: int) -> None:
     for side in range(2):
         extra = book.n[side] - most
         if extra > 0:
-            for j in range(most):
-                levels[side, j] = levels[side, j + extra]
+            move_items(levels[side], 0, extra, most)
             book.n[side] = most
 
 

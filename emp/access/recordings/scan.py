@@ -7,7 +7,8 @@ import numpy as np
 
 from emp.access.recordings.stamps import epoch_ns, parse_clock, parse_date, parse_stamp
 from emp.core.codes import Quarantine
-from emp.core.numba.jit import kernel
+from emp.core.numba.bits import load_word, trailing_zeros
+from emp.core.numba.jit import inlined, kernel
 from emp.core.records import Array
 
 SKIP = 0  # anything
@@ -48,11 +49,16 @@ _MALFORMED = int(Quarantine.MALFORMED)
 _COMMA, _NL, _CR, _MINUS, _PLUS, _DOT, _ZERO, _QUOTE = (ord(c) for c in ',\n\r-+.0"')
 _LOWER_E, _UPPER_E = ord("e"), ord("E")
 _MAX_DIGITS = 18
-_NINE, _ONE_DIGIT, _DIGITS = np.uint64(9), np.uint64(1), np.uint64(_MAX_DIGITS)
+_NINE, _ONE_DIGIT, _WHOLE_WORD = np.uint64(9), np.uint64(1), 8
 _MOST_STEPS = 1e17
 _POW10 = 10.0 ** np.arange(-_MAX_DIGITS, _MAX_DIGITS + 1)
 _FNV, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 
+# eight bytes at a time, a byte of the word each
+_U = np.uint64
+_ZEROS, _ABOVE_NINE, _HIGH = _U(0x3030303030303030), _U(0x7676767676767676), _U(0x8080808080808080)
+_PAIRS, _FOURS, _LOW = _U(0x00FF00FF00FF00FF), _U(0x0000FFFF0000FFFF), _U(0xFFFFFFFF)
+_POWERS = np.array([10**k for k in range(9)], np.int64)
 
 _NAN, _NULL, _NONE, _NA, _N_A = (
     int.from_bytes(bytes(ord(c) | 0x20 for c in name), "big") for name in ("nan", "null", "none", "na", "n/a")
@@ -100,32 +106,62 @@ def word(text: str) -> int:
     return int.from_bytes(text.encode()[:8].ljust(8, b"\0"), "big", signed=True)
 
 
+@inlined
+def _digits(buf: Any, p: Any) -> Any:
+    """The run of digits at p, at most eight: (their number, how many). Eight bytes from p on must be in buf."""
+    x = load_word(buf, p) ^ _ZEROS  # digits become 0 to 9
+    other = ((x + _ABOVE_NINE) | x) & _HIGH  # carries go up only: the lowest bit set marks what is no digit
+    n = trailing_zeros(other) >> _U(3)
+    if n == _U(0):
+        return np.int64(0), np.int64(0)
+    x <<= _U(64) - _U(8) * n
+    x = (x * _U(10) + (x >> _U(8))) & _PAIRS
+    x = (x * _U(100) + (x >> _U(16))) & _FOURS
+    return np.int64((x * _U(10_000) + (x >> _U(32))) & _LOW), np.int64(n)
+
+
 @kernel
 def parse_number(buf: Any, p: Any) -> Any:
     """Parse [+-]digits[.digits][e[+-]digits] at p: (end, mantissa, exponent of ten, digits read)."""
-    negative = buf[p] == _MINUS
-    if negative or buf[p] == _PLUS:
-        p += 1
+    at = _U(p)
+    ahead = _U(max(len(buf) - 8, 0))  # up to here, eight bytes can be looked at together
+    negative = buf[at] == _MINUS
+    if negative or buf[at] == _PLUS:
+        at += _U(1)
     mantissa: Any = 0
     digits = 0
-    d = np.int64(buf[p]) - _ZERO
+    n: Any = 8
+    while n == 8 and at <= ahead:
+        some, n = _digits(buf, at)
+        mantissa = mantissa * _POWERS[n] + some
+        digits += n
+        at += _U(n)
+    d = np.int64(buf[at]) - _ZERO
     while 0 <= d <= 9:
         mantissa = mantissa * 10 + d
         digits += 1
-        p += 1
-        d = np.int64(buf[p]) - _ZERO
-    exponent = 0
-    if buf[p] == _DOT:
-        p += 1
-        d = np.int64(buf[p]) - _ZERO
+        at += _U(1)
+        d = np.int64(buf[at]) - _ZERO
+    exponent: Any = 0
+    if buf[at] == _DOT:
+        at += _U(1)
+        n = 8
+        while n == 8 and digits <= _MAX_DIGITS - 8 and at <= ahead:
+            some, n = _digits(buf, at)
+            mantissa = mantissa * _POWERS[n] + some
+            digits += n
+            exponent -= n
+            at += _U(n)
+        d = np.int64(buf[at]) - _ZERO
         while 0 <= d <= 9:
             if digits < _MAX_DIGITS:  # further digits are beyond what 64 bits hold, and beyond any grid
                 mantissa = mantissa * 10 + d
                 digits += 1
                 exponent -= 1
-            p += 1
-            d = np.int64(buf[p]) - _ZERO
-    if digits > 0 and (buf[p] == _LOWER_E or buf[p] == _UPPER_E):
+            at += _U(1)
+            d = np.int64(buf[at]) - _ZERO
+    p = np.int64(at)
+    if digits > 0 and (buf[at] == _LOWER_E or buf[at] == _UPPER_E):
         p, power = _exponent(buf, p + 1)
         exponent += power
     if negative:
@@ -133,7 +169,7 @@ def parse_number(buf: Any, p: Any) -> Any:
     return p, mantissa, exponent, digits
 
 
-@kernel
+@inlined
 def power_of_ten(exponent: int) -> Any:
     """10 ** exponent, or NaN beyond what a number of 18 digits can need."""
     if not -_MAX_DIGITS <= exponent <= _MAX_DIGITS:
@@ -260,6 +296,7 @@ def scan(buf: Any, pos: int, end: int, columns: Any, out: Any, status: Any, begi
     multipliers, faults = columns.multipliers, columns.faults
     last = len(kinds) - 1
     one = np.uint64(1)
+    ahead = np.uint64(max(len(buf) - 8, 0))
     p = np.uint64(pos)
     stop = np.uint64(end)
     while row < len(out) and p < stop:
@@ -271,22 +308,45 @@ def scan(buf: Any, pos: int, end: int, columns: Any, out: Any, status: Any, begi
             value: Any = 0
             bad = 0
             plain: Any = False
-            if INT <= kind <= LEVEL_SZ:
-                # a whole number, the usual case, is read right here; whatever it is not goes to _field
+            if INT <= kind <= LEVEL_SZ and p <= ahead:
+                # a plain number, the usual case, is read right here; whatever it is not goes to parse_field
                 if buf[p] == _MINUS:
                     p += one
                 first = p
-                d = np.int64(buf[p]) - _ZERO
-                while np.uint64(d) <= _NINE:
-                    value = value * 10 + d
-                    p += one
+                value, n = _digits(buf, p)
+                digits = n
+                p += _U(n)
+                if n == _WHOLE_WORD:
                     d = np.int64(buf[p]) - _ZERO
-                plain = buf[p] == (_COMMA if c < last else _NL) and _ONE_DIGIT <= p - first <= _DIGITS
+                    while np.uint64(d) <= _NINE:
+                        value = value * 10 + d
+                        digits += 1
+                        p += one
+                        d = np.int64(buf[p]) - _ZERO
+                places = 0
+                if buf[p] == _DOT and kind != INT and _ONE_DIGIT <= p - first:
+                    p += one
+                    n = 8
+                    while n == _WHOLE_WORD and digits <= _MAX_DIGITS - 8 and p <= ahead:
+                        some, n = _digits(buf, p)
+                        value = value * _POWERS[n] + some
+                        places += n
+                        digits += n
+                        p += _U(n)
+                    d = np.int64(buf[p]) - _ZERO
+                    while np.uint64(d) <= _NINE and digits < _MAX_DIGITS:
+                        value = value * 10 + d
+                        places += 1
+                        digits += 1
+                        p += one
+                        d = np.int64(buf[p]) - _ZERO
+                plain = buf[p] == (_COMMA if c < last else _NL) and 1 <= digits <= _MAX_DIGITS
             if plain:
                 if first != start:
                     value = -value
                 if kind != INT:
-                    value, bad = _on_grid(value, 1.0, multipliers[c], kind, faults[c])
+                    power = _POW10[_MAX_DIGITS - places]
+                    value, bad = _on_grid(value, power, multipliers[c], kind, faults[c])
             else:
                 at, value, bad = parse_field(buf, np.int64(start), kind, multipliers[c], faults[c])
                 p = np.uint64(at)

@@ -77,7 +77,7 @@ class Assembler:
         """Make EVENT rows of slots."""
         room = len(table) if self.layout.rows == slots.LEVEL else len(buf) // 4
         if self.layout.cells or self.layout.rows == slots.LEVEL:
-            self._orders.reserve(room)
+            self._orders.reserve_levels(room)
         memory = Memory(self._venues, self._seen, self._orders.book[0], self._orders.levels)
         assemble(table, buf, self.layout, self.state[0], memory, rows, kind, status)
 
@@ -160,25 +160,33 @@ class TableReader:
 
     def _ids_are_unique(self) -> bool:
         """Whether a trade's id stands for one trade: an order's id, say, is shared by its fills."""
-        wanted = (slots.ID, slots.TS, slots.PX, slots.SZ, slots.SIDE)
+        wanted = (slots.ID, slots.TS, slots.PX, slots.SZ, slots.SIDE, slots.KIND)
         columns = {
             at: column._replace(target=wanted.index(column.target))
             for at, column in self.plan.columns.items()
             if column.target in wanted
         }
+        words = self.plan.layout.trade_words
         table: Array = np.zeros((BATCH, len(wanted)), np.int64)
-        keys: list[Array] = []
+        parts: list[Array] = []
+        looked_at = 0
         with self.rows(plan=self.plan._replace(columns=columns)) as source:
-            while (n := source.read(table)) and len(keys) < MOST_LOOKED_AT // BATCH:
-                good = table[:n][source.status[:n] == 0]
-                good = good[good[:, 0] != 0].astype(np.uint64)
-                content = good[:, 1].copy()
-                for column in good.T[2:]:
+            while (n := source.read(table)) and looked_at < MOST_LOOKED_AT:
+                looked_at += n
+                good = table[:n][(source.status[:n] == 0) & (table[:n, 0] != 0)]
+                if self.plan.layout.rows == slots.KINDS:
+                    good = good[np.isin(good[:, 5], words)]
+                trades = good.astype(np.uint64)
+                content = trades[:, 0].copy()
+                for column in trades.T[1:5]:
                     content = (content ^ column) * np.uint64(0x9E3779B97F4A7C15)
-                keys.append(np.stack((good[:, 0], content), 1))
+                    content ^= content >> np.uint64(29)
+                parts.append(np.stack((trades[:, 0], content)))
                 table[:n] = 0
-        both = np.unique(np.concatenate(keys), axis=0) if keys else np.zeros((0, 2), np.uint64)
-        return len(np.unique(both[:, 0])) == len(both)
+        if not parts:
+            return True
+        ids, contents = np.concatenate(parts, axis=1)
+        return len(np.unique(ids)) == len(np.unique(contents))
 
     def _symbols(self, instrument: Instrument) -> Array:
         """Hashes of the symbols that mean the instrument; refuse a file that has others only."""
