@@ -6,7 +6,8 @@ A development tool: it needs exchange_calendars (pip install exchange_calendars)
     python scripts/closures.py --check    # says where the file differs
 
 Calendars of exchange_calendars: XNYS for US stocks, CMES for CME Globex, XSHG for the mainland's stock and futures
-exchanges. CME's early closes are those of its equity products; other products of the same day may trade longer.
+exchanges, XSES for Singapore. CME's and Singapore's early closes are those of their equity products; other products of
+the same day may trade longer.
 """
 
 import argparse
@@ -23,6 +24,7 @@ CALENDARS = {
     "cn_equity": "XSHG",
     "szse_equity": "XSHG",
     "cffex": "XSHG",
+    "sgx": "XSES",
 }
 
 HEAD = "# Written by scripts/closures.py from exchange_calendars; dates and times are the exchange's own.\n"

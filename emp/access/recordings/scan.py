@@ -324,7 +324,7 @@ def scan(buf: Any, pos: int, end: int, columns: Any, out: Any, status: Any, begi
                         p += one
                         d = np.int64(buf[p]) - _ZERO
                 places = 0
-                if buf[p] == _DOT and kind != INT and _ONE_DIGIT <= p - first:
+                if buf[p] == _DOT and kind != INT and p - first >= _ONE_DIGIT:
                     p += one
                     n = 8
                     while n == _WHOLE_WORD and digits <= _MAX_DIGITS - 8 and p <= ahead:

@@ -15,7 +15,6 @@ from emp.access.recordings.jsonscan import (
     MAX_DEPTH,
     SCALAR,
     STRING,
-    TEXT,
     put_value,
     read_line,
 )

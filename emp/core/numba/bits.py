@@ -88,7 +88,8 @@ def _any_of(typing: Any, buffer: Any, at: Any, a: Any, b: Any, c: Any, d: Any, e
 
 
 any_of: Any = intrinsic(_any_of)
-"""Which of 16 bytes of a uint8 array from index i are one of five, a bit each, the first lowest. For kernels: no check."""
+"""Which of 16 bytes of a uint8 array from index i are one of five, a bit each, the first lowest. For kernels: no index
+check."""
 
 
 def _move_items(typing: Any, array: Any, to: Any, at: Any, n: Any) -> Any:
