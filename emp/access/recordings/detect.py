@@ -74,7 +74,7 @@ def detect(item: Item, own: Sequence[Mapping] = ()) -> Found:
         return Found(Format.HFTBACKTEST)
     if head.count(b"\n") < FEW_LINES and len(head) == HEAD:
         head = item.head(LONG_HEAD)
-    if b"\0\0\0\0" in head[:4096] and not text_of(head)[1].startswith("utf-"):
+    if 4 * head[:4096].count(0) > min(len(head), 4096) and not text_of(head)[1].startswith(("utf-16", "utf-32")):
         raise DataError(_unknown(item, head))
     found = _json(item, head, own) or _table(item, head, own)
     if found is None:
@@ -90,6 +90,11 @@ def _unknown(item: Item, head: bytes) -> str:
         f"{item.label}: not a recording that is known (it starts with {first!r}); `emp formats` lists what is read, "
         "and a mapping file describes any other csv or JSON lines (--mapping, see docs/recordings.md)"
     )
+
+
+def _shown(names: Sequence[str]) -> str:
+    """Names of columns for a message: the first ones, of what can be printed."""
+    return ", ".join("".join(c for c in name if c.isprintable())[:40] for name in names[:12])
 
 
 _RECORD_WORDS = {160: 14, 0: 12, 1: 20, 10: 92, 0xC3: 20, 0xC4: 20}
@@ -117,11 +122,19 @@ _BINANCE_KEYS = (
 )
 
 
+_ONE_JSON = re.compile(r'\s*(\[\s*)?\{\s*"[^"]*"\s*:')
+
+
 def _json(item: Item, head: bytes, own: Sequence[Mapping]) -> Found | None:
     text, encoding, bom = text_of(head)
     lines = lines_of(text)
     rows = [paths for line in lines if (paths := paths_of(line))]
     if 2 * len(rows) <= len(lines):
+        if _ONE_JSON.match(text):
+            raise DataError(
+                f"{item.label}: is one JSON document over the whole file; messages are read one a line "
+                "(jq -c '.[]' or jq -c . writes them so)"
+            )
         return None
     names = tuple(dict.fromkeys(name for row in rows for name in row))
     dialect = Dialect(encoding, bom)
@@ -133,9 +146,8 @@ def _json(item: Item, head: bytes, own: Sequence[Mapping]) -> Found | None:
             return Found(Format.BINANCE, names, len(names), dialect, None, columns, samples)
         chosen = _best([m for m in shipped() if m.lines == "json"], columns, item, lines)
     if chosen is None:
-        shown = ", ".join(names[:12])
         raise DataError(
-            f"{item.label}: JSON lines with the keys {shown}, which no known format has; describe them in a mapping "
+            f"{item.label}: JSON lines with the keys {_shown(names)}, which no known format has; describe them in a mapping "
             "file (--mapping, see docs/recordings.md)"
         )
     return Found(Format.TABLE, names, len(names), dialect, chosen, columns, samples)
@@ -167,7 +179,7 @@ def _table(item: Item, head: bytes, own: Sequence[Mapping]) -> Found | None:
             if chosen is not None:
                 return Found(Format.TABLE, header, len(header), dialect, chosen, columns, rows[1:])
         raise DataError(
-            f"{item.label}: a table with the columns {', '.join(header[:12])}, which no known format has; describe "
+            f"{item.label}: a table with the columns {_shown(header)}, which no known format has; describe "
             "them in a mapping file (--mapping, see docs/recordings.md)"
         )
     found = _lobster(lines, dialect)

@@ -35,6 +35,12 @@ LONG_LINE = 1 << 13
 ENOUGH_LINES = 12
 """Longer lines are not looked at where so many others are."""
 
+MOST_ABOVE = 20
+"""Lines above a header that are looked at."""
+
+_COMMENTS = ("#", "%", "//")
+_TITLE = re.compile(r"[^,;\t|{}\[\]<>]*[^\W\d][^,;\t|{}\[\]<>]*")
+
 LOOK_AT = 60
 """Lines of a file's beginning that are looked at."""
 
@@ -43,7 +49,7 @@ class Dialect(NamedTuple):
     """How a file's lines are written."""
 
     encoding: str = "utf-8"
-    bom: int = 0  # bytes before the text
+    bom: int = 0  # bytes before the text: a byte order mark, comments and titles above the header
     delimiter: str = ","
     decimal_comma: bool = False
     rewrite: bool = False  # quotes or padding: bytes must be brought into order
@@ -90,6 +96,10 @@ def lines_of(text: str) -> list[str]:
 def dialect_of(head: bytes) -> tuple[Dialect, list[list[str]]]:
     """How a file that begins like this is written, and the fields of its first lines."""
     text, encoding, bom = text_of(head)
+    above = _above_header(text)
+    if above:
+        bom += len(text[:above].encode(encoding))
+        text = text[above:]
     lines = _short(lines_of(text))
     delimiter = _delimiter(lines)
     rows = [_split(line, delimiter) for line in lines]
@@ -101,6 +111,22 @@ def dialect_of(head: bytes) -> tuple[Dialect, list[list[str]]]:
     if encoding == "latin-1":
         encoding = "utf-8"  # bytes beyond ASCII only stand in names
     return Dialect(encoding, bom, delimiter, decimal_comma, rewrite), fields
+
+
+def _above_header(text: str) -> int:
+    """Length of the comments and titles that a text begins with: words without a delimiter above a table of several
+    columns."""
+    at = 0
+    for _ in range(MOST_ABOVE):
+        end = text.find("\n", at)
+        line = text[at:end].strip()
+        if end < 0 or (line and not line.startswith(_COMMENTS) and not _TITLE.fullmatch(line)):
+            break
+        at = end + 1
+    if not at:
+        return 0
+    rest = lines_of(text[at : at + (1 << 16)])
+    return at if rest and len(_split(rest[0], _delimiter(rest))) > 2 else 0
 
 
 def _short(lines: list[str]) -> list[str]:

@@ -51,8 +51,10 @@ def paths_of(line: str) -> dict[str, Any]:
     if brace < 0:
         return {}
     try:
-        message = json.loads(line[brace:])
+        message, end = json.JSONDecoder().raw_decode(line, brace)
     except (ValueError, RecursionError):
+        return {}
+    if line[end:].strip(" \t\r,]"):  # a comma, where the lines are those of a list
         return {}
     words = line[:brace].replace(",", " ").split()
     found: dict[str, Any] = {f"@{i}": word for i, word in enumerate(words)}

@@ -165,14 +165,14 @@ def _put(buf: Any, start: Any, end: Any, at: int, keys: Any, out: Any) -> int:
 
 
 @kernel
-def read_line(buf: Any, p: Any, keys: Any, shapes: Any, stack: Any, out: Any) -> int:
-    """Parse one line, and keep its shape where all of it can be read; 0, or why it cannot."""
+def read_line(buf: Any, p: Any, keys: Any, shapes: Any, stack: Any, out: Any) -> Any:
+    """Parse one line, and keep its shape where all of it can be read: (0, or why it cannot; place after the message)."""
     word = 0
     after = p  # what stands from here on is no value
     step = 0
     while buf[p] != _OPEN:  # words before the message
         if buf[p] == _NL:
-            return _MALFORMED
+            return _MALFORMED, p
         start = p
         while buf[p] != _SPACE and buf[p] != _TAB and buf[p] != _COMMA and buf[p] != _NL and buf[p] != _OPEN:
             p += 1
@@ -182,7 +182,7 @@ def read_line(buf: Any, p: Any, keys: Any, shapes: Any, stack: Any, out: Any) ->
             if at >= 0:
                 fault = _put(buf, start, p, at, keys, out)
                 if fault != 0:
-                    return fault
+                    return fault, p
             step = _keep(buf, after, start, TEXT, at, shapes, step)
             after = p
             word += 1
@@ -195,25 +195,25 @@ def read_line(buf: Any, p: Any, keys: Any, shapes: Any, stack: Any, out: Any) ->
     while True:
         c = buf[p]
         if c == _NL:
-            return _MALFORMED
+            return _MALFORMED, p
         if c == _CLOSE:
             p += 1
             if depth == 0:
                 if fault == 0 and _keep(buf, after, p, END, -1, shapes, step) > 0:
                     shapes.n[0] += 1
-                return fault
+                return fault, p
             depth -= 1
             continue
         if c != _QUOTE:
             if c != _COMMA and c != _SPACE and c != _TAB:
-                return _MALFORMED
+                return _MALFORMED, p
             p += 1
             continue
         p += 1
         key = stack[depth]
         while buf[p] != _QUOTE:
             if buf[p] == _NL:
-                return _MALFORMED
+                return _MALFORMED, p
             key = (key ^ np.uint64(buf[p])) * _FNV_PRIME
             p += 1
         p += 1
@@ -225,7 +225,7 @@ def read_line(buf: Any, p: Any, keys: Any, shapes: Any, stack: Any, out: Any) ->
         if c == _OPEN and (at < 0 or keys.kinds[at] != CELL):
             depth += 1
             if depth == MAX_DEPTH:
-                return _MALFORMED
+                return _MALFORMED, p
             stack[depth] = (key ^ _DOT) * _FNV_PRIME
             p += 1
             continue
@@ -246,7 +246,7 @@ def read_line(buf: Any, p: Any, keys: Any, shapes: Any, stack: Any, out: Any) ->
                 p += 1
             end = p
         if buf[p] == _NL:
-            return _MALFORMED
+            return _MALFORMED, p
         if at >= 0:
             bad = _put(buf, start, end, at, keys, out)
             if fault == 0:

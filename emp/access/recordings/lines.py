@@ -9,6 +9,7 @@ from emp.access.recordings.container import Item
 from emp.access.recordings.dialect import Dialect, opened
 from emp.access.recordings.packing import Stream
 from emp.access.recordings.scan import Column, columns_of, scan
+from emp.access.recordings.stamps import INNER
 from emp.core.errors import DataError
 from emp.core.records import Array
 
@@ -63,7 +64,7 @@ class Lines:
         """The line of a row of the last `read`, cut to `most` characters."""
         begin = int(self.begin[row])
         raw = self.buf[begin : begin + most].tobytes().split(b"\n", 1)[0]
-        return raw.decode("utf-8", "replace").rstrip("\r")
+        return raw.decode("utf-8", "replace").rstrip("\r").replace(chr(INNER), ",")
 
     def _skip_line(self) -> None:
         while True:

@@ -141,12 +141,13 @@ def names_of(names: Names) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
+_ZONE = re.compile(r"\((utc|gmt)\)$")
 _DECORATION = re.compile(r"[<>\"'\s\ufeff]")
 
 
 def folded(name: str) -> str:
     """A column's name as it is compared."""
-    return _DECORATION.sub("", name).lower()
+    return _ZONE.sub("", _DECORATION.sub("", name).lower())
 
 
 _NUMERALS = "一二三四五六七八九十"

@@ -19,9 +19,11 @@ from emp.access.recordings.jsonscan import (
     read_line,
 )
 from emp.access.recordings.scan import NO_PRICE
+from emp.core.codes import Quarantine
 from emp.core.numba.bits import any_of, equal_bytes, load_word, trailing_zeros
 from emp.core.numba.jit import inlined, kernel
 
+_MALFORMED = int(Quarantine.MALFORMED)
 _U = np.uint64
 _NONE, _ONE, _EIGHT, _ALL = _U(0), _U(1), _U(8), _U(0xFFFFFFFFFFFFFFFF)
 _NL, _CR, _SPACE, _TAB = 10, 13, 32, 9
@@ -174,7 +176,12 @@ def scan_json(
             break  # whole, it will say all of what was written to the row, and more
         status[row] = 0
         if after == _NONE:
-            status[row] = read_line(buf, np.int64(first), keys, shapes, stack, out[row])
+            status[row], at = read_line(buf, np.int64(first), keys, shapes, stack, out[row])
+            after = _U(at)
+        while after < line_end and buf[after] != _OPEN:
+            after += _ONE
+        if after < line_end and status[row] == 0:
+            status[row] = _MALFORMED  # a second message in the line: one of the two would be lost
         begin[row] = p
         row += 1
         p = line_end + _ONE

@@ -1,5 +1,6 @@
 """Files that a mapping describes: csv and JSON lines, brought into slots and from there to EVENT rows."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -19,15 +20,21 @@ from emp.access.recordings.orders import OrderBook
 from emp.access.recordings.packing import Progress
 from emp.access.recordings.plan import Plan, make_plan
 from emp.access.recordings.reader import BATCH, Raw, as_words, blank
-from emp.access.recordings.scan import HASH, SKIP, WORD, Column, hashed
+from emp.access.recordings.scan import HASH, NO_PRICE, SKIP, WORD, Column, hashed
 from emp.access.recordings.whose import is_of, not_of
-from emp.core.codes import Quarantine
+from emp.core.codes import AssetClass, Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 
 NOTHING: Array = np.zeros(1, np.uint8)
 
+
+ENOUGH_PRICES = 20
+COARSE, COARSE_EQUITY = 1_000, 100
+"""So many prices that are all multiples of so many ticks are in another unit than the instrument's."""
+
+_THOUSANDS = re.compile(r"\d[,' ]\d{3}[.,]\d")
 
 MOST_LOOKED_AT = 1 << 20
 """Trades that are looked at to see what their ids stand for."""
@@ -216,11 +223,30 @@ class TableReader:
             LocalClock(self.plan.zone).to_utc(ts, good)
             if not good.any():
                 raise DataError(self._nothing(n, source.text, status))
+            self._refuse_coarse(table[:n][good])
             return int(ts[good][0])
+
+    def _refuse_coarse(self, rows: Array) -> None:
+        """Refuse prices in another unit: cents for dollars, points for prices. All of them are whole multiples of many
+        ticks then."""
+        layout = self.plan.layout
+        if layout.rows != slots.BOOK or layout.cells or self.mapping.price_unit != 1.0:
+            return
+        bids = rows[:, slots.BID_PX]
+        bids = np.unique(bids[(bids != NO_PRICE) & (bids != 0)])
+        coarse = int(np.gcd.reduce(bids)) if len(bids) >= ENOUGH_PRICES else 1
+        if coarse >= (COARSE_EQUITY if self._instrument.asset_class is AssetClass.EQUITY else COARSE):
+            name, tick = self._instrument.name, self._instrument.tick
+            raise DataError(
+                f"{self.label}: prices are whole multiples of {coarse * tick:g}, and the tick of {name} is {tick:g}: "
+                "are they written in another unit (price_unit of a mapping), or is its tick another (--catalogue)?"
+            )
 
     def _nothing(self, n: int, text: Callable[[int], str], status: Array) -> str:
         if n == 0:
             return f"{self.label}: no row can be read"
+        if _THOUSANDS.search(text(0)):
+            return f"{self.label}: numbers have separators between thousands ({text(0)[:60]!r}): write them without"
         if 2 * int((status == Quarantine.ABSURD_PRICE).sum()) > n:
             return f"{self.label}: the first {n} rows {price_cause(self._instrument, [text(0), text(n - 1)])}"
         return f"{self.label}: none of the first {n} rows can be read; the first is {text(0)[:60]!r}"
