@@ -64,7 +64,7 @@ MAX_SKEW_NS = 1_000_000_000
 _DIGIT0, _DIGIT9, _MINUS, _PLUS, _COLON, _DOT, _COMMA, _SPACE = (ord(c) for c in "09-+:., ")
 _QUOTE1, _QUOTE2 = ord('"'), ord("'")
 _OPEN1, _OPEN2, _CLOSE1, _CLOSE2 = (ord(c) for c in "[{]}")
-_LOW_B, _LOW_A, _LOW_S, _LOW_O = (ord(c) for c in "baso")
+_LOW_B, _LOW_A, _LOW_S, _LOW_O, _LOW_P, _LOW_Q, _LOW_V = (ord(c) for c in "basopqv")
 
 
 @inlined
@@ -136,6 +136,7 @@ def any_level(buf: Any, p: int, end: int) -> Any:
     """`next_level`, byte by byte: names and sides among the numbers, objects instead of lists, and whatever else."""
     depth = 0
     found = 0
+    size_first = False
     letter: Any = 0
     m0: Any = 0
     e0: Any = 0
@@ -146,10 +147,13 @@ def any_level(buf: Any, p: int, end: int) -> Any:
         if c in (_OPEN1, _OPEN2):
             depth += 1
             found = 0
+            size_first = False
             letter = 0
             p += 1
         elif c in (_CLOSE1, _CLOSE2):
             p += 1
+            if found >= 2 and size_first:
+                return p, letter, m1, e1, m0, e0
             if found >= 2:
                 return p, letter, m0, e0, m1, e1
             if found == 1:
@@ -159,6 +163,12 @@ def any_level(buf: Any, p: int, end: int) -> Any:
             while q < end and buf[q] != c:
                 q += 1
             if q + 1 < end and buf[q + 1] == _COLON:
+                if p + 1 < q and found < 2:
+                    name = buf[p + 1] | 0x20
+                    if found == 0:
+                        size_first = name in (_LOW_A, _LOW_S, _LOW_Q, _LOW_V)  # amount, size, quantity, volume
+                    else:
+                        size_first = size_first and name == _LOW_P
                 p = q + 1  # a key
             else:
                 p += 1

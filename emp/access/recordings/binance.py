@@ -56,6 +56,10 @@ _ABSURD_SIZE = int(Quarantine.ABSURD_SIZE)
 MAX_WAITING = 10_000
 """Depth messages kept for a snapshot that is still to come."""
 
+MOST_OLD = 100
+"""Depth messages in a row that the book has already, before it is believed that ids have begun anew: two collectors of
+one stream are not so far apart."""
+
 POOL = 1 << 17
 """Levels kept of them, at first."""
 
@@ -99,6 +103,8 @@ STATE = np.dtype(
         ("gap", "i8"),  # the next book comes after a break
         ("gaps", "i8"),
         ("last", "i8"),  # u of the last depth message applied
+        ("origin", "i8"),  # id of the snapshot that the book was made of
+        ("old", "i8"),  # depth messages in a row that the book has already
         ("boundary", "i8"),  # a file has begun and no depth message of it was applied
         ("top", "i8", (5,)),  # u of the last bookTicker, bid, its size, ask, its size
         ("trade", "i8", (3,)),  # exchange time, sign and stamp of the trade that was the line before
@@ -236,7 +242,11 @@ def _depth(t: Any, buf: Any, rules: Any, state: Any, memory: Any) -> Any:
     """A difference: (kind, status)."""
     waiting, pool, book, levels = memory
     if state.synced == 1 and t[LAST] <= state.last:
-        return fold.PART, 0  # the snapshot has it
+        state.old += 1
+        if state.old <= MOST_OLD:
+            return fold.PART, 0  # the snapshot has it
+        _break(state)  # no copy is so far behind: the ids have begun anew
+    state.old = 0
     if state.synced == 1 and not _follows(t[FIRST], t[LAST], t[PREVIOUS], state.last, state.last >= t[FIRST]):
         _break(state)
     state.boundary = 0
@@ -259,7 +269,9 @@ def _snapshot(t: Any, buf: Any, rules: Any, state: Any, memory: Any) -> Any:
     """A REST snapshot: (kind, status)."""
     waiting, pool, book, levels = memory
     if state.synced == 1 and state.boundary == 0:
-        return fold.PART, 0
+        if t[SNAPSHOT] >= state.origin:
+            return fold.PART, 0
+        _break(state)  # older than the book ever was: the ids have begun anew
     if state.other != 0 and state.waiting > 0:
         # several symbols in one file: a snapshot names none, its id tells whose it is
         mine = abs(t[SNAPSHOT] - waiting[state.waiting - 1].u)
@@ -276,6 +288,10 @@ def _snapshot(t: Any, buf: Any, rules: Any, state: Any, memory: Any) -> Any:
     state.synced = 1
     state.boundary = 0
     state.last = t[SNAPSHOT]
+    if t[SNAPSHOT] < state.origin:
+        state.top[0] = 0  # of the count before
+    state.origin = t[SNAPSHOT]
+    state.old = 0
     first = True
     for i in range(state.waiting):
         message = waiting[i]

@@ -187,6 +187,7 @@ class Rewritten:
         self._decoder = None
         if dialect.encoding != "utf-8":
             self._decoder = codecs.getincrementaldecoder(dialect.encoding)("replace")
+        self._as_it_is = dialect.delimiter == "," and not dialect.rewrite  # but for the encoding
         self._delimiter = ord(dialect.delimiter)
         self._comma = _DOT if dialect.decimal_comma else INNER
         self._state: Array = np.array([0, 0, -1], np.int64)
@@ -202,6 +203,8 @@ class Rewritten:
                 data = self._decoder.decode(data).encode()
             if not data:
                 continue
+            if self._as_it_is:
+                return data
             out: Array = np.empty(2 * len(data) + 64, np.uint8)
             n = rewrite(np.frombuffer(data, np.uint8), self._delimiter, self._comma, self._state, out)
             if self._state[1] > 1 << 20:

@@ -75,13 +75,18 @@ class MergedReader:
         books, trades = _Queue(self._books.batches(progress)), _Queue(self._trades.batches(progress))
         out = Merged(*blank(2 * BATCH), np.zeros(2 * BATCH, np.int64))
         clock: Array = np.full(2, fold.NO_TIME)
+        first_trade = self._trades.first_ts_ns
         while books.refill() | trades.refill():
             room = (books.n - books.next) + (trades.n - trades.next)
             if room > len(out.rows):
                 out = Merged(*blank(room), np.zeros(room, np.int64))
             n, books.next, trades.next = merge(books.waiting, trades.waiting, clock, out)
-
             yield Raw(out.rows[:n], out.kind[:n], out.status[:n], _text_of(out.origin, books, trades))
+        if clock.min() > fold.NO_TIME and (clock[0] < first_trade or clock[1] < self.first_ts_ns):
+            raise DataError(
+                f"{self._trades.label}: none of its trades lies within the time of the books of {self.label}: is the "
+                "time zone of one of them another, or the day?"
+            )
 
     def _settle(self) -> None:
         """Find out what the words of the aggressor's column mean, and check it by the prices."""
