@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from emp.core.errors import DataError
 from emp.observe.psi import LIMIT, chance_level, decile_edges, effective_size, psi
 from emp.perception.state import CORE_INPUTS
 from emp.train.judge.psi import LUMP, REASONS, commonest_share, compare, least_wait, verdict
@@ -65,6 +66,14 @@ def test_an_excuse_is_measured_and_never_given() -> None:
     assert not said["passed"]
     assert any(line.startswith("ofi_norm: a -> b") for line in said["failed"])
     assert not any(line.startswith("spread") for line in said["failed"])
+
+
+def test_a_series_without_a_warm_event_is_named() -> None:
+    whole, short = dataset(3_000, 0, name="a"), dataset(3_000, 1, name="b")
+    rows = short.seen.rows.copy()
+    rows["since_reset"] = 10
+    with pytest.raises(DataError, match="^b: nothing to compare"):
+        compare([whole, replace(short, seen=short.seen._replace(rows=rows))])
 
 
 def test_a_throttled_feed_shows_in_its_shortest_waits() -> None:

@@ -166,7 +166,12 @@ def any_level(buf: Any, p: int, end: int) -> Any:
                 if p + 1 < q and found < 2:
                     name = buf[p + 1] | 0x20
                     if found == 0:
-                        size_first = name in (_LOW_A, _LOW_S, _LOW_Q, _LOW_V)  # amount, size, quantity, volume
+                        size_first = name in (
+                            _LOW_A,
+                            _LOW_S,
+                            _LOW_Q,
+                            _LOW_V,
+                        )  # amount, size, quantity, volume
                     else:
                         size_first = size_first and name == _LOW_P
                 p = q + 1  # a key

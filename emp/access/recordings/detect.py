@@ -74,7 +74,9 @@ def detect(item: Item, own: Sequence[Mapping] = ()) -> Found:
         return Found(Format.HFTBACKTEST)
     if head.count(b"\n") < FEW_LINES and len(head) == HEAD:
         head = item.head(LONG_HEAD)
-    if 4 * head[:4096].count(0) > min(len(head), 4096) and not text_of(head)[1].startswith(("utf-16", "utf-32")):
+    if 4 * head[:4096].count(0) > min(len(head), 4096) and not text_of(head)[1].startswith(
+        ("utf-16", "utf-32")
+    ):
         raise DataError(_unknown(item, head))
     found = _json(item, head, own) or _table(item, head, own)
     if found is None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emp.core.errors import DataError
 from emp.core.records import Array
 from emp.observe.psi import LIMIT, chance_level, decile_edges, effective_size, index_of, shares
 from emp.perception.state import CORE_INPUTS
@@ -103,8 +104,17 @@ class Cell(NamedTuple):
 
 
 def compare(datasets: Sequence[Dataset]) -> list[Cell]:
-    """Every core input between every two series, in both directions."""
+    """Every core input between every two series, in both directions.
+
+    Raises:
+        DataError: a series has nothing to compare.
+    """
     samples = {data.series: _warm_inputs(data) for data in datasets}
+    for series, inputs in samples.items():
+        if not len(inputs):
+            raise DataError(
+                f"{series}: nothing to compare: no event comes {WARMUP_EVENTS} or more events after its start or a gap"
+            )
     excuses = {data.series: _excuses(data) for data in datasets}
     cells = []
     for reference in datasets:
