@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.numba.bits import leading_zeros, trailing_zeros
+from emp.core.numba.bits import any_of, leading_zeros, move_items, trailing_zeros
 from emp.core.numba.jit import kernel
 from emp.core.numba.simd import clip, load, splat, store, total
 
@@ -38,3 +38,30 @@ def test_zeros_around_the_set_bits() -> None:
     for k in range(63):
         assert _zeros(1 << k) == (k, 63 - k)
         assert _zeros((1 << k) | (1 << 20)) == (min(k, 20), 63 - max(k, 20))
+
+
+@kernel
+def _which(text: Any, at: int) -> int:
+    return int(any_of(text, at, 44, 10, 123, 44, 44))
+
+
+def test_which_of_sixteen_bytes_are_among_five() -> None:
+    text = np.frombuffer(b"xx,abc\n{}defghi,,,,,", np.uint8)
+    for at in (0, 2, 5):
+        assert _which(text, at) == sum(1 << i for i in range(16) if text[at + i] in b",\n{")
+
+
+@kernel
+def _moved(items: Any, to: int, at: int, n: int) -> None:
+    move_items(items, to, at, n)
+
+
+def test_items_move_over_each_other() -> None:
+    pair = np.dtype([("a", "i8"), ("b", "i8"), ("c", "i8")])
+    for to, at, n in ((1, 0, 6), (0, 3, 5), (2, 2, 4), (5, 1, 0)):
+        items = np.zeros(8, pair)
+        items["a"], items["c"] = np.arange(8), -np.arange(8)
+        expected = items.copy()
+        expected[to : to + n] = items[at : at + n].copy()
+        _moved(items, to, at, n)
+        assert np.array_equal(items, expected)

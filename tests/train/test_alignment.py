@@ -1,4 +1,4 @@
-"""Do the inputs mean the same on every market at hand? A smoke test on heads; whole days are for `emp evaluate --psi`."""
+"""Do the inputs mean the same on every market at hand? A smoke test on heads; whole days take `emp evaluate --psi`."""
 
 from pathlib import Path
 

@@ -72,7 +72,7 @@ def test_a_series_without_a_warm_event_is_named() -> None:
     whole, short = dataset(3_000, 0, name="a"), dataset(3_000, 1, name="b")
     rows = short.seen.rows.copy()
     rows["since_reset"] = 10
-    with pytest.raises(DataError, match="^b: nothing to compare"):
+    with pytest.raises(DataError, match=r"^b: nothing to compare"):
         compare([whole, replace(short, seen=short.seen._replace(rows=rows))])
 
 

@@ -149,8 +149,8 @@ def _json(item: Item, head: bytes, own: Sequence[Mapping]) -> Found | None:
         chosen = _best([m for m in shipped() if m.lines == "json"], columns, item, lines)
     if chosen is None:
         raise DataError(
-            f"{item.label}: JSON lines with the keys {_shown(names)}, which no known format has; describe them in a mapping "
-            "file (--mapping, see docs/recordings.md)"
+            f"{item.label}: JSON lines with the keys {_shown(names)}, which no known format has; describe them in a "
+            "mapping file (--mapping, see docs/recordings.md)"
         )
     return Found(Format.TABLE, names, len(names), dialect, chosen, columns, samples)
 

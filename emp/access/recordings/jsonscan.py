@@ -166,7 +166,7 @@ def _put(buf: Any, start: Any, end: Any, at: int, keys: Any, out: Any) -> int:
 
 @kernel
 def read_line(buf: Any, p: Any, keys: Any, shapes: Any, stack: Any, out: Any) -> Any:
-    """Parse one line, and keep its shape where all of it can be read: (0, or why it cannot; place after the message)."""
+    """Parse one line, and keep its shape where it is whole: (0, or why it cannot be read; place after the message)."""
     word = 0
     after = p  # what stands from here on is no value
     step = 0

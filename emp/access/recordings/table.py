@@ -30,9 +30,9 @@ from emp.core.records import Array
 NOTHING: Array = np.zeros(1, np.uint8)
 
 
-ENOUGH_PRICES = 20
-COARSE, COARSE_EQUITY = 1_000, 100
-"""So many prices that are all multiples of so many ticks are in another unit than the instrument's."""
+COARSE, FEW_PRICES = 1_000, 8
+COARSE_EQUITY, ENOUGH_PRICES = 100, 20
+"""Prices that are all multiples of so many ticks, where so many differ, are in another unit than the instrument's."""
 
 _THOUSANDS = re.compile(r"\d[,' ]\d{3}[.,]\d")
 
@@ -234,8 +234,9 @@ class TableReader:
             return
         bids = rows[:, slots.BID_PX]
         bids = np.unique(bids[(bids != NO_PRICE) & (bids != 0)])
-        coarse = int(np.gcd.reduce(bids)) if len(bids) >= ENOUGH_PRICES else 1
-        if coarse >= (COARSE_EQUITY if self._instrument.asset_class is AssetClass.EQUITY else COARSE):
+        coarse = int(np.gcd.reduce(bids)) if len(bids) >= FEW_PRICES else 1
+        equity = self._instrument.asset_class is AssetClass.EQUITY and len(bids) >= ENOUGH_PRICES
+        if coarse >= (COARSE_EQUITY if equity else COARSE):
             name, tick = self._instrument.name, self._instrument.tick
             raise DataError(
                 f"{self.label}: prices are whole multiples of {coarse * tick:g}, and the tick of {name} is {tick:g}: "

@@ -99,7 +99,8 @@ def _move_items(typing: Any, array: Any, to: Any, at: Any, n: Any) -> Any:
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = context.make_array(sig.args[0])(context, builder, args[0])
         target, source = (builder.gep(kind.data, [at]) for at in args[1:3])
-        cgutils.raw_memmove(builder, target, source, args[3], kind.itemsize)
+        memmove: Any = cgutils.raw_memmove
+        memmove(builder, target, source, args[3], kind.itemsize)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp, types.intp), code
