@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emp.access.recordings import fold
-from emp.access.recordings.assemble import apply_cell, next_level
+from emp.access.recordings.cells import apply_cell, next_level
 from emp.access.recordings.container import Item
 from emp.access.recordings.detect import Found
 from emp.access.recordings.dialect import opened

@@ -41,6 +41,9 @@ NOBODY = ("", "n", "none", "null", "nan", "unknown", "-", "0", "na")
 ENOUGH = 30
 """Trades off the mid that a check by prices needs at least."""
 
+APART_NS = 10 * 60 * 1_000_000_000
+"""Trades of which all are so far before or after the books are of another time: a zone, or a day."""
+
 PLENTY = 4_000
 """After so many no more are looked at."""
 
@@ -82,7 +85,8 @@ class MergedReader:
                 out = Merged(*blank(room), np.zeros(room, np.int64))
             n, books.next, trades.next = merge(books.waiting, trades.waiting, clock, out)
             yield Raw(out.rows[:n], out.kind[:n], out.status[:n], _text_of(out.origin, books, trades))
-        if clock.min() > fold.NO_TIME and (clock[0] < first_trade or clock[1] < self.first_ts_ns):
+        apart = max(first_trade - clock[0], self.first_ts_ns - clock[1])
+        if clock.min() > fold.NO_TIME and apart > APART_NS:
             raise DataError(
                 f"{self._trades.label}: none of its trades lies within the time of the books of {self.label}: is the "
                 "time zone of one of them another, or the day?"
