@@ -68,6 +68,18 @@ def test_tables_under_titles_and_odd_headers(text: str | bytes, tmp_path: Path) 
     assert source.counts.quarantined.total() == 0
 
 
+@pytest.mark.parametrize("batch", [ROWS - 1, 4096])
+@pytest.mark.parametrize("lost", range(1, 12))
+def test_a_last_price_that_was_cut_off_is_no_price(
+    lost: int, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emp.access.recordings.table.BATCH", batch)
+    events, source = read(tmp_path, "EURUSD", {"a.csv": euro()[:-lost]})
+    whole = lost == 1  # nothing but the newline is gone
+    assert tops(events) == EURO[: ROWS - (not whole)]
+    assert source.counts.quarantined.total() == (not whole)
+
+
 @pytest.mark.parametrize(
     ("instrument", "text", "why"),
     [

@@ -10,6 +10,7 @@ from emp.access.recordings.dialect import Dialect, opened
 from emp.access.recordings.packing import Stream
 from emp.access.recordings.scan import Column, columns_of, scan
 from emp.access.recordings.stamps import INNER
+from emp.core.codes import Quarantine
 from emp.core.errors import DataError
 from emp.core.records import Array
 
@@ -18,7 +19,11 @@ MAX_LINE = 1 << 24
 LOOK_AHEAD = 64
 """Bytes behind the last one read that a parser may look at together with those before."""
 
+_LOOK_BACK, _ENOUGH = 2048, 5
+"""Bytes before a last line without newline, and lines in them, that tell how long its last field must be."""
+
 _NL = ord("\n")
+_MALFORMED = int(Quarantine.MALFORMED)
 
 
 class Lines:
@@ -32,6 +37,8 @@ class Lines:
         self.pos = 0
         self.end = 0
         self.ended = False
+        self._unended = False  # the last line had no newline
+        self._before = b""  # what came before the buffer
         self.status: Array = np.zeros(0, np.uint8)
         self.begin: Array = np.zeros(0, np.int64)
         if skip_header:
@@ -50,7 +57,20 @@ class Lines:
         while True:
             self.pos, row = self.scan_into(out, row)
             if row == len(out) or not self._fill():
-                return int(row)
+                break
+        if self._unended and self.pos == self.end and row:
+            self._unended = False
+            if not self.status[row - 1] and self._cut_short(int(self.begin[row - 1])):
+                self.status[row - 1] = _MALFORMED
+        return int(row)
+
+    def _cut_short(self, begin: int) -> bool:
+        """Whether the line that ends the file was cut off in a number: those of the lines before it are all longer."""
+        before = (self._before + self.buf[max(0, begin - _LOOK_BACK) : begin].tobytes())[-_LOOK_BACK:]
+        rows = [line.rstrip(b"\r").split(b",") for line in before.split(b"\n")[1:-1]]
+        last = self.buf[begin : self.end].tobytes().strip().split(b",")
+        usual = {len(row[-1]) for row in rows if len(row) == len(last)}
+        return len(rows) >= _ENOUGH and len(usual) == 1 and len(last[-1]) < usual.pop()
 
     def scan_into(self, out: Array, row: int) -> Any:
         """Parse the lines that are whole into out[row:]; return (where to go on, rows filled so far)."""
@@ -77,6 +97,7 @@ class Lines:
                 return
 
     def _compact(self) -> None:
+        self._before = self.buf[max(0, self.pos - _LOOK_BACK) : self.pos].tobytes() or self._before
         rest = self.end - self.pos
         self.buf[:rest] = self.buf[self.pos : self.end].copy()
         self.pos, self.end = 0, rest
@@ -92,6 +113,7 @@ class Lines:
             if self.end == self.pos:
                 return False
             data = b"\n"
+            self._unended = True
         elif self.end - self.pos > MAX_LINE and _NL not in self.buf[self.pos : self.end]:
             raise DataError(
                 f"{self._label}: a line is longer than {MAX_LINE} bytes; not a recording of lines"
