@@ -222,6 +222,13 @@ def test_ids_that_begin_anew_with_a_snapshot_are_a_gap_and_the_book_goes_on(tmp_
     assert source.counts.gaps == 1
 
 
+def test_differences_in_utf_16_are_differences(tmp_path: Path) -> None:
+    lines = [snapshot(0, 5_000), *(depth(i, 5_000 + i, 5_000 + i) for i in range(1, ROWS))]
+    events, _ = read(tmp_path, "BTCUSDT", {"a.jsonl": "\n".join(lines).encode("utf-16")})
+    assert tops(events) == COIN
+    assert (events["bid_sz"][:, 0] == 100_000).all()
+
+
 def test_ids_that_begin_anew_without_one_leave_no_frozen_book(tmp_path: Path) -> None:
     before = [snapshot(0, 5_000), *(depth(i, 5_000 + i, 5_000 + i) for i in range(1, 100))]
     after = [depth(i, i - 90, i - 90) for i in range(101, ROWS)]

@@ -18,7 +18,7 @@ from emp.access.recordings import fold
 from emp.access.recordings.cells import apply_cell, next_level
 from emp.access.recordings.container import Item
 from emp.access.recordings.detect import Found
-from emp.access.recordings.dialect import opened
+from emp.access.recordings.dialect import opened, text_of
 from emp.access.recordings.jsonlines import JsonLines
 from emp.access.recordings.orders import ASK, BID, LEVEL, OrderBook, set_level, show, sweep_away
 from emp.access.recordings.packing import Progress
@@ -498,7 +498,7 @@ class BinanceReader:
         self._found = found
         self._instrument = instrument
         self._header, self._columns = self._plan()
-        text = item.head(1 << 20)
+        text = text_of(item.head(1 << 20))[0].encode()
         depth = b"depth" in text or b'"U":' in text or b'"lastUpdateId"' in text
         whole = depth and not _has_differences(text)
         symbols = self._symbols(instrument)
