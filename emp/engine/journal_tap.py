@@ -19,6 +19,7 @@ import numpy as np
 
 from emp.core.clock import Clock
 from emp.core.contracts import Control
+from emp.core.disk import disk, write_all
 from emp.core.errors import JournalError
 from emp.core.instrument import Instrument
 from emp.core.layout import brought_to, describe, described, without
@@ -97,14 +98,14 @@ class JournalTap(Tap):
 
     def _begin_tail(self) -> int:
         try:
-            tail = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+            tail = disk().open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
         except OSError as error:
             raise self._failed(error) from error
         try:
-            os.write(tail, self._mark())
-            os.fsync(tail)
+            write_all(tail, self._mark())
+            disk().sync(tail)
         except OSError as error:
-            os.close(tail)
+            disk().close(tail)
             raise self._failed(error) from error
         return tail
 
@@ -143,8 +144,7 @@ class JournalTap(Tap):
         """Write the tail on."""
         data, self._pending = b"".join(self._pending), []
         try:
-            while data:
-                data = data[os.write(self._tail, data) :]
+            write_all(self._tail, data)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -156,7 +156,7 @@ class JournalTap(Tap):
         self.on_idle()
         self._flush_parts()
         before, self._tail = self._tail, self._begin_tail()
-        os.close(before)
+        disk().close(before)
 
     def close(self) -> None:
         """Everything into parts; the tail goes."""
@@ -167,8 +167,8 @@ class JournalTap(Tap):
                 self.market.close()
             finally:
                 self.actions.close()
-        os.close(self._tail)
-        self._path.unlink()
+        disk().close(self._tail)
+        disk().unlink(self._path)
 
     def _failed(self, error: OSError) -> JournalError:
         return JournalError(f"cannot write {self._path}: {error.strerror}")

@@ -11,8 +11,6 @@ Market data is read to the end, because a simulated venue answers only as its ma
 
 import asyncio
 import contextlib
-import gc
-import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +21,7 @@ import structlog
 
 from emp.access.port import Channel, LinkState, MarketAccess
 from emp.bus.bus import ControlMessage, EventBus
+from emp.core.background import background
 from emp.core.clock import Clock
 from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import Command, Control, DegradedMode, OrderUpdate, OwnerAction, RiskBreach
@@ -62,9 +61,6 @@ CLOSING_S = 10.0
 
 RELOAD_TOLD_S = 3.0
 """How long who asks for a reload waits to be told what came of it; compiling a new kind of model takes longer."""
-
-SLICE_S = 0.0002
-"""How long a tap's thread may hold the interpreter while the loop has something to do; Python's own 5 ms are long."""
 
 _log = structlog.get_logger(__name__)
 
@@ -331,10 +327,10 @@ class Live(Ending):
 
     async def _trade(self) -> None:
         """Run the loops until one ends or `stop` is called, then shut down."""
-        gc.collect()
-        gc.freeze()  # what is here now stays: a full collection later must not walk it
-        slice_s = sys.getswitchinterval()
-        sys.setswitchinterval(SLICE_S)
+        with background().undisturbed():
+            await self._run_loops()
+
+    async def _run_loops(self) -> None:
         self._watchdog.start()
         tasks = [self._start(self._tick), self._start(self._until_over), self._start(self._serve)]
         if self._context is not None:
@@ -349,8 +345,6 @@ class Live(Ending):
         finally:
             await cancelled(*tasks, *([self._reloading] if self._reloading else []))
             self._watchdog.stop()
-            sys.setswitchinterval(slice_s)
-            gc.unfreeze()
 
     def _start(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> "asyncio.Task[None]":
         """Run a loop as a task; its end ends the run, and what it failed with is kept for the end."""

@@ -6,7 +6,6 @@ how much it missed. A journal must miss nothing, so `room` says when it is so fa
 leave further events in the bus, where back-pressure is seen and acted on; one that is overrun all the same has failed.
 """
 
-import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ import numpy as np
 import structlog
 
 from emp.access.port import LinkState
+from emp.core.background import background
 from emp.core.contracts import Control, Message, OrderUpdate
 from emp.core.errors import JournalError
 from emp.core.records import DECISION, EVENT, MARKET_STATE, Array
@@ -97,28 +97,25 @@ class _Reader:
         self.missed = 0
         self.error: Exception | None = None
         self._taps = taps
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"tap {tap.name}", daemon=True)
+        self._thread = background().every(POLL_S, self._poll, f"tap {tap.name}")
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        self._end.set()
-        self._thread.join()
+        self._thread.stop()
 
-    def _run(self) -> None:
+    def _poll(self, last: bool) -> bool:
         try:
-            ending = False
-            while not ending:
-                ending = self._end.wait(POLL_S)
-                if self._catch_up():
-                    self.tap.on_idle()
+            if self._catch_up():
+                self.tap.on_idle()
         except Exception as error:
             self.error = error
             _log.error("a tap failed and watches no more", tap=self.tap.name, error=str(error))
-        finally:
+            last = True
+        if last:
             self._close()
+        return not last
 
     def _close(self) -> None:
         try:

@@ -1,8 +1,8 @@
 """A thread that notices when the event loop is blocked, while it is blocked."""
 
-import threading
 from collections.abc import Callable
 
+from emp.core.background import background
 from emp.core.clock import Clock
 
 LIMIT_MS = 300.0
@@ -34,8 +34,7 @@ class Watchdog:
         self._noted: int | None = None  # the beat after which the loop was silent for too long
         self._undelivered_ms: float | None = None
         self._told = False  # a stall of which no recovery was told
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._thread = background().every(POLL_S, self._watch, "watchdog")
 
     def start(self) -> None:
         """Begin to watch."""
@@ -44,8 +43,7 @@ class Watchdog:
 
     def stop(self) -> None:
         """End the thread."""
-        self._end.set()
-        self._thread.join()
+        self._thread.stop()
 
     def beat(self) -> None:
         """Say that the loop turns; to be called from it every few tens of milliseconds.
@@ -76,9 +74,10 @@ class Watchdog:
             self._told = True
             self._on_stall(silent_ns / 1e6)
 
-    def _watch(self) -> None:
-        while not self._end.wait(POLL_S):
+    def _watch(self, last: bool) -> bool:
+        if not last:
             self._measure()
             if self._told and not self.blocked():
                 self._told = False
                 self._on_recovery()
+        return True

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from emp.core.disk import disk, make_folders
 from emp.core.errors import JournalError, UsageError
 from emp.core.platform import home, lock
 from emp.journal.files import write_atomically
@@ -59,8 +60,8 @@ class AccountFile:
         self._words = " at ".join(str(account[key]) for key in ("account", "host") if account.get(key))
         self._written: AccountState | None = None
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            make_folders(folder, 0o700)
+            self._lock = disk().open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise JournalError(
                 f"cannot keep the account's state in {folder}: {error.strerror}; EMP_STATE names another folder"
@@ -78,7 +79,7 @@ class AccountFile:
         """Let whoever finds the lock taken read by which run."""
         with contextlib.suppress(OSError):
             os.ftruncate(self._lock, 0)
-            os.pwrite(self._lock, f" (pid {os.getpid()}, {run})".encode(errors="replace"), 0)
+            disk().pwrite(self._lock, f" (pid {os.getpid()}, {run})".encode(errors="replace"), 0)
 
     def read(self) -> AccountState:
         """The state that was written last; an empty one where none ever was.
@@ -106,7 +107,7 @@ class AccountFile:
     def close(self) -> None:
         """Let another engine have the account."""
         if self._lock >= 0:
-            os.close(self._lock)
+            disk().close(self._lock)
             self._lock = -1
 
 

@@ -1,29 +1,17 @@
 """Files that are there whole or not at all."""
 
 import hashlib
-import os
+from contextlib import suppress
 from pathlib import Path
 
+from emp.core.disk import disk, write_new
 from emp.core.errors import JournalError
-from emp.core.platform import open_folder
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names of new, renamed or removed files in a folder durable."""
-    handle = open_folder(folder)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def sync_file(path: Path) -> None:
-    """Make the content of a file that is written and closed durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def remove(path: Path) -> None:
+    """Remove a file where it is there; raises OSError."""
+    with suppress(FileNotFoundError):
+        disk().unlink(path)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -33,14 +21,12 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     beside = path.with_name(f".{path.name}.tmp")
     try:
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(handle, "wb") as file:
-            file.write(data)
-        sync_file(beside)
-        beside.replace(path)
-        sync_folder(path.parent)
+        write_new(beside, data)
+        disk().replace(beside, path)
+        disk().sync_folder(path.parent)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            remove(beside)
         raise JournalError(f"cannot write {path}: {error.strerror}") from error
 
 

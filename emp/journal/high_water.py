@@ -12,8 +12,9 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+from emp.core.disk import disk
 from emp.core.errors import JournalError
-from emp.journal.files import write_atomically
+from emp.journal.files import remove, write_atomically
 
 _BYTES = 48
 
@@ -59,22 +60,22 @@ class HighWater:
         if read_mark(ledger) is None:
             write_atomically(self._path, _text(mark))
         try:
-            self._file = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+            self._file = disk().open(self._path, os.O_WRONLY)
         except OSError as error:
             raise JournalError(f"cannot write {self._path}: {error.strerror}") from error
 
     def write(self, mark: Mark) -> None:
         """Move the mark; raises OSError."""
-        os.pwrite(self._file, _text(mark), 0)
+        disk().pwrite(self._file, _text(mark), 0)
 
     def remove(self) -> None:
         """The ledger is one file now, and needs no companion."""
-        self._path.unlink(missing_ok=True)
+        remove(self._path)
 
     def close(self) -> None:
         """Let go of the file."""
         if self._file >= 0:
-            os.close(self._file)
+            disk().close(self._file)
             self._file = -1
 
 

@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from emp.core.contracts import Command, Control, OrderUpdate, QueryOrder, RiskBreach
+from emp.core.disk import disk
 from emp.core.errors import JournalError
 from emp.core.platform import lock
-from emp.journal.files import sync_folder
 from emp.journal.high_water import HighWater, Mark
 from emp.journal.reader import MARKED, SCHEMA_VERSION, LedgerReader, chained_crc
 from emp.journal.records import Body, Kind, Note, encode
@@ -49,7 +49,7 @@ class Ledger(LedgerReader):
         self._mark: HighWater | None = None
         self._lock = self._take_lock()
         try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # its owner's alone
+            disk().close(disk().open(self.path, os.O_RDWR | os.O_CREAT))  # its owner's alone
             self._db = self._connect("rwc")
         except OSError as error:
             self._lock.close()
@@ -125,7 +125,7 @@ class Ledger(LedgerReader):
             self._db.execute(statement)
         self._db.executemany("INSERT INTO meta VALUES (?, ?)", facts)
         self._db.execute("COMMIT")
-        sync_folder(self.path.parent)
+        disk().sync_folder(self.path.parent)
 
     def _verify(self) -> tuple[int, int]:
         for _ in self.events():
@@ -288,16 +288,14 @@ class _Lock:
     """An advisory lock beside the ledger, gone with the process that holds it."""
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(
-            path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
+        self._file = disk().open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT)
         try:
             lock(self._file)
         except OSError:
-            os.close(self._file)
+            disk().close(self._file)
             raise
 
     def close(self) -> None:
         if self._file >= 0:
-            os.close(self._file)
+            disk().close(self._file)
             self._file = -1

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from emp.core.background import background
+from emp.core.disk import disk, make_folders, write_new
 from emp.core.errors import JournalError
 from emp.core.records import Array
-from emp.journal.files import sync_file, sync_folder
 
 TOTAL_KEY = b"emp.rows"
 """Fact of a part: rows of the journal up to its end."""
@@ -42,12 +43,12 @@ class PartWriter:
         self._buffer = np.zeros(part_rows, dtype)
         self._spare = np.zeros(part_rows, dtype)
         self._buffered = 0
-        self._writer = ThreadPoolExecutor(1, what.replace(" ", "-"))
+        self._writer = background().worker(what.replace(" ", "-"))
         self._pending: Future[None] | None = None
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folders(folder)
             for leftover in folder.glob(".part-*.tmp"):
-                leftover.unlink()
+                disk().unlink(leftover)
         except OSError as error:
             raise self._failed(error) from error
         self.parts = list_parts(folder, what)
@@ -115,18 +116,18 @@ class PartWriter:
         """Write one part, durably."""
         beside = path.with_name(f".{path.name}.tmp")
         try:
-            with beside.open("wb") as file:  # by name, Arrow finds only what UTF-8 can spell
-                pq.write_table(
-                    table,
-                    file,
-                    compression="zstd",
-                    compression_level=1,
-                    use_dictionary=self._dictionary or False,
-                    write_statistics=["ts", "seq"],
-                )
-            sync_file(beside)
-            beside.replace(path)
-            sync_folder(self.folder)
+            whole = pa.BufferOutputStream()
+            pq.write_table(
+                table,
+                whole,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=self._dictionary or False,
+                write_statistics=["ts", "seq"],
+            )
+            write_new(beside, whole.getvalue())
+            disk().replace(beside, path)
+            disk().sync_folder(self.folder)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -134,8 +135,8 @@ class PartWriter:
         """Remove the parts after the first `kept`, last first, so that a crash leaves no hole."""
         try:
             for path in reversed(self.parts[kept:]):
-                path.unlink()
-            sync_folder(self.folder)
+                disk().unlink(path)
+            disk().sync_folder(self.folder)
         except OSError as error:
             raise self._failed(error) from error
         self.parts = self.parts[:kept]

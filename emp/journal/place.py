@@ -7,10 +7,11 @@ be written then: how the position was closed.
 
 import contextlib
 import os
-import shutil
 from pathlib import Path
 
+from emp.core.disk import disk
 from emp.core.errors import JournalError
+from emp.journal.files import remove
 
 LEAST_FREE = 16 << 20
 """Bytes that must be free for an order to leave."""
@@ -41,20 +42,17 @@ class Place:
         self._identity = (found.st_dev, found.st_ino)
 
     def _keep(self) -> None:
-        handle = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = disk().open(self._reserve, os.O_RDWR | os.O_CREAT)
         try:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(handle, 0, RESERVED)
-            else:
-                os.pwrite(handle, bytes(RESERVED), 0)
+            disk().reserve(handle, RESERVED)
         finally:
-            os.close(handle)
+            disk().close(handle)
 
     def check(self) -> None:
         """Raise JournalError where an order that leaves now could not be recorded so that it is found again."""
         try:
             found = os.stat(self._ledger)
-            room = os.statvfs(self._folder)
+            room = disk().room(self._folder)
         except OSError as error:
             raise JournalError(
                 f"{self._ledger} is gone ({error.strerror}): what is written of this run cannot be found again"
@@ -63,9 +61,9 @@ class Place:
             raise JournalError(
                 f"{self._ledger} is another file now: this run is written where nobody finds it"
             )
-        if room.f_flag & getattr(os, "ST_RDONLY", 1):
+        if room.read_only:
             raise JournalError(f"the disk of {self._folder} is read-only now")
-        if room.f_bavail * room.f_frsize < LEAST_FREE:
+        if room.free < LEAST_FREE:
             self.release()
             raise JournalError(
                 f"the disk of {self._folder} has less than {LEAST_FREE >> 20} MiB left: free it, then restart"
@@ -74,7 +72,7 @@ class Place:
     def alarm(self) -> str:
         """Why somebody should look at the disk soon; "" where nobody need."""
         try:
-            free = shutil.disk_usage(self._folder).free
+            free = disk().room(self._folder).free
         except OSError as error:
             return f"the run's folder {self._folder} cannot be looked at: {error.strerror}"
         if free >= ALARM_FREE:
@@ -84,4 +82,4 @@ class Place:
     def release(self) -> None:
         """Let the room that was kept be used."""
         with contextlib.suppress(OSError):
-            self._reserve.unlink(missing_ok=True)
+            remove(self._reserve)

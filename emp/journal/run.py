@@ -20,15 +20,17 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from emp.core.disk import disk, make_folders, write_new
 from emp.core.errors import JournalError, UsageError
 from emp.core.numba.cache import PACKAGE
 from emp.core.records import Array
-from emp.journal.files import file_sha256, sync_file, sync_folder, write_atomically
+from emp.journal.files import file_sha256, remove, write_atomically
 from emp.version import __version__
 
 _META = "meta.json"
@@ -98,13 +100,13 @@ class RunFolder:
             raise UsageError(f"run folder {path} exists: resume it, or name another")
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.mkdir(mode=0o700)  # orders, money and the account's name are its owner's alone
-            (beside / "actions").mkdir()
-            (beside / "checkpoint").mkdir()
+            make_folders(path.parent)
+            disk().make_folder(beside, 0o700)  # orders, money and the account's name are its owner's alone
+            disk().make_folder(beside / "actions", 0o777)
+            disk().make_folder(beside / "checkpoint", 0o777)
             write_atomically(beside / "manifest.json", _json(manifest))
-            beside.rename(path)
-            sync_folder(path.parent)
+            disk().replace(beside, path)
+            disk().sync_folder(path.parent)
         except OSError as error:
             shutil.rmtree(beside, ignore_errors=True)
             raise JournalError(f"cannot create run folder {path}: {error.strerror}") from error
@@ -143,12 +145,14 @@ class RunFolder:
         stored = {name: np.frombuffer(array.tobytes(), np.uint8) for name, array in arrays.items()}
         stored[_META] = np.frombuffer(_json({"arrays": shapes, "meta": dict(meta)}), np.uint8)
         try:
-            np.savez(beside, allow_pickle=False, **stored)
-            sync_file(beside)
-            beside.replace(path)
-            sync_folder(path.parent)
+            whole = io.BytesIO()
+            np.savez(whole, allow_pickle=False, **stored)
+            write_new(beside, whole.getvalue())
+            disk().replace(beside, path)
+            disk().sync_folder(path.parent)
         except OSError as error:
-            beside.unlink(missing_ok=True)
+            with suppress(OSError):
+                remove(beside)
             raise JournalError(f"cannot write checkpoint {path}: {error.strerror}") from error
 
     def checkpoint_facts(self) -> dict[str, Any]:

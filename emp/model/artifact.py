@@ -8,8 +8,6 @@ action log and the registry.
 import hashlib
 import json
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from emp.core.disk import disk, make_folders, write_new
 from emp.core.errors import ArtifactError
 from emp.core.records import HORIZON_NAMES, Array
 
@@ -85,13 +84,13 @@ def save(folder: Path, manifest: Manifest, tensors: dict[str, Array]) -> Artifac
     sealed = msgspec.structs.replace(manifest, hash=content_hash(manifest, packed))
     text = json.dumps(msgspec.to_builtins(sealed), indent=1, sort_keys=True)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            (Path(scratch) / TENSORS).write_bytes(save_tensors(packed))
-            (Path(scratch) / MANIFEST).write_text(text + "\n", encoding="utf-8")
-            folder.mkdir(exist_ok=True)
-            for name in (TENSORS, MANIFEST):
-                os.replace(Path(scratch) / name, folder / name)
+        make_folders(folder)
+        files = {TENSORS: save_tensors(packed), MANIFEST: f"{text}\n".encode()}
+        for name, data in files.items():
+            write_new(folder / f".{name}.tmp", data)
+        for name in files:
+            disk().replace(folder / f".{name}.tmp", folder / name)
+        disk().sync_folder(folder)
     except OSError as error:
         raise ArtifactError(f"{folder}: cannot write the artifact: {error.strerror}") from error
     return Artifact(sealed, packed)

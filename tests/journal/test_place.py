@@ -79,10 +79,9 @@ def test_a_start_without_room_ends_in_one_line(folder: Path, monkeypatch: pytest
 
 def test_somebody_is_told_before_it_is_too_late(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = place(folder)
-    usage = places.shutil.disk_usage(folder)
-    monkeypatch.setattr(places.shutil, "disk_usage", lambda _: usage._replace(free=2 << 30))
+    disk(monkeypatch, free=2 << 30)
     assert found.alarm() == ""
-    monkeypatch.setattr(places.shutil, "disk_usage", lambda _: usage._replace(free=700 << 20))
+    disk(monkeypatch, free=700 << 20)
     assert "700 MiB left" in found.alarm()
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final, Protocol
 from zlib import crc32
 
+from emp.core.disk import disk, make_folders
 from emp.core.errors import JournalError
-from emp.core.platform import sync_data
 
 BLOCK: Final = 256
 """Outgoing numbers reserved with one sync."""
@@ -74,14 +74,14 @@ class FileStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            make_folders(path.parent)
+            self._file = disk().open(path, os.O_RDWR | os.O_CREAT)
             data = os.pread(self._file, 2 * _SLOT, 0)
         except OSError as error:
             raise JournalError(f"{path}: cannot open the FIX sequence numbers: {error.strerror}") from None
         slots = [_read(data[at : at + _SLOT]) for at in (0, _SLOT)]
         if data.strip(b"\x00") and not any(slots):
-            os.close(self._file)
+            disk().close(self._file)
             raise JournalError(
                 f"{path}: both records of the FIX sequence numbers are damaged; agree on a reset with the venue"
                 " and remove the file"
@@ -113,7 +113,7 @@ class FileStore:
         """Write both numbers down exactly and give the file back."""
         if self._file >= 0:
             self._write(self.next_out, sync=True)
-            os.close(self._file)
+            disk().close(self._file)
             self._file = -1
 
     def _write(self, reserved: int, *, sync: bool) -> None:
@@ -122,9 +122,11 @@ class FileStore:
         self._version += 1
         body = _RECORD.pack(self._version, self.next_in, reserved, self.created_ns, 0)[:-4]
         try:
-            written = os.pwrite(self._file, body + struct.pack("<I", crc32(body)), self._version % 2 * _SLOT)
+            written = disk().pwrite(
+                self._file, body + struct.pack("<I", crc32(body)), self._version % 2 * _SLOT
+            )
             if sync:
-                sync_data(self._file)
+                disk().sync(self._file)
         except OSError as error:
             raise JournalError(
                 f"{self.path}: cannot write the FIX sequence numbers: {error.strerror}"

@@ -40,7 +40,7 @@ def tap(
 
     model, limits = load_model("linear"), EngineLimits(max_position_lots=0)
     rows = synthetic_events(events)
-    from emp.engine.live import SLICE_S
+    from emp.core.background import SLICE_S
 
     sys.setswitchinterval(SLICE_S)
     ways: dict[str, Callable[[Path], Any]] = {"alone": _alone, "journal": _journal, "busy": _busy}

@@ -12,8 +12,8 @@ import msgspec
 
 from emp.access.ctrader.settings import Credentials
 from emp.core.config.secrets import Secret, refuse_if_shared
+from emp.core.disk import disk
 from emp.core.errors import ConfigError, JournalError
-from emp.journal.files import sync_folder
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -71,6 +71,6 @@ class TokenFile:
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(self._path)
-            sync_folder(self._path.parent)
+            disk().sync_folder(self._path.parent)
         except OSError as error:
             raise JournalError(f"{self._path}: new tokens cannot be kept: {error.strerror}") from None
