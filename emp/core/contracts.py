@@ -149,7 +149,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     context   the slow context multiplies size by `value`
     swap      the model of hash `reason` serves from the next event on
     timer     time alone asked for something (an overdue answer, a silent feed, a position still to close)
-    begin     a process opened the ledger; start: ledger and venue agree, trading begins
+    begin     a process opened the ledger, and leaves out the next `value` client order ids
+    start     ledger and venue agree, trading begins
     """
 
     action: ControlAction

@@ -33,6 +33,11 @@ from emp.journal.records import Note, Scalar
 ADJUSTMENT = "adjustment"
 ACCOUNT_MARK = "account_mark"
 
+UNRECORDED = 1_000.0
+"""Ids that every start but a run's first leaves out behind the last one that the ledger knows: a process whose ledger
+had failed has closed with ids that it could not record, and the venue knows them.
+"""
+
 _WORKING = frozenset({OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED})
 _HALTS = {"halt": Reason.HALTED, "flatten": Reason.KILL_SWITCH, "kill": Reason.KILL_SWITCH}
 _BREACHES = {reason.name.lower(): reason for reason in (Reason.DAILY_LOSS, Reason.DRAWDOWN)}
@@ -67,7 +72,7 @@ def _rebuild(ledger: LedgerReader, manager: OrderManager, until_seq: int | None)
     foreign: set[str] = set()
     halted: dict[str, Reason] = {}
     unvalued: dict[str, int] = {}
-    sequence = 0
+    sequence, begun = 0, False
     run = ledger.meta("run")
     for event in ledger.events():
         if until_seq is not None and event.seq > until_seq:
@@ -85,6 +90,9 @@ def _rebuild(ledger: LedgerReader, manager: OrderManager, until_seq: int | None)
         elif isinstance(body, Note):
             _apply_note(manager, body, halted, unvalued)
         elif isinstance(body, Control):
+            if body.action == "begin":
+                sequence += int(body.value) * begun  # the value is 0 where an older release began
+                begun = True
             _apply_control(manager, body, halted)
         else:
             manager.sent(body)
@@ -180,7 +188,8 @@ class Recovery:
     def rebuild(self) -> None:
         """Take in what the ledger says; to be called before the venue can report anything."""
         with self._ledger.batch():
-            self._ledger.record_control(Control(action="begin", ts=self._clock.now_ns()))
+            begins = Control(action="begin", ts=self._clock.now_ns(), value=UNRECORDED)
+            self._ledger.record_control(begins)
             self._ledger.record_note(layout_note(self._clock.now_ns()))
         self._foreign |= begin(self._ledger, self._engine).foreign
 

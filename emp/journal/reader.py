@@ -5,6 +5,7 @@ import sqlite3
 import weakref
 import zlib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import cast
 from urllib.parse import quote
@@ -29,6 +30,17 @@ def chained_crc(seq: int, kind: str, payload: bytes, before: int, at: int = 0) -
     return zlib.crc32(payload, zlib.crc32(head.encode(), before))
 
 
+def is_blank(path: Path) -> bool:
+    """Whether a ledger was being made when its process died: it holds no table, and nothing was ever acknowledged."""
+    if mark_path(path).exists():
+        return False
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            return not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    except sqlite3.Error:
+        return False
+
+
 class LedgerReader:
     """Reads a ledger, also while another process writes it: for mirrors, reports and audits."""
 
@@ -36,6 +48,8 @@ class LedgerReader:
         self.path = Path(path)
         if not self.path.is_file():
             raise JournalError(f"no ledger at {self.path}")
+        if self.path.with_name(self.path.name + "-journal").exists():
+            self._roll_back()
         self._db = self._connect("ro")
         try:
             self._check()
@@ -53,6 +67,18 @@ class LedgerReader:
         # file stays as a crash would leave it
         weakref.finalize(self, opened.close).atexit = False
         return opened
+
+    def _roll_back(self) -> None:
+        """Finish what a crash has left of a change of the file itself (it was being made, or sealed): a reader may not.
+        Where another process is at it, nothing happens.
+        """
+        db = self._connect("rw")
+        try:
+            db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.Error:
+            pass  # it is said where the ledger is read
+        finally:
+            db.close()
 
     def _check(self) -> None:
         """Refuse a file that is not a whole ledger of this version."""

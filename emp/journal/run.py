@@ -21,6 +21,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from emp.version import __version__
 _META = "meta.json"
 
 
+@cache
 def code_version() -> str:
     """Release and hash of the package's sources: two runs of equal code have equal versions."""
     digest = hashlib.sha256()

@@ -17,7 +17,7 @@ from emp.engine.carry import carried_note, is_worth_carrying
 from emp.engine.journal_tap import newest_rows
 from emp.journal.account_file import AccountState
 from emp.journal.ledger import Ledger
-from emp.journal.reader import LedgerReader
+from emp.journal.reader import LedgerReader, is_blank
 from emp.journal.records import Note
 from emp.journal.run import RunFolder
 from emp.journal.swaps import Swap
@@ -140,7 +140,7 @@ def _account(config: object) -> tuple[object, ...]:
 
 
 def _sealed(run: RunFolder) -> bool:
-    if not run.ledger.exists():
+    if not run.ledger.exists() or is_blank(run.ledger):
         return run.finished or not any(run.actions.glob("*"))  # it died before it could send anything
     try:
         ledger = LedgerReader(run.ledger)

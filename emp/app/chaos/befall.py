@@ -1,0 +1,291 @@
+"""How each kind of fault befalls a world (`emp.sim.chaos.plan`), and how all of them end."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+
+import msgspec
+
+from emp.app.chaos.life import Life
+from emp.app.chaos.scene import Scene
+from emp.journal.reader import chained_crc, is_blank
+from emp.sim.chaos.disk import SIZE
+from emp.sim.chaos.exchange import Shortcomings
+from emp.sim.chaos.loop import Process
+from emp.sim.chaos.plan import Fault
+from emp.sim.venues.fix.faults import Faults
+
+MS = 1_000_000
+FULL_MS = 20_000
+STEP_MS = 15_000
+
+_COUNTED = {
+    "drop_row": "dropped_rows",
+    "twice_row": "twice_rows",
+    "swapped_row": "swapped_rows",
+    "reject": "rejects",
+    "lost_order": "lost_orders",
+    "silent_order": "silent_orders",
+    "cancel_race": "cancel_races",
+    "refused_cancel": "refused_cancels",
+    "lost_report": "lost_reports",
+    "twice_report": "twice_reports",
+    "swapped_report": "swapped_reports",
+    "late_report": "late_reports",
+}
+"""Kinds that are a number of things to come, by the name of the exchange's counter."""
+
+FLIPPED = ("ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite.mark", "tail.bin")
+
+
+class Befalls:
+    """Lets faults befall one world."""
+
+    def __init__(self, world: Scene) -> None:
+        self._world = world
+        self.counts: Counter[str] = Counter()
+        self.pending = 0  # faults that are not over
+        self.resume_due = False  # the owner has halted it, and wants it to trade again by now
+        self.flipped = False  # a file was changed: a start may be refused
+        self.tampered = False  # it must be
+        self.crash_next_start: int | None = None
+
+    def befall(self, fault: Fault) -> None:
+        """Let one happen, now."""
+        self.counts[fault.kind] += 1
+        self._world.note("fault", f"{fault.kind} {fault.size}")
+        counter = _COUNTED.get(fault.kind)
+        if counter is not None:
+            faults = self._world.exchange.faults
+            setattr(faults, counter, getattr(faults, counter) + fault.size)
+        else:
+            getattr(self, f"_{fault.kind}")(fault.size)
+
+    def lift(self) -> None:
+        """Nothing befalls it any more."""
+        world = self._world
+        world.exchange.faults = Shortcomings()
+        world.exchange.silent_until_ns = world.exchange.refuses_until_ns = 0
+        network = world.loop.network
+        network.stands_until_ns = network.refuses_until_ns = network.one_way_until_ns = 0
+        network.next_cut = network.next_flip = None
+        self._weather(Faults())
+        world.disk.sync_ns = world.disk.failing_syncs = 0
+        world.disk.free = SIZE
+        world.disk.crash_in = self.crash_next_start = None
+
+    def _later(self, ms: float, what: Callable[[], object]) -> None:
+        self.pending += 1
+
+        def act() -> None:
+            self.pending -= 1
+            what()
+
+        loop = self._world.loop
+        loop.schedule(loop.world, loop.now_ns + int(ms * MS), act)
+
+    @property
+    def _now_ns(self) -> int:
+        return self._world.loop.now_ns
+
+    def _running(self) -> Life | None:
+        life = self._world.life
+        return None if life is None or life.over or life.process.dead else life
+
+    def _refuse_orders(self, ms: int) -> None:
+        self._world.exchange.refuses_until_ns = self._now_ns + ms * MS
+
+    # --- market and wire
+
+    def _feed_stall(self, ms: int) -> None:
+        self._world.exchange.silent_until_ns = self._now_ns + ms * MS
+
+    def _cut_server(self, part: int) -> None:
+        self._world.loop.network.next_cut = (True, part / 100)
+
+    def _cut_client(self, part: int) -> None:
+        self._world.loop.network.next_cut = (False, part / 100)
+
+    def _flip_server(self, part: int) -> None:
+        self._world.loop.network.next_flip = (True, part / 100)
+
+    def _flip_client(self, part: int) -> None:
+        self._world.loop.network.next_flip = (False, part / 100)
+
+    def _half_open(self, _: int) -> None:
+        network = self._world.loop.network
+        for stream in network.streams:
+            if not stream.lost:
+                network.half_open(stream)
+
+    def _network_stall(self, ms: int) -> None:
+        self._world.loop.network.stands_until_ns = self._now_ns + ms * MS
+
+    def _cut_all(self) -> None:
+        network = self._world.loop.network
+        for stream in network.streams:
+            if not stream.lost:
+                network.cut(stream)
+
+    def _refuse(self, ms: int) -> None:
+        self._world.loop.network.refuses_until_ns = self._now_ns + ms * MS
+        self._cut_all()
+
+    def _weather(self, faults: Faults) -> None:
+        self._world.venue.plan.faults = faults
+
+    def _for_a_while(self, ms: int, faults: Faults) -> None:
+        self._weather(msgspec.structs.replace(faults, seed=self._world.plan.seed))
+        self._later(ms, lambda: self._weather(Faults()))
+
+    def _swap_messages(self, ms: int) -> None:
+        self._for_a_while(ms, Faults(reorder=0.1))
+
+    def _bad_checksum(self, ms: int) -> None:
+        self._for_a_while(ms, Faults(checksum=0.1))
+
+    def _venue_silent(self, ms: int) -> None:
+        self._for_a_while(ms, Faults(silence=0.1, silence_s=1.5))
+
+    def _sequence_reset(self, _: int) -> None:
+        with self._world.loop.inside(self._world.venue_process):
+            self._world.venue.forget_numbers()
+
+    # --- time
+
+    def _stop(self, ms: int) -> None:
+        life = self._running()
+        if life is not None:
+            self._world.loop.stop_process(life.process, ms * MS)
+
+    def _slow_disk(self, ms: int) -> None:
+        model = self._world.disk
+        model.sync_ns = ms * MS
+
+        def fast() -> None:
+            model.sync_ns = 0
+
+        self._later(1_000, fast)
+
+    def _clock_step(self, seconds: int) -> None:
+        clock = self._world.clock
+        clock.step(seconds * 1_000 * MS)
+        self._later(STEP_MS, lambda: clock.step(-seconds * 1_000 * MS))
+
+    # --- the disk and the box
+
+    def _failed_sync(self, n: int) -> None:
+        self._world.disk.failing_syncs = n
+
+    def _disk_full(self, left: int) -> None:
+        model = self._world.disk
+        model.free = left
+
+        def freed() -> None:
+            model.free = SIZE
+
+        self._later(FULL_MS, freed)
+
+    def _again(self, ms: int) -> None:
+        self._world.start_at_ns = self._now_ns + ms * MS
+
+    def _kill(self, ms: int) -> None:
+        life = self._running()
+        if life is not None:
+            self._world.die(life.process, power=False)
+            self._again(ms)
+
+    def _power(self, ms: int) -> None:
+        life = self._running()
+        if life is not None:
+            self._world.die(life.process, power=True)
+            self._again(ms)
+
+    def _crash_io(self, operations: int) -> None:
+        self._world.power_fails_at_io = False
+        self._world.disk.crash_in = operations
+
+    def _power_io(self, operations: int) -> None:
+        self._world.power_fails_at_io = True
+        self._world.disk.crash_in = operations
+
+    def _crash_start(self, operations: int) -> None:
+        self._kill(1_000)
+        self.crash_next_start = operations
+
+    def _bit_flip(self, which: int) -> None:
+        self._kill(2_000)
+        self.flipped = True
+
+        def flip() -> None:
+            for path in sorted((self._world.home / "runs").rglob(FLIPPED[which])):
+                self._world.disk.flip_bit(path)
+
+        self._later(1_000, flip)
+
+    def _tamper(self, at: int) -> None:
+        self._kill(2_000)
+        self._later(1_000, lambda: self._change_a_row(at))
+
+    def _change_a_row(self, at: int) -> None:
+        """Change one row of each ledger that has enough of them, and give it the checksum that it would have."""
+        for path in sorted((self._world.home / "runs").rglob("ledger.sqlite")):
+            if is_blank(path):
+                continue
+            with closing(sqlite3.connect(path, isolation_level=None)) as db:
+                rows = db.execute("SELECT seq, kind, payload, crc, at FROM events ORDER BY seq").fetchall()
+                sealed = db.execute("SELECT value FROM meta WHERE key='sealed'").fetchone()[0] == "yes"
+                if len(rows) < 4 or sealed:
+                    continue
+                before, (seq, kind, payload, _, then) = (
+                    rows[at % (len(rows) - 2)],
+                    rows[at % (len(rows) - 2) + 1],
+                )
+                changed = payload[:-1] + bytes([payload[-1] ^ 1])
+                crc = chained_crc(seq, kind, changed, before[3], then)
+                db.execute("UPDATE events SET payload=?, crc=? WHERE seq=?", (changed, crc, seq))
+                self.flipped = self.tampered = True
+
+    # --- the owner
+
+    def _owner_restart(self, ms: int) -> None:
+        life = self._running()
+        if life is not None and life.running is not None:
+            self._world.note("owner", "stop")
+            with self._world.loop.inside(life.process):
+                life.running.live.stop()
+        self._again(ms)
+
+    def _owner_config(self, ms: int) -> None:
+        self._world.use_other_limits()
+        self._owner_restart(ms)
+
+    def _and_resume(self, ms: int) -> None:
+        def resume() -> None:
+            self.resume_due = True
+
+        self._later(ms, resume)
+
+    def _owner_halt(self, ms: int) -> None:
+        self._world.ask("halt")
+        self._and_resume(ms)
+
+    def _owner_flatten(self, ms: int) -> None:
+        self._world.ask("flatten")
+        self._and_resume(ms)
+
+    def _owner_kill(self, ms: int) -> None:
+        self._world.ask("kill")
+        self._and_resume(ms)
+
+    def _second_engine(self, _: int) -> None:
+        first = self._running()
+        if first is None or not first.trading:
+            return
+        world = self._world
+        second = Life(Process("second engine"), self._now_ns, second=True)
+        world.assemble(second)
+        if second.running is not None:
+            world.checks.violated("two_engines", "a second engine was let at the account")
+            world.let_go(second)

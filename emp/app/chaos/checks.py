@@ -1,0 +1,403 @@
+"""What must hold in a world, looked at as things happen; by the venue's own books, not by what the engine says.
+
+Each check has a name. The first violation of each name is kept, with when it was and what was found.
+"""
+
+import hashlib
+from collections import deque
+
+import msgspec
+
+from emp.app.chaos.life import Life
+from emp.app.chaos.records import check_records
+from emp.app.chaos.scene import Scene
+from emp.core.codes import Reason
+from emp.core.contracts import Command, NewOrder, OrderUpdate, Replace
+from emp.core.errors import EmpError
+from emp.core.records import Array
+from emp.engine.recover import rebuild
+from emp.execution.orders import OrderManager
+from emp.journal.reader import LedgerReader
+from emp.sim.chaos.exchange import Held
+from emp.sim.chaos.loop import Process
+
+MS = 1_000_000
+S = 1_000_000_000
+
+CHECKS = {
+    "unrecovered": "no order that may add risk leaves before ledger and venue agree",
+    "halted": "nor while it is halted by its owner",
+    "stale": "nor on a market that has been silent for longer than the limit",
+    "link_down": "nor while the trade link is down",
+    "late": "nor on data that reached the engine more than 350 ms before",
+    "loss_limit": "nor after the loss of the day has passed its limit, over any number of restarts",
+    "decided_late": "nothing is decided after a stall before sizes are 0",
+    "drawdown": "nor after the drawdown has passed its limit, over any number of restarts",
+    "recorded_first": "no report is applied before it is recorded",
+    "tampered": "a ledger in which a row was changed is refused",
+    "closing_price": "no closing order without a price of the market",
+    "order_price": "no order away from the market",
+    "closing_rate": "at most 60 closing orders a minute",
+    "position_limit": "the venue never holds more for us than the limit",
+    "queue_bound": "no queue passes its bound",
+    "duplicate_id": "no client order id reaches the venue twice",
+    "unknown_order": "every order that reaches the venue is in the ledger",
+    "lost_record": "no acknowledged record is lost",
+    "passed_over": "no run that did not end in order is passed over",
+    "two_engines": "one engine trades an account at a time",
+    "start_refused": "no start is refused for what the faults do not explain",
+    "unhandled": "no error reaches the loop, and none ends a run without words",
+    "liveness": "once faults stop it trades again, or is flat and says why",
+    "position": "the position is the venue's",
+    "money": "cash and fees are the venue's",
+    "working": "what rests is what the venue has",
+    "book": "the newest book is the venue's",
+    "row_of_order": "every order has the row that decided it",
+    "recovery_twice": "recovering twice gives what recovering once gives, and what the engine knew",
+    "sealed": "a run that ended in order is sealed",
+    "world": "the world comes to its end",
+}
+"""Every check, and what it holds."""
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """Something that must not be."""
+
+    check: str
+    at_ms: int
+    what: str
+
+
+class Checks:
+    """Watches one world."""
+
+    def __init__(self, world: Scene) -> None:
+        self._world = world
+        self.violations: list[Violation] = []
+        self.orders = 0
+        self.ended = ""
+        self.arrived: dict[str, int] = {}  # ids that reached the venue, and when
+        self.sent: list[str] = []
+        self.unrecorded: set[str] = set()  # ids that left when the ledger had failed: they close, and may
+        self.logs: list[str] = []  # hashes of the action logs
+        self.halted = False  # by the owner, as far as he was told
+        self.reports = 0
+        self._closings: deque[int] = deque()
+        self._arrivals: dict[int, int] = {}  # ts of a row -> when it reached the engine
+        self._rest_ns = 0
+        self._alive_orders = 0
+        self._worth = 0.0  # of the account at the venue when it was last looked at
+        self._lost = 0.0  # while an engine traded
+        self._least_lost = 0.0
+        self._breached_ns = 0
+        self._best = 0.0
+        self._drawn_ns = 0
+        self._losses = 0  # of connections
+
+    def violated(self, check: str, what: str) -> None:
+        """Note the first violation of a check."""
+        assert check in CHECKS, check
+        if all(one.check != check for one in self.violations):
+            at_ms = (self._world.loop.now_ns - 1_000_000_000) // MS
+            self.violations.append(Violation(check, at_ms, what))
+            self._world.note("check", f"{check}: {what}")
+
+    # --- what leaves --------------------------------------------------------------------------------------------
+
+    def on_send(self, life: Life, command: Command) -> None:
+        """The engine sends."""
+        if life.process.dead:
+            return
+        self.sent.append(repr(command))
+        if life.running.live._ledger._dead:
+            self.unrecorded.add(command.cl_ord_id)
+        if not isinstance(command, NewOrder | Replace):
+            return
+        if command.reason is Reason.KILL_SWITCH:
+            self._closing(command)
+        else:
+            self._adding(life, command)
+
+    def _adding(self, life: Life, command: NewOrder | Replace) -> None:
+        now, name = self._world.loop.now_ns, command.cl_ord_id
+        if not life.trading:
+            self.violated("unrecovered", name)
+        if self.halted:
+            self.violated("halted", name)
+        silent_ms = (now - life.newest_ns) / MS
+        if silent_ms > self._world.config.risk.stale_after_ms + 50:
+            self.violated("stale", f"{name} after {silent_ms:.0f} ms of silence")
+        if life.links.get("trade") is False:
+            self.violated("link_down", name)
+        came = self._arrivals.get(command.ts)
+        if came is not None and now - came > 350 * MS:
+            self.violated("late", f"{name} on data {(now - came) / MS:.0f} ms old")
+        if self._breached_ns and now - self._breached_ns > 2 * S:
+            self.violated("loss_limit", f"{name} after a loss of {self._lost:.0f}")
+        if self._drawn_ns and now - self._drawn_ns > 2 * S:
+            self.violated("drawdown", f"{name} after a fall of {self._best - self._worth:.0f}")
+        mid = self._world.exchange.mid()
+        if mid == mid and abs(command.px - mid) > 0.02 * mid:
+            self.violated("order_price", f"{name} at {command.px}, the market is at {mid}")
+
+    def _closing(self, command: NewOrder | Replace) -> None:
+        now, mid = self._world.loop.now_ns, self._world.exchange.mid()
+        if mid != mid or abs(command.px - mid) > 0.2 * mid:
+            self.violated("closing_price", f"{command.cl_ord_id} at {command.px}, the market is at {mid}")
+        self._closings.append(now)
+        while self._closings[0] < now - 60 * S:
+            self._closings.popleft()
+        if len(self._closings) > 62:
+            self.violated("closing_rate", f"{len(self._closings)} in a minute")
+
+    def on_arrival(self, name: str, kind: str, repeated: bool) -> None:
+        """An order, or a change of one, reaches the venue."""
+        self.orders += 1
+        self._alive_orders += 1
+        if name in self.arrived and not repeated:
+            self.violated("duplicate_id", f"{kind} {name}")
+        self.arrived.setdefault(name, self._world.loop.now_ns)
+
+    # --- what comes in ----------------------------------------------------------------------------------------------
+
+    def on_events(self, life: Life, rows: Array) -> None:
+        """Market data reach the engine."""
+        life.newest_ns = self._world.loop.now_ns
+        for ts in rows["ts"].tolist():
+            self._arrivals[ts] = life.newest_ns
+        if len(self._arrivals) > 512:
+            self._arrivals = dict(list(self._arrivals.items())[256:])
+        self._mark(life)
+
+    def on_report(self, life: Life, update: OrderUpdate) -> None:
+        """A report reaches the engine."""
+        self.reports += 1
+
+    def on_fill(self, _held: Held, _lots: int, _px: int) -> None:
+        """The venue has filled an order."""
+        held, most = self._world.exchange.position, self._world.most_position
+        if abs(held) > most:
+            self.violated("position_limit", f"{held} lots, {most} are allowed")
+        self._mark(self._world.life)
+
+    def _mark(self, life: Life | None) -> None:
+        """Add up what is lost while an engine trades; what is lost while none does counts for no day."""
+        exchange = self._world.exchange
+        mid = exchange.mid()
+        worth = exchange.cash - exchange.fees + (exchange.position * mid if exchange.position else 0.0)
+        if life is not None and life.trading:
+            self._lost += self._worth - worth
+            self._least_lost = min(self._least_lost, self._lost)
+        self._worth = worth
+        self._best = max(self._best, worth)
+        fallen = min(self._best - worth, self._lost - self._least_lost)
+        if fallen > 1.5 * self._world.plan.drawdown_limit + 40 and not self._drawn_ns:
+            self._drawn_ns = self._world.loop.now_ns
+        lost = min(
+            self._lost, -worth
+        )  # what was gained while none traded counts, where the ledger knows the lots
+        if lost > 1.5 * self._world.plan.loss_limit + 40 and not self._breached_ns:
+            self._breached_ns = self._world.loop.now_ns
+
+    # --- processes --------------------------------------------------------------------------------------------------
+
+    def after_step(self, process: Process) -> None:
+        """A callback of some process is over."""
+        life = self._world.life
+        if life is None or life.process is not process or process.dead or life.running is None:
+            return
+        running = life.running
+        depth, bound = running.bus.depth(0), self._world.config.bus.queue_bound
+        if depth > bound:
+            self.violated("queue_bound", f"{depth} events wait, {bound} may")
+        ledger = running.live._ledger
+        if not ledger._in_batch and not ledger._dead:
+            life.acknowledged = ledger._seq
+
+    def on_assembled(self, life: Life) -> None:
+        """A start has opened what there is on the disk."""
+        ledger = life.running.live._ledger
+        before = next((one for one in reversed(self._world.lives[:-1]) if one.run), None)
+        life.run = life.running.engine.run
+        if life.second:
+            return
+        if before is not None and before.run != life.run and not self._sealed(before):
+            self.violated("passed_over", f"{before.run} did not end in order, {life.run} was begun")
+        if before is not None and before.run == life.run and self._fills(ledger, life) < before.knew:
+            self.violated("recorded_first", f"{before.knew} fills were applied, fewer are recorded")
+        if before is not None and before.run == life.run and self._world.befalls.tampered:
+            self.violated("tampered", f"{life.run} goes on")
+        if before is not None and before.run == life.run and ledger._seq < before.acknowledged:
+            self.violated("lost_record", f"{ledger._seq} rows, {before.acknowledged} were acknowledged")
+        known = {name for (name,) in ledger._db.execute("SELECT cl_ord_id FROM events WHERE kind='intent'")}
+        for name in self.arrived:
+            if name.startswith(life.run) and name not in known | self.unrecorded:
+                self.violated("unknown_order", name)
+
+    def _fills(self, ledger: LedgerReader, life: Life) -> int:
+        """How many fills a ledger knows."""
+        manager = OrderManager([one.name for one in life.running.engine.instruments])
+        rebuild(ledger, manager)
+        return int(manager.accounts["fills"][0])
+
+    def _sealed(self, life: Life) -> bool:
+        """Whether a process's run ended in order, by its ledger."""
+        try:
+            ledger = LedgerReader(self._world.home / "runs" / f"live-{life.run}" / "ledger.sqlite")
+        except EmpError:
+            return False
+        try:
+            return ledger.sealed
+        finally:
+            ledger.close()
+
+    def on_death(self, life: Life) -> None:
+        """A process dies."""
+        life.said = life.said or "killed"
+        if life.running is not None and not life.running.live._ledger._dead:
+            life.knew = int(life.running.engine.desk.account["fills"][0])
+
+    def on_end(self, life: Life) -> None:
+        """A process is over, whatever ended it."""
+        if life.running is not None and not life.process.dead:
+            self.logs.append(life.running.journal.actions.sha256)
+        kind = life.said.partition(":")[0]
+        if life.said and kind not in _WORDS:
+            self.violated("unhandled", life.said)
+        world = self._world
+        if not life.trading and life.running is None and kind in ("JournalError", "UsageError"):
+            if world.befalls.flipped:
+                world.refused = life.said
+            elif not any(kind in world.befalls.counts for kind in ("disk_full", "failed_sync")):
+                self.violated("start_refused", life.said)
+                world.refused = life.said
+        for context in world.loop.failures:
+            error = context.get("exception")
+            self.violated("unhandled", f"{context.get('message')}: {type(error).__name__}: {error}")
+        world.loop.failures.clear()
+
+    def on_link(self, up: bool) -> None:
+        """A connection came up or went down."""
+        self._losses += not up
+
+    def on_asked(self, action: str, life: Life) -> None:
+        """The owner has asked for something."""
+        if action in ("halt", "flatten", "kill"):
+            self.halted = True
+        elif action == "resume" and life.trading:
+            self.halted = False
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def begin_rest(self) -> None:
+        """Faults are over."""
+        self._rest_ns = self._world.loop.now_ns
+        self._alive_orders = 0
+
+    def is_alive(self) -> bool:
+        """Whether it trades again, or is flat and says why."""
+        life = self._world.life
+        if life is None or not life.trading:
+            return False
+        if self._alive_orders and not self.halted:
+            self.ended = "trading"
+            return True
+        risk = life.running.engine.desk.risk[0]
+        now = self._world.loop.now_ns
+        rested = now - self._rest_ns > 30 * S and now - life.began_ns > 30 * S
+        fresh = now - life.newest_ns < 3 * S and not risk["degraded"] and life.links.get("trade", True)
+        if rested and fresh and not risk["halted"] and not self.halted and self._processed(life):
+            self.ended = "watching"  # it may trade, and sees no edge: outcomes have taught it, or it is spent
+            return True
+        if risk["halted"] and not self.halted and self.is_settled() and self._world.exchange.position == 0:
+            self.ended = "halted"
+            return True
+        return False
+
+    def _processed(self, life: Life) -> bool:
+        """Whether the newest market data have been decided on."""
+        return bool(life.running.engine.desk.state[0]["ts"] in list(self._arrivals)[-8:])
+
+    def at_rest(self) -> None:
+        """It must be alive by now."""
+        if self._world.refused:
+            self.ended = "refused"
+        elif not self.is_alive():
+            life = self._world.life
+            assert life is not None
+            state = "over" if life.over else "trading" if life.trading else "starting"
+            why = ""
+            if life.running is not None:
+                risk = life.running.engine.desk.risk[0]
+                why = (
+                    f", halted {bool(risk['halted'])}, degraded {bool(risk['degraded'])}, links {life.links}"
+                )
+            self.violated("liveness", f"{state}: {life.said}{why}")
+
+    def is_settled(self) -> bool:
+        """Whether nothing is on its way between engine and venue."""
+        life = self._world.life
+        if life is None or not life.trading:
+            return False
+        manager, exchange = life.running.engine.orders, self._world.exchange
+        return not manager.open_orders() and not exchange.working() and self._fresh(life)
+
+    def _fresh(self, life: Life) -> bool:
+        """Whether the engine's book is one of the newest that the venue showed."""
+        return tuple(life.running.engine._touch(0))[:2] in self._world.exchange.books_shown
+
+    def when_settled(self) -> None:
+        """The engine runs, is halted, and nothing is under way: what it knows is what the venue knows."""
+        world = self._world
+        life, exchange = world.life, world.exchange
+        if life is None or not life.trading:
+            return
+        engine = life.running.engine
+        name = engine.instruments[0].name
+        ours = engine.orders.position(name)
+        if ours != exchange.position:
+            self.violated("position", f"{ours:+d}, the venue has {exchange.position:+d}")
+        if engine.orders.open_orders() or exchange.working():
+            open_ = len(engine.orders.open_orders())
+            self.violated("working", f"{open_} here, {exchange.working()} at the venue")
+        theirs = exchange.books_shown
+        if not self._fresh(life):
+            touch = engine._touch(0)[:2]
+            self.violated("book", f"{touch}, the venue showed {list(theirs)[-2:]}")
+        account = engine.desk.account[0]
+        if len({one.run for one in world.lives if one.run}) == 1 and not self._adjusted(life):
+            cash, fees = float(account["cash"]), float(account["fees"])
+            if abs(cash - exchange.cash) > 1e-6 * max(1.0, abs(exchange.cash)):
+                self.violated("money", f"cash {cash:.3f}, the venue has {exchange.cash}")
+            heard = not _UNHEARD & world.befalls.counts.keys() and self._losses == 0 and len(world.lives) == 1
+            if world.dialect.fee_tag and heard and abs(fees - exchange.fees) > 1e-6 * max(1.0, exchange.fees):
+                self.violated("money", f"fees {fees:.3f}, the venue has {exchange.fees:.3f}")
+
+    def _adjusted(self, life: Life) -> bool:
+        """Whether lots came without a report: they are worth what the market said first, not what they cost."""
+        return bool(life.running.live._ledger.notes("adjustment"))
+
+    def at_end(self) -> None:
+        """The run is over in order: what it has left on the disk is whole."""
+        if not self._world.refused:
+            check_records(self._world, self)
+
+    def action_log(self) -> str:
+        """SHA-256 of the action logs of the processes that ended in order."""
+        return hashlib.sha256(" ".join(self.logs).encode()).hexdigest()
+
+    def told(self) -> str:
+        """SHA-256 of everything that was sent and that befell."""
+        digest = hashlib.sha256()
+        for line in (*self.sent, *(f"{at} {who} {what}" for at, who, what in self._world.timeline)):
+            digest.update(line.encode() + b"\n")
+        return digest.hexdigest()
+
+
+_UNHEARD = frozenset(("lost_report", "silent_order", "swapped_report", "late_report", "lost_order"))
+"""Faults after which a fill is learnt by asking: what it cost is not told then."""
+
+_WORDS = frozenset(
+    {"", "killed", "power lost", "VenueError", "JournalError", "UsageError", "ConfigError", "ArtifactError"}
+)
+"""How a process may end."""

@@ -1,0 +1,168 @@
+"""Many worlds: seed after seed over the cores of a machine, kept in a file that a later run goes on with."""
+
+import concurrent.futures
+import multiprocessing
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from emp.app.chaos.checks import Violation
+from emp.app.chaos.market import EVENTS
+from emp.app.chaos.world import Outcome, World, warm_up
+from emp.core.errors import UsageError
+from emp.sim.chaos.plan import Plan, drawn
+
+IN_HAND = 4
+"""Seeds that wait for each process."""
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What one seed came to."""
+
+    seed: int
+    violations: list[Violation]
+    faults: dict[str, int]
+    ended: str
+    virtual_s: float
+    cpu_s: float
+    starts: int
+    orders: int
+    fills: int
+    told: str
+
+
+def plan_of(seed: int, kinds: Sequence[str] = ()) -> Plan:
+    """The plan of a seed; with `kinds` of these faults only."""
+    return drawn(seed, rows=EVENTS, kinds=tuple(kinds))
+
+
+def play(plan: Plan) -> Outcome:
+    """One world, from its beginning to its end, in a folder of its own that is gone afterwards."""
+    scratch = Path(tempfile.mkdtemp(prefix="emp-chaos-", dir=_memory()))
+    try:
+        return World(plan, scratch).run()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def result_of(seed: int, kinds: Sequence[str] = ()) -> Result:
+    """What a seed comes to; `cpu_s` is what it took of this process."""
+    began = time.process_time()
+    outcome = play(plan_of(seed, kinds))
+    return Result(
+        seed=seed,
+        violations=outcome.violations,
+        faults=outcome.faults,
+        ended=outcome.ended,
+        virtual_s=outcome.virtual_s,
+        cpu_s=time.process_time() - began,
+        starts=outcome.starts,
+        orders=outcome.orders,
+        fills=outcome.fills,
+        told=outcome.told,
+    )
+
+
+def prepare() -> None:
+    """Compile what worlds run; once in each process, before the first."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    scratch = Path(tempfile.mkdtemp(prefix="emp-chaos-", dir=_memory()))
+    try:
+        warm_up(scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _memory() -> str | None:
+    """A folder in memory, where the system has one: a world syncs all the time."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def sweep(
+    seeds: Iterable[int],
+    *,
+    jobs: int,
+    kinds: Sequence[str] = (),
+    until: Callable[[], bool] = lambda: False,
+) -> Iterator[Result]:
+    """Play seeds on `jobs` processes and yield their results as they come; no new one once `until` says so."""
+    if jobs == 1:
+        prepare()
+        for seed in seeds:
+            if until():
+                return
+            yield result_of(seed, kinds)
+        return
+    left = iter(seeds)
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context, initializer=prepare) as pool:
+        waiting: set[concurrent.futures.Future[Result]] = set()
+        while True:
+            while len(waiting) < jobs * IN_HAND and not until():
+                following = next(left, None)
+                if following is None:
+                    break
+                waiting.add(pool.submit(result_of, following, kinds))
+            if not waiting:
+                return
+            done, waiting = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
+            for one in done:
+                yield one.result()
+
+
+class Kept:
+    """Results in a file, a JSON object a line; a line that was cut is played again."""
+
+    def __init__(self, path: Path | None) -> None:
+        """UsageError where the file holds something else."""
+        self.results: dict[int, Result] = {}
+        self._path = path
+        if path is None or not path.exists():
+            return
+        lines = path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines[:-1], 1):
+            try:
+                result = msgspec.json.decode(line, type=Result)
+            except msgspec.MsgspecError as error:
+                raise UsageError(f"{path}: line {number} is no result of emp chaos ({error})") from None
+            self.results[result.seed] = result
+        whole = b"\n".join(lines[:-1]) + b"\n" if len(lines) > 1 else b""
+        if lines[-1]:
+            path.write_bytes(whole)
+
+    def add(self, result: Result) -> None:
+        """Keep one more."""
+        self.results[result.seed] = result
+        if self._path is not None:
+            with self._path.open("ab") as file:
+                file.write(msgspec.json.encode(result) + b"\n")
+
+
+def shrunk(plan: Plan, check: str) -> Plan:
+    """The plan with the fewest faults, and the shortest, that still breaks a check: cut one by one."""
+
+    def breaks(candidate: Plan) -> bool:
+        return any(one.check == check for one in play(candidate).violations)
+
+    faults = list(plan.faults)
+    at = 0
+    while at < len(faults):
+        fewer = tuple(faults[:at] + faults[at + 1 :])
+        if breaks(msgspec.structs.replace(plan, faults=fewer)):
+            faults = list(fewer)
+        else:
+            at += 1
+    plan = msgspec.structs.replace(plan, faults=tuple(faults))
+    last_ms = max((one.at_ms for one in faults), default=0)
+    shorter = msgspec.structs.replace(plan, lasts_ms=last_ms + 1_000)
+    return shorter if breaks(shorter) else plan
+
+
+def kept_faults(whole: Plan, part: Plan) -> list[int]:
+    """Numbers, from 1, of the whole plan's faults that a part of it has."""
+    return [k for k, one in enumerate(whole.faults, 1) if one in part.faults]

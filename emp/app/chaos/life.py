@@ -1,0 +1,126 @@
+"""One process of the engine in a world, and what passes between it and its access."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from emp.access.port import LinkState, MarketAccess, Sink
+from emp.core.contracts import Command, OrderUpdate, VenuePosition
+from emp.core.instrument import Instrument
+from emp.core.records import Array
+from emp.observe.board import Board
+from emp.sim.chaos.loop import Process
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from emp.app.wiring.live import Running
+
+
+class Life(msgspec.Struct, weakref=True):
+    """From a start to its end."""
+
+    process: Process
+    began_ns: int
+    running: Any = None  # emp.app.wiring.live.Running, while there is one
+    task: Any = None
+    board: Board | None = None
+    said: str = ""  # how it ended; "" while it runs, or in order
+    seen: bool = False  # whether the owner has noticed its end
+    buried: bool = False
+    acknowledged: int = 0  # the newest row that its ledger had acknowledged
+    links: dict[str, bool] = {}
+    newest_ns: int = 0  # when the newest market data reached it
+    second: bool = False
+    knew: int = 0  # fills that it had applied when it died
+    run: str = ""  # that it goes on with, or has begun
+
+    @property
+    def over(self) -> bool:
+        """Whether it runs no more."""
+        task: asyncio.Task[None] | None = self.task
+        if self.process.dead:
+            return self.buried
+        if task is not None and task.done():
+            if not self.said and not task.cancelled() and task.exception() is not None:
+                error = task.exception()
+                self.said = f"{type(error).__name__}: {error}"
+            return True
+        return False
+
+    @property
+    def trading(self) -> bool:
+        """Whether its start is over."""
+        running: Running | None = self.running
+        return not self.over and running is not None and running.live.connected.is_set()
+
+
+class Listens(Protocol):
+    """Who hears what passes."""
+
+    def on_send(self, life: Life, command: Command) -> None:
+        """The engine hands a command to its access."""
+
+    def on_events(self, life: Life, rows: Array) -> None:
+        """Market data reach the engine."""
+
+    def on_link(self, up: bool) -> None:
+        """A connection came up or went down."""
+
+    def on_report(self, life: Life, update: OrderUpdate) -> None:
+        """A report reaches the engine."""
+
+
+class Watched:
+    """An access whose every word is heard; it is the engine's access, and the sink of its own."""
+
+    def __init__(self, access: MarketAccess, life: Life, heard: Listens) -> None:
+        self._access, self._life, self._heard = access, life, heard
+        self._sink: Sink
+
+    async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
+        """As the access."""
+        self._sink = sink
+        await self._access.connect(instruments, self)
+
+    def send(self, command: Command) -> None:
+        """As the access."""
+        self._heard.on_send(self._life, command)
+        self._access.send(command)
+
+    async def open_orders(self) -> Sequence[OrderUpdate]:
+        """As the access."""
+        return await self._access.open_orders()
+
+    async def positions(self) -> Sequence[VenuePosition]:
+        """As the access."""
+        return await self._access.positions()
+
+    async def close(self) -> None:
+        """As the access."""
+        await self._access.close()
+
+    def events(self, rows: Array) -> None:
+        """To the engine."""
+        self._heard.on_events(self._life, rows)
+        self._sink.events(rows)
+
+    def report(self, update: OrderUpdate) -> None:
+        """To the engine."""
+        self._heard.on_report(self._life, update)
+        self._sink.report(update)
+
+    def link(self, state: LinkState) -> None:
+        """To the engine."""
+        self._life.links = {**self._life.links, state.channel: state.up}
+        self._heard.on_link(state.up)
+        self._sink.link(state)
+
+    def ended(self, error: Exception | None) -> None:
+        """To the engine."""
+        self._sink.ended(error)
+
+    async def ready(self) -> None:
+        """As the engine."""
+        await self._sink.ready()

@@ -1,0 +1,304 @@
+"""Where the engine is broken, and how: each of these costs somebody money if it is not noticed."""
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """One change of one place."""
+
+    name: str
+    module: str
+    old: str
+    new: str
+    kinds: tuple[str, ...]  # of the faults that its worlds have: those that could show it
+
+
+_KILLS = ("crash_io", "kill", "power_io")
+_POWER = ("power", "power_io")
+
+MUTANTS = (
+    # the order of things
+    Mutant(
+        "report_applied_before_it_is_recorded",
+        "emp.engine.driver",
+        """        with self._surviving():
+            if self.ledger is not None:
+                new = self.ledger.record_report(update)
+        if new:
+            self.deliver(self.engine.on_report(update))
+""",
+        """        output = self.engine.on_report(update)
+        with self._surviving():
+            if self.ledger is not None:
+                new = self.ledger.record_report(update)
+        if new:
+            self.deliver(output)
+""",
+        ("crash_io",),
+    ),
+    Mutant(
+        "order_sent_before_it_is_recorded",
+        "emp.engine.driver",
+        """            self._record_intents(commands, row)
+        if self.failed and not failed_before:
+            return
+        for command in commands:
+            if not foreign:
+                self.engine.sent(command)
+            self.commands += 1
+            if self._is_too_late(command):
+                self._refuse(command)
+            else:
+                self._send(command)
+""",
+        """            pass
+        for command in commands:
+            if not foreign:
+                self.engine.sent(command)
+            self.commands += 1
+            if self._is_too_late(command):
+                self._refuse(command)
+            else:
+                self._send(command)
+        with self._surviving():
+            self._record_intents(commands, row)
+""",
+        ("crash_io", "power_io"),
+    ),
+    Mutant(
+        "row_of_an_order_not_recorded",
+        "emp.engine.driver",
+        "                self.ledger.record_note(decision_note(name, row))\n",
+        "                del name\n",
+        _POWER,
+    ),
+    Mutant(
+        "commands_leave_after_a_failed_record",
+        "emp.engine.driver",
+        "        if self.failed and not failed_before:\n            return\n",
+        "",
+        ("failed_sync", "disk_full"),
+    ),
+    # the ledger
+    Mutant(
+        "ledger_not_synced",
+        "emp.journal.ledger",
+        "PRAGMA synchronous=FULL",
+        "PRAGMA synchronous=OFF",
+        _POWER,
+    ),
+    Mutant(
+        "ledger_synced_at_checkpoints_only",
+        "emp.journal.ledger",
+        "PRAGMA synchronous=FULL",
+        "PRAGMA synchronous=NORMAL",
+        _POWER,
+    ),
+    Mutant(
+        "crc_not_chained",
+        "emp.journal.reader",
+        "return zlib.crc32(payload, zlib.crc32(head.encode(), before))",
+        "return zlib.crc32(payload, zlib.crc32(head.encode(), 0))",
+        ("tamper",),
+    ),
+    Mutant(
+        "high_water_mark_not_moved",
+        "emp.journal.high_water",
+        "        disk().pwrite(self._file, _text(mark), 0)\n",
+        "        return\n",
+        ("bit_flip",),
+    ),
+    Mutant(
+        "ledger_of_a_crashed_start_is_no_ledger",
+        "emp.journal.reader",
+        "            return not db.execute",
+        "            return False and db.execute",
+        ("crash_start", "crash_io", "owner_restart"),
+    ),
+    Mutant(
+        "hot_journal_left_to_readers",
+        "emp.journal.reader",
+        "            self._roll_back()\n",
+        "            pass\n",
+        ("owner_restart", "crash_io"),
+    ),
+    # the journal's files
+    Mutant(
+        "part_of_the_action_log_not_synced",
+        "emp.journal.parts",
+        "            write_new(beside, whole.getvalue())\n",
+        "            from emp.core.disk import write_all\n"
+        "            import os as _os\n"
+        "            made = disk().open(beside, _os.O_WRONLY | _os.O_CREAT | _os.O_TRUNC)\n"
+        "            write_all(made, whole.getvalue())\n"
+        "            disk().close(made)\n",
+        _POWER,
+    ),
+    Mutant(
+        "small_files_not_synced",
+        "emp.core.disk",
+        "        write_all(file, data)\n        disk().sync(file)\n",
+        "        write_all(file, data)\n",
+        _POWER,
+    ),
+    Mutant(
+        "run_folder_not_synced",
+        "emp.journal.run",
+        "            disk().sync_folder(path.parent)\n        except OSError as error:\n            shutil",
+        "        except OSError as error:\n            shutil",
+        _POWER,
+    ),
+    # starting again
+    Mutant(
+        "ids_begin_anew",
+        "emp.engine.recover",
+        "    engine.sequence = max(engine.sequence, rebuilt.next_sequence - 1)\n",
+        "",
+        _KILLS,
+    ),
+    Mutant(
+        "ids_of_unrecorded_orders_used_again",
+        "emp.engine.recover",
+        "UNRECORDED = 1_000.0",
+        "UNRECORDED = 0.0",
+        ("failed_sync",),
+    ),
+    Mutant(
+        "halts_forgotten_at_a_restart",
+        "emp.engine.recover",
+        "        engine.restore_halt(engine.orders.instruments.index(name), reason)\n",
+        "        pass\n",
+        ("owner_halt", "kill"),
+    ),
+    Mutant(
+        "positions_not_asked_for",
+        "emp.engine.recover",
+        "        self._adjust(await self._access.positions())\n",
+        "",
+        ("silent_order", "lost_report", "failed_sync", "kill"),
+    ),
+    Mutant(
+        "open_orders_not_settled",
+        "emp.engine.recover",
+        "        await self._settle(answer_s)\n",
+        "",
+        ("kill", "crash_io", "silent_order"),
+    ),
+    Mutant(
+        "loss_marks_not_recorded",
+        "emp.engine.live",
+        "                    self._ledger.record_note(account_note(name, account, self._market.now(i)))\n",
+        "                    pass\n",
+        ("kill", "power"),
+    ),
+    Mutant(
+        "account_not_remembered",
+        "emp.journal.account_file",
+        "            write_atomically(self.path, msgspec.json.encode(state))\n",
+        "            pass\n",
+        ("owner_restart", "owner_halt"),
+    ),
+    Mutant(
+        "halt_not_carried_over",
+        "emp.engine.carry",
+        '        halted=Reason(int(risk["halt_reason"])).name.lower() if risk["halted"] else "",\n',
+        '        halted="",\n',
+        ("owner_restart", "owner_halt"),
+    ),
+    Mutant(
+        "loss_of_the_day_not_carried_over",
+        "emp.engine.carry",
+        '    account["day"], account["day_start"] = state.day, -state.day_pnl\n',
+        "",
+        ("owner_restart",),
+    ),
+    Mutant(
+        "failed_run_sealed",
+        "emp.engine.live",
+        "            done = self._failure is None and self._over_in_order and not self._engine.orders.open_orders()\n",
+        "            done = True\n",
+        ("failed_sync", "refuse", "disk_full"),
+    ),
+    Mutant(
+        "unfinished_run_passed_over",
+        "emp.app.wiring.unfinished",
+        "    found = [run for run in found if not _sealed(run)]\n",
+        "    found = []\n",
+        _KILLS,
+    ),
+    Mutant(
+        "account_not_locked",
+        "emp.core.platform",
+        "    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "    return\n",
+        ("second_engine",),
+    ),
+    # time
+    Mutant(
+        "stall_not_looked_at_before_a_batch",
+        "emp.engine.live",
+        "        if self._note_stall():\n            return True\n",
+        "",
+        ("stop",),
+    ),
+    Mutant(
+        "stall_not_looked_at_before_a_send",
+        "emp.engine.watchdog",
+        "        return self._clock.monotonic_ns() - self._beat > self._limit_ns\n",
+        "        return False\n",
+        ("slow_disk",),
+    ),
+    # getting flat
+    Mutant(
+        "closing_without_pace",
+        "emp.execution.pace",
+        "        return passed(now_ns, self.tried_ns, pause_ns(self.refused))\n",
+        "        return True\n",
+        ("refuse_orders", "owner_flatten", "owner_kill"),
+    ),
+    Mutant(
+        "closing_without_a_cap",
+        "emp.execution.pace",
+        "        if full and not passed(now_ns, self._tries[0], _MINUTE_NS):\n            return False\n"
+        "        return passed(now_ns, self.tried_ns, pause_ns(self.refused))\n",
+        "        return True\n",
+        ("refuse_orders", "owner_flatten", "owner_kill"),
+    ),
+    Mutant(
+        "closing_without_a_book",
+        "emp.execution.flatten",
+        "    if qty > 0 and 0 < bid < ask:\n",
+        "    if qty > 0:\n",
+        ("owner_kill", "refuse_orders", "kill"),
+    ),
+    Mutant(
+        "closing_order_on_its_way_forgotten",
+        "emp.execution.flatten",
+        "    qty = abs(position) - closing\n",
+        "    qty = abs(position)\n",
+        ("owner_flatten", "late_report", "silent_order"),
+    ),
+    # the session
+    Mutant(
+        "orders_not_asked_for_after_a_reconnect",
+        "emp.access.fix.client",
+        "            self._recovery.begin(anew=anew)\n",
+        "            pass\n",
+        ("cut_server", "half_open", "refuse"),
+    ),
+    Mutant(
+        "trade_link_down_not_told",
+        "emp.engine.live",
+        "                self._trade_link(active=not state.up)\n",
+        "                pass\n",
+        ("cut_server", "half_open", "refuse"),
+    ),
+    Mutant(
+        "orders_not_counted_on_their_way",
+        "emp.engine.driver",
+        "            if not foreign:\n                self.engine.sent(command)\n",
+        "",
+        ("late_report",),
+    ),
+)
+"""All of them."""

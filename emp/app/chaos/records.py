@@ -1,0 +1,83 @@
+"""What a world's runs have left on the disk, read as a stranger would."""
+
+from typing import Protocol
+
+from emp.app.chaos.scene import Scene
+from emp.core.codes import Reason
+from emp.core.contracts import NewOrder, OrderUpdate, Replace
+from emp.core.errors import EmpError
+from emp.engine.journal_tap import journalled_rows
+from emp.engine.recover import rebuild
+from emp.execution.orders import OrderManager
+from emp.journal.decisions import recorded_decisions
+from emp.journal.reader import LedgerReader, is_blank
+from emp.journal.run import RunFolder
+
+
+class Told(Protocol):
+    """Who hears of violations."""
+
+    arrived: dict[str, int]
+    unrecorded: set[str]
+
+    def violated(self, check: str, what: str) -> None:
+        """Something is not as it must be."""
+
+
+def check_records(world: Scene, checks: Told) -> None:
+    """Look at every run's ledger and action log."""
+    for path in sorted((world.home / "runs").glob("live-*")):
+        try:
+            _check_run(world, checks, RunFolder(path))
+        except EmpError as error:
+            checks.violated("lost_record", f"{path.name}: {error}")
+
+
+def _check_run(world: Scene, checks: Told, folder: RunFolder) -> None:
+    if not folder.ledger.exists() or is_blank(folder.ledger):
+        return
+    ledger = LedgerReader(folder.ledger)
+    try:
+        run = ledger.meta("run")
+        events = list(ledger.events())
+        orders = [e.body for e in events if isinstance(e.body, NewOrder)]
+        intents = {e.body.cl_ord_id for e in events if isinstance(e.body, NewOrder | Replace)}
+        for name in checks.arrived:
+            if name.startswith(run) and name not in intents | checks.unrecorded:
+                checks.violated("unknown_order", name)
+        rows = {int(seq) for seq in recorded_decisions(events)["seq"]}
+        rows |= {int(seq) for seq in journalled_rows(folder)["seq"]}
+        for one in orders:
+            if one.reason is not Reason.KILL_SWITCH and one.decision_seq not in rows:
+                checks.violated("row_of_order", f"{one.cl_ord_id} was decided by row {one.decision_seq}")
+        unsent = [
+            e.body for e in events if isinstance(e.body, OrderUpdate) and e.body.execID.startswith("unsent")
+        ]
+        if unsent and "slow_disk" not in world.befalls.counts:
+            checks.violated("decided_late", f"{unsent[0].clOrdID}: {unsent[0].text}")
+        names = list(folder.manifest["instruments"])
+        states = [_state(ledger, names) for _ in range(2)]
+        if states[0] != states[1]:
+            checks.violated("recovery_twice", f"{run}: {states[0]} and {states[1]}")
+        life = world.life
+        if life is not None and life.run == run and life.running is not None and not life.process.dead:
+            manager = life.running.engine.orders
+            knew = _known(manager, names)
+            if knew != states[0]:
+                checks.violated("recovery_twice", f"{run}: the engine knew {knew}, its ledger {states[0]}")
+            if not life.said and not ledger.sealed:
+                checks.violated("sealed", run)
+    finally:
+        ledger.close()
+
+
+def _state(ledger: LedgerReader, names: list[str]) -> tuple[object, ...]:
+    manager = OrderManager(names)
+    rebuild(ledger, manager)
+    return _known(manager, names)
+
+
+def _known(manager: OrderManager, names: list[str]) -> tuple[object, ...]:
+    account = manager.accounts[0]
+    money = (round(float(account["cash"]), 6), round(float(account["fees"]), 6), int(account["fills"]))
+    return (manager.position(names[0]), *money, len(manager.open_orders()))

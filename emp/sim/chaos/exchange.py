@@ -1,0 +1,365 @@
+"""The market behind a world's venue: a recorded or simulated book that goes by, and our orders against it.
+
+It keeps books of its own (what we hold, what we paid, what it told us), in plain integers, and shares no code with the
+engine or with the other venues of the package: what the engine believes is compared with it. A resting order fills
+whole when the other side's touch crosses its price, and by what trades at its price; an immediate one takes what is
+shown. What befalls orders and reports is set from outside.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+
+from emp.access.port import LinkState, Sink
+from emp.core.codes import OrderStatus
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace, VenuePosition
+from emp.core.instrument import Instrument
+from emp.core.records import Array
+from emp.sim.chaos.loop import Process, VirtualLoop
+
+ENTRY_NS = 1_000_000
+"""From a command's arrival to the matching engine."""
+
+
+class Held(msgspec.Struct):
+    """An order as the venue has it."""
+
+    order: NewOrder
+    status: OrderStatus = OrderStatus.NEW
+    filled: int = 0
+    price: int = 0  # of the last fill
+    silent: bool = False  # nothing is told of it unless asked
+    replacement: str = ""
+
+
+class Shortcomings(msgspec.Struct):
+    """What the next commands, reports and rows meet with: how many of each."""
+
+    rejects: int = 0  # new orders are refused
+    lost_orders: int = 0  # commands that never arrive
+    silent_orders: int = 0  # orders that are carried out without a word
+    cancel_races: int = 0  # cancels that come after a fill
+    refused_cancels: int = 0
+    lost_reports: int = 0
+    twice_reports: int = 0
+    swapped_reports: int = 0
+    late_reports: int = 0  # told LATE_NS later, in order
+    dropped_rows: int = 0
+    twice_rows: int = 0
+    swapped_rows: int = 0
+
+
+LATE_NS = 900_000_000
+
+
+class Exchange:
+    """`emp.access.port.MarketAccess` for a venue of a world; see the module."""
+
+    def __init__(
+        self,
+        instrument: Instrument,
+        rows: Array,
+        loop: VirtualLoop,
+        process: Process,
+        wall: Callable[[], int],
+    ) -> None:
+        """`rows` are EVENT rows [n] whose time stamps say how far apart they come; `wall` is the venue's clock."""
+        self.instrument = instrument
+        self.instruments = (instrument,)
+        self.position = 0
+        self.cash = 0  # ticks times lots
+        self.fees = 0.0
+        self.fills = 0
+        self.faults = Shortcomings()
+        self.shown = 0
+        self.books_shown: deque[tuple[int, int]] = deque(maxlen=8)  # touches, newest last
+        self.refuses_until_ns = 0  # no order is taken before
+        self.silent_until_ns = 0  # no row is shown before
+        self.orders: dict[str, Held] = {}
+        self.on_fill: Callable[[Held, int, int], None] = lambda _held, _lots, _px: None
+        self._rows, self._loop, self._process, self._wall = rows, loop, process, wall
+        self._book: Array | None = None
+        self._names: dict[str, str] = {}  # every id that an order had -> the one it has
+        self._executions = 0
+        self._sink: Sink
+        self._held_back: deque[OrderUpdate] = deque()
+        self._held_row: Array | None = None
+        self._late_until_ns = 0
+        self._seq = 0
+        self._over = False
+
+    # --- market data
+
+    async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
+        """Begin to show rows."""
+        self._sink = sink
+        for channel in ("market", "trade"):
+            sink.link(LinkState(channel=channel, up=True))
+        self._loop.schedule(self._process, self._loop.now_ns + 1, self._next)
+
+    def _next(self) -> None:
+        if self._over:
+            return
+        k = self.shown % len(self._rows)
+        self.shown += 1
+        row = self._rows[k : k + 1].copy()
+        following = self._rows["ts"][(k + 1) % len(self._rows)]
+        wait = int(min(max(following - row["ts"][0], 1_000), 2_000_000_000))
+        self._loop.schedule(self._process, self._loop.now_ns + wait, self._next)
+        if self._loop.now_ns < self.silent_until_ns:
+            return
+        self._seq += 1
+        row["seq"], row["ts"] = self._seq, self._wall()
+        row["ts_recv"] = row["ts"]
+        row["instrument"] = 0
+        self._book = row[0]
+        self.books_shown.append((int(row["bid_px"][0, 0]), int(row["ask_px"][0, 0])))
+        self._match(row[0])
+        self._show(row)
+
+    def _show(self, row: Array) -> None:
+        faults = self.faults
+        if faults.dropped_rows:
+            faults.dropped_rows -= 1
+            return
+        if faults.swapped_rows and self._held_row is None:
+            faults.swapped_rows -= 1
+            self._held_row = row
+            return
+        self._sink.events(row)
+        if faults.twice_rows:
+            faults.twice_rows -= 1
+            self._sink.events(row)
+        if self._held_row is not None:
+            held, self._held_row = self._held_row, None
+            self._sink.events(held)
+
+    def _match(self, row: Array) -> None:
+        bid, ask = int(row["bid_px"][0]), int(row["ask_px"][0])
+        traded, qty = int(row["trade_px"]), int(row["trade_qty"])
+        for held in [h for h in self.orders.values() if not h.status.terminal]:
+            order = held.order
+            rest = order.qty - held.filled
+            crossed = (ask and order.px >= ask) if order.side > 0 else (bid and order.px <= bid)
+            if crossed:
+                self._fill(held, rest, order.px, maker=True)
+            elif qty and qty * order.side < 0 and (traded - order.px) * order.side <= 0:
+                self._fill(held, min(rest, abs(qty)), order.px, maker=True)
+
+    # --- orders
+
+    def send(self, command: Command) -> None:
+        """A command is here."""
+        faults = self.faults
+        if faults.lost_orders and not isinstance(command, QueryOrder):
+            faults.lost_orders -= 1
+            return
+        self._loop.schedule(self._process, self._loop.now_ns + ENTRY_NS, self._take, command)
+
+    def _take(self, command: Command) -> None:
+        if isinstance(command, NewOrder):
+            self._new(command)
+        elif isinstance(command, CancelOrder):
+            self._cancel(command)
+        elif isinstance(command, Replace):
+            self._replace(command)
+        else:
+            held = self._known(command.cl_ord_id)
+            if held is None:
+                self._refuse(command.cl_ord_id, "unknown order")
+            else:
+                held.silent = False
+                self._tell(self._state(held))
+
+    def _known(self, name: str) -> Held | None:
+        return self.orders.get(self._names.get(name, name))
+
+    def _new(self, order: NewOrder) -> None:
+        faults = self.faults
+        held = Held(order)
+        self.orders[order.cl_ord_id] = held
+        touch = self._opposite(order.side)
+        takes = touch != 0 and (order.px - touch) * order.side >= 0
+        if faults.rejects or self._loop.now_ns < self.refuses_until_ns:
+            faults.rejects = max(0, faults.rejects - 1)
+            self._end(held, OrderStatus.REJECTED, "refused, for once")
+            return
+        if takes and not order.immediate:
+            self._end(held, OrderStatus.REJECTED, "post-only order would take")
+            return
+        if faults.silent_orders:
+            faults.silent_orders -= 1
+            held.silent = True
+        self._tell_of(held)
+        if order.immediate:
+            self._sweep(held)
+            if not held.status.terminal:
+                self._end(held, OrderStatus.CANCELED, "immediate order: the rest is cancelled")
+
+    def _opposite(self, side: int) -> int:
+        if self._book is None:
+            return 0
+        return int(self._book["ask_px" if side > 0 else "bid_px"][0])
+
+    def _sweep(self, held: Held) -> None:
+        order, book = held.order, self._book
+        if book is None:
+            return
+        side = "ask" if order.side > 0 else "bid"
+        for level in range(int(book[f"n_{side}"])):
+            px, size = int(book[f"{side}_px"][level]), int(book[f"{side}_sz"][level])
+            if (order.px - px) * order.side < 0 or held.status.terminal:
+                return
+            self._fill(held, min(size, order.qty - held.filled), px, maker=False)
+
+    def _fill(self, held: Held, lots: int, px: int, *, maker: bool) -> None:
+        if lots <= 0:
+            return
+        order = held.order
+        held.filled += lots
+        held.price = px
+        held.status = OrderStatus.FILLED if held.filled == order.qty else OrderStatus.PARTIALLY_FILLED
+        fee = lots * (self.instrument.maker_fee if maker else self.instrument.taker_fee)
+        self.position += order.side * lots
+        self.cash -= order.side * lots * px
+        self.fees += fee
+        self.fills += 1
+        self.on_fill(held, lots, px)
+        self._tell_of(held, fee=fee, maker=maker)
+
+    def _cancel(self, cancel: CancelOrder) -> None:
+        held = self._known(cancel.orig)
+        if held is not None and not held.status.terminal:
+            if self.faults.refused_cancels:
+                self.faults.refused_cancels -= 1
+                self._refuse(cancel.cl_ord_id, "not now")
+                return
+            if self.faults.cancel_races:
+                self.faults.cancel_races -= 1
+                self._fill(held, held.order.qty - held.filled, held.order.px, maker=True)
+        if held is None or held.status.terminal:
+            self._refuse(cancel.cl_ord_id, "too late" if held is not None else "unknown order")
+        else:
+            self._end(held, OrderStatus.CANCELED, "")
+
+    def _replace(self, change: Replace) -> None:
+        held = self._known(change.orig)
+        touch = self._opposite(change.side)
+        takes = touch != 0 and (change.px - touch) * change.side >= 0
+        if held is None or held.status.terminal or change.qty <= held.filled or takes:
+            self._refuse(change.cl_ord_id, "cannot be replaced")
+            return
+        before = held.order.cl_ord_id
+        held.order = msgspec.structs.replace(
+            held.order, cl_ord_id=change.cl_ord_id, px=change.px, qty=change.qty
+        )
+        del self.orders[before]
+        self.orders[change.cl_ord_id] = held
+        self._names = {old: change.cl_ord_id if to == before else to for old, to in self._names.items()}
+        self._names[before] = change.cl_ord_id
+        held.replacement = change.cl_ord_id
+        self._tell_of(held)
+        held.replacement = ""
+
+    # --- reports
+
+    def _end(self, held: Held, status: OrderStatus, text: str) -> None:
+        held.status = status
+        self._tell_of(held, text=text)
+
+    def _tell_of(self, held: Held, *, fee: float = 0.0, maker: bool = False, text: str = "") -> None:
+        if held.silent:
+            return
+        update = self._state(held)
+        self._tell(msgspec.structs.replace(update, fee=fee, maker=maker, text=text))
+
+    def _state(self, held: Held) -> OrderUpdate:
+        order = held.order
+        self._executions += 1
+        return OrderUpdate(
+            clOrdID=order.cl_ord_id,
+            execID=f"X{self._executions}",
+            status=held.status,
+            filled=held.filled,
+            price=held.price or order.px,
+            ts=self._wall(),
+            instrument=order.instrument,
+            side=order.side,
+            leaves=0 if held.status.terminal else order.qty - held.filled,
+            replacement=held.replacement,
+        )
+
+    def _refuse(self, name: str, text: str) -> None:
+        self._executions += 1
+        self._tell(
+            OrderUpdate(
+                clOrdID=name,
+                execID=f"X{self._executions}",
+                status=OrderStatus.REJECTED,
+                filled=0,
+                price=0,
+                ts=self._wall(),
+                instrument=self.instrument.name,
+                text=text,
+            )
+        )
+
+    def _tell(self, update: OrderUpdate) -> None:
+        """Tell it, or what the faults make of it."""
+        faults = self.faults
+        if faults.lost_reports:
+            faults.lost_reports -= 1
+            return
+        if faults.late_reports:
+            faults.late_reports -= 1
+            self._late_until_ns = self._loop.now_ns + LATE_NS
+        if self._loop.now_ns < self._late_until_ns:
+            self._loop.schedule(self._process, self._late_until_ns, self._say, update)
+        else:
+            self._say(update)
+
+    def _say(self, update: OrderUpdate) -> None:
+        faults = self.faults
+        if faults.swapped_reports and not self._held_back:
+            faults.swapped_reports -= 1
+            self._held_back.append(update)
+            self._loop.schedule(self._process, self._loop.now_ns + LATE_NS, self._let_go)
+            return
+        self._sink.report(update)
+        if faults.twice_reports:
+            faults.twice_reports -= 1
+            self._sink.report(update)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        while self._held_back:
+            self._sink.report(self._held_back.popleft())
+
+    # --- what may be asked
+
+    async def open_orders(self) -> Sequence[OrderUpdate]:
+        """What is working."""
+        await asyncio.sleep(0)
+        return [self._state(held) for held in self.orders.values() if not held.status.terminal]
+
+    async def positions(self) -> Sequence[VenuePosition]:
+        """What is held."""
+        average = -self.cash / self.position if self.position else 0.0
+        return [VenuePosition(instrument=self.instrument.name, qty=self.position, avg_px=average)]
+
+    async def close(self) -> None:
+        """Show nothing any more."""
+        self._over = True
+
+    def working(self) -> int:
+        """Orders that may still fill."""
+        return sum(not held.status.terminal for held in self.orders.values())
+
+    def mid(self) -> float:
+        """Middle of the newest book, ticks; nan before there is one."""
+        if self._book is None:
+            return float(np.nan)
+        return (int(self._book["bid_px"][0]) + int(self._book["ask_px"][0])) / 2
