@@ -157,7 +157,7 @@ class Befalls:
     def _stop(self, ms: int) -> None:
         life = self._running()
         if life is not None:
-            self._world.loop.stop_process(life.process, ms * MS)
+            self._world.loop.stop_process(life.process, ms * MS, after=ms % 16)
 
     def _slow_disk(self, ms: int) -> None:
         model = self._world.disk

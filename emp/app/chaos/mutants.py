@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from emp.app.chaos.mutations import MUTANTS, Mutant
-from emp.core.errors import EmpError, UsageError
+from emp.core.errors import UsageError
 
 LONGEST_S = 1_800.0
 
@@ -54,8 +54,9 @@ def _hunt_one(mutant: Mutant, seeds: int) -> Hunted:
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False)
     try:
         return msgspec.json.decode(done.stdout.strip().splitlines()[-1], type=Hunted)
-    except (IndexError, msgspec.MsgspecError) as error:
-        raise EmpError(f"mutant {mutant.name} could not be hunted: {done.stderr.strip()[-300:]}") from error
+    except (IndexError, msgspec.MsgspecError):
+        why = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+        return Hunted(mutant.name, killed=False, check=f"could not be hunted: {why}")
 
 
 # --- in the process of one mutant -------------------------------------------------------------------------------------

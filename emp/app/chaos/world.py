@@ -167,8 +167,8 @@ class World:
                 self.loop.after_step = self.checks.after_step
                 try:
                     self.loop.run(self._main(), longest)
-                except EmpError as error:
-                    self.checks.violated("world", str(error))
+                except Exception as error:  # of the world's own, or of a file that nobody can read any more
+                    self.checks.violated("world", f"{type(error).__name__}: {error}")
                 self._forget()
                 outcome = self._outcome()
         finally:

@@ -34,6 +34,7 @@ class Process:
         self.name = name
         self.dead = False
         self.busy_until_ns = 0
+        self.stops: tuple[int, int] | None = None  # after so many more callbacks, for so many ns
         self.transports: list[Transport] = []
         self.tasks: list[asyncio.Task[Any]] = []
 
@@ -92,9 +93,22 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Let the running process be busy for so long, without giving way."""
         self.process.busy_until_ns = self.now_ns + ns
 
-    def stop_process(self, process: Process, ns: int) -> None:
-        """Let a process not run for so long from now on, as SIGSTOP does."""
-        process.busy_until_ns = max(process.busy_until_ns, self._now_ns + ns)
+    def stop_process(self, process: Process, ns: int, after: int = 0) -> None:
+        """Let a process not run for so long, as SIGSTOP does: from now on, or `after` so many more of its callbacks, so
+        that it can stop between hearing something and acting on it.
+        """
+        process.stops = (after, ns)
+        self._may_stop(process)
+
+    def _may_stop(self, process: Process) -> None:
+        if process.stops is None:
+            return
+        after, ns = process.stops
+        if after:
+            process.stops = (after - 1, ns)
+        else:
+            process.stops = None
+            process.busy_until_ns = max(process.busy_until_ns, self._now_ns + ns)
 
     def kill(self, process: Process, *, host_gone: bool = False) -> None:
         """End a process at once. Its connections are reset; where its host is gone, nobody is told so."""
@@ -162,6 +176,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.steps += 1
         self.process = process
         handle._run()
+        if process.stops is not None:
+            self._may_stop(process)
         if self.after_step is not None:
             self.after_step(process)
         self.process = self.world

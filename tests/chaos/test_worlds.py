@@ -1,0 +1,223 @@
+"""Whole worlds: the same every time, nothing violated, and what is broken is found."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from emp.app.chaos.drill import Kept, plan_of, play, prepare, result_of, shrunk, sweep
+from emp.app.chaos.market import eager_model, market_rows
+from emp.app.chaos.mutants import mutants, mutated
+from emp.app.chaos.page import page
+from emp.app.chaos.world import World
+from emp.app.cli import app
+from emp.core.errors import UsageError
+from emp.engine.driver import Driver
+from emp.engine.live import Live
+from emp.journal.ledger import Ledger
+from emp.sim.chaos.plan import Fault, Plan
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    prepare()
+
+
+def quiet(*faults: Fault, door: str = "mock", lasts_ms: int = 20_000) -> Plan:
+    return Plan(1, door, 0, lasts_ms, 1 << 31, 2_000.0, 5_000.0, faults)
+
+
+@pytest.mark.parametrize("seed", [5, 6, 8])
+def test_a_seed_plays_the_same_every_time(seed: int) -> None:
+    first, second = play(plan_of(seed)), play(plan_of(seed))
+    assert first.told == second.told
+    assert first.action_log == second.action_log
+    assert first.timeline == second.timeline
+    assert first.orders > 0
+
+
+def test_another_seed_plays_otherwise() -> None:
+    assert len({play(plan_of(seed)).told for seed in (5, 6)}) == 2
+
+
+@pytest.mark.parametrize("ten", range(5))
+def test_nothing_is_violated(ten: int) -> None:
+    """Ten seeds; `emp chaos` plays as many as one likes."""
+    bad = [one for one in sweep(range(10 * ten, 10 * ten + 10), jobs=1) if one.violations]
+    assert bad == []
+
+
+@pytest.mark.parametrize("door", ["fix44", "mock", "ctrader"])
+def test_without_faults_it_trades(door: str) -> None:
+    outcome = play(quiet(door=door))
+    assert outcome.violations == []
+    assert outcome.ended in ("trading", "watching")
+    assert outcome.fills > 3
+    assert outcome.starts == 1
+
+
+def test_the_market_swings_and_its_sizes_say_how() -> None:
+    rows = market_rows(0, 1e9)
+    wrong = market_rows(0, 0.0)
+    assert (rows["ts"][1:] >= rows["ts"][:-1]).all()
+    assert (rows["bid_px"][:, 0] < rows["ask_px"][:, 0]).all()
+    rising = rows["bid_sz"][:, 0] > rows["ask_sz"][:, 0]
+    assert 0.3 < rising.mean() < 0.7
+    assert ((wrong["bid_sz"][:, 0] > wrong["ask_sz"][:, 0]) != rising).all()
+    assert eager_model().artifact.hash
+
+
+# --- what is broken is found ------------------------------------------------------------------------------------------
+
+
+def found(plan: Plan) -> set[str]:
+    return {one.check for one in play(plan).violations}
+
+
+def test_a_lock_that_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emp.journal.account_file.lock", lambda _: None)
+    monkeypatch.setattr("emp.journal.ledger.lock", lambda _: None)
+    faults = [Fault("twice_row", 3_000, 1), Fault("second_engine", 8_000, 1), Fault("reject", 12_000, 1)]
+    plan = quiet(*faults)
+    assert "two_engines" in found(plan)
+    least = shrunk(plan, "two_engines")
+    assert [one.kind for one in least.faults] == ["second_engine"]
+    assert least.lasts_ms == 9_000
+
+
+def test_a_row_that_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    record: Any = Ledger.record_note
+    monkeypatch.setattr(
+        Ledger, "record_note", lambda self, note: 0 if note.kind == "decision" else record(self, note)
+    )
+    seeds = [played for k in range(6) if (played := found(quiet(Fault("power_io", 4_000 + 777 * k, 9))))]
+    assert any("row_of_order" in one for one in seeds)
+
+
+def test_a_batch_that_is_decided_after_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    serve = Live._serve_market
+
+    def careless(self: Live) -> bool:
+        monkeypatch.setattr(Live, "_note_stall", lambda _: False)
+        try:
+            return serve(self)
+        finally:
+            monkeypatch.setattr(Live, "_note_stall", note)
+
+    note = Live._note_stall
+    monkeypatch.setattr(Live, "_serve_market", careless)
+    stops = [Fault("stop", 3_000 + 4_100 * k, 700 + k) for k in range(12)]
+    assert "decided_late" in found(quiet(*stops, lasts_ms=60_000))
+
+
+def test_a_run_that_is_not_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ledger, "seal", lambda _: None)
+    assert "sealed" in found(quiet())
+
+
+def test_a_recovery_that_is_another_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = iter(range(100))
+    monkeypatch.setattr("emp.app.chaos.records._state", lambda *_: (next(states),))
+    assert "recovery_twice" in found(quiet())
+
+
+def test_a_report_that_is_applied_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = Driver.report
+
+    def twice(self: Driver, update: Any) -> None:
+        report(self, update)
+        if update.filled:
+            self.engine.desk.account["position"][0] += update.side * update.filled
+
+    monkeypatch.setattr(Driver, "report", twice)
+    assert {"position", "recovery_twice"} & found(quiet())
+
+
+def test_a_world_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def for_ever(_: World) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+
+    monkeypatch.setattr(World, "rest", for_ever)
+    assert "world" in found(quiet(lasts_ms=4_000))
+
+
+def test_a_call_that_slips_past_the_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    def impatient(self: Live) -> bool:
+        time.monotonic()
+        return False
+
+    monkeypatch.setattr(Live, "_serve_control", impatient)
+    assert "unhandled" in found(quiet())
+
+
+def test_every_mutant_has_its_place() -> None:
+    """Whatever changes the engine's sources must bring the mutants along."""
+    every = mutants()
+    assert len(every) >= 25
+    assert len({one.name for one in every}) == len(every)
+    for one in every:
+        source = Path(*one.module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+        changed = mutated(source, one)
+        assert changed != source
+        compile(changed, one.module, "exec")
+    with pytest.raises(UsageError, match="no mutant"):
+        mutants("nothing of the kind")
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def command(*arguments: str) -> tuple[int, dict[str, Any]]:
+    done = CliRunner().invoke(app, ["chaos", *arguments, "--json"])
+    return done.exit_code, json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_results_are_kept_and_gone_on_with(tmp_path: Path) -> None:
+    kept = tmp_path / "results.jsonl"
+    code, first = command("--seeds", "2", "--jobs", "1", "--results", str(kept))
+    assert code == 0
+    assert {"seeds", "violations", "faults", "first_failing_seed", "speed_ratio"} <= first.keys()
+    assert (first["seeds"], first["played"], first["violations"]) == (2, 2, 0)
+    with kept.open("ab") as file:
+        file.write(b'{"seed": 2, "viol')  # the process died while it wrote
+    code, second = command("--seeds", "3", "--jobs", "1", "--results", str(kept))
+    assert (code, second["seeds"], second["played"]) == (0, 3, 1)
+    assert len(Kept(kept).results) == 3
+    kept.write_text("something else\n")
+    with pytest.raises(UsageError, match="line 1 is no result"):
+        Kept(kept)
+
+
+def test_a_failing_seed_is_shrunk_and_can_be_played_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Ledger, "seal", lambda _: None)
+    code, told = command("--seeds", "1", "--from", "4", "--jobs", "1")
+    assert code == 8
+    assert told["first_failing_seed"] == 4
+    assert told["failing"]["again"] == "emp chaos --replay 4 --only 0"
+    code, again = command("--replay", "4", "--only", "0", "--page", str(tmp_path / "page.html"))
+    assert code == 8
+    assert again["checks"][0][0] == "sealed"
+    assert "sealed" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_page_shows_faults_and_escapes_words() -> None:
+    outcome = play(plan_of(4))
+    outcome.timeline.append((5, "check", "<script>"))
+    text = page(plan_of(4), outcome)
+    assert "&lt;script&gt;" in text
+    assert "<script>" not in text
+    assert text.count("<line") >= 1
+
+
+def test_a_result_is_data() -> None:
+    result = result_of(6)
+    assert msgspec.json.decode(msgspec.json.encode(result), type=type(result)) == result
