@@ -121,6 +121,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def bury(self, process: Process) -> None:
         """Let go of what a dead process was doing: its `finally` blocks run, and can reach nothing any more."""
         before, self.process = self.process, process
+        running = events._get_running_loop()
+        events._set_running_loop(self)  # else asyncio would make a loop of its own for what is cleaned up
         try:
             for task in process.tasks:
                 if not task.done():
@@ -135,6 +137,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             process.tasks.clear()
         finally:
             self.process = before
+            events._set_running_loop(running)
 
     def run(self, main: Coroutine[Any, Any, T], until_ns: int, most_steps: int = 5_000_000) -> T:
         """Run the world's own task to its end; WorldError where that takes longer than `until_ns` of virtual time."""
