@@ -214,6 +214,14 @@ class Befalls:
         self._kill(1_000)
         self.crash_next_start = operations
 
+    def _crash_new(self, operations: int) -> None:
+        self._owner_restart(1_000)
+        self.crash_next_start = operations
+
+    def _crash_end(self, operations: int) -> None:
+        self._owner_restart(1_000)
+        self._crash_io(operations)
+
     def _bit_flip(self, which: int) -> None:
         self._kill(2_000)
         self.flipped = True

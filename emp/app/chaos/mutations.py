@@ -113,14 +113,7 @@ MUTANTS = (
         "emp.journal.reader",
         "            return not db.execute",
         "            return False and db.execute",
-        ("crash_start", "crash_io", "owner_restart"),
-    ),
-    Mutant(
-        "hot_journal_left_to_readers",
-        "emp.journal.reader",
-        "            self._roll_back()\n",
-        "            pass\n",
-        ("owner_restart", "crash_io"),
+        ("crash_new",),
     ),
     # the journal's files
     Mutant(
@@ -176,13 +169,6 @@ MUTANTS = (
         "        self._adjust(await self._access.positions())\n",
         "",
         ("silent_order", "lost_report", "failed_sync", "kill"),
-    ),
-    Mutant(
-        "open_orders_not_settled",
-        "emp.engine.recover",
-        "        await self._settle(answer_s)\n",
-        "",
-        ("kill", "crash_io", "silent_order"),
     ),
     Mutant(
         "loss_marks_not_recorded",

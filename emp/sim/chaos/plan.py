@@ -67,14 +67,18 @@ KINDS: dict[str, Kind] = {
     "crash_start": Kind(
         3, 0, 60, "SIGKILL, and the process dies again so many operations into its next start"
     ),
+    "crash_new": Kind(
+        1, 0, 80, "ended in order, and the start of the next run dies so many operations into it"
+    ),
+    "crash_end": Kind(1, 0, 40, "ended in order, and it dies so many operations of the disk into that"),
     "bit_flip": Kind(0.3, 0, 3, "SIGKILL, and a bit of a file of the run flips"),
     "tamper": Kind(0.3, 0, 1_000, "SIGKILL, and somebody changes a row of the ledger, checksum and all"),
     # the owner
     "owner_restart": Kind(2, 200, 20_000, "ended in order, started again so many ms later"),
     "owner_config": Kind(1, 200, 5_000, "the same, with other limits"),
-    "owner_halt": Kind(1, 500, 10_000, "emp halt, and emp resume so many ms later"),
-    "owner_flatten": Kind(2, 1_000, 10_000, "emp flatten, and emp resume so many ms later"),
-    "owner_kill": Kind(2, 1_000, 10_000, "the kill switch, and emp resume so many ms later"),
+    "owner_halt": Kind(1, 500, 30_000, "emp halt, and emp resume so many ms later"),
+    "owner_flatten": Kind(2, 1_000, 20_000, "emp flatten, and emp resume so many ms later"),
+    "owner_kill": Kind(2, 1_000, 20_000, "the kill switch, and emp resume so many ms later"),
     "second_engine": Kind(1, 1, 1, "a second engine is started on the same account"),
 }
 """The vocabulary."""
