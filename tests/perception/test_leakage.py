@@ -172,7 +172,9 @@ def test_the_cut_of_a_stream_into_batches_does_not_matter(seed: int, pieces: int
 @pytest.fixture(scope="module")
 def goog_events(data_dir: Path) -> Array:
     source = open_recording([data_dir / "lobster/GOOG_2012-06-21_34200000_57600000_message_10.csv.zst"], GOOG)
-    return np.concatenate(list(islice(source.batches(), 5)))[:20_000]
+    events = np.concatenate(list(islice(source.batches(), 10)))[:20_000]
+    assert len(events) == 20_000  # however few rows a batch has
+    return events
 
 
 @pytest.mark.real_data
