@@ -40,6 +40,11 @@ def test_a_seed_plays_the_same_every_time(seed: int) -> None:
     assert first.orders > 0
 
 
+def test_an_answer_to_an_earlier_start_is_not_taken_for_ours() -> None:
+    """Seed 380: the venue's word on positions, from before a crash, was sent again after a gap."""
+    assert not play(plan_of(380)).violations
+
+
 def test_another_seed_plays_otherwise() -> None:
     assert len({play(plan_of(seed)).told for seed in (5, 6)}) == 2
 

@@ -52,6 +52,8 @@ class FixAccess:
         self._ended = False
         self._pending: dict[str, Pending] = {}
         self._requests = 0
+        # named by the start: else the answer to an earlier one, sent again, would be taken for ours
+        self._asks = f"q{self.clock.now_ns():x}"
         self._tasks: set[asyncio.Task[None]] = set()
         self._recovery = Recovery(self, settings.timeout_s)
         self._net: dict[str, int] = {}  # lots that fills had made when positions were told last
@@ -237,7 +239,7 @@ class FixAccess:
 
     async def _ask_once(self, link: Link, kind: bytes, body: Callable[[str], bytes]) -> list[Message]:
         self._requests += 1
-        request = f"q{self._requests}"
+        request = f"{self._asks}-{self._requests}"
         pending = Pending(asyncio.get_running_loop().create_future())
         self._pending[request] = pending
         seq = link.session.send(kind, body(request))
