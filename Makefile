@@ -13,8 +13,11 @@ run: setup
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 WORKERS := $(shell [ $(CORES) -lt 2 ] && echo 0 || { [ $(CORES) -lt 8 ] && echo 2 || echo 4; })
 
+# A few minutes of long drills are left out, which one line says: `make test LONG=1` runs them too, as .ci/run does.
+LONG ?= 0
+
 test: setup-dev
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	LONG=$(LONG) OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: setup-dev
 	$(BIN)/ruff check .

@@ -1,5 +1,78 @@
-"""EMP / Alphatrade: an autonomous trading system that reasons in ticks, spreads and sigma."""
+"""EMP / Alphatrade: an autonomous trading system that reasons in ticks, spreads and sigma.
+
+As a library (`docs/library.md`):
+
+    import emp
+
+    market = emp.load("quotes.csv", "GOOG")
+    emp.features(market).to_pandas()
+    result = emp.backtest(market, rule=my_rule)
+    result.plot("result.png")
+
+Names are looked up on first use, so that `import emp` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from emp.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from emp.app.library import (
+        CANCEL,
+        CROSS,
+        HOLD,
+        HORIZONS,
+        POST,
+        REPLACE,
+        Flow,
+        MarketData,
+        Result,
+        Rule,
+        UsageError,
+        backtest,
+        cancel,
+        cross,
+        features,
+        labels,
+        load,
+        move,
+        post,
+        simulate,
+    )
+
+__all__ = [
+    "CANCEL",
+    "CROSS",
+    "HOLD",
+    "HORIZONS",
+    "POST",
+    "REPLACE",
+    "Flow",
+    "MarketData",
+    "Result",
+    "Rule",
+    "UsageError",
+    "__version__",
+    "backtest",
+    "cancel",
+    "cross",
+    "features",
+    "labels",
+    "load",
+    "move",
+    "post",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'emp' has no attribute {name!r}")
+    found = getattr(import_module("emp.app.library"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -22,12 +22,18 @@ settings.load_profile("emp")
 _STATE = tempfile.TemporaryDirectory(prefix="emp-state-")
 _tests = itertools.count()
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 def pytest_runtest_setup() -> None:
     """Let no test find what another, or the user of this machine, has left of an account."""
     os.environ["EMP_STATE"] = f"{_STATE.name}/{next(_tests)}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out the long drills where LONG=0, as `make test` does without LONG=1: the summary says so."""
+    if os.environ.get("LONG") == "0":
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="long drills: make test LONG=1 runs them"))
 
 
 def pytest_unconfigure() -> None:
@@ -38,7 +44,9 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of recorded markets; skips where it is absent, fails where EMP_REQUIRE_REAL=1 demands it."""
-    folder = Path(os.environ.get("EMP_DATA", ROOT / "../shared/data")).resolve()
+    from emp.core.recorded import recordings_folder
+
+    folder = recordings_folder()
     if not folder.is_dir():
         message = f"no recorded markets at {folder}: set EMP_DATA to their folder to run these tests"
         if os.environ.get("EMP_REQUIRE_REAL") == "1":

@@ -1,7 +1,7 @@
 """The port to the outside world: what the engine knows of a market is what passes here, through one door.
 
     await access.connect(instruments, sink)   # the one receiver, handed over once
-    access.send(command)                      # its outcome arrives as sink.report(...)
+    access.send(cleared)                      # its outcome arrives as sink.report(...)
     await access.close()
 
 An access pushes what happens into the sink, on the event loop, in the order in which it happened. The sink that
@@ -16,16 +16,20 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from emp.core.approval import Cleared
 from emp.core.codes import Quarantine
-from emp.core.contracts import Command, OrderUpdate, VenuePosition
+from emp.core.contracts import OrderUpdate, VenuePosition
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 
 Channel = Literal["market", "trade"]
 
-Cause = Literal["", "unreachable", "unanswered", "refused", "logout", "lost", "silent", "fault"]
-"""Why a connection is down, of a few kinds: nobody listens; nothing came back to the logon; the logon was refused; the
-peer logged out; the connection broke; the peer fell silent; one side broke the protocol. Empty while it is up.
+Cause = Literal[
+    "", "unreachable", "unanswered", "refused", "occupied", "taken", "logout", "lost", "silent", "fault"
+]
+"""Why a connection is down, of a few kinds: nobody listens; nothing came back to the logon; the logon was refused, or
+because somebody is logged on under our name; somebody else has logged on and taken our session; the peer logged out;
+the connection broke; the peer fell silent; one side broke the protocol. Empty while it is up.
 """
 
 
@@ -75,10 +79,10 @@ class MarketAccess(Protocol):
         From the first line of this call until `close` has returned the sink may be called.
         """
 
-    def send(self, command: Command) -> None:
+    def send(self, cleared: Cleared) -> None:
         """Hand over a command without blocking; its outcome, a refusal too, arrives as a report after this call.
 
-        VenueError only where the access is closed.
+        VenueError only where the access is closed. TypeError for an order that risk has not approved: nothing leaves.
         """
 
     async def open_orders(self) -> Sequence[OrderUpdate]:

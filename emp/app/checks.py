@@ -69,6 +69,25 @@ VALUE_METRICS = {
     "value_stops",
 }
 FORECAST_METRICS = {"forecast_head_info", "forecast_outcomes", "forecast_scale", "forecast_off_ground"}
+MONITOR_METRICS = {"input_psi", "input_psi_chance", "input_drifted", "model_failure_evidence"}
+TRADING_METRICS = {
+    "decisions",
+    "drawdown_ticks",
+    "fees_ticks",
+    "fills",
+    "forecast_below_ratio",
+    "forecast_brier",
+    "forecast_inside_ratio",
+    "limit_used_ratio",
+    "open_orders",
+    "orders_decided",
+    "pnl_money",
+    "pnl_ticks",
+    "position_lots",
+    "realised_pnl_ticks",
+    "unrealised_pnl_ticks",
+}
+BREAKER_METRICS = {"breaker_open", "breaker_trips"}
 CONTEXT_METRICS = {"context_info", "context_multiplier"}
 
 
@@ -225,7 +244,8 @@ def metrics_are_the_roadmaps() -> str:
     one = InstrumentView(name="X", tick=1.0)
     board.publish(View(mode="mock", run="R", model="m", now_ns=0, started_ns=0, instruments=(one,)))
     found = {metric.name for metric in registry(board).collect()}
-    ours = LINK_METRICS | MODEL_METRICS | FORECAST_METRICS | VALUE_METRICS | CONTEXT_METRICS
+    ours = LINK_METRICS | MODEL_METRICS | FORECAST_METRICS | VALUE_METRICS | CONTEXT_METRICS | BREAKER_METRICS
+    ours |= MONITOR_METRICS | TRADING_METRICS
     assert found == METRICS | ours, f"metrics are {', '.join(sorted(found))}"
     return ", ".join(sorted(found))
 

@@ -40,6 +40,8 @@ ADVICE: Mapping[str, str] = {
     "unreachable": "correct access.host and access.port; ask the broker whether this address is let through",
     "unanswered": "something listens and says nothing: check access.port, access.tls and access.target_comp_id",
     "refused": "compare user name, password, account and CompIDs with what the broker wrote; ask what its words mean",
+    "occupied": "somebody is logged on under this name: end the other process, or wait a minute and try again",
+    "taken": "somebody else logged on under this name meanwhile: end the other process",
     "logout": "ask the broker what it says above means",
     "lost": "the connection broke: try again, then ask the broker",
     "silent": "the connection stands and nothing comes: ask the broker",
@@ -157,10 +159,35 @@ def judge(
     if config.mode != "observe":
         yield from _orders(found, config)
         yield from _positions(found)
+        yield left_alone(config)
     for what, said in found.refusals:
         yield Finding("warn", what, f"refused: {said}", "ask the broker, if it matters to you")
     for what in found.unfinished:
         yield Finding("bad", "time", what, "try again; ask the broker why it answers so late")
+
+
+def left_alone(config: SystemConfig) -> Finding:
+    """What becomes of orders and positions while no engine runs and nobody is at hand."""
+    what, advice = "left alone", "keep another way in: the broker's own terminal, a telephone number"
+    if config.access.connection_protocol == "ctrader":
+        return Finding(
+            "ok",
+            what,
+            "a stop at the venue closes a position at the loss limit; orders that rest stay",
+            advice,
+        )
+    if config.access.cancel_on_disconnect:
+        asked = config.access.cancel_on_disconnect
+        return Finding(
+            "warn",
+            what,
+            f"the venue is asked ({asked}) to withdraw orders that rest; a position stays",
+            advice,
+        )
+    words = "orders that rest and a position stay as they are: FIX knows no stop that belongs to a position"
+    return Finding(
+        "warn", what, words, f"set access.cancel_on_disconnect where the venue has such a field; {advice}"
+    )
 
 
 def _link(link: LinkFacts, config: SystemConfig) -> Finding:

@@ -17,6 +17,7 @@ from emp.core.errors import EmpError
 from emp.core.extras import install_command
 from emp.core.numba.cache import cache_root, size_bytes, unusable
 from emp.core.platform import cpu_flags, memory_bytes, usable_cores
+from emp.core.recorded import recordings_folder
 from emp.core.records import EVENT
 from emp.observe.http import HttpServer, create_app
 
@@ -86,7 +87,12 @@ def kernels() -> Iterator[Finding]:
         size_mb = size_bytes(folder) / 1e6
         yield Finding("ok", "kernel cache", f"{compiled} compiled kernels, {size_mb:.0f} MB in {folder}")
     else:
-        yield Finding("warn", "kernel cache", "cold", "the first start compiles for about a minute")
+        yield Finding(
+            "warn",
+            "kernel cache",
+            f"nothing compiled in {folder}",
+            "the first start compiles for about a minute",
+        )
 
 
 def configuration(path: Path) -> tuple[SystemConfig | None, list[Finding]]:
@@ -159,7 +165,7 @@ def storage(config: SystemConfig) -> Iterator[Finding]:
         yield Finding("warn", "run_dir", f"{folder}: {free_gib:.1f} GiB free", f"free {DISK_WANTED_GIB} GiB")
     else:
         yield Finding("ok", "run_dir", f"{folder}: {free_gib:.0f} GiB free")
-    data = Path(os.environ.get("EMP_DATA", "../shared/data")).absolute()
+    data = recordings_folder()
     if data.is_dir():
         yield Finding("ok", "recorded data", f"{data}: {sum(p.is_dir() for p in data.iterdir())} folders")
     else:

@@ -4,6 +4,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, get_type_hints
 
+REGISTRY_VARIABLE = "EMP_REGISTRY"
+"""Names the folder of models, evidence and decisions for every command that reads or writes it."""
+
+EVIDENCE_HELP = "Registry folder to write signed evidence to."
+
 T = TypeVar("T", bound=tuple[Any, ...])
 R = TypeVar("R")
 

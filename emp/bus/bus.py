@@ -182,6 +182,16 @@ class EventBus:
         self._tell(message.topic, message)
         return message
 
+    def next_reports(self) -> list[OrderUpdate]:
+        """Take the reports that wait in front of any other control message, oldest first."""
+        found: list[OrderUpdate] = []
+        while self._control and isinstance(self._control[0], OrderUpdate):
+            message = self._control.popleft()
+            assert isinstance(message, OrderUpdate)
+            self._tell(message.topic, message)
+            found.append(message)
+        return found
+
     def peek(self, limit: int) -> tuple[int, Array] | None:
         """Return the next instrument in turn that has events, and a view of up to `limit` of its oldest.
 

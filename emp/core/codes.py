@@ -118,6 +118,15 @@ class Reason(IntEnum):
     MOVE_EDGE = 23  # the resting order outlived its time and is worth more at another price
     WITHDRAWN = 24  # resting would pay only at a price that was withdrawn from, and nothing but noise is new
     NOT_EARNED = 25  # size 0: lots brought less than was believed of them; the shadow must earn it back
+    OWN_RULE = 26  # what a rule of the user's own asked for, be it nothing
+    REJECTS = 27  # the venue refused so many orders that nothing is opened for a while
+    LATENCY = 28  # decisions or the venue's answers come too late: nothing is opened for a while
+    NO_RATE = 29  # no conversion rate that may be trusted: nothing is opened
+    GROSS_EXPOSURE = 30  # over all instruments, in the account's currency
+    NET_EXPOSURE = 31
+    ACCOUNT_LOSS = 32  # of the day, over all instruments, in the account's currency
+    MARGIN = 33  # the venue's free margin leaves no room, or its margin level is below the limit
+    MODEL = 34  # the model that serves has failed, and nothing stands by: nothing is opened
 
 
 class WorkingState(IntEnum):

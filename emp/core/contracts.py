@@ -80,7 +80,9 @@ class DegradedMode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """An order that risk has approved. Limit always: a crossing order carries the worst price it accepts."""
+    """An order: an intent until risk approves it (`emp.core.approval`). Limit always: a crossing order carries the
+    worst price it accepts.
+    """
 
     cl_ord_id: str
     instrument: str
@@ -131,10 +133,15 @@ class Replace(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     decision_seq: int
 
 
+UNSENT = "unsent-"
+"""How the execIDs of updates begin that tell of orders which did not leave: no venue has said that."""
+
 OwnerAction = Literal["halt", "resume", "flatten", "kill", "stop", "reload"]
 """What the owner may ask of a running engine."""
 
-ControlAction = Literal[OwnerAction, "degraded", "context", "timer", "swap", "begin", "start"]
+ControlAction = Literal[
+    OwnerAction, "degraded", "bar", "rate", "context", "differs", "timer", "swap", "begin", "start"
+]
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,7 +153,11 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     kill      flatten, with a risk breach told
     stop, reload  the run ends in order; another model is fetched: recorded, the engine itself does nothing
     degraded  size 0 while `value` is 1, for the `reason` named
+    bar       nothing may be opened while `value` is 1, for the `reason` named (of codes.Reason); closing goes on
+    rate      a unit of the currency `reason` is worth `value` of the account's, as of `ts`
     context   the slow context multiplies size by `value`
+    differs   the venue holds `value` lots, signed, beyond what our fills make: orders that may explain it are asked
+              for; where none can, the difference is booked, and everything halted and closed
     swap      the model of hash `reason` serves from the next event on
     timer     time alone asked for something (an overdue answer, a silent feed, a position still to close)
     begin     a process opened the ledger, and leaves out the next `value` client order ids

@@ -7,7 +7,9 @@
     ├── ArtifactError        a model artifact is corrupt, tampered with or does not fit
     ├── VenueError           the other side refused or broke the protocol
     ├── JournalError         durability is lost: the engine must halt
+    ├── GovernanceError      evidence, a verdict or the registry is not what was signed, or does not allow it
     ├── PositionLeftError    a run has ended with a position or orders at the venue
+    ├── NotApprovedError     an order was to be sent that risk has not approved: the engine must halt
     └── UsageError           a command was called with values that cannot work
 
 `emp.app.cli` prints `str(error)` and exits with `error.exit_code`; a stack trace is a bug.
@@ -56,6 +58,18 @@ class PositionLeftError(EmpError):
     """A run has ended, and something of it is still open at the venue: somebody must know."""
 
     exit_code = 7
+
+
+class NotApprovedError(EmpError):
+    """An order was to be sent that risk has not approved: a defect, which halts and flattens before it leaves."""
+
+    exit_code = 6
+
+
+class GovernanceError(EmpError):
+    """Evidence, a verdict or the registry is not what was signed, or does not allow what was asked."""
+
+    exit_code = 9
 
 
 class UsageError(EmpError):

@@ -1,5 +1,6 @@
 """Optional packages: which extra brings them, and what to type for that where this package is installed."""
 
+import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
@@ -31,13 +32,16 @@ def install_command(extra: str) -> str:
     """What installs an extra into the very environment that runs this: made by pip, uv or pipx.
 
     It names the packages, not the extra: so it is right wherever this one came from (an index, a wheel, a checkout).
+    Those that there are not for this Python or system are left out; "" where none is left.
     """
     wanted = " ".join(f"'{one}'" for one in _requirements(extra))
+    if not wanted:
+        return ""
     if (Path(sys.prefix) / "pipx_metadata.json").exists():
         return f"pipx inject {DISTRIBUTION} {wanted}"
     if find_spec("pip") is None:
-        return f"uv pip install --python {_quoted(sys.executable)} {wanted}"
-    return f"{_quoted(sys.executable)} -m pip install {wanted}"
+        return f"uv pip install --python {shlex.quote(sys.executable)} {wanted}"
+    return f"{shlex.quote(sys.executable)} -m pip install {wanted}"
 
 
 def missing_extra(module: str) -> str:
@@ -45,22 +49,25 @@ def missing_extra(module: str) -> str:
     extra = EXTRA_OF.get(module.partition(".")[0])
     if extra is None:
         return ""
-    return f"{module.partition('.')[0]} is not installed (extra {extra}): {install_command(extra)}"
+    how = install_command(extra) or "there is none of its packages for this Python and system"
+    return f"{module.partition('.')[0]} is not installed (extra {extra}): {how}"
 
 
 def _requirements(extra: str) -> list[str]:
-    """The extra's packages with their bounds, as this package's own metadata has them."""
+    """The extra's packages with their bounds, as this package's own metadata has them for this Python and system."""
+    from packaging.requirements import Requirement
+
     try:
         every = requires(DISTRIBUTION) or []
     except PackageNotFoundError:
         every = []
-    found = []
-    for one in every:
-        package, _, marker = one.partition(";")
-        if f'extra == "{extra}"' in marker.replace("'", '"'):
-            found.append(package.strip())
-    return found or [f"{DISTRIBUTION}[{extra}]"]
-
-
-def _quoted(path: str) -> str:
-    return f"'{path}'" if " " in path else path
+    of_extra = [
+        one for one in map(Requirement, every) if f'extra == "{extra}"' in str(one.marker).replace("'", '"')
+    ]
+    if not of_extra:
+        return [f"{DISTRIBUTION}[{extra}]"]
+    return [
+        f"{one.name}{one.specifier}"
+        for one in of_extra
+        if one.marker is None or one.marker.evaluate({"extra": extra})
+    ]

@@ -31,7 +31,25 @@ WINDOWS = (
 
 def unsupported() -> str:
     """Why this system cannot run the package, in one line; empty where it can."""
-    return WINDOWS if sys.platform == "win32" else ""
+    if sys.platform == "win32":
+        return WINDOWS
+    unspelled = next(filter(_is_unspelled, (sys.prefix, __file__)), "")
+    return _UNSPELLED.format(os.fsencode(unspelled).decode(errors="replace")) if unspelled else ""
+
+
+_UNSPELLED = (
+    "Python cannot spell the folder it runs from, {!a}, in this locale: "
+    "unset PYTHONUTF8, or set it to 1, then the same again"
+)
+
+
+def _is_unspelled(path: str) -> bool:
+    """Whether a path holds bytes that are no letters of the locale; numba and pydantic cannot be loaded from there."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def usable_cores() -> int:

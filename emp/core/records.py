@@ -25,6 +25,12 @@ HORIZONS = len(HORIZON_NAMES)
 
 QUANTILES = (0.25, 0.5, 0.75)
 
+INTERVAL_LEVEL = 0.9
+"""Share of moves that the interval of a forecast is to hold."""
+
+INTERVAL_SIGMAS = 3.2897072539029444
+"""Sigmas of a normal that such an interval spans."""
+
 EVENT = np.dtype(
     [
         ("ts", "i8"),  # exchange time
@@ -75,6 +81,7 @@ FORECAST = np.dtype(
         ("p", "f4", (HORIZONS, 3)),  # down, flat, up: calibrated class probabilities
         ("q", "f4", (HORIZONS, len(QUANTILES))),  # quantiles of delta_hat, never crossing
         ("mean", "f4", (HORIZONS,)),  # expected delta_hat
+        ("interval", "f4", (HORIZONS, 2)),  # ends of the 90 % interval of delta_hat, held to outcomes
     ],
     align=True,
 )
@@ -112,6 +119,7 @@ DECISION = np.dtype(
         ("p", "f4", (HORIZONS, 3)),
         ("q", "f4", (HORIZONS, len(QUANTILES))),
         ("mean", "f4", (HORIZONS,)),
+        ("interval", "f4", (HORIZONS, 2)),
         ("adverse_bid", "f8"),  # ticks: expected adverse drift after a fill at our bid
         ("adverse_ask", "f8"),
         ("flow_bid", "f8"),  # lots per second traded against the bid, past only
@@ -149,6 +157,11 @@ DECISION = np.dtype(
         ("session_id", "i4"),
         ("halted", "?"),  # before the action
         ("degraded", "?"),
+        ("barred", "u1"),  # Reason for which nothing may be opened; 0 none
+        (
+            "room",
+            "i4",
+        ),  # lots that the account's limits leave on the side asked for; 0 no such limit, -1 none left
     ],
     align=True,
 )

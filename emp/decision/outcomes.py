@@ -13,6 +13,7 @@ import numpy as np
 from emp.core.codes import Action, Reason
 from emp.core.numba.jit import kernel
 from emp.core.records import Array
+from emp.decision.kinds import KIND, KINDS, PLACED, close_kinds, drop_open_kinds, open_kinds, place
 from emp.decision.standing import worth
 
 CROSS, POST, REPLACE = int(Action.CROSS), int(Action.POST), int(Action.REPLACE)
@@ -51,6 +52,8 @@ LOTS = np.dtype(
         ("trip_believed", "f8"),
         ("believed2", "f8"),
         ("brought_believed", "f8"),
+        ("placed", PLACED),  # of the order at work
+        ("kinds", KIND, (KINDS,)),
     ],
     align=True,
 )
@@ -67,6 +70,8 @@ def note_belief(o: Any, st: Any, row: Any) -> None:
     """Note what is believed of the order at work, or of the one that leaves now: what the rule counts its gain as."""
     if row.action == CROSS or row.action == POST or row.action == REPLACE or row.reason_code == KEEP_RESTING:
         o.value = worth(st, row.gain) - st.error
+        if row.reason_code != KEEP_RESTING:
+            place(o.placed, row)
 
 
 @kernel
@@ -91,12 +96,14 @@ def take_fills(o: Any, account: Any, ts: int) -> bool:
     if before * side < 0:
         closing = min(qty, abs(before))
         _close(o, closing, -side * (px - o.entry) - per_lot, ts)
+        close_kinds(o.kinds, side, closing / abs(before), px, per_lot)
         qty -= closing
         ended = closing == abs(before)
         if ended:
             _end_trip(o)
     if qty > 0:
         _open(o, max(0, before * side), qty, o.moved_px, ts)
+        open_kinds(o.kinds, o.placed, qty, o.moved_px, o.value, ts)
     return ended
 
 
@@ -143,6 +150,7 @@ def _open(o: Any, had: int, qty: int, px: float, ts: int) -> None:
 def drop_open_lots(o: Any) -> None:
     """Forget what is open: no outcome comes of it."""
     o.position = 0
+    drop_open_kinds(o.kinds)
     o.trip.lots = o.trip.brought = o.trip.believed = 0.0
 
 

@@ -12,6 +12,7 @@ from numba import types
 from numba.extending import overload
 
 _KERNELS: dict[type, Callable[..., Any]] = {}
+_IN_THE_HEAD: set[type] = set()
 
 
 def decide(
@@ -44,9 +45,33 @@ def decide(
     _KERNELS[type(rule)](rule, i, event, sigma_ticks, f, e, account, working, standing, row)
 
 
-def register(rule_type: type, kernel: Callable[..., Any]) -> None:
-    """Make `decide` run `kernel` for parameters of `rule_type`."""
+def register(rule_type: type, kernel: Callable[..., Any], *, in_the_head: bool = True) -> None:
+    """Make `decide` run `kernel` for parameters of `rule_type`.
+
+    Args:
+        rule_type: a NamedTuple type of parameter arrays.
+        kernel: with the signature of `decide`.
+        in_the_head: whether the rule trades a second time in the head (`emp.decision.shadow`), and learns from that
+            what its gains are worth. A rule with memory of its own must see each event once.
+    """
     _KERNELS[rule_type] = kernel
+    if in_the_head:
+        _IN_THE_HEAD.add(rule_type)
+
+
+def trades_in_the_head(rule: Any) -> bool:
+    """Whether the rule trades a second time in the head: a constant for each kind of rule."""
+    return type(rule) in _IN_THE_HEAD
+
+
+@overload(trades_in_the_head)
+def _compiled_trades_in_the_head(rule: Any) -> Any:
+    does = getattr(rule, "instance_class", None) in _IN_THE_HEAD
+
+    def run(rule: Any) -> Any:
+        return does
+
+    return run
 
 
 @overload(decide)

@@ -10,9 +10,10 @@ All values are in ticks per lot. For a direction s (+1 buy, -1 sell) and the hor
     value(cross)  = worth(gain)
     value(post)   = P(fill) worth(gain)
 
-sigma_h is the spread of the forecast's own quartiles, (q75 - q25) * unit / 1.349. What a maker loses to
-adverse selection is estimated from trades at the touch (`estimates`); where that is negative, a taker loses it
-(`reversion`). P(fill) = min(1, volume traded into that side within the time to live / (queue ahead + our size)).
+sigma_h is that of a normal with the 90 % interval that outcomes keep true (`model.conformal`): its width * unit / 3.29.
+What a maker loses to adverse selection is estimated from trades at the touch (`estimates`); where that is negative, a
+taker loses it (`reversion`). P(fill) = min(1, volume traded into that side within the time to live / (queue ahead + our
+size)).
 What a gain has been worth until a lot was closed, and how many lots that allows, is learned from outcomes
 (`outcomes`, `shadow`). Size is the share of the order limit that value / sigma_h gives, at least a lot, held below the
 depth cap and the lots that have been earned; an order that closes is never larger than what is held. An inventory is
@@ -30,7 +31,7 @@ import numpy as np
 
 from emp.core.codes import Action, EventFlag, Reason, WorkingState
 from emp.core.numba.jit import kernel
-from emp.core.records import HORIZON_EVENTS, HORIZON_NS, HORIZONS, Array
+from emp.core.records import HORIZON_EVENTS, HORIZON_NS, HORIZONS, INTERVAL_SIGMAS, Array
 from emp.decision.estimates import flow_per_second
 from emp.decision.port import register
 from emp.decision.standing import worth
@@ -48,9 +49,6 @@ MOVE_EDGE, CANCEL_EDGE_GONE, WITHDRAWN = (
 KEEP_RESTING, IN_FLIGHT, INVENTORY = int(Reason.KEEP_RESTING), int(Reason.IN_FLIGHT), int(Reason.INVENTORY)
 NONE, RESTING = int(WorkingState.NONE), int(WorkingState.RESTING)
 NO_SIZE = int(EventFlag.NO_SIZE)
-
-IQR_OF_SIGMA = 1.3489795003921634
-"""Interquartile range of a standard normal: turns quartiles into a sigma."""
 
 EVENT_HORIZONS = len(HORIZON_EVENTS)
 
@@ -325,7 +323,7 @@ def decide_by_value(
     spread = event.ask_px[0] - event.bid_px[0]
     unit = max(float(spread), costs.k_sigma * sigma_ticks)
     h = strongest_horizon(f)
-    sigma = (f.q[h, 2] - f.q[h, 0]) * unit / IQR_OF_SIGMA
+    sigma = (f.interval[h, 1] - f.interval[h, 0]) * unit / INTERVAL_SIGMAS
     pressure = -sigma * account.position / full_inventory(standing, costs)
     forecast_edge = f.mean[h] * unit
     edge = forecast_edge + pressure
@@ -369,6 +367,7 @@ def record_inputs(event: Any, f: Any, e: Any, account: Any, working: Any, standi
     row.p[:, :] = f.p
     row.q[:, :] = f.q
     row.mean[:] = f.mean
+    row.interval[:, :] = f.interval
     row.adverse_bid, row.adverse_ask = e.adverse_bid, e.adverse_ask
     row.flow_bid = flow_per_second(e.volume_bid, e.elapsed_ns)
     row.flow_ask = flow_per_second(e.volume_ask, e.elapsed_ns)

@@ -17,17 +17,18 @@ CARRIED = "carried_over"
 
 
 def carried(engine: Engine, i: int) -> Carried:
-    """What instrument `i` would take into the account's next run, were this one to end now."""
+    """What instrument `i` would take into the account's next run, were this one to end now.
+
+    A process that has seen no market yet values what it holds at the last price that its ledger knows: what is in the
+    ACCOUNT record is as old as its last mark.
+    """
     account, risk = engine.desk.account[i], engine.desk.risk[i]
     seen = engine.desk.perception[i]
     unvalued = engine.unvalued.lots(i)  # without a price yet: the next run will find them again
     lots, cash = int(account["position"]) - unvalued, float(account["cash"])
-    pnl = float(account["pnl"])
-    if seen["ts"] and not unvalued:
-        value = lots * 0.5 * float(seen["bid"] + seen["ask"])
-        pnl = cash + value - float(account["fees"])
-    else:
-        value = pnl - cash + float(account["fees"]) if lots else 0.0
+    price = 0.5 * float(seen["bid"] + seen["ask"]) if seen["ts"] else engine.orders.prices[i]
+    value = lots * price
+    pnl = cash + value - float(account["fees"])
     return Carried(
         position=lots,
         value=value,
@@ -47,7 +48,10 @@ def carried_note(instrument: str, state: Carried, ts: int) -> Note:
 def take_over(manager: OrderManager, note: Note, halted: dict[str, Reason]) -> None:
     """Let a fresh order manager, and what is halted, begin where a note says that the run before ended."""
     state = _of(note.data)
-    account = manager.accounts[manager.instruments.index(note.instrument)]
+    i = manager.instruments.index(note.instrument)
+    account = manager.accounts[i]
+    if state.position:
+        manager.prices[i] = state.value / state.position
     account["position"], account["cash"] = state.position, -state.value
     account["day"], account["day_start"] = state.day, -state.day_pnl
     account["peak"] = -state.drawdown

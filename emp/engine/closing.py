@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from emp.core.approval import Approved, Cleared
 from emp.core.codes import OrderStatus
-from emp.core.contracts import Command, OrderUpdate
-from emp.execution.flatten import flatten, is_flat
+from emp.core.contracts import NewOrder, OrderUpdate
+from emp.execution.flatten import flatten, is_flat, left_to_close
 from emp.execution.orders import OrderManager
 from emp.execution.pace import Pace
 from emp.execution.transitions import Order
@@ -31,12 +32,15 @@ class Closing:
         orders: OrderManager,
         next_id: Callable[[], str],
         touch: Callable[[int], Touch],
+        approve: Callable[[int, NewOrder, int], Approved],
     ) -> None:
+        """`approve` takes an instrument, a closing order of it, and the lots, signed, that are left to close."""
         self.flattening: set[int] = set()
         self._names = tuple(names)
         self._orders = orders
         self._next_id = next_id
         self._touch = touch
+        self._approve = approve
         self._paces = [Pace() for _ in names]
         self._unheard: set[int] = set()
 
@@ -79,7 +83,7 @@ class Closing:
             else "the venue's answers are awaited"
         )
 
-    def after_report(self, order: Order, update: OrderUpdate, *, filled: bool) -> list[Command]:
+    def after_report(self, order: Order, update: OrderUpdate, *, filled: bool) -> list[Cleared]:
         """What a report asks for while its instrument is being closed; a refusal is answered by the timer."""
         pace = self._paces[order.index]
         if filled:
@@ -90,7 +94,7 @@ class Closing:
             return []
         return self.commands(order.index, update.ts, told=True)
 
-    def commands(self, i: int, ts: int, *, told: bool = False) -> list[Command]:
+    def commands(self, i: int, ts: int, *, told: bool = False) -> list[Cleared]:
         """Whatever still has to be sent to get instrument `i` flat; at most PROTECTION spreads off.
 
         Nothing while the venue cannot hear it, and no more than its pace allows: `told` is the venue's answer, whose
@@ -104,6 +108,7 @@ class Closing:
         if i in self._unheard or not pace.due(at):
             return []
         touch = self._touch(i)
+        held = left_to_close(self._orders, name)
         commands = flatten(
             self._orders,
             name,
@@ -116,4 +121,4 @@ class Closing:
         )
         if commands:
             pace.tried(at)
-        return commands
+        return [self._approve(i, one, held) if isinstance(one, NewOrder) else one for one in commands]

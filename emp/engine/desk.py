@@ -63,6 +63,8 @@ class Desk(NamedTuple):
     working: Array  # WORKING[n]
     risk: Array  # RISK[n]
     limits: Array  # LIMITS[n]
+    portfolio: Array  # PORTFOLIO[1]: limits over all instruments
+    exposure: Array  # EXPOSURE[n]
     quarantined: Array  # int64[n, reasons]: events kept from perception, by codes.Quarantine
     clock: Array  # int64[2], scratch of monotonic_ns
 
@@ -86,6 +88,8 @@ MUTABLE = (
     "account",
     "working",
     "risk",
+    "portfolio",
+    "exposure",
     "quarantined",
 )
 """What a checkpoint holds: with these bytes and the events that follow, the engine is the same engine."""
@@ -107,6 +111,8 @@ def new_desk(
     state_ttl_ns: int,
     limits: Array,
     costs: Array,
+    portfolio: Array,
+    exposure: Array,
 ) -> Desk:
     """Allocate the desk of `instruments`, with no model behind it yet.
 
@@ -115,6 +121,8 @@ def new_desk(
         state_ttl_ns: time without a believable book after which a state starts from zero.
         limits: LIMITS[n].
         costs: COSTS[n].
+        portfolio: PORTFOLIO[1].
+        exposure: EXPOSURE[n].
     """
     n = len(instruments)
     if limits.dtype != LIMITS or costs.dtype != COSTS:
@@ -148,6 +156,8 @@ def new_desk(
         working=np.zeros(n, WORKING),
         risk=new_risk(n),
         limits=limits,
+        portfolio=portfolio,
+        exposure=exposure,
         quarantined=np.zeros((n, len(Quarantine)), np.int64),
         clock=np.zeros(2, np.int64),
     )

@@ -13,20 +13,21 @@ from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
-from emp.core.codes import OrderStatus, Reason
-from emp.core.contracts import Command, Control, Message, NewOrder, OrderUpdate, Replace, RiskBreach
+from emp.core.approval import Approved, Cleared, command_of
+from emp.core.codes import OrderStatus
+from emp.core.contracts import UNSENT, Command, Control, Message, NewOrder, OrderUpdate, Replace, RiskBreach
 from emp.core.records import Array
 from emp.engine.engine import NO_ROWS, Engine, Output
 from emp.engine.serving import Ready
 from emp.engine.tap import Taps
-from emp.engine.valuation import VALUED, Valuation
+from emp.engine.valuation import ADJUSTMENT, VALUED, Adjustment, Valuation
 from emp.journal.decisions import decision_note
 from emp.journal.ledger import Ledger
-from emp.journal.records import Note
+from emp.journal.records import Note, Scalar
 
 _log = structlog.get_logger(__name__)
 
-Send = Callable[[Command], None]
+Send = Callable[[Cleared], None]
 
 
 class Driver:
@@ -107,15 +108,30 @@ class Driver:
             self.ledger.at = events
 
     def report(self, update: OrderUpdate) -> None:
-        """Record a report, then apply it; one that cannot be recorded has happened all the same."""
-        new = True
+        """Record a report, then apply it."""
+        self.reports((update,))
+
+    def reports(self, updates: Sequence[OrderUpdate]) -> None:
+        """Record reports that wait together, waiting for the disk once, then apply one after the other. What cannot be
+        recorded has happened all the same.
+        """
+        new = [True] * len(updates)
         with self._surviving():
             if self.ledger is not None:
-                new = self.ledger.record_report(update)
-        if new:
-            self.deliver(self.engine.on_report(update))
-            if self.taps is not None:
-                self.taps.report(update)
+                new = self._record_reports(self.ledger, updates)
+        for update, is_new in zip(updates, new, strict=True):
+            if is_new:
+                self.deliver(self.engine.on_report(update))
+                if self.taps is not None:
+                    self.taps.report(update)
+
+    @staticmethod
+    def _record_reports(ledger: Ledger, updates: Sequence[OrderUpdate]) -> list[bool]:
+        """Make reports durable; whether each is new."""
+        if len(updates) == 1:
+            return [ledger.record_report(updates[0])]
+        with ledger.batch():
+            return [ledger.record_report(one) for one in updates]
 
     def control(self, control: Control) -> None:
         """Record a control input, then apply it."""
@@ -156,11 +172,30 @@ class Driver:
 
         With `decided`, the row that decided it goes into the ledger with it: the action log is written later.
         """
+        for adjusted in output.adjustments:
+            self._note_adjustment(adjusted)
         for message in output.messages:
-            self._tell(message)
+            self.tell(message)
         self._send_all(output.commands, output.rows[-1:] if decided else output.rows[:0])
 
-    def _tell(self, message: Message) -> None:
+    def _note_adjustment(self, one: Adjustment) -> None:
+        """Record what somebody else's order has made of a position: a restart books it likewise."""
+        name = self.engine.instruments[one.instrument].name
+        _log.warning(
+            "not our order: its fill is booked", instrument=name, lots=one.qty, px=one.px, order=one.order
+        )
+        if self.ledger is not None:
+            with self._surviving():
+                data: dict[str, Scalar] = {
+                    "qty": one.qty,
+                    "px": float(one.px),
+                    "fee": one.fee,
+                    "reason": f"a fill of {one.order}, which is not our order",
+                }
+                self.ledger.record_note(Note(kind=ADJUSTMENT, ts=one.ts, instrument=name, data=data))
+
+    def tell(self, message: Message) -> None:
+        """Record a breach, and say it to whoever listens."""
         if not isinstance(message, RiskBreach):
             return  # a report that was applied: whoever watches has it from the taps
         if self.ledger is not None:
@@ -169,7 +204,7 @@ class Driver:
         if self._say is not None:
             self._say(message)
 
-    def send(self, commands: Sequence[Command], *, foreign: bool = False) -> None:
+    def send(self, commands: Sequence[Cleared], *, foreign: bool = False) -> None:
         """Send what is in the ledger, and nothing else; after a failure even what the ledger cannot take.
 
         What is sent together is synced together: twenty cancels wait for the disk once. `foreign` commands speak of
@@ -177,7 +212,7 @@ class Driver:
         """
         self._send_all(commands, NO_ROWS, foreign=foreign)
 
-    def _send_all(self, commands: Sequence[Command], row: Array, *, foreign: bool = False) -> None:
+    def _send_all(self, commands: Sequence[Cleared], row: Array, *, foreign: bool = False) -> None:
         if not commands:
             return
         failed_before = self.failed
@@ -192,11 +227,11 @@ class Driver:
                 self.engine.sent(command)
             self.commands += 1
             if self._is_too_late(command):
-                self._refuse(command)
+                self._refuse(command_of(command))
             else:
                 self._send(command)
 
-    def _is_too_late(self, command: Command) -> bool:
+    def _is_too_late(self, command: Cleared) -> bool:
         """Whether a command that may add risk would leave on old data: the disk, too, may have blocked the loop."""
         return _adds_risk(command) and self._blocked is not None and self._blocked()
 
@@ -205,7 +240,7 @@ class Driver:
         assert isinstance(command, NewOrder | Replace)
         update = OrderUpdate(
             clOrdID=command.cl_ord_id,
-            execID=f"unsent-{command.cl_ord_id}",
+            execID=f"{UNSENT}{command.cl_ord_id}",
             status=OrderStatus.REJECTED,
             filled=0,
             price=command.px,
@@ -217,20 +252,20 @@ class Driver:
         if self._say is not None:
             self._say(update)
 
-    def _record_intents(self, commands: Sequence[Command], row: Array) -> None:
+    def _record_intents(self, commands: Sequence[Cleared], row: Array) -> None:
         """Make intents, and the DECISION row [1] or [0] that led to them, durable at once."""
         if self.ledger is None:
             return
         if len(commands) == 1 and not len(row):
             for command in commands:
-                self.ledger.record_intent(command)
+                self.ledger.record_intent(command_of(command))
             return
         with self.ledger.batch():
             if len(row):
                 name = self.engine.instruments[int(row["instrument"][0])].name
                 self.ledger.record_note(decision_note(name, row))
             for command in commands:
-                self.ledger.record_intent(command)
+                self.ledger.record_intent(command_of(command))
 
     @contextlib.contextmanager
     def _surviving(self) -> Iterator[None]:
@@ -244,6 +279,6 @@ class Driver:
             self._on_failure(error)
 
 
-def _adds_risk(command: Command) -> bool:
+def _adds_risk(command: Cleared) -> bool:
     """Whether a command may do more than withdraw or close."""
-    return isinstance(command, NewOrder | Replace) and command.reason is not Reason.KILL_SWITCH
+    return isinstance(command, Approved) and not command.closing

@@ -10,6 +10,10 @@ import structlog
 from emp.access.port import LinkState
 from emp.observe.board import Board
 
+TAKEN = (
+    "another logon took our session: does a second engine run on this account? `emp resume` ends this alarm"
+)
+
 _log = structlog.get_logger(__name__)
 
 
@@ -58,6 +62,9 @@ class Ending:
             _log.info("link up", channel=state.channel)
             return
         self._board.raise_alarm(f"{state.channel} link", said_down(state))
+        if state.cause == "taken":  # stays when the link is back: then it is we who took it from somebody
+            self._board.raise_alarm("session", TAKEN)
+            _log.error("session taken", channel=state.channel, reason=state.reason)
         _log.warning(
             "link down", channel=state.channel, reason=state.reason, cause=state.cause, attempt=state.attempt
         )

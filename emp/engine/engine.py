@@ -12,14 +12,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from emp.core.approval import Approved, Cleared, command_of
 from emp.core.codes import Action, OrderStatus, Quarantine, Reason, WorkingState
 from emp.core.contracts import (
     CancelOrder,
-    Command,
     Control,
     Message,
     NewOrder,
     OrderUpdate,
+    QueryOrder,
     Replace,
     RiskBreach,
 )
@@ -29,17 +30,29 @@ from emp.core.numba.hold import entry_point, hold
 from emp.core.records import DECISION, EVENT, MARKET_STATE, Array, empty_events
 from emp.core.sessions import session_table
 from emp.decision.rule import COSTS
+from emp.engine.bars import Bars, resting_openers
+from emp.engine.breakers import BreakerLimits
 from emp.engine.closing import Closing, Touch
 from emp.engine.desk import MUTABLE, Desk, new_desk, pad_sessions
 from emp.engine.load import LoadedModel
 from emp.engine.policy import Policy
+from emp.engine.portfolio import (
+    BREACHES,
+    AccountLimits,
+    account_breach,
+    exposure_records,
+    portfolio_record,
+    tell_rate,
+)
 from emp.engine.serving import Ready, allocate, attach_model, policy_of
 from emp.engine.serving import warm_up as warm_up_model
 from emp.engine.step import ASKED, CALENDAR, COMMAND, QUIET, run_batch
-from emp.engine.valuation import Unvalued, Valuation
+from emp.engine.valuation import Adjustment, Unvalued, Valuation
 from emp.execution.flatten import is_flat
-from emp.execution.orders import OrderManager
+from emp.execution.orders import Fill, OrderManager
+from emp.execution.transitions import Order
 from emp.model.table import StateTable
+from emp.risk.approval import approved, approved_closing
 from emp.risk.limits import LIMITS
 
 CROSS, POST, REPLACE = int(Action.CROSS), int(Action.POST), int(Action.REPLACE)
@@ -62,6 +75,9 @@ ROWS_AT_ONCE = 4096
 ROWS_AT_HAND = 64
 """Rows of a block that is used up before the next one is allocated; for a few events at a time."""
 
+ASKED_AFTER = 2
+"""Refused cancels in a row after which an order is asked for: one may be a venue's mood."""
+
 TRADE_LINK = "trade_link"
 """The reason for size 0 while no order could leave."""
 
@@ -82,18 +98,21 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
     warmup_events: int = 0  # at least; the model may ask for more
     cooldown_events: int = 0
     state_ttl_ns: int = 60_000_000_000
+    breakers: BreakerLimits = BreakerLimits()
+    account: AccountLimits = AccountLimits()
 
 
 class Output(msgspec.Struct):
     """What the engine asks for. `rows` are the DECISION rows written, in order."""
 
     consumed: int = 0
-    commands: list[Command] = []
+    commands: list[Cleared] = []
     messages: list[Message] = []
     rows: Array = np.empty(0, DECISION)
     laps: Array = np.empty((0, 3), np.int32)  # ns in adapter, model, total: one line per row
     states: Array = np.empty(0, MARKET_STATE)  # after each consumed event, where `Engine.keep_states`
     valuations: list[Valuation] = []  # of lots that came without a report: to be recorded
+    adjustments: list[Adjustment] = []  # of positions by orders that are none of ours: to be recorded
 
 
 class Engine:
@@ -115,25 +134,22 @@ class Engine:
         self.sequence = 0  # of the last client order id
         self.unvalued = Unvalued()
         self.keep_states = False  # whether `process` hands out the state after each event
+        self.bars = Bars(len(instruments))
         self._degraded: list[set[str]] = [set() for _ in instruments]  # reasons for size 0
         self._rows, self._laps, self._used = NO_ROWS, NO_LAPS, 0
         self._asked: Array = np.zeros(ASKED, np.int64)
         self.table = StateTable(0, 0, "")
         self._calendar_end_ns = 0
+        self._rule: Any = None  # another than the built-in one
+        self._rule_owner: Any = None
         self.desk = self._new_desk()
         self.install(allocate(model, len(instruments)))
         names = [i.name for i in instruments]
         self.orders = OrderManager(names, self.desk.account, self.desk.working)
-        self.closing = Closing(names, self.orders, self.next_id, self._touch)
+        self.closing = Closing(names, self.orders, self.next_id, self._touch, self._approve_closing)
 
     def _new_desk(self) -> Desk:
-        return new_desk(
-            self.instruments,
-            [session_table(i, 0, DAY_NS) for i in self.instruments],
-            self.limits.state_ttl_ns,
-            limit_records(self.limits, len(self.instruments)),
-            cost_records(self.instruments, self.limits),
-        )
+        return fresh_desk(self.instruments, self.limits)
 
     # --- state
 
@@ -155,6 +171,10 @@ class Engine:
         ready = allocate(model, len(self.instruments))
         spare = attach_model(self._new_desk(), self.instruments, ready, self.limits.warmup_events, 0)
         warm_up_model(spare, ready)
+        if self._rule is not None:  # compiled, not run: what a rule remembers is of real events alone
+            policy = policy_of(spare, model)._replace(rule=self._rule)
+            held = hold((spare, policy, self._asked))
+            entry_point(run_batch, held, NO_EVENTS, 0, NO_ROWS, NO_LAPS, NO_STATES)
         return ready
 
     def install(self, ready: Ready) -> None:
@@ -167,6 +187,8 @@ class Engine:
             self.desk, self.instruments, ready, self.limits.warmup_events, self.served.index(name)
         )
         self._policy = policy_of(self.desk, self.model)
+        if self._rule is not None:
+            self._policy = self._policy._replace(rule=self._rule)
         self._hold()
 
     def _hold(self) -> None:
@@ -174,8 +196,12 @@ class Engine:
         self.held = hold((self.desk, self._policy, self._asked))
         self._run = entry_point(run_batch, self.held, NO_EVENTS, 0, NO_ROWS, NO_LAPS, NO_STATES)
 
-    def attach_rule(self, rule: Any) -> None:
-        """Decide by another rule, of a kind that `emp.decision.port` knows."""
+    def attach_rule(self, rule: Any, owner: Any = None) -> None:
+        """Decide by another rule, of a kind that `emp.decision.port` knows, whichever model serves.
+
+        `owner` is kept alive as long as the rule: compiled code knows what it owns by address alone.
+        """
+        self._rule, self._rule_owner = rule, owner
         self._policy = self._policy._replace(rule=rule)
         self._hold()
 
@@ -253,11 +279,8 @@ class Engine:
         """Lay out the trading calendars so that they cover the events to come."""
         if last_ns < self._calendar_end_ns:
             return
+        self.desk = lay_out_calendar(self.desk, self.instruments, first_ns, last_ns)
         self._calendar_end_ns = last_ns + CALENDAR_DAYS * DAY_NS
-        tables = [session_table(i, first_ns - DAY_NS, self._calendar_end_ns) for i in self.instruments]
-        self.desk = self.desk._replace(sessions=pad_sessions(tables))
-        self.desk.facts["calendar_end_ns"] = self._calendar_end_ns
-        np.minimum(self.desk.perception["session_row"], 0, out=self.desk.perception["session_row"])
         self._hold()
 
     def act(self, output: Output, asked: Sequence[int]) -> None:
@@ -276,7 +299,7 @@ class Engine:
                 reason=reason,
                 decision_seq=seq,
             )
-            output.commands.append(order)
+            output.commands.append(approved(self.desk.risk[i], order))
         elif action == REPLACE:
             output.commands += self._replacements(i, asked)
         elif action == CANCEL:
@@ -285,21 +308,31 @@ class Engine:
             output.messages.append(self._breach(i, ts, reason))
             self.flattening.add(i)
             output.commands += self.closing.commands(i, ts)
+            if reason in BREACHES:
+                others = [j for j in range(len(self.instruments)) if j != i]
+                output.commands += self.flatten(reason, ts, others)
 
-    def _replacements(self, i: int, asked: Sequence[int]) -> list[Command]:
+    def _approve_closing(self, i: int, order: NewOrder, held: int) -> Approved:
+        return approved_closing(self.desk.risk[i], order, held)
+
+    def _replacements(self, i: int, asked: Sequence[int]) -> list[Approved]:
         """Change the order that rests to the price asked for, and to that size for what has not filled yet."""
         _, ts, seq, _, why, _, px, qty = asked
         return [
-            Replace(
-                cl_ord_id=self.next_id(),
-                orig=order.command.cl_ord_id,
-                instrument=self.instruments[i].name,
-                side=order.command.side,
-                qty=order.filled + qty,
-                px=px,
-                ts=ts,
-                reason=REASONS[why],
-                decision_seq=seq,
+            approved(
+                self.desk.risk[i],
+                Replace(
+                    cl_ord_id=self.next_id(),
+                    orig=order.command.cl_ord_id,
+                    instrument=self.instruments[i].name,
+                    side=order.command.side,
+                    qty=order.filled + qty,
+                    px=px,
+                    ts=ts,
+                    reason=REASONS[why],
+                    decision_seq=seq,
+                ),
+                filled=order.filled,
             )
             for order in self.orders.open_orders(self.instruments[i].name)
             if order.working is WorkingState.RESTING and order.cancel is None
@@ -310,7 +343,7 @@ class Engine:
         self.sequence += 1
         return cl_ord_id(self.run, self.sequence)
 
-    def cancels(self, i: int, ts: int, reason: Reason) -> list[Command]:
+    def cancels(self, i: int, ts: int, reason: Reason) -> list[CancelOrder]:
         """Withdraw every order of an instrument on which no cancel is under way, while the venue can hear it."""
         if self.closing.unheard(i):
             return []
@@ -327,6 +360,8 @@ class Engine:
         ]
 
     def _breach(self, i: int, ts: int, reason: Reason) -> RiskBreach:
+        if reason in BREACHES:
+            return account_breach(self.desk.portfolio, reason, ts)
         account = self.desk.account[i]
         daily = reason is Reason.DAILY_LOSS
         return RiskBreach(
@@ -349,11 +384,20 @@ class Engine:
                 self._set_degraded(i, control.reason, active=control.value != 0.0)
         elif control.action == "context":
             self.desk.risk["context_mult"][list(chosen)] = control.value
+        elif control.action == "bar":
+            for i in chosen:
+                self.bar(i, Reason[control.reason.upper()], active=control.value != 0.0)
+        elif control.action == "differs":
+            for i in chosen:
+                self._differs(output, i, int(control.value), control.ts)
+        elif control.action == "rate":
+            tell_rate(self.instruments, self.desk.exposure, control.reason, control.value, control.ts)
         elif control.action == "resume":
             self._resume(chosen)
         elif control.action == "halt":
             for i in chosen:
-                self._halt(i, Reason.HALTED)
+                if not self.desk.risk["halted"][i]:  # what was to be flat stays so
+                    self._halt(i, Reason.HALTED)
                 output.commands += self.cancels(i, control.ts, Reason.HALTED)
         elif control.action in ("flatten", "kill"):
             for i in chosen:
@@ -364,6 +408,30 @@ class Engine:
         elif control.action == "timer":
             return self.on_timer(control.ts)
         return output
+
+    def _differs(self, output: Output, i: int, qty: int, ts: int) -> None:
+        """The venue holds `qty` lots beyond what our fills make. Orders that may still fill may have, unheard: they are
+        asked for. Where there are none somebody else has traded on the account: what is held is what the venue says,
+        and everything is closed.
+        """
+        name = self.instruments[i].name
+        orders = self.orders.open_orders(name)
+        output.commands += [o.query(ts) for o in orders if o.status is not OrderStatus.UNKNOWN]
+        if orders:
+            return
+        self.orders.adjust(name, qty)
+        self.unvalued.add(i, qty)
+        output.messages.append(
+            RiskBreach(
+                reason="position_differs",
+                metric="position",
+                value=float(qty),
+                limit=0.0,
+                ts=ts,
+                instrument=name,
+            )
+        )
+        output.commands += self.flatten(Reason.KILL_SWITCH, ts)
 
     def _chosen(self, instrument: str) -> Sequence[int]:
         """Indices that a control input speaks of."""
@@ -380,6 +448,10 @@ class Engine:
         if reason == TRADE_LINK:
             self.closing.hears(i, heard=not active)
         self.desk.risk["degraded"][i] = bool(reasons)
+
+    def bar(self, i: int, reason: Reason, *, active: bool) -> None:
+        """Let nothing be opened in instrument `i` while there is such a reason."""
+        self.bars.put(self.desk.risk, i, reason, active=active)
 
     def _halt(self, i: int, reason: Reason) -> None:
         self.desk.risk["halted"][i] = True
@@ -400,8 +472,9 @@ class Engine:
         if reason is not Reason.HALTED:
             self.flattening.add(i)
 
-    def sent(self, command: Command) -> None:
+    def sent(self, cleared: Cleared) -> None:
         """Note that a command is in the ledger and on its way."""
+        command = command_of(cleared)
         self.orders.sent(command)
 
     def on_report(self, update: OrderUpdate) -> Output:
@@ -410,6 +483,10 @@ class Engine:
         output = Output(messages=[update])
         order = self.orders.order(update.clOrdID)
         i = order.index if order is not None else 0
+        if order is not None and applied.changed and _refused_again(order, update):
+            output.commands.append(order.query(update.ts))
+        if applied.stranger is not None:
+            output.adjustments.append(self._adjust(applied.stranger))
         if applied.alarm is not None:
             output.messages.append(
                 RiskBreach(
@@ -428,6 +505,16 @@ class Engine:
         elif order is not None and self._must_close(i):
             output.commands += self.closing.after_report(order, update, filled=applied.fill is not None)
         return output
+
+    def _adjust(self, fill: Fill) -> Adjustment:
+        """Book a fill of an order that is none of ours: what is to be closed now is what the account holds."""
+        i, qty = self.orders.instruments.index(fill.instrument), fill.side * fill.qty
+        self.orders.adjust(fill.instrument, qty, fill.fee)
+        if fill.px > 0:
+            self.orders.value(fill.instrument, qty, fill.px)
+        else:
+            self.unvalued.add(i, qty)
+        return Adjustment(i, qty, fill.px, fill.fee, fill.cl_ord_id, fill.ts)
 
     def _must_close(self, i: int) -> bool:
         """Whether an instrument is being closed."""
@@ -448,7 +535,7 @@ class Engine:
         """Do what time alone demands: withdraw orders from a feed gone silent, or that the slow context bars, ask after
         unanswered ones, and go on flattening where that is under way. `now_ns` is in the market's time.
         """
-        output = Output(commands=self._overdue(now_ns))
+        output = Output(commands=[*self._overdue(now_ns)])
         silent = (now_ns - self.desk.perception["ts_event"] > self.limits.stale_after_ns) & (
             self.desk.working["state"] == WorkingState.RESTING
         )
@@ -459,20 +546,23 @@ class Engine:
         )
         for i in np.flatnonzero(barred & ~silent):
             output.commands += self.cancels(int(i), now_ns, Reason.CONTEXT)
+        for i, reason in resting_openers(self.desk.risk, self.desk.account, self.desk.working):
+            if not (silent[i] or barred[i]):
+                output.commands += self.cancels(i, now_ns, reason)
         for i in range(len(self.instruments)):
             if self._must_close(i):
                 output.commands += self.closing.commands(i, now_ns)
         return output
 
-    def _overdue(self, now_ns: int) -> list[Command]:
+    def _overdue(self, now_ns: int) -> list[QueryOrder]:
         """Queries about orders whose answer is overdue, of instruments whose venue can hear them."""
         due = self.orders.timeouts(now_ns, self.limits.order_timeout_ns)
         deaf = {one.name for i, one in enumerate(self.instruments) if self.closing.unheard(i)}
         return [query for query in due if query.instrument not in deaf]
 
-    def flatten(self, reason: Reason, now_ns: int, chosen: Sequence[int] | None = None) -> list[Command]:
+    def flatten(self, reason: Reason, now_ns: int, chosen: Sequence[int] | None = None) -> list[Cleared]:
         """Pull the kill switch: halt, cancel everything, close every position, and keep at it until flat."""
-        commands: list[Command] = []
+        commands: list[Cleared] = []
         for i in range(len(self.instruments)) if chosen is None else chosen:
             self._halt(i, reason)
             self.flattening.add(i)
@@ -494,6 +584,28 @@ def _kill_breach(control: Control) -> RiskBreach:
 def joined(parts: list[Array]) -> Array:
     """The rows of all parts, copied only where there are several."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def fresh_desk(instruments: Sequence[Instrument], limits: EngineLimits) -> Desk:
+    """A desk with the owner's limits, and no model behind it yet."""
+    return new_desk(
+        instruments,
+        [session_table(i, 0, DAY_NS) for i in instruments],
+        limits.state_ttl_ns,
+        limit_records(limits, len(instruments)),
+        cost_records(instruments, limits),
+        portfolio_record(limits.account),
+        exposure_records(instruments, limits.account),
+    )
+
+
+def lay_out_calendar(desk: Desk, instruments: Sequence[Instrument], first_ns: int, last_ns: int) -> Desk:
+    """The same desk with trading calendars that cover events from `first_ns` to CALENDAR_DAYS after `last_ns`."""
+    end_ns = last_ns + CALENDAR_DAYS * DAY_NS
+    tables = [session_table(i, first_ns - DAY_NS, end_ns) for i in instruments]
+    desk.facts["calendar_end_ns"] = end_ns
+    np.minimum(desk.perception["session_row"], 0, out=desk.perception["session_row"])
+    return desk._replace(sessions=pad_sessions(tables))
 
 
 def limit_records(limits: EngineLimits, n: int) -> Array:
@@ -519,3 +631,9 @@ def cost_records(instruments: Sequence[Instrument], limits: EngineLimits) -> Arr
     records["max_position"] = limits.max_position_lots
     records["depth_share"] = limits.depth_share
     return records
+
+
+def _refused_again(order: Order, update: OrderUpdate) -> bool:
+    """Whether a cancel was refused once more of an order that we think works: its end may have been lost on its way."""
+    refused = update.status is OrderStatus.REJECTED and order.cancels_refused >= ASKED_AFTER
+    return refused and not order.status.terminal and order.status is not OrderStatus.UNKNOWN

@@ -28,12 +28,18 @@ from emp.decision.rule import ValueRule, decide_by_value
 from emp.decision.standing import new_standing
 from emp.engine.engine import EngineLimits, cost_records, limit_records
 from emp.risk.limits import approve, new_risk
+from emp.risk.portfolio import PLENTY
 
 ANSWER = ("action", "reason_code", "side", "px", "qty")
 """What a decision is."""
 
 NOT_DECIDED = frozenset({Reason.STALE})
 """Reasons of rows behind which no decision stands: withdrawn from a book that may not be believed."""
+
+LIMITS_OF_ACCOUNT = frozenset(
+    {Reason.GROSS_EXPOSURE, Reason.NET_EXPOSURE, Reason.ACCOUNT_LOSS, Reason.MARGIN}
+)
+"""Reasons of refusals and breaches that rest on more than the row: on all instruments."""
 
 FARTHEST = 64.0
 """Units of the forecast's scale within which another edge is looked for."""
@@ -58,7 +64,16 @@ def decided_again(row: Any, rules: Rules) -> Any:
     row needs of it, so what walking it cost is added to the taker's fee.
     """
     found = np.zeros(1, DECISION)[0]
-    for name in ("ts", "seq", "resting_qty", "since_reset", "disturbed", "state_events", "inventory"):
+    for name in (
+        "ts",
+        "seq",
+        "resting_side",
+        "resting_qty",
+        "since_reset",
+        "disturbed",
+        "state_events",
+        "inventory",
+    ):
         found[name] = row[name]
     costs, limits = rules.costs.copy(), rules.limits.copy()
     costs["taker_fee"] += row["slip_ticks"]
@@ -110,7 +125,7 @@ def _event(row: Any) -> Any:
 
 def _forecast(row: Any) -> Any:
     forecast = np.zeros(1, FORECAST)[0]
-    for name in ("p", "q", "mean"):
+    for name in ("p", "q", "mean", "interval"):
         forecast[name] = row[name]
     return forecast
 
@@ -159,10 +174,17 @@ def _working(row: Any) -> Any:
 
 def _risk(row: Any) -> Any:
     risk = new_risk()[0]
-    for name in ("halted", "degraded", "context_mult", "ts"):
+    for name in ("halted", "degraded", "context_mult", "ts", "barred"):
         risk[name] = row[name]
+    risk["room_buy"] = risk["room_sell"] = row["room"] if row["room"] > 0 else 0 if row["room"] else PLENTY
+    reason = Reason(int(row["reason_code"]))
+    if reason in LIMITS_OF_ACCOUNT:  # the other side may be barred by another, and is not asked
+        risk["room_reason"] = reason
+        risk["account_breach"] = reason if row["action"] == Action.FLATTEN else 0
     for name in ("orders", "minute_lots", "hour_lots"):
         risk[name] = row[f"{name}_used"]
+    if row["halted"] and row["action"] == Action.FLATTEN:  # a loss limit overrules the owner's halt alone
+        risk["halt_reason"] = Reason.HALTED
     return risk
 
 
@@ -263,6 +285,8 @@ def _otherwise(row: Any, rules: Rules) -> Iterator[str]:
         ("no price had been left", "left_bid", 0),
         ("trading had not been halted", "halted", False),
         ("the engine had kept up", "degraded", False),
+        ("opening had not been barred", "barred", 0),
+        ("the account's limits had left room", "room", 0),
     ):
         if row[name] == value and not (name == "left_bid" and row["left_ask"] != 0):
             continue
@@ -329,5 +353,13 @@ MEANING = {
     Reason.COOL_DOWN: "too few events since the stream was broken",
     Reason.MOVE_EDGE: "the resting order outlived its time and is worth more at another price",
     Reason.WITHDRAWN: "resting would pay only at a price that was withdrawn from",
+    Reason.OWN_RULE: "a rule of your own asked for this, or for nothing",
+    Reason.REJECTS: "the venue refused so many orders that nothing is opened for a while",
+    Reason.LATENCY: "decisions or the venue's answers came too late: nothing is opened for a while",
+    Reason.NO_RATE: "no conversion rate into the account's currency may be trusted: nothing is opened",
+    Reason.GROSS_EXPOSURE: "the account's gross exposure, over all instruments, is at its limit or beyond it",
+    Reason.NET_EXPOSURE: "the account's net exposure, over all instruments, is at its limit or beyond it",
+    Reason.ACCOUNT_LOSS: "the account's loss limit of the day, over all instruments, is passed: everything is closed",
+    Reason.MARGIN: "the margin that the venue leaves free is too little",
     Reason.NOT_EARNED: "lots brought less than was believed of them: nothing is opened until that is earned back",
 }

@@ -36,7 +36,9 @@ _MAGIC = b"TAIL"
 TAIL = "tail.bin"
 _HEAD = struct.Struct("<4sII")  # magic, bytes of the layouts, their CRC
 _LAYOUTS = b"LAYO"
-_SINCE = frozenset({"gain", "worth_level", "worth_slope", "worth_error", "earned_lots"})
+_SINCE = frozenset(
+    {"gain", "worth_level", "worth_slope", "worth_error", "earned_lots", "barred", "room", "interval"}
+)  # whatever DECISION has gained
 _UNDESCRIBED = (without(DECISION, _SINCE), without(DECISION, _SINCE | {"left_bid", "left_ask"}))
 """Layouts of rows in tails that do not say which: they were written before tails did."""
 

@@ -11,7 +11,7 @@ Market data is read to the end, because a simulated venue answers only as its ma
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,19 +21,32 @@ import structlog
 
 from emp.access.port import Channel, LinkState, MarketAccess
 from emp.bus.bus import ControlMessage, EventBus
+from emp.core.approval import Approved
 from emp.core.background import background
 from emp.core.clock import Clock
 from emp.core.codes import OrderStatus, Reason
-from emp.core.contracts import Command, Control, DegradedMode, OrderUpdate, OwnerAction, RiskBreach
+from emp.core.contracts import (
+    CancelOrder,
+    Control,
+    DegradedMode,
+    NewOrder,
+    OrderUpdate,
+    OwnerAction,
+    RiskBreach,
+)
 from emp.core.errors import UsageError, VenueError
 from emp.core.records import Array
+from emp.engine.audit import PositionAudit
+from emp.engine.breakers import Breakers
 from emp.engine.carry import carried
 from emp.engine.context import SlowContext
 from emp.engine.control_socket import ControlSocket
 from emp.engine.driver import Driver
 from emp.engine.ending import Ending, cancelled
-from emp.engine.engine import TRADE_LINK
+from emp.engine.engine import TRADE_LINK, Output
 from emp.engine.market_clock import MarketClock
+from emp.engine.protection import Protection, Protects
+from emp.engine.rates import RateFile
 from emp.engine.recover import Recovery, account_note
 from emp.engine.succession import Reloaded, Succession
 from emp.engine.tap import Taps
@@ -41,6 +54,7 @@ from emp.engine.watchdog import Watchdog
 from emp.journal.account_file import AccountFile, AccountState
 from emp.journal.ledger import Ledger
 from emp.journal.place import Place
+from emp.journal.records import Note
 from emp.observe.board import Board
 
 BATCH = 64
@@ -62,6 +76,9 @@ CLOSING_S = 10.0
 RELOAD_TOLD_S = 3.0
 """How long who asks for a reload waits to be told what came of it; compiling a new kind of model takes longer."""
 
+STOP = "stop_at_venue"
+"""Kind of the ledger's note of where a stop was asked to rest."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -71,6 +88,7 @@ class Home(NamedTuple):
     folder: Path | None = None  # the run's, where its owner finds the control socket
     account: AccountFile | None = None  # what the account's next run will know of this one
     place: Place | None = None  # the disk that the run is written to
+    rates: RateFile | None = None  # where the owner tells conversion rates
 
 
 class Live(Ending):
@@ -93,7 +111,7 @@ class Live(Ending):
         """Without a `home` there is no control socket, and the run is no account's; without a `context` size is never
         multiplied.
         """
-        folder, account, place = home or Home()
+        folder, account, place, self._rates = home or Home()
         super().__init__(board)
         self._access = access
         self._bus = bus
@@ -106,6 +124,7 @@ class Live(Ending):
         self._index = {one.name: i for i, one in enumerate(self._engine.instruments)}
         self._market = MarketClock(len(self._index), clock)
         self._context = context
+        self._breakers = Breakers(self._engine.limits.breakers, self._bar)
         self._account = account
         self._place = place
         known = AccountState() if account is None else account.read()
@@ -115,6 +134,7 @@ class Live(Ending):
         self._marked: dict[int, tuple[int, float] | None] = dict.fromkeys(self._index.values())
         self._recovery: Recovery | None = None
         self._links: dict[Channel, LinkState] = {}
+        self._link_is_back = asyncio.Event()  # positions are to be looked at
         self._waiting: list[Control] = []  # inputs that came before trading began
         self._began = False  # whether the ledger holds where this process begins
         self.connected = asyncio.Event()
@@ -124,6 +144,9 @@ class Live(Ending):
         self._closed = False
         self._prepared = False
         self._socket = None if folder is None else ControlSocket(folder, tuple(self._index), self.ask)
+        self._protection = (
+            Protection(self._engine, access, clock, self._note_stop) if isinstance(access, Protects) else None
+        )
         self._watchdog = Watchdog(clock, self._stalled, lambda: board.clear_alarm("loop"))
         driver.attach(bus.publish, self._fail, self._watchdog.blocked, None if place is None else place.check)
 
@@ -150,6 +173,8 @@ class Live(Ending):
             self._say_link(state)
             if state.channel == "trade" and (before is None or before.up) != state.up:
                 self._trade_link(active=not state.up)
+                if state.up:
+                    self._link_is_back.set()
 
     def ended(self, error: Exception | None) -> None:
         """The market is over, or lost."""
@@ -228,10 +253,20 @@ class Live(Ending):
     def _apply(self, control: Control) -> None:
         _log.warning("control input", action=control.action, reason=control.reason)
         self._driver.control(control)
-        if control.action == "stop":
+        if control.action == "resume":
+            self._breakers.resumed()
+            self._trust_model()
+            self._board.clear_alarm("session")
+        elif control.action == "stop":
             self._stop.set()
         elif control.action == "reload":
             self._begin_reload()
+
+    def _trust_model(self) -> None:
+        """The owner lets the model trade, or has brought another."""
+        if Reason.MODEL in self._engine.bars.every():
+            self._bar(Reason.MODEL, False, "")
+            self._board.clear_alarm("model")
 
     def _is_reloading(self) -> bool:
         return self._reloading is not None and not self._reloading.done()
@@ -257,7 +292,9 @@ class Live(Ending):
         outcome = Reloaded(False, "the journal failed, the run ends")
         with self._surviving():
             outcome = await self._succession.reload()
-        return outcome  # noqa: RET504  # what fails does not get out of the block
+            if outcome.done:
+                self._trust_model()
+        return outcome  # what fails does not get out of the block
 
     # --- the run --------------------------------------------------------------------------------------------
 
@@ -267,6 +304,8 @@ class Live(Ending):
             self.prepare()
             self._recovery = Recovery(self._driver, self._ledger, self._access, self._clock)
             self._recovery.rebuild()
+            self._breakers.restore(self._engine.bars.every(), self._clock.monotonic_ns())
+            self._show_bars()
             self._record_what_waits()
             if self._socket is not None:
                 await self._socket.start()
@@ -333,6 +372,7 @@ class Live(Ending):
     async def _run_loops(self) -> None:
         self._watchdog.start()
         tasks = [self._start(self._tick), self._start(self._until_over), self._start(self._serve)]
+        tasks.append(self._start(self._watch_positions))
         if self._context is not None:
             tasks.append(self._start(self._watch_context))
         try:
@@ -378,6 +418,27 @@ class Live(Ending):
                 self._context.renew()
             await asyncio.sleep(CONTEXT_S)
 
+    async def _watch_positions(self) -> None:
+        audit = PositionAudit(self._engine, self._access)
+        asked: dict[str, int] = {}
+        while True:
+            # not asyncio.wait_for, which may lose a cancellation (Python 3.11)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(audit.wait_s):
+                    await self._link_is_back.wait()
+            self._link_is_back.clear()
+            for name, lots in (await audit.look()).items():
+                _log.error("the venue holds another position", instrument=name, lots_beyond_ours=lots)
+                # orders were asked for, and have not explained it: it can be booked once none is left
+                stays = asked.get(name) == lots and self._engine.orders.open_orders(name)
+                asked[name] = lots
+                self._driver.control(
+                    Control(action="halt", ts=self.market_now(), instrument=name, reason="position_differs")
+                    if stays
+                    else Control(action="differs", ts=self.market_now(), instrument=name, value=float(lots))
+                )
+            self._show_audit(audit.problem)
+
     async def _tick(self) -> None:
         ticks = 0
         while True:
@@ -387,10 +448,15 @@ class Live(Ending):
             if not self._bus.empty:
                 self._bus.wake()  # what was left while the journal had no room
             self._note_context()
+            self._look_at_rule()
+            self._look_at_model()
+            self._breakers.look(self._clock.monotonic_ns())
             self._driver.tick(self.market_now())
+            self._look_at_stops()
             if ticks % MARK_TICKS == 0:
                 self._mark_accounts()
                 self._look_at_disk()
+                self._look_at_rates()
             if self._taps.failure is not None:
                 self._fail(self._taps.failure)
             ticks += 1
@@ -401,22 +467,26 @@ class Live(Ending):
     def _serve_control(self) -> bool:
         """Deal with everything in the queue of reports and alarms; whether there was anything."""
         found = False
-        while (message := self._bus.next_control()) is not None:
+        while True:
+            reports = self._bus.next_reports()
+            if reports:
+                self._take_reports(reports)
+            message = self._bus.next_control()
+            if message is not None:
+                self._deal_with(message)
+            elif not reports:
+                return found
             found = True
-            self._deal_with(message)
-        return found
+
+    def _take_reports(self, reports: Sequence[OrderUpdate]) -> None:
+        self._driver.reports(reports)
+        now = self._clock.monotonic_ns()
+        for one in reports:
+            self._breakers.answered(one, now)
+            if one.status is OrderStatus.REJECTED:
+                _log.warning("order refused", instrument=one.instrument, order=one.clOrdID, reason=one.text)
 
     def _deal_with(self, message: ControlMessage) -> None:
-        if isinstance(message, OrderUpdate):
-            self._driver.report(message)
-            if message.status is OrderStatus.REJECTED:
-                _log.warning(
-                    "order refused",
-                    instrument=message.instrument,
-                    order=message.clOrdID,
-                    reason=message.text,
-                )
-            return
         self._taps.message(message)
         if isinstance(message, DegradedMode):
             self._driver.control(
@@ -445,6 +515,7 @@ class Live(Ending):
         instrument, events = waiting
         events = events[: self._until_context(instrument, events)]
         output = self._driver.events(events, self._bus.lag_ms(instrument))
+        self._watch_breakers(output)
         last = events[output.consumed - 1].copy()
         self._market.note(instrument, int(last["ts"]))
         self._bus.release(instrument, output.consumed, output.states)
@@ -469,6 +540,50 @@ class Live(Ending):
             change = self._context.fall(i, self._market.now(i)) if self._market.seen(i) else None
             if change is not None:
                 self._driver.control(change)
+
+    def _watch_breakers(self, output: Output) -> None:
+        """Note what was decided, and which orders that may open have left."""
+        now = self._clock.monotonic_ns()
+        self._breakers.decided(output.laps, now)
+        for one in output.commands:
+            if isinstance(one, Approved) and not one.closing and isinstance(one.intent, NewOrder):
+                self._breakers.sent(one.intent.cl_ord_id, now)
+
+    def _bar(self, reason: Reason, active: bool, why: str) -> None:  # a callback
+        """Record and apply that nothing may be opened, or that it may again."""
+        name = reason.name.lower()
+        self._driver.control(
+            Control(action="bar", ts=self.market_now(), reason=name, value=float(active)),
+        )
+        if active:
+            _log.warning("nothing is opened", reason=name, why=why)
+        else:
+            _log.warning("opening is allowed again", reason=name)
+        self._show_bars()
+
+    def _show_bars(self) -> None:
+        """Say on the board what bars opening, in words."""
+        barred = self._breakers.barred
+        for reason in (Reason.REJECTS, Reason.LATENCY):
+            if reason in barred:
+                self._board.raise_alarm(f"breaker {reason.name}", f"{reason.name.lower()}: {barred[reason]}")
+            else:
+                self._board.clear_alarm(f"breaker {reason.name}")
+
+    def _look_at_rule(self) -> None:
+        """A rule of the user's own that has failed decides nothing any more: what it holds is closed."""
+        why = self._succession.rule_failure()
+        if why:
+            _log.error("the rule failed: everything is closed", error=why)
+            self.kill("own_rule")
+
+    def _look_at_model(self) -> None:
+        """A model that has failed is replaced, or opens nothing any more until the owner lets it."""
+        with self._surviving():
+            why = self._succession.judge()
+            if why and Reason.MODEL not in self._engine.bars.every():
+                self._bar(Reason.MODEL, True, why)
+                self._board.raise_alarm("model", f"nothing is opened: {why}")
 
     def _note_stall(self) -> bool:
         """After a blocked loop the newest data may still lie in a socket: trade size 0 until caught up."""
@@ -513,6 +628,46 @@ class Live(Ending):
             self._board.raise_alarm("disk", alarm)
         else:
             self._board.clear_alarm("disk")
+
+    def _show_audit(self, problem: str) -> None:
+        """Say where it is not known what the account holds, though orders could leave."""
+        link = self._links.get("trade")
+        if problem and (link is None or link.up):
+            self._board.raise_alarm("positions", f"what the account holds is not known: {problem}")
+        else:
+            self._board.clear_alarm("positions")
+
+    def _look_at_stops(self) -> None:
+        """Keep a stop at the venue behind every position, where the venue has such a thing."""
+        if self._protection is None:
+            return
+        with self._surviving():
+            self._protection.look()
+        missing = self._protection.missing()
+        if missing:
+            self._board.raise_alarm("stops", f"no stop rests at the venue for {', '.join(missing)}")
+        else:
+            self._board.clear_alarm("stops")
+
+    def _note_stop(self, i: int, px: int) -> None:
+        """Record where a stop is to rest."""
+        name = self._engine.instruments[i].name
+        _log.info("stop at the venue", instrument=name, px=px)
+        self._ledger.record_note(Note(kind=STOP, ts=self.market_now(), instrument=name, data={"px": px}))
+
+    def _look_at_rates(self) -> None:
+        """Record and apply conversion rates that are new; a rate grows old in the market's time."""
+        if self._rates is None:
+            return
+        for currency, value, written in self._rates.look():
+            age = max(0, self._clock.now_ns() - written)
+            self._driver.control(
+                Control(action="rate", ts=self.market_now() - age, reason=currency, value=value)
+            )
+        if self._rates.problem:
+            self._board.raise_alarm("rates", self._rates.problem)
+        else:
+            self._board.clear_alarm("rates")
 
     def _write_account(self, *, is_open: bool) -> None:
         """Let the account's next run know of what this one has lost, holds and halted."""
@@ -568,7 +723,7 @@ class Live(Ending):
         if self.left_open():
             _log.warning(self.left_open())
 
-    def _withdrawals(self, now_ns: int) -> list[Command]:
+    def _withdrawals(self, now_ns: int) -> list[CancelOrder]:
         every = [self._engine.cancels(i, now_ns, Reason.HALTED) for i in self._index.values()]
         return [command for commands in every for command in commands]
 

@@ -15,7 +15,8 @@ from emp.core.records import Array
 from emp.core.sessions import DAY_NS
 from emp.engine.hours import Hours
 from emp.engine.tap import Batch, Tap
-from emp.engine.view import VIEW_NS, link_view
+from emp.engine.view import VIEW_NS
+from emp.engine.view_parts import levels, link_view, money_of
 from emp.journal.market import MarketJournal
 from emp.observe.board import Board, InstrumentView, LinkView, View
 
@@ -103,6 +104,7 @@ class ObserverView(Tap):
         self._at_ns = [clock.monotonic_ns()] * n  # when the newest event came
         self._events = [0] * n
         self._last = [(0, 0, 0)] * n  # market time, bid, ask
+        self._books: list[Array | None] = [None] * n
         self._waited_ms = 0.0
         self._hours = Hours(self._instruments)
         self._links: dict[str, LinkView] = {}
@@ -118,6 +120,7 @@ class ObserverView(Tap):
                 last = mine[-1]
                 self._events[i] += len(mine)
                 self._at_ns[i] = self._clock.monotonic_ns()
+                self._books[i] = last.copy()
                 self._last[i] = int(last["ts"]), int(last["bid_px"][0]), int(last["ask_px"][0])
 
     def on_link(self, state: LinkState) -> None:
@@ -162,6 +165,9 @@ class ObserverView(Tap):
             drops[Quarantine.OVERFLOW.name.lower()] = counts.conflated
         now = self._clock.now_ns()
         stale_ms = self._hours.silent_ms(i, now, now - (self._clock.monotonic_ns() - self._at_ns[i]))
+        book = self._books[i]
+        bids, asks = ((), ()) if book is None else levels(book)
+        money, currency = money_of(instrument)
         return InstrumentView(
             name=instrument.name,
             tick=instrument.tick,
@@ -175,4 +181,8 @@ class ObserverView(Tap):
             degraded=self._bus.degraded(i),
             stale_ms=stale_ms,
             stale=stale_ms > self._stale_after_ms,
+            bids=bids,
+            asks=asks,
+            money_per_tick=money,
+            currency=currency,
         )

@@ -21,7 +21,8 @@ from emp.core.records import Array
 from emp.engine.carry import CARRIED, take_over
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine
-from emp.engine.valuation import VALUED
+from emp.engine.portfolio import BREACHES
+from emp.engine.valuation import ADJUSTMENT, VALUED
 from emp.execution.flatten import is_flat
 from emp.execution.orders import OrderManager, Quarantined
 from emp.execution.reconcile import Correction, CorrectionKind, reconcile_orders, reconcile_positions
@@ -30,7 +31,6 @@ from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
 from emp.journal.records import Note, Scalar
 
-ADJUSTMENT = "adjustment"
 ACCOUNT_MARK = "account_mark"
 
 UNRECORDED = 1_000.0
@@ -40,7 +40,7 @@ had failed has closed with ids that it could not record, and the venue knows the
 
 _WORKING = frozenset({OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED})
 _HALTS = {"halt": Reason.HALTED, "flatten": Reason.KILL_SWITCH, "kill": Reason.KILL_SWITCH}
-_BREACHES = {reason.name.lower(): reason for reason in (Reason.DAILY_LOSS, Reason.DRAWDOWN)}
+_BREACHES = {reason.name.lower(): reason for reason in (Reason.DAILY_LOSS, Reason.DRAWDOWN, *BREACHES)}
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
@@ -50,6 +50,7 @@ class Rebuilt(msgspec.Struct, frozen=True):
     foreign: frozenset[str]  # ids of orders that were not ours, and of our cancels of them
     halted: dict[str, Reason]  # instruments that nobody has let trade again, and why they were halted
     unvalued: dict[str, int]  # signed lots that came without a report and have no price yet
+    barred: dict[str, dict[Reason, None]]  # instruments in which nothing may be opened, and why, in order
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -72,6 +73,7 @@ def _rebuild(ledger: LedgerReader, manager: OrderManager, until_seq: int | None)
     foreign: set[str] = set()
     halted: dict[str, Reason] = {}
     unvalued: dict[str, int] = {}
+    barred: dict[str, dict[Reason, None]] = {name: {} for name in manager.instruments}
     sequence, begun = 0, False
     run = ledger.meta("run")
     for event in ledger.events():
@@ -94,9 +96,13 @@ def _rebuild(ledger: LedgerReader, manager: OrderManager, until_seq: int | None)
                 sequence += int(body.value) * begun  # the value is 0 where an older release began
                 begun = True
             _apply_control(manager, body, halted)
+            if body.action == "differs":
+                _apply_difference(manager, body, halted, unvalued)
+            if body.action == "bar":
+                _apply_bar(body, barred)
         else:
             manager.sent(body)
-    return Rebuilt(sequence, frozenset(foreign), halted, unvalued)
+    return Rebuilt(sequence, frozenset(foreign), halted, unvalued, barred)
 
 
 def _sequence(run: str, name: str) -> int:
@@ -121,7 +127,8 @@ def _apply_note(
 ) -> None:
     if note.kind == "risk_breach":
         reason = _BREACHES.get(str(note.data.get("reason", "")), Reason.KILL_SWITCH)
-        alone = note.instrument and reason is not Reason.KILL_SWITCH  # a loss limit is one instrument's
+        # a loss limit is one instrument's, where it is not the account's, which names none
+        alone = note.instrument and reason is not Reason.KILL_SWITCH
         halted.update(dict.fromkeys([note.instrument] if alone else manager.instruments, reason))
     if note.instrument not in manager.instruments:
         return
@@ -130,7 +137,7 @@ def _apply_note(
         px = float(
             note.data.get("px") or 0.0
         )  # of an older release: the venue's average, 0 where it was flat
-        manager.adjust(note.instrument, qty)
+        manager.adjust(note.instrument, qty, float(note.data.get("fee") or 0.0))
         if px:
             manager.value(note.instrument, qty, px)
         else:
@@ -144,19 +151,46 @@ def _apply_note(
         account = manager.accounts[manager.instruments.index(note.instrument)]
         for name, value in note.data.items():
             account[name] = value
+        if account["position"] and note.instrument not in unvalued:
+            value = float(account["pnl"] - account["cash"] + account["fees"])
+            manager.prices[manager.instruments.index(note.instrument)] = value / int(account["position"])
 
 
 def _apply_control(manager: OrderManager, control: Control, halted: dict[str, Reason]) -> None:
     """Keep track of what is halted: it stays so until somebody lets it trade again, over any number of starts.
 
-    As in the engine, what is still being closed is not let go on, and a mere halt does not end the closing.
+    As in the engine, what is still being closed is not let go on, and a mere halt changes nothing of a sterner one.
     """
     for name in [control.instrument] if control.instrument else manager.instruments:
         closing = halted.get(name, Reason.HALTED) is not Reason.HALTED and not is_flat(manager, name)
         if control.action == "resume" and not closing:
             halted.pop(name, None)
-        elif control.action in _HALTS and not (control.action == "halt" and closing):
+        elif control.action == "halt":
+            halted.setdefault(name, Reason.HALTED)
+        elif control.action in _HALTS:
             halted[name] = _HALTS[control.action]
+
+
+def _apply_difference(
+    manager: OrderManager, control: Control, halted: dict[str, Reason], unvalued: dict[str, int]
+) -> None:
+    """As the engine did: a difference that no order may explain was booked, and everything halted."""
+    name, qty = control.instrument, int(control.value)
+    if manager.open_orders(name):
+        return
+    manager.adjust(name, qty)
+    unvalued[name] = unvalued.get(name, 0) + qty
+    halted.update(dict.fromkeys(manager.instruments, Reason.KILL_SWITCH))
+
+
+def _apply_bar(control: Control, barred: dict[str, dict[Reason, None]]) -> None:
+    """Keep track of what bars opening, in the order in which it came."""
+    reason = Reason[control.reason.upper()]
+    for name in [control.instrument] if control.instrument else barred:
+        if control.value != 0.0:
+            barred[name].setdefault(reason)
+        else:
+            barred[name].pop(reason, None)
 
 
 def begin(ledger: LedgerReader, engine: Engine, until_seq: int | None = None) -> Rebuilt:
@@ -165,6 +199,9 @@ def begin(ledger: LedgerReader, engine: Engine, until_seq: int | None = None) ->
     engine.sequence = max(engine.sequence, rebuilt.next_sequence - 1)
     for name, reason in rebuilt.halted.items():
         engine.restore_halt(engine.orders.instruments.index(name), reason)
+    for name, reasons in rebuilt.barred.items():
+        for bar in reasons:
+            engine.bar(engine.orders.instruments.index(name), bar, active=True)
     engine.unvalued.restore(
         {engine.orders.instruments.index(name): qty for name, qty in rebuilt.unvalued.items()}
     )

@@ -20,14 +20,16 @@ import numpy as np
 from emp.access.paper.venue import COUNTERFACTUAL, PaperVenue
 from emp.access.port import Source
 from emp.bus.order import admit, new_guard
+from emp.core.approval import command_of
 from emp.core.codes import Quarantine, Reason
 from emp.core.contracts import CancelOrder, Command, Control, NewOrder, OrderUpdate, QueryOrder, Replace
 from emp.core.messages import AT, Row
 from emp.core.records import DECISION, EVENT, Array, empty_events
 from emp.engine.context import SlowContext
 from emp.engine.driver import Driver
-from emp.engine.engine import Engine, Output, joined
+from emp.engine.engine import Engine, Output
 from emp.engine.load import LoadedModel
+from emp.engine.own import Rule
 from emp.engine.serving import allocate
 from emp.engine.spans import add_stretch, new_sums, seen_spans, span_at
 from emp.engine.step import COMMAND, QUIET
@@ -40,8 +42,11 @@ from emp.journal.requotes import Requotes, count_requotes
 from emp.journal.run import RunFolder
 from emp.journal.swaps import Swap
 
-Progress = Callable[[int, Output], None]
-"""Called after every batch with the number of events so far and what the engine put out last."""
+Progress = Callable[[int, int], None]
+"""Called after every batch with the number of events and of decisions so far."""
+
+ROWS = 1024
+"""Decisions that the compiled loop writes before they are put away: half of what a core's own cache holds."""
 
 
 class Planned(NamedTuple):
@@ -114,13 +119,18 @@ class Backtest:
         successions: Sequence[Planned] = (),
         heard: Callable[[OrderUpdate], None] | None = None,
         context: SlowContext | None = None,
+        rule: Rule | None = None,
     ) -> None:
         """Put a replay together.
 
         Args:
             heard: told every report of the venue, in order.
             context: what multiplies size in which spans; without one nothing does.
+            rule: decides in place of the built-in one.
         """
+        self.rule = rule
+        if rule is not None:
+            rule.attach(engine)
         self.successions = tuple(successions)
         self.context = context
         self.source = source
@@ -129,12 +139,15 @@ class Backtest:
         self.heard = heard
         self.journal = Journal(folder, engine) if folder is not None else None
         ledger = self.journal.ledger if self.journal is not None else None
-        self.driver = Driver(engine, venue.send, ledger=ledger)
+        self.driver = Driver(engine, lambda cleared: venue.send(command_of(cleared)), ledger=ledger)
         self.tally = Tally()
         self.guard = new_guard()
         self.before: Array = np.zeros(1, EVENT)
         self.laps: list[Array] = []
+        self._rows: Array = np.zeros(ROWS, DECISION)
+        self._laps: Array = np.zeros((ROWS, 3), np.int32)
         self.processed = 0  # events that the engine has processed
+        self._ran = False
         self.by_hand = False  # whether orders are at work that only `Engine.orders` knows
         market = venue.market(empty_events(0), self.before)
         self.trading = Trading(engine, market, lambda row: venue.told(row, engine.run))
@@ -143,17 +156,20 @@ class Backtest:
 
     def run(self, progress: Progress | None = None) -> dict[str, Any]:
         """Read the source to its end and return the summary (keys of `emp replay`)."""
+        if self._ran:
+            raise RuntimeError("a backtest runs once: engine, venue and journal are at its end")
         if self.journal is not None:
             self._resume(self.journal)
+        self._ran = True
         skip = self.tally.events
         for batch in self.source.batches():
             if skip >= len(batch):
                 skip -= len(batch)
                 continue
-            output = self._batch(batch[skip:])
+            self._batch(batch[skip:])
             skip = 0
             if progress is not None:
-                progress(self.tally.events, output)
+                progress(self.tally.events, self.tally.rows)
         return self._finish()
 
     def warm_up(self) -> None:
@@ -166,13 +182,13 @@ class Backtest:
         if self.journal is not None:
             self.journal.abandon()
 
-    def _batch(self, events: Array) -> Output:
+    def _batch(self, events: Array) -> None:
         if self.journal is None:
-            return self._trade(self._admit(events))
+            self._trade(self._admit(events))
+            return
         with self.journal.ledger.batch():
-            output = self._trade(self._admit(events))
+            self._trade(self._admit(events))
         self._checkpoint(self.journal)
-        return output
 
     def _admit(self, events: Array) -> Array:
         """Pass the ordering guard; what it refuses is counted by reason."""
@@ -187,23 +203,17 @@ class Backtest:
             self.tally.out_of_order[name] = self.tally.out_of_order.get(name, 0) + count
         return events[reasons == 0]
 
-    def _trade(self, events: Array) -> Output:
+    def _trade(self, events: Array) -> None:
         """Carry one admitted batch through venue and engine; on its way other models take over, the slow context
         changes, and the model leaves what it was trained on, each before exactly the event that it is due for.
         """
-        if not len(events):
-            return Output()
-        consumed, rows, laps = len(events), [], []
         while len(events):
             at = min(self._until_swap(events), self._until_context(events))
             span, until = self._span(int(events["ts"][0]))
             at = min(at, int(np.searchsorted(events["ts"], until, side="left")))
-            part = self._trade_part(events[:at])
+            self._trade_part(events[:at])
             self._add_to(span, events[:at])
-            rows.append(part.rows)
-            laps.append(part.laps)
             events = events[at:]
-        return Output(consumed=consumed, rows=joined(rows), laps=joined(laps))
 
     def _until_swap(self, events: Array) -> int:
         """Let the models take over that are due before the first of these events; how many come before the next."""
@@ -249,25 +259,24 @@ class Backtest:
         self.driver.swap(allocate(due.model, len(self.engine.instruments)), [due.swap.note])
         self.tally.swaps += 1
 
-    def _trade_part(self, events: Array) -> Output:
+    def _trade_part(self, events: Array) -> None:
         """Carry events through venue and engine, under one model."""
         if not len(events):
-            return Output()
+            return
         engine, venue = self.engine, self.venue
         engine.extend_calendar(int(events[0]["ts"]), int(events[-1]["ts"]))
-        rows, laps = np.zeros(len(events) + 1, DECISION), np.zeros((len(events) + 1, 3), np.int32)
         self.trading.market = venue.market(events, self.before)
-        written, result = 0, QUIET
+        result = QUIET
         while result != OVER:
             self.by_hand = self.by_hand and not self._calm()
             by_hand = self.by_hand
             closing = bool(engine.flattening)  # the next try may be a matter of time: asked after each event
             most = 1 if closing else NEVER
-            result = self.trading.run(
-                rows[written:], laps[written:], self.processed, by_hand=by_hand, most=most
-            )
+            result = self.trading.run(self._rows, self._laps, self.processed, by_hand=by_hand, most=most)
             done = self.trading.progress[0]
-            written += int(done["rows"])
+            if self.rule is not None:
+                self.rule.check()
+            self._put_away(int(done["rows"]))
             self.tally.actions += int(done["actions"])
             self._record(self.trading.logged())
             self.processed += int(done["events"])
@@ -279,12 +288,13 @@ class Backtest:
             if closing and done["events"]:
                 self.driver.tick(int(engine.desk.perception["ts_event"][0]))
         self.before[0] = events[-1]
-        output = Output(consumed=len(events), rows=rows[:written], laps=laps[:written])
-        self.laps.append(output.laps)
-        self.tally.rows += written
+
+    def _put_away(self, n: int) -> None:
+        """Take over the first `n` rows and laps: they are written anew by the next call of the compiled loop."""
+        self.laps.append(self._laps[:n].copy())
+        self.tally.rows += n
         if self.journal is not None:
-            self.journal.actions.append(output.rows)
-        return output
+            self.journal.actions.append(self._rows[:n])
 
     # --- where Python goes on
 
@@ -351,7 +361,8 @@ class Backtest:
 
     def _arrays(self) -> dict[str, Array]:
         venue = {f"venue_{name}": array for name, array in self.venue.state().items()}
-        return {**self.engine.checkpoint(), **venue, "guard": self.guard, "before": self.before}
+        rule = self.rule.state() if self.rule is not None else {}
+        return {**self.engine.checkpoint(), **venue, **rule, "guard": self.guard, "before": self.before}
 
     def _checkpoint(self, journal: Journal) -> None:
         journal.actions.flush()

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from emp.core.approval import command_of
 from emp.core.contracts import CancelOrder, Command, Control, NewOrder, OrderUpdate, QueryOrder, Replace
 from emp.core.errors import JournalError
 from emp.core.instrument import Instrument
@@ -22,6 +23,7 @@ from emp.core.records import Array, empty_events
 from emp.engine.engine import Engine, EngineLimits, Output
 from emp.engine.journal_tap import journalled_events
 from emp.engine.load import LoadedModel
+from emp.engine.own import Rule
 from emp.engine.recover import begin
 from emp.engine.serving import allocate
 from emp.journal.reader import LedgerReader
@@ -30,6 +32,7 @@ from emp.journal.run import RunFolder, other_release
 from emp.journal.swaps import MODEL_SWAP, Swap
 
 _COMMANDS = NewOrder | CancelOrder | QueryOrder | Replace
+NEVER = int(np.iinfo(np.int64).max)
 AT_ONCE = 4_096
 """Events processed between two looks at progress."""
 
@@ -39,6 +42,7 @@ class Terms(NamedTuple):
 
     instruments: Sequence[Instrument]
     limits: EngineLimits
+    rule: Rule | None = None  # of the user's own
 
 
 class Process:
@@ -84,7 +88,7 @@ class Rerun:
         the artifact of a hash that has served in the run.
         """
         self._folder = folder
-        self._terms = terms
+        self.terms = terms
         self._model = model
         self._ledger = LedgerReader(folder.ledger)
         self._run = self._ledger.meta("run")
@@ -105,14 +109,19 @@ class Rerun:
         found = [self._folder.manifest["model_hashes"][0], *(Swap.of(note).after for note in notes)]
         return list(dict.fromkeys(found))
 
-    def rows(self, know: Callable[[str], None]) -> Iterator[Array]:
-        """Yield the DECISION rows of the whole run, in parts; `know` is told of each model before its first row."""
+    def rows(self, know: Callable[[str], None], until: int = NEVER) -> Iterator[Array]:
+        """Yield the DECISION rows of the whole run, in parts; `know` is told of each model before its first row.
+
+        It ends before event `until` of the run, with everything applied that came before that event.
+        """
         market = _Market(self._folder)
         self._know = know
         for process in self.processes:
             if process.started is None:
                 continue  # it ended before trading began
-            yield from _Replayed(self, process, market).rows()
+            yield from _Replayed(self, process, market).rows(until)
+            if process.last is None or process.last > until:
+                break
         self._ledger.close()
 
     def new_engine(self, process: Process) -> Engine:
@@ -125,8 +134,10 @@ class Rerun:
         ]
         served = list(dict.fromkeys([self._folder.manifest["model_hashes"][0], *before]))
         serving = before[-1] if before else served[0]
-        instruments, limits = self._terms(process.started)
+        instruments, limits, rule = self.terms(process.started)
         engine = Engine(instruments, self._model(serving), limits, self._run, served)
+        if rule is not None:
+            rule.attach(engine)
         begin(self._ledger, engine, process.started)
         for name in served:
             self._know(name)
@@ -181,11 +192,13 @@ class _Replayed:
         self._entries = deque(process.entries)
         self._at = process.first
 
-    def rows(self) -> Iterator[Array]:
-        """Process events and entries in their order."""
+    def rows(self, until: int) -> Iterator[Array]:
+        """Process events and entries in their order, up to event `until`."""
         end = self._process.last
         while end is None or self._at < end:
-            limit = self._apply_due()
+            limit = min(self._apply_due(), until)
+            if self._at >= until:
+                return
             if end is not None:
                 limit = min(limit, end)
             events = self._market.take(self._at, limit)
@@ -201,7 +214,7 @@ class _Replayed:
         """Apply every entry that came before the next event; return after how many events the next one came."""
         while self._entries and self._entries[0].at <= self._at:
             self._apply(self._entries.popleft())
-        return self._entries[0].at if self._entries else np.iinfo(np.int64).max
+        return self._entries[0].at if self._entries else NEVER
 
     def _apply(self, entry: LedgerEvent) -> None:
         body = entry.body
@@ -219,25 +232,40 @@ class _Replayed:
 
     def _sent(self, output: Output) -> None:
         """Hold what the engine asks for against the intents of the ledger, and note them as sent."""
-        for command in output.commands:
+        for cleared in output.commands:
+            command = command_of(cleared)
             recorded = self._next_intent()
             if recorded is None:
-                if self._entries:
+                if not self._has_ended():
                     raise self._rerun.differs(self._at, f"it asks for {command}, and nothing was sent")
-                return  # the ledger ended here: it could not be written any more
+                return
             if recorded != command:
                 raise self._rerun.differs(self._at, f"it asks for {command}, then for {recorded}")
             self._rerun.commands += 1
-            self._engine.sent(command)
+            self._engine.sent(cleared)
 
     def _next_intent(self) -> Command | None:
-        """The next entry where it is an intent of this very moment; breaches told on the way are passed over."""
-        while self._entries and self._entries[0].at <= self._at:
-            body = self._entries[0].body
-            if isinstance(body, _COMMANDS):
-                self._entries.popleft()
-                return body
-            if not isinstance(body, Note) or body.kind == MODEL_SWAP:
+        """The next intent of this very moment. Breaches told on the way are passed over; reports too, which were
+        recorded together and are applied one after the other: what the first asked for stands behind the last.
+        """
+        for k, entry in enumerate(self._entries):
+            body = entry.body
+            if entry.at > self._at:
                 return None
-            self._entries.popleft()
+            if isinstance(body, _COMMANDS):
+                del self._entries[k]
+                return body
+            if not _is_told(body):
+                return None
         return None
+
+    def _has_ended(self) -> bool:
+        """Whether the process came no further: its ledger could not be written any more, or it died before what it had
+        recorded last was applied.
+        """
+        return all(entry.at <= self._at and _is_told(entry.body) for entry in self._entries)
+
+
+def _is_told(body: object) -> bool:
+    """Whether an entry only tells: it may stand between a report and what the report asks for."""
+    return isinstance(body, OrderUpdate) or (isinstance(body, Note) and body.kind != MODEL_SWAP)

@@ -14,7 +14,7 @@ from emp.core.numba.lend import lent
 from emp.decision.estimates import forget_trades, see_trade, update_estimates
 from emp.decision.markouts import judge_fills, keep_fill
 from emp.decision.outcomes import note_belief, take_fills
-from emp.decision.port import decide
+from emp.decision.port import decide, trades_in_the_head
 from emp.decision.rule import record_inputs
 from emp.decision.shadow import (
     follow,
@@ -31,6 +31,7 @@ from emp.model.table import advance_or_reset
 from emp.perception.features import NO_VISIBLE_CHANGE
 from emp.perception.port import perceive
 from emp.risk.limits import approve, market_block_reason
+from emp.risk.portfolio import watch_portfolio
 
 HOLD, CANCEL = int(Action.HOLD), int(Action.CANCEL)
 STALE = int(Reason.STALE)
@@ -91,10 +92,23 @@ def step(desk: Any, policy: Any, event: Any, row: Any, lap: Any) -> int:
     row.since_reset, row.disturbed = p.since_reset, p.events > p.since_reset
     row.state_events = desk.stream[i].events
     judge_outcomes(desk.lots[i], desk.markouts[i], standing, account, desk.costs[i].max_order, event)
-    trade_in_the_head(desk, policy, i, event, p, row)
+    if trades_in_the_head(policy.rule):
+        trade_in_the_head(desk, policy.rule, i, event, p, row)
     record_inputs(event, f, e, account, working, standing, row)
     decide(policy.rule, i, event, p.sigma_ticks, f, e, account, working, standing, row)
     resting = working.state == RESTING
+    if desk.portfolio[0].limited:
+        mid = 0.5 * (event.bid_px[0] + event.ask_px[0])
+        watch_portfolio(
+            desk.portfolio[0],
+            desk.exposure,
+            desk.account,
+            desk.working,
+            i,
+            mid,
+            event.ts,
+            desk.risk[i],
+        )
     approve(desk.risk[i], desk.limits[i], account, p.session_id, resting, row)
     remember_action(standing, row)
     note_belief(desk.lots[i], standing, row)
@@ -117,7 +131,7 @@ def judge_outcomes(lots: Any, markouts: Any, standing: Any, account: Any, max_or
 
 
 @inlined
-def trade_in_the_head(desk: Any, policy: Any, i: int, event: Any, p: Any, row: Any) -> None:
+def trade_in_the_head(desk: Any, rule: Any, i: int, event: Any, p: Any, row: Any) -> None:
     """Carry the shadow over the event, and let the rule decide for it; `row` has the ages of stream and state."""
     shadow, account, working = desk.shadow[i], desk.shadow_account[i], desk.shadow_working[i]
     lots, standing, mine = desk.shadow_lots[i], desk.shadow_standing[i], desk.shadow_row[i]
@@ -128,7 +142,7 @@ def trade_in_the_head(desk: Any, policy: Any, i: int, event: Any, p: Any, row: A
         return
     mine.ts = event.ts
     decide(
-        policy.rule,
+        rule,
         i,
         event,
         p.sigma_ticks,

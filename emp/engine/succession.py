@@ -1,23 +1,30 @@
-"""Which model serves a live engine: the fallback takes over from one that is too slow, and the owner may bring
-another artifact. Both happen between two events, and are in the ledger before the first event that follows.
+"""Which model serves a live engine: the fallback takes over from one that is too slow or has failed beside others, and
+the owner may bring another artifact. Both happen between two events, and are in the ledger before the first event that
+follows.
 
 Everything runs on the engine's loop, but for the making ready of a new artifact, which has a thread of its own. A
 model that has fallen back stays back: the owner says when the other may try again (`reload`).
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import structlog
 
-from emp.core.errors import EmpError
+from emp.core.contracts import RiskBreach
+from emp.core.errors import EmpError, UsageError
 from emp.core.records import Array
 from emp.engine.driver import Driver
 from emp.engine.guard import LatencyGuard
 from emp.engine.load import LoadedModel
+from emp.engine.monitor import DRIFT, LEVEL, Lineup
+from emp.engine.own import Rule
 from emp.engine.serving import Ready
+from emp.engine.verdict import Verdict
 from emp.journal.swaps import Swap
 from emp.observe.board import Board, ModelView
 
@@ -34,11 +41,16 @@ class Reloaded(NamedTuple):
 
 
 class Models(NamedTuple):
-    """What serves, and what takes over where it is too slow."""
+    """What serves, what takes over where it is too slow or fails, and what it is compared with."""
 
     serving: LoadedModel
     standby: LoadedModel | None = None
+    challenger: LoadedModel | None = None
+    linear: LoadedModel | None = None  # the baseline
     role: str = "primary"  # or "fallback", where a run goes on that had fallen back
+    standing: Mapping[str, str] = MappingProxyType(
+        {}
+    )  # by hash: candidate, approved or retired, where it matters
 
 
 class Succession:
@@ -51,23 +63,34 @@ class Succession:
         guard: LatencyGuard,
         models: Models,
         load: Callable[[], Models] | None = None,
+        rule: Rule | None = None,
+        verdicts: deque[Verdict] | None = None,
     ) -> None:
-        """`load` reads, checks and keeps the artifacts that the owner names now; it raises EmpError in one line."""
+        """`load` reads, checks and keeps the artifacts that the owner names now; it raises EmpError in one line.
+        `rule` is the user's own that decides, `verdicts` are what the monitor says of the models that serve.
+        """
         self._driver, self._engine, self._board = driver, driver.engine, board
         self._guard = guard
-        self._named = models.standby
+        self._models = models  # as the owner named them last
+        self._lineups = {"": Lineup(*models[:4]), models.serving.artifact.hash: Lineup(*models[:4])}
         self._standby: Ready | None = None
         self._load = load
         self._seen = [(0, 0)] * len(driver.engine.instruments)  # seq and ts of the newest event of each
         self._role, self._why = models.role, ""
+        self._standing = dict(models.standing)
+        self._verdicts: deque[Verdict] = deque() if verdicts is None else verdicts
+        self._rule = rule
+        self._rule_failed = False  # and it was told
         self._swaps: Counter[str] = Counter()
         self._refused = 0
 
     def warm_up(self) -> None:
         """Make what serves and what stands by ready; the first compilation of a model takes some seconds."""
+        for name, standing in self._standing.items():
+            _log.info("standing of a model", model=name, standing=standing)
         self._engine.warm_up()
-        if self._named is not None:
-            self._standby = self._engine.prepare(self._named)
+        if self._models.standby is not None:
+            self._standby = self._engine.prepare(self._models.standby)
         if self._engine.table.why_not_pinned:
             _log.warning("states may be swapped out", why=self._engine.table.why_not_pinned)
 
@@ -95,6 +118,32 @@ class Succession:
         self._board.raise_alarm(ALARM, f"the model is too slow and nothing stands by: {figures}")
         _log.error("the model is too slow and nothing stands by", figures=figures)
 
+    # --- what the monitor says
+
+    def judge(self) -> str:
+        """Act on what the monitor has found: what stands by takes over from a model that has failed. Where nothing
+        stands by, why it has failed, in words, told once; "" else.
+        """
+        while self._verdicts:
+            verdict = self._verdicts.popleft()
+            if verdict.model != self._engine.model.artifact.hash:
+                continue  # it does not serve any more
+            ts = max(ts for _, ts in self._seen)
+            breach = RiskBreach(
+                reason="model_failed",
+                metric=verdict.gate,
+                value=verdict.log_evidence,
+                limit=-math.log(LEVEL),
+                ts=ts,
+                instrument=verdict.instrument,
+            )
+            self._driver.tell(breach)
+            if self._standby is None or verdict.gate == DRIFT:  # what stands by sees the same inputs
+                return verdict.why
+            ready, self._standby = self._standby, None
+            self._take_over(ready, "failed", "fallback", verdict.why)
+        return ""
+
     # --- another artifact
 
     async def reload(self) -> Reloaded:
@@ -119,6 +168,8 @@ class Succession:
 
     def _fetch(self, load: Callable[[], Models]) -> tuple[Ready | None, Ready | None]:
         models, now = load(), self._engine.model.artifact.hash
+        self._models = models
+        self._standing |= models.standing
         same = models.serving.artifact.hash == now
         fresh = None if same else self._engine.prepare(models.serving)
         return fresh, None if models.standby is None else self._engine.prepare(models.standby)
@@ -141,12 +192,15 @@ class Succession:
             )
             for one, (seq, ts) in zip(self._engine.instruments, self._seen, strict=True)
         ]
+        standby = None if self._standby is None else self._standby.model
+        compared = self._models.challenger, self._models.linear
+        self._lineups[after.hash] = Lineup(ready.model, standby, *compared)
         self._driver.swap(ready, [swap.note for swap in swaps])
         self._guard.reset()
         self._board.clear_alarm(ALARM)
         self._role, self._why = role, why
         self._swaps[reason] += 1
-        level = _log.warning if reason == "latency" else _log.info
+        level = _log.info if reason == "reload" else _log.warning
         level(
             "another model serves",
             reason=reason,
@@ -156,6 +210,21 @@ class Succession:
             why=why,
         )
 
+    def lineup(self, serving: str) -> Lineup:
+        """Who is compared while the model of a hash serves; "" for the first. Callable from any thread."""
+        return self._lineups[serving]
+
+    def rule_failure(self) -> str:
+        """Why the user's own rule has failed, told once; "" where it has not."""
+        if self._rule is None or self._rule_failed or not self._rule.failed:
+            return ""
+        self._rule_failed = True
+        try:
+            self._rule.check()
+        except UsageError as error:
+            return str(error)
+        raise AssertionError("a rule that has failed says why")
+
     def view(self) -> ModelView:
         """What is shown of it."""
         artifact = self._engine.model.artifact
@@ -164,6 +233,8 @@ class Succession:
             kind=artifact.manifest.kind,
             role=self._role,
             why=self._why,
+            standing=self._standing.get(artifact.hash, ""),
+            rule=self._rule.name if self._rule is not None else "",
             standby=self._standby.model.artifact.hash if self._standby else "",
             swaps=dict(self._swaps),
             refused=self._refused,

@@ -32,6 +32,7 @@ from emp.core.numba.lend import lent
 from emp.core.records import EVENT, Array
 from emp.engine.step import COMMAND, QUIET, ask, step
 from emp.execution.order import apply, note_sent
+from emp.risk.verdict import take_verdict
 
 RESTING = int(WorkingState.RESTING)
 CROSS, POST, REPLACE = int(Action.CROSS), int(Action.POST), int(Action.REPLACE)
@@ -146,7 +147,9 @@ def trade(
         if result == COMMAND:
             d.actions += 1
             row = rows[d.rows - 1]
-            if by_hand or row.action == FLATTEN:
+            opens = row.action == CROSS or row.action == POST or row.action == REPLACE
+            # what risk did not approve is left to Python, which refuses it
+            if by_hand or row.action == FLATTEN or (opens and not take_verdict(desk.risk[i], row)):
                 ask(row, asked)
                 return COMMAND
             _act(venue, o, desk.working[i], row, log, d)

@@ -15,6 +15,9 @@ from emp.core.book import ACCEPTED, judge_touch
 from emp.core.codes import EventFlag
 from emp.core.records import EVENT, Array
 
+ADJUSTMENT = "adjustment"
+"""Kind of the ledger's note that a position differed from what our fills make it."""
+
 VALUED = "valued"
 """Kind of the ledger's note that an adjustment has its price."""
 
@@ -31,6 +34,17 @@ class Valuation(msgspec.Struct, frozen=True):
     instrument: int  # index
     qty: int
     px: float  # ticks
+    ts: int
+
+
+class Adjustment(msgspec.Struct, frozen=True):
+    """Signed lots that came into a position by an order of somebody else on the account, as the venue reports them."""
+
+    instrument: int  # index
+    qty: int
+    px: int  # ticks; 0 where the venue did not tell
+    fee: float  # ticks times lots
+    order: str  # its id
     ts: int
 
 

@@ -1,9 +1,11 @@
 """Expected against realised value, in figures: what the summary of a run, its page and an evaluation say of it."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from emp.core.records import Array
+from emp.decision.kinds import QUESTIONS, kinds_of
 from emp.decision.markouts import SPAN_NAMES
 from emp.decision.outcomes import per_lot
 from emp.engine.desk import Desk
@@ -33,6 +35,24 @@ def value_summary(desk: Desk, i: int) -> dict[str, Any]:
         "value_stops": int(standing["stops"]),
         "gain_worth": {name: round(float(standing[name]), 6) for name in ("level", "slope", "error")},
         "shadow_trips": int(desk.shadow_lots["trips"][i]),
+        "by_kind": {
+            question: _by_kind(lots["kinds"][kinds_of(question)], QUESTIONS[question])
+            for question in QUESTIONS
+        },
+    }
+
+
+def _by_kind(kinds: Array, names: Sequence[str]) -> dict[str, dict[str, float | int | None]]:
+    """Of every kind that was traded: lots opened, closed, and what a closed one was believed to bring and brought."""
+    return {
+        name: {
+            "opened_lots": int(one["opened"]),
+            "closed_lots": round(float(one["closed"]), 6),
+            "expected": _ratio(one["believed"], one["closed"]),
+            "realised": _ratio(one["brought"], one["closed"]),
+        }
+        for name, one in zip(names, kinds, strict=True)
+        if one["opened"]
     }
 
 

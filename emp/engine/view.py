@@ -1,7 +1,8 @@
 """What the live engine shows of itself: a tap that builds the board's view from batches and the engine's arrays."""
 
+import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import msgspec
 import numpy as np
@@ -13,15 +14,32 @@ from emp.core.clock import Clock
 from emp.core.codes import Action, OrderStatus, Quarantine, Reason, Session
 from emp.core.contracts import Control, Message, OrderUpdate, RiskBreach
 from emp.core.instrument import Instrument
-from emp.core.records import HORIZON_NAMES, Array
-from emp.engine.desk import Desk
+from emp.core.records import Array
+from emp.engine.beliefs import Beliefs
+from emp.engine.control_log import ControlLog
 from emp.engine.driver import Driver
+from emp.engine.fill_log import FillLog
 from emp.engine.hours import Hours
+from emp.engine.monitor_tap import MonitorTap
 from emp.engine.tap import Batch, Tap
+from emp.engine.view_parts import (
+    account_view,
+    decision_view,
+    expected_of,
+    head_view,
+    levels,
+    limit_views,
+    link_view,
+    money_of,
+    order_view,
+    reason_counts,
+    unrealised_ticks,
+    value_view,
+)
 from emp.model.table import Restart
 from emp.observe.board import (
     Board,
-    DecisionView,
+    DriftView,
     HeadView,
     InstrumentView,
     LinkView,
@@ -37,6 +55,10 @@ _log = structlog.get_logger(__name__)
 DECISIONS_SHOWN = 20
 BREACHES_SHOWN = 5
 VIEW_NS = 100_000_000
+BELIEFS_KEPT = 1_024
+"""Decisions whose expected value is remembered for their fills."""
+
+_REASONS = max(Reason) + 1
 
 
 class _Seen(msgspec.Struct):
@@ -51,7 +73,14 @@ class _Seen(msgspec.Struct):
     context_reason: str = ""  # of the newest change of the slow context
     earned: int = 1  # lots that outcomes allowed at the last view
     off_ground: bool = False  # whether moves followed the forecasts no more, at the last view
-    decisions: deque[Array] = msgspec.field(default_factory=lambda: deque(maxlen=DECISIONS_SHOWN))
+    decisions: deque[tuple[int, Array]] = msgspec.field(default_factory=lambda: deque(maxlen=DECISIONS_SHOWN))
+    kept: int = 0  # decisions that were ever among them
+    book: Array | None = None  # the newest event
+    row: Array | None = None  # the newest decision
+    reasons: Array = msgspec.field(default_factory=lambda: np.zeros(_REASONS, np.int64))  # decisions by code
+    orders: Array = msgspec.field(default_factory=lambda: np.zeros(_REASONS, np.int64))
+    expected: dict[int, float] = msgspec.field(default_factory=dict)  # ticks per lot, by seq of the decision
+    beliefs: Beliefs = msgspec.field(default_factory=Beliefs)
 
 
 class Viewer(Tap):
@@ -69,8 +98,9 @@ class Viewer(Tap):
         *,
         mode: str,
         stale_after_ms: float,
+        monitor: MonitorTap | None = None,
     ) -> None:
-        """`models` says which model serves."""
+        """`models` says which model serves, `monitor` what watches it."""
         self._driver, self._engine = driver, driver.engine
         self._bus = bus
         self._clock = clock
@@ -81,12 +111,18 @@ class Viewer(Tap):
         self._started_mono = clock.monotonic_ns()
         self._hours = Hours(self._engine.instruments)
         self._seen = [_Seen() for _ in self._engine.instruments]
+        orders = self._engine.orders
+        self._fills = [FillLog(orders.order, seen.expected.get) for seen in self._seen]
+        self._index = {one.name: i for i, one in enumerate(self._engine.instruments)}
+        self._controls = ControlLog(self._is_flat)
         self._infer_ms = SlidingQuantiles()
         self._total_ms = SlidingQuantiles()
         self._breaches: deque[str] = deque(maxlen=BREACHES_SHOWN)
         self._links: dict[str, LinkView] = {}
         self._refused: dict[str, int] = {}  # orders, by instrument
+        self._bars: dict[str, int] = {}  # times that opening was barred, by reason
         self._models = models
+        self._monitor = monitor
         self._missed = 0
         self._published_at = 0
 
@@ -103,6 +139,8 @@ class Viewer(Tap):
             seen.at_ns = self._clock.monotonic_ns()
             seen.longest_wait_ms = max(seen.longest_wait_ms, batch.wait_ms)
             rows = batch.rows[batch.rows["instrument"] == i]
+            seen.book = events[-1].copy()
+            seen.beliefs.take(events, rows)
             if len(rows):
                 self._keep(seen, rows)
         if len(batch.laps):
@@ -117,7 +155,12 @@ class Viewer(Tap):
             self._breaches.appendleft(shown)
 
     def on_control(self, control: Control, at: int) -> None:
-        """Note why the slow context is what it is."""
+        """Note what the owner asked for, why the slow context is what it is, and how often opening was barred."""
+        if self._controls.take(control, self._clock.now_ns(), self._clock.monotonic_ns()):
+            self._controls.look(self._clock.monotonic_ns())
+            self._publish()
+        if control.action == "bar" and control.value:
+            self._bars[control.reason] = self._bars.get(control.reason, 0) + 1
         if control.action == "context":
             for one, seen in zip(self._engine.instruments, self._seen, strict=True):
                 if control.instrument in ("", one.name):
@@ -128,7 +171,11 @@ class Viewer(Tap):
         self._links[state.channel] = link_view(self._links.get(state.channel), state, self._clock.now_ns())
 
     def on_report(self, update: OrderUpdate, at: int) -> None:
-        """Count what was refused."""
+        """Count what was refused, and note fills."""
+        i = self._index.get(update.instrument)
+        if i is not None:
+            self._fills[i].take(update)
+        self._look_at_controls()
         if update.status is OrderStatus.REJECTED:
             self._refused[update.instrument] = self._refused.get(update.instrument, 0) + 1
 
@@ -138,22 +185,54 @@ class Viewer(Tap):
 
     def on_tick(self, now_ns: int) -> None:
         """Publish a view where one is due; where the engine's loop stands still there are no ticks, and no views."""
-        now = self._clock.monotonic_ns()
-        if now - self._published_at >= VIEW_NS:
-            self._published_at = now
-            self._board.publish(self.view())
+        self._look_at_controls()
+        if self._clock.monotonic_ns() - self._published_at >= VIEW_NS:
+            self._settle()
+            self._publish()
 
     def close(self) -> None:
         """Publish the last view."""
+        self._settle()
+        self._publish()
+
+    def _publish(self) -> None:
+        self._published_at = self._clock.monotonic_ns()
         self._board.publish(self.view())
+
+    def _look_at_controls(self) -> None:
+        """Publish at once where what the owner asked for is done: somebody waits for it."""
+        if self._controls.look(self._clock.monotonic_ns()):
+            self._publish()
+
+    def _is_flat(self, instrument: str) -> bool:
+        chosen = [i for name, i in self._index.items() if instrument in ("", name)]
+        held = any(self._engine.desk.account["position"][i] for i in chosen)
+        return not held and not self._engine.orders.open_orders(instrument)
+
+    def _settle(self) -> None:
+        """Compare what was believed with what has come meanwhile."""
+        for i, (seen, fills) in enumerate(zip(self._seen, self._fills, strict=True)):
+            threshold = self._engine.desk.recalibration["threshold"][i]
+            seen.beliefs.settle(threshold, fills.waiting_since(seen.last_ts))
+            fills.settle(seen.beliefs.mid_after)
 
     def _keep(self, seen: _Seen, rows: Array) -> None:
         """Keep the rows worth showing: every action, and a hold where its reason is another than before."""
+        asks = np.isin(rows["action"], (Action.CROSS, Action.POST, Action.REPLACE))
+        seen.row = rows[-1].copy()
+        seen.reasons += np.bincount(rows["reason_code"], minlength=_REASONS)
+        seen.orders += np.bincount(rows["reason_code"][asks], minlength=_REASONS)
+        for row in rows[asks]:
+            seen.expected[int(row["seq"])] = expected_of(row)
+        while len(seen.expected) > BELIEFS_KEPT:
+            seen.expected.pop(next(iter(seen.expected)))
         pairs = np.stack([rows["action"], rows["reason_code"]], axis=1)
         before = np.concatenate([[seen.shown], pairs[:-1]])
         worth = (rows["action"] != Action.HOLD) | (pairs != before).any(axis=1)
         seen.shown = (int(pairs[-1, 0]), int(pairs[-1, 1]))
-        seen.decisions.extendleft(rows[i].copy() for i in np.flatnonzero(worth)[-DECISIONS_SHOWN:])
+        for i in np.flatnonzero(worth):
+            seen.kept += 1
+            seen.decisions.appendleft((seen.kept, rows[i].copy()))
 
     def stale_ms(self, instrument: int) -> float:
         """Time without market data while the market is open, 0 while it is shut.
@@ -171,6 +250,7 @@ class Viewer(Tap):
     def view(self) -> View:
         """The system as it is now."""
         p50, p90, p99 = self._infer_ms.quantiles((0.5, 0.9, 0.99))
+        p50_total, p99_total = self._total_ms.quantiles((0.5, 0.99))
         risk = self._engine.desk.risk
         halted = np.flatnonzero(risk["halted"])
         return View(
@@ -185,12 +265,18 @@ class Viewer(Tap):
             p50_infer_ms=p50,
             p90_infer_ms=p90,
             p99_infer_ms=p99,
-            p99_total_ms=self._total_ms.quantiles((0.99,))[0],
+            p50_total_ms=p50_total,
+            p99_total_ms=p99_total,
+            controls=tuple(self._controls.controls),
             commands=self._driver.commands,
             breaches=tuple(self._breaches),
             serving=self._models(),
             links=dict(self._links),
             missed=self._missed,
+            barred=tuple(reason.name.lower() for reason in self._engine.bars.every()),
+            bars=dict(self._bars),
+            account=account_view(self._engine),
+            evidence={} if self._monitor is None else _told(self._monitor.evidence),
         )
 
     def _instrument(self, i: int, instrument: Instrument) -> InstrumentView:
@@ -207,6 +293,8 @@ class Viewer(Tap):
         if head.off_ground != seen.off_ground:
             _say_followed(instrument.name, head)
         seen.off_ground = head.off_ground
+        bids, asks = ((), ()) if seen.book is None else levels(seen.book)
+        money, currency = money_of(instrument)
         return InstrumentView(
             name=instrument.name,
             tick=instrument.tick,
@@ -225,14 +313,33 @@ class Viewer(Tap):
             stale_ms=stale_ms,
             stale=stale_ms > self._stale_after_ms,
             restarts={cause.name.lower(): int(restarts[cause]) for cause in Restart},
-            open_orders=self._orders(instrument.name),
+            open_orders=self._orders(instrument.name, seen.row),
             closing=self._engine.closing.why_not_flat(i),
             refused_orders=self._refused.get(instrument.name, 0),
-            decisions=tuple(_decision(row) for row in seen.decisions),
+            decisions=tuple(
+                decision_view(n, row, seen.beliefs.came_of(int(row["seq"])))
+                for n, row in list(seen.decisions)
+            ),
+            money_per_tick=money,
+            currency=currency,
+            bids=bids,
+            asks=asks,
+            unrealised_ticks=unrealised_ticks(self._engine.desk, i),
+            drawdown_ticks=float(account["pnl"] - account["peak"]),
+            limits=limit_views(self._engine, i),
+            forecast=seen.beliefs.forecast,
+            outcomes=tuple(seen.beliefs.outcomes),
+            calibration=seen.beliefs.calibration(),
+            recent_fills=tuple(self._fills[i].fills),
+            reasons=reason_counts(seen.reasons),
+            orders=reason_counts(seen.orders),
             value=value,
             forecaster=head,
             context_mult=float(self._engine.desk.risk["context_mult"][i]),
             context_reason=seen.context_reason,
+            drift=DriftView()
+            if self._monitor is None
+            else self._monitor.drift.get(instrument.name, DriftView()),
         )
 
     def _drops(self, i: int) -> dict[str, int]:
@@ -246,18 +353,13 @@ class Viewer(Tap):
             drops[Quarantine.OVERFLOW.name.lower()] = counts.conflated
         return drops
 
-    def _orders(self, instrument: str) -> tuple[OrderView, ...]:
-        return tuple(
-            OrderView(
-                cl_ord_id=order.command.cl_ord_id,
-                side=order.command.side,
-                px=order.command.px,
-                qty=order.command.qty,
-                filled=order.filled,
-                status=str(order.status),
-            )
-            for order in self._engine.orders.open_orders(instrument)
-        )
+    def _orders(self, instrument: str, row: Array | None) -> tuple[OrderView, ...]:
+        return tuple(order_view(order, row) for order in self._engine.orders.open_orders(instrument))
+
+
+def _told(evidence: Mapping[str, float]) -> dict[str, float]:
+    """Evidence as its logarithm to base 10."""
+    return {gate: round(math.log10(e), 2) for gate, e in evidence.items() if e > 0.0}
 
 
 def _say_earned(instrument: str, value: ValueView) -> None:
@@ -278,71 +380,3 @@ def _say_followed(instrument: str, head: HeadView) -> None:
         )
     else:
         _log.info("moves follow the forecasts again", instrument=instrument, **facts)
-
-
-def value_view(desk: Desk, i: int) -> ValueView:
-    """What the lots of an instrument were believed to bring and brought, and what that allows."""
-    lots, standing = desk.lots[i], desk.standing[i]
-    closed = int(lots["lots"])
-    each = max(closed, 1)
-    return ValueView(
-        closed_lots=closed,
-        expected=float(lots["believed"]) / each,
-        realised=float(lots["brought"]) / each,
-        held_s=float(lots["held_ns"]) / each * 1e-9,
-        earned_lots=int(standing["lots"]),
-        stops=int(standing["stops"]),
-        worth_level=float(standing["level"]),
-        worth_slope=float(standing["slope"]),
-        shadow_trips=int(desk.shadow_lots["trips"][i]),
-    )
-
-
-def head_view(desk: Desk, domains: Sequence[str], i: int) -> HeadView:
-    """Which head forecasts an instrument, and what its forecasts have been worth there."""
-    learned = desk.recalibration[i]
-    if not learned["learns"]:  # a rule in a model's place is taken at its word
-        return HeadView()
-    return HeadView(
-        name=domains[int(desk.facts["domain"][i])],
-        trained=bool(learned["prior_slope"] == 1.0),
-        outcomes=int(learned["labels"].min()),
-        scale={
-            name: round(float(slope), 4) for name, slope in zip(HORIZON_NAMES, learned["slope"], strict=True)
-        },
-    )
-
-
-def link_view(before: LinkView | None, state: LinkState, now_ns: int) -> LinkView:
-    """How a connection is after a change, with what was counted of it so far."""
-    before = before or LinkView(up=False)
-    turned = before.up != state.up or not before.since_ns
-    since_ns = now_ns if turned else before.since_ns
-    if state.up:
-        return msgspec.structs.replace(before, up=True, attempt=0, since_ns=since_ns)
-    losses = dict(before.losses)
-    if before.up:
-        losses[state.cause] = losses.get(state.cause, 0) + 1
-    return LinkView(
-        up=False,
-        reason=state.reason,
-        cause=state.cause,
-        attempt=state.attempt,
-        since_ns=since_ns,
-        losses=losses,
-        retries=before.retries + (state.attempt > 0),
-        refusals=before.refusals + (state.cause == "refused"),
-    )
-
-
-def _decision(row: Array) -> DecisionView:
-    """One DECISION record in words."""
-    numbers = {name: row[name].item() for name in _COPIED}
-    return DecisionView(
-        action=Action(int(row["action"])).name.lower(),
-        reason=Reason(int(row["reason_code"])).name.lower(),
-        **numbers,
-    )
-
-
-_COPIED: Sequence[str] = tuple(n for n in DecisionView.__struct_fields__ if n not in ("action", "reason"))

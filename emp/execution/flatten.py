@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from emp.core.codes import OrderStatus, Reason
-from emp.core.contracts import CancelOrder, Command, NewOrder
+from emp.core.contracts import CancelOrder, NewOrder
 from emp.execution.orders import OrderManager
 from emp.execution.transitions import Order
 
@@ -18,7 +18,7 @@ def flatten(
     next_id: Callable[[], str],
     ts: int,
     decision_seq: int,
-) -> list[Command]:
+) -> list[CancelOrder | NewOrder]:
     """Commands that take the instrument towards flat; call again after every report until `is_flat`.
 
     Every order that can still fill is withdrawn, and an immediate-or-cancel order closes the position as the
@@ -28,7 +28,7 @@ def flatten(
     venue goes on refusing is repeated at its pace.
     """
     orders = manager.open_orders(instrument)
-    commands: list[Command] = [
+    commands: list[CancelOrder | NewOrder] = [
         CancelOrder(
             cl_ord_id=next_id(),
             orig=order.command.cl_ord_id,
@@ -39,17 +39,15 @@ def flatten(
         for order in orders
         if not order.command.immediate and not _leaving(order) and order.may_cancel(ts)
     ]
-    position = manager.position(instrument)
-    side = -1 if position > 0 else 1
-    closing = sum(o.leaves for o in orders if o.command.immediate and o.command.side == side)
-    qty = abs(position) - closing
-    if qty > 0 and 0 < bid < ask:
+    held = left_to_close(manager, instrument)
+    side = -1 if held > 0 else 1
+    if held and 0 < bid < ask:
         commands.append(
             NewOrder(
                 cl_ord_id=next_id(),
                 instrument=instrument,
                 side=side,
-                qty=qty,
+                qty=abs(held),
                 px=ask + through_ticks if side > 0 else max(1, bid - through_ticks),
                 immediate=True,
                 ts=ts,
@@ -58,6 +56,16 @@ def flatten(
             )
         )
     return commands
+
+
+def left_to_close(manager: OrderManager, instrument: str) -> int:
+    """Lots, signed, that are held and that no closing order on its way will close."""
+    position = manager.position(instrument)
+    side = -1 if position > 0 else 1
+    on_their_way = sum(
+        o.leaves for o in manager.open_orders(instrument) if o.command.immediate and o.command.side == side
+    )
+    return -side * max(0, abs(position) - on_their_way)
 
 
 def _leaving(order: Order) -> bool:

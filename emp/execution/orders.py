@@ -46,6 +46,7 @@ class Applied(msgspec.Struct, frozen=True):
     changed: bool = False
     fill: Fill | None = None
     alarm: Quarantined | None = None
+    stranger: Fill | None = None  # of an order that is none of ours: not booked here
 
 
 _URGENCY = {
@@ -73,12 +74,17 @@ class OrderManager:
         self.accounts: Array = np.zeros(len(instruments), ACCOUNT) if accounts is None else accounts
         self.working: Array = np.zeros(len(instruments), WORKING) if working is None else working
         self.quarantined: list[Quarantined] = []
+        self.prices = [0.0] * len(self.instruments)
+        """Ticks at which lots of each instrument were traded or valued last; 0 before any was."""
         self._index = {name: i for i, name in enumerate(self.instruments)}
         self._orders: dict[str, Order] = {}  # by the id under which each was first sent
         self._open: dict[str, Order] = {}
         self._order_of: dict[str, str] = {}  # id of a cancel or replacement -> its order's first id
         self._refused: set[str] = set()  # ids of replacements that the venue refused
         self._seen: dict[tuple[str, str], OrderUpdate] = {}
+        self._strangers: dict[
+            str, int
+        ] = {}  # lots that orders which are none of ours have filled, by their ids
         self._showing = True
         for index in range(len(self.instruments)):
             self._show(index)
@@ -156,7 +162,8 @@ class OrderManager:
         self._seen[key] = update
         order = self.order(update.clOrdID)
         if order is None:
-            return self._alarm(Alarm.UNKNOWN_ORDER, update, "no such order")
+            applied = self._alarm(Alarm.UNKNOWN_ORDER, update, "no such order")
+            return msgspec.structs.replace(applied, stranger=self._strange(update))
         if update.status is OrderStatus.REJECTED and update.clOrdID != order.command.cl_ord_id:
             return self._change_refused(order, update)
         problem = impossible(order, update)
@@ -184,6 +191,24 @@ class OrderManager:
         self._show(order.index)
         after = (order.status, order.filled, order.queue_ahead, order.command)
         return Applied(after != before, fill)
+
+    def _strange(self, update: OrderUpdate) -> Fill | None:
+        """What a report adds to an order of somebody else on our account: by hand, or by the venue itself."""
+        name = update.clOrdID
+        added = update.filled - self._strangers.get(name, 0)
+        if added <= 0 or update.side not in (1, -1) or update.instrument not in self._index:
+            return None
+        self._strangers[name] = update.filled
+        return Fill(
+            cl_ord_id=name,
+            instrument=update.instrument,
+            side=update.side,
+            qty=added,
+            px=update.price,
+            fee=update.fee,
+            maker=update.maker,
+            ts=update.ts,
+        )
 
     def _change_refused(self, order: Order, update: OrderUpdate) -> Applied:
         """The venue did not cancel or replace: the order stands as it was, or has ended already.
@@ -233,6 +258,7 @@ class OrderManager:
             correct_fill(account, side, done - below, float(order.booked[above][0]), update.price, update.fee)
             return None
         order.filled = done
+        self.prices[order.index] = float(update.price)
         apply_fill(account, side, done - below, update.price, update.fee)
         return Fill(
             cl_ord_id=order.command.cl_ord_id,
@@ -278,13 +304,18 @@ class OrderManager:
                 self.sent(message)
         self.accounts[...], self.working[...] = accounts, working
 
-    def adjust(self, instrument: str, qty: int) -> None:
-        """Take in a difference of position that no report explains, in signed lots; `value` books what it is worth."""
-        self.accounts[self._index[instrument]]["position"] += qty
+    def adjust(self, instrument: str, qty: int, fee: float = 0.0) -> None:
+        """Take in a difference of position that no order of ours explains, in signed lots; `value` books what it is
+        worth.
+        """
+        account = self.accounts[self._index[instrument]]
+        account["position"] += qty
+        account["fees"] += fee
 
     def value(self, instrument: str, qty: int, px: float) -> None:
         """Book that `qty` lots of an adjustment are worth `px` ticks each; no fee."""
         self.accounts[self._index[instrument]]["cash"] -= qty * px
+        self.prices[self._index[instrument]] = px
 
     def timeouts(self, now_ns: int, timeout_ns: int) -> list[QueryOrder]:
         """Queries to send about orders whose answer is overdue: never a second order."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from emp.core.disk import disk
 from emp.core.errors import JournalError
-from emp.journal.files import remove, write_atomically
+from emp.journal.files import write_atomically
 
 _BYTES = 48
 
@@ -67,10 +67,6 @@ class HighWater:
     def write(self, mark: Mark) -> None:
         """Move the mark; raises OSError."""
         disk().pwrite(self._file, _text(mark), 0)
-
-    def remove(self) -> None:
-        """The ledger is one file now, and needs no companion."""
-        remove(self._path)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -17,7 +17,8 @@ from emp.core.contracts import Command, Control, OrderUpdate, QueryOrder, RiskBr
 from emp.core.disk import disk
 from emp.core.errors import JournalError
 from emp.core.platform import lock
-from emp.journal.high_water import HighWater, Mark
+from emp.journal.files import remove
+from emp.journal.high_water import HighWater, Mark, mark_path
 from emp.journal.reader import MARKED, SCHEMA_VERSION, LedgerReader, chained_crc
 from emp.journal.records import Body, Kind, Note, encode
 
@@ -194,8 +195,7 @@ class Ledger(LedgerReader):
         with suppress(sqlite3.OperationalError):  # a reader has it open: the log stays beside the file
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._db.execute("PRAGMA journal_mode=DELETE")
-            if self._mark is not None:
-                self._mark.remove()
+            remove(mark_path(self.path))
 
     def truncate_to(self, seq: int) -> None:
         """Forget what came after `seq`: only for a replay, whose market and venue will say it all again."""
@@ -282,6 +282,19 @@ class Ledger(LedgerReader):
             with suppress(sqlite3.Error):  # reported already; a restart reads what the disk has
                 self._db.execute("ROLLBACK")
         return JournalError(self._dead)
+
+
+def finish_sealing(path: Path) -> None:
+    """Bring a seal onto the disk whose process died before it had ended: a write-ahead file is still beside the ledger,
+    and may be in memory alone. Whoever begins a new run rests on it. JournalError where that cannot be done.
+    """
+    if not path.with_name(path.name + "-wal").exists():
+        return
+    ledger = Ledger(path)
+    try:
+        ledger.seal()
+    finally:
+        ledger.close()
 
 
 class _Lock:

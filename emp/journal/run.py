@@ -4,6 +4,7 @@ manifest.json         config, code version, instruments, models, data files with
 ledger.sqlite         intents, reports, notes
 actions/              the action log
 market/               market data of a live run, as its engine saw it
+monitor.jsonl         what watched the model that served has found
 tail.bin              what neither holds yet
 control.sock          where a running engine takes `emp halt` and the like
 reserve.bin           room for what must still be written when the disk is full; while a run is live

@@ -11,6 +11,9 @@ from emp.journal.records import Note
 
 MODEL_SWAP = "model_swap"
 
+FALLBACKS = ("latency", "failed")
+"""Reasons for which what stands by takes over; a model that was left for one does not come back by itself."""
+
 
 class Swap(msgspec.Struct, frozen=True, kw_only=True):
     """After event `seq` of an instrument another model serves it."""
@@ -20,7 +23,7 @@ class Swap(msgspec.Struct, frozen=True, kw_only=True):
     ts: int  # market time of that event
     before: str  # hashes of the two models
     after: str
-    reason: str  # "latency", "reload", or "release": it cannot be loaded by the release that goes on
+    reason: str  # "latency", "failed" beside others, "reload", or "release": this one cannot load it
     p99_ms: float = 0.0  # of the model that served, over the guard's window
     total_p99_ms: float = 0.0
 

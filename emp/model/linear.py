@@ -5,11 +5,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emp.core.numba.jit import kernel
+from emp.core.numba.simd import ROW_BYTES, load, splat, store
 from emp.core.records import Array
 from emp.model.heads import OUTPUTS, fill_forecast
 from emp.model.port import register
 
-PADDED = (OUTPUTS + 15) // 16 * 16
+LANES = ROW_BYTES // 4
+"""Outputs that are computed side by side."""
+
+PADDED = (OUTPUTS + LANES - 1) // LANES * LANES
 """Outputs rounded up to whole vector registers."""
 
 
@@ -28,18 +32,20 @@ def linear_forecast(params: LinearParams, state: Any, domain: int, x: Any, out: 
     raw = params.scratch
     weight = params.weight[domain]
     bias = params.bias[domain]
-    for k in range(PADDED):
-        raw[k] = bias[k]
     blocks = x.size - x.size % 4
-    for j in range(0, blocks, 4):  # four inputs at a time: raw is loaded and stored a quarter as often
-        x0, x1, x2, x3 = x[j], x[j + 1], x[j + 2], x[j + 3]
-        for k in range(PADDED):
-            raw[k] += (
-                x0 * weight[j, k] + x1 * weight[j + 1, k] + x2 * weight[j + 2, k] + x3 * weight[j + 3, k]
+    for k in range(0, PADDED, LANES):  # sixteen outputs stay in a register while all inputs pass
+        row = load(bias, k)
+        for j in range(0, blocks, 4):
+            at = j * PADDED + k
+            row = row + (
+                splat(x[j]) * load(weight, at)
+                + splat(x[j + 1]) * load(weight, at + PADDED)
+                + splat(x[j + 2]) * load(weight, at + 2 * PADDED)
+                + splat(x[j + 3]) * load(weight, at + 3 * PADDED)
             )
-    for j in range(blocks, x.size):
-        for k in range(PADDED):
-            raw[k] += x[j] * weight[j, k]
+        for j in range(blocks, x.size):
+            row = row + splat(x[j]) * load(weight, j * PADDED + k)
+        store(raw, k, row)
     fill_forecast(raw, params.calibration[domain], out)
 
 

@@ -19,6 +19,8 @@ trained on the instrument, around 0 where it never saw it, so that a forecast mu
 
 **Quantiles.** The outer ones are pushed out, or in, by a margin under which half of the moves lie between them
 (conformalised quantile regression, Romano, Patterson and Candes 2019, online).
+
+**Intervals** of 90 %, which the decision takes its sigma from, are learned beside it (`model.conformal`).
 """
 
 import math
@@ -28,6 +30,7 @@ import numpy as np
 
 from emp.core.numba.jit import inlined, kernel
 from emp.core.records import HORIZON_EVENTS, HORIZON_NS, HORIZONS, Array
+from emp.model.conformal import INTERVAL, SIDES, follow_tails, lay_out, of_quartiles, scale_of, tie_ticks
 
 CLASSES = 3
 EXPERTS = 5
@@ -78,6 +81,8 @@ WAITING = np.dtype(
         ("mean", "f8"),
         ("low", "f8"),  # outer quantiles, as corrected
         ("high", "f8"),
+        ("scale", "f8"),  # of the interval
+        ("edge", "f8", (SIDES,)),  # of the interval, as said
         ("p", "f4", (CLASSES, EXPERTS)),  # what each expert said
     ],
     align=True,
@@ -103,6 +108,7 @@ RECALIBRATION = np.dtype(
         ("xx", "f8", (HORIZONS,)),
         ("xy", "f8", (HORIZONS,)),
         ("margin", "f8", (HORIZONS,)),  # by which the outer quantiles are pushed out
+        ("ends", INTERVAL, (HORIZONS,)),  # of the intervals
         ("first", "i8", (HORIZONS,)),  # oldest place of the ring
         ("waiting", "i8", (HORIZONS,)),
         ("kept_at", "i8", (HORIZONS,)),  # number of the event kept last; 0 none since the stream broke
@@ -154,6 +160,8 @@ def recalibrate(r: Any, ts: int, bid: int, ask: int, sigma_ticks: float, broken:
         f: FORECAST record as the model made it; overwritten with the corrected one.
     """
     if not r.learns:
+        for h in range(HORIZONS):
+            of_quartiles(f.interval[h], f.q[h])
         return
     mid2 = bid + ask
     r.events += 1
@@ -198,6 +206,8 @@ def learn(r: Any, h: int, w: Any, mid2: int) -> None:
     count_classes(r, h, w, came)
     regress(r, h, w, move, rate)
     widen(r, h, w, move)
+    moved = move + tie_ticks(w.ts, w.mid2) / w.unit
+    follow_tails(r.ends[h], moved, w.scale, w.edge, w.stands_for, overlapping)
 
 
 @inlined
@@ -321,6 +331,8 @@ def keep(r: Any, ts: int, mid2: int, unit: float, f: Any) -> None:
         w.mean = f.mean[h]
         w.low = min(f.q[h, 0] - r.margin[h], f.q[h, 1])
         w.high = max(f.q[h, 2] + r.margin[h], f.q[h, 1])
+        w.scale = scale_of(f.q[h])
+        w.edge[:] = r.ends[h].edge
         p, says = w.p, r.says
         for k in range(CLASSES):
             for e in range(EXPERTS):
@@ -329,8 +341,9 @@ def keep(r: Any, ts: int, mid2: int, unit: float, f: Any) -> None:
 
 @inlined
 def correct(r: Any, f: Any) -> None:
-    """Overwrite a forecast: the mixture of the experts, the mean times its slope, the quantiles by their margin."""
+    """Overwrite a forecast: mixture of experts, mean times its slope, quantiles by their margin, interval."""
     for h in range(HORIZONS):
+        lay_out(r.ends[h], f.interval[h], f.q[h])
         for k in range(CLASSES):
             f.p[h, k] = r.mixed[k, h]
         f.mean[h] *= r.slope[h]

@@ -20,7 +20,7 @@ LONGEST = float(HORIZON_EVENTS[-1])
 
 
 class ReversionParams(NamedTuple):
-    """What the trader looks at: the engine's own perception, of its first instrument."""
+    """What the trader looks at: the engine's own perception. Every instrument has a head of its own, by its index."""
 
     perception: Array  # PERCEPTION[instruments]
     k_sigma: float
@@ -29,7 +29,7 @@ class ReversionParams(NamedTuple):
 @kernel
 def reversion_forecast(params: ReversionParams, state: Any, domain: int, x: Any, out: Any) -> None:
     """Expect the way back to the running mean; quartiles as of a walk over the longest event horizon."""
-    p = params.perception[0]
+    p = params.perception[domain]
     spread = float(p.ask - p.bid)
     unit = max(spread, params.k_sigma * p.sigma_ticks)
     way = -p.momentum / unit if abs(p.momentum) > spread else 0.0

@@ -4,12 +4,20 @@ The engine's loop publishes a frozen `View` a few times a second. `/health`, `/m
 terminal read the newest one; nobody reads the engine itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from emp.core.clock import Clock
+from emp.observe.trading_views import (
+    CalibrationView,
+    ControlView,
+    FillView,
+    HorizonView,
+    LimitView,
+    OutcomeView,
+)
 
 SILENT_AFTER_MS = 1_000.0
 """Age of the newest view above which the engine counts as not answering."""
@@ -30,6 +38,12 @@ class DecisionView(msgspec.Struct, frozen=True, kw_only=True):
     context_mult: float
     inventory: int
     latency_ms: float
+    n: int = 0  # counts the rows that were shown, from 1
+    horizon: str = ""  # that carried the edge, where an order was asked for
+    expected_ticks: float | None = None  # what a lot was believed to bring, where an order was asked for
+    came_ticks: float | None = (
+        None  # the mid's move in favour of the trade over the horizon, once it is known
+    )
 
 
 class OrderView(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +55,8 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     qty: int
     filled: int
     status: str
+    ts: int = 0  # when it was decided
+    queue_ahead: int | None = None  # lots ahead of it at its price, where that is known
 
 
 TOLD_AFTER = 512
@@ -82,6 +98,15 @@ class HeadView(msgspec.Struct, frozen=True, kw_only=True):
         return self.outcomes >= TOLD_AFTER and max(self.scale.values(), default=1.0) < FOLLOWS
 
 
+class DriftView(msgspec.Struct, frozen=True, kw_only=True):
+    """How the inputs of an instrument lie beside those of the model's training, by input."""
+
+    psi: Mapping[str, float] = {}  # over the last blocks of events
+    chance: Mapping[str, float] = {}  # 95 % point of it when nothing differs
+    drifted: tuple[str, ...] = ()  # that have drifted beyond chance, the one with the most evidence first
+    trained: bool = True  # the model was trained on this market; else drift is worth knowing and no alarm
+
+
 class InstrumentView(msgspec.Struct, frozen=True, kw_only=True):
     """One instrument. Prices are in ticks (times `tick` for quote currency), money in ticks times lots."""
 
@@ -108,6 +133,22 @@ class InstrumentView(msgspec.Struct, frozen=True, kw_only=True):
     decisions: tuple[DecisionView, ...] = ()  # newest first
     value: ValueView = ValueView()
     forecaster: HeadView = HeadView()
+    drift: DriftView = DriftView()
+    money_per_tick: float = 0.0  # of one lot, in `currency`; 0 unknown
+    currency: str = ""
+    bids: tuple[tuple[int, int], ...] = ()  # (price, lots) of the visible book, best first; lots 0: unknown
+    asks: tuple[tuple[int, int], ...] = ()
+    unrealised_ticks: float | None = None  # of the open position at the mid, its fees paid; None: not known
+    drawdown_ticks: float = 0.0  # below the highest pnl of the run: 0 or less
+    limits: tuple[LimitView, ...] = ()
+    forecast: Mapping[str, HorizonView] = {}  # by horizon; empty before the first
+    outcomes: tuple[
+        OutcomeView, ...
+    ] = ()  # forecasts at the longest horizon whose time has come, newest first
+    calibration: Mapping[str, CalibrationView] = {}  # by horizon
+    recent_fills: tuple[FillView, ...] = ()  # newest first
+    reasons: Mapping[str, int] = {}  # decisions so far, by reason
+    orders: Mapping[str, int] = {}  # orders and replacements that were decided, by reason
     context_mult: float = 1.0  # what the slow context multiplies size by
     context_reason: str = ""  # why, where that is not 1
 
@@ -119,6 +160,8 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = ""
     role: str = "primary"  # or "fallback": it took over from one that was too slow
     why: str = ""  # the figures that made it take over
+    standing: str = ""  # what the registry says of it: candidate, approved or retired
+    rule: str = ""  # of the user's own, which decides; "" where the built-in one does
     standby: str = ""  # hash of what would take over
     swaps: Mapping[str, int] = {}  # so far, by reason
     refused: int = 0  # artifacts that could not be reloaded
@@ -137,6 +180,19 @@ class LinkView(msgspec.Struct, frozen=True, kw_only=True):
     losses: Mapping[str, int] = {}  # times that it went down, by cause
     retries: int = 0  # times that it was dialled again
     refusals: int = 0  # logons that the peer refused
+
+
+class AccountView(msgspec.Struct, frozen=True, kw_only=True):
+    """All instruments together, in the account's currency; of an account without limits nothing."""
+
+    currency: str = ""
+    gross: float = 0.0  # exposure of what is held
+    net: float = 0.0
+    day_pnl: float = 0.0
+    limits: tuple[LimitView, ...] = ()  # in `currency`, those that there are
+    unconverted: tuple[
+        str, ...
+    ] = ()  # instruments in which nothing is opened, for want of rates that may be trusted
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +214,14 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     breaches: tuple[str, ...] = ()  # the newest risk breaches, in words
     serving: ModelView = ModelView()
     links: Mapping[str, LinkView] = {}  # by what they carry: market, trade
+    barred: tuple[str, ...] = ()  # reasons for which nothing is opened now
+    bars: Mapping[str, int] = {}  # times that opening was barred, by reason
+    account: AccountView = AccountView()
+    evidence: Mapping[
+        str, float
+    ] = {}  # by comparison, that the model is worse than another: log10, 2.3 is one in 200
+    p50_total_ms: float = 0.0
+    controls: tuple[ControlView, ...] = ()  # what the owner asked for, newest first
     missed: int = 0  # batches and messages that this view did not see, because it fell behind
 
 
@@ -168,10 +232,17 @@ class Board:
         self._clock = clock
         self._view: tuple[View, int] | None = None
         self._alarms: dict[str, str] = {}
+        self._watchers: list[Callable[[View], None]] = []
+
+    def watch(self, watcher: Callable[[View], None]) -> None:
+        """Let `watcher` be called with each view, in the publisher's thread; it must be quick and may not raise."""
+        self._watchers.append(watcher)
 
     def publish(self, view: View) -> None:
         """Replace the view."""
         self._view = (view, self._clock.monotonic_ns())
+        for watcher in self._watchers:
+            watcher(view)
 
     def raise_alarm(self, name: str, text: str) -> None:
         """Say that something is wrong until `clear_alarm`; callable from any thread."""
@@ -202,7 +273,13 @@ class Board:
             for one in view.instruments
             if one.context_mult != 1.0
         ]
-        return context + [line for one in view.instruments for line in (*_of_forecasts(one), *_of_value(one))]
+        if view.account.unconverted:
+            context.append(
+                f"{', '.join(view.account.unconverted)}: nothing is opened: rates into {view.account.currency} are"
+                " missing or too old"
+            )
+        of_each = (_of_forecasts, _of_value, _of_inputs)
+        return context + [line for one in view.instruments for told in of_each for line in told(one)]
 
     def unhealthy(self) -> list[str]:
         """Why the system should not be relied on now; empty when it is healthy."""
@@ -241,6 +318,17 @@ def _of_forecasts(one: InstrumentView) -> list[str]:
             " count for no more"
         )
     return lines
+
+
+def _of_inputs(one: InstrumentView) -> list[str]:
+    """That inputs do not look as in training, on a market that was not in it."""
+    drift = one.drift
+    if drift.trained or not drift.drifted:
+        return []
+    named = ", ".join(f"{name} (PSI {drift.psi[name]:.2f})" for name in drift.drifted)
+    return [
+        f"{one.name}: inputs do not look as in the model's training, of which this market was no part: {named}"
+    ]
 
 
 def _of_value(one: InstrumentView) -> list[str]:

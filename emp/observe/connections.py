@@ -15,7 +15,7 @@ REQUEST_S = 5.0
 """How long a request may take to arrive whole; so long may a connection be idle, too."""
 
 ANSWER_S = 10.0
-"""How long an answer may take to be read."""
+"""How long an answer may take to begin, and how long one that goes on may not be read."""
 
 _LOOK_S = 0.5
 
@@ -44,7 +44,10 @@ class Guarded(H11Protocol):
         """Close where nothing has come of the connection for too long: bytes alone do not count."""
         request: RequestResponseCycle | None = self.cycle
         at = (request, request is None or request.response_complete)
-        if at != self._at:
+        streaming = (
+            not at[1] and request is not None and request.response_started and not self.flow.write_paused
+        )
+        if at != self._at or streaming:  # an answer that goes on is read as long as there is room for more
             self._at, self._since = at, self.loop.time()
         if self.loop.time() - self._since > (REQUEST_S if at[1] else ANSWER_S):
             self.transport.abort()

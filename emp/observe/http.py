@@ -8,6 +8,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from http import HTTPStatus
 from http.client import HTTPException
 
 import msgspec
@@ -28,14 +29,24 @@ from emp.observe.metrics import exposition, registry
 ANSWER_S = 1.0
 """How long what has our port is given to say what it is."""
 
+SEND_BUFFER = 1 << 16
+"""Bytes that wait in the kernel for a slow reader: what a page has not read must not grow old there."""
+
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 
-def create_app(board: Board, routes: Sequence[BaseRoute] = (), *, any_host: bool = False) -> Starlette:
-    """The web application: `/health`, `/metrics`, `/snapshot`, and the `routes` of whoever adds a page.
+def create_app(
+    board: Board,
+    routes: Sequence[BaseRoute] = (),
+    middleware: Sequence[Middleware] = (),
+    *,
+    any_host: bool = False,
+) -> Starlette:
+    """The web application: `/health`, `/metrics`, `/snapshot`, and what whoever adds a page brings.
 
-    Unless `any_host`, a request must name this machine's loopback as its host, so that a page of another
-    site cannot read it through the browser.
+    While it is being stopped, `app.state.ending` is true: an answer without an end must end then. Unless `any_host`, a
+    request must name this machine's loopback as its host, so that a page of another site cannot read it through the
+    browser.
     """
     metrics = registry(board)
 
@@ -60,7 +71,7 @@ def create_app(board: Board, routes: Sequence[BaseRoute] = (), *, any_host: bool
 
     own = [Route("/health", health), Route("/metrics", scrape), Route("/snapshot", snapshot)]
     guard = [] if any_host else [Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))]
-    return Starlette(routes=[*own, *routes], middleware=guard)
+    return Starlette(routes=[*own, *routes], middleware=[*guard, *middleware])
 
 
 def _json(body: object, status: int) -> Response:
@@ -88,6 +99,7 @@ class HttpServer:
     def start(self) -> None:
         """Take the port and serve; raise UsageError with one line where the port cannot be had."""
         listener = self._listen()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # those it accepts inherit it
         self._port = int(listener.getsockname()[1])
         config = uvicorn.Config(
             self._app,
@@ -122,6 +134,7 @@ class HttpServer:
     def stop(self) -> None:
         """Stop serving and wait for the thread."""
         if self._server is not None and self._thread is not None:
+            self._app.state.ending = True
             self._server.should_exit = True
             self._thread.join(5.0)
 
@@ -144,6 +157,8 @@ def _by_whom(host: str, port: int) -> str:
             body = answer.read()
     except urllib.error.HTTPError as unhealthy:
         with unhealthy:
+            if unhealthy.code == HTTPStatus.UNAUTHORIZED:
+                return " by a run that asks for a login; `emp runs` lists those here, `emp stop RUN` ends one"
             body = unhealthy.read()
     except (OSError, ValueError, HTTPException):
         body = b""

@@ -7,9 +7,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from emp.observe.board import Board, View
+from emp.observe.trading_metrics import trading_families
 
-CAUSES = ("unreachable", "unanswered", "refused", "logout", "lost", "silent", "fault")
+CAUSES = ("unreachable", "unanswered", "refused", "occupied", "taken", "logout", "lost", "silent", "fault")
 """The kinds of reasons for which a connection goes down; a counter of each is there from the beginning."""
+
+
+BREAKERS = ("rejects", "latency")
+"""Reasons of breakers, see `emp.engine.breakers`."""
 
 
 class BoardCollector(Collector):
@@ -58,10 +63,43 @@ def _families(view: View) -> Iterable[Metric]:
     yield GaugeMetricFamily("risk_halted", "1 while risk has halted trading", int(view.halted))
     yield from _links(view)
     if view.mode != "observe":  # then there is no model
+        yield from _breakers(view)
+        yield from _account(view)
         yield from _model(view)
         yield from _value(view)
         yield from _forecasts(view)
+        yield from _drift(view)
         yield from _context(view)
+        yield from trading_families(view)
+
+
+def _breakers(view: View) -> Iterable[Metric]:
+    """What bars opening for a while."""
+    open_now = GaugeMetricFamily(
+        "breaker_open", "1 while nothing is opened for that reason", labels=["reason"]
+    )
+    trips = CounterMetricFamily("breaker_trips", "Times that it has come to that", labels=["reason"])
+    for reason in BREAKERS:
+        open_now.add_metric([reason], int(reason in view.barred))
+        trips.add_metric([reason], view.bars.get(reason, 0))
+    yield from (open_now, trips)
+
+
+def _account(view: View) -> Iterable[Metric]:
+    """All instruments together, where the account has limits."""
+    one = view.account
+    if not one.currency:
+        return
+    exposure = GaugeMetricFamily(
+        "account_exposure", "Of what is held, in the account's currency", labels=["currency", "kind"]
+    )
+    exposure.add_metric([one.currency, "gross"], one.gross)
+    exposure.add_metric([one.currency, "net"], one.net)
+    gained = GaugeMetricFamily(
+        "account_day_pnl", "Gained since each instrument's day began", labels=["currency"]
+    )
+    gained.add_metric([one.currency], one.day_pnl)
+    yield from (exposure, gained)
 
 
 def _context(view: View) -> Iterable[Metric]:
@@ -101,6 +139,34 @@ def _forecasts(view: View) -> Iterable[Metric]:
         for horizon, slope in head.scale.items():
             scale.add_metric([one.name, horizon], slope)
     yield from (info, outcomes, scale, off)
+
+
+def _drift(view: View) -> Iterable[Metric]:
+    """Whether the inputs look as in training, and whether the model does as well as it must."""
+    psi = GaugeMetricFamily(
+        "input_psi",
+        "PSI of an input against the model's training, last blocks",
+        labels=["instrument", "input"],
+    )
+    chance = GaugeMetricFamily(
+        "input_psi_chance", "95 % point of it when nothing differs", labels=["instrument", "input"]
+    )
+    drifted = GaugeMetricFamily(
+        "input_drifted", "1 while the alarm names the input", labels=["instrument", "input"]
+    )
+    evidence = GaugeMetricFamily(
+        "model_failure_evidence",
+        "log10 of the evidence that the model is worse than another; it holds whenever it is read",
+        labels=["comparison"],
+    )
+    for one in view.instruments:
+        for name, value in one.drift.psi.items():
+            psi.add_metric([one.name, name], value)
+            chance.add_metric([one.name, name], one.drift.chance[name])
+            drifted.add_metric([one.name, name], int(name in one.drift.drifted))
+    for comparison, value in view.evidence.items():
+        evidence.add_metric([comparison], value)
+    yield from (psi, chance, drifted, evidence)
 
 
 def _value(view: View) -> Iterable[Metric]:
@@ -210,7 +276,7 @@ def _model(view: View) -> Iterable[Metric]:
     info.add_metric([one.hash, one.kind, one.role], 1)
     yield info
     swaps = CounterMetricFamily("model_swaps", "Times another model took over", labels=["reason"])
-    for reason in ("latency", "reload"):
+    for reason in ("latency", "reload", "failed"):
         swaps.add_metric([reason], one.swaps.get(reason, 0))
     yield swaps
     yield CounterMetricFamily("model_reloads_refused", "Artifacts that could not be reloaded", one.refused)

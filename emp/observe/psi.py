@@ -26,9 +26,14 @@ def psi(reference: Array, current: Array) -> float:
     return index_of(shares(reference, edges), shares(current, edges))
 
 
+def deciles(reference: Array) -> Array:
+    """Inner edges of the reference's deciles, float64[BINS - 1]; a bin between equal edges holds nothing."""
+    return np.quantile(reference, np.linspace(0.0, 1.0, BINS + 1)[1:-1])
+
+
 def decile_edges(reference: Array) -> Array:
-    """Inner edges of the reference's deciles; fewer where values coincide."""
-    return np.unique(np.quantile(reference, np.linspace(0.0, 1.0, BINS + 1)[1:-1]))
+    """The same, each once: fewer where values coincide."""
+    return np.unique(deciles(reference))
 
 
 def shares(values: Array, edges: Array) -> Array:
@@ -37,14 +42,14 @@ def shares(values: Array, edges: Array) -> Array:
     return np.bincount(place, minlength=len(edges) + 1) / max(1, len(values))
 
 
-def effective_size(values: Array, edges: Array) -> float:
+def effective_size(values: Array, edges: Array, blocks: int = BLOCKS) -> float:
     """Number of independent values that would know the bin shares as well: n over the design effect.
 
-    The variance of each bin's share is taken over BLOCKS consecutive pieces; the effective size is that of the
+    The variance of each bin's share is taken over so many consecutive pieces; the effective size is that of the
     average bin.
     """
     place = np.searchsorted(edges, values, side="left")
-    pieces = [np.bincount(part, minlength=len(edges) + 1) for part in np.array_split(place, BLOCKS)]
+    pieces = [np.bincount(part, minlength=len(edges) + 1) for part in np.array_split(place, blocks)]
     counts = np.array(pieces, float)
     n = counts.sum()
     p = counts.sum(axis=0) / n

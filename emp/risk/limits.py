@@ -12,6 +12,8 @@ import numpy as np
 from emp.core.codes import Action, Reason, Session
 from emp.core.numba.jit import kernel
 from emp.core.records import Array
+from emp.risk.portfolio import PLENTY, ROOM
+from emp.risk.verdict import NOTHING, VERDICT, give_verdict
 
 HOLD, CANCEL, FLATTEN = int(Action.HOLD), int(Action.CANCEL), int(Action.FLATTEN)
 REPLACE = int(Action.REPLACE)
@@ -48,6 +50,9 @@ RISK = np.dtype(
         ("orders", "f8"),  # used from each leaky bucket
         ("minute_lots", "f8"),
         ("hour_lots", "f8"),
+        ("barred", "i4"),  # Reason for which nothing may be opened, by a control input; 0 none
+        *ROOM,
+        *VERDICT,
     ],
     align=True,
 )
@@ -57,6 +62,7 @@ def new_risk(n: int = 1) -> Array:
     """Fresh risk state of `n` instruments: nothing halted, context neutral."""
     state = np.zeros(n, RISK)
     state["context_mult"] = 1.0
+    state["room_buy"] = state["room_sell"] = PLENTY
     return state
 
 
@@ -107,6 +113,32 @@ def market_block_reason(limits: Any, session_id: int, row: Any) -> int:
 
 
 @kernel
+def bar(r: Any) -> int:
+    """Why nothing may be opened, while what is held may be closed: as a Reason; 0 where it may."""
+    return int(r.barred if r.barred != 0 else r.account_bar)
+
+
+@kernel
+def closes(account: Any, side: int, qty: int) -> bool:
+    """Whether so many lots on that side can only make the position smaller."""
+    return bool(side * account.position < 0 and qty <= abs(account.position))
+
+
+@kernel
+def account_room(r: Any, side: int) -> int:
+    """Lots that the account's limits leave on a side."""
+    return int(r.room_buy if side > 0 else r.room_sell)
+
+
+@kernel
+def told_room(lots: int) -> int:
+    """Room as a row tells it: 0 says that nothing limits it, as in rows that were written before there was a limit."""
+    if lots >= PLENTY:
+        return 0
+    return lots if lots > 0 else -1
+
+
+@kernel
 def rate_limit_reached(r: Any, limits: Any) -> int:
     """Reason.ORDER_RATE where no further order may be sent now; 0 where one may."""
     return Reason.ORDER_RATE.value if r.orders + 1.0 > BURST * limits.orders_per_minute else 0
@@ -117,6 +149,8 @@ def limit_reached(r: Any, limits: Any, account: Any, side: int) -> int:
     """Which limit leaves no room for another order on that side, as a Reason; 0 where none."""
     if side * account.position >= limits.max_position:
         return Reason.POSITION_LIMIT.value
+    if account_room(r, side) < 1:
+        return int(r.room_reason[0 if side > 0 else 1])
     reason = rate_limit_reached(r, limits)
     if reason != 0:
         return reason
@@ -131,7 +165,7 @@ def limit_reached(r: Any, limits: Any, account: Any, side: int) -> int:
 def allowed_lots(r: Any, limits: Any, account: Any, side: int, qty: int) -> int:
     """The most of `qty` that every limit leaves, after the slow context has scaled it."""
     lots = qty * r.context_mult
-    lots = min(lots, limits.max_position - side * account.position)
+    lots = min(lots, limits.max_position - side * account.position, account_room(r, side))
     lots = min(lots, BURST * limits.turnover_per_minute - r.minute_lots)
     return int(min(lots, BURST * limits.turnover_per_hour - r.hour_lots))
 
@@ -150,6 +184,7 @@ def record_limits(r: Any, account: Any, session_id: int, row: Any) -> None:
     row.session_id = session_id
     row.orders_used, row.minute_lots_used, row.hour_lots_used = r.orders, r.minute_lots, r.hour_lots
     row.halted, row.degraded = r.halted, r.degraded
+    row.barred, row.room = bar(r), told_room(account_room(r, row.side))
 
 
 @kernel
@@ -167,8 +202,12 @@ def approve(r: Any, limits: Any, account: Any, session_id: int, resting: bool, r
     """
     leak(r, limits, row.ts)
     record_limits(r, account, session_id, row)
+    r.approved = NOTHING
     breach = loss_breach(limits, account)
-    if breach != 0 and not r.halted:
+    if breach == 0:
+        breach = r.account_breach
+    # who merely halts keeps what he holds, but not beyond a loss limit
+    if breach != 0 and (not r.halted or r.halt_reason == Reason.HALTED.value):
         r.halted = True
         r.halt_reason = breach
         row.action, row.reason_code, row.qty = FLATTEN, breach, abs(account.position)
@@ -176,6 +215,8 @@ def approve(r: Any, limits: Any, account: Any, session_id: int, resting: bool, r
     if row.action == CANCEL:
         return
     reason = block_reason(r, limits, session_id, row)
+    if reason == 0 and row.barred != 0 and not may_pass(account, resting, row):
+        reason = row.barred
     if reason != 0 and resting:
         row.action, row.reason_code, row.qty = CANCEL, reason, row.resting_qty
     elif reason != 0:
@@ -184,6 +225,22 @@ def approve(r: Any, limits: Any, account: Any, session_id: int, resting: bool, r
         approve_replacement(r, limits, account, row)
     elif row.action != HOLD:
         approve_order(r, limits, account, row)
+    if row.action != HOLD and row.action != CANCEL:
+        give_verdict(r, row)
+
+
+@kernel
+def may_pass(account: Any, resting: bool, row: Any) -> bool:
+    """Whether the row's order, and the one that rests, may be in the market while nothing may be opened: they close.
+
+    An order that closes is cut to what is held.
+    """
+    if resting and not closes(account, row.resting_side, row.resting_qty):
+        return False
+    if row.action == HOLD:
+        return True
+    row.qty = min(row.qty, abs(account.position))
+    return bool(closes(account, row.side, row.qty))
 
 
 @kernel
@@ -218,8 +275,8 @@ def approve_replacement(r: Any, limits: Any, account: Any, row: Any) -> None:
         hold(row, reason)
         return
     added = allowed_lots(r, limits, account, row.side, more) if more > 0 else 0
-    room = limits.max_position - row.side * account.position
-    row.qty = min(row.resting_qty + min(more, 0) + max(added, 0), room)
+    most = min(limits.max_position - row.side * account.position, account_room(r, row.side))
+    row.qty = min(row.resting_qty + min(more, 0) + max(added, 0), most)
     if row.qty < 1 or (row.px == row.resting_px and row.qty == row.resting_qty):
         hold(row, Reason.TOO_SMALL.value)
         return

@@ -12,7 +12,6 @@ import argparse
 import bz2
 import gzip
 import lzma
-import os
 import re
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from emp.access.recordings.source import Recording, open_recording
 from emp.core.errors import EmpError
 from emp.core.ids import generator
 from emp.core.instrument import find
+from emp.core.recorded import recordings_folder
 from emp.core.records import Array
 from tests.access.spelled import SPELLINGS
 
@@ -387,7 +387,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    data = Path(os.environ.get("EMP_DATA", "../shared/data"))
+    data = recordings_folder()
     subjects = [*made_up(), *(recorded(data) if data.is_dir() else ())]
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="emp-mutations-") as folder:

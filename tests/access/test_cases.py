@@ -15,7 +15,7 @@ from emp.core.records import Array
 from tests.access.reading import read
 
 ROOT = Path(__file__).parent.parent.parent
-CASES = Path(os.environ.get("EMP_CASES", ROOT / "../shared/cases")).resolve() / "recordings"
+CASES = Path(os.environ.get("EMP_CASES") or ROOT / "../shared/cases").resolve() / "recordings"
 CATALOGUE = CASES / "catalogue.yaml"
 
 pytestmark = [

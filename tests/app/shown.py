@@ -18,7 +18,7 @@ COMMANDS: dict[str, list[str]] = {
     "report": ["report", "RUN"],
     "doctor": ["doctor"],
     "instruments": ["instruments"],
-    "evaluate": ["evaluate", "--data", "GOOG_day.csv", "--artifact", "linear", "--no-trade"],
+    "evaluate": ["evaluate", "--data", "AAPL_day.csv", "--artifact", "linear", "--no-trade"],
     "bench": ["bench", "bus", "--events", "1000", "--rounds", "1"],
     "validate": ["validate", "--only", "bus"],
     "sim": ["sim", "verify", SIMULATED],

@@ -234,7 +234,7 @@ def test_orders_of_somebody_else_and_of_a_run_of_ours(fix: FixHouse, tmp_path: P
 
         order = new_order(name, 1, 2, 108_700)
         fix.venue.told[name] = Told(order, "V1", market_id=name)
-        fix.toy.send(order)
+        fix.toy.take(order)
 
     fix.host.call(lambda: place("ABCDEFGH-00000001"))
     (tmp_path / "runs" / "live-ABCDEFGH").mkdir(parents=True)

@@ -53,16 +53,18 @@ def test_the_shipped_linear_model_is_the_reference_where_it_means_the_same(seeds
 
 
 def test_the_dumb_trader_expects_the_way_back_beyond_a_spread_and_nothing_within() -> None:
-    model = reversion_model(0.5, 512)
-    engine = Engine([find("GOOG")], model, EngineLimits(), "TEST")
+    instruments = [find("GC"), find("GOOG")]
+    engine = Engine(instruments, reversion_model(instruments, 0.5, 512), EngineLimits(), "TEST")
     bind_perception(engine)
-    p = engine.desk.perception[0]
+    assert engine.desk.facts["domain"].tolist() == [0, 1]
+    first, p = engine.desk.perception
+    first["bid"], first["ask"], first["sigma_ticks"], first["momentum"] = 100, 101, 1.0, 50.0
     p["bid"], p["ask"], p["sigma_ticks"] = 100, 104, 1.0
     out = np.zeros(1, FORECAST)
     nothing = np.zeros(INPUTS, np.float32)
     for momentum, way in ((3.9, 0.0), (8.0, -2.0), (-6.0, 1.5)):
         p["momentum"] = momentum
-        forecast(engine.model.params, nothing[:0], 0, nothing, out[0])
+        forecast(engine.model.params, nothing[:0], 1, nothing, out[0])
         np.testing.assert_allclose(out["mean"][0], np.full(HORIZONS, way))
         assert (np.diff(out["q"][0], axis=1) > 0.0).all()
         np.testing.assert_allclose(out["p"][0].sum(axis=1), 1.0)

@@ -13,8 +13,9 @@ from emp.app.cli import main
 from emp.app.wiring.explained import moment
 from emp.core.codes import Action, Reason
 from emp.core.errors import UsageError
+from emp.core.instrument import find
 from emp.core.records import Array
-from emp.engine.explain import _more_expected, decided_again, rules_of
+from emp.engine.explain import _more_expected, decided_again, explain, rules_of
 from emp.engine.replay import Backtest
 from emp.journal.actionlog import read_actions, read_columns
 from emp.journal.run import RunFolder, build_manifest
@@ -153,3 +154,20 @@ def test_columns_are_read_without_the_others(run: Path, rows: Array) -> None:
     assert few.dtype.names == ("seq", "gain")
     assert np.array_equal(few["seq"], rows["seq"])
     assert np.array_equal(few["gain"], rows["gain"])
+
+
+@pytest.mark.parametrize("reason", [Reason.LATENCY, Reason.REJECTS])
+def test_a_bar_and_the_room_of_the_account_are_made_again(rows: Array, reason: Reason) -> None:
+    opens = np.isin(rows["action"], [Action.POST, Action.CROSS]) & (rows["inventory"] == 0)
+    row = rows[opens & (rows["resting_qty"] == 0)][-1].copy()
+    assert (row["barred"], row["room"]) == (0, 0), "there are no limits of the account here"
+    rules = rules_of(find("GOOG"), LOOSE)
+    row["barred"] = reason
+    barred = decided_again(row, rules)
+    assert (barred["action"], barred["reason_code"]) == (Action.HOLD, reason)
+    row["action"], row["reason_code"], row["qty"] = Action.HOLD, reason, 0
+    assert any("opening had not been barred" in line for line in explain(row, "GOOG", rules))
+    row["barred"], row["room"], row["reason_code"] = 0, -1, Reason.GROSS_EXPOSURE
+    full = decided_again(row, rules)
+    assert (full["action"], full["reason_code"]) == (Action.HOLD, Reason.GROSS_EXPOSURE)
+    assert any("had left room" in line for line in explain(row, "GOOG", rules))

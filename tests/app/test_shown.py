@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -56,6 +57,7 @@ def prepare(folder: Path) -> None:
         "mode: mock\nwarm_up_events: 20\ninstruments: {names: [GC]}\naccess: {speed: 50}\nhttp: {port: 0}\n"
     )
     write_quotes(market(1_500, 2, 0.5), str(folder / "GOOG_day.csv"))
+    shutil.copy(folder / "GOOG_day.csv", folder / "AAPL_day.csv")  # of which the shipped models know nothing
     (folder / SIMULATED).write_text("34200.1,1,2,3,1020000,-1\n34200.2,4,1,5,1000000,1\n")
     books = "".join(f"1010000,4,1000000,{left},1020000,3,990000,6\n" for left in (9, 4))
     (folder / SIMULATED.replace("message", "orderbook")).write_text(books)

@@ -1,6 +1,7 @@
 """Whatever reads the output: wide or narrow terminal, pipe, other locale; whatever is missing: one line."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from emp.app.cli import main
 from emp.app.terminal.console import PIPE_COLUMNS, make_console
 from emp.app.terminal.terminal import _narrow
-from emp.core import extras
+from emp.core import extras, platform
 from emp.core.extras import EXTRA_OF, install_command, missing_extra
 from emp.observe.board import DecisionView, InstrumentView
 
@@ -41,11 +42,42 @@ def test_init_in_a_folder_of_any_name_under_any_locale(tmp_path: Path) -> None:
     assert str(folder / "C.UTF-8") in emp("init", str(folder / "C.UTF-8"), LC_ALL="C.UTF-8").stderr
 
 
+def test_a_checkout_that_the_locale_cannot_spell_is_one_line(tmp_path: Path) -> None:
+    checkout = tmp_path / "Märkte"
+    checkout.mkdir()
+    (checkout / "emp").symlink_to(ROOT / "emp")
+    spelled_by_bytes = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for command in ("doctor", "--version", "instruments"):
+        done = emp(command, folder=tmp_path, PYTHONPATH=str(checkout), **spelled_by_bytes)
+        (line,) = done.stderr.splitlines()
+        assert (done.returncode, done.stdout) == (2, "")
+        assert line.startswith("emp: Python cannot spell the folder it runs from, ")
+        assert line.endswith("unset PYTHONUTF8, or set it to 1, then the same again")
+    done = emp(
+        "--version", folder=tmp_path, **spelled_by_bytes | {"PYTHONPATH": str(checkout), "PYTHONUTF8": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_environment_that_the_locale_cannot_spell_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert platform.unsupported() == ""
+    monkeypatch.setattr(platform.sys, "prefix", os.fsencode("/wo/änv").decode("ascii", "surrogateescape"))
+    monkeypatch.setattr(platform.os, "fsencode", lambda name: name.encode("ascii", "surrogateescape"))
+    assert r"the folder it runs from, '/wo/\xe4nv', in this locale" in platform.unsupported()
+
+
+def test_doctor_says_where_compiled_code_will_be_kept(tmp_path: Path) -> None:
+    where = tmp_path / "Zwischenablage – neu"
+    done = emp("doctor", folder=tmp_path, EMP_CACHE=str(where), LC_ALL="C.UTF-8")
+    assert f"kernel cache: nothing compiled in {where}" in done.stderr
+
+
 def test_init_overwrites_nothing_and_takes_known_examples_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "emp.yaml").write_text("mine")
-    for arguments, says in (([], "is left as it is"), (["--example", "nope"], "known: live, mock")):
+    known = "known: live, mock, mock_fix, observe, paper\n"
+    for arguments, says in (([], "is left as it is"), (["--example", "nope"], known)):
         with pytest.raises(SystemExit) as ended:
             main(["init", str(tmp_path), *arguments])
         assert ended.value.code == 2
@@ -130,6 +162,27 @@ def test_the_command_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch,
     (tmp_path / "pipx_metadata.json").write_text("{}")
     monkeypatch.setattr(extras.sys, "prefix", str(tmp_path))
     assert install_command("archive") == "pipx inject emp-alphatrade 'py7zr'"
+
+
+def test_of_an_extra_only_what_there_is_for_this_python_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_bench = ["a>=2 ; (python_version < '3') and extra == 'bench'", "b>=1,<3; extra == 'bench'"]
+    of_peers = ["c==1; python_version == '2.7' and sys_platform == 'linux' and extra == 'peers'"]
+    monkeypatch.setattr(extras, "requires", lambda _: ["numpy>=2", *of_bench, *of_peers])
+    monkeypatch.setattr(extras.sys, "executable", "/it's/$HOME/python")
+    monkeypatch.setattr(extras, "find_spec", lambda _: object())
+    command = install_command("bench")
+    assert shlex.split(command) == ["/it's/$HOME/python", "-m", "pip", "install", "b<3,>=1"]
+    assert missing_extra("quickfix") == (
+        "quickfix is not installed (extra peers): there is none of its packages for this Python and system"
+    )
+
+
+def test_the_command_that_init_names_can_be_typed(tmp_path: Path) -> None:
+    folder = tmp_path / "it's $HOME; Märkte"
+    said = emp("init", str(folder)).stdout
+    command = said.partition(": ")[2].partition(", then")[0]
+    found = subprocess.run(["bash", "-c", f"{command} && ls"], capture_output=True, text=True, cwd=tmp_path)
+    assert found.stdout.split() == ["emp.yaml", "examples"], found.stderr
 
 
 def test_training_without_torch_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys, tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from emp.app.chaos.checks import CHECKS, Checks
 from emp.app.chaos.drill import plan_of
 from emp.app.chaos.life import Life
 from emp.app.chaos.world import World
-from emp.core.codes import Reason
-from emp.core.contracts import NewOrder
-from emp.core.records import empty_events
+from emp.core.codes import OrderStatus, Reason
+from emp.core.contracts import NewOrder, OrderUpdate
+from emp.core.records import ACCOUNT, empty_events
+from emp.sim.chaos.exchange import Held
 from emp.sim.chaos.loop import Process
 
 S = 1_000_000_000
@@ -32,10 +33,12 @@ class Engine:
         self.positions = 0
         self.open: list[object] = []
         self.orders = SimpleNamespace(position=lambda _: self.positions, open_orders=lambda *_: self.open)
-        account = np.zeros(1, [("cash", "f8"), ("fees", "f8"), ("fills", "i8")])
-        risk = np.zeros(1, [("halted", "?"), ("degraded", "?")])
+        account = np.zeros(1, ACCOUNT)
+        risk = np.zeros(1, [("halted", "?"), ("degraded", "?"), ("barred", "i4")])
         state = np.zeros(1, [("ts", "i8")])
-        self.desk = SimpleNamespace(account=account, risk=risk, state=state)
+        seen = np.zeros(1, [("ts", "i8"), ("bid", "i8"), ("ask", "i8")])
+        self.desk = SimpleNamespace(account=account, risk=risk, state=state, perception=seen)
+        self.unvalued = SimpleNamespace(lots=lambda _: 0)
 
     def _touch(self, _: int) -> tuple[int, int, int]:
         return self.touch
@@ -84,7 +87,7 @@ class Set:
     def show(self, bid: int, ask: int) -> None:
         row = empty_events(1)[0]
         row["bid_px"][0], row["ask_px"][0], row["ts"] = bid, ask, 77
-        self.world.exchange._book = row
+        self.world.exchange._book, self.world.exchange._mid = row, (bid + ask) / 2
         self.world.exchange.books_shown.append((bid, ask))
         self.checks._arrivals[77] = self.now
 
@@ -135,20 +138,63 @@ def late(s: Set) -> None:
     s.send()
 
 
+def lasts(s: Set) -> None:
+    """What the account is worth now, it is worth for a while."""
+    s.checks.losses.mark(s.life)
+    s.later(1_100 * MS)
+    s.checks.losses.mark(s.life)
+
+
 def loss_limit(s: Set) -> None:
     s.world.exchange.cash = -int(2 * s.world.plan.loss_limit + 100)
-    s.checks._mark(s.life)
+    lasts(s)
     s.later(2_500 * MS)
     s.send()
 
 
 def drawdown(s: Set) -> None:
     s.world.exchange.cash = 10_000
-    s.checks._mark(s.life)
+    s.checks.losses.mark(s.life)
     s.world.exchange.cash = int(9_900 - 2 * s.world.plan.drawdown_limit)
-    s.checks._mark(s.life)
+    lasts(s)
     s.later(2_500 * MS)
     s.send()
+
+
+def ended_with(s: Set, **account: float) -> Life:
+    """A process that has traded for a while knew this when it died; another one goes on."""
+    s.checks.after_step(s.life.process)
+    s.engine.desk.account["fills"] = 1
+    for name, value in account.items():
+        s.engine.desk.account[name] = value
+    s.checks.losses.look(s.life)
+    s.later(6 * S)
+    s.checks.losses.end(s.life)
+    following = Life(Process("engine 2"), s.now, running=s.life.running, run="RUN00001")
+    s.world.lives.append(following)
+    return following
+
+
+def loss_forgotten(s: Set) -> None:
+    following = ended_with(s, day=9, day_start=-50.0, peak=20.0)
+    s.engine.desk.account["day"] = 0
+    s.checks.after_step(following.process)
+
+
+def sealed_early(s: Set) -> None:
+    s.life.said = "VenueError: the market is over"
+    s.checks._sealed = lambda _: True  # type: ignore[method-assign]
+    s.checks.on_end(s.life)
+
+
+def closing_pace(s: Set) -> None:
+    for k in range(8):
+        s.send(name=f"RUN00001-{k}", reason=Reason.KILL_SWITCH)
+        update = OrderUpdate(
+            clOrdID=f"RUN00001-{k}", execID=f"{k}", status=OrderStatus.REJECTED, filled=0, price=0, ts=0
+        )
+        s.checks.on_report(s.life, update)
+        s.later(60 * MS)
 
 
 def closing_price(s: Set) -> None:
@@ -192,6 +238,19 @@ def again(s: Set) -> Life:
 def unknown_order(s: Set) -> None:
     s.checks.on_arrival("RUN00001-00000009", "new", False)
     s.checks.on_assembled(again(s))
+
+
+def not_asked(s: Set) -> None:
+    s.world.exchange.orders["RUN00001-00000003"] = Held(s.order(), status=OrderStatus.FILLED, ended_ns=s.now)
+    s.engine.open.append(SimpleNamespace(command=s.order("RUN00001-00000003")))
+    s.later(1 * S)
+    s.life.links = {"trade": True}
+    s.checks.on_link(True)
+    s.later(4 * S)
+    s.checks.on_events(s.life, empty_events(1))
+    assert s.found() == []
+    s.later(2 * S)
+    s.checks.on_events(s.life, empty_events(1))
 
 
 def lost_record(s: Set) -> None:
@@ -256,7 +315,8 @@ def book(s: Set) -> None:
 PLANTED: dict[str, Callable[[Set], None]] = {
     one.__name__: one
     for one in (
-        unrecovered, halted, stale, link_down, late, loss_limit, drawdown, closing_price, order_price, closing_rate,
+        unrecovered, halted, stale, link_down, late, loss_limit, drawdown, loss_forgotten, sealed_early, closing_price,
+        order_price, closing_rate, closing_pace, not_asked,
         position_limit, queue_bound, duplicate_id, unknown_order, lost_record, recorded_first, tampered, passed_over,
         start_refused, unhandled, liveness, position, money, working, book,
     )
@@ -287,6 +347,45 @@ def test_nothing_is_found_where_nothing_is_wrong(scene: Set) -> None:
     scene.checks.on_death(scene.life)
     scene.checks.on_assembled(again(scene))
     assert scene.checks.violations == []
+
+
+def test_a_start_that_knows_what_was_lost_has_forgotten_nothing(scene: Set) -> None:
+    following = ended_with(scene, day=9, day_start=-50.0, peak=20.0)
+    scene.checks.after_step(following.process)
+    assert following.began
+    assert scene.found() == []
+
+
+@pytest.mark.parametrize("change", [{"day_start": 0.0}, {"peak": 0.0}, {"day": 8}])
+def test_what_a_start_may_not_forget(scene: Set, change: dict[str, float]) -> None:
+    following = ended_with(scene, day=9, day_start=-50.0, peak=20.0)
+    for name, value in change.items():
+        scene.engine.desk.account[name] = value
+    scene.checks.after_step(following.process)
+    assert scene.found() == ["loss_forgotten"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_next_run_takes_over_what_the_last_one_lost(scene: Set, kept: bool) -> None:
+    following = ended_with(scene, day=9, day_start=50.0, peak=60.0, pnl=30.0, cash=30.0)
+    following.run = "RUN00002"
+    account = scene.engine.desk.account
+    account["day_start"], account["peak"] = (20.0, 30.0) if kept else (0.0, 0.0)
+    scene.checks.after_step(following.process)
+    assert scene.found() == ([] if kept else ["loss_forgotten"])
+
+
+def test_a_loss_between_two_events_is_no_breach(scene: Set) -> None:
+    scene.world.exchange.cash = -int(2 * scene.world.plan.loss_limit + 100)
+    scene.checks.losses.mark(scene.life)
+    scene.later(100 * MS)
+    scene.world.exchange.cash = 0
+    scene.checks.losses.mark(scene.life)
+    scene.later(2_500 * MS)
+    scene.life.newest_ns = scene.now
+    scene.checks._arrivals[77] = scene.now
+    scene.send()
+    assert scene.found() == []
 
 
 def test_the_dead_send_nothing(scene: Set) -> None:

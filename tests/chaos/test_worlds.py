@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from emp.engine.driver import Driver
 from emp.engine.live import Live
 from emp.journal.ledger import Ledger
 from emp.sim.chaos.plan import Fault, Plan
+
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,8 +44,26 @@ def test_a_seed_plays_the_same_every_time(seed: int) -> None:
 
 
 def test_an_answer_to_an_earlier_start_is_not_taken_for_ours() -> None:
-    """Seed 380: the venue's word on positions, from before a crash, was sent again after a gap."""
-    assert not play(plan_of(380)).violations
+    """The venue's word on positions, from before a crash, was sent again after a gap."""
+    faults = [("power", 18_702, 16_555), ("crash_io", 21_149, 52), ("owner_restart", 23_111, 4_706)]
+    plan = Plan(380, "fix44", 5_364, 37_070, 1 << 31, 200.0, 5_000.0, (*starmap(Fault, faults),))
+    last = Fault("kill", 28_884, 18_554)
+    assert not play(msgspec.structs.replace(plan, faults=(*plan.faults, last))).violations
+
+
+def test_a_seal_that_a_new_run_rests_on_is_on_the_disk() -> None:
+    """The process died while it sealed, a new run was begun, and the power took the seal back: two unfinished runs."""
+    every = [
+        play(quiet(Fault("crash_end", 8_000, k), Fault("power", 14_000, 500), lasts_ms=16_000))
+        for k in range(15, 25)
+    ]
+    assert [one.violations for one in every if one.violations] == []
+
+
+def test_a_start_that_dies_while_it_takes_over_has_not_forgotten() -> None:
+    """The ledger of the new run was made, and what the one before had lost was not yet in it."""
+    every = [play(quiet(Fault("crash_new", 9_000, k))) for k in range(42, 56, 2)]
+    assert [one.violations for one in every if one.violations] == []
 
 
 def test_another_seed_plays_otherwise() -> None:
@@ -131,14 +152,14 @@ def test_a_recovery_that_is_another_each_time(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_report_that_is_applied_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = Driver.report
+    reports = Driver.reports
 
-    def twice(self: Driver, update: Any) -> None:
-        report(self, update)
-        if update.filled:
+    def twice(self: Driver, updates: Any) -> None:
+        reports(self, updates)
+        for update in updates:
             self.engine.desk.account["position"][0] += update.side * update.filled
 
-    monkeypatch.setattr(Driver, "report", twice)
+    monkeypatch.setattr(Driver, "reports", twice)
     assert {"position", "recovery_twice"} & found(quiet())
 
 

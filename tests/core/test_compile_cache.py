@@ -70,6 +70,16 @@ def test_the_second_start_loads_also_where_the_times_of_the_sources_changed(star
     assert starts() == LOADED
 
 
+def test_compiling_is_said_once_and_loading_never(starts: Starts) -> None:
+    before, after = PROGRAM.split("print", 1)
+    told = "from emp.core.numba.announce import announce_compiling"
+    starts.program.write_text(
+        f"{told}\n{before}announce_compiling('it takes long')\ntwice(0.5)\nprint{after}"
+    )
+    assert starts() == ("42 compiled", ["it takes long"])
+    assert starts() == LOADED
+
+
 def full_disk() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 

@@ -1,4 +1,4 @@
-"""Eight floats side by side, against NumPy; bits, against Python."""
+"""Rows of floats side by side, against NumPy; bits, against Python."""
 
 from typing import Any
 
@@ -26,6 +26,25 @@ def test_eight_at_once_do_what_each_would() -> None:
     assert _work(x, y, 1.5, 0.5) == (half[0] + half[2]) + (half[1] + half[3])
     assert y[1:9].tolist() == np.clip(row, -0.5, 0.5).tolist()
     assert (y[0], y[9]) == (before[0], before[9])
+
+
+@kernel
+def _work32(x: Any, y: Any, scale: float, bound: float) -> float:
+    row = load(x, 3) * splat(np.float32(scale)) + load(y, 1) - load(x, 4)
+    store(y, 2, clip(row, np.float32(bound)))
+    return total(row)
+
+
+def test_sixteen_of_single_precision_at_once_do_what_each_would() -> None:
+    x, y = RNG.normal(size=20).astype(np.float32), RNG.normal(size=19).astype(np.float32)
+    before = y.copy()
+    row = x[3:19] * np.float32(1.5) + y[1:17] - x[4:20]
+    sums = row
+    while len(sums) > 1:
+        sums = sums[: len(sums) // 2] + sums[len(sums) // 2 :]
+    assert _work32(x, y, 1.5, 0.5) == sums[0]
+    assert y[2:18].tolist() == np.clip(row, np.float32(-0.5), np.float32(0.5)).tolist()
+    assert [*y[:2], y[18]] == [*before[:2], before[18]]
 
 
 @kernel

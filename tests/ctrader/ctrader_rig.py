@@ -20,7 +20,7 @@ from emp.sim.venues.ctrader.connection import Connection
 from emp.sim.venues.ctrader.venue import CTraderVenue
 from tests.kit.handmarket import HandMarket
 from tests.kit.listener import Listener
-from tests.kit.orders import cancel_order, new_order, query_order
+from tests.kit.orders import cancel_order, cleared, new_order, query_order
 from tests.kit.tls import client_tls, server_tls
 
 MS = 1_000_000
@@ -115,17 +115,16 @@ class Rig:
     def order(self, side: int, qty: int, px: int, *, immediate: bool, name: str | None = None) -> str:
         self._ids += 1
         name = name or f"RUN-{self._ids:08d}"
-        self.access.send(
-            new_order(
-                name,
-                side,
-                qty,
-                px,
-                instrument=self.instruments[0].name,
-                immediate=immediate,
-                reason=Reason.CROSS_EDGE,
-            )
+        intent = new_order(
+            name,
+            side,
+            qty,
+            px,
+            instrument=self.instruments[0].name,
+            immediate=immediate,
+            reason=Reason.CROSS_EDGE,
         )
+        self.access.send(cleared(intent))
         return name
 
     def cancel(self, orig: str) -> str:

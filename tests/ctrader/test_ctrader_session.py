@@ -21,7 +21,7 @@ from emp.access.ctrader.messages import (
 from emp.access.ctrader.outbox import frame
 from emp.access.ctrader.settings import Dropped, Failed, Notice, Ready, Renewed, Settings
 from emp.core.codes import EventFlag, OrderStatus
-from emp.core.contracts import QueryOrder
+from emp.core.contracts import CancelOrder, OrderUpdate, QueryOrder
 from tests.kit.orders import query_order, replace_order
 
 S = 1_000_000_000
@@ -113,6 +113,31 @@ def test_cancel_waits_for_the_venue_id_of_its_order() -> None:
     link.pump()
     assert link.statuses("A-1") == ["new", "canceled"]
     assert link.statuses("A-2") == []
+
+
+def test_a_refused_cancel_is_told_though_its_answer_names_no_request() -> None:
+    link = Link()
+    link.order("A-1", px=109_000, immediate=False)
+    held: list[CancelOrder] = []
+    send = link.market.take
+    link.market.take = lambda command: (  # type: ignore[method-assign]
+        held.append(command) if isinstance(command, CancelOrder) else send(command)
+    )
+    link.cancel("A-2", "A-1")
+    refusal = OrderUpdate(
+        clOrdID=held[0].cl_ord_id,
+        execID="R1",
+        status=OrderStatus.REJECTED,
+        filled=0,
+        price=0,
+        ts=0,
+        instrument="EURUSD",
+        text="not now",
+    )
+    link.venue._report(refusal)  # later, so that the venue names no request
+    link.pump()
+    assert link.statuses("A-2") == ["rejected"]
+    assert link.statuses("A-1")[-1] != "canceled"
 
 
 def test_cancel_of_an_unknown_or_finished_order_is_refused_under_its_own_id() -> None:

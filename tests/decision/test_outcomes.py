@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from emp.core.account import apply_fill
 from emp.core.codes import Action, Reason
 from emp.core.records import ACCOUNT, DECISION
+from emp.decision.kinds import QUESTIONS, kinds_of
 from emp.decision.markouts import ROOM, SPANS_NS, judge_fills, keep_fill, new_markouts
-from emp.decision.outcomes import new_lots, note_belief, per_lot, student_975, take_fills
+from emp.decision.outcomes import drop_open_lots, new_lots, note_belief, per_lot, student_975, take_fills
 from emp.decision.standing import (
     LEVEL,
     MEMORY,
@@ -74,8 +75,9 @@ def test_lots_bring_what_a_ledger_kept_lot_by_lot_says(fills: list[tuple[int, in
     account, lots, standing, slow = np.zeros(1, ACCOUNT)[0], new_lots()[0], new_standing()[0], Mean()
     row = np.zeros(1, DECISION)[0]
     row["action"] = Action.POST
+    row["bid"], row["ask"], row["bid_sz"], row["ask_sz"] = 99, 101, 30, 400
     for k, (qty, px, fee, gain) in enumerate(fills):
-        row["gain"] = gain
+        row["gain"], row["px"], row["side"] = gain, px, 1 if qty > 0 else -1
         note_belief(lots, standing, row)
         gain = float(row["gain"])
         apply_fill(account, 1 if qty > 0 else -1, abs(qty), px, fee * abs(qty))
@@ -87,6 +89,12 @@ def test_lots_bring_what_a_ledger_kept_lot_by_lot_says(fills: list[tuple[int, in
     assert lots["trips"] == len(slow.trips)
     assert lots["trip_brought"] == pytest.approx(sum(t[1] for t in slow.trips), abs=1e-6)
     assert lots["missed2"] == pytest.approx(sum((t[1] - t[2]) ** 2 for t in slow.trips), abs=1e-5)
+    for question in QUESTIONS:
+        kinds = lots["kinds"][kinds_of(question)]
+        for ours, name in (("closed", "lots"), ("believed", "believed"), ("brought", "brought")):
+            assert kinds[ours].sum() == pytest.approx(float(lots[name]), abs=1e-6)
+        assert kinds["open"].sum() == pytest.approx(abs(int(lots["position"])), abs=1e-9)
+        assert kinds["opened"].sum() == lots["lots"] + abs(lots["position"])
     if lots["position"] == 0:
         assert lots["brought"] == pytest.approx(float(account["cash"] - account["fees"]), abs=1e-6)
 
@@ -231,3 +239,77 @@ def test_more_fills_than_there_is_room_for_are_judged_early_not_lost() -> None:
         keep_fill(markouts, 1, 100.0, 1)
     assert markouts["sum_lots"].tolist() == [10, 10]
     assert markouts["sum"].tolist() == [10.0, 10.0]
+
+
+def opened(record: Any) -> list[str]:
+    """Kinds of which lots were opened, question by question."""
+    return [
+        name
+        for question, names in QUESTIONS.items()
+        for name, one in zip(names, record["kinds"][kinds_of(question)], strict=True)
+        if one["opened"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "kinds"),
+    [
+        (
+            {"action": Action.CROSS, "reason_code": Reason.CROSS_EDGE, "px": 104},
+            ["cross_edge", "cross", "none, crossing"],
+        ),
+        ({"px": 100, "reason_code": Reason.POST_EDGE}, ["post_edge", "join", "10-99"]),
+        ({"px": 101, "reason_code": Reason.POST_EDGE}, ["post_edge", "improve", "0"]),
+        ({"px": 98, "queue_ahead": 1_000}, ["other", "behind", "1000-"]),
+        ({"px": 104, "side": -1, "reason_code": Reason.OWN_RULE}, ["own_rule", "join", "1-9"]),
+        ({"px": 105, "side": -1, "queue_ahead": 999}, ["other", "behind", "100-999"]),
+        ({"action": Action.REPLACE, "reason_code": Reason.CHASE, "px": 100}, ["chase", "join", "10-99"]),
+        (
+            {"action": Action.REPLACE, "reason_code": Reason.MOVE_EDGE, "px": 102},
+            ["move_edge", "improve", "0"],
+        ),
+        ({"px": 100, "bid_sz": 100}, ["other", "join", "100-999"]),
+    ],
+)
+def test_a_lot_is_of_the_kind_of_the_order_that_opened_it(change: dict[str, int], kinds: list[str]) -> None:
+    account, lots, standing, row = (
+        np.zeros(1, ACCOUNT)[0],
+        new_lots()[0],
+        new_standing()[0],
+        np.zeros(1, DECISION)[0],
+    )
+    given = {"action": Action.POST, "side": 1, "bid": 100, "ask": 104, "bid_sz": 99, "ask_sz": 9}
+    for name, value in {**given, **change}.items():
+        row[name] = value
+    note_belief(lots, standing, row)
+    row["action"], row["reason_code"], row["px"], row["bid"] = Action.HOLD, Reason.KEEP_RESTING, 1, 500
+    note_belief(lots, standing, row)  # a kept order keeps its kind
+    ts = 1_700_000_000_000_000_000  # 22:13 UTC
+    apply_fill(account, int(row["side"]), 2, 100, 0.0)
+    take_fills(lots, account, ts)
+    assert opened(lots) == [*kinds, "22"]
+
+
+def test_kinds_that_are_closed_together_bring_what_each_was_opened_at() -> None:
+    account, lots, standing, row = (
+        np.zeros(1, ACCOUNT)[0],
+        new_lots()[0],
+        new_standing()[0],
+        np.zeros(1, DECISION)[0],
+    )
+    row["side"], row["bid"], row["ask"] = 1, 100, 104
+    for action, reason, px in (
+        (Action.POST, Reason.POST_EDGE, 100),
+        (Action.CROSS, Reason.CROSS_EDGE, 104),
+    ):
+        row["action"], row["reason_code"], row["px"], row["gain"] = action, reason, px, 1.0
+        note_belief(lots, standing, row)
+        apply_fill(account, 1, 2, px, 0.5)
+        take_fills(lots, account, 0)
+    apply_fill(account, -1, 2, 106, 0.0)
+    take_fills(lots, account, 1)
+    actions = dict(zip(QUESTIONS["action"], lots["kinds"][kinds_of("action")], strict=True))
+    assert (actions["join"]["closed"], actions["cross"]["closed"]) == (1.0, 1.0)
+    assert (actions["join"]["brought"], actions["cross"]["brought"]) == pytest.approx((5.75, 1.75))
+    drop_open_lots(lots)
+    assert lots["kinds"]["open"].sum() == 0.0

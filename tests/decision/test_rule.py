@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 
 from emp.core.codes import Action, EventFlag, Reason, WorkingState
-from emp.core.records import ACCOUNT, DECISION, EVENT, FORECAST, HORIZON_NAMES, HORIZON_NS, WORKING
+from emp.core.records import (
+    ACCOUNT,
+    DECISION,
+    EVENT,
+    FORECAST,
+    HORIZON_NAMES,
+    HORIZON_NS,
+    INTERVAL_SIGMAS,
+    WORKING,
+)
 from emp.decision.estimates import LOOKAHEAD, new_estimates, see_trade, update_estimates
-from emp.decision.rule import COSTS, IQR_OF_SIGMA, ValueRule, decide_by_value, lots_ahead, slip_ticks
+from emp.decision.rule import COSTS, ValueRule, decide_by_value, lots_ahead, slip_ticks
 from emp.decision.standing import new_standing, remember_action
 from tests.kit.events import random_events
 
@@ -24,10 +33,10 @@ def book(bid: int = 1000, ask: int = 1004, bid_sz: int = 100, ask_sz: int = 100)
     return event
 
 
-def believe(mean: float, iqr: float = 1.0, horizon: int = H_2S) -> Any:
+def believe(mean: float, width: float = 2.44, horizon: int = H_2S) -> Any:
     forecast = np.zeros(1, FORECAST)[0]
     forecast["mean"][horizon] = mean
-    forecast["q"][horizon] = (mean - iqr / 2, mean, mean + iqr / 2)
+    forecast["interval"][horizon] = (mean - width / 2, mean + width / 2)
     return forecast
 
 
@@ -97,10 +106,10 @@ def test_crossing_needs_more_than_half_spread_slip_and_fee(side: int) -> None:
 
 
 def test_size_is_value_over_sigma_below_the_depth_cap() -> None:
-    # value = 6 - 2.5 = 3.5 ticks, sigma = iqr * unit / 1.349 = 11.86 ticks -> share 0.295 of 100 lots
+    # value = 6 - 2.5 = 3.5 ticks, sigma = width * unit / 3.29 = 11.86 ticks -> share 0.295 of 100 lots
     c = costs(max_order=100, depth_share=1.0)
-    row = choose(book(bid_sz=10_000, ask_sz=10_000), believe(1.5, iqr=4.0), estimates(depth=10_000.0), c)
-    sigma = 4.0 * 4 / IQR_OF_SIGMA
+    row = choose(book(bid_sz=10_000, ask_sz=10_000), believe(1.5, width=9.753), estimates(depth=10_000.0), c)
+    sigma = 9.753 * 4 / INTERVAL_SIGMAS
     assert row["qty"] == int(np.ceil(3.5 / sigma * 100))
     capped = choose(book(), believe(1.5), estimates(depth=40.0), costs(depth_share=0.1))
     assert capped["qty"] == 4
@@ -137,7 +146,7 @@ def test_no_post_where_nothing_is_known_to_trade() -> None:
 
 
 def test_inventory_pressure_turns_the_trade() -> None:
-    full = choose(book(), believe(0.65, iqr=2.0), estimates(), costs(), position=100)
+    full = choose(book(), believe(0.65, width=4.876), estimates(), costs(), position=100)
     assert full["edge_ticks"] < 0
     assert full["reason_code"] in (Reason.INVENTORY, Reason.CROSS_EDGE)
     assert choose(book(), believe(0.65), estimates(), costs(), position=-100)["side"] == 1

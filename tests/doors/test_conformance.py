@@ -33,8 +33,9 @@ import numpy as np
 import pytest
 
 from emp.access.port import LinkState
+from emp.core.approval import Cleared, command_of
 from emp.core.codes import EventFlag, OrderStatus, Reason
-from emp.core.contracts import Command, OrderUpdate, QueryOrder
+from emp.core.contracts import OrderUpdate, QueryOrder
 from emp.core.errors import JournalError, VenueError
 from emp.core.records import UNHASHED, Array, fieldwise_bytes
 from emp.engine.engine import EngineLimits, Output
@@ -156,11 +157,12 @@ class Run:
         driver = self.world.driver
         send = driver._send
 
-        def leave(command: Command) -> None:
+        def leave(cleared: Cleared) -> None:
+            command = command_of(cleared)
             kind = "query" if isinstance(command, QueryOrder) else "intent"
             if not self.held(kind, command.cl_ord_id):
                 self.hasty.append(command.cl_ord_id)
-            send(command)
+            send(cleared)
 
         driver._send = leave
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from emp.access.ctrader.feed import Feed
 from emp.access.ctrader.symbols import Terms
 from emp.access.recordings import open_recording
+from emp.core.approval import command_of
 from emp.core.codes import EventFlag, OrderStatus, Quarantine
 from emp.core.contracts import NewOrder, OrderUpdate
 from emp.core.records import EVENT, UNHASHED, Array, fieldwise_bytes
@@ -127,8 +128,9 @@ def decided(engine: Engine, events: Array) -> Array:
         output = engine.process(events[at:])
         at += output.consumed
         rows.append(output.rows)
-        for command in output.commands:
-            engine.sent(command)
+        for one in output.commands:
+            engine.sent(one)
+            command = command_of(one)
             if isinstance(command, NewOrder):
                 engine.on_report(
                     OrderUpdate(

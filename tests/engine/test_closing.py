@@ -8,11 +8,20 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from emp.core.approval import Cleared, command_of
 from emp.core.codes import OrderStatus, Reason
-from emp.core.contracts import CancelOrder, Command, Control, NewOrder, OrderUpdate, QueryOrder
+from emp.core.contracts import (
+    CancelOrder,
+    Command,
+    Control,
+    NewOrder,
+    OrderUpdate,
+    QueryOrder,
+    RiskBreach,
+)
 from emp.engine.engine import TRADE_LINK, Engine, EngineLimits
 from emp.execution.pace import PER_MINUTE
-from tests.kit.orders import new_order
+from tests.kit.orders import cleared, new_order
 from tests.live.world import BTC, book, buyer
 
 TICK_NS = 20_000_000
@@ -41,13 +50,14 @@ class Bench:
     def kill(self) -> None:
         self.deliver(self.engine.control(Control(action="kill", ts=self.now)).commands)
 
-    def deliver(self, commands: list[Command]) -> None:
+    def deliver(self, commands: list[Cleared]) -> None:
         """Send; what the venue answers comes back at once, as from a session that is down."""
         queue = list(commands)
         while queue:
-            command = queue.pop(0)
+            cleared = queue.pop(0)
+            command = command_of(cleared)
             self.sent.append(command)
-            self.engine.sent(command)
+            self.engine.sent(cleared)
             for update in self.answer(command):
                 queue += self.engine.on_report(update).commands
             assert len(self.sent) < 5_000, "an order storm"
@@ -122,7 +132,7 @@ def test_one_refusal_costs_one_tick() -> None:
 def test_a_refused_cancel_is_not_repeated_in_a_storm() -> None:
     bench = Bench(lots=0)
     resting = new_order("RUN-9", 1, 2, 99_000, instrument=BTC.name, ts=bench.now)
-    bench.engine.sent(resting)
+    bench.engine.sent(cleared(resting))
     bench.engine.on_report(bench.told_of(resting, OrderStatus.NEW))
     bench.answer = bench.refuses
     bench.kill()
@@ -134,7 +144,7 @@ def test_a_refused_cancel_is_not_repeated_in_a_storm() -> None:
 def test_a_cancel_refused_on_a_silent_feed_is_not_repeated_in_a_storm() -> None:
     bench = Bench(lots=0)
     resting = new_order("RUN-9", 1, 2, 99_000, instrument=BTC.name, ts=bench.now)
-    bench.engine.sent(resting)
+    bench.engine.sent(cleared(resting))
     bench.engine.on_report(bench.told_of(resting, OrderStatus.NEW))
     bench.answer = bench.refuses
     bench.run(35.0)
@@ -199,6 +209,27 @@ def test_there_is_no_closing_price_without_a_book(side: int, bid: int, ask: int)
     assert bench.position == 0
 
 
+@pytest.mark.parametrize("side", [5, -5])
+@pytest.mark.parametrize("empty", ["bid", "ask"])
+def test_a_book_that_has_lost_a_side_holds_no_close_up(side: int, empty: str) -> None:
+    bench = Bench(lots=side)
+    bench.answer = bench.unfilled
+    last = bench.engine.closing._touch(0)
+    bare = book(2, bench.now)
+    bare[f"n_{empty}"] = 0
+    bare[f"{empty}_px"], bare[f"{empty}_sz"] = 0, 0
+    bench.engine.process(bare)
+    bench.kill()
+    closing = [c for c in bench.sent if isinstance(c, NewOrder)]
+    assert len(closing) == 1
+    assert closing[0].immediate
+    reach = 10 * (last.ask - last.bid)
+    assert closing[0].px == (last.bid - reach if side > 0 else last.ask + reach)
+    bench.answer = bench.fills
+    bench.run(1.0)
+    assert bench.position == 0
+
+
 def test_a_kill_before_any_book_closes_with_the_first_one() -> None:
     bench = Bench(shown=False)
     bench.kill()
@@ -213,7 +244,7 @@ def test_a_kill_before_any_book_closes_with_the_first_one() -> None:
 def test_a_fill_that_is_told_after_flat_is_closed_too() -> None:
     bench = Bench(lots=2)
     late = new_order("RUN-9", 1, 3, 99_000, instrument=BTC.name, ts=bench.now)
-    bench.engine.sent(late)
+    bench.engine.sent(cleared(late))
     bench.engine.on_report(bench.told_of(late, OrderStatus.NEW))
 
     def cancels_then_fills(command: Command) -> list[OrderUpdate]:
@@ -234,6 +265,31 @@ def test_a_fill_that_is_told_after_flat_is_closed_too() -> None:
     assert not bench.engine.flattening
 
 
+@pytest.mark.parametrize("limit", ["daily_loss", "drawdown"])
+def test_a_loss_limit_closes_what_the_owner_holds_halted(limit: str) -> None:
+    bench = Bench(lots=2)
+    bench.answer = bench.fills
+    bench.deliver(bench.engine.control(Control(action="halt", ts=bench.now)).commands)
+    account = bench.engine.desk.account[0]
+    for name in ("daily_loss", "drawdown"):
+        bench.engine.desk.limits[f"max_{name}"] = 1e6 if name == limit else 1e12
+    output = bench.engine.process(book(2, bench.now + TICK_NS))
+    assert bench.position == 2, "closed before the limit"
+    account["cash"] -= 1e7
+    output = bench.engine.process(book(3, bench.now + 2 * TICK_NS))
+    assert [m.reason for m in output.messages if isinstance(m, RiskBreach)] == [limit]
+    bench.deliver(output.commands)
+    assert bench.position == 0
+    halted = bench.engine.desk.risk[0]
+    assert (halted["halted"], halted["halt_reason"]) == (True, Reason[limit.upper()])
+    # the owner halts again: nothing of the limit is forgotten, and it is told once
+    bench.deliver(bench.engine.control(Control(action="halt", ts=bench.now)).commands)
+    assert halted["halt_reason"] == Reason[limit.upper()]
+    output = bench.engine.process(book(4, bench.now + 3 * TICK_NS))
+    assert output.messages == []
+    assert output.commands == []
+
+
 def test_a_position_that_is_merely_halted_stays() -> None:
     bench = Bench(lots=2)
     bench.deliver(bench.engine.control(Control(action="halt", ts=bench.now)).commands)
@@ -245,7 +301,7 @@ def test_a_position_that_is_merely_halted_stays() -> None:
 def test_a_report_that_cannot_be_true_again_and_again_is_asked_about_at_a_pace() -> None:
     bench = Bench(lots=0)
     order = new_order("RUN-9", 1, 2, 99_000, instrument=BTC.name, ts=bench.now)
-    bench.engine.sent(order)
+    bench.engine.sent(cleared(order))
 
     def overfilled(command: Command) -> list[OrderUpdate]:
         return [bench.told_of(order, OrderStatus.PARTIALLY_FILLED, 99)]

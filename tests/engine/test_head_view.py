@@ -9,7 +9,7 @@ from emp.core.instrument import find
 from emp.core.records import DECISION, HORIZON_NAMES
 from emp.engine.engine import Engine
 from emp.engine.step import run_all
-from emp.engine.view import head_view
+from emp.engine.view_parts import head_view
 from emp.observe.board import HeadView
 from tests.kit.events import random_events
 from tests.kit.models import LOOSE, eager_model

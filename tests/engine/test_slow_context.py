@@ -17,7 +17,7 @@ from emp.risk.context.port import Window
 from tests.kit.backtests import backtest, differences_after_a_kill
 from tests.kit.events import random_events
 from tests.kit.models import engine
-from tests.kit.orders import new_order
+from tests.kit.orders import cleared, new_order
 
 pytestmark = pytest.mark.usefixtures("compiled_engine")
 
@@ -179,7 +179,7 @@ def test_an_order_that_rests_is_withdrawn_by_time_alone_where_size_is_0(
     e = engine(tmp_path)
     e.process(market[:10])
     now = int(market["ts"][9]) + 1
-    e.sent(new_order("TESTRUN0-1", 1, 1, 9_000, instrument="GOOG", ts=now))
+    e.sent(cleared(new_order("TESTRUN0-1", 1, 1, 9_000, instrument="GOOG", ts=now)))
     e.on_report(
         OrderUpdate(
             clOrdID="TESTRUN0-1",

@@ -21,8 +21,9 @@ class Screen:
         dialect: Dialect = CTRADER,
         instruments: Sequence[Instrument] = (EURUSD,),
         symbols: Sequence[str] = ("1",),
+        start: int = 0,
     ) -> None:
-        self.market = Market(instruments, symbols, dialect)
+        self.market = Market(instruments, symbols, dialect, start)
         self.framer = Framer(market=self.market)
         self.result = 0
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from emp.access.port import Sink
 from emp.access.pump import Pump
+from emp.core.approval import Cleared, command_of
 from emp.core.codes import EventFlag, OrderStatus
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, Replace, VenuePosition
 from emp.core.instrument import Instrument
@@ -35,8 +36,11 @@ class Stepped:
             sink.events(rows)
             await sink.ready()
 
-    def send(self, command: Command) -> None:
-        self.mock.send(command)
+    def send(self, cleared: Cleared) -> None:
+        self.take(command_of(cleared))
+
+    def take(self, command: Command) -> None:
+        self.mock.take(command)
 
     async def open_orders(self) -> Sequence[OrderUpdate]:
         return await self.mock.open_orders()
@@ -141,7 +145,10 @@ class Toy:
         done = self.filled[name] == order.qty
         self._report(name, OrderStatus.FILLED if done else OrderStatus.PARTIALLY_FILLED)
 
-    def send(self, command: Command) -> None:
+    def send(self, cleared: Cleared) -> None:
+        self.take(command_of(cleared))
+
+    def take(self, command: Command) -> None:
         if isinstance(command, NewOrder):
             assert command.cl_ord_id not in self.orders, "an order came twice"
             self.orders[command.cl_ord_id] = command

@@ -39,7 +39,7 @@ from tests.fix.faulty import FaultyWire, Plan, value
 from tests.fix.markets import Toy
 from tests.fix.test_quickfix import QUICK, Peer, fix_settings, free_port
 from tests.kit.models import eager_model
-from tests.kit.orders import cancel_order, new_order, replace_order
+from tests.kit.orders import cancel_order, cleared, new_order, replace_order
 
 CLOCK = LiveClock()
 MID = 108_755
@@ -103,7 +103,7 @@ class Trader:
                 command = replace_order(name, about.cl_ord_id, about.side, qty, px, ts=now)
             else:
                 command = cancel_order(name, about.cl_ord_id, ts=now)
-        self.driver.send([command])
+        self.driver.send([cleared(command)])
         self.sent += 1
 
     def withdraw(self) -> None:

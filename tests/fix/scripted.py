@@ -74,13 +74,14 @@ class ScriptedVenue:
         transport: Any = self._writer.transport
         transport.pause_reading()
 
-    def book(self, mid: int = 108_755, seq: int = 0) -> None:
+    def book(self, mid: int = 108_755, seq: int = 0, *, head: str = "", extra: str = "") -> None:
         """A W of one level a side."""
         px = (f"1.{mid - 100_000 - 1:05d}", f"1.{mid - 100_000 + 1:05d}")
         self.say(
             "W",
-            f"55=EURUSD|268=2|269=0|270={px[0]}|271=5000|278=b|269=1|270={px[1]}|271=5000|278=a|",
+            f"{head}55=EURUSD|268=2|269=0|270={px[0]}|271=5000|278=b|269=1|270={px[1]}|271=5000|278=a|",
             seq=seq,
+            extra=extra,
         )
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -10,7 +10,7 @@ from emp.execution.orders import OrderManager
 from tests.fix.scripted import connected
 from tests.fix.test_orders import book, heard, report
 from tests.fix.test_quickfix import until
-from tests.kit.orders import new_order, replace_order
+from tests.kit.orders import cleared, new_order, replace_order
 
 BASE = "37=V9|11=R-1|55=1|54=1|"
 
@@ -235,7 +235,7 @@ def test_a_correction_that_was_refused_is_asked_for_although_the_order_has_ended
             venue.on["AF"] = lambda asked: venue.say("j", f"45={asked[34]}|372=AF|379={asked[584]}|380=1|")
             venue.on["H"] = lambda _: venue.say("8", f"{base}17=0|150=I|39=4|14=1000|151=0|6=1.087|")
             manager.sent(order)
-            access.send(order)
+            access.send(cleared(order))
             venue.say("8", f"{base}17=e1|150=F|39=2|32=4000|31=1.087|14=4000|151=0|6=1.087|")
             await until(lambda: manager.position("EURUSD") == 4)
             venue.say("8", f"{base}17=e2|150=H|39=2|")

@@ -68,6 +68,81 @@ def test_numbers_that_do_not_agree_are_no_refusal_of_the_user() -> None:
     assert read_refusal(message("5", "58=MsgSeqNum too low, expecting 12 but received 1|")).numbers
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "already logged on",
+        "User already logged in, multiple sessions are not allowed",
+        "RET_ALREADY_LOGGED_IN",
+        "Session is already active",
+        "another client is logged on",
+        "Duplicate logon",
+        "You have been logged on from another location: session taken over",
+        "session in use",
+    ],
+)
+def test_somebody_under_our_name_is_no_refusal_for_good(words: str) -> None:
+    found = read_refusal(message("5", f"58={words}|"))
+    assert found.occupied
+    assert not found.final
+
+
+@pytest.mark.parametrize(
+    "words", ["Invalid password", "session is not open yet", "maintenance", "account is not active", "closed"]
+)
+def test_other_words_do_not_tell_of_another(words: str) -> None:
+    assert not read_refusal(message("5", f"58={words}|")).occupied
+
+
+def test_a_session_taken_by_another_and_a_door_held_by_it_are_told_apart() -> None:
+    async def serve(n: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if n == 1:
+            await greet(reader, writer)
+            writer.write(said("5", 2, "58=logged on elsewhere|"))
+        elif n < 4:
+            await reader.readuntil(b"\x0110=")
+            writer.write(said("5", 1, "58=already logged on|"))
+        else:
+            await greet(reader, writer)
+        await writer.drain()
+        await reader.read()
+
+    causes: list[str] = []
+
+    async def work(link: Link, told: Told, why: str) -> None:
+        assert why == ""
+        link.on_loss = lambda _why, _attempt: causes.append(link.cause)
+        await until(lambda: len(causes) >= 3 and link.session.active_ns >= 0, 10)
+
+    backoff = Backoff(first_s=0.02, longest_s=0.02, spread=0.0)
+    scripted(serve, work, backoff=backoff)
+    assert causes[:3] == ["taken", "occupied", "occupied"]
+
+
+def test_a_held_door_is_tried_again_soon_however_often_it_was_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emp.access.fix.link.OCCUPIED_S", 0.02)
+
+    async def serve(n: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if n in (1, 8):
+            await greet(reader, writer)
+        else:
+            await reader.readuntil(b"\x0110=")
+            writer.write(said("5", 1, "58=already logged on|"))
+        await writer.drain()
+        if n > 1:
+            await reader.read()
+
+    losses: list[str] = []
+
+    async def work(link: Link, told: Told, why: str) -> None:
+        link.on_loss = lambda why, _attempt: losses.append(why)
+        assert why == ""
+        await until(lambda: len(losses) >= 7 and link.session.active_ns >= 0, 10)
+
+    backoff = Backoff(first_s=0.02, factor=1e4, longest_s=200.0, spread=0.0)
+    assert len(scripted(serve, work, backoff=backoff)) == 8
+
+
 def test_a_code_without_words_is_told_in_words_of_the_standard() -> None:
     assert read_refusal(message("5", "1409=6|")).text == "the account is locked"
     assert read_refusal(message("3", "373=9|")).text == "373=9"

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from emp.access.port import LinkState, MarketAccess
+from emp.core.approval import Cleared
 from emp.core.clock import LiveClock
-from emp.core.contracts import Command, OrderUpdate
+from emp.core.contracts import OrderUpdate
 from emp.core.instrument import find
 from emp.core.records import Array, fieldwise_bytes
 from emp.engine.engine import Engine, Output
@@ -48,7 +49,7 @@ class Driver:
             self.engine.sent(command)
             self.send(command)
 
-    def send(self, command: Command) -> None:
+    def send(self, command: Cleared) -> None:
         self.access.send(command)
 
     def events(self, rows: Array) -> None:

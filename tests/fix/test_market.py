@@ -9,7 +9,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from emp.access.fix.book import COUNT, MALFORMED, NOT_WHOLE, OFF_TICK, UNKNOWN_ENTRY, UNKNOWN_SYMBOL
+from emp.access.fix.book import (
+    COUNT,
+    MALFORMED,
+    NOT_WHOLE,
+    OFF_TICK,
+    SUPERSEDED,
+    UNKNOWN_ENTRY,
+    UNKNOWN_SYMBOL,
+)
 from emp.access.fix.dialect import BY_POSITION, BY_PRICE, CTRADER, LMAX, MOCK, PLAIN, Dialect
 from emp.access.fix.frame import Framer
 from emp.core.codes import EventFlag, Quarantine
@@ -232,6 +240,28 @@ def test_other_symbols_are_not_ours() -> None:
     screen = Screen()
     assert screen.show(snapshot(["269=0|270=1.08|271=1000|278=1"], symbol="11")) == []
     assert screen.result == UNKNOWN_SYMBOL
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["snapshots", "changes alone"])
+def test_what_an_earlier_request_asked_for_is_no_book(keeps: bool) -> None:
+    screen = Screen(msgspec.structs.replace(CTRADER, snapshots=keeps), start=48_879_000_000)
+    market, book = screen.market, ["269=0|270=1.08000|271=1000|278=1", "269=1|270=1.08003|271=1000|278=2"]
+    market.subscribe()
+    market.subscribe()
+    market.invalidate()
+    change = ["279=0|269=0|270=1.08001|271=1000|278=3|55=1"]
+    for earlier in ("emp11pr-1", "emp11p-2", "emp11pr0-2", "emp1-2", "emp11pr-0"):
+        for message in (snapshot(book, head=f"262={earlier}|"), incremental(change, head=f"262={earlier}|")):
+            assert screen.show(message) == []
+            assert screen.result == SUPERSEDED
+    assert market.quarantined == {Quarantine.BACKWARDS: 10}
+    assert market.books["n"][0] == 0
+    for ours in ("emp11pr-2", "emp11pr-3", "md1", "em", "", "EMP11PR-1"):
+        [row] = screen.show(snapshot(book, head=f"262={ours}|" if ours else ""))
+        assert levels(row) == ([(108000, 1)], [(108003, 1)])
+        market.books["gap"] = True
+    market.subscribe(["1"])  # for some symbols: those before it stay in force
+    assert len(screen.show(snapshot(book, head="262=emp11pr-2|"))) == 1
 
 
 def test_changes_before_a_snapshot_wait_for_it() -> None:

@@ -40,10 +40,10 @@ def pairs(body: bytes) -> dict[int, str]:
     return dict(fields(body))
 
 
-def heard(body: str, seq: int = 5) -> Message:
+def heard(body: str, seq: int = 5, secrets: tuple[bytes, ...] = ()) -> Message:
     framer = Framer()
     [frame] = framer.frames(framed(body.replace("|", f"|34={seq}|49=V|52=20240605-12:00:01|56=ME|", 1)))
-    return Message(framer, frame)
+    return Message(framer, frame, secrets)
 
 
 def report(orders: Orders, body: str) -> list[OrderUpdate]:
@@ -59,6 +59,19 @@ def test_new_order_by_the_book() -> None:
     }  # fmt: skip
     _, body = book().body(new(side=-1, immediate=True))
     assert (pairs(body)[54], pairs(body)[59], pairs(body).get(18)) == ("2", "3", None)
+
+
+def test_a_secret_is_hidden_in_what_is_said_and_left_in_names() -> None:
+    """A run's id of random letters may contain a short user name: its orders must be known by it all the same."""
+    orders = book()
+    orders.body(new("MEMP22Z8-1"))
+    accepted = "35=8|37=EMP9|17=EMP1|150=0|39=0|11=MEMP22Z8-1|55=1|54=1|38=3000|44=1.08755|151=3000|14=0|6=0|"
+    [update] = orders.report(heard(accepted, secrets=(b"EMP",)))
+    assert (update.clOrdID, update.execID, update.status) == ("MEMP22Z8-1", "EMP1", OrderStatus.NEW)
+    orders.body(cancel("MEMP22Z8-2", "MEMP22Z8-1"))
+    refused = "35=9|37=EMP9|11=MEMP22Z8-2|41=MEMP22Z8-1|39=0|434=1|58=EMP may not withdraw|"
+    [update] = orders.report(heard(refused, 6, secrets=(b"EMP",)))
+    assert (update.clOrdID, update.text) == ("MEMP22Z8-2", "*** may not withdraw")
 
 
 def test_new_order_in_ctraders_dialect() -> None:

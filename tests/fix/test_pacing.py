@@ -72,3 +72,25 @@ def test_ten_seconds_of_losses_bring_few_recoveries() -> None:
         if rng.random() < 0.5:
             books.done(now)
     assert books.begun <= 6
+
+
+def test_what_a_venue_has_missed_is_asked_for_at_once_and_then_ever_later() -> None:
+    books = Conversation(10 * S)
+    now = 0
+    for _ in range(8):  # sessions that each lose a request have a pace of their own: that of the connections
+        now += S
+        books.start(now)
+        assert books.unheard(now + 1)
+        assert books.running
+        assert not books.pending
+        books.done(now + 2)
+    begun = []
+    while now < 200 * S:  # a venue that never hears
+        if books.unheard(now) or books.tick(now):
+            begun.append(now)
+        now += FIRST_NS // 50
+    gaps = [b - a for a, b in itertools.pairwise(begun)]
+    assert gaps[:6] == [FIRST_NS << n for n in range(6)]
+    books.start(now)
+    books.done(now)
+    assert books.unheard(now + S), "not of the first request, but the first that was missed"

@@ -10,6 +10,7 @@ pytest.importorskip(
 )
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("compiled_engine")
 @pytest.mark.parametrize("side", ["engine", "venue"])
 def test_positions_cash_and_book_are_the_peers_after_every_kind_of_fault(side: str) -> None:

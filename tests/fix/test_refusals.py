@@ -13,6 +13,7 @@ from tests.fix.desk import EURUSD
 from tests.fix.scripted import FAST, ScriptedVenue, connected
 from tests.fix.test_quickfix import order, until
 from tests.kit.listener import Listener
+from tests.kit.orders import cleared
 
 ACK = "37=V1|17=e1|150=0|39=0|55=EURUSD|54=1|38=3000|14=0|151=3000|6=0|"
 
@@ -24,15 +25,16 @@ ACK = "37=V1|17=e1|150=0|39=0|55=EURUSD|54=1|38=3000|14=0|151=3000|6=0|"
         "j 45={seq}|380=0|58=no entitlement for EURUSD|",
         "3 45={seq}|373=5|58=no entitlement for EURUSD|",
         "3 45={seq}|372=V|58=no entitlement for EURUSD|",
-        "Y 262=md1|281=1|58=no entitlement for EURUSD|",
+        "Y 262={ask}|281=1|58=no entitlement for EURUSD|",
+        "Y 262=what-the-venue-calls-it|281=1|58=no entitlement for EURUSD|",
     ],
 )
 def test_a_refused_market_data_request_ends_in_one_line(refusal: str) -> None:
     async def run() -> None:
         async with connected() as (venue, access):
             await until(lambda: venue.count("V") == 1)
-            seq = next(m[34] for m in venue.heard if m[35] == "V")
-            kind, _, body = refusal.format(seq=seq).partition(" ")
+            asked = next(m for m in venue.heard if m[35] == "V")
+            kind, _, body = refusal.format(seq=asked[34], ask=asked[262]).partition(" ")
             venue.say(kind, body)
             await until(lambda: access.over)
             assert isinstance(access.error, VenueError)
@@ -44,7 +46,7 @@ def test_a_refused_market_data_request_ends_in_one_line(refusal: str) -> None:
 @pytest.mark.parametrize(
     ("refusal", "why"),
     [
-        ("Y 262=md1|281=0|", "unknown symbol (281=0)"),
+        ("Y 281=0|", "unknown symbol (281=0)"),
         ("j 45={seq}|372=V|380=6|", "not authorised (380=6)"),
         ("3 45={seq}|373=5|371=55|", "a value that is incorrect (373=5, field 55)"),
         ("3 45={seq}|373=99|", "no standard reason (373=99)"),
@@ -148,7 +150,7 @@ def test_a_refused_incremental_invalidates_the_book_and_asks_once() -> None:
 def test_a_refused_report_is_no_lost_fill(flaw: str) -> None:
     async def run() -> None:
         async with connected() as (venue, access):
-            access.send(order(1, 1, 3, 108_755, False))
+            access.send(cleared(order(1, 1, 3, 108_755, False)))
             await until(lambda: venue.count("D") == 1)
             name = next(m[11] for m in venue.heard if m[35] == "D")
             venue.say("8", ACK + f"11={name}|")
@@ -196,7 +198,7 @@ def test_a_gap_is_one_conversation_about_books_and_one_about_orders() -> None:
             venue.on["V"] = lambda m: venue.book() if m[263] == "1" else None
             venue.on["AF"] = lambda m: venue.say("j", f"372=AF|379={m[584]}|380=0|58=none|")
             venue.on["H"] = lambda m: venue.say("8", ACK.replace("150=0", "150=I") + f"11={m[11]}|")
-            access.send(order(1, 1, 3, 108_755, False))
+            access.send(cleared(order(1, 1, 3, 108_755, False)))
             await until(lambda: venue.count("D") == 1)
             venue.seq += 5  # five messages are lost
             first = venue.seq - 5
@@ -228,7 +230,7 @@ def test_losses_in_a_row_are_asked_about_at_a_pace() -> None:
         async with connected() as (venue, access):
             venue.on["V"] = lambda m: venue.book() if m[263] == "1" else None
             venue.on["AF"] = lambda m: venue.say("j", f"372=AF|379={m[584]}|380=0|58=none|")
-            access.send(order(1, 1, 3, 108_755, False))
+            access.send(cleared(order(1, 1, 3, 108_755, False)))
             await until(lambda: venue.count("D") == 1)
             for _ in range(100):
                 venue.seq += 2
@@ -250,7 +252,7 @@ def test_an_order_to_a_venue_that_does_not_read_is_dead_in_a_quarter_of_a_second
                 link.session.send(b"0", b"58=" + b"x" * 30_000 + b"\x01")
             link.flush()
             assert not link.reading
-            access.send(order(1, 1, 3, 108_755, True))
+            access.send(cleared(order(1, 1, 3, 108_755, True)))
             began = asyncio.get_running_loop().time()
             await until(lambda: bool(access.reports))
             assert asyncio.get_running_loop().time() - began < 0.5
@@ -278,7 +280,7 @@ def test_a_logon_refused_for_good_ends_the_run_in_the_venues_words() -> None:
 def test_a_cancelled_trade_reaches_the_receiver_as_a_correction() -> None:
     async def run() -> None:
         async with connected() as (venue, access):
-            access.send(order(1, 1, 3, 108_755, False))
+            access.send(cleared(order(1, 1, 3, 108_755, False)))
             await until(lambda: venue.count("D") == 1)
             name = next(m[11] for m in venue.heard if m[35] == "D")
             filled = "17=e2|150=F|39=1|14=2000|151=1000|6=1.0875|31=1.0875|32=2000|"
@@ -320,7 +322,7 @@ def test_a_refusal_after_the_numbers_began_anew_is_of_the_message_that_has_its_n
             asked = {m[34] for m in venue.heard if m[35] == "V"}
             venue.begin_anew()
             await until(lambda: venue.count("A") == 2)
-            access.send(order(1, 1, 3, 108_755, False))
+            access.send(cleared(order(1, 1, 3, 108_755, False)))
             await until(lambda: venue.count("D") == 1)
             number = next(m[34] for m in venue.heard if m[35] == "D")
             assert number in asked, "the numbers do not meet: the test shows nothing"
@@ -328,5 +330,31 @@ def test_a_refusal_after_the_numbers_began_anew_is_of_the_message_that_has_its_n
             await until(lambda: len(access.reports) == 1)
             assert access.reports[0].status is OrderStatus.REJECTED
             assert access.error is None
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "Y 262=emp17f0aa-1|281=1|58=of another start|",
+        "Y 262={before}|281=1|58=of the session before|",
+        "j 45={old}|372=V|380=0|58=sent again|",
+        "3 45={old}|372=V|373=5|58=sent again|",
+    ],
+)
+def test_the_refusal_of_an_earlier_request_is_not_that_of_ours(refusal: str) -> None:
+    async def run() -> None:
+        async with connected() as (venue, access):
+            await until(lambda: venue.count("V") == 1)
+            before = next(m for m in venue.heard if m[35] == "V")[262]
+            venue.cut()
+            await until(lambda: venue.count("V") == 2)
+            kind, _, body = refusal.format(before=before, old=1_000).partition(" ")
+            again = "" if kind == "Y" else "43=Y|122=20200101-00:00:00.000|"
+            venue.say(kind, body, extra=again)
+            venue.book()
+            await until(lambda: access.access.market.whole)
+            assert not access.over
 
     asyncio.run(run())

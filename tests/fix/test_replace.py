@@ -12,7 +12,7 @@ from tests.fix.markets import Toy
 from tests.fix.test_quickfix import Desk, until
 from tests.fix.test_venue import SYMBOLS, together
 from tests.kit.listener import Listener
-from tests.kit.orders import cancel_order, new_order, query_order, replace_order
+from tests.kit.orders import cancel_order, cleared, new_order, query_order, replace_order
 
 
 @pytest.mark.parametrize("dialect", [MOCK, CTRADER])
@@ -31,7 +31,7 @@ def test_an_order_is_replaced_refused_filled_and_withdrawn(dialect: Dialect) -> 
         async def tell(command: object, name: str) -> OrderUpdate:
             heard.clear()
             manager.sent(command)  # type: ignore[arg-type]
-            access.send(command)  # type: ignore[arg-type]
+            access.send(cleared(command))  # type: ignore[arg-type]
             await until(lambda: name in heard)
             return heard[name]
 

@@ -27,6 +27,7 @@ from tests.kit.events import random_events
 from tests.kit.models import Events, eager_model
 
 COIN = msgspec.structs.replace(find("BTCUSDT"), taker_fee=0.1, maker_fee=0.0)  # open at all hours
+PATIENCE_NS = 40_000_000_000
 EAGER = {
     "max_orders_per_minute": 100_000,
     "depth_share": 1.0,
@@ -35,8 +36,10 @@ EAGER = {
 }
 
 
-async def session(access: MarketAccess, instrument: Instrument, folder: Path, seconds: float) -> RunFolder:
-    """Trade for a while, as `emp run` would."""
+async def session(
+    access: MarketAccess, instrument: Instrument, folder: Path, seconds: float, fills: int = 0
+) -> RunFolder:
+    """Trade for a while, as `emp run` would, and longer where a busy machine has not filled that much yet."""
     config = SystemConfig(
         mode="paper",
         run_dir=folder,
@@ -56,12 +59,15 @@ async def session(access: MarketAccess, instrument: Instrument, folder: Path, se
         [run, asyncio.create_task(running.live.connected.wait())], return_when="FIRST_COMPLETED"
     )
     await asyncio.sleep(seconds)
+    patience = clock.monotonic_ns() + PATIENCE_NS
+    while running.viewer.view().instruments[0].fills < fills and clock.monotonic_ns() < patience:
+        await asyncio.sleep(0.1)
     running.live.stop()
     await run
     return running.folder
 
 
-def again(folder: RunFolder, fills: int) -> None:
+def again(folder: RunFolder, fills: int = 0) -> None:
     summary = replay_run(folder, lambda *_: None)
     assert summary["equal"]
     assert summary["events"] > 50
@@ -73,15 +79,16 @@ def test_the_mock_over_fix(tmp_path: Path) -> None:
     start = clock.now_ns()
     market = zero_intelligence(5, start_ns=start)
     mock = MockMarket(COIN, 5, market=market, start_ns=start, speed=3.0, clock=clock)
-    again(asyncio.run(session(FixLoopback(mock, clock), COIN, tmp_path, 6.0)), 1)
+    again(asyncio.run(session(FixLoopback(mock, clock), COIN, tmp_path, 6.0, fills=1)), fills=1)
 
 
 def test_a_recording_on_paper(tmp_path: Path) -> None:
     clock = LiveClock()
-    events = random_events(4_000, 7)
+    events = random_events(40_000, 7)  # for longer than the patience
     events["ts"] = events["ts_recv"] = clock.now_ns() + np.arange(len(events)) * 2_000_000
     playback = Playback(Events(events, COIN), clock, speed=2.0)
-    again(asyncio.run(session(PaperAccess(playback, clock, speed=2.0), COIN, tmp_path, 3.0)), 1)
+    access = PaperAccess(playback, clock, speed=2.0)
+    again(asyncio.run(session(access, COIN, tmp_path, 3.0, fills=1)), fills=1)
 
 
 def test_quickfix_as_the_venue(tmp_path: Path) -> None:
@@ -92,4 +99,4 @@ def test_quickfix_as_the_venue(tmp_path: Path) -> None:
             return await session(access, EURUSD, tmp_path, 3.0)
 
     pytest.importorskip("quickfix")
-    again(asyncio.run(run()), 0)
+    again(asyncio.run(run()))

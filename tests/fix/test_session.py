@@ -24,22 +24,37 @@ def test_logon_carries_what_it_must_and_hides_the_password() -> None:
     assert "hunter2" not in masked(logon)
 
 
-def test_heartbeat_test_request_and_silence() -> None:
+def test_a_quiet_peer_is_asked_after_ten_seconds_and_given_up_after_ten_more() -> None:
     peer = active()
-    peer.clock.advance(30 * S)
+    peer.clock.advance(10 * S - 1)
     peer.session.tick()
-    assert peer.kinds() == ["0"]
-    peer.clock.advance(6 * S)
+    assert peer.kinds() == []
+    peer.clock.advance(1)
     peer.session.tick()
     assert peer.kinds() == ["1"]
     peer.session.receive(message("0", 2, "112=x|"))
-    peer.clock.advance(36 * S)
+    peer.clock.advance(10 * S)
     peer.session.tick()
     assert peer.kinds() == ["1"]
-    peer.clock.advance(36 * S)
+    peer.clock.advance(10 * S - 1)
+    peer.session.tick()
+    assert peer.session.phase is Phase.ACTIVE
+    peer.clock.advance(1)
     peer.session.tick()
     assert peer.session.phase is Phase.CLOSING
-    assert "silent for 72.0 s" in peer.session.reason
+    assert "silent for 20.0 s" in peer.session.reason
+
+
+def test_heartbeats_go_on_at_their_own_interval() -> None:
+    peer = active()
+    sent: list[str] = []
+    for second in range(1, 61):
+        peer.clock.advance(S)
+        if second % 5 == 0:
+            peer.session.receive(message("0", 1 + second // 5))
+        peer.session.tick()
+        sent += peer.kinds()
+    assert sent == ["0", "0"]
 
 
 def test_deadline_is_when_something_must_be_done() -> None:
@@ -51,7 +66,49 @@ def test_deadline_is_when_something_must_be_done() -> None:
         before = len(peer.dump)
         peer.session.tick()
         assert len(peer.dump) > before or peer.session.phase is Phase.CLOSING
-    assert peer.clock.monotonic_ns() == 72 * S
+    assert peer.clock.monotonic_ns() == 20 * S
+
+
+def answered_after(peer: Peer, delay_s: int, number: int) -> bool:
+    """Whether a peer that takes so long for its answers to test requests is still there after one."""
+    before = peer.clock.monotonic_ns()
+    while "1" not in peer.kinds():
+        assert peer.clock.monotonic_ns() - before < 60 * S
+        peer.clock.advance(S)
+        peer.session.tick()
+    for _ in range(delay_s):
+        peer.clock.advance(S)
+        peer.session.tick()
+    if peer.session.phase is not Phase.ACTIVE:
+        return False
+    peer.session.receive(message("0", number, "112=x|"))
+    return True
+
+
+def test_a_slow_peer_is_cut_once_at_most_and_a_quick_one_not_waited_for() -> None:
+    peer = active(max_skew_s=0.0)
+    assert not answered_after(peer, 15, 2)
+    peer.session.lost("")
+    peer.session.connect()
+    peer.session.receive(message("A", 1, "98=0|108=30|141=Y|"))
+    peer.sent()
+    for number in range(2, 6):
+        assert answered_after(peer, 15, number), number
+    assert answered_after(peer, 1, 6)
+    assert not answered_after(peer, 15, 7), "patience stays for ever"
+
+
+def test_short_heartbeats_are_the_measure_where_they_are_shorter() -> None:
+    peer = active(heartbeat_s=2)
+    peer.clock.advance(12 * S // 5)
+    peer.session.tick()
+    assert peer.kinds() == ["1"]
+    peer.clock.advance(12 * S // 5 - 1)
+    peer.session.tick()
+    assert peer.session.phase is Phase.ACTIVE
+    peer.clock.advance(1)
+    peer.session.tick()
+    assert peer.session.phase is Phase.CLOSING
 
 
 def test_wall_clock_steps_disturb_no_timer() -> None:
@@ -117,7 +174,7 @@ def test_too_high_asks_once_and_takes_the_resend() -> None:
     assert peer.store.next_in == 7
     peer.clock.advance(31 * S)
     peer.session.tick()
-    assert peer.kinds() == ["0"]  # nothing is asked for again
+    assert peer.kinds() == ["1"]  # a sign of life, and nothing is asked for again
 
 
 def test_unanswered_resend_request_is_repeated() -> None:
@@ -126,10 +183,10 @@ def test_unanswered_resend_request_is_repeated() -> None:
     assert peer.kinds() == ["2"]
     peer.clock.advance(29 * S)
     peer.session.tick()
-    assert peer.kinds() == []
+    assert peer.kinds() == ["1"]
     peer.clock.advance(S)
     peer.session.tick()
-    assert peer.kinds() == ["0", "2"]
+    assert peer.kinds() == ["2"]
 
 
 def test_garbled_frame_takes_no_number_and_the_next_one_shows_the_gap() -> None:

@@ -15,7 +15,7 @@ from tests.fix.strict_run import QUESTIONS, strict_day
 def test_quickfix_with_its_dictionary_on_finds_nothing_to_refuse(seed: int) -> None:
     found = asyncio.run(strict_day(5.0, seed, 2.0))
     assert found["wrong"] == {}
-    assert found["logons"] == 1 + found["cuts"] > 1
+    assert 1 < found["logons"] <= 1 + found["cuts"]  # a cut may come before the client is back
     assert set(found["sent"]) >= {"D", "F", "G", "V"}
     assert len(set(found["sent"]) & set(QUESTIONS)) > 5
     assert found["orders refused"] > 5

@@ -15,7 +15,7 @@ from tests.fix.markets import Toy
 from tests.fix.test_quickfix import Desk, until
 from tests.fix.test_venue import together
 from tests.kit.listener import Listener
-from tests.kit.orders import cancel_order, new_order, query_order, replace_order
+from tests.kit.orders import cancel_order, cleared, new_order, query_order, replace_order
 
 TAKES = msgspec.structs.replace(MOCK, name="takes", post_only="")
 BEST = 108_757
@@ -31,10 +31,10 @@ class Shop(Toy):
         self.refuse_posts = 0  # resting orders refused because the market has moved
         self.heard: list[Command] = []
 
-    def send(self, command: Command) -> None:
+    def take(self, command: Command) -> None:
         self.heard.append(command)
         if not isinstance(command, NewOrder):
-            super().send(command)
+            super().take(command)
             return
         self.orders[command.cl_ord_id], self.filled[command.cl_ord_id] = command, 0
         if not command.immediate and self.refuse_posts:
@@ -81,7 +81,7 @@ def said(heard: list[OrderUpdate]) -> list[tuple[str, str, int, int]]:
 
 def test_it_takes_and_rests_as_one_order() -> None:
     async def work(stand: FixVenue, access: Listener, desk: Desk, shop: Shop) -> None:
-        access.send(new_order("A", 1, 8, BEST))
+        access.send(cleared(new_order("A", 1, 8, BEST)))
         await until(lambda: len(shop.heard) == 2)
         await until(lambda: desk.filled.get("A") == (1, 5))
         shop._fill("A~1", 1)
@@ -90,7 +90,7 @@ def test_it_takes_and_rests_as_one_order() -> None:
         await until(lambda: len(desk.updates) == 4)
         [works] = await access.open_orders()
         assert (works.clOrdID, works.filled, works.leaves) == ("A", 6, 2)
-        access.send(replace_order("B", "A", 1, 9, BEST - 1))
+        access.send(cleared(replace_order("B", "A", 1, 9, BEST - 1)))
         await until(lambda: "B" in desk.filled)
         assert isinstance(shop.heard[-1], Replace)
         assert shop.heard[-1].qty == 4  # of the leg that rests
@@ -109,7 +109,7 @@ def test_it_takes_and_rests_as_one_order() -> None:
 
 def test_all_of_it_may_be_taken() -> None:
     async def work(stand: FixVenue, access: Listener, desk: Desk, shop: Shop) -> None:
-        access.send(new_order("A", 1, 5, BEST + 3))
+        access.send(cleared(new_order("A", 1, 5, BEST + 3)))
         await until(lambda: desk.status.get("A") is OrderStatus.FILLED)
 
     assert said(at_the_shop(work)) == [("A", "new", 0, 5), ("A", "filled", 5, 0)]
@@ -118,7 +118,7 @@ def test_all_of_it_may_be_taken() -> None:
 @pytest.mark.parametrize(("dialect", "px"), [(MOCK, BEST), (TAKES, BEST - 1)], ids=["post-only", "passive"])
 def test_a_post_only_order_or_one_that_does_not_cross_rests(dialect: Any, px: int) -> None:
     async def work(stand: FixVenue, access: Listener, desk: Desk, shop: Shop) -> None:
-        access.send(new_order("A", 1, 8, px))
+        access.send(cleared(new_order("A", 1, 8, px)))
         await until(lambda: "A" in desk.status)
         [order] = shop.heard
         assert isinstance(order, NewOrder)
@@ -130,11 +130,11 @@ def test_a_post_only_order_or_one_that_does_not_cross_rests(dialect: Any, px: in
 def test_where_the_market_moves_against_it_another_leg_follows_and_at_last_none() -> None:
     async def work(stand: FixVenue, access: Listener, desk: Desk, shop: Shop) -> None:
         shop.lots, shop.refuse_posts = 2, 2
-        access.send(new_order("A", 1, 8, BEST))
+        access.send(cleared(new_order("A", 1, 8, BEST)))
         await until(lambda: desk.filled.get("A") == (1, 2))
         await until(lambda: len(shop.heard) >= 4)
         shop.refuse_posts = 99
-        access.send(new_order("B", 1, 3, BEST - 5))
+        access.send(cleared(new_order("B", 1, 3, BEST - 5)))
         await until(lambda: desk.status.get("B") is OrderStatus.CANCELED)
 
     heard = at_the_shop(work)
@@ -150,7 +150,7 @@ def test_where_the_market_moves_against_it_another_leg_follows_and_at_last_none(
 
 def test_a_cancel_of_what_rests_names_the_leg() -> None:
     async def work(stand: FixVenue, access: Listener, desk: Desk, shop: Shop) -> None:
-        access.send(new_order("A", 1, 8, BEST))
+        access.send(cleared(new_order("A", 1, 8, BEST)))
         await until(lambda: len(shop.heard) == 2)
         access.send(cancel_order("C", "A"))
         await until(lambda: desk.status.get("A") is OrderStatus.CANCELED)

@@ -9,15 +9,16 @@ import pytest
 from emp.access.fix import recovery
 from emp.access.fix.message import Message
 from emp.access.fix.recovery import Recovery
+from emp.core.approval import Cleared
 from emp.core.clock import LiveClock
-from emp.core.contracts import Command, OrderUpdate, QueryOrder
+from emp.core.contracts import OrderUpdate, QueryOrder
 from emp.core.errors import VenueError
 from tests.fix.scripted import ScriptedVenue, connected
 from tests.fix.side import active, message
 from tests.fix.test_orders import book, heard, new, report
 from tests.fix.test_quickfix import until
 from tests.kit.anew import in_real_time
-from tests.kit.orders import replace_order
+from tests.kit.orders import cleared, replace_order
 
 
 def test_the_application_is_told_which_of_its_messages_are_not_sent_again() -> None:
@@ -54,7 +55,7 @@ def test_requests_that_were_missed_are_made_again_at_once_and_orders_asked_for()
             assert asyncio.get_running_loop().time() - began < 1.5, "not after the whole timeout of 2 s"
             assert venue.count("AN") == 2
             miss(venue, "D")
-            access.send(new())
+            access.send(cleared(new()))
             await until(lambda: venue.count("AF") == 1)  # what became of it?
             refused = venue.heard[-1]
             venue.say("j", f"45={refused[34]}|372=AF|379={refused[584]}|380=1|")
@@ -84,6 +85,26 @@ def test_a_subscription_that_was_missed_is_made_again() -> None:
     asyncio.run(run())
 
 
+def test_a_snapshot_sent_again_does_not_answer_a_subscription_that_was_missed() -> None:
+    async def run() -> None:
+        async with connected() as (venue, access):
+            await until(lambda: venue.count("V") == 1)
+            first = venue.heard[-1]
+            miss(venue, "V", lambda m: asked.append(m[262]))
+            asked: list[str] = []
+            venue.cut()
+            await until(lambda: bool(asked))  # the second subscription was missed, and is made again
+            venue.book(head=f"262={first[262]}|", extra="43=Y|122=20200101-00:00:00.000|")
+            await asyncio.sleep(0.1)
+            assert not access.access.market.whole, "that book is as old as the request that it names"
+            assert len(asked) == 2, "off, and on again"
+            assert first[262] not in asked
+            venue.book(head=f"262={asked[-1]}|")
+            await until(lambda: access.access.market.whole)
+
+    asyncio.run(run())
+
+
 class Desk:
     """An access whose venue knows the truth of many filled orders, and answers about them as the test says."""
 
@@ -98,7 +119,7 @@ class Desk:
         for name in self.truth:
             self.orders.body(new(name))
             report(self.orders, self.state(name, "F"))
-        self.recovery.note_positions({"EURUSD": 0})
+        self.recovery.note_first_positions({"EURUSD": 0})
 
     def state(self, name: str, kind: str = "I") -> str:
         cum = self.truth[name] * 1000
@@ -107,7 +128,7 @@ class Desk:
             f"14={cum}|151=0|6=1.0875|60=20240605-12:00:00.{len(self.queries):03d}|"
         )
 
-    def send(self, command: Command) -> None:
+    def send(self, command: Cleared) -> None:
         assert isinstance(command, QueryOrder)
         self.queries.append(command.cl_ord_id)
         if command.cl_ord_id not in self.deaf:
@@ -257,7 +278,7 @@ def test_a_venue_that_refuses_to_tell_positions_is_asked_three_times_in_all() ->
         async with connected() as (venue, access):
             await until(lambda: venue.count("V") == 1)
             venue.on["AN"] = lambda m: venue.say("j", f"45={m[34]}|372=AN|379={m[710]}|380=3|58=not here|")
-            access.send(new())
+            access.send(cleared(new()))
             venue.say(
                 "8", "37=V9|11=R-1|55=EURUSD|54=1|17=e1|150=F|39=2|32=3000|31=1.087|14=3000|151=0|6=1.087|"
             )

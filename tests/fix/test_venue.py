@@ -27,7 +27,7 @@ from tests.fix.markets import Stepped, Toy
 from tests.fix.test_quickfix import CLOCK, Desk, order, until
 from tests.kit.instruments import currency_pair
 from tests.kit.listener import Listener
-from tests.kit.orders import cancel_order, new_order
+from tests.kit.orders import cancel_order, cleared, new_order
 
 FAST = Backoff(first_s=0.02, factor=1.5, longest_s=0.2)
 GOLD = currency_pair("XAUUSD", 0.001, 1.0)
@@ -121,9 +121,10 @@ class Robot:
             return
         touch = row["ask_px"][0] if (side > 0) == immediate else row["bid_px"][0]
         name = cl_ord_id("RB", self.number)
-        self.access.send(
-            new_order(name, side, 1 + seq % 3, int(touch), immediate=immediate, ts=int(row["ts"]), seq=seq)
+        order = new_order(
+            name, side, 1 + seq % 3, int(touch), immediate=immediate, ts=int(row["ts"]), seq=seq
         )
+        self.access.send(cleared(order))
         if not immediate:
             self.resting = name
 
@@ -181,9 +182,9 @@ def test_ctraders_dialect_from_end_to_end() -> None:
         assert {int(row["instrument"]) for row in seen} == {0, 1}
         assert len(access.links) == 2
         # the venue knows no IOC: what does not cross rests, and is cancelled
-        access.send(order(1, 1, 3, 108_740, True))
+        access.send(cleared(order(1, 1, 3, 108_740, True)))
         await until(lambda: desk.status.get(cl_ord_id("QF", 1)) is OrderStatus.CANCELED)
-        access.send(order(2, -1, 2, 108_750, False))
+        access.send(cleared(order(2, -1, 2, 108_750, False)))
         await until(lambda: desk.status.get(cl_ord_id("QF", 2)) is OrderStatus.FILLED)
         assert await access.open_orders() == []
         positions = await access.positions()
@@ -201,7 +202,7 @@ def test_ctraders_dialect_from_end_to_end() -> None:
 
 def test_a_cancel_of_our_own_that_comes_too_late_is_nobody_elses_business() -> None:
     async def work(stand: FixVenue, access: Listener, desk: Desk) -> None:
-        access.send(order(1, 1, 3, 108_760, True))
+        access.send(cleared(order(1, 1, 3, 108_760, True)))
         await until(lambda: desk.status.get(cl_ord_id("QF", 1)) is OrderStatus.FILLED)
         await access.positions()  # whatever the venue had to say before has arrived
         assert {u.clOrdID for u in desk.updates} == {cl_ord_id("QF", 1)}
@@ -263,7 +264,9 @@ def test_positions_agree_whatever_the_venue_does(kind: str, dialect: Dialect, tm
         rng = generator(7, kind)
         for number in range(1, 61):
             side = 1 if rng.random() < 0.5 else -1
-            access.send(order(number, side, int(rng.integers(1, 5)), 108_755, bool(rng.random() < 0.6)))
+            access.send(
+                cleared(order(number, side, int(rng.integers(1, 5)), 108_755, bool(rng.random() < 0.6)))
+            )
             await asyncio.sleep(0.01)
         ids = [cl_ord_id("QF", n) for n in range(1, 61)]
         stand.plan.faults = Faults()
@@ -310,7 +313,7 @@ def test_an_order_sent_while_logged_off_is_dead_and_said_so() -> None:
     async def work(stand: FixVenue, access: Listener, desk: Desk) -> None:
         access.links[0].drop()
         await until(lambda: access.links[0].session.phase.name != "ACTIVE")
-        access.send(order(1, 1, 2, 108_755, True))
+        access.send(cleared(order(1, 1, 2, 108_755, True)))
         await until(lambda: bool(desk.updates))
         assert desk.updates[0].status is OrderStatus.REJECTED
         assert "nothing was sent" in desk.updates[0].text
@@ -362,7 +365,7 @@ def test_over_tls(tmp_path: Path) -> None:
         await access.connect([EURUSD])
         watcher = asyncio.create_task(desk.watch())
         await until(lambda: desk.events > 10)
-        access.send(order(1, 1, 2, 108_755, True))
+        access.send(cleared(order(1, 1, 2, 108_755, True)))
         await until(lambda: desk.status.get(cl_ord_id("QF", 1)) is OrderStatus.FILLED)
         await access.close()
         await watcher
@@ -404,3 +407,31 @@ def test_closing_while_waiting_to_dial_again_is_immediate() -> None:
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("dialect", [PLAIN, CTRADER], ids=lambda d: d.name)
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_venue_that_is_asked_to_withdraws_what_rests_where_we_are_lost(
+    asked: bool, dialect: Dialect, tmp_path: Path
+) -> None:
+    toy = Toy([EURUSD], pause_s=60.0)  # nothing fills meanwhile
+
+    async def work(stand: FixVenue, access: Listener, desk: Desk) -> None:
+        watcher = asyncio.create_task(desk.watch())
+        access.send(cleared(order(1, 1, 2, 90_000, False)))
+        name = cl_ord_id("QF", 1)
+        await until(lambda: desk.status.get(name) is OrderStatus.NEW, 10)
+        for client in tuple(stand.clients):
+            client.drop()
+        await until(lambda: all(link.session.phase.name == "DOWN" for link in access.links), 10)
+        await until(lambda: all(link.session.phase.name == "ACTIVE" for link in access.links), 20)
+        if asked:
+            await until(lambda: desk.status[name] is OrderStatus.CANCELED, 10)
+            assert toy.status[name] is OrderStatus.CANCELED
+        else:
+            assert [o.clOrdID for o in await access.open_orders()] == [name]
+        watcher.cancel()
+
+    symbols = {"symbols": SYMBOLS} if dialect is CTRADER else {}
+    client = {**symbols, "store": tmp_path, **({"cancel_on_disconnect": "8013=Y"} if asked else {})}
+    together(toy, work, dialect, client=client, venue={**symbols, "cancel_on_disconnect": 8013})

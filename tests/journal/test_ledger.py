@@ -16,7 +16,7 @@ import pytest
 from emp.core.codes import OrderStatus
 from emp.core.contracts import CancelOrder, DegradedMode, NewOrder, OrderUpdate, QueryOrder, RiskBreach
 from emp.core.errors import JournalError
-from emp.journal.ledger import Ledger
+from emp.journal.ledger import Ledger, finish_sealing
 from emp.journal.reader import LedgerReader
 from emp.journal.records import Note, encode
 from tests.kit.orders import cancel_order, new_order
@@ -266,7 +266,7 @@ def test_a_place_that_cannot_be_written_ends_in_one_line(tmp_path: Path, place: 
 CHILD = """
     import resource, sys
     from emp.core.errors import JournalError
-    from emp.journal.ledger import Ledger
+    from emp.journal.ledger import Ledger, finish_sealing
     from tests.journal.test_ledger import new
     ledger = Ledger(sys.argv[1])
     ledger.record_intent(new(0))
@@ -537,3 +537,34 @@ def test_a_companion_that_cannot_be_written_halts(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="cannot be written"):
         ledger.record_intent(new(1))
     ledger.close()
+
+
+def test_a_seal_whose_log_stayed_is_finished_by_whoever_rests_on_it(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path, run="R")
+    ledger.record_note(Note(kind="one", ts=1))
+    reader = LedgerReader(path)
+    reader._db.execute("BEGIN")
+    reader._db.execute(
+        "SELECT count(*) FROM events"
+    ).fetchone()  # it holds the log, as a crash would leave it
+    ledger.seal()
+    ledger.close()
+    wal, mark = path.with_name("ledger.sqlite-wal"), path.with_name("ledger.sqlite.mark")
+    assert wal.exists()
+    assert mark.exists()
+    reader._db.execute("COMMIT")
+    kept = wal.read_bytes()
+    reader.close()
+    if not wal.exists():  # the last one to close folds it in
+        wal.write_bytes(kept)
+    finish_sealing(path)
+    assert not wal.exists()
+    assert not mark.exists()
+    again = LedgerReader(path)
+    assert again.sealed
+    assert [note.kind for note in again.notes()] == ["one"]
+    again.close()
+    before = path.read_bytes()
+    finish_sealing(path)
+    assert path.read_bytes() == before, "nothing is left to do"

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from emp.core.approval import Cleared, command_of
 from emp.core.clock import SimClock
 from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import (
@@ -106,7 +107,10 @@ class Venue:
     def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
         self.callback = callback
 
-    def send(self, command: Command) -> None:
+    def send(self, cleared: Cleared) -> None:
+        self.arrive(command_of(cleared))
+
+    def arrive(self, command: Command) -> None:
         self.fuse.io(lambda: self.wire.append(command))
         asyncio.get_running_loop().call_soon(self.pump)
 
@@ -250,7 +254,7 @@ class Process:
     def command(self, command: Command) -> None:
         self.ledger.record_intent(command)
         self.manager.sent(command)
-        self.venue.send(command)
+        self.venue.arrive(command)
 
 
 def live(path: Path, venue: Venue, fuse: Fuse, steps: int) -> tuple[Process, bool]:
@@ -425,6 +429,7 @@ def filled(bought: NewOrder, exec_id: str) -> OrderUpdate:
         (("kill", "resume"), Reason.KILL_SWITCH),
         (("kill", "halt"), Reason.KILL_SWITCH),
         (("halt",), Reason.HALTED),
+        (("kill", "halt", "halt"), Reason.KILL_SWITCH),
         (("halt", "flatten"), Reason.KILL_SWITCH),
         (("halt", "resume"), None),
     ],

@@ -126,9 +126,9 @@ class _Mock(MockMarket):
         super().__init__(instrument, **options)
         self.end = end
 
-    def send(self, command: Command) -> None:
+    def take(self, command: Command) -> None:
         self.end.heard(command)
-        super().send(command)
+        super().take(command)
 
     def _report(self, update: OrderUpdate) -> None:
         for one in self.end.tell(update):

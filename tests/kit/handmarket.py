@@ -45,7 +45,7 @@ class HandMarket:
         self.books[instrument] = row
         self.on_event(instrument, row)
 
-    def send(self, command: Command) -> None:
+    def take(self, command: Command) -> None:
         if isinstance(command, NewOrder):
             self.orders.append(command)
             self._new(command)

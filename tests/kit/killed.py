@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from emp.app.wiring.live import Running, assemble_live
+from emp.core.approval import Cleared, command_of
 from emp.core.clock import LiveClock
 from emp.core.codes import OrderStatus
 from emp.core.config.config import SystemConfig
-from emp.core.contracts import Command, OrderUpdate, QueryOrder
+from emp.core.contracts import OrderUpdate, QueryOrder
 from emp.engine.succession import Models
 from emp.observe.board import Board
 from tests.kit.models import eager_model
@@ -22,8 +23,9 @@ from tests.live.world import BTC, Venue
 class Forgetful(Venue):
     """A venue that has cancelled what it is asked about: an order of a process that is gone."""
 
-    def send(self, command: Command) -> None:
-        super().send(command)
+    def send(self, cleared: Cleared) -> None:
+        super().send(cleared)
+        command = command_of(cleared)
         if isinstance(command, QueryOrder):
             self._report(
                 OrderUpdate(

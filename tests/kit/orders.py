@@ -1,7 +1,10 @@
 """Commands to a venue, with everything that a test does not care about filled in."""
 
-from emp.core.codes import Reason
-from emp.core.contracts import CancelOrder, NewOrder, QueryOrder, Replace
+from emp.core.approval import Cleared
+from emp.core.codes import Action, Reason
+from emp.core.contracts import CancelOrder, Command, NewOrder, QueryOrder, Replace
+from emp.risk.approval import approved
+from emp.risk.limits import new_risk
 
 
 def new_order(
@@ -62,3 +65,16 @@ def replace_order(
         reason=reason,
         decision_seq=seq,
     )
+
+
+def cleared(command: Command) -> Cleared:
+    """A command as the engine hands it over: an order of which risk has approved every word."""
+    if isinstance(command, CancelOrder | QueryOrder):
+        return command
+    risk = new_risk()[0]
+    risk["approved"] = (
+        Action.REPLACE if isinstance(command, Replace) else Action.CROSS if command.immediate else Action.POST
+    )
+    risk["approved_side"], risk["approved_qty"] = command.side, command.qty
+    risk["approved_px"], risk["approved_seq"] = command.px, command.decision_seq
+    return approved(risk, command)

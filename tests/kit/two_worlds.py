@@ -13,6 +13,7 @@ from collections import Counter
 import msgspec
 import numpy as np
 
+from emp.core.approval import Cleared, command_of
 from emp.core.codes import WorkingState
 from emp.core.contracts import Command, Control, OrderUpdate
 from emp.core.instrument import find
@@ -105,7 +106,8 @@ class Ordinary:
         self.seen = self.market.now_ns
         self._due: list[OrderUpdate] = []
 
-    def _send(self, command: Command) -> None:
+    def _send(self, cleared: Cleared) -> None:
+        command = command_of(cleared)
         self.told.said.append(command)
         self.exchange.send(command, self.seen)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from emp.access.port import LinkState, Sink
 from emp.access.pump import Pump
+from emp.core.approval import Cleared, command_of
 from emp.core.clock import LiveClock
 from emp.core.codes import EventFlag, OrderStatus
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, VenuePosition
@@ -131,7 +132,10 @@ class ScriptedMarket:
             rows["bid_sz"][:, level] = rows["ask_sz"][:, level] = FIRST_SIZE + k + level
         return rows
 
-    def send(self, command: Command) -> None:
+    def send(self, cleared: Cleared) -> None:
+        self.take(command_of(cleared))
+
+    def take(self, command: Command) -> None:
         if self._closed:
             raise VenueError("scripted market: closed")
         self.end.heard(command)

@@ -13,14 +13,19 @@ import pytest
 
 from emp.app.wiring.live import Running, assemble_live
 from emp.app.wiring.rerun import replay_run
+from emp.app.wiring.unfinished import carry_over
 from emp.core.clock import LiveClock
-from emp.core.codes import Reason
+from emp.core.codes import OrderStatus, Reason
 from emp.core.config.config import SystemConfig
+from emp.core.contracts import NewOrder, OrderUpdate
 from emp.core.errors import JournalError, UsageError
-from emp.engine.carry import carried
+from emp.engine.carry import carried, carried_note
 from emp.engine.engine import Engine, EngineLimits
+from emp.engine.recover import ACCOUNT_MARK, begin
 from emp.engine.succession import Models
 from emp.journal.account_file import AccountFile, AccountState, Carried
+from emp.journal.ledger import Ledger
+from emp.journal.records import Note, Scalar
 from emp.observe.board import Board
 from tests.kit import journal
 from tests.kit.models import buying_model
@@ -143,6 +148,43 @@ def test_the_limit_is_one_for_all_runs_of_a_day(tmp_path: Path) -> None:
     run(tight, later(venue, "p1-"), wait_for_the_breach)
 
 
+def test_a_start_that_dies_before_it_has_taken_over_leaves_it_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger is made, the process dies, and the next start goes on with a run that knows nothing of the loss."""
+    config = settings(tmp_path / "runs")
+    venue = Venue()
+    lost = day_pnl(run(config, venue, trade))
+    assert lost <= -1  # one lot on a machine that is busy
+    around = pytest.approx(lost, rel=0.5)
+
+    def dies(_state: object, _names: object, ledger: Ledger, _clock: object) -> None:
+        ledger.close()
+        raise JournalError("the process dies here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("emp.app.wiring.live.carry_over", dies)
+        with pytest.raises(JournalError, match="dies here"):
+            started(config, venue)
+    running = run(config, later(venue, "p1-"), look)
+    assert len(list((tmp_path / "runs").glob("live-*"))) == 2, "it goes on with the run that was being made"
+    assert day_pnl(running) == around, f"the loss of the day, {lost:g}, is forgotten"
+    again = run(config, later(venue, "p2-"), look)
+    assert day_pnl(again) == around, "nor is it taken over twice"
+
+
+def test_what_several_instruments_take_over_is_recorded_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together: list[bool] = []
+    monkeypatch.setattr(Ledger, "record_note", lambda self, _: together.append(self._in_batch))
+    ledger = Ledger(tmp_path / "ledger.sqlite", run="R")
+    state = AccountState(instruments={name: Carried(day_pnl=-5.0, day=3) for name in ("A", "B")})
+    carry_over(state, ["A", "B", "C"], ledger, LiveClock())
+    assert together == [True, True]
+    ledger.close()
+
+
 def test_what_was_killed_is_halted_in_the_next_run_and_replays(tmp_path: Path) -> None:
     async def kill(running: Running, venue: Venue) -> None:
         await trade(running, venue)
@@ -250,6 +292,63 @@ def test_what_is_carried_is_marked_at_the_newest_mid() -> None:
     assert left.day_pnl == left.drawdown == -17.0
     engine.unvalued.add(0, 2)
     assert carried(engine, 0).position == 0, "what has no price is found again by the next run"
+
+
+def rebuilt(folder: Path, *bodies: NewOrder | OrderUpdate | Note) -> Engine:
+    """An engine that has taken in a ledger of these, and has seen no market."""
+    ledger = Ledger(folder / "ledger.sqlite", run="RUN")
+    for body in bodies:
+        if isinstance(body, NewOrder):
+            ledger.record_intent(body)
+        elif isinstance(body, OrderUpdate):
+            ledger.record_report(body)
+        else:
+            ledger.record_note(body)
+    engine = Engine([BTC], buyer(), EngineLimits(warmup_events=100), "RUN")
+    begin(ledger, engine)
+    ledger.close()
+    return engine
+
+
+def bought_and_sold(lots_sold: int) -> list[NewOrder | OrderUpdate | Note]:
+    """4 lots at 100, of which some go at 70; what loss limits rest on was marked between, at 90."""
+    bodies: list[NewOrder | OrderUpdate | Note] = []
+    for k, (side, qty, px) in enumerate([(1, 4, 100), (-1, lots_sold, 70)]):
+        name = f"RUN-0000000{k + 1}"
+        bodies.append(
+            NewOrder(
+                cl_ord_id=name, instrument="BTCUSDT", side=side, qty=qty, px=px, immediate=True, ts=5,
+                reason=Reason.CROSS_EDGE, decision_seq=1,
+            )
+        )  # fmt: skip
+        bodies.append(
+            OrderUpdate(
+                clOrdID=name, execID=f"x{k}", status=OrderStatus.FILLED, filled=qty, price=px, ts=6,
+                instrument="BTCUSDT", side=side, fee=1.0,
+            )
+        )  # fmt: skip
+    data: dict[str, Scalar] = {"pnl": -41.0, "peak": 0.0, "day": 9, "day_start": 0.0}
+    bodies.insert(2, Note(kind=ACCOUNT_MARK, ts=7, instrument="BTCUSDT", data=data))
+    return bodies
+
+
+@pytest.mark.parametrize(("lots_sold", "value", "pnl"), [(4, 0.0, -122.0), (1, 210.0, -122.0)])
+def test_what_is_carried_by_who_saw_no_market_is_not_as_old_as_the_last_mark(
+    tmp_path: Path, lots_sold: int, value: float, pnl: float
+) -> None:
+    left = carried(rebuilt(tmp_path, *bought_and_sold(lots_sold)), 0)
+    assert (left.position, left.value) == (4 - lots_sold, value)
+    assert left.day_pnl == left.drawdown == pnl
+
+
+def test_what_is_carried_by_who_saw_no_market_is_valued_at_the_newest_mark(tmp_path: Path) -> None:
+    left = carried(rebuilt(tmp_path, *bought_and_sold(1)[:3]), 0)
+    assert (left.position, left.value, left.day_pnl) == (4, 360.0, -41.0)
+
+
+def test_what_is_carried_twice_without_a_market_is_the_same(tmp_path: Path) -> None:
+    first = Carried(position=3, value=290.0, day=9, day_pnl=-7.0, drawdown=-9.0)
+    assert carried(rebuilt(tmp_path, carried_note("BTCUSDT", first, 1)), 0) == first
 
 
 def test_a_user_without_a_home_is_told_to_name_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:

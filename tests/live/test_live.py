@@ -16,6 +16,7 @@ from emp.engine.engine import EngineLimits
 from emp.journal.actionlog import read_actions
 from emp.journal.decisions import recorded_decisions, with_recorded
 from emp.journal.ledger import Ledger
+from tests.kit.orders import cleared
 
 from .world import Venue, World, play
 
@@ -119,7 +120,7 @@ def test_stop_withdraws_what_rests_and_keeps_the_position(world: World, lazy: bo
             reason=Reason.POST_EDGE,
             decision_seq=1,
         )
-        world.driver.send([resting])
+        world.driver.send([cleared(resting)])
         # sent, not resting: the market may go on and have it withdrawn before anyone looks
         await world.until(lambda: resting in world.venue.commands)
 

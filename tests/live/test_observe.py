@@ -48,7 +48,7 @@ from tests.fix.markets import Toy
 from tests.kit.events import random_events
 from tests.kit.handmarket import Moving
 from tests.kit.hosted import hosting
-from tests.kit.orders import cancel_order, new_order, replace_order
+from tests.kit.orders import cancel_order, cleared, new_order, replace_order
 from tests.kit.tls import client_tls, server_tls
 
 QUICK = Backoff(first_s=0.02, longest_s=0.1)
@@ -286,7 +286,7 @@ def test_no_order_leaves_however_it_is_tried(tmp_path: Path) -> None:
                 replace_order("r", "o", 1, 1, 1),
             ):
                 with pytest.raises(VenueError, match="without orders"):
-                    access.send(command)
+                    access.send(cleared(command))
             assert running.observer.connected.is_set()
         await venue.close()
 

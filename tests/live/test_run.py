@@ -32,6 +32,7 @@ from tests.kit.anew import in_real_time
 from tests.kit.http import fetch_good
 from tests.kit.journal import journal
 from tests.kit.listener import Listener
+from tests.kit.orders import cleared
 
 from .world import Venue
 
@@ -174,7 +175,7 @@ def test_a_recording_plays_at_its_pace_and_orders_fill_on_paper() -> None:
         async for rows in access.events():
             seen += len(rows)
             if seen in (100, 110):
-                access.send(order(seen, int(rows["ts"][0]), immediate=seen == 100))
+                access.send(cleared(order(seen, int(rows["ts"][0]), immediate=seen == 100)))
         took = time.monotonic() - start
         ts = int(rows["ts"][0])
         access.send(CancelOrder(cl_ord_id="c", orig="o110", instrument="EURUSD", ts=ts, reason=Reason.HALTED))
@@ -256,7 +257,9 @@ def test_a_signal_while_the_engine_compiles_ends_it_at_once(tmp_path: Path) -> N
     hook.write_text(
         "import time\n"
         "import emp.engine.succession as s\n"
+        "from emp.core.numba.jit import kernel\n"
         "def slow(self):\n"
+        "    kernel(lambda x: x)(1)\n"
         "    print('compiling', flush=True)\n"
         "    time.sleep(60)\n"
         "s.Succession.warm_up = slow\n"
@@ -267,6 +270,7 @@ def test_a_signal_while_the_engine_compiles_ends_it_at_once(tmp_path: Path) -> N
         assert process.stdout.readline() == "compiling\n"
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        _, said = process.communicate(timeout=30)
     assert time.monotonic() - began < 5
+    assert said.startswith("compiling for this machine (a minute or two the first time)"), said
     assert process.returncode != 0

@@ -1,6 +1,7 @@
 """A scripted venue and a model that always wants to buy: what the live wiring is tested against."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from emp.access.port import MarketAccess, Sink
 from emp.access.pump import Pump
 from emp.bus.bus import EventBus
+from emp.core.approval import Cleared, command_of
 from emp.core.clock import LiveClock
 from emp.core.codes import EventFlag, OrderStatus
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, Replace, VenuePosition
@@ -24,6 +26,7 @@ from emp.engine.live import Home, Live
 from emp.engine.load import LoadedModel
 from emp.engine.succession import Models, Succession
 from emp.engine.tap import Taps
+from emp.engine.verdict import Verdict
 from emp.engine.view import Viewer
 from emp.journal.ledger import Ledger
 from emp.journal.place import Place
@@ -113,7 +116,8 @@ class Venue:
                 raise events
             sink.events(events)
 
-    def send(self, command: Command) -> None:
+    def send(self, cleared: Cleared) -> None:
+        command = command_of(cleared)
         self.before_send(command)
         self.commands.append(command)
         if not self.answers:
@@ -218,12 +222,14 @@ class World:
         self.board = Board(self.clock)
         self.taps = Taps()
         self.driver = Driver(self.engine, access.send, ledger=self.ledger, taps=self.taps)
+        self.verdicts: deque[Verdict] = deque()  # of a monitor that is not there
         succession = Succession(
             self.driver,
             self.board,
             guard or LatencyGuard(1_000.0, 1_000.0),
             Models(model, standby),
             load,
+            verdicts=self.verdicts,
         )
         self.viewer = Viewer(
             self.driver,

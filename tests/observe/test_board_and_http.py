@@ -18,8 +18,9 @@ from starlette.routing import Route
 from emp.core.clock import SimClock
 from emp.core.errors import UsageError
 from emp.observe import connections
-from emp.observe.board import Board, HeadView, InstrumentView, LinkView, ModelView, ValueView, View
+from emp.observe.board import Board, DriftView, HeadView, InstrumentView, LinkView, ModelView, ValueView, View
 from emp.observe.http import HttpServer, create_app
+from emp.observe.metrics import exposition, registry
 from tests.kit.http import fetch
 
 LINKS = {"run_info", "link_up", "link_losses", "link_retries", "logon_refusals", "orders_refused"}
@@ -33,6 +34,8 @@ MODEL = {
 }
 FORECASTS = {"forecast_head_info", "forecast_outcomes", "forecast_scale", "forecast_off_ground"}
 CONTEXT = {"context_info", "context_multiplier"}
+BREAKERS = {"breaker_open", "breaker_trips"}
+MONITOR = {"input_psi", "input_psi_chance", "input_drifted", "model_failure_evidence"}
 VALUE = {
     "closed_lots",
     "earned_lots",
@@ -43,6 +46,23 @@ VALUE = {
     "realised_value_per_lot",
     "shadow_trips",
     "value_stops",
+}
+TRADING = {
+    "decisions",
+    "drawdown_ticks",
+    "fees_ticks",
+    "fills",
+    "forecast_below_ratio",
+    "forecast_brier",
+    "forecast_inside_ratio",
+    "limit_used_ratio",
+    "open_orders",
+    "orders_decided",
+    "pnl_money",
+    "pnl_ticks",
+    "position_lots",
+    "realised_pnl_ticks",
+    "unrealised_pnl_ticks",
 }
 ROADMAP = {
     "event_lag_ms",
@@ -91,6 +111,8 @@ VIEW = View(
     p90_infer_ms=0.02,
     p99_infer_ms=0.03,
     serving=SERVING,
+    barred=("rejects",),
+    bars={"latency": 2},
 )
 
 
@@ -158,7 +180,10 @@ def test_metrics_are_the_roadmaps_and_the_models_and_parse() -> None:
         board.publish(msgspec.structs.replace(VIEW, halted=True, links=links))
         status, text = fetch(f"{url}/metrics")
     families = {f.name: f for f in text_string_to_metric_families(text)}
-    assert (status, set(families)) == (200, ROADMAP | LINKS | MODEL | VALUE | FORECASTS | CONTEXT)
+    others = LINKS | MODEL | VALUE | FORECASTS | CONTEXT | BREAKERS | MONITOR | TRADING
+    assert (status, set(families)) == (200, ROADMAP | others)
+    for name in TRADING:  # see test_trading_metrics.py
+        families.pop(name)
     values = {(s.name, *s.labels.values()): s.value for f in families.values() for s in f.samples}
     assert values.pop(("link_losses_total", "logout", "trade")) == 2
     assert not any(values.pop(key) for key in list(values) if key[0] == "link_losses_total")
@@ -176,6 +201,7 @@ def test_metrics_are_the_roadmaps_and_the_models_and_parse() -> None:
         ("model_info", "m", "mamba2", "fallback"): 1,
         ("model_swaps_total", "latency"): 1,
         ("model_swaps_total", "reload"): 0,
+        ("model_swaps_total", "failed"): 0,
         ("model_reloads_refused_total",): 2,
         ("model_slow",): 0,
         ("state_pinned",): 0,
@@ -196,6 +222,10 @@ def test_metrics_are_the_roadmaps_and_the_models_and_parse() -> None:
         ("gain_worth_slope", "EURUSD"): 0.5,
         ("shadow_trips_total", "EURUSD"): 40,
         ("context_multiplier", "EURUSD"): 1,
+        ("breaker_open", "latency"): 0,
+        ("breaker_open", "rejects"): 1,
+        ("breaker_trips_total", "latency"): 2,
+        ("breaker_trips_total", "rejects"): 0,
         ("forecast_head_info", "shared", "EURUSD", "yes"): 1,
         ("forecast_off_ground", "EURUSD"): 0,
         ("forecast_outcomes_total", "EURUSD"): 9,
@@ -343,3 +373,18 @@ def test_a_connection_that_is_used_stays(monkeypatch: pytest.MonkeyPatch) -> Non
                 used.add(client.sock.getsockname())
                 time.sleep(0.5)
     assert len(used) == 1, "it was closed in between"
+
+
+def test_drift_is_an_alarm_of_the_page_only_where_the_model_knew_the_market() -> None:
+    board = Board(SimClock())
+    drift = DriftView(psi={"stale": 0.61}, chance={"stale": 0.05}, drifted=("stale",), trained=False)
+    board.publish(msgspec.structs.replace(VIEW, instruments=(msgspec.structs.replace(ONE, drift=drift),)))
+    told = "EURUSD: inputs do not look as in the model's training, of which this market was no part: stale (PSI 0.61)"
+    assert told in board.notices()
+    metrics = exposition(registry(board)).decode()
+    assert 'input_psi{input="stale",instrument="EURUSD"} 0.61' in metrics
+    assert 'input_psi_chance{input="stale",instrument="EURUSD"} 0.05' in metrics
+    assert 'input_drifted{input="stale",instrument="EURUSD"} 1.0' in metrics
+    known = msgspec.structs.replace(drift, trained=True)
+    board.publish(msgspec.structs.replace(VIEW, instruments=(msgspec.structs.replace(ONE, drift=known),)))
+    assert told not in board.notices()

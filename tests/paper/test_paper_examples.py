@@ -367,6 +367,18 @@ def test_a_query_about_an_order_long_gone_is_not_answered_with_another_ones_stat
     assert (told.clOrdID, told.status, told.text) == ("A", S.REJECTED, "unknown order")
 
 
+def test_as_many_orders_as_there_are_rows_rest_at_once_and_are_met_in_the_order_of_joining() -> None:
+    day = resting()
+    names = [f"F{n}" for n in range(ROWS - 1)]
+    for name in names:
+        day.send(order(name, 1, 1, 90, ts=20))
+    day.then(event(40, BIDS, ASKS))
+    assert len(day.paper.open_orders()) == ROWS
+    told = short(day.then(event(50, [(80, 1)], [(85, 10 * ROWS)])))
+    assert told == [("A", "filled", 10, 100), *((name, "filled", 1, 90) for name in names)]
+    assert not day.paper.venue["at_work"][0]
+
+
 def test_every_venue_has_a_latency_and_rows_are_used_again() -> None:
     assert PaperVenue(GOOG).venue["entry_ns"][0] == 78_000_000
     assert all(ns > 0 for ns in ROUND_TRIP_NS.values())

@@ -178,3 +178,78 @@ def test_whatever_is_asked_no_cap_is_ever_passed(steps: list[tuple[int, int, int
         recent = [lots for at, lots in sent if at > ts - MINUTE_NS]
         assert len(recent) <= 12
         assert sum(recent) <= 100
+
+
+# --- what bars opening
+
+
+@given(
+    position=st.integers(-6, 6),
+    side=st.sampled_from([1, -1]),
+    qty=st.integers(1, 8),
+    action=st.sampled_from([Action.CROSS, Action.POST]),
+    why=st.sampled_from([Reason.REJECTS, Reason.LATENCY, Reason.NO_RATE]),
+    by_account=st.booleans(),
+)
+def test_while_opening_is_barred_orders_only_close(
+    position: int, side: int, qty: int, action: Action, why: Reason, by_account: bool
+) -> None:
+    r = risk(**{"account_bar" if by_account else "barred": why})
+    row = ask_for(side=side, qty=qty, action=action)
+    done, reason, lots = verdict(row, account(position), r)
+    assert row["barred"] == why
+    if side * position < 0:
+        assert (done, reason, lots) == (action, Reason.CROSS_EDGE, min(qty, abs(position)))
+        assert (r["approved"], r["approved_qty"]) == (action, lots)
+    else:
+        assert (done, reason, lots) == (Action.HOLD, why, 0)
+        assert r["approved"] == Action.HOLD
+
+
+@given(position=st.integers(-6, 6), rests=st.integers(-8, 8), moved=st.booleans())
+def test_what_rests_is_withdrawn_unless_it_only_closes(position: int, rests: int, moved: bool) -> None:
+    side, lots = (1 if rests > 0 else -1), abs(rests)
+    row = ask_for(side=side, qty=lots, action=Action.REPLACE if moved and rests else Action.HOLD, rests=rests)
+    row["px"], row["resting_px"] = 101, 100
+    asked = Action(int(row["action"]))
+    done, reason, qty = verdict(row, account(position), risk(barred=Reason.LATENCY))
+    if rests and not (side * position < 0 and lots <= abs(position)):
+        assert (done, reason, qty) == (Action.CANCEL, Reason.LATENCY, lots)
+    else:
+        assert (done, reason) == (asked, Reason.CROSS_EDGE)
+
+
+def test_the_room_that_the_account_leaves_cuts_and_refuses() -> None:
+    full = [Reason.GROSS_EXPOSURE, Reason.MARGIN]
+    r = risk(room_buy=2, room_sell=0)
+    r["room_reason"] = full
+    row = ask_for(qty=3)
+    assert verdict(row, r=r) == (Action.CROSS, Reason.CROSS_EDGE, 2)
+    assert row["room"] == 2
+    row = ask_for(side=-1, qty=3)
+    assert verdict(row, r=r) == (Action.HOLD, Reason.MARGIN, 0)
+    assert row["room"] == -1, "none left; 0 is what rows say that knew no such limit"
+    verdict(row := ask_for())
+    assert row["room"] == 0
+    assert verdict(move(6, 100, rests=1), r=r)[2] == 2, "a replacement too: in all"
+
+
+def test_a_breach_of_the_account_flattens() -> None:
+    r = risk(account_breach=Reason.ACCOUNT_LOSS)
+    assert verdict(ask_for(), account(4), r) == (Action.FLATTEN, Reason.ACCOUNT_LOSS, 4)
+    assert r["halted"]
+    assert r["halt_reason"] == Reason.ACCOUNT_LOSS
+
+
+def test_a_loss_limit_overrules_the_owner_s_halt_and_no_other() -> None:
+    lost = account(position=-4, pnl=-101.0)
+    r = risk(halted=True, halt_reason=Reason.HALTED)
+    assert verdict(ask_for(), lost, r) == (Action.FLATTEN, Reason.DAILY_LOSS, 4)
+    assert r["halt_reason"] == Reason.DAILY_LOSS
+    assert verdict(ask_for(), lost, r)[:2] == (Action.HOLD, Reason.HALTED)
+    for other in (Reason.KILL_SWITCH, Reason.DRAWDOWN):
+        r = risk(halted=True, halt_reason=other)
+        assert verdict(ask_for(), lost, r)[:2] == (Action.HOLD, Reason.HALTED)
+        assert r["halt_reason"] == other
+    r = risk(halted=True, halt_reason=Reason.HALTED)
+    assert verdict(ask_for(), account(position=-4, pnl=-100.0), r)[:2] == (Action.HOLD, Reason.HALTED)

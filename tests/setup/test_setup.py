@@ -252,6 +252,7 @@ def test_what_is_pinned_anew_is_installed_anew(machine: Machine) -> None:
     assert said[0].startswith("setup: installing into .venv")
 
 
+@pytest.mark.long
 def test_a_set_up_killed_at_any_moment_is_made_again(machine: Machine) -> None:
     machine.python()
     whole_s = _seconds(machine)

@@ -70,7 +70,7 @@ def test_our_order_rests_in_the_queue_and_is_filled(eurusd: Instrument) -> None:
     mock.report_to(Reports(reports))
     row = take(mock, 50)[-1]
     bid = int(row["bid_px"][0])
-    mock.send(new(1, 1, bid, 5))
+    mock.take(new(1, 1, bid, 5))
     for _ in range(20000):
         take(mock, 1)
         if reports and reports[-1].status.terminal:
@@ -94,7 +94,7 @@ def test_crossing_order_consumes_the_book(eurusd: Instrument) -> None:
     mock.report_to(Reports(reports))
     row = take(mock, 50)[-1]
     want = int(row["ask_sz"][0]) + 1
-    mock.send(new(1, 1, int(row["ask_px"][1]), want, immediate=True))  # the first level is not enough
+    mock.take(new(1, 1, int(row["ask_px"][1]), want, immediate=True))  # the first level is not enough
     seen = take(mock, 200)
     trades = seen[seen["trade_qty"] == want]
     assert len(trades) == 1
@@ -109,14 +109,14 @@ def test_post_only_duplicate_cancel_and_query(eurusd: Instrument) -> None:
     reports: list[OrderUpdate] = []
     mock.report_to(Reports(reports))
     row = take(mock, 50)[-1]
-    mock.send(new(1, 1, int(row["ask_px"][0]) + 2, 1))
-    mock.send(new(2, 1, int(row["bid_px"][0]) - 400, 1))
+    mock.take(new(1, 1, int(row["ask_px"][0]) + 2, 1))
+    mock.take(new(2, 1, int(row["bid_px"][0]) - 400, 1))
     take(mock, 100)
-    mock.send(new(2, 1, int(row["bid_px"][0]) - 400, 1))
-    mock.send(query_order("T-2"))
-    mock.send(query_order("T-9"))
+    mock.take(new(2, 1, int(row["bid_px"][0]) - 400, 1))
+    mock.take(query_order("T-2"))
+    mock.take(query_order("T-9"))
     for orig in ("T-2", "T-2", "T-7"):
-        mock.send(cancel_order(f"C-{orig}", orig))
+        mock.take(cancel_order(f"C-{orig}", orig))
     take(mock, 100)
     told = [(r.clOrdID, r.status, r.text) for r in reports]
     assert told[0] == ("T-1", OrderStatus.REJECTED, "post-only order would have taken liquidity")
@@ -140,7 +140,7 @@ def test_access_follows_the_clock(eurusd: Instrument) -> None:
         n = 0
         async for rows in mock.events():
             if n == 0:
-                mock.send(new(1, -1, int(rows["bid_px"][-1][0]) - 5, 1, immediate=True))
+                mock.take(new(1, -1, int(rows["bid_px"][-1][0]) - 5, 1, immediate=True))
             n += len(rows)
             if n > 2000:
                 await mock.close()
@@ -173,4 +173,4 @@ def test_bad_use_is_refused_in_one_line(eurusd: Instrument) -> None:
         asyncio.run(Listener(mock).connect([]))
     asyncio.run(mock.close())
     with pytest.raises(VenueError, match="closed"):
-        mock.send(new(1, 1, 100_000, 1))
+        mock.take(new(1, 1, 100_000, 1))

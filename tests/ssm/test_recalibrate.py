@@ -249,4 +249,5 @@ def test_a_break_drops_what_waits() -> None:
 def test_a_rule_in_a_models_place_is_taken_at_its_word() -> None:
     s = Stream(500, 10)
     said = s.said(10)
-    assert s.correct(said, learns=False)[0].tobytes() == said.tobytes()
+    out = s.correct(said, learns=False)[0]
+    assert all(out[name].tobytes() == said[name].tobytes() for name in ("p", "q", "mean"))

@@ -51,6 +51,7 @@ def artifact(folder, impl):
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("impl", IMPLS)
 def test_two_processes_say_the_same_bits(impl, tmp_path):
     folder = artifact(tmp_path / impl, impl)

@@ -144,6 +144,18 @@ def test_the_encoder_learns_where_the_depth_speaks() -> None:
     assert np.sqrt(np.square(out).mean()) == pytest.approx(1.0, abs=0.2)
 
 
+def test_the_encoder_is_the_same_whatever_torch_has_drawn_before() -> None:
+    rng = np.random.default_rng(6)
+    cells = rng.random((4_096, 2, CELLS + 2)).astype(np.float32)
+    x = rng.normal(size=(4_096, INPUTS)).astype(np.float32)
+    labels = rng.integers(0, 3, (4_096, HORIZONS)).astype(np.int8)
+    made = []
+    for drawn in (1, 2):
+        torch.manual_seed(drawn)
+        made.append(train_encoder(cells, x, labels, np.ones(len(x)), 3, lambda _: None).tobytes())
+    assert made[0] == made[1]
+
+
 def test_the_artifact_forecasts_what_was_trained_and_knows_nothing_of_the_test_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

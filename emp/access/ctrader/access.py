@@ -31,8 +31,9 @@ from emp.access.ctrader.settings import (
     Settings,
 )
 from emp.access.port import Cause, Channel, LinkState, Reach, ReadCounts, Sink
+from emp.core.approval import Cleared, command_of
 from emp.core.clock import Clock, LiveClock
-from emp.core.contracts import Command, OrderUpdate, VenuePosition
+from emp.core.contracts import OrderUpdate, VenuePosition
 from emp.core.errors import VenueError
 from emp.core.instrument import Instrument
 
@@ -134,8 +135,9 @@ class CTraderAccess:
             await self.close()
             raise
 
-    def send(self, command: Command) -> None:
+    def send(self, cleared: Cleared) -> None:
         """Hand over a command; its outcome, a refusal too, arrives as a report after this call."""
+        command = command_of(cleared)
         self._live().send(command)
         self._write()
 
@@ -155,6 +157,15 @@ class CTraderAccess:
         session = self._live()
         await self._reconcile(session)
         return session.positions.net(session.terms)
+
+    def protect(self, instrument: str, side: int, px: int) -> None:
+        """Keep a stop at `px` ticks on what is held of an instrument on one side; 0: ask for none any more."""
+        self._live().stops.protect(instrument, side, px)
+        self._write()
+
+    def protected(self, instrument: str) -> int:
+        """Ticks at which the venue says that everything held of an instrument is stopped; 0 where it does not."""
+        return self._live().stops.resting(instrument)
 
     async def close(self) -> None:
         """Unsubscribe, log off, leave no task behind."""

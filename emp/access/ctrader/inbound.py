@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from emp.access.ctrader.enums import ErrorCode, ExecutionType
+from emp.access.ctrader.enums import ErrorCode, ExecutionType, OrderType
 from emp.access.ctrader.flows import Refused
 from emp.access.ctrader.messages import (
     BY_PAYLOAD,
@@ -20,6 +20,7 @@ from emp.access.ctrader.parts import ProtoMessage
 from emp.access.ctrader.positions import Positions
 from emp.access.ctrader.runner import Runner
 from emp.access.ctrader.settings import Credentials, S
+from emp.access.ctrader.stops import Stops
 from emp.access.ctrader.symbols import Terms
 from emp.access.ctrader.trading import Trading
 from emp.access.ctrader.wire import decode
@@ -40,6 +41,7 @@ class Host(Protocol):
     positions: Positions
     out: Outbox
     trading: Trading
+    stops: Stops
     runner: Runner
 
     def terms_of(self, symbol_id: int) -> Terms | None:
@@ -75,7 +77,9 @@ class Inbound:
         if isinstance(message, ProtoOAExecutionEvent):
             self._execution(message, name)
         elif isinstance(message, ProtoOAOrderErrorEvent):
-            self._s.trading.refused(name, message.order_id, message.error_code, message.description or "")
+            text = message.description or ""
+            if not self._s.stops.refused(name, f"{message.error_code} {text}".rstrip()):
+                self._s.trading.refused(name, message.order_id, message.error_code, text)
             self._lost_standing(message.error_code)
         elif isinstance(message, ProtoOAErrorRes | ProtoErrorRes):
             self._error(message, name)
@@ -95,7 +99,9 @@ class Inbound:
             return
         if event.position is not None:
             self._s.positions.update(event.position)
-        if event.order is None:
+        self._s.stops.answered(name)
+        self._s.stops.apply()
+        if event.order is None or _rests_as_stop(event):
             return
         if event.execution_type == ExecutionType.ORDER_CANCEL_REJECTED:
             self._s.trading.refused(name, event.order.order_id, event.error_code or "cancel rejected", "")
@@ -126,9 +132,12 @@ class Inbound:
         retry = message.retry_after if isinstance(message, ProtoOAErrorRes) else None
         if retry and code == ErrorCode.BLOCKED_PAYLOAD_TYPE:
             self._s.out.block(name, retry * S)
-        if not self._s.runner.refuse(name, Refused(code, text)) and not self._s.trading.refused(
-            name, None, code, text
-        ):
+        known = (
+            self._s.runner.refuse(name, Refused(code, text))
+            or self._s.stops.refused(name, f"{code} {text}".rstrip())
+            or self._s.trading.refused(name, None, code, text)
+        )
+        if not known:
             self._s.notice(f"the venue reports {code} {text}".rstrip())
         self._lost_standing(code)
 
@@ -137,3 +146,14 @@ class Inbound:
             return
         why = f"the token was invalidated: {event.reason or 'no reason given'}"
         self._s.reopen(refresh_first=False, why=why)  # a token that we hold may be good: the venue will say
+
+
+def _rests_as_stop(event: ProtoOAExecutionEvent) -> bool:
+    """Whether an event tells of the stop of a position that has not been reached: no order of anybody's."""
+    order = event.order
+    return (
+        order is not None
+        and order.order_type == OrderType.STOP_LOSS_TAKE_PROFIT
+        and event.deal is None
+        and not order.executed_volume
+    )

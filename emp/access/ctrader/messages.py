@@ -354,6 +354,15 @@ class ProtoOAAmendOrderReq(Message, frozen=True):
     limit_price: Annotated[float | None, Field(5, "double")] = None
 
 
+@_payload(PayloadType.PROTO_OA_AMEND_POSITION_SLTP_REQ)
+class ProtoOAAmendPositionSLTPReq(Message, frozen=True):
+    """Change a position's stop loss; a field that is left out is taken away."""
+
+    ctid_trader_account_id: Account
+    position_id: Annotated[int, Field(3, "int64")]
+    stop_loss: Annotated[float | None, Field(4, "double")] = None
+
+
 @_payload(PayloadType.PROTO_OA_EXECUTION_EVENT)
 class ProtoOAExecutionEvent(Message, frozen=True):
     """Something happened to an order or the account."""

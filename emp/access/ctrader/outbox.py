@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from emp.access.ctrader.limits import RateLimit
 from emp.access.ctrader.messages import (
     ProtoOAAmendOrderReq,
+    ProtoOAAmendPositionSLTPReq,
     ProtoOACancelOrderReq,
     ProtoOANewOrderReq,
     ProtoOAOrderDetailsReq,
@@ -22,7 +23,10 @@ from emp.core.errors import VenueError
 HISTORICAL = frozenset({ProtoOAOrderListReq.PAYLOAD, ProtoOAOrderDetailsReq.PAYLOAD})
 """Requests under the lower limit; the venue counts questions about the past so."""
 
-ORDERS = frozenset(m.PAYLOAD for m in (ProtoOANewOrderReq, ProtoOAAmendOrderReq, ProtoOACancelOrderReq))
+ORDERS = frozenset(
+    m.PAYLOAD
+    for m in (ProtoOANewOrderReq, ProtoOAAmendOrderReq, ProtoOAAmendPositionSLTPReq, ProtoOACancelOrderReq)
+)
 """Requests that only an access made for orders may write."""
 
 RESERVE = 10

@@ -107,6 +107,7 @@ class ProtoOAPosition(Message, frozen=True):
     position_status: Annotated[PositionStatus, Field(3, "ProtoOAPositionStatus")]
     swap: Annotated[int, Field(4, "int64")]
     price: Annotated[float | None, Field(5, "double")] = None
+    stop_loss: Annotated[float | None, Field(6, "double")] = None
     utc_last_update_timestamp: Annotated[int | None, Field(8, "int64")] = None
     commission: Annotated[int | None, Field(9, "int64")] = None
     money_digits: Annotated[int | None, Field(15, "uint32")] = None

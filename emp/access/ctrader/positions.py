@@ -27,6 +27,10 @@ class Positions:
         else:
             self._open.pop(position.position_id, None)
 
+    def of_symbol(self, symbol_id: int) -> list[ProtoOAPosition]:
+        """Open positions of a symbol."""
+        return [p for p in self._open.values() if p.trade_data.symbol_id == symbol_id]
+
     def to_reduce(self, terms: Terms, side: int, volume: int) -> int | None:
         """Id of a position that an order of this side and volume would make smaller, the largest first."""
         against = TradeSide.SELL if side > 0 else TradeSide.BUY

@@ -51,6 +51,7 @@ from emp.access.ctrader.settings import (
     S,
     Settings,
 )
+from emp.access.ctrader.stops import Stops
 from emp.access.ctrader.symbols import Terms
 from emp.access.ctrader.trading import Trading
 from emp.access.ctrader.wire import WireError
@@ -115,6 +116,7 @@ class Session:
         self.feed = Feed(settings.account, settings.depth)
         self.out = Outbox(settings, clock)
         self.trading = Trading(self)
+        self.stops = Stops(self)
         self.runner = Runner(self.out, clock, settings.answer_ns)
         self._inbound = Inbound(self)
         self._outputs: list[Output] = []
@@ -191,6 +193,7 @@ class Session:
             question = ProtoOAReconcileReq(ctid_trader_account_id=self.account)
             answer = expect(ProtoOAReconcileRes, (yield question))
             self.positions.replace(answer.position)
+            self.stops.compare()
             done(answer)
 
         self.runner.start(
@@ -273,6 +276,8 @@ class Session:
         self._ready_at = self.clock.monotonic_ns()
         self.out.trading = True
         self.positions.replace(state.position)
+        self.stops.restart()
+        self.stops.apply()
         self._outputs.append(Ready())
         working = {o.order_id for o in state.order}
         named = {o.client_order_id for o in state.order}

@@ -209,6 +209,7 @@ class Trading:
         """The venue refused a request; False where it was none of ours."""
         s, ts = self._s, self._s.clock.now_ns()
         text = s.credentials.mask(f"{code}: {description}" if description else code)
+        name = name if name in self._changes else self._only_change(order_id) or name
         change = self._changes.pop(name, None)
         if change is not None:
             orig = change.orig
@@ -226,6 +227,16 @@ class Trading:
         else:
             s.notice(f"the venue reports {text} about {order.cl_ord_id}")
         return True
+
+    def _only_change(self, order_id: int | None) -> str:
+        """The one change that is under way of an order of the venue's; "" where there are none, or several: a refusal
+        that names an order and no request can be of nothing else, and who waits for it would wait for a time-out.
+        """
+        order = self._s.orders.by_venue.get(order_id or 0)
+        if order is None:
+            return ""
+        names = [name for name, change in self._changes.items() if change.orig == order.cl_ord_id]
+        return names[0] if len(names) == 1 else ""
 
     def settled(self, name: str) -> None:
         """A cancel or replacement was answered by an execution event."""

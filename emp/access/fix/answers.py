@@ -32,12 +32,12 @@ class Pending:
         if self.done.done():
             return
         if message.kind in ("3", "j") and message.text(380, "3") not in _NOTHING:
-            refused = f"the venue refused 35={message.text(372)}: {reason_of(message)}"
+            refused = f"the venue refused 35={message.words(372)}: {reason_of(message)}"
             self.done.set_exception(RefusedError(refused))
             return
         if message.kind in ("AP", "AO") and _is_refused(message):
             result = _RESULTS.get(message.integer(728), NO_REASON)
-            self.done.set_exception(RefusedError(f"the venue refused 35=AN: {message.text(58, result)}"))
+            self.done.set_exception(RefusedError(f"the venue refused 35=AN: {message.words(58, result)}"))
             return
         empty = message.kind == "j" or message.text(728) == "2" or message.integer(727) == 0
         if message.kind == "8":

@@ -29,6 +29,14 @@ ENTRIES = 4096
 SYMBOL = 32
 """Longest symbol, in bytes."""
 
+REQUEST = 32
+"""Longest beginning of the id of a market data request, in bytes."""
+
+ASKS: Final = "emp"
+"""How the id of every market data request of ours begins, whichever start of this program made it."""
+
+OURS: Final = len(ASKS)
+
 UNSIZED: Final = -1
 """Size of an entry that came without one."""
 
@@ -41,6 +49,9 @@ BOOK = np.dtype(
         ("symbol_len", "i8"),
         ("symbol_tag", "i8"),  # 55, or 48 where the venue names instruments by SecurityID
         ("seq_tag", "i8"),  # tag that carries the event's own number, 0: events are counted here
+        ("asks", "u1", (REQUEST,)),  # how the ids of this start's market data requests begin
+        ("asks_len", "i8"),
+        ("asked", "i8"),  # number of the oldest request in force: what answers an earlier one is no answer
         ("aggressor_tag", "i8"),  # tag of a trade's aggressor, 1 buy 2 sell; 0: the quote rule tells
         ("keying", "i8"),  # BY_ID, BY_PRICE, BY_POSITION
         ("depth", "i8"),  # levels subscribed, 0: all; 1: no depth is known
@@ -76,10 +87,11 @@ BOOK = np.dtype(
 """One instrument's book and how to read it."""
 
 OK, MALFORMED, OFF_TICK, OVERFLOW, UNKNOWN_SYMBOL, COUNT, NOT_WHOLE, UNKNOWN_ENTRY = 0, 1, 2, 3, 4, 5, 6, 7
-UNAPPLIED = 8
+UNAPPLIED, SUPERSEDED = 8, 9
 """What became of a message or of an entry.
 
-UNKNOWN_ENTRY: a delete of what was never there, which changes nothing; UNAPPLIED: a change that the book does not fit.
+UNKNOWN_ENTRY: a delete of what was never there, which changes nothing; UNAPPLIED: a change that the book does not fit;
+SUPERSEDED: what an earlier request of ours asked for.
 """
 
 _VISIBLE, _TRADE = int(EventFlag.VISIBLE), int(EventFlag.TRADE)

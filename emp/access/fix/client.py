@@ -18,8 +18,9 @@ from emp.access.fix.settings import Dialer, FixSettings
 from emp.access.fix.side import Side
 from emp.access.fix.symbols import Listing
 from emp.access.fix.terms import Phase
-from emp.access.fix.text import Scale
+from emp.access.fix.text import FieldError, Scale
 from emp.access.port import Reach, Sink
+from emp.core.approval import Cleared, command_of
 from emp.core.clock import Clock, LiveClock
 from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace, VenuePosition
@@ -70,7 +71,7 @@ class FixAccess:
         if dialect.hours is not None and dialect.hours.session(now) is None:
             raise VenueError(f"{settings.host}: the venue's session is closed now; try again when it opens")
         names = await self._symbols(instruments)
-        self.market = Market(instruments, [names[i.name] for i in instruments], dialect)
+        self.market = Market(instruments, [names[i.name] for i in instruments], dialect, now)
         self.market.warm_up()
         self.orders = Orders(scales, names, dialect, settings.account, settings.sender)
         self._scales = scales
@@ -90,8 +91,9 @@ class FixAccess:
                 await self.close()
                 raise VenueError(f"FIX logon at {link.address} failed: {why}")
 
-    def send(self, command: Command) -> None:
+    def send(self, cleared: Cleared) -> None:
         """Hand over a command without blocking; its outcome arrives as a report."""
+        command = command_of(cleared)
         link = self._links[-1]
         if link.session.phase is not Phase.ACTIVE:
             asyncio.get_running_loop().call_soon(self._unsent, command, "not logged on: nothing was sent")
@@ -117,11 +119,16 @@ class FixAccess:
     async def positions(self) -> Sequence[VenuePosition]:
         """What the venue says we hold, summed per instrument over its position ids."""
         held = await self._positions()
-        self._recovery.note_positions(self._beyond_fills(held))
+        self._recovery.note_first_positions(self._beyond_fills(held))
         return [
             VenuePosition(instrument=name, qty=qty, avg_px=cost / qty if qty else 0.0)
             for name, (qty, cost) in held.items()
         ]
+
+    @property
+    def explaining(self) -> bool:
+        """Whether reports that explain what is held may be on their way, because they are being asked for."""
+        return self._recovery.busy
 
     async def unexplained(self) -> dict[str, int]:
         """Lots that the venue says we hold and that no fill of ours explains, per instrument."""
@@ -139,12 +146,14 @@ class FixAccess:
         for message in messages:
             name = self.orders.name_of(message)
             if message.kind == "AP" and name and message.text(728, "0") == "0":
-                scale = self._scales[name]
-                lots = sum(
-                    scale.lots(entry.get(704)) - scale.lots(entry.get(705)) for entry in message.group(702)
-                )
                 qty, cost = held.get(name, (0, 0.0))
-                held[name] = qty + lots, cost + lots * scale.average(message.get(730))
+                try:
+                    lots, price = _position(message, self._scales[name])
+                except FieldError as error:  # of a part of a lot, say, that somebody has traded by hand
+                    raise VenueError(
+                        f"{self.address}: the position in {name} cannot be read: {error}"
+                    ) from None
+                held[name] = qty + lots, cost + lots * price
         return held
 
     async def close(self) -> None:
@@ -152,13 +161,17 @@ class FixAccess:
         if self._closed:
             return
         self._closed = True
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._end_tasks()
         for link in self._links[:1]:
             if link.session.phase is Phase.ACTIVE:
                 link.session.send(b"V", self.market.unsubscribe())
         await asyncio.gather(*(link.close() for link in self._links))
+        await self._end_tasks()  # what a last message has begun
+
+    async def _end_tasks(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # --- inside ---------------------------------------------------------------------------------------------
 
@@ -317,6 +330,12 @@ class FixAccess:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _position(message: Message, scale: Scale) -> tuple[int, float]:
+    """Lots, signed, and average price in ticks of a report; FieldError where a number of it is none, or no lots."""
+    lots = sum(scale.lots(entry.get(704)) - scale.lots(entry.get(705)) for entry in message.group(702))
+    return lots, scale.average(message.get(730))
 
 
 def _unsent(command: Command, now_ns: int, why: str) -> OrderUpdate:

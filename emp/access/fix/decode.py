@@ -11,6 +11,8 @@ from emp.access.fix.book import (
     NOT_WHOLE,
     OFF_TICK,
     OK,
+    OURS,
+    SUPERSEDED,
     UNAPPLIED,
     UNKNOWN_ENTRY,
     UNKNOWN_SYMBOL,
@@ -336,6 +338,22 @@ def _clears(w: Any, first: int, n: int) -> bool:
 
 
 @kernel
+def _superseded(w: Any, at: int, end: int, book: Any) -> bool:
+    """Whether the id of a request is one of ours that is not in force any more, or of an earlier start of ours.
+
+    An id that a venue made up is none of ours.
+    """
+    size = book.asks_len
+    same = 0
+    while same < size and at + same < end and w.buf[at + same] == book.asks[same]:
+        same += 1
+    if same < size:
+        return same >= OURS
+    number = parse_int(w, at + size, end)
+    return 0 <= number < book.asked
+
+
+@kernel
 def _write(stamp: int, seq: int, now: int, status: int, books: Any, rows: Any) -> tuple[int, int]:
     """One EVENT row per touched book that is whole and good; what is not whole waits for a snapshot."""
     written = 0
@@ -369,6 +387,9 @@ def decode(w: Any, n: int, kind: int, sent: int, now: int, books: Any, rows: Any
             book = _book_of(w, w.fields[U(head), AT], w.fields[U(head), END], books)
             if book < 0 and kind == SNAPSHOT:
                 return 0, UNKNOWN_SYMBOL
+        elif tag == 262:
+            if _superseded(w, w.fields[U(head), AT], w.fields[U(head), END], books[0]):
+                return 0, SUPERSEDED
         elif tag == books[0].seq_tag:
             seq = parse_int(w, w.fields[U(head), AT], w.fields[U(head), END])
         head += 1

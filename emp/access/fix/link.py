@@ -26,6 +26,9 @@ CLOSE_S: Final = 2.0
 
 _S = 1_000_000_000
 _SHORTEST_S = 0.01
+OCCUPIED_S = 5.0
+"""Most seconds between two logons while the venue still has somebody logged on under our name."""
+
 _ABORT_S = 0.5  # after which a polite close is not waited for
 _DEAF_S = 10.0  # after which a peer that does not read is given up
 _SEND_BUFFER = 65_536  # bytes that the system takes before we notice that the peer does not read
@@ -265,7 +268,7 @@ class Link:
         """Why no further logon makes sense after the last one: empty while one does."""
         hours, session = self._dialect.hours, self.session
         shut = hours is not None and hours.session(self._clock.now_ns()) is None
-        if self.cause != "refused" or shut or session.active_ns >= 0:
+        if self.cause not in ("refused", "occupied") or shut or session.active_ns >= 0:
             if self.cause != "unanswered":
                 self._denials.forget()
             return ""
@@ -281,7 +284,9 @@ class Link:
         hours, now = self._dialect.hours, self._clock.now_ns()
         if hours is not None and hours.session(now) is None:
             return (hours.next_start_ns(now) - now) / _S
-        return self._dialect.backoff.delay_s(attempt, self._seed)
+        delay_s = self._dialect.backoff.delay_s(attempt, self._seed)
+        # what is left of our own session goes as soon as the venue misses its heartbeats: be there then
+        return min(delay_s, OCCUPIED_S) if self.cause == "occupied" else delay_s
 
     async def _once(self) -> str:
         """One connection from dial to loss; returns why it ended."""

@@ -2,7 +2,7 @@
 
 from emp.access.fix.incoming import Incoming
 from emp.access.fix.message import Message
-from emp.access.fix.refusal import NO_REASON, read_refusal
+from emp.access.fix.refusal import NO_REASON, read_refusal, tells_of_another
 from emp.access.fix.state import State
 from emp.access.fix.terms import Phase
 
@@ -47,6 +47,8 @@ class Door:
             body += b"553=%s\x01" % config.username.reveal().encode()
         if config.initiator and config.password is not None:
             body += b"554=%s\x01" % config.password.reveal().encode()
+        if config.initiator and config.logon_field:
+            body += config.logon_field + b"\x01"
         self._reset_sent = reset and config.initiator
         state.out.send(b"A", body)
 
@@ -153,7 +155,7 @@ class Door:
             self._disagreed(what)
             return
         self._state.fatal = refusal.final
-        self._state.close(what, "refused")
+        self._state.close(what, "occupied" if refusal.occupied else "refused")
 
     def on_logout(self, message: Message) -> None:
         """35=5: the answer to ours, a refusal of our logon, or the peer's own wish."""
@@ -166,7 +168,8 @@ class Door:
             return
         if state.phase is Phase.ACTIVE:
             state.out.send(b"5", b"")
-        state.close(f"the peer logged out: {message.text(58, NO_REASON)}", "logout")
+        said = message.words(58, NO_REASON)
+        state.close(f"the peer logged out: {said}", "taken" if tells_of_another(said) else "logout")
 
     def log_out(self, reason: str) -> None:
         """Ask for an orderly end."""

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from emp.access.fix.book import (
+    ASKS,
     BOOK,
     COUNT,
     MALFORMED,
     NOT_WHOLE,
     OFF_TICK,
     OVERFLOW,
+    SUPERSEDED,
     SYMBOL,
     UNAPPLIED,
     UNKNOWN_ENTRY,
@@ -42,6 +44,7 @@ REASONS = {
     NOT_WHOLE: Quarantine.UNKNOWN_ORDER,
     UNKNOWN_ENTRY: Quarantine.UNKNOWN_ORDER,
     UNAPPLIED: Quarantine.UNKNOWN_ORDER,
+    SUPERSEDED: Quarantine.BACKWARDS,
 }
 """Under which reason a message or entry that was not taken is counted."""
 
@@ -50,9 +53,14 @@ BROKEN = frozenset({MALFORMED, COUNT, OFF_TICK, OVERFLOW, UNAPPLIED})
 
 
 class Market:
-    """The books of the instruments of one session, in the order given; rows carry that order as `instrument`."""
+    """The books of the instruments of one session, in the order given; rows carry that order as `instrument`.
 
-    def __init__(self, instruments: Sequence[Instrument], symbols: Sequence[str], dialect: Dialect) -> None:
+    `start` (ns UTC) tells the requests of this start of the program from those of others.
+    """
+
+    def __init__(
+        self, instruments: Sequence[Instrument], symbols: Sequence[str], dialect: Dialect, start: int = 0
+    ) -> None:
         self.instruments = tuple(instruments)
         self.symbols = tuple(symbols)
         self.dialect = dialect
@@ -63,6 +71,10 @@ class Market:
         self.raw_rows: Array = self.rows.view(np.uint8)
         for book, instrument, symbol in zip(self.books, self.instruments, self.symbols, strict=True):
             _describe(book, instrument, symbol, dialect)
+        # a venue may send again what another start of ours has asked for; and some take 16 characters at most
+        self._asks = f"{ASKS}{np.base_repr(start // 1_000_000, 36).lower()}-"
+        self.books["asks_len"] = len(self._asks)
+        self.books["asks"][:, : len(self._asks)] = np.frombuffer(self._asks.encode(), np.uint8)
         self._request = 0
         self._row: Array = np.zeros(1, EVENT)
         self._crossed: dict[int, int] = {}  # book -> since when it was found crossed at each look
@@ -126,17 +138,23 @@ class Market:
         return decode_bytes(framer.wire, frame[3], frame[4], frame[7], now_ns, self.raw_books, self.raw_rows)
 
     def subscribe(self, symbols: Sequence[str] | None = None, depth: int | None = None) -> bytes:
-        """Body of a MarketDataRequest for all instruments, or for some symbols, under a new request id.
+        """Body of a MarketDataRequest under a new id: for all, in place of those before it, or for some symbols.
 
         `depth` is MarketDepth (264): 0 the whole book, 1 the best prices, None as the dialect says.
         """
         self._request += 1
+        if symbols is None:
+            self.books["asked"] = self._request
         return self._body(1, self.symbols if symbols is None else symbols, depth)
 
     @property
     def request(self) -> str:
         """The id (262) of the last subscription."""
-        return f"md{self._request}"
+        return f"{self._asks}{self._request}"
+
+    def superseded(self, request: str) -> bool:
+        """Whether an id is that of an earlier request of ours, in this start or in another."""
+        return request.startswith(ASKS) and request != self.request
 
     def unsubscribe(self) -> bytes:
         """Body of the request that ends the last subscription."""

@@ -38,7 +38,7 @@ def readable(value: bytes, secrets: Iterable[bytes] = ()) -> str:
 class Message:
     """One message that arrived: type, number, flags, sending time, and its fields in order.
 
-    `secrets` are values that `text` and `repr` hide: a peer may repeat a password in what it says.
+    `secrets` are values that `words` and `repr` hide: a peer may repeat a password in what it says.
     """
 
     def __init__(self, framer: Framer, frame: Frame, secrets: tuple[bytes, ...] = ()) -> None:
@@ -82,7 +82,12 @@ class Message:
         return None
 
     def text(self, tag: int, default: str = "") -> str:
-        """First value of a tag as text of one line, secrets hidden."""
+        """First value of a tag as text of one line: a name or a code, as it came, for a secret may be part of one."""
+        value = self.get(tag)
+        return default if value is None else readable(value)
+
+    def words(self, tag: int, default: str = "") -> str:
+        """First value of a tag as text of one line to be shown, secrets hidden."""
         value = self.get(tag)
         return default if value is None else readable(value, self._secrets)
 

@@ -297,7 +297,7 @@ class Orders:
             fee=figures.fee,
             maker=message.get(851) == b"1",
             queue_ahead=message.integer(self.dialect.queue_tag) if self.dialect.queue_tag else -1,
-            text=message.text(58),
+            text=message.words(58),
             correction=corrected,
             average=order.average if corrected else 0.0,
         )
@@ -365,7 +365,7 @@ class Orders:
                 instrument=order.instrument,
                 side=order.side,
                 leaves=0 if status.terminal else order.qty - order.filled,
-                text=message.text(58),
+                text=message.words(58),
             )
         ]
 

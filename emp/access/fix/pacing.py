@@ -16,8 +16,8 @@ STEADY_NS: Final = 10 * _S
 class Conversation:
     """When to begin a recovery of one thing (the books, the orders) that may be lost at any moment, and again.
 
-    `want` and `tick` return True when a recovery has to begin now; then `done` or `failed` tells how it ended.
-    One that is not answered within `timeout_ns` has failed. Times are monotonic ns.
+    `want`, `unheard` and `tick` return True when a recovery has to begin now; then `done` or `failed` tells how it
+    ended. One that is not answered within `timeout_ns` has failed. Times are monotonic ns.
     """
 
     def __init__(self, timeout_ns: int) -> None:
@@ -28,6 +28,7 @@ class Conversation:
         self._ended_ns = 0
         self._not_before_ns = 0
         self._in_a_row = 0
+        self._fresh = False  # begun with the session, and not missed by the venue yet
 
     @property
     def running(self) -> bool:
@@ -48,7 +49,21 @@ class Conversation:
         """A new session: begin at once; what ran in the old one is over, and connections have a pace of their own."""
         self._wanted = False
         self._since_ns = now_ns
+        self._fresh = True
         self.begun += 1
+
+    def unheard(self, now_ns: int) -> bool:
+        """What was asked for has not arrived: ask again, at once the first time in a session, else when it is time.
+
+        A first request is often missed after a reconnect, when the venue asks for all since the loss; its being missed
+        says nothing of the venue, a second time does.
+        """
+        again = self._fresh
+        self.failed(now_ns)
+        if again:
+            self.start(now_ns)
+            self._fresh = False
+        return again or self.tick(now_ns)
 
     def want(self, now_ns: int) -> bool:
         """Something was lost."""

@@ -10,10 +10,12 @@ from emp.access.fix.answers import RefusedError
 from emp.access.fix.message import Message
 from emp.access.fix.orders import Orders
 from emp.access.fix.pacing import Conversation
+from emp.access.fix.terms import NEVER
 from emp.access.fix.text import FieldError
+from emp.core.approval import Cleared
 from emp.core.clock import Clock
 from emp.core.codes import OrderStatus
-from emp.core.contracts import Command, OrderUpdate, QueryOrder
+from emp.core.contracts import OrderUpdate, QueryOrder
 from emp.core.errors import VenueError
 
 MOST: Final = 1_024
@@ -37,7 +39,7 @@ class Host(Protocol):
     def address(self) -> str:
         """Of the session that carries orders."""
 
-    def send(self, command: Command) -> None:
+    def send(self, cleared: Cleared) -> None:
         """Hand over a command."""
 
     def report(self, update: OrderUpdate) -> None:
@@ -67,6 +69,7 @@ class Recovery:
         self._doubted: set[str] = set()  # replacements under way when the connection was lost
         self._disputed: set[str] = set()  # ended orders that are asked for
         self._others: dict[str, int] = {}  # lots held that no fill of ours explains
+        self._agreed = False
         self._refused = 0
         self._unanswered = 0
         self._heard = asyncio.Event()
@@ -107,9 +110,19 @@ class Recovery:
         if name and name not in self._live:
             self.sent(name, self._host.orders.instrument_of(name), self._host.clock.now_ns())
 
-    def note_positions(self, unexplained: Mapping[str, int]) -> None:
-        """What the venue holds beyond our fills is agreed on: from now on fills alone change its position."""
-        self._others = dict(unexplained)
+    @property
+    def busy(self) -> bool:
+        """Whether what became of our orders, and of the position they made, is being found out, or is to be."""
+        return (self._task is not None and not self._task.done()) or self._talk.due_ns() < NEVER
+
+    def note_first_positions(self, unexplained: Mapping[str, int]) -> None:
+        """What the venue holds beyond our fills at a start is agreed on; later looks at positions agree on nothing."""
+        if not self._agreed:
+            self._agree(unexplained)
+
+    def _agree(self, unexplained: Mapping[str, int]) -> None:
+        """From now on fills alone change the venue's position."""
+        self._others, self._agreed = dict(unexplained), True
 
     # --- the conversation -----------------------------------------------------------------------------------
 
@@ -211,7 +224,7 @@ class Recovery:
         self._refused = self._unanswered = 0
         for name, lots in self._odd(found).items():
             log.error("a position stays unexplained", address=address, instrument=name, lots=lots)
-        self.note_positions(found)
+        self._agree(found)
         return True
 
     def _odd(self, found: Mapping[str, int]) -> dict[str, int]:

@@ -5,7 +5,7 @@ In this order, the first that says something decides:
 1. SessionStatus (1409) of a Logout, as FIXT 1.1 defines it and many FIX 4.4 gateways send it;
 2. the code of a Reject (373) or BusinessMessageReject (380);
 3. a code in capitals in the text (58), as gateways in front of other systems pass it on: `CH_CLIENT_AUTH_FAILURE`;
-4. the words of the text;
+4. the words of the text, first of all whether somebody is logged on under our name;
 5. how often it was denied without a session in between (`Denials`), answered or not.
 """
 
@@ -58,6 +58,16 @@ _FINAL_WORDS = re.compile(
 )
 """Words with which a peer refuses a logon for good: asking again changes nothing, and may lock the account."""
 
+_OCCUPIED = re.compile(
+    r"(already|currently)[ _](been[ _])?(logged|signed|connected|active|open|established|in[ _]use)"
+    r"|(logged|signed)[ _](on|in)[ _](from[ _])?(elsewhere|another)"
+    r"|(another|duplicate|multiple|concurrent|second)[ _](active[ _])?(session|connection|client|log ?[io]n)s?"
+    r"|(session|connection)[ _](is[ _]|was[ _]|has[ _]been[ _])?"
+    r"(taken[ _]over|replaced|superseded|displaced|in[ _]use)",
+    re.IGNORECASE,
+)
+"""Words of a peer that has somebody logged on under our name: another process, or what is left of ourselves."""
+
 NO_REASON: Final = "no reason given"
 
 _MEANINGS: Mapping[str, tuple[int, Mapping[int, str]]] = {
@@ -81,14 +91,14 @@ _MEANINGS: Mapping[str, tuple[int, Mapping[int, str]]] = {
 
 def reason_of(message: Message) -> str:
     """Why a request was refused (35=Y, j or 3): in the peer's words, else in those of its code, with its field."""
-    said = message.text(58)
+    said = message.words(58)
     if said:
         return said
     tag, meanings = _MEANINGS[message.kind]
     code = message.integer(tag)
     if code < 0:
         return NO_REASON
-    field = message.text(371)
+    field = message.words(371)
     meaning = meanings.get(code, "no standard reason")
     return f"{meaning} ({tag}={code}{f', field {field}' if field else ''})"
 
@@ -99,11 +109,17 @@ class Refusal(msgspec.Struct, frozen=True):
     text: str  # in the peer's words, in those of its code, or that it gave none
     final: bool = False  # asking again changes nothing
     numbers: bool = False  # the two sides count differently
+    occupied: bool = False  # somebody is logged on under our name, we ourselves it may be
+
+
+def tells_of_another(text: str) -> bool:
+    """Whether the words of a Logout say that somebody else is, or has, logged on under our name."""
+    return _OCCUPIED.search(text) is not None
 
 
 def read_refusal(message: Message) -> Refusal:
     """What a Logout, Reject or BusinessMessageReject says that answers a logon."""
-    status, said = message.integer(1409), message.text(58)
+    status, said = message.integer(1409), message.words(58)
     meaning = _STATUS.get(status, (False, ""))
     text = said or meaning[1] or NO_REASON
     if status == _NUMBERS_LOW or _TOO_LOW.search(said):
@@ -114,6 +130,8 @@ def read_refusal(message: Message) -> Refusal:
     code = message.integer(tag) if message.kind in ("3", "j") else -1
     if code in codes:
         return Refusal(text if said else f"{tag}={code}", final=codes[code])
+    if tells_of_another(said):
+        return Refusal(text, occupied=True)
     found = _CODE.search(said)
     if found is not None and _FINAL_CODE.search(found[0]):
         return Refusal(text, final=True)

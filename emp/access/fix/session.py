@@ -121,7 +121,8 @@ class Session:
                 if frame[0] != FRAME:
                     break
                 self._pulse.heard_ns = self.clock.monotonic_ns()  # garbage is no sign of life
-                self._pulse.test_pending = False
+                if self._pulse.test_pending:
+                    self._pulse.answered()
                 if frame[8] >= 0 and self._timely(frame[7], now):
                     store.next_in += 1
                     state.app.on_market(frame[8], frame[9])

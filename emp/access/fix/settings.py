@@ -46,6 +46,9 @@ class FixSettings(msgspec.Struct, frozen=True, kw_only=True):
     reset_on_loss: bool = (
         False  # they do so once where the venue turns out to count otherwise; else that is the end
     )
+    cancel_on_disconnect: str = (
+        ""  # TAG=VALUE of a logon that asks the venue to withdraw our orders where the connection is lost
+    )
     timeout_s: float = 10.0  # for a connection, a logon, an answer
     reach: Reach = Reach.ORDERS
     lockstep: bool = False  # tell the venue when an event has been dealt with (our mock venue only)
@@ -74,6 +77,7 @@ class Dialer:
     def link(self, sub: str, port: int, application: Application, market: Books | None) -> Link:
         """A link, not yet started, whose session speaks to `application` under a sub id."""
         settings, dialect = self._settings, self._settings.dialect
+        trades = settings.reach is Reach.ORDERS and (not dialect.split or sub == dialect.trade_sub)
         config = SessionConfig(
             sender=settings.sender,
             target=settings.target,
@@ -83,6 +87,7 @@ class Dialer:
             heartbeat_s=dialect.heartbeat_s,
             reset_on_logon=settings.resets,
             reset_on_loss=settings.reset_on_loss,
+            logon_field=settings.cancel_on_disconnect.encode() if trades else b"",
             username=settings.username,
             password=settings.password,
             max_skew_s=dialect.max_skew_s,

@@ -156,6 +156,8 @@ class Side(Application):
         if access.answer(message) or self._refuses_market(message):
             return
         if message.kind == "Y":
+            if self._market is not None and self._market.superseded(message.text(262)):
+                return
             access.fail(f"{self.link.address}: market data refused: {reason_of(message)}")
         elif self._orders is not None:
             for update in self._orders.report(message):
@@ -166,10 +168,11 @@ class Side(Application):
         """Whether this rejects a market data request (35=3 or j), which is then the end."""
         if message.kind not in ("3", "j") or self._market is None:
             return False
-        if message.text(372) != "V" and (
-            message.get(372) is not None or message.integer(45) not in self._asked
-        ):
+        named = message.integer(45) in self._asked
+        if message.text(372) != "V" and (message.get(372) is not None or not named):
             return False
+        if message.poss_dup and message.get(45) is not None and not named:
+            return False  # sent again: about a request of before
         self._access.fail(f"{self.link.address}: market data request rejected: {reason_of(message)}")
         return True
 
@@ -192,7 +195,10 @@ class Side(Application):
         """What we asked for under these numbers was not heard, nor perhaps our orders."""
         if self._market is not None and any(first <= seq <= last for seq in self._asked):
             log.warning("a request was not heard", address=self.link.address, first=first, last=last)
-            self._lost()
+            if self._books.unheard(self._now()):
+                self._resubscribe()
+            else:
+                self.link.wake()
         if self._orders is not None and self._orders.sent_between(first, last):
             log.warning("orders were not heard", address=self.link.address, first=first, last=last)
             self._access.unheard(first, last)

@@ -138,7 +138,8 @@ class FixSurvey:
         known = [i for i in self._instruments if self._symbol(i)]
         if not known:
             return None
-        market = Market(known, [self._found.symbols[i.name].symbol for i in known], dialect)
+        symbols = [self._found.symbols[i.name].symbol for i in known]
+        market = Market(known, symbols, dialect, self._clock.now_ns())
         station, _ = await self._log_on(name, dialect.quote_sub, settings.port, market, market)
         return station
 

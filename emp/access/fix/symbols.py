@@ -43,7 +43,7 @@ class Listing(Application):
     def on_message(self, message: Message) -> None:
         """Read the list: 55 is the number, 1007 the name."""
         if message.kind == "j":
-            self._fail(message.text(58, "refused"))
+            self._fail(message.words(58, "refused"))
         if message.kind != "y" or self._done.done():
             return
         self._done.set_result(
@@ -56,7 +56,7 @@ class Listing(Application):
 
     def on_reject(self, message: Message) -> None:
         """The request was refused."""
-        self._fail(message.text(58, "rejected"))
+        self._fail(message.words(58, "rejected"))
 
     def _fail(self, why: str) -> None:
         if not self._done.done():

@@ -62,6 +62,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     reset_on_loss: bool = (
         False  # so does the next one, where the sides turn out not to agree; else the session ends
     )
+    logon_field: bytes = b""  # TAG=VALUE that an initiator's logon carries beside the usual ones
     username: Secret | None = None
     password: Secret | None = None
     max_skew_s: float = 120.0  # 0: SendingTime is not compared with our clock

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from emp.access.paper.venue import PaperVenue
 from emp.access.port import LinkState, MarketAccess, Sink, Source
 from emp.access.pump import Pump
+from emp.core.approval import Cleared, command_of
 from emp.core.clock import Clock
-from emp.core.contracts import Command, OrderUpdate, VenuePosition
+from emp.core.contracts import OrderUpdate, VenuePosition
 from emp.core.errors import VenueError
 from emp.core.instrument import Instrument
 from emp.core.records import Array, empty_events
@@ -88,8 +89,9 @@ class PaperAccess:
 
     # --- our orders
 
-    def send(self, command: Command) -> None:
+    def send(self, cleared: Cleared) -> None:
         """Hand a command to the paper venue; it is answered in time even where no event follows."""
+        command = command_of(cleared)
         venue = self._venues.get(command.instrument)
         if venue is None or self._closed:
             raise VenueError(
@@ -175,7 +177,7 @@ class Playback:
                 await asyncio.sleep(max(0.0, wait_ns / 1e9))
                 sink.events(rows[k : k + 1])
 
-    def send(self, command: Command) -> None:
+    def send(self, cleared: Cleared) -> None:
         """Refuse: what is recorded cannot be traded with."""
         raise VenueError("recording: takes no orders")
 

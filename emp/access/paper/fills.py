@@ -31,7 +31,11 @@ from typing import Any
 import numpy as np
 
 from emp.core.codes import EventFlag
+from emp.core.numba.bits import trailing_zeros
 from emp.core.numba.jit import kernel
+
+ROWS = 64
+"""Commands and orders that the venue can hold: as many as there are bits in `PAPER_VENUE.at_work`."""
 
 FREE, NEW, CANCEL, QUERY, REPLACE = 0, 1, 2, 3, 4  # PAPER_ORDER.kind
 ON_ITS_WAY, RESTING, ENDED = 1, 2, 3  # PAPER_ORDER.state
@@ -61,7 +65,7 @@ PAPER_VENUE = np.dtype(
         ("taker_fee", "f8"),
         ("number", "i8"),  # commands taken
         ("exec_id", "i8"),  # reports made
-        ("live", "i8"),  # commands on their way and orders resting
+        ("at_work", "i8"),  # one bit a row: commands on their way and orders resting
         ("pending", "i8"),  # reports in the report array
         ("handed_out", "i8"),  # of these, at the front, handed out by the last step
         ("overflow", "i8"),  # reports that found no room: an error
@@ -188,9 +192,9 @@ def _tell(
 
 
 @kernel
-def _end(venue: Any, order: Any) -> None:
-    order.state = ENDED
-    venue.live -= 1
+def _end(venue: Any, orders: Any, row: int) -> None:
+    orders[row].state = ENDED
+    venue.at_work &= ~(1 << row)
 
 
 @kernel
@@ -209,7 +213,7 @@ def _fill(venue: Any, orders: Any, row: int, qty: int, px: int, how: int, ts: in
         venue, orders, row, STATUS_FILLED if done else STATUS_PARTIAL, NO_TEXT, fee, maker, ahead, ts, reports
     )
     if done:
-        _end(venue, order)
+        _end(venue, orders, row)
 
 
 @kernel
@@ -228,7 +232,7 @@ def _cross(venue: Any, orders: Any, row: int, book: Any, reports: Any) -> None:
             _fill(venue, orders, row, qty, px, TAKEN, order.arrive, reports)
     if order.state != ENDED:
         _tell(venue, orders, row, STATUS_CANCELED, UNFILLED, 0.0, False, -1, order.arrive, reports)
-        _end(venue, order)
+        _end(venue, orders, row)
 
 
 @kernel
@@ -236,11 +240,11 @@ def _arrive_new(venue: Any, orders: Any, row: int, book: Any, reports: Any) -> N
     order = orders[row]
     if venue.halted:
         _tell(venue, orders, row, STATUS_REJECTED, NOT_TRADING, 0.0, False, -1, order.arrive, reports)
-        _end(venue, order)
+        _end(venue, orders, row)
         return
     if book.n_bid == 0 or book.n_ask == 0:
         _tell(venue, orders, row, STATUS_REJECTED, NO_BOOK, 0.0, False, -1, order.arrive, reports)
-        _end(venue, order)
+        _end(venue, orders, row)
         return
     if order.immediate:
         _cross(venue, orders, row, book, reports)
@@ -248,7 +252,7 @@ def _arrive_new(venue: Any, orders: Any, row: int, book: Any, reports: Any) -> N
     opposite = book.ask_px[0] if order.side > 0 else book.bid_px[0]
     if (order.px - opposite) * order.side >= 0:
         _tell(venue, orders, row, STATUS_REJECTED, WOULD_TAKE, 0.0, False, -1, order.arrive, reports)
-        _end(venue, order)
+        _end(venue, orders, row)
         return
     shown = visible_at(book, order.side, order.px)
     order.state = RESTING
@@ -297,7 +301,7 @@ def _arrive(venue: Any, orders: Any, row: int, book: Any, reports: Any) -> None:
     if command.kind == NEW:
         _arrive_new(venue, orders, row, book, reports)
         return
-    _end(venue, command)
+    _end(venue, orders, row)
     target = command.target
     known = target >= 0 and orders[target].number == command.target_number
     if command.kind == QUERY:
@@ -310,18 +314,27 @@ def _arrive(venue: Any, orders: Any, row: int, book: Any, reports: Any) -> None:
         _arrive_replace(venue, orders, row, target, book, reports)
     elif known and orders[target].state == RESTING:
         _tell(venue, orders, target, STATUS_CANCELED, NO_TEXT, 0.0, False, -1, command.arrive, reports)
-        _end(venue, orders[target])
+        _end(venue, orders, target)
     else:
         _tell(venue, orders, row, STATUS_REJECTED, TOO_LATE, 0.0, False, -1, command.arrive, reports)
 
 
 @kernel
-def _next_arrival(orders: Any, before: int) -> int:
+def _lowest(rows: int) -> int:
+    """The first row of a set of bits that is not empty."""
+    row: int = np.int64(trailing_zeros(np.uint64(rows)))  # type: ignore[assignment]
+    return row
+
+
+@kernel
+def _next_arrival(orders: Any, at_work: int, before: int) -> int:
     """Row of the earliest command on its way that arrives before a time, or -1."""
     found = -1
-    for row in range(len(orders)):
+    while at_work != 0:
+        row = _lowest(at_work)
+        at_work &= at_work - 1
         order = orders[row]
-        if order.kind != FREE and order.state == ON_ITS_WAY and order.arrive < before:
+        if order.state == ON_ITS_WAY and order.arrive < before:
             if found < 0:
                 found = row
             else:
@@ -332,46 +345,50 @@ def _next_arrival(orders: Any, before: int) -> int:
 
 
 @kernel
-def _next_resting(orders: Any, after: int) -> int:
-    """Row of the resting order that joined its queue next after place `after`, or -1."""
-    found = -1
-    for row in range(len(orders)):
+def _note_standing(orders: Any, at_work: int) -> int:
+    """Note how the resting orders stand before an event; their rows, one bit each."""
+    standing = 0
+    while at_work != 0:
+        row = _lowest(at_work)
+        at_work &= at_work - 1
         order = orders[row]
-        resting = order.kind == NEW and order.state == RESTING and order.place > after
-        if resting and (found < 0 or order.place < orders[found].place):
+        if order.state == RESTING:
+            order.leaves_before = order.qty - order.filled
+            order.ahead_before = order.ahead
+            standing |= 1 << row
+    return standing
+
+
+@kernel
+def _first_to_join(orders: Any, rows: int) -> int:
+    """Of some rows the one whose order joined its queue first."""
+    found = _lowest(rows)
+    rows &= rows - 1
+    while rows != 0:
+        row = _lowest(rows)
+        rows &= rows - 1
+        if orders[row].place < orders[found].place:
             found = row
     return found
 
 
 @kernel
-def _own_ahead(orders: Any, row: int, traded: int) -> Any:
-    """Of our orders before this one at its price: lots open when the event began, and lots the trade filled."""
+def _own_ahead(orders: Any, before: int, row: int, traded: int) -> Any:
+    """Of our orders before this one at its price: lots open when the event began, and lots the trade filled.
+
+    `before` are the rows of those that joined their queue before it, one bit each.
+    """
     mine = orders[row]
     leaves, filled = 0, 0
-    after = 0
-    while True:
-        found = _next_among(orders, after, mine)
-        if found < 0:
-            return leaves, filled
+    while before != 0:
+        found = _first_to_join(orders, before)
+        before &= ~(1 << found)
         other = orders[found]
-        reach = traded - other.ahead_before - leaves
-        filled += min(max(reach, 0), other.leaves_before)
-        leaves += other.leaves_before
-        after = other.place
-
-
-@kernel
-def _next_among(orders: Any, after: int, mine: Any) -> int:
-    """Row of the next order after place `after`, before `mine`, that shared its price when the event began."""
-    found = -1
-    for row in range(len(orders)):
-        order = orders[row]
-        shared = (
-            order.kind == NEW and order.leaves_before > 0 and order.side == mine.side and order.px == mine.px
-        )
-        if shared and after < order.place < mine.place and (found < 0 or order.place < orders[found].place):
-            found = row
-    return found
+        if other.side == mine.side and other.px == mine.px:
+            reach = traded - other.ahead_before - leaves
+            filled += min(max(reach, 0), other.leaves_before)
+            leaves += other.leaves_before
+    return leaves, filled
 
 
 @kernel
@@ -411,15 +428,17 @@ def _by_sweep(order: Any, prev_event: Any, event: Any, own: int) -> Any:
 
 
 @kernel
-def _meet_one(venue: Any, orders: Any, row: int, prev_event: Any, event: Any, reports: Any) -> None:
-    """What one event does to one resting order."""
+def _meet_one(
+    venue: Any, orders: Any, before: int, row: int, prev_event: Any, event: Any, reports: Any
+) -> None:
+    """What one event does to one resting order; `before` are those that joined their queue before it."""
     order = orders[row]
     side, px, leaves = order.side, order.px, order.leaves_before
     if not (venue.halted or event.flags & _AUCTION):
         against = event.flags & _TRADE and event.trade_qty * side < 0
         through = against and (px - event.trade_px) * side > 0
         traded = event.trade_qty_last if against and event.trade_px == px else 0
-        own, own_filled = _own_ahead(orders, row, traded)
+        own, own_filled = _own_ahead(orders, before, row, traded)
         quoted = _by_quote(order, event, own)
         swept = _by_sweep(order, prev_event, event, own) if through else 0
         queued = max(traded - order.ahead - own, 0)
@@ -442,10 +461,10 @@ def _meet_one(venue: Any, orders: Any, row: int, prev_event: Any, event: Any, re
 @kernel
 def venue_advance(venue: Any, orders: Any, book: Any, until: int, reports: Any) -> None:
     """Let every command that arrives before `until` (ns, exclusive) meet `book`, the last EVENT before it."""
-    row = _next_arrival(orders, until)
+    row = _next_arrival(orders, venue.at_work, until)
     while row >= 0:
         _arrive(venue, orders, row, book, reports)
-        row = _next_arrival(orders, until)
+        row = _next_arrival(orders, venue.at_work, until)
     venue.now = until
 
 
@@ -496,22 +515,18 @@ def venue_step(venue: Any, orders: Any, prev_event: Any, event: Any, reports: An
         reports: PAPER_REPORT[room]; on return the first n are due, and stay until the next step.
 
     Commands that arrive before `event.ts` meet the book of `prev_event`; one that arrives at `event.ts` itself
-    comes after the event. To be called for every event while `venue.live + venue.pending > 0`.
+    comes after the event. To be called for every event while `venue.at_work` or `venue.pending` is not 0.
     """
     venue_forget(venue, orders, reports)
     venue_advance(venue, orders, prev_event, event.ts, reports)
     if event.flags & _HALT:
         venue.halted = True
-    for row in range(len(orders)):
-        order = orders[row]
-        resting = order.kind == NEW and order.state == RESTING
-        order.leaves_before = order.qty - order.filled if resting else 0
-        order.ahead_before = order.ahead
-    row = _next_resting(orders, 0)
-    while row >= 0:
-        place = orders[row].place
-        _meet_one(venue, orders, row, prev_event, event, reports)
-        row = _next_resting(orders, place)
+    standing = _note_standing(orders, venue.at_work)
+    met = 0
+    while standing != met:
+        row = _first_to_join(orders, standing & ~met)
+        _meet_one(venue, orders, met, row, prev_event, event, reports)
+        met |= 1 << row
     if event.flags & _RESUME:
         venue.halted = False
     return venue_due(venue, reports, event.ts)

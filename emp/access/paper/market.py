@@ -54,7 +54,7 @@ class PaperMarket(NamedTuple):
 def paper_idle(market: Any) -> bool:
     """See `emp.access.venue.idle`."""
     v = market.venue[0]
-    return bool(v.live == 0 and v.pending == v.handed_out)
+    return bool(v.at_work == 0 and v.pending == v.handed_out)
 
 
 @kernel
@@ -70,7 +70,7 @@ def paper_advance(market: Any, until_ns: int, event: Any) -> tuple[int, int]:
     due = 0
     if c.seen:
         c.seen = False
-    elif market.venue[0].live + market.venue[0].pending == 0:
+    elif market.venue[0].at_work == 0 and market.venue[0].pending == 0:
         venue_pass(market.venue[0], here)
     else:
         previous = market.events[c.next - 1] if c.next > 0 else market.before[0]
@@ -143,7 +143,7 @@ def paper_send(market: Any, message: Any) -> bool:
         return False
     target = -1 if message.kind == NEW_MESSAGE else _row_of(orders, message.orig)
     v.number += 1
-    v.live += 1
+    v.at_work |= 1 << row
     o = orders[row]
     o.id, o.number, o.place, o.state = message.id, v.number, v.number, ON_ITS_WAY
     o.arrive = message.ts + v.entry_ns

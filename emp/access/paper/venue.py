@@ -28,6 +28,7 @@ from emp.access.paper.fills import (
     QUERY,
     REPLACE,
     RESTING,
+    ROWS,
     STATUS_REJECTED,
     venue_advance,
     venue_due,
@@ -67,7 +68,6 @@ ROUND_TRIP_NS = {
     Venue.SGX: 98_000_000,
 }
 
-ROWS = 64
 REPORTS = 1024
 NAME = np.dtype("S32")
 
@@ -120,7 +120,7 @@ class PaperVenue:
     def busy(self) -> bool:
         """Whether events have to pass through: something is on its way, resting, or waiting to be told."""
         venue = self.venue[0]
-        return bool(venue["live"] + venue["pending"] > 0)
+        return bool(venue["at_work"] or venue["pending"])
 
     def send(self, command: Command) -> None:
         """Put a command on its way; it arrives `entry_ns` after its `ts`. One order id is one order."""
@@ -135,7 +135,7 @@ class PaperVenue:
         if not isinstance(command, NewOrder):
             target = self._row_of(name if isinstance(command, QueryOrder) else command.orig.encode())
         venue["number"] += 1
-        venue["live"] += 1
+        venue["at_work"] |= np.int64(1) << row
         self.names[row] = name
         record = self.orders[row]
         record.fill(0)
@@ -228,7 +228,7 @@ class PaperVenue:
     def idle(self) -> bool:
         """Whether nothing is on its way, at rest, or still to be told."""
         venue = self.venue[0]
-        return bool(venue["live"] == 0 and venue["pending"] == venue["handed_out"])
+        return bool(venue["at_work"] == 0 and venue["pending"] == venue["handed_out"])
 
     def told(self, row: Row, run: str) -> OrderUpdate:
         """A report that a compiled loop logged, in words."""

@@ -1,7 +1,6 @@
 """FIX: read a snapshot of ten entries into an event row, build a new order; beside simplefix and QuickFIX."""
 
 import json
-import os
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ from emp.app.bench.native.programs import peers_folder
 from emp.app.bench.native.table import Natives, Rates, show_table
 from emp.app.bench.stopwatch import PEERS_HELP
 from emp.app.terminal.console import make_console
+from emp.core.recorded import recordings_folder
 
 app = typer.Typer()
 
@@ -133,8 +133,10 @@ def _natives(peers: Path, data: Path, message: bytes) -> Natives:
 
 def _dictionary() -> Path | None:
     """QuickFIX's own dictionary of FIX 4.4: with the data, else where its Python package keeps it."""
-    data = Path(os.environ.get("EMP_DATA", "../shared/data"))
-    places = (data / "fix" / "FIX44.xml", Path(sys.prefix) / "share" / "quickfix" / "FIX44.xml")
+    places = (
+        recordings_folder() / "fix" / "FIX44.xml",
+        Path(sys.prefix) / "share" / "quickfix" / "FIX44.xml",
+    )
     return next((place for place in places if place.exists()), None)
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from emp.app.bench.stopwatch import PEERS_HELP
+from emp.app.options import EVIDENCE_HELP, REGISTRY_VARIABLE
 from emp.core.errors import UsageError
 
 app = typer.Typer()
@@ -25,7 +26,7 @@ ROWS = 512
 GOALS = {"linear": {"total_p99_us": 30.0, "events_per_s": 700_000}}
 STATE_SPACE = {"model_p99_us": 35.0, "total_p99_us": 60.0, "events_per_s": 25_000}
 """What is wanted of a kind of model, else of a state-space model."""
-WAYS = {"batch": "decided", "traded": "with_orders", "replayed": "journalled"}
+WAYS = {"batch": "decided", "traded": "with_orders", "own": "own_rule", "replayed": "journalled"}
 """Names of the three ways of `batch_round` in the table of native peers."""
 STREAM, STREAM_MESSAGES = "goog", 20_000
 
@@ -47,6 +48,7 @@ def path(
         str, typer.Option(help="Python interpreter that has nautilus_trader, for the peer's figure.")
     ] = sys.executable,
     peers: Annotated[Path | None, typer.Option(help=PEERS_HELP)] = None,
+    evidence: Annotated[Path | None, typer.Option(help=EVIDENCE_HELP, envvar=REGISTRY_VARIABLE)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """The event path: time per event through the live entry point, and events per second replayed in batches.
@@ -76,6 +78,12 @@ def path(
     goals |= GOALS.get(model.artifact.manifest.kind, STATE_SPACE)
     result = {"model": model.artifact.manifest.kind, **summarise(rounds, peer, goals)}
     result["native"] = natives.compare(rates(rounds)) if natives else []
+    if evidence is not None:
+        from emp.governance.collect import of_latency
+        from emp.governance.evidence import Store
+
+        config = {"instrument": instrument, "events": len(events), "rounds": repeats}
+        result["evidence"] = Store(evidence).add(of_latency(model.artifact.hash, rounds, config))
     show(result)
     if natives:
         show_table(result["native"], print)
@@ -192,7 +200,8 @@ def batch_round(events: Any, instrument: str, model: Any) -> dict[str, float]:
     `batch`: every stage runs on every event and every decision is logged, into rows that are written round and
     round, as a batch's rows are once the log has taken them; none is delivered. `traded`: the
     decisions are delivered to the paper venue, which answers, so order handling in Python is included.
-    `replayed`: the same with ledger, action log and checkpoints on disk, as `emp replay` runs.
+    `own`: the same with a rule of one's own, compiled, that looks at what it is shown and asks for nothing.
+    `replayed`: the same as `traded` with ledger, action log and checkpoints on disk, as `emp replay` runs.
     """
     import numpy as np
 
@@ -211,18 +220,35 @@ def batch_round(events: Any, instrument: str, model: Any) -> dict[str, float]:
         "batch_events_per_s": len(events) / wall,
         "batch_events_per_cpu_s": len(events) / cpu,
         **traded_round("traded", events, instrument, model, None),
+        **traded_round("own", events, instrument, model, None, idle_rule()),
         **replayed_round(events, instrument, model),
     }
 
 
-def traded_round(name: str, events: Any, instrument: str, model: Any, folder: Any) -> dict[str, float]:
+def idle_rule() -> Any:
+    """A compiled rule that never finds what it waits for."""
+    import numba
+
+    from emp.engine.own import make_rule
+
+    @numba.njit
+    def idle(seen: Any, request: Any) -> None:
+        if seen.expected_ticks[3] > 1e9 and seen.bid_px[9] > seen.ask_px[9]:
+            request.qty = seen.bid_sz[0]
+
+    return make_rule(idle)
+
+
+def traded_round(
+    name: str, events: Any, instrument: str, model: Any, folder: Any, rule: Any = None
+) -> dict[str, float]:
     """Events per second of wall and of CPU time with the paper venue, journalled where there is a folder."""
     from emp.access.paper.venue import PaperVenue
     from emp.engine.replay import Backtest
 
     engine = fresh_engine(instrument, model)
     facts = engine.instruments[0]
-    trading = Backtest(Decoded(events, facts), engine, PaperVenue(facts), folder)
+    trading = Backtest(Decoded(events, facts), engine, PaperVenue(facts), folder, rule=rule)
     trading.warm_up()
     wall, cpu = time.perf_counter(), time.process_time()
     trading.run()
@@ -293,9 +319,7 @@ def summarise(
         name: min((r[name] for r in rounds), key=lambda q: q["p99"])
         for name in ("adapter_us", "model_us", "total_us", "total_cpu_us")
     }
-    for name in (
-        f"{how}_events_per_{per}" for how in ("batch", "traded", "replayed") for per in ("s", "cpu_s")
-    ):
+    for name in (f"{how}_events_per_{per}" for how in WAYS for per in ("s", "cpu_s")):
         result[name] = round(max(r[name] for r in rounds))
     result["limits"] = goals
     result["peers"] = {}

@@ -1,7 +1,6 @@
 """Rows per second from a recording to events, beside polars.read_csv, or bare JSON decoding, of the same files."""
 
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import typer
 from emp.app.terminal.console import make_console
 from emp.core.errors import DataError
 from emp.core.extras import missing_extra
+from emp.core.recorded import recordings_folder
 
 if TYPE_CHECKING:
     from emp.access.recordings.container import Item
@@ -37,7 +37,7 @@ def read(
     from emp.access.recordings import files_of
     from emp.core.instrument import find
 
-    paths = recordings or [Path(os.environ.get("EMP_DATA", "../shared/data")) / DEFAULT]
+    paths = recordings or [recordings_folder() / DEFAULT]
     console = make_console()
     what = find(instrument, catalogue)
     with tempfile.TemporaryDirectory(prefix="emp-bench-") as folder, console.status("reading"):

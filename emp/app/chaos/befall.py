@@ -66,7 +66,8 @@ class Befalls:
         """Nothing befalls it any more."""
         world = self._world
         world.exchange.faults = Shortcomings()
-        world.exchange.silent_until_ns = world.exchange.refuses_until_ns = 0
+        exchange = world.exchange
+        exchange.silent_until_ns = exchange.refuses_until_ns = exchange.bare_until_ns = 0
         network = world.loop.network
         network.stands_until_ns = network.refuses_until_ns = network.one_way_until_ns = 0
         network.next_cut = network.next_flip = None
@@ -101,6 +102,11 @@ class Befalls:
     def _feed_stall(self, ms: int) -> None:
         self._world.exchange.silent_until_ns = self._now_ns + ms * MS
 
+    def _bare_side(self, ms: int) -> None:
+        exchange = self._world.exchange
+        exchange.bare_side = ("bid", "ask")[ms % 2]
+        exchange.bare_until_ns = self._now_ns + ms * MS
+
     def _cut_server(self, part: int) -> None:
         self._world.loop.network.next_cut = (True, part / 100)
 
@@ -131,6 +137,10 @@ class Befalls:
     def _refuse(self, ms: int) -> None:
         self._world.loop.network.refuses_until_ns = self._now_ns + ms * MS
         self._cut_all()
+
+    def _away(self, ms: int) -> None:
+        self._refuse(ms)
+        self._later(ms - 500, lambda: self._sequence_reset(1))
 
     def _weather(self, faults: Faults) -> None:
         self._world.venue.plan.faults = faults
@@ -234,7 +244,14 @@ class Befalls:
 
     def _tamper(self, at: int) -> None:
         self._kill(2_000)
-        self._later(1_000, lambda: self._change_a_row(at))
+
+        def change() -> None:
+            disk, failing = self._world.disk, self._world.disk.failing_syncs
+            disk.failing_syncs = 0  # they are the engine's, not those of whoever changes its files
+            self._change_a_row(at)
+            disk.failing_syncs = failing
+
+        self._later(1_000, change)
 
     def _change_a_row(self, at: int) -> None:
         """Change one row of each ledger that has enough of them, and give it the checksum that it would have."""
@@ -286,6 +303,22 @@ class Befalls:
     def _owner_kill(self, ms: int) -> None:
         self._world.ask("kill")
         self._and_resume(ms)
+
+    def _kill_in_the_dark(self, ms: int) -> None:
+        self._kill(1_000)
+        self._bare_side(1_000 + ms)
+        self._later(1_000 + ms / 2, lambda: self._world.ask("kill"))
+        self._and_resume(1_000 + ms + STEP_MS)
+
+    def _by_hand(self, lots: int) -> None:
+        self._trade_by_hand(lots, told=True)
+
+    def _in_silence(self, lots: int) -> None:
+        self._trade_by_hand(lots, told=False)
+
+    def _trade_by_hand(self, lots: int, *, told: bool) -> None:
+        with self._world.loop.inside(self._world.venue_process):
+            self._world.exchange.by_hand(lots, told=told)
 
     def _second_engine(self, _: int) -> None:
         first = self._running()

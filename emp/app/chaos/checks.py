@@ -4,11 +4,12 @@ Each check has a name. The first violation of each name is kept, with when it wa
 """
 
 import hashlib
-from collections import deque
 
 import msgspec
 
+from emp.app.chaos.closings import Closings
 from emp.app.chaos.life import Life
+from emp.app.chaos.losses import Losses
 from emp.app.chaos.records import check_records
 from emp.app.chaos.scene import Scene
 from emp.core.codes import Reason
@@ -23,6 +24,7 @@ from emp.sim.chaos.loop import Process
 
 MS = 1_000_000
 S = 1_000_000_000
+ASKED_NS = 5 * S
 
 CHECKS = {
     "unrecovered": "no order that may add risk leaves before ledger and venue agree",
@@ -32,16 +34,19 @@ CHECKS = {
     "late": "nor on data that reached the engine more than 350 ms before",
     "loss_limit": "nor after the loss of the day has passed its limit, over any number of restarts",
     "decided_late": "nothing is decided after a stall before sizes are 0",
+    "loss_forgotten": "a start knows the loss of the day and the peak that were known 5 s before the last one ended",
     "drawdown": "nor after the drawdown has passed its limit, over any number of restarts",
     "recorded_first": "no report is applied before it is recorded",
     "tampered": "a ledger in which a row was changed is refused",
     "closing_price": "no closing order without a price of the market",
     "order_price": "no order away from the market",
     "closing_rate": "at most 60 closing orders a minute",
+    "closing_pace": "and ever fewer while the venue refuses them, at least one in 5 s",
     "position_limit": "the venue never holds more for us than the limit",
     "queue_bound": "no queue passes its bound",
     "duplicate_id": "no client order id reaches the venue twice",
     "unknown_order": "every order that reaches the venue is in the ledger",
+    "not_asked": "5 s after a link is back the engine knows which orders ended meanwhile",
     "lost_record": "no acknowledged record is lost",
     "passed_over": "no run that did not end in order is passed over",
     "two_engines": "one engine trades an account at a time",
@@ -55,6 +60,7 @@ CHECKS = {
     "row_of_order": "every order has the row that decided it",
     "recovery_twice": "recovering twice gives what recovering once gives, and what the engine knew",
     "sealed": "a run that ended in order is sealed",
+    "sealed_early": "and no other",
     "world": "the world comes to its end",
 }
 """Every check, and what it holds."""
@@ -82,17 +88,13 @@ class Checks:
         self.logs: list[str] = []  # hashes of the action logs
         self.halted = False  # by the owner, as far as he was told
         self.reports = 0
-        self._closings: deque[int] = deque()
+        self.closings = Closings(world, self)
         self._arrivals: dict[int, int] = {}  # ts of a row -> when it reached the engine
         self._rest_ns = 0
         self._alive_orders = 0
-        self._worth = 0.0  # of the account at the venue when it was last looked at
-        self._lost = 0.0  # while an engine traded
-        self._least_lost = 0.0
-        self._breached_ns = 0
-        self._best = 0.0
-        self._drawn_ns = 0
+        self.losses = Losses(world, self)
         self._losses = 0  # of connections
+        self._back_ns = 0  # when the links were whole again, until it is looked at
 
     def violated(self, check: str, what: str) -> None:
         """Note the first violation of a check."""
@@ -114,7 +116,7 @@ class Checks:
         if not isinstance(command, NewOrder | Replace):
             return
         if command.reason is Reason.KILL_SWITCH:
-            self._closing(command)
+            self.closings.on_send(command)
         else:
             self._adding(life, command)
 
@@ -132,23 +134,14 @@ class Checks:
         came = self._arrivals.get(command.ts)
         if came is not None and now - came > 350 * MS:
             self.violated("late", f"{name} on data {(now - came) / MS:.0f} ms old")
-        if self._breached_ns and now - self._breached_ns > 2 * S:
-            self.violated("loss_limit", f"{name} after a loss of {self._lost:.0f}")
-        if self._drawn_ns and now - self._drawn_ns > 2 * S:
-            self.violated("drawdown", f"{name} after a fall of {self._best - self._worth:.0f}")
+        losses = self.losses
+        if losses.breached_ns and now - losses.breached_ns > 2 * S:
+            self.violated("loss_limit", f"{name} after a loss of {losses.lost:.0f}")
+        if losses.drawn_ns and now - losses.drawn_ns > 2 * S:
+            self.violated("drawdown", f"{name} after a fall of {losses.best - losses.worth:.0f}")
         mid = self._world.exchange.mid()
         if mid == mid and abs(command.px - mid) > 0.02 * mid:
             self.violated("order_price", f"{name} at {command.px}, the market is at {mid}")
-
-    def _closing(self, command: NewOrder | Replace) -> None:
-        now, mid = self._world.loop.now_ns, self._world.exchange.mid()
-        if mid != mid or abs(command.px - mid) > 0.2 * mid:
-            self.violated("closing_price", f"{command.cl_ord_id} at {command.px}, the market is at {mid}")
-        self._closings.append(now)
-        while self._closings[0] < now - 60 * S:
-            self._closings.popleft()
-        if len(self._closings) > 62:
-            self.violated("closing_rate", f"{len(self._closings)} in a minute")
 
     def on_arrival(self, name: str, kind: str, repeated: bool) -> None:
         """An order, or a change of one, reaches the venue."""
@@ -167,37 +160,33 @@ class Checks:
             self._arrivals[ts] = life.newest_ns
         if len(self._arrivals) > 512:
             self._arrivals = dict(list(self._arrivals.items())[256:])
-        self._mark(life)
+        self.losses.look(life)
+        self.losses.mark(life)
+        self._reconnected(life)
+
+    def _reconnected(self, life: Life) -> None:
+        """What ended while the engine was away, it knows soon after it is back."""
+        back_ns, now = self._back_ns, self._world.loop.now_ns
+        if not back_ns or now - back_ns < ASKED_NS or not life.trading:
+            return
+        self._back_ns = 0
+        if _UNHEARD & self._world.befalls.counts.keys():
+            return  # what the venue keeps to itself is learnt by asking again and again
+        for order in life.running.engine.orders.open_orders():
+            if self._world.exchange.ended_before(order.command.cl_ord_id, back_ns):
+                self.violated("not_asked", order.command.cl_ord_id)
 
     def on_report(self, life: Life, update: OrderUpdate) -> None:
         """A report reaches the engine."""
         self.reports += 1
+        self.closings.on_report(update)
 
     def on_fill(self, _held: Held, _lots: int, _px: int) -> None:
         """The venue has filled an order."""
         held, most = self._world.exchange.position, self._world.most_position
-        if abs(held) > most:
+        if abs(held) > most + self._world.exchange.others:
             self.violated("position_limit", f"{held} lots, {most} are allowed")
-        self._mark(self._world.life)
-
-    def _mark(self, life: Life | None) -> None:
-        """Add up what is lost while an engine trades; what is lost while none does counts for no day."""
-        exchange = self._world.exchange
-        mid = exchange.mid()
-        worth = exchange.cash - exchange.fees + (exchange.position * mid if exchange.position else 0.0)
-        if life is not None and life.trading:
-            self._lost += self._worth - worth
-            self._least_lost = min(self._least_lost, self._lost)
-        self._worth = worth
-        self._best = max(self._best, worth)
-        fallen = min(self._best - worth, self._lost - self._least_lost)
-        if fallen > 1.5 * self._world.plan.drawdown_limit + 40 and not self._drawn_ns:
-            self._drawn_ns = self._world.loop.now_ns
-        lost = min(
-            self._lost, -worth
-        )  # what was gained while none traded counts, where the ledger knows the lots
-        if lost > 1.5 * self._world.plan.loss_limit + 40 and not self._breached_ns:
-            self._breached_ns = self._world.loop.now_ns
+        self.losses.mark(self._world.life)
 
     # --- processes --------------------------------------------------------------------------------------------------
 
@@ -213,6 +202,10 @@ class Checks:
         ledger = running.live._ledger
         if not ledger._in_batch and not ledger._dead:
             life.acknowledged = ledger._seq
+        if not life.began and life.trading:
+            life.began = True
+            self.losses.begin(life)
+            self.closings.afresh()
 
     def on_assembled(self, life: Life) -> None:
         """A start has opened what there is on the disk."""
@@ -254,6 +247,7 @@ class Checks:
     def on_death(self, life: Life) -> None:
         """A process dies."""
         life.said = life.said or "killed"
+        self.losses.end(life)
         if life.running is not None and not life.running.live._ledger._dead:
             life.knew = int(life.running.engine.desk.account["fills"][0])
 
@@ -261,6 +255,9 @@ class Checks:
         """A process is over, whatever ended it."""
         if life.running is not None and not life.process.dead:
             self.logs.append(life.running.journal.actions.sha256)
+            self.losses.end(life)
+            if life.said and not life.second and self._sealed(life):
+                self.violated("sealed_early", f"{life.run}: {life.said}")
         kind = life.said.partition(":")[0]
         if life.said and kind not in _WORDS:
             self.violated("unhandled", life.said)
@@ -279,6 +276,10 @@ class Checks:
     def on_link(self, up: bool) -> None:
         """A connection came up or went down."""
         self._losses += not up
+        self.closings.afresh()
+        life = self._world.life
+        whole = life is not None and life.trading and all(life.links.values())
+        self._back_ns = self._world.loop.now_ns if whole else 0
 
     def on_asked(self, action: str, life: Life) -> None:
         """The owner has asked for something."""
@@ -306,7 +307,8 @@ class Checks:
         now = self._world.loop.now_ns
         rested = now - self._rest_ns > 30 * S and now - life.began_ns > 30 * S
         fresh = now - life.newest_ns < 3 * S and not risk["degraded"] and life.links.get("trade", True)
-        if rested and fresh and not risk["halted"] and not self.halted and self._processed(life):
+        may_trade = not risk["halted"] and not risk["barred"] and not self.halted
+        if rested and fresh and may_trade and self._processed(life):
             self.ended = "watching"  # it may trade, and sees no edge: outcomes have taught it, or it is spent
             return True
         if risk["halted"] and not self.halted and self.is_settled() and self._world.exchange.position == 0:
@@ -330,7 +332,8 @@ class Checks:
             if life.running is not None:
                 risk = life.running.engine.desk.risk[0]
                 why = (
-                    f", halted {bool(risk['halted'])}, degraded {bool(risk['degraded'])}, links {life.links}"
+                    f", halted {bool(risk['halted'])}, barred {int(risk['barred'])}, degraded"
+                    f" {bool(risk['degraded'])}, links {life.links}"
                 )
             self.violated("liveness", f"{state}: {life.said}{why}")
 
@@ -341,6 +344,14 @@ class Checks:
             return False
         manager, exchange = life.running.engine.orders, self._world.exchange
         return not manager.open_orders() and not exchange.working() and self._fresh(life)
+
+    def agrees(self) -> bool:
+        """Whether the engine's position is the venue's."""
+        life = self._world.life
+        if life is None or not life.trading:
+            return False
+        engine = life.running.engine
+        return bool(engine.orders.position(engine.instruments[0].name) == self._world.exchange.position)
 
     def _fresh(self, life: Life) -> bool:
         """Whether the engine's book is one of the newest that the venue showed."""
@@ -375,7 +386,9 @@ class Checks:
 
     def _adjusted(self, life: Life) -> bool:
         """Whether lots came without a report: they are worth what the market said first, not what they cost."""
-        return bool(life.running.live._ledger.notes("adjustment"))
+        ledger = life.running.live._ledger
+        untold = any(one.data.get("reason") == "position_differs" for one in ledger.notes("risk_breach"))
+        return untold or any(not note.data.get("px") for note in ledger.notes("adjustment"))
 
     def at_end(self) -> None:
         """The run is over in order: what it has left on the disk is whole."""

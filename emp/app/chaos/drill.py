@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import ctypes
+import gc
 import multiprocessing
 import os
 import shutil
@@ -81,6 +82,8 @@ def prepare() -> None:
         warm_up(scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    gc.collect()
+    gc.freeze()  # what is compiled and imported stays: a world looks at its own garbage alone
 
 
 def _give_large_memory_back() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from emp.access.port import LinkState, MarketAccess, Sink
+from emp.core.approval import Cleared, command_of
 from emp.core.contracts import Command, OrderUpdate, VenuePosition
 from emp.core.instrument import Instrument
 from emp.core.records import Array
@@ -33,6 +34,7 @@ class Life(msgspec.Struct, weakref=True):
     links: dict[str, bool] = {}
     newest_ns: int = 0  # when the newest market data reached it
     second: bool = False
+    began: bool = False  # whether it has begun to trade
     knew: int = 0  # fills that it had applied when it died
     run: str = ""  # that it goes on with, or has begun
 
@@ -84,10 +86,10 @@ class Watched:
         self._sink = sink
         await self._access.connect(instruments, self)
 
-    def send(self, command: Command) -> None:
+    def send(self, cleared: Cleared) -> None:
         """As the access."""
-        self._heard.on_send(self._life, command)
-        self._access.send(command)
+        self._heard.on_send(self._life, command_of(cleared))
+        self._access.send(cleared)
 
     async def open_orders(self) -> Sequence[OrderUpdate]:
         """As the access."""

@@ -23,16 +23,18 @@ MUTANTS = (
         "emp.engine.driver",
         """        with self._surviving():
             if self.ledger is not None:
-                new = self.ledger.record_report(update)
-        if new:
-            self.deliver(self.engine.on_report(update))
+                new = self._record_reports(self.ledger, updates)
+        for update, is_new in zip(updates, new, strict=True):
+            if is_new:
+                self.deliver(self.engine.on_report(update))
 """,
-        """        output = self.engine.on_report(update)
+        """        outputs = [self.engine.on_report(update) for update in updates]
         with self._surviving():
             if self.ledger is not None:
-                new = self.ledger.record_report(update)
-        if new:
-            self.deliver(output)
+                new = self._record_reports(self.ledger, updates)
+        for update, is_new, output in zip(updates, new, outputs, strict=True):
+            if is_new:
+                self.deliver(output)
 """,
         ("crash_io",),
     ),
@@ -47,7 +49,7 @@ MUTANTS = (
                 self.engine.sent(command)
             self.commands += 1
             if self._is_too_late(command):
-                self._refuse(command)
+                self._refuse(command_of(command))
             else:
                 self._send(command)
 """,
@@ -57,7 +59,7 @@ MUTANTS = (
                 self.engine.sent(command)
             self.commands += 1
             if self._is_too_late(command):
-                self._refuse(command)
+                self._refuse(command_of(command))
             else:
                 self._send(command)
         with self._surviving():
@@ -163,6 +165,35 @@ MUTANTS = (
         "        pass\n",
         ("owner_halt", "kill"),
     ),
+    # others on the account
+    Mutant(
+        "fills_of_others_not_booked",
+        "emp.engine.engine",
+        "            output.adjustments.append(self._adjust(applied.stranger))\n",
+        "            pass\n",
+        ("by_hand",),
+    ),
+    Mutant(
+        "fills_of_others_booked_again",
+        "emp.execution.orders",
+        "        self._strangers[name] = update.filled\n",
+        "",
+        ("by_hand", "twice_report", "cut_server"),
+    ),
+    Mutant(
+        "fills_of_others_not_recorded",
+        "emp.engine.driver",
+        "            self._note_adjustment(adjusted)\n",
+        "            pass\n",
+        ("by_hand", "kill"),
+    ),
+    Mutant(
+        "positions_not_watched",
+        "emp.engine.live",
+        "        tasks.append(self._start(self._watch_positions))\n",
+        "",
+        ("in_silence",),
+    ),
     Mutant(
         "positions_not_asked_for",
         "emp.engine.recover",
@@ -203,7 +234,7 @@ MUTANTS = (
         "emp.engine.live",
         "            done = self._failure is None and self._over_in_order and not self._engine.orders.open_orders()\n",
         "            done = True\n",
-        ("failed_sync", "refuse", "disk_full"),
+        ("owner_restart", "refuse", "disk_full"),
     ),
     Mutant(
         "unfinished_run_passed_over",
@@ -253,15 +284,15 @@ MUTANTS = (
     Mutant(
         "closing_without_a_book",
         "emp.execution.flatten",
-        "    if qty > 0 and 0 < bid < ask:\n",
-        "    if qty > 0:\n",
-        ("owner_kill", "refuse_orders", "kill"),
+        "    if held and 0 < bid < ask:\n",
+        "    if held:\n",
+        ("kill_in_the_dark",),
     ),
     Mutant(
         "closing_order_on_its_way_forgotten",
         "emp.execution.flatten",
-        "    qty = abs(position) - closing\n",
-        "    qty = abs(position)\n",
+        "    return -side * max(0, abs(position) - on_their_way)\n",
+        "    return -side * abs(position)\n",
         ("owner_flatten", "late_report", "silent_order"),
     ),
     # the session
@@ -270,7 +301,7 @@ MUTANTS = (
         "emp.access.fix.client",
         "            self._recovery.begin(anew=anew)\n",
         "            pass\n",
-        ("cut_server", "half_open", "refuse"),
+        ("away",),
     ),
     Mutant(
         "trade_link_down_not_told",
@@ -285,6 +316,14 @@ MUTANTS = (
         "            if not foreign:\n                self.engine.sent(command)\n",
         "",
         ("late_report",),
+    ),
+    # what bars opening
+    Mutant(
+        "bar_not_lifted",
+        "emp.engine.breakers",
+        "            self._put(reason, False, why)\n",
+        "            pass\n",
+        ("refuse_orders", "silent_order"),
     ),
 )
 """All of them."""

@@ -139,7 +139,13 @@ class World:
                 "sender_comp_id": "EMP",
                 "target_comp_id": "EMPVENUE",
             },
-            model={"ssm_impl": "linear", "fallback_impl": "none", "p99_ms": 1e6, "total_p99_ms": 1e7},  # type: ignore[arg-type]
+            model={  # type: ignore[arg-type]
+                "ssm_impl": "linear",
+                "fallback_impl": "none",
+                "p99_ms": 1e6,
+                "total_p99_ms": 1e7,
+                "monitor": False,  # it would bar a model that is made to trade whatever happens
+            },
             risk={  # type: ignore[arg-type]
                 "max_position_lots": position,
                 "max_order_lots": 4,
@@ -148,6 +154,8 @@ class World:
                 "stale_after_ms": 3_000.0,
                 **risk,
             },
+            # what this machine takes for a decision is none of the world's; a pause ends within the rest
+            breakers={"decision_p99_ms": 1e6, "reject_pause_s": 60.0},  # type: ignore[arg-type]
             context={"enabled": False},  # type: ignore[arg-type]
             journal={"flush_seconds": 10.0},  # type: ignore[arg-type]
         )
@@ -339,9 +347,8 @@ class World:
         life.running = None
         life.task = None
         life.buried = True
-        if self.sqlite.left:
-            with self.loop.inside(process):
-                gc.collect()
+        with self.loop.inside(process):
+            gc.collect()  # a connection that is left goes now: SQLite writes otherwise while one is open
         self.disk.process_died(process)
 
     def _forget(self) -> None:
@@ -364,6 +371,8 @@ class World:
         if not self.refused:
             self.ask("halt")
             await self._until(self.checks.is_settled, 20.0)
+            if self.exchange.others:  # somebody has traded without a word: positions are asked for in time
+                await self._until(lambda: self.checks.is_settled() and self.checks.agrees(), 20.0)
             self.checks.when_settled()
             self.wanted = False
             if self.life is not None and self.life.running is not None:
@@ -385,6 +394,7 @@ class World:
         life = self.life
         if life is None or life.over or life.running is None:
             return ""
+        self.checks.closings.afresh()
         with self.loop.inside(life.process):
             try:
                 answer = life.running.live.ask(action, "drill", "")

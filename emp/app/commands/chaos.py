@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from emp.app.options import takes_options
+from emp.app.options import EVIDENCE_HELP, REGISTRY_VARIABLE, takes_options
 
 if TYPE_CHECKING:
     from emp.app.chaos.drill import Result
@@ -37,6 +37,7 @@ class Options(NamedTuple):
         bool, typer.Option("--mutants", help="Break the engine in planted ways: which seed finds it?")
     ] = False
     mutant: Annotated[str, typer.Option(help="With --mutants: only those whose name holds this.")] = ""
+    evidence: Annotated[Path | None, typer.Option(help=EVIDENCE_HELP, envvar=REGISTRY_VARIABLE)] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False
 
 
@@ -84,6 +85,13 @@ def _sweep(options: Options) -> None:
     found = [kept.results[seed] for seed in wanted if seed in kept.results]
     summary = _summary(found, time.perf_counter() - began, len(missing))
     failing = next((one for one in found if one.violations), None)
+    if options.evidence is not None and not kinds:
+        from emp.governance.collect import of_chaos
+        from emp.governance.evidence import Store
+
+        config = {"first": options.first, "asked": options.seeds, "played": len(missing)}
+        one = of_chaos([len(result.violations) for result in found], config)
+        summary["evidence"] = Store(options.evidence).add(one)
     _show(found, summary)
     if failing is not None:
         summary |= _shrink(failing, kinds)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from emp.app.options import takes_options
+from emp.app.options import EVIDENCE_HELP, REGISTRY_VARIABLE, takes_options
 
 if TYPE_CHECKING:
     from emp.app.report.evaluation import Curves
@@ -77,6 +77,7 @@ class Options(NamedTuple):
     ] = True
     page: Annotated[Path | None, typer.Option(help="Also write a page of plots to this HTML file.")] = None
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False
+    evidence: Annotated[Path | None, typer.Option(help=EVIDENCE_HELP, envvar=REGISTRY_VARIABLE)] = None
     seed: Annotated[int, typer.Option(min=0, help="Names the run of random numbers.")] = 0
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False
 
@@ -137,7 +138,16 @@ def evaluate(options: Options) -> None:
             contenders, datasets, options.seed, options.trees, work.report, peers, options.as_trained
         )
     traded = _trade(contenders, series, datasets, found.table, options.seed) if options.trade else []
-    _show(_result(contenders, found, traded), found.curves, options)
+    result = _result(contenders, found, traded)
+    if options.evidence is not None:
+        from emp.governance.evaluated import of_evaluation
+        from emp.governance.evidence import Store
+
+        store = Store(options.evidence)
+        config = {"k_sigma": k_sigma, "trade": options.trade}
+        made = of_evaluation(contenders, datasets, found, traded, config, options.seed)
+        result["evidence"] = [store.add(one) for one in made]
+    _show(result, found.curves, options)
 
 
 def _show(result: dict[str, Any], curves: "Curves", options: Options) -> None:
@@ -162,7 +172,8 @@ def _show_trading(traded: list[dict[str, Any]]) -> None:
     from emp.app.report import evaluation_text
 
     if traded:
-        for line in evaluation_text.trading_lines(traded) + evaluation_text.value_lines(traded):
+        tables = (evaluation_text.trading_lines, evaluation_text.value_lines, evaluation_text.kind_lines)
+        for line in (line for table in tables for line in table(traded)):
             typer.echo(line)
 
 
@@ -202,6 +213,7 @@ def _result(
         "parts": found.parts,
         "thresholds": dict(zip(manifest.domains, manifest.thresholds, strict=True)),
         "table": found.table,
+        "intervals": found.intervals,
         "latency_us": found.latency,
         "deeplob": found.peers,
         "trading": traded,
@@ -246,9 +258,9 @@ def _trade(
     from emp.train.judge.alpha import mark_rows, trade_test_part
 
     manifest = contenders[0].seeds[0].artifact.manifest
-    dumb = reversion_model(manifest.k_sigma, manifest.warmup_events)
     found = []
     for one, data in zip(series, datasets, strict=True):
+        dumb = reversion_model([data.instrument], manifest.k_sigma, manifest.warmup_events)
         for name, seeds in [*((c.name, c.seeds) for c in contenders), (NAME, (dumb,))]:
             results = []
             for model in seeds:

@@ -1,5 +1,6 @@
 """Start a folder of one's own: a configuration to edit, with every shipped one beside it."""
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -18,13 +19,14 @@ def init(
 
     Nothing that exists is overwritten.
     """
-    from emp.app.wiring.examples import OWN, examples
+    from emp.app.wiring.examples import OWN, examples, is_configuration
     from emp.core.errors import UsageError
 
-    known = examples()
+    shipped = examples()
+    known = {name: path for name, path in shipped.items() if is_configuration(path)}
     if example not in known:
         raise UsageError(f"--example {example}: no such example; known: {', '.join(known)}")
-    copies = {folder / OWN: known[example]} | {folder / "examples" / p.name: p for p in known.values()}
+    copies = {folder / OWN: known[example]} | {folder / "examples" / p.name: p for p in shipped.values()}
     there = [str(path) for path in copies if path.exists()]
     if there:
         raise UsageError(f"{there[0]} exists and is left as it is: name another folder, or move it away")
@@ -34,7 +36,7 @@ def init(
             shutil.copyfile(source, path)
     except OSError as error:
         raise UsageError(f"cannot write {error.filename or folder}: {error.strerror}") from error
-    where = "" if folder == Path() else f"cd {folder}, then "
+    where = "" if folder == Path() else f"cd {shlex.quote(str(folder))}, then "
     typer.echo(
         f"wrote {folder / OWN} and {folder / 'examples'}: {where}`emp run` trades, `emp doctor` checks"
     )

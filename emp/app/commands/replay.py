@@ -52,6 +52,13 @@ def replay(  # noqa: PLR0913
     latency_ms: Annotated[
         float | None, typer.Option(min=0, help="Round trip to the paper venue; else the venue's usual.")
     ] = None,
+    rule: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:OBJECT",
+            help="A rule of your own decides, in Python or compiled by numba; also FILE.py:OBJECT.",
+        ),
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
@@ -66,6 +73,7 @@ def replay(  # noqa: PLR0913
     from emp.access.recordings.mapping import load_mappings
     from emp.app.wiring.assembly import Reading, assemble_replay, engine_limits
     from emp.app.wiring.rerun import is_recorded_run, refuse_unrecorded
+    from emp.app.wiring.rules import load_rule
     from emp.core.config.config import Context, Model, SystemConfig
     from emp.core.errors import UsageError
     from emp.engine.choose import load_model, load_serving
@@ -78,7 +86,7 @@ def replay(  # noqa: PLR0913
         except UsageError as error:
             raise UsageError(f"{error}; a recording needs --instrument") from None
     if len(recordings) == 1 and is_recorded_run(recordings[0]):
-        if instrument or config or model or swaps or mapping or latency_ms is not None:
+        if instrument or config or model or swaps or mapping or rule or latency_ms is not None:
             raise UsageError(f"{recordings[0]} is a run: it brings its own instruments, limits and models")
         _replay_run(recordings[0], as_json)
         return
@@ -107,6 +115,7 @@ def replay(  # noqa: PLR0913
                 accept_losses,
                 latency_ms,
                 settings.context if settings else Context(),
+                load_rule(rule) if rule is not None else None,
             ),
         )
         summary = _timed(backtest, bar)
@@ -119,14 +128,14 @@ def replay(  # noqa: PLR0913
 
 def _timed(backtest: "Backtest", bar: "ReplayBar") -> dict[str, Any]:
     """Run a backtest; its summary, with what it took once everything was compiled."""
-    from emp.core.errors import DataError
+    from emp.core.errors import DataError, UsageError
 
     backtest.warm_up()
     began = time.perf_counter(), time.process_time()
     try:
         summary = backtest.run(bar.traded)
-    except DataError:
-        backtest.abandon()  # a recording that turns out damaged leaves nothing half-written
+    except (DataError, UsageError):
+        backtest.abandon()  # a damaged recording, or a rule that fails, leaves nothing half-written
         raise
     wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
     summary["events_per_s"] = round(summary["events"] / wall)
@@ -169,7 +178,6 @@ class ReplayBar:
             ]
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task = self._bar.add_task(name, total=None, events=0, decisions=0)
-        self._decisions = 0
 
     def __enter__(self) -> "ReplayBar":
         self._bar.start()
@@ -186,10 +194,9 @@ class ReplayBar:
         """Take note of the events and decisions of a run that is played again."""
         self._bar.update(self._task, events=events, decisions=decisions)
 
-    def traded(self, events: int, output: Any) -> None:
-        """Take note of the events traded."""
-        self._decisions += len(output.rows)
-        self._bar.update(self._task, events=events, decisions=self._decisions)
+    def traded(self, events: int, decisions: int) -> None:
+        """Take note of the events traded, and of the decisions on them."""
+        self._bar.update(self._task, events=events, decisions=decisions)
 
 
 def show(summary: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import signal
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
@@ -48,34 +49,40 @@ def run(
 
     config = config or default_config()
     background = detach() if detached else None
-    from emp.app import console
+    from emp.app.console.console import Console
+    from emp.app.console.token import read_token
     from emp.app.terminal.terminal import Terminal
     from emp.app.wiring.live import open_log
     from emp.core.clock import LiveClock
     from emp.core.config.config import SystemConfig
+    from emp.core.numba.announce import announce_compiling
     from emp.observe import logs
     from emp.observe.board import Board
     from emp.observe.http import HttpServer, create_app
 
     settings = SystemConfig.load(config)
+    token = read_token(settings.http.token_file) if settings.http.token_file is not None else ""
     clock = LiveClock()
     assemble = (_observing if settings.mode == "observe" else _trading)(settings, config, clock)
     board = Board(clock)
+    console = Console(board, token, login=settings.http.expose)
     server = HttpServer(
-        create_app(board, console.routes(), any_host=settings.http.expose),
+        create_app(board, console.routes, console.middleware, any_host=settings.http.expose),
         settings.http.host,
         settings.http.port,
     )
     server.start()
+    announce_compiling("compiling for this machine (a minute or two the first time); Ctrl-C ends it")
     try:
         running = assemble(board)
         with open_log(running.folder) as stream:
-            log = logs.configure(stream, clock)
+            log = logs.configure(console.keep_log(stream), clock)
             try:
+                console.attach(running.folder.path)
                 if background is not None:
-                    _hand_over(background, running, server.url, as_json)
+                    _hand_over(background, running, server.url, console.address(server.url), as_json)
                 running.prepare()  # while SIGTERM still ends the process at once: nothing has begun
-                with Terminal(board, server.url, running.folder.path):
+                with Terminal(board, console.address(server.url), running.folder.path):
                     asyncio.run(_until_stopped(running, seconds))
             except EmpError as error:
                 raise _naming(error, running.left()) from error
@@ -83,6 +90,7 @@ def run(
                 log.close()
     finally:
         server.stop()
+        console.close()
     summary = {**running.summary(), "url": server.url}
     running.folder.write_summary(summary)
     if as_json:
@@ -159,11 +167,11 @@ def _observing(settings: "SystemConfig", path: Path, clock: "Clock") -> Callable
     return assemble
 
 
-def _hand_over(background: "Detached", running: Job, url: str, as_json: bool) -> None:
+def _hand_over(background: "Detached", running: Job, url: str, address: str, as_json: bool) -> None:
     """Tell who started a run in the background what it is, and end his part of it."""
     run, pid, folder = running.folder.manifest["run"], os.getpid(), str(running.folder.path)
     facts = {"run": run, "pid": pid, "url": url, "run_folder": folder}
-    words = f"run {run} goes on as pid {pid}: {url}; `emp stop {folder}` ends it in order"
+    words = f"run {run} goes on as pid {pid}: {address}; `emp stop {shlex.quote(folder)}` ends it in order"
     background.ready(json.dumps(facts) if as_json else words)
 
 

@@ -44,6 +44,13 @@ def train(
             "state-space model starts from; fitted first where it is not given."
         ),
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="Train nothing: write this artifact (a folder, or the kind of a shipped one) again, with the drift"
+            " reference of the series that it was trained on."
+        ),
+    ] = None,
     settings: Annotated[
         Path | None, typer.Option(help="YAML of a state-space model: model: (sizes), train: (how to train).")
     ] = None,
@@ -69,6 +76,13 @@ def train(
     for one in series:
         with Work(f"see {one.name}") as work:
             datasets.append(load_dataset(one, k_sigma, work.bytes_read))
+    if reference is not None:
+        trained = _referred(reference, datasets)
+        artifact = save(out, trained.manifest, trained.tensors)
+        typer.echo(f"{artifact.hash}  {out}", err=True)
+        if as_json:
+            print(json.dumps({"model": artifact.manifest.kind, "model_hash": artifact.hash, "out": str(out)}))
+        return
     if linear is not None:
         trained = _linear(linear, k_sigma)
     else:
@@ -90,6 +104,14 @@ def train(
     typer.echo(f"{artifact.hash}  {out}", err=True)
     if as_json:
         print(json.dumps(result))
+
+
+def _referred(name: str, datasets: "list[Dataset]") -> "Trained":
+    """A trained model and its drift reference."""
+    from emp.engine.choose import load_model
+    from emp.train.fit.reference import with_reference
+
+    return with_reference(load_model(name).artifact, datasets)
 
 
 def _linear(name: str, k_sigma: float) -> "Trained":

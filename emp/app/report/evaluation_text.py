@@ -45,6 +45,7 @@ def show(result: dict[str, Any]) -> None:
                 figures = (figure(row, column) for column in SHOWN)
                 table.add_row(shown, named(row), *figures, difference(row), quickness(result, row))
         print_table(make_console(stderr=False), table)
+    print("\n".join(interval_lines(result.get("intervals", []))))
 
 
 def named(row: dict[str, Any]) -> str:
@@ -99,9 +100,38 @@ def markdown(result: dict[str, Any]) -> str:
         lines.append("")
     for series, peer in result.get("deeplob", {}).items():
         lines += [f"DeepLOB on {series}: {peer_facts(peer)}.", ""]
+    lines += interval_lines(result.get("intervals", []))
     if result.get("trading"):
         lines += trading_lines(result["trading"]) + value_lines(result["trading"])
+        lines += kind_lines(result["trading"])
     return "\n".join(lines)
+
+
+def interval_lines(intervals: Sequence[dict[str, Any]]) -> list[str]:
+    """Coverage of the intervals of 90 %, ties at random: of all rows, [least, most] over days, over half hours."""
+    if not intervals:
+        return []
+    horizons = tuple(dict.fromkeys(one["horizon"] for one in intervals))
+    lines = [
+        "share of moves within the interval of 90 %: all rows [days with enough rows] half hours with enough",
+        "",
+    ]
+    lines += _head(["series", "model", *horizons])
+    for series, model in dict.fromkeys((one["series"], one["model"]) for one in intervals):
+        mine = [one for one in intervals if (one["series"], one["model"]) == (series, model)]
+        lines.append("| " + " | ".join([series, model, *map(_covered, mine)]) + " |")
+    return [*lines, ""]
+
+
+def _covered(one: dict[str, Any]) -> str:
+    if one["coverage"] is None:
+        return "-"
+    days, text = [day["coverage"] for day in one["days"]], f"{one['coverage']:.3f}"
+    if days:
+        text += f" [{min(days):.3f}, {max(days):.3f}]"
+    if one["half_hours"] is not None:
+        text += " {:.2f}-{:.2f}".format(*one["half_hours"])
+    return text
 
 
 def about(parts: dict[str, Any]) -> str:
@@ -148,6 +178,19 @@ def value_lines(trading: Sequence[dict[str, Any]]) -> list[str]:
         cells += [f"{one['pnl_ticks']:,.0f}", str(one["earned_lots"]), str(one["value_stops"])]
         lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]
+
+
+def kind_lines(trading: Sequence[dict[str, Any]]) -> list[str]:
+    """The same by reason, action, lots ahead and hour (UTC) of the order that opened a lot; nothing where none was."""
+    lines = []
+    for one in trading:
+        for question, kinds in one["by_kind"].items():
+            for name, kind in kinds.items():
+                cells = [one["series"], one["model"], f"{question} {name}", f"{kind['opened_lots']:,}"]
+                cells += [f"{kind['closed_lots']:,.0f}", _ticks(kind["expected"]), _ticks(kind["realised"])]
+                lines.append("| " + " | ".join(cells) + " |")
+    head = _head(["series", "model", "opened by", "lots", "closed", "expected", "realised"])
+    return [*head, *lines, ""] if lines else []
 
 
 def _ticks(value: float | None, interval: Sequence[float] | None = None) -> str:

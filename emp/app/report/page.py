@@ -61,6 +61,7 @@ def render(run: RunData) -> str:
         figure("Forecast against what followed, by decile (in hindsight)", plots.realised(run)),
         figure("Why it acted, or did not", plots.reason_bars(run)),
         "</div>",
+        expected_and_realised(run.summary.get("by_kind", {})),
         "<h2>Alpha after fees</h2>",
         alphas(run),
         "<h2>Orders and speed</h2>",
@@ -116,6 +117,23 @@ def figure(caption: str, svg: str) -> str:
 def breaches(texts: Sequence[str]) -> str:
     """Limits that were passed, where there were any."""
     return "".join(f"<p class='bad'>Risk breach: {escape(text)}</p>" for text in texts)
+
+
+def expected_and_realised(by_kind: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """What lots were believed to bring and brought, by the order that opened them; nothing where none was opened."""
+    rows = [
+        (
+            f"{question} {name}",
+            f"{one['opened_lots']:,}",
+            f"{one['closed_lots']:,.0f}",
+            *("-" if one[side] is None else f"{one[side]:+.2f}" for side in ("expected", "realised")),
+        )
+        for question, kinds in by_kind.items()
+        for name, one in kinds.items()
+    ]
+    if not rows:
+        return ""
+    return table(("opened by", "lots", "closed", "expected, ticks a lot", "realised, ticks a lot"), rows)
 
 
 def by_span(spans: Mapping[str, Mapping[str, Any]]) -> str:

@@ -95,61 +95,64 @@ def shade_seen(axes: Axes, run: RunData) -> None:
         axes.axvspan(begin, end, color=SEEN[name], linewidth=0, zorder=0)
 
 
+def draw_price(run: RunData, axes: Axes) -> None:
+    """Mid, with our fills: hollow where they rested, filled where they crossed."""
+    axes.plot(*thin(days(run.rows["ts"]), run.mid), color=INK, linewidth=0.7, label="mid")
+    at = days(np.concatenate([run.rows["ts"][:1], run.fills["ts"]]))[1:]
+    for side, color, marker, word in ((1, GREEN, "^", "bought"), (-1, RED, "v", "sold")):
+        for maker in (True, False):
+            chosen = (run.fills["side"] == side) & (run.fills["maker"] == maker)
+            if chosen.any():
+                axes.scatter(
+                    at[chosen],
+                    run.fills["px"][chosen],
+                    s=18,
+                    marker=marker,
+                    linewidths=0.8,
+                    edgecolors=color,
+                    facecolors="none" if maker else color,
+                    label=f"{word}, {'resting' if maker else 'crossing'}",
+                    zorder=3,
+                )
+    axes.ticklabel_format(axis="y", useOffset=False)
+    axes.set_ylabel("price, ticks")
+    shade_seen(axes, run)
+    axes.legend(loc="best", frameon=False, ncols=5, fontsize=8)
+    time_axis(axes)
+
+
 def price(run: RunData) -> str:
     """Mid, with our fills: hollow where they rested, filled where they crossed."""
+    return svg(lambda axes: draw_price(run, axes), 3.4)
 
-    def draw(axes: Axes) -> None:
-        axes.plot(*thin(days(run.rows["ts"]), run.mid), color=INK, linewidth=0.7, label="mid")
-        at = days(np.concatenate([run.rows["ts"][:1], run.fills["ts"]]))[1:]
-        for side, color, marker, word in ((1, GREEN, "^", "bought"), (-1, RED, "v", "sold")):
-            for maker in (True, False):
-                chosen = (run.fills["side"] == side) & (run.fills["maker"] == maker)
-                if chosen.any():
-                    axes.scatter(
-                        at[chosen],
-                        run.fills["px"][chosen],
-                        s=18,
-                        marker=marker,
-                        linewidths=0.8,
-                        edgecolors=color,
-                        facecolors="none" if maker else color,
-                        label=f"{word}, {'resting' if maker else 'crossing'}",
-                        zorder=3,
-                    )
-        axes.ticklabel_format(axis="y", useOffset=False)
-        axes.set_ylabel("price, ticks")
-        shade_seen(axes, run)
-        axes.legend(loc="best", frameon=False, ncols=5, fontsize=8)
-        time_axis(axes)
 
-    return svg(draw, 3.4)
+def draw_position(run: RunData, axes: Axes) -> None:
+    """Inventory over time."""
+    x, y = thin(days(run.rows["ts"]), run.rows["inventory"])
+    axes.step(x, y, where="post", color=BLUE, linewidth=0.9)
+    axes.axhline(0.0, color=GREY, linewidth=0.8)
+    axes.set_ylabel("position, lots")
+    shade_seen(axes, run)
+    time_axis(axes)
 
 
 def position(run: RunData) -> str:
     """Inventory over time."""
+    return svg(lambda axes: draw_position(run, axes), 1.9)
 
-    def draw(axes: Axes) -> None:
-        x, y = thin(days(run.rows["ts"]), run.rows["inventory"])
-        axes.step(x, y, where="post", color=BLUE, linewidth=0.9)
-        axes.axhline(0.0, color=GREY, linewidth=0.8)
-        axes.set_ylabel("position, lots")
-        shade_seen(axes, run)
-        time_axis(axes)
 
-    return svg(draw, 1.9)
+def draw_pnl(run: RunData, axes: Axes) -> None:
+    """PnL after fees, marked to mid."""
+    axes.plot(*thin(days(run.rows["ts"]), run.rows["pnl_ticks"]), color=BLUE, linewidth=0.9)
+    axes.axhline(0.0, color=GREY, linewidth=0.8)
+    axes.set_ylabel("PnL after fees,\nticks x lots")
+    shade_seen(axes, run)
+    time_axis(axes)
 
 
 def pnl(run: RunData) -> str:
     """PnL after fees, marked to mid."""
-
-    def draw(axes: Axes) -> None:
-        axes.plot(*thin(days(run.rows["ts"]), run.rows["pnl_ticks"]), color=BLUE, linewidth=0.9)
-        axes.axhline(0.0, color=GREY, linewidth=0.8)
-        axes.set_ylabel("PnL after fees,\nticks x lots")
-        shade_seen(axes, run)
-        time_axis(axes)
-
-    return svg(draw, 2.2)
+    return svg(lambda axes: draw_pnl(run, axes), 2.2)
 
 
 def edge_and_cost(run: RunData) -> str:

@@ -43,7 +43,7 @@ class Terminal:
     def __enter__(self) -> "Terminal":
         with self._words():
             self._console.print(f"console, /health and /metrics: {self._url}    run folder: {self._folder}")
-            self._console.print("compiling what is not compiled yet, then connecting; Ctrl-C stops in order")
+            self._console.print("connecting; Ctrl-C stops in order")
         self._thread.start()
         return self
 
@@ -131,7 +131,9 @@ def _model(view: View) -> str:
     one = view.serving
     if not view.model:
         return "quotes are recorded, nothing is traded"
-    return f"model {one.kind} {one.hash[:12]}, {one.role}{', ' if one.why else ''}{one.why}"
+    own = f"decided by a rule of your own, {one.rule} (candidate)" if one.rule else ""
+    said = ", ".join(filter(None, (one.standing, one.role, one.why, own)))
+    return f"model {one.kind} {one.hash[:12]}, {said}"
 
 
 def _latency(view: View) -> str:

@@ -12,12 +12,24 @@ from emp.access.recordings import open_recording
 from emp.access.recordings.mapping import Mapping
 from emp.access.recordings.source import Progress, files_of
 from emp.app.wiring.context import described, recorded_context
-from emp.core.config.config import COOL_DOWN_EVENTS, WARM_UP_EVENTS, Context, Model, Risk, SystemConfig
+from emp.core.config.config import (
+    COOL_DOWN_EVENTS,
+    WARM_UP_EVENTS,
+    Account,
+    Breakers,
+    Context,
+    Model,
+    Risk,
+    SystemConfig,
+)
 from emp.core.errors import UsageError
 from emp.core.ids import run_id
 from emp.core.instrument import find
+from emp.engine.breakers import BreakerLimits
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.load import LoadedModel, load_folder
+from emp.engine.own import Rule
+from emp.engine.portfolio import AccountLimits
 from emp.engine.replay import Backtest, Planned
 from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder, build_manifest
@@ -43,16 +55,41 @@ def engine_limits(config: SystemConfig | None = None) -> EngineLimits:
         warmup_events=config.warm_up_events if config else WARM_UP_EVENTS,
         cooldown_events=config.cool_down_events if config else COOL_DOWN_EVENTS,
         state_ttl_ns=int(model.state_ttl_s * 1_000 * MS),
+        breakers=_breaker_limits(config.breakers if config else Breakers()),
+        account=_account_limits(config.account if config else Account()),
+    )
+
+
+def _account_limits(account: Account) -> AccountLimits:
+    return AccountLimits(
+        currency=account.currency or "",
+        max_gross=account.max_gross_exposure or 0.0,
+        max_net=account.max_net_exposure or 0.0,
+        max_daily_loss=account.max_daily_loss or 0.0,
+        halt_at=account.halt_at,
+        rate_max_age_ns=int(account.rate_max_age_s * 1_000 * MS),
+    )
+
+
+def _breaker_limits(breakers: Breakers) -> BreakerLimits:
+    return BreakerLimits(
+        rejects=breakers.rejects,
+        reject_window_ns=int(breakers.reject_window_s * 1_000 * MS),
+        reject_pause_ns=int(breakers.reject_pause_s * 1_000 * MS),
+        answer_ns=int(breakers.answer_s * 1_000 * MS),
+        decision_ns=int(breakers.decision_p99_ms * MS),
+        cool_down_ns=int(breakers.cool_down_s * 1_000 * MS),
     )
 
 
 class Reading(NamedTuple):
-    """How recordings are read, how far away the paper venue is, and in which context they are traded."""
+    """How recordings are read, how far away the paper venue is, in which context they are traded, and by what rule."""
 
     mappings: Sequence[Mapping] = ()  # the user's own formats
     accept_losses: bool = False
     latency_ms: float | None = None  # round trip; without one, the venue's usual
     context: Context = Context()  # what multiplies size, when
+    rule: Rule | None = None  # decides in place of the built-in one
 
 
 AS_USUAL = Reading()
@@ -101,6 +138,7 @@ def assemble_replay(
             "instrument": msgspec.to_builtins(facts),
             "swaps": [msgspec.to_builtins(one.swap) for one in successions],
             "reading": own,
+            **({} if reading.rule is None else {"rule": describe_rule(reading.rule)}),
         },
         instruments=[facts.name],
         model_hashes=[model.artifact.hash],
@@ -109,13 +147,20 @@ def assemble_replay(
     run = run_id(msgspec.json.encode(manifest).decode())
     manifest["run"] = run
     path = runs / f"replay-{facts.name}-{run}"
-    if (path / "summary.json").exists():
+    forgets = reading.rule is not None and not reading.rule.resumable
+    if path.exists() and ((path / "summary.json").exists() or forgets):
         shutil.rmtree(path)
     folder = RunFolder.open_or_create(path, manifest)
     engine = Engine([facts], model, limits, run)
     venue = PaperVenue(facts, entry_ns=entry_ns)
     engine.desk.facts["round_trip_ns"] = venue.venue["entry_ns"]  # the shadow is as far away as we are
-    return Backtest(source, engine, venue, folder, successions, context=context), folder
+    running = Backtest(source, engine, venue, folder, successions, context=context, rule=reading.rule)
+    return running, folder
+
+
+def describe_rule(rule: Rule) -> dict[str, str]:
+    """A rule of one's own as a manifest names it."""
+    return {"name": rule.name, "sha256": rule.hash}
 
 
 def journalled(folder: RunFolder, instrument: str) -> list[Planned]:

@@ -83,6 +83,7 @@ def fix_settings(
         store=config.run_dir / "fix-sequence",
         reset_on_logon=access.reset_on_logon,
         reset_on_loss=access.reset_on_loss,
+        cancel_on_disconnect=access.cancel_on_disconnect,
         reach=reach,
         timeout_s=timeout_s,
     )

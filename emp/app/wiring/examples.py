@@ -10,12 +10,17 @@ OWN = "emp.yaml"
 
 
 def examples() -> dict[str, Path]:
-    """Shipped configurations by name: beside the package in a checkout, inside it where it was installed."""
+    """Shipped examples by name, most of them configurations: beside the package in a checkout, else inside it."""
     for folder in (PACKAGE / "examples", PACKAGE.parent / "examples"):
         found = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
         if "mock" in found:
             return found
     raise UsageError(f"{PACKAGE} was installed without its examples: install it again")
+
+
+def is_configuration(path: Path) -> bool:
+    """Whether an example can be run: settings of a training or gates cannot."""
+    return any(line.startswith("mode:") for line in path.read_text(encoding="utf-8").splitlines())
 
 
 def default_config() -> Path:

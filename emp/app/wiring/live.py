@@ -1,17 +1,20 @@
 """Wiring of `emp run`: from a configuration to a live engine, its venue, its journal and its web page."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from emp.access.port import MarketAccess
-from emp.app.wiring.assembly import engine_limits
+from emp.app.wiring.assembly import describe_rule, engine_limits
 from emp.app.wiring.context import providers_of, slow_context
 from emp.app.wiring.doors import open_ctrader, open_fix
+from emp.app.wiring.governed import load_models
+from emp.app.wiring.rules import own_rule
 from emp.app.wiring.unfinished import (
     account_of,
     carry_over,
@@ -27,27 +30,32 @@ from emp.core.codes import Reason, Session
 from emp.core.config.config import SystemConfig
 from emp.core.config.secrets import Secret
 from emp.core.contracts import NewOrder
-from emp.core.errors import ArtifactError, ConfigError, JournalError
+from emp.core.errors import ArtifactError, ConfigError, JournalError, UsageError
 from emp.core.ids import run_id
 from emp.core.instrument import Instrument, find
 from emp.core.platform import say
 from emp.core.sessions import session_table
 from emp.engine.apart import compile_apart
-from emp.engine.choose import load_serving, load_standby
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine
 from emp.engine.guard import LatencyGuard
 from emp.engine.journal_tap import JournalTap
 from emp.engine.live import Home, Live
 from emp.engine.load import load_folder
+from emp.engine.monitor_tap import MonitorTap
+from emp.engine.own import Rule
+from emp.engine.portfolio import exposure_records, needs_rates
+from emp.engine.rates import RateFile
 from emp.engine.succession import Models, Succession
 from emp.engine.tap import Taps
+from emp.engine.verdict import Verdict
 from emp.engine.view import Viewer
 from emp.journal.account_file import AccountFile, AccountState
 from emp.journal.ledger import Ledger
+from emp.journal.monitor_log import MonitorLog
 from emp.journal.place import Place
 from emp.journal.run import RunFolder, build_manifest
-from emp.journal.swaps import read_swaps
+from emp.journal.swaps import FALLBACKS, read_swaps
 from emp.model.artifact import save
 from emp.observe.board import Board
 from emp.observe.log_file import LogFile
@@ -70,6 +78,7 @@ class Running(NamedTuple):
 
     live: Live
     engine: Engine
+    driver: Driver
     bus: EventBus
     journal: JournalTap
     viewer: Viewer
@@ -83,13 +92,8 @@ def checked(config: SystemConfig, source: Path) -> tuple[list[Instrument], Model
     if (config.mode == "mock" or config.access.connection_protocol == "recording") and len(instruments) > 1:
         raise ConfigError(f"{source}: instruments.names: a built-in or recorded market has one instrument")
     providers_of(config.context, config.instruments.catalogue)
+    own_rule(config)
     return instruments, load_models(config), credentials
-
-
-def load_models(config: SystemConfig) -> Models:
-    """The model that the configuration names to serve, and the one that stands by."""
-    serving = load_serving(config.model)
-    return Models(serving, load_standby(config.model, serving))
 
 
 def assemble_live(
@@ -137,20 +141,21 @@ def _assemble(
         model_hashes=[model.artifact.hash],
         facts=[msgspec.to_builtins(one) for one in instruments],
     )
+    rule = own_rule(config)
+    rates = _rates(config, instruments)
     folder = unfinished_run(config, manifest["instruments"])
     continued = folder is not None
     state = AccountState() if account is None else account.read()
     refuse_elsewhere(state, folder)
     if folder is None:
-        run = run_id(config.model_dump_json(), model.artifact.hash, clock.now_ns())
-        folder = RunFolder.create(config.run_dir / f"{config.mode}-{run}", {**manifest, "run": run})
+        folder = _new_folder(config, manifest, models, rule, clock)
     run = folder.manifest["run"]
     ledger = Ledger(folder.ledger, run=run, mode=config.mode)
+    if not ledger.last_seq:  # new, or its process died before it had taken over what the run before it left
+        carry_over(state, manifest["instruments"], ledger, clock)
     if continued:
         note_continuation(folder, ledger, manifest, clock)
         models = _continued(folder, ledger, models, clock)
-    else:
-        carry_over(state, manifest["instruments"], ledger, clock)
     if account is not None:
         account.say_who(folder.path)
     served = [first_model(folder), *(swap.after for swap in read_swaps(ledger))]
@@ -160,6 +165,8 @@ def _assemble(
     )
     ledger.at = journal.market.events
     engine = Engine(instruments, models.serving, engine_limits(config), run, journal.actions.model_hashes)
+    if rule is not None:
+        rule.attach(engine)
     bus = EventBus(
         [one.name for one in instruments],
         queue_bound=config.bus.queue_bound,
@@ -169,13 +176,25 @@ def _assemble(
     )
     taps = Taps(journal.market.events, journal.actions.rows)
     driver = Driver(engine, access.send, ledger=ledger, taps=taps)
+    guard = LatencyGuard(config.model.p99_ms, config.model.total_p99_ms)
+    verdicts: deque[Verdict] = deque()
     succession = Succession(
-        driver,
-        board,
-        LatencyGuard(config.model.p99_ms, config.model.total_p99_ms),
-        models,
-        None if source is None else _reader(source, folder),
+        driver, board, guard, models, None if source is None else _reader(source, folder), rule, verdicts
     )
+    monitor = None
+    if config.model.monitor:
+        log = MonitorLog(folder.path, journal.market.events)
+        own_market = config.access.connection_protocol == "mock"
+        monitor = MonitorTap(
+            instruments,
+            engine.limits,
+            succession.lineup,
+            log,
+            board,
+            lambda: guard.slow,
+            verdicts,
+            own_market,
+        )
     viewer = Viewer(
         driver,
         bus,
@@ -184,8 +203,11 @@ def _assemble(
         succession.view,
         mode=config.mode,
         stale_after_ms=config.risk.stale_after_ms,
+        monitor=monitor,
     )
     taps.attach(journal)
+    if monitor is not None:
+        taps.attach(monitor)
     taps.attach(viewer)
     live = Live(
         access=access,
@@ -196,15 +218,26 @@ def _assemble(
         board=board,
         clock=clock,
         succession=succession,
-        home=Home(folder.path, account, Place(folder.path, folder.ledger)),
+        home=Home(folder.path, account, Place(folder.path, folder.ledger), rates),
         context=slow_context(config.context, instruments, config.instruments.catalogue),
     )
-    return Running(live, engine, bus, journal, viewer, folder)
+    return Running(live, engine, driver, bus, journal, viewer, folder)
+
+
+def _new_folder(
+    config: SystemConfig, manifest: Mapping[str, Any], models: Models, rule: Rule | None, clock: Clock
+) -> RunFolder:
+    """The folder of a run that begins; what is not the release's own is marked in its manifest."""
+    run = run_id(config.model_dump_json(), models.serving.artifact.hash, clock.now_ns())
+    marked: dict[str, Any] = {"model_standing": dict(models.standing)} if models.standing else {}
+    if rule is not None:
+        marked["rule"] = describe_rule(rule)
+    return RunFolder.create(config.run_dir / f"{config.mode}-{run}", {**manifest, **marked, "run": run})
 
 
 def keep_models(folder: RunFolder, models: Models) -> None:
     """Keep copies of the artifacts in the run's folder: with them and the ledger it can be replayed for ever."""
-    for model in (models.serving, models.standby):
+    for model in (models.serving, models.standby, models.challenger, models.linear):
         if model is not None and not (folder.models / model.artifact.hash).exists():
             save(folder.models / model.artifact.hash, model.artifact.manifest, model.artifact.tensors)
 
@@ -227,9 +260,9 @@ def _continued(folder: RunFolder, ledger: Ledger, models: Models, clock: Clock) 
         for swap in replaced_model(folder, served, models.serving.artifact.hash, clock):
             ledger.record_note(swap.note)
         return models
-    if swaps and swaps[-1].reason == "latency":
-        return Models(last, None, "fallback")
-    return Models(last, models.standby)
+    fell_back = bool(swaps) and swaps[-1].reason in FALLBACKS
+    standby, role = (None, "fallback") if fell_back else (models.standby, "primary")
+    return Models(last, standby, models.challenger, models.linear, role)
 
 
 def _reader(source: Path, folder: RunFolder) -> Callable[[], Models]:
@@ -271,6 +304,19 @@ def open_access(
     return PaperAccess(access, clock)
 
 
+def _rates(config: SystemConfig, instruments: list[Instrument]) -> RateFile | None:
+    """Where conversion rates are told that no instrument of the run says; UsageError where nobody does."""
+    needed = needs_rates(instruments, exposure_records(instruments, engine_limits(config).account))
+    if not needed:
+        return None
+    if config.account.rates is None:
+        raise UsageError(
+            f"account.rates: no instrument of the run says what {', '.join(needed)} are worth in"
+            f" {config.account.currency}: name a YAML file with a line per currency, as in 'JPY: 0.0067'"
+        )
+    return RateFile(config.account.rates, needed)
+
+
 def open_log(folder: RunFolder) -> LogFile:
     """The run's log file, for `emp.observe.logs`."""
     path = folder.path / "log.jsonl"
@@ -282,7 +328,7 @@ def open_log(folder: RunFolder) -> LogFile:
         ) from error
 
 
-def _mock(config: SystemConfig, instrument: Instrument, clock: Clock) -> MarketAccess:
+def _mock(config: SystemConfig, instrument: Instrument, clock: Clock) -> "MockMarket":
     from emp.sim.flow.shipped import shipped_flow
     from emp.sim.world.day import DayConfig, DayMarket
     from emp.sim.world.mock import MockMarket
@@ -317,7 +363,7 @@ def _compile_market(spare: "MockMarket") -> None:
         reason=Reason.POST_EDGE,
         decision_seq=0,
     )
-    spare.send(order)
+    spare.take(order)
     for _ in spare.batches():
         pass
 

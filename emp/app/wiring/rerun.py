@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from emp.app.wiring.assembly import engine_limits
+from emp.app.wiring.rules import recorded_rule
 from emp.app.wiring.unfinished import CONTINUED
 from emp.core.config.config import SystemConfig
 from emp.core.contracts import Control
@@ -20,6 +21,8 @@ from emp.core.records import DECISION, UNHASHED, Array, fieldwise_bytes
 from emp.engine.carry import CARRIED
 from emp.engine.journal_tap import journalled_rows
 from emp.engine.load import load_folder
+from emp.engine.monitor_rerun import verify_monitor
+from emp.engine.own import Rule
 from emp.engine.rerun import Rerun, Terms
 from emp.journal.actionlog import ActionLog
 from emp.journal.reader import LedgerReader
@@ -76,7 +79,8 @@ def assemble_rerun(folder: RunFolder) -> Rerun:
     def terms(started: int) -> Terms:
         """Those of the process whose trading began with an entry of the ledger."""
         newest = [described for seq, described in later if seq < started]
-        return _terms(folder, newest[-1]) if newest else first
+        settled = _terms(folder, newest[-1]) if newest else first
+        return settled._replace(rule=_rule(folder))
 
     return Rerun(folder, terms, lambda name: load_folder(folder.models / name))
 
@@ -102,6 +106,12 @@ def _terms(folder: RunFolder, described: Mapping[str, Any]) -> Terms:
         else [find(name, config.instruments.catalogue) for name in folder.manifest["instruments"]]
     )
     return Terms(instruments, engine_limits(config))
+
+
+def _rule(folder: RunFolder) -> Rule | None:
+    """The user's own rule that decided in a run, with nothing remembered yet."""
+    described = folder.manifest.get("rule")
+    return None if described is None else recorded_rule(SystemConfig(**folder.manifest["config"]), described)
 
 
 def run_terms(folder: RunFolder) -> Terms:
@@ -135,6 +145,13 @@ def replay_run(folder: RunFolder, progress: Progress) -> dict[str, Any]:
     engine = rerun.engine
     if engine is None:
         raise UsageError(f"{folder.path}: the run ended before it traded: there is nothing to replay")
+    started = {one.first: one.started for one in rerun.processes if one.started is not None}
+    looked = verify_monitor(
+        folder,
+        recorded,
+        lambda first: rerun.terms(started.get(first, 0)),
+        lambda name: load_folder(folder.models / name),
+    )
     accounts = engine.desk.account
     return {
         "run": folder.manifest["run"],
@@ -153,6 +170,7 @@ def replay_run(folder: RunFolder, progress: Progress) -> dict[str, Any]:
         "fees": float(accounts["fees"].sum()),
         "halted": engine.halted,
         "model_hash": engine.model.artifact.hash,
+        "monitor_lines": looked,
         "action_log_sha256": again,
         "equal": again == digest,
     }

@@ -16,7 +16,7 @@ from emp.core.platform import say
 from emp.engine.carry import carried_note, is_worth_carrying
 from emp.engine.journal_tap import newest_rows
 from emp.journal.account_file import AccountState
-from emp.journal.ledger import Ledger
+from emp.journal.ledger import Ledger, finish_sealing
 from emp.journal.reader import LedgerReader, is_blank
 from emp.journal.records import Note
 from emp.journal.run import RunFolder
@@ -85,16 +85,18 @@ def refuse_elsewhere(state: AccountState, continued: RunFolder | None) -> None:
 
 
 def carry_over(state: AccountState, instruments: Sequence[str], ledger: Ledger, clock: Clock) -> None:
-    """Let a new run begin with what the account's run before it has lost that day, held and halted."""
-    for name in instruments:
-        left = state.instruments.get(name)
-        if left is not None and is_worth_carrying(left):
+    """Let a new run begin with what the account's run before it has lost that day, held and halted: with all of it, or
+    a process that dies meanwhile leaves an empty ledger, and the next one begins here again.
+    """
+    known = {name: left for name in instruments if (left := state.instruments.get(name)) is not None}
+    worth = {name: left for name, left in known.items() if is_worth_carrying(left)}
+    with ledger.batch():
+        for name, left in worth.items():
             ledger.record_note(carried_note(name, left, clock.now_ns()))
-            words = (
-                f"loss of the day {left.day_pnl:g}, drawdown {left.drawdown:g}, position {left.position:+d}"
-            )
-            halted = f", halted ({left.halted}): `emp resume` lets it trade" if left.halted else ""
-            say(f"emp: {name}: carried over from run {state.run}: {words}{halted}")
+    for name, left in worth.items():
+        words = f"loss of the day {left.day_pnl:g}, drawdown {left.drawdown:g}, position {left.position:+d}"
+        halted = f", halted ({left.halted}): `emp resume` lets it trade" if left.halted else ""
+        say(f"emp: {name}: carried over from run {state.run}: {words}{halted}")
 
 
 def note_continuation(run: RunFolder, ledger: Ledger, manifest: Mapping[str, Any], clock: Clock) -> None:
@@ -149,9 +151,12 @@ def _sealed(run: RunFolder) -> bool:
             f"{error}; {run.path} is a live run of this account and may hold positions"
         ) from error
     try:
-        return ledger.sealed
+        sealed = ledger.sealed
     finally:
         ledger.close()
+    if sealed:
+        finish_sealing(run.ledger)
+    return sealed
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> Iterator[str]:

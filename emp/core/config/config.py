@@ -106,6 +106,9 @@ class Access(Section):
     reset_on_loss: bool = (
         False  # FIX: begin at 1 once where the venue counts otherwise; else that ends the run
     )
+    cancel_on_disconnect: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,8}=[!-~]+)?$")] = (
+        ""  # FIX: the venue's field of a logon, as TAG=VALUE, that asks it to withdraw our orders where we are lost
+    )
     depth: bool = True  # cTrader: False where the symbols have no depth
     recording: Path | None = None
     speed: Positive = 1.0  # recorded seconds per second, for `recording` and `mock`
@@ -123,6 +126,9 @@ class Model(Section):
     fallback_impl: Annotated[Standby | None, BeforeValidator(_word)] = None
     artifact: Text | None = None
     fallback_artifact: Text | None = None
+    challenger: Text | None = None  # folder, or kind of a shipped one, of a model to be compared with it
+    monitor: bool = True  # whether inputs are held against the training, and the model against others
+    registry: Path | None = None  # of promoted models: its default serves where none is named; live needs it
     state_ttl_s: Positive = (
         60.0  # market time after which a state that saw no believable book starts from zero
     )
@@ -144,6 +150,41 @@ class Risk(Section):
     depth_share: Annotated[Positive, Field(le=1.0)] = (
         0.02  # of the L1 depth percentile that one order may take
     )
+
+
+class Breakers(Section):
+    """What bars opening for a while, over all instruments; closing goes on. See docs/reliability.md."""
+
+    rejects: Count = 20  # of new orders, by the venue, within the window
+    reject_window_s: Positive = 60.0
+    reject_pause_s: Positive = 300.0  # or until resume
+    answer_s: Positive = 1.0  # from an order to the venue's first word on it
+    decision_p99_ms: Positive = 5.0  # of the newest thousand decisions
+    cool_down_s: Positive = (
+        10.0  # after late answers or decisions; doubled, up to eight times, while they stay late
+    )
+
+
+class Account(Section):
+    """Limits over all instruments together, in the account's currency; see docs/operations.md. None: no limit."""
+
+    currency: Text | None = None
+    max_gross_exposure: Positive | None = None
+    max_net_exposure: Positive | None = None
+    max_daily_loss: Positive | None = None
+    halt_at: Annotated[Positive, Field(ge=1.0, le=100.0)] = (
+        1.25  # multiple of an exposure limit, reached by prices alone, at which everything is closed
+    )
+    rates: Path | None = (
+        None  # YAML of currency: what a unit is worth, where no instrument of the run says it
+    )
+    rate_max_age_s: Positive = 3_600.0  # after which a rate says nothing, and nothing is opened
+
+
+class Decision(Section):
+    """What decides."""
+
+    rule: Text | None = None  # of the user's own, as module:function or file.py:function; not in mode live
 
 
 class Context(Section):
@@ -169,7 +210,12 @@ class Http(Section):
 
     host: Text = "127.0.0.1"
     port: Port = 8787  # 0 takes any free one
-    expose: bool = False  # must be true for an address that other machines can reach
+    expose: bool = (
+        False  # must be true for an address that other machines can reach; everything needs a login then
+    )
+    token_file: Path | None = (
+        None  # of a token of your own, for logins and controls; None: one is made per run
+    )
 
 
 class Journal(Section):
@@ -193,7 +239,10 @@ class SystemConfig(BaseSettings):
     instruments: Instruments
     access: Access = Access()
     model: Model = Model()
+    decision: Decision = Decision()
     risk: Risk = Risk()
+    breakers: Breakers = Breakers()
+    account: Account = Account()
     context: Context = Context()
     bus: Bus = Bus()
     http: Http = Http()
@@ -279,6 +328,10 @@ def _contradictions(config: SystemConfig) -> Iterable[str]:
     if access.speed != 1.0 and access.connection_protocol in ("fix", "ctrader") and config.mode != "mock":
         yield "access.speed: a real market cannot be sped up; remove it"
     yield from _other_accounts(access)
+    account = config.account
+    limits = (account.max_gross_exposure, account.max_net_exposure, account.max_daily_loss)
+    if any(limits) and account.currency is None:
+        yield "account.currency: must be given where the account has limits"
     if config.model.fallback_impl == "none" and config.model.fallback_artifact is not None:
         yield "model.fallback_artifact: contradicts fallback_impl: none"
     if config.model.artifact is None and config.model.fallback_impl == config.model.ssm_impl:
@@ -301,6 +354,11 @@ def _contradictions(config: SystemConfig) -> Iterable[str]:
         yield (
             f"http.host: {http.host} can be reached from other machines;"
             " use 127.0.0.1, or set http.expose: true"
+        )
+    if http.expose and http.token_file is None:
+        yield (
+            "http.token_file: must be given with http.expose: a file that you alone can read, with the token that"
+            " everybody shows who reads or controls the run from another machine"
         )
 
 

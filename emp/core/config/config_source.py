@@ -22,7 +22,9 @@ from emp.core.small_file import read_small
 PREFIX = "EMP_"
 
 RESERVED = (
-    frozenset({"EMP_CACHE", "EMP_DATA", "EMP_REQUIRE_REAL", "EMP_STATE", secrets.SECRETS_FILE})
+    frozenset(
+        {"EMP_CACHE", "EMP_DATA", "EMP_REGISTRY", "EMP_REQUIRE_REAL", "EMP_STATE", secrets.SECRETS_FILE}
+    )
     | secrets.KNOWN
 )
 """Variables with the prefix that are not fields of the configuration."""

@@ -1,8 +1,8 @@
-"""Eight floats side by side in kernels, as the processor's vector units hold them.
+"""Sixty-four bytes of floats side by side in kernels, as the processor's vector units hold them.
 
 The compiler may not reorder sums, and it unrolls short loops before it looks for vectors; so where a kernel's cost
-lies in short rows of numbers, it says itself that eight of them are worked at together. What is computed does not
-depend on how wide the processor's registers are: `total` always adds in the same order.
+lies in short rows of numbers, it says itself that eight float64, or sixteen float32, are worked at together. What is
+computed does not depend on how wide the processor's registers are: `total` always adds in the same order.
 """
 
 import operator
@@ -18,8 +18,7 @@ from numba.extending import intrinsic, models, register_model
 
 from emp.core.records import Array
 
-WIDTH = 8
-_ROW = ir.VectorType(ir.DoubleType(), WIDTH)
+ROW_BYTES = 64
 
 
 def aligned(x: Array) -> Array:
@@ -31,30 +30,34 @@ def aligned(x: Array) -> Array:
     return copy
 
 
-class Float64x8(types.Type):
-    """Eight float64."""
+class Row(types.Type):
+    """Floats of one kind, `width` of them."""
 
-    def __init__(self) -> None:
-        super().__init__(name="Float64x8")
+    def __init__(self, element: types.Float) -> None:
+        self.element = element
+        self.width = ROW_BYTES * 8 // element.bitwidth
+        scalar = ir.DoubleType() if element == types.float64 else ir.FloatType()
+        self.vector = ir.VectorType(scalar, self.width)
+        super().__init__(name=f"Row({element.name} x {self.width})")
 
 
-FLOAT64X8 = Float64x8()
+ROWS = {element: Row(element) for element in (types.float32, types.float64)}
 
 
-@register_model(Float64x8)
+@register_model(Row)
 class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _ROW)
+        super().__init__(manager, kind, kind.vector)
 
 
 def _arithmetic(operation: Any, instruction: str) -> None:
     @infer_global(operation)
     class _Typing(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
-            both = len(args) == 2 and all(isinstance(a, Float64x8) for a in args)
-            return signature(FLOAT64X8, *args) if both else None
+            both = len(args) == 2 and isinstance(args[0], Row) and args[0] == args[1]
+            return signature(args[0], *args) if both else None
 
-    @lower_builtin(operation, Float64x8, Float64x8)
+    @lower_builtin(operation, Row, Row)
     def _lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return getattr(builder, instruction)(*args)
 
@@ -63,73 +66,95 @@ for _operation, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"),
     _arithmetic(_operation, _instruction)
 
 
-def _row(context: Any, builder: Any, array: Any, value: Any, at: Any) -> Any:
+def _row_of(array: Any) -> Row | None:
+    """The kind of rows that an array holds; None where it holds none."""
+    if not isinstance(array, types.Array) or array.layout != "C":
+        return None
+    return ROWS.get(array.dtype)
+
+
+def _place(context: Any, builder: Any, row: Row, array: Any, value: Any, at: Any) -> Any:
     data = context.make_array(array)(context, builder, value).data
-    return builder.bitcast(builder.gep(data, [at]), _ROW.as_pointer())
-
-
-def _is_row(array: Any) -> bool:
-    return isinstance(array, types.Array) and array.dtype == types.float64 and array.layout == "C"
+    return builder.bitcast(builder.gep(data, [at]), row.vector.as_pointer())
 
 
 def _load(typing: Any, array: Any, at: Any) -> Any:
+    row = _row_of(array)
+    if row is None:
+        return None
+
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load(_row(context, builder, array, *args), align=8)
+        return builder.load(_place(context, builder, row, array, *args), align=row.element.bitwidth // 8)
 
-    return (FLOAT64X8(array, types.intp), code) if _is_row(array) else None
+    return row(array, types.intp), code
 
 
-def _store(typing: Any, array: Any, at: Any, row: Any) -> Any:
+def _store(typing: Any, array: Any, at: Any, values: Any) -> Any:
+    row = _row_of(array)
+    if row is None:
+        return None
+
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        builder.store(args[2], _row(context, builder, array, *args[:2]), align=8)
+        place = _place(context, builder, row, array, *args[:2])
+        builder.store(args[2], place, align=row.element.bitwidth // 8)
         return context.get_dummy_value()
 
-    return (types.void(array, types.intp, FLOAT64X8), code) if _is_row(array) else None
+    return types.void(array, types.intp, row), code
 
 
-def _splat_value(builder: Any, value: Any) -> Any:
-    first = builder.insert_element(ir.Constant(_ROW, ir.Undefined), value, cgutils.int32_t(0))
+def _splat_value(builder: Any, row: Row, value: Any) -> Any:
+    first = builder.insert_element(ir.Constant(row.vector, ir.Undefined), value, cgutils.int32_t(0))
     return builder.shuffle_vector(
-        first, first, ir.Constant(ir.VectorType(cgutils.int32_t, WIDTH), [0] * WIDTH)
+        first, first, ir.Constant(ir.VectorType(cgutils.int32_t, row.width), [0] * row.width)
     )
 
 
 def _splat(typing: Any, x: Any) -> Any:
+    row = ROWS.get(x)
+    if row is None:
+        return None
+
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _splat_value(builder, args[0])
+        return _splat_value(builder, row, args[0])
 
-    return FLOAT64X8(types.float64), code
+    return row(x), code
 
 
-def _clip(typing: Any, row: Any, bound: Any) -> Any:
+def _clip(typing: Any, values: Any, bound: Any) -> Any:
+    if not isinstance(values, Row):
+        return None
+
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        high = _splat_value(builder, args[1])
-        low = _splat_value(builder, builder.fneg(args[1]))
+        high = _splat_value(builder, values, args[1])
+        low = _splat_value(builder, values, builder.fneg(args[1]))
         less = builder.select(builder.fcmp_ordered("<", args[0], high), args[0], high)
         return builder.select(builder.fcmp_ordered(">", less, low), less, low)
 
-    return FLOAT64X8(FLOAT64X8, types.float64), code
+    return values(values, values.element), code
 
 
-def _total(typing: Any, row: Any) -> Any:
+def _total(typing: Any, values: Any) -> Any:
+    if not isinstance(values, Row):
+        return None
+
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        parts = [builder.extract_element(args[0], cgutils.int32_t(i)) for i in range(WIDTH)]
+        parts = [builder.extract_element(args[0], cgutils.int32_t(i)) for i in range(values.width)]
         while len(parts) > 1:
             half = len(parts) // 2
             parts = [builder.fadd(parts[i], parts[i + half]) for i in range(half)]
         return parts[0]
 
-    return types.float64(FLOAT64X8), code
+    return values.element(values), code
 
 
 load: Any = intrinsic(_load)
-"""`load(array, at)`: the eight elements of a float64 array from index `at`; nothing is checked."""
+"""`load(array, at)`: a row of a float32 or float64 array from its element `at` on; nothing is checked."""
 
 store: Any = intrinsic(_store)
 """`store(array, at, row)`: write them back."""
 
 splat: Any = intrinsic(_splat)
-"""`splat(x)`: the same number eight times."""
+"""`splat(x)`: a row of the same number."""
 
 clip: Any = intrinsic(_clip)
 """`clip(row, bound)`: each limited to -bound .. bound."""

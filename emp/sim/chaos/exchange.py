@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from emp.access.port import LinkState, Sink
-from emp.core.codes import OrderStatus
+from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace, VenuePosition
 from emp.core.instrument import Instrument
 from emp.core.records import Array
@@ -33,6 +33,7 @@ class Held(msgspec.Struct):
     price: int = 0  # of the last fill
     silent: bool = False  # nothing is told of it unless asked
     replacement: str = ""
+    ended_ns: int = 0  # of the world
 
 
 class Shortcomings(msgspec.Struct):
@@ -56,7 +57,7 @@ LATE_NS = 900_000_000
 
 
 class Exchange:
-    """`emp.access.port.MarketAccess` for a venue of a world; see the module."""
+    """`VenueMarket` of a world's FIX venue; see the module."""
 
     def __init__(
         self,
@@ -72,16 +73,20 @@ class Exchange:
         self.position = 0
         self.cash = 0  # ticks times lots
         self.fees = 0.0
+        self.others = 0  # lots that others have traded
         self.fills = 0
         self.faults = Shortcomings()
         self.shown = 0
         self.books_shown: deque[tuple[int, int]] = deque(maxlen=8)  # touches, newest last
         self.refuses_until_ns = 0  # no order is taken before
         self.silent_until_ns = 0  # no row is shown before
+        self.bare_until_ns = 0  # one side of the book is empty until then
+        self.bare_side = "bid"
         self.orders: dict[str, Held] = {}
         self.on_fill: Callable[[Held, int, int], None] = lambda _held, _lots, _px: None
         self._rows, self._loop, self._process, self._wall = rows, loop, process, wall
         self._book: Array | None = None
+        self._mid = float(np.nan)
         self._names: dict[str, str] = {}  # every id that an order had -> the one it has
         self._executions = 0
         self._sink: Sink
@@ -115,7 +120,11 @@ class Exchange:
         row["seq"], row["ts"] = self._seq, self._wall()
         row["ts_recv"] = row["ts"]
         row["instrument"] = 0
+        if self._loop.now_ns < self.bare_until_ns:
+            _strip(row, self.bare_side)
         self._book = row[0]
+        if row["n_bid"][0] and row["n_ask"][0]:
+            self._mid = (int(row["bid_px"][0, 0]) + int(row["ask_px"][0, 0])) / 2
         self.books_shown.append((int(row["bid_px"][0, 0]), int(row["ask_px"][0, 0])))
         self._match(row[0])
         self._show(row)
@@ -151,15 +160,15 @@ class Exchange:
 
     # --- orders
 
-    def send(self, command: Command) -> None:
+    def take(self, command: Command) -> None:
         """A command is here."""
         faults = self.faults
         if faults.lost_orders and not isinstance(command, QueryOrder):
             faults.lost_orders -= 1
             return
-        self._loop.schedule(self._process, self._loop.now_ns + ENTRY_NS, self._take, command)
+        self._loop.schedule(self._process, self._loop.now_ns + ENTRY_NS, self._arrive, command)
 
-    def _take(self, command: Command) -> None:
+    def _arrive(self, command: Command) -> None:
         if isinstance(command, NewOrder):
             self._new(command)
         elif isinstance(command, CancelOrder):
@@ -222,6 +231,8 @@ class Exchange:
         held.filled += lots
         held.price = px
         held.status = OrderStatus.FILLED if held.filled == order.qty else OrderStatus.PARTIALLY_FILLED
+        if held.status.terminal:
+            held.ended_ns = self._loop.now_ns
         fee = lots * (self.instrument.maker_fee if maker else self.instrument.taker_fee)
         self.position += order.side * lots
         self.cash -= order.side * lots * px
@@ -267,7 +278,7 @@ class Exchange:
     # --- reports
 
     def _end(self, held: Held, status: OrderStatus, text: str) -> None:
-        held.status = status
+        held.status, held.ended_ns = status, self._loop.now_ns
         self._tell_of(held, text=text)
 
     def _tell_of(self, held: Held, *, fee: float = 0.0, maker: bool = False, text: str = "") -> None:
@@ -338,6 +349,30 @@ class Exchange:
         while self._held_back:
             self._sink.report(self._held_back.popleft())
 
+    def by_hand(self, lots: int, *, told: bool) -> None:
+        """Somebody trades on the account, at the touch; `lots` are signed."""
+        side = 1 if lots > 0 else -1
+        px = self._opposite(side)
+        if not lots or not px:
+            return
+        self._executions += 1
+        name = f"HAND{self._executions}"
+        order = NewOrder(
+            cl_ord_id=name,
+            instrument=self.instrument.name,
+            side=side,
+            qty=abs(lots),
+            px=px,
+            immediate=True,
+            ts=self._wall(),
+            reason=Reason.NO_EDGE,
+            decision_seq=0,
+        )
+        held = Held(order, silent=not told)
+        self.orders[name] = held
+        self.others += abs(lots)
+        self._fill(held, abs(lots), px, maker=False)
+
     # --- what may be asked
 
     async def open_orders(self) -> Sequence[OrderUpdate]:
@@ -354,12 +389,21 @@ class Exchange:
         """Show nothing any more."""
         self._over = True
 
+    def ended_before(self, name: str, at_ns: int) -> bool:
+        """Whether an order had ended by then."""
+        held = self._known(name)
+        return held is not None and held.status.terminal and held.ended_ns < at_ns
+
     def working(self) -> int:
         """Orders that may still fill."""
         return sum(not held.status.terminal for held in self.orders.values())
 
     def mid(self) -> float:
-        """Middle of the newest book, ticks; nan before there is one."""
-        if self._book is None:
-            return float(np.nan)
-        return (int(self._book["bid_px"][0]) + int(self._book["ask_px"][0])) / 2
+        """Middle of the newest book with two sides, ticks; nan before there is one."""
+        return self._mid
+
+
+def _strip(row: Array, side: str) -> None:
+    """Take every level of one side out of a book."""
+    row[f"n_{side}"] = 0
+    row[f"{side}_px"] = row[f"{side}_sz"] = 0

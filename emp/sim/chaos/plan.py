@@ -28,6 +28,7 @@ KINDS: dict[str, Kind] = {
     "twice_row": Kind(1, 1, 5, "rows are shown twice"),
     "swapped_row": Kind(1, 1, 3, "rows change places"),
     "feed_stall": Kind(1, 300, 9_000, "ms without market data"),
+    "bare_side": Kind(1, 300, 6_000, "ms in which one side of the book is empty"),
     # orders and reports
     "reject": Kind(2, 1, 4, "orders are refused"),
     "refuse_orders": Kind(1, 1_000, 30_000, "ms in which every order is refused"),
@@ -49,6 +50,7 @@ KINDS: dict[str, Kind] = {
     "half_open": Kind(1, 1, 1, "nothing passes any more, and nobody is told"),
     "network_stall": Kind(1, 300, 8_000, "ms in which nothing arrives"),
     "refuse": Kind(1, 500, 15_000, "ms in which the venue lets nobody in, after a cut"),
+    "away": Kind(1, 1_000, 15_000, "the same, and the venue has forgotten its sequence numbers meanwhile"),
     "swap_messages": Kind(1, 200, 3_000, "ms in which one message in ten changes places with the next"),
     "bad_checksum": Kind(1, 200, 2_000, "ms in which one message in ten is damaged"),
     "venue_silent": Kind(1, 200, 2_000, "ms in which the venue falls silent now and then"),
@@ -79,6 +81,14 @@ KINDS: dict[str, Kind] = {
     "owner_halt": Kind(1, 500, 30_000, "emp halt, and emp resume so many ms later"),
     "owner_flatten": Kind(2, 1_000, 20_000, "emp flatten, and emp resume so many ms later"),
     "owner_kill": Kind(2, 1_000, 20_000, "the kill switch, and emp resume so many ms later"),
+    "kill_in_the_dark": Kind(
+        1,
+        1_000,
+        12_000,
+        "SIGKILL; the next start has no book for so many ms, and the kill switch is pulled",
+    ),
+    "by_hand": Kind(1, -3, 3, "lots that somebody trades on the account by hand, and the venue tells us"),
+    "in_silence": Kind(1, -3, 3, "the same, and it does not"),
     "second_engine": Kind(1, 1, 1, "a second engine is started on the same account"),
 }
 """The vocabulary."""

@@ -68,7 +68,8 @@ def _touch(b: Any) -> float:
 
 
 @kernel
-def _both(b: Any) -> bool:
+def both_sides(b: Any) -> bool:
+    """Whether both sides have a price, the bid below the ask."""
     return bool(b[BEST] != b[LO] and b[BEST + 1] != b[LO] + b[MASK] and b[BEST] < b[BEST + 1])
 
 
@@ -81,7 +82,7 @@ def probe_market(flow: Any, out: Any) -> float:
     while n < len(out):
         for _ in range(PAUSE):
             flow_event(flow)
-        if not _both(b):
+        if not both_sides(b):
             continue
         side = n & 1
         px, stamp = int(b[BEST + side]), int(b[STAMP])
@@ -113,7 +114,7 @@ def probe_replay(b: Any, fills: Any, msgs: Any, skip: int, out: Any) -> tuple[in
         if waiting and since > WAIT:
             n += 1
             waiting, since = False, 0
-        elif not waiting and since > PAUSE and i >= skip and n < len(out) and _both(b):
+        elif not waiting and since > PAUSE and i >= skip and n < len(out) and both_sides(b):
             side = n & 1
             px, stamp, waiting, since = int(b[BEST + side]), int(b[STAMP]), True, 0
             out[n, 0] = level_qty(b, side, px)

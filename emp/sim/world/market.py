@@ -1,6 +1,6 @@
 """A simulated market: a book and the flow that moves it, driven up to a time or a number of events."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -146,15 +146,18 @@ class Market:
         """Time of the last event."""
         return int(self.state["now"][0])
 
-    def clone(self) -> "Market":
+    def clone(self) -> Self:
         """An independent market in the same state: it will do the same until one of them is disturbed."""
-        twin: Market = object.__new__(type(self))
         own = self.flow
-        twin.flow = FlowWorld(
-            own.book.copy(), own.fills.copy(), aligned(own.state), own.params, own.rng.copy()
-        )
-        twin.last = self.last.copy()
-        return twin
+        flow = FlowWorld(own.book.copy(), own.fills.copy(), aligned(own.state), own.params, own.rng.copy())
+        return type(self).around(flow, self.last.copy())
+
+    @classmethod
+    def around(cls, flow: FlowWorld, last: Array) -> Self:
+        """The market of a flow that stands as it is; `last` is EVENT[1], the book shown last."""
+        market: Self = object.__new__(cls)
+        market.flow, market.last = flow, last
+        return market
 
 
 def zero_intelligence(seed: int, start_px: int = 100_000, start_ns: int = 0) -> Market:

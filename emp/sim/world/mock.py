@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from emp.access.port import LinkState, ReadCounts, Sink
 from emp.access.pump import Pump
+from emp.core.approval import Cleared, command_of
 from emp.core.clock import Clock, LiveClock
 from emp.core.contracts import Command, OrderUpdate, VenuePosition
 from emp.core.errors import UsageError, VenueError
@@ -71,8 +72,12 @@ class MockMarket:
 
     # --- both faces
 
-    def send(self, command: Command) -> None:
+    def send(self, cleared: Cleared) -> None:
         """Put a command on the wire now, in market time."""
+        self.take(command_of(cleared))
+
+    def take(self, command: Command) -> None:
+        """The same of an order that a client gave, where this market stands behind a venue."""
         if self._closed:
             raise VenueError("mock market: closed, cannot take a command")
         self.exchange.send(command, max(self._seen, self._target()))

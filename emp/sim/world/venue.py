@@ -133,6 +133,9 @@ SIM_VENUE = np.dtype(
         ("position", "i8"),  # lots, signed
         ("cash", "f8"),  # ticks times lots, fees not included
         ("fees", "f8"),
+        ("fills", "i8"),
+        ("lots", "i8"),  # traded
+        ("maker_lots", "i8"),
         ("lost", "i8"),  # reports or fills that found no room: an error
     ],
     align=True,
@@ -218,6 +221,9 @@ def _book_fills(m: Any, at: int) -> None:
         v.position += o.side * f.qty
         v.cash -= o.side * f.qty * f.px
         v.fees += fee
+        v.fills += 1
+        v.lots += f.qty
+        v.maker_lots += f.qty if maker else 0
         o.status = PARTIALLY_FILLED if o.leaves > 0 else FILLED_STATUS
         out = _tell_order(m, o, f.px, at, f.ahead if maker else 0, NO_TEXT)
         out.fee, out.maker = fee, maker

@@ -29,6 +29,7 @@ from emp.core.numba.jit import closure_hash
 from emp.core.records import Array
 from emp.perception.schema import schema_hash
 from emp.perception.targets import Targets, segments, targets, unit_ticks
+from emp.train.data import fingerprint
 from emp.train.data import table as seeing
 from emp.train.data.store import load_or_compute
 from emp.train.data.table import FeatureTable, extract_features, with_encoder, zero_encoder
@@ -111,6 +112,18 @@ class Dataset:
         """Labels of some rows of a part, NaN where they become known only after the part has ended."""
         known = self.targets.known_ns[rows]
         return np.where(known < self.span(which)[1], self.targets.delta_hat[rows], np.float32(np.nan))
+
+    def sample(self, start_ns: int, end_ns: int) -> Array:
+        """Hashes that stand for the rows of a span, by their content: uint64[m] (`emp.train.data.fingerprint`)."""
+        return fingerprint.sample(*self._content(start_ns, end_ns))
+
+    def rows_sha256(self, start_ns: int, end_ns: int) -> str:
+        """Hash of the content of the rows of a span."""
+        return fingerprint.rows_sha256(*self._content(start_ns, end_ns))
+
+    def _content(self, start_ns: int, end_ns: int) -> tuple[Array, Array, Array]:
+        inside = (self.ts >= start_ns) & (self.ts < end_ns)
+        return self.ts[inside], self.seen.rows["bid"][inside], self.seen.rows["ask"][inside]
 
     def encoded(self, encoder: Any) -> "Dataset":
         """The same data through another depth encoder."""

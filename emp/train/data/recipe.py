@@ -1,10 +1,9 @@
 """The recordings that the shipped model is made from, so that it can be made again."""
 
-import os
 from pathlib import Path
 
 from emp.core.errors import DataError
-from emp.core.numba.cache import PACKAGE
+from emp.core.recorded import recordings_folder
 from emp.train.data.data import Series, parse_series
 
 SHIPPED = (
@@ -26,8 +25,8 @@ ALIGNED = (
 
 
 def recorded_markets() -> Path:
-    """The folder of recorded markets: EMP_DATA, else `../shared/data` beside the checkout."""
-    folder = Path(os.environ.get("EMP_DATA", PACKAGE.parent / "../shared/data")).resolve()
+    """The folder of recorded markets, which must be there."""
+    folder = recordings_folder()
     if not folder.is_dir():
         raise DataError(f"{folder}: no recorded markets there: set EMP_DATA, or name recordings with --data")
     return folder

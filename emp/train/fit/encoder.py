@@ -39,6 +39,9 @@ class DepthNet(nn.Module):
         self.flat = nn.Linear(even.shape[1] + half, HORIZONS)
         self.turn = nn.Linear(odd.shape[1] + half, HORIZONS, bias=False)
         nn.init.zeros_(self.flat.weight)
+        nn.init.zeros_(
+            self.flat.bias
+        )  # not by torch's generator, which the seed of the training does not reach
         nn.init.zeros_(self.turn.weight)
 
     def features(self, cells: torch.Tensor) -> torch.Tensor:

@@ -7,11 +7,14 @@ import numpy as np
 
 from emp.core.errors import UsageError
 from emp.core.records import HORIZON_NAMES, Array
+from emp.engine.inputs import reference_tensors, told_inputs
 from emp.model.artifact import Manifest
+from emp.observe.drift import make_reference
 from emp.perception.depth import ENCODER
 from emp.perception.schema import schema_hash
 from emp.perception.targets import classes, thresholds
 from emp.train.data.data import WARMUP_EVENTS, Dataset, Part
+from emp.train.data.fingerprint import pack
 from emp.train.fit.calibration import calibration_report, isotonic_tensor, stretches
 from emp.train.fit.encoder import EPOCHS, train_encoder
 from emp.train.fit.linear import Head, Sample, fit_head
@@ -71,7 +74,15 @@ def train_linear(datasets: Sequence[Dataset], k_sigma: float, seed: int, report:
         config=_config(domains, heads),
         provenance={"seed": seed, "series": [provenance(data) for data in datasets]},
     )
-    return Trained(manifest, _tensors(heads, encoder))
+    return Trained(manifest, _tensors(heads, encoder) | drift_reference(datasets, domains))
+
+
+def drift_reference(datasets: Sequence[Dataset], heads: Sequence[str]) -> dict[str, Array]:
+    """Tensors that say what the inputs looked like in training: for each head the series that it is fitted on."""
+    rows = {data.series: told_inputs(data.x[data.part("train")]) for data in datasets}
+    return reference_tensors(
+        [make_reference([rows[data.series] for data in datasets if serves(head, data)]) for head in heads]
+    )
 
 
 def heads_for(datasets: Sequence[Dataset]) -> list[str]:
@@ -167,9 +178,13 @@ def fit_encoder(
 
 def provenance(data: Dataset) -> dict[str, Any]:
     """Where a series came from and which spans of it were used; no paths of the machine."""
+    begin, end = data.span("train")[0], data.span("calibrate")[1]
     return {
         "series": data.series,
         "instrument": data.instrument.name,
+        "asset_class": data.instrument.asset_class.name.lower(),
+        "rows_sha256": data.rows_sha256(begin, end),
+        "rows_sample": pack(data.sample(begin, end)),
         "files": list(data.files),
         "rows": {part: len(data.part(part)) for part in ("train", "calibrate")},
         "train_ns": list(data.span("train")),

@@ -66,7 +66,7 @@ def run_training(
     _write_losses(folder, done.losses)
     draw_curve(folder / "curve.png", done.losses, done.history)
     artifact = export(
-        out, done.network, done.manifest, done.calibration, done.encoder, parity_inputs(datasets, linear)
+        out, done.network, done.manifest, done.calibration, done.extra, parity_inputs(datasets, linear)
     )
     manifest = artifact.manifest
     told = {name: manifest.config[name] for name in ("calibration_loss", "calibration")}

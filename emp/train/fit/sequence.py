@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from emp.core.records import HORIZONS, QUANTILES, Array
+from emp.engine.inputs import PREFIX
 from emp.model.artifact import Manifest
 from emp.model.build_ssm import TEMPERATURE, pack
 from emp.model.calibration import QUARTILES
@@ -79,7 +80,7 @@ class SequenceModel(NamedTuple):
     network: Network
     calibration: dict[str, Array]  # tensors, by name
     manifest: Manifest
-    encoder: dict[str, Array]
+    extra: dict[str, Array]  # tensors of the depth encoder and of the drift reference
     losses: list[dict[str, float]]  # one row per window
     history: list[float]  # calibration loss, at the start and after every epoch
 
@@ -140,9 +141,10 @@ def train_sequence(
         },
         provenance={"seed": config.seed, "series": [provenance(data) for data in datasets]},
     )
-    encoder = {name: t for name, t in linear.tensors.items() if name.startswith("encoder.")}
+    beside = ("encoder.", PREFIX)
+    extra = {name: t for name, t in linear.tensors.items() if name.startswith(beside)}
     return SequenceModel(
-        network.eval(), calibrated.tensors(), manifest, encoder, trainer.losses, trainer.history
+        network.eval(), calibrated.tensors(), manifest, extra, trainer.losses, trainer.history
     )
 
 

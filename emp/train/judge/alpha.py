@@ -5,7 +5,7 @@ begins the engine stands in degraded mode, in which nothing may be traded.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from emp.engine.value import value_summary
 from emp.observe.markout import alphas_bps, summarise
 from emp.train.data.cached import cached, content_key
 from emp.train.data.data import Dataset, Series
+from emp.train.judge.blocks import blocks_of
 
 HOUR_NS = 3_600_000_000_000
 
@@ -141,6 +142,29 @@ def _trade(
         **value_summary(engine.desk, 0),
         "lots_per_hour": round(summary["traded_lots"] / ((end - begin) / HOUR_NS), 3),
         "alpha": alpha(fills, data, seed),
+        "by_block": by_block(fills, data),
+    }
+
+
+def by_block(fills: Array, data: Dataset) -> dict[str, Any]:
+    """Lots traded, and lots times alpha by horizon with the lots that have one, in every block of the test part."""
+    test = data.part("test")
+    numbers = blocks_of(data).number[test]
+    starts = data.ts[test][np.unique(numbers, return_index=True)[1]]
+    block = np.maximum(np.searchsorted(starts, fills["ts"], side="right") - 1, 0)
+    mid = 0.5 * (data.seen.rows["bid"] + data.seen.rows["ask"])
+    alphas = alphas_bps(data.ts, mid, {name: fills[name] for name in fills.dtype.names or ()})
+    known, qty = np.isfinite(alphas), fills["qty"].astype(float)[:, None]
+
+    def total(values: Array) -> list[list[float]]:
+        sums = [np.bincount(block, column, minlength=len(starts)) for column in values.T]
+        return [[round(float(x), 9) for x in row] for row in np.stack(sums, axis=1)]
+
+    return {
+        "fills": len(fills),
+        "lots": [row[0] for row in total(qty)],
+        "alpha_lots": total(np.where(known, alphas, 0.0) * qty),
+        "known_lots": total(known * qty),
     }
 
 
@@ -153,6 +177,15 @@ def alpha(fills: Array, data: Dataset, seed: int) -> dict[str, list[dict[str, fl
         alphas = alphas_bps(data.ts, mid, {name: fills[mine][name] for name in fills.dtype.names or ()})
         found[kind] = summarise(alphas, fills["qty"][mine], generator(seed, "alpha", kind))
     return found
+
+
+def by_contender(traded: Iterable[Mapping[str, Any]], series: str, model: str) -> dict[str, Any] | None:
+    """What a model traded on a series, block by block; None where it did not trade it."""
+    for one in traded:
+        if one["series"] == series and one["model_hash"] == model:
+            found: dict[str, Any] = one["by_block"]
+            return found
+    return None
 
 
 def mark_rows(rows: Iterable[dict[str, Any]], results: Sequence[dict[str, Any]]) -> None:

@@ -14,19 +14,15 @@ from emp.core.records import HORIZON_NAMES, HORIZONS, QUANTILES, Array
 from emp.engine.load import LoadedModel
 from emp.perception.targets import class_prior, classes
 from emp.train.data.data import Dataset
+from emp.train.data.fingerprint import unpack
 from emp.train.judge import baselines
+from emp.train.judge.blocks import BlockMeasure, Blocks, blocks_of, forecast_measures, session_confusion
 from emp.train.judge.compare import figures, versus
 from emp.train.judge.forecasts import forecast_test, head_of
+from emp.train.judge.intervals import coverage
 from emp.train.judge.latency import Latency, model_latencies, peer_latency
 from emp.train.judge.metrics import Outcome, Prediction, Sums, balanced_decision, block_sums, reliability
 from emp.train.judge.peer import PeerForecast
-
-BLOCK_NS = 300_000_000_000
-"""Length of a bootstrap block where the test has few days: five minutes, long against every horizon and against
-clusters of activity."""
-
-ENOUGH_DAYS = 5
-"""Test days from which whole days are resampled; fewer say too little about how days differ."""
 
 MAJORITY, PERSISTENCE, IMBALANCE, TREES, PEER = "majority", "persistence", "imbalance", "trees", "deeplob"
 
@@ -57,14 +53,6 @@ class Truth(NamedTuple):
     block: Array  # int64[test]: bootstrap block, numbered from 0
 
 
-class Blocks(NamedTuple):
-    """How a test part is cut for resampling."""
-
-    number: Array  # int64[n], by row of the series
-    kind: str  # "day" or "5min"
-    test_days: int
-
-
 class Evaluation(NamedTuple):
     """Rows of the table, as the JSON of `emp evaluate` holds them, and what else the page shows."""
 
@@ -74,16 +62,10 @@ class Evaluation(NamedTuple):
     parts: dict[str, dict[str, Any]]  # by series: days, test days, kind of block
     peers: dict[str, dict[str, Any]]  # by series: what DeepLOB took
     latency: dict[str, dict[str, Latency]]  # by series and contender: what one forecast takes
-
-
-def blocks_of(data: Dataset) -> Blocks:
-    """Whole trading days where the test part has enough of them, else five minutes."""
-    test = data.part("test")
-    days = data.seen.rows["day"]
-    test_days = len(np.unique(days[test]))
-    if test_days >= ENOUGH_DAYS:
-        return Blocks(days.astype(np.int64), "day", test_days)
-    return Blocks((data.ts - data.ts[test[0]]) // BLOCK_NS, "5min", test_days)
+    blocks: dict[
+        tuple[str, str], list[list[BlockMeasure]]
+    ]  # (series, contender) -> by seed: what evidence holds
+    intervals: list[dict[str, Any]]  # coverage of the 90 % intervals, of each contender's first seed
 
 
 def truth_of(data: Dataset, threshold: float, h: int, blocks: Blocks) -> Truth:
@@ -160,7 +142,7 @@ def evaluate(
         UsageError: a series overlaps what a model was trained on, or has no test row past the warm-up, or the
             models were trained on other labels than each other.
     """
-    found = Evaluation([], {}, {}, {}, {}, {})
+    found = Evaluation([], {}, {}, {}, {}, {}, {}, [])
     for i, data in enumerate(datasets):
         peer = (peers or {}).get(data.series)
         blocks = blocks_of(data) if len(data.part("test")) else Blocks(data.ts, "5min", 0)
@@ -174,8 +156,13 @@ def evaluate(
         def tick(text: str, share: float, i: int = i, data: Dataset = data) -> None:
             report(f"{data.series} {text}", (i + share) / len(datasets))
 
-        sums, latency = judge(contenders, data, blocks, seed, with_trees, peer, tick, as_trained)
+        sums, sessions, latency = judge(contenders, data, blocks, seed, with_trees, peer, tick, as_trained)
         found.latency[data.series] = latency
+        for contender in contenders:
+            first = contender.seeds[0]
+            said = forecast_test(first, data)
+            found.intervals.extend(coverage(said, data, contender.name, first.artifact.manifest.k_sigma))
+            found.blocks[data.series, contender.name] = measures_of(contender.name, sums, sessions)
         if peer is not None:
             found.peers[data.series] = peer.facts
         for h, horizon in enumerate(HORIZON_NAMES):
@@ -184,6 +171,18 @@ def evaluate(
                 together = Sums(*(np.sum(a, axis=0) for a in zip(*seeds, strict=True)))
                 found.curves[data.series, name, horizon] = reliability(together, seed)
     report("done", 1.0)
+    return found
+
+
+def measures_of(
+    name: str, sums: list[dict[str, list[Sums]]], sessions: list[dict[str, list[Array]]]
+) -> list[list[BlockMeasure]]:
+    """Measures of every seed of a contender at all horizons, block by block, beside the linear model's first seed."""
+    found: list[list[BlockMeasure]] = [[] for _ in sums[0][name]]
+    for horizon, mine, by_session in zip(HORIZON_NAMES, sums, sessions, strict=True):
+        reference = mine[LINEAR][0] if LINEAR in mine else None
+        for k, (one, confusion) in enumerate(zip(mine[name], by_session[name], strict=True)):
+            found[k] += forecast_measures(horizon, one, reference, confusion)
     return found
 
 
@@ -196,8 +195,8 @@ def judge(
     peer: PeerForecast | None,
     report: Report,
     as_trained: bool,
-) -> tuple[list[dict[str, list[Sums]]], dict[str, Latency]]:
-    """Block sums by horizon, contender or baseline, and seed; and what a forecast of each takes."""
+) -> tuple[list[dict[str, list[Sums]]], list[dict[str, list[Array]]], dict[str, Latency]]:
+    """Block sums by horizon, contender or baseline, and seed; the same of sessions; what a forecast of each takes."""
     threshold = common_thresholds(contenders, data)
     forecasts: dict[str, list[Array]] = {}
     for k, contender in enumerate(contenders):
@@ -212,11 +211,21 @@ def judge(
     latency = model_latencies({c.name: c.seeds[0] for c in contenders}, data)
     if peer is not None:
         latency[PEER] = peer_latency(peer)
-    found = []
+    found, sessions = [], []
+    session = data.seen.states["session_id"]
     for h, horizon in enumerate(HORIZON_NAMES):
         report(horizon, 0.5 + 0.5 * h / HORIZONS)
         truth = truth_of(data, float(threshold[h]), h, blocks)
         said = {name: [of_forecasts(f, data, truth, h) for f in seeds] for name, seeds in forecasts.items()}
+        sessions.append(
+            {
+                name: [
+                    session_confusion(truth.block, session[truth.test], truth.outcome.label, p.decided)
+                    for p in seeds
+                ]
+                for name, seeds in said.items()
+            }
+        )
         if peer is not None:
             said[PEER] = [of_peer(peer, truth, h)]
         others, tree_latency = of_baselines(seen, truth, h, seed, with_trees)
@@ -226,7 +235,7 @@ def judge(
         found.append(
             {name: [block_sums(p, truth.outcome, truth.block) for p in seeds] for name, seeds in said.items()}
         )
-    return found, latency
+    return found, sessions, latency
 
 
 def encoder_of_baselines(contenders: Sequence[Contender]) -> Any:
@@ -260,14 +269,20 @@ def same_labels(a: LoadedModel, b: LoadedModel, data: Dataset) -> bool:
 
 
 def refuse_overlap(model: LoadedModel, data: Dataset) -> None:
-    """Raise UsageError where the test part of a series reaches into what the model was trained on."""
-    mine = {file["sha256"] for file in data.files}
+    """Raise UsageError where the test part of a series reaches into what the model was trained on.
+
+    It does where a row of it is one that the model was trained on, whatever file it lies in now. Older artifacts do
+    not say their rows: with them the same instrument at a time that the model was trained on is refused.
+    """
     start, end = data.span("test")
+    mine = data.sample(start, end)
     for used in model.artifact.manifest.provenance.get("series", []):
-        if mine.isdisjoint(file["sha256"] for file in used["files"]):
-            continue
         begun, ended = used["train_ns"][0], used["calibrate_ns"][1]
-        if start < ended and begun < end:
+        if "rows_sample" in used:
+            overlaps = bool(np.isin(mine, unpack(used["rows_sample"])).any())
+        else:
+            overlaps = used["instrument"] == data.instrument.name and start < ended and begun < end
+        if overlaps:
             raise UsageError(
                 f"{data.series}: its test part begins before the model's training ended: give the recordings "
                 f"the model was trained with ({', '.join(file['name'] for file in used['files'])}), or others"

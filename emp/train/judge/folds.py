@@ -25,8 +25,9 @@ from emp.train.data.cached import content_key
 from emp.train.data.data import Dataset, Split
 from emp.train.data.table import FeatureTable
 from emp.train.fit import fit
+from emp.train.judge.blocks import BLOCK_NS, ENOUGH_DAYS, Blocks
 from emp.train.judge.compare import figures
-from emp.train.judge.evaluate import BLOCK_NS, ENOUGH_DAYS, LINEAR, Blocks, Contender, judge, row_of
+from emp.train.judge.evaluate import LINEAR, Contender, judge, row_of
 from emp.train.judge.metrics import Sums
 
 LEAST_DAYS = 4
@@ -114,7 +115,7 @@ def walk_forward(data: Dataset, k_sigma: float, seed: int, with_trees: bool, rep
         number = days if by_day else (fold.ts - fold.split.test_ns) // BLOCK_NS
         blocks = Blocks(number, "day" if by_day else "5min", 1)
         contenders = [Contender(LINEAR, (model,))]
-        sums, _ = judge(
+        sums, _, _ = judge(
             contenders,
             fold,
             blocks,

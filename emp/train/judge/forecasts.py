@@ -85,7 +85,7 @@ def forecast_test(model: LoadedModel, data: Dataset, learns: bool = True) -> Arr
     if model.state_size == 0:
         said = make()
     else:
-        source = closure_hash(Path(port.__file__).resolve())
+        source = closure_hash(Path(__file__).resolve()), closure_hash(Path(port.__file__).resolve())
         name, rows = data.instrument.name, np.ascontiguousarray(seen.seen.rows)
         key = content_key(
             model.artifact.hash,

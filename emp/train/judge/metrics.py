@@ -112,8 +112,8 @@ def scores(sums: Sums) -> dict[str, Array]:
         brier, brier_prior, pinball, pinball_prior = (sums.loss[:, i] / n for i in range(4))
         return {
             "n": n,
-            "f1_macro": _f1(sums.decided),
-            "f1_argmax": _f1(sums.likeliest),
+            "f1_macro": f1_macro(sums.decided),
+            "f1_argmax": f1_macro(sums.likeliest),
             "mcc": _mcc(sums.decided),
             "ece": _ece(sums.top, n),
             "ece_mass": _ece(sums.mass, n),
@@ -213,12 +213,13 @@ def _pinball(y: Array, q: Array) -> Array:
     return np.asarray(np.maximum(TAUS * miss, (TAUS - 1.0) * miss).mean(axis=1))
 
 
-def _f1(confusion: Array) -> Array:
+def f1_macro(confusion: Array) -> Array:
     """Macro-F1 over classes that occur or were named; a class never met counts 0 only if it was named."""
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
     seen = confusion.sum(axis=-1) + confusion.sum(axis=-2)
     each = np.where(seen > 0, 2.0 * right / np.where(seen > 0, seen, 1.0), np.nan)
-    return np.asarray(np.nanmean(each, axis=-1)) if each.size else np.zeros(0)
+    with np.errstate(invalid="ignore"):  # of nothing there is no mean
+        return np.asarray(np.nansum(each, axis=-1) / (seen > 0).sum(axis=-1)) if each.size else np.zeros(0)
 
 
 def _mcc(confusion: Array) -> Array:

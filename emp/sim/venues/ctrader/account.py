@@ -20,7 +20,12 @@ from emp.access.ctrader.enums import (
     TradeSide,
     VenueOrderStatus,
 )
-from emp.access.ctrader.messages import ProtoOAAmendOrderReq, ProtoOAExecutionEvent, ProtoOANewOrderReq
+from emp.access.ctrader.messages import (
+    ProtoOAAmendOrderReq,
+    ProtoOAAmendPositionSLTPReq,
+    ProtoOAExecutionEvent,
+    ProtoOANewOrderReq,
+)
 from emp.access.ctrader.parts import ProtoOADeal, ProtoOAOrder, ProtoOAPosition, ProtoOATradeData
 from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, Replace
@@ -29,6 +34,7 @@ from emp.core.records import Array
 
 MS = 1_000_000
 MONEY_DIGITS = 2
+_CANCEL = "-cancel"  # what the id of a cancel has at the market, behind that of its order
 COMMISSION = -3
 """Charged per deal, in cents of the deposit currency."""
 
@@ -46,7 +52,7 @@ class Market(Protocol):
     ) -> None:
         """Register who hears of EVENT rows (instrument, row) and of reports."""
 
-    def send(self, command: Command) -> None:
+    def take(self, command: Command) -> None:
         """Take an order, a replacement or a cancel; the outcome is a report, possibly before this returns."""
 
 
@@ -138,7 +144,7 @@ class Account:
             raise Refusal(ErrorCode.TRADING_BAD_PRICES, "a price within the symbol's digits is needed")
         order = Working(self._new_id(), request, instrument, digits, name=f"v{self._next}", ts_ms=ts // MS)
         self.orders[order.order_id] = self._by_name[order.name] = order
-        self._market.send(
+        self._market.take(
             NewOrder(
                 cl_ord_id=order.name,
                 instrument=instrument.name,
@@ -167,9 +173,9 @@ class Account:
         order = self.orders.get(order_id)
         if order is None or order.status != VenueOrderStatus.ORDER_STATUS_ACCEPTED:
             raise Refusal(ErrorCode.ORDER_NOT_FOUND, f"order {order_id} is not working")
-        self._market.send(
+        self._market.take(
             CancelOrder(
-                cl_ord_id=f"{order.name}-cancel",
+                cl_ord_id=order.name + _CANCEL,
                 orig=order.name,
                 instrument=order.instrument.name,
                 ts=ts,
@@ -191,7 +197,7 @@ class Account:
             raise Refusal(ErrorCode.TRADING_BAD_PRICES, "a price within the symbol's digits is needed")
         name = f"v{self._new_id()}"
         self._amends[name] = order, msgspec.structs.replace(before, volume=volume, limit_price=price)
-        self._market.send(
+        self._market.take(
             Replace(
                 cl_ord_id=name,
                 orig=order.name,
@@ -200,6 +206,80 @@ class Account:
                 qty=volume // lot,
                 px=round(price / instrument.tick),
                 ts=ts,
+                reason=Reason.NO_EDGE,
+                decision_seq=0,
+            )
+        )
+
+    def amend_stop(self, request: ProtoOAAmendPositionSLTPReq, ts: int) -> None:
+        """Change a position's stop; raise Refusal where it would be reached at once."""
+        position = self.positions.get(request.position_id)
+        if position is None:
+            raise Refusal(ErrorCode.POSITION_NOT_FOUND, f"no position {request.position_id}")
+        data, price = position.trade_data, request.stop_loss
+        instrument = self.symbols[data.symbol_id]
+        digits = self._digits[instrument.name]
+        if price is not None and (price <= 0 or round(price, digits) != price):
+            raise Refusal(ErrorCode.TRADING_BAD_STOPS, "a price within the symbol's digits is needed")
+        if price is not None and self._reached(position, price):
+            raise Refusal(ErrorCode.TRADING_BAD_STOPS, "the market is beyond that stop")
+        self.positions[position.position_id] = msgspec.structs.replace(position, stop_loss=price)
+        stop = self._stop_order(position, self._new_id(), ts)
+        self._event(ExecutionType.ORDER_ACCEPTED, stop, None, self.positions[position.position_id])
+
+    def on_event(self, instrument: str) -> None:
+        """The market has moved: close what has reached its stop."""
+        for position in tuple(self.positions.values()):
+            if self.symbols[position.trade_data.symbol_id].name != instrument:
+                continue
+            if position.stop_loss is not None and self._reached(position, position.stop_loss):
+                self.positions[position.position_id] = msgspec.structs.replace(position, stop_loss=None)
+                self._stop_out(position)
+
+    def _reached(self, position: ProtoOAPosition, price: float) -> bool:
+        """Whether the price at which a position can be closed is at a stop or beyond."""
+        instrument = self.symbols[position.trade_data.symbol_id]
+        book = self._market.book(instrument.name)
+        buys = position.trade_data.trade_side == TradeSide.BUY
+        if book is None or not book["n_bid" if buys else "n_ask"]:
+            return False
+        if buys:
+            return bool(round(int(book["bid_px"][0]) * instrument.tick, 9) <= price)
+        return bool(round(int(book["ask_px"][0]) * instrument.tick, 9) >= price)
+
+    def _stop_order(self, position: ProtoOAPosition, order_id: int, ts: int) -> Working:
+        """The order that a position's stop is, and becomes."""
+        data = position.trade_data
+        instrument = self.symbols[data.symbol_id]
+        against = TradeSide.SELL if data.trade_side == TradeSide.BUY else TradeSide.BUY
+        request = ProtoOANewOrderReq(
+            ctid_trader_account_id=self.account,
+            symbol_id=data.symbol_id,
+            order_type=OrderType.STOP_LOSS_TAKE_PROFIT,
+            trade_side=against,
+            volume=data.volume,
+            position_id=position.position_id,
+        )
+        name = f"v{order_id}"
+        return Working(order_id, request, instrument, self._digits[instrument.name], name, ts_ms=ts // MS)
+
+    def _stop_out(self, position: ProtoOAPosition) -> None:
+        """Close a position at the market: what a stop that was reached does."""
+        book = self._market.book(self.symbols[position.trade_data.symbol_id].name)
+        assert book is not None
+        stop = self._stop_order(position, self._new_id(), int(book["ts"]))
+        self.orders[stop.order_id] = self._by_name[stop.name] = stop
+        side = 1 if stop.request.trade_side == TradeSide.BUY else -1
+        touch = int(book["ask_px" if side > 0 else "bid_px"][0])
+        self._market.take(
+            NewOrder(
+                cl_ord_id=stop.name,
+                instrument=stop.instrument.name,
+                side=side,
+                qty=stop.request.volume // round(stop.instrument.lot * 100),
+                px=max(1, touch + side * touch // 10),
+                immediate=True,
+                ts=int(book["ts"]),
                 reason=Reason.NO_EDGE,
                 decision_seq=0,
             )
@@ -221,6 +301,11 @@ class Account:
         if update.clOrdID in self._amends and update.status is OrderStatus.REJECTED:
             refused, _ = self._amends.pop(update.clOrdID)
             raise Refusal(ErrorCode.TRADING_BAD_PRICES, update.text, refused.order_id)
+        if update.status is OrderStatus.REJECTED and update.clOrdID.endswith(_CANCEL):
+            kept = self._by_name.get(update.clOrdID.removesuffix(_CANCEL))
+            if kept is not None:
+                self._event(ExecutionType.ORDER_CANCEL_REJECTED, kept)
+            return
         order = self._by_name.get(update.clOrdID)
         if order is None:
             return
@@ -302,6 +387,7 @@ class Account:
             position_status=status,
             swap=0,
             price=average,
+            stop_loss=None if flips or held is None else held.stop_loss,
         )
         self.positions[position.position_id] = position
         if not after:

@@ -18,6 +18,7 @@ from emp.access.ctrader.messages import (
     ProtoOAAccountLogoutRes,
     ProtoOAAccountsTokenInvalidatedEvent,
     ProtoOAAmendOrderReq,
+    ProtoOAAmendPositionSLTPReq,
     ProtoOAApplicationAuthReq,
     ProtoOAApplicationAuthRes,
     ProtoOACancelOrderReq,
@@ -327,6 +328,9 @@ class Connection(asyncio.Protocol):
         elif isinstance(message, ProtoOAAmendOrderReq):
             amend = message
             venue.serve(self, name, lambda: venue.account.amend(amend, ts))
+        elif isinstance(message, ProtoOAAmendPositionSLTPReq):
+            stop = message
+            venue.serve(self, name, lambda: venue.account.amend_stop(stop, ts))
         else:
             return False
         return True

@@ -124,6 +124,7 @@ class CTraderVenue:
     def _event(self, instrument: str, row: Array) -> None:
         for connection in self.connections:
             connection.show(instrument, row)
+        self.account.on_event(instrument)
 
     def _report(self, update: OrderUpdate) -> None:
         try:

@@ -40,6 +40,9 @@ class Host(Protocol):
     def wanted(self) -> None:
         """Somebody has subscribed."""
 
+    def withdraw_all(self) -> None:
+        """Cancel what rests."""
+
     def order(self, client: "Client", message: Message) -> None:
         """35=D."""
 
@@ -69,6 +72,7 @@ class Client(asyncio.Protocol, Application):
         self.venue = venue
         self.session: Session
         self.trades = False
+        self._withdraws = False  # what rests is withdrawn where it is lost
         self.sub = ""  # the TargetSubID that it logged on under
         self._quotes: dict[str, Quote] = {}
         self._transport: asyncio.Transport | None = None
@@ -98,6 +102,8 @@ class Client(asyncio.Protocol, Application):
         self._transport = None
         if self.session.serving(self):
             self.session.lost("the client is gone")
+            if self._withdraws:
+                self.venue.withdraw_all()
         self.venue.dealt()
 
     @property
@@ -180,6 +186,8 @@ class Client(asyncio.Protocol, Application):
         if secret is not None and Secret(logon.text(554)) != secret:
             return "invalid credentials"
         self.trades = not dialect.split or sub == dialect.trade_sub
+        tag = self.venue.settings.cancel_on_disconnect
+        self._withdraws = bool(tag) and self.trades and logon.get(tag) == b"Y"
         return ""
 
     def on_message(self, message: Message) -> None:

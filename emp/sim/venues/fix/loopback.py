@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from emp.access.fix.client import FixAccess, FixSettings
 from emp.access.fix.dialect import MOCK
 from emp.access.fix.market import Market
-from emp.access.port import MarketAccess, Sink
+from emp.access.port import Sink
+from emp.core.approval import Cleared
 from emp.core.clock import Clock
 from emp.core.config.secrets import Secret
-from emp.core.contracts import Command, OrderUpdate, VenuePosition
+from emp.core.contracts import OrderUpdate, VenuePosition
 from emp.core.errors import VenueError
 from emp.core.instrument import Instrument
+from emp.sim.venues.fix.market import VenueMarket
 from emp.sim.venues.fix.venue import FixVenue, VenueSettings
 
 _PASSWORD = Secret("loopback")
@@ -27,7 +29,7 @@ class FixLoopback:
     market gives the same events and reports as without FIX in between.
     """
 
-    def __init__(self, market: MarketAccess, clock: Clock, *, lockstep: bool = False) -> None:
+    def __init__(self, market: VenueMarket, clock: Clock, *, lockstep: bool = False) -> None:
         self._market = market
         self._clock = clock
         self._lockstep = lockstep
@@ -59,9 +61,9 @@ class FixLoopback:
             raise VenueError("fix loopback: not connected")
         return self._access
 
-    def send(self, command: Command) -> None:
+    def send(self, cleared: Cleared) -> None:
         """Send a command over FIX."""
-        self._client().send(command)
+        self._client().send(cleared)
 
     async def open_orders(self) -> Sequence[OrderUpdate]:
         """What the venue says is working."""

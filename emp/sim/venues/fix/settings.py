@@ -18,6 +18,7 @@ class VenueSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 0  # 0 takes any free one
     password: Secret | None = None
+    cancel_on_disconnect: int = 0  # tag of a logon; with Y, what rests is withdrawn where the client is lost
     depth: bool = True  # False: books are refused, best prices (264=1) are given
     strict: bool = False  # fields and formats are checked by the dictionary, and refused with 35=3
     lockstep: bool = False  # the next event waits until the client has dealt with the last

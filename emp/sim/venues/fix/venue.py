@@ -16,7 +16,7 @@ from emp.access.fix.session import Session
 from emp.access.fix.store import MemoryStore
 from emp.access.fix.terms import Phase, SessionConfig
 from emp.access.fix.text import Scale, Stamp, utc_ns
-from emp.access.port import LinkState, MarketAccess
+from emp.access.port import LinkState
 from emp.core.clock import Clock, LiveClock
 from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder, Replace
@@ -35,6 +35,7 @@ from emp.sim.venues.fix.entry import (
 )
 from emp.sim.venues.fix.faults import FaultPlan, Faults
 from emp.sim.venues.fix.feed import Told, change_refused, execution, position, refusal
+from emp.sim.venues.fix.market import VenueMarket
 from emp.sim.venues.fix.settings import VenueSettings
 from emp.sim.venues.fix.taking import leg, over, told_again, whole
 
@@ -46,7 +47,7 @@ class FixVenue:
 
     def __init__(
         self,
-        market: MarketAccess,
+        market: VenueMarket,
         instruments: Sequence[Instrument],
         settings: VenueSettings | None = None,
         *,
@@ -221,7 +222,7 @@ class FixVenue:
             told.before += update.filled
             following = leg(told, self.last.get(told.order.instrument), again=True)
             self.told[told.market_id] = told
-            asyncio.get_running_loop().call_soon(self.market.send, following)
+            asyncio.get_running_loop().call_soon(self.market.take, following)
         if said is None and asked:
             return told_again(told, update)
         return said
@@ -273,7 +274,7 @@ class FixVenue:
             return
         told = Told(order, f"V{len(self.told) + 1}", market_id=cl_ord_id, takes=may_take(message, order))
         self.told[cl_ord_id] = told
-        self.market.send(leg(told, self.last.get(name)))
+        self.market.take(leg(told, self.last.get(name)))
 
     def _refuse_order(self, client: Client, message: Message, refused: OrderRefused) -> None:
         """35=8 with 39=8; at cTrader, whose reports carry no execID, 35=j."""
@@ -297,7 +298,7 @@ class FixVenue:
             self._refuse_change(message, "unknown order", 1)
             return
         told.cancel = message.text(11)
-        self.market.send(
+        self.market.take(
             CancelOrder(
                 cl_ord_id=message.text(11),
                 orig=told.market_id,
@@ -306,6 +307,20 @@ class FixVenue:
                 reason=Reason.NO_EDGE,
             )
         )
+
+    def withdraw_all(self) -> None:
+        """Cancel what rests: the client is gone, and had asked for it."""
+        for n, told in enumerate({id(one): one for one in self.told.values()}.values()):
+            if not told.status.terminal:
+                self.market.take(
+                    CancelOrder(
+                        cl_ord_id=f"GONE-{n}-{told.market_id}",
+                        orig=told.market_id,
+                        instrument=told.order.instrument,
+                        ts=self._clock.now_ns(),
+                        reason=Reason.NO_EDGE,
+                    )
+                )
 
     def replace(self, client: Client, message: Message) -> None:
         """35=G."""
@@ -327,7 +342,7 @@ class FixVenue:
             self._refuse_change(message, "too late: as much has filled", 2)
             return
         self._replacements[name] = told, command
-        self.market.send(msgspec.structs.replace(command, orig=told.market_id, qty=rest))
+        self.market.take(msgspec.structs.replace(command, orig=told.market_id, qty=rest))
 
     def _refuse_change(self, message: Message, text: str, asked: int) -> None:
         """A cancel or replacement that never reaches the market."""
@@ -354,7 +369,7 @@ class FixVenue:
         market_id = name if pending is not None else asked.market_id
         self._queried.add(market_id)
         now = self._clock.now_ns()
-        self.market.send(QueryOrder(cl_ord_id=market_id, instrument=asked.order.instrument, ts=now))
+        self.market.take(QueryOrder(cl_ord_id=market_id, instrument=asked.order.instrument, ts=now))
 
     async def mass_status(self, client: Client, message: Message) -> None:
         """35=AF."""

@@ -1,0 +1,47 @@
+"""Hold a model against the gates."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emp.app.governed import HOME, GatesFile, Home, Json, Reference
+
+app = typer.Typer()
+
+
+@app.callback()
+def _root() -> None:
+    """Hold a model against the gates: what may serve is decided by signed evidence."""
+
+
+@app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="Folder of an artifact, a shipped kind, or a hash or tag.")],
+    registry: Home = HOME,
+    gates: GatesFile = None,
+    reference: Reference = "linear",
+    as_json: Json = False,
+) -> None:
+    """Say of every gate what it reads and whether the model passes; exit code 1 where it does not."""
+    from emp.app.governed import named_artifact, open_registry, print_judgement
+    from emp.governance.gates import read_gates
+
+    limits, here = read_gates(gates), open_registry(registry)
+    artifact = named_artifact(here, model)
+    judgement = here.check(artifact, limits, named_artifact(here, reference).hash)
+    print_judgement(judgement, as_json)
+    if judgement.verdict != "pass":
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    gates: Annotated[Path | None, typer.Argument(help="A gates file; else the shipped one.")] = None,
+) -> None:
+    """Print a gates file, once it has been checked against the schema."""
+    import msgspec
+
+    from emp.governance.gates import read_gates
+
+    print(msgspec.yaml.encode(read_gates(gates)).decode(), end="")

@@ -1,0 +1,101 @@
+"""Who may see and who may do what over HTTP.
+
+Seen is everything by this machine's users, and off loopback only by who has logged in. Done is something only with the
+token in a header of its own, from a page of ours: another site's page cannot set that header, says another Origin, and
+under another name for this machine another Host.
+"""
+
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from emp.app.console.pages import HEADERS, asset
+from emp.app.console.token import is_token, session_of
+
+COOKIE = "emp_console"
+HEADER = "X-Emp-Token"
+BODY = 4_096
+"""Bytes of a request that asks for something."""
+
+_OPEN = ("/login", "/static/style.css")  # what a login page is made of
+
+_log = structlog.get_logger(__name__)
+
+
+class LoginRequired:
+    """Lets only those through who have logged in, by cookie (a browser) or `Authorization: Bearer` (a scraper)."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app, self._token = app, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it with a login page or 401."""
+        if scope["type"] != "http" or scope["path"] in _OPEN or self._knows(HTTPConnection(scope)):
+            await self._app(scope, receive, send)
+            return
+        wants_page = scope["path"] == "/" and scope["method"] == "GET"
+        answer: Response = (
+            HTMLResponse(asset("login.html"), 401, HEADERS)
+            if wants_page
+            else PlainTextResponse("a login is required\n", 401, HEADERS | {"WWW-Authenticate": "Bearer"})
+        )
+        await answer(scope, receive, send)
+
+    def _knows(self, request: HTTPConnection) -> bool:
+        kind, _, shown = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() == "bearer" and is_token(shown, self._token):
+            return True
+        return is_token(request.cookies.get(COOKIE, ""), session_of(self._token))
+
+
+def why_refused(request: Request, token: str) -> str:
+    """Why a request that asks for something is not taken; "" where it is."""
+    foreign = why_foreign(request.headers)
+    if foreign:
+        return foreign
+    if request.headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":
+        return "a control is asked for in application/json"
+    if not is_token(request.headers.get(HEADER, ""), token):
+        return "the token is wrong or missing"
+    return ""
+
+
+def why_foreign(headers: Headers) -> str:
+    """Why a request is not from a page of ours; "" where it is."""
+    if headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
+        return "asked for by a page of another site"
+    origin = urlsplit(headers.get("Origin", ""))
+    if origin.scheme not in ("http", "https") or origin.netloc != headers.get("Host"):
+        return "the Origin is not this page's"
+    return ""
+
+
+async def read_body(request: Request) -> bytes:
+    """A body of at most BODY bytes; ValueError where it is longer."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > BODY:
+            raise ValueError("the request is too long")
+    return body
+
+
+async def log_in(request: Request, token: str) -> Response:
+    """Answer a login form: a cookie for who shows the token."""
+    shown = ""
+    if not why_foreign(request.headers):
+        try:
+            name, _, shown = (await read_body(request)).decode("ascii").strip().partition("=")
+        except ValueError:
+            name = ""
+        if name == "token" and is_token(shown.strip(), token):
+            answer = RedirectResponse("/", 303, HEADERS)
+            answer.set_cookie(COOKIE, session_of(token), httponly=True, samesite="strict", path="/")
+            return answer
+    client = request.client.host if request.client else ""
+    _log.warning("console login refused", client=client)
+    return HTMLResponse(asset("login.html").replace("<!--problem-->", "That is not the token."), 403, HEADERS)

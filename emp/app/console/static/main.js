@@ -1,0 +1,139 @@
+// The page: takes the stream, keeps the store, draws when something is new.
+import {time} from "./chart.js";
+import * as controls from "./controls.js";
+import {$, el, number, price, put} from "./format.js";
+import {panels} from "./panels.js";
+import {Store} from "./store.js";
+import * as tables from "./tables.js";
+
+const SPANS = [["1 min", 60e9], ["5 min", 300e9], ["15 min", 900e9], ["1 h", 3600e9], ["all", Infinity]];
+const LOST_MS = 3000, STARTING_MS = 20000;
+
+const store = new Store();
+const units = {
+  money: false,
+  factor: (one) => units.money && one.money_per_tick ? one.money_per_tick : 1,
+  show: (v, one) => units.money && one.money_per_tick ? number(v == null ? null : v * one.money_per_tick, 2, true) + ` ${one.currency}` : number(v, 1, true),
+};
+const charts = panels(store, units);
+let heard = performance.now(), ended = false, wrote = 0, fetching = "";
+
+async function fetchHistory() {
+  const name = store.name;
+  if (!name || fetching === name) return;
+  fetching = name;
+  try {
+    const answer = await fetch(`/history?instrument=${encodeURIComponent(name)}`);
+    if (answer.ok && name === store.name) { store.fill(await answer.json()); fresh(); }
+  } catch { /* the stream says that the connection is lost */ } finally { fetching = ""; }
+}
+
+function listen() {
+  const source = new EventSource("/events");
+  source.onmessage = (event) => {
+    heard = performance.now(); ended = false;
+    const message = JSON.parse(event.data), before = store.name;
+    if (message.reset) store.clear();
+    store.take(message);
+    if (message.reset || before !== store.name) fetchHistory();
+    fresh();
+  };
+  source.addEventListener("end", () => { ended = true; source.close(); health(); setTimeout(listen, 2000); });
+  source.onerror = () => { if (source.readyState === EventSource.CLOSED) { source.close(); setTimeout(listen, 1000); } };
+}
+
+function fresh() {
+  const ts = store.lines.ts;
+  if (ts.length) { time.newest = ts.at(-1); time.oldest = ts[0]; }
+  charts.forEach((chart) => { chart.dirty = true; });
+  write();
+}
+
+function choose(name) {
+  if (name === store.name) return;
+  store.name = name; store.clear(); time.end = null; fetchHistory(); fresh();
+}
+
+function health() {
+  const pill = $("health"), quiet = performance.now() - heard, starting = !store.view;
+  let text, kind = "pill bad";
+  if (ended) text = "the run has ended";
+  else if (quiet > (starting ? STARTING_MS : LOST_MS)) text = `connection lost: the engine does not answer for ${Math.floor(quiet / 1000)} s`;
+  else if (starting) { text = store.reasons.join("; "); kind = "pill wait"; }
+  else if (store.reasons.length) text = store.reasons.join("; ");
+  else { text = "healthy"; kind = "pill"; }
+  if (/^starting/.test(text)) text = "starting: the engine compiles and warms up";
+  put(pill, text); pill.className = kind;
+}
+
+function write() {
+  const view = store.view, one = store.one;
+  health();
+  if (!view || !one) return;
+  document.body.classList.toggle("observing", view.mode === "observe");
+  tables.header(view, store); tables.cards(one, units, view.mode !== "observe"); tables.ladder(one); tables.limits(one, view.account); tables.orders(one);
+  const now = performance.now();
+  controls.instruments(view.instruments.map((i) => i.name));
+  tabs(view);
+  const notes = $("notices"), key = store.notices.join("\n");
+  if (notes.dataset.key !== key) { notes.dataset.key = key; notes.replaceChildren(...store.notices.map((n) => el("li", {textContent: n}))); }
+  tables.decisions(one, store.decisions); tables.fills(one, store.recent_fills);
+  if (now - wrote < 900) return;
+  wrote = now;
+  tables.reasons(one); tables.calibration(one); tables.system(view, one); tables.log(store.log);
+}
+
+function tabs(view) {
+  const box = $("tabs");
+  if (view.instruments.length < 2) { box.replaceChildren(); return; }
+  if (box.children.length !== view.instruments.length) box.replaceChildren(...view.instruments.map((i) => {
+    const tab = el("button", {type: "button", className: "small"});
+    tab.setAttribute("role", "tab"); tab.dataset.name = i.name;
+    tab.addEventListener("click", () => choose(i.name));
+    return tab;
+  }));
+  view.instruments.forEach((i, n) => {
+    const tab = box.children[n];
+    put(tab, [i.name, price(i.bid, i), ...(view.mode === "observe" ? [] : [`${number(i.position, 0, true)} lots`, units.show(i.pnl_ticks, i)])].join("  "));
+    tab.setAttribute("aria-selected", String(i.name === store.name)); tab.tabIndex = i.name === store.name ? 0 : -1;
+  });
+}
+
+function tools() {
+  const span = (ns) => ns === Infinity ? Math.max(10e9, time.newest - time.oldest) : ns;
+  for (const [label, ns] of SPANS) {
+    const button = el("button", {type: "button", className: "small", textContent: label});
+    button.addEventListener("click", () => { time.span = span(ns); time.change(); });
+    $("spans").append(button, " ");
+  }
+  const shown = () => {
+    [...$("spans").children].forEach((button, i) => button.setAttribute("aria-pressed", String(time.span === span(SPANS[i][1]))));
+    $("live").setAttribute("aria-pressed", String(time.end === null));
+  };
+  time.listeners.add(shown); shown();
+  $("live").addEventListener("click", () => { time.end = null; time.change(); });
+  $("money").addEventListener("click", () => {
+    const one = store.one;
+    units.money = !units.money && Boolean(one?.money_per_tick);
+    put($("money"), "in " + (units.money ? one.currency : "ticks")); put($("pnlunit"), units.money ? one.currency : "ticks × lots"); fresh();
+  });
+  put($("pnlunit"), "ticks × lots");
+  $("tabs").addEventListener("keydown", (event) => {
+    const all = [...$("tabs").children], at = all.indexOf(document.activeElement), step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
+    if (step && at >= 0) { const next = all[(at + step + all.length) % all.length]; choose(next.dataset.name); next.focus(); }
+  });
+}
+
+function theme() {
+  const order = ["", "light", "dark"], root = document.documentElement;
+  const set = (name) => { if (name) root.dataset.theme = name; else delete root.dataset.theme; put($("theme"), "colours: " + (name || "system")); charts.forEach((c) => { c.dirty = true; }); };
+  let now = localStorage.getItem("emp theme") ?? "";
+  set(now);
+  $("theme").addEventListener("click", () => { now = order[(order.indexOf(now) + 1) % 3]; localStorage.setItem("emp theme", now); set(now); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach((c) => { c.dirty = true; }));
+}
+
+function frame() { charts.forEach((chart) => chart.render()); requestAnimationFrame(frame); }
+
+controls.setUp(); tools(); theme(); listen(); setInterval(health, 500); frame();
+Object.assign(window, {emp: {store, time}});  // for whoever looks at the page from outside

@@ -1,0 +1,58 @@
+"""What perception sees of a market, and where the mid went: as tables of one row a visible event.
+
+Features use the past alone; labels are the future, and say when they became known.
+"""
+
+import numpy as np
+import pyarrow as pa
+
+from emp.app.library.market import MarketData, records_table, stamps
+from emp.core.records import HORIZON_NAMES
+from emp.engine.choose import load_model
+from emp.perception.targets import segments, targets, unit_ticks
+from emp.train.data.table import FeatureTable, extract_features
+
+K_SIGMA = 0.5
+"""The middle one of the roadmap's {0.3, 0.5, 0.7}."""
+
+
+def _seen(market: MarketData, model: str | None) -> FeatureTable:
+    return extract_features(market.batches(), market.instrument, load_model(model).encoder)
+
+
+def features(market: MarketData, *, model: str | None = None) -> pa.Table:
+    """The MarketState after every visible event, beside the touch and sigma in ticks; by the kernel that trades.
+
+    Args:
+        model: a shipped model or the folder of one, for its depth encoder (`depth_feat`); else the one that serves.
+
+    Returns:
+        a table of n rows: the columns of MARKET_STATE (`emp.core.records`), then bid, ask and sigma_ticks.
+    """
+    seen = _seen(market, model)
+    table = records_table(seen.states)
+    for name in ("bid", "ask", "sigma_ticks"):
+        table = table.append_column(name, pa.array(np.ascontiguousarray(seen.rows[name])))
+    return table
+
+
+def labels(market: MarketData, *, k_sigma: float = K_SIGMA) -> pa.Table:
+    """Where the mid went after every visible event, row for row with `features`.
+
+    Returns:
+        a table of n rows: ts and unit_ticks, and for each horizon of `emp.HORIZONS` `delta_hat_…` (the move of the mid
+        in units of max(spread, k sigma)), `move_ticks_…`, and `known_…`, when it became known: who splits by time drops
+        what is known later. Null where the stream broke before.
+    """
+    seen = _seen(market, "linear")
+    rows, states = seen.rows, seen.states
+    unit = unit_ticks(states["spread_ticks"].astype(float), rows["sigma_ticks"], k_sigma)
+    found = targets(rows["bid"] + rows["ask"], states["ts"], unit, segments(rows["since_reset"]))
+    columns = {"ts": stamps(states["ts"]), "unit_ticks": pa.array(unit)}
+    for h, name in enumerate(HORIZON_NAMES):
+        delta, known = found.delta_hat[:, h], found.known_ns[:, h]
+        absent = np.isnan(delta)
+        columns[f"delta_hat_{name}"] = pa.array(delta, mask=absent)
+        columns[f"move_ticks_{name}"] = pa.array(np.round(2 * delta * unit) / 2, mask=absent)
+        columns[f"known_{name}"] = pa.array(known, mask=absent).cast(pa.timestamp("ns", "UTC"))
+    return pa.table(columns)

@@ -1,0 +1,70 @@
+"""Which models a run may serve, as the registry says: the promoted one, or on paper another one named on purpose."""
+
+from collections.abc import Mapping
+
+from emp.core.clock import LiveClock
+from emp.core.config.config import SystemConfig
+from emp.core.errors import ArtifactError, GovernanceError
+from emp.core.platform import say
+from emp.engine.choose import load_model, load_serving, load_standby
+from emp.engine.load import LoadedModel, load_folder
+from emp.engine.succession import Models
+from emp.governance.registry import Registry
+from emp.governance.serve import refuse_live
+
+CANDIDATE = "candidate"
+
+
+def load_models(config: SystemConfig) -> Models:
+    """The model that serves, the one that stands by, and what the registry says of each.
+
+    Where the configuration names a registry and no model, the one tagged APPROVED_DEFAULT serves. On paper another one
+    may be named; it is marked as a candidate. Live takes nothing but the promoted one, once two green weeks on paper
+    are on record, and lets nothing stand by that was not promoted.
+
+    Raises:
+        GovernanceError: live, and the model may not; or what the registry holds is not what was signed.
+        ArtifactError: a model cannot be used.
+    """
+    home = config.model.registry
+    if home is None:
+        if config.mode == "live":
+            raise GovernanceError(
+                "live: model.registry names no registry, and only a promoted model may trade"
+            )
+        serving = load_serving(config.model)
+        standby = load_standby(config.model, serving)
+        standing_of = _marks(serving, standby, {}) if config.mode == "paper" else {}
+        return Models(serving, standby, *_compared(config), standing=standing_of)
+    registry = Registry(home, LiveClock())
+    standing = registry.standing()
+    named = config.model.artifact is not None or "ssm_impl" in config.model.model_fields_set
+    if named or not standing.default:
+        serving = load_serving(config.model)
+    else:
+        serving = load_folder(registry.folder(standing.default))
+    standby = load_standby(config.model, serving)
+    if config.mode == "live":
+        refuse_live(home, serving.artifact.hash, LiveClock())
+        if standby is not None and standing.status.get(standby.artifact.hash) != "approved":
+            say(f"emp: model {standby.artifact.hash[:12]} was not promoted: nothing stands by")
+            standby = None
+    return Models(serving, standby, *_compared(config), standing=_marks(serving, standby, standing.status))
+
+
+def _compared(config: SystemConfig) -> tuple[LoadedModel | None, LoadedModel | None]:
+    """The challenger and the linear baseline, which forecast beside the model that serves and decide nothing."""
+    if not config.model.monitor:
+        return None, None
+    named = config.model.challenger
+    try:
+        challenger = None if named is None else load_model(named)
+    except ArtifactError as error:
+        raise ArtifactError(f"model.challenger: {error}") from error
+    return challenger, load_model("linear")
+
+
+def _marks(serving: LoadedModel, standby: LoadedModel | None, status: Mapping[str, str]) -> dict[str, str]:
+    """What is said of each model, by hash."""
+    hashes = [one.artifact.hash for one in (serving, standby) if one is not None]
+    return {name: str(status.get(name, CANDIDATE)) for name in hashes}

@@ -1,0 +1,13 @@
+"""What the monitor says of the model that serves, to be acted on between two events."""
+
+from typing import NamedTuple
+
+
+class Verdict(NamedTuple):
+    """The model has failed."""
+
+    model: str  # hash
+    gate: str  # "drift", or the comparison: "log_loss.standby"
+    instrument: str
+    log_evidence: float  # natural logarithm
+    why: str  # in words

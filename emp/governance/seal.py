@@ -1,0 +1,202 @@
+"""Signed records: canonical JSON, named by the hash of its content, signed by a key that may sign its kind.
+
+    keys/trusted.json     public keys and their roles: what a server has
+    keys/ROLE.key         private keys: only where that role works, readable by their owner alone
+
+A training key signs what is computed from recordings, and what is decided from it. A box key signs only what the
+trading machine alone can see. The signature (Ed25519, RFC 8032) covers the kind, so that no record passes as another.
+"""
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from emp.core.disk import disk, make_folders, write_new
+from emp.core.errors import GovernanceError
+from emp.core.small_file import read_small
+from emp.journal.files import write_atomically
+
+Role = Literal["training", "box"]
+
+KINDS: dict[Role, frozenset[str]] = {
+    "training": frozenset({"evaluation", "facts", "chaos", "verdict", "audit", "looks"}),
+    "box": frozenset({"latency", "drift", "paper", "looks"}),
+}
+"""What a key of each role may sign. Both add lines to the ledger of evidence ("looks")."""
+
+
+class Trusted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A public key and what it is for."""
+
+    role: Role
+    public: str  # 64 hex digits
+
+
+class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A signed record as it is stored."""
+
+    body: dict[str, Any]
+    key: str  # id of the key: the first 16 hex digits of the hash of its public half
+    kind: str
+    signature: str
+
+
+def canonical(value: Any) -> bytes:
+    """The one JSON text of a value: sorted names, no blanks, no number that is not finite.
+
+    Raises:
+        GovernanceError: a number is not finite.
+    """
+    try:
+        plain = msgspec.to_builtins(value)
+        return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    except ValueError as error:
+        raise GovernanceError(f"cannot be sealed: {error}") from error
+
+
+def content_address(body: Any) -> str:
+    """SHA-256 of the canonical text, 64 hex digits: the record's name."""
+    return hashlib.sha256(canonical(body)).hexdigest()
+
+
+class Keys:
+    """The keys of a registry: which are trusted for what, and which are at hand to sign with."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def trusted(self) -> dict[str, Trusted]:
+        """Public keys by id; none where there is no file."""
+        path = self._folder / "trusted.json"
+        try:
+            found = msgspec.json.decode(read_small(path), type=dict[str, Trusted])
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.DecodeError) as error:
+            raise GovernanceError(f"{path}: not a readable list of keys: {error}") from error
+        for name, one in found.items():
+            if name != _key_id(_hex(one.public)):
+                raise GovernanceError(f"{path}: {name} is not the name of the key beside it")
+        return found
+
+    def seal(self, kind: str, body: Any) -> Envelope:
+        """Sign a record with the key of the role that may sign its kind; the first key of a role is made here."""
+        role: Role = "training" if kind in KINDS["training"] and kind != "looks" else "box"
+        return self.seal_as(role, kind, body)
+
+    def seal_as(self, role: Role, kind: str, body: Any) -> Envelope:
+        """Sign with the key of one role; raise GovernanceError where that role may not sign this kind."""
+        if kind not in KINDS[role]:
+            raise GovernanceError(f"a {role} key may not sign {kind}")
+        private = self._private(role)
+        plain = msgspec.to_builtins(body)
+        signature = private.sign(_signed_text(kind, plain)).hex()
+        return Envelope(plain, _key_id(private.public_key().public_bytes_raw()), kind, signature)
+
+    def verify(self, envelope: Envelope) -> None:
+        """Raise GovernanceError where a record is not signed by a trusted key that may sign its kind."""
+        one = self.trusted().get(envelope.key)
+        if one is None:
+            raise GovernanceError(f"signed by key {envelope.key[:16]!r}, which is not trusted here")
+        if envelope.kind not in KINDS[one.role]:
+            raise GovernanceError(f"a {one.role} key may not sign {envelope.kind[:20]!r}")
+        try:
+            signature = _hex(envelope.signature)
+            key = Ed25519PublicKey.from_public_bytes(_hex(one.public))
+            key.verify(signature, _signed_text(envelope.kind, envelope.body))
+        except (InvalidSignature, ValueError) as error:
+            raise GovernanceError(
+                f"the signature of this {envelope.kind} is wrong: it was changed"
+            ) from error
+
+    def _private(self, role: Role) -> Ed25519PrivateKey:
+        path = self._folder / f"{role}.key"
+        try:
+            return Ed25519PrivateKey.from_private_bytes(_hex(read_small(path).decode("ascii").strip()))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            raise GovernanceError(f"{path}: not a readable private key") from error
+        trusted = self.trusted()
+        if any(one.role == role for one in trusted.values()):
+            raise GovernanceError(f"{path}: no {role} key here, and another machine's is the trusted one")
+        private = Ed25519PrivateKey.generate()
+        public = private.public_key().public_bytes_raw()
+        trusted[_key_id(public)] = Trusted(role, public.hex())
+        make_folders(self._folder, 0o700)
+        write_atomically(path, private.private_bytes_raw().hex().encode() + b"\n")
+        write_atomically(self._folder / "trusted.json", canonical(trusted) + b"\n")
+        return private
+
+
+def write_sealed(folder: Path, envelope: Envelope) -> str:
+    """Store a signed record under its name, durably; return the name."""
+    name = content_address(envelope.body)
+    path, beside = folder / f"{name}.json", folder / f".{name}.tmp"
+    try:
+        make_folders(folder)
+        write_new(beside, canonical(envelope) + b"\n")
+        disk().replace(beside, path)
+        disk().sync_folder(folder)
+    except OSError as error:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise GovernanceError(f"{path}: cannot write: {error.strerror}") from error
+    return name
+
+
+def read_sealed(folder: Path, name: str, keys: Keys, kind: str = "") -> dict[str, Any]:
+    """The content of a stored record, verified: its bytes are canonical, its name is their hash, the signature holds.
+
+    Raises:
+        GovernanceError: it is missing, was changed in any byte, is of another kind, or a wrong key signed it.
+    """
+    path = folder / f"{name}.json"
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise GovernanceError(f"{path}: cannot read: {error.strerror}") from error
+    envelope = open_envelope(text, str(path))
+    if content_address(envelope.body) != name:
+        raise GovernanceError(f"{path}: its content is not what its name says: it was changed")
+    if kind and envelope.kind != kind:
+        raise GovernanceError(f"{path}: {envelope.kind[:20]!r} is not {kind}")
+    try:
+        keys.verify(envelope)
+    except GovernanceError as error:
+        raise GovernanceError(f"{path}: {error}") from error
+    return envelope.body
+
+
+def open_envelope(text: bytes, where: str) -> Envelope:
+    """Decode a stored record whose bytes must be the canonical ones."""
+    try:
+        envelope = msgspec.json.decode(text, type=Envelope)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise GovernanceError(f"{where}: not a signed record: {error}") from error
+    if canonical(envelope) + b"\n" != text:
+        raise GovernanceError(f"{where}: not in its canonical form: it was changed")
+    return envelope
+
+
+def _signed_text(kind: str, body: Any) -> bytes:
+    return b"emp " + kind.encode() + b"\0" + canonical(body)
+
+
+def _key_id(public: bytes) -> str:
+    return hashlib.sha256(public).hexdigest()[:16]
+
+
+def _hex(text: str) -> bytes:
+    """Bytes of lower-case hex digits, and of nothing else: one text for one value."""
+    found = bytes.fromhex(text)
+    if found.hex() != text:
+        raise ValueError("not lower-case hex")
+    return found

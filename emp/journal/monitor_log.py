@@ -1,0 +1,81 @@
+"""What watched the model of a run found, line by line: `monitor.jsonl`. With the market journal and the action log it
+can be found again, byte for byte.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from emp.core.disk import disk, write_all
+from emp.core.errors import JournalError
+
+MONITOR = "monitor.jsonl"
+
+
+def line_of(at: int, kind: str, **data: object) -> bytes:
+    """A line as it stands in the file: `at` is how many events of the run came before what it tells."""
+    return json.dumps({"at": at, "kind": kind, **data}, sort_keys=True, allow_nan=False).encode() + b"\n"
+
+
+class MonitorLog:
+    """Writes the file; one that an earlier process of the run left is continued."""
+
+    def __init__(self, folder: Path, events: int) -> None:
+        """`events` are what the run has journalled: lines that tell of later ones were found for nothing."""
+        self._path = folder / MONITOR
+        self.events = events
+        self._pending: list[bytes] = []
+        kept = b"".join(line for line, told in _lines(self._path) if told["at"] <= events)
+        try:
+            self._file = disk().open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+            write_all(self._file, kept)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def write(self, line: bytes) -> None:
+        """Take a line of `line_of`."""
+        self._pending.append(line)
+
+    def flush(self) -> None:
+        """Hand over what was taken to the operating system."""
+        data, self._pending = b"".join(self._pending), []
+        if not data:
+            return
+        try:
+            write_all(self._file, data)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """End the file."""
+        try:
+            self.flush()
+        finally:
+            disk().close(self._file)
+
+    def _failed(self, error: OSError) -> JournalError:
+        return JournalError(f"cannot write {self._path}: {error.strerror}")
+
+
+def read_monitor(folder: Path) -> list[tuple[bytes, Mapping[str, Any]]]:
+    """Every whole line of a run's file, as bytes and as what it tells; none where there is no file."""
+    return list(_lines(folder / MONITOR))
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise JournalError(f"cannot read {path}: {error.strerror}") from error
+    for line in data.splitlines(keepends=True):
+        try:
+            told = json.loads(line)
+        except ValueError:
+            return  # torn by a crash
+        if not line.endswith(b"\n"):
+            return
+        yield line, told

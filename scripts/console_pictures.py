@@ -1,0 +1,87 @@
+"""Draw the pictures of the console in docs/ from a run of the built-in market: python scripts/console_pictures.py
+
+It takes two minutes: the market runs at ten times its speed until there is enough to see.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).resolve().parents[1]
+ENOUGH = "(globalThis.emp?.store.recent_fills.length ?? 0) >= 12"
+PATIENCE_S = 240.0
+
+PICTURES = (
+    ("console-desktop.png", 1280, 1180, "light"),
+    ("console-dark.png", 1280, 1180, "dark"),
+    ("console-phone.png", 390, 1180, "dark"),
+)
+
+
+def main() -> None:
+    """Run the market, wait, draw, end the run."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        sys.exit("console_pictures: no Chromium found (Debian: apt install chromium)")
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"EMP_RUN_DIR": folder, "EMP_HTTP__PORT": "0", "EMP_ACCESS__SPEED": "10"}
+        with subprocess.Popen(
+            [sys.executable, "-m", "emp", "run", "--config", str(ROOT / "examples/mock.yaml")],
+            env=os.environ | settings,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        ) as process:
+            try:
+                draw(browser, address_of(process))
+            finally:
+                process.terminate()
+
+
+def address_of(process: "subprocess.Popen[str]") -> str:
+    """Where the run says that its console is."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if found := re.search(r"http://\S+", line):
+            return found[0]
+    sys.exit("console_pictures: the run did not begin")
+
+
+def draw(browser: str, address: str) -> None:
+    """Draw each picture once there is enough to see."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+        for name, width, height, scheme in PICTURES:
+            page = chromium.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+            page.goto(address)
+            wait_for(page, ENOUGH)
+            page.wait_for_timeout(2_000)
+            path = ROOT / "docs" / name
+            page.screenshot(path=path)
+            with Image.open(path) as picture:
+                picture.convert("RGB").save(path, optimize=True)
+            print(f"{path} {path.stat().st_size >> 10} KiB")
+            page.close()
+        chromium.close()
+
+
+def wait_for(page: Any, holds: str) -> None:
+    """Wait until an expression is true on the page."""
+    end = time.monotonic() + PATIENCE_S
+    while not page.evaluate(holds):
+        if time.monotonic() > end:
+            sys.exit("console_pictures: too little happened")
+        page.wait_for_timeout(500)
+
+
+if __name__ == "__main__":
+    main()

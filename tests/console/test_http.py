@@ -1,0 +1,329 @@
+"""Who may see and do what over HTTP, and what a page is fed with."""
+
+import json
+import socket
+import time
+from http.client import HTTPConnection, IncompleteRead
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from emp.app.console import stream
+from emp.app.console.console import Console
+from emp.app.console.pages import files
+from emp.app.console.token import NAME, read_token
+from emp.core.clock import LiveClock
+from emp.core.config.config import SystemConfig
+from emp.core.errors import ConfigError, UsageError
+from emp.observe import connections
+from emp.observe.board import Board
+from emp.observe.http import HttpServer, create_app
+from tests.console.kit import GOLD, SILVER, TOKEN, Served, served, view
+
+EVIL = "http://evil.example"
+
+
+class Reader:
+    """Reads server-sent events of a stream."""
+
+    def __init__(self, page: Served, path: str = "/events", **headers: str) -> None:
+        self.connection = HTTPConnection(page.host, timeout=10)
+        self.connection.request("GET", path, headers={k.replace("_", "-"): v for k, v in headers.items()})
+        self.answer = self.connection.getresponse()
+        self.ident = ""
+
+    def next(self) -> dict:
+        found, kind = "", ""
+        while line := self._line():
+            name, _, value = line.rstrip("\n").partition(": ")
+            if name == "id":
+                self.ident = value
+            elif name == "event":
+                kind = value
+            elif name == "data":
+                found = value
+            elif not line.strip() and found:
+                return {"kind": kind, **json.loads(found)}
+        return {"kind": "closed"}
+
+    def _line(self) -> str:
+        try:
+            return self.answer.readline().decode()
+        except (IncompleteRead, OSError):
+            return ""
+
+    def close(self) -> None:
+        self.connection.close()
+        self.answer.close()
+
+
+# --- controls -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"X_Emp_Token": ""}, "token"),
+        ({"X_Emp_Token": TOKEN[:-1] + "x"}, "token"),
+        ({"X_Emp_Token": TOKEN + "x"}, "token"),
+        ({"X_Emp_Token": "\xe9"}, "token"),
+        ({"Origin": EVIL}, "Origin"),
+        ({"Origin": ""}, "Origin"),
+        ({"Origin": "null"}, "Origin"),
+        ({"Origin": "file://127.0.0.1"}, "Origin"),
+        ({"Sec_Fetch_Site": "cross-site"}, "another site"),
+        ({"Sec_Fetch_Site": "same-site"}, "another site"),
+        ({"Content_Type": "text/plain"}, "application/json"),
+        ({"Content_Type": "application/x-www-form-urlencoded"}, "application/json"),
+    ],
+)
+def test_a_control_that_is_not_a_page_of_ours_with_the_token_is_refused(
+    changed: dict[str, str], why: str
+) -> None:
+    with served() as page:
+        page.console.attach(Path("/nowhere"))
+        answer = page.control("kill", **changed)
+        assert answer.status == 403
+        assert why in answer.told["text"]
+        right = page.control("kill")
+        assert (right.status, right.told["text"]) == (409, "/nowhere: no engine runs there (any more)")
+
+
+def test_another_name_for_this_machine_is_refused() -> None:
+    """A name that a stranger's name server points here: the browser would call it the same origin."""
+    with served() as page:
+        answer = page.control("kill", Host="evil.example", Origin="http://evil.example")
+        assert answer.status == 400
+        assert page.control("kill", Host="localhost:1", Origin="http://localhost:2").status == 403
+
+
+def test_what_cannot_be_understood_is_refused_before_anything_is_done() -> None:
+    with served() as page:
+        assert page.control("kill").told["text"] == "the run has not begun yet"
+        page.console.attach(Path("/nowhere"))
+        headers = {"Origin": page.server.url, "Content_Type": "application/json", "X_Emp_Token": TOKEN}
+        for body in (
+            "",
+            "{",
+            "[]",
+            '{"do": 1}',
+            '{"do": "kill", "more": 1}',
+            '{"do": "reload"}',
+            "[" * 4000,
+            "x" * 5000,
+        ):
+            assert page.ask("POST", "/control", body, **headers).status == 400, body[:20]
+        assert page.ask("GET", "/control").status == 405
+
+
+# --- logins -------------------------------------------------------------------------------------------------
+
+
+def test_off_loopback_everything_needs_a_login() -> None:
+    with served(login=True) as page:
+        page.board.publish(view(GOLD))
+        for path in (
+            "/health",
+            "/metrics",
+            "/snapshot",
+            "/events",
+            "/history?instrument=GC",
+            "/static/main.js",
+            "/nope",
+        ):
+            assert page.ask("GET", path).status == 401, path
+            assert page.ask("GET", path, Authorization="Bearer wrong").status == 401
+            assert page.ask("GET", path, Cookie=f"emp_console={TOKEN}").status == 401, (
+                "the cookie is not the token"
+            )
+        assert page.ask("GET", "/metrics", Authorization=f"Bearer {TOKEN}").status == 200
+        form = page.ask("GET", "/")
+        assert form.status == 401
+        assert "<form" in form.body
+        assert GOLD.name not in form.body
+        wrong = page.ask("POST", "/login", "token=wrong", Origin=page.server.url)
+        assert (wrong.status, "Set-Cookie" in wrong.headers, "not the token" in wrong.body) == (
+            403,
+            False,
+            True,
+        )
+        assert page.ask("POST", "/login", f"token={TOKEN}", Origin=EVIL).status == 403
+        right = page.ask("POST", "/login", f"token={TOKEN}", Origin=page.server.url)
+        cookie = {name.lower(): value for name, value in right.headers.items()}["set-cookie"]
+        assert right.status == 303
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        assert TOKEN not in cookie
+        assert page.ask("GET", "/snapshot", Cookie=cookie.partition(";")[0]).status == 200
+        assert page.control("kill", Cookie=cookie.partition(";")[0], X_Emp_Token="").status == 403, (
+            "seeing is not doing"
+        )
+
+
+def test_a_port_that_such_a_run_holds_is_told_as_that() -> None:
+    with served(login=True) as page, pytest.raises(UsageError, match="in use by a run that asks for a login"):
+        HttpServer(create_app(Board(LiveClock())), "127.0.0.1", int(page.host.split(":")[1])).start()
+
+
+def test_a_run_that_others_can_reach_needs_a_token_of_its_owner(tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    text = "mode: mock\ninstruments: {names: [GOOG]}\nhttp: {host: 0.0.0.0, expose: true%s}\n"
+    config.write_text(text % "")
+    with pytest.raises(ConfigError, match=r"http\.token_file: must be given with http\.expose"):
+        SystemConfig.load(config)
+    config.write_text(text % f", token_file: {tmp_path / 'token'}")
+    assert SystemConfig.load(config).http.token_file == tmp_path / "token"
+
+
+def test_a_token_that_others_can_read_or_guess_will_not_do(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    with pytest.raises(UsageError, match="cannot read"):
+        read_token(path)
+    path.write_text(TOKEN + "\n")
+    path.chmod(0o640)
+    with pytest.raises(UsageError, match="chmod 600"):
+        read_token(path)
+    path.chmod(0o600)
+    assert read_token(path) == TOKEN
+    for bad in ("short", "x" * 30 + " y", "é" * 30, ""):
+        path.write_text(bad)
+        with pytest.raises(UsageError, match="at least 24 ASCII"):
+            read_token(path)
+
+
+def test_the_token_of_a_run_is_its_owners_alone_and_ends_with_it(tmp_path: Path) -> None:
+    console = Console(Board(LiveClock()))
+    console.attach(tmp_path)
+    path = tmp_path / NAME
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text().strip() == console.token
+    assert console.address("http://x") == f"http://x/#token={console.token}"
+    assert Console(Board(LiveClock())).token != console.token
+    console.close()
+    assert not path.exists()
+    own = Console(Board(LiveClock()), TOKEN)
+    own.attach(tmp_path)
+    assert not path.exists()
+    assert TOKEN not in own.address("http://x")
+
+
+# --- the page and its stream ---------------------------------------------------------------------------------
+
+
+def test_the_page_is_whole_small_and_asks_nobody_else() -> None:
+    with served() as page:
+        index = page.ask("GET", "/")
+        assert index.status == 200
+        assert "script-src 'self'" in index.headers["content-security-policy"]
+        size = 0
+        for name, text in files().items():
+            assert "://" not in text, name
+            size += len(text.encode())
+            assert page.ask("GET", f"/static/{name}").body == text
+        assert size < 150_000, "even uncompressed"
+        for stranger in ("nope.js", "..%2fconsole.py", "%2e%2e/token.py"):
+            assert page.ask("GET", f"/static/{stranger}").status == 404
+
+
+def test_a_stream_begins_anew_then_tells_what_is_new_and_is_taken_up_where_it_broke() -> None:
+    with served() as page:
+        first = Reader(page)
+        assert first.next()["view"] is None
+        first.close()
+        page.board.publish(view(GOLD, SILVER))
+        page.console.log.add('{"event": "one"}\n')
+        reader = Reader(page)
+        begun = reader.next()
+        assert begun["reset"]
+        assert [i["name"] for i in begun["view"]["instruments"]] == ["GC", "SI"]
+        assert begun["view"]["instruments"][0]["decisions"] == [], "those come with what is new"
+        assert begun["log"] == ['{"event": "one"}']
+        reader.close()
+        later = msgspec.structs.replace(GOLD, last_ts=GOLD.last_ts + 1, position=5)
+        page.board.publish(view(later, now_ns=10**10))
+        page.console.log.add('{"event": "two"}\n')
+        again = Reader(page, Last_Event_ID=reader.ident)
+        resumed = again.next()
+        assert not resumed["reset"]
+        assert resumed["since"]["GC"]["lines"]["position"] == [5]
+        assert resumed["log"] == ['{"event": "two"}']
+        again.close()
+        for foreign in ("OTHER-1/1.0", "RUN-1/999999.0", "RUN-1/x.y", "RUN-1/-1.0", "nonsense"):
+            stranger = Reader(page, Last_Event_ID=foreign)
+            assert stranger.next()["reset"], foreign
+            stranger.close()
+        history = json.loads(page.ask("GET", "/history?instrument=GC").body)
+        assert history["lines"]["position"] == [-4, 5]
+        assert len(history["decisions"]) == 1
+        assert page.ask("GET", "/history?instrument=XX").status == 404
+
+
+def test_a_page_that_reads_slowly_gets_the_newest_state_and_no_backlog() -> None:
+    with served() as page:
+        page.board.publish(view(GOLD))
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        sock.settimeout(10)
+        host, port = page.host.split(":")
+        sock.connect((host, int(port)))
+        sock.sendall(f"GET /events HTTP/1.1\r\nHost: {page.host}\r\n\r\n".encode())
+        big = msgspec.structs.replace(GOLD, closing="x" * 200_000)  # one event fills every buffer on the way
+        for i in range(30):
+            time.sleep(0.1)
+            page.board.publish(view(msgspec.structs.replace(big, position=i), now_ns=i))
+        text, deadline = "", time.monotonic() + 10
+        while '"position":29' not in text and time.monotonic() < deadline:
+            text += sock.recv(1 << 16).decode()
+        sock.close()
+        events = text.count("\nid: ")
+        assert '"position":29' in text
+        assert events <= 5, "what it had not read in time was not kept for it"
+
+
+def test_a_stream_goes_on_while_it_is_read_and_is_cut_where_it_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "ANSWER_S", 0.7)
+    monkeypatch.setattr(connections, "_LOOK_S", 0.1)
+    with served() as page:
+        page.board.publish(view(msgspec.structs.replace(GOLD, closing="x" * 300_000)))
+        reader = Reader(page)
+        end = time.monotonic() + 1.6
+        while time.monotonic() < end:
+            assert reader.next()["kind"] == ""
+        time.sleep(2.0)
+        told = [""]
+        while told[-1] == "" and len(told) < 2_000:
+            told.append(reader.next()["kind"])
+        reader.close()
+        assert told[-1] == "closed", "a page that reads nothing is let go"
+
+
+def test_few_pages_at_a_time_and_they_are_told_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MOST", 2)
+    with served() as page:
+        page.board.publish(view(GOLD))
+        readers = [Reader(page), Reader(page)]
+        for reader in readers:
+            reader.next()
+        assert page.ask("GET", "/events").status == 503
+        assert page.ask("GET", "/health").status == 200
+        readers.pop().close()
+        deadline = time.monotonic() + 5
+        while True:
+            third = Reader(page)
+            if third.answer.status == 200 or time.monotonic() > deadline:
+                break
+            third.close()
+        third.next()
+        readers.append(third)
+        began = time.monotonic()
+        page.server.stop()
+        assert time.monotonic() - began < 4.0, "streams do not hold up the end"
+        for reader in readers:
+            kinds = []
+            while not kinds or kinds[-1] not in ("end", "closed"):
+                kinds.append(reader.next()["kind"])
+            assert kinds[-1] == "end"
+            reader.close()

@@ -1,0 +1,139 @@
+"""A registry of small artifacts, and evidence that meets every gate that can be met."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from emp.core.records import HORIZON_NAMES
+from emp.governance.evidence import Data, Evidence, Record, new_evidence
+from emp.governance.gates import Gates, read_gates
+from emp.governance.registry import Registry
+from emp.model.artifact import Artifact, Manifest, save
+from emp.perception.schema import schema_hash
+
+REFERENCE = "f" * 64
+TRAINED = {
+    "series": "goog",
+    "instrument": "GOOG",
+    "asset_class": "equity",
+    "files": [],
+    "train_ns": [0, 100],
+    "calibrate_ns": [100, 200],
+}
+EURUSD = {**TRAINED, "series": "eurusd", "instrument": "EURUSD", "asset_class": "fx_spot"}
+
+GOOD = {
+    "f1_gain_pct": 6.0,
+    "ece": 0.02,
+    "brier": 0.15,
+    "alpha_after_fees_bps": 1.5,
+    "session_range_pct": 10.0,
+    "turnover_difference_pct": 0.0,
+    "planner_corr": 0.4,
+    "exploitability_gap": -1.0,
+}
+
+
+WHOLE = {"turnover_difference_pct", "planner_corr", "exploitability_gap"}
+"""What is measured of a whole series, not by horizon."""
+
+
+class Ticking:
+    """A clock that advances by one at every look."""
+
+    def __init__(self) -> None:
+        self.ns = 0
+
+    def now_ns(self) -> int:
+        self.ns += 1
+        return self.ns
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns()
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Artifact:
+    return make_artifact(tmp_path, 0)
+
+
+def make_artifact(folder: Path, seed: int) -> Artifact:
+    manifest = Manifest(
+        kind="linear",
+        schema=schema_hash(),
+        domains=["shared"],
+        k_sigma=0.5,
+        thresholds=[[0.1] * len(HORIZON_NAMES)],
+        warmup_events=1,
+        provenance={"seed": seed, "series": [TRAINED, EURUSD]},
+    )
+    return save(folder / f"artifact-{seed}", manifest, {"weight": np.full(3, seed, np.float32)})
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "registry", Ticking())
+
+
+@pytest.fixture
+def gates() -> Gates:
+    return read_gates()
+
+
+def blocks(value: float, n: int = 8) -> tuple[float, ...]:
+    return tuple(value + 0.01 * (k - (n - 1) / 2) for k in range(n))
+
+
+def records(value_of: Callable[[str], float] = lambda name: GOOD[name]) -> list[Record]:
+    return [
+        Record(
+            name,
+            one["series"],
+            one["instrument"],
+            one["asset_class"],
+            horizon,
+            blocks(value_of(name)),
+            "day",
+            99,
+        )
+        for one in (TRAINED, EURUSD)
+        for name in GOOD
+        for horizon in ([""] if name in WHOLE else HORIZON_NAMES)
+    ]
+
+
+def evaluation(model: str, made: list[Record] | None = None, seed: int = 0) -> Evidence:
+    data = [Data("goog", "GOOG", "equity", 99, "a" * 64, (200, 300))]
+    made = records() if made is None else made
+    return new_evidence("evaluation", model, made, {}, seed, data, REFERENCE)
+
+
+def plain(measure: str, value: float, n: int = 8, instrument: str = "", asset_class: str = "") -> Record:
+    return Record(measure, "", instrument, asset_class, "", (value,) * n, "run", n)
+
+
+def all_green(model: str) -> list[Evidence]:
+    latency = [plain(f"{part}_p99_ms", 0.1) for part in ("adapter", "model", "total")]
+    psi = [
+        plain("psi", 0.1, instrument=o["instrument"], asset_class=o["asset_class"]) for o in (TRAINED, EURUSD)
+    ]
+    return [
+        evaluation(model),
+        new_evidence("latency", model, latency, {}),
+        new_evidence("drift", model, psi, {}),
+        new_evidence("chaos", "", [plain("violations", 0.0, 100)], {}),
+    ]
+
+
+def green_registry(registry: Registry, artifact: Artifact) -> Registry:
+    registry.register(artifact)
+    for one in all_green(artifact.hash):
+        registry.store.add(one)
+    return registry
+
+
+def paper(model: str, day: int, green: bool = True) -> Evidence:
+    return msgspec.structs.replace(new_evidence("paper", model, [], {}), config={"day": day, "green": green})

@@ -1,0 +1,278 @@
+"""A gate passes on evidence that is there, of this model, of enough blocks, inside the limit at its bound."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from emp.core.errors import GovernanceError
+from emp.governance.bounds import bounds, t_cdf, t_quantile
+from emp.governance.evidence import Evidence
+from emp.governance.gates import (
+    NO_EVIDENCE,
+    Case,
+    Gates,
+    Judgement,
+    Rule,
+    judge,
+    judge_gate,
+    read_gates,
+    rules,
+)
+from emp.governance.registry import Registry
+from emp.journal.run import code_version
+from emp.model.artifact import Artifact
+from tests.governance.conftest import (
+    GOOD,
+    REFERENCE,
+    TRAINED,
+    all_green,
+    blocks,
+    evaluation,
+    green_registry,
+    records,
+)
+
+
+def judged(gates: Gates, artifact: Artifact, evidence: list[Evidence], **more: str) -> Judgement:
+    named = {f"{k:064x}": one for k, one in enumerate(evidence)}
+    values = {"reference": REFERENCE, "code": code_version()} | more
+    return judge(gates, Case(artifact.manifest, named, **values))
+
+
+def failing(said: Judgement) -> set[str]:
+    return {one.name for one in said.gates if one.verdict == "fail"}
+
+
+def test_the_shipped_gates_are_the_roadmaps(gates: Gates) -> None:
+    g = gates.gates
+    drop, gain, alpha, latency = (
+        g.retention_f1_drop_pct,
+        g.fx_gain_f1_min_pct,
+        g.alpha_after_fees_bps_min,
+        g.latency_p99_ms,
+    )
+    assert (drop.ev1, drop.ev5, drop.ev20) == (3.0, 4.0, 5.0)
+    assert (gain.ev1, gain.ev5, gain.ev20) == (3.0, 3.0, 3.0)
+    assert (alpha.ev1, alpha.ev5, alpha.ev20) == (0.2, 0.5, 0.7)
+    assert (latency.adapter, latency.model, latency.total) == (0.5, 0.35, 0.85)
+    assert (g.ece_max, g.brier_max, g.psi_max, g.turnover_match_pct) == (0.08, 0.19, 0.25, 10)
+    assert (g.session_var_spread_pct_max, g.planner_edge_realization_corr_min) == (35.0, 0.2)
+    assert g.exploitability_gap_wow_delta_max == 0.0
+    assert gates.actions_on_fail == ["reject", "fallback_previous_model"]
+
+
+def test_everything_green_passes_and_nothing_at_all_fails_every_gate(
+    gates: Gates, artifact: Artifact
+) -> None:
+    assert judged(gates, artifact, all_green(artifact.hash)).verdict == "pass"
+    said = judged(gates, artifact, [])
+    assert {one.verdict for one in said.gates} == {"fail"}
+    assert {one.why for one in said.gates} == {NO_EVIDENCE}
+    assert len(said.gates) == len(rules(gates)) == 20
+
+
+@pytest.mark.parametrize(
+    ("measure", "value", "gate"),
+    [
+        ("f1_gain_pct", -3.5, "retention_f1_drop_pct.ev1"),
+        ("f1_gain_pct", 2.9, "fx_gain_f1_min_pct.ev20"),
+        ("ece", 0.081, "ece_max"),
+        ("brier", 0.2, "brier_max"),
+        ("alpha_after_fees_bps", 0.6, "alpha_after_fees_bps_min.ev20"),
+        ("session_range_pct", 36.0, "session_var_spread_pct_max"),
+        ("turnover_difference_pct", 10.5, "turnover_match_pct"),
+        ("turnover_difference_pct", -10.5, "turnover_match_pct"),
+        ("planner_corr", 0.1, "planner_edge_realization_corr_min"),
+        ("exploitability_gap", 0.1, "exploitability_gap_wow_delta_max"),
+    ],
+)
+def test_each_limit_is_kept_by_the_gate_of_its_name(
+    measure: str, value: float, gate: str, gates: Gates, artifact: Artifact
+) -> None:
+    made = records(lambda name: value if name == measure else GOOD[name])
+    said = judged(gates, artifact, [evaluation(artifact.hash, made), *all_green(artifact.hash)[1:]])
+    assert gate in failing(said)
+    assert {one.split(".")[0] for one in failing(said)} <= {
+        "retention_f1_drop_pct",
+        "fx_gain_f1_min_pct",
+        gate.split(".")[0],
+    }
+
+
+def test_a_limit_holds_at_the_bound_and_not_at_the_mean(gates: Gates, artifact: Artifact) -> None:
+    wide = (0.0, 0.15, 0.0, 0.15, 0.0, 0.15)  # mean 0.075, below 0.08
+    made = [msgspec.structs.replace(r, blocks=wide) if r.measure == "ece" else r for r in records()]
+    said = judged(gates, artifact, [evaluation(artifact.hash, made), *all_green(artifact.hash)[1:]])
+    assert failing(said) == {"ece_max"}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"model": "e" * 64}, "another model"),
+        ({"code": "0.0+old"}, "other code"),
+        ({"reference": "e" * 64}, "another reference"),
+        ({"kind": "facts"}, NO_EVIDENCE),
+    ],
+)
+def test_foreign_evidence_never_passes(
+    change: dict[str, str], why: str, gates: Gates, artifact: Artifact
+) -> None:
+    foreign = msgspec.structs.replace(evaluation(artifact.hash), **change)
+    said = judged(gates, artifact, [foreign, *all_green(artifact.hash)[1:]])
+    assert said.verdict == "fail"
+    assert any(why in one.why for one in said.gates if one.name == "turnover_match_pct")
+
+
+def test_an_instrument_of_the_training_without_a_record_fails(gates: Gates, artifact: Artifact) -> None:
+    made = [r for r in records() if r.instrument != "EURUSD"]
+    said = judged(gates, artifact, [evaluation(artifact.hash, made), *all_green(artifact.hash)[1:]])
+    assert {"ece_max", "fx_gain_f1_min_pct.ev1"} <= failing(said)
+    assert next(one for one in said.gates if one.name == "ece_max").why.endswith("on EURUSD")
+
+
+@pytest.mark.parametrize("measure", ["ece", "brier"])
+def test_a_horizon_without_a_record_fails(measure: str, gates: Gates, artifact: Artifact) -> None:
+    made = [r for r in records() if (r.measure, r.instrument, r.horizon) != (measure, "GOOG", "2s")]
+    said = judged(gates, artifact, [evaluation(artifact.hash, made), *all_green(artifact.hash)[1:]])
+    assert failing(said) == {f"{measure}_max"}
+    assert next(one for one in said.gates if one.name == f"{measure}_max").why.endswith("on GOOG 2s")
+
+
+JUDGED = [k for k, record in enumerate(records()) if record.measure != "exploitability_gap"]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    left_out=st.sampled_from(JUDGED), worse=st.sampled_from(JUDGED), value=st.sampled_from([-500.0, 500.0])
+)
+def test_leaving_out_a_record_never_turns_fail_into_pass(
+    left_out: int, worse: int, value: float, gates: Gates, artifact: Artifact
+) -> None:
+    made = records()
+    made[worse] = msgspec.structs.replace(made[worse], blocks=blocks(value))
+    others = all_green(artifact.hash)[1:]
+    before = failing(judged(gates, artifact, [evaluation(artifact.hash, made), *others]))
+    for gone in {left_out, worse}:
+        kept = [record for k, record in enumerate(made) if k != gone]
+        assert before <= failing(judged(gates, artifact, [evaluation(artifact.hash, kept), *others]))
+
+
+def test_data_that_overlap_the_training_fail(gates: Gates, artifact: Artifact) -> None:
+    one = evaluation(artifact.hash)
+    early = msgspec.structs.replace(one.data[0], span=(199, 300))
+    said = judged(
+        gates, artifact, [msgspec.structs.replace(one, data=(early,)), *all_green(artifact.hash)[1:]]
+    )
+    assert "ece_max" in failing(said)
+    assert TRAINED["calibrate_ns"][1] == 200
+
+
+def test_a_worse_look_counts_beside_a_better_one(gates: Gates, artifact: Artifact) -> None:
+    bad = evaluation(artifact.hash, records(lambda name: 0.5 if name == "ece" else GOOD[name]), seed=1)
+    assert failing(judged(gates, artifact, [*all_green(artifact.hash), bad])) == {"ece_max"}
+
+
+def test_four_blocks_are_no_interval(gates: Gates, artifact: Artifact) -> None:
+    made = [msgspec.structs.replace(r, blocks=r.blocks[:4]) for r in records()]
+    said = judged(gates, artifact, [evaluation(artifact.hash, made), *all_green(artifact.hash)[1:]])
+    assert "too few independent blocks: 4" in next(o.why for o in said.gates if o.name == "brier_max")
+    assert len(failing(said)) == 15
+
+
+VALUES = st.lists(st.floats(-50, 50, allow_nan=False), min_size=1, max_size=12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(VALUES, st.floats(0, 20), st.floats(-20, 20), st.sampled_from(["max", "min"]))
+def test_better_by_the_same_in_every_block_never_turns_pass_into_fail(
+    values: list[float], better: float, limit: float, side: str
+) -> None:
+    step = -better if side == "max" else better
+    before = verdict(values, limit, side)
+    after = verdict([x + step for x in values], limit + (1e-9 if side == "max" else -1e-9), side)
+    assert not (before == "pass" and after == "fail")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.permutations(list(blocks(0.07, 7))), st.integers(0, 7))
+def test_order_does_not_matter_and_fewer_than_five_never_pass(shuffled: list[float], cut: int) -> None:
+    assert bounds(shuffled, 0.95) == bounds(list(blocks(0.07, 7)), 0.95)
+    if cut < 5:
+        assert verdict(shuffled[:cut], 100.0, "max") == "fail"
+
+
+def verdict(values: list[float], limit: float, side: str) -> str:
+    from emp.governance.gates import every
+    from emp.model.artifact import Manifest
+
+    manifest = Manifest(kind="linear", schema="", domains=[], k_sigma=0.5, thresholds=[], warmup_events=0)
+    record = msgspec.structs.replace(records()[0], measure="ece", blocks=tuple(values))
+    evidence = {"a": msgspec.structs.replace(evaluation("", [record]))}
+    rule = Rule("ece_max", limit, side, "evaluation", "ece", None, every)  # type: ignore[arg-type]
+    return judge_gate(rule, Case(manifest, evidence, REFERENCE, code_version()), 0.95).verdict
+
+
+@pytest.mark.parametrize(
+    ("degrees", "t"), [(1, 6.3138), (4, 2.1318), (5, 2.0150), (9, 1.8331), (100, 1.6602)]
+)
+def test_quantiles_are_those_of_the_tables(degrees: int, t: float) -> None:
+    assert t_quantile(0.95, degrees) == pytest.approx(t, abs=1e-4)
+    assert t_cdf(0.0, degrees) == 0.5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "version: 2",
+        "gates: {ece_max: none}",
+        "[1, 2",
+        "ece_max",
+    ],
+)
+def test_a_wrong_gates_file_ends_in_one_line(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "gates.yaml"
+    path.write_text(text)
+    with pytest.raises(GovernanceError, match="not a gates file") as caught:
+        read_gates(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "old", ["ece_max: 0.08", "version: 1", 'actions_on_fail: ["reject", "fallback_previous_model"]']
+)
+def test_every_name_is_asked_for_and_no_other_is_taken(old: str, tmp_path: Path) -> None:
+    import emp.governance.gates as module
+
+    shipped = Path(str(module.__file__)).with_name("gates.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "gates.yaml"
+    for text in (shipped.replace(old, ""), shipped.replace(old, old.replace(":", "s:", 1))):
+        path.write_text(text)
+        with pytest.raises(GovernanceError):
+            read_gates(path)
+
+
+def test_a_gate_that_is_left_out_is_said_and_all_left_out_is_no_pass(
+    registry: Registry, artifact: Artifact, gates: Gates, tmp_path: Path
+) -> None:
+    green_registry(registry, artifact)
+    (tmp_path / "other.yaml").write_bytes(
+        msgspec.yaml.encode(msgspec.structs.replace(gates, left_out=("psi_max", "ece_max")))
+    )
+    found = registry.check(artifact, read_gates(tmp_path / "other.yaml"), REFERENCE)
+    assert found.verdict == "pass"
+    assert {one.name for one in found.gates if one.verdict == "left out"} == {"psi_max", "ece_max"}
+    nothing = msgspec.structs.replace(gates, left_out=tuple(rule.name for rule in rules(gates)))
+    assert registry.check(artifact, nothing, REFERENCE).verdict == "fail"
+    unknown = msgspec.structs.replace(gates, left_out=("ece",))
+    (tmp_path / "other.yaml").write_bytes(msgspec.yaml.encode(unknown))
+    with pytest.raises(GovernanceError, match="left_out names no gate: ece"):
+        read_gates(tmp_path / "other.yaml")
+
+
+def test_the_shipped_gates_leave_nothing_out(gates: Gates) -> None:
+    assert gates.left_out == ()

@@ -1,0 +1,182 @@
+"""Promotion leaves the old default or the new one, whatever fails, and both where two promote at once."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from emp.core.disk import MachineDisk, writes_to
+from emp.core.errors import EmpError, GovernanceError
+from emp.governance.gates import Gates
+from emp.governance.registry import Registry
+from emp.governance.serve import paper_lacks, refuse_live
+from emp.model.artifact import Artifact
+from tests.governance.conftest import REFERENCE, Ticking, green_registry, make_artifact, paper
+
+CALLS = ("open", "write", "sync", "close", "replace", "make_folder", "sync_folder")
+
+
+class Dies(BaseException):
+    """The process is gone."""
+
+
+class Failing(MachineDisk):
+    """A disk on which the n-th call fails: by an error, or by the end of the process."""
+
+    def __init__(self, at: int, fault: Callable[[], BaseException]) -> None:
+        self.calls, self._at, self._fault = 0, at, fault
+
+
+def _counted(name: str) -> Callable[..., object]:
+    def call(self: Failing, *arguments: object) -> object:
+        self.calls += 1
+        if self.calls == self._at:
+            if name == "close":
+                os.close(arguments[0])  # type: ignore[arg-type]
+            raise self._fault()
+        return getattr(MachineDisk, name)(self, *arguments)
+
+    return call
+
+
+for _name in CALLS:
+    setattr(Failing, _name, _counted(_name))
+
+
+@pytest.fixture
+def two(
+    registry: Registry, artifact: Artifact, gates: Gates, tmp_path: Path
+) -> tuple[Registry, Artifact, Artifact]:
+    green_registry(registry, artifact)
+    registry.promote(artifact, gates, REFERENCE)
+    other = make_artifact(tmp_path, 1)
+    return green_registry(registry, other), artifact, other
+
+
+@pytest.mark.parametrize("fault", [lambda: OSError(28, "No space left on device"), Dies])
+def test_a_fault_at_every_call_leaves_the_old_or_the_new(
+    fault: Callable[[], BaseException], two: tuple[Registry, Artifact, Artifact], gates: Gates
+) -> None:
+    registry, old, new = two
+    for what in ("promote", "rollback"):
+        start, target = (old, new) if what == "promote" else (new, old)
+        for at in range(1, 200):
+            assert registry.standing().default == start.hash
+            failing = Failing(at, fault)
+            try:
+                with writes_to(failing):
+                    if what == "promote":
+                        registry.promote(new, gates, REFERENCE)
+                    else:
+                        registry.rollback("drill")
+            except (EmpError, OSError, Dies):
+                pass
+            default = registry.standing().default
+            assert default in (start.hash, target.hash)
+            registry.verify()
+            if default == target.hash:
+                break
+        assert at > 3
+        assert registry.standing().default == target.hash
+
+
+def test_two_promotions_at_once_happen_one_after_the_other(
+    two: tuple[Registry, Artifact, Artifact], gates: Gates, tmp_path: Path
+) -> None:
+    registry, old, new = two
+    third = make_artifact(tmp_path, 2)
+    green_registry(registry, third)
+    together = threading.Barrier(2)
+
+    def promote(one: Artifact) -> None:
+        together.wait()
+        Registry(registry.home, Ticking()).promote(one, gates, REFERENCE)
+
+    threads = [threading.Thread(target=promote, args=(one,)) for one in (new, third)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    promoted = [e.body["model"] for e in registry.audit.entries() if e.body["action"] == "promote"]
+    assert promoted[0] == old.hash
+    assert sorted(promoted[1:]) == sorted([new.hash, third.hash])
+    assert registry.standing().default == promoted[-1]
+
+
+def test_candidate_approved_retired(two: tuple[Registry, Artifact, Artifact], gates: Gates) -> None:
+    registry, old, new = two
+    assert registry.standing().status == {old.hash: "approved", new.hash: "candidate"}
+    assert registry.promote(new, gates, REFERENCE)[0].verdict == "pass"
+    assert registry.find("APPROVED_DEFAULT") == new.hash
+    assert registry.rollback("worse") == (new.hash, old.hash)
+    assert registry.standing().status == {old.hash: "approved", new.hash: "retired"}
+    with pytest.raises(GovernanceError, match="no earlier"):
+        registry.rollback("again")
+    assert [e.body["action"] for e in registry.audit.entries()] == [
+        "register",
+        "promote",
+        "register",
+        "promote",
+        "rollback",
+    ]
+
+
+def test_a_model_that_fails_is_refused_and_the_trail_says_so(
+    registry: Registry, artifact: Artifact, gates: Gates
+) -> None:
+    with pytest.raises(GovernanceError, match="not registered"):
+        registry.promote(artifact, gates, REFERENCE)
+    registry.register(artifact)
+    judgement, name = registry.promote(artifact, gates, REFERENCE)
+    assert judgement.verdict == "fail"
+    assert registry.standing().default == ""
+    assert registry.audit.entries()[-1].body["action"] == "refuse"
+    assert registry.verdict(name)["verdict"] == "fail"
+
+
+def test_live_takes_what_was_promoted_after_two_green_weeks(
+    two: tuple[Registry, Artifact, Artifact],
+) -> None:
+    registry, old, new = two
+    with pytest.raises(GovernanceError, match="is not what"):
+        refuse_live(registry.home, new.hash, Ticking())
+    with pytest.raises(GovernanceError, match="0 green days"):
+        refuse_live(registry.home, old.hash, Ticking())
+    for day in (1, 2, 3, 4, 5, 8, 9, 10, 11):
+        registry.store.add(paper(old.hash, day))
+    registry.store.add(paper(new.hash, 12))  # another model's
+    assert "9 green days of paper trading over 11 days" in paper_lacks(registry.store.all(), old.hash)
+    registry.store.add(paper(old.hash, 14))
+    refuse_live(registry.home, old.hash, Ticking())
+    registry.store.add(paper(old.hash, 9, green=False))  # red wins over green of the same day
+    assert "3 green days" in paper_lacks(registry.store.all(), old.hash)
+
+
+@pytest.mark.parametrize("change", ["looser", "left out"])
+def test_what_other_gates_have_promoted_serves_on_paper_and_not_live(
+    change: str, registry: Registry, artifact: Artifact, gates: Gates
+) -> None:
+    green_registry(registry, artifact)
+    for day in range(1, 15):
+        registry.store.add(paper(artifact.hash, day))
+    if change == "looser":
+        other = msgspec.structs.replace(gates, gates=msgspec.structs.replace(gates.gates, ece_max=0.09))
+    else:
+        other = msgspec.structs.replace(gates, left_out=("psi_max",))
+    assert registry.promote(artifact, other, REFERENCE)[0].verdict == "pass"
+    assert registry.standing().default == artifact.hash
+    with pytest.raises(GovernanceError, match="promoted by other gates than this release's"):
+        refuse_live(registry.home, artifact.hash, Ticking())
+
+
+def test_a_promotion_without_a_verdict_of_that_model_counts_for_nothing(
+    two: tuple[Registry, Artifact, Artifact], gates: Gates
+) -> None:
+    registry, old, new = two
+    [passed] = [one.body["verdict"] for one in registry.audit.entries() if one.body["action"] == "promote"]
+    registry._say("promote", new.hash, verdict=passed, previous=old.hash)
+    with pytest.raises(GovernanceError, match="rests on no verdict of it"):
+        refuse_live(registry.home, new.hash, Ticking())

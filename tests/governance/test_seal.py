@@ -1,0 +1,138 @@
+"""Whatever was changed by one byte, or signed by a key that may not, is refused."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from emp.core.errors import EmpError, GovernanceError
+from emp.governance.evidence import new_evidence
+from emp.governance.registry import Registry
+from emp.governance.seal import Keys, canonical, read_sealed, write_sealed
+from emp.model.artifact import Artifact, load
+from emp.perception.schema import schema_hash
+from tests.governance.conftest import evaluation, green_registry, plain
+
+
+def every_byte_counts(path: Path, read: object) -> int:
+    """Change each byte of a file in turn, and take or add some; expect the reader to refuse."""
+    assert callable(read)
+    whole = path.read_bytes()
+    read()
+    refused = 0
+    for at in range(len(whole)):
+        for other in (whole[at] ^ 1,):
+            path.write_bytes(whole[:at] + bytes([other]) + whole[at + 1 :])
+            with pytest.raises(EmpError):
+                read()
+            refused += 1
+        if at % 97 == 1:
+            for text in (whole[:at], whole[:at] + whole[at + 1 :], whole[:at] + b" " + whole[at:]):
+                path.write_bytes(text)
+                with pytest.raises(EmpError):
+                    read()
+    path.write_bytes(whole)
+    read()
+    return refused
+
+
+def test_every_byte_of_evidence_counts(registry: Registry) -> None:
+    name = registry.store.add(new_evidence("evaluation", "m", [plain("ece", 0.1)], {"k": 0.5}))
+    assert every_byte_counts(registry.store.folder / f"{name}.json", registry.store.all) > 500
+    every_byte_counts(registry.store.ledger.path, registry.store.all)
+
+
+def test_every_byte_of_a_verdict_and_of_the_trail_counts(registry: Registry, artifact: Artifact) -> None:
+    keys = registry.store.keys
+    name = write_sealed(registry.verdicts, keys.seal("verdict", {"verdict": "fail", "model": artifact.hash}))
+    every_byte_counts(registry.verdicts / f"{name}.json", lambda: registry.verdict(name))
+    registry.register(artifact)
+    every_byte_counts(registry.audit.path, registry.standing)
+
+
+def test_every_byte_of_a_model_counts(registry: Registry, artifact: Artifact) -> None:
+    registry.register(artifact)
+    folder = registry.folder(artifact.hash)
+    found = load(folder, schema_hash())
+    for file in sorted(folder.iterdir()):
+        whole = file.read_bytes()
+        for at in range(len(whole)):
+            file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+            try:
+                changed = load(folder, schema_hash())
+            except EmpError:
+                continue
+            # blanks and the order of names are no content: what is read is what was hashed
+            assert (changed.hash, changed.manifest) == (artifact.hash, found.manifest)
+        file.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("role", "kind"), [("box", "evaluation"), ("box", "audit"), ("box", "verdict"), ("training", "paper")]
+)
+def test_a_key_signs_only_what_its_role_may(role: str, kind: str, tmp_path: Path) -> None:
+    keys = Keys(tmp_path)
+    with pytest.raises(GovernanceError, match="may not sign"):
+        keys.seal_as(role, kind, {})  # type: ignore[arg-type]
+    sealed = keys.seal_as(role, "looks", {})  # type: ignore[arg-type]
+    with pytest.raises(GovernanceError, match="may not sign"):
+        keys.verify(msgspec.structs.replace(sealed, kind=kind))
+
+
+def test_a_signature_does_not_pass_for_another_kind(tmp_path: Path) -> None:
+    keys = Keys(tmp_path)
+    with pytest.raises(GovernanceError, match="was changed"):
+        keys.verify(msgspec.structs.replace(keys.seal("facts", {"a": 1}), kind="evaluation"))
+
+
+def test_a_key_of_somebody_else_is_not_trusted(tmp_path: Path) -> None:
+    ours, theirs = Keys(tmp_path / "a"), Keys(tmp_path / "b")
+    ours.seal("facts", {})
+    with pytest.raises(GovernanceError, match="not trusted here"):
+        ours.verify(theirs.seal("facts", {}))
+
+
+def test_a_server_with_the_public_half_alone_verifies_and_cannot_sign(tmp_path: Path) -> None:
+    keys = Keys(tmp_path)
+    name = write_sealed(tmp_path / "e", keys.seal("facts", {"a": 1}))
+    assert (tmp_path / "training.key").stat().st_mode & 0o077 == 0
+    (tmp_path / "training.key").unlink()
+    assert read_sealed(tmp_path / "e", name, keys, "facts") == {"a": 1}
+    with pytest.raises(GovernanceError, match="another machine's is the trusted one"):
+        keys.seal("facts", {})
+    keys.seal("latency", {})  # the box makes its own
+
+
+def test_evidence_that_is_left_out_is_missed(registry: Registry, artifact: Artifact) -> None:
+    green_registry(registry, artifact)
+    some = next(registry.store.folder.glob("*.json"))
+    some.rename(some.with_suffix(".gone"))
+    with pytest.raises(GovernanceError, match="cannot read"):
+        registry.store.all()
+
+
+@pytest.mark.parametrize("keep", [slice(1, None), slice(0, -1), slice(None, None, -1), slice(0, 0)])
+def test_a_ledger_that_was_cut_or_reordered_after_a_decision_is_refused(
+    keep: slice, registry: Registry, artifact: Artifact, gates: object
+) -> None:
+    green_registry(registry, artifact)
+    registry.promote(artifact, gates, "f" * 64)  # type: ignore[arg-type]
+    path = registry.store.ledger.path
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[keep]))
+    with pytest.raises(GovernanceError):
+        registry.check(artifact, gates, "f" * 64)  # type: ignore[arg-type]
+
+
+def test_evidence_whose_writer_died_before_the_ledger_counts_all_the_same(registry: Registry) -> None:
+    first = registry.store.add(evaluation("m"))
+    registry.store.ledger.path.unlink()
+    assert set(registry.store.all()) == {first}
+    second = registry.store.add(evaluation("n"))
+    assert [e.body["evidence"] for e in registry.store.ledger.entries()] == [first, second]
+    assert registry.store.all()[second].looks == 1
+
+
+def test_what_is_not_finite_cannot_be_sealed() -> None:
+    with pytest.raises(GovernanceError, match="cannot be sealed"):
+        canonical({"a": float("inf")})

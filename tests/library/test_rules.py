@@ -1,0 +1,265 @@
+"""Rules of one's own: decided in Python or compiled alike, held to the owner's limits, and loud where they fail."""
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+
+import emp
+from emp.app.wiring.rules import load_rule
+from emp.core.codes import Reason
+from emp.engine.choose import load_model
+from emp.engine.engine import Engine, EngineLimits
+
+EVENTS = 20_000
+
+
+@pytest.fixture(scope="module")
+def market() -> emp.MarketData:
+    return emp.simulate("zi", "GC", events=EVENTS, seed=5)
+
+
+def both_sides(seen: Any, request: Any) -> None:
+    """Rest at the touch: buy where nothing is held, else sell what is held."""
+    if seen.order_state == 2 and seen.order_age_ns > 20_000_000_000:
+        emp.cancel(request)
+    elif seen.order_state == 0 and seen.position <= 0:
+        emp.post(request, 1, seen.bid, 2)
+    elif seen.order_state == 0:
+        emp.post(request, -1, seen.ask, seen.position)
+
+
+def taker(seen: Any, request: Any) -> None:
+    emp.cross(request, 1, 1000)
+
+
+def test_python_and_compiled_decide_alike(market: emp.MarketData) -> None:
+    plain = emp.backtest(market, rule=both_sides, model="linear", latency_ms=10)
+    compiled = emp.backtest(market, rule=numba.njit(both_sides), model="linear", latency_ms=10)
+    assert plain.summary["fills"] > 20
+    assert plain.summary["action_log_sha256"] == compiled.summary["action_log_sha256"]
+    assert set(plain.reasons()) <= {
+        "own_rule",
+        "in_flight",
+        "warmup",
+        "turnover_cap",
+        "order_rate",
+        "too_small",
+    }
+    assert plain.actions()["post"] > 20
+    fills = plain.fills()
+    assert fills.num_rows == plain.summary["fills"]
+    signed = (fills["side"].to_numpy() * fills["qty"].to_numpy()).sum()
+    assert signed == plain.summary["final_position"]
+
+
+def test_no_rule_gets_past_the_owners_limits(market: emp.MarketData) -> None:
+    limits = {
+        "max_position_lots": 3,
+        "max_order_lots": 2,
+        "turnover_per_minute": 1e6,
+        "turnover_per_hour": 1e6,
+    }
+    result = emp.backtest(market, rule=taker, model="linear", limits=limits)
+    assert result.rows["qty"].max() == 2
+    assert result.rows["inventory"].max() == result.summary["final_position"] == 3
+    assert "position_limit" in result.reasons()
+    losing = emp.backtest(market, rule=taker, model="linear", limits={"max_daily_loss": 1.0})
+    assert losing.summary["halted_by"] == "daily_loss"
+    assert losing.summary["final_position"] == 0
+
+
+def test_a_rule_is_not_asked_before_the_model_is_warm_without_effect(market: emp.MarketData) -> None:
+    result = emp.backtest(market[:2000], rule=taker, model="linear")
+    warm = result.rows["reason_code"] != Reason.WARMUP
+    assert warm.any()
+    assert (result.rows["action"][~warm] == emp.HOLD).all()
+
+
+def test_memory_of_its_own_is_kept_from_event_to_event(market: emp.MarketData) -> None:
+    def counting(seen: Any, request: Any, mine: Any) -> None:
+        mine[0] += 1
+        mine[1] = seen.seq
+        if mine[0] == 3000:
+            emp.cross(request, 1, 1)
+
+    plain, compiled = np.zeros(2, np.int64), np.zeros(2, np.int64)
+    one = emp.backtest(market, rule=emp.Rule(counting, memory=plain), model="linear")
+    two = emp.backtest(market, rule=emp.Rule(numba.njit(counting), memory=compiled), model="linear")
+    assert plain.tolist() == compiled.tolist()
+    assert plain[0] == len(one.rows)
+    assert one.summary["fills"] == two.summary["fills"] == 1
+
+
+def test_a_rule_lives_as_long_as_the_engine_that_it_decides_for(market: emp.MarketData) -> None:
+    @numba.njit
+    def counting(seen: Any, request: Any, mine: Any) -> None:
+        mine[0] += 1
+        if mine[0] == 1500:
+            emp.cross(request, 1, 1)
+
+    engine = Engine([market.instrument], load_model("linear"), EngineLimits(), "KEPT")
+    emp.Rule(counting, memory=np.zeros(1, np.int64)).attach(engine)
+    gc.collect()
+    spoiled = [np.full(1, 7, np.int64) for _ in range(10_000)]  # takes the place of what was let go
+    at, asked, decided = 0, [], 0
+    while at < len(market):
+        done = engine.process(market.events[at:])
+        at += done.consumed
+        decided += len(done.rows)
+        asked += [decided] * len(done.commands)
+    assert asked == [1500]
+    assert len(spoiled) == 10_000
+
+
+def test_what_it_sees_is_what_the_row_says(market: emp.MarketData) -> None:
+    seen_by: list[tuple[Any, ...]] = []
+
+    def watching(seen: Any, request: Any) -> None:
+        seen_by.append((seen.seq, seen.bid, seen.ask, seen.position, seen.sigma_ticks, *seen.expected_ticks))
+        if seen.order_state == 0:
+            emp.post(request, 1, seen.bid, 1)
+
+    result = emp.backtest(market, rule=watching, model="linear", latency_ms=10)
+    rows = result.rows
+    assert [s[0] for s in seen_by] == rows["seq"].tolist()
+    assert [s[1:4] for s in seen_by] == list(
+        zip(rows["bid"].tolist(), rows["ask"].tolist(), rows["inventory"].tolist(), strict=True)
+    )
+    assert [s[4] for s in seen_by] == rows["sigma_ticks"].tolist()
+    moves = rows["mean"] * rows["unit_ticks"][:, None]
+    assert np.array([s[5:] for s in seen_by]) == pytest.approx(moves, rel=1e-6)
+
+
+def test_what_it_expects_is_held_against_what_came(market: emp.MarketData) -> None:
+    def hopeful(seen: Any, request: Any) -> None:
+        both_sides(seen, request)
+        request.expected_ticks = 2.5
+
+    result = emp.backtest(market, rule=hopeful, model="linear", latency_ms=10)
+    assert result.summary["expected_value_per_lot"] == pytest.approx(2.5, abs=1e-6)
+    assert "closed" in result.summary["realised_value_per_lot"]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_senseless_request_ends_in_one_line(market: emp.MarketData, compiled: bool) -> None:
+    def wrong(seen: Any, request: Any) -> None:
+        emp.post(request, 3, seen.bid, 1)
+
+    with pytest.raises(
+        emp.UsageError, match=r"rule wrong, at event \d+: asked for POST, side 3, 1 lots at \d+: "
+    ):
+        emp.backtest(market, rule=numba.njit(wrong) if compiled else wrong, model="linear")
+
+
+def test_a_rule_that_raises_ends_in_one_line_with_its_place(market: emp.MarketData) -> None:
+    def failing(seen: Any, request: Any) -> None:
+        raise ValueError("no idea")
+
+    with pytest.raises(
+        emp.UsageError, match=r"rule failing, at event 1: ValueError: no idea \(test_rules.py, line \d+\)"
+    ):
+        emp.backtest(market, rule=failing, model="linear")
+
+
+def test_an_interrupt_in_a_rule_is_an_interrupt(market: emp.MarketData) -> None:
+    def interrupted(seen: Any, request: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        emp.backtest(market, rule=interrupted, model="linear")
+
+
+def test_what_numba_cannot_compile_is_said_in_one_line() -> None:
+    @numba.njit
+    def unknown(seen: Any, request: Any) -> None:
+        request.px = seen.nothing
+
+    @numba.njit
+    def untyped(seen: Any, request: Any) -> None:
+        request.px = "two"
+
+    for rule in (unknown, untyped):
+        with pytest.raises(emp.UsageError, match="cannot be compiled") as caught:
+            emp.Rule(rule)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 400
+
+
+def test_what_is_no_rule_is_refused() -> None:
+    with pytest.raises(emp.UsageError, match="takes 1 arguments"):
+        emp.Rule(lambda seen: None)
+    with pytest.raises(emp.UsageError, match="memory of its own, and none is given"):
+        emp.Rule(lambda seen, request, mine: None)
+    with pytest.raises(emp.UsageError, match="is given, and it takes"):
+        emp.Rule(lambda seen, request: None, memory=np.zeros(1))
+
+
+def test_a_market_that_answers(market: emp.MarketData) -> None:
+    one = emp.backtest(
+        emp.Flow("zi", events=EVENTS, seed=2), "GC", rule=numba.njit(both_sides), model="linear"
+    )
+    two = emp.backtest(emp.Flow("zi", events=EVENTS, seed=2), "GC", rule=both_sides, model="linear")
+    assert one.summary["fills"] > 10
+    assert one.rows.tobytes() != b""
+    for name in ("seq", "action", "px", "pnl_ticks"):
+        assert one.rows[name].tolist() == two.rows[name].tolist()
+    fills = one.fills()
+    assert (fills["side"].to_numpy() * fills["qty"].to_numpy()).sum() == one.summary["final_position"]
+    assert fills["fee"].to_numpy().sum() == pytest.approx(one.summary["fees"])
+
+
+def test_results_are_tables_pictures_and_pages(market: emp.MarketData, tmp_path: Path) -> None:
+    result = emp.backtest(market, rule=both_sides, model="linear", latency_ms=10, folder=tmp_path / "run")
+    frame = result.frame()
+    assert frame.num_rows == len(result.rows)
+    assert frame["reason"].to_pylist()[-1] in {"own_rule", "in_flight"}
+    result.plot(tmp_path / "result.png")
+    assert (tmp_path / "result.png").read_bytes().startswith(b"\x89PNG")
+    assert "own_rule" in result.page(tmp_path / "page.html").read_text()
+    assert "fills" in repr(result)
+    with pytest.raises(emp.UsageError, match="exists"):
+        emp.backtest(market, rule=both_sides, model="linear", folder=tmp_path / "run")
+
+
+def test_misuse_ends_in_one_line(market: emp.MarketData) -> None:
+    with pytest.raises(emp.UsageError, match="there is no limit max_lots; there are max_position_lots"):
+        emp.backtest(market, limits={"max_lots": 1})
+    with pytest.raises(emp.UsageError, match="limits"):
+        emp.backtest(market, limits={"max_position_lots": "many"})
+    with pytest.raises(emp.UsageError, match="which instrument"):
+        emp.backtest("file.csv")
+    with pytest.raises(emp.UsageError, match="is of GC, not of GOOG"):
+        emp.backtest(market, "GOOG")
+    with pytest.raises(emp.UsageError, match="draws its own latencies"):
+        emp.backtest(emp.Flow(), "GC", latency_ms=5)
+
+
+def test_a_rule_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_rules.py").write_text("def quiet(seen, request):\n    pass\n\nnumber = 3\n")
+    (tmp_path / "broken_rules.py").write_text("1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_rule("my_rules:quiet").name == "quiet"
+    assert load_rule(f"{tmp_path}/my_rules.py:quiet").hash == load_rule("my_rules:quiet").hash
+    for name, said in (
+        ("my_rules", "module:object"),
+        ("my_rules:missing", "no missing"),
+        ("my_rules:number", "is a int"),
+        ("no_such_module_at_all:x", "ModuleNotFoundError"),
+        ("nowhere.py:x", "no such file"),
+        ("broken_rules:x", "ZeroDivisionError"),
+    ):
+        with pytest.raises(emp.UsageError, match=said):
+            load_rule(name)
+
+
+def test_a_changed_rule_is_another_rule(tmp_path: Path) -> None:
+    path = tmp_path / "changing.py"
+    hashes = set()
+    for body in ("pass", "request.qty = 1"):
+        path.write_text(f"def rule(seen, request):\n    {body}\n")
+        hashes.add(load_rule(f"{path}:rule").hash)
+    assert len(hashes) == 2
