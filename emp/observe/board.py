@@ -252,6 +252,14 @@ class Board:
         """Take an alarm back; callable from any thread."""
         self._alarms.pop(name, None)
 
+    def alarms(self) -> dict[str, str]:
+        """What is wrong, by the name under which it was raised."""
+        return dict(self._alarms)
+
+    def silent_s(self) -> float:
+        """Seconds since the newest view; 0 before the first."""
+        return 0.0 if self._view is None else (self._clock.monotonic_ns() - self._view[1]) / 1e9
+
     @property
     def view(self) -> View | None:
         """The newest view; None before the first."""
@@ -285,9 +293,9 @@ class Board:
         """Why the system should not be relied on now; empty when it is healthy."""
         if self._view is None:
             return ["starting: the engine has not reported yet", *self._alarms.values()]
-        view, at = self._view
+        view, _ = self._view
         reasons = list(self._alarms.values())
-        silent_ms = (self._clock.monotonic_ns() - at) / 1e6
+        silent_ms = self.silent_s() * 1e3
         if silent_ms > SILENT_AFTER_MS:
             reasons.append(f"the engine has not reported for {silent_ms:.0f} ms")
         if view.halted:

@@ -52,6 +52,7 @@ def run(
     from emp.app.console.console import Console
     from emp.app.console.token import read_token
     from emp.app.terminal.terminal import Terminal
+    from emp.app.wiring.alerts import receivers, telling
     from emp.app.wiring.live import open_log
     from emp.core.clock import LiveClock
     from emp.core.config.config import SystemConfig
@@ -62,6 +63,7 @@ def run(
 
     settings = SystemConfig.load(config)
     token = read_token(settings.http.token_file) if settings.http.token_file is not None else ""
+    told = receivers(settings.alerts)
     clock = LiveClock()
     assemble = (_observing if settings.mode == "observe" else _trading)(settings, config, clock)
     board = Board(clock)
@@ -82,7 +84,10 @@ def run(
                 if background is not None:
                     _hand_over(background, running, server.url, console.address(server.url), as_json)
                 running.prepare()  # while SIGTERM still ends the process at once: nothing has begun
-                with Terminal(board, console.address(server.url), running.folder.path):
+                with (
+                    telling(board, told, clock, running.folder.path, running.left),
+                    Terminal(board, console.address(server.url), running.folder.path),
+                ):
                     asyncio.run(_until_stopped(running, seconds))
             except EmpError as error:
                 raise _naming(error, running.left()) from error

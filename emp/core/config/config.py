@@ -218,6 +218,18 @@ class Http(Section):
     )
 
 
+class Alerts(Section):
+    """Who is told when something is wrong, besides whoever looks: see docs/alerts.md."""
+
+    webhook: Text | None = None  # address that takes a POST of JSON
+    push: Text | None = None  # topic of a push service that speaks as ntfy does, as https://HOST/TOPIC
+    email: Text | None = None  # address that is written to
+    smtp_host: Text | None = None
+    smtp_port: Annotated[Port, Field(ge=1)] | None = None  # None: 465, 587 or 25, as the encryption has it
+    smtp_encryption: Annotated[Literal["tls", "starttls", "none"], BeforeValidator(_word)] = "tls"
+    smtp_from: Text | None = None  # None: the address that is written to
+
+
 class Journal(Section):
     """How the action log is written; the ledger is always synced before a send."""
 
@@ -246,6 +258,7 @@ class SystemConfig(BaseSettings):
     context: Context = Context()
     bus: Bus = Bus()
     http: Http = Http()
+    alerts: Alerts = Alerts()
     journal: Journal = Journal()
 
     @classmethod
@@ -350,6 +363,8 @@ def _contradictions(config: SystemConfig) -> Iterable[str]:
         )
     if len(set(config.instruments.names)) != len(config.instruments.names):
         yield "instruments.names: a name stands there twice"
+    if (config.alerts.email is None) != (config.alerts.smtp_host is None):
+        yield "alerts.email, alerts.smtp_host: go together"
     if not http.expose and not _loopback(http.host):
         yield (
             f"http.host: {http.host} can be reached from other machines;"

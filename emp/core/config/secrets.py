@@ -25,7 +25,19 @@ NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
 OPTIONAL: Final = ("EMP_CTRADER_REFRESH_TOKEN",)
 """What renews a token."""
 
-KNOWN: Final = frozenset(name for names in NEEDED.values() for name in names) | frozenset(OPTIONAL)
+ALERTS: Final = (
+    "EMP_ALERT_WEBHOOK_URL",
+    "EMP_ALERT_WEBHOOK_TOKEN",
+    "EMP_ALERT_PUSH_URL",
+    "EMP_ALERT_PUSH_TOKEN",
+    "EMP_ALERT_SMTP_USERNAME",
+    "EMP_ALERT_SMTP_PASSWORD",
+)
+"""What receivers of alerts may need; an address that is itself the secret stands here, not in the configuration."""
+
+KNOWN: Final = (
+    frozenset(name for names in NEEDED.values() for name in names) | frozenset(OPTIONAL) | frozenset(ALERTS)
+)
 
 _HIDDEN = "<secret>"
 

@@ -1,0 +1,101 @@
+"""Who alerts go to, from the configuration and the secrets."""
+
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from emp.core.clock import Clock
+from emp.core.config.config import Alerts
+from emp.core.config.secrets import Secret, load_secrets
+from emp.core.errors import ConfigError
+from emp.observe.alert_sources import OfBoard
+from emp.observe.alerting import Alerting
+from emp.observe.alerts import Alert
+from emp.observe.board import Board
+from emp.observe.receivers import Email, Push, Receiver, Webhook
+
+ANSWER_S = 5.0
+MOST_BYTES = 1 << 24
+
+FILE = "alerts.jsonl"
+"""What was said, in a run's folder."""
+
+
+def receivers(config: Alerts, secrets: Mapping[str, Secret] | None = None) -> list[Receiver]:
+    """Everyone who is to be told; ConfigError in one line where an address or a secret will not do."""
+    secret = (load_secrets() if secrets is None else secrets).get
+    found: list[Receiver] = []
+    for field, make in (("webhook", Webhook), ("push", Push)):
+        named: str | None = getattr(config, field)
+        hidden = secret(f"EMP_ALERT_{field.upper()}_URL")
+        if named is not None and hidden is not None:
+            raise ConfigError(f"alerts.{field}: given twice: EMP_ALERT_{field.upper()}_URL says it as well")
+        url = hidden.reveal() if hidden is not None else named
+        if url is not None:
+            found.append(make(url, secret(f"EMP_ALERT_{field.upper()}_TOKEN")))
+    if config.email is not None and config.smtp_host is not None:
+        found.append(
+            Email(
+                config.email,
+                config.smtp_host,
+                sender=config.smtp_from,
+                port=config.smtp_port,
+                encryption=config.smtp_encryption,
+                user=secret("EMP_ALERT_SMTP_USERNAME"),
+                password=secret("EMP_ALERT_SMTP_PASSWORD"),
+            )
+        )
+    return found
+
+
+@contextmanager
+def telling(
+    board: Board, told: Sequence[Receiver], clock: Clock, folder: Path, left: Callable[[], str]
+) -> Iterator[None]:
+    """Send alerts about a run while the block lasts, and at its end what it ended of and what is `left` open."""
+    if not told:
+        yield
+        return
+    alerting = Alerting(OfBoard(board, clock), told, clock, folder / FILE)
+    alerting.start()
+    last: list[Alert] = []
+    try:
+        yield
+    except BaseException as error:
+        words = str(error) or type(error).__name__
+        last.append(Alert(name="ended", severity="critical", text=f"the run has ended: {words}"))
+        raise
+    finally:
+        if left():
+            last.append(Alert(name="position_left", severity="critical", text=left()))
+        alerting.stop(last, over=not any(one.name == "ended" for one in last))
+
+
+class Snapshot:
+    """Fetches what a running engine says of itself."""
+
+    def __init__(self, url: str, token: str = "") -> None:
+        self._request = urllib.request.Request(f"{url.rstrip('/')}/snapshot")
+        if token:
+            self._request.add_unredirected_header("Authorization", f"Bearer {token}")
+        self.refused = False  # the token was not taken
+
+    def __call__(self) -> Mapping[str, Any] | None:
+        """The snapshot; None where nothing answers in time, or not as an engine does."""
+        try:
+            with urllib.request.urlopen(self._request, timeout=ANSWER_S) as answer:
+                found = msgspec.json.decode(answer.read(MOST_BYTES))
+        except urllib.error.HTTPError as error:
+            error.close()
+            self.refused = error.code in (401, 403)
+            return None
+        except (OSError, HTTPException, msgspec.DecodeError):
+            return None
+        self.refused = False
+        return found if isinstance(found, dict) else None
