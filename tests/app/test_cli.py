@@ -32,7 +32,21 @@ def test_every_help_page_is_shown_and_has_words_for_what_it_shows(
         said = capsys.readouterr().out
         assert ended.value.code == 0, words
         assert " ".join(("emp", *words)) in said
-        assert "completion" not in said, words
+        assert ("completion" in said) == (words == ()), words
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("emp wat", ["watch"]), ("emp bench pa", ["path"]), ("emp run --sec", ["--seconds"])]
+)
+def test_what_is_typed_in_a_shell_is_completed(
+    typed: str, meant: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_EMP_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    with pytest.raises(SystemExit):
+        main([])
+    assert capsys.readouterr().out.split() == meant
 
 
 def test_a_module_that_only_serves_a_benchmark_is_no_command(capsys: pytest.CaptureFixture[str]) -> None:
