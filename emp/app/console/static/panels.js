@@ -182,9 +182,13 @@ function drawFan(g, c, store) {
   rows.forEach(([, f], i) => g.lineTo(x(i), c.y(f.high)));
   [...rows].reverse().forEach(([, f], i) => g.lineTo(x(rows.length - 1 - i), c.y(f.low)));
   g.fill();
+  const half = Math.min(wide / 4, 8);
+  rows.forEach(([, f], i) => g.fillRect(x(i) - half, c.y(f.high), 2 * half, c.y(f.low) - c.y(f.high)));
   for (const [name, style] of [["median", "accent"], ["mean", "ink"]]) {
     g.strokeStyle = colour(style); g.lineWidth = 1.6; g.beginPath();
-    rows.forEach(([, f], i) => g.lineTo(x(i), c.y(f[name]))); g.stroke();
+    rows.forEach(([, f], i) => g.lineTo(x(i), c.y(f[name])));
+    rows.forEach(([, f], i) => { g.moveTo(x(i) - half, c.y(f[name])); g.lineTo(x(i) + half, c.y(f[name])); });
+    g.stroke();
   }
   g.fillStyle = colour("dim"); g.textAlign = "center"; g.textBaseline = "alphabetic";
   rows.forEach(([name], i) => g.fillText(name, x(i), c.height - 5));
