@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Route
 from emp.app.console.control import Controls
 from emp.app.console.guard import LoginRequired, log_in
 from emp.app.console.pages import index, static
+from emp.app.console.run_pages import RunPages
 from emp.app.console.stream import Stream
 from emp.app.console.token import new_token, write_token
 from emp.observe.board import Board
@@ -31,6 +32,7 @@ class Console:
         self.log = LogTail()
         board.watch(self.history.add)
         self._controls = Controls(board, self.token)
+        self._runs = RunPages()
         self._stream = Stream(board, self.history, self.log)
         self._path: Path | None = None
 
@@ -44,6 +46,8 @@ class Console:
         return [
             Route("/", index),
             Route("/static/{name}", static),
+            Route("/runs", self._runs.page),
+            Route("/runs.json", self._runs.answer),
             Route("/history", self._stream.answer_history),
             Route("/events", self._stream.answer_events),
             Route("/control", self._controls.answer, methods=["POST"]),
@@ -58,6 +62,7 @@ class Console:
     def attach(self, folder: Path) -> None:
         """Control the run of that folder, and leave the token there unless it is the owner's own."""
         self._controls.folder = folder
+        self._runs.folder = folder.parent
         if not self._own:
             self._path = write_token(folder, self.token)
 

@@ -1,0 +1,78 @@
+"""The runs beside this one: listed, and compared. A process of its own reads them: trading never waits for it."""
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import structlog
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from emp.app.console.pages import HEADERS, asset
+
+KEPT_S = 5.0
+"""How long an answer is given again before the folders are read anew."""
+
+READ_S = 60.0
+MOST_COMPARED = 8
+
+_log = structlog.get_logger(__name__)
+
+
+class RunPages:
+    """What `emp runs` says, for the page."""
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None  # of all runs
+        self._reading = asyncio.Lock()
+        self._kept: dict[tuple[str, ...], tuple[float, bytes]] = {}
+
+    async def page(self, _: Request) -> Response:
+        """Answer with the page."""
+        return Response(asset("runs.html"), media_type="text/html", headers=HEADERS)
+
+    async def answer(self, request: Request) -> Response:
+        """Answer with all runs, or with what the runs named in `compare` differ in, as JSON."""
+        names = tuple(request.query_params.getlist("compare"))
+        if self.folder is None:
+            return PlainTextResponse("the run has not begun yet\n", 503, HEADERS)
+        if len(names) == 1 or len(names) > MOST_COMPARED or not all(map(self._is_run, names)):
+            return PlainTextResponse(f"compare two to {MOST_COMPARED} runs of the list\n", 400, HEADERS)
+        async with self._reading:
+            at, found = self._kept.get(names, (-KEPT_S, b""))
+            if time.monotonic() - at >= KEPT_S:
+                found = await self._read(names)
+                self._kept = {names: (time.monotonic(), found)}
+        if not found:
+            return PlainTextResponse("the runs cannot be read: the log says why\n", 503, HEADERS)
+        return Response(found, media_type="application/json", headers=HEADERS)
+
+    def _is_run(self, name: str) -> bool:
+        """Whether it is the name of a folder that stands among the runs, and nothing else."""
+        assert self.folder is not None
+        return Path(name).name == name and (self.folder / name / "manifest.json").is_file()
+
+    async def _read(self, names: tuple[str, ...]) -> bytes:
+        words = [sys.executable, "-m", "emp", "runs", *names, "--runs", str(self.folder), "--json"]
+        process = await asyncio.create_subprocess_exec(
+            *words,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=os.environ | {"NO_COLOR": "1"},
+        )
+        try:
+            out, err = await asyncio.wait_for(process.communicate(), READ_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            _log.warning("the runs took too long to read", seconds=READ_S)
+            return b""
+        lines = out.splitlines()
+        if process.returncode or not lines:
+            _log.warning("the runs cannot be read", why=err.decode(errors="replace").strip()[-300:])
+            return b""
+        return msgspec.json.encode({**msgspec.json.decode(lines[-1]), "folder": str(self.folder)})

@@ -1,0 +1,123 @@
+"""The page of all runs: what `emp runs` says of them, read by a process of its own."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emp.app.console import run_pages
+from tests.console.kit import served
+from tests.console.test_page import no_sideways, text_of, until
+from tests.kit.backtests import backtest, kill
+from tests.kit.events import random_events
+from tests.kit.models import engine
+
+pytestmark = pytest.mark.usefixtures("compiled_engine")
+EVENTS = random_events(2_500, 5)
+FIRST, SECOND = "replay-GOOG-AAAAAAAA", "replay-GOOG-BBBBBBBB"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that ended and one that was killed."""
+    folder = tmp_path_factory.mktemp("runs")
+    ended = backtest(folder, engine(folder / "model"), EVENTS, FIRST)
+    summary = ended.run()
+    assert ended.journal is not None
+    ended.journal.folder.write_summary(summary)
+    kill(backtest(folder, engine(folder / "model"), EVENTS, SECOND), after=3)
+    shutil.rmtree(folder / "model")
+    return folder
+
+
+def test_a_run_that_has_not_begun_knows_of_no_others() -> None:
+    with served() as page:
+        assert page.ask("GET", "/runs.json").status == 503
+
+
+def test_the_list_is_what_emp_runs_says(runs: Path) -> None:
+    with served() as page:
+        page.console.attach(runs / FIRST)
+        told = page.ask("GET", "/runs.json").told
+        assert [(Path(one["folder"]).name, one["state"]) for one in told["runs"]] == [
+            (FIRST, "ended"),
+            (SECOND, "unfinished"),
+        ]
+        summary = json.loads((runs / FIRST / "summary.json").read_text())
+        assert told["runs"][0]["pnl_ticks"] == summary["pnl_ticks"]
+        both = page.ask("GET", f"/runs.json?compare={FIRST}&compare={SECOND}").told
+        assert both["runs"] == [FIRST, SECOND]
+        assert "fills" in both["differences"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        f"compare={FIRST}",
+        f"compare={FIRST}&compare=..",
+        f"compare={FIRST}&compare=%2Fetc",
+        f"compare={FIRST}&compare=--help",
+        f"compare={FIRST}&compare={FIRST}%2F..%2F{SECOND}",
+        "&".join([f"compare={FIRST}"] * 9),
+    ],
+)
+def test_nothing_but_runs_of_the_list_is_compared(runs: Path, query: str) -> None:
+    with served() as page:
+        page.console.attach(runs / FIRST)
+        assert page.ask("GET", f"/runs.json?{query}").status == 400
+
+
+def test_off_loopback_the_runs_need_a_login_too(runs: Path) -> None:
+    with served(login=True) as page:
+        page.console.attach(runs / FIRST)
+        assert page.ask("GET", "/runs.json").status == 401
+        assert page.ask("GET", "/runs").status == 401
+
+
+def test_folders_are_not_read_for_every_page_that_asks(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[str, ...]] = []
+    real = run_pages.RunPages._read
+
+    async def counted(self: run_pages.RunPages, names: tuple[str, ...]) -> bytes:
+        read.append(names)
+        return await real(self, names)
+
+    monkeypatch.setattr(run_pages.RunPages, "_read", counted)
+    monkeypatch.setattr(run_pages, "KEPT_S", 3_600.0)
+    with served() as page:
+        page.console.attach(runs / FIRST)
+        answers = [page.ask("GET", "/runs.json").body for _ in range(3)]
+    assert read == [()]
+    assert len(set(answers)) == 1
+
+
+def test_what_cannot_be_read_is_said_and_kept_for_nobody(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_pages.sys, "executable", "/bin/false")
+    with served() as page:
+        page.console.attach(runs / FIRST)
+        assert page.ask("GET", "/runs.json").status == 503
+        monkeypatch.undo()
+        monkeypatch.setattr(run_pages, "KEPT_S", 0.0)
+        assert page.ask("GET", "/runs.json").status == 200
+
+
+def test_runs_are_chosen_and_compared_on_the_page(runs: Path, open_page: Any) -> None:
+    with served() as page:
+        page.console.attach(runs / FIRST)
+        tab = open_page(page.server.url + "/runs", 390)
+        tab.wait_for_selector("#runs tbody tr:nth-child(2)")
+        shown = text_of(tab, "#runs")
+        for name, state in ((FIRST, "ended"), (SECOND, "unfinished")):
+            assert re.search(f"{name} .*{state}", shown), shown
+        assert no_sideways(tab)
+        assert tab.is_disabled("#compare")
+        for box in tab.query_selector_all("#runs input"):
+            box.check()
+        tab.click("#compare")
+        tab.wait_for_selector("#differences:visible tbody tr")
+        assert "fills" in text_of(tab, "#table")
+        until(tab, "/\\d+ differences/.test(document.querySelector('#state').textContent)")
+        assert no_sideways(tab)
