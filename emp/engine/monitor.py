@@ -53,6 +53,9 @@ ECE_LIMIT = 0.08
 """The roadmap's limit of the calibration error."""
 
 LOG_LOSS, VALUE, DRIFT = "log_loss", "value", "drift"
+FAILED, BEHIND, EARNED = "failed", "behind", "earned"
+"""Kinds of findings, beside DRIFT and "look"."""
+
 CALIBRATION = "calibration"
 """The test that the calibration error of the model that serves is at most ECE_LIMIT, at every horizon."""
 BASELINE = f"{VALUE}.{NAME}"
@@ -322,24 +325,21 @@ class Monitor:
             self.failed = max(against, key=lambda gate: against[gate])
             e = math.log(float(np.mean(list(against.values()))))
             data = {"gate": self.failed, "model": self.lineup.serving.artifact.hash, "log_evidence": e}
-            yield Finding(at, "failed", name, ts, data)
+            yield Finding(at, FAILED, name, ts, data)
         if not self.behind and against.get(BASELINE, 0.0) >= 1.0 / LEVEL:
             self.behind = True
-            yield Finding(at, "behind", name, ts, {"log_evidence": math.log(against[BASELINE])})
+            yield Finding(at, BEHIND, name, ts, {"log_evidence": math.log(against[BASELINE])})
         mine = [e for gate, e in self.evidence().items() if gate.startswith("earned.")]
         if mine and not self.earned and min(mine) >= 1.0 / LEVEL:
             self.earned = True
             assert self.lineup.challenger is not None
             data = {"model": self.lineup.challenger.artifact.hash, "log_evidence": math.log(min(mine))}
-            yield Finding(at, "earned", name, ts, data)
+            yield Finding(at, EARNED, name, ts, data)
 
     def evidence(self) -> dict[str, float]:
         """By comparison, the mean over instruments: at most 1 on average while the model is as good as the others."""
         gates = sorted({gate for one in self._watched for gate in one.processes})
-        return {
-            gate: float(np.mean([one.evidence(gate) for one in self._watched]))
-            for gate in gates
-        }
+        return {gate: float(np.mean([one.evidence(gate) for one in self._watched])) for gate in gates}
 
 
 @kernel

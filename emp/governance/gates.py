@@ -206,7 +206,7 @@ def rules(gates: Gates) -> list[Rule]:
     for part in ("adapter", "model", "total"):
         limit = getattr(g.latency_p99_ms, part)
         found.append(Rule(f"latency_p99_ms.{part}", limit, "max", "latency", f"{part}_p99_ms", None, None))
-    found.append(Rule("psi_max", g.psi_max, "max", "drift", "psi", None, every))
+    found.append(Rule("psi_max", g.psi_max, "max", "drift", "psi", None, None))
     found.append(
         Rule(
             "turnover_match_pct",

@@ -57,7 +57,11 @@ SCORING = np.dtype(
         ("ring", KEPT, (HORIZONS, RING)),
         ("outcomes", "i8", (HORIZONS,)),  # since the last look
         ("loss", "f8", (HORIZONS, FORECASTERS)),  # paid since then, nats
-        ("brier", "f8", (HORIZONS,)),  # of the first forecaster since then: mean over classes of the squared error
+        (
+            "brier",
+            "f8",
+            (HORIZONS,),
+        ),  # of the first forecaster since then: mean over classes of the squared error
         ("top", "f8", (HORIZONS, BINS, 3)),  # of its likeliest class since then: outcomes, confidence, hits
     ],
     align=True,

@@ -45,7 +45,8 @@ def load_models(config: SystemConfig) -> Models:
         serving = load_folder(registry.folder(standing.default))
     standby = load_standby(config.model, serving)
     if config.mode == "live":
-        refuse_live(home, serving.artifact.hash, LiveClock())
+        access, names = config.access.connection_protocol, config.instruments.names
+        refuse_live(home, serving.artifact.hash, LiveClock(), access, names)
         if standby is not None and standing.status.get(standby.artifact.hash) != "approved":
             say(f"emp: model {standby.artifact.hash[:12]} was not promoted: nothing stands by")
             standby = None
