@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 
 from emp.core.records import HORIZON_NAMES
 from emp.governance.evidence import Data, Evidence, Record, new_evidence
 from emp.governance.gates import Gates, read_gates
+from emp.governance.paper import Asked
 from emp.governance.registry import Registry
+from emp.journal.run import code_version
 from emp.model.artifact import Artifact, Manifest, save
 from emp.perception.schema import schema_hash
 
@@ -135,5 +136,22 @@ def green_registry(registry: Registry, artifact: Artifact) -> Registry:
     return registry
 
 
-def paper(model: str, day: int, green: bool = True) -> Evidence:
-    return msgspec.structs.replace(new_evidence("paper", model, [], {}), config={"day": day, "green": green})
+def paper(
+    model: str, day: int, *alarms: str, instrument: str = "GOOG", value: float = 10.0, **figures: float
+) -> Evidence:
+    """A day on paper: green, but for alarms and for figures of measures that are named."""
+
+    def record(measure: str, x: float, horizon: str = "", of: str = instrument) -> Record:
+        x = figures.get(measure, x)
+        return Record(measure, of, of, "equity" if of else "", horizon, (x,), "day", 999)
+
+    made = [record(f"{part}_p99_ms", 0.1, of="") for part in ("adapter", "model", "total")]
+    made += [record("looks", 100.0), record("hours", 7.0), record("value_over_dumb_ticks", value)]
+    made += [record(name, 0.05, horizon) for name in ("ece", "brier") for horizon in HORIZON_NAMES]
+    config = {"run": f"RUN{day}", "protocol": "fix", "day": day, "alarms": list(alarms)}
+    return new_evidence("paper", model, made, config)
+
+
+def ask(model: str, today: int) -> Asked:
+    """What `refuse_live` asks of a model on GOOG behind FIX."""
+    return Asked(model, code_version(), "fix", ("GOOG",), today)

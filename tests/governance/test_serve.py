@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from emp.app.wiring.governed import load_models
+from emp.core.clock import LiveClock
 from emp.core.config.config import SystemConfig
 from emp.core.errors import GovernanceError
 from emp.engine.choose import load_model
+from emp.engine.watched_days import DAY_NS
 from emp.governance.gates import Judgement, read_gates
 from emp.governance.registry import Registry
 from emp.governance.seal import content_address, write_sealed
@@ -49,7 +51,8 @@ def test_live_needs_promotion_and_then_two_green_weeks(
         load_models(config("live", registry=home, ssm_impl="mamba3"))
     with pytest.raises(GovernanceError, match="green days"):
         load_models(config("live", registry=home))
-    for day in range(1, 15):
+    today = LiveClock().now_ns() // DAY_NS
+    for day in range(today - 14, today):
         promoted.store.add(paper(linear, day))
     models = load_models(config("live", registry=home))
     assert models.serving.artifact.hash == linear
