@@ -72,6 +72,22 @@ def test_paper_serves_the_default_and_marks_what_was_named(promoted: Registry) -
     assert load_models(config("mock")).standing == {}
 
 
+def test_the_newest_candidate_of_the_registry_is_the_challenger(promoted: Registry) -> None:
+    def challenger(**model: object) -> str:
+        found = load_models(config("paper", registry=promoted.home, **model)).challenger
+        return "" if found is None else found.artifact.hash
+
+    assert challenger() == "", "the default is no challenger to itself"
+    hashes = {}
+    for name in ("mamba2", "mamba3"):
+        hashes[name] = load_model(name).artifact.hash
+        promoted.register(load_model(name).artifact)
+    assert challenger() == hashes["mamba3"]
+    assert challenger(challenger="mamba2") == hashes["mamba2"]
+    assert challenger(ssm_impl="mamba3", fallback_impl="none") == hashes["mamba2"]
+    assert challenger(monitor=False) == ""
+
+
 def test_an_artifact_changed_in_the_registry_is_refused(promoted: Registry) -> None:
     file = promoted.folder(promoted.standing().default) / "model.safetensors"
     data = bytearray(file.read_bytes())
