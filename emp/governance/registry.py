@@ -157,7 +157,13 @@ class Registry:
             if "verdict" in entry.body:
                 self.verdict(str(entry.body["verdict"]))
         self._refuse_cut_ledger()
+        self.remember()
         return len(self.store.all())
+
+    def remember(self) -> None:
+        """Let this machine remember how far both logs have come, so that it misses what is cut off later."""
+        self.audit.remember()
+        self.store.ledger.remember()
 
     def folder(self, model: str) -> Path:
         """Where a registered model lies."""

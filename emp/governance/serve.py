@@ -24,6 +24,7 @@ def refuse_live(home: Path, model: str, clock: Clock, protocol: str, instruments
     instrument, and not long ago.
     """
     registry = Registry(home, clock)
+    registry.remember()
     if registry.standing().default != model:
         raise GovernanceError(f"live: model {model[:12]} is not what {home} has promoted: see `emp promote`")
     gates = read_gates()
