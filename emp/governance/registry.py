@@ -22,7 +22,8 @@ from emp.core.disk import disk, make_folders
 from emp.core.errors import GovernanceError
 from emp.governance.chain import Chain, Entry, exclusive
 from emp.governance.evidence import Store
-from emp.governance.gates import Case, Gates, Judgement, judge
+from emp.governance.gates import Gates
+from emp.governance.judge import Case, Judgement, judge
 from emp.governance.seal import read_sealed, write_sealed
 from emp.journal.run import code_version
 from emp.model.artifact import Artifact, save

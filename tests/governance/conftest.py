@@ -35,6 +35,7 @@ GOOD = {
     "turnover_difference_pct": 0.0,
     "planner_corr": 0.4,
     "exploitability_gap": -1.0,
+    "gain_bps_lots": 2.0,
 }
 
 
@@ -96,7 +97,7 @@ def records(value_of: Callable[[str], float] = lambda name: GOOD[name]) -> list[
             one["instrument"],
             one["asset_class"],
             horizon,
-            blocks(value_of(name)),
+            blocks(value_of(name), 16 if name == "gain_bps_lots" else 8),
             "day",
             99,
         )
@@ -109,6 +110,7 @@ def records(value_of: Callable[[str], float] = lambda name: GOOD[name]) -> list[
 def evaluation(model: str, made: list[Record] | None = None, seed: int = 0) -> Evidence:
     data = [Data("goog", "GOOG", "equity", 99, "a" * 64, (200, 300))]
     made = records() if made is None else made
+    data += [Data("eurusd", "EURUSD", "fx_spot", 99, "b" * 64, (200, 300))]
     return new_evidence("evaluation", model, made, {}, seed, data, REFERENCE)
 
 
@@ -121,8 +123,10 @@ def all_green(model: str) -> list[Evidence]:
     psi = [
         plain("psi", 0.1, instrument=o["instrument"], asset_class=o["asset_class"]) for o in (TRAINED, EURUSD)
     ]
+    others = [r for r in records(lambda name: 0.01) if r.measure == "gain_bps_lots"]
     return [
         evaluation(model),
+        evaluation(REFERENCE, others),
         new_evidence("latency", model, latency, {}),
         new_evidence("drift", model, psi, {}),
         new_evidence("chaos", "", [plain("violations", 0.0, 100)], {}),

@@ -10,7 +10,8 @@ from emp.core.config.config import SystemConfig
 from emp.core.errors import GovernanceError
 from emp.engine.choose import load_model
 from emp.engine.watched_days import DAY_NS
-from emp.governance.gates import Judgement, read_gates
+from emp.governance.gates import read_gates
+from emp.governance.judge import Judgement
 from emp.governance.registry import Registry
 from emp.governance.seal import content_address, write_sealed
 from tests.governance.conftest import paper

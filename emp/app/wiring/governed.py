@@ -63,11 +63,12 @@ def _compared(
     if not config.model.monitor:
         return None, None
     named = config.model.challenger
+    challenger = None
     try:
         if named is not None:
             challenger = load_model(named)
-        else:
-            challenger = None if registry is None else _newest_candidate(registry, serving)
+        elif registry is not None:
+            challenger = _newest_candidate(registry, serving)
     except ArtifactError as error:
         raise ArtifactError(f"model.challenger: {error}") from error
     return challenger, load_model("linear")
