@@ -10,7 +10,7 @@ from emp.app.options import REGISTRY_VARIABLE
 from emp.core.clock import LiveClock
 from emp.core.errors import ArtifactError
 from emp.engine.choose import artifact_folder
-from emp.governance.gates import Judgement
+from emp.governance.judge import Judgement
 from emp.governance.registry import Registry
 from emp.model.artifact import MANIFEST, Artifact, load
 from emp.perception.schema import schema_hash

@@ -6,9 +6,10 @@ it (I.2).
 
 Everything is a function of the events and of the rows that the engine wrote, however they are cut into batches: a
 replay of the journal finds the same, byte for byte. After every BLOCK events of an instrument with a forecast there is
-a look: what the model's probabilities cost beside those of the others on the same outcomes, and what one lot traded on
-its forecasts brought beside theirs. Each comparison is a sequential test (`emp.observe.sequential`); their mean is one
-too, and the model has failed where that reaches 1 / LEVEL: with probability LEVEL, ever, where it is as good as they.
+a look: what the model's probabilities cost beside those of the others on the same outcomes, what one lot traded on its
+forecasts brought beside theirs, and how far its confidence lies from its hits. Each is a sequential test
+(`emp.observe.sequential`); their mean is one too, and the model has failed where that reaches 1 / LEVEL: with
+probability LEVEL, ever, where it is as good as the others and its calibration error within the limit.
 """
 
 import math
@@ -28,7 +29,8 @@ from emp.engine.load import LoadedModel
 from emp.engine.reversion import NAME, reversion_model
 from emp.engine.serving import synthetic_events
 from emp.model.artifact import Artifact, trained_on
-from emp.model.scoring import SEEN, SHARES, new_scoring, score_all
+from emp.model.scoring import BINS as CONFIDENCE_BINS
+from emp.model.scoring import SEEN, SHARES, clear, excess, new_scoring, score_all
 from emp.observe.drift import DriftLook, DriftWatch, count_rows
 from emp.observe.psi import BINS
 from emp.observe.sequential import bet, log_evidence, new_process
@@ -47,7 +49,15 @@ MARGIN = 0.01
 SAME_CLASSES = 0.1
 """Share by which the class thresholds of two models may differ: models trained on other days never have the same."""
 
+ECE_LIMIT = 0.08
+"""The roadmap's limit of the calibration error."""
+
 LOG_LOSS, VALUE, DRIFT = "log_loss", "value", "drift"
+FAILED, BEHIND, EARNED = "failed", "behind", "earned"
+"""Kinds of findings, beside DRIFT and "look"."""
+
+CALIBRATION = "calibration"
+"""The test that the calibration error of the model that serves is at most ECE_LIMIT, at every horizon."""
 BASELINE = f"{VALUE}.{NAME}"
 """The comparison with the dumb trader."""
 
@@ -106,15 +116,22 @@ class _Watched:
         manifest = artifact.manifest
         self.trained = instrument.name in trained_on(manifest)
         self.scoring = new_scoring(np.array([manifest.thresholds[head]]), manifest.k_sigma)
+        self.hits: Array = np.zeros((HORIZONS, CONFIDENCE_BINS, 3))  # sums of all looks so far
         self.filled = 0
         self.worth = np.zeros(0)  # of each trader at the last look
         self.processes: dict[str, Array] = {}
 
-    def process(self, name: str) -> Any:
-        """The process of a comparison."""
+    def process(self, name: str, k: int = 0, n: int = 1) -> Any:
+        """The k-th of the n processes of a comparison."""
         if name not in self.processes:
-            self.processes[name] = new_process()
-        return self.processes[name][0]
+            self.processes[name] = new_process(n)
+        return self.processes[name][k]
+
+    def evidence(self, name: str) -> float:
+        """Mean evidence of the processes of a comparison; 0 where there was no bet."""
+        if name not in self.processes:
+            return 0.0
+        return float(np.mean([math.exp(log_evidence(one)) for one in self.processes[name]]))
 
 
 class Monitor:
@@ -265,7 +282,8 @@ class Monitor:
         one = self._watched[i]
         losses = {role: self._losses(i, c) for c, role in enumerate(self._names[1:-1], start=1)}
         losses[SHARES_NAME] = self._losses(i, SHARES)
-        one.scoring["loss"], one.scoring["outcomes"] = 0.0, 0
+        self._bet_on_calibration(one)
+        clear(one.scoring)
         brought = worth - one.worth
         one.worth = worth.copy()
         values = {role: float(x) for role, x in zip(self._names, brought, strict=True)}
@@ -277,9 +295,16 @@ class Monitor:
             gain = values[role] - values["serving"]
             bet(one.process(f"{VALUE if role != 'challenger' else f'earned.{VALUE}'}.{role}"), gain)
         name = self._instruments[i].name
-        told = {gate: _number(float(log_evidence(p[0]))) for gate, p in sorted(one.processes.items())}
+        told = {gate: _logarithm(one.evidence(gate)) for gate in sorted(one.processes)}
         yield Finding(at, "look", name, ts, {"loss": losses, "value": values, "log_evidence": told})
         yield from self._verdicts(name, at, ts)
+
+    def _bet_on_calibration(self, one: _Watched) -> None:
+        now = one.scoring["top"][0].copy()
+        for h, x in enumerate(excess(one.hits, now, ECE_LIMIT)):
+            if now[h].any() and one.hits[h].any():
+                bet(one.process(CALIBRATION, h, HORIZONS), float(x))
+        one.hits += now
 
     def _losses(self, i: int, c: int) -> tuple[float, float] | None:
         """Log loss since the last look of the model that serves and of forecaster c, over the horizons at which both
@@ -300,24 +325,21 @@ class Monitor:
             self.failed = max(against, key=lambda gate: against[gate])
             e = math.log(float(np.mean(list(against.values()))))
             data = {"gate": self.failed, "model": self.lineup.serving.artifact.hash, "log_evidence": e}
-            yield Finding(at, "failed", name, ts, data)
+            yield Finding(at, FAILED, name, ts, data)
         if not self.behind and against.get(BASELINE, 0.0) >= 1.0 / LEVEL:
             self.behind = True
-            yield Finding(at, "behind", name, ts, {"log_evidence": math.log(against[BASELINE])})
+            yield Finding(at, BEHIND, name, ts, {"log_evidence": math.log(against[BASELINE])})
         mine = [e for gate, e in self.evidence().items() if gate.startswith("earned.")]
         if mine and not self.earned and min(mine) >= 1.0 / LEVEL:
             self.earned = True
             assert self.lineup.challenger is not None
             data = {"model": self.lineup.challenger.artifact.hash, "log_evidence": math.log(min(mine))}
-            yield Finding(at, "earned", name, ts, data)
+            yield Finding(at, EARNED, name, ts, data)
 
     def evidence(self) -> dict[str, float]:
         """By comparison, the mean over instruments: at most 1 on average while the model is as good as the others."""
         gates = sorted({gate for one in self._watched for gate in one.processes})
-        return {
-            gate: float(np.mean([math.exp(log_evidence(one.process(gate))) for one in self._watched]))
-            for gate in gates
-        }
+        return {gate: float(np.mean([one.evidence(gate) for one in self._watched])) for gate in gates}
 
 
 @kernel
@@ -353,6 +375,11 @@ def same_classes(a: Artifact, b: Artifact, instrument: Instrument) -> Array:
 
 def _by_input(values: Array) -> dict[str, float | None]:
     return {name: _number(float(x)) for name, x in zip(CORE_INPUTS, values, strict=True)}
+
+
+def _logarithm(x: float) -> float | None:
+    """Natural logarithm as JSON can have it; None of 0."""
+    return math.log(x) if x > 0.0 else None
 
 
 def _number(x: float) -> float | None:

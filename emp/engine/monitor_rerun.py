@@ -57,7 +57,7 @@ def verify_monitor(
     Raises:
         JournalError: a line differs, is missing, or was never found.
     """
-    market = _Journal(folder, rows)
+    market = Journalled(folder, rows)
     monitor: Monitor | None = None
     checked = 0
     for one in stretches(folder):
@@ -86,7 +86,7 @@ def _compare(folder: RunFolder, one: Stretch, again: list[bytes], journalled: in
     )
 
 
-class _Journal:
+class Journalled:
     """Events with the rows that they led to, read forward once."""
 
     def __init__(self, folder: RunFolder, rows: Array) -> None:

@@ -1,5 +1,5 @@
 """A log whose every line names the hash of the line before it, and is signed: nothing inside can be changed, left
-out or moved. What was cut off at the end is found by whoever remembers the head (see `Registry`).
+out or moved. What was cut off at the end is found by what this machine remembers of it (`emp.governance.high_water`).
 
 The whole file is replaced by each addition, so that a crash leaves the log as it was or with the new line.
 """
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from emp.core.disk import make_folders
 from emp.core.errors import GovernanceError
 from emp.core.platform import lock
+from emp.governance.high_water import Mark, read_mark, write_mark
 from emp.governance.seal import Envelope, Keys, Role, canonical, content_address, open_envelope
 from emp.journal.files import write_atomically
 
@@ -29,6 +30,7 @@ class Entry(NamedTuple):
     number: int  # from 0
     hash: str  # of its content, the number and the line before included
     body: dict[str, Any]
+    key: str  # id of the key that signed it
 
 
 class Chain:
@@ -43,8 +45,26 @@ class Chain:
         """Every line, verified; none where there is no file.
 
         Raises:
-            GovernanceError: a line was changed, left out, moved, or signed by a key that may not.
+            GovernanceError: a line was changed, left out, moved, or signed by a key that may not; or lines are missing
+                at the end that this machine has seen.
         """
+        found = self._read()
+        mark = read_mark(self.path, self._keys.trusted())
+        if mark is not None and (len(found) < mark.lines or found[mark.lines - 1].hash != mark.hash):
+            raise GovernanceError(
+                f"{self.path}: its end was cut off: this machine has seen {mark.lines} lines, which are not there"
+            )
+        return found
+
+    def remember(self) -> None:
+        """Let this machine remember how far the log has come."""
+        found = self.entries()
+        mark = read_mark(self.path, self._keys.trusted())
+        if found and (mark is None or mark.lines < len(found)):
+            newest = found[-1]
+            write_mark(self.path, Mark(len(found), newest.hash, newest.key))
+
+    def _read(self) -> list[Entry]:
         found: list[Entry] = []
         previous = START
         for envelope in self._lines():
@@ -60,7 +80,7 @@ class Chain:
             entry = body.get("entry")
             if not isinstance(entry, dict):
                 raise GovernanceError(f"{where} holds no entry")
-            found.append(Entry(len(found), previous, entry))
+            found.append(Entry(len(found), previous, entry, envelope.key))
         return found
 
     def append(self, role: Role, entry: dict[str, Any]) -> Entry:
@@ -72,7 +92,9 @@ class Chain:
         text = b"".join(canonical(one) + b"\n" for one in [*self._lines(), envelope])
         make_folders(self.path.parent)
         write_atomically(self.path, text)
-        return Entry(len(before), content_address(envelope.body), entry)
+        made = Entry(len(before), content_address(envelope.body), entry, envelope.key)
+        write_mark(self.path, Mark(len(before) + 1, made.hash, made.key))
+        return made
 
     def _lines(self) -> list[Envelope]:
         try:

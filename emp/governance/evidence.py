@@ -17,7 +17,7 @@ from emp.governance.chain import Chain, exclusive
 from emp.governance.seal import KINDS, Keys, Role, content_address, read_sealed, write_sealed
 from emp.journal.run import code_version
 
-Kind = Literal["evaluation", "latency", "facts", "chaos", "drift", "paper"]
+Kind = Literal["evaluation", "latency", "facts", "chaos", "drift", "paper", "contest"]
 
 
 class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

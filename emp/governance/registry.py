@@ -22,7 +22,8 @@ from emp.core.disk import disk, make_folders
 from emp.core.errors import GovernanceError
 from emp.governance.chain import Chain, Entry, exclusive
 from emp.governance.evidence import Store
-from emp.governance.gates import Case, Gates, Judgement, judge
+from emp.governance.gates import Gates
+from emp.governance.judge import Case, Judgement, judge
 from emp.governance.seal import read_sealed, write_sealed
 from emp.journal.run import code_version
 from emp.model.artifact import Artifact, save
@@ -157,7 +158,13 @@ class Registry:
             if "verdict" in entry.body:
                 self.verdict(str(entry.body["verdict"]))
         self._refuse_cut_ledger()
+        self.remember()
         return len(self.store.all())
+
+    def remember(self) -> None:
+        """Let this machine remember how far both logs have come, so that it misses what is cut off later."""
+        self.audit.remember()
+        self.store.ledger.remember()
 
     def folder(self, model: str) -> Path:
         """Where a registered model lies."""

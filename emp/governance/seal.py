@@ -27,7 +27,7 @@ Role = Literal["training", "box"]
 
 KINDS: dict[Role, frozenset[str]] = {
     "training": frozenset({"evaluation", "facts", "chaos", "verdict", "audit", "looks"}),
-    "box": frozenset({"latency", "drift", "paper", "looks"}),
+    "box": frozenset({"latency", "drift", "paper", "contest", "looks"}),
 }
 """What a key of each role may sign. Both add lines to the ledger of evidence ("looks")."""
 

@@ -111,16 +111,18 @@ class AccountFile:
             self._lock = -1
 
 
-def state_folder() -> Path:
-    """Where accounts are remembered; JournalError where this user has no home and nothing is named."""
+def state_folder(of: str = "accounts") -> Path:
+    """Where accounts, or something else, are remembered; JournalError where this user has no home and nothing is
+    named.
+    """
     named = os.environ.get("EMP_STATE", "")
     if named:
-        return Path(named) / "accounts"
+        return Path(named) / of
     if state := os.environ.get("XDG_STATE_HOME", ""):
-        return Path(state) / "emp" / "accounts"
+        return Path(state) / "emp" / of
     own = home()
     if own is None:
         raise JournalError(
             "the account's state cannot be kept: this user has no home folder; set EMP_STATE to a folder that stays"
         )
-    return own / ".local" / "state" / "emp" / "accounts"
+    return own / ".local" / "state" / "emp" / of

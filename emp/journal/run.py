@@ -5,6 +5,7 @@ ledger.sqlite         intents, reports, notes
 actions/              the action log
 market/               market data of a live run, as its engine saw it
 monitor.jsonl         what watched the model that served has found
+latency.jsonl         how long decisions took, by the hour
 tail.bin              what neither holds yet
 control.sock          where a running engine takes `emp halt` and the like
 reserve.bin           room for what must still be written when the disk is full; while a run is live

@@ -2,7 +2,8 @@
 
 Every few events what each says is kept until the outcome is known (as `perception.targets` defines it, at every
 horizon); then it pays -log of the probability that it gave to what came. One more, the last, knows nothing of the
-event: it says the shares of the outcomes so far.
+event: it says the shares of the outcomes so far. Of the first forecaster, the one that serves, it is also counted how
+often its likeliest class came, by how sure it was of it, and the Brier score is summed.
 """
 
 import math
@@ -30,6 +31,9 @@ MEMORY = 8192.0
 
 LEAST_P = 1e-6
 
+BINS = 15
+"""Bins of equal width of the confidence in the likeliest class, as the ECE of an evaluation has them."""
+
 _EVENT_HORIZONS = len(HORIZON_EVENTS)
 _STEPS = np.array(HORIZON_EVENTS, np.int64)
 _SPANS = np.array(HORIZON_NS, np.int64)
@@ -53,6 +57,12 @@ SCORING = np.dtype(
         ("ring", KEPT, (HORIZONS, RING)),
         ("outcomes", "i8", (HORIZONS,)),  # since the last look
         ("loss", "f8", (HORIZONS, FORECASTERS)),  # paid since then, nats
+        (
+            "brier",
+            "f8",
+            (HORIZONS,),
+        ),  # of the first forecaster since then: mean over classes of the squared error
+        ("top", "f8", (HORIZONS, BINS, 3)),  # of its likeliest class since then: outcomes, confidence, hits
     ],
     align=True,
 )
@@ -127,6 +137,16 @@ def _pay(s: Any, h: int, w: Any, mid2: int) -> None:
     s.outcomes[h] += 1
     for c in range(FORECASTERS):
         s.loss[h, c] -= math.log(max(w.p[c, came], LEAST_P))
+    top = 0
+    for k in range(CLASSES):
+        miss = w.p[0, k] - (1.0 if k == came else 0.0)
+        s.brier[h] += miss * miss / CLASSES
+        if w.p[0, k] > w.p[0, top]:
+            top = k
+    place = min(BINS - 1, max(0, int(w.p[0, top] * BINS)))
+    s.top[h, place, 0] += 1.0
+    s.top[h, place, 1] += w.p[0, top]
+    s.top[h, place, 2] += 1.0 if top == came else 0.0
     keep = 1.0 - 1.0 / MEMORY
     for k in range(CLASSES):
         s.seen[h, k] *= keep
@@ -155,3 +175,33 @@ def score_all(s: Any, seen: Any) -> None:
     for k in range(seen.size):
         one = seen[k]
         score(s, one.ts, one.bid, one.ask, one.sigma_ticks, one.broken, one.p)
+
+
+def ece(top: Array) -> Array:
+    """Expected calibration error of the likeliest class (Guo et al. 2017), float64[...] of sums [..., BINS, 3] as
+    SCORING has them in `top`; 0 where nothing was counted.
+    """
+    n = np.maximum(top[..., 0].sum(axis=-1), 1.0)
+    error: Array = np.abs(top[..., 2] - top[..., 1]).sum(axis=-1) / n
+    return error
+
+
+def excess(before: Array, now: Array, limit: float) -> Array:
+    """How far outcomes lie beyond a calibration error of `limit`, float64[HORIZONS]; NaN where there is none.
+
+    Args:
+        before, now: float64[HORIZONS, BINS, 3], sums of earlier outcomes and of those at hand.
+
+    Let s be the sign that earlier outcomes gave to (hit - confidence) in a bin. The mean of s (hit - confidence) is at
+    most the calibration error whatever s, so this is at most 0 on average while the error is at most `limit`.
+    """
+    sign = np.sign(before[..., 2] - before[..., 1])
+    n = now[..., 0].sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Array = (sign * (now[..., 2] - now[..., 1])).sum(axis=-1) / n - limit
+    return found
+
+
+def clear(s: Any) -> None:
+    """Begin the sums of a SCORING record anew; what waits goes on waiting."""
+    s["outcomes"], s["loss"], s["brier"], s["top"] = 0, 0.0, 0.0, 0.0

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 
 from emp.core.records import HORIZON_NAMES
 from emp.governance.evidence import Data, Evidence, Record, new_evidence
 from emp.governance.gates import Gates, read_gates
+from emp.governance.paper import Asked
 from emp.governance.registry import Registry
+from emp.journal.run import code_version
 from emp.model.artifact import Artifact, Manifest, save
 from emp.perception.schema import schema_hash
 
@@ -34,6 +35,7 @@ GOOD = {
     "turnover_difference_pct": 0.0,
     "planner_corr": 0.4,
     "exploitability_gap": -1.0,
+    "gain_bps_lots": 2.0,
 }
 
 
@@ -95,7 +97,7 @@ def records(value_of: Callable[[str], float] = lambda name: GOOD[name]) -> list[
             one["instrument"],
             one["asset_class"],
             horizon,
-            blocks(value_of(name)),
+            blocks(value_of(name), 16 if name == "gain_bps_lots" else 8),
             "day",
             99,
         )
@@ -108,6 +110,7 @@ def records(value_of: Callable[[str], float] = lambda name: GOOD[name]) -> list[
 def evaluation(model: str, made: list[Record] | None = None, seed: int = 0) -> Evidence:
     data = [Data("goog", "GOOG", "equity", 99, "a" * 64, (200, 300))]
     made = records() if made is None else made
+    data += [Data("eurusd", "EURUSD", "fx_spot", 99, "b" * 64, (200, 300))]
     return new_evidence("evaluation", model, made, {}, seed, data, REFERENCE)
 
 
@@ -120,8 +123,10 @@ def all_green(model: str) -> list[Evidence]:
     psi = [
         plain("psi", 0.1, instrument=o["instrument"], asset_class=o["asset_class"]) for o in (TRAINED, EURUSD)
     ]
+    others = [r for r in records(lambda name: 0.01) if r.measure == "gain_bps_lots"]
     return [
         evaluation(model),
+        evaluation(REFERENCE, others),
         new_evidence("latency", model, latency, {}),
         new_evidence("drift", model, psi, {}),
         new_evidence("chaos", "", [plain("violations", 0.0, 100)], {}),
@@ -135,5 +140,22 @@ def green_registry(registry: Registry, artifact: Artifact) -> Registry:
     return registry
 
 
-def paper(model: str, day: int, green: bool = True) -> Evidence:
-    return msgspec.structs.replace(new_evidence("paper", model, [], {}), config={"day": day, "green": green})
+def paper(
+    model: str, day: int, *alarms: str, instrument: str = "GOOG", value: float = 10.0, **figures: float
+) -> Evidence:
+    """A day on paper: green, but for alarms and for figures of measures that are named."""
+
+    def record(measure: str, x: float, horizon: str = "", of: str = instrument) -> Record:
+        x = figures.get(measure, x)
+        return Record(measure, of, of, "equity" if of else "", horizon, (x,), "day", 999)
+
+    made = [record(f"{part}_p99_ms", 0.1, of="") for part in ("adapter", "model", "total")]
+    made += [record("looks", 100.0), record("hours", 7.0), record("value_over_dumb_ticks", value)]
+    made += [record(name, 0.05, horizon) for name in ("ece", "brier") for horizon in HORIZON_NAMES]
+    config = {"run": f"RUN{day}", "protocol": "fix", "day": day, "alarms": list(alarms)}
+    return new_evidence("paper", model, made, config)
+
+
+def ask(model: str, today: int) -> Asked:
+    """What `refuse_live` asks of a model on GOOG behind FIX."""
+    return Asked(model, code_version(), "fix", ("GOOG",), today)

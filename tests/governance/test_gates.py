@@ -10,17 +10,8 @@ from hypothesis import strategies as st
 from emp.core.errors import GovernanceError
 from emp.governance.bounds import bounds, t_cdf, t_quantile
 from emp.governance.evidence import Evidence
-from emp.governance.gates import (
-    NO_EVIDENCE,
-    Case,
-    Gates,
-    Judgement,
-    Rule,
-    judge,
-    judge_gate,
-    read_gates,
-    rules,
-)
+from emp.governance.gates import Gates, Rule, read_gates, rules
+from emp.governance.judge import NO_EVIDENCE, Case, Judgement, Verdict, judge, judge_gate
 from emp.governance.registry import Registry
 from emp.journal.run import code_version
 from emp.model.artifact import Artifact
@@ -71,7 +62,7 @@ def test_everything_green_passes_and_nothing_at_all_fails_every_gate(
     said = judged(gates, artifact, [])
     assert {one.verdict for one in said.gates} == {"fail"}
     assert {one.why for one in said.gates} == {NO_EVIDENCE}
-    assert len(said.gates) == len(rules(gates)) == 20
+    assert len(said.gates) == len(rules(gates)) == 22
 
 
 @pytest.mark.parametrize(
@@ -87,6 +78,7 @@ def test_everything_green_passes_and_nothing_at_all_fails_every_gate(
         ("turnover_difference_pct", -10.5, "turnover_match_pct"),
         ("planner_corr", 0.1, "planner_edge_realization_corr_min"),
         ("exploitability_gap", 0.1, "exploitability_gap_wow_delta_max"),
+        ("gain_bps_lots", -0.01, "deflated_sharpe_min"),
     ],
 )
 def test_each_limit_is_kept_by_the_gate_of_its_name(
@@ -99,6 +91,7 @@ def test_each_limit_is_kept_by_the_gate_of_its_name(
         "retention_f1_drop_pct",
         "fx_gain_f1_min_pct",
         gate.split(".")[0],
+        "backtest_overfitting_max" if measure == "gain_bps_lots" else "",
     }
 
 
@@ -180,7 +173,34 @@ def test_four_blocks_are_no_interval(gates: Gates, artifact: Artifact) -> None:
     made = [msgspec.structs.replace(r, blocks=r.blocks[:4]) for r in records()]
     said = judged(gates, artifact, [evaluation(artifact.hash, made), *all_green(artifact.hash)[1:]])
     assert "too few independent blocks: 4" in next(o.why for o in said.gates if o.name == "brier_max")
-    assert len(failing(said)) == 15
+    assert len(failing(said)) == 17
+
+
+def only(said: Judgement, name: str) -> Verdict:
+    return next(one for one in said.gates if one.name == name)
+
+
+def test_every_model_that_was_judged_on_the_same_rows_is_a_trial(gates: Gates, artifact: Artifact) -> None:
+    green = all_green(artifact.hash)
+    few = only(judged(gates, artifact, green), "deflated_sharpe_min")
+    assert few.why.endswith("of 2 trials")
+    assert few.value is not None
+    looked = [
+        evaluation(f"{k:064x}", []) for k in range(300)
+    ]  # at the same data, with nothing that was traded
+    many = only(judged(gates, artifact, [*green, *looked, *looked]), "deflated_sharpe_min")
+    assert many.why.endswith("of 302 trials")
+    assert many.value is not None
+    assert many.value < few.value
+    elsewhere = [msgspec.structs.replace(one, data=()) for one in looked]
+    assert only(judged(gates, artifact, [*green, *elsewhere]), "deflated_sharpe_min") == few
+
+
+def test_a_model_alone_is_held_against_nothing_and_fails(gates: Gates, artifact: Artifact) -> None:
+    green = [one for one in all_green(artifact.hash) if one.model != REFERENCE]
+    said = judged(gates, artifact, green)
+    assert failing(said) == {"deflated_sharpe_min", "backtest_overfitting_max"}
+    assert "no other trial" in only(said, "backtest_overfitting_max").why
 
 
 VALUES = st.lists(st.floats(-50, 50, allow_nan=False), min_size=1, max_size=12)

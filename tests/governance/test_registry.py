@@ -8,11 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from emp.core.clock import SimClock
 from emp.core.disk import MachineDisk, writes_to
 from emp.core.errors import EmpError, GovernanceError
+from emp.engine.watched_days import DAY_NS
 from emp.governance.gates import Gates
 from emp.governance.registry import Registry
-from emp.governance.serve import paper_lacks, refuse_live
+from emp.governance.serve import refuse_live
 from emp.model.artifact import Artifact
 from tests.governance.conftest import REFERENCE, Ticking, green_registry, make_artifact, paper
 
@@ -137,22 +139,28 @@ def test_a_model_that_fails_is_refused_and_the_trail_says_so(
     assert registry.verdict(name)["verdict"] == "fail"
 
 
+def live(registry: Registry, model: str, day: int = 15) -> None:
+    refuse_live(registry.home, model, SimClock(day * DAY_NS), "fix", ["GOOG"])
+
+
 def test_live_takes_what_was_promoted_after_two_green_weeks(
     two: tuple[Registry, Artifact, Artifact],
 ) -> None:
     registry, old, new = two
     with pytest.raises(GovernanceError, match="is not what"):
-        refuse_live(registry.home, new.hash, Ticking())
-    with pytest.raises(GovernanceError, match="0 green days"):
-        refuse_live(registry.home, old.hash, Ticking())
+        live(registry, new.hash)
+    with pytest.raises(GovernanceError, match="GOOG: 0 green days"):
+        live(registry, old.hash)
     for day in (1, 2, 3, 4, 5, 8, 9, 10, 11):
         registry.store.add(paper(old.hash, day))
-    registry.store.add(paper(new.hash, 12))  # another model's
-    assert "9 green days of paper trading over 11 days" in paper_lacks(registry.store.all(), old.hash)
+    registry.store.add(paper(new.hash, 14))  # another model's
+    with pytest.raises(GovernanceError, match="9 green days of paper trading over 11 days"):
+        live(registry, old.hash)
     registry.store.add(paper(old.hash, 14))
-    refuse_live(registry.home, old.hash, Ticking())
-    registry.store.add(paper(old.hash, 9, green=False))  # red wins over green of the same day
-    assert "3 green days" in paper_lacks(registry.store.all(), old.hash)
+    live(registry, old.hash)
+    registry.store.add(paper(old.hash, 9, "failed: log_loss.shares"))  # red wins over green of the same day
+    with pytest.raises(GovernanceError, match=r"3 green days .* day 9 was red: failed: log_loss.shares"):
+        live(registry, old.hash)
 
 
 @pytest.mark.parametrize("change", ["looser", "left out"])
@@ -169,7 +177,7 @@ def test_what_other_gates_have_promoted_serves_on_paper_and_not_live(
     assert registry.promote(artifact, other, REFERENCE)[0].verdict == "pass"
     assert registry.standing().default == artifact.hash
     with pytest.raises(GovernanceError, match="promoted by other gates than this release's"):
-        refuse_live(registry.home, artifact.hash, Ticking())
+        live(registry, artifact.hash)
 
 
 def test_a_promotion_without_a_verdict_of_that_model_counts_for_nothing(
@@ -179,4 +187,4 @@ def test_a_promotion_without_a_verdict_of_that_model_counts_for_nothing(
     [passed] = [one.body["verdict"] for one in registry.audit.entries() if one.body["action"] == "promote"]
     registry._say("promote", new.hash, verdict=passed, previous=old.hash)
     with pytest.raises(GovernanceError, match="rests on no verdict of it"):
-        refuse_live(registry.home, new.hash, Ticking())
+        live(registry, new.hash)

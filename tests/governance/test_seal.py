@@ -1,5 +1,6 @@
 """Whatever was changed by one byte, or signed by a key that may not, is refused."""
 
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -7,6 +8,7 @@ import pytest
 
 from emp.core.errors import EmpError, GovernanceError
 from emp.governance.evidence import new_evidence
+from emp.governance.high_water import mark_path
 from emp.governance.registry import Registry
 from emp.governance.seal import Keys, canonical, read_sealed, write_sealed
 from emp.model.artifact import Artifact, load
@@ -124,9 +126,68 @@ def test_a_ledger_that_was_cut_or_reordered_after_a_decision_is_refused(
         registry.check(artifact, gates, "f" * 64)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("log", ["audit", "evidence"])
+@pytest.mark.parametrize("keep", [slice(0, -1), slice(0, 0), None])
+def test_the_end_of_a_log_that_was_cut_off_is_missed_on_the_machine_that_has_seen_it(
+    log: str, keep: slice | None, registry: Registry, artifact: Artifact, gates: object
+) -> None:
+    """Both logs together, back to where they fit each other, with the files that they told of."""
+    green_registry(registry, artifact)
+    kept = {path: path.read_bytes() for path in registry.home.rglob("*") if path.is_file()}
+    registry.promote(artifact, gates, "f" * 64)  # type: ignore[arg-type]
+    registry.store.add(evaluation(artifact.hash, seed=7))
+    chain = registry.audit if log == "audit" else registry.store.ledger
+    if keep is None:  # the whole registry, as it was
+        for path in registry.home.rglob("*"):
+            if path.is_file() and path not in kept:
+                path.unlink()
+        for path, data in kept.items():
+            path.write_bytes(data)
+    else:
+        chain.path.write_bytes(b"".join(chain.path.read_bytes().splitlines(keepends=True)[keep]))
+    for look in (registry.verify, chain.entries, registry.remember):
+        with pytest.raises(GovernanceError, match="its end was cut off"):
+            look()
+
+
+def test_a_machine_that_only_reads_remembers_what_it_saw(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    registry.store.add(evaluation("m"))
+    early = registry.store.ledger.path.read_bytes()
+    registry.store.add(evaluation("n"))
+    monkeypatch.setenv("EMP_STATE", str(tmp_path / "reader"))
+    registry.verify()
+    registry.store.ledger.path.write_bytes(early)
+    with pytest.raises(GovernanceError, match="has seen 2 lines"):
+        registry.store.all()
+
+
+def test_a_registry_made_anew_in_the_same_place_begins_anew(registry: Registry) -> None:
+    registry.store.add(evaluation("m"))
+    shutil.rmtree(registry.home)
+    assert registry.store.ledger.entries() == []
+    registry.store.add(evaluation("n"))
+    assert len(registry.store.ledger.entries()) == 1
+
+
+def test_a_writer_that_died_before_it_remembered_does_no_harm(registry: Registry) -> None:
+    registry.store.add(evaluation("m"))
+    mark = mark_path(registry.store.ledger.path)
+    before = mark.read_bytes()
+    registry.store.add(evaluation("n"))
+    mark.write_bytes(before)
+    registry.verify()
+    assert mark.read_bytes() != before
+    mark.write_bytes(b"{")
+    with pytest.raises(GovernanceError, match="cannot be read"):
+        registry.store.all()
+
+
 def test_evidence_whose_writer_died_before_the_ledger_counts_all_the_same(registry: Registry) -> None:
     first = registry.store.add(evaluation("m"))
-    registry.store.ledger.path.unlink()
+    registry.store.ledger.path.unlink()  # as it was before, and not yet remembered
+    mark_path(registry.store.ledger.path).unlink()
     assert set(registry.store.all()) == {first}
     second = registry.store.add(evaluation("n"))
     assert [e.body["evidence"] for e in registry.store.ledger.entries()] == [first, second]

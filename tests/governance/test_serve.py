@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 
 from emp.app.wiring.governed import load_models
+from emp.core.clock import LiveClock
 from emp.core.config.config import SystemConfig
 from emp.core.errors import GovernanceError
 from emp.engine.choose import load_model
-from emp.governance.gates import Judgement, read_gates
+from emp.engine.watched_days import DAY_NS
+from emp.governance.gates import read_gates
+from emp.governance.judge import Judgement
 from emp.governance.registry import Registry
 from emp.governance.seal import content_address, write_sealed
 from tests.governance.conftest import paper
@@ -49,7 +52,8 @@ def test_live_needs_promotion_and_then_two_green_weeks(
         load_models(config("live", registry=home, ssm_impl="mamba3"))
     with pytest.raises(GovernanceError, match="green days"):
         load_models(config("live", registry=home))
-    for day in range(1, 15):
+    today = LiveClock().now_ns() // DAY_NS
+    for day in range(today - 14, today):
         promoted.store.add(paper(linear, day))
     models = load_models(config("live", registry=home))
     assert models.serving.artifact.hash == linear
@@ -67,6 +71,22 @@ def test_paper_serves_the_default_and_marks_what_was_named(promoted: Registry) -
     assert set(named.standing.values()) == {"candidate"}
     assert set(load_models(config("paper")).standing.values()) == {"candidate"}
     assert load_models(config("mock")).standing == {}
+
+
+def test_the_newest_candidate_of_the_registry_is_the_challenger(promoted: Registry) -> None:
+    def challenger(**model: object) -> str:
+        found = load_models(config("paper", registry=promoted.home, **model)).challenger
+        return "" if found is None else found.artifact.hash
+
+    assert challenger() == "", "the default is no challenger to itself"
+    hashes = {}
+    for name in ("mamba2", "mamba3"):
+        hashes[name] = load_model(name).artifact.hash
+        promoted.register(load_model(name).artifact)
+    assert challenger() == hashes["mamba3"]
+    assert challenger(challenger="mamba2") == hashes["mamba2"]
+    assert challenger(ssm_impl="mamba3", fallback_impl="none") == hashes["mamba2"]
+    assert challenger(monitor=False) == ""
 
 
 def test_an_artifact_changed_in_the_registry_is_refused(promoted: Registry) -> None:

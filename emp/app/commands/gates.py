@@ -1,5 +1,6 @@
 """Hold a model against the gates."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,39 @@ def check(
     print_judgement(judgement, as_json)
     if judgement.verdict != "pass":
         raise typer.Exit(1)
+
+
+@app.command()
+def observe(
+    run: Annotated[
+        str, typer.Argument(help="A paper run that has ended: a folder, a run id or its beginning.")
+    ],
+    registry: Home = HOME,
+    runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
+    gates: GatesFile = None,
+    as_json: Json = False,
+) -> None:
+    """Replay a paper run and write signed evidence of its days: latency, drift, calibration, value. `emp run` does so
+    by itself where its configuration names a registry.
+    """
+    from emp.app.commands.replay import ReplayBar
+    from emp.app.wiring.paper_days import observe_run
+    from emp.core.clock import LiveClock
+    from emp.governance.gates import read_gates
+    from emp.journal.find import find_run
+    from emp.journal.run import RunFolder
+
+    limits = read_gates(gates)
+    folder = RunFolder(find_run(run, runs))
+    with ReplayBar(folder.path.name) as bar:
+        found = observe_run(folder, registry, limits, LiveClock(), bar.replayed)
+    for one in found["days"]:
+        typer.echo(
+            f"day {one['day']} {one['instrument']}: {one['colour']} {one['why']}".rstrip(), err=as_json
+        )
+    typer.echo(f"{len(found['evidence'])} new pieces of evidence in {registry}", err=as_json)
+    if as_json:
+        print(json.dumps(found))
 
 
 @app.command()

@@ -98,10 +98,33 @@ def run(
         console.close()
     summary = {**running.summary(), "url": server.url}
     running.folder.write_summary(summary)
+    failed = None
+    if settings.mode == "paper" and settings.model.registry is not None:
+        try:
+            summary["paper"] = _observed(running.folder, settings.model.registry, clock)
+        except EmpError as error:  # the run is as it was; `emp gates observe` writes its evidence later
+            failed = error
     if as_json:
         print(json.dumps(summary))
     if running.left():
         raise PositionLeftError(running.left())
+    if failed is not None:
+        raise type(failed)(f"no evidence of this run was written: {failed}")
+
+
+def _observed(folder: "RunFolder", registry: Path, clock: "Clock") -> dict[str, Any]:
+    """Write evidence of a paper run's days into the registry; what was written."""
+    from emp.app.commands.replay import ReplayBar
+    from emp.app.wiring.paper_days import observe_run
+    from emp.core.platform import say
+    from emp.governance.gates import read_gates
+
+    with ReplayBar(f"replay of {folder.path.name}") as bar:
+        found = observe_run(folder, registry, read_gates(), clock, bar.replayed)
+    for one in found["days"]:
+        say(f"emp: paper day {one['day']}, {one['instrument']}: {one['colour']} {one['why']}".rstrip())
+    say(f"emp: {len(found['evidence'])} new pieces of evidence in {registry}")
+    return found
 
 
 def _naming(error: EmpError, left: str) -> EmpError:

@@ -35,7 +35,7 @@ def load_models(config: SystemConfig) -> Models:
         serving = load_serving(config.model)
         standby = load_standby(config.model, serving)
         standing_of = _marks(serving, standby, {}) if config.mode == "paper" else {}
-        return Models(serving, standby, *_compared(config), standing=standing_of)
+        return Models(serving, standby, *_compared(config, None, serving), standing=standing_of)
     registry = Registry(home, LiveClock())
     standing = registry.standing()
     named = config.model.artifact is not None or "ssm_impl" in config.model.model_fields_set
@@ -45,23 +45,41 @@ def load_models(config: SystemConfig) -> Models:
         serving = load_folder(registry.folder(standing.default))
     standby = load_standby(config.model, serving)
     if config.mode == "live":
-        refuse_live(home, serving.artifact.hash, LiveClock())
+        access, names = config.access.connection_protocol, config.instruments.names
+        refuse_live(home, serving.artifact.hash, LiveClock(), access, names)
         if standby is not None and standing.status.get(standby.artifact.hash) != "approved":
             say(f"emp: model {standby.artifact.hash[:12]} was not promoted: nothing stands by")
             standby = None
-    return Models(serving, standby, *_compared(config), standing=_marks(serving, standby, standing.status))
+    compared = _compared(config, registry, serving)
+    return Models(serving, standby, *compared, standing=_marks(serving, standby, standing.status))
 
 
-def _compared(config: SystemConfig) -> tuple[LoadedModel | None, LoadedModel | None]:
-    """The challenger and the linear baseline, which forecast beside the model that serves and decide nothing."""
+def _compared(
+    config: SystemConfig, registry: Registry | None, serving: LoadedModel
+) -> tuple[LoadedModel | None, LoadedModel | None]:
+    """The challenger and the linear baseline, which forecast beside the model that serves and decide nothing. Where no
+    challenger is named, it is the newest candidate of the registry.
+    """
     if not config.model.monitor:
         return None, None
     named = config.model.challenger
+    challenger = None
     try:
-        challenger = None if named is None else load_model(named)
+        if named is not None:
+            challenger = load_model(named)
+        elif registry is not None:
+            challenger = _newest_candidate(registry, serving)
     except ArtifactError as error:
         raise ArtifactError(f"model.challenger: {error}") from error
     return challenger, load_model("linear")
+
+
+def _newest_candidate(registry: Registry, serving: LoadedModel) -> LoadedModel | None:
+    """The candidate that was registered last, other than the model that serves; None where there is none."""
+    status = registry.standing().status
+    candidates = [model for model, said in status.items() if said == CANDIDATE]
+    others = [model for model in candidates if model != serving.artifact.hash]
+    return load_folder(registry.folder(others[-1])) if others else None
 
 
 def _marks(serving: LoadedModel, standby: LoadedModel | None, status: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -119,8 +119,21 @@ def run_terms(folder: RunFolder) -> Terms:
     return _terms(folder, folder.manifest)
 
 
+class Verified(NamedTuple):
+    """A run that its journal bears out."""
+
+    summary: dict[str, Any]
+    rows: Array  # DECISION rows of the whole run
+    terms: Callable[[int], Terms]  # of the process before whose trading the run had so many events
+
+
 def replay_run(folder: RunFolder, progress: Progress) -> dict[str, Any]:
     """Replay a recorded run and hold its action log against the run's own: the summary of `emp replay RUN`."""
+    return verify_run(folder, progress).summary
+
+
+def verify_run(folder: RunFolder, progress: Progress) -> Verified:
+    """Replay a recorded run; hold its action log and what its monitor found against what is found now."""
     rerun = assemble_rerun(folder)
     recorded = journalled_rows(folder)
     names = list(folder.manifest["instruments"])
@@ -145,15 +158,10 @@ def replay_run(folder: RunFolder, progress: Progress) -> dict[str, Any]:
     engine = rerun.engine
     if engine is None:
         raise UsageError(f"{folder.path}: the run ended before it traded: there is nothing to replay")
-    started = {one.first: one.started for one in rerun.processes if one.started is not None}
-    looked = verify_monitor(
-        folder,
-        recorded,
-        lambda first: rerun.terms(started.get(first, 0)),
-        lambda name: load_folder(folder.models / name),
-    )
+    terms = terms_by_event(rerun)
+    looked = verify_monitor(folder, recorded, terms, lambda name: load_folder(folder.models / name))
     accounts = engine.desk.account
-    return {
+    summary = {
         "run": folder.manifest["run"],
         "mode": folder.manifest["mode"],
         "processes": len(rerun.processes),
@@ -174,6 +182,13 @@ def replay_run(folder: RunFolder, progress: Progress) -> dict[str, Any]:
         "action_log_sha256": again,
         "equal": again == digest,
     }
+    return Verified(summary, recorded, terms)
+
+
+def terms_by_event(rerun: Rerun) -> Callable[[int], Terms]:
+    """The terms of the process before whose trading a run had so many events."""
+    started = {one.first: one.started for one in rerun.processes if one.started is not None}
+    return lambda first: rerun.terms(started.get(first, 0))
 
 
 def _compare(again: Array, recorded: Array, first: int, folder: RunFolder) -> None:

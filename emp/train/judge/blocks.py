@@ -112,7 +112,9 @@ def session_confusion(block: Array, session: Array, label: Array, decided: Array
 
 
 def trade_measures(mine: dict[str, Any], reference: dict[str, Any] | None) -> list[BlockMeasure]:
-    """Alpha after fees by horizon, and turnover against the reference's, from `by_block` of traded test parts."""
+    """Alpha after fees by horizon, and turnover against the reference's, from `by_block` of traded test parts; and,
+    as plain sums and of every block, what was gained: the same blocks for whoever traded them.
+    """
     lots, gained, known = (np.array(mine[name], float) for name in ("lots", "alpha_lots", "known_lots"))
     found = []
     for h, horizon in enumerate(HORIZON_NAMES):
@@ -121,6 +123,7 @@ def trade_measures(mine: dict[str, Any], reference: dict[str, Any] | None) -> li
             sums = (gained[traded, h], known[traded, h])
             values = pseudo_values(sums, lambda a, b: a / b)
             found.append(BlockMeasure("alpha_after_fees_bps", horizon, values, int(mine["fills"])))
+            found.append(BlockMeasure("gain_bps_lots", horizon, gained[:, h], int(mine["fills"])))
     other = np.array(reference["lots"], float) if reference is not None else np.zeros(0)
     if len(other) == len(lots) > 1 and other.sum() > 0:
         values = pseudo_values((lots, other), lambda a, b: 100.0 * (a / b - 1.0))

@@ -1,0 +1,86 @@
+"""Times of every decision, summed up by the hour off the hot path, for whoever asks later whether limits were kept."""
+
+import numpy as np
+
+from emp.core.contracts import Control
+from emp.core.records import Array
+from emp.engine.tap import Batch, Tap
+from emp.journal.latency_log import HOUR_NS, PARTS, Hour, LatencyLog
+
+FINE = 32
+"""Bins between two powers of two: a p99 is at most 1/32 too high, never too low."""
+
+_BINS = 32 * FINE
+
+
+class LatencyTap(Tap):
+    """Counts laps into bins; a line for every hour and every model."""
+
+    name = "latency"
+
+    def __init__(self, log: LatencyLog, model: str) -> None:
+        """`model` is the hash of the one that serves first."""
+        self._log, self._model = log, model
+        self._hour = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._counts = np.zeros((len(PARTS), _BINS), np.int64)
+        self._missed = 0
+
+    def on_batch(self, batch: Batch) -> None:
+        """Count the laps of a batch into the hour at which its first event was received."""
+        if not len(batch.laps):
+            return
+        hour = int(batch.events["ts_recv"][0]) // HOUR_NS
+        if hour > self._hour:
+            self._end_hour()
+            self._hour = hour
+        for part in range(len(PARTS)):
+            self._counts[part] += np.bincount(bins(batch.laps[:, part]), minlength=_BINS)
+
+    def on_control(self, control: Control, at: int) -> None:
+        """Another model serves: its times are its own."""
+        if control.action == "swap":
+            self._end_hour()
+            self._model = control.reason
+
+    def on_missed(self, messages: int) -> None:
+        """Some were never seen."""
+        self._missed += messages
+
+    def close(self) -> None:
+        """End the hour and the file."""
+        try:
+            self._end_hour()
+        finally:
+            self._log.close()
+
+    def _end_hour(self) -> None:
+        n = int(self._counts[0].sum())
+        if n:
+            adapter, model, total = (p99(one) for one in self._counts)
+            self._log.write(Hour(self._hour, self._model, n, self._missed, (adapter, model, total)))
+        self._begin()
+
+
+def bins(ns: Array) -> Array:
+    """The bin of each of int[n] times: FINE of equal width between two powers of two, one each below 2 FINE."""
+    whole = np.maximum(ns, 0).astype(np.int64)
+    shift = np.maximum(np.frexp(np.maximum(whole, 1).astype(float))[1] - FINE.bit_length(), 0)
+    found: Array = shift * FINE + (whole >> shift)
+    return found
+
+
+def upper_ns(k: int) -> int:
+    """The longest time that falls into a bin, ns."""
+    if k < 2 * FINE:
+        return k
+    shift = k // FINE - 1
+    return ((k - shift * FINE + 1) << shift) - 1
+
+
+def p99(counts: Array) -> int:
+    """A time that 99 of 100 counted ones do not exceed, ns: the end of the bin that holds the 99 % point."""
+    total = np.cumsum(counts)
+    return upper_ns(int(np.searchsorted(total, 0.99 * total[-1])))

@@ -1,0 +1,339 @@
+"""Days of paper trading as evidence: what the server alone can see of a model, and what it lets follow.
+
+A trading day of a run makes one piece of evidence of kind `paper`, signed by the key of the server, which can sign
+nothing else. It holds figures; whether the day was green is computed from them where it is asked. From five days on
+what they say together of latency and drift is evidence of those kinds, with the days as blocks.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+
+from emp.core.records import HORIZON_NAMES, Array
+from emp.engine.inputs import reference_of
+from emp.engine.monitor import EARNED, head_of
+from emp.engine.watched_days import InstrumentDay, WatchedDay
+from emp.governance.bounds import LEAST_BLOCKS, bounds
+from emp.governance.evidence import Data, Evidence, Record, new_evidence
+from emp.governance.gates import Gates
+from emp.journal.latency_log import PARTS
+from emp.model.artifact import Artifact
+from emp.model.scoring import ece
+from emp.observe.drift import Reference
+from emp.observe.psi import index_of
+from emp.perception.state import CORE_INPUTS
+from emp.train.data.fingerprint import rows_sha256
+
+SPAN_DAYS = 14
+"""Days from the first green day of paper trading to the last (roadmap J.5)."""
+
+DAYS = 10
+"""Trading days among them."""
+
+FRESH_DAYS = 7
+"""Days after which the last of them has become too old to rest on."""
+
+HOURS = 6
+"""Hours of a day in which an instrument must have been looked at; less is no day of trading."""
+
+LOOKS = 20
+"""Looks of 256 forecasts that an instrument's day must have had."""
+
+Colour = Literal["green", "red", "short"]
+
+
+class Judged(NamedTuple):
+    """What a day was, and why."""
+
+    colour: Colour
+    why: str
+
+
+class Source(NamedTuple):
+    """Where a run's market came from."""
+
+    run: str
+    protocol: str  # of access: "fix", "ctrader", "recording" or "mock"
+    code: str
+
+
+def of_day(day: WatchedDay, source: Source) -> Evidence:
+    """Evidence of one day; a day's figures are one block each."""
+    records = [record for one in day.instruments.values() for record in _of_instrument(one)]
+    decisions = sum(hour.n for hour in day.hours)
+    if decisions:
+        for k, part in enumerate(PARTS):
+            mean = math.fsum(hour.n * hour.p99_ns[k] for hour in day.hours) / decisions * 1e-6
+            records.append(_record(f"{part}_p99_ms", None, "", [mean], decisions))
+    config = {
+        **source._asdict(),
+        "day": day.day,
+        "alarms": list(day.alarms),
+        "missed": sum(hour.missed for hour in day.hours),
+    }
+    made = new_evidence("paper", day.model, records, config, data=[_data(one) for one in _seen(day)])
+    return msgspec.structs.replace(made, code=source.code)
+
+
+def _seen(day: WatchedDay) -> list[InstrumentDay]:
+    return [one for one in day.instruments.values() if any(len(ts) for ts, _, _ in one.rows)]
+
+
+def _data(one: InstrumentDay) -> Data:
+    ts, bid, ask = (np.concatenate(column) for column in zip(*one.rows, strict=True))
+    return Data(
+        series=one.instrument.name,
+        instrument=one.instrument.name,
+        asset_class=one.instrument.asset_class.name.lower(),
+        rows=len(ts),
+        rows_sha256=rows_sha256(ts, bid, ask),
+        span=(int(ts.min()), int(ts.max()) + 1),
+    )
+
+
+def _of_instrument(one: InstrumentDay) -> list[Record]:
+    errors = ece(one.top)
+    found = [
+        _record("looks", one, "", [one.looks], one.looks),
+        _record("hours", one, "", [len(one.hours)], one.looks),
+        _record("value_ticks", one, "", [one.value], one.looks),
+        _record("value_over_dumb_ticks", one, "", [one.value - one.dumb], one.looks),
+    ]
+    for h, horizon in enumerate(HORIZON_NAMES):
+        n = int(one.outcomes[h])
+        if n:
+            found.append(_record("ece", one, horizon, [float(errors[h])], n))
+            found.append(_record("brier", one, horizon, [float(one.brier[h]) / n], n))
+    if one.trained:
+        for name, counts in zip(CORE_INPUTS, one.counts, strict=True):
+            if counts.any():
+                found.append(_record(f"rows.{name}", one, "", counts.tolist(), int(counts.sum()), "decile"))
+    return found
+
+
+def _record(
+    measure: str,
+    one: InstrumentDay | None,
+    horizon: str,
+    blocks: Iterable[float],
+    n: int,
+    kind_of_block: str = "day",
+) -> Record:
+    instrument = None if one is None else one.instrument
+    return Record(
+        measure=measure,
+        series="" if instrument is None else instrument.name,
+        instrument="" if instrument is None else instrument.name,
+        asset_class="" if instrument is None else instrument.asset_class.name.lower(),
+        horizon=horizon,
+        blocks=tuple(float(x) for x in blocks),
+        kind_of_block=kind_of_block,
+        n=n,
+    )
+
+
+def of_contest(days: Sequence[WatchedDay], source: Source) -> Evidence | None:
+    """Evidence of the challenger of a run beside the model that served last: the logarithm of the evidence of every
+    comparison on every instrument, and the line that says that it has proved better, where there is one. Both can be
+    computed again from the run's journal. None where there was no challenger.
+    """
+    last = next((one for one in reversed(days) if one.lineup.get("challenger")), None)
+    if last is None:
+        return None
+    records = [
+        msgspec.structs.replace(_record("log_evidence", one, "", [value], one.looks, "run"), series=gate)
+        for one in last.instruments.values()
+        for gate, value in one.log_evidence.items()
+        if gate.startswith(f"{EARNED}.") and value is not None
+    ]
+    told = next((d.earned for d in days if d.lineup == last.lineup and d.earned), {})
+    config = {**source._asdict(), "day": last.day, "earned": dict(told)}
+    made = new_evidence("contest", str(last.lineup["challenger"]), records, config, reference=last.model)
+    return msgspec.structs.replace(made, code=source.code)
+
+
+# --- what a day was
+
+
+def judge_day(parts: Sequence[Evidence], gates: Gates, instrument: str) -> Judged:
+    """What all evidence of one day says of a model on an instrument: red by any alarm or limit that was not kept, short
+    where too little was traded or something was not measured.
+    """
+    limits = gates.gates
+    alarms = [str(alarm) for one in parts for alarm in one.config.get("alarms", ["no alarms are told"])]
+    over = dict.fromkeys(alarms)
+    records = [r for one in parts for r in one.records if r.instrument in ("", instrument)]
+    most = {f"{part}_p99_ms": getattr(limits.latency_p99_ms, part) for part in PARTS}
+    most |= {"ece": limits.ece_max, "brier": limits.brier_max}
+    for record in records:
+        limit = most.get(record.measure)
+        if limit is not None and not all(x <= limit for x in record.blocks):
+            over[f"{record.measure} {record.horizon} above {limit:g}".replace("  ", " ")] = None
+    if over:
+        return Judged("red", "; ".join(over))
+    lacking = [name for name in PARTS if not _has(records, f"{name}_p99_ms", "")]
+    lacking += [
+        f"{name} {h}" for name in ("ece", "brier") for h in HORIZON_NAMES if not _has(records, name, h)
+    ]
+    if lacking:
+        return Judged("short", f"not measured: {', '.join(lacking)}")
+    for measure, least in (("looks", LOOKS), ("hours", HOURS)):
+        total = math.fsum(x for record in records if record.measure == measure for x in record.blocks)
+        if total < least:
+            return Judged("short", f"{total:g} {measure} of at least {least}")
+    return Judged("green", "")
+
+
+def _has(records: Sequence[Record], measure: str, horizon: str) -> bool:
+    return any(r.measure == measure and r.horizon == horizon and r.blocks for r in records)
+
+
+class Asked(NamedTuple):
+    """Of what two green weeks are asked."""
+
+    model: str
+    code: str
+    protocol: str
+    instruments: tuple[str, ...]
+    today: int  # day since 1970
+
+
+def days_of(evidence: Mapping[str, Evidence], asked: Asked) -> dict[int, list[Evidence]]:
+    """Evidence of paper days that counts, by day: of the model, the code and the kind of market that are asked for."""
+    found: dict[int, list[Evidence]] = {}
+    for one in evidence.values():
+        day = one.config.get("day")
+        if one.kind != "paper" or one.model != asked.model or one.code != asked.code:
+            continue
+        if one.config.get("protocol") == asked.protocol and type(day) is int and day <= asked.today:
+            found.setdefault(day, []).append(one)
+    return found
+
+
+def paper_lacks(evidence: Mapping[str, Evidence], asked: Asked, gates: Gates) -> str:
+    """What is missing of two green weeks on paper, on every instrument; "" where nothing is. A red day ends what came
+    before it.
+    """
+    days = days_of(evidence, asked)
+    for instrument in asked.instruments:
+        why = _lacks_on(days, asked, gates, instrument)
+        if why:
+            return f"{instrument}: {why}"
+    return "" if asked.instruments else "no instrument is asked for"
+
+
+def _lacks_on(days: Mapping[int, list[Evidence]], asked: Asked, gates: Gates, instrument: str) -> str:
+    judged = {day: judge_day(parts, gates, instrument) for day, parts in days.items()}
+    red = max((day for day, one in judged.items() if one.colour == "red"), default=-1)
+    kept = sorted(day for day, one in judged.items() if day > red and one.colour == "green")
+    span = kept[-1] - kept[0] + 1 if kept else 0
+    if span < SPAN_DAYS or len(kept) < DAYS:
+        last = f"; day {red} was red: {judged[red].why}" if red >= 0 else ""
+        return (
+            f"{len(kept)} green days of paper trading over {span} days are on record; {DAYS} over {SPAN_DAYS}"
+            f" are needed{last}"
+        )
+    if asked.today - kept[-1] > FRESH_DAYS:
+        return (
+            f"the last green day of paper trading is {asked.today - kept[-1]} days old; {FRESH_DAYS} at most"
+        )
+    earned = [
+        math.fsum(x for one in days[day] for r in one.records for x in r.blocks if _over_dumb(r, instrument))
+        for day in kept
+    ]
+    found = bounds(earned, gates.confidence)
+    if found is None or found.high < 0.0:
+        return "over these days one lot has brought less than the dumb trader's"
+    return ""
+
+
+def _over_dumb(record: Record, instrument: str) -> bool:
+    return record.measure == "value_over_dumb_ticks" and record.instrument == instrument
+
+
+# --- what the days say together
+
+
+def pooled(evidence: Mapping[str, Evidence], asked: Asked, artifact: Artifact) -> list[Evidence]:
+    """Evidence of latency and of drift over all paper days of a model, with the days as blocks; none below
+    LEAST_BLOCKS days.
+    """
+    days = days_of(evidence, asked)
+    if len(days) < LEAST_BLOCKS:
+        return []
+    parts = [days[day] for day in sorted(days)]
+    config = {"days": sorted(days), "protocol": asked.protocol, "of": "paper"}
+    made = [("latency", _pooled_latency(parts)), ("drift", _pooled_drift(parts, artifact))]
+    found = []
+    for kind, records in made:
+        if records:
+            one = new_evidence(kind, asked.model, records, config)  # type: ignore[arg-type]
+            found.append(msgspec.structs.replace(one, code=asked.code))
+    return found
+
+
+def _pooled_latency(days: Sequence[Sequence[Evidence]]) -> list[Record]:
+    found = []
+    for part in PARTS:
+        of_days = [
+            [r for one in parts for r in one.records if r.measure == f"{part}_p99_ms"] for parts in days
+        ]
+        worst = [max(x for r in records for x in r.blocks) for records in of_days if records]
+        n = sum(r.n for records in of_days for r in records)
+        found.append(_record(f"{part}_p99_ms", None, "", worst, n))
+    return [one for one in found if one.blocks]
+
+
+def _pooled_drift(days: Sequence[Sequence[Evidence]], artifact: Artifact) -> list[Record]:
+    """The index of every input over all days, and its jackknife pseudo-values over days."""
+    counts: dict[tuple[str, str], dict[int, Array]] = {}
+    like: dict[str, Record] = {}
+    for k, parts in enumerate(days):
+        for r in (r for one in parts for r in one.records if r.measure.startswith("rows.")):
+            by_day = counts.setdefault((r.instrument, r.measure.removeprefix("rows.")), {})
+            by_day[k] = by_day.get(k, 0) + np.array(r.blocks)
+            like[r.instrument] = r
+    found = []
+    for (instrument, name), by_day in sorted(counts.items()):
+        reference = _reference(artifact, instrument)
+        if reference is None:
+            continue
+        blocks = pseudo_values(reference.shares[CORE_INPUTS.index(name)], np.array(list(by_day.values())))
+        n = int(sum(one.sum() for one in by_day.values()))
+        record = _record("psi", None, "", blocks, n)
+        of = {"series": name, "instrument": instrument, "asset_class": like[instrument].asset_class}
+        found.append(msgspec.structs.replace(record, **of))
+    return found
+
+
+def _reference(artifact: Artifact, instrument: str) -> Reference | None:
+    from emp.core.instrument import catalogue
+
+    one = catalogue().get(instrument)
+    return None if one is None else reference_of(artifact, head_of(artifact, one))
+
+
+def pseudo_values(reference: Array, counts: Array) -> list[float]:
+    """Jackknife pseudo-values of the index of float64[days, bins] counts against shares float64[bins]: n I - (n - 1)
+    I without the day (Tukey 1958); the index itself where there is one day.
+    """
+    whole = counts.sum(axis=0)
+    n = len(counts)
+    index = index_of(reference, whole / whole.sum())
+    if n == 1:
+        return [index]
+    left = [whole - one for one in counts]
+    return [n * index - (n - 1) * index_of(reference, one / max(one.sum(), 1.0)) for one in left]
+
+
+def already(evidence: Mapping[str, Evidence], one: Evidence) -> bool:
+    """Whether the same was said before, whoever looked at these data since."""
+
+    def content(e: Evidence) -> Any:
+        return msgspec.to_builtins(msgspec.structs.replace(e, looks=0, machine=""))
+
+    mine = content(one)
+    return any(content(e) == mine for e in evidence.values() if e.kind == one.kind and e.model == one.model)

@@ -1,0 +1,179 @@
+"""Two green weeks on paper: of that model, that code, that market, lately, long enough, and every limit kept."""
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+
+from emp.core.errors import GovernanceError
+from emp.core.instrument import find
+from emp.engine.choose import load_model
+from emp.engine.inputs import reference_of
+from emp.engine.monitor import head_of
+from emp.governance.evidence import Evidence, Record
+from emp.governance.gates import Gates
+from emp.governance.paper import (
+    FRESH_DAYS,
+    Asked,
+    already,
+    days_of,
+    judge_day,
+    paper_lacks,
+    pooled,
+    pseudo_values,
+)
+from emp.governance.registry import Registry
+from emp.observe.psi import index_of
+from emp.perception.state import CORE_INPUTS
+from tests.governance.conftest import ask, paper
+
+MODEL = "a" * 64
+TRADED = (1, 2, 3, 4, 5, 8, 9, 10, 11, 14)
+
+
+def weeks(**changes: object) -> dict[str, Evidence]:
+    return {str(day): paper(MODEL, day, **changes) for day in TRADED}  # type: ignore[arg-type]
+
+
+def test_two_green_weeks_are_enough(gates: Gates) -> None:
+    assert paper_lacks(weeks(), ask(MODEL, 14), gates) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"model": "b" * 64}, "0 green days"),
+        ({"code": "0.0+other"}, "0 green days"),
+        ({"protocol": "ctrader"}, "0 green days"),
+        ({"instruments": ("GOOG", "GC")}, "GC: 0 green days"),
+        ({"instruments": ()}, "no instrument"),
+        ({"today": 13}, "9 green days"),  # a day that has not come
+        ({"today": 14 + FRESH_DAYS + 1}, "8 days old"),
+    ],
+)
+def test_of_another_model_code_market_or_time_they_are_not(
+    changes: dict[str, object], why: str, gates: Gates
+) -> None:
+    asked = ask(MODEL, 14)._replace(**changes)  # type: ignore[arg-type]
+    assert why in paper_lacks(weeks(), asked, gates)
+
+
+@pytest.mark.parametrize(
+    ("figures", "colour", "why"),
+    [
+        ({"total_p99_ms": 0.9}, "red", "total_p99_ms above 0.85"),
+        ({"model_p99_ms": math.nan}, "red", "model_p99_ms above 0.35"),
+        ({"ece": 0.09}, "red", "ece 1ev above 0.08"),
+        ({"brier": 0.2}, "red", "brier 2s above 0.19"),
+        ({"looks": 19.0}, "short", "19 looks of at least 20"),
+        ({"hours": 5.0}, "short", "5 hours of at least 6"),
+    ],
+)
+def test_a_day_is_green_by_its_figures(
+    figures: dict[str, float], colour: str, why: str, gates: Gates
+) -> None:
+    judged = judge_day([paper(MODEL, 1, **figures)], gates, "GOOG")
+    assert (judged.colour, why in judged.why) == (colour, True)
+    spoiled = weeks() | {"9": paper(MODEL, 9, **figures)}
+    assert "green days" in paper_lacks(spoiled, ask(MODEL, 14), gates)
+
+
+def test_alarms_make_a_day_red_and_parts_of_a_day_add_up(gates: Gates) -> None:
+    assert judge_day([paper(MODEL, 1, "drift of sigma on GOOG")], gates, "GOOG").colour == "red"
+    half = paper(MODEL, 1, looks=12.0, hours=3.0)
+    assert judge_day([half], gates, "GOOG").colour == "short"
+    assert judge_day([half, half], gates, "GOOG").colour == "green"
+    assert judge_day([half, half, paper(MODEL, 1, "behind the dumb trader")], gates, "GOOG").colour == "red"
+
+
+def test_what_was_not_measured_makes_no_green_day(gates: Gates) -> None:
+    whole = paper(MODEL, 1)
+    records = [r for r in whole.records if r.measure != "value_over_dumb_ticks"]
+    assert (
+        judge_day([msgspec.structs.replace(whole, records=tuple(records))], gates, "GOOG").colour == "green"
+    )
+    for gone in range(len(records)):
+        kept = tuple(r for k, r in enumerate(records) if k != gone)
+        judged = judge_day([msgspec.structs.replace(whole, records=kept)], gates, "GOOG")
+        assert judged.colour == "short", records[gone].measure
+
+
+def test_days_on_which_the_dumb_trader_has_brought_more_are_not_enough(gates: Gates) -> None:
+    assert "less than the dumb trader's" in paper_lacks(weeks(value=-10.0), ask(MODEL, 14), gates)
+    mixed = {str(day): paper(MODEL, day, value=-10.0 if day < 3 else 5.0) for day in TRADED}
+    assert paper_lacks(mixed, ask(MODEL, 14), gates) == ""
+
+
+def test_only_the_key_of_the_server_signs_days_and_signs_nothing_else(registry: Registry) -> None:
+    registry.store.add(paper(MODEL, 1))
+    assert not (registry.home / "keys" / "training.key").exists()
+    for kind in ("evaluation", "chaos", "facts", "verdict", "audit"):
+        with pytest.raises(GovernanceError, match="a box key may not sign"):
+            registry.store.keys.seal_as("box", kind, {})
+
+
+def test_a_day_that_is_taken_away_is_missed(registry: Registry, gates: Gates) -> None:
+    for one in weeks().values():
+        registry.store.add(one)
+    red = registry.store.add(paper(MODEL, 12, "failed: value.standby"))
+    assert "day 12 was red" in paper_lacks(registry.store.all(), ask(MODEL, 14), gates)
+    (registry.store.folder / f"{red}.json").unlink()
+    with pytest.raises(GovernanceError):
+        registry.store.all()
+
+
+def test_what_was_said_before_is_known(registry: Registry) -> None:
+    one = paper(MODEL, 1)
+    registry.store.add(one)
+    assert already(registry.store.all(), one)
+    assert not already(registry.store.all(), paper(MODEL, 1, looks=99.0))
+
+
+# --- what the days say together
+
+
+def with_rows(day: int, shares: np.ndarray, n: int = 10_000) -> Evidence:  # type: ignore[type-arg]
+    one = paper(load_model("linear").artifact.hash, day)
+    counts = tuple(float(x) for x in np.round(shares * n))
+    row = Record("rows.ofi_norm", "GOOG", "GOOG", "equity", "", counts, "decile", n)
+    return msgspec.structs.replace(one, records=(*one.records, row))
+
+
+def asked_of_linear() -> Asked:
+    return ask(load_model("linear").artifact.hash, 20)
+
+
+def test_five_days_are_evidence_of_latency_and_drift_and_four_are_none() -> None:
+    artifact = load_model("linear").artifact
+    reference = reference_of(artifact, head_of(artifact, find("GOOG")))
+    assert reference is not None
+    shares = reference.shares[CORE_INPUTS.index("ofi_norm")]
+    days = {str(day): with_rows(day, shares) for day in range(1, 6)}
+    latency, drift = pooled(days, asked_of_linear(), artifact)
+    assert [r.measure for r in latency.records] == ["adapter_p99_ms", "model_p99_ms", "total_p99_ms"]
+    assert all(r.blocks == (0.1,) * 5 for r in latency.records)
+    (psi,) = drift.records
+    assert (psi.series, psi.instrument, len(psi.blocks), psi.n) == ("ofi_norm", "GOOG", 5, 50_000)
+    assert max(map(abs, psi.blocks)) < 1e-4
+    del days["5"]
+    assert pooled(days, asked_of_linear(), artifact) == []
+
+
+def test_pseudo_values_are_those_of_the_jackknife() -> None:
+    rng = np.random.default_rng(1)
+    reference = np.full(10, 0.1)
+    counts = rng.poisson(rng.dirichlet(np.full(10, 30.0), 7) * 5_000).astype(float)
+    blocks = pseudo_values(reference, counts)
+    for k in range(7):
+        rest = np.delete(counts, k, axis=0).sum(axis=0)
+        whole = counts.sum(axis=0)
+        leave = index_of(reference, rest / rest.sum())
+        assert blocks[k] == pytest.approx(7 * index_of(reference, whole / whole.sum()) - 6 * leave)
+
+
+def test_days_of_a_type_that_is_wrong_do_not_count() -> None:
+    one = paper(MODEL, 1)
+    for day in ("1", 1.0, True, None):
+        wrong = msgspec.structs.replace(one, config={**one.config, "day": day})
+        assert days_of({"x": wrong}, ask(MODEL, 14)) == {}
