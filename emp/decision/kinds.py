@@ -108,6 +108,14 @@ def close_kinds(kinds: Any, side: int, part: float, px: float, fee: float) -> No
 
 
 @kernel
+def finance_kinds(kinds: Any, cheaper: float) -> None:
+    """Let what is open count as entered so many ticks cheaper: what a roll brought a lot, signed as it is held."""
+    for k in range(KINDS):
+        if kinds[k].open > 0.0:
+            kinds[k].entry -= cheaper
+
+
+@kernel
 def drop_open_kinds(kinds: Any) -> None:
     """Forget what is open."""
     for k in range(KINDS):

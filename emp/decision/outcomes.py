@@ -13,7 +13,16 @@ import numpy as np
 from emp.core.codes import Action, Reason
 from emp.core.numba.jit import kernel
 from emp.core.records import Array
-from emp.decision.kinds import KIND, KINDS, PLACED, close_kinds, drop_open_kinds, open_kinds, place
+from emp.decision.kinds import (
+    KIND,
+    KINDS,
+    PLACED,
+    close_kinds,
+    drop_open_kinds,
+    finance_kinds,
+    open_kinds,
+    place,
+)
 from emp.decision.standing import worth
 
 CROSS, POST, REPLACE = int(Action.CROSS), int(Action.POST), int(Action.REPLACE)
@@ -27,7 +36,8 @@ LOTS = np.dtype(
         ("position", "i8"),  # lots, signed, as the account last said
         ("cash", "f8"),
         ("fees", "f8"),
-        ("entry", "f8"),  # mean price of the open lots, their fees on top
+        ("financing", "f8"),
+        ("entry", "f8"),  # mean price of the open lots, their fees on top, less what rolls have brought
         ("belief", "f8"),  # mean value believed of them
         ("since", "f8"),  # mean time of their fills, ns
         ("value", "f8"),  # of the order at work, as last believed
@@ -83,6 +93,9 @@ def take_fills(o: Any, account: Any, ts: int) -> bool:
         account: ACCOUNT record.
         ts: ns, of the event at which it is looked at.
     """
+    if account.financing != o.financing:
+        _finance(o, account.financing - o.financing)
+        o.financing = account.financing
     moved = account.position - o.position
     fee, cash = account.fees - o.fees, account.cash - o.cash
     before = o.position
@@ -105,6 +118,19 @@ def take_fills(o: Any, account: Any, ts: int) -> bool:
         _open(o, max(0, before * side), qty, o.moved_px, ts)
         open_kinds(o.kinds, o.placed, qty, o.moved_px, o.value, ts)
     return ended
+
+
+@kernel
+def _finance(o: Any, received: float) -> None:
+    """Let open lots have what a roll brought, or cost, all of them: as if they had been bought so much cheaper.
+
+    Where nothing is open any more (what was held closed between the roll and this look) it belongs to no open lot.
+    """
+    if o.position == 0:
+        return
+    cheaper = received / o.position
+    o.entry -= cheaper
+    finance_kinds(o.kinds, cheaper)
 
 
 @kernel

@@ -6,6 +6,8 @@ All values are in ticks per lot. For a direction s (+1 buy, -1 sell) and the hor
     pressure      = -position / full * sigma_h             (a full inventory shifts the edge by one sigma_h)
     gain(cross)   = s (edge + pressure) - (spread / 2 + slip + taker fee + reversion)
     gain(post)    = s (edge + pressure) + spread / 2 - improvement - maker fee - adverse selection
+    carry         = what a lot is expected to receive at the next roll, of the side that opens; less that of the side
+                    that it closes (`financing`); added to both gains
     worth(gain)   = level + slope gain - standard error     for an order that opens; the gain where it closes
     value(cross)  = worth(gain)
     value(post)   = P(fill) worth(gain)
@@ -171,6 +173,27 @@ def held_to_outcomes(standing: Any, account: Any, side: int, gain: float) -> flo
 
 
 @kernel
+def carry_of(standing: Any, account: Any, side: int) -> float:
+    """Expected financing of a lot traded on a side, ticks: of what it opens, or what it spares by closing."""
+    held = -side if account.position * side < 0 else side
+    carry = float(standing.carry_buy if held > 0 else standing.carry_sell)
+    return carry if held == side else -carry
+
+
+@kernel
+def with_carry(standing: Any, account: Any, side: int, edge: float) -> float:
+    """The edge as an order on a side has it: signed towards buying, its financing in it."""
+    return edge + side * carry_of(standing, account, side)
+
+
+@kernel
+def better_side(standing: Any, account: Any, edge: float) -> int:
+    """The side on which a lot is worth more before the cost of trading."""
+    buy, sell = carry_of(standing, account, 1), carry_of(standing, account, -1)
+    return 1 if edge + buy > sell - edge else -1
+
+
+@kernel
 def best_post(
     event: Any,
     e: Any,
@@ -223,7 +246,8 @@ def best_entry(
     event: Any, e: Any, costs: Any, account: Any, standing: Any, edge: float, ttl: float, cap: float, row: Any
 ) -> float:
     """Compare crossing and resting in the direction of the edge; write the better one into the row."""
-    side = 1 if edge > 0.0 else -1
+    side = better_side(standing, account, edge)
+    edge = with_carry(standing, account, side, edge)
     size = max(1.0, min(float(costs.max_order), cap))
     slip = slip_ticks(event, side, size)
     cost = take_cost(event, e, costs, side, slip)
@@ -248,7 +272,8 @@ def only_where_withdrawn(
     event: Any, e: Any, costs: Any, account: Any, standing: Any, edge: float, ttl: float, cap: float
 ) -> bool:
     """Whether resting would pay, if not for the price that was withdrawn from."""
-    side = 1 if edge > 0.0 else -1
+    side = better_side(standing, account, edge)
+    edge = with_carry(standing, account, side, edge)
     left = standing.left_bid if side > 0 else standing.left_ask
     size = max(1.0, min(float(costs.max_order), cap))
     return left != 0 and best_post(event, e, costs, account, standing, side, edge, size, ttl, 0)[0] > 0.0
@@ -273,6 +298,7 @@ def manage_resting(
     where the order has outlived its time or the touch has left it by more than a tick.
     """
     side = working.side
+    edge = with_carry(standing, account, side, edge)
     row.side, row.px, row.qty = side, working.px, working.leaves
     size = float(working.leaves)
     touch = event.bid_px[0] if side > 0 else event.ask_px[0]
@@ -380,6 +406,7 @@ def record_inputs(event: Any, f: Any, e: Any, account: Any, working: Any, standi
     row.left_bid, row.left_ask = standing.left_bid, standing.left_ask
     row.worth_level, row.worth_slope, row.worth_error = standing.level, standing.slope, standing.error
     row.earned_lots = standing.lots
+    row.carry_buy, row.carry_sell = standing.carry_buy, standing.carry_sell
 
 
 register(ValueRule, decide_by_value)
