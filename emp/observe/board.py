@@ -118,6 +118,7 @@ class InstrumentView(msgspec.Struct, frozen=True, kw_only=True):
     position: int = 0
     pnl_ticks: float = 0.0
     fees_ticks: float = 0.0
+    financing_ticks: float = 0.0  # received at rolls; what was paid is below 0
     fills: int = 0
     events: int = 0
     queue_depth: int = 0

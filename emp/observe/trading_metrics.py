@@ -16,6 +16,7 @@ _GAUGES: Mapping[str, tuple[str, Callable[[InstrumentView], float | None]]] = {
     "realised_pnl_ticks": ("The rest of it, ticks times lots", lambda one: _realised(one)),
     "drawdown_ticks": ("Below the highest pnl of the run, ticks times lots", lambda one: one.drawdown_ticks),
     "fees_ticks": ("Paid less rebates, ticks times lots", lambda one: one.fees_ticks),
+    "financing_ticks": ("Received at rolls, ticks times lots", lambda one: one.financing_ticks),
     "open_orders": ("Orders of ours that may still fill", lambda one: len(one.open_orders)),
 }
 """By name what a gauge says, and its value; None where that is not known: then there is no sample."""

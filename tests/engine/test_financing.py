@@ -70,14 +70,12 @@ def test_a_roll_is_told_before_it_comes_and_booked_when_it_has(tmp_path: Path) -
     desk.move(0, wait=1)
     assert desk.ts == at + 1 == roll.ts
     assert account(desk)["financing"] == -21.0 * held
-    seen = desk.engine.desk.perception[0]
-    money = account(desk)["cash"] + held * 0.5 * (seen["bid"] + seen["ask"]) - account(desk)["fees"]
     desk.control("halt")
     desk.move(0)
-    moved = 0.5 * (desk.engine.desk.perception["bid"][0] + desk.engine.desk.perception["ask"][0])
-    moved -= 0.5 * (seen["bid"] + seen["ask"])
     assert account(desk)["financing"] == -21.0 * held, "it was booked twice"
-    assert account(desk)["pnl"] == pytest.approx(money + held * moved - 21.0 * held)
+    seen = desk.engine.desk.perception[0]
+    worth = account(desk)["cash"] + desk.held[0] * 0.5 * (seen["bid"] + seen["ask"]) - account(desk)["fees"]
+    assert account(desk)["pnl"] == pytest.approx(worth - 21.0 * held)
     assert found.until(0) == next_roll(roll_time(EURUSD), roll.ts).ts
     notes = [e.body.data for e in ledger.events() if getattr(e.body, "kind", "") == "financing"]
     assert notes == [{"lots": held, "received": -21.0 * held}]

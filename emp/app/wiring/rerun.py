@@ -168,6 +168,7 @@ def replay_run(folder: RunFolder, progress: Progress) -> dict[str, Any]:
         "final_position": int(accounts["position"].sum()),
         "pnl_ticks": float(accounts["pnl"].sum()),
         "fees": float(accounts["fees"].sum()),
+        "financing": float(accounts["financing"].sum()),
         "halted": engine.halted,
         "model_hash": engine.model.artifact.hash,
         "monitor_lines": looked,
