@@ -19,11 +19,13 @@ from emp.decision.kinds import (
     PLACED,
     close_kinds,
     drop_open_kinds,
+    end_kinds,
     finance_kinds,
     open_kinds,
     place,
 )
 from emp.decision.standing import worth
+from emp.decision.student import student_quantile
 
 CROSS, POST, REPLACE = int(Action.CROSS), int(Action.POST), int(Action.REPLACE)
 KEEP_RESTING = int(Reason.KEEP_RESTING)
@@ -162,6 +164,7 @@ def _end_trip(o: Any) -> None:
     o.brought_believed += brought * o.trip.believed
     o.last.lots, o.last.brought, o.last.believed = lots, brought, o.trip.believed
     o.trip.lots = o.trip.brought = o.trip.believed = 0.0
+    end_kinds(o.kinds)
 
 
 @kernel
@@ -180,25 +183,23 @@ def drop_open_lots(o: Any) -> None:
     o.trip.lots = o.trip.brought = o.trip.believed = 0.0
 
 
-def student_975(n: int) -> float:
-    """Quantile 0.975 of Student's t with n >= 4 degrees of freedom, to 0.3 % (Abramowitz and Stegun, 26.7.5)."""
-    z = 1.959963984540054
-    first = (z**3 + z) / 4.0
-    second = (5.0 * z**5 + 16.0 * z**3 + 3.0 * z) / 96.0
-    third = (3.0 * z**7 + 19.0 * z**5 + 17.0 * z**3 - 15.0 * z) / 384.0
-    return z + first / n + second / n**2 + third / n**3
-
-
 def per_lot(
-    total: float, squares: float, products: float, lots: float, lots2: float, trips: int
+    total: float,
+    squares: float,
+    products: float,
+    lots: float,
+    lots2: float,
+    trips: int,
+    error: float = 0.05,
 ) -> tuple[float, float]:
-    """Mean per lot over round trips, and the half width of its 95 % interval (NaN below five trips).
+    """Mean per lot over round trips, and the half width of its interval (95 % unless said; NaN below five trips).
 
     A ratio of sums, its variance by linearisation (Cochran, Sampling Techniques, 1977, 6.3): trips are the blocks.
 
     Args:
         total, squares, products: sums over trips of the value, its square, and its product with the trip's lots.
         lots, lots2: sums of the lots and of their squares.
+        error: how often the interval may miss, both sides together.
     """
     if lots <= 0.0:
         return float("nan"), float("nan")
@@ -206,4 +207,5 @@ def per_lot(
     if trips < 5:
         return mean, float("nan")
     residual = max(0.0, squares - 2.0 * mean * products + mean * mean * lots2)
-    return mean, float(student_975(trips - 1) * np.sqrt(residual * trips / (trips - 1.0)) / lots)
+    t = student_quantile(0.5 * error, trips - 1)
+    return mean, float(t * np.sqrt(residual * trips / (trips - 1.0)) / lots)

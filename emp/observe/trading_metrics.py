@@ -51,6 +51,7 @@ def trading_families(view: View) -> Iterable[Metric]:
     yield from (money, fills, used)
     yield from _by_reason(view)
     yield from _calibration(view)
+    yield from _by_kind(view)
 
 
 def _realised(one: InstrumentView) -> float | None:
@@ -71,6 +72,24 @@ def _by_reason(view: View) -> Iterable[Metric]:
             for reason, count in sorted(counts.items()):
                 family.add_metric([one.name, reason], count)
     yield from (decisions, orders)
+
+
+def _by_kind(view: View) -> Iterable[Metric]:
+    labels = ["instrument", "question", "kind"]
+    lots = CounterMetricFamily(
+        "kind_closed_lots", "Closed lots, by the order that opened them", labels=labels
+    )
+    says = "Ticks a lot brought beyond what was believed, by the order that opened it"
+    missed = GaugeMetricFamily("kind_missed_ticks", says, labels=[*labels, "bound"])
+    for one in view.instruments:
+        for kind in one.value.kinds:
+            names = [one.name, kind.question, kind.name]
+            lots.add_metric(names, kind.closed_lots)
+            missed.add_metric([*names, "mean"], kind.realised - kind.expected)
+            if kind.low is not None and kind.high is not None:
+                missed.add_metric([*names, "low"], kind.low)
+                missed.add_metric([*names, "high"], kind.high)
+    yield from (lots, missed)
 
 
 def _calibration(view: View) -> Iterable[Metric]:
