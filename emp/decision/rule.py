@@ -27,6 +27,7 @@ place in the queue away and give a worse one back. A bar that ends with time is 
 horizon's too, the same quote may return on nothing but noise. What risk or a silent feed forced out is not barred.
 """
 
+from enum import IntFlag
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,10 +63,31 @@ COSTS = np.dtype(
         ("max_position", "i8"),  # lots
         ("depth_share", "f8"),  # of the median touch size: the hard cap of an order (G.3)
         ("k_sigma", "f8"),
+        ("without", "u4"),  # bits of `Part` that a study leaves out; 0 in earnest
     ],
     align=True,
 )
 """Facts and limits that the decision needs; none is a knob to tune."""
+
+
+class Part(IntFlag):
+    """What the rule may do and take into account, each of which a study can leave out (`emp sim ablate`)."""
+
+    CROSS_OPENING = 1
+    CROSS_CLOSING = 2
+    JOIN = 4  # post at the touch
+    IMPROVE = 8  # post a tick before it
+    CHASE = 16  # move an order that the touch has left
+    MOVE = 32  # move one that has outlived its time
+    CANCEL = 64  # withdraw one whose edge is gone
+    BAR = 128  # do not return to a price that was withdrawn from
+    ADVERSE = 256  # adverse selection at rest, reversion crossing
+    WORTH = 512  # count gains as outcomes have found them
+
+
+CROSS_OPENING, CROSS_CLOSING = int(Part.CROSS_OPENING), int(Part.CROSS_CLOSING)
+JOIN, IMPROVE, CHASING, MOVING = int(Part.JOIN), int(Part.IMPROVE), int(Part.CHASE), int(Part.MOVE)
+CANCELLING, BAR, ADVERSE, WORTH = int(Part.CANCEL), int(Part.BAR), int(Part.ADVERSE), int(Part.WORTH)
 
 
 @kernel
@@ -122,6 +144,8 @@ def take_cost(event: Any, e: Any, costs: Any, side: int, slip: float) -> float:
     """Ticks per lot lost against the mid by crossing now."""
     half_spread = 0.5 * (event.ask_px[0] - event.bid_px[0])
     reversion = max(0.0, -(e.adverse_ask if side > 0 else e.adverse_bid))
+    if costs.without & ADVERSE:
+        reversion = 0.0
     return half_spread + slip + costs.taker_fee + reversion
 
 
@@ -158,16 +182,18 @@ def resting_gain(event: Any, e: Any, costs: Any, side: int, edge: float, px: int
     touch = event.bid_px[0] if side > 0 else event.ask_px[0]
     spread = event.ask_px[0] - event.bid_px[0]
     adverse = max(0.0, e.adverse_bid if side > 0 else e.adverse_ask)
+    if costs.without & ADVERSE:
+        adverse = 0.0
     return side * edge + 0.5 * spread - max(side * (px - touch), 0) - costs.maker_fee - adverse
 
 
 @kernel
-def held_to_outcomes(standing: Any, account: Any, side: int, gain: float) -> float:
+def held_to_outcomes(costs: Any, standing: Any, account: Any, side: int, gain: float) -> float:
     """What a gain may be counted as: of an order that opens, what outcomes say of it less their standard error.
 
     An order that closes is taken at its word: what is open has to go, and its place is paid for by the pressure.
     """
-    if account.position * side < 0:
+    if account.position * side < 0 or costs.without & WORTH:
         return gain
     return worth(standing, gain) - standing.error
 
@@ -213,14 +239,17 @@ def best_post(
     """
     touch = event.bid_px[0] if side > 0 else event.ask_px[0]
     best, best_px, best_queue, best_gain = -np.inf, 0, 0, 0.0
-    if touch != not_px:
+    if touch != not_px and costs.without & JOIN == 0:
         best_px, best_queue = touch, event.bid_sz[0] if side > 0 else event.ask_sz[0]
         best_gain = resting_gain(event, e, costs, side, edge, touch)
         chance = fill_probability(e, side, float(best_queue), size, ttl)
-        best = chance * held_to_outcomes(standing, account, side, best_gain)
-    if touch + side != not_px and event.ask_px[0] - event.bid_px[0] > 1:
+        best = chance * held_to_outcomes(costs, standing, account, side, best_gain)
+    narrow = event.ask_px[0] - event.bid_px[0] <= 1
+    if touch + side != not_px and not narrow and costs.without & IMPROVE == 0:
         gain = resting_gain(event, e, costs, side, edge, touch + side)
-        value = fill_probability(e, side, 0.0, size, ttl) * held_to_outcomes(standing, account, side, gain)
+        value = fill_probability(e, side, 0.0, size, ttl) * held_to_outcomes(
+            costs, standing, account, side, gain
+        )
         if value > best:
             best, best_px, best_queue, best_gain = value, touch + side, 0, gain
     return best, best_px, best_queue, best_gain
@@ -252,13 +281,16 @@ def best_entry(
     slip = slip_ticks(event, side, size)
     cost = take_cost(event, e, costs, side, slip)
     row.gain = side * edge - cost
-    best = held_to_outcomes(standing, account, side, side * edge - cost)
+    best = held_to_outcomes(costs, standing, account, side, side * edge - cost)
     row.cost_to_take, row.slip_ticks = cost, slip
     row.queue_ahead = 0
     row.side = side
     row.action, row.reason_code = CROSS, CROSS_EDGE
     row.px = event.ask_px[0] if side > 0 else event.bid_px[0]
-    left = standing.left_bid if side > 0 else standing.left_ask
+    crossing = CROSS_CLOSING if account.position * side < 0 else CROSS_OPENING
+    if costs.without & crossing:
+        best = -np.inf
+    left = 0 if costs.without & BAR else standing.left_bid if side > 0 else standing.left_ask
     value, px, queue, gain = best_post(event, e, costs, account, standing, side, edge, size, ttl, left)
     if value > best:
         best = value
@@ -276,7 +308,9 @@ def only_where_withdrawn(
     edge = with_carry(standing, account, side, edge)
     left = standing.left_bid if side > 0 else standing.left_ask
     size = max(1.0, min(float(costs.max_order), cap))
-    return left != 0 and best_post(event, e, costs, account, standing, side, edge, size, ttl, 0)[0] > 0.0
+    if left == 0 or costs.without & BAR:
+        return False
+    return best_post(event, e, costs, account, standing, side, edge, size, ttl, 0)[0] > 0.0
 
 
 @kernel
@@ -306,7 +340,7 @@ def manage_resting(
     queue = lots_ahead(event, side, working.px, working.queue_ahead)
     row.gain = resting_gain(event, e, costs, side, edge, working.px)
     chance = fill_probability(e, side, float(queue), size, ttl)
-    keep = chance * held_to_outcomes(standing, account, side, row.gain)
+    keep = chance * held_to_outcomes(costs, standing, account, side, row.gain)
     slip = slip_ticks(event, side, size)
     row.cost_to_take, row.slip_ticks = take_cost(event, e, costs, side, slip), slip
     row.queue_ahead = queue
@@ -314,9 +348,10 @@ def manage_resting(
         row.action, row.reason_code = CANCEL, NOT_EARNED
         return
     move, px, gain = -np.inf, working.px, row.gain
-    if behind > 1 or event.ts - working.ts > ttl:
+    may_move = costs.without & (CHASING if behind > 1 else MOVING) == 0
+    if may_move and (behind > 1 or event.ts - working.ts > ttl):
         move, px, _, gain = best_post(event, e, costs, account, standing, side, edge, size, ttl, working.px)
-    if max(keep, move) <= 0.0:
+    if max(keep, move) <= 0.0 and costs.without & CANCELLING == 0:
         row.action, row.reason_code = CANCEL, CANCEL_EDGE_GONE
     elif move > keep:
         row.action, row.reason_code = REPLACE, CHASE if behind > 1 else MOVE_EDGE

@@ -184,7 +184,7 @@ class Silent(Venue):
 
 
 @pytest.mark.parametrize("side", [1, -1])
-def test_a_venue_thplacestops_filling_one_side_leaves_no_more_than_the_bound_and_it_is_worked_off(
+def test_a_venue_that_stops_filling_one_side_leaves_no_more_than_the_bound_and_it_is_worked_off(
     tmp_path: Path, side: int
 ) -> None:
     e = engine(tmp_path, LIMITS)
