@@ -12,7 +12,7 @@ transport.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -93,6 +93,37 @@ class MarketAccess(Protocol):
 
     async def close(self) -> None:
         """Unsubscribe, log off, leave no task behind."""
+
+
+class VenueFinancing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a venue states of an instrument's rolls; what is paid is below 0."""
+
+    instrument: str
+    long: float  # ticks a lot and night, or per cent of the value a year where `percent`
+    short: float
+    percent: bool = False
+    minute: int = -1  # of the day, UTC, at which it rolls; -1: not stated
+    triple: int = -1  # weekday whose roll counts three nights, Monday 0; -1: not stated
+
+
+class VenueMargin(msgspec.Struct, frozen=True, kw_only=True):
+    """What a venue states of an account's margin, in the account's currency."""
+
+    currency: str
+    equity: float  # balance and what the open positions would bring
+    used: float
+    lots: dict[str, float]  # what a lot of an instrument would ask, the dearer side
+
+
+@runtime_checkable
+class StatesTerms(Protocol):
+    """An access whose venue states financing and margin."""
+
+    def financing(self) -> Sequence[VenueFinancing]:
+        """Of the instruments of which it states it."""
+
+    async def margin(self) -> VenueMargin:
+        """As it stands now; VenueError where the venue does not answer."""
 
 
 class MarketFeed(Protocol):

@@ -34,7 +34,7 @@ def mark(account: Any, mid2: int, day: int) -> None:
     to no day's loss limit. It is added up in `overnight`, and the drawdown limit sees it at once.
     """
     before = account.pnl
-    account.pnl = account.cash + account.position * (0.5 * mid2) - account.fees
+    account.pnl = account.cash + account.position * (0.5 * mid2) - account.fees + account.financing
     if day != account.day:
         account.day_start = before
         if account.day != 0:

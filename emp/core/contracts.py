@@ -140,7 +140,20 @@ OwnerAction = Literal["halt", "resume", "flatten", "kill", "stop", "reload"]
 """What the owner may ask of a running engine."""
 
 ControlAction = Literal[
-    OwnerAction, "degraded", "bar", "rate", "context", "differs", "timer", "swap", "begin", "start"
+    OwnerAction,
+    "degraded",
+    "bar",
+    "rate",
+    "margin",
+    "context",
+    "differs",
+    "terms",
+    "roll",
+    "finance",
+    "timer",
+    "swap",
+    "begin",
+    "start",
 ]
 
 
@@ -155,6 +168,13 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     degraded  size 0 while `value` is 1, for the `reason` named
     bar       nothing may be opened while `value` is 1, for the `reason` named (of codes.Reason); closing goes on
     rate      a unit of the currency `reason` is worth `value` of the account's, as of `ts`
+    margin    the venue states `value` in the account's currency: `reason` is `lot` (what one of the instrument asks),
+              `equity`, or `used`, which completes a statement
+    terms     the venue states a term of financing, `reason`: `long` or `short` (ticks a lot and night), `minute` (of
+              the day in UTC at which it rolls), `triple` (weekday with three nights, Monday 0)
+    roll      the next roll of an instrument is at `ts`; a lot held on the side `reason` (long, short) receives `value`
+              ticks there
+    finance   the roll that was told has come: what is held receives what it said
     context   the slow context multiplies size by `value`
     differs   the venue holds `value` lots, signed, beyond what our fills make: orders that may explain it are asked
               for; where none can, the difference is booked, and everything halted and closed

@@ -65,6 +65,12 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     currencies: tuple[
         str, ...
     ] = ()  # codes of the money and goods that move it; empty: every event concerns it
+    margin: float = 0.0  # share of its value that is asked as margin (1 / leverage); 0: not known
+    swap_long: float = 0.0  # ticks a lot held long receives for a night; what is paid is below 0
+    swap_short: float = 0.0
+    swap_time: str = "17:00"  # of the roll, each weekday, in swap_zone
+    swap_zone: str = "America/New_York"
+    swap_triple: str = "wed"  # the weekday whose roll counts three nights; "" none
 
 
 def catalogue(extra: Path | None = None) -> dict[str, Instrument]:
@@ -160,7 +166,8 @@ def _inherited(entries: Mapping[str, dict[str, Any]], name: str, fields: Mapping
 
 _CALENDAR_FIELDS = ("sessions", "day_zone", "day_end", "holidays", "early_closes")
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
-_NUMBERS = ("tick", "lot", "taker_fee", "maker_fee", "point_value")
+_NUMBERS = ("tick", "lot", "taker_fee", "maker_fee", "point_value", "margin", "swap_long", "swap_short")
+_SIGNED = frozenset({"taker_fee", "maker_fee", "swap_long", "swap_short"})
 _FIELDS = (*(name for name in Instrument.__struct_fields__ if name != "name"), "calendar")
 
 
@@ -177,7 +184,7 @@ def _instrument(
             _refuse(source, at, f"the field {field!r} is missing{hours}")
     for field in _NUMBERS:
         if field in values:
-            values[field] = _number(source, f"{at}.{field}", values[field], positive="fee" not in field)
+            values[field] = _number(source, f"{at}.{field}", values[field], positive=field not in _SIGNED)
     values["venue"] = _enum(source, f"{at}.venue", values["venue"], Venue)
     values["asset_class"] = _enum(source, f"{at}.asset_class", values["asset_class"], AssetClass)
     values["sessions"] = _spans(source, f"{at}.sessions", values["sessions"])
@@ -185,6 +192,16 @@ def _instrument(
         _zone(source, f"{at}.day_zone", values["day_zone"])
     if "day_end" in values:
         _time(source, f"{at}.day_end", values["day_end"])
+    if "swap_zone" in values:
+        _zone(source, f"{at}.swap_zone", values["swap_zone"])
+    if "swap_time" in values:
+        _time(source, f"{at}.swap_time", values["swap_time"])
+    if values.get("swap_triple", "") not in ("", *DAYS[:5]):
+        _refuse(
+            source,
+            f"{at}.swap_triple",
+            f"expected one of {', '.join(DAYS[:5])}, got {values['swap_triple']!r}",
+        )
     values["holidays"] = _dates(source, f"{at}.holidays", values.get("holidays", ()))
     values["early_closes"] = _early_closes(source, f"{at}.early_closes", values.get("early_closes", ()))
     values["symbols"] = _texts(source, f"{at}.symbols", values.get("symbols", ()))

@@ -162,6 +162,11 @@ DECISION = np.dtype(
             "room",
             "i4",
         ),  # lots that the account's limits leave on the side asked for; 0 no such limit, -1 none left
+        (
+            "carry_buy",
+            "f4",
+        ),  # ticks: expected financing at the next roll of a lot held long; a cost is below 0
+        ("carry_sell", "f4"),  # the same of a lot held short
     ],
     align=True,
 )
@@ -175,9 +180,10 @@ ACCOUNT = np.dtype(
         ("position", "i8"),  # lots, signed
         ("cash", "f8"),  # ticks times lots: minus the cost of all buys plus the proceeds of all sells
         ("fees", "f8"),  # ticks times lots, paid
+        ("financing", "f8"),  # ticks times lots, received for what was held over rolls; paid is below 0
         ("traded", "i8"),  # lots, both sides
         ("fills", "i8"),
-        ("pnl", "f8"),  # cash + position * mid - fees, at the last mark
+        ("pnl", "f8"),  # cash + position * mid - fees + financing, at the last mark
         ("peak", "f8"),  # highest pnl since the run began
         ("day", "i4"),  # trading day of day_start
         ("day_start", "f8"),  # pnl at the day's first mark

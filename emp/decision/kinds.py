@@ -43,6 +43,15 @@ KIND = np.dtype(
         ("closed", "f8"),
         ("believed", "f8"),  # ticks times lots, over closed lots
         ("brought", "f8"),
+        ("lots", "f8"),  # of them, and brought less believed, closed in the round trip that is under way
+        ("missed", "f8"),
+        # over round trips that had some, for intervals: how many, sums, squares and products
+        ("trips", "i8"),
+        ("trip_lots", "f8"),
+        ("trip_missed", "f8"),
+        ("lots2", "f8"),
+        ("missed2", "f8"),
+        ("missed_lots", "f8"),
     ],
     align=True,
 )
@@ -103,15 +112,43 @@ def close_kinds(kinds: Any, side: int, part: float, px: float, fee: float) -> No
             lots = part * one.open
             one.closed += lots
             one.believed += lots * one.belief
-            one.brought += lots * (-side * (px - one.entry) - fee)
+            brought = lots * (-side * (px - one.entry) - fee)
+            one.brought += brought
+            one.lots += lots
+            one.missed += brought - lots * one.belief
             one.open = 0.0 if part == 1.0 else one.open - lots
 
 
 @kernel
-def drop_open_kinds(kinds: Any) -> None:
-    """Forget what is open."""
+def finance_kinds(kinds: Any, cheaper: float) -> None:
+    """Let what is open count as entered so many ticks cheaper: what a roll brought a lot, signed as it is held."""
     for k in range(KINDS):
-        kinds[k].open = 0.0
+        if kinds[k].open > 0.0:
+            kinds[k].entry -= cheaper
+
+
+@kernel
+def end_kinds(kinds: Any) -> None:
+    """A round trip has ended: what it brought and missed, by kind, is one outcome each."""
+    for k in range(KINDS):
+        one = kinds[k]
+        if one.lots > 0.0:
+            one.trips += 1
+            one.trip_lots += one.lots
+            one.trip_missed += one.missed
+            one.lots2 += one.lots * one.lots
+            one.missed2 += one.missed * one.missed
+            one.missed_lots += one.missed * one.lots
+            one.lots = one.missed = 0.0
+
+
+@kernel
+def drop_open_kinds(kinds: Any) -> None:
+    """Forget what is open, and the round trip that it was part of."""
+    for k in range(KINDS):
+        one = kinds[k]
+        one.open = 0.0
+        one.lots = one.missed = 0.0
 
 
 def kinds_of(question: str) -> slice:

@@ -13,8 +13,19 @@ import numpy as np
 from emp.core.codes import Action, Reason
 from emp.core.numba.jit import kernel
 from emp.core.records import Array
-from emp.decision.kinds import KIND, KINDS, PLACED, close_kinds, drop_open_kinds, open_kinds, place
+from emp.decision.kinds import (
+    KIND,
+    KINDS,
+    PLACED,
+    close_kinds,
+    drop_open_kinds,
+    end_kinds,
+    finance_kinds,
+    open_kinds,
+    place,
+)
 from emp.decision.standing import worth
+from emp.decision.student import student_quantile
 
 CROSS, POST, REPLACE = int(Action.CROSS), int(Action.POST), int(Action.REPLACE)
 KEEP_RESTING = int(Reason.KEEP_RESTING)
@@ -27,7 +38,8 @@ LOTS = np.dtype(
         ("position", "i8"),  # lots, signed, as the account last said
         ("cash", "f8"),
         ("fees", "f8"),
-        ("entry", "f8"),  # mean price of the open lots, their fees on top
+        ("financing", "f8"),
+        ("entry", "f8"),  # mean price of the open lots, their fees on top, less what rolls have brought
         ("belief", "f8"),  # mean value believed of them
         ("since", "f8"),  # mean time of their fills, ns
         ("value", "f8"),  # of the order at work, as last believed
@@ -83,6 +95,9 @@ def take_fills(o: Any, account: Any, ts: int) -> bool:
         account: ACCOUNT record.
         ts: ns, of the event at which it is looked at.
     """
+    if account.financing != o.financing:
+        _finance(o, account.financing - o.financing)
+        o.financing = account.financing
     moved = account.position - o.position
     fee, cash = account.fees - o.fees, account.cash - o.cash
     before = o.position
@@ -105,6 +120,19 @@ def take_fills(o: Any, account: Any, ts: int) -> bool:
         _open(o, max(0, before * side), qty, o.moved_px, ts)
         open_kinds(o.kinds, o.placed, qty, o.moved_px, o.value, ts)
     return ended
+
+
+@kernel
+def _finance(o: Any, received: float) -> None:
+    """Let open lots have what a roll brought, or cost, all of them: as if they had been bought so much cheaper.
+
+    Where nothing is open any more (what was held closed between the roll and this look) it belongs to no open lot.
+    """
+    if o.position == 0:
+        return
+    cheaper = received / o.position
+    o.entry -= cheaper
+    finance_kinds(o.kinds, cheaper)
 
 
 @kernel
@@ -136,6 +164,7 @@ def _end_trip(o: Any) -> None:
     o.brought_believed += brought * o.trip.believed
     o.last.lots, o.last.brought, o.last.believed = lots, brought, o.trip.believed
     o.trip.lots = o.trip.brought = o.trip.believed = 0.0
+    end_kinds(o.kinds)
 
 
 @kernel
@@ -154,25 +183,23 @@ def drop_open_lots(o: Any) -> None:
     o.trip.lots = o.trip.brought = o.trip.believed = 0.0
 
 
-def student_975(n: int) -> float:
-    """Quantile 0.975 of Student's t with n >= 4 degrees of freedom, to 0.3 % (Abramowitz and Stegun, 26.7.5)."""
-    z = 1.959963984540054
-    first = (z**3 + z) / 4.0
-    second = (5.0 * z**5 + 16.0 * z**3 + 3.0 * z) / 96.0
-    third = (3.0 * z**7 + 19.0 * z**5 + 17.0 * z**3 - 15.0 * z) / 384.0
-    return z + first / n + second / n**2 + third / n**3
-
-
 def per_lot(
-    total: float, squares: float, products: float, lots: float, lots2: float, trips: int
+    total: float,
+    squares: float,
+    products: float,
+    lots: float,
+    lots2: float,
+    trips: int,
+    error: float = 0.05,
 ) -> tuple[float, float]:
-    """Mean per lot over round trips, and the half width of its 95 % interval (NaN below five trips).
+    """Mean per lot over round trips, and the half width of its interval (95 % unless said; NaN below five trips).
 
     A ratio of sums, its variance by linearisation (Cochran, Sampling Techniques, 1977, 6.3): trips are the blocks.
 
     Args:
         total, squares, products: sums over trips of the value, its square, and its product with the trip's lots.
         lots, lots2: sums of the lots and of their squares.
+        error: how often the interval may miss, both sides together.
     """
     if lots <= 0.0:
         return float("nan"), float("nan")
@@ -180,4 +207,5 @@ def per_lot(
     if trips < 5:
         return mean, float("nan")
     residual = max(0.0, squares - 2.0 * mean * products + mean * mean * lots2)
-    return mean, float(student_975(trips - 1) * np.sqrt(residual * trips / (trips - 1.0)) / lots)
+    t = student_quantile(0.5 * error, trips - 1)
+    return mean, float(t * np.sqrt(residual * trips / (trips - 1.0)) / lots)

@@ -6,6 +6,8 @@ All values are in ticks per lot. For a direction s (+1 buy, -1 sell) and the hor
     pressure      = -position / full * sigma_h             (a full inventory shifts the edge by one sigma_h)
     gain(cross)   = s (edge + pressure) - (spread / 2 + slip + taker fee + reversion)
     gain(post)    = s (edge + pressure) + spread / 2 - improvement - maker fee - adverse selection
+    carry         = what a lot is expected to receive at the next roll, of the side that opens; less that of the side
+                    that it closes (`financing`); added to both gains
     worth(gain)   = level + slope gain - standard error     for an order that opens; the gain where it closes
     value(cross)  = worth(gain)
     value(post)   = P(fill) worth(gain)
@@ -25,6 +27,7 @@ place in the queue away and give a worse one back. A bar that ends with time is 
 horizon's too, the same quote may return on nothing but noise. What risk or a silent feed forced out is not barred.
 """
 
+from enum import IntFlag
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,10 +63,31 @@ COSTS = np.dtype(
         ("max_position", "i8"),  # lots
         ("depth_share", "f8"),  # of the median touch size: the hard cap of an order (G.3)
         ("k_sigma", "f8"),
+        ("without", "u4"),  # bits of `Part` that a study leaves out; 0 in earnest
     ],
     align=True,
 )
 """Facts and limits that the decision needs; none is a knob to tune."""
+
+
+class Part(IntFlag):
+    """What the rule may do and take into account, each of which a study can leave out (`emp sim ablate`)."""
+
+    CROSS_OPENING = 1
+    CROSS_CLOSING = 2
+    JOIN = 4  # post at the touch
+    IMPROVE = 8  # post a tick before it
+    CHASE = 16  # move an order that the touch has left
+    MOVE = 32  # move one that has outlived its time
+    CANCEL = 64  # withdraw one whose edge is gone
+    BAR = 128  # do not return to a price that was withdrawn from
+    ADVERSE = 256  # adverse selection at rest, reversion crossing
+    WORTH = 512  # count gains as outcomes have found them
+
+
+CROSS_OPENING, CROSS_CLOSING = int(Part.CROSS_OPENING), int(Part.CROSS_CLOSING)
+JOIN, IMPROVE, CHASING, MOVING = int(Part.JOIN), int(Part.IMPROVE), int(Part.CHASE), int(Part.MOVE)
+CANCELLING, BAR, ADVERSE, WORTH = int(Part.CANCEL), int(Part.BAR), int(Part.ADVERSE), int(Part.WORTH)
 
 
 @kernel
@@ -120,6 +144,8 @@ def take_cost(event: Any, e: Any, costs: Any, side: int, slip: float) -> float:
     """Ticks per lot lost against the mid by crossing now."""
     half_spread = 0.5 * (event.ask_px[0] - event.bid_px[0])
     reversion = max(0.0, -(e.adverse_ask if side > 0 else e.adverse_bid))
+    if costs.without & ADVERSE:
+        reversion = 0.0
     return half_spread + slip + costs.taker_fee + reversion
 
 
@@ -156,18 +182,41 @@ def resting_gain(event: Any, e: Any, costs: Any, side: int, edge: float, px: int
     touch = event.bid_px[0] if side > 0 else event.ask_px[0]
     spread = event.ask_px[0] - event.bid_px[0]
     adverse = max(0.0, e.adverse_bid if side > 0 else e.adverse_ask)
+    if costs.without & ADVERSE:
+        adverse = 0.0
     return side * edge + 0.5 * spread - max(side * (px - touch), 0) - costs.maker_fee - adverse
 
 
 @kernel
-def held_to_outcomes(standing: Any, account: Any, side: int, gain: float) -> float:
+def held_to_outcomes(costs: Any, standing: Any, account: Any, side: int, gain: float) -> float:
     """What a gain may be counted as: of an order that opens, what outcomes say of it less their standard error.
 
     An order that closes is taken at its word: what is open has to go, and its place is paid for by the pressure.
     """
-    if account.position * side < 0:
+    if account.position * side < 0 or costs.without & WORTH:
         return gain
     return worth(standing, gain) - standing.error
+
+
+@kernel
+def carry_of(standing: Any, account: Any, side: int) -> float:
+    """Expected financing of a lot traded on a side, ticks: of what it opens, or what it spares by closing."""
+    held = -side if account.position * side < 0 else side
+    carry = float(standing.carry_buy if held > 0 else standing.carry_sell)
+    return carry if held == side else -carry
+
+
+@kernel
+def with_carry(standing: Any, account: Any, side: int, edge: float) -> float:
+    """The edge as an order on a side has it: signed towards buying, its financing in it."""
+    return edge + side * carry_of(standing, account, side)
+
+
+@kernel
+def better_side(standing: Any, account: Any, edge: float) -> int:
+    """The side on which a lot is worth more before the cost of trading."""
+    buy, sell = carry_of(standing, account, 1), carry_of(standing, account, -1)
+    return 1 if edge + buy > sell - edge else -1
 
 
 @kernel
@@ -190,14 +239,17 @@ def best_post(
     """
     touch = event.bid_px[0] if side > 0 else event.ask_px[0]
     best, best_px, best_queue, best_gain = -np.inf, 0, 0, 0.0
-    if touch != not_px:
+    if touch != not_px and costs.without & JOIN == 0:
         best_px, best_queue = touch, event.bid_sz[0] if side > 0 else event.ask_sz[0]
         best_gain = resting_gain(event, e, costs, side, edge, touch)
         chance = fill_probability(e, side, float(best_queue), size, ttl)
-        best = chance * held_to_outcomes(standing, account, side, best_gain)
-    if touch + side != not_px and event.ask_px[0] - event.bid_px[0] > 1:
+        best = chance * held_to_outcomes(costs, standing, account, side, best_gain)
+    narrow = event.ask_px[0] - event.bid_px[0] <= 1
+    if touch + side != not_px and not narrow and costs.without & IMPROVE == 0:
         gain = resting_gain(event, e, costs, side, edge, touch + side)
-        value = fill_probability(e, side, 0.0, size, ttl) * held_to_outcomes(standing, account, side, gain)
+        value = fill_probability(e, side, 0.0, size, ttl) * held_to_outcomes(
+            costs, standing, account, side, gain
+        )
         if value > best:
             best, best_px, best_queue, best_gain = value, touch + side, 0, gain
     return best, best_px, best_queue, best_gain
@@ -223,18 +275,22 @@ def best_entry(
     event: Any, e: Any, costs: Any, account: Any, standing: Any, edge: float, ttl: float, cap: float, row: Any
 ) -> float:
     """Compare crossing and resting in the direction of the edge; write the better one into the row."""
-    side = 1 if edge > 0.0 else -1
+    side = better_side(standing, account, edge)
+    edge = with_carry(standing, account, side, edge)
     size = max(1.0, min(float(costs.max_order), cap))
     slip = slip_ticks(event, side, size)
     cost = take_cost(event, e, costs, side, slip)
     row.gain = side * edge - cost
-    best = held_to_outcomes(standing, account, side, side * edge - cost)
+    best = held_to_outcomes(costs, standing, account, side, side * edge - cost)
     row.cost_to_take, row.slip_ticks = cost, slip
     row.queue_ahead = 0
     row.side = side
     row.action, row.reason_code = CROSS, CROSS_EDGE
     row.px = event.ask_px[0] if side > 0 else event.bid_px[0]
-    left = standing.left_bid if side > 0 else standing.left_ask
+    crossing = CROSS_CLOSING if account.position * side < 0 else CROSS_OPENING
+    if costs.without & crossing:
+        best = -np.inf
+    left = 0 if costs.without & BAR else standing.left_bid if side > 0 else standing.left_ask
     value, px, queue, gain = best_post(event, e, costs, account, standing, side, edge, size, ttl, left)
     if value > best:
         best = value
@@ -248,10 +304,13 @@ def only_where_withdrawn(
     event: Any, e: Any, costs: Any, account: Any, standing: Any, edge: float, ttl: float, cap: float
 ) -> bool:
     """Whether resting would pay, if not for the price that was withdrawn from."""
-    side = 1 if edge > 0.0 else -1
+    side = better_side(standing, account, edge)
+    edge = with_carry(standing, account, side, edge)
     left = standing.left_bid if side > 0 else standing.left_ask
     size = max(1.0, min(float(costs.max_order), cap))
-    return left != 0 and best_post(event, e, costs, account, standing, side, edge, size, ttl, 0)[0] > 0.0
+    if left == 0 or costs.without & BAR:
+        return False
+    return best_post(event, e, costs, account, standing, side, edge, size, ttl, 0)[0] > 0.0
 
 
 @kernel
@@ -273,6 +332,7 @@ def manage_resting(
     where the order has outlived its time or the touch has left it by more than a tick.
     """
     side = working.side
+    edge = with_carry(standing, account, side, edge)
     row.side, row.px, row.qty = side, working.px, working.leaves
     size = float(working.leaves)
     touch = event.bid_px[0] if side > 0 else event.ask_px[0]
@@ -280,7 +340,7 @@ def manage_resting(
     queue = lots_ahead(event, side, working.px, working.queue_ahead)
     row.gain = resting_gain(event, e, costs, side, edge, working.px)
     chance = fill_probability(e, side, float(queue), size, ttl)
-    keep = chance * held_to_outcomes(standing, account, side, row.gain)
+    keep = chance * held_to_outcomes(costs, standing, account, side, row.gain)
     slip = slip_ticks(event, side, size)
     row.cost_to_take, row.slip_ticks = take_cost(event, e, costs, side, slip), slip
     row.queue_ahead = queue
@@ -288,9 +348,10 @@ def manage_resting(
         row.action, row.reason_code = CANCEL, NOT_EARNED
         return
     move, px, gain = -np.inf, working.px, row.gain
-    if behind > 1 or event.ts - working.ts > ttl:
+    may_move = costs.without & (CHASING if behind > 1 else MOVING) == 0
+    if may_move and (behind > 1 or event.ts - working.ts > ttl):
         move, px, _, gain = best_post(event, e, costs, account, standing, side, edge, size, ttl, working.px)
-    if max(keep, move) <= 0.0:
+    if max(keep, move) <= 0.0 and costs.without & CANCELLING == 0:
         row.action, row.reason_code = CANCEL, CANCEL_EDGE_GONE
     elif move > keep:
         row.action, row.reason_code = REPLACE, CHASE if behind > 1 else MOVE_EDGE
@@ -380,6 +441,7 @@ def record_inputs(event: Any, f: Any, e: Any, account: Any, working: Any, standi
     row.left_bid, row.left_ask = standing.left_bid, standing.left_ask
     row.worth_level, row.worth_slope, row.worth_error = standing.level, standing.slope, standing.error
     row.earned_lots = standing.lots
+    row.carry_buy, row.carry_sell = standing.carry_buy, standing.carry_sell
 
 
 register(ValueRule, decide_by_value)

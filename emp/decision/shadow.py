@@ -15,6 +15,7 @@ from emp.core.account import apply_fill
 from emp.core.codes import Action, EventFlag, WorkingState
 from emp.core.numba.jit import kernel
 from emp.core.records import Array
+from emp.decision.financing import learn_holding
 from emp.decision.outcomes import drop_open_lots, note_belief, take_fills
 from emp.decision.standing import learn_missed, learn_worth, worth
 
@@ -176,10 +177,11 @@ def learn_outcomes(s: Any, account: Any, lots: Any, standing: Any, ts: int) -> N
         standing: STANDING record of the one who trades in earnest, which learns.
         ts: ns, of the event at hand.
     """
-    before = lots.position
+    before, held_ns = lots.position, lots.held_ns
     ended = take_fills(lots, account, ts)
     if ended:
         learn_worth(standing, s.gain, lots.last.brought)
+        learn_holding(standing, lots.held_ns - held_ns)
         if s.missed:
             learn_missed(standing, lots.last.brought)
     if lots.position != 0 and (before == 0 or ended):

@@ -51,6 +51,10 @@ STANDING = np.dtype(
         ("one_lot", "?"),  # may never hold more: the shadow
         ("left_bid", "i8"),  # price at which a bid of ours was last withdrawn for its edge; 0: no bar
         ("left_ask", "i8"),
+        ("carry_buy", "f4"),  # ticks: expected financing at the next roll of a lot held long
+        ("carry_sell", "f4"),  # the same of one held short
+        ("held_ns", "f8"),  # sum of how long lots of the shadow were held, and how many: what is old fades
+        ("held", "f8"),
         # of the outcomes behind level and slope: how many, sums of gains, outcomes and products
         ("n", "f8"),
         ("x", "f8"),

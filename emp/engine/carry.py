@@ -28,7 +28,7 @@ def carried(engine: Engine, i: int) -> Carried:
     lots, cash = int(account["position"]) - unvalued, float(account["cash"])
     price = 0.5 * float(seen["bid"] + seen["ask"]) if seen["ts"] else engine.orders.prices[i]
     value = lots * price
-    pnl = cash + value - float(account["fees"])
+    pnl = cash + value - float(account["fees"]) + float(account["financing"])
     return Carried(
         position=lots,
         value=value,

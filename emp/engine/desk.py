@@ -10,6 +10,7 @@ from emp.core.codes import Quarantine
 from emp.core.instrument import Instrument
 from emp.core.records import ACCOUNT, DECISION, FORECAST, MARKET_STATE, SESSION, WORKING, Array
 from emp.decision.estimates import new_estimates
+from emp.decision.financing import new_financing
 from emp.decision.markouts import new_markouts
 from emp.decision.outcomes import new_lots
 from emp.decision.rule import COSTS
@@ -59,6 +60,7 @@ class Desk(NamedTuple):
     shadow_standing: Array  # STANDING[n]: every gain is believed
     shadow_row: Array  # DECISION[n], scratch
     costs: Array  # COSTS[n]
+    financing: Array  # FINANCING[n]: the next roll
     account: Array  # ACCOUNT[n]
     working: Array  # WORKING[n]
     risk: Array  # RISK[n]
@@ -85,6 +87,7 @@ MUTABLE = (
     "shadow_working",
     "shadow_lots",
     "shadow_standing",
+    "financing",
     "account",
     "working",
     "risk",
@@ -152,6 +155,7 @@ def new_desk(
         shadow_standing=new_standing(n, one_lot=True),
         shadow_row=np.zeros(n, DECISION),
         costs=costs,
+        financing=new_financing(n),
         account=np.zeros(n, ACCOUNT),
         working=np.zeros(n, WORKING),
         risk=new_risk(n),

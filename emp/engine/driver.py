@@ -18,6 +18,7 @@ from emp.core.codes import OrderStatus
 from emp.core.contracts import UNSENT, Command, Control, Message, NewOrder, OrderUpdate, Replace, RiskBreach
 from emp.core.records import Array
 from emp.engine.engine import NO_ROWS, Engine, Output
+from emp.engine.financing import FINANCING_NOTE, Received
 from emp.engine.serving import Ready
 from emp.engine.tap import Taps
 from emp.engine.valuation import ADJUSTMENT, VALUED, Adjustment, Valuation
@@ -174,6 +175,8 @@ class Driver:
         """
         for adjusted in output.adjustments:
             self._note_adjustment(adjusted)
+        for one in output.received:
+            self._note_received(one)
         for message in output.messages:
             self.tell(message)
         self._send_all(output.commands, output.rows[-1:] if decided else output.rows[:0])
@@ -193,6 +196,15 @@ class Driver:
                     "reason": f"a fill of {one.order}, which is not our order",
                 }
                 self.ledger.record_note(Note(kind=ADJUSTMENT, ts=one.ts, instrument=name, data=data))
+
+    def _note_received(self, one: Received) -> None:
+        """Record what a roll has brought or cost: the account's entry. A restart books it by the control input."""
+        name = self.engine.instruments[one.instrument].name
+        _log.info("financing", instrument=name, lots=one.lots, received_ticks=round(one.ticks, 6))
+        if self.ledger is not None:
+            with self._surviving():
+                data: dict[str, Scalar] = {"lots": one.lots, "received": one.ticks}
+                self.ledger.record_note(Note(kind=FINANCING_NOTE, ts=one.ts, instrument=name, data=data))
 
     def tell(self, message: Message) -> None:
         """Record a breach, and say it to whoever listens."""

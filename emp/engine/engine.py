@@ -34,6 +34,7 @@ from emp.engine.bars import Bars, resting_openers
 from emp.engine.breakers import BreakerLimits
 from emp.engine.closing import Closing, Touch
 from emp.engine.desk import MUTABLE, Desk, new_desk, pad_sessions
+from emp.engine.financing import FINANCING_ACTIONS, Received, book_roll, take_financing
 from emp.engine.load import LoadedModel
 from emp.engine.policy import Policy
 from emp.engine.portfolio import (
@@ -42,6 +43,7 @@ from emp.engine.portfolio import (
     account_breach,
     exposure_records,
     portfolio_record,
+    state_margin,
     tell_rate,
 )
 from emp.engine.serving import Ready, allocate, attach_model, policy_of
@@ -113,6 +115,7 @@ class Output(msgspec.Struct):
     states: Array = np.empty(0, MARKET_STATE)  # after each consumed event, where `Engine.keep_states`
     valuations: list[Valuation] = []  # of lots that came without a report: to be recorded
     adjustments: list[Adjustment] = []  # of positions by orders that are none of ours: to be recorded
+    received: list[Received] = []  # at rolls: to be recorded
 
 
 class Engine:
@@ -392,6 +395,11 @@ class Engine:
                 self._differs(output, i, int(control.value), control.ts)
         elif control.action == "rate":
             tell_rate(self.instruments, self.desk.exposure, control.reason, control.value, control.ts)
+        elif control.action == "margin":
+            state_margin(self.instruments, self.desk.portfolio, self.desk.exposure, control)
+        elif control.action in FINANCING_ACTIONS:
+            for i in chosen:
+                output.received += self._finance(i, control)
         elif control.action == "resume":
             self._resume(chosen)
         elif control.action == "halt":
@@ -408,6 +416,20 @@ class Engine:
         elif control.action == "timer":
             return self.on_timer(control.ts)
         return output
+
+    def _finance(self, i: int, control: Control) -> list[Received]:
+        """A roll, or what a venue states of rolls; the shadow pays and receives as we do."""
+        desk = self.desk
+        financing = desk.financing[i : i + 1]
+        long, short = float(financing["long"][0]), float(financing["short"][0])
+        lots = int(desk.account["position"][i])
+        received = take_financing(financing, desk.account[i : i + 1], control)
+        if control.action != "finance":
+            return []
+        book_roll(desk.shadow_account[i : i + 1], long, short)
+        for standing in (desk.standing, desk.shadow_standing):
+            standing["carry_buy"][i] = standing["carry_sell"][i] = 0.0
+        return [Received(i, lots, received, control.ts)] if lots else []
 
     def _differs(self, output: Output, i: int, qty: int, ts: int) -> None:
         """The venue holds `qty` lots beyond what our fills make. Orders that may still fill may have, unheard: they are

@@ -41,6 +41,9 @@ LIMITS_OF_ACCOUNT = frozenset(
 )
 """Reasons of refusals and breaches that rest on more than the row: on all instruments."""
 
+_TWINS = {"left_bid": "left_ask", "carry_buy": "carry_sell"}
+"""Inputs of which there is one for each side: they are changed together."""
+
 FARTHEST = 64.0
 """Units of the forecast's scale within which another edge is looked for."""
 
@@ -149,6 +152,7 @@ def _standing(row: Any) -> Any:
     for name in ("level", "slope", "error"):
         standing[name] = row[f"worth_{name}"]
     standing["lots"] = row["earned_lots"]
+    standing["carry_buy"], standing["carry_sell"] = row["carry_buy"], row["carry_sell"]
     return standing
 
 
@@ -200,7 +204,7 @@ def explain(row: Any, instrument: str, rules: Rules) -> list[str]:
     lines.append(f"  {MEANING[reason]}")
     if reason in NOT_DECIDED:
         return lines
-    lines += [f"  {line}" for line in (*_seen(row), *_considered(row), *_bounds(row, rules))]
+    lines += [f"  {line}" for line in (*_seen(row), *_considered(row), *_financed(row), *_bounds(row, rules))]
     again = decided_again(row, rules)
     if all(again[name] == row[name] for name in ANSWER):
         lines.append("  made again from the row: the same")
@@ -261,6 +265,13 @@ def _considered(row: Any) -> Iterator[str]:
         )
 
 
+def _financed(row: Any) -> Iterator[str]:
+    """What the next roll had in it, where it mattered."""
+    long, short = float(row["carry_buy"]), float(row["carry_sell"])
+    if long or short:
+        yield f"the next roll is expected to bring {long:+.3f} a lot held long, {short:+.3f} one held short"
+
+
 def _bounds(row: Any, rules: Rules) -> Iterator[str]:
     limits = rules.limits[0]
     yield (
@@ -287,13 +298,15 @@ def _otherwise(row: Any, rules: Rules) -> Iterator[str]:
         ("the engine had kept up", "degraded", False),
         ("opening had not been barred", "barred", 0),
         ("the account's limits had left room", "room", 0),
+        ("no roll had been ahead", "carry_buy", 0.0),
     ):
-        if row[name] == value and not (name == "left_bid" and row["left_ask"] != 0):
+        twin = _TWINS.get(name)
+        if row[name] == value and (twin is None or row[twin] == value):
             continue
         other = row.copy()
         other[name] = value
-        if name == "left_bid":
-            other["left_ask"] = 0
+        if twin is not None:
+            other[twin] = value
         again = decided_again(other, rules)
         if any(again[n] != row[n] for n in ANSWER):
             yield f"{said}: {_answer(again)} ({Reason(int(again['reason_code'])).name.lower()})"

@@ -37,7 +37,18 @@ TAIL = "tail.bin"
 _HEAD = struct.Struct("<4sII")  # magic, bytes of the layouts, their CRC
 _LAYOUTS = b"LAYO"
 _SINCE = frozenset(
-    {"gain", "worth_level", "worth_slope", "worth_error", "earned_lots", "barred", "room", "interval"}
+    {
+        "gain",
+        "worth_level",
+        "worth_slope",
+        "worth_error",
+        "earned_lots",
+        "barred",
+        "room",
+        "interval",
+        "carry_buy",
+        "carry_sell",
+    }
 )  # whatever DECISION has gained
 _UNDESCRIBED = (without(DECISION, _SINCE), without(DECISION, _SINCE | {"left_bid", "left_ask"}))
 """Layouts of rows in tails that do not say which: they were written before tails did."""

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import structlog
 
-from emp.access.port import Channel, LinkState, MarketAccess
+from emp.access.port import Channel, LinkState, MarketAccess, StatesTerms
 from emp.bus.bus import ControlMessage, EventBus
 from emp.core.approval import Approved
 from emp.core.background import background
@@ -48,8 +48,10 @@ from emp.engine.market_clock import MarketClock
 from emp.engine.protection import Protection, Protects
 from emp.engine.rates import RateFile
 from emp.engine.recover import Recovery, account_note
+from emp.engine.rolls import Rolls
 from emp.engine.succession import Reloaded, Succession
 from emp.engine.tap import Taps
+from emp.engine.venue_terms import TERMS_S, VenueTerms
 from emp.engine.watchdog import Watchdog
 from emp.journal.account_file import AccountFile, AccountState
 from emp.journal.ledger import Ledger
@@ -124,6 +126,7 @@ class Live(Ending):
         self._index = {one.name: i for i, one in enumerate(self._engine.instruments)}
         self._market = MarketClock(len(self._index), clock)
         self._context = context
+        self._rolls = Rolls(self._engine)
         self._breakers = Breakers(self._engine.limits.breakers, self._bar)
         self._account = account
         self._place = place
@@ -373,6 +376,8 @@ class Live(Ending):
         self._watchdog.start()
         tasks = [self._start(self._tick), self._start(self._until_over), self._start(self._serve)]
         tasks.append(self._start(self._watch_positions))
+        if isinstance(self._access, StatesTerms):
+            tasks.append(self._start(self._watch_terms))
         if self._context is not None:
             tasks.append(self._start(self._watch_context))
         try:
@@ -439,6 +444,18 @@ class Live(Ending):
                 )
             self._show_audit(audit.problem)
 
+    async def _watch_terms(self) -> None:
+        assert isinstance(self._access, StatesTerms)
+        terms = VenueTerms(self._engine, self._access)
+        while True:
+            for control in await terms.look(self.market_now):
+                self._driver.control(control)
+            if terms.problem:
+                self._board.raise_alarm("margin", terms.problem)
+            else:
+                self._board.clear_alarm("margin")
+            await asyncio.sleep(TERMS_S)
+
     async def _tick(self) -> None:
         ticks = 0
         while True:
@@ -448,6 +465,7 @@ class Live(Ending):
             if not self._bus.empty:
                 self._bus.wake()  # what was left while the journal had no room
             self._note_context()
+            self._note_rolls()
             self._look_at_rule()
             self._look_at_model()
             self._breakers.look(self._clock.monotonic_ns())
@@ -513,7 +531,7 @@ class Live(Ending):
         if waiting is None:
             return False
         instrument, events = waiting
-        events = events[: self._until_context(instrument, events)]
+        events = events[: min(self._until_context(instrument, events), self._until_roll(instrument, events))]
         output = self._driver.events(events, self._bus.lag_ms(instrument))
         self._watch_breakers(output)
         last = events[output.consumed - 1].copy()
@@ -531,6 +549,19 @@ class Live(Ending):
         if change is not None:
             self._driver.control(change)
         return int(np.searchsorted(events["ts"], self._context.until(instrument), side="left"))
+
+    def _until_roll(self, instrument: int, events: Array) -> int:
+        """Book the rolls that have come before the first of these events; how many of them come before the next."""
+        for control in self._rolls.due(instrument, int(events["ts"][0])):
+            self._driver.control(control)
+        return int(np.searchsorted(events["ts"], self._rolls.until(instrument), side="left"))
+
+    def _note_rolls(self) -> None:
+        """Book a roll that has come though no event has: what is held now is what stood there."""
+        for i in self._index.values():
+            if self._market.seen(i) and self._rolls.until(i) <= self._market.now(i):
+                for control in self._rolls.due(i, self._market.now(i)):
+                    self._driver.control(control)
 
     def _note_context(self) -> None:
         """Apply what makes size smaller by time alone: an order that rests must go though no event comes."""

@@ -10,11 +10,13 @@ import msgspec
 import numpy as np
 
 from emp.core.codes import AssetClass, Reason
-from emp.core.contracts import RiskBreach
+from emp.core.contracts import Control, RiskBreach
 from emp.core.errors import UsageError
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 from emp.risk.portfolio import NO_LIMIT, TOLD, new_exposures, new_portfolio
+
+FOREVER_NS = np.iinfo(np.int64).max
 
 BREACHES = frozenset({Reason.ACCOUNT_LOSS, Reason.GROSS_EXPOSURE, Reason.NET_EXPOSURE})
 """Reasons for which everything is closed, not one instrument alone."""
@@ -29,11 +31,14 @@ class AccountLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_daily_loss: float = 0.0
     halt_at: float = 1.25  # multiple of an exposure limit at which everything is closed
     rate_max_age_ns: int = 3_600_000_000_000
+    min_margin_level: float = 0.0  # least equity over used margin at which anything is opened
+    equity: float = 0.0  # at the start, where no venue states it; 0: the venue must
+    margin_max_age_ns: int = 60_000_000_000  # after which what a venue stated says nothing
 
     @property
     def any(self) -> bool:
         """Whether there is a limit."""
-        return bool(self.max_gross or self.max_net or self.max_daily_loss)
+        return bool(self.max_gross or self.max_net or self.max_daily_loss or self.min_margin_level)
 
 
 def portfolio_record(limits: AccountLimits) -> Array:
@@ -43,6 +48,10 @@ def portfolio_record(limits: AccountLimits) -> Array:
     for name in ("max_gross", "max_net"):
         folio[name] = getattr(limits, name) or NO_LIMIT
     folio["max_loss"] = limits.max_daily_loss or NO_LIMIT
+    folio["margin_level"], folio["equity"] = limits.min_margin_level, limits.equity
+    folio["margin_max_age_ns"] = limits.margin_max_age_ns
+    if limits.equity:  # nobody states it again: it is true for ever, but for what we earn and use
+        folio["stated_ns"], folio["margin_max_age_ns"] = 1, FOREVER_NS
     return folio
 
 
@@ -54,6 +63,7 @@ def exposure_records(instruments: Sequence[Instrument], limits: AccountLimits) -
     for x, one in zip(exposures, instruments, strict=True):
         quote = quote_currency(one)
         x["unit"], x["max_age_ns"] = one.tick * one.point_value, limits.rate_max_age_ns
+        x["margin"] = one.margin
         if quote == limits.currency:
             continue
         x["source"], x["rate"] = TOLD, 0.0
@@ -92,6 +102,24 @@ def tell_rate(
     for x, one in zip(exposures, instruments, strict=True):
         if x["source"] == TOLD and quote_currency(one) == currency:
             x["rate"], x["rate_ts"] = rate, ts
+
+
+def state_margin(instruments: Sequence[Instrument], folio: Array, exposures: Array, control: Control) -> None:
+    """Take what a venue states of margin: a control input `margin`, whose `reason` says what its value is.
+
+    `lot`: what a lot of an instrument asks, in the account's currency, at its newest mid; without one it is not taken.
+    `equity`, then `used`: of the whole account; `used` completes the statement.
+    """
+    if control.reason == "lot":
+        for x, one in zip(exposures, instruments, strict=True):
+            lot = float(x["mid"] * x["unit"] * x["rate"])
+            if one.name == control.instrument and lot > 0.0:
+                x["margin"] = control.value / lot
+    elif control.reason == "equity":
+        folio["equity"] = control.value
+    elif control.reason == "used":
+        folio["stated_used"], folio["stated_ns"] = control.value, max(1, control.ts)
+        folio["used_then"], folio["pnl_then"] = folio["used"], folio["pnl"]
 
 
 def account_breach(folio: Array, reason: Reason, ts: int) -> RiskBreach:

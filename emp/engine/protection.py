@@ -48,7 +48,7 @@ def stop_price(engine: Engine, i: int) -> int:
     floor = max(
         float(account["day_start"]) - limits.max_daily_loss, float(account["peak"]) - limits.max_drawdown
     )
-    at = (floor + float(account["fees"]) - float(account["cash"])) / held
+    at = (floor + float(account["fees"]) - float(account["financing"]) - float(account["cash"])) / held
     beyond = PROTECTION * (ask - bid)
     if held > 0:
         px = int(at // 1) - beyond

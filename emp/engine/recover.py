@@ -18,9 +18,11 @@ from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, Control, NewOrder, OrderUpdate, QueryOrder, Replace, VenuePosition
 from emp.core.errors import VenueError
 from emp.core.records import Array
+from emp.decision.financing import new_financing
 from emp.engine.carry import CARRIED, take_over
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine
+from emp.engine.financing import FINANCING_ACTIONS, take_financing
 from emp.engine.portfolio import BREACHES
 from emp.engine.valuation import ADJUSTMENT, VALUED
 from emp.execution.flatten import is_flat
@@ -51,6 +53,7 @@ class Rebuilt(msgspec.Struct, frozen=True):
     halted: dict[str, Reason]  # instruments that nobody has let trade again, and why they were halted
     unvalued: dict[str, int]  # signed lots that came without a report and have no price yet
     barred: dict[str, dict[Reason, None]]  # instruments in which nothing may be opened, and why, in order
+    financing: Array  # FINANCING[n]: the next rolls, and what the venue has stated of them
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -74,6 +77,7 @@ def _rebuild(ledger: LedgerReader, manager: OrderManager, until_seq: int | None)
     halted: dict[str, Reason] = {}
     unvalued: dict[str, int] = {}
     barred: dict[str, dict[Reason, None]] = {name: {} for name in manager.instruments}
+    financing = new_financing(len(manager.instruments))
     sequence, begun = 0, False
     run = ledger.meta("run")
     for event in ledger.events():
@@ -100,9 +104,12 @@ def _rebuild(ledger: LedgerReader, manager: OrderManager, until_seq: int | None)
                 _apply_difference(manager, body, halted, unvalued)
             if body.action == "bar":
                 _apply_bar(body, barred)
+            if body.action in FINANCING_ACTIONS:
+                i = manager.instruments.index(body.instrument)
+                take_financing(financing[i : i + 1], manager.accounts[i : i + 1], body)
         else:
             manager.sent(body)
-    return Rebuilt(sequence, frozenset(foreign), halted, unvalued, barred)
+    return Rebuilt(sequence, frozenset(foreign), halted, unvalued, barred, financing)
 
 
 def _sequence(run: str, name: str) -> int:
@@ -152,7 +159,7 @@ def _apply_note(
         for name, value in note.data.items():
             account[name] = value
         if account["position"] and note.instrument not in unvalued:
-            value = float(account["pnl"] - account["cash"] + account["fees"])
+            value = float(account["pnl"] - account["cash"] + account["fees"] - account["financing"])
             manager.prices[manager.instruments.index(note.instrument)] = value / int(account["position"])
 
 
@@ -202,6 +209,7 @@ def begin(ledger: LedgerReader, engine: Engine, until_seq: int | None = None) ->
     for name, reasons in rebuilt.barred.items():
         for bar in reasons:
             engine.bar(engine.orders.instruments.index(name), bar, active=True)
+    engine.desk.financing[:] = rebuilt.financing
     engine.unvalued.restore(
         {engine.orders.instruments.index(name): qty for name, qty in rebuilt.unvalued.items()}
     )

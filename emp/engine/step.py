@@ -12,6 +12,7 @@ from emp.core.numba.hold import opened
 from emp.core.numba.jit import inlined, kernel, monotonic_ns
 from emp.core.numba.lend import lent
 from emp.decision.estimates import forget_trades, see_trade, update_estimates
+from emp.decision.financing import expect_carry, learn_unfinished
 from emp.decision.markouts import judge_fills, keep_fill
 from emp.decision.outcomes import note_belief, take_fills
 from emp.decision.port import decide, trades_in_the_head
@@ -76,10 +77,12 @@ def step(desk: Any, policy: Any, event: Any, row: Any, lap: Any) -> int:
         withdraw_shadow(desk.shadow[i], event.ts + facts.round_trip_ns, desk.shadow_working[i])
         return withdraw(event, facts, account, working, row)
 
+    last_ns = desk.stream[i].ts
     advance_or_reset(desk.stream[i], desk.memory[i], p.since_reset, event.ts, facts.state_ttl_ns)
     if p.since_reset == 1:
         forget_trades(e)
         lift_bars(standing)
+        learn_unfinished(standing, desk.shadow_lots[i], last_ns)
         forget_shadow(desk.shadow[i], desk.shadow_account[i], desk.shadow_working[i], desk.shadow_lots[i])
     forecast(policy.model, desk.memory[i], facts.domain, desk.inputs[i], f)
     bid, ask, broken = event.bid_px[0], event.ask_px[0], p.since_reset == 1
@@ -92,6 +95,8 @@ def step(desk: Any, policy: Any, event: Any, row: Any, lap: Any) -> int:
     row.since_reset, row.disturbed = p.since_reset, p.events > p.since_reset
     row.state_events = desk.stream[i].events
     judge_outcomes(desk.lots[i], desk.markouts[i], standing, account, desk.costs[i].max_order, event)
+    if desk.financing[i].roll_ns != 0:
+        expect_carry(desk.financing[i], event.ts, standing, desk.shadow_standing[i])
     if trades_in_the_head(policy.rule):
         trade_in_the_head(desk, policy.rule, i, event, p, row)
     record_inputs(event, f, e, account, working, standing, row)

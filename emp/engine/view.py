@@ -304,6 +304,7 @@ class Viewer(Tap):
             position=int(account["position"]),
             pnl_ticks=float(account["pnl"]),
             fees_ticks=float(account["fees"]),
+            financing_ticks=float(account["financing"]),
             fills=int(account["fills"]),
             events=seen.events,
             queue_depth=self._bus.depth(i),

@@ -1,6 +1,6 @@
 """Parts of the live view, each built from the engine's own arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -9,10 +9,12 @@ from emp.access.port import LinkState
 from emp.core.codes import Action, Reason
 from emp.core.instrument import Instrument
 from emp.core.records import HORIZON_NAMES, Array
+from emp.decision.kinds import QUESTIONS, kinds_of
 from emp.engine.desk import Desk
 from emp.engine.engine import Engine
+from emp.engine.value import by_kind
 from emp.execution.transitions import Order
-from emp.observe.board import AccountView, DecisionView, HeadView, LinkView, OrderView, ValueView
+from emp.observe.board import AccountView, DecisionView, HeadView, KindView, LinkView, OrderView, ValueView
 from emp.observe.trading_views import LimitView
 from emp.risk.limits import BURST
 
@@ -55,7 +57,25 @@ def value_view(desk: Desk, i: int) -> ValueView:
         worth_level=float(standing["level"]),
         worth_slope=float(standing["slope"]),
         shadow_trips=int(desk.shadow_lots["trips"][i]),
+        kinds=tuple(_kinds(lots["kinds"])) if closed else (),
     )
+
+
+def _kinds(kinds: Array) -> Iterator[KindView]:
+    """Every kind of which lots were closed."""
+    for question, names in QUESTIONS.items():
+        for name, one in by_kind(kinds[kinds_of(question)], names).items():
+            if one["closed_lots"]:
+                low, high = one["missed_interval"] or (None, None)
+                yield KindView(
+                    question=question,
+                    name=name,
+                    closed_lots=one["closed_lots"],
+                    expected=one["expected"],
+                    realised=one["realised"],
+                    low=low,
+                    high=high,
+                )
 
 
 def head_view(desk: Desk, domains: Sequence[str], i: int) -> HeadView:

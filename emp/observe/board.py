@@ -66,6 +66,18 @@ FOLLOWS = 0.25
 """Slope of real on expected moves below which nothing follows, at any horizon."""
 
 
+class KindView(msgspec.Struct, frozen=True, kw_only=True):
+    """Lots of one kind of order that opened them: ticks per closed lot."""
+
+    question: str  # reason, action, queue or hour
+    name: str
+    closed_lots: float
+    expected: float
+    realised: float
+    low: float | None = None  # bounds of realised less expected; those of a question hold together with 95 %
+    high: float | None = None
+
+
 class ValueView(msgspec.Struct, frozen=True, kw_only=True):
     """What our lots were believed to bring beside what they brought, ticks per closed lot, and what that allows."""
 
@@ -80,6 +92,7 @@ class ValueView(msgspec.Struct, frozen=True, kw_only=True):
     worth_level: float = 0.0  # what a gain that the rule sees has been worth: level + slope * gain
     worth_slope: float = 1.0
     shadow_trips: int = 0  # round trips in the head behind that
+    kinds: tuple[KindView, ...] = ()  # those of which lots were closed
 
 
 class HeadView(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +131,7 @@ class InstrumentView(msgspec.Struct, frozen=True, kw_only=True):
     position: int = 0
     pnl_ticks: float = 0.0
     fees_ticks: float = 0.0
+    financing_ticks: float = 0.0  # received at rolls; what was paid is below 0
     fills: int = 0
     events: int = 0
     queue_depth: int = 0

@@ -16,6 +16,7 @@ _GAUGES: Mapping[str, tuple[str, Callable[[InstrumentView], float | None]]] = {
     "realised_pnl_ticks": ("The rest of it, ticks times lots", lambda one: _realised(one)),
     "drawdown_ticks": ("Below the highest pnl of the run, ticks times lots", lambda one: one.drawdown_ticks),
     "fees_ticks": ("Paid less rebates, ticks times lots", lambda one: one.fees_ticks),
+    "financing_ticks": ("Received at rolls, ticks times lots", lambda one: one.financing_ticks),
     "open_orders": ("Orders of ours that may still fill", lambda one: len(one.open_orders)),
 }
 """By name what a gauge says, and its value; None where that is not known: then there is no sample."""
@@ -50,6 +51,7 @@ def trading_families(view: View) -> Iterable[Metric]:
     yield from (money, fills, used)
     yield from _by_reason(view)
     yield from _calibration(view)
+    yield from _by_kind(view)
 
 
 def _realised(one: InstrumentView) -> float | None:
@@ -70,6 +72,24 @@ def _by_reason(view: View) -> Iterable[Metric]:
             for reason, count in sorted(counts.items()):
                 family.add_metric([one.name, reason], count)
     yield from (decisions, orders)
+
+
+def _by_kind(view: View) -> Iterable[Metric]:
+    labels = ["instrument", "question", "kind"]
+    lots = CounterMetricFamily(
+        "kind_closed_lots", "Closed lots, by the order that opened them", labels=labels
+    )
+    says = "Ticks a lot brought beyond what was believed, by the order that opened it"
+    missed = GaugeMetricFamily("kind_missed_ticks", says, labels=[*labels, "bound"])
+    for one in view.instruments:
+        for kind in one.value.kinds:
+            names = [one.name, kind.question, kind.name]
+            lots.add_metric(names, kind.closed_lots)
+            missed.add_metric([*names, "mean"], kind.realised - kind.expected)
+            if kind.low is not None and kind.high is not None:
+                missed.add_metric([*names, "low"], kind.low)
+                missed.add_metric([*names, "high"], kind.high)
+    yield from (lots, missed)
 
 
 def _calibration(view: View) -> Iterable[Metric]:

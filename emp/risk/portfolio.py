@@ -30,11 +30,17 @@ PORTFOLIO = np.dtype(
         ("max_net", "f8"),
         ("max_loss", "f8"),  # of the day
         ("halt_at", "f8"),  # multiple of an exposure limit at which everything is closed
-        ("free_margin", "f8"),  # as the venue stated it last; infinite where it does not
-        ("margin_then", "f8"),  # what we held to be used when it did
+        ("margin_level", "f8"),  # least equity over used margin at which anything is opened; 0: no such limit
+        ("equity", "f8"),  # account currency, as stated last: by the venue, or by the owner
+        ("stated_used", "f8"),  # margin that was used then, by all that the account holds
+        ("stated_ns", "i8"),  # when that was; 0: never
+        ("margin_max_age_ns", "i8"),  # of a statement
+        ("used_then", "f8"),  # what we held to be used at our rates when it came, and what we had earned
+        ("pnl_then", "f8"),
         ("gross", "f8"),  # account currency, of what is held
         ("net", "f8"),
         ("day_pnl", "f8"),
+        ("pnl", "f8"),  # of the run
         ("used", "f8"),  # margin of what is held and may fill, at our rates
         ("unconverted", "i4"),  # instruments with something at stake and no rate that may be trusted
     ],
@@ -55,6 +61,7 @@ EXPOSURE = np.dtype(
         ("value", "f8"),  # account currency, signed, of what is held
         ("working", "f8"),  # the same of what may still fill
         ("day_pnl", "f8"),
+        ("pnl", "f8"),
     ],
     align=True,
 )
@@ -72,7 +79,7 @@ ROOM = (
 def new_portfolio() -> Array:
     """PORTFOLIO[1] without a limit."""
     folio = np.zeros(1, PORTFOLIO)
-    for name in ("max_gross", "max_net", "max_loss", "free_margin"):
+    for name in ("max_gross", "max_net", "max_loss"):
         folio[name] = NO_LIMIT
     folio["halt_at"] = 1.0
     return folio
@@ -102,6 +109,7 @@ def value(x: Any, account: Any, working: Any) -> None:
     x.value = account.position * lot
     x.working = working.side * working.leaves * lot if working.state != NONE else 0.0
     x.day_pnl = (account.pnl - account.day_start) * x.unit * x.rate
+    x.pnl = account.pnl * x.unit * x.rate
 
 
 @kernel
@@ -138,7 +146,7 @@ def watch_portfolio(
     """
     note_rates(exposures, i, mid, ts)
     exposures[i].mid = mid
-    folio.gross = folio.net = folio.day_pnl = folio.used = 0.0
+    folio.gross = folio.net = folio.day_pnl = folio.pnl = folio.used = 0.0
     folio.unconverted = 0
     others, buys, sells = 0.0, 0.0, 0.0
     for j in range(exposures.size):
@@ -147,6 +155,7 @@ def watch_portfolio(
         folio.gross += abs(x.value)
         folio.net += x.value
         folio.day_pnl += x.day_pnl
+        folio.pnl += x.pnl
         folio.used += worst(x) * x.margin
         unseen = x.mid == 0.0 and accounts[j].position != 0  # since the start: nobody knows what it is worth
         if unseen or (at_stake(accounts[j], workings[j]) and not is_converted(x, ts)):
@@ -159,12 +168,36 @@ def watch_portfolio(
     r.account_bar = 0
     if folio.unconverted > 0 or not is_converted(exposures[i], ts):
         r.account_bar = Reason.NO_RATE.value
+    elif not knows_margin(folio, exposures[i], ts):
+        r.account_bar = Reason.MARGIN.value
     lot = mid * exposures[i].unit * exposures[i].rate
     held = accounts[i].position
-    own = worst(exposures[i]) * exposures[i].margin
-    free = folio.free_margin + folio.margin_then - (folio.used - own)
+    free = free_margin(folio) + worst(exposures[i]) * exposures[i].margin
     r.room_buy = room(folio, others, buys, lot, held, free, exposures[i].margin, r.room_reason, 0)
     r.room_sell = room(folio, others, -sells, lot, -held, free, exposures[i].margin, r.room_reason, 1)
+
+
+@kernel
+def knows_margin(folio: Any, x: Any, ts: int) -> bool:
+    """Whether it is known what an instrument's lots ask as margin, and how much is used, as far as there is a limit."""
+    return bool(
+        folio.margin_level <= 0.0
+        or (x.margin > 0.0 and folio.stated_ns != 0 and ts - folio.stated_ns <= folio.margin_max_age_ns)
+    )
+
+
+@kernel
+def free_margin(folio: Any) -> float:
+    """Margin that may still be used, account currency: of the equity at the level that must stay, less what is used.
+
+    What was stated last is carried on by what we have earned, and come to use at our rates, since then; so nothing that
+    we open between two statements is forgotten. Infinite where there is no limit.
+    """
+    if folio.margin_level <= 0.0:
+        return NO_LIMIT
+    equity = folio.equity + folio.pnl - folio.pnl_then
+    used = folio.stated_used + folio.used - folio.used_then
+    return float(max(0.0, equity) / folio.margin_level - used)
 
 
 @kernel
@@ -211,8 +244,8 @@ def room(
     net_lots = (folio.max_net - net) / lot
     lots = min(gross_lots, net_lots)
     reasons[which] = Reason.GROSS_EXPOSURE.value if gross_lots <= net_lots else Reason.NET_EXPOSURE.value
-    if margin > 0.0 and free / (margin * lot) < lots:
-        lots = free / (margin * lot)
+    if margin > 0.0 and max(0.0, free) / (margin * lot) < lots:
+        lots = max(0.0, free) / (margin * lot)
         reasons[which] = Reason.MARGIN.value
     # `lots` is how much may stand on this side in all; a sum in money may miss a whole lot by a rounding
     left = np.floor(min(lots, 2.0 * PLENTY) + 1e-9) - held

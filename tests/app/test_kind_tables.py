@@ -4,7 +4,15 @@ from emp.app.report.evaluation_text import interval_lines, kind_lines
 from emp.app.report.page import expected_and_realised
 
 BY_KIND = {
-    "reason": {"post_edge": {"opened_lots": 1_200, "closed_lots": 3.0, "expected": 1.5, "realised": -0.25}},
+    "reason": {
+        "post_edge": {
+            "opened_lots": 1_200,
+            "closed_lots": 3.0,
+            "expected": 1.5,
+            "realised": -0.25,
+            "missed_interval": [-2.0, -1.5],
+        }
+    },
     "queue": {"10-99": {"opened_lots": 1, "closed_lots": 0.0, "expected": None, "realised": None}},
     "hour": {},
 }
@@ -12,15 +20,16 @@ BY_KIND = {
 
 def test_an_evaluation_prints_kinds_that_were_traded() -> None:
     lines = kind_lines([{"series": "GOOG", "model": "linear", "by_kind": BY_KIND}])
-    assert lines[2] == "| GOOG | linear | reason post_edge | 1,200 | 3 | +1.50 | -0.25 |"
-    assert lines[3] == "| GOOG | linear | queue 10-99 | 1 | 0 | - | - |"
+    assert lines[2] == "| GOOG | linear | reason post_edge | 1,200 | 3 | +1.50 | -0.25 | [-2.00, -1.50] |"
+    assert lines[3] == "| GOOG | linear | queue 10-99 | 1 | 0 | - | - | - |"
     assert len(lines) == 5
     assert kind_lines([{"series": "GOOG", "model": "linear", "by_kind": {"reason": {}}}]) == []
 
 
 def test_a_page_shows_them_and_nothing_where_nothing_was_opened() -> None:
     html = expected_and_realised(BY_KIND)
-    assert all(text in html for text in ("reason post_edge", "1,200", "+1.50", "-0.25", "queue 10-99"))
+    shown = ("reason post_edge", "1,200", "+1.50", "-0.25", "-2.00 to -1.50", "queue 10-99")
+    assert all(text in html for text in shown)
     assert expected_and_realised({}) == expected_and_realised({"reason": {}}) == ""
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from emp.core.account import apply_fill
 from emp.core.codes import Action, Reason
 from emp.core.records import ACCOUNT, DECISION
-from emp.decision.kinds import QUESTIONS, kinds_of
+from emp.decision.kinds import KIND, QUESTIONS, kinds_of
 from emp.decision.markouts import ROOM, SPANS_NS, judge_fills, keep_fill, new_markouts
-from emp.decision.outcomes import drop_open_lots, new_lots, note_belief, per_lot, student_975, take_fills
+from emp.decision.outcomes import drop_open_lots, new_lots, note_belief, per_lot, take_fills
 from emp.decision.standing import (
     LEVEL,
     MEMORY,
@@ -26,6 +26,8 @@ from emp.decision.standing import (
     new_standing,
     worth,
 )
+from emp.decision.student import student_quantile
+from emp.engine.value import LEAST, by_kind
 
 FILLS = st.lists(
     st.tuples(
@@ -93,6 +95,9 @@ def test_lots_bring_what_a_ledger_kept_lot_by_lot_says(fills: list[tuple[int, in
         kinds = lots["kinds"][kinds_of(question)]
         for ours, name in (("closed", "lots"), ("believed", "believed"), ("brought", "brought")):
             assert kinds[ours].sum() == pytest.approx(float(lots[name]), abs=1e-6)
+        for name in ("trip_lots", "trip_missed"):
+            assert kinds[name].sum() == pytest.approx(float(lots[name]), abs=1e-6)
+        assert (kinds["trips"] <= lots["trips"]).all()
         assert kinds["open"].sum() == pytest.approx(abs(int(lots["position"])), abs=1e-9)
         assert kinds["opened"].sum() == lots["lots"] + abs(lots["position"])
     if lots["position"] == 0:
@@ -112,9 +117,31 @@ def test_what_is_only_considered_is_no_belief_of_the_order_at_work() -> None:
     assert lots["value"] == -0.5 + 2.0 * 3.0 - 0.25, "as much as the rule counts it"
 
 
-@pytest.mark.parametrize(("n", "quantile"), [(4, 2.7764), (9, 2.2622), (29, 2.0452), (1000, 1.9623)])
-def test_student_quantiles_are_those_of_the_tables(n: int, quantile: float) -> None:
-    assert student_975(n) == pytest.approx(quantile, rel=3e-3)
+@pytest.mark.parametrize(("upper", "n", "quantile"), [
+    (0.025, 1, 12.706), (0.025, 4, 2.7764), (0.025, 9, 2.2622), (0.025, 29, 2.0452), (0.025, 1000, 1.9623),
+    (0.0005, 4, 8.6103), (0.0005, 9, 4.7809), (0.0005, 199, 3.3399), (0.0005, 201, 3.3397), (0.4, 3, 0.2767),
+])  # fmt: skip
+def test_student_quantiles_are_those_of_the_tables(upper: float, n: int, quantile: float) -> None:
+    assert student_quantile(upper, n) == pytest.approx(quantile, rel=2e-4)
+
+
+def test_intervals_of_all_kinds_of_a_question_hold_together() -> None:
+    """Lots of seven kinds that bring what was expected: in 95 % of runs no interval leaves out zero."""
+    rng, held = np.random.default_rng(2), 0
+    for _ in range(200):
+        kinds = np.zeros(7, KIND)
+        for k in range(7):
+            lots = rng.integers(1, 4, 25).astype(float)
+            missed = rng.normal(0, 2, 25) * lots
+            kinds["opened"][k] = kinds["closed"][k] = kinds["trip_lots"][k] = lots.sum()
+            kinds["trips"][k], kinds["lots2"][k] = 25, (lots**2).sum()
+            kinds["trip_missed"][k], kinds["missed2"][k] = missed.sum(), (missed**2).sum()
+            kinds["missed_lots"][k] = (missed * lots).sum()
+        found = [one["missed_interval"] for one in by_kind(kinds, "abcdefg").values()]
+        held += all(low <= 0.0 <= high for low, high in found)
+    assert 180 <= held <= 199  # 95 % of 200, three standard deviations either side
+    kinds["trips"][3] = LEAST - 1
+    assert by_kind(kinds, "abcdefg")["d"]["missed_interval"] is None
 
 
 def test_an_interval_per_lot_covers_what_trips_bring() -> None:

@@ -237,6 +237,62 @@ def test_without_limits_nothing_is_watched() -> None:
     assert np.isinf(desk.engine.desk.portfolio["max_gross"][0])
 
 
+# --- margin
+
+
+def margin(desk: Desk, equity: float, used: float) -> None:
+    desk.control("margin", "equity", equity)
+    desk.control("margin", "used", used)
+
+
+def test_what_is_used_as_margin_never_passes_the_level_of_the_equity_that_was_given() -> None:
+    euro, stock = (msgspec.structs.replace(x, margin=0.05) for x in (EURUSD, STOCK))
+    desk = Desk(euro, stock, min_margin_level=2.0, equity=1_000.0)  # a lot asks about 50 EUR: ten of them
+    reasons = set()
+    for _ in range(10):
+        reasons |= {reason(desk.move(0)), reason(desk.move(1))}
+        folio = desk.engine.desk.portfolio[0]
+        assert folio["used"] * 2.0 <= folio["equity"] + folio["pnl"] + 1e-6
+    assert sum(desk.held) in (9, 10)
+    assert Reason.MARGIN in reasons
+    assert not desk.risk["halted"].any()
+
+
+def test_nothing_is_opened_before_the_venue_has_stated_its_margin_nor_when_that_is_old() -> None:
+    desk = Desk(STOCK, EURUSD, min_margin_level=1.0, margin_max_age_ns=60 * S)
+    desk.move(1)
+    assert reason(desk.move(0)) is Reason.MARGIN
+    desk.driver.control(Control(action="margin", ts=desk.ts, instrument="STOCK", reason="lot", value=100.0))
+    assert desk.engine.desk.exposure["margin"][0] == pytest.approx(0.1, rel=0.01)
+    assert reason(desk.move(0)) is Reason.MARGIN, "what a lot asks is known, what there is is not"
+    margin(desk, 520.0, 100.0)  # others use 100
+    for _ in range(6):
+        desk.move(0)
+    assert desk.held[0] == 4
+    assert reason(desk.move(0)) is Reason.MARGIN
+    margin(desk, 740.0, 500.0)  # the venue counts what we hold as we do
+    for _ in range(4):
+        desk.move(0)
+    assert desk.held[0] == 6
+    margin(desk, 1e6, 600.0)
+    assert reason(desk.move(0)) is not Reason.MARGIN
+    desk.move(1, wait=61 * S)
+    assert reason(desk.move(0)) is Reason.MARGIN, "the statement is old"
+
+
+def test_a_loss_since_the_statement_leaves_less_margin() -> None:
+    desk = Desk(msgspec.structs.replace(STOCK, margin=0.1), EURUSD, min_margin_level=1.0)
+    desk.move(1)
+    margin(desk, 1_000.0, 0.0)
+    for _ in range(5):
+        desk.move(0)
+    assert desk.held[0] == 5
+    # about 650 EUR are lost: five lots ask 435 then, and 350 are left
+    assert reason(desk.move(0, by=-13_000)) is Reason.MARGIN
+    assert desk.held[0] == 5
+    assert desk.engine.desk.portfolio["pnl"][0] < -600.0
+
+
 # --- rates in a file
 
 

@@ -10,7 +10,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from emp.core.clock import SimClock
-from emp.observe.board import AccountView, Board, LinkView, ValueView
+from emp.observe.board import AccountView, Board, KindView, LinkView, ValueView
 from emp.observe.metrics import exposition, registry
 from emp.observe.trading_views import CalibrationView, LimitView
 from tests.console.kit import GOLD, SILVER, view
@@ -24,7 +24,22 @@ FULL = msgspec.structs.replace(
     drops={"overflow": 1},
     restarts={"market": 1},
     calibration={"2s": CalibrationView(outcomes=9, inside=0.5, below=0.3, above=0.2, brier=0.21)},
-    value=ValueView(closed_lots=3),
+    financing_ticks=-1.5,
+    value=ValueView(
+        closed_lots=3,
+        kinds=(
+            KindView(
+                question="queue",
+                name="10-99",
+                closed_lots=2.5,
+                expected=2.0,
+                realised=0.5,
+                low=-3.0,
+                high=-0.25,
+            ),
+            KindView(question="hour", name="13", closed_lots=3.0, expected=1.0, realised=1.25),
+        ),
+    ),
 )
 LIMITS = AccountView(
     currency="EUR", limits=(LimitView(name="gross exposure", value=10.0, limit=40.0, unit="EUR"),)
@@ -57,6 +72,12 @@ def test_trading_is_told_in_lots_ticks_and_money() -> None:
         ("realised_pnl_ticks", "GC"): -10.0,
         ("drawdown_ticks", "GC"): -20.0,
         ("fees_ticks", "GC"): 3.5,
+        ("financing_ticks", "GC"): -1.5,
+        ("kind_closed_lots_total", "GC", "10-99", "queue"): 2.5,
+        ("kind_missed_ticks", "mean", "GC", "10-99", "queue"): -1.5,
+        ("kind_missed_ticks", "low", "GC", "10-99", "queue"): -3.0,
+        ("kind_missed_ticks", "high", "GC", "10-99", "queue"): -0.25,
+        ("kind_missed_ticks", "mean", "GC", "13", "hour"): 0.25,
         ("fills_total", "GC"): 7,
         ("open_orders", "GC"): 1,
         ("orders_decided_total", "GC", "post_edge"): 3,

@@ -66,17 +66,47 @@ def test_filled_with_its_room_and_all_that_rests_elsewhere_no_limit_is_passed(
     assert room >= PLENTY or passed(room + 1)
 
 
-@given(held=lots, free=st.sampled_from([0.0, 10.0, 35.0]), used=st.sampled_from([0.0, 5.0]))
-def test_margin_leaves_what_is_free_and_what_closes(held: int, free: float, used: float) -> None:
+@given(
+    held=lots,
+    equity=st.sampled_from([0.0, 10.0, 70.0, 200.0]),
+    elsewhere=st.sampled_from([0.0, 5.0]),
+    earned=st.sampled_from([-20.0, 0.0, 20.0]),
+    level=st.sampled_from([1.0, 2.0]),
+)
+def test_margin_leaves_what_is_free_and_what_closes(
+    held: int, equity: float, elsewhere: float, earned: float, level: float
+) -> None:
+    """`equity` and what others use (`elsewhere`) were stated while we held nothing; since then we have `earned`."""
     folio, exposures, risks = new_portfolio(), new_exposures(1), new_risk()
     accounts, workings = np.zeros(1, ACCOUNT), np.zeros(1, WORKING)
-    accounts["position"], exposures["margin"] = held, 0.5
-    folio["free_margin"], folio["margin_then"] = free, used
+    accounts["position"], accounts["pnl"], exposures["margin"] = held, earned, 0.5
+    folio["margin_level"], folio["equity"], folio["stated_used"] = level, equity, elsewhere
+    folio["stated_ns"], folio["margin_max_age_ns"] = 1_000, 1
     watch(folio, exposures, accounts, workings, 0, 10.0, risks)
     assert folio["used"][0] == abs(held) * 5.0
-    most = int((free + used) // 5.0)
+    most = max(0, int((max(0.0, equity + earned) / level - elsewhere) // 5.0))  # lots on either side, in all
     assert risks["room_buy"][0] == max(most - held, -held, 0)
     assert risks["room_sell"][0] == max(most + held, held, 0)
+    if most < abs(held):
+        assert risks["room_reason"][0][0 if held > 0 else 1] == Reason.MARGIN
+
+
+def test_what_is_not_known_of_margin_bars_opening() -> None:
+    limits = {"margin_level": 1.0, "equity": 1e9, "stated_ns": 900, "margin_max_age_ns": 100}
+    assert _barred(**limits) == 0
+    assert _barred(**{**limits, "stated_ns": 0}) == Reason.MARGIN, "nobody has stated it"
+    assert _barred(**{**limits, "margin_max_age_ns": 99}) == Reason.MARGIN, "the statement is too old"
+    assert _barred(0.0, **limits) == Reason.MARGIN, "nobody knows what a lot asks"
+    assert _barred(0.0, **{**limits, "margin_level": 0.0}) == 0, "nobody asks"
+
+
+def _barred(margin: float = 0.5, **limits: float) -> int:
+    folio, exposures, risks = new_portfolio(), new_exposures(1), new_risk()
+    exposures["margin"] = margin
+    for name, value in limits.items():
+        folio[name] = value
+    watch(folio, exposures, np.zeros(1, ACCOUNT), np.zeros(1, WORKING), 0, 10.0, risks)
+    return int(risks["account_bar"][0])
 
 
 def test_what_is_held_and_was_not_seen_yet_is_unconverted() -> None:

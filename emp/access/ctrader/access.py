@@ -10,8 +10,9 @@ here blocks the loop: keeping new tokens runs in a thread.
 import asyncio
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import structlog
 
 from emp.access.ctrader.flows import Opening, login
@@ -30,7 +31,7 @@ from emp.access.ctrader.settings import (
     Rows,
     Settings,
 )
-from emp.access.port import Cause, Channel, LinkState, Reach, ReadCounts, Sink
+from emp.access.port import Cause, Channel, LinkState, Reach, ReadCounts, Sink, VenueFinancing, VenueMargin
 from emp.core.approval import Cleared, command_of
 from emp.core.clock import Clock, LiveClock
 from emp.core.contracts import OrderUpdate, VenuePosition
@@ -48,6 +49,8 @@ LOGON_S = 30.0
 
 CHANNELS: tuple[Channel, ...] = ("market", "trade")
 """One connection carries both."""
+
+T = TypeVar("T")
 
 log = structlog.get_logger("emp.access.ctrader")
 
@@ -157,6 +160,24 @@ class CTraderAccess:
         session = self._live()
         await self._reconcile(session)
         return session.positions.net(session.terms)
+
+    def financing(self) -> Sequence[VenueFinancing]:
+        """What the venue states of the rolls of our instruments."""
+        session = self._live()
+        found = [one.financing for one in session.terms if one.financing is not None]
+        return (
+            [msgspec.structs.replace(one, long=0.0, short=0.0) for one in found]
+            if session.swap_free
+            else found
+        )
+
+    async def margin(self) -> VenueMargin:
+        """The account's margin as it stands now."""
+        session = self._live()
+        answer: asyncio.Future[VenueMargin] = asyncio.get_running_loop().create_future()
+        session.margin(_settling(answer))
+        self._settle()
+        return await answer
 
     def protect(self, instrument: str, side: int, px: int) -> None:
         """Keep a stop at `px` ticks on what is held of an instrument on one side; 0: ask for none any more."""
@@ -371,18 +392,23 @@ class CTraderAccess:
 
     async def _reconcile(self, session: Session) -> ProtoOAReconcileRes:
         answer: asyncio.Future[ProtoOAReconcileRes] = asyncio.get_running_loop().create_future()
-
-        def done(result: ProtoOAReconcileRes | VenueError) -> None:
-            if answer.done():
-                return
-            if isinstance(result, VenueError):
-                answer.set_exception(result)
-            else:
-                answer.set_result(result)
-
-        session.reconcile(done)
+        session.reconcile(_settling(answer))
         self._settle()
         return await answer
+
+
+def _settling(answer: "asyncio.Future[T]") -> Callable[[T | VenueError], None]:
+    """What settles a future that may have been given up meanwhile."""
+
+    def done(result: T | VenueError) -> None:
+        if answer.done():
+            return
+        if isinstance(result, VenueError):
+            answer.set_exception(result)
+        else:
+            answer.set_result(result)
+
+    return done
 
 
 def _plain(error: BaseException) -> str:

@@ -72,6 +72,7 @@ class Host(Protocol):
     demo: bool | None
     reach: Reach
     hedged: bool
+    swap_free: bool
     terms: list[Terms]
     orders: Orders
 
@@ -158,6 +159,7 @@ def learn_account(s: Host) -> Generator[Message, Message, ProtoOATrader]:
     trader = expect(ProtoOATraderRes, (yield ProtoOATraderReq(ctid_trader_account_id=s.account))).trader
     s.hedged = trader.account_type in (None, AccountType.HEDGED)
     s.orders.deposit_asset_id = trader.deposit_asset_id
+    s.swap_free = trader.swap_free is True
     return trader
 
 

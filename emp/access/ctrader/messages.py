@@ -9,6 +9,8 @@ doubles, times in ms.
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
+import msgspec
+
 from emp.access.ctrader.enums import (
     ClientPermissionScope,
     ExecutionType,
@@ -18,12 +20,15 @@ from emp.access.ctrader.enums import (
     TradeSide,
 )
 from emp.access.ctrader.parts import (
+    ProtoOAAsset,
     ProtoOACtidTraderAccount,
     ProtoOADeal,
     ProtoOADepthQuote,
+    ProtoOAExpectedMargin,
     ProtoOALightSymbol,
     ProtoOAOrder,
     ProtoOAPosition,
+    ProtoOAPositionUnrealizedPnL,
     ProtoOASymbol,
     ProtoOATrader,
 )
@@ -198,6 +203,57 @@ class ProtoOATraderRes(Message, frozen=True):
 
     ctid_trader_account_id: Account
     trader: Annotated[ProtoOATrader, Field(3, "ProtoOATrader")]
+
+
+@_payload(PayloadType.PROTO_OA_ASSET_LIST_REQ)
+class ProtoOAAssetListReq(Message, frozen=True):
+    """Ask for the names of what the account may count in."""
+
+    ctid_trader_account_id: Account
+
+
+@_payload(PayloadType.PROTO_OA_ASSET_LIST_RES)
+class ProtoOAAssetListRes(Message, frozen=True):
+    """Their names."""
+
+    ctid_trader_account_id: Account
+    asset: Annotated[tuple[ProtoOAAsset, ...], Field(3, "ProtoOAAsset")] = ()
+
+
+@_payload(PayloadType.PROTO_OA_EXPECTED_MARGIN_REQ)
+class ProtoOAExpectedMarginReq(Message, frozen=True):
+    """Ask what volumes of a symbol would ask as margin now."""
+
+    ctid_trader_account_id: Account
+    symbol_id: Annotated[int, Field(3, "int64")]
+    volume: Annotated[tuple[int, ...], Field(4, "int64")] = ()
+
+
+@_payload(PayloadType.PROTO_OA_EXPECTED_MARGIN_RES)
+class ProtoOAExpectedMarginRes(Message, frozen=True):
+    """What they would."""
+
+    ctid_trader_account_id: Account
+    margin: Annotated[tuple[ProtoOAExpectedMargin, ...], Field(3, "ProtoOAExpectedMargin")] = ()
+    money_digits: Annotated[int | None, Field(4, "uint32")] = None
+
+
+@_payload(PayloadType.PROTO_OA_GET_POSITION_UNREALIZED_PNL_REQ)
+class ProtoOAGetPositionUnrealizedPnLReq(Message, frozen=True):
+    """Ask what the open positions would bring now."""
+
+    ctid_trader_account_id: Account
+
+
+@_payload(PayloadType.PROTO_OA_GET_POSITION_UNREALIZED_PNL_RES)
+class ProtoOAGetPositionUnrealizedPnLRes(Message, frozen=True):
+    """What they would."""
+
+    ctid_trader_account_id: Account
+    money_digits: Annotated[int, Field(4, "uint32")]
+    positions: Annotated[
+        tuple[ProtoOAPositionUnrealizedPnL, ...], Field(3, "ProtoOAPositionUnrealizedPnL")
+    ] = msgspec.field(default=(), name="positionUnrealizedPnL")
 
 
 # --- symbols and market data ---

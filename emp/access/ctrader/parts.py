@@ -2,10 +2,13 @@
 
 from typing import Annotated
 
+import msgspec
+
 from emp.access.ctrader.enums import (
     AccessRights,
     AccountType,
     CommissionType,
+    DayOfWeek,
     DealStatus,
     OrderType,
     PositionStatus,
@@ -48,6 +51,7 @@ class ProtoOASymbol(Message, frozen=True):
     symbol_id: Annotated[int, Field(1, "int64")]
     digits: Annotated[int, Field(2, "int32")]
     pip_position: Annotated[int, Field(3, "int32")]
+    swap_rollover3_days: Annotated[DayOfWeek | None, Field(6, "ProtoOADayOfWeek")] = None
     swap_long: Annotated[float | None, Field(7, "double")] = None
     swap_short: Annotated[float | None, Field(8, "double")] = None
     max_volume: Annotated[int | None, Field(9, "int64")] = None
@@ -65,6 +69,7 @@ class ProtoOASymbol(Message, frozen=True):
     precise_trading_commission_rate: Annotated[int | None, Field(31, "int64")] = (
         None  # 1e-8 of the type's unit
     )
+    swap_time: Annotated[int | None, Field(37, "int32")] = None  # minute of the day, UTC
 
 
 class ProtoOALightSymbol(Message, frozen=True):
@@ -84,8 +89,32 @@ class ProtoOATrader(Message, frozen=True):
     balance: Annotated[int, Field(2, "int64")]
     deposit_asset_id: Annotated[int, Field(8, "int64")]
     access_rights: Annotated[AccessRights | None, Field(7, "ProtoOAAccessRights")] = None
+    swap_free: Annotated[bool | None, Field(9, "bool")] = None
     account_type: Annotated[AccountType | None, Field(15, "ProtoOAAccountType")] = None
     money_digits: Annotated[int | None, Field(20, "uint32")] = None
+
+
+class ProtoOAAsset(Message, frozen=True):
+    """A currency, or another thing that is counted in."""
+
+    asset_id: Annotated[int, Field(1, "int64")]
+    name: Annotated[str, Field(2, "string")]
+
+
+class ProtoOAExpectedMargin(Message, frozen=True):
+    """What a volume asks as margin, in the account's money."""
+
+    volume: Annotated[int, Field(1, "int64")]
+    buy_margin: Annotated[int, Field(2, "int64")]
+    sell_margin: Annotated[int, Field(3, "int64")]
+
+
+class ProtoOAPositionUnrealizedPnL(Message, frozen=True):
+    """What an open position would bring now, in the account's money; net of commission and swap."""
+
+    position_id: Annotated[int, Field(1, "int64")]
+    gross: Annotated[int, Field(2, "int64")] = msgspec.field(name="grossUnrealizedPnL")
+    net: Annotated[int, Field(3, "int64")] = msgspec.field(name="netUnrealizedPnL")
 
 
 class ProtoOATradeData(Message, frozen=True):
@@ -110,6 +139,7 @@ class ProtoOAPosition(Message, frozen=True):
     stop_loss: Annotated[float | None, Field(6, "double")] = None
     utc_last_update_timestamp: Annotated[int | None, Field(8, "int64")] = None
     commission: Annotated[int | None, Field(9, "int64")] = None
+    used_margin: Annotated[int | None, Field(13, "uint64")] = None
     money_digits: Annotated[int | None, Field(15, "uint32")] = None
 
 

@@ -25,6 +25,7 @@ from emp.access.ctrader.flows import (
     resolve,
 )
 from emp.access.ctrader.inbound import Inbound
+from emp.access.ctrader.margin import ask_margin
 from emp.access.ctrader.messages import (
     ProtoHeartbeatEvent,
     ProtoOAReconcileReq,
@@ -55,7 +56,7 @@ from emp.access.ctrader.stops import Stops
 from emp.access.ctrader.symbols import Terms
 from emp.access.ctrader.trading import Trading
 from emp.access.ctrader.wire import WireError
-from emp.access.port import Cause
+from emp.access.port import Cause, VenueMargin
 from emp.core.clock import Clock
 from emp.core.codes import OrderStatus
 from emp.core.config.secrets import Secret
@@ -108,6 +109,7 @@ class Session:
         self.demo = settings.demo
         self.reach = settings.reach
         self.hedged = False
+        self.swap_free = False  # whether the account neither pays nor receives for what it holds over a roll
         self.online = False
         self.is_ready = False
         self.terms: list[Terms] = []
@@ -198,6 +200,19 @@ class Session:
 
         self.runner.start(
             ask(), lambda error: done(VenueError(f"cTrader: cannot reconcile: {self._text(error)}"))
+        )
+
+    def margin(self, done: Callable[[VenueMargin | VenueError], None]) -> None:
+        """Ask the venue for the account's margin; `done` is called once, with the answer or the error."""
+        if not self.is_ready:
+            done(VenueError("cTrader: not logged on"))
+            return
+
+        def ask() -> Flow:
+            done((yield from ask_margin(self.account, self.terms)))
+
+        self.runner.start(
+            ask(), lambda error: done(VenueError(f"cTrader: margin is not known: {self._text(error)}"))
         )
 
     def outgoing(self) -> bytes:

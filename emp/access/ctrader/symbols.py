@@ -6,11 +6,14 @@ import re
 import msgspec
 import numpy as np
 
+from emp.access.ctrader.enums import DayOfWeek, SwapCalculationType
 from emp.access.ctrader.parts import ProtoOALightSymbol, ProtoOASymbol
 from emp.access.ctrader.quotes import QUOTE_BOOK
+from emp.access.port import VenueFinancing
 from emp.core.errors import VenueError
 from emp.core.instrument import Instrument
 from emp.core.records import Array
+from emp.core.rolls import MINUTES
 
 POINT = 100_000
 """Market data prices are integers in 1/100000."""
@@ -37,6 +40,9 @@ class Terms(msgspec.Struct, frozen=True):
     max_volume: int
     step_volume: int
     quote_asset_id: int
+    financing: VenueFinancing | None = (
+        None  # what is held over a roll receives; None where the venue does not say
+    )
 
     def price(self, px: int, side: int) -> float:
         """A limit in ticks as the venue's price, rounded to its digits never to a worse price for us."""
@@ -117,6 +123,28 @@ def make_terms(index: int, instrument: Instrument, light: ProtoOALightSymbol, sy
         max_volume=symbol.max_volume or 0,
         step_volume=step,
         quote_asset_id=light.quote_asset_id or 0,
+        financing=_financing(instrument, symbol),
+    )
+
+
+def _financing(instrument: Instrument, symbol: ProtoOASymbol) -> VenueFinancing | None:
+    """A symbol's swap in ticks a lot and night, or in per cent of the value a year where it is counted so."""
+    if symbol.swap_long is None and symbol.swap_short is None:
+        return None
+    kind = symbol.swap_calculation_type or SwapCalculationType.PIPS
+    step = {
+        SwapCalculationType.PIPS: 10.0**-symbol.pip_position,
+        SwapCalculationType.POINTS: 10.0**-symbol.digits,
+        SwapCalculationType.PERCENTAGE: instrument.tick,
+    }[kind]
+    triple, unit = symbol.swap_rollover3_days, step / instrument.tick
+    return VenueFinancing(
+        instrument=instrument.name,
+        long=(symbol.swap_long or 0.0) * unit,
+        short=(symbol.swap_short or 0.0) * unit,
+        percent=kind is SwapCalculationType.PERCENTAGE,
+        minute=-1 if symbol.swap_time is None else symbol.swap_time % MINUTES,
+        triple=-1 if triple is None or triple is DayOfWeek.NONE else int(triple) - 1,
     )
 
 

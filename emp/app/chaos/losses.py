@@ -177,4 +177,4 @@ def _pnl(engine: Any) -> float:
     """Cash, and what is held at the newest mid, less fees."""
     account, seen = engine.desk.account[0], engine.desk.perception[0]
     value = int(account["position"]) * 0.5 * float(seen["bid"] + seen["ask"])
-    return float(account["cash"]) + value - float(account["fees"])
+    return float(account["cash"]) + value - float(account["fees"]) + float(account["financing"])

@@ -181,16 +181,24 @@ def value_lines(trading: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def kind_lines(trading: Sequence[dict[str, Any]]) -> list[str]:
-    """The same by reason, action, lots ahead and hour (UTC) of the order that opened a lot; nothing where none was."""
+    """The same by reason, action, lots ahead and hour (UTC) of the order that opened a lot; nothing where none was.
+
+    `missed` bounds realised less expected, at once for all kinds of a question (`engine.value.by_kind`).
+    """
     lines = []
     for one in trading:
         for question, kinds in one["by_kind"].items():
             for name, kind in kinds.items():
                 cells = [one["series"], one["model"], f"{question} {name}", f"{kind['opened_lots']:,}"]
                 cells += [f"{kind['closed_lots']:,.0f}", _ticks(kind["expected"]), _ticks(kind["realised"])]
+                cells.append(_bounds(kind.get("missed_interval")))
                 lines.append("| " + " | ".join(cells) + " |")
-    head = _head(["series", "model", "opened by", "lots", "closed", "expected", "realised"])
+    head = _head(["series", "model", "opened by", "lots", "closed", "expected", "realised", "missed"])
     return [*head, *lines, ""] if lines else []
+
+
+def _bounds(interval: Sequence[float] | None) -> str:
+    return "-" if interval is None else f"[{interval[0]:+.2f}, {interval[1]:+.2f}]"
 
 
 def _ticks(value: float | None, interval: Sequence[float] | None = None) -> str:

@@ -127,13 +127,28 @@ def expected_and_realised(by_kind: Mapping[str, Mapping[str, Mapping[str, Any]]]
             f"{one['opened_lots']:,}",
             f"{one['closed_lots']:,.0f}",
             *("-" if one[side] is None else f"{one[side]:+.2f}" for side in ("expected", "realised")),
+            _bounds(one.get("missed_interval")),
         )
         for question, kinds in by_kind.items()
         for name, one in kinds.items()
     ]
     if not rows:
         return ""
-    return table(("opened by", "lots", "closed", "expected, ticks a lot", "realised, ticks a lot"), rows)
+    heads = (
+        "opened by",
+        "lots",
+        "closed",
+        "expected, ticks a lot",
+        "realised, ticks a lot",
+        "realised less expected",
+    )
+    return table(heads, rows) + (
+        "<p class='note'>Intervals over round trips; those of one question hold together with 95 %.</p>"
+    )
+
+
+def _bounds(interval: Sequence[float] | None) -> str:
+    return "-" if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}"
 
 
 def by_span(spans: Mapping[str, Mapping[str, Any]]) -> str:

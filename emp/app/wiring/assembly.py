@@ -68,6 +68,9 @@ def _account_limits(account: Account) -> AccountLimits:
         max_daily_loss=account.max_daily_loss or 0.0,
         halt_at=account.halt_at,
         rate_max_age_ns=int(account.rate_max_age_s * 1_000 * MS),
+        min_margin_level=account.min_margin_level or 0.0,
+        equity=account.equity or 0.0,
+        margin_max_age_ns=int(account.margin_max_age_s * 1_000 * MS),
     )
 
 

@@ -145,6 +145,7 @@ def _assemble(
     )
     rule = own_rule(config)
     rates = _rates(config, instruments)
+    _refuse_unknown_margin(config, instruments)
     folder = unfinished_run(config, manifest["instruments"])
     continued = folder is not None
     state = AccountState() if account is None else account.read()
@@ -305,6 +306,22 @@ def open_access(
     from emp.access.paper.access import PaperAccess
 
     return PaperAccess(access, clock)
+
+
+def _refuse_unknown_margin(config: SystemConfig, instruments: list[Instrument]) -> None:
+    """UsageError where margin is limited and nobody says how much there is, or what a lot asks."""
+    if config.account.min_margin_level is None or config.access.connection_protocol == "ctrader":
+        return
+    if config.account.equity is None:
+        raise UsageError(
+            "account.equity: must be given with account.min_margin_level: this venue states no margin"
+        )
+    for one in instruments:
+        if not one.margin:
+            raise UsageError(
+                f"account.min_margin_level: nothing says what {one.name} asks as margin: give its 'margin'"
+                " (1 / leverage) in a catalogue"
+            )
 
 
 def _rates(config: SystemConfig, instruments: list[Instrument]) -> RateFile | None:

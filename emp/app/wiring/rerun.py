@@ -176,6 +176,7 @@ def verify_run(folder: RunFolder, progress: Progress) -> Verified:
         "final_position": int(accounts["position"].sum()),
         "pnl_ticks": float(accounts["pnl"].sum()),
         "fees": float(accounts["fees"].sum()),
+        "financing": float(accounts["financing"].sum()),
         "halted": engine.halted,
         "model_hash": engine.model.artifact.hash,
         "monitor_lines": looked,

@@ -179,6 +179,15 @@ class Account(Section):
         None  # YAML of currency: what a unit is worth, where no instrument of the run says it
     )
     rate_max_age_s: Positive = 3_600.0  # after which a rate says nothing, and nothing is opened
+    min_margin_level: Annotated[Positive, Field(ge=1.0)] | None = (
+        None  # least equity over used margin at which anything is opened
+    )
+    equity: Positive | None = (
+        None  # at the start, in the account's currency, where the venue does not state it
+    )
+    margin_max_age_s: Positive = (
+        60.0  # after which what the venue stated of margin says nothing: nothing is opened
+    )
 
 
 class Decision(Section):
@@ -342,7 +351,12 @@ def _contradictions(config: SystemConfig) -> Iterable[str]:
         yield "access.speed: a real market cannot be sped up; remove it"
     yield from _other_accounts(access)
     account = config.account
-    limits = (account.max_gross_exposure, account.max_net_exposure, account.max_daily_loss)
+    limits = (
+        account.max_gross_exposure,
+        account.max_net_exposure,
+        account.max_daily_loss,
+        account.min_margin_level,
+    )
     if any(limits) and account.currency is None:
         yield "account.currency: must be given where the account has limits"
     if config.model.fallback_impl == "none" and config.model.fallback_artifact is not None:

@@ -102,7 +102,7 @@ def study_trading(
         engine = Engine([instrument], model, free, f"S{k:07d}")
         if misled:
             engine.attach_rule(Misled(engine.desk.costs))
-        stopped_at = _trade(engine, Market(params, seed + k, start_px, OPEN_NS), events, seed + k)
+        stopped_at = trade_session(engine, Market(params, seed + k, start_px, OPEN_NS), events, seed + k)
         if stopped_at is not None:
             to_stop.append(stopped_at)
         lots = engine.desk.lots[0]
@@ -118,7 +118,7 @@ def study_trading(
     return _summed(np.array(done), to_stop, events)
 
 
-def _trade(engine: Engine, market: Market, events: int, seed: int) -> int | None:
+def trade_session(engine: Engine, market: Market, events: int, seed: int) -> int | None:
     """Trade one session; after how many round trips it was stopped, None where it was not."""
     trader = Trader(engine, market, seed=seed)
     rows, laps = np.zeros(ROWS, DECISION), np.zeros((ROWS, 3), np.int32)

@@ -31,9 +31,9 @@ from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, Replace
 from emp.core.instrument import Instrument
 from emp.core.records import Array
+from emp.sim.venues.ctrader.money import MONEY_DIGITS, Money
 
 MS = 1_000_000
-MONEY_DIGITS = 2
 _CANCEL = "-cancel"  # what the id of a cancel has at the market, behind that of its order
 COMMISSION = -3
 """Charged per deal, in cents of the deposit currency."""
@@ -114,6 +114,7 @@ class Account:
         self.orders: dict[int, Working] = {}
         self.positions: dict[int, ProtoOAPosition] = {}
         self.symbols = {i + 1: instrument for i, instrument in enumerate(market.instruments)}
+        self.money = Money(market, self.symbols)
         self._digits = digits
         self._market = market
         self._tell = tell
@@ -385,8 +386,10 @@ class Account:
                 trade_side=TradeSide.BUY if after >= 0 else TradeSide.SELL,
             ),
             position_status=status,
-            swap=0,
+            swap=0 if held is None else held.swap,
             price=average,
+            used_margin=self.money.margin(request.symbol_id, abs(after)),
+            money_digits=MONEY_DIGITS,
             stop_loss=None if flips or held is None else held.stop_loss,
         )
         self.positions[position.position_id] = position
@@ -410,6 +413,16 @@ class Account:
                 deal=deal,
             )
         )
+
+    def roll(self, symbol: int, long: float, short: float) -> None:
+        """Charge what is held of a symbol: a unit held on a side receives so much of the price's unit."""
+        for position in [p for p in self.positions.values() if p.trade_data.symbol_id == symbol]:
+            rolled = self.positions[position.position_id] = self.money.rolled(position, long, short)
+            self._tell(
+                ProtoOAExecutionEvent(
+                    ctid_trader_account_id=self.account, execution_type=ExecutionType.SWAP, position=rolled
+                )
+            )
 
     def working(self) -> tuple[ProtoOAOrder, ...]:
         """Orders that work."""

@@ -68,9 +68,9 @@ from emp.core.clock import Clock
 from emp.core.records import Array
 from emp.sim.venues.ctrader.account import Account, Market
 from emp.sim.venues.ctrader.faults import Faults
+from emp.sim.venues.ctrader.money import USD
 
 S = 1_000_000_000
-USD = 15
 POINT = 100_000
 
 
@@ -84,6 +84,7 @@ class Server(Protocol):
     refresh: str
     token_lifetime_s: int
     rights: AccessRights
+    swap_free: bool
     scope: ClientPermissionScope
     live: bool
     terms: dict[str, dict[str, Any]]
@@ -378,11 +379,14 @@ class Connection(asyncio.Protocol):
     def _question(self, message: Message, name: str) -> None:
         venue, mine = self._venue, self._venue.account
         account = mine.account
-        answer: Message
-        if isinstance(message, ProtoOATraderReq):
+        answer = mine.money.answer(message, account, mine.positions)
+        if answer is not None:
+            pass
+        elif isinstance(message, ProtoOATraderReq):
             trader = ProtoOATrader(
                 ctid_trader_account_id=account,
-                balance=10_000_00,
+                balance=mine.money.balance,
+                swap_free=venue.swap_free,
                 deposit_asset_id=USD,
                 access_rights=venue.rights,
                 account_type=mine.kind,

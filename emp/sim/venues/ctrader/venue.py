@@ -51,6 +51,7 @@ class CTraderVenue:
         self.rights = AccessRights.FULL_ACCESS
         self.scope = ClientPermissionScope.SCOPE_TRADE
         self.live = False
+        self.swap_free = False
         self.terms: dict[str, dict[str, Any]] = {}  # by instrument: fields of its ProtoOASymbol that differ
         self.limit = 50
         self.exceeded = 0

@@ -1,0 +1,109 @@
+"""What the venue states of financing and margin, as inputs for the driver to record and apply (`Control`: `terms`,
+`margin`).
+
+Financing is told when it differs from what was told last. Margin is asked for where the owner limits it, and told when
+it has changed, or half of the age is reached at which a statement says nothing any more.
+"""
+
+from collections.abc import Callable, Iterator
+
+from emp.access.port import StatesTerms, VenueFinancing, VenueMargin
+from emp.core.contracts import Control
+from emp.core.errors import VenueError
+from emp.engine.engine import Engine
+
+TERMS_S = 10.0
+"""Between two looks."""
+
+NIGHTS_A_YEAR = 360
+"""By which a rate a year is divided: the convention of money markets."""
+
+SAME = 1e-3
+"""Relative difference below which what a lot asks is the same: amounts come in cents, and the price moves meanwhile."""
+
+
+class VenueTerms:
+    """Asks one access for one engine."""
+
+    def __init__(self, engine: Engine, access: StatesTerms) -> None:
+        self._engine, self._access = engine, access
+        self._told: dict[tuple[str, str], float] = {}  # of financing, by instrument and term
+        self._margin: tuple[float, float, int] | None = None  # equity, used and when, as told last
+        self.problem = ""  # why margin is not known, in words
+
+    async def look(self, now: Callable[[], int]) -> list[Control]:
+        """What is new, in the order in which it is to be applied; `now` gives market time."""
+        found = list(self._financing(now()))
+        account = self._engine.limits.account
+        if not account.min_margin_level:
+            return found
+        try:
+            margin = await self._access.margin()
+        except VenueError as error:
+            self.problem = str(error)
+            return found
+        if margin.currency and margin.currency != account.currency:
+            self.problem = (
+                f"the account counts in {margin.currency}, account.currency says {account.currency}"
+            )
+            return found
+        self.problem = ""
+        return [*found, *self._stated(margin, now())]
+
+    def _financing(self, ts: int) -> Iterator[Control]:
+        for one in self._access.financing():
+            long, short = one.long, one.short
+            if one.percent:
+                night = self._night(one)
+                if night is None:
+                    continue
+                long, short = long * night, short * night
+            for term, value in (
+                ("minute", one.minute),
+                ("triple", one.triple),
+                ("long", long),
+                ("short", short),
+            ):
+                if term in ("minute", "triple") and value < 0:
+                    continue
+                if self._told.get((one.instrument, term)) != value:
+                    self._told[one.instrument, term] = value
+                    yield Control(
+                        action="terms", ts=ts, instrument=one.instrument, reason=term, value=float(value)
+                    )
+
+    def _night(self, one: VenueFinancing) -> float | None:
+        """Ticks a lot that one per cent a year comes to in a night, at the newest mid; None before there is one.
+
+        It follows the price from roll to roll, not from tick to tick: what was told stands until a roll has passed.
+        """
+        i = self._index(one.instrument)
+        roll = float(self._engine.desk.financing["roll_ns"][i])
+        seen = self._engine.desk.perception[i]
+        if not seen["ts"]:
+            return None
+        key = (one.instrument, "night")
+        if key not in self._told or self._told.get((one.instrument, "roll")) != roll != 0.0:
+            self._told[key] = 0.5 * float(seen["bid"] + seen["ask"]) / 100.0 / NIGHTS_A_YEAR
+            self._told[one.instrument, "roll"] = roll
+        return self._told[key]
+
+    def _stated(self, margin: VenueMargin, ts: int) -> Iterator[Control]:
+        for name, money in margin.lots.items():
+            x = self._engine.desk.exposure[self._index(name)]
+            known = float(x["margin"] * x["mid"] * x["unit"] * x["rate"])
+            if abs(money - known) > SAME * money:
+                yield Control(action="margin", ts=ts, instrument=name, reason="lot", value=money)
+        before, age = self._margin, self._engine.limits.account.margin_max_age_ns
+        if (
+            before is None
+            or before[:2] != (margin.equity, margin.used)
+            or ts - before[2] >= age // 2
+            or not self._engine.desk.portfolio["stated_ns"][0]
+        ):
+            self._margin = margin.equity, margin.used, ts
+            yield Control(action="margin", ts=ts, reason="equity", value=margin.equity)
+            yield Control(action="margin", ts=ts, reason="used", value=margin.used)
+
+    def _index(self, name: str) -> int:
+        return next(i for i, one in enumerate(self._engine.instruments) if one.name == name)
