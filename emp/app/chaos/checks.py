@@ -10,13 +10,13 @@ import msgspec
 from emp.app.chaos.closings import Closings
 from emp.app.chaos.life import Life
 from emp.app.chaos.losses import Losses
-from emp.app.chaos.records import check_records
+from emp.app.chaos.records import check_records, differs
 from emp.app.chaos.scene import Scene
 from emp.core.codes import Reason
 from emp.core.contracts import Command, NewOrder, OrderUpdate, Replace
 from emp.core.errors import EmpError
 from emp.core.records import Array
-from emp.engine.recover import rebuild
+from emp.engine.rebuild import rebuild
 from emp.execution.orders import OrderManager
 from emp.journal.reader import LedgerReader
 from emp.sim.chaos.exchange import Held
@@ -59,6 +59,7 @@ CHECKS = {
     "book": "the newest book is the venue's",
     "row_of_order": "every order has the row that decided it",
     "recovery_twice": "recovering twice gives what recovering once gives, and what the engine knew",
+    "checkpoint": "recovering from a checkpoint gives what recovering from every row gives",
     "sealed": "a run that ended in order is sealed",
     "sealed_early": "and no other",
     "world": "the world comes to its end",
@@ -218,14 +219,24 @@ class Checks:
             self.violated("passed_over", f"{before.run} did not end in order, {life.run} was begun")
         if before is not None and before.run == life.run and self._fills(ledger, life) < before.knew:
             self.violated("recorded_first", f"{before.knew} fills were applied, fewer are recorded")
-        if before is not None and before.run == life.run and self._world.befalls.tampered:
-            self.violated("tampered", f"{life.run} goes on")
+        self._sum_up(ledger, life)
         if before is not None and before.run == life.run and ledger._seq < before.acknowledged:
             self.violated("lost_record", f"{ledger._seq} rows, {before.acknowledged} were acknowledged")
         known = {name for (name,) in ledger._db.execute("SELECT cl_ord_id FROM events WHERE kind='intent'")}
         for name in self.arrived:
             if name.startswith(life.run) and name not in known | self.unrecorded:
                 self.violated("unknown_order", name)
+
+    def _sum_up(self, ledger: LedgerReader, life: Life) -> None:
+        """What a start takes in is what all rows say."""
+        try:
+            difference = differs(ledger, [one.name for one in life.running.engine.instruments])
+        except EmpError:
+            if not self._world.befalls.flipped:  # else an old row was changed: it is found while it trades
+                raise
+            return
+        if difference:
+            self.violated("checkpoint", difference)
 
     def _fills(self, ledger: LedgerReader, life: Life) -> int:
         """How many fills a ledger knows."""
@@ -322,6 +333,8 @@ class Checks:
 
     def at_rest(self) -> None:
         """It must be alive by now."""
+        if self._world.befalls.tampered and not self._world.refused:
+            self.violated("tampered", "the run goes on")
         if self._world.refused:
             self.ended = "refused"
         elif not self.is_alive():

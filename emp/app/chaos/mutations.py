@@ -146,7 +146,7 @@ MUTANTS = (
     # starting again
     Mutant(
         "ids_begin_anew",
-        "emp.engine.recover",
+        "emp.engine.rebuild",
         "    engine.sequence = max(engine.sequence, rebuilt.next_sequence - 1)\n",
         "",
         _KILLS,
@@ -160,7 +160,7 @@ MUTANTS = (
     ),
     Mutant(
         "halts_forgotten_at_a_restart",
-        "emp.engine.recover",
+        "emp.engine.rebuild",
         "        engine.restore_halt(engine.orders.instruments.index(name), reason)\n",
         "        pass\n",
         ("owner_halt", "kill"),
@@ -190,7 +190,7 @@ MUTANTS = (
     Mutant(
         "positions_not_watched",
         "emp.engine.live",
-        "        tasks.append(self._start(self._watch_positions))\n",
+        "        tasks.append(self._start(self._positions.run))\n",
         "",
         ("in_silence",),
     ),
@@ -203,8 +203,8 @@ MUTANTS = (
     ),
     Mutant(
         "loss_marks_not_recorded",
-        "emp.engine.live",
-        "                    self._ledger.record_note(account_note(name, account, self._market.now(i)))\n",
+        "emp.engine.upkeep",
+        "                    self._ledger.record_note(account_note(one.name, account, self._market.now(i)))\n",
         "                    pass\n",
         ("kill", "power"),
     ),

@@ -53,6 +53,12 @@ TICK_S = 0.05
 """Between two looks of the engine at what time demands: seldomer than on a machine, since most worlds are idle."""
 
 MARK_TICKS = 100  # so that marks are recorded every 5 s, as on a machine
+CHECKPOINT_ROWS = 60
+"""Rows of the ledger from one checkpoint to the next: worlds are short."""
+
+KEPT_ENDED = 4
+"""Ended orders that are still known, so that what is told late is about one that is not."""
+
 QUIET_S = 150.0
 """How long after the last fault the engine may take until it trades again, or is flat and says why."""
 
@@ -199,6 +205,8 @@ class World:
                 mock.patch("emp.engine.control_socket._private_socket", str),
                 mock.patch("emp.engine.live.TICK_S", TICK_S),
                 mock.patch("emp.engine.live.MARK_TICKS", MARK_TICKS),
+                mock.patch("emp.engine.upkeep.EVERY", CHECKPOINT_ROWS),
+                mock.patch("emp.execution.orders.KEPT_ENDED", KEPT_ENDED),
                 runs_on(VirtualThreads(self.loop)),
                 writes_to(self.disk),
                 mock.patch("emp.app.wiring.unfinished.say", lambda words: self.note("owner", words)),
