@@ -17,6 +17,7 @@ from emp.app.chaos.page import page
 from emp.app.chaos.world import World
 from emp.app.cli import app
 from emp.core.errors import UsageError
+from emp.engine import checkpoint
 from emp.engine.driver import Driver
 from emp.engine.live import Live
 from emp.journal.ledger import Ledger
@@ -138,6 +139,25 @@ def test_a_batch_that_is_decided_after_a_stall(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Live, "_serve_market", careless)
     stops = [Fault("stop", 3_000 + 4_100 * k, 700 + k) for k in range(12)]
     assert "decided_late" in found(quiet(*stops, lasts_ms=60_000))
+
+
+def test_a_checkpoint_that_says_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = checkpoint.checkpoint_of
+
+    def careless(engine: Any, foreign: Any) -> checkpoint.Checkpoint:
+        return msgspec.structs.replace(made(engine, foreign), foreign=["another"])
+
+    monkeypatch.setattr(checkpoint, "checkpoint_of", careless)
+    assert "checkpoint" in found(quiet())
+
+
+def test_an_old_row_that_is_changed_ends_a_run_that_has_begun() -> None:
+    """The start from a checkpoint does not read it; what reads it while it trades says so, and the next start."""
+    outcome = play(quiet(Fault("tamper", 12_000, 3)))
+    assert outcome.violations == []
+    assert outcome.ended == "refused"
+    said = [words for _, who, words in outcome.timeline if who == "owner" and "does not follow" in words]
+    assert len(said) >= 2
 
 
 def test_a_run_that_is_not_sealed(monkeypatch: pytest.MonkeyPatch) -> None:

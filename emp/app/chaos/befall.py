@@ -97,6 +97,20 @@ class Befalls:
     def _refuse_orders(self, ms: int) -> None:
         self._world.exchange.refuses_until_ns = self._now_ns + ms * MS
 
+    def _bust(self, trades: int) -> None:
+        for k in range(trades):
+            self._later(1_000 * k, lambda: self._take_back(0))
+
+    def _corrected_trade(self, off: int) -> None:
+        self._take_back(off)
+
+    def _take_back(self, off: int) -> None:
+        """The venue takes back or corrects a trade, where its dialect has a word for it."""
+        world = self._world
+        if world.dialect.exec_id:
+            with world.loop.inside(world.venue_process):
+                world.exchange.take_back(off)
+
     # --- market and wire
 
     def _feed_stall(self, ms: int) -> None:

@@ -33,6 +33,7 @@ CHECKS = {
     "link_down": "nor while the trade link is down",
     "late": "nor on data that reached the engine more than 350 ms before",
     "loss_limit": "nor after the loss of the day has passed its limit, over any number of restarts",
+    "loss_kept": "and what is held is closed then, though its owner has halted it and wants to keep it",
     "decided_late": "nothing is decided after a stall before sizes are 0",
     "loss_forgotten": "a start knows the loss of the day and the peak that were known 5 s before the last one ended",
     "drawdown": "nor after the drawdown has passed its limit, over any number of restarts",
@@ -163,6 +164,7 @@ class Checks:
             self._arrivals = dict(list(self._arrivals.items())[256:])
         self.losses.look(life)
         self.losses.mark(life)
+        self.losses.look_at_kept(life)
         self._reconnected(life)
 
     def _reconnected(self, life: Life) -> None:
@@ -389,11 +391,12 @@ class Checks:
             touch = engine._touch(0)[:2]
             self.violated("book", f"{touch}, the venue showed {list(theirs)[-2:]}")
         account = engine.desk.account[0]
-        if len({one.run for one in world.lives if one.run}) == 1 and not self._adjusted(life):
+        heard = not _UNHEARD & world.befalls.counts.keys() and self._losses == 0 and len(world.lives) == 1
+        told = heard or not _CORRECTED & world.befalls.counts.keys()
+        if len({one.run for one in world.lives if one.run}) == 1 and told and not self._adjusted(life):
             cash, fees = float(account["cash"]), float(account["fees"])
             if abs(cash - exchange.cash) > 1e-6 * max(1.0, abs(exchange.cash)):
                 self.violated("money", f"cash {cash:.3f}, the venue has {exchange.cash}")
-            heard = not _UNHEARD & world.befalls.counts.keys() and self._losses == 0 and len(world.lives) == 1
             if world.dialect.fee_tag and heard and abs(fees - exchange.fees) > 1e-6 * max(1.0, exchange.fees):
                 self.violated("money", f"fees {fees:.3f}, the venue has {exchange.fees:.3f}")
 
@@ -422,6 +425,9 @@ class Checks:
 
 _UNHEARD = frozenset(("lost_report", "silent_order", "swapped_report", "late_report", "lost_order"))
 """Faults after which a fill is learnt by asking: what it cost is not told then."""
+
+_CORRECTED = frozenset(("bust", "corrected_trade"))
+"""Faults that change what a trade cost: a venue that was not heard meanwhile tells what is held, and no more."""
 
 _WORDS = frozenset(
     {"", "killed", "power lost", "VenueError", "JournalError", "UsageError", "ConfigError", "ArtifactError"}

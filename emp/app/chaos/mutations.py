@@ -165,6 +165,48 @@ MUTANTS = (
         "        pass\n",
         ("owner_halt", "kill"),
     ),
+    Mutant(
+        "checkpoint_without_open_orders",
+        "emp.engine.checkpoint",
+        "        open=[order.original.cl_ord_id for order in orders.open_orders()],\n",
+        "        open=[],\n",
+        ("half_open", "lost_order", "network_stall", "kill"),
+    ),
+    Mutant(
+        "checkpoint_without_halts",
+        "emp.engine.checkpoint",
+        '            if risk["halted"][i]\n',
+        "            if False\n",
+        ("owner_halt", "kill"),
+    ),
+    Mutant(
+        "old_rows_not_verified",
+        "emp.engine.live",
+        "            tasks.append(self._start(self._verify_history))\n",
+        "            pass\n",
+        ("tamper",),
+    ),
+    Mutant(
+        "damage_not_noted",
+        "emp.engine.history",
+        '        ledger.note_damage(f"an old event was changed: {error}")\n',
+        "",
+        ("tamper",),
+    ),
+    Mutant(
+        "forgotten_order_not_known_again",
+        "emp.engine.driver",
+        "            recall(ledger, self.engine.orders, one.clOrdID)\n",
+        "            pass\n",
+        ("bust", "late_report", "twice_report", "away"),
+    ),
+    Mutant(
+        "checkpoint_while_nothing_is_marked",
+        "emp.engine.checkpoint",
+        "            ledger.record_note(account_note(one.name, engine.desk.account[i], ts))\n",
+        "            pass\n",
+        ("kill", "power"),
+    ),
     # others on the account
     Mutant(
         "fills_of_others_not_booked",
@@ -316,6 +358,31 @@ MUTANTS = (
         "            if not foreign:\n                self.engine.sent(command)\n",
         "",
         ("late_report",),
+    ),
+    Mutant(
+        "loss_limit_closes_nothing",
+        "emp.engine.engine",
+        "            self.flattening.add(i)\n"
+        "            output.commands += self.closing.commands(i, ts)\n"
+        "            if reason in",
+        '            self.desk.risk["halt_reason"][i] = Reason.HALTED\n            if reason in',
+        ("owner_halt", "reject"),
+    ),
+    Mutant(
+        "halt_lifts_loss_limits",
+        "emp.engine.engine",
+        '                if not self.desk.risk["halted"][i]:  # what was to be flat stays so\n'
+        "                    self._halt(i, Reason.HALTED)\n",
+        '                self.desk.account["day_start"][i] = self.desk.account["peak"][i] = -1e12\n'
+        "                self._halt(i, Reason.HALTED)\n",
+        ("owner_halt",),
+    ),
+    Mutant(
+        "trade_taken_back_not_booked",
+        "emp.execution.orders",
+        "        if update.correction:\n            return self._correct(order, update)\n",
+        "        if update.correction:\n            return Applied()\n",
+        ("bust", "corrected_trade"),
     ),
     # what bars opening
     Mutant(

@@ -31,6 +31,7 @@ class Held(msgspec.Struct):
     status: OrderStatus = OrderStatus.NEW
     filled: int = 0
     price: int = 0  # of the last fill
+    fills: list[tuple[int, int]] = []  # (lots, price) of what has filled and stands
     silent: bool = False  # nothing is told of it unless asked
     replacement: str = ""
     ended_ns: int = 0  # of the world
@@ -230,6 +231,7 @@ class Exchange:
         order = held.order
         held.filled += lots
         held.price = px
+        held.fills.append((lots, px))
         held.status = OrderStatus.FILLED if held.filled == order.qty else OrderStatus.PARTIALLY_FILLED
         if held.status.terminal:
             held.ended_ns = self._loop.now_ns
@@ -372,6 +374,35 @@ class Exchange:
         self.orders[name] = held
         self.others += abs(lots)
         self._fill(held, abs(lots), px, maker=False)
+
+    def take_back(self, off: int = 0) -> bool:
+        """Take the newest trade back; with `off` it was so many ticks worse for us instead. Whether there was one."""
+        ours = [
+            held
+            for held in self.orders.values()
+            if held.fills and not held.order.cl_ord_id.startswith("HAND")
+        ]
+        if not ours:
+            return False
+        held = ours[-1]
+        side, (lots, px) = held.order.side, held.fills.pop()
+        if off:
+            held.fills.append((lots, px + side * off))
+            self.cash -= lots * off
+        else:
+            held.filled -= lots
+            self.position -= side * lots
+            self.cash += side * lots * px
+            self.others += lots
+            if held.status is OrderStatus.FILLED:
+                held.status = OrderStatus.CANCELED
+            elif not held.status.terminal:
+                held.status = OrderStatus.PARTIALLY_FILLED if held.filled else OrderStatus.NEW
+        cost = sum(lots * px for lots, px in held.fills)
+        average = cost / held.filled if held.filled else 0.0
+        if not held.silent:
+            self._tell(msgspec.structs.replace(self._state(held), correction=True, average=average))
+        return True
 
     # --- what may be asked
 

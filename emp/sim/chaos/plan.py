@@ -40,6 +40,8 @@ KINDS: dict[str, Kind] = {
     "twice_report": Kind(2, 1, 4, "reports are told twice"),
     "swapped_report": Kind(1, 1, 2, "a report comes behind the next one"),
     "late_report": Kind(2, 1, 3, "reports come 900 ms late"),
+    "bust": Kind(2, 1, 3, "trades are taken back, a second apart"),
+    "corrected_trade": Kind(1, 1, 40, "ticks by which the newest trade was worse than it was told"),
     # the wire
     "cut_server": Kind(
         2, 5, 95, "the connection breaks in the middle of what the venue says (percent of it)"
