@@ -48,7 +48,7 @@ class Ledger:
     """A ledger whose rows are a number."""
 
     def __init__(self) -> None:
-        self._seq, self._dead, self._in_batch = 40, "", False
+        self._seq, self._dead, self._in_batch, self._checkpoint = 40, "", False, 0
         self.intents: list[str] = []
         self._db = SimpleNamespace(execute=lambda _: [(name,) for name in self.intents])
 

@@ -205,6 +205,9 @@ class Checks:
         ledger = running.live._ledger
         if not ledger._in_batch and not ledger._dead:
             life.acknowledged = ledger._seq
+            if ledger._checkpoint != life.summed_up:
+                life.summed_up = ledger._checkpoint
+                self._sum_up(ledger, life)
         if not life.began and life.trading:
             life.began = True
             self.losses.begin(life)

@@ -35,6 +35,7 @@ class Life(msgspec.Struct, weakref=True):
     newest_ns: int = 0  # when the newest market data reached it
     second: bool = False
     began: bool = False  # whether it has begun to trade
+    summed_up: int = 0  # the newest checkpoint of its ledger that was looked at
     knew: int = 0  # fills that it had applied when it died
     run: str = ""  # that it goes on with, or has begun
 
