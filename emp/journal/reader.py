@@ -11,7 +11,7 @@ from typing import cast
 from urllib.parse import quote
 
 from emp.core.codes import OrderStatus
-from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, Replace
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace
 from emp.core.errors import JournalError
 from emp.core.replacement import consents, replaced
 from emp.journal.high_water import Mark, mark_path, read_mark
@@ -228,13 +228,13 @@ class LedgerReader:
         for event in self.events(first[0] - 1):
             if until_seq is not None and event.seq > until_seq:
                 break
-            body = event.body if event.kind in ("intent", "report") else None
+            body = event.body if event.kind in ("intent", "query", "report") else None
             if isinstance(body, CancelOrder | Replace) and body.orig in names:
                 names.add(body.cl_ord_id)
             elif isinstance(body, OrderUpdate) and body.clOrdID in names:
                 refused = body.status is OrderStatus.REJECTED and body.clOrdID != first[1].cl_ord_id
                 ended |= body.status.terminal and not refused
-            elif not (isinstance(body, NewOrder) and body.cl_ord_id in names):
+            elif not (isinstance(body, NewOrder | QueryOrder) and body.cl_ord_id in names):
                 continue
             told.append(body)
             if ended and event.seq >= self._last_of(names):

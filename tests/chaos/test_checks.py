@@ -28,7 +28,7 @@ class Engine:
 
     def __init__(self, world: World) -> None:
         self.run = "RUN00001"
-        self.instruments = world.venue.instruments
+        self.instruments = world.exchange.instruments
         self.touch = (99_999, 100_001, 5)
         self.positions = 0
         self.open: list[object] = []

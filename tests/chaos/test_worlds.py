@@ -21,7 +21,7 @@ from emp.engine import checkpoint
 from emp.engine.driver import Driver
 from emp.engine.live import Live
 from emp.journal.ledger import Ledger
-from emp.sim.chaos.plan import Fault, Plan
+from emp.sim.chaos.plan import DOORS, Fault, Plan
 
 pytestmark = pytest.mark.long
 
@@ -78,7 +78,7 @@ def test_nothing_is_violated(ten: int) -> None:
     assert bad == []
 
 
-@pytest.mark.parametrize("door", ["fix44", "mock", "ctrader"])
+@pytest.mark.parametrize("door", DOORS)
 def test_without_faults_it_trades(door: str) -> None:
     outcome = play(quiet(door=door))
     assert outcome.violations == []

@@ -64,6 +64,10 @@ class Trader:
         ended = draw.random() < 0.8
         self.tell(name, S.NEW, 0)
         if draw.random() < 0.3:
+            asked = orders.order(name).query(1)  # type: ignore[union-attr]
+            self.ledger.record_intent(asked)
+            orders.sent(asked)
+        if draw.random() < 0.3:
             changed = self.engine.next_id()
             change = replace_order(changed, name, instrument=NAME, side=self.side, qty=5, px=50_001)
             self.ledger.record_intent(change)

@@ -25,7 +25,6 @@ _COUNTED = {
     "twice_row": "twice_rows",
     "swapped_row": "swapped_rows",
     "reject": "rejects",
-    "lost_order": "lost_orders",
     "silent_order": "silent_orders",
     "cancel_race": "cancel_races",
     "refused_cancel": "refused_cancels",
@@ -97,6 +96,9 @@ class Befalls:
     def _refuse_orders(self, ms: int) -> None:
         self._world.exchange.refuses_until_ns = self._now_ns + ms * MS
 
+    def _lost_order(self, n: int) -> None:
+        self._world.door.lose_orders(n)
+
     def _bust(self, trades: int) -> None:
         for k in range(trades):
             self._later(1_000 * k, lambda: self._take_back(0))
@@ -107,7 +109,7 @@ class Befalls:
     def _take_back(self, off: int) -> None:
         """The venue takes back or corrects a trade, where its dialect has a word for it."""
         world = self._world
-        if world.dialect.exec_id:
+        if world.door.tells_corrections:
             with world.loop.inside(world.venue_process):
                 world.exchange.take_back(off)
 
@@ -157,7 +159,7 @@ class Befalls:
         self._later(ms - 500, lambda: self._sequence_reset(1))
 
     def _weather(self, faults: Faults) -> None:
-        self._world.venue.plan.faults = faults
+        self._world.door.weather(faults)
 
     def _for_a_while(self, ms: int, faults: Faults) -> None:
         self._weather(msgspec.structs.replace(faults, seed=self._world.plan.seed))
@@ -174,7 +176,7 @@ class Befalls:
 
     def _sequence_reset(self, _: int) -> None:
         with self._world.loop.inside(self._world.venue_process):
-            self._world.venue.forget_numbers()
+            self._world.door.forget()
 
     # --- time
 
@@ -332,7 +334,7 @@ class Befalls:
 
     def _trade_by_hand(self, lots: int, *, told: bool) -> None:
         with self._world.loop.inside(self._world.venue_process):
-            self._world.exchange.by_hand(lots, told=told)
+            self._world.door.by_hand(lots, told=told)
 
     def _second_engine(self, _: int) -> None:
         first = self._running()

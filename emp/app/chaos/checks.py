@@ -400,7 +400,7 @@ class Checks:
             cash, fees = float(account["cash"]), float(account["fees"])
             if abs(cash - exchange.cash) > 1e-6 * max(1.0, abs(exchange.cash)):
                 self.violated("money", f"cash {cash:.3f}, the venue has {exchange.cash}")
-            if world.dialect.fee_tag and heard and abs(fees - exchange.fees) > 1e-6 * max(1.0, exchange.fees):
+            if world.door.tells_fees and heard and abs(fees - exchange.fees) > 1e-6 * max(1.0, exchange.fees):
                 self.violated("money", f"fees {fees:.3f}, the venue has {exchange.fees:.3f}")
 
     def _adjusted(self, life: Life) -> bool:

@@ -84,6 +84,9 @@ class Exchange:
         self.bare_until_ns = 0  # one side of the book is empty until then
         self.bare_side = "bid"
         self.orders: dict[str, Held] = {}
+        self.tells_all = (
+            False  # whoever hears reports keeps books, and has them befall who hears it: `pass_on`
+        )
         self.on_fill: Callable[[Held, int, int], None] = lambda _held, _lots, _px: None
         self._rows, self._loop, self._process, self._wall = rows, loop, process, wall
         self._book: Array | None = None
@@ -91,7 +94,7 @@ class Exchange:
         self._names: dict[str, str] = {}  # every id that an order had -> the one it has
         self._executions = 0
         self._sink: Sink
-        self._held_back: deque[OrderUpdate] = deque()
+        self._held_back: deque[Callable[[], None]] = deque()
         self._held_row: Array | None = None
         self._late_until_ns = 0
         self._seq = 0
@@ -284,7 +287,7 @@ class Exchange:
         self._tell_of(held, text=text)
 
     def _tell_of(self, held: Held, *, fee: float = 0.0, maker: bool = False, text: str = "") -> None:
-        if held.silent:
+        if held.silent and not self.tells_all:
             return
         update = self._state(held)
         self._tell(msgspec.structs.replace(update, fee=fee, maker=maker, text=text))
@@ -322,6 +325,18 @@ class Exchange:
 
     def _tell(self, update: OrderUpdate) -> None:
         """Tell it, or what the faults make of it."""
+        if self.tells_all:
+            self._sink.report(update)
+        else:
+            self.pass_on(lambda: self._sink.report(update))
+
+    def is_silent(self, name: str) -> bool:
+        """Whether nothing is told of an order."""
+        held = self._known(name)
+        return held is not None and held.silent
+
+    def pass_on(self, say: Callable[[], None]) -> None:
+        """Say something, or what the faults make of it: later, twice, behind what comes next, or not at all."""
         faults = self.faults
         if faults.lost_reports:
             faults.lost_reports -= 1
@@ -330,26 +345,26 @@ class Exchange:
             faults.late_reports -= 1
             self._late_until_ns = self._loop.now_ns + LATE_NS
         if self._loop.now_ns < self._late_until_ns:
-            self._loop.schedule(self._process, self._late_until_ns, self._say, update)
+            self._loop.schedule(self._process, self._late_until_ns, self._say, say)
         else:
-            self._say(update)
+            self._say(say)
 
-    def _say(self, update: OrderUpdate) -> None:
+    def _say(self, say: Callable[[], None]) -> None:
         faults = self.faults
         if faults.swapped_reports and not self._held_back:
             faults.swapped_reports -= 1
-            self._held_back.append(update)
+            self._held_back.append(say)
             self._loop.schedule(self._process, self._loop.now_ns + LATE_NS, self._let_go)
             return
-        self._sink.report(update)
+        say()
         if faults.twice_reports:
             faults.twice_reports -= 1
-            self._sink.report(update)
+            say()
         self._let_go()
 
     def _let_go(self) -> None:
         while self._held_back:
-            self._sink.report(self._held_back.popleft())
+            self._held_back.popleft()()
 
     def by_hand(self, lots: int, *, told: bool) -> None:
         """Somebody trades on the account, at the touch; `lots` are signed."""
@@ -357,8 +372,8 @@ class Exchange:
         px = self._opposite(side)
         if not lots or not px:
             return
+        name = self.next_hand()
         self._executions += 1
-        name = f"HAND{self._executions}"
         order = NewOrder(
             cl_ord_id=name,
             instrument=self.instrument.name,
@@ -403,6 +418,15 @@ class Exchange:
         if not held.silent:
             self._tell(msgspec.structs.replace(self._state(held), correction=True, average=average))
         return True
+
+    def next_hand(self) -> str:
+        """The id of the next order that is placed by hand."""
+        return f"HAND{self._executions + 1}"
+
+    @property
+    def book(self) -> Array | None:
+        """The newest row, None before there is one."""
+        return self._book
 
     # --- what may be asked
 

@@ -108,8 +108,10 @@ class Fault(msgspec.Struct, frozen=True):
         return f"{self.at_ms / 1000:.3f} s: {self.kind} {self.size} ({KINDS[self.kind].what})"
 
 
-DOORS = ("fix44", "mock", "ctrader")
-"""Dialects of the FIX venue that a world may have."""
+OPEN_API = "openapi"
+
+DOORS = ("fix44", "mock", "ctrader", OPEN_API)
+"""How a world's venue may speak: dialects of FIX, and cTrader's Open API."""
 
 
 class Plan(msgspec.Struct, frozen=True):
