@@ -87,6 +87,15 @@ def test_without_faults_it_trades(door: str) -> None:
     assert outcome.starts == 1
 
 
+def test_a_model_that_says_no_number_decides_nothing_and_its_engine_trades_again() -> None:
+    whole = play(quiet(lasts_ms=30_000))
+    dumb = play(quiet(Fault("nan_model", 2_000, 27_000), lasts_ms=30_000))
+    assert dumb.violations == []
+    assert dumb.orders < whole.orders / 2
+    assert dumb.ended in ("trading", "watching")
+    assert play(quiet(lasts_ms=30_000)).told == whole.told, "the model is whole again in the next world"
+
+
 def test_the_market_swings_and_its_sizes_say_how() -> None:
     rows = market_rows(0, 1e9)
     wrong = market_rows(0, 0.0)

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from contextlib import closing
 
 import msgspec
+import numpy as np
 
 from emp.app.chaos.life import Life
+from emp.app.chaos.market import eager_model
 from emp.app.chaos.scene import Scene
+from emp.core.records import Array
 from emp.journal.reader import chained_crc, is_blank
 from emp.sim.chaos.disk import SIZE
 from emp.sim.chaos.exchange import Shortcomings
@@ -49,6 +52,8 @@ class Befalls:
         self.flipped = False  # a file was changed: a start may be refused
         self.tampered = False  # it must be
         self.crash_next_start: int | None = None
+        self.healthy: tuple[Array, Array] | None = None  # the model's numbers, where they were taken away
+        self._slow_until_ns = self._slow_ms = 0
 
     def befall(self, fault: Fault) -> None:
         """Let one happen, now."""
@@ -74,6 +79,8 @@ class Befalls:
         world.disk.sync_ns = world.disk.failing_syncs = 0
         world.disk.free = SIZE
         world.disk.crash_in = self.crash_next_start = None
+        self._slow_until_ns = 0
+        self.heal()
 
     def _later(self, ms: float, what: Callable[[], object]) -> None:
         self.pending += 1
@@ -198,6 +205,32 @@ class Befalls:
         clock = self._world.clock
         clock.step(seconds * 1_000 * MS)
         self._later(STEP_MS, lambda: clock.step(-seconds * 1_000 * MS))
+
+    def _summer_time(self, forth: int) -> None:
+        self._clock_step(3_600 if forth else -3_600)
+
+    # --- the model
+
+    def _nan_model(self, ms: int) -> None:
+        params = eager_model().params
+        self.healthy = self.healthy or (params.weight.copy(), params.bias.copy())
+        params.weight[:] = params.bias[:] = np.nan
+        self._later(ms, self.heal)
+
+    def heal(self) -> None:
+        """All engines of this process have the one model: it must be whole before the next world begins."""
+        if self.healthy is not None:
+            params = eager_model().params
+            params.weight[:], params.bias[:] = self.healthy
+
+    def _slow_model(self, ms: int) -> None:
+        self._slow_until_ns = self._now_ns + ms * MS
+        self._slow_ms = 20 + ms % 180
+
+    def on_events(self, life: Life) -> None:
+        """Market data reach an engine: a slow model takes its time over them, and so does the loop."""
+        if self._now_ns < self._slow_until_ns and not life.process.dead:
+            self._world.loop.stop_process(life.process, self._slow_ms * MS, after=0)
 
     # --- the disk and the box
 

@@ -165,6 +165,7 @@ class Checks:
         self.losses.look(life)
         self.losses.mark(life)
         self.losses.look_at_kept(life)
+        self._world.befalls.on_events(life)
         self._reconnected(life)
 
     def _reconnected(self, life: Life) -> None:

@@ -24,6 +24,9 @@ class Befallen(Protocol):
     def counts(self) -> Mapping[str, int]:
         """How often each kind has."""
 
+    def on_events(self, life: Life) -> None:
+        """Market data reach an engine."""
+
 
 class Judge(Protocol):
     """Who notes what must not be."""

@@ -168,6 +168,7 @@ class World:
                 self._forget()
                 outcome = self._outcome()
         finally:
+            self.befalls.heal()
             self.disk.close_all()
             self.sqlite.unregister()
             self.loop.close()

@@ -61,6 +61,10 @@ KINDS: dict[str, Kind] = {
     "stop": Kind(2, 300, 5_000, "ms in which the process is stopped (SIGSTOP, a blocked loop)"),
     "slow_disk": Kind(1, 50, 900, "ms that each sync takes, for a second"),
     "clock_step": Kind(1, -3_600, 3_600, "s by which the wall clock steps"),
+    "summer_time": Kind(1, 0, 1, "the wall clock steps by an hour, as on a box that keeps local time"),
+    # the model
+    "nan_model": Kind(1, 300, 8_000, "ms in which everything that the model says is no number"),
+    "slow_model": Kind(1, 300, 4_000, "ms in which each batch of market data takes the model 20 to 200 ms"),
     # the disk and the box
     "failed_sync": Kind(1, 1, 2, "syncs fail"),
     "disk_full": Kind(1, 0, 12_000_000, "bytes are left, for 20 s"),
