@@ -6,13 +6,20 @@ having changed in between, so that a fill on its way is not taken for one; or wh
 meanwhile: what is on its way would not be the same each time.
 """
 
-from collections.abc import Mapping
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
+
+import structlog
 
 from emp.access.port import MarketAccess
 from emp.core.codes import WorkingState
+from emp.core.contracts import Control
 from emp.core.errors import VenueError
+from emp.engine.driver import Driver
 from emp.engine.engine import Engine
+from emp.engine.market_clock import MarketClock
 
 LOOK_S = 10.0
 """Between two looks while positions agree."""
@@ -24,6 +31,8 @@ STEADY = 5
 """Looks that find the same difference while we go on trading."""
 
 _STILL = frozenset({WorkingState.NONE, WorkingState.RESTING})
+
+_log = structlog.get_logger(__name__)
 
 
 class _Mark(NamedTuple):
@@ -93,3 +102,46 @@ class PositionAudit:
             for i, one in enumerate(self._engine.instruments)
             if WorkingState(int(desk.working["state"][i])) in _STILL
         }
+
+
+class PositionWatch:
+    """Asks for positions all the time, and has what differs explained, or booked and closed."""
+
+    def __init__(
+        self, driver: Driver, access: MarketAccess, market: MarketClock, show: Callable[[str], None]
+    ) -> None:
+        """`show` is told after each look why it is not known what the account holds; "" where it is."""
+        self._driver, self._engine, self._market, self._show = driver, driver.engine, market, show
+        self._audit = PositionAudit(driver.engine, access)
+        self._at_once = asyncio.Event()
+        self._asked: dict[str, int] = {}  # lots for which orders were asked for, by instrument
+
+    def look_at_once(self) -> None:
+        """The venue can be heard again: do not wait."""
+        self._at_once.set()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            # not asyncio.wait_for, which may lose a cancellation (Python 3.11)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._audit.wait_s):
+                    await self._at_once.wait()
+            self._at_once.clear()
+            for name, lots in (await self._audit.look()).items():
+                _log.error("the venue holds another position", instrument=name, lots_beyond_ours=lots)
+                self._settle(name, lots)
+            self._show(self._audit.problem)
+
+    def _settle(self, name: str, lots: int) -> None:
+        """Have orders asked for that may explain a difference; where they have not, withdraw them: it can be booked
+        once none is left.
+        """
+        now = self._market.newest()
+        stays = self._asked.get(name) == lots and self._engine.orders.open_orders(name)
+        self._asked[name] = lots
+        self._driver.control(
+            Control(action="halt", ts=now, instrument=name, reason="position_differs")
+            if stays
+            else Control(action="differs", ts=now, instrument=name, value=float(lots))
+        )

@@ -19,6 +19,7 @@ from emp.core.contracts import UNSENT, Command, Control, Message, NewOrder, Orde
 from emp.core.records import Array
 from emp.engine.engine import NO_ROWS, Engine, Output
 from emp.engine.financing import FINANCING_NOTE, Received
+from emp.engine.rebuild import recall
 from emp.engine.serving import Ready
 from emp.engine.tap import Taps
 from emp.engine.valuation import ADJUSTMENT, VALUED, Adjustment, Valuation
@@ -119,12 +120,19 @@ class Driver:
         new = [True] * len(updates)
         with self._surviving():
             if self.ledger is not None:
+                self._recall(self.ledger, updates)
                 new = self._record_reports(self.ledger, updates)
         for update, is_new in zip(updates, new, strict=True):
             if is_new:
                 self.deliver(self.engine.on_report(update))
                 if self.taps is not None:
                     self.taps.report(update)
+
+    def _recall(self, ledger: Ledger, updates: Sequence[OrderUpdate]) -> None:
+        """Know again what is told of, and nothing of what has long ended: memory does not grow with a run."""
+        self.engine.orders.forget_ended()
+        for one in updates:
+            recall(ledger, self.engine.orders, one.clOrdID)
 
     @staticmethod
     def _record_reports(ledger: Ledger, updates: Sequence[OrderUpdate]) -> list[bool]:

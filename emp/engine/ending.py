@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any
 
 import structlog
 
 from emp.access.port import LinkState
+from emp.engine.engine import Engine
 from emp.observe.board import Board
 
 TAKEN = (
@@ -87,3 +88,16 @@ async def cancelled(*tasks: "asyncio.Task[Any]") -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def left_open(engine: Engine, instruments: Iterable[int]) -> str:
+    """What is held in these instruments or may still fill, in words; "" where nothing is."""
+    orders, words = engine.orders, []
+    for i in sorted(instruments):
+        name = engine.instruments[i].name
+        working = len(orders.open_orders(name))
+        if orders.position(name) or working:
+            of_orders = f" and {working} orders without an answer" if working else ""
+            why = engine.closing.why_not_flat(i)
+            words.append(f"{name} {orders.position(name):+d}{of_orders}" + (f" ({why})" if why else ""))
+    return f"left open at the venue: {', '.join(words)}" if words else ""

@@ -11,11 +11,9 @@ Market data is read to the end, because a simulated venue answers only as its ma
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
-import msgspec
 import numpy as np
 import structlog
 
@@ -36,27 +34,24 @@ from emp.core.contracts import (
 )
 from emp.core.errors import UsageError, VenueError
 from emp.core.records import Array
-from emp.engine.audit import PositionAudit
+from emp.engine.audit import PositionWatch
 from emp.engine.breakers import Breakers
-from emp.engine.carry import carried
 from emp.engine.context import SlowContext
 from emp.engine.control_socket import ControlSocket
 from emp.engine.driver import Driver
-from emp.engine.ending import Ending, cancelled
+from emp.engine.ending import Ending, cancelled, left_open
 from emp.engine.engine import TRADE_LINK, Output
+from emp.engine.history import verify_history
 from emp.engine.market_clock import MarketClock
-from emp.engine.protection import Protection, Protects
-from emp.engine.rates import RateFile
-from emp.engine.recover import Recovery, account_note
+from emp.engine.recover import Recovery
+from emp.engine.reloads import Reloads
 from emp.engine.rolls import Rolls
-from emp.engine.succession import Reloaded, Succession
+from emp.engine.succession import Succession
 from emp.engine.tap import Taps
+from emp.engine.upkeep import Home, Upkeep
 from emp.engine.venue_terms import TERMS_S, VenueTerms
 from emp.engine.watchdog import Watchdog
-from emp.journal.account_file import AccountFile, AccountState
 from emp.journal.ledger import Ledger
-from emp.journal.place import Place
-from emp.journal.records import Note
 from emp.observe.board import Board
 
 BATCH = 64
@@ -70,27 +65,10 @@ CONTEXT_S = 1.0
 SHUTDOWN_S = 2.0
 """How long the venue's answers to the last cancels are awaited."""
 
-ACCOUNT_NS = 60_000_000_000
-
 CLOSING_S = 10.0
 """How long a venue that refuses to close what is held is asked again, at the end after a failure."""
 
-RELOAD_TOLD_S = 3.0
-"""How long who asks for a reload waits to be told what came of it; compiling a new kind of model takes longer."""
-
-STOP = "stop_at_venue"
-"""Kind of the ledger's note of where a stop was asked to rest."""
-
 _log = structlog.get_logger(__name__)
-
-
-class Home(NamedTuple):
-    """Where a run lives."""
-
-    folder: Path | None = None  # the run's, where its owner finds the control socket
-    account: AccountFile | None = None  # what the account's next run will know of this one
-    place: Place | None = None  # the disk that the run is written to
-    rates: RateFile | None = None  # where the owner tells conversion rates
 
 
 class Live(Ending):
@@ -113,7 +91,7 @@ class Live(Ending):
         """Without a `home` there is no control socket, and the run is no account's; without a `context` size is never
         multiplied.
         """
-        folder, account, place, self._rates = home or Home()
+        home = home or Home()
         super().__init__(board)
         self._access = access
         self._bus = bus
@@ -128,30 +106,26 @@ class Live(Ending):
         self._context = context
         self._rolls = Rolls(self._engine)
         self._breakers = Breakers(self._engine.limits.breakers, self._bar)
-        self._account = account
-        self._place = place
-        known = AccountState() if account is None else account.read()
-        self._account_state = msgspec.structs.replace(known, run=self._engine.run, folder=str(folder or ""))
-        self._account_coarse: list[tuple[int, int, bool]] = []
-        self._account_at = 0
-        self._marked: dict[int, tuple[int, float] | None] = dict.fromkeys(self._index.values())
+        self._account = home.account
+        self._upkeep = Upkeep(driver, ledger, access, board, clock, self._market, home, self._surviving)
+        self._positions = PositionWatch(driver, access, self._market, self._show_audit)
         self._recovery: Recovery | None = None
         self._links: dict[Channel, LinkState] = {}
-        self._link_is_back = asyncio.Event()  # positions are to be looked at
         self._waiting: list[Control] = []  # inputs that came before trading began
         self._began = False  # whether the ledger holds where this process begins
         self.connected = asyncio.Event()
         self._over = asyncio.Event()  # the market has ended
-        self._reloading: asyncio.Task[Reloaded] | None = None
+        self._reloads = Reloads(succession, self._surviving, self._trust_model)
         self._over_in_order = ledger.last_seq == 0  # a run that never began leaves nothing to recover
         self._closed = False
         self._prepared = False
-        self._socket = None if folder is None else ControlSocket(folder, tuple(self._index), self.ask)
-        self._protection = (
-            Protection(self._engine, access, clock, self._note_stop) if isinstance(access, Protects) else None
+        self._socket = (
+            None if home.folder is None else ControlSocket(home.folder, tuple(self._index), self.ask)
         )
         self._watchdog = Watchdog(clock, self._stalled, lambda: board.clear_alarm("loop"))
-        driver.attach(bus.publish, self._fail, self._watchdog.blocked, None if place is None else place.check)
+        driver.attach(
+            bus.publish, self._fail, self._watchdog.blocked, None if home.place is None else home.place.check
+        )
 
     # --- the sink: what an access calls ---------------------------------------------------------------------
 
@@ -177,7 +151,7 @@ class Live(Ending):
             if state.channel == "trade" and (before is None or before.up) != state.up:
                 self._trade_link(active=not state.up)
                 if state.up:
-                    self._link_is_back.set()
+                    self._positions.look_at_once()
 
     def ended(self, error: Exception | None) -> None:
         """The market is over, or lost."""
@@ -236,7 +210,7 @@ class Live(Ending):
         """
         if self._closed:
             raise UsageError(f"{action} comes too late: the run has ended")
-        if action == "reload" and self._is_reloading():
+        if action == "reload" and self._reloads.under_way:
             raise UsageError("reload: one is under way, this one is not begun")
         waits = not self.connected.is_set() and action != "stop"
         self.control(action, reason, instrument)
@@ -250,7 +224,7 @@ class Live(Ending):
             closing = [i for i in chosen if i in self._engine.flattening]
             return f"still closing, not resumed; held: {held}" if closing else f"trading again; held: {held}"
         if action == "reload":
-            return self._reloaded()
+            return self._reloads.outcome()
         return f"{action}: {working} orders working or being withdrawn, held: {held}"
 
     def _apply(self, control: Control) -> None:
@@ -263,41 +237,13 @@ class Live(Ending):
         elif control.action == "stop":
             self._stop.set()
         elif control.action == "reload":
-            self._begin_reload()
+            self._reloads.begin()
 
     def _trust_model(self) -> None:
         """The owner lets the model trade, or has brought another."""
         if Reason.MODEL in self._engine.bars.every():
             self._bar(Reason.MODEL, False, "")
             self._board.clear_alarm("model")
-
-    def _is_reloading(self) -> bool:
-        return self._reloading is not None and not self._reloading.done()
-
-    async def _reloaded(self) -> str:
-        """What came of the reload that was begun, where that is known soon; UsageError where it was refused."""
-        assert self._reloading is not None
-        await asyncio.wait((self._reloading,), timeout=RELOAD_TOLD_S)
-        if not self._reloading.done() or self._reloading.cancelled():
-            return "reload: the model is being made ready; log.jsonl of the run says what comes of it"
-        outcome = self._reloading.result()
-        if not outcome.done:
-            raise UsageError(f"reload: {outcome.words}")
-        return f"reload: {outcome.words}"
-
-    def _begin_reload(self) -> None:
-        if self._is_reloading():
-            _log.warning("reload not begun: one is under way")
-            return
-        self._reloading = asyncio.create_task(self._reload())
-
-    async def _reload(self) -> Reloaded:
-        outcome = Reloaded(False, "the journal failed, the run ends")
-        with self._surviving():
-            outcome = await self._succession.reload()
-            if outcome.done:
-                self._trust_model()
-        return outcome  # what fails does not get out of the block
 
     # --- the run --------------------------------------------------------------------------------------------
 
@@ -359,7 +305,7 @@ class Live(Ending):
     async def _recover(self, recovery: Recovery) -> None:
         """Agree with ledger and venue; what cannot be true halts everything before it begins."""
         recovered = await recovery.run()
-        self._recovery = None
+        self._upkeep.foreign, self._recovery = recovery.foreign, None
         for correction in recovered.corrections:
             _log.warning("corrected", kind=correction.kind, reason=correction.reason)
         for one in recovered.quarantined:
@@ -375,7 +321,9 @@ class Live(Ending):
     async def _run_loops(self) -> None:
         self._watchdog.start()
         tasks = [self._start(self._tick), self._start(self._until_over), self._start(self._serve)]
-        tasks.append(self._start(self._watch_positions))
+        tasks.append(self._start(self._positions.run))
+        if self._ledger.unread:
+            tasks.append(self._start(self._verify_history))
         if isinstance(self._access, StatesTerms):
             tasks.append(self._start(self._watch_terms))
         if self._context is not None:
@@ -388,7 +336,7 @@ class Live(Ending):
                 tasks.append(self._start(self._tick))
             await self._shutdown()
         finally:
-            await cancelled(*tasks, *([self._reloading] if self._reloading else []))
+            await cancelled(*tasks, *self._reloads.tasks)
             self._watchdog.stop()
 
     def _start(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> "asyncio.Task[None]":
@@ -416,33 +364,17 @@ class Live(Ending):
             while self._serve_control() or (not self._stop.is_set() and self._serve_market()):
                 await asyncio.sleep(0)
 
+    async def _verify_history(self) -> None:
+        await verify_history(self._ledger)
+        _log.info("ledger read whole", events=self._ledger.unread)
+        await self._stop.wait()
+
     async def _watch_context(self) -> None:
         assert self._context is not None
         while True:
             if await asyncio.to_thread(self._context.look):
                 self._context.renew()
             await asyncio.sleep(CONTEXT_S)
-
-    async def _watch_positions(self) -> None:
-        audit = PositionAudit(self._engine, self._access)
-        asked: dict[str, int] = {}
-        while True:
-            # not asyncio.wait_for, which may lose a cancellation (Python 3.11)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(audit.wait_s):
-                    await self._link_is_back.wait()
-            self._link_is_back.clear()
-            for name, lots in (await audit.look()).items():
-                _log.error("the venue holds another position", instrument=name, lots_beyond_ours=lots)
-                # orders were asked for, and have not explained it: it can be booked once none is left
-                stays = asked.get(name) == lots and self._engine.orders.open_orders(name)
-                asked[name] = lots
-                self._driver.control(
-                    Control(action="halt", ts=self.market_now(), instrument=name, reason="position_differs")
-                    if stays
-                    else Control(action="differs", ts=self.market_now(), instrument=name, value=float(lots))
-                )
-            self._show_audit(audit.problem)
 
     async def _watch_terms(self) -> None:
         assert isinstance(self._access, StatesTerms)
@@ -470,11 +402,9 @@ class Live(Ending):
             self._look_at_model()
             self._breakers.look(self._clock.monotonic_ns())
             self._driver.tick(self.market_now())
-            self._look_at_stops()
+            self._upkeep.look_at_stops()
             if ticks % MARK_TICKS == 0:
-                self._mark_accounts()
-                self._look_at_disk()
-                self._look_at_rates()
+                self._upkeep.look(connected=self.connected.is_set())
             if self._taps.failure is not None:
                 self._fail(self._taps.failure)
             ticks += 1
@@ -628,38 +558,6 @@ class Live(Ending):
         self._board.raise_alarm("loop", text)
         _log.error(text)
 
-    def _mark_accounts(self) -> None:
-        """Record what fills alone cannot restore, so that loss limits hold across a restart."""
-        for i, name in enumerate(self._index):
-            account = self._engine.desk.account[i]
-            mark = (int(account["day"]), float(account["peak"]))
-            if (account["fills"] or account["position"]) and self._marked[i] != mark:
-                self._marked[i] = mark
-                with self._surviving():
-                    self._ledger.record_note(account_note(name, account, self._market.now(i)))
-        if self.connected.is_set() and self._account is not None:
-            self._write_account_in_time()
-
-    def _write_account_in_time(self) -> None:
-        """Keep the account's state near to what it is: at once what was traded or halted, what a position has gained or
-        lost meanwhile once a minute. A process that dies leaves all of it in its ledger.
-        """
-        now = self._clock.monotonic_ns()
-        coarse = [
-            (int(a["position"]), int(a["day"]), bool(r["halted"]))
-            for a, r in zip(self._engine.desk.account, self._engine.desk.risk, strict=True)
-        ]
-        if coarse != self._account_coarse or now - self._account_at >= ACCOUNT_NS:
-            self._account_coarse, self._account_at = coarse, now
-            self._write_account(is_open=True)
-
-    def _look_at_disk(self) -> None:
-        alarm = "" if self._place is None else self._place.alarm()
-        if alarm:
-            self._board.raise_alarm("disk", alarm)
-        else:
-            self._board.clear_alarm("disk")
-
     def _show_audit(self, problem: str) -> None:
         """Say where it is not known what the account holds, though orders could leave."""
         link = self._links.get("trade")
@@ -668,72 +566,17 @@ class Live(Ending):
         else:
             self._board.clear_alarm("positions")
 
-    def _look_at_stops(self) -> None:
-        """Keep a stop at the venue behind every position, where the venue has such a thing."""
-        if self._protection is None:
-            return
-        with self._surviving():
-            self._protection.look()
-        missing = self._protection.missing()
-        if missing:
-            self._board.raise_alarm("stops", f"no stop rests at the venue for {', '.join(missing)}")
-        else:
-            self._board.clear_alarm("stops")
-
-    def _note_stop(self, i: int, px: int) -> None:
-        """Record where a stop is to rest."""
-        name = self._engine.instruments[i].name
-        _log.info("stop at the venue", instrument=name, px=px)
-        self._ledger.record_note(Note(kind=STOP, ts=self.market_now(), instrument=name, data={"px": px}))
-
-    def _look_at_rates(self) -> None:
-        """Record and apply conversion rates that are new; a rate grows old in the market's time."""
-        if self._rates is None:
-            return
-        for currency, value, written in self._rates.look():
-            age = max(0, self._clock.now_ns() - written)
-            self._driver.control(
-                Control(action="rate", ts=self.market_now() - age, reason=currency, value=value)
-            )
-        if self._rates.problem:
-            self._board.raise_alarm("rates", self._rates.problem)
-        else:
-            self._board.clear_alarm("rates")
-
-    def _write_account(self, *, is_open: bool) -> None:
-        """Let the account's next run know of what this one has lost, holds and halted."""
-        if self._account is None:
-            return
-        states = {name: carried(self._engine, i) for name, i in self._index.items()}
-        before = self._account_state
-        self._account_state = msgspec.structs.replace(
-            before, open=is_open, instruments={**before.instruments, **states}
-        )
-        with self._surviving():
-            self._account.write(self._account_state)
-
     def market_now(self) -> int:
         """Market time now, the newest of all instruments."""
-        return max(self._market.now(i) for i in self._index.values())
+        return self._market.newest()
 
     def left_open(self) -> str:
         """What is held or may still fill, in words; "" where nothing is."""
-        return self._left(self._index.values())
+        return left_open(self._engine, self._index.values())
 
     def left_closing(self) -> str:
         """The same of what was to be closed and is not."""
-        return self._left(self._engine.flattening)
-
-    def _left(self, instruments: Iterable[int]) -> str:
-        orders, words = self._engine.orders, []
-        for i in sorted(instruments):
-            name = self._engine.instruments[i].name
-            working = len(orders.open_orders(name))
-            if orders.position(name) or working:
-                of_orders = f" and {working} orders without an answer" if working else ""
-                why = self._engine.closing.why_not_flat(i)
-                words.append(f"{name} {orders.position(name):+d}{of_orders}" + (f" ({why})" if why else ""))
-        return f"left open at the venue: {', '.join(words)}" if words else ""
+        return left_open(self._engine, self._engine.flattening)
 
     # --- the end --------------------------------------------------------------------------------------------
 
@@ -772,11 +615,8 @@ class Live(Ending):
         with self._surviving():
             done = self._failure is None and self._over_in_order and not self._engine.orders.open_orders()
             if self.connected.is_set():
-                self._write_account(is_open=not done)
+                self._upkeep.write_account(is_open=not done)
             if done:
                 self._ledger.seal()
         self._ledger.close()
-        if self._place is not None:
-            self._place.release()
-        if self._account is not None:
-            self._account.close()
+        self._upkeep.release()

@@ -27,3 +27,7 @@ class MarketClock:
             return self._clock.now_ns()
         ts, at_ns = seen
         return ts + self._clock.monotonic_ns() - at_ns
+
+    def newest(self) -> int:
+        """Market time now, ns UTC: the newest of all markets."""
+        return max(self.now(i) for i in range(len(self._seen)))

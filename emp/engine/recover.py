@@ -15,25 +15,16 @@ import msgspec
 from emp.access.port import MarketAccess
 from emp.core.clock import Clock
 from emp.core.codes import OrderStatus, Reason
-from emp.core.contracts import CancelOrder, Control, NewOrder, OrderUpdate, QueryOrder, Replace, VenuePosition
+from emp.core.contracts import CancelOrder, Control, OrderUpdate, QueryOrder, VenuePosition
 from emp.core.errors import VenueError
-from emp.core.records import Array
-from emp.decision.financing import new_financing
-from emp.engine.carry import CARRIED, take_over
 from emp.engine.driver import Driver
-from emp.engine.engine import Engine
-from emp.engine.financing import FINANCING_ACTIONS, take_financing
-from emp.engine.portfolio import BREACHES
-from emp.engine.valuation import ADJUSTMENT, VALUED
-from emp.execution.flatten import is_flat
-from emp.execution.orders import OrderManager, Quarantined
+from emp.engine.rebuild import begin, recall
+from emp.engine.valuation import ADJUSTMENT
+from emp.execution.orders import Quarantined
 from emp.execution.reconcile import Correction, CorrectionKind, reconcile_orders, reconcile_positions
-from emp.journal.decisions import DECISION_NOTE, layout_note
+from emp.journal.decisions import layout_note
 from emp.journal.ledger import Ledger
-from emp.journal.reader import LedgerReader
 from emp.journal.records import Note, Scalar
-
-ACCOUNT_MARK = "account_mark"
 
 UNRECORDED = 1_000.0
 """Ids that every start but a run's first leaves out behind the last one that the ledger knows: a process whose ledger
@@ -41,19 +32,6 @@ had failed has closed with ids that it could not record, and the venue knows the
 """
 
 _WORKING = frozenset({OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED})
-_HALTS = {"halt": Reason.HALTED, "flatten": Reason.KILL_SWITCH, "kill": Reason.KILL_SWITCH}
-_BREACHES = {reason.name.lower(): reason for reason in (Reason.DAILY_LOSS, Reason.DRAWDOWN, *BREACHES)}
-
-
-class Rebuilt(msgspec.Struct, frozen=True):
-    """What a ledger said, beside the state it left in the order manager."""
-
-    next_sequence: int  # of the run's next command id
-    foreign: frozenset[str]  # ids of orders that were not ours, and of our cancels of them
-    halted: dict[str, Reason]  # instruments that nobody has let trade again, and why they were halted
-    unvalued: dict[str, int]  # signed lots that came without a report and have no price yet
-    barred: dict[str, dict[Reason, None]]  # instruments in which nothing may be opened, and why, in order
-    financing: Array  # FINANCING[n]: the next rolls, and what the venue has stated of them
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -61,159 +39,6 @@ class Recovered(msgspec.Struct, frozen=True):
 
     corrections: tuple[Correction, ...]
     quarantined: tuple[Quarantined, ...]  # messages that cannot be true: somebody must look at them
-
-
-def rebuild(ledger: LedgerReader, manager: OrderManager, until_seq: int | None = None) -> Rebuilt:
-    """Bring a fresh order manager to where the ledger ends, or to its event `until_seq`: the same state as then.
-
-    A replay that resumes from a checkpoint needs only this: its venue is restored with it.
-    """
-    with manager.unshown():
-        return _rebuild(ledger, manager, until_seq)
-
-
-def _rebuild(ledger: LedgerReader, manager: OrderManager, until_seq: int | None) -> Rebuilt:
-    foreign: set[str] = set()
-    halted: dict[str, Reason] = {}
-    unvalued: dict[str, int] = {}
-    barred: dict[str, dict[Reason, None]] = {name: {} for name in manager.instruments}
-    financing = new_financing(len(manager.instruments))
-    sequence, begun = 0, False
-    run = ledger.meta("run")
-    for event in ledger.events():
-        if until_seq is not None and event.seq > until_seq:
-            break
-        if event.is_note(DECISION_NOTE):
-            continue
-        body = event.body
-        if isinstance(body, NewOrder | CancelOrder | Replace):
-            sequence = max(sequence, _sequence(run, body.cl_ord_id) + 1)
-        if isinstance(body, CancelOrder) and manager.order(body.orig) is None:
-            foreign |= {body.orig, body.cl_ord_id}
-        elif isinstance(body, OrderUpdate):
-            if body.clOrdID not in foreign:
-                manager.apply(body)
-        elif isinstance(body, Note):
-            _apply_note(manager, body, halted, unvalued)
-        elif isinstance(body, Control):
-            if body.action == "begin":
-                sequence += int(body.value) * begun  # the value is 0 where an older release began
-                begun = True
-            _apply_control(manager, body, halted)
-            if body.action == "differs":
-                _apply_difference(manager, body, halted, unvalued)
-            if body.action == "bar":
-                _apply_bar(body, barred)
-            if body.action in FINANCING_ACTIONS:
-                i = manager.instruments.index(body.instrument)
-                take_financing(financing[i : i + 1], manager.accounts[i : i + 1], body)
-        else:
-            manager.sent(body)
-    return Rebuilt(sequence, frozenset(foreign), halted, unvalued, barred, financing)
-
-
-def _sequence(run: str, name: str) -> int:
-    """Sequence number in an id of this run, -1 in any other id."""
-    number = name.removeprefix(f"{run}-")
-    return int(number) if number != name and number.isdigit() else -1
-
-
-def account_note(instrument: str, account: Array, ts: int) -> Note:
-    """What fills alone cannot restore of an ACCOUNT record: record it when a day begins and at new peaks."""
-    data: dict[str, Scalar] = {
-        "pnl": float(account["pnl"]),
-        "peak": float(account["peak"]),
-        "day": int(account["day"]),
-        "day_start": float(account["day_start"]),
-    }
-    return Note(kind=ACCOUNT_MARK, ts=ts, instrument=instrument, data=data)
-
-
-def _apply_note(
-    manager: OrderManager, note: Note, halted: dict[str, Reason], unvalued: dict[str, int]
-) -> None:
-    if note.kind == "risk_breach":
-        reason = _BREACHES.get(str(note.data.get("reason", "")), Reason.KILL_SWITCH)
-        # a loss limit is one instrument's, where it is not the account's, which names none
-        alone = note.instrument and reason is not Reason.KILL_SWITCH
-        halted.update(dict.fromkeys([note.instrument] if alone else manager.instruments, reason))
-    if note.instrument not in manager.instruments:
-        return
-    if note.kind == ADJUSTMENT:
-        qty = int(note.data["qty"] or 0)
-        px = float(
-            note.data.get("px") or 0.0
-        )  # of an older release: the venue's average, 0 where it was flat
-        manager.adjust(note.instrument, qty, float(note.data.get("fee") or 0.0))
-        if px:
-            manager.value(note.instrument, qty, px)
-        else:
-            unvalued[note.instrument] = unvalued.get(note.instrument, 0) + qty
-    elif note.kind == CARRIED:
-        take_over(manager, note, halted)
-    elif note.kind == VALUED:
-        manager.value(note.instrument, int(note.data["qty"] or 0), float(note.data["px"] or 0.0))
-        unvalued.pop(note.instrument, None)
-    elif note.kind == ACCOUNT_MARK:
-        account = manager.accounts[manager.instruments.index(note.instrument)]
-        for name, value in note.data.items():
-            account[name] = value
-        if account["position"] and note.instrument not in unvalued:
-            value = float(account["pnl"] - account["cash"] + account["fees"] - account["financing"])
-            manager.prices[manager.instruments.index(note.instrument)] = value / int(account["position"])
-
-
-def _apply_control(manager: OrderManager, control: Control, halted: dict[str, Reason]) -> None:
-    """Keep track of what is halted: it stays so until somebody lets it trade again, over any number of starts.
-
-    As in the engine, what is still being closed is not let go on, and a mere halt changes nothing of a sterner one.
-    """
-    for name in [control.instrument] if control.instrument else manager.instruments:
-        closing = halted.get(name, Reason.HALTED) is not Reason.HALTED and not is_flat(manager, name)
-        if control.action == "resume" and not closing:
-            halted.pop(name, None)
-        elif control.action == "halt":
-            halted.setdefault(name, Reason.HALTED)
-        elif control.action in _HALTS:
-            halted[name] = _HALTS[control.action]
-
-
-def _apply_difference(
-    manager: OrderManager, control: Control, halted: dict[str, Reason], unvalued: dict[str, int]
-) -> None:
-    """As the engine did: a difference that no order may explain was booked, and everything halted."""
-    name, qty = control.instrument, int(control.value)
-    if manager.open_orders(name):
-        return
-    manager.adjust(name, qty)
-    unvalued[name] = unvalued.get(name, 0) + qty
-    halted.update(dict.fromkeys(manager.instruments, Reason.KILL_SWITCH))
-
-
-def _apply_bar(control: Control, barred: dict[str, dict[Reason, None]]) -> None:
-    """Keep track of what bars opening, in the order in which it came."""
-    reason = Reason[control.reason.upper()]
-    for name in [control.instrument] if control.instrument else barred:
-        if control.value != 0.0:
-            barred[name].setdefault(reason)
-        else:
-            barred[name].pop(reason, None)
-
-
-def begin(ledger: LedgerReader, engine: Engine, until_seq: int | None = None) -> Rebuilt:
-    """Bring a fresh engine to where the ledger ends, or to its event `until_seq`: orders, money, ids, halts."""
-    rebuilt = rebuild(ledger, engine.orders, until_seq)
-    engine.sequence = max(engine.sequence, rebuilt.next_sequence - 1)
-    for name, reason in rebuilt.halted.items():
-        engine.restore_halt(engine.orders.instruments.index(name), reason)
-    for name, reasons in rebuilt.barred.items():
-        for bar in reasons:
-            engine.bar(engine.orders.instruments.index(name), bar, active=True)
-    engine.desk.financing[:] = rebuilt.financing
-    engine.unvalued.restore(
-        {engine.orders.instruments.index(name): qty for name, qty in rebuilt.unvalued.items()}
-    )
-    return rebuilt
 
 
 class Recovery:
@@ -248,14 +73,22 @@ class Recovery:
             for name in dict.fromkeys((order.asked_as, order.command.cl_ord_id)):
                 self._query(name, order.command.instrument)
         listed = await self._access.open_orders()
+        for one in listed:
+            recall(self._ledger, self._manager, one.clOrdID)
         self._correct(reconcile_orders(self._manager, listed, self._clock.now_ns()))
         await self._settle(answer_s)
         self._adjust(await self._access.positions())
         self._note_start()
         return Recovered(tuple(self._corrections), tuple(self._manager.quarantined))
 
+    @property
+    def foreign(self) -> frozenset[str]:
+        """Ids of orders that were not ours, and of our cancels of them."""
+        return frozenset(self._foreign)
+
     def report(self, update: OrderUpdate) -> None:
         """Take a report of the venue."""
+        recall(self._ledger, self._manager, update.clOrdID)
         if self._ledger.record_report(update) and update.clOrdID not in self._foreign:
             self._manager.apply(update)
         if update.status.terminal:

@@ -24,7 +24,7 @@ from emp.engine.engine import Engine, EngineLimits, Output
 from emp.engine.journal_tap import journalled_events
 from emp.engine.load import LoadedModel
 from emp.engine.own import Rule
-from emp.engine.recover import begin
+from emp.engine.rebuild import begin
 from emp.engine.serving import allocate
 from emp.journal.reader import LedgerReader
 from emp.journal.records import LedgerEvent, Note

@@ -5,6 +5,7 @@ so a missing report heals with the next one and a repeated or late one adds noth
 is quarantined with its reason, never applied: an alarm for the engine, which must halt and reconcile.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -17,6 +18,9 @@ from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, Quer
 from emp.core.records import ACCOUNT, WORKING, Array
 from emp.core.replacement import consents, replaced
 from emp.execution.transitions import Alarm, Order, impossible, next_status, standing
+
+KEPT_ENDED = 1_000
+"""Orders that have ended and are still known: what is told of one this late is looked up where it was recorded."""
 
 
 class Quarantined(msgspec.Struct, frozen=True):
@@ -79,6 +83,7 @@ class OrderManager:
         self._index = {name: i for i, name in enumerate(self.instruments)}
         self._orders: dict[str, Order] = {}  # by the id under which each was first sent
         self._open: dict[str, Order] = {}
+        self._ended: deque[str] = deque()  # oldest first; one that works again stands here too
         self._order_of: dict[str, str] = {}  # id of a cancel or replacement -> its order's first id
         self._refused: set[str] = set()  # ids of replacements that the venue refused
         self._seen: dict[tuple[str, str], OrderUpdate] = {}
@@ -119,6 +124,7 @@ class OrderManager:
                 if problem is not None:
                     return self._quarantine(*problem)
             self._order_of[command.cl_ord_id] = name
+            order.changes.append(command.cl_ord_id)
         if not order.status.terminal:
             self._ask(order, command)
             self._show(order.index)
@@ -164,6 +170,7 @@ class OrderManager:
         if order is None:
             applied = self._alarm(Alarm.UNKNOWN_ORDER, update, "no such order")
             return msgspec.structs.replace(applied, stranger=self._strange(update))
+        order.reports.append(key)
         if update.status is OrderStatus.REJECTED and update.clOrdID != order.command.cl_ord_id:
             return self._change_refused(order, update)
         problem = impossible(order, update)
@@ -187,10 +194,16 @@ class OrderManager:
         elif update.queue_ahead >= 0 and update.filled == order.filled:
             order.queue_ahead = update.queue_ahead
         if order.status.terminal:
-            self._open.pop(order.original.cl_ord_id, None)
+            self._end(order)
         self._show(order.index)
         after = (order.status, order.filled, order.queue_ahead, order.command)
         return Applied(after != before, fill)
+
+    def _end(self, order: Order) -> None:
+        """It can fill no more, unless the venue takes back what has filled."""
+        name = order.original.cl_ord_id
+        if self._open.pop(name, None) is not None:
+            self._ended.append(name)
 
     def _strange(self, update: OrderUpdate) -> Fill | None:
         """What a report adds to an order of somebody else on our account: by hand, or by the venue itself."""
@@ -230,7 +243,7 @@ class OrderManager:
             if order.status is OrderStatus.PENDING_REPLACE:
                 order.status = standing(order)
             if order.status.terminal:  # all of it had filled while the replacement was on its way
-                self._open.pop(order.original.cl_ord_id, None)
+                self._end(order)
         else:
             return Applied()
         self._show(order.index)
@@ -296,13 +309,33 @@ class OrderManager:
 
     def recall(self, messages: Sequence[Command | OrderUpdate]) -> None:
         """Learn of orders from what was sent and reported of them, in order; their fills are booked already."""
-        accounts, working = self.accounts.copy(), self.working.copy()
+        accounts, working, prices = self.accounts.copy(), self.working.copy(), list(self.prices)
+        known = len(self.quarantined)
         for message in messages:
             if isinstance(message, OrderUpdate):
                 self.apply(message)
             else:
                 self.sent(message)
-        self.accounts[...], self.working[...] = accounts, working
+        self.accounts[...], self.working[...], self.prices = accounts, working, prices
+        del self.quarantined[known:]  # it was said when it was told
+
+    def forget_ended(self) -> None:
+        """Know nothing more of orders that have ended, but of the newest; `recall` brings one back."""
+        while len(self._ended) > KEPT_ENDED:
+            name = self._ended.popleft()
+            if name in self._open or name not in self._orders:
+                continue
+            order = self._orders.pop(name)
+            for change in order.changes:
+                self._order_of.pop(change, None)
+                self._refused.discard(change)
+            for told in order.reports:
+                self._seen.pop(told, None)
+
+    @property
+    def strangers(self) -> dict[str, int]:
+        """Lots that orders which are none of ours have filled, by their ids."""
+        return self._strangers
 
     def adjust(self, instrument: str, qty: int, fee: float = 0.0) -> None:
         """Take in a difference of position that no order of ours explains, in signed lots; `value` books what it is

@@ -54,6 +54,8 @@ class Order(msgspec.Struct):
     settled: int = (
         0  # lots whose whole cost a correction has told: a fill that comes late changes nothing of it
     )
+    changes: list[str] = []  # ids of the cancels and replacements of it, whatever became of them
+    reports: list[tuple[str, str]] = []  # (clOrdID, execID) of what was told of it
 
     @property
     def leaves(self) -> int:

@@ -19,15 +19,26 @@ from emp.core.errors import JournalError
 from emp.core.platform import lock
 from emp.journal.files import remove
 from emp.journal.high_water import HighWater, Mark, mark_path
-from emp.journal.reader import MARKED, SCHEMA_VERSION, LedgerReader, chained_crc
+from emp.journal.reader import (
+    CHECKPOINT,
+    DAMAGED,
+    MARKED,
+    NOTES,
+    SCHEMA_VERSION,
+    LedgerReader,
+    chained_crc,
+)
 from emp.journal.records import Body, Kind, Note, encode
 
+_NOTES = f"CREATE INDEX IF NOT EXISTS events_notes ON events (seq) WHERE {NOTES}"
+_ONCE = "CREATE UNIQUE INDEX events_once ON events (cl_ord_id, exec_id, kind) WHERE cl_ord_id <> ''"
 _SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     """CREATE TABLE events (
         seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, cl_ord_id TEXT NOT NULL, exec_id TEXT NOT NULL,
         payload BLOB NOT NULL, crc INTEGER NOT NULL, at INTEGER NOT NULL DEFAULT 0)""",
-    "CREATE UNIQUE INDEX events_once ON events (cl_ord_id, exec_id, kind) WHERE cl_ord_id <> ''",
+    _NOTES,
+    _ONCE,
     """CREATE TABLE quarantined (
         id INTEGER PRIMARY KEY, kind TEXT NOT NULL, cl_ord_id TEXT NOT NULL, exec_id TEXT NOT NULL,
         payload BLOB NOT NULL, against_seq INTEGER NOT NULL, UNIQUE (against_seq, payload))""",
@@ -45,6 +56,9 @@ class Ledger(LedgerReader):
         self.path = Path(path)
         self.at = 0
         """Market events that the engine has processed; recorded with every entry, so that a replay finds its place."""
+        self.unread = 0
+        """Events that opening it did not look at: older than the newest checkpoint."""
+        self._checkpoint = 0  # its event number
         self._dead = ""
         self._in_batch = False
         self._mark: HighWater | None = None
@@ -98,7 +112,7 @@ class Ledger(LedgerReader):
             if isinstance(error, sqlite3.OperationalError):
                 raise JournalError(f"cannot write ledger {self.path}: {error}") from error
             raise self._corrupt(error) from error
-        self._check()
+        self._check(whole=self.checkpoint() is None)
         self._upgrade()
         found = (self.meta("run"), self.meta("mode"))
         if not new and run and found != (run, mode):
@@ -109,12 +123,17 @@ class Ledger(LedgerReader):
 
     def _upgrade(self) -> None:
         """Bring a ledger of an older release to this one's schema; its rows stay as they are."""
+        if not self.sealed:
+            try:
+                self._db.execute(_NOTES)
+            except sqlite3.OperationalError as error:
+                raise JournalError(f"cannot write ledger {self.path}: {error}") from error
         if self.meta("schema_version") == str(SCHEMA_VERSION):
             return
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute("ALTER TABLE events ADD COLUMN at INTEGER NOT NULL DEFAULT 0")
         self._db.execute("DROP INDEX events_once")
-        self._db.execute(_SCHEMA[2])
+        self._db.execute(_ONCE)
         self._db.execute("UPDATE meta SET value=? WHERE key='schema_version'", (str(SCHEMA_VERSION),))
         self._db.execute("COMMIT")
         self._at_column = "at"
@@ -129,9 +148,20 @@ class Ledger(LedgerReader):
         disk().sync_folder(self.path.parent)
 
     def _verify(self) -> tuple[int, int]:
-        for _ in self.events():
+        """Hold every row against the one before it, from the newest checkpoint on: what is older need not be read for
+        what it comes to, and is read again while trading goes on (`emp.engine.history`).
+        """
+        found = self.checkpoint()
+        self._checkpoint = 0 if found is None else found.seq
+        self.unread = max(0, self._checkpoint - 1)
+        for _ in self.events(self.unread):
             pass
         return self._last()
+
+    @property
+    def since_checkpoint(self) -> int:
+        """Rows after the newest checkpoint."""
+        return self._seq - self._checkpoint
 
     def close(self) -> None:
         """Let go of the file without sealing it; whatever was recorded is durable already."""
@@ -187,6 +217,19 @@ class Ledger(LedgerReader):
         with self._transaction():
             return self._append("note", "", "", encode(kept))
 
+    def record_checkpoint(self, note: Note) -> int:
+        """Make durable what every event before this one comes to: a start reads no further back."""
+        with self._transaction():
+            seq = self._append("note", "", "", encode(note))
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (CHECKPOINT, str(seq)))
+        self._checkpoint = seq
+        return seq
+
+    def note_damage(self, what: str) -> None:
+        """Remember that a row was changed: nobody goes on with this ledger."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (DAMAGED, what))
+
     def seal(self) -> None:
         """End the run: nothing may be recorded after this, and the ledger becomes one file without a log."""
         with self._transaction():
@@ -207,6 +250,7 @@ class Ledger(LedgerReader):
             self._db.execute("DELETE FROM events WHERE seq>?", (seq,))
             self._db.execute("DELETE FROM quarantined WHERE against_seq>?", (seq,))
             self._db.execute("UPDATE meta SET value='no' WHERE key='sealed'")
+            self._db.execute("DELETE FROM meta WHERE key=? AND CAST(value AS INTEGER)>?", (CHECKPOINT, seq))
         self._seq, self._chain = self._last()
         self._sealed = False
 

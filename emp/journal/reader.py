@@ -4,21 +4,31 @@ import os
 import sqlite3
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 from typing import cast
 from urllib.parse import quote
 
 from emp.core.codes import OrderStatus
-from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, Replace
+from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace
 from emp.core.errors import JournalError
 from emp.core.replacement import consents, replaced
 from emp.journal.high_water import Mark, mark_path, read_mark
-from emp.journal.records import Fill, Kind, LedgerEvent, Note, OpenOrder
+from emp.journal.records import Fill, Kind, LedgerEvent, Note, OpenOrder, note_head
 
 MARKED = "marked"
 """Fact of a ledger that has, while it is not sealed, a companion with its newest acknowledged row."""
+
+CHECKPOINT = "checkpoint"
+"""Kind of the note that says what everything before it comes to, and name of the fact that says where the newest is."""
+
+DAMAGED = "damaged"
+"""Fact of a ledger of which a row was found changed while it was written."""
+
+_FREQUENT = b'{"kind":"decision"'  # how the notes begin that come with every order
+NOTES = f"kind='note' AND substr(payload, 1, {len(_FREQUENT)}) <> x'{_FREQUENT.hex()}'"
+"""The notes that are few: what an index keeps at hand."""
 
 SCHEMA_VERSION = 2
 """Version 1 lacked the column `at`; it is read as if nothing had been processed."""
@@ -44,7 +54,10 @@ def is_blank(path: Path) -> bool:
 class LedgerReader:
     """Reads a ledger, also while another process writes it: for mirrors, reports and audits."""
 
-    def __init__(self, path: Path | str) -> None:
+    _at_column = "at"
+
+    def __init__(self, path: Path | str, *, whole: bool = True) -> None:
+        """Look through the whole file first; without `whole` only at what is read of it, however old it is."""
         self.path = Path(path)
         if not self.path.is_file():
             raise JournalError(f"no ledger at {self.path}")
@@ -52,7 +65,7 @@ class LedgerReader:
             self._roll_back()
         self._db = self._connect("ro")
         try:
-            self._check()
+            self._check(whole=whole)
         except BaseException:
             self.close()
             raise
@@ -80,13 +93,12 @@ class LedgerReader:
         finally:
             db.close()
 
-    def _check(self) -> None:
-        """Refuse a file that is not a whole ledger of this version."""
+    def _check(self, *, whole: bool) -> None:
+        """Refuse a file that is not a ledger of this version; with `whole` one of which any page is damaged."""
         mark = read_mark(self.path)  # before the rows: whoever writes them moves it on behind them
         try:
-            found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found != "ok":
-                raise self._corrupt(found)
+            if whole:
+                self._check_pages()
             tables = {row[0] for row in self._db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
             if not {"meta", "events", "quarantined"} <= tables:
                 raise JournalError(f"{self.path} is not a ledger: it has other tables or none")
@@ -99,7 +111,14 @@ class LedgerReader:
                 " start a new run or use the release that wrote it"
             )
         self._at_column = "at" if int(version) > 1 else "0"
+        if self.meta(DAMAGED):
+            raise self._corrupt(self.meta(DAMAGED))
         self._check_end(mark)
+
+    def _check_pages(self) -> None:
+        found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise self._corrupt(found)
 
     def _check_end(self, mark: Mark | None) -> None:
         """Refuse a ledger whose acknowledged end is missing: its write-ahead file is lost, cut or damaged."""
@@ -150,7 +169,7 @@ class LedgerReader:
         """Whether the run ended in order; an unsealed ledger that nobody writes is a crashed run."""
         return self.meta("sealed") == "yes"
 
-    def events(self, after_seq: int = 0) -> Iterator[LedgerEvent]:
+    def events(self, after_seq: int = 0) -> Generator[LedgerEvent, None, None]:
         """Yield the events after `after_seq` in sequence; raise JournalError at a row that was changed."""
         row = self._db.execute("SELECT crc FROM events WHERE seq=?", (after_seq,)).fetchone()
         if row is None and after_seq > 0:
@@ -167,6 +186,76 @@ class LedgerReader:
                 yield LedgerEvent(seq, cast(Kind, kind), payload, at)
         except sqlite3.DatabaseError as error:
             raise self._unreadable(error) from error
+
+    def _row(self, seq: int) -> LedgerEvent:
+        """One event, held against the row before it and the row behind it; JournalError where they do not follow."""
+        query = f"SELECT seq, kind, payload, crc, {self._at_column} FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq"
+        try:
+            rows = self._db.execute(query, (seq - 1, seq + 1)).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise self._unreadable(error) from error
+        before = int(rows.pop(0)[3]) if rows and rows[0][0] < seq else 0
+        for n, (found, kind, payload, stored, at) in enumerate(rows, seq):
+            whole = isinstance(payload, bytes) and isinstance(at, int)
+            before = chained_crc(n, kind, payload, before, at) if whole else -1
+            if found != n or stored != before:
+                raise self._corrupt(f"event {n} does not follow from those before it")
+        if not rows:
+            raise self._corrupt(f"event {seq} is missing")
+        return LedgerEvent(seq, cast(Kind, rows[0][1]), rows[0][2], rows[0][4])
+
+    def checkpoint(self) -> LedgerEvent | None:
+        """The newest checkpoint; None where there is none, or it is not whole: what it says must be told again."""
+        try:
+            told = self.meta(CHECKPOINT)
+            if not told.isdigit():
+                return None
+            found = self._row(int(told))
+        except (JournalError, sqlite3.Error):
+            return None
+        return found if found.is_note(CHECKPOINT) else None
+
+    def story(self, name: str, until_seq: int | None = None) -> list[Command | OrderUpdate]:
+        """Everything recorded of the order that has or had the id `name`, or that a command of that id is about, in
+        order: its commands and reports up to event `until_seq`. Empty where no order of the ledger is.
+        """
+        first = self._intent(name)
+        while first is not None and not isinstance(first[1], NewOrder):
+            first = self._intent(first[1].orig)
+        if first is None:
+            return []
+        names, told, ended = {first[1].cl_ord_id}, list[Command | OrderUpdate](), False
+        for event in self.events(first[0] - 1):
+            if until_seq is not None and event.seq > until_seq:
+                break
+            body = event.body if event.kind in ("intent", "query", "report") else None
+            if isinstance(body, CancelOrder | Replace) and body.orig in names:
+                names.add(body.cl_ord_id)
+            elif isinstance(body, OrderUpdate) and body.clOrdID in names:
+                refused = body.status is OrderStatus.REJECTED and body.clOrdID != first[1].cl_ord_id
+                ended |= body.status.terminal and not refused
+            elif not (isinstance(body, NewOrder | QueryOrder) and body.cl_ord_id in names):
+                continue
+            told.append(body)
+            if ended and event.seq >= self._last_of(names):
+                break
+        return told
+
+    def _intent(self, name: str) -> tuple[int, NewOrder | CancelOrder | Replace] | None:
+        """The event number and the command of an id."""
+        query = "SELECT seq FROM events WHERE cl_ord_id=? AND exec_id='' AND kind='intent' AND cl_ord_id<>''"
+        row = self._db.execute(query, (name,)).fetchone()
+        if row is None:
+            return None
+        body = self._row(int(row[0])).body
+        assert isinstance(body, NewOrder | CancelOrder | Replace)
+        return int(row[0]), body
+
+    def _last_of(self, names: set[str]) -> int:
+        """Number of the newest event under any of these ids."""
+        asked = ", ".join("?" * len(names))
+        query = f"SELECT max(seq) FROM events WHERE cl_ord_id IN ({asked}) AND cl_ord_id<>''"
+        return int(self._db.execute(query, (*names,)).fetchone()[0])
 
     def _last(self) -> tuple[int, int]:
         row = self._db.execute("SELECT seq, crc FROM events ORDER BY seq DESC LIMIT 1").fetchone()
@@ -193,8 +282,21 @@ class LedgerReader:
 
     def notes(self, kind: str = "") -> list[Note]:
         """Notes of one kind, or all, oldest first."""
+        if kind and not _FREQUENT.startswith(note_head(kind)):
+            return self._few_notes(kind)
         found = [e.body for e in self.events() if (e.is_note(kind) if kind else e.kind == "note")]
         return [n for n in found if isinstance(n, Note)]
+
+    def _few_notes(self, kind: str) -> list[Note]:
+        """Notes of a kind, without the rows between them; each is held against the row before it."""
+        head = note_head(kind)
+        query = f"SELECT seq FROM events WHERE {NOTES} AND substr(payload, 1, {len(head)})=? ORDER BY seq"
+        try:
+            rows = self._db.execute(query, (head,)).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise self._unreadable(error) from error
+        found = [self._row(int(seq)).body for (seq,) in rows]
+        return [one for one in found if isinstance(one, Note)]
 
     def quarantined(self) -> list[tuple[int, bytes]]:
         """(sequence number it contradicts, payload) of every message kept out."""

@@ -11,6 +11,7 @@ from emp.core.contracts import (
     OrderUpdate,
     RiskBreach,
 )
+from emp.core.errors import JournalError
 
 Kind = Literal["intent", "query", "report", "control", "note"]
 
@@ -47,6 +48,11 @@ def encode(body: Body) -> bytes:
     return _encoder.encode(body)
 
 
+def note_head(kind: str) -> bytes:
+    """How the payload of a note of that kind begins."""
+    return b'{"kind":"%s"' % kind.encode()
+
+
 class LedgerEvent(msgspec.Struct, frozen=True):
     """One line of the ledger."""
 
@@ -57,18 +63,21 @@ class LedgerEvent(msgspec.Struct, frozen=True):
 
     def is_note(self, kind: str) -> bool:
         """Whether it is a note of that kind; its body is not decoded, which most of a long ledger need not be."""
-        return self.kind == "note" and self.payload.startswith(b'{"kind":"%s"' % kind.encode())
+        return self.kind == "note" and self.payload.startswith(note_head(kind))
 
     @property
     def body(self) -> Body:
-        """The payload as the message it was."""
-        if self.kind == "report":
-            return _report.decode(self.payload)
-        if self.kind == "control":
-            return _control.decode(self.payload)
-        if self.kind == "note":
-            return _note.decode(self.payload)
-        return _command.decode(self.payload)
+        """The payload as the message it was; JournalError where it is none."""
+        try:
+            if self.kind == "report":
+                return _report.decode(self.payload)
+            if self.kind == "control":
+                return _control.decode(self.payload)
+            if self.kind == "note":
+                return _note.decode(self.payload)
+            return _command.decode(self.payload)
+        except msgspec.MsgspecError as error:
+            raise JournalError(f"event {self.seq} of the ledger cannot be read ({error})") from error
 
 
 class OpenOrder(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ class Engine:
 
     def __init__(self, world: World) -> None:
         self.run = "RUN00001"
-        self.instruments = world.venue.instruments
+        self.instruments = world.exchange.instruments
         self.touch = (99_999, 100_001, 5)
         self.positions = 0
         self.open: list[object] = []
@@ -48,7 +48,7 @@ class Ledger:
     """A ledger whose rows are a number."""
 
     def __init__(self) -> None:
-        self._seq, self._dead, self._in_batch = 40, "", False
+        self._seq, self._dead, self._in_batch, self._checkpoint = 40, "", False, 0
         self.intents: list[str] = []
         self._db = SimpleNamespace(execute=lambda _: [(name,) for name in self.intents])
 
@@ -230,6 +230,7 @@ def duplicate_id(s: Set) -> None:
 def again(s: Set) -> Life:
     """Another process goes on with the run."""
     s.checks._fills = lambda *_: 0  # type: ignore[method-assign]
+    s.checks._sum_up = lambda *_: None  # type: ignore[method-assign]
     following = Life(Process("engine 2"), s.now, running=s.life.running)
     s.world.lives.append(following)
     return following
@@ -267,7 +268,7 @@ def recorded_first(s: Set) -> None:
 
 def tampered(s: Set) -> None:
     s.world.befalls.tampered = True
-    s.checks.on_assembled(again(s))
+    s.checks.at_rest()
 
 
 def passed_over(s: Set) -> None:
@@ -297,6 +298,17 @@ def position(s: Set) -> None:
     s.checks.when_settled()
 
 
+def loss_kept(s: Set) -> None:
+    """The owner has halted it, the loss goes on, and so does the position."""
+    s.checks.halted = True
+    s.world.exchange.position = 3
+    s.world.exchange.cash = -int(3 * 100_000 + s.world.plan.loss_limit + 200)
+    rows = empty_events(1)
+    for _ in range(40):
+        s.later(S)
+        s.checks.on_events(s.life, rows)
+
+
 def money(s: Set) -> None:
     s.engine.desk.account["cash"] = 3.0
     s.checks.when_settled()
@@ -316,13 +328,13 @@ PLANTED: dict[str, Callable[[Set], None]] = {
     one.__name__: one
     for one in (
         unrecovered, halted, stale, link_down, late, loss_limit, drawdown, loss_forgotten, sealed_early, closing_price,
-        order_price, closing_rate, closing_pace, not_asked,
+        order_price, closing_rate, closing_pace, not_asked, loss_kept,
         position_limit, queue_bound, duplicate_id, unknown_order, lost_record, recorded_first, tampered, passed_over,
         start_refused, unhandled, liveness, position, money, working, book,
     )
 }  # fmt: skip
 
-ELSEWHERE = {"decided_late", "row_of_order", "recovery_twice", "sealed", "two_engines", "world"}
+ELSEWHERE = {"checkpoint", "decided_late", "row_of_order", "recovery_twice", "sealed", "two_engines", "world"}
 """Those that whole worlds with a broken engine show: see test_worlds.py."""
 
 

@@ -17,10 +17,11 @@ from emp.app.chaos.page import page
 from emp.app.chaos.world import World
 from emp.app.cli import app
 from emp.core.errors import UsageError
+from emp.engine import checkpoint
 from emp.engine.driver import Driver
 from emp.engine.live import Live
 from emp.journal.ledger import Ledger
-from emp.sim.chaos.plan import Fault, Plan
+from emp.sim.chaos.plan import DOORS, Fault, Plan
 
 pytestmark = pytest.mark.long
 
@@ -77,13 +78,22 @@ def test_nothing_is_violated(ten: int) -> None:
     assert bad == []
 
 
-@pytest.mark.parametrize("door", ["fix44", "mock", "ctrader"])
+@pytest.mark.parametrize("door", DOORS)
 def test_without_faults_it_trades(door: str) -> None:
     outcome = play(quiet(door=door))
     assert outcome.violations == []
     assert outcome.ended in ("trading", "watching")
     assert outcome.fills > 3
     assert outcome.starts == 1
+
+
+def test_a_model_that_says_no_number_decides_nothing_and_its_engine_trades_again() -> None:
+    whole = play(quiet(lasts_ms=30_000))
+    dumb = play(quiet(Fault("nan_model", 2_000, 27_000), lasts_ms=30_000))
+    assert dumb.violations == []
+    assert dumb.orders < whole.orders / 2
+    assert dumb.ended in ("trading", "watching")
+    assert play(quiet(lasts_ms=30_000)).told == whole.told, "the model is whole again in the next world"
 
 
 def test_the_market_swings_and_its_sizes_say_how() -> None:
@@ -138,6 +148,25 @@ def test_a_batch_that_is_decided_after_a_stall(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Live, "_serve_market", careless)
     stops = [Fault("stop", 3_000 + 4_100 * k, 700 + k) for k in range(12)]
     assert "decided_late" in found(quiet(*stops, lasts_ms=60_000))
+
+
+def test_a_checkpoint_that_says_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = checkpoint.checkpoint_of
+
+    def careless(engine: Any, foreign: Any) -> checkpoint.Checkpoint:
+        return msgspec.structs.replace(made(engine, foreign), foreign=["another"])
+
+    monkeypatch.setattr(checkpoint, "checkpoint_of", careless)
+    assert "checkpoint" in found(quiet())
+
+
+def test_an_old_row_that_is_changed_ends_a_run_that_has_begun() -> None:
+    """The start from a checkpoint does not read it; what reads it while it trades says so, and the next start."""
+    outcome = play(quiet(Fault("tamper", 12_000, 3)))
+    assert outcome.violations == []
+    assert outcome.ended == "refused"
+    said = [words for _, who, words in outcome.timeline if who == "owner" and "does not follow" in words]
+    assert len(said) >= 2
 
 
 def test_a_run_that_is_not_sealed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from emp.engine.driver import Driver
 from emp.engine.engine import Engine, EngineLimits, Output
 from emp.engine.portfolio import AccountLimits, needs_rates
 from emp.engine.rates import Rate, RateFile
-from emp.engine.recover import begin
+from emp.engine.rebuild import begin
 from emp.journal.ledger import Ledger
 from tests.live.world import BTC, book, buyer
 

@@ -16,7 +16,7 @@ from emp.engine import audit as audit_module
 from emp.engine.audit import AGAIN_S, LOOK_S, STEADY, PositionAudit
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine
-from emp.engine.recover import begin
+from emp.engine.rebuild import begin
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
 from tests.kit.events import random_events

@@ -28,9 +28,11 @@ from emp.core.errors import VenueError
 from emp.core.ids import cl_ord_id
 from emp.core.instrument import Instrument
 from emp.core.records import ACCOUNT, Array
+from emp.engine.checkpoint import account_note
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine, EngineLimits
-from emp.engine.recover import Recovered, Recovery, account_note, begin, rebuild
+from emp.engine.rebuild import begin, rebuild
+from emp.engine.recover import Recovered, Recovery
 from emp.execution.orders import OrderManager
 from emp.execution.reconcile import CorrectionKind
 from emp.journal.ledger import Ledger

@@ -20,8 +20,9 @@ from emp.core.config.config import SystemConfig
 from emp.core.contracts import NewOrder, OrderUpdate
 from emp.core.errors import JournalError, UsageError
 from emp.engine.carry import carried, carried_note
+from emp.engine.checkpoint import ACCOUNT_MARK
 from emp.engine.engine import Engine, EngineLimits
-from emp.engine.recover import ACCOUNT_MARK, begin
+from emp.engine.rebuild import begin
 from emp.engine.succession import Models
 from emp.journal.account_file import AccountFile, AccountState, Carried
 from emp.journal.ledger import Ledger

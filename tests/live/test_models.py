@@ -166,7 +166,7 @@ def test_another_artifact_takes_over_between_two_events_and_none_is_lost(tmp_pat
 def test_who_asks_for_a_reload_is_told_what_came_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from emp.engine import live
+    from emp.engine import reloads
 
     may_go_on = threading.Event()
 
@@ -181,13 +181,13 @@ def test_who_asks_for_a_reload_is_told_what_came_of_it(
 
     async def script(world: World) -> None:
         await world.until(lambda: world.live.connected.is_set(), 120)
-        monkeypatch.setattr(live, "RELOAD_TOLD_S", 0.05)
+        monkeypatch.setattr(reloads, "RELOAD_TOLD_S", 0.05)
         assert "log.jsonl of the run says what comes of it" in await asked(world)
         with pytest.raises(UsageError, match="one is under way, this one is not begun"):
             await asked(world)
         may_go_on.set()
         await world.until(lambda: world.engine.model.artifact.hash == "second", 120)
-        monkeypatch.setattr(live, "RELOAD_TOLD_S", 60.0)
+        monkeypatch.setattr(reloads, "RELOAD_TOLD_S", 60.0)
         assert (await asked(world)).endswith("second serves already")
 
     play(world, script)

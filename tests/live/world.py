@@ -22,10 +22,11 @@ from emp.engine.driver import Driver
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.guard import LatencyGuard
 from emp.engine.journal_tap import JournalTap
-from emp.engine.live import Home, Live
+from emp.engine.live import Live
 from emp.engine.load import LoadedModel
 from emp.engine.succession import Models, Succession
 from emp.engine.tap import Taps
+from emp.engine.upkeep import Home
 from emp.engine.verdict import Verdict
 from emp.engine.view import Viewer
 from emp.journal.ledger import Ledger

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from contextlib import closing
 
 import msgspec
+import numpy as np
 
 from emp.app.chaos.life import Life
+from emp.app.chaos.market import eager_model
 from emp.app.chaos.scene import Scene
+from emp.core.records import Array
 from emp.journal.reader import chained_crc, is_blank
 from emp.sim.chaos.disk import SIZE
 from emp.sim.chaos.exchange import Shortcomings
@@ -25,7 +28,6 @@ _COUNTED = {
     "twice_row": "twice_rows",
     "swapped_row": "swapped_rows",
     "reject": "rejects",
-    "lost_order": "lost_orders",
     "silent_order": "silent_orders",
     "cancel_race": "cancel_races",
     "refused_cancel": "refused_cancels",
@@ -50,6 +52,8 @@ class Befalls:
         self.flipped = False  # a file was changed: a start may be refused
         self.tampered = False  # it must be
         self.crash_next_start: int | None = None
+        self.healthy: tuple[Array, Array] | None = None  # the model's numbers, where they were taken away
+        self._slow_until_ns = self._slow_ms = 0
 
     def befall(self, fault: Fault) -> None:
         """Let one happen, now."""
@@ -75,6 +79,8 @@ class Befalls:
         world.disk.sync_ns = world.disk.failing_syncs = 0
         world.disk.free = SIZE
         world.disk.crash_in = self.crash_next_start = None
+        self._slow_until_ns = 0
+        self.heal()
 
     def _later(self, ms: float, what: Callable[[], object]) -> None:
         self.pending += 1
@@ -96,6 +102,23 @@ class Befalls:
 
     def _refuse_orders(self, ms: int) -> None:
         self._world.exchange.refuses_until_ns = self._now_ns + ms * MS
+
+    def _lost_order(self, n: int) -> None:
+        self._world.door.lose_orders(n)
+
+    def _bust(self, trades: int) -> None:
+        for k in range(trades):
+            self._later(1_000 * k, lambda: self._take_back(0))
+
+    def _corrected_trade(self, off: int) -> None:
+        self._take_back(off)
+
+    def _take_back(self, off: int) -> None:
+        """The venue takes back or corrects a trade, where its dialect has a word for it."""
+        world = self._world
+        if world.door.tells_corrections:
+            with world.loop.inside(world.venue_process):
+                world.exchange.take_back(off)
 
     # --- market and wire
 
@@ -143,7 +166,7 @@ class Befalls:
         self._later(ms - 500, lambda: self._sequence_reset(1))
 
     def _weather(self, faults: Faults) -> None:
-        self._world.venue.plan.faults = faults
+        self._world.door.weather(faults)
 
     def _for_a_while(self, ms: int, faults: Faults) -> None:
         self._weather(msgspec.structs.replace(faults, seed=self._world.plan.seed))
@@ -160,7 +183,7 @@ class Befalls:
 
     def _sequence_reset(self, _: int) -> None:
         with self._world.loop.inside(self._world.venue_process):
-            self._world.venue.forget_numbers()
+            self._world.door.forget()
 
     # --- time
 
@@ -182,6 +205,32 @@ class Befalls:
         clock = self._world.clock
         clock.step(seconds * 1_000 * MS)
         self._later(STEP_MS, lambda: clock.step(-seconds * 1_000 * MS))
+
+    def _summer_time(self, forth: int) -> None:
+        self._clock_step(3_600 if forth else -3_600)
+
+    # --- the model
+
+    def _nan_model(self, ms: int) -> None:
+        params = eager_model().params
+        self.healthy = self.healthy or (params.weight.copy(), params.bias.copy())
+        params.weight[:] = params.bias[:] = np.nan
+        self._later(ms, self.heal)
+
+    def heal(self) -> None:
+        """All engines of this process have the one model: it must be whole before the next world begins."""
+        if self.healthy is not None:
+            params = eager_model().params
+            params.weight[:], params.bias[:] = self.healthy
+
+    def _slow_model(self, ms: int) -> None:
+        self._slow_until_ns = self._now_ns + ms * MS
+        self._slow_ms = 20 + ms % 180
+
+    def on_events(self, life: Life) -> None:
+        """Market data reach an engine: a slow model takes its time over them, and so does the loop."""
+        if self._now_ns < self._slow_until_ns and not life.process.dead:
+            self._world.loop.stop_process(life.process, self._slow_ms * MS, after=0)
 
     # --- the disk and the box
 
@@ -318,7 +367,7 @@ class Befalls:
 
     def _trade_by_hand(self, lots: int, *, told: bool) -> None:
         with self._world.loop.inside(self._world.venue_process):
-            self._world.exchange.by_hand(lots, told=told)
+            self._world.door.by_hand(lots, told=told)
 
     def _second_engine(self, _: int) -> None:
         first = self._running()

@@ -10,13 +10,13 @@ import msgspec
 from emp.app.chaos.closings import Closings
 from emp.app.chaos.life import Life
 from emp.app.chaos.losses import Losses
-from emp.app.chaos.records import check_records
+from emp.app.chaos.records import check_records, differs
 from emp.app.chaos.scene import Scene
 from emp.core.codes import Reason
 from emp.core.contracts import Command, NewOrder, OrderUpdate, Replace
 from emp.core.errors import EmpError
 from emp.core.records import Array
-from emp.engine.recover import rebuild
+from emp.engine.rebuild import rebuild
 from emp.execution.orders import OrderManager
 from emp.journal.reader import LedgerReader
 from emp.sim.chaos.exchange import Held
@@ -33,6 +33,7 @@ CHECKS = {
     "link_down": "nor while the trade link is down",
     "late": "nor on data that reached the engine more than 350 ms before",
     "loss_limit": "nor after the loss of the day has passed its limit, over any number of restarts",
+    "loss_kept": "and what is held is closed then, though its owner has halted it and wants to keep it",
     "decided_late": "nothing is decided after a stall before sizes are 0",
     "loss_forgotten": "a start knows the loss of the day and the peak that were known 5 s before the last one ended",
     "drawdown": "nor after the drawdown has passed its limit, over any number of restarts",
@@ -59,6 +60,7 @@ CHECKS = {
     "book": "the newest book is the venue's",
     "row_of_order": "every order has the row that decided it",
     "recovery_twice": "recovering twice gives what recovering once gives, and what the engine knew",
+    "checkpoint": "recovering from a checkpoint gives what recovering from every row gives",
     "sealed": "a run that ended in order is sealed",
     "sealed_early": "and no other",
     "world": "the world comes to its end",
@@ -162,6 +164,8 @@ class Checks:
             self._arrivals = dict(list(self._arrivals.items())[256:])
         self.losses.look(life)
         self.losses.mark(life)
+        self.losses.look_at_kept(life)
+        self._world.befalls.on_events(life)
         self._reconnected(life)
 
     def _reconnected(self, life: Life) -> None:
@@ -202,6 +206,9 @@ class Checks:
         ledger = running.live._ledger
         if not ledger._in_batch and not ledger._dead:
             life.acknowledged = ledger._seq
+            if ledger._checkpoint != life.summed_up:
+                life.summed_up = ledger._checkpoint
+                self._sum_up(ledger, life)
         if not life.began and life.trading:
             life.began = True
             self.losses.begin(life)
@@ -218,14 +225,24 @@ class Checks:
             self.violated("passed_over", f"{before.run} did not end in order, {life.run} was begun")
         if before is not None and before.run == life.run and self._fills(ledger, life) < before.knew:
             self.violated("recorded_first", f"{before.knew} fills were applied, fewer are recorded")
-        if before is not None and before.run == life.run and self._world.befalls.tampered:
-            self.violated("tampered", f"{life.run} goes on")
+        self._sum_up(ledger, life)
         if before is not None and before.run == life.run and ledger._seq < before.acknowledged:
             self.violated("lost_record", f"{ledger._seq} rows, {before.acknowledged} were acknowledged")
         known = {name for (name,) in ledger._db.execute("SELECT cl_ord_id FROM events WHERE kind='intent'")}
         for name in self.arrived:
             if name.startswith(life.run) and name not in known | self.unrecorded:
                 self.violated("unknown_order", name)
+
+    def _sum_up(self, ledger: LedgerReader, life: Life) -> None:
+        """What a start takes in is what all rows say."""
+        try:
+            difference = differs(ledger, [one.name for one in life.running.engine.instruments])
+        except EmpError:
+            if not self._world.befalls.flipped:  # else an old row was changed: it is found while it trades
+                raise
+            return
+        if difference:
+            self.violated("checkpoint", difference)
 
     def _fills(self, ledger: LedgerReader, life: Life) -> int:
         """How many fills a ledger knows."""
@@ -322,6 +339,8 @@ class Checks:
 
     def at_rest(self) -> None:
         """It must be alive by now."""
+        if self._world.befalls.tampered and not self._world.refused:
+            self.violated("tampered", "the run goes on")
         if self._world.refused:
             self.ended = "refused"
         elif not self.is_alive():
@@ -376,12 +395,13 @@ class Checks:
             touch = engine._touch(0)[:2]
             self.violated("book", f"{touch}, the venue showed {list(theirs)[-2:]}")
         account = engine.desk.account[0]
-        if len({one.run for one in world.lives if one.run}) == 1 and not self._adjusted(life):
+        heard = not _UNHEARD & world.befalls.counts.keys() and self._losses == 0 and len(world.lives) == 1
+        told = heard or not _CORRECTED & world.befalls.counts.keys()
+        if len({one.run for one in world.lives if one.run}) == 1 and told and not self._adjusted(life):
             cash, fees = float(account["cash"]), float(account["fees"])
             if abs(cash - exchange.cash) > 1e-6 * max(1.0, abs(exchange.cash)):
                 self.violated("money", f"cash {cash:.3f}, the venue has {exchange.cash}")
-            heard = not _UNHEARD & world.befalls.counts.keys() and self._losses == 0 and len(world.lives) == 1
-            if world.dialect.fee_tag and heard and abs(fees - exchange.fees) > 1e-6 * max(1.0, exchange.fees):
+            if world.door.tells_fees and heard and abs(fees - exchange.fees) > 1e-6 * max(1.0, exchange.fees):
                 self.violated("money", f"fees {fees:.3f}, the venue has {exchange.fees:.3f}")
 
     def _adjusted(self, life: Life) -> bool:
@@ -409,6 +429,9 @@ class Checks:
 
 _UNHEARD = frozenset(("lost_report", "silent_order", "swapped_report", "late_report", "lost_order"))
 """Faults after which a fill is learnt by asking: what it cost is not told then."""
+
+_CORRECTED = frozenset(("bust", "corrected_trade"))
+"""Faults that change what a trade cost: a venue that was not heard meanwhile tells what is held, and no more."""
 
 _WORDS = frozenset(
     {"", "killed", "power lost", "VenueError", "JournalError", "UsageError", "ConfigError", "ArtifactError"}

@@ -1,7 +1,7 @@
 """One process of the engine in a world, and what passes between it and its access."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
@@ -10,6 +10,7 @@ from emp.core.approval import Cleared, command_of
 from emp.core.contracts import Command, OrderUpdate, VenuePosition
 from emp.core.instrument import Instrument
 from emp.core.records import Array
+from emp.engine.protection import Protects
 from emp.observe.board import Board
 from emp.sim.chaos.loop import Process
 
@@ -35,6 +36,7 @@ class Life(msgspec.Struct, weakref=True):
     newest_ns: int = 0  # when the newest market data reached it
     second: bool = False
     began: bool = False  # whether it has begun to trade
+    summed_up: int = 0  # the newest checkpoint of its ledger that was looked at
     knew: int = 0  # fills that it had applied when it died
     run: str = ""  # that it goes on with, or has begun
 
@@ -126,3 +128,20 @@ class Watched:
     async def ready(self) -> None:
         """As the engine."""
         await self._sink.ready()
+
+
+class _WatchedStops(Watched):
+    """The same of an access whose venue keeps stops."""
+
+    def protect(self, instrument: str, side: int, px: int) -> None:
+        """As the access."""
+        cast(Protects, self._access).protect(instrument, side, px)
+
+    def protected(self, instrument: str) -> int:
+        """As the access."""
+        return cast(Protects, self._access).protected(instrument)
+
+
+def watched_access(access: MarketAccess, life: Life, heard: Listens) -> Watched:
+    """The access with somebody who listens; what it can do, it still can."""
+    return (_WatchedStops if isinstance(access, Protects) else Watched)(access, life, heard)

@@ -16,6 +16,9 @@ STALLED_NS = 12_000_000_000
 LASTS_NS = 1_000_000_000
 """How long a loss lies beyond a limit before somebody must have seen it: some five events."""
 
+KEPT_NS = 30_000_000_000
+"""How long a position may be kept beyond a loss limit while it could be closed: refusals make the next try later."""
+
 EPSILON = 1e-6
 
 SLACK = 25.0
@@ -73,6 +76,7 @@ class Losses:
         self.drawn_ns = 0
         self._least_lost = 0.0
         self._losing, self._fallen = Since(), Since()
+        self._kept_ns = 0  # since when a position has been kept beyond a limit, and could be closed
         self._marks: deque[Mark] = deque(maxlen=256)
         self._begun: Process | None = None  # the newest process that began to trade
         self._before: Ended | None = None
@@ -97,6 +101,21 @@ class Losses:
         lost = min(self.lost, -worth)
         lasts = self._losing.lasts(now, beyond=lost > plan.loss_limit + SLACK)
         self.breached_ns = self.breached_ns or now * lasts
+
+    def look_at_kept(self, life: Life) -> None:
+        """Beyond a loss limit nothing is kept, whoever has halted it, while the venue can be heard and takes orders."""
+        exchange, now = self._world.exchange, self._world.loop.now_ns
+        could_close = (
+            life.trading
+            and all(life.links.values())
+            and now >= max(exchange.refuses_until_ns, exchange.bare_until_ns, exchange.silent_until_ns)
+        )
+        if not (self.breached_ns or self.drawn_ns) or not exchange.position or not could_close:
+            self._kept_ns = 0
+            return
+        self._kept_ns = self._kept_ns or now
+        if now - self._kept_ns > KEPT_NS:
+            self._told.violated("loss_kept", f"{exchange.position:+d} lots, with {self.lost:.0f} lost")
 
     # --- by what the engine knows -------------------------------------------------------------------------------
 

@@ -146,7 +146,7 @@ MUTANTS = (
     # starting again
     Mutant(
         "ids_begin_anew",
-        "emp.engine.recover",
+        "emp.engine.rebuild",
         "    engine.sequence = max(engine.sequence, rebuilt.next_sequence - 1)\n",
         "",
         _KILLS,
@@ -160,10 +160,52 @@ MUTANTS = (
     ),
     Mutant(
         "halts_forgotten_at_a_restart",
-        "emp.engine.recover",
+        "emp.engine.rebuild",
         "        engine.restore_halt(engine.orders.instruments.index(name), reason)\n",
         "        pass\n",
         ("owner_halt", "kill"),
+    ),
+    Mutant(
+        "checkpoint_without_open_orders",
+        "emp.engine.checkpoint",
+        "        open=[order.original.cl_ord_id for order in orders.open_orders()],\n",
+        "        open=[],\n",
+        ("half_open", "lost_order", "network_stall", "kill"),
+    ),
+    Mutant(
+        "checkpoint_without_halts",
+        "emp.engine.checkpoint",
+        '            if risk["halted"][i]\n',
+        "            if False\n",
+        ("owner_halt", "kill"),
+    ),
+    Mutant(
+        "old_rows_not_verified",
+        "emp.engine.live",
+        "            tasks.append(self._start(self._verify_history))\n",
+        "            pass\n",
+        ("tamper",),
+    ),
+    Mutant(
+        "damage_not_noted",
+        "emp.engine.history",
+        '        ledger.note_damage(f"an old event was changed: {error}")\n',
+        "",
+        ("tamper",),
+    ),
+    Mutant(
+        "forgotten_order_not_known_again",
+        "emp.engine.driver",
+        "            recall(ledger, self.engine.orders, one.clOrdID)\n",
+        "            pass\n",
+        ("bust", "late_report", "twice_report", "away"),
+    ),
+    Mutant(
+        "checkpoint_while_nothing_is_marked",
+        "emp.engine.checkpoint",
+        "            ledger.record_note(account_note(one.name, engine.desk.account[i], ts))\n",
+        "            pass\n",
+        ("kill", "power"),
     ),
     # others on the account
     Mutant(
@@ -190,7 +232,7 @@ MUTANTS = (
     Mutant(
         "positions_not_watched",
         "emp.engine.live",
-        "        tasks.append(self._start(self._watch_positions))\n",
+        "        tasks.append(self._start(self._positions.run))\n",
         "",
         ("in_silence",),
     ),
@@ -203,8 +245,8 @@ MUTANTS = (
     ),
     Mutant(
         "loss_marks_not_recorded",
-        "emp.engine.live",
-        "                    self._ledger.record_note(account_note(name, account, self._market.now(i)))\n",
+        "emp.engine.upkeep",
+        "                    self._ledger.record_note(account_note(one.name, account, self._market.now(i)))\n",
         "                    pass\n",
         ("kill", "power"),
     ),
@@ -316,6 +358,31 @@ MUTANTS = (
         "            if not foreign:\n                self.engine.sent(command)\n",
         "",
         ("late_report",),
+    ),
+    Mutant(
+        "loss_limit_closes_nothing",
+        "emp.engine.engine",
+        "            self.flattening.add(i)\n"
+        "            output.commands += self.closing.commands(i, ts)\n"
+        "            if reason in",
+        '            self.desk.risk["halt_reason"][i] = Reason.HALTED\n            if reason in',
+        ("owner_halt", "reject"),
+    ),
+    Mutant(
+        "halt_lifts_loss_limits",
+        "emp.engine.engine",
+        '                if not self.desk.risk["halted"][i]:  # what was to be flat stays so\n'
+        "                    self._halt(i, Reason.HALTED)\n",
+        '                self.desk.account["day_start"][i] = self.desk.account["peak"][i] = -1e12\n'
+        "                self._halt(i, Reason.HALTED)\n",
+        ("owner_halt",),
+    ),
+    Mutant(
+        "trade_taken_back_not_booked",
+        "emp.execution.orders",
+        "        if update.correction:\n            return self._correct(order, update)\n",
+        "        if update.correction:\n            return Applied()\n",
+        ("bust", "corrected_trade"),
     ),
     # what bars opening
     Mutant(

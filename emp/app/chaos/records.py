@@ -2,12 +2,14 @@
 
 from typing import Protocol
 
+import msgspec
+
 from emp.app.chaos.scene import Scene
 from emp.core.codes import Reason
 from emp.core.contracts import UNSENT, NewOrder, OrderUpdate, Replace
 from emp.core.errors import EmpError
 from emp.engine.journal_tap import journalled_rows
-from emp.engine.recover import rebuild
+from emp.engine.rebuild import rebuild
 from emp.execution.orders import OrderManager
 from emp.journal.decisions import recorded_decisions
 from emp.journal.reader import LedgerReader, is_blank
@@ -61,6 +63,8 @@ def _check_run(world: Scene, checks: Told, folder: RunFolder) -> None:
         states = [_state(ledger, names) for _ in range(2)]
         if states[0] != states[1]:
             checks.violated("recovery_twice", f"{run}: {states[0]} and {states[1]}")
+        if difference := differs(ledger, names):
+            checks.violated("checkpoint", f"{run}: {difference}")
         life = world.life
         if life is not None and life.run == run and life.running is not None and not life.process.dead:
             manager = life.running.engine.orders
@@ -71,6 +75,27 @@ def _check_run(world: Scene, checks: Told, folder: RunFolder) -> None:
                 checks.violated("sealed", run)
     finally:
         ledger.close()
+
+
+def differs(ledger: LedgerReader, names: list[str]) -> str:
+    """Where a start from the newest checkpoint would know something else than one from all rows; "" where nowhere."""
+    short, whole = (_everything(ledger, names, whole=one) for one in (False, True))
+    found = [f"{key}: {short[key]}, all rows say {whole[key]}" for key in whole if short[key] != whole[key]]
+    return "; ".join(found)
+
+
+def _everything(ledger: LedgerReader, names: list[str], *, whole: bool) -> dict[str, object]:
+    manager = OrderManager(names)
+    rebuilt = rebuild(ledger, manager, whole=whole)
+    return {
+        "accounts": manager.accounts.tolist(),
+        "working": manager.working.tolist(),
+        "prices": list(manager.prices),
+        "open": manager.open_orders(),
+        "strangers": manager.strangers,
+        **msgspec.structs.asdict(rebuilt),
+        "financing": repr(rebuilt.financing.tolist()),  # what is not stated is NaN, which equals nothing
+    }
 
 
 def _state(ledger: LedgerReader, names: list[str]) -> tuple[object, ...]:

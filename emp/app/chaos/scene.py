@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from emp.access.fix.dialect import Dialect
+from emp.app.chaos.doors import Door
 from emp.app.chaos.life import Life
-from emp.app.chaos.venue import WatchedVenue
 from emp.core.config.config import SystemConfig
 from emp.sim.chaos.beside import VirtualClock
 from emp.sim.chaos.disk import SimDisk
@@ -25,6 +24,9 @@ class Befallen(Protocol):
     def counts(self) -> Mapping[str, int]:
         """How often each kind has."""
 
+    def on_events(self, life: Life) -> None:
+        """Market data reach an engine."""
+
 
 class Judge(Protocol):
     """Who notes what must not be."""
@@ -42,9 +44,8 @@ class Scene(Protocol):
     disk: SimDisk
     clock: VirtualClock
     venue_process: Process
-    venue: WatchedVenue
     exchange: Exchange
-    dialect: Dialect
+    door: Door
     config: SystemConfig
     most_position: int
     lives: list[Life]

@@ -18,18 +18,14 @@ from unittest import mock
 import msgspec
 import structlog
 
-from emp.access.fix.client import FixAccess
-from emp.access.fix.dialect import dialect
-from emp.access.fix.settings import FixSettings
 from emp.app.chaos.befall import Befalls
 from emp.app.chaos.checks import Checks, Violation
-from emp.app.chaos.life import Life, Watched
+from emp.app.chaos.doors import Door, open_door
+from emp.app.chaos.life import Life, watched_access
 from emp.app.chaos.market import INSTRUMENT, eager_model, instrument, market_rows
-from emp.app.chaos.venue import WatchedVenue
 from emp.app.wiring.live import assemble_live
 from emp.core.background import runs_on
 from emp.core.config.config import SystemConfig
-from emp.core.config.secrets import Secret
 from emp.core.disk import writes_to
 from emp.core.errors import EmpError
 from emp.core.ids import generator
@@ -42,7 +38,6 @@ from emp.sim.chaos.guard import guarded
 from emp.sim.chaos.loop import START_NS, Died, Process, VirtualLoop
 from emp.sim.chaos.plan import DOORS, Plan
 from emp.sim.chaos.vfs import SqliteFiles
-from emp.sim.venues.fix.venue import VenueSettings
 
 WALL_NS = 1_709_737_200_000_000_000
 """Wednesday 2024-03-06, 15:00 UTC: the market trades."""
@@ -53,6 +48,12 @@ TICK_S = 0.05
 """Between two looks of the engine at what time demands: seldomer than on a machine, since most worlds are idle."""
 
 MARK_TICKS = 100  # so that marks are recorded every 5 s, as on a machine
+CHECKPOINT_ROWS = 60
+"""Rows of the ledger from one checkpoint to the next: worlds are short."""
+
+KEPT_ENDED = 4
+"""Ended orders that are still known, so that what is told late is about one that is not."""
+
 QUIET_S = 150.0
 """How long after the last fault the engine may take until it trades again, or is flat and says why."""
 
@@ -60,7 +61,6 @@ RETRY_S = 5.0
 """How long the owner waits before starting again what has ended by itself or did not start."""
 
 RUNS = Path("runs")
-HOST, PORT = "venue", 9_000
 
 
 class Outcome(msgspec.Struct):
@@ -104,18 +104,14 @@ class World:
         self.venue_process = Process("venue")
         rows = market_rows(plan.offset, plan.wrong_from_ms / 1000)
         self.exchange = Exchange(instrument(), rows, self.loop, self.venue_process, venue_clock.now_ns)
-        self.password = Secret("drill")
-        self.dialect = dialect(plan.door)
-        settings = VenueSettings(
-            dialect=self.dialect, host=HOST, port=PORT, password=self.password, symbols={INSTRUMENT: "1"}
+        self.checks = Checks(self)
+        self.door: Door = open_door(
+            plan.door, self.exchange, venue_clock, self.checks.on_arrival, self.loop.network, RUNS
         )
-        self.venue = WatchedVenue(self.exchange, [instrument()], settings, clock=venue_clock)
         self.config = self._config(8)
         self.most_position = 8  # of all configurations so far
         self.lives: list[Life] = []
         self.timeline: list[tuple[int, str, str]] = []
-        self.checks = Checks(self)
-        self.venue.arrived = self.checks.on_arrival
         self.exchange.on_fill = self.checks.on_fill
         self.befalls = Befalls(self)
         self.start_at_ns: int | None = START_NS  # when the owner starts the engine next
@@ -130,15 +126,7 @@ class World:
             warm_up_events=8,
             cool_down_events=4,
             instruments={"names": [INSTRUMENT]},  # type: ignore[arg-type]
-            access={  # type: ignore[arg-type]
-                "connection_protocol": "fix",
-                "host": HOST,
-                "port": PORT,
-                "account": "7",
-                "dialect": self.plan.door,
-                "sender_comp_id": "EMP",
-                "target_comp_id": "EMPVENUE",
-            },
+            access=self.door.settings(),  # type: ignore[arg-type]
             model={  # type: ignore[arg-type]
                 "ssm_impl": "linear",
                 "fallback_impl": "none",
@@ -180,6 +168,7 @@ class World:
                 self._forget()
                 outcome = self._outcome()
         finally:
+            self.befalls.heal()
             self.disk.close_all()
             self.sqlite.unregister()
             self.loop.close()
@@ -199,6 +188,8 @@ class World:
                 mock.patch("emp.engine.control_socket._private_socket", str),
                 mock.patch("emp.engine.live.TICK_S", TICK_S),
                 mock.patch("emp.engine.live.MARK_TICKS", MARK_TICKS),
+                mock.patch("emp.engine.upkeep.EVERY", CHECKPOINT_ROWS),
+                mock.patch("emp.execution.orders.KEPT_ENDED", KEPT_ENDED),
                 runs_on(VirtualThreads(self.loop)),
                 writes_to(self.disk),
                 mock.patch("emp.app.wiring.unfinished.say", lambda words: self.note("owner", words)),
@@ -223,7 +214,7 @@ class World:
 
     async def _main(self) -> None:
         with self.loop.inside(self.venue_process):
-            opened = self.loop.create_task(self.venue.start())
+            opened = self.loop.create_task(self.door.start())
         while not opened.done():
             await asyncio.sleep(0.01)
         opened.result()
@@ -279,8 +270,7 @@ class World:
         self.note("owner", f"starts {life.process.name}")
         with self.loop.inside(life.process):
             try:
-                access = FixAccess(self._fix_settings(), self.clock)
-                watched = Watched(access, life, self.checks)
+                watched = watched_access(self.door.access(self.clock), life, self.checks)
                 board = Board(self.clock)
                 life.running = assemble_live(
                     self.config, [instrument()], Models(eager_model(), None), watched, board, self.clock
@@ -297,22 +287,6 @@ class World:
                 if not isinstance(error, EmpError):
                     self.checks.violated("unhandled", life.said)
                 self.let_go(life)
-
-    def _fix_settings(self) -> FixSettings:
-        return FixSettings(
-            host=HOST,
-            port=PORT,
-            sender="EMP",
-            target="EMPVENUE",
-            dialect=self.dialect,
-            tls=False,
-            account="7",
-            symbols={INSTRUMENT: "1"},
-            username=Secret("EMP"),
-            password=self.password,
-            store=RUNS / "fix-sequence",
-            reset_on_loss=True,
-        )
 
     def die(self, process: Process, *, power: bool) -> None:
         """End a process of the engine without a word; with `power` the whole box."""

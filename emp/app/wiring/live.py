@@ -41,7 +41,7 @@ from emp.engine.engine import Engine
 from emp.engine.guard import LatencyGuard
 from emp.engine.journal_tap import JournalTap
 from emp.engine.latency_tap import LatencyTap
-from emp.engine.live import Home, Live
+from emp.engine.live import Live
 from emp.engine.load import load_folder
 from emp.engine.monitor_tap import MonitorTap
 from emp.engine.own import Rule
@@ -49,6 +49,7 @@ from emp.engine.portfolio import exposure_records, needs_rates
 from emp.engine.rates import RateFile
 from emp.engine.succession import Models, Succession
 from emp.engine.tap import Taps
+from emp.engine.upkeep import Home
 from emp.engine.verdict import Verdict
 from emp.engine.view import Viewer
 from emp.journal.account_file import AccountFile, AccountState

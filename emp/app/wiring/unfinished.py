@@ -145,7 +145,7 @@ def _sealed(run: RunFolder) -> bool:
     if not run.ledger.exists() or is_blank(run.ledger):
         return run.finished or not any(run.actions.glob("*"))  # it died before it could send anything
     try:
-        ledger = LedgerReader(run.ledger)
+        ledger = LedgerReader(run.ledger, whole=False)  # of each run there ever was, however long
     except JournalError as error:
         raise JournalError(
             f"{error}; {run.path} is a live run of this account and may hold positions"

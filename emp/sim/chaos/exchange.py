@@ -31,6 +31,7 @@ class Held(msgspec.Struct):
     status: OrderStatus = OrderStatus.NEW
     filled: int = 0
     price: int = 0  # of the last fill
+    fills: list[tuple[int, int]] = []  # (lots, price) of what has filled and stands
     silent: bool = False  # nothing is told of it unless asked
     replacement: str = ""
     ended_ns: int = 0  # of the world
@@ -83,6 +84,9 @@ class Exchange:
         self.bare_until_ns = 0  # one side of the book is empty until then
         self.bare_side = "bid"
         self.orders: dict[str, Held] = {}
+        self.tells_all = (
+            False  # whoever hears reports keeps books, and has them befall who hears it: `pass_on`
+        )
         self.on_fill: Callable[[Held, int, int], None] = lambda _held, _lots, _px: None
         self._rows, self._loop, self._process, self._wall = rows, loop, process, wall
         self._book: Array | None = None
@@ -90,7 +94,7 @@ class Exchange:
         self._names: dict[str, str] = {}  # every id that an order had -> the one it has
         self._executions = 0
         self._sink: Sink
-        self._held_back: deque[OrderUpdate] = deque()
+        self._held_back: deque[Callable[[], None]] = deque()
         self._held_row: Array | None = None
         self._late_until_ns = 0
         self._seq = 0
@@ -230,6 +234,7 @@ class Exchange:
         order = held.order
         held.filled += lots
         held.price = px
+        held.fills.append((lots, px))
         held.status = OrderStatus.FILLED if held.filled == order.qty else OrderStatus.PARTIALLY_FILLED
         if held.status.terminal:
             held.ended_ns = self._loop.now_ns
@@ -282,7 +287,7 @@ class Exchange:
         self._tell_of(held, text=text)
 
     def _tell_of(self, held: Held, *, fee: float = 0.0, maker: bool = False, text: str = "") -> None:
-        if held.silent:
+        if held.silent and not self.tells_all:
             return
         update = self._state(held)
         self._tell(msgspec.structs.replace(update, fee=fee, maker=maker, text=text))
@@ -320,6 +325,18 @@ class Exchange:
 
     def _tell(self, update: OrderUpdate) -> None:
         """Tell it, or what the faults make of it."""
+        if self.tells_all:
+            self._sink.report(update)
+        else:
+            self.pass_on(lambda: self._sink.report(update))
+
+    def is_silent(self, name: str) -> bool:
+        """Whether nothing is told of an order."""
+        held = self._known(name)
+        return held is not None and held.silent
+
+    def pass_on(self, say: Callable[[], None]) -> None:
+        """Say something, or what the faults make of it: later, twice, behind what comes next, or not at all."""
         faults = self.faults
         if faults.lost_reports:
             faults.lost_reports -= 1
@@ -328,26 +345,26 @@ class Exchange:
             faults.late_reports -= 1
             self._late_until_ns = self._loop.now_ns + LATE_NS
         if self._loop.now_ns < self._late_until_ns:
-            self._loop.schedule(self._process, self._late_until_ns, self._say, update)
+            self._loop.schedule(self._process, self._late_until_ns, self._say, say)
         else:
-            self._say(update)
+            self._say(say)
 
-    def _say(self, update: OrderUpdate) -> None:
+    def _say(self, say: Callable[[], None]) -> None:
         faults = self.faults
         if faults.swapped_reports and not self._held_back:
             faults.swapped_reports -= 1
-            self._held_back.append(update)
+            self._held_back.append(say)
             self._loop.schedule(self._process, self._loop.now_ns + LATE_NS, self._let_go)
             return
-        self._sink.report(update)
+        say()
         if faults.twice_reports:
             faults.twice_reports -= 1
-            self._sink.report(update)
+            say()
         self._let_go()
 
     def _let_go(self) -> None:
         while self._held_back:
-            self._sink.report(self._held_back.popleft())
+            self._held_back.popleft()()
 
     def by_hand(self, lots: int, *, told: bool) -> None:
         """Somebody trades on the account, at the touch; `lots` are signed."""
@@ -355,8 +372,8 @@ class Exchange:
         px = self._opposite(side)
         if not lots or not px:
             return
+        name = self.next_hand()
         self._executions += 1
-        name = f"HAND{self._executions}"
         order = NewOrder(
             cl_ord_id=name,
             instrument=self.instrument.name,
@@ -372,6 +389,44 @@ class Exchange:
         self.orders[name] = held
         self.others += abs(lots)
         self._fill(held, abs(lots), px, maker=False)
+
+    def take_back(self, off: int = 0) -> bool:
+        """Take the newest trade back; with `off` it was so many ticks worse for us instead. Whether there was one."""
+        ours = [
+            held
+            for held in self.orders.values()
+            if held.fills and not held.order.cl_ord_id.startswith("HAND")
+        ]
+        if not ours:
+            return False
+        held = ours[-1]
+        side, (lots, px) = held.order.side, held.fills.pop()
+        if off:
+            held.fills.append((lots, px + side * off))
+            self.cash -= lots * off
+        else:
+            held.filled -= lots
+            self.position -= side * lots
+            self.cash += side * lots * px
+            self.others += lots
+            if held.status is OrderStatus.FILLED:
+                held.status = OrderStatus.CANCELED
+            elif not held.status.terminal:
+                held.status = OrderStatus.PARTIALLY_FILLED if held.filled else OrderStatus.NEW
+        cost = sum(lots * px for lots, px in held.fills)
+        average = cost / held.filled if held.filled else 0.0
+        if not held.silent:
+            self._tell(msgspec.structs.replace(self._state(held), correction=True, average=average))
+        return True
+
+    def next_hand(self) -> str:
+        """The id of the next order that is placed by hand."""
+        return f"HAND{self._executions + 1}"
+
+    @property
+    def book(self) -> Array | None:
+        """The newest row, None before there is one."""
+        return self._book
 
     # --- what may be asked
 

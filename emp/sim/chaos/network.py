@@ -194,6 +194,7 @@ class Network:
         self.deaf: set[Transport] = set()  # ends whose bytes vanish
         self.next_cut: tuple[bool, float] | None = None  # of what a server sends?, at which part of the chunk
         self.next_flip: tuple[bool, float] | None = None
+        self.sealed = False  # streams from outside are under TLS, whose end finds that a bit has flipped
         self.streams: list[Transport] = []  # the dialling ends
         self.orphans: list[Transport] = []  # ends of a host that is gone, of which nobody was told
         self._ports = 40_000
@@ -257,6 +258,9 @@ class Network:
             return
         if outside and self.next_flip is not None and self.next_flip[0] == from_server:
             at, self.next_flip = int(len(data) * self.next_flip[1]), None
+            if self.sealed:
+                self.cut(end)
+                return
             data = data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :]
         self._deliver(end, data)
 

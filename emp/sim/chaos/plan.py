@@ -40,6 +40,8 @@ KINDS: dict[str, Kind] = {
     "twice_report": Kind(2, 1, 4, "reports are told twice"),
     "swapped_report": Kind(1, 1, 2, "a report comes behind the next one"),
     "late_report": Kind(2, 1, 3, "reports come 900 ms late"),
+    "bust": Kind(2, 1, 3, "trades are taken back, a second apart"),
+    "corrected_trade": Kind(1, 1, 40, "ticks by which the newest trade was worse than it was told"),
     # the wire
     "cut_server": Kind(
         2, 5, 95, "the connection breaks in the middle of what the venue says (percent of it)"
@@ -59,6 +61,10 @@ KINDS: dict[str, Kind] = {
     "stop": Kind(2, 300, 5_000, "ms in which the process is stopped (SIGSTOP, a blocked loop)"),
     "slow_disk": Kind(1, 50, 900, "ms that each sync takes, for a second"),
     "clock_step": Kind(1, -3_600, 3_600, "s by which the wall clock steps"),
+    "summer_time": Kind(1, 0, 1, "the wall clock steps by an hour, as on a box that keeps local time"),
+    # the model
+    "nan_model": Kind(1, 300, 8_000, "ms in which everything that the model says is no number"),
+    "slow_model": Kind(1, 300, 4_000, "ms in which each batch of market data takes the model 20 to 200 ms"),
     # the disk and the box
     "failed_sync": Kind(1, 1, 2, "syncs fail"),
     "disk_full": Kind(1, 0, 12_000_000, "bytes are left, for 20 s"),
@@ -106,8 +112,10 @@ class Fault(msgspec.Struct, frozen=True):
         return f"{self.at_ms / 1000:.3f} s: {self.kind} {self.size} ({KINDS[self.kind].what})"
 
 
-DOORS = ("fix44", "mock", "ctrader")
-"""Dialects of the FIX venue that a world may have."""
+OPEN_API = "openapi"
+
+DOORS = ("fix44", "mock", "ctrader", OPEN_API)
+"""How a world's venue may speak: dialects of FIX, and cTrader's Open API."""
 
 
 class Plan(msgspec.Struct, frozen=True):

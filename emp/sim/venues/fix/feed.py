@@ -147,6 +147,8 @@ def execution(
     last = update.filled - told.filled
     usual, status = CODES[update.status]
     kind = kind or ("I" if usual == "F" and last <= 0 else usual)
+    if update.correction:  # a trade is taken back, or was at another price: what stands is said
+        kind, told.cost = "H" if last < 0 else "G", round(update.filled * update.average)
     told.cost += max(last, 0) * update.price
     told.filled, told.status = update.filled, update.status
     named = order.cl_ord_id

@@ -204,7 +204,7 @@ class FixVenue:
             if said is None:
                 return
             update = said
-        same = (update.status, update.filled) == (told.status, told.filled)
+        same = not update.correction and (update.status, update.filled) == (told.status, told.filled)
         if same and update.clOrdID in self._queried:
             self._queried.discard(update.clOrdID)
             self._execution(told, update, "I")

@@ -1,0 +1,229 @@
+"""From a ledger's rows to orders, money, ids and halts: the newest checkpoint, and what was recorded after it."""
+
+import msgspec
+
+from emp.core.codes import Reason
+from emp.core.contracts import CancelOrder, Control, NewOrder, OrderUpdate, Replace
+from emp.core.errors import JournalError
+from emp.core.records import Array
+from emp.decision.financing import new_financing
+from emp.engine.carry import CARRIED, take_over
+from emp.engine.checkpoint import ACCOUNT_MARK, apply_mark, read_checkpoint
+from emp.engine.engine import Engine
+from emp.engine.financing import FINANCING_ACTIONS, take_financing
+from emp.engine.portfolio import BREACHES
+from emp.engine.valuation import ADJUSTMENT, VALUED
+from emp.execution.flatten import is_flat
+from emp.execution.orders import OrderManager
+from emp.journal.decisions import DECISION_NOTE
+from emp.journal.reader import LedgerReader
+from emp.journal.records import LedgerEvent, Note
+
+_HALTS = {"halt": Reason.HALTED, "flatten": Reason.KILL_SWITCH, "kill": Reason.KILL_SWITCH}
+_BREACHES = {reason.name.lower(): reason for reason in (Reason.DAILY_LOSS, Reason.DRAWDOWN, *BREACHES)}
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    """What a ledger said, beside the state it left in the order manager."""
+
+    next_sequence: int  # of the run's next command id
+    foreign: frozenset[str]  # ids of orders that were not ours, and of our cancels of them
+    halted: dict[str, Reason]  # instruments that nobody has let trade again, and why they were halted
+    unvalued: dict[str, int]  # signed lots that came without a report and have no price yet
+    barred: dict[str, dict[Reason, None]]  # instruments in which nothing may be opened, and why, in order
+    financing: Array  # FINANCING[n]: the next rolls, and what the venue has stated of them
+
+
+def rebuild(
+    ledger: LedgerReader, manager: OrderManager, until_seq: int | None = None, *, whole: bool = False
+) -> Rebuilt:
+    """Bring a fresh order manager to where the ledger ends, or to its event `until_seq`: the same state as then.
+
+    With `whole`, or up to an event, every row is told again; else those since the newest checkpoint, to the same state.
+    A replay that resumes from a checkpoint needs only this: its venue is restored with it.
+    """
+    fold = _Fold(ledger, manager)
+    with manager.unshown():
+        first = 0 if whole or until_seq is not None else fold.from_checkpoint()
+        for event in ledger.events(first):
+            if until_seq is not None and event.seq > until_seq:
+                break
+            fold.take(event)
+    return fold.rebuilt()
+
+
+def begin(ledger: LedgerReader, engine: Engine, until_seq: int | None = None) -> Rebuilt:
+    """Bring a fresh engine to where the ledger ends, or to its event `until_seq`: orders, money, ids, halts."""
+    rebuilt = rebuild(ledger, engine.orders, until_seq)
+    engine.sequence = max(engine.sequence, rebuilt.next_sequence - 1)
+    for name, reason in rebuilt.halted.items():
+        engine.restore_halt(engine.orders.instruments.index(name), reason)
+    for name, reasons in rebuilt.barred.items():
+        for bar in reasons:
+            engine.bar(engine.orders.instruments.index(name), bar, active=True)
+    engine.desk.financing[:] = rebuilt.financing
+    engine.unvalued.restore(
+        {engine.orders.instruments.index(name): qty for name, qty in rebuilt.unvalued.items()}
+    )
+    return rebuilt
+
+
+class _Fold:
+    """Takes rows in, one after the other."""
+
+    def __init__(self, ledger: LedgerReader, manager: OrderManager) -> None:
+        self._ledger, self._manager = ledger, manager
+        self._run = ledger.meta("run")
+        self._sequence, self._begun = 0, False
+        self._foreign: set[str] = set()
+        self._halted: dict[str, Reason] = {}
+        self._unvalued: dict[str, int] = {}
+        self._barred: dict[str, dict[Reason, None]] = {name: {} for name in manager.instruments}
+        self._financing = new_financing(len(manager.instruments))
+
+    def rebuilt(self) -> Rebuilt:
+        """What they come to."""
+        return Rebuilt(
+            self._sequence,
+            frozenset(self._foreign),
+            self._halted,
+            self._unvalued,
+            self._barred,
+            self._financing,
+        )
+
+    def from_checkpoint(self) -> int:
+        """Begin where the newest checkpoint is; its event number, 0 where there is none, or of other instruments."""
+        event = self._ledger.checkpoint()
+        if event is None:
+            return 0
+        note = event.body
+        assert isinstance(note, Note)
+        try:
+            known = read_checkpoint(note)
+        except JournalError:
+            return 0
+        if set(known.accounts) != set(self._manager.instruments):
+            return 0
+        for name in known.open:
+            self._manager.recall(self._ledger.story(name, event.seq))
+        known.restore(self._manager, self._financing)
+        self._sequence, self._begun = known.next_sequence, True
+        self._foreign = set(known.foreign)
+        self._halted = {name: Reason[reason] for name, reason in known.halted.items()}
+        self._unvalued = dict(known.unvalued)
+        self._barred = {
+            name: dict.fromkeys(Reason[one] for one in known.barred[name]) for name in self._barred
+        }
+        return event.seq
+
+    def take(self, event: LedgerEvent) -> None:
+        """The next row."""
+        if event.is_note(DECISION_NOTE):
+            return
+        body, manager = event.body, self._manager
+        if isinstance(body, NewOrder | CancelOrder | Replace):
+            self._sequence = max(self._sequence, _number(self._run, body.cl_ord_id) + 1)
+        if isinstance(body, CancelOrder) and manager.order(body.orig) is None:
+            self._foreign |= {body.orig, body.cl_ord_id}
+        elif isinstance(body, OrderUpdate):
+            if body.clOrdID not in self._foreign:
+                recall(self._ledger, manager, body.clOrdID, event.seq - 1)
+                manager.apply(body)
+                manager.forget_ended()
+        elif isinstance(body, Note):
+            self._note(body)
+        elif isinstance(body, Control):
+            self._control(body)
+        else:
+            manager.sent(body)
+
+    def _note(self, note: Note) -> None:
+        manager = self._manager
+        if note.kind == "risk_breach":
+            reason = _BREACHES.get(str(note.data.get("reason", "")), Reason.KILL_SWITCH)
+            # a loss limit is one instrument's, where it is not the account's, which names none
+            alone = note.instrument and reason is not Reason.KILL_SWITCH
+            self._halted.update(dict.fromkeys([note.instrument] if alone else manager.instruments, reason))
+        if note.instrument not in manager.instruments:
+            return
+        if note.kind == ADJUSTMENT:
+            qty = int(note.data["qty"] or 0)
+            # of an older release: the venue's average, 0 where it was flat
+            px = float(note.data.get("px") or 0.0)
+            manager.adjust(note.instrument, qty, float(note.data.get("fee") or 0.0))
+            if px:
+                manager.value(note.instrument, qty, px)
+            else:
+                self._wait(note.instrument, qty)
+        elif note.kind == CARRIED:
+            take_over(manager, note, self._halted)
+        elif note.kind == VALUED:
+            manager.value(note.instrument, int(note.data["qty"] or 0), float(note.data["px"] or 0.0))
+            self._unvalued.pop(note.instrument, None)
+        elif note.kind == ACCOUNT_MARK:
+            apply_mark(manager, note, self._unvalued)
+
+    def _wait(self, name: str, qty: int) -> None:
+        """Lots that came without a report wait for their price."""
+        self._unvalued[name] = self._unvalued.get(name, 0) + qty
+
+    def _control(self, control: Control) -> None:
+        if control.action == "begin":
+            self._sequence += int(control.value) * self._begun  # the value is 0 where an older release began
+            self._begun = True
+        self._halt(control)
+        if control.action == "differs":
+            self._differs(control)
+        if control.action == "bar":
+            self._bar(control)
+        if control.action in FINANCING_ACTIONS:
+            i = self._manager.instruments.index(control.instrument)
+            take_financing(self._financing[i : i + 1], self._manager.accounts[i : i + 1], control)
+
+    def _halt(self, control: Control) -> None:
+        """Keep track of what is halted: it stays so until somebody lets it trade again, over any number of starts.
+
+        As in the engine, what is still being closed is not let go on, and a mere halt changes nothing of a sterner one.
+        """
+        manager, halted = self._manager, self._halted
+        for name in [control.instrument] if control.instrument else manager.instruments:
+            closing = halted.get(name, Reason.HALTED) is not Reason.HALTED and not is_flat(manager, name)
+            if control.action == "resume" and not closing:
+                halted.pop(name, None)
+            elif control.action == "halt":
+                halted.setdefault(name, Reason.HALTED)
+            elif control.action in _HALTS:
+                halted[name] = _HALTS[control.action]
+
+    def _differs(self, control: Control) -> None:
+        """As the engine did: a difference that no order may explain was booked, and everything halted."""
+        manager, name, qty = self._manager, control.instrument, int(control.value)
+        if manager.open_orders(name):
+            return
+        manager.adjust(name, qty)
+        self._wait(name, qty)
+        self._halted.update(dict.fromkeys(manager.instruments, Reason.KILL_SWITCH))
+
+    def _bar(self, control: Control) -> None:
+        """Keep track of what bars opening, in the order in which it came."""
+        reason = Reason[control.reason.upper()]
+        for name in [control.instrument] if control.instrument else self._barred:
+            if control.value != 0.0:
+                self._barred[name].setdefault(reason)
+            else:
+                self._barred[name].pop(reason, None)
+
+
+def recall(ledger: LedgerReader, manager: OrderManager, name: str, until_seq: int | None = None) -> None:
+    """Bring back an order of ours that ended so long ago that it was forgotten, where `name` is one's id: something
+    is told of it now.
+    """
+    if manager.order(name) is None and name.startswith(ledger.meta("run")):
+        manager.recall(ledger.story(name, until_seq))
+
+
+def _number(run: str, name: str) -> int:
+    """Sequence number in an id of this run, -1 in any other id."""
+    number = name.removeprefix(f"{run}-")
+    return int(number) if number != name and number.isdigit() else -1
