@@ -2,7 +2,9 @@
 `margin`).
 
 Financing is told when it differs from what was told last. Margin is asked for where the owner limits it, and told when
-it has changed, or half of the age is reached at which a statement says nothing any more.
+it has changed, or half of the age is reached at which a statement says nothing any more. It is told again too where the
+venue stays with what it said though by our fills more or less is used since, at two looks in a row: a statement and the
+report of a fill may pass each other on their way, and that fill would count twice from then on.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,6 +31,7 @@ class VenueTerms:
         self._engine, self._access = engine, access
         self._told: dict[tuple[str, str], float] = {}  # of financing, by instrument and term
         self._margin: tuple[float, float, int] | None = None  # equity, used and when, as told last
+        self._apart = 0.0  # what our fills have changed of the margin used since then, at the look before
         self.problem = ""  # why margin is not known, in words
 
     async def look(self, now: Callable[[], int]) -> list[Control]:
@@ -95,15 +98,23 @@ class VenueTerms:
             if abs(money - known) > SAME * money:
                 yield Control(action="margin", ts=ts, instrument=name, reason="lot", value=money)
         before, age = self._margin, self._engine.limits.account.margin_max_age_ns
+        stays_apart = self._stays_apart(min(margin.lots.values(), default=0.0))
         if (
             before is None
             or before[:2] != (margin.equity, margin.used)
+            or stays_apart
             or ts - before[2] >= age // 2
             or not self._engine.desk.portfolio["stated_ns"][0]
         ):
             self._margin = margin.equity, margin.used, ts
             yield Control(action="margin", ts=ts, reason="equity", value=margin.equity)
             yield Control(action="margin", ts=ts, reason="used", value=margin.used)
+
+    def _stays_apart(self, lot: float) -> bool:
+        """Whether our fills have changed what is used by half of what a lot asks, and had at the look before."""
+        folio = self._engine.desk.portfolio[0]
+        before, self._apart = self._apart, float(folio["used"] - folio["used_then"])
+        return min(abs(before), abs(self._apart)) > 0.5 * lot > 0.0 and before * self._apart > 0.0
 
     def _index(self, name: str) -> int:
         return next(i for i, one in enumerate(self._engine.instruments) if one.name == name)

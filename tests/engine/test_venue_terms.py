@@ -113,3 +113,21 @@ def test_margin_that_nobody_limits_is_not_asked_for() -> None:
     terms = VenueTerms(desk.engine, venue)
     assert told(terms, desk) == []
     assert terms.problem == ""
+
+
+def test_a_statement_that_crossed_the_report_of_a_fill_is_mended_at_the_second_look() -> None:
+    desk, venue = Desk(EURUSD, min_margin_level=1.0, margin_max_age_ns=3_600 * S), Stated()
+    venue.rolls = []
+    desk.move(0)
+    terms, folio = VenueTerms(desk.engine, venue), desk.engine.desk.portfolio
+    told(terms, desk)  # a lot is in `used` already whose fill we have not heard of
+    folio["used"] = folio["used_then"] + 33.0  # now we have: it counts twice
+    assert told(terms, desk) == [], "at the first look the venue may be the one that is behind"
+    assert told(terms, desk) == [("margin", "equity", 1_000.0), ("margin", "used", 10.0)]
+    assert folio["used"][0] == folio["used_then"][0]
+    assert told(terms, desk) == []
+    folio["used"] = folio["used_then"] + 12.0  # prices have moved
+    assert told(terms, desk) == told(terms, desk) == []
+    for change in (33.0, -33.0, 33.0):  # opened and closed again between two looks
+        folio["used"] = folio["used_then"] + change
+        assert told(terms, desk) == []
