@@ -224,6 +224,12 @@ class Journal(Section):
     flush_seconds: Positive = 60.0  # longest time that a row of the action log waits in memory
 
 
+class Heartbeat(Section):
+    """Who is told every second, on another machine, that the engine lives."""
+
+    to: Text | None = None  # HOST:PORT at which `emp watch` listens; None: nobody
+
+
 class SystemConfig(BaseSettings):
     """Everything a run is told; see the sections for units."""
 
@@ -247,6 +253,7 @@ class SystemConfig(BaseSettings):
     bus: Bus = Bus()
     http: Http = Http()
     journal: Journal = Journal()
+    heartbeat: Heartbeat = Heartbeat()
 
     @classmethod
     def settings_customise_sources(
