@@ -1,14 +1,14 @@
-"""What alerts are about: a run, seen from inside by its board, or from outside by another process or machine."""
+"""What alerts are about: a run, seen from inside by its board, or from another machine by its heartbeat."""
 
 import socket
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 import structlog
 
 from emp.core.clock import Clock
 from emp.observe.alerts import Alert, alerts_of
 from emp.observe.board import Board
+from emp.observe.heartbeat import Beat
 from emp.observe.receivers import Origin
 
 CLOCK_STEP_S = 0.5
@@ -16,9 +16,6 @@ CLOCK_STEP_S = 0.5
 
 CLOCK_TOLD_S = 300.0
 """How long a step of the clock counts as a condition."""
-
-GONE_AFTER_S = 10.0
-"""How long an engine must not answer before it counts as gone."""
 
 _log = structlog.get_logger(__name__)
 
@@ -60,48 +57,29 @@ class OfBoard:
         return [Alert(name="clock", severity="warning", text=text)]
 
 
-class OfEngine:
-    """A run, seen from outside: what it last said of itself, and how long it has said nothing.
+class OfHeartbeat:
+    """A run whose heartbeat has fallen silent, seen from another machine: what it last said."""
 
-    `fetch` gives its `/snapshot`; None where it does not answer. An engine that has never answered is not gone.
-    """
-
-    def __init__(self, url: str, fetch: Callable[[], Mapping[str, Any] | None], clock: Clock) -> None:
-        self._url, self._fetch, self._clock = url, fetch, clock
-        self._newest: Mapping[str, Any] | None = None
-        self._answered_s = 0.0
-        self.state = "not seen yet"
+    def __init__(self, last: Beat, silent_s: float) -> None:
+        self._last, self._silent_s = last, silent_s
 
     def holding(self, said: Collection[str]) -> list[Alert]:
-        """That it is gone, or that it answers and its loop has stood still for as long."""
-        now_s = self._clock.monotonic_ns() / 1e9
-        found = self._fetch()
-        if found is not None and found.get("run"):
-            self._newest, self._answered_s, self.state = found, now_s, "answers"
-            return []
-        if self._newest is None:
-            self.state = "not seen yet"
-            return []
-        silent_s = now_s - self._answered_s
-        self.state = f"has not answered for {silent_s:.0f} s"
-        return [self._gone(silent_s)] if silent_s >= GONE_AFTER_S else []
-
-    def _gone(self, silent_s: float) -> Alert:
-        newest = self._newest or {}
-        held = [
-            f"{one['name']} {one['position']:+d}" for one in newest.get("instruments", ()) if one["position"]
+        """That it is gone, and what it leaves behind."""
+        last = self._last
+        held = ", ".join(f"{name} {lots:+d}" for name, lots in last.held.items())
+        left = [f"it held {held} lots"] * bool(held) + [f"{last.orders} orders worked"] * bool(last.orders)
+        return [
+            Alert(
+                name="position_without_engine" if left else "engine_gone",
+                severity="critical" if left else "warning",
+                text=f"run {last.run} has been silent for {self._silent_s:g} s;"
+                f" when it last spoke {' and '.join(left) or 'it held nothing'}",
+            )
         ]
-        what = f"it held {', '.join(held)} lots" if held else "it held nothing"
-        return Alert(
-            name="position_without_engine" if held else "engine_gone",
-            severity="critical" if held else "warning",
-            text=f"the engine at {self._url} has not answered for {silent_s:.0f} s; when it last did {what}",
-        )
 
     def origin(self) -> Origin:
-        """The run that was last seen there."""
-        newest = self._newest or {}
-        return Origin(run=newest.get("run", ""), mode=newest.get("mode", ""), host=socket.gethostname())
+        """The run that was heard, and this machine, which did."""
+        return Origin(run=self._last.run, mode="watch", host=socket.gethostname())
 
     def unreached(self, receiver: str, why: str) -> None:
         """Say it in the log: there is nowhere else."""

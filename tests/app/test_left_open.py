@@ -12,7 +12,7 @@ import pytest
 
 from emp.app.commands import run as command
 from emp.app.commands.run import Job
-from emp.core.errors import EmpError, JournalError, PositionLeftError
+from emp.core.errors import EmpError, JournalError, PositionLeftError, UsageError
 
 LEFT = "left open at the venue: GC +5 (the trade link is down)"
 
@@ -71,3 +71,34 @@ def test_the_shell_sees_it(tmp_path: Path) -> None:
     )
     assert done.returncode == PositionLeftError.exit_code == 7
     assert done.stderr.splitlines()[-1] == "emp: left open at the venue: GC +5"
+
+
+def test_with_flat_the_kill_switch_is_pulled_first_and_it_ends_once_nothing_is_left() -> None:
+    said: list[str] = []
+    held = ["GC +5", "GC +2", ""]
+    ended, connected = asyncio.Event(), asyncio.Event()
+
+    async def run() -> None:
+        said.append("run")
+        connected.set()
+        await ended.wait()
+
+    def left() -> str:
+        return held.pop(0) if len(held) > 1 else held[0]
+
+    def stop() -> None:
+        said.append("stop")
+        ended.set()
+
+    nothing: dict[signal.Signals, Any] = {}
+    made = Job(None, run, stop, connected, nothing, dict, str, left, said.append)  # type: ignore[arg-type]
+    asyncio.run(command._until_stopped(made, None, flat=True))
+    assert said == ["flat", "run", "stop"]
+    assert held == [""]
+
+
+def test_flat_is_of_a_live_account_alone(tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("mode: mock\ninstruments: {names: [GC]}\nhttp: {port: 0}\n")
+    with pytest.raises(UsageError, match="only a live account"):
+        command.run(config, None, False, True)

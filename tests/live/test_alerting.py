@@ -1,8 +1,10 @@
 """Alerts of a run that trades, and of one whose engine is gone: real processes, a real receiver."""
 
 import json
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from tests.kit.receiving import Hook, hook
 from tests.live.test_run import ROOT, start
 
 SOON_S = 120.0
+KEY = "a key of the test alone"
 
 
 def until(true: Callable[[], bool], what: str) -> None:
@@ -42,39 +45,58 @@ def emp(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 @contextmanager
-def watching(folder: Path, page: str, receiver: Hook) -> Iterator[None]:
-    """`emp watch` beside a run."""
+def watching(folder: Path, receiver: Hook) -> Iterator[tuple[str, Any]]:
+    """`emp watch` as a second machine would run it; where it listens, and the process."""
     config = folder / "watch.yaml"
     config.write_text(
         f"mode: mock\ninstruments:\n  names: [BTCUSDT]\nalerts:\n  webhook: {receiver.url}/watch\n"
     )
-    command = [sys.executable, "-m", "emp", "watch", page, "--config", str(config)]
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [
+        sys.executable,
+        "-m",
+        "emp",
+        "watch",
+        "--listen",
+        where,
+        "--silent-after",
+        "10",
+        "--config",
+        str(config),
+    ]
+    process = subprocess.Popen(
+        command, cwd=folder, stderr=subprocess.PIPE, text=True, env=os.environ | {"EMP_HEARTBEAT_KEY": KEY}
+    )
     try:
         assert process.stderr is not None
-        for line in process.stderr:
-            if line.strip().endswith("answers"):
-                break
-        yield
+        assert "listening" in process.stderr.readline()
+        yield where, process
     finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=SOON_S)
+        process.kill()
+        process.communicate()
 
 
 def test_a_kill_is_told_and_taken_back_and_a_dead_engine_is_told_by_who_watches(tmp_path: Path) -> None:
-    with hook() as owner, hook() as outside, start(tmp_path, EMP_ALERTS__WEBHOOK=f"{owner.url}/run") as run:
-        page = page_of(run)
-        folder = next(tmp_path.glob("mock-*"))
-        with watching(tmp_path, page, outside):
+    with hook() as owner, hook() as outside, watching(tmp_path, outside) as (where, watcher):
+        told = {
+            "EMP_ALERTS__WEBHOOK": f"{owner.url}/run",
+            "EMP_HEARTBEAT__TO": where,
+            "EMP_HEARTBEAT_KEY": KEY,
+        }
+        with start(tmp_path, **told) as run:
+            page_of(run)
+            folder = next(tmp_path.glob("mock-*"))
+            assert "lives" in watcher.stderr.readline()
             until(lambda: emp(tmp_path, "kill", str(folder)).returncode == 0, "it takes no control")
             until(lambda: ("killed", "firing") in owner.named(), "nobody was told of the kill")
             assert outside.posts == []
             run.send_signal(signal.SIGKILL)
-            run.wait()
-            until(lambda: len(outside.posts) > 0, "nobody was told that the engine is gone")
+            run.communicate()
+            assert watcher.wait(SOON_S) == 10
         (gone,) = outside.posts
     assert gone.body["alert"] in ("engine_gone", "position_without_engine")
-    assert page in gone.body["text"]
     assert gone.body["run"] == json.loads((folder / "manifest.json").read_text())["run"]
     assert owner.named().count(("killed", "firing")) == 1
     (killed,) = [one for one in owner.posts if one.body["alert"] == "killed"]

@@ -16,7 +16,7 @@ from emp.core.config.secrets import Secret
 from emp.core.errors import ConfigError
 from emp.observe import receivers as subject
 from emp.observe.alert_log import CLEAR_S, HOUR_S, AlertLog, Told
-from emp.observe.alert_sources import CLOCK_TOLD_S, GONE_AFTER_S, OfBoard, OfEngine
+from emp.observe.alert_sources import CLOCK_TOLD_S, OfBoard, OfHeartbeat
 from emp.observe.alerting import Alerting, Outbox
 from emp.observe.alerts import HOLD_S, Alert, alerts_of
 from emp.observe.board import (
@@ -29,6 +29,7 @@ from emp.observe.board import (
     ValueView,
     View,
 )
+from emp.observe.heartbeat import Beat
 from emp.observe.receivers import Email, Origin, Push, UndeliveredError, Webhook
 from emp.observe.trading_views import LimitView
 from tests.kit.receiving import hook, mailbox
@@ -331,28 +332,18 @@ def test_the_end_of_a_run_takes_back_and_tells_what_is_left() -> None:
     assert receiver.taken == [("halted", "firing"), ("halted", "resolved"), ("position_left", "firing")]
 
 
-def test_an_engine_that_no_longer_answers_is_gone_and_its_position_stands_in_the_message() -> None:
-    clock = SimClock()
-    answer: list[dict[str, object] | None] = [None]
-    watched = OfEngine("http://box:8787", lambda: answer[0], clock)
-    clock.set(60 * S)
-    assert watched.holding(()) == [], "one that was never there is not gone"
-    answer[0] = {"run": "R1", "mode": "live", "instruments": [{"name": "EURUSD", "position": -2}]}
-    assert watched.holding(()) == []
-    answer[0] = None
-    clock.set(60 * S + int((GONE_AFTER_S - 1) * S))
-    assert watched.holding(()) == []
-    clock.set(60 * S + int(GONE_AFTER_S * S))
-    (found,) = watched.holding(())
+def test_a_heartbeat_that_has_stopped_leaves_its_position_in_the_message() -> None:
+    beat = Beat(run="R1", n=1, held={"EURUSD": -2}, orders=1)
+    (found,) = OfHeartbeat(beat, 15.0).holding(())
     assert (found.name, found.severity) == ("position_without_engine", "critical")
-    assert "EURUSD -2" in found.text
-    assert watched.origin().run == "R1"
-    answer[0] = {"run": "R2", "mode": "live", "instruments": [{"name": "EURUSD", "position": 0}]}
-    assert watched.holding(()) == []
-    answer[0] = {"detail": "something else answers at its port"}
-    clock.set(600 * S)
-    (found,) = watched.holding(())
+    assert (
+        found.text
+        == "run R1 has been silent for 15 s; when it last spoke it held EURUSD -2 lots and 1 orders worked"
+    )
+    assert OfHeartbeat(beat, 15.0).origin().run == "R1"
+    (found,) = OfHeartbeat(Beat(run="R1", n=1, held={}, orders=0), 15.0).holding(())
     assert (found.name, found.severity) == ("engine_gone", "warning")
+    assert found.text.endswith("it held nothing")
 
 
 # --- receivers, against servers --------------------------------------------------------------------------------------

@@ -21,18 +21,14 @@ MUTANTS = (
     Mutant(
         "report_applied_before_it_is_recorded",
         "emp.engine.driver",
-        """        with self._surviving():
-            if self.ledger is not None:
-                new = self._record_reports(self.ledger, updates)
+        """                new = self._record_reports(self.ledger, updates)
         for update, is_new in zip(updates, new, strict=True):
             if is_new:
                 self.deliver(self.engine.on_report(update))
 """,
-        """        outputs = [self.engine.on_report(update) for update in updates]
-        with self._surviving():
-            if self.ledger is not None:
+        """                outputs = [self.engine.on_report(update) for update in updates]
                 new = self._record_reports(self.ledger, updates)
-        for update, is_new, output in zip(updates, new, outputs, strict=True):
+        for output, is_new in zip(outputs, new, strict=True):
             if is_new:
                 self.deliver(output)
 """,

@@ -1,11 +1,12 @@
 """Trade: mock, paper or live, with health, metrics and the console on loopback."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shlex
 import signal
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from emp.app.wiring.examples import default_config
-from emp.core.errors import EmpError, PositionLeftError
+from emp.core.errors import EmpError, PositionLeftError, UsageError
 from emp.core.platform import hang_up_is_ignored, on_signals
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+FLAT_S = 0.1
+"""Between two looks at whether anything is held any more."""
+
 
 @app.command()
 def run(
@@ -35,6 +39,9 @@ def run(
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop by itself after so long.")] = None,
     detached: Annotated[
         bool, typer.Option("--detach", help="Go on in the background, where no terminal can end it.")
+    ] = False,
+    flat: Annotated[
+        bool, typer.Option("--flat", help="Trade nothing: close all that the account holds, then end.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
@@ -62,6 +69,8 @@ def run(
     from emp.observe.http import HttpServer, create_app
 
     settings = SystemConfig.load(config)
+    if flat and settings.mode != "live":
+        raise UsageError(f"--flat: mode is {settings.mode}: only a live account holds anything")
     token = read_token(settings.http.token_file) if settings.http.token_file is not None else ""
     told = receivers(settings.alerts)
     clock = LiveClock()
@@ -87,8 +96,9 @@ def run(
                 with (
                     telling(board, told, clock, running.folder.path, running.left),
                     Terminal(board, console.address(server.url), running.folder.path),
+                    _heartbeat(settings, board, clock, running),
                 ):
-                    asyncio.run(_until_stopped(running, seconds))
+                    asyncio.run(_until_stopped(running, seconds, flat=flat))
             except EmpError as error:
                 raise _naming(error, running.left()) from error
             finally:
@@ -143,6 +153,7 @@ class Job(NamedTuple):
     summary: Callable[[], dict[str, Any]]
     prepare: Callable[[], object] = str  # what takes long and touches nothing
     left: Callable[[], str] = str  # what is still open at the venue, in words; "" where nothing is
+    kill: Callable[[str], object] = str  # pulls the kill switch
 
 
 def _trading(settings: "SystemConfig", path: Path, clock: "Clock") -> Callable[["Board"], Job]:
@@ -164,6 +175,7 @@ def _trading(settings: "SystemConfig", path: Path, clock: "Clock") -> Callable[[
             partial(_summary, running),
             live.prepare,
             live.left_open if settings.mode == "live" else live.left_closing,
+            live.kill,
         )
 
     return assemble
@@ -203,8 +215,27 @@ def _hand_over(background: "Detached", running: Job, url: str, address: str, as_
     background.ready(json.dumps(facts) if as_json else words)
 
 
-async def _until_stopped(running: Job, seconds: float | None) -> None:
-    """Run until a signal, the market's end or the time asked for."""
+@contextlib.contextmanager
+def _heartbeat(settings: "SystemConfig", board: "Board", clock: "Clock", running: Job) -> Iterator[None]:
+    """Beat for `emp watch` on another machine, where the configuration names one."""
+    if settings.heartbeat.to is None:
+        yield
+        return
+    from emp.core.config.secrets import heartbeat_key
+    from emp.observe.heartbeat import Heart
+
+    heart = Heart(board, clock, settings.heartbeat.to, heartbeat_key())
+    heart.start()
+    ended = False
+    try:
+        yield
+        ended = not running.left()
+    finally:
+        heart.stop(over=ended)
+
+
+async def _until_stopped(running: Job, seconds: float | None, *, flat: bool = False) -> None:
+    """Run until a signal, the market's end or the time asked for; with `flat` until nothing is held any more."""
     loop = asyncio.get_running_loop()
     handlers: dict[signal.Signals, Callable[[], object]] = {
         signal.SIGINT: running.stop,
@@ -220,13 +251,22 @@ async def _until_stopped(running: Job, seconds: float | None) -> None:
         await asyncio.sleep(seconds or 0.0)
         running.stop()
 
-    timer = asyncio.create_task(stop_in_time()) if seconds is not None else None
+    async def stop_when_flat() -> None:
+        await running.connected.wait()
+        while running.left():
+            await asyncio.sleep(FLAT_S)
+        running.stop()
+
+    if flat:
+        running.kill("flat")
+    enders = [stop_in_time()] if seconds is not None else []
+    timers = [asyncio.create_task(one) for one in [*enders, *([stop_when_flat()] if flat else [])]]
     try:
         await running.run()
     finally:
-        if timer is not None:
+        for timer in timers:
             timer.cancel()
-            await asyncio.gather(timer, return_exceptions=True)
+        await asyncio.gather(*timers, return_exceptions=True)
 
 
 def _summary(running: "Running") -> dict[str, Any]:

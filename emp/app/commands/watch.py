@@ -1,7 +1,8 @@
-"""Watch a run from outside, from this machine or another, and tell when its engine is gone."""
+"""Listen on a second machine for an engine's heartbeat, and act where it falls silent."""
 
 import json
-import time
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Annotated
 
@@ -12,54 +13,57 @@ app = typer.Typer()
 
 @app.command()
 def watch(
-    url: Annotated[
-        str, typer.Argument(help="Where the run serves; without it, as the configuration says.")
+    listen: Annotated[str, typer.Option(help="HOST:PORT to listen at; heartbeat.to of the engine's file.")],
+    silent_after: Annotated[
+        float, typer.Option(min=2.0, help="Seconds of silence after which to act.")
+    ] = 15.0,
+    then: Annotated[
+        str, typer.Option(help="Command that is run once then, as 'emp run --config live.yaml --flat'.")
     ] = "",
-    config: Annotated[Path | None, typer.Option(help="YAML file; without it emp.yaml here.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop by itself after so long.")] = None,
+    always: Annotated[
+        bool, typer.Option("--always", help="Run it also where nothing was held or working at the last beat.")
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file whose section `alerts` names who is told then.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Watch a run from outside, from this machine or another, and tell when its engine is gone.
+    """Listen for an engine's heartbeat (`heartbeat.to`), tell and act where it falls silent: its box or its process is
+    dead, its loop hangs, or the line between is cut. Ends with the command's exit code, or with 10 where none is run.
 
-    It asks for the run's /snapshot every second, with the token of http.token_file where there is one, and sends
-    alerts to whomever the section `alerts` names: a position without an engine is a critical one. Ctrl-C ends it.
+    Nothing happens before the first beat. A run that ends in order says so, and the next one is waited for. The key is
+    EMP_HEARTBEAT_KEY on both machines. Who acts on a cut line while the engine lives ends up with two logons on one
+    account: the venue ends one of them, and the engine says that its session was taken.
     """
-    from emp.app.console.token import read_token
-    from emp.app.wiring.alerts import Snapshot, receivers
-    from emp.app.wiring.examples import default_config
+    from emp.app.terminal.console import make_console
+    from emp.app.watching import until_silent
+    from emp.app.wiring.alerts import receivers, telling_of_silence
     from emp.core.clock import LiveClock
     from emp.core.config.config import SystemConfig
-    from emp.core.errors import UsageError
-    from emp.core.platform import say
-    from emp.observe.alert_sources import OfEngine
-    from emp.observe.alerting import Alerting
+    from emp.core.config.secrets import heartbeat_key
+    from emp.observe.heartbeat import Watch, address
 
-    path = config or default_config()
-    settings = SystemConfig.load(path)
-    http = settings.http
-    where = url or f"http://{http.host}:{http.port}"
-    if not where.startswith(("http://", "https://")):
-        raise UsageError(f"{where}: not an http or https address")
-    found = receivers(settings.alerts)
-    if not found:
-        raise UsageError(f"{path}: names nobody to tell: set alerts.webhook, alerts.push or alerts.email")
-    fetch = Snapshot(where, read_token(http.token_file) if http.token_file is not None else "")
+    told = receivers(SystemConfig.load(config).alerts) if config is not None else []
+    where, console = address(listen), make_console(stderr=True)
     clock = LiveClock()
-    engine = OfEngine(where, fetch, clock)
-    alerting = Alerting(engine, found, clock)
-    alerting.start()
-    began, before = time.monotonic(), ""
-    try:
-        while seconds is None or time.monotonic() - began < seconds:
-            if fetch.refused:
-                raise UsageError(f"{where}: does not take the token of http.token_file")
-            now = engine.state if engine.state == "answers" else engine.state.split(" for ")[0]
-            if now != before:
-                say(f"watch: {where}: {now}")
-                before = now
-            time.sleep(0.5)
-    finally:
-        alerting.stop(over=False)
+    heard = Watch(heartbeat_key(), silent_after, clock.monotonic_ns)
+    until_silent(heard, where, lambda words: console.print(words, highlight=False))
+    last = heard.newest
+    assert last is not None
+    open_ = bool(last.held or last.orders)
+    acts = bool(then) and (open_ or always)
+    console.print(
+        f"run {last.run} has been silent for {silent_after:g} s; it held {last.held or 'nothing'},"
+        f" {last.orders} orders worked" + (f": {then}" if acts else ""),
+        highlight=False,
+    )
+    with telling_of_silence(last, silent_after, told, clock):
+        code = subprocess.run(shlex.split(then), check=False).returncode if acts else SILENT
     if as_json:
-        sent = {box.name: {"sent": box.sent, "lost": box.lost} for box in alerting.outboxes}
-        print(json.dumps({"url": where, "state": engine.state, "receivers": sent}))
+        found = {"run": last.run, "held": last.held, "orders": last.orders, "acted": acts, "exit_code": code}
+        print(json.dumps(found))
+    raise typer.Exit(code)
+
+
+SILENT = 10
+"""Exit code where an engine fell silent and nothing was run."""

@@ -1,27 +1,19 @@
 """Who alerts go to, from the configuration and the secrets."""
 
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from http.client import HTTPException
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from emp.core.clock import Clock
 from emp.core.config.config import Alerts
 from emp.core.config.secrets import Secret, load_secrets
 from emp.core.errors import ConfigError
-from emp.observe.alert_sources import OfBoard
+from emp.observe.alert_sources import OfBoard, OfHeartbeat
 from emp.observe.alerting import Alerting
 from emp.observe.alerts import Alert
 from emp.observe.board import Board
+from emp.observe.heartbeat import Beat
 from emp.observe.receivers import Email, Push, Receiver, Webhook
-
-ANSWER_S = 5.0
-MOST_BYTES = 1 << 24
 
 FILE = "alerts.jsonl"
 """What was said, in a run's folder."""
@@ -77,25 +69,16 @@ def telling(
         alerting.stop(last, over=not any(one.name == "ended" for one in last))
 
 
-class Snapshot:
-    """Fetches what a running engine says of itself."""
-
-    def __init__(self, url: str, token: str = "") -> None:
-        self._request = urllib.request.Request(f"{url.rstrip('/')}/snapshot")
-        if token:
-            self._request.add_unredirected_header("Authorization", f"Bearer {token}")
-        self.refused = False  # the token was not taken
-
-    def __call__(self) -> Mapping[str, Any] | None:
-        """The snapshot; None where nothing answers in time, or not as an engine does."""
-        try:
-            with urllib.request.urlopen(self._request, timeout=ANSWER_S) as answer:
-                found = msgspec.json.decode(answer.read(MOST_BYTES))
-        except urllib.error.HTTPError as error:
-            error.close()
-            self.refused = error.code in (401, 403)
-            return None
-        except (OSError, HTTPException, msgspec.DecodeError):
-            return None
-        self.refused = False
-        return found if isinstance(found, dict) else None
+@contextmanager
+def telling_of_silence(last: Beat, silent_s: float, told: Sequence[Receiver], clock: Clock) -> Iterator[None]:
+    """Tell that the engine of a heartbeat has fallen silent, while the block acts on it."""
+    if not told:
+        yield
+        return
+    alerting = Alerting(OfHeartbeat(last, silent_s), told, clock)
+    alerting.step(False)
+    alerting.start()
+    try:
+        yield
+    finally:
+        alerting.stop(over=False)

@@ -245,6 +245,12 @@ class Journal(Section):
     flush_seconds: Positive = 60.0  # longest time that a row of the action log waits in memory
 
 
+class Heartbeat(Section):
+    """Who is told every second, on another machine, that the engine lives."""
+
+    to: Text | None = None  # HOST:PORT at which `emp watch` listens; None: nobody
+
+
 class SystemConfig(BaseSettings):
     """Everything a run is told; see the sections for units."""
 
@@ -269,6 +275,7 @@ class SystemConfig(BaseSettings):
     http: Http = Http()
     alerts: Alerts = Alerts()
     journal: Journal = Journal()
+    heartbeat: Heartbeat = Heartbeat()
 
     @classmethod
     def settings_customise_sources(

@@ -22,8 +22,11 @@ NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Credentials by connection protocol; other protocols need none."""
 
-OPTIONAL: Final = ("EMP_CTRADER_REFRESH_TOKEN",)
-"""What renews a token."""
+HEARTBEAT_KEY: Final = "EMP_HEARTBEAT_KEY"
+"""What `emp watch` on another machine knows a heartbeat by."""
+
+OPTIONAL: Final = ("EMP_CTRADER_REFRESH_TOKEN", HEARTBEAT_KEY)
+"""What renews a token, and what not every run has."""
 
 ALERTS: Final = (
     "EMP_ALERT_WEBHOOK_URL",
@@ -125,6 +128,17 @@ def load_secrets(environ: Mapping[str, str] | None = None) -> dict[str, Secret]:
         ) from None
     found.update({name: Secret(environ[name]) for name in sorted(KNOWN) if environ.get(name)})
     return found
+
+
+def heartbeat_key() -> Secret:
+    """The key of heartbeats; ConfigError where there is none, or one so short that it could be guessed."""
+    key = load_secrets().get(HEARTBEAT_KEY)
+    if key is None or len(key.reveal()) < 16:
+        raise ConfigError(
+            f"a heartbeat needs {HEARTBEAT_KEY}, the same 16 characters or more on both machines, in the environment or"
+            f" in the file that {SECRETS_FILE} names"
+        )
+    return key
 
 
 def missing_secrets(protocol: str, found: Mapping[str, Secret]) -> Sequence[str]:
