@@ -7,13 +7,13 @@ half-way: the log loss made 5 % worse, an input scaled by three, the sign of the
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from emp.core.records import Array
-    from emp.engine.load import LoadedModel
     from emp.engine.monitor import Finding, Lineup
 
 app = typer.Typer()
@@ -35,41 +35,71 @@ Spoil = Callable[["Array"], "Array"]
 def revert(
     days: Annotated[int, typer.Option(min=0, help="Undisturbed days.")] = 1000,
     spoiled: Annotated[int, typer.Option(min=0, help="Days of each kind of fault.")] = 20,
-    events: Annotated[int, typer.Option(min=30_000, help="Messages of a day.")] = 130_000,
+    events: Annotated[int, typer.Option(min=20_000, help="Messages of a day.")] = 130_000,
     seed: Annotated[int, typer.Option(min=0, help="Names the days.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Folder to keep models and days in; one that is there is gone on with."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Count false reverts and false drift alarms over undisturbed simulated days, and the delay until true ones."""
-    from emp.app.terminal.console import make_console
-    from emp.app.terminal.progress import Work
+    import contextlib
+    import tempfile
 
-    drill = Drill(events, seed)
-    with Work("train two models on the flow") as work:
-        drill.train(lambda what, share: work.report(what, share))
-    with Work("undisturbed days") as work:
-        calm = []
-        for k in range(days):
-            calm.append(drill.day(k))
-            work.report(f"{sum(1 for one in calm if one)} false", (k + 1) / days)
-    result: dict[str, Any] = {
+    with contextlib.ExitStack() as stack:
+        folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="emp-revert-")))
+        result = _revert(folder, days, spoiled, events, seed, jobs)
+    _show(result)
+    if as_json:
+        print(json.dumps(result))
+    wrong = max(result["false_reverts"], result["false_drift_alarms"])
+    if days and wrong > result["allowed"]:
+        raise typer.Exit(1)
+
+
+def _revert(folder: Path, days: int, spoiled: int, events: int, seed: int, jobs: int) -> dict[str, Any]:
+    """Look at every day that the folder does not hold yet, and count."""
+    from emp.app.bench.reverted_days import CALM, Days
+    from emp.app.terminal.progress import Work
+    from emp.core.platform import usable_cores
+
+    def train(drill: Drill, into: Path) -> float:
+        with Work("train two models on the flow") as work:
+            return drill.train(into, lambda what, share: work.report(what, share))
+
+    kept = Days(folder, events, seed, train)
+    wanted = [(k, CALM) for k in range(days)]
+    wanted += [(days + k, fault) for fault in FAULTS.values() for k in range(spoiled)]
+    with Work("days") as work:
+        done = sum((one.day, one.fault) in set(wanted) for one in kept.told())
+        for one in kept.look(wanted, jobs or usable_cores()):
+            done += 1
+            work.report(f"day {one.day} {one.fault}".rstrip(), done / len(wanted))
+    told = {(one.day, one.fault): one for one in kept.told()}
+    calm = [told[k, CALM] for k in range(days)]
+    return {
         "days": days,
         "events": events,
-        "false_reverts": sum("failed" in one for one in calm),
-        "false_drift_alarms": sum("drift" in one for one in calm),
-        "false_baseline_alarms": sum("behind" in one for one in calm),
+        "false_reverts": sum("failed" in one.alarms for one in calm),
+        "reverted_by": sorted(one.gate for one in calm if one.gate),
+        "false_drift_alarms": sum("drift" in one.alarms for one in calm),
+        "false_baseline_alarms": sum("behind" in one.alarms for one in calm),
         "allowed": allowed(days),
-        "faults": {},
+        "faults": {
+            name: delays_told([told[days + k, fault].delay for k in range(spoiled)])
+            for name, fault in FAULTS.items()
+        },
     }
-    for name, kind in FAULTS.items():
-        with Work(name) as work:
-            delays = []
-            for k in range(spoiled):
-                delays.append(drill.delay(days + k, kind, name))
-                work.report("", (k + 1) / spoiled)
-        result["faults"][name] = delays_told(delays)
+
+
+def _show(result: dict[str, Any]) -> None:
+    from emp.app.terminal.console import make_console
+
     console = make_console()
     console.print(
-        f"{days} undisturbed days of {events:,} messages: {result['false_reverts']} false reverts,"
+        f"{result['days']} undisturbed days of {result['events']:,} messages: {result['false_reverts']} false reverts,"
         f" {result['false_drift_alarms']} false drift alarms (at a level of 1 %, {result['allowed']} at most)",
         highlight=False,
     )
@@ -79,11 +109,6 @@ def revert(
             f" (median; {told['worst'] or '-'} at worst)",
             highlight=False,
         )
-    if as_json:
-        print(json.dumps(result))
-    wrong = max(result["false_reverts"], result["false_drift_alarms"])
-    if days and wrong > result["allowed"]:
-        raise typer.Exit(1)
 
 
 def allowed(days: int) -> int:
@@ -137,27 +162,30 @@ class Drill:
 
     # --- models
 
-    def train(self, report: Callable[[str, float], None]) -> None:
-        """Train the model that serves and the one that stands by, each on days of its own; measure how much sharper
-        the first must speak to be WORSE.
+    def train(self, folder: Path, report: Callable[[str, float], None]) -> float:
+        """Train the model that serves and the one that stands by, each on days of its own, into a folder; return how
+        much sharper the first must speak to be WORSE.
         """
-        from emp.engine.monitor import Lineup
-
-        models = [self._trained(-1 - TRAINED_ON * k, report) for k in range(2)]
-        self._lineup = Lineup(models[0], models[1])
+        for k, name in enumerate(("serving", "standby")):
+            self._train(folder / name, -1 - TRAINED_ON * k, report)
+        self.load(folder, 1.0)
         day = self.market(-1 - 2 * TRAINED_ON)
         low, high = 1.0, 16.0
         loss = self._loss(day, 1.0)
         for _ in range(12):
             middle = 0.5 * (low + high)
             low, high = (middle, high) if self._loss(day, middle) < WORSE * loss else (low, middle)
-        self._sharper = 0.5 * (low + high)
+        return 0.5 * (low + high)
 
-    def _trained(self, first: int, report: Callable[[str, float], None]) -> "LoadedModel":
-        import tempfile
-        from pathlib import Path
-
+    def load(self, folder: Path, sharper: float) -> None:
+        """Take the models that `train` has left in a folder, and what it has returned."""
         from emp.engine.load import load_folder
+        from emp.engine.monitor import Lineup
+
+        self._lineup = Lineup(load_folder(folder / "serving"), load_folder(folder / "standby"))
+        self._sharper = sharper
+
+    def _train(self, into: Path, first: int, report: Callable[[str, float], None]) -> None:
         from emp.model.artifact import save
         from emp.train.data.data import label
         from emp.train.data.table import extract_features, zero_encoder
@@ -170,9 +198,7 @@ class Drill:
             files = ({"name": name, "sha256": name},)
             datasets.append(label(name, self._goog, files, seen, 0.5))
         trained = train_linear(datasets, 0.5, 0, report)
-        with tempfile.TemporaryDirectory(prefix="emp-revert-") as folder:
-            save(Path(folder) / "model", trained.manifest, trained.tensors)
-            return load_folder(Path(folder) / "model")
+        save(into, trained.manifest, trained.tensors)
 
     @property
     def _compared(self) -> "Lineup":
@@ -200,15 +226,17 @@ class Drill:
 
     # --- days
 
-    def day(self, k: int) -> dict[str, int]:
-        """What was found on an undisturbed day: the event of the first alarm of each kind."""
+    def day(self, k: int) -> tuple[dict[str, int], str]:
+        """What was found on an undisturbed day: the event of the first alarm of each kind, and what the model failed
+        by.
+        """
         from emp.engine.monitor import Monitor
 
         day = self.market(k)
         monitor = Monitor([self._goog], self._limits, self._compared)
-        return alarms(monitor.follow(0, day, self._said(day)))
+        return alarms(monitor.follow(0, day, self._said(day))), monitor.failed
 
-    def delay(self, k: int, fault: str, name: str) -> int | None:
+    def delay(self, k: int, fault: str) -> int | None:
         """Events from a fault half-way through a day to the verdict; None where it was not found."""
         from emp.engine.monitor import Monitor
         from emp.perception.state import CORE_INPUTS
