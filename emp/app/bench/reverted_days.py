@@ -19,7 +19,7 @@ from emp.core.errors import UsageError
 from emp.journal.run import code_version
 
 if TYPE_CHECKING:
-    from emp.app.bench.revert import Drill
+    from emp.app.bench.reverted import Drill
 
 CALM = ""
 """The fault of an undisturbed day."""
@@ -54,7 +54,7 @@ class Days:
         Raises:
             UsageError: the folder holds days of another drill.
         """
-        from emp.app.bench.revert import Drill
+        from emp.app.bench.reverted import Drill
 
         self._folder = folder
         path = folder / "drill.json"
@@ -115,7 +115,7 @@ _drill: "Drill | None" = None
 def _prepare(folder: str, terms: Terms) -> None:
     """Load the models, once in each process, which gives way to whatever else the machine has to do."""
     global _drill
-    from emp.app.bench.revert import Drill
+    from emp.app.bench.reverted import Drill
 
     os.nice(10)
     _drill = Drill(terms.events, terms.seed)
