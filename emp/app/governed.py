@@ -69,6 +69,18 @@ def shown(judgement: Judgement) -> dict[str, Any]:
     }
 
 
+def markdown_of(judgement: Judgement) -> str:
+    """The table of gates as Markdown: gate, limit, value with its bounds, verdict, evidence by first digits."""
+    lines = ["| gate | limit | value (bounds) | verdict | evidence |", "|---|---|---|---|---|"]
+    for one in judgement.gates:
+        value = one.why if one.value is None else f"{one.value:.4g}"
+        if one.value is not None and one.ci is not None and one.ci[0] < one.ci[1]:
+            value += f" ({one.ci[0]:.4g} .. {one.ci[1]:.4g})"
+        named = ", ".join(f"`{name[:8]}`" for name in one.evidence)
+        lines.append(f"| `{one.name}` | {one.limit:g} | {value} | {one.verdict} | {named} |")
+    return "\n".join(lines)
+
+
 def print_judgement(judgement: Judgement, as_json: bool, **more: Any) -> None:
     """The table of gates, and the JSON line where it is asked for."""
     from rich.table import Table

@@ -15,6 +15,17 @@ def of_latency(model: str, rounds: Sequence[Mapping[str, Any]], config: dict[str
     return new_evidence("latency", model, records, config)
 
 
+def of_steps(p99_us: Mapping[str, Sequence[float]], config: dict[str, Any]) -> Evidence:
+    """Evidence of the compiled step of networks of random weights, by size: the p99 of every round, ms, each a block.
+    It is of no artifact, so no gate of a model reads it.
+    """
+    records = [
+        _plain(f"step_p99_ms.{name}", [one / 1e3 for one in rounds], len(rounds))
+        for name, rounds in p99_us.items()
+    ]
+    return new_evidence("latency", "", records, config)
+
+
 def of_chaos(violations: Sequence[int], config: dict[str, Any]) -> Evidence:
     """Evidence of the drills: violations in every world, each a block."""
     return new_evidence("chaos", "", [_plain("violations", violations, len(violations))], config)

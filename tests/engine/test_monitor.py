@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emp.app.bench.revert import OPEN_NS, START_PX, flipped, sharpened
+from emp.app.bench.reverted import OPEN_NS, START_PX, flipped, sharpened
 from emp.core.clock import LiveClock
 from emp.core.contracts import Control
 from emp.core.errors import JournalError

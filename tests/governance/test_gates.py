@@ -7,8 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from emp.app.governed import markdown_of
 from emp.core.errors import GovernanceError
 from emp.governance.bounds import bounds, t_cdf, t_quantile
+from emp.governance.collect import of_steps
 from emp.governance.evidence import Evidence
 from emp.governance.gates import Gates, Rule, read_gates, rules
 from emp.governance.judge import NO_EVIDENCE, Case, Judgement, Verdict, judge, judge_gate
@@ -296,3 +298,19 @@ def test_a_gate_that_is_left_out_is_said_and_all_left_out_is_no_pass(
 
 def test_the_shipped_gates_leave_nothing_out(gates: Gates) -> None:
     assert gates.left_out == ()
+
+
+def test_the_table_names_every_gate_with_its_evidence(gates: Gates, artifact: Artifact) -> None:
+    said = judged(gates, artifact, all_green(artifact.hash)[:1])
+    lines = markdown_of(said).splitlines()[2:]
+    assert [line.split("`")[1] for line in lines] == [rule.name for rule in rules(gates)]
+    assert all(line.count("|") == 6 for line in lines)
+    table = dict(zip([one.name for one in said.gates], lines, strict=True))
+    assert "| pass | `00000000` |" in table["ece_max"]
+    assert "| no evidence: not promotable | fail |  |" in table["psi_max"]
+
+
+def test_steps_of_random_networks_are_evidence_of_no_model(gates: Gates, artifact: Artifact) -> None:
+    steps = of_steps({"mamba3": [9.0, 10.0]}, {"rounds": 2})
+    assert [(r.measure, r.blocks) for r in steps.records] == [("step_p99_ms.mamba3", (0.009, 0.01))]
+    assert judged(gates, artifact, [steps]).verdict == "fail"

@@ -2,12 +2,14 @@
 
 import json
 import time
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from numba import types
 from rich.console import Console
 
+from emp.app.options import EVIDENCE_HELP, REGISTRY_VARIABLE
 from emp.app.terminal.console import make_console
 from emp.core.errors import UsageError
 from emp.core.numba.jit import kernel, monotonic_ns
@@ -51,6 +53,7 @@ def model(
     events: int = typer.Option(4_000, min=200, help="steps per round"),
     rounds: int = typer.Option(5, min=1, help="rounds, all runners interleaved"),
     others: bool = typer.Option(True, help="also time the other sizes"),
+    evidence: Annotated[Path | None, typer.Option(help=EVIDENCE_HELP, envvar=REGISTRY_VARIABLE)] = None,
     as_json: bool = typer.Option(False, "--json", help="print one JSON object as the last line"),
 ) -> None:
     """Time the compiled step; every runner carries the same weights, inputs and state, on one thread."""
@@ -65,6 +68,13 @@ def model(
             if name != size:
                 with console.status(f"compiling and timing {name}"):
                     result["others"][name] = _measure(SIZES[name], events, rounds, peers=name == "large")
+    if evidence is not None:
+        from emp.governance.collect import of_steps
+        from emp.governance.evidence import Store
+
+        timed = {size: result, **result.get("others", {})}
+        found = {name: one["rounds_p99_us"] for name, one in timed.items()}
+        result["evidence"] = Store(evidence).add(of_steps(found, {"events": events, "rounds": rounds}))
     _print(console, size, result)
     for name, other in result.get("others", {}).items():
         _print(console, name, other)
@@ -116,6 +126,7 @@ def _summary(network: Any, params: Any, samples: dict[str, list[Times]]) -> dict
         "weight_bytes": sum(a.nbytes for a in params[:4]),
         "step_us": _percentiles([t.wall for t in step]),
         "step_cpu_us": _percentiles([t.cpu for t in step]),
+        "rounds_p99_us": [_percentiles([t.wall])["p99"] for t in step],
         "best_round_cpu_us": min(
             (_percentiles([t.cpu]) for t in step), key=lambda percentiles: percentiles["p99"]
         ),

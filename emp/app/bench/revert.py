@@ -6,70 +6,86 @@ half-way: the log loss made 5 % worse, an input scaled by three, the sign of the
 """
 
 import json
-from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from emp.core.records import Array
-    from emp.engine.load import LoadedModel
-    from emp.engine.monitor import Finding, Lineup
+    from emp.app.bench.reverted import Drill
 
 app = typer.Typer()
-
-OPEN_NS = 1_340_285_400_000_000_000
-"""A trading day's open in New York."""
-START_PX = 100_000
-TRAINED_ON = 4
-"""Days that each of the two models is trained and calibrated on."""
-WORSE = 1.05
-"""Log loss of the worsened model, in that of the model."""
-SCALE = 3.0
-
-Spoil = Callable[["Array"], "Array"]
-"""Spoils SAID[n]."""
 
 
 @app.command()
 def revert(
     days: Annotated[int, typer.Option(min=0, help="Undisturbed days.")] = 1000,
     spoiled: Annotated[int, typer.Option(min=0, help="Days of each kind of fault.")] = 20,
-    events: Annotated[int, typer.Option(min=30_000, help="Messages of a day.")] = 130_000,
+    events: Annotated[int, typer.Option(min=20_000, help="Messages of a day.")] = 130_000,
     seed: Annotated[int, typer.Option(min=0, help="Names the days.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Folder to keep models and days in; one that is there is gone on with."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Count false reverts and false drift alarms over undisturbed simulated days, and the delay until true ones."""
-    from emp.app.terminal.console import make_console
-    from emp.app.terminal.progress import Work
+    import contextlib
+    import tempfile
 
-    drill = Drill(events, seed)
-    with Work("train two models on the flow") as work:
-        drill.train(lambda what, share: work.report(what, share))
-    with Work("undisturbed days") as work:
-        calm = []
-        for k in range(days):
-            calm.append(drill.day(k))
-            work.report(f"{sum(1 for one in calm if one)} false", (k + 1) / days)
-    result: dict[str, Any] = {
+    with contextlib.ExitStack() as stack:
+        folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="emp-revert-")))
+        result = _revert(folder, days, spoiled, events, seed, jobs)
+    _show(result)
+    if as_json:
+        print(json.dumps(result))
+    wrong = max(result["false_reverts"], result["false_drift_alarms"])
+    if days and wrong > result["allowed"]:
+        raise typer.Exit(1)
+
+
+def _revert(folder: Path, days: int, spoiled: int, events: int, seed: int, jobs: int) -> dict[str, Any]:
+    """Look at every day that the folder does not hold yet, and count."""
+    from emp.app.bench.reverted_days import CALM, Days
+    from emp.app.terminal.progress import Work
+    from emp.core.platform import usable_cores
+
+    def train(drill: "Drill", into: Path) -> float:
+        with Work("train two models on the flow") as work:
+            return drill.train(into, lambda what, share: work.report(what, share))
+
+    kept = Days(folder, events, seed, train)
+    wanted = [(k, CALM) for k in range(days)]
+    wanted += [(days + k, fault) for fault in FAULTS.values() for k in range(spoiled)]
+    with Work("days") as work:
+        done = sum((one.day, one.fault) in set(wanted) for one in kept.told())
+        for one in kept.look(wanted, jobs or usable_cores()):
+            done += 1
+            work.report(f"day {one.day} {one.fault}".rstrip(), done / len(wanted))
+    told = {(one.day, one.fault): one for one in kept.told()}
+    calm = [told[k, CALM] for k in range(days)]
+    return {
         "days": days,
         "events": events,
-        "false_reverts": sum("failed" in one for one in calm),
-        "false_drift_alarms": sum("drift" in one for one in calm),
-        "false_baseline_alarms": sum("behind" in one for one in calm),
+        "false_reverts": sum("failed" in one.alarms for one in calm),
+        "reverted_by": sorted(one.gate for one in calm if one.gate),
+        "false_drift_alarms": sum("drift" in one.alarms for one in calm),
+        "false_baseline_alarms": sum("behind" in one.alarms for one in calm),
         "allowed": allowed(days),
-        "faults": {},
+        "faults": {
+            name: delays_told([told[days + k, fault].delay for k in range(spoiled)])
+            for name, fault in FAULTS.items()
+        },
     }
-    for name, kind in FAULTS.items():
-        with Work(name) as work:
-            delays = []
-            for k in range(spoiled):
-                delays.append(drill.delay(days + k, kind, name))
-                work.report("", (k + 1) / spoiled)
-        result["faults"][name] = delays_told(delays)
+
+
+def _show(result: dict[str, Any]) -> None:
+    from emp.app.terminal.console import make_console
+
     console = make_console()
     console.print(
-        f"{days} undisturbed days of {events:,} messages: {result['false_reverts']} false reverts,"
+        f"{result['days']} undisturbed days of {result['events']:,} messages: {result['false_reverts']} false reverts,"
         f" {result['false_drift_alarms']} false drift alarms (at a level of 1 %, {result['allowed']} at most)",
         highlight=False,
     )
@@ -79,11 +95,6 @@ def revert(
             f" (median; {told['worst'] or '-'} at worst)",
             highlight=False,
         )
-    if as_json:
-        print(json.dumps(result))
-    wrong = max(result["false_reverts"], result["false_drift_alarms"])
-    if days and wrong > result["allowed"]:
-        raise typer.Exit(1)
 
 
 def allowed(days: int) -> int:
@@ -110,126 +121,6 @@ def delays_told(delays: "list[int | None]") -> dict[str, Any]:
     }
 
 
-class Drill:
-    """Two trained models and the days that they are looked at on."""
-
-    def __init__(self, events: int, seed: int) -> None:
-        from emp.core.instrument import find
-        from emp.engine.engine import EngineLimits
-
-        self._events, self._seed = events, seed
-        self._goog = find("GOOG")
-        self._limits = EngineLimits()
-        self._lineup: Lineup | None = None
-        self._sharper = 1.0
-
-    def market(self, k: int) -> "Array":
-        """EVENT rows of a day; days below 0 are for training."""
-        from emp.core.records import empty_events
-        from emp.sim.flow.shipped import shipped_flow
-        from emp.sim.world.market import Market
-        from emp.sim.world.screen import Screen
-
-        rows = empty_events(self._events)
-        number = 1_000_003 * (self._seed + 1) + k
-        Market(shipped_flow(), number, START_PX, OPEN_NS).run(2**62, self._events, rows=rows)
-        return Screen().show(rows)[0]
-
-    # --- models
-
-    def train(self, report: Callable[[str, float], None]) -> None:
-        """Train the model that serves and the one that stands by, each on days of its own; measure how much sharper
-        the first must speak to be WORSE.
-        """
-        from emp.engine.monitor import Lineup
-
-        models = [self._trained(-1 - TRAINED_ON * k, report) for k in range(2)]
-        self._lineup = Lineup(models[0], models[1])
-        day = self.market(-1 - 2 * TRAINED_ON)
-        low, high = 1.0, 16.0
-        loss = self._loss(day, 1.0)
-        for _ in range(12):
-            middle = 0.5 * (low + high)
-            low, high = (middle, high) if self._loss(day, middle) < WORSE * loss else (low, middle)
-        self._sharper = 0.5 * (low + high)
-
-    def _trained(self, first: int, report: Callable[[str, float], None]) -> "LoadedModel":
-        import tempfile
-        from pathlib import Path
-
-        from emp.engine.load import load_folder
-        from emp.model.artifact import save
-        from emp.train.data.data import label
-        from emp.train.data.table import extract_features, zero_encoder
-        from emp.train.fit.fit import train_linear
-
-        datasets = []
-        for k in range(first, first - TRAINED_ON, -1):
-            seen = extract_features([self.market(k)], self._goog, zero_encoder())
-            name = f"day{-k}"
-            files = ({"name": name, "sha256": name},)
-            datasets.append(label(name, self._goog, files, seen, 0.5))
-        trained = train_linear(datasets, 0.5, 0, report)
-        with tempfile.TemporaryDirectory(prefix="emp-revert-") as folder:
-            save(Path(folder) / "model", trained.manifest, trained.tensors)
-            return load_folder(Path(folder) / "model")
-
-    @property
-    def _compared(self) -> "Lineup":
-        assert self._lineup is not None
-        return self._lineup
-
-    def _said(self, day: "Array") -> "Array":
-        """What the model that serves says of a day, as the engine would record it."""
-        from emp.engine.contender import Contender
-
-        return Contender(self._compared.serving, [self._goog], self._limits).forecast(day)
-
-    def _loss(self, day: "Array", power: float) -> float:
-        """Log loss over a day of a model that speaks so much more sharply."""
-        losses = [
-            one.data["loss"]["shares"][0] for one in self._looks(day, sharpened(self._said(day), power))
-        ]
-        return float(sum(losses) / len(losses))
-
-    def _looks(self, day: "Array", said: "Array") -> "Iterator[Finding]":
-        from emp.engine.monitor import Lineup, Monitor
-
-        alone = Monitor([self._goog], self._limits, Lineup(self._compared.serving))
-        return (one for one in alone.follow(0, day, said) if one.kind == "look")
-
-    # --- days
-
-    def day(self, k: int) -> dict[str, int]:
-        """What was found on an undisturbed day: the event of the first alarm of each kind."""
-        from emp.engine.monitor import Monitor
-
-        day = self.market(k)
-        monitor = Monitor([self._goog], self._limits, self._compared)
-        return alarms(monitor.follow(0, day, self._said(day)))
-
-    def delay(self, k: int, fault: str, name: str) -> int | None:
-        """Events from a fault half-way through a day to the verdict; None where it was not found."""
-        from emp.engine.monitor import Monitor
-        from emp.perception.state import CORE_INPUTS
-
-        day = self.market(k)
-        said = self._said(day)
-        half = len(day) // 2
-        spoiled = said.copy()
-        if fault == "worse":
-            spoiled[half:] = sharpened(said[half:], self._sharper)
-        elif fault == "flipped":
-            spoiled[half:] = flipped(said[half:])
-        monitor = Monitor([self._goog], self._limits, self._compared)
-        before = alarms(monitor.follow(0, day[:half], said[:half]))
-        if fault in CORE_INPUTS:
-            monitor.inputs[0].scale[CORE_INPUTS.index(fault)] = SCALE
-        found = alarms(monitor.follow(half, day[half:], spoiled[half:]))
-        verdict = found.get("drift" if fault in CORE_INPUTS else "failed")
-        return None if verdict is None or before else verdict - half
-
-
 FAULTS = {
     "log loss 5 % worse": "worse",
     "forecasts with their sign turned": "flipped",
@@ -237,30 +128,3 @@ FAULTS = {
     "slope of the bid side times 3": "slope_bid",
     "queue imbalance times 3": "qimbalance",
 }
-
-
-def alarms(findings: "list[Finding]") -> dict[str, int]:
-    """The event of the first alarm of each kind."""
-    found: dict[str, int] = {}
-    for one in findings:
-        if one.kind in ("failed", "behind") or (one.kind == "drift" and one.data["drifted"]):
-            found.setdefault(one.kind, one.at)
-    return found
-
-
-def sharpened(said: "Array", power: float) -> "Array":
-    """SAID[n] whose class probabilities are raised to a power and brought to a sum of 1 again."""
-    out = said.copy()
-    raised = out["f"]["p"].astype(float) ** power
-    out["f"]["p"] = raised / raised.sum(axis=2, keepdims=True).clip(1e-30)
-    return out
-
-
-def flipped(said: "Array") -> "Array":
-    """SAID[n] of a model that takes up for down."""
-    out = said.copy()
-    out["f"]["p"] = said["f"]["p"][:, :, ::-1]
-    out["f"]["mean"] = -said["f"]["mean"]
-    out["f"]["q"] = -said["f"]["q"][:, :, ::-1]
-    out["f"]["interval"] = -said["f"]["interval"][:, :, ::-1]
-    return out

@@ -22,16 +22,22 @@ def check(
     registry: Home = HOME,
     gates: GatesFile = None,
     reference: Reference = "linear",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
     as_json: Json = False,
 ) -> None:
     """Say of every gate what it reads and whether the model passes; exit code 1 where it does not."""
-    from emp.app.governed import named_artifact, open_registry, print_judgement
+    from emp.app.governed import markdown_of, named_artifact, open_registry, print_judgement, shown
     from emp.governance.gates import read_gates
 
     limits, here = read_gates(gates), open_registry(registry)
     artifact = named_artifact(here, model)
     judgement = here.check(artifact, limits, named_artifact(here, reference).hash)
-    print_judgement(judgement, as_json)
+    if markdown:
+        print(markdown_of(judgement))
+    else:
+        print_judgement(judgement, as_json)
+    if markdown and as_json:
+        print(json.dumps(shown(judgement)))
     if judgement.verdict != "pass":
         raise typer.Exit(1)
 
