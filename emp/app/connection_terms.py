@@ -37,7 +37,9 @@ def judge_terms(
     yield _commission(one, facts, quotes, found)
     yield _hours(one, facts, found, now_ns)
     if facts.swap:
-        yield Finding("ok", f"{one.name} swap", f"{facts.swap} (the catalogue has none)")
+        ours = f"{one.swap_long:g} and {one.swap_short:g} ticks in the catalogue"
+        beside = ours if one.swap_long or one.swap_short else "the catalogue has none"
+        yield Finding("ok", f"{one.name} swap", f"{facts.swap} ({beside}; the venue's hold)")
     else:
         yield silent(found, f"{one.name} swap")
 

@@ -15,6 +15,7 @@ EXTRA_OF = {
     "databento_dbn": "databento",
     "py7zr": "archive",
     "google": "ctrader",
+    "openbb_core": "context",
     "gymnasium": "sim",
     "hftbacktest": "bench",
     "polars": "bench",

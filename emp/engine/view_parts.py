@@ -201,12 +201,22 @@ def limits_of_account(engine: Engine) -> tuple[LimitView, ...]:
         ("gross exposure", float(folio["gross"]), limits.max_gross),
         ("net exposure", abs(float(folio["net"])), limits.max_net),
         ("loss of the day", max(0.0, -float(folio["day_pnl"])), limits.max_daily_loss),
+        ("margin", *_margin(engine)),
     )
     return tuple(
         LimitView(name=name, value=value, limit=limit, unit=limits.currency)
         for name, value, limit in used
         if limit
     )
+
+
+def _margin(engine: Engine) -> tuple[float, float]:
+    """Margin that is used, and may be at the level that must stay; 0 where there is no such limit, or no statement."""
+    folio, level = engine.desk.portfolio[0], engine.limits.account.min_margin_level
+    if not level or not folio["stated_ns"]:
+        return 0.0, 0.0
+    used = float(folio["stated_used"] + folio["used"] - folio["used_then"])
+    return used, max(0.0, float(folio["equity"] + folio["pnl"] - folio["pnl_then"])) / level
 
 
 def money_of(instrument: Instrument) -> tuple[float, str]:

@@ -470,7 +470,10 @@ def test_a_sound_account(api: ApiHouse, tmp_path: Path) -> None:
         said(findings, "EURUSD hours").found
         == "7 spans a week in America/New_York, 168.0 h, as in the catalogue"
     )
-    assert said(findings, "EURUSD swap").found == "long -6.1, short 2.3 pips (the catalogue has none)"
+    assert (
+        said(findings, "EURUSD swap").found
+        == "long -6.1, short 2.3 pips (the catalogue has none; the venue's hold)"
+    )
     assert said(findings, "EURUSD depth").found == "2 levels a side"
     assert said(findings, "clock").verdict == "ok"
     assert api.market.orders == []

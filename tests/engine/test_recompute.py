@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 
 from emp.access.paper.venue import PaperVenue
@@ -12,7 +14,7 @@ from emp.core.instrument import find
 from emp.core.records import Array
 from emp.engine.choose import load_model
 from emp.engine.engine import Engine, EngineLimits
-from emp.engine.explain import decided_again, rules_of
+from emp.engine.explain import decided_again, explain, rules_of
 from emp.engine.replay import Backtest
 from emp.journal.actionlog import read_actions
 from emp.journal.run import RunFolder, build_manifest
@@ -99,3 +101,25 @@ def test_real_rows_of_the_goog_day_can_be_made_again(tmp_path: Path, data_dir: P
     assert (rows["resting_side"] != 0).any()
     assert not (rows["flags"] & EventFlag.NO_SIZE).any()
     recompute(rows, e)
+
+
+def test_every_row_before_and_behind_a_roll_can_be_made_again_and_tells_of_it(tmp_path: Path) -> None:
+    from tests.kit.models import Events, eager_model
+
+    facts = msgspec.structs.replace(
+        find("GOOG"), swap_long=-4.0, swap_short=1.5, swap_time="13:38", swap_zone="UTC", swap_triple="thu"
+    )
+    limits = msgspec.structs.replace(LOOSE, max_position_lots=6, max_order_lots=2)
+    e = Engine([facts], eager_model(tmp_path / "model"), limits, "TESTRUN0")
+    rows = log_of(tmp_path, e, Events(random_events(4000, 7), facts, 500))
+    recompute(rows, e)
+    before = rows["ts"] < 1_340_285_880 * 10**9  # 13:38 UTC of that Thursday
+    near = rows[before][-20:]
+    assert (near["carry_buy"] < 0.0).all()
+    assert near["carry_sell"] == pytest.approx(near["carry_buy"] * -1.5 / 4.0, rel=1e-5)
+    assert (np.diff(near["carry_buy"]) <= 0.0).all(), "the nearer the roll, the likelier it is met"
+    assert (np.abs(rows[~before]["carry_buy"]) < 1e-6).all(), "the next one is a day away"
+    rules = rules_of(facts, e.limits)
+    lines = [line for row in near for line in explain(row, "GOOG", rules)]
+    assert any("the next roll is expected to bring" in line for line in lines)
+    assert not any("the next roll" in line for line in explain(rows[-1], "GOOG", rules))

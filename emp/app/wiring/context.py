@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from emp.core.clock import Clock, LiveClock
 from emp.core.config.config import Context
 from emp.core.errors import ConfigError
 from emp.core.instrument import Instrument, catalogue
@@ -26,6 +27,10 @@ def providers_of(context: Context, known: Path | None = None) -> list[ContextPro
     """
     if not context.enabled:
         return []
+    if context.openbb is not None:
+        from emp.app.wiring.openbb import refuse_missing
+
+        refuse_missing()
     events = shipped_events() if context.shipped else ()
     if context.calendar is not None:
         codes = frozenset(code for one in catalogue(known).values() for code in one.currencies)
@@ -38,10 +43,19 @@ def providers_of(context: Context, known: Path | None = None) -> list[ContextPro
 
 
 def slow_context(
-    context: Context, instruments: Sequence[Instrument], known: Path | None = None
+    context: Context,
+    instruments: Sequence[Instrument],
+    known: Path | None = None,
+    clock: Clock | None = None,
 ) -> SlowContext | None:
     """The slow context of a run; None where nothing is configured."""
     providers = providers_of(context, known)
+    if context.enabled and context.openbb is not None:
+        from emp.app.wiring.openbb import openbb_context
+
+        max_age_ns = int(context.volatility_max_age_hours * _HOUR_NS)
+        fetched = openbb_context(context.openbb, context.volatility_above, max_age_ns, clock or LiveClock())
+        providers.append(fetched)
     return SlowContext(instruments, providers) if providers else None
 
 
@@ -49,6 +63,10 @@ def recorded_context(
     context: Context, instruments: Sequence[Instrument], known: Path | None = None
 ) -> SlowContext | None:
     """The same over a recording, where nothing that fails now can come back: ConfigError instead of the safe side."""
+    if context.enabled and context.openbb is not None:
+        raise ConfigError(
+            "context.openbb: what it says today is not what it said then: give a calendar and volatility of your own"
+        )
     providers = providers_of(context, known)
     for one in providers:
         if one.failure:

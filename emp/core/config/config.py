@@ -196,6 +196,19 @@ class Decision(Section):
     rule: Text | None = None  # of the user's own, as module:function or file.py:function; not in mode live
 
 
+class OpenBB(Section):
+    """What OpenBB's providers are asked for (extra `context`); what is not named is not asked for."""
+
+    calendar: Text | None = (
+        None  # provider of macro events that tells their importance: fmp, tradingeconomics
+    )
+    volatility: Text | None = None  # of the VIX: cboe, fmp
+    earnings: Text | None = None  # nasdaq, fmp
+    every_hours: Positive = 6.0
+    max_age_hours: Positive = 24.0  # after which an answer says nothing: the safe side, 0.3
+    timeout_s: Positive = 30.0  # of one question
+
+
 class Context(Section):
     """What multiplies size besides evidence and limits: see docs/context.md."""
 
@@ -205,6 +218,7 @@ class Context(Section):
     volatility: Path | None = None  # csv of time,value of a volatility index
     volatility_above: Positive = 35.0  # from there on size is multiplied by 0.3
     volatility_max_age_hours: Positive = 96.0  # after which a value says nothing: the safe side, 0.3
+    openbb: OpenBB | None = None  # asked over a network, in live runs alone
 
 
 class Bus(Section):

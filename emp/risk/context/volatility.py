@@ -7,7 +7,7 @@ where the newest is older, nothing is known: size is on the safe side, as it is 
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -50,21 +50,27 @@ class Volatility:
             self._windows = [Window(0, FOREVER_NS, SAFE, f"{VOLATILITY}: {failure}")]
             return changed
         self._stamp, self.failure = stamp, ""
-        self._windows = list(_joined(self._spans(values)))
+        self._windows = value_windows(values, self._above, self._max_age_ns)
         return True
 
     def windows(self, instrument: Instrument, from_ns: int, to_ns: int) -> list[Window]:
         """The windows that overlap [from_ns, to_ns), of every instrument alike."""
         return [one for one in self._windows if one.start_ns < to_ns and one.end_ns > from_ns]
 
-    def _spans(self, values: list[tuple[int, float]]) -> Iterator[Window]:
-        """Spans above the threshold, and spans of which nothing is known, in order."""
-        yield Window(0, values[0][0] if values else FOREVER_NS, SAFE, _STALE)
-        for (at, value), (following, _) in pairwise([*values, (FOREVER_NS, 0.0)]):
-            known_until = min(following, at + self._max_age_ns)
-            if value > self._above:
-                yield Window(at, known_until, SAFE, f"{VOLATILITY}: above {self._above:g}")
-            yield Window(known_until, following, SAFE, _STALE)
+
+def value_windows(values: Sequence[tuple[int, float]], above: float, max_age_ns: int) -> list[Window]:
+    """Windows of (ns UTC, value), ascending: above a threshold, and where nothing is known."""
+    return list(_joined(_spans(values, above, max_age_ns)))
+
+
+def _spans(values: Sequence[tuple[int, float]], above: float, max_age_ns: int) -> Iterator[Window]:
+    """Spans above the threshold, and spans of which nothing is known, in order."""
+    yield Window(0, values[0][0] if values else FOREVER_NS, SAFE, _STALE)
+    for (at, value), (following, _) in pairwise([*values, (FOREVER_NS, 0.0)]):
+        known_until = min(following, at + max_age_ns)
+        if value > above:
+            yield Window(at, known_until, SAFE, f"{VOLATILITY}: above {above:g}")
+        yield Window(known_until, following, SAFE, _STALE)
 
 
 def _joined(spans: Iterator[Window]) -> Iterator[Window]:
