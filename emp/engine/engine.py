@@ -558,6 +558,15 @@ class Engine:
         unanswered ones, and go on flattening where that is under way. `now_ns` is in the market's time.
         """
         output = Output(commands=[*self._overdue(now_ns)])
+        if self.orders.any_open:
+            self._withdraw_in_time(output, now_ns)
+        for i in range(len(self.instruments)):
+            if self._must_close(i):
+                output.commands += self.closing.commands(i, now_ns)
+        return output
+
+    def _withdraw_in_time(self, output: Output, now_ns: int) -> None:
+        """Cancel what rests on a silent feed, or where nothing may be opened any more."""
         silent = (now_ns - self.desk.perception["ts_event"] > self.limits.stale_after_ns) & (
             self.desk.working["state"] == WorkingState.RESTING
         )
@@ -571,10 +580,6 @@ class Engine:
         for i, reason in resting_openers(self.desk.risk, self.desk.account, self.desk.working):
             if not (silent[i] or barred[i]):
                 output.commands += self.cancels(i, now_ns, reason)
-        for i in range(len(self.instruments)):
-            if self._must_close(i):
-                output.commands += self.closing.commands(i, now_ns)
-        return output
 
     def _overdue(self, now_ns: int) -> list[QueryOrder]:
         """Queries about orders whose answer is overdue, of instruments whose venue can hear them."""

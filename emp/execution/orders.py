@@ -102,6 +102,11 @@ class OrderManager:
         """Orders that may still fill, oldest first."""
         return [o for o in list(self._open.values()) if instrument in ("", o.command.instrument)]
 
+    @property
+    def any_open(self) -> bool:
+        """Whether any order may still fill."""
+        return bool(self._open)
+
     def position(self, instrument: str) -> int:
         """Lots held, signed."""
         return int(self.accounts[self._index[instrument]]["position"])

@@ -28,7 +28,7 @@ MUTANTS = (
 """,
         """                outputs = [self.engine.on_report(update) for update in updates]
                 new = self._record_reports(self.ledger, updates)
-        for output, is_new in zip(outputs, new, strict=True):
+        for update, output, is_new in zip(updates, outputs, new, strict=True):
             if is_new:
                 self.deliver(output)
 """,

@@ -15,7 +15,7 @@ import typer
 
 from emp.app.wiring.examples import default_config
 from emp.core.errors import EmpError, PositionLeftError, UsageError
-from emp.core.platform import hang_up_is_ignored, on_signals
+from emp.core.platform import hang_up_is_ignored, on_signals, say
 
 if TYPE_CHECKING:
     from emp.app.wiring.live import Running
@@ -74,6 +74,7 @@ def run(
     token = read_token(settings.http.token_file) if settings.http.token_file is not None else ""
     told = receivers(settings.alerts)
     clock = LiveClock()
+    _make_room(settings, clock)
     assemble = (_observing if settings.mode == "observe" else _trading)(settings, config, clock)
     board = Board(clock)
     console = Console(board, token, login=settings.http.expose)
@@ -213,6 +214,18 @@ def _hand_over(background: "Detached", running: Job, url: str, address: str, as_
     facts = {"run": run, "pid": pid, "url": url, "run_folder": folder}
     words = f"run {run} goes on as pid {pid}: {address}; `emp stop {shlex.quote(folder)}` ends it in order"
     background.ready(json.dumps(facts) if as_json else words)
+
+
+def _make_room(settings: "SystemConfig", clock: "Clock") -> None:
+    """Let the oldest runs give way, where the configuration says how much all of them may take."""
+    if settings.journal.keep_gb is None:
+        return
+    from emp.journal.retention import make_room
+
+    for one in make_room(settings.run_dir, int(settings.journal.keep_gb * 1e9), clock.now_ns() / 1e9):
+        say(
+            f"emp: run {one.name} removed ({one.bytes / 1e6:,.0f} MB): journal.keep_gb is {settings.journal.keep_gb:g}"
+        )
 
 
 @contextlib.contextmanager

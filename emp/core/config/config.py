@@ -257,6 +257,9 @@ class Journal(Section):
     """How the action log is written; the ledger is always synced before a send."""
 
     flush_seconds: Positive = 60.0  # longest time that a row of the action log waits in memory
+    keep_gb: Positive | None = (
+        None  # GB that all runs in run_dir may take: the oldest that ended in order give way; None: nothing does
+    )
 
 
 class Heartbeat(Section):
