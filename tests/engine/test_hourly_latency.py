@@ -49,8 +49,11 @@ def test_hours_and_models_are_apart_and_a_crash_loses_only_the_hour_that_ran(tmp
     path.write_bytes(path.read_bytes() + b'{"hour": 6, "mod')
     again = HourlyLatency(LatencyLog(tmp_path), "second")
     again.add(received(7, 1), laps(1, 1, 1, 1))
+    again.serve("third")
+    again.add(received(7, 2), laps(2, 1, 1, 1))
     again.close()
-    assert [(hour.hour, hour.n) for hour in read_latency(tmp_path)] == [(5, 100), (6, 50), (7, 1)]
+    kept = [(hour.hour, hour.model, hour.n) for hour in read_latency(tmp_path)]
+    assert kept == [(5, "first", 100), (6, "first", 50), (7, "second", 1), (7, "third", 2)]
 
 
 def test_lines_are_of_one_length_however_fast_the_machine(tmp_path: Path) -> None:
