@@ -24,8 +24,10 @@ from emp.core.errors import JournalError
 from emp.core.instrument import Instrument
 from emp.core.layout import brought_to, describe, described, without
 from emp.core.records import DECISION, EVENT, Array
+from emp.engine.hourly_latency import HourlyLatency
 from emp.engine.tap import Batch, Tap
 from emp.journal.actionlog import ActionLog, newest_first, read_actions
+from emp.journal.latency_log import LatencyLog
 from emp.journal.market import MarketJournal, read_market
 from emp.journal.run import RunFolder
 
@@ -91,6 +93,7 @@ class JournalTap(Tap):
         self._resume(model_hashes)
         self._tail = self._begin_tail()
         self._pending: list[bytes] = []
+        self._latency = HourlyLatency(LatencyLog(folder.path), model_hashes[-1])
 
     def _resume(self, models: Sequence[str]) -> None:
         """Bring both journals to the last batch that the tail, or the parts, hold whole."""
@@ -135,6 +138,7 @@ class JournalTap(Tap):
             return
         self.market.append(batch.events)
         self.actions.append(batch.rows)
+        self._latency.add(batch.events, batch.laps)
         self._pending.append(
             pack_unit(Unit(batch.first, batch.events, batch.first_row, batch.rows)),
         )
@@ -145,6 +149,7 @@ class JournalTap(Tap):
         """Rows of another model may follow a swap."""
         if control.action == "swap":
             self.actions.know(control.reason)
+            self._latency.serve(control.reason)
 
     def on_tick(self, now_ns: int) -> None:
         """Make parts where it is time."""
@@ -179,7 +184,10 @@ class JournalTap(Tap):
             try:
                 self.market.close()
             finally:
-                self.actions.close()
+                try:
+                    self.actions.close()
+                finally:
+                    self._latency.close()
         disk().close(self._tail)
         disk().unlink(self._path)
 

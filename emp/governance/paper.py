@@ -72,7 +72,6 @@ def of_day(day: WatchedDay, source: Source) -> Evidence:
         **source._asdict(),
         "day": day.day,
         "alarms": list(day.alarms),
-        "missed": sum(hour.missed for hour in day.hours),
     }
     made = new_evidence("paper", day.model, records, config, data=[_data(one) for one in _seen(day)])
     return msgspec.structs.replace(made, code=source.code)

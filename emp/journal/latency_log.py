@@ -16,6 +16,11 @@ PARTS = ("adapter", "model", "total")
 
 HOUR_NS = 3_600_000_000_000
 
+_WIDTH = 255
+"""Bytes of a line: how long it is must not depend on how fast the machine was, or a drill with a full disk would not
+play the same again.
+"""
+
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -25,7 +30,6 @@ class Hour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hour: int  # since 1970, of the time at which events were received
     model: str  # hash
     n: Count  # decisions timed
-    missed: Count  # batches that nobody timed
     p99_ns: tuple[Count, Count, Count]  # of PARTS, an upper bound
 
 
@@ -44,7 +48,7 @@ class LatencyLog:
     def write(self, hour: Hour) -> None:
         """Hand a line to the operating system."""
         try:
-            write_all(self._file, msgspec.json.encode(hour) + b"\n")
+            write_all(self._file, msgspec.json.encode(hour).ljust(_WIDTH) + b"\n")
         except OSError as error:
             raise JournalError(f"cannot write {self._path}: {error.strerror}") from error
 

@@ -138,6 +138,7 @@ def test_a_challenger_that_is_better_earns_its_promotion_and_fails_nobody(day: A
     follow(monitor, day, sharpened(said, 1.4))
     gates = monitor.evidence()
     assert set(gates) == {
+        "calibration",
         "earned.log_loss.challenger",
         "earned.value.challenger",
         "log_loss.shares",

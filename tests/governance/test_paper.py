@@ -105,6 +105,11 @@ def test_days_on_which_the_dumb_trader_has_brought_more_are_not_enough(gates: Ga
     assert paper_lacks(mixed, ask(MODEL, 14), gates) == ""
 
 
+def test_a_red_day_ends_what_came_before_it(gates: Gates) -> None:
+    spoiled = weeks() | {"9": paper(MODEL, 9, "failed: calibration")}
+    assert "GOOG: 3 green days of paper trading over 5 days" in paper_lacks(spoiled, ask(MODEL, 14), gates)
+
+
 def test_only_the_key_of_the_server_signs_days_and_signs_nothing_else(registry: Registry) -> None:
     registry.store.add(paper(MODEL, 1))
     assert not (registry.home / "keys" / "training.key").exists()

@@ -15,7 +15,6 @@ from emp.core.instrument import find
 from emp.core.records import Array
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.journal_tap import JournalTap, journalled_rows
-from emp.engine.latency_tap import LatencyTap
 from emp.engine.load import LoadedModel
 from emp.engine.monitor import Lineup
 from emp.engine.monitor_rerun import verify_monitor
@@ -29,7 +28,6 @@ from emp.governance.gates import Gates
 from emp.governance.paper import Source, judge_day, of_contest, of_day, paper_lacks
 from emp.governance.registry import Registry
 from emp.governance.seal import content_address
-from emp.journal.latency_log import LatencyLog
 from emp.journal.monitor_log import MONITOR, MonitorLog, read_monitor
 from emp.journal.run import RunFolder, code_version
 from emp.model.artifact import Artifact
@@ -78,7 +76,6 @@ def record(folder: Path, days: list[Array], slow_on: int = -1) -> RunFolder:
     journal = JournalTap(run, [GOOG], engine.served, LiveClock())
     log, verdicts = MonitorLog(run.path, 0), deque[Verdict]()
     monitor = MonitorTap([GOOG], LIMITS, lambda _: lineup, log, Board(LiveClock()), lambda: False, verdicts)
-    latency = LatencyTap(LatencyLog(run.path), "mine")
     at = row = 0
     for k, events in enumerate(days):
         left = events
@@ -87,9 +84,9 @@ def record(folder: Path, days: list[Array], slow_on: int = -1) -> RunFolder:
             laps = np.full((len(output.rows), 3), 900_000 if k == slow_on else 9_000, np.int32)
             batch = Batch(at, left[: output.consumed], output.states, row, output.rows, laps)
             at, row, left = at + output.consumed, row + len(output.rows), left[output.consumed :]
-            for tap in (journal, monitor, latency):
+            for tap in (journal, monitor):
                 tap.on_batch(batch)
-    for tap in (monitor, journal, latency):
+    for tap in (monitor, journal):
         tap.close()
     (run.path / "summary.json").write_text("{}")
     return run

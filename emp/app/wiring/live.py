@@ -40,7 +40,6 @@ from emp.engine.driver import Driver
 from emp.engine.engine import Engine
 from emp.engine.guard import LatencyGuard
 from emp.engine.journal_tap import JournalTap
-from emp.engine.latency_tap import LatencyTap
 from emp.engine.live import Live
 from emp.engine.load import load_folder
 from emp.engine.monitor_tap import MonitorTap
@@ -53,7 +52,6 @@ from emp.engine.upkeep import Home
 from emp.engine.verdict import Verdict
 from emp.engine.view import Viewer
 from emp.journal.account_file import AccountFile, AccountState
-from emp.journal.latency_log import LatencyLog
 from emp.journal.ledger import Ledger
 from emp.journal.monitor_log import MonitorLog
 from emp.journal.place import Place
@@ -210,7 +208,6 @@ def _assemble(
         monitor=monitor,
     )
     taps.attach(journal)
-    taps.attach(LatencyTap(LatencyLog(folder.path), engine.model.artifact.hash))
     if monitor is not None:
         taps.attach(monitor)
     taps.attach(viewer)

@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from emp.core.contracts import Control
 from emp.core.records import Array
-from emp.engine.tap import Batch, Tap
 from emp.journal.latency_log import HOUR_NS, PARTS, Hour, LatencyLog
 
 FINE = 32
@@ -13,10 +11,8 @@ FINE = 32
 _BINS = 32 * FINE
 
 
-class LatencyTap(Tap):
+class HourlyLatency:
     """Counts laps into bins; a line for every hour and every model."""
-
-    name = "latency"
 
     def __init__(self, log: LatencyLog, model: str) -> None:
         """`model` is the hash of the one that serves first."""
@@ -26,28 +22,24 @@ class LatencyTap(Tap):
 
     def _begin(self) -> None:
         self._counts = np.zeros((len(PARTS), _BINS), np.int64)
-        self._missed = 0
 
-    def on_batch(self, batch: Batch) -> None:
-        """Count the laps of a batch into the hour at which its first event was received."""
-        if not len(batch.laps):
+    def add(self, events: Array, laps: Array) -> None:
+        """Count int32[m, 3] laps, ns in adapter, model and in all, into the hour at which the first of EVENT[n], n > 0,
+        was received.
+        """
+        if not len(laps):
             return
-        hour = int(batch.events["ts_recv"][0]) // HOUR_NS
+        hour = int(events["ts_recv"][0]) // HOUR_NS
         if hour > self._hour:
             self._end_hour()
             self._hour = hour
         for part in range(len(PARTS)):
-            self._counts[part] += np.bincount(bins(batch.laps[:, part]), minlength=_BINS)
+            self._counts[part] += np.bincount(bins(laps[:, part]), minlength=_BINS)
 
-    def on_control(self, control: Control, at: int) -> None:
+    def serve(self, model: str) -> None:
         """Another model serves: its times are its own."""
-        if control.action == "swap":
-            self._end_hour()
-            self._model = control.reason
-
-    def on_missed(self, messages: int) -> None:
-        """Some were never seen."""
-        self._missed += messages
+        self._end_hour()
+        self._model = model
 
     def close(self) -> None:
         """End the hour and the file."""
@@ -60,7 +52,7 @@ class LatencyTap(Tap):
         n = int(self._counts[0].sum())
         if n:
             adapter, model, total = (p99(one) for one in self._counts)
-            self._log.write(Hour(self._hour, self._model, n, self._missed, (adapter, model, total)))
+            self._log.write(Hour(self._hour, self._model, n, (adapter, model, total)))
         self._begin()
 
 
