@@ -167,7 +167,7 @@ def _inherited(entries: Mapping[str, dict[str, Any]], name: str, fields: Mapping
 _CALENDAR_FIELDS = ("sessions", "day_zone", "day_end", "holidays", "early_closes")
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 _NUMBERS = ("tick", "lot", "taker_fee", "maker_fee", "point_value", "margin", "swap_long", "swap_short")
-_SIGNED = frozenset({"taker_fee", "maker_fee", "swap_long", "swap_short"})
+_SIGNED = frozenset({"taker_fee", "maker_fee", "margin", "swap_long", "swap_short"})
 _FIELDS = (*(name for name in Instrument.__struct_fields__ if name != "name"), "calendar")
 
 
@@ -185,6 +185,8 @@ def _instrument(
     for field in _NUMBERS:
         if field in values:
             values[field] = _number(source, f"{at}.{field}", values[field], positive=field not in _SIGNED)
+    if not 0.0 <= values.get("margin", 0.0) <= 1.0:
+        _refuse(source, f"{at}.margin", f"expected a share from 0 (not known) to 1, got {values['margin']:g}")
     values["venue"] = _enum(source, f"{at}.venue", values["venue"], Venue)
     values["asset_class"] = _enum(source, f"{at}.asset_class", values["asset_class"], AssetClass)
     values["sessions"] = _spans(source, f"{at}.sessions", values["sessions"])

@@ -36,11 +36,11 @@ class VenueTerms:
 
     async def look(self, now: Callable[[], int]) -> list[Control]:
         """What is new, in the order in which it is to be applied; `now` gives market time."""
-        found = list(self._financing(now()))
-        account = self._engine.limits.account
-        if not account.min_margin_level:
-            return found
+        account, found = self._engine.limits.account, list[Control]()
         try:
+            found += self._financing(now())
+            if not account.min_margin_level:
+                return found
             margin = await self._access.margin()
         except VenueError as error:
             self.problem = str(error)

@@ -49,9 +49,13 @@ class Stating(Forgetful):
 def assembled(folder: Path, venue: Forgetful, protocol: str = "ctrader", **account: object) -> Running:
     clock, model = LiveClock(), Models(buying_model(folder / "model"))
     settled = config(folder, **account)
-    settled = settled.model_copy(
-        update={"access": settled.access.model_copy(update={"connection_protocol": protocol})}
-    )
+    changes = {
+        "access": settled.access.model_copy(update={"connection_protocol": protocol}),
+        "model": settled.model.model_copy(
+            update={"monitor": False}
+        ),  # else a model this bad soon opens nothing
+    }
+    settled = settled.model_copy(update=changes)
     return assemble_live(settled, [DOLLARS], model, venue, Board(clock), clock)
 
 
