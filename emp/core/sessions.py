@@ -86,7 +86,7 @@ def _early_closes(instrument: Instrument, first: date, last: date) -> Iterator[t
     """Trading days that end early: the day's ordinal, and the UTC ns at which it closes."""
     for entry in instrument.early_closes:
         day, _, hour = entry.partition(" ")
-        on = date.fromisoformat(day)
+        on = _date(day)
         if first <= on <= last:
             close = datetime.combine(on, time.fromisoformat(hour), _zone(instrument.day_zone))
             yield on.toordinal(), _ns(close)
@@ -104,6 +104,11 @@ def _utc_date(ts_ns: int) -> date:
 def _ns(moment: datetime) -> int:
     """UTC ns of an aware datetime on a whole microsecond, without a detour through floating point."""
     return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+@cache
+def _date(text: str) -> date:
+    return date.fromisoformat(text)
 
 
 @cache

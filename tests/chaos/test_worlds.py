@@ -189,7 +189,7 @@ def test_a_report_that_is_applied_twice(monkeypatch: pytest.MonkeyPatch) -> None
             self.engine.desk.account["position"][0] += update.side * update.filled
 
     monkeypatch.setattr(Driver, "reports", twice)
-    assert {"position", "recovery_twice"} & found(quiet())
+    assert {"checkpoint", "position", "recovery_twice"} & found(quiet())
 
 
 def test_a_world_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:

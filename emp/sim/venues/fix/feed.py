@@ -150,7 +150,9 @@ def execution(
     if update.correction:  # a trade is taken back, or was at another price: what stands is said
         kind, told.cost = "H" if last < 0 else "G", round(update.filled * update.average)
     told.cost += max(last, 0) * update.price
-    told.filled, told.status = update.filled, update.status
+    # a report that comes behind a later one takes nothing back: what it had cost would be added up again
+    told.filled = update.filled if update.correction else max(told.filled, update.filled)
+    told.status = update.status
     named = order.cl_ord_id
     body = f"37={told.venue_id}|"
     if told.cancel and kind == "4":
@@ -162,7 +164,8 @@ def execution(
     if dialect.exec_id:
         body += f"17={update.execID}|"
     body += f"38={scale.qty(order.qty).decode()}|40=2|44={scale.px(order.px).decode()}|"
-    body += f"14={scale.qty(update.filled).decode()}|151={scale.qty(update.leaves).decode()}|6={_average(told, scale)}|"
+    body += f"14={scale.qty(update.filled).decode()}|151={scale.qty(update.leaves).decode()}|"
+    body += f"6={_average(told, scale) if update.filled else 0}|"
     if last > 0:
         body += f"32={scale.qty(last).decode()}|"
         if dialect.exec_id:
