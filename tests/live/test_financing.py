@@ -88,7 +88,8 @@ def test_rolls_and_margin_of_a_live_run_are_recorded_and_replayed(
             venue.margin_known = True
             await until(lambda: venue.position == 4)  # 2,000 / 2 / 250
             await until(lambda: not any("does not say" in line for line in live._board.unhealthy()))
-            await until(lambda: desk.account["financing"][0] <= -3.0 * 4 * 3)
+            before = float(desk.account["financing"][0])
+            await until(lambda: desk.account["financing"][0] <= before - 3.0 * 4 * 3)
             shown = {one.name: one for one in live._board.view.account.limits}
             assert shown["margin"].value == pytest.approx(1_000.0, rel=0.05)
             assert shown["margin"].limit == pytest.approx(1_000.0, rel=0.05)
