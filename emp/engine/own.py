@@ -23,6 +23,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
+import emp.decision.requests  # noqa: F401  numba must know its functions before a rule that calls them is compiled
 from emp.core.codes import Action
 from emp.core.errors import UsageError
 from emp.core.records import Array

@@ -50,6 +50,14 @@ def test_a_market_is_cut_by_event_and_by_time(market: emp.MarketData) -> None:
         _ = market[5]  # type: ignore[index]
 
 
+def test_what_is_saved_is_a_recording_of_the_same_events(market: emp.MarketData, tmp_path: Path) -> None:
+    market.save(tmp_path / "a" / "day.parquet")
+    again = emp.load(tmp_path / "a" / "day.parquet", "GC")
+    assert again.events.tobytes() == market.events.tobytes()
+    with pytest.raises(emp.UsageError.__base__, match="holds GC, not GOOG"):
+        emp.load(tmp_path / "a" / "day.parquet", "GOOG")
+
+
 def test_events_as_a_table_show_the_book_and_nothing_where_it_has_nothing(market: emp.MarketData) -> None:
     table = market.to_arrow(levels=3)
     e = market.events

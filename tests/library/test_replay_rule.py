@@ -44,6 +44,19 @@ def quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "quotes.csv"
 
 
+def test_a_compiled_rule_asks_through_emp_though_nothing_of_the_library_was_used_before(quotes: Path) -> None:
+    (quotes.parent / "compiled.py").write_text(
+        "import numba\nimport emp\n\n\n@numba.njit\ndef rule(seen, request):\n"
+        "    if seen.order_state == 0 and seen.position == 0:\n        emp.cross(request, 1, 1)\n"
+    )
+    code = "from emp.app.wiring.rules import load_rule; assert load_rule('compiled.py:rule').compiled"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=quotes.parent, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_recording_is_traded_by_a_rule_of_ones_own(
     quotes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import emp
 from emp.app.cli import main
 
 MESSAGES = "34200.1,1,2,3,1020000,-1\n34200.2,4,1,5,1000000,1\n34200.3,3,1,2,1000000,1\n"
@@ -27,6 +28,16 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     assert error.count("\n") == 0
     assert "Traceback" not in error
     return error
+
+
+def test_a_generated_recording_of_an_instrument_is_what_the_library_simulates(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = str(tmp_path / "day.parquet")
+    run(capsys, "sim", "generate", out, "--events", "2000", "--seed", "4", "--instrument", "GC", "--json")
+    wanted = emp.simulate("zi", "GC", events=2000, seed=4, start_px=100_000)
+    found = emp.load(out, "GC")
+    assert found.events.tobytes() == wanted.events.tobytes()
 
 
 def test_generate_is_reproducible(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -25,11 +25,24 @@ def generate(
     events: Annotated[int, typer.Option(min=1, help="How many events.")] = 100_000,
     seed: Annotated[int, typer.Option(help="Same seed, same events.")] = 1,
     start_px: Annotated[int, typer.Option(min=1000, help="First mid price, in ticks.")] = 100_000,
+    instrument: Annotated[
+        str | None,
+        typer.Option(help="Write a recording of this instrument, within its hours, for `emp replay`."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Let a simulated market run and write what it shows."""
     import hashlib
 
+    if instrument is not None:
+        from emp.app.library.market import simulate
+
+        recorded = simulate(model, instrument, events=events, seed=seed, start_px=start_px)
+        recorded.save(out)
+        _say(f"{events} events of {instrument} -> {out}")
+        if as_json:
+            print(json.dumps({"model": model, "events": events, "seed": seed, "instrument": instrument}))
+        return
     from emp.core.records import empty_events
     from emp.sim.book.check import check_book
     from emp.sim.flow.shipped import named_flow

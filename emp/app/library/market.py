@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from emp.access.port import ReadCounts
 from emp.access.recordings import open_recording
@@ -14,6 +15,7 @@ from emp.access.recordings.source import files_of
 from emp.core.columns import arrow_fields, to_arrays
 from emp.core.errors import UsageError
 from emp.core.instrument import Instrument, find
+from emp.core.market_file import market_header, market_table
 from emp.core.records import Array, empty_events
 from emp.sim.flow.shipped import named_flow
 from emp.sim.world.market import Market
@@ -108,6 +110,12 @@ class MarketData:
     def to_pandas(self, **options: Any) -> Any:
         """`to_arrow` as a pandas frame, indexed by time."""
         return self.to_arrow(**options).to_pandas().set_index("ts")
+
+    def save(self, path: str | Path) -> None:
+        """Write it as a recording (Parquet, as runs keep their market), which `load` and `emp replay` read again."""
+        place = Path(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(market_table(self.events, market_header([self.instrument])), place)
 
 
 def stamps(ns: Array) -> pa.Array:

@@ -69,9 +69,10 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Count = Annotated[int, BeforeValidator(_number), Field(gt=0, le=2**31 - 1)]
-Positive = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1e9, allow_inf_nan=False)]
-Port = Annotated[int, BeforeValidator(_number), Field(ge=0, le=65535)]
+# Bounds stand before the validator: only so the JSON schema of a field has them.
+Count = Annotated[int, Field(gt=0, le=2**31 - 1), BeforeValidator(_number)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False), BeforeValidator(_number)]
+Port = Annotated[int, Field(ge=0, le=65535), BeforeValidator(_number)]
 Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 
 
@@ -84,23 +85,25 @@ class Section(BaseModel):
 class Instruments(Section):
     """What is traded."""
 
-    names: Annotated[tuple[Text, ...], Field(min_length=1)]
+    names: Annotated[tuple[Text, ...], Field(min_length=1)]  # names of the catalogue, each once
     catalogue: Path | None = None  # YAML that adds to or overrides the shipped catalogue
 
 
 class Access(Section):
     """How the market is reached."""
 
-    connection_protocol: Annotated[Protocol, BeforeValidator(_word)] = "mock"
-    host: Text | None = None
+    connection_protocol: Annotated[Protocol, BeforeValidator(_word)] = (
+        "mock"  # how: see docs/configuration.md for what a mode takes
+    )
+    host: Text | None = None  # the venue's address
     port: Port | None = None  # FIX: the quote session; cTrader: the API
     trade_port: Port | None = None  # FIX: the trade session, where it has a port of its own
     dialect: Annotated[Text, BeforeValidator(_word)] = "fix44"  # FIX: how the venue speaks it
     symbols: dict[str, Text] = {}  # the venue's symbol of an instrument, where it is not its name
-    tls: bool = True
-    sender_comp_id: Text | None = None
-    target_comp_id: Text | None = None
-    account: Text | None = None
+    tls: bool = True  # whether the connection is encrypted
+    sender_comp_id: Text | None = None  # FIX: our name
+    target_comp_id: Text | None = None  # FIX: the venue's name
+    account: Text | None = None  # the account's number; cTrader: ctidTraderAccountId
     demo: bool | None = None  # True: only a demo account will do, False: only a live one; None: either
     reset_on_logon: bool | None = None  # FIX: numbers begin at 1 with each logon; None: as the dialect says
     reset_on_loss: bool = (
@@ -110,7 +113,7 @@ class Access(Section):
         ""  # FIX: the venue's field of a logon, as TAG=VALUE, that asks it to withdraw our orders where we are lost
     )
     depth: bool = True  # cTrader: False where the symbols have no depth
-    recording: Path | None = None
+    recording: Path | None = None  # the recorded file, with connection_protocol: recording
     speed: Positive = 1.0  # recorded seconds per second, for `recording` and `mock`
 
 
@@ -122,10 +125,12 @@ class Model(Section):
     the next simpler kind that is shipped.
     """
 
-    ssm_impl: Annotated[Impl, BeforeValidator(_word)] = DEFAULT_IMPL
-    fallback_impl: Annotated[Standby | None, BeforeValidator(_word)] = None
-    artifact: Text | None = None
-    fallback_artifact: Text | None = None
+    ssm_impl: Annotated[Impl, BeforeValidator(_word)] = DEFAULT_IMPL  # the shipped artifact that serves
+    fallback_impl: Annotated[Standby | None, BeforeValidator(_word)] = (
+        None  # the shipped artifact that stands by; None: the next simpler
+    )
+    artifact: Text | None = None  # folder of an artifact that serves in its place
+    fallback_artifact: Text | None = None  # folder of an artifact that stands by
     challenger: Text | None = None  # folder, or kind of a shipped one, of a model to be compared with it
     monitor: bool = True  # whether inputs are held against the training, and the model against others
     registry: Path | None = None  # of promoted models: its default serves where none is named; live needs it
@@ -139,15 +144,17 @@ class Model(Section):
 class Risk(Section):
     """Hard limits, per instrument. Money is in ticks times lots."""
 
-    max_position_lots: Count = 10
-    max_order_lots: Count = 5
-    max_daily_loss_ticks: Positive = 2_000.0
-    max_drawdown_ticks: Positive = 2_000.0
-    max_orders_per_minute: Count = 120
-    max_turnover_per_minute_lots: Count = 200
-    max_turnover_per_hour_lots: Count = 4_000
-    stale_after_ms: Positive = 5_000.0
-    depth_share: Annotated[Positive, Field(le=1.0)] = (
+    max_position_lots: Count = 10  # held at most, either way
+    max_order_lots: Count = 5  # of one order at most
+    max_daily_loss_ticks: Positive = (
+        2_000.0  # of the day, fees included: then everything is closed and halted
+    )
+    max_drawdown_ticks: Positive = 2_000.0  # below the highest PnL: then everything is closed and halted
+    max_orders_per_minute: Count = 120  # new orders and replacements
+    max_turnover_per_minute_lots: Count = 200  # sent within a minute
+    max_turnover_per_hour_lots: Count = 4_000  # sent within an hour
+    stale_after_ms: Positive = 5_000.0  # without a believable book, nothing is opened
+    depth_share: Annotated[float, Field(gt=0, le=1.0, allow_inf_nan=False), BeforeValidator(_number)] = (
         0.02  # of the L1 depth percentile that one order may take
     )
 
@@ -156,7 +163,7 @@ class Breakers(Section):
     """What bars opening for a while, over all instruments; closing goes on. See docs/reliability.md."""
 
     rejects: Count = 20  # of new orders, by the venue, within the window
-    reject_window_s: Positive = 60.0
+    reject_window_s: Positive = 60.0  # in which they are counted
     reject_pause_s: Positive = 300.0  # or until resume
     answer_s: Positive = 1.0  # from an order to the venue's first word on it
     decision_p99_ms: Positive = 5.0  # of the newest thousand decisions
@@ -168,20 +175,20 @@ class Breakers(Section):
 class Account(Section):
     """Limits over all instruments together, in the account's currency; see docs/operations.md. None: no limit."""
 
-    currency: Text | None = None
-    max_gross_exposure: Positive | None = None
-    max_net_exposure: Positive | None = None
-    max_daily_loss: Positive | None = None
-    halt_at: Annotated[Positive, Field(ge=1.0, le=100.0)] = (
+    currency: Text | None = None  # of the account; needed with any of its limits
+    max_gross_exposure: Positive | None = None  # sum of the sizes of all positions, either way
+    max_net_exposure: Positive | None = None  # size of their sum
+    max_daily_loss: Positive | None = None  # of the day, over all instruments
+    halt_at: Annotated[float, Field(ge=1.0, le=100.0, allow_inf_nan=False), BeforeValidator(_number)] = (
         1.25  # multiple of an exposure limit, reached by prices alone, at which everything is closed
     )
     rates: Path | None = (
         None  # YAML of currency: what a unit is worth, where no instrument of the run says it
     )
     rate_max_age_s: Positive = 3_600.0  # after which a rate says nothing, and nothing is opened
-    min_margin_level: Annotated[Positive, Field(ge=1.0)] | None = (
-        None  # least equity over used margin at which anything is opened
-    )
+    min_margin_level: (
+        Annotated[float, Field(ge=1.0, le=1e9, allow_inf_nan=False), BeforeValidator(_number)] | None
+    ) = None  # least equity over used margin at which anything is opened
     equity: Positive | None = (
         None  # at the start, in the account's currency, where the venue does not state it
     )
@@ -212,7 +219,7 @@ class OpenBB(Section):
 class Context(Section):
     """What multiplies size besides evidence and limits: see docs/context.md."""
 
-    enabled: bool = True
+    enabled: bool = True  # False: size is multiplied by 1
     shipped: bool = True  # the recurring events that ship with the package
     calendar: Path | None = None  # YAML of the owner's own events
     volatility: Path | None = None  # csv of time,value of a volatility index
@@ -224,14 +231,16 @@ class Context(Section):
 class Bus(Section):
     """When market data counts as piling up."""
 
-    queue_bound: Annotated[Count, Field(ge=8, le=1 << 18)] = 4_096  # events per instrument
+    queue_bound: Annotated[int, Field(ge=8, le=1 << 18), BeforeValidator(_number)] = (
+        4_096  # events per instrument
+    )
     max_age_ms: Positive = 250.0  # of the oldest event that waits
 
 
 class Http(Section):
     """Where `/health`, `/metrics` and the console are served."""
 
-    host: Text = "127.0.0.1"
+    host: Text = "127.0.0.1"  # address that is listened on
     port: Port = 8787  # 0 takes any free one
     expose: bool = (
         False  # must be true for an address that other machines can reach; everything needs a login then
@@ -247,9 +256,13 @@ class Alerts(Section):
     webhook: Text | None = None  # address that takes a POST of JSON
     push: Text | None = None  # topic of a push service that speaks as ntfy does, as https://HOST/TOPIC
     email: Text | None = None  # address that is written to
-    smtp_host: Text | None = None
-    smtp_port: Annotated[Port, Field(ge=1)] | None = None  # None: 465, 587 or 25, as the encryption has it
-    smtp_encryption: Annotated[Literal["tls", "starttls", "none"], BeforeValidator(_word)] = "tls"
+    smtp_host: Text | None = None  # mail server that takes them; goes with email
+    smtp_port: Annotated[int, Field(ge=1, le=65535), BeforeValidator(_number)] | None = (
+        None  # None: 465, 587 or 25, as the encryption has it
+    )
+    smtp_encryption: Annotated[Literal["tls", "starttls", "none"], BeforeValidator(_word)] = (
+        "tls"  # from the first byte, after a greeting, or not at all
+    )
     smtp_from: Text | None = None  # None: the address that is written to
 
 
@@ -275,11 +288,17 @@ class SystemConfig(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True, extra="forbid", frozen=True
     )
 
-    mode: Annotated[Mode, BeforeValidator(_word)]
-    run_dir: Path = Path("runs")
-    seed: Annotated[int, BeforeValidator(_number), Field(ge=0, lt=2**63)] = 0
-    warm_up_events: Annotated[int, BeforeValidator(_number), Field(ge=0, le=2**31 - 1)] = WARM_UP_EVENTS
-    cool_down_events: Annotated[int, BeforeValidator(_number), Field(ge=0, le=2**31 - 1)] = COOL_DOWN_EVENTS
+    mode: Annotated[Mode, BeforeValidator(_word)]  # mock, paper, live, or observe: record, trade nothing
+    run_dir: Path = Path("runs")  # where run folders are made
+    seed: Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_number)] = (
+        0  # of everything random: the same seed, the same choices
+    )
+    warm_up_events: Annotated[int, Field(ge=0, le=2**31 - 1), BeforeValidator(_number)] = (
+        WARM_UP_EVENTS  # no size while a model's state is younger
+    )
+    cool_down_events: Annotated[int, Field(ge=0, le=2**31 - 1), BeforeValidator(_number)] = (
+        COOL_DOWN_EVENTS  # no size for so many after a halt, a gap, a pause or a flip of the session
+    )
     instruments: Instruments
     access: Access = Access()
     model: Model = Model()
