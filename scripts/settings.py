@@ -13,8 +13,9 @@ import io
 import json
 import sys
 import tokenize
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -120,13 +121,11 @@ def rows(model: type[BaseModel], section: str) -> list[str]:
     """The table of one section; raises SystemExit for a field that says nothing of itself."""
     words = words_of(model)
     schema = model.model_json_schema()
-    definitions = schema.get("$defs", {})
     found = ["| setting | type | default | unit | meaning | variable |", "|---|---|---|---|---|---|"]
     for name in model.model_fields:
-        field = schema["properties"][name]
-        if "$ref" in field or "$ref" in json.dumps(field.get("allOf", "")):
+        if section_of(model, name) is not None:
             continue
-        assert not definitions or section == ""
+        field = schema["properties"][name]
         if not words[name]:
             raise SystemExit(f"settings: {model.__name__}.{name} says nothing of itself: give it a comment")
         unit = next((unit for ending, unit in UNITS.items() if name.endswith(ending)), "")
@@ -139,6 +138,29 @@ def rows(model: type[BaseModel], section: str) -> list[str]:
     return found
 
 
+def section_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The section that a field holds, be it always or only where it is given; None where it is a setting."""
+    annotation = model.model_fields[name].annotation
+    for one in (annotation, *get_args(annotation)):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return one
+    return None
+
+
+def sections(model: type[BaseModel], at: str = "") -> Iterator[str]:
+    """The tables of all sections below a class, each behind the one that holds it."""
+    for name in model.model_fields:
+        kind = section_of(model, name)
+        if kind is None:
+            continue
+        dotted = f"{at}.{name}" if at else name
+        told = inspect.cleandoc(kind.__doc__ or "")
+        if model.model_fields[name].default is None:
+            told += f" Without the section: none of it; {words_of(model)[name]}."
+        yield from ("", f"## `{dotted}`", "", told, "", *rows(kind, dotted))
+        yield from sections(kind, dotted)
+
+
 def page() -> str:
     """The whole page."""
     parts = [HEAD, "## Of the run", "", *rows(SystemConfig, ""), ""]
@@ -149,10 +171,7 @@ def page() -> str:
         "|---|---|",
     ]
     parts += [f"| `{mode}` | {', '.join(f'`{one}`' for one in of)} |" for mode, of in PROTOCOLS_OF.items()]
-    for name, field in SystemConfig.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            parts += ["", f"## `{name}`", "", inspect.cleandoc(kind.__doc__ or ""), "", *rows(kind, name)]
+    parts += sections(SystemConfig)
     return "\n".join([*parts, ""])
 
 

@@ -211,7 +211,7 @@ class OpenBB(Section):
     )
     volatility: Text | None = None  # of the VIX: cboe, fmp
     earnings: Text | None = None  # nasdaq, fmp
-    every_hours: Positive = 6.0
+    every_hours: Positive = 6.0  # between two questions to one of them
     max_age_hours: Positive = 24.0  # after which an answer says nothing: the safe side, 0.3
     timeout_s: Positive = 30.0  # of one question
 
