@@ -23,10 +23,10 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
-import emp.decision.requests  # noqa: F401  numba must know its functions before a rule that calls them is compiled
 from emp.core.codes import Action
 from emp.core.errors import UsageError
 from emp.core.records import Array
+from emp.decision import requests as _requests  # noqa: F401  numba must know them before it compiles a rule
 from emp.decision.own import ANSWERED, OBSERVATION, RAISED, REQUEST, OwnRule, own_rule
 from emp.engine.engine import Engine
 
