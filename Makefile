@@ -25,6 +25,7 @@ check: setup-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -W ignore scripts/house.py --check
+	$(BIN)/python -W ignore scripts/settings.py --check
 
 setup:
 	@sh scripts/setup runtime

@@ -15,7 +15,7 @@ import sys
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -139,12 +139,9 @@ def rows(model: type[BaseModel], section: str) -> list[str]:
 
 
 def section_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    """The section that a field holds, be it always or only where it is given; None where it is a setting."""
-    annotation = model.model_fields[name].annotation
-    for one in (annotation, *get_args(annotation)):
-        if isinstance(one, type) and issubclass(one, BaseModel):
-            return one
-    return None
+    """The section that a field holds; None where it is a setting."""
+    kind = model.model_fields[name].annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def sections(model: type[BaseModel], at: str = "") -> Iterator[str]:
@@ -154,10 +151,7 @@ def sections(model: type[BaseModel], at: str = "") -> Iterator[str]:
         if kind is None:
             continue
         dotted = f"{at}.{name}" if at else name
-        told = inspect.cleandoc(kind.__doc__ or "")
-        if model.model_fields[name].default is None:
-            told += f" Without the section: none of it; {words_of(model)[name]}."
-        yield from ("", f"## `{dotted}`", "", told, "", *rows(kind, dotted))
+        yield from ("", f"## `{dotted}`", "", inspect.cleandoc(kind.__doc__ or ""), "", *rows(kind, dotted))
         yield from sections(kind, dotted)
 
 

@@ -15,7 +15,7 @@ from emp.core.codes import Action, Reason
 from emp.core.errors import UsageError
 from emp.core.instrument import find
 from emp.core.records import Array
-from emp.engine.explain import _more_expected, decided_again, explain, rules_of
+from emp.engine.explain import MEANING, _more_expected, decided_again, explain, rules_of
 from emp.engine.replay import Backtest
 from emp.journal.actionlog import read_actions, read_columns
 from emp.journal.run import RunFolder, build_manifest
@@ -156,7 +156,11 @@ def test_columns_are_read_without_the_others(run: Path, rows: Array) -> None:
     assert np.array_equal(few["gain"], rows["gain"])
 
 
-@pytest.mark.parametrize("reason", [Reason.LATENCY, Reason.REJECTS])
+def test_every_reason_has_words() -> None:
+    assert MEANING.keys() == set(Reason)
+
+
+@pytest.mark.parametrize("reason", [Reason.LATENCY, Reason.REJECTS, Reason.MODEL])
 def test_a_bar_and_the_room_of_the_account_are_made_again(rows: Array, reason: Reason) -> None:
     opens = np.isin(rows["action"], [Action.POST, Action.CROSS]) & (rows["inventory"] == 0)
     row = rows[opens & (rows["resting_qty"] == 0)][-1].copy()

@@ -27,7 +27,7 @@ def providers_of(context: Context, known: Path | None = None) -> list[ContextPro
     """
     if not context.enabled:
         return []
-    if context.openbb is not None:
+    if context.openbb.asked:
         from emp.app.wiring.openbb import refuse_missing
 
         refuse_missing()
@@ -50,7 +50,7 @@ def slow_context(
 ) -> SlowContext | None:
     """The slow context of a run; None where nothing is configured."""
     providers = providers_of(context, known)
-    if context.enabled and context.openbb is not None:
+    if context.enabled and context.openbb.asked:
         from emp.app.wiring.openbb import openbb_context
 
         max_age_ns = int(context.volatility_max_age_hours * _HOUR_NS)
@@ -63,7 +63,7 @@ def recorded_context(
     context: Context, instruments: Sequence[Instrument], known: Path | None = None
 ) -> SlowContext | None:
     """The same over a recording, where nothing that fails now can come back: ConfigError instead of the safe side."""
-    if context.enabled and context.openbb is not None:
+    if context.enabled and context.openbb.asked:
         raise ConfigError(
             "context.openbb: what it says today is not what it said then: give a calendar and volatility of your own"
         )

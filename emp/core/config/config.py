@@ -204,7 +204,7 @@ class Decision(Section):
 
 
 class OpenBB(Section):
-    """What OpenBB's providers are asked for (extra `context`); what is not named is not asked for."""
+    """What OpenBB's providers are asked for over a network (extra `context`), in live runs alone: what is named here."""
 
     calendar: Text | None = (
         None  # provider of macro events that tells their importance: fmp, tradingeconomics
@@ -214,6 +214,11 @@ class OpenBB(Section):
     every_hours: Positive = 6.0  # between two questions to one of them
     max_age_hours: Positive = 24.0  # after which an answer says nothing: the safe side, 0.3
     timeout_s: Positive = 30.0  # of one question
+
+    @property
+    def asked(self) -> bool:
+        """Whether any is."""
+        return any((self.calendar, self.volatility, self.earnings))
 
 
 class Context(Section):
@@ -225,7 +230,7 @@ class Context(Section):
     volatility: Path | None = None  # csv of time,value of a volatility index
     volatility_above: Positive = 35.0  # from there on size is multiplied by 0.3
     volatility_max_age_hours: Positive = 96.0  # after which a value says nothing: the safe side, 0.3
-    openbb: OpenBB | None = None  # asked over a network, in live runs alone
+    openbb: OpenBB = OpenBB()
 
 
 class Bus(Section):
