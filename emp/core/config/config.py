@@ -204,7 +204,7 @@ class Decision(Section):
 
 
 class OpenBB(Section):
-    """What OpenBB's providers are asked for over a network (extra `context`), in live runs alone: what is named here."""
+    """What OpenBB's providers are asked for over a network (extra `context`), in live runs alone: what is named."""
 
     calendar: Text | None = (
         None  # provider of macro events that tells their importance: fmp, tradingeconomics
