@@ -299,4 +299,5 @@ def test_every_extra_that_make_test_installs_exists() -> None:
     (line,) = (line for line in text.splitlines() if line.startswith("DEV_EXTRAS="))
     named = line.partition("'[")[2].partition("]'")[0].split(",")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert sorted(named) == sorted(extras)
+    left_out = {"context", "docs"}  # a network's providers, which no test asks; what dev has as well
+    assert sorted(named) == sorted(extras.keys() - left_out)
