@@ -51,6 +51,7 @@ class Outbox:
         self._receiver, self._watched, self._clock = receiver, watched, clock
         self._lock = threading.Lock()
         self._waiting: dict[str, Told] = {}
+        self._handing_over: Told | None = None
         self._due_s = 0.0
         self._pause_s = RETRY_S
         self._failing_since_s: float | None = None
@@ -64,16 +65,15 @@ class Outbox:
         """Let it be delivered; callable from any thread."""
         with self._lock:
             before = self._waiting.pop(told.alert.key, None)
-            if told.status == "resolved" and before is not None and before.status == "firing":
+            unknown = before is not None and before.status == "firing" and before is not self._handing_over
+            if told.status == "resolved" and unknown:
                 return  # nobody knows that it held
             self._waiting[told.alert.key] = told
 
     def step(self, last: bool) -> bool:
         """Deliver what is due; the last time everything is tried once more."""
-        while told := self._next():
+        while (last or self._now_s() >= self._due_s) and (told := self._next()):
             now_s = self._now_s()
-            if not last and now_s < self._due_s:
-                break
             try:
                 self._receiver.deliver(told, self._watched.origin())
             except UndeliveredError as error:
@@ -82,11 +82,14 @@ class Outbox:
                     break
             else:
                 self._delivered(told)
+            finally:
+                self._handing_over = None
         return True
 
     def _next(self) -> Told | None:
         with self._lock:
-            return next(iter(self._waiting.values()), None)
+            self._handing_over = next(iter(self._waiting.values()), None)
+            return self._handing_over
 
     def _done(self, told: Told) -> None:
         with self._lock:

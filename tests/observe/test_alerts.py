@@ -318,6 +318,21 @@ def test_a_condition_that_ended_before_anybody_could_be_told_is_not_told() -> No
     assert receiver.taken == [("disk", "firing")]
 
 
+def test_a_condition_that_ends_while_it_is_being_told_is_taken_back() -> None:
+    box, receiver, _ = outbox(SimClock())
+
+    class Slow(Grumpy):
+        def deliver(self, told: Told, origin: Origin) -> None:
+            super().deliver(told, origin)
+            if told.status == "firing":
+                box.put(msgspec.structs.replace(told, status="resolved"))
+
+    box._receiver = receiver = Slow()
+    box.put(told(name="halted"))
+    box.step(False)
+    assert receiver.taken == [("halted", "firing"), ("halted", "resolved")]
+
+
 def test_the_end_of_a_run_takes_back_and_tells_what_is_left() -> None:
     clock = SimClock(5 * S)
     board, receiver = Board(clock), Grumpy()
