@@ -1,0 +1,1 @@
+"""A broker's statement beside the ledger: `emp reconcile`."""
