@@ -335,7 +335,7 @@ def test_a_replacement_and_a_bust(capsys: pytest.CaptureFixture[str], tmp_path: 
         )
         ledger.record_report(report(7, at + SECOND, 4, 108_401, execID="E8", fee=2 * FEE))
         bust = report(
-            7, at + 2 * SECOND, 2, 108_401, execID="E9", correction=True, average=108_400.0, fee=0.0
+            7, at + 2 * SECOND, 3, 108_401, execID="E9", correction=True, average=108_400.0, fee=0.0
         )
         ledger.record_report(bust)
 
@@ -344,7 +344,7 @@ def test_a_replacement_and_a_bust(capsys: pytest.CaptureFixture[str], tmp_path: 
         "time": "2024-03-06 09:16:40",
         "id": "",
         "client order id": "",
-        "quantity": f"{2 * EURUSD.lot:g}",
+        "quantity": f"{3 * EURUSD.lot:g}",
         "price": f"{108_400 * EURUSD.tick:.5f}",
         "fee": f"{-4 * FEE * TICK_WORTH:.4f}",
     }
@@ -378,13 +378,35 @@ def test_an_adjustment_explains_a_fill_of_somebody_else(
     ]
 
 
+def test_lots_that_nobody_priced_make_no_profit(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def adjusted(ledger: Ledger) -> None:
+        for k, qty in enumerate((1, -1)):
+            at = START + (1000 + k) * SECOND
+            ledger.record_note(
+                Note(kind=ADJUSTMENT, ts=at, instrument="EURUSD", data={"qty": qty, "average": 0.0})
+            )
+
+    run = made(tmp_path / "live-EURUSD-AAAAAAAA", adjusted)
+    _, said = reconcile(capsys, written(tmp_path / "s.csv", rows()), run)
+    assert kinds(said) == ["not_in_statement", "not_in_statement"]
+    profit = next(one for one in said["totals"] if one["what"] == "profit")
+    assert (profit["ours"], profit["why"][:16]) == (None, "an adjustment of")
+
+
 def test_money_of_another_currency_is_converted_or_left_out(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, run: Path
 ) -> None:
     euros = [one | {"fee": f"{float(str(one['fee'])) / 1.085:.4f}", "profit": ""} for one in rows()]
     path = written(tmp_path / "s.csv", euros)
     code, said = reconcile(capsys, path, run, "--currency", "EUR")
+    fees = next(one for one in said["totals"] if one["what"] == "fees")
     assert (code, kinds(said)) == (0, [])  # the price itself converts
+    assert fees["ours"] == pytest.approx(-10 * FEE * TICK_WORTH / 1.085, rel=1e-3)
+    in_euros = [
+        one | {"currency": "EUR"} for one in euros
+    ]  # the account's is the dollar, the rows say otherwise
+    code, said = reconcile(capsys, written(tmp_path / "rows.csv", in_euros), run)
+    assert (code, kinds(said)) == (0, [])
     code, said = reconcile(capsys, path, run, "--currency", "JPY")
     fees = next(one for one in said["totals"] if one["what"] == "fees")
     assert (code, fees["ours"], fees["why"][:7]) == (0, None, "no rate")
@@ -393,10 +415,53 @@ def test_money_of_another_currency_is_converted_or_left_out(
 
     def told(ledger: Ledger) -> None:
         ledger.record_control(Control(action="rate", ts=START, reason="USD", value=1 / 1.085))
+        ledger.record_control(Control(action="rate", ts=START + 3600 * SECOND, reason="USD", value=7.0))
 
     other = made(tmp_path / "other" / "live-EURUSD-BBBBBBBB", told)
-    code, said = reconcile(capsys, path, other, "--currency", "XAU")
+    code, said = reconcile(capsys, path, other, "--currency", "CHF")
+    fees = next(one for one in said["totals"] if one["what"] == "fees")
     assert (code, kinds(said)) == (0, [])
+    assert fees["ours"] == pytest.approx(-10 * FEE * TICK_WORTH / 1.085)
+
+
+def test_profit_is_not_compared_where_something_was_held(
+    capsys: pytest.CaptureFixture[str], run: Path, tmp_path: Path
+) -> None:
+    told = [one | {"profit": "1.00"} for one in rows()]
+    for name, some, words in (
+        ("end", told[:1], ("--until", "2024-03-06T09:01:00")),
+        ("beginning", told[1:3], ("--since", "2024-03-06T09:01:00", "--until", "2024-03-06T09:05:00")),
+    ):
+        _, said = reconcile(capsys, written(tmp_path / f"{name}.csv", some), run, *words)
+        profit = next(one for one in said["totals"] if one["what"] == "profit")
+        assert profit["ours"] is None
+        assert profit["why"].startswith(f"+2 lots were held at the {name}")
+
+
+def test_a_day_is_cut_by_the_statements_clock(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Fills at 23:30 UTC stand on the next day of a statement two hours ahead: they are not outside."""
+
+    def late(ledger: Ledger) -> None:
+        for n, at in enumerate(range(52_200, 52_600, 100), 6):  # 23:30 UTC
+            filled(ledger, n, START + at * SECOND, 1 if n % 2 else -1, 1, 108_400 + n)
+
+    run = made(tmp_path / "live-EURUSD-AAAAAAAA", late)
+    evening = [
+        rows()[0]
+        | {
+            "time": f"2024-03-07 01:{30 + 100 * k // 60:02d}:{100 * k % 60:02d}",
+            "id": "",
+            "client order id": "",
+            "side": "buy" if n % 2 else "sell",
+            "quantity": f"{EURUSD.lot:g}",
+            "price": f"{(108_400 + n) * EURUSD.tick:.5f}",
+            "fee": f"{-FEE * TICK_WORTH:.4f}",
+            "profit": "",
+        }
+        for k, n in enumerate(range(6, 10))
+    ]
+    _, said = reconcile(capsys, written(tmp_path / "s.csv", evening), run)
+    assert (kinds(said), said["fills"]["outside"], said["fills"]["matched"]) == (["clock"], len(DAY), 4)
 
 
 def test_other_instruments_and_other_days_are_counted(

@@ -116,6 +116,19 @@ def test_partial_fills_may_be_told_as_one_and_the_reverse() -> None:
     assert sorted((len(pair.theirs), len(pair.ours)) for pair in found.pairs) == [(1, 2), (2, 1)]
 
 
+def test_an_order_of_another_hour_is_not_the_sum() -> None:
+    ours = [our(1, 0, qty=2, order="o"), our(2, SECOND, qty=3, order="o")]
+    assert not match([their(2, 3600 * SECOND, qty=5)], ours, WITHIN).pairs
+
+
+def test_lots_without_a_price_are_found_before_prices_differ() -> None:
+    """A ledger's adjustment takes the fill that nothing else explains, not the order's whose price was corrected."""
+    ours = [our(1, 0, px=100.0), our(2, 10 * SECOND, px=0.0, order="")]
+    theirs = [their(2, 1 * SECOND, px=100.0), their(3, 12 * SECOND, px=103.0)]
+    pairs = {pair.theirs[0].line: pair.ours[0].seq for pair in match(theirs, ours, WITHIN).pairs}
+    assert pairs == {2: 1, 3: 2}
+
+
 @pytest.mark.parametrize("what", ["px", "qty"])
 def test_one_that_differs_is_paired_with_its_own(what: str) -> None:
     ours = [our(1, 0), our(2, SECOND, px=200.0, qty=5)]

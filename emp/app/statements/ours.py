@@ -1,6 +1,8 @@
 """What ledgers of runs say of the same days: fills, fees and financing, in ticks and in money."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 
 import msgspec
 
@@ -107,7 +109,9 @@ class _Run:
         self._ours, self._run = ours, run
         self._root: dict[str, str] = {}  # id of a replacement -> the order's first id
         self._corrected: dict[str, OrderUpdate] = {}  # by the order's first id
-        self._unvalued: dict[str, OurFill] = {}  # adjustments that wait for their price, by instrument
+        self._unvalued: dict[str, list[OurFill]] = defaultdict(
+            list
+        )  # adjustments that wait for their price, by instrument
 
     def take(self, event: LedgerEvent) -> None:
         """The next event."""
@@ -147,7 +151,7 @@ class _Run:
         if note.kind == VALUED:  # of everything that waited, whatever told of it
             self._unvalued.pop(note.instrument, None)
         elif not px:
-            self._unvalued[note.instrument] = fill
+            self._unvalued[note.instrument].append(fill)
             return
         if qty:
             self._ours.fills.append(fill)
@@ -161,7 +165,7 @@ class _Run:
         for name, update in self._corrected.items():
             mine = [one for one in fills if self._first(one.cl_ord_id) == name]
             fills = [one for one in fills if self._first(one.cl_ord_id) != name] + _standing(mine, update)
-        self._ours.fills += [*fills, *self._unvalued.values()]
+        self._ours.fills += [*fills, *chain.from_iterable(self._unvalued.values())]
 
 
 def _standing(mine: list[OurFill], update: OrderUpdate) -> list[OurFill]:

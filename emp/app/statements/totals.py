@@ -73,7 +73,7 @@ def _their_sums(money: Sequence[Money], named: Names, span: Span) -> dict[tuple[
     rows, currencies = Counter[tuple[str, str]](), dict[tuple[str, str], str]()
     for one in money:
         known = named.find(one.symbol) if one.symbol or len(named.instruments) == 1 else None
-        if known is not None and one.what != "cash" and span.since <= one.ts < span.until:
+        if known is not None and span.since <= one.ts < span.until:
             key = known.name, one.what
             sums[key] += one.amount
             rows[key] += 1
