@@ -111,7 +111,7 @@ class _Run:
         self._corrected: dict[str, OrderUpdate] = {}  # by the order's first id
         self._unvalued: dict[str, list[OurFill]] = defaultdict(
             list
-        )  # adjustments that wait for their price, by instrument
+        )  # by instrument: wait for their price
 
     def take(self, event: LedgerEvent) -> None:
         """The next event."""
