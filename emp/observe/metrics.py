@@ -59,6 +59,9 @@ def _families(view: View) -> Iterable[Metric]:
         yield GaugeMetricFamily(
             f"p{level}_infer_ms", f"{level}th percentile of the model's time per event, sliding window", value
         )
+    yield GaugeMetricFamily(
+        "p99_total_ms", "99th percentile of a whole decision's time, sliding window", view.p99_total_ms
+    )
     yield drops
     yield GaugeMetricFamily("risk_halted", "1 while risk has halted trading", int(view.halted))
     yield from _links(view)

@@ -109,9 +109,7 @@ class _Run:
         self._ours, self._run = ours, run
         self._root: dict[str, str] = {}  # id of a replacement -> the order's first id
         self._corrected: dict[str, OrderUpdate] = {}  # by the order's first id
-        self._unvalued: dict[str, list[OurFill]] = defaultdict(
-            list
-        )  # by instrument: wait for their price
+        self._unvalued: dict[str, list[OurFill]] = defaultdict(list)  # by instrument: wait for their price
 
     def take(self, event: LedgerEvent) -> None:
         """The next event."""
