@@ -53,6 +53,7 @@ MODEL_METRICS = {
     "model_info",
     "model_reloads_refused",
     "model_slow",
+    "p99_total_ms",
     "model_swaps",
     "state_pinned",
     "state_restarts",

@@ -59,9 +59,6 @@ def _families(view: View) -> Iterable[Metric]:
         yield GaugeMetricFamily(
             f"p{level}_infer_ms", f"{level}th percentile of the model's time per event, sliding window", value
         )
-    yield GaugeMetricFamily(
-        "p99_total_ms", "99th percentile of a whole decision's time, sliding window", view.p99_total_ms
-    )
     yield drops
     yield GaugeMetricFamily("risk_halted", "1 while risk has halted trading", int(view.halted))
     yield from _links(view)
@@ -274,6 +271,9 @@ def _links(view: View) -> Iterable[Metric]:
 
 def _model(view: View) -> Iterable[Metric]:
     """Which model serves, how often and why that changed, and how its states fared."""
+    yield GaugeMetricFamily(
+        "p99_total_ms", "99th percentile of a whole decision's time, sliding window", view.p99_total_ms
+    )
     one = view.serving
     info = GaugeMetricFamily("model_info", "1 for the model that serves", labels=["hash", "kind", "role"])
     info.add_metric([one.hash, one.kind, one.role], 1)

@@ -29,6 +29,7 @@ MODEL = {
     "model_swaps",
     "model_reloads_refused",
     "model_slow",
+    "p99_total_ms",
     "state_pinned",
     "state_restarts",
 }
