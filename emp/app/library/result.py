@@ -1,5 +1,6 @@
 """What came of a backtest."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,12 @@ class Result:
                 except (OSError, ValueError) as error:
                     raise DataError(f"{path}: cannot be written: {error}") from error
         return figure
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows of it: the picture."""
+        picture = io.BytesIO()
+        self.plot().savefig(picture, format="png", dpi=80, metadata={"Software": None})
+        return picture.getvalue()
 
     def page(self, path: str | Path) -> Path:
         """Write the page that `emp report` makes of a run: one file, readable offline."""
