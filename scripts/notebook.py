@@ -3,7 +3,8 @@
 
 Without Jupyter, so that a notebook can be made and tested where there is none. What a cell prints is kept as its
 stream; the value of its last expression as a picture (`_repr_png_`), a table (`_repr_html_`) and text, as a front end
-would ask for them. With --check nothing is written: the cells must run, and those that are stored must be the ones that were run.
+would ask for them. With --check nothing is written: the cells must run, and those that are stored must be the ones that
+were run.
 Exit code 1 where a cell fails, or its outputs are of another source.
 """
 
