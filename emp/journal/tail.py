@@ -82,11 +82,8 @@ def read_tail(path: Path) -> list[Unit]:
         raise JournalError(f"cannot read {path}: {error.strerror}") from error
     try:
         layouts, at = _layouts_of(data)
-        found = max((_units(data, at, *layout) for layout in layouts), key=len)
-        return [
-            unit._replace(events=brought_to(unit.events, EVENT), rows=brought_to(unit.rows, DECISION))
-            for unit in found
-        ]
+        found = max((parse_units(data, at, *layout)[0] for layout in layouts), key=len)
+        return [to_ours(unit) for unit in found]
     except ValueError as error:
         raise JournalError(
             f"{path}: another release wrote it, and its records cannot be read ({error}): move it away to go on"
@@ -108,8 +105,8 @@ def _layouts_of(data: bytes) -> tuple[list[tuple[Layout, Layout]], int]:
     return [(described(told["event"]), described(told["decision"]))], _HEAD.size + size
 
 
-def _units(data: bytes, at: int, event: Layout, decision: Layout) -> list[Unit]:
-    """The whole units from a place on."""
+def parse_units(data: bytes, at: int, event: Layout, decision: Layout) -> tuple[list[Unit], int]:
+    """The whole units of a tail from byte `at` on, and where the first that is torn, or not written yet, begins."""
     found: list[Unit] = []
     while at + _UNIT.size <= len(data):
         magic, n, m, first, first_row, crc = _UNIT.unpack_from(data, at)
@@ -120,4 +117,37 @@ def _units(data: bytes, at: int, event: Layout, decision: Layout) -> list[Unit]:
         events = np.frombuffer(data, event, n, start)
         found.append(Unit(first, events, first_row, np.frombuffer(data, decision, m, middle)))
         at = end
-    return found
+    return found, at
+
+
+class TailHead(NamedTuple):
+    """How a tail begins."""
+
+    data: bytes  # as it stands in the file: another one tells that the tail was begun again
+    event: Layout
+    decision: Layout
+    events: int  # that the parts held when it was begun
+    rows: int
+
+
+def read_head(data: bytes) -> TailHead | None:
+    """The head of a tail from its first bytes; None where it is not whole, or was written before tails said what they
+    are laid out as.
+    """
+    if data[: len(_LAYOUTS)] != _LAYOUTS or len(data) < _HEAD.size:
+        return None
+    end = _HEAD.size + _HEAD.unpack_from(data)[1] + _UNIT.size
+    if len(data) < end:
+        return None
+    (layout, *_), at = _layouts_of(data)
+    marks, _ = parse_units(data[:end], at, *layout)
+    return TailHead(data[:end], *layout, marks[0].first, marks[0].first_row) if marks else None
+
+
+HEAD_BYTES = 1 << 16
+"""Within which a head ends."""
+
+
+def to_ours(unit: Unit) -> Unit:
+    """A unit with the records of this release; ValueError where that cannot be."""
+    return unit._replace(events=brought_to(unit.events, EVENT), rows=brought_to(unit.rows, DECISION))
