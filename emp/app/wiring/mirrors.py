@@ -13,7 +13,7 @@ from emp.core.clock import Clock
 from emp.core.config.config import Mirrors
 from emp.core.errors import EmpError, JournalError, UsageError
 from emp.core.mirror_status import MirrorStatus, write_status
-from emp.journal.mirror.drive import Mirror
+from emp.journal.mirror.drive import Followed, Mirror
 from emp.journal.mirror.sink import MirrorError
 from emp.journal.run import RunFolder
 
@@ -69,6 +69,14 @@ class Driven:
         self._mirrors = mirrors
         self._runs = runs
         self._end = threading.Event()
+        self._followed: dict[Path, Followed] = {}
+
+    def _follow(self) -> None:
+        for folder in self._runs():
+            if folder not in self._followed:
+                self._followed[folder] = Followed(folder)
+                for mirror in self._mirrors:
+                    mirror.follow(self._followed[folder])
 
     def stop_on_signals(self) -> None:
         """End in order on SIGTERM and SIGINT."""
@@ -84,15 +92,14 @@ class Driven:
 
         Returns what each mirror has of each run.
         """
+        self._follow()
         for mirror in self._mirrors:
-            mirror.follow(self._runs())
             mirror.start()
         looks, said = 0, dict[tuple[str, str], str]()
         while True:
             ended = self._end.wait(LOOK_S)
             looks += 1
-            for mirror in self._mirrors:
-                mirror.follow(self._runs())
+            self._follow()
             self._look(told, said)
             whole = all(self._whole(mirror) for mirror in self._mirrors)
             late = until_s is not None and looks * LOOK_S > until_s
@@ -117,9 +124,10 @@ class Driven:
 
     def _look(self, told: Callable[[MirrorStatus, str], None], said: dict[tuple[str, str], str]) -> None:
         by_folder: dict[Path, list[MirrorStatus]] = {}
+        ends = {folder: one.ends() for folder, one in self._followed.items()}
         for mirror in self._mirrors:
             for one in mirror.carried:
-                one.look()
+                one.look(ends[one.folder] or one.status.behind)
                 status = one.status
                 by_folder.setdefault(one.folder, []).append(status)
                 words = (

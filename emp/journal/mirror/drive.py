@@ -9,13 +9,17 @@ import structlog
 from emp.core.clock import Clock
 from emp.core.errors import EmpError
 from emp.core.mirror_status import MirrorStatus, read_status
-from emp.journal.mirror.follow import NOWHERE, STREAMS, Instrument, RunReader
-from emp.journal.mirror.sink import Sink
+from emp.journal.mirror.follow import NOWHERE, Instrument, RunReader
+from emp.journal.mirror.parts import TailSync
+from emp.journal.mirror.sink import MirrorError, Sink
 
 BATCH = 4_000
 """Records of each stream in one transaction, at most."""
 
 POLL_S = 0.1
+SYNC_S = 0.5
+"""Between two syncs of a run's tail, which all mirrors of it share."""
+
 BACK_OFF_S = (0.25, 0.5, 1.0, 2.0)
 """Pauses after failures one after the other; the last one for ever."""
 
@@ -25,11 +29,30 @@ Connect = Callable[[str, str, Sequence[str], Sequence[Instrument]], Sink]
 _log = structlog.get_logger(__name__)
 
 
+class Followed:
+    """A run that mirrors follow."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.sync = TailSync(SYNC_S)
+        self._reader: RunReader | None = None
+
+    def ends(self) -> dict[str, int] | None:
+        """How many records there are; None where that cannot be read now, which the mirrors tell."""
+        try:
+            self._reader = self._reader or RunReader(self.folder, self.sync)
+            return self._reader.ends()
+        except EmpError:
+            self._reader = None
+            return None
+
+
 class Carried:
     """One run on its way to one service."""
 
-    def __init__(self, name: str, address: str, connect: Connect, folder: Path, clock: Clock) -> None:
-        self.folder = folder
+    def __init__(self, name: str, address: str, connect: Connect, followed: "Followed", clock: Clock) -> None:
+        self.folder = folder = followed.folder
+        self._sync = followed.sync
         self._name, self._address, self._connect, self._clock = name, address, connect, clock
         self._reader: RunReader | None = None
         self._sink: Sink | None = None
@@ -63,16 +86,20 @@ class Carried:
             return False
         try:
             return self._carry()
+        except MirrorError as error:
+            self._fail(str(error))
         except EmpError as error:
+            self._reader = None
             self._fail(str(error))
         except Exception as error:  # a mirror never ends for what it met: it tells, and begins again
+            self._reader = None
             _log.exception("mirror failed", mirror=self._name, run=self.folder.name)
             self._fail(f"{self._name}: {type(error).__name__}: {error}")
         return False
 
     def _carry(self) -> bool:
         if self._reader is None:
-            self._reader = RunReader(self.folder)
+            self._reader = RunReader(self.folder, self._sync)
         if self._sink is None:
             self._open(self._reader)
         assert self._sink is not None
@@ -95,14 +122,8 @@ class Carried:
         self._connects += 1
         _log.info("mirror connected", mirror=self._name, run=reader.run, **self._positions)
 
-    def look(self) -> None:
-        """See how much is left to be carried."""
-        if self.done:
-            self._behind = dict.fromkeys(STREAMS, 0)
-        try:
-            ends = RunReader(self.folder).ends()
-        except EmpError:
-            return  # it is told where it is carried
+    def look(self, ends: dict[str, int]) -> None:
+        """See how much is left to be carried of what there is."""
         self._behind = {stream: max(0, end - self._positions.get(stream, 0)) for stream, end in ends.items()}
 
     def _fail(self, why: str) -> None:
@@ -112,7 +133,6 @@ class Carried:
         pause = BACK_OFF_S[min(self._failures, len(BACK_OFF_S) - 1)]
         self._failures += 1
         self._not_before_ns = self._clock.monotonic_ns() + int(pause * 1e9)
-        self._reader = None
         self.close()
 
     def close(self) -> None:
@@ -132,12 +152,10 @@ class Mirror:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"mirror-{name}", daemon=True)
 
-    def follow(self, folders: Sequence[Path]) -> None:
-        """Carry these runs, too."""
-        for folder in folders:
-            if folder not in self._carried:
-                made = Carried(self.name, self._address, self._connect, folder, self._clock)
-                self._carried = {**self._carried, folder: made}
+    def follow(self, followed: Followed) -> None:
+        """Carry this run, too."""
+        made = Carried(self.name, self._address, self._connect, followed, self._clock)
+        self._carried = {**self._carried, followed.folder: made}
 
     @property
     def carried(self) -> list[Carried]:

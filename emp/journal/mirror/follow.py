@@ -2,18 +2,17 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from emp.core.errors import JournalError
-from emp.core.records import DECISION, EVENT, Array
+from emp.core.records import Array
 from emp.journal.latency_log import LATENCY
-from emp.journal.mirror.parts import Rows, Tail
+from emp.journal.mirror.parts import Rows, Tail, TailSync
 from emp.journal.monitor_log import MONITOR
 from emp.journal.reader import LedgerReader
 from emp.journal.records import LedgerEvent
@@ -72,7 +71,8 @@ class Instrument(NamedTuple):
 class RunReader:
     """Reads one run of `emp run`, live or ended; nothing is held open or locked between two calls."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sync: TailSync | None = None) -> None:
+        """`sync` is shared by all that read the run in this process."""
         self.folder = RunFolder(path)
         manifest = self.folder.manifest
         if manifest.get("mode") == "replay":
@@ -84,8 +84,13 @@ class RunReader:
         self.instruments = tuple(str(one) for one in manifest["instruments"])
         self.grids = [Instrument(f["name"], f["tick"], f["lot"]) for f in manifest.get("facts", [])]
         self._models = [str(one) for one in manifest["model_hashes"]][:1]
-        self._tail = Tail(self.folder.path / TAIL)
+        self._tail = Tail(self.folder.path / TAIL, sync or TailSync())
         self._carried = (0, 0)
+        # How the ledger's files looked, and its end, when nothing was left; and how they looked at the time before: two
+        # looks must agree, since the times of files are some milliseconds coarse.
+        self._ledger_seen: tuple[object, int] = (None, 0)
+        self._ledger_looked: object = None
+        self._lines_seen: dict[str, tuple[int, int]] = {}  # bytes of a file, and its lines
         self._market = Rows(self.folder.market, self._tail, market=True)
         self._actions = Rows(self.folder.actions, self._tail, market=False)
 
@@ -120,24 +125,54 @@ class RunReader:
         return Batch(dict(after), ledger, market, actions, monitor, latency, models)
 
     def ends(self) -> dict[str, int]:
-        """How many records there are of each stream now."""
+        """How many records there are of each stream now; nothing that was read is kept."""
         self._tail.poll()
-        found = {"ledger": 0, "market": self._market.end, "actions": self._actions.end}
-        if self.folder.ledger.exists():
-            with closing(LedgerReader(self.folder.ledger, whole=False)) as ledger:
-                found["ledger"] = ledger.last_seq
+        found = {"ledger": self._ledger_end(), "market": self._market.end, "actions": self._actions.end}
+        self._tail.forget(found["market"], found["actions"])
         for stream, name in (("monitor", MONITOR), ("latency", LATENCY)):
-            found[stream] = sum(1 for _ in self._lines(name, 0, 1 << 62))
+            list(self._lines(name, 0, 1 << 62))
+            found[stream] = self._lines_seen.get(name, (0, 0))[1]
         return found
 
+    def _ledger_end(self) -> int:
+        looks = self._looks()
+        if looks is None:
+            return 0
+        if looks == self._ledger_seen[0]:
+            return self._ledger_seen[1]
+        with closing(LedgerReader(self.folder.ledger, whole=False)) as ledger:
+            end = ledger.last_seq
+        self._remember(looks, end)
+        return end
+
+    def _remember(self, looks: object, end: int) -> None:
+        """The files looked so before the ledger was found to end there."""
+        if looks == self._ledger_looked:
+            self._ledger_seen = looks, end
+        self._ledger_looked = looks
+
+    def _looks(self) -> object:
+        """What changes with every write to the ledger; None where there is none."""
+        try:
+            files = [os.stat(self.folder.ledger)]
+        except FileNotFoundError:
+            return None
+        with suppress(FileNotFoundError):
+            files.append(os.stat(self.folder.ledger.with_name(self.folder.ledger.name + "-wal")))
+        return [(one.st_ino, one.st_size, one.st_mtime_ns) for one in files]
+
     def _ledger(self, after: int, limit: int) -> list[LedgerEvent]:
-        if not self.folder.ledger.exists() and not after:
+        looks = self._looks()
+        if (looks is None and not after) or (looks == self._ledger_seen[0] and after == self._ledger_seen[1]):
             return []
         with (
             closing(LedgerReader(self.folder.ledger, whole=False)) as ledger,
             closing(ledger.events(after)) as events,
         ):
-            return list(islice(events, limit))
+            found = list(islice(events, limit))
+        if not found:
+            self._remember(looks, after)
+        return found
 
     def _learn_models(self) -> None:
         with closing(LedgerReader(self.folder.ledger, whole=False)) as ledger:
@@ -146,21 +181,22 @@ class RunReader:
                     self._models.append(swap.after)
 
     def _lines(self, name: str, after: int, limit: int) -> Iterator[Line]:
-        """Whole lines, durable."""
+        """Whole lines, durable; the file is not read again while it is as long as it was."""
+        path = self.folder.path / name
+        seen = self._lines_seen.get(name, (0, 0))
         try:
-            with (self.folder.path / name).open("rb") as file:
+            if path.stat().st_size == seen[0] and after >= seen[1]:
+                return
+            with path.open("rb") as file:
                 data = file.read()
                 os.fsync(file.fileno())
         except FileNotFoundError:
             return
         except OSError as error:
-            raise JournalError(f"cannot read {self.folder.path / name}: {error.strerror}") from error
-        for n, line in enumerate(data.splitlines(keepends=True)[after : after + limit], after + 1):
-            if not line.endswith(b"\n"):
-                return
+            raise JournalError(f"cannot read {path}: {error.strerror}") from error
+        lines = data.splitlines(keepends=True)
+        if lines and not lines[-1].endswith(b"\n"):
+            del lines[-1]
+        self._lines_seen[name] = len(data), len(lines)
+        for n, line in enumerate(lines[after : after + limit], after + 1):
             yield Line(n, line.strip())
-
-
-def empty_batch(after: Positions) -> Batch:
-    """A batch without records."""
-    return Batch(dict(after), [], np.zeros(0, EVENT), np.zeros(0, DECISION), [], [], ())

@@ -27,6 +27,9 @@ CURSORS = "mirror_cursors"
 PARTITIONS = 16
 """Of a topic that this makes; one that is there stays as it is."""
 
+TIMED = {"message.timestamp.type": "LogAppendTime"}
+"""A record's time is when Kafka took it: by market time, a run of last year would be past its retention at once."""
+
 TRANSACTION_S = 20.0
 """After which Kafka itself ends what a mirror that has died had open."""
 
@@ -68,7 +71,7 @@ class KafkaSink:
         admin = _admin.AdminClient(self._servers | {"error_cb": _quiet})
         try:
             there = admin.list_topics(timeout=ANSWER_S).topics
-            wanted = [_admin.NewTopic(name, PARTITIONS) for name in TOPICS if name not in there]
+            wanted = [_admin.NewTopic(name, PARTITIONS, config=TIMED) for name in TOPICS if name not in there]
             if CURSORS not in there:
                 wanted.append(_admin.NewTopic(CURSORS, 1, config={"cleanup.policy": "compact"}))
             for made in (admin.create_topics(wanted, request_timeout=ANSWER_S) if wanted else {}).values():
@@ -87,19 +90,19 @@ class KafkaSink:
         try:
             self._producer.begin_transaction()
             for record in records_of(self._run, self._instruments, batch):
-                self._produce(record.topic, record.key, record.value, record.ts_ms)
-            self._produce(CURSORS, self._run.encode(), json.dumps(cursor).encode(), 0)
+                self._produce(record.topic, record.key, record.value)
+            self._produce(CURSORS, self._run.encode(), json.dumps(cursor).encode())
             self._producer.commit_transaction(TRANSACTION_S)
         except KafkaException as error:
             raise _failure(error) from None
         if self._failed:  # cannot be: a commit fails where a record of it did
             raise MirrorError(f"kafka: {self._failed}")
 
-    def _produce(self, topic: str, key: bytes, value: bytes, ts_ms: int) -> None:
+    def _produce(self, topic: str, key: bytes, value: bytes) -> None:
         end = time.monotonic() + TRANSACTION_S
         while True:
             try:
-                self._producer.produce(topic, value, key, timestamp=ts_ms, on_delivery=self._delivered)
+                self._producer.produce(topic, value, key, on_delivery=self._delivered)
                 self._producer.poll(0)
                 return
             except BufferError:

@@ -5,6 +5,8 @@ it is named, and the tail is synced here before it is believed.
 """
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +23,32 @@ READ_BYTES = 1 << 24
 """Of a tail at a time."""
 
 
+class TailSync:
+    """Brings a tail onto the disk for all that read it, once in `every_s` at most: the ledger shares that disk."""
+
+    def __init__(self, every_s: float = 0.0) -> None:
+        self._every_s = every_s
+        self._lock = threading.Lock()
+        self._head, self._size, self._next = b"", 0, 0.0
+
+    def durable(self, file: int, head: bytes) -> int:
+        """How many bytes of the tail that begins with `head` are durable."""
+        with self._lock:
+            now = time.monotonic()
+            if head != self._head or now >= self._next:
+                size = os.fstat(file).st_size
+                if head != self._head or size != self._size:
+                    os.fsync(file)
+                self._head, self._size, self._next = head, size, now + self._every_s
+            return self._size
+
+
 class Tail:
     """The tail of a run, read on as it grows."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sync: TailSync) -> None:
         self._path = path
+        self._sync = sync
         self.absent = False  # everything is in the parts
         self.head: TailHead | None = None  # None: absent, or being begun
         self.units: list[Unit] = []
@@ -50,11 +73,14 @@ class Tail:
             self.head = head
             self.rewind()
         self.absent = False
-        while self.head is not None and (data := os.pread(file, READ_BYTES, self._offset)):
-            os.fsync(file)  # what was read before is durable after
-            if os.pread(file, len(self.head.data), 0) != self.head.data:
+        if head is None:
+            return
+        durable = self._sync.durable(file, head.data)
+        while self._offset < durable:
+            data = os.pread(file, min(READ_BYTES, durable - self._offset), self._offset)
+            if os.pread(file, len(head.data), 0) != head.data:
                 return  # begun again meanwhile: what was read may be of either
-            units, end = parse_units(data, 0, self.head.event, self.head.decision)
+            units, end = parse_units(data, 0, head.event, head.decision)
             if not units:
                 return
             self.units += [to_ours(unit) for unit in units]

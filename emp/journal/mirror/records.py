@@ -34,7 +34,6 @@ class Record(NamedTuple):
     topic: str
     key: bytes
     value: bytes
-    ts_ms: int
 
 
 def records_of(run: str, instruments: tuple[str, ...], batch: Batch) -> Iterator[Record]:
@@ -46,7 +45,7 @@ def records_of(run: str, instruments: tuple[str, ...], batch: Batch) -> Iterator
         lines: list[Line] = getattr(batch, stream)
         for line in lines:
             value = {"run": run, "n": line.n, "kind": stream, "data": msgspec.Raw(line.text)}
-            yield Record(METRICS, run.encode(), _encode(value), 0)
+            yield Record(METRICS, run.encode(), _encode(value))
 
 
 def _ledger(run: str, events: list[LedgerEvent]) -> Iterator[Record]:
@@ -54,12 +53,11 @@ def _ledger(run: str, events: list[LedgerEvent]) -> Iterator[Record]:
         body = event.body
         told = {"run": run, "n": event.seq, "at": event.at}
         whole = _encode(told | {"kind": event.kind, "body": msgspec.Raw(event.payload)})
-        ms = body.ts // 1_000_000
-        yield Record(LEDGER, run.encode(), whole, ms)
+        yield Record(LEDGER, run.encode(), whole)
         bus = _on_bus(body)
         if bus is not None:
             key = (bus.instrument or run).encode()
-            yield Record(bus.topic, key, _encode(told | msgspec.to_builtins(bus)), ms)
+            yield Record(bus.topic, key, _encode(told | msgspec.to_builtins(bus)))
 
 
 def _on_bus(body: object) -> OrderUpdate | RiskBreach | DegradedMode | None:
@@ -105,7 +103,7 @@ def _market(run: str, instruments: tuple[str, ...], batch: Batch) -> Iterator[Re
             "trade_qty": qty,
             "trade_qty_last": last,
         }
-        yield Record(MARKET, instruments[which].encode(), _encode(value), ts // 1_000_000)
+        yield Record(MARKET, instruments[which].encode(), _encode(value))
 
 
 def _actions(run: str, instruments: tuple[str, ...], batch: Batch) -> Iterator[Record]:
@@ -117,7 +115,7 @@ def _actions(run: str, instruments: tuple[str, ...], batch: Batch) -> Iterator[R
         row["reason_code"] = Reason(row["reason_code"]).name.lower()
         row["model_hash"] = models[model] if model < len(models) else ""
         value = _encode({"run": run, "n": n} | row)
-        yield Record(ACTIONS, instruments[which].encode(), value, row["ts"] // 1_000_000)
+        yield Record(ACTIONS, instruments[which].encode(), value)
 
 
 def _dicts(rows: Array) -> Iterator[dict[str, Any]]:

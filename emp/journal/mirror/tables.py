@@ -82,8 +82,12 @@ def timescale_statements() -> Iterator[str]:
     for table in TIMED:
         name = f"{SCHEMA}.{table}"
         yield f"""SELECT create_hypertable('{name}', by_range('time', INTERVAL '{CHUNK}'), if_not_exists => true)"""
-        yield f"""ALTER TABLE {name} SET (timescaledb.compress, timescaledb.compress_segmentby = 'run',
-            timescaledb.compress_orderby = 'n')"""
+        yield f"""DO $$ BEGIN
+            IF NOT (SELECT compression_enabled FROM timescaledb_information.hypertables
+                    WHERE hypertable_schema = '{SCHEMA}' AND hypertable_name = '{table}') THEN
+                ALTER TABLE {name} SET (timescaledb.compress, timescaledb.compress_segmentby = 'run',
+                    timescaledb.compress_orderby = 'n');
+            END IF; END $$"""
         yield f"SELECT add_compression_policy('{name}', INTERVAL '{COMPRESS_AFTER}', if_not_exists => true)"
         yield f"SELECT add_retention_policy('{name}', INTERVAL '{KEEP}', if_not_exists => true)"
     terms = {

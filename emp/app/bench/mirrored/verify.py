@@ -126,7 +126,7 @@ def in_postgres(path: Path, address: str) -> Found:
             query = f"SELECT count(*) FROM emp.{table} WHERE run = %s" + (
                 f" AND kind = '{kind}'" if kind else ""
             )
-            ((there,),) = db.execute(query, (run,)).fetchall()  # type: ignore[arg-type]
+            ((there,),) = db.execute(query, (run,)).fetchall()
             totals[2] += max(0, int(there) - RunReader(path).ends()[stream])
     return Found(*totals)
 
