@@ -24,6 +24,9 @@ EXTRA_OF = {
     "onnxruntime": "bench",
     "onnx": "bench",
     "quickfix": "peers",
+    "confluent_kafka": "kafka",
+    "psycopg": "timescale",
+    "redis": "redis",
     "importlinter": "dev",
 }
 """Extra by the top-level module that it brings."""

@@ -6,14 +6,9 @@ and events and rows still belong to each other. The tail begins with the layout 
 can read it, and a mark of what the parts held when it was begun.
 """
 
-import json
 import os
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,47 +17,14 @@ from emp.core.contracts import Control
 from emp.core.disk import disk, write_all
 from emp.core.errors import JournalError
 from emp.core.instrument import Instrument
-from emp.core.layout import brought_to, describe, described, without
-from emp.core.records import DECISION, EVENT, Array
+from emp.core.records import Array
 from emp.engine.hourly_latency import HourlyLatency
 from emp.engine.tap import Batch, Tap
 from emp.journal.actionlog import ActionLog, newest_first, read_actions
 from emp.journal.latency_log import LatencyLog
 from emp.journal.market import MarketJournal, read_market
 from emp.journal.run import RunFolder
-
-Layout = np.dtype[Any]
-
-_UNIT = struct.Struct("<4sIIqqI")  # magic, events, rows, first event, first row, CRC of what follows
-_MAGIC = b"TAIL"
-TAIL = "tail.bin"
-_HEAD = struct.Struct("<4sII")  # magic, bytes of the layouts, their CRC
-_LAYOUTS = b"LAYO"
-_SINCE = frozenset(
-    {
-        "gain",
-        "worth_level",
-        "worth_slope",
-        "worth_error",
-        "earned_lots",
-        "barred",
-        "room",
-        "interval",
-        "carry_buy",
-        "carry_sell",
-    }
-)  # whatever DECISION has gained
-_UNDESCRIBED = (without(DECISION, _SINCE), without(DECISION, _SINCE | {"left_bid", "left_ask"}))
-"""Layouts of rows in tails that do not say which: they were written before tails did."""
-
-
-class Unit(NamedTuple):
-    """A batch in the tail."""
-
-    first: int
-    events: Array
-    first_row: int
-    rows: Array
+from emp.journal.tail import TAIL, Unit, pack_mark, pack_unit, read_tail
 
 
 class JournalTap(Tap):
@@ -126,9 +88,7 @@ class JournalTap(Tap):
         return tail
 
     def _mark(self) -> bytes:
-        return layout_head(EVENT, DECISION) + _UNIT.pack(
-            _MAGIC, 0, 0, self.market.events, self.actions.rows, zlib.crc32(b"")
-        )
+        return pack_mark(self.market.events, self.actions.rows)
 
     # --- the tap ------------------------------------------------------------------------------------------
 
@@ -193,74 +153,6 @@ class JournalTap(Tap):
 
     def _failed(self, error: OSError) -> JournalError:
         return JournalError(f"cannot write {self._path}: {error.strerror}")
-
-
-def pack_unit(unit: Unit) -> bytes:
-    """A batch as the bytes of the tail."""
-    events, rows = unit.events.tobytes(), unit.rows.tobytes()
-    crc = zlib.crc32(rows, zlib.crc32(events))
-    head = _UNIT.pack(_MAGIC, len(unit.events), len(unit.rows), unit.first, unit.first_row, crc)
-    return head + events + rows
-
-
-def layout_head(event: Layout, decision: Layout) -> bytes:
-    """What a tail begins with."""
-    words = json.dumps({"event": describe(event), "decision": describe(decision)}).encode()
-    return _HEAD.pack(_LAYOUTS, len(words), zlib.crc32(words)) + words
-
-
-def read_tail(path: Path) -> list[Unit]:
-    """The whole units of a tail, the mark first; a torn end is left out; empty where there is no tail.
-
-    Raises JournalError where it cannot be read, or holds records of another release that cannot be brought to ours.
-    """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise JournalError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        layouts, at = _layouts_of(data)
-        found = max((_units(data, at, *layout) for layout in layouts), key=len)
-        return [
-            unit._replace(events=brought_to(unit.events, EVENT), rows=brought_to(unit.rows, DECISION))
-            for unit in found
-        ]
-    except ValueError as error:
-        raise JournalError(
-            f"{path}: another release wrote it, and its records cannot be read ({error}): move it away to go on"
-            " without the last minute of the journal"
-        ) from error
-
-
-def _layouts_of(data: bytes) -> tuple[list[tuple[Layout, Layout]], int]:
-    """Layouts of events and rows that a tail may have, and where its units begin."""
-    if data[: len(_LAYOUTS)] != _LAYOUTS:
-        return [(EVENT, rows) for rows in _UNDESCRIBED], 0
-    if len(data) < _HEAD.size:
-        return [(EVENT, DECISION)], len(data)
-    _, size, crc = _HEAD.unpack_from(data)
-    words = data[_HEAD.size : _HEAD.size + size]
-    if len(words) < size or zlib.crc32(words) != crc:
-        return [(EVENT, DECISION)], len(data)  # torn before its first unit
-    told = json.loads(words)
-    return [(described(told["event"]), described(told["decision"]))], _HEAD.size + size
-
-
-def _units(data: bytes, at: int, event: Layout, decision: Layout) -> list[Unit]:
-    """The whole units from a place on."""
-    found: list[Unit] = []
-    while at + _UNIT.size <= len(data):
-        magic, n, m, first, first_row, crc = _UNIT.unpack_from(data, at)
-        start = at + _UNIT.size
-        middle, end = start + n * event.itemsize, start + n * event.itemsize + m * decision.itemsize
-        if magic != _MAGIC or end > len(data) or zlib.crc32(data[start:end]) != crc:
-            break
-        events = np.frombuffer(data, event, n, start)
-        found.append(Unit(first, events, first_row, np.frombuffer(data, decision, m, middle)))
-        at = end
-    return found
 
 
 def journalled_events(folder: RunFolder) -> Iterator[Array]:

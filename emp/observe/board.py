@@ -5,6 +5,7 @@ terminal read the newest one; nobody reads the engine itself.
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -247,6 +248,8 @@ class Board:
         self._view: tuple[View, int] | None = None
         self._alarms: dict[str, str] = {}
         self._watchers: list[Callable[[View], None]] = []
+        self.folder: Path | None = None
+        """Of the run, once it is known: mirrors say there how far they are."""
 
     def watch(self, watcher: Callable[[View], None]) -> None:
         """Let `watcher` be called with each view, in the publisher's thread; it must be quick and may not raise."""
@@ -269,6 +272,11 @@ class Board:
     def alarms(self) -> dict[str, str]:
         """What is wrong, by the name under which it was raised."""
         return dict(self._alarms)
+
+    @property
+    def now_ns(self) -> int:
+        """Wall time."""
+        return self._clock.now_ns()
 
     def silent_s(self) -> float:
         """Seconds since the newest view; 0 before the first."""

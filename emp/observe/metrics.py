@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from emp.observe.board import Board, View
+from emp.observe.mirror_metrics import mirror_families
 from emp.observe.trading_metrics import trading_families
 
 CAUSES = ("unreachable", "unanswered", "refused", "occupied", "taken", "logout", "lost", "silent", "fault")
@@ -32,6 +33,8 @@ class BoardCollector(Collector):
         view = self._board.view
         if view is not None:
             yield from _families(view)
+            if self._board.folder is not None:
+                yield from mirror_families(self._board.folder, view.started_ns, self._board.now_ns)
 
 
 def _families(view: View) -> Iterable[Metric]:

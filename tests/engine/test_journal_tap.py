@@ -12,9 +12,10 @@ from emp.core.clock import LiveClock
 from emp.core.errors import JournalError
 from emp.core.instrument import catalogue
 from emp.core.records import DECISION, EVENT, MARKET_STATE
-from emp.engine.journal_tap import JournalTap, Unit, layout_head, newest_rows, pack_unit, read_tail
+from emp.engine.journal_tap import JournalTap, newest_rows
 from emp.engine.tap import Batch
 from emp.journal.run import RunFolder
+from emp.journal.tail import Unit, layout_head, pack_unit, read_tail
 
 
 def one(k: int) -> Batch:

@@ -19,7 +19,7 @@ from emp.core.config.config import SystemConfig
 from emp.core.contracts import Control
 from emp.core.errors import JournalError
 from emp.core.records import fieldwise_bytes
-from emp.engine.journal_tap import journalled_events, read_tail
+from emp.engine.journal_tap import journalled_events
 from emp.engine.load import LoadedModel, load_folder
 from emp.engine.rerun import Rerun, Terms, processes
 from emp.journal.actionlog import actions_sha256, read_actions
@@ -27,6 +27,7 @@ from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder
 from emp.journal.swaps import Swap
+from emp.journal.tail import read_tail
 from emp.model.calibration import pack_calibration
 from emp.model.heads import OUTPUTS
 from emp.model.linear import linear_params

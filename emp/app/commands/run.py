@@ -91,6 +91,7 @@ def run(
             log = logs.configure(console.keep_log(stream), clock)
             try:
                 console.attach(running.folder.path)
+                board.folder = running.folder.path
                 if background is not None:
                     _hand_over(background, running, server.url, console.address(server.url), as_json)
                 running.prepare()  # while SIGTERM still ends the process at once: nothing has begun

@@ -14,9 +14,10 @@ from emp.core.instrument import Instrument
 from emp.core.records import DECISION, Array
 from emp.engine.engine import EngineLimits
 from emp.engine.explain import Rules, rules_of
-from emp.engine.journal_tap import TAIL, journalled_rows
+from emp.engine.journal_tap import journalled_rows
 from emp.journal.actionlog import read_columns
 from emp.journal.run import RunFolder
+from emp.journal.tail import TAIL
 
 COLUMNS = (
     "ts",

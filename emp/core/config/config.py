@@ -286,6 +286,16 @@ class Heartbeat(Section):
     to: Text | None = None  # HOST:PORT at which `emp watch` listens; None: nobody
 
 
+class Mirrors(Section):
+    """Services that `emp mirror` carries runs to (docs/mirrors.md); None: not to that one."""
+
+    kafka: Text | None = None  # HOST:PORT of brokers, with commas between
+    timescale: Text | None = (
+        None  # database as libpq names it, without password: a URL, or host=... dbname=...
+    )
+    redis: Text | None = None  # redis://HOST:PORT/DB, without password
+
+
 class SystemConfig(BaseSettings):
     """Everything a run is told; see the sections for units."""
 
@@ -317,6 +327,7 @@ class SystemConfig(BaseSettings):
     alerts: Alerts = Alerts()
     journal: Journal = Journal()
     heartbeat: Heartbeat = Heartbeat()
+    mirrors: Mirrors = Mirrors()
 
     @classmethod
     def settings_customise_sources(
