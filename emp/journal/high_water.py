@@ -58,7 +58,7 @@ class HighWater:
         """Make the file, durably, with a first mark; raises JournalError."""
         self._path = mark_path(ledger)
         if read_mark(ledger) is None:
-            write_atomically(self._path, _text(mark))
+            write_atomically(self._path, mark_text(mark))
         try:
             self._file = disk().open(self._path, os.O_WRONLY)
         except OSError as error:
@@ -66,7 +66,7 @@ class HighWater:
 
     def write(self, mark: Mark) -> None:
         """Move the mark; raises OSError."""
-        disk().pwrite(self._file, _text(mark), 0)
+        disk().pwrite(self._file, mark_text(mark), 0)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -75,6 +75,7 @@ class HighWater:
             self._file = -1
 
 
-def _text(mark: Mark) -> bytes:
+def mark_text(mark: Mark) -> bytes:
+    """The bytes of the companion."""
     words = f"{mark.seq} {mark.crc}"
     return f"{words} {zlib.crc32(words.encode())}".ljust(_BYTES - 1).encode() + b"\n"

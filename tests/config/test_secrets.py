@@ -3,6 +3,7 @@
 import copy
 import io
 import logging
+import os
 import pickle
 import pprint
 import traceback
@@ -142,3 +143,31 @@ def test_the_dump_of_a_configuration_holds_no_credential(config, monkeypatch: py
 def test_the_home_of_nobody_is_one_line() -> None:
     with pytest.raises(ConfigError, match="~nobody-of-that-name/secrets: there is no such home folder"):
         load_secrets({"EMP_SECRETS_FILE": "~nobody-of-that-name/secrets"})
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "folder", "taken"),
+    [
+        (0, 0o440, "same", True),  # root's, with an entry for the service's user, as systemd lays it there
+        (0, 0o400, "same", True),
+        (0, 0o444, "same", False),
+        (0, 0o460, "same", False),
+        (12345, 0o440, "same", False),
+        (0, 0o440, "other", False),
+        (0, 0o440, "", False),
+    ],
+)
+def test_a_credential_of_the_service_is_taken_as_systemd_lays_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int, mode: int, folder: str, taken: bool
+) -> None:
+    path = secrets_file(tmp_path, f"EMP_FIX_PASSWORD={WORD}\n")
+    facts = os.stat_result((0o100000 | mode, 1, 1, 1, owner, 0, 1, 0, 0, 0))
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: facts)
+    monkeypatch.setattr("emp.core.config.secrets.is_ours", lambda _: False)  # of the service's user
+    named = {"same": str(tmp_path), "other": str(tmp_path / "other"), "": ""}[folder]
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", named)
+    if taken:
+        assert read_secrets_file(path)["EMP_FIX_PASSWORD"].reveal() == WORD
+    else:
+        with pytest.raises(ConfigError, match="secrets file"):
+            read_secrets_file(path)

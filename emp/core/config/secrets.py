@@ -82,11 +82,21 @@ def refuse_if_shared(path: Path) -> None:
         raise ConfigError(f"{path}: cannot read the secrets file: {error.strerror}") from None
     if not stat.S_ISREG(facts.st_mode):
         raise ConfigError(f"{path}: the secrets file is not a regular file")
+    if _is_credential(path, facts):
+        return
     if not is_ours(facts):
         raise ConfigError(f"{path}: the secrets file belongs to another user; run chown $USER {path}")
     if facts.st_mode & 0o077:
         mode = stat.S_IMODE(facts.st_mode)
         raise ConfigError(f"{path}: others can read the secrets file (mode {mode:04o}); run chmod 600 {path}")
+
+
+def _is_credential(path: Path, facts: os.stat_result) -> bool:
+    """Whether systemd has laid the file there for this service alone: root's, and readable by an entry for its user,
+    which shows as a right of the group.
+    """
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    return bool(folder) and path.parent == Path(folder) and facts.st_uid == 0 and not facts.st_mode & 0o037
 
 
 def read_secrets_file(path: Path) -> dict[str, Secret]:

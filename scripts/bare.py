@@ -1,0 +1,45 @@
+"""Bare Debian systems, made by debootstrap and kept to be copied: where scripts try what a new machine would do."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+BASES = Path(os.environ.get("NEWCOMER_BASES", "/var/tmp/emp-newcomer"))
+SUITES = {"debian-12": "bookworm", "debian-13": "trixie", "debian-sid": "sid"}
+
+
+def bare_system(system: str) -> Path:
+    """The folder of a bare system, made where there is none yet; a mirror that stumbles gets three tries."""
+    folder = BASES / system
+    if folder.exists():
+        return folder
+    BASES.mkdir(parents=True, exist_ok=True)
+    for attempt in range(3):
+        with tempfile.TemporaryDirectory(dir=BASES) as scratch:
+            made = Path(scratch) / "root"
+            command = ["debootstrap", "--variant=minbase", "--include=ca-certificates", SUITES[system]]
+            done = subprocess.run([*command, str(made)], capture_output=True, text=True)
+            if done.returncode == 0:
+                made.rename(folder)
+                return folder
+            print(f"debootstrap, try {attempt + 1}: {done.stdout.splitlines()[-1:]}", file=sys.stderr)
+    raise SystemExit(f"{system} cannot be made: see above")
+
+
+def connect(root: Path) -> None:
+    """Let a copy of a bare system reach what this machine reaches: its name servers, its certificates."""
+    shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
+    # a proxy's certificate of this machine counts there as well
+    shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/ca-certificates.crt")
+    # a mirror that stands still is as good to try on
+    (root / "etc/apt/apt.conf.d/99newcomer").write_text('Acquire::Check-Valid-Until "false";\n')
+
+
+def copied(system: str, folder: Path) -> Path:
+    """A connected copy of a bare system at `folder`."""
+    subprocess.run(["cp", "-a", bare_system(system), folder], check=True)
+    connect(folder)
+    return folder
