@@ -13,6 +13,7 @@ from emp.app.cli import app
 from emp.app.wiring.examples import examples
 from emp.core.errors import ConfigError
 from emp.core.records import HORIZON_NAMES
+from emp.engine.choose import load_model
 from emp.perception.targets import CLASSES, NO_LABEL, classes
 from emp.train.data.data import Dataset
 from emp.train.data.markets import Market, load_markets, read_catalogue
@@ -134,6 +135,25 @@ def test_a_planted_signal_carries_over_to_a_market_left_out(
     json.dumps(rows)
     monkeypatch.setattr(leave_out, "train_linear", lambda *_: pytest.fail("trained again"))
     assert models_of(datasets, 0.5, budget, 0, lambda *_: None)["mamba3"].artifact.hash
+
+
+def test_a_horizon_at_which_a_market_hardly_moves_is_not_judged(
+    quick: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMP_CACHE", str(tmp_path))
+    data = dataset(3_000, 4)
+    still = data.targets.delta_hat.copy()
+    still[:, 1] = np.where(np.isnan(still[:, 1]), np.nan, 0.0)
+    still[data.part("train")[:90], 1] = 1.0
+    still[data.part("train")[100:400], 1] = -1.0
+    held = named("held", "g", replace(data, targets=data.targets._replace(delta_hat=still)))
+    model = {"linear": load_model("linear")}
+    assert [c.horizon for c in judge_market(held, model, 500, 500, 0)] == [
+        name for name in HORIZON_NAMES if name != "5ev"
+    ]
+    still[data.part("train")[90:100], 1] = 1.0
+    assert len(judge_market(held, model, 500, 500, 0)) == len(HORIZON_NAMES)
+    assert judge_market(named("few", "g", dataset(650, 4)), model, 500, 500, 0) == []
 
 
 def sums_of(p_right: np.ndarray, blocks: int) -> Sums:

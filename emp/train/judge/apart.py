@@ -21,7 +21,8 @@ from emp.train.judge.metrics import Outcome, Prediction, Sums, balanced_decision
 TREES, PERSISTENCE, SHARES = "trees", "persistence", "shares"
 
 LEAST = 100
-"""Labels that the first part and the judged part must have, each, for a horizon to be judged."""
+"""Labels of every class that a market's first part must have for a horizon to be judged, and labels of the part that is
+judged: on a feed of one book every three seconds nothing is to be told of 100 ms."""
 
 
 class Cell(NamedTuple):
@@ -99,7 +100,7 @@ def _judge_horizon(
     train, test = data.part("train"), data.part("test")
     train = train[~np.isnan(data.delta_hat("train", train)[:, h])]
     test = test[~np.isnan(data.delta_hat("test", test)[:, h])]
-    if min(len(train), len(test)) < LEAST:
+    if min(len(test), *np.bincount(label[train], minlength=CLASSES)) < LEAST:
         return None
     test = test[:: max(1, -(-len(test) // judged))]
     known_row = baselines.known_rows(data.targets, data.ts, h)
