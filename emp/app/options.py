@@ -17,7 +17,7 @@ def takes_options(kind: type[T]) -> Callable[[Callable[[T], R]], Callable[..., R
     """Show Typer a function of one record as a function of the record's fields.
 
     Args:
-        kind: a NamedTuple; each field is `Annotated` with its `typer.Option`, and has a default.
+        kind: a NamedTuple; each field is `Annotated` with its `typer.Option`; one without a default is required.
 
     Returns:
         A decorator for a function whose only argument is such a record; its docstring stays the command's help.
@@ -34,7 +34,10 @@ def takes_options(kind: type[T]) -> Callable[[Callable[[T], R]], Callable[..., R
         command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what `inspect.signature` reads
             [
                 inspect.Parameter(
-                    name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hint
+                    name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=defaults.get(name, inspect.Parameter.empty),
+                    annotation=hint,
                 )
                 for name, hint in hints.items()
             ]

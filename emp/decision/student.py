@@ -1,4 +1,4 @@
-"""Quantiles of Student's t, for intervals of a few blocks and of many kinds at once."""
+"""Quantiles and tails of Student's t, for intervals of a few blocks and of many kinds at once."""
 
 import math
 from functools import lru_cache
@@ -14,16 +14,19 @@ def student_quantile(upper: float, n: int) -> float:
     if n >= MANY:
         return _expanded(NormalDist().inv_cdf(1.0 - upper), n)
     low, high = 0.0, 1.0
-    while _passed(high, n) > upper:
+    while passed(high, n) > upper:
         low, high = high, 2.0 * high
     for _ in range(60):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if _passed(middle, n) > upper else (low, middle)
+        low, high = (middle, high) if passed(middle, n) > upper else (low, middle)
     return 0.5 * (low + high)
 
 
-def _passed(t: float, n: int) -> float:
-    """P(T > t), t >= 0: finite sums of cosines (Abramowitz and Stegun, 26.7.3 and 26.7.4)."""
+def passed(t: float, n: int) -> float:
+    """P(T > t) of Student's t with n degrees of freedom, t >= 0.
+
+    Finite sums of cosines (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+    """
     angle = math.atan(t / math.sqrt(n))
     cosine, term, total = math.cos(angle), 1.0, 0.0
     if n % 2:

@@ -27,6 +27,7 @@ from emp.train.data.auxiliary import (
 from emp.train.data.chunks import Stream, burn_in, plan_epoch, row_batches, window_batch, windows
 from emp.train.data.mirror import mirror_matrix
 from emp.train.fit.features import learn_features
+from emp.train.fit.judging import Judging
 from emp.train.fit.loop import TrainConfig, Trainer
 from emp.train.fit.losses import Scales, Targets, forecast_losses, move_scales, targets_of
 from emp.train.net.network import STEADY_AT, Network, read_outputs
@@ -194,14 +195,14 @@ def test_the_same_seed_trains_to_the_same_bits_and_another_does_not():
 
 def test_a_resumed_run_reaches_the_same_numbers(tmp_path):
     whole, first = trainer(), trainer()
-    whole.judge = first.judge = judged
+    whole.judging, first.judging = Judging(judged), Judging(judged)
     whole.run()
     seen = iter(range(100))
     assert not first.run(stop=lambda: next(seen) == 2)
     first.save(tmp_path / "c.pt")
     torch.manual_seed(99)
     second = trainer()
-    second.judge = judged
+    second.judging = Judging(judged)
     second.resume(tmp_path / "c.pt")
     assert 0 < second.step < second.total
     assert second.run()
@@ -224,7 +225,7 @@ def test_the_epoch_with_the_least_loss_is_kept():
         kept.append({name: p.clone() for name, p in network.state_dict().items()})
         return next(told)
 
-    t.judge = judge
+    t.judging = Judging(judge)
     t.run()
     assert t.history == [3.0, 1.0, 2.0, 4.0]
     assert all(torch.equal(t.best[name], kept[1][name]) for name in kept[1])

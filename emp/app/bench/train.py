@@ -7,7 +7,6 @@ from typing import Any
 import typer
 
 from emp.app.terminal.console import make_console
-from emp.core.errors import UsageError
 
 app = typer.Typer()
 
@@ -19,17 +18,16 @@ BATCH = 64
 def train(
     rounds: int = typer.Option(3, min=1, help="rounds, interleaved; the best counts"),
     lanes: int = typer.Option(4, min=1, help="streams in a batch"),
-    device: str = typer.Option("cpu", help="cpu or cuda"),
+    device: str = typer.Option("cpu", help="auto, cpu or cuda"),
     bf16: bool = typer.Option(False, help="projections in bfloat16"),
     as_json: bool = typer.Option(False, "--json", help="print one JSON object as the last line"),
 ) -> None:
     """Time whole optimiser steps, losses and clipping included, on the same made-up events; one thread."""
     import torch
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no CUDA device here: use --device cpu")
-    if device not in ("cpu", "cuda"):
-        raise UsageError(f"no device {device}: use cpu or cuda")
+    from emp.train.fit.settings import pick_device
+
+    device = pick_device(device)
     torch.set_num_threads(1)
     console = make_console()
     steps: dict[str, Any] = {impl: _sequence_step(impl, lanes, device, bf16) for impl in ("mamba3", "mamba2")}

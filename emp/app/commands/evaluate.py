@@ -58,6 +58,39 @@ class Options(NamedTuple):
             "day of each series of several days.",
         ),
     ] = False
+    leave_out: Annotated[
+        bool,
+        typer.Option(
+            "--leave-out",
+            help="Instead: train without a group of recorded markets, judge on it, in turn (docs/evaluation.md).",
+        ),
+    ] = False
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --leave-out: YAML of markets; the shipped examples/markets.yaml where not given."
+        ),
+    ] = None
+    by: Annotated[str, typer.Option(help="With --leave-out: what is left out together: group or class.")] = (
+        "group"
+    )
+    market: Annotated[
+        list[str] | None,
+        typer.Option(help="With --leave-out: leave out this market alone; may be given often."),
+    ] = None
+    events: Annotated[
+        int, typer.Option(min=2_000, help="With --leave-out: events of each market to train on.")
+    ] = 20_000
+    epochs: Annotated[
+        int, typer.Option(min=1, help="With --leave-out: how often the state-space model sees them.")
+    ] = 2
+    head_thresholds: Annotated[
+        bool,
+        typer.Option(
+            "--head-thresholds",
+            help="With --leave-out: train by class thresholds that the series of a head share, not each by its own.",
+        ),
+    ] = False
     trees: Annotated[
         bool, typer.Option(help="Also grow gradient-boosted trees as a baseline (slow the first time).")
     ] = False
@@ -91,6 +124,9 @@ def evaluate(options: Options) -> None:
     What takes long is kept under the hash of what it was made from. With --psi: exit code 1 where an input drifts
     between series without a measured reason.
     """
+    if options.leave_out:
+        _leave_out(options)
+        return
     import numpy as np
 
     from emp.app.terminal.progress import Work
@@ -148,6 +184,23 @@ def evaluate(options: Options) -> None:
         made = of_evaluation(contenders, datasets, found, traded, config, options.seed)
         result["evidence"] = [store.add(one) for one in made]
     _show(result, found.curves, options)
+
+
+def _leave_out(options: Options) -> None:
+    from emp.app.leave_out import Asked, leave_out
+
+    asked = Asked(
+        options.catalogue,
+        options.by,
+        options.market or (),
+        options.events,
+        options.epochs,
+        not options.head_thresholds,
+        options.seed,
+        options.markdown,
+        options.as_json,
+    )
+    leave_out(asked)
 
 
 def _show(result: dict[str, Any], curves: "Curves", options: Options) -> None:

@@ -4,9 +4,11 @@ import json
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
+
+from emp.app.options import takes_options
 
 if TYPE_CHECKING:
     from emp.model.artifact import Artifact
@@ -24,41 +26,52 @@ class Model(StrEnum):
     MAMBA3 = "mamba3"
 
 
-@app.command()
-def train(
-    out: Annotated[Path, typer.Option(help="Folder to write the artifact to.")],
-    model: Annotated[Model, typer.Option(help="Kind of model.")] = Model.LINEAR,
+class Options(NamedTuple):
+    """What `emp train` can be told."""
+
+    out: Annotated[Path, typer.Option(help="Folder to write the artifact to.")]
+    model: Annotated[Model, typer.Option(help="Kind of model.")] = Model.LINEAR
     data: Annotated[
         list[str] | None,
         typer.Option(
             help="A series, [INSTRUMENT=]PATH[,PATH...]; wildcards allowed, may be given often. "
             "Without it: the recordings of the shipped model, below EMP_DATA."
         ),
-    ] = None,
-    k_sigma: Annotated[float, typer.Option(min=0.0, help="k of unit = max(spread, k sigma).")] = 0.5,
-    seed: Annotated[int, typer.Option(min=0, help="Names the run of random numbers.")] = 0,
+    ] = None
+    k_sigma: Annotated[float, typer.Option(min=0.0, help="k of unit = max(spread, k sigma).")] = 0.5
+    seed: Annotated[int, typer.Option(min=0, help="Names the run of random numbers.")] = 0
     linear: Annotated[
         str | None,
         typer.Option(
             help="Linear artifact of the same series (a folder, or 'linear': the shipped one) that a "
             "state-space model starts from; fitted first where it is not given."
         ),
-    ] = None,
+    ] = None
     reference: Annotated[
         str | None,
         typer.Option(
             help="Train nothing: write this artifact (a folder, or the kind of a shipped one) again, with the drift"
             " reference of the series that it was trained on."
         ),
-    ] = None,
+    ] = None
     settings: Annotated[
         Path | None, typer.Option(help="YAML of a state-space model: model: (sizes), train: (how to train).")
-    ] = None,
+    ] = None
+    device: Annotated[
+        str,
+        typer.Option(
+            help="Where a state-space model is trained: auto (a GPU where there is one), cpu or cuda."
+        ),
+    ] = "auto"
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint of the run that writes OUT.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
-) -> None:
+    ] = False
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False
+
+
+@app.command()
+@takes_options(Options)
+def train(options: Options) -> None:
     """Train a model on the earlier part of each series (and calibrate on the next), and write it as an artifact.
 
     Of a series of three or more trading days the first 60 % of days train, the next 10 % calibrate, and the
@@ -69,40 +82,46 @@ def train(
     from emp.train.data.data import load_dataset, parse_series
     from emp.train.data.recipe import SHIPPED, recipe
     from emp.train.fit.fit import train_linear
+    from emp.train.fit.settings import pick_device
 
-    series = [parse_series(text) for text in data] if data else recipe(SHIPPED)
+    where = pick_device(options.device)
+    series = [parse_series(text) for text in options.data] if options.data else recipe(SHIPPED)
     began = time.perf_counter()
     datasets = []
     for one in series:
         with Work(f"see {one.name}") as work:
-            datasets.append(load_dataset(one, k_sigma, work.bytes_read))
-    if reference is not None:
-        trained = _referred(reference, datasets)
-        artifact = save(out, trained.manifest, trained.tensors)
-        typer.echo(f"{artifact.hash}  {out}", err=True)
-        if as_json:
-            print(json.dumps({"model": artifact.manifest.kind, "model_hash": artifact.hash, "out": str(out)}))
+            datasets.append(load_dataset(one, options.k_sigma, work.bytes_read))
+    if options.reference is not None:
+        trained = _referred(options.reference, datasets)
+        artifact = save(options.out, trained.manifest, trained.tensors)
+        typer.echo(f"{artifact.hash}  {options.out}", err=True)
+        if options.as_json:
+            print(
+                json.dumps(
+                    {"model": artifact.manifest.kind, "model_hash": artifact.hash, "out": str(options.out)}
+                )
+            )
         return
-    if linear is not None:
-        trained = _linear(linear, k_sigma)
+    if options.linear is not None:
+        trained = _linear(options.linear, options.k_sigma)
     else:
         with Work("train") as work:
-            trained = train_linear(datasets, k_sigma, seed, work.report)
-    if model is Model.LINEAR:
-        artifact = save(out, trained.manifest, trained.tensors)
+            trained = train_linear(datasets, options.k_sigma, options.seed, work.report)
+    if options.model is Model.LINEAR:
+        artifact = save(options.out, trained.manifest, trained.tensors)
     else:
-        artifact = _state_space(out, model, datasets, trained, settings, seed, resume)
+        artifact = _state_space(options, datasets, trained, where)
     result = {
-        "model": model.value,
+        "model": options.model.value,
         "model_hash": artifact.hash,
-        "out": str(out),
+        "out": str(options.out),
         "domains": artifact.manifest.domains,
         "rows": {d.series: {part: len(d.part(part)) for part in ("train", "calibrate")} for d in datasets},
         "train_span": {d.series: list(d.span("train")) for d in datasets},
         "seconds": round(time.perf_counter() - began, 1),
     }
-    typer.echo(f"{artifact.hash}  {out}", err=True)
-    if as_json:
+    typer.echo(f"{artifact.hash}  {options.out}", err=True)
+    if options.as_json:
         print(json.dumps(result))
 
 
@@ -126,15 +145,7 @@ def _linear(name: str, k_sigma: float) -> "Trained":
     return Trained(artifact.manifest, artifact.tensors)
 
 
-def _state_space(
-    out: Path,
-    model: Model,
-    datasets: "list[Dataset]",
-    linear: "Trained",
-    settings: Path | None,
-    seed: int,
-    resume: bool,
-) -> "Artifact":
+def _state_space(options: Options, datasets: "list[Dataset]", linear: "Trained", device: str) -> "Artifact":
     """Train a state-space model, saying throughput and time left."""
     import torch
 
@@ -151,11 +162,13 @@ def _state_space(
             f"--linear: knows nothing of the domain of {', '.join(missing)}: fit it on these series"
         )
     torch.set_num_threads(1)  # the same sums in the same order, whatever the machine
-    sizes, how = read_settings(settings, "mamba2" if model is Model.MAMBA2 else "mamba3", seed)
-    with Work(f"train {model.value}") as work:
+    sizes, how = read_settings(
+        options.settings, "mamba2" if options.model is Model.MAMBA2 else "mamba3", options.seed
+    )
+    with Work(f"train {options.model.value}") as work:
 
         def tick(step: Step) -> None:
             text = f"length {step.length}, loss {step.losses['total']:.3f}, {step.events_per_s:,.0f} events/s"
             work.report(text, step.done / step.total)
 
-        return run_training(out, datasets, linear, sizes, how, tick, resume)
+        return run_training(options.out, datasets, linear, sizes, how, tick, options.resume, device)

@@ -142,13 +142,15 @@ def window_batch(streams: Several[Stream], group: Several[Sequence], window: int
     return batch
 
 
-def row_batches(streams: Several[Stream], size: int, seed: int, epoch: int) -> Iterator[Batch]:
+def row_batches(
+    streams: Several[Stream], size: int, seed: int, epoch: int, most: int = MOST_ROWS
+) -> Iterator[Batch]:
     """Usable rows in random order, `size` of one stream to a batch: for what needs no memory.
 
-    As in `plan_epoch` half of the batches are seen in the mirror, and a long series gives MOST_ROWS to an epoch.
+    As in `plan_epoch` half of the batches are seen in the mirror, and a long series gives `most` rows to an epoch.
     """
     rng = generator(seed, "rows", epoch)
-    drawn = [rng.permutation(np.flatnonzero(stream.use))[:MOST_ROWS] for stream in streams]
+    drawn = [rng.permutation(np.flatnonzero(stream.use))[:most] for stream in streams]
     batches = [(at, first) for at, rows in enumerate(drawn) for first in range(0, len(rows), size)]
     for i in rng.permutation(len(batches)):
         at, first = batches[i]

@@ -28,7 +28,7 @@ from emp.core.numba.cache import cache_root
 from emp.core.numba.jit import closure_hash
 from emp.core.records import Array
 from emp.perception.schema import schema_hash
-from emp.perception.targets import Targets, segments, targets, unit_ticks
+from emp.perception.targets import Targets, segments, targets, thresholds, unit_ticks
 from emp.train.data import fingerprint
 from emp.train.data import table as seeing
 from emp.train.data.store import load_or_compute
@@ -79,6 +79,7 @@ class Dataset:
     segment: Array  # int64[n]: unbroken stretch of the stream
     targets: Targets
     split: Split
+    own: Array | None = None  # float64[HORIZONS]: class thresholds of its own past; None: those of the head
 
     @property
     def domain(self) -> str:
@@ -113,6 +114,10 @@ class Dataset:
         known = self.targets.known_ns[rows]
         return np.where(known < self.span(which)[1], self.targets.delta_hat[rows], np.float32(np.nan))
 
+    def edges(self, head: Array) -> Array:
+        """Class thresholds by which its moves are labelled, where those of the head that serves it are `head`."""
+        return head if self.own is None else self.own
+
     def sample(self, start_ns: int, end_ns: int) -> Array:
         """Hashes that stand for the rows of a span, by their content: uint64[m] (`emp.train.data.fingerprint`)."""
         return fingerprint.sample(*self._content(start_ns, end_ns))
@@ -124,6 +129,10 @@ class Dataset:
     def _content(self, start_ns: int, end_ns: int) -> tuple[Array, Array, Array]:
         inside = (self.ts >= start_ns) & (self.ts < end_ns)
         return self.ts[inside], self.seen.rows["bid"][inside], self.seen.rows["ask"][inside]
+
+    def by_own_thresholds(self) -> "Dataset":
+        """The same data, labelled by thresholds of its own training part whatever head serves it."""
+        return replace(self, own=thresholds(self.delta_hat("train", self.part("train"))))
 
     def encoded(self, encoder: Any) -> "Dataset":
         """The same data through another depth encoder."""

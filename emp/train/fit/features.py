@@ -35,9 +35,10 @@ def learn_features(
         the loss of every step.
     """
     heads = network.heads
+    scales = Scales(*(size.to(heads.bias.device) for size in scales))
     parameters = [*network.features.parameters(), heads.features, heads.direct, heads.bias]
     optimizer = torch.optim.AdamW(parameters, lr=config.features_lr, weight_decay=WEIGHT_DECAY)
-    total = config.features_epochs * sum(1 for _ in row_batches(streams, ROWS, config.seed, 0))
+    total = config.features_epochs * sum(1 for _ in row_batches(streams, ROWS, config.seed, 0, config.rows))
     losses: list[float] = []
     rows, clock = 0, LiveClock()
     began = clock.monotonic_ns()
@@ -60,7 +61,7 @@ def learn_features(
 
 def _all_batches(streams: Sequence[Stream], config: TrainConfig) -> Iterator[Batch]:
     for epoch in range(config.features_epochs):
-        yield from row_batches(streams, ROWS, config.seed, epoch)
+        yield from row_batches(streams, ROWS, config.seed, epoch, config.rows)
 
 
 def schedule(step: int, total: int) -> float:

@@ -36,8 +36,17 @@ class Trained(NamedTuple):
     tensors: dict[str, Array]
 
 
-def train_linear(datasets: Sequence[Dataset], k_sigma: float, seed: int, report: Report) -> Trained:
+def train_linear(
+    datasets: Sequence[Dataset], k_sigma: float, seed: int, report: Report, most: int = MAX_ROWS
+) -> Trained:
     """Train the linear model on the training parts of some series; calibrate on their calibration parts.
+
+    Args:
+        datasets: series to train on, each labelled as it says (`Dataset.edges`).
+        k_sigma: of the unit of delta_hat.
+        seed: names the run of random numbers.
+        report: told of progress.
+        most: rows of one series that a fit uses.
 
     Raises:
         UsageError: a series has no usable row in one of the two parts.
@@ -51,12 +60,14 @@ def train_linear(datasets: Sequence[Dataset], k_sigma: float, seed: int, report:
     domains = heads_for(datasets)
     edges = domain_thresholds(datasets, domains)
     report("depth encoder", 0.0)
-    encoder = fit_encoder(datasets, domains, edges, seed, lambda share: report("depth encoder", 0.3 * share))
+    encoder = fit_encoder(
+        datasets, domains, edges, seed, lambda share: report("depth encoder", 0.3 * share), most
+    )
     seen = [data.encoded(encoder) for data in datasets]
     heads = []
     for i, domain in enumerate(domains):
         mine = [data for data in seen if serves(domain, data)]
-        train, calibrate = (pooled_sample(mine, part, edges[i]) for part in ("train", "calibrate"))
+        train, calibrate = (pooled_sample(mine, part, edges[i], most) for part in ("train", "calibrate"))
         steps = iter(range(1, len(HORIZON_NAMES) + 1))
 
         def tick(i: int = i, domain: str = domain, steps: Any = steps) -> None:
@@ -116,18 +127,18 @@ def domain_thresholds(datasets: Sequence[Dataset], domains: Sequence[str]) -> Ar
     return np.array(found)
 
 
-def pooled_sample(datasets: Sequence[Dataset], part: Part, threshold: Array) -> Sample:
+def pooled_sample(datasets: Sequence[Dataset], part: Part, threshold: Array, most: int = MAX_ROWS) -> Sample:
     """Rows of several series, thinned, each domain and each series within it counting alike."""
     domains = [data.domain for data in datasets]
     samples = []
     for data in datasets:
-        rows = thin(data.part(part))
+        rows = thin(data.part(part), most)
         delta_hat = data.delta_hat(part, rows)
         weight = 1.0 / (len(set(domains)) * domains.count(data.domain) * len(rows))
         samples.append(
             Sample(
                 data.x[rows],
-                classes(delta_hat, threshold),
+                classes(delta_hat, data.edges(threshold)),
                 delta_hat,
                 np.full(len(rows), weight),
                 *stretches(data.ts[rows], data.split.whole_days),
@@ -136,9 +147,9 @@ def pooled_sample(datasets: Sequence[Dataset], part: Part, threshold: Array) -> 
     return Sample(*(np.concatenate(a) for a in zip(*samples, strict=True)))
 
 
-def thin(rows: Array) -> Array:
-    """At most MAX_ROWS of the rows, evenly spaced."""
-    step = -(-len(rows) // MAX_ROWS)
+def thin(rows: Array, most: int = MAX_ROWS) -> Array:
+    """At most so many of the rows, evenly spaced."""
+    step = -(-len(rows) // most)
     return rows[:: max(1, step)]
 
 
@@ -148,18 +159,20 @@ def fit_encoder(
     edges: Array,
     seed: int,
     report: Callable[[float], None],
+    most: int = MAX_ROWS,
 ) -> Any:
     """Learn the depth encoder on the training rows that have depth; a silent one where none has."""
     cells, x, labels, weight = [], [], [], []
     for data in datasets:
         has_depth = data.seen.states["has_depth"]
         rows = data.part("train")
-        rows = thin(rows[has_depth[rows]])
+        rows = thin(rows[has_depth[rows]], most)
         if len(rows) == 0:
             continue
         cells.append(data.seen.cells[(np.cumsum(has_depth) - 1)[rows]])
         x.append(data.x[rows])
-        labels.append(classes(data.delta_hat("train", rows), edges[domains.index(data.domain)]))
+        head = edges[domains.index(data.domain)]
+        labels.append(classes(data.delta_hat("train", rows), data.edges(head)))
         weight.append(np.full(len(rows), 1.0 / len(rows)))
     if not cells:
         return np.zeros(1, ENCODER)[0]

@@ -24,8 +24,18 @@ from emp.core.clock import Clock, LiveClock
 from emp.core.errors import ArtifactError, UsageError
 from emp.core.ids import generator
 from emp.train.data import auxiliary
-from emp.train.data.chunks import BURN_IN, Batch, Stream, burn_in, plan_epoch, window_batch, windows
+from emp.train.data.chunks import (
+    BURN_IN,
+    MOST_ROWS,
+    Batch,
+    Stream,
+    burn_in,
+    plan_epoch,
+    window_batch,
+    windows,
+)
 from emp.train.data.chunks import Sequence as Stretch
+from emp.train.fit.judging import Judge, Judging
 from emp.train.fit.losses import (
     AuxiliaryTargets,
     Scales,
@@ -37,7 +47,7 @@ from emp.train.fit.losses import (
 )
 from emp.train.net.network import Network, read_outputs
 
-FORMAT = 2
+FORMAT = 3
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,13 +62,14 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     clip: float = 1.0
     warmup_steps: int = 20
     lanes: int = 4
+    rows: int = MOST_ROWS  # of one series that an epoch takes
     curriculum: tuple[tuple[int, int], ...] = ((4096, 1), (8192, 1), (16384, 1))  # (length, epochs)
     class_weight: float = 0.5  # power of the class weights: 0 counts rows alike, 1 counts classes alike
     masked_share: float = 0.15  # of events whose depth is hidden
     broader_heads: float = 0.25  # weight of the loss of the heads that serve several series, or unknown ones
     average: float = 0.99  # decay of the running mean of the weights
     checkpoint_every: int = 16  # groups
-    bf16: bool = False  # projections in bfloat16 (CUDA); the recurrence stays in float32
+    bf16: bool = False  # projections in bfloat16; the recurrence stays in float32
     weights: Weights = Weights()
 
 
@@ -80,15 +91,14 @@ class Step(NamedTuple):
 
 
 Report = Callable[[Step], None]
-Judge = Callable[[Network], float]
-"""The loss by which the epoch to keep is chosen."""
 
 
 class Trainer:
     """Trains a network on streams; `losses` has one row per window.
 
     With a judge, `history` has its loss of the averaged weights at the start and after every epoch, and `best`
-    the weights with the least.
+    the weights with the least; an epoch is judged while the next one trains. A checkpoint holds no trace of where it
+    was written: a run may go on on another kind of device.
     """
 
     def __init__(
@@ -100,9 +110,11 @@ class Trainer:
         judge: Judge | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.network, self.streams, self.scales, self.config = network, streams, scales, config
-        self.judge, self.clock = judge, clock or LiveClock()
+        self.network, self.streams, self.config = network, streams, config
+        self.judging = Judging(judge) if judge else None
+        self.clock = clock or LiveClock()
         self.device = next(network.parameters()).device
+        self.scales = Scales(*(size.to(self.device) for size in scales))
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.helper = nn.Linear(network.config.d_model, auxiliary.OUTPUTS).to(self.device)
@@ -112,7 +124,7 @@ class Trainer:
         )
         self.epochs = [length for length, epochs in config.curriculum for _ in range(epochs)]
         self.plans = [
-            plan_epoch(streams, length, config.lanes, config.seed, epoch)
+            plan_epoch(streams, length, config.lanes, config.seed, epoch, config.rows)
             for epoch, length in enumerate(self.epochs)
         ]
         self.total = sum(_windows(group) for plan in self.plans for group in plan)
@@ -151,15 +163,22 @@ class Trainer:
             self._keep_best()
             if checkpoint:
                 self.save(checkpoint)
+        self._collect()
         return True
 
     def _keep_best(self) -> None:
-        if self.judge is None:
-            return
-        score = self.judge(self.mean)
-        if not self.history or score < min(self.history):
-            self.best = {name: t.clone() for name, t in self.mean.state_dict().items()}
-        self.history.append(score)
+        """Have this epoch's weights judged while the next one trains."""
+        if self.judging is not None:
+            self._collect()
+            self.judging.begin(self.mean)
+
+    def _collect(self) -> None:
+        """Note the loss of the weights that are being judged, and keep them where it is the least."""
+        verdict = self.judging.collect() if self.judging is not None else None
+        if verdict is not None:
+            if not self.history or verdict.loss < min(self.history):
+                self.best = verdict.weights
+            self.history.append(verdict.loss)
 
     def averaged(self) -> Network:
         """The network with the running mean of its weights, which generalises better than the last ones."""
@@ -204,11 +223,12 @@ class Trainer:
         with self._precision():
             carried = self.network(seen, state, targets.domain)
             helper = self.helper(carried.hidden)
+            broader = torch.from_numpy(batch.broader).to(self.device)
+            wider = self.network.heads(carried.hidden, carried.features, seen, broader)
         losses = forecast_losses(read_outputs(carried.raw.float()), targets, self.scales)
         losses |= auxiliary_losses(helper.float(), _auxiliary_targets(batch, x, masked))
         loss = weighted_sum(losses, self.config.weights)
-        wide = targets._replace(domain=torch.from_numpy(batch.broader).to(self.device))
-        wider = self.network.heads(carried.hidden, carried.features, seen, wide.domain)
+        wide = targets._replace(domain=broader)
         own = forecast_losses(read_outputs(wider.float()), wide, self.scales)
         loss = loss + self.config.broader_heads * weighted_sum(own, self.config.weights)
 
@@ -262,6 +282,7 @@ class Trainer:
                 "losses": self.losses,
                 "history": self.history,
                 "best": self.best,
+                "waiting": self.judging.waiting if self.judging is not None else None,
             },
             scratch,
         )
@@ -285,6 +306,8 @@ class Trainer:
         self.optimizer.load_state_dict(kept["optimizer"])
         self.epoch, self.group, self.step = kept["place"]
         self.losses, self.history, self.best = kept["losses"], kept["history"], kept["best"]
+        if self.judging is not None and kept["waiting"] is not None:
+            self.judging.begin(self.mean, kept["waiting"])
 
     def _fingerprint(self) -> str:
         """Names everything that a run's numbers depend on, apart from the machine."""

@@ -46,6 +46,7 @@ def run_training(
     config: TrainConfig,
     report: Report,
     resume: bool = False,
+    device: str = "cpu",
 ) -> Artifact:
     """Train, write the run's files, and export the artifact after comparing the compiled step with the network.
 
@@ -62,7 +63,7 @@ def run_training(
         folder / "config.json", {"model": msgspec.to_builtins(model), "train": msgspec.to_builtins(config)}
     )
     _write_json(folder / "provenance.json", made_of(datasets, linear))
-    done = train_sequence(datasets, linear, model, config, report, checkpoint, resume)
+    done = train_sequence(datasets, linear, model, config, report, checkpoint, resume, device)
     _write_losses(folder, done.losses)
     draw_curve(folder / "curve.png", done.losses, done.history)
     artifact = export(

@@ -93,6 +93,7 @@ def train_sequence(
     report: Report,
     checkpoint: Path | None = None,
     resume: bool = False,
+    device: str = "cpu",
 ) -> SequenceModel:
     """Train on the training parts, choose the epoch and calibrate on the calibration parts.
 
@@ -102,17 +103,19 @@ def train_sequence(
         datasets: series to train on.
         linear: the linear model of the same series.
         checkpoint: path to write checkpoints to.
-        resume: go on from that checkpoint.
+        resume: go on from that checkpoint, wherever it was written.
+        device: "cpu" or "cuda", of `pick_device`; what is exported is computed on the CPU.
     """
     torch.manual_seed(config.seed)
     domains = linear.manifest.domains
     seen = [data.encoded(encoder_record(linear.tensors)) for data in datasets]
     edges = np.array(linear.manifest.thresholds)
-    streams = [make_stream(data, domains, edges, seen, config.class_weight) for data in seen]
+    streams = [make_stream(data, domains, edges, seen, config.class_weight, config.rows) for data in seen]
     network = Network(model, INPUTS, domains)
     start_as_linear(network, linear.tensors, typical_inputs(streams, len(domains)))
     tilt = class_tilt(streams, len(domains))
     add_tilt(network, tilt)
+    network.to(device)
     scales = make_scales(seen, domains)
     if not resume:
         learn_features(network, streams, scales, config, report)
@@ -125,7 +128,7 @@ def train_sequence(
         trainer.resume(checkpoint)
     trainer.run(report, checkpoint)
     network.load_state_dict(trainer.best)
-    network = without_tilt(network, tilt)
+    network = without_tilt(network, tilt).cpu()
     calibrated = calibrate(network, seen, edges)
     manifest = Manifest(
         kind=model.impl,
@@ -164,18 +167,24 @@ def encoder_record(tensors: dict[str, Array]) -> Any:
 
 
 def make_stream(
-    data: Dataset, domains: Sequence[str], edges: Array, together: Sequence[Dataset], power: float
+    data: Dataset,
+    domains: Sequence[str],
+    edges: Array,
+    together: Sequence[Dataset],
+    power: float,
+    most: int = MOST_ROWS,
 ) -> Stream:
     """The training part of a dataset; each domain, and each series in it, counts alike in the loss.
 
-    Rows weigh by the class prior that was known when their day began, to the given power.
+    Rows weigh by the class prior that was known when their day began, to the given power; of a series an epoch
+    takes at most `most` rows.
     """
     n = int(np.searchsorted(data.ts, data.split.calibrate_ns))
     rows = data.part("train")
     domain, *broader = heads_of(data, domains)
     every = np.arange(n)
     delta_hat = data.delta_hat("train", every).astype(np.float32)
-    labels = classes(delta_hat, edges[domain])
+    labels = classes(delta_hat, data.edges(edges[domain]))
     use = np.zeros(n, bool)
     use[rows] = True
     days, day = np.unique(data.seen.rows["day"][:n], return_inverse=True)
@@ -184,7 +193,7 @@ def make_stream(
     x = np.ascontiguousarray(data.x[:n], np.float32)
     alike = [other for other in together if other.domain == data.domain]
     kinds = len({other.domain for other in together})
-    total = sum(min(len(other.part("train")), MOST_ROWS) for other in together)
+    total = sum(min(len(other.part("train")), most) for other in together)
     return Stream(
         name=data.series,
         domain=domain,
@@ -196,7 +205,7 @@ def make_stream(
         segment=np.ascontiguousarray(data.segment[:n]),
         pos_weight=tilt,
         day=day.astype(np.int64),
-        weight=total / (kinds * len(alike) * min(len(rows), MOST_ROWS)),
+        weight=total / (kinds * len(alike) * min(len(rows), most)),
         auxiliary=auxiliary_labels(
             data.seen.rows["bid"][:n].copy(), data.seen.rows["ask"][:n].copy(), x, data.segment[:n].copy()
         ),
@@ -220,7 +229,7 @@ def class_tilt(streams: Sequence[Stream], heads: int) -> Array:
 def add_tilt(network: Network, tilt: Array) -> None:
     """Add to the biases of the class logits."""
     with torch.no_grad():
-        network.heads.bias[:, : tilt.shape[1]] += torch.from_numpy(tilt)
+        network.heads.bias[:, : tilt.shape[1]] += torch.from_numpy(tilt).to(network.heads.bias)
 
 
 def make_scales(datasets: Sequence[Dataset], domains: Sequence[str]) -> Scales:
@@ -336,7 +345,7 @@ def _judged(network: Network, data: Dataset, edges: Array, head: int | None = No
     return Judged(
         np.log(np.maximum(said.forecast["p"].astype(np.float64), 1e-12)),
         said.forecast["q"].astype(np.float64),
-        classes(moves, edges),
+        classes(moves, data.edges(edges)),
         moves.astype(np.float64),
         np.full(len(rows), 1.0 / len(rows)),
         *stretches(data.ts[rows], data.split.whole_days),

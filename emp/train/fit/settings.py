@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
 import yaml
 
-from emp.core.errors import ConfigError
+from emp.core.errors import ConfigError, UsageError
 from emp.core.small_file import read_small
 from emp.model.ssm_config import Impl, SSMConfig
 from emp.train.fit.loop import TrainConfig
@@ -36,3 +37,17 @@ def read_settings(path: Path | None, impl: Impl, seed: int) -> tuple[SSMConfig, 
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def pick_device(wanted: str) -> str:
+    """Where to train: "cpu", "cuda", or with "auto" a CUDA device where there is one.
+
+    Raises:
+        UsageError: there is no such device here.
+    """
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"no device {wanted}: use auto, cpu or cuda")
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise UsageError("no CUDA device here: use --device cpu, or auto")
+    return "cuda" if there and wanted != "cpu" else "cpu"

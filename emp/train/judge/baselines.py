@@ -145,6 +145,9 @@ def grow(x: Array, label: Array, seed: int) -> HistGradientBoostingClassifier:
 def class_probabilities(model: HistGradientBoostingClassifier, x: Array) -> Array:
     """Probabilities float[n, CLASSES]; 0 for a class that training never met."""
     p = np.zeros((len(x), CLASSES))
+    if len(model.classes_) == 1:  # of one class sklearn says two probabilities
+        p[:, model.classes_] = 1.0
+        return p
     with threadpool_limits(1):
         p[:, model.classes_] = model.predict_proba(x)
     return p

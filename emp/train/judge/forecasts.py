@@ -45,11 +45,14 @@ def head_of(model: LoadedModel, data: Dataset) -> int:
     return model.artifact.domain(asset_class, venue, data.instrument.name)
 
 
-def forecast_series(model: LoadedModel, data: Dataset, learns: bool = True) -> Array:
+def forecast_series(
+    model: LoadedModel, data: Dataset, learns: bool = True, edges: Array | None = None
+) -> Array:
     """Forecasts of every row of a series that was encoded with the model's depth encoder: FORECAST[n].
 
     Args:
         learns: whether outcomes correct the forecasts that follow, as they do where it serves.
+        edges: float[HORIZONS], class thresholds of the outcomes; those of the head where None.
     """
     out = np.zeros(len(data.ts), FORECAST)
     domain = head_of(model, data)
@@ -59,7 +62,7 @@ def forecast_series(model: LoadedModel, data: Dataset, learns: bool = True) -> A
     trained = np.array([data.instrument.name in known])
     begin(
         learned,
-        np.array(manifest.thresholds[domain])[None],
+        np.array(manifest.thresholds[domain] if edges is None else edges)[None],
         manifest.k_sigma,
         trained,
         learns and bool(known),

@@ -2,7 +2,8 @@
 
 A mixer maps u [B, T, d_model] and its state, a dict of the parts that `emp.model.ssm_config.layout` names, to
 its output and its state after the last event. T = 1 takes the step, longer inputs the chunked form; both
-compute the same function, so any mixture of them gives the same numbers.
+compute the same function, so any mixture of them gives the same numbers. Under autocast the projections alone are
+narrow; what is carried from event to event keeps the precision of the state.
 """
 
 import math
@@ -89,7 +90,7 @@ class Mamba3(nn.Module):
         """Mix u [B, T, d_model]."""
         c = self.config
         sizes = [c.d_inner, c.d_inner, c.d_state, c.d_state, c.heads, c.heads, c.heads, c.angles]
-        z, x, b, q, dt, rate, trap, angle = torch.split(self.in_proj(u), sizes, -1)
+        z, x, b, q, dt, rate, trap, angle = torch.split(self.in_proj(u).to(state["h"].dtype), sizes, -1)
         v = x.reshape(*x.shape[:2], c.heads, c.headdim)
         dt = functional.softplus(dt + self.dt_bias)
         decay = -heavy_tail(rate).clamp(min=DECAY_FLOOR) * dt
@@ -137,7 +138,7 @@ class Mamba2(nn.Module):
         """Mix u [B, T, d_model]."""
         c = self.config
         length = u.shape[1]
-        z, xbc, dt = torch.split(self.in_proj(u), [c.d_inner, c.convolved, c.heads], -1)
+        z, xbc, dt = torch.split(self.in_proj(u).to(state["h"].dtype), [c.d_inner, c.convolved, c.heads], -1)
         seen = torch.cat((state["conv"], xbc), 1)
         xbc = sum((self.conv_weight[j] * seen[:, j : j + length] for j in range(CONV)), self.conv_bias)
         x, k, q = torch.split(functional.silu(xbc), [c.d_inner, c.d_state, c.d_state], -1)
@@ -171,12 +172,10 @@ class LocalAttention(nn.Module):
 
     def forward(self, u: Tensor, state: Parts) -> tuple[Tensor, Parts]:
         """Attend from u [B, T, d]; state: `at` [B, 1], `k` [B, d, window], `v` [B, window, d]."""
-        q, k, v = self.qkv(u).chunk(3, -1)
+        q, k, v = self.qkv(u).to(state["k"].dtype).chunk(3, -1)
         q = q / math.sqrt(self.config.d_model // self.config.attention_heads)
-        if u.shape[1] == 1:
-            y, state = self._step(q, k, v, state)
-        else:
-            y, state = self._banded(q, k, v, state)
+        with torch.autocast(u.device.type, enabled=False):
+            y, state = (self._step if u.shape[1] == 1 else self._banded)(q, k, v, state)
         return self.out_proj(y), state
 
     def _step(self, q: Tensor, k: Tensor, v: Tensor, state: Parts) -> tuple[Tensor, Parts]:

@@ -120,7 +120,7 @@ class Network(nn.Module):
     def embed(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Input of the backbone [..., d_model] and features [..., features] of x [..., inputs]."""
         features = self.features(x)
-        return self.stem(x) + self.mixed(features), features
+        return self.stem(x).to(x.dtype) + self.mixed(features).to(x.dtype), features
 
     def forward(self, x: Tensor, state: Tensor | None, domain: Tensor) -> Carried:
         """Carry over T events.

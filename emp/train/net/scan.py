@@ -26,8 +26,16 @@ def chunked_scan(
         chunk: tokens per chunk.
 
     Returns:
-        y [B, T, H, P] and the state after the last token [B, H, N, P].
+        y [B, T, H, P] and the state after the last token [B, H, N, P], in the precision of `h`, whatever that of the
+        projections is.
     """
+    with torch.autocast(h.device.type, enabled=False):
+        return _scan(decay, now, later, q, k, v, h, chunk)
+
+
+def _scan(
+    decay: Tensor, now: Tensor, later: Tensor, q: Tensor, k: Tensor, v: Tensor, h: Tensor, chunk: int
+) -> tuple[Tensor, Tensor]:
     decay, now, later, q, k, v = (t.to(h.dtype) for t in (decay, now, later, q, k, v))
     length = decay.shape[1]
     chunk = min(chunk, length)
@@ -48,15 +56,33 @@ def chunked_scan(
 
     to_end = (total[..., -1:] - total).exp() * later
     added = (k * to_end[..., None]).transpose(-1, -2) @ v  # [B, C, H, N, P]
-    through = total[..., -1].exp()[..., None, None]
-    starts = []
-    for c in range(added.shape[1]):
-        starts.append(h)
-        h = through[:, c] * h + added[:, c]
-    y = y + total.exp()[..., None] * (q @ torch.stack(starts, 1))
+    starts, h = _over_chunks(total[..., -1], added, h)
+    y = y + total.exp()[..., None] * (q @ starts)
     batch, chunks, heads, _, width = y.shape
     y = y.transpose(2, 3).reshape(batch, chunks * chunk, heads, width)
     return y[:, :length], h
+
+
+def _over_chunks(decay: Tensor, added: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    """The recurrence h_c = exp(decay_c) h_{c-1} + added_c as one product with a triangular matrix.
+
+    Args:
+        decay: [B, C, H], log of a whole chunk's decay, <= 0.
+        added: [B, C, H, N, P].
+        h: [B, H, N, P], the state before the first chunk.
+
+    Returns:
+        the state before every chunk [B, C, H, N, P], and after the last one [B, H, N, P].
+    """
+    chunks = decay.shape[1]
+    edges = (
+        functional.pad(decay, (0, 0, 1, 0)).cumsum(1).transpose(1, 2)
+    )  # [B, H, C + 1]: before and after each
+    terms = torch.cat((h[:, None], added), 1).transpose(1, 2).flatten(3)  # [B, H, C + 1, N P]
+    past = torch.ones(chunks + 1, chunks + 1, dtype=torch.bool, device=decay.device).tril()
+    reach = (edges[..., :, None] - edges[..., None, :]).masked_fill(~past, -torch.inf).exp()
+    states = (reach @ terms).reshape(*terms.shape[:3], *h.shape[2:]).transpose(1, 2)
+    return states[:, :-1], states[:, -1]
 
 
 def _split(t: Tensor, chunk: int) -> Tensor:
