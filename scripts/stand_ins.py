@@ -49,6 +49,27 @@ consumer.close()
 """
 
 
+_COUNTS = f"""
+import json
+from confluent_kafka import Consumer, TopicPartition
+settled = {{"isolation.level": "read_committed", "enable.partition.eof": True}}
+consumer = Consumer({_KAFKA | {"group.id": "canary"}} | settled)
+parts = consumer.list_topics("ledger", 30).topics["ledger"].partitions
+consumer.assign([TopicPartition("ledger", part, 0) for part in parts])
+numbers, ended = [], 0
+while ended < len(parts):
+    message = consumer.poll(30)
+    if message is None:
+        raise SystemExit("Kafka does not answer")
+    if message.error():
+        ended += 1
+    elif message.key() == b"RUN":
+        numbers.append(json.loads(message.value())["n"])
+consumer.close()
+print(len(numbers), len(set(numbers)), max(numbers, default=0))
+"""
+
+
 def _python(program: str) -> str:
     return f"python3 -c {shlex.quote(program)}"
 
@@ -61,3 +82,18 @@ CANARIES = {
     "redis": Canary(f"{_REDIS} SET canary {WORD} | grep -q OK", f"{_REDIS} GET canary"),
     "kafka": Canary(_python(_PRODUCES), _python(_CONSUMES)),
 }
+
+
+def mirrored(shell: Shell, service: str, run: str) -> list[int] | None:
+    """Of a run's ledger in a mirror: how many records, how many different ones, the last one's number."""
+    counts = f"SELECT count(*), count(DISTINCT n), max(n) FROM emp.ledger WHERE run='{run}'"
+    lines = {
+        "timescaledb": f"{_PSQL} \"{counts}\" | tr '|' ' '",
+        "kafka": _python(_COUNTS.replace("RUN", run)),
+        "redis": f"{_REDIS} HMGET 'emp:{{{run}}}:cursor' ledger ledger ledger",  # its cursor is all it has of rows
+    }
+    said = shell(lines[service])
+    try:
+        return [int(word) for word in said.split()] if said else None
+    except ValueError:
+        return None

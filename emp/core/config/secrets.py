@@ -25,7 +25,10 @@ NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
 HEARTBEAT_KEY: Final = "EMP_HEARTBEAT_KEY"
 """What `emp watch` on another machine knows a heartbeat by."""
 
-OPTIONAL: Final = ("EMP_CTRADER_REFRESH_TOKEN", HEARTBEAT_KEY)
+REDIS_PASSWORD: Final = "EMP_REDIS_PASSWORD"
+"""What the mirror in Redis logs in with, where Redis asks for one."""
+
+OPTIONAL: Final = ("EMP_CTRADER_REFRESH_TOKEN", HEARTBEAT_KEY, REDIS_PASSWORD)
 """What renews a token, and what not every run has."""
 
 ALERTS: Final = (

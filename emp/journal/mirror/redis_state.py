@@ -8,6 +8,7 @@ import msgspec
 import redis
 
 from emp.core.codes import Action, Reason
+from emp.core.config.secrets import REDIS_PASSWORD, load_secrets
 from emp.core.contracts import Control, OrderUpdate
 from emp.core.records import Array
 from emp.journal.mirror.follow import NOWHERE, STREAMS, Batch, Instrument
@@ -38,12 +39,14 @@ class RedisSink:
     def __init__(
         self, address: str, run: str, instruments: Sequence[str], grids: Sequence[Instrument]
     ) -> None:
-        """`address` as redis://HOST:PORT/DB; raises MirrorError where nothing answers."""
+        """`address` as redis://HOST:PORT/DB, the password EMP_REDIS_PASSWORD; MirrorError where nothing answers."""
         self._run = run
         self._instruments = tuple(instruments)
+        password = load_secrets().get(REDIS_PASSWORD)
         try:
             self._redis: Any = redis.Redis.from_url(
                 address,
+                password=None if password is None else password.reveal(),
                 socket_timeout=ANSWER_S,
                 socket_connect_timeout=ANSWER_S,
                 decode_responses=True,
