@@ -67,7 +67,7 @@ class Tree(NamedTuple):
 
 def new_tree(model: TransitionModel, simulations: int, depth: int) -> Tree:
     """Room for a number of simulations down to a depth."""
-    nodes, wide, deep = 1 + simulations * model.outcomes, *model.w1.shape
+    nodes, (wide, deep) = 1 + simulations * model.outcomes, model.w1.shape
     actions = len(model.action)
 
     def room(*shape: int) -> Array:

@@ -42,7 +42,7 @@ def nodes_to(model: TransitionModel, depth: int) -> int:
 
 def workspace(model: TransitionModel, depth: int) -> Workspace:
     """Room for searches up to a depth."""
-    nodes, wide, deep = nodes_to(model, depth), *model.w1.shape
+    nodes, (wide, deep) = nodes_to(model, depth), model.w1.shape
     level = nodes - (nodes_to(model, depth - 1) if depth > 0 else 0)
 
     def room(*shape: int) -> Array:
