@@ -1,4 +1,4 @@
-"""Gumbel MuZero search over a transition model with chance (Danihelka et al., ICLR 2022), for many outcomes or few calls.
+"""Gumbel MuZero search (Danihelka et al., ICLR 2022) over a model with chance, for many outcomes or few calls.
 
 At the root the `considered` actions of the largest Gumbel noise plus log-odds are halved in turns (sequential halving)
 by noise + log-odds + sigma(q). Below it, the action whose share of visits lags most behind the improved policy is
@@ -67,7 +67,7 @@ class Tree(NamedTuple):
 
 def new_tree(model: TransitionModel, simulations: int, depth: int) -> Tree:
     """Room for a number of simulations down to a depth."""
-    nodes, wide, deep = 1 + simulations * model.outcomes, *model.w1.shape
+    nodes, (wide, deep) = 1 + simulations * model.outcomes, model.w1.shape
     actions = len(model.action)
 
     def room(*shape: int) -> Array:
@@ -207,7 +207,9 @@ def _learn(model: Any, tree: Any, i: int, a: int, allowed: Any) -> None:
 
 
 @kernel
-def simulate(model: Any, tree: Any, root_action: int, child: int, depth: int, allowed: Any, every: Any) -> None:
+def simulate(
+    model: Any, tree: Any, root_action: int, child: int, depth: int, allowed: Any, every: Any
+) -> None:
     """One simulation that begins with an action of the root; its new outcomes fill the rows from `child` on."""
     i, a, steps = 0, root_action, 0
     while True:

@@ -2,11 +2,11 @@
 
     q_L(z, a) = sum_c p_c (r_c + discount v_{L-1}(z'_c)),   v_L(z) = max_a q_L(z, a),   v_0(z) = the model's value
 
-Levels are worked at in batches, breadth first, and a depth goes on from the leaves of the one before, so deepening costs
-nothing but the backups. Between depths the clock is looked at: a depth is begun only where it fits into the budget by
-what the last one took. So there is always a whole answer, that of the deepest depth that was completed; and a search
-without a budget to the depth that one with a budget reached gives its answer to the last bit, which is how a decision
-is played again.
+Levels are worked at in batches, breadth first, and a depth goes on from the leaves of the one before, so deepening
+costs nothing but the backups. Between depths the clock is looked at: a depth is begun only where it fits into the
+budget by what the last one took. So there is always a whole answer, that of the deepest depth that was completed; and a
+search without a budget to the depth that one with a budget reached gives its answer to the last bit, which is how a
+decision is played again.
 """
 
 from typing import Any, NamedTuple
@@ -42,7 +42,7 @@ def nodes_to(model: TransitionModel, depth: int) -> int:
 
 def workspace(model: TransitionModel, depth: int) -> Workspace:
     """Room for searches up to a depth."""
-    nodes, wide, deep = nodes_to(model, depth), *model.w1.shape
+    nodes, (wide, deep) = nodes_to(model, depth), model.w1.shape
     level = nodes - (nodes_to(model, depth - 1) if depth > 0 else 0)
 
     def room(*shape: int) -> Array:

@@ -52,7 +52,7 @@ def padded(n: int) -> int:
     return -(-n // LANES) * LANES
 
 
-def pack(
+def pack(  # noqa: PLR0913
     *,
     w1: Array,
     b1: Array,

@@ -7,7 +7,9 @@ import numpy as np
 from emp.plan.transition import TransitionModel, pack
 
 
-def random_weights(rng: np.random.Generator, actions: int, outcomes: int, s: int = 5, h: int = 7) -> dict[str, Any]:
+def random_weights(
+    rng: np.random.Generator, actions: int, outcomes: int, s: int = 5, h: int = 7
+) -> dict[str, Any]:
     """Weights of an unpadded model."""
 
     def draw(*shape: int) -> Any:
@@ -59,10 +61,11 @@ def plain_value(w: dict[str, Any], state: Any, depth: int) -> float:
 def golden_tree() -> tuple[TransitionModel, Any]:
     """A tree of states 0 to 6, two actions, two even outcomes, as a model, and its root.
 
-    From 0: action 0 goes to 1 or 2 for a reward of 1; action 1 to 3 or 4 for nothing. From 1 and 2 both actions end at 5 or 6
-    for nothing; from 3 action 1 pays 8 whichever way it ends, from 4 action 0 costs 2 and action 1 costs 6. State 5 is
-    worth 2 and state 6 nothing. So at depth 2: q(0, 0) = 1 + 1 = 2 and q(0, 1) = ((8 + 1) + (-2 + 1)) / 2 = 4;
-    at depth 1, where states 1 to 4 are worth 0 but 2, worth 5: q(0, 0) = 1 + 2.5 and q(0, 1) = 0.
+    From 0: action 0 goes to 1 or 2 for a reward of 1; action 1 to 3 or 4 for nothing. From 1 and 2 both actions end
+    at 5 or 6 for nothing; from 3 action 1 pays 8 whichever way it ends, from 4 action 0 costs 2 and action 1 costs 6.
+    State 5 is worth 2, state 2 is worth 5 where a search ends there, all others nothing. So
+    at depth 1: q(0, 0) = 1 + (0 + 5) / 2 and q(0, 1) = 0;
+    at depth 2: q(0, 0) = 1 + 1 = 2 and q(0, 1) = ((8 + 1) + (-2 + 1)) / 2 = 4.
     """
     states, actions = 7, 2
     to = {(0, 0): (1, 2), (0, 1): (3, 4)} | {(s, a): (5, 6) for s in range(1, 5) for a in range(2)}

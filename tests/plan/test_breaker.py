@@ -1,5 +1,6 @@
 """The planner's breaker against its definition in plain Python, in virtual durations."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,3 +63,13 @@ def test_it_opens_exactly_where_three_of_the_last_thousand_were_late(runs: list[
             assert count_search(b[0], SLOW) == int(opens)
             if opens:
                 return
+
+
+@pytest.mark.parametrize(("searches", "opens"), [(WINDOW, 1), (WINDOW + 1, 0)])
+def test_the_window_is_a_thousand_searches_the_last_included(searches: int, opens: int) -> None:
+    b = new_breaker(BUDGET)
+    for _ in range(BREACHES - 1):
+        assert count_search(b[0], SLOW) == 0
+    for _ in range(searches - BREACHES):
+        assert count_search(b[0], FAST) == 0
+    assert count_search(b[0], SLOW) == opens

@@ -35,7 +35,11 @@ def test_golden_tree(depth: int, expected: list[float]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(0, 2**31), st.integers(1, 5), st.integers(1, 5), st.integers(1, 3), st.sampled_from([3, 16, 17])
+    st.integers(0, 2**31),
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.integers(1, 3),
+    st.sampled_from([3, 16, 17]),
 )
 def test_full_width_and_gumbel_reach_the_exact_values(
     seed: int, actions: int, outcomes: int, depth: int, s: int
@@ -58,7 +62,7 @@ def test_full_width_and_gumbel_reach_the_exact_values(
 
 def test_gumbel_regret_falls_with_simulations() -> None:
     """On 80 random trees the action that few simulations choose loses more than the one that many do."""
-    loss = {n: 0.0 for n in (3, 16, 128)}
+    loss = dict.fromkeys((3, 16, 128), 0.0)
     for seed in range(80):
         rng = np.random.default_rng(seed)
         model = pack(**random_weights(rng, 3, 4))
@@ -67,9 +71,7 @@ def test_gumbel_regret_falls_with_simulations() -> None:
         look_ahead(model, state, 3, 0, work)
         for n in loss:
             tree = new_tree(model, n, 3)
-            chosen = gumbel_search(
-                model, state, np.ones(3, np.bool_), n, 3, 3, 0.0, seeded(seed, "g"), tree
-            )
+            chosen = gumbel_search(model, state, np.ones(3, np.bool_), n, 3, 3, 0.0, seeded(seed, "g"), tree)
             loss[n] += float(work.q.max() - work.q[chosen])
     assert loss[128] < loss[16] < loss[3]
 
@@ -86,7 +88,8 @@ def test_nothing_that_is_given_changes_and_a_search_is_repeated_bit_for_bit() ->
     allowed = np.array([True, False, True])
     trees = [new_tree(model, 40, 3) for _ in range(2)]
     chosen = [
-        gumbel_search(model, state, allowed, 40, 3, 3, 1.0, seeded(9, "g"), tree) for tree in (*trees, trees[0])
+        gumbel_search(model, state, allowed, 40, 3, 3, 1.0, seeded(9, "g"), tree)
+        for tree in (*trees, trees[0])
     ]
     assert len(set(chosen)) == 1
     assert chosen[0] in (0, 2)
@@ -103,7 +106,12 @@ def test_a_budget_stops_between_depths_and_the_depth_alone_repeats_the_answer() 
     assert look_ahead(model, state, 1, 0, again) == 1
     assert work.q.tobytes() == again.q.tobytes()
     assert look_ahead(model, state, 3, BUDGET_NS, work) == 3
-    for budget in (5_000, 20_000, 80_000, 320_000):  # whatever depth the machine's pace allows, it can be repeated
+    for budget in (
+        5_000,
+        20_000,
+        80_000,
+        320_000,
+    ):  # whatever depth the machine's pace allows, it can be repeated
         reached = look_ahead(model, state, 3, budget, work)
         assert look_ahead(model, state, reached, 0, again) == reached
         assert work.q.tobytes() == again.q.tobytes()
