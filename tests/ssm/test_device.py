@@ -11,7 +11,7 @@ from emp.perception.normalise import INPUTS
 from emp.train.fit.loop import TrainConfig, Trainer
 from emp.train.fit.settings import pick_device
 from emp.train.net.network import Network
-from emp.train.net.scan import _over_chunks
+from emp.train.net.scan import _over_chunks, chunked_scan
 from tests.ssm.nets import IMPLS, SMALL
 from tests.ssm.test_training import DOMAINS, scales, streams
 
@@ -56,6 +56,17 @@ def test_what_is_carried_stays_in_float32_under_autocast(impl):
     # hidden states of both are of unit size; bfloat16 has eight bits
     assert (rest.hidden - whole.hidden[:, 100:]).abs().max() < 0.1
     assert (whole.hidden - exact.hidden).abs().mean() < 0.02
+
+
+def test_the_scan_gives_the_same_bits_under_autocast():
+    torch.manual_seed(3)
+    decay, now, later = -torch.rand(2, 150, 3), torch.rand(2, 150, 3), torch.rand(2, 150, 3)
+    q, k, v = torch.randn(2, 150, 3, 4), torch.randn(2, 150, 3, 4), torch.randn(2, 150, 3, 5)
+    h = torch.randn(2, 3, 4, 5)
+    exact = chunked_scan(decay, now, later, q, k, v, h)
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = chunked_scan(decay, now, later, q, k, v, h)
+    assert all(torch.equal(a, b) for a, b in zip(exact, narrow, strict=True))
 
 
 def test_chunks_in_one_product_are_the_recurrence():
