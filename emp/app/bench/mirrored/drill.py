@@ -21,7 +21,7 @@ CHECKS = {"kafka": in_kafka, "timescale": in_postgres, "redis": in_redis}
 TARGETS = {"kafka": 0.2, "timescale": 0.2, "redis": 0.2, "mirror": 0.25, "twin": 0.05, "writer": 0.1}
 """Share of the faults that befall each. A twin: the mirrors are stopped, others take their place, the first go on."""
 
-CATCHES_UP_S = 120.0
+CATCHES_UP_S = 300.0
 
 
 class Drill:
@@ -61,6 +61,10 @@ class Drill:
     def fault(self) -> tuple[str, str, float]:
         """One fault at a random moment; whom it befell, what it was, and seconds until its mirrors had caught up."""
         target = str(self._rng.choice(list(TARGETS), p=list(TARGETS.values())))
+        return target, *self.befall(target)
+
+    def befall(self, target: str) -> tuple[str, float]:
+        """One fault of a target; what it was, and the seconds."""
         time.sleep(self._rng.uniform(0.1, 1.0))
         if target == "twin":
             what = self._twin()
@@ -69,7 +73,7 @@ class Drill:
             what = self._kill(one) if self._rng.random() < 0.6 else self._stop(one)
         began = time.monotonic()
         self._catch_up([target] if target in MIRRORS else list(MIRRORS))
-        return target, what, time.monotonic() - began
+        return what, time.monotonic() - began
 
     def _kill(self, one: Process) -> str:
         one.kill()
