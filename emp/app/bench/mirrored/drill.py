@@ -115,8 +115,23 @@ class Drill:
         told = "; ".join(one.error for one in read_status(self.run) if one.name in names)
         raise UsageError(f"{', '.join(names)} did not catch up within {CATCHES_UP_S:g} s: {told}")
 
+    def _see_it_write(self) -> None:
+        """Wait until the writer writes: one that has only just begun does not know of an orderly end yet."""
+        reader, end, before = RunReader(self.run), time.monotonic() + CATCHES_UP_S, -1
+        while time.monotonic() < end:
+            try:
+                found = reader.ends()["market"]
+            except EmpError:  # it is just beginning again
+                found = -1
+            if 0 <= before < found:
+                return
+            before = found if before < 0 else before
+            time.sleep(0.05)
+        raise UsageError("the writer does not write")
+
     def finish(self) -> dict[str, Found]:
         """End the run, let the mirrors have all of it, and look at what they hold."""
+        self._see_it_write()
         if self.writer.end() != 0:
             raise UsageError("the writer did not end in order")
         self._catch_up(list(MIRRORS))
