@@ -71,7 +71,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, phases=(Phase.explicit, Phase.generate))
+@settings(max_examples=10, phases=(Phase.explicit, Phase.generate))
 @given(steps=STEPS)
 def test_each_record_is_read_once_and_in_order(tmp_path_factory: pytest.TempPathFactory, steps: list) -> None:
     run = tmp_path_factory.mktemp("runs") / "R"

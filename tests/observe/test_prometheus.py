@@ -39,6 +39,7 @@ FIRES = {
     "FallbackServes": ('model_info{role="fallback"}', "_ 1 1 1", "_ _ _ _"),
     "ModelSlow": ("model_slow", "0 0 1 1", "0 1 0 0"),
     "InputDrifted": ('input_drifted{instrument="X",input="ofi"}', "0 0 1 1", "0 1 0 0"),
+    "MirrorBehind": ('mirror_behind_seconds{mirror="kafka"}', "1 10 50 90", "50 1 59 2"),
     "EventLag": ('event_lag_ms{instrument="X"}', "0 1 2 300", "0 1 2 200"),
     "Drops": ('drops_total{instrument="X",reason="crossed"}', "0 100 200 400", "0 10 20 30"),
 }

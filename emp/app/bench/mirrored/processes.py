@@ -13,7 +13,7 @@ from pathlib import Path
 
 from emp.core.errors import UsageError
 
-STARTS_S = 90.0
+STARTS_S = 180.0
 """How long a service may take to answer on a slow machine."""
 
 
