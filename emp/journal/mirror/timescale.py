@@ -77,6 +77,12 @@ class TimescaleSink:
             self._db = psycopg.connect(address, autocommit=True, **_WAITS)  # type: ignore[arg-type]
         except psycopg.Error as error:
             raise _failure(error) from None
+        encoding = self._db.info.parameter_status("server_encoding")
+        if encoding != "UTF8":  # text of any other comes back as bytes, or not at all
+            self.close()
+            raise MirrorError(
+                f"timescale: the database is in {encoding}: make one in UTF8 (createdb -E UTF8)"
+            )
         try:
             self._begin(grids)
         except psycopg.Error as error:
