@@ -15,8 +15,9 @@ from confluent_kafka import Producer
 from emp.app.bench.mirrored.drill import TARGETS, Drill
 from emp.app.bench.mirrored.processes import free_port
 from emp.app.bench.mirrored.verify import in_kafka, in_postgres, in_redis
+from emp.journal.mirror.sink import MirrorError
 from emp.journal.mirror.tables import plain_statements, timescale_statements
-from emp.journal.mirror.timescale import make_tables
+from emp.journal.mirror.timescale import TimescaleSink, make_tables
 
 HERE = Path(__file__).parent
 
@@ -90,6 +91,16 @@ def test_views_per_minute_tell_what_the_tables_hold(drill: Drill) -> None:
             SELECT * FROM emp.market r WHERE r.instrument = m.instrument
             AND date_trunc('minute', r.time) = m.minute ORDER BY n DESC LIMIT 1) t"""
         assert all(close == last for close, last, _ in db.execute(query).fetchall())
+
+
+@pytest.mark.service
+def test_a_database_of_another_encoding_is_refused_in_one_line(drill: Drill) -> None:
+    address = drill.addresses["timescale"]
+    with psycopg.connect(address, autocommit=True) as db:
+        db.execute("CREATE DATABASE bare TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'")
+        other = db.info.get_parameters() | {"dbname": "bare"}
+    with pytest.raises(MirrorError, match="SQL_ASCII: make one in UTF8"):
+        TimescaleSink(psycopg.conninfo.make_conninfo(**other), "DRILL", [], [])
 
 
 @pytest.mark.service
