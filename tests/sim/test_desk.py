@@ -134,7 +134,9 @@ def test_a_maker_fill_says_what_stood_before_us(trader: Trader) -> None:
 
 
 @pytest.mark.parametrize("what", ["cancel", "replace"])
-def test_a_command_for_an_order_that_the_price_window_has_withdrawn_ends_it(trader: Trader, what: str) -> None:
+def test_a_command_for_an_order_that_the_price_window_has_withdrawn_ends_it(
+    trader: Trader, what: str
+) -> None:
     """The record that it had may belong to somebody else by then."""
     book, fills = trader.book, trader.world.flow.fills
     low = int(book[eb.LO]) + 5

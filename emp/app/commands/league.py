@@ -24,8 +24,11 @@ class Options(NamedTuple):
     """What `emp league run` takes."""
 
     out: Annotated[
-        Path, typer.Option(help="Folder of the results, a file a market; goes on with what is there.")
-    ] = Path("league")
+        Path | None,
+        typer.Option(
+            help="Folder of the results, a file a market; goes on with what is there. None: keep nothing."
+        ),
+    ] = None
     market: Annotated[
         list[str] | None, typer.Option(help="small-tick or large-tick; may be repeated. Both by default.")
     ] = None
@@ -58,27 +61,26 @@ def run(options: Options) -> None:
     chosen = {k: getattr(options, k) for k in ("generations", "rounds", "pairs", "episodes", "held_out")}
     settings = {n: msgspec.structs.replace(MARKETS[n], **chosen) for n in names}
     wanted, out = range(options.first, options.first + options.seeds), options.out
-    kept = {n: _kept(out, s) for n, s in settings.items()}
+    kept = {n: _kept(out, s) if out else {} for n, s in settings.items()}
     todo = [(s, seed) for seed in wanted for n, s in settings.items() if seed not in kept[n]]
-    out.mkdir(parents=True, exist_ok=True)
     jobs = min(options.jobs or usable_cores(), max(1, len(todo)))
     with Work("leagues") as work:
         for n, one in enumerate(sweep(todo, jobs), 1):
             kept[one.market][one.seed] = one
-            _write(out, settings[one.market], kept[one.market])
+            if out:
+                _write(out, settings[one.market], kept[one.market])
             work.report(f"{n} of {len(todo)} leagues", n / len(todo))
     played = [(s, [kept[n][seed] for seed in wanted]) for n, s in settings.items()]
     _show(played)
-    print(f"{out}: {', '.join(f'{n}.json' for n in names)}; `emp league report {out}`", file=sys.stderr)
+    if out:
+        print(f"{out}: {', '.join(f'{n}.json' for n in names)}; `emp league report {out}`", file=sys.stderr)
     if options.as_json:
         print(json.dumps(_summaries(played)))
 
 
 @app.command()
 def report(
-    results: Annotated[Path, typer.Argument(help="Folder that `emp league run` has written.")] = Path(
-        "league"
-    ),
+    results: Annotated[Path, typer.Argument(help="Folder that `emp league run` has written.")],
     out: Annotated[Path | None, typer.Option(help="The page; league.html in that folder by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
@@ -142,6 +144,7 @@ def _write(out: Path, setting: "Setting", seeds: "dict[int, SeedResult]") -> Non
     path = out / f"{setting.name}.json"
     body = {"setting": setting, "seeds": [seeds[k] for k in sorted(seeds)]}
     try:
+        out.mkdir(parents=True, exist_ok=True)
         path.with_suffix(".part").write_bytes(msgspec.json.encode(body))
         path.with_suffix(".part").replace(path)
     except OSError as error:
