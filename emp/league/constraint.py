@@ -4,6 +4,10 @@ Each cost is divided by its limit, so that the error `cost / limit - 1` has no u
 constraint, market and policy. Plain dual ascent is the integral term alone, and oscillates; the proportional and the
 derivative term damp it (Stooke, Achiam and Abbeel 2020, "Responsive safety in reinforcement learning by PID Lagrangian
 methods", arXiv 2007.03964). Nobody sets a multiplier: it starts at 0 and ends where the constraint has brought it.
+
+A policy far above its limit would be driven past it to where it does not trade at all, and there nothing it changes
+changes anything: no way leads back. So the target falls from what the policy costs at first to the limit, by the same
+share each round.
 """
 
 from collections.abc import Sequence
@@ -22,7 +26,7 @@ class Gains(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the controller, the same for all constraints."""
 
     proportional: float = 0.5
-    integral: float = 0.1
+    integral: float = 0.3
     derivative: float = 0.5
     smoothing: float = 0.7  # of the error that the derivative sees
 
@@ -32,24 +36,31 @@ class PidMultiplier:
 
     Args:
         limit: what the owner allows, in the cost's unit; more than 0.
+        ease: rounds in which the target falls to the limit; 0: it is the limit at once.
         equality: the cost is to meet the limit from both sides; then the multiplier may be negative.
     """
 
-    def __init__(self, limit: float, *, equality: bool = False, gains: Gains | None = None) -> None:
+    def __init__(
+        self, limit: float, *, equality: bool = False, ease: int = 0, gains: Gains | None = None
+    ) -> None:
         if not limit > 0.0:
             raise UsageError(f"a constraint's limit must be more than 0, was {limit}")
-        self.limit, self.equality = limit, equality
+        self.limit, self.equality, self.ease = limit, equality, ease
         self.value = 0.0
+        self.target = limit
+        self._first = 0.0
+        self._rounds = 0
         self._gains = gains or Gains()
         self._sum = 0.0
         self._smooth: float | None = None
 
     def error(self, cost: Array | float) -> Array:
-        """Excess of a cost over the limit, as a share of the limit."""
-        return np.asarray(cost) / self.limit - 1.0
+        """Excess of a cost over the target, as a share of the target."""
+        return np.asarray(cost) / self.target - 1.0
 
     def update(self, cost: float) -> float:
         """Learn what the policy costs now; return the multiplier that follows."""
+        self._aim(cost)
         g, e = self._gains, float(self.error(cost))
         self._sum = self._sum + g.integral * e
         before = e if self._smooth is None else self._smooth
@@ -60,6 +71,14 @@ class PidMultiplier:
         value = self._sum + g.proportional * e + g.derivative * rise
         self.value = value if self.equality else max(0.0, value)
         return self.value
+
+    def _aim(self, cost: float) -> None:
+        """Move the target on its way from the first cost, where that was above the limit."""
+        if self._rounds == 0:
+            self._first = max(self.limit, cost)
+        left = max(0.0, 1.0 - self._rounds / self.ease) if self.ease else 0.0
+        self.target = self.limit * (self._first / self.limit) ** left
+        self._rounds += 1
 
 
 def penalised(utility: Array, costs: Array, multipliers: Sequence[PidMultiplier]) -> Array:

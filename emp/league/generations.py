@@ -120,7 +120,9 @@ class _League:
         self.done: list[Generation] = []
         self.budget = Budget(rounds=setting.rounds, pairs=setting.pairs)
         # of the main agent, over all generations: a new one does not begin without a price on what it costs
-        self.bounds = [PidMultiplier(setting.turnover), PidMultiplier(setting.variance)]
+        self.bounds = [
+            PidMultiplier(limit, ease=setting.rounds // 2) for limit in (setting.turnover, setting.variance)
+        ]
 
     def generation(self, number: int) -> None:
         """Train Current and Exploit, measure, and promote."""

@@ -37,6 +37,19 @@ def test_no_multiplier_where_nothing_binds_and_a_negative_one_only_for_equality(
     assert abs(costs[-100:].mean() / 10 - 1) < TOLERANCE
 
 
+def test_the_target_falls_to_the_limit_by_the_same_share_each_round() -> None:
+    m = PidMultiplier(2.0, ease=4)
+    seen = []
+    for _ in range(6):
+        m.update(32.0)
+        seen.append(m.target)
+    assert seen == pytest.approx([32, 16, 8, 4, 2, 2])
+    assert m.error(3.0) == pytest.approx(0.5)
+    below = PidMultiplier(2.0, ease=4)
+    below.update(1.0)
+    assert below.target == 2  # never above what is allowed
+
+
 def test_units_do_not_matter() -> None:
     lots, thousands = PidMultiplier(40.0), PidMultiplier(0.04)
     for cost in (90.0, 60.0, 30.0, 55.0):
