@@ -7,7 +7,7 @@ methods", arXiv 2007.03964). Nobody sets a multiplier: it starts at 0 and ends w
 
 A policy far above its limit would be driven past it to where it does not trade at all, and there nothing it changes
 changes anything: no way leads back. So the target falls from what the policy costs at first to the limit, by the same
-share each round.
+share each round, and the derivative counts falling costs too: the multiplier gives way before the limit is reached.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,16 @@ from emp.core.records import Array
 TOLERANCE = 0.05
 """A constraint is held where its cost, averaged over the end of a training, exceeds the limit by no more than this."""
 
+WORST = 1.0
+"""Excess that the controller sees at most: beyond twice the target, more is no more urgent."""
+
 
 class Gains(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the controller, the same for all constraints."""
 
     proportional: float = 0.5
-    integral: float = 0.3
-    derivative: float = 0.5
+    integral: float = 0.2
+    derivative: float = 4.0
     smoothing: float = 0.7  # of the error that the derivative sees
 
 
@@ -61,13 +64,13 @@ class PidMultiplier:
     def update(self, cost: float) -> float:
         """Learn what the policy costs now; return the multiplier that follows."""
         self._aim(cost)
-        g, e = self._gains, float(self.error(cost))
+        g, e = self._gains, min(WORST, float(self.error(cost)))
         self._sum = self._sum + g.integral * e
         before = e if self._smooth is None else self._smooth
         self._smooth = g.smoothing * before + (1.0 - g.smoothing) * e
         rise = self._smooth - before
         if not self.equality:
-            self._sum, rise = max(0.0, self._sum), max(0.0, rise)
+            self._sum = max(0.0, self._sum)
         value = self._sum + g.proportional * e + g.derivative * rise
         self.value = value if self.equality else max(0.0, value)
         return self.value

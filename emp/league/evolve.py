@@ -24,7 +24,7 @@ class Budget(NamedTuple):
 
     rounds: int = 40
     pairs: int = 12  # of antithetic candidates in a round
-    step: float = 0.3  # of the weights, in standard deviations of the search
+    step: float = 0.2  # of the weights, in standard deviations of the search
     spread: float = 0.3  # standard deviation of the search at first; it falls by half to the end
 
 

@@ -150,6 +150,10 @@ def _opponents(s: Summary) -> str:
     return table(heads, rows) + f"<p class='note'>{note}</p>"
 
 
+def _share(x: float | None) -> str:
+    return "-" if x is None else f"{100 * x:+.1f}%"
+
+
 def _by_generation(seeds: list[SeedResult]) -> str:
     heads = (
         "seed, generation",
@@ -166,9 +170,9 @@ def _by_generation(seeds: list[SeedResult]) -> str:
         (
             f"{one.seed}, {g.number}",
             f"{g.exploit.value:+.3f} ({g.exploit.low:+.3f} to {g.exploit.high:+.3f})",
-            f"{100 * g.exploit.turnover:+.1f}%",
+            _share(g.exploit.turnover),
             f"{g.best.value:+.3f} ({g.best.low:+.3f} to {g.best.high:+.3f})",
-            f"{100 * g.best.turnover:+.1f}%",
+            _share(g.best.turnover),
             "unmatched" if g.gap is None else f"{g.gap:.3f}",
             "-" if g.delta is None else f"{g.delta:+.3f}",
             ", ".join(f"{100 * x:+.1f}%" for x in g.held),
