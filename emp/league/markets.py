@@ -9,7 +9,7 @@ from emp.league.generations import SeedResult, Setting, play_league
 MARKETS = {
     one.name: one
     for one in (
-        Setting("small-tick", "goog", size=5, limit=50, parent=100, turnover=100.0, variance=25.0),
+        Setting("small-tick", "goog", size=5, limit=50, parent=100, turnover=100.0, variance=50.0),
         Setting("large-tick", "zi", size=1, limit=10, parent=20, turnover=20.0, variance=0.5),
     )
 }

@@ -19,6 +19,9 @@ class Summary(msgspec.Struct):
     headline: float  # champion over the untrained policy, Sharpe ratio per episode, mean over seeds
     headline_sd: float | None  # over seeds; none of one
     headline_width: float  # median width of a seed's own interval
+    headline_turnover: (
+        float | None
+    )  # the champion's lots over those of the untrained policy, median over seeds
     again: float  # the largest difference of a model from itself
     candidates: int
     table: list[Row]  # means over seeds
@@ -45,6 +48,9 @@ def summarise(seeds: list[SeedResult]) -> Summary:
         headline=float(headline.mean()),
         headline_sd=float(headline.std(ddof=1)) if len(seeds) > 1 else None,
         headline_width=float(np.median([one.headline.high - one.headline.low for one in seeds])),
+        headline_turnover=_median(
+            [None if one.headline.turnover is None else 1.0 + one.headline.turnover for one in seeds]
+        ),
         again=max(abs(one.again) for one in seeds),
         candidates=every[0].candidates,
         table=[_mean(list(rows)) for rows in zip(*(one.table for one in seeds), strict=True)],

@@ -62,8 +62,9 @@ def _figures(setting: Setting, s: Summary) -> dict[str, str]:
         "median gap by generation": shown(s.gaps),
         "lots an episode by generation, share of the limit": shown(s.turnover),
         "generations held back": f"{s.refused} of {s.judged}",
-        "trainings that held both limits": f"{s.constrained} of {s.judged}",
-        "champion over untrained": f"{s.headline:+.3f} ± {s.headline_sd or 0.0:.3f}",
+        "trainings within 5 % of both limits": f"{s.constrained} of {s.judged}",
+        "champion over untrained, Sharpe ± spread over seeds": f"{s.headline:+.3f} ± {s.headline_sd or 0.0:.3f}",
+        "its lots over those of the untrained": shown([s.headline_turnover]),
         "a model over itself": f"{s.again:g}",
         "candidates per exploiter": f"{s.candidates:,} × {setting.episodes} episodes",
     }
