@@ -131,3 +131,27 @@ def test_a_maker_fill_says_what_stood_before_us(trader: Trader) -> None:
     assert d["fees"] == pytest.approx(0.5)
     trader.wait(1_000)
     assert (trader.desk["seen_position"][0], trader.order(slot)["leaves"]) == (2, 1)
+
+
+@pytest.mark.parametrize("what", ["cancel", "replace"])
+def test_a_command_for_an_order_that_the_price_window_has_withdrawn_ends_it(
+    trader: Trader, what: str
+) -> None:
+    """The record that it had may belong to somebody else by then."""
+    book, fills = trader.book, trader.world.flow.fills
+    low = int(book[eb.LO]) + 5
+    slot = trader.new(eb.BUY, low, 3)
+    trader.wait(250)
+    assert trader.order(slot)["state"] == ds.RESTING
+    handle = int(trader.order(slot)["handle"])
+    eb.slide(book, low + 5)
+    stranger = int(submit(book, fills, eb.BUY, 49_000, 7, eb.LIMIT, 0, 0))
+    assert stranger == handle  # the very record
+    if what == "cancel":
+        ds.desk_cancel(trader.world, trader.now, slot)
+    else:
+        ds.desk_replace(trader.world, trader.now, slot, 49_001, 4)
+    trader.wait(2_000)
+    assert trader.order(slot)["state"] == ds.FREE
+    assert int(book[handle + eb.QTY]) == 7
+    check_book(book)

@@ -33,6 +33,7 @@ from emp.sim.book.book import (
     clear_trade,
     u,
 )
+from emp.sim.book.book import OWNER as OWNER_WORD
 from emp.sim.book.matching import replace, submit
 from emp.sim.flow.params import QUEUE_REACTIVE
 from emp.sim.flow.qr import remember_ours
@@ -101,6 +102,7 @@ DESK = np.dtype(
         ("last_in", "i8"),
         ("last_out", "i8"),
         ("serial", "i8"),
+        ("owner", "i8"),  # whose orders they are in the book; desks that share one have different owners
         ("maker_fee", "f8"),  # ticks per lot
         ("taker_fee", "f8"),
         # true at the venue
@@ -134,10 +136,10 @@ class World(NamedTuple):
     rng: Array  # uint64 (1,): the desk's own, so that its latencies do not change what the flow draws
 
 
-def new_desk(maker_fee: float, taker_fee: float) -> Array:
-    """Return a flat DESK (shape (1,)); fees in ticks per lot, negative for a rebate."""
+def new_desk(maker_fee: float, taker_fee: float, owner: int = OWNER) -> Array:
+    """Return a flat DESK (shape (1,)); fees in ticks per lot, negative for a rebate. Owner 0 is the market's."""
     d = np.zeros(1, DESK)
-    d["maker_fee"], d["taker_fee"] = maker_fee, taker_fee
+    d["maker_fee"], d["taker_fee"], d["owner"] = maker_fee, taker_fee, owner
     return d
 
 
@@ -228,11 +230,20 @@ def _tell(world: Any, what: int, slot: int, qty: int, px: int, ahead: int, maker
 
 @kernel
 def collect(world: Any) -> None:
-    """Book the fills that the last event logged, and put their reports on the way."""
+    """Book the fills that the last event logged, put their reports on the way, and empty the log."""
+    book_fills(world)
+    world.flow.book[N_FILLS] = 0
+
+
+@kernel
+def book_fills(world: Any) -> None:
+    """Book the logged fills in which this desk took part, and put their reports on the way."""
     b, d = world.flow.book, world.desk[0]
     for i in range(b[N_FILLS]):
         f = world.flow.fills[i]
-        maker = f.maker == OWNER
+        maker = f.maker == d.owner
+        if not maker and f.taker != d.owner:
+            continue
         slot = f.maker_tag if maker else f.taker_tag
         o = d.orders[slot]
         sign = 1 - 2 * o.side
@@ -250,7 +261,13 @@ def collect(world: Any) -> None:
             d.taker_fills += 1
             d.taker_lots += f.qty
         _tell(world, FILL, slot, f.qty, f.px, f.ahead, 1 if maker else 0)
-    b[N_FILLS] = 0
+
+
+@kernel
+def _rests(b: Any, d: Any, slot: int) -> bool:
+    """Whether a slot's handle still names our order, which a moved price window may have withdrawn."""
+    h = d.orders[slot].handle
+    return bool(alive(b, h) and b[h + TAG] == slot and b[h + OWNER_WORD] == d.owner)
 
 
 @kernel
@@ -260,6 +277,10 @@ def _replace_arrives(world: Any, c: Any) -> None:
     o = d.orders[c.slot]
     if o.handle == 0:
         return  # filled meanwhile: its report is under way
+    if not _rests(b, d, c.slot):
+        o.handle = 0
+        _tell(world, DONE, c.slot, 0, 0, -1, 0)
+        return
     if (c.px - b[BEST + 1 - c.side]) * (1 - 2 * c.side) < 0:
         o.handle = replace(b, world.flow.fills, o.handle, c.px, c.qty)
     else:
@@ -269,8 +290,8 @@ def _replace_arrives(world: Any, c: Any) -> None:
 
 
 @kernel
-def _arrive(world: Any) -> None:
-    """The command at the head of the inbox reaches the book."""
+def arrive(world: Any) -> None:
+    """The command at the head of the inbox reaches the book; its fills stay in the log for other desks."""
     flow, d = world.flow, world.desk[0]
     b, s, p = flow.book, flow.state[0], flow.params[0]
     c = d.inbox[d.in_first]
@@ -281,19 +302,20 @@ def _arrive(world: Any) -> None:
     clear_trade(b)
     if c.what == CANCEL_CMD:
         if o.handle != 0:
-            cancel(b, o.handle)
+            if _rests(b, d, c.slot):
+                cancel(b, o.handle)
             o.handle = 0
             _tell(world, DONE, c.slot, 0, 0, -1, 0)
         return
     if c.what == REPLACE_CMD:
         _replace_arrives(world, c)
         return
-    h = submit(b, flow.fills, c.side, c.px, c.qty, c.kind, OWNER, c.slot)
+    h = submit(b, flow.fills, c.side, c.px, c.qty, c.kind, int(d.owner), c.slot)
     status = b[STATUS]
     filled = b[FILLED]
     if filled > 0 and p.model == QUEUE_REACTIVE:
         remember_ours(s, p, c.side, filled)
-    collect(world)
+    book_fills(world)
     if status == OK_RESTING:
         o.handle = h
         o.ahead = ahead_of(b, h)
@@ -335,14 +357,12 @@ def deliver(world: Any, now: int) -> None:
 
 
 @kernel
-def _reap(world: Any) -> None:
+def reap(world: Any) -> None:
     """Notice orders that left the book without a trade: self-trade prevention, a moved price window."""
     b, d = world.flow.book, world.desk[0]
     for slot in range(SLOTS):
         o = d.orders[slot]
-        if o.handle != 0 and not (
-            alive(b, o.handle) and b[o.handle + TAG] == slot and b[o.handle + 4] == OWNER
-        ):
+        if o.handle != 0 and not _rests(b, d, slot):
             o.handle = 0
             _tell(world, DONE, slot, 0, 0, -1, 0)
 
@@ -365,7 +385,8 @@ def run_desk(world: Any, until_ns: int, n_max: int) -> int:
     while n < n_max:
         due = d.inbox[d.in_first].due if d.in_n > 0 else until_ns + 1
         if due <= until_ns and due <= s.next:
-            _arrive(world)
+            arrive(world)
+            b[u(N_FILLS)] = 0
         elif s.next <= until_ns:
             next_event(world.flow)
             n += 1
@@ -374,7 +395,7 @@ def run_desk(world: Any, until_ns: int, n_max: int) -> int:
         else:
             break
     if b[OWN_LIVE] != own_live(d):
-        _reap(world)
+        reap(world)
     return n
 
 

@@ -1,0 +1,188 @@
+"""Self-play: generations of a main agent, its exploiter and the champion, in reactive markets."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from emp.app.options import takes_options
+
+if TYPE_CHECKING:
+    from emp.league.generations import SeedResult, Setting
+
+app = typer.Typer()
+
+
+@app.callback()
+def _root() -> None:
+    """Self-play: generations of a main agent, its exploiter and the champion, in reactive markets."""
+
+
+class Options(NamedTuple):
+    """What `emp league run` takes."""
+
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the results, a file a market; goes on with what is there. None: keep nothing."
+        ),
+    ] = None
+    market: Annotated[
+        list[str] | None, typer.Option(help="small-tick or large-tick; may be repeated. Both by default.")
+    ] = None
+    seeds: Annotated[int, typer.Option(min=1, help="Leagues in each market.")] = 8
+    first: Annotated[int, typer.Option("--from", min=0, help="The first seed.")] = 1
+    generations: Annotated[int, typer.Option(min=1, help="Of a league.")] = 3
+    rounds: Annotated[int, typer.Option(min=2, help="Of a training.")] = 40
+    pairs: Annotated[int, typer.Option(min=2, help="Antithetic pairs of candidates in a round.")] = 12
+    episodes: Annotated[int, typer.Option(min=4, help="Of a candidate in a round.")] = 16
+    held_out: Annotated[int, typer.Option(min=20, help="Episodes of a comparison.")] = 300
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False
+
+
+@app.command()
+@takes_options(Options)
+def run(options: Options) -> None:
+    """Play leagues from seeds: train, exploit, promote. The same seeds and options give the same results."""
+    import msgspec
+
+    from emp.app.terminal.progress import Work
+    from emp.core.errors import UsageError
+    from emp.core.platform import usable_cores
+    from emp.league.markets import MARKETS, sweep
+
+    names = list(dict.fromkeys(options.market or MARKETS))
+    for name in names:
+        if name not in MARKETS:
+            raise UsageError(f"no market {name}: choose from {', '.join(MARKETS)}")
+    chosen = {k: getattr(options, k) for k in ("generations", "rounds", "pairs", "episodes", "held_out")}
+    settings = {n: msgspec.structs.replace(MARKETS[n], **chosen) for n in names}
+    wanted, out = range(options.first, options.first + options.seeds), options.out
+    kept = {n: _kept(out, s) if out else {} for n, s in settings.items()}
+    todo = [(s, seed) for seed in wanted for n, s in settings.items() if seed not in kept[n]]
+    jobs = min(options.jobs or usable_cores(), max(1, len(todo)))
+    with Work("leagues") as work:
+        for n, one in enumerate(sweep(todo, jobs), 1):
+            kept[one.market][one.seed] = one
+            if out:
+                _write(out, settings[one.market], kept[one.market])
+            work.report(f"{n} of {len(todo)} leagues", n / len(todo))
+    played = [(s, [kept[n][seed] for seed in wanted]) for n, s in settings.items()]
+    _show(played)
+    if out:
+        print(f"{out}: {', '.join(f'{n}.json' for n in names)}; `emp league report {out}`", file=sys.stderr)
+    if options.as_json:
+        print(json.dumps(_summaries(played)))
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="Folder that `emp league run` has written.")],
+    out: Annotated[Path | None, typer.Option(help="The page; league.html in that folder by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Write the page of leagues that were played: curves, opponents, seeds."""
+    from emp.app.report.league import render_league
+    from emp.core.errors import DataError
+
+    files = sorted(results.glob("*.json"))
+    if not files:
+        raise DataError(
+            f"{results}: no results of leagues there; `emp league run --out {results}` writes them"
+        )
+    played = [(setting, list(seeds.values())) for setting, seeds in map(_read, files)]
+    page = out or results / "league.html"
+    try:
+        page.write_text(render_league(played), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{page}: cannot be written: {error.strerror}") from error
+    print(page, file=sys.stderr)
+    if as_json:
+        print(json.dumps(_summaries(played) | {"page": str(page)}))
+
+
+def _read(path: Path) -> "tuple[Setting, dict[int, SeedResult]]":
+    import msgspec
+
+    from emp.core.errors import DataError
+    from emp.league.generations import SeedResult, Setting
+
+    class File(msgspec.Struct):
+        setting: Setting
+        seeds: list[SeedResult]
+
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=File)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise DataError(f"{path}: no results of a league: {error}") from error
+    if not found.seeds:
+        raise DataError(f"{path}: no results of a league: it has no seeds")
+    return found.setting, {one.seed: one for one in found.seeds}
+
+
+def _kept(out: Path, setting: "Setting") -> "dict[int, SeedResult]":
+    """What an earlier call with the same setting has left."""
+    from emp.core.errors import UsageError
+
+    path = out / f"{setting.name}.json"
+    if not path.exists():
+        return {}
+    before, seeds = _read(path)
+    if before != setting:
+        raise UsageError(f"{path}: played with other options: name another --out, or remove it")
+    return seeds
+
+
+def _write(out: Path, setting: "Setting", seeds: "dict[int, SeedResult]") -> None:
+    import msgspec
+
+    from emp.core.errors import DataError
+
+    path = out / f"{setting.name}.json"
+    body = {"setting": setting, "seeds": [seeds[k] for k in sorted(seeds)]}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".part").write_bytes(msgspec.json.encode(body))
+        path.with_suffix(".part").replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _summaries(played: "list[tuple[Setting, list[SeedResult]]]") -> dict[str, Any]:
+    import msgspec
+
+    from emp.league.summary import summarise
+
+    return {
+        "markets": [
+            {"market": setting.name, **msgspec.to_builtins(summarise(seeds))} for setting, seeds in played
+        ]
+    }
+
+
+def _show(played: "list[tuple[Setting, list[SeedResult]]]") -> None:
+    from rich.table import Table
+
+    from emp.app.terminal.console import make_console
+    from emp.app.terminal.table import print_table
+    from emp.league.summary import summarise
+
+    for setting, seeds in played:
+        s = summarise(seeds)
+        table = Table(title=f"{setting.name}: {s.seeds} seeds, per episode", title_justify="left")
+        for head in ("in the other seat", "PnL", "Sharpe", "lots", "queue ahead", "Best's PnL"):
+            table.add_column(head, justify="left" if head == "in the other seat" else "right")
+        for r in s.table:
+            ahead = "-" if r.queue_ahead is None else f"{r.queue_ahead:,.1f}"
+            table.add_row(
+                r.player, f"{r.pnl:+,.1f}", f"{r.sharpe:+.3f}", f"{r.lots:,.1f}", ahead, f"{r.against:+,.1f}"
+            )
+        console = make_console()
+        print_table(console, table)
+        gaps = ", ".join("unmatched" if g is None else f"{g:.3f}" for g in s.gaps)
+        console.print(
+            f"median gap by generation: {gaps}; champion over untrained {s.headline:+.3f}", highlight=False
+        )

@@ -1,0 +1,71 @@
+"""What the seeds of a league say together: medians, the spread, and how often the rules held."""
+
+import msgspec
+import numpy as np
+
+from emp.core.errors import UsageError
+from emp.league.generations import Row, SeedResult
+
+
+class Summary(msgspec.Struct):
+    """One market over its seeds."""
+
+    seeds: int
+    gaps: list[float | None]  # median gap by generation; none where no seed has one
+    turnover: list[float]  # held-out lots over the limit by generation, median
+    judged: int  # trainings of the main agent
+    refused: int  # generations that were not promoted
+    constrained: int  # trainings that ended within the tolerance of both limits
+    headline: float  # champion over the untrained policy, Sharpe ratio per episode, mean over seeds
+    headline_sd: float | None  # over seeds; none of one
+    headline_width: float  # median width of a seed's own interval
+    headline_turnover: (
+        float | None
+    )  # the champion's lots over those of the untrained policy, median over seeds
+    again: float  # the largest difference of a model from itself
+    candidates: int
+    table: list[Row]  # means over seeds
+
+
+def summarise(seeds: list[SeedResult]) -> Summary:
+    """Bring the seeds of one market together.
+
+    Raises:
+        UsageError: there are none.
+    """
+    if not seeds:
+        raise UsageError("a league without seeds has nothing to say")
+    by_number = list(zip(*(one.generations for one in seeds), strict=True))
+    every = [g for one in seeds for g in one.generations]
+    headline = np.array([one.headline.value for one in seeds])
+    return Summary(
+        seeds=len(seeds),
+        gaps=[_median([g.gap for g in row]) for row in by_number],
+        turnover=[float(np.median([1.0 + g.held_out[0] for g in row])) for row in by_number],
+        judged=len(every),
+        refused=sum(not g.promoted for g in every),
+        constrained=sum(g.constrained for g in every),
+        headline=float(headline.mean()),
+        headline_sd=float(headline.std(ddof=1)) if len(seeds) > 1 else None,
+        headline_width=float(np.median([one.headline.high - one.headline.low for one in seeds])),
+        headline_turnover=_median(
+            [None if one.headline.turnover is None else 1.0 + one.headline.turnover for one in seeds]
+        ),
+        again=max(abs(one.again) for one in seeds),
+        candidates=every[0].candidates,
+        table=[_mean(list(rows)) for rows in zip(*(one.table for one in seeds), strict=True)],
+    )
+
+
+def _median(values: list[float | None]) -> float | None:
+    known = [x for x in values if x is not None]
+    return float(np.median(known)) if known else None
+
+
+def _mean(rows: list[Row]) -> Row:
+    known = [r.queue_ahead for r in rows if r.queue_ahead is not None]
+    mean = {
+        name: float(np.mean([getattr(r, name) for r in rows]))
+        for name in ("pnl", "sharpe", "lots", "maker_fills", "against", "against_sharpe")
+    }
+    return Row(player=rows[0].player, queue_ahead=float(np.mean(known)) if known else None, **mean)

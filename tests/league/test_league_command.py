@@ -1,0 +1,55 @@
+"""`emp league`: from seeds, resumable, one page, one clear line on a mistake."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from emp.app.cli import main
+
+SMALL = ["--generations", "2", "--rounds", "2", "--pairs", "2", "--episodes", "4", "--held-out", "20"]
+
+
+def ends(*argv: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(["league", *argv])
+    return int(stop.value.code or 0)
+
+
+def test_a_league_repeats_itself_goes_on_and_has_a_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    run = ["run", "--market", "large-tick", *SMALL, "--jobs", "1", "--json"]
+    assert ends(*run, "--seeds", "2", "--out", str(a)) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])["markets"][0]
+    assert (said["market"], said["seeds"], said["again"]) == ("large-tick", 2, 0)
+    assert len(said["gaps"]) == 2
+    ahead = {row["player"]: row["queue_ahead"] for row in said["table"]}
+    assert ahead["naive maker"] > 0
+    assert ahead["immediate"] is None
+    assert ends(*run, "--seeds", "1", "--out", str(b)) == 0
+    assert ends(*run, "--seeds", "2", "--out", str(b)) == 0  # the second seed only
+    assert (a / "large-tick.json").read_bytes() == (b / "large-tick.json").read_bytes()
+    one = json.loads((a / "large-tick.json").read_bytes())["seeds"][0]
+    for g in one["generations"]:
+        assert g["promoted"] is (g["gap"] is not None and (g["delta"] is None or g["delta"] <= 0))
+    capsys.readouterr()
+    assert ends("report", str(a), "--json") == 0
+    page = Path(json.loads(capsys.readouterr().out.splitlines()[-1])["page"]).read_text(encoding="utf-8")
+    assert page.count("<svg") == 4
+    assert "immediate" in page
+    assert ends(*run, "--rounds", "3", "--seeds", "1", "--out", str(a)) == 2
+    assert "other options" in capsys.readouterr().err
+
+
+def test_mistakes_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends("run", "--market", "moon", "--out", str(tmp_path)) == 2
+    assert "small-tick, large-tick" in capsys.readouterr().err
+    assert ends("report", str(tmp_path)) != 0
+    assert "no results" in capsys.readouterr().err
+    (tmp_path / "x.json").write_text("{}")
+    assert ends("report", str(tmp_path)) != 0
+    err = capsys.readouterr().err
+    assert "x.json" in err
+    assert len(err.strip().splitlines()) == 1
