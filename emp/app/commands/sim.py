@@ -20,7 +20,13 @@ Model = Annotated[str, typer.Option(help="zi, goog, tsla, or a file that `emp si
 
 @app.command()
 def generate(
-    out: Annotated[Path, typer.Argument(help="Parquet file to write EVENT rows to.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="Parquet file to write EVENT rows to, or a LOBSTER message file like XYZ_2024-01-02_message_10.csv,"
+            " which gets its orderbook file beside it."
+        ),
+    ],
     model: Model = "zi",
     events: Annotated[int, typer.Option(min=1, help="How many events.")] = 100_000,
     seed: Annotated[int, typer.Option(help="Same seed, same events.")] = 1,
@@ -34,6 +40,11 @@ def generate(
     """Let a simulated market run and write what it shows."""
     import hashlib
 
+    if out.suffix == ".csv":
+        result = _generate_lobster(out, model, events, seed, start_px, instrument)
+        if as_json:
+            print(json.dumps(result))
+        return
     if instrument is not None:
         from emp.app.library.market import simulate
 
@@ -69,6 +80,62 @@ def generate(
     _say(f"{events} events, {result['seconds_simulated']} simulated seconds, sha256 {digest[:16]} -> {out}")
     if as_json:
         print(json.dumps(result))
+
+
+def _generate_lobster(
+    out: Path, model: str, events: int, seed: int, start_px: int, instrument: str | None
+) -> dict[str, Any]:
+    """Write a pair of LOBSTER files of `events` messages, from half past nine in New York on."""
+    from emp.core.errors import UsageError
+    from emp.sim.flow.shipped import named_flow
+    from emp.sim.tape.lobster_files import opening_ns, save_lobster
+    from emp.sim.world.market import Market
+    from emp.sim.world.printed import printed
+
+    if instrument is not None:
+        raise UsageError("LOBSTER files name no instrument: leave out --instrument, or write .parquet")
+    market = Market(named_flow(model), seed, start_px, start_ns=opening_ns(out))
+    made = printed(market, events, Path(model).stem)
+    book = save_lobster(made, out)
+    seconds = round(int(made.msgs["ts"][-1] - made.msgs["ts"][0]) / 1e9, 3)
+    _say(f"{events} messages, {seconds} simulated seconds -> {out}, {book}")
+    return {
+        "model": model,
+        "events": events,
+        "seed": seed,
+        "seconds_simulated": seconds,
+        "file": str(out),
+        "orderbook": str(book),
+    }
+
+
+@app.command()
+def judge(
+    model: Annotated[str, typer.Argument(help="zi, goog, tsla, or a file that `emp sim calibrate` wrote.")],
+    recording: Annotated[
+        Path, typer.Argument(help="LOBSTER message file with its ten-level orderbook file beside it.")
+    ],
+    sequences: Annotated[
+        int, typer.Option(min=1, help="Sequences of 500 messages of each side, the recording's last.")
+    ] = 50,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Score a flow by LOB-Bench against a recording it was not fitted to, beside the recording against itself.
+
+    Twenty-one distances, each as L1 over bins (0 to 1) and as Wasserstein-1 in standard deviations; smaller is nearer.
+    """
+    from emp.sim.facts.judge import judge as judged
+    from emp.sim.facts.study import named_source
+    from emp.sim.flow.shipped import named_flow
+    from emp.sim.tape.recording import load_recording
+
+    with _bar("judging") as step:
+        params, source = named_flow(model), named_source(model)
+        found = judged(params, source, Path(model).stem, load_recording(recording), sequences, seed, step)
+    _show_judged(found)
+    if as_json:
+        print(json.dumps(_judged_json(found)))
 
 
 @app.command()
@@ -489,6 +556,61 @@ def _show_makers(done: list[Any], instrument: str) -> None:
         marks = [known(m.markouts[h]) for h in horizons]
         out.add_row(m.market, str(m.lots), known(m.per_lot_before_fees), known(m.per_lot), *marks, m.verdict)
     _print(_console(), out)
+
+
+def _judged_json(found: Any) -> dict[str, Any]:
+    def number(x: float) -> float | None:
+        return round(x, 6) if x == x else None
+
+    return {
+        "model": found.model,
+        "recording": found.recording,
+        "since": found.since,
+        "sequences": found.sequences,
+        "one_sided": number(found.one_sided),
+        "mean_l1": number(found.mean("l1")),
+        "mean_w1": number(found.mean("w1")),
+        "real": {
+            "mean_l1": number(found.mean("real_l1")),
+            "mean_w1": number(found.mean("real_w1")),
+            "one_sided": number(found.real_one_sided),
+        },
+        "scores": [
+            {
+                "name": one.name,
+                "l1": number(one.l1),
+                "w1": number(one.w1),
+                "l1_99": [number(x) for x in one.l1_99],
+                "w1_99": [number(x) for x in one.w1_99],
+                "real": {"l1": number(one.real_l1), "w1": number(one.real_w1)},
+                "values": {"real": one.n_real, "simulated": one.n_simulated},
+            }
+            for one in found.scores
+        ],
+    }
+
+
+def _show_judged(found: Any) -> None:
+    from rich.table import Table
+
+    def span(ends: tuple[float, float]) -> str:
+        return f"{ends[0]:.3f} .. {ends[1]:.3f}"
+
+    out = Table(title=f"LOB-Bench: {found.model} against {found.recording}, {found.sequences} sequences")
+    for column in ("score", "L1", "99 %", "real", "W1", "99 %", "real"):
+        out.add_column(column, justify="left" if column == "score" else "right")
+    for one in found.scores:
+        l1, w1 = (f"{one.l1:.3f}", span(one.l1_99)), (f"{one.w1:.3f}", span(one.w1_99))
+        out.add_row(one.name, *l1, f"{one.real_l1:.3f}", *w1, f"{one.real_w1:.3f}")
+    means = [f"{found.mean(of):.3f}" for of in ("l1", "real_l1", "w1", "real_w1")]
+    out.add_row("mean", means[0], "", means[1], means[2], "", means[3])
+    console = _console()
+    _print(console, out)
+    console.print(
+        f"recording from {found.since}; left out for an empty side: {found.one_sided:.2%} of the flow's rows,"
+        f" {found.real_one_sided:.2%} of the recording's",
+        highlight=False,
+    )
 
 
 def _facts_json(table: Any) -> dict[str, Any]:
