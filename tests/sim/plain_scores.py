@@ -1,4 +1,4 @@
-"""LOB-Bench's twenty-one samples written as loops over rows, from the definitions: slow, and easy to read."""
+"""LOB-Bench's samples and responses written as loops over rows, from the definitions: slow, and easy to read."""
 
 import math
 from fractions import Fraction
@@ -136,3 +136,59 @@ def plain_w1(real: list[float], made: list[float]) -> float:
         p, q = (sum(x <= left for x in side) / len(side) for side in (real, made))
         area += abs(p - q) * (right - left)
     return area / spread
+
+
+def plain_volatility(s: Stretch) -> float:
+    """Standard deviation of log changes of the last mid of neighbouring tenths of a second."""
+    last: dict[int, float] = {}
+    for ts, row in zip(s.ts, s.book, strict=True):
+        last[int(ts) // 10**8] = (int(row[0]) + int(row[2])) / 2
+    moves = [
+        math.log(mid) - math.log(last[cell - 1])
+        for cell, mid in last.items()
+        if cell - 1 in last and mid > 0 and last[cell - 1] > 0
+    ]
+    if len(moves) < 2:
+        return 0.0
+    mean = sum(moves) / len(moves)
+    return math.sqrt(sum((x - mean) ** 2 for x in moves) / (len(moves) - 1))
+
+
+def _plain_events(s: Stretch) -> list[tuple[str, int, int]]:
+    """Class, sign and mid of each event at the touch."""
+    events: list[tuple[str, int, int]] = []
+    before: tuple[int, int, int, tuple[int, ...]] | None = (
+        None  # ts, direction, price and touch of the row kept last
+    )
+    for t in range(len(s.ts)):
+        touch = tuple(int(x) for x in s.book[t, :4])
+        kind, side, px, ts = int(s.kind[t]), int(s.direction[t]), int(s.px[t]), int(s.ts[t])
+        if 0 in touch or kind not in (1, 2, 3, 4):
+            continue
+        if t > 0 and touch == tuple(int(x) for x in s.book[t - 1, :4]):
+            continue
+        moved = before is None or (touch[0], touch[2]) != (before[3][0], before[3][2])
+        name = {1: "LO", 4: "MO"}.get(kind, "CA") + f"_{int(moved)}"
+        event = name, side if kind == 1 else -side, int((touch[0] + touch[2]) / 2)
+        if before is not None and kind == 4 and before[1:3] == (side, px) and ts - before[0] <= 1000:
+            events[-1] = event
+        else:
+            events.append(event)
+        before = ts, side, px, touch
+    return events
+
+
+def plain_responses(sequences: list[Stretch], lags: list[int]) -> dict[str, list[float]]:
+    """Mean signed move of the mid, ticks, by class and lag."""
+    moves: dict[tuple[str, int], list[float]] = {}
+    for s in sequences:
+        events = _plain_events(s)
+        for lag in set(lags):
+            for i in range(1, len(events) - lag + 1):
+                move = events[i][1] * (events[i + lag - 1][2] - events[i - 1][2]) / 100
+                moves.setdefault((events[i][0], lag), []).append(move)
+    names = [f"{kind}_{moved}" for kind in ("MO", "LO", "CA") for moved in (0, 1)]
+    return {
+        name: [sum(found) / len(found) if (found := moves.get((name, lag), [])) else math.nan for lag in lags]
+        for name in names
+    }

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plain_scores import plain_l1, plain_samples, plain_w1
+from plain_scores import plain_l1, plain_responses, plain_samples, plain_volatility, plain_w1
 
 from emp.core.errors import DataError
-from emp.sim.facts.judge import compare
+from emp.sim.facts.conditional import CONDITIONS, conditional, deciles, midnight_before, volatility
+from emp.sim.facts.judge import Comparison, compare
 from emp.sim.facts.losses import fd_edges, l1, w1
+from emp.sim.facts.response import CLASSES, LAGS, differences, responses, touch_events
 from emp.sim.facts.scores import SCORES, Stretch, sample, stretch
 from emp.sim.tape.recording import load_recording
 
@@ -53,15 +55,38 @@ def spoiled(s: Stretch) -> Stretch:
     return s._replace(ts=ts, kind=kind, px=px, book=book)
 
 
-@pytest.mark.parametrize("pair", ["A_vs_B", "A_vs_C", "A10_vs_D"])
-def test_scores_are_those_of_the_public_package(sets: Sets, pair: str) -> None:
-    real, made = pair.split("_vs_")
-    found = compare(sets[real], sets[made])
-    assert list(found) == list(KNOWN[pair]["scores"])
-    for name, (first, second) in found.items():
-        got = np.array([first.value, *first.interval, second.value, *second.interval])
-        wanted = np.array(KNOWN[pair]["scores"][name], float)
-        np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-6, err_msg=name)
+PAIRED = ["A_vs_B", "A_vs_C", "A10_vs_D"]
+
+
+@pytest.fixture(scope="module")
+def compared(sets: Sets) -> dict[str, Comparison]:
+    return {pair: compare(*(sets[side] for side in pair.split("_vs_"))) for pair in PAIRED}
+
+
+@pytest.mark.parametrize("pair", PAIRED)
+def test_scores_are_those_of_the_public_package(compared: dict[str, Comparison], pair: str) -> None:
+    done = compared[pair]
+    for part, found in (("scores", done.scores), ("conditional", done.conditional)):
+        assert list(found) == list(KNOWN[pair][part])
+        for name, (first, second) in found.items():
+            got = np.array([first.value, *first.interval, second.value, *second.interval])
+            wanted = np.array(KNOWN[pair][part][name], float)
+            np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("pair", PAIRED)
+def test_responses_are_those_of_the_public_package(
+    sets: Sets, compared: dict[str, Comparison], pair: str
+) -> None:
+    known = KNOWN[pair]["impact"]
+    for side, name in zip(("real", "made"), pair.split("_vs_"), strict=True):
+        found = dict(zip(CLASSES, responses(sets[name]), strict=True))
+        assert found.keys() == known[side].keys()
+        for kind, values in found.items():
+            np.testing.assert_allclose(values, np.array(known[side][kind], float), rtol=0, atol=2e-6)
+    sums = np.array([known["sums"][kind] for kind in CLASSES], float)
+    done = compared[pair]
+    np.testing.assert_allclose(differences(done.real_response, done.response), sums, rtol=0, atol=2e-6)
 
 
 def random_stretch(seed: int, n: int = 160, seconds: float = 3.0) -> Stretch:
@@ -167,3 +192,60 @@ def test_intervals_hold_the_distance_of_samples_that_differ() -> None:
     low, high = w1(a, b, rng).interval
     assert low < w1(a, b, rng).value < high
     assert high - low < 0.15
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_responses_and_volatility_are_those_of_loops_over_rows(seed: int) -> None:
+    parts = [
+        random_stretch(10 * seed + k, n, seconds=(0.02, 3.0)[seed % 2])
+        for k, n in enumerate((160, 1, 2, 300))
+    ]
+    wanted = plain_responses(parts, [int(lag) for lag in LAGS])
+    np.testing.assert_allclose(responses(parts), [wanted[kind] for kind in CLASSES], rtol=1e-9)
+    for s in parts:
+        assert volatility(s) == pytest.approx(plain_volatility(s), abs=1e-12)
+
+
+def test_executions_of_one_order_are_one_event() -> None:
+    s = random_stretch(1, 4)
+    book = np.tile(s.book[0], (4, 1))
+    book[:, :4] = [[200, 9, 100, 5], [200, 7, 100, 5], [200, 4, 100, 5], [300, 2, 100, 5]]
+    ts = np.array([0, 10_000, 10_900, 11_700])
+    same = s._replace(
+        ts=ts,
+        kind=np.array([1, 4, 4, 4]),
+        px=np.full(4, 200),
+        direction=np.full(4, -1),
+        book=book,
+    )
+    kind, sign, mid = touch_events(same)
+    assert [CLASSES[k] for k in kind] == ["LO_1", "MO_1"]
+    assert sign.tolist() == [-1, 1]
+    assert mid.tolist() == [150, 200]
+    apart = same._replace(ts=np.array([0, 10_000, 11_001, 11_700]))
+    assert [CLASSES[k] for k in touch_events(apart)[0]] == ["LO_1", "MO_0", "MO_1"]
+    other = same._replace(px=np.array([200, 200, 200, 300]))
+    assert [CLASSES[k] for k in touch_events(other)[0]] == ["LO_1", "MO_0", "MO_1"]
+
+
+def test_deciles_that_repeat_have_a_group_of_their_own() -> None:
+    x = np.array([1.0] * 4 + [5.0] * 36 + [7.0, 8.0, 9.0])
+    assert deciles(x).tolist() == [5.0, 5.01]
+    assert deciles(np.arange(11.0)) == pytest.approx(np.arange(1.0, 10.0))
+
+
+def test_groups_of_one_side_count_and_groups_without_a_number_are_nothing() -> None:
+    first, second = (np.random.default_rng(0) for _ in range(2))
+    early = random_stretch(1, 40)
+    late = early._replace(ts=early.ts + 3 * 3600 * 10**9)
+    at = CONDITIONS[1]
+    apart, far = conditional(at, [early], [late], 0, first, second)
+    assert (apart.value, far.value) == (1.0, 0.0)
+    half, near = conditional(at, [early, late], [late], 0, first, second)
+    assert half.value == pytest.approx(1 / 3)
+    assert near.value == 0.0
+
+
+def test_midnight_is_new_yorks() -> None:
+    noon = 1_340_294_400 * 10**9  # 2012-06-21, 16:00 UTC
+    assert midnight_before(noon) == noon - 12 * 3600 * 10**9

@@ -131,6 +131,10 @@ def test_a_flow_is_as_near_to_itself_as_real_is_to_real_and_another_is_not() -> 
     own = judge(zi_params(), Source(), "zi", recorded, 20, 3)
     other = judge(named_flow("goog"), Source(), "goog", recorded, 20, 3)
     assert own.sequences == 20
+    assert len(own.conditional) == 3
+    assert [one.name for one in own.impact] == ["MO_0", "MO_1", "LO_0", "LO_1", "CA_0", "CA_1"]
+    assert all(0 < one.lags <= 21 for one in own.impact)
+    assert 0 < own.mean_impact("value") < 4 * own.mean_impact("real")
     for of in ("l1", "w1"):
         assert own.mean(of) < 2.5 * own.mean(f"real_{of}")
         assert other.mean(of) > 2 * own.mean(of)

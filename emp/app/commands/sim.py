@@ -123,8 +123,10 @@ def judge(
 ) -> None:
     """Score a flow by LOB-Bench against a recording it was not fitted to, beside the recording against itself.
 
-    Twenty-one distances, each as L1 over bins (0 to 1) and as Wasserstein-1 in standard deviations; smaller is nearer.
+    Twenty-one distances and three conditional ones, each as L1 over bins (0 to 1) and as Wasserstein-1 in standard
+    deviations, and the difference of the mid's response to events at the touch, in ticks; smaller is nearer.
     """
+    from emp.app.terminal.judged import judged_json, show_judged
     from emp.sim.facts.judge import judge as judged
     from emp.sim.facts.study import named_source
     from emp.sim.flow.shipped import named_flow
@@ -133,9 +135,9 @@ def judge(
     with _bar("judging") as step:
         params, source = named_flow(model), named_source(model)
         found = judged(params, source, Path(model).stem, load_recording(recording), sequences, seed, step)
-    _show_judged(found)
+    show_judged(_console(), found)
     if as_json:
-        print(json.dumps(_judged_json(found)))
+        print(json.dumps(judged_json(found)))
 
 
 @app.command()
@@ -556,61 +558,6 @@ def _show_makers(done: list[Any], instrument: str) -> None:
         marks = [known(m.markouts[h]) for h in horizons]
         out.add_row(m.market, str(m.lots), known(m.per_lot_before_fees), known(m.per_lot), *marks, m.verdict)
     _print(_console(), out)
-
-
-def _judged_json(found: Any) -> dict[str, Any]:
-    def number(x: float) -> float | None:
-        return round(x, 6) if x == x else None
-
-    return {
-        "model": found.model,
-        "recording": found.recording,
-        "since": found.since,
-        "sequences": found.sequences,
-        "one_sided": number(found.one_sided),
-        "mean_l1": number(found.mean("l1")),
-        "mean_w1": number(found.mean("w1")),
-        "real": {
-            "mean_l1": number(found.mean("real_l1")),
-            "mean_w1": number(found.mean("real_w1")),
-            "one_sided": number(found.real_one_sided),
-        },
-        "scores": [
-            {
-                "name": one.name,
-                "l1": number(one.l1),
-                "w1": number(one.w1),
-                "l1_99": [number(x) for x in one.l1_99],
-                "w1_99": [number(x) for x in one.w1_99],
-                "real": {"l1": number(one.real_l1), "w1": number(one.real_w1)},
-                "values": {"real": one.n_real, "simulated": one.n_simulated},
-            }
-            for one in found.scores
-        ],
-    }
-
-
-def _show_judged(found: Any) -> None:
-    from rich.table import Table
-
-    def span(ends: tuple[float, float]) -> str:
-        return f"{ends[0]:.3f} .. {ends[1]:.3f}"
-
-    out = Table(title=f"LOB-Bench: {found.model} against {found.recording}, {found.sequences} sequences")
-    for column in ("score", "L1", "99 %", "real", "W1", "99 %", "real"):
-        out.add_column(column, justify="left" if column == "score" else "right")
-    for one in found.scores:
-        l1, w1 = (f"{one.l1:.3f}", span(one.l1_99)), (f"{one.w1:.3f}", span(one.w1_99))
-        out.add_row(one.name, *l1, f"{one.real_l1:.3f}", *w1, f"{one.real_w1:.3f}")
-    means = [f"{found.mean(of):.3f}" for of in ("l1", "real_l1", "w1", "real_w1")]
-    out.add_row("mean", means[0], "", means[1], means[2], "", means[3])
-    console = _console()
-    _print(console, out)
-    console.print(
-        f"recording from {found.since}; left out for an empty side: {found.one_sided:.2%} of the flow's rows,"
-        f" {found.real_one_sided:.2%} of the recording's",
-        highlight=False,
-    )
 
 
 def _facts_json(table: Any) -> dict[str, Any]:

@@ -7,14 +7,17 @@ the cut and counted: LOB-Bench's placeholder prices would make a spread of thous
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from emp.core.errors import UsageError
 from emp.core.records import LEVELS, Array
+from emp.sim.facts.conditional import CONDITIONS, conditional, midnight_before
 from emp.sim.facts.losses import SEED, Loss, l1, w1
-from emp.sim.facts.scores import SCORES, Score, Stretch, sample, stretch
+from emp.sim.facts.response import CLASSES, differences, responses
+from emp.sim.facts.scores import SCORES, Stretch, sample, stretch
 from emp.sim.flow.params import Source
 from emp.sim.tape.recording import Recording, utc
 from emp.sim.world.market import Market
@@ -28,7 +31,7 @@ WARM = 20_000
 
 
 class Verdict(msgspec.Struct):
-    """One score of the flow, and of real sequences in its place."""
+    """One score of the flow, and of real sequences in its place; NaN where LOB-Bench has no number."""
 
     name: str
     l1: float
@@ -37,8 +40,18 @@ class Verdict(msgspec.Struct):
     w1_99: tuple[float, float]
     real_l1: float
     real_w1: float
-    n_real: int
-    n_simulated: int
+
+
+class Impact(msgspec.Struct):
+    """Difference of the responses to one kind of event, ticks, summed over the lags at which every side has events.
+
+    LOB-Bench's own number where these are all 21; it has none where sequences are too short for the longest.
+    """
+
+    name: str
+    value: float
+    real: float
+    lags: int
 
 
 class Judged(msgspec.Struct):
@@ -51,20 +64,48 @@ class Judged(msgspec.Struct):
     one_sided: float  # of the flow
     real_one_sided: float
     scores: list[Verdict]
+    conditional: list[Verdict]
+    impact: list[Impact]
 
     def mean(self, of: str) -> float:
-        """Mean of a column over all scores; NaN where one has no number, as LOB-Bench has it."""
+        """Mean of a column over the unconditional scores; NaN where one has no number, as LOB-Bench has it."""
         return float(np.mean([getattr(one, of) for one in self.scores]))
 
+    def mean_impact(self, of: str) -> float:
+        """Mean over kinds of events, ticks."""
+        return float(np.mean([getattr(one, of) for one in self.impact]))
 
-def compare(real: Sequence[Stretch], made: Sequence[Stretch]) -> dict[str, tuple[Loss, Loss]]:
-    """L1 and W1 of every score; resamples are drawn by one generator each, in the order of the scores."""
+
+class Comparison(NamedTuple):
+    """Two sides by everything that LOB-Bench looks at."""
+
+    scores: dict[str, tuple[Loss, Loss]]  # L1 and W1
+    conditional: dict[str, tuple[Loss, Loss]]
+    real_response: Array  # float64[CLASSES, LAGS], ticks
+    response: Array
+
+
+def compare(real: Sequence[Stretch], made: Sequence[Stretch]) -> Comparison:
+    """Compare two sides; resamples are drawn by one generator for L1 and one for W1, score after score."""
     first, second = (np.random.default_rng(SEED) for _ in range(2))
-    done = {}
+    scores = {}
     for score in SCORES:
         a, b = sample(score, real), sample(score, made)
-        done[score.name] = l1(a, b, score.discrete, first), w1(a, b, second)
-    return done
+        scores[score.name] = l1(a, b, score.discrete, first), w1(a, b, second)
+    midnight = midnight_before(int(real[0].ts[0]))
+    given = {c.name: conditional(c, real, made, midnight, first, second) for c in CONDITIONS}
+    return Comparison(scores, given, responses(real), responses(made))
+
+
+def _impact(found: Comparison, known: Comparison) -> list[Impact]:
+    real = found.real_response
+    everywhere = np.isfinite(real) & np.isfinite(found.response) & np.isfinite(known.response)
+    out = []
+    for k, name in enumerate(CLASSES):
+        at = everywhere[k]
+        value, usual = (float(differences(real[k, at], x.response[k, at])) for x in (found, known))
+        out.append(Impact(name, value, usual, int(at.sum())))
+    return out
 
 
 def _cut(made: Recording, first: int, sequences: int) -> tuple[list[Stretch], list[Stretch]]:
@@ -142,20 +183,22 @@ def judge(
     progress(0.7)
     known = compare(real, other)
     progress(1.0)
-    verdicts = [_verdict(s, found[s.name], known[s.name], real, made) for s in SCORES]
     left_out = 1 - len(recording.msgs) / len(recorded.msgs)
-    return Judged(model, recorded.name, utc(since), sequences, empty, left_out, verdicts)
-
-
-def _verdict(
-    score: Score,
-    found: tuple[Loss, Loss],
-    known: tuple[Loss, Loss],
-    real: Sequence[Stretch],
-    made: Sequence[Stretch],
-) -> Verdict:
-    sizes = len(sample(score, real)), len(sample(score, made))
-    a, b = found
-    return Verdict(
-        score.name, a.value, b.value, a.interval, b.interval, known[0].value, known[1].value, *sizes
+    return Judged(
+        model,
+        recorded.name,
+        utc(since),
+        sequences,
+        empty,
+        left_out,
+        _verdicts(found.scores, known.scores),
+        _verdicts(found.conditional, known.conditional),
+        _impact(found, known),
     )
+
+
+def _verdicts(found: dict[str, tuple[Loss, Loss]], known: dict[str, tuple[Loss, Loss]]) -> list[Verdict]:
+    return [
+        Verdict(name, a.value, b.value, a.interval, b.interval, *(loss.value for loss in known[name]))
+        for name, (a, b) in found.items()
+    ]

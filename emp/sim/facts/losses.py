@@ -49,8 +49,8 @@ def fd_edges(x: Array) -> Array:
 
 
 def _drawn(rng: np.random.Generator, n: int) -> Array:
-    """Indices of the resamples; nothing is drawn from nothing."""
-    return rng.integers(0, n, (RESAMPLES, n)) if n else np.zeros((RESAMPLES, 0), np.int64)
+    """Indices of the resamples, int64[RESAMPLES, n]."""
+    return rng.integers(0, n, (RESAMPLES, n))
 
 
 def _shares(codes: Array, groups: int) -> Array:
@@ -62,20 +62,26 @@ def _shares(codes: Array, groups: int) -> Array:
 
 
 def l1(real: Array, made: Array, discrete: bool, rng: np.random.Generator) -> Loss:
+    """`l1_between` bins of equal width, or distinct values where the samples are discrete."""
+    pooled = np.concatenate((real, made))
+    edges = np.unique(pooled[~np.isnan(pooled)]) if discrete else fd_edges(pooled)
+    return l1_between(real, made, edges, rng)
+
+
+def l1_between(real: Array, made: Array, edges: Array, rng: np.random.Generator) -> Loss:
     """Total variation between shares of groups, 0 to 1; float64 samples of any length, NaN left out of the shares.
 
-    Groups are bounded by edges, closed on the left; the largest value has one of its own. A sample without any value
-    is at 1.
+    A value's group is how many edges are not above it, so groups are closed on the left, and the largest value has one
+    of its own where the edges end with it. A sample without any value is at 1.
     """
     pooled = np.concatenate((real, made))
     known = ~np.isnan(pooled)
-    edges = np.unique(pooled[known]) if discrete else fd_edges(pooled)
     codes = np.full(len(pooled), -1)
     found, codes[known] = np.unique(np.searchsorted(edges, pooled[known], "right"), return_inverse=True)
     a, b = codes[: len(real)], codes[len(real) :]
-    draws = _drawn(rng, len(real)), _drawn(rng, len(made))
     if len(real) == 0 or len(made) == 0:
         return Loss(1.0, np.ones(1 + RESAMPLES))
+    draws = _drawn(rng, len(real)), _drawn(rng, len(made))
 
     def distance(x: Array, y: Array) -> float:
         return 0.5 * float(np.abs(_shares(x, len(found)) - _shares(y, len(found))).sum())
@@ -90,9 +96,11 @@ def w1(real: Array, made: Array, rng: np.random.Generator) -> Loss:
     NaN where either sample is empty or holds a NaN, or where all values are equal.
     """
     pooled = np.concatenate((real, made))
-    draws = _drawn(rng, len(real)), _drawn(rng, len(made))
     unknown = Loss(np.nan, np.full(1 + RESAMPLES, np.nan))
-    if len(real) == 0 or len(made) == 0 or np.isnan(pooled).any():
+    if len(real) == 0 or len(made) == 0:
+        return unknown
+    draws = _drawn(rng, len(real)), _drawn(rng, len(made))
+    if np.isnan(pooled).any():
         return unknown
     spread = float(pooled.std(ddof=1))
     if spread == 0:
