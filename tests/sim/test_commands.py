@@ -69,3 +69,28 @@ def test_mistakes_end_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path: 
     undated.write_text(MESSAGES)
     assert "no date" in refused(capsys, "sim", "verify", str(undated))
     assert "XNONE" in refused(capsys, "capacity", "--instrument", "XNONE")
+
+
+def test_a_flow_is_judged_against_a_generated_recording(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "XYZ_2024-01-02_message_10.csv"
+    written = run(capsys, "sim", "generate", str(out), "--events", "6000", "--seed", "4", "--json")
+    assert written["file"] == str(out)
+    assert (tmp_path / "XYZ_2024-01-02_orderbook_10.csv").is_file()
+    found = run(capsys, "sim", "judge", "zi", str(out), "--sequences", "6", "--json")
+    assert (found["model"], found["recording"], found["sequences"]) == ("zi", "XYZ", 6)
+    scores = found["scores"]
+    assert isinstance(scores, list)
+    assert len(scores) == 21
+    assert {"name", "l1", "w1", "real"} <= scores[0].keys()
+    assert found["mean_l1"] == pytest.approx(sum(one["l1"] for one in scores) / 21, abs=1e-5)
+    real = found["real"]
+    assert isinstance(real, dict)
+    assert real["mean_w1"] == pytest.approx(sum(one["real"]["w1"] for one in scores) / 21, abs=1e-5)
+
+    assert "pairs of sequences" in refused(capsys, "sim", "judge", "zi", str(out), "--sequences", "7")
+    (tmp_path / "XYZ_2024-01-02_orderbook_10.csv").unlink()
+    assert "books of 10 levels" in refused(capsys, "sim", "judge", "zi", str(out), "--sequences", "6")
+    assert "no date" in refused(capsys, "sim", "generate", str(tmp_path / "message.csv"))
+    assert "leave out --instrument" in refused(capsys, "sim", "generate", str(out), "--instrument", "GC")

@@ -20,7 +20,13 @@ Model = Annotated[str, typer.Option(help="zi, goog, tsla, or a file that `emp si
 
 @app.command()
 def generate(
-    out: Annotated[Path, typer.Argument(help="Parquet file to write EVENT rows to.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="Parquet file to write EVENT rows to, or a LOBSTER message file like XYZ_2024-01-02_message_10.csv,"
+            " which gets its orderbook file beside it."
+        ),
+    ],
     model: Model = "zi",
     events: Annotated[int, typer.Option(min=1, help="How many events.")] = 100_000,
     seed: Annotated[int, typer.Option(help="Same seed, same events.")] = 1,
@@ -34,6 +40,11 @@ def generate(
     """Let a simulated market run and write what it shows."""
     import hashlib
 
+    if out.suffix == ".csv":
+        result = _generate_lobster(out, model, events, seed, start_px, instrument)
+        if as_json:
+            print(json.dumps(result))
+        return
     if instrument is not None:
         from emp.app.library.market import simulate
 
@@ -69,6 +80,64 @@ def generate(
     _say(f"{events} events, {result['seconds_simulated']} simulated seconds, sha256 {digest[:16]} -> {out}")
     if as_json:
         print(json.dumps(result))
+
+
+def _generate_lobster(
+    out: Path, model: str, events: int, seed: int, start_px: int, instrument: str | None
+) -> dict[str, Any]:
+    """Write a pair of LOBSTER files of `events` messages, from half past nine in New York on."""
+    from emp.core.errors import UsageError
+    from emp.sim.flow.shipped import named_flow
+    from emp.sim.tape.lobster_files import opening_ns, save_lobster
+    from emp.sim.world.market import Market
+    from emp.sim.world.printed import printed
+
+    if instrument is not None:
+        raise UsageError("LOBSTER files name no instrument: leave out --instrument, or write .parquet")
+    market = Market(named_flow(model), seed, start_px, start_ns=opening_ns(out))
+    made = printed(market, events, Path(model).stem)
+    book = save_lobster(made, out)
+    seconds = round(int(made.msgs["ts"][-1] - made.msgs["ts"][0]) / 1e9, 3)
+    _say(f"{events} messages, {seconds} simulated seconds -> {out}, {book}")
+    return {
+        "model": model,
+        "events": events,
+        "seed": seed,
+        "seconds_simulated": seconds,
+        "file": str(out),
+        "orderbook": str(book),
+    }
+
+
+@app.command()
+def judge(
+    model: Annotated[str, typer.Argument(help="zi, goog, tsla, or a file that `emp sim calibrate` wrote.")],
+    recording: Annotated[
+        Path, typer.Argument(help="LOBSTER message file with its ten-level orderbook file beside it.")
+    ],
+    sequences: Annotated[
+        int, typer.Option(min=1, help="Sequences of 500 messages of each side, the recording's last.")
+    ] = 50,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Score a flow by LOB-Bench against a recording it was not fitted to, beside the recording against itself.
+
+    Twenty-one distances and three conditional ones, each as L1 over bins (0 to 1) and as Wasserstein-1 in standard
+    deviations, and the difference of the mid's response to events at the touch, in ticks; smaller is nearer.
+    """
+    from emp.app.terminal.judged import judged_json, show_judged
+    from emp.sim.facts.judge import judge as judged
+    from emp.sim.facts.study import named_source
+    from emp.sim.flow.shipped import named_flow
+    from emp.sim.tape.recording import load_recording
+
+    with _bar("judging") as step:
+        params, source = named_flow(model), named_source(model)
+        found = judged(params, source, Path(model).stem, load_recording(recording), sequences, seed, step)
+    show_judged(_console(), found)
+    if as_json:
+        print(json.dumps(judged_json(found)))
 
 
 @app.command()

@@ -1,0 +1,89 @@
+"""What `emp sim judge` found, as a table and as an object."""
+
+import math
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from emp.app.terminal.table import print_table
+from emp.sim.facts.judge import Judged, Verdict
+
+
+def _number(x: float) -> float | None:
+    return round(x, 6) if math.isfinite(x) else None
+
+
+def _scores(verdicts: list[Verdict]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": one.name,
+            "l1": _number(one.l1),
+            "w1": _number(one.w1),
+            "l1_99": [_number(x) for x in one.l1_99],
+            "w1_99": [_number(x) for x in one.w1_99],
+            "real": {"l1": _number(one.real_l1), "w1": _number(one.real_w1)},
+        }
+        for one in verdicts
+    ]
+
+
+def judged_json(found: Judged) -> dict[str, Any]:
+    """The object that `--json` prints; null where there is no number."""
+    return {
+        "model": found.model,
+        "recording": found.recording,
+        "since": found.since,
+        "sequences": found.sequences,
+        "one_sided": _number(found.one_sided),
+        "mean_l1": _number(found.mean("l1")),
+        "mean_w1": _number(found.mean("w1")),
+        "mean_impact": _number(found.mean_impact("value")),
+        "real": {
+            "mean_l1": _number(found.mean("real_l1")),
+            "mean_w1": _number(found.mean("real_w1")),
+            "mean_impact": _number(found.mean_impact("real")),
+            "one_sided": _number(found.real_one_sided),
+        },
+        "scores": _scores(found.scores),
+        "conditional": _scores(found.conditional),
+        "impact": [
+            {"name": one.name, "ticks": _number(one.value), "real": _number(one.real), "lags": one.lags}
+            for one in found.impact
+        ],
+    }
+
+
+def _span(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:.3f} .. {ends[1]:.3f}"
+
+
+def show_judged(console: Console, found: Judged) -> None:
+    """Print the scores, their means and the responses, each beside real against real."""
+    out = Table(title=f"LOB-Bench: {found.model} against {found.recording}, {found.sequences} sequences")
+    for column in ("score", "L1", "99 %", "real", "W1", "99 %", "real"):
+        out.add_column(column, justify="left" if column == "score" else "right")
+    for one in found.scores:
+        _add(out, one)
+    means = [f"{found.mean(of):.3f}" for of in ("l1", "real_l1", "w1", "real_w1")]
+    out.add_row("mean", means[0], "", means[1], means[2], "", means[3])
+    for one in found.conditional:
+        _add(out, one)
+    print_table(console, out)
+    moves = Table(title="difference of responses to events at the touch, ticks, summed over lags")
+    for column in ("event", "flow", "real", "lags"):
+        moves.add_column(column, justify="left" if column == "event" else "right")
+    for event in found.impact:
+        moves.add_row(event.name, f"{event.value:.1f}", f"{event.real:.1f}", f"{event.lags} of 21")
+    moves.add_row("mean", f"{found.mean_impact('value'):.1f}", f"{found.mean_impact('real'):.1f}", "")
+    print_table(console, moves)
+    console.print(
+        f"recording from {found.since}; left out for an empty side: {found.one_sided:.2%} of the flow's rows,"
+        f" {found.real_one_sided:.2%} of the recording's",
+        highlight=False,
+    )
+
+
+def _add(out: Table, one: Verdict) -> None:
+    l1, w1 = (f"{one.l1:.3f}", _span(one.l1_99)), (f"{one.w1:.3f}", _span(one.w1_99))
+    out.add_row(one.name, *l1, f"{one.real_l1:.3f}", *w1, f"{one.real_w1:.3f}")
