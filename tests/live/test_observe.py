@@ -347,10 +347,16 @@ def test_the_command_records_says_so_and_stops_when_asked(tmp_path: Path) -> Non
             return dict(json.loads(done.stdout.splitlines()[-1]))
 
         begun = emp("run", "--config", "emp.yaml", "--detach")
+        mode = None
+        for _ in range(1_200):  # it is told of before it has anything to tell
+            with urllib.request.urlopen(f"{begun['url']}/snapshot", timeout=5) as answer:
+                mode = json.loads(answer.read()).get("mode")
+            if mode is not None:
+                break
+            asyncio.run(asyncio.sleep(0.05))
+        assert mode == "observe"
         with urllib.request.urlopen(f"{begun['url']}/metrics", timeout=5) as answer:
             metrics = answer.read().decode()
-        with urllib.request.urlopen(f"{begun['url']}/snapshot", timeout=5) as answer:
-            assert json.loads(answer.read())["mode"] == "observe"
         assert 'mode="observe"' in metrics
         assert "model_info{" not in metrics
         assert "nothing is traded" in str(emp_fails(tmp_path, kept, "halt", begun["run"]))

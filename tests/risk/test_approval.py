@@ -138,6 +138,7 @@ def calls(tree: ast.AST) -> set[str]:
 MAKERS_OF_INTENTS = {
     "app/bench/fix.py",  # of messages alone
     "app/bench/journal.py",
+    "app/bench/mirrored/writer.py",
     "app/checks.py",
     "app/wiring/live.py",  # the built-in market, compiled
     "core/messages.py",  # what the compiled loop has sent, in words

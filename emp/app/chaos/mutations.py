@@ -102,7 +102,7 @@ MUTANTS = (
     Mutant(
         "high_water_mark_not_moved",
         "emp.journal.high_water",
-        "        disk().pwrite(self._file, _text(mark), 0)\n",
+        "        disk().pwrite(self._file, mark_text(mark), 0)\n",
         "        return\n",
         ("bit_flip",),
     ),
