@@ -17,6 +17,9 @@ app = typer.Typer()
 STARTS_S = 120.0
 """Seconds that a run may take to be well for the first time; nothing is measured before."""
 
+LEAST = 2
+"""Looks without which nothing can be said."""
+
 SILENT_S = 30.0
 """Seconds without an answer after which a run is given up."""
 
@@ -71,7 +74,7 @@ def soak(
         samples = _looks(subject, hours * 3600.0, every)
     finally:
         subject.end()
-    if len(samples) < 2:
+    if len(samples) < LEAST:
         raise EmpError(
             f"{subject.folder.path}: the run ended before it was looked at twice; its log says why"
         )
@@ -109,7 +112,9 @@ def soak(
 
 
 def _looks(subject: "Subject", seconds: float, every: float) -> "list[Sample]":
-    """Look at the run until the time is over, it ends, or somebody presses Ctrl-C; from when it first is well on."""
+    """Look at the run until the time is over, it ends, or somebody presses Ctrl-C; twice at least. The time begins when
+    the run is well for the first time, or has taken STARTS_S for it.
+    """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from emp.app.soak.samples import Probe
@@ -118,18 +123,21 @@ def _looks(subject: "Subject", seconds: float, every: float) -> "list[Sample]":
     console = make_console()
     probe, samples = Probe(subject.pid, subject.url, subject.folder.path), list["Sample"]()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    began = time.monotonic()
+    started = began = time.monotonic()
     missed = 0
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(subject.folder.path.name, total=seconds)
         try:
-            while (at := time.monotonic() - began) <= seconds:
+            while (at := time.monotonic() - began) <= seconds or len(samples) < LEAST:
                 found = probe.look(at)
                 missed = missed + 1 if found is None else 0
                 if missed * every > SILENT_S or (found is None and probe.ended):
                     break
-                if found is not None and not samples and not found.healthy and at < STARTS_S:
-                    bar.update(task, description=found.why)
+                well = found is not None and found.healthy
+                if not well and not samples and time.monotonic() - started < STARTS_S:
+                    began = time.monotonic()
+                    bar.update(task, description="it is not well yet" if found is None else found.why)
+                    at = 0.0
                 elif found is not None:
                     samples.append(found)
                     bar.update(task, completed=at, description=_words(found))
