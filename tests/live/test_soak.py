@@ -162,7 +162,8 @@ def test_usage_is_what_a_process_takes() -> None:
             found = usage_of(busy.pid)
             assert found is not None
             after = found
-        assert after.threads_s[busy.pid] == pytest.approx(after.cpu_s, abs=0.02)
+        # threads are looked at before the process, which may run on between the two
+        assert before.cpu_s <= after.threads_s[busy.pid] <= after.cpu_s
         busy.kill()
         busy.wait()
     assert usage_of(busy.pid) is None
