@@ -1,0 +1,42 @@
+"""Score a flow by LOB-Bench against a recording it was not fitted to, beside the recording against itself."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emp.app.commands.sim.parts import Json, ProgressBar, standard_console
+
+app = typer.Typer()
+
+
+@app.command()
+def judge(
+    model: Annotated[str, typer.Argument(help="zi, goog, tsla, or a file that `emp sim calibrate` wrote.")],
+    recording: Annotated[
+        Path, typer.Argument(help="LOBSTER message file with its ten-level orderbook file beside it.")
+    ],
+    sequences: Annotated[
+        int, typer.Option(min=1, help="Sequences of 500 messages of each side, the recording's last.")
+    ] = 50,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Score a flow by LOB-Bench against a recording it was not fitted to, beside the recording against itself.
+
+    Twenty-one distances and three conditional ones, each as L1 over bins (0 to 1) and as Wasserstein-1 in standard
+    deviations, and the difference of the mid's response to events at the touch, in ticks; smaller is nearer.
+    """
+    from emp.app.terminal.judged import judged_json, show_judged
+    from emp.sim.facts.judge import judge as judged
+    from emp.sim.facts.study import named_source
+    from emp.sim.flow.shipped import named_flow
+    from emp.sim.tape.recording import load_recording
+
+    with ProgressBar("judging") as step:
+        params, source = named_flow(model), named_source(model)
+        found = judged(params, source, Path(model).stem, load_recording(recording), sequences, seed, step)
+    show_judged(standard_console(), found)
+    if as_json:
+        print(json.dumps(judged_json(found)))
