@@ -18,6 +18,8 @@ from emp.core.contracts import NewOrder, OrderUpdate
 from emp.core.records import ACCOUNT, empty_events
 from emp.sim.chaos.exchange import Held
 from emp.sim.chaos.loop import Process
+from emp.sim.chaos.pit import Pit
+from emp.sim.chaos.plan import Plan
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -33,10 +35,11 @@ class Engine:
         self.positions = 0
         self.open: list[object] = []
         self.orders = SimpleNamespace(position=lambda _: self.positions, open_orders=lambda *_: self.open)
-        account = np.zeros(1, ACCOUNT)
-        risk = np.zeros(1, [("halted", "?"), ("degraded", "?"), ("barred", "i4")])
-        state = np.zeros(1, [("ts", "i8")])
-        seen = np.zeros(1, [("ts", "i8"), ("bid", "i8"), ("ask", "i8")])
+        n = len(self.instruments)
+        account = np.zeros(n, ACCOUNT)
+        risk = np.zeros(n, [("halted", "?"), ("degraded", "?"), ("barred", "i4")])
+        state = np.zeros(n, [("ts", "i8")])
+        seen = np.zeros(n, [("ts", "i8"), ("bid", "i8"), ("ask", "i8")])
         self.desk = SimpleNamespace(account=account, risk=risk, state=state, perception=seen)
         self.unvalued = SimpleNamespace(lots=lambda _: 0)
 
@@ -60,7 +63,16 @@ class Set:
     """A world in which nothing moves, with an engine that trades."""
 
     def __init__(self, tmp_path: Path) -> None:
-        self.world = World(plan_of(3), tmp_path)
+        self._scratch = tmp_path
+        self._worlds: list[World] = []
+        self.become(plan_of(3))
+
+    def become(self, plan: Plan) -> None:
+        """Begin anew as the world of a plan."""
+        folder = self._scratch / str(len(self._worlds))
+        folder.mkdir()
+        self.world = World(plan, folder)
+        self._worlds.append(self.world)
         self.checks: Checks = self.world.checks
         self.engine = Engine(self.world)
         self.ledger = Ledger()
@@ -73,9 +85,18 @@ class Set:
             journal=SimpleNamespace(actions=SimpleNamespace(sha256="")),
         )
         self.life = Life(Process("engine"), self.now, running=running, run="RUN00001")
-        self.life.newest_ns = self.now
+        self.life.newest_ns = dict.fromkeys(range(plan.instruments), self.now)
         self.world.lives.append(self.life)
         self.show(99_999, 100_001)
+
+    def close(self) -> None:
+        """Give back what its disks hold."""
+        for world in self._worlds:
+            world.disk.close_all()
+
+    @property
+    def pit(self) -> Pit:
+        return self.world.exchange.pits[0]
 
     @property
     def now(self) -> int:
@@ -87,9 +108,10 @@ class Set:
     def show(self, bid: int, ask: int) -> None:
         row = empty_events(1)[0]
         row["bid_px"][0], row["ask_px"][0], row["ts"] = bid, ask, 77
-        self.world.exchange._book, self.world.exchange._mid = row, (bid + ask) / 2
-        self.world.exchange.books_shown.append((bid, ask))
-        self.checks._arrivals[77] = self.now
+        for pit in self.world.exchange.pits:
+            pit.book, pit.mid = row, (bid + ask) / 2
+            pit.books_shown.append((bid, ask))
+            self.checks._arrivals[pit.index, 77] = self.now
 
     def order(self, name: str = "RUN00001-00000001", **change: Any) -> NewOrder:
         order = NewOrder(
@@ -109,7 +131,7 @@ class Set:
 def scene(tmp_path: Path) -> Iterator[Set]:
     made = Set(tmp_path)
     yield made
-    made.world.disk.close_all()
+    made.close()
 
 
 def unrecovered(s: Set) -> None:
@@ -124,7 +146,7 @@ def halted(s: Set) -> None:
 
 def stale(s: Set) -> None:
     s.later(3_100 * MS)
-    s.checks._arrivals[77] = s.now
+    s.checks._arrivals[0, 77] = s.now
     s.send()
 
 
@@ -146,16 +168,16 @@ def lasts(s: Set) -> None:
 
 
 def loss_limit(s: Set) -> None:
-    s.world.exchange.cash = -int(2 * s.world.plan.loss_limit + 100)
+    s.pit.cash = -int(2 * s.world.plan.loss_limit + 100)
     lasts(s)
     s.later(2_500 * MS)
     s.send()
 
 
 def drawdown(s: Set) -> None:
-    s.world.exchange.cash = 10_000
+    s.pit.cash = 10_000
     s.checks.losses.mark(s.life)
-    s.world.exchange.cash = int(9_900 - 2 * s.world.plan.drawdown_limit)
+    s.pit.cash = int(9_900 - 2 * s.world.plan.drawdown_limit)
     lasts(s)
     s.later(2_500 * MS)
     s.send()
@@ -211,8 +233,8 @@ def closing_rate(s: Set) -> None:
 
 
 def position_limit(s: Set) -> None:
-    s.world.exchange.position = s.world.most_position + 1
-    s.checks.on_fill(None, 1, 1)  # type: ignore[arg-type]
+    s.pit.position = s.world.most_position + 1
+    s.checks.on_fill(Held(s.order()), 1, 1)
 
 
 def queue_bound(s: Set) -> None:
@@ -298,11 +320,37 @@ def position(s: Set) -> None:
     s.checks.when_settled()
 
 
+def two_instruments(s: Set) -> None:
+    """The same world with two instruments, whose account may lose 300, and hold 6 million net and 12 million gross."""
+    s.become(
+        msgspec.structs.replace(s.world.plan, instruments=2, account_loss=300.0, max_net=6e6, max_gross=12e6)
+    )
+
+
+def account_loss(s: Set) -> None:
+    """Ticks of each are within its own limit: the money of both together is not."""
+    two_instruments(s)
+    s.world.exchange.pits[1].cash = -80  # 1,000 dollars
+    lasts(s)
+    s.later(2_500 * MS)
+    s.life.newest_ns[0] = s.now
+    s.checks._arrivals[0, 77] = s.now
+    s.send()
+
+
+def exposure(s: Set) -> None:
+    two_instruments(s)
+    s.world.exchange.pits[1].position = 4
+    s.send(instrument="ES", side=-1, px=99_999)
+    assert s.found() == [], "it closes"
+    s.send(instrument="ES")
+
+
 def loss_kept(s: Set) -> None:
     """The owner has halted it, the loss goes on, and so does the position."""
     s.checks.halted = True
-    s.world.exchange.position = 3
-    s.world.exchange.cash = -int(3 * 100_000 + s.world.plan.loss_limit + 200)
+    s.pit.position = 3
+    s.pit.cash = -int(3 * 100_000 + s.world.plan.loss_limit + 200)
     rows = empty_events(1)
     for _ in range(40):
         s.later(S)
@@ -328,7 +376,7 @@ PLANTED: dict[str, Callable[[Set], None]] = {
     one.__name__: one
     for one in (
         unrecovered, halted, stale, link_down, late, loss_limit, drawdown, loss_forgotten, sealed_early, closing_price,
-        order_price, closing_rate, closing_pace, not_asked, loss_kept,
+        order_price, closing_rate, closing_pace, not_asked, loss_kept, account_loss, exposure,
         position_limit, queue_bound, duplicate_id, unknown_order, lost_record, recorded_first, tampered, passed_over,
         start_refused, unhandled, liveness, position, money, working, book,
     )
@@ -388,16 +436,45 @@ def test_the_next_run_takes_over_what_the_last_one_lost(scene: Set, kept: bool) 
 
 
 def test_a_loss_between_two_events_is_no_breach(scene: Set) -> None:
-    scene.world.exchange.cash = -int(2 * scene.world.plan.loss_limit + 100)
+    scene.pit.cash = -int(2 * scene.world.plan.loss_limit + 100)
     scene.checks.losses.mark(scene.life)
     scene.later(100 * MS)
-    scene.world.exchange.cash = 0
+    scene.pit.cash = 0
     scene.checks.losses.mark(scene.life)
     scene.later(2_500 * MS)
-    scene.life.newest_ns = scene.now
-    scene.checks._arrivals[77] = scene.now
+    scene.life.newest_ns[0] = scene.now
+    scene.checks._arrivals[0, 77] = scene.now
     scene.send()
     assert scene.found() == []
+
+
+def test_net_exposure_is_not_held_against_who_closes_one_side(scene: Set) -> None:
+    two_instruments(scene)
+    scene.world.exchange.pits[0].position = 4  # a share is worth 1,000
+    scene.world.exchange.pits[1].position = -6  # 7.5 million
+    scene.send(side=-1, qty=4, px=99_999)
+    scene.checks.on_fill(Held(scene.order(instrument="ES")), 1, 100_000)
+    assert scene.found() == []
+
+
+def test_gross_exposure_is(scene: Set) -> None:
+    two_instruments(scene)
+    scene.world.exchange.pits[1].position = -10
+    scene.world.most_position = 10
+    scene.checks.on_fill(Held(scene.order(instrument="ES", side=-1)), 1, 100_000)
+    assert scene.found() == ["exposure"]
+
+
+def test_of_two_instruments_each_must_be_alive(scene: Set) -> None:
+    two_instruments(scene)
+    scene.checks.begin_rest()
+    scene.send()
+    scene.checks.on_arrival("RUN00001-00000001", "new", False)
+    assert not scene.checks.is_alive()
+    scene.send(name="RUN00001-00000002", instrument="ES")
+    scene.checks.on_arrival("RUN00001-00000002", "new", False)
+    assert scene.checks.is_alive()
+    assert scene.checks.ended == "trading"
 
 
 def test_the_dead_send_nothing(scene: Set) -> None:

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 import msgspec
@@ -16,6 +16,7 @@ from emp.journal.reader import chained_crc, is_blank
 from emp.sim.chaos.disk import SIZE
 from emp.sim.chaos.exchange import Shortcomings
 from emp.sim.chaos.loop import Process
+from emp.sim.chaos.pit import Pit
 from emp.sim.chaos.plan import Fault
 from emp.sim.venues.fix.faults import Faults
 
@@ -71,7 +72,9 @@ class Befalls:
         world = self._world
         world.exchange.faults = Shortcomings()
         exchange = world.exchange
-        exchange.silent_until_ns = exchange.refuses_until_ns = exchange.bare_until_ns = 0
+        exchange.refuses_until_ns = 0
+        for pit in exchange.pits:
+            pit.silent_until_ns = pit.bare_until_ns = 0
         network = world.loop.network
         network.stands_until_ns = network.refuses_until_ns = network.one_way_until_ns = 0
         network.next_cut = network.next_flip = None
@@ -123,12 +126,19 @@ class Befalls:
     # --- market and wire
 
     def _feed_stall(self, ms: int) -> None:
-        self._world.exchange.silent_until_ns = self._now_ns + ms * MS
+        for pit in self._met_by(ms):
+            pit.silent_until_ns = self._now_ns + ms * MS
 
     def _bare_side(self, ms: int) -> None:
-        exchange = self._world.exchange
-        exchange.bare_side = ("bid", "ask")[ms % 2]
-        exchange.bare_until_ns = self._now_ns + ms * MS
+        for pit in self._met_by(ms):
+            pit.bare_side = ("bid", "ask")[ms % 2]
+            pit.bare_until_ns = self._now_ns + ms * MS
+
+    def _met_by(self, size: int) -> Sequence[Pit]:
+        """What a fault of the market meets: one instrument, or all."""
+        pits = self._world.exchange.pits
+        which = size // 2 % (len(pits) + 1)
+        return pits[which : which + 1] or pits
 
     def _cut_server(self, part: int) -> None:
         self._world.loop.network.next_cut = (True, part / 100)
@@ -366,8 +376,10 @@ class Befalls:
         self._trade_by_hand(lots, told=False)
 
     def _trade_by_hand(self, lots: int, *, told: bool) -> None:
+        instruments = self._world.exchange.instruments
+        by_hand = sum(self.counts[kind] for kind in ("by_hand", "in_silence"))
         with self._world.loop.inside(self._world.venue_process):
-            self._world.door.by_hand(lots, told=told)
+            self._world.door.by_hand(instruments[by_hand % len(instruments)].name, lots, told=told)
 
     def _second_engine(self, _: int) -> None:
         first = self._running()

@@ -7,9 +7,9 @@ import hashlib
 
 import msgspec
 
+from emp.app.chaos.account import AccountLosses
 from emp.app.chaos.closings import Closings
 from emp.app.chaos.life import Life
-from emp.app.chaos.losses import Losses
 from emp.app.chaos.records import check_records, differs
 from emp.app.chaos.scene import Scene
 from emp.core.codes import Reason
@@ -21,6 +21,7 @@ from emp.execution.orders import OrderManager
 from emp.journal.reader import LedgerReader
 from emp.sim.chaos.exchange import Held
 from emp.sim.chaos.loop import Process
+from emp.sim.chaos.pit import Pit
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -33,6 +34,8 @@ CHECKS = {
     "link_down": "nor while the trade link is down",
     "late": "nor on data that reached the engine more than 350 ms before",
     "loss_limit": "nor after the loss of the day has passed its limit, over any number of restarts",
+    "account_loss": "nor after the account's loss of the day, over all instruments, has passed its limit",
+    "exposure": "no order takes net exposure beyond the account's limit, and no fill gross exposure",
     "loss_kept": "and what is held is closed then, though its owner has halted it and wants to keep it",
     "decided_late": "nothing is decided after a stall before sizes are 0",
     "loss_forgotten": "a start knows the loss of the day and the peak that were known 5 s before the last one ended",
@@ -90,12 +93,16 @@ class Checks:
         self.logs: list[str] = []  # hashes of the action logs
         self.halted = False  # by the owner, as far as he was told
         self.reports = 0
-        self.closings = Closings(world, self)
-        self._arrivals: dict[int, int] = {}  # ts of a row -> when it reached the engine
+        self._pits = world.exchange.pits
+        self._closings = {pit.instrument.name: Closings(world, self, pit) for pit in self._pits}
+        self._arrivals: dict[
+            tuple[int, int], int
+        ] = {}  # (instrument, ts) of a row -> when it reached the engine
         self._rest_ns = 0
-        self._alive_orders = 0
-        self.losses = Losses(world, self)
-        self._losses = 0  # of connections
+        self._instrument_of: dict[str, str] = {}  # ids that were sent
+        self._alive: set[str] = set()  # instruments of which an order has arrived since faults are over
+        self.losses = AccountLosses(world, self)
+        self._cuts = 0  # of connections
         self._back_ns = 0  # when the links were whole again, until it is looked at
 
     def violated(self, check: str, what: str) -> None:
@@ -117,38 +124,43 @@ class Checks:
             self.unrecorded.add(command.cl_ord_id)
         if not isinstance(command, NewOrder | Replace):
             return
+        self._instrument_of[command.cl_ord_id] = command.instrument
         if command.reason is Reason.KILL_SWITCH:
-            self.closings.on_send(command)
+            self._closings[command.instrument].on_send(command)
         else:
             self._adding(life, command)
 
     def _adding(self, life: Life, command: NewOrder | Replace) -> None:
         now, name = self._world.loop.now_ns, command.cl_ord_id
+        pit = self._world.exchange.pit(command.instrument)
         if not life.trading:
             self.violated("unrecovered", name)
         if self.halted:
             self.violated("halted", name)
-        silent_ms = (now - life.newest_ns) / MS
+        silent_ms = (now - life.newest_ns.get(pit.index, 0)) / MS
         if silent_ms > self._world.config.risk.stale_after_ms + 50:
             self.violated("stale", f"{name} after {silent_ms:.0f} ms of silence")
         if life.links.get("trade") is False:
             self.violated("link_down", name)
-        came = self._arrivals.get(command.ts)
+        came = self._arrivals.get((pit.index, command.ts))
         if came is not None and now - came > 350 * MS:
             self.violated("late", f"{name} on data {(now - came) / MS:.0f} ms old")
-        losses = self.losses
+        if self.losses.breached_ns and now - self.losses.breached_ns > 2 * S:
+            self.violated("account_loss", f"{name} after a loss of {self.losses.lost:.0f}")
+        self.losses.look_at_order(command)
+        losses = self.losses.each[pit.index]
         if losses.breached_ns and now - losses.breached_ns > 2 * S:
             self.violated("loss_limit", f"{name} after a loss of {losses.lost:.0f}")
         if losses.drawn_ns and now - losses.drawn_ns > 2 * S:
             self.violated("drawdown", f"{name} after a fall of {losses.best - losses.worth:.0f}")
-        mid = self._world.exchange.mid()
-        if mid == mid and abs(command.px - mid) > 0.02 * mid:
-            self.violated("order_price", f"{name} at {command.px}, the market is at {mid}")
+        if pit.mid == pit.mid and abs(command.px - pit.mid) > 0.02 * pit.mid:
+            self.violated("order_price", f"{name} at {command.px}, the market is at {pit.mid}")
 
     def on_arrival(self, name: str, kind: str, repeated: bool) -> None:
         """An order, or a change of one, reaches the venue."""
         self.orders += 1
-        self._alive_orders += 1
+        if name in self._instrument_of:
+            self._alive.add(self._instrument_of[name])
         if name in self.arrived and not repeated:
             self.violated("duplicate_id", f"{kind} {name}")
         self.arrived.setdefault(name, self._world.loop.now_ns)
@@ -157,9 +169,9 @@ class Checks:
 
     def on_events(self, life: Life, rows: Array) -> None:
         """Market data reach the engine."""
-        life.newest_ns = self._world.loop.now_ns
-        for ts in rows["ts"].tolist():
-            self._arrivals[ts] = life.newest_ns
+        now = self._world.loop.now_ns
+        for key in zip(rows["instrument"].tolist(), rows["ts"].tolist(), strict=True):
+            life.newest_ns[key[0]] = self._arrivals[key] = now
         if len(self._arrivals) > 512:
             self._arrivals = dict(list(self._arrivals.items())[256:])
         self.losses.look(life)
@@ -183,14 +195,22 @@ class Checks:
     def on_report(self, life: Life, update: OrderUpdate) -> None:
         """A report reaches the engine."""
         self.reports += 1
-        self.closings.on_report(update)
+        for closings in self._closings.values():
+            closings.on_report(update)
 
-    def on_fill(self, _held: Held, _lots: int, _px: int) -> None:
+    def on_fill(self, held: Held, _lots: int, _px: int) -> None:
         """The venue has filled an order."""
-        held, most = self._world.exchange.position, self._world.most_position
-        if abs(held) > most + self._world.exchange.others:
-            self.violated("position_limit", f"{held} lots, {most} are allowed")
+        pit, most = self._world.exchange.pit(held.order.instrument), self._world.most_position
+        if abs(pit.position) > most + pit.others:
+            what = f"{pit.position} lots of {pit.instrument.name}, {most} are allowed"
+            self.violated("position_limit", what)
+        self.losses.look_at_held()
         self.losses.mark(self._world.life)
+
+    def afresh(self) -> None:
+        """Another process, another state of the link, or the owner's word: the next closing order is due at once."""
+        for closings in self._closings.values():
+            closings.afresh()
 
     # --- processes --------------------------------------------------------------------------------------------------
 
@@ -200,9 +220,11 @@ class Checks:
         if life is None or life.process is not process or process.dead or life.running is None:
             return
         running = life.running
-        depth, bound = running.bus.depth(0), self._world.config.bus.queue_bound
-        if depth > bound:
-            self.violated("queue_bound", f"{depth} events wait, {bound} may")
+        bound = self._world.config.bus.queue_bound
+        for pit in self._pits:
+            depth = running.bus.depth(pit.index)
+            if depth > bound:
+                self.violated("queue_bound", f"{depth} events wait, {bound} may")
         ledger = running.live._ledger
         if not ledger._in_batch and not ledger._dead:
             life.acknowledged = ledger._seq
@@ -212,7 +234,7 @@ class Checks:
         if not life.began and life.trading:
             life.began = True
             self.losses.begin(life)
-            self.closings.afresh()
+            self.afresh()
 
     def on_assembled(self, life: Life) -> None:
         """A start has opened what there is on the disk."""
@@ -248,7 +270,7 @@ class Checks:
         """How many fills a ledger knows."""
         manager = OrderManager([one.name for one in life.running.engine.instruments])
         rebuild(ledger, manager)
-        return int(manager.accounts["fills"][0])
+        return int(manager.accounts["fills"].sum())
 
     def _sealed(self, life: Life) -> bool:
         """Whether a process's run ended in order, by its ledger."""
@@ -266,7 +288,7 @@ class Checks:
         life.said = life.said or "killed"
         self.losses.end(life)
         if life.running is not None and not life.running.live._ledger._dead:
-            life.knew = int(life.running.engine.desk.account["fills"][0])
+            life.knew = int(life.running.engine.desk.account["fills"].sum())
 
     def on_end(self, life: Life) -> None:
         """A process is over, whatever ended it."""
@@ -292,8 +314,8 @@ class Checks:
 
     def on_link(self, up: bool) -> None:
         """A connection came up or went down."""
-        self._losses += not up
-        self.closings.afresh()
+        self._cuts += not up
+        self.afresh()
         life = self._world.life
         whole = life is not None and life.trading and all(life.links.values())
         self._back_ns = self._world.loop.now_ns if whole else 0
@@ -310,32 +332,39 @@ class Checks:
     def begin_rest(self) -> None:
         """Faults are over."""
         self._rest_ns = self._world.loop.now_ns
-        self._alive_orders = 0
+        self._alive.clear()
 
     def is_alive(self) -> bool:
         """Whether it trades again, or is flat and says why."""
         life = self._world.life
         if life is None or not life.trading:
             return False
-        if self._alive_orders and not self.halted:
-            self.ended = "trading"
-            return True
-        risk = life.running.engine.desk.risk[0]
+        each = {self._how_alive(life, pit) for pit in self._pits}
+        if "" in each:
+            return False
+        self.ended = next(how for how in ("trading", "watching", "halted") if how in each)
+        return True
+
+    def _how_alive(self, life: Life, pit: Pit) -> str:
+        """What it does in an instrument: trading | watching | halted, or "" for nothing that it should."""
+        if pit.instrument.name in self._alive and not self.halted:
+            return "trading"
+        risk = life.running.engine.desk.risk[pit.index]
         now = self._world.loop.now_ns
         rested = now - self._rest_ns > 30 * S and now - life.began_ns > 30 * S
-        fresh = now - life.newest_ns < 3 * S and not risk["degraded"] and life.links.get("trade", True)
+        newest_ns = life.newest_ns.get(pit.index, 0)
+        fresh = now - newest_ns < 3 * S and not risk["degraded"] and life.links.get("trade", True)
         may_trade = not risk["halted"] and not risk["barred"] and not self.halted
-        if rested and fresh and may_trade and self._processed(life):
-            self.ended = "watching"  # it may trade, and sees no edge: outcomes have taught it, or it is spent
-            return True
-        if risk["halted"] and not self.halted and self.is_settled() and self._world.exchange.position == 0:
-            self.ended = "halted"
-            return True
-        return False
+        if rested and fresh and may_trade and self._processed(life, pit):
+            return "watching"  # it may trade, and sees no edge: outcomes have taught it, or it is spent
+        if risk["halted"] and not self.halted and self.is_settled() and pit.position == 0:
+            return "halted"
+        return ""
 
-    def _processed(self, life: Life) -> bool:
-        """Whether the newest market data have been decided on."""
-        return bool(life.running.engine.desk.state[0]["ts"] in list(self._arrivals)[-8:])
+    def _processed(self, life: Life, pit: Pit) -> bool:
+        """Whether the newest market data of an instrument have been decided on."""
+        newest = list(self._arrivals)[-8 * len(self._pits) ** 2 :]
+        return (pit.index, int(life.running.engine.desk.state[pit.index]["ts"])) in newest
 
     def at_rest(self) -> None:
         """It must be alive by now."""
@@ -349,10 +378,11 @@ class Checks:
             state = "over" if life.over else "trading" if life.trading else "starting"
             why = ""
             if life.running is not None:
-                risk = life.running.engine.desk.risk[0]
+                stuck = next((pit for pit in self._pits if not self._how_alive(life, pit)), self._pits[0])
+                risk = life.running.engine.desk.risk[stuck.index]
                 why = (
-                    f", halted {bool(risk['halted'])}, barred {int(risk['barred'])}, degraded"
-                    f" {bool(risk['degraded'])}, links {life.links}"
+                    f", {stuck.instrument.name} halted {bool(risk['halted'])}, barred {int(risk['barred'])},"
+                    f" degraded {bool(risk['degraded'])}, links {life.links}"
                 )
             self.violated("liveness", f"{state}: {life.said}{why}")
 
@@ -369,12 +399,15 @@ class Checks:
         life = self._world.life
         if life is None or not life.trading:
             return False
-        engine = life.running.engine
-        return bool(engine.orders.position(engine.instruments[0].name) == self._world.exchange.position)
+        orders = life.running.engine.orders
+        return all(orders.position(pit.instrument.name) == pit.position for pit in self._pits)
 
     def _fresh(self, life: Life) -> bool:
-        """Whether the engine's book is one of the newest that the venue showed."""
-        return tuple(life.running.engine._touch(0))[:2] in self._world.exchange.books_shown
+        """Whether the engine's books are among the newest that the venue showed."""
+        return all(self._is_fresh(life, pit) for pit in self._pits)
+
+    def _is_fresh(self, life: Life, pit: Pit) -> bool:
+        return tuple(life.running.engine._touch(pit.index))[:2] in pit.books_shown
 
     def when_settled(self) -> None:
         """The engine runs, is halted, and nothing is under way: what it knows is what the venue knows."""
@@ -382,27 +415,31 @@ class Checks:
         life, exchange = world.life, world.exchange
         if life is None or not life.trading:
             return
-        engine = life.running.engine
-        name = engine.instruments[0].name
-        ours = engine.orders.position(name)
-        if ours != exchange.position:
-            self.violated("position", f"{ours:+d}, the venue has {exchange.position:+d}")
-        if engine.orders.open_orders() or exchange.working():
-            open_ = len(engine.orders.open_orders())
+        orders = life.running.engine.orders
+        if orders.open_orders() or exchange.working():
+            open_ = len(orders.open_orders())
             self.violated("working", f"{open_} here, {exchange.working()} at the venue")
-        theirs = exchange.books_shown
-        if not self._fresh(life):
-            touch = engine._touch(0)[:2]
-            self.violated("book", f"{touch}, the venue showed {list(theirs)[-2:]}")
-        account = engine.desk.account[0]
-        heard = not _UNHEARD & world.befalls.counts.keys() and self._losses == 0 and len(world.lives) == 1
+        heard = not _UNHEARD & world.befalls.counts.keys() and self._cuts == 0 and len(world.lives) == 1
         told = heard or not _CORRECTED & world.befalls.counts.keys()
-        if len({one.run for one in world.lives if one.run}) == 1 and told and not self._adjusted(life):
-            cash, fees = float(account["cash"]), float(account["fees"])
-            if abs(cash - exchange.cash) > 1e-6 * max(1.0, abs(exchange.cash)):
-                self.violated("money", f"cash {cash:.3f}, the venue has {exchange.cash}")
-            if world.door.tells_fees and heard and abs(fees - exchange.fees) > 1e-6 * max(1.0, exchange.fees):
-                self.violated("money", f"fees {fees:.3f}, the venue has {exchange.fees:.3f}")
+        one_run = len({one.run for one in world.lives if one.run}) == 1
+        comparable = one_run and told and not self._adjusted(life)
+        for pit in self._pits:
+            name, ours = pit.instrument.name, orders.position(pit.instrument.name)
+            if ours != pit.position:
+                self.violated("position", f"{name} {ours:+d}, the venue has {pit.position:+d}")
+            if not self._is_fresh(life, pit):
+                touch = life.running.engine._touch(pit.index)[:2]
+                self.violated("book", f"{name} {touch}, the venue showed {list(pit.books_shown)[-2:]}")
+            if comparable:
+                self._compare_money(life, pit, fees_too=world.door.tells_fees and heard)
+
+    def _compare_money(self, life: Life, pit: Pit, *, fees_too: bool) -> None:
+        account = life.running.engine.desk.account[pit.index]
+        name, cash, fees = pit.instrument.name, float(account["cash"]), float(account["fees"])
+        if abs(cash - pit.cash) > 1e-6 * max(1.0, abs(pit.cash)):
+            self.violated("money", f"{name} cash {cash:.3f}, the venue has {pit.cash}")
+        if fees_too and abs(fees - pit.fees) > 1e-6 * max(1.0, pit.fees):
+            self.violated("money", f"{name} fees {fees:.3f}, the venue has {pit.fees:.3f}")
 
     def _adjusted(self, life: Life) -> bool:
         """Whether lots came without a report: they are worth what the market said first, not what they cost."""

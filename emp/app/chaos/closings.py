@@ -4,6 +4,7 @@ from collections import deque
 
 from emp.app.chaos.scene import Judge, Scene
 from emp.core.contracts import NewOrder, OrderUpdate, Replace
+from emp.sim.chaos.pit import Pit
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -13,10 +14,10 @@ LEAST_NS = 200 * MS
 
 
 class Closings:
-    """Watches what one engine after another sends to get flat."""
+    """Watches what one engine after another sends to get flat in one instrument."""
 
-    def __init__(self, world: Scene, told: Judge) -> None:
-        self._world, self._told = world, told
+    def __init__(self, world: Scene, told: Judge, pit: Pit) -> None:
+        self._world, self._told, self._pit = world, told, pit
         self._left: deque[int] = deque()  # when, in the last minute
         self._names: set[str] = set()  # closing orders whose end is to be told
         self._refused = 0  # in a row
@@ -25,7 +26,7 @@ class Closings:
 
     def on_send(self, command: NewOrder | Replace) -> None:
         """One leaves."""
-        now, mid, name = self._world.loop.now_ns, self._world.exchange.mid(), command.cl_ord_id
+        now, mid, name = self._world.loop.now_ns, self._pit.mid, command.cl_ord_id
         if mid != mid or abs(command.px - mid) > 0.2 * mid:
             self._told.violated("closing_price", f"{name} at {command.px}, the market is at {mid}")
         self._left.append(now)

@@ -18,7 +18,6 @@ from emp.access.fix.client import FixAccess
 from emp.access.fix.dialect import dialect
 from emp.access.fix.settings import FixSettings
 from emp.access.port import LinkState, MarketAccess
-from emp.app.chaos.market import INSTRUMENT
 from emp.app.chaos.venue import WatchedVenue
 from emp.core.clock import Clock
 from emp.core.config.secrets import Secret
@@ -64,7 +63,7 @@ class Door(Protocol):
     def lose_orders(self, n: int) -> None:
         """The next orders never arrive."""
 
-    def by_hand(self, lots: int, *, told: bool) -> None:
+    def by_hand(self, instrument: str, lots: int, *, told: bool) -> None:
         """Somebody trades on the account."""
 
 
@@ -75,11 +74,12 @@ class FixDoor:
         """`runs` is the folder in which the engine keeps sequence numbers."""
         self._exchange, self._runs = exchange, runs
         self._dialect = dialect(name)
+        self._symbols = {one.name: str(k) for k, one in enumerate(exchange.instruments, 1)}
         self._password = Secret("drill")
         self.tells_fees = bool(self._dialect.fee_tag)
         self.tells_corrections = self._dialect.exec_id
         asked = VenueSettings(
-            dialect=self._dialect, host=HOST, port=PORT, password=self._password, symbols={INSTRUMENT: "1"}
+            dialect=self._dialect, host=HOST, port=PORT, password=self._password, symbols=self._symbols
         )
         self.venue = WatchedVenue(exchange, list(exchange.instruments), asked, clock=clock)
         self.venue.arrived = arrived
@@ -110,7 +110,7 @@ class FixDoor:
             dialect=self._dialect,
             tls=False,
             account=ACCOUNT,
-            symbols={INSTRUMENT: "1"},
+            symbols=self._symbols,
             username=Secret("EMP"),
             password=self._password,
             store=self._runs / "fix-sequence",
@@ -130,9 +130,9 @@ class FixDoor:
         """Any command counts."""
         self._exchange.faults.lost_orders += n
 
-    def by_hand(self, lots: int, *, told: bool) -> None:
+    def by_hand(self, instrument: str, lots: int, *, told: bool) -> None:
         """The exchange's books are the account's."""
-        self._exchange.by_hand(lots, told=told)
+        self._exchange.by_hand(instrument, lots, told=told)
 
 
 class _Behind:
@@ -146,7 +146,7 @@ class _Behind:
 
     def book(self, instrument: str) -> Array | None:
         """The newest row."""
-        return self._exchange.book
+        return self._exchange.pit(instrument).book
 
     def listen(
         self, on_event: Callable[[str, Array], None], on_report: Callable[[OrderUpdate], None]
@@ -161,7 +161,7 @@ class _Behind:
     def events(self, rows: Array) -> None:
         """From the exchange."""
         for row in rows:
-            self._on_event(INSTRUMENT, row)
+            self._on_event(self.instruments[int(row["instrument"])].name, row)
 
     def report(self, update: OrderUpdate) -> None:
         """From the exchange."""
@@ -212,7 +212,8 @@ class OpenApiDoor:
         stop_out = self.venue.account._stop_out
 
         def stopped(position: ProtoOAPosition) -> None:
-            exchange.others += abs(exchange.position)  # nobody has told the engine before it is connected
+            pit = exchange.pit(self.venue.account.symbols[position.trade_data.symbol_id].name)
+            pit.others += abs(pit.position)  # nobody has told the engine before it is connected
             stop_out(position)
 
         self.venue.account._stop_out = stopped  # type: ignore[method-assign]
@@ -252,23 +253,24 @@ class OpenApiDoor:
         """Never read, so that the account knows nothing of them."""
         self.venue.faults.lose_orders += n
 
-    def by_hand(self, lots: int, *, told: bool) -> None:
+    def by_hand(self, instrument: str, lots: int, *, told: bool) -> None:
         """The account has an order that no client of the API has sent."""
         if not lots:
             return
         account, exchange = self.venue.account, self._exchange
-        instrument = exchange.instrument
+        traded = exchange.pit(instrument).instrument
+        symbol = 1 + exchange.instruments.index(traded)
         request = ProtoOANewOrderReq(
             ctid_trader_account_id=account.account,
-            symbol_id=1,
+            symbol_id=symbol,
             order_type=OrderType.MARKET,
             trade_side=TradeSide.BUY if lots > 0 else TradeSide.SELL,
-            volume=abs(lots) * round(instrument.lot * 100),
+            volume=abs(lots) * round(traded.lot * 100),
         )
         order_id, name = account._new_id(), exchange.next_hand()
-        order = Working(order_id, request, instrument, self.venue.digits[instrument.name], name)
+        order = Working(order_id, request, traded, self.venue.digits[instrument], name)
         account.orders[order_id] = account._by_name[name] = order
-        exchange.by_hand(lots, told=told)
+        exchange.by_hand(instrument, lots, told=told)
 
 
 def open_door(

@@ -1,4 +1,4 @@
-"""What an account loses in a world: by the venue's books against its limits, and what of it each start still knows."""
+"""What an instrument loses in a world: by the venue's books against its limits, and what of it each start knows."""
 
 from collections import deque
 from typing import Any, NamedTuple, Protocol
@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 from emp.app.chaos.life import Life
 from emp.app.chaos.scene import Scene
 from emp.sim.chaos.loop import Process
+from emp.sim.chaos.pit import Pit
 
 KNOWN_NS = 5_500_000_000
 """What fills cannot restore is recorded every 5 s: what is older than this, every start knows."""
@@ -65,11 +66,11 @@ class Since:
 
 
 class Losses:
-    """Adds up an account's money at the venue, and holds each start to what the process before it knew."""
+    """Adds up what an instrument earns at the venue, and holds each start to what the process before it knew."""
 
-    def __init__(self, world: Scene, told: Told) -> None:
-        self._world, self._told = world, told
-        self.worth = 0.0  # of the account at the venue when it was last looked at
+    def __init__(self, world: Scene, told: Told, pit: Pit) -> None:
+        self._world, self._told, self._pit = world, told, pit
+        self.worth = 0.0  # at the venue when it was last looked at
         self.lost = 0.0  # while an engine traded
         self.best = 0.0
         self.breached_ns = 0  # when the loss of the day had been beyond its limit for a while
@@ -85,10 +86,9 @@ class Losses:
 
     def mark(self, life: Life | None) -> None:
         """Add up what is lost while an engine trades; what is lost while none does counts for no day."""
-        exchange, plan, now = self._world.exchange, self._world.plan, self._world.loop.now_ns
-        mid = exchange.mid()
-        fees = min(0.0, exchange.fees)  # what is paid no engine may know: not every dialect tells it
-        worth = exchange.cash - fees + (exchange.position * mid if exchange.position else 0.0)
+        plan, now = self._world.plan, self._world.loop.now_ns
+        fees = min(0.0, self._pit.fees)  # what is paid no engine may know: not every dialect tells it
+        worth = self._pit.worth - fees
         if life is not None and life.trading:
             self.lost += self.worth - worth
             self._least_lost = min(self._least_lost, self.lost)
@@ -97,25 +97,32 @@ class Losses:
         fallen = min(self.best - worth, self.lost - self._least_lost)
         lasts = self._fallen.lasts(now, beyond=fallen > plan.drawdown_limit + SLACK)
         self.drawn_ns = self.drawn_ns or now * lasts
-        # what was gained while none traded counts, where the ledger knows the lots
-        lost = min(self.lost, -worth)
-        lasts = self._losing.lasts(now, beyond=lost > plan.loss_limit + SLACK)
+        lasts = self._losing.lasts(now, beyond=self.certain > plan.loss_limit + SLACK)
         self.breached_ns = self.breached_ns or now * lasts
 
-    def look_at_kept(self, life: Life) -> None:
-        """Beyond a loss limit nothing is kept, whoever has halted it, while the venue can be heard and takes orders."""
-        exchange, now = self._world.exchange, self._world.loop.now_ns
+    @property
+    def certain(self) -> float:
+        """What is lost whatever counts: what was gained while none traded does, where the ledger knows the lots."""
+        return min(self.lost, -self.worth)
+
+    def look_at_kept(self, life: Life, *, account: bool) -> None:
+        """Beyond a loss limit, its own or the account's, nothing is kept, whoever has halted it, while the venue can be
+        heard and takes orders.
+        """
+        pit, now = self._pit, self._world.loop.now_ns
         could_close = (
             life.trading
             and all(life.links.values())
-            and now >= max(exchange.refuses_until_ns, exchange.bare_until_ns, exchange.silent_until_ns)
+            and now >= max(self._world.exchange.refuses_until_ns, pit.bare_until_ns, pit.silent_until_ns)
         )
-        if not (self.breached_ns or self.drawn_ns) or not exchange.position or not could_close:
+        passed = self.breached_ns or self.drawn_ns or account
+        if not passed or not pit.position or not could_close:
             self._kept_ns = 0
             return
         self._kept_ns = self._kept_ns or now
         if now - self._kept_ns > KEPT_NS:
-            self._told.violated("loss_kept", f"{exchange.position:+d} lots, with {self.lost:.0f} lost")
+            what = f"{pit.position:+d} lots of {pit.instrument.name}, with {self.lost:.0f} lost"
+            self._told.violated("loss_kept", what)
 
     # --- by what the engine knows -------------------------------------------------------------------------------
 
@@ -123,7 +130,7 @@ class Losses:
         """Market data reach a process: where do its limits measure from?"""
         if life.process is not self._begun or life.running is None:
             return
-        account = life.running.engine.desk.account[0]
+        account = life.running.engine.desk.account[self._pit.index]
         if not account["fills"] and not account["position"]:
             return  # nothing was gained or lost yet
         mark = (int(account["day"]), float(account["day_start"]), float(account["peak"]))
@@ -132,7 +139,7 @@ class Losses:
 
     def begin(self, life: Life) -> None:
         """A process begins to trade, and has decided nothing yet: it knows what the one before it knew."""
-        before, account = self._before, life.running.engine.desk.account[0]
+        before, account = self._before, life.running.engine.desk.account[self._pit.index]
         self._marks.clear()
         self._begun = life.process
         if before is None or not before.comparable:
@@ -163,37 +170,38 @@ class Losses:
             self._forgotten(f"a drawdown of {before.drawdown:g}, the next run begins with {-peak:g}")
 
     def _forgotten(self, what: str) -> None:
-        self._told.violated("loss_forgotten", what)
+        self._told.violated("loss_forgotten", f"{self._pit.instrument.name}: {what}")
 
     def end(self, life: Life) -> None:
         """A process dies, or has ended: what the next one must know."""
         if life.process is not self._begun or life.running is None:
             return
         engine, counts = life.running.engine, self._world.befalls.counts
-        account, now = engine.desk.account[0], self._world.loop.now_ns
+        i, now = self._pit.index, self._world.loop.now_ns
+        account = engine.desk.account[i]
         self.look(life)
         grace = STALLED_NS if {"stop", "slow_disk"} & counts.keys() else KNOWN_NS
         known = [one for one in self._marks if one.at_ns < now - grace]
-        pnl = _pnl(engine)
+        pnl = _pnl(engine, i)
         self._before = Ended(
             life.run,
             known[-1] if known else None,
             int(account["day"]),
             pnl - float(account["day_start"]),
             min(0.0, pnl - float(account["peak"])),
-            _has_price(engine) and not life.running.live._ledger._dead,
+            _has_price(engine, i) and not life.running.live._ledger._dead,
         )
         self._begun = None
 
 
-def _has_price(engine: Any) -> bool:
+def _has_price(engine: Any, i: int) -> bool:
     """Whether what is held can be valued by who looks at the market alone."""
-    held, seen = engine.desk.account[0]["position"], engine.desk.perception[0]["ts"]
-    return bool((seen or not held) and not engine.unvalued.lots(0))
+    held, seen = engine.desk.account[i]["position"], engine.desk.perception[i]["ts"]
+    return bool((seen or not held) and not engine.unvalued.lots(i))
 
 
-def _pnl(engine: Any) -> float:
+def _pnl(engine: Any, i: int) -> float:
     """Cash, and what is held at the newest mid, less fees."""
-    account, seen = engine.desk.account[0], engine.desk.perception[0]
+    account, seen = engine.desk.account[i], engine.desk.perception[i]
     value = int(account["position"]) * 0.5 * float(seen["bid"] + seen["ask"])
     return float(account["cash"]) + value - float(account["fees"]) + float(account["financing"])

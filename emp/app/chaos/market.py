@@ -22,7 +22,9 @@ from emp.perception.depth import ENCODER
 from emp.perception.normalise import INPUT_NAMES, INPUTS
 from emp.perception.schema import schema_hash
 
-INSTRUMENT = "GOOG"
+INSTRUMENTS = ("GOOG", "ES", "CL")
+"""What may be traded, the first alone in most worlds: a tick is worth 0.01, 12.50 and 10 dollars."""
+
 EVENTS = 6_000
 """Of the market that all worlds begin somewhere in."""
 
@@ -33,9 +35,9 @@ LEVELS_SHOWN = 3
 
 
 @cache
-def instrument() -> Instrument:
-    """What is traded."""
-    return find(INSTRUMENT, None)
+def traded(n: int) -> tuple[Instrument, ...]:
+    """The instruments of a world with `n` of them."""
+    return tuple(find(name, None) for name in INSTRUMENTS[:n])
 
 
 @cache

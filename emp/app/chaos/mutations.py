@@ -380,6 +380,28 @@ MUTANTS = (
         "        if update.correction:\n            return Applied()\n",
         ("bust", "corrected_trade"),
     ),
+    # the account, over all instruments
+    Mutant(
+        "account_may_lose_anything",
+        "emp.engine.portfolio",
+        'folio["max_loss"] = limits.max_daily_loss or NO_LIMIT',
+        'folio["max_loss"] = NO_LIMIT',
+        ("twice_row", "twice_report"),
+    ),
+    Mutant(
+        "every_tick_worth_the_same",
+        "emp.engine.portfolio",
+        "one.tick * one.point_value, limits.rate_max_age_ns",
+        "1.0, limits.rate_max_age_ns",
+        ("twice_row", "twice_report"),
+    ),
+    Mutant(
+        "kill_closes_the_first_instrument",
+        "emp.engine.engine",
+        "        for i in range(len(self.instruments)) if chosen is None else chosen:\n",
+        "        for i in range(1):\n",
+        ("owner_kill", "owner_flatten"),
+    ),
     # what bars opening
     Mutant(
         "bar_not_lifted",

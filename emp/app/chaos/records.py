@@ -105,6 +105,8 @@ def _state(ledger: LedgerReader, names: list[str]) -> tuple[object, ...]:
 
 
 def _known(manager: OrderManager, names: list[str]) -> tuple[object, ...]:
-    account = manager.accounts[0]
-    money = (round(float(account["cash"]), 6), round(float(account["fees"]), 6), int(account["fills"]))
-    return (manager.position(names[0]), *money, len(manager.open_orders()))
+    money = [
+        (round(float(account["cash"]), 6), round(float(account["fees"]), 6), int(account["fills"]))
+        for account in manager.accounts
+    ]
+    return ([manager.position(name) for name in names], money, len(manager.open_orders()))

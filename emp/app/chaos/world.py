@@ -22,7 +22,7 @@ from emp.app.chaos.befall import Befalls
 from emp.app.chaos.checks import Checks, Violation
 from emp.app.chaos.doors import Door, open_door
 from emp.app.chaos.life import Life, watched_access
-from emp.app.chaos.market import INSTRUMENT, eager_model, instrument, market_rows
+from emp.app.chaos.market import INSTRUMENTS, eager_model, market_rows, traded
 from emp.app.wiring.live import assemble_live
 from emp.core.background import runs_on
 from emp.core.config.config import SystemConfig
@@ -36,6 +36,7 @@ from emp.sim.chaos.disk import SimDisk
 from emp.sim.chaos.exchange import Exchange
 from emp.sim.chaos.guard import guarded
 from emp.sim.chaos.loop import START_NS, Died, Process, VirtualLoop
+from emp.sim.chaos.pit import Pit
 from emp.sim.chaos.plan import DOORS, Plan
 from emp.sim.chaos.vfs import SqliteFiles
 
@@ -53,6 +54,9 @@ CHECKPOINT_ROWS = 60
 
 KEPT_ENDED = 4
 """Ended orders that are still known, so that what is told late is about one that is not."""
+
+APART = 1_700
+"""Rows of the market between where one instrument begins and the next."""
 
 QUIET_S = 150.0
 """How long after the last fault the engine may take until it trades again, or is flat and says why."""
@@ -102,8 +106,12 @@ class World:
         venue_clock = VirtualClock(self.loop, WALL_NS)
         self.loop.network.jitter = lambda: int(draw.integers(0, 3 * MS))
         self.venue_process = Process("venue")
-        rows = market_rows(plan.offset, plan.wrong_from_ms / 1000)
-        self.exchange = Exchange(instrument(), rows, self.loop, self.venue_process, venue_clock.now_ns)
+        self.instruments = traded(plan.instruments)
+        pits = [
+            Pit(one, k, market_rows(plan.offset + k * APART, plan.wrong_from_ms / 1000))
+            for k, one in enumerate(self.instruments)
+        ]
+        self.exchange = Exchange(pits, self.loop, self.venue_process, venue_clock.now_ns)
         self.checks = Checks(self)
         self.door: Door = open_door(
             plan.door, self.exchange, venue_clock, self.checks.on_arrival, self.loop.network, RUNS
@@ -125,7 +133,7 @@ class World:
             seed=self.plan.seed,
             warm_up_events=8,
             cool_down_events=4,
-            instruments={"names": [INSTRUMENT]},  # type: ignore[arg-type]
+            instruments={"names": [one.name for one in self.instruments]},  # type: ignore[arg-type]
             access=self.door.settings(),  # type: ignore[arg-type]
             model={  # type: ignore[arg-type]
                 "ssm_impl": "linear",
@@ -142,11 +150,22 @@ class World:
                 "stale_after_ms": 3_000.0,
                 **risk,
             },
+            account=self._account(),  # type: ignore[arg-type]
             # what this machine takes for a decision is none of the world's; a pause ends within the rest
             breakers={"decision_p99_ms": 1e6, "reject_pause_s": 60.0},  # type: ignore[arg-type]
             context={"enabled": False},  # type: ignore[arg-type]
             journal={"flush_seconds": 10.0},  # type: ignore[arg-type]
         )
+
+    def _account(self) -> dict[str, Any]:
+        plan = self.plan
+        limits = {
+            "max_daily_loss": plan.account_loss,
+            "max_net_exposure": plan.max_net,
+            "max_gross_exposure": plan.max_gross,
+        }
+        asked: dict[str, Any] = {name: limit for name, limit in limits.items() if limit}
+        return {"currency": "USD", **asked} if asked else {}
 
     def use_other_limits(self) -> None:
         """The owner writes another configuration: smaller positions, fewer orders."""
@@ -273,7 +292,12 @@ class World:
                 watched = watched_access(self.door.access(self.clock), life, self.checks)
                 board = Board(self.clock)
                 life.running = assemble_live(
-                    self.config, [instrument()], Models(eager_model(), None), watched, board, self.clock
+                    self.config,
+                    list(self.instruments),
+                    Models(eager_model(), None),
+                    watched,
+                    board,
+                    self.clock,
                 )
                 life.board = board
                 self.checks.on_assembled(life)
@@ -368,7 +392,7 @@ class World:
         life = self.life
         if life is None or life.over or life.running is None:
             return ""
-        self.checks.closings.afresh()
+        self.checks.afresh()
         with self.loop.inside(life.process):
             try:
                 answer = life.running.live.ask(action, "drill", "")
@@ -402,6 +426,7 @@ def warm_up(scratch: Path) -> None:
     for door in DOORS:
         folder = scratch / door
         folder.mkdir()
-        World(Plan(0, door, 0, 4_000, 1 << 31, 1e9, 1e9, ()), folder, guard=False).run()
+        plan = Plan(0, door, 0, 4_000, 1 << 31, 1e9, 1e9, (), instruments=len(INSTRUMENTS))
+        World(plan, folder, guard=False).run()
     gc.collect()
     gc.freeze()

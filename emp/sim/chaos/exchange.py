@@ -1,9 +1,9 @@
-"""The market behind a world's venue: a recorded or simulated book that goes by, and our orders against it.
+"""The market behind a world's venue: simulated books that go by, one for each instrument, and our orders against them.
 
-It keeps books of its own (what we hold, what we paid, what it told us), in plain integers, and shares no code with the
-engine or with the other venues of the package: what the engine believes is compared with it. A resting order fills
-whole when the other side's touch crosses its price, and by what trades at its price; an immediate one takes what is
-shown. What befalls orders and reports is set from outside.
+It keeps books of its own (`Pit`: what we hold, what we paid), in plain integers, and shares no code with the engine or
+with the other venues of the package: what the engine believes is compared with it. A resting order fills whole when the
+other side's touch crosses its price, and by what trades at its price; an immediate one takes what is shown. What
+befalls orders and reports is set from outside.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 import msgspec
-import numpy as np
 
 from emp.access.port import LinkState, Sink
 from emp.core.codes import OrderStatus, Reason
@@ -19,6 +18,7 @@ from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, Quer
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 from emp.sim.chaos.loop import Process, VirtualLoop
+from emp.sim.chaos.pit import Pit
 
 ENTRY_NS = 1_000_000
 """From a command's arrival to the matching engine."""
@@ -62,43 +62,43 @@ class Exchange:
 
     def __init__(
         self,
-        instrument: Instrument,
-        rows: Array,
+        pits: Sequence[Pit],
         loop: VirtualLoop,
         process: Process,
         wall: Callable[[], int],
     ) -> None:
-        """`rows` are EVENT rows [n] whose time stamps say how far apart they come; `wall` is the venue's clock."""
-        self.instrument = instrument
-        self.instruments = (instrument,)
-        self.position = 0
-        self.cash = 0  # ticks times lots
-        self.fees = 0.0
-        self.others = 0  # lots that others have traded
-        self.fills = 0
+        """`wall` is the venue's clock."""
+        self.pits = tuple(pits)
+        self.instruments = tuple(pit.instrument for pit in pits)
+        self._by_name = {pit.instrument.name: pit for pit in pits}
         self.faults = Shortcomings()
-        self.shown = 0
-        self.books_shown: deque[tuple[int, int]] = deque(maxlen=8)  # touches, newest last
         self.refuses_until_ns = 0  # no order is taken before
-        self.silent_until_ns = 0  # no row is shown before
-        self.bare_until_ns = 0  # one side of the book is empty until then
-        self.bare_side = "bid"
         self.orders: dict[str, Held] = {}
         self.tells_all = (
             False  # whoever hears reports keeps books, and has them befall who hears it: `pass_on`
         )
         self.on_fill: Callable[[Held, int, int], None] = lambda _held, _lots, _px: None
-        self._rows, self._loop, self._process, self._wall = rows, loop, process, wall
-        self._book: Array | None = None
-        self._mid = float(np.nan)
+        self._loop, self._process, self._wall = loop, process, wall
         self._names: dict[str, str] = {}  # every id that an order had -> the one it has
         self._executions = 0
         self._sink: Sink
         self._held_back: deque[Callable[[], None]] = deque()
-        self._held_row: Array | None = None
         self._late_until_ns = 0
-        self._seq = 0
         self._over = False
+
+    def pit(self, instrument: str) -> Pit:
+        """The books of an instrument."""
+        return self._by_name[instrument]
+
+    @property
+    def fills(self) -> int:
+        """Of all instruments."""
+        return sum(pit.fills for pit in self.pits)
+
+    @property
+    def others(self) -> int:
+        """Lots that others have traded, of all instruments."""
+        return sum(pit.others for pit in self.pits)
 
     # --- market data
 
@@ -107,54 +107,46 @@ class Exchange:
         self._sink = sink
         for channel in ("market", "trade"):
             sink.link(LinkState(channel=channel, up=True))
-        self._loop.schedule(self._process, self._loop.now_ns + 1, self._next)
+        for pit in self.pits:
+            self._loop.schedule(self._process, self._loop.now_ns + 1, self._next, pit)
 
-    def _next(self) -> None:
+    def _next(self, pit: Pit) -> None:
         if self._over:
             return
-        k = self.shown % len(self._rows)
-        self.shown += 1
-        row = self._rows[k : k + 1].copy()
-        following = self._rows["ts"][(k + 1) % len(self._rows)]
-        wait = int(min(max(following - row["ts"][0], 1_000), 2_000_000_000))
-        self._loop.schedule(self._process, self._loop.now_ns + wait, self._next)
-        if self._loop.now_ns < self.silent_until_ns:
+        row, wait_ns = pit.following()
+        now = self._loop.now_ns
+        self._loop.schedule(self._process, now + wait_ns, self._next, pit)
+        if now < pit.silent_until_ns:
             return
-        self._seq += 1
-        row["seq"], row["ts"] = self._seq, self._wall()
-        row["ts_recv"] = row["ts"]
-        row["instrument"] = 0
-        if self._loop.now_ns < self.bare_until_ns:
-            _strip(row, self.bare_side)
-        self._book = row[0]
-        if row["n_bid"][0] and row["n_ask"][0]:
-            self._mid = (int(row["bid_px"][0, 0]) + int(row["ask_px"][0, 0])) / 2
-        self.books_shown.append((int(row["bid_px"][0, 0]), int(row["ask_px"][0, 0])))
-        self._match(row[0])
-        self._show(row)
+        pit.take_in(row, now, self._wall())
+        self._match(pit, row[0])
+        self._show(pit, row)
 
-    def _show(self, row: Array) -> None:
+    def _show(self, pit: Pit, row: Array) -> None:
         faults = self.faults
         if faults.dropped_rows:
             faults.dropped_rows -= 1
             return
-        if faults.swapped_rows and self._held_row is None:
+        if faults.swapped_rows and pit.held_row is None:
             faults.swapped_rows -= 1
-            self._held_row = row
+            pit.held_row = row
             return
         self._sink.events(row)
         if faults.twice_rows:
             faults.twice_rows -= 1
             self._sink.events(row)
-        if self._held_row is not None:
-            held, self._held_row = self._held_row, None
+        if pit.held_row is not None:
+            held, pit.held_row = pit.held_row, None
             self._sink.events(held)
 
-    def _match(self, row: Array) -> None:
+    def _match(self, pit: Pit, row: Array) -> None:
         bid, ask = int(row["bid_px"][0]), int(row["ask_px"][0])
         traded, qty = int(row["trade_px"]), int(row["trade_qty"])
+        name = pit.instrument.name
         for held in [h for h in self.orders.values() if not h.status.terminal]:
             order = held.order
+            if order.instrument != name:
+                continue
             rest = order.qty - held.filled
             crossed = (ask and order.px >= ask) if order.side > 0 else (bid and order.px <= bid)
             if crossed:
@@ -182,7 +174,7 @@ class Exchange:
         else:
             held = self._known(command.cl_ord_id)
             if held is None:
-                self._refuse(command.cl_ord_id, "unknown order")
+                self._refuse(command, "unknown order")
             else:
                 held.silent = False
                 self._tell(self._state(held))
@@ -194,7 +186,7 @@ class Exchange:
         faults = self.faults
         held = Held(order)
         self.orders[order.cl_ord_id] = held
-        touch = self._opposite(order.side)
+        touch = self.pit(order.instrument).opposite(order.side)
         takes = touch != 0 and (order.px - touch) * order.side >= 0
         if faults.rejects or self._loop.now_ns < self.refuses_until_ns:
             faults.rejects = max(0, faults.rejects - 1)
@@ -212,13 +204,8 @@ class Exchange:
             if not held.status.terminal:
                 self._end(held, OrderStatus.CANCELED, "immediate order: the rest is cancelled")
 
-    def _opposite(self, side: int) -> int:
-        if self._book is None:
-            return 0
-        return int(self._book["ask_px" if side > 0 else "bid_px"][0])
-
     def _sweep(self, held: Held) -> None:
-        order, book = held.order, self._book
+        order, book = held.order, self.pit(held.order.instrument).book
         if book is None:
             return
         side = "ask" if order.side > 0 else "bid"
@@ -238,11 +225,9 @@ class Exchange:
         held.status = OrderStatus.FILLED if held.filled == order.qty else OrderStatus.PARTIALLY_FILLED
         if held.status.terminal:
             held.ended_ns = self._loop.now_ns
-        fee = lots * (self.instrument.maker_fee if maker else self.instrument.taker_fee)
-        self.position += order.side * lots
-        self.cash -= order.side * lots * px
-        self.fees += fee
-        self.fills += 1
+        pit = self.pit(order.instrument)
+        fee = lots * (pit.instrument.maker_fee if maker else pit.instrument.taker_fee)
+        pit.trade(order.side, lots, px, fee)
         self.on_fill(held, lots, px)
         self._tell_of(held, fee=fee, maker=maker)
 
@@ -251,22 +236,22 @@ class Exchange:
         if held is not None and not held.status.terminal:
             if self.faults.refused_cancels:
                 self.faults.refused_cancels -= 1
-                self._refuse(cancel.cl_ord_id, "not now")
+                self._refuse(cancel, "not now")
                 return
             if self.faults.cancel_races:
                 self.faults.cancel_races -= 1
                 self._fill(held, held.order.qty - held.filled, held.order.px, maker=True)
         if held is None or held.status.terminal:
-            self._refuse(cancel.cl_ord_id, "too late" if held is not None else "unknown order")
+            self._refuse(cancel, "too late" if held is not None else "unknown order")
         else:
             self._end(held, OrderStatus.CANCELED, "")
 
     def _replace(self, change: Replace) -> None:
         held = self._known(change.orig)
-        touch = self._opposite(change.side)
+        touch = self.pit(change.instrument).opposite(change.side)
         takes = touch != 0 and (change.px - touch) * change.side >= 0
         if held is None or held.status.terminal or change.qty <= held.filled or takes:
-            self._refuse(change.cl_ord_id, "cannot be replaced")
+            self._refuse(change, "cannot be replaced")
             return
         before = held.order.cl_ord_id
         held.order = msgspec.structs.replace(
@@ -308,17 +293,17 @@ class Exchange:
             replacement=held.replacement,
         )
 
-    def _refuse(self, name: str, text: str) -> None:
+    def _refuse(self, command: CancelOrder | QueryOrder | Replace, text: str) -> None:
         self._executions += 1
         self._tell(
             OrderUpdate(
-                clOrdID=name,
+                clOrdID=command.cl_ord_id,
                 execID=f"X{self._executions}",
                 status=OrderStatus.REJECTED,
                 filled=0,
                 price=0,
                 ts=self._wall(),
-                instrument=self.instrument.name,
+                instrument=command.instrument,
                 text=text,
             )
         )
@@ -366,17 +351,17 @@ class Exchange:
         while self._held_back:
             self._held_back.popleft()()
 
-    def by_hand(self, lots: int, *, told: bool) -> None:
+    def by_hand(self, instrument: str, lots: int, *, told: bool) -> None:
         """Somebody trades on the account, at the touch; `lots` are signed."""
-        side = 1 if lots > 0 else -1
-        px = self._opposite(side)
+        side, pit = 1 if lots > 0 else -1, self.pit(instrument)
+        px = pit.opposite(side)
         if not lots or not px:
             return
         name = self.next_hand()
         self._executions += 1
         order = NewOrder(
             cl_ord_id=name,
-            instrument=self.instrument.name,
+            instrument=instrument,
             side=side,
             qty=abs(lots),
             px=px,
@@ -387,7 +372,7 @@ class Exchange:
         )
         held = Held(order, silent=not told)
         self.orders[name] = held
-        self.others += abs(lots)
+        pit.others += abs(lots)
         self._fill(held, abs(lots), px, maker=False)
 
     def take_back(self, off: int = 0) -> bool:
@@ -400,15 +385,16 @@ class Exchange:
         if not ours:
             return False
         held = ours[-1]
+        pit = self.pit(held.order.instrument)
         side, (lots, px) = held.order.side, held.fills.pop()
         if off:
             held.fills.append((lots, px + side * off))
-            self.cash -= lots * off
+            pit.cash -= lots * off
         else:
             held.filled -= lots
-            self.position -= side * lots
-            self.cash += side * lots * px
-            self.others += lots
+            pit.position -= side * lots
+            pit.cash += side * lots * px
+            pit.others += lots
             if held.status is OrderStatus.FILLED:
                 held.status = OrderStatus.CANCELED
             elif not held.status.terminal:
@@ -423,11 +409,6 @@ class Exchange:
         """The id of the next order that is placed by hand."""
         return f"HAND{self._executions + 1}"
 
-    @property
-    def book(self) -> Array | None:
-        """The newest row, None before there is one."""
-        return self._book
-
     # --- what may be asked
 
     async def open_orders(self) -> Sequence[OrderUpdate]:
@@ -437,8 +418,14 @@ class Exchange:
 
     async def positions(self) -> Sequence[VenuePosition]:
         """What is held."""
-        average = -self.cash / self.position if self.position else 0.0
-        return [VenuePosition(instrument=self.instrument.name, qty=self.position, avg_px=average)]
+        return [
+            VenuePosition(
+                instrument=pit.instrument.name,
+                qty=pit.position,
+                avg_px=-pit.cash / pit.position if pit.position else 0.0,
+            )
+            for pit in self.pits
+        ]
 
     async def close(self) -> None:
         """Show nothing any more."""
@@ -452,13 +439,3 @@ class Exchange:
     def working(self) -> int:
         """Orders that may still fill."""
         return sum(not held.status.terminal for held in self.orders.values())
-
-    def mid(self) -> float:
-        """Middle of the newest book with two sides, ticks; nan before there is one."""
-        return self._mid
-
-
-def _strip(row: Array, side: str) -> None:
-    """Take every level of one side out of a book."""
-    row[f"n_{side}"] = 0
-    row[f"{side}_px"] = row[f"{side}_sz"] = 0

@@ -129,6 +129,10 @@ class Plan(msgspec.Struct, frozen=True):
     loss_limit: float
     drawdown_limit: float
     faults: tuple[Fault, ...]
+    instruments: int = 1  # how many are traded
+    account_loss: float = 0.0  # limits over all of them, in the account's currency; 0: none
+    max_net: float = 0.0
+    max_gross: float = 0.0
 
 
 def drawn(seed: int, *, rows: int, kinds: tuple[str, ...] = ()) -> Plan:
@@ -148,6 +152,7 @@ def drawn(seed: int, *, rows: int, kinds: tuple[str, ...] = ()) -> Plan:
         kind = KINDS[name]
         at_ms = int(draw.integers(1_500, lasts_ms))
         faults.append(Fault(name, at_ms, int(draw.integers(kind.least, kind.most + 1))))
+    instruments, *limits = _account(seed)
     return Plan(
         seed,
         str(DOORS[int(draw.integers(len(DOORS)))]),
@@ -157,4 +162,18 @@ def drawn(seed: int, *, rows: int, kinds: tuple[str, ...] = ()) -> Plan:
         float(draw.choice([60.0, 200.0, 2_000.0])),
         float(draw.choice([100.0, 5_000.0])),
         tuple(sorted(faults, key=lambda one: one.at_ms)),
+        instruments,
+        *limits,
     )
+
+
+def _account(seed: int) -> tuple[int, float, float, float]:
+    """Instruments of a seed's world, and the account's limits: loss of the day, net and gross exposure."""
+    draw = generator(seed, "chaos", "account")
+    instruments = 1 + int(draw.choice(3, p=(0.7, 0.2, 0.1)))
+    if instruments == 1:
+        return 1, 0.0, 0.0, 0.0
+    loss, net, gross = (
+        float(draw.choice(sizes)) for sizes in ((0.0, 300.0, 1_500.0), (0.0, 6e6), (0.0, 12e6))
+    )
+    return instruments, loss, net, gross

@@ -1,0 +1,86 @@
+"""One instrument at a world's exchange: the book that goes by, and what we hold, paid and earned in it.
+
+Plain integers, and no code of the engine or of another venue: what the engine believes is compared with it.
+"""
+
+from collections import deque
+
+import numpy as np
+
+from emp.core.instrument import Instrument
+from emp.core.records import Array
+
+
+class Pit:
+    """One instrument's books at the exchange."""
+
+    def __init__(self, instrument: Instrument, index: int, rows: Array) -> None:
+        """`rows` are EVENT rows [n] whose time stamps say how far apart they come."""
+        self.instrument = instrument
+        self.index = index  # among the instruments of the exchange
+        self.position = 0
+        self.cash = 0  # ticks times lots
+        self.fees = 0.0
+        self.others = 0  # lots that others have traded
+        self.fills = 0
+        self.shown = 0
+        self.books_shown: deque[tuple[int, int]] = deque(maxlen=8)  # touches, newest last
+        self.silent_until_ns = 0  # no row is shown before
+        self.bare_until_ns = 0  # one side of the book is empty until then
+        self.bare_side = "bid"
+        self.book: Array | None = None  # the newest row
+        self.held_row: Array | None = None  # that changes places with the next
+        self.mid = float(np.nan)  # of the newest book with two sides, ticks
+        self._rows = rows
+        self._seq = 0
+
+    def following(self) -> tuple[Array, int]:
+        """The next row of the market [1], and ns until the one after it."""
+        k = self.shown % len(self._rows)
+        self.shown += 1
+        row = self._rows[k : k + 1].copy()
+        after = self._rows["ts"][(k + 1) % len(self._rows)]
+        return row, int(min(max(after - row["ts"][0], 1_000), 2_000_000_000))
+
+    def take_in(self, row: Array, now_ns: int, wall_ns: int) -> None:
+        """Let a row [1] be the newest book."""
+        self._seq += 1
+        row["seq"], row["ts"] = self._seq, wall_ns
+        row["ts_recv"] = row["ts"]
+        row["instrument"] = self.index
+        if now_ns < self.bare_until_ns:
+            _strip(row, self.bare_side)
+        self.book = row[0]
+        bid, ask = int(row["bid_px"][0, 0]), int(row["ask_px"][0, 0])
+        if row["n_bid"][0] and row["n_ask"][0]:
+            self.mid = (bid + ask) / 2
+        self.books_shown.append((bid, ask))
+
+    def opposite(self, side: int) -> int:
+        """Best price that an order of a side could take; 0 where there is none."""
+        if self.book is None:
+            return 0
+        return int(self.book["ask_px" if side > 0 else "bid_px"][0])
+
+    def trade(self, side: int, lots: int, px: int, fee: float) -> None:
+        """Book a fill of ours."""
+        self.position += side * lots
+        self.cash -= side * lots * px
+        self.fees += fee
+        self.fills += 1
+
+    @property
+    def worth(self) -> float:
+        """Cash, and what is held at the newest mid, ticks times lots; before what was paid."""
+        return self.cash + (self.position * self.mid if self.position else 0.0)
+
+    @property
+    def unit(self) -> float:
+        """Money of the quote currency per tick and lot."""
+        return self.instrument.tick * self.instrument.point_value
+
+
+def _strip(row: Array, side: str) -> None:
+    """Take every level of one side out of a book."""
+    row[f"n_{side}"] = 0
+    row[f"{side}_px"] = row[f"{side}_sz"] = 0
