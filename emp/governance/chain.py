@@ -36,10 +36,12 @@ class Entry(NamedTuple):
 class Chain:
     """A hash-chained, signed log of one kind of lines."""
 
-    def __init__(self, path: Path, keys: Keys, kind: str) -> None:
+    def __init__(self, path: Path, keys: Keys, kind: str, signer: str = "") -> None:
+        """Where `signer` is given, the id of a key, every line must be signed by that one."""
         self.path = path
         self._keys = keys
         self._kind = kind
+        self._signer = signer
 
     def entries(self) -> list[Entry]:
         """Every line, verified; none where there is no file.
@@ -48,65 +50,89 @@ class Chain:
             GovernanceError: a line was changed, left out, moved, or signed by a key that may not; or lines are missing
                 at the end that this machine has seen.
         """
-        found = self._read()
-        mark = read_mark(self.path, self._keys.trusted())
-        if mark is not None and (len(found) < mark.lines or found[mark.lines - 1].hash != mark.hash):
-            raise GovernanceError(
-                f"{self.path}: its end was cut off: this machine has seen {mark.lines} lines, which are not there"
-            )
-        return found
+        return self.verified(self.text(), str(self.path))
 
     def remember(self) -> None:
         """Let this machine remember how far the log has come."""
-        found = self.entries()
+        self._remember(self.entries())
+
+    def _remember(self, found: list[Entry]) -> None:
         mark = read_mark(self.path, self._keys.trusted())
         if found and (mark is None or mark.lines < len(found)):
             newest = found[-1]
             write_mark(self.path, Mark(len(found), newest.hash, newest.key))
 
-    def _read(self) -> list[Entry]:
+    def verified(self, text: bytes, where: str) -> list[Entry]:
+        """The lines of a text that is this log, or a copy of it, as `entries` has them; errors name `where`."""
         found: list[Entry] = []
         previous = START
-        for envelope in self._lines():
+        for envelope in envelopes(text, where):
             body = envelope.body
-            where = f"{self.path}: line {len(found) + 1}"
+            line = f"{where}: line {len(found) + 1}"
             if envelope.kind != self._kind or body.get("n") != len(found) or body.get("previous") != previous:
-                raise GovernanceError(f"{where} does not follow the one before it: the log was changed")
+                raise GovernanceError(f"{line} does not follow the one before it: the log was changed")
+            if self._signer and envelope.key != self._signer:
+                raise GovernanceError(f"{line}: signed by key {envelope.key[:16]!r}, not by {self._signer}")
             try:
                 self._keys.verify(envelope)
             except GovernanceError as error:
-                raise GovernanceError(f"{where}: {error}") from error
+                raise GovernanceError(f"{line}: {error}") from error
             previous = content_address(body)
             entry = body.get("entry")
             if not isinstance(entry, dict):
-                raise GovernanceError(f"{where} holds no entry")
+                raise GovernanceError(f"{line} holds no entry")
             found.append(Entry(len(found), previous, entry, envelope.key))
+        mark = read_mark(self.path, self._keys.trusted())
+        if mark is not None and (len(found) < mark.lines or found[mark.lines - 1].hash != mark.hash):
+            raise GovernanceError(
+                f"{where}: its end was cut off: this machine has seen {mark.lines} lines, which are not there"
+            )
         return found
 
     def append(self, role: Role, entry: dict[str, Any]) -> Entry:
         """Add a line; the caller holds the lock (`exclusive`) where it decides by what the log says."""
-        before = self.entries()
+        text = self.text()
+        before = self.verified(text, str(self.path))
         previous = before[-1].hash if before else START
         body = {"n": len(before), "previous": previous, "entry": entry}
         envelope = self._keys.seal_as(role, self._kind, body)
-        text = b"".join(canonical(one) + b"\n" for one in [*self._lines(), envelope])
-        make_folders(self.path.parent)
-        write_atomically(self.path, text)
+        if self._signer and envelope.key != self._signer:
+            raise GovernanceError(f"{self.path}: is not the log of key {envelope.key}")
         made = Entry(len(before), content_address(envelope.body), entry, envelope.key)
-        write_mark(self.path, Mark(len(before) + 1, made.hash, made.key))
+        self.replace(text + canonical(envelope) + b"\n", [*before, made])
         return made
 
-    def _lines(self) -> list[Envelope]:
-        try:
-            text = self.path.read_bytes()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise GovernanceError(f"{self.path}: cannot read: {error.strerror}") from error
-        if text and not text.endswith(b"\n"):
-            raise GovernanceError(f"{self.path}: its end is missing")
-        lines = text.split(b"\n")[:-1]
-        return [open_envelope(line + b"\n", f"{self.path}: line {k}") for k, line in enumerate(lines, 1)]
+    def replace(self, text: bytes, found: list[Entry]) -> None:
+        """Put a text that goes on from the log in its place, and remember it; `found` are its lines."""
+        make_folders(self.path.parent)
+        write_atomically(self.path, text)
+        self._remember(found)
+
+    def text(self) -> bytes:
+        """The file as it lies there; empty where there is none."""
+        return log_text(self.path)
+
+
+def log_text(path: Path) -> bytes:
+    """The bytes of a log, or of a copy of one; empty where there is none.
+
+    Raises:
+        GovernanceError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise GovernanceError(f"{path}: cannot read: {error.strerror}") from error
+
+
+def envelopes(text: bytes, where: str) -> list[Envelope]:
+    """The signed lines of a log, not yet verified."""
+    if text and not text.endswith(b"\n"):
+        raise GovernanceError(f"{where}: its end is missing")
+    lines = text.split(b"\n")[:-1]
+    return [open_envelope(line + b"\n", f"{where}: line {k}") for k, line in enumerate(lines, 1)]
 
 
 @contextmanager

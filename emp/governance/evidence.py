@@ -1,8 +1,10 @@
 """Evidence: what was measured of a model, block by block, with everything that it came from.
 
 A record's blocks are the jackknife pseudo-values of its measure (`emp.train.judge.blocks`): their mean is the
-measure, and their scatter its uncertainty, so that a gate needs nothing but this file. Every record that was made is
-in the ledger of evidence; one that is missing from the store is noticed.
+measure, and their scatter its uncertainty, so that a gate needs nothing but this file.
+
+Every machine tells of all evidence that it made in a ledger of its own, signed by its own key; evidence that a ledger
+tells of and that is missing is noticed. Evidence of another machine counts once its ledger is here and tells of it.
 """
 
 import platform
@@ -13,11 +15,11 @@ from typing import Any, Literal
 import msgspec
 
 from emp.core.errors import GovernanceError
-from emp.governance.chain import Chain, exclusive
-from emp.governance.seal import KINDS, Keys, Role, content_address, read_sealed, write_sealed
+from emp.governance.chain import Chain, Entry, exclusive
+from emp.governance.seal import KINDS, Keys, Role, content_address, read_envelope, write_sealed
 from emp.journal.run import code_version
 
-Kind = Literal["evaluation", "latency", "facts", "chaos", "drift", "paper", "contest"]
+Kind = Literal["evaluation", "latency", "facts", "chaos", "drift", "paper", "contest", "withdrawal"]
 
 
 class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,60 +72,104 @@ def role_of(kind: str) -> Role:
 
 
 class Store:
-    """The evidence of a registry, and the ledger of all that was ever written there."""
+    """The evidence of a registry, and the ledgers of all that was ever written there, one of each machine's key."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.folder = home / "evidence"
+        self.ledgers_folder = home / "ledgers"
         self.keys = Keys(home / "keys")
-        self.ledger = Chain(home / "evidence.jsonl", self.keys, "looks")
+
+    def ledger(self, key: str) -> Chain:
+        """The ledger of the machine with this key."""
+        return Chain(self.ledgers_folder / f"{key}.jsonl", self.keys, "looks", key)
+
+    def ledgers(self) -> dict[str, list[Entry]]:
+        """Every ledger that is here or that this machine has seen of a key that it trusts, verified, by key.
+
+        Raises:
+            GovernanceError: one was changed or cut, or is of a key that is not trusted.
+        """
+        return {key: self.ledger(key).entries() for key in self.keys_told()}
+
+    def keys_told(self) -> list[str]:
+        """Whose ledgers there should be: of all trusted keys, and of whatever lies there besides."""
+        return sorted({path.stem for path in self.ledgers_folder.glob("*.jsonl")} | set(self.keys.trusted()))
+
+    def heads(self) -> dict[str, list[Any]]:
+        """How far every ledger has come, by key: lines and the hash of the newest."""
+        return {key: [len(found), found[-1].hash] for key, found in self.ledgers().items() if found}
 
     def add(self, evidence: Evidence) -> str:
         """Count how often its data were looked at, sign it, store it, enter it into the ledger; return its name."""
+        role = role_of(evidence.kind)
         with exclusive(self.home):
-            told = [str(entry.body.get("evidence")) for entry in self.ledger.entries()]
-            for name in self._untold(told):
-                self._enter(name, self._read(name, ""))
+            key, _ = self.keys.own(role)
+            told = {str(one.body.get("evidence")) for found in self.ledgers().values() for one in found}
+            for name, (signer, one) in self._untold(told).items():
+                if signer == key:
+                    self._enter(key, name, one)
             mine = {one.rows_sha256 for one in evidence.data}
-            looks = sum(not mine.isdisjoint(one.body.get("data", ())) for one in self.ledger.entries())
+            lines = [one.body.get("data", ()) for found in self.ledgers().values() for one in found]
+            looks = sum(not mine.isdisjoint(data) for data in lines)
             evidence = msgspec.structs.replace(evidence, looks=looks)
             name = content_address(evidence)
-            write_sealed(self.folder, self.keys.seal_as(role_of(evidence.kind), evidence.kind, evidence))
+            write_sealed(self.folder, self.keys.seal_as(role, evidence.kind, evidence))
             if name not in told:
-                self._enter(name, evidence)
+                self._enter(key, name, evidence)
         return name
 
     def all(self) -> dict[str, Evidence]:
-        """Every evidence that the ledger tells of, and what lies there besides, by name, verified.
+        """Every evidence that the ledgers tell of, and what this machine signed and died before it told of, by name,
+        verified.
 
         Raises:
-            GovernanceError: one that the ledger tells of is missing, or one was changed.
+            GovernanceError: one that a ledger tells of is missing, or one was changed.
         """
-        told = {str(e.body.get("evidence")): str(e.body.get("kind")) for e in self.ledger.entries()}
-        return {name: self._read(name, kind) for name, kind in (told | self._untold(told)).items()}
+        found: dict[str, Evidence] = {}
+        for key, entries in self.ledgers().items():
+            found |= {
+                (name := str(entry.body.get("evidence"))): self.read(name, str(entry.body.get("kind")), key)
+                for entry in entries
+            }
+        held = self.keys.held()
+        return found | {name: one for name, (key, one) in self._untold(found).items() if key in held}
 
-    def _untold(self, told: Iterable[str]) -> dict[str, str]:
-        """Evidence that the ledger does not tell of: its writer died before, or the ledger was cut."""
+    def read(self, name: str, kind: str = "", key: str = "", folder: Path | None = None) -> Evidence:
+        """One piece of evidence, verified, of this kind and signed by this key where they are named; from a folder that
+        is a copy of another machine's, where one is named.
+        """
+        return self._read(name, kind, key, folder or self.folder)[1]
+
+    def _untold(self, told: Iterable[str]) -> dict[str, tuple[str, Evidence]]:
+        """Evidence that no ledger here tells of, with the key that signed it: its writer died before, or its ledger has
+        not come yet.
+        """
         known = set(told)
-        return {path.stem: "" for path in sorted(self.folder.glob("*.json")) if path.stem not in known}
+        names = [path.stem for path in sorted(self.folder.glob("*.json")) if path.stem not in known]
+        return {name: self._read(name, "", "", self.folder) for name in names}
 
-    def _read(self, name: str, kind: str) -> Evidence:
-        body = read_sealed(self.folder, name, self.keys, kind)
+    def _read(self, name: str, kind: str, key: str, folder: Path) -> tuple[str, Evidence]:
+        envelope = read_envelope(folder, name, self.keys, kind)
+        where = f"{folder / name}.json"
         try:
-            one = msgspec.convert(body, Evidence)
+            one = msgspec.convert(envelope.body, Evidence)
         except msgspec.ValidationError as error:
-            raise GovernanceError(f"{self.folder / name}.json: not evidence: {error}") from error
-        read_sealed(self.folder, name, self.keys, one.kind)  # what it says it is, it is signed as
-        return one
+            raise GovernanceError(f"{where}: not evidence: {error}") from error
+        if envelope.kind != one.kind:  # what it says it is, it is signed as
+            raise GovernanceError(f"{where}: {envelope.kind[:20]!r} is not {one.kind}")
+        if key and envelope.key != key:
+            raise GovernanceError(f"{where}: is signed by another key than the ledger that tells of it")
+        return envelope.key, one
 
-    def _enter(self, name: str, one: Evidence) -> None:
+    def _enter(self, key: str, name: str, one: Evidence) -> None:
         entry = {
             "evidence": name,
             "kind": one.kind,
             "model": one.model,
             "data": sorted({data.rows_sha256 for data in one.data}),
         }
-        self.ledger.append(role_of(one.kind), entry)
+        self.ledger(key).append(role_of(one.kind), entry)
 
 
 def new_evidence(

@@ -2,48 +2,40 @@
 
     registry/
       models/HASH/          artifacts
-      evidence/HASH.json    what was measured (`emp.governance.evidence`), evidence.jsonl: its ledger
+      evidence/HASH.json    what was measured (`emp.governance.evidence`)
+      ledgers/KEY.jsonl     which evidence each machine has made, by the id of its key
       verdicts/HASH.json    what the gates said
       audit.jsonl           what was decided: the one place where a model's status stands
       keys/                 who may sign what
 
 Statuses are what the trail says, folded from its beginning, so that there is nothing to fall out of step: a promotion
-is one new line of one file, replaced at once.
+is one new line of one file, replaced at once. A machine that trades and cannot sign decisions can withdraw a default
+(evidence of kind `withdrawal`, which names the last decision that it knew of); it can promote nothing.
 """
 
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from emp.core.clock import Clock
 from emp.core.disk import disk, make_folders
 from emp.core.errors import GovernanceError
 from emp.governance.chain import Chain, Entry, exclusive
-from emp.governance.evidence import Store
+from emp.governance.evidence import Store, new_evidence
 from emp.governance.gates import Gates
 from emp.governance.judge import Case, Judgement, judge
 from emp.governance.seal import read_sealed, write_sealed
+from emp.governance.standing import (
+    APPROVED_DEFAULT,
+    Standing,
+    Withdrawal,
+    fold,
+    refuse_cut_ledgers,
+    withdrawal,
+)
 from emp.journal.run import code_version
 from emp.model.artifact import Artifact, save
-
-Status = Literal["candidate", "approved", "retired"]
-
-APPROVED_DEFAULT = "APPROVED_DEFAULT"
-
-
-class Standing(NamedTuple):
-    """What the trail says of all models."""
-
-    status: dict[str, Status]
-    facts: dict[str, dict[str, Any]]  # what was said when a model was registered
-    defaults: tuple[str, ...]  # models that were the default, the newest last: what a rollback goes back to
-
-    @property
-    def default(self) -> str:
-        """The model tagged APPROVED_DEFAULT; "" where there is none."""
-        return self.defaults[-1] if self.defaults else ""
 
 
 class Registry:
@@ -59,7 +51,7 @@ class Registry:
 
     def standing(self) -> Standing:
         """Statuses and the default, from the verified trail."""
-        return fold(self.audit.entries())
+        return fold(self.audit.entries(), self._withdrawals())
 
     def find(self, name: str) -> str:
         """The hash of a registered model by its first digits, or of the default by its tag.
@@ -80,7 +72,7 @@ class Registry:
         with exclusive(self.home):
             if artifact.hash in self.standing().status:
                 return False
-            self._keep(artifact)
+            self.keep(artifact)
             manifest = artifact.manifest
             lineage = {
                 "kind": manifest.kind,
@@ -119,17 +111,23 @@ class Registry:
         return judgement, name
 
     def rollback(self, reason: str) -> tuple[str, str]:
-        """Retire the default and go back to the one before; the two hashes.
+        """Retire the default and go back to the one before; the two hashes. A machine that trades withdraws the default
+        on its own authority, until the machine that decides promotes it anew.
 
         Raises:
             GovernanceError: there is no earlier one.
         """
         with exclusive(self.home):
-            standing = self.standing()
+            trail = self.audit.entries()
+            standing = fold(trail, self._withdrawals())
             if len(standing.defaults) < 2:
                 raise GovernanceError(f"{self.home}: no earlier {APPROVED_DEFAULT} to go back to")
             now, before = standing.defaults[-1], standing.defaults[-2]
-            self._say("rollback", now, previous=before, reason=reason)
+            if self.store.keys.may("training"):
+                self._say("rollback", now, previous=before, reason=reason)
+                return now, before
+        config = {"reason": reason, "ts": self._clock.now_ns(), "after": [len(trail), trail[-1].hash]}
+        self.store.add(new_evidence("withdrawal", now, [], config))
         return now, before
 
     def promoted_by(self, model: str) -> str:
@@ -164,27 +162,38 @@ class Registry:
     def remember(self) -> None:
         """Let this machine remember how far both logs have come, so that it misses what is cut off later."""
         self.audit.remember()
-        self.store.ledger.remember()
+        for key in self.store.keys_told():
+            self.store.ledger(key).remember()
 
     def folder(self, model: str) -> Path:
         """Where a registered model lies."""
         return self.models / model
 
     def _say(self, action: str, model: str, **more: Any) -> Entry:
-        ledger = self.store.ledger.entries()
-        head = [len(ledger), ledger[-1].hash if ledger else ""]
-        entry = {"action": action, "model": model, "ts": self._clock.now_ns(), "evidence_head": head, **more}
+        heads = self.store.heads()
+        entry = {
+            "action": action,
+            "model": model,
+            "ts": self._clock.now_ns(),
+            "evidence_heads": heads,
+            **more,
+        }
         return self.audit.append("training", entry)
 
     def _refuse_cut_ledger(self) -> None:
-        """The trail remembers how far the ledger of evidence had come, and by which line."""
-        ledger = self.store.ledger.entries()
-        for entry in self.audit.entries():
-            count, head = entry.body["evidence_head"]
-            if count and (len(ledger) < count or ledger[count - 1].hash != head):
-                raise GovernanceError(f"{self.store.ledger.path}: evidence that a decision rested on is gone")
+        refuse_cut_ledgers(self.audit.entries(), self.store.ledgers())
 
-    def _keep(self, artifact: Artifact) -> None:
+    def _withdrawals(self) -> list[Withdrawal]:
+        """What machines that trade have withdrawn, each after a line of the trail that is still there."""
+        names = [
+            (key, str(entry.body.get("evidence")))
+            for key, entries in self.store.ledgers().items()
+            for entry in entries
+            if entry.body.get("kind") == "withdrawal"
+        ]
+        return [withdrawal(self.store.read(name, "withdrawal", key), name) for key, name in names]
+
+    def keep(self, artifact: Artifact) -> None:
         """Put an artifact into its place, whole or not at all."""
         place, beside = self.folder(artifact.hash), self.models / f".{artifact.hash}.{os.getpid()}.tmp"
         if place.exists():
@@ -198,22 +207,3 @@ class Registry:
             raise GovernanceError(f"{place}: cannot write: {error.strerror}") from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-
-
-def fold(entries: list[Entry]) -> Standing:
-    """Statuses and defaults after all decisions of a trail, in order."""
-    status: dict[str, Status] = {}
-    facts: dict[str, dict[str, Any]] = {}
-    defaults: list[str] = []
-    for entry in entries:
-        body: Mapping[str, Any] = entry.body
-        model = str(body["model"])
-        if body["action"] == "register":
-            status[model], facts[model] = "candidate", dict(body["lineage"])
-        elif body["action"] == "promote":
-            status[model] = "approved"
-            defaults.append(model)
-        elif body["action"] == "rollback":
-            status[model] = "retired"
-            defaults = [one for one in defaults if one != model]
-    return Standing(status, facts, tuple(defaults))

@@ -27,7 +27,7 @@ Role = Literal["training", "box"]
 
 KINDS: dict[Role, frozenset[str]] = {
     "training": frozenset({"evaluation", "facts", "chaos", "verdict", "audit", "looks"}),
-    "box": frozenset({"latency", "drift", "paper", "contest", "looks"}),
+    "box": frozenset({"latency", "drift", "paper", "contest", "withdrawal", "looks"}),
 }
 """What a key of each role may sign. Both add lines to the ledger of evidence ("looks")."""
 
@@ -116,23 +116,78 @@ class Keys:
                 f"the signature of this {envelope.kind} is wrong: it was changed"
             ) from error
 
-    def _private(self, role: Role) -> Ed25519PrivateKey:
+    def held(self) -> set[str]:
+        """Ids of the keys that this machine can sign with."""
+        keys = [self._at_hand(role) for role in KINDS]
+        return {_key_id(one.public_key().public_bytes_raw()) for one in keys if one is not None}
+
+    def own(self, role: Role) -> tuple[str, str]:
+        """Id and public half of this machine's key of a role, which is made where there is none yet.
+
+        Raises:
+            GovernanceError: another machine's key is the trusted one.
+        """
+        public = self._private(role).public_key().public_bytes_raw()
+        return _key_id(public), public.hex()
+
+    def may(self, role: Role) -> bool:
+        """Whether this machine can sign in a role: by its key, or by the first of all, that is yet to be made."""
+        return self._at_hand(role) is not None or all(one.role != role for one in self.trusted().values())
+
+    def trust(self, role: Role, public: str) -> str:
+        """Trust another machine's key for one role, by its public half; its id.
+
+        Raises:
+            GovernanceError: it is no key, is trusted for another role, or this machine has a key of that role itself.
+        """
+        try:
+            raw = _hex(public)
+            Ed25519PublicKey.from_public_bytes(raw)
+        except ValueError as error:
+            raise GovernanceError(
+                f"{public[:70]!r} is not the public half of a key: 64 hex digits"
+            ) from error
+        name, trusted = _key_id(raw), self.trusted()
+        known = trusted.get(name)
+        if known is not None and known.role != role:
+            raise GovernanceError(f"key {name} is trusted as {known.role}: one key has one role")
+        if known is None:
+            if self._at_hand(role) is not None:
+                raise GovernanceError(
+                    f"{self._folder / role}.key: this machine has a {role} key of its own: remove it first,"
+                    " or another machine's would share its rights"
+                )
+            self._write_trusted(trusted | {name: Trusted(role, public)})
+        return name
+
+    def _write_trusted(self, trusted: dict[str, Trusted]) -> None:
+        make_folders(self._folder, 0o700)
+        write_atomically(self._folder / "trusted.json", canonical(trusted) + b"\n")
+
+    def _at_hand(self, role: Role) -> Ed25519PrivateKey | None:
         path = self._folder / f"{role}.key"
         try:
             return Ed25519PrivateKey.from_private_bytes(_hex(read_small(path).decode("ascii").strip()))
         except FileNotFoundError:
-            pass
+            return None
         except (OSError, ValueError) as error:
             raise GovernanceError(f"{path}: not a readable private key") from error
-        trusted = self.trusted()
+
+    def _private(self, role: Role) -> Ed25519PrivateKey:
+        found, trusted = self._at_hand(role), self.trusted()
+        if found is not None and _key_id(found.public_key().public_bytes_raw()) in trusted:
+            return found
         if any(one.role == role for one in trusted.values()):
+            path = self._folder / f"{role}.key"
             raise GovernanceError(f"{path}: no {role} key here, and another machine's is the trusted one")
-        private = Ed25519PrivateKey.generate()
+        private = (
+            found or Ed25519PrivateKey.generate()
+        )  # one is found where its maker died before it was trusted
         public = private.public_key().public_bytes_raw()
-        trusted[_key_id(public)] = Trusted(role, public.hex())
         make_folders(self._folder, 0o700)
-        write_atomically(path, private.private_bytes_raw().hex().encode() + b"\n")
-        write_atomically(self._folder / "trusted.json", canonical(trusted) + b"\n")
+        if found is None:
+            write_atomically(self._folder / f"{role}.key", private.private_bytes_raw().hex().encode() + b"\n")
+        self._write_trusted(trusted | {_key_id(public): Trusted(role, public.hex())})
         return private
 
 
@@ -153,7 +208,12 @@ def write_sealed(folder: Path, envelope: Envelope) -> str:
 
 
 def read_sealed(folder: Path, name: str, keys: Keys, kind: str = "") -> dict[str, Any]:
-    """The content of a stored record, verified: its bytes are canonical, its name is their hash, the signature holds.
+    """The content of a stored record, as `read_envelope` verifies it."""
+    return read_envelope(folder, name, keys, kind).body
+
+
+def read_envelope(folder: Path, name: str, keys: Keys, kind: str = "") -> Envelope:
+    """A stored record, verified: its bytes are canonical, its name is their hash, the signature holds.
 
     Raises:
         GovernanceError: it is missing, was changed in any byte, is of another kind, or a wrong key signed it.
@@ -172,7 +232,7 @@ def read_sealed(folder: Path, name: str, keys: Keys, kind: str = "") -> dict[str
         keys.verify(envelope)
     except GovernanceError as error:
         raise GovernanceError(f"{path}: {error}") from error
-    return envelope.body
+    return envelope
 
 
 def open_envelope(text: bytes, where: str) -> Envelope:

@@ -103,7 +103,7 @@ def load(folder: Path, schema: str) -> Artifact:
         folder: where `model.safetensors` and `manifest.json` lie.
         schema: hash of the input schema that this program computes.
     """
-    manifest = _read_manifest(folder / MANIFEST)
+    manifest = read_manifest(folder)
     try:
         tensors = load_tensors((folder / TENSORS).read_bytes())
     except FileNotFoundError as error:
@@ -125,7 +125,9 @@ def load(folder: Path, schema: str) -> Artifact:
     return Artifact(manifest, tensors)
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """What an artifact says of itself, not yet verified; raise ArtifactError where it cannot be read."""
+    path = folder / MANIFEST
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError as error:

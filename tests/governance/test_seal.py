@@ -7,13 +7,18 @@ import msgspec
 import pytest
 
 from emp.core.errors import EmpError, GovernanceError
+from emp.governance.chain import Chain
 from emp.governance.evidence import new_evidence
 from emp.governance.high_water import mark_path
 from emp.governance.registry import Registry
-from emp.governance.seal import Keys, canonical, read_sealed, write_sealed
+from emp.governance.seal import Keys, Role, canonical, read_sealed, write_sealed
 from emp.model.artifact import Artifact, load
 from emp.perception.schema import schema_hash
 from tests.governance.conftest import evaluation, green_registry, plain
+
+
+def ledger_of(registry: Registry, role: Role = "training") -> Chain:
+    return registry.store.ledger(registry.store.keys.own(role)[0])
 
 
 def every_byte_counts(path: Path, read: object) -> int:
@@ -41,7 +46,7 @@ def every_byte_counts(path: Path, read: object) -> int:
 def test_every_byte_of_evidence_counts(registry: Registry) -> None:
     name = registry.store.add(new_evidence("evaluation", "m", [plain("ece", 0.1)], {"k": 0.5}))
     assert every_byte_counts(registry.store.folder / f"{name}.json", registry.store.all) > 500
-    every_byte_counts(registry.store.ledger.path, registry.store.all)
+    every_byte_counts(ledger_of(registry).path, registry.store.all)
 
 
 def test_every_byte_of_a_verdict_and_of_the_trail_counts(registry: Registry, artifact: Artifact) -> None:
@@ -119,7 +124,7 @@ def test_a_ledger_that_was_cut_or_reordered_after_a_decision_is_refused(
 ) -> None:
     green_registry(registry, artifact)
     registry.promote(artifact, gates, "f" * 64)  # type: ignore[arg-type]
-    path = registry.store.ledger.path
+    path = ledger_of(registry).path
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[keep]))
     with pytest.raises(GovernanceError):
@@ -136,7 +141,7 @@ def test_the_end_of_a_log_that_was_cut_off_is_missed_on_the_machine_that_has_see
     kept = {path: path.read_bytes() for path in registry.home.rglob("*") if path.is_file()}
     registry.promote(artifact, gates, "f" * 64)  # type: ignore[arg-type]
     registry.store.add(evaluation(artifact.hash, seed=7))
-    chain = registry.audit if log == "audit" else registry.store.ledger
+    chain = registry.audit if log == "audit" else ledger_of(registry)
     if keep is None:  # the whole registry, as it was
         for path in registry.home.rglob("*"):
             if path.is_file() and path not in kept:
@@ -154,11 +159,11 @@ def test_a_machine_that_only_reads_remembers_what_it_saw(
     registry: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     registry.store.add(evaluation("m"))
-    early = registry.store.ledger.path.read_bytes()
+    early = ledger_of(registry).path.read_bytes()
     registry.store.add(evaluation("n"))
     monkeypatch.setenv("EMP_STATE", str(tmp_path / "reader"))
     registry.verify()
-    registry.store.ledger.path.write_bytes(early)
+    ledger_of(registry).path.write_bytes(early)
     with pytest.raises(GovernanceError, match="has seen 2 lines"):
         registry.store.all()
 
@@ -166,14 +171,14 @@ def test_a_machine_that_only_reads_remembers_what_it_saw(
 def test_a_registry_made_anew_in_the_same_place_begins_anew(registry: Registry) -> None:
     registry.store.add(evaluation("m"))
     shutil.rmtree(registry.home)
-    assert registry.store.ledger.entries() == []
+    assert ledger_of(registry).entries() == []
     registry.store.add(evaluation("n"))
-    assert len(registry.store.ledger.entries()) == 1
+    assert len(ledger_of(registry).entries()) == 1
 
 
 def test_a_writer_that_died_before_it_remembered_does_no_harm(registry: Registry) -> None:
     registry.store.add(evaluation("m"))
-    mark = mark_path(registry.store.ledger.path)
+    mark = mark_path(ledger_of(registry).path)
     before = mark.read_bytes()
     registry.store.add(evaluation("n"))
     mark.write_bytes(before)
@@ -186,11 +191,11 @@ def test_a_writer_that_died_before_it_remembered_does_no_harm(registry: Registry
 
 def test_evidence_whose_writer_died_before_the_ledger_counts_all_the_same(registry: Registry) -> None:
     first = registry.store.add(evaluation("m"))
-    registry.store.ledger.path.unlink()  # as it was before, and not yet remembered
-    mark_path(registry.store.ledger.path).unlink()
+    ledger_of(registry).path.unlink()  # as it was before, and not yet remembered
+    mark_path(ledger_of(registry).path).unlink()
     assert set(registry.store.all()) == {first}
     second = registry.store.add(evaluation("n"))
-    assert [e.body["evidence"] for e in registry.store.ledger.entries()] == [first, second]
+    assert [e.body["evidence"] for e in ledger_of(registry).entries()] == [first, second]
     assert registry.store.all()[second].looks == 1
 
 

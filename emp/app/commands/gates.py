@@ -1,5 +1,6 @@
 """Hold a model against the gates."""
 
+import enum
 import json
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,13 @@ import typer
 from emp.app.governed import HOME, GatesFile, Home, Json, Reference
 
 app = typer.Typer()
+
+
+class Role(enum.StrEnum):
+    """What a key may sign."""
+
+    training = "training"
+    box = "box"
 
 
 @app.callback()
@@ -73,6 +81,59 @@ def observe(
     typer.echo(f"{len(found['evidence'])} new pieces of evidence in {registry}", err=as_json)
     if as_json:
         print(json.dumps(found))
+
+
+@app.command()
+def key(
+    role: Annotated[Role, typer.Argument(help="training: evaluates and decides; box: trades and observes.")],
+    registry: Home = HOME,
+    as_json: Json = False,
+) -> None:
+    """Print the public half of this machine's key, for the other machine to trust; a first key is made."""
+    from emp.app.governed import open_registry
+
+    name, public = open_registry(registry).store.keys.own(role.value)
+    print(json.dumps({"key": name, "role": role.value, "public": public}) if as_json else public)
+
+
+@app.command()
+def trust(
+    role: Annotated[Role, typer.Argument(help="What it may sign: training or box.")],
+    public: Annotated[str, typer.Argument(help="What `emp gates key` has printed on the other machine.")],
+    registry: Home = HOME,
+    as_json: Json = False,
+) -> None:
+    """Trust another machine's key, for what its role may sign and nothing else."""
+    from emp.app.governed import open_registry
+    from emp.governance.chain import exclusive
+
+    with exclusive(registry):
+        name = open_registry(registry).store.keys.trust(role.value, public)
+    typer.echo(f"key {name} may sign as {role.value} here", err=as_json)
+    if as_json:
+        print(json.dumps({"key": name, "role": role.value, "public": public}))
+
+
+@app.command()
+def take(
+    copy: Annotated[Path, typer.Argument(help="A copy of the other machine's registry, without its keys.")],
+    registry: Home = HOME,
+    as_json: Json = False,
+) -> None:
+    """Take evidence, decisions and models that are new in a copy of another machine's registry, once every line of its
+    logs is verified and goes on from what is here. What was rolled back or has forked is refused.
+    """
+    from emp.app.governed import open_registry
+    from emp.governance.exchange import take as taken
+
+    found = taken(open_registry(registry), copy)
+    models = f", models {' '.join(one[:12] for one in found.models)}" if found.models else ""
+    restored = f"; {found.own} lines of this machine's own were put back" if found.own else ""
+    typer.echo(
+        f"{found.evidence} new pieces of evidence, {found.decisions} decisions{models}{restored}", err=as_json
+    )
+    if as_json:
+        print(json.dumps(found._asdict()))
 
 
 @app.command()

@@ -20,7 +20,7 @@ def _root(context: typer.Context, registry: Home = HOME, as_json: Json = False) 
     from emp.app.governed import open_registry
     from emp.app.terminal.console import make_console
     from emp.app.terminal.table import print_table
-    from emp.governance.registry import APPROVED_DEFAULT
+    from emp.governance.standing import APPROVED_DEFAULT
 
     standing = open_registry(registry).standing()
     found: list[dict[str, Any]] = [
