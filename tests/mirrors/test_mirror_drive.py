@@ -168,6 +168,10 @@ def test_metrics_tell_how_far_a_mirror_is_behind_even_where_it_is_dead(tmp_path:
     [
         ([], "name a mirror: --kafka, --timescale, --redis"),
         (["--redis", "redis://:secret@host:1/0"], "mirrors.redis: a password has no place in an address"),
+        (
+            ["--timescale", "host=h password = 'secret'"],
+            "mirrors.timescale: a password has no place in an address",
+        ),
         (["--redis", "redis://127.0.0.1:1/0", "--run", "nothing"], "no run nothing"),
         (
             ["--redis", "redis://127.0.0.1:1/0", "--run", "R", "--once", "--wait", "1"],

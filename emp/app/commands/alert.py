@@ -20,8 +20,10 @@ def alert(
     """Send a test alert to everyone whom the configuration names, and say who took it; exit 1 where anyone did not."""
     from emp.app.wiring.alerts import receivers
     from emp.app.wiring.examples import default_config
+    from emp.core.alert_trial import write_trial
     from emp.core.config.config import SystemConfig
     from emp.core.errors import UsageError
+    from emp.journal.account_file import state_folder
     from emp.observe.alert_log import Told
     from emp.observe.alerts import Alert
     from emp.observe.receivers import Origin, UndeliveredError
@@ -46,6 +48,10 @@ def alert(
             outcome[one.name] = ""
         if not as_json:
             print(f"{one.name}: {outcome[one.name] or 'taken'}")
+    try:
+        write_trial(state_folder(), now, outcome)
+    except OSError as error:
+        raise UsageError(f"{state_folder()}: the test cannot be remembered: {error.strerror}") from error
     if as_json:
         print(
             json.dumps({"receivers": {name: {"taken": not why, "why": why} for name, why in outcome.items()}})

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 
 from emp.core.clock import Clock
+from emp.core.config.addresses import carries_password
 from emp.core.config.config import Mirrors
 from emp.core.errors import EmpError, JournalError, UsageError
 from emp.core.mirror_status import MirrorStatus, write_status
@@ -37,7 +37,7 @@ def build_mirrors(named: Mirrors, clock: Clock) -> list[Mirror]:
         address = getattr(named, name)
         if address is None:
             continue
-        if "://" in address and urlsplit(address).password:
+        if carries_password(address):
             raise UsageError(
                 f"mirrors.{name}: a password has no place in an address: docs/mirrors.md says where it goes"
             )

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from emp.core.config import secrets
+from emp.core.config.addresses import carries_password
 from emp.core.config.config_source import (
     PREFIX,
     Environment,
@@ -409,6 +410,9 @@ def _contradictions(config: SystemConfig) -> Iterable[str]:
     if access.speed != 1.0 and access.connection_protocol in ("fix", "ctrader") and config.mode != "mock":
         yield "access.speed: a real market cannot be sped up; remove it"
     yield from _other_accounts(access)
+    for name in Mirrors.model_fields:
+        if carries_password(getattr(config.mirrors, name) or ""):
+            yield f"mirrors.{name}: a password has no place in an address: docs/mirrors.md says where it goes"
     account = config.account
     limits = (
         account.max_gross_exposure,
