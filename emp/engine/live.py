@@ -50,7 +50,7 @@ from emp.engine.succession import Succession
 from emp.engine.tap import Taps
 from emp.engine.upkeep import Home, Upkeep
 from emp.engine.venue_terms import TERMS_S, VenueTerms
-from emp.engine.watchdog import Watchdog
+from emp.engine.watchdog import LIMIT_MS, Watchdog
 from emp.journal.ledger import Ledger
 from emp.observe.board import Board
 
@@ -122,9 +122,10 @@ class Live(Ending):
         self._socket = (
             None if home.folder is None else ControlSocket(home.folder, tuple(self._index), self.ask)
         )
+        self._arrived_ns: int | None = None  # when the oldest event of the batch that is decided on came
         self._watchdog = Watchdog(clock, self._stalled, lambda: board.clear_alarm("loop"))
         driver.attach(
-            bus.publish, self._fail, self._watchdog.blocked, None if home.place is None else home.place.check
+            bus.publish, self._fail, self._is_late, None if home.place is None else home.place.check
         )
 
     # --- the sink: what an access calls ---------------------------------------------------------------------
@@ -453,7 +454,8 @@ class Live(Ending):
     def _serve_market(self) -> bool:
         """Process one batch of one instrument; whether there was one and the journal had room for it.
 
-        Not after a stall: that sizes are 0 now must reach the engine first.
+        Not after a stall, nor where its oldest event has waited for too long: that sizes are 0 now must reach the
+        engine first.
         """
         if self._note_stall():
             return True
@@ -461,8 +463,13 @@ class Live(Ending):
         if waiting is None:
             return False
         instrument, events = waiting
+        if self._bus.overdue(instrument):
+            return True
         events = events[: min(self._until_context(instrument, events), self._until_roll(instrument, events))]
-        output = self._driver.events(events, self._bus.lag_ms(instrument))
+        lag_ms = self._bus.lag_ms(instrument)
+        self._arrived_ns = self._clock.monotonic_ns() - int(lag_ms * 1e6)
+        output = self._driver.events(events, lag_ms)
+        self._arrived_ns = None
         self._watch_breakers(output)
         last = events[output.consumed - 1].copy()
         self._market.note(instrument, int(last["ts"]))
@@ -470,6 +477,13 @@ class Live(Ending):
         with self._surviving():
             self._succession.delivered(instrument, last, output.laps)
         return True
+
+    def _is_late(self) -> bool:
+        """Whether what is decided now rests on old data: the loop is blocked, or the batch came long ago."""
+        arrived = self._arrived_ns
+        if arrived is not None and self._clock.monotonic_ns() - arrived > LIMIT_MS * 1e6:
+            return True
+        return self._watchdog.blocked()
 
     def _until_context(self, instrument: int, events: Array) -> int:
         """Apply what the slow context is at the first of these events; how many of them come before it may change."""
