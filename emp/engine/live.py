@@ -207,7 +207,8 @@ class Live(Ending):
     def ask(self, action: OwnerAction, reason: str, instrument: str) -> str | Awaitable[str]:
         """Do what the owner asks through the control socket, and say in words what comes of it.
 
-        UsageError where nothing can come of it any more, also from what is to be awaited.
+        UsageError where nothing can come of it any more, also from what is to be awaited; and where it is not on
+        record, so that the next start would not know of it.
         """
         if self._closed:
             raise UsageError(f"{action} comes too late: the run has ended")
@@ -215,6 +216,10 @@ class Live(Ending):
             raise UsageError("reload: one is under way, this one is not begun")
         waits = not self.connected.is_set() and action != "stop"
         self.control(action, reason, instrument)
+        if self._failure is not None and action != "stop":
+            raise UsageError(
+                f"{action} holds until this run ends, which has failed: ask again after the next start"
+            )
         if waits:
             return f"{action} will be done as soon as trading begins: the start is not over yet"
         chosen = [i for name, i in self._index.items() if instrument in ("", name)]
