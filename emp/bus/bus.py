@@ -245,6 +245,17 @@ class EventBus:
                 self._degraded_since[instrument] = None
                 self._publish_degraded(instrument, "recovered", depth, lag_ns / 1e6, active=False)
 
+    def overdue(self, instrument: int) -> bool:
+        """Degrade an instrument whose oldest event has waited for too long, and say whether that was news: whoever is
+        to decide on it must know first. The look at all queues comes seldomer than events do.
+        """
+        now = self._clock.monotonic_ns()
+        lag_ns = self._lag_ns(instrument, now)
+        if lag_ns <= self._max_age_ns or self.degraded(instrument):
+            return False
+        self._degrade(instrument, "max_age", self.depth(instrument), lag_ns / 1e6, now)
+        return True
+
     def degrade(self, reason: str, lag_ms: float) -> None:
         """Degrade every instrument for a reason the queues cannot see, such as a blocked loop."""
         now = self._clock.monotonic_ns()

@@ -51,12 +51,13 @@ class PositionAudit:
         self._suspected: dict[
             str, tuple[int, _Mark, int]
         ] = {}  # lots, when nothing had changed, looks in a row
+        self._untold = False  # the last look found a difference that orders on their way may explain
         self.problem = ""  # why positions are not known, in words
 
     @property
     def wait_s(self) -> float:
         """Until the next look."""
-        return AGAIN_S if self._suspected else LOOK_S
+        return AGAIN_S if self._suspected or self._untold else LOOK_S
 
     async def look(self) -> Mapping[str, int]:
         """Lots, signed, that the venue holds beyond our position, by instrument, where that is so for sure by now.
@@ -64,6 +65,7 @@ class PositionAudit:
         Where the venue does not answer nothing is known, and what was suspected is forgotten.
         """
         before = {} if self._is_explaining() else self._marks()
+        self._untold = False
         try:
             held = {one.instrument: one.qty for one in await self._access.positions()}
         except VenueError as error:
@@ -79,6 +81,7 @@ class PositionAudit:
             ):  # an answer is awaited, or came: this look says nothing
                 if known is not None:
                     self._suspected[name] = known
+                self._untold |= held.get(name, 0) != self._engine.orders.position(name)
                 continue
             qty = held.get(name, 0) - mark.position
             looks = known[2] + 1 if known is not None and known[0] == qty else 1

@@ -50,7 +50,7 @@ from emp.engine.succession import Succession
 from emp.engine.tap import Taps
 from emp.engine.upkeep import Home, Upkeep
 from emp.engine.venue_terms import TERMS_S, VenueTerms
-from emp.engine.watchdog import Watchdog
+from emp.engine.watchdog import LIMIT_MS, Watchdog
 from emp.journal.ledger import Ledger
 from emp.observe.board import Board
 
@@ -122,9 +122,10 @@ class Live(Ending):
         self._socket = (
             None if home.folder is None else ControlSocket(home.folder, tuple(self._index), self.ask)
         )
+        self._arrived_ns: int | None = None  # when the oldest event of the batch that is decided on came
         self._watchdog = Watchdog(clock, self._stalled, lambda: board.clear_alarm("loop"))
         driver.attach(
-            bus.publish, self._fail, self._watchdog.blocked, None if home.place is None else home.place.check
+            bus.publish, self._fail, self._is_late, None if home.place is None else home.place.check
         )
 
     # --- the sink: what an access calls ---------------------------------------------------------------------
@@ -206,7 +207,8 @@ class Live(Ending):
     def ask(self, action: OwnerAction, reason: str, instrument: str) -> str | Awaitable[str]:
         """Do what the owner asks through the control socket, and say in words what comes of it.
 
-        UsageError where nothing can come of it any more, also from what is to be awaited.
+        UsageError where nothing can come of it any more, also from what is to be awaited; and where it is not on
+        record, so that the next start would not know of it.
         """
         if self._closed:
             raise UsageError(f"{action} comes too late: the run has ended")
@@ -214,6 +216,10 @@ class Live(Ending):
             raise UsageError("reload: one is under way, this one is not begun")
         waits = not self.connected.is_set() and action != "stop"
         self.control(action, reason, instrument)
+        if self._failure is not None and action != "stop":
+            raise UsageError(
+                f"{action} holds until this run ends, which has failed: ask again after the next start"
+            )
         if waits:
             return f"{action} will be done as soon as trading begins: the start is not over yet"
         chosen = [i for name, i in self._index.items() if instrument in ("", name)]
@@ -453,7 +459,8 @@ class Live(Ending):
     def _serve_market(self) -> bool:
         """Process one batch of one instrument; whether there was one and the journal had room for it.
 
-        Not after a stall: that sizes are 0 now must reach the engine first.
+        Not after a stall, nor where its oldest event has waited for too long: that sizes are 0 now must reach the
+        engine first.
         """
         if self._note_stall():
             return True
@@ -461,8 +468,13 @@ class Live(Ending):
         if waiting is None:
             return False
         instrument, events = waiting
+        if self._bus.overdue(instrument):
+            return True
         events = events[: min(self._until_context(instrument, events), self._until_roll(instrument, events))]
-        output = self._driver.events(events, self._bus.lag_ms(instrument))
+        lag_ms = self._bus.lag_ms(instrument)
+        self._arrived_ns = self._clock.monotonic_ns() - int(lag_ms * 1e6)
+        output = self._driver.events(events, lag_ms)
+        self._arrived_ns = None
         self._watch_breakers(output)
         last = events[output.consumed - 1].copy()
         self._market.note(instrument, int(last["ts"]))
@@ -470,6 +482,13 @@ class Live(Ending):
         with self._surviving():
             self._succession.delivered(instrument, last, output.laps)
         return True
+
+    def _is_late(self) -> bool:
+        """Whether what is decided now rests on old data: the loop is blocked, or the batch came long ago."""
+        arrived = self._arrived_ns
+        if arrived is not None and self._clock.monotonic_ns() - arrived > LIMIT_MS * 1e6:
+            return True
+        return self._watchdog.blocked()
 
     def _until_context(self, instrument: int, events: Array) -> int:
         """Apply what the slow context is at the first of these events; how many of them come before it may change."""

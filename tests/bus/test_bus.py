@@ -209,6 +209,21 @@ def test_an_old_event_degrades_and_age_has_hysteresis() -> None:
     assert [m.active for m in control(bus)] == [False]
 
 
+def test_who_is_to_decide_on_an_old_event_hears_of_it_first_and_once() -> None:
+    bus, clock = make_bus()
+    assert not bus.overdue(0), "none waits"
+    bus.publish(event(1))
+    clock.advance(100 * MS)
+    assert not bus.overdue(0)
+    clock.advance(1)
+    assert bus.overdue(0)
+    (message,) = control(bus)
+    assert (message.reason, message.active) == ("max_age", True)
+    assert bus.degraded(0)
+    assert not bus.overdue(0), "told twice"
+    assert control(bus) == []
+
+
 def test_control_is_first_lossless_and_in_order_under_any_load() -> None:
     bus, _ = make_bus()
     expected = []

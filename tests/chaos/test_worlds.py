@@ -67,6 +67,14 @@ def test_a_start_that_dies_while_it_takes_over_has_not_forgotten() -> None:
     assert [one.violations for one in every if one.violations] == []
 
 
+def test_delays_that_are_no_stalls_add_up_to_no_order_on_old_data() -> None:
+    """Two instruments, and a model that takes 72 ms over each batch of either."""
+    slow = [Fault("nan_model", 20_351, 7_726), Fault("slow_model", 21_712, 2_932)]
+    whole = msgspec.structs.replace(plan_of(475), faults=tuple(slow))
+    assert whole.instruments == 2
+    assert play(whole).violations == []
+
+
 def test_another_seed_plays_otherwise() -> None:
     assert len({play(plan_of(seed)).told for seed in (5, 6)}) == 2
 

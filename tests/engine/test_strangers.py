@@ -224,6 +224,20 @@ def test_a_difference_that_stays_while_we_trade_on_counts_too(tmp_path: Path) ->
     assert found == [*[{}] * STEADY, {"GOOG": -2}]
 
 
+def test_a_difference_under_an_order_on_its_way_is_looked_at_again_soon(tmp_path: Path) -> None:
+    trader, venue = quiet(tmp_path), Told()
+    audit = PositionAudit(trader, venue)
+    venue.meanwhile = trader.next_id
+    assert looks(audit, 1) == [{}]
+    assert audit.wait_s == LOOK_S, "nothing differs"
+    venue.holds = 3
+    assert looks(audit, 1) == [{}]
+    assert audit.wait_s == AGAIN_S
+    venue.holds = 0
+    assert looks(audit, 1) == [{}]
+    assert audit.wait_s == LOOK_S
+
+
 def test_why_positions_are_not_known_is_said(tmp_path: Path) -> None:
     venue = Told()
     audit = PositionAudit(quiet(tmp_path), venue)

@@ -118,3 +118,37 @@ def test_after_a_stall_nothing_is_decided_before_the_engine_knows(world: World) 
     assert world.venue.commands == []
     world.taps.close()
     world.ledger.close()
+
+
+def test_nothing_is_decided_on_what_has_waited_for_too_long_before_the_engine_knows(world: World) -> None:
+    """Many short delays, none of them a stall: another instrument's batches, a model that takes its time."""
+    live = world.live
+    world.bus.publish(book(1, world.clock.now_ns(), 3))
+    world.bus._max_age_ns = -1
+    assert live._serve_market()
+    assert world.bus.depth(0) == 3
+    assert live._serve_control()
+    assert world.engine.desk.risk["degraded"][0]
+    assert live._serve_market()
+    assert world.bus.depth(0) == 0
+    assert world.venue.commands == []
+    world.taps.close()
+    world.ledger.close()
+
+
+def test_what_is_decided_on_old_data_is_too_late_though_the_loop_turns(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, late = world.live, []
+    events = live._driver.events
+    monkeypatch.setattr(live._driver, "events", lambda *a: (late.append(live._is_late()), events(*a))[1])
+    for waited_ms in (200.0, 301.0):
+        world.bus.publish(book(len(late) + 1, world.clock.now_ns(), 1))
+        monkeypatch.setattr(world.bus, "lag_ms", lambda _, waited_ms=waited_ms: waited_ms)
+        live._watchdog.beat()
+        assert live._serve_market()
+        live._watchdog.beat()
+        assert not live._is_late(), "no batch is decided on"
+    assert late == [False, True]
+    world.taps.close()
+    world.ledger.close()

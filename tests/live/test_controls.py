@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from emp.core.contracts import Control, NewOrder
-from emp.core.errors import UsageError
+from emp.core.errors import JournalError, UsageError
 from emp.engine.control_socket import ask
 from emp.journal.find import find_run
 from tests.live.test_live import invested
@@ -157,6 +157,27 @@ def test_a_request_that_comes_too_late_is_refused(world: World) -> None:
     play(world, script)
     with pytest.raises(UsageError, match="kill comes too late"):
         world.live.ask("kill", "operator", "")
+
+
+def test_what_is_not_on_record_is_not_acknowledged(world: World) -> None:
+    """The disk fails as a halt is recorded: it holds here, and the next start knows nothing of it."""
+    answers: list[str] = []
+
+    def full(_: object) -> int:
+        raise JournalError("the ledger cannot be written")
+
+    async def script(world: World) -> None:
+        await invested(world)
+        world.ledger.record_control = full  # type: ignore[method-assign]
+        try:
+            world.live.ask("halt", "operator", "")
+        except UsageError as error:
+            answers.append(str(error))
+        assert world.engine.halted
+
+    with pytest.raises(JournalError, match="cannot be written"):
+        play(world, script)
+    assert answers == ["halt holds until this run ends, which has failed: ask again after the next start"]
 
 
 def test_halted_is_halted_over_a_restart(tmp_path: Path) -> None:

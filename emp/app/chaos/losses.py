@@ -76,6 +76,7 @@ class Losses:
         self.breached_ns = 0  # when the loss of the day had been beyond its limit for a while
         self.drawn_ns = 0
         self._least_lost = 0.0
+        self._untold = 0.0  # lost while others' lots were not known here: no engine may know that
         self._losing, self._fallen = Since(), Since()
         self._kept_ns = 0  # since when a position has been kept beyond a limit, and could be closed
         self._marks: deque[Mark] = deque(maxlen=256)
@@ -89,7 +90,9 @@ class Losses:
         plan, now = self._world.plan, self._world.loop.now_ns
         fees = min(0.0, self._pit.fees)  # what is paid no engine may know: not every dialect tells it
         worth = self._pit.worth - fees
-        if life is not None and life.trading:
+        if life is not None and life.trading and self._is_untold(life):
+            self._untold += self.worth - worth
+        elif life is not None and life.trading:
             self.lost += self.worth - worth
             self._least_lost = min(self._least_lost, self.lost)
         self.worth = worth
@@ -103,7 +106,14 @@ class Losses:
     @property
     def certain(self) -> float:
         """What is lost whatever counts: what was gained while none traded does, where the ledger knows the lots."""
-        return min(self.lost, -self.worth)
+        return min(self.lost, -self.worth - max(0.0, self._untold))
+
+    def _is_untold(self, life: Life) -> bool:
+        """Whether somebody has traded without a word, and the engine has not found it yet."""
+        if not self._world.befalls.counts.get("in_silence"):
+            return False
+        name = self._pit.instrument.name
+        return bool(life.running.engine.orders.position(name) != self._pit.position)
 
     def look_at_kept(self, life: Life, *, account: bool) -> None:
         """Beyond a loss limit, its own or the account's, nothing is kept, whoever has halted it, while the venue can be
@@ -180,7 +190,7 @@ class Losses:
         i, now = self._pit.index, self._world.loop.now_ns
         account = engine.desk.account[i]
         self.look(life)
-        grace = STALLED_NS if {"stop", "slow_disk"} & counts.keys() else KNOWN_NS
+        grace = STALLED_NS if {"stop", "slow_disk", "slow_model"} & counts.keys() else KNOWN_NS
         known = [one for one in self._marks if one.at_ns < now - grace]
         pnl = _pnl(engine, i)
         self._before = Ended(

@@ -398,8 +398,9 @@ class World:
                 answer = life.running.live.ask(action, "drill", "")
             except Died:
                 return ""
-            except EmpError as error:
-                answer = str(error)
+            except EmpError as error:  # he knows that it does not outlast this process
+                self.note("owner", f"{action}: refused: {error}")
+                return ""
         self.note("owner", f"{action}: {answer}")
         self.checks.on_asked(action, life)
         return answer
