@@ -83,11 +83,13 @@ class Part(IntFlag):
     BAR = 128  # do not return to a price that was withdrawn from
     ADVERSE = 256  # adverse selection at rest, reversion crossing
     WORTH = 512  # count gains as outcomes have found them
+    QUEUE = 1024  # the lots that stand ahead, in the chance of a fill
 
 
 CROSS_OPENING, CROSS_CLOSING = int(Part.CROSS_OPENING), int(Part.CROSS_CLOSING)
 JOIN, IMPROVE, CHASING, MOVING = int(Part.JOIN), int(Part.IMPROVE), int(Part.CHASE), int(Part.MOVE)
 CANCELLING, BAR, ADVERSE, WORTH = int(Part.CANCEL), int(Part.BAR), int(Part.ADVERSE), int(Part.WORTH)
+QUEUE = int(Part.QUEUE)
 
 
 @kernel
@@ -137,6 +139,12 @@ def fill_probability(e: Any, side: int, queue: float, size: float, ttl_ns: float
     volume = e.volume_bid if side > 0 else e.volume_ask
     expected = flow_per_second(volume, e.elapsed_ns) * ttl_ns * 1e-9
     return min(1.0, expected / (queue + size))
+
+
+@kernel
+def counted_ahead(costs: Any, queue: int) -> float:
+    """Lots ahead that the chance of a fill is to count: all, or none in a study that leaves the queue out."""
+    return 0.0 if costs.without & QUEUE else float(queue)
 
 
 @kernel
@@ -242,7 +250,7 @@ def best_post(
     if touch != not_px and costs.without & JOIN == 0:
         best_px, best_queue = touch, event.bid_sz[0] if side > 0 else event.ask_sz[0]
         best_gain = resting_gain(event, e, costs, side, edge, touch)
-        chance = fill_probability(e, side, float(best_queue), size, ttl)
+        chance = fill_probability(e, side, counted_ahead(costs, best_queue), size, ttl)
         best = chance * held_to_outcomes(costs, standing, account, side, best_gain)
     narrow = event.ask_px[0] - event.bid_px[0] <= 1
     if touch + side != not_px and not narrow and costs.without & IMPROVE == 0:
@@ -339,7 +347,7 @@ def manage_resting(
     behind = side * (touch - working.px)
     queue = lots_ahead(event, side, working.px, working.queue_ahead)
     row.gain = resting_gain(event, e, costs, side, edge, working.px)
-    chance = fill_probability(e, side, float(queue), size, ttl)
+    chance = fill_probability(e, side, counted_ahead(costs, queue), size, ttl)
     keep = chance * held_to_outcomes(costs, standing, account, side, row.gain)
     slip = slip_ticks(event, side, size)
     row.cost_to_take, row.slip_ticks = take_cost(event, e, costs, side, slip), slip

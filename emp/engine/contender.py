@@ -3,7 +3,7 @@
     forecasts = contender.forecast(events)        # or `recorded_forecasts`, of the model that served
     worth = trader.trade(events, forecasts)       # what its one lot has brought so far, after each event
 
-All contenders see the same events, costs and fills (`emp.decision.shadow`), each with states, recalibration and
+All contenders see the same events, costs, rolls and fills (`emp.decision.shadow`), each with states, recalibration and
 evidence of its own. Nothing here is on the hot path: a tap runs it, or a replay.
 """
 
@@ -12,17 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from emp.core.contracts import Control
 from emp.core.instrument import Instrument
 from emp.core.numba.hold import entry_point, hold, opened
 from emp.core.numba.jit import kernel
 from emp.core.numba.lend import lent
 from emp.core.records import DECISION, FORECAST, HORIZONS, QUANTILES, Array, empty_events
 from emp.decision.estimates import forget_trades, see_trade, update_estimates
+from emp.decision.financing import expect_carry, learn_unfinished
 from emp.decision.rule import ValueRule
 from emp.decision.shadow import forget_shadow, meet_market, withdraw_shadow
 from emp.decision.standing import lift_bars
 from emp.engine.desk import Desk
 from emp.engine.engine import EngineLimits, fresh_desk, lay_out_calendar
+from emp.engine.financing import take_financing
 from emp.engine.load import LoadedModel
 from emp.engine.policy import Policy
 from emp.engine.serving import allocate, attach_model, policy_of
@@ -143,14 +146,18 @@ def trade_forecasts(held: Any, events: Any, said: Any, worth: Any) -> None:
             withdraw_shadow(shadow, event.ts + desk.facts[i].round_trip_ns, working)
         else:
             if p.since_reset == 1:
+                last_ns = e.ts
                 forget_trades(e)
                 lift_bars(desk.standing[i])
+                learn_unfinished(desk.standing[i], lots, last_ns)
                 forget_shadow(shadow, account, working, lots)
             update_estimates(e, event)
             if one.made:
                 copy_forecast(one.f, desk.forecast[i])
                 row.since_reset, row.disturbed = p.since_reset, p.events > p.since_reset
                 row.state_events = one.state_events
+                if desk.financing[i].roll_ns != 0:
+                    expect_carry(desk.financing[i], event.ts, desk.standing[i], desk.shadow_standing[i])
                 trade_in_the_head(desk, policy.rule, i, event, p, row)
         mid = 0.5 * (event.bid_px[0] + event.ask_px[0])
         open_lots = lots.position * (mid - lots.entry) if lots.position != 0 else 0.0
@@ -223,6 +230,14 @@ class Trader:
                 self._hold()
             self._run(self._held, events, said, worth)
         return worth
+
+    def finance(self, i: int, control: Control) -> None:
+        """The next roll of an instrument is told, or has come: the lot that is held receives or pays as ours does."""
+        desk = self.desk
+        take_financing(desk.financing[i : i + 1], desk.shadow_account[i : i + 1], control)
+        if control.action == "finance":
+            for standing in (desk.standing, desk.shadow_standing):
+                standing["carry_buy"][i] = standing["carry_sell"][i] = 0.0
 
 
 def _desk_for(

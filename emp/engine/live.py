@@ -259,6 +259,8 @@ class Live(Ending):
             self.prepare()
             self._recovery = Recovery(self._driver, self._ledger, self._access, self._clock)
             self._recovery.rebuild()
+            for known in self._rolls.known():  # an earlier process of the run was told; its taps are gone
+                self._taps.control(known)
             self._breakers.restore(self._engine.bars.every(), self._clock.monotonic_ns())
             self._show_bars()
             self._record_what_waits()

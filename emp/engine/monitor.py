@@ -4,12 +4,12 @@ it (I.2).
     monitor = Monitor(instruments, limits, lineup)
     for finding in monitor.take(first, events, rows): ...
 
-Everything is a function of the events and of the rows that the engine wrote, however they are cut into batches: a
-replay of the journal finds the same, byte for byte. After every BLOCK events of an instrument with a forecast there is
-a look: what the model's probabilities cost beside those of the others on the same outcomes, what one lot traded on its
-forecasts brought beside theirs, and how far its confidence lies from its hits. Each is a sequential test
-(`emp.observe.sequential`); their mean is one too, and the model has failed where that reaches 1 / LEVEL: with
-probability LEVEL, ever, where it is as good as the others and its calibration error within the limit.
+Everything is a function of the events, of the rows that the engine wrote and of the rolls between them (`finance`),
+however they are cut into batches: a replay of the journal finds the same, byte for byte. After every BLOCK events of an
+instrument with a forecast there is a look: what the model's probabilities cost beside those of the others on the same
+outcomes, what one lot traded on its forecasts brought beside theirs, and how far its confidence lies from its hits.
+Each is a sequential test (`emp.observe.sequential`); their mean is one too, and the model has failed where that reaches
+1 / LEVEL: with probability LEVEL, ever, where it is as good as the others and its calibration error within the limit.
 """
 
 import math
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emp.core.contracts import Control
 from emp.core.instrument import Instrument
 from emp.core.numba.jit import kernel
 from emp.core.numba.lend import lent
@@ -157,6 +158,9 @@ class Monitor:
         models = [serving, *others.values(), dumb]
         self._names = ["serving", *others, NAME]
         self.traders = [Trader(model, instruments, limits, known) for model in models]
+        if before is not None:
+            for trader in self.traders:
+                trader.desk.financing[:] = before.traders[0].desk.financing
         self._same = {
             c: [same_classes(serving.artifact, model.artifact, one) for one in instruments]
             for c, model in enumerate(others.values(), start=1)
@@ -193,6 +197,12 @@ class Monitor:
         recorded_forecasts(empty_events(0), np.zeros(0, DECISION), none)
         rows, _ = InputStream(self._instruments[0]).take(synthetic_events(1))
         count_rows(np.zeros((CORE, BINS), np.int64), rows[:0], np.zeros((CORE, BINS - 1)))
+
+    def finance(self, control: Control) -> None:
+        """A roll is told, or has come, before the next event: every lot that is held in the head is financed."""
+        i = next(i for i, one in enumerate(self._instruments) if one.name == control.instrument)
+        for trader in self.traders:
+            trader.finance(i, control)
 
     def take(self, first: int, events: Array, rows: Array) -> list[Finding]:
         """What EVENT[n], before which the run had `first`, and the DECISION rows that they led to, show."""

@@ -1,17 +1,19 @@
 """What the monitor of a recorded run found, found again from the run's journal, and held against its own lines."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from emp.core.contracts import Control
 from emp.core.errors import JournalError
 from emp.core.records import Array, empty_events
 from emp.engine.contender import SAID, recorded_forecasts
 from emp.engine.journal_tap import journalled_events
 from emp.engine.load import LoadedModel
 from emp.engine.monitor import Lineup, Monitor
-from emp.engine.monitor_tap import LINEUP, line_of_finding
+from emp.engine.monitor_tap import LINEUP, ROLLS, line_of_finding, roll_of
 from emp.engine.rerun import Terms
 from emp.journal.monitor_log import MONITOR, read_monitor
 from emp.journal.run import RunFolder, other_release
@@ -27,6 +29,7 @@ class Stretch(NamedTuple):
     end: int | None  # event behind the last; None: to the end of the journal
     told: Mapping[str, Any]  # the line that begins it
     lines: list[tuple[int, bytes]]  # with how many events came before what each tells
+    rolls: list[tuple[int, Control]]  # with how many events came before each, in order
     torn: bool  # the process may have died before it wrote all, or before the journal had what it had seen
 
 
@@ -38,7 +41,9 @@ def stretches(folder: RunFolder) -> list[Stretch]:
             if found:
                 found[-1] = found[-1]._replace(end=told["since"], torn=told["fresh"])
             torn = not (folder.path / "summary.json").exists()
-            found.append(Stretch(told["at"], None, told, [], torn))
+            found.append(Stretch(told["at"], None, told, [], [], torn))
+        elif found and told["kind"] in ROLLS:
+            found[-1].rolls.append((told["at"], roll_of(told)))
         elif found:
             found[-1].lines.append((told["at"], line))
     return found
@@ -67,8 +72,15 @@ def verify_monitor(
         beside = [model(name) if (name := one.told[role]) else None for role in Lineup._fields[1:]]
         monitor = Monitor(instruments, limits, Lineup(model(one.told["serving"]), *beside), monitor)
         lines: list[bytes] = []
-        for first, events, mine in market.take(one.first, one.end):
-            lines += [line_of_finding(found) for found in monitor.take(first, events, mine)]
+        rolls = deque(one.rolls)
+        ends = sorted({at for at, _ in rolls if one.first < at and (one.end is None or at < one.end)})
+        for begin, end in zip([one.first, *ends], [*ends, one.end], strict=True):
+            while rolls and rolls[0][0] <= begin:
+                monitor.finance(rolls.popleft()[1])
+            for first, events, mine in market.take(begin, end):
+                lines += [line_of_finding(found) for found in monitor.take(first, events, mine)]
+        for _, roll in rolls:
+            monitor.finance(roll)
         checked += _compare(folder, one, lines, market.at)
     return checked
 

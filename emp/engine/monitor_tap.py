@@ -20,6 +20,8 @@ from emp.journal.monitor_log import MonitorLog, line_of
 from emp.observe.board import Board, DriftView
 
 LINEUP = "lineup"
+ROLLS = ("roll", "finance")
+"""Kinds of lines that tell what was given to the monitor, not what it found: a roll was told, or has come."""
 
 _log = structlog.get_logger(__name__)
 
@@ -86,7 +88,10 @@ class MonitorTap(Tap):
         self.evidence = self._watching.evidence()
 
     def on_control(self, control: Control, at: int) -> None:
-        """Another model serves: what was found of the one before says nothing of it."""
+        """Another model serves: what was found of the one before says nothing of it. Rolls are noted and taken."""
+        if control.action in ROLLS:
+            self._log.write(line_of_roll(control, at))
+            self._watching.finance(control)
         if control.action == "swap":
             for name in ("baseline", "drift", "model"):
                 self._board.clear_alarm(name)
@@ -160,6 +165,28 @@ class MonitorTap(Tap):
         model = self._watching.lineup.serving.artifact.hash
         evidence = float(finding.data["log_evidence"])
         self._verdicts.append(Verdict(model, gate, finding.instrument, evidence, why))
+
+
+def line_of_roll(control: Control, at: int) -> bytes:
+    """The line that says what the monitor was told of a roll."""
+    told = {
+        "instrument": control.instrument,
+        "ts": control.ts,
+        "side": control.reason,
+        "ticks": control.value,
+    }
+    return line_of(at, control.action, **told)
+
+
+def roll_of(told: Mapping[str, Any]) -> Control:
+    """The control input of which such a line tells."""
+    return Control(
+        action=told["kind"],
+        ts=told["ts"],
+        instrument=told["instrument"],
+        reason=told["side"],
+        value=told["ticks"],
+    )
 
 
 def line_of_finding(finding: Finding) -> bytes:

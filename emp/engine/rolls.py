@@ -39,6 +39,14 @@ class Rolls:
             else:
                 yield from self._tell(i, after)
 
+    def known(self) -> Iterator[Control]:
+        """What the engine has been told of the next rolls, as it was told."""
+        for i in range(len(self._engine.instruments)):
+            financing = self._engine.desk.financing[i]
+            if financing["roll_ns"]:
+                for side in ("short", "long"):
+                    yield self._control("roll", i, int(financing["roll_ns"]), side, float(financing[side]))
+
     def until(self, i: int) -> int:
         """The next roll of an instrument, ns UTC; FOREVER_NS where none is known."""
         return int(self._engine.desk.financing["roll_ns"][i]) or FOREVER_NS

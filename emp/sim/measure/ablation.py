@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
+from emp.core.errors import UsageError
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 from emp.decision.rule import Part
@@ -46,6 +47,19 @@ class AblationStudy(msgspec.Struct, frozen=True, kw_only=True):
     pnl_ticks: float  # a session of the whole rule
     lots: float
     parts: list[Ablation]
+
+
+def parts_named(names: Sequence[str] | None) -> tuple[Part, ...]:
+    """The parts of some names; all where none is named.
+
+    Raises:
+        UsageError: there is no such part.
+    """
+    known = {str(part.name).lower(): part for part in Part}
+    for name in names or ():
+        if name not in known:
+            raise UsageError(f"--part {name}: must be one of {', '.join(known)}")
+    return tuple(dict.fromkeys(known[name] for name in names)) if names else tuple(Part)
 
 
 def study_ablation(

@@ -19,6 +19,10 @@ def ablate(
     ] = "linear",
     sessions: Annotated[int, typer.Option(min=5, help="Sessions, each with its seed.")] = 200,
     events: Annotated[int, typer.Option(min=1_000, help="Events of a session.")] = 60_000,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave out this part alone; may be given often. Without it: each."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="First seed.")] = 1,
     as_json: Json = False,
 ) -> None:
@@ -33,8 +37,9 @@ def ablate(
     from emp.core.instrument import find
     from emp.engine.choose import load_model
     from emp.sim.flow.shipped import named_flow
-    from emp.sim.measure.ablation import ablation_lines, study_ablation
+    from emp.sim.measure.ablation import ablation_lines, parts_named, study_ablation
 
+    parts = parts_named(part)
     facts = find(instrument)
     with ProgressBar("sessions") as step:
         found = study_ablation(
@@ -46,6 +51,7 @@ def ablate(
             events=events,
             start_px=START_PX,
             seed=seed,
+            parts=parts,
             progress=step,
         )
     for line in ablation_lines(found):
