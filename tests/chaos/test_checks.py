@@ -55,6 +55,9 @@ class Ledger:
         self.intents: list[str] = []
         self._db = SimpleNamespace(execute=lambda _: [(name,) for name in self.intents])
 
+    def events(self) -> list[object]:
+        return []
+
     def notes(self, _: str) -> list[object]:
         return []
 

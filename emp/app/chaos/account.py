@@ -53,7 +53,9 @@ class AccountLosses:
         """An order leaves: what it opens takes the net of what is held no further than its limit."""
         limit, pit = self._world.plan.max_net, self._world.exchange.pit(command.instrument)
         side = command.side
-        opens = min(command.qty, command.qty + side * pit.position)
+        opens = min(
+            command.qty, command.qty + side * pit.position - pit.others
+        )  # others' lots may not be known yet
         if not limit or opens <= 0:
             return
         net = sum(self._value(one, one.position) for one in self._pits if one is not pit)

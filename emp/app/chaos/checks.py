@@ -13,7 +13,7 @@ from emp.app.chaos.life import Life
 from emp.app.chaos.records import check_records, differs
 from emp.app.chaos.scene import Scene
 from emp.core.codes import Reason
-from emp.core.contracts import Command, NewOrder, OrderUpdate, Replace
+from emp.core.contracts import Command, Control, NewOrder, OrderUpdate, Replace
 from emp.core.errors import EmpError
 from emp.core.records import Array
 from emp.engine.rebuild import rebuild
@@ -444,7 +444,9 @@ class Checks:
     def _adjusted(self, life: Life) -> bool:
         """Whether lots came without a report: they are worth what the market said first, not what they cost."""
         ledger = life.running.live._ledger
-        untold = any(one.data.get("reason") == "position_differs" for one in ledger.notes("risk_breach"))
+        untold = any(
+            isinstance(event.body, Control) and event.body.action == "differs" for event in ledger.events()
+        )
         return untold or any(not note.data.get("px") for note in ledger.notes("adjustment"))
 
     def at_end(self) -> None:
