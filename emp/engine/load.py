@@ -32,7 +32,15 @@ def load_folder(folder: Path) -> LoadedModel:
     Raises:
         ArtifactError: it is missing, damaged, made for another input schema, or of an unknown shape.
     """
-    artifact = load(folder, schema_hash())
+    return ready(load(folder, schema_hash()), folder)
+
+
+def ready(artifact: Artifact, folder: Path) -> LoadedModel:
+    """Build what the engine's step takes of an artifact that is in memory; `folder` names it in errors.
+
+    Raises:
+        ArtifactError: it is of an unknown shape.
+    """
     encoder = _encoder(folder, artifact.tensors)
     if artifact.manifest.kind == "linear":
         domains = len(artifact.manifest.domains)

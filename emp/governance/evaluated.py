@@ -41,6 +41,27 @@ def of_evaluation(
     return made
 
 
+def of_comparison(
+    model: str,
+    reference: str,
+    judged: Sequence[tuple[Dataset, str, Sequence[BlockMeasure]]],
+    config: dict[str, Any],
+    seed: int,
+) -> Evidence:
+    """Evidence of one model beside another on the test parts of some series.
+
+    Args:
+        model: its hash.
+        reference: that of the model that differences are taken to.
+        judged: each series with the kind of its blocks and what was measured of it.
+    """
+    records = [
+        _record(measure, data, kind) for data, kind, found in judged for measure in found if _known(measure)
+    ]
+    data = [_data(one) for one, _, _ in judged]
+    return new_evidence("evaluation", model, records, config, seed, data, reference)
+
+
 def _data(data: Dataset) -> Data:
     begin, end = data.span("test")
     return Data(

@@ -68,17 +68,27 @@ class Batch(NamedTuple):
 
 
 def plan_epoch(
-    streams: Several[Stream], length: int, lanes: int, seed: int, epoch: int, most: int = MOST_ROWS
+    streams: Several[Stream],
+    length: int,
+    lanes: int,
+    seed: int,
+    epoch: int,
+    most: int = MOST_ROWS,
+    quotas: Several[int] | None = None,
 ) -> list[list[Sequence]]:
     """Groups of at most `lanes` sequences that cover every usable row once, in random order.
 
     Sequences of a group have about as many windows, so that few lanes idle. Half of all sequences are seen in
     the mirror (`emp.train.data.mirror`), chosen at random. Of a series of more than `most` rows an epoch takes
     sequences drawn at random until it has that many, so that one long series does not take most of the time.
+    With `quotas` an epoch takes so many rows of each stream, drawn at random, and again where there are fewer.
     """
     rng = generator(seed, "plan", epoch)
     found: list[Sequence] = []
     for at in range(len(streams)):
+        if quotas is not None:
+            found += _drawn(at, streams[at], length, quotas[at], rng)
+            continue
         pieces = _cut(at, streams[at], length, rng)
         taken = 0
         for i in rng.permutation(len(pieces)):
@@ -89,6 +99,38 @@ def plan_epoch(
     found = sorted((found[i] for i in order), key=windows, reverse=True)
     groups = [found[i : i + lanes] for i in range(0, len(found), lanes)]
     return [groups[i] for i in rng.permutation(len(groups))]
+
+
+def quotas_of(streams: Several[Stream], shares: Several[float], most: int = MOST_ROWS) -> list[int]:
+    """Rows that an epoch takes of each stream, so that each has its share of them.
+
+    The stream of the largest share is taken whole, up to `most` rows.
+
+    Args:
+        shares: by stream, above 0; they sum to 1.
+    """
+    if len(shares) != len(streams) or min(shares) <= 0.0 or abs(sum(shares) - 1.0) > 1e-9:
+        raise ValueError(
+            f"shares of {len(streams)} streams must be above 0 and sum to 1, were {list(shares)}"
+        )
+    first = max(range(len(shares)), key=lambda i: shares[i])
+    rows = min(len(streams[first].x), most) / shares[first]
+    return [max(1, round(share * rows)) for share in shares]
+
+
+def _drawn(at: int, stream: Stream, length: int, quota: int, rng: np.random.Generator) -> list[Sequence]:
+    """Sequences of a stream drawn at random, `quota` rows of them; the last is cut where the quota ends."""
+    found: list[Sequence] = []
+    left = quota
+    while left > 0 and (pieces := _cut(at, stream, length, rng)):
+        for i in rng.permutation(len(pieces)):
+            piece = pieces[i]._replace(end=min(pieces[i].end, pieces[i].start + left))
+            left -= piece.end - piece.start
+            if stream.use[piece.start : piece.end].any():
+                found.append(piece)
+            if left <= 0:
+                break
+    return found
 
 
 def _cut(at: int, stream: Stream, length: int, rng: np.random.Generator) -> list[Sequence]:

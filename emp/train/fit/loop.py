@@ -4,6 +4,8 @@
     trainer.run(report, checkpoint=folder / "checkpoint.pt")
     best = trainer.averaged()
 
+`Fitting` says what is fitted and by what, where it is not every weight of a network by its losses alone.
+
 A checkpoint is written between groups of sequences, where no state is carried, so a resumed run goes on to the
 same numbers as one that was never stopped (on the same machine, with as many threads).
 """
@@ -31,6 +33,7 @@ from emp.train.data.chunks import (
     Stream,
     burn_in,
     plan_epoch,
+    quotas_of,
     window_batch,
     windows,
 )
@@ -93,6 +96,43 @@ class Step(NamedTuple):
 Report = Callable[[Step], None]
 
 
+Penalty = Callable[[Network], Tensor]
+"""What is added to the loss of every window, as a function of the weights."""
+
+Groups = Callable[[Network, nn.Module, TrainConfig], list[dict[str, Any]]]
+"""Parameters of a network and of the auxiliary head by groups, as AdamW takes them; "rate" is a group's."""
+
+
+def parameter_groups(network: Network, helper: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """Matrices decay; vectors (norms, scales, step sizes, biases) do not; what is learned beforehand learns slowly."""
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
+    learned: list[Tensor] = []
+    for name, p in [*network.named_parameters(), *helper.named_parameters()]:
+        if name.startswith(("features.", "heads.features", "heads.direct")):
+            learned.append(p)
+        else:
+            (matrices if name.endswith(("weight", "heads.hidden")) and p.dim() >= 2 else others).append(p)
+    slow = config.lr * config.direct_rate
+    return [
+        {"params": matrices, "weight_decay": config.weight_decay, "rate": config.lr},
+        {"params": others, "weight_decay": 0.0, "rate": config.lr},
+        {"params": learned, "weight_decay": 0.0, "rate": slow},
+    ]
+
+
+class Fitting(NamedTuple):
+    """What is fitted, by what beside the losses, and how streams are mixed."""
+
+    groups: Groups = parameter_groups
+    penalty: Penalty | None = None
+    shares: tuple[float, ...] | None = None  # of the rows of an epoch, by stream; None: every stream whole
+    name: str = ""  # tells runs of other groups or penalties apart in a checkpoint
+
+
+WHOLE = Fitting()
+
+
 class Trainer:
     """Trains a network on streams; `losses` has one row per window.
 
@@ -109,8 +149,9 @@ class Trainer:
         config: TrainConfig,
         judge: Judge | None = None,
         clock: Clock | None = None,
+        fitting: Fitting = WHOLE,
     ) -> None:
-        self.network, self.streams, self.config = network, streams, config
+        self.network, self.streams, self.config, self.fitting = network, streams, config, fitting
         self.judging = Judging(judge) if judge else None
         self.clock = clock or LiveClock()
         self.device = next(network.parameters()).device
@@ -120,11 +161,12 @@ class Trainer:
             self.helper = nn.Linear(network.config.d_model, auxiliary.OUTPUTS).to(self.device)
         self.mean = deepcopy(network).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
-            _groups(network, self.helper, config), lr=config.lr, betas=(0.9, 0.95)
+            fitting.groups(network, self.helper, config), lr=config.lr, betas=(0.9, 0.95)
         )
         self.epochs = [length for length, epochs in config.curriculum for _ in range(epochs)]
+        quotas = None if fitting.shares is None else quotas_of(streams, fitting.shares, config.rows)
         self.plans = [
-            plan_epoch(streams, length, config.lanes, config.seed, epoch, config.rows)
+            plan_epoch(streams, length, config.lanes, config.seed, epoch, config.rows, quotas)
             for epoch, length in enumerate(self.epochs)
         ]
         self.total = sum(_windows(group) for plan in self.plans for group in plan)
@@ -231,6 +273,9 @@ class Trainer:
         wide = targets._replace(domain=broader)
         own = forecast_losses(read_outputs(wider.float()), wide, self.scales)
         loss = loss + self.config.broader_heads * weighted_sum(own, self.config.weights)
+        if self.fitting.penalty is not None:
+            losses["penalty"] = self.fitting.penalty(self.network)
+            loss = loss + losses["penalty"]
 
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
@@ -315,29 +360,14 @@ class Trainer:
             (s.name, len(s.x), s.domain, float(s.weight), float(np.abs(s.x).sum(dtype=np.float64)))
             for s in self.streams
         ]
-        return repr((msgspec.to_builtins(self.config), msgspec.to_builtins(self.network.config), data))
+        fitted = (self.fitting.name, self.fitting.shares) if self.fitting != WHOLE else ()
+        return repr(
+            (msgspec.to_builtins(self.config), msgspec.to_builtins(self.network.config), data, *fitted)
+        )
 
 
 def _windows(group: Sequence[Stretch]) -> int:
     return max(windows(sequence) for sequence in group)
-
-
-def _groups(network: Network, helper: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    """Matrices decay; vectors (norms, scales, step sizes, biases) do not; what is learned beforehand learns slowly."""
-    matrices: list[Tensor] = []
-    others: list[Tensor] = []
-    learned: list[Tensor] = []
-    for name, p in [*network.named_parameters(), *helper.named_parameters()]:
-        if name.startswith(("features.", "heads.features", "heads.direct")):
-            learned.append(p)
-        else:
-            (matrices if name.endswith(("weight", "heads.hidden")) and p.dim() >= 2 else others).append(p)
-    slow = config.lr * config.direct_rate
-    return [
-        {"params": matrices, "weight_decay": config.weight_decay, "rate": config.lr},
-        {"params": others, "weight_decay": 0.0, "rate": config.lr},
-        {"params": learned, "weight_decay": 0.0, "rate": slow},
-    ]
 
 
 def _auxiliary_targets(batch: Batch, x: Tensor, masked: Tensor) -> AuxiliaryTargets:

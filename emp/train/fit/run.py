@@ -94,6 +94,17 @@ def parity_inputs(datasets: Sequence[Dataset], linear: Trained) -> Array:
     return np.ascontiguousarray(first.x[:PARITY_EVENTS], np.float32)
 
 
+def write_adaptation(
+    folder: Path, told: dict[str, Any], losses: Sequence[dict[str, float]], history: Sequence[float]
+) -> None:
+    """What an adaptation leaves beside its artifact: config.json, and of its sequences losses.csv and curve.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "config.json", told)
+    if losses:
+        _write_losses(folder, losses)
+        draw_curve(folder / "curve.png", losses, history)
+
+
 def _write_json(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 

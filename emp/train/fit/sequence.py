@@ -322,21 +322,31 @@ def calibrate(network: Network, datasets: Sequence[Dataset], edges: Array) -> Ca
     quartiles = np.tile(np.array([1.0, 0.0], np.float32), (heads, HORIZONS, 1))
     for at in range(heads):
         mine = [data for data in datasets if at in heads_of(data, network.domains)]
-        if not mine:
-            continue
-        parts = [_judged(network, data, edges[at], at) for data in mine]
-        judged = Judged(*(np.concatenate(a) for a in zip(*parts, strict=True)))
-        trained = np.concatenate([data.delta_hat("train", data.part("train")) for data in mine])
-        for h in range(HORIZONS):
-            chosen[at][h] = calibration.calibrate(judged.rows(h))
-            rows = judged.known(h)
-            if len(rows):
-                columns = (judged.weight, judged.stretch, judged.block)
-                half = float(np.nanmedian(np.abs(trained[:, h])))
-                quartiles[at, h] = measure_quartiles(
-                    judged.quantiles[rows, h], judged.moves[rows, h], half, *(a[rows] for a in columns)
-                )
+        if mine:
+            chosen[at], quartiles[at] = calibrate_head(network, mine, edges, at)
     return Calibration(chosen, quartiles)
+
+
+def calibrate_head(
+    network: Network, mine: Sequence[Dataset], edges: Array, at: int
+) -> tuple[list[Chosen], Array]:
+    """How the classes of a head are calibrated, by horizon, and its quartiles float32[HORIZONS, 2], on the rows of the
+    calibration parts of some series.
+    """
+    parts = [_judged(network, data, edges[at], at) for data in mine]
+    judged = Judged(*(np.concatenate(a) for a in zip(*parts, strict=True)))
+    trained = np.concatenate([data.delta_hat("train", data.part("train")) for data in mine])
+    chosen = [calibration.calibrate(judged.rows(h)) for h in range(HORIZONS)]
+    quartiles = np.tile(np.array([1.0, 0.0], np.float32), (HORIZONS, 1))
+    for h in range(HORIZONS):
+        rows = judged.known(h)
+        if len(rows):
+            columns = (judged.weight, judged.stretch, judged.block)
+            half = float(np.nanmedian(np.abs(trained[:, h])))
+            quartiles[h] = measure_quartiles(
+                judged.quantiles[rows, h], judged.moves[rows, h], half, *(a[rows] for a in columns)
+            )
+    return chosen, quartiles
 
 
 def _judged(network: Network, data: Dataset, edges: Array, head: int | None = None) -> Judged:

@@ -82,11 +82,11 @@ def folds(markets: Sequence[Market], by: str, single: Sequence[str] = ()) -> lis
     ]
 
 
-def recent(data: Dataset, events: int) -> Dataset:
-    """The last rows before a series' test part, cut into training and calibration by events."""
+def recent(data: Dataset, events: int, later: int = 0) -> Dataset:
+    """The last rows before a series' test part, cut into training and calibration, and so many of that part."""
     end = int(np.searchsorted(data.ts, data.split.test_ns))
     start = max(0, end - events)
-    kept = slice(start, end)
+    kept = slice(start, end + later)
     has_depth = data.seen.states["has_depth"]
     before, inside = int(has_depth[:start].sum()), int(has_depth[kept].sum())
     seen = data.seen

@@ -1,0 +1,1 @@
+"""`emp finetune`: one adaptation with its verdicts, and the ablation of all ways to adapt."""

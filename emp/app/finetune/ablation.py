@@ -1,0 +1,92 @@
+"""`emp finetune --ablate`: every way to adapt beside the others, over seeds and markets, as one table."""
+
+import json
+from typing import Any
+
+import torch
+import typer
+
+from emp.app.finetune.adaptation import read_settings
+from emp.app.finetune.verdicts import FIELDS
+from emp.app.terminal.progress import Work
+from emp.app.wiring.examples import examples
+from emp.core.codes import AssetClass
+from emp.core.errors import DataError, UsageError
+from emp.governance.gates import read_gates
+from emp.train.data.markets import Market, load_markets, read_catalogue
+from emp.train.data.recipe import recorded_markets
+from emp.train.fit.arms import ARMS
+from emp.train.judge.adaptation_table import builtin, lines_of, table_of
+from emp.train.judge.adaptations import NAMES, Budget, line_of, run_tasks, tasks_of
+
+K_SIGMA = 0.5
+"""The k of the model that is served."""
+
+
+def ablate(options: Any) -> None:
+    """Make what the folder does not hold, and print the table of all of it.
+
+    Raises:
+        UsageError: there is no such market or way.
+        DataError: no equity, or no spot market, can be read.
+    """
+    torch.set_num_threads(1)  # the same sums in the same order, whatever the machine
+    arms = _arms(options.arm)
+    caps = read_gates(options.gates).gates.retention_f1_drop_pct
+    settings = read_settings(options.settings, options.seed) if options.settings else Budget().adaptation
+    budget = Budget(events=options.events, judged=options.judged, adaptation=settings)
+    old, new = _markets(options)
+    line, short = line_of(options.out, old, new, K_SIGMA, budget)
+    for name in short:
+        typer.echo(f"{name}: too short to be trained on or judged", err=True)
+    tasks = tasks_of(list(line.new), options.seeds, arms)
+    with Work("adapt") as work:
+        results = list(run_tasks(line, tasks, work.report))
+    rows = table_of(results, {horizon: float(getattr(caps, field)) for horizon, field in FIELDS.items()})
+    for text in lines_of(rows):
+        typer.echo(text)
+    blocks = sorted({(one["market"], one["new"]["block"]) for one in results})
+    typer.echo("")
+    typer.echo(
+        f"{options.seeds} seeds; trained on {', '.join(data.series for data in line.old)}; adapted to "
+        + ", ".join(f"{market} (blocks: {kind})" for market, kind in blocks)
+    )
+    if options.as_json:
+        print(
+            json.dumps({"seeds": options.seeds, "too_short": short, "table": [builtin(row) for row in rows]})
+        )
+
+
+def _arms(names: list[str] | None) -> tuple[str, ...]:
+    for name in names or ():
+        if name not in NAMES:
+            raise UsageError(f"--arm {name}: must be one of {', '.join(NAMES)}")
+    return tuple(names) if names else (*ARMS, NAMES[-1])
+
+
+def _markets(options: Any) -> tuple[list[Market], list[Market]]:
+    """Equities to train on, and spot markets to adapt to, as far as they can be read."""
+    entries = read_catalogue(options.catalogue or examples()["markets"])
+    unknown = sorted(set(options.market or ()) - set(entries))
+    if unknown:
+        raise UsageError(f"--market {unknown[0]}: not in the catalogue: {', '.join(entries)}")
+    with Work("see the markets") as work:
+        markets, skipped = load_markets(
+            entries,
+            recorded_markets(),
+            K_SIGMA,
+            lambda name: lambda done, total: work.report(f"see {name}", done / max(1, total)),
+        )
+    for one in skipped:
+        typer.echo(f"{one.market}: left out of the table: {one.why}", err=True)
+    old = [one for one in markets if one.data.instrument.asset_class is AssetClass.EQUITY]
+    wanted = options.market or [
+        one.name for one in markets if one.data.instrument.asset_class is AssetClass.FX_SPOT
+    ]
+    new = [one for one in markets if one.name in wanted]
+    if not old or not new:
+        raise DataError("--ablate needs an equity market and a spot market that can be read")
+    both = {one.data.instrument.name for one in old} & {one.data.instrument.name for one in new}
+    if both:
+        raise UsageError(f"--market {min(both)}: the models are trained on it")
+    return old, new
