@@ -125,7 +125,7 @@ def processor(host: Host) -> Iterator[Finding]:
 
 def _isolation(host: Host) -> Finding:
     places = {name: f"/sys/fs/cgroup/{name}/cpuset.cpus.effective" for name in ("emp.slice", "system.slice")}
-    fix = "deploy/provision --isolate, on a machine with four cores or more"
+    fix = "on a machine with four cores or more, put AllowedCPUs= into emp.slice and system.slice"
     if not host.is_there(places["emp.slice"]) or not host.is_there(places["system.slice"]):
         return Finding("warn", "isolation", "the engine has no cores of its own", fix)
     ours, others = (cores_of(host.text(place)) for place in places.values())
