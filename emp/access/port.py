@@ -10,7 +10,7 @@ transport.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -113,6 +113,26 @@ class VenueMargin(msgspec.Struct, frozen=True, kw_only=True):
     equity: float  # balance and what the open positions would bring
     used: float
     lots: dict[str, float]  # what a lot of an instrument would ask, the dearer side
+
+
+class OthersTrade(msgspec.Struct, frozen=True, kw_only=True):
+    """An order that was executed on our account and is none of ours."""
+
+    instrument: str
+    qty: int  # lots, signed
+    px: float  # ticks
+    order: str  # the venue's id
+    ts: int  # ns UTC, by the venue's clock
+
+
+@runtime_checkable
+class TellsOthers(Protocol):
+    """An access whose venue tells what others have traded on our account, and at which price."""
+
+    async def trades_of_others(self, since: int, is_ours: Callable[[str], bool]) -> Sequence[OthersTrade]:
+        """From `since` on (ns UTC), newest first; `is_ours` knows our client order ids. VenueError where the venue does
+        not answer.
+        """
 
 
 @runtime_checkable

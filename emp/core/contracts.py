@@ -177,7 +177,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     finance   the roll that was told has come: what is held receives what it said
     context   the slow context multiplies size by `value`
     differs   the venue holds `value` lots, signed, beyond what our fills make: orders that may explain it are asked
-              for; where none can, the difference is booked, and everything halted and closed
+              for; where none can, the difference is booked, at `reason` ticks where the venue says what the lots
+              cost, and everything halted and closed
     swap      the model of hash `reason` serves from the next event on
     timer     time alone asked for something (an overdue answer, a silent feed, a position still to close)
     begin     a process opened the ledger, and leaves out the next `value` client order ids

@@ -20,6 +20,7 @@ from emp.core.errors import VenueError
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine
 from emp.engine.market_clock import MarketClock
+from emp.engine.others import OthersTrades
 
 LOOK_S = 10.0
 """Between two looks while positions agree."""
@@ -55,9 +56,14 @@ class PositionAudit:
         self.problem = ""  # why positions are not known, in words
 
     @property
+    def settled(self) -> bool:
+        """Whether the last look found what our fills make."""
+        return not (self._suspected or self._untold or self.problem)
+
+    @property
     def wait_s(self) -> float:
         """Until the next look."""
-        return AGAIN_S if self._suspected or self._untold else LOOK_S
+        return LOOK_S if self.settled else AGAIN_S
 
     async def look(self) -> Mapping[str, int]:
         """Lots, signed, that the venue holds beyond our position, by instrument, where that is so for sure by now.
@@ -74,7 +80,7 @@ class PositionAudit:
             return {}
         self.problem = ""
         after, confirmed = {} if self._is_explaining() else self._marks(), {}
-        for name in held.keys() | self._suspected.keys() | before.keys():
+        for name in held.keys() | {one.name for one in self._engine.instruments}:
             mark, known = before.get(name), self._suspected.pop(name, None)
             if (
                 mark is None or after.get(name) != mark
@@ -111,11 +117,19 @@ class PositionWatch:
     """Asks for positions all the time, and has what differs explained, or booked and closed."""
 
     def __init__(
-        self, driver: Driver, access: MarketAccess, market: MarketClock, show: Callable[[str], None]
+        self,
+        driver: Driver,
+        access: MarketAccess,
+        market: MarketClock,
+        show: Callable[[str, bool], None],
     ) -> None:
-        """`show` is told after each look why it is not known what the account holds; "" where it is."""
+        """`show` is told after each look why it is not known what the account holds, "" where it is; and whether that
+        is what our fills make.
+        """
         self._driver, self._engine, self._market, self._show = driver, driver.engine, market, show
         self._audit = PositionAudit(driver.engine, access)
+        self._others = OthersTrades(driver.engine, access)
+        self._agreed = market.newest()  # market time at which the account last held what our fills make
         self._at_once = asyncio.Event()
         self._asked: dict[str, int] = {}  # lots for which orders were asked for, by instrument
 
@@ -131,14 +145,18 @@ class PositionWatch:
                 async with asyncio.timeout(self._audit.wait_s):
                     await self._at_once.wait()
             self._at_once.clear()
-            for name, lots in (await self._audit.look()).items():
+            asked = self._market.newest()
+            found = await self._audit.look()
+            for name, lots in found.items():
                 _log.error("the venue holds another position", instrument=name, lots_beyond_ours=lots)
-                self._settle(name, lots)
-            self._show(self._audit.problem)
+                self._settle(name, lots, await self._others.price(name, lots, self._agreed))
+            agrees = self._audit.settled and not found
+            self._agreed = asked if agrees else self._agreed
+            self._show(self._audit.problem, agrees)
 
-    def _settle(self, name: str, lots: int) -> None:
+    def _settle(self, name: str, lots: int, px: float) -> None:
         """Have orders asked for that may explain a difference; where they have not, withdraw them: it can be booked
-        once none is left.
+        once none is left, at `px` ticks where that is known.
         """
         now = self._market.newest()
         stays = self._asked.get(name) == lots and self._engine.orders.open_orders(name)
@@ -146,5 +164,11 @@ class PositionWatch:
         self._driver.control(
             Control(action="halt", ts=now, instrument=name, reason="position_differs")
             if stays
-            else Control(action="differs", ts=now, instrument=name, value=float(lots))
+            else Control(
+                action="differs",
+                ts=now,
+                instrument=name,
+                value=float(lots),
+                reason=repr(px) if px else "",
+            )
         )

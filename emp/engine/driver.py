@@ -82,8 +82,6 @@ class Driver:
         """
         output = self.engine.process(events)
         self.count(output.consumed)
-        for one in output.valuations:
-            self._note_value(one)
         self.deliver(output, decided=self.taps is not None)
         if self.taps is not None:
             self.taps.batch(events[: output.consumed], output.states, output.rows, output.laps, wait_ms)
@@ -181,6 +179,8 @@ class Driver:
 
         With `decided`, the row that decided it goes into the ledger with it: the action log is written later.
         """
+        for valued in output.valuations:
+            self._note_value(valued)
         for adjusted in output.adjustments:
             self._note_adjustment(adjusted)
         for one in output.received:

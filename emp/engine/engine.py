@@ -83,6 +83,9 @@ ASKED_AFTER = 2
 TRADE_LINK = "trade_link"
 """The reason for size 0 while no order could leave."""
 
+POSITIONS = "positions"
+"""The reason for size 0 until the venue has said, after that, that we hold what our fills make."""
+
 
 class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The owner's limits, per instrument; money in ticks times lots."""
@@ -392,7 +395,7 @@ class Engine:
                 self.bar(i, Reason[control.reason.upper()], active=control.value != 0.0)
         elif control.action == "differs":
             for i in chosen:
-                self._differs(output, i, int(control.value), control.ts)
+                self._differs(output, i, control)
         elif control.action == "rate":
             tell_rate(self.instruments, self.desk.exposure, control.reason, control.value, control.ts)
         elif control.action == "margin":
@@ -431,18 +434,23 @@ class Engine:
             standing["carry_buy"][i] = standing["carry_sell"][i] = 0.0
         return [Received(i, lots, received, control.ts)] if lots else []
 
-    def _differs(self, output: Output, i: int, qty: int, ts: int) -> None:
-        """The venue holds `qty` lots beyond what our fills make. Orders that may still fill may have, unheard: they are
+    def _differs(self, output: Output, i: int, control: Control) -> None:
+        """The venue holds lots beyond what our fills make. Orders that may still fill may have, unheard: they are
         asked for. Where there are none somebody else has traded on the account: what is held is what the venue says,
-        and everything is closed.
+        and everything is closed. The lots cost what the venue says, where it does.
         """
-        name = self.instruments[i].name
+        name, qty, ts = self.instruments[i].name, int(control.value), control.ts
         orders = self.orders.open_orders(name)
         output.commands += [o.query(ts) for o in orders if o.status is not OrderStatus.UNKNOWN]
         if orders:
             return
         self.orders.adjust(name, qty)
-        self.unvalued.add(i, qty)
+        if control.reason and not self.unvalued.lots(i):
+            valuation = Valuation(i, qty, float(control.reason), ts)
+            self.orders.value(name, qty, valuation.px)
+            output.valuations.append(valuation)
+        else:
+            self.unvalued.add(i, qty)
         output.messages.append(
             RiskBreach(
                 reason="position_differs",

@@ -40,7 +40,7 @@ from emp.engine.context import SlowContext
 from emp.engine.control_socket import ControlSocket
 from emp.engine.driver import Driver
 from emp.engine.ending import Ending, cancelled, left_open
-from emp.engine.engine import TRADE_LINK, Output
+from emp.engine.engine import POSITIONS, TRADE_LINK, Output
 from emp.engine.history import verify_history
 from emp.engine.market_clock import MarketClock
 from emp.engine.recover import Recovery
@@ -112,6 +112,9 @@ class Live(Ending):
         self._recovery: Recovery | None = None
         self._links: dict[Channel, LinkState] = {}
         self._waiting: list[Control] = []  # inputs that came before trading began
+        self._known = (
+            True  # whether the account holds what our fills make, as far as the venue could be asked
+        )
         self._began = False  # whether the ledger holds where this process begins
         self.connected = asyncio.Event()
         self._over = asyncio.Event()  # the market has ended
@@ -149,6 +152,8 @@ class Live(Ending):
             before, self._links[state.channel] = self._links.get(state.channel), state
             self._taps.link(state)
             self._say_link(state)
+            if state.channel == "trade" and not state.up:
+                self._positions_known(known=False)
             if state.channel == "trade" and (before is None or before.up) != state.up:
                 self._trade_link(active=not state.up)
                 if state.up:
@@ -167,10 +172,21 @@ class Live(Ending):
         while not self._stop.is_set() and not (self._bus.room and self._taps.room):
             await asyncio.sleep(TICK_S / 4)
 
+    def _positions_known(self, *, known: bool) -> None:
+        """Nothing is opened between a lost connection and the venue's word that we hold what our fills make: a stop
+        that rests there, or somebody else, may have traded meanwhile.
+        """
+        if known != self._known:
+            self._known = known
+            self._degrade(POSITIONS, active=not known)
+
     def _trade_link(self, *, active: bool) -> None:
+        self._degrade(TRADE_LINK, active=active)
+
+    def _degrade(self, reason: str, *, active: bool) -> None:
         for name in self._index:
             mode = DegradedMode(
-                reason=TRADE_LINK,
+                reason=reason,
                 queue_depth=0,
                 lag_ms=0.0,
                 instrument=name,
@@ -450,7 +466,7 @@ class Live(Ending):
                     action="degraded",
                     ts=message.ts,
                     instrument=message.instrument,
-                    reason=TRADE_LINK if message.reason == TRADE_LINK else "queue",
+                    reason=message.reason if message.reason in (TRADE_LINK, POSITIONS) else "queue",
                     value=float(message.active),
                 )
             )
@@ -579,10 +595,13 @@ class Live(Ending):
         self._board.raise_alarm("loop", text)
         _log.error(text)
 
-    def _show_audit(self, problem: str) -> None:
+    def _show_audit(self, problem: str, agrees: bool) -> None:
         """Say where it is not known what the account holds, though orders could leave."""
         link = self._links.get("trade")
-        if problem and (link is None or link.up):
+        heard = link is None or link.up
+        if agrees and heard:
+            self._positions_known(known=True)
+        if problem and heard:
             self._board.raise_alarm("positions", f"what the account holds is not known: {problem}")
         else:
             self._board.clear_alarm("positions")

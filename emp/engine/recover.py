@@ -18,6 +18,7 @@ from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, Control, OrderUpdate, QueryOrder, VenuePosition
 from emp.core.errors import VenueError
 from emp.engine.driver import Driver
+from emp.engine.others import OthersTrades
 from emp.engine.rebuild import begin, recall
 from emp.engine.valuation import ADJUSTMENT
 from emp.execution.orders import Quarantined
@@ -54,9 +55,12 @@ class Recovery:
         self._withdrawing: dict[str, str] = {}  # a cancel of an order that is not open here -> that order
         self._heard = asyncio.Event()
         self._corrections: list[Correction] = []
+        self._left = 0  # when the ledger was left, ns UTC
 
     def rebuild(self) -> None:
         """Take in what the ledger says; to be called before the venue can report anything."""
+        last = self._ledger.last_seq
+        self._left = next((event.body.ts for event in self._ledger.events(last - 1)), 0) if last else 0
         with self._ledger.batch():
             begins = Control(action="begin", ts=self._clock.now_ns(), value=UNRECORDED)
             self._ledger.record_control(begins)
@@ -77,7 +81,7 @@ class Recovery:
             recall(self._ledger, self._manager, one.clOrdID)
         self._correct(reconcile_orders(self._manager, listed, self._clock.now_ns()))
         await self._settle(answer_s)
-        self._adjust(await self._access.positions())
+        await self._adjust(await self._access.positions())
         self._note_start()
         return Recovered(tuple(self._corrections), tuple(self._manager.quarantined))
 
@@ -147,21 +151,29 @@ class Recovery:
         """Orders that may still fill."""
         return [o.command.cl_ord_id for o in self._manager.open_orders()] + list(self._withdrawing.values())
 
-    def _adjust(self, positions: Sequence[VenuePosition]) -> None:
-        """Book what the venue holds and our fills do not explain."""
+    async def _adjust(self, positions: Sequence[VenuePosition]) -> None:
+        """Book what the venue holds and our fills do not explain, at what it says that it cost, where it does."""
+        others = OthersTrades(self._engine, self._access)
         for correction in reconcile_positions(self._manager, positions):
+            px = await others.price(correction.instrument, correction.qty, self._left)
             self._corrections.append(correction)
             data: dict[str, Scalar] = {
                 "qty": correction.qty,
                 "average": correction.px,  # the venue's, of its whole position: what the lots are worth is valued later
                 "reason": correction.reason,
             }
+            if px:
+                data["px"] = px
             ts = self._clock.now_ns()
             self._ledger.record_note(
                 Note(kind=ADJUSTMENT, ts=ts, instrument=correction.instrument, data=data)
             )
             self._manager.adjust(correction.instrument, correction.qty)
-            self._engine.unvalued.add(self._manager.instruments.index(correction.instrument), correction.qty)
+            if px:
+                self._manager.value(correction.instrument, correction.qty, px)
+            else:
+                i = self._manager.instruments.index(correction.instrument)
+                self._engine.unvalued.add(i, correction.qty)
 
     def _note_start(self) -> None:
         counts = Counter(c.kind.value for c in self._corrections)

@@ -146,6 +146,21 @@ def test_a_position_that_no_order_explains_is_booked_and_closed(desk: Desk) -> N
     assert again.orders.open_orders("GOOG")  # the closing order, whose end is not known
 
 
+def test_a_position_is_booked_at_what_the_venue_says_that_it_cost(desk: Desk) -> None:
+    desk.driver.control(msgspec.structs.replace(differs(4), reason="99.25"))
+    for trader in (desk.engine, desk.again()):
+        assert money(trader)[:2] == (4, -397.0)
+        assert trader.unvalued.lots(0) == 0
+
+
+def test_where_other_lots_wait_for_the_market_these_wait_with_them(desk: Desk) -> None:
+    """A start takes one price for all that waits."""
+    desk.engine.unvalued.add(0, 1)
+    desk.driver.control(msgspec.structs.replace(differs(4), reason="99.25"))
+    assert money(desk.engine)[:2] == (4, 0.0)
+    assert desk.engine.unvalued.lots(0) == 5
+
+
 def test_orders_that_may_explain_it_are_asked_for_instead(desk: Desk) -> None:
     desk.driver.send([cleared(new_order("TESTRUN0-00000001", 1, 2, 100, instrument="GOOG"))])
     desk.driver.control(differs(2))

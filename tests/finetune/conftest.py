@@ -1,6 +1,7 @@
 """A model of one synthetic equity, trained once, and a synthetic spot market to adapt it to."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,14 +44,27 @@ def write_spot(events: Array, path: Path) -> None:
             file.write(f"{ts[k]}Z,{bid:.5f},{ask:.5f},{event['bid_sz'][0]},{event['ask_sz'][0]}\n")
 
 
-@pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+@contextmanager
+def small() -> Iterator[None]:
+    """Trainings of seconds; what other tests rest on is as it was afterwards."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(linear, "PENALTIES", (1e-2,))
         patch.setattr(linear, "ITERATIONS", 10)
         patch.setattr(encoder, "EPOCHS", 1)
         patch.setattr(drift, "LEAST_ROWS", 1_000)
-        folder = tmp_path_factory.mktemp("base")
-        equity = dataset(6_000, 1, name="GOOG")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _small() -> Iterator[None]:
+    with small():
+        yield
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("base")
+    equity = dataset(6_000, 1, name="GOOG")
+    with small():
         pretrain([equity], 0.5, Effort(rows=3_000, epochs=1, features_epochs=2), 0, folder, lambda *_: None)
-        yield World(folder, load_folder(folder / STATE_SPACE), equity, spot())
+    return World(folder, load_folder(folder / STATE_SPACE), equity, spot())

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from emp.access.port import OthersTrade
 from emp.core.approval import Cleared, command_of
 from emp.core.clock import SimClock
 from emp.core.codes import OrderStatus, Reason
@@ -604,3 +605,30 @@ def test_an_adjustment_that_an_older_release_booked_at_0_is_valued_now(tmp_path:
     assert manager.position("GOOG") == -10
     assert manager.accounts["cash"][0] == 350.0
     ledger.close()
+
+
+class StoppedOut(Closed):
+    """A venue that tells at which price a stop has closed what was held, once the ledger was left."""
+
+    async def trades_of_others(self, since: int, is_ours: Callable[[str], bool]) -> Sequence[OthersTrade]:
+        assert since <= 1
+        assert is_ours(f"{RUN}-00000001")
+        return [OthersTrade(instrument="GOOG", qty=-5, px=99_900.5, order="77", ts=2)]
+
+
+def test_a_stop_that_was_reached_while_the_engine_was_down_is_booked_at_its_price(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    five_bought_at_100_000(path)
+    for _ in range(2):
+        driver = restarted(path, StoppedOut(0, 0.0))
+        assert not driver.engine.unvalued
+        driver.events(book(1, 1_000_000_000))
+        account = driver.engine.desk.account[0]
+        assert account["position"] == 0
+        assert float(account["pnl"] + account["fees"]) == -5 * 99.5
+        closed(driver)
+    reader = LedgerReader(path)
+    (note,) = reader.notes("adjustment")
+    assert (note.data["qty"], note.data["px"]) == (-5, 99_900.5)
+    assert not reader.notes("valued")
+    reader.close()

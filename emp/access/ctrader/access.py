@@ -31,7 +31,17 @@ from emp.access.ctrader.settings import (
     Rows,
     Settings,
 )
-from emp.access.port import Cause, Channel, LinkState, Reach, ReadCounts, Sink, VenueFinancing, VenueMargin
+from emp.access.port import (
+    Cause,
+    Channel,
+    LinkState,
+    OthersTrade,
+    Reach,
+    ReadCounts,
+    Sink,
+    VenueFinancing,
+    VenueMargin,
+)
 from emp.core.approval import Cleared, command_of
 from emp.core.clock import Clock, LiveClock
 from emp.core.contracts import OrderUpdate, VenuePosition
@@ -160,6 +170,14 @@ class CTraderAccess:
         session = self._live()
         await self._reconcile(session)
         return session.positions.net(session.terms)
+
+    async def trades_of_others(self, since: int, is_ours: Callable[[str], bool]) -> Sequence[OthersTrade]:
+        """What others have traded on our instruments since then (ns), newest first."""
+        session = self._live()
+        answer: asyncio.Future[Sequence[OthersTrade]] = asyncio.get_running_loop().create_future()
+        session.others(since, is_ours, _settling(answer))
+        self._settle()
+        return await answer
 
     def financing(self) -> Sequence[VenueFinancing]:
         """What the venue states of the rolls of our instruments."""

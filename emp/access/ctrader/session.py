@@ -34,6 +34,7 @@ from emp.access.ctrader.messages import (
     ProtoOAVersionReq,
 )
 from emp.access.ctrader.orders import Orders
+from emp.access.ctrader.others import ask_others
 from emp.access.ctrader.outbox import Outbox
 from emp.access.ctrader.parts import ProtoOADeal, ProtoOAOrder
 from emp.access.ctrader.positions import Positions
@@ -56,7 +57,7 @@ from emp.access.ctrader.stops import Stops
 from emp.access.ctrader.symbols import Terms
 from emp.access.ctrader.trading import Trading
 from emp.access.ctrader.wire import WireError
-from emp.access.port import Cause, VenueMargin
+from emp.access.port import Cause, OthersTrade, VenueMargin
 from emp.core.clock import Clock
 from emp.core.codes import OrderStatus
 from emp.core.config.secrets import Secret
@@ -200,6 +201,25 @@ class Session:
 
         self.runner.start(
             ask(), lambda error: done(VenueError(f"cTrader: cannot reconcile: {self._text(error)}"))
+        )
+
+    def others(
+        self,
+        since: int,
+        is_ours: Callable[[str], bool],
+        done: Callable[[Sequence[OthersTrade] | VenueError], None],
+    ) -> None:
+        """Ask the venue for what others have traded since then; `done` is called once, with that or the error."""
+        if not self.is_ready:
+            done(VenueError("cTrader: not logged on"))
+            return
+
+        def ask() -> Flow:
+            done((yield from ask_others(self.account, self.terms, since, self.clock.now_ns(), is_ours)))
+
+        self.runner.start(
+            ask(),
+            lambda error: done(VenueError(f"cTrader: others' trades are not known: {self._text(error)}")),
         )
 
     def margin(self, done: Callable[[VenueMargin | VenueError], None]) -> None:

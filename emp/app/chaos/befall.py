@@ -305,6 +305,9 @@ class Befalls:
         self._kill(2_000)
 
         def change() -> None:
+            self._kill(
+                1_000
+            )  # the owner may have started it in between, and what it has read it does not read again
             disk, failing = self._world.disk, self._world.disk.failing_syncs
             disk.failing_syncs = 0  # they are the engine's, not those of whoever changes its files
             self._change_a_row(at)

@@ -4,6 +4,7 @@ Each check has a name. The first violation of each name is kept, with when it wa
 """
 
 import hashlib
+from contextlib import closing
 
 import msgspec
 
@@ -272,6 +273,11 @@ class Checks:
         rebuild(ledger, manager)
         return int(manager.accounts["fills"].sum())
 
+    def _has_traded(self, life: Life) -> bool:
+        """Whether there is anything to recover of a process's run: one that never came to trade leaves nothing."""
+        others = [one for one in self._world.lives if one is not life and one.run == life.run]
+        return bool(others) or life.running.live.connected.is_set()
+
     def _sealed(self, life: Life) -> bool:
         """Whether a process's run ended in order, by its ledger."""
         try:
@@ -295,7 +301,7 @@ class Checks:
         if life.running is not None and not life.process.dead:
             self.logs.append(life.running.journal.actions.sha256)
             self.losses.end(life)
-            if life.said and not life.second and self._sealed(life):
+            if life.said and not life.second and self._has_traded(life) and self._sealed(life):
                 self.violated("sealed_early", f"{life.run}: {life.said}")
         kind = life.said.partition(":")[0]
         if life.said and kind not in _WORDS:
@@ -444,9 +450,8 @@ class Checks:
     def _adjusted(self, life: Life) -> bool:
         """Whether lots came without a report: they are worth what the market said first, not what they cost."""
         ledger = life.running.live._ledger
-        untold = any(
-            isinstance(event.body, Control) and event.body.action == "differs" for event in ledger.events()
-        )
+        with closing(ledger.events()) as events:
+            untold = any(isinstance(one.body, Control) and one.body.action == "differs" for one in events)
         return untold or any(not note.data.get("px") for note in ledger.notes("adjustment"))
 
     def at_end(self) -> None:

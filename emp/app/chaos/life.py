@@ -1,11 +1,11 @@
 """One process of the engine in a world, and what passes between it and its access."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
-from emp.access.port import LinkState, MarketAccess, Sink
+from emp.access.port import LinkState, MarketAccess, OthersTrade, Sink, TellsOthers
 from emp.core.approval import Cleared, command_of
 from emp.core.contracts import Command, OrderUpdate, VenuePosition
 from emp.core.instrument import Instrument
@@ -101,6 +101,11 @@ class Watched:
         """As the access."""
         return await self._access.positions()
 
+    @property
+    def explaining(self) -> bool:
+        """As the access."""
+        return bool(getattr(self._access, "explaining", False))
+
     async def close(self) -> None:
         """As the access."""
         await self._access.close()
@@ -130,8 +135,8 @@ class Watched:
         await self._sink.ready()
 
 
-class _WatchedStops(Watched):
-    """The same of an access whose venue keeps stops."""
+class _WatchedBroker(Watched):
+    """The same of an access whose venue keeps stops, and tells what others have traded."""
 
     def protect(self, instrument: str, side: int, px: int) -> None:
         """As the access."""
@@ -141,7 +146,11 @@ class _WatchedStops(Watched):
         """As the access."""
         return cast(Protects, self._access).protected(instrument)
 
+    async def trades_of_others(self, since: int, is_ours: Callable[[str], bool]) -> Sequence[OthersTrade]:
+        """As the access."""
+        return await cast(TellsOthers, self._access).trades_of_others(since, is_ours)
+
 
 def watched_access(access: MarketAccess, life: Life, heard: Listens) -> Watched:
     """The access with somebody who listens; what it can do, it still can."""
-    return (_WatchedStops if isinstance(access, Protects) else Watched)(access, life, heard)
+    return (_WatchedBroker if isinstance(access, Protects) else Watched)(access, life, heard)

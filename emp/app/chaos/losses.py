@@ -98,9 +98,10 @@ class Losses:
         self.worth = worth
         self.best = max(self.best, worth)
         fallen = min(self.best - worth, self.lost - self._least_lost)
-        lasts = self._fallen.lasts(now, beyond=fallen > plan.drawdown_limit + SLACK)
+        known = life is None or not life.trading or self._holds(life) == self._pit.position
+        lasts = self._fallen.lasts(now, beyond=known and fallen > plan.drawdown_limit + SLACK)
         self.drawn_ns = self.drawn_ns or now * lasts
-        lasts = self._losing.lasts(now, beyond=self.certain > plan.loss_limit + SLACK)
+        lasts = self._losing.lasts(now, beyond=known and self.certain > plan.loss_limit + SLACK)
         self.breached_ns = self.breached_ns or now * lasts
 
     @property
@@ -112,8 +113,11 @@ class Losses:
         """Whether somebody has traded without a word, and the engine has not found it yet."""
         if not self._world.befalls.counts.get("in_silence"):
             return False
-        name = self._pit.instrument.name
-        return bool(life.running.engine.orders.position(name) != self._pit.position)
+        return self._holds(life) != self._pit.position
+
+    def _holds(self, life: Life) -> int:
+        """Lots that the engine believes to hold."""
+        return int(life.running.engine.orders.position(self._pit.instrument.name))
 
     def look_at_kept(self, life: Life, *, account: bool) -> None:
         """Beyond a loss limit, its own or the account's, nothing is kept, whoever has halted it, while the venue can be

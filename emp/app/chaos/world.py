@@ -256,8 +256,7 @@ class World:
             self.start()
         life = self.life
         if self.befalls.resume_due and life is not None and life.trading:
-            self.befalls.resume_due = False
-            self.ask("resume")
+            self.befalls.resume_due = not self.ask("resume")  # refused: he asks again
         await asyncio.sleep(0.1)
 
     def _ended(self, life: Life) -> None:
@@ -364,6 +363,8 @@ class World:
         end_ns = self.loop.now_ns + int(QUIET_S * S)
         while not self.checks.is_alive() and self.loop.now_ns < end_ns and not self.refused:
             await self._look()
+        if self.befalls.tampered:  # old rows are read while it trades already
+            await self._until(lambda: False, 10.0)
         self.checks.at_rest()
         await self._until(lambda: self.life is not None and self.life.trading, 30.0)
         if not self.refused:
