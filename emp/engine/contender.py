@@ -33,7 +33,7 @@ from emp.engine.step import trade_in_the_head
 from emp.model.port import forecast
 from emp.model.recalibrate import recalibrate
 from emp.model.reversion import ReversionParams
-from emp.model.table import StateTable, advance_or_reset
+from emp.model.table import NO_NUMBER, StateTable, advance_or_reset
 from emp.perception.depth import ENCODER
 from emp.perception.features import NO_VISIBLE_CHANGE, BookFeatures
 from emp.perception.port import perceive
@@ -91,9 +91,10 @@ def forecast_events(held: Any, events: Any, said: Any) -> None:
         advance_or_reset(desk.stream[i], desk.memory[i], p.since_reset, event.ts, desk.facts[i].state_ttl_ns)
         forecast(policy.model, desk.memory[i], desk.facts[i].domain, desk.inputs[i], f)
         broken = p.since_reset == 1
-        recalibrate(
+        if not recalibrate(
             desk.recalibration[i], event.ts, event.bid_px[0], event.ask_px[0], p.sigma_ticks, broken, f
-        )
+        ):
+            desk.stream[i].events = NO_NUMBER
         one.made, one.state_events = True, desk.stream[i].events
         one.since_reset, one.sigma_ticks = p.since_reset, p.sigma_ticks
         copy_forecast(f, one.f)

@@ -80,6 +80,9 @@ ROWS_AT_HAND = 64
 ASKED_AFTER = 2
 """Refused cancels in a row after which an order is asked for: one may be a venue's mood."""
 
+FAILURE = "failure"
+"""Why a run that has failed is flattened."""
+
 TRADE_LINK = "trade_link"
 """The reason for size 0 while no order could leave."""
 

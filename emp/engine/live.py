@@ -40,7 +40,7 @@ from emp.engine.context import SlowContext
 from emp.engine.control_socket import ControlSocket
 from emp.engine.driver import Driver
 from emp.engine.ending import Ending, cancelled, left_open
-from emp.engine.engine import POSITIONS, TRADE_LINK, Output
+from emp.engine.engine import FAILURE, POSITIONS, TRADE_LINK, Output
 from emp.engine.history import verify_history
 from emp.engine.market_clock import MarketClock
 from emp.engine.recover import Recovery
@@ -627,7 +627,7 @@ class Live(Ending):
             if self._failure is None:
                 self._driver.send(self._withdrawals(now))
             if self._failure is not None:
-                self._driver.control(Control(action="flatten", ts=now, reason="failure"))
+                self._driver.control(Control(action="flatten", ts=now, reason=FAILURE))
         began = self._clock.monotonic_ns()
         while self._unfinished():
             refused = any(self._engine.closing.is_refused(i) for i in self._engine.flattening)

@@ -20,7 +20,7 @@ from emp.core.contracts import CancelOrder, Command, Control, NewOrder, OrderUpd
 from emp.core.errors import JournalError
 from emp.core.instrument import Instrument
 from emp.core.records import Array, empty_events
-from emp.engine.engine import Engine, EngineLimits, Output
+from emp.engine.engine import FAILURE, Engine, EngineLimits, Output
 from emp.engine.journal_tap import journalled_events
 from emp.engine.load import LoadedModel
 from emp.engine.own import Rule
@@ -261,9 +261,14 @@ class _Replayed:
 
     def _has_ended(self) -> bool:
         """Whether the process came no further: its ledger could not be written any more, or it died before what it had
-        recorded last was applied.
+        recorded last was applied; or what was to be sent failed, and it has only closed what it held.
         """
-        return all(entry.at <= self._at and _is_told(entry.body) for entry in self._entries)
+        for entry in self._entries:
+            if isinstance(entry.body, Control) and entry.body.reason == FAILURE:
+                return entry.at <= self._at
+            if entry.at > self._at or not _is_told(entry.body):
+                return False
+        return True
 
 
 def _is_told(body: object) -> bool:

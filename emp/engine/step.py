@@ -28,7 +28,7 @@ from emp.decision.shadow import (
 from emp.decision.standing import learn_trip, lift_bars, remember_action
 from emp.model.port import forecast
 from emp.model.recalibrate import recalibrate
-from emp.model.table import advance_or_reset
+from emp.model.table import NO_NUMBER, advance_or_reset
 from emp.perception.features import NO_VISIBLE_CHANGE
 from emp.perception.port import perceive
 from emp.risk.limits import approve, market_block_reason
@@ -86,7 +86,8 @@ def step(desk: Any, policy: Any, event: Any, row: Any, lap: Any) -> int:
         forget_shadow(desk.shadow[i], desk.shadow_account[i], desk.shadow_working[i], desk.shadow_lots[i])
     forecast(policy.model, desk.memory[i], facts.domain, desk.inputs[i], f)
     bid, ask, broken = event.bid_px[0], event.ask_px[0], p.since_reset == 1
-    recalibrate(desk.recalibration[i], event.ts, bid, ask, p.sigma_ticks, broken, f)
+    if not recalibrate(desk.recalibration[i], event.ts, bid, ask, p.sigma_ticks, broken, f):
+        desk.stream[i].events = NO_NUMBER
     believed = monotonic_ns(desk.clock)
 
     update_estimates(e, event)

@@ -36,7 +36,7 @@ from emp.engine.view_parts import (
     unrealised_ticks,
     value_view,
 )
-from emp.model.table import Restart
+from emp.model.table import NO_NUMBER, Restart
 from emp.observe.board import (
     Board,
     DriftView,
@@ -314,6 +314,7 @@ class Viewer(Tap):
             stale_ms=stale_ms,
             stale=stale_ms > self._stale_after_ms,
             restarts={cause.name.lower(): int(restarts[cause]) for cause in Restart},
+            no_number=bool(self._engine.desk.stream["events"][i] == NO_NUMBER),
             open_orders=self._orders(instrument.name, seen.row),
             closing=self._engine.closing.why_not_flat(i),
             refused_orders=self._refused.get(instrument.name, 0),

@@ -10,6 +10,7 @@ from typing import Any
 
 from emp.core.disk import disk, write_all
 from emp.core.errors import JournalError
+from emp.journal.files import write_atomically
 
 MONITOR = "monitor.jsonl"
 
@@ -29,8 +30,9 @@ class MonitorLog:
         self._pending: list[bytes] = []
         kept = b"".join(line for line, told in _lines(self._path) if told["at"] <= events)
         try:
-            self._file = disk().open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
-            write_all(self._file, kept)
+            if self._path.exists() and self._path.stat().st_size != len(kept):
+                write_atomically(self._path, kept)
+            self._file = disk().open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         except OSError as error:
             raise self._failed(error) from error
 

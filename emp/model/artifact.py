@@ -96,6 +96,11 @@ def save(folder: Path, manifest: Manifest, tensors: dict[str, Array]) -> Artifac
     return Artifact(sealed, packed)
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether the process that wrote an artifact there came to its end."""
+    return (folder / TENSORS).exists() and (folder / MANIFEST).exists()
+
+
 def load(folder: Path, schema: str) -> Artifact:
     """Read and verify an artifact; raise ArtifactError in one line when anything about it is wrong.
 

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from emp.core.numba.jit import inlined, kernel
-from emp.core.records import HORIZON_EVENTS, HORIZON_NS, HORIZONS, Array
+from emp.core.records import HORIZON_EVENTS, HORIZON_NS, HORIZONS, QUANTILES, Array
 from emp.model.conformal import INTERVAL, SIDES, follow_tails, lay_out, of_quartiles, scale_of, tie_ticks
 
 CLASSES = 3
@@ -148,8 +148,9 @@ def begin(r: Array, threshold: Array, k_sigma: float, trained: Array, learns: bo
 
 
 @kernel
-def recalibrate(r: Any, ts: int, bid: int, ask: int, sigma_ticks: float, broken: bool, f: Any) -> None:
-    """Learn from the forecasts whose outcome this event shows, then correct the forecast made at it.
+def recalibrate(r: Any, ts: int, bid: int, ask: int, sigma_ticks: float, broken: bool, f: Any) -> bool:
+    """Learn from the forecasts whose outcome this event shows, then correct the forecast made at it. One that is no
+    number is left as it is, and nothing is learned from it.
 
     Args:
         r: RECALIBRATION record of the instrument.
@@ -158,11 +159,15 @@ def recalibrate(r: Any, ts: int, bid: int, ask: int, sigma_ticks: float, broken:
         sigma_ticks: as perception knows it after the event.
         broken: the stream was broken before the event: what waited has no outcome.
         f: FORECAST record as the model made it; overwritten with the corrected one.
+
+    Returns:
+        Whether every part of the forecast is a number.
     """
+    said = is_number(f)
     if not r.learns:
         for h in range(HORIZONS):
             of_quartiles(f.interval[h], f.q[h])
-        return
+        return said
     mid2 = bid + ask
     r.events += 1
     if broken:
@@ -172,9 +177,24 @@ def recalibrate(r: Any, ts: int, bid: int, ask: int, sigma_ticks: float, broken:
     else:
         settle(r, ts, mid2)
     r.mid2 = mid2
-    ask_experts(r, f.p)
-    keep(r, ts, mid2, max(float(ask - bid), r.k_sigma * sigma_ticks), f)
-    correct(r, f)
+    if said:
+        ask_experts(r, f.p)
+        keep(r, ts, mid2, max(float(ask - bid), r.k_sigma * sigma_ticks), f)
+        correct(r, f)
+    return said
+
+
+@inlined
+def is_number(f: Any) -> bool:
+    """Whether probabilities, quantiles and means of a forecast all are finite."""
+    total = 0.0
+    for h in range(HORIZONS):
+        total += f.mean[h]
+        for k in range(CLASSES):
+            total += f.p[h, k]
+        for k in range(len(QUANTILES)):
+            total += f.q[h, k]
+    return total - total == 0.0
 
 
 @inlined

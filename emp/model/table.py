@@ -2,7 +2,8 @@
 
 A state begins at zero, and again at zero after everything that breaks the stream: a flip of the session, halt and
 resume, an announced gap, a long pause (all of which perception sees), a time without a believable book, another
-model. It may not be traded on until it has seen the burn-in again.
+model; and after an event of which the model said something that is no number, since its state may be none either. It
+may not be traded on until it has seen the burn-in again.
 """
 
 from enum import IntEnum
@@ -23,11 +24,12 @@ class Restart(IntEnum):
     START = 0  # the instrument's first event under this model
     MARKET = 1  # the stream was broken: session flip, halt, resume, gap, long pause
     IDLE = 2  # no believable book for longer than the state lives
+    NUMBER = 3  # what the model said was no number
 
 
 STREAM = np.dtype(
     [
-        ("events", "i8"),  # visible events since the state was zero: the warm-up counter
+        ("events", "i8"),  # visible events since the state was zero: the warm-up counter; or NO_NUMBER
         ("ts", "i8"),  # of the last of them
         ("restarts", "i8", (len(Restart),)),  # so far, by cause
     ],
@@ -35,7 +37,10 @@ STREAM = np.dtype(
 )
 """Age of one instrument's state."""
 
-START, MARKET, IDLE = (int(r) for r in Restart)
+START, MARKET, IDLE, NUMBER = (int(r) for r in Restart)
+
+NO_NUMBER = -1
+"""Age of a state whose last forecast was no number: it may be none itself, and begins anew with the next event."""
 
 
 @kernel
@@ -50,7 +55,9 @@ def advance_or_reset(stream: Any, memory: Any, since_reset: int, ts: int, ttl_ns
         ttl_ns: age of the last event beyond which the state is too old to go on from.
     """
     cause = -1
-    if stream.events == 0:
+    if stream.events == NO_NUMBER:
+        cause = NUMBER
+    elif stream.events == 0:
         cause = START
     elif since_reset == 1:
         cause = MARKET

@@ -142,6 +142,7 @@ class InstrumentView(msgspec.Struct, frozen=True, kw_only=True):
     stale_ms: float = 0.0  # since the last event, while the market is open
     stale: bool = False
     restarts: Mapping[str, int] = {}  # of the model's state from zero, by cause
+    no_number: bool = False  # what the model said last was none
     open_orders: tuple[OrderView, ...] = ()
     closing: str = ""  # what a position that is to be closed, and is not yet, waits for
     refused_orders: int = 0  # by the venue, or because they could not leave
@@ -325,6 +326,8 @@ class Board:
         for one in view.instruments:
             if one.closing:
                 reasons.append(f"{one.name}: {one.position:+d} lots are to be closed: {one.closing}")
+            if one.no_number:
+                reasons.append(f"{one.name}: the model says no number: nothing is opened")
             if one.degraded:
                 reasons.append(f"{one.name}: degraded, {one.queue_depth} events wait")
             if one.stale:

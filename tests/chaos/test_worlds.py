@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from itertools import starmap
+from itertools import count, starmap
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from emp.engine import checkpoint
 from emp.engine.driver import Driver
 from emp.engine.live import Live
 from emp.journal.ledger import Ledger
+from emp.journal.monitor_log import MonitorLog
 from emp.sim.chaos.plan import DOORS, Fault, Plan
 
 pytestmark = pytest.mark.long
@@ -33,6 +34,11 @@ def compiled() -> None:
 
 def quiet(*faults: Fault, door: str = "mock", lasts_ms: int = 20_000) -> Plan:
     return Plan(1, door, 0, lasts_ms, 1 << 31, 2_000.0, 5_000.0, faults)
+
+
+def watched(*faults: Fault, lasts_ms: int = 20_000) -> Plan:
+    """One whose runs are replayed."""
+    return msgspec.structs.replace(quiet(*faults, lasts_ms=lasts_ms), watched=True)
 
 
 @pytest.mark.parametrize("seed", [5, 6, 8])
@@ -198,6 +204,39 @@ def test_a_report_that_is_applied_twice(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(Driver, "reports", twice)
     assert {"checkpoint", "position", "recovery_twice"} & found(quiet())
+
+
+def test_what_is_decided_on_something_that_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = watched(Fault("cut_server", 8_000, 50))
+    assert "replayed" not in found(cut)
+    record: Any = Driver._record
+    monkeypatch.setattr(
+        Driver, "_record", lambda self, one: None if one.action == "degraded" else record(self, one)
+    )
+    assert "replayed" in found(cut)
+
+
+def test_a_finding_of_the_monitor_that_is_not_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    write, looks = MonitorLog.write, count()
+    assert "replayed" not in found(watched(lasts_ms=100_000))
+
+    def forgetful(self: MonitorLog, line: bytes) -> None:
+        if b'"kind": "look"' not in line or next(looks):
+            write(self, line)
+
+    monkeypatch.setattr(MonitorLog, "write", forgetful)
+    assert "replayed" in found(watched(lasts_ms=100_000))
+
+
+@pytest.mark.parametrize("at", range(0, 80, 8))
+def test_a_run_is_replayed_wherever_its_first_process_died(at: int) -> None:
+    """Before it had taken over what the last run left, before it had kept its model, before it began."""
+    assert found(watched(Fault("crash_new", 8_000, at))) == set()
+
+
+@pytest.mark.parametrize("left", [9_000_000, 10_600_000, 11_000_000])
+def test_a_run_is_replayed_that_failed_with_an_order_at_hand(left: int) -> None:
+    assert found(watched(Fault("disk_full", 6_000, left))) == set()
 
 
 def test_a_world_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,7 +160,7 @@ def test_another_artifact_takes_over_between_two_events_and_none_is_lost(tmp_pat
     # a machine that stalls meanwhile is degraded, which comes before
     assert set(rows["reason_code"][change + 1 : change + 31]) <= {Reason.WARMUP, Reason.DEGRADED}
     assert world.viewer.view().serving.swaps == {"reload": 1}
-    assert world.viewer.view().instruments[0].restarts == {"start": 2, "market": 0, "idle": 0}
+    assert world.viewer.view().instruments[0].restarts == {"start": 2, "market": 0, "idle": 0, "number": 0}
     assert actions_sha256(world.actions.folder) == world.actions.sha256
 
 

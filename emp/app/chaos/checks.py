@@ -4,7 +4,6 @@ Each check has a name. The first violation of each name is kept, with when it wa
 """
 
 import hashlib
-from contextlib import closing
 
 import msgspec
 
@@ -65,6 +64,7 @@ CHECKS = {
     "row_of_order": "every order has the row that decided it",
     "recovery_twice": "recovering twice gives what recovering once gives, and what the engine knew",
     "checkpoint": "recovering from a checkpoint gives what recovering from every row gives",
+    "replayed": "a replay decides what was decided, and finds of the model what was found, byte for byte",
     "sealed": "a run that ended in order is sealed",
     "sealed_early": "and no other",
     "world": "the world comes to its end",
@@ -348,7 +348,7 @@ class Checks:
         each = {self._how_alive(life, pit) for pit in self._pits}
         if "" in each:
             return False
-        self.ended = next(how for how in ("trading", "watching", "halted") if how in each)
+        self.ended = next(how for how in ("trading", "watching", "barred", "halted") if how in each)
         return True
 
     def _how_alive(self, life: Life, pit: Pit) -> str:
@@ -365,6 +365,8 @@ class Checks:
             return "watching"  # it may trade, and sees no edge: outcomes have taught it, or it is spent
         if risk["halted"] and not self.halted and self.is_settled() and pit.position == 0:
             return "halted"
+        if rested and self._world.plan.watched and Reason.MODEL in life.running.engine.bars.every():
+            return "barred"  # the model was found to do worse than it must
         return ""
 
     def _processed(self, life: Life, pit: Pit) -> bool:
@@ -450,8 +452,8 @@ class Checks:
     def _adjusted(self, life: Life) -> bool:
         """Whether lots came without a report: they are worth what the market said first, not what they cost."""
         ledger = life.running.live._ledger
-        with closing(ledger.events()) as events:
-            untold = any(isinstance(one.body, Control) and one.body.action == "differs" for one in events)
+        bodies = [event.body for event in [*ledger.events()]]  # whole, so that nothing of SQLite's stays open
+        untold = any(isinstance(body, Control) and body.action == "differs" for body in bodies)
         return untold or any(not note.data.get("px") for note in ledger.notes("adjustment"))
 
     def at_end(self) -> None:

@@ -235,7 +235,7 @@ MUTANTS = (
     Mutant(
         "positions_not_asked_for",
         "emp.engine.recover",
-        "        self._adjust(await self._access.positions())\n",
+        "        await self._adjust(await self._access.positions())\n",
         "",
         ("silent_order", "lost_report", "failed_sync", "kill"),
     ),
@@ -349,6 +349,20 @@ MUTANTS = (
         ("cut_server", "half_open", "refuse"),
     ),
     Mutant(
+        "opens_before_positions_are_known",
+        "emp.engine.live",
+        "                self._positions_known(known=False)\n",
+        "                pass\n",
+        ("half_open", "network_stall", "venue_silent"),
+    ),
+    Mutant(
+        "others_trades_valued_by_the_market",
+        "emp.engine.audit",
+        "await self._others.price(name, lots, self._agreed)",
+        "0.0",
+        ("half_open", "network_stall"),
+    ),
+    Mutant(
         "orders_not_counted_on_their_way",
         "emp.engine.driver",
         "            if not foreign:\n                self.engine.sent(command)\n",
@@ -401,6 +415,14 @@ MUTANTS = (
         "        for i in range(len(self.instruments)) if chosen is None else chosen:\n",
         "        for i in range(1):\n",
         ("owner_kill", "owner_flatten"),
+    ),
+    # what can be found again
+    Mutant(
+        "monitor_of_a_dead_process_forgotten",
+        "emp.journal.monitor_log",
+        'kept = b"".join(line for line, told in _lines(self._path) if told["at"] <= events)',
+        'kept = b""',
+        ("kill", "power"),
     ),
     # what bars opening
     Mutant(

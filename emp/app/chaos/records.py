@@ -4,6 +4,7 @@ from typing import Protocol
 
 import msgspec
 
+from emp.app.chaos.again import differs_again
 from emp.app.chaos.scene import Scene
 from emp.core.codes import Reason
 from emp.core.contracts import UNSENT, NewOrder, OrderUpdate, Replace
@@ -65,6 +66,8 @@ def _check_run(world: Scene, checks: Told, folder: RunFolder) -> None:
             checks.violated("recovery_twice", f"{run}: {states[0]} and {states[1]}")
         if difference := differs(ledger, names):
             checks.violated("checkpoint", f"{run}: {difference}")
+        if world.plan.watched and (difference := differs_again(world, folder)):
+            checks.violated("replayed", difference)
         life = world.life
         if life is not None and life.run == run and life.running is not None and not life.process.dead:
             manager = life.running.engine.orders

@@ -140,7 +140,7 @@ class World:
                 "fallback_impl": "none",
                 "p99_ms": 1e6,
                 "total_p99_ms": 1e7,
-                "monitor": False,  # it would bar a model that is made to trade whatever happens
+                "monitor": self.plan.watched,  # it may bar a model that is made to trade whatever happens
             },
             risk={  # type: ignore[arg-type]
                 "max_position_lots": position,
@@ -428,7 +428,7 @@ def warm_up(scratch: Path) -> None:
     for door in DOORS:
         folder = scratch / door
         folder.mkdir()
-        plan = Plan(0, door, 0, 4_000, 1 << 31, 1e9, 1e9, (), instruments=len(INSTRUMENTS))
+        plan = Plan(0, door, 0, 4_000, 1 << 31, 1e9, 1e9, (), instruments=len(INSTRUMENTS), watched=True)
         World(plan, folder, guard=False).run()
     gc.collect()
     gc.freeze()

@@ -57,7 +57,7 @@ from emp.journal.monitor_log import MonitorLog
 from emp.journal.place import Place
 from emp.journal.run import RunFolder, build_manifest
 from emp.journal.swaps import FALLBACKS, read_swaps
-from emp.model.artifact import save
+from emp.model.artifact import is_whole, save
 from emp.observe.board import Board
 from emp.observe.log_file import LogFile
 
@@ -240,7 +240,7 @@ def _new_folder(
 def keep_models(folder: RunFolder, models: Models) -> None:
     """Keep copies of the artifacts in the run's folder: with them and the ledger it can be replayed for ever."""
     for model in (models.serving, models.standby, models.challenger, models.linear):
-        if model is not None and not (folder.models / model.artifact.hash).exists():
+        if model is not None and not is_whole(folder.models / model.artifact.hash):
             save(folder.models / model.artifact.hash, model.artifact.manifest, model.artifact.tensors)
 
 

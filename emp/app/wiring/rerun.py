@@ -86,9 +86,12 @@ def assemble_rerun(folder: RunFolder) -> Rerun:
 
 
 def _began_with_trading(ledger: LedgerReader) -> bool:
-    """Whether the ledger was begun by a release that records where each process begins, or is empty."""
-    carried = (e for e in ledger.events() if not (isinstance(e.body, Note) and e.body.kind == CARRIED))
-    first = next(carried, None)
+    """Whether the ledger was begun by a release that records where each process begins, or is empty; what a process
+    wrote that died before it began says nothing.
+    """
+    before = (CARRIED, CONTINUED)
+    told = (e for e in ledger.events() if not (isinstance(e.body, Note) and e.body.kind in before))
+    first = next(told, None)
     return first is None or (isinstance(first.body, Control) and first.body.action == "begin")
 
 

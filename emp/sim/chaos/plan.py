@@ -114,6 +114,9 @@ class Fault(msgspec.Struct, frozen=True):
 
 OPEN_API = "openapi"
 
+WATCHED = 0.2
+"""Share of worlds whose model is watched."""
+
 DOORS = ("fix44", "mock", "ctrader", OPEN_API)
 """How a world's venue may speak: dialects of FIX, and cTrader's Open API."""
 
@@ -133,6 +136,7 @@ class Plan(msgspec.Struct, frozen=True):
     account_loss: float = 0.0  # limits over all of them, in the account's currency; 0: none
     max_net: float = 0.0
     max_gross: float = 0.0
+    watched: bool = False  # whether the model is watched, and the runs are replayed at the end
 
 
 def drawn(seed: int, *, rows: int, kinds: tuple[str, ...] = ()) -> Plan:
@@ -152,7 +156,7 @@ def drawn(seed: int, *, rows: int, kinds: tuple[str, ...] = ()) -> Plan:
         kind = KINDS[name]
         at_ms = int(draw.integers(1_500, lasts_ms))
         faults.append(Fault(name, at_ms, int(draw.integers(kind.least, kind.most + 1))))
-    instruments, *limits = _account(seed)
+    instruments, loss, net, gross = _account(seed)
     return Plan(
         seed,
         str(DOORS[int(draw.integers(len(DOORS)))]),
@@ -163,7 +167,10 @@ def drawn(seed: int, *, rows: int, kinds: tuple[str, ...] = ()) -> Plan:
         float(draw.choice([100.0, 5_000.0])),
         tuple(sorted(faults, key=lambda one: one.at_ms)),
         instruments,
-        *limits,
+        loss,
+        net,
+        gross,
+        watched=bool(generator(seed, "chaos", "watched").random() < WATCHED),
     )
 
 
