@@ -135,7 +135,7 @@ def test_every_kind_of_restart_is_counted_and_named_in_the_rows(tmp_path: Path, 
     )
     assert len(rows) == len(events)
     counts = e.desk.stream["restarts"][0]
-    assert [int(counts[r]) for r in Restart] == [1, 1, 1]
+    assert [int(counts[r]) for r in Restart] == [1, 1, 1, 0]
     said = rows["reason_code"]
     assert set(said[:40]) <= {Reason.WARMUP}
     assert set(said[200:220]) <= {Reason.COOL_DOWN}
