@@ -149,9 +149,28 @@ def of_contest(days: Sequence[WatchedDay], source: Source) -> Evidence | None:
         if gate.startswith(f"{EARNED}.") and value is not None
     ]
     told = next((d.earned for d in days if d.lineup == last.lineup and d.earned), {})
+    reached = evidence_of(last, told)
+    records.append(
+        _record("evidence", None, "", [reached], sum(o.looks for o in last.instruments.values()), "run")
+    )
     config = {**source._asdict(), "day": last.day, "earned": dict(told)}
     made = new_evidence("contest", str(last.lineup["challenger"]), records, config, reference=last.model)
     return msgspec.structs.replace(made, code=source.code)
+
+
+def evidence_of(last: WatchedDay, earned: Mapping[str, Any]) -> float:
+    """How much evidence there is that a challenger is better: what the line says that says so, or, where there is none,
+    the weakest of its comparisons at the last look, each the mean over instruments.
+    """
+    if earned:
+        return math.exp(float(earned["log_evidence"]))
+    told = [one.log_evidence for one in last.instruments.values()]
+    gates = {gate for one in told for gate in one if gate.startswith(f"{EARNED}.")}
+    means = [
+        math.fsum(math.exp(x) for one in told if (x := one.get(gate)) is not None) / len(told)
+        for gate in gates
+    ]
+    return min(means, default=0.0)
 
 
 # --- what a day was
