@@ -28,6 +28,9 @@ LEAST_BLOCKS = 16
 ALIKE = 1e-12
 """Standard deviation at or below which gains are all alike."""
 
+ROUNDED = 1e-9
+"""Share of the scatter of gains within which two rises are the same one."""
+
 _NORMAL = NormalDist()
 
 
@@ -155,7 +158,9 @@ def _highest(mine: tuple[_Half, _Half], theirs: tuple[_Half, _Half]) -> float:
     begin = np.where(rank + 1.0 <= middle, -np.inf, np.where(rank <= middle, passing, np.inf))
     begins = np.maximum(np.concatenate([begin, chosen]), 0.0)
     ends = np.concatenate([chosen, median])
-    real = begins < ends
+    real = ends - begins > ROUNDED * float(
+        mine[0].spread.max()
+    )  # a twin is passed and chosen over at one rise
     steps = np.concatenate([ends[real], begins[real]])
     turns = np.repeat([-1, 1], int(real.sum()))
     order = np.argsort(steps, kind="stable")  # where one ends as another begins, it has ended

@@ -143,6 +143,12 @@ def test_the_highest_probability_is_that_of_a_search() -> None:
         assert max(tried) <= found <= max(tried) + 0.02
 
 
+def test_a_twin_among_the_trials_costs_nothing() -> None:
+    rng = np.random.default_rng(5)
+    mine, noise = rng.normal(2.0, 1.0, 24), rng.normal(0.0, 1.0, 24)
+    assert share_overfitted(mine, [noise], 2) == share_overfitted(mine, [mine.copy(), noise], 3) == 0.0
+
+
 @pytest.mark.parametrize("figure", [deflated, share_overfitted])
 def test_gains_that_are_all_alike_earn_nothing(figure: Callable[..., float], gates: Gates) -> None:
     others = [np.random.default_rng(1).normal(size=20)]
