@@ -72,6 +72,7 @@ def of_day(day: WatchedDay, source: Source) -> Evidence:
         **source._asdict(),
         "day": day.day,
         "alarms": list(day.alarms),
+        "over": day.over,
     }
     made = new_evidence("paper", day.model, records, config, data=[_data(one) for one in _seen(day)])
     return msgspec.structs.replace(made, code=source.code)
@@ -220,7 +221,10 @@ class Asked(NamedTuple):
 
 
 def days_of(evidence: Mapping[str, Evidence], asked: Asked) -> dict[int, list[Evidence]]:
-    """Evidence of paper days that counts, by day: of the model, the code and the kind of market that are asked for."""
+    """Evidence of paper days that counts, by day: of the model, the code and the kind of market that are asked for.
+
+    What was told of a run's day before it was over is in what was told of it afterwards, and counts no more.
+    """
     found: dict[int, list[Evidence]] = {}
     for one in evidence.values():
         day = one.config.get("day")
@@ -228,7 +232,12 @@ def days_of(evidence: Mapping[str, Evidence], asked: Asked) -> dict[int, list[Ev
             continue
         if one.config.get("protocol") == asked.protocol and type(day) is int and day <= asked.today:
             found.setdefault(day, []).append(one)
-    return found
+    return {day: _without_parts(parts) for day, parts in found.items()}
+
+
+def _without_parts(told: list[Evidence]) -> list[Evidence]:
+    over = {one.config.get("run") for one in told if one.config.get("over") is True}
+    return [one for one in told if one.config.get("over") is True or one.config.get("run") not in over]
 
 
 def paper_lacks(evidence: Mapping[str, Evidence], asked: Asked, gates: Gates) -> str:
@@ -345,6 +354,17 @@ def pseudo_values(reference: Array, counts: Array) -> list[float]:
         return [index]
     left = [whole - one for one in counts]
     return [n * index - (n - 1) * index_of(reference, one / max(one.sum(), 1.0)) for one in left]
+
+
+def told_whole(evidence: Mapping[str, Evidence], one: Evidence) -> bool:
+    """Whether a day of this run and model was told once it was over: there is nothing to be added to it."""
+
+    def of(e: Evidence) -> tuple[Any, ...]:
+        return (e.kind, e.model, e.code, *(e.config.get(name) for name in ("run", "protocol", "day")))
+
+    return one.kind == "paper" and any(
+        e.config.get("over") is True and of(e) == of(one) for e in evidence.values()
+    )
 
 
 def already(evidence: Mapping[str, Evidence], one: Evidence) -> bool:

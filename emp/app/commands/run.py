@@ -60,6 +60,7 @@ def run(
     from emp.app.console.token import read_token
     from emp.app.terminal.terminal import Terminal
     from emp.app.wiring.alerts import receivers, telling
+    from emp.app.wiring.daily import telling_days
     from emp.app.wiring.live import open_log
     from emp.core.clock import LiveClock
     from emp.core.config.config import SystemConfig
@@ -99,6 +100,9 @@ def run(
                     telling(board, told, clock, running.folder.path, running.left),
                     Terminal(board, console.address(server.url), running.folder.path),
                     _heartbeat(settings, board, clock, running),
+                    telling_days(
+                        running.folder.path, settings.model.registry if settings.mode == "paper" else None
+                    ),
                 ):
                     asyncio.run(_until_stopped(running, seconds, flat=flat))
             except EmpError as error:
