@@ -21,7 +21,7 @@ from emp.engine.inputs import InputStream, reference_of
 from emp.engine.load import LoadedModel
 from emp.engine.monitor import BEHIND, DRIFT, EARNED, FAILED, gather, head_of
 from emp.engine.monitor_rerun import Journalled, Stretch, stretches
-from emp.engine.rerun import Terms
+from emp.engine.rerun import Closed, Terms
 from emp.engine.reversion import NAME
 from emp.journal.latency_log import HOUR_NS, Hour, read_latency
 from emp.journal.monitor_log import read_monitor
@@ -56,6 +56,9 @@ class InstrumentDay:
         default_factory=dict
     )  # of every comparison, at the last look
     rows: list[tuple[Array, Array, Array]] = field(default_factory=list)  # ts, bid, ask of visible events
+    closed: Array = field(
+        default_factory=lambda: np.zeros(3)
+    )  # lots, ticks times lots expected of them, and brought
 
 
 @dataclass
@@ -153,6 +156,13 @@ def watched_days(
         if known is not None:
             known.hours.append(hour)
     return [found[key] for key in sorted(found)]
+
+
+def add_closed(days: Sequence[WatchedDay], closed: Closed) -> None:
+    """Say of every day which lots were closed on it (`emp.engine.rerun`)."""
+    for day in days:
+        for name, one in day.instruments.items():
+            one.closed = closed.get((day.day, day.model, name), one.closed)
 
 
 def _take(watchers: Sequence[_Watcher], events: Array, said: Array, into: WatchedDay) -> None:

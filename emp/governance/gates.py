@@ -95,6 +95,7 @@ class Rule(NamedTuple):
     among: Callable[[Array, list[Array], int], float] | None = (
         None  # the figure of gains among those of all trials
     )
+    also: tuple[Kind, ...] = ()  # kinds of evidence that it reads besides
     outside: bool = False  # whether it is of instruments that the model was not trained on
 
 
@@ -235,6 +236,7 @@ def rules(gates: Gates) -> list[Rule]:
             None,
             every,
             horizons=WHOLE,
+            also=("value",),
         )
     )
     by_horizon(

@@ -150,7 +150,7 @@ def _records(rule: Rule, case: Case) -> tuple[list[tuple[str, Record]], str]:
     foreign: dict[str, int] = {}
     for name, one in sorted(case.evidence.items()):
         mine = [(name, r) for r in one.records if _speaks(rule, r)]
-        if one.kind != rule.kind or not mine:
+        if not _read(rule, one) or not mine:
             continue
         reason = _foreign(rule, case, one)
         if reason:
@@ -166,7 +166,11 @@ def _speaks(rule: Rule, record: Record) -> bool:
 
 
 def _mine(rule: Rule, case: Case, one: Evidence) -> bool:
-    return one.kind == rule.kind and not _foreign(rule, case, one)
+    return _read(rule, one) and not _foreign(rule, case, one)
+
+
+def _read(rule: Rule, one: Evidence) -> bool:
+    return one.kind == rule.kind or one.kind in rule.also
 
 
 def _foreign(rule: Rule, case: Case, one: Evidence) -> str:

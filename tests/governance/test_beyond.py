@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from emp.core.instrument import find
 from emp.engine.watched_days import InstrumentDay, WatchedDay
-from emp.governance.evidence import Evidence, new_evidence
+from emp.governance.evidence import Evidence, Record, new_evidence
 from emp.governance.gates import read_gates, rules
 from emp.governance.judge import Case, Verdict, judge_gate
 from emp.governance.paper import Source, evidence_of, of_contest
@@ -22,12 +22,13 @@ from tests.governance.conftest import (
     TRAINED,
     all_green,
     contest,
+    evaluation,
     green_registry,
     make_artifact,
     outside,
 )
 
-SKILL, CONTEST = "skill_outside_training_pct_min.ev5", "contest_evidence_min"
+VALUE, SKILL, CONTEST = "value_missed_bps_max", "skill_outside_training_pct_min.ev5", "contest_evidence_min"
 
 
 def said(artifact: Artifact, name: str, *evidence: Evidence, champion: str = "") -> Verdict:
@@ -162,6 +163,19 @@ def test_the_evidence_of_a_contest_is_its_weakest_comparison_over_all_instrument
 
 
 # --- expected against realised value
+
+
+def test_paper_days_that_missed_more_count_beside_an_evaluation_that_did_not(artifact: Artifact) -> None:
+    def paper_days(blocks: tuple[float, ...]) -> Evidence:
+        made = Record("value_missed_bps", "GOOG", "GOOG", "equity", "", blocks, "day", 50)
+        return new_evidence("value", artifact.hash, [made], {})
+
+    good = evaluation(artifact.hash)
+    assert said(artifact, VALUE, good).verdict == "pass"
+    assert said(artifact, VALUE, good, paper_days((0.1, 0.0, 0.05, -0.1, 0.1))).verdict == "pass"
+    assert said(artifact, VALUE, good, paper_days((0.5, 0.4, 0.6, 0.5, 0.4))).verdict == "fail"
+    alone = said(artifact, VALUE, paper_days((0.1, 0.0, 0.05, -0.1, 0.1)))
+    assert (alone.verdict, alone.why.endswith("on EURUSD")) == ("fail", True)
 
 
 def traded(lots: list[float], missed: list[float]) -> dict[str, object]:

@@ -12,6 +12,7 @@ import pytest
 from emp.app.wiring.daily import Daily, newest_day, observe_apart
 from emp.app.wiring.live import Running, assemble_live
 from emp.app.wiring.paper_days import observe_run
+from emp.app.wiring.rerun import verify_run
 from emp.app.wiring.snapshot import snapshot
 from emp.core.clock import LiveClock, SimClock
 from emp.core.config.config import SystemConfig
@@ -94,6 +95,9 @@ class Played(msgspec.Struct):
     second: dict[str, Any]  # on the second
     again: dict[str, Any]
     last: dict[str, Any]  # when it had ended
+    closed: tuple[
+        float, float, float
+    ]  # lots, what was expected of them, what they brought, as the engine had it
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +128,9 @@ def played(tmp_path_factory: pytest.TempPathFactory, compiled_engine: object) ->
     last = observed(running.folder, home, gates)
     first, second, third, again = found
     assert len(third["evidence"]) == 1
-    return Played(running.folder.path, home, first, second, again, last)
+    lots = running.engine.desk.lots[0]
+    closed = float(lots["lots"]), float(lots["believed"]), float(lots["brought"])
+    return Played(running.folder.path, home, first, second, again, last, closed)
 
 
 def of_days(home: Path) -> dict[int, list[Evidence]]:
@@ -157,6 +163,23 @@ def test_what_is_told_on_the_way_is_what_the_ended_run_says(
         for mine, theirs in zip(one.records, other.records, strict=True):
             np.testing.assert_allclose(mine.blocks, theirs.blocks, rtol=1e-9, atol=1e-12)
         assert one.data == other.data
+
+
+def test_lots_that_were_closed_stand_on_their_days(played: Played) -> None:
+    run = verify_run(RunFolder(played.run), lambda *_: None)
+    assert sum(run.closed.values()) == pytest.approx(np.array(played.closed))
+    assert len(run.closed) == 3
+    assert played.closed[0] > 0, "nothing was traded: the test shows nothing"
+    told = {
+        day: [r for r in one.records if r.measure == "missed_bps_lots"]
+        for day, (one,) in of_days(played.home).items()
+    }
+    for (day, _, _), (lots, expected, brought) in run.closed.items():
+        assert len(told[day]) == (lots > 0)
+        if lots:
+            (record,) = told[day]
+            assert record.n == lots
+            assert record.blocks[0] == pytest.approx((expected - brought) / 100_002 * 1e4, rel=1e-3)
 
 
 def test_a_run_is_not_changed_by_being_observed(played: Played, tmp_path: Path) -> None:

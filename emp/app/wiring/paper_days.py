@@ -10,10 +10,11 @@ from emp.core.clock import Clock
 from emp.core.errors import GovernanceError
 from emp.engine.control_socket import is_served
 from emp.engine.load import load_folder
-from emp.engine.watched_days import DAY_NS, watched_days
+from emp.engine.watched_days import DAY_NS, add_closed, watched_days
 from emp.governance.evidence import Evidence, Store
 from emp.governance.gates import Gates
-from emp.governance.paper import Asked, Source, already, judge_day, of_contest, of_day, pooled, told_whole
+from emp.governance.paper import Asked, Source, already, judge_day, of_contest, of_day, told_whole
+from emp.governance.pooled import pooled
 from emp.journal.run import RunFolder, code_version
 
 
@@ -60,6 +61,7 @@ def _observe(
     run = verify_run(folder, progress)
     models = {path.name: load_folder(path) for path in sorted(folder.models.iterdir())}
     seen = watched_days(folder, run.rows, run.terms, models.__getitem__)
+    add_closed(seen, run.closed)
     days = [one for one in seen if one.over or not goes_on]
     protocol = str(manifest["config"]["access"]["connection_protocol"])
     source = Source(str(manifest["run"]), protocol, str(manifest["code"]))
