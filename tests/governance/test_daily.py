@@ -229,11 +229,15 @@ def test_it_looks_once_for_each_day_and_again_where_something_is_left(
     day = [5]
     monkeypatch.setattr("emp.app.wiring.daily.newest_day", lambda _: day[0])
     looks = Looks(nothing, JournalError("busy"), {"days": [], "open": [5]}, nothing)
-    daily = Daily(tmp_path, tmp_path, looks)
+    clock = SimClock(5 * DAY_NS)
+    daily = Daily(tmp_path, tmp_path, clock, looks)
     daily.look()
     daily.look()
     assert looks.asked == 1
     day[0] = 6
+    daily.look()
+    assert looks.asked == 1, "it is still that day"
+    clock.set(6 * DAY_NS)
     for _ in range(5):
         daily.look()
     assert looks.asked == 4

@@ -1,8 +1,9 @@
 """Evidence of a paper run's days while it goes on: a process of its own, once a day is over.
 
-A thread that mostly sleeps looks at the end of the journal once in a while. Where its newest event lies on another day
-than at the last time, `emp gates observe RUN` is started, which replays the run from a copy and gives way to all else
-that the machine has to do. The trading process does nothing more than start it, and ends it where the run ends first.
+A thread that mostly sleeps looks at the clock, and after midnight at the end of the journal. Where its newest event lies
+on another day than at the last time, `emp gates observe RUN` is started, which replays the run from a copy and gives way
+to all else that the machine has to do. The trading process does nothing more than start it, and ends it where the run
+ends first.
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from emp.core.clock import Clock
 from emp.core.errors import JournalError
 from emp.engine.watched_days import DAY_NS
 from emp.journal.tail import TAIL, read_tail
@@ -33,10 +35,15 @@ class Daily(threading.Thread):
     """See the module's docstring."""
 
     def __init__(
-        self, run: Path, registry: Path, observe: "Observe | None" = None, look_s: float = LOOK_S
+        self,
+        run: Path,
+        registry: Path,
+        clock: Clock,
+        observe: Observe | None = None,
+        look_s: float = LOOK_S,
     ) -> None:
         super().__init__(name="days", daemon=True)
-        self._run, self._registry = run, registry
+        self._run, self._registry, self._clock = run, registry, clock
         self._observe = observe or observe_apart
         self._look_s = look_s
         self._ended = threading.Event()
@@ -49,6 +56,8 @@ class Daily(threading.Thread):
 
     def look(self) -> None:
         """Write what is due; what goes wrong is logged and tried again at the next look."""
+        if self._clock.now_ns() // DAY_NS <= self._done:
+            return  # no event can be of a later day
         try:
             day = newest_day(self._run)
             if day is None or day <= self._done:
@@ -103,12 +112,12 @@ def observe_apart(run: Path, registry: Path, ended: threading.Event) -> dict[str
 
 
 @contextmanager
-def telling_days(run: Path, registry: Path | None) -> Iterator[None]:
+def telling_days(run: Path, registry: Path | None, clock: Clock) -> Iterator[None]:
     """Write evidence of days that are over while the block lasts; without a registry nothing happens."""
     if registry is None:
         yield
         return
-    daily = Daily(run, registry)
+    daily = Daily(run, registry, clock)
     daily.start()
     try:
         yield
