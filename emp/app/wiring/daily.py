@@ -1,9 +1,9 @@
 """Evidence of a paper run's days while it goes on: a process of its own, once a day is over.
 
-A thread that mostly sleeps looks at the clock, and after midnight at the end of the journal. Where its newest event lies
-on another day than at the last time, `emp gates observe RUN` is started, which replays the run from a copy and gives way
-to all else that the machine has to do. The trading process does nothing more than start it, and ends it where the run
-ends first.
+A thread that mostly sleeps looks at the clock, and after midnight at the end of the journal. Where its newest event
+lies on another day than at the last time, `emp gates observe RUN` is started, which replays the run from a copy and
+gives way to all else that the machine has to do. The trading process does nothing more than start it, and ends it where
+the run ends first.
 """
 
 import json
