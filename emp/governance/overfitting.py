@@ -158,9 +158,8 @@ def _highest(mine: tuple[_Half, _Half], theirs: tuple[_Half, _Half]) -> float:
     begin = np.where(rank + 1.0 <= middle, -np.inf, np.where(rank <= middle, passing, np.inf))
     begins = np.maximum(np.concatenate([begin, chosen]), 0.0)
     ends = np.concatenate([chosen, median])
-    real = ends - begins > ROUNDED * float(
-        mine[0].spread.max()
-    )  # a twin is passed and chosen over at one rise
+    same = ROUNDED * float(mine[0].spread.max())  # a twin is passed and chosen over at one rise
+    real = ends > begins + same
     steps = np.concatenate([ends[real], begins[real]])
     turns = np.repeat([-1, 1], int(real.sum()))
     order = np.argsort(steps, kind="stable")  # where one ends as another begins, it has ended
