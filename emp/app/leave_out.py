@@ -1,4 +1,6 @@
-"""`emp evaluate --leave-out`: train without a group of markets, judge on it, in turn, and print one table."""
+"""`emp evaluate --leave-out`: train without a group of markets, judge on it, in turn, and print one table; or judge
+models that are there on the markets that they were not trained on.
+"""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +12,9 @@ import typer
 from emp.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from emp.engine.load import LoadedModel
     from emp.train.data.markets import Market, Skipped
+    from emp.train.judge.apart import Cell
     from emp.train.judge.leave_out import Budget
 
 K_SIGMA = 0.5
@@ -31,6 +35,16 @@ class Asked(NamedTuple):
     seed: int
     markdown: bool
     as_json: bool
+    artifacts: Sequence[str] = ()
+    evidence: Path | None = None
+
+
+class Found(NamedTuple):
+    """What was judged, and how it came about."""
+
+    cells: "list[Cell]"
+    facts: list[dict[str, Any]]
+    by: str
 
 
 def leave_out(asked: Asked) -> None:
@@ -41,40 +55,134 @@ def leave_out(asked: Asked) -> None:
         ConfigError: the catalogue is not one.
         DataError: fewer than two markets, or nothing to train on when some are left out.
     """
-    from emp.app.terminal.progress import Work
-    from emp.train.judge.leave_out import Budget, folds, judge_fold
+    from emp.train.judge.leave_out import Budget
     from emp.train.judge.leave_out_table import summary_of, table_of
 
     if asked.by not in BY:
         raise UsageError(f"--by {asked.by}: must be one of {', '.join(BY)}")
     markets, skipped = _markets(asked)
     budget = Budget(events=asked.events, epochs=asked.epochs)
-    cells, facts = [], []
-    for fold in folds(markets, asked.by, asked.single):
-        with Work(f"without {fold.name}") as work:
-            found, told = judge_fold(fold, K_SIGMA, budget, asked.seed, asked.own, work.report)
-        cells += found
-        facts.append({"name": fold.name, **told})
-    rows = table_of(cells)
-    judged = {cell.market for cell in cells}
-    left = [m.name for fold in facts for m in markets if m.name in fold["left_out"] and m.name not in judged]
+    found = (
+        _judge_artifacts(asked, markets, budget)
+        if asked.artifacts
+        else _train_without(asked, markets, budget)
+    )
+    rows = table_of(found.cells)
+    judged = {cell.market for cell in found.cells}
+    left = [
+        m.name for fold in found.facts for m in markets if m.name in fold["left_out"] and m.name not in judged
+    ]
     result = {
-        "by": "market" if asked.single else asked.by,
+        "by": found.by,
         "budget": _budget(budget),
         "thresholds": "own" if asked.own else "head",
         "seed": asked.seed,
-        "folds": facts,
+        "folds": found.facts,
         "skipped": [one._asdict() for one in skipped],
         "too_short": left,
         "summary": summary_of(rows),
         "table": rows,
     }
+    if asked.evidence is not None:
+        result["evidence"] = _evidence(asked, asked.evidence, markets, found, left)
     for name in left:
         typer.echo(f"{name}: too short to be judged", err=True)
     if asked.as_json:
         print(json.dumps(result))
     else:
         _show(result, asked.markdown)
+
+
+def _train_without(asked: Asked, markets: "Sequence[Market]", budget: "Budget") -> Found:
+    """Train without every group, in turn, and judge on it."""
+    from emp.app.terminal.progress import Work
+    from emp.train.judge.leave_out import folds, judge_fold
+
+    cells, facts = [], []
+    for fold in folds(markets, asked.by, asked.single):
+        with Work(f"without {fold.name}") as work:
+            found, told = judge_fold(fold, K_SIGMA, budget, asked.seed, asked.own, work.report)
+        cells += found
+        facts.append({"name": fold.name, **told})
+    return Found(cells, facts, "market" if asked.single else asked.by)
+
+
+def _judge_artifacts(asked: Asked, markets: "Sequence[Market]", budget: "Budget") -> Found:
+    """Judge models that are there on every market of whose instrument none of them was trained on anything.
+
+    Raises:
+        DataError: there is no such market.
+    """
+    from emp.app.terminal.progress import Work
+    from emp.model.artifact import trained_on
+    from emp.train.judge.apart import judge_market
+
+    models = _models(asked.artifacts)
+    known = {name for model in models.values() for name in trained_on(model.artifact.manifest)}
+    outside = [m for m in markets if m.data.instrument.name not in known]
+    if asked.single:
+        outside = [m for m in outside if m.name in asked.single]
+    if not outside:
+        raise DataError("--leave-out: the models were trained on every market that can be read")
+    cells = []
+    with Work("judge what was not trained on") as work:
+        for k, market in enumerate(outside):
+            work.report(market.name, k / len(outside))
+            cells += judge_market(market, models, budget.trees, budget.judged, asked.seed)
+    facts = {
+        "name": "outside the training",
+        "left_out": [market.name for market in outside],
+        "trained_on": sorted(known),
+        "models": {name: model.artifact.hash for name, model in models.items()},
+    }
+    return Found(cells, [facts], "artifact")
+
+
+def _models(artifacts: Sequence[str]) -> "dict[str, LoadedModel]":
+    """Models by name, the linear one that the others are compared with among them."""
+    from emp.engine.choose import load_model
+    from emp.train.judge.contenders import parse_contenders
+    from emp.train.judge.leave_out_table import LINEAR, MODEL_LIKE
+
+    found = {one.name: one.seeds[0] for one in parse_contenders(artifacts) if len(one.seeds) == 1}
+    if len(found) < len(artifacts):
+        raise UsageError("--leave-out: give each --artifact a name of its own (NAME=FOLDER)")
+    taken = sorted(set(found) & set(MODEL_LIKE))
+    if taken:
+        raise UsageError(f"--leave-out: {taken[0]} is a baseline: give the artifact another name")
+    return {LINEAR: load_model(LINEAR), **found}
+
+
+def _evidence(
+    asked: Asked, home: Path, markets: "Sequence[Market]", found: Found, too_short: Sequence[str]
+) -> list[str]:
+    """Write evidence of every model that was judged, but for a linear one that only stands beside them; the names of
+    what was written.
+    """
+    from emp.app.wiring.examples import examples
+    from emp.governance.evidence import Store
+    from emp.governance.outside import Judged, of_outside
+    from emp.journal.files import file_sha256
+    from emp.train.judge.contenders import parse_contenders
+    from emp.train.judge.leave_out_table import LINEAR
+
+    store = Store(home)
+    config = {
+        "leave_out": found.by,
+        "catalogue_sha256": file_sha256(asked.catalogue or examples()["markets"]),
+        "too_short": list(too_short),
+    }
+    made = []
+    named = [one.name for one in parse_contenders(asked.artifacts)]
+    for fold in found.facts:
+        mine = [m for m in markets if m.name in fold["left_out"]]
+        cells = [cell for cell in found.cells if cell.market in fold["left_out"]]
+        for name, model in fold["models"].items():
+            beside = name == LINEAR and bool(named) and LINEAR not in named
+            if cells and not beside:
+                judged = Judged(name, model, fold["models"][LINEAR])
+                made.append(store.add(of_outside(judged, mine, cells, config, asked.seed)))
+    return made
 
 
 def _markets(asked: Asked) -> "tuple[list[Market], list[Skipped]]":

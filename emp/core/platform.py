@@ -113,6 +113,11 @@ def is_ours(facts: os.stat_result) -> bool:
     return facts.st_uid == os.geteuid()
 
 
+def yield_to_others() -> None:
+    """Let this process run only where nothing else of the user's wants the processor."""
+    os.nice(19)
+
+
 def hang_up_is_ignored() -> bool:
     """Whether this process was started to outlive its terminal (`nohup`, `emp run --detach`)."""
     return signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

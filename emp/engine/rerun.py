@@ -31,6 +31,7 @@ from emp.journal.records import LedgerEvent, Note
 from emp.journal.run import RunFolder, other_release
 from emp.journal.swaps import MODEL_SWAP, Swap
 
+_DAY_NS = 86_400_000_000_000
 _COMMANDS = NewOrder | CancelOrder | QueryOrder | Replace
 NEVER = int(np.iinfo(np.int64).max)
 AT_ONCE = 4_096
@@ -43,6 +44,10 @@ class Terms(NamedTuple):
     instruments: Sequence[Instrument]
     limits: EngineLimits
     rule: Rule | None = None  # of the user's own
+
+
+Closed = dict[tuple[int, str, str], Array]
+"""By day since 1970, model and instrument: lots closed, ticks times lots expected of them, and brought: float64[3]."""
 
 
 class Process:
@@ -101,6 +106,14 @@ class Rerun:
         self.commands = 0
         self.engine: Engine | None = None
         self._know: Callable[[str], None] = lambda _: None
+        self.closed: Closed = {}
+
+    def note(self, day: int, engine: Engine, closed: Array) -> None:
+        """Add up what was closed on a day on which events were received: float64[instruments, 3]."""
+        model = engine.model.artifact.hash
+        for instrument, sums in zip(engine.instruments, closed, strict=True):
+            key = day, model, instrument.name
+            self.closed[key] = self.closed.get(key, np.zeros(3)) + sums
 
     @property
     def models(self) -> list[str]:
@@ -204,11 +217,19 @@ class _Replayed:
             events = self._market.take(self._at, limit)
             if not len(events):
                 return
+            events = events[: _same_day(events)]
+            before = self._closed()
             output = self._engine.process(events)
+            self._rerun.note(int(events["ts_recv"][0]) // _DAY_NS, self._engine, self._closed() - before)
             self._at += output.consumed
             self._rerun.events += output.consumed
             self._sent(output)
             yield output.rows
+
+    def _closed(self) -> Array:
+        """Of every instrument the lots closed so far, ticks times lots expected of them, and brought."""
+        lots = self._engine.desk.lots
+        return np.stack([lots["lots"], lots["believed"], lots["brought"]], axis=1).astype(float)
 
     def _apply_due(self) -> int:
         """Apply every entry that came before the next event; return after how many events the next one came."""
@@ -269,6 +290,12 @@ class _Replayed:
             if entry.at > self._at or not _is_told(entry.body):
                 return False
         return True
+
+
+def _same_day(events: Array) -> int:
+    """How many of EVENT[n] were received on the day of the first."""
+    days = events["ts_recv"] // _DAY_NS
+    return int(np.argmax(days != days[0])) or len(events)
 
 
 def _is_told(body: object) -> bool:

@@ -21,9 +21,10 @@ from emp.engine.inputs import InputStream, reference_of
 from emp.engine.load import LoadedModel
 from emp.engine.monitor import BEHIND, DRIFT, EARNED, FAILED, gather, head_of
 from emp.engine.monitor_rerun import Journalled, Stretch, stretches
-from emp.engine.rerun import Terms
+from emp.engine.rerun import Closed, Terms
 from emp.engine.reversion import NAME
 from emp.journal.latency_log import HOUR_NS, Hour, read_latency
+from emp.journal.monitor_log import read_monitor
 from emp.journal.run import RunFolder
 from emp.model.artifact import trained_on
 from emp.model.scoring import BINS as CONFIDENCE_BINS
@@ -55,6 +56,9 @@ class InstrumentDay:
         default_factory=dict
     )  # of every comparison, at the last look
     rows: list[tuple[Array, Array, Array]] = field(default_factory=list)  # ts, bid, ask of visible events
+    closed: Array = field(
+        default_factory=lambda: np.zeros(3)
+    )  # lots, ticks times lots expected of them, and brought
 
 
 @dataclass
@@ -70,6 +74,8 @@ class WatchedDay:
     )  # the line that says that the challenger has proved better
     lineup: Mapping[str, Any] = field(default_factory=dict)  # the line that says who was compared last
     hours: list[Hour] = field(default_factory=list)  # times
+    end: int = 0  # events of the run up to its last
+    over: bool = False  # whether events of a later day came, and the monitor has told of what came after it
 
 
 class _Watcher:
@@ -137,16 +143,26 @@ def watched_days(
             for begin, end in _pieces(days):
                 day = int(days[begin])
                 into = found.setdefault((day, serving.artifact.hash), WatchedDay(day, serving.artifact.hash))
-                into.lineup = one.told
+                into.lineup, into.end = one.told, first + end
                 _take(watchers, events[begin:end], said[begin:end], into)
                 for told in lines.until(first + end):
                     at = int(told["at"]) - first - 1
                     _note(told, int(events["ts_recv"][max(at, 0)]) % DAY_NS // HOUR_NS, into)
+    told_of = max((told["at"] for _, told in read_monitor(folder.path)), default=0)
+    for each in found.values():
+        each.over = each.day < newest and each.end < told_of
     for hour in read_latency(folder.path):
         known = found.get((hour.hour // 24, hour.model))
         if known is not None:
             known.hours.append(hour)
     return [found[key] for key in sorted(found)]
+
+
+def add_closed(days: Sequence[WatchedDay], closed: Closed) -> None:
+    """Say of every day which lots were closed on it (`emp.engine.rerun`)."""
+    for day in days:
+        for name, one in day.instruments.items():
+            one.closed = closed.get((day.day, day.model, name), one.closed)
 
 
 def _take(watchers: Sequence[_Watcher], events: Array, said: Array, into: WatchedDay) -> None:

@@ -23,7 +23,7 @@ def of_evaluation(
 ) -> list[Evidence]:
     """Evidence of every artifact that `emp evaluate` judged; differences are to the linear model beside it."""
     reference = next((c.seeds[0].artifact.hash for c in contenders if c.name == LINEAR), "")
-    data = [_data(one) for one in datasets]
+    data = [data_of(one) for one in datasets]
     made = []
     for contender in contenders:
         for k, model in enumerate(contender.seeds):
@@ -58,11 +58,12 @@ def of_comparison(
     records = [
         _record(measure, data, kind) for data, kind, found in judged for measure in found if _known(measure)
     ]
-    data = [_data(one) for one, _, _ in judged]
+    data = [data_of(one) for one, _, _ in judged]
     return new_evidence("evaluation", model, records, config, seed, data, reference)
 
 
-def _data(data: Dataset) -> Data:
+def data_of(data: Dataset) -> Data:
+    """The test part of a series, by the content of its rows."""
     begin, end = data.span("test")
     return Data(
         series=data.series,

@@ -7,6 +7,7 @@ Every machine tells of all evidence that it made in a ledger of its own, signed 
 tells of and that is missing is noticed. Evidence of another machine counts once its ledger is here and tells of it.
 """
 
+import hashlib
 import platform
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from emp.governance.chain import Chain, Entry, exclusive
 from emp.governance.seal import KINDS, Keys, Role, content_address, read_envelope, write_sealed
 from emp.journal.run import code_version
 
-Kind = Literal["evaluation", "latency", "facts", "chaos", "drift", "paper", "contest", "withdrawal"]
+Kind = Literal["evaluation", "latency", "facts", "chaos", "drift", "value", "paper", "contest", "withdrawal"]
 
 
 class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,6 +60,23 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     data: tuple[Data, ...] = ()
     looks: int = 0  # earlier evaluations of whichever model on any of these data
     records: tuple[Record, ...]
+    records_sha256: str = ""  # of all records in their order
+
+    @property
+    def whole(self) -> bool:
+        """Whether its records are those that were measured: none left out, cut, or put in another order. A store
+        refuses a changed file by its name; this holds wherever evidence is handed over.
+        """
+        return self.records_sha256 == _sha256_of(self.records)
+
+
+def _sha256_of(records: Sequence[Record]) -> str:
+    """Of figures that need not be finite."""
+    digest = hashlib.sha256()
+    for one in records:
+        told = (one.measure, one.series, one.instrument, one.asset_class, one.horizon, one.kind_of_block)
+        digest.update(repr((told, [float(x) for x in one.blocks], one.n)).encode())
+    return digest.hexdigest()
 
 
 def machine() -> str:
@@ -192,4 +210,5 @@ def new_evidence(
         machine=machine(),
         data=tuple(data),
         records=tuple(records),
+        records_sha256=_sha256_of(records),
     )

@@ -60,6 +60,9 @@ class Beyond(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chaos_violations_max: Number
     deflated_sharpe_min: Number
     backtest_overfitting_max: Number
+    value_missed_bps_max: Number
+    skill_outside_training_pct_min: ByHorizon
+    contest_evidence_min: Number
 
 
 class Gates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,6 +95,8 @@ class Rule(NamedTuple):
     among: Callable[[Array, list[Array], int], float] | None = (
         None  # the figure of gains among those of all trials
     )
+    also: tuple[Kind, ...] = ()  # kinds of evidence that it reads besides
+    outside: bool = False  # whether it is of instruments that the model was not trained on
 
 
 def read_gates(path: Path | None = None) -> Gates:
@@ -135,7 +140,12 @@ def rules(gates: Gates) -> list[Rule]:
     found: list[Rule] = []
 
     def by_horizon(
-        name: str, limits: ByHorizon, side: Side, measure: str, of: Callable[[str], bool], **more: Any
+        name: str,
+        limits: ByHorizon,
+        side: Side,
+        measure: str,
+        of: Callable[[str], bool] | None,
+        **more: Any,
     ) -> None:
         for field, horizon in (("ev1", "1ev"), ("ev5", "5ev"), ("ev20", "20ev")):
             limit = getattr(limits, field)
@@ -215,4 +225,27 @@ def rules(gates: Gates) -> list[Rule]:
         found.append(
             Rule(name, limit, side, "evaluation", "gain_bps_lots", None, every, among=among, **shared)  # type: ignore[arg-type]
         )
+    missed, won = gates.beyond.value_missed_bps_max, gates.beyond.contest_evidence_min
+    found.append(
+        Rule(
+            "value_missed_bps_max",
+            missed,
+            "max",
+            "evaluation",
+            "value_missed_bps",
+            None,
+            every,
+            horizons=WHOLE,
+            also=("value",),
+        )
+    )
+    by_horizon(
+        "skill_outside_training_pct_min",
+        gates.beyond.skill_outside_training_pct_min,
+        "min",
+        "skill_outside_training_pct",
+        None,
+        outside=True,
+    )
+    found.append(Rule("contest_evidence_min", won, "min", "contest", "evidence", None, None, least=1))
     return found

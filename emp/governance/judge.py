@@ -5,19 +5,20 @@ that the model was trained on has such a record. Whatever is missing, made by ot
 another reference, of too few blocks, or overlaps the training, fails.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
 
 from emp.core.instrument import catalogue
-from emp.core.records import Array
 from emp.governance.bounds import Bounds, bounds
+from emp.governance.contests import best_contest, counts, of_contests
 from emp.governance.evidence import Evidence, Record
 from emp.governance.gates import Gates, Rule, Side, rules
 from emp.governance.seal import content_address
-from emp.model.artifact import Manifest
+from emp.governance.trials import trials_of
+from emp.model.artifact import Manifest, trained_on
 
 NO_EVIDENCE = "no evidence: not promotable"
 
@@ -52,6 +53,7 @@ class Case(NamedTuple):
     evidence: Mapping[str, Evidence]
     reference: str
     code: str
+    champion: str = ""  # the model that it must have beaten on live events; "": whichever serves
 
 
 def judge(gates: Gates, case: Case) -> Judgement:
@@ -83,21 +85,19 @@ def judge_gate(rule: Rule, case: Case, confidence: float) -> Verdict:
         detail = f" on {', '.join(lacking)}" if lacking and read else ""
         why = f"{NO_EVIDENCE}{detail}" + (f" ({foreign})" if foreign else "")
         return Verdict(rule.name, rule.limit, None, None, "fail", names, why)
+    cut = [name for name, one in case.evidence.items() if _mine(rule, case, one) and not one.whole]
+    if cut:
+        return Verdict(rule.name, rule.limit, None, None, "fail", names, f"records of {cut[0][:8]} were cut")
     overlapping = [e for e in (case.evidence[name] for name in names) if _overlaps(case.manifest, e)]
     if overlapping:
         return Verdict(rule.name, rule.limit, None, None, "fail", names, "its data overlap the training")
+    if rule.kind == "contest":
+        read = best_contest(read)
     worst: tuple[float, Bounds, str] | None = None
     for name, record in read:
-        where = " ".join(filter(None, (record.series, record.horizon)))
-        if rule.among is not None:
-            found, where = _among(rule.among, case, name, record, where)
-        else:
-            found = bounds([rule.sign * x for x in record.blocks], confidence)
-        if found is None or len(record.blocks) < rule.least:
-            few = f"too few independent blocks: {len(record.blocks)} of at least {rule.least}, {where}"
-            if rule.among is not None and len(record.blocks) >= rule.least:
-                few = f"no other trial on the same rows, {where}"
-            return Verdict(rule.name, rule.limit, None, None, "fail", names, few)
+        found, where = _figure(rule, case, name, record, confidence)
+        if found is None:
+            return Verdict(rule.name, rule.limit, None, None, "fail", names, where)
         over = excess(rule.side, rule.limit, found)
         if worst is None or over > worst[0]:
             worst = (over, found, where)
@@ -108,35 +108,28 @@ def judge_gate(rule: Rule, case: Case, confidence: float) -> Verdict:
     return Verdict(rule.name, rule.limit, found.value, ends, said, names, where)
 
 
-def _among(
-    figure: Callable[[Array, list[Array], int], float], case: Case, name: str, record: Record, where: str
+def _figure(
+    rule: Rule, case: Case, name: str, record: Record, confidence: float
 ) -> tuple[Bounds | None, str]:
-    """A figure of a record of gains among those of all models that were ever judged on the same rows, and in words of
-    how many; None where there is no other model.
-    """
-    rows = _rows_of(case.evidence[name], record)
-    others: dict[str, Array] = {}
-    models = set()
-    for _, one in sorted(case.evidence.items()):
-        if one.kind != "evaluation" or rows is None or rows not in {data.rows_sha256 for data in one.data}:
-            continue
-        models.add(one.model)
-        for other in one.records:
-            alike = (other.measure, other.series, other.horizon) == (
-                record.measure,
-                record.series,
-                record.horizon,
-            )
-            if alike and one.model != case.manifest.hash and len(other.blocks) == len(record.blocks):
-                others.setdefault(one.model, np.array(other.blocks))
-    if not others or not np.isfinite(record.blocks).all():
-        return None, where
-    value = figure(np.array(record.blocks), list(others.values()), len(models))
-    return Bounds(value, value, value), f"{where}, of {len(models)} trials"
+    """What a record comes to, and of what in words; None, and why, where it comes to nothing."""
+    where = _where(record)
+    if len(record.blocks) < rule.least:
+        few = f"{len(record.blocks)} of at least {rule.least}"
+        return None, f"too few independent blocks: {few}, {where}"
+    if rule.kind == "contest":
+        return of_contests(name, record, case.evidence)
+    if rule.among is None:
+        found = bounds([rule.sign * x for x in record.blocks], confidence)
+        return found, where if found is not None else f"not a number: {where}"
+    trials = trials_of(case.evidence, name, record)
+    if trials.why:
+        return None, f"{trials.why}, {where}"
+    value = rule.among(np.array(record.blocks), trials.others, trials.models)
+    return Bounds(value, value, value), f"{where}, of {trials.models} trials"
 
 
-def _rows_of(one: Evidence, record: Record) -> str | None:
-    return next((data.rows_sha256 for data in one.data if data.series == record.series), None)
+def _where(record: Record) -> str:
+    return " ".join(filter(None, (record.series, record.horizon)))
 
 
 def excess(side: Side, limit: float, found: Bounds) -> float:
@@ -157,7 +150,7 @@ def _records(rule: Rule, case: Case) -> tuple[list[tuple[str, Record]], str]:
     foreign: dict[str, int] = {}
     for name, one in sorted(case.evidence.items()):
         mine = [(name, r) for r in one.records if _speaks(rule, r)]
-        if one.kind != rule.kind or not mine:
+        if not _read(rule, one) or not mine:
             continue
         reason = _foreign(rule, case, one)
         if reason:
@@ -172,6 +165,14 @@ def _speaks(rule: Rule, record: Record) -> bool:
     return record.measure == rule.measure and horizon and (rule.of is None or rule.of(record.asset_class))
 
 
+def _mine(rule: Rule, case: Case, one: Evidence) -> bool:
+    return _read(rule, one) and not _foreign(rule, case, one)
+
+
+def _read(rule: Rule, one: Evidence) -> bool:
+    return one.kind == rule.kind or one.kind in rule.also
+
+
 def _foreign(rule: Rule, case: Case, one: Evidence) -> str:
     """Of what else an evidence is; "" where it is of this model and this code."""
     if one.kind != "chaos" and one.model != case.manifest.hash:
@@ -180,6 +181,10 @@ def _foreign(rule: Rule, case: Case, one: Evidence) -> str:
         return "other code"
     if rule.against and one.reference != case.reference:
         return "another reference"
+    if one.kind == "contest" and not counts(one, case.champion):
+        return "another champion, or a market played again"
+    if rule.outside and trained_on(case.manifest).intersection(data.instrument for data in one.data):
+        return "an instrument of the training"
     return ""
 
 

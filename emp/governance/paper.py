@@ -1,8 +1,8 @@
 """Days of paper trading as evidence: what the server alone can see of a model, and what it lets follow.
 
 A trading day of a run makes one piece of evidence of kind `paper`, signed by the key of the server, which can sign
-nothing else. It holds figures; whether the day was green is computed from them where it is asked. From five days on
-what they say together of latency and drift is evidence of those kinds, with the days as blocks.
+nothing else. It holds figures; whether the day was green is computed from them where it is asked. What the days say
+together is in `emp.governance.pooled`.
 """
 
 import math
@@ -12,18 +12,14 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from emp.core.records import HORIZON_NAMES, Array
-from emp.engine.inputs import reference_of
-from emp.engine.monitor import EARNED, head_of
+from emp.core.records import HORIZON_NAMES
+from emp.engine.monitor import EARNED
 from emp.engine.watched_days import InstrumentDay, WatchedDay
-from emp.governance.bounds import LEAST_BLOCKS, bounds
+from emp.governance.bounds import bounds
 from emp.governance.evidence import Data, Evidence, Record, new_evidence
 from emp.governance.gates import Gates
 from emp.journal.latency_log import PARTS
-from emp.model.artifact import Artifact
 from emp.model.scoring import ece
-from emp.observe.drift import Reference
-from emp.observe.psi import index_of
 from emp.perception.state import CORE_INPUTS
 from emp.train.data.fingerprint import rows_sha256
 
@@ -67,11 +63,12 @@ def of_day(day: WatchedDay, source: Source) -> Evidence:
     if decisions:
         for k, part in enumerate(PARTS):
             mean = math.fsum(hour.n * hour.p99_ns[k] for hour in day.hours) / decisions * 1e-6
-            records.append(_record(f"{part}_p99_ms", None, "", [mean], decisions))
+            records.append(record_of(f"{part}_p99_ms", None, "", [mean], decisions))
     config = {
         **source._asdict(),
         "day": day.day,
         "alarms": list(day.alarms),
+        "over": day.over,
     }
     made = new_evidence("paper", day.model, records, config, data=[_data(one) for one in _seen(day)])
     return msgspec.structs.replace(made, code=source.code)
@@ -96,24 +93,34 @@ def _data(one: InstrumentDay) -> Data:
 def _of_instrument(one: InstrumentDay) -> list[Record]:
     errors = ece(one.top)
     found = [
-        _record("looks", one, "", [one.looks], one.looks),
-        _record("hours", one, "", [len(one.hours)], one.looks),
-        _record("value_ticks", one, "", [one.value], one.looks),
-        _record("value_over_dumb_ticks", one, "", [one.value - one.dumb], one.looks),
+        record_of("looks", one, "", [one.looks], one.looks),
+        record_of("hours", one, "", [len(one.hours)], one.looks),
+        record_of("value_ticks", one, "", [one.value], one.looks),
+        record_of("value_over_dumb_ticks", one, "", [one.value - one.dumb], one.looks),
     ]
+    closed, expected, brought = (float(x) for x in one.closed)
+    if closed and any(len(ts) for ts, _, _ in one.rows):
+        missed = (expected - brought) / _mid(one) * 1e4
+        found.append(record_of("missed_bps_lots", one, "", [missed], int(closed)))
     for h, horizon in enumerate(HORIZON_NAMES):
         n = int(one.outcomes[h])
         if n:
-            found.append(_record("ece", one, horizon, [float(errors[h])], n))
-            found.append(_record("brier", one, horizon, [float(one.brier[h]) / n], n))
+            found.append(record_of("ece", one, horizon, [float(errors[h])], n))
+            found.append(record_of("brier", one, horizon, [float(one.brier[h]) / n], n))
     if one.trained:
         for name, counts in zip(CORE_INPUTS, one.counts, strict=True):
             if counts.any():
-                found.append(_record(f"rows.{name}", one, "", counts.tolist(), int(counts.sum()), "decile"))
+                found.append(record_of(f"rows.{name}", one, "", counts.tolist(), int(counts.sum()), "decile"))
     return found
 
 
-def _record(
+def _mid(one: InstrumentDay) -> float:
+    """Mean mid of a day, ticks."""
+    _, bid, ask = (np.concatenate(column) for column in zip(*one.rows, strict=True))
+    return float(0.5 * (bid + ask).mean())
+
+
+def record_of(
     measure: str,
     one: InstrumentDay | None,
     horizon: str,
@@ -121,6 +128,7 @@ def _record(
     n: int,
     kind_of_block: str = "day",
 ) -> Record:
+    """A record of an instrument's day; of none where it is of the run."""
     instrument = None if one is None else one.instrument
     return Record(
         measure=measure,
@@ -143,15 +151,34 @@ def of_contest(days: Sequence[WatchedDay], source: Source) -> Evidence | None:
     if last is None:
         return None
     records = [
-        msgspec.structs.replace(_record("log_evidence", one, "", [value], one.looks, "run"), series=gate)
+        msgspec.structs.replace(record_of("log_evidence", one, "", [value], one.looks, "run"), series=gate)
         for one in last.instruments.values()
         for gate, value in one.log_evidence.items()
         if gate.startswith(f"{EARNED}.") and value is not None
     ]
     told = next((d.earned for d in days if d.lineup == last.lineup and d.earned), {})
+    reached = evidence_of(last, told)
+    records.append(
+        record_of("evidence", None, "", [reached], sum(o.looks for o in last.instruments.values()), "run")
+    )
     config = {**source._asdict(), "day": last.day, "earned": dict(told)}
     made = new_evidence("contest", str(last.lineup["challenger"]), records, config, reference=last.model)
     return msgspec.structs.replace(made, code=source.code)
+
+
+def evidence_of(last: WatchedDay, earned: Mapping[str, Any]) -> float:
+    """How much evidence there is that a challenger is better: what the line says that says so, or, where there is none,
+    the weakest of its comparisons at the last look, each the mean over instruments.
+    """
+    if earned:
+        return math.exp(float(earned["log_evidence"]))
+    told = [one.log_evidence for one in last.instruments.values()]
+    gates = {gate for one in told for gate in one if gate.startswith(f"{EARNED}.")}
+    means = [
+        math.fsum(math.exp(x) for one in told if (x := one.get(gate)) is not None) / len(told)
+        for gate in gates
+    ]
+    return min(means, default=0.0)
 
 
 # --- what a day was
@@ -201,7 +228,10 @@ class Asked(NamedTuple):
 
 
 def days_of(evidence: Mapping[str, Evidence], asked: Asked) -> dict[int, list[Evidence]]:
-    """Evidence of paper days that counts, by day: of the model, the code and the kind of market that are asked for."""
+    """Evidence of paper days that counts, by day: of the model, the code and the kind of market that are asked for.
+
+    What was told of a run's day before it was over is in what was told of it afterwards, and counts no more.
+    """
     found: dict[int, list[Evidence]] = {}
     for one in evidence.values():
         day = one.config.get("day")
@@ -209,7 +239,12 @@ def days_of(evidence: Mapping[str, Evidence], asked: Asked) -> dict[int, list[Ev
             continue
         if one.config.get("protocol") == asked.protocol and type(day) is int and day <= asked.today:
             found.setdefault(day, []).append(one)
-    return found
+    return {day: _without_parts(parts) for day, parts in found.items()}
+
+
+def _without_parts(told: list[Evidence]) -> list[Evidence]:
+    over = {one.config.get("run") for one in told if one.config.get("over") is True}
+    return [one for one in told if one.config.get("over") is True or one.config.get("run") not in over]
 
 
 def paper_lacks(evidence: Mapping[str, Evidence], asked: Asked, gates: Gates) -> str:
@@ -253,79 +288,15 @@ def _over_dumb(record: Record, instrument: str) -> bool:
     return record.measure == "value_over_dumb_ticks" and record.instrument == instrument
 
 
-# --- what the days say together
+def told_whole(evidence: Mapping[str, Evidence], one: Evidence) -> bool:
+    """Whether a day of this run and model was told once it was over: there is nothing to be added to it."""
 
+    def of(e: Evidence) -> tuple[Any, ...]:
+        return (e.kind, e.model, e.code, *(e.config.get(name) for name in ("run", "protocol", "day")))
 
-def pooled(evidence: Mapping[str, Evidence], asked: Asked, artifact: Artifact) -> list[Evidence]:
-    """Evidence of latency and of drift over all paper days of a model, with the days as blocks; none below
-    LEAST_BLOCKS days.
-    """
-    days = days_of(evidence, asked)
-    if len(days) < LEAST_BLOCKS:
-        return []
-    parts = [days[day] for day in sorted(days)]
-    config = {"days": sorted(days), "protocol": asked.protocol, "of": "paper"}
-    made = [("latency", _pooled_latency(parts)), ("drift", _pooled_drift(parts, artifact))]
-    found = []
-    for kind, records in made:
-        if records:
-            one = new_evidence(kind, asked.model, records, config)  # type: ignore[arg-type]
-            found.append(msgspec.structs.replace(one, code=asked.code))
-    return found
-
-
-def _pooled_latency(days: Sequence[Sequence[Evidence]]) -> list[Record]:
-    found = []
-    for part in PARTS:
-        of_days = [
-            [r for one in parts for r in one.records if r.measure == f"{part}_p99_ms"] for parts in days
-        ]
-        worst = [max(x for r in records for x in r.blocks) for records in of_days if records]
-        n = sum(r.n for records in of_days for r in records)
-        found.append(_record(f"{part}_p99_ms", None, "", worst, n))
-    return [one for one in found if one.blocks]
-
-
-def _pooled_drift(days: Sequence[Sequence[Evidence]], artifact: Artifact) -> list[Record]:
-    """The index of every input over all days, and its jackknife pseudo-values over days."""
-    counts: dict[tuple[str, str], dict[int, Array]] = {}
-    like: dict[str, Record] = {}
-    for k, parts in enumerate(days):
-        for r in (r for one in parts for r in one.records if r.measure.startswith("rows.")):
-            by_day = counts.setdefault((r.instrument, r.measure.removeprefix("rows.")), {})
-            by_day[k] = by_day.get(k, 0) + np.array(r.blocks)
-            like[r.instrument] = r
-    found = []
-    for (instrument, name), by_day in sorted(counts.items()):
-        reference = _reference(artifact, instrument)
-        if reference is None:
-            continue
-        blocks = pseudo_values(reference.shares[CORE_INPUTS.index(name)], np.array(list(by_day.values())))
-        n = int(sum(one.sum() for one in by_day.values()))
-        record = _record("psi", None, "", blocks, n)
-        of = {"series": name, "instrument": instrument, "asset_class": like[instrument].asset_class}
-        found.append(msgspec.structs.replace(record, **of))
-    return found
-
-
-def _reference(artifact: Artifact, instrument: str) -> Reference | None:
-    from emp.core.instrument import catalogue
-
-    one = catalogue().get(instrument)
-    return None if one is None else reference_of(artifact, head_of(artifact, one))
-
-
-def pseudo_values(reference: Array, counts: Array) -> list[float]:
-    """Jackknife pseudo-values of the index of float64[days, bins] counts against shares float64[bins]: n I - (n - 1)
-    I without the day (Tukey 1958); the index itself where there is one day.
-    """
-    whole = counts.sum(axis=0)
-    n = len(counts)
-    index = index_of(reference, whole / whole.sum())
-    if n == 1:
-        return [index]
-    left = [whole - one for one in counts]
-    return [n * index - (n - 1) * index_of(reference, one / max(one.sum(), 1.0)) for one in left]
+    return one.kind == "paper" and any(
+        e.config.get("over") is True and of(e) == of(one) for e in evidence.values()
+    )
 
 
 def already(evidence: Mapping[str, Evidence], one: Evidence) -> bool:

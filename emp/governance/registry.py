@@ -90,7 +90,9 @@ class Registry:
             GovernanceError: evidence is missing, was changed, or was cut off since it was last looked at.
         """
         self._refuse_cut_ledger()
-        return judge(gates, Case(artifact.manifest, self.store.all(), reference, code_version()))
+        before = [one for one in self.standing().defaults if one != artifact.hash]
+        champion = before[-1] if before else ""
+        return judge(gates, Case(artifact.manifest, self.store.all(), reference, code_version(), champion))
 
     def promote(self, artifact: Artifact, gates: Gates, reference: str) -> tuple[Judgement, str]:
         """Make a model the default where every gate passes; else say in the trail that it was refused.

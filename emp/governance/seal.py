@@ -27,7 +27,7 @@ Role = Literal["training", "box"]
 
 KINDS: dict[Role, frozenset[str]] = {
     "training": frozenset({"evaluation", "facts", "chaos", "verdict", "audit", "looks"}),
-    "box": frozenset({"latency", "drift", "paper", "contest", "withdrawal", "looks"}),
+    "box": frozenset({"latency", "drift", "value", "paper", "contest", "withdrawal", "looks"}),
 }
 """What a key of each role may sign. Both add lines to the ledger of evidence ("looks")."""
 

@@ -1,6 +1,8 @@
 """A registry of small artifacts, and evidence that meets every gate that can be met."""
 
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +38,11 @@ GOOD = {
     "planner_corr": 0.4,
     "exploitability_gap": -1.0,
     "gain_bps_lots": 2.0,
+    "value_missed_bps": 0.0,
 }
 
 
-WHOLE = {"turnover_difference_pct", "planner_corr", "exploitability_gap"}
+WHOLE = {"turnover_difference_pct", "planner_corr", "exploitability_gap", "value_missed_bps"}
 """What is measured of a whole series, not by horizon."""
 
 
@@ -85,6 +88,13 @@ def gates() -> Gates:
     return read_gates()
 
 
+@cache
+def champions() -> tuple[str, ...]:
+    """Whom a model that is all green has beaten: the reference, and every small artifact that tests promote."""
+    with tempfile.TemporaryDirectory() as folder:
+        return (REFERENCE, *(make_artifact(Path(folder), seed).hash for seed in range(3)))
+
+
 def blocks(value: float, n: int = 8) -> tuple[float, ...]:
     return tuple(value + 0.01 * (k - (n - 1) / 2) for k in range(n))
 
@@ -114,6 +124,23 @@ def evaluation(model: str, made: list[Record] | None = None, seed: int = 0) -> E
     return new_evidence("evaluation", model, made, {}, seed, data, REFERENCE)
 
 
+def outside(model: str, value: float = 2.0, groups: int = 6, instruments: str = "ABCDEF") -> Evidence:
+    """Skill on instruments that the model was not trained on, a block for each group."""
+    made = [
+        Record("skill_outside_training_pct", "", "", "", horizon, blocks(value, groups), "group", 999)
+        for horizon in HORIZON_NAMES
+    ]
+    data = [Data(name, name, "equity", 99, name * 64, (200, 300)) for name in instruments]
+    return new_evidence("evaluation", model, made, {"leave_out": "artifact"}, 0, data, REFERENCE)
+
+
+def contest(model: str, evidence: float = 1e4, run: str = "RUN1", champion: str = REFERENCE) -> Evidence:
+    """A contest on live events that the model has had as a challenger."""
+    made = [plain("evidence", evidence, 1)]
+    config = {"run": run, "protocol": "fix", "day": 1}
+    return new_evidence("contest", model, made, config, reference=champion)
+
+
 def plain(measure: str, value: float, n: int = 8, instrument: str = "", asset_class: str = "") -> Record:
     return Record(measure, "", instrument, asset_class, "", (value,) * n, "run", n)
 
@@ -130,6 +157,8 @@ def all_green(model: str) -> list[Evidence]:
         new_evidence("latency", model, latency, {}),
         new_evidence("drift", model, psi, {}),
         new_evidence("chaos", "", [plain("violations", 0.0, 100)], {}),
+        outside(model),
+        *(contest(model, run=f"RUN{k}", champion=one) for k, one in enumerate(champions()) if one != model),
     ]
 
 

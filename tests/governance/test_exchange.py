@@ -122,14 +122,14 @@ def test_a_model_goes_from_home_to_the_market_on_evidence_of_both(
     observed(box, artifact)
     with box.at() as registry, pytest.raises(GovernanceError, match="no training key here"):
         registry.promote(artifact, gates, REFERENCE)
-    assert home.take_from(box).evidence == 16
+    assert home.take_from(box).evidence == 19
     assert promoted(home, artifact, gates) == "pass"
     assert default(box) == ""
     assert box.take_from(home).decisions == 1
     assert default(box) == artifact.hash
     with box.at() as registry:
         refuse_live(registry.home, artifact.hash, SimClock(15 * DAY_NS), "fix", ["GOOG"])
-        assert registry.verify() == 19
+        assert registry.verify() == 23
     assert home.state() == box.state()
     assert box.take_from(home) == home.take_from(box) == Taken(0, 0, (), 0)
 

@@ -64,7 +64,7 @@ def test_everything_green_passes_and_nothing_at_all_fails_every_gate(
     said = judged(gates, artifact, [])
     assert {one.verdict for one in said.gates} == {"fail"}
     assert {one.why for one in said.gates} == {NO_EVIDENCE}
-    assert len(said.gates) == len(rules(gates)) == 22
+    assert len(said.gates) == len(rules(gates)) == 27
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,7 @@ def test_everything_green_passes_and_nothing_at_all_fails_every_gate(
         ("planner_corr", 0.1, "planner_edge_realization_corr_min"),
         ("exploitability_gap", 0.1, "exploitability_gap_wow_delta_max"),
         ("gain_bps_lots", -0.01, "deflated_sharpe_min"),
+        ("value_missed_bps", 0.25, "value_missed_bps_max"),
     ],
 )
 def test_each_limit_is_kept_by_the_gate_of_its_name(
@@ -175,7 +176,7 @@ def test_four_blocks_are_no_interval(gates: Gates, artifact: Artifact) -> None:
     made = [msgspec.structs.replace(r, blocks=r.blocks[:4]) for r in records()]
     said = judged(gates, artifact, [evaluation(artifact.hash, made), *all_green(artifact.hash)[1:]])
     assert "too few independent blocks: 4" in next(o.why for o in said.gates if o.name == "brier_max")
-    assert len(failing(said)) == 17
+    assert len(failing(said)) == 18
 
 
 def only(said: Judgement, name: str) -> Verdict:
@@ -183,7 +184,13 @@ def only(said: Judgement, name: str) -> Verdict:
 
 
 def test_every_model_that_was_judged_on_the_same_rows_is_a_trial(gates: Gates, artifact: Artifact) -> None:
-    green = all_green(artifact.hash)
+    wide = [
+        msgspec.structs.replace(r, blocks=tuple(100.0 * (x - 2.0) + 0.3 for x in r.blocks))
+        if r.measure == "gain_bps_lots"
+        else r
+        for r in records()
+    ]
+    green = [evaluation(artifact.hash, wide), *all_green(artifact.hash)[1:]]
     few = only(judged(gates, artifact, green), "deflated_sharpe_min")
     assert few.why.endswith("of 2 trials")
     assert few.value is not None

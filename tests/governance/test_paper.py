@@ -20,9 +20,8 @@ from emp.governance.paper import (
     days_of,
     judge_day,
     paper_lacks,
-    pooled,
-    pseudo_values,
 )
+from emp.governance.pooled import pooled, pseudo_values
 from emp.governance.registry import Registry
 from emp.observe.psi import index_of
 from emp.perception.state import CORE_INPUTS
@@ -163,6 +162,31 @@ def test_five_days_are_evidence_of_latency_and_drift_and_four_are_none() -> None
     assert max(map(abs, psi.blocks)) < 1e-4
     del days["5"]
     assert pooled(days, asked_of_linear(), artifact) == []
+
+
+def test_what_lots_missed_is_pooled_over_days_that_closed_any() -> None:
+    artifact = load_model("linear").artifact
+    lots, missed = (4, 2, 0, 6, 8, 10), (1.0, -0.5, 0.0, 3.0, 2.0, 0.1)
+    days = {}
+    for day, (n, x) in enumerate(zip(lots, missed, strict=True), 1):
+        one = paper(artifact.hash, day)
+        made = [Record("missed_bps_lots", "GOOG", "GOOG", "equity", "", (x,), "day", n)] if n else []
+        days[str(day)] = msgspec.structs.replace(one, records=(*one.records, *made))
+    (value,) = (one for one in pooled(days, asked_of_linear(), artifact) if one.kind == "value")
+    (record,) = value.records
+    assert (record.measure, record.instrument, record.horizon, record.n) == (
+        "value_missed_bps",
+        "GOOG",
+        "",
+        30,
+    )
+    assert len(record.blocks) == 5
+    whole = sum(missed) / sum(lots)
+    for k, (n, x) in enumerate((n, x) for n, x in zip(lots, missed, strict=True) if n):
+        without = (sum(missed) - x) / (sum(lots) - n)
+        assert record.blocks[k] == pytest.approx(5 * whole - 4 * without)
+    del days["6"]
+    assert not [one for one in pooled(days, asked_of_linear(), artifact) if one.kind == "value"]
 
 
 def test_pseudo_values_are_those_of_the_jackknife() -> None:

@@ -194,7 +194,8 @@ def test_a_contest_is_on_record_with_its_evidence_and_can_be_computed_again(run:
     assert one is not None
     assert (one.kind, one.model, one.reference) == ("contest", "other", "mine")
     assert content_address(one) == content_address(of_contest(days_of_run(run), source))
-    assert {r.series for r in one.records} == {"earned.log_loss.challenger"}
+    told = {r.measure: {x.series for x in one.records if x.measure == r.measure} for r in one.records}
+    assert told == {"log_evidence": {"earned.log_loss.challenger"}, "evidence": {""}}
     assert one.config["earned"] == {}, "it is the same model: it cannot be better"
 
 

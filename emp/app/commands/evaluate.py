@@ -62,7 +62,8 @@ class Options(NamedTuple):
         bool,
         typer.Option(
             "--leave-out",
-            help="Instead: train without a group of recorded markets, judge on it, in turn (docs/evaluation.md).",
+            help="Instead: train without a group of recorded markets, judge on it, in turn; with --artifact: judge "
+            "that one on all markets of whose instruments it has seen nothing (docs/evaluation.md).",
         ),
     ] = False
     catalogue: Annotated[
@@ -199,6 +200,8 @@ def _leave_out(options: Options) -> None:
         options.seed,
         options.markdown,
         options.as_json,
+        options.artifact or (),
+        options.evidence,
     )
     leave_out(asked)
 

@@ -53,23 +53,29 @@ def check(
 @app.command()
 def observe(
     run: Annotated[
-        str, typer.Argument(help="A paper run that has ended: a folder, a run id or its beginning.")
+        str, typer.Argument(help="A paper run, ended or not: a folder, a run id or its beginning.")
     ],
     registry: Home = HOME,
     runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
     gates: GatesFile = None,
+    give_way: Annotated[
+        bool, typer.Option("--give-way", help="Run only where nothing else wants the processor.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Replay a paper run and write signed evidence of its days: latency, drift, calibration, value. `emp run` does so
-    by itself where its configuration names a registry.
+    """Replay a paper run and write signed evidence of its days: latency, drift, calibration, value; of one that goes
+    on, of the days that are over. `emp run` does so by itself where its configuration names a registry.
     """
     from emp.app.commands.replay import ReplayBar
     from emp.app.wiring.paper_days import observe_run
     from emp.core.clock import LiveClock
+    from emp.core.platform import yield_to_others
     from emp.governance.gates import read_gates
     from emp.journal.find import find_run
     from emp.journal.run import RunFolder
 
+    if give_way:
+        yield_to_others()
     limits = read_gates(gates)
     folder = RunFolder(find_run(run, runs))
     with ReplayBar(folder.path.name) as bar:

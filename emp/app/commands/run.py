@@ -60,6 +60,7 @@ def run(
     from emp.app.console.token import read_token
     from emp.app.terminal.terminal import Terminal
     from emp.app.wiring.alerts import receivers, telling
+    from emp.app.wiring.daily import telling_days
     from emp.app.wiring.live import open_log
     from emp.core.clock import LiveClock
     from emp.core.config.config import SystemConfig
@@ -99,6 +100,7 @@ def run(
                     telling(board, told, clock, running.folder.path, running.left),
                     Terminal(board, console.address(server.url), running.folder.path),
                     _heartbeat(settings, board, clock, running),
+                    telling_days(running.folder.path, _paper_registry(settings), clock),
                 ):
                     asyncio.run(_until_stopped(running, seconds, flat=flat))
             except EmpError as error:
@@ -111,9 +113,10 @@ def run(
     summary = {**running.summary(), "url": server.url}
     running.folder.write_summary(summary)
     failed = None
-    if settings.mode == "paper" and settings.model.registry is not None:
+    registry = _paper_registry(settings)
+    if registry is not None:
         try:
-            summary["paper"] = _observed(running.folder, settings.model.registry, clock)
+            summary["paper"] = _observed(running.folder, registry, clock)
         except EmpError as error:  # the run is as it was; `emp gates observe` writes its evidence later
             failed = error
     if as_json:
@@ -122,6 +125,11 @@ def run(
         raise PositionLeftError(running.left())
     if failed is not None:
         raise type(failed)(f"no evidence of this run was written: {failed}")
+
+
+def _paper_registry(settings: "SystemConfig") -> Path | None:
+    """Where evidence of the run's days goes; None where it makes none."""
+    return settings.model.registry if settings.mode == "paper" else None
 
 
 def _observed(folder: "RunFolder", registry: Path, clock: "Clock") -> dict[str, Any]:

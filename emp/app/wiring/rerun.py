@@ -23,7 +23,7 @@ from emp.engine.journal_tap import journalled_rows
 from emp.engine.load import load_folder
 from emp.engine.monitor_rerun import verify_monitor
 from emp.engine.own import Rule
-from emp.engine.rerun import Rerun, Terms
+from emp.engine.rerun import Closed, Rerun, Terms
 from emp.journal.actionlog import ActionLog
 from emp.journal.reader import LedgerReader
 from emp.journal.records import Note
@@ -128,6 +128,7 @@ class Verified(NamedTuple):
     summary: dict[str, Any]
     rows: Array  # DECISION rows of the whole run
     terms: Callable[[int], Terms]  # of the process before whose trading the run had so many events
+    closed: Closed  # lots, by day
 
 
 def replay_run(folder: RunFolder, progress: Progress) -> dict[str, Any]:
@@ -186,7 +187,7 @@ def verify_run(folder: RunFolder, progress: Progress) -> Verified:
         "action_log_sha256": again,
         "equal": again == digest,
     }
-    return Verified(summary, recorded, terms)
+    return Verified(summary, recorded, terms, rerun.closed)
 
 
 def terms_by_event(rerun: Rerun) -> Callable[[int], Terms]:

@@ -60,12 +60,26 @@ class TestPart:
 
     __test__ = False
 
-    def __init__(self, recording: Source, engine: Engine, test_ns: int) -> None:
+    def __init__(self, recording: Source, engine: Engine, test_ns: int, starts: Array) -> None:
+        """`starts` are the times at which blocks of the test part begin: int64[blocks], ns."""
         self.instrument = recording.instrument
         self.counts = ReadCounts()
         self._recording = recording
         self._engine = engine
         self._test_ns = test_ns
+        self._starts = starts
+        self._closed: list[tuple[int, float, float]] = []
+
+    def closed(self) -> Array:
+        """Of every block the lots that were closed in it, ticks times lots that were expected of them, and that they
+        brought: float64[blocks, 3]; once the recording has ended.
+        """
+        missing = len(self._starts) + 1 - len(self._closed)
+        return np.diff(np.array([*self._closed, *[self._so_far()] * missing], float), axis=0)
+
+    def _so_far(self) -> tuple[int, float, float]:
+        lots = self._engine.desk.lots[0]
+        return int(lots["lots"]), float(lots["believed"]), float(lots["brought"])
 
     def batches(self) -> Iterator[Array]:
         """Yield the recording's batches, cut where the test part begins."""
@@ -81,9 +95,20 @@ class TestPart:
                     continue
                 waiting = False
                 self._engine.control(_size_zero(active=False))
-                yield events[cut:]
-            else:
-                yield events
+                events = events[cut:]
+            yield from self._by_block(events)
+
+    def _by_block(self, events: Array) -> Iterator[Array]:
+        """Cut EVENT[n] where blocks begin, and look at what was closed so far before each."""
+        while len(self._closed) < len(self._starts):
+            at = int(np.searchsorted(events["ts"], self._starts[len(self._closed)]))
+            if at == len(events):
+                break
+            if at:
+                yield events[:at]
+                events = events[at:]
+            self._closed.append(self._so_far())
+        yield events
 
 
 def _size_zero(*, active: bool) -> Control:
@@ -130,7 +155,11 @@ def _trade(
     bind_perception(engine)
     tape = FillTape()
     recording = open_recording(list(series.paths), data.instrument, progress=progress)
-    source, venue = TestPart(recording, engine, data.split.test_ns), PaperVenue(data.instrument)
+    starts = block_starts(data)
+    source, venue = (
+        TestPart(recording, engine, data.split.test_ns, starts),
+        PaperVenue(data.instrument),
+    )
     summary = Backtest(source, engine, venue, heard=tape.keep).run()
     kinds = ("actions", "fills", "traded_lots", "final_position", "pnl_ticks", "fees", "halted")
     begin, end = data.span("test")
@@ -142,15 +171,32 @@ def _trade(
         **value_summary(engine.desk, 0),
         "lots_per_hour": round(summary["traded_lots"] / ((end - begin) / HOUR_NS), 3),
         "alpha": alpha(fills, data, seed),
-        "by_block": by_block(fills, data),
+        "by_block": {**by_block(fills, data), **closed_by_block(source.closed(), data)},
     }
+
+
+def block_starts(data: Dataset) -> Array:
+    """Times of the first rows of the test part's blocks: int64[blocks], ns."""
+    test = data.part("test")
+    first = np.unique(blocks_of(data).number[test], return_index=True)[1]
+    found: Array = data.ts[test][first]
+    return found
+
+
+def closed_by_block(closed: Array, data: Dataset) -> dict[str, list[float]]:
+    """Lots closed in every block of the test part, and lots times expected less realised value in bps of the part's
+    mean mid, from float64[blocks, 3] of `TestPart.closed`.
+    """
+    test = data.part("test")
+    mid = float(0.5 * (data.seen.rows["bid"][test] + data.seen.rows["ask"][test]).mean())
+    lots, expected, brought = closed.T
+    missed = (expected - brought) / mid * 1e4
+    return {"closed_lots": lots.tolist(), "missed_bps_lots": [round(float(x), 9) for x in missed]}
 
 
 def by_block(fills: Array, data: Dataset) -> dict[str, Any]:
     """Lots traded, and lots times alpha by horizon with the lots that have one, in every block of the test part."""
-    test = data.part("test")
-    numbers = blocks_of(data).number[test]
-    starts = data.ts[test][np.unique(numbers, return_index=True)[1]]
+    starts = block_starts(data)
     block = np.maximum(np.searchsorted(starts, fills["ts"], side="right") - 1, 0)
     mid = 0.5 * (data.seen.rows["bid"] + data.seen.rows["ask"])
     alphas = alphas_bps(data.ts, mid, {name: fills[name] for name in fills.dtype.names or ()})

@@ -112,8 +112,9 @@ def session_confusion(block: Array, session: Array, label: Array, decided: Array
 
 
 def trade_measures(mine: dict[str, Any], reference: dict[str, Any] | None) -> list[BlockMeasure]:
-    """Alpha after fees by horizon, and turnover against the reference's, from `by_block` of traded test parts; and,
-    as plain sums and of every block, what was gained: the same blocks for whoever traded them.
+    """Alpha after fees by horizon, what closed lots missed of what was expected of them, and turnover against the
+    reference's, from `by_block` of traded test parts; and, as plain sums and of every block, what was gained: the same
+    blocks for whoever traded them.
     """
     lots, gained, known = (np.array(mine[name], float) for name in ("lots", "alpha_lots", "known_lots"))
     found = []
@@ -123,9 +124,20 @@ def trade_measures(mine: dict[str, Any], reference: dict[str, Any] | None) -> li
             sums = (gained[traded, h], known[traded, h])
             values = pseudo_values(sums, lambda a, b: a / b)
             found.append(BlockMeasure("alpha_after_fees_bps", horizon, values, int(mine["fills"])))
-            found.append(BlockMeasure("gain_bps_lots", horizon, gained[:, h], int(mine["fills"])))
+        found.append(BlockMeasure("gain_bps_lots", horizon, gained[:, h], int(mine["fills"])))
+    found += _missed(mine)
     other = np.array(reference["lots"], float) if reference is not None else np.zeros(0)
     if len(other) == len(lots) > 1 and other.sum() > 0:
         values = pseudo_values((lots, other), lambda a, b: 100.0 * (a / b - 1.0))
         found.append(BlockMeasure("turnover_difference_pct", "", values, int(mine["fills"])))
     return found
+
+
+def _missed(mine: dict[str, Any]) -> list[BlockMeasure]:
+    """Expected less realised value of a closed lot, bps of the mean price, in blocks in which lots were closed."""
+    closed, missed = np.array(mine["closed_lots"], float), np.array(mine["missed_bps_lots"], float)
+    held = closed > 0
+    if held.sum() < 2:
+        return []
+    values = pseudo_values((missed[held], closed[held]), lambda a, b: a / b)
+    return [BlockMeasure("value_missed_bps", "", values, int(closed.sum()))]

@@ -1,0 +1,125 @@
+"""Evidence of a paper run's days while it goes on: a process of its own, once a day is over.
+
+A thread that mostly sleeps looks at the clock, and after midnight at the end of the journal. Where its newest event
+lies on another day than at the last time, `emp gates observe RUN` is started, which replays the run from a copy and
+gives way to all else that the machine has to do. The trading process does nothing more than start it, and ends it where
+the run ends first.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from emp.core.clock import Clock
+from emp.core.errors import JournalError
+from emp.engine.watched_days import DAY_NS
+from emp.journal.tail import TAIL, read_tail
+
+LOOK_S = 300.0
+"""Between two looks at the journal."""
+
+_log = structlog.get_logger(__name__)
+
+Observe = Callable[[Path, Path, threading.Event], dict[str, Any]]
+"""Writes the evidence of a run's days into a registry; ends early where the event is set."""
+
+
+class Daily(threading.Thread):
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        run: Path,
+        registry: Path,
+        clock: Clock,
+        observe: Observe | None = None,
+        look_s: float = LOOK_S,
+    ) -> None:
+        super().__init__(name="days", daemon=True)
+        self._run, self._registry, self._clock = run, registry, clock
+        self._observe = observe or observe_apart
+        self._look_s = look_s
+        self._ended = threading.Event()
+        self._done = -1  # the day on which the newest event lay when all days before it were told
+
+    def run(self) -> None:
+        """Look, until `stop`."""
+        while not self._ended.wait(self._look_s):
+            self.look()
+
+    def look(self) -> None:
+        """Write what is due; what goes wrong is logged and tried again at the next look."""
+        if self._clock.now_ns() // DAY_NS <= self._done:
+            return  # no event can be of a later day
+        try:
+            day = newest_day(self._run)
+            if day is None or day <= self._done:
+                return
+            found = self._observe(self._run, self._registry, self._ended)
+        except (JournalError, OSError, subprocess.SubprocessError, ValueError) as error:
+            if not self._ended.is_set():
+                _log.warning("no evidence of days that are over", why=str(error))
+            return
+        for one in found["days"]:
+            _log.info("a day of paper trading is over", **one)
+        if not found["open"]:
+            self._done = day
+
+    def stop(self) -> None:
+        """End, and whatever was started with it: what is not written is written at the end of the run."""
+        self._ended.set()
+        self.join()
+
+
+def newest_day(run: Path) -> int | None:
+    """The day of the newest event that a run's tail holds, since 1970; None where it holds none."""
+    units = [unit for unit in read_tail(run / TAIL) if len(unit.events)]
+    return int(units[-1].events["ts_recv"].max()) // DAY_NS if units else None
+
+
+def observe_apart(run: Path, registry: Path, ended: threading.Event) -> dict[str, Any]:
+    """`emp gates observe` in a process of its own.
+
+    Raises:
+        JournalError: it failed; its last line says why.
+    """
+    words = ["gates", "observe", str(run), "--registry", str(registry), "--give-way", "--json"]
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "emp", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while True:
+            try:
+                out, err = process.communicate(timeout=0.5)
+                break
+            except subprocess.TimeoutExpired:
+                if ended.is_set():
+                    process.kill()
+    if process.returncode != 0:
+        raise JournalError((err.strip().splitlines() or ["it was ended"])[-1])
+    found: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
+    return found
+
+
+@contextmanager
+def telling_days(run: Path, registry: Path | None, clock: Clock) -> Iterator[None]:
+    """Write evidence of days that are over while the block lasts; without a registry nothing happens."""
+    if registry is None:
+        yield
+        return
+    daily = Daily(run, registry, clock)
+    daily.start()
+    try:
+        yield
+    finally:
+        daily.stop()

@@ -1,0 +1,42 @@
+"""A contest on live events as a gate reads it: a challenger beside the model that served, by sequential evidence.
+
+The evidence of one contest is at most 1 on average while the challenger is no better, so it reaches 1 / level with
+probability `level` at most, ever, whenever one looks (`emp.observe.sequential`). Of several contests the best counts,
+divided by how many there were (Bonferroni): a contest that is left out earns nothing, since it was counted by its file.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from emp.governance.bounds import Bounds
+from emp.governance.evidence import Evidence, Record
+
+PLAYED_AGAIN = ("recording", "mock")
+"""Connection protocols whose market is no live one: it can be played until it suits."""
+
+
+def counts(one: Evidence, champion: str) -> bool:
+    """Whether evidence of a contest is one with this champion ("": with whichever), on a live market."""
+    beaten = one.reference == champion if champion else one.reference != one.model
+    return beaten and one.config.get("protocol") not in (None, *PLAYED_AGAIN)
+
+
+def best_contest(read: Sequence[tuple[str, Record]]) -> list[tuple[str, Record]]:
+    """The record with the most evidence, alone."""
+    return [max(read, key=lambda one: (max(one[1].blocks, default=0.0), one[0]))]
+
+
+def of_contests(name: str, record: Record, evidence: Mapping[str, Evidence]) -> tuple[Bounds | None, str]:
+    """The evidence of the best contest, shared among all that its model ever had, and in words; None where it is no
+    number.
+    """
+    mine = evidence[name]
+    runs = {
+        str(one.config.get("run"))
+        for one in evidence.values()
+        if one.kind == "contest" and one.model == mine.model
+    }
+    if len(record.blocks) != 1 or not math.isfinite(record.blocks[0]):
+        return None, f"not a number: of run {mine.config.get('run')}"
+    value = record.blocks[0] / len(runs)
+    return Bounds(value, value, value), f"best of {len(runs)} contests, beside {mine.reference[:12]}"

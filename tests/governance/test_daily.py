@@ -1,0 +1,253 @@
+"""Evidence of a run that goes on: of each day once it is over, once, and what the ended run says of that day."""
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from emp.app.wiring.daily import Daily, newest_day, observe_apart
+from emp.app.wiring.live import Running, assemble_live
+from emp.app.wiring.paper_days import observe_run
+from emp.app.wiring.rerun import verify_run
+from emp.app.wiring.snapshot import snapshot
+from emp.core.clock import LiveClock, SimClock
+from emp.core.config.config import SystemConfig
+from emp.core.errors import JournalError
+from emp.engine.journal_tap import journalled_rows
+from emp.engine.succession import Models
+from emp.engine.watched_days import DAY_NS
+from emp.governance.evidence import Evidence, Store
+from emp.governance.gates import Gates, read_gates
+from emp.governance.paper import Asked, days_of, told_whole
+from emp.journal.monitor_log import read_monitor
+from emp.journal.run import RunFolder, code_version
+from emp.observe.board import Board
+from tests.governance.conftest import paper
+from tests.kit.killed import Forgetful
+from tests.kit.models import eager_model
+from tests.live.world import BTC, book
+
+pytestmark = pytest.mark.usefixtures("compiled_engine")
+
+TICKS = 600
+"""Events of a day: two looks of the monitor."""
+
+
+class OverMidnight(Forgetful):
+    """A market whose days the test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.day_ns = 0
+        self._rng = np.random.default_rng(1)
+
+    def tick(self, n: int = 1, spread: int = 2) -> None:
+        self._seq += n
+        rows = book(self._seq - n + 1, LiveClock().now_ns() + self.day_ns, n, spread)
+        rows["bid_px"][:, 0] += self._rng.integers(0, 3, n)
+        rows["ask_px"][:, 0] = rows["bid_px"][:, 0] + self._rng.integers(1, 4, n)
+        self.feed.put_nowait(rows)
+
+
+def assembled(folder: Path, venue: OverMidnight) -> Running:
+    config = SystemConfig(
+        mode="paper",
+        run_dir=folder,
+        warm_up_events=0,
+        cool_down_events=0,
+        context={"enabled": False},
+        instruments={"names": ["BTCUSDT"]},
+        access={"connection_protocol": "fix"},
+        model={"ssm_impl": "linear", "fallback_impl": "none"},
+        journal={"flush_seconds": 0.4},
+    )
+    clock = LiveClock()
+    return assemble_live(config, [BTC], Models(eager_model(folder / "model")), venue, Board(clock), clock)
+
+
+async def a_day(running: Running, venue: OverMidnight, ticks: int = TICKS) -> None:
+    """Let events come, and wait until journal and monitor have them."""
+    for _ in range(ticks):
+        venue.tick()
+        await asyncio.sleep(0.001)
+    before = running.journal.market.events
+    while running.journal.market.events < venue._seq:
+        await asyncio.sleep(0.02)
+    assert before <= venue._seq
+    while not any(told["at"] > venue._seq - 2 * 256 for _, told in read_monitor(running.folder.path)):
+        await asyncio.sleep(0.02)
+
+
+def observed(run: RunFolder, home: Path, gates: Gates) -> dict[str, Any]:
+    return observe_run(run, home, gates, SimClock(30_000 * DAY_NS), lambda *_: None)
+
+
+class Played(msgspec.Struct):
+    """What was found of a run of three days while it went on, and after it."""
+
+    run: Path
+    home: Path
+    first: dict[str, Any]  # on the first day
+    second: dict[str, Any]  # on the second
+    again: dict[str, Any]
+    last: dict[str, Any]  # when it had ended
+    closed: tuple[
+        float, float, float
+    ]  # lots, what was expected of them, what they brought, as the engine had it
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory, compiled_engine: object) -> Played:
+    folder = tmp_path_factory.mktemp("daily")
+    venue, home, gates = OverMidnight(), folder / "registry", read_gates()
+    running = assembled(folder, venue)
+    found: list[dict[str, Any]] = []
+
+    async def both() -> None:
+        run = asyncio.create_task(running.live.run())
+        await running.live.connected.wait()
+        for day in range(3):
+            venue.day_ns = day * DAY_NS
+            await a_day(running, venue)
+            if day == 0:
+                found.append(await asyncio.to_thread(observed, running.folder, home, gates))
+            elif day == 1:  # as the run itself would
+                told = await asyncio.to_thread(observe_apart, running.folder.path, home, threading.Event())
+                found.append(told)
+        found.append(await asyncio.to_thread(observed, running.folder, home, gates))
+        found.append(await asyncio.to_thread(observed, running.folder, home, gates))
+        running.live.stop()
+        await run
+
+    asyncio.run(both())
+    running.folder.write_summary({})
+    last = observed(running.folder, home, gates)
+    first, second, third, again = found
+    assert len(third["evidence"]) == 1
+    lots = running.engine.desk.lots[0]
+    closed = float(lots["lots"]), float(lots["believed"]), float(lots["brought"])
+    return Played(running.folder.path, home, first, second, again, last, closed)
+
+
+def of_days(home: Path) -> dict[int, list[Evidence]]:
+    found: dict[int, list[Evidence]] = {}
+    for one in Store(home).all().values():
+        found.setdefault(int(one.config["day"]), []).append(one)
+    return found
+
+
+def test_a_day_is_told_once_it_is_over_and_only_once(played: Played) -> None:
+    assert played.first["evidence"] == [], "the first day goes on"
+    assert len(played.second["evidence"]) == 1
+    assert len({one["day"] for one in played.second["days"]}) == 1
+    assert played.again["evidence"] == []
+    assert len(played.last["evidence"]) == 1, "the last day, when the run has ended"
+    days = of_days(played.home)
+    assert [len(parts) for parts in days.values()] == [1, 1, 1]
+    assert [one.config["over"] for _, (one,) in sorted(days.items())] == [True, True, False]
+
+
+def test_what_is_told_on_the_way_is_what_the_ended_run_says(
+    played: Played, tmp_path: Path, gates: Gates
+) -> None:
+    observed(RunFolder(played.run), tmp_path / "registry", gates)
+    afterwards = of_days(tmp_path / "registry")
+    for day, (one,) in of_days(played.home).items():
+        (other,) = afterwards[day]
+        assert one.config == other.config
+        assert [r.measure for r in one.records] == [r.measure for r in other.records]
+        for mine, theirs in zip(one.records, other.records, strict=True):
+            np.testing.assert_allclose(mine.blocks, theirs.blocks, rtol=1e-9, atol=1e-12)
+        assert one.data == other.data
+
+
+def test_lots_that_were_closed_stand_on_their_days(played: Played) -> None:
+    run = verify_run(RunFolder(played.run), lambda *_: None)
+    assert sum(run.closed.values()) == pytest.approx(np.array(played.closed))
+    assert len(run.closed) == 3
+    assert played.closed[0] > 0, "nothing was traded: the test shows nothing"
+    told = {
+        day: [r for r in one.records if r.measure == "missed_bps_lots"]
+        for day, (one,) in of_days(played.home).items()
+    }
+    for (day, _, _), (lots, expected, brought) in run.closed.items():
+        assert len(told[day]) == (lots > 0)
+        if lots:
+            (record,) = told[day]
+            assert record.n == lots
+            assert record.blocks[0] == pytest.approx((expected - brought) / 100_002 * 1e4, rel=1e-3)
+
+
+def test_a_run_is_not_changed_by_being_observed(played: Played, tmp_path: Path) -> None:
+    run = RunFolder(played.run)
+    assert (run.path / "summary.json").exists()
+    with pytest.raises(JournalError, match="holds nothing yet"):
+        snapshot(run, tmp_path / "copy")  # an ended run has no tail: it is read itself
+    assert len(journalled_rows(run)) == 3 * TICKS
+
+
+def test_what_was_told_before_a_day_was_over_counts_no_more_afterwards() -> None:
+    def told(over: bool, run: str = "RUN1", **figures: float) -> Evidence:
+        one = paper("m", 1, **figures)
+        return msgspec.structs.replace(one, config={**one.config, "run": run, "over": over})
+
+    asked = Asked("m", code_version(), "fix", ("GOOG",), 2)
+    part, whole, other = told(False, looks=3.0), told(True), told(False, "RUN2")
+    assert days_of({"a": part, "b": whole, "c": other}, asked) == {1: [whole, other]}
+    assert days_of({"a": part, "c": other}, asked) == {1: [part, other]}
+    assert told_whole({"b": whole}, part)
+    assert not told_whole({"a": part}, whole)
+    assert not told_whole({"b": whole}, other)
+
+
+# --- the thread that sees that a day is over
+
+
+class Looks:
+    """Stands in for the process that observes."""
+
+    def __init__(self, *answers: dict[str, Any] | Exception) -> None:
+        self.asked = 0
+        self._answers = list(answers)
+
+    def __call__(self, run: Path, registry: Path, ended: threading.Event) -> dict[str, Any]:
+        self.asked += 1
+        answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def test_it_looks_once_for_each_day_and_again_where_something_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing: dict[str, Any] = {"days": [], "open": []}
+    day = [5]
+    monkeypatch.setattr("emp.app.wiring.daily.newest_day", lambda _: day[0])
+    looks = Looks(nothing, JournalError("busy"), {"days": [], "open": [5]}, nothing)
+    clock = SimClock(5 * DAY_NS)
+    daily = Daily(tmp_path, tmp_path, clock, looks)
+    daily.look()
+    daily.look()
+    assert looks.asked == 1
+    day[0] = 6
+    daily.look()
+    assert looks.asked == 1, "it is still that day"
+    clock.set(6 * DAY_NS)
+    for _ in range(5):
+        daily.look()
+    assert looks.asked == 4
+
+
+def test_what_goes_wrong_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match="no run") as caught:
+        observe_apart(tmp_path / "nowhere", tmp_path, threading.Event())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_without_a_tail_has_no_newest_day(tmp_path: Path) -> None:
+    assert newest_day(tmp_path) is None

@@ -1,0 +1,88 @@
+"""Skill of a model that is there, on markets that it was not trained on, and the evidence of it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from emp.app.cli import app
+from emp.core.records import HORIZON_NAMES
+from emp.engine.choose import load_model
+from emp.governance.evidence import Store
+from emp.governance.gates import read_gates, rules
+from emp.governance.judge import Case, judge_gate
+from emp.governance.outside import OF_MARKET, SKILL
+from emp.journal.run import code_version
+from tests.kit.datasets import market, write_quotes
+
+GROUPS = {"AAPL": "a", "MSFT": "a", "IBM": "b", "BAC": "c", "TSLA": "d", "TAQ_XXX": "e", "GOOG": "f"}
+"""Markets by instrument; the shipped models were trained on the last."""
+
+
+def test_it_is_judged_on_what_it_was_not_trained_on_with_groups_as_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMP_CACHE", str(tmp_path))
+    monkeypatch.setenv("EMP_DATA", str(tmp_path))
+    monkeypatch.setenv("EMP_STATE", str(tmp_path / "state"))
+    entries = {}
+    for k, (instrument, group) in enumerate(GROUPS.items()):
+        write_quotes(market(3_000, k, 0.5), str(tmp_path / f"m{k}.csv"))
+        entries[f"m{k}"] = {"instrument": instrument, "group": group, "paths": [f"m{k}.csv"]}
+    catalogue = tmp_path / "c.yaml"
+    catalogue.write_text(yaml.safe_dump({"markets": entries}))
+    call = ["evaluate", "--leave-out", "--catalogue", str(catalogue), "--artifact", "mamba2", "--json"]
+    done = CliRunner().invoke(app, [*call, "--evidence", str(tmp_path / "registry")])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout.splitlines()[-1])
+    ((name, one),) = Store(tmp_path / "registry").all().items()
+    assert told["evidence"] == [name], "the linear model beside it speaks for nothing"
+    mamba = load_model("mamba2").artifact
+    assert (one.model, one.reference) == (mamba.hash, load_model("linear").artifact.hash)
+    assert {data.instrument for data in one.data} == set(GROUPS) - {"GOOG"}
+    assert "m6" not in {row["market"] for row in told["table"]}
+
+    rows = [row for row in told["table"] if row["model"] == "mamba2"]
+    for horizon in HORIZON_NAMES[:3]:
+        (record,) = [r for r in one.records if (r.measure, r.horizon) == (SKILL, horizon)]
+        by_group: dict[str, list[float]] = {}
+        for row in rows:
+            if row["horizon"] == horizon:
+                by_group.setdefault(row["group"], []).append(100.0 * row["bss"])
+        assert record.blocks == pytest.approx([np.mean(x) for x in by_group.values()], abs=1e-3)
+        assert len(record.blocks) == 5
+        assert record.kind_of_block == "group"
+    assert {r.series for r in one.records if r.measure == OF_MARKET} == {f"m{k}" for k in range(6)}
+
+    for rule in rules(read_gates()):
+        if rule.measure == SKILL:
+            said = judge_gate(rule, Case(mamba.manifest, {name: one}, one.reference, code_version()), 0.95)
+            assert said.evidence == (name,)
+            (record,) = [r for r in one.records if (r.measure, r.horizon) == (SKILL, rule.horizon)]
+            assert said.value == pytest.approx(np.mean(record.blocks))
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--artifact", "mamba2", "--artifact", "shares=linear"], "is a baseline"),
+        (["--artifact", "x=linear", "--artifact", "x=mamba2"], "different kinds"),
+    ],
+)
+def test_what_cannot_be_told_apart_is_refused(
+    words: list[str], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMP_CACHE", str(tmp_path))
+    monkeypatch.setenv("EMP_DATA", str(tmp_path))
+    entries = {}
+    for k, instrument in enumerate(("AAPL", "IBM")):
+        write_quotes(market(1_500, k, 0.5), str(tmp_path / f"m{k}.csv"))
+        entries[f"m{k}"] = {"instrument": instrument, "group": instrument, "paths": [f"m{k}.csv"]}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"markets": entries}))
+    call = ["evaluate", "--leave-out", "--catalogue", str(tmp_path / "c.yaml")]
+    refused = CliRunner().invoke(app, [*call, *words])
+    assert refused.exit_code != 0
+    assert why in str(refused.exception)
