@@ -135,6 +135,9 @@ class Engine:
         self.served = list(served)  # hashes of the models of this run so far: what a row's `model_id` indexes
         self.run = run
         self.sequence = 0  # of the last client order id
+        self.token = (
+            0  # of the lease under which this process trades, told in its order ids; 0: there is none
+        )
         self.unvalued = Unvalued()
         self.keep_states = False  # whether `process` hands out the state after each event
         self.bars = Bars(len(instruments))
@@ -344,7 +347,7 @@ class Engine:
     def next_id(self) -> str:
         """The next client order id of this run."""
         self.sequence += 1
-        return cl_ord_id(self.run, self.sequence)
+        return cl_ord_id(self.run, self.sequence, self.token)
 
     def cancels(self, i: int, ts: int, reason: Reason) -> list[CancelOrder]:
         """Withdraw every order of an instrument on which no cancel is under way, while the venue can hear it."""
