@@ -6,11 +6,11 @@ import pytest
 
 from emp.core.clock import SimClock
 from emp.core.ids import cl_ord_id, sequence_of, token_of
-from emp.engine.lease import Lease, LeaseTerms
+from emp.engine.lease import DRIFT, Lease, LeaseTerms
 from emp.journal.lease.memory import MemoryStore
-from tests.lease.worlds import TERM_NS, TERMS, World
+from tests.lease.worlds import TERM_NS, TERMS, Drifting, World
 
-SEEDS = 150
+SEEDS = 100
 STEPS = 100
 
 
@@ -45,7 +45,7 @@ class TrustsItsClock(Lease):
 
     @property
     def _usable_ns(self) -> int:
-        return int(self.terms.term_ns * (1.1))
+        return int(self.terms.term_ns * (1.5))
 
 
 class TakesWhatIsThere(Lease):
@@ -142,6 +142,26 @@ def test_who_follows_waits_for_a_term_of_silence_and_says_for_whom() -> None:
     first.renew(("",))
     assert first.lost.startswith("two has it, under token")
     assert not first.valid()
+
+
+@pytest.mark.parametrize(("slow", "fast"), [(1 - DRIFT, 1 + DRIFT), (1.0, 1.0), (1 + DRIFT, 1 - DRIFT)])
+def test_a_margin_lies_between_two_holders_whose_clocks_drift(slow: float, fast: float) -> None:
+    world = World(1, engines=2)
+    world.clocks = [Drifting(world, slow), Drifting(world, fast)]
+    one, two = (
+        Lease(world.store, ("A",), name, TERMS, clock)
+        for name, clock in zip(("one", "two"), world.clocks, strict=True)
+    )
+    while not one.try_take():
+        world.now_ns += TERM_NS // 1_000
+    ended = 0
+    while not two.try_take():
+        world.now_ns += TERM_NS // 1_000
+        ended = ended or (0 if one.valid() else world.now_ns)
+    assert world.now_ns - ended >= 0.98 * TERMS.margin_ns
+    assert (
+        world.now_ns - ended <= TERMS.margin_ns + 0.06 * TERM_NS
+    )  # and no one waits for much longer than that
 
 
 def test_what_is_given_back_is_taken_at_once_but_not_from_a_store_that_began_anew() -> None:
