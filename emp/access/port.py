@@ -10,7 +10,7 @@ transport.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -93,6 +93,14 @@ class MarketAccess(Protocol):
 
     async def close(self) -> None:
         """Unsubscribe, log off, leave no task behind."""
+
+
+@runtime_checkable
+class Guarded(Protocol):
+    """An access that asks once more, at the moment at which a command leaves, whether it may: it may have waited."""
+
+    def guard(self, may_send: Callable[[], bool]) -> None:
+        """From now on commands leave where `may_send` says so; others are reported as not sent."""
 
 
 class VenueFinancing(msgspec.Struct, frozen=True, kw_only=True):

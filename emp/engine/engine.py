@@ -497,6 +497,12 @@ class Engine:
         if reason is not Reason.HALTED:
             self.flattening.add(i)
 
+    def stand_down(self) -> None:
+        """Halt, and leave what is held and what rests to another engine, which has the lease on the account."""
+        for i in range(len(self.instruments)):
+            self._halt(i, Reason.LEASE)
+        self.flattening.clear()
+
     def sent(self, cleared: Cleared) -> None:
         """Note that a command is in the ledger and on its way."""
         command = command_of(cleared)
@@ -544,7 +550,8 @@ class Engine:
     def _must_close(self, i: int) -> bool:
         """Whether an instrument is being closed."""
         risk = self.desk.risk[i]
-        return self.closing.goes_on(i, to_be_flat=risk["halted"] and risk["halt_reason"] != Reason.HALTED)
+        to_be_flat = risk["halted"] and risk["halt_reason"] not in (Reason.HALTED, Reason.LEASE)
+        return self.closing.goes_on(i, to_be_flat=to_be_flat)
 
     def _touch(self, i: int) -> Touch:
         """The last believable best prices, at which a position can be closed."""

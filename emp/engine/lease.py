@@ -163,6 +163,11 @@ class Lease:
             self.problem = str(error)
             return False
 
+    def give_up(self, why: str) -> None:
+        """Be no holder any more, whatever the store says later."""
+        if not self.lost:
+            self._lose(why)
+
     def valid(self) -> bool:
         """Whether something may leave at this very moment."""
         return not self.lost and self._clock.monotonic_ns() < self._until_ns
@@ -170,6 +175,10 @@ class Lease:
     def left_s(self) -> float:
         """Seconds for which it is valid from now on; not above 0: it is not."""
         return (self._until_ns - self._clock.monotonic_ns()) / _S if self.token and not self.lost else 0.0
+
+    def over_s(self) -> float:
+        """Seconds since it was valid, while it is not lost."""
+        return max(0.0, -self.left_s())
 
     def close(self) -> None:
         """Let go of the store."""
