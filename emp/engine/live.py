@@ -295,6 +295,8 @@ class Live(Ending):
             if keeping is not None:
                 await cancelled(keeping)
             if self._lease is not None:
+                if self.connected.is_set():
+                    self._lease.state(self._upkeep.left())
                 await asyncio.to_thread(self._lease.stop)
             if self._failure is not None:
                 raise self._failure

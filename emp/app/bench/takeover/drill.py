@@ -91,6 +91,7 @@ class Drill:
             for name, home in zip("abc", (self.homes[0], self.homes[0], self.homes[1]), strict=True)
         ]
         self.took: dict[str, list[float]] = {}
+        self.first_order: list[float] = []
         self.faults: Counter[str] = Counter()
         self._read = 0
         self._newest = (0, 0)  # token, and when its first order arrived
@@ -139,11 +140,15 @@ class Drill:
                 return int(one["t"])
         return 0
 
+    def _traded_since(self, token: int) -> int:
+        """When a holder with a later token first had ledger and venue agree."""
+        told = (one for home in self.homes for one in lines(home / "told.jsonl"))
+        return min(int(one["t"]) for one in told if one["k"] == "trades" and one["token"] > token)
+
     def _stands_by(self, one: Contender) -> bool:
-        """Whether it waits for the lease or trades, and no more begins."""
-        newest = [told for told in lines(one.home / "told.jsonl") if told["k"] in ("stands by", "trades")]
-        alike = sum(other.home == one.home for other in self.engines)
-        return bool(one.pid) and len(newest) >= alike
+        """Whether its process waits for the lease, or has it."""
+        pid = one.pid
+        return bool(pid) and any(told.get("pid") == pid for told in lines(one.home / "told.jsonl"))
 
     def _tend(self) -> None:
         for one in self.engines:
@@ -160,20 +165,23 @@ class Drill:
     # --- faults
 
     def fault(self, which: str | None = None) -> tuple[str, float]:
-        """One fault at a random moment; seconds from it to the first order that came after it: of a new holder, where
-        the old one cannot go on.
+        """One fault at a random moment; seconds from it until another engine has agreed with the venue and may trade,
+        where the old one cannot go on; else to the next order of the old one.
         """
         which = which or str(self._rng.choice(list(FAULTS), p=list(FAULTS.values())))
         time.sleep(self._rng.uniform(0.2, 1.0))
         self._until(lambda: self._holder() is not None, "a holder")
         holder = self._holder()
         assert holder is not None
+        others = [one for one in self.engines if one is not holder]
+        self._until(lambda: any(self._stands_by(one) for one in others), "somebody to stand by")
         token, began = self._trading(), time.time_ns()
         changes = self._befall(which, holder)
         self.faults[which] += 1
         if changes:
             self._until(lambda: self._trading() > token, f"a new holder after {which}")
-            seconds = (self._newest[1] - began) / 1e9
+            self.first_order.append((self._newest[1] - began) / 1e9)
+            seconds = (self._traded_since(token) - began) / 1e9
         else:
             after = time.time_ns()
             self._until(lambda: self._arrived_since(after) > 0, f"orders after {which}")
@@ -263,7 +271,7 @@ def run_drill(
         drill.start()
         for k in range(kills):
             which, seconds = drill.fault()
-            told(f"{k + 1}/{kills} {which}: an order after {seconds:.2f} s")
+            told(f"{k + 1}/{kills} {which}: traded again after {seconds:.2f} s")
         found = drill.finish()
     finally:
         drill.close()
@@ -274,6 +282,7 @@ def run_drill(
         "term_s": term_s,
         "faults": dict(sorted(drill.faults.items())),
         "takeover_s": {"n": len(taken), **_quantiles(taken)},
+        "first_order_s": _quantiles(drill.first_order),
         "by_fault_s": {which: {"n": len(t), **_quantiles(t)} for which, t in sorted(drill.took.items())},
         "exits": {str(code): n for code, n in sorted(exits.items())},
         "orders": found.orders,

@@ -7,6 +7,7 @@ account's state (EMP_STATE) and `told.jsonl`: when it had the lease, when it tra
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 import time
@@ -32,6 +33,9 @@ from emp.engine.engine import Engine
 from emp.engine.succession import Models
 from emp.observe import logs
 from emp.observe.board import Board
+
+WARM_UP = 16
+"""Events before the first order: of the shipped model it would be hundreds, which take-overs do not depend on."""
 
 ENDED = {"in order": 0, "lease": LeaseError.exit_code, "failed": 1}
 
@@ -123,7 +127,7 @@ def main(home: Path, port: int, redis: str, term_s: float) -> int:
     )
     telling, board = Telling(home / "told.jsonl"), Board(clock)
     warm_up(config, models)
-    telling.tell("stands by")
+    telling.tell("stands by", pid=os.getpid())
     lease = stand_by(config, board)
     assert lease is not None
     telling.tell("has", token=lease.token)
@@ -145,6 +149,7 @@ def main(home: Path, port: int, redis: str, term_s: float) -> int:
         )
         running = assemble_live(config, traded(), models, access, board, clock, None, lease)
         running.engine.attach_rule(BusyRule(np.array([True])))
+        running.engine.desk.limits["warmup_events"] = WARM_UP  # the rule asks the model for nothing
         with open_log(running.folder) as stream:
             log = logs.configure(stream, clock)
             try:
