@@ -99,6 +99,11 @@ def checked(config: SystemConfig, source: Path) -> tuple[list[Instrument], Model
     return instruments, load_models(config), credentials
 
 
+def warm_up(config: SystemConfig, instruments: list[Instrument], models: Models) -> None:
+    """Compile, or load, what the engine will run: one that stands by does so before it has to take over."""
+    Engine(instruments, models.serving, engine_limits(config), "WARMING0").warm_up()
+
+
 def assemble_live(
     config: SystemConfig,
     instruments: list[Instrument],
