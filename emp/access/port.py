@@ -100,7 +100,7 @@ class Guarded(Protocol):
     """An access that asks once more, at the moment at which a command leaves, whether it may: it may have waited."""
 
     def guard(self, may_send: Callable[[], bool]) -> None:
-        """From now on commands leave where `may_send` says so; others are reported as not sent."""
+        """Before `connect`: commands leave where `may_send` says so; others are reported as not sent."""
 
 
 class VenueFinancing(msgspec.Struct, frozen=True, kw_only=True):

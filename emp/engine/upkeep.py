@@ -65,6 +65,7 @@ class Upkeep:
         self._board, self._clock, self._market = board, clock, market
         self._account, self._place, self._rates = home.account, home.place, home.rates
         self._surviving = surviving
+        self._lease = home.lease
         self.foreign: frozenset[str] = frozenset()
         """Ids of orders that were not ours when the run began, and of our cancels of them."""
         known = AccountState() if home.account is None else home.account.read()
@@ -93,7 +94,7 @@ class Upkeep:
 
     def look_at_stops(self) -> None:
         """Keep a stop at the venue behind every position, where the venue has such a thing: with every tick."""
-        if self._protection is None:
+        if self._protection is None or (self._lease is not None and not self._lease.valid()):
             return
         with self._surviving():
             self._protection.look()

@@ -1,15 +1,21 @@
 """The FIX venue refuses what an engine sends whose lease has passed to another."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from emp.access.fix.client import FixAccess
 from emp.access.fix.dialect import PLAIN
+from emp.access.fix.settings import FixSettings
+from emp.access.fix.terms import Phase
+from emp.core.codes import OrderStatus
 from emp.core.ids import cl_ord_id
 from emp.core.instrument import find
 from emp.sim.venues.fix.settings import VenueSettings
 from emp.sim.venues.fix.venue import FixVenue
+from tests.kit.orders import cleared, new_order
 
 
 class Said:
@@ -69,3 +75,29 @@ def test_commands_of_an_older_token_are_refused_and_reach_no_market() -> None:
 def test_where_no_token_was_told_nothing_is_fenced(token: int) -> None:
     venue = FixVenue(SimpleNamespace(), [find("BTCUSDT", None)], VenueSettings(dialect=PLAIN))  # type: ignore[arg-type]
     assert venue._fenced(order(1, token)) == ""
+
+
+def test_what_waited_for_a_peer_that_did_not_read_is_not_sent_where_it_may_not() -> None:
+    async def scenario() -> None:
+        settings = FixSettings(host="h", port=1, sender="EMP", target="EMPVENUE", dialect=PLAIN)
+        access, reports, waiting = FixAccess(settings), [], []
+        sent: list[bytes] = []
+        link: Any = SimpleNamespace(
+            session=SimpleNamespace(phase=Phase.ACTIVE, send=lambda kind, _body: sent.append(kind)),
+            reading=False,
+            address="h:1",
+            defer=lambda send, _expire: waiting.append(send),
+            wake=lambda: None,
+        )
+        access._links = [link]
+        access.report = reports.append  # type: ignore[method-assign]
+        may = True
+        access.guard(lambda: may)
+        access.send(cleared(new_order("A-1", 1, 1, 100)))
+        may = False
+        waiting[0]()
+        await asyncio.sleep(0.05)
+        assert [(one.clOrdID, one.status) for one in reports] == [("A-1", OrderStatus.REJECTED)]
+        assert not sent
+
+    asyncio.run(scenario())
