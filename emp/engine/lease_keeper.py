@@ -88,6 +88,14 @@ class LeaseKeeper:
     def _step(self, last: bool) -> bool:
         if last or self._lease.lost:
             return False
+        try:
+            self._renew_in_time()
+        except Exception as error:  # nobody would renew it any more
+            self._lease.give_up(f"it cannot be renewed: {type(error).__name__}: {error}")
+            self._say(hangs=False)
+        return not self._lease.lost
+
+    def _renew_in_time(self) -> None:
         now, term = self._clock.monotonic_ns(), self._lease.terms.term_ns
         hangs = self._beat_ns is not None and now - self._beat_ns > term / 2
         if not hangs and now - self._renewed_ns >= term / 3:
@@ -97,10 +105,9 @@ class LeaseKeeper:
         if self._lease.over_s() * _S > term:
             # somebody else may have it, and need the venue's session that this process still has
             self._lease.give_up(f"it was not renewed for {self._lease.over_s() + term / _S:.1f} s")
-        self._say(hangs)
-        return True
+        self._say(hangs=hangs)
 
-    def _say(self, hangs: bool) -> None:
+    def _say(self, *, hangs: bool) -> None:
         """Keep the alarm, and log what is new."""
         lease = self._lease
         words = ""
