@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +75,10 @@ class AccountFile:
                 f"account {self._words} is traded by another engine on this machine{held}: stop that one first"
             ) from error
 
-    def say_who(self, run: Path, token: int = 0) -> None:
-        """Let whoever finds the lock taken read by which run, and under which token of a lease."""
-        words = f" (pid {os.getpid()}, {run}" + (f", lease token {token})" if token else ")")
+    def say_who(self, run: Path, token: int = 0, names: Sequence[str] = ()) -> None:
+        """Let whoever finds the lock taken read by which run, and under which token of a lease on which instruments."""
+        words = f" (pid {os.getpid()}, {run}"
+        words += f", lease token {token} on {','.join(names)})" if token else ")"
         with contextlib.suppress(OSError):
             os.ftruncate(self._lock, 0)
             disk().pwrite(self._lock, words.encode(errors="replace"), 0)

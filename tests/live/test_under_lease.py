@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from emp.app.wiring.lease import open_account, stand_by
+from emp.app.wiring.lease import _leased, open_account, stand_by
 from emp.app.wiring.live import Running, assemble_live
 from emp.app.wiring.rerun import replay_run
 from emp.core.clock import LiveClock
@@ -325,22 +325,32 @@ import sys, time
 from pathlib import Path
 from emp.journal.account_file import AccountFile
 account = AccountFile({"account": "1"})
-account.say_who(Path("/run"), int(sys.argv[1]))
+account.say_who(Path("/run"), int(sys.argv[1]), sys.argv[2].split(","))
 print("has", flush=True)
 time.sleep(600)
 """
 
 
-@pytest.mark.parametrize(("theirs", "ends"), [(FIRST - 1, True), (FIRST + 1, False), (0, False)])
+@pytest.mark.parametrize(
+    ("theirs", "names", "ends"),
+    [
+        (FIRST - 1, "BTCUSDT", True),
+        (FIRST - 1, "BTCUSDT,GC", False),  # it trades something else too
+        (FIRST + 1, "BTCUSDT", False),
+        (0, "BTCUSDT", False),  # it trades without a lease
+    ],
+)
 def test_a_process_that_had_the_lease_before_and_still_has_the_lock_is_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: int, ends: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: int, names: str, ends: bool
 ) -> None:
     monkeypatch.setenv("EMP_STATE", str(tmp_path))
     monkeypatch.setattr("emp.app.wiring.lease._EVICTS_S", 10.0 if ends else 0.2)
     account = Account(60.0)
     keeper = account.keeper()
     assert keeper.token == FIRST
-    with subprocess.Popen([sys.executable, "-c", HOLDS, str(theirs)], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(theirs), names], stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"has\n"
         os.kill(process.pid, signal.SIGSTOP)
@@ -388,6 +398,13 @@ def test_a_lease_in_another_mode_is_refused(tmp_path: Path) -> None:
     path.write_text("mode: mock\ninstruments: {names: [BTCUSDT]}\nlease: {redis: 'redis://h:1/0'}\n")
     with pytest.raises(ConfigError, match="contradicts mode: mock"):
         SystemConfig.load(path)
+
+
+def test_two_sessions_of_an_account_are_one_account() -> None:
+    known = {"host": "h", "account": "1", "sender_comp_id": "A", "target_comp_id": "B"}
+    assert _leased(known) == _leased({**known, "sender_comp_id": "C"})
+    unnamed = {**known, "account": None}
+    assert _leased(unnamed) != _leased({**unnamed, "sender_comp_id": "C"})
 
 
 def test_who_does_not_wait_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

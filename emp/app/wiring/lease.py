@@ -52,7 +52,7 @@ def stand_by(config: SystemConfig, board: Board) -> LeaseKeeper | None:
     term_ns = int(section.term_s * _S)
     margin_ns = term_ns // 10 if section.margin_s is None else int(section.margin_s * _S)
     account, clock = account_of(config), LeaseClock()
-    store = RedisStore(section.redis, account_name(account), section.term_s / 6)
+    store = RedisStore(section.redis, account_name(_leased(account)), section.term_s / 6)
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     lease = Lease(
         store,
@@ -81,6 +81,12 @@ def stand_by(config: SystemConfig, board: Board) -> LeaseKeeper | None:
     return keeper
 
 
+def _leased(account: Mapping[str, Any]) -> dict[str, Any]:
+    """By what an account is known to its leases: two sessions of one account are still one account."""
+    ways = ("sender_comp_id", "target_comp_id") if account.get("account") else ()
+    return {name: value for name, value in account.items() if name not in ways}
+
+
 def open_account(account: Mapping[str, Any], keeper: LeaseKeeper | None) -> AccountFile:
     """The account's lock and file. A process of this machine that held the lease before and still has the lock (it is
     paused, or hangs) is ended first: it may do nothing any more, and two may not write one ledger.
@@ -88,7 +94,7 @@ def open_account(account: Mapping[str, Any], keeper: LeaseKeeper | None) -> Acco
     Raises UsageError where somebody else has the lock.
     """
     if keeper is not None:
-        _evict(lock_path(account), keeper.token)
+        _evict(lock_path(account), keeper.token, frozenset(keeper.left))
     end = time.monotonic() + _EVICTS_S
     while True:
         try:
@@ -99,13 +105,16 @@ def open_account(account: Mapping[str, Any], keeper: LeaseKeeper | None) -> Acco
             time.sleep(0.05)
 
 
-def _evict(lock: Path, token: int) -> None:
-    """End a process that has the lock under an earlier token, as the lock and /proc say."""
+def _evict(lock: Path, token: int, names: frozenset[str]) -> None:
+    """End a process that has the lock under an earlier token, and had no other instruments than these, as the lock and
+    /proc say: all that it may have traded is ours now.
+    """
     try:
         words = lock.read_text(errors="replace")
         pid = int(words.split("(pid ", 1)[1].partition(",")[0])
-        theirs = int(words.rsplit("lease token ", 1)[1].partition(")")[0])
-        if theirs >= token or pid == os.getpid():
+        lease = words.rsplit("lease token ", 1)[1].partition(")")[0]
+        theirs, held = int(lease.partition(" on ")[0]), lease.partition(" on ")[2].split(",")
+        if theirs >= token or pid == os.getpid() or not names.issuperset(held):
             return
         if not any(os.path.samefile(one, lock) for one in _open_files(pid)):
             return

@@ -172,7 +172,7 @@ def _assemble(
         note_continuation(folder, ledger, manifest, clock)
         models = _continued(folder, ledger, models, clock)
     if account is not None:
-        account.say_who(folder.path, 0 if lease is None else lease.token)
+        account.say_who(folder.path, 0 if lease is None else lease.token, manifest["instruments"])
     served = [first_model(folder), *(swap.after for swap in read_swaps(ledger))]
     keep_models(folder, models)
     journal = JournalTap(
