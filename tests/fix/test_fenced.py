@@ -11,11 +11,15 @@ from emp.access.fix.dialect import PLAIN
 from emp.access.fix.settings import FixSettings
 from emp.access.fix.terms import Phase
 from emp.core.codes import OrderStatus
+from emp.core.errors import VenueError
 from emp.core.ids import cl_ord_id
 from emp.core.instrument import find
 from emp.sim.venues.fix.settings import VenueSettings
 from emp.sim.venues.fix.venue import FixVenue
 from tests.kit.orders import cleared, new_order
+from tests.kit.venue import ScriptedMarket, VenueEnd
+
+EURUSD = find("EURUSD")
 
 
 class Said:
@@ -101,3 +105,56 @@ def test_what_waited_for_a_peer_that_did_not_read_is_not_sent_where_it_may_not()
         assert not sent
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("patience_s", [0.0, 60.0])
+def test_a_start_waits_for_the_session_of_the_engine_before(patience_s: float) -> None:
+    async def scenario() -> None:
+        market = ScriptedMarket(EURUSD, VenueEnd())
+        venue = FixVenue(market, (EURUSD,), VenueSettings(dialect=PLAIN))
+        port = await venue.start()
+
+        def access(patience: float) -> FixAccess:
+            settings = FixSettings(
+                host="127.0.0.1",
+                port=port,
+                sender="EMP",
+                target="EMPVENUE",
+                dialect=PLAIN,
+                tls=False,
+                reset_on_logon=True,
+                patience_s=patience,
+            )
+            return FixAccess(settings)
+
+        sink = _Deaf()
+        first, second = access(0.0), access(patience_s)
+        await first.connect((EURUSD,), sink)
+        starting = asyncio.create_task(second.connect((EURUSD,), sink))
+        if patience_s:
+            await asyncio.sleep(0.8)
+            assert not starting.done()
+            await first.close()
+            await starting
+            await second.close()
+        else:
+            with pytest.raises(VenueError, match="already logged on"):
+                await starting
+            await first.close()
+        await venue.close()
+
+    asyncio.run(scenario())
+
+
+class _Deaf:
+    """A sink that hears nothing."""
+
+    def events(self, rows: Any) -> None: ...
+
+    def report(self, update: Any) -> None: ...
+
+    def link(self, state: Any) -> None: ...
+
+    def ended(self, error: Any) -> None: ...
+
+    async def ready(self) -> None: ...
