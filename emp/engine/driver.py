@@ -15,7 +15,17 @@ import structlog
 
 from emp.core.approval import Approved, Cleared, command_of
 from emp.core.codes import OrderStatus
-from emp.core.contracts import UNSENT, Command, Control, Message, NewOrder, OrderUpdate, Replace, RiskBreach
+from emp.core.contracts import (
+    UNSENT,
+    Command,
+    Control,
+    Message,
+    NewOrder,
+    OrderUpdate,
+    QueryOrder,
+    Replace,
+    RiskBreach,
+)
 from emp.core.records import Array
 from emp.engine.engine import NO_ROWS, Engine, Output
 from emp.engine.financing import FINANCING_NOTE, Received
@@ -252,7 +262,7 @@ class Driver:
             if not foreign:
                 self.engine.sent(command)
             self.commands += 1
-            if self._holds is not None and not self._holds():
+            if not self._may_leave(command):
                 self._forgo(command_of(command))
             elif self._is_too_late(command):
                 self._refuse(command_of(command), LATE)
@@ -263,9 +273,13 @@ class Driver:
         """Whether a command that may add risk would leave on old data: the disk, too, may have blocked the loop."""
         return _adds_risk(command) and self._blocked is not None and self._blocked()
 
+    def _may_leave(self, command: Cleared) -> bool:
+        """Whether the account is ours to trade at this moment; a question changes nothing, whoever asks it."""
+        return self._holds is None or isinstance(command, QueryOrder) or self._holds()
+
     def _forgo(self, command: Command) -> None:
-        """Send nothing of what another engine may be dealing with by now: a cancel or a question is asked for again,
-        where this engine may go on.
+        """Send nothing of what another engine may be dealing with by now: a cancel is asked for again, where this
+        engine may go on.
         """
         _log.warning("not sent", order=command.cl_ord_id, reason=NOT_HELD)
         if isinstance(command, NewOrder | Replace):

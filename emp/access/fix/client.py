@@ -109,7 +109,9 @@ class FixAccess:
         self._may_send = may_send
 
     def _send(self, command: Command, link: Link) -> None:
-        if not self._may_send():  # it may have waited for a peer that did not read
+        if (
+            not isinstance(command, QueryOrder) and not self._may_send()
+        ):  # it may have waited for a peer that did not read
             asyncio.get_running_loop().call_soon(self._unsent, command, "not sent: it may not leave any more")
             return
         kind, body = self.orders.body(command)

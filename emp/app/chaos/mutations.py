@@ -44,7 +44,7 @@ MUTANTS = (
             if not foreign:
                 self.engine.sent(command)
             self.commands += 1
-            if self._holds is not None and not self._holds():
+            if not self._may_leave(command):
                 self._forgo(command_of(command))
             elif self._is_too_late(command):
                 self._refuse(command_of(command), LATE)
@@ -56,7 +56,7 @@ MUTANTS = (
             if not foreign:
                 self.engine.sent(command)
             self.commands += 1
-            if self._holds is not None and not self._holds():
+            if not self._may_leave(command):
                 self._forgo(command_of(command))
             elif self._is_too_late(command):
                 self._refuse(command_of(command), LATE)
