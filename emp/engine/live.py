@@ -408,7 +408,8 @@ class Live(Ending):
         assert lease is not None
         while not lease.lost:
             trades = self.connected.is_set() and not self._closed
-            if trades and lease.beat():  # a start compiles, and waits for answers within limits of its own
+            # a start compiles, and waits for answers within limits of its own: it is no loop that hangs
+            if self.connected.is_set() and lease.beat() and trades:
                 lease.state(self._upkeep.left())
             if trades and lease.doubtful != (Reason.LEASE in self._engine.bars.every()):
                 self._bar(Reason.LEASE, lease.doubtful, "the lease is not renewed")
