@@ -95,6 +95,14 @@ class MarketAccess(Protocol):
         """Unsubscribe, log off, leave no task behind."""
 
 
+@runtime_checkable
+class Guarded(Protocol):
+    """An access that asks once more, at the moment at which a command leaves, whether it may: it may have waited."""
+
+    def guard(self, may_send: Callable[[], bool]) -> None:
+        """Before `connect`: commands leave where `may_send` says so; others are reported as not sent."""
+
+
 class VenueFinancing(msgspec.Struct, frozen=True, kw_only=True):
     """What a venue states of an instrument's rolls; what is paid is below 0."""
 

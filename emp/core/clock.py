@@ -1,7 +1,9 @@
 """Time is injected. Only this file reads the machine's clocks."""
 
 import time
-from typing import Protocol
+from typing import Final, Protocol
+
+_BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class Clock(Protocol):
@@ -24,6 +26,16 @@ class LiveClock:
     def monotonic_ns(self) -> int:
         """CLOCK_MONOTONIC in ns."""
         return time.monotonic_ns()
+
+
+class LeaseClock(LiveClock):
+    """The machine's clocks for what must not outlast a promise to others: its monotonic time goes on while the machine
+    sleeps (CLOCK_BOOTTIME), where the system has such a clock.
+    """
+
+    def monotonic_ns(self) -> int:
+        """CLOCK_BOOTTIME in ns; CLOCK_MONOTONIC where there is none."""
+        return time.clock_gettime_ns(_BOOTTIME) if _BOOTTIME is not None else time.monotonic_ns()
 
 
 class SimClock:

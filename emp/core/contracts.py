@@ -181,7 +181,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
               cost, and everything halted and closed
     swap      the model of hash `reason` serves from the next event on
     timer     time alone asked for something (an overdue answer, a silent feed, a position still to close)
-    begin     a process opened the ledger, and leaves out the next `value` client order ids
+    begin     a process opened the ledger, and leaves out the next `value` client order ids; `reason` is the token of
+              its lease, where it has one
     start     ledger and venue agree, trading begins
     """
 

@@ -9,6 +9,7 @@
     ├── JournalError         durability is lost: the engine must halt
     ├── GovernanceError      evidence, a verdict or the registry is not what was signed, or does not allow it
     ├── PositionLeftError    a run has ended with a position or orders at the venue
+    ├── LeaseError           another engine trades the account, or may do so
     ├── NotApprovedError     an order was to be sent that risk has not approved: the engine must halt
     └── UsageError           a command was called with values that cannot work
 
@@ -70,6 +71,12 @@ class GovernanceError(EmpError):
     """Evidence, a verdict or the registry is not what was signed, or does not allow what was asked."""
 
     exit_code = 9
+
+
+class LeaseError(EmpError):
+    """The lease on an account is lost, or was not had: another engine trades it, or may do so; nothing was closed."""
+
+    exit_code = 10
 
 
 class UsageError(EmpError):

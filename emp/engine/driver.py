@@ -15,7 +15,17 @@ import structlog
 
 from emp.core.approval import Approved, Cleared, command_of
 from emp.core.codes import OrderStatus
-from emp.core.contracts import UNSENT, Command, Control, Message, NewOrder, OrderUpdate, Replace, RiskBreach
+from emp.core.contracts import (
+    UNSENT,
+    Command,
+    Control,
+    Message,
+    NewOrder,
+    OrderUpdate,
+    QueryOrder,
+    Replace,
+    RiskBreach,
+)
 from emp.core.records import Array
 from emp.engine.engine import NO_ROWS, Engine, Output
 from emp.engine.financing import FINANCING_NOTE, Received
@@ -28,6 +38,9 @@ from emp.journal.ledger import Ledger
 from emp.journal.records import Note, Scalar
 
 _log = structlog.get_logger(__name__)
+
+LATE = "not sent: the loop was blocked, and the data that it was decided on is old"
+NOT_HELD = "the lease on the account is not valid now"
 
 Send = Callable[[Cleared], None]
 
@@ -58,6 +71,7 @@ class Driver:
         self._on_failure: Callable[[Exception], None] | None = None
         self._blocked: Callable[[], bool] | None = None
         self._place: Callable[[], None] | None = None
+        self._holds: Callable[[], bool] | None = None
         engine.keep_states = taps is not None
 
     def attach(
@@ -66,12 +80,14 @@ class Driver:
         on_failure: Callable[[Exception], None],
         blocked: Callable[[], bool] | None = None,
         place: Callable[[], None] | None = None,
+        holds: Callable[[], bool] | None = None,
     ) -> None:
         """Who hears of breaches and of orders that did not leave, who is told of a ledger that fails, what says whether
-        the loop was blocked for so long that what it has decided rests on old data, and what raises where the run is
-        not written any more to where it can be found.
+        the loop was blocked for so long that what it has decided rests on old data, what raises where the run is not
+        written any more to where it can be found, and what says whether this engine may trade the account now.
         """
         self._say, self._on_failure, self._blocked, self._place = say, on_failure, blocked, place
+        self._holds = holds
 
     # --- inputs -------------------------------------------------------------------------------------------
 
@@ -246,8 +262,10 @@ class Driver:
             if not foreign:
                 self.engine.sent(command)
             self.commands += 1
-            if self._is_too_late(command):
-                self._refuse(command_of(command))
+            if not self._may_leave(command):
+                self._forgo(command_of(command))
+            elif self._is_too_late(command):
+                self._refuse(command_of(command), LATE)
             else:
                 self._send(command)
 
@@ -255,7 +273,19 @@ class Driver:
         """Whether a command that may add risk would leave on old data: the disk, too, may have blocked the loop."""
         return _adds_risk(command) and self._blocked is not None and self._blocked()
 
-    def _refuse(self, command: Command) -> None:
+    def _may_leave(self, command: Cleared) -> bool:
+        """Whether the account is ours to trade at this moment; a question changes nothing, whoever asks it."""
+        return self._holds is None or isinstance(command, QueryOrder) or self._holds()
+
+    def _forgo(self, command: Command) -> None:
+        """Send nothing of what another engine may be dealing with by now: a cancel is asked for again, where this
+        engine may go on.
+        """
+        _log.warning("not sent", order=command.cl_ord_id, reason=NOT_HELD)
+        if isinstance(command, NewOrder | Replace):
+            self._refuse(command, f"not sent: {NOT_HELD}")
+
+    def _refuse(self, command: Command, why: str) -> None:
         """Say of an order that it did not leave: it is dead, as if the venue had refused it."""
         assert isinstance(command, NewOrder | Replace)
         update = OrderUpdate(
@@ -267,7 +297,7 @@ class Driver:
             ts=command.ts,
             instrument=command.instrument,
             side=command.side,
-            text="not sent: the loop was blocked, and the data that it was decided on is old",
+            text=why,
         )
         if self._say is not None:
             self._say(update)

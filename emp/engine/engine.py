@@ -141,6 +141,9 @@ class Engine:
         self.served = list(served)  # hashes of the models of this run so far: what a row's `model_id` indexes
         self.run = run
         self.sequence = 0  # of the last client order id
+        self.token = (
+            0  # of the lease under which this process trades, told in its order ids; 0: there is none
+        )
         self.unvalued = Unvalued()
         self.keep_states = False  # whether `process` hands out the state after each event
         self.bars = Bars(len(instruments))
@@ -350,7 +353,7 @@ class Engine:
     def next_id(self) -> str:
         """The next client order id of this run."""
         self.sequence += 1
-        return cl_ord_id(self.run, self.sequence)
+        return cl_ord_id(self.run, self.sequence, self.token)
 
     def cancels(self, i: int, ts: int, reason: Reason) -> list[CancelOrder]:
         """Withdraw every order of an instrument on which no cancel is under way, while the venue can hear it."""
@@ -505,6 +508,12 @@ class Engine:
         if reason is not Reason.HALTED:
             self.flattening.add(i)
 
+    def stand_down(self) -> None:
+        """Halt, and leave what is held and what rests to another engine, which has the lease on the account."""
+        for i in range(len(self.instruments)):
+            self._halt(i, Reason.LEASE)
+        self.flattening.clear()
+
     def sent(self, cleared: Cleared) -> None:
         """Note that a command is in the ledger and on its way."""
         command = command_of(cleared)
@@ -552,7 +561,8 @@ class Engine:
     def _must_close(self, i: int) -> bool:
         """Whether an instrument is being closed."""
         risk = self.desk.risk[i]
-        return self.closing.goes_on(i, to_be_flat=risk["halted"] and risk["halt_reason"] != Reason.HALTED)
+        to_be_flat = risk["halted"] and risk["halt_reason"] not in (Reason.HALTED, Reason.LEASE)
+        return self.closing.goes_on(i, to_be_flat=to_be_flat)
 
     def _touch(self, i: int) -> Touch:
         """The last believable best prices, at which a position can be closed."""

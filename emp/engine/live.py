@@ -32,13 +32,14 @@ from emp.core.contracts import (
     OwnerAction,
     RiskBreach,
 )
-from emp.core.errors import UsageError, VenueError
+from emp.core.errors import LeaseError, UsageError, VenueError
 from emp.core.records import Array
 from emp.engine.audit import PositionWatch
 from emp.engine.breakers import Breakers
 from emp.engine.context import SlowContext
 from emp.engine.control_socket import ControlSocket
 from emp.engine.driver import Driver
+from emp.engine.earlier import EarlierOrders
 from emp.engine.ending import Ending, cancelled, left_open
 from emp.engine.engine import FAILURE, POSITIONS, TRADE_LINK, Output
 from emp.engine.history import verify_history
@@ -107,9 +108,11 @@ class Live(Ending):
         self._rolls = Rolls(self._engine)
         self._breakers = Breakers(self._engine.limits.breakers, self._bar)
         self._account = home.account
+        self._lease = home.lease
         self._upkeep = Upkeep(driver, ledger, access, board, clock, self._market, home, self._surviving)
         self._positions = PositionWatch(driver, access, self._market, self._show_audit)
         self._recovery: Recovery | None = None
+        self._earlier: EarlierOrders | None = None
         self._links: dict[Channel, LinkState] = {}
         self._waiting: list[Control] = []  # inputs that came before trading began
         self._known = (
@@ -128,7 +131,11 @@ class Live(Ending):
         self._arrived_ns: int | None = None  # when the oldest event of the batch that is decided on came
         self._watchdog = Watchdog(clock, self._stalled, lambda: board.clear_alarm("loop"))
         driver.attach(
-            bus.publish, self._fail, self._is_late, None if home.place is None else home.place.check
+            bus.publish,
+            self._fail,
+            self._is_late,
+            None if home.place is None else home.place.check,
+            None if home.lease is None else home.lease.valid,
         )
 
     # --- the sink: what an access calls ---------------------------------------------------------------------
@@ -143,6 +150,10 @@ class Live(Ending):
         with self._surviving():
             if self._recovery is not None:
                 self._recovery.report(update)
+            elif self._earlier is not None and self._earlier.tell_nothing(update):
+                _log.info(
+                    "of an earlier holder's order, nothing new", order=update.clOrdID, status=update.status
+                )
             else:
                 self._bus.publish(update)
 
@@ -271,6 +282,7 @@ class Live(Ending):
 
     async def run(self) -> None:
         """Connect, trade until stopped or the market ends, and end in order; raise what forced the end."""
+        keeping = None if self._lease is None else self._start(self._keep_lease)
         try:
             self.prepare()
             self._recovery = Recovery(self._driver, self._ledger, self._access, self._clock)
@@ -296,6 +308,12 @@ class Live(Ending):
         finally:
             self._record_what_waits()
             await self._close()
+            if keeping is not None:
+                await cancelled(keeping)
+            if self._lease is not None:
+                if self.connected.is_set():
+                    self._lease.state(self._upkeep.left())
+                await asyncio.to_thread(self._lease.stop)
             if self._failure is not None:
                 raise self._failure
 
@@ -329,7 +347,7 @@ class Live(Ending):
     async def _recover(self, recovery: Recovery) -> None:
         """Agree with ledger and venue; what cannot be true halts everything before it begins."""
         recovered = await recovery.run()
-        self._upkeep.foreign, self._recovery = recovery.foreign, None
+        self._upkeep.foreign, self._earlier, self._recovery = recovery.foreign, recovery.earlier, None
         for correction in recovered.corrections:
             _log.warning("corrected", kind=correction.kind, reason=correction.reason)
         for one in recovered.quarantined:
@@ -399,6 +417,21 @@ class Live(Ending):
             if await asyncio.to_thread(self._context.look):
                 self._context.renew()
             await asyncio.sleep(CONTEXT_S)
+
+    async def _keep_lease(self) -> None:
+        """Tell the lease that the loop turns; open nothing while it is in doubt, and end where it is lost."""
+        lease = self._lease
+        assert lease is not None
+        while not lease.lost:
+            trades = self.connected.is_set() and not self._closed
+            # a start compiles, and waits for answers within limits of its own: it is no loop that hangs
+            if self.connected.is_set() and lease.beat() and trades:
+                lease.state(self._upkeep.left())
+            if trades and lease.doubtful != (Reason.LEASE in self._engine.bars.every()):
+                self._bar(Reason.LEASE, lease.doubtful, "the lease is not renewed")
+            await asyncio.sleep(TICK_S)
+        self._engine.stand_down()
+        raise LeaseError(f"the lease is lost: {lease.lost}; orders and position are left to whoever has it")
 
     async def _watch_terms(self) -> None:
         assert isinstance(self._access, StatesTerms)
@@ -621,7 +654,9 @@ class Live(Ending):
     # --- the end --------------------------------------------------------------------------------------------
 
     async def _shutdown(self) -> None:
-        """Withdraw our orders, or flatten after a failure, and await the venue's answers."""
+        """Withdraw our orders, or flatten after a failure, and await the venue's answers; without the lease neither."""
+        if isinstance(self._failure, LeaseError):
+            return
         now = self.market_now()
         with contextlib.suppress(VenueError):
             if self._failure is None:

@@ -5,6 +5,7 @@ import msgspec
 from emp.core.codes import Reason
 from emp.core.contracts import CancelOrder, Control, NewOrder, OrderUpdate, Replace
 from emp.core.errors import JournalError
+from emp.core.ids import sequence_of
 from emp.core.records import Array
 from emp.decision.financing import new_financing
 from emp.engine.carry import CARRIED, take_over
@@ -123,7 +124,7 @@ class _Fold:
             return
         body, manager = event.body, self._manager
         if isinstance(body, NewOrder | CancelOrder | Replace):
-            self._sequence = max(self._sequence, _number(self._run, body.cl_ord_id) + 1)
+            self._sequence = max(self._sequence, sequence_of(self._run, body.cl_ord_id) + 1)
         if isinstance(body, CancelOrder) and manager.order(body.orig) is None:
             self._foreign |= {body.orig, body.cl_ord_id}
         elif isinstance(body, OrderUpdate):
@@ -221,9 +222,3 @@ def recall(ledger: LedgerReader, manager: OrderManager, name: str, until_seq: in
     """
     if manager.order(name) is None and name.startswith(ledger.meta("run")):
         manager.recall(ledger.story(name, until_seq))
-
-
-def _number(run: str, name: str) -> int:
-    """Sequence number in an id of this run, -1 in any other id."""
-    number = name.removeprefix(f"{run}-")
-    return int(number) if number != name and number.isdigit() else -1

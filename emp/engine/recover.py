@@ -18,6 +18,7 @@ from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, Control, OrderUpdate, QueryOrder, VenuePosition
 from emp.core.errors import VenueError
 from emp.engine.driver import Driver
+from emp.engine.earlier import EarlierOrders
 from emp.engine.others import OthersTrades
 from emp.engine.rebuild import begin, recall
 from emp.engine.valuation import ADJUSTMENT
@@ -56,13 +57,15 @@ class Recovery:
         self._heard = asyncio.Event()
         self._corrections: list[Correction] = []
         self._left = 0  # when the ledger was left, ns UTC
+        self.earlier = EarlierOrders(self._engine.run, self._engine.token)
 
     def rebuild(self) -> None:
         """Take in what the ledger says; to be called before the venue can report anything."""
         last = self._ledger.last_seq
         self._left = next((event.body.ts for event in self._ledger.events(last - 1)), 0) if last else 0
         with self._ledger.batch():
-            begins = Control(action="begin", ts=self._clock.now_ns(), value=UNRECORDED)
+            token = str(self._engine.token or "")
+            begins = Control(action="begin", ts=self._clock.now_ns(), reason=token, value=UNRECORDED)
             self._ledger.record_control(begins)
             self._ledger.record_note(layout_note(self._clock.now_ns()))
         self._foreign |= begin(self._ledger, self._engine).foreign
@@ -78,6 +81,8 @@ class Recovery:
                 self._query(name, order.command.instrument)
         listed = await self._access.open_orders()
         for one in listed:
+            if self.earlier.are(one.clOrdID):
+                self.earlier.note(one)
             recall(self._ledger, self._manager, one.clOrdID)
         self._correct(reconcile_orders(self._manager, listed, self._clock.now_ns()))
         await self._settle(answer_s)
@@ -92,6 +97,9 @@ class Recovery:
 
     def report(self, update: OrderUpdate) -> None:
         """Take a report of the venue."""
+        if self.earlier.are(update.clOrdID):
+            self._foreign.add(update.clOrdID)
+            self.earlier.note(update)
         recall(self._ledger, self._manager, update.clOrdID)
         if self._ledger.record_report(update) and update.clOrdID not in self._foreign:
             self._manager.apply(update)

@@ -53,8 +53,9 @@ Closed = dict[tuple[int, str, str], Array]
 class Process:
     """What one process of a run left in the ledger."""
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, first: int, token: int) -> None:
         self.first = first  # events of the run before it
+        self.token = token  # of the lease under which it traded; 0: there was none
         self.last: int | None = None  # and after it; None where it is the newest
         self.started: int | None = None  # sequence number of the entry that says that trading begins
         self.entries: list[LedgerEvent] = []  # after that
@@ -68,7 +69,7 @@ def processes(ledger: LedgerReader) -> list[Process]:
         if isinstance(body, Control) and body.action == "begin":
             if found:
                 found[-1].last = event.at
-            found.append(Process(event.at))
+            found.append(Process(event.at, int(body.reason or 0)))
         elif isinstance(body, Control) and body.action == "start" and found:
             found[-1].started = event.seq
         elif found and found[-1].started is not None:
@@ -149,6 +150,7 @@ class Rerun:
         serving = before[-1] if before else served[0]
         instruments, limits, rule = self.terms(process.started)
         engine = Engine(instruments, self._model(serving), limits, self._run, served)
+        engine.token = process.token
         if rule is not None:
             rule.attach(engine)
         begin(self._ledger, engine, process.started)

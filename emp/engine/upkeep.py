@@ -16,10 +16,12 @@ from emp.core.contracts import Control
 from emp.engine.carry import carried
 from emp.engine.checkpoint import EVERY, account_note, record_checkpoint
 from emp.engine.driver import Driver
+from emp.engine.lease_keeper import LeaseKeeper
 from emp.engine.market_clock import MarketClock
 from emp.engine.protection import Protection, Protects
 from emp.engine.rates import RateFile
 from emp.journal.account_file import AccountFile, AccountState
+from emp.journal.lease.left import Left, encode_left
 from emp.journal.ledger import Ledger
 from emp.journal.place import Place
 from emp.journal.records import Note
@@ -41,6 +43,7 @@ class Home(NamedTuple):
     account: AccountFile | None = None  # what the account's next run will know of this one
     place: Place | None = None  # the disk that the run is written to
     rates: RateFile | None = None  # where the owner tells conversion rates
+    lease: LeaseKeeper | None = None  # the right to trade the account, where several engines may
 
 
 class Upkeep:
@@ -62,10 +65,16 @@ class Upkeep:
         self._board, self._clock, self._market = board, clock, market
         self._account, self._place, self._rates = home.account, home.place, home.rates
         self._surviving = surviving
+        self._lease = home.lease
         self.foreign: frozenset[str] = frozenset()
         """Ids of orders that were not ours when the run began, and of our cancels of them."""
         known = AccountState() if home.account is None else home.account.read()
-        self._state = msgspec.structs.replace(known, run=self._engine.run, folder=str(home.folder or ""))
+        self._state = msgspec.structs.replace(
+            known,
+            run=self._engine.run,
+            folder=str(home.folder or ""),
+            token=max(known.token, self._engine.token),
+        )
         self._coarse: list[tuple[int, int, bool]] = []
         self._written_at = 0
         self._marked: dict[int, tuple[int, float]] = {}
@@ -85,7 +94,7 @@ class Upkeep:
 
     def look_at_stops(self) -> None:
         """Keep a stop at the venue behind every position, where the venue has such a thing: with every tick."""
-        if self._protection is None:
+        if self._protection is None or (self._lease is not None and not self._lease.valid()):
             return
         with self._surviving():
             self._protection.look()
@@ -103,6 +112,14 @@ class Upkeep:
         )
         with self._surviving():
             self._account.write(self._state)
+
+    def left(self) -> tuple[str, ...]:
+        """What an engine that takes over from this one must know, per instrument."""
+        now = self._clock.now_ns()
+        return tuple(
+            encode_left(Left(run=self._engine.run, ts=now, carried=carried(self._engine, i)))
+            for i in range(len(self._engine.instruments))
+        )
 
     def release(self) -> None:
         """Let go of the disk's reserve and of the account."""

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class AccountState(msgspec.Struct, frozen=True, kw_only=True):
     run: str = ""
     folder: str = ""  # of the newest run
     open: bool = False  # whether that run has not ended in order
+    token: int = 0  # the highest under which an engine of this machine has traded it (`emp.engine.lease`)
     instruments: dict[str, Carried] = {}
 
 
@@ -53,8 +54,7 @@ class AccountFile:
         Raises UsageError where another engine of this machine trades it, JournalError where the folder cannot be used.
         """
         folder = folder or state_folder()
-        told = json.dumps(dict(account), sort_keys=True)
-        name = hashlib.sha256(told.encode()).hexdigest()[:16]
+        name = account_name(account)
         self.path = folder / f"{name}.json"
         self.account = dict(account)
         self._words = " at ".join(str(account[key]) for key in ("account", "host") if account.get(key))
@@ -75,11 +75,13 @@ class AccountFile:
                 f"account {self._words} is traded by another engine on this machine{held}: stop that one first"
             ) from error
 
-    def say_who(self, run: Path) -> None:
-        """Let whoever finds the lock taken read by which run."""
+    def say_who(self, run: Path, token: int = 0, names: Sequence[str] = ()) -> None:
+        """Let whoever finds the lock taken read by which run, and under which token of a lease on which instruments."""
+        words = f" (pid {os.getpid()}, {run}"
+        words += f", lease token {token} on {','.join(names)})" if token else ")"
         with contextlib.suppress(OSError):
             os.ftruncate(self._lock, 0)
-            disk().pwrite(self._lock, f" (pid {os.getpid()}, {run})".encode(errors="replace"), 0)
+            disk().pwrite(self._lock, words.encode(errors="replace"), 0)
 
     def read(self) -> AccountState:
         """The state that was written last; an empty one where none ever was.
@@ -109,6 +111,26 @@ class AccountFile:
         if self._lock >= 0:
             disk().close(self._lock)
             self._lock = -1
+
+
+def account_name(account: Mapping[str, Any]) -> str:
+    """By which an account is known in names of files and keys."""
+    told = json.dumps(dict(account), sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def lock_path(account: Mapping[str, Any]) -> Path:
+    """Where an account's lock lies on this machine."""
+    return state_folder() / f"{account_name(account)}.lock"
+
+
+def known_token(account: Mapping[str, Any]) -> int:
+    """The highest token under which this machine knows an account to have been traded; 0 where it knows none."""
+    try:
+        written = (state_folder() / f"{account_name(account)}.json").read_bytes()
+        return msgspec.json.decode(written, type=AccountState).token
+    except (OSError, msgspec.MsgspecError):
+        return 0
 
 
 def state_folder(of: str = "accounts") -> Path:

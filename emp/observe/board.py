@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from emp.core.clock import Clock
+from emp.observe.lease_view import LeaseView
 from emp.observe.trading_views import (
     CalibrationView,
     ControlView,
@@ -251,6 +252,8 @@ class Board:
         self._watchers: list[Callable[[View], None]] = []
         self.folder: Path | None = None
         """Of the run, once it is known: mirrors say there how far they are."""
+        self.lease: Callable[[], LeaseView] | None = None
+        """What tells of the lease on the account, where there is one."""
 
     def watch(self, watcher: Callable[[View], None]) -> None:
         """Let `watcher` be called with each view, in the publisher's thread; it must be quick and may not raise."""

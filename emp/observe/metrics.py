@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from emp.observe.board import Board, View
+from emp.observe.lease_view import lease_families
 from emp.observe.mirror_metrics import mirror_families
 from emp.observe.trading_metrics import trading_families
 
@@ -29,8 +30,10 @@ class BoardCollector(Collector):
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """Yield one family per quantity; nothing before the first view."""
+        """Yield one family per quantity; before the first view nothing but the lease."""
         view = self._board.view
+        if self._board.lease is not None:
+            yield from lease_families(self._board.lease())
         if view is not None:
             yield from _families(view)
             if self._board.folder is not None:

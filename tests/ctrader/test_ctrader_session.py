@@ -312,6 +312,18 @@ def test_order_errors_are_rejections() -> None:
     assert "NOT_ENOUGH_MONEY" in link.reports[-1].text
 
 
+def test_nothing_leaves_where_it_may_not_any_more() -> None:
+    link = Link()
+    link.session.out.may_send = lambda: False
+    link.order("A-1", px=109_000, qty=4, immediate=False)
+    assert link.statuses("A-1") == ["rejected"]
+    assert "may not leave any more" in link.reports[-1].text
+    assert not link.venue.account.working()
+    link.session.out.may_send = lambda: True
+    link.order("A-2", px=109_000, qty=4, immediate=False)
+    assert len(link.venue.account.working()) == 1
+
+
 def test_amend_keeps_the_order() -> None:
     link = Link()
     link.order("A-1", px=109_000, qty=4, immediate=False)

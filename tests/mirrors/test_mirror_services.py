@@ -18,15 +18,9 @@ from emp.app.bench.mirrored.verify import in_kafka, in_postgres, in_redis
 from emp.journal.mirror.sink import MirrorError
 from emp.journal.mirror.tables import plain_statements, timescale_statements
 from emp.journal.mirror.timescale import TimescaleSink, make_tables
+from tests.kit.services import needed
 
 HERE = Path(__file__).parent
-
-
-def needed(there: bool, words: str) -> None:
-    if not there:
-        if os.environ.get("EMP_REQUIRE_SERVICES") == "1":
-            pytest.fail(words)
-        pytest.skip(words)
 
 
 @pytest.fixture(scope="module")

@@ -125,6 +125,7 @@ class CTraderAccess:
         self._sink: Sink | None = None
         self._losses = 0  # since the last logon
         self._lost_for_good = False
+        self._may_send: Callable[[], bool] = lambda: True
         self._settling = False
         self._retry_ns = 0
         self._closed = False
@@ -137,6 +138,7 @@ class CTraderAccess:
             raise VenueError("cTrader: this access was connected before; make a new one")
         self._sink = sink
         self._session = Session(self._settings, self._credentials, instruments, self._clock, self._opening)
+        self._session.out.may_send = self._may_send
         self._logon = asyncio.get_running_loop().create_future()
         self._runner = asyncio.create_task(self._run(), name="ctrader")
         try:
@@ -153,6 +155,10 @@ class CTraderAccess:
         command = command_of(cleared)
         self._live().send(command)
         self._write()
+
+    def guard(self, may_send: Callable[[], bool]) -> None:
+        """As the port; to be called before `connect`."""
+        self._may_send = may_send
 
     async def open_orders(self) -> Sequence[OrderUpdate]:
         """What the venue says is working on our instruments."""

@@ -1,6 +1,7 @@
 """What waits to be written: orders first, within the venue's limits, and never longer than allowed."""
 
 from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -76,6 +77,7 @@ class Outbox:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.paused = False
         self.trading = False  # whether commands may leave
+        self.may_send: Callable[[], bool] = lambda: True  # asked once more, when a command would leave
         self._clock = clock
         self._orders = settings.reach is Reach.ORDERS
         self._wait_ns = settings.order_wait_ns
@@ -117,8 +119,10 @@ class Outbox:
         return commands
 
     def overdue(self) -> list[Sendable]:
-        """Take out commands that have waited too long."""
+        """Take out commands that have waited too long, or may not leave any more."""
         now = self._clock.monotonic_ns()
+        if self._commands and not self.may_send():
+            return self.drop_commands()
         late = [w.command for w in self._commands if w.until_ns <= now]
         if late:
             self._commands = deque(w for w in self._commands if w.until_ns > now)
@@ -166,6 +170,8 @@ class Outbox:
             self._commands = kept
         while not self.paused and self._requests and self._free_at(self._requests[0][0].PAYLOAD) <= now:
             message, request_name = self._requests.popleft()
+            if message.PAYLOAD in ORDERS and not self.may_send():
+                continue  # a stop: it is asked for again, by whoever may
             self._write(message, request_name, now, parts)
         return b"".join(parts)
 

@@ -240,7 +240,9 @@ class Session:
         if not self.online:
             return b""
         for command in self.out.overdue():
-            self.trading.refuse(command, "not sent: held back longer than allowed")
+            self.trading.refuse(
+                command, "not sent: held back longer than allowed, or it may not leave any more"
+            )
         return self.out.take(self.trading)
 
     def take(self) -> list[Output]:

@@ -49,6 +49,7 @@ class FixAccess:
         self._dialer = Dialer(settings, self.clock, log, tls)
         self._links: list[Link] = []
         self._out: Sink | None = None
+        self._may_send: Callable[[], bool] = lambda: True
         self._closed = False
         self._ended = False
         self._pending: dict[str, Pending] = {}
@@ -103,7 +104,16 @@ class FixAccess:
             late = f"nothing was sent: {link.address} has read nothing for {DEFER_S:g} s"
             link.defer(lambda: self._send(command, link), lambda: self._unsent(command, late))
 
+    def guard(self, may_send: Callable[[], bool]) -> None:
+        """As the port."""
+        self._may_send = may_send
+
     def _send(self, command: Command, link: Link) -> None:
+        if (
+            not isinstance(command, QueryOrder) and not self._may_send()
+        ):  # it may have waited for a peer that did not read
+            asyncio.get_running_loop().call_soon(self._unsent, command, "not sent: it may not leave any more")
+            return
         kind, body = self.orders.body(command)
         if not isinstance(command, (CancelOrder, QueryOrder)):
             self._recovery.sent(command.cl_ord_id, command.instrument, command.ts)

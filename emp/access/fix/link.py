@@ -29,6 +29,9 @@ _SHORTEST_S = 0.01
 OCCUPIED_S = 5.0
 """Most seconds between two logons while the venue still has somebody logged on under our name."""
 
+PATIENT_S: Final = 0.5
+"""Between two logons of a start that waits for another's session to end."""
+
 _ABORT_S = 0.5  # after which a polite close is not waited for
 _DEAF_S = 10.0  # after which a peer that does not read is given up
 _SEND_BUFFER = 65_536  # bytes that the system takes before we notice that the peer does not read
@@ -77,6 +80,7 @@ class Link:
         tls: ssl.SSLContext | None,
         timeout_s: float,
         seed: int = 0,
+        patience_s: float = 0.0,
     ) -> None:
         self.session = session
         self.address = f"{host}:{port}"
@@ -89,6 +93,7 @@ class Link:
         self._tls = tls
         self._timeout_s = timeout_s
         self._seed = seed
+        self._patience_s = patience_s
         self._transport: asyncio.Transport | None = None
         self._closing = False
         self._denials = Denials(dialect.backoff)
@@ -225,6 +230,7 @@ class Link:
 
     async def _run(self) -> None:
         attempt = 0
+        began = self._clock.monotonic_ns()
         reset = False  # a logon that asks the peer to reset its numbers is due, or was made
         while True:
             why = await self._once()
@@ -234,12 +240,17 @@ class Link:
                 return
             first = self._ready is not None and not self._ready.done()
             # at a start one logon may be lost, and one may show that the numbers have to begin anew
-            again = (session.unanswered and attempt == 0) or (session.begins_anew and not reset)
+            again = (
+                first
+                and self.cause == "occupied"
+                and self._clock.monotonic_ns() - began < self._patience_s * _S
+            )
+            again = again or (session.unanswered and attempt == 0) or (session.begins_anew and not reset)
             reset = reset or session.begins_anew
             if first and not again:
                 self._fail(why)
                 return
-            denied = self._denied()
+            denied = "" if first else self._denied()
             if session.fatal or denied:
                 why = f"{why} ({denied})" if denied else why
                 log.error("given up", address=self.address, reason=why, cause=self.cause)
@@ -248,6 +259,8 @@ class Link:
             self.losses += 1
             attempt = 1 if self._was_steady() else attempt + 1
             pause = 0.0 if first else self._pause_s(attempt)
+            if first and self.cause == "occupied":
+                pause = PATIENT_S
             log.warning(
                 "connection lost",
                 address=self.address,

@@ -50,6 +50,7 @@ class FixSettings(msgspec.Struct, frozen=True, kw_only=True):
         ""  # TAG=VALUE of a logon that asks the venue to withdraw our orders where the connection is lost
     )
     timeout_s: float = 10.0  # for a connection, a logon, an answer
+    patience_s: float = 0.0  # at a start, while the venue still has somebody logged on under our name
     reach: Reach = Reach.ORDERS
     lockstep: bool = False  # tell the venue when an event has been dealt with (our mock venue only)
 
@@ -98,7 +99,17 @@ class Dialer:
         )
         session = Session(config, self._store(sub), self._clock, application, market, self._log)
         tls = (self._tls or ssl.create_default_context()) if settings.tls else None
-        return Link(session, settings.host, port, dialect, self._clock, tls, settings.timeout_s, len(sub))
+        return Link(
+            session,
+            settings.host,
+            port,
+            dialect,
+            self._clock,
+            tls,
+            settings.timeout_s,
+            len(sub),
+            settings.patience_s,
+        )
 
     def _store(self, sub: str) -> SequenceStore:
         settings = self._settings

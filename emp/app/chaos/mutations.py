@@ -44,8 +44,10 @@ MUTANTS = (
             if not foreign:
                 self.engine.sent(command)
             self.commands += 1
-            if self._is_too_late(command):
-                self._refuse(command_of(command))
+            if not self._may_leave(command):
+                self._forgo(command_of(command))
+            elif self._is_too_late(command):
+                self._refuse(command_of(command), LATE)
             else:
                 self._send(command)
 """,
@@ -54,8 +56,10 @@ MUTANTS = (
             if not foreign:
                 self.engine.sent(command)
             self.commands += 1
-            if self._is_too_late(command):
-                self._refuse(command_of(command))
+            if not self._may_leave(command):
+                self._forgo(command_of(command))
+            elif self._is_too_late(command):
+                self._refuse(command_of(command), LATE)
             else:
                 self._send(command)
         with self._surviving():

@@ -168,13 +168,22 @@ class Job(NamedTuple):
 
 def _trading(settings: "SystemConfig", path: Path, clock: "Clock") -> Callable[["Board"], Job]:
     """What makes a run that trades, once everything that can be wrong beforehand was looked at."""
-    from emp.app.wiring.live import assemble_live, checked, open_access
+    from emp.app.wiring.lease import stand_by
+    from emp.app.wiring.live import assemble_live, checked, open_access, warm_up
 
     instruments, models, credentials = checked(settings, path)
 
     def assemble(board: "Board") -> Job:
-        access = open_access(settings, instruments, credentials, clock)
-        running = assemble_live(settings, instruments, models, access, board, clock, path)
+        if settings.lease.redis is not None:
+            warm_up(settings, instruments, models)
+        lease = stand_by(settings, board)
+        try:
+            access = open_access(settings, instruments, credentials, clock)
+            running = assemble_live(settings, instruments, models, access, board, clock, path, lease)
+        except BaseException:
+            if lease is not None:
+                lease.stop()
+            raise
         live = running.live
         return Job(
             running.folder,

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from emp.app.wiring.tokens import TokenFile
 
 
+_PATIENCE_S = 180.0
+"""How long an engine that has taken over waits for the venue to miss the heartbeats of the one before, and end its
+session: two and a half heartbeats of a minute, and some.
+"""
+
+
 def ctrader_settings(
     config: SystemConfig, credentials: Mapping[str, Secret], reach: Reach
 ) -> tuple["Settings", "TokenFile"]:
@@ -86,6 +92,7 @@ def fix_settings(
         cancel_on_disconnect=access.cancel_on_disconnect,
         reach=reach,
         timeout_s=timeout_s,
+        patience_s=_PATIENCE_S if config.lease.redis is not None else 0.0,
     )
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from emp.access.port import MarketAccess
+from emp.access.port import Guarded, MarketAccess
 from emp.app.wiring.assembly import describe_rule, engine_limits
 from emp.app.wiring.context import providers_of, slow_context
 from emp.app.wiring.doors import open_ctrader, open_fix
 from emp.app.wiring.governed import load_models
+from emp.app.wiring.lease import halt_unknown, open_account, succeed
 from emp.app.wiring.rules import own_rule
 from emp.app.wiring.unfinished import (
     account_of,
@@ -40,6 +41,7 @@ from emp.engine.driver import Driver
 from emp.engine.engine import Engine
 from emp.engine.guard import LatencyGuard
 from emp.engine.journal_tap import JournalTap
+from emp.engine.lease_keeper import LeaseKeeper
 from emp.engine.live import Live
 from emp.engine.load import load_folder
 from emp.engine.monitor_tap import MonitorTap
@@ -97,6 +99,11 @@ def checked(config: SystemConfig, source: Path) -> tuple[list[Instrument], Model
     return instruments, load_models(config), credentials
 
 
+def warm_up(config: SystemConfig, instruments: list[Instrument], models: Models) -> None:
+    """Compile, or load, what the engine will run: one that stands by does so before it has to take over."""
+    Engine(instruments, models.serving, engine_limits(config), "WARMING0").warm_up()
+
+
 def assemble_live(
     config: SystemConfig,
     instruments: list[Instrument],
@@ -105,19 +112,21 @@ def assemble_live(
     board: Board,
     clock: Clock,
     source: Path | None = None,
+    lease: LeaseKeeper | None = None,
 ) -> Running:
     """Make the run's folder and everything in it; the run is named by its configuration and its start.
 
     A live run of the same account whose process died is continued in its own folder, by the model that served when
     it died, whatever release and settings it had: see `emp.app.wiring.unfinished`. A new one begins with what the
-    account's last run had lost that day and halted. One engine on this machine trades an account at a time. `source` is
-    the configuration's file, read again where a model is to be reloaded.
+    account's last run had lost that day and halted. One engine on this machine trades an account at a time; with a
+    `lease` one on all machines, and what is known of the account is what the holder before has left with it. `source`
+    is the configuration's file, read again where a model is to be reloaded.
     """
     if config.mode != "live":
-        return _assemble(config, instruments, models, access, board, clock, source, None)
-    account = AccountFile(account_of(config))
+        return _assemble(config, instruments, models, access, board, clock, source, None, None)
+    account = open_account(account_of(config), lease)
     try:
-        return _assemble(config, instruments, models, access, board, clock, source, account)
+        return _assemble(config, instruments, models, access, board, clock, source, account, lease)
     except BaseException:
         account.close()
         raise
@@ -132,6 +141,7 @@ def _assemble(
     clock: Clock,
     source: Path | None,
     account: AccountFile | None,
+    lease: LeaseKeeper | None,
 ) -> Running:
     model = models.serving
     manifest = build_manifest(
@@ -146,8 +156,11 @@ def _assemble(
     rates = _rates(config, instruments)
     _refuse_unknown_margin(config, instruments)
     folder = unfinished_run(config, manifest["instruments"])
-    continued = folder is not None
     state = AccountState() if account is None else account.read()
+    unknown: list[str] = []
+    if lease is not None:
+        folder, state, unknown = succeed(lease, folder, state)
+    continued = folder is not None
     refuse_elsewhere(state, folder)
     if folder is None:
         folder = _new_folder(config, manifest, models, rule, clock)
@@ -159,7 +172,7 @@ def _assemble(
         note_continuation(folder, ledger, manifest, clock)
         models = _continued(folder, ledger, models, clock)
     if account is not None:
-        account.say_who(folder.path)
+        account.say_who(folder.path, 0 if lease is None else lease.token, manifest["instruments"])
     served = [first_model(folder), *(swap.after for swap in read_swaps(ledger))]
     keep_models(folder, models)
     journal = JournalTap(
@@ -169,6 +182,10 @@ def _assemble(
     engine = Engine(instruments, models.serving, engine_limits(config), run, journal.actions.model_hashes)
     if rule is not None:
         rule.attach(engine)
+    if lease is not None:
+        engine.token = lease.token
+        if isinstance(access, Guarded):
+            access.guard(lease.valid)
     bus = EventBus(
         [one.name for one in instruments],
         queue_bound=config.bus.queue_bound,
@@ -220,9 +237,10 @@ def _assemble(
         board=board,
         clock=clock,
         succession=succession,
-        home=Home(folder.path, account, Place(folder.path, folder.ledger), rates),
+        home=Home(folder.path, account, Place(folder.path, folder.ledger), rates, lease),
         context=slow_context(config.context, instruments, config.instruments.catalogue),
     )
+    halt_unknown(unknown, lambda reason, name: live.control("halt", reason, name))
     return Running(live, engine, driver, bus, journal, viewer, folder)
 
 

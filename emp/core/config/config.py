@@ -287,6 +287,19 @@ class Heartbeat(Section):
     to: Text | None = None  # HOST:PORT at which `emp watch` listens; None: nobody
 
 
+class Lease(Section):
+    """The right to trade an account's instruments, where several engines may: see docs/operations.md. In mode live."""
+
+    redis: Text | None = None  # redis://HOST:PORT/DB, without password; None: this engine is the only one
+    term_s: Annotated[float, Field(ge=0.5, le=600.0, allow_inf_nan=False), BeforeValidator(_number)] = (
+        5.0  # after which another engine may take over from one that says nothing; the same on all of them
+    )
+    margin_s: (
+        Annotated[float, Field(ge=0.0, le=60.0, allow_inf_nan=False), BeforeValidator(_number)] | None
+    ) = None  # before its end, from which nothing leaves any more; None: a tenth of the term
+    wait: bool = True  # stand by while another engine holds it; False: refuse to start
+
+
 class Mirrors(Section):
     """Services that `emp mirror` carries runs to (docs/mirrors.md); None: not to that one."""
 
@@ -328,6 +341,7 @@ class SystemConfig(BaseSettings):
     alerts: Alerts = Alerts()
     journal: Journal = Journal()
     heartbeat: Heartbeat = Heartbeat()
+    lease: Lease = Lease()
     mirrors: Mirrors = Mirrors()
 
     @classmethod
@@ -413,6 +427,7 @@ def _contradictions(config: SystemConfig) -> Iterable[str]:
     for name in Mirrors.model_fields:
         if carries_password(getattr(config.mirrors, name) or ""):
             yield f"mirrors.{name}: a password has no place in an address: docs/mirrors.md says where it goes"
+    yield from _of_the_lease(config)
     account = config.account
     limits = (
         account.max_gross_exposure,
@@ -452,6 +467,16 @@ def _contradictions(config: SystemConfig) -> Iterable[str]:
             "http.token_file: must be given with http.expose: a file that you alone can read, with the token that"
             " everybody shows who reads or controls the run from another machine"
         )
+
+
+def _of_the_lease(config: SystemConfig) -> Iterable[str]:
+    lease = config.lease
+    if carries_password(lease.redis or ""):
+        yield "lease.redis: a password has no place in an address: EMP_REDIS_PASSWORD holds it"
+    if lease.redis is not None and config.mode != "live":
+        yield f"lease.redis: contradicts mode: {config.mode}: only a live account can be traded by two engines"
+    if lease.margin_s is not None and lease.margin_s > lease.term_s / 3:
+        yield f"lease.margin_s: {lease.margin_s:g} is above a third of lease.term_s: {lease.term_s:g}"
 
 
 def _other_accounts(access: Access) -> Iterable[str]:

@@ -21,6 +21,7 @@ from emp.core.clock import Clock, LiveClock
 from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder, Replace
 from emp.core.errors import EmpError, VenueError
+from emp.core.ids import token_of
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 from emp.sim.venues.fix.client import Client
@@ -63,6 +64,7 @@ class FixVenue:
         self.symbols = {i.name: self.settings.symbols.get(i.name, i.name) for i in instruments}
         self.names = {symbol: name for name, symbol in self.symbols.items()}
         self.told: dict[str, Told] = {}  # by every id that an order has or had
+        self.fence = 0  # the newest token of a lease that an id has told of
         self.clients: list[Client] = []
         self.last: dict[str, Array] = {}
         self._clock = clock or LiveClock()
@@ -257,6 +259,14 @@ class FixVenue:
 
     # --- clients to market ----------------------------------------------------------------------------------
 
+    def _fenced(self, message: Message) -> str:
+        """Why a command is refused that comes from an engine whose lease has passed to another: once an id has told of
+        a token (`emp.core.ids`), none with an older one is taken. Empty where it is not refused.
+        """
+        token = token_of(message.text(11))
+        self.fence = max(self.fence, token)
+        return f"fenced: token {token} is older than {self.fence}" if token < self.fence else ""
+
     def order(self, client: Client, message: Message) -> None:
         """35=D."""
         cl_ord_id, dialect = message.text(11), self.settings.dialect
@@ -264,6 +274,9 @@ class FixVenue:
         if cl_ord_id in self.told and message.poss_resend:  # the same again, under another number
             return
         try:
+            fenced = self._fenced(message)
+            if fenced:
+                raise OrderRefused(OTHER, fenced)
             order = read_order(message, name, self.scales.get(name), time_in_force=dialect.time_in_force)
             if cl_ord_id in self.told:
                 raise OrderRefused(DUPLICATE, "ClOrdID (11) was used before")
@@ -294,8 +307,9 @@ class FixVenue:
         orig = message.text(41)
         told = self.told.get(orig)
         self._cancels[message.text(11)] = orig
-        if told is None:
-            self._refuse_change(message, "unknown order", 1)
+        fenced = self._fenced(message)
+        if told is None or fenced:
+            self._refuse_change(message, fenced or "unknown order", 1)
             return
         told.cancel = message.text(11)
         self.market.take(
@@ -327,8 +341,9 @@ class FixVenue:
         name, told = message.text(11), self.told.get(message.text(41))
         if (name in self.told or name in self._replacements) and message.poss_resend:
             return  # the same again, under another number
-        if told is None:
-            self._refuse_change(message, "unknown order", 2)
+        fenced = self._fenced(message)
+        if told is None or fenced:
+            self._refuse_change(message, fenced or "unknown order", 2)
             return
         try:
             if name in self.told or name in self._replacements:
