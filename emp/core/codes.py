@@ -127,6 +127,7 @@ class Reason(IntEnum):
     ACCOUNT_LOSS = 32  # of the day, over all instruments, in the account's currency
     MARGIN = 33  # the venue's free margin leaves no room, or its margin level is below the limit
     MODEL = 34  # the model that serves has failed, and nothing stands by: nothing is opened
+    PLANNED = 35  # the planner has looked ahead and chosen this, be it to wait
 
 
 class WorkingState(IntEnum):

@@ -374,6 +374,7 @@ MEANING = {
     Reason.NET_EXPOSURE: "the account's net exposure, over all instruments, is at its limit or beyond it",
     Reason.ACCOUNT_LOSS: "the account's loss limit of the day, over all instruments, is passed: everything is closed",
     Reason.MODEL: "the model that serves has failed, and nothing stands by: nothing is opened",
+    Reason.PLANNED: "the planner has looked ahead and chosen this, or to wait",
     Reason.MARGIN: "the margin that the venue leaves free is too little",
     Reason.NOT_EARNED: "lots brought less than was believed of them: nothing is opened until that is earned back",
 }
