@@ -3,10 +3,10 @@
     essentials = f(forecast, MarketState, trading costs here, inventory, the order at rest)
 
 Whatever has a direction is signed towards the *facing* side (`facing`): that of the order at rest, else the one that
-closes what is held, else the one that the forecast points to. So buying and selling are the same to the model, and three
-actions are enough: wait, take, rest where nothing rests; keep, cancel, move where something does. Money is in units of
-what the mid moves within a step, past-only: unit = max(sigma sqrt(step), 1/2) ticks. The spread is no unit here: it is
-one tick now and thirty a moment later, and what is held is not worth thirty times as much then.
+closes what is held, else the one that the forecast points to. So buying and selling are the same to the model, and
+three actions are enough: wait, take, rest where nothing rests; keep, cancel, move where something does. Money is in
+units of what the mid moves within a step, past-only: unit = max(sigma sqrt(step), 1/2) ticks. The spread is no unit
+here: it is one tick now and thirty a moment later, and what is held is not worth thirty times as much then.
 """
 
 from typing import Any
