@@ -154,6 +154,7 @@ ControlAction = Literal[
     "swap",
     "begin",
     "start",
+    "planner",
 ]
 
 
@@ -182,6 +183,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     timer     time alone asked for something (an overdue answer, a silent feed, a position still to close)
     begin     a process opened the ledger, and leaves out the next `value` client order ids
     start     ledger and venue agree, trading begins
+    planner   the planner decides while `value` is 1, else the rule alone: its searches took too long, or do no more
     """
 
     action: ControlAction

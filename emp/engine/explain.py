@@ -36,6 +36,9 @@ ANSWER = ("action", "reason_code", "side", "px", "qty")
 NOT_DECIDED = frozenset({Reason.STALE})
 """Reasons of rows behind which no decision stands: withdrawn from a book that may not be believed."""
 
+ELSEWHERE = frozenset({Reason.OWN_RULE, Reason.PLANNED})
+"""Reasons of rows that the built-in rule did not decide: what did cannot be asked again from a row."""
+
 LIMITS_OF_ACCOUNT = frozenset(
     {Reason.GROSS_EXPOSURE, Reason.NET_EXPOSURE, Reason.ACCOUNT_LOSS, Reason.MARGIN}
 )

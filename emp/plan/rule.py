@@ -57,6 +57,7 @@ SEAT = np.dtype(
         ("depth", "i8"),  # of a search; 0: none, every choice is drawn
         ("warmup", "i8"),  # visible events after a reset before anything is chosen
         ("explore", "f8"),  # share of choices that are drawn
+        ("pause", "i8"),  # choices that a planner which is not heard lets pass before it searches again
         ("searches", "i8"),
         ("points", "i8"),  # choices so far, kept or not
     ],
@@ -105,7 +106,7 @@ class Planner(NamedTuple):
     seat: Array  # SEAT[n]
     random: Array  # uint64[1]
     allowed: Array  # bool[ACTIONS], scratch
-    took: Array  # int64[KEPT]: ns of searches, round and round
+    took: Array  # int64[KEPT + 1]: ns of searches, round and round; how many there were
     points: Array  # POINT[m], the first m are kept
 
 
@@ -171,7 +172,7 @@ def planner(  # noqa: PLR0913
         seat=seats,
         random=seeded(seed, "planner"),
         allowed=np.zeros(ACTIONS, np.bool_),
-        took=np.zeros(KEPT, np.int64),
+        took=np.zeros(KEPT + 1, np.int64),
         points=np.zeros(keep, POINT),
     )
 
@@ -194,7 +195,8 @@ def _search(rule: Any, seat: Any) -> None:
     standardise(rule.z, rule.centre, rule.scale)
     began = monotonic_ns(rule.work.clock)
     look_ahead(rule.model, rule.z, seat.depth, 0, rule.work)
-    rule.took[seat.searches % KEPT] = monotonic_ns(rule.work.clock) - began
+    rule.took[rule.took[KEPT] % KEPT] = monotonic_ns(rule.work.clock) - began
+    rule.took[KEPT] += 1
     seat.searches += 1
 
 
@@ -344,6 +346,9 @@ def decide_planned(
                 row.reason_code = IN_FLIGHT
         return
     seat.wait = seat.step
+    if seat.mode == PROBE and seat.pause > 0:
+        seat.pause -= 1
+        return
     costs, unit = rule.costs[i], unit_of_step(sigma_ticks, float(seat.step))
     edge = f.mean[row.horizon] * row.unit_ticks
     side, resting = facing(account, working, standing, edge), working.state == RESTING
