@@ -142,12 +142,10 @@ def _compiled_decide_in_the_head(
     standing: Any,
     row: Any,
 ) -> Any:
-    if (
-        not isinstance(rule, (types.NamedTuple, types.NamedUniTuple))
-        or rule.instance_class not in _IN_THE_HEAD
-    ):
+    if not isinstance(rule, (types.NamedTuple, types.NamedUniTuple)) or rule.instance_class not in _KERNELS:
         return None
-    kernel = _IN_THE_HEAD[rule.instance_class]
+    # of a rule that trades in earnest alone the call is compiled too, and never made
+    kernel = _IN_THE_HEAD.get(rule.instance_class, _KERNELS[rule.instance_class])
 
     def run(
         rule: Any,
