@@ -27,7 +27,7 @@ def random_planner(folder: Path, model: str, seed: int = 8, step: int = 5, depth
         "logits": draw(HIDDEN, OUTCOMES),
         "logits_bias": draw(OUTCOMES),
         "rewards": draw(HIDDEN, OUTCOMES),
-        "rewards_bias": draw(OUTCOMES),
+        "rewards_bias": draw(OUTCOMES) + np.float32(4.0),  # what is imagined to lose is not opened
         "value_hidden": draw(HIDDEN),
         "value": draw(HIDDEN),
         "policy": draw(HIDDEN, ACTIONS),
@@ -35,6 +35,21 @@ def random_planner(folder: Path, model: str, seed: int = 8, step: int = 5, depth
         "centre": np.zeros(WIDTH, np.float32),
         "spread": np.ones(WIDTH, np.float32),
     }
+    return _saved(folder, tensors, model, step, depth)
+
+
+def taking_planner(folder: Path, model: str, step: int = 5) -> PlannerArtifact:
+    """One that always thinks most of taking, and something of it: it opens and closes without end."""
+    made = random_planner(folder, model, step=step)
+    tensors = {name: np.zeros_like(t) for name, t in made.tensors.items()}
+    tensors["spread"] = made.tensors["spread"]
+    for a, pay in enumerate((0.0, 2.0, 1.0)):
+        tensors["action"][a, a] = 1.0
+        tensors["rewards"][a] = pay
+    return _saved(folder, tensors, model, step, 1)
+
+
+def _saved(folder: Path, tensors: dict[str, Array], model: str, step: int, depth: int) -> PlannerArtifact:
     manifest = PlannerManifest(
         model=model,
         essentials=list(ESSENTIALS),

@@ -61,7 +61,7 @@ def test_it_decides_is_marked_and_is_replayed(tmp_path: Path) -> None:
 
     random_planner(tmp_path / "planner", load_model("linear").artifact.hash, seed=9)
     with pytest.raises(
-        JournalError, match="a planner decided, planner .candidate., and it has changed since"
+        JournalError, match=r"a planner decided, planner \(candidate\), and it has changed since"
     ):
         replay_run(folder, lambda *_: None)
 

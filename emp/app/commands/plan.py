@@ -145,6 +145,60 @@ def gate(options: GateOptions) -> None:
         raise typer.Exit(1)
 
 
+class WorthOptions(NamedTuple):
+    """What `emp plan worth` takes."""
+
+    planner: Annotated[Path, typer.Argument(help="Folder of a planner.")]
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "linear"
+    data: Annotated[list[str] | None, typer.Option(help=f"{DATA_HELP} none: no recording.")] = None
+    flow: Annotated[
+        list[str] | None,
+        typer.Option(help="FLOW:INSTRUMENT, a simulated market; may be given often. none: no such market."),
+    ] = None
+    depth: Annotated[
+        list[int] | None,
+        typer.Option(min=1, max=3, help="Of the search; may be given often. Without it: 1, 2, 3."),
+    ] = None
+    sessions: Annotated[int, typer.Option(min=5, help="Of each simulated market.")] = 100
+    events: Annotated[int, typer.Option(min=1_000, help="Of a session.")] = 60_000
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False
+    seed: Annotated[int, typer.Option(min=0, help="Of the sessions.")] = 0
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False
+
+
+@app.command()
+@takes_options(WorthOptions)
+def worth(options: WorthOptions) -> None:
+    """Trade the same markets with a planner and without it: profit after fees, turnover, with paired intervals.
+
+    Sessions of a simulated market have the same random numbers; on a recording the test part is traded, and its blocks
+    of time are compared. By depth of the search, with how long searches took.
+    """
+    import msgspec
+
+    from emp.app.planner.worth import worth as measure
+    from emp.app.report.planner_text import worth_lines
+    from emp.app.terminal.progress import Work
+
+    with Work("worth") as work:
+        found = measure(
+            options.planner,
+            options.model,
+            options.data,
+            options.flow,
+            options.depth or (1, 2, 3),
+            options.sessions,
+            options.events,
+            options.seed,
+            _reading(work),
+            work.report,
+        )
+    for line in worth_lines(found, markdown=options.markdown):
+        typer.echo(line)
+    if options.as_json:
+        print(json.dumps({"table": [{**msgspec.to_builtins(one), "verdict": one.verdict} for one in found]}))
+
+
 def _reading(work: Any) -> Callable[[str], Callable[[int, int], None]]:
     """Progress of the reading of a series."""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from emp.core.errors import UsageError
-from emp.core.instrument import find
+from emp.core.instrument import Instrument, find
 from emp.core.records import Array
 from emp.engine.load import LoadedModel
 from emp.sim.flow.shipped import named_flow
@@ -65,12 +65,21 @@ def simulated_origin(text: str, model: LoadedModel, events: int = SESSION_EVENTS
     Raises:
         UsageError: it is not of that form, or there is no such flow or instrument.
     """
-    flow, colon, name = text.partition(":")
-    if not colon or not flow or not name:
-        raise UsageError(f"--flow {text}: name it as FLOW:INSTRUMENT, such as goog:GOOG; or none")
-    params, instrument = named_flow(flow), find(name)
+    flow, params, instrument = flow_of(text)
 
     def choose(manner: Manner, seed: int) -> Array:
         return explore_simulated(params, instrument, model, manner, events, seed)
 
     return Origin(f"flow {flow}", choose, 0)
+
+
+def flow_of(text: str) -> tuple[str, Array, Instrument]:
+    """Name, FLOW record and instrument of `FLOW:INSTRUMENT`.
+
+    Raises:
+        UsageError: it is not of that form, or there is no such flow or instrument.
+    """
+    flow, colon, name = text.partition(":")
+    if not colon or not flow or not name:
+        raise UsageError(f"--flow {text}: name it as FLOW:INSTRUMENT, such as goog:GOOG; or none")
+    return flow, named_flow(flow), find(name)

@@ -1,8 +1,10 @@
 """What a planner's gate and its worth say, in lines and as fields."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from emp.app.planner.gate import Gated
+from emp.sim.measure.planner_worth import Worth
 from emp.train.judge.imagined import Judged, Line
 
 HEADS = ("series", "horizon", "choice", "n", "plain", "less known cost", "95 %", "slope", "imbalance", "rule")
@@ -52,6 +54,54 @@ def gate_fields(found: Gated) -> dict[str, Any]:
         "table": [line._asdict() for one in found.judged for line in one.table],
         "series": [_series(one) for one in found.judged],
     }
+
+
+WORTH_HEADS = (
+    "market",
+    "depth",
+    "pairs",
+    "PnL with",
+    "PnL without",
+    "more a pair, 95 %",
+    "choices",
+    "more a choice, 95 %",
+    "lots with",
+    "without",
+    "us p50",
+    "p99",
+    "in 0.3 ms",
+    "verdict",
+)
+
+
+def worth_lines(found: Sequence[Worth], *, markdown: bool) -> list[str]:
+    """The table of what a planner is worth, ticks times lots."""
+
+    def interval(mean: float | None, half: float | None, digits: int) -> str:
+        if mean is None:
+            return "-"
+        return f"{mean:+,.{digits}f}" + ("" if half is None else f" +- {half:,.{digits}f}")
+
+    rows = [
+        [
+            one.market,
+            str(one.depth),
+            f"{one.pairs} ({one.kind_of_pair})",
+            f"{one.pnl:+,.1f}",
+            f"{one.pnl_rule:+,.1f}",
+            interval(one.more, one.more_half, 1),
+            f"{one.choices:,.0f}",
+            interval(one.per_choice, one.per_choice_half, 3),
+            f"{one.lots:,.1f}",
+            f"{one.lots_rule:,.1f}",
+            f"{one.search_us['p50']:.0f}",
+            f"{one.search_us['p99']:.0f}",
+            f"{one.within['0.3']:.3f}",
+            one.verdict,
+        ]
+        for one in found
+    ]
+    return _table(WORTH_HEADS, rows, markdown)
 
 
 def _series(one: Judged) -> dict[str, Any]:
