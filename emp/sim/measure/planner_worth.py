@@ -18,6 +18,7 @@ from emp.core.records import DECISION, Array
 from emp.decision.student import student_quantile
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.load import LoadedModel
+from emp.engine.own import Rule
 from emp.engine.planning import PlannedRule
 from emp.engine.replay import Backtest
 from emp.plan.artifact import PlannerArtifact
@@ -93,9 +94,9 @@ def _attached(engine: Engine, artifact: PlannerArtifact, depth: int) -> PlannedR
     return rule
 
 
-def _taken(rule: PlannedRule | None) -> tuple[int, Array]:
+def _taken(rule: Rule | None) -> tuple[int, Array]:
     """Choices of a planner, and how long its newest searches took, us."""
-    if rule is None or rule.planner is None:
+    if not isinstance(rule, PlannedRule) or rule.planner is None:
         return 0, np.zeros(0)
     count = int(rule.planner.took[KEPT])
     return int(rule.planner.seat["points"][0]), rule.planner.took[: min(count, KEPT)] / 1e3
@@ -133,7 +134,7 @@ def in_sessions(
 
 
 class _Watched(Backtest):
-    """A backtest that keeps the profit and the lots so far at every decision."""
+    """A backtest that keeps profit, lots and choices so far at every decision."""
 
     def __init__(self, *arguments: object, **named: object) -> None:
         super().__init__(*arguments, **named)  # type: ignore[arg-type]
@@ -142,7 +143,8 @@ class _Watched(Backtest):
     def _put_away(self, n: int) -> None:
         rows = self._rows[:n]
         traded = np.full(n, float(self.engine.desk.account["traded"][0]))
-        self.seen.append(np.stack([rows["ts"].astype(np.float64), rows["pnl_ticks"], traded]))
+        chosen = np.full(n, float(_taken(self.rule)[0]))
+        self.seen.append(np.stack([rows["ts"].astype(np.float64), rows["pnl_ticks"], traded, chosen]))
         super()._put_away(n)
 
 
@@ -160,7 +162,7 @@ def in_recording(
     source = TestPart(recorded, engine, data.split.test_ns)
     running = _Watched(source, engine, PaperVenue(data.instrument), rule=rule)
     running.run()
-    ts, pnl, lots = np.concatenate(running.seen, axis=1)
+    ts, pnl, lots, chosen = np.concatenate(running.seen, axis=1)
     number = blocks_of(data).number
     test = data.part("test")
     first = np.unique(number[test], return_index=True)[1]
@@ -172,7 +174,10 @@ def in_recording(
     whole = float(engine.desk.account["traded"][0])
     by_lot = np.diff(np.r_[0.0, lots[edge[1:]], whole])
     choices, took = _taken(rule)
-    return Arm(depth, ends - begun, by_lot, choices, took)
+    before = int(
+        chosen[min(int(np.searchsorted(ts, starts[0])), len(chosen) - 1)]
+    )  # nothing could be traded then
+    return Arm(depth, ends - begun, by_lot, choices - before, took)
 
 
 def compare(market: str, alone: Arm, arms: Sequence[Arm], kind_of_pair: str) -> list[Worth]:
