@@ -16,9 +16,10 @@ from emp.core.errors import UsageError
 from emp.core.records import Array
 from emp.engine.engine import Engine
 from emp.engine.own import Rule
+from emp.plan import rule as _rule  # noqa: F401  the decision port must know it
 from emp.plan.artifact import PlannerArtifact
 from emp.plan.breaker import BREACHES, WINDOW, count_search, new_breaker
-from emp.plan.rule import ACT, KEPT, OFF, PROBE, Planner, planner
+from emp.plan.planner import ACT, KEPT, OFF, PROBE, Planner, planner
 
 BUDGET_MS = 0.5
 """Of a search: the upper end of the roadmap's 0.3 to 0.5 ms."""

@@ -18,7 +18,7 @@ from emp.engine.serving import allocate
 from emp.journal.actionlog import read_actions
 from emp.journal.run import RunFolder, build_manifest
 from emp.plan.breaker import BREACHES, PROBES
-from emp.plan.rule import ACT, KEPT, OFF, PROBE
+from emp.plan.planner import ACT, KEPT, OFF, PROBE
 from tests.kit.backtests import TIMINGS, kill
 from tests.kit.events import random_events
 from tests.kit.models import LOOSE, Events, eager_model

@@ -26,7 +26,7 @@ from emp.engine.choose import load_model
 from emp.engine.engine import Engine
 from emp.engine.replay import Backtest
 from emp.plan.essentials import ACTIONS, ESSENTIALS, HOLD, REST, TAKE, WIDTH, write_essentials
-from emp.plan.rule import ACT, OFF, PROBE, Planner, planner
+from emp.plan.planner import ACT, OFF, PROBE, Planner, planner
 from emp.plan.transition import pack
 from emp.train.data.exploring import ONE_LOT
 from tests.kit.datasets import market

@@ -9,7 +9,7 @@ from emp.core.instrument import find
 from emp.core.records import fieldwise_bytes
 from emp.engine.choose import load_model
 from emp.engine.engine import Engine, EngineLimits
-from emp.plan.rule import POINT
+from emp.plan.planner import POINT
 from emp.sim.flow.shipped import named_flow
 from emp.sim.measure.planner_worth import Arm, closed_pnl, compare, in_recording, in_sessions
 from emp.sim.measure.planning import explore_simulated

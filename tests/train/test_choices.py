@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emp.core.records import Array
-from emp.plan.rule import POINT
+from emp.plan.planner import POINT
 from emp.train.data.choices import (
     HORIZON_NAMES,
     HORIZONS,

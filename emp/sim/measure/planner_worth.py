@@ -22,7 +22,7 @@ from emp.engine.own import Rule
 from emp.engine.planning import PlannedRule
 from emp.engine.replay import Backtest
 from emp.plan.artifact import PlannerArtifact
-from emp.plan.rule import KEPT
+from emp.plan.planner import KEPT
 from emp.sim.measure.planning import START_PX
 from emp.sim.measure.trade_study import OPEN_NS, ROWS
 from emp.sim.world.market import Market

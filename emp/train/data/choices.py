@@ -11,7 +11,7 @@ import numpy as np
 
 from emp.core.records import Array
 from emp.plan.essentials import HOLD, REST, TAKE
-from emp.plan.rule import POINT
+from emp.plan.planner import POINT
 
 MOST_STEPS = 8
 HORIZONS = (1, 2, 3)

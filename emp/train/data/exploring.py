@@ -13,9 +13,10 @@ from emp.core.records import Array
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.load import LoadedModel
 from emp.engine.replay import Backtest
+from emp.plan import rule as _rule  # noqa: F401  the decision port must know it
 from emp.plan.artifact import PlannerArtifact
 from emp.plan.essentials import WIDTH
-from emp.plan.rule import Planner, no_model, planner
+from emp.plan.planner import Planner, no_model, planner
 from emp.train.data.data import WARMUP_EVENTS, Progress, Series
 
 ONE_LOT = EngineLimits(
