@@ -111,6 +111,17 @@ def test_the_interval_is_wide_where_blocks_are_alike_inside(monkeypatch: pytest.
     assert repeated.ci[1] - repeated.ci[0] == pytest.approx(few.ci[1] - few.ci[0], rel=0.05)
 
 
+def test_an_imbalance_that_is_not_known_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = choices(6_000, 11)
+    found.points["qimbalance"] = 0.0
+    rng = np.random.default_rng(12)
+    said = rng.normal(size=len(found.kind))
+    one = judged(monkeypatch, said, said + rng.normal(size=len(said)), found)
+    assert one.why == []
+    assert one.gate is not None
+    assert one.gate.imbalance is None
+
+
 def test_without_fills_there_is_nothing_to_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     found = choices(3_000, 10)
     found = found._replace(filled=np.zeros(len(found.kind), np.bool_))

@@ -216,7 +216,8 @@ def _known(x: float) -> float | None:
 def _ahead(moments: Array, seed: int) -> dict[str, tuple[float, float] | None]:
     """Bounds of what the imagined edge's correlation has ahead of the others' absolute one, on the same draws."""
     drawn = _partial(_drawn(moments, seed))
-    return {name: interval(drawn[0] - np.abs(drawn[k])) for k, name in enumerate(CONSIDERED) if k}
+    others = np.nan_to_num(np.abs(drawn), nan=0.0)  # what never differs says nothing: a feed without sizes
+    return {name: interval(drawn[0] - others[k]) for k, name in enumerate(CONSIDERED) if k}
 
 
 def _deciles(choices: Choices, imagined: Array) -> list[dict[str, float]]:
