@@ -97,7 +97,9 @@ class GateOptions(NamedTuple):
 
     planner: Annotated[Path, typer.Argument(help="Folder of a planner.")]
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "linear"
-    data: Annotated[list[str] | None, typer.Option(help=DATA_HELP)] = None
+    data: Annotated[
+        list[str] | None, typer.Option(help=f"{DATA_HELP} And XAUUSD, of which nothing was learned.")
+    ] = None
     passes: Annotated[int, typer.Option(min=1, help="Over each series.")] = 8
     part: Annotated[
         str,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from emp.app.planner.origins import Market, load_markets
+from emp.app.planner.origins import JUDGED, Market, load_markets
 from emp.core.errors import UsageError
 from emp.core.records import Array
 from emp.engine.choose import load_model
@@ -69,7 +69,7 @@ def gate(
             f"{folder}: was trained on the forecasts of {artifact.manifest.model[:12]}, not of"
             f" {model.artifact.hash[:12]}: name that model with --model"
         )
-    markets = load_markets(series, model.artifact.manifest.k_sigma, reading)
+    markets = load_markets(series, model.artifact.manifest.k_sigma, reading, JUDGED)
     for one in markets:
         _refuse_trained(artifact, model, one.data, part)
     judged = []

@@ -21,7 +21,10 @@ RECORDED = (
     "EURUSD=fx_ticks/EURUSD_dukascopy_20190204.csv*",
     "BTCUSDT=crypto/binance_spot__btcusdt_20240808.jsonl*",
 )
-"""Series that a planner is trained on and held to unless others are named: those whose feeds show sizes."""
+"""Series that a planner is trained on unless others are named: those whose feeds show sizes."""
+
+JUDGED = (*RECORDED, "XAUUSD=fx_ticks/XAUUSD_oanda_201405*.csv*")
+"""Series that it is held to: those, and what else the shipped models know, so that a gate finds each instrument."""
 
 FLOWS = ("goog:GOOG", "tsla:TSLA")
 """Flows of the simulator, with the instrument that trades there."""
@@ -38,10 +41,13 @@ class Market(NamedTuple):
 
 
 def load_markets(
-    texts: Sequence[str] | None, k_sigma: float, progress: Callable[[str], Progress]
+    texts: Sequence[str] | None,
+    k_sigma: float,
+    progress: Callable[[str], Progress],
+    usual: tuple[str, ...] = RECORDED,
 ) -> list[Market]:
-    """Read series, `[INSTRUMENT=]PATH[,PATH...]`, or those of RECORDED; `progress` is given each one's name."""
-    series = [parse_series(text) for text in texts] if texts else recipe(RECORDED)
+    """Read series, `[INSTRUMENT=]PATH[,PATH...]`, or the usual ones; `progress` is given each one's name."""
+    series = [parse_series(text) for text in texts] if texts else recipe(usual)
     found = []
     for one in series:
         tell = progress(one.name)
