@@ -76,10 +76,7 @@ class PlannedRule(Rule):
             UsageError: another model forecasts than the one that it was trained on.
         """
         manifest, served = self.artifact.manifest, engine.model.artifact.hash
-        if manifest.model != served:
-            raise UsageError(
-                f"the planner was trained on the forecasts of model {manifest.model[:12]}, and {served[:12]} serves"
-            )
+        self.refuse_other(served)
         if self.planner is None:
             self.planner = planner(
                 engine.desk.costs,
@@ -93,6 +90,15 @@ class PlannedRule(Rule):
             )
         self._model = served
         engine.attach_rule(self.planner, self)
+
+    def refuse_other(self, model: str) -> None:
+        """UsageError where the model of a hash is not the one on whose forecasts it was trained."""
+        trained = self.artifact.manifest.model
+        if trained != model:
+            raise UsageError(
+                f"the planner was trained on the forecasts of model {trained[:12]}, and {model[:12]} serves: name"
+                " that model, or train a planner with --model"
+            )
 
     def serves(self, model: str) -> None:
         """Another model's forecasts are none that it knows: while that one serves the rule decides."""

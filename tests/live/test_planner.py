@@ -82,7 +82,7 @@ def test_too_slow_it_is_off_and_the_rule_decides(tmp_path: Path) -> None:
 
 
 def test_money_is_not_put_at_a_planner_and_two_cannot_decide(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     access = {"connection_protocol": "fix", "host": "h", "port": 1}
     settings = {"instruments": {"names": ["GC"]}, "access": access, "decision": {"planner": "planner"}}
@@ -106,3 +106,20 @@ def test_money_is_not_put_at_a_planner_and_two_cannot_decide(
         )
     assert ended.value.code
     assert "not a planner" in " ".join(capsys.readouterr().err.split())
+    random_planner(tmp_path / "planner", "0" * 64)
+    monkeypatch.setenv("EMP_RUN_DIR", str(tmp_path / "runs"))
+    with pytest.raises(SystemExit) as ended:
+        main(
+            [
+                "run",
+                "--config",
+                str(tmp_path / "emp.yaml"),
+                "--planner",
+                str(tmp_path / "planner"),
+                "--seconds",
+                "1",
+            ]
+        )
+    assert ended.value.code
+    assert "trained on the forecasts of model 000000000000" in " ".join(capsys.readouterr().err.split())
+    assert not list((tmp_path / "runs").glob("mock-*")), "nothing of a run that could not begin is left"

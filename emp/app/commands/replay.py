@@ -108,6 +108,7 @@ def replay(  # noqa: PLR0913
         first = RunFolder(swaps)
         model = str(first.models / first.manifest["model_hashes"][0])
     loaded = load_model(model) if model else load_serving(settings.model if settings else Model())
+    decider = _decider(rule, planner, loaded.artifact.hash)
     with ReplayBar(instrument) as bar:
         backtest, folder = assemble_replay(
             recordings,
@@ -123,7 +124,7 @@ def replay(  # noqa: PLR0913
                 accept_losses,
                 latency_ms,
                 settings.context if settings else Context(),
-                _decider(rule, planner),
+                decider,
             ),
         )
         summary = _timed(backtest, bar)
@@ -134,14 +135,16 @@ def replay(  # noqa: PLR0913
         print(json.dumps(summary))
 
 
-def _decider(rule: str | None, planner: Path | None) -> "Rule | None":
+def _decider(rule: str | None, planner: Path | None, model: str) -> "Rule | None":
     """What decides in place of the built-in rule; None where that does."""
     from emp.app.wiring.rules import load_rule
     from emp.engine.planning import PlannedRule
     from emp.plan.artifact import load_planner
 
     if planner is not None:
-        return PlannedRule(load_planner(planner))
+        made = PlannedRule(load_planner(planner))
+        made.refuse_other(model)
+        return made
     return load_rule(rule) if rule is not None else None
 
 
