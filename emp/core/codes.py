@@ -128,6 +128,7 @@ class Reason(IntEnum):
     MARGIN = 33  # the venue's free margin leaves no room, or its margin level is below the limit
     MODEL = 34  # the model that serves has failed, and nothing stands by: nothing is opened
     LEASE = 35  # the lease on the account is in doubt, or lost to another engine: nothing is opened
+    PLANNED = 36  # the planner has looked ahead and chosen this, be it to wait
 
 
 class WorkingState(IntEnum):

@@ -154,6 +154,7 @@ ControlAction = Literal[
     "swap",
     "begin",
     "start",
+    "planner",
 ]
 
 
@@ -184,6 +185,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     begin     a process opened the ledger, and leaves out the next `value` client order ids; `reason` is the token of
               its lease, where it has one
     start     ledger and venue agree, trading begins
+    planner   the planner decides while `value` is 1, else the rule alone: its searches took too long, or do no more
     """
 
     action: ControlAction

@@ -28,7 +28,7 @@ from emp.decision.standing import worth
 from emp.decision.student import student_quantile
 
 CROSS, POST, REPLACE = int(Action.CROSS), int(Action.POST), int(Action.REPLACE)
-KEEP_RESTING = int(Reason.KEEP_RESTING)
+KEEP_RESTING, PLANNED = int(Reason.KEEP_RESTING), int(Reason.PLANNED)
 
 TRIP = np.dtype([("lots", "f8"), ("brought", "f8"), ("believed", "f8")], align=True)
 """Sums over the closed lots of a round trip: ticks times lots, and lots."""
@@ -81,7 +81,8 @@ def new_lots(n: int = 1) -> Array:
 def note_belief(o: Any, st: Any, row: Any) -> None:
     """Note what is believed of the order at work, or of the one that leaves now: what the rule counts its gain as."""
     if row.action == CROSS or row.action == POST or row.action == REPLACE or row.reason_code == KEEP_RESTING:
-        o.value = worth(st, row.gain) - st.error
+        planned = row.reason_code == PLANNED  # it is held to what was imagined, nothing taken off
+        o.value = row.gain if planned else worth(st, row.gain) - st.error
         if row.reason_code != KEEP_RESTING:
             place(o.placed, row)
 

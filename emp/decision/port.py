@@ -12,7 +12,7 @@ from numba import types
 from numba.extending import overload
 
 _KERNELS: dict[type, Callable[..., Any]] = {}
-_IN_THE_HEAD: set[type] = set()
+_IN_THE_HEAD: dict[type, Callable[..., Any]] = {}
 
 
 def decide(
@@ -45,18 +45,39 @@ def decide(
     _KERNELS[type(rule)](rule, i, event, sigma_ticks, f, e, account, working, standing, row)
 
 
-def register(rule_type: type, kernel: Callable[..., Any], *, in_the_head: bool = True) -> None:
+def decide_in_the_head(
+    rule: Any,
+    i: int,
+    event: Any,
+    sigma_ticks: float,
+    f: Any,
+    e: Any,
+    account: Any,
+    working: Any,
+    standing: Any,
+    row: Any,
+) -> None:
+    """Choose for the trader in the head (`emp.decision.shadow`); arguments as those of `decide`."""
+    _IN_THE_HEAD[type(rule)](rule, i, event, sigma_ticks, f, e, account, working, standing, row)
+
+
+def register(
+    rule_type: type, kernel: Callable[..., Any], *, in_the_head: bool | Callable[..., Any] = True
+) -> None:
     """Make `decide` run `kernel` for parameters of `rule_type`.
 
     Args:
         rule_type: a NamedTuple type of parameter arrays.
         kernel: with the signature of `decide`.
         in_the_head: whether the rule trades a second time in the head (`emp.decision.shadow`), and learns from that
-            what its gains are worth. A rule with memory of its own must see each event once.
+            what its gains are worth. A rule with memory of its own must see each event once: it has nothing in the
+            head, or another kernel of the same signature there.
     """
     _KERNELS[rule_type] = kernel
-    if in_the_head:
-        _IN_THE_HEAD.add(rule_type)
+    if in_the_head is True:
+        _IN_THE_HEAD[rule_type] = kernel
+    elif in_the_head is not False:
+        _IN_THE_HEAD[rule_type] = in_the_head
 
 
 def trades_in_the_head(rule: Any) -> bool:
@@ -90,6 +111,41 @@ def _compiled_decide(
     if not isinstance(rule, (types.NamedTuple, types.NamedUniTuple)) or rule.instance_class not in _KERNELS:
         return None
     kernel = _KERNELS[rule.instance_class]
+
+    def run(
+        rule: Any,
+        i: Any,
+        event: Any,
+        sigma_ticks: Any,
+        f: Any,
+        e: Any,
+        account: Any,
+        working: Any,
+        standing: Any,
+        row: Any,
+    ) -> None:
+        kernel(rule, i, event, sigma_ticks, f, e, account, working, standing, row)
+
+    return run
+
+
+@overload(decide_in_the_head)
+def _compiled_decide_in_the_head(
+    rule: Any,
+    i: Any,
+    event: Any,
+    sigma_ticks: Any,
+    f: Any,
+    e: Any,
+    account: Any,
+    working: Any,
+    standing: Any,
+    row: Any,
+) -> Any:
+    if not isinstance(rule, (types.NamedTuple, types.NamedUniTuple)) or rule.instance_class not in _KERNELS:
+        return None
+    # of a rule that trades in earnest alone the call is compiled too, and never made
+    kernel = _IN_THE_HEAD.get(rule.instance_class, _KERNELS[rule.instance_class])
 
     def run(
         rule: Any,

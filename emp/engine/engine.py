@@ -201,6 +201,8 @@ class Engine:
         self._policy = policy_of(self.desk, self.model)
         if self._rule is not None:
             self._policy = self._policy._replace(rule=self._rule)
+        if self._rule_owner is not None:
+            self._rule_owner.serves(name)
         self._hold()
 
     def _hold(self) -> None:
@@ -409,6 +411,9 @@ class Engine:
         elif control.action in FINANCING_ACTIONS:
             for i in chosen:
                 output.received += self._finance(i, control)
+        elif control.action == "planner":
+            if self._rule_owner is not None:
+                self._rule_owner.heard(on=control.value != 0.0)
         elif control.action == "resume":
             self._resume(chosen)
         elif control.action == "halt":

@@ -36,6 +36,9 @@ ANSWER = ("action", "reason_code", "side", "px", "qty")
 NOT_DECIDED = frozenset({Reason.STALE})
 """Reasons of rows behind which no decision stands: withdrawn from a book that may not be believed."""
 
+ELSEWHERE = frozenset({Reason.OWN_RULE, Reason.PLANNED})
+"""Reasons of rows that the built-in rule did not decide: what did cannot be asked again from a row."""
+
 LIMITS_OF_ACCOUNT = frozenset(
     {Reason.GROSS_EXPOSURE, Reason.NET_EXPOSURE, Reason.ACCOUNT_LOSS, Reason.MARGIN}
 )
@@ -375,6 +378,7 @@ MEANING = {
     Reason.ACCOUNT_LOSS: "the account's loss limit of the day, over all instruments, is passed: everything is closed",
     Reason.MODEL: "the model that serves has failed, and nothing stands by: nothing is opened",
     Reason.LEASE: "the lease on the account was in doubt, or lost to another engine: nothing is opened",
+    Reason.PLANNED: "the planner has looked ahead and chosen this, or to wait",
     Reason.MARGIN: "the margin that the venue leaves free is too little",
     Reason.NOT_EARNED: "lots brought less than was believed of them: nothing is opened until that is earned back",
 }

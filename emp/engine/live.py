@@ -532,7 +532,28 @@ class Live(Ending):
         self._bus.release(instrument, output.consumed, output.states)
         with self._surviving():
             self._succession.delivered(instrument, last, output.laps)
+            self._watch_planner()
         return True
+
+    def _watch_planner(self) -> None:
+        """Switch the planner off where its searches take too long, and on where they do no more."""
+        switch = self._succession.planner_switch()
+        if switch is None:
+            return
+        self._driver.control(
+            Control(
+                action="planner",
+                ts=self.market_now(),
+                reason="in_time" if switch.on else "slow",
+                value=float(switch.on),
+            )
+        )
+        if switch.on:
+            self._board.clear_alarm("planner")
+            _log.warning("the planner decides again", why=switch.why)
+        else:
+            self._board.raise_alarm("planner", f"the rule decides without the planner: {switch.why}")
+            _log.warning("the planner is off, the rule decides", why=switch.why)
 
     def _is_late(self) -> bool:
         """Whether what is decided now rests on old data: the loop is blocked, or the batch came long ago."""

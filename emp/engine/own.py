@@ -84,6 +84,12 @@ class Rule:
         self._params = own_rule(entry, memory, engine.desk.costs, engine.desk.state)
         engine.attach_rule(self._params, self)
 
+    def serves(self, model: str) -> None:
+        """The model of a hash serves from the next event on."""
+
+    def heard(self, *, on: bool) -> None:
+        """Whether what it asks for counts from the next event on; a rule of the user's own always does."""
+
     def state(self) -> dict[str, Array]:
         """What a checkpoint keeps of it."""
         return {"rule": self.memory} if self.compiled and self.memory is not None else {}

@@ -15,7 +15,7 @@ from emp.decision.estimates import forget_trades, see_trade, update_estimates
 from emp.decision.financing import expect_carry, learn_unfinished
 from emp.decision.markouts import judge_fills, keep_fill
 from emp.decision.outcomes import note_belief, take_fills
-from emp.decision.port import decide, trades_in_the_head
+from emp.decision.port import decide, decide_in_the_head, trades_in_the_head
 from emp.decision.rule import record_inputs
 from emp.decision.shadow import (
     follow,
@@ -147,7 +147,7 @@ def trade_in_the_head(desk: Any, rule: Any, i: int, event: Any, p: Any, row: Any
         stand_aside(shadow, working)
         return
     mine.ts = event.ts
-    decide(
+    decide_in_the_head(
         rule,
         i,
         event,

@@ -23,10 +23,11 @@ from emp.engine.guard import LatencyGuard
 from emp.engine.load import LoadedModel
 from emp.engine.monitor import DRIFT, LEVEL, Lineup
 from emp.engine.own import Rule
+from emp.engine.planning import PlannedRule, PlannerWatch, Switch
 from emp.engine.serving import Ready
 from emp.engine.verdict import Verdict
 from emp.journal.swaps import Swap
-from emp.observe.board import Board, ModelView
+from emp.observe.board import Board, ModelView, PlannerView
 
 ALARM = "latency"
 
@@ -80,6 +81,7 @@ class Succession:
         self._standing = dict(models.standing)
         self._verdicts: deque[Verdict] = deque() if verdicts is None else verdicts
         self._rule = rule
+        self._planner = PlannerWatch(rule) if isinstance(rule, PlannedRule) else None
         self._rule_failed = False  # and it was told
         self._swaps: Counter[str] = Counter()
         self._refused = 0
@@ -225,6 +227,17 @@ class Succession:
             return str(error)
         raise AssertionError("a rule that has failed says why")
 
+    def _planner_view(self) -> PlannerView | None:
+        if self._planner is None or not isinstance(self._rule, PlannedRule):
+            return None
+        return PlannerView(
+            on=self._rule.deciding, switched_off=self._planner.opened, search_us=self._planner.slowest_us
+        )
+
+    def planner_switch(self) -> Switch | None:
+        """Whether the planner goes off or on now; None without one, and where nothing changes."""
+        return None if self._planner is None else self._planner.look()
+
     def view(self) -> ModelView:
         """What is shown of it."""
         artifact = self._engine.model.artifact
@@ -235,6 +248,7 @@ class Succession:
             why=self._why,
             standing=self._standing.get(artifact.hash, ""),
             rule=self._rule.name if self._rule is not None else "",
+            planner=self._planner_view(),
             standby=self._standby.model.artifact.hash if self._standby else "",
             swaps=dict(self._swaps),
             refused=self._refused,

@@ -170,6 +170,14 @@ class InstrumentView(msgspec.Struct, frozen=True, kw_only=True):
     context_reason: str = ""  # why, where that is not 1
 
 
+class PlannerView(msgspec.Struct, frozen=True, kw_only=True):
+    """The planner that decides in the rule's place."""
+
+    on: bool  # it decides; else its searches took too long, or a model serves that it does not know
+    switched_off: int = 0  # times, because of its searches
+    search_us: float = 0.0  # the newest search
+
+
 class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     """Which model serves, and how it came to."""
 
@@ -179,6 +187,7 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""  # the figures that made it take over
     standing: str = ""  # what the registry says of it: candidate, approved or retired
     rule: str = ""  # of the user's own, which decides; "" where the built-in one does
+    planner: PlannerView | None = None
     standby: str = ""  # hash of what would take over
     swaps: Mapping[str, int] = {}  # so far, by reason
     refused: int = 0  # artifacts that could not be reloaded

@@ -291,6 +291,16 @@ def _model(view: View) -> Iterable[Metric]:
     yield CounterMetricFamily("model_reloads_refused", "Artifacts that could not be reloaded", one.refused)
     yield GaugeMetricFamily("model_slow", "1 while the p99 of its steps is above a limit", int(one.slow))
     yield GaugeMetricFamily("state_pinned", "1 while its states are locked in memory", int(one.pinned))
+    if one.planner is not None:
+        yield GaugeMetricFamily(
+            "planner_on", "1 while the planner decides, 0 while the rule does", int(one.planner.on)
+        )
+        yield CounterMetricFamily(
+            "planner_switched_off", "Times that its searches took too long", one.planner.switched_off
+        )
+        yield GaugeMetricFamily(
+            "planner_search_us", "Time that its newest search took", one.planner.search_us
+        )
     restarts = CounterMetricFamily(
         "state_restarts", "Times the model's state began at zero", labels=["instrument", "cause"]
     )

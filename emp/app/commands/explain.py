@@ -21,18 +21,23 @@ def explain(
     from emp.app.wiring.explained import decided_at, find_folder, instrument_of_run, rules_of_run
     from emp.core.codes import Reason
     from emp.core.errors import UsageError
-    from emp.engine.explain import ANSWER, NOT_DECIDED, decided_again
+    from emp.engine.explain import ANSWER, ELSEWHERE, NOT_DECIDED, decided_again
     from emp.engine.explain import explain as in_words
 
     folder = find_folder(run, runs)
     index = instrument_of_run(folder, instrument)
     name = folder.manifest["instruments"][index]
     row, rules = decided_at(folder, seq, index), rules_of_run(folder, name)
-    own = folder.manifest["config"].get("rule")
-    if own and int(row["reason_code"]) == Reason.OWN_RULE:
+    own = folder.manifest["config"].get("rule") or folder.manifest.get("rule")
+    if own and int(row["reason_code"]) in ELSEWHERE:
+        who = (
+            "the planner"
+            if int(row["reason_code"]) == Reason.PLANNED
+            else f"a rule of your own, {own['name']}"
+        )
         raise UsageError(
-            f"{folder.path}: event {seq} was decided by a rule of your own, {own['name']}: what it did cannot be made"
-            " again from its row; `emp why` lists what it asked for"
+            f"{folder.path}: event {seq} was decided by {who}: what it did cannot be made again from its row;"
+            " `emp why` lists what it asked for"
         )
     lines = in_words(row, name, rules)
     for line in lines:

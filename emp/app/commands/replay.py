@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from emp.engine.own import Rule
     from emp.engine.replay import Backtest
 
 app = typer.Typer()
@@ -59,6 +60,12 @@ def replay(  # noqa: PLR0913
             help="A rule of your own decides, in Python or compiled by numba; also FILE.py:OBJECT.",
         ),
     ] = None,
+    planner: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a planner (emp plan train): it looks ahead, and decides in the rule's place."
+        ),
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
@@ -73,7 +80,6 @@ def replay(  # noqa: PLR0913
     from emp.access.recordings.mapping import load_mappings
     from emp.app.wiring.assembly import Reading, assemble_replay, engine_limits
     from emp.app.wiring.rerun import is_recorded_run, refuse_unrecorded
-    from emp.app.wiring.rules import load_rule
     from emp.core.config.config import Context, Model, SystemConfig
     from emp.core.errors import UsageError
     from emp.engine.choose import load_model, load_serving
@@ -86,7 +92,7 @@ def replay(  # noqa: PLR0913
         except UsageError as error:
             raise UsageError(f"{error}; a recording needs --instrument") from None
     if len(recordings) == 1 and is_recorded_run(recordings[0]):
-        if instrument or config or model or swaps or mapping or rule or latency_ms is not None:
+        if instrument or config or model or swaps or mapping or rule or planner or latency_ms is not None:
             raise UsageError(f"{recordings[0]} is a run: it brings its own instruments, limits and models")
         _replay_run(recordings[0], as_json)
         return
@@ -94,12 +100,15 @@ def replay(  # noqa: PLR0913
         refuse_unrecorded(recordings[0])
     if instrument is None:
         raise UsageError("--instrument is missing: which instrument of the catalogue is recorded?")
+    if rule is not None and planner is not None:
+        raise UsageError("--planner: --rule is named too: one of the two decides")
     settings = SystemConfig.load(config) if config is not None else None
     limits = engine_limits(settings)
     if swaps is not None and model is None:
         first = RunFolder(swaps)
         model = str(first.models / first.manifest["model_hashes"][0])
     loaded = load_model(model) if model else load_serving(settings.model if settings else Model())
+    decider = _decider(rule, planner, loaded.artifact.hash)
     with ReplayBar(instrument) as bar:
         backtest, folder = assemble_replay(
             recordings,
@@ -115,7 +124,7 @@ def replay(  # noqa: PLR0913
                 accept_losses,
                 latency_ms,
                 settings.context if settings else Context(),
-                load_rule(rule) if rule is not None else None,
+                decider,
             ),
         )
         summary = _timed(backtest, bar)
@@ -124,6 +133,19 @@ def replay(  # noqa: PLR0913
     show(summary)
     if as_json:
         print(json.dumps(summary))
+
+
+def _decider(rule: str | None, planner: Path | None, model: str) -> "Rule | None":
+    """What decides in place of the built-in rule; None where that does."""
+    from emp.app.wiring.rules import load_rule
+    from emp.engine.planning import PlannedRule
+    from emp.plan.artifact import load_planner
+
+    if planner is not None:
+        made = PlannedRule(load_planner(planner))
+        made.refuse_other(model)
+        return made
+    return load_rule(rule) if rule is not None else None
 
 
 def _timed(backtest: "Backtest", bar: "ReplayBar") -> dict[str, Any]:

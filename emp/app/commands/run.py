@@ -43,6 +43,10 @@ def run(
     flat: Annotated[
         bool, typer.Option("--flat", help="Trade nothing: close all that the account holds, then end.")
     ] = False,
+    planner: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a planner that decides in the rule's place; before what the file says."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Trade in the mode the configuration says: mock, paper or live; or, in mode observe, record a broker's market.
@@ -70,6 +74,9 @@ def run(
     from emp.observe.http import HttpServer, create_app
 
     settings = SystemConfig.load(config)
+    if planner is not None:
+        decision = settings.decision.model_copy(update={"planner": str(planner)})
+        settings = settings.model_copy(update={"decision": decision})
     if flat and settings.mode != "live":
         raise UsageError(f"--flat: mode is {settings.mode}: only a live account holds anything")
     token = read_token(settings.http.token_file) if settings.http.token_file is not None else ""

@@ -46,6 +46,7 @@ from emp.engine.live import Live
 from emp.engine.load import load_folder
 from emp.engine.monitor_tap import MonitorTap
 from emp.engine.own import Rule
+from emp.engine.planning import PlannedRule
 from emp.engine.portfolio import exposure_records, needs_rates
 from emp.engine.rates import RateFile
 from emp.engine.succession import Models, Succession
@@ -95,8 +96,10 @@ def checked(config: SystemConfig, source: Path) -> tuple[list[Instrument], Model
     if (config.mode == "mock" or config.access.connection_protocol == "recording") and len(instruments) > 1:
         raise ConfigError(f"{source}: instruments.names: a built-in or recorded market has one instrument")
     providers_of(config.context, config.instruments.catalogue)
-    own_rule(config)
-    return instruments, load_models(config), credentials
+    rule, models = own_rule(config), load_models(config)
+    if isinstance(rule, PlannedRule):
+        rule.refuse_other(models.serving.artifact.hash)
+    return instruments, models, credentials
 
 
 def warm_up(config: SystemConfig, instruments: list[Instrument], models: Models) -> None:

@@ -10,6 +10,8 @@ from types import ModuleType
 from emp.core.config.config import SystemConfig
 from emp.core.errors import ConfigError, EmpError, JournalError, UsageError
 from emp.engine.own import Rule, make_rule
+from emp.engine.planning import PlannedRule
+from emp.plan.artifact import load_planner
 
 
 def own_rule(config: SystemConfig) -> Rule | None:
@@ -19,6 +21,8 @@ def own_rule(config: SystemConfig) -> Rule | None:
         ConfigError: money is at stake: a rule that no gate has seen decides on paper alone; or as `load_rule`.
     """
     name = config.decision.rule
+    if config.decision.planner is not None:
+        return planned_rule(config)
     if name is None:
         return None
     if config.mode not in ("mock", "paper"):
@@ -26,6 +30,22 @@ def own_rule(config: SystemConfig) -> Rule | None:
             f"decision.rule: mode {config.mode}: a rule of your own trades in mock and paper only"
         )
     return load_rule(name)
+
+
+def planned_rule(config: SystemConfig) -> PlannedRule:
+    """The planner that a configuration names.
+
+    Raises:
+        ConfigError: a rule is named too, or money is at stake.
+        ArtifactError: it cannot be read.
+    """
+    decision = config.decision
+    assert decision.planner is not None
+    if decision.rule is not None:
+        raise ConfigError("decision.planner: decision.rule is named too: one of the two decides")
+    if config.mode not in ("mock", "paper"):
+        raise ConfigError(f"decision.planner: mode {config.mode}: a planner trades in mock and paper only")
+    return PlannedRule(load_planner(Path(decision.planner)), decision.planner_budget_ms)
 
 
 def recorded_rule(config: SystemConfig, described: Mapping[str, str] | None) -> Rule | None:
@@ -39,10 +59,14 @@ def recorded_rule(config: SystemConfig, described: Mapping[str, str] | None) -> 
     try:
         rule = own_rule(config)
     except EmpError as error:
-        raise JournalError(f"a rule of your own decided, {described['name']}: {error}") from error
+        raise JournalError(f"{_whose(config)} decided, {described['name']}: {error}") from error
     if rule is None or rule.hash != described["sha256"]:
-        raise JournalError(f"a rule of your own decided, {described['name']}, and it has changed since")
+        raise JournalError(f"{_whose(config)} decided, {described['name']}, and it has changed since")
     return rule
+
+
+def _whose(config: SystemConfig) -> str:
+    return "a rule of your own" if config.decision.planner is None else "a planner"
 
 
 def load_rule(name: str) -> Rule:

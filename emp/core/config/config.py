@@ -202,6 +202,12 @@ class Decision(Section):
     """What decides."""
 
     rule: Text | None = None  # of the user's own, as module:function or file.py:function; not in mode live
+    planner: Text | None = (
+        None  # folder of a planner (emp plan train) that looks ahead in the rule's place; not in mode live
+    )
+    planner_budget_ms: Positive = (
+        0.5  # of a search; three over it within a thousand, and the rule decides alone
+    )
 
 
 class OpenBB(Section):

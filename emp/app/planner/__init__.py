@@ -1,0 +1,1 @@
+"""The planner on the command line: its training, its gate, its worth."""
