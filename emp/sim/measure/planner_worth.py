@@ -159,14 +159,15 @@ def in_recording(
     """Trade the test part of a series; each block of time is a pair."""
     engine = Engine([data.instrument], model, free_of_losses(limits), "WORTH")
     rule = _attached(engine, artifact, depth)
-    source = TestPart(recorded, engine, data.split.test_ns)
-    running = _Watched(source, engine, PaperVenue(data.instrument), rule=rule)
-    running.run()
-    ts, pnl, lots, chosen = np.concatenate(running.seen, axis=1)
     number = blocks_of(data).number
     test = data.part("test")
     first = np.unique(number[test], return_index=True)[1]
-    starts = data.ts[test][first].astype(np.float64)
+    begins = data.ts[test][first]
+    source = TestPart(recorded, engine, data.split.test_ns, begins)
+    running = _Watched(source, engine, PaperVenue(data.instrument), rule=rule)
+    running.run()
+    ts, pnl, lots, chosen = np.concatenate(running.seen, axis=1)
+    starts = begins.astype(np.float64)
     at = np.searchsorted(ts, starts[1:], side="left")
     edge = np.r_[0, np.minimum(at, len(ts) - 1)]
     ends = np.r_[pnl[edge[1:]], closed_pnl(engine)]
