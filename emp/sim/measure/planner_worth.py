@@ -29,8 +29,7 @@ from emp.sim.world.market import Market
 from emp.sim.world.trader import Trader
 from emp.train.data.data import Dataset
 from emp.train.data.exploring import Recorded
-from emp.train.judge.alpha import TestPart
-from emp.train.judge.blocks import blocks_of
+from emp.train.judge.alpha import TestPart, block_starts
 
 BUDGETS_MS = (0.3, 0.5)
 
@@ -159,10 +158,7 @@ def in_recording(
     """Trade the test part of a series; each block of time is a pair."""
     engine = Engine([data.instrument], model, free_of_losses(limits), "WORTH")
     rule = _attached(engine, artifact, depth)
-    number = blocks_of(data).number
-    test = data.part("test")
-    first = np.unique(number[test], return_index=True)[1]
-    begins = data.ts[test][first]
+    begins = block_starts(data)
     source = TestPart(recorded, engine, data.split.test_ns, begins)
     running = _Watched(source, engine, PaperVenue(data.instrument), rule=rule)
     running.run()
