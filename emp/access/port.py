@@ -129,7 +129,7 @@ class OthersTrade(msgspec.Struct, frozen=True, kw_only=True):
     instrument: str
     qty: int  # lots, signed
     px: float  # ticks
-    order: str  # the venue's id
+    order: str  # the id under which its reports come
     ts: int  # ns UTC, by the venue's clock
 
 

@@ -97,6 +97,16 @@ class PositionAudit:
                 self._suspected[name] = qty, mark, looks
         return confirmed
 
+    def held(self, name: str) -> tuple[int, int]:
+        """Fills so far, and lots held by them."""
+        i = self._engine.orders.instruments.index(name)
+        account = self._engine.desk.account[i]
+        return int(account["fills"]), int(account["position"])
+
+    def look_again(self) -> None:
+        """What was found is not so any more, perhaps."""
+        self._untold = True
+
     def _is_explaining(self) -> bool:
         """Whether the access is itself asking for reports that would explain a difference."""
         return bool(getattr(self._access, "explaining", False))
@@ -121,14 +131,15 @@ class PositionWatch:
         driver: Driver,
         access: MarketAccess,
         market: MarketClock,
+        others: OthersTrades,
         show: Callable[[str, bool], None],
     ) -> None:
-        """`show` is told after each look why it is not known what the account holds, "" where it is; and whether that
-        is what our fills make.
+        """`others` tells what a difference cost. `show` is told after each look why it is not known what the account
+        holds, "" where it is; and whether that is what our fills make.
         """
         self._driver, self._engine, self._market, self._show = driver, driver.engine, market, show
         self._audit = PositionAudit(driver.engine, access)
-        self._others = OthersTrades(driver.engine, access)
+        self._others = others
         self._agreed = market.newest()  # market time at which the account last held what our fills make
         self._at_once = asyncio.Event()
         self._asked: dict[str, int] = {}  # lots for which orders were asked for, by instrument
@@ -147,9 +158,18 @@ class PositionWatch:
             self._at_once.clear()
             asked = self._market.newest()
             found = await self._audit.look()
+            held = {name: self._audit.held(name) for name in found}
+            prices = {
+                name: await self._others.price(name, lots, self._agreed) for name, lots in found.items()
+            }
             for name, lots in found.items():
+                if (
+                    self._audit.held(name) != held[name]
+                ):  # a report came while the venue was asked: it may explain it
+                    self._audit.look_again()
+                    continue
                 _log.error("the venue holds another position", instrument=name, lots_beyond_ours=lots)
-                self._settle(name, lots, await self._others.price(name, lots, self._agreed))
+                self._settle(name, lots, prices[name])
             agrees = self._audit.settled and not found
             self._agreed = asked if agrees else self._agreed
             self._show(self._audit.problem, agrees)

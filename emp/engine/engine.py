@@ -510,13 +510,14 @@ class Engine:
     def restore_halt(self, i: int, reason: Reason) -> None:
         """A run that goes on was halted when it ended: it stays so, and closes what it still holds."""
         self._halt(i, reason)
-        if reason is not Reason.HALTED:
+        if reason not in (Reason.HALTED, Reason.LEASE):
             self.flattening.add(i)
 
     def stand_down(self) -> None:
         """Halt, and leave what is held and what rests to another engine, which has the lease on the account."""
         for i in range(len(self.instruments)):
-            self._halt(i, Reason.LEASE)
+            if not self.desk.risk["halted"][i]:  # a sterner reason stays: it enters the next run
+                self._halt(i, Reason.LEASE)
         self.flattening.clear()
 
     def sent(self, cleared: Cleared) -> None:

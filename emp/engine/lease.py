@@ -109,7 +109,7 @@ class Lease:
         self.token, self.states = records[0].token, tuple(one.state for one in records)
         self.renew(self.states)
         if self.lost or not self.valid():
-            self.token = 0
+            self.token, self.lost = 0, ""  # nothing has left under it: a candidate as before
         return bool(self.token)
 
     def _hold(self, token: int, records: Sequence[Record], before_ns: int) -> None:

@@ -44,6 +44,7 @@ from emp.engine.ending import Ending, cancelled, left_open
 from emp.engine.engine import FAILURE, POSITIONS, TRADE_LINK, Output
 from emp.engine.history import verify_history
 from emp.engine.market_clock import MarketClock
+from emp.engine.others import OthersTrades
 from emp.engine.recover import Recovery
 from emp.engine.reloads import Reloads
 from emp.engine.rolls import Rolls
@@ -110,7 +111,8 @@ class Live(Ending):
         self._account = home.account
         self._lease = home.lease
         self._upkeep = Upkeep(driver, ledger, access, board, clock, self._market, home, self._surviving)
-        self._positions = PositionWatch(driver, access, self._market, self._show_audit)
+        self._others = OthersTrades(self._engine, access)
+        self._positions = PositionWatch(driver, access, self._market, self._others, self._show_audit)
         self._recovery: Recovery | None = None
         self._earlier: EarlierOrders | None = None
         self._links: dict[Channel, LinkState] = {}
@@ -285,7 +287,7 @@ class Live(Ending):
         keeping = None if self._lease is None else self._start(self._keep_lease)
         try:
             self.prepare()
-            self._recovery = Recovery(self._driver, self._ledger, self._access, self._clock)
+            self._recovery = Recovery(self._driver, self._ledger, self._access, self._clock, self._others)
             self._recovery.rebuild()
             for known in self._rolls.known():  # an earlier process of the run was told; its taps are gone
                 self._taps.control(known)
@@ -299,6 +301,8 @@ class Live(Ending):
             if self._stop.is_set():
                 return
             self._over_in_order = False
+            if self._lease is None and Reason.LEASE in self._engine.bars.every():
+                self._bar(Reason.LEASE, False, "the account is traded without a lease now")
             self.connected.set()
             _log.info("connected", instruments=list(self._index), run=self._engine.run)
             for control in self._waiting:

@@ -6,8 +6,8 @@ from emp.access.port import MarketAccess, TellsOthers
 from emp.core.errors import VenueError
 from emp.engine.engine import Engine
 
-CLOCKS_APART_NS = 3_600_000_000_000
-"""How far the venue's clock and ours may be apart."""
+CLOCKS_APART_NS = 60_000_000_000
+"""How far the venue's clock and its market's may be apart: both are the venue's."""
 
 
 class OthersTrades:
@@ -29,7 +29,10 @@ class OthersTrades:
             return 0.0
         qty, cost, orders = 0, 0.0, set[str]()
         for one in told:
-            if one.instrument != instrument or one.order in self._taken:
+            known = (
+                one.order in self._taken or one.order in self._engine.orders.strangers
+            )  # booked as it was reported
+            if one.instrument != instrument or known:
                 continue
             qty, cost = qty + one.qty, cost + one.qty * one.px
             orders.add(one.order)

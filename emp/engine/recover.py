@@ -17,6 +17,7 @@ from emp.core.clock import Clock
 from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, Control, OrderUpdate, QueryOrder, VenuePosition
 from emp.core.errors import VenueError
+from emp.engine.carry import CARRIED
 from emp.engine.driver import Driver
 from emp.engine.earlier import EarlierOrders
 from emp.engine.others import OthersTrades
@@ -24,9 +25,11 @@ from emp.engine.rebuild import begin, recall
 from emp.engine.valuation import ADJUSTMENT
 from emp.execution.orders import Quarantined
 from emp.execution.reconcile import Correction, CorrectionKind, reconcile_orders, reconcile_positions
-from emp.journal.decisions import layout_note
+from emp.journal.decisions import LAYOUT_NOTE, layout_note
 from emp.journal.ledger import Ledger
-from emp.journal.records import Note, Scalar
+from emp.journal.records import Body, Note, Scalar
+from emp.journal.run import CONTINUED
+from emp.journal.swaps import MODEL_SWAP
 
 UNRECORDED = 1_000.0
 """Ids that every start but a run's first leaves out behind the last one that the ledger knows: a process whose ledger
@@ -49,20 +52,28 @@ class Recovery:
     The engine is fresh. Whoever is the sink of the market hands every report to `report` while this runs.
     """
 
-    def __init__(self, driver: Driver, ledger: Ledger, access: MarketAccess, clock: Clock) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        ledger: Ledger,
+        access: MarketAccess,
+        clock: Clock,
+        others: OthersTrades | None = None,
+    ) -> None:
+        """`others` goes on to know which trades have explained a difference."""
         self._driver, self._ledger, self._access, self._clock = driver, ledger, access, clock
         self._engine, self._manager = driver.engine, driver.engine.orders
         self._foreign: set[str] = set()
         self._withdrawing: dict[str, str] = {}  # a cancel of an order that is not open here -> that order
         self._heard = asyncio.Event()
         self._corrections: list[Correction] = []
-        self._left = 0  # when the ledger was left, ns UTC
+        self._others = others or OthersTrades(self._engine, access)
+        self._left = 0  # when the account was last known as the ledger has it, ns UTC
         self.earlier = EarlierOrders(self._engine.run, self._engine.token)
 
     def rebuild(self) -> None:
         """Take in what the ledger says; to be called before the venue can report anything."""
-        last = self._ledger.last_seq
-        self._left = next((event.body.ts for event in self._ledger.events(last - 1)), 0) if last else 0
+        self._left = _left_at(self._ledger)
         with self._ledger.batch():
             token = str(self._engine.token or "")
             begins = Control(action="begin", ts=self._clock.now_ns(), reason=token, value=UNRECORDED)
@@ -161,9 +172,8 @@ class Recovery:
 
     async def _adjust(self, positions: Sequence[VenuePosition]) -> None:
         """Book what the venue holds and our fills do not explain, at what it says that it cost, where it does."""
-        others = OthersTrades(self._engine, self._access)
         for correction in reconcile_positions(self._manager, positions):
-            px = await others.price(correction.instrument, correction.qty, self._left)
+            px = await self._others.price(correction.instrument, correction.qty, self._left)
             self._corrections.append(correction)
             data: dict[str, Scalar] = {
                 "qty": correction.qty,
@@ -188,3 +198,21 @@ class Recovery:
         now = self._clock.now_ns()
         self._ledger.record_note(Note(kind="start", ts=now, data={**counts}))
         self._ledger.record_control(Control(action="start", ts=now))
+
+
+def _left_at(ledger: Ledger) -> int:
+    """Time of the newest event that is not of a start itself, ns UTC; 0 where there is none."""
+    last, span = ledger.last_seq, 64
+    while True:
+        first = max(0, last - span)
+        told = [event.body.ts for event in ledger.events(first) if not _is_of_a_start(event.body)]
+        if told or not first:
+            return told[-1] if told else 0
+        span *= 8
+
+
+def _is_of_a_start(body: Body) -> bool:
+    """Whether an event only says that a process begins."""
+    if isinstance(body, Control):
+        return body.action == "begin"
+    return isinstance(body, Note) and body.kind in (LAYOUT_NOTE, CARRIED, CONTINUED, MODEL_SWAP)

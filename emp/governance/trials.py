@@ -37,7 +37,8 @@ def trials_of(evidence: Mapping[str, Evidence], name: str, record: Record) -> Tr
         models.add(one.model)
         if one.model == mine.model or one.code != mine.code or not (one.config.get("trade") or _gained(one)):
             continue
-        alike = [other for other in one.records if _alike(other, record)]
+        names = {data.series for data in one.data if data.rows_sha256 == rows}  # a file may have another name
+        alike = [other for other in one.records if other.series in names and _alike(other, record)]
         if not one.whole or not alike or any(len(other.blocks) != len(record.blocks) for other in alike):
             return Trials([], 0, f"the gains of trial {one.model[:8]} are not whole")
         others |= {other.blocks: np.array(other.blocks) for other in alike}
@@ -51,7 +52,7 @@ def _gained(one: Evidence) -> bool:
 
 
 def _alike(other: Record, record: Record) -> bool:
-    return (other.measure, other.series, other.horizon) == (record.measure, record.series, record.horizon)
+    return (other.measure, other.horizon) == (record.measure, record.horizon)
 
 
 GAINS = "gain_bps_lots"

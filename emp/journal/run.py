@@ -36,6 +36,9 @@ from emp.core.records import Array
 from emp.journal.files import file_sha256, remove, write_atomically
 from emp.version import __version__
 
+CONTINUED = "continued"
+"""Kind of the ledger's note that another process goes on with a run, of other settings perhaps."""
+
 _META = "meta.json"
 
 

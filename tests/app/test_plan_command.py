@@ -40,8 +40,8 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_training_gate_and_worth_of_a_small_market(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_quotes(market(9_000, 3, 0.5), str(tmp_path / "GOOG_quotes.csv"))
-    data = f"GOOG={tmp_path}/GOOG_quotes.csv"
+    write_quotes(market(9_000, 3, 0.5), str(tmp_path / "IBM_quotes.csv"))
+    data = f"IBM={tmp_path}/IBM_quotes.csv"
     small = ("--rounds", "2", "--passes", "2", "--epochs", "1", "--hidden", "8", "--step", "5")
     out = str(tmp_path / "planner")
     code, text, err = call(capsys, "train", "--data", data, "--flow", "none", "--out", out, *small, "--json")
@@ -87,9 +87,43 @@ def test_what_the_planner_was_trained_on_is_not_judged(
 
     from emp.plan.artifact import save_planner
 
-    told = {"series": [{"files": list(seen.files), "train_ns": [0, seen.split.test_ns + 1]}]}
-    manifest = msgspec.structs.replace(artifact.manifest, provenance=told)
-    save_planner(tmp_path / "planner", manifest, artifact.tensors)
-    code, _, err = call(capsys, "gate", str(tmp_path / "planner"), "--data", data)
-    assert code != 0
-    assert "was trained on some of its test part" in err
+    told = {"files": list(seen.files), "train_ns": [0, seen.split.test_ns + 1]}
+    elsewhere = {
+        "files": [],
+        "instrument": "GOOG",
+        "train_ns": [0, seen.split.test_ns + 1],
+    }  # a cut of it, or a copy
+    for one in (told, elsewhere):
+        manifest = msgspec.structs.replace(artifact.manifest, provenance={"series": [one]})
+        save_planner(tmp_path / "planner", manifest, artifact.tensors)
+        code, _, err = call(capsys, "gate", str(tmp_path / "planner"), "--data", data)
+        assert code != 0
+        assert "was trained on some of its test part" in err
+
+
+def test_a_recording_that_is_too_short_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random_planner(tmp_path / "planner", load_model("linear").artifact.hash)
+    write_quotes(market(400, 3, 0.5), str(tmp_path / "IBM_quotes.csv"))
+    data = ("--data", f"IBM={tmp_path}/IBM_quotes.csv")
+    small = (
+        "--flow",
+        "none",
+        "--rounds",
+        "1",
+        "--passes",
+        "1",
+        "--epochs",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+    )
+    for words in (
+        ("gate", str(tmp_path / "planner"), *data),
+        ("worth", str(tmp_path / "planner"), *data, "--flow", "none"),
+        ("train", *data, *small),
+    ):
+        code, _, err = call(capsys, *words)
+        assert code != 0, words
+        assert "too short" in err or "too few" in err, (words, err)

@@ -111,7 +111,7 @@ def test_every_page_is_read_and_ours_and_other_symbols_are_left_out() -> None:
     ]
     found, asked = paged(orders, NOW - DAY_MS * MS)
     assert [one.qty for one in found] == [1, 2, 3, 4, 5, 6, 7]
-    assert [one.order for one in found] == [str(n) for n in range(1, 8)]
+    assert [one.order for one in found] == [f"ctrader:{n}" for n in range(1, 8)]
     assert asked > 3
     found, _ = paged(orders, NOW - 3_500 * MS)
     assert [one.qty for one in found] == [1, 2, 3]
@@ -120,7 +120,7 @@ def test_every_page_is_read_and_ours_and_other_symbols_are_left_out() -> None:
 def test_no_longer_span_is_asked_for_than_the_venue_allows() -> None:
     now_ms = NOW // MS
     found, _ = paged([order(1, now_ms - WEEK_MS + DAY_MS), order(2, now_ms - 9 * DAY_MS)], 0)
-    assert [one.order for one in found] == ["1"]
+    assert [one.order for one in found] == ["ctrader:1"]
 
 
 def test_the_access_tells_others() -> None:

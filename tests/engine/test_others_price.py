@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -69,6 +70,13 @@ def test_an_order_explains_one_difference_alone(trader: Engine) -> None:
     assert found == [100.0, 80.0, 0.0]
 
 
+def test_what_was_booked_as_it_was_reported_explains_nothing_more(trader: Engine) -> None:
+    told = Told([(2, 100.0), (2, 80.0)])
+    trader.orders.strangers["o0"] = 2
+    assert price(trader, told, 2) == 80.0
+    del trader.orders.strangers["o0"]
+
+
 @given(
     st.lists(st.tuples(st.integers(-5, 5).filter(bool), st.floats(1.0, 1e6)), min_size=1, max_size=8),
     st.integers(1, 8),
@@ -85,6 +93,7 @@ def test_cash_is_what_the_orders_cost(trades: list[tuple[int, float]], n: int) -
 
     class Plain:
         run = "RUN"
+        orders = SimpleNamespace(strangers={})
 
     found = asyncio.run(OthersTrades(Plain(), Told(trades)).price("GOOG", lots, 0))  # type: ignore[arg-type]
     assert found == pytest.approx(max(0.0, cost / lots))

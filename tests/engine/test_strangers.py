@@ -1,21 +1,24 @@
 """Somebody else trades on the account: what is held, and so what is closed, is what the account holds."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from emp.access.port import MarketAccess
+from emp.access.port import MarketAccess, OthersTrade
 from emp.core.approval import Cleared, command_of
+from emp.core.clock import SimClock
 from emp.core.codes import OrderStatus
 from emp.core.contracts import Command, Control, NewOrder, OrderUpdate, QueryOrder, RiskBreach, VenuePosition
 from emp.core.errors import VenueError
 from emp.engine import audit as audit_module
-from emp.engine.audit import AGAIN_S, LOOK_S, STEADY, PositionAudit
+from emp.engine.audit import AGAIN_S, LOOK_S, STEADY, PositionAudit, PositionWatch
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine
+from emp.engine.market_clock import MarketClock
+from emp.engine.others import OthersTrades
 from emp.engine.rebuild import begin
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
@@ -363,3 +366,50 @@ def test_orders_that_rest_and_explain_nothing_are_withdrawn_so_that_it_can_be_bo
     assert actions.index("differs") < actions.index("halt")
     assert actions.count("differs") == 2
     assert not world.venue.resting
+
+
+class Late(Told):
+    """A venue that is asked what a difference cost, while the report comes that explains it."""
+
+    async def trades_of_others(self, since: int, is_ours: Callable[[str], bool]) -> Sequence[OthersTrade]:
+        self.meanwhile()
+        return [OthersTrade(instrument="GOOG", qty=2, px=100.0, order="o", ts=0)]
+
+
+@pytest.mark.parametrize("explained", [True, False])
+def test_a_report_that_comes_while_the_price_is_asked_for_is_not_booked_again(
+    desk: Desk, explained: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_module, "AGAIN_S", 0.01)
+    venue, shown = Late(), list[bool]()
+    others = OthersTrades(desk.engine, venue)
+    watch = PositionWatch(
+        desk.driver, venue, MarketClock(1, SimClock(1)), others, lambda _, agrees: shown.append(agrees)
+    )
+    venue.holds = 2
+    asked = False
+
+    def told_now() -> None:
+        nonlocal asked
+        asked = True
+        if explained:
+            desk.engine.orders.adjust("GOOG", 2)
+
+    async def looked() -> None:
+        running = asyncio.create_task(watch.run())
+        watch.look_at_once()
+        while not asked:
+            await asyncio.sleep(0.001)
+            venue.meanwhile = told_now if len(shown) == 1 else venue.meanwhile
+        await asyncio.sleep(0.05)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    async def positions() -> Sequence[VenuePosition]:
+        return [VenuePosition(instrument="GOOG", qty=venue.holds)]
+
+    monkeypatch.setattr(venue, "positions", positions)
+    asyncio.run(looked())
+    assert money(desk.engine)[0] == 2
+    assert desk.engine.halted != explained
+    assert shown[0] is False

@@ -22,10 +22,10 @@ MINE = "a" * 64
 HORIZONS = ("1ev", "5ev", "20ev")
 
 
-def gained(model: str, gains: Array) -> Evidence:
+def gained(model: str, gains: Array, series: str = "goog") -> Evidence:
     """A look at one series, on which a model gained float[3, blocks]."""
     made = [
-        Record("gain_bps_lots", "goog", "GOOG", "equity", horizon, tuple(map(float, row)), "day", 99)
+        Record("gain_bps_lots", series, "GOOG", "equity", horizon, tuple(map(float, row)), "day", 99)
         for horizon, row in zip(HORIZONS, gains, strict=True)
     ]
     return evaluation(model, made)
@@ -180,3 +180,15 @@ def test_a_trial_that_traded_and_has_no_gains_is_not_passed_over() -> None:
     said = verdicts([*found, silent])
     assert {one.verdict for one in said.values()} == {"fail"}
     assert all("trial bbbbbbbb are not whole" in one.why for one in said.values())
+
+
+def test_a_trial_on_a_copy_of_the_recording_is_a_trial() -> None:
+    """Under the name of its file: neither forgotten nor held to have no gains."""
+    gains = np.random.default_rng(3).normal(0.1, 1.0, (6, 3, 30))
+    plain = [gained(f"{k:x}" * 64 if k else MINE, one) for k, one in enumerate(gains)]
+    copied = [plain[0]]
+    for k, one in enumerate(gains[1:], 1):
+        look = gained(f"{k:x}" * 64, one, "copy")
+        data = [msgspec.structs.replace(it, series="copy") for it in look.data]
+        copied.append(msgspec.structs.replace(look, data=data))
+    assert verdicts(copied) == verdicts(plain)

@@ -32,13 +32,16 @@ from emp.core.records import ACCOUNT, Array
 from emp.engine.checkpoint import account_note
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine, EngineLimits
+from emp.engine.others import CLOCKS_APART_NS
 from emp.engine.rebuild import begin, rebuild
 from emp.engine.recover import Recovered, Recovery
 from emp.execution.orders import OrderManager
 from emp.execution.reconcile import CorrectionKind
+from emp.journal.decisions import layout_note
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
 from emp.journal.records import Note
+from emp.journal.run import CONTINUED
 from tests.kit.orders import cancel_order, new_order
 from tests.live.world import BTC, book, buyer
 
@@ -611,7 +614,7 @@ class StoppedOut(Closed):
     """A venue that tells at which price a stop has closed what was held, once the ledger was left."""
 
     async def trades_of_others(self, since: int, is_ours: Callable[[str], bool]) -> Sequence[OthersTrade]:
-        assert since <= 1
+        assert since == 1 - CLOCKS_APART_NS, "starts that failed since then are no trade"
         assert is_ours(f"{RUN}-00000001")
         return [OthersTrade(instrument="GOOG", qty=-5, px=99_900.5, order="77", ts=2)]
 
@@ -619,6 +622,12 @@ class StoppedOut(Closed):
 def test_a_stop_that_was_reached_while_the_engine_was_down_is_booked_at_its_price(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     five_bought_at_100_000(path)
+    ledger = Ledger(path, run=RUN, mode="paper")  # a start that came no further, an hour later
+    later = 3_600 * 10**9
+    ledger.record_control(Control(action="begin", ts=later, value=1_000.0))
+    ledger.record_note(layout_note(later))
+    ledger.record_note(Note(kind=CONTINUED, ts=later, data={}))
+    ledger.close()
     for _ in range(2):
         driver = restarted(path, StoppedOut(0, 0.0))
         assert not driver.engine.unvalued

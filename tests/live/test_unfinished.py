@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from emp.app.wiring.live import Running, assemble_live
-from emp.app.wiring.unfinished import CONTINUED, unfinished_run
+from emp.app.wiring.unfinished import unfinished_run
 from emp.core.clock import LiveClock
 from emp.core.config.config import SystemConfig
 from emp.core.errors import EmpError, JournalError, UsageError
@@ -20,6 +20,7 @@ from emp.engine.choose import load_model
 from emp.engine.succession import Models
 from emp.journal.actionlog import read_actions
 from emp.journal.reader import LedgerReader
+from emp.journal.run import CONTINUED
 from emp.observe.board import Board
 from tests.kit.journal import journal
 

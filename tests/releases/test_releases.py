@@ -17,7 +17,6 @@ import pytest
 
 from emp.app.cli import main
 from emp.app.wiring.live import Running, assemble_live
-from emp.app.wiring.unfinished import CONTINUED
 from emp.core.clock import LiveClock
 from emp.core.config.config import SystemConfig
 from emp.core.contracts import VenuePosition
@@ -26,7 +25,7 @@ from emp.engine.choose import load_model
 from emp.engine.journal_tap import journalled_rows
 from emp.engine.succession import Models
 from emp.journal.reader import LedgerReader
-from emp.journal.run import RunFolder
+from emp.journal.run import CONTINUED, RunFolder
 from emp.observe.board import Board
 from tests.kit.killed import Forgetful
 

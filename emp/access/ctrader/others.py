@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Sequence
 from emp.access.ctrader.enums import TradeSide
 from emp.access.ctrader.flows import PAGES, expect
 from emp.access.ctrader.messages import ProtoOAOrderListReq, ProtoOAOrderListRes
+from emp.access.ctrader.orders import FOREIGN
 from emp.access.ctrader.parts import ProtoOAOrder
 from emp.access.ctrader.symbols import POINT, Terms
 from emp.access.ctrader.wire import Message
@@ -55,6 +56,6 @@ def _trade(order: ProtoOAOrder, terms: Terms) -> OthersTrade:
         instrument=terms.instrument.name,
         qty=side * terms.lots(order.executed_volume or 0),
         px=(order.execution_price or 0.0) * POINT / terms.tick_points,
-        order=str(order.order_id),
+        order=f"{FOREIGN}{order.order_id}",
         ts=(order.utc_last_update_timestamp or 0) * MS,
     )

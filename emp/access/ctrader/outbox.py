@@ -83,6 +83,9 @@ class Outbox:
         self._wait_ns = settings.order_wait_ns
         self._commands: deque[Waiting] = deque()
         self._requests: deque[tuple[Message, str | None]] = deque()
+        self.dropped: list[
+            str
+        ] = []  # names of requests that may not leave any more, until somebody takes them
         self._all = RateLimit(settings.requests_per_s)
         self._past = RateLimit(settings.historical_per_s)
         self._reserve = min(RESERVE, settings.requests_per_s // 2)
@@ -171,6 +174,7 @@ class Outbox:
         while not self.paused and self._requests and self._free_at(self._requests[0][0].PAYLOAD) <= now:
             message, request_name = self._requests.popleft()
             if message.PAYLOAD in ORDERS and not self.may_send():
+                self.dropped += [request_name] if request_name else []
                 continue  # a stop: it is asked for again, by whoever may
             self._write(message, request_name, now, parts)
         return b"".join(parts)

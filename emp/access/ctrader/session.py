@@ -243,7 +243,10 @@ class Session:
             self.trading.refuse(
                 command, "not sent: held back longer than allowed, or it may not leave any more"
             )
-        return self.out.take(self.trading)
+        written = self.out.take(self.trading)
+        while self.out.dropped:
+            self.stops.refused(self.out.dropped.pop(), "it may not leave now")
+        return written
 
     def take(self) -> list[Output]:
         """What has happened since the last call, in order."""

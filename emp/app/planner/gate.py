@@ -86,8 +86,10 @@ def gate(
 
 
 def _refuse_trained(artifact: PlannerArtifact, model: LoadedModel, data: Dataset, part: str) -> None:
-    """A held-out part must be after everything that planner or model learned of the same files."""
-    begin = data.span("test" if part == "test" else "calibrate")[0]
+    """A held-out part must be after everything that planner or model learned of the same files, and of that time of the
+    same instrument in whatever files.
+    """
+    begin, end = data.span("test" if part == "test" else "calibrate")
     mine = {f["sha256"] for f in data.files}
     for who, told in (
         ("planner", artifact.manifest.provenance),
@@ -95,7 +97,9 @@ def _refuse_trained(artifact: PlannerArtifact, model: LoadedModel, data: Dataset
     ):
         for one in told.get("series", []):
             same = mine & {f["sha256"] for f in one.get("files", [])}
-            if same and one["train_ns"][1] > begin:
+            first, last = one["train_ns"]
+            then = one.get("instrument") == data.instrument.name and first < end
+            if (same or then) and last > begin:
                 raise UsageError(f"{data.series}: the {who} was trained on some of its {part} part")
 
 

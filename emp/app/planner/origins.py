@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from emp.core.errors import UsageError
+from emp.core.errors import DataError, UsageError
 from emp.core.instrument import Instrument, find
 from emp.core.records import Array
 from emp.engine.load import LoadedModel
@@ -52,6 +52,8 @@ def load_markets(
     for one in series:
         tell = progress(one.name)
         data = load_dataset(one, k_sigma, tell)
+        if not len(data.part("test")):
+            raise DataError(f"{one.name}: too short: no event of its test part comes after the warm-up")
         found.append(Market(one, data, Recorded(one, data.instrument, tell)))
     return found
 

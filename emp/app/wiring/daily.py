@@ -7,8 +7,10 @@ the run ends first.
 """
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,13 +93,19 @@ def observe_apart(run: Path, registry: Path, ended: threading.Event) -> dict[str
         JournalError: it failed; its last line says why.
     """
     words = ["gates", "observe", str(run), "--registry", str(registry), "--give-way", "--json"]
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "emp", *words],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with (
+        tempfile.TemporaryDirectory(
+            prefix="emp-day-"
+        ) as scratch,  # ours: one that is killed leaves nothing behind
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "emp", *words],
+            env={**os.environ, "TMPDIR": scratch},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
         while True:
             try:
                 out, err = process.communicate(timeout=0.5)

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from emp.app.wiring.assembly import engine_limits
 from emp.app.wiring.rules import recorded_rule
-from emp.app.wiring.unfinished import CONTINUED
 from emp.core.config.config import SystemConfig
 from emp.core.contracts import Control
 from emp.core.errors import JournalError, UsageError
@@ -27,7 +26,7 @@ from emp.engine.rerun import Closed, Rerun, Terms
 from emp.journal.actionlog import ActionLog
 from emp.journal.reader import LedgerReader
 from emp.journal.records import Note
-from emp.journal.run import RunFolder, other_release
+from emp.journal.run import CONTINUED, RunFolder, other_release
 
 Progress = Callable[[int, int], None]
 """Called with events and rows so far."""

@@ -19,10 +19,8 @@ from emp.journal.account_file import AccountState
 from emp.journal.ledger import Ledger, finish_sealing
 from emp.journal.reader import LedgerReader, is_blank
 from emp.journal.records import Note
-from emp.journal.run import RunFolder
+from emp.journal.run import CONTINUED, RunFolder
 from emp.journal.swaps import Swap
-
-CONTINUED = "continued"
 
 _ACCOUNT = ("connection_protocol", "host", "account", "sender_comp_id", "target_comp_id")
 """The settings of the section `access` that say whose money it is; ports and symbols are ways there."""

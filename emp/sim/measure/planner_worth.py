@@ -171,9 +171,8 @@ def in_recording(
     whole = float(engine.desk.account["traded"][0])
     by_lot = np.diff(np.r_[0.0, lots[edge[1:]], whole])
     choices, took = _taken(rule)
-    before = int(
-        chosen[min(int(np.searchsorted(ts, starts[0])), len(chosen) - 1)]
-    )  # nothing could be traded then
+    first = int(np.searchsorted(ts, starts[0]))
+    before = int(chosen[first - 1]) if first else 0  # nothing could be traded then
     return Arm(depth, ends - begun, by_lot, choices - before, took)
 
 

@@ -134,9 +134,10 @@ def fit(
     Raises:
         DataError: there are too few choices.
     """
+    made = sum(len(p.kind) for p in parts)
+    if made < LEAST_CHOICES:
+        raise DataError(f"{made} choices are too few to train a planner on: name more recordings")
     whole = join(list(parts))
-    if len(whole.kind) < LEAST_CHOICES:
-        raise DataError(f"{len(whole.kind)} choices are too few to train a planner on: name more recordings")
     torch.manual_seed(seed)
     centre, spread = scales(whole)
     band = flat_band(whole)
