@@ -213,3 +213,15 @@ def test_cancelling_what_a_stop_has_closed_says_so() -> None:
     link.session.send(cancel_order("R-9", stranger))
     link.pump()
     assert link.statuses("R-9") == ["rejected"]
+
+
+def test_a_stop_that_may_not_leave_is_asked_for_again() -> None:
+    link = Link()
+    bought(link)
+    link.session.out.may_send = lambda: False  # the lease is in doubt
+    protect(link, 109_500)
+    assert asked(link) == []
+    link.session.out.may_send = lambda: True
+    link.session.reconcile(lambda _: None)
+    link.pump()
+    assert list(held(link).values()) == [(TradeSide.BUY, 4, 1.095)]

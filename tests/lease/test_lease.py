@@ -1,6 +1,7 @@
 """Never two that may send, whatever comes between two steps; and an end to it where nothing goes wrong any more."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -8,6 +9,7 @@ from emp.core.clock import SimClock
 from emp.core.ids import cl_ord_id, sequence_of, token_of
 from emp.engine.lease import DRIFT, Lease, LeaseTerms
 from emp.journal.lease.memory import MemoryStore
+from emp.journal.lease.port import StoreError
 from tests.lease.worlds import TERM_NS, TERMS, Drifting, World
 
 SEEDS = 100
@@ -262,3 +264,38 @@ def test_no_id_is_made_that_could_be_another() -> None:
         cl_ord_id("0ABCDEFG", 1, 2**25)
     with pytest.raises(ValueError, match="number"):
         cl_ord_id("0ABCDEFG", 2**30, 1)
+
+
+class Deaf(MemoryStore):
+    """A store that takes a lease without its answer being heard, and then says no once."""
+
+    def __init__(self, clock: SimClock) -> None:
+        super().__init__(lambda: clock.monotonic_ns() // 1_000)
+        self.heard = self.agrees = False
+
+    def take(self, *asked: Any, **how: Any) -> int:
+        token = super().take(*asked, **how)
+        if not self.heard:
+            self.heard = True
+            raise StoreError("no answer")
+        return token
+
+    def renew(self, *asked: Any, **how: Any) -> bool:
+        if not self.agrees:
+            self.agrees = True
+            return False
+        return super().renew(*asked, **how)
+
+
+def test_a_candidate_that_finds_itself_the_holder_and_may_not_be_goes_on_as_one() -> None:
+    clock = SimClock(1)
+    lease = Lease(Deaf(clock), ["GOOG"], "me", TERMS, clock)
+    found = []
+    for _ in range(8):
+        found.append(lease.try_take())
+        if found[-1]:
+            break
+        clock.advance(TERM_NS)
+    assert found[-1]
+    assert not lease.lost
+    assert lease.valid()
