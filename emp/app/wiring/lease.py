@@ -93,14 +93,15 @@ def open_account(account: Mapping[str, Any], keeper: LeaseKeeper | None) -> Acco
 
     Raises UsageError where somebody else has the lock.
     """
-    if keeper is not None:
-        _evict(lock_path(account), keeper.token, frozenset(keeper.left))
+    if keeper is None:
+        return AccountFile(account)
+    _evict(lock_path(account), keeper.token, frozenset(keeper.left))
     end = time.monotonic() + _EVICTS_S
     while True:
         try:
             return AccountFile(account)
         except UsageError:
-            if keeper is None or time.monotonic() > end:
+            if time.monotonic() > end:
                 raise
             time.sleep(0.05)
 
