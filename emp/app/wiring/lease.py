@@ -21,7 +21,6 @@ from emp.engine.lease import Lease, LeaseTerms
 from emp.engine.lease_keeper import LeaseKeeper
 from emp.journal.account_file import AccountFile, AccountState, account_name, known_token, lock_path
 from emp.journal.lease.left import Left, decode_left
-from emp.journal.lease.redis_store import RedisStore
 from emp.journal.ledger import Ledger
 from emp.journal.records import Note
 from emp.journal.run import RunFolder
@@ -52,6 +51,8 @@ def stand_by(config: SystemConfig, board: Board) -> LeaseKeeper | None:
     term_ns = int(section.term_s * _S)
     margin_ns = term_ns // 10 if section.margin_s is None else int(section.margin_s * _S)
     account, clock = account_of(config), LeaseClock()
+    from emp.journal.lease.redis_store import RedisStore  # an extra, which who has no lease need not have
+
     store = RedisStore(section.redis, account_name(_leased(account)), section.term_s / 6)
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     lease = Lease(
