@@ -1,6 +1,6 @@
-"""Evidence that somebody could have chosen: of a market that can be played until it suits, or of markets that were picked.
+"""Evidence that somebody could have chosen: of a market that is played until it suits, or of markets that were picked.
 
-It is of this model and this code, and a gate reads none of it all the same.
+It is of this model and this code, and no gate reads it all the same.
 """
 
 from emp.governance.evidence import Evidence
@@ -9,8 +9,8 @@ PLAYED_AGAIN = ("recording", "mock")
 """Connection protocols whose market is no live one."""
 
 CATALOGUE_SHA256 = "2db404bdcd3e06299de8b88d20cf7d119ddba30a96f54581f1687cfd4e6f1af9"
-"""Of the shipped `examples/markets.yaml`. It stands here, in the sources that `code_version` covers, and not in the file
-beside them: where that was changed, evidence of it is of another catalogue.
+"""Of the shipped `examples/markets.yaml` (`emp/examples` in a wheel). It stands in the sources, which `code_version`
+covers: where the file beside them was changed, evidence of it is of another catalogue.
 """
 
 
