@@ -51,7 +51,7 @@ def leave_out(asked: Asked) -> None:
     """Make the table and print it in the form that was asked for.
 
     Raises:
-        UsageError: there is no such grouping or market.
+        UsageError: there is no such grouping or market, or markets are named of which evidence is asked for.
         ConfigError: the catalogue is not one.
         DataError: fewer than two markets, or nothing to train on when some are left out.
     """
@@ -60,6 +60,10 @@ def leave_out(asked: Asked) -> None:
 
     if asked.by not in BY:
         raise UsageError(f"--by {asked.by}: must be one of {', '.join(BY)}")
+    if asked.artifacts and asked.single and asked.evidence is not None:
+        raise UsageError(
+            "--market: evidence of skill outside of training is of all markets; leave --market or --evidence"
+        )
     markets, skipped = _markets(asked)
     budget = Budget(events=asked.events, epochs=asked.epochs)
     found = (
@@ -84,7 +88,8 @@ def leave_out(asked: Asked) -> None:
         "table": rows,
     }
     if asked.evidence is not None:
-        result["evidence"] = _evidence(asked, asked.evidence, markets, found, left)
+        gone = {"too_short": left, "skipped": [one.market for one in skipped]}
+        result["evidence"] = _evidence(asked, asked.evidence, markets, found, gone)
     for name in left:
         typer.echo(f"{name}: too short to be judged", err=True)
     if asked.as_json:
@@ -133,6 +138,7 @@ def _judge_artifacts(asked: Asked, markets: "Sequence[Market]", budget: "Budget"
         "name": "outside the training",
         "left_out": [market.name for market in outside],
         "trained_on": sorted(known),
+        "trained_on_by": {name: sorted(trained_on(one.artifact.manifest)) for name, one in models.items()},
         "models": {name: model.artifact.hash for name, model in models.items()},
     }
     return Found(cells, [facts], "artifact")
@@ -154,10 +160,10 @@ def _models(artifacts: Sequence[str]) -> "dict[str, LoadedModel]":
 
 
 def _evidence(
-    asked: Asked, home: Path, markets: "Sequence[Market]", found: Found, too_short: Sequence[str]
+    asked: Asked, home: Path, markets: "Sequence[Market]", found: Found, gone: dict[str, list[str]]
 ) -> list[str]:
-    """Write evidence of every model that was judged, but for a linear one that only stands beside them; the names of
-    what was written.
+    """Write evidence of every model that was judged, but for a linear one that only stands beside them, with what is
+    `gone` of the catalogue; the names of what was written.
     """
     from emp.app.wiring.examples import examples
     from emp.governance.evidence import Store
@@ -170,7 +176,8 @@ def _evidence(
     config = {
         "leave_out": found.by,
         "catalogue_sha256": file_sha256(asked.catalogue or examples()["markets"]),
-        "too_short": list(too_short),
+        "chosen": list(asked.single),
+        **gone,
     }
     made = []
     named = [one.name for one in parse_contenders(asked.artifacts)]
@@ -181,8 +188,22 @@ def _evidence(
             beside = name == LINEAR and bool(named) and LINEAR not in named
             if cells and not beside:
                 judged = Judged(name, model, fold["models"][LINEAR])
-                made.append(store.add(of_outside(judged, mine, cells, config, asked.seed)))
+                of = {**config, "passed_over": _passed_over(fold, name, markets)}
+                made.append(store.add(of_outside(judged, mine, cells, of, asked.seed)))
     return made
+
+
+def _passed_over(fold: dict[str, Any], name: str, markets: "Sequence[Market]") -> list[str]:
+    """Markets that neither a model nor the linear one beside it was trained on, and that it was not judged on: another
+    model that was named was trained on them. None in a fold, all of whose models were trained on the same.
+    """
+    from emp.train.judge.leave_out_table import LINEAR
+
+    trained = fold.get("trained_on_by")
+    if trained is None:
+        return []
+    own = {*trained[name], *trained[LINEAR]}
+    return [m.name for m in markets if m.data.instrument.name in set(fold["trained_on"]) - own]
 
 
 def _markets(asked: Asked) -> "tuple[list[Market], list[Skipped]]":

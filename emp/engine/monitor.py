@@ -59,6 +59,9 @@ FAILED, BEHIND, EARNED = "failed", "behind", "earned"
 
 CALIBRATION = "calibration"
 """The test that the calibration error of the model that serves is at most ECE_LIMIT, at every horizon."""
+CHALLENGED = (f"{EARNED}.{LOG_LOSS}.challenger", f"{EARNED}.{VALUE}.challenger")
+"""The comparisons in both of which a challenger must be better."""
+
 BASELINE = f"{VALUE}.{NAME}"
 """The comparison with the dumb trader."""
 
@@ -339,11 +342,14 @@ class Monitor:
         if not self.behind and against.get(BASELINE, 0.0) >= 1.0 / LEVEL:
             self.behind = True
             yield Finding(at, BEHIND, name, ts, {"log_evidence": math.log(against[BASELINE])})
-        mine = [e for gate, e in self.evidence().items() if gate.startswith("earned.")]
-        if mine and not self.earned and min(mine) >= 1.0 / LEVEL:
+        told = self.evidence()
+        mine = min(
+            told.get(gate, 0.0) for gate in CHALLENGED
+        )  # where classes differ, no log loss is compared
+        if not self.earned and mine >= 1.0 / LEVEL:
             self.earned = True
             assert self.lineup.challenger is not None
-            data = {"model": self.lineup.challenger.artifact.hash, "log_evidence": math.log(min(mine))}
+            data = {"model": self.lineup.challenger.artifact.hash, "log_evidence": math.log(mine)}
             yield Finding(at, EARNED, name, ts, data)
 
     def evidence(self) -> dict[str, float]:

@@ -54,7 +54,7 @@ class InstrumentDay:
     dumb: float = 0.0  # and that of the dumb trader
     log_evidence: Mapping[str, float | None] = field(
         default_factory=dict
-    )  # of every comparison, at the last look
+    )  # of every comparison of the lineup, at the last look
     rows: list[tuple[Array, Array, Array]] = field(default_factory=list)  # ts, bid, ask of visible events
     closed: Array = field(
         default_factory=lambda: np.zeros(3)
@@ -71,8 +71,9 @@ class WatchedDay:
     alarms: list[str] = field(default_factory=list)
     earned: Mapping[str, Any] = field(
         default_factory=dict
-    )  # the line that says that the challenger has proved better
+    )  # the line that says that the challenger of the lineup has proved better
     lineup: Mapping[str, Any] = field(default_factory=dict)  # the line that says who was compared last
+    contests: int = 0  # lineups with a challenger that the run has had so far
     hours: list[Hour] = field(default_factory=list)  # times
     end: int = 0  # events of the run up to its last
     over: bool = False  # whether events of a later day came, and the monitor has told of what came after it
@@ -127,14 +128,16 @@ def watched_days(
     market = Journalled(folder, rows)
     inputs: list[InputStream] = []
     instruments: Sequence[Instrument] = ()
-    newest = 0
+    newest = contests = 0
     for one in stretches(folder):
+        contests += bool(one.told["challenger"])
         if one.told["fresh"]:
             instruments, _, _ = terms(one.first)
             inputs = [InputStream(each) for each in instruments]
         serving = model(one.told["serving"])
         watchers = [_Watcher(serving, each, seen) for each, seen in zip(instruments, inputs, strict=True)]
         lines = _Lines(one)
+        before: WatchedDay | None = None
         for first, events, mine in market.take(one.first, one.end):
             said = np.zeros(len(events), SAID)
             recorded_forecasts(events, mine, said)
@@ -143,8 +146,11 @@ def watched_days(
             for begin, end in _pieces(days):
                 day = int(days[begin])
                 into = found.setdefault((day, serving.artifact.hash), WatchedDay(day, serving.artifact.hash))
-                into.lineup, into.end = one.told, first + end
                 _take(watchers, events[begin:end], said[begin:end], into)
+                into.end, into.contests = first + end, contests
+                if into.lineup is not one.told:
+                    _enter(one.told, before, into)
+                before = into
                 for told in lines.until(first + end):
                     at = int(told["at"]) - first - 1
                     _note(told, int(events["ts_recv"][max(at, 0)]) % DAY_NS // HOUR_NS, into)
@@ -172,6 +178,16 @@ def _take(watchers: Sequence[_Watcher], events: Array, said: Array, into: Watche
         name = watcher.instrument.name
         summed = into.instruments.setdefault(name, InstrumentDay(watcher.instrument, watcher.trained))
         watcher.take(events[mine], said[mine], summed)
+
+
+def _enter(lineup: Mapping[str, Any], before: WatchedDay | None, into: WatchedDay) -> None:
+    """A lineup comes to a day, from the day before where it has been seen: what the one before it had found of its own
+    comparisons says nothing of this one's.
+    """
+    into.lineup, into.earned = lineup, {}
+    known = {} if before is None else before.instruments
+    for name, one in into.instruments.items():
+        one.log_evidence = known[name].log_evidence if name in known else {}
 
 
 def _note(told: Mapping[str, Any], hour: int, into: WatchedDay) -> None:

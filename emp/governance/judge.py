@@ -15,6 +15,7 @@ from emp.core.instrument import catalogue
 from emp.governance.bounds import Bounds, bounds
 from emp.governance.contests import best_contest, counts, of_contests
 from emp.governance.evidence import Evidence, Record
+from emp.governance.foreign import of_paper, picked, played_again
 from emp.governance.gates import Gates, Rule, Side, rules
 from emp.governance.seal import content_address
 from emp.governance.trials import trials_of
@@ -183,9 +184,11 @@ def _foreign(rule: Rule, case: Case, one: Evidence) -> str:
         return "another reference"
     if one.kind == "contest" and not counts(one, case.champion):
         return "another champion, or a market played again"
+    if of_paper(one) and played_again(one):
+        return "a market played again"
     if rule.outside and trained_on(case.manifest).intersection(data.instrument for data in one.data):
         return "an instrument of the training"
-    return ""
+    return picked(one) if rule.outside else ""
 
 
 def _lacking(rule: Rule, case: Case, read: Iterable[Record]) -> list[str]:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from emp.core.records import HORIZON_NAMES
-from emp.engine.monitor import EARNED
+from emp.engine.monitor import CHALLENGED, EARNED
 from emp.engine.watched_days import InstrumentDay, WatchedDay
 from emp.governance.bounds import bounds
 from emp.governance.evidence import Data, Evidence, Record, new_evidence
@@ -147,38 +147,42 @@ def of_contest(days: Sequence[WatchedDay], source: Source) -> Evidence | None:
     comparison on every instrument, and the line that says that it has proved better, where there is one. Both can be
     computed again from the run's journal. None where there was no challenger.
     """
-    last = next((one for one in reversed(days) if one.lineup.get("challenger")), None)
-    if last is None:
+    compared = [one for one in days if one.lineup.get("challenger")]
+    if not compared:
         return None
+    last = max(compared, key=lambda one: (one.end, one.day))
+    challenger = str(last.lineup["challenger"])
     records = [
         msgspec.structs.replace(record_of("log_evidence", one, "", [value], one.looks, "run"), series=gate)
         for one in last.instruments.values()
         for gate, value in one.log_evidence.items()
         if gate.startswith(f"{EARNED}.") and value is not None
     ]
-    told = next((d.earned for d in days if d.lineup == last.lineup and d.earned), {})
+    mine = [one.earned for one in days if one.lineup == last.lineup]
+    told = next((one for one in mine if one and one["model"] == challenger), {})
     reached = evidence_of(last, told)
     records.append(
         record_of("evidence", None, "", [reached], sum(o.looks for o in last.instruments.values()), "run")
     )
-    config = {**source._asdict(), "day": last.day, "earned": dict(told)}
-    made = new_evidence("contest", str(last.lineup["challenger"]), records, config, reference=last.model)
+    config = {**source._asdict(), "day": last.day, "earned": dict(told), "contests": last.contests}
+    made = new_evidence("contest", challenger, records, config, reference=last.model)
     return msgspec.structs.replace(made, code=source.code)
 
 
 def evidence_of(last: WatchedDay, earned: Mapping[str, Any]) -> float:
     """How much evidence there is that a challenger is better: what the line says that says so, or, where there is none,
-    the weakest of its comparisons at the last look, each the mean over instruments.
+    the weaker of its comparisons at the last look, each the mean over instruments. None unless there was a bet on both.
     """
+    told = [one.log_evidence for one in last.instruments.values()]
+    if any(all(gate not in one for one in told) for gate in CHALLENGED):
+        return 0.0
     if earned:
         return math.exp(float(earned["log_evidence"]))
-    told = [one.log_evidence for one in last.instruments.values()]
-    gates = {gate for one in told for gate in one if gate.startswith(f"{EARNED}.")}
     means = [
         math.fsum(math.exp(x) for one in told if (x := one.get(gate)) is not None) / len(told)
-        for gate in gates
+        for gate in CHALLENGED
     ]
-    return min(means, default=0.0)
+    return min(means)
 
 
 # --- what a day was
@@ -230,7 +234,8 @@ class Asked(NamedTuple):
 def days_of(evidence: Mapping[str, Evidence], asked: Asked) -> dict[int, list[Evidence]]:
     """Evidence of paper days that counts, by day: of the model, the code and the kind of market that are asked for.
 
-    What was told of a run's day before it was over is in what was told of it afterwards, and counts no more.
+    What was told of a run's day before it was over is in what was told of it afterwards, and counts no more; of parts
+    of one that is not over, all of which begin with its first event, the one that has seen most counts.
     """
     found: dict[int, list[Evidence]] = {}
     for one in evidence.values():
@@ -243,8 +248,19 @@ def days_of(evidence: Mapping[str, Evidence], asked: Asked) -> dict[int, list[Ev
 
 
 def _without_parts(told: list[Evidence]) -> list[Evidence]:
+    kept: dict[Any, Evidence] = {}
     over = {one.config.get("run") for one in told if one.config.get("over") is True}
-    return [one for one in told if one.config.get("over") is True or one.config.get("run") not in over]
+    for one in told:
+        run = one.config.get("run")
+        if run not in over and (run not in kept or _seen_of(one) > _seen_of(kept[run])):
+            kept[run] = one
+    return [one for one in told if one.config.get("over") is True or one is kept.get(one.config.get("run"))]
+
+
+def _seen_of(one: Evidence) -> tuple[float, int]:
+    """How much of a run's day had been seen when it was told: looks, and alarms."""
+    looks = math.fsum(x for record in one.records if record.measure == "looks" for x in record.blocks)
+    return looks, len(one.config.get("alarms", ()))
 
 
 def paper_lacks(evidence: Mapping[str, Evidence], asked: Asked, gates: Gates) -> str:

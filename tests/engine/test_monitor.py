@@ -28,6 +28,7 @@ from emp.journal.monitor_log import MONITOR, MonitorLog, read_monitor
 from emp.journal.run import RunFolder
 from emp.model.artifact import Artifact
 from emp.observe.board import Board
+from emp.observe.sequential import bet
 from emp.sim.flow.shipped import shipped_flow
 from emp.sim.world.market import Market
 from emp.sim.world.screen import Screen
@@ -272,3 +273,18 @@ def test_a_process_that_died_left_a_beginning_and_the_next_goes_on_behind_it(
     kept = read_monitor(run.folder.path)
     assert [told["at"] for _, told in kept[:-1]] == [told["at"] for _, told in before if told["at"] <= 2_000]
     assert kept[-1][1] == {"at": 2000, "kind": "lineup"}
+
+
+def test_a_challenger_whose_classes_are_others_wins_nothing_by_value_alone() -> None:
+    monitor = Monitor([GOOG], LIMITS, Lineup(load_model("linear"), challenger=named("challenger")))
+    (one,) = monitor._watched
+    bet(one.process("value.linear"), 0.0)
+
+    def win(gate: str) -> list[str]:
+        for _ in range(200):
+            bet(one.process(gate), 1.0)
+        return [found.kind for found in monitor._verdicts("GOOG", 1, 1)]
+
+    assert win("earned.value.challenger") == []
+    assert not monitor.earned
+    assert win("earned.log_loss.challenger") == ["earned"]

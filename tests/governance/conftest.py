@@ -10,6 +10,7 @@ import pytest
 
 from emp.core.records import HORIZON_NAMES
 from emp.governance.evidence import Data, Evidence, Record, new_evidence
+from emp.governance.foreign import CATALOGUE_SHA256
 from emp.governance.gates import Gates, read_gates
 from emp.governance.paper import Asked
 from emp.governance.registry import Registry
@@ -131,13 +132,16 @@ def outside(model: str, value: float = 2.0, groups: int = 6, instruments: str = 
         for horizon in HORIZON_NAMES
     ]
     data = [Data(name, name, "equity", 99, name * 64, (200, 300)) for name in instruments]
-    return new_evidence("evaluation", model, made, {"leave_out": "artifact"}, 0, data, REFERENCE)
+    config = {"leave_out": "artifact", "catalogue_sha256": CATALOGUE_SHA256, "chosen": [], "skipped": []}
+    return new_evidence("evaluation", model, made, {**config, "passed_over": []}, 0, data, REFERENCE)
 
 
-def contest(model: str, evidence: float = 1e4, run: str = "RUN1", champion: str = REFERENCE) -> Evidence:
-    """A contest on live events that the model has had as a challenger."""
+def contest(
+    model: str, evidence: float = 1e4, run: str = "RUN1", champion: str = REFERENCE, contests: int = 1
+) -> Evidence:
+    """A contest on live events that the model has had as a challenger, the last of so many of the run."""
     made = [plain("evidence", evidence, 1)]
-    config = {"run": run, "protocol": "fix", "day": 1}
+    config = {"run": run, "protocol": "fix", "day": 1, "contests": contests}
     return new_evidence("contest", model, made, config, reference=champion)
 
 

@@ -7,13 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emp.app.wiring.examples import examples
 from emp.core.instrument import find
 from emp.engine.watched_days import InstrumentDay, WatchedDay
-from emp.governance.evidence import Evidence, Record, new_evidence
+from emp.governance.evidence import Evidence, Kind, Record, new_evidence
+from emp.governance.foreign import CATALOGUE_SHA256
 from emp.governance.gates import read_gates, rules
 from emp.governance.judge import Case, Verdict, judge_gate
 from emp.governance.paper import Source, evidence_of, of_contest
 from emp.governance.registry import Registry
+from emp.journal.files import file_sha256
 from emp.journal.run import code_version
 from emp.model.artifact import Artifact
 from emp.train.judge.blocks import trade_measures
@@ -26,8 +29,10 @@ from tests.governance.conftest import (
     green_registry,
     make_artifact,
     outside,
+    plain,
 )
 
+PSI, LATENCY = "psi_max", "latency_p99_ms.model"
 VALUE, SKILL, CONTEST = "value_missed_bps_max", "skill_outside_training_pct_min.ev5", "contest_evidence_min"
 
 
@@ -64,6 +69,26 @@ def test_a_worse_look_outside_counts_beside_a_better_one(artifact: Artifact) -> 
     assert told.verdict == "fail"
 
 
+def test_skill_on_markets_that_were_chosen_is_none(artifact: Artifact) -> None:
+    one = outside(artifact.hash)
+    for field, value, why in (
+        ("catalogue_sha256", "0" * 64, "another catalogue"),
+        ("skipped", ["BAC"], "were not all read"),
+        ("chosen", ["GOOG"], "were named"),
+        ("passed_over", ["BAC"], "another model beside it"),
+    ):
+        for config in (
+            {**one.config, field: value},
+            {name: x for name, x in one.config.items() if name != field},
+        ):
+            told = said(artifact, SKILL, msgspec.structs.replace(one, config=config))
+            assert (told.verdict, why in told.why) == ("fail", True), (field, config)
+
+
+def test_the_catalogue_that_counts_is_the_shipped_one() -> None:
+    assert file_sha256(examples()["markets"]) == CATALOGUE_SHA256
+
+
 # --- contests
 
 
@@ -94,6 +119,18 @@ def test_every_contest_costs_the_best_its_share(artifact: Artifact) -> None:
     assert said(artifact, CONTEST, contest(artifact.hash, 1000.0), *lost, more).verdict == "fail"
     again = contest(artifact.hash, 3.0, run="RUN2")  # the same contest, looked at later
     assert said(artifact, CONTEST, contest(artifact.hash, 1000.0), *lost, again).verdict == "pass"
+
+
+def test_each_beginning_of_a_run_s_monitor_is_a_contest(artifact: Artifact) -> None:
+    best = contest(artifact.hash, 1000.0, contests=2)
+    assert said(artifact, CONTEST, best, contest(artifact.hash, 0.5, run="RUN2", contests=3)).value == 200.0
+    later = contest(artifact.hash, 0.5, contests=6)
+    told = said(artifact, CONTEST, best, later, contest(artifact.hash, 0.5, run="RUN2", contests=3))
+    assert (told.verdict, told.value) == ("fail", pytest.approx(1000.0 / 9))
+    for contests in (None, 0, -1, True, "1", 1.0):
+        one = msgspec.structs.replace(best, config={**best.config, "contests": contests})
+        told = said(artifact, CONTEST, one)
+        assert (told.verdict, "how many contests" in told.why) == ("fail", True)
 
 
 @settings(max_examples=100, deadline=None)
@@ -162,13 +199,22 @@ def test_the_evidence_of_a_contest_is_its_weakest_comparison_over_all_instrument
     assert record.blocks == (pytest.approx(expected),)
 
 
+def test_a_challenger_that_was_compared_in_value_alone_has_shown_nothing() -> None:
+    day = WatchedDay(1, "mine", lineup={"challenger": "other"})
+    day.instruments["GOOG"] = InstrumentDay(
+        find("GOOG"), True, log_evidence={"earned.value.challenger": 9.0, "value.linear": 1.0}
+    )
+    assert evidence_of(day, {}) == 0.0
+    assert evidence_of(day, {"log_evidence": 9.0}) == 0.0
+
+
 # --- expected against realised value
 
 
 def test_paper_days_that_missed_more_count_beside_an_evaluation_that_did_not(artifact: Artifact) -> None:
     def paper_days(blocks: tuple[float, ...]) -> Evidence:
         made = Record("value_missed_bps", "GOOG", "GOOG", "equity", "", blocks, "day", 50)
-        return new_evidence("value", artifact.hash, [made], {})
+        return new_evidence("value", artifact.hash, [made], {"of": "paper", "protocol": "fix"})
 
     good = evaluation(artifact.hash)
     assert said(artifact, VALUE, good).verdict == "pass"
@@ -176,6 +222,27 @@ def test_paper_days_that_missed_more_count_beside_an_evaluation_that_did_not(art
     assert said(artifact, VALUE, good, paper_days((0.5, 0.4, 0.6, 0.5, 0.4))).verdict == "fail"
     alone = said(artifact, VALUE, paper_days((0.1, 0.0, 0.05, -0.1, 0.1)))
     assert (alone.verdict, alone.why.endswith("on EURUSD")) == ("fail", True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "measure", "gate"),
+    [("value", "value_missed_bps", VALUE), ("drift", "psi", PSI), ("latency", "model_p99_ms", LATENCY)],
+)
+def test_what_a_paper_run_on_a_recording_says_is_read_by_no_gate(
+    kind: Kind, measure: str, gate: str, artifact: Artifact
+) -> None:
+    made = [
+        msgspec.structs.replace(plain(measure, 0.1), instrument=name, asset_class=asset_class)
+        for name, asset_class in (("GOOG", "equity"), ("EURUSD", "fx_spot"))
+    ]
+    for protocol in ("fix", "ctrader"):
+        live = new_evidence(kind, artifact.hash, made, {"of": "paper", "protocol": protocol})
+        assert said(artifact, gate, live).verdict == "pass"
+    for config in ({"protocol": "recording"}, {"protocol": "mock"}, {"protocol": None}, {}):
+        told = said(artifact, gate, new_evidence(kind, artifact.hash, made, {"of": "paper", **config}))
+        assert (told.verdict, "a market played again" in told.why) == ("fail", True)
+    of_bench = new_evidence(kind, artifact.hash, made, {})
+    assert said(artifact, gate, of_bench).verdict == ("fail" if kind == "value" else "pass")
 
 
 def traded(lots: list[float], missed: list[float]) -> dict[str, object]:

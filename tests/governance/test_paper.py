@@ -86,6 +86,24 @@ def test_alarms_make_a_day_red_and_parts_of_a_day_add_up(gates: Gates) -> None:
     assert judge_day([half, half, paper(MODEL, 1, "behind the dumb trader")], gates, "GOOG").colour == "red"
 
 
+def test_of_two_tellings_of_a_day_that_is_not_over_the_fuller_one_counts(gates: Gates) -> None:
+    def told(run: str, looks: float, *alarms: str) -> Evidence:
+        one = paper(MODEL, 1, *alarms, looks=looks, hours=3.0)
+        return msgspec.structs.replace(one, config={**one.config, "run": run, "over": False})
+
+    early, late, other = told("A", 12.0), told("A", 15.0), told("B", 12.0)
+    for found in ([early, late], [late, early]):
+        (parts,) = days_of({str(k): one for k, one in enumerate(found)}, ask(MODEL, 14)).values()
+        assert parts == [late]
+        assert judge_day(parts, gates, "GOOG").colour == "short"
+    (parts,) = days_of({"a": early, "b": other, "c": late}, ask(MODEL, 14)).values()
+    assert parts == [other, late]
+    assert judge_day(parts, gates, "GOOG").colour == "green"
+    alarmed = told("A", 15.0, "failed: calibration")
+    (parts,) = days_of({"a": alarmed, "b": late}, ask(MODEL, 14)).values()
+    assert parts == [alarmed]
+
+
 def test_what_was_not_measured_makes_no_green_day(gates: Gates) -> None:
     whole = paper(MODEL, 1)
     records = [r for r in whole.records if r.measure != "value_over_dumb_ticks"]
