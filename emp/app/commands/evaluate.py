@@ -78,7 +78,8 @@ class Options(NamedTuple):
     market: Annotated[
         list[str] | None,
         typer.Option(
-            help="With --leave-out: leave out this market alone; may be given often, not with --artifact and --evidence."
+            help="With --leave-out: leave out this market alone; may be given often. Not where evidence of an "
+            "--artifact is written."
         ),
     ] = None
     events: Annotated[
