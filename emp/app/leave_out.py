@@ -62,7 +62,8 @@ def leave_out(asked: Asked) -> None:
         raise UsageError(f"--by {asked.by}: must be one of {', '.join(BY)}")
     if asked.artifacts and asked.single and asked.evidence is not None:
         raise UsageError(
-            "--market: evidence of skill outside of training is of all markets; leave --market or --evidence"
+            "--market: evidence of skill outside of training is of all markets: leave out --market, or --evidence"
+            " (EMP_REGISTRY)"
         )
     markets, skipped = _markets(asked)
     budget = Budget(events=asked.events, epochs=asked.epochs)

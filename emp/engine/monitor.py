@@ -61,7 +61,6 @@ CALIBRATION = "calibration"
 """The test that the calibration error of the model that serves is at most ECE_LIMIT, at every horizon."""
 CHALLENGED = (f"{EARNED}.{LOG_LOSS}.challenger", f"{EARNED}.{VALUE}.challenger")
 """The comparisons in both of which a challenger must be better."""
-
 BASELINE = f"{VALUE}.{NAME}"
 """The comparison with the dumb trader."""
 
@@ -333,7 +332,8 @@ class Monitor:
 
     def _verdicts(self, name: str, at: int, ts: int) -> Iterator[Finding]:
         """What the looks so far say of the model that serves, and of the challenger."""
-        against = {gate: e for gate, e in self.evidence().items() if not gate.startswith("earned.")}
+        told = self.evidence()
+        against = {gate: e for gate, e in told.items() if not gate.startswith("earned.")}
         if not self.failed and np.mean(list(against.values())) >= 1.0 / LEVEL:
             self.failed = max(against, key=lambda gate: against[gate])
             e = math.log(float(np.mean(list(against.values()))))
@@ -342,14 +342,11 @@ class Monitor:
         if not self.behind and against.get(BASELINE, 0.0) >= 1.0 / LEVEL:
             self.behind = True
             yield Finding(at, BEHIND, name, ts, {"log_evidence": math.log(against[BASELINE])})
-        told = self.evidence()
-        mine = min(
-            told.get(gate, 0.0) for gate in CHALLENGED
-        )  # where classes differ, no log loss is compared
+        # where classes differ no log loss is compared, and nothing is won
+        mine = min(told.get(gate, 0.0) for gate in CHALLENGED)
         if not self.earned and mine >= 1.0 / LEVEL:
             self.earned = True
-            assert self.lineup.challenger is not None
-            data = {"model": self.lineup.challenger.artifact.hash, "log_evidence": math.log(mine)}
+            data = {"model": self.lineup.hashes["challenger"], "log_evidence": math.log(mine)}
             yield Finding(at, EARNED, name, ts, data)
 
     def evidence(self) -> dict[str, float]:

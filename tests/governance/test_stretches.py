@@ -3,6 +3,7 @@
 import json
 import math
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from emp.core.clock import LiveClock
 from emp.core.instrument import find
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.journal_tap import JournalTap, journalled_rows
+from emp.engine.load import LoadedModel
 from emp.engine.monitor import Lineup
 from emp.engine.monitor_tap import MonitorTap
 from emp.engine.rerun import Terms
 from emp.engine.tap import Batch
 from emp.engine.verdict import Verdict
-from emp.engine.watched_days import InstrumentDay, WatchedDay, watched_days
+from emp.engine.watched_days import DAY_NS, InstrumentDay, WatchedDay, watched_days
 from emp.governance.evidence import Evidence
 from emp.governance.paper import Source, of_contest
 from emp.journal.monitor_log import MONITOR, MonitorLog, line_of
@@ -36,15 +38,25 @@ BOTH = ("earned.log_loss.challenger", "earned.value.challenger")
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """One day in three stretches: one challenger, another one that is hardly looked at, none."""
+    stretches = ((4_000, named("first")), (4_100, named("second")), (5_200, None))
+    return record(tmp_path_factory.mktemp("stretches") / "run", stretches)
+
+
+def record(
+    folder: Path, stretches: Sequence[tuple[int, LoadedModel | None]], midnight: int = 5_200
+) -> RunFolder:
+    """A run whose monitor begins anew with another challenger wherever so many events have come; those from `midnight`
+    on are received a day later.
+    """
     manifest = {"run": "TEST0001", "mode": "paper", "model_hashes": ["mine"], "code": code_version()}
-    run = RunFolder.create(tmp_path_factory.mktemp("stretches") / "run", manifest)
+    run = RunFolder.create(folder, manifest)
     engine = Engine([GOOG], SERVING, LIMITS, "TEST0001")
     journal = JournalTap(run, [GOOG], engine.served, LiveClock())
     events = market(9_000)[:5_200]
     assert len(events) == 5_200
-    events["ts_recv"] = events["ts"]
+    events["ts_recv"] = events["ts"] + (np.arange(len(events)) >= midnight) * DAY_NS
     at = row = 0
-    for upto, challenger in ((4_000, named("first")), (4_100, named("second")), (5_200, None)):
+    for upto, challenger in stretches:
         lineup = Lineup(SERVING, challenger=challenger)
         monitor = MonitorTap(
             [GOOG],
@@ -128,3 +140,12 @@ def test_each_lineup_with_a_challenger_is_a_contest_of_its_run(run: RunFolder, t
     one = of_contest(days_of(cut(run, tmp_path, 2)), SOURCE)
     assert one is not None
     assert one.config["contests"] == 2
+
+
+def test_a_contest_goes_on_over_midnight(tmp_path: Path) -> None:
+    days = days_of(record(tmp_path / "run", [(4_000, named("first"))], midnight=3_990))
+    before, after = (day.instruments["GOOG"] for day in days)
+    assert (before.looks > 5, after.looks) == (True, 0)
+    assert after.log_evidence == before.log_evidence
+    assert {gate for gate in after.log_evidence if gate.startswith("earned.")} == set(BOTH)
+    assert [day.contests for day in days] == [1, 1]

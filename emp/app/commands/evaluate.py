@@ -77,7 +77,10 @@ class Options(NamedTuple):
     )
     market: Annotated[
         list[str] | None,
-        typer.Option(help="With --leave-out: leave out this market alone; may be given often."),
+        typer.Option(
+            help="With --leave-out: leave out this market alone; may be given often. Not where evidence of an "
+            "--artifact is written."
+        ),
     ] = None
     events: Annotated[
         int, typer.Option(min=2_000, help="With --leave-out: events of each market to train on.")
