@@ -177,7 +177,11 @@ class LedgerReader:
         seq, crc = after_seq, 0 if row is None else int(row[0])
         query = f"SELECT seq, kind, payload, crc, {self._at_column} FROM events WHERE seq>? ORDER BY seq"
         try:
-            for found, kind, payload, stored, at in self._db.execute(query, (after_seq,)):
+            rows = self._db.execute(query, (after_seq,))
+        except sqlite3.DatabaseError as error:
+            raise self._unreadable(error) from error
+        try:
+            for found, kind, payload, stored, at in rows:
                 seq += 1
                 whole = isinstance(payload, bytes) and isinstance(at, int)
                 crc = chained_crc(seq, kind, payload, crc, at) if whole else -1
@@ -186,6 +190,8 @@ class LedgerReader:
                 yield LedgerEvent(seq, cast(Kind, kind), payload, at)
         except sqlite3.DatabaseError as error:
             raise self._unreadable(error) from error
+        finally:
+            rows.close()  # here, and not where nobody needs it any more: it may be what keeps the file open
 
     def _row(self, seq: int) -> LedgerEvent:
         """One event, held against the row before it and the row behind it; JournalError where they do not follow."""
