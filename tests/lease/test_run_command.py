@@ -44,7 +44,7 @@ def configured(folder: Path, **more: str) -> Path:
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled_engine: None) -> MemoryStore:
     made = MemoryStore(lambda: time.monotonic_ns() // 1_000)
-    monkeypatch.setattr("emp.app.wiring.lease.RedisStore", lambda *_: made)
+    monkeypatch.setattr("emp.journal.lease.redis_store.RedisStore", lambda *_: made)
     marks = [one.mark for one in made.look((BTC.name,))]
     made.take((BTC.name,), "before", 1, marks, floor=4, waited=True)
     made.give_back((BTC.name,), "before", 5, ("",))  # so that nobody has to wait for a term
