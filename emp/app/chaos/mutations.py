@@ -420,14 +420,6 @@ MUTANTS = (
         "        for i in range(1):\n",
         ("owner_kill", "owner_flatten"),
     ),
-    # what can be found again
-    Mutant(
-        "monitor_of_a_dead_process_forgotten",
-        "emp.journal.monitor_log",
-        'kept = b"".join(line for line, told in _lines(self._path) if told["at"] <= events)',
-        'kept = b""',
-        ("kill", "power"),
-    ),
     # what bars opening
     Mutant(
         "bar_not_lifted",
