@@ -163,9 +163,8 @@ class PositionWatch:
                 name: await self._others.price(name, lots, self._agreed) for name, lots in found.items()
             }
             for name, lots in found.items():
-                if (
-                    self._audit.held(name) != held[name]
-                ):  # a report came while the venue was asked: it may explain it
+                # a report that came while the venue was asked may explain it
+                if self._audit.held(name) != held[name]:
                     self._audit.look_again()
                     continue
                 _log.error("the venue holds another position", instrument=name, lots_beyond_ours=lots)

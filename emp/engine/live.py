@@ -117,9 +117,8 @@ class Live(Ending):
         self._earlier: EarlierOrders | None = None
         self._links: dict[Channel, LinkState] = {}
         self._waiting: list[Control] = []  # inputs that came before trading began
-        self._known = (
-            True  # whether the account holds what our fills make, as far as the venue could be asked
-        )
+        # whether the account holds what our fills make, as far as the venue could be asked
+        self._known = True
         self._began = False  # whether the ledger holds where this process begins
         self.connected = asyncio.Event()
         self._over = asyncio.Event()  # the market has ended

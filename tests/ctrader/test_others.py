@@ -6,8 +6,9 @@ import pytest
 
 from emp.access.ctrader.access import CTraderAccess
 from emp.access.ctrader.enums import OrderType, TradeSide, VenueOrderStatus
+from emp.access.ctrader.flows import LOOK_BACK_MS
 from emp.access.ctrader.messages import ProtoOAOrderListReq, ProtoOAOrderListRes
-from emp.access.ctrader.others import WEEK_MS, ask_others
+from emp.access.ctrader.others import ask_others
 from emp.access.ctrader.parts import ProtoOAOrder, ProtoOATradeData
 from emp.access.port import OthersTrade, TellsOthers
 from emp.core.errors import VenueError
@@ -119,7 +120,7 @@ def test_every_page_is_read_and_ours_and_other_symbols_are_left_out() -> None:
 
 def test_no_longer_span_is_asked_for_than_the_venue_allows() -> None:
     now_ms = NOW // MS
-    found, _ = paged([order(1, now_ms - WEEK_MS + DAY_MS), order(2, now_ms - 9 * DAY_MS)], 0)
+    found, _ = paged([order(1, now_ms - LOOK_BACK_MS + DAY_MS), order(2, now_ms - 9 * DAY_MS)], 0)
     assert [one.order for one in found] == ["ctrader:1"]
 
 

@@ -3,20 +3,13 @@
 from collections.abc import Callable, Generator, Sequence
 
 from emp.access.ctrader.enums import TradeSide
-from emp.access.ctrader.flows import PAGES, expect
+from emp.access.ctrader.flows import CLOCKS_APART_MS, LOOK_BACK_MS, MS, PAGES, expect
 from emp.access.ctrader.messages import ProtoOAOrderListReq, ProtoOAOrderListRes
 from emp.access.ctrader.orders import FOREIGN
 from emp.access.ctrader.parts import ProtoOAOrder
 from emp.access.ctrader.symbols import POINT, Terms
 from emp.access.ctrader.wire import Message
 from emp.access.port import OthersTrade
-
-MS = 1_000_000
-WEEK_MS = 6 * 24 * 3_600_000
-"""The longest span that is asked for; the venue allows a week."""
-
-AHEAD_MS = 3_600_000
-"""How far the venue's clock may be ahead of ours."""
 
 
 def ask_others(
@@ -25,8 +18,8 @@ def ask_others(
     """Orders on our instruments that were executed from `since` on (ns) and carry no client order id that `is_ours`
     knows, newest first; each at its average price.
     """
-    until = now // MS + AHEAD_MS
-    first = max(since // MS, until - WEEK_MS)
+    until = now // MS + CLOCKS_APART_MS
+    first = max(since // MS, until - LOOK_BACK_MS)
     orders: dict[int, ProtoOAOrder] = {}
     for _ in range(PAGES):
         question = ProtoOAOrderListReq(
