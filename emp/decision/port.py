@@ -95,22 +95,8 @@ def _compiled_trades_in_the_head(rule: Any) -> Any:
     return run
 
 
-@overload(decide)
-def _compiled_decide(
-    rule: Any,
-    i: Any,
-    event: Any,
-    sigma_ticks: Any,
-    f: Any,
-    e: Any,
-    account: Any,
-    working: Any,
-    standing: Any,
-    row: Any,
-) -> Any:
-    if not isinstance(rule, (types.NamedTuple, types.NamedUniTuple)) or rule.instance_class not in _KERNELS:
-        return None
-    kernel = _KERNELS[rule.instance_class]
+def _call(kernel: Callable[..., Any]) -> Callable[..., None]:
+    """What a call of the port is compiled to."""
 
     def run(
         rule: Any,
@@ -127,6 +113,24 @@ def _compiled_decide(
         kernel(rule, i, event, sigma_ticks, f, e, account, working, standing, row)
 
     return run
+
+
+@overload(decide)
+def _compiled_decide(
+    rule: Any,
+    i: Any,
+    event: Any,
+    sigma_ticks: Any,
+    f: Any,
+    e: Any,
+    account: Any,
+    working: Any,
+    standing: Any,
+    row: Any,
+) -> Any:
+    if not isinstance(rule, (types.NamedTuple, types.NamedUniTuple)) or rule.instance_class not in _KERNELS:
+        return None
+    return _call(_KERNELS[rule.instance_class])
 
 
 @overload(decide_in_the_head)
@@ -145,20 +149,4 @@ def _compiled_decide_in_the_head(
     if not isinstance(rule, (types.NamedTuple, types.NamedUniTuple)) or rule.instance_class not in _KERNELS:
         return None
     # of a rule that trades in earnest alone the call is compiled too, and never made
-    kernel = _IN_THE_HEAD.get(rule.instance_class, _KERNELS[rule.instance_class])
-
-    def run(
-        rule: Any,
-        i: Any,
-        event: Any,
-        sigma_ticks: Any,
-        f: Any,
-        e: Any,
-        account: Any,
-        working: Any,
-        standing: Any,
-        row: Any,
-    ) -> None:
-        kernel(rule, i, event, sigma_ticks, f, e, account, working, standing, row)
-
-    return run
+    return _call(_IN_THE_HEAD.get(rule.instance_class, _KERNELS[rule.instance_class]))
