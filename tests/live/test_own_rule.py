@@ -51,7 +51,7 @@ def ran(folder: Path, rule: str) -> dict[str, object]:
     with start(
         folder,
         "--seconds",
-        "8",
+        "16",
         "--json",
         EMP_ACCESS__SPEED="200",
         EMP_DECISION__RULE=f"{folder}/mine.py:{rule}",
