@@ -7,6 +7,7 @@
     ├── ArtifactError        a model artifact is corrupt, tampered with or does not fit
     ├── VenueError           the other side refused or broke the protocol
     ├── JournalError         durability is lost: the engine must halt
+    │   └── CorruptLedgerError   what a ledger holds was changed: nobody goes on with it
     ├── GovernanceError      evidence, a verdict or the registry is not what was signed, or does not allow it
     ├── PositionLeftError    a run has ended with a position or orders at the venue
     ├── LeaseError           another engine trades the account, or may do so
@@ -53,6 +54,14 @@ class JournalError(EmpError):
     """Durability is lost (disk full, failed sync, torn record): halt, flatten, refuse to trade."""
 
     exit_code = 6
+
+
+class CorruptLedgerError(JournalError):
+    """A row of a ledger does not follow from those before it, or a page of its file is none; `what` says which."""
+
+    def __init__(self, message: str, what: str) -> None:
+        super().__init__(message)
+        self.what = what
 
 
 class PositionLeftError(EmpError):

@@ -9,7 +9,7 @@ import asyncio
 from contextlib import closing
 from itertools import islice
 
-from emp.core.errors import JournalError
+from emp.core.errors import CorruptLedgerError
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
 
@@ -21,7 +21,10 @@ REST_S = 0.02
 
 
 async def verify_history(ledger: Ledger) -> None:
-    """Read the rows that opening the ledger has left out; JournalError where one was changed, which is noted first."""
+    """Read the rows that opening the ledger has left out.
+
+    Raises CorruptLedgerError where one was changed, which is noted first; JournalError where they cannot be read.
+    """
     try:
         reader = await asyncio.to_thread(LedgerReader, ledger.path)
         with closing(reader):
@@ -29,8 +32,8 @@ async def verify_history(ledger: Ledger) -> None:
             while at < ledger.unread:
                 at = await asyncio.to_thread(_follow, reader, at)
                 await asyncio.sleep(REST_S)
-    except JournalError as error:
-        ledger.note_damage(f"an old event was changed: {error}")
+    except CorruptLedgerError as error:
+        ledger.note_damage(error.what)
         raise
 
 

@@ -9,13 +9,13 @@ refuses everything after it and the engine must halt.
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from emp.core.contracts import Command, Control, OrderUpdate, QueryOrder, RiskBreach
 from emp.core.disk import disk
-from emp.core.errors import JournalError
+from emp.core.errors import CorruptLedgerError, JournalError
 from emp.core.platform import lock
 from emp.journal.files import remove
 from emp.journal.high_water import HighWater, Mark, mark_path
@@ -28,7 +28,7 @@ from emp.journal.reader import (
     LedgerReader,
     chained_crc,
 )
-from emp.journal.records import Body, Kind, Note, encode
+from emp.journal.records import Body, Kind, LedgerEvent, Note, encode
 
 _NOTES = f"CREATE INDEX IF NOT EXISTS events_notes ON events (seq) WHERE {NOTES}"
 _ONCE = "CREATE UNIQUE INDEX events_once ON events (cl_ord_id, exec_id, kind) WHERE cl_ord_id <> ''"
@@ -154,9 +154,18 @@ class Ledger(LedgerReader):
         found = self.checkpoint()
         self._checkpoint = 0 if found is None else found.seq
         self.unread = max(0, self._checkpoint - 1)
-        for _ in self.events(self.unread):
+        for _ in super().events(self.unread):
             pass
         return self._last()
+
+    def events(self, after_seq: int = 0) -> Generator[LedgerEvent, None, None]:
+        """As a reader's; that a row was changed is noted, so that no later start goes on with this ledger."""
+        try:
+            yield from super().events(after_seq)
+        except CorruptLedgerError as error:
+            with suppress(JournalError):  # it cannot be written either: that is told as well
+                self.note_damage(error.what)
+            raise
 
     @property
     def since_checkpoint(self) -> int:

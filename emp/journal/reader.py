@@ -5,14 +5,14 @@ import sqlite3
 import weakref
 import zlib
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import cast
 from urllib.parse import quote
 
 from emp.core.codes import OrderStatus
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace
-from emp.core.errors import JournalError
+from emp.core.errors import CorruptLedgerError, JournalError
 from emp.core.replacement import consents, replaced
 from emp.journal.high_water import Mark, mark_path, read_mark
 from emp.journal.records import Fill, Kind, LedgerEvent, Note, OpenOrder, note_head
@@ -144,10 +144,11 @@ class LedgerReader:
                 f"ledger {self.path} is another than its companion tells of (event {mark.seq} differs); {remedy}"
             )
 
-    def _corrupt(self, what: object) -> JournalError:
-        return JournalError(
+    def _corrupt(self, what: object) -> CorruptLedgerError:
+        return CorruptLedgerError(
             f"ledger {self.path} is corrupt ({what}):"
-            " move it away, check the venue's positions, start a new run"
+            " move it away, check the venue's positions, start a new run",
+            str(what),
         )
 
     def _unreadable(self, error: sqlite3.DatabaseError) -> JournalError:
@@ -170,7 +171,11 @@ class LedgerReader:
         return self.meta("sealed") == "yes"
 
     def events(self, after_seq: int = 0) -> Generator[LedgerEvent, None, None]:
-        """Yield the events after `after_seq` in sequence; raise JournalError at a row that was changed."""
+        """Yield the events after `after_seq` in sequence, each once the row behind it is found to follow from it.
+
+        A row that was changed, its checksum and all, is told by the next one alone: nobody is to act on it before.
+        Raises CorruptLedgerError there, JournalError where the file cannot be read.
+        """
         row = self._db.execute("SELECT crc FROM events WHERE seq=?", (after_seq,)).fetchone()
         if row is None and after_seq > 0:
             raise JournalError(f"ledger {self.path} has no event {after_seq}: it ends at {self._last()[0]}")
@@ -180,6 +185,7 @@ class LedgerReader:
             rows = self._db.execute(query, (after_seq,))
         except sqlite3.DatabaseError as error:
             raise self._unreadable(error) from error
+        verified: LedgerEvent | None = None
         try:
             for found, kind, payload, stored, at in rows:
                 seq += 1
@@ -187,11 +193,16 @@ class LedgerReader:
                 crc = chained_crc(seq, kind, payload, crc, at) if whole else -1
                 if found != seq or stored != crc:
                     raise self._corrupt(f"event {seq} does not follow from those before it")
-                yield LedgerEvent(seq, cast(Kind, kind), payload, at)
+                if verified is not None:
+                    yield verified
+                verified = LedgerEvent(seq, cast(Kind, kind), payload, at)
+            if verified is not None:
+                yield verified
         except sqlite3.DatabaseError as error:
             raise self._unreadable(error) from error
         finally:
-            rows.close()  # here, and not where nobody needs it any more: it may be what keeps the file open
+            with suppress(sqlite3.ProgrammingError):  # the ledger was closed first, and let go of it
+                rows.close()  # here, and not where nobody needs it any more: it may be what keeps the file open
 
     def _row(self, seq: int) -> LedgerEvent:
         """One event, held against the row before it and the row behind it; JournalError where they do not follow."""

@@ -12,7 +12,7 @@ import pytest
 
 from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import Control, OrderUpdate
-from emp.core.errors import JournalError
+from emp.core.errors import CorruptLedgerError, JournalError
 from emp.core.records import Array
 from emp.engine.checkpoint import record_checkpoint
 from emp.engine.engine import Engine, EngineLimits
@@ -21,7 +21,7 @@ from emp.engine.rebuild import begin, rebuild, recall
 from emp.execution import orders as execution
 from emp.execution.orders import OrderManager
 from emp.journal.ledger import Ledger
-from emp.journal.reader import CHECKPOINT, LedgerReader
+from emp.journal.reader import CHECKPOINT, LedgerReader, chained_crc
 from emp.journal.records import LedgerEvent, Note
 from tests.kit.orders import cancel_order, new_order, replace_order
 from tests.live.world import BTC, buyer
@@ -299,6 +299,48 @@ def test_an_old_row_that_was_changed_is_found_while_it_trades_and_refused_from_t
     for _ in range(2):
         with pytest.raises(JournalError, match="event 5"):
             Ledger(path, run=RUN, mode="live")
+
+
+def tampered(path: Path, seq: int) -> None:
+    """Change a row so that it is no message any more, and give it the checksum that it would have."""
+    with closing(sqlite3.connect(path)) as db, db:
+        before = db.execute("SELECT crc FROM events WHERE seq=?", (seq - 1,)).fetchone()[0]
+        kind, payload, at = db.execute("SELECT kind, payload, at FROM events WHERE seq=?", (seq,)).fetchone()
+        payload = payload[:-1] + b"|"
+        crc = chained_crc(seq, kind, payload, before, at)
+        db.execute("UPDATE events SET payload=?, crc=? WHERE seq=?", (payload, crc, seq))
+    db.close()
+
+
+def test_a_row_changed_with_its_checksum_is_shown_to_nobody_and_refused_from_then_on(trader: Trader) -> None:
+    path = summed_up(trader)
+    tampered(path, 5)
+    ledger = Ledger(path, run=RUN, mode="live")
+    seen: list[object] = []
+    with pytest.raises(CorruptLedgerError, match="event 6 does not follow"):
+        seen.extend(event.body for event in ledger.events())
+    ledger.close()
+    assert len(seen) == 4
+    with pytest.raises(CorruptLedgerError, match="event 6 does not follow"):
+        Ledger(path, run=RUN, mode="live")
+
+
+def test_a_disk_that_cannot_be_read_for_a_moment_damages_nothing(
+    trader: Trader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = summed_up(trader)
+    ledger = Ledger(path, run=RUN, mode="live")
+    with monkeypatch.context() as patched:
+        patched.setattr(LedgerReader, "events", cannot_be_read)
+        with pytest.raises(JournalError, match="disk I/O error"):
+            asyncio.run(verify_history(ledger))
+    ledger.close()
+    Ledger(path, run=RUN, mode="live").close()
+
+
+def cannot_be_read(reader: LedgerReader, after_seq: int) -> Iterator[LedgerEvent]:
+    raise reader._unreadable(sqlite3.OperationalError("disk I/O error"))
+    yield  # a generator
 
 
 def test_a_whole_history_is_read_to_its_end(trader: Trader, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,6 +215,18 @@ def test_a_changed_row_is_found_when_the_ledger_is_opened(path: Path, damage: st
         Ledger(path)
 
 
+def test_a_reading_that_is_left_before_its_end_does_not_complain_after_the_ledger_is_closed(
+    path: Path,
+) -> None:
+    ledger = Ledger(path)
+    for n in range(4):
+        ledger.record_intent(new(n))
+    events = ledger.events()
+    next(events)
+    ledger.close()
+    events.close()
+
+
 @pytest.mark.parametrize("content", [b"not a database " * 100, b"SQLite format 3\0" + b"\xff" * 4000])
 def test_a_file_that_is_no_ledger_ends_in_one_line(path: Path, content: bytes) -> None:
     path.write_bytes(content)

@@ -307,7 +307,7 @@ class Checks:
         if life.said and kind not in _WORDS:
             self.violated("unhandled", life.said)
         world = self._world
-        if not life.trading and life.running is None and kind in ("JournalError", "UsageError"):
+        if not life.trading and life.running is None and kind in _REFUSED:
             if world.befalls.flipped:
                 world.refused = life.said
             elif not any(kind in world.befalls.counts for kind in ("disk_full", "failed_sync")):
@@ -479,7 +479,8 @@ _UNHEARD = frozenset(("lost_report", "silent_order", "swapped_report", "late_rep
 _CORRECTED = frozenset(("bust", "corrected_trade"))
 """Faults that change what a trade cost: a venue that was not heard meanwhile tells what is held, and no more."""
 
-_WORDS = frozenset(
-    {"", "killed", "power lost", "VenueError", "JournalError", "UsageError", "ConfigError", "ArtifactError"}
-)
+_REFUSED = frozenset({"JournalError", "CorruptLedgerError", "UsageError"})
+"""How a start ends that is refused."""
+
+_WORDS = frozenset({"", "killed", "power lost", "VenueError", "ConfigError", "ArtifactError"}) | _REFUSED
 """How a process may end."""

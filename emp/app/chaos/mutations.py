@@ -189,7 +189,7 @@ MUTANTS = (
     Mutant(
         "damage_not_noted",
         "emp.engine.history",
-        '        ledger.note_damage(f"an old event was changed: {error}")\n',
+        "        ledger.note_damage(error.what)\n",
         "",
         ("tamper",),
     ),
