@@ -100,6 +100,11 @@ def lock(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def wait_for_lock(descriptor: int) -> None:
+    """Take the same lock once nobody else has it."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
 def home() -> Path | None:
     """The folder of the user that this process acts as; None where the system knows of none (a container's number)."""
     try:

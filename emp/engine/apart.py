@@ -20,17 +20,26 @@ def compile_apart(folder: Path) -> None:
     """Fill the cache of compiled code for the artifact in a folder. Where that fails, whoever uses the artifact next
     compiles it himself: slower, and as right.
     """
-    command = [sys.executable, "-m", __name__, str(folder.resolve())]
-    paths = os.pathsep.join(str(Path(path).resolve()) for path in sys.path)
     subprocess.run(
-        command,
+        command_apart(__name__, folder.resolve()),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": paths},
+        env=environment_apart(),
         timeout=LONGEST_S,
         check=False,
     )
+
+
+def command_apart(module: str, argument: Path) -> list[str]:
+    """What runs a module by this interpreter, with an absolute path as its argument."""
+    return [sys.executable, "-m", module, str(argument)]
+
+
+def environment_apart() -> dict[str, str]:
+    """The environment in which it finds the modules that this process finds."""
+    paths = os.pathsep.join(str(Path(path).resolve()) for path in sys.path)
+    return {**os.environ, "PYTHONPATH": paths}
 
 
 def main(folder: Path) -> None:

@@ -193,3 +193,47 @@ def test_size_is_that_of_all_files(tmp_path: Path) -> None:
     (tmp_path / "d").write_bytes(b"67")
     assert size_bytes(tmp_path) == 7
     assert size_bytes(tmp_path / "none") == 0
+
+
+TOGETHER = """
+import sys
+import time
+from numba.core.caching import IndexDataCacheFile
+from emp.core.numba.jit import is_kept, kernel
+
+save = IndexDataCacheFile._save_index
+
+def save_slowly(self, overloads):  # so that the two do meet
+    time.sleep(0.05)
+    save(self, overloads)
+
+IndexDataCacheFile._save_index = save_slowly
+
+@kernel
+def total(values):
+    sum = values[0]
+    for value in values[1:]:
+        sum += value
+    return sum
+
+before = is_kept(total)
+kinds = {"ints": (int,), "floats": (float,), "both": (int, float)}[sys.argv[1]]
+for n in range(2, 12):
+    for kind in kinds:
+        assert total((kind(n),) * n) == n * n
+print(before, sum(total.stats.cache_misses.values()))
+"""
+
+
+def test_processes_that_compile_the_same_kernel_at_once_keep_what_each_has_compiled(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(TOGETHER)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "EMP_CACHE": str(tmp_path / "cache")}
+
+    def start(kind: str) -> subprocess.Popen[str]:
+        command = [sys.executable, str(program), kind]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+    together = [start("ints"), start("floats")]
+    assert [one.communicate()[0].split()[1] for one in together] == ["10", "10"]
+    assert start("both").communicate()[0].split() == ["True", "0"]

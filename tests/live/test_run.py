@@ -15,7 +15,8 @@ import numpy as np
 
 from emp.access.paper.access import PaperAccess, Playback
 from emp.access.port import ReadCounts
-from emp.app.wiring.live import assemble_live, market_hours_ns
+from emp.app.wiring.live import assemble_live
+from emp.app.wiring.mock_market import market_hours_ns
 from emp.core.clock import LiveClock
 from emp.core.codes import EventFlag, OrderStatus, Reason, Session
 from emp.core.config.config import SystemConfig

@@ -175,13 +175,17 @@ class Job(NamedTuple):
 
 def _trading(settings: "SystemConfig", path: Path, clock: "Clock") -> Callable[["Board"], Job]:
     """What makes a run that trades, once everything that can be wrong beforehand was looked at."""
+    from emp.app.wiring.beside import compiled_beside, compiles_first
     from emp.app.wiring.lease import stand_by
     from emp.app.wiring.live import assemble_live, checked, open_access, warm_up
 
     instruments, models, credentials = checked(settings, path)
 
     def assemble(board: "Board") -> Job:
-        if settings.lease.redis is not None:
+        if compiles_first():
+            with compiled_beside(path):
+                warm_up(settings, instruments, models)
+        elif settings.lease.redis is not None:
             warm_up(settings, instruments, models)
         lease = stand_by(settings, board)
         try:

@@ -4,10 +4,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 
 from emp.access.port import Guarded, MarketAccess
 from emp.app.wiring.assembly import describe_rule, engine_limits
@@ -15,6 +14,7 @@ from emp.app.wiring.context import providers_of, slow_context
 from emp.app.wiring.doors import open_ctrader, open_fix
 from emp.app.wiring.governed import load_models
 from emp.app.wiring.lease import halt_unknown, open_account, succeed
+from emp.app.wiring.mock_market import open_mock
 from emp.app.wiring.rules import own_rule
 from emp.app.wiring.unfinished import (
     account_of,
@@ -27,15 +27,12 @@ from emp.app.wiring.unfinished import (
 )
 from emp.bus.bus import EventBus
 from emp.core.clock import Clock
-from emp.core.codes import Reason, Session
 from emp.core.config.config import SystemConfig
 from emp.core.config.secrets import Secret
-from emp.core.contracts import NewOrder
 from emp.core.errors import ArtifactError, ConfigError, JournalError, UsageError
 from emp.core.ids import run_id
 from emp.core.instrument import Instrument, find
 from emp.core.platform import say
-from emp.core.sessions import session_table
 from emp.engine.apart import compile_apart
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine
@@ -63,18 +60,6 @@ from emp.journal.swaps import FALLBACKS, read_swaps
 from emp.model.artifact import is_whole, save
 from emp.observe.board import Board
 from emp.observe.log_file import LogFile
-
-if TYPE_CHECKING:
-    from emp.sim.world.mock import MockMarket
-
-DAY_NS = 86_400_000_000_000
-MOCK_PX = 100_000  # ticks, where the built-in market begins
-_PAST_RELEASES_NS = 300_000_000_000  # releases come at full and half hours: a demonstration begins after them
-MOCK_DAYS = 30  # for which it knows its calendar
-_WEDNESDAY = 6  # days after Thursday 1970-01-01, modulo 7
-_HOUR_NS = 3_600_000_000_000
-_AFTERNOON = 15
-_TRADING = (int(Session.ASIA), int(Session.LONDON), int(Session.NY))
 
 
 class Running(NamedTuple):
@@ -308,11 +293,11 @@ def open_access(
     """The market that the configuration names; on paper, our orders stay here."""
     protocol = config.access.connection_protocol
     if protocol == "mock":
-        return _mock(config, instruments[0], clock)
+        return open_mock(config, instruments[0], clock)
     if config.mode == "mock" and protocol == "fix":
         from emp.sim.venues.fix.loopback import FixLoopback
 
-        return FixLoopback(_mock(config, instruments[0], clock), clock)
+        return FixLoopback(open_mock(config, instruments[0], clock), clock)
     if protocol == "recording":
         return _recording(config, instruments[0], clock)
     access: MarketAccess = (
@@ -365,58 +350,6 @@ def open_log(folder: RunFolder) -> LogFile:
         raise JournalError(
             f"cannot write {path}: {error.strerror or os.strerror(error.errno or 0)}"
         ) from error
-
-
-def _mock(config: SystemConfig, instrument: Instrument, clock: Clock) -> "MockMarket":
-    from emp.sim.flow.shipped import shipped_flow
-    from emp.sim.world.day import DayConfig, DayMarket
-    from emp.sim.world.mock import MockMarket
-
-    start_ns = market_hours_ns(instrument, clock.now_ns()) + _PAST_RELEASES_NS
-
-    def market(seed: int, rules: DayConfig) -> DayMarket:
-        return DayMarket(shipped_flow(), seed, MOCK_PX, start_ns, instrument, rules, MOCK_DAYS)
-
-    halted = DayConfig(halts=((start_ns, 1.0),), pause_s=1.0)  # so that an auction is compiled as well
-    _compile_market(MockMarket(instrument, market=market(1, halted), start_ns=start_ns, n_events=20))
-    return MockMarket(
-        instrument,
-        config.seed,
-        market=market(config.seed, DayConfig()),
-        start_ns=start_ns,
-        speed=config.access.speed,
-        clock=clock,
-    )
-
-
-def _compile_market(spare: "MockMarket") -> None:
-    """Run every kernel of the built-in market once, so that none is compiled while it keeps real time."""
-    order = NewOrder(
-        cl_ord_id="warm-up",
-        instrument=spare.instrument.name,
-        side=1,
-        qty=1,
-        px=1,
-        immediate=False,
-        ts=0,
-        reason=Reason.POST_EDGE,
-        decision_seq=0,
-    )
-    spare.take(order)
-    for _ in spare.batches():
-        pass
-
-
-def market_hours_ns(instrument: Instrument, now_ns: int) -> int:
-    """An hour of the last Wednesday that has passed at which the instrument trades: 15:00 UTC, else the one nearest."""
-    today = now_ns // DAY_NS - 1
-    wednesday = (today - (today - _WEDNESDAY) % 7) * DAY_NS
-    for away in sorted(range(24), key=lambda hour: abs(hour - _AFTERNOON)):
-        at = wednesday + away * _HOUR_NS
-        table = session_table(instrument, at, at)
-        if int(table["session_id"][np.searchsorted(table["start"], at, side="right") - 1]) in _TRADING:
-            return at
-    return wednesday + _AFTERNOON * _HOUR_NS
 
 
 def _recording(config: SystemConfig, instrument: Instrument, clock: Clock) -> MarketAccess:

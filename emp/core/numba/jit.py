@@ -7,10 +7,11 @@ by the hash of its module and of every `emp` module that module imports, directl
 
 import ast
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -20,7 +21,7 @@ from numba import types
 from numba.core.caching import NullCache
 
 from emp.core.numba.cache import PACKAGE, UNUSED_DAYS, cache_root, last_use_ns, mark_used, prune, unusable
-from emp.core.platform import CLOCK_MONOTONIC, say
+from emp.core.platform import CLOCK_MONOTONIC, say, wait_for_lock
 
 CONFIG: Any = numba.config
 
@@ -162,11 +163,30 @@ class _Kept:
             return None
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
-        """Keep a compiled function, or say that it cannot be kept."""
+        """Keep a compiled function, or say that it cannot be kept.
+
+        Numba reads the index of a function, names a file after the number of its entries, and writes both: of two
+        processes that do so at once, one would give its index the other's code.
+        """
         try:
-            self._numbas.save_overload(signature, compiled)
+            with self._alone():
+                self._numbas.save_overload(signature, compiled)
         except OSError as error:
             _cannot_be_kept(self._folder.parent, _why(error))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no other process writes to the folder."""
+        descriptor = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            wait_for_lock(descriptor)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def is_kept(self) -> bool:
+        """Whether the function was compiled for some arguments, on some CPU."""
+        return Path(self._numbas._cache_file._index_path).exists()
 
 
 def kernel(function: F) -> F:
@@ -177,6 +197,11 @@ def kernel(function: F) -> F:
     bit, and so would the first run on a machine and the second.
     """
     return _compiled(function, False)
+
+
+def is_kept(function: Any) -> bool:
+    """Whether code of a kernel is in the cache, for whatever arguments and CPU."""
+    return isinstance(function._cache, _Kept) and function._cache.is_kept()
 
 
 def inlined(function: F) -> F:

@@ -1,0 +1,72 @@
+"""The first start on a machine: half of what a run compiles is compiled by a second process meanwhile.
+
+Compilation holds Python's lock, so one process keeps one core busy for a minute or more. The run itself compiles the
+engine; the process beside it what watches the models, and the built-in market. Each finds in the cache what the other
+has compiled by then.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from emp.app.wiring.assembly import engine_limits
+from emp.app.wiring.live import checked
+from emp.app.wiring.mock_market import open_mock
+from emp.core.clock import LiveClock
+from emp.core.config.config import SystemConfig
+from emp.core.numba.jit import is_kept
+from emp.core.platform import usable_cores
+from emp.engine.apart import LONGEST_S, command_apart, environment_apart
+from emp.engine.monitor import Lineup, Monitor
+from emp.engine.step import run_batch
+
+
+def compiles_first() -> bool:
+    """Whether nothing of the engine is compiled yet, and there is a core to compile on beside this process's."""
+    return not is_kept(run_batch) and usable_cores() > 1
+
+
+@contextmanager
+def compiled_beside(source: Path) -> Iterator[None]:
+    """Let a process compile what the run of a configuration needs beside its engine; leave when it is over, however it
+    ends: what it has not compiled, whoever needs it does. It ends with this process.
+    """
+    with subprocess.Popen(
+        command_apart(__name__, source.resolve()),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment_apart(),
+    ) as process:
+        try:
+            yield
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(LONGEST_S)
+        finally:
+            process.kill()
+
+
+def _end_with_parent() -> None:
+    """End where the other end of standard input is closed: nobody needs this any more."""
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+def main(source: Path) -> None:
+    """What the process does: what the engine needs as well comes first, it is looked for soonest."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    config = SystemConfig.load(source)
+    instruments, models, _ = checked(config, source)
+    if config.model.monitor:
+        lineup = Lineup(models.serving, models.standby, models.challenger, models.linear)
+        Monitor(instruments, engine_limits(config), lineup)
+    if config.access.connection_protocol == "mock":
+        open_mock(config, instruments[0], LiveClock())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
