@@ -198,6 +198,7 @@ def test_size_is_that_of_all_files(tmp_path: Path) -> None:
 TOGETHER = """
 import sys
 import time
+from pathlib import Path
 from numba.core.caching import IndexDataCacheFile
 from emp.core.numba.jit import is_kept, kernel
 
@@ -218,6 +219,10 @@ def total(values):
 
 before = is_kept(total)
 kinds = {"ints": (int,), "floats": (float,), "both": (int, float)}[sys.argv[1]]
+here = Path(__file__).parent
+(here / sys.argv[1]).touch()
+while not ((here / "ints").exists() and (here / "floats").exists()):
+    time.sleep(0.01)
 for n in range(2, 12):
     for kind in kinds:
         assert total((kind(n),) * n) == n * n
