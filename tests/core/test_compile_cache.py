@@ -205,7 +205,7 @@ from emp.core.numba.jit import is_kept, kernel
 save = IndexDataCacheFile._save_index
 
 def save_slowly(self, overloads):  # so that the two do meet
-    time.sleep(0.05)
+    time.sleep(0.2)
     save(self, overloads)
 
 IndexDataCacheFile._save_index = save_slowly
