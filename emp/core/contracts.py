@@ -152,6 +152,7 @@ ControlAction = Literal[
     "finance",
     "timer",
     "swap",
+    "compare",
     "begin",
     "start",
     "planner",
@@ -181,6 +182,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
               for; where none can, the difference is booked, at `reason` ticks where the venue says what the lots
               cost, and everything halted and closed
     swap      the model of hash `reason` serves from the next event on
+    compare   the same model serves, and others are compared with it from the next event on
     timer     time alone asked for something (an overdue answer, a silent feed, a position still to close)
     begin     a process opened the ledger, and leaves out the next `value` client order ids; `reason` is the token of
               its lease, where it has one

@@ -181,6 +181,11 @@ class Driver:
             self.taps.control(Control(action="swap", ts=notes[0].ts, reason=ready.model.artifact.hash))
         self.engine.install(ready)
 
+    def compare(self, serving: str, ts: int) -> None:
+        """Let other models be compared with the one that serves (its hash) from the next event on."""
+        if self.taps is not None:
+            self.taps.control(Control(action="compare", ts=ts, reason=serving))
+
     def _record(self, control: Control) -> None:
         with self._surviving():
             if self.ledger is not None:

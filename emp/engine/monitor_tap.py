@@ -88,13 +88,14 @@ class MonitorTap(Tap):
         self.evidence = self._watching.evidence()
 
     def on_control(self, control: Control, at: int) -> None:
-        """Another model serves: what was found of the one before says nothing of it. Rolls are noted and taken."""
+        """Another model serves, or is compared: what was found before says nothing of it. Rolls are noted and taken."""
         if control.action in ROLLS:
             self._log.write(line_of_roll(control, at))
             self._watching.finance(control)
         if control.action == "swap":
             for name in ("baseline", "drift", "model"):
                 self._board.clear_alarm(name)
+        if control.action in ("swap", "compare"):
             self._begin(self._lineup(control.reason), at)
 
     def on_missed(self, messages: int) -> None:

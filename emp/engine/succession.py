@@ -164,6 +164,7 @@ class Succession:
         self._standby = standby
         if fresh is None:
             _log.info("reloaded: this model serves already", model=self._engine.model.artifact.hash)
+            self._compare()
             return Reloaded(True, f"{_named(self._engine.model)} serves already")
         self._take_over(fresh, "reload", "primary", "")
         return Reloaded(True, f"{_named(fresh.model)} serves from the next event on")
@@ -175,6 +176,22 @@ class Succession:
         same = models.serving.artifact.hash == now
         fresh = None if same else self._engine.prepare(models.serving)
         return fresh, None if models.standby is None else self._engine.prepare(models.standby)
+
+    def _compare(self) -> None:
+        """Hold the model that serves against others, where the owner names others now."""
+        serving = self._engine.model
+        lineup = self._lineup_of(serving)
+        before = self._lineups[serving.artifact.hash]
+        if lineup.hashes == before.hashes:
+            return
+        self._lineups[serving.artifact.hash] = lineup
+        self._driver.compare(serving.artifact.hash, max(ts for _, ts in self._seen))
+        _log.info("the model that serves is compared with others", **lineup.hashes)
+
+    def _lineup_of(self, serving: LoadedModel) -> Lineup:
+        """A model that serves, and who stands by and is compared as things are."""
+        standby = None if self._standby is None else self._standby.model
+        return Lineup(serving, standby, self._models.challenger, self._models.linear)
 
     # --- the swap
 
@@ -194,9 +211,7 @@ class Succession:
             )
             for one, (seq, ts) in zip(self._engine.instruments, self._seen, strict=True)
         ]
-        standby = None if self._standby is None else self._standby.model
-        compared = self._models.challenger, self._models.linear
-        self._lineups[after.hash] = Lineup(ready.model, standby, *compared)
+        self._lineups[after.hash] = self._lineup_of(ready.model)
         self._driver.swap(ready, [swap.note for swap in swaps])
         self._guard.reset()
         self._board.clear_alarm(ALARM)

@@ -194,13 +194,20 @@ class Run:
         self.tap.on_control(control, self.at)
         self.engine.install(allocate(named("standby"), 1))
 
+    def compare(self, lineup: Lineup) -> None:
+        """The same model serves; others are compared with it."""
+        self.models[lineup.serving.artifact.hash] = lineup
+        control = Control(action="compare", ts=0, reason=lineup.serving.artifact.hash)
+        self.journal.on_control(control, self.at)
+        self.tap.on_control(control, self.at)
+
     def close(self) -> None:
         self.tap.close()
         self.journal.close()
         (self.folder.path / "summary.json").write_text("{}")
 
     def verify(self) -> int:
-        models = {one.artifact.hash: one for one in (load_model("linear"), named("standby"))}
+        models = {one.artifact.hash: one for one in (load_model("linear"), named("standby"), named("other"))}
         rows = journalled_rows(self.folder)
         return verify_monitor(self.folder, rows, lambda _: Terms([GOOG], LIMITS), models.__getitem__)
 
@@ -224,6 +231,26 @@ def test_what_was_found_is_found_again_from_the_journal(run: Run) -> None:
     assert begins == [(0, 0, True), (3_500, 3_000, False), (6_000, 6_000, False)]
     assert {one["kind"] for one in told} >= {"lineup", "look", "drift"}
     assert run.verify() == len(told) - len(begins)
+
+
+def test_another_challenger_begins_a_contest_of_its_own_beside_the_same_model(
+    tmp_path: Path, day: Array, lineup: Lineup
+) -> None:
+    made = Run(tmp_path / "run", Engine([GOOG], lineup.serving, LIMITS, "TEST0001"), lineup)
+    made.batch(day[:2_000])
+    made.compare(lineup._replace(challenger=named("other")))
+    made.batch(day[2_000:4_000])
+    made.close()
+    told = [told for _, told in read_monitor(made.folder.path)]
+    begins = [one for one in told if one["kind"] == "lineup"]
+    serving = lineup.serving.artifact.hash
+    assert [(one["at"], one["serving"], one["challenger"]) for one in begins] == [
+        (0, serving, ""),
+        (2_000, serving, "other"),
+    ]
+    looks = [one for one in told if one["kind"] == "look"]
+    assert ["challenger" in one["value"] for one in (looks[0], looks[-1])] == [False, True]
+    assert made.verify() == len(told) - 2
 
 
 @pytest.mark.parametrize("change", ["number", "gone", "more"])

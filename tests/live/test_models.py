@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from emp.core.codes import Reason
+from emp.core.contracts import Control
 from emp.core.errors import ArtifactError, UsageError
 from emp.core.numba import pinned
 from emp.core.records import Array
@@ -20,6 +21,7 @@ from emp.engine.guard import CLEAR, TRIP, WINDOW, LatencyGuard
 from emp.engine.load import LoadedModel, load_folder
 from emp.engine.serving import allocate
 from emp.engine.succession import Models
+from emp.engine.tap import Tap
 from emp.journal.actionlog import actions_sha256, read_actions
 from emp.journal.swaps import Swap, read_swaps
 from emp.model.artifact import Artifact, save
@@ -162,6 +164,34 @@ def test_another_artifact_takes_over_between_two_events_and_none_is_lost(tmp_pat
     assert world.viewer.view().serving.swaps == {"reload": 1}
     assert world.viewer.view().instruments[0].restarts == {"start": 2, "market": 0, "idle": 0, "number": 0}
     assert actions_sha256(world.actions.folder) == world.actions.sha256
+
+
+def test_a_reload_that_names_another_challenger_alone_compares_it_from_then_on(tmp_path: Path) -> None:
+    found = Models(named("first"), challenger=named("second"))
+    world = World(tmp_path, limits=LIMITS, model=named("first"), load=lambda: found)
+    seen: list[str] = []
+
+    class Hears(Tap):
+        """Which models serve and are compared, as taps are told."""
+
+        name = "hears"
+
+        def on_control(self, control: Control, at: int) -> None:
+            if control.action in ("compare", "swap"):
+                seen.append(f"{control.action} {control.reason}")
+
+    async def script(world: World) -> None:
+        world.taps.attach(Hears())
+        await world.until(lambda: world.live.connected.is_set(), 120)
+        await trickle(world, 20)
+        for _ in range(2):  # the second time nobody else is named
+            await world.live.ask("reload", "operator", "")
+            await trickle(world, 5)
+        await world.until(lambda: bool(seen))
+
+    play(world, script)
+    assert seen == ["compare first"]
+    assert world.engine.model.artifact.hash == "first"
 
 
 def test_who_asks_for_a_reload_is_told_what_came_of_it(
