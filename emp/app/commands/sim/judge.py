@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ def judge(
         int, typer.Option(min=1, help="Sequences of 500 messages of each side, the recording's last.")
     ] = 50,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
+    impact: Annotated[
+        bool, typer.Option("--impact", help="Add metaorder impact, as `emp sim impact` measures it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Score a flow by LOB-Bench against a recording it was not fitted to, beside the recording against itself.
@@ -38,5 +41,20 @@ def judge(
         params, source = named_flow(model), named_source(model)
         found = judged(params, source, Path(model).stem, load_recording(recording), sequences, seed, step)
     show_judged(standard_console(), found)
+    out = judged_json(found)
+    if impact:
+        out |= _impact(params, Path(model).stem, seed)
     if as_json:
-        print(json.dumps(judged_json(found)))
+        print(json.dumps(out))
+
+
+def _impact(params: Any, model: str, seed: int) -> dict[str, Any]:
+    """Metaorder impact of the flow: shown, and the keys of `--json` that sum it up."""
+    from emp.app.terminal.impact_table import impact_json, show_impact
+    from emp.sim.measure.impact_study import study_impact
+
+    with ProgressBar("impact") as step:
+        found = study_impact(params, model, seed=seed, progress=step)
+    show_impact(standard_console(), found)
+    whole = impact_json(found)
+    return {key: whole[key] for key in ("beta", "ci", "relaxation", "relaxation_ci", "pairs")}
