@@ -21,6 +21,10 @@ def judge(
         int, typer.Option(min=1, help="Sequences of 500 messages of each side, the recording's last.")
     ] = 50,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(help="Another flow to score on the same sequences; may be given again."),
+    ] = None,
     impact: Annotated[
         bool, typer.Option("--impact", help="Add metaorder impact, as `emp sim impact` measures it.")
     ] = False,
@@ -31,17 +35,25 @@ def judge(
     Twenty-one distances and three conditional ones, each as L1 over bins (0 to 1) and as Wasserstein-1 in standard
     deviations, and the difference of the mid's response to events at the touch, in ticks; smaller is nearer.
     """
-    from emp.app.terminal.judged import judged_json, show_judged
+    from emp.app.terminal.judged import judged_json, show_beside, show_judged
     from emp.sim.facts.judge import judge as judged
     from emp.sim.facts.study import named_source
     from emp.sim.flow.shipped import named_flow
     from emp.sim.tape.recording import load_recording
 
+    names = list(dict.fromkeys([model, *(beside or [])]))
     with ProgressBar("judging") as step:
-        params, source = named_flow(model), named_source(model)
-        found = judged(params, source, Path(model).stem, load_recording(recording), sequences, seed, step)
-    show_judged(standard_console(), found)
-    out = judged_json(found)
+        flows = [(named_flow(name), named_source(name), Path(name).stem) for name in names]
+        made = load_recording(recording)
+        found = [
+            judged(*flow, made, sequences, seed, lambda x, k=k: step((k + x) / len(flows)))  # type: ignore[misc]
+            for k, flow in enumerate(flows)
+        ]
+    show_judged(standard_console(), found[0])
+    if len(found) > 1:
+        show_beside(standard_console(), found)
+    params = flows[0][0]
+    out = judged_json(found[0]) | {"beside": [judged_json(one) for one in found[1:]]}
     if impact:
         out |= _impact(params, Path(model).stem, seed)
     if as_json:
