@@ -1,6 +1,8 @@
 """Metaorder impact by LOB-Impact: its arithmetic by hand-worked numbers, its runs by what they must share."""
 
 import json
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from emp.sim.book.check import check_book
 from emp.sim.flow.params import QUEUE_REACTIVE
 from emp.sim.flow.shipped import shipped_flow
 from emp.sim.measure import impact_law as law
+from emp.sim.measure import impact_study
 from emp.sim.measure.child_orders import follower, replay_metaorder, work_metaorder
 from emp.sim.measure.impact_study import Shape, study_impact
 from emp.sim.world.market import Market
@@ -171,7 +174,7 @@ def test_a_flow_that_never_trades_is_refused() -> None:
         study_impact(flow, "still", pairs=100, days=5)
 
 
-def test_the_command_prints_one_object(capsys: pytest.CaptureFixture[str], tmp_path: object) -> None:
+def test_the_command_prints_one_object(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     argv = [
         "sim",
         "impact",
@@ -196,3 +199,23 @@ def test_the_command_prints_one_object(capsys: pytest.CaptureFixture[str], tmp_p
             main([*argv[:-1], wrong])
         assert ended.value.code not in (0, None)
         assert "participation" in capsys.readouterr().err
+
+
+def test_the_judge_adds_impact(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = partial(study_impact, pairs=100, days=5, children=(2,), shares=(0.5,))
+    monkeypatch.setattr(impact_study, "study_impact", small)
+    out = str(tmp_path / "XYZ_2024-01-02_message_10.csv")
+    for argv in (
+        ["sim", "generate", out, "--model", "goog", "--events", "6000", "--seed", "4"],
+        ["sim", "judge", "goog", out, "--sequences", "5", "--impact", "--json"],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(argv)
+        assert ended.value.code in (0, None)
+    found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    known = small(shipped_flow(), "goog")
+    assert found["pairs"] == known.pairs
+    assert found["beta"] == pytest.approx(known.reaction.beta.value, abs=1e-5)
+    assert len(found["scores"]) == 21

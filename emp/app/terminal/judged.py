@@ -111,14 +111,14 @@ def show_beside(console: Console, found: list[Judged]) -> None:
     for column in ("score", f"{first.recording} itself", "its fitted part", *(one.model for one in found)):
         out.add_column(column, justify="left" if column == "score" else "right")
     for k, one in enumerate(first.scores):
-        real = _pair(one.real_l1, one.real_w1), _pair(one.fitted_l1, one.fitted_w1)
-        out.add_row(one.name, *real, *(_pair(x.scores[k].l1, x.scores[k].w1) for x in found))
-    for words, n in (
+        known = _pair(one.real_l1, one.real_w1), _pair(one.fitted_l1, one.fitted_w1)
+        out.add_row(one.name, *known, *(_pair(x.scores[k].l1, x.scores[k].w1) for x in found))
+    for name, n in (
         (f"mean of the {len(first.scores)}", len(first.scores)),
         (f"mean of the first {OLDER}", OLDER),
     ):
-        real = (_pair(first.mean(f"{of}_l1", n), first.mean(f"{of}_w1", n)) for of in ("real", "fitted"))
-        out.add_row(words, *real, *(_pair(x.mean("l1", n), x.mean("w1", n)) for x in found))
+        means = [_pair(first.mean(f"{of}_l1", n), first.mean(f"{of}_w1", n)) for of in ("real", "fitted")]
+        out.add_row(name, *means, *(_pair(x.mean("l1", n), x.mean("w1", n)) for x in found))
     print_table(console, out)
     marks = "; ".join(f"{name} {_pair(*mark)}" for name, mark in PUBLISHED.items())
     console.print(f"published, first {OLDER} scores, another year: {marks}", highlight=False)

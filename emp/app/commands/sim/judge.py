@@ -1,6 +1,7 @@
 """Score a flow by LOB-Bench against a recording it was not fitted to, beside the recording against itself."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,10 +46,8 @@ def judge(
     with ProgressBar("judging") as step:
         flows = [(named_flow(name), named_source(name), Path(name).stem) for name in names]
         made = load_recording(recording)
-        found = [
-            judged(*flow, made, sequences, seed, lambda x, k=k: step((k + x) / len(flows)))  # type: ignore[misc]
-            for k, flow in enumerate(flows)
-        ]
+        parts = [_part(step, k, len(flows)) for k in range(len(flows))]
+        found = [judged(*flow, made, sequences, seed, part) for flow, part in zip(flows, parts, strict=True)]
     show_judged(standard_console(), found[0])
     if len(found) > 1:
         show_beside(standard_console(), found)
@@ -58,6 +57,11 @@ def judge(
         out |= _impact(params, Path(model).stem, seed)
     if as_json:
         print(json.dumps(out))
+
+
+def _part(step: Callable[[float], None], k: int, of: int) -> Callable[[float], None]:
+    """The progress of the k-th of so many equal parts."""
+    return lambda share: step((k + share) / of)
 
 
 def _impact(params: Any, model: str, seed: int) -> dict[str, Any]:
