@@ -24,6 +24,9 @@ def plot_impact(found: ImpactStudy, path: Path) -> None:
         _by_length(left, one, label, ink)
         right.plot(np.linspace(0.0, UP_TO, GRID), 1e4 * np.array(one.curve), color=ink, label=label)
     left.set(title=f"{found.model}: mid at the last child", xlabel="children", ylabel="ticks", xscale="log")
+    lengths = sorted({row.children for row in found.reaction.lengths})
+    left.set_xticks(lengths, [str(n) for n in lengths], minor=False)
+    left.set_xticks([], minor=True)
     right.set(title="mean path", xlabel="time over the length of the metaorder", ylabel="basis points")
     right.axvline(1.0, color="grey", lw=0.8, ls=":")
     for ax in (left, right):
