@@ -78,8 +78,14 @@ def test_a_flow_is_judged_against_a_generated_recording(
     written = run(capsys, "sim", "generate", str(out), "--events", "6000", "--seed", "4", "--json")
     assert written["file"] == str(out)
     assert (tmp_path / "XYZ_2024-01-02_orderbook_10.csv").is_file()
-    found = run(capsys, "sim", "judge", "zi", str(out), "--sequences", "6", "--json")
+    found = run(capsys, "sim", "judge", "zi", str(out), "--sequences", "6", "--beside", "goog", "--json")
     assert (found["model"], found["recording"], found["sequences"]) == ("zi", "XYZ", 6)
+    beside = found["beside"]
+    assert isinstance(beside, list)
+    assert [one["model"] for one in beside] == ["goog"]
+    assert beside[0]["real"] == found["real"]  # the same sequences
+    assert beside[0]["mean_l1"] != found["mean_l1"]
+    assert found["fitted"] == {"mean_l1": None, "mean_w1": None}  # neither was fitted to it
     scores = found["scores"]
     assert isinstance(scores, list)
     assert len(scores) == 21

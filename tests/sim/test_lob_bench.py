@@ -10,11 +10,15 @@ from plain_scores import plain_l1, plain_responses, plain_samples, plain_volatil
 
 from emp.core.errors import DataError
 from emp.sim.facts.conditional import CONDITIONS, conditional, deciles, midnight_before, volatility
-from emp.sim.facts.judge import Comparison, compare
+from emp.sim.facts.judge import ROWS, Comparison, compare, judge, two_sided
 from emp.sim.facts.losses import fd_edges, l1, w1
 from emp.sim.facts.response import CLASSES, LAGS, differences, responses, touch_events
 from emp.sim.facts.scores import SCORES, Stretch, sample, stretch
+from emp.sim.flow.params import Source
+from emp.sim.flow.shipped import shipped_flow
 from emp.sim.tape.recording import load_recording
+from emp.sim.world.market import Market
+from emp.sim.world.printed import printed
 
 KNOWN = json.loads((Path(__file__).parent / "lob_bench_goog.json").read_text())
 """What commit 276baf30 of the package prints of GOOG, 2012-06-21: [L1, its interval, W1, its interval]."""
@@ -249,3 +253,16 @@ def test_groups_of_one_side_count_and_groups_without_a_number_are_nothing() -> N
 def test_midnight_is_new_yorks() -> None:
     noon = 1_340_294_400 * 10**9  # 2012-06-21, 16:00 UTC
     assert midnight_before(noon) == noon - 12 * 3600 * 10**9
+
+
+def test_what_a_flow_was_fitted_to_is_scored_in_its_place() -> None:
+    made = two_sided(printed(Market(shipped_flow(), 3, 58_000), 9_200, "XYZ"))
+    source = Source("XYZ", int(made.msgs["ts"][0]), int(made.msgs["ts"][2_999]))
+    found = judge(shipped_flow(), source, "goog", made, 5, 1)
+    part = [stretch(made, int(at), ROWS) for at in np.linspace(0, 2_500, 5)]
+    real = [stretch(made, len(made.msgs) - 5_000 + ROWS * k, ROWS) for k in range(0, 10, 2)]
+    by_hand = compare(real, part).scores["ask_volume"]
+    row = next(one for one in found.scores if one.name == "ask_volume")
+    assert (row.fitted_l1, row.fitted_w1) == (by_hand[0].value, by_hand[1].value)
+    other = judge(shipped_flow(), Source("ABC", source.first_ns, source.last_ns), "goog", made, 5, 1)
+    assert all(np.isnan(one.fitted_l1) for one in other.scores)

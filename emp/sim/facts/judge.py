@@ -2,8 +2,10 @@
 
 Sequences are the recording's last ones, after everything that the flow was fitted to. Every second sequence is the real
 side; those between them, as many, are what real data of the same hours is worth. The flow's own are cut the same way
-from one run, and are conditioned on nothing. Rows of a book without a bid or without an ask are left out of both before
-the cut and counted: LOB-Bench's placeholder prices would make a spread of thousands of ticks, beside which none counts.
+from one run, and are conditioned on nothing. Sequences spread over what the flow was fitted to are scored in its place
+too: a flow that only ever repeated its recording would come to that. Rows of a book without a bid or without an ask are
+left out of both before the cut and counted: LOB-Bench's placeholder prices would make a spread of thousands of ticks,
+beside which none counts.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,6 +42,8 @@ class Verdict(msgspec.Struct):
     w1_99: tuple[float, float]
     real_l1: float
     real_w1: float
+    fitted_l1: float = float("nan")  # of the part of the recording that the flow was fitted to, in its place
+    fitted_w1: float = float("nan")
 
 
 class Impact(msgspec.Struct):
@@ -52,6 +56,10 @@ class Impact(msgspec.Struct):
     value: float
     real: float
     lags: int
+
+
+OLDER = 16
+"""The first scores, without trades and order-flow imbalance: those that LOBS5's table of 2024 has."""
 
 
 class Judged(msgspec.Struct):
@@ -67,9 +75,9 @@ class Judged(msgspec.Struct):
     conditional: list[Verdict]
     impact: list[Impact]
 
-    def mean(self, of: str) -> float:
-        """Mean of a column over the unconditional scores; NaN where one has no number, as LOB-Bench has it."""
-        return float(np.mean([getattr(one, of) for one in self.scores]))
+    def mean(self, of: str, first: int = len(SCORES)) -> float:
+        """Mean of a column over the first unconditional scores; NaN where one has no number, as LOB-Bench has it."""
+        return float(np.mean([getattr(one, of) for one in self.scores[:first]]))
 
     def mean_impact(self, of: str) -> float:
         """Mean over kinds of events, ticks."""
@@ -112,6 +120,17 @@ def _cut(made: Recording, first: int, sequences: int) -> tuple[list[Stretch], li
     """Sequences of ROWS rows from a row on, taken in turn for one side and the other."""
     cut = [stretch(made, first + ROWS * k, ROWS) for k in range(2 * sequences)]
     return cut[0::2], cut[1::2]
+
+
+def _fitted(recording: Recording, source: Source, sequences: int) -> list[Stretch]:
+    """Sequences spread evenly over what the flow was fitted to; none where it is too short or another recording."""
+    if recording.name != source.instrument:
+        return []
+    ts = recording.msgs["ts"]
+    begin, end = np.searchsorted(ts, source.first_ns), np.searchsorted(ts, source.last_ns, "right")
+    if end - begin < ROWS * sequences:
+        return []
+    return [stretch(recording, int(at), ROWS) for at in np.linspace(begin, end - ROWS, sequences)]
 
 
 def two_sided(made: Recording) -> Recording:
@@ -182,6 +201,9 @@ def judge(
     found = compare(real, made)
     progress(0.7)
     known = compare(real, other)
+    progress(0.9)
+    seen = _fitted(recording, source, sequences)
+    learned = compare(real, seen).scores if seen else {}
     progress(1.0)
     left_out = 1 - len(recording.msgs) / len(recorded.msgs)
     return Judged(
@@ -191,14 +213,26 @@ def judge(
         sequences,
         empty,
         left_out,
-        _verdicts(found.scores, known.scores),
+        _verdicts(found.scores, known.scores, learned),
         _verdicts(found.conditional, known.conditional),
         _impact(found, known),
     )
 
 
-def _verdicts(found: dict[str, tuple[Loss, Loss]], known: dict[str, tuple[Loss, Loss]]) -> list[Verdict]:
+def _verdicts(
+    found: dict[str, tuple[Loss, Loss]],
+    known: dict[str, tuple[Loss, Loss]],
+    learned: dict[str, tuple[Loss, Loss]] | None = None,
+) -> list[Verdict]:
     return [
-        Verdict(name, a.value, b.value, a.interval, b.interval, *(loss.value for loss in known[name]))
+        Verdict(
+            name,
+            a.value,
+            b.value,
+            a.interval,
+            b.interval,
+            *(loss.value for loss in known[name]),
+            *(loss.value for loss in (learned or {}).get(name, ())),
+        )
         for name, (a, b) in found.items()
     ]
