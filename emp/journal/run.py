@@ -32,6 +32,7 @@ import numpy as np
 from emp.core.disk import disk, make_folders, write_new
 from emp.core.errors import JournalError, UsageError
 from emp.core.numba.cache import PACKAGE
+from emp.core.platform import locked_by
 from emp.core.records import Array
 from emp.journal.files import file_sha256, remove, write_atomically
 from emp.version import __version__
@@ -86,6 +87,11 @@ def build_manifest(
         "data": data,
         **described,
     }
+
+
+def held_by(path: Path) -> int | None:
+    """The process that has the ledger of the run in a folder open; None where there is none, or nobody can tell."""
+    return locked_by(path / "ledger.sqlite.lock")
 
 
 class RunFolder:
