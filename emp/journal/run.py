@@ -109,10 +109,10 @@ class RunFolder:
     def create(cls, path: Path | str, manifest: Mapping[str, Any]) -> "RunFolder":
         """Make the folder with its manifest; it appears whole, or one line says why it cannot be made."""
         path = Path(path)
-        if path.exists():
-            raise UsageError(f"run folder {path} exists: resume it, or name another")
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
+            if path.exists():  # OSError before Python 3.14 where a folder above may not be entered
+                raise UsageError(f"run folder {path} exists: resume it, or name another")
             make_folders(path.parent)
             disk().make_folder(beside, 0o700)  # orders, money and the account's name are its owner's alone
             disk().make_folder(beside / "actions", 0o777)
