@@ -43,3 +43,11 @@ def copied(system: str, folder: Path) -> Path:
     subprocess.run(["cp", "-a", bare_system(system), folder], check=True)
     connect(folder)
     return folder
+
+
+def in_system(root: Path, *command: str) -> None:
+    """Run a command in a system as root, without questions; SystemExit with what it says where it fails."""
+    told = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(["chroot", root, *command], env=told, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed in {root.name}: {done.stderr.strip()}")

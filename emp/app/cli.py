@@ -24,6 +24,17 @@ CANNOT_WRITE = 74
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
+REFUSED = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EMFILE,
+    errno.ENFILE,
+)
+"""Why a system refuses a file that was named: no fault of the code that asked for it."""
+
 # Typer carries its own click; its base of all command-line errors has no public name of its own.
 CommandLineError: Any = typer.BadParameter.__mro__[2]
 
@@ -96,7 +107,8 @@ def _root(
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line; a user's mistake ends in one line on stderr and a non-zero exit.
 
-    So does an optional package that is missing, a working folder that is gone, and an output that cannot be written.
+    So does an optional package that is missing, a working folder that is gone, a file that the system refuses, and an
+    output that cannot be written.
     A reader that has seen enough (`emp instruments | head -1`) is no mistake: nothing is said, and the exit code is
     1, as click has it.
     """
@@ -123,10 +135,14 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except OSError as error:
         if _is_nowhere():
             _end(2, "the folder that this was called in is gone: cd to one that is there")
-        if error.errno not in UNWRITABLE or error.filename is not None:  # of a file that has a name
+        why = (error.strerror or str(error)).lower()
+        if isinstance(error.filename, str | bytes) and error.errno in (*REFUSED, *UNWRITABLE):
+            code = CANNOT_WRITE if error.errno in UNWRITABLE else 2
+            _end(code, f"{os.fsdecode(error.filename)}: {why}")
+        if error.errno not in UNWRITABLE or error.filename is not None:
             raise
         mute(sys.stdout)
-        _end(CANNOT_WRITE, f"cannot write the output: {(error.strerror or str(error)).lower()}")
+        _end(CANNOT_WRITE, f"cannot write the output: {why}")
     _end(code if isinstance(code, int) else 0)
 
 

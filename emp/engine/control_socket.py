@@ -18,6 +18,7 @@ import structlog
 
 from emp.core.contracts import OwnerAction
 from emp.core.errors import EmpError, JournalError, UsageError
+from emp.journal.run import held_by
 
 NAME = "control.sock"
 LONGEST = 100
@@ -144,7 +145,7 @@ def ask(folder: Path, request: Mapping[str, str]) -> str:
             with sock.makefile("rb") as stream:
                 answer = json.loads(stream.readline(LINE) or b"{}")
     except (FileNotFoundError, ConnectionRefusedError):
-        raise UsageError(f"{folder}: no engine runs there (any more)") from None
+        raise UsageError(unserved(folder)) from None
     except PermissionError:
         raise UsageError(f"{folder}: this run belongs to another user") from None
     except (OSError, ValueError) as error:
@@ -153,6 +154,14 @@ def ask(folder: Path, request: Mapping[str, str]) -> str:
     if not answer.get("ok"):
         raise UsageError(text or f"{folder}: the engine did not answer")
     return text
+
+
+def unserved(folder: Path) -> str:
+    """Why nobody listens in a run's folder, in one line: a first start compiles for minutes before it does."""
+    pid = held_by(folder)
+    if pid is None:
+        return f"{folder}: no engine runs there (any more)"
+    return f"{folder}: the run is starting or ending and takes no controls (pid {pid}); `kill {pid}` ends it"
 
 
 def is_served(folder: Path) -> bool:

@@ -32,6 +32,7 @@ import numpy as np
 from emp.core.disk import disk, make_folders, write_new
 from emp.core.errors import JournalError, UsageError
 from emp.core.numba.cache import PACKAGE
+from emp.core.platform import locked_by
 from emp.core.records import Array
 from emp.journal.files import file_sha256, remove, write_atomically
 from emp.version import __version__
@@ -88,6 +89,11 @@ def build_manifest(
     }
 
 
+def held_by(path: Path) -> int | None:
+    """The process that has the ledger of the run in a folder open; None where there is none, or nobody can tell."""
+    return locked_by(path / "ledger.sqlite.lock")
+
+
 class RunFolder:
     """Paths and small files of one run."""
 
@@ -103,10 +109,10 @@ class RunFolder:
     def create(cls, path: Path | str, manifest: Mapping[str, Any]) -> "RunFolder":
         """Make the folder with its manifest; it appears whole, or one line says why it cannot be made."""
         path = Path(path)
-        if path.exists():
-            raise UsageError(f"run folder {path} exists: resume it, or name another")
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
+            if path.exists():  # OSError before Python 3.14 where a folder above may not be entered
+                raise UsageError(f"run folder {path} exists: resume it, or name another")
             make_folders(path.parent)
             disk().make_folder(beside, 0o700)  # orders, money and the account's name are its owner's alone
             disk().make_folder(beside / "actions", 0o777)

@@ -158,9 +158,9 @@ def test_a_port_in_use(emp: Run, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def ordinary_user(tmp_path: Path) -> Iterator[None]:
+def ordinary_user(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Give up root's rights for a while: root may write everywhere."""
-    ours = [p for p in tmp_path.parents if p.name.startswith(("pytest-", "popen-"))]  # popen-: of one worker
+    ours = [path for path in tmp_path.parents if path.is_relative_to(tmp_path_factory.getbasetemp().parent)]
     for folder in (tmp_path, *ours):
         folder.chmod(0o755)
     root = os.geteuid() == 0
@@ -171,14 +171,44 @@ def ordinary_user(tmp_path: Path) -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_a_read_only_directory(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("mode", [0o555, 0o000], ids=["read only", "not to be entered"])
+def test_a_directory_that_may_not_be_written(
+    tmp_path: Path, request: pytest.FixtureRequest, mode: int
+) -> None:
     locked = tmp_path / "locked"
     locked.mkdir()
-    locked.chmod(0o555)
+    locked.chmod(mode)
     request.getfixturevalue("ordinary_user")
     with pytest.raises(JournalError, match=r"cannot create run folder .*locked.*: Permission denied"):
         RunFolder.create(locked / "run", {"run": "x"})
-    assert not list(locked.iterdir())
+
+
+NAMING = [
+    ("replay", "{}", "--instrument", "GOOG"),
+    ("replay", "{}"),
+    ("runs", "--runs", "{}"),
+    ("why", "{}"),
+    ("report", "{}"),
+    ("stop", "{}"),
+    ("init", "{}"),
+    ("gates", "check", "{}"),
+    ("reconcile", "{}", "{}"),
+]
+
+
+@pytest.mark.parametrize("command", NAMING, ids=" ".join)
+def test_what_may_not_be_entered_is_one_line(
+    emp: Run, tmp_path: Path, command: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    """Another user's folder, or a name that is too long: `Path.exists` raises there before Python 3.14."""
+    long = tmp_path / ("x" * 300)
+    one_line(
+        emp(*(word.format(long) for word in command))
+    )  # which imports the command while that can be read
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o000)
+    request.getfixturevalue("ordinary_user")
+    one_line(emp(*(word.format(locked / "inside") for word in command)), "inside")
 
 
 def test_runs_below_a_file_cannot_be_made(emp: Run, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """`emp runs`: what came of every run, whatever state it was left in; and what two runs differ in."""
 
 import json
+import os
 import shutil
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from emp.app.cli import main
 from emp.engine.control_socket import NAME
 from emp.engine.replay import Backtest
 from emp.journal.actionlog import read_actions
+from emp.journal.ledger import Ledger
 from tests.kit.backtests import backtest, kill
 from tests.kit.events import random_events
 from tests.kit.models import engine
@@ -64,6 +67,25 @@ def test_a_run_that_ended_says_what_its_summary_says(capsys: pytest.CaptureFixtu
     }
     assert (one["mode"], one["instruments"], one["run"]) == ("replay", ["GOOG"], "TESTRUN0")
     assert one["began"] < one["ended"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which process holds a file")
+def test_a_run_that_is_starting_is_running_and_says_what_ends_it(
+    capsys: pytest.CaptureFixture[str], runs: Path, tmp_path: Path
+) -> None:
+    """Its first start compiles for minutes before it is served."""
+    folder = tmp_path / "replay-GOOG-BBBBBBBB"
+    shutil.copytree(runs / folder.name, folder)
+    ledger = Ledger(folder / "ledger.sqlite")
+    try:
+        assert listed(capsys, tmp_path)[folder.name]["state"] == "running"
+        code, _, said = emp(capsys, "stop", str(folder))
+        assert code != 0
+        assert f"`kill {os.getpid()}` ends it" in said
+    finally:
+        ledger.close()
+    assert listed(capsys, tmp_path)[folder.name]["state"] == "unfinished"
+    assert "no engine runs there" in emp(capsys, "stop", str(folder))[2]
 
 
 def test_a_run_that_was_killed_says_what_its_newest_decision_says(

@@ -8,6 +8,7 @@ from http.client import HTTPConnection
 from typing import Any, NamedTuple
 
 from emp.app.console.console import Console
+from emp.app.console.run_pages import READ_S
 from emp.core.clock import LiveClock
 from emp.observe.board import Board, DecisionView, InstrumentView, OrderView, View
 from emp.observe.http import HttpServer, create_app
@@ -106,7 +107,7 @@ class Served(NamedTuple):
 
     def ask(self, method: str, path: str, body: str = "", **headers: str) -> Answer:
         """A request with just these headers; underscores in names are hyphens."""
-        connection = HTTPConnection(self.host, timeout=10)
+        connection = HTTPConnection(self.host, timeout=READ_S + 30.0)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, body or None, named)

@@ -1,8 +1,10 @@
 """The page of all runs: what `emp runs` says of them, read by a process of its own."""
 
+import asyncio
 import json
 import re
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +123,26 @@ def test_runs_are_chosen_and_compared_on_the_page(runs: Path, open_page: Any) ->
         assert "fills" in text_of(tab, "#table")
         until(tab, "/\\d+ differences/.test(document.querySelector('#state').textContent)")
         assert no_sideways(tab)
+
+
+def test_a_server_that_ends_leaves_no_reader_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[asyncio.subprocess.Process] = []
+    real = asyncio.create_subprocess_exec
+
+    async def slow(*_: str, **told: Any) -> asyncio.subprocess.Process:
+        started.append(await real("sleep", "600", **told))
+        return started[0]
+
+    async def ended_meanwhile() -> None:
+        pages = run_pages.RunPages()
+        pages.folder = tmp_path
+        reading = asyncio.create_task(pages._read(()))
+        while not started:
+            await asyncio.sleep(0.01)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", slow)
+    asyncio.run(ended_meanwhile())
+    assert started[0].returncode == -signal.SIGKILL

@@ -9,7 +9,7 @@ from emp.app.bench.flatten import quantiles, summary
 from emp.app.bench.flattening.trials import Trial
 from emp.app.cli import main
 
-pytestmark = pytest.mark.usefixtures("compiled_engine")
+pytestmark = pytest.mark.usefixtures("compiled_engine", "compiled_feeds")
 
 SLOW_MS = 30_000
 """A loaded machine; what is wanted of a quiet one stands in docs/reliability.md."""

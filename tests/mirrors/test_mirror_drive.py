@@ -1,5 +1,6 @@
 """What drives mirrors: begins again after every failure, doubles nothing, tells how far it is."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -189,9 +190,11 @@ def test_a_mistake_ends_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Writer(tmp_path / "runs/R").end()
+    heard = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     with pytest.raises(SystemExit) as ended:
         main(["mirror", *words])
     assert ended.value.code in (2, 5)
+    assert heard == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("emp: ")
     assert said in line

@@ -59,9 +59,9 @@ def mirror(options: Options) -> None:
     named = [find_run(name, runs) for name in options.run or ()]
     mirrors = build_mirrors(in_file.model_copy(update=given), LiveClock())
     driven, console = Driven(mirrors, lambda: runs_to_follow(named, runs)), make_console(stderr=True)
-    driven.stop_on_signals()
-    found = driven.run(
-        options.wait if options.once else None, lambda _, words: console.print(words, highlight=False)
-    )
+    with driven.stopped_by_signals():
+        found = driven.run(
+            options.wait if options.once else None, lambda _, words: console.print(words, highlight=False)
+        )
     if options.as_json:
         print(json.dumps({"mirrors": found}))

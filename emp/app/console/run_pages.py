@@ -67,10 +67,12 @@ class RunPages:
         try:
             out, err = await asyncio.wait_for(process.communicate(), READ_S)
         except TimeoutError:
-            process.kill()
-            await process.wait()
             _log.warning("the runs took too long to read", seconds=READ_S)
             return b""
+        finally:
+            if process.returncode is None:  # it took too long, or the server ends meanwhile
+                process.kill()
+                await process.wait()
         lines = out.splitlines()
         if process.returncode or not lines:
             _log.warning("the runs cannot be read", why=err.decode(errors="replace").strip()[-300:])

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 
 from emp.core.errors import EmpError, UsageError
 from emp.core.usage import usage_of
-from emp.engine.control_socket import NAME, ask
+from emp.engine.control_socket import NAME, ask, unserved
 from emp.journal.run import RunFolder
 
 ENDS_WITHIN_S = 120.0
@@ -80,7 +80,7 @@ def _peer(path: Path) -> int:
             sock.connect(str((path / NAME).resolve()))
             told = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     except OSError:
-        raise UsageError(f"{path}: no engine runs there (any more)") from None
+        raise UsageError(unserved(path)) from None
     return int(struct.unpack("3i", told)[0])
 
 

@@ -3,7 +3,8 @@
 import importlib
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -78,14 +79,19 @@ class Driven:
                 for mirror in self._mirrors:
                     mirror.follow(self._followed[folder])
 
-    def stop_on_signals(self) -> None:
-        """End in order on SIGTERM and SIGINT."""
+    @contextmanager
+    def stopped_by_signals(self) -> Iterator[None]:
+        """End in order on SIGTERM and SIGINT; whoever heard them before hears them again afterwards."""
 
         def stop(_: int, __: FrameType | None) -> None:
             self._end.set()
 
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def run(self, until_s: float | None, told: Callable[[MirrorStatus, str], None]) -> list[dict[str, Any]]:
         """Drive until a signal; with `until_s` until all there is has been carried, or MirrorError so long after.

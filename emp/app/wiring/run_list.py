@@ -8,7 +8,7 @@ from typing import Any
 from emp.core.errors import EmpError
 from emp.engine.control_socket import is_served
 from emp.journal.actionlog import newest_first, time_span
-from emp.journal.run import RunFolder
+from emp.journal.run import RunFolder, held_by
 
 ENDED, RUNNING, UNFINISHED, UNREADABLE = "ended", "running", "unfinished", "unreadable"
 UNTOLD = ("run", "run_folder", "url")
@@ -33,13 +33,18 @@ def _described(path: Path) -> dict[str, Any]:
         folder = RunFolder(path)
         record |= {name: folder.manifest.get(name) for name in ("run", "mode", "instruments")}
         record["model_hash"] = (folder.manifest.get("model_hashes") or [None])[-1]
-        record["state"] = ENDED if folder.finished else RUNNING if is_served(path) else UNFINISHED
+        record["state"] = ENDED if folder.finished else RUNNING if _is_alive(path) else UNFINISHED
         record |= _result(folder.summary()) if folder.finished else _so_far(folder)
         span = time_span(folder.actions)
         record["began"], record["ended"] = (_stamp(ts) for ts in span) if span else (None, None)
     except EmpError as error:
         record["state"], record["reason"] = UNREADABLE, str(error)
     return record
+
+
+def _is_alive(path: Path) -> bool:
+    """Whether a process has the run: it is served once it trades, and held while it starts."""
+    return is_served(path) or held_by(path) is not None
 
 
 _RESULT = ("pnl_ticks", "fees", "fills", "halted")
