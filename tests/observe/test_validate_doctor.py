@@ -65,8 +65,8 @@ def test_a_check_is_red_when_what_it_checks_is_broken(monkeypatch, check, target
     ("before", "after", "says"),
     [
         (
-            "no | no | `emp surrogate train --help`",
-            "no | no | `emp report`: no such",
+            "| yes | yes | the same code | `emp validate --only ledger`",
+            "| no | no | no | `emp report`: no such command",
             "exists: the row says no",
         ),
         ("`emp validate --only ledger`", "`emp validate --only nothing`", "ended with 2"),
