@@ -64,7 +64,11 @@ def test_a_check_is_red_when_what_it_checks_is_broken(monkeypatch, check, target
 @pytest.mark.parametrize(
     ("before", "after", "says"),
     [
-        ("| `emp surrogate`: no such", "| `emp report`: no such", "exists: the row says no"),
+        (
+            "| yes | yes | the same code | `emp validate --only ledger`",
+            "| no | no | no | `emp report`: no such command",
+            "exists: the row says no",
+        ),
         ("`emp validate --only ledger`", "`emp validate --only nothing`", "ended with 2"),
         ("`emp validate --only ledger`", "a promise", "names no command"),
     ],

@@ -142,7 +142,7 @@ def draw_kind(flow: Any, i: int, j: int) -> int:
 
 
 @kernel
-def _lean(s: Any, w: Any, own: bool) -> float:
+def lean(s: Any, w: Any, own: bool) -> float:
     """Sum of the weights (FEATURES,) times memory; with `own`, memory of our trades is left out."""
     first, hits = load(s.memory, TRADES), load(s.memory, HITS)
     if own:
@@ -180,7 +180,7 @@ def qr_apply(flow: Any) -> None:
     odds = p.side_odds[u(i), u(j), u(kind)]
     odds += p.size_odds[u(kind), u(bucket(ask, p.size_edges))]
     odds -= p.size_odds[u(kind), u(bucket(bid, p.size_edges))]
-    odds += _lean(s, p.side_weight[u(kind)], kind == HIT)
+    odds += lean(s, p.side_weight[u(kind)], kind == HIT)
     if kind == HIT:
         odds += p.split_odds * s.split_sign
         odds += p.gap_weight * np.log(max(1, gap_behind(b, SELL)) / max(1, gap_behind(b, BUY)))
@@ -239,7 +239,7 @@ def expect(s: Any, p: Any) -> None:
 
 
 @kernel
-def _foretold(s: Any, p: Any, what: int) -> float:
+def foretold(s: Any, p: Any, what: int) -> float:
     """A prediction of the clock, by all that is known."""
     x = s.pace_mean[what] + p.pace_last[what, u(s.last)]
     for k in range(BURSTS):
@@ -253,8 +253,8 @@ def qr_gap(flow: Any) -> None:
     s, p, r = flow.state[0], flow.params[0], flow.rng
     if s.rate_due <= s.now:
         wander(s, p, r)
-    pace = u(bucket(_foretold(s, p, 0), p.pace_edges))
-    pause = u(bucket(_foretold(s, p, 1), p.pause_edges[pace]))
+    pace = u(bucket(foretold(s, p, 0), p.pace_edges))
+    pause = u(bucket(foretold(s, p, 1), p.pause_edges[pace]))
     gap = p.gaps[pace, pause, next_u64(r) >> _S56]
     take_gap(s.pace, p.pace_decay, np.float64(gap[1]))
     expect(s, p)

@@ -210,7 +210,8 @@ def desk_replace(world: Any, now: int, slot: int, px: int, qty: int) -> None:
 
 
 @kernel
-def _tell(world: Any, what: int, slot: int, qty: int, px: int, ahead: int, maker: int) -> None:
+def tell(world: Any, what: int, slot: int, qty: int, px: int, ahead: int, maker: int) -> None:
+    """Put a report about a slot's order on the way."""
     d = world.desk[0]
     if d.out_n >= RING:
         d.overflow += 1
@@ -260,7 +261,7 @@ def book_fills(world: Any) -> None:
             d.fees += d.taker_fee * f.qty
             d.taker_fills += 1
             d.taker_lots += f.qty
-        _tell(world, FILL, slot, f.qty, f.px, f.ahead, 1 if maker else 0)
+        tell(world, FILL, slot, f.qty, f.px, f.ahead, 1 if maker else 0)
 
 
 @kernel
@@ -279,14 +280,14 @@ def _replace_arrives(world: Any, c: Any) -> None:
         return  # filled meanwhile: its report is under way
     if not _rests(b, d, c.slot):
         o.handle = 0
-        _tell(world, DONE, c.slot, 0, 0, -1, 0)
+        tell(world, DONE, c.slot, 0, 0, -1, 0)
         return
     if (c.px - b[BEST + 1 - c.side]) * (1 - 2 * c.side) < 0:
         o.handle = replace(b, world.flow.fills, o.handle, c.px, c.qty)
     else:
         d.rejected += 1
     o.ahead = ahead_of(b, o.handle)
-    _tell(world, ACCEPTED, c.slot, int(b[o.handle + QTY]), int(b[o.handle + PX]), o.ahead, 0)
+    tell(world, ACCEPTED, c.slot, int(b[o.handle + QTY]), int(b[o.handle + PX]), o.ahead, 0)
 
 
 @kernel
@@ -305,7 +306,7 @@ def arrive(world: Any) -> None:
             if _rests(b, d, c.slot):
                 cancel(b, o.handle)
             o.handle = 0
-            _tell(world, DONE, c.slot, 0, 0, -1, 0)
+            tell(world, DONE, c.slot, 0, 0, -1, 0)
         return
     if c.what == REPLACE_CMD:
         _replace_arrives(world, c)
@@ -320,13 +321,13 @@ def arrive(world: Any) -> None:
         o.handle = h
         o.ahead = ahead_of(b, h)
         d.posted_lots += c.qty - filled
-        _tell(world, ACCEPTED, c.slot, c.qty - filled, c.px, o.ahead, 0)
+        tell(world, ACCEPTED, c.slot, c.qty - filled, c.px, o.ahead, 0)
     else:
         if status >= 10:
             d.rejected += 1
         elif filled < c.qty:
             d.expired += 1
-        _tell(world, DONE, c.slot, 0, 0, -1, 0)
+        tell(world, DONE, c.slot, 0, 0, -1, 0)
     recentre(b, s)
 
 
@@ -364,7 +365,7 @@ def reap(world: Any) -> None:
         o = d.orders[slot]
         if o.handle != 0 and not _rests(b, d, slot):
             o.handle = 0
-            _tell(world, DONE, slot, 0, 0, -1, 0)
+            tell(world, DONE, slot, 0, 0, -1, 0)
 
 
 @kernel

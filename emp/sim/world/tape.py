@@ -79,8 +79,17 @@ def tape_event(flow: Any) -> None:
         s.next = NEVER
 
 
+_FLOWS: dict[type, Any] = {FlowWorld: flow_event, FlowTape: tape_event}
+"""What applies the event that is due, by the type of flow."""
+
+
+def register(kind: type, apply: Any) -> None:
+    """Let worlds run over a further type of flow: a NamedTuple that begins with the fields of `FlowWorld`."""
+    _FLOWS[kind] = apply
+
+
 def next_event(flow: Any) -> None:
-    """Apply the event that is due, of a model or of a tape. For kernels."""
+    """Apply the event that is due, of a model, of a tape, or of a registered flow. For kernels."""
     raise NotImplementedError("compiled code only")
 
 
@@ -88,7 +97,7 @@ def next_event(flow: Any) -> None:
 def _next_event(flow: Any) -> Any:
     if not isinstance(flow, types.NamedTuple | types.NamedUniTuple):
         return None
-    apply = {FlowWorld: flow_event, FlowTape: tape_event}.get(flow.instance_class)
+    apply = _FLOWS.get(flow.instance_class)
     if apply is None:
         return None
 

@@ -1,0 +1,1 @@
+"""Training surrogates of the simulated market, judging them, and their speed."""
