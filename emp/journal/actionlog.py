@@ -9,10 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emp.core.columns import SLICE_ROWS
+from emp.core.columns import SLICE_ROWS, values_of
 from emp.core.errors import JournalError
 from emp.core.records import DECISION, Array
-from emp.core.rolling_hash import RollingSha256
 from emp.journal.action_schema import (
     HEADER_KEY,
     canonical_bytes,
@@ -75,7 +74,7 @@ class ActionLog:
         self._begin_hash()
 
     def _begin_hash(self) -> None:
-        self._hash: Any = (RollingSha256 if self._resumable else hashlib.sha256)(_framed(self._head))
+        self._hash: Any = (_rolling() if self._resumable else hashlib.sha256)(_framed(self._head))
         self.rows = 0
         """Rows appended so far."""
 
@@ -189,12 +188,19 @@ class ActionLog:
             return 0
         _check_part(parts[-1], footer.schema, self._first_head)
         try:
-            self._hash = RollingSha256.of(footer.facts[HASH_KEY])
+            self._hash = _rolling().of(footer.facts[HASH_KEY])
         except ValueError as error:
             raise JournalError(f"{parts[-1]} is damaged ({error})") from error
         self.rows = int(footer.facts[TOTAL_KEY])
         self._head = self._next_head = footer.facts[HEADER_KEY]
         return len(parts)
+
+
+def _rolling() -> Any:
+    """The hash that can be continued; compiled, which who only reads a log need not wait for."""
+    from emp.core.rolling_hash import RollingSha256
+
+    return RollingSha256
 
 
 def _check_part(path: Path, schema: pa.Schema, before: bytes | None) -> bytes:
@@ -257,7 +263,7 @@ def read_columns(folder: Path | str, names: Sequence[str]) -> Array:
             raise JournalError(f"{path}: cannot be read: {error}") from error
         rows = np.zeros(table.num_rows, kind)
         for name in there:
-            rows[name] = table[name].to_numpy()
+            rows[name] = values_of(table[name])
         parts.append(rows)
     return np.concatenate(parts)
 

@@ -10,7 +10,7 @@ import pytest
 
 from emp.access.paper.venue import PaperVenue
 from emp.app.cli import main
-from emp.app.wiring.explained import moment
+from emp.app.wiring.why import moment
 from emp.core.codes import Action, Reason
 from emp.core.errors import UsageError
 from emp.core.instrument import find

@@ -108,10 +108,17 @@ class Options(NamedTuple):
     as_trained: Annotated[
         bool, typer.Option("--as-trained", help="Also judge what models say before outcomes correct it.")
     ] = False
-    trade: Annotated[bool, typer.Option(help="Trade the test parts on paper: alpha after fees.")] = True
-    judge: Annotated[
-        bool, typer.Option(help="Judge the forecasts; with --no-judge the test parts are traded only.")
-    ] = True
+    trade: Annotated[
+        bool | None,
+        typer.Option(
+            help="With --trade the unseen parts are traded on paper and nothing is judged: what lots were expected "
+            "to bring beside what they brought, in one table, without --data also of three days of which nothing was "
+            "trained on; then what each part of the decision rule is worth before the test parts "
+            "(docs/decisions.md). With neither the test parts are judged and traded; with --no-trade judged only.",
+            show_default=False,
+        ),
+    ] = None
+    parts: Annotated[bool, typer.Option(help="With --trade: also the rule without each of its parts.")] = True
     page: Annotated[Path | None, typer.Option(help="Also write a page of plots to this HTML file.")] = None
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False
     evidence: Annotated[Path | None, typer.Option(help=EVIDENCE_HELP, envvar=REGISTRY_VARIABLE)] = None
@@ -130,6 +137,9 @@ def evaluate(options: Options) -> None:
     """
     if options.leave_out:
         _leave_out(options)
+        return
+    if options.trade:
+        _trade_only(options)
         return
     import numpy as np
 
@@ -162,13 +172,6 @@ def evaluate(options: Options) -> None:
         _walk(chosen, k_sigma, options)
         return
 
-    if not options.judge:
-        traded = _trade(contenders, series, datasets, [], options.seed)
-        if options.as_json:
-            print(json.dumps({"trading": traded}))
-        else:
-            _show_trading(traded)
-        return
     contenders = with_reference(contenders, options.against, datasets)
     peers = (
         _peers(contenders, series, datasets, options.seed, options.deeplob_windows) if options.deeplob else {}
@@ -177,14 +180,14 @@ def evaluate(options: Options) -> None:
         found = judging.evaluate(
             contenders, datasets, options.seed, options.trees, work.report, peers, options.as_trained
         )
-    traded = _trade(contenders, series, datasets, found.table, options.seed) if options.trade else []
+    traded = _trade(contenders, series, datasets, found.table, options.seed) if options.trade is None else []
     result = _result(contenders, found, traded)
     if options.evidence is not None:
         from emp.governance.evaluated import of_evaluation
         from emp.governance.evidence import Store
 
         store = Store(options.evidence)
-        config = {"k_sigma": k_sigma, "trade": options.trade}
+        config = {"k_sigma": k_sigma, "trade": options.trade is None}
         made = of_evaluation(contenders, datasets, found, traded, config, options.seed)
         result["evidence"] = [store.add(one) for one in made]
     _show(result, found.curves, options)
@@ -207,6 +210,18 @@ def _leave_out(options: Options) -> None:
         options.evidence,
     )
     leave_out(asked)
+
+
+def _trade_only(options: Options) -> None:
+    from emp.app.traded import Asked, trade
+    from emp.core.config.config import DEFAULT_IMPL
+    from emp.core.errors import UsageError
+
+    artifacts = options.artifact or [DEFAULT_IMPL]
+    if len(artifacts) > 1:
+        raise UsageError("--trade trades one model: give one --artifact")
+    asked = Asked(artifacts[0], options.data or (), options.parts, options.seed, options.as_json)
+    trade(asked)
 
 
 def _show(result: dict[str, Any], curves: "Curves", options: Options) -> None:

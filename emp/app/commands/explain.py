@@ -18,7 +18,8 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Say why a decision was as it was: made again from its row, in plain words, with what would have changed it."""
-    from emp.app.wiring.explained import decided_at, find_folder, instrument_of_run, rules_of_run
+    from emp.app.wiring.explained import decided_at, rules_of_run
+    from emp.app.wiring.why import find_folder, instrument_of_run
     from emp.core.codes import Reason
     from emp.core.errors import UsageError
     from emp.engine.explain import ANSWER, ELSEWHERE, NOT_DECIDED, decided_again

@@ -119,7 +119,7 @@ def _known(symbols: dict[str, str], instruments: list[str]) -> None:
 def _span(told: "Statement", since: str | None, until: str | None) -> Any:
     from emp.app.statements.compare import days_of
     from emp.app.statements.totals import Span
-    from emp.app.wiring.explained import moment
+    from emp.app.wiring.why import moment
     from emp.core.errors import UsageError
 
     whole = days_of(told)

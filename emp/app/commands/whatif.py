@@ -49,8 +49,8 @@ def whatif(  # noqa: PLR0913
     against itself differs by exactly 0.
     """
     from emp.app.terminal.progress import Work
-    from emp.app.wiring.explained import find_folder
     from emp.app.wiring.whatif import Asked, answer
+    from emp.app.wiring.why import find_folder
     from emp.core.errors import UsageError
 
     sides = {None: 0, "buy": 1, "sell": -1}

@@ -30,7 +30,7 @@ def why(
 
     from emp.app.terminal.console import make_console
     from emp.app.terminal.table import print_table
-    from emp.app.wiring.explained import by_reason, chosen, find_folder, instrument_of_run, moment, read_why
+    from emp.app.wiring.why import by_reason, chosen, find_folder, instrument_of_run, moment, read_why
     from emp.core.errors import UsageError
 
     folder = find_folder(run, runs)

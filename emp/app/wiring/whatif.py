@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from emp.app.wiring.explained import decided_at, instrument_of_run
+from emp.app.wiring.explained import decided_at
 from emp.app.wiring.rerun import assemble_rerun, is_recorded_run, refuse_unrecorded
+from emp.app.wiring.why import instrument_of_run
 from emp.core.codes import Action, EventFlag, Reason
 from emp.core.errors import UsageError
 from emp.core.records import Array, empty_events

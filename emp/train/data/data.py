@@ -134,6 +134,11 @@ class Dataset:
         """The same data, labelled by thresholds of its own training part whatever head serves it."""
         return replace(self, own=thresholds(self.delta_hat("train", self.part("train"))))
 
+    def all_test(self) -> "Dataset":
+        """The same data, all of which is the test part: of a series of which nothing was trained on."""
+        first = int(self.ts[0])
+        return replace(self, split=Split(first, first, self.split.whole_days))
+
     def encoded(self, encoder: Any) -> "Dataset":
         """The same data through another depth encoder."""
         return replace(self, seen=with_encoder(self.seen, encoder))

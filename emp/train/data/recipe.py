@@ -15,6 +15,13 @@ SHIPPED = (
 )
 """Series of the shipped model, below the folder of recorded markets; each is split by time as any other."""
 
+UNSEEN = (
+    "AAPL=lobster/AAPL_2012-06-21_34200000_57600000_message_1.csv*",
+    "TSLA=tsla/TSLA_20150129_0930_1200_exchange_events.csv*",
+    "ES=databento/esh4-glbx-mdp3-20231225.mbo.dbn.zst",
+)
+"""Series of which the shipped model has seen nothing: all of each is a test part."""
+
 ALIGNED = (
     "GOOG=lobster/GOOG_2012-06-21_34200000_57600000_message_10.csv*",
     "GC=cme/GC_XAUUSD_20230501_book5.csv*",

@@ -28,6 +28,7 @@ from emp.observe.markout import alphas_bps, summarise
 from emp.train.data.cached import cached, content_key
 from emp.train.data.data import Dataset, Series
 from emp.train.judge.blocks import blocks_of
+from emp.train.judge.outcomes import trip_sums
 
 HOUR_NS = 3_600_000_000_000
 
@@ -127,8 +128,9 @@ def trade_test_part(
     """Trade the test part of a series on paper, or take the result of the same run from the cache.
 
     Returns:
-        Summary of the run: position, fills, turnover, profit and fees in ticks times lots, and `alpha`: by kind
-        of fill (all, passive, crossing), then horizon by horizon, bps after fees per unit traded.
+        Summary of the run: position, fills, turnover, profit and fees in ticks times lots, `sums` over round trips
+        (`outcomes.SUMS`), and `alpha`: by kind of fill (all, passive, crossing), then horizon by horizon, bps after
+        fees per unit traded.
     """
     source = closure_hash(Path(__file__).resolve())
     facts = msgspec.to_builtins(data.instrument)
@@ -169,6 +171,7 @@ def _trade(
         "passive_lots": int(fills["qty"][fills["maker"]].sum()),
         "crossing_lots": int(fills["qty"][~fills["maker"]].sum()),
         **value_summary(engine.desk, 0),
+        "sums": trip_sums(engine.desk.lots[0]),
         "lots_per_hour": round(summary["traded_lots"] / ((end - begin) / HOUR_NS), 3),
         "alpha": alpha(fills, data, seed),
         "by_block": {**by_block(fills, data), **closed_by_block(source.closed(), data)},
