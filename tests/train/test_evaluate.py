@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from emp.app.cli import app, main
 from emp.core.errors import UsageError
 from emp.core.records import HORIZON_NAMES
+from emp.decision.rule import Part
 from emp.engine.choose import load_model
 from emp.engine.load import LoadedModel
 from emp.model.artifact import save
@@ -124,6 +125,14 @@ def test_train_then_evaluate_from_the_command_line(
     said = [(one["model"], one["passive_lots"] + one["crossing_lots"]) for one in result["trading"]]
     assert [name for name, _ in said] == ["linear", "mean_reversion"]
     assert [lots for _, lots in said] == [one["traded_lots"] for one in result["trading"]]
+    words = ["evaluate", "--trade", "--artifact", str(out), "--data", str(path), "--json"]
+    told = runner.invoke(app, words)
+    assert told.exit_code == 0, told.output
+    mine = json.loads(told.stdout.splitlines()[-1])
+    assert [one["pnl_ticks"] for one in mine["trading"]] == [result["trading"][0]["pnl_ticks"]]
+    assert mine["trading"][0]["part"] == "last 30%"
+    assert [one["part"] for one in mine["parts"]] == [str(part.name).lower() for part in Part]
+    assert "expected and realised agree on" in told.stdout
     walked = runner.invoke(app, ["evaluate", "--artifact", str(out), "--data", str(path), "--walk"])
     assert isinstance(walked.exception, UsageError)
     assert "needs 4 trading days" in str(walked.exception)
@@ -133,7 +142,12 @@ def test_train_then_evaluate_from_the_command_line(
     assert {**again, "latency_us": None} == {**result, "latency_us": None}
     text = page.read_text(encoding="utf-8")
     assert result["model_hash"] in text
-    assert text.count("<svg") == 4  # skill, reliability, alpha of passive and of crossing fills
+    marked = [
+        kind
+        for kind in ("passive", "crossing")
+        if any(m["alpha_bps"] is not None for one in result["trading"] for m in one["alpha"][kind])
+    ]
+    assert text.count("<svg") == 2 + len(marked)  # skill, reliability, alpha of kinds of fills that there are
     assert "src=" not in text
 
 
@@ -142,6 +156,7 @@ def test_train_then_evaluate_from_the_command_line(
     [
         (["train", "--data", "nowhere.csv", "--out", "x"], "nowhere.csv: no such recording"),
         (["evaluate", "--artifact", "nowhere"], "nowhere/manifest.json: no such file"),
+        (["evaluate", "--trade", "--artifact", "linear", "--artifact", "mamba3"], "--trade trades one model"),
         (["evaluate", "--psi", "--data", "GOOG=pyproject.toml"], "pyproject.toml"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The tables of `emp evaluate --trade`: intervals that hold for all series at once, and what parts of the rule bring."""
+"""The tables of `emp evaluate --trade`: intervals for all series at once, and what parts of the rule bring."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -77,7 +77,8 @@ def test_a_belief_that_is_too_high_does_not_agree_and_a_loss_is_told() -> None:
     assert [row["agrees"] for row in rows] == [True, False, None]
     assert [row["loses"] for row in rows] == [False, True, None]
     slope, intercept = (rows[0]["line"][name + "_interval"] for name in ("slope", "intercept"))
-    assert slope[0] < 1.0 < slope[1] and intercept[0] < 0.0 < intercept[1]
+    assert slope[0] < 1.0 < slope[1]
+    assert intercept[0] < 0.0 < intercept[1]
 
 
 def test_the_line_is_that_of_least_squares() -> None:
@@ -87,7 +88,8 @@ def test_the_line_is_that_of_least_squares() -> None:
     found = line_of(traded(x, y)["sums"], 0.05)
     assert found is not None
     fit, covariance = np.polyfit(x, y, 1, cov=True)
-    assert found["slope"] == pytest.approx(fit[0]) and found["intercept"] == pytest.approx(fit[1])
+    assert found["slope"] == pytest.approx(fit[0])
+    assert found["intercept"] == pytest.approx(fit[1])
     halves = [found[f"{n}_interval"][1] - found[n] for n in ("slope", "intercept")]
     np.testing.assert_allclose(halves, 2.0017 * np.sqrt(np.diag(covariance)), rtol=1e-3)  # t of 58
 
@@ -147,10 +149,10 @@ def test_a_part_is_judged_over_blocks_with_all_parts_in_mind() -> None:
     earns, noise = whole.copy(), whole.copy()
     earns[:, 0] -= rng.normal(1.0, 1.0, 60)
     noise[:, 0] += rng.normal(0.0, 1.0, 60)
-    rows = rows_of_parts([("A", {Part(0): whole, Part.CHASE: earns, Part.MOVE: noise})])
+    rows = rows_of_parts([("A", {Part(0): whole, Part.CANCEL: earns, Part.MOVE: noise})])
     assert [(row["part"], row["verdict"], row["shadow_verdict"]) for row in rows] == [
-        ("chase", "earns", "same"),
+        ("cancel", "earns", "same"),
         ("move", "not told apart", "same"),
     ]
-    alone = rows_of_parts([("A", {Part(0): whole, Part.CHASE: earns})])
+    alone = rows_of_parts([("A", {Part(0): whole, Part.CANCEL: earns})])
     assert alone[0]["half"] < rows[0]["half"]

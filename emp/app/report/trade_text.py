@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from emp.decision.kinds import QUESTIONS
+
 Row = Mapping[str, Any]
 
 OUTCOMES = (
@@ -66,7 +68,8 @@ def verdict_lines(rows: Sequence[Row]) -> list[str]:
 
 def queue_lines(rows: Sequence[Row]) -> list[str]:
     """Lots by how many stood ahead of the order that opened them; nothing where none was opened."""
-    kinds = list(dict.fromkeys(name for one in rows for name in one["by_kind"]["queue"]))
+    there = {name for one in rows for name in one["by_kind"]["queue"]}
+    kinds = [name for name in QUESTIONS["queue"] if name in there]
     if not kinds:
         return []
     lines = _head(("lots opened: closed, expected, realised", *kinds), left=1)
@@ -87,7 +90,11 @@ def _kind(kind: Row | None) -> str:
 def part_lines(rows: Sequence[Row]) -> list[str]:
     """What each part of the rule brings before the test parts, ours and the shadow's."""
     lines = _head(PARTS, left=2)
+    still = {one["series"] for one in rows} - {one["series"] for one in rows if _traded(one)}
+    lines += [f"| {name} | nothing is traded with or without any part |" + " |" * 7 for name in sorted(still)]
     for one in rows:
+        if one["series"] in still:
+            continue
         cells = [one["series"], one["part"], f"{one['blocks']:,}"]
         for prefix in ("", "shadow_"):
             half = one[f"{prefix}half"]
@@ -96,6 +103,11 @@ def part_lines(rows: Sequence[Row]) -> list[str]:
             cells += [brings, one[f"{prefix}verdict"]]
         lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]
+
+
+def _traded(row: Row) -> bool:
+    """Whether anything was closed, by us or by the shadow, with the part or without it."""
+    return any(row[name] for name in ("lots", "lots_without", "shadow_lots", "shadow_lots_without"))
 
 
 def _yes(value: bool | None) -> str:

@@ -23,6 +23,7 @@ from emp.sim.book.book import BEST, STAMP, clear_trade, level_qty, new_fills
 from emp.sim.flow.state import TRADE
 from emp.sim.measure.probe import PASSES, PAUSE, WAIT, ahead_of, both_sides, reached
 from emp.sim.measure.queue_models import NAMES, follow_queue
+from emp.sim.measure.tenths import Tenth, by_tenth
 from emp.sim.tape.replay import Plan, replay_message
 from emp.sim.world.market import Market, flow_event
 
@@ -36,6 +37,7 @@ HORIZONS = (10, 25, 50, 100, 200)  # events, over which the Brier score is avera
 KEEP = 1.0 - 1.0 / 256.0  # of the average flow, per event
 TRAINED = 0.6
 BLOCKS = 20
+TOLD = 50  # events, within which forecasts are held against fills tenth by tenth
 FEWEST = 200
 RIDGE = 1e-3
 
@@ -262,6 +264,7 @@ class Scored(NamedTuple):
     less: float  # than the rule's, and the half width of the 95 % interval over blocks
     less_half: float
     bias: dict[int, float]  # mean forecast less share filled, by horizon
+    tenths: list[Tenth]  # forecast and share filled within TOLD events, by tenth of the forecast
     ns: float  # an order, all horizons one by one
 
 
@@ -290,6 +293,14 @@ def score(probes: Array, models: dict[str, Callable[[Array], Forecast]] = MODELS
         half = 1.96 * means.std(ddof=1) / np.sqrt(BLOCKS)
         bias = {h: float(said[h].mean() - _filled(test, h).mean()) for h in HORIZONS}
         found.append(
-            Scored(name, float(losses[name].mean()), float(less.mean()), float(half), bias, float(ns))
+            Scored(
+                name,
+                float(losses[name].mean()),
+                float(less.mean()),
+                float(half),
+                bias,
+                by_tenth(said[TOLD], _filled(test, TOLD), np.arange(len(test)) * BLOCKS // len(test)),
+                float(ns),
+            )
         )
     return found

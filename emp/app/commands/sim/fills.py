@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emp.app.commands.sim.parts import Json, ProgressBar, show, standard_console
+
+if TYPE_CHECKING:
+    from emp.sim.measure.fill_models import Scored
 
 app = typer.Typer()
 
@@ -30,18 +33,21 @@ def fills(
     A virtual lot joins the best queue and is watched for 200 events; a second table is of lots that have rested for a
     while, where models of the queue say how many are ahead, beside the count that is known. Fitted on the first 60 %
     of the orders, scored on the later part: the Brier score over 10, 25, 50, 100 and 200 events, its distance from what
-    the rule uses with a 95 % interval, and mean forecast less share filled.
+    the rule uses with a 95 % interval, and mean forecast less share filled; then, of those that join, forecast and
+    share filled within 50 events by tenth of the forecast.
     """
     from emp.sim.facts.study import study
     from emp.sim.flow.shipped import named_flow
     from emp.sim.measure.fill_models import (
         BY_QUEUE,
         MODELS,
+        TOLD,
         queue_errors,
         score,
         watched_market,
         watched_plan,
     )
+    from emp.sim.measure.tenths import tenth_lines
     from emp.sim.world.market import Market
 
     names = model or ([] if recordings else ["goog", "tsla"])
@@ -62,6 +68,10 @@ def fills(
     errors = {name: queue_errors(rows) for name, rows in rested.items()}
     _show_fills(done, "orders that join the touch")
     _show_fills(later, f"orders that have rested {rest} events")
+    for name, (_, scored) in done.items():
+        typer.echo(name)
+        for line in tenth_lines({m.name: m.tenths for m in scored}, f"share filled in {TOLD} events"):
+            typer.echo(line)
     for name, found in errors.items():
         off = ", ".join(f"{model} {mean:+.1f} ({size:.1f})" for model, (mean, size) in found.items())
         typer.echo(f"{name}: lots ahead by model less those that are, mean (mean size): {off}")
@@ -69,13 +79,17 @@ def fills(
         print(
             json.dumps(
                 {
-                    name: {"orders": n, "models": [m._asdict() for m in found]}
-                    | {"rested": later[name][0], "rested_models": [m._asdict() for m in later[name][1]]}
+                    name: {"orders": n, "models": [_told(m) for m in found]}
+                    | {"rested": later[name][0], "rested_models": [_told(m) for m in later[name][1]]}
                     | {"queue_errors": errors[name]}
                     for name, (n, found) in done.items()
                 }
             )
         )
+
+
+def _told(model: "Scored") -> dict[str, Any]:
+    return {**model._asdict(), "tenths": [one._asdict() for one in model.tenths]}
 
 
 def _show_fills(done: dict[str, Any], of: str) -> None:
