@@ -46,7 +46,7 @@ from emp.engine.history import verify_history
 from emp.engine.market_clock import MarketClock
 from emp.engine.others import OthersTrades
 from emp.engine.recover import Recovery
-from emp.engine.reloads import Reloads
+from emp.engine.reloads import OFFERED, Reloads
 from emp.engine.rolls import Rolls
 from emp.engine.succession import Succession
 from emp.engine.tap import Taps
@@ -271,7 +271,7 @@ class Live(Ending):
         elif control.action == "stop":
             self._stop.set()
         elif control.action == "reload":
-            self._reloads.begin()
+            self._reloads.begin(offered=control.reason == OFFERED)
 
     def _trust_model(self) -> None:
         """The owner lets the model trade, or has brought another."""

@@ -12,6 +12,9 @@ from emp.engine.succession import Reloaded, Succession
 RELOAD_TOLD_S = 3.0
 """How long who asks for a reload waits to be told what came of it; compiling a new kind of model takes longer."""
 
+OFFERED = "offered from home"
+"""Reason of a reload that the owner has not asked for at this run: it brings what the gates allow, and lifts no bar."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -24,7 +27,9 @@ class Reloads:
         surviving: Callable[[], AbstractContextManager[None]],
         trust: Callable[[], None],
     ) -> None:
-        """`trust` is called once another model serves; what fails inside `surviving()` ends the run."""
+        """`trust` is called once another model serves, or the owner has asked; what fails inside `surviving()` ends
+        the run.
+        """
         self._succession, self._surviving, self._trust = succession, surviving, trust
         self._task: asyncio.Task[Reloaded] | None = None
 
@@ -38,12 +43,12 @@ class Reloads:
         """What is to be cancelled where the run ends."""
         return [] if self._task is None else [self._task]
 
-    def begin(self) -> None:
-        """Begin one, unless one is under way."""
+    def begin(self, *, offered: bool = False) -> None:
+        """Begin one, unless one is under way; `offered`: the owner has not asked for it."""
         if self.under_way:
             _log.warning("reload not begun: one is under way")
             return
-        self._task = asyncio.create_task(self._reload())
+        self._task = asyncio.create_task(self._reload(offered))
 
     async def outcome(self) -> str:
         """What came of the reload that was begun, where that is known soon; UsageError where it was refused."""
@@ -56,10 +61,10 @@ class Reloads:
             raise UsageError(f"reload: {outcome.words}")
         return f"reload: {outcome.words}"
 
-    async def _reload(self) -> Reloaded:
+    async def _reload(self, offered: bool) -> Reloaded:
         outcome = Reloaded(False, "the journal failed, the run ends")
         with self._surviving():
-            outcome = await self._succession.reload()
-            if outcome.done:
+            outcome = await self._succession.reload(offered=offered)
+            if outcome.done and (outcome.swapped or not offered):
                 self._trust()
         return outcome  # what fails does not get out of the block

@@ -39,6 +39,7 @@ class Reloaded(NamedTuple):
 
     done: bool
     words: str
+    swapped: bool = False  # whether another model serves
 
 
 class Models(NamedTuple):
@@ -78,6 +79,9 @@ class Succession:
         self._load = load
         self._seen = [(0, 0)] * len(driver.engine.instruments)  # seq and ts of the newest event of each
         self._role, self._why = models.role, ""
+        self._gave_way = (
+            ""  # hash of the model in whose place a fallback serves, where this process has seen it
+        )
         self._standing = dict(models.standing)
         self._verdicts: deque[Verdict] = deque() if verdicts is None else verdicts
         self._rule = rule
@@ -148,9 +152,11 @@ class Succession:
 
     # --- another artifact
 
-    async def reload(self) -> Reloaded:
+    async def reload(self, *, offered: bool = False) -> Reloaded:
         """Load, check and compile in a thread what the owner names now, then swap; a model that cannot be brought
         leaves the old one serving. JournalError where the ledger cannot take the swap.
+
+        Where it is only `offered`, a model that gave way to its fallback does not come back: the owner says when.
         """
         if self._load is None:
             return Reloaded(False, "nothing names another model for this run")
@@ -161,13 +167,19 @@ class Succession:
             kind = "" if isinstance(error, EmpError) else f"{type(error).__name__}: "
             _log.error("reload refused, the model that serves goes on", why=f"{kind}{error}")
             return Reloaded(False, f"refused, the model that serves goes on: {kind}{error}")
+        if offered and fresh is not None and self._has_given_way(fresh):
+            fresh = standby = None
         self._standby = standby
         if fresh is None:
             _log.info("reloaded: this model serves already", model=self._engine.model.artifact.hash)
             self._compare()
             return Reloaded(True, f"{_named(self._engine.model)} serves already")
         self._take_over(fresh, "reload", "primary", "")
-        return Reloaded(True, f"{_named(fresh.model)} serves from the next event on")
+        return Reloaded(True, f"{_named(fresh.model)} serves from the next event on", swapped=True)
+
+    def _has_given_way(self, ready: Ready) -> bool:
+        """Whether a fallback serves in the place of a model, or may do so."""
+        return self._role == "fallback" and self._gave_way in ("", ready.model.artifact.hash)
 
     def _fetch(self, load: Callable[[], Models]) -> tuple[Ready | None, Ready | None]:
         models, now = load(), self._engine.model.artifact.hash
@@ -216,6 +228,7 @@ class Succession:
         self._guard.reset()
         self._board.clear_alarm(ALARM)
         self._role, self._why = role, why
+        self._gave_way = before.hash if role == "fallback" else ""
         self._swaps[reason] += 1
         level = _log.info if reason == "reload" else _log.warning
         level(

@@ -20,6 +20,9 @@ from emp.journal.files import write_atomically
 
 START = "0" * 64
 
+MAX_LINE = 1 << 18
+"""Bytes of the longest line: they hold names and hashes."""
+
 PATIENCE_S = 30.0
 """How long a second writer waits for the first."""
 
@@ -127,12 +130,17 @@ def log_text(path: Path) -> bytes:
         raise GovernanceError(f"{path}: cannot read: {error.strerror}") from error
 
 
-def envelopes(text: bytes, where: str) -> list[Envelope]:
-    """The signed lines of a log, not yet verified."""
+def envelopes(text: bytes, where: str) -> Iterator[Envelope]:
+    """The signed lines of a log, one after the other: whoever verifies each decodes nothing of a stranger's."""
     if text and not text.endswith(b"\n"):
         raise GovernanceError(f"{where}: its end is missing")
-    lines = text.split(b"\n")[:-1]
-    return [open_envelope(line + b"\n", f"{where}: line {k}") for k, line in enumerate(lines, 1)]
+    begin, k = 0, 0
+    while begin < len(text):
+        end, k = text.index(b"\n", begin) + 1, k + 1
+        if end - begin > MAX_LINE:
+            raise GovernanceError(f"{where}: line {k} is longer than any of ours: it was changed")
+        yield open_envelope(text[begin:end], f"{where}: line {k}")
+        begin = end
 
 
 @contextmanager

@@ -239,7 +239,7 @@ def open_envelope(text: bytes, where: str) -> Envelope:
     """Decode a stored record whose bytes must be the canonical ones."""
     try:
         envelope = msgspec.json.decode(text, type=Envelope)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise GovernanceError(f"{where}: not a signed record: {error}") from error
     if canonical(envelope) + b"\n" != text:
         raise GovernanceError(f"{where}: not in its canonical form: it was changed")

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from emp.app.box.frames import MAX_FILE, Answer, Request, Shelved
+from emp.app.box.alone import alone
+from emp.app.box.frames import OFFER, Answer, Request, Shelved
 from emp.app.box.home import Line, line_to
 from emp.app.box.serve import Box
 from emp.app.cli import app
@@ -153,6 +154,8 @@ def frame(path: str, size: int, sent: bytes) -> bytes:
         "paper-A/../paper-A/market/part-00000.parquet",
         "../market/part-00000.parquet",
         "/etc/passwd",
+        "./manifest.json",
+        ".removed-paper-A/manifest.json",
         "linked/market/part-00000.parquet",
     ],
 )
@@ -171,8 +174,19 @@ def test_nothing_but_market_data_of_runs_can_be_asked_for(box: Machine, runs: Pa
         (frame("evidence/../keys/box.key", 1, b"x"), "not asked for"),
         (frame("models/" + "a" * 64 + "/..", 1, b"x"), "not asked for"),
         (frame("/audit.jsonl", 1, b"x"), "not asked for"),
-        (frame("audit.jsonl", MAX_FILE + 1, b"x"), "more than is taken"),
+        (frame("audit.jsonl", OFFER.file + 1, b"x"), "more than is taken"),
         (frame("audit.jsonl", -1, b"x"), "more than is taken"),
+        (b'{"path":"audit.jsonl","size":0,"mtime_ns":99999999999999999999}\n', "more than is taken"),
+        (b'{"path":"audit.jsonl","size":0,"mtime_ns":9223372036854775808}\n', "more than is taken"),
+        (frame("evidence/" + "a" * 64 + ".json", 0, b"") * (OFFER.total // 4096 + 1), "more than is taken"),
+        (frame("models/" + "a" * 64 + "/.", 0, b""), "not asked for"),
+        (b'{"path":"\xff"}\n', "no answer"),
+        (b"[" * 100_000 + b"\n", "no answer"),
+        (frame("audit.jsonl", 60_000, b"[" * 59_999 + b"\n") + frame("", 0, b""), "audit.jsonl"),
+        (
+            frame("audit.jsonl", 600_000, b"[" * 599_999 + b"\n") + frame("", 0, b""),
+            "longer than any of ours",
+        ),
         (frame("audit.jsonl", 100, b"x"), "ended in the middle"),
         (frame("audit.jsonl", 1, b"x") + frame("", 0, b""), "audit.jsonl"),
         (b"nonsense\n", "no answer"),
@@ -187,6 +201,40 @@ def test_nothing_but_a_registry_can_be_brought_to_the_box(
     assert len(found) == 1
     assert why in json.loads(found[0])["error"]
     assert box.state() == before
+
+
+def test_folders_that_are_made_or_removed_are_not_on_the_shelf(box: Machine, runs: Path) -> None:
+    written(runs, {".new.tmp/manifest.json": b"{}", ".removed-paper-B/market/part-00000.parquet": b"old"})
+    (found,) = served(box, runs, asks("runs"))
+    assert [one["path"].split("/")[0] for one in json.loads(found)["files"]] == ["paper-A"] * 3
+
+
+def test_one_connection_is_served_at_a_time(box: Machine, runs: Path, tmp_path: Path) -> None:
+    with alone(runs), line(box, runs) as one, pytest.raises(UsageError, match="ended without an answer"):
+        one.fetch_runs(tmp_path / "into", nothing)
+    with line(box, runs) as one:
+        assert one.fetch_runs(tmp_path / "into", nothing)[0] == 3
+
+
+def test_two_fetches_at_once_leave_whole_files(box: Machine, runs: Path, tmp_path: Path) -> None:
+    """Each writes under a name of its own: one that is broken off spoils nothing of the other's."""
+    market = {"paper-A/manifest.json": b"{}", **PARTS}
+    whole = b"".join([*served(box, runs, asks("runs")), *served(box, runs, asks("send", *market))])
+    slow = Line(io.BytesIO(whole[:-3000]), io.BytesIO())
+    into = tmp_path / "into"
+
+    class Meanwhile(io.BytesIO):
+        """Lets the other fetch everything while a file comes."""
+
+        def read(self, n: int | None = -1) -> bytes:
+            if not (into / "paper-A/market/part-00001.parquet").exists():
+                Line(io.BytesIO(whole), io.BytesIO()).fetch_runs(into, nothing)
+            return super().read(n)
+
+    slow._heard = Meanwhile(whole[: len(whole) // 2])
+    with pytest.raises(UsageError):
+        slow.fetch_runs(into, nothing)
+    assert content(into) == market
 
 
 @pytest.mark.parametrize("word", ["halt", "order", "reload", "", "keys"])

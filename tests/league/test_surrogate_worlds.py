@@ -15,6 +15,7 @@ from emp.sim.book.book import BEST, OWN_LIVE, PX, QTY, ahead_of
 from emp.sim.book.check import check_book
 from emp.sim.flow.shipped import named_flow
 from emp.sim.surrogate import artifact
+from emp.sim.surrogate.equivalence import EQUIVALENT
 from emp.sim.surrogate.leap import new_batch, seat
 from emp.sim.surrogate.network import forward, new_room
 from emp.sim.surrogate.tau import tau_leaping
@@ -165,15 +166,25 @@ def test_what_was_not_shown_to_be_equivalent_is_refused(tmp_path, surrogate) -> 
     assert artifact.load_surrogate(tmp_path).manifest.hash == saved.manifest.hash
     with pytest.raises(ArtifactError, match="never judged"):
         artifact.load_passed(tmp_path)
-    for passed in (False, True):
-        verdict = {"passed": passed, "answers": {"alpha": "different", "ranks": "equivalent"}}
-        saved.manifest.verdict = verdict
+    answers = dict.fromkeys(artifact.QUESTIONS, EQUIVALENT)
+    right = {"passed": True, "answers": answers, "surrogate": saved.manifest.hash}
+    for wrong, why in (
+        (
+            {**right, "passed": False, "answers": {**answers, "alpha": "different"}},
+            r"alpha different\): train it again",
+        ),
+        ({**right, "answers": {**answers, "alpha": "undecided"}}, "alpha undecided"),
+        ({**right, "answers": {"ranks": EQUIVALENT}}, "of other weights"),
+        ({**right, "surrogate": "0" * 64}, "of other weights"),
+        ({"passed": True}, "of other weights"),
+    ):
+        saved.manifest.verdict = wrong
         artifact.write_manifest(tmp_path, saved.manifest)
-        if passed:
-            assert artifact.load_passed(tmp_path).manifest.hash == saved.manifest.hash
-        else:
-            with pytest.raises(ArtifactError, match=r"alpha different\): train it again"):
-                artifact.load_passed(tmp_path)
+        with pytest.raises(ArtifactError, match=why):
+            artifact.load_passed(tmp_path)
+    saved.manifest.verdict = right
+    artifact.write_manifest(tmp_path, saved.manifest)
+    assert artifact.load_passed(tmp_path).manifest.hash == saved.manifest.hash
 
 
 def test_a_surrogate_that_was_changed_after_training_is_refused(tmp_path, surrogate) -> None:

@@ -19,9 +19,11 @@ from emp.engine.control_socket import ask
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.guard import CLEAR, TRIP, WINDOW, LatencyGuard
 from emp.engine.load import LoadedModel, load_folder
+from emp.engine.reloads import OFFERED
 from emp.engine.serving import allocate
 from emp.engine.succession import Models
 from emp.engine.tap import Tap
+from emp.engine.verdict import Verdict
 from emp.journal.actionlog import actions_sha256, read_actions
 from emp.journal.swaps import Swap, read_swaps
 from emp.model.artifact import Artifact, save
@@ -192,6 +194,36 @@ def test_a_reload_that_names_another_challenger_alone_compares_it_from_then_on(t
     play(world, script)
     assert seen == ["compare first"]
     assert world.engine.model.artifact.hash == "first"
+
+
+def test_an_offer_lifts_no_bar_and_brings_no_model_back(tmp_path: Path) -> None:
+    """The owner's reload does both."""
+    now = [Models(named("first"), named("second"))]
+    world = World(tmp_path, limits=LIMITS, model=named("first"), standby=named("second"), load=lambda: now[0])
+
+    async def asks(reason: str) -> str:
+        await world.live.ask("reload", reason, "")
+        await trickle(world, 5)
+        return world.engine.model.artifact.hash
+
+    async def script(world: World) -> None:
+        await world.until(lambda: world.live.connected.is_set(), 120)
+        await trickle(world, 20)
+        world.live._bar(Reason.MODEL, True, "the test")
+        assert await asks(OFFERED) == "first"
+        assert Reason.MODEL in world.engine.bars.every()
+        await asks("operator")
+        assert Reason.MODEL not in world.engine.bars.every()
+        world.verdicts.append(Verdict("first", "value", BTC.name, 9.0, "the test"))
+        while world.engine.model.artifact.hash == "first":
+            await trickle(world, 5)
+        assert await asks(OFFERED) == "second"
+        now[0] = Models(named("third"))
+        assert await asks(OFFERED) == "third", "another one may come"
+        now[0] = Models(named("first"), named("second"))
+        assert await asks(OFFERED) == "first", "it serves in nobody's place any more"
+
+    play(world, script)
 
 
 def test_who_asks_for_a_reload_is_told_what_came_of_it(

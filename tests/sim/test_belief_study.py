@@ -41,6 +41,16 @@ def test_a_belief_that_is_off_in_its_upper_half_is_marked_there_alone() -> None:
     assert len(by_tenth(np.zeros(100), came[:100], np.arange(100) // 10)) == 1, "equal beliefs are one"
 
 
+def test_few_sessions_have_no_interval_whatever_they_say() -> None:
+    said = np.repeat(np.arange(10.0), 40)
+    for block in (np.zeros(400, np.int64), np.arange(400) % 4):
+        assert all(np.isnan(one.half) for one in by_tenth(said, said + 1.0, block))
+    came = said + np.random.default_rng(3).normal(0.0, 1.0, 400)
+    one, more = (by_tenth(said, came, np.arange(400) % 5, tables)[0] for tables in (1, 3))
+    assert 0.0 < one.half < more.half
+    assert "(few)" in tenth_lines({"gain": [one._replace(half=float("nan"))]}, "ticks")[-1]
+
+
 def rows_of_a_session() -> Array:
     rows = np.zeros(40, [(name, DECISION[name]) for name in KEPT])
     rows["ts"] = np.arange(40) * 1_000
@@ -92,5 +102,7 @@ def test_the_command_prints_every_tenth_with_its_interval() -> None:
     assert found["fills"] > 50
     for name in ("gain_at_rest", "adverse"):
         assert len(found[name]) == TENTHS
-        assert all(one["half"] > 0.0 and np.isfinite(one["came"]) for one in found[name])
+        assert all(
+            (one["half"] is None or one["half"] > 0.0) and np.isfinite(one["came"]) for one in found[name]
+        )
     assert [one["said"] for one in found["gain_at_rest"]] == sorted(o["said"] for o in found["gain_at_rest"])

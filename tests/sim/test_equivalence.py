@@ -10,7 +10,9 @@ from emp.sim.surrogate.control import control_variate
 from emp.sim.surrogate.equivalence import (
     DIFFERENT,
     EQUIVALENT,
+    NEIGHBOURS,
     UNDECIDED,
+    clusters_of,
     compare_alpha,
     compare_ranks,
     equivalence,
@@ -72,6 +74,32 @@ def test_too_few_episodes_leave_it_open_and_refuse() -> None:
     assert not found.passed
 
 
+@pytest.mark.parametrize("episodes", [50, 100, 300])
+def test_few_episodes_call_no_world_different_from_itself(episodes: int) -> None:
+    found = [
+        equivalence(worlds(episodes, 1 + 10 * k), worlds(episodes, 900 + 10 * k), SIZES) for k in range(5)
+    ]
+    answers = [
+        getattr(p, name).verdict for one in found for p in one.policies for name in ("fills", "inventory")
+    ]
+    assert answers.count(DIFFERENT) <= 7, "the 99.5 % bound of 50 questions at 5 %"
+
+
+def test_episodes_of_one_stretch_of_the_market_are_no_evidence_of_another() -> None:
+    """A world that is wrong by the stretch, right on average over all: however many episodes begin in few of them."""
+    drawn = np.random.default_rng(7).normal(0.0, 1.5, 5)
+    stretch = (np.arange(4_000) % (5 * NEIGHBOURS)) // NEIGHBOURS
+    other = worlds(4_000, 100)
+    for path in other.values():
+        path["cash"][:, 1:] += np.cumsum(np.diff(path["lots"], axis=1) * drawn[stretch][:, None], axis=1)
+    alone = equivalence(worlds(4_000, 1), other, SIZES)
+    assert DIFFERENT in {one.alpha.verdict for one in alone.policies}, "as if each were independent"
+    found = equivalence(worlds(4_000, 1), other, SIZES, states=5 * NEIGHBOURS)
+    assert {one.alpha.verdict for one in found.policies} == {UNDECIDED}
+    with pytest.raises(ValueError, match="one stretch"):
+        equivalence(worlds(50, 1), worlds(50, 100), SIZES, states=NEIGHBOURS)
+
+
 def test_fewer_than_five_policies_prove_nothing() -> None:
     few = {name: path for name, path in worlds(50, 1).items() if name in "abcd"}
     with pytest.raises(ValueError, match="five policies"):
@@ -103,8 +131,9 @@ def test_a_markout_is_what_fills_are_worth_later() -> None:
 
 
 def test_alpha_that_cannot_be_told_from_zero_has_a_margin_of_the_spread() -> None:
-    strong = compare_alpha(world(400, 1, 5.0), world(400, 2, 5.0))
-    weak = compare_alpha(world(400, 1, 0.0, noise=50.0), world(400, 2, 0.0, noise=50.0))
+    alone = clusters_of(400)
+    strong = compare_alpha(world(400, 1, 5.0), world(400, 2, 5.0), alone)
+    weak = compare_alpha(world(400, 1, 0.0, noise=50.0), world(400, 2, 0.0, noise=50.0), alone)
     assert strong.margin == pytest.approx(0.05 * strong.truth)
     assert weak.margin == pytest.approx(0.05 * 5.0)
 
@@ -113,7 +142,7 @@ def test_ranks_are_spearmans() -> None:
     assert rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 15.0])) == pytest.approx(0.5)
     rng = np.random.default_rng(0)
     same = list(worlds(500, 1).values())
-    assert compare_ranks(same, list(worlds(500, 9).values()), rng).verdict == EQUIVALENT
+    assert compare_ranks(same, list(worlds(500, 9).values()), clusters_of(500), rng).verdict == EQUIVALENT
 
 
 def test_a_control_variate_is_unbiased_whatever_the_surrogate_says() -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from emp.app.bench.stopwatch import Stopwatch
+from emp.core.errors import UsageError
 
 app = typer.Typer()
 
@@ -31,10 +32,13 @@ def surrogate(
     "equivalent" throughout; with few episodes it says "undecided".
     """
     from emp.app.surrogate.validating import validate
+    from emp.app.surrogate.worlds import SIMULATOR
     from emp.app.terminal.console import make_console
     from emp.app.terminal.progress import Work
 
-    targets = target or ["tau"]
+    targets = list(dict.fromkeys(target or ["tau"]))
+    if SIMULATOR in targets:
+        raise UsageError("--surrogate: the simulator is what every surrogate is measured beside")
     with Work("surrogate") as work:
         rows = measure(targets, model, episodes, rounds, work.report)
         for name, row in zip(targets, rows[1:], strict=True):

@@ -6,13 +6,26 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
-from emp.app.box.frames import Answer, Request, Shelved, hear, receive_files, say, send_files
+from emp.app.box.frames import (
+    FETCH,
+    Answer,
+    Reads,
+    Request,
+    Shelved,
+    Writes,
+    hear,
+    receive_files,
+    say,
+    send_files,
+)
 from emp.app.box.shelf import held, of_registry, of_runs, registry_files
 from emp.core.errors import UsageError
 from emp.governance.exchange import Taken, take
 from emp.governance.registry import Registry
+
+END_S = 10.0
+"""How long the command may take to end once nothing is asked any more."""
 
 Told = Callable[[int, int], None]
 """Called with the bytes that have come, and how many there are."""
@@ -21,7 +34,7 @@ Told = Callable[[int, int], None]
 class Line:
     """A connection to a box."""
 
-    def __init__(self, heard: IO[bytes], said: IO[bytes]) -> None:
+    def __init__(self, heard: Reads, said: Writes) -> None:
         self._heard, self._said = heard, said
 
     def fetch_runs(self, into: Path, told: Told) -> tuple[int, int]:
@@ -31,7 +44,7 @@ class Line:
         total = sum(wanted.values())
         self._ask(Request("send", list(wanted)))
         files = size = 0
-        for one in receive_files(self._heard, into, wanted.__contains__):
+        for one in receive_files(self._heard, into, wanted.__contains__, FETCH):
             files, size = files + 1, size + one.size
             told(size, total)
         return files, size
@@ -40,7 +53,7 @@ class Line:
         """Take what the box has signed since."""
         self._ask(Request("registry", held(registry.home)))
         with tempfile.TemporaryDirectory(prefix="emp-fetched-") as folder:
-            for _ in receive_files(self._heard, Path(folder), of_registry):
+            for _ in receive_files(self._heard, Path(folder), of_registry, FETCH):
                 pass
             return take(registry, Path(folder))
 
@@ -97,4 +110,8 @@ def line_to(address: str) -> Iterator[Line]:
         for pipe in (process.stdin, process.stdout):
             with suppress(BrokenPipeError):  # what was buffered has nobody left to go to
                 pipe.close()
-        process.wait()
+        try:
+            process.wait(END_S)
+        except subprocess.TimeoutExpired:  # its line is dead
+            process.kill()
+            process.wait()

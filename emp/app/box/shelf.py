@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from emp.app.box.frames import Shelved
 
-_RUNS = re.compile(r"[\w.-]+/(manifest\.json|market/part-\d{5,}\.parquet)")
+_RUNS = re.compile(r"\w[\w.-]*/(manifest\.json|market/part-\d{5,}\.parquet)")
 _LOGS = re.compile(r"audit\.jsonl|ledgers/\w+\.jsonl")
-_HELD = re.compile(r"(evidence|verdicts)/[0-9a-f]{64}\.json|models/[0-9a-f]{64}/[\w.-]+")
+_HELD = re.compile(r"(evidence|verdicts)/[0-9a-f]{64}\.json|models/[0-9a-f]{64}/\w[\w.-]*")
 
 
 def of_runs(path: str) -> bool:
@@ -27,8 +28,13 @@ def shelved_runs(runs: Path) -> list[Shelved]:
     """
     found = [*runs.glob("*/manifest.json"), *runs.glob("*/market/part-*.parquet")]
     named = [(path.relative_to(runs).as_posix(), path) for path in sorted(found) if not path.is_symlink()]
-    stats = [(name, path.stat()) for name, path in named if of_runs(name)]
-    return [Shelved(name, facts.st_size, facts.st_mtime_ns) for name, facts in stats]
+    shelf = []
+    for name, path in named:
+        with suppress(FileNotFoundError):  # it has gone meanwhile
+            if of_runs(name):
+                facts = path.stat()
+                shelf.append(Shelved(name, facts.st_size, facts.st_mtime_ns))
+    return shelf
 
 
 def held(registry: Path) -> list[str]:

@@ -28,11 +28,14 @@ def serve(
     """
     import sys
 
+    from emp.app.box.alone import ImpatientReads, ImpatientWrites, alone
     from emp.app.box.reload import reload_runs
     from emp.app.box.serve import Box
     from emp.app.governed import open_registry
 
-    Box(runs, open_registry(registry), reload_runs).serve(sys.stdin.buffer, sys.stdout.buffer)
+    heard, said = ImpatientReads(sys.stdin.buffer), ImpatientWrites(sys.stdout.buffer)
+    with alone(runs):
+        Box(runs, open_registry(registry), reload_runs).serve(heard, said)
 
 
 @app.command()

@@ -32,7 +32,7 @@ def sweep(
         ArtifactError: the surrogate did not pass its validator, or was never judged.
     """
     surrogate = load_passed(folder)
-    place = market_place(surrogate.manifest.market, seed)
+    place = market_place(surrogate.manifest.market, seed, "sweep")
     play, truth = learned(place, surrogate), simulator(place)
     players = [_agent(k, seed) for k in range(agents)]
     made: list[Array] = []
@@ -45,7 +45,8 @@ def sweep(
         progress(f"simulator, {i + 1} of {best}", 0.5 + 0.5 * i / best)
         few = max(10, episodes // 10)
         true = markouts(truth(players[k], few, seed))[0]
-        out.append(Swept(k, float(made[k].mean()), control_variate(true, made[k][:few], made[k])))
+        fresh = markouts(play(players[k], few + episodes, seed + 1))[0]  # what chose the agent flatters it
+        out.append(Swept(k, float(made[k].mean()), control_variate(true, fresh[:few], fresh[few:])))
     return out
 
 

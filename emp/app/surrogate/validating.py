@@ -18,15 +18,15 @@ from emp.app.surrogate.worlds import (
     tau,
     tau_events,
 )
-from emp.core.errors import UsageError
+from emp.core.errors import ArtifactError, UsageError
 from emp.core.records import Array
 from emp.league.yardsticks import SIZE, yardsticks
 from emp.sim.flow.shipped import DEFAULT
 from emp.sim.surrogate.artifact import load_surrogate, write_manifest
-from emp.sim.surrogate.equivalence import Equivalence, equivalence, markouts
+from emp.sim.surrogate.equivalence import NEIGHBOURS, Equivalence, equivalence, markouts
 
-HELD_OUT = 1_000_003
-"""Added to a seed for the states of the market in which a surrogate is judged: no training began there."""
+HELD_OUT = "held out"
+"""Names the states of the market in which a surrogate is judged: no training began there, whatever its seed."""
 OTHER_LUCK = 500_009
 """Added to a seed for the surrogate's draws."""
 
@@ -41,7 +41,7 @@ class Judged(msgspec.Struct, frozen=True):
     paired: dict[str, float]  # by policy: correlation of both worlds' episodes that begin in one state
 
 
-def subject(target: str, model: str | None, seed: int) -> tuple[MarketPlace, Play, str]:
+def _subject(target: str, model: str | None, seed: int) -> tuple[MarketPlace, Play, str]:
     """(the market, what plays in the target there, its hash).
 
     Raises:
@@ -49,7 +49,7 @@ def subject(target: str, model: str | None, seed: int) -> tuple[MarketPlace, Pla
         ArtifactError: the target is no surrogate.
     """
     known = load_surrogate(as_folder(target)).manifest.market if is_folder(target) else DEFAULT
-    place = market_place(model or known, seed)
+    place = market_place(model or known, seed, HELD_OUT)
     return place, *play_of(target, place)
 
 
@@ -81,10 +81,10 @@ def validate(
         progress: told what is done, and the share of all that is.
         write: whether the verdict is kept.
     """
-    if episodes < 2:
-        raise UsageError(f"{episodes} episodes have no interval")
+    if episodes < 2 * NEIGHBOURS:
+        raise UsageError(f"{episodes} episodes have no interval: {2 * NEIGHBOURS} are the least")
     progress("states of the market", 0.0)
-    place, play, digest = subject(target, model, seed + HELD_OUT)
+    place, play, digest = _subject(target, model, seed)
     truth = simulator(place)
     truths: dict[str, Array] = {}
     others: dict[str, Array] = {}
@@ -94,10 +94,10 @@ def validate(
         truths[name] = truth(me, episodes, seed)
         progress(f"{name}: {target}", (k + 0.7) / len(policies))
         others[name] = play(me, episodes, seed + OTHER_LUCK)
-    found = equivalence(truths, others, dict.fromkeys(policies, float(SIZE)), seed)
+    found = equivalence(truths, others, dict.fromkeys(policies, float(SIZE)), seed, len(place.states))
     judged = Judged(target, place.name, digest, found, {n: _paired(truths[n], others[n]) for n in policies})
     if write and is_folder(target):
-        _write(target, judged)
+        _write(target, judged, seed)
     return judged
 
 
@@ -109,12 +109,17 @@ def _paired(truth: Array, other: Array) -> float:
     return float(np.corrcoef(ours, theirs)[0, 1])
 
 
-def _write(target: str, judged: Judged) -> None:
+def _write(target: str, judged: Judged, seed: int) -> None:
+    """Keep the verdict beside the weights that were judged; ArtifactError where they are others by now."""
     surrogate = load_surrogate(as_folder(target))
+    if surrogate.manifest.hash != judged.hash:
+        raise ArtifactError(f"{target}: was trained anew while it was judged: judge it again")
     verdict: dict[str, Any] = {
         "passed": judged.found.passed,
         "answers": judged.found.verdict,
         "episodes": judged.found.episodes,
+        "seed": seed,
+        "surrogate": judged.hash,
     }
     write_manifest(as_folder(target), msgspec.structs.replace(surrogate.manifest, verdict=verdict))
 

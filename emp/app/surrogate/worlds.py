@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from emp.core.errors import UsageError
+from emp.core.ids import generator
 from emp.core.records import Array
 from emp.league.batches import learned_rollouts
 from emp.league.match import Table, states
@@ -47,10 +48,12 @@ Play = Callable[[Array, int, int], Array]
 """Given a SEAT, episodes and a seed: PATH (episodes, decisions + 1)."""
 
 
-def market_place(name: str, seed: int, every: int = EVERY, decisions: int = DECISIONS) -> MarketPlace:
-    """A market, undisturbed before each episode; the seed is that of its states."""
+def market_place(
+    name: str, seed: int, use: str = "training", every: int = EVERY, decisions: int = DECISIONS
+) -> MarketPlace:
+    """A market, undisturbed before each episode; the seed is that of its states, which no other `use` has."""
     params = named_flow(name)
-    found = states(Table(params), seed, STATES)
+    found = states(Table(params), int(generator(seed, "states", use).integers(1 << 62)), STATES)
     return MarketPlace(name, params, found, latency_record(LatencyConfig()), every, decisions)
 
 

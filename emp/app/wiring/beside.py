@@ -14,11 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from emp.app.wiring.assembly import engine_limits
-from emp.app.wiring.live import checked
+from emp.app.wiring.governed import load_models
 from emp.app.wiring.mock_market import open_mock
 from emp.core.clock import LiveClock
 from emp.core.config.config import SystemConfig
-from emp.core.numba.jit import is_kept
+from emp.core.instrument import find
+from emp.core.numba.jit import can_be_kept, is_kept
 from emp.core.platform import usable_cores
 from emp.engine.apart import LONGEST_S, command_apart, environment_apart
 from emp.engine.monitor import Lineup, Monitor
@@ -26,8 +27,8 @@ from emp.engine.step import run_batch
 
 
 def compiles_first() -> bool:
-    """Whether nothing of the engine is compiled yet, and there is a core to compile on beside this process's."""
-    return not is_kept(run_batch) and usable_cores() > 1
+    """Whether nothing of the engine is compiled yet, a cache can hand on what is, and there is a core for it."""
+    return can_be_kept(run_batch) and not is_kept(run_batch) and usable_cores() > 1
 
 
 @contextmanager
@@ -35,13 +36,18 @@ def compiled_beside(source: Path) -> Iterator[None]:
     """Let a process compile what the run of a configuration needs beside its engine; leave when it is over, however it
     ends: what it has not compiled, whoever needs it does. It ends with this process.
     """
-    with subprocess.Popen(
-        command_apart(__name__, source.resolve()),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment_apart(),
-    ) as process:
+    try:
+        process = subprocess.Popen(
+            command_apart(__name__, source.resolve()),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment_apart(),
+        )
+    except OSError:  # no room for another process: this one compiles it all
+        yield
+        return
+    with process:
         try:
             yield
             with suppress(subprocess.TimeoutExpired):
@@ -52,7 +58,8 @@ def compiled_beside(source: Path) -> Iterator[None]:
 
 def _end_with_parent() -> None:
     """End where the other end of standard input is closed: nobody needs this any more."""
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):
+        pass
     os._exit(0)
 
 
@@ -60,7 +67,8 @@ def main(source: Path) -> None:
     """What the process does: what the engine needs as well comes first, it is looked for soonest."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     config = SystemConfig.load(source)
-    instruments, models, _ = checked(config, source)
+    instruments = [find(name, config.instruments.catalogue) for name in config.instruments.names]
+    models = load_models(config)
     if config.model.monitor:
         lineup = Lineup(models.serving, models.standby, models.challenger, models.linear)
         Monitor(instruments, engine_limits(config), lineup)

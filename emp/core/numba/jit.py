@@ -176,10 +176,12 @@ class _Kept:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """While no other process writes to the folder."""
+        """While no other process writes to the folder, where its disk knows locks; one that has gone is made again."""
+        self._folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            wait_for_lock(descriptor)
+            with suppress(OSError):
+                wait_for_lock(descriptor)
             yield
         finally:
             os.close(descriptor)
@@ -201,7 +203,12 @@ def kernel(function: F) -> F:
 
 def is_kept(function: Any) -> bool:
     """Whether code of a kernel is in the cache, for whatever arguments and CPU."""
-    return isinstance(function._cache, _Kept) and function._cache.is_kept()
+    return can_be_kept(function) and function._cache.is_kept()
+
+
+def can_be_kept(function: Any) -> bool:
+    """Whether there is a cache for a kernel."""
+    return isinstance(function._cache, _Kept)
 
 
 def inlined(function: F) -> F:

@@ -1,7 +1,8 @@
 """What the rule believes of a fill beside what follows it, where the market is simulated and every mid is known.
 
 For every fill of ours the belief is that of the last decision before it that placed or kept the order: `gain`, ticks a
-lot, with its parts (`decision.rule`). The truth is what the mid has done at the horizon of that decision:
+lot, with its parts (`decision.rule`), of lots that open from flat: what is held adds a pressure to it, which is a
+preference and no belief. The truth is what the mid has done at the horizon of that decision:
 
     came = s (mid at the horizon - price of the fill) - fee
 
@@ -22,7 +23,7 @@ from emp.core.records import DECISION, HORIZON_EVENTS, HORIZON_NS, Array
 from emp.decision.estimates import LOOKAHEAD
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.load import LoadedModel
-from emp.sim.measure.tenths import Tenth, by_tenth
+from emp.sim.measure.tenths import Tenth, by_tenth, tenth_facts
 from emp.sim.measure.trade_study import OPEN_NS, ROWS
 from emp.sim.world.market import Market
 from emp.sim.world.trader import Trader
@@ -39,8 +40,12 @@ KEPT = (
     "ask",
     "adverse_bid",
     "adverse_ask",
+    "inventory",
 )
 """Columns of the rows of a session that are kept."""
+
+TABLES = 3
+"""Beliefs that are shown beside each other."""
 
 BACK = 4_096
 """Rows before a fill among which its decision is looked for."""
@@ -49,6 +54,7 @@ FILLED = np.dtype(
     [
         ("session", "i8"),
         ("rested", "?"),
+        ("flat", "?"),  # whether nothing was held at the decision
         ("gain", "f8"),
         ("came", "f8"),
         ("adverse", "f8"),  # said, ticks
@@ -103,8 +109,8 @@ def study_beliefs(
         sessions=sessions,
         events=events,
         fills=len(all_fills),
-        gain_at_rest=_tenths(rest, "gain", "came"),
-        gain_crossing=_tenths(cross, "gain", "came"),
+        gain_at_rest=_tenths(rest[rest["flat"]], "gain", "came"),
+        gain_crossing=_tenths(cross[cross["flat"]], "gain", "came"),
         adverse=_tenths(rest, "adverse", "fell"),
     )
 
@@ -112,7 +118,7 @@ def study_beliefs(
 def _tenths(fills: Array, said: str, came: str) -> list[Tenth]:
     if not len(fills):
         return []
-    return by_tenth(fills[said], fills[came], fills["session"])
+    return by_tenth(fills[said], fills[came], fills["session"], TABLES)
 
 
 def _session(engine: Engine, market: Market, events: int, seed: int) -> tuple[Array, list[OrderUpdate]]:
@@ -145,7 +151,7 @@ def filled(rows: Array, reports: list[OrderUpdate]) -> Array:
         if later is None or behind >= len(rows):
             continue
         one = np.zeros(lots, FILLED)
-        one["rested"], one["gain"] = report.maker, row["gain"]
+        one["rested"], one["flat"], one["gain"] = report.maker, row["inventory"] == 0, row["gain"]
         one["came"] = report.side * (mid[later] - report.price) - report.fee / lots
         one["adverse"] = max(0.0, float(row["adverse_bid" if report.side > 0 else "adverse_ask"]))
         one["fell"] = -report.side * (mid[behind] - mid[at])
@@ -183,5 +189,5 @@ def as_json(found: BeliefStudy) -> dict[str, Any]:
     """The study as JSON says it."""
     said: dict[str, Any] = msgspec.to_builtins(found)
     for name in ("gain_at_rest", "gain_crossing", "adverse"):
-        said[name] = [one._asdict() for one in getattr(found, name)]
+        said[name] = [tenth_facts(one) for one in getattr(found, name)]
     return said

@@ -10,6 +10,8 @@ from emp.decision.student import student_quantile
 TENTHS = 10
 ERROR = 0.05
 """How often any interval of a table may miss."""
+LEAST = 5
+"""Blocks of which an interval can be made."""
 
 
 class Tenth(NamedTuple):
@@ -18,10 +20,10 @@ class Tenth(NamedTuple):
     n: int
     said: float  # mean
     came: float  # mean
-    half: float  # of the interval of came less said; those of all tenths hold together with 95 %
+    half: float  # of the interval of came less said; those of all tenths hold together with 95 %; nan: too few blocks
 
 
-def by_tenth(said: Array, came: Array, block: Array) -> list[Tenth]:
+def by_tenth(said: Array, came: Array, block: Array, tables: int = 1) -> list[Tenth]:
     """Cut at the deciles of what was said; what is said equally often stays together, so there may be fewer than ten.
 
     The interval is that of a ratio of sums over blocks, by linearisation (Cochran, Sampling Techniques, 1977, 6.3).
@@ -29,24 +31,35 @@ def by_tenth(said: Array, came: Array, block: Array) -> list[Tenth]:
     Args:
         said, came: float64[n].
         block: int64[n], from 0; outcomes of one block may depend on each other.
+        tables: how many of these are shown, all of whose intervals are to hold together.
     """
     edges = np.unique(np.quantile(said, np.linspace(0.0, 1.0, TENTHS + 1)[1:-1]))
     where = np.searchsorted(edges, said, side="right")
-    blocks = int(block.max()) + 1
+    error = ERROR / (tables * (len(edges) + 1))
     found = []
     for k in range(len(edges) + 1):
         mine = where == k
         if not mine.any():
             continue
-        n = np.bincount(block[mine], minlength=blocks)
-        off = np.bincount(block[mine], (came - said)[mine], minlength=blocks)
-        mean = float(off.sum() / n.sum())
-        spread = np.sqrt(((off - mean * n) ** 2).sum() * blocks / (blocks - 1)) / n.sum()
-        t = student_quantile(0.5 * ERROR / (len(edges) + 1), blocks - 1)
-        found.append(
-            Tenth(int(mine.sum()), float(said[mine].mean()), float(came[mine].mean()), float(t * spread))
-        )
+        off = (came - said)[mine]
+        half = _half(off, block[mine], error)
+        found.append(Tenth(int(mine.sum()), float(said[mine].mean()), float(came[mine].mean()), half))
     return found
+
+
+def _half(off: Array, block: Array, error: float) -> float:
+    """Of the interval of a mean over blocks, that misses with probability `error`; nan below LEAST blocks."""
+    _, where, n = np.unique(block, return_inverse=True, return_counts=True)
+    if len(n) < LEAST:
+        return float("nan")
+    sums = np.bincount(where, off)
+    spread = np.sqrt(((sums - off.mean() * n) ** 2).sum() * len(n) / (len(n) - 1)) / len(off)
+    return float(student_quantile(0.5 * error, len(n) - 1) * spread)
+
+
+def tenth_facts(one: Tenth) -> dict[str, float | None]:
+    """A tenth as JSON has it."""
+    return {**one._asdict(), "half": None if np.isnan(one.half) else one.half}
 
 
 def tenth_lines(tables: dict[str, list[Tenth]], unit: str) -> list[str]:
@@ -63,4 +76,6 @@ def tenth_lines(tables: dict[str, list[Tenth]], unit: str) -> list[str]:
 
 def _cell(one: Tenth) -> str:
     off = one.came - one.said
+    if np.isnan(one.half):
+        return f"{one.said:+.2f} {off:+.2f} (few)"
     return f"{one.said:+.2f} {off:+.2f} +- {one.half:.2f}" + ("" if abs(off) <= one.half else " *")

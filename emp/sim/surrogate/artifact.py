@@ -3,8 +3,9 @@
     surrogate.safetensors   weights, location and scale of the input, quantiles of moves and residuals
     surrogate.json          kind, market, events of a leap, training, verdict, hash
 
-Its verdict is that of `emp surrogate validate`. Whoever would put it in the simulator's place loads it with
-`load_passed`, which refuses one that did not pass, or was not judged. It is read with nothing but NumPy.
+Its verdict is that of `emp surrogate validate`, and names the weights that were judged. Whoever would put it in the
+simulator's place loads it with `load_passed`, which refuses one that did not pass, or was not judged. It is not signed:
+this keeps mistakes apart, not somebody who edits it. It is read with nothing but NumPy.
 """
 
 import hashlib
@@ -22,10 +23,13 @@ from safetensors.numpy import save as save_tensors
 from emp.core.errors import ArtifactError
 from emp.core.records import Array
 from emp.sim.surrogate.encode import scale_of
+from emp.sim.surrogate.equivalence import EQUIVALENT
 from emp.sim.surrogate.network import Network, pack_network
 from emp.sim.surrogate.outcome import Tables
 from emp.train.data.leaps import INPUTS, KINDS, MOVES, OUTPUTS, PARTS, REALS
 
+QUESTIONS = ("alpha", "turnover", "fills", "inventory", "ranks")
+"""What a verdict answers, each with a word of `equivalence`."""
 TENSORS, MANIFEST = "surrogate.safetensors", "surrogate.json"
 TABLES = {
     "centre": (INPUTS,),
@@ -58,8 +62,11 @@ class Learned(msgspec.Struct, frozen=True):
 
     @property
     def passed(self) -> bool:
-        """Whether its equivalence with the simulator was shown."""
-        return self.manifest.verdict.get("passed") is True
+        """Whether its equivalence with the simulator was shown: of these weights, in every question."""
+        said = self.manifest.verdict
+        answers = said.get("answers", {})
+        whole = set(answers) == set(QUESTIONS) and set(answers.values()) == {EQUIVALENT}
+        return said.get("passed") is True and said.get("surrogate") == self.manifest.hash and whole
 
     @property
     def scale(self) -> Array:
@@ -152,9 +159,10 @@ def load_passed(folder: Path) -> Learned:
         raise ArtifactError(f"{folder}: refused: never judged; first emp surrogate validate {folder}")
     if not found.passed:
         answers = found.manifest.verdict.get("answers", {})
-        failed = ", ".join(f"{name} {answer}" for name, answer in answers.items() if answer != "equivalent")
+        failed = ", ".join(f"{name} {answer}" for name, answer in answers.items() if answer != EQUIVALENT)
         raise ArtifactError(
-            f"{folder}: refused: not equivalent to the simulator ({failed}): train it again (emp surrogate train)"
+            f"{folder}: refused: not equivalent to the simulator ({failed or 'the verdict is of other weights'}):"
+            " train it again (emp surrogate train)"
         )
     return found
 

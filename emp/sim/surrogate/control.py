@@ -4,8 +4,8 @@
 
 The first mean is over pairs of episodes that begin in the same state, the second over many cheap ones; b is the slope
 that leaves the least variance (Glasserman, "Monte Carlo Methods in Financial Engineering", 2003, section 4.1). A
-surrogate that is wrong costs variance here and never the truth; one whose episodes are not correlated with the
-simulator's saves nothing.
+surrogate that is wrong costs variance here and never the truth, as long as neither mean chose what is estimated; one
+whose episodes are not correlated with the simulator's saves nothing.
 """
 
 import msgspec
@@ -35,7 +35,7 @@ def control_variate(truth: Array, paired: Array, many: Array) -> Controlled:
 
     Args:
         truth, paired: float64[n] of the simulator and of the surrogate, pair by pair; at least 3.
-        many: float64[m] of the surrogate alone.
+        many: float64[m] of the surrogate alone, none of them among the pairs.
 
     Raises:
         ValueError: not as many of both, or too few.

@@ -5,9 +5,13 @@ Journal of Pharmacokinetics and Biopharmaceutics 15, 1987): the worlds are equiv
 their difference lies inside the margin, different where it lies outside, and undecided where it does neither. All
 questions must be answered with "equivalent" (an intersection of tests needs no correction for their number); undecided
 refuses as well, and asks for more episodes.
+
+Episodes that begin in one state of the market, or in neighbouring ones, are no independent ones: intervals are over
+*clusters* of them, each with the episodes of both worlds that begin there. However many episodes are played, what is
+known of a market is known of as many of its stretches as there are clusters.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +19,7 @@ import numpy as np
 
 from emp.core.ids import generator
 from emp.core.records import Array
+from emp.decision.student import student_quantile
 
 ALPHA, TURNOVER = 0.05, 0.10
 """Margins: shares of what the simulator gives."""
@@ -30,8 +35,10 @@ WEAK_MARGIN = 0.05
 HORIZON = 2
 """Decisions after that of a fill at whose mid it is valued."""
 RESAMPLES = 200
-Z = 1.6448536269514722
-"""Quantile of the normal law: the 90 % interval of two one-sided tests at 5 %."""
+NEIGHBOURS = 10
+"""States that lie as near to each other as an episode is long, twice over: what begins in them is one cluster."""
+TAIL = 0.05
+"""Of either of two one-sided tests: they make a 90 % interval."""
 
 EQUIVALENT, DIFFERENT, UNDECIDED = "equivalent", "different", "undecided"
 
@@ -112,27 +119,39 @@ def _ratio(money: Array, lots: Array) -> tuple[float, Array]:
     return value, np.asarray((money - value * lots) / mean)
 
 
-def _compare(truth: tuple[float, Array], other: tuple[float, Array], margin: float) -> Question:
+def clusters_of(episodes: int, states: int | None = None) -> Array:
+    """Int64[episodes]: the cluster of each, where episode k begins in state k mod `states`; None: each is its own."""
+    k = np.arange(episodes)
+    return k if states is None else (k % states) // NEIGHBOURS
+
+
+def _compare(
+    truth: tuple[float, Array], other: tuple[float, Array], margin: float, cluster: Array
+) -> Question:
+    """A difference whose error is that of a mean over clusters (linearised, in pairs)."""
     difference = other[0] - truth[0]
-    error = Z * float(np.sqrt(sum(part.var() / len(part) for _, part in (truth, other))))
+    n = int(cluster.max()) + 1
+    off = np.bincount(cluster, other[1] - truth[1], minlength=n)
+    spread = np.sqrt(float(((off - off.mean()) ** 2).sum()) * n / (n - 1)) / len(cluster)
+    error = student_quantile(TAIL, n - 1) * float(spread)
     low, high = difference - error, difference + error
     return Question(truth[0], other[0], difference, low, high, margin, judged(low, high, margin))
 
 
-def compare_alpha(truth: Array, other: Array) -> Question:
+def compare_alpha(truth: Array, other: Array, cluster: Array) -> Question:
     """Alpha: ticks a lot after fees, each fill valued at a later mid."""
     ours, theirs = _ratio(*markouts(truth)), _ratio(*markouts(other))
     deviation = float(ours[1].std())
     strong = abs(ours[0]) >= WEAK * deviation
     margin = ALPHA * abs(ours[0]) if strong else WEAK_MARGIN * 0.5 * float(truth["spread"].mean())
-    return _compare(ours, theirs, margin)
+    return _compare(ours, theirs, margin, cluster)
 
 
-def compare_turnover(truth: Array, other: Array) -> Question:
+def compare_turnover(truth: Array, other: Array, cluster: Array) -> Question:
     """Lots traded an episode."""
     sides = [np.asarray(path["lots"][:, -1]) for path in (truth, other)]
     ours, theirs = ((float(x.mean()), x - x.mean()) for x in sides)
-    return _compare(ours, theirs, TURNOVER * max(1e-12, ours[0]))
+    return _compare(ours, theirs, TURNOVER * max(1e-12, ours[0]), cluster)
 
 
 def wasserstein(x: Array, y: Array) -> float:
@@ -143,23 +162,32 @@ def wasserstein(x: Array, y: Array) -> float:
     return float(np.abs(below[0] - below[1]).sum())
 
 
-def compare_distributions(truth: Array, other: Array, least: float, rng: np.random.Generator) -> Question:
+def _draws(cluster: Array, rng: np.random.Generator) -> Iterator[Array]:
+    """RESAMPLES bootstrap samples of whole clusters, as rows."""
+    order = np.argsort(cluster, kind="stable")
+    n = int(cluster.max()) + 1
+    members = np.split(order, np.cumsum(np.bincount(cluster, minlength=n))[:-1])
+    for _ in range(RESAMPLES):
+        yield np.concatenate([members[k] for k in rng.integers(0, n, n)])
+
+
+def compare_distributions(
+    truth: Array, other: Array, least: float, cluster: Array, rng: np.random.Generator
+) -> Question:
     """Distance of two distributions, rows being episodes, in deviations of the first, which counts as `least` at least.
 
-    The interval is a bootstrap's over whole episodes about the distance; noise makes a distance larger, never smaller.
+    Noise makes a distance larger, never smaller, and a resample has twice the noise. So its upper bound is the
+    bootstrap's own, which refuses too often, and its lower one is that bound reflected about the distance (Efron and
+    Tibshirani, An Introduction to the Bootstrap, 1993, 13.4): few episodes leave it undecided.
     """
     scale = max(least, float(truth.std()))
     truth, other = truth.astype(np.int64), other.astype(np.int64)
     value = wasserstein(truth.ravel(), other.ravel()) / scale
-    drawn = np.zeros(RESAMPLES)
-    for i in range(RESAMPLES):
-        one, two = (part[rng.integers(0, len(part), len(part))].ravel() for part in (truth, other))
-        drawn[i] = wasserstein(one, two) / scale
-    low, high = np.quantile(drawn, [0.05, 0.95])
-    verdict = judged(float(low), float(high), DISTRIBUTION)
-    return Question(
-        float(truth.mean()), float(other.mean()), value, float(low), float(high), DISTRIBUTION, verdict
-    )
+    drawn = [wasserstein(truth[rows].ravel(), other[rows].ravel()) / scale for rows in _draws(cluster, rng)]
+    high = float(np.quantile(drawn, 1.0 - TAIL))
+    low = max(0.0, 2.0 * value - high)
+    verdict = judged(low, high, DISTRIBUTION)
+    return Question(float(truth.mean()), float(other.mean()), value, low, high, DISTRIBUTION, verdict)
 
 
 def _ranks(x: Array) -> Array:
@@ -171,27 +199,29 @@ def rank_correlation(x: Array, y: Array) -> float:
     return float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
 
 
-def compare_ranks(truths: Sequence[Array], others: Sequence[Array], rng: np.random.Generator) -> Question:
-    """Do both worlds put the policies in the same order? The interval resamples episodes of both."""
-
+def compare_ranks(
+    truths: Sequence[Array], others: Sequence[Array], cluster: Array, rng: np.random.Generator
+) -> Question:
+    """Do both worlds put the policies in the same order? The interval resamples clusters of both."""
     sums = [[markouts(path) for path in paths] for paths in (truths, others)]
 
-    def alphas(which: int, draw: bool) -> Array:
-        out = []
-        for money, lots in sums[which]:
-            rows = rng.integers(0, len(money), len(money)) if draw else slice(None)
-            out.append(_ratio(money[rows], lots[rows])[0])
-        return np.array(out)
+    def correlation(rows: Any) -> float:
+        alphas = [np.array([_ratio(m[rows], n[rows])[0] for m, n in side]) for side in sums]
+        return rank_correlation(alphas[0], alphas[1])
 
-    value = rank_correlation(alphas(0, False), alphas(1, False))
-    drawn = [rank_correlation(alphas(0, True), alphas(1, True)) for _ in range(RESAMPLES)]
-    low, high = (float(q) for q in np.quantile(drawn, [0.05, 0.95]))
+    value = correlation(slice(None))
+    drawn = [correlation(rows) for rows in _draws(cluster, rng)]
+    low, high = (float(q) for q in np.quantile(drawn, [TAIL, 1.0 - TAIL]))
     verdict = EQUIVALENT if low >= RANKS else (DIFFERENT if high < RANKS else UNDECIDED)
     return Question(1.0, value, value - 1.0, low, high, RANKS, verdict)
 
 
 def equivalence(
-    truths: Mapping[str, Array], others: Mapping[str, Array], sizes: Mapping[str, float], seed: int = 0
+    truths: Mapping[str, Array],
+    others: Mapping[str, Array],
+    sizes: Mapping[str, float],
+    seed: int = 0,
+    states: int | None = None,
 ) -> Equivalence:
     """Hold a surrogate's rollouts to the simulator's.
 
@@ -199,21 +229,29 @@ def equivalence(
         truths, others: by policy, PATH of shape (episodes, decisions + 1).
         sizes: by policy, lots of one order: a distribution narrower than that is not told apart.
         seed: of the bootstrap.
+        states: of the market; episode k of either world begins in state k mod `states`. None: all are independent.
 
     Raises:
-        ValueError: fewer than five policies, or not the same ones.
+        ValueError: fewer than five policies, not the same ones, or all episodes begin in one stretch of the market.
     """
     if len(truths) < 5 or set(truths) != set(others):
         raise ValueError("equivalence is judged over the same five policies or more")
-    answers = [_answer(name, truths[name], others[name], sizes[name], seed) for name in truths]
+    episodes = len(next(iter(truths.values())))
+    cluster = clusters_of(episodes, states)
+    if cluster.max() < 1:
+        raise ValueError(f"{episodes} episodes begin in one stretch of the market: they have no interval")
+    answers = [_answer(name, truths[name], others[name], sizes[name], cluster, seed) for name in truths]
     names = list(truths)
     ranks = compare_ranks(
-        [truths[n] for n in names], [others[n] for n in names], generator(seed, "equivalence", "ranks")
+        [truths[n] for n in names],
+        [others[n] for n in names],
+        cluster,
+        generator(seed, "equivalence", "ranks"),
     )
-    return Equivalence(len(next(iter(truths.values()))), answers, ranks)
+    return Equivalence(episodes, answers, ranks)
 
 
-def _answer(name: str, truth: Array, other: Array, size: float, seed: int) -> PolicyAnswer:
+def _answer(name: str, truth: Array, other: Array, size: float, cluster: Array, seed: int) -> PolicyAnswer:
     rng = generator(seed, "equivalence", name)
 
     def filled(path: Any) -> Array:
@@ -221,8 +259,8 @@ def _answer(name: str, truth: Array, other: Array, size: float, seed: int) -> Po
 
     return PolicyAnswer(
         name,
-        compare_alpha(truth, other),
-        compare_turnover(truth, other),
-        compare_distributions(filled(truth), filled(other), size, rng),
-        compare_distributions(truth["position"][:, 1:], other["position"][:, 1:], size, rng),
+        compare_alpha(truth, other, cluster),
+        compare_turnover(truth, other, cluster),
+        compare_distributions(filled(truth), filled(other), size, cluster, rng),
+        compare_distributions(truth["position"][:, 1:], other["position"][:, 1:], size, cluster, rng),
     )

@@ -89,7 +89,9 @@ def fills(
 
 
 def _told(model: "Scored") -> dict[str, Any]:
-    return {**model._asdict(), "tenths": [one._asdict() for one in model.tenths]}
+    from emp.sim.measure.tenths import tenth_facts
+
+    return {**model._asdict(), "tenths": [tenth_facts(one) for one in model.tenths]}
 
 
 def _show_fills(done: dict[str, Any], of: str) -> None:
