@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -144,5 +145,6 @@ def test_a_server_that_ends_leaves_no_reader_behind(tmp_path: Path, monkeypatch:
             await reading
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", slow)
-    asyncio.run(ended_meanwhile())
+    with ThreadPoolExecutor(1) as apart:  # the browser's loop runs in this thread
+        apart.submit(lambda: asyncio.run(ended_meanwhile())).result()
     assert started[0].returncode == -signal.SIGKILL

@@ -140,7 +140,7 @@ MAKERS_OF_INTENTS = {
     "app/bench/journal.py",
     "app/bench/mirrored/writer.py",
     "app/checks.py",
-    "app/wiring/live.py",  # the built-in market, compiled
+    "app/wiring/mock_market.py",  # the built-in market, compiled
     "core/messages.py",  # what the compiled loop has sent, in words
     "engine/engine.py",
     "execution/flatten.py",
