@@ -66,13 +66,14 @@ class Line:
         return self._answer()
 
     def _ask(self, request: Request) -> Answer:
-        say(self._said, request)
+        with suppress(BrokenPipeError):  # it has ended: what it has said before says more
+            say(self._said, request)
         return self._answer()
 
     def _answer(self) -> Answer:
         answer = hear(self._heard, Answer)
         if answer is None:
-            raise UsageError("the box has ended without an answer")
+            raise UsageError("the box has ended without an answer: is it there, and does it take this key?")
         if answer.error:
             raise UsageError(f"the box says: {answer.error}")
         return answer
@@ -91,7 +92,7 @@ def line_to(address: str) -> Iterator[Line]:
     """A connection made by a command whose standard input and output are the box's.
 
     Raises:
-        UsageError: the command cannot be started, or has ended before it was answered; what it says is on stderr.
+        UsageError: the command cannot be started.
     """
     command = shlex.split(address)
     if not command:
@@ -104,8 +105,6 @@ def line_to(address: str) -> Iterator[Line]:
     assert process.stdout is not None
     try:
         yield Line(process.stdout, process.stdin)
-    except BrokenPipeError as error:
-        raise UsageError(f"{command[0]} has ended: is the box there, and does it take this key?") from error
     finally:
         for pipe in (process.stdin, process.stdout):
             with suppress(BrokenPipeError):  # what was buffered has nobody left to go to
