@@ -1,5 +1,7 @@
 """Small markets with a known truth: the imbalance of the best level says where the mid goes next."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from emp.core.codes import EventFlag
@@ -49,3 +51,21 @@ def write_quotes(events: Array, path: str) -> None:
             bid, ask = event["bid_px"][0] / 100, event["ask_px"][0] / 100
             sizes = event["bid_sz"][0], event["ask_sz"][0]
             file.write(f"{ts[k]}Z,{bid:.2f},{ask:.2f},{sizes[0]},{sizes[1]}\n")
+
+
+class InBatches:
+    """A recording of nothing but times, in batches of whatever size."""
+
+    instrument, counts = None, None
+
+    def __init__(self, ts: Array, rng: np.random.Generator) -> None:
+        self._ts, self._rng = ts, rng
+
+    def batches(self) -> Iterator[Array]:
+        at = 0
+        while at < len(self._ts):
+            n = int(self._rng.integers(1, 400))
+            events = empty_events(len(self._ts[at : at + n]))
+            events["ts"] = self._ts[at : at + n]
+            at += n
+            yield events

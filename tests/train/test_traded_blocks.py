@@ -1,35 +1,15 @@
 """What closed lots were expected to bring and brought, block by block, whatever batches a recording comes in."""
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from emp.core.records import Array, empty_events
 from emp.decision.outcomes import new_lots
 from emp.train.judge import blocks
 from emp.train.judge.alpha import TestPart, block_starts, closed_by_block
-from tests.kit.datasets import dataset
-
-
-class Recording:
-    """Events in batches of whatever size."""
-
-    instrument, counts = None, None
-
-    def __init__(self, ts: Array, rng: np.random.Generator) -> None:
-        self._ts, self._rng = ts, rng
-
-    def batches(self) -> Iterator[Array]:
-        at = 0
-        while at < len(self._ts):
-            n = int(self._rng.integers(1, 400))
-            events = empty_events(len(self._ts[at : at + n]))
-            events["ts"] = self._ts[at : at + n]
-            at += n
-            yield events
+from tests.kit.datasets import InBatches, dataset
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -42,7 +22,7 @@ def test_every_lot_stands_in_the_block_in_which_it_was_closed(
     starts = block_starts(data)
     lots = new_lots()
     engine = SimpleNamespace(control=lambda _: None, desk=SimpleNamespace(lots=lots))
-    part: Any = TestPart(Recording(data.ts, rng), engine, data.split.test_ns, starts)  # type: ignore[arg-type]
+    part: Any = TestPart(InBatches(data.ts, rng), engine, data.split.test_ns, starts)  # type: ignore[arg-type]
     closed = {int(ts): rng.integers(0, 3) * np.array([1.0, rng.normal(), rng.normal()]) for ts in data.ts}
     for events in part.batches():
         for ts in events["ts"].tolist():

@@ -1,19 +1,18 @@
 """The tables of `emp evaluate --trade`: intervals for all series at once, and what parts of the rule bring."""
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from emp.core.records import ACCOUNT, Array, empty_events
+from emp.core.records import ACCOUNT, Array
 from emp.decision.outcomes import new_lots
 from emp.decision.rule import Part
 from emp.train.judge import rule_parts
 from emp.train.judge.outcomes import line_of, outcome_rows, trip_sums
 from emp.train.judge.rule_parts import BeforeTest, rows_of_parts, starts_before_test
-from tests.kit.datasets import dataset
+from tests.kit.datasets import InBatches, dataset
 
 
 def traded(believed: Array, brought: Array, name: str = "A") -> dict[str, Any]:
@@ -94,24 +93,6 @@ def test_the_line_is_that_of_least_squares() -> None:
     np.testing.assert_allclose(halves, 2.0017 * np.sqrt(np.diag(covariance)), rtol=1e-3)  # t of 58
 
 
-class Recording:
-    """Events in batches of whatever size."""
-
-    instrument, counts = None, None
-
-    def __init__(self, ts: Array, rng: np.random.Generator) -> None:
-        self._ts, self._rng = ts, rng
-
-    def batches(self) -> Iterator[Array]:
-        at = 0
-        while at < len(self._ts):
-            n = int(self._rng.integers(1, 400))
-            events = empty_events(len(self._ts[at : at + n]))
-            events["ts"] = self._ts[at : at + n]
-            at += n
-            yield events
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_nothing_of_the_test_part_is_read_and_every_outcome_stands_in_its_block(
     seed: int, monkeypatch: pytest.MonkeyPatch
@@ -122,7 +103,7 @@ def test_nothing_of_the_test_part_is_read_and_every_outcome_stands_in_its_block(
     desk = SimpleNamespace(account=np.zeros(1, ACCOUNT), lots=new_lots(), shadow_lots=new_lots())
     starts = starts_before_test(data)
     past: Any = BeforeTest(
-        Recording(data.ts, rng),  # type: ignore[arg-type]
+        InBatches(data.ts, rng),  # type: ignore[arg-type]
         SimpleNamespace(desk=desk),  # type: ignore[arg-type]
         data.split.test_ns,
         starts,
