@@ -152,7 +152,9 @@ class LedgerReader:
         )
 
     def _unreadable(self, error: sqlite3.DatabaseError) -> JournalError:
-        if isinstance(error, sqlite3.OperationalError):
+        if isinstance(
+            error, sqlite3.OperationalError | sqlite3.ProgrammingError
+        ):  # the latter: it was closed
             return JournalError(f"cannot read ledger {self.path}: {error}")
         return self._corrupt(error)
 

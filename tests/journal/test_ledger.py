@@ -15,7 +15,7 @@ import pytest
 
 from emp.core.codes import OrderStatus
 from emp.core.contracts import CancelOrder, DegradedMode, NewOrder, OrderUpdate, QueryOrder, RiskBreach
-from emp.core.errors import JournalError
+from emp.core.errors import CorruptLedgerError, JournalError
 from emp.journal.ledger import Ledger, finish_sealing
 from emp.journal.reader import LedgerReader
 from emp.journal.records import Note, encode
@@ -221,10 +221,14 @@ def test_a_reading_that_is_left_before_its_end_does_not_complain_after_the_ledge
     ledger = Ledger(path)
     for n in range(4):
         ledger.record_intent(new(n))
-    events = ledger.events()
+    events, others = ledger.events(), ledger.events()
     next(events)
+    next(others)
     ledger.close()
     events.close()
+    with pytest.raises(JournalError, match="cannot read ledger") as caught:
+        next(others)
+    assert not isinstance(caught.value, CorruptLedgerError)
 
 
 @pytest.mark.parametrize("content", [b"not a database " * 100, b"SQLite format 3\0" + b"\xff" * 4000])
@@ -277,7 +281,7 @@ def test_a_place_that_cannot_be_written_ends_in_one_line(tmp_path: Path, place: 
 
 CHILD = """
     import resource, sys
-    from emp.core.errors import JournalError
+    from emp.core.errors import CorruptLedgerError, JournalError
     from emp.journal.ledger import Ledger, finish_sealing
     from tests.journal.test_ledger import new
     ledger = Ledger(sys.argv[1])
