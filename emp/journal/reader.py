@@ -152,9 +152,8 @@ class LedgerReader:
         )
 
     def _unreadable(self, error: sqlite3.DatabaseError) -> JournalError:
-        if isinstance(
-            error, sqlite3.OperationalError | sqlite3.ProgrammingError
-        ):  # the latter: it was closed
+        closed = isinstance(error, sqlite3.ProgrammingError)
+        if closed or isinstance(error, sqlite3.OperationalError):
             return JournalError(f"cannot read ledger {self.path}: {error}")
         return self._corrupt(error)
 
