@@ -55,6 +55,19 @@ def data_dir() -> Path:
     return folder
 
 
+CROSSING = frozenset({"ctrader", "doors", "engine", "fix", "governance", "journal", "lease", "live", "plan"})
+"""Folders whose tests need positions at once, by models that do nothing but cross."""
+
+
+@pytest.fixture(autouse=True)
+def crossing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, let opening by crossing have been earned, unless a test is marked `earns`."""
+    if request.path.parent.name in CROSSING and request.node.get_closest_marker("earns") is None:
+        from emp.decision.standing import crossing_standing
+
+        monkeypatch.setattr("emp.engine.desk.new_standing", crossing_standing)
+
+
 @pytest.fixture(scope="session")
 def compiled_engine(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The engine's kernels, compiled once per session and before the test's own time begins."""

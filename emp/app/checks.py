@@ -65,6 +65,7 @@ VALUE_METRICS = {
     "gain_worth_level",
     "gain_worth_slope",
     "holding_seconds",
+    "may_cross",
     "realised_value_per_lot",
     "shadow_trips",
     "value_stops",

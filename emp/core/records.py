@@ -158,6 +158,7 @@ DECISION = np.dtype(
         ("halted", "?"),  # before the action
         ("degraded", "?"),
         ("barred", "u1"),  # Reason for which nothing may be opened; 0 none
+        ("may_cross", "?"),  # to open: the shadow's crossings have earned it
         (
             "room",
             "i4",

@@ -26,6 +26,9 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
 }
 """Kinds by question; hours are UTC, queues lots ahead when the order was placed. `other` is what no decision placed."""
 
+CROSSING = QUESTIONS["action"].index("cross")
+"""Kind of action of an order that crossed."""
+
 _REASON, _ACTION = 0, len(QUESTIONS["reason"])
 _QUEUE = _ACTION + len(QUESTIONS["action"])
 _HOUR = _QUEUE + len(QUESTIONS["queue"])
@@ -62,7 +65,7 @@ def place(placed: Any, row: Any) -> None:
     """Note the kind of an order that leaves now: of a DECISION whose action is CROSS, POST or REPLACE."""
     placed.reason = _reason(row.reason_code)
     if row.action == CROSS:
-        placed.action, placed.queue = 1, 1
+        placed.action, placed.queue = CROSSING, 1
         return
     better = row.side * (row.px - (row.bid if row.side > 0 else row.ask))
     if better > 0:

@@ -9,7 +9,7 @@ All values are in ticks per lot. For a direction s (+1 buy, -1 sell) and the hor
     carry         = what a lot is expected to receive at the next roll, of the side that opens; less that of the side
                     that it closes (`financing`); added to both gains
     worth(gain)   = level + slope gain - standard error     for an order that opens; the gain where it closes
-    value(cross)  = worth(gain)
+    value(cross)  = worth(gain)                              of an order that opens: once crossing has earned it
     value(post)   = P(fill) worth(gain)
 
 sigma_h is that of a normal with the 90 % interval that outcomes keep true (`model.conformal`): its width * unit / 3.29.
@@ -43,7 +43,7 @@ HOLD, CROSS, POST, CANCEL = int(Action.HOLD), int(Action.CROSS), int(Action.POST
 REPLACE = int(Action.REPLACE)
 NO_EDGE, TOO_SMALL = int(Reason.NO_EDGE), int(Reason.TOO_SMALL)
 NOT_EARNED = int(Reason.NOT_EARNED)
-CROSS_EDGE, POST_EDGE, CHASE = int(Reason.CROSS_EDGE), int(Reason.POST_EDGE), int(Reason.CHASE)
+CROSS_EDGE, POST_EDGE = int(Reason.CROSS_EDGE), int(Reason.POST_EDGE)
 MOVE_EDGE, CANCEL_EDGE_GONE, WITHDRAWN = (
     int(Reason.MOVE_EDGE),
     int(Reason.CANCEL_EDGE_GONE),
@@ -77,7 +77,6 @@ class Part(IntFlag):
     CROSS_CLOSING = 2
     JOIN = 4  # post at the touch
     IMPROVE = 8  # post a tick before it
-    CHASE = 16  # move an order that the touch has left
     MOVE = 32  # move one that has outlived its time
     CANCEL = 64  # withdraw one whose edge is gone
     BAR = 128  # do not return to a price that was withdrawn from
@@ -87,7 +86,7 @@ class Part(IntFlag):
 
 
 CROSS_OPENING, CROSS_CLOSING = int(Part.CROSS_OPENING), int(Part.CROSS_CLOSING)
-JOIN, IMPROVE, CHASING, MOVING = int(Part.JOIN), int(Part.IMPROVE), int(Part.CHASE), int(Part.MOVE)
+JOIN, IMPROVE, MOVING = int(Part.JOIN), int(Part.IMPROVE), int(Part.MOVE)
 CANCELLING, BAR, ADVERSE, WORTH = int(Part.CANCEL), int(Part.BAR), int(Part.ADVERSE), int(Part.WORTH)
 QUEUE = int(Part.QUEUE)
 
@@ -296,7 +295,8 @@ def best_entry(
     row.action, row.reason_code = CROSS, CROSS_EDGE
     row.px = event.ask_px[0] if side > 0 else event.bid_px[0]
     crossing = CROSS_CLOSING if account.position * side < 0 else CROSS_OPENING
-    if costs.without & crossing:
+    earned = crossing == CROSS_CLOSING or standing.may_cross
+    if costs.without & crossing or not earned:
         best = -np.inf
     left = 0 if costs.without & BAR else standing.left_bid if side > 0 else standing.left_ask
     value, px, queue, gain = best_post(event, e, costs, account, standing, side, edge, size, ttl, left)
@@ -337,14 +337,12 @@ def manage_resting(
 
     Keeping is valued at its real place in the queue, as far as the venue tells it. So an order is never withdrawn
     that would be posted again where it stood: its place is worth what a new one must wait for. Moving is considered
-    where the order has outlived its time or the touch has left it by more than a tick.
+    once the order has outlived its time: one that follows the touch at once pays for what the touch runs from.
     """
     side = working.side
     edge = with_carry(standing, account, side, edge)
     row.side, row.px, row.qty = side, working.px, working.leaves
     size = float(working.leaves)
-    touch = event.bid_px[0] if side > 0 else event.ask_px[0]
-    behind = side * (touch - working.px)
     queue = lots_ahead(event, side, working.px, working.queue_ahead)
     row.gain = resting_gain(event, e, costs, side, edge, working.px)
     chance = fill_probability(e, side, counted_ahead(costs, queue), size, ttl)
@@ -356,13 +354,12 @@ def manage_resting(
         row.action, row.reason_code = CANCEL, NOT_EARNED
         return
     move, px, gain = -np.inf, working.px, row.gain
-    may_move = costs.without & (CHASING if behind > 1 else MOVING) == 0
-    if may_move and (behind > 1 or event.ts - working.ts > ttl):
+    if event.ts - working.ts > ttl and costs.without & MOVING == 0:
         move, px, _, gain = best_post(event, e, costs, account, standing, side, edge, size, ttl, working.px)
     if max(keep, move) <= 0.0 and costs.without & CANCELLING == 0:
         row.action, row.reason_code = CANCEL, CANCEL_EDGE_GONE
     elif move > keep:
-        row.action, row.reason_code = REPLACE, CHASE if behind > 1 else MOVE_EDGE
+        row.action, row.reason_code = REPLACE, MOVE_EDGE
         row.px, row.gain = px, gain
     else:
         row.action, row.reason_code = HOLD, KEEP_RESTING
@@ -448,7 +445,7 @@ def record_inputs(event: Any, f: Any, e: Any, account: Any, working: Any, standi
         row.resting_age_ns = event.ts - working.ts
     row.left_bid, row.left_ask = standing.left_bid, standing.left_ask
     row.worth_level, row.worth_slope, row.worth_error = standing.level, standing.slope, standing.error
-    row.earned_lots = standing.lots
+    row.earned_lots, row.may_cross = standing.lots, standing.may_cross
     row.carry_buy, row.carry_sell = standing.carry_buy, standing.carry_sell
 
 

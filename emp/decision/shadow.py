@@ -16,8 +16,9 @@ from emp.core.codes import Action, EventFlag, WorkingState
 from emp.core.numba.jit import kernel
 from emp.core.records import Array
 from emp.decision.financing import learn_holding
+from emp.decision.kinds import CROSSING
 from emp.decision.outcomes import drop_open_lots, note_belief, take_fills
-from emp.decision.standing import learn_missed, learn_worth, worth
+from emp.decision.standing import learn_crossed, learn_missed, learn_worth, worth
 
 TRADE = int(EventFlag.TRADE)
 TRADE_OR_AUCTION = TRADE | int(EventFlag.AUCTION)
@@ -39,6 +40,7 @@ SHADOW = np.dtype(
         ("ask", "i8"),
         ("shown", "i8"),  # lots at the price that is asked for
         ("gain", "f8"),  # of the lot that is open
+        ("crossed", "?"),  # whether it was opened by crossing
         ("missed", "?"),  # whether it would have been opened in earnest
     ],
     align=True,
@@ -172,6 +174,8 @@ def follow(
 def learn_outcomes(s: Any, account: Any, lots: Any, standing: Any, ts: int) -> None:
     """Take the shadow's fills; a round trip that has ended says what its gain was worth.
 
+    One that was opened by crossing says what crossing is worth, and nothing of gains while nobody crosses in earnest.
+
     Args:
         s, account, lots: SHADOW, ACCOUNT and LOTS records of the shadow.
         standing: STANDING record of the one who trades in earnest, which learns.
@@ -180,10 +184,14 @@ def learn_outcomes(s: Any, account: Any, lots: Any, standing: Any, ts: int) -> N
     before, held_ns = lots.position, lots.held_ns
     ended = take_fills(lots, account, ts)
     if ended:
-        learn_worth(standing, s.gain, lots.last.brought)
+        if s.crossed:
+            learn_crossed(standing, lots.last.brought)
+        if not s.crossed or standing.may_cross:
+            learn_worth(standing, s.gain, lots.last.brought)
         learn_holding(standing, lots.held_ns - held_ns)
         if s.missed:
             learn_missed(standing, lots.last.brought)
     if lots.position != 0 and (before == 0 or ended):
         s.gain = lots.belief
-        s.missed = worth(standing, s.gain) > standing.error
+        s.crossed = lots.placed.action == CROSSING
+        s.missed = worth(standing, s.gain) > standing.error and (not s.crossed or standing.may_cross)

@@ -14,6 +14,10 @@ as log E grows to log(1 / LEVEL). With x = believed - brought, E is the evidence
 at 1 / LEVEL nothing more is opened. What is believed has its standard error taken off already: that is the margin. Both
 hold under looking after every trip. A stop ends when the trips of the shadow that would have been taken since have
 E >= 1 / LEVEL of bringing more than nothing.
+
+*What crossing has earned.*  Crossing pays its whole cost at once, and what it is to bring is forecast alone. So nothing
+is opened by it in earnest before the trips that the shadow opened by crossing have E >= 1 / LEVEL of bringing more than
+nothing, nor once they have it no longer.
 """
 
 from typing import Any
@@ -33,6 +37,9 @@ LEVEL = 0.01
 RHO = 10.0
 """Round trips for which the mixture is widest awake."""
 
+ENOUGH = float(-np.log(LEVEL))
+"""log E at which evidence is taken at its word."""
+
 TRIPS = 5
 """Outcomes below which nothing is corrected: fewer independent blocks make no interval."""
 
@@ -49,6 +56,7 @@ STANDING = np.dtype(
         ("error", "f4"),  # standard error of a gain's worth
         ("lots", "i4"),  # most that an order which opens may have
         ("one_lot", "?"),  # may never hold more: the shadow
+        ("may_cross", "?"),  # to open: the shadow's crossings have earned it
         ("left_bid", "i8"),  # price at which a bid of ours was last withdrawn for its edge; 0: no bar
         ("left_ask", "i8"),
         ("carry_buy", "f4"),  # ticks: expected financing at the next roll of a lot held long
@@ -68,6 +76,9 @@ STANDING = np.dtype(
         ("short", EVIDENCE),
         ("regained", EVIDENCE),  # by the shadow since the stop
         ("stops", "i8"),
+        ("crossed", EVIDENCE),  # by trips of the shadow that were opened by crossing
+        ("crossed_scale", "f8"),  # mean square of what they brought
+        ("crossed_trips", "i8"),
     ],
     align=True,
 )
@@ -75,9 +86,20 @@ STANDING = np.dtype(
 
 
 def new_standing(n: int = 1, *, one_lot: bool = False) -> Array:
-    """STANDING[n]: a gain is worth what it says, and an order may have one lot; `one_lot` for ever, the shadow."""
+    """STANDING[n]: a gain is worth what it says, an order may have one lot and not open by crossing.
+
+    `one_lot` is the shadow: never more, and it crosses as it likes.
+    """
     standing = np.zeros(n, STANDING)
-    standing["slope"], standing["lots"], standing["one_lot"] = 1.0, 1, one_lot
+    standing["slope"], standing["lots"] = 1.0, 1
+    standing["one_lot"] = standing["may_cross"] = one_lot
+    return standing
+
+
+def crossing_standing(n: int = 1, *, one_lot: bool = False) -> Array:
+    """As `new_standing`, but crossing has earned its place for good: where positions must be held at once."""
+    standing = new_standing(n, one_lot=one_lot)
+    standing["may_cross"], standing["crossed"]["sum"] = True, 1e9
     return standing
 
 
@@ -140,13 +162,24 @@ def learn_trip(st: Any, trip: Any, max_order: int) -> None:
         return
     bet(st.earned, trip.brought / unit)
     bet(st.short, (trip.believed - trip.brought) / unit)
-    if log_evidence(st.short) >= -np.log(LEVEL):
+    if log_evidence(st.short) >= ENOUGH:
         st.stops += 1
         st.lots = 0
         st.regained.sum = st.regained.squares = 0.0
         return
-    share = min(1.0, max(0.0, log_evidence(st.earned) / -np.log(LEVEL)))
+    share = min(1.0, max(0.0, log_evidence(st.earned) / ENOUGH))
     st.lots = 1 + int(share * (max_order - 1))
+
+
+@kernel
+def learn_crossed(st: Any, brought: float) -> None:
+    """Take a trip that the shadow opened by crossing into whether that has been earned."""
+    unit = np.sqrt(st.crossed_scale) if st.crossed_trips > 0 else max(abs(brought), 1.0)
+    st.crossed_trips += 1
+    st.crossed_scale += (brought * brought - st.crossed_scale) / min(float(st.crossed_trips), MEMORY)
+    if unit > 0.0:
+        bet(st.crossed, brought / unit)
+    st.may_cross = log_evidence(st.crossed) >= ENOUGH
 
 
 @kernel
@@ -155,7 +188,7 @@ def learn_missed(st: Any, brought: float) -> None:
     if st.lots > 0 or st.n < TRIPS - 0.5:
         return
     bet(st.regained, brought / np.sqrt(st.yy / st.n))
-    if log_evidence(st.regained) >= -np.log(LEVEL):
+    if log_evidence(st.regained) >= ENOUGH:
         st.lots = 1
         st.earned.sum = st.earned.squares = st.short.sum = st.short.squares = 0.0
 

@@ -154,7 +154,7 @@ def _standing(row: Any) -> Any:
         standing[name] = row[name]
     for name in ("level", "slope", "error"):
         standing[name] = row[f"worth_{name}"]
-    standing["lots"] = row["earned_lots"]
+    standing["lots"], standing["may_cross"] = row["earned_lots"], row["may_cross"]
     standing["carry_buy"], standing["carry_sell"] = row["carry_buy"], row["carry_sell"]
     return standing
 
@@ -258,6 +258,8 @@ def _considered(row: Any) -> Iterator[str]:
     if row["side"] * row["inventory"] < 0:
         yield "it closes what is held, so the gain counts as it stands"
     else:
+        if not row["may_cross"]:
+            yield "to open it may rest, not cross: what was opened by crossing in the head has not earned that"
         counted = level + slope * gain - error
         if (level, slope, error) == (0.0, 1.0, 0.0):
             yield f"nothing is known yet of what such gains bring; {int(row['earned_lots'])} lots have been earned"
@@ -296,6 +298,7 @@ def _otherwise(row: Any, rules: Rules) -> Iterator[str]:
     for said, name, value in (
         ("nothing had been held", "inventory", 0),
         ("a lot had been earned", "earned_lots", max(1, int(row["earned_lots"]))),
+        ("crossing had earned to open", "may_cross", True),
         ("no price had been left", "left_bid", 0),
         ("trading had not been halted", "halted", False),
         ("the engine had kept up", "degraded", False),

@@ -36,6 +36,8 @@ def value_summary(desk: Desk, i: int) -> dict[str, Any]:
         "holding_s": _ratio(lots["held_ns"] * 1e-9, closed),
         "earned_lots": int(standing["lots"]),
         "value_stops": int(standing["stops"]),
+        "may_cross": bool(standing["may_cross"]),
+        "shadow_crossings": int(standing["crossed_trips"]),
         "gain_worth": {name: round(float(standing[name]), 6) for name in ("level", "slope", "error")},
         "shadow_trips": int(desk.shadow_lots["trips"][i]),
         "by_kind": {

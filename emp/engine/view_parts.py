@@ -53,6 +53,7 @@ def value_view(desk: Desk, i: int) -> ValueView:
         realised=float(lots["brought"]) / each,
         held_s=float(lots["held_ns"]) / each * 1e-9,
         earned_lots=int(standing["lots"]),
+        may_cross=bool(standing["may_cross"]),
         stops=int(standing["stops"]),
         worth_level=float(standing["level"]),
         worth_slope=float(standing["slope"]),

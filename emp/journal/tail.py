@@ -31,6 +31,7 @@ _SINCE = frozenset(
         "worth_error",
         "earned_lots",
         "barred",
+        "may_cross",
         "room",
         "interval",
         "carry_buy",

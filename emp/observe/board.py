@@ -90,6 +90,7 @@ class ValueView(msgspec.Struct, frozen=True, kw_only=True):
     earned_lots: int = (
         1  # most that an order which opens may have; 0: stopped, the rule trades in the head only
     )
+    may_cross: bool = False  # to open: crossings in the head have earned it
     stops: int = 0  # times that lots brought so much less than believed that nothing more was opened
     worth_level: float = 0.0  # what a gain that the rule sees has been worth: level + slope * gain
     worth_slope: float = 1.0

@@ -213,6 +213,14 @@ def _value(view: View) -> Iterable[Metric]:
             "earned_lots",
         ),
         (
+            GaugeMetricFamily(
+                "may_cross",
+                "Whether crossing may open: what was opened so in the head has earned it",
+                labels=["instrument"],
+            ),
+            "may_cross",
+        ),
+        (
             CounterMetricFamily(
                 "value_stops",
                 "Times that lots brought less than was believed of them, beyond chance",

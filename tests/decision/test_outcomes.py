@@ -19,6 +19,7 @@ from emp.decision.standing import (
     RHO,
     TRIPS,
     bet,
+    learn_crossed,
     learn_missed,
     learn_trip,
     learn_worth,
@@ -237,6 +238,27 @@ def test_a_belief_that_is_right_is_stopped_as_seldom_as_the_level_says() -> None
         stops += int(standing["stops"] > 0)
     assert stops <= 18, "the 99 % bound of a binomial with the level"
     assert LEVEL == 0.01
+
+
+def test_crossing_that_brings_nothing_is_let_as_seldom_as_the_level_says() -> None:
+    """1,000 shadows, looked at after every trip; and one that brings something earns it, and loses it again."""
+    rng, let = np.random.default_rng(7), 0
+    for k in range(1000):
+        standing = new_standing()[0]
+        heavy = rng.standard_t(4, 300) if k % 2 else rng.exponential(1.5, 300) - 1.5
+        ever = False
+        for x in heavy:
+            learn_crossed(standing, x)
+            ever |= bool(standing["may_cross"])
+        let += ever
+    assert let <= 18, "the 99 % bound of a binomial with the level"
+    standing = new_standing()[0]
+    for _ in range(200):
+        learn_crossed(standing, float(rng.normal(1.0, 2.0)))
+    assert standing["may_cross"]
+    for _ in range(400):
+        learn_crossed(standing, float(rng.normal(-1.0, 2.0)))
+    assert not standing["may_cross"]
 
 
 def test_markouts_are_those_of_the_mid_in_force_when_the_horizon_ends() -> None:

@@ -56,7 +56,9 @@ def estimates(**changes: float) -> Any:
 
 
 def standing(**changes: float) -> Any:
+    """Crossing has been earned, unless it is said otherwise."""
     record = new_standing()[0]
+    record["may_cross"] = True
     for name, value in changes.items():
         record[name] = value
     return record
@@ -152,7 +154,20 @@ def test_inventory_pressure_turns_the_trade() -> None:
     assert choose(book(), believe(0.65), estimates(), costs(), position=-100)["side"] == 1
 
 
-def test_resting_orders_are_kept_chased_and_withdrawn() -> None:
+def test_opening_by_crossing_is_to_be_earned() -> None:
+    eager, flow = believe(2.0), estimates(volume_bid=0.05)
+    assert choose(book(), eager, flow, costs())["action"] == Action.CROSS
+    unproven = standing(may_cross=False)
+    row = choose(book(), eager, flow, costs(), st=unproven)
+    assert (row["action"], row["side"]) == (Action.POST, 1), "it rests where it would have crossed"
+    row = choose(book(), eager, estimates(), costs(), st=unproven)
+    assert (row["action"], row["reason_code"]) == (Action.HOLD, Reason.NO_EDGE)
+    for held, action in ((-3, Action.CROSS), (3, Action.POST)):
+        row = choose(book(), eager, flow, costs(), position=held, st=unproven)
+        assert (row["action"], row["side"]) == (action, 1), "what is held may always be closed"
+
+
+def test_resting_orders_are_kept_moved_and_withdrawn() -> None:
     flow = estimates(volume_bid=10.0, volume_ask=10.0)
 
     def outcome(px: int, mean: float = 0.3, age_ns: int = 0) -> tuple[Action, Reason]:
@@ -161,12 +176,14 @@ def test_resting_orders_are_kept_chased_and_withdrawn() -> None:
 
     assert outcome(1000) == (Action.HOLD, Reason.KEEP_RESTING)
     assert outcome(999) == (Action.HOLD, Reason.KEEP_RESTING)
-    assert outcome(998) == (Action.REPLACE, Reason.CHASE)
+    assert outcome(998) == (Action.HOLD, Reason.KEEP_RESTING), "it does not run after the touch"
     old = HORIZON_NS[2] + 1
     assert outcome(1000, age_ns=old) == (Action.HOLD, Reason.KEEP_RESTING), "it would be posted again there"
     assert outcome(999, age_ns=old) == (Action.HOLD, Reason.KEEP_RESTING), "it fills as surely there"
     flow["volume_bid"] = 4.0
     assert outcome(999, age_ns=old) == (Action.REPLACE, Reason.MOVE_EDGE)
+    assert outcome(998, age_ns=old) == (Action.REPLACE, Reason.MOVE_EDGE)
+    assert outcome(998, age_ns=old - 1) == (Action.HOLD, Reason.KEEP_RESTING)
     assert outcome(1000, mean=-2.0) == (Action.CANCEL, Reason.CANCEL_EDGE_GONE)
     assert outcome(998, mean=-2.0, age_ns=old) == (Action.CANCEL, Reason.CANCEL_EDGE_GONE)
 

@@ -70,7 +70,6 @@ def test_every_row_of_an_eager_run_can_be_made_again(tmp_path: Path) -> None:
         Reason.KEEP_RESTING,
         Reason.WARMUP,
         Reason.ORDER_RATE,
-        Reason.CHASE,
         Reason.MOVE_EDGE,
         Reason.CANCEL_EDGE_GONE,
         Reason.WITHDRAWN,

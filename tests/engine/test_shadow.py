@@ -1,6 +1,7 @@
 """The trader in the head beside the engine in earnest, where both may hold one lot and believe every gain."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,7 +13,7 @@ from emp.core.codes import Action, EventFlag
 from emp.core.records import ACCOUNT, DECISION, EVENT, WORKING, Array
 from emp.decision.outcomes import new_lots
 from emp.decision.rule import COSTS
-from emp.decision.shadow import follow, meet_market, new_shadow, withdraw_shadow
+from emp.decision.shadow import follow, learn_outcomes, meet_market, new_shadow, withdraw_shadow
 from emp.decision.standing import new_standing
 from emp.engine.replay import Backtest
 from tests.kit.events import random_events
@@ -96,6 +97,9 @@ class Hand:
         row["action"], row["side"], row["px"] = action, side, px
         follow(self.shadow, event[0], row, self.account, self.working, self.lots, self.standing, delay)
 
+    def learn(self, learner: Any) -> None:
+        learn_outcomes(self.shadow, self.account, self.lots, learner, self.ts)
+
     @property
     def held(self) -> int:
         return int(self.account["position"])
@@ -150,6 +154,45 @@ def test_a_cancel_is_too_late_only_where_it_has_not_arrived() -> None:
         withdraw_shadow(hand.shadow, hand.ts + delay, hand.working)
         hand.show(97, 99)
         assert hand.held == held
+
+
+def test_what_was_opened_by_crossing_teaches_whether_crossing_pays() -> None:
+    """Until crossing is done in earnest its trips say nothing of gains, and none of them was missed."""
+    for brings, trips, may in ((-3, 60, False), (3, 60, True)):
+        hand, learner = Hand(), new_standing()[0]
+        learner["lots"] = 0  # stopped
+        for k in range(trips):
+            hand.ask(hand.show(100, 102), Action.CROSS, 1, 102)
+            hand.show(100, 102)
+            hand.learn(learner)
+            if k == 0:
+                assert hand.shadow["crossed"]
+                assert not hand.shadow["missed"]
+            best = 102 + brings
+            hand.ask(hand.show(best, best + 2), Action.CROSS, -1, best)
+            hand.show(best, best + 2)
+            hand.learn(learner)
+            if k == 4:
+                assert (learner["crossed_trips"], learner["n"]) == (5, 0)
+        assert learner["crossed_trips"] == trips
+        assert learner["crossed_scale"] == pytest.approx((brings - 1.0) ** 2)
+        assert bool(learner["may_cross"]) is may
+        assert bool(learner["n"] > 0) is may
+        assert bool(learner["regained"]["sum"] > 0) is may
+
+
+def test_what_was_opened_at_rest_teaches_what_gains_are_worth() -> None:
+    hand, learner = Hand(), new_standing()[0]
+    for _ in range(8):
+        hand.ask(hand.show(100, 102), Action.POST, 1, 100)
+        hand.show(98, 99)  # through it
+        hand.learn(learner)
+        assert not hand.shadow["crossed"]
+        hand.ask(hand.show(98, 99), Action.CROSS, -1, 98)
+        hand.show(98, 99)
+        hand.learn(learner)
+    assert learner["crossed_trips"] == 0
+    assert learner["n"] == pytest.approx(8, rel=0.02)
 
 
 def test_it_holds_one_lot_and_no_more() -> None:

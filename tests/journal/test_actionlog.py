@@ -26,7 +26,7 @@ def rows(n: int, seed: int = 0) -> Array:
     made["reason_code"] = rng.integers(0, len(Reason), n)
     made["instrument"] = rng.integers(0, 2, n)
     made["model_id"] = 0
-    for name in ("halted", "degraded", "disturbed"):
+    for name in (one for one in DECISION.names or () if DECISION[one] == np.bool_):
         made[name] = rng.random(n) < 0.5
     return made
 

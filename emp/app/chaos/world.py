@@ -29,6 +29,7 @@ from emp.core.config.config import SystemConfig
 from emp.core.disk import writes_to
 from emp.core.errors import EmpError
 from emp.core.ids import generator
+from emp.decision.standing import crossing_standing
 from emp.engine.succession import Models
 from emp.observe.board import Board
 from emp.sim.chaos.beside import VirtualClock, VirtualThreads
@@ -205,6 +206,7 @@ class World:
                 contextlib.chdir(self.home),  # no path of this machine enters what is hashed
                 mock.patch.dict(os.environ, environment),
                 mock.patch("emp.engine.control_socket._private_socket", str),
+                mock.patch("emp.engine.desk.new_standing", crossing_standing),
                 mock.patch("emp.engine.live.TICK_S", TICK_S),
                 mock.patch("emp.engine.live.MARK_TICKS", MARK_TICKS),
                 mock.patch("emp.engine.upkeep.EVERY", CHECKPOINT_ROWS),
