@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from emp.core.clock import LiveClock
 from emp.core.codes import OrderStatus
 from emp.core.config.config import SystemConfig
 from emp.core.contracts import OrderUpdate, QueryOrder
+from emp.decision.standing import crossing_standing
 from emp.engine.succession import Models
 from emp.observe.board import Board
 from tests.kit.models import eager_model
@@ -75,7 +77,8 @@ async def trade(running: Running, venue: Venue, events: int, kill_at: int) -> No
 def main(folder: Path, events: int, kill_at: int = -1, lots: int = 5, calendar: str = "") -> None:
     venue = Forgetful()
     venue.name = f"{os.getpid()}-"
-    asyncio.run(trade(assembled(folder, venue, lots, calendar), venue, events, kill_at))
+    with mock.patch("emp.engine.desk.new_standing", crossing_standing):
+        asyncio.run(trade(assembled(folder, venue, lots, calendar), venue, events, kill_at))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from emp.journal.run import RunFolder
 
 from .test_run import start
 
+pytestmark = pytest.mark.earns  # a run in a process of its own
+
 RULE = """
 import numba
 import numpy as np

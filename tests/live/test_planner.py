@@ -20,6 +20,8 @@ from tests.kit.planners import random_planner
 
 from .test_run import start
 
+pytestmark = pytest.mark.earns  # a run in a process of its own
+
 
 def ran(folder: Path, **settings: str) -> tuple[RunFolder, dict[str, object]]:
     random_planner(folder / "planner", load_model("linear").artifact.hash)
