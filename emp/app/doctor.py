@@ -23,6 +23,7 @@ from emp.observe.http import HttpServer, create_app
 
 if TYPE_CHECKING:
     from emp.engine.load import LoadedModel
+    from emp.journal.lease.port import Record
 
 Verdict = Literal["ok", "warn", "bad", "silent"]
 """`silent`: there is nobody here to tell it."""
@@ -203,6 +204,53 @@ def _answers(name: str, host: str, port: int) -> Finding:
         )
 
 
+def lease(config: SystemConfig) -> Iterator[Finding]:
+    """Who has the lease on each of the account's instruments, and what whoever takes it would begin with."""
+    if config.lease.redis is None:
+        return
+    from emp.app.wiring.lease import open_store
+
+    try:
+        store = open_store(config)
+        try:
+            records = store.look(config.instruments.names)
+        finally:
+            store.close()
+    except ModuleNotFoundError:
+        yield Finding("bad", "lease", "the client of Redis is not installed", install_command("redis"))
+        return
+    except EmpError as error:
+        yield Finding(
+            "bad", "lease", str(error), "bring Redis up, or correct lease.redis: no engine can start"
+        )
+        return
+    for name, one in zip(config.instruments.names, records, strict=True):
+        yield _leased(name, one, int(config.lease.term_s * 1e6))
+    if len({one.holder for one in records}) > 1:
+        several = "not all instruments are one engine's"
+        yield Finding(
+            "warn", "lease", several, "an engine has all of instruments.names, or none: it will stand by"
+        )
+
+
+def _leased(name: str, one: "Record", term_us: int) -> Finding:
+    """The lease on one instrument."""
+    if one.holder and one.term_us != term_us:
+        theirs, ours = one.term_us / 1e6, term_us / 1e6
+        found = f"{name}: {one.holder} asked for a term of {theirs:g} s, this configuration for {ours:g} s"
+        return Finding("bad", "lease", found, "give all engines the same lease.term_s")
+    if not one.state:
+        found = f"{name}: nobody has left anything: whoever takes it begins halted"
+        return Finding("warn", "lease", found, "look at the account's loss of the day; then emp resume RUN")
+    if not one.holder:
+        return Finding("ok", "lease", f"{name}: given back, last under token {one.token}")
+    if one.doubt:
+        found = f"{name}: {one.holder} had it before Redis began again (token {one.token})"
+        return Finding("warn", "lease", found, "a term passes before anybody has it")
+    silent = "" if one.left_us > 0 else ", silent for longer than its term"
+    return Finding("ok", "lease", f"{name}: held by {one.holder}, token {one.token}{silent}")
+
+
 def extras() -> Iterator[Finding]:
     """What is installed beyond the runtime."""
     for name, extra, use in (
@@ -227,4 +275,5 @@ def examine(path: Path) -> Iterator[Finding]:
         yield from market(config)
         yield from storage(config)
         yield from network(config)
+        yield from lease(config)
     yield from extras()

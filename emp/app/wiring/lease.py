@@ -21,6 +21,7 @@ from emp.engine.lease import Lease, LeaseTerms
 from emp.engine.lease_keeper import LeaseKeeper
 from emp.journal.account_file import AccountFile, AccountState, account_name, known_token, lock_path
 from emp.journal.lease.left import Left, decode_left
+from emp.journal.lease.port import LeaseStore
 from emp.journal.ledger import Ledger
 from emp.journal.records import Note
 from emp.journal.run import RunFolder
@@ -51,9 +52,7 @@ def stand_by(config: SystemConfig, board: Board) -> LeaseKeeper | None:
     term_ns = int(section.term_s * _S)
     margin_ns = term_ns // 10 if section.margin_s is None else int(section.margin_s * _S)
     account, clock = account_of(config), LeaseClock()
-    from emp.journal.lease.redis_store import RedisStore  # an extra, which who has no lease need not have
-
-    store = RedisStore(section.redis, account_name(_leased(account)), section.term_s / 6)
+    store = open_store(config)
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     lease = Lease(
         store,
@@ -80,6 +79,14 @@ def stand_by(config: SystemConfig, board: Board) -> LeaseKeeper | None:
     keeper = LeaseKeeper(lease, clock, board)
     keeper.start()
     return keeper
+
+
+def open_store(config: SystemConfig) -> LeaseStore:
+    """Where the leases on the configuration's account are kept; StoreError where its address is none."""
+    from emp.journal.lease.redis_store import RedisStore  # an extra, which who has no lease need not have
+
+    section = config.lease
+    return RedisStore(section.redis or "", account_name(_leased(account_of(config))), section.term_s / 6)
 
 
 def _leased(account: Mapping[str, Any]) -> dict[str, Any]:
