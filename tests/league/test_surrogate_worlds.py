@@ -189,8 +189,8 @@ def test_what_was_not_shown_to_be_equivalent_is_refused(tmp_path, surrogate) -> 
 
 def test_a_surrogate_that_was_changed_after_training_is_refused(tmp_path, surrogate) -> None:
     artifact.save_surrogate(tmp_path, surrogate.manifest, surrogate.tensors)
-    text = (tmp_path / artifact.MANIFEST).read_text(encoding="utf-8")
-    (tmp_path / artifact.MANIFEST).write_text(text.replace('"every": 256', '"every": 128'), encoding="utf-8")
+    text = (tmp_path / "surrogate.json").read_text(encoding="utf-8")
+    (tmp_path / "surrogate.json").write_text(text.replace('"every": 256', '"every": 128'), encoding="utf-8")
     with pytest.raises(ArtifactError, match="changed or damaged"):
         artifact.load_surrogate(tmp_path)
     with pytest.raises(ArtifactError, match="no such file"):
