@@ -103,6 +103,17 @@ def crossing_standing(n: int = 1, *, one_lot: bool = False) -> Array:
     return standing
 
 
+def unearn(standings: Array) -> None:
+    """Another model forecasts from now on: nothing was earned by it yet, a stop stands, and gains are worth what they
+    were until its own outcomes say otherwise. Changes STANDING[n].
+    """
+    standings["lots"] = np.minimum(standings["lots"], 1)
+    standings["may_cross"] = standings["one_lot"]
+    for process in ("earned", "short", "regained", "crossed"):
+        standings[process] = np.zeros((), EVIDENCE)
+    standings["crossed_scale"] = standings["crossed_trips"] = 0
+
+
 @kernel
 def worth(st: Any, gain: float) -> float:
     """Expected outcome of a lot for which the rule sees `gain`, ticks."""

@@ -7,6 +7,7 @@ peak stand; what was held enters at the newest mid, so that it gains and loses f
 from collections.abc import Mapping
 
 from emp.core.codes import Reason
+from emp.engine.checkpoint import earned_here
 from emp.engine.engine import Engine
 from emp.execution.orders import OrderManager
 from emp.journal.account_file import Carried
@@ -36,12 +37,15 @@ def carried(engine: Engine, i: int) -> Carried:
         day_pnl=pnl - float(account["day_start"]),
         drawdown=min(0.0, pnl - float(account["peak"])),
         halted=Reason(int(risk["halt_reason"])).name.lower() if risk["halted"] else "",
+        earned=earned_here(engine, i),
     )
 
 
 def carried_note(instrument: str, state: Carried, ts: int) -> Note:
     """What a new run's ledger begins with, so that it can be rebuilt and replayed from itself alone."""
-    data: dict[str, Scalar] = {name: getattr(state, name) for name in state.__struct_fields__}
+    data: dict[str, Scalar] = {
+        name: getattr(state, name) for name in state.__struct_fields__ if name != "earned"
+    }
     return Note(kind=CARRIED, ts=ts, instrument=instrument, data=data)
 
 

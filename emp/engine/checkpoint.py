@@ -13,6 +13,7 @@ import numpy as np
 from emp.core.codes import Reason
 from emp.core.errors import JournalError
 from emp.core.records import Array
+from emp.engine.earned import earned_note, earned_of
 from emp.engine.engine import Engine
 from emp.execution.orders import OrderManager
 from emp.journal.ledger import Ledger
@@ -41,6 +42,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     unvalued: dict[str, int]  # signed lots that have no price yet
     barred: dict[str, list[str]]  # names of reasons, in order
     financing: dict[str, dict[str, bool | int | float | None]] = {}  # of FINANCING records; None: not stated
+    earned: dict[str, dict[str, Scalar]] = {}  # what outcomes allow, where anything is known
 
     def restore(self, manager: OrderManager, financing: Array) -> None:
         """Let a fresh order manager have money and strangers, FINANCING[n] the rolls; open orders come apart."""
@@ -82,6 +84,7 @@ def record_checkpoint(engine: Engine, ledger: Ledger, foreign: Iterable[str], ts
     with ledger.batch():
         for i, one in enumerate(engine.instruments):
             ledger.record_note(account_note(one.name, engine.desk.account[i], ts))
+            ledger.record_note(earned_note(one.name, earned_here(engine, i), ts))
         state = msgspec.json.encode(checkpoint_of(engine, foreign)).decode()
         return ledger.record_checkpoint(Note(kind=CHECKPOINT, ts=ts, data={"state": state}))
 
@@ -114,7 +117,13 @@ def checkpoint_of(engine: Engine, foreign: Iterable[str]) -> Checkpoint:
         unvalued=waiting,
         barred={name: [one.name for one in engine.bars.reasons(i)] for i, name in enumerate(names)},
         financing={name: _stated(engine.desk.financing[i]) for i, name in enumerate(names)},
+        earned={name: earned_here(engine, i) for i, name in enumerate(names)},
     )
+
+
+def earned_here(engine: Engine, i: int) -> dict[str, Scalar]:
+    """What outcomes allow instrument `i` by the model that serves."""
+    return earned_of(engine.desk.standing[i], engine.model.artifact.hash)
 
 
 def _stated(financing: Array) -> dict[str, bool | int | float | None]:

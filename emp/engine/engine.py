@@ -30,6 +30,7 @@ from emp.core.numba.hold import entry_point, hold
 from emp.core.records import DECISION, EVENT, MARKET_STATE, Array, empty_events
 from emp.core.sessions import session_table
 from emp.decision.rule import COSTS
+from emp.decision.standing import unearn
 from emp.engine.bars import Bars, resting_openers
 from emp.engine.breakers import BreakerLimits
 from emp.engine.closing import Closing, Touch
@@ -192,6 +193,8 @@ class Engine:
     def install(self, ready: Ready) -> None:
         """Let a model serve from the next event on: its states, and the burn-in, begin at zero."""
         name = ready.model.artifact.hash
+        if name != self.model.artifact.hash:
+            unearn(self.desk.standing)
         if name not in self.served:
             self.served.append(name)
         self.model, self.table = ready

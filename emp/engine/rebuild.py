@@ -10,6 +10,7 @@ from emp.core.records import Array
 from emp.decision.financing import new_financing
 from emp.engine.carry import CARRIED, take_over
 from emp.engine.checkpoint import ACCOUNT_MARK, apply_mark, read_checkpoint
+from emp.engine.earned import EARNED, restore_earned
 from emp.engine.engine import Engine
 from emp.engine.financing import FINANCING_ACTIONS, take_financing
 from emp.engine.portfolio import BREACHES
@@ -18,7 +19,7 @@ from emp.execution.flatten import is_flat
 from emp.execution.orders import OrderManager
 from emp.journal.decisions import DECISION_NOTE
 from emp.journal.reader import LedgerReader
-from emp.journal.records import LedgerEvent, Note
+from emp.journal.records import LedgerEvent, Note, Scalar
 
 _HALTS = {"halt": Reason.HALTED, "flatten": Reason.KILL_SWITCH, "kill": Reason.KILL_SWITCH}
 _BREACHES = {reason.name.lower(): reason for reason in (Reason.DAILY_LOSS, Reason.DRAWDOWN, *BREACHES)}
@@ -33,6 +34,7 @@ class Rebuilt(msgspec.Struct, frozen=True):
     unvalued: dict[str, int]  # signed lots that came without a report and have no price yet
     barred: dict[str, dict[Reason, None]]  # instruments in which nothing may be opened, and why, in order
     financing: Array  # FINANCING[n]: the next rolls, and what the venue has stated of them
+    earned: dict[str, dict[str, Scalar]]  # what outcomes allow, as last recorded (`earned.earned_of`)
 
 
 def rebuild(
@@ -63,6 +65,9 @@ def begin(ledger: LedgerReader, engine: Engine, until_seq: int | None = None) ->
         for bar in reasons:
             engine.bar(engine.orders.instruments.index(name), bar, active=True)
     engine.desk.financing[:] = rebuilt.financing
+    for name, data in rebuilt.earned.items():
+        i = engine.orders.instruments.index(name)
+        restore_earned(engine.desk.standing[i : i + 1], data, engine.model.artifact.hash)
     engine.unvalued.restore(
         {engine.orders.instruments.index(name): qty for name, qty in rebuilt.unvalued.items()}
     )
@@ -81,6 +86,7 @@ class _Fold:
         self._unvalued: dict[str, int] = {}
         self._barred: dict[str, dict[Reason, None]] = {name: {} for name in manager.instruments}
         self._financing = new_financing(len(manager.instruments))
+        self._earned: dict[str, dict[str, Scalar]] = {}
 
     def rebuilt(self) -> Rebuilt:
         """What they come to."""
@@ -91,6 +97,7 @@ class _Fold:
             self._unvalued,
             self._barred,
             self._financing,
+            self._earned,
         )
 
     def from_checkpoint(self) -> int:
@@ -116,6 +123,7 @@ class _Fold:
         self._barred = {
             name: dict.fromkeys(Reason[one] for one in known.barred[name]) for name in self._barred
         }
+        self._earned = dict(known.earned)
         return event.seq
 
     def take(self, event: LedgerEvent) -> None:
@@ -164,6 +172,8 @@ class _Fold:
             self._unvalued.pop(note.instrument, None)
         elif note.kind == ACCOUNT_MARK:
             apply_mark(manager, note, self._unvalued)
+        elif note.kind == EARNED:
+            self._earned[note.instrument] = note.data
 
     def _wait(self, name: str, qty: int) -> None:
         """Lots that came without a report wait for their price."""

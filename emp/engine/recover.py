@@ -20,6 +20,7 @@ from emp.core.errors import VenueError
 from emp.engine.carry import CARRIED
 from emp.engine.driver import Driver
 from emp.engine.earlier import EarlierOrders
+from emp.engine.earned import EARNED
 from emp.engine.others import OthersTrades
 from emp.engine.rebuild import begin, recall
 from emp.engine.valuation import ADJUSTMENT
@@ -215,4 +216,4 @@ def _is_of_a_start(body: Body) -> bool:
     """Whether an event only says that a process begins."""
     if isinstance(body, Control):
         return body.action == "begin"
-    return isinstance(body, Note) and body.kind in (LAYOUT_NOTE, CARRIED, CONTINUED, MODEL_SWAP)
+    return isinstance(body, Note) and body.kind in (LAYOUT_NOTE, CARRIED, CONTINUED, EARNED, MODEL_SWAP)

@@ -14,8 +14,9 @@ from emp.access.port import MarketAccess
 from emp.core.clock import Clock
 from emp.core.contracts import Control
 from emp.engine.carry import carried
-from emp.engine.checkpoint import EVERY, account_note, record_checkpoint
+from emp.engine.checkpoint import EVERY, account_note, earned_here, record_checkpoint
 from emp.engine.driver import Driver
+from emp.engine.earned import earned_note
 from emp.engine.lease_keeper import LeaseKeeper
 from emp.engine.market_clock import MarketClock
 from emp.engine.protection import Protection, Protects
@@ -78,6 +79,8 @@ class Upkeep:
         self._coarse: list[tuple[int, int, bool]] = []
         self._written_at = 0
         self._marked: dict[int, tuple[int, float]] = {}
+        self._allowed: dict[int, tuple[int, bool, int]] = {}
+        self._learned: dict[int, tuple[int, tuple[float, ...]]] = {}
         self._protection = (
             Protection(self._engine, access, clock, self._note_stop) if isinstance(access, Protects) else None
         )
@@ -86,6 +89,7 @@ class Upkeep:
         """Mark the accounts, and look at the disk and at conversion rates: every few seconds."""
         self._mark_accounts()
         if connected:
+            self._mark_earned()
             self._sum_up()
             if self._account is not None:
                 self._write_account_in_time()
@@ -137,6 +141,21 @@ class Upkeep:
                 self._marked[i] = mark
                 with self._surviving():
                     self._ledger.record_note(account_note(one.name, account, self._market.now(i)))
+
+    def _mark_earned(self) -> None:
+        """Record what outcomes allow when it changes, and what is behind it once a minute: it outlives the process."""
+        now = self._clock.monotonic_ns()
+        for i, one in enumerate(self._engine.instruments):
+            st = self._engine.desk.standing[i]
+            allowed = (int(st["lots"]), bool(st["may_cross"]), int(st["stops"]))
+            learned = tuple(float(st[name]) for name in ("n", "scaled", "crossed_trips"))
+            at, before = self._learned.get(i, (now - ACCOUNT_NS, (0.0, 0.0, 0.0)))
+            changed = self._allowed.get(i, (1, False, 0)) != allowed
+            if changed or (learned != before and now - at >= ACCOUNT_NS):
+                self._allowed[i], self._learned[i] = allowed, (now, learned)
+                with self._surviving():
+                    data = earned_here(self._engine, i)
+                    self._ledger.record_note(earned_note(one.name, data, self._market.now(i)))
 
     def _sum_up(self) -> None:
         """Record what the ledger's rows come to, where many have come since that was done: a start reads the newer ones

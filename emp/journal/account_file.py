@@ -22,6 +22,7 @@ from emp.core.disk import disk, make_folders
 from emp.core.errors import JournalError, UsageError
 from emp.core.platform import home, lock
 from emp.journal.files import write_atomically
+from emp.journal.records import Scalar
 
 
 class Carried(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +34,7 @@ class Carried(msgspec.Struct, frozen=True, kw_only=True):
     day_pnl: float = 0.0  # since that day's first mark
     drawdown: float = 0.0  # pnl less its peak, at most 0
     halted: str = ""  # name of the reason for which nobody has let it trade again; "" where it may
+    earned: dict[str, Scalar] = {}  # what outcomes allow (`emp.engine.earned`); empty: nothing is known
 
 
 class AccountState(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from emp.core.errors import JournalError, UsageError
 from emp.core.instrument import Instrument, find
 from emp.core.records import DECISION, UNHASHED, Array, fieldwise_bytes
 from emp.engine.carry import CARRIED
+from emp.engine.earned import EARNED
 from emp.engine.journal_tap import journalled_rows
 from emp.engine.load import load_folder
 from emp.engine.monitor_rerun import verify_monitor
@@ -88,7 +89,7 @@ def _began_with_trading(ledger: LedgerReader) -> bool:
     """Whether the ledger was begun by a release that records where each process begins, or is empty; what a process
     wrote that died before it began says nothing.
     """
-    before = (CARRIED, CONTINUED)
+    before = (CARRIED, CONTINUED, EARNED)
     told = (e for e in ledger.events() if not (isinstance(e.body, Note) and e.body.kind in before))
     first = next(told, None)
     return first is None or (isinstance(first.body, Control) and first.body.action == "begin")

@@ -14,6 +14,7 @@ from emp.core.config.config import SystemConfig
 from emp.core.errors import JournalError, UsageError
 from emp.core.platform import say
 from emp.engine.carry import carried_note, is_worth_carrying
+from emp.engine.earned import earned_note
 from emp.engine.journal_tap import newest_rows
 from emp.journal.account_file import AccountState
 from emp.journal.ledger import Ledger, finish_sealing
@@ -91,6 +92,9 @@ def carry_over(state: AccountState, instruments: Sequence[str], ledger: Ledger, 
     with ledger.batch():
         for name, left in worth.items():
             ledger.record_note(carried_note(name, left, clock.now_ns()))
+        for name, left in known.items():
+            if left.earned:
+                ledger.record_note(earned_note(name, left.earned, clock.now_ns()))
     for name, left in worth.items():
         words = f"loss of the day {left.day_pnl:g}, drawdown {left.drawdown:g}, position {left.position:+d}"
         halted = f", halted ({left.halted}): `emp resume` lets it trade" if left.halted else ""
