@@ -144,7 +144,7 @@ class Live(Ending):
     def events(self, rows: Array) -> None:
         """Queue EVENT rows."""
         with self._surviving():
-            self._bus.publish(rows)
+            self._bus.publish(rows, self._watchdog.lain_ns())
 
     def report(self, update: OrderUpdate) -> None:
         """Take a report: into the recovery while there is one, else into its queue."""
