@@ -433,8 +433,13 @@ class Live(Ending):
             if trades and lease.doubtful != (Reason.LEASE in self._engine.bars.every()):
                 self._bar(Reason.LEASE, lease.doubtful, "the lease is not renewed")
             await asyncio.sleep(TICK_S)
-        self._engine.stand_down()
-        raise LeaseError(f"the lease is lost: {lease.lost}; orders and position are left to whoever has it")
+        self._fail(
+            LeaseError(f"the lease is lost: {lease.lost}; orders and position are left to whoever has it")
+        )
+        if self.connected.is_set():
+            self._driver.control(Control(action="leave", ts=self.market_now(), reason=lease.lost))
+        else:
+            self._engine.stand_down()
 
     async def _watch_terms(self) -> None:
         assert isinstance(self._access, StatesTerms)

@@ -1,6 +1,6 @@
 """What watched the model of a run found, line by line: `monitor.jsonl`. With the market journal and the action log it
-can be found again, byte for byte. Each line that begins a stretch carries the checksum of those that began the ones before it: where
-the beginning of the file is missing, or a stretch within it, that is found.
+can be found again, byte for byte. Each line that begins a stretch carries the checksum of those that began the ones
+before it: where the beginning of the file is missing, or a stretch within it, that is found.
 """
 
 import json

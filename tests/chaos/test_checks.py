@@ -395,8 +395,8 @@ PLANTED: dict[str, Callable[[Set], None]] = {
     for one in (
         unrecovered, halted, stale, link_down, late, loss_limit, drawdown, loss_forgotten, sealed_early, closing_price,
         order_price, closing_rate, closing_pace, not_asked, loss_kept, account_loss, exposure,
-        position_limit, queue_bound, duplicate_id, unknown_order, others_booked, lost_record, recorded_first, tampered, passed_over,
-        start_refused, unhandled, liveness, position, money, working, book,
+        position_limit, queue_bound, duplicate_id, unknown_order, others_booked, lost_record, recorded_first, tampered,
+        passed_over, start_refused, unhandled, liveness, position, money, working, book,
     )
 }  # fmt: skip
 
