@@ -153,7 +153,9 @@ class Live(Ending):
                 self._recovery.report(update)
             elif self._earlier is not None and self._earlier.tell_nothing(update):
                 _log.info(
-                    "of an earlier holder's order, nothing new", order=update.clOrdID, status=update.status
+                    "of an order that the start has withdrawn, nothing new",
+                    order=update.clOrdID,
+                    status=update.status,
                 )
             else:
                 self._bus.publish(update)
