@@ -494,7 +494,12 @@ class Checks:
         return digest.hexdigest()
 
 
-_UNHEARD = frozenset(("lost_report", "silent_order", "swapped_report", "late_report", "lost_order"))
+_UNHEARD = frozenset(
+    (
+        "lost_report", "silent_order", "swapped_report", "late_report", "lost_order", "same_execution", "overfill",
+        "less_filled",
+    )
+)  # fmt: skip
 """Faults after which a fill is learnt by asking: what it cost is not told then."""
 
 _CORRECTED = frozenset(("bust", "corrected_trade"))

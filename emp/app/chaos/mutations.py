@@ -296,8 +296,14 @@ MUTANTS = (
     Mutant(
         "stall_not_looked_at_before_a_batch",
         "emp.engine.live",
-        "        if self._note_stall():\n            return True\n",
-        "",
+        "        if self._note_stall():\n            return True\n"
+        "        waiting = self._bus.peek(BATCH) if self._taps.room else None\n"
+        "        if waiting is None:\n            return False\n"
+        "        instrument, events = waiting\n"
+        "        if self._bus.overdue(instrument):\n            return True\n",
+        "        waiting = self._bus.peek(BATCH) if self._taps.room else None\n"
+        "        if waiting is None:\n            return False\n"
+        "        instrument, events = waiting\n",
         ("stop",),
     ),
     Mutant(
