@@ -97,10 +97,12 @@ class EventBus:
         warnings.warn("EventBus.emit is deprecated: call publish_async", DeprecationWarning, stacklevel=2)
         await self.publish_async(message)
 
-    def publish(self, message: Array | Message) -> None:
-        """What `publish_async` does, for callbacks that cannot await."""
+    def publish(self, message: Array | Message, lain_ns: int = 0) -> None:
+        """What `publish_async` does, for callbacks that cannot await. `lain_ns` is how long market data may have waited
+        already, where nobody could read them: their age counts from then.
+        """
         if isinstance(message, np.ndarray):
-            self._publish_events(message)
+            self._publish_events(message, lain_ns)
         elif not isinstance(message, MarketDataUpdate):
             self._control.append(message)
         self._wake.set()
@@ -109,26 +111,27 @@ class EventBus:
         """Let `wait` return, though nothing new was published."""
         self._wake.set()
 
-    def _publish_events(self, events: Array) -> None:
+    def _publish_events(self, events: Array, lain_ns: int) -> None:
         if not len(events):
             return
         named = events["instrument"]
         first = int(named[0])
         if len(events) == 1 or (named == first).all():
-            self._offer(first, events)
+            self._offer(first, events, lain_ns)
             return
         for instrument in np.unique(named):
-            self._offer(int(instrument), events[named == instrument])
+            self._offer(int(instrument), events[named == instrument], lain_ns)
 
-    def _offer(self, instrument: int, events: Array) -> None:
+    def _offer(self, instrument: int, events: Array, lain_ns: int) -> None:
         if not 0 <= instrument < len(self.instruments):
             raise ValueError(f"instrument index must be below {len(self.instruments)}, was {instrument}")
         if len(events) > len(self._reasons):
             self._reasons = np.zeros(len(events), np.int8)
         merged = self._conflated.item(instrument)
         now = self._clock.monotonic_ns()
+        came = now - lain_ns
         admitted = offer(
-            self._queues, self._guards, self._rings, self._stamps, instrument, events, now, self._reasons
+            self._queues, self._guards, self._rings, self._stamps, instrument, events, came, self._reasons
         )
         if admitted < len(events):
             self._keep_refused(instrument, events)

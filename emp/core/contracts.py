@@ -156,6 +156,7 @@ ControlAction = Literal[
     "begin",
     "start",
     "planner",
+    "leave",
 ]
 
 
@@ -188,6 +189,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
               its lease, where it has one
     start     ledger and venue agree, trading begins
     planner   the planner decides while `value` is 1, else the rule alone: its searches took too long, or do no more
+    leave     the lease is lost: nothing is opened, withdrawn or closed any more, whoever has it does that
     """
 
     action: ControlAction

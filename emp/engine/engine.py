@@ -145,6 +145,7 @@ class Engine:
         self.token = (
             0  # of the lease under which this process trades, told in its order ids; 0: there is none
         )
+        self._left = False  # whether another engine has the lease, and closes what is held
         self.unvalued = Unvalued()
         self.keep_states = False  # whether `process` hands out the state after each event
         self.bars = Bars(len(instruments))
@@ -419,6 +420,8 @@ class Engine:
                 self._rule_owner.heard(on=control.value != 0.0)
         elif control.action == "resume":
             self._resume(chosen)
+        elif control.action == "leave":
+            self.stand_down()
         elif control.action == "halt":
             for i in chosen:
                 if not self.desk.risk["halted"][i]:  # what was to be flat stays so
@@ -521,6 +524,7 @@ class Engine:
         for i in range(len(self.instruments)):
             if not self.desk.risk["halted"][i]:  # a sterner reason stays: it enters the next run
                 self._halt(i, Reason.LEASE)
+        self._left = True
         self.flattening.clear()
 
     def sent(self, cleared: Cleared) -> None:
@@ -568,7 +572,9 @@ class Engine:
         return Adjustment(i, qty, fill.px, fill.fee, fill.cl_ord_id, fill.ts)
 
     def _must_close(self, i: int) -> bool:
-        """Whether an instrument is being closed."""
+        """Whether an instrument is being closed, by us."""
+        if self._left:
+            return False
         risk = self.desk.risk[i]
         to_be_flat = risk["halted"] and risk["halt_reason"] not in (Reason.HALTED, Reason.LEASE)
         return self.closing.goes_on(i, to_be_flat=to_be_flat)
@@ -588,7 +594,7 @@ class Engine:
         unanswered ones, and go on flattening where that is under way. `now_ns` is in the market's time.
         """
         output = Output(commands=[*self._overdue(now_ns)])
-        if self.orders.any_open:
+        if self.orders.any_open and not self._left:
             self._withdraw_in_time(output, now_ns)
         for i in range(len(self.instruments)):
             if self._must_close(i):
@@ -622,8 +628,9 @@ class Engine:
         commands: list[Cleared] = []
         for i in range(len(self.instruments)) if chosen is None else chosen:
             self._halt(i, reason)
-            self.flattening.add(i)
-            commands += self.closing.commands(i, now_ns)
+            if not self._left:
+                self.flattening.add(i)
+                commands += self.closing.commands(i, now_ns)
         return commands
 
 

@@ -52,6 +52,7 @@ from emp.engine.succession import Succession
 from emp.engine.tap import Taps
 from emp.engine.upkeep import Home, Upkeep
 from emp.engine.venue_terms import TERMS_S, VenueTerms
+from emp.engine.venue_time import VenueTime
 from emp.engine.watchdog import LIMIT_MS, Watchdog
 from emp.journal.ledger import Ledger
 from emp.observe.board import Board
@@ -60,7 +61,9 @@ BATCH = 64
 """Most events between two looks at the queue of reports."""
 
 TICK_S = 0.02
-MARK_TICKS = 250  # what loss limits measure from is recorded every 5 s where it has changed
+MARK_S = 5.0
+"""How often what loss limits measure from is recorded, where it has changed; after a stall at once."""
+
 CONTEXT_S = 1.0
 """How often providers of the slow context look at what they rest on."""
 
@@ -105,6 +108,7 @@ class Live(Ending):
         self._succession = succession
         self._index = {one.name: i for i, one in enumerate(self._engine.instruments)}
         self._market = MarketClock(len(self._index), clock)
+        self._stamps = VenueTime(len(self._index))
         self._context = context
         self._rolls = Rolls(self._engine)
         self._breakers = Breakers(self._engine.limits.breakers, self._bar)
@@ -144,7 +148,11 @@ class Live(Ending):
     def events(self, rows: Array) -> None:
         """Queue EVENT rows."""
         with self._surviving():
-            self._bus.publish(rows)
+            steps = self._stamps.steps
+            rows = self._stamps.take(rows, self._clock.monotonic_ns())
+            if self._stamps.steps > steps:
+                _log.warning("the venue's clock was set back: its market goes on from where it was")
+            self._bus.publish(rows, self._watchdog.lain_ns())
 
     def report(self, update: OrderUpdate) -> None:
         """Take a report: into the recovery while there is one, else into its queue."""
@@ -153,7 +161,9 @@ class Live(Ending):
                 self._recovery.report(update)
             elif self._earlier is not None and self._earlier.tell_nothing(update):
                 _log.info(
-                    "of an earlier holder's order, nothing new", order=update.clOrdID, status=update.status
+                    "of an order that the start has withdrawn, nothing new",
+                    order=update.clOrdID,
+                    status=update.status,
                 )
             else:
                 self._bus.publish(update)
@@ -433,8 +443,13 @@ class Live(Ending):
             if trades and lease.doubtful != (Reason.LEASE in self._engine.bars.every()):
                 self._bar(Reason.LEASE, lease.doubtful, "the lease is not renewed")
             await asyncio.sleep(TICK_S)
-        self._engine.stand_down()
-        raise LeaseError(f"the lease is lost: {lease.lost}; orders and position are left to whoever has it")
+        self._fail(
+            LeaseError(f"the lease is lost: {lease.lost}; orders and position are left to whoever has it")
+        )
+        if self.connected.is_set():
+            self._driver.control(Control(action="leave", ts=self.market_now(), reason=lease.lost))
+        else:
+            self._engine.stand_down()
 
     async def _watch_terms(self) -> None:
         assert isinstance(self._access, StatesTerms)
@@ -449,7 +464,7 @@ class Live(Ending):
             await asyncio.sleep(TERMS_S)
 
     async def _tick(self) -> None:
-        ticks = 0
+        looked_ns = 0
         while True:
             self._watchdog.beat()
             self._note_stall()
@@ -463,11 +478,12 @@ class Live(Ending):
             self._breakers.look(self._clock.monotonic_ns())
             self._driver.tick(self.market_now())
             self._upkeep.look_at_stops()
-            if ticks % MARK_TICKS == 0:
+            now = self._clock.monotonic_ns()
+            if now - looked_ns >= MARK_S * 1e9:
+                looked_ns = now
                 self._upkeep.look(connected=self.connected.is_set())
             if self._taps.failure is not None:
                 self._fail(self._taps.failure)
-            ticks += 1
             await asyncio.sleep(TICK_S)
 
     # --- what they do ---------------------------------------------------------------------------------------

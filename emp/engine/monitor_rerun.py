@@ -13,9 +13,9 @@ from emp.engine.contender import SAID, recorded_forecasts
 from emp.engine.journal_tap import journalled_events
 from emp.engine.load import LoadedModel
 from emp.engine.monitor import Lineup, Monitor
-from emp.engine.monitor_tap import LINEUP, ROLLS, line_of_finding, roll_of
+from emp.engine.monitor_tap import ROLLS, line_of_finding, roll_of
 from emp.engine.rerun import Terms
-from emp.journal.monitor_log import MONITOR, read_monitor
+from emp.journal.monitor_log import LINEUP, MONITOR, chained, read_monitor
 from emp.journal.run import RunFolder, other_release
 
 AT_ONCE = 4_096
@@ -34,17 +34,25 @@ class Stretch(NamedTuple):
 
 
 def stretches(folder: RunFolder) -> list[Stretch]:
-    """What the lines of a run fall into; none where nothing watched it."""
+    """What the lines of a run fall into; none where nothing watched it.
+
+    Raises JournalError where the beginning of the file is missing, or a whole stretch.
+    """
     found: list[Stretch] = []
-    for line, told in read_monitor(folder.path):
-        if told["kind"] == LINEUP:
+    begun = 0
+    for number, (line, told) in enumerate(read_monitor(folder.path), 1):
+        begins = told["kind"] == LINEUP
+        if (begins and told.get("before", begun) != begun) or not (begins or found):
+            raise JournalError(f"{folder.path / MONITOR}: what stood before line {number} is missing")
+        if begins:
+            begun = chained(line, begun)
             if found:
                 found[-1] = found[-1]._replace(end=told["since"], torn=told["fresh"])
             torn = not (folder.path / "summary.json").exists()
             found.append(Stretch(told["at"], None, told, [], [], torn))
-        elif found and told["kind"] in ROLLS:
+        elif told["kind"] in ROLLS:
             found[-1].rolls.append((told["at"], roll_of(told)))
-        elif found:
+        else:
             found[-1].lines.append((told["at"], line))
     return found
 

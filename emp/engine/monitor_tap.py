@@ -19,7 +19,6 @@ from emp.engine.verdict import Verdict
 from emp.journal.monitor_log import MonitorLog, line_of
 from emp.observe.board import Board, DriftView
 
-LINEUP = "lineup"
 ROLLS = ("roll", "finance")
 """Kinds of lines that tell what was given to the monitor, not what it found: a roll was told, or has come."""
 
@@ -62,7 +61,7 @@ class MonitorTap(Tap):
     def _begin(self, lineup: Lineup, at: int) -> None:
         """Begin anew before event `at`; the events since the one that was expected were not seen."""
         fresh = self._monitor is None
-        self._log.write(line_of(at, LINEUP, since=self._next, fresh=fresh, **lineup.hashes))
+        self._log.begin(at, since=self._next, fresh=fresh, **lineup.hashes)
         self._monitor = Monitor(self._instruments, self._limits, lineup, self._monitor)
         self._next = at
 

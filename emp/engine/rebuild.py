@@ -5,11 +5,12 @@ import msgspec
 from emp.core.codes import Reason
 from emp.core.contracts import CancelOrder, Control, NewOrder, OrderUpdate, Replace
 from emp.core.errors import JournalError
-from emp.core.ids import sequence_of
+from emp.core.ids import sequence_of, token_of
 from emp.core.records import Array
 from emp.decision.financing import new_financing
 from emp.engine.carry import CARRIED, take_over
 from emp.engine.checkpoint import ACCOUNT_MARK, apply_mark, read_checkpoint
+from emp.engine.earlier import Withdrawn
 from emp.engine.earned import EARNED, restore_earned
 from emp.engine.engine import Engine
 from emp.engine.financing import FINANCING_ACTIONS, take_financing
@@ -82,6 +83,8 @@ class _Fold:
         self._run = ledger.meta("run")
         self._sequence, self._begun = 0, False
         self._foreign: set[str] = set()
+        self._withdrawn: Withdrawn | None = None  # while a start agrees with the venue
+        self._token = 0  # of its lease
         self._halted: dict[str, Reason] = {}
         self._unvalued: dict[str, int] = {}
         self._barred: dict[str, dict[Reason, None]] = {name: {} for name in manager.instruments}
@@ -135,8 +138,10 @@ class _Fold:
             self._sequence = max(self._sequence, sequence_of(self._run, body.cl_ord_id) + 1)
         if isinstance(body, CancelOrder) and manager.order(body.orig) is None:
             self._foreign |= {body.orig, body.cl_ord_id}
+            if self._withdrawn is not None:
+                self._withdrawn.cancel(body.cl_ord_id, body.orig)
         elif isinstance(body, OrderUpdate):
-            if body.clOrdID not in self._foreign:
+            if not self._of_others(body):
                 recall(self._ledger, manager, body.clOrdID, event.seq - 1)
                 manager.apply(body)
                 manager.forget_ended()
@@ -146,6 +151,19 @@ class _Fold:
             self._control(body)
         else:
             manager.sent(body)
+
+    def _of_others(self, update: OrderUpdate) -> bool:
+        """Whether a report is of an order that a start has withdrawn, or found; what it has filled is noted."""
+        name = update.clOrdID
+        if self._withdrawn is None:
+            if name in self._foreign:
+                self._manager.note_stranger(update)
+            return name in self._foreign
+        if 0 < token_of(name) < self._token and not name.startswith(f"{self._run}-"):
+            self._foreign.add(name)
+        if name in self._foreign:
+            self._withdrawn.tell(update)
+        return name in self._foreign
 
     def _note(self, note: Note) -> None:
         manager = self._manager
@@ -183,6 +201,10 @@ class _Fold:
         if control.action == "begin":
             self._sequence += int(control.value) * self._begun  # the value is 0 where an older release began
             self._begun = True
+            self._withdrawn, self._token = Withdrawn(), int(control.reason or 0)
+        if control.action == "start" and self._withdrawn is not None:
+            self._manager.count_from(self._withdrawn.filled())
+            self._withdrawn = None
         self._halt(control)
         if control.action == "differs":
             self._differs(control)

@@ -19,7 +19,7 @@ from emp.core.contracts import CancelOrder, Control, OrderUpdate, QueryOrder, Ve
 from emp.core.errors import VenueError
 from emp.engine.carry import CARRIED
 from emp.engine.driver import Driver
-from emp.engine.earlier import EarlierOrders
+from emp.engine.earlier import EarlierOrders, Withdrawn
 from emp.engine.earned import EARNED
 from emp.engine.others import OthersTrades
 from emp.engine.rebuild import begin, recall
@@ -66,6 +66,7 @@ class Recovery:
         self._engine, self._manager = driver.engine, driver.engine.orders
         self._foreign: set[str] = set()
         self._withdrawing: dict[str, str] = {}  # a cancel of an order that is not open here -> that order
+        self._withdrawn = Withdrawn()
         self._heard = asyncio.Event()
         self._corrections: list[Correction] = []
         self._others = others or OthersTrades(self._engine, access)
@@ -113,7 +114,10 @@ class Recovery:
             self._foreign.add(update.clOrdID)
             self.earlier.note(update)
         recall(self._ledger, self._manager, update.clOrdID)
-        if self._ledger.record_report(update) and update.clOrdID not in self._foreign:
+        new = self._ledger.record_report(update)
+        if update.clOrdID in self._foreign:
+            self._withdrawn.tell(update)
+        elif new:
             self._manager.apply(update)
         if update.status.terminal:
             ended = update.clOrdID
@@ -140,6 +144,7 @@ class Recovery:
             self._withdrawing[command.cl_ord_id] = orig
         if order is None:
             self._foreign |= {orig, command.cl_ord_id}
+            self._withdrawn.cancel(command.cl_ord_id, orig)
         self._driver.send([command], foreign=order is None)
 
     def _correct(self, corrections: Sequence[Correction]) -> None:
@@ -199,6 +204,8 @@ class Recovery:
         now = self._clock.now_ns()
         self._ledger.record_note(Note(kind="start", ts=now, data={**counts}))
         self._ledger.record_control(Control(action="start", ts=now))
+        self._manager.count_from(self._withdrawn.filled())
+        self.earlier.know(self._withdrawn.filled())
 
 
 def _left_at(ledger: Ledger) -> int:

@@ -8,6 +8,9 @@ from emp.core.clock import Clock
 LIMIT_MS = 300.0
 """Silence of the loop that counts as a stall; with the poll it is flagged within 350 ms."""
 
+HELD_MS = 60.0
+"""A gap between two beats that is longer is time in which nothing was read from any socket."""
+
 POLL_S = 0.02
 
 
@@ -30,7 +33,8 @@ class Watchdog:
         self._on_stall = on_stall
         self._on_recovery = on_recovery
         self._limit_ns = int(limit_ms * 1e6)
-        self._beat = clock.monotonic_ns()
+        self._beat = self._before = clock.monotonic_ns()
+        self._watching = False
         self._noted: int | None = None  # the beat after which the loop was silent for too long
         self._undelivered_ms: float | None = None
         self._told = False  # a stall of which no recovery was told
@@ -38,11 +42,13 @@ class Watchdog:
 
     def start(self) -> None:
         """Begin to watch."""
-        self._beat = self._clock.monotonic_ns()
+        self._beat = self._before = self._clock.monotonic_ns()
+        self._watching = True
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread."""
+        self._watching = False
         self._thread.stop()
 
     def beat(self) -> None:
@@ -52,7 +58,20 @@ class Watchdog:
         thread, the loop may well come first.
         """
         self._measure()
-        self._beat = self._clock.monotonic_ns()
+        self._before, self._beat = self._beat, self._clock.monotonic_ns()
+
+    def lain_ns(self) -> int:
+        """How long what is read now may have lain in a socket: 0 while the loop turns as it should.
+
+        What came during a gap is read behind its end, maybe behind the beat that ended it: both gaps count.
+        """
+        if not self._watching:
+            return 0
+        now, beat, before = self._clock.monotonic_ns(), self._beat, self._before
+        held_ns = int(HELD_MS * 1e6)
+        if beat - before > held_ns:
+            return now - before
+        return now - beat if now - beat > held_ns else 0
 
     def take_stall(self) -> float | None:
         """How long the loop was silent when the newest stall was noticed, once per stall; else None."""

@@ -6,7 +6,7 @@ is quarantined with its reason, never applied: an alarm for the engine, which mu
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -174,7 +174,7 @@ class OrderManager:
         order = self.order(update.clOrdID)
         if order is None:
             applied = self._alarm(Alarm.UNKNOWN_ORDER, update, "no such order")
-            return msgspec.structs.replace(applied, stranger=self._strange(update))
+            return msgspec.structs.replace(applied, stranger=self.note_stranger(update))
         order.reports.append(key)
         if update.status is OrderStatus.REJECTED and update.clOrdID != order.command.cl_ord_id:
             return self._change_refused(order, update)
@@ -210,8 +210,8 @@ class OrderManager:
         if self._open.pop(name, None) is not None:
             self._ended.append(name)
 
-    def _strange(self, update: OrderUpdate) -> Fill | None:
-        """What a report adds to an order of somebody else on our account: by hand, or by the venue itself."""
+    def note_stranger(self, update: OrderUpdate) -> Fill | None:
+        """Note and return what a report adds to an order of somebody else on our account: by hand, or by the venue."""
         name = update.clOrdID
         added = update.filled - self._strangers.get(name, 0)
         if added <= 0 or update.side not in (1, -1) or update.instrument not in self._index:
@@ -341,6 +341,11 @@ class OrderManager:
     def strangers(self) -> dict[str, int]:
         """Lots that orders which are none of ours have filled, by their ids."""
         return self._strangers
+
+    def count_from(self, filled: Mapping[str, int]) -> None:
+        """Lots that orders of others, by their ids, have filled and that the position holds already."""
+        for name, lots in filled.items():
+            self._strangers[name] = max(lots, self._strangers.get(name, 0))
 
     def adjust(self, instrument: str, qty: int, fee: float = 0.0) -> None:
         """Take in a difference of position that no order of ours explains, in signed lots; `value` books what it is

@@ -1,9 +1,11 @@
 """What watched the model of a run found, line by line: `monitor.jsonl`. With the market journal and the action log it
-can be found again, byte for byte.
+can be found again, byte for byte. Each line that begins a stretch carries the checksum of those that began the ones
+before it: where the beginning of the file is missing, or a stretch within it, that is found.
 """
 
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,18 @@ from emp.journal.files import write_atomically
 
 MONITOR = "monitor.jsonl"
 
+LINEUP = "lineup"
+"""Kind of the line that begins a stretch: who is compared from here on."""
+
 
 def line_of(at: int, kind: str, **data: object) -> bytes:
     """A line as it stands in the file: `at` is how many events of the run came before what it tells."""
     return json.dumps({"at": at, "kind": kind, **data}, sort_keys=True, allow_nan=False).encode() + b"\n"
+
+
+def chained(line: bytes, before: int) -> int:
+    """Checksum of a line that begins a stretch, behind that of those before it (0: none)."""
+    return zlib.crc32(line, before)
 
 
 class MonitorLog:
@@ -28,7 +38,12 @@ class MonitorLog:
         self._path = folder / MONITOR
         self.events = events
         self._pending: list[bytes] = []
-        kept = b"".join(line for line, told in _lines(self._path) if told["at"] <= events)
+        lines = [(line, told) for line, told in _lines(self._path) if told["at"] <= events]
+        kept = b"".join(line for line, _ in lines)
+        self._begun = 0  # checksum of the lines that began stretches so far
+        for line, told in lines:
+            if told["kind"] == LINEUP:
+                self._begun = chained(line, self._begun)
         try:
             if self._path.exists() and self._path.stat().st_size != len(kept):
                 write_atomically(self._path, kept)
@@ -39,6 +54,12 @@ class MonitorLog:
     def write(self, line: bytes) -> None:
         """Take a line of `line_of`."""
         self._pending.append(line)
+
+    def begin(self, at: int, **data: object) -> None:
+        """Begin a stretch before event `at`."""
+        line = line_of(at, LINEUP, before=self._begun, **data)
+        self._begun = chained(line, self._begun)
+        self.write(line)
 
     def flush(self) -> None:
         """Hand over what was taken to the operating system."""

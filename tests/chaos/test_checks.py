@@ -159,7 +159,7 @@ def link_down(s: Set) -> None:
 
 
 def late(s: Set) -> None:
-    s.later(400 * MS)
+    s.later(450 * MS)
     s.send()
 
 
@@ -279,6 +279,21 @@ def not_asked(s: Set) -> None:
     s.checks.on_events(s.life, empty_events(1))
 
 
+def others_booked(s: Set) -> None:
+    s.checks.on_report(
+        s.life,
+        OrderUpdate(
+            clOrdID="HAND1", execID="X1", status=OrderStatus.FILLED, filled=2, price=100_001, ts=s.now,
+            instrument="GOOG", side=1,
+        ),
+    )  # fmt: skip
+    s.later(9 * S)
+    s.checks.on_events(s.life, empty_events(1))
+    assert s.found() == []
+    s.later(2 * S)
+    s.checks.on_events(s.life, empty_events(1))
+
+
 def lost_record(s: Set) -> None:
     s.checks.after_step(s.life.process)
     s.ledger._seq = 39
@@ -380,8 +395,8 @@ PLANTED: dict[str, Callable[[Set], None]] = {
     for one in (
         unrecovered, halted, stale, link_down, late, loss_limit, drawdown, loss_forgotten, sealed_early, closing_price,
         order_price, closing_rate, closing_pace, not_asked, loss_kept, account_loss, exposure,
-        position_limit, queue_bound, duplicate_id, unknown_order, lost_record, recorded_first, tampered, passed_over,
-        start_refused, unhandled, liveness, position, money, working, book,
+        position_limit, queue_bound, duplicate_id, unknown_order, others_booked, lost_record, recorded_first, tampered,
+        passed_over, start_refused, unhandled, liveness, position, money, working, book,
     )
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ from emp.app.chaos.mutants import mutants, mutated
 from emp.app.chaos.page import page
 from emp.app.chaos.world import World
 from emp.app.cli import app
+from emp.bus.bus import EventBus
 from emp.core.errors import UsageError
 from emp.engine import checkpoint
 from emp.engine.driver import Driver
@@ -76,9 +77,15 @@ def test_a_start_that_dies_while_it_takes_over_has_not_forgotten() -> None:
 def test_delays_that_are_no_stalls_add_up_to_no_order_on_old_data() -> None:
     """Two instruments, and a model that takes 72 ms over each batch of either."""
     slow = [Fault("nan_model", 20_351, 7_726), Fault("slow_model", 21_712, 2_932)]
-    whole = msgspec.structs.replace(plan_of(475), faults=tuple(slow))
-    assert whole.instruments == 2
+    whole = Plan(475, "fix44", 1_161, 22_866, 1 << 31, 2_000.0, 5_000.0, tuple(slow), 2, 300.0, 6e6)
     assert play(whole).violations == []
+
+
+def test_a_venue_whose_clock_was_set_back_is_traded_at_again() -> None:
+    """Everything that it said for ten minutes was stamped before what had been heard of it."""
+    outcome = play(quiet(Fault("venue_clock", 4_000, 600)))
+    assert outcome.violations == []
+    assert outcome.ended in ("trading", "watching")
 
 
 def test_another_seed_plays_otherwise() -> None:
@@ -160,6 +167,7 @@ def test_a_batch_that_is_decided_after_a_stall(monkeypatch: pytest.MonkeyPatch) 
 
     note = Live._note_stall
     monkeypatch.setattr(Live, "_serve_market", careless)
+    monkeypatch.setattr(EventBus, "overdue", lambda *_: False)
     stops = [Fault("stop", 3_000 + 4_100 * k, 700 + k) for k in range(12)]
     assert "decided_late" in found(quiet(*stops, lasts_ms=60_000))
 

@@ -271,6 +271,43 @@ def test_what_is_not_found_again_is_refused(run: Run, change: str) -> None:
         run.verify()
 
 
+@pytest.mark.parametrize("part", ["first line", "first stretch", "one within"])
+def test_a_beginning_that_is_missing_is_found(tmp_path: Path, day: Array, lineup: Lineup, part: str) -> None:
+    """Three stretches: others are compared twice."""
+    path = tmp_path / "run" / MONITOR
+    run = Run(tmp_path / "run", Engine([GOOG], lineup.serving, LIMITS, "TEST0001"), lineup)
+    run.batch(day[:3_000])
+    run.compare(lineup)
+    run.batch(day[3_000:4_000])
+    run.compare(lineup)
+    run.close()
+    lines = path.read_bytes().splitlines(keepends=True)
+    first, second, third = [k for k, line in enumerate(lines) if json.loads(line)["kind"] == "lineup"]
+    assert first == 0
+    run.verify()
+    cut = {
+        "first line": lines[1:],
+        "first stretch": lines[second:],
+        "one within": lines[:second] + lines[third:],
+    }
+    path.write_bytes(b"".join(cut[part]))
+    with pytest.raises(JournalError, match=r"what stood before line \d+ is missing"):
+        run.verify()
+
+
+def test_a_stretch_of_a_later_process_follows_those_before(tmp_path: Path) -> None:
+    log = MonitorLog(tmp_path, 0)
+    log.begin(0, serving="a")
+    log.close()
+    for at in (10, 20):
+        log = MonitorLog(tmp_path, at)
+        log.begin(at, serving="b")
+        log.close()
+    befores = [told["before"] for _, told in read_monitor(tmp_path)]
+    assert befores[0] == 0
+    assert len(set(befores)) == 3
+
+
 def test_of_a_run_that_was_killed_what_the_journal_lacks_is_not_asked_for(run: Run) -> None:
     (run.folder.path / "summary.json").unlink()
     whole = run.verify()

@@ -65,6 +65,30 @@ def test_time_before_the_start_is_no_stall() -> None:
     assert timed.stalls == []
 
 
+def test_what_is_read_behind_a_gap_may_have_lain_for_all_of_it() -> None:
+    timed = Timed()
+    timed.dog.start()
+    timed.after(20)
+    timed.dog.beat()
+    timed.after(50)
+    assert timed.dog.lain_ns() == 0, "the loop turns as it should"
+    timed.after(200)
+    assert timed.dog.lain_ns() == 250 * MS
+    timed.dog.beat()
+    timed.after(10)
+    assert timed.dog.lain_ns() == 260 * MS, "the beat came before what was read"
+    timed.after(10)
+    timed.dog.beat()
+    assert timed.dog.lain_ns() == 0
+    timed.dog.stop()
+
+
+def test_nobody_trades_before_the_start_and_nothing_lies() -> None:
+    timed = Timed()
+    timed.after(90_000)
+    assert timed.dog.lain_ns() == 0
+
+
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """A live engine whose watchdog's thread comes too late, as after SIGCONT."""
@@ -132,6 +156,23 @@ def test_nothing_is_decided_on_what_has_waited_for_too_long_before_the_engine_kn
     assert live._serve_market()
     assert world.bus.depth(0) == 0
     assert world.venue.commands == []
+    world.taps.close()
+    world.ledger.close()
+
+
+def test_data_that_lay_in_a_socket_are_as_old_as_they_are(world: World) -> None:
+    """The loop was held up for 290 ms, which is no stall; what came meanwhile is decided on as what it is."""
+    live, dog = world.live, world.live._watchdog
+    dog._watching = True
+    dog.beat()
+    dog._beat = world.clock.monotonic_ns() - 290 * MS
+    dog.beat()
+    live.events(book(1, world.clock.now_ns(), 3))
+    assert world.bus.lag_ms(0) >= 290.0
+    assert live._serve_market()
+    assert world.bus.depth(0) == 3, "the engine is to know first"
+    assert live._serve_control()
+    assert world.engine.desk.risk["degraded"][0]
     world.taps.close()
     world.ledger.close()
 

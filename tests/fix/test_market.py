@@ -293,6 +293,28 @@ def test_lmax_like_snapshots_by_security_id_and_entry_time() -> None:
     assert np.datetime64(int(row["ts"]), "ns") == np.datetime64("2023-01-24T13:30:46.987")
 
 
+@pytest.mark.parametrize(
+    ("stamp", "believed"),
+    [
+        ("272=20230124|273=13:32:46|", True),
+        ("272=20230124|273=13:32:48|", False),
+        ("272=20990124|273=13:30:46|", False),
+    ],
+)
+def test_a_stamp_of_an_entry_that_lies_ahead_of_its_message_is_not_believed(
+    stamp: str, believed: bool
+) -> None:
+    """One of another year would leave every later book behind it in time."""
+    screen = Screen(LMAX, [currency_pair("EURUSD", 0.00001, 0.1)], ["4001"])
+    body = (
+        "35=W|49=LMXBLM|56=me|34=5|52=20230124-13:30:47|262=r|48=4001|22=8|268=2|"
+        f"269=0|270=1.18|271=20.3|{stamp}269=1|270=1.19|271=7.1|"
+    )
+    [row] = screen.show(framed(body))
+    sent = np.datetime64("2023-01-24T13:30:47", "ns").astype(int)
+    assert (int(row["ts"]) == sent) is not believed
+
+
 def test_keyed_by_price_without_ids() -> None:
     screen = Screen(msgspec_replace(PLAIN, keying=BY_PRICE), [currency_pair("A", 0.5, 1.0)], ["1"])
     screen.show(snapshot(["269=0|270=99.5|271=5", "269=1|270=100.5|271=5"]))

@@ -345,6 +345,9 @@ def test_stopped_again_during_the_recovery(memory: Path) -> None:
     assert trials > 40
 
 
+FIRST_TOKEN = 1 << 24
+
+
 def order(n: int) -> NewOrder:
     return new_order(cl_ord_id(RUN, n), 1, 5, 100, instrument="GOOG", ts=n, seq=n)
 
@@ -383,6 +386,44 @@ def test_orders_and_positions_the_ledger_does_not_know_are_withdrawn_and_booked(
     assert agree_again.recovery is not None
     assert agree_again.recovery.corrections == ()
     assert agree_again.recovery.quarantined == ()
+
+
+@pytest.mark.parametrize("cancel", [False, True], ids=["its id", "our cancel's"])
+def test_what_an_order_of_others_had_filled_before_the_start_is_not_counted_again(
+    tmp_path: Path, cancel: bool
+) -> None:
+    path, venue = tmp_path / "ledger.sqlite", Venue(0)
+    venue.take(msgspec.structs.replace(order(0), cl_ord_id="STRANGER", qty=10**6))
+    held = venue.orders["STRANGER"]
+    held.filled, held.status = 7, S.PARTIALLY_FILLED
+    driver, recovery = recovered(path, venue)
+    before, told = held.filled, venue.arrived[-1] if cancel else "STRANGER"
+    assert driver.engine.orders.position("GOOG") == before >= 7
+    assert recovery.earlier.tell_nothing(venue.status(held, told))
+    held.filled += 2
+    assert not recovery.earlier.tell_nothing(venue.status(held, told))
+    driver.report(venue.status(held, told))
+    assert driver.engine.orders.position("GOOG") == held.filled
+    closed(driver)
+    again, _ = recovered(path, venue)
+    assert again.engine.orders.position("GOOG") == held.filled
+    assert again.engine.orders.strangers == driver.engine.orders.strangers
+    closed(again)
+
+
+def test_a_fill_of_an_earlier_holder_that_is_told_to_a_start_stops_no_later_one(tmp_path: Path) -> None:
+    """Its order is not at work any more, so that nothing of ours withdraws it."""
+    path, venue = tmp_path / "ledger.sqlite", Venue(0)
+    venue.take(msgspec.structs.replace(order(0), cl_ord_id=cl_ord_id("0ABCDEFG", 4, FIRST_TOKEN)))
+    (held,) = venue.orders.values()
+    held.filled, held.status = 5, S.FILLED
+    driver, _ = recovered(path, venue, FIRST_TOKEN + 1, said=[venue.status(held)])
+    closed(driver)
+    again, _ = recovered(path, venue, FIRST_TOKEN + 2)
+    assert again.engine.orders.quarantined == []
+    assert again.engine.orders.position("GOOG") == 5
+    assert again.engine.orders.strangers == driver.engine.orders.strangers
+    closed(again)
 
 
 def test_a_venue_that_does_not_answer_ends_in_one_line(tmp_path: Path) -> None:
@@ -536,15 +577,25 @@ class Closed(RenamingVenue):
 
 def restarted(path: Path, venue: Venue) -> Driver:
     """The driver of an engine that has recovered from a ledger and is not yet warm."""
+    return recovered(path, venue)[0]
+
+
+def recovered(
+    path: Path, venue: Venue, token: int = 0, said: Sequence[OrderUpdate] = ()
+) -> tuple[Driver, Recovery]:
+    """The same with what recovered it, to which the venue has `said` something at once."""
     ledger = Ledger(path, run=RUN, mode="paper")
     named = [msgspec.structs.replace(BTC, name=name) for name in INSTRUMENTS]
     engine = Engine(named, buyer(), EngineLimits(warmup_events=100), RUN)
+    engine.token = token
     driver = Driver(engine, venue.send, ledger=ledger)
     recovery = Recovery(driver, ledger, venue, SimClock(1))
     venue.on_report(recovery.report)
     recovery.rebuild()
+    for update in said:
+        recovery.report(update)
     asyncio.run(asyncio.wait_for(recovery.run(1.0), 5))
-    return driver
+    return driver, recovery
 
 
 def closed(driver: Driver) -> None:

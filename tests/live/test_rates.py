@@ -45,7 +45,7 @@ def assembled(folder: Path, venue: Forgetful, **account: object) -> Running:
 def test_nothing_is_opened_before_a_rate_is_told_and_the_run_replays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emp.engine.live.MARK_TICKS", 5)
+    monkeypatch.setattr("emp.engine.live.MARK_S", 0.1)
     venue, path = Forgetful(), tmp_path / "rates.yaml"
     running = assembled(tmp_path, venue, currency="EUR", max_gross_exposure=3_100.0, rates=path)
     live, desk = running.live, running.engine.desk

@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 
+from emp.access.port import LinkState
 from emp.app.wiring.lease import _leased, open_account, stand_by
 from emp.app.wiring.live import Running, assemble_live
 from emp.app.wiring.rerun import replay_run
+from emp.core.approval import Cleared, command_of
 from emp.core.clock import LiveClock
-from emp.core.codes import Reason
+from emp.core.codes import OrderStatus, Reason
 from emp.core.config.config import SystemConfig
-from emp.core.contracts import CancelOrder, Control, NewOrder, QueryOrder
-from emp.core.errors import ConfigError, LeaseError, UsageError
+from emp.core.contracts import CancelOrder, Control, NewOrder, OrderUpdate, QueryOrder
+from emp.core.errors import ConfigError, LeaseError, UsageError, VenueError
 from emp.core.ids import token_of
 from emp.engine.lease import Lease, LeaseTerms
 from emp.engine.lease_keeper import LeaseKeeper
@@ -236,6 +238,59 @@ def test_lost_it_ends_at_once_and_closes_nothing(tmp_path: Path) -> None:
     ledger = LedgerReader(running.folder.ledger)
     assert not ledger.sealed  # whoever has it goes on from here, or from the venue
     ledger.close()
+
+
+class Tardy(Forgetful):
+    """A venue that says nothing of closing orders until it is asked to."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.closing: list[NewOrder] = []
+
+    def send(self, cleared: Cleared) -> None:
+        command = command_of(cleared)
+        if isinstance(command, NewOrder) and command.reason is Reason.KILL_SWITCH:
+            self.commands.append(command)
+            self.closing.append(command)
+        else:
+            super().send(cleared)
+
+    def answer(self) -> None:
+        """A lot of each was closed, and no more."""
+        for one in self.closing:
+            self._report(
+                OrderUpdate(
+                    clOrdID=one.cl_ord_id, execID=f"late{one.cl_ord_id}", status=OrderStatus.CANCELED, filled=1,
+                    price=one.px, ts=one.ts,
+                )
+            )  # fmt: skip
+        self.closing.clear()
+
+
+def test_one_that_fails_and_loses_it_while_it_closes_is_replayed(tmp_path: Path) -> None:
+    account, venue = Account(), Tardy()
+    running = assembled(tmp_path, venue, account.keeper(), account.board)
+
+    async def script() -> None:
+        await until(venue, lambda: abs(venue.position) > 1)
+        running.live._fail(VenueError("the market is gone"))
+        await until(venue, lambda: bool(venue.closing))
+        running.live._lease._lease.give_up("the test says so")  # type: ignore[union-attr]
+        await until(venue, lambda: not running.engine.flattening)
+        venue.answer()
+        running.live.link(
+            LinkState(channel="trade", up=False, reason="gone")
+        )  # something is recorded behind it
+        await until(venue, lambda: not running.engine.orders.open_orders())
+
+    with pytest.raises(VenueError, match="is gone"):
+        asyncio.run(beside(running, script()))
+    assert venue.position != 0
+    told = [one.body for one in events(running)]
+    left_at = next(k for k, one in enumerate(told) if isinstance(one, Control) and one.action == "leave")
+    assert not any(isinstance(one, NewOrder | CancelOrder) for one in told[left_at:])
+    running.folder.write_summary({})
+    assert replay_run(running.folder, lambda *_: None)["actions"] > 0
 
 
 def test_a_loop_that_hangs_is_followed(tmp_path: Path) -> None:

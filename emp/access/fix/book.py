@@ -62,6 +62,7 @@ BOOK = np.dtype(
         ("px_inverse", "f8"),  # 1 / px_step
         ("sz_inverse", "f8"),
         ("signed", "?"),  # prices may be zero or negative, as those of spreads between futures
+        ("ahead_ns", "i8"),  # so far beyond SendingTime a stamp of an entry is not believed; 0: it always is
         ("entry_time", "?"),  # the first entry's date and time (272, 273) stamp the event
         ("whole", "?"),  # a snapshot has been applied and nothing was missed since
         ("gap", "?"),  # the next event must carry GAP

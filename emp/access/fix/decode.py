@@ -178,8 +178,10 @@ def _apply(w: Any, kind: int, book: Any) -> int:
 
 
 @kernel
-def _stamp(w: Any, first: int, n: int, sent: int) -> int:
-    """Date and time of the first entry that has both, else the sending time."""
+def _stamp(w: Any, first: int, n: int, sent: int, ahead_ns: int) -> int:
+    """Date and time of the first entry that has both, else the sending time; that too where they lie more than
+    `ahead_ns` behind it in time (0: anywhere): nothing that came later would be believed.
+    """
     date, time = -1, -1
     for i in range(first, n):
         tag = w.fields[U(i), TAG]
@@ -188,7 +190,8 @@ def _stamp(w: Any, first: int, n: int, sent: int) -> int:
         elif tag == 273:
             time = parse_time_ns(w, w.fields[U(i), AT], w.fields[U(i), END])
         if date >= 0 and time >= 0:
-            return date + time
+            stamp = date + time
+            return sent if ahead_ns and stamp - sent > ahead_ns else stamp
     return sent
 
 
@@ -419,7 +422,7 @@ def decode(w: Any, n: int, kind: int, sent: int, now: int, books: Any, rows: Any
             if books[b].touched and books[b].whole and not in_order(books[b]):
                 books[b].whole = False
                 status = _worse(status, UNAPPLIED)
-    stamp = _stamp(w, first, n, sent) if books[0].entry_time else sent
+    stamp = _stamp(w, first, n, sent, books[0].ahead_ns) if books[0].entry_time else sent
     return _write(stamp, seq, now, status, books, rows)
 
 

@@ -191,4 +191,5 @@ def _describe(book: Array, instrument: Instrument, symbol: str, dialect: Dialect
     book["sz_inverse"] = 1.0 / book["sz_step"]
     book["signed"] = instrument.asset_class is AssetClass.FX_FUT
     book["entry_time"] = dialect.entry_time
+    book["ahead_ns"] = int(dialect.max_skew_s * 1e9)
     book["whole"] = not dialect.snapshots

@@ -23,6 +23,7 @@ from emp.sim.venues.fix.faults import Faults
 MS = 1_000_000
 FULL_MS = 20_000
 STEP_MS = 15_000
+FLAP_MS = 300
 
 _COUNTED = {
     "drop_row": "dropped_rows",
@@ -36,6 +37,9 @@ _COUNTED = {
     "twice_report": "twice_reports",
     "swapped_report": "swapped_reports",
     "late_report": "late_reports",
+    "same_execution": "same_executions",
+    "overfill": "overfills",
+    "less_filled": "less_filled",
 }
 """Kinds that are a number of things to come, by the name of the exchange's counter."""
 
@@ -74,7 +78,7 @@ class Befalls:
         exchange = world.exchange
         exchange.refuses_until_ns = 0
         for pit in exchange.pits:
-            pit.silent_until_ns = pit.bare_until_ns = 0
+            pit.silent_until_ns = pit.bare_until_ns = pit.crossed_until_ns = pit.wild = 0
         network = world.loop.network
         network.stands_until_ns = network.refuses_until_ns = network.one_way_until_ns = 0
         network.next_cut = network.next_flip = None
@@ -109,6 +113,14 @@ class Befalls:
     def _lost_order(self, n: int) -> None:
         self._world.door.lose_orders(n)
 
+    def _withdrawn(self, orders: int) -> None:
+        def withdraw() -> None:
+            with self._world.loop.inside(self._world.venue_process):
+                self._world.exchange.withdraw()
+
+        for k in range(orders):
+            self._later(1_000 * k, withdraw)
+
     def _bust(self, trades: int) -> None:
         for k in range(trades):
             self._later(1_000 * k, lambda: self._take_back(0))
@@ -133,6 +145,14 @@ class Befalls:
         for pit in self._met_by(ms):
             pit.bare_side = ("bid", "ask")[ms % 2]
             pit.bare_until_ns = self._now_ns + ms * MS
+
+    def _crossed_book(self, ms: int) -> None:
+        for pit in self._met_by(ms):
+            pit.crossed_until_ns = self._now_ns + ms * MS
+
+    def _wild_price(self, rows: int) -> None:
+        for pit in self._met_by(rows):
+            pit.wild = rows
 
     def _met_by(self, size: int) -> Sequence[Pit]:
         """What a fault of the market meets: one instrument, or all."""
@@ -170,6 +190,10 @@ class Befalls:
     def _refuse(self, ms: int) -> None:
         self._world.loop.network.refuses_until_ns = self._now_ns + ms * MS
         self._cut_all()
+
+    def _flapping(self, ms: int) -> None:
+        for k in range(0, ms, FLAP_MS):
+            self._later(k, self._cut_all)
 
     def _away(self, ms: int) -> None:
         self._refuse(ms)
@@ -213,6 +237,11 @@ class Befalls:
 
     def _clock_step(self, seconds: int) -> None:
         clock = self._world.clock
+        clock.step(seconds * 1_000 * MS)
+        self._later(STEP_MS, lambda: clock.step(-seconds * 1_000 * MS))
+
+    def _venue_clock(self, seconds: int) -> None:
+        clock = self._world.venue_clock
         clock.step(seconds * 1_000 * MS)
         self._later(STEP_MS, lambda: clock.step(-seconds * 1_000 * MS))
 
@@ -365,6 +394,14 @@ class Befalls:
     def _owner_kill(self, ms: int) -> None:
         self._world.ask("kill")
         self._and_resume(ms)
+
+    def _flatten_stop(self, ms: int) -> None:
+        self._owner_flatten(10_000)
+        self._stop(ms)
+
+    def _flatten_kill(self, operations: int) -> None:
+        self._owner_flatten(15_000)
+        self._crash_io(operations)
 
     def _kill_in_the_dark(self, ms: int) -> None:
         self._kill(1_000)

@@ -26,13 +26,15 @@ from emp.sim.chaos.pit import Pit
 MS = 1_000_000
 S = 1_000_000_000
 ASKED_NS = 5 * S
+BOOKED_NS = 10 * S  # longer than any process is stopped for
+LATE_MS = 400  # what may wait for a send, what may lie in a socket uncounted, and a look of the loop
 
 CHECKS = {
     "unrecovered": "no order that may add risk leaves before ledger and venue agree",
     "halted": "nor while it is halted by its owner",
     "stale": "nor on a market that has been silent for longer than the limit",
     "link_down": "nor while the trade link is down",
-    "late": "nor on data that reached the engine more than 350 ms before",
+    "late": "nor on data that reached its box more than 400 ms before, read or not",
     "loss_limit": "nor after the loss of the day has passed its limit, over any number of restarts",
     "account_loss": "nor after the account's loss of the day, over all instruments, has passed its limit",
     "exposure": "no order takes net exposure beyond the account's limit, and no fill gross exposure",
@@ -51,6 +53,7 @@ CHECKS = {
     "duplicate_id": "no client order id reaches the venue twice",
     "unknown_order": "every order that reaches the venue is in the ledger",
     "not_asked": "5 s after a link is back the engine knows which orders ended meanwhile",
+    "others_booked": "a fill of somebody else that the venue tells is booked when it is told",
     "lost_record": "no acknowledged record is lost",
     "passed_over": "no run that did not end in order is passed over",
     "two_engines": "one engine trades an account at a time",
@@ -98,11 +101,12 @@ class Checks:
         self._closings = {pit.instrument.name: Closings(world, self, pit) for pit in self._pits}
         self._arrivals: dict[
             tuple[int, int], int
-        ] = {}  # (instrument, ts) of a row -> when it reached the engine
+        ] = {}  # (instrument, ts) of a row -> when it reached the engine's box
         self._rest_ns = 0
         self._instrument_of: dict[str, str] = {}  # ids that were sent
         self._alive: set[str] = set()  # instruments of which an order has arrived since faults are over
         self.losses = AccountLosses(world, self)
+        self._others: dict[str, tuple[Life, int]] = {}  # order by hand -> who was told of its fill, and when
         self._cuts = 0  # of connections
         self._back_ns = 0  # when the links were whole again, until it is looked at
 
@@ -144,7 +148,7 @@ class Checks:
         if life.links.get("trade") is False:
             self.violated("link_down", name)
         came = self._arrivals.get((pit.index, command.ts))
-        if came is not None and now - came > 350 * MS:
+        if came is not None and now - came > LATE_MS * MS:
             self.violated("late", f"{name} on data {(now - came) / MS:.0f} ms old")
         if self.losses.breached_ns and now - self.losses.breached_ns > 2 * S:
             self.violated("account_loss", f"{name} after a loss of {self.losses.lost:.0f}")
@@ -171,8 +175,9 @@ class Checks:
     def on_events(self, life: Life, rows: Array) -> None:
         """Market data reach the engine."""
         now = self._world.loop.now_ns
+        came = life.process.came_ns or now
         for key in zip(rows["instrument"].tolist(), rows["ts"].tolist(), strict=True):
-            life.newest_ns[key[0]] = self._arrivals[key] = now
+            life.newest_ns[key[0]], self._arrivals[key] = now, came
         if len(self._arrivals) > 512:
             self._arrivals = dict(list(self._arrivals.items())[256:])
         self.losses.look(life)
@@ -180,6 +185,20 @@ class Checks:
         self.losses.look_at_kept(life)
         self._world.befalls.on_events(life)
         self._reconnected(life)
+        self._look_at_others()
+
+    def _look_at_others(self) -> None:
+        """What was told of somebody else's order is in the ledger by its name, whatever asking has found since."""
+        now = self._world.loop.now_ns
+        for name, (life, told_ns) in tuple(self._others.items()):
+            ledger = life.running.live._ledger if life.trading else None
+            if ledger is None or ledger._dead:
+                del self._others[name]
+            elif now - told_ns > BOOKED_NS:
+                del self._others[name]
+                notes = [str(note.data.get("reason", "")) for note in ledger.notes("adjustment")]
+                if not any(f" {name}," in reason for reason in notes):
+                    self.violated("others_booked", name)
 
     def _reconnected(self, life: Life) -> None:
         """What ended while the engine was away, it knows soon after it is back."""
@@ -196,6 +215,8 @@ class Checks:
     def on_report(self, life: Life, update: OrderUpdate) -> None:
         """A report reaches the engine."""
         self.reports += 1
+        if update.clOrdID.startswith("HAND") and update.filled and life.trading:
+            self._others.setdefault(update.clOrdID, (life, self._world.loop.now_ns))
         for closings in self._closings.values():
             closings.on_report(update)
 
@@ -473,7 +494,12 @@ class Checks:
         return digest.hexdigest()
 
 
-_UNHEARD = frozenset(("lost_report", "silent_order", "swapped_report", "late_report", "lost_order"))
+_UNHEARD = frozenset(
+    (
+        "lost_report", "silent_order", "swapped_report", "late_report", "lost_order", "same_execution", "overfill",
+        "less_filled",
+    )
+)  # fmt: skip
 """Faults after which a fill is learnt by asking: what it cost is not told then."""
 
 _CORRECTED = frozenset(("bust", "corrected_trade"))

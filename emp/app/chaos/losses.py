@@ -194,7 +194,9 @@ class Losses:
         i, now = self._pit.index, self._world.loop.now_ns
         account = engine.desk.account[i]
         self.look(life)
-        grace = STALLED_NS if {"stop", "slow_disk", "slow_model"} & counts.keys() else KNOWN_NS
+        grace = (
+            STALLED_NS if {"stop", "flatten_stop", "slow_disk", "slow_model"} & counts.keys() else KNOWN_NS
+        )
         known = [one for one in self._marks if one.at_ns < now - grace]
         pnl = _pnl(engine, i)
         self._before = Ended(

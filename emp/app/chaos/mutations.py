@@ -296,16 +296,31 @@ MUTANTS = (
     Mutant(
         "stall_not_looked_at_before_a_batch",
         "emp.engine.live",
-        "        if self._note_stall():\n            return True\n",
-        "",
+        "        if self._note_stall():\n            return True\n"
+        "        waiting = self._bus.peek(BATCH) if self._taps.room else None\n"
+        "        if waiting is None:\n            return False\n"
+        "        instrument, events = waiting\n"
+        "        if self._bus.overdue(instrument):\n            return True\n",
+        "        waiting = self._bus.peek(BATCH) if self._taps.room else None\n"
+        "        if waiting is None:\n            return False\n"
+        "        instrument, events = waiting\n",
         ("stop",),
     ),
     Mutant(
         "stall_not_looked_at_before_a_send",
-        "emp.engine.watchdog",
-        "        return self._clock.monotonic_ns() - self._beat > self._limit_ns\n",
-        "        return False\n",
-        ("slow_disk",),
+        "emp.engine.live",
+        "        if arrived is not None and self._clock.monotonic_ns() - arrived > LIMIT_MS * 1e6:\n"
+        "            return True\n"
+        "        return self._watchdog.blocked()\n",
+        "        return False and arrived\n",
+        ("slow_disk", "stop"),
+    ),
+    Mutant(
+        "time_in_a_socket_not_counted",
+        "emp.engine.live",
+        "self._bus.publish(rows, self._watchdog.lain_ns())",
+        "self._bus.publish(rows)",
+        ("slow_disk", "slow_model", "stop"),
     ),
     # getting flat
     Mutant(

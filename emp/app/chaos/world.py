@@ -49,7 +49,6 @@ S = 1_000_000_000
 TICK_S = 0.05
 """Between two looks of the engine at what time demands: seldomer than on a machine, since most worlds are idle."""
 
-MARK_TICKS = 100  # so that marks are recorded every 5 s, as on a machine
 CHECKPOINT_ROWS = 60
 """Rows of the ledger from one checkpoint to the next: worlds are short."""
 
@@ -104,7 +103,7 @@ class World:
         self.power_fails_at_io = False
         self.sqlite = SqliteFiles(self.disk, self.loop, generator(plan.seed, "chaos", "sqlite"))
         self.clock = VirtualClock(self.loop, WALL_NS)
-        venue_clock = VirtualClock(self.loop, WALL_NS)
+        self.venue_clock = VirtualClock(self.loop, WALL_NS)
         self.loop.network.jitter = lambda: int(draw.integers(0, 3 * MS))
         self.venue_process = Process("venue")
         self.instruments = traded(plan.instruments)
@@ -112,10 +111,10 @@ class World:
             Pit(one, k, market_rows(plan.offset + k * APART, plan.wrong_from_ms / 1000))
             for k, one in enumerate(self.instruments)
         ]
-        self.exchange = Exchange(pits, self.loop, self.venue_process, venue_clock.now_ns)
+        self.exchange = Exchange(pits, self.loop, self.venue_process, self.venue_clock.now_ns)
         self.checks = Checks(self)
         self.door: Door = open_door(
-            plan.door, self.exchange, venue_clock, self.checks.on_arrival, self.loop.network, RUNS
+            plan.door, self.exchange, self.venue_clock, self.checks.on_arrival, self.loop.network, RUNS
         )
         self.config = self._config(8)
         self.most_position = 8  # of all configurations so far
@@ -208,7 +207,6 @@ class World:
                 mock.patch("emp.engine.control_socket._private_socket", str),
                 mock.patch("emp.engine.desk.new_standing", crossing_standing),
                 mock.patch("emp.engine.live.TICK_S", TICK_S),
-                mock.patch("emp.engine.live.MARK_TICKS", MARK_TICKS),
                 mock.patch("emp.engine.upkeep.EVERY", CHECKPOINT_ROWS),
                 mock.patch("emp.execution.orders.KEPT_ENDED", KEPT_ENDED),
                 runs_on(VirtualThreads(self.loop)),

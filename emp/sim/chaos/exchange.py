@@ -18,7 +18,7 @@ from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, Quer
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 from emp.sim.chaos.loop import Process, VirtualLoop
-from emp.sim.chaos.pit import Pit
+from emp.sim.chaos.pit import Pit, at_wild_prices
 
 ENTRY_NS = 1_000_000
 """From a command's arrival to the matching engine."""
@@ -49,6 +49,9 @@ class Shortcomings(msgspec.Struct):
     twice_reports: int = 0
     swapped_reports: int = 0
     late_reports: int = 0  # told LATE_NS later, in order
+    same_executions: int = 0  # under the id of the execution before
+    overfills: int = 0  # lots that the next report of a fill tells too many
+    less_filled: int = 0  # reports of fills that tell a lot less
     dropped_rows: int = 0
     twice_rows: int = 0
     swapped_rows: int = 0
@@ -81,6 +84,7 @@ class Exchange:
         self._loop, self._process, self._wall = loop, process, wall
         self._names: dict[str, str] = {}  # every id that an order had -> the one it has
         self._executions = 0
+        self._told: dict[str, str] = {}  # of each order the id of the execution that was told last
         self._sink: Sink
         self._held_back: deque[Callable[[], None]] = deque()
         self._late_until_ns = 0
@@ -120,6 +124,9 @@ class Exchange:
             return
         pit.take_in(row, now, self._wall())
         self._match(pit, row[0])
+        if pit.wild:
+            pit.wild -= 1
+            row = at_wild_prices(row)
         self._show(pit, row)
 
     def _show(self, pit: Pit, row: Array) -> None:
@@ -313,7 +320,23 @@ class Exchange:
         if self.tells_all:
             self._sink.report(update)
         else:
-            self.pass_on(lambda: self._sink.report(update))
+            wrong = self._untrue(update)
+            self.pass_on(lambda: self._sink.report(wrong))
+
+    def _untrue(self, update: OrderUpdate) -> OrderUpdate:
+        """What the venue says of it in place of the truth."""
+        faults, before = self.faults, self._told.get(update.clOrdID, "")
+        if faults.same_executions and before:
+            faults.same_executions -= 1
+            update = msgspec.structs.replace(update, execID=before)
+        if faults.overfills and update.filled:
+            update = msgspec.structs.replace(update, filled=update.filled + faults.overfills)
+            faults.overfills = 0
+        elif faults.less_filled and update.filled:
+            faults.less_filled -= 1
+            update = msgspec.structs.replace(update, filled=update.filled - 1)
+        self._told[update.clOrdID] = update.execID
+        return update
 
     def is_silent(self, name: str) -> bool:
         """Whether nothing is told of an order."""
@@ -404,6 +427,13 @@ class Exchange:
         if not held.silent:
             self._tell(msgspec.structs.replace(self._state(held), correction=True, average=average))
         return True
+
+    def withdraw(self) -> None:
+        """Withdraw the oldest order that rests, unasked."""
+        for held in self.orders.values():
+            if not held.status.terminal:
+                self._end(held, OrderStatus.CANCELED, "withdrawn by the venue")
+                return
 
     def next_hand(self) -> str:
         """The id of the next order that is placed by hand."""

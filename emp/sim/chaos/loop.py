@@ -35,6 +35,7 @@ class Process:
         self.dead = False
         self.busy_until_ns = 0
         self.stops: tuple[int, int] | None = None  # after so many more callbacks, for so many ns
+        self.came_ns = 0  # when what it reads now had reached its host; 0 while it reads nothing
         self.transports: list[Transport] = []
         self.tasks: list[asyncio.Task[Any]] = []
 

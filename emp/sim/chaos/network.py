@@ -18,6 +18,7 @@ class Peer(Protocol):
     """A process, as far as the network knows one."""
 
     dead: bool
+    came_ns: int
     transports: "list[Transport]"
 
 
@@ -115,14 +116,18 @@ class Transport(asyncio.Transport):
         self._arrives_ns = max(self._arrives_ns, self._network.loop.now_ns + latency_ns)
         return self._arrives_ns
 
-    def arrive(self, data: bytes) -> None:
-        """Bytes are here."""
+    def arrive(self, data: bytes, came_ns: int) -> None:
+        """Bytes are read, which the host has had since `came_ns`."""
         if self.lost or self.closing:
             return
         if self._paused is not None:
             self._paused.append(data)
-        else:
+            return
+        self.process.came_ns = came_ns
+        try:
             self.protocol.data_received(data)
+        finally:
+            self.process.came_ns = 0
 
     def lose(self, error: Exception | None) -> None:
         """The stream is over for this end."""
@@ -267,7 +272,7 @@ class Network:
     def _deliver(self, end: Transport, data: bytes) -> None:
         when = max(end.due(self.latency_ns + self.jitter()), self.stands_until_ns)
         end.due(when - self.loop.now_ns)
-        self.loop.schedule(end.peer.process, when, end.peer.arrive, data)
+        self.loop.schedule(end.peer.process, when, end.peer.arrive, data, when)
 
     def end(self, end: Transport, error: Exception | None) -> None:
         """An end was closed: the other hears of it behind what was sent."""

@@ -28,6 +28,8 @@ class Pit:
         self.silent_until_ns = 0  # no row is shown before
         self.bare_until_ns = 0  # one side of the book is empty until then
         self.bare_side = "bid"
+        self.crossed_until_ns = 0  # the bid stands above the ask until then
+        self.wild = 0  # rows that are shown at three times their prices
         self.book: Array | None = None  # the newest row
         self.held_row: Array | None = None  # that changes places with the next
         self.mid = float(np.nan)  # of the newest book with two sides, ticks
@@ -50,9 +52,11 @@ class Pit:
         row["instrument"] = self.index
         if now_ns < self.bare_until_ns:
             _strip(row, self.bare_side)
+        if now_ns < self.crossed_until_ns:
+            _cross(row)
         self.book = row[0]
         bid, ask = int(row["bid_px"][0, 0]), int(row["ask_px"][0, 0])
-        if row["n_bid"][0] and row["n_ask"][0]:
+        if row["n_bid"][0] and row["n_ask"][0] and bid < ask:
             self.mid = (bid + ask) / 2
         self.books_shown.append((bid, ask))
 
@@ -78,6 +82,20 @@ class Pit:
     def unit(self) -> float:
         """Money of the quote currency per tick and lot."""
         return self.instrument.tick * self.instrument.point_value
+
+
+def _cross(row: Array) -> None:
+    """Let the two sides change prices: the best bid is what the best ask was."""
+    asks = row["ask_px"].copy()
+    row["ask_px"], row["bid_px"] = row["bid_px"].copy(), asks
+
+
+def at_wild_prices(row: Array) -> Array:
+    """A row [1] at three times its prices: what is shown of a market, not what it is."""
+    wild = row.copy()
+    for name in ("bid_px", "ask_px", "trade_px"):
+        wild[name] *= 3
+    return wild
 
 
 def _strip(row: Array, side: str) -> None:

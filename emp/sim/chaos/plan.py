@@ -29,6 +29,8 @@ KINDS: dict[str, Kind] = {
     "swapped_row": Kind(1, 1, 3, "rows change places"),
     "feed_stall": Kind(1, 300, 9_000, "ms without market data"),
     "bare_side": Kind(1, 300, 6_000, "ms in which one side of the book is empty"),
+    "crossed_book": Kind(1, 300, 9_000, "ms in which the bid stands above the ask"),
+    "wild_price": Kind(1, 1, 24, "books in a row at three times the market's prices"),
     # orders and reports
     "reject": Kind(2, 1, 4, "orders are refused"),
     "refuse_orders": Kind(1, 1_000, 30_000, "ms in which every order is refused"),
@@ -42,6 +44,10 @@ KINDS: dict[str, Kind] = {
     "late_report": Kind(2, 1, 3, "reports come 900 ms late"),
     "bust": Kind(2, 1, 3, "trades are taken back, a second apart"),
     "corrected_trade": Kind(1, 1, 40, "ticks by which the newest trade was worse than it was told"),
+    "withdrawn": Kind(1, 1, 3, "orders that rest are withdrawn by the venue, unasked, a second apart"),
+    "same_execution": Kind(1, 1, 3, "reports come under the execution id of the one before"),
+    "overfill": Kind(1, 1, 1_000_000, "lots that a report tells beyond what was ordered"),
+    "less_filled": Kind(1, 1, 3, "reports tell a lot less than has filled"),
     # the wire
     "cut_server": Kind(
         2, 5, 95, "the connection breaks in the middle of what the venue says (percent of it)"
@@ -56,11 +62,13 @@ KINDS: dict[str, Kind] = {
     "swap_messages": Kind(1, 200, 3_000, "ms in which one message in ten changes places with the next"),
     "bad_checksum": Kind(1, 200, 2_000, "ms in which one message in ten is damaged"),
     "venue_silent": Kind(1, 200, 2_000, "ms in which the venue falls silent now and then"),
+    "flapping": Kind(1, 500, 8_000, "ms in which every connection breaks after 300 ms"),
     "sequence_reset": Kind(1, 1, 1, "the venue forgets its sequence numbers, after a cut"),
     # time
     "stop": Kind(2, 300, 5_000, "ms in which the process is stopped (SIGSTOP, a blocked loop)"),
     "slow_disk": Kind(1, 50, 900, "ms that each sync takes, for a second"),
     "clock_step": Kind(1, -3_600, 3_600, "s by which the wall clock steps"),
+    "venue_clock": Kind(1, -3_600, 3_600, "s by which the venue's clock steps"),
     "summer_time": Kind(1, 0, 1, "the wall clock steps by an hour, as on a box that keeps local time"),
     # the model
     "nan_model": Kind(1, 300, 8_000, "ms in which everything that the model says is no number"),
@@ -95,6 +103,8 @@ KINDS: dict[str, Kind] = {
     ),
     "by_hand": Kind(1, -3, 3, "lots that somebody trades on the account by hand, and the venue tells us"),
     "in_silence": Kind(1, -3, 3, "the same, and it does not"),
+    "flatten_stop": Kind(1, 300, 5_000, "emp flatten, and SIGSTOP for so many ms while it closes"),
+    "flatten_kill": Kind(1, 0, 40, "emp flatten, and SIGKILL so many operations of the disk later"),
     "second_engine": Kind(1, 1, 1, "a second engine is started on the same account"),
 }
 """The vocabulary."""
