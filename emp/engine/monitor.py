@@ -121,7 +121,7 @@ class _Watched:
         self.scoring = new_scoring(np.array([manifest.thresholds[head]]), manifest.k_sigma)
         self.hits: Array = np.zeros((HORIZONS, CONFIDENCE_BINS, 3))  # sums of all looks so far
         self.filled = 0
-        self.worth = np.zeros(0)  # of each trader at the last look
+        self.worth: Array = np.zeros(0)  # of each trader at the last look
         self.processes: dict[str, Array] = {}
 
     def process(self, name: str, k: int = 0, n: int = 1) -> Any:
@@ -129,6 +129,12 @@ class _Watched:
         if name not in self.processes:
             self.processes[name] = new_process(n)
         return self.processes[name][k]
+
+    def take_over(self, before: "_Watched", others: set[str]) -> None:
+        """Go on with what was found of the same model beside everybody but those in `others`, roles."""
+        self.drift, self.drifted, self.hits = before.drift, before.drifted, before.hits
+        kept = before.processes.items()
+        self.processes = {name: all_ for name, all_ in kept if name.rpartition(".")[2] not in others}
 
     def evidence(self, name: str) -> float:
         """Mean evidence of the processes of a comparison; 0 where there was no bet."""
@@ -146,20 +152,34 @@ class Monitor:
         limits: EngineLimits,
         lineup: Lineup,
         before: "Monitor | None" = None,
+        *,
+        kept: bool = False,
     ) -> None:
-        """`before` is who watched so far, with another lineup: what it knows of the market is taken over."""
+        """`before` is who watched so far, with another lineup: what it knows of the market is taken over. With `kept`
+        the same model serves and nothing was missed: what was found of it beside those who are still there stands. A
+        contest with a challenger begins anew, whoever that is.
+        """
         self._instruments = tuple(instruments)
         self.lineup = lineup
         others = lineup.others
         known = None if before is None else before.perception
-        self._contenders = [Contender(model, instruments, limits, known) for model in others.values()]
+        stays = before._staying(lineup) if before is not None and kept else {}
         serving = lineup.serving
         manifest = serving.artifact.manifest
         dumb = reversion_model(instruments, manifest.k_sigma, manifest.warmup_events)
-        self._dumb = Contender(dumb, instruments, limits, known)
-        models = [serving, *others.values(), dumb]
-        self._names = ["serving", *others, NAME]
-        self.traders = [Trader(model, instruments, limits, known) for model in models]
+        models = {"serving": serving, **others, NAME: dumb}
+        self._names = list(models)
+        beside: list[Contender | None] = []
+        self.traders: list[Trader] = []
+        for role, model in models.items():
+            if role in stays:
+                forecaster, trader, _ = stays[role]
+            else:
+                forecaster = None if role == "serving" else Contender(model, instruments, limits, known)
+                trader = Trader(model, instruments, limits, known)
+            beside.append(forecaster)
+            self.traders.append(trader)
+        self._contenders = [one for one in beside if one is not None]
         if before is not None:
             for trader in self.traders:
                 trader.desk.financing[:] = before.traders[0].desk.financing
@@ -172,12 +192,30 @@ class Monitor:
         self._watched = [
             _Watched(lineup, one, share, seen) for one, seen in zip(instruments, inputs, strict=True)
         ]
-        for one in self._watched:
-            one.worth = np.zeros(len(self.traders))
         self.failed = ""  # why, once the model has
         self.earned = False  # whether the challenger has proved better
         self.behind = False  # whether the model has proved worse than the dumb trader
+        for i, one in enumerate(self._watched):
+            one.worth = np.array([stays[role][2][i] if role in stays else 0.0 for role in self._names])
+        if before is not None and kept:
+            self.failed, self.behind = before.failed, before.behind
+            gone = {"standby", "challenger", "linear"} - stays.keys()
+            for one, old in zip(self._watched, before._watched, strict=True):
+                one.take_over(old, gone)
         self._warm_up()
+
+    def _staying(self, lineup: Lineup) -> dict[str, tuple[Contender | None, Trader, list[float]]]:
+        """By role, who is there with another lineup beside the same model too, and what it had brought by the last
+        look, of each instrument.
+        """
+        now, then = lineup.hashes, self.lineup.hashes
+        same = {role for role in now if now[role] == then[role]} - {"challenger"} | {NAME}
+        beside = [None, *self._contenders]
+        return {
+            role: (beside[c], self.traders[c], [float(one.worth[c]) for one in self._watched])
+            for c, role in enumerate(self._names)
+            if role in same and (role in lineup.others or role in ("serving", NAME))
+        }
 
     @property
     def perception(self) -> Array:
@@ -217,8 +255,8 @@ class Monitor:
         if not len(events):
             return []
         said = [served, *(one.forecast(events) for one in self._contenders)]
-        dumb = self._dumb.forecast(events)
-        worth = np.array([t.trade(events, one) for t, one in zip(self.traders, [*said, dumb], strict=True)])
+        worth = np.array([t.trade(events, one) for t, one in zip(self.traders, said, strict=True)])
+        del said[-1]  # of the dumb trader no forecast is judged
         found = [one for i in range(len(self._watched)) for one in self._look_at_inputs(i, first, events)]
         found += self._look_at_forecasts(first, events, said, worth)
         return sorted(found, key=lambda one: one.at)

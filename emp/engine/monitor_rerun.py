@@ -78,7 +78,8 @@ def verify_monitor(
             monitor = None
             instruments, limits, _ = terms(one.first)
         beside = [model(name) if (name := one.told[role]) else None for role in Lineup._fields[1:]]
-        monitor = Monitor(instruments, limits, Lineup(model(one.told["serving"]), *beside), monitor)
+        lineup, kept = Lineup(model(one.told["serving"]), *beside), one.told.get("kept", False)
+        monitor = Monitor(instruments, limits, lineup, monitor, kept=kept)
         lines: list[bytes] = []
         rolls = deque(one.rolls)
         ends = sorted({at for at, _ in rolls if one.first < at and (one.end is None or at < one.end)})

@@ -58,11 +58,14 @@ class MonitorTap(Tap):
         self._monitor: Monitor | None = None
         self._begin(lineup(""), log.events)
 
-    def _begin(self, lineup: Lineup, at: int) -> None:
-        """Begin anew before event `at`; the events since the one that was expected were not seen."""
+    def _begin(self, lineup: Lineup, at: int, *, kept: bool = False) -> None:
+        """Begin anew before event `at`; the events since the one that was expected were not seen. With `kept`, and none
+        of those, only who is compared is another.
+        """
         fresh = self._monitor is None
-        self._log.begin(at, since=self._next, fresh=fresh, **lineup.hashes)
-        self._monitor = Monitor(self._instruments, self._limits, lineup, self._monitor)
+        kept = kept and at == self._next
+        self._log.begin(at, since=self._next, fresh=fresh, kept=kept, **lineup.hashes)
+        self._monitor = Monitor(self._instruments, self._limits, lineup, self._monitor, kept=kept)
         self._next = at
 
     @property
@@ -87,7 +90,9 @@ class MonitorTap(Tap):
         self.evidence = self._watching.evidence()
 
     def on_control(self, control: Control, at: int) -> None:
-        """Another model serves, or is compared: what was found before says nothing of it. Rolls are noted and taken."""
+        """Another model serves: what was found before says nothing of it. Or it is compared with others: what was found
+        of it beside those who stay stands. Rolls are noted and taken.
+        """
         if control.action in ROLLS:
             self._log.write(line_of_roll(control, at))
             self._watching.finance(control)
@@ -95,7 +100,9 @@ class MonitorTap(Tap):
             for name in ("baseline", "drift", "model"):
                 self._board.clear_alarm(name)
         if control.action in ("swap", "compare"):
-            self._begin(self._lineup(control.reason), at)
+            lineup = self._lineup(control.reason)
+            same = lineup.serving.artifact.hash == self._watching.lineup.serving.artifact.hash
+            self._begin(lineup, at, kept=same and control.action == "compare")
 
     def on_missed(self, messages: int) -> None:
         """The next batch shows which events are missing."""

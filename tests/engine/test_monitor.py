@@ -131,6 +131,47 @@ def test_a_model_that_takes_up_for_down_fails_and_one_that_is_as_good_does_not(
         assert failed.at < len(day)
 
 
+def test_a_model_is_not_hidden_by_new_challengers(day: Array, lineup: Lineup) -> None:
+    """Offered one every 5,000 events, it is found as it is without: what was found of it stands, beside who stays."""
+    every = 5_000
+    said = Contender(lineup.serving, [GOOG], LIMITS).forecast(day)
+    for spoiled, expected in ((flipped(said), True), (said, False)):
+        kept, anew, found = Monitor([GOOG], LIMITS, lineup), Monitor([GOOG], LIMITS, lineup), []
+        forgetful: list[Finding] = []
+        for k, at in enumerate(range(0, len(day), every)):
+            beside = lineup._replace(challenger=named(f"c{k}"))
+            kept = Monitor([GOOG], LIMITS, beside, kept, kept=True)
+            anew = Monitor([GOOG], LIMITS, beside, anew)
+            found += kept.follow(at, day[at : at + every], spoiled[at : at + every])
+            forgetful += anew.follow(at, day[at : at + every], spoiled[at : at + every])
+        assert "failed" not in kinds(forgetful)
+        assert ("failed" in kinds(found)) is expected
+        assert sum(one.kind == "failed" for one in found) == expected, "it is told once"
+
+
+def test_with_others_beside_it_what_was_found_goes_on_as_if_they_had_always_been_there(
+    day: Array, lineup: Lineup
+) -> None:
+    """But for the looks that a newcomer's burn-in takes, and the block that was begun."""
+    said = Contender(lineup.serving, [GOOG], LIMITS).forecast(day)
+    first = Monitor([GOOG], LIMITS, lineup)
+    looks = [one for one in first.follow(0, day[:9_000], said[:9_000]) if one.kind == "look"]
+    worth = first._watched[0].worth.copy()
+    second = Monitor([GOOG], LIMITS, lineup._replace(challenger=named("other")), first, kept=True)
+    assert second._watched[0].worth.tolist() == [worth[0], worth[1], 0.0, worth[2]]
+    assert second._watched[0].drift is first._watched[0].drift
+    later = [one for one in second.follow(9_000, day[9_000:12_000], said[9_000:12_000]) if one.kind == "look"]
+    told, before = later[0].data["log_evidence"], looks[-1].data["log_evidence"]
+    assert set(before) - set(told) == set()
+    assert told["log_loss.shares"] == pytest.approx(before["log_loss.shares"], abs=0.5)
+    assert told["log_loss.shares"] != 0.0
+    third = Monitor([GOOG], LIMITS, lineup._replace(standby=named("third")), second, kept=True)
+    assert not [
+        name for name in third._watched[0].processes if name.rpartition(".")[2] in ("standby", "challenger")
+    ]
+    assert "log_loss.shares" in third._watched[0].processes
+
+
 def test_a_challenger_that_is_better_earns_its_promotion_and_fails_nobody(day: Array) -> None:
     lineup = Lineup(named("mine"), None, named("challenger"))
     said = Contender(lineup.serving, [GOOG], LIMITS).forecast(day)
