@@ -59,13 +59,19 @@ CROSSING = frozenset({"ctrader", "doors", "engine", "fix", "governance", "journa
 """Folders whose tests need positions at once, by models that do nothing but cross."""
 
 
-@pytest.fixture(autouse=True)
-def crossing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There, let opening by crossing have been earned, unless a test is marked `earns`."""
-    if request.path.parent.name in CROSSING and request.node.get_closest_marker("earns") is None:
-        from emp.decision.standing import crossing_standing
+@pytest.fixture
+def crossing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let opening by crossing have been earned by every engine of this process."""
+    from emp.decision.standing import crossing_standing
 
-        monkeypatch.setattr("emp.engine.desk.new_standing", crossing_standing)
+    monkeypatch.setattr("emp.engine.desk.new_standing", crossing_standing)
+
+
+@pytest.fixture(autouse=True)
+def _crossing(request: pytest.FixtureRequest) -> None:
+    """The same in some folders, unless a test is marked `earns`."""
+    if request.path.parent.name in CROSSING and request.node.get_closest_marker("earns") is None:
+        request.getfixturevalue("crossing")
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from emp.app.wiring.snapshot import snapshot
 from emp.core.clock import LiveClock, SimClock
 from emp.core.config.config import SystemConfig
 from emp.core.errors import JournalError
+from emp.decision.standing import crossing_standing
+from emp.engine.earned import earned_note, earned_of
 from emp.engine.journal_tap import journalled_rows
 from emp.engine.succession import Models
 from emp.engine.watched_days import DAY_NS
@@ -31,7 +33,10 @@ from tests.kit.killed import Forgetful
 from tests.kit.models import eager_model
 from tests.live.world import BTC, book
 
-pytestmark = pytest.mark.usefixtures("compiled_engine")
+pytestmark = [
+    pytest.mark.usefixtures("compiled_engine"),
+    pytest.mark.earns,
+]  # a run of the module, and processes
 
 TICKS = 600
 """Events of a day: two looks of the monitor."""
@@ -66,7 +71,11 @@ def assembled(folder: Path, venue: OverMidnight) -> Running:
         journal={"flush_seconds": 0.4},
     )
     clock = LiveClock()
-    return assemble_live(config, [BTC], Models(eager_model(folder / "model")), venue, Board(clock), clock)
+    running = assemble_live(config, [BTC], Models(eager_model(folder / "model")), venue, Board(clock), clock)
+    # as an earlier run would have left it, so that every process that reads this run finds it
+    earned = earned_of(crossing_standing()[0], running.engine.model.artifact.hash)
+    running.live._ledger.record_note(earned_note(BTC.name, earned, clock.now_ns()))
+    return running
 
 
 async def a_day(running: Running, venue: OverMidnight, ticks: int = TICKS) -> None:

@@ -27,7 +27,7 @@ from emp.sim.world.latency import LatencyConfig
 from emp.sim.world.market import Market
 from emp.sim.world.whatif import Change, Outcomes, Played, Settings, difference, play
 
-pytestmark = pytest.mark.usefixtures("compiled_engine")
+pytestmark = pytest.mark.usefixtures("compiled_engine", "crossing")
 
 GOOG, LIMITS = find("GOOG"), EngineLimits(max_daily_loss=1e9, max_drawdown=1e9)
 OPEN_NS = 1_340_288_000_000_000_000  # 21 June 2012, 14:13 UTC
