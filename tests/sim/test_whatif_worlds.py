@@ -27,7 +27,7 @@ from emp.sim.world.latency import LatencyConfig
 from emp.sim.world.market import Market
 from emp.sim.world.whatif import Change, Outcomes, Played, Settings, difference, play
 
-pytestmark = pytest.mark.usefixtures("compiled_engine", "crossing")
+pytestmark = pytest.mark.usefixtures("compiled_engine")
 
 GOOG, LIMITS = find("GOOG"), EngineLimits(max_daily_loss=1e9, max_drawdown=1e9)
 OPEN_NS = 1_340_288_000_000_000_000  # 21 June 2012, 14:13 UTC
@@ -138,7 +138,7 @@ def test_a_limit_that_never_binds_changes_nothing() -> None:
 
 def test_markets_are_shared_so_a_difference_is_known_better_than_its_parts() -> None:
     """A lot more, bought at once and held with the others: the market moves both by the same."""
-    held = compare(fork(1, 4), Change("hold"), Change("cross", 1, 1), 40, 0.2)
+    held = compare(fork(3, 4), Change("hold"), Change("cross", 1, 1), 40, 0.2)
     apart = np.hypot(held.base.value.std(), held.other.value.std())  # of markets that are not shared
     assert (held.other.value - held.base.value).std() < 0.75 * apart
 
@@ -191,7 +191,7 @@ def test_a_cancel_takes_the_order_out_and_a_hold_leaves_it_at_its_place() -> Non
 
 
 def test_an_action_is_given_once_and_the_rule_goes_on() -> None:
-    found = compare(fork(1), Change("hold"), Change("hold"), 6, 30.0)
+    found = compare(fork(3), Change("hold"), Change("hold"), 6, 30.0)
     assert found.rows[0]["action"] == Action.HOLD
     assert found.base.lots.sum() > 0
 
