@@ -15,7 +15,15 @@ from emp.model.artifact import load
 from emp.perception.schema import schema_hash
 from emp.train.data.markets import Market
 from emp.train.fit.arms import ARMS
-from emp.train.judge.adaptation_table import Spread, gain_pct, lines_of, table_of
+from emp.train.judge.adaptation_table import (
+    Spread,
+    builtin_versus,
+    gain_pct,
+    lines_of,
+    table_of,
+    versus_lines,
+    versus_of,
+)
 from emp.train.judge.adaptations import NAMES
 from emp.train.judge.adapted import EVENT_HORIZONS, forecasts_of, kept_classes, match_turnover, turned
 from tests.finetune.conftest import World, spot
@@ -150,6 +158,9 @@ def test_the_table_of_the_ways_is_the_same_again_from_what_lies_in_the_folder(
     table = json.loads(first.output.splitlines()[-1])["table"]
     assert [row["arm"] for row in table] == ["none", "head", "lora"]
     assert table[0]["gain"]["mean"] == 0.0
+    (versus,) = json.loads(first.output.splitlines()[-1])["versus"]
+    assert (versus["arm"], versus["other"]) == ("lora", "head")
+    assert "| lora | head |" in first.output
     assert table[0]["within"] == 1.0
     assert table[1]["dropped"] == dict.fromkeys(EVENT_HORIZONS, 0.0), (
         "a head of its own changed the old market"
@@ -210,6 +221,23 @@ def test_the_table_says_what_was_gained_and_what_was_lost() -> None:
     assert scratch.dropped == {}
     assert len(lines_of([none, lora, scratch])) == 5
     assert set(NAMES) == {"none", *ARMS, "scratch"}
+
+
+def test_the_adapter_is_held_against_other_ways_of_the_same_seeds() -> None:
+    results = [
+        *(result("lora", seed, 55 + 10 * seed, 57) for seed in (0, 1)),
+        *(result("full", seed, 50 + 8 * seed, 60) for seed in (0, 1)),
+        *(result("scratch", seed, 40, 0) for seed in (1, 2)),
+    ]
+    full, scratch = versus_of(results)
+    assert (full.arm, full.other, scratch.other) == ("lora", "full", "scratch")
+    assert full.points.mean == pytest.approx(6.0)  # 5 and 7 points
+    assert full.points.seeds == pytest.approx(np.std([5.0, 7.0], ddof=1))
+    assert full.by_horizon["5ev"].mean == pytest.approx(6.0)
+    assert scratch.points.mean == pytest.approx(25.0), "seed 1 alone was made of both"
+    assert builtin_versus(scratch)["points"]["seeds"] is None
+    assert len(versus_lines([full, scratch])) == 4
+    assert versus_lines([]) == []
 
 
 def test_too_few_blocks_have_no_interval() -> None:
