@@ -1,5 +1,6 @@
 """LoRA beside a head alone: what is as good holds, what is broken, or never was, does not, and `emp ablate` fails."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,24 +26,26 @@ from emp.train.fit.arms import AdaptSettings
 from emp.train.judge.ablations import WHOLE
 from emp.train.judge.adaptations import in_memory
 from emp.train.judge.adapted import EVENT_HORIZONS
-from tests.finetune.conftest import World
+from tests.finetune.conftest import World, small
 from tests.kit.datasets import dataset
 
 
-@pytest.fixture(autouse=True)
-def _little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beside, "SETTINGS", AdaptSettings(epochs=2, head_epochs=2, length=512))
-    monkeypatch.setattr(beside, "JUDGED", 20_000)
-    monkeypatch.setattr("emp.train.judge.blocks.BLOCK_NS", 2_000_000_000)  # the series are minutes long
+@pytest.fixture(scope="module", autouse=True)
+def _little() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(beside, "SETTINGS", AdaptSettings(epochs=2, head_epochs=2, length=512))
+        patch.setattr("emp.train.judge.blocks.BLOCK_NS", 2_000_000_000)  # the series are minutes long
+        yield
 
 
-@pytest.fixture
-def made(world: World) -> tuple[LoadedModel, LoadedModel]:
+@pytest.fixture(scope="module")
+def made(world: World, _little: None) -> tuple[LoadedModel, LoadedModel]:
     """The head alone and the adapter."""
-    head, adapter = (
-        in_memory(adapt_by(way, world.base.artifact, world.spot, [world.equity], 0))
-        for way in (HEAD, ADAPTER)
-    )
+    with small():
+        head, adapter = (
+            in_memory(adapt_by(way, world.base.artifact, world.spot, [world.equity], 0))
+            for way in (HEAD, ADAPTER)
+        )
     return head, adapter
 
 
