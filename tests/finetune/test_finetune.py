@@ -188,7 +188,8 @@ def judged(right: int, wrong: int, blocks: int) -> dict[str, Any]:
     one = np.full((3, 3), wrong / 2)
     np.fill_diagonal(one, right)
     block = [(one * (1 + 0.1 * k)).tolist() for k in range(blocks)]
-    return {h: {"decided": block, "matched": block, "matched_base": block} for h in EVENT_HORIZONS}
+    told = {"block": list(range(blocks)), "decided": block, "matched": block, "matched_base": block}
+    return {h: dict(told) for h in EVENT_HORIZONS}
 
 
 def result(arm: str, seed: int, new: int, old: int) -> dict[str, Any]:
@@ -223,6 +224,19 @@ def test_the_table_says_what_was_gained_and_what_was_lost() -> None:
     assert set(NAMES) == {"none", *ARMS, "scratch"}
 
 
+def test_a_block_without_a_label_at_one_horizon_says_nothing_there() -> None:
+    """The last of the blocks before a pause has none that is twenty events ahead."""
+    results = [result("none", 0, 50, 60), result("lora", 0, 55, 60)]
+    whole = table_of(results, CAPS)[1].gain
+    for one in results:
+        found = one["new"]["by_horizon"]["20ev"]
+        for name in ("block", "decided", "matched", "matched_base"):
+            found[name] = [row for k, row in enumerate(found[name]) if k != 2]
+    (row,) = (row for row in table_of(results, CAPS) if row.arm == "lora")
+    assert row.gain.mean == pytest.approx(whole.mean)
+    assert row.gain.half == pytest.approx(whole.half, abs=1e-6)
+
+
 def test_the_adapter_is_held_against_other_ways_of_the_same_seeds() -> None:
     results = [
         *(result("lora", seed, 55 + 10 * seed, 57) for seed in (0, 1)),
@@ -245,6 +259,7 @@ def test_too_few_blocks_have_no_interval() -> None:
     for one in few:
         for found in one["new"]["by_horizon"].values():
             found["decided"] = found["matched"] = found["matched_base"] = found["decided"][:4]
+            found["block"] = found["block"][:4]
     lora = table_of(few, CAPS)[1]
     assert np.isnan(lora.gain.half)
     assert np.isnan(lora.gain.seeds)

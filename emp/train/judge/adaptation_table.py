@@ -124,10 +124,12 @@ def _spread(
     reference = "matched_base" if matched else "decided"
     markets: dict[str, dict[int, Array]] = {}
     for one, other in zip(mine, base, strict=True):
+        theirs = (one if matched else other)["new"]
+        numbers = _numbers(one["new"], horizons)
         found = [
             _gains(
-                _sums(one["new"], h, name),
-                _sums((one if matched else other)["new"], h, reference),
+                _sums(one["new"], h, name, numbers),
+                _sums(theirs, h, reference, numbers),
                 statistic or gain_pct,
             )
             for h in horizons
@@ -191,8 +193,18 @@ def _transfers(mine: Results, base: Results) -> list[Transfer]:
     return made
 
 
-def _sums(judged: dict[str, Any], horizon: str, name: str) -> Array:
-    return np.array(judged["by_horizon"][horizon][name], float)
+def _numbers(judged: dict[str, Any], horizons: Sequence[str]) -> Array:
+    """Blocks that have a row at any of these horizons."""
+    return np.array(sorted(set().union(*(judged["by_horizon"][h]["block"] for h in horizons))))
+
+
+def _sums(judged: dict[str, Any], horizon: str, name: str, numbers: Array) -> Array:
+    """Confusions by block, in the order of numbers; noughts where the horizon has no row of a block."""
+    at = judged["by_horizon"][horizon]
+    found = np.array(at[name], float)
+    whole = np.zeros((len(numbers), *found.shape[1:]))
+    whole[np.searchsorted(numbers, at["block"])] = found
+    return whole
 
 
 def _whole(by_horizon: dict[str, Any], horizon: str) -> Array:
