@@ -15,7 +15,15 @@ from emp.model.artifact import load
 from emp.perception.schema import schema_hash
 from emp.train.data.markets import Market
 from emp.train.fit.arms import ARMS
-from emp.train.judge.adaptation_table import Spread, gain_pct, lines_of, table_of
+from emp.train.judge.adaptation_table import (
+    Spread,
+    builtin_versus,
+    gain_pct,
+    lines_of,
+    table_of,
+    versus_lines,
+    versus_of,
+)
 from emp.train.judge.adaptations import NAMES
 from emp.train.judge.adapted import EVENT_HORIZONS, forecasts_of, kept_classes, match_turnover, turned
 from tests.finetune.conftest import World, spot
@@ -150,6 +158,9 @@ def test_the_table_of_the_ways_is_the_same_again_from_what_lies_in_the_folder(
     table = json.loads(first.output.splitlines()[-1])["table"]
     assert [row["arm"] for row in table] == ["none", "head", "lora"]
     assert table[0]["gain"]["mean"] == 0.0
+    (versus,) = json.loads(first.output.splitlines()[-1])["versus"]
+    assert (versus["arm"], versus["other"]) == ("lora", "head")
+    assert "| lora | head |" in first.output
     assert table[0]["within"] == 1.0
     assert table[1]["dropped"] == dict.fromkeys(EVENT_HORIZONS, 0.0), (
         "a head of its own changed the old market"
@@ -177,7 +188,8 @@ def judged(right: int, wrong: int, blocks: int) -> dict[str, Any]:
     one = np.full((3, 3), wrong / 2)
     np.fill_diagonal(one, right)
     block = [(one * (1 + 0.1 * k)).tolist() for k in range(blocks)]
-    return {h: {"decided": block, "matched": block, "matched_base": block} for h in EVENT_HORIZONS}
+    told = {"block": list(range(blocks)), "decided": block, "matched": block, "matched_base": block}
+    return {h: dict(told) for h in EVENT_HORIZONS}
 
 
 def result(arm: str, seed: int, new: int, old: int) -> dict[str, Any]:
@@ -212,11 +224,42 @@ def test_the_table_says_what_was_gained_and_what_was_lost() -> None:
     assert set(NAMES) == {"none", *ARMS, "scratch"}
 
 
+def test_a_block_without_a_label_at_one_horizon_says_nothing_there() -> None:
+    """The last of the blocks before a pause has none that is twenty events ahead."""
+    results = [result("none", 0, 50, 60), result("lora", 0, 55, 60)]
+    whole = table_of(results, CAPS)[1].gain
+    for one in results:
+        found = one["new"]["by_horizon"]["20ev"]
+        for name in ("block", "decided", "matched", "matched_base"):
+            found[name] = [row for k, row in enumerate(found[name]) if k != 2]
+    (row,) = (row for row in table_of(results, CAPS) if row.arm == "lora")
+    assert row.gain.mean == pytest.approx(whole.mean)
+    assert row.gain.half == pytest.approx(whole.half, abs=1e-6)
+
+
+def test_the_adapter_is_held_against_other_ways_of_the_same_seeds() -> None:
+    results = [
+        *(result("lora", seed, 55 + 10 * seed, 57) for seed in (0, 1)),
+        *(result("full", seed, 50 + 8 * seed, 60) for seed in (0, 1)),
+        *(result("scratch", seed, 40, 0) for seed in (1, 2)),
+    ]
+    full, scratch = versus_of(results)
+    assert (full.arm, full.other, scratch.other) == ("lora", "full", "scratch")
+    assert full.points.mean == pytest.approx(6.0)  # 5 and 7 points
+    assert full.points.seeds == pytest.approx(np.std([5.0, 7.0], ddof=1))
+    assert full.by_horizon["5ev"].mean == pytest.approx(6.0)
+    assert scratch.points.mean == pytest.approx(25.0), "seed 1 alone was made of both"
+    assert builtin_versus(scratch)["points"]["seeds"] is None
+    assert len(versus_lines([full, scratch])) == 4
+    assert versus_lines([]) == []
+
+
 def test_too_few_blocks_have_no_interval() -> None:
     few = [result("none", 0, 50, 60), result("lora", 0, 55, 60)]
     for one in few:
         for found in one["new"]["by_horizon"].values():
             found["decided"] = found["matched"] = found["matched_base"] = found["decided"][:4]
+            found["block"] = found["block"][:4]
     lora = table_of(few, CAPS)[1]
     assert np.isnan(lora.gain.half)
     assert np.isnan(lora.gain.seeds)

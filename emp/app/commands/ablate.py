@@ -11,7 +11,9 @@ from emp.app.governed import GatesFile, Json
 from emp.app.options import EVIDENCE_HELP, REGISTRY_VARIABLE
 
 if TYPE_CHECKING:
+    from emp.app.finetune.against_head import AgainstHead
     from emp.governance.evidence import Evidence
+    from emp.governance.gates import Gates
     from emp.train.data.data import Dataset
     from emp.train.judge.ablations import Variant
 
@@ -31,6 +33,13 @@ def ablate(
         list[str] | None,
         typer.Option(help="A series, [INSTRUMENT=]PATH[,PATH...]; else those of the shipped model."),
     ] = None,
+    adapt: Annotated[
+        str | None,
+        typer.Option(
+            help="A market that the shipped model was not trained on, [INSTRUMENT=]PATH[,PATH...]: to it the model is "
+            "adapted by LoRA and by a head alone. Else, without --data, GBPJPY."
+        ),
+    ] = None,
     gates: GatesFile = None,
     evidence: Annotated[Path | None, typer.Option(help=EVIDENCE_HELP, envvar=REGISTRY_VARIABLE)] = None,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0,
@@ -38,17 +47,23 @@ def ablate(
     as_json: Json = False,
 ) -> None:
     """Train the linear model whole, without depth, without order-flow imbalance, and with k of 0.3 and 0.7; judge each
-    on the test parts, beside the whole one. Exit code 1 where the whole one fails the gates, or where it is better for
-    the lack of an input, beyond doubt.
+    on the test parts, beside the whole one; and adapt the shipped state-space model to a new market by LoRA and by a
+    head alone. Exit code 1 where the whole one fails the gates, where it is better for the lack of an input, beyond
+    doubt, or where LoRA was not shown to stay within the caps of retention, beside the head and on old markets.
     """
+    import tempfile
+
     from emp.app.governed import print_judgement, shown
+    from emp.core.platform import usable_cores
     from emp.governance.gates import read_gates
     from emp.governance.judge import Case, judge
     from emp.journal.run import code_version
-    from emp.train.judge.ablations import MISSING
 
     limits = read_gates(gates)
-    found = _measured(data, jobs, seed)
+    asked = Asked(data, adapt, seed)
+    with tempfile.TemporaryDirectory(prefix="emp-ablate-") as scratch:
+        _train_all(asked, Path(scratch), jobs or usable_cores())
+        found, lora = _measured(asked, Path(scratch)), _compared(asked, Path(scratch), limits)
     stored = [] if evidence is None else _stored(evidence, found)
     rows = [row for one in found for row in one.rows()]
     verdicts = worth(found)
@@ -58,10 +73,12 @@ def ablate(
     judgement = judge(limits, case)
     print_judgement(judgement, as_json=False)
     harmful = sorted(name for name, said in verdicts.items() if said == HARMFUL)
+    for line in lora.lines() if lora else ():
+        typer.echo(line)
     if as_json:
-        told = {"table": rows, "inputs": verdicts | MISSING, "evidence": stored, **shown(judgement)}
-        print(json.dumps(told))
-    if judgement.verdict != "pass" or harmful:
+        told = {"table": rows, "inputs": verdicts, "lora": lora and lora.told(), "evidence": stored}
+        print(json.dumps(told | shown(judgement)))
+    if judgement.verdict != "pass" or harmful or (lora and not lora.holds):
         raise typer.Exit(1)
 
 
@@ -85,69 +102,118 @@ class Judged(NamedTuple):
         ]
 
 
-def _measured(data: list[str] | None, jobs: int, seed: int) -> list[Judged]:
-    """Every variant, the whole one first."""
-    import tempfile
+class Asked(NamedTuple):
+    """What is ablated; processes are told of it."""
 
+    data: list[str] | None
+    adapt: str | None
+    seed: int
+
+    def datasets(self, k_sigma: float) -> "list[Dataset]":
+        """The series that models are trained on, or were."""
+        from emp.train.data.data import load_dataset, parse_series
+        from emp.train.data.recipe import SHIPPED, recipe
+
+        series = [parse_series(text) for text in self.data] if self.data else recipe(SHIPPED)
+        return [load_dataset(one, k_sigma, lambda done, total: None) for one in series]
+
+    def market(self) -> "Dataset | None":
+        """The new market."""
+        from emp.train.data.data import load_dataset, parse_series
+        from emp.train.data.recipe import NEW, recipe
+        from emp.train.judge.ablations import K_SIGMA
+
+        if self.adapt is None and self.data:
+            return None
+        series = parse_series(self.adapt) if self.adapt else recipe(NEW)[0]
+        return load_dataset(series, K_SIGMA, lambda done, total: None)
+
+
+def _measured(asked: Asked, folder: Path) -> list[Judged]:
+    """Every variant, the whole one first."""
     from emp.app.terminal.progress import Work
-    from emp.core.platform import usable_cores
     from emp.engine.load import load_folder
     from emp.governance.evaluated import of_evaluation
     from emp.train.judge.ablations import MATRIX, judge_variants
 
-    with tempfile.TemporaryDirectory(prefix="emp-ablate-") as scratch:
-        _train_all(data, Path(scratch), jobs or usable_cores(), seed)
-        models = {one: load_folder(Path(scratch) / one.name) for one in MATRIX}
+    models = {one: load_folder(folder / one.name) for one in MATRIX}
     made: dict[str, Judged] = {}
     for k_sigma in dict.fromkeys(one.k_sigma for one in MATRIX):
         mine = [(one, model) for one, model in models.items() if one.k_sigma == k_sigma]
-        datasets = _datasets(data, k_sigma)
+        datasets = asked.datasets(k_sigma)
         with Work(f"judge at k = {k_sigma}") as work:
-            contenders, found = judge_variants(mine, datasets, seed, work.report)
+            contenders, found = judge_variants(mine, datasets, asked.seed, work.report)
         config = {"k_sigma": k_sigma, "ablation": True}
-        measured = of_evaluation(contenders, datasets, found, [], config, seed)
+        measured = of_evaluation(contenders, datasets, found, [], config, asked.seed)
         for (variant, model), one in zip(mine, measured, strict=True):
             made[variant.name] = Judged(variant, model.artifact.manifest, one)
     return [made[one.name] for one in MATRIX]
 
 
-def _datasets(data: list[str] | None, k_sigma: float) -> "list[Dataset]":
-    from emp.train.data.data import load_dataset, parse_series
-    from emp.train.data.recipe import SHIPPED, recipe
+def _compared(asked: Asked, folder: Path, limits: "Gates") -> "AgainstHead | None":
+    """LoRA beside a head alone; None where no new market is asked for."""
+    from emp.app.finetune.against_head import ADAPTER, HEAD, against_head
+    from emp.app.terminal.progress import Work
+    from emp.engine.choose import load_model
+    from emp.engine.load import load_folder
+    from emp.train.judge.ablations import K_SIGMA
 
-    series = [parse_series(text) for text in data] if data else recipe(SHIPPED)
-    return [load_dataset(one, k_sigma, lambda done, total: None) for one in series]
+    new = asked.market()
+    if new is None:
+        return None
+    head, adapter = (load_folder(folder / way) for way in (HEAD, ADAPTER))
+    with Work(f"judge {ADAPTER} beside {HEAD}"):
+        return against_head(load_model(), head, adapter, new, asked.datasets(K_SIGMA), limits)
 
 
-def _train_all(data: list[str] | None, folder: Path, jobs: int, seed: int) -> None:
-    """Train every variant into a folder of its name, over processes; features are extracted once, before."""
+def _train_all(asked: Asked, folder: Path, jobs: int) -> None:
+    """Train and adapt every model into a folder of its name, over processes; features are extracted once, before."""
     import concurrent.futures
     import multiprocessing
 
+    from emp.app.finetune.against_head import ADAPTER, HEAD
     from emp.app.terminal.progress import Work
     from emp.train.judge.ablations import MATRIX, WHOLE
 
     with Work("see the recordings") as work:
-        _datasets(data, WHOLE.k_sigma)
+        asked.datasets(WHOLE.k_sigma)
+        ways = (ADAPTER, HEAD) if asked.market() is not None else ()
         work.report("see the recordings", 1.0)
     context = multiprocessing.get_context("spawn")
     with (
         Work("train") as work,
         concurrent.futures.ProcessPoolExecutor(min(jobs, len(MATRIX)), mp_context=context) as pool,
     ):
-        waiting = {pool.submit(_train, one, data, folder / one.name, seed): one for one in MATRIX}
+        waiting = {pool.submit(_adapt, way, asked, folder / way): way for way in ways}
+        waiting |= {pool.submit(_train, one, asked, folder / one.name): one.name for one in MATRIX}
         for n, future in enumerate(concurrent.futures.as_completed(waiting), 1):
             future.result()
-            work.report(f"train {waiting[future].name}", n / len(MATRIX))
+            work.report(f"train {waiting[future]}", n / len(waiting))
 
 
-def _train(variant: "Variant", data: list[str] | None, into: Path, seed: int) -> None:
-    """What a process does."""
+def _train(variant: "Variant", asked: Asked, into: Path) -> None:
+    """What a process does for a variant of the linear model."""
     from emp.model.artifact import save
     from emp.train.judge.ablations import train_variant
 
-    trained = train_variant(variant, _datasets(data, variant.k_sigma), seed, lambda what, share: None)
+    trained = train_variant(variant, asked.datasets(variant.k_sigma), asked.seed, lambda what, share: None)
     save(into, trained.manifest, trained.tensors)
+
+
+def _adapt(way: str, asked: Asked, into: Path) -> None:
+    """What a process does for a way to adapt the shipped model."""
+    import torch
+
+    from emp.app.finetune.against_head import adapt_by
+    from emp.engine.choose import load_model
+    from emp.model.artifact import save
+    from emp.train.judge.ablations import K_SIGMA
+
+    torch.set_num_threads(1)  # the same sums in the same order, whatever the machine
+    new = asked.market()
+    assert new is not None
+    adapted = adapt_by(way, load_model().artifact, new, asked.datasets(K_SIGMA), asked.seed)
+    save(into, adapted.manifest, adapted.network.tensors() | adapted.calibration | adapted.extra)
 
 
 def _stored(home: Path, found: Sequence[Judged]) -> list[str]:
@@ -190,7 +256,6 @@ def _show(rows: list[dict[str, Any]], verdicts: dict[str, str]) -> None:
 
     from emp.app.terminal.console import make_console
     from emp.app.terminal.table import print_table
-    from emp.train.judge.ablations import MISSING
 
     table = Table(box=None)
     for column in ("variant", "series", "horizon", *SHOWN):
@@ -200,5 +265,5 @@ def _show(rows: list[dict[str, Any]], verdicts: dict[str, str]) -> None:
         table.add_row(row["variant"], row["series"], row["horizon"], *figures)
     console = make_console()
     print_table(console, table)
-    for name, said in (verdicts | MISSING).items():
+    for name, said in verdicts.items():
         console.print(f"{name}: {said}", highlight=False)

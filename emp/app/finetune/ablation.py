@@ -16,7 +16,14 @@ from emp.governance.gates import read_gates
 from emp.train.data.markets import Market, load_markets, read_catalogue
 from emp.train.data.recipe import recorded_markets
 from emp.train.fit.arms import ARMS
-from emp.train.judge.adaptation_table import builtin, lines_of, table_of
+from emp.train.judge.adaptation_table import (
+    builtin,
+    builtin_versus,
+    lines_of,
+    table_of,
+    versus_lines,
+    versus_of,
+)
 from emp.train.judge.adaptations import NAMES, Budget, line_of, run_tasks, tasks_of
 
 K_SIGMA = 0.5
@@ -43,7 +50,8 @@ def ablate(options: Any) -> None:
     with Work("adapt") as work:
         results = list(run_tasks(line, tasks, work.report))
     rows = table_of(results, {horizon: float(getattr(caps, field)) for horizon, field in FIELDS.items()})
-    for text in lines_of(rows):
+    versus = versus_of(results)
+    for text in (*lines_of(rows), "", *versus_lines(versus)):
         typer.echo(text)
     blocks = sorted({(one["market"], one["new"]["block"]) for one in results})
     typer.echo("")
@@ -52,9 +60,8 @@ def ablate(options: Any) -> None:
         + ", ".join(f"{market} (blocks: {kind})" for market, kind in blocks)
     )
     if options.as_json:
-        print(
-            json.dumps({"seeds": options.seeds, "too_short": short, "table": [builtin(row) for row in rows]})
-        )
+        told = {"seeds": options.seeds, "too_short": short, "table": [builtin(row) for row in rows]}
+        print(json.dumps(told | {"versus": [builtin_versus(one) for one in versus]}))
 
 
 def _arms(names: list[str] | None) -> tuple[str, ...]:

@@ -22,6 +22,9 @@ UNSEEN = (
 )
 """Series of which the shipped model has seen nothing: all of each is a test part."""
 
+NEW = ("GBPJPY=fx_ticks/GBPJPY_dukascopy_201212*.csv*",)
+"""A market of spot FX of which the shipped model has seen nothing, to be adapted to."""
+
 ALIGNED = (
     "GOOG=lobster/GOOG_2012-06-21_34200000_57600000_message_10.csv*",
     "GC=cme/GC_XAUUSD_20230501_book5.csv*",

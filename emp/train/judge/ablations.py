@@ -38,9 +38,7 @@ MATRIX = (
     Variant("k=0.3", 0.3, ()),
     Variant("k=0.7", 0.7, ()),
 )
-"""The roadmap's, as far as the parts exist: LoRA against a head per domain has no evidence."""
-
-MISSING = {"lora": "no evidence: LoRA does not exist yet"}
+"""The roadmap's; LoRA against a head per domain is of another model (`emp.app.finetune.against_head`)."""
 
 
 class Ablated(Dataset):

@@ -2,23 +2,31 @@
 
 Differences are to the model as it was, of the same seed. For each market the blocks' pseudo-values are averaged over
 seeds and the mean over markets, horizons and blocks is taken market by market: its interval is over blocks (days, or
-stretches of five minutes), that of what another draw of the training would give stands beside it (over seeds).
+stretches of five minutes), that of what another draw of the training would give stands beside it (over seeds). A
+second table has the adapters against the head alone, against a full fine-tuning and against a training from scratch.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from emp.core.records import Array
 from emp.decision.student import student_quantile
+from emp.train.fit.arms import DEFAULT
 from emp.train.judge.adaptations import NAMES, NONE, SCRATCH
 from emp.train.judge.adapted import EVENT_HORIZONS, Transfer, transfer
 from emp.train.judge.blocks import LEAST_BLOCKS, pseudo_values
 from emp.train.judge.metrics import f1_macro
 
 Results = Sequence[dict[str, Any]]
+
+Statistic = Callable[[Array, Array], Array]
+"""Of confusions [m, CLASSES, CLASSES] of two models: float64[m]."""
+
+ADAPTERS, OTHERS = ("lora", DEFAULT), ("head", "full", SCRATCH)
+"""Ways that are held against each other: each of the first against each of the second."""
 
 
 class Spread(NamedTuple):
@@ -27,6 +35,15 @@ class Spread(NamedTuple):
     mean: float
     half: float  # nan where blocks are too few
     seeds: float  # standard deviation of what one seed gives; nan with one
+
+
+class Versus(NamedTuple):
+    """Macro-F1 of one way less that of another on the new markets, in points."""
+
+    arm: str
+    other: str
+    points: Spread  # mean over EVENT_HORIZONS
+    by_horizon: dict[str, Spread]
 
 
 class Row(NamedTuple):
@@ -52,6 +69,21 @@ def table_of(results: Results, caps: dict[str, float]) -> list[Row]:
         if mine:
             rows.append(_row(arm, mine, [base[one["market"], one["seed"]] for one in mine], caps))
     return rows
+
+
+def versus_of(results: Results) -> list[Versus]:
+    """Each of ADAPTERS against each of OTHERS that were made for the same markets and seeds."""
+    made = {arm: {(one["market"], one["seed"]): one for one in results if one["arm"] == arm} for arm in NAMES}
+    found = []
+    for arm in ADAPTERS:
+        for other in OTHERS:
+            both = sorted(made[arm].keys() & made[other].keys())
+            if both:
+                mine, theirs = ([made[way][key] for key in both] for way in (arm, other))
+                spreads = {h: _spread(mine, theirs, "decided", gain_points, (h,)) for h in EVENT_HORIZONS}
+                points = _spread(mine, theirs, "decided", gain_points)
+                found.append(Versus(arm, other, points, spreads))
+    return found
 
 
 def _row(arm: str, mine: Results, base: Results, caps: dict[str, float]) -> Row:
@@ -80,15 +112,27 @@ def _row(arm: str, mine: Results, base: Results, caps: dict[str, float]) -> Row:
     )
 
 
-def _spread(mine: Results, base: Results, name: str) -> Spread:
-    """Gain of macro-F1 in per cent, by the decisions of that name."""
+def _spread(
+    mine: Results,
+    base: Results,
+    name: str,
+    statistic: Statistic | None = None,
+    horizons: Sequence[str] = EVENT_HORIZONS,
+) -> Spread:
+    """Gain of macro-F1, by the decisions of that name: in per cent, or as the statistic says."""
     matched = name == "matched"  # both models were, within the result
     reference = "matched_base" if matched else "decided"
     markets: dict[str, dict[int, Array]] = {}
     for one, other in zip(mine, base, strict=True):
+        theirs = (one if matched else other)["new"]
+        numbers = _numbers(one["new"], horizons)
         found = [
-            _gains(_sums(one["new"], h, name), _sums((one if matched else other)["new"], h, reference))
-            for h in EVENT_HORIZONS
+            _gains(
+                _sums(one["new"], h, name, numbers),
+                _sums(theirs, h, reference, numbers),
+                statistic or gain_pct,
+            )
+            for h in horizons
         ]
         markets.setdefault(one["market"], {})[one["seed"]] = np.mean(found, axis=0)
     blocks = [np.mean(list(seeds.values()), axis=0) for seeds in markets.values()]
@@ -111,14 +155,19 @@ def _by_seed(markets: dict[str, dict[int, Array]]) -> list[float]:
     return [float(np.mean([found[seed].mean() for found in markets.values()])) for seed in sorted(seeds)]
 
 
-def _gains(mine: Array, base: Array) -> Array:
+def _gains(mine: Array, base: Array, statistic: Statistic) -> Array:
     """The gain by block [B]: of one block, which has no others to be left out beside, as it is."""
-    return gain_pct(mine, base) if len(mine) == 1 else pseudo_values((mine, base), gain_pct)
+    return statistic(mine, base) if len(mine) == 1 else pseudo_values((mine, base), statistic)
 
 
 def gain_pct(a: Array, b: Array) -> Array:
     """Macro-F1 of confusions a over that of b, in per cent more."""
     return 100.0 * (f1_macro(a) / f1_macro(b) - 1.0)
+
+
+def gain_points(a: Array, b: Array) -> Array:
+    """Macro-F1 of confusions a less that of b, times 100."""
+    return 100.0 * (f1_macro(a) - f1_macro(b))
 
 
 def _drops(mine: Results, base: Results) -> Sequence[tuple[str, str, float]]:
@@ -144,8 +193,18 @@ def _transfers(mine: Results, base: Results) -> list[Transfer]:
     return made
 
 
-def _sums(judged: dict[str, Any], horizon: str, name: str) -> Array:
-    return np.array(judged["by_horizon"][horizon][name], float)
+def _numbers(judged: dict[str, Any], horizons: Sequence[str]) -> Array:
+    """Blocks that have a row at any of these horizons."""
+    return np.array(sorted(set().union(*(judged["by_horizon"][h]["block"] for h in horizons))))
+
+
+def _sums(judged: dict[str, Any], horizon: str, name: str, numbers: Array) -> Array:
+    """Confusions by block, in the order of numbers; noughts where the horizon has no row of a block."""
+    at = judged["by_horizon"][horizon]
+    found = np.array(at[name], float)
+    whole = np.zeros((len(numbers), *found.shape[1:]))
+    whole[np.searchsorted(numbers, at["block"])] = found
+    return whole
 
 
 def _whole(by_horizon: dict[str, Any], horizon: str) -> Array:
@@ -156,6 +215,12 @@ def builtin(row: Row) -> dict[str, Any]:
     """A row as JSON holds it: what is no number is null."""
     spreads = {name: _plain(getattr(row, name)._asdict()) for name in ("gain", "matched", "moved")}
     return _plain(row._asdict()) | spreads
+
+
+def builtin_versus(one: Versus) -> dict[str, Any]:
+    """The same of a comparison."""
+    spreads = {horizon: _plain(spread._asdict()) for horizon, spread in one.by_horizon.items()}
+    return {**one._asdict(), "points": _plain(one.points._asdict()), "by_horizon": spreads}
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
@@ -186,6 +251,21 @@ def lines_of(rows: Sequence[Row]) -> list[str]:
             body,
             f"{row.cpu_s:.0f}",
         ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def versus_lines(found: Sequence[Versus]) -> list[str]:
+    """Comparisons as Markdown; nothing where there are none."""
+    if not found:
+        return []
+    lines = [
+        f"| way | against | points of macro-F1 | seeds | {' | '.join(EVENT_HORIZONS)} |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for one in found:
+        by_horizon = [_told(one.by_horizon[h]) for h in EVENT_HORIZONS]
+        cells = [one.arm, one.other, _told(one.points), _number(one.points.seeds, ".2f"), *by_horizon]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

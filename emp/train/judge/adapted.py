@@ -45,6 +45,7 @@ class Pair(NamedTuple):
     mine: Sums
     matched: Turnover
     measures: list[BlockMeasure]
+    block: Array  # int64[B]: numbers of its blocks, which differ by horizon where a block has no label
 
 
 def forecasts_of(model: LoadedModel, data: Dataset, edges: Array) -> Array:
@@ -71,7 +72,8 @@ def compare(base: Array, mine: Array, data: Dataset, edges: Array, blocks: Block
         matched = match_turnover(base, mine, data, edges, h, truth.test, truth.block)
         measures = forecast_measures(HORIZON_NAMES[h], sums[1], sums[0], sessions)
         measures += matched_measures(HORIZON_NAMES[h], matched, int(sums[1].n.sum()))
-        found.append(Pair(HORIZON_NAMES[h], sums[0], sums[1], matched, measures))
+        number = np.unique(blocks.number[truth.test])
+        found.append(Pair(HORIZON_NAMES[h], sums[0], sums[1], matched, measures, number))
     return found
 
 
@@ -165,6 +167,7 @@ def facts_of(pairs: Sequence[Pair]) -> dict[str, Any]:
     """What a result file keeps of a series: sums by block and horizon."""
     return {
         pair.horizon: {
+            "block": pair.block.tolist(),
             "n": pair.mine.n.tolist(),
             "decided": pair.mine.decided.tolist(),
             "loss": pair.mine.loss[:, -1].tolist(),
