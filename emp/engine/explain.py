@@ -213,7 +213,8 @@ def explain(row: Any, instrument: str, rules: Rules) -> list[str]:
         lines.append("  made again from the row: the same")
     else:
         lines.append(
-            f"  made again from the row it would be: {_answer(again)} - fees, limits or the rule are not those of the run"
+            f"  made again from the row it would be: {_answer(again)}"
+            " - fees, limits or the rule are not those of the run"
         )
         return lines
     lines += [f"  otherwise if {line}" for line in _otherwise(row, rules)]
