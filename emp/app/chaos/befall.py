@@ -325,6 +325,8 @@ class Befalls:
         self.flipped = True
 
         def flip() -> None:
+            if self._world.unlit and FLIPPED[which].endswith("-wal"):
+                return  # with the mark that the power took, nothing would tell: not promised (docs/reliability.md)
             for path in sorted((self._world.home / "runs").rglob(FLIPPED[which])):
                 self._world.disk.flip_bit(path)
 

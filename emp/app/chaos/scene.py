@@ -54,6 +54,7 @@ class Scene(Protocol):
     start_at_ns: int | None
     refused: str
     power_fails_at_io: bool
+    unlit: bool  # the box has lost its power, and no engine was started since
 
     @property
     def befalls(self) -> Befallen:

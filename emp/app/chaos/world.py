@@ -101,6 +101,7 @@ class World:
         self.disk = SimDisk(self.home, scratch / "graves", self.loop, generator(plan.seed, "chaos", "disk"))
         self.disk.on_crash = lambda process: self.die(process, power=self.power_fails_at_io)
         self.power_fails_at_io = False
+        self.unlit = False
         self.sqlite = SqliteFiles(self.disk, self.loop, generator(plan.seed, "chaos", "sqlite"))
         self.clock = VirtualClock(self.loop, WALL_NS)
         self.venue_clock = VirtualClock(self.loop, WALL_NS)
@@ -275,6 +276,7 @@ class World:
     def start(self) -> Life:
         """Start the engine in a process of its own, as `emp run` does."""
         self.loop.network.host_is_back()
+        self.unlit = False
         if self.befalls.crash_next_start is not None:
             self.disk.crash_in, self.befalls.crash_next_start = self.befalls.crash_next_start, None
             self.power_fails_at_io = False
@@ -316,7 +318,12 @@ class World:
         if process.dead:
             return
         self.note("world", f"{process.name} {'loses its power' if power else 'is killed'}")
-        life = next(one for one in self.lives if one.process is process)
+        life = next((one for one in self.lives if one.process is process), None)
+        if life is None:  # a second engine, which was not let at the account
+            self.loop.kill(process, host_gone=False)
+            if power and self.life is not None:
+                self.die(self.life.process, power=True)
+            return
         self.checks.on_death(life)
         life.said = life.said or ("power lost" if power else "killed")
         for other in self.lives if power else [life]:
@@ -327,6 +334,7 @@ class World:
         for other in self.lives if power else [life]:
             self.let_go(other)
         if power:
+            self.unlit = True
             for path in self.home.rglob("*-shm"):
                 path.unlink()
             for words in self.disk.power_lost():
