@@ -3,7 +3,7 @@
 The ordering guard refuses what is stamped before what it has admitted, and rightly: a venue may send again what was.
 But stamps that stay behind and run on as ours do are those of a clock that has been set. From then on a market's time
 goes on from where it was, half as fast as ours until the stamps have caught up: it neither stands still, for which
-orders and pauses would wait, nor goes back.
+orders and pauses would wait, nor goes back. So it does where a door lets its stamps stand still meanwhile.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ class _Clock:
     """What is known of the stamps of one instrument."""
 
     def __init__(self) -> None:
-        self.ts, self.seq, self.at_ns = 0, -1, 0  # of the newest row that went on, and when (monotonic)
+        self.ts, self.seq, self.at_ns = 0, -1, 0  # of the newest row; when its stamp was new (monotonic)
         self.behind_ns = 0  # when stamps began to stay behind; 0: they do not
         self.first_ts = self.last_ts = 0  # of those that do
         self.was_set = False
@@ -45,12 +45,16 @@ class VenueTime:
             i, ts, seq = named.item(k), stamps.item(k), numbers.item(k)
             if not 0 <= i < len(self._clocks) or seq <= (clock := self._clocks[i]).seq:
                 continue
-            if ts >= clock.ts:
+            was_set = clock.was_set
+            if ts > clock.ts:
                 clock.behind_ns, clock.was_set = 0, False
                 clock.ts, clock.seq, clock.at_ns = ts, seq, now_ns
                 continue
-            was_set = clock.was_set
-            if not self._runs_on(clock, ts, now_ns):
+            if ts == clock.ts:
+                clock.seq, clock.was_set = seq, was_set or now_ns - clock.at_ns >= PATIENCE_NS
+                if not clock.was_set:
+                    continue
+            elif not self._runs_on(clock, ts, now_ns):
                 continue
             rows = rows.copy()
             clock.ts += (now_ns - clock.at_ns) // SLOWER

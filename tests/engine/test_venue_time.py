@@ -73,6 +73,24 @@ def test_the_first_row_behind_it_tells_of_a_gap() -> None:
         assert bool(taken["flags"][0] & EventFlag.GAP) is gap
 
 
+def test_a_clock_that_stands_still_goes_on_too() -> None:
+    """A door that lets no stamp go back lets them stand still for as long as its clock was ahead."""
+    feed = Feed()
+    feed.off_ns = 30 * S
+    still, true = feed.follow(2)[-1]
+    stamps = []
+    for _ in range(300):
+        feed.seq, feed.now_ns = feed.seq + 1, feed.now_ns + 100 * MS
+        stamps.append(int(feed.time.take(row(feed.seq, still), feed.now_ns)["ts"][0]))
+    assert stamps[:49] == [still] * 49
+    assert (np.diff(stamps[49:]) > 0).all()
+    assert stamps[-1] - still == pytest.approx(15 * S)
+    assert feed.time.steps == 1
+    feed.off_ns = 0
+    assert feed.follow(1)[-1][0] == pytest.approx(stamps[-1], abs=S)
+    assert true < still
+
+
 def test_what_is_told_again_is_never_believed() -> None:
     """Stamps that do not run on as time does are no clock's: the same few rows for a minute, or all of them at once."""
     feed = Feed()

@@ -18,9 +18,6 @@ from emp.core.records import EVENT, LEVELS, Array
 QUOTES = 1024
 """Quotes that a book can hold; a venue that sends more makes the book start over."""
 
-SET_BACK_NS = 1_000_000_000
-"""Where our wall clock goes back by less, time stands still; by more it was set, and stamps go back with it."""
-
 GHOSTS = 64
 """Deleted ids that were unknown and are remembered."""
 
@@ -188,9 +185,7 @@ def settle(book: Any, row: Any, now: int, bad: int) -> bool:
         book.merged += 1
         return False
     book.seq += 1
-    if book.ts - now < SET_BACK_NS:
-        now = max(book.ts, now)
-    book.ts = now
+    book.ts = max(book.ts, now)
     row.ts = book.ts
     row.ts_recv = book.ts
     row.seq = book.seq
