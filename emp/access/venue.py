@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from numba import types
 from numba.extending import overload
 
+from emp.core.numba.inner import INNER
+
 NO_EVENT, EVENT_CAME, NOTHING_SHOWN, NOTHING_LEFT = 0, 1, 2, 3
 """What `advance` says: no event until the time given; an event; something happened, and no event shows it; the market
 is over."""
@@ -72,7 +74,7 @@ def _of(venue: Any) -> Kernels | None:
     return _KERNELS[venue.instance_class] if known else None
 
 
-@overload(advance)
+@overload(advance, jit_options=INNER)
 def _compiled_advance(venue: Any, until_ns: Any, event: Any) -> Any:
     kernels = _of(venue)
     if kernels is None:
@@ -85,7 +87,7 @@ def _compiled_advance(venue: Any, until_ns: Any, event: Any) -> Any:
     return run
 
 
-@overload(report)
+@overload(report, jit_options=INNER)
 def _compiled_report(venue: Any, k: Any, message: Any) -> Any:
     kernels = _of(venue)
     if kernels is None:
@@ -98,7 +100,7 @@ def _compiled_report(venue: Any, k: Any, message: Any) -> Any:
     return run
 
 
-@overload(send)
+@overload(send, jit_options=INNER)
 def _compiled_send(venue: Any, message: Any) -> Any:
     kernels = _of(venue)
     if kernels is None:
@@ -111,7 +113,7 @@ def _compiled_send(venue: Any, message: Any) -> Any:
     return run
 
 
-@overload(idle)
+@overload(idle, jit_options=INNER)
 def _compiled_idle(venue: Any) -> Any:
     kernels = _of(venue)
     if kernels is None:
@@ -124,7 +126,7 @@ def _compiled_idle(venue: Any) -> Any:
     return run
 
 
-@overload(again)
+@overload(again, jit_options=INNER)
 def _compiled_again(venue: Any) -> Any:
     kernels = _of(venue)
     if kernels is None:

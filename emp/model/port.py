@@ -11,6 +11,8 @@ from typing import Any
 from numba import types
 from numba.extending import overload
 
+from emp.core.numba.inner import INNER
+
 _KERNELS: dict[type, Callable[..., Any]] = {}
 
 
@@ -32,7 +34,7 @@ def register(params_type: type, kernel: Callable[..., Any]) -> None:
     _KERNELS[params_type] = kernel
 
 
-@overload(forecast)
+@overload(forecast, jit_options=INNER)
 def _compiled_forecast(params: Any, state: Any, domain: Any, x: Any, out: Any) -> Any:
     if (
         not isinstance(params, (types.NamedTuple, types.NamedUniTuple))

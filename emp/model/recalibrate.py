@@ -352,8 +352,11 @@ def keep(r: Any, ts: int, mid2: int, unit: float, f: Any) -> None:
         w.low = min(f.q[h, 0] - r.margin[h], f.q[h, 1])
         w.high = max(f.q[h, 2] + r.margin[h], f.q[h, 1])
         w.scale = scale_of(f.q[h])
-        w.edge[:] = r.ends[h].edge
-        p, says = w.p, r.says
+        p, says, edge = w.p, r.says, r.ends[h].edge
+        for side in range(
+            SIDES
+        ):  # a slice would be checked, and the words for one that does not fit compiled
+            w.edge[side] = edge[side]
         for k in range(CLASSES):
             for e in range(EXPERTS):
                 p[k, e] = says[e, k, h]

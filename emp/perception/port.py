@@ -10,6 +10,8 @@ from typing import Any
 from numba import types
 from numba.extending import overload
 
+from emp.core.numba.inner import INNER
+
 _KERNELS: dict[type, Callable[..., Any]] = {}
 
 
@@ -37,7 +39,7 @@ def register(features_type: type, kernel: Callable[..., Any]) -> None:
     _KERNELS[features_type] = kernel
 
 
-@overload(perceive)
+@overload(perceive, jit_options=INNER)
 def _compiled_perceive(
     features: Any, p: Any, event: Any, sessions: Any, venue_id: Any, state: Any, x: Any
 ) -> Any:

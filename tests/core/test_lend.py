@@ -136,3 +136,24 @@ def test_an_entry_point_is_of_the_types_it_was_made_for() -> None:
     assert call(other, np.zeros(1)) == 153.0
     with pytest.raises(Exception, match="object"):
         hold((object(),))
+
+
+class _Pair(NamedTuple):
+    one: Any
+    other: Any
+
+
+@kernel
+def _sum_held(held: Any) -> Any:
+    pair, on, number, part, small, (left, right), wide = opened(held)
+    total = pair.one[1] + 10 * pair.other[2] + 100 * number + 1000 * part + 1e4 * small
+    return total + 1e5 * left + 1e6 * right + 1e7 * wide[1, 2] + (1e8 if on else 0.0)
+
+
+def test_what_is_held_may_be_numbers_and_tuples_of_any_kind() -> None:
+    """Bytes and places are those that compiled code sees: numbers of one byte, tuples of equal parts, rows."""
+    wide = np.arange(6, dtype=np.int16).reshape(2, 3)
+    value = (_Pair(np.arange(3.0), np.arange(4.0)), True, 3, 0.5, np.int8(-2), (4, np.float32(1.5)), wide)
+    expected = 1 + 20 + 300 + 500 - 2e4 + 4e5 + 1.5e6 + 5e7 + 1e8
+    assert _sum_held(hold(value)) == expected
+    assert _sum_held(hold((*value[:6], wide[:, ::-1]))) == expected - 2e7

@@ -5,6 +5,7 @@ engine; the process beside it what watches the models, and the built-in market. 
 has compiled by then.
 """
 
+import gc
 import os
 import subprocess
 import sys
@@ -49,11 +50,24 @@ def compiled_beside(source: Path) -> Iterator[None]:
         return
     with process:
         try:
-            yield
+            with _collecting_nothing():
+                yield
             with suppress(subprocess.TimeoutExpired):
                 process.wait(LONGEST_S)
         finally:
             process.kill()
+
+
+@contextmanager
+def _collecting_nothing() -> Iterator[None]:
+    """The compiler leaves no more garbage than it keeps, and each look for some goes through all that it has made."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _end_with_parent() -> None:
@@ -66,6 +80,7 @@ def _end_with_parent() -> None:
 def main(source: Path) -> None:
     """What the process does: what the engine needs as well comes first, it is looked for soonest."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    gc.disable()
     config = SystemConfig.load(source)
     instruments = [find(name, config.instruments.catalogue) for name in config.instruments.names]
     models = load_models(config)

@@ -10,15 +10,17 @@ it was held: the kernel gets one pointer, and the arrays are `lent` to it.
 """
 
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import typeof, types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import NativeValue, intrinsic, models, register_model, typeof_impl, unbox
+from numba.np.numpy_support import as_dtype
 
-from emp.core.numba.jit import kernel
-from emp.core.numba.lend import lend, lent_type
+from emp.core.numba.lend import Lent, lent_type
 from emp.core.records import Array
 
 
@@ -61,29 +63,6 @@ def _unbox(kind: Any, value: Any, c: Any) -> Any:
     return NativeValue(pointer)
 
 
-def _words_of(context: Any, kind: Any) -> int:
-    return -(-context.get_abi_sizeof(context.get_value_type(kind)) // 8)
-
-
-def _size(typing: Any, value: Any) -> Any:
-    kind = lent_type(value)
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return context.get_constant(types.intp, _words_of(context, kind))
-
-    return types.intp(value), code
-
-
-def _store(typing: Any, value: Any, words: Any) -> Any:
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        made = lend(context, builder, value, args[0])
-        data = context.make_array(words)(context, builder, args[1]).data
-        builder.store(made, builder.bitcast(data, made.type.as_pointer()), align=8)
-        return context.get_dummy_value()
-
-    return types.void(value, words), code
-
-
 def _open(typing: Any, held: Any) -> Any:
     if not isinstance(held, HeldType):
         return None
@@ -95,28 +74,66 @@ def _open(typing: Any, held: Any) -> Any:
     return held.kind(held), code
 
 
-_size_of: Any = intrinsic(_size)
-_store_into: Any = intrinsic(_store)
-
 opened: Any = intrinsic(_open)
 """In a kernel: the tuple that is held, its arrays lent."""
 
 
-@kernel
-def _count_words(value: Any) -> int:
-    return _size_of(value)
+class _Layout(NamedTuple):
+    """How compiled code sees a value: its bytes, and where the fields of a tuple begin."""
+
+    size: int
+    offsets: tuple[int, ...]
 
 
-@kernel
-def _take_apart(value: Any, words: Any) -> None:
-    _store_into(value, words)
+@cache
+def _layout(kind: Any) -> _Layout:
+    context: Any = cpu_target.target_context
+    seen = context.get_value_type(kind)
+    size = context.get_abi_sizeof(seen)
+    if not isinstance(kind, types.BaseTuple):
+        return _Layout(size, ())
+    if isinstance(kind, types.UniTuple | types.NamedUniTuple):  # LLVM knows it as an array
+        return _Layout(size, tuple(at * _layout(kind.dtype).size for at in range(len(kind))))
+    target = context.target_data
+    return _Layout(size, tuple(seen.get_element_offset(target, at) for at in range(len(kind))))
+
+
+def _type_of(value: Any) -> Any:
+    """Numba's type of a value; TypeError names what in it has none."""
+    try:
+        return typeof(value)
+    except ValueError:
+        for one in value if isinstance(value, tuple) else ():
+            _type_of(one)
+        raise TypeError(f"cannot be held: {type(value).__name__}") from None
+
+
+def _take_apart(kind: Any, value: Any, into: Any, at: int) -> None:
+    """Write a value as compiled code sees it, its arrays lent, from byte `at` on; TypeError where it cannot be."""
+    if isinstance(kind, types.BaseTuple):
+        fields: Any = kind
+        for field, one, offset in zip(fields.types, value, _layout(kind).offsets, strict=True):
+            _take_apart(field, one, into, at + offset)
+        return
+    if isinstance(kind, Lent):
+        shape, strides = value.shape, value.strides
+        words: Array = np.array(
+            [0, 0, value.size, value.itemsize, value.ctypes.data, *shape, *strides], np.int64
+        )
+    elif isinstance(kind, types.Number | types.Boolean):
+        words = np.array([value], as_dtype(kind))
+    else:
+        raise TypeError(f"cannot be held: {kind}")
+    written = words.view(np.uint8)
+    into[at : at + len(written)] = written
 
 
 def hold(value: Any) -> Held:
-    """Take a tuple of arrays, numbers and NamedTuples of them apart, for many calls."""
-    words: Array = np.zeros(int(_count_words(value)), np.int64)
-    _take_apart(value, words)
-    return Held(value, words, lent_type(typeof(value)))
+    """Take a tuple of arrays, numbers and NamedTuples of them apart, for many calls. Nothing is compiled for it."""
+    kind = lent_type(_type_of(value))
+    words: Array = np.zeros(-(-_layout(kind).size // 8), np.int64)
+    _take_apart(kind, value, words.view(np.uint8), 0)
+    return Held(value, words, kind)
 
 
 def entry_point(function: Any, *like: Any) -> Callable[..., Any]:

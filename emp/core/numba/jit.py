@@ -18,12 +18,16 @@ from typing import Any, TypeVar, cast
 
 import numba
 from numba import types
-from numba.core.caching import NullCache
+from numba.core.caching import FunctionCache
 
 from emp.core.numba.cache import PACKAGE, UNUSED_DAYS, cache_root, last_use_ns, mark_used, prune, unusable
+from emp.core.numba.inner import InnerCache, inner
 from emp.core.platform import CLOCK_MONOTONIC, say, wait_for_lock
 
 CONFIG: Any = numba.config
+
+INSIDE = "inner"
+"""Within the folder of a module: what other kernels link of its kernels."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -222,24 +226,39 @@ def inlined(function: F) -> F:
 
 
 def _compiled(function: F, inline: bool) -> F:
-    path = Path(function.__code__.co_filename).resolve()
-    folder = cache_root() / "numba" / closure_hash(path)
-    compiled: Any = numba.njit(nogil=True, error_model="numpy", forceinline=inline)(function)
+    """A kernel that Python may call, which hands those that call it in compiled code to one of their own."""
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": inline}
+    compiled: Any = numba.njit(**options)(function)
+    folder = cache_root() / "numba" / closure_hash(Path(function.__code__.co_filename).resolve())
+    _keep(compiled, FunctionCache, folder, folder)
+
+    @cache
+    def of_kernels() -> Any:
+        inside = inner(function, **options)
+        _keep(inside, InnerCache, folder, folder / INSIDE)
+        inside._compiling_counter = compiled._compiling_counter  # numba asks it whether a call is recursive
+        return inside
+
+    compiled.get_call_template = lambda args, kws: of_kernels().get_call_template(args, kws)
+    compiled.get_overload = lambda signature: of_kernels().get_overload(signature)
+    return cast(F, compiled)
+
+
+def _keep(compiled: Any, kind: Any, folder: Path, at: Path) -> None:
+    """Let a folder keep what is compiled of a function, in numba's cache or ours, at a place within it."""
     if not _prepared(folder):
-        return cast(F, compiled)
+        return
     before = CONFIG.CACHE_DIR
-    CONFIG.CACHE_DIR = str(folder)
+    CONFIG.CACHE_DIR = str(at)
     try:
-        compiled.enable_caching()
-        if not Path(compiled._cache.cache_path).is_relative_to(folder):  # numba took another for lack of this
+        numbas = kind(compiled.py_func)
+        if not Path(numbas.cache_path).is_relative_to(folder):  # numba took another for lack of this
             raise OSError(f"{folder} cannot be written")
-        compiled._cache = _Kept(compiled._cache, folder)
+        compiled._cache = _Kept(numbas, folder)
     except (OSError, RuntimeError) as error:
         _cannot_be_kept(folder.parent, _why(error))
-        compiled._cache = NullCache()
     finally:
         CONFIG.CACHE_DIR = before
-    return cast(F, compiled)
 
 
 _clock_gettime: Any = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.intp))

@@ -6,6 +6,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from emp.core.numba.inner import INNER
 from emp.core.numba.jit import kernel
 from emp.core.numba.rng import seeded
 from emp.core.numba.simd import aligned
@@ -93,7 +94,7 @@ def next_event(flow: Any) -> None:
     raise NotImplementedError("compiled code only")
 
 
-@overload(next_event)
+@overload(next_event, jit_options=INNER)
 def _next_event(flow: Any) -> Any:
     if not isinstance(flow, types.NamedTuple | types.NamedUniTuple):
         return None
