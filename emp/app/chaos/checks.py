@@ -4,6 +4,7 @@ Each check has a name. The first violation of each name is kept, with when it wa
 """
 
 import hashlib
+from collections import deque
 
 import msgspec
 
@@ -99,6 +100,7 @@ class Checks:
         self.reports = 0
         self._pits = world.exchange.pits
         self._closings = {pit.instrument.name: Closings(world, self, pit) for pit in self._pits}
+        self._numbers: deque[tuple[int, int]] = deque(maxlen=512)  # (instrument, seq) of rows as they came
         self._arrivals: dict[
             tuple[int, int], int
         ] = {}  # (instrument, ts) of a row -> when it reached the engine's box
@@ -178,6 +180,7 @@ class Checks:
         came = life.process.came_ns or now
         for key in zip(rows["instrument"].tolist(), rows["ts"].tolist(), strict=True):
             life.newest_ns[key[0]], self._arrivals[key] = now, came
+        self._numbers.extend(zip(rows["instrument"].tolist(), rows["seq"].tolist(), strict=True))
         if len(self._arrivals) > 512:
             self._arrivals = dict(list(self._arrivals.items())[256:])
         self.losses.look(life)
@@ -391,9 +394,11 @@ class Checks:
         return ""
 
     def _processed(self, life: Life, pit: Pit) -> bool:
-        """Whether the newest market data of an instrument have been decided on."""
-        newest = list(self._arrivals)[-8 * len(self._pits) ** 2 :]
-        return (pit.index, int(life.running.engine.desk.state[pit.index]["ts"])) in newest
+        """Whether the newest market data of an instrument have been decided on; by number, since a market whose clock
+        was set has other stamps in the engine.
+        """
+        newest = list(self._numbers)[-8 * len(self._pits) ** 2 :]
+        return (pit.index, int(life.running.engine.desk.state[pit.index]["seq"])) in newest
 
     def at_rest(self) -> None:
         """It must be alive by now."""

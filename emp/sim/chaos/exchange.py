@@ -24,6 +24,10 @@ ENTRY_NS = 1_000_000
 """From a command's arrival to the matching engine."""
 
 
+BY_HAND = "HAND"
+"""What names of orders begin with that somebody trades by hand on our account."""
+
+
 class Held(msgspec.Struct):
     """An order as the venue has it."""
 
@@ -329,7 +333,8 @@ class Exchange:
         if faults.same_executions and before:
             faults.same_executions -= 1
             update = msgspec.structs.replace(update, execID=before)
-        if faults.overfills and update.filled:
+        ours = not update.clOrdID.startswith(BY_HAND)
+        if faults.overfills and update.filled and ours:
             update = msgspec.structs.replace(update, filled=update.filled + faults.overfills)
             faults.overfills = 0
         elif faults.less_filled and update.filled:
@@ -403,7 +408,7 @@ class Exchange:
         ours = [
             held
             for held in self.orders.values()
-            if held.fills and not held.order.cl_ord_id.startswith("HAND")
+            if held.fills and not held.order.cl_ord_id.startswith(BY_HAND)
         ]
         if not ours:
             return False
@@ -437,7 +442,7 @@ class Exchange:
 
     def next_hand(self) -> str:
         """The id of the next order that is placed by hand."""
-        return f"HAND{self._executions + 1}"
+        return f"{BY_HAND}{self._executions + 1}"
 
     # --- what may be asked
 

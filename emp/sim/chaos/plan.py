@@ -46,7 +46,7 @@ KINDS: dict[str, Kind] = {
     "corrected_trade": Kind(1, 1, 40, "ticks by which the newest trade was worse than it was told"),
     "withdrawn": Kind(1, 1, 3, "orders that rest are withdrawn by the venue, unasked, a second apart"),
     "same_execution": Kind(1, 1, 3, "reports come under the execution id of the one before"),
-    "overfill": Kind(1, 1, 1_000_000, "lots that a report tells beyond what was ordered"),
+    "overfill": Kind(1, 1, 1_000_000, "lots that a report of an order of ours tells beyond what was ordered"),
     "less_filled": Kind(1, 1, 3, "reports tell a lot less than has filled"),
     # the wire
     "cut_server": Kind(
