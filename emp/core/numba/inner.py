@@ -4,18 +4,24 @@ Numba makes of every function that compiled code calls what a caller in Python w
 arguments apart and are optimised like the rest, and machine code. A kernel inside a kernel has no such caller: its
 code is copied into that of the kernel which Python calls, and made machine code there. So it is kept as what LLVM
 links, and optimised in earnest once, where it ends up.
+
+This rests on numba's insides, which change with its releases. With one that was not tried, kernels inside kernels are
+compiled as numba does it: the same results, a first start twice as long.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
-from numba import njit
+from numba import __version__, njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, CompileResult, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
+
+TRIED = __version__.startswith("0.68.")
+"""Whether this release of numba is one of those whose insides are known."""
 
 # numba has no types for these
 _Library: Any = JITCodeLibrary
@@ -148,11 +154,9 @@ class InnerCompiler(_Compiler):
         return [passes]
 
 
-INNER: Any = {
-    "no_cpython_wrapper": True,
-    "no_cfunc_wrapper": True,
-    "pipeline_class": InnerCompiler,
-}
+INNER: dict[str, Any] = (
+    {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": InnerCompiler} if TRIED else {}
+)
 """Of a function that only kernels call: for `njit`, and for `overload` as `jit_options`."""
 
 

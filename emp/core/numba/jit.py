@@ -21,7 +21,7 @@ from numba import types
 from numba.core.caching import FunctionCache
 
 from emp.core.numba.cache import PACKAGE, UNUSED_DAYS, cache_root, last_use_ns, mark_used, prune, unusable
-from emp.core.numba.inner import InnerCache, inner
+from emp.core.numba.inner import TRIED, InnerCache, inner
 from emp.core.platform import CLOCK_MONOTONIC, say, wait_for_lock
 
 CONFIG: Any = numba.config
@@ -231,6 +231,8 @@ def _compiled(function: F, inline: bool) -> F:
     compiled: Any = numba.njit(**options)(function)
     folder = cache_root() / "numba" / closure_hash(Path(function.__code__.co_filename).resolve())
     _keep(compiled, FunctionCache, folder, folder)
+    if not TRIED:
+        return cast(F, compiled)
 
     @cache
     def of_kernels() -> Any:
