@@ -154,7 +154,7 @@ class InnerCompiler(_Compiler):
         return [passes]
 
 
-INNER: dict[str, Any] = (
+INNER: Any = (
     {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": InnerCompiler} if TRIED else {}
 )
 """Of a function that only kernels call: for `njit`, and for `overload` as `jit_options`."""
