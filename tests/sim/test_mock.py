@@ -153,6 +153,31 @@ def test_access_follows_the_clock(eurusd: Instrument) -> None:
     assert position == -1
 
 
+def test_a_market_has_a_past_that_is_told_at_once(eurusd: Instrument) -> None:
+    """As many events as are wanted before the first moment passes; the same market as without, and the clock behind."""
+
+    async def scenario(past: int) -> tuple[list[int], int, int]:
+        market = MockMarket(eurusd, 3, start_ns=NS, speed=0.001)
+        market.past = past
+        mock = Listener(market)
+        await mock.connect([eurusd])
+        seen: list[int] = []
+        visible = ahead = 0
+        async for rows in mock.events():
+            seen += rows["seq"].tolist()
+            visible += int(((rows["flags"] & EventFlag.VISIBLE) != 0).sum())
+            ahead = market._target() - int(rows["ts"][-1])
+            if visible >= past:
+                break
+        await mock.close()
+        return seen, visible, ahead
+
+    seen, visible, ahead = asyncio.run(asyncio.wait_for(scenario(300), 60))
+    assert 300 <= visible < 300 + 64
+    assert seen == sorted(seen)
+    assert 0 <= ahead < 1_000_000_000, "market time goes on from there, not from its beginning"
+
+
 def test_access_without_waiting_ends_by_itself(eurusd: Instrument) -> None:
     async def scenario() -> int:
         mock = Listener(MockMarket(eurusd, 3, start_ns=NS, speed=math.inf, n_events=3000))

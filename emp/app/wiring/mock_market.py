@@ -32,7 +32,7 @@ def open_mock(config: SystemConfig, instrument: Instrument, clock: Clock) -> "Mo
 
     start_ns = market_hours_ns(instrument, clock.now_ns()) + _PAST_RELEASES_NS
     _compile(instrument, start_ns)
-    return MockMarket(
+    found = MockMarket(
         instrument,
         config.seed,
         market=_market(instrument, config.seed, start_ns, DayConfig()),
@@ -40,6 +40,8 @@ def open_mock(config: SystemConfig, instrument: Instrument, clock: Clock) -> "Mo
         speed=config.access.speed,
         clock=clock,
     )
+    found.past = config.warm_up_events
+    return found
 
 
 def _market(instrument: Instrument, seed: int, start_ns: int, rules: "DayConfig") -> "DayMarket":

@@ -13,6 +13,7 @@ from emp.access.port import LinkState, ReadCounts, Sink
 from emp.access.pump import Pump
 from emp.core.approval import Cleared, command_of
 from emp.core.clock import Clock, LiveClock
+from emp.core.codes import EventFlag
 from emp.core.contracts import Command, OrderUpdate, VenuePosition
 from emp.core.errors import UsageError, VenueError
 from emp.core.instrument import Instrument
@@ -25,6 +26,7 @@ from emp.sim.world.screen import Screen
 
 CHUNK = 1024
 _PAUSE_S = 0.005
+_VISIBLE = int(EventFlag.VISIBLE)
 
 
 class MockMarket:
@@ -62,6 +64,8 @@ class MockMarket:
         self.exchange = Exchange(self.market, instrument, latency or LatencyConfig(), seed)
         self._speed = speed
         self._left = n_events
+        self.past = 0
+        """Visible events that are told at once to who connects: what the market has seen before anybody came."""
         self._batch = batch
         self._screen = Screen()
         self._sink: Sink | None = None
@@ -105,14 +109,15 @@ class MockMarket:
         names = [i.name for i in instruments]
         if names != [self.instrument.name]:
             raise VenueError(f"mock market: serves {self.instrument.name} only, was asked for {names}")
-        self._origin = (self._clock.monotonic_ns(), self.market.now_ns)
         self._sink = sink
         for channel in ("market", "trade"):
             sink.link(LinkState(channel=channel, up=True))
+        self._origin = (self._clock.monotonic_ns(), self.market.now_ns)
         self._pump.start(sink)
 
     async def _run(self, sink: Sink) -> None:
         """Push EVENT rows as market time follows the clock, until closed or `n_events` have happened."""
+        await self._tell_past(sink)
         at_leisure = self._speed == math.inf
         while not self._closed and self._left != 0:
             if at_leisure:
@@ -125,6 +130,16 @@ class MockMarket:
                 await asyncio.sleep(0)
             elif len(rows) < want:
                 await asyncio.sleep(_PAUSE_S)
+
+    async def _tell_past(self, sink: Sink) -> None:
+        """Tell the market's past, some at a time; the clock begins behind it."""
+        past = self.past
+        while past > 0 and self._left != 0 and not self._closed:
+            await sink.ready()
+            rows = self._advance(2**62, 64 if self._left is None else min(64, self._left))
+            sink.events(rows)
+            past -= int(((rows["flags"] & _VISIBLE) != 0).sum())
+            self._origin = (self._clock.monotonic_ns(), self._seen)
 
     async def open_orders(self) -> Sequence[OrderUpdate]:
         """Our orders that rest in the book."""
