@@ -184,9 +184,10 @@ def learn_outcomes(s: Any, account: Any, lots: Any, standing: Any, ts: int) -> N
     before, held_ns = lots.position, lots.held_ns
     ended = take_fills(lots, account, ts)
     if ended:
+        counts = not s.crossed or standing.may_cross  # asked before the outcome can answer
         if s.crossed:
             learn_crossed(standing, lots.last.brought)
-        if not s.crossed or standing.may_cross:
+        if counts:
             learn_worth(standing, s.gain, lots.last.brought)
         learn_holding(standing, lots.held_ns - held_ns)
         if s.missed:

@@ -52,7 +52,6 @@ from emp.engine.succession import Succession
 from emp.engine.tap import Taps
 from emp.engine.upkeep import Home, Upkeep
 from emp.engine.venue_terms import TERMS_S, VenueTerms
-from emp.engine.venue_time import VenueTime
 from emp.engine.watchdog import LIMIT_MS, Watchdog
 from emp.journal.ledger import Ledger
 from emp.observe.board import Board
@@ -108,7 +107,6 @@ class Live(Ending):
         self._succession = succession
         self._index = {one.name: i for i, one in enumerate(self._engine.instruments)}
         self._market = MarketClock(len(self._index), clock)
-        self._stamps = VenueTime(len(self._index))
         self._context = context
         self._rolls = Rolls(self._engine)
         self._breakers = Breakers(self._engine.limits.breakers, self._bar)
@@ -148,10 +146,6 @@ class Live(Ending):
     def events(self, rows: Array) -> None:
         """Queue EVENT rows."""
         with self._surviving():
-            steps = self._stamps.steps
-            rows = self._stamps.take(rows, self._clock.monotonic_ns())
-            if self._stamps.steps > steps:
-                _log.warning("the venue's clock was set back: its market goes on from where it was")
             self._bus.publish(rows, self._watchdog.lain_ns())
 
     def report(self, update: OrderUpdate) -> None:
@@ -730,6 +724,7 @@ class Live(Ending):
         with self._surviving():
             done = self._failure is None and self._over_in_order and not self._engine.orders.open_orders()
             if self.connected.is_set():
+                self._upkeep.mark_earned(last=True)
                 self._upkeep.write_account(is_open=not done)
             if done:
                 self._ledger.seal()

@@ -63,7 +63,7 @@ class MonitorTap(Tap):
         of those, only who is compared is another.
         """
         fresh = self._monitor is None
-        kept = kept and at == self._next
+        kept = kept and at == self._next and not self._watching.failed  # one that failed is to be found again
         self._log.begin(at, since=self._next, fresh=fresh, kept=kept, **lineup.hashes)
         self._monitor = Monitor(self._instruments, self._limits, lineup, self._monitor, kept=kept)
         self._next = at

@@ -1,6 +1,7 @@
 """From a ledger's rows to orders, money, ids and halts: the newest checkpoint, and what was recorded after it."""
 
 import msgspec
+import numpy as np
 
 from emp.core.codes import Reason
 from emp.core.contracts import CancelOrder, Control, NewOrder, OrderUpdate, Replace
@@ -68,11 +69,23 @@ def begin(ledger: LedgerReader, engine: Engine, until_seq: int | None = None) ->
     engine.desk.financing[:] = rebuilt.financing
     for name, data in rebuilt.earned.items():
         i = engine.orders.instruments.index(name)
-        restore_earned(engine.desk.standing[i : i + 1], data, engine.model.artifact.hash)
+        standing = engine.desk.standing[i : i + 1]
+        restore_earned(standing, data, engine.model.artifact.hash)
+        np.minimum(standing["lots"], engine.limits.max_order_lots, out=standing["lots"])
+    for i, lots in enumerate(engine.desk.lots):
+        _resume_lots(lots, engine.desk.account[i], engine.orders.prices[i])
     engine.unvalued.restore(
         {engine.orders.instruments.index(name): qty for name, qty in rebuilt.unvalued.items()}
     )
     return rebuilt
+
+
+def _resume_lots(lots: Array, account: Array, price: float) -> None:
+    """Let a LOTS record count from here on: what was won and paid before is no outcome of what is held, which enters
+    at its last mark, with nothing believed of it.
+    """
+    lots["cash"] = account["cash"] + account["position"] * price
+    lots["fees"], lots["financing"] = account["fees"], account["financing"]
 
 
 class _Fold:

@@ -89,7 +89,7 @@ class Upkeep:
         """Mark the accounts, and look at the disk and at conversion rates: every few seconds."""
         self._mark_accounts()
         if connected:
-            self._mark_earned()
+            self.mark_earned()
             self._sum_up()
             if self._account is not None:
                 self._write_account_in_time()
@@ -142,8 +142,8 @@ class Upkeep:
                 with self._surviving():
                     self._ledger.record_note(account_note(one.name, account, self._market.now(i)))
 
-    def _mark_earned(self) -> None:
-        """Record what outcomes allow when it changes, and what is behind it once a minute: it outlives the process."""
+    def mark_earned(self, *, last: bool = False) -> None:
+        """Record what outcomes allow when it changes, and what is behind it once a minute, and at the `last`."""
         now = self._clock.monotonic_ns()
         for i, one in enumerate(self._engine.instruments):
             st = self._engine.desk.standing[i]
@@ -151,7 +151,7 @@ class Upkeep:
             learned = tuple(float(st[name]) for name in ("n", "scaled", "crossed_trips"))
             at, before = self._learned.get(i, (now - ACCOUNT_NS, (0.0, 0.0, 0.0)))
             changed = self._allowed.get(i, (1, False, 0)) != allowed
-            if changed or (learned != before and now - at >= ACCOUNT_NS):
+            if changed or (learned != before and (last or now - at >= ACCOUNT_NS)):
                 self._allowed[i], self._learned[i] = allowed, (now, learned)
                 with self._surviving():
                     data = earned_here(self._engine, i)

@@ -81,13 +81,6 @@ def test_delays_that_are_no_stalls_add_up_to_no_order_on_old_data() -> None:
     assert play(whole).violations == []
 
 
-def test_a_venue_whose_clock_was_set_back_is_traded_at_again() -> None:
-    """Everything that it said for ten minutes was stamped before what had been heard of it."""
-    outcome = play(quiet(Fault("venue_clock", 4_000, 600)))
-    assert outcome.violations == []
-    assert outcome.ended in ("trading", "watching")
-
-
 def test_another_seed_plays_otherwise() -> None:
     assert len({play(plan_of(seed)).told for seed in (5, 6)}) == 2
 

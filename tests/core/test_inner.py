@@ -14,7 +14,7 @@ from numba import njit
 from numba.core import event
 
 from emp.core.numba.hold import hold
-from emp.core.numba.inner import TRIED, InnerLibrary
+from emp.core.numba.inner import TRIED
 from emp.core.numba.jit import kernel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +75,7 @@ def first_two(x: Any) -> Any:
 def test_what_a_kernel_calls_is_no_code_of_its_own() -> None:
     assert quarter(8.0) == 2.0
     (whole,) = quarter.overloads.values()  # type: ignore[attr-defined]
-    assert not isinstance(whole.library, InnerLibrary)
+    assert type(whole.library).__name__ == "JITCodeLibrary"
     assert not halve.overloads  # type: ignore[attr-defined]
 
 
@@ -152,3 +152,26 @@ def test_to_hold_compiles_nothing() -> None:
     with compiled() as names:
         hold(value)
     assert names == []
+
+
+def test_with_another_numba_kernels_are_compiled_as_it_does(tmp_path: Path) -> None:
+    """Nothing of its insides is touched: not even what stands beside this module is imported."""
+    asked = (
+        "import numba, sys; numba.__version__ = '9.9.9'\n"
+        "from emp.core.numba.jit import kernel\n"
+        "@kernel\ndef one(x): return x + 1\n"
+        "@kernel\ndef two(x): return one(one(x))\n"
+        "print(two(1), 'emp.core.numba.linked' in sys.modules)\n"
+    )
+    (tmp_path / "asked.py").write_text(asked)
+    told = {**os.environ, "PYTHONPATH": str(ROOT), "EMP_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "asked.py"],
+        cwd=tmp_path,
+        env=told,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stdout.split() == ["3", "False"]

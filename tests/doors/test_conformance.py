@@ -505,11 +505,11 @@ def test_what_the_sink_raises_never_reaches_the_transport(kind: type[Door], gate
         await run.bought(3)
         publish = run.world.bus.publish
 
-        def fail(message: Any) -> None:
+        def fail(message: Any, *more: Any) -> None:
             if isinstance(message, OrderUpdate) == (what == "report"):
                 run.world.bus.publish = publish  # type: ignore[method-assign]
                 raise RuntimeError("a bug")
-            publish(message)
+            publish(message, *more)
 
         run.world.bus.publish = fail  # type: ignore[method-assign]
         await run.until(lambda: run.over)

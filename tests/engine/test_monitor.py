@@ -294,6 +294,21 @@ def test_another_challenger_begins_a_contest_of_its_own_beside_the_same_model(
     assert made.verify() == len(told) - 2
 
 
+def test_a_model_that_failed_is_looked_at_anew_with_others_beside_it(
+    tmp_path: Path, day: Array, lineup: Lineup
+) -> None:
+    """Else nobody would be told again, and a standby that was named for it never serve."""
+    made = Run(tmp_path / "run", Engine([GOOG], lineup.serving, LIMITS, "TEST0001"), lineup)
+    made.batch(day[:1_000])
+    made.compare(lineup._replace(challenger=named("other")))
+    made.tap._watching.failed = "log_loss.shares"
+    made.compare(lineup)
+    made.close()
+    begins = [told for _, told in read_monitor(made.folder.path) if told["kind"] == "lineup"]
+    assert [one["kept"] for one in begins] == [False, True, False]
+    assert not made.tap._watching.failed
+
+
 @pytest.mark.parametrize("change", ["number", "gone", "more"])
 def test_what_is_not_found_again_is_refused(run: Run, change: str) -> None:
     path = run.folder.path / MONITOR

@@ -161,6 +161,7 @@ def test_what_was_opened_by_crossing_teaches_whether_crossing_pays() -> None:
     for brings, trips, may in ((-3, 60, False), (3, 60, True)):
         hand, learner = Hand(), new_standing()[0]
         learner["lots"] = 0  # stopped
+        counted = 0
         for k in range(trips):
             hand.ask(hand.show(100, 102), Action.CROSS, 1, 102)
             hand.show(100, 102)
@@ -171,13 +172,15 @@ def test_what_was_opened_by_crossing_teaches_whether_crossing_pays() -> None:
             best = 102 + brings
             hand.ask(hand.show(best, best + 2), Action.CROSS, -1, best)
             hand.show(best, best + 2)
+            counted += bool(learner["may_cross"])
             hand.learn(learner)
             if k == 4:
                 assert (learner["crossed_trips"], learner["n"]) == (5, 0)
         assert learner["crossed_trips"] == trips
         assert learner["crossed_scale"] == pytest.approx((brings - 1.0) ** 2)
         assert bool(learner["may_cross"]) is may
-        assert bool(learner["n"] > 0) is may
+        assert learner["n"] == pytest.approx(counted, rel=0.1), "the trip that earned it is not counted"
+        assert (counted > 0) is may
         assert bool(learner["regained"]["sum"] > 0) is may
 
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from emp.app.wiring.live import Running
-from emp.core.records import Array
+from emp.core.records import ACCOUNT, Array
+from emp.decision.outcomes import new_lots, take_fills
 from emp.decision.standing import STANDING, new_standing
 from emp.engine.checkpoint import record_checkpoint
 from emp.engine.earned import EARNED, earned_note, earned_of, restore_earned
 from emp.engine.engine import Engine
-from emp.engine.rebuild import begin
+from emp.engine.rebuild import _resume_lots, begin
 from emp.engine.serving import allocate
 from emp.engine.upkeep import ACCOUNT_NS
 from emp.journal.reader import LedgerReader
@@ -107,6 +108,45 @@ def test_a_stop_holds_over_clean_restarts(tmp_path: Path) -> None:
     second = run(settings(tmp_path / "runs"), later(venue, "p1-"), see)
     assert second.folder.path != first.folder.path
     assert seen == [(0, 1, 0.25)]
+
+
+@pytest.mark.usefixtures("compiled_engine")
+@pytest.mark.earns
+def test_a_stop_that_came_just_before_the_end_is_recorded(tmp_path: Path) -> None:
+    """A run that failed is gone on with from its ledger alone."""
+
+    async def script(running: Running, venue: Venue) -> None:
+        await look(running, venue)
+        stop(running.engine.desk.standing[0])
+
+    ended = run(settings(tmp_path / "runs"), Venue(), script)
+    last = LedgerReader(ended.folder.ledger).notes(EARNED)[-1]
+    assert (last.data["lots"], last.data["stops"]) == (0, 1)
+
+
+@pytest.mark.usefixtures("compiled_engine")
+@pytest.mark.earns
+def test_no_more_is_earned_than_the_owner_allows_now(tmp_path: Path) -> None:
+    running = started(settings(tmp_path / "runs"), Venue())
+    running.engine.desk.standing["lots"] = 5
+    running.live._upkeep.look(connected=True)
+    tight = msgspec.structs.replace(LOOSE, max_order_lots=2)
+    again = Engine([BTC], running.engine.model, tight, running.engine.run)
+    begin(LedgerReader(running.folder.ledger), again)
+    assert again.desk.standing["lots"] == 2
+    gone(running)
+
+
+def test_what_a_run_had_won_before_a_restart_is_no_outcome_of_what_it_holds(tmp_path: Path) -> None:
+    """540 won and 40 in fees, then a lot bought at 1,000 and still held; it is sold at 1,003 after the restart."""
+    account, lots = np.zeros(1, ACCOUNT)[0], new_lots()[0]
+    account["position"], account["cash"], account["fees"] = 1, 540.0 - 1_000.0, 40.0
+    _resume_lots(lots, account, 1_000.0)
+    assert not take_fills(lots, account, 5)
+    assert (lots["entry"], lots["belief"], lots["position"]) == (1_000.0, 0.0, 1)
+    account["position"], account["cash"], account["fees"] = 0, account["cash"] + 1_003.0, 41.0
+    assert take_fills(lots, account, 9)
+    assert (lots["last"]["brought"], lots["last"]["believed"]) == (2.0, 0.0)
 
 
 @pytest.mark.usefixtures("compiled_engine")

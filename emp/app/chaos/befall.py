@@ -240,11 +240,6 @@ class Befalls:
         clock.step(seconds * 1_000 * MS)
         self._later(STEP_MS, lambda: clock.step(-seconds * 1_000 * MS))
 
-    def _venue_clock(self, seconds: int) -> None:
-        clock = self._world.venue_clock
-        clock.step(seconds * 1_000 * MS)
-        self._later(STEP_MS, lambda: clock.step(-seconds * 1_000 * MS))
-
     def _summer_time(self, forth: int) -> None:
         self._clock_step(3_600 if forth else -3_600)
 

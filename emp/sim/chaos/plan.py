@@ -68,7 +68,6 @@ KINDS: dict[str, Kind] = {
     "stop": Kind(2, 300, 5_000, "ms in which the process is stopped (SIGSTOP, a blocked loop)"),
     "slow_disk": Kind(1, 50, 900, "ms that each sync takes, for a second"),
     "clock_step": Kind(1, -3_600, 3_600, "s by which the wall clock steps"),
-    "venue_clock": Kind(1, -3_600, 3_600, "s by which the venue's clock steps"),
     "summer_time": Kind(1, 0, 1, "the wall clock steps by an hour, as on a box that keeps local time"),
     # the model
     "nan_model": Kind(1, 300, 8_000, "ms in which everything that the model says is no number"),
