@@ -41,7 +41,7 @@ export function cards(one, units, trades) {
     ["fills", number(one.fills)], ["expected a lot", one.value.closed_lots ? number(one.value.expected, 2, true) : ABSENT],
     ["brought a lot", one.value.closed_lots ? number(one.value.realised, 2, true) : ABSENT, one.value.closed_lots && one.value.realised < 0 ? "sell" : ""],
     ["may open, lots", one.value.earned_lots ? number(one.value.earned_lots) : "0: not earned", one.value.earned_lots ? "" : "sell"],
-    ["opens by crossing", one.value.may_cross ? "yes" : "not earned"],
+    ["opens by crossing", one.value.may_cross ? "yes" : "no"],
   ];
   const rows = [
     ["bid", price(one.bid, one)], ["ask", price(one.ask, one)], ["spread, ticks", known ? number(one.ask - one.bid) : ABSENT], ...trading,
