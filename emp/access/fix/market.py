@@ -99,6 +99,7 @@ class Market:
         framer.next(1)
         framer.next()
         decode_bytes(framer.wire, 0, SNAPSHOT, 0, 0, self.raw_books[:0], self.raw_rows[:0])
+        show(self.books[0].copy(), self._row[0].copy())
 
     def invalidate(self) -> None:
         """Something was missed: every book waits for a snapshot, and its next event carries GAP."""

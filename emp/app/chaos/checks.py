@@ -507,8 +507,10 @@ _UNHEARD = frozenset(
 )  # fmt: skip
 """Faults after which a fill is learnt by asking: what it cost is not told then."""
 
-_CORRECTED = frozenset(("bust", "corrected_trade"))
-"""Faults that change what a trade cost: a venue that was not heard meanwhile tells what is held, and no more."""
+_CORRECTED = frozenset(("bust", "corrected_trade", "overfill", "less_filled"))
+"""Faults after which it is not told what a trade cost, if it is learnt by asking: the venue tells what is held, and the
+last price.
+"""
 
 _REFUSED = frozenset({"JournalError", "CorruptLedgerError", "UsageError"})
 """How a start ends that is refused."""

@@ -130,6 +130,7 @@ class Exchange:
         self._match(pit, row[0])
         if pit.wild:
             pit.wild -= 1
+            pit.wild_ns = self._loop.now_ns
             row = at_wild_prices(row)
         self._show(pit, row)
 
