@@ -132,6 +132,9 @@ class Checks:
         if not isinstance(command, NewOrder | Replace):
             return
         self._instrument_of[command.cl_ord_id] = command.instrument
+        if life.running.live._failure is not None and not life.failed:
+            life.failed = True
+            self.afresh()
         if command.reason is Reason.KILL_SWITCH:
             self._closings[command.instrument].on_send(command)
         else:

@@ -61,6 +61,6 @@ class Closings:
             self._names.discard(update.clOrdID)
 
     def afresh(self) -> None:
-        """Another process, another state of the link, or the owner's word: the next try is due at once."""
+        """Another process, another state of the link, a failure or the owner's word: the next try is due at once."""
         self._refused = 0
         self._names.clear()

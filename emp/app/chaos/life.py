@@ -36,6 +36,7 @@ class Life(msgspec.Struct, weakref=True):
     newest_ns: dict[int, int] = {}  # when the newest market data of each instrument reached it
     second: bool = False
     began: bool = False  # whether it has begun to trade
+    failed: bool = False  # something has failed it, and what is held is closed before it ends
     summed_up: int = 0  # the newest checkpoint of its ledger that was looked at
     knew: int = 0  # fills that it had applied when it died
     run: str = ""  # that it goes on with, or has begun
