@@ -22,7 +22,7 @@ from emp.journal.run import RunFolder
 ROOT = Path(__file__).resolve().parents[2]
 PAIRS = 20
 
-pytestmark = [pytest.mark.usefixtures("compiled_engine"), pytest.mark.long]
+pytestmark = [pytest.mark.usefixtures("compiled_engine"), pytest.mark.long, pytest.mark.earns]
 
 
 CONFIG = """
