@@ -52,7 +52,8 @@ def where_fonts_are_known() -> None:
 
 
 def grid_of(tab: Any) -> list[int]:
-    """The brightness of every cell of what a tab shows."""
+    """The brightness of every cell of what a tab shows, once all of it is laid out."""
+    tab.wait_for_timeout(1_500)
     picture = "data:image/png;base64," + base64.b64encode(tab.screenshot()).decode()
     other = tab.context.new_page()
     grid: list[int] = other.evaluate(GRID, [picture, COLUMNS, ROWS])
