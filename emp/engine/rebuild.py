@@ -72,19 +72,19 @@ def begin(ledger: LedgerReader, engine: Engine, until_seq: int | None = None) ->
         standing = engine.desk.standing[i : i + 1]
         restore_earned(standing, data, engine.model.artifact.hash)
         np.minimum(standing["lots"], engine.limits.max_order_lots, out=standing["lots"])
-    for i, lots in enumerate(engine.desk.lots):
-        _resume_lots(lots, engine.desk.account[i], engine.orders.prices[i])
     engine.unvalued.restore(
         {engine.orders.instruments.index(name): qty for name, qty in rebuilt.unvalued.items()}
     )
+    for i, lots in enumerate(engine.desk.lots):
+        _resume_lots(lots, engine.desk.account[i], engine.orders.prices[i], engine.unvalued.lots(i))
     return rebuilt
 
 
-def _resume_lots(lots: Array, account: Array, price: float) -> None:
+def _resume_lots(lots: Array, account: Array, price: float, unvalued: int) -> None:
     """Let a LOTS record count from here on: what was won and paid before is no outcome of what is held, which enters
-    at its last mark, with nothing believed of it.
+    at its last mark, with nothing believed of it. `unvalued` lots of it have no price yet, and are not in the cash.
     """
-    lots["cash"] = account["cash"] + account["position"] * price
+    lots["cash"] = account["cash"] + (account["position"] - unvalued) * price
     lots["fees"], lots["financing"] = account["fees"], account["financing"]
 
 

@@ -80,7 +80,8 @@ class Set:
         self.engine = Engine(self.world)
         self.ledger = Ledger()
         self.depth = 0
-        live = SimpleNamespace(_ledger=self.ledger, connected=SimpleNamespace(is_set=lambda: True))
+        connected = SimpleNamespace(is_set=lambda: True)
+        live = SimpleNamespace(_ledger=self.ledger, connected=connected, _failure=None)
         running = SimpleNamespace(
             live=live,
             engine=self.engine,

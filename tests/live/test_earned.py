@@ -141,7 +141,7 @@ def test_what_a_run_had_won_before_a_restart_is_no_outcome_of_what_it_holds(tmp_
     """540 won and 40 in fees, then a lot bought at 1,000 and still held; it is sold at 1,003 after the restart."""
     account, lots = np.zeros(1, ACCOUNT)[0], new_lots()[0]
     account["position"], account["cash"], account["fees"] = 1, 540.0 - 1_000.0, 40.0
-    _resume_lots(lots, account, 1_000.0)
+    _resume_lots(lots, account, 1_000.0, 0)
     assert not take_fills(lots, account, 5)
     assert (lots["entry"], lots["belief"], lots["position"]) == (1_000.0, 0.0, 1)
     account["position"], account["cash"], account["fees"] = 0, account["cash"] + 1_003.0, 41.0

@@ -4,7 +4,6 @@ Each check has a name. The first violation of each name is kept, with when it wa
 """
 
 import hashlib
-from collections import deque
 
 import msgspec
 
@@ -20,7 +19,7 @@ from emp.core.records import Array
 from emp.engine.rebuild import rebuild
 from emp.execution.orders import OrderManager
 from emp.journal.reader import LedgerReader
-from emp.sim.chaos.exchange import Held
+from emp.sim.chaos.exchange import BY_HAND, Held
 from emp.sim.chaos.loop import Process
 from emp.sim.chaos.pit import Pit
 
@@ -100,7 +99,6 @@ class Checks:
         self.reports = 0
         self._pits = world.exchange.pits
         self._closings = {pit.instrument.name: Closings(world, self, pit) for pit in self._pits}
-        self._numbers: deque[tuple[int, int]] = deque(maxlen=512)  # (instrument, seq) of rows as they came
         self._arrivals: dict[
             tuple[int, int], int
         ] = {}  # (instrument, ts) of a row -> when it reached the engine's box
@@ -183,7 +181,6 @@ class Checks:
         came = life.process.came_ns or now
         for key in zip(rows["instrument"].tolist(), rows["ts"].tolist(), strict=True):
             life.newest_ns[key[0]], self._arrivals[key] = now, came
-        self._numbers.extend(zip(rows["instrument"].tolist(), rows["seq"].tolist(), strict=True))
         if len(self._arrivals) > 512:
             self._arrivals = dict(list(self._arrivals.items())[256:])
         self.losses.look(life)
@@ -221,7 +218,7 @@ class Checks:
     def on_report(self, life: Life, update: OrderUpdate) -> None:
         """A report reaches the engine."""
         self.reports += 1
-        if update.clOrdID.startswith("HAND") and update.filled and life.trading:
+        if update.clOrdID.startswith(BY_HAND) and update.filled and life.trading:
             self._others.setdefault(update.clOrdID, (life, self._world.loop.now_ns))
         for closings in self._closings.values():
             closings.on_report(update)
@@ -397,11 +394,9 @@ class Checks:
         return ""
 
     def _processed(self, life: Life, pit: Pit) -> bool:
-        """Whether the newest market data of an instrument have been decided on; by number, since a market whose clock
-        was set has other stamps in the engine.
-        """
-        newest = list(self._numbers)[-8 * len(self._pits) ** 2 :]
-        return (pit.index, int(life.running.engine.desk.state[pit.index]["seq"])) in newest
+        """Whether the newest market data of an instrument have been decided on."""
+        newest = list(self._arrivals)[-8 * len(self._pits) ** 2 :]
+        return (pit.index, int(life.running.engine.desk.state[pit.index]["ts"])) in newest
 
     def at_rest(self) -> None:
         """It must be alive by now."""

@@ -43,7 +43,6 @@ class Scene(Protocol):
     home: Path
     disk: SimDisk
     clock: VirtualClock
-    venue_clock: VirtualClock
     venue_process: Process
     exchange: Exchange
     door: Door

@@ -104,7 +104,7 @@ class World:
         self.unlit = False
         self.sqlite = SqliteFiles(self.disk, self.loop, generator(plan.seed, "chaos", "sqlite"))
         self.clock = VirtualClock(self.loop, WALL_NS)
-        self.venue_clock = VirtualClock(self.loop, WALL_NS)
+        venue_clock = VirtualClock(self.loop, WALL_NS)
         self.loop.network.jitter = lambda: int(draw.integers(0, 3 * MS))
         self.venue_process = Process("venue")
         self.instruments = traded(plan.instruments)
@@ -112,10 +112,10 @@ class World:
             Pit(one, k, market_rows(plan.offset + k * APART, plan.wrong_from_ms / 1000))
             for k, one in enumerate(self.instruments)
         ]
-        self.exchange = Exchange(pits, self.loop, self.venue_process, self.venue_clock.now_ns)
+        self.exchange = Exchange(pits, self.loop, self.venue_process, venue_clock.now_ns)
         self.checks = Checks(self)
         self.door: Door = open_door(
-            plan.door, self.exchange, self.venue_clock, self.checks.on_arrival, self.loop.network, RUNS
+            plan.door, self.exchange, venue_clock, self.checks.on_arrival, self.loop.network, RUNS
         )
         self.config = self._config(8)
         self.most_position = 8  # of all configurations so far
