@@ -26,9 +26,10 @@ from emp.train.data.auxiliary import (
 )
 from emp.train.data.chunks import Stream, burn_in, plan_epoch, row_batches, window_batch, windows
 from emp.train.data.mirror import mirror_matrix
+from emp.train.fit.config import TrainConfig
 from emp.train.fit.features import learn_features
 from emp.train.fit.judging import Judging
-from emp.train.fit.loop import TrainConfig, Trainer
+from emp.train.fit.loop import Trainer
 from emp.train.fit.losses import Scales, Targets, forecast_losses, move_scales, targets_of
 from emp.train.net.network import STEADY_AT, Network, read_outputs
 from tests.ssm.nets import SMALL
@@ -208,7 +209,7 @@ def test_a_resumed_run_reaches_the_same_numbers(tmp_path):
     assert second.run()
     assert torch.equal(weights(second), weights(whole))
     assert second.losses == whole.losses
-    for a, b in zip(second.mean.parameters(), whole.mean.parameters(), strict=True):
+    for a, b in zip(second.averaged().parameters(), whole.averaged().parameters(), strict=True):
         assert torch.equal(a, b)
     assert second.history == whole.history
     assert len(whole.history) == 3
@@ -322,14 +323,14 @@ def test_an_epoch_takes_only_so_many_rows_of_a_long_series():
 def test_a_group_carries_its_state_from_window_to_window_without_gradient():
     t = trainer(lr=0.0, masked_share=0.0)
     seen = []
-    original = t._train_window
+    original = t.learner.learn
 
-    def watched(batch, state):
-        losses, after = original(batch, state)
+    def watched(window, state, step, total):
+        values, after = original(window, state, step, total)
         seen.append((state, after))
-        return losses, after
+        return values, after
 
-    t._train_window = watched
+    t.learner.learn = watched
     t.train_group([chunks.Sequence(0, 300, 428, 16, False)])
     (first, between), (carried, after) = seen
     assert carried is between

@@ -26,9 +26,11 @@ from emp.train.data.data import Dataset
 from emp.train.fit.anchors import ewc, fisher_of, l2_sp, start_of
 from emp.train.fit.arms import AdaptSettings, Arm
 from emp.train.fit.calibration import Chosen
+from emp.train.fit.config import TrainConfig
 from emp.train.fit.export import load_network
 from emp.train.fit.fit import domain_thresholds, drift_reference, provenance
-from emp.train.fit.loop import Fitting, Penalty, Report, TrainConfig, Trainer
+from emp.train.fit.learner import Fitting, Penalty
+from emp.train.fit.loop import Report, Trainer
 from emp.train.fit.losses import Weights
 from emp.train.fit.probe import learn_heads
 from emp.train.fit.sequence import (

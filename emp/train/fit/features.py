@@ -12,7 +12,8 @@ from torch import Tensor
 
 from emp.core.clock import LiveClock
 from emp.train.data.chunks import Batch, Stream, row_batches
-from emp.train.fit.loop import Report, Step, TrainConfig
+from emp.train.fit.config import TrainConfig
+from emp.train.fit.loop import Report, Step
 from emp.train.fit.losses import Scales, forecast_losses, targets_of, weighted_sum
 from emp.train.net.network import Network, read_outputs
 

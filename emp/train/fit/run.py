@@ -22,9 +22,10 @@ from emp.journal.run import code_version
 from emp.model.artifact import Artifact, content_hash
 from emp.model.ssm_config import SSMConfig
 from emp.train.data.data import Dataset
+from emp.train.fit.config import TrainConfig
 from emp.train.fit.export import PARITY_EVENTS, export
 from emp.train.fit.fit import Trained, provenance
-from emp.train.fit.loop import Report, TrainConfig
+from emp.train.fit.loop import Report
 from emp.train.fit.sequence import encoder_record, train_sequence
 
 CHECKPOINT = "checkpoint.pt"

@@ -28,9 +28,10 @@ from emp.train.data.chunks import MOST_ROWS, Stream
 from emp.train.data.data import Dataset, Part
 from emp.train.fit import calibration
 from emp.train.fit.calibration import Chosen, Rows, fit_temperature, measure_quartiles, stretches
+from emp.train.fit.config import TrainConfig
 from emp.train.fit.features import learn_features
 from emp.train.fit.fit import Trained, provenance
-from emp.train.fit.loop import Report, TrainConfig, Trainer
+from emp.train.fit.loop import Report, Trainer
 from emp.train.fit.losses import Scales, move_scales
 from emp.train.fit.rollout import Rollout, rollout
 from emp.train.net.network import Network

@@ -26,9 +26,9 @@ from emp.train.data.data import Dataset, Split
 from emp.train.data.markets import Market
 from emp.train.data.table import FeatureTable
 from emp.train.fit import fit, run, sequence
+from emp.train.fit.config import TrainConfig
 from emp.train.fit.export import export
 from emp.train.fit.fit import MAX_ROWS, train_linear
-from emp.train.fit.loop import TrainConfig
 from emp.train.fit.sequence import train_sequence
 from emp.train.judge.apart import Cell, judge_market
 
