@@ -41,7 +41,16 @@ from emp.train.fit.sequence import (
     make_scales,
     make_stream,
 )
-from emp.train.net.adapters import adapt, body, merge_difference, merged, top, train_heads, with_heads
+from emp.train.net.adapters import (
+    adapt,
+    body,
+    leave_out,
+    merge_difference,
+    merged,
+    top,
+    train_heads,
+    with_heads,
+)
 from emp.train.net.network import Network
 
 MERGE_LIMIT = 1e-9
@@ -104,6 +113,10 @@ def adapt_model(
     scales = make_scales([*seen, *old], wider.domains)
     config = _train_config(settings, arm)
 
+    if not wider.heads.shared:
+        for at in new:
+            if wider.domains[at] in names:
+                leave_out(wider.heads, at, *_constant_inputs([one for one in streams if one.domain == at]))
     train_heads(wider.requires_grad_(False), new, arm.affine)
     probed = learn_heads(wider, streams, scales, settings, config.weights)
     facts = _prepare(wider, arm, settings, len(new))
@@ -156,6 +169,12 @@ def streams_of(
     """Training parts of some series, each for the head that speaks for it alone, every row counting alike."""
     made = [make_stream(data, domains, edges, seen, 0.0, settings.rows) for data in seen]
     return [one._replace(broader=(one.domain,), weight=1.0) for one in made]
+
+
+def _constant_inputs(streams: Sequence[Stream]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first usable input of some streams, and which inputs are the same at all of their usable rows."""
+    x = np.concatenate([one.x[one.use] for one in streams])
+    return torch.from_numpy(x[0]), torch.from_numpy((x == x[0]).all(axis=0))
 
 
 def _refuse(base: Artifact, targets: Sequence[Dataset], kept: Sequence[Dataset], arm: Arm) -> None:

@@ -5,6 +5,7 @@ thresholds and depth encoder), so training begins at that baseline and not below
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import msgspec
 import numpy as np
 import torch
 
+from emp.core.platform import usable_cores
 from emp.core.records import HORIZONS, QUANTILES, Array
 from emp.engine.inputs import PREFIX
 from emp.model.artifact import Manifest
@@ -38,6 +40,10 @@ from emp.train.net.network import Network
 
 CONTEXT = 16_384
 """Events before the rows to be judged from which the state is built up."""
+
+
+MOST_BESIDE = 4
+"""Series that are judged at once: what one holds of its rows is large."""
 
 
 class Judged(NamedTuple):
@@ -116,10 +122,10 @@ def train_sequence(
     start_as_linear(network, linear.tensors, typical_inputs(streams, len(domains)))
     tilt = class_tilt(streams, len(domains))
     add_tilt(network, tilt)
-    network.to(device)
     scales = make_scales(seen, domains)
     if not resume:
-        learn_features(network, streams, scales, config, report)
+        learn_features(network, streams, scales, config, report)  # small steps: a CPU is quicker at them
+    network.to(device)
 
     def judge(candidate: Network) -> float:
         return calibration_loss(without_tilt(candidate, tilt), seen, edges)
@@ -305,10 +311,9 @@ def judge_rows(network: Network, data: Dataset, part: Part, head: int | None = N
 
 def calibration_loss(network: Network, datasets: Sequence[Dataset], edges: Array) -> float:
     """Mean log loss of the classes over series and horizons on the calibration parts, after calibration there."""
-    losses = []
-    for data in datasets:
-        judged = _judged(network, data, edges[head_of(data, network.domains)])
-        losses += [fit_temperature(*judged.rows(h)[:3])[1] for h in range(HORIZONS)]
+    asked = [(data, head_of(data, network.domains)) for data in datasets]
+    found = _judged(network, asked, edges)
+    losses = [fit_temperature(*judged.rows(h)[:3])[1] for judged in found for h in range(HORIZONS)]
     return float(np.mean(losses))
 
 
@@ -334,7 +339,7 @@ def calibrate_head(
     """How the classes of a head are calibrated, by horizon, and its quartiles float32[HORIZONS, 2], on the rows of the
     calibration parts of some series.
     """
-    parts = [_judged(network, data, edges[at], at) for data in mine]
+    parts = _judged(network, [(data, at) for data in mine], edges)
     judged = Judged(*(np.concatenate(a) for a in zip(*parts, strict=True)))
     trained = np.concatenate([data.delta_hat("train", data.part("train")) for data in mine])
     chosen = [calibration.calibrate(judged.rows(h)) for h in range(HORIZONS)]
@@ -350,7 +355,13 @@ def calibrate_head(
     return chosen, quartiles
 
 
-def _judged(network: Network, data: Dataset, edges: Array, head: int | None = None) -> Judged:
+def _judged(network: Network, asked: Sequence[tuple[Dataset, int]], edges: Array) -> list[Judged]:
+    """Calibration rows of some series, each through a head, side by side: compiled steps need no interpreter."""
+    with ThreadPoolExecutor(min(MOST_BESIDE, usable_cores()), thread_name_prefix="emp-judge") as pool:
+        return list(pool.map(lambda one: _judged_by(network, one[0], edges[one[1]], one[1]), asked))
+
+
+def _judged_by(network: Network, data: Dataset, edges: Array, head: int) -> Judged:
     rows, said = judge_rows(network, data, "calibrate", head)
     moves = data.delta_hat("calibrate", rows)
     return Judged(

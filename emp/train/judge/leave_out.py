@@ -142,7 +142,7 @@ def models_of(
             done.manifest,
             done.calibration,
             done.extra,
-            run.parity_inputs(datasets, linear),
+            run.parity_inputs(datasets, linear.tensors, done.network.domains),
         )
     return {name: load_folder(folder / name) for name in (LINEAR, STATE_SPACE)}
 

@@ -58,5 +58,5 @@ def pretrain(
         done.manifest,
         done.calibration,
         done.extra,
-        run.parity_inputs(datasets, linear),
+        run.parity_inputs(datasets, linear.tensors, done.network.domains),
     )
