@@ -10,6 +10,7 @@ from torch import nn
 
 from emp.core.errors import UsageError
 from emp.core.records import HORIZONS
+from emp.model.heads import MEANS_AT, OUTPUTS, QUANTILES_AT
 from emp.model.ssm_config import SSMConfig
 from emp.perception.normalise import INPUTS, SESSION_AT
 from emp.train.data.chunks import plan_epoch, quotas_of
@@ -17,7 +18,7 @@ from emp.train.fit.adapt import adapt_model, fisher_information, head_name
 from emp.train.fit.anchors import ewc, fisher_diagonal, l2_sp, start_of
 from emp.train.fit.arms import ARMS, AdaptSettings
 from emp.train.fit.export import load_network
-from emp.train.fit.sequence import encoder_record
+from emp.train.fit.sequence import encoder_record, write_linear
 from emp.train.judge.adaptations import in_memory
 from emp.train.net.adapters import (
     FROZEN,
@@ -235,6 +236,41 @@ def test_a_new_head_asks_nothing_of_inputs_that_it_never_saw_vary(world: World, 
     assert (after[-1][still] == 0.0).all()
     assert (after[-1][~still] != 0.0).any()
     np.testing.assert_array_equal(after[:-1], before)
+
+
+def test_a_new_head_begins_as_what_loses_least_on_the_calibration_part(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the base learned of equities misleads in this market, and a linear model of it alone does not."""
+    got = adapt_model(world.base.artifact, [world.spot], [world.equity], ARMS["head"], QUICK)
+    losses = got.facts["head_began_as"]
+    assert losses["linear"] < losses["base"] - 0.01
+    assert got.history == [pytest.approx(losses["linear"])]
+    assert list(losses) == ["base", "linear"]
+    said = iter((0.0, 1.0))
+    with monkeypatch.context() as patch:
+        patch.setattr("emp.train.fit.new_heads.calibration_loss", lambda *_: next(said))
+        other = adapt_model(world.base.artifact, [world.spot], [world.equity], ARMS["head"], QUICK)
+    assert other.history == [pytest.approx(losses["base"])]
+    scaled = adapt_model(world.base.artifact, [world.spot], [world.equity], ARMS["lora_affine"], QUICK)
+    assert list(scaled.facts["head_began_as"]) == ["base"]
+
+
+def test_a_linear_start_says_what_the_linear_model_says(world: World) -> None:
+    net = with_heads(load_network(world.base.artifact, INPUTS)[0], [head_name(world.spot)])
+    at = len(net.domains) - 1
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(1, INPUTS, OUTPUTS)).astype(np.float32)
+    bias = rng.normal(size=(1, OUTPUTS)).astype(np.float32)
+    x = rng.normal(size=(40, INPUTS)).astype(np.float32)
+    before = net(torch.from_numpy(x)[None], None, torch.tensor([0])).raw
+    middle = torch.from_numpy(x.mean(0) @ weight[0] + bias)
+    write_linear(net.heads, slice(at, at + 1), torch.from_numpy(weight), torch.from_numpy(bias), middle)
+    raw = net(torch.from_numpy(x)[None], None, torch.tensor([at])).raw[0].detach().numpy()
+    want = x @ weight[0] + bias
+    exact = [c for c in range(OUTPUTS) if not QUANTILES_AT <= c < MEANS_AT or (c - QUANTILES_AT) % 3 == 1]
+    np.testing.assert_allclose(raw[:, exact], want[:, exact], rtol=1e-3, atol=1e-3)
+    assert torch.equal(net(torch.from_numpy(x)[None], None, torch.tensor([0])).raw, before)
 
 
 # --- penalties

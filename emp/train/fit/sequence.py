@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import torch
+from torch import Tensor
 
 from emp.core.platform import usable_cores
 from emp.core.records import HORIZONS, QUANTILES, Array
@@ -36,7 +37,7 @@ from emp.train.fit.fit import Trained, provenance
 from emp.train.fit.loop import Report, Trainer
 from emp.train.fit.losses import Scales, move_scales
 from emp.train.fit.rollout import Rollout, rollout
-from emp.train.net.network import Network
+from emp.train.net.network import Heads, Network
 
 CONTEXT = 16_384
 """Events before the rows to be judged from which the state is built up."""
@@ -270,17 +271,29 @@ def start_as_linear(network: Network, tensors: dict[str, Array], typical: Array)
     if network.heads.shared:
         weight, bias = weight[:1], bias[:1].expand(len(bias), -1)
     middle = (torch.from_numpy(typical)[:, None] @ weight)[:, 0] + bias
-    with torch.no_grad():
-        for p in (network.heads.hidden, network.heads.features, network.heads.direct, network.heads.bias):
-            p.zero_()
-        network.heads.direct[:, :, : weight.shape[-1]] = weight
-        network.heads.bias[:, : bias.shape[-1]] = bias
-        for h in range(HORIZONS):
-            low, mid, high = (QUANTILES_AT + h * len(QUANTILES) + i for i in range(3))
-            for outer, sign in ((low, -1.0), (high, 1.0)):
-                width = (sign * (middle[:, outer] - middle[:, mid])).clamp(min=1e-3)
-                network.heads.direct[:, :, outer] = 0.0
-                network.heads.bias[:, outer] = width + torch.log(-torch.expm1(-width))
+    write_linear(network.heads, slice(None), weight, bias, middle)
+
+
+@torch.no_grad()
+def write_linear(heads: Heads, at: slice, weight: Tensor, bias: Tensor, middle: Tensor) -> None:
+    """Write linear models over some heads, in place.
+
+    Args:
+        heads: with maps of their own.
+        at: which of them.
+        weight, bias: of the linear models, [heads, INPUTS, OUTPUTS] and [heads, OUTPUTS].
+        middle: what they say of typical inputs, [heads, OUTPUTS].
+    """
+    for p in (heads.hidden, heads.features, heads.direct, heads.bias):
+        p[at] = 0.0
+    heads.direct[at, :, : weight.shape[-1]] = weight
+    heads.bias[at, : bias.shape[-1]] = bias
+    for h in range(HORIZONS):
+        low, mid, high = (QUANTILES_AT + h * len(QUANTILES) + i for i in range(3))
+        for outer, sign in ((low, -1.0), (high, 1.0)):
+            width = (sign * (middle[:, outer] - middle[:, mid])).clamp(min=1e-3)
+            heads.direct[at, :, outer] = 0.0
+            heads.bias[at, outer] = width + torch.log(-torch.expm1(-width))
     assert (
         weight.shape[-1] > MEANS_AT
     )  # classes, quantiles and means: nothing of the linear model is left out
