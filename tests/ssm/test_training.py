@@ -276,6 +276,15 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused_in_one_line(tmp
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("lanes", "times"), [(1, 1.0), (4, 1.0), (16, 2.0), (64, 4.0)])
+def test_the_learning_rate_grows_with_the_root_of_lanes_beyond_four(lanes, times):
+    t = trainer(lanes=lanes, lr=1e-3, warmup_steps=1)
+    assert t.config.rate == pytest.approx(times * 1e-3)
+    t.train_group(t.plans[0][0])
+    rates = [group["lr"] for group in t.learner.optimizer.param_groups]
+    assert rates == pytest.approx([times * 1e-3, times * 1e-3, times * 1e-3 * t.config.direct_rate])
+
+
 def test_divergence_is_said_in_one_line():
     t = trainer()
     with torch.no_grad():
