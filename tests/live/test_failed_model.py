@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from emp.core.codes import Reason
 from emp.engine.engine import EngineLimits
@@ -92,3 +93,33 @@ def test_drift_bars_opening_whatever_stands_by_because_it_sees_the_same_inputs(t
         assert world.viewer.view().serving.standby == "second"
 
     play(world, script)
+
+
+@pytest.mark.parametrize("gate", ["log_loss.standby", "drift"])
+def test_a_process_that_died_after_it_goes_on_as_it_was(gate: str, tmp_path: Path) -> None:
+    """A model that has failed halts nothing: another serves, or nothing is opened, over a restart too."""
+    first = World(tmp_path, limits=LIMITS, model=named("first"), standby=named("second"))
+    left: list[object] = []
+
+    def as_it_is(world: World) -> list[object]:
+        risk = world.engine.desk.risk
+        return [world.engine.bars.every(), risk["halted"].tolist(), risk["halt_reason"].tolist()]
+
+    async def script(world: World) -> None:
+        await world.until(lambda: world.live.connected.is_set(), 120)
+        await trickle(world, 10)
+        world.verdicts.append(verdict("first", gate))
+        await world.until(lambda: bool(world.recorded().notes("risk_breach")), 20)
+        await trickle(world, 10)
+        left.extend(as_it_is(world))
+
+    play(first, script)
+    first.unseal()
+    again = World(tmp_path, limits=LIMITS, model=first.engine.model, actions="later")
+
+    async def look(world: World) -> None:
+        await world.until(lambda: world.live.connected.is_set(), 60)
+        await trickle(world, 10)
+        assert as_it_is(world) == left == [(Reason.MODEL,) if gate == "drift" else (), [False], [0]]
+
+    play(again, look)
