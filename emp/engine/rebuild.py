@@ -201,6 +201,8 @@ class _Fold:
                 self._wait(note.instrument, qty)
         elif note.kind == CARRIED:
             take_over(manager, note, self._halted)
+            if note.data.get("failed"):
+                self._barred[note.instrument].setdefault(Reason.MODEL)
         elif note.kind == VALUED:
             manager.value(note.instrument, int(note.data["qty"] or 0), float(note.data["px"] or 0.0))
             self._unvalued.pop(note.instrument, None)

@@ -144,6 +144,7 @@ class Succession:
                 instrument=verdict.instrument,
             )
             self._driver.tell(breach)
+            self._engine.failed_models.add(verdict.model)
             if self._standby is None or verdict.gate == DRIFT:  # what stands by sees the same inputs
                 return verdict.why
             ready, self._standby = self._standby, None

@@ -38,6 +38,9 @@ HOURS = 6
 LOOKS = 20
 """Looks of 256 forecasts that an instrument's day must have had."""
 
+EVER = 1 << 62
+"""A day that never comes."""
+
 Colour = Literal["green", "red", "short"]
 
 
@@ -265,9 +268,9 @@ def _seen_of(one: Evidence) -> tuple[float, int]:
 
 def paper_lacks(evidence: Mapping[str, Evidence], asked: Asked, gates: Gates) -> str:
     """What is missing of two green weeks on paper, on every instrument; "" where nothing is. A red day ends what came
-    before it, and so does a longer pause.
+    before it, and so does a longer pause; one that has not come, too: a clock that was set back forgets nothing.
     """
-    days = days_of(evidence, asked)
+    days = days_of(evidence, asked._replace(today=EVER))
     for instrument in asked.instruments:
         why = _lacks_on(days, asked, gates, instrument)
         if why:
@@ -278,7 +281,8 @@ def paper_lacks(evidence: Mapping[str, Evidence], asked: Asked, gates: Gates) ->
 def _lacks_on(days: Mapping[int, list[Evidence]], asked: Asked, gates: Gates, instrument: str) -> str:
     judged = {day: judge_day(parts, gates, instrument) for day, parts in days.items()}
     red = max((day for day, one in judged.items() if one.colour == "red"), default=-1)
-    kept = _unbroken(sorted(day for day, one in judged.items() if day > red and one.colour == "green"))
+    green = sorted(day for day, one in judged.items() if day > red and one.colour == "green")
+    kept = _unbroken([day for day in green if day <= asked.today])
     span = kept[-1] - kept[0] + 1 if kept else 0
     if span < SPAN_DAYS or len(kept) < DAYS:
         last = f"; day {red} was red: {judged[red].why}" if red >= 0 else ""

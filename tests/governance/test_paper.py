@@ -127,6 +127,12 @@ def test_a_red_day_ends_what_came_before_it(gates: Gates) -> None:
     assert "GOOG: 3 green days of paper trading over 5 days" in paper_lacks(spoiled, ask(MODEL, 14), gates)
 
 
+def test_a_clock_that_was_set_back_forgets_no_red_day(gates: Gates) -> None:
+    spoiled = weeks() | {"15": paper(MODEL, 15, "failed: calibration")}
+    for today in (14, 15, 16):
+        assert "day 15 was red: failed" in paper_lacks(spoiled, ask(MODEL, today), gates)
+
+
 @pytest.mark.parametrize(("pause", "why"), [(FRESH_DAYS, ""), (FRESH_DAYS + 1, "GOOG: 5 green days")])
 def test_a_longer_pause_ends_what_came_before_it(pause: int, why: str, gates: Gates) -> None:
     """Ten good days of a year are no two weeks."""

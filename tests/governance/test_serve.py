@@ -77,7 +77,9 @@ def test_paper_serves_the_default_and_marks_what_was_named(promoted: Registry) -
     assert load_models(config("mock")).standing == {}
 
 
-def test_the_newest_candidate_of_the_registry_is_the_challenger(promoted: Registry) -> None:
+def test_the_newest_candidate_of_the_registry_is_the_challenger(
+    promoted: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
     def challenger(**model: object) -> str:
         found = load_models(config("paper", registry=promoted.home, **model)).challenger
         return "" if found is None else found.artifact.hash
@@ -91,6 +93,9 @@ def test_the_newest_candidate_of_the_registry_is_the_challenger(promoted: Regist
     assert challenger(challenger="mamba2") == hashes["mamba2"]
     assert challenger(ssm_impl="mamba3", fallback_impl="none") == hashes["mamba2"]
     assert challenger(monitor=False) == ""
+    (promoted.folder(hashes["mamba3"]) / "manifest.json").unlink()
+    assert challenger() == "", "a damaged candidate keeps nothing from serving"
+    assert "the newest candidate is no challenger" in capsys.readouterr().err
 
 
 def test_an_artifact_changed_in_the_registry_is_refused(promoted: Registry) -> None:

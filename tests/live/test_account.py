@@ -56,15 +56,15 @@ def settings(folder: Path, **more: object) -> SystemConfig:
     )
 
 
-def started(config: SystemConfig, venue: Venue) -> Running:
+def started(config: SystemConfig, venue: Venue, models: Models | None = None) -> Running:
     clock = LiveClock()
-    models = Models(buying_model(config.run_dir.parent / "model"))
+    models = models or Models(buying_model(config.run_dir.parent / "model"))
     return assemble_live(config, [BTC], models, venue, Board(clock), clock)
 
 
-def run(config: SystemConfig, venue: Venue, script: Script) -> Running:
+def run(config: SystemConfig, venue: Venue, script: Script, models: Models | None = None) -> Running:
     """One run from start to orderly end."""
-    running = started(config, venue)
+    running = started(config, venue, models)
 
     async def whole() -> None:
         task = asyncio.create_task(running.live.run())

@@ -86,11 +86,19 @@ def _compared(
 
 
 def _newest_candidate(registry: Registry, serving: LoadedModel) -> LoadedModel | None:
-    """The candidate that was registered last, other than the model that serves; None where there is none."""
+    """The candidate that was registered last, other than the model that serves; None where there is none, or where it
+    cannot be used: nobody has named it, so what serves does not wait for it.
+    """
     status = registry.standing().status
     candidates = [model for model, said in status.items() if said == CANDIDATE]
     others = [model for model in candidates if model != serving.artifact.hash]
-    return load_folder(registry.folder(others[-1])) if others else None
+    if not others:
+        return None
+    try:
+        return load_folder(registry.folder(others[-1]))
+    except ArtifactError as error:
+        say(f"emp: the newest candidate is no challenger: {error}")
+        return None
 
 
 def _marks(serving: LoadedModel, standby: LoadedModel | None, status: Mapping[str, str]) -> dict[str, str]:

@@ -155,7 +155,7 @@ def _assemble(
     run = folder.manifest["run"]
     ledger = Ledger(folder.ledger, run=run, mode=config.mode)
     if not ledger.last_seq:  # new, or its process died before it had taken over what the run before it left
-        carry_over(state, manifest["instruments"], ledger, clock)
+        carry_over(state, manifest["instruments"], ledger, clock, model.artifact.hash)
     if continued:
         note_continuation(folder, ledger, manifest, clock)
         models = _continued(folder, ledger, config, models, clock)
@@ -170,6 +170,7 @@ def _assemble(
     engine = Engine(instruments, models.serving, engine_limits(config), run, journal.actions.model_hashes)
     if rule is not None:
         rule.attach(engine)
+    engine.failed_models |= _failed(state, ledger)
     if lease is not None:
         engine.token = lease.token
         if isinstance(access, Guarded):
@@ -281,6 +282,14 @@ def _continued(
     fell_back = bool(swaps) and swaps[-1].reason in FALLBACKS
     standby, role = (None, "fallback") if fell_back else (models.standby, "primary")
     return Models(last, standby, models.challenger, models.linear, role)
+
+
+def _failed(state: AccountState, ledger: Ledger) -> set[str]:
+    """Hashes of models that have failed in the account's runs, as far as it is known, and were not brought back."""
+    found = {name for one in state.instruments.values() for name in one.failed.split()}
+    for swap in read_swaps(ledger):
+        found = found | {swap.before} if swap.reason == "failed" else found - {swap.after}
+    return found
 
 
 def _reader(config: SystemConfig, source: Path, folder: RunFolder) -> Callable[[], Models]:
