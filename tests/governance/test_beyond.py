@@ -132,6 +132,11 @@ def test_each_beginning_of_a_run_s_monitor_is_a_contest(artifact: Artifact) -> N
         one = msgspec.structs.replace(best, config={**best.config, "contests": contests})
         told = said(artifact, CONTEST, one)
         assert (told.verdict, "how many contests" in told.why) == ("fail", True)
+    endless = contest(artifact.hash, 0.5, run="RUN2", contests=10**400)
+    told = said(artifact, CONTEST, best, endless)
+    assert told.verdict == "fail"
+    assert told.value is not None
+    assert told.value < 1e-6
 
 
 @settings(max_examples=100, deadline=None)

@@ -375,3 +375,16 @@ def test_steps_of_random_networks_are_evidence_of_no_model(gates: Gates, artifac
     steps = of_steps({"mamba3": [9.0, 10.0]}, {"rounds": 2})
     assert [(r.measure, r.blocks) for r in steps.records] == [("step_p99_ms.mamba3", (0.009, 0.01))]
     assert judged(gates, artifact, [steps]).verdict == "fail"
+
+
+@pytest.mark.parametrize("one", [1e160, 1e308, -1e308])
+def test_figures_too_large_to_be_measured_fail_and_break_nothing(
+    one: float, gates: Gates, artifact: Artifact
+) -> None:
+    assert bounds([one, -one, one, 0.0, one], 0.95) is None
+    made = [
+        msgspec.structs.replace(r, blocks=(one, -one) * 4) if r.measure == "alpha_after_fees_bps" else r
+        for r in records()
+    ]
+    said = judged(gates, artifact, [evaluation(artifact.hash, made), *all_green(artifact.hash)[1:]])
+    assert {name.partition(".")[0] for name in failing(said)} == {"alpha_after_fees_bps_min"}
