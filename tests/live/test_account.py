@@ -168,7 +168,7 @@ def test_a_start_that_dies_before_it_has_taken_over_leaves_it_to_the_next(
     lost = day_pnl(run(config, venue, trade))
     around = pytest.approx(lost, abs=1)
 
-    def dies(_state: object, _names: object, ledger: Ledger, _clock: object) -> None:
+    def dies(_state: object, _names: object, ledger: Ledger, *_: object) -> None:
         ledger.close()
         raise JournalError("the process dies here")
 
