@@ -18,11 +18,13 @@ from emp.core.instrument import catalogue
 from emp.core.records import DECISION
 from emp.engine.choose import load_model
 from emp.engine.succession import Models
+from emp.governance.registry import Registry
 from emp.journal.actionlog import read_actions
 from emp.journal.reader import LedgerReader
 from emp.journal.run import CONTINUED
 from emp.observe.board import Board
 from tests.kit.journal import journal
+from tests.kit.promoted import promote
 
 from .world import Venue
 
@@ -92,6 +94,25 @@ def test_the_model_it_died_with_serves_again(tmp_path: Path) -> None:
     close(running)
     assert running.folder.path == first
     assert running.engine.model.artifact.hash == load_model("linear").artifact.hash
+
+
+def test_a_model_that_was_withdrawn_since_does_not_serve_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = Registry(tmp_path / "registry", LiveClock())
+    for name in ("mamba2", "linear"):
+        promote(registry, name)
+    config = live(tmp_path, model={"registry": registry.home})
+    first = died(config)
+    running = started(config, model="mamba2")
+    close(running)
+    assert running.engine.model.artifact.manifest.kind == "linear", "it is the default"
+    registry.rollback("it has lost")
+    running = started(config, model="mamba2")
+    close(running)
+    assert running.folder.path == first
+    assert running.engine.model.artifact.manifest.kind == "mamba2"
+    assert "is not approved" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("other", [{"account": "8"}, {"access": {"host": "another.example"}}])

@@ -18,6 +18,7 @@ from emp.app.terminal.progress import Work
 from emp.core.errors import ConfigError, UsageError
 from emp.core.records import Array
 from emp.core.small_file import read_small
+from emp.core.strict_yaml import load_yaml
 from emp.engine.choose import load_model
 from emp.engine.load import LoadedModel, load_folder
 from emp.governance.gates import read_gates
@@ -124,7 +125,7 @@ def read_settings(path: Path | None, seed: int) -> AdaptSettings:
     if path is None:
         return AdaptSettings(seed=seed)
     try:
-        values = yaml.safe_load(read_small(path)) or {}
+        values = load_yaml(read_small(path)) or {}
         return msgspec.convert({**values, "seed": seed}, AdaptSettings)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error

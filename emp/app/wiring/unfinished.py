@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from emp.core.clock import Clock
 from emp.core.config.config import SystemConfig
 from emp.core.errors import JournalError, UsageError
@@ -83,11 +85,18 @@ def refuse_elsewhere(state: AccountState, continued: RunFolder | None) -> None:
         )
 
 
-def carry_over(state: AccountState, instruments: Sequence[str], ledger: Ledger, clock: Clock) -> None:
-    """Let a new run begin with what the account's run before it has lost that day, held and halted: with all of it, or
-    a process that dies meanwhile leaves an empty ledger, and the next one begins here again.
+def carry_over(
+    state: AccountState, instruments: Sequence[str], ledger: Ledger, clock: Clock, serving: str = ""
+) -> None:
+    """Let a new run begin with what the account's run before it has lost that day, held and halted, and whether the
+    model that is `serving`, by its hash, had failed: with all of it, or a process that dies meanwhile leaves an empty
+    ledger, and the next one begins here again.
     """
-    known = {name: left for name in instruments if (left := state.instruments.get(name)) is not None}
+    known = {
+        name: msgspec.structs.replace(left, failed=serving if serving in left.failed.split() else "")
+        for name in instruments
+        if (left := state.instruments.get(name)) is not None
+    }
     worth = {name: left for name, left in known.items() if is_worth_carrying(left)}
     with ledger.batch():
         for name, left in worth.items():
@@ -98,7 +107,8 @@ def carry_over(state: AccountState, instruments: Sequence[str], ledger: Ledger, 
     for name, left in worth.items():
         words = f"loss of the day {left.day_pnl:g}, drawdown {left.drawdown:g}, position {left.position:+d}"
         halted = f", halted ({left.halted}): `emp resume` lets it trade" if left.halted else ""
-        say(f"emp: {name}: carried over from run {state.run}: {words}{halted}")
+        failed = ", its model had failed: `emp resume` lets it open" if left.failed else ""
+        say(f"emp: {name}: carried over from run {state.run}: {words}{halted}{failed}")
 
 
 def note_continuation(run: RunFolder, ledger: Ledger, manifest: Mapping[str, Any], clock: Clock) -> None:
