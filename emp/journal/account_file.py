@@ -35,6 +35,11 @@ class Carried(msgspec.Struct, frozen=True, kw_only=True):
     drawdown: float = 0.0  # pnl less its peak, at most 0
     halted: str = ""  # name of the reason for which nobody has let it trade again; "" where it may
     earned: dict[str, Scalar] = {}  # what outcomes allow (`emp.engine.earned`); empty: nothing is known
+    price: float = 0.0  # ticks: the newest mid that was seen; 0: none is known
+    price_ns: int = 0  # when that was, ns UTC
+    tick: float = 0.0  # what all of this is counted in; 0: not told, by an older release
+    lot: float = 0.0
+    point_value: float = 0.0
 
 
 class AccountState(msgspec.Struct, frozen=True, kw_only=True):

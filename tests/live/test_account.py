@@ -190,7 +190,7 @@ def test_what_several_instruments_take_over_is_recorded_at_once(
     monkeypatch.setattr(Ledger, "record_note", lambda self, _: together.append(self._in_batch))
     ledger = Ledger(tmp_path / "ledger.sqlite", run="R")
     state = AccountState(instruments={name: Carried(day_pnl=-5.0, day=3) for name in ("A", "B")})
-    carry_over(state, ["A", "B", "C"], ledger, LiveClock())
+    carry_over(state, [msgspec.structs.replace(BTC, name=name) for name in "ABC"], ledger, LiveClock())
     assert together == [True, True]
     ledger.close()
 
@@ -359,7 +359,7 @@ def test_what_is_carried_by_who_saw_no_market_is_valued_at_the_newest_mark(tmp_p
 def test_what_is_carried_twice_without_a_market_is_the_same(tmp_path: Path) -> None:
     first = Carried(position=3, value=290.0, day=9, day_pnl=-7.0, drawdown=-9.0)
     again = carried(rebuilt(tmp_path, carried_note("BTCUSDT", first, 1)), 0)
-    assert msgspec.structs.replace(again, earned={}) == first
+    assert msgspec.structs.replace(again, earned={}, tick=0.0, lot=0.0, point_value=0.0) == first
 
 
 def test_a_user_without_a_home_is_told_to_name_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:

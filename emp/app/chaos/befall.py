@@ -406,6 +406,12 @@ class Befalls:
         self._later(1_000 + ms / 2, lambda: self._world.ask("kill"))
         self._and_resume(1_000 + ms + STEP_MS)
 
+    def _wild_start(self, rows: int) -> None:
+        self._kill(1_000)
+        self._later(900, lambda: self._wild_price(rows))
+        self._later(1_600, lambda: self._world.ask("kill"))
+        self._and_resume(1_000 + STEP_MS)
+
     def _by_hand(self, lots: int) -> None:
         self._trade_by_hand(lots, told=True)
 

@@ -9,13 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from emp.core.clock import Clock
 from emp.core.config.config import SystemConfig
 from emp.core.errors import JournalError, UsageError
+from emp.core.instrument import Instrument
 from emp.core.platform import say
 from emp.engine.carry import carried_note, is_worth_carrying
 from emp.engine.earned import earned_note
 from emp.engine.journal_tap import newest_rows
+from emp.engine.units import changed_units, in_units
 from emp.journal.account_file import AccountState
 from emp.journal.ledger import Ledger, finish_sealing
 from emp.journal.reader import LedgerReader, is_blank
@@ -83,11 +87,37 @@ def refuse_elsewhere(state: AccountState, continued: RunFolder | None) -> None:
         )
 
 
-def carry_over(state: AccountState, instruments: Sequence[str], ledger: Ledger, clock: Clock) -> None:
+def refuse_other_units(run: RunFolder, ledger: Ledger, instruments: Sequence[Instrument]) -> None:
+    """UsageError where a run that goes on is counted in other ticks or lots than its instruments have now."""
+    notes = ledger.notes(CONTINUED)
+    facts = json.loads(str(notes[-1].data.get("facts") or "null")) if notes else run.manifest.get("facts")
+    before = {str(one["name"]): one for one in facts or ()}
+    for one in instruments:
+        changed = changed_units(before.get(one.name, {}), msgspec.to_builtins(one))
+        if changed:
+            raise UsageError(
+                f"{run.path}: {one.name} was counted in other units when this run ended ({changed}): go on with the"
+                " catalogue as it was and end the run in order, then begin with the other"
+            )
+
+
+def carry_over(state: AccountState, instruments: Sequence[Instrument], ledger: Ledger, clock: Clock) -> None:
     """Let a new run begin with what the account's run before it has lost that day, held and halted: with all of it, or
     a process that dies meanwhile leaves an empty ledger, and the next one begins here again.
+
+    Raises UsageError where what is held is no whole number of the lots of now.
     """
-    known = {name: left for name in instruments if (left := state.instruments.get(name)) is not None}
+    known = {}
+    for one in instruments:
+        left = state.instruments.get(one.name)
+        if left is not None:
+            known[one.name] = in_units(left, one)
+            changed = changed_units(msgspec.to_builtins(left), msgspec.to_builtins(one))
+            if changed:
+                say(
+                    f"emp: {one.name}: other units than those of run {state.run} ({changed}): what it left is"
+                    " converted, the size that it had earned begins anew"
+                )
     worth = {name: left for name, left in known.items() if is_worth_carrying(left)}
     with ledger.batch():
         for name, left in worth.items():
