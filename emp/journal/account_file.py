@@ -21,7 +21,7 @@ import msgspec
 from emp.core.disk import disk, make_folders
 from emp.core.errors import JournalError, UsageError
 from emp.core.platform import home, lock
-from emp.journal.files import write_atomically
+from emp.journal.files import refuse_dangling, write_atomically
 from emp.journal.records import Scalar
 
 
@@ -98,6 +98,7 @@ class AccountFile:
         try:
             return msgspec.json.decode(self.path.read_bytes(), type=AccountState)
         except FileNotFoundError:
+            refuse_dangling(self.path)
             return AccountState()
         except OSError as error:
             raise JournalError(f"cannot read {self.path}: {error.strerror}") from error

@@ -21,6 +21,7 @@ from emp.engine.earned import earned_note
 from emp.engine.journal_tap import newest_rows
 from emp.engine.units import changed_units, in_units
 from emp.journal.account_file import AccountState
+from emp.journal.files import is_link, is_there, listed
 from emp.journal.ledger import Ledger, finish_sealing
 from emp.journal.reader import LedgerReader, is_blank
 from emp.journal.records import Note
@@ -74,7 +75,7 @@ def refuse_elsewhere(state: AccountState, continued: RunFolder | None) -> None:
     folder = Path(state.folder)
     if not state.open or (continued is not None and continued.path.resolve() == folder.resolve()):
         return
-    if not (folder / "ledger.sqlite").exists():
+    if not is_there(folder / "ledger.sqlite"):
         say(
             f"emp: {folder}, the last live run of this account, did not end in order and is gone: its loss of the day"
             " and its halts are carried over, its orders and positions are taken from the venue"
@@ -163,9 +164,13 @@ def first_model(run: RunFolder) -> str:
 
 
 def _live_runs(runs: Path) -> Iterator[RunFolder]:
-    for path in sorted(runs.glob("live-*")):
-        if path.is_dir():
-            yield RunFolder(path)
+    """Each once, though another name is a link to it."""
+    known = set[Path]()
+    for path in sorted(listed(runs, "live-*"), key=is_link):
+        if not is_there(path) or not path.is_dir() or path.resolve() in known:
+            continue
+        known.add(path.resolve())
+        yield RunFolder(path)
 
 
 def _account(config: object) -> tuple[object, ...]:
@@ -174,8 +179,8 @@ def _account(config: object) -> tuple[object, ...]:
 
 
 def _sealed(run: RunFolder) -> bool:
-    if not run.ledger.exists() or is_blank(run.ledger):
-        return run.finished or not any(run.actions.glob("*"))  # it died before it could send anything
+    if not is_there(run.ledger) or is_blank(run.ledger):
+        return run.finished or not listed(run.actions)  # it died before it could send anything
     try:
         ledger = LedgerReader(run.ledger, whole=False)  # of each run there ever was, however long
     except JournalError as error:
