@@ -83,7 +83,7 @@ class Befalls:
         network.stands_until_ns = network.refuses_until_ns = network.one_way_until_ns = 0
         network.next_cut = network.next_flip = None
         self._weather(Faults())
-        world.disk.sync_ns = world.disk.failing_syncs = 0
+        world.disk.sync_ns = world.disk.failing_syncs = world.disk.failing_reads = 0
         world.disk.free = SIZE
         world.disk.crash_in = self.crash_next_start = None
         self._slow_until_ns = 0
@@ -270,6 +270,11 @@ class Befalls:
 
     def _failed_sync(self, n: int) -> None:
         self._world.disk.failing_syncs = n
+
+    def _failed_read(self, n: int) -> None:
+        self._kill(1_000)  # a process that runs has read its ledger: one that begins must read it
+        self._world.disk.failing_reads = n
+        self._world.sqlite.reads_fail()
 
     def _disk_full(self, left: int) -> None:
         model = self._world.disk

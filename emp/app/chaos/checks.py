@@ -341,7 +341,9 @@ class Checks:
         if not life.trading and life.running is None and kind in _REFUSED:
             if world.befalls.flipped:
                 world.refused = life.said
-            elif not any(kind in world.befalls.counts for kind in ("disk_full", "failed_sync")):
+            elif not any(
+                kind in world.befalls.counts for kind in ("disk_full", "failed_sync", "failed_read")
+            ):
                 self.violated("start_refused", life.said)
                 world.refused = life.said
         for context in world.loop.failures:

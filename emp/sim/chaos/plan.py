@@ -74,6 +74,7 @@ KINDS: dict[str, Kind] = {
     "slow_model": Kind(1, 300, 4_000, "ms in which each batch of market data takes the model 20 to 200 ms"),
     # the disk and the box
     "failed_sync": Kind(1, 1, 2, "syncs fail"),
+    "failed_read": Kind(1, 1, 6, "SIGKILL, and reads of the ledger's file fail in the next starts"),
     "disk_full": Kind(1, 0, 12_000_000, "bytes are left, for 20 s"),
     "kill": Kind(3, 200, 20_000, "SIGKILL; the owner starts it again so many ms later"),
     "power": Kind(2, 200, 20_000, "the box loses its power; it comes back so many ms later"),
