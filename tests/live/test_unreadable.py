@@ -13,7 +13,11 @@ from typing import Any
 
 import pytest
 
+from emp.access.ctrader.settings import Credentials
+from emp.app.wiring.examples import default_config
 from emp.app.wiring.live import Running
+from emp.app.wiring.tokens import TokenFile
+from emp.core.config.secrets import Secret
 from emp.core.errors import EmpError, JournalError
 from emp.journal.files import is_there, listed
 from emp.journal.ledger import Ledger
@@ -218,3 +222,22 @@ def test_an_account_that_is_a_link_to_what_is_not_there_has_not_lost_nothing(
     account.symlink_to(tmp_path / "unmounted")
     with pytest.raises(JournalError, match="is a link to"):
         started(config, venue)
+
+
+def test_what_is_configured_and_cannot_be_read_is_not_what_was_never_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert default_config().name == "mock.yaml"
+    Path("emp.yaml").symlink_to("/unmounted/emp.yaml")
+    with pytest.raises(JournalError, match="is a link to"):
+        default_config()
+    given = Credentials(
+        client_id=Secret("a"), client_secret=Secret("b"), access_token=Secret("c"), refresh_token=Secret("d")
+    )
+    kept = tmp_path / "tokens.json"
+    kept.write_text("{}")
+    kept.chmod(0o600)
+    for failing, why in ((1, "cannot look at"), (3, "cannot read the kept tokens")):
+        with seen_by(Unreadable(tmp_path, failing)), pytest.raises(EmpError, match=why):
+            TokenFile(kept, given).newest()
