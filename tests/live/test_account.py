@@ -19,6 +19,7 @@ from emp.core.codes import OrderStatus, Reason
 from emp.core.config.config import SystemConfig
 from emp.core.contracts import NewOrder, OrderUpdate
 from emp.core.errors import JournalError, UsageError
+from emp.core.instrument import Instrument
 from emp.engine.carry import carried, carried_note
 from emp.engine.checkpoint import ACCOUNT_MARK
 from emp.engine.engine import Engine, EngineLimits
@@ -56,10 +57,10 @@ def settings(folder: Path, **more: object) -> SystemConfig:
     )
 
 
-def started(config: SystemConfig, venue: Venue) -> Running:
+def started(config: SystemConfig, venue: Venue, instrument: Instrument = BTC) -> Running:
     clock = LiveClock()
     models = Models(buying_model(config.run_dir.parent / "model"))
-    return assemble_live(config, [BTC], models, venue, Board(clock), clock)
+    return assemble_live(config, [instrument], models, venue, Board(clock), clock)
 
 
 def run(config: SystemConfig, venue: Venue, script: Script) -> Running:

@@ -10,7 +10,7 @@ from emp.app.wiring.unfinished import carry_over, refuse_other_units
 from emp.core.clock import LiveClock
 from emp.core.errors import UsageError
 from emp.core.instrument import Instrument
-from emp.engine.rebuild import rebuild
+from emp.engine.rebuild import begin, rebuild
 from emp.engine.units import in_units
 from emp.execution.orders import OrderManager
 from emp.journal.account_file import AccountState, Carried
@@ -18,7 +18,8 @@ from emp.journal.ledger import Ledger
 from emp.journal.records import Note
 from emp.journal.run import CONTINUED, RunFolder
 
-from .world import BTC
+from .test_account import gone, settings, started
+from .world import BTC, Venue
 
 
 def with_(**changes: float) -> Instrument:
@@ -95,6 +96,29 @@ def test_a_run_that_goes_on_is_not_read_in_other_units(tmp_path: Path, noted: bo
             refuse_other_units(run, ledger, [with_(**changed)])
         assert "\n" not in str(refused.value)
     ledger.close()
+
+
+def test_a_run_in_other_units_that_was_moved_away_is_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMP_STATE", str(tmp_path / "state"))
+    config, venue = settings(tmp_path / "runs"), Venue()
+    before = started(config, venue)
+    before.engine.desk.risk["halted"] = True
+    before.engine.desk.account["fees"] = 30.0
+    before.live._upkeep.write_account(is_open=True)
+    before.live._ledger.record_note(Note(kind="x", ts=1, data={}))
+    gone(before)
+    finer = with_(tick=BTC.tick / 10)
+    with pytest.raises(UsageError, match="move it away"):
+        started(config, venue, finer)
+    before.folder.path.rename(tmp_path / "away")
+    after = started(config, venue, finer)
+    begin(after.live._ledger, after.engine)
+    account = after.engine.desk.account[0]
+    assert account["pnl"] - account["day_start"] == pytest.approx(-300.0)
+    assert after.engine.halted
+    gone(after)
 
 
 def test_a_run_whose_facts_nobody_told_goes_on(tmp_path: Path) -> None:

@@ -98,7 +98,8 @@ def refuse_other_units(run: RunFolder, ledger: Ledger, instruments: Sequence[Ins
         if changed:
             raise UsageError(
                 f"{run.path}: {one.name} was counted in other units when this run ended ({changed}): go on with the"
-                " catalogue as it was and end the run in order, then begin with the other"
+                " catalogue as it was and end the run in order, then begin with the other; or move it away: what"
+                " is known of the account is converted"
             )
 
 
