@@ -147,6 +147,7 @@ ControlAction = Literal[
     "margin",
     "context",
     "differs",
+    "confirmed",
     "terms",
     "roll",
     "finance",
@@ -182,6 +183,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     differs   the venue holds `value` lots, signed, beyond what our fills make: orders that may explain it are asked
               for; where none can, the difference is booked, at `reason` ticks where the venue says what the lots
               cost, and everything halted and closed
+    confirmed the venue holds `value` lots, signed, of those that reports told and no order of ours explains: they are
+              booked, the others are not, and what is held is closed
     swap      the model of hash `reason` serves from the next event on
     compare   the same model serves, and others are compared with it from the next event on
     timer     time alone asked for something (an overdue answer, a silent feed, a position still to close)

@@ -3,7 +3,8 @@
 A position closed by hand, a broker's stop-out or a fill whose report was lost changes what the account holds, and
 nothing need be told to us. A difference counts where two looks in a row find the same one, nothing of the instrument
 having changed in between, so that a fill on its way is not taken for one; or where STEADY looks do, whatever we trade
-meanwhile: what is on its way would not be the same each time.
+meanwhile: what is on its way would not be the same each time. What a report has told and no order of ours explains is
+another word on the same: where the venue holds just so many lots more, that is so at once.
 """
 
 import asyncio
@@ -44,6 +45,14 @@ class _Mark(NamedTuple):
     ids: int  # client order ids given out: an order may have come and gone
 
 
+class Known(NamedTuple):
+    """What is known of an instrument, and must not change while the venue is asked."""
+
+    fills: int
+    position: int
+    claimed: int  # lots that reports have told and no order of ours explains
+
+
 class PositionAudit:
     """Compares positions for one engine on one access."""
 
@@ -57,8 +66,8 @@ class PositionAudit:
 
     @property
     def settled(self) -> bool:
-        """Whether the last look found what our fills make."""
-        return not (self._suspected or self._untold or self.problem)
+        """Whether the last look found what our fills make, and nothing else was told since."""
+        return not (self._engine.claims or self._suspected or self._untold or self.problem)
 
     @property
     def wait_s(self) -> float:
@@ -66,11 +75,13 @@ class PositionAudit:
         return LOOK_S if self.settled else AGAIN_S
 
     async def look(self) -> Mapping[str, int]:
-        """Lots, signed, that the venue holds beyond our position, by instrument, where that is so for sure by now.
+        """Lots, signed, that the venue holds beyond our position, by instrument, where that is so for sure by now; 0
+        where they are none, but were in doubt.
 
         Where the venue does not answer nothing is known, and what was suspected is forgotten.
         """
         before = {} if self._is_explaining() else self._marks()
+        claimed = {} if self._is_explaining() else self._claimed()
         self._untold = False
         try:
             held = {one.instrument: one.qty for one in await self._access.positions()}
@@ -80,8 +91,14 @@ class PositionAudit:
             return {}
         self.problem = ""
         after, confirmed = {} if self._is_explaining() else self._marks(), {}
+        still = {} if self._is_explaining() else self._claimed()
         for name in held.keys() | {one.name for one in self._engine.instruments}:
             mark, known = before.get(name), self._suspected.pop(name, None)
+            claim = claimed.get(name)
+            unchanged = claim is not None and still.get(name) == claim
+            if claim is not None and unchanged and held.get(name, 0) - claim.position == claim.claimed:
+                confirmed[name] = claim.claimed
+                continue
             if (
                 mark is None or after.get(name) != mark
             ):  # an answer is awaited, or came: this look says nothing
@@ -91,17 +108,24 @@ class PositionAudit:
                 continue
             qty = held.get(name, 0) - mark.position
             looks = known[2] + 1 if known is not None and known[0] == qty else 1
-            if qty and (looks >= STEADY or (known is not None and known[:2] == (qty, mark))):
+            differs = bool(qty) or claim is not None
+            if differs and (looks >= STEADY or (known is not None and known[:2] == (qty, mark))):
                 confirmed[name] = qty
-            elif qty:
+            elif differs:
                 self._suspected[name] = qty, mark, looks
         return confirmed
 
-    def held(self, name: str) -> tuple[int, int]:
-        """Fills so far, and lots held by them."""
+    def known(self, name: str) -> Known:
+        """Fills so far, the lots held by them, and lots that are claimed."""
         i = self._engine.orders.instruments.index(name)
         account = self._engine.desk.account[i]
-        return int(account["fills"]), int(account["position"])
+        return Known(int(account["fills"]), int(account["position"]), self._engine.claims.lots(i))
+
+    def _claimed(self) -> dict[str, Known]:
+        """Of the instruments that are in doubt."""
+        claims = self._engine.claims
+        each = enumerate(self._engine.instruments)
+        return {one.name: self.known(one.name) for i, one in each if claims.doubted(i)}
 
     def look_again(self) -> None:
         """What was found is not so any more, perhaps."""
@@ -158,20 +182,47 @@ class PositionWatch:
             self._at_once.clear()
             asked = self._market.newest()
             found = await self._audit.look()
-            held = {name: self._audit.held(name) for name in found}
+            known = {name: self._audit.known(name) for name in found}
             prices = {
-                name: await self._others.price(name, lots, self._agreed) for name, lots in found.items()
+                name: 0.0
+                if self._is_claimed(name, lots)
+                else await self._others.price(name, lots, self._agreed)
+                for name, lots in found.items()
             }
             for name, lots in found.items():
                 # a report that came while the venue was asked may explain it
-                if self._audit.held(name) != held[name]:
+                if self._audit.known(name) != known[name]:
                     self._audit.look_again()
                     continue
-                _log.error("the venue holds another position", instrument=name, lots_beyond_ours=lots)
-                self._settle(name, lots, prices[name])
-            agrees = self._audit.settled and not found
+                self._end(name, lots, prices[name])
+            agrees = self._audit.settled and not any(found.values())
             self._agreed = asked if agrees else self._agreed
             self._show(self._audit.problem, agrees)
+
+    def take_ours(self) -> None:
+        """The owner has looked: what our fills make is what is held, wherever that is in doubt."""
+        for i, one in enumerate(self._engine.instruments):
+            if self._engine.claims.doubted(i):
+                self._confirm(one.name, 0)
+
+    def _end(self, name: str, lots: int, px: float) -> None:
+        """Have booked what the venue holds beyond our position, at `px` ticks where that is known."""
+        if self._is_claimed(name, lots):
+            self._confirm(name, lots)
+            return
+        _log.error("the venue holds another position", instrument=name, lots_beyond_ours=lots)
+        self._settle(name, lots, px)
+
+    def _is_claimed(self, name: str, lots: int) -> bool:
+        """Whether reports have told of just these lots, of more, or of some and there are none."""
+        i, claims = self._engine.orders.instruments.index(name), self._engine.claims
+        return claims.doubted(i) and claims.covers(i, lots)
+
+    def _confirm(self, name: str, lots: int) -> None:
+        """The venue holds `lots` of what was told of an instrument."""
+        _log.warning("the venue has said what it holds", instrument=name, lots_beyond_ours=lots)
+        now = self._market.newest()
+        self._driver.control(Control(action="confirmed", ts=now, instrument=name, value=float(lots)))
 
     def _settle(self, name: str, lots: int, px: float) -> None:
         """Have orders asked for that may explain a difference; where they have not, withdraw them: it can be booked

@@ -27,8 +27,9 @@ def carried(engine: Engine, i: int) -> Carried:
     seen = engine.desk.perception[i]
     unvalued = engine.unvalued.lots(i)  # without a price yet: the next run will find them again
     lots, cash = int(account["position"]) - unvalued, float(account["cash"])
-    price = 0.5 * float(seen["bid"] + seen["ask"]) if seen["ts"] else engine.orders.prices[i]
-    value = lots * price
+    mid = 0.5 * float(seen["bid"] + seen["ask"]) if seen["ts"] else 0.0
+    value = lots * (mid if seen["ts"] else engine.orders.prices[i])
+    one = engine.instruments[i]
     pnl = cash + value - float(account["fees"]) + float(account["financing"])
     return Carried(
         position=lots,
@@ -39,6 +40,11 @@ def carried(engine: Engine, i: int) -> Carried:
         halted=Reason(int(risk["halt_reason"])).name.lower() if risk["halted"] else "",
         failed=" ".join(sorted(engine.failed_models)),
         earned=earned_here(engine, i),
+        price=mid,
+        price_ns=int(seen["ts"]),
+        tick=one.tick,
+        lot=one.lot,
+        point_value=one.point_value,
     )
 
 
@@ -55,8 +61,8 @@ def take_over(manager: OrderManager, note: Note, halted: dict[str, Reason]) -> N
     state = _of(note.data)
     i = manager.instruments.index(note.instrument)
     account = manager.accounts[i]
-    if state.position:
-        manager.prices[i] = state.value / state.position
+    if state.position or state.price:
+        manager.prices[i] = state.value / state.position if state.position else state.price
     account["position"], account["cash"] = state.position, -state.value
     account["day"], account["day_start"] = state.day, -state.day_pnl
     account["peak"] = -state.drawdown
@@ -72,6 +78,7 @@ def _of(data: Mapping[str, Scalar]) -> Carried:
         day_pnl=float(data["day_pnl"] or 0.0),
         drawdown=float(data["drawdown"] or 0.0),
         halted=str(data["halted"] or ""),
+        price=float(data.get("price") or 0.0),
     )
 
 

@@ -43,11 +43,20 @@ class Closing:
         self._approve = approve
         self._paces = [Pace() for _ in names]
         self._unheard: set[int] = set()
+        self._doubted: set[int] = set()
 
     def hears(self, i: int, *, heard: bool) -> None:
         """Whether what is sent for instrument `i` reaches the venue from now on."""
         (self._unheard.discard if heard else self._unheard.add)(i)
         self.afresh(i)
+
+    def doubt(self, i: int, *, doubted: bool) -> None:
+        """Whether it is in doubt what the account holds of instrument `i`: until it is known, only cancels leave."""
+        if doubted:
+            self._doubted.add(i)
+        elif i in self._doubted:
+            self._doubted.discard(i)
+            self.afresh(i)
 
     def unheard(self, i: int) -> bool:
         """Whether nothing that is sent for instrument `i` would reach the venue."""
@@ -73,6 +82,8 @@ class Closing:
             return ""
         if i in self._unheard:
             return "the trade link is down"
+        if i in self._doubted:
+            return "the venue has not said yet what it holds: a report told of lots that no order of ours explains"
         touch = self._touch(i)
         if not 0 < touch.bid < touch.ask:
             return "there is no book, so no price to close at"
@@ -97,12 +108,13 @@ class Closing:
     def commands(self, i: int, ts: int, *, told: bool = False) -> list[Cleared]:
         """Whatever still has to be sent to get instrument `i` flat; at most PROTECTION spreads off.
 
-        Nothing while the venue cannot hear it, and no more than its pace allows: `told` is the venue's answer, whose
-        time is the venue's and says nothing of the pace.
+        Nothing while the venue cannot hear it, only cancels while it is in doubt what it holds, and no more than its
+        pace allows: `told` is the venue's answer, whose time is the venue's and says nothing of the pace.
         """
-        name, pace = self._names[i], self._paces[i]
+        name, pace, doubted = self._names[i], self._paces[i], i in self._doubted
         if is_flat(self._orders, name):
-            self.flattening.discard(i)
+            if not doubted:
+                self.flattening.discard(i)
             return []
         at = pace.tried_ns if told else ts
         if i in self._unheard or not pace.due(at):
@@ -112,8 +124,8 @@ class Closing:
         commands = flatten(
             self._orders,
             name,
-            bid=touch.bid,
-            ask=touch.ask,
+            bid=0 if doubted else touch.bid,  # without a price nothing is closed
+            ask=0 if doubted else touch.ask,
             through_ticks=PROTECTION * max(1, touch.ask - touch.bid),
             next_id=self._next_id,
             ts=ts,

@@ -33,6 +33,7 @@ from emp.decision.rule import COSTS
 from emp.decision.standing import unearn
 from emp.engine.bars import Bars, resting_openers
 from emp.engine.breakers import BreakerLimits
+from emp.engine.claims import Claims
 from emp.engine.closing import Closing, Touch
 from emp.engine.desk import MUTABLE, Desk, new_desk, pad_sessions
 from emp.engine.financing import FINANCING_ACTIONS, Received, book_roll, take_financing
@@ -149,6 +150,7 @@ class Engine:
         """Hashes of models that have failed, and that nobody has let open again."""
         self._left = False  # whether another engine has the lease, and closes what is held
         self.unvalued = Unvalued()
+        self.claims = Claims()
         self.keep_states = False  # whether `process` hands out the state after each event
         self.bars = Bars(len(instruments))
         self._degraded: list[set[str]] = [set() for _ in instruments]  # reasons for size 0
@@ -410,6 +412,9 @@ class Engine:
         elif control.action == "differs":
             for i in chosen:
                 self._differs(output, i, control)
+        elif control.action == "confirmed":
+            for i in chosen:
+                self._confirmed(output, i, control)
         elif control.action == "rate":
             tell_rate(self.instruments, self.desk.exposure, control.reason, control.value, control.ts)
         elif control.action == "margin":
@@ -463,6 +468,7 @@ class Engine:
         output.commands += [o.query(ts) for o in orders if o.status is not OrderStatus.UNKNOWN]
         if orders:
             return
+        self._end_doubt(i, 0)
         self.orders.adjust(name, qty)
         if control.reason and not self.unvalued.lots(i):
             valuation = Valuation(i, qty, float(control.reason), ts)
@@ -481,6 +487,21 @@ class Engine:
             )
         )
         output.commands += self.flatten(Reason.KILL_SWITCH, ts)
+
+    def _confirmed(self, output: Output, i: int, control: Control) -> None:
+        """The venue has said what of a claim it holds: that much is booked, and what is held is closed."""
+        output.adjustments += [self._adjust(fill) for fill in self._end_doubt(i, int(control.value))]
+        if self._must_close(i):
+            output.commands += self.closing.commands(i, control.ts)
+
+    def _doubt(self, i: int) -> None:
+        self.claims.doubt(i)
+        self.closing.doubt(i, doubted=True)
+
+    def _end_doubt(self, i: int, lots: int) -> Sequence[Fill]:
+        """What an instrument holds is known; what is to be booked of the claim, of which the venue has `lots`."""
+        self.closing.doubt(i, doubted=False)
+        return self.claims.settle(i, lots)
 
     def _chosen(self, instrument: str) -> Sequence[int]:
         """Indices that a control input speaks of."""
@@ -509,7 +530,7 @@ class Engine:
     def _resume(self, chosen: Iterable[int]) -> None:
         """Trade again, where nothing is being closed any more."""
         for i in chosen:
-            if is_flat(self.orders, self.instruments[i].name):
+            if is_flat(self.orders, self.instruments[i].name) and not self.claims.doubted(i):
                 self.flattening.discard(i)
             if i not in self.flattening:
                 self.desk.risk["halted"][i] = False
@@ -543,8 +564,10 @@ class Engine:
         if order is not None and applied.changed and _refused_again(order, update):
             output.commands.append(order.query(update.ts))
         if applied.stranger is not None:
-            output.adjustments.append(self._adjust(applied.stranger))
+            self.claims.add(self.orders.instruments.index(applied.stranger.instrument), applied.stranger)
         if applied.alarm is not None:
+            if update.filled and (order is not None or update.instrument in self.orders.instruments):
+                self._doubt(i if order is not None else self.orders.instruments.index(update.instrument))
             output.messages.append(
                 RiskBreach(
                     reason=applied.alarm.reason,

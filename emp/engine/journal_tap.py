@@ -44,6 +44,7 @@ class JournalTap(Tap):
         """`model_hashes` are the models of the run so far, in the order in which they came to serve; a row waits
         `flush_s` at most for its part.
         """
+        folder.refuse_links()
         self.market = MarketJournal(folder.market, instruments)
         self.actions = ActionLog(
             folder.actions, [one.name for one in instruments], model_hashes[:1], resumable=True

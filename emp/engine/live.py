@@ -42,6 +42,7 @@ from emp.engine.driver import Driver
 from emp.engine.earlier import EarlierOrders
 from emp.engine.ending import Ending, cancelled, left_open
 from emp.engine.engine import FAILURE, POSITIONS, TRADE_LINK, Output
+from emp.engine.first_book import FirstBooks, KnownPrice
 from emp.engine.history import verify_history
 from emp.engine.market_clock import MarketClock
 from emp.engine.others import OthersTrades
@@ -115,12 +116,14 @@ class Live(Ending):
         self._upkeep = Upkeep(driver, ledger, access, board, clock, self._market, home, self._surviving)
         self._others = OthersTrades(self._engine, access)
         self._positions = PositionWatch(driver, access, self._market, self._others, self._show_audit)
+        self._first_books = FirstBooks(tuple(self._index), board)
         self._recovery: Recovery | None = None
         self._earlier: EarlierOrders | None = None
         self._links: dict[Channel, LinkState] = {}
         self._waiting: list[Control] = []  # inputs that came before trading began
         # whether the account holds what our fills make, as far as the venue could be asked
         self._known = True
+        self._claims_heard = 0  # of those that were looked at
         self._began = False  # whether the ledger holds where this process begins
         self.connected = asyncio.Event()
         self._over = asyncio.Event()  # the market has ended
@@ -146,7 +149,7 @@ class Live(Ending):
     def events(self, rows: Array) -> None:
         """Queue EVENT rows."""
         with self._surviving():
-            self._bus.publish(rows, self._watchdog.lain_ns())
+            self._bus.publish(self._first_books.believed(rows), self._watchdog.lain_ns())
 
     def report(self, update: OrderUpdate) -> None:
         """Take a report: into the recovery while there is one, else into its queue."""
@@ -247,6 +250,7 @@ class Live(Ending):
         if action == "reload" and self._reloads.under_way:
             raise UsageError("reload: one is under way, this one is not begun")
         waits = not self.connected.is_set() and action != "stop"
+        doubted = action == "resume" and bool(self._engine.claims)
         self.control(action, reason, instrument)
         if self._failure is not None and action != "stop":
             raise UsageError(
@@ -258,6 +262,8 @@ class Live(Ending):
         position = {name: int(self._engine.desk.account["position"][i]) for name, i in self._index.items()}
         held = ", ".join(f"{name} {lots:+d}" for name, lots in position.items() if lots) or "nothing"
         working = len(self._engine.orders.open_orders())
+        if doubted:
+            return f"not resumed: our fills are taken for what is held, {held}, and closed; then resume again"
         if action == "resume":
             closing = [i for i in chosen if i in self._engine.flattening]
             return f"still closing, not resumed; held: {held}" if closing else f"trading again; held: {held}"
@@ -267,6 +273,9 @@ class Live(Ending):
 
     def _apply(self, control: Control) -> None:
         _log.warning("control input", action=control.action, reason=control.reason)
+        if control.action == "resume" and self._engine.claims:
+            self._positions.take_ours()
+            return
         self._driver.control(control)
         if control.action == "resume":
             self._breakers.resumed()
@@ -302,6 +311,7 @@ class Live(Ending):
             self.prepare()
             self._recovery = Recovery(self._driver, self._ledger, self._access, self._clock, self._others)
             self._recovery.rebuild()
+            self._know_prices(self._recovery.left_ns)
             for known in self._rolls.known():  # an earlier process of the run was told; its taps are gone
                 self._taps.control(known)
             self._breakers.restore(self._engine.bars.every(), self._clock.monotonic_ns())
@@ -361,6 +371,13 @@ class Live(Ending):
         for control in self._waiting:
             with self._surviving():
                 self._ledger.record_control(control)
+
+    def _know_prices(self, left_ns: int) -> None:
+        """Hold the first books against where the market was when the account, or else the ledger, knew it last."""
+        for i in self._index.values():
+            left = self._upkeep.known_price(i)
+            told = KnownPrice(self._engine.orders.prices[i], left_ns)
+            self._first_books.know(i, left if left.px > 0.0 else told)
 
     async def _recover(self, recovery: Recovery) -> None:
         """Agree with ledger and venue; what cannot be true halts everything before it begins."""
@@ -514,6 +531,22 @@ class Live(Ending):
             self._breakers.answered(one, now)
             if one.status is OrderStatus.REJECTED:
                 _log.warning("order refused", instrument=one.instrument, order=one.clOrdID, reason=one.text)
+        if self._engine.claims.heard != self._claims_heard:
+            self._claims_heard = self._engine.claims.heard
+            self._look_at_claims()
+
+    def _look_at_claims(self) -> None:
+        """Lots were told that no order of ours explains: ask the venue what it holds, and say so until it answers."""
+        self._positions_known(known=False)
+        self._positions.look_at_once()
+        claims = self._engine.claims
+        told = [f"{name} {claims.lots(i):+d}" for name, i in self._index.items() if claims.doubted(i)]
+        text = (
+            f"lots that no order of ours explains were told ({', '.join(told)}): nothing is closed or opened there "
+            "until the venue has said what it holds, or `emp resume` takes our own fills for it"
+        )
+        self._board.raise_alarm("claims", text)
+        _log.error("lots that no order of ours explains were told", lots=", ".join(told))
 
     def _deal_with(self, message: ControlMessage) -> None:
         self._taps.message(message)
@@ -679,6 +712,8 @@ class Live(Ending):
         heard = link is None or link.up
         if agrees and heard:
             self._positions_known(known=True)
+        if not self._engine.claims:
+            self._board.clear_alarm("claims")
         if problem and heard:
             self._board.raise_alarm("positions", f"what the account holds is not known: {problem}")
         else:

@@ -83,6 +83,11 @@ class Recovery:
             self._ledger.record_note(layout_note(self._clock.now_ns()))
         self._foreign |= begin(self._ledger, self._engine).foreign
 
+    @property
+    def left_ns(self) -> int:
+        """When the account was last known as the ledger has it, ns UTC."""
+        return self._left
+
     async def run(self, answer_s: float = 10.0) -> Recovered:
         """Ask the venue and settle every difference.
 

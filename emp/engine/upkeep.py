@@ -17,11 +17,13 @@ from emp.engine.carry import carried
 from emp.engine.checkpoint import EVERY, account_note, earned_here, record_checkpoint
 from emp.engine.driver import Driver
 from emp.engine.earned import earned_note
+from emp.engine.first_book import KnownPrice
 from emp.engine.lease_keeper import LeaseKeeper
 from emp.engine.market_clock import MarketClock
 from emp.engine.protection import Protection, Protects
 from emp.engine.rates import RateFile
-from emp.journal.account_file import AccountFile, AccountState
+from emp.engine.units import in_units
+from emp.journal.account_file import AccountFile, AccountState, Carried
 from emp.journal.lease.left import Left, encode_left
 from emp.journal.ledger import Ledger
 from emp.journal.place import Place
@@ -72,6 +74,7 @@ class Upkeep:
         known = AccountState() if home.account is None else home.account.read()
         self._state = msgspec.structs.replace(
             known,
+            instruments={**known.instruments, **self._in_our_units(known)},
             run=self._engine.run,
             folder=str(home.folder or ""),
             token=max(known.token, self._engine.token),
@@ -84,6 +87,24 @@ class Upkeep:
         self._protection = (
             Protection(self._engine, access, clock, self._note_stop) if isinstance(access, Protects) else None
         )
+
+    def _in_our_units(self, known: AccountState) -> dict[str, Carried]:
+        each = self._engine.instruments
+        return {
+            one.name: in_units(known.instruments[one.name], one)
+            for one in each
+            if one.name in known.instruments
+        }
+
+    def known_price(self, i: int) -> KnownPrice:
+        """Where the market was when the account was traded last; 0 where nobody has written that down."""
+        left = self._state.instruments.get(self._engine.instruments[i].name, Carried())
+        return KnownPrice(left.price, left.price_ns)
+
+    def _left_of(self, i: int) -> Carried:
+        """What instrument `i` would take into the next run; where the market was is kept until this process sees it."""
+        state, price = carried(self._engine, i), self.known_price(i)
+        return state if state.price_ns else msgspec.structs.replace(state, price=price.px, price_ns=price.ts)
 
     def look(self, *, connected: bool) -> None:
         """Mark the accounts, and look at the disk and at conversion rates: every few seconds."""
@@ -110,7 +131,7 @@ class Upkeep:
         """Let the account's next run know of what this one has lost, holds and halted."""
         if self._account is None:
             return
-        states = {one.name: carried(self._engine, i) for i, one in enumerate(self._engine.instruments)}
+        states = {one.name: self._left_of(i) for i, one in enumerate(self._engine.instruments)}
         self._state = msgspec.structs.replace(
             self._state, open=is_open, instruments={**self._state.instruments, **states}
         )
@@ -121,7 +142,7 @@ class Upkeep:
         """What an engine that takes over from this one must know, per instrument."""
         now = self._clock.now_ns()
         return tuple(
-            encode_left(Left(run=self._engine.run, ts=now, carried=carried(self._engine, i)))
+            encode_left(Left(run=self._engine.run, ts=now, carried=self._left_of(i)))
             for i in range(len(self._engine.instruments))
         )
 

@@ -21,7 +21,7 @@ import msgspec
 from emp.core.disk import disk, make_folders
 from emp.core.errors import JournalError, UsageError
 from emp.core.platform import home, lock
-from emp.journal.files import write_atomically
+from emp.journal.files import refuse_dangling, write_atomically
 from emp.journal.records import Scalar
 
 
@@ -36,6 +36,11 @@ class Carried(msgspec.Struct, frozen=True, kw_only=True):
     halted: str = ""  # name of the reason for which nobody has let it trade again; "" where it may
     failed: str = ""  # hashes of models that have failed and that nobody has let open again, blanks between
     earned: dict[str, Scalar] = {}  # what outcomes allow (`emp.engine.earned`); empty: nothing is known
+    price: float = 0.0  # ticks: the newest mid that was seen; 0: none is known
+    price_ns: int = 0  # when that was, ns UTC
+    tick: float = 0.0  # what all of this is counted in; 0: not told, by an older release
+    lot: float = 0.0
+    point_value: float = 0.0
 
 
 class AccountState(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +99,7 @@ class AccountFile:
         try:
             return msgspec.json.decode(self.path.read_bytes(), type=AccountState)
         except FileNotFoundError:
+            refuse_dangling(self.path)
             return AccountState()
         except OSError as error:
             raise JournalError(f"cannot read {self.path}: {error.strerror}") from error

@@ -1,11 +1,65 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all; and whether they are, which a disk that cannot be read does not say."""
 
 import hashlib
+import os
+import stat
 from contextlib import suppress
+from fnmatch import fnmatch
 from pathlib import Path
 
 from emp.core.disk import disk, write_new
 from emp.core.errors import JournalError
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or folder.
+
+    Raises JournalError where nobody can say (`Path.exists` says no, from Python 3.14 on whatever the reason), and
+    where it is a link to something that is not there: a disk that is not mounted is no file that was never made.
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        refuse_dangling(path)
+        return False
+    except OSError as error:
+        raise JournalError(f"cannot look at {path}: {error.strerror}") from error
+    return True
+
+
+def is_link(path: Path) -> bool:
+    """Whether a path is a link; JournalError where nobody can say."""
+    try:
+        return stat.S_ISLNK(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise JournalError(f"cannot look at {path}: {error.strerror}") from error
+
+
+def refuse_dangling(path: Path) -> None:
+    """JournalError where a path is a link to something that is not there."""
+    if not is_link(path) or os.path.exists(path):
+        return
+    with suppress(OSError):
+        raise JournalError(
+            f"{path} is a link to {os.readlink(path)}, which is not there: mount it, or remove the link"
+        )
+
+
+def listed(folder: Path, pattern: str = "*") -> list[Path]:
+    """What a folder holds by names like `pattern`, in order of names; nothing where there is no such folder.
+
+    Raises JournalError where it cannot be read, which `Path.glob` takes for an empty one.
+    """
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        refuse_dangling(folder)
+        return []
+    except OSError as error:
+        raise JournalError(f"cannot read {folder}: {error.strerror}") from error
+    return [folder / name for name in sorted(names) if fnmatch(name, pattern)]
 
 
 def remove(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from emp.core.disk import disk
 from emp.core.errors import JournalError
-from emp.journal.files import write_atomically
+from emp.journal.files import refuse_dangling, write_atomically
 
 _BYTES = 48
 
@@ -37,6 +37,7 @@ def read_mark(ledger: Path) -> Mark | None:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
+        refuse_dangling(path)
         return None
     except OSError as error:
         raise JournalError(f"cannot read {path}: {error.strerror}") from error

@@ -17,7 +17,7 @@ from emp.core.contracts import Command, Control, OrderUpdate, QueryOrder, RiskBr
 from emp.core.disk import disk
 from emp.core.errors import CorruptLedgerError, JournalError
 from emp.core.platform import lock
-from emp.journal.files import remove
+from emp.journal.files import is_there, refuse_dangling, remove
 from emp.journal.high_water import HighWater, Mark, mark_path
 from emp.journal.reader import (
     CHECKPOINT,
@@ -62,6 +62,7 @@ class Ledger(LedgerReader):
         self._dead = ""
         self._in_batch = False
         self._mark: HighWater | None = None
+        refuse_dangling(self.path)  # SQLite would make the file that the link names
         self._lock = self._take_lock()
         try:
             disk().close(disk().open(self.path, os.O_RDWR | os.O_CREAT))  # its owner's alone
@@ -341,7 +342,7 @@ def finish_sealing(path: Path) -> None:
     """Bring a seal onto the disk whose process died before it had ended: a write-ahead file is still beside the ledger,
     and may be in memory alone. Whoever begins a new run rests on it. JournalError where that cannot be done.
     """
-    if not path.with_name(path.name + "-wal").exists():
+    if not is_there(path.with_name(path.name + "-wal")):
         return
     ledger = Ledger(path)
     try:

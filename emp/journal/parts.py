@@ -14,6 +14,7 @@ from emp.core.background import background
 from emp.core.disk import disk, make_folders, write_new
 from emp.core.errors import JournalError
 from emp.core.records import Array
+from emp.journal.files import listed, refuse_dangling
 
 TOTAL_KEY = b"emp.rows"
 """Fact of a part: rows of the journal up to its end."""
@@ -46,8 +47,9 @@ class PartWriter:
         self._writer = background().worker(what.replace(" ", "-"))
         self._pending: Future[None] | None = None
         try:
+            refuse_dangling(folder)
             make_folders(folder)
-            for leftover in folder.glob(".part-*.tmp"):
+            for leftover in listed(folder, ".part-*.tmp"):
                 disk().unlink(leftover)
         except OSError as error:
             raise self._failed(error) from error
@@ -199,7 +201,7 @@ def with_facts(table: pa.Table, facts: Mapping[bytes, bytes]) -> pa.Table:
 
 def list_parts(folder: Path, what: str) -> list[Path]:
     """Parts in order; a hole in their numbers is an error."""
-    parts = sorted(folder.glob("part-*.parquet"))
+    parts = listed(folder, "part-*.parquet")
     for number, path in enumerate(parts):
         if path.name != f"part-{number:05d}.parquet":
             raise JournalError(f"{what} {folder} lacks part-{number:05d}.parquet")

@@ -34,7 +34,7 @@ from emp.core.errors import JournalError, UsageError
 from emp.core.numba.cache import PACKAGE
 from emp.core.platform import locked_by
 from emp.core.records import Array
-from emp.journal.files import file_sha256, remove, write_atomically
+from emp.journal.files import file_sha256, is_link, is_there, listed, remove, write_atomically
 from emp.version import __version__
 
 CONTINUED = "continued"
@@ -111,7 +111,7 @@ class RunFolder:
         path = Path(path)
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            if path.exists():  # OSError before Python 3.14 where a folder above may not be entered
+            if is_there(path):
                 raise UsageError(f"run folder {path} exists: resume it, or name another")
             make_folders(path.parent)
             disk().make_folder(beside, 0o700)  # orders, money and the account's name are its owner's alone
@@ -128,7 +128,7 @@ class RunFolder:
     @classmethod
     def open_or_create(cls, path: Path | str, manifest: Mapping[str, Any]) -> "RunFolder":
         """Open a folder that this very run has left, or make it; another run's folder is refused."""
-        if not Path(path).exists():
+        if not is_there(Path(path)):
             return cls.create(path, manifest)
         folder = cls(path)
         expected = json.loads(_json(manifest))
@@ -137,10 +137,22 @@ class RunFolder:
                 raise UsageError(f"run folder {path} was made with another {key}: name another folder")
         return folder
 
+    def refuse_links(self) -> None:
+        """JournalError where something of this folder is a link into another run's, or to what is not there: two runs
+        would write one journal, or one would begin anew.
+        """
+        here = self.path.resolve()
+        for link in listed(self.path):
+            if not is_link(link) or not is_there(link):
+                continue
+            theirs = link.resolve().parent
+            if theirs != here and is_there(theirs / "manifest.json"):
+                raise JournalError(f"{link} is a link into the folder of another run, {theirs}: remove it")
+
     @property
     def finished(self) -> bool:
         """Whether the run has ended in order."""
-        return (self.path / "summary.json").exists()
+        return is_there(self.path / "summary.json")
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write the result of the run; the last thing a run does."""
@@ -171,7 +183,7 @@ class RunFolder:
     def checkpoint_facts(self) -> dict[str, Any]:
         """Facts of the newest checkpoint; empty where there is none."""
         path = self.path / "checkpoint" / "state.npz"
-        return _stored(path)[1]["meta"] if path.exists() else {}
+        return _stored(path)[1]["meta"] if is_there(path) else {}
 
     def read_checkpoint(self, arrays: Mapping[str, Array]) -> dict[str, Any] | None:
         """Fill the arrays from the newest checkpoint and return its facts; None where there is none.
@@ -180,7 +192,7 @@ class RunFolder:
         arrays are left as they were.
         """
         path = self.path / "checkpoint" / "state.npz"
-        if not path.exists():
+        if not is_there(path):
             return None
         stored, facts = _stored(path)
         if facts["arrays"] != {name: _shape_of(array) for name, array in arrays.items()}:
@@ -197,7 +209,9 @@ def _stored(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             stored = {name: file[name] for name in file.files}
         return stored, json.loads(stored.pop(_META).tobytes())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except OSError as error:
+        raise JournalError(f"cannot read checkpoint {path}: {error.strerror}") from error
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise JournalError(f"checkpoint {path} is damaged ({error}): remove it to start over") from error
 
 

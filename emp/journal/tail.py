@@ -15,6 +15,7 @@ import numpy as np
 from emp.core.errors import JournalError
 from emp.core.layout import brought_to, describe, described, without
 from emp.core.records import DECISION, EVENT, Array
+from emp.journal.files import refuse_dangling
 
 Layout = np.dtype[Any]
 
@@ -78,6 +79,7 @@ def read_tail(path: Path) -> list[Unit]:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
+        refuse_dangling(path)
         return []
     except OSError as error:
         raise JournalError(f"cannot read {path}: {error.strerror}") from error

@@ -42,6 +42,7 @@ class Engine:
         seen = np.zeros(n, [("ts", "i8"), ("bid", "i8"), ("ask", "i8")])
         self.desk = SimpleNamespace(account=account, risk=risk, state=state, perception=seen)
         self.unvalued = SimpleNamespace(lots=lambda _: 0)
+        self.claims: list[int] = []
 
     def _touch(self, _: int) -> tuple[int, int, int]:
         return self.touch
@@ -55,7 +56,7 @@ class Ledger:
         self.intents: list[str] = []
         self._db = SimpleNamespace(execute=lambda _: [(name,) for name in self.intents])
 
-    def events(self) -> list[object]:
+    def events(self, _: int = 0) -> list[object]:
         return []
 
     def notes(self, _: str) -> list[object]:
@@ -292,6 +293,10 @@ def others_booked(s: Set) -> None:
     s.checks.on_events(s.life, empty_events(1))
     assert s.found() == []
     s.later(2 * S)
+    s.engine.claims = [0]  # the venue has not said yet what it holds
+    s.checks.on_events(s.life, empty_events(1))
+    assert s.found() == []
+    s.engine.claims = []
     s.checks.on_events(s.life, empty_events(1))
 
 

@@ -90,8 +90,24 @@ def money(trader: Engine) -> tuple[int, float, float]:
     return int(account["position"]), float(account["cash"]), float(account["fees"])
 
 
+def confirmed(lots: int) -> Control:
+    return Control(action="confirmed", ts=20, instrument="GOOG", value=float(lots))
+
+
+def test_nothing_is_booked_or_closed_on_the_word_of_a_report(desk: Desk) -> None:
+    desk.driver.report(BY_HAND)
+    assert money(desk.engine) == (0, 0.0, 0.0)
+    assert desk.sent == []
+    assert desk.engine.halted
+    assert desk.engine.closing.why_not_flat(0).startswith("the venue has not said")
+    for _ in range(3):
+        desk.driver.tick(10**10)
+    assert desk.sent == []
+
+
 def test_a_fill_of_an_order_that_is_not_ours_is_booked_and_closed(desk: Desk) -> None:
     desk.driver.report(BY_HAND)
+    desk.driver.control(confirmed(-3))
     assert money(desk.engine) == (-3, 30_000.0, 1.5)
     (closing,) = desk.sent
     assert isinstance(closing, NewOrder)
@@ -100,6 +116,7 @@ def test_a_fill_of_an_order_that_is_not_ours_is_booked_and_closed(desk: Desk) ->
     desk.driver.report(
         msgspec.structs.replace(BY_HAND, execID="h2", filled=5, leaves=0, price=10_010, fee=1.0)
     )
+    desk.driver.control(confirmed(-2))
     assert money(desk.engine) == (-5, 50_020.0, 2.5)
     again = desk.again()
     assert money(again) == money(desk.engine)
@@ -110,12 +127,14 @@ def test_it_is_booked_once_however_often_it_is_told(desk: Desk) -> None:
     for name in ("h1", "h1", "h2"):
         desk.driver.report(msgspec.structs.replace(BY_HAND, execID=name))
     desk.driver.report(msgspec.structs.replace(BY_HAND, execID="h3", filled=2))
+    desk.driver.control(confirmed(-3))
     assert money(desk.engine) == (-3, 30_000.0, 1.5)
     assert money(desk.again()) == (-3, 30_000.0, 1.5)
 
 
 def test_a_fill_without_a_price_waits_for_the_market(desk: Desk) -> None:
     desk.driver.report(msgspec.structs.replace(BY_HAND, price=0))
+    desk.driver.control(confirmed(-3))
     assert money(desk.engine)[:2] == (-3, 0.0)
     for trader in (desk.engine, desk.again()):
         assert trader.unvalued.lots(0) == -3
@@ -130,6 +149,44 @@ def test_what_is_no_fill_of_ours_to_know_only_halts(desk: Desk, changes: dict[st
     assert money(desk.engine) == (0, 0.0, 0.0)
     assert desk.engine.halted
     assert not desk.sent
+
+
+@pytest.mark.parametrize("lots", [-2, 0])
+def test_of_what_a_report_tells_only_what_the_venue_holds_is_booked(desk: Desk, lots: int) -> None:
+    desk.driver.report(msgspec.structs.replace(BY_HAND, filled=797))
+    desk.driver.control(confirmed(lots))
+    assert money(desk.engine)[:2] == (lots, -lots * 10_000.0)
+    assert [one.qty for one in desk.sent if isinstance(one, NewOrder)] == ([-lots] if lots else [])
+    assert money(desk.again()) == money(desk.engine)
+
+
+def test_a_difference_of_another_kind_ends_the_doubt(desk: Desk) -> None:
+    desk.driver.report(BY_HAND)
+    desk.driver.control(differs(4))
+    assert money(desk.engine)[0] == 4
+    assert not desk.engine.claims
+    assert [one.qty for one in desk.sent if isinstance(one, NewOrder)] == [4]
+
+
+@pytest.mark.parametrize("filled", [700, -1])
+def test_what_is_told_beyond_an_order_of_ours_closes_nothing_before_the_venue_has_said_what_it_holds(
+    desk: Desk, filled: int
+) -> None:
+    name = desk.engine.next_id()
+    order = new_order(name, 1, 2, 100, instrument="GOOG", immediate=True)
+    desk.driver.send([cleared(order)])
+    said = OrderUpdate(
+        clOrdID=name, execID="1", status=OrderStatus.PARTIALLY_FILLED, filled=1, price=100, ts=5, side=1
+    )
+    desk.driver.report(said)
+    desk.driver.report(msgspec.structs.replace(said, execID="2", filled=filled))
+    assert desk.engine.halted
+    desk.driver.report(msgspec.structs.replace(said, execID="3", status=OrderStatus.CANCELED))
+    desk.driver.tick(10**10)
+    assert not [one for one in desk.sent[1:] if isinstance(one, NewOrder)]
+    desk.driver.control(confirmed(0))
+    (closing,) = [one for one in desk.sent[1:] if isinstance(one, NewOrder)]
+    assert (closing.side, closing.qty) == (-1, 1)
 
 
 def differs(lots: int) -> Control:
@@ -193,6 +250,36 @@ class Told(MarketAccess):
 
 def looks(audit: PositionAudit, n: int) -> list[dict[str, int]]:
     return [dict(asyncio.run(audit.look())) for _ in range(n)]
+
+
+def test_what_was_told_counts_at_once_where_the_venue_holds_it(tmp_path: Path) -> None:
+    trader, venue = quiet(tmp_path), Told()
+    audit = PositionAudit(trader, venue)
+    trader.on_report(BY_HAND)
+    assert audit.wait_s == AGAIN_S
+    venue.holds = -3
+    assert looks(audit, 1) == [{"GOOG": -3}]
+
+
+def test_what_was_told_and_is_not_held_counts_when_that_is_seen_twice(tmp_path: Path) -> None:
+    trader, venue = quiet(tmp_path), Told()
+    audit = PositionAudit(trader, venue)
+    trader.on_report(msgspec.structs.replace(BY_HAND, filled=797))
+    venue.holds = -3
+    assert looks(audit, 2) == [{}, {"GOOG": -3}]
+    venue.holds = 0
+    assert looks(audit, 3) == [{}, {"GOOG": 0}, {}]
+
+
+def test_what_is_told_while_the_venue_answers_is_looked_at_anew(tmp_path: Path) -> None:
+    trader, venue = quiet(tmp_path), Told()
+    audit = PositionAudit(trader, venue)
+    trader.on_report(BY_HAND)
+    venue.holds = -3
+    venue.meanwhile = lambda: trader.on_report(msgspec.structs.replace(BY_HAND, execID="h2", filled=5))
+    assert looks(audit, 1) == [{}]
+    venue.meanwhile, venue.holds = lambda: None, -5
+    assert looks(audit, 1) == [{"GOOG": -5}]
 
 
 def test_a_difference_counts_when_it_is_seen_twice(tmp_path: Path) -> None:

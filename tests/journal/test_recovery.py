@@ -403,6 +403,9 @@ def test_what_an_order_of_others_had_filled_before_the_start_is_not_counted_agai
     held.filled += 2
     assert not recovery.earlier.tell_nothing(venue.status(held, told))
     driver.report(venue.status(held, told))
+    assert driver.engine.orders.position("GOOG") == before
+    assert driver.engine.claims.lots(driver.engine.orders.instruments.index("GOOG")) == 2
+    driver.control(Control(action="confirmed", ts=9, instrument="GOOG", value=2.0))
     assert driver.engine.orders.position("GOOG") == held.filled
     closed(driver)
     again, _ = recovered(path, venue)

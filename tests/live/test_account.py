@@ -19,6 +19,7 @@ from emp.core.codes import OrderStatus, Reason
 from emp.core.config.config import SystemConfig
 from emp.core.contracts import NewOrder, OrderUpdate
 from emp.core.errors import JournalError, UsageError
+from emp.core.instrument import Instrument
 from emp.engine.carry import carried, carried_note
 from emp.engine.checkpoint import ACCOUNT_MARK
 from emp.engine.engine import Engine, EngineLimits
@@ -56,10 +57,12 @@ def settings(folder: Path, **more: object) -> SystemConfig:
     )
 
 
-def started(config: SystemConfig, venue: Venue, models: Models | None = None) -> Running:
+def started(
+    config: SystemConfig, venue: Venue, models: Models | None = None, instrument: Instrument = BTC
+) -> Running:
     clock = LiveClock()
     models = models or Models(buying_model(config.run_dir.parent / "model"))
-    return assemble_live(config, [BTC], models, venue, Board(clock), clock)
+    return assemble_live(config, [instrument], models, venue, Board(clock), clock)
 
 
 def run(config: SystemConfig, venue: Venue, script: Script, models: Models | None = None) -> Running:
@@ -190,7 +193,7 @@ def test_what_several_instruments_take_over_is_recorded_at_once(
     monkeypatch.setattr(Ledger, "record_note", lambda self, _: together.append(self._in_batch))
     ledger = Ledger(tmp_path / "ledger.sqlite", run="R")
     state = AccountState(instruments={name: Carried(day_pnl=-5.0, day=3) for name in ("A", "B")})
-    carry_over(state, ["A", "B", "C"], ledger, LiveClock())
+    carry_over(state, [msgspec.structs.replace(BTC, name=name) for name in "ABC"], ledger, LiveClock())
     assert together == [True, True]
     ledger.close()
 
@@ -359,7 +362,7 @@ def test_what_is_carried_by_who_saw_no_market_is_valued_at_the_newest_mark(tmp_p
 def test_what_is_carried_twice_without_a_market_is_the_same(tmp_path: Path) -> None:
     first = Carried(position=3, value=290.0, day=9, day_pnl=-7.0, drawdown=-9.0)
     again = carried(rebuilt(tmp_path, carried_note("BTCUSDT", first, 1)), 0)
-    assert msgspec.structs.replace(again, earned={}) == first
+    assert msgspec.structs.replace(again, earned={}, tick=0.0, lot=0.0, point_value=0.0) == first
 
 
 def test_a_user_without_a_home_is_told_to_name_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,7 @@ class Befalls:
         network.stands_until_ns = network.refuses_until_ns = network.one_way_until_ns = 0
         network.next_cut = network.next_flip = None
         self._weather(Faults())
-        world.disk.sync_ns = world.disk.failing_syncs = 0
+        world.disk.sync_ns = world.disk.failing_syncs = world.disk.failing_reads = 0
         world.disk.free = SIZE
         world.disk.crash_in = self.crash_next_start = None
         self._slow_until_ns = 0
@@ -271,6 +271,11 @@ class Befalls:
     def _failed_sync(self, n: int) -> None:
         self._world.disk.failing_syncs = n
 
+    def _failed_read(self, n: int) -> None:
+        self._kill(1_000)  # a process that runs has read its ledger: one that begins must read it
+        self._world.disk.failing_reads = n
+        self._world.sqlite.reads_fail()
+
     def _disk_full(self, left: int) -> None:
         model = self._world.disk
         model.free = left
@@ -405,6 +410,12 @@ class Befalls:
         self._bare_side(1_000 + ms)
         self._later(1_000 + ms / 2, lambda: self._world.ask("kill"))
         self._and_resume(1_000 + ms + STEP_MS)
+
+    def _wild_start(self, rows: int) -> None:
+        self._kill(1_000)
+        self._later(900, lambda: self._wild_price(rows))
+        self._later(1_600, lambda: self._world.ask("kill"))
+        self._and_resume(1_000 + STEP_MS)
 
     def _by_hand(self, lots: int) -> None:
         self._trade_by_hand(lots, told=True)

@@ -53,7 +53,7 @@ CHECKS = {
     "duplicate_id": "no client order id reaches the venue twice",
     "unknown_order": "every order that reaches the venue is in the ledger",
     "not_asked": "5 s after a link is back the engine knows which orders ended meanwhile",
-    "others_booked": "a fill of somebody else that the venue tells is booked when it is told",
+    "others_booked": "a fill of somebody else that the venue tells is booked once it has said what it holds",
     "lost_record": "no acknowledged record is lost",
     "passed_over": "no run that did not end in order is passed over",
     "two_engines": "one engine trades an account at a time",
@@ -106,7 +106,9 @@ class Checks:
         self._instrument_of: dict[str, str] = {}  # ids that were sent
         self._alive: set[str] = set()  # instruments of which an order has arrived since faults are over
         self.losses = AccountLosses(world, self)
-        self._others: dict[str, tuple[Life, int]] = {}  # order by hand -> who was told of its fill, and when
+        self._others: dict[
+            str, tuple[Life, int, int]
+        ] = {}  # order by hand -> who was told of its fill, when, behind which row of the ledger
         self._cuts = 0  # of connections
         self._back_ns = 0  # when the links were whole again, until it is looked at
 
@@ -191,16 +193,20 @@ class Checks:
         self._look_at_others()
 
     def _look_at_others(self) -> None:
-        """What was told of somebody else's order is in the ledger by its name, whatever asking has found since."""
+        """What was told of somebody else's order is in the ledger by its name, whatever asking has found since; or the
+        venue has said that it holds no such lots, or says nothing yet.
+        """
         now = self._world.loop.now_ns
-        for name, (life, told_ns) in tuple(self._others.items()):
+        for name, (life, told_ns, row) in tuple(self._others.items()):
             ledger = life.running.live._ledger if life.trading else None
             if ledger is None or ledger._dead:
                 del self._others[name]
-            elif now - told_ns > BOOKED_NS:
+            elif now - told_ns > BOOKED_NS and not life.running.engine.claims:
                 del self._others[name]
                 notes = [str(note.data.get("reason", "")) for note in ledger.notes("adjustment")]
-                if not any(f" {name}," in reason for reason in notes):
+                since = [event.body for event in [*ledger.events(row)]]
+                asked = any(isinstance(one, Control) and one.action == "confirmed" for one in since)
+                if not asked and not any(f" {name}," in reason for reason in notes):
                     self.violated("others_booked", name)
 
     def _reconnected(self, life: Life) -> None:
@@ -219,7 +225,8 @@ class Checks:
         """A report reaches the engine."""
         self.reports += 1
         if update.clOrdID.startswith(BY_HAND) and update.filled and life.trading:
-            self._others.setdefault(update.clOrdID, (life, self._world.loop.now_ns))
+            told = life, self._world.loop.now_ns, life.running.live._ledger._seq
+            self._others.setdefault(update.clOrdID, told)
         for closings in self._closings.values():
             closings.on_report(update)
 
@@ -334,7 +341,9 @@ class Checks:
         if not life.trading and life.running is None and kind in _REFUSED:
             if world.befalls.flipped:
                 world.refused = life.said
-            elif not any(kind in world.befalls.counts for kind in ("disk_full", "failed_sync")):
+            elif not any(
+                kind in world.befalls.counts for kind in ("disk_full", "failed_sync", "failed_read")
+            ):
                 self.violated("start_refused", life.said)
                 world.refused = life.said
         for context in world.loop.failures:

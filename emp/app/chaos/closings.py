@@ -14,7 +14,7 @@ LEAST_NS = 200 * MS
 
 
 BELIEVED_NS = 5_000_000_000
-"""For so long after a wild book a close may stand at its price: the first that a process sees it has to believe."""
+"""For so long after a wild book a close may stand at its price: the very first that is seen has to be believed."""
 
 
 class Closings:
@@ -31,7 +31,8 @@ class Closings:
     def on_send(self, command: NewOrder | Replace) -> None:
         """One leaves."""
         now, mid, name = self._world.loop.now_ns, self._pit.mid, command.cl_ord_id
-        misled = now - self._pit.wild_ns < BELIEVED_NS and abs(command.px - 3 * mid) < 0.6 * mid
+        wild = now - self._pit.wild_ns < BELIEVED_NS and abs(command.px - 3 * mid) < 0.6 * mid
+        misled = wild and len(self._world.lives) == 1  # else somebody knows where the market was
         if mid != mid or (abs(command.px - mid) > 0.2 * mid and not misled):
             self._told.violated("closing_price", f"{name} at {command.px}, the market is at {mid}")
         self._left.append(now)

@@ -211,9 +211,18 @@ MUTANTS = (
     Mutant(
         "fills_of_others_not_booked",
         "emp.engine.engine",
-        "            output.adjustments.append(self._adjust(applied.stranger))\n",
+        "            self.claims.add(self.orders.instruments.index(applied.stranger.instrument), applied.stranger)\n",
         "            pass\n",
         ("by_hand",),
+    ),
+    Mutant(
+        "fills_of_others_believed",
+        "emp.engine.engine",
+        "                self._doubt(i if order is not None else self.orders.instruments.index(update.instrument))\n",
+        "                k = i if order is not None else self.orders.instruments.index(update.instrument)\n"
+        "                told = self.claims.settle(k, self.claims.lots(k))\n"
+        "                output.adjustments += [self._adjust(one) for one in told]\n",
+        ("by_hand", "overfill"),
     ),
     Mutant(
         "fills_of_others_booked_again",
@@ -321,6 +330,13 @@ MUTANTS = (
         "self._bus.publish(rows, self._watchdog.lain_ns())",
         "self._bus.publish(rows)",
         ("slow_disk", "slow_model", "stop"),
+    ),
+    Mutant(
+        "first_book_believed",
+        "emp.engine.live",
+        "self._bus.publish(self._first_books.believed(rows), self._watchdog.lain_ns())",
+        "self._bus.publish(rows, self._watchdog.lain_ns())",
+        ("wild_start",),
     ),
     # getting flat
     Mutant(

@@ -12,6 +12,7 @@ from emp.sim.chaos.disk import SimDisk
 from emp.sim.chaos.exchange import Exchange
 from emp.sim.chaos.loop import Process, VirtualLoop
 from emp.sim.chaos.plan import Plan
+from emp.sim.chaos.vfs import SqliteFiles
 
 
 class Befallen(Protocol):
@@ -42,6 +43,7 @@ class Scene(Protocol):
     loop: VirtualLoop
     home: Path
     disk: SimDisk
+    sqlite: SqliteFiles
     clock: VirtualClock
     venue_process: Process
     exchange: Exchange

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from emp.core.errors import UsageError
 from emp.core.numba.cache import PACKAGE
+from emp.journal.files import is_there
 
 OWN = "emp.yaml"
 """What `emp init` writes, and what a command looks for in the folder it is called in."""
@@ -25,4 +26,4 @@ def is_configuration(path: Path) -> bool:
 
 def default_config() -> Path:
     """The folder's own configuration, else the built-in market's."""
-    return Path(OWN) if Path(OWN).exists() else examples()["mock"]
+    return Path(OWN) if is_there(Path(OWN)) else examples()["mock"]

@@ -22,6 +22,7 @@ from emp.app.wiring.unfinished import (
     first_model,
     note_continuation,
     refuse_elsewhere,
+    refuse_other_units,
     replaced_model,
     unfinished_run,
 )
@@ -155,8 +156,9 @@ def _assemble(
     run = folder.manifest["run"]
     ledger = Ledger(folder.ledger, run=run, mode=config.mode)
     if not ledger.last_seq:  # new, or its process died before it had taken over what the run before it left
-        carry_over(state, manifest["instruments"], ledger, clock, model.artifact.hash)
+        carry_over(state, instruments, ledger, clock, model.artifact.hash)
     if continued:
+        refuse_other_units(folder, ledger, instruments)
         note_continuation(folder, ledger, manifest, clock)
         models = _continued(folder, ledger, config, models, clock)
     if account is not None:

@@ -14,6 +14,7 @@ from emp.access.ctrader.settings import Credentials
 from emp.core.config.secrets import Secret, refuse_if_shared
 from emp.core.disk import disk
 from emp.core.errors import ConfigError, JournalError
+from emp.journal.files import is_there
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -34,12 +35,14 @@ class TokenFile:
 
     def newest(self) -> Credentials:
         """The owner's credentials, with the tokens that replaced theirs where they were renewed."""
-        if not self._path.exists():
+        if not is_there(self._path):
             return self._given
         refuse_if_shared(self._path)
         try:
             kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
-        except (OSError, msgspec.DecodeError):
+        except OSError as error:
+            raise ConfigError(f"{self._path}: cannot read the kept tokens: {error.strerror}") from None
+        except msgspec.DecodeError:
             raise ConfigError(
                 f"{self._path}: not readable as kept tokens: remove it and give new tokens"
             ) from None

@@ -14,11 +14,14 @@ import msgspec
 from emp.core.clock import Clock
 from emp.core.config.config import SystemConfig
 from emp.core.errors import JournalError, UsageError
+from emp.core.instrument import Instrument
 from emp.core.platform import say
 from emp.engine.carry import carried_note, is_worth_carrying
 from emp.engine.earned import earned_note
 from emp.engine.journal_tap import newest_rows
+from emp.engine.units import changed_units, in_units
 from emp.journal.account_file import AccountState
+from emp.journal.files import is_link, is_there, listed
 from emp.journal.ledger import Ledger, finish_sealing
 from emp.journal.reader import LedgerReader, is_blank
 from emp.journal.records import Note
@@ -72,7 +75,7 @@ def refuse_elsewhere(state: AccountState, continued: RunFolder | None) -> None:
     folder = Path(state.folder)
     if not state.open or (continued is not None and continued.path.resolve() == folder.resolve()):
         return
-    if not (folder / "ledger.sqlite").exists():
+    if not is_there(folder / "ledger.sqlite"):
         say(
             f"emp: {folder}, the last live run of this account, did not end in order and is gone: its loss of the day"
             " and its halts are carried over, its orders and positions are taken from the venue"
@@ -85,18 +88,42 @@ def refuse_elsewhere(state: AccountState, continued: RunFolder | None) -> None:
         )
 
 
+def refuse_other_units(run: RunFolder, ledger: Ledger, instruments: Sequence[Instrument]) -> None:
+    """UsageError where a run that goes on is counted in other ticks or lots than its instruments have now."""
+    notes = ledger.notes(CONTINUED)
+    facts = json.loads(str(notes[-1].data.get("facts") or "null")) if notes else run.manifest.get("facts")
+    before = {str(one["name"]): one for one in facts or ()}
+    for one in instruments:
+        changed = changed_units(before.get(one.name, {}), msgspec.to_builtins(one))
+        if changed:
+            raise UsageError(
+                f"{run.path}: {one.name} was counted in other units when this run ended ({changed}): go on with the"
+                " catalogue as it was and end the run in order, then begin with the other; or move it away: what"
+                " is known of the account is converted"
+            )
+
+
 def carry_over(
-    state: AccountState, instruments: Sequence[str], ledger: Ledger, clock: Clock, serving: str = ""
+    state: AccountState, instruments: Sequence[Instrument], ledger: Ledger, clock: Clock, serving: str = ""
 ) -> None:
     """Let a new run begin with what the account's run before it has lost that day, held and halted, and whether the
     model that is `serving`, by its hash, had failed: with all of it, or a process that dies meanwhile leaves an empty
     ledger, and the next one begins here again.
+
+    Raises UsageError where what is held is no whole number of the lots of now.
     """
-    known = {
-        name: msgspec.structs.replace(left, failed=serving if serving in left.failed.split() else "")
-        for name in instruments
-        if (left := state.instruments.get(name)) is not None
-    }
+    known = {}
+    for one in instruments:
+        left = state.instruments.get(one.name)
+        if left is not None:
+            failed = serving if serving in left.failed.split() else ""
+            known[one.name] = msgspec.structs.replace(in_units(left, one), failed=failed)
+            changed = changed_units(msgspec.to_builtins(left), msgspec.to_builtins(one))
+            if changed:
+                say(
+                    f"emp: {one.name}: other units than those of run {state.run} ({changed}): what it left is"
+                    " converted, the size that it had earned begins anew"
+                )
     worth = {name: left for name, left in known.items() if is_worth_carrying(left)}
     with ledger.batch():
         for name, left in worth.items():
@@ -143,9 +170,13 @@ def first_model(run: RunFolder) -> str:
 
 
 def _live_runs(runs: Path) -> Iterator[RunFolder]:
-    for path in sorted(runs.glob("live-*")):
-        if path.is_dir():
-            yield RunFolder(path)
+    """Each once, though another name is a link to it."""
+    known = set[Path]()
+    for path in sorted(listed(runs, "live-*"), key=is_link):
+        if not is_there(path) or not path.is_dir() or path.resolve() in known:
+            continue
+        known.add(path.resolve())
+        yield RunFolder(path)
 
 
 def _account(config: object) -> tuple[object, ...]:
@@ -154,8 +185,8 @@ def _account(config: object) -> tuple[object, ...]:
 
 
 def _sealed(run: RunFolder) -> bool:
-    if not run.ledger.exists() or is_blank(run.ledger):
-        return run.finished or not any(run.actions.glob("*"))  # it died before it could send anything
+    if not is_there(run.ledger) or is_blank(run.ledger):
+        return run.finished or not listed(run.actions)  # it died before it could send anything
     try:
         ledger = LedgerReader(run.ledger, whole=False)  # of each run there ever was, however long
     except JournalError as error:

@@ -111,7 +111,9 @@ def read_secrets_file(path: Path) -> dict[str, Secret]:
     found: dict[str, Secret] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the secrets file: {error.strerror}") from None
+    except UnicodeDecodeError:
         raise ConfigError(f"{path}: the secrets file cannot be read as UTF-8 text") from None
     for number, line in enumerate(lines, 1):
         name, equals, value = line.strip().partition("=")

@@ -60,6 +60,7 @@ class SimDisk:
         self.free = SIZE
         self.sync_ns = 0  # how long each sync takes
         self.failing_syncs = 0  # how many of the next ones fail
+        self.failing_reads = 0  # of SQLite's
         self.crash_in: int | None = None  # operations until the machine dies in the middle of one
         self.on_crash: Callable[[Process], None] = lambda _process: None
 

@@ -334,8 +334,7 @@ class Exchange:
         if faults.same_executions and before:
             faults.same_executions -= 1
             update = msgspec.structs.replace(update, execID=before)
-        ours = not update.clOrdID.startswith(BY_HAND)
-        if faults.overfills and update.filled and ours:
+        if faults.overfills and update.filled:
             update = msgspec.structs.replace(update, filled=update.filled + faults.overfills)
             faults.overfills = 0
         elif faults.less_filled and update.filled:

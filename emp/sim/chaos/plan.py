@@ -46,7 +46,7 @@ KINDS: dict[str, Kind] = {
     "corrected_trade": Kind(1, 1, 40, "ticks by which the newest trade was worse than it was told"),
     "withdrawn": Kind(1, 1, 3, "orders that rest are withdrawn by the venue, unasked, a second apart"),
     "same_execution": Kind(1, 1, 3, "reports come under the execution id of the one before"),
-    "overfill": Kind(1, 1, 1_000_000, "lots that a report of an order of ours tells beyond what was ordered"),
+    "overfill": Kind(1, 1, 1_000_000, "lots that a report tells beyond what was ordered"),
     "less_filled": Kind(1, 1, 3, "reports tell a lot less than has filled"),
     # the wire
     "cut_server": Kind(
@@ -74,6 +74,7 @@ KINDS: dict[str, Kind] = {
     "slow_model": Kind(1, 300, 4_000, "ms in which each batch of market data takes the model 20 to 200 ms"),
     # the disk and the box
     "failed_sync": Kind(1, 1, 2, "syncs fail"),
+    "failed_read": Kind(1, 1, 6, "SIGKILL, and reads of the ledger's file fail in the next starts"),
     "disk_full": Kind(1, 0, 12_000_000, "bytes are left, for 20 s"),
     "kill": Kind(3, 200, 20_000, "SIGKILL; the owner starts it again so many ms later"),
     "power": Kind(2, 200, 20_000, "the box loses its power; it comes back so many ms later"),
@@ -99,6 +100,12 @@ KINDS: dict[str, Kind] = {
         1_000,
         12_000,
         "SIGKILL; the next start has no book for so many ms, and the kill switch is pulled",
+    ),
+    "wild_start": Kind(
+        1,
+        1,
+        24,
+        "SIGKILL; the next start sees so many books at three times the prices, and the kill switch is pulled",
     ),
     "by_hand": Kind(1, -3, 3, "lots that somebody trades on the account by hand, and the venue tells us"),
     "in_silence": Kind(1, -3, 3, "the same, and it does not"),

@@ -1,7 +1,8 @@
 """SQLite's own I/O on the disk of a drill: a VFS registered with the very library that Python's `sqlite3` uses.
 
 It is a copy of the library's default VFS. Files are opened by that, and their table of methods is replaced by a copy in
-which writing, cutting and syncing go through us first; reading, locking and shared memory are not touched. Randomness
+which writing, cutting and syncing go through us first, and reading while reads fail; locking and shared memory are not
+touched. Randomness
 (the salts of a write-ahead file) comes from the seed.
 """
 
@@ -18,7 +19,7 @@ from emp.core.errors import UsageError
 from emp.sim.chaos.disk import SimDisk
 from emp.sim.chaos.loop import Died, Process, VirtualLoop
 
-OK, IOERR, FULL, IOERR_FSYNC = 0, 10, 13, 10 | 4 << 8
+OK, IOERR, FULL, IOERR_FSYNC, IOERR_READ = 0, 10, 13, 10 | 4 << 8, 10 | 1 << 8
 _CREATE = 0x4
 
 _XOPEN = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p, c_int, c_void_p)
@@ -27,6 +28,7 @@ _XRANDOMNESS = ctypes.CFUNCTYPE(c_int, c_void_p, c_int, c_void_p)
 _XCLOSE = ctypes.CFUNCTYPE(c_int, c_void_p)
 _XWRITE = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_int, c_int64)
 _XTRUNCATE = ctypes.CFUNCTYPE(c_int, c_void_p, c_int64)
+_XREAD = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_int, c_int64)
 _XSYNC = ctypes.CFUNCTYPE(c_int, c_void_p, c_int)
 
 
@@ -103,6 +105,7 @@ class SqliteFiles:
         self._of: dict[int, _Methods] = {}  # by address of the open file: what SQLite itself would call
         self._paths: dict[int, tuple[Path, Process]] = {}
         self._keep: list[Any] = []
+        self._read_fails = _XREAD(self._read)
 
     def register(self) -> None:
         """Let every ledger that is opened from now on lie on the drill's disk."""
@@ -112,6 +115,11 @@ class SqliteFiles:
         """Let ledgers lie on the machine's disk again."""
         self._library.sqlite3_vfs_unregister(ctypes.byref(self._vfs))
         self._library.sqlite3_vfs_register(self._original, 1)
+
+    def reads_fail(self) -> None:
+        """Let reads ask the drill's disk until none fails any more; else they are SQLite's own, and take no time."""
+        for ours, _ in self._methods.values():
+            ours.read = ctypes.cast(self._read_fails, c_void_p)
 
     @property
     def left(self) -> list[Path]:
@@ -135,6 +143,8 @@ class SqliteFiles:
         address = ctypes.addressof(opened.contents.methods.contents)
         if address not in self._methods:
             self._methods[address] = self._patched(opened.contents.methods.contents)
+            if self._disk.failing_reads:
+                self.reads_fail()
         ours, theirs = self._methods[address]
         opened.contents.methods = ctypes.pointer(ours)
         self._of[file], self._paths[file] = theirs, (path, self._loop.process)
@@ -181,6 +191,14 @@ class SqliteFiles:
             return FULL if code == FULL else IOERR
         self._disk.will_write(self._disk.file(path), at, ctypes.string_at(data, size))
         return int(self._of[file].write(file, data, size, at))
+
+    def _read(self, file: int, data: int, size: int, at: int) -> int:
+        if self._disk.failing_reads > 0:
+            self._disk.failing_reads -= 1
+            return IOERR_READ
+        for ours, theirs in self._methods.values():
+            ours.read = theirs.read
+        return int(_XREAD(self._of[file].read)(file, data, size, at))
 
     def _truncate(self, file: int, size: int) -> int:
         path, process = self._paths[file]
