@@ -16,7 +16,7 @@ from pathlib import Path
 from emp.core.contracts import Command, Control, OrderUpdate, QueryOrder, RiskBreach
 from emp.core.disk import disk
 from emp.core.errors import CorruptLedgerError, JournalError
-from emp.core.platform import lock
+from emp.core.platform import exists, lock
 from emp.journal.files import remove
 from emp.journal.high_water import HighWater, Mark, mark_path
 from emp.journal.reader import (
@@ -341,7 +341,7 @@ def finish_sealing(path: Path) -> None:
     """Bring a seal onto the disk whose process died before it had ended: a write-ahead file is still beside the ledger,
     and may be in memory alone. Whoever begins a new run rests on it. JournalError where that cannot be done.
     """
-    if not path.with_name(path.name + "-wal").exists():
+    if not exists(path.with_name(path.name + "-wal")):
         return
     ledger = Ledger(path)
     try:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from emp.core.codes import OrderStatus
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace
 from emp.core.errors import CorruptLedgerError, JournalError
+from emp.core.platform import exists
 from emp.core.replacement import consents, replaced
 from emp.journal.high_water import Mark, mark_path, read_mark
 from emp.journal.records import Fill, Kind, LedgerEvent, Note, OpenOrder, note_head
@@ -42,7 +43,7 @@ def chained_crc(seq: int, kind: str, payload: bytes, before: int, at: int = 0) -
 
 def is_blank(path: Path) -> bool:
     """Whether a ledger was being made when its process died: it holds no table, and nothing was ever acknowledged."""
-    if mark_path(path).exists():
+    if exists(mark_path(path)):
         return False
     try:
         with closing(sqlite3.connect(path, isolation_level=None)) as db:
@@ -59,9 +60,9 @@ class LedgerReader:
     def __init__(self, path: Path | str, *, whole: bool = True) -> None:
         """Look through the whole file first; without `whole` only at what is read of it, however old it is."""
         self.path = Path(path)
-        if not self.path.is_file():
+        if not (exists(self.path) and self.path.is_file()):
             raise JournalError(f"no ledger at {self.path}")
-        if self.path.with_name(self.path.name + "-journal").exists():
+        if exists(self.path.with_name(self.path.name + "-journal")):
             self._roll_back()
         self._db = self._connect("ro")
         try:

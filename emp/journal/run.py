@@ -32,7 +32,7 @@ import numpy as np
 from emp.core.disk import disk, make_folders, write_new
 from emp.core.errors import JournalError, UsageError
 from emp.core.numba.cache import PACKAGE
-from emp.core.platform import locked_by
+from emp.core.platform import exists, locked_by
 from emp.core.records import Array
 from emp.journal.files import file_sha256, remove, write_atomically
 from emp.version import __version__
@@ -111,7 +111,7 @@ class RunFolder:
         path = Path(path)
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            if path.exists():  # OSError before Python 3.14 where a folder above may not be entered
+            if exists(path):
                 raise UsageError(f"run folder {path} exists: resume it, or name another")
             make_folders(path.parent)
             disk().make_folder(beside, 0o700)  # orders, money and the account's name are its owner's alone
@@ -128,7 +128,7 @@ class RunFolder:
     @classmethod
     def open_or_create(cls, path: Path | str, manifest: Mapping[str, Any]) -> "RunFolder":
         """Open a folder that this very run has left, or make it; another run's folder is refused."""
-        if not Path(path).exists():
+        if not exists(Path(path)):
             return cls.create(path, manifest)
         folder = cls(path)
         expected = json.loads(_json(manifest))
@@ -140,7 +140,7 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether the run has ended in order."""
-        return (self.path / "summary.json").exists()
+        return exists(self.path / "summary.json")
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write the result of the run; the last thing a run does."""
@@ -171,7 +171,7 @@ class RunFolder:
     def checkpoint_facts(self) -> dict[str, Any]:
         """Facts of the newest checkpoint; empty where there is none."""
         path = self.path / "checkpoint" / "state.npz"
-        return _stored(path)[1]["meta"] if path.exists() else {}
+        return _stored(path)[1]["meta"] if exists(path) else {}
 
     def read_checkpoint(self, arrays: Mapping[str, Array]) -> dict[str, Any] | None:
         """Fill the arrays from the newest checkpoint and return its facts; None where there is none.
@@ -180,7 +180,7 @@ class RunFolder:
         arrays are left as they were.
         """
         path = self.path / "checkpoint" / "state.npz"
-        if not path.exists():
+        if not exists(path):
             return None
         stored, facts = _stored(path)
         if facts["arrays"] != {name: _shape_of(array) for name, array in arrays.items()}:

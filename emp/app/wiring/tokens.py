@@ -14,6 +14,7 @@ from emp.access.ctrader.settings import Credentials
 from emp.core.config.secrets import Secret, refuse_if_shared
 from emp.core.disk import disk
 from emp.core.errors import ConfigError, JournalError
+from emp.core.platform import exists
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -34,7 +35,7 @@ class TokenFile:
 
     def newest(self) -> Credentials:
         """The owner's credentials, with the tokens that replaced theirs where they were renewed."""
-        if not self._path.exists():
+        if not exists(self._path):
             return self._given
         refuse_if_shared(self._path)
         try:

@@ -5,6 +5,7 @@ or defaults, is recovered as well; what cannot be recovered is refused with what
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from emp.core.clock import Clock
 from emp.core.config.config import SystemConfig
 from emp.core.errors import JournalError, UsageError
-from emp.core.platform import say
+from emp.core.platform import exists, say
 from emp.engine.carry import carried_note, is_worth_carrying
 from emp.engine.earned import earned_note
 from emp.engine.journal_tap import newest_rows
@@ -70,7 +71,7 @@ def refuse_elsewhere(state: AccountState, continued: RunFolder | None) -> None:
     folder = Path(state.folder)
     if not state.open or (continued is not None and continued.path.resolve() == folder.resolve()):
         return
-    if not (folder / "ledger.sqlite").exists():
+    if not exists(folder / "ledger.sqlite"):
         say(
             f"emp: {folder}, the last live run of this account, did not end in order and is gone: its loss of the day"
             " and its halts are carried over, its orders and positions are taken from the venue"
@@ -133,8 +134,9 @@ def first_model(run: RunFolder) -> str:
 
 
 def _live_runs(runs: Path) -> Iterator[RunFolder]:
-    for path in sorted(runs.glob("live-*")):
-        if path.is_dir():
+    """Raises OSError where a folder may not be looked into: there may be a run of this account."""
+    for path in (runs / name for name in sorted(os.listdir(runs) if exists(runs) else ())):
+        if path.name.startswith("live-") and exists(path) and path.is_dir():
             yield RunFolder(path)
 
 
@@ -144,7 +146,7 @@ def _account(config: object) -> tuple[object, ...]:
 
 
 def _sealed(run: RunFolder) -> bool:
-    if not run.ledger.exists() or is_blank(run.ledger):
+    if not exists(run.ledger) or is_blank(run.ledger):
         return run.finished or not any(run.actions.glob("*"))  # it died before it could send anything
     try:
         ledger = LedgerReader(run.ledger, whole=False)  # of each run there ever was, however long
