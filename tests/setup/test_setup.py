@@ -16,14 +16,15 @@ TOOLS = ("sh", "cat", "cksum", "dirname", "rm", "uname", "env", "mkdir", "cp", "
 TOOLS += ("sleep", "ps")
 
 BACKEND = '''
-"""Builds one editable wheel, without a network."""
+"""Builds one editable wheel, without a network: it names the checkout, as hatchling's does."""
+import os
 import zipfile
 
 NAME = "mini-1.dist-info"
 
 def build_editable(folder, config_settings=None, metadata_directory=None):
     with zipfile.ZipFile(f"{folder}/mini-1-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("mini.py", "")
+        wheel.writestr("_editable_impl_mini.pth", os.getcwd())
         wheel.writestr(f"{NAME}/METADATA", "Metadata-Version: 2.1\\nName: mini\\nVersion: 1\\n")
         tag = "Root-Is-Purelib: true\\nTag: py3-none-any\\n"
         wheel.writestr(f"{NAME}/WHEEL", f"Wheel-Version: 1.0\\nGenerator: t\\n{tag}")
@@ -48,6 +49,7 @@ class Machine:
             '[project]\nname = "mini"\nversion = "1"\n'
         )
         (self.checkout / "constraints.txt").write_text("")
+        (self.checkout / "mini.py").write_text("")
         self.bin = folder / "bin"
         self.bin.mkdir()
         for tool in TOOLS:
@@ -96,8 +98,14 @@ class Machine:
         return process.returncode, said.splitlines()
 
     def works(self) -> bool:
-        python = self.checkout / ".venv/bin/python"
-        return subprocess.run([python, "-c", "import mini, pip"], capture_output=True).returncode == 0
+        """Whether the package and pip are found, in a locale too that knows none of the letters of the checkout."""
+        command = [self.checkout / ".venv/bin/python", "-c", "import mini, pip"]
+        told = {"HOME": str(self.checkout)}
+        return all(
+            subprocess.run(command, cwd="/", env=told | {"LC_ALL": locale}, capture_output=True).returncode
+            == 0
+            for locale in ("C.UTF-8", "C")
+        )
 
 
 @pytest.fixture(scope="session")
