@@ -54,6 +54,12 @@ def test_a_row_says_what_passed_of_which_commit_and_what_was_not_run(
     assert pythons.row(one_kind, ["live", "sim"], tmp_path) == (said.format("sim"), False)
 
 
+def test_a_file_that_was_skipped_as_a_whole_says_why(pythons: Any) -> None:
+    told = "('/tests/test_fix.py', 9, 'Skipped: needs quickfix')"
+    one = pythons.ET.fromstring(f'<skipped message="collection skipped">{told}</skipped>')
+    assert pythons.reason(one) == "needs quickfix"
+
+
 def test_a_failure_is_not_green(pythons: Any, one_kind: Any, tmp_path: Path) -> None:
     (tmp_path / "newest-sim.xml").write_text(REPORT.format(failures=1))
     said, green = pythons.row(one_kind, ["live", "sim"], tmp_path)
