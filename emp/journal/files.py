@@ -9,6 +9,7 @@ from pathlib import Path
 
 from emp.core.disk import disk, write_new
 from emp.core.errors import JournalError
+from emp.core.platform import exists
 
 
 def is_there(path: Path) -> bool:
@@ -18,13 +19,12 @@ def is_there(path: Path) -> bool:
     where it is a link to something that is not there: a disk that is not mounted is no file that was never made.
     """
     try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        refuse_dangling(path)
-        return False
+        there = exists(path)
     except OSError as error:
         raise JournalError(f"cannot look at {path}: {error.strerror}") from error
-    return True
+    if not there:
+        refuse_dangling(path)
+    return there
 
 
 def is_link(path: Path) -> bool:

@@ -1,6 +1,8 @@
 """A live run that died is found by account and venue: recovered, or refused with what to do; never passed over."""
 
+import errno
 import json
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -162,3 +164,24 @@ def test_two_are_refused(tmp_path: Path) -> None:
     text = refusal(live(tmp_path), UsageError)
     assert str(first) in text
     assert str(second) in text
+
+
+@pytest.mark.parametrize("name", ["ledger.sqlite", "ledger.sqlite-wal", "runs"])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO], ids=["not ours", "a failing disk"])
+def test_one_that_cannot_be_looked_at_is_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    config = live(tmp_path / "runs")
+    died(config, sealed=name.endswith("-wal"))
+
+    def stat(self: Path, **options: bool) -> os.stat_result:
+        if self.name == name:
+            raise OSError(number, os.strerror(number), str(self))
+        return os.stat(self, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(
+        Path, "exists", lambda self, **_: os.path.exists(self) and self.name != name
+    )  # of 3.14
+    with pytest.raises(OSError, match=os.strerror(number)):
+        unfinished_run(config, names(config))
