@@ -28,8 +28,7 @@ from emp.train.fit.adapt import Adapted, adapt_model, head_name
 from emp.train.fit.arms import ARMS, DEFAULT, AdaptSettings
 from emp.train.fit.export import export
 from emp.train.fit.loop import Step
-from emp.train.fit.run import run_folder, write_adaptation
-from emp.train.fit.sequence import encoder_record
+from emp.train.fit.run import parity_inputs, run_folder, write_adaptation
 from emp.train.judge.adaptations import untrained
 from emp.train.judge.adapted import EVENT_HORIZONS, Pair, compare, f1_of, forecasts_of, transfer
 from emp.train.judge.blocks import BlockMeasure, blocks_of, trade_measures
@@ -85,7 +84,7 @@ def adapt(options: Any) -> None:
         adapted.manifest,
         adapted.calibration,
         adapted.extra,
-        new.data[0].encoded(encoder_record(base.artifact.tensors)).x,
+        parity_inputs([*new.data, *old.data], base.artifact.tensors, adapted.network.domains),
     )
     mine = load_folder(folder / CANDIDATE)
     found = [_judge(base, mine, side, k, options) for side in (new, old) for k in range(len(side.data))]

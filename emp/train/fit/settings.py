@@ -11,7 +11,7 @@ from emp.core.errors import ConfigError, UsageError
 from emp.core.small_file import read_small
 from emp.core.strict_yaml import load_yaml
 from emp.model.ssm_config import Impl, SSMConfig
-from emp.train.fit.loop import TrainConfig
+from emp.train.fit.config import TrainConfig
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
