@@ -183,5 +183,14 @@ def test_one_that_cannot_be_looked_at_is_not_taken_for_none(
     monkeypatch.setattr(
         Path, "exists", lambda self, **_: os.path.exists(self) and self.name != name
     )  # of 3.14
-    with pytest.raises(OSError, match=os.strerror(number)):
+
+    listdir = os.listdir
+
+    def names_in(folder: Path) -> list[str]:
+        if folder.name == name:
+            raise OSError(number, os.strerror(number), str(folder))
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", names_in)
+    with pytest.raises(JournalError, match=os.strerror(number)):
         unfinished_run(config, names(config))
