@@ -17,14 +17,23 @@ def is_there(path: Path) -> bool:
     Raises JournalError where nobody can say (`Path.exists` says no, from Python 3.14 on whatever the reason), and
     where it is a link to something that is not there: a disk that is not mounted is no file that was never made.
     """
+    return bool(_mode(path))
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder of that name; raises as `is_there`."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    """What a path is, links followed; 0 where nothing is there."""
     try:
-        os.stat(path)
+        return os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         refuse_dangling(path)
-        return False
+        return 0
     except OSError as error:
         raise JournalError(f"cannot look at {path}: {error.strerror}") from error
-    return True
 
 
 def is_link(path: Path) -> bool:
