@@ -40,7 +40,7 @@ def is_link(path: Path) -> bool:
     """Whether a path is a link; JournalError where nobody can say."""
     try:
         return stat.S_ISLNK(os.lstat(path).st_mode)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise JournalError(f"cannot look at {path}: {error.strerror}") from error
