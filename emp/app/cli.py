@@ -32,6 +32,10 @@ REFUSED = (
     errno.ELOOP,
     errno.EMFILE,
     errno.ENFILE,
+    errno.ENOTDIR,
+    errno.ESTALE,
+    errno.ENOTCONN,
+    errno.ETIMEDOUT,
 )
 """Why a system refuses a file that was named: no fault of the code that asked for it."""
 

@@ -9,6 +9,7 @@ import typer
 from emp.app.options import REGISTRY_VARIABLE
 from emp.core.clock import LiveClock
 from emp.core.errors import ArtifactError
+from emp.core.platform import exists
 from emp.engine.choose import artifact_folder
 from emp.governance.judge import Judgement
 from emp.governance.registry import Registry
@@ -41,7 +42,7 @@ def named_artifact(registry: Registry, name: str) -> Artifact:
         folder = artifact_folder(name)
     except ArtifactError:
         folder = Path(name)
-    if not (folder / MANIFEST).is_file():
+    if not exists(folder / MANIFEST):
         folder = registry.folder(registry.find(name))
     return load(folder, schema_hash())
 

@@ -22,6 +22,7 @@ import yaml
 from emp.core.codes import AssetClass, Liquidity, Session, Venue
 from emp.core.errors import ConfigError, UnknownInstrumentError
 from emp.core.small_file import read_small
+from emp.core.strict_yaml import load_yaml
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -113,15 +114,15 @@ def find(name: str, extra: Path | None = None) -> Instrument:
 @cache
 def _shipped() -> dict[str, dict[str, dict[str, Any]]]:
     data = resources.files("emp.core").joinpath("data")
-    tables = _tables("instruments.yaml", yaml.safe_load(data.joinpath("instruments.yaml").read_bytes()))
-    for name, closed in yaml.safe_load(data.joinpath("closures.yaml").read_bytes()).items():
+    tables = _tables("instruments.yaml", load_yaml(data.joinpath("instruments.yaml").read_bytes()))
+    for name, closed in load_yaml(data.joinpath("closures.yaml").read_bytes()).items():
         tables["calendars"][name].update(closed)
     return tables
 
 
 def _load(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
     try:
-        content = yaml.safe_load(read_small(path))
+        content = load_yaml(read_small(path))
     except ValueError as error:
         raise ConfigError(f"{path}: not valid YAML: {str(error).split(';')[0]}") from error
     except OSError as error:

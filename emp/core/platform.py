@@ -77,6 +77,17 @@ def cpu_flags() -> set[str]:
     return set(next(lines, ":").partition(":")[2].split())
 
 
+def exists(path: Path) -> bool:
+    """Whether something is there. Raises OSError where that cannot be known (a folder that may not be entered, a disk
+    that fails): from Python 3.14 on `Path.exists` says no to that, and a ledger that is there would be taken for none.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no file can have that name
+        return False
+    return True
+
+
 def open_folder(folder: Path) -> int:
     """A descriptor of a folder, to sync the names in it; raises OSError, also where it is none."""
     return os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))

@@ -54,8 +54,25 @@ def new_shadow(n: int = 1) -> Array:
 
 
 @kernel
-def forget_shadow(s: Any, account: Any, working: Any, lots: Any) -> None:
-    """After a break in the stream nothing rests and nothing is held: no outcome goes across it."""
+def end_shadow(
+    s: Any, account: Any, working: Any, lots: Any, standing: Any, costs: Any, last_ns: int
+) -> None:
+    """The stream has broken: nothing rests and nothing is held any more, no outcome goes across the break.
+
+    The lot that is open is closed at the touch that stood last, at the price of crossing. Left out, it would favour
+    who takes gains soon and holds losses long: what a break finds open would be the losses.
+
+    Args:
+        s, account, working, lots, costs: SHADOW, ACCOUNT, WORKING, LOTS and COSTS records of the shadow.
+        standing: STANDING record of the one who trades in earnest, which learns; its holding times do not, as
+            the lot would have been held longer (`emp.decision.financing.learn_unfinished`).
+        last_ns: of the last event before the break.
+    """
+    if account.position != 0 and s.bid > 0 and s.ask > 0:
+        side = -1 if account.position > 0 else 1
+        apply_fill(account, side, 1, s.ask if side > 0 else s.bid, costs.taker_fee)
+        if take_fills(lots, account, last_ns):
+            _learn_trip(s, lots, standing)
     account.position = 0
     drop_open_lots(lots)
     stand_aside(s, working)
@@ -184,15 +201,21 @@ def learn_outcomes(s: Any, account: Any, lots: Any, standing: Any, ts: int) -> N
     before, held_ns = lots.position, lots.held_ns
     ended = take_fills(lots, account, ts)
     if ended:
-        counts = not s.crossed or standing.may_cross  # asked before the outcome can answer
-        if s.crossed:
-            learn_crossed(standing, lots.last.brought)
-        if counts:
-            learn_worth(standing, s.gain, lots.last.brought)
+        _learn_trip(s, lots, standing)
         learn_holding(standing, lots.held_ns - held_ns)
-        if s.missed:
-            learn_missed(standing, lots.last.brought)
     if lots.position != 0 and (before == 0 or ended):
         s.gain = lots.belief
         s.crossed = lots.placed.action == CROSSING
         s.missed = worth(standing, s.gain) > standing.error and (not s.crossed or standing.may_cross)
+
+
+@kernel
+def _learn_trip(s: Any, lots: Any, standing: Any) -> None:
+    """Take the shadow's last round trip into what gains, and crossing, are worth."""
+    counts = not s.crossed or standing.may_cross  # asked before the outcome can answer
+    if s.crossed:
+        learn_crossed(standing, lots.last.brought)
+    if counts:
+        learn_worth(standing, s.gain, lots.last.brought)
+    if s.missed:
+        learn_missed(standing, lots.last.brought)

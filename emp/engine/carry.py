@@ -38,6 +38,7 @@ def carried(engine: Engine, i: int) -> Carried:
         day_pnl=pnl - float(account["day_start"]),
         drawdown=min(0.0, pnl - float(account["peak"])),
         halted=Reason(int(risk["halt_reason"])).name.lower() if risk["halted"] else "",
+        failed=" ".join(sorted(engine.failed_models)),
         earned=earned_here(engine, i),
         price=mid,
         price_ns=int(seen["ts"]),
@@ -83,4 +84,4 @@ def _of(data: Mapping[str, Scalar]) -> Carried:
 
 def is_worth_carrying(state: Carried) -> bool:
     """Whether a run that begins with nothing would begin otherwise."""
-    return bool(state.position or state.day_pnl or state.drawdown or state.halted)
+    return bool(state.position or state.day_pnl or state.drawdown or state.halted or state.failed)

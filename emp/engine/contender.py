@@ -21,7 +21,7 @@ from emp.core.records import DECISION, FORECAST, HORIZONS, QUANTILES, Array, emp
 from emp.decision.estimates import forget_trades, see_trade, update_estimates
 from emp.decision.financing import expect_carry, learn_unfinished
 from emp.decision.rule import ValueRule
-from emp.decision.shadow import forget_shadow, meet_market, withdraw_shadow
+from emp.decision.shadow import end_shadow, meet_market, withdraw_shadow
 from emp.decision.standing import lift_bars
 from emp.engine.desk import Desk
 from emp.engine.engine import EngineLimits, fresh_desk, lay_out_calendar
@@ -151,7 +151,7 @@ def trade_forecasts(held: Any, events: Any, said: Any, worth: Any) -> None:
                 forget_trades(e)
                 lift_bars(desk.standing[i])
                 learn_unfinished(desk.standing[i], lots, last_ns)
-                forget_shadow(shadow, account, working, lots)
+                end_shadow(shadow, account, working, lots, desk.standing[i], desk.costs[i], last_ns)
             update_estimates(e, event)
             if one.made:
                 copy_forecast(one.f, desk.forecast[i])

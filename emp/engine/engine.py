@@ -146,6 +146,8 @@ class Engine:
         self.token = (
             0  # of the lease under which this process trades, told in its order ids; 0: there is none
         )
+        self.failed_models: set[str] = set()
+        """Hashes of models that have failed, and that nobody has let open again."""
         self._left = False  # whether another engine has the lease, and closes what is held
         self.unvalued = Unvalued()
         self.claims = Claims()

@@ -288,9 +288,19 @@ class Live(Ending):
 
     def _trust_model(self) -> None:
         """The owner lets the model trade, or has brought another."""
+        self._engine.failed_models.discard(self._engine.model.artifact.hash)
         if Reason.MODEL in self._engine.bars.every():
             self._bar(Reason.MODEL, False, "")
             self._board.clear_alarm("model")
+
+    def _restore_trust(self) -> None:
+        """Whether the model that serves had failed before this start is what bars opening."""
+        serving = self._engine.model.artifact.hash
+        if Reason.MODEL in self._engine.bars.every():
+            self._engine.failed_models.add(serving)
+            self._board.raise_alarm("model", "nothing is opened: the model had failed before this start")
+        else:
+            self._engine.failed_models.discard(serving)
 
     # --- the run --------------------------------------------------------------------------------------------
 
@@ -306,6 +316,7 @@ class Live(Ending):
                 self._taps.control(known)
             self._breakers.restore(self._engine.bars.every(), self._clock.monotonic_ns())
             self._show_bars()
+            self._restore_trust()
             self._record_what_waits()
             if self._socket is not None:
                 await self._socket.start()

@@ -17,6 +17,7 @@ import yaml
 
 from emp.core.errors import ConfigError
 from emp.core.small_file import read_small
+from emp.core.strict_yaml import load_yaml
 
 _log = structlog.get_logger(__name__)
 
@@ -61,7 +62,7 @@ class RateFile:
 def read_rates(path: Path, needed: Sequence[str], ts: int) -> list[Rate]:
     """The rates that a file must have; ConfigError in one line where one is missing or none."""
     try:
-        content = yaml.safe_load(read_small(path))
+        content = load_yaml(read_small(path))
     except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"rates: {path}: not valid YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict):

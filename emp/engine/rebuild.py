@@ -17,6 +17,7 @@ from emp.engine.engine import Engine
 from emp.engine.financing import FINANCING_ACTIONS, take_financing
 from emp.engine.portfolio import BREACHES
 from emp.engine.valuation import ADJUSTMENT, VALUED
+from emp.engine.verdict import MODEL_FAILED
 from emp.execution.flatten import is_flat
 from emp.execution.orders import OrderManager
 from emp.journal.decisions import DECISION_NOTE
@@ -180,7 +181,9 @@ class _Fold:
 
     def _note(self, note: Note) -> None:
         manager = self._manager
-        if note.kind == "risk_breach":
+        if (
+            note.kind == "risk_breach" and note.data.get("reason") != MODEL_FAILED
+        ):  # a swap or a bar tells what follows
             reason = _BREACHES.get(str(note.data.get("reason", "")), Reason.KILL_SWITCH)
             # a loss limit is one instrument's, where it is not the account's, which names none
             alone = note.instrument and reason is not Reason.KILL_SWITCH
@@ -198,6 +201,8 @@ class _Fold:
                 self._wait(note.instrument, qty)
         elif note.kind == CARRIED:
             take_over(manager, note, self._halted)
+            if note.data.get("failed"):
+                self._barred[note.instrument].setdefault(Reason.MODEL)
         elif note.kind == VALUED:
             manager.value(note.instrument, int(note.data["qty"] or 0), float(note.data["px"] or 0.0))
             self._unvalued.pop(note.instrument, None)

@@ -18,8 +18,8 @@ from emp.decision.outcomes import note_belief, take_fills
 from emp.decision.port import decide, decide_in_the_head, trades_in_the_head
 from emp.decision.rule import record_inputs
 from emp.decision.shadow import (
+    end_shadow,
     follow,
-    forget_shadow,
     learn_outcomes,
     meet_market,
     stand_aside,
@@ -83,7 +83,8 @@ def step(desk: Any, policy: Any, event: Any, row: Any, lap: Any) -> int:
         forget_trades(e)
         lift_bars(standing)
         learn_unfinished(standing, desk.shadow_lots[i], last_ns)
-        forget_shadow(desk.shadow[i], desk.shadow_account[i], desk.shadow_working[i], desk.shadow_lots[i])
+        shadow, its_account, its_working = desk.shadow[i], desk.shadow_account[i], desk.shadow_working[i]
+        end_shadow(shadow, its_account, its_working, desk.shadow_lots[i], standing, desk.costs[i], last_ns)
     forecast(policy.model, desk.memory[i], facts.domain, desk.inputs[i], f)
     bid, ask, broken = event.bid_px[0], event.ask_px[0], p.since_reset == 1
     if not recalibrate(desk.recalibration[i], event.ts, bid, ask, p.sigma_ticks, broken, f):

@@ -25,7 +25,7 @@ from emp.engine.monitor import DRIFT, LEVEL, Lineup
 from emp.engine.own import Rule
 from emp.engine.planning import PlannedRule, PlannerWatch, Switch
 from emp.engine.serving import Ready
-from emp.engine.verdict import Verdict
+from emp.engine.verdict import MODEL_FAILED, Verdict
 from emp.journal.swaps import Swap
 from emp.observe.board import Board, ModelView, PlannerView
 
@@ -136,7 +136,7 @@ class Succession:
                 continue  # it does not serve any more
             ts = max(ts for _, ts in self._seen)
             breach = RiskBreach(
-                reason="model_failed",
+                reason=MODEL_FAILED,
                 metric=verdict.gate,
                 value=verdict.log_evidence,
                 limit=-math.log(LEVEL),
@@ -144,6 +144,7 @@ class Succession:
                 instrument=verdict.instrument,
             )
             self._driver.tell(breach)
+            self._engine.failed_models.add(verdict.model)
             if self._standby is None or verdict.gate == DRIFT:  # what stands by sees the same inputs
                 return verdict.why
             ready, self._standby = self._standby, None

@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+MODEL_FAILED = "model_failed"
+"""Reason of the breach that tells of it."""
+
 
 class Verdict(NamedTuple):
     """The model has failed."""

@@ -17,15 +17,19 @@ class Bounds(NamedTuple):
 
 
 def bounds(blocks: Sequence[float], confidence: float) -> Bounds | None:
-    """Mean of blocks and its one-sided lower and upper bounds; None where blocks are too few or not finite.
+    """Mean of blocks and its one-sided lower and upper bounds; None where blocks are too few, not finite, or too large
+    for their bounds to be finite.
 
     The sum is exact (`math.fsum`), so the order of blocks does not matter, not even in the last bit.
     """
     n = len(blocks)
     if n < LEAST_BLOCKS or not all(math.isfinite(x) for x in blocks):
         return None
-    mean = math.fsum(blocks) / n
-    spread = math.sqrt(math.fsum((x - mean) ** 2 for x in blocks) / (n - 1))
+    try:
+        mean = math.fsum(blocks) / n
+        spread = math.sqrt(math.fsum((x - mean) ** 2 for x in blocks) / (n - 1))
+    except OverflowError:
+        return None
     half = t_quantile(confidence, n - 1) * spread / math.sqrt(n)
     return Bounds(mean, mean - half, mean + half)
 

@@ -13,6 +13,9 @@ from emp.governance.bounds import Bounds
 from emp.governance.evidence import Evidence, Record
 from emp.governance.foreign import played_again
 
+MOST = 1 << 32
+"""Contests of a run that are counted at most: so many leave nothing of any evidence."""
+
 
 def counts(one: Evidence, champion: str) -> bool:
     """Whether evidence of a contest is one with this champion ("": with whichever), on a live market."""
@@ -47,4 +50,4 @@ def of_contests(name: str, record: Record, evidence: Mapping[str, Evidence]) -> 
 def _had(one: Evidence) -> int:
     """How many contests its run had had when it was told of; 0 where it does not say."""
     n = one.config.get("contests")
-    return n if type(n) is int and n > 0 else 0
+    return min(n, MOST) if type(n) is int and n > 0 else 0

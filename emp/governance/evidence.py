@@ -9,7 +9,7 @@ tells of and that is missing is noticed. Evidence of another machine counts once
 
 import hashlib
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,13 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows: int
     rows_sha256: str  # of (ts, bid, ask) of every visible event of the part
     span: tuple[int, int]  # ns
+
+    def overlaps(self, other: "Data") -> bool:
+        """Whether both saw the same market: the same rows, or one instrument at the same time, so that a copy that was
+        cut, or is of another vendor, is not another market.
+        """
+        at_once = self.span[0] < other.span[1] and other.span[0] < self.span[1]
+        return self.rows_sha256 == other.rows_sha256 or (self.instrument == other.instrument and at_once)
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,9 +134,8 @@ class Store:
             for name, (signer, one) in self._untold(told).items():
                 if signer == key:
                     self._enter(key, name, one)
-            mine = {one.rows_sha256 for one in evidence.data}
-            lines = [one.body.get("data", ()) for found in self.ledgers().values() for one in found]
-            looks = sum(not mine.isdisjoint(data) for data in lines)
+            lines = [one.body for found in self.ledgers().values() for one in found]
+            looks = sum(_looked_at(evidence.data, line) for line in lines)
             evidence = msgspec.structs.replace(evidence, looks=looks)
             name = content_address(evidence)
             write_sealed(self.folder, self.keys.seal_as(role, evidence.kind, evidence))
@@ -186,8 +192,21 @@ class Store:
             "kind": one.kind,
             "model": one.model,
             "data": sorted({data.rows_sha256 for data in one.data}),
+            "spans": sorted({(data.instrument, *data.span) for data in one.data}),
         }
         self.ledger(key).append(role_of(one.kind), entry)
+
+
+def _looked_at(data: Iterable[Data], line: Mapping[str, Any]) -> bool:
+    """Whether the evidence of a ledger's line has seen any of these data."""
+    rows, spans = set(line.get("data", ())), line.get("spans", ())  # older lines have no spans
+    return any(
+        one.rows_sha256 in rows
+        or any(
+            one.instrument == name and one.span[0] < end and begin < one.span[1] for name, begin, end in spans
+        )
+        for one in data
+    )
 
 
 def new_evidence(

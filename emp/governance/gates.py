@@ -11,6 +11,7 @@ import yaml
 from emp.core.errors import GovernanceError
 from emp.core.records import HORIZON_NAMES, Array
 from emp.core.small_file import read_small
+from emp.core.strict_yaml import load_yaml
 from emp.governance import overfitting
 from emp.governance.bounds import LEAST_BLOCKS
 from emp.governance.evidence import Kind
@@ -72,7 +73,7 @@ class Gates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     confidence: Annotated[float, msgspec.Meta(ge=0.8, lt=1.0)]
     gates: Limits
     beyond: Beyond
-    actions_on_fail: list[Literal["reject", "fallback_previous_model"]]
+    actions_on_fail: tuple[Literal["reject"], Literal["fallback_previous_model"]]  # what the engine does
     left_out: tuple[str, ...] = ()  # names of gates that are not asked for: nothing promoted so trades live
 
 
@@ -97,6 +98,9 @@ class Rule(NamedTuple):
     )
     also: tuple[Kind, ...] = ()  # kinds of evidence that it reads besides
     outside: bool = False  # whether it is of instruments that the model was not trained on
+    always: bool = (
+        False  # whether it can be measured of every series that was looked at: what is missing was no number
+    )
 
 
 def read_gates(path: Path | None = None) -> Gates:
@@ -107,8 +111,8 @@ def read_gates(path: Path | None = None) -> Gates:
     """
     shipped = Path(str(resources.files("emp.governance").joinpath("gates.yaml")))
     try:
-        gates = msgspec.convert(yaml.safe_load(read_small(path or shipped)), Gates)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, msgspec.ValidationError) as error:
+        gates = msgspec.convert(load_yaml(read_small(path or shipped)), Gates)
+    except (OSError, UnicodeError, yaml.YAMLError, msgspec.ValidationError) as error:
         line = str(error).splitlines()[0]
         raise GovernanceError(f"{path or shipped}: not a gates file: {line}") from error
     unknown = sorted(set(gates.left_out) - {rule.name for rule in rules(gates)})
@@ -159,10 +163,15 @@ def rules(gates: Gates) -> list[Rule]:
         equity,
         sign=-1.0,
         against=True,
+        always=True,
     )
-    by_horizon("fx_gain_f1_min_pct", g.fx_gain_f1_min_pct, "min", "f1_gain_pct", fx, against=True)
+    by_horizon(
+        "fx_gain_f1_min_pct", g.fx_gain_f1_min_pct, "min", "f1_gain_pct", fx, against=True, always=True
+    )
     for name, limit, measure in (("ece_max", g.ece_max, "ece"), ("brier_max", g.brier_max, "brier")):
-        found.append(Rule(name, limit, "max", "evaluation", measure, None, every, horizons=HORIZON_NAMES))
+        found.append(
+            Rule(name, limit, "max", "evaluation", measure, None, every, horizons=HORIZON_NAMES, always=True)
+        )
     by_horizon("alpha_after_fees_bps_min", g.alpha_after_fees_bps_min, "min", "alpha_after_fees_bps", every)
     session = g.session_var_spread_pct_max
     found.append(
@@ -212,7 +221,7 @@ def rules(gates: Gates) -> list[Rule]:
     )
     chaos = gates.beyond.chaos_violations_max
     found.append(Rule("chaos_violations_max", chaos, "max", "chaos", "violations", None, None, least=100))
-    shared = {"horizons": HORIZON_NAMES[:3], "least": overfitting.LEAST_BLOCKS}
+    shared = {"horizons": HORIZON_NAMES[:3], "least": overfitting.LEAST_BLOCKS, "always": True}
     for name, limit, side, among in (
         ("deflated_sharpe_min", gates.beyond.deflated_sharpe_min, "min", overfitting.deflated),
         (

@@ -33,7 +33,7 @@ def mark_path(log: Path) -> Path:
     Raises:
         GovernanceError: this user has no place for it.
     """
-    name = hashlib.sha256(str(log.resolve()).encode()).hexdigest()
+    name = hashlib.sha256(os.fsencode(log.resolve())).hexdigest()
     try:
         return state_folder("registries") / f"{name}.json"
     except JournalError as error:

@@ -5,7 +5,7 @@ that the model was trained on has such a record. Whatever is missing, made by ot
 another reference, of too few blocks, or overlaps the training, fails.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -17,6 +17,7 @@ from emp.governance.contests import best_contest, counts, of_contests
 from emp.governance.evidence import Evidence, Record
 from emp.governance.foreign import of_paper, picked, played_again
 from emp.governance.gates import Gates, Rule, Side, rules
+from emp.governance.reference import Likeness
 from emp.governance.seal import content_address
 from emp.governance.trials import trials_of
 from emp.model.artifact import Manifest, trained_on
@@ -45,6 +46,7 @@ class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reference: str
     code: str
     gates: tuple[Verdict, ...]
+    likeness: Likeness = "other"  # what the reference is to the model
 
 
 class Case(NamedTuple):
@@ -55,6 +57,7 @@ class Case(NamedTuple):
     reference: str
     code: str
     champion: str = ""  # the model that it must have beaten on live events; "": whichever serves
+    likeness: Likeness = "other"  # what the reference is to the model: live asks for it
 
 
 def judge(gates: Gates, case: Case) -> Judgement:
@@ -74,6 +77,7 @@ def judge(gates: Gates, case: Case) -> Judgement:
         reference=case.reference,
         code=case.code,
         gates=said,
+        likeness=case.likeness,
     )
 
 
@@ -81,7 +85,8 @@ def judge_gate(rule: Rule, case: Case, confidence: float) -> Verdict:
     """The verdict of one gate: that of the worst record it reads; a record that cannot be judged is the worst."""
     read, foreign = _records(rule, case)
     names = tuple(sorted({name for name, _ in read}))
-    lacking = _lacking(rule, case, [record for _, record in read])
+    asked = _asked(rule, case)
+    lacking = _lacking(rule, asked, [record for _, record in read]) or _silent(rule, asked, case, read)
     if not read or lacking:
         detail = f" on {', '.join(lacking)}" if lacking and read else ""
         why = f"{NO_EVIDENCE}{detail}" + (f" ({foreign})" if foreign else "")
@@ -191,24 +196,44 @@ def _foreign(rule: Rule, case: Case, one: Evidence) -> str:
     return picked(one) if rule.outside else ""
 
 
-def _lacking(rule: Rule, case: Case, read: Iterable[Record]) -> list[str]:
-    """Instruments of the model's training that the gate asks for and has no record of, at one of its horizons."""
+def _asked(rule: Rule, case: Case) -> list[str]:
+    """Instruments of the model's training that the gate asks for."""
     if rule.of is None:
         return []
-    had = {(record.instrument, record.horizon) for record in read}
     known = {name: one.asset_class.name.lower() for name, one in catalogue().items()}
     wanted = {
         one["instrument"]: one.get("asset_class") or known.get(one["instrument"])
         for one in case.manifest.provenance.get("series", [])
     }
     # an instrument of which nobody knows what it is could be one that the gate is about
-    asked = [name for name, told in wanted.items() if not told or rule.of(told)]
+    return [name for name, told in wanted.items() if not told or rule.of(told)]
+
+
+def _lacking(rule: Rule, asked: Sequence[str], read: Iterable[Record]) -> list[str]:
+    """Instruments that the gate asks for and has no record of, at one of its horizons."""
+    had = {(record.instrument, record.horizon) for record in read}
     instruments = {name for name, _ in had}
     missing = [name for name in asked if name not in instruments]
     missing += [
         f"{n} {h}".strip() for n in instruments & set(asked) for h in rule.horizons if (n, h) not in had
     ]
     return sorted(missing)
+
+
+def _silent(rule: Rule, asked: Sequence[str], case: Case, read: Sequence[tuple[str, Record]]) -> list[str]:
+    """Series that an evidence has looked at and has no record of, though it can always be measured: it was no number,
+    which another series of the same instrument does not make good.
+    """
+    if not rule.always:
+        return []
+    had = {(name, record.series, record.horizon) for name, record in read}
+    return sorted(
+        f"{data.series} {horizon}".strip()
+        for name in dict.fromkeys(name for name, _ in read)
+        for data in case.evidence[name].data
+        for horizon in rule.horizons or (rule.horizon or "",)
+        if data.instrument in asked and (name, data.series, horizon) not in had
+    )
 
 
 def _overlaps(manifest: Manifest, one: Evidence) -> bool:

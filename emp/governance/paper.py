@@ -30,13 +30,16 @@ DAYS = 10
 """Trading days among them."""
 
 FRESH_DAYS = 7
-"""Days after which the last of them has become too old to rest on."""
+"""Days after which the last of them has become too old to rest on, and between two of them at most."""
 
 HOURS = 6
 """Hours of a day in which an instrument must have been looked at; less is no day of trading."""
 
 LOOKS = 20
 """Looks of 256 forecasts that an instrument's day must have had."""
+
+EVER = 1 << 62
+"""A day that never comes."""
 
 Colour = Literal["green", "red", "short"]
 
@@ -265,9 +268,9 @@ def _seen_of(one: Evidence) -> tuple[float, int]:
 
 def paper_lacks(evidence: Mapping[str, Evidence], asked: Asked, gates: Gates) -> str:
     """What is missing of two green weeks on paper, on every instrument; "" where nothing is. A red day ends what came
-    before it.
+    before it, and so does a longer pause; one that has not come, too: a clock that was set back forgets nothing.
     """
-    days = days_of(evidence, asked)
+    days = days_of(evidence, asked._replace(today=EVER))
     for instrument in asked.instruments:
         why = _lacks_on(days, asked, gates, instrument)
         if why:
@@ -278,7 +281,8 @@ def paper_lacks(evidence: Mapping[str, Evidence], asked: Asked, gates: Gates) ->
 def _lacks_on(days: Mapping[int, list[Evidence]], asked: Asked, gates: Gates, instrument: str) -> str:
     judged = {day: judge_day(parts, gates, instrument) for day, parts in days.items()}
     red = max((day for day, one in judged.items() if one.colour == "red"), default=-1)
-    kept = sorted(day for day, one in judged.items() if day > red and one.colour == "green")
+    green = sorted(day for day, one in judged.items() if day > red and one.colour == "green")
+    kept = _unbroken([day for day in green if day <= asked.today])
     span = kept[-1] - kept[0] + 1 if kept else 0
     if span < SPAN_DAYS or len(kept) < DAYS:
         last = f"; day {red} was red: {judged[red].why}" if red >= 0 else ""
@@ -298,6 +302,16 @@ def _lacks_on(days: Mapping[int, list[Evidence]], asked: Asked, gates: Gates, in
     if found is None or found.high < 0.0:
         return "over these days one lot has brought less than the dumb trader's"
     return ""
+
+
+def _unbroken(days: Sequence[int]) -> list[int]:
+    """The newest of some days in their order, back to where more than FRESH_DAYS lie between two: good days that were
+    picked from many weeks are no two weeks.
+    """
+    kept: list[int] = []
+    for day in days:
+        kept = [*kept, day] if kept and day - kept[-1] <= FRESH_DAYS else [day]
+    return kept
 
 
 def _over_dumb(record: Record, instrument: str) -> bool:

@@ -25,7 +25,8 @@ from emp.governance.chain import Chain, Entry, exclusive
 from emp.governance.evidence import Store, new_evidence
 from emp.governance.gates import Gates
 from emp.governance.judge import Case, Judgement, judge
-from emp.governance.seal import read_sealed, write_sealed
+from emp.governance.reference import FAIR, likeness
+from emp.governance.seal import content_address, read_sealed, write_sealed
 from emp.governance.standing import (
     APPROVED_DEFAULT,
     Standing,
@@ -35,7 +36,10 @@ from emp.governance.standing import (
     withdrawal,
 )
 from emp.journal.run import code_version
-from emp.model.artifact import Artifact, save
+from emp.model.artifact import Artifact, Manifest, save
+
+GROUNDS = ("gates_sha256", "code", "reference", "likeness")
+"""What a promotion rests on, beside the evidence."""
 
 
 class Registry:
@@ -83,8 +87,8 @@ class Registry:
             self._say("register", artifact.hash, lineage=lineage)
         return True
 
-    def check(self, artifact: Artifact, gates: Gates, reference: str) -> Judgement:
-        """What the gates say of a model, from all evidence of this registry.
+    def check(self, artifact: Artifact, gates: Gates, reference: Manifest) -> Judgement:
+        """What the gates say of a model beside a reference, from all evidence of this registry.
 
         Raises:
             GovernanceError: evidence is missing, was changed, or was cut off since it was last looked at.
@@ -92,10 +96,15 @@ class Registry:
         self._refuse_cut_ledger()
         before = [one for one in self.standing().defaults if one != artifact.hash]
         champion = before[-1] if before else ""
-        return judge(gates, Case(artifact.manifest, self.store.all(), reference, code_version(), champion))
+        said = self.promotion(reference.hash)
+        passed = said.get("gates_sha256") == content_address(gates) and said.get("likeness") in FAIR
+        how = likeness(artifact.manifest, reference, promoted=passed)
+        evidence = self.store.all()
+        return judge(gates, Case(artifact.manifest, evidence, reference.hash, code_version(), champion, how))
 
-    def promote(self, artifact: Artifact, gates: Gates, reference: str) -> tuple[Judgement, str]:
-        """Make a model the default where every gate passes; else say in the trail that it was refused.
+    def promote(self, artifact: Artifact, gates: Gates, reference: Manifest) -> tuple[Judgement, str]:
+        """Make a model the default where every gate passes; else say in the trail that it was refused. The default is
+        promoted anew where what it has passed was other gates, or by other code, or beside another reference.
 
         Returns:
             The judgement, and the name of the signed verdict.
@@ -108,7 +117,7 @@ class Registry:
             name = write_sealed(self.verdicts, self.store.keys.seal("verdict", judgement))
             if judgement.verdict != "pass":
                 self._say("refuse", artifact.hash, verdict=name)
-            elif standing.default != artifact.hash:
+            elif standing.default != artifact.hash or self._rests_on_others(judgement):
                 self._say("promote", artifact.hash, verdict=name, previous=standing.default)
         return judgement, name
 
@@ -132,8 +141,8 @@ class Registry:
         self.store.add(new_evidence("withdrawal", now, [], config))
         return now, before
 
-    def promoted_by(self, model: str) -> str:
-        """The SHA-256 of the gates that a model last passed as a whole; "" where no promotion of it is on record.
+    def promotion(self, model: str) -> dict[str, Any]:
+        """The verdict that a model was last promoted by; nothing where no promotion of it is on record.
 
         Raises:
             GovernanceError: the verdict that the trail names is not that of a pass of this model.
@@ -145,8 +154,13 @@ class Registry:
                     raise GovernanceError(
                         f"{self.audit.path}: a promotion of {model[:12]} rests on no verdict of it"
                     )
-                return str(said["gates_sha256"])
-        return ""
+                return said
+        return {}
+
+    def _rests_on_others(self, now: Judgement) -> bool:
+        """Whether the promotion on record of a model is by other gates, other code, or beside another reference."""
+        said = self.promotion(now.model_hash)
+        return any(said.get(name) != getattr(now, name) for name in GROUNDS)
 
     def verdict(self, name: str) -> dict[str, Any]:
         """A signed verdict, verified."""

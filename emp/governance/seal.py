@@ -10,6 +10,7 @@ trading machine alone can see. The signature (Ed25519, RFC 8032) covers the kind
 import hashlib
 import json
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -52,12 +53,12 @@ def canonical(value: Any) -> bytes:
     """The one JSON text of a value: sorted names, no blanks, no number that is not finite.
 
     Raises:
-        GovernanceError: a number is not finite.
+        GovernanceError: a number is not finite, or something is none of what JSON has.
     """
     try:
         plain = msgspec.to_builtins(value)
         return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise GovernanceError(f"cannot be sealed: {error}") from error
 
 
@@ -92,13 +93,19 @@ class Keys:
         return self.seal_as(role, kind, body)
 
     def seal_as(self, role: Role, kind: str, body: Any) -> Envelope:
-        """Sign with the key of one role; raise GovernanceError where that role may not sign this kind."""
+        """Sign with the key of one role; raise GovernanceError where that role may not sign this kind, or where what is
+        signed could not be read again: one such line would end a log.
+        """
         if kind not in KINDS[role]:
             raise GovernanceError(f"a {role} key may not sign {kind}")
         private = self._private(role)
+        text = _signed_text(kind, body)
         plain = msgspec.to_builtins(body)
-        signature = private.sign(_signed_text(kind, plain)).hex()
-        return Envelope(plain, _key_id(private.public_key().public_bytes_raw()), kind, signature)
+        envelope = Envelope(
+            plain, _key_id(private.public_key().public_bytes_raw()), kind, private.sign(text).hex()
+        )
+        open_envelope(canonical(envelope) + b"\n", "cannot be sealed")
+        return envelope
 
     def verify(self, envelope: Envelope) -> None:
         """Raise GovernanceError where a record is not signed by a trusted key that may sign its kind."""
@@ -173,8 +180,15 @@ class Keys:
         except (OSError, ValueError) as error:
             raise GovernanceError(f"{path}: not a readable private key") from error
 
+    def _refuse_open(self, role: Role) -> None:
+        path = self._folder / f"{role}.key"
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise GovernanceError(f"{path} can be read by others, who could sign with it: chmod 600 it")
+
     def _private(self, role: Role) -> Ed25519PrivateKey:
         found, trusted = self._at_hand(role), self.trusted()
+        if found is not None:
+            self._refuse_open(role)
         if found is not None and _key_id(found.public_key().public_bytes_raw()) in trusted:
             return found
         if any(one.role == role for one in trusted.values()):

@@ -8,30 +8,49 @@ from emp.core.errors import GovernanceError
 from emp.engine.watched_days import DAY_NS
 from emp.governance.gates import read_gates
 from emp.governance.paper import Asked, paper_lacks
+from emp.governance.reference import FAIR
 from emp.governance.registry import Registry
 from emp.governance.seal import content_address
 from emp.journal.run import code_version
 
+GATES_SHA256 = "52ea7393e0e0cbdf8c264837ae1c8b947447e3335983b09d8cbf0013619adfcd"
+"""Of the shipped gates. It stands in the sources, which `code_version` covers: where the file beside them was changed,
+nothing trades live by it.
+"""
 
-def standing_of(home: Path, model: str, clock: Clock) -> str:
-    """ "approved", "candidate" or "retired" as the registry says; "candidate" for what it does not know."""
-    return Registry(home, clock).standing().status.get(model, "candidate")
+
+def lacks_promotion(registry: Registry, model: str) -> str:
+    """Why a model may not trade live, as far as promotions say; "" where it may: it is approved, by the shipped gates
+    and no others, by this code, beside a reference that nobody could choose.
+    """
+    if registry.standing().status.get(model) != "approved":
+        return f"model {model[:12]} is not approved in {registry.home}: see `emp promote`"
+    said = registry.promotion(model)
+    for name, good, other in (
+        ("gates_sha256", (GATES_SHA256,), "by other gates than this release's"),
+        ("code", (code_version(),), "by other code"),
+        ("likeness", FAIR, "beside a reference that was chosen"),
+    ):
+        if said.get(name) not in good:
+            return f"model {model[:12]} was promoted {other}: see `emp promote`"
+    return ""
 
 
 def refuse_live(home: Path, model: str, clock: Clock, protocol: str, instruments: Sequence[str]) -> None:
-    """Raise GovernanceError unless a model is the promoted one, by the shipped gates and no others, and two green weeks
-    on paper are on record: of this very model, by this code, behind the same kind of market access, on every
-    instrument, and not long ago.
+    """Raise GovernanceError unless a model is the promoted one, as `lacks_promotion` has it, and two green weeks on
+    paper are on record: of this very model, by this code, behind the same kind of market access, on every instrument,
+    and not long ago.
     """
     registry = Registry(home, clock)
     registry.remember()
     if registry.standing().default != model:
         raise GovernanceError(f"live: model {model[:12]} is not what {home} has promoted: see `emp promote`")
     gates = read_gates()
-    if registry.promoted_by(model) != content_address(gates):
-        raise GovernanceError(
-            f"live: model {model[:12]} was promoted by other gates than this release's: see `emp promote`"
-        )
+    if content_address(gates) != GATES_SHA256:
+        raise GovernanceError("live: the gates of this installation are not those of its release")
+    why = lacks_promotion(registry, model)
+    if why:
+        raise GovernanceError(f"live: {why}")
     today = clock.now_ns() // DAY_NS
     asked = Asked(model, code_version(), protocol, tuple(instruments), today)
     why = paper_lacks(registry.store.all(), asked, gates)

@@ -82,7 +82,7 @@ def fold(entries: list[Entry], withdrawn: Iterable[Withdrawal] = ()) -> Standing
             status[model], facts[model] = "candidate", dict(body["lineage"])
         elif body["action"] == "promote":
             status[model] = "approved"
-            defaults.append(model)
+            defaults = [*(one for one in defaults if one != model), model]  # promoted anew, it is there once
         elif body["action"] == "rollback":
             retired = [model, *retired]
         for gone in retired:

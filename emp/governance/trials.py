@@ -1,4 +1,6 @@
-"""The trials that a model's gains are held against: every model that was ever judged on the same rows."""
+"""The trials that a model's gains are held against: every model that was ever judged on the same rows, or on others of
+the same instrument and time.
+"""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -12,7 +14,7 @@ from emp.governance.evidence import Evidence, Record
 class Trials(NamedTuple):
     """Gains of others on the same rows, and how many models were judged there at all."""
 
-    others: list[Array]  # float[blocks] of every look that traded
+    others: list[Array]  # float[blocks] of every look on the same rows that traded
     models: int
     why: str = ""  # they cannot be held against anything
 
@@ -20,21 +22,25 @@ class Trials(NamedTuple):
 def trials_of(evidence: Mapping[str, Evidence], name: str, record: Record) -> Trials:
     """The trials beside a record of gains in the evidence of a name.
 
-    A look that did not trade, or was made by other code, counts among the models and has no gains. One that traded and
+    A look that did not trade, was made by other code, or saw other rows of the same time, counts among the models and
+    has no gains. One that traded and
     has none, or not those of the same blocks, was cut: nobody chooses which trials a model is held against.
     """
     mine = evidence[name]
-    rows = next((data.rows_sha256 for data in mine.data if data.series == record.series), None)
-    if rows is None:
+    seen = next((data for data in mine.data if data.series == record.series), None)
+    if seen is None:
         return Trials([], 0, "of rows that are not named")
+    rows = seen.rows_sha256
     if not np.isfinite(record.blocks).all():
         return Trials([], 0, "not a number")
     others: dict[tuple[float, ...], Array] = {}
     models = set()
     for _, one in sorted(evidence.items()):
-        if one.kind != "evaluation" or rows not in {data.rows_sha256 for data in one.data}:
+        if one.kind != "evaluation" or not any(data.overlaps(seen) for data in one.data):
             continue
         models.add(one.model)
+        if rows not in {data.rows_sha256 for data in one.data}:
+            continue  # on a copy that was cut: its blocks are others
         if one.model == mine.model or one.code != mine.code or not (one.config.get("trade") or _gained(one)):
             continue
         names = {data.series for data in one.data if data.rows_sha256 == rows}  # a file may have another name

@@ -34,6 +34,7 @@ class Carried(msgspec.Struct, frozen=True, kw_only=True):
     day_pnl: float = 0.0  # since that day's first mark
     drawdown: float = 0.0  # pnl less its peak, at most 0
     halted: str = ""  # name of the reason for which nobody has let it trade again; "" where it may
+    failed: str = ""  # hashes of models that have failed and that nobody has let open again, blanks between
     earned: dict[str, Scalar] = {}  # what outcomes allow (`emp.engine.earned`); empty: nothing is known
     price: float = 0.0  # ticks: the newest mid that was seen; 0: none is known
     price_ns: int = 0  # when that was, ns UTC

@@ -29,6 +29,8 @@ def _mode(path: Path) -> int:
     """What a path is, links followed; 0 where nothing is there."""
     try:
         return os.stat(path).st_mode
+    except ValueError:  # no file can have that name
+        return 0
     except (FileNotFoundError, NotADirectoryError):
         refuse_dangling(path)
         return 0

@@ -8,6 +8,7 @@ action log and the registry.
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,8 @@ Kind = Literal["linear", "mamba2", "mamba3"]
 
 TENSORS = "model.safetensors"
 MANIFEST = "manifest.json"
+
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -117,6 +120,10 @@ def load(folder: Path, schema: str) -> Artifact:
         raise ArtifactError(f"{folder / TENSORS}: corrupt or truncated: {error}") from error
     if content_hash(manifest, tensors) != manifest.hash:
         raise ArtifactError(f"{folder}: content does not match its hash: changed or damaged after export")
+    if (
+        _HASH.fullmatch(folder.name) and folder.name != manifest.hash
+    ):  # as in a registry, or in a run's folder
+        raise ArtifactError(f"{folder}: holds another model than its name says: {manifest.hash[:12]}")
     if manifest.schema != schema:
         raise ArtifactError(
             f"{folder}: made for input schema {manifest.schema[:12]}, this program computes {schema[:12]}: "

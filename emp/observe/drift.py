@@ -78,10 +78,19 @@ def _reference_of(series: Sequence[Array]) -> tuple[Array, Array, float, float]:
         return np.zeros(BINS - 1), np.zeros(BINS), 0.0, 0.0
     least = min(len(values) for values in told)
     pooled = np.concatenate([values[np.linspace(0, len(values) - 1, least).astype(int)] for values in told])
-    edges = deciles(pooled)
+    edges = _apart_from_below(deciles(pooled), float(pooled.min()))
     worth = [effective_size(values, edges, max(20, len(values) // PIECE)) for values in told]
     alike = max(len(values) / one for values, one in zip(told, worth, strict=True))
     return edges, shares(pooled, edges), alike, float(sum(worth))
+
+
+def _apart_from_below(edges: Array, lowest: float) -> Array:
+    """Edges of which the first lies just below the lowest value where a fifth of all values are that one, so that
+    values below it have a bin that was empty in training; else they would count as the same.
+    """
+    if edges[1] > lowest:
+        return edges
+    return np.concatenate([[np.nextafter(lowest, -math.inf)], edges[1:]])
 
 
 @kernel

@@ -1,5 +1,6 @@
 """What a new user gets wrong ends in one clear line, a non-zero exit, and nothing half-written."""
 
+import errno
 import gzip
 import os
 import socket
@@ -209,6 +210,19 @@ def test_what_may_not_be_entered_is_one_line(
     locked.mkdir(mode=0o000)
     request.getfixturevalue("ordinary_user")
     one_line(emp(*(word.format(locked / "inside") for word in command)), "inside")
+
+
+def test_runs_are_not_looked_for_in_a_file_or_on_a_machine_that_is_gone(
+    emp: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    one_line(emp("runs", "--runs", tmp_path / "file"), "file: not a directory")
+
+    def gone(runs: Path) -> list[Path]:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(runs))
+
+    monkeypatch.setattr("emp.app.wiring.run_list.run_folders", gone)
+    one_line(emp("runs", "--runs", tmp_path / "net"), "net: stale file handle")
 
 
 def test_runs_below_a_file_cannot_be_made(emp: Run, tmp_path: Path) -> None:

@@ -298,6 +298,20 @@ def test_results_are_kept_and_gone_on_with(tmp_path: Path) -> None:
         Kept(kept)
 
 
+def test_results_of_other_code_or_of_other_faults_are_played_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They would be signed as if these sources had stood all of it."""
+    kept = tmp_path / "results.jsonl"
+    command("--seeds", "1", "--jobs", "1", "--results", str(kept))
+    mild = "--seeds", "1", "--jobs", "1", "--results", str(kept), "--kinds", "drop_row"
+    assert command(*mild)[1]["played"] == 1
+    assert Kept(kept).results.keys() == Kept(kept, ["drop_row"]).results.keys() == {0}
+    monkeypatch.setattr("emp.app.chaos.drill.code_version", lambda: "0.0.1+other")
+    assert Kept(kept).results == {}
+    assert Kept(kept, ["drop_row"]).results == {}
+
+
 def test_a_failing_seed_is_shrunk_and_can_be_played_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from emp.core.codes import Action, EventFlag
 from emp.core.records import ACCOUNT, DECISION, EVENT, WORKING, Array
 from emp.decision.outcomes import new_lots
 from emp.decision.rule import COSTS
-from emp.decision.shadow import follow, learn_outcomes, meet_market, new_shadow, withdraw_shadow
+from emp.decision.shadow import end_shadow, follow, learn_outcomes, meet_market, new_shadow, withdraw_shadow
 from emp.decision.standing import new_standing
 from emp.engine.replay import Backtest
 from tests.kit.events import random_events
@@ -196,6 +196,39 @@ def test_what_was_opened_at_rest_teaches_what_gains_are_worth() -> None:
         hand.learn(learner)
     assert learner["crossed_trips"] == 0
     assert learner["n"] == pytest.approx(8, rel=0.02)
+
+
+@pytest.mark.parametrize(("side", "brought"), [(1, 90 - 102 - 1.0), (-1, 100 - 92 - 1.0)])
+@pytest.mark.parametrize("crossed", [True, False])
+def test_what_a_break_finds_open_is_closed_at_the_touch_that_stood_and_counts(
+    side: int, brought: float, crossed: bool
+) -> None:
+    """Left out, what is held until a break, the losses, would never be told."""
+    hand = Hand()
+    learner = new_standing()[0]
+    hand.ask(hand.show(100, 102), Action.CROSS, side, 102 if side > 0 else 100)
+    hand.show(100, 102)
+    hand.learn(learner)
+    hand.shadow["crossed"], held_ns = crossed, float(learner["held_ns"])
+    hand.show(90, 92)
+    hand.ask(hand.show(90, 92), Action.POST, side, 90)  # on its way when the stream breaks
+    end_shadow(hand.shadow, hand.account, hand.working, hand.lots, learner, hand.costs, hand.ts)
+    assert (hand.held, hand.lots["position"], hand.shadow["asked"]) == (0, 0, 0)
+    assert hand.lots["last"]["brought"] == pytest.approx(brought)
+    assert learner["crossed_trips"] == crossed
+    assert learner["n"] == (0.0 if crossed else 1.0)
+    assert learner["held_ns"] == held_ns, "its end is not known"
+    trips = int(hand.lots["trips"])
+    end_shadow(hand.shadow, hand.account, hand.working, hand.lots, learner, hand.costs, hand.ts)
+    assert hand.lots["trips"] == trips == 1
+
+
+def test_a_break_before_any_book_tells_nothing() -> None:
+    hand = Hand()
+    hand.account["position"] = 1
+    learner = new_standing()[0]
+    end_shadow(hand.shadow, hand.account, hand.working, hand.lots, learner, hand.costs, 1)
+    assert (hand.held, hand.lots["trips"], learner["n"]) == (0, 0, 0.0)
 
 
 def test_it_holds_one_lot_and_no_more() -> None:

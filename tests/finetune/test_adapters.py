@@ -10,6 +10,7 @@ from torch import nn
 
 from emp.core.errors import UsageError
 from emp.core.records import HORIZONS
+from emp.model.heads import MEANS_AT, OUTPUTS, QUANTILES_AT
 from emp.model.ssm_config import SSMConfig
 from emp.perception.normalise import INPUTS, SESSION_AT
 from emp.train.data.chunks import plan_epoch, quotas_of
@@ -17,6 +18,7 @@ from emp.train.fit.adapt import adapt_model, fisher_information, head_name
 from emp.train.fit.anchors import ewc, fisher_diagonal, l2_sp, start_of
 from emp.train.fit.arms import ARMS, AdaptSettings
 from emp.train.fit.export import load_network
+from emp.train.fit.sequence import encoder_record, write_linear
 from emp.train.judge.adaptations import in_memory
 from emp.train.net.adapters import (
     FROZEN,
@@ -24,6 +26,7 @@ from emp.train.net.adapters import (
     adapt,
     adapters,
     body,
+    leave_out,
     merge_difference,
     merged,
     top,
@@ -199,6 +202,75 @@ def test_what_cannot_be_kept_or_adapted_to_is_refused(world: World) -> None:
     short = replace(world.spot, split=world.spot.split._replace(calibrate_ns=int(world.spot.ts[0])))
     with pytest.raises(UsageError, match="no row of its train part"):
         adapt_model(base, [short], [world.equity], ARMS["lora"], QUICK)
+
+
+def test_an_input_that_never_varies_in_a_market_is_left_out_of_its_head() -> None:
+    net = with_heads(network("mamba3", features=16, **SIZES), ["new"])
+    x = torch.randn(1, 50, INPUTS, generator=torch.Generator().manual_seed(1))
+    constant = torch.zeros(INPUTS, dtype=torch.bool)
+    constant[SESSION_AT : SESSION_AT + 3] = True
+    x[..., constant] = torch.tensor([0.0, 1.0, 0.0])
+    elsewhere = x.clone()
+    elsewhere[..., constant] = torch.tensor([1.0, 0.0, 0.0])
+    at, head = len(net.domains) - 1, torch.tensor([len(net.domains) - 1])
+    want, others = net(x, None, head).raw, net(elsewhere, None, torch.tensor([0])).raw
+    assert not torch.allclose(net(elsewhere, None, head).raw, want, atol=1e-2)
+    leave_out(net.heads, at, x[0, 0], constant)
+    for market in (x, elsewhere):
+        torch.testing.assert_close(net(market, None, head).raw, want, rtol=1e-4, atol=1e-5)
+    assert torch.equal(net(elsewhere, None, torch.tensor([0])).raw, others)
+    net(x, None, head).raw.square().sum().backward()
+    gradient = net.heads.direct.grad[at]
+    assert (gradient[constant] == 0.0).all()
+    assert (gradient[~constant] != 0.0).any()
+
+
+@pytest.mark.parametrize("arm", ["head", "lora_affine", "full"])
+def test_a_new_head_asks_nothing_of_inputs_that_it_never_saw_vary(world: World, arm: str) -> None:
+    got = adapt_model(world.base.artifact, [world.spot], [world.equity], ARMS[arm], QUICK)
+    before, after = (t["heads.direct"] for t in (world.base.artifact.tensors, got.network.tensors()))
+    encoder = encoder_record(world.base.artifact.tensors)
+    seen = world.spot.encoded(encoder).x[world.spot.part("train")]
+    still = (seen == seen[0]).all(axis=0)
+    assert still[SESSION_AT:STEADY_AT].any()
+    assert (after[-1][still] == 0.0).all()
+    assert (after[-1][~still] != 0.0).any()
+    np.testing.assert_array_equal(after[:-1], before)
+
+
+def test_a_new_head_begins_as_what_loses_least_on_the_calibration_part(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the base learned of equities misleads in this market, and a linear model of it alone does not."""
+    got = adapt_model(world.base.artifact, [world.spot], [world.equity], ARMS["head"], QUICK)
+    losses = got.facts["head_began_as"]
+    assert losses["linear"] < losses["base"] - 0.01
+    assert got.history == [pytest.approx(losses["linear"])]
+    assert list(losses) == ["base", "linear"]
+    said = iter((0.0, 1.0))
+    with monkeypatch.context() as patch:
+        patch.setattr("emp.train.fit.new_heads.calibration_loss", lambda *_: next(said))
+        other = adapt_model(world.base.artifact, [world.spot], [world.equity], ARMS["head"], QUICK)
+    assert other.history == [pytest.approx(losses["base"])]
+    scaled = adapt_model(world.base.artifact, [world.spot], [world.equity], ARMS["lora_affine"], QUICK)
+    assert list(scaled.facts["head_began_as"]) == ["base"]
+
+
+def test_a_linear_start_says_what_the_linear_model_says(world: World) -> None:
+    net = with_heads(load_network(world.base.artifact, INPUTS)[0], [head_name(world.spot)])
+    at = len(net.domains) - 1
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(1, INPUTS, OUTPUTS)).astype(np.float32)
+    bias = rng.normal(size=(1, OUTPUTS)).astype(np.float32)
+    x = rng.normal(size=(40, INPUTS)).astype(np.float32)
+    before = net(torch.from_numpy(x)[None], None, torch.tensor([0])).raw
+    middle = torch.from_numpy(x.mean(0) @ weight[0] + bias)
+    write_linear(net.heads, slice(at, at + 1), torch.from_numpy(weight), torch.from_numpy(bias), middle)
+    raw = net(torch.from_numpy(x)[None], None, torch.tensor([at])).raw[0].detach().numpy()
+    want = x @ weight[0] + bias
+    exact = [c for c in range(OUTPUTS) if not QUANTILES_AT <= c < MEANS_AT or (c - QUANTILES_AT) % 3 == 1]
+    np.testing.assert_allclose(raw[:, exact], want[:, exact], rtol=1e-3, atol=1e-3)
+    assert torch.equal(net(torch.from_numpy(x)[None], None, torch.tensor([0])).raw, before)
 
 
 # --- penalties

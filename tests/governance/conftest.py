@@ -26,8 +26,26 @@ TRAINED = {
     "files": [],
     "train_ns": [0, 100],
     "calibrate_ns": [100, 200],
+    "rows_sha256": "1" * 64,
 }
-EURUSD = {**TRAINED, "series": "eurusd", "instrument": "EURUSD", "asset_class": "fx_spot"}
+EURUSD = {
+    **TRAINED,
+    "series": "eurusd",
+    "instrument": "EURUSD",
+    "asset_class": "fx_spot",
+    "rows_sha256": "2" * 64,
+}
+LINEAR = Manifest(
+    kind="linear",
+    schema="",
+    domains=[],
+    k_sigma=0.5,
+    thresholds=[],
+    warmup_events=1,
+    provenance={"series": [TRAINED, EURUSD]},
+    hash=REFERENCE,
+)
+"""The reference: a linear model that was trained on the same rows."""
 
 GOOD = {
     "f1_gain_pct": 6.0,

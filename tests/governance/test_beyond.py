@@ -21,6 +21,7 @@ from emp.journal.run import code_version
 from emp.model.artifact import Artifact
 from emp.train.judge.blocks import trade_measures
 from tests.governance.conftest import (
+    LINEAR,
     REFERENCE,
     TRAINED,
     all_green,
@@ -131,6 +132,11 @@ def test_each_beginning_of_a_run_s_monitor_is_a_contest(artifact: Artifact) -> N
         one = msgspec.structs.replace(best, config={**best.config, "contests": contests})
         told = said(artifact, CONTEST, one)
         assert (told.verdict, "how many contests" in told.why) == ("fail", True)
+    endless = contest(artifact.hash, 0.5, run="RUN2", contests=10**400)
+    told = said(artifact, CONTEST, best, endless)
+    assert told.verdict == "fail"
+    assert told.value is not None
+    assert told.value < 1e-6
 
 
 @settings(max_examples=100, deadline=None)
@@ -168,19 +174,17 @@ def _artifact() -> Artifact:
 def test_a_registry_asks_for_the_default_to_be_beaten(registry: Registry, artifact: Artifact) -> None:
     gates = read_gates()
     green_registry(registry, artifact)
-    assert registry.promote(artifact, gates, REFERENCE)[0].verdict == "pass"
-    assert registry.check(artifact, gates, REFERENCE).verdict == "pass", (
-        "the default is not held against itself"
-    )
+    assert registry.promote(artifact, gates, LINEAR)[0].verdict == "pass"
+    assert registry.check(artifact, gates, LINEAR).verdict == "pass", "the default is not held against itself"
     other = make_artifact(registry.home.parent, 1)
     for one in all_green(other.hash):
         if one.kind != "contest":
             registry.store.add(one)
     registry.store.add(contest(other.hash, run="RUN1"))
-    found = {one.name: one for one in registry.check(other, gates, REFERENCE).gates}
+    found = {one.name: one for one in registry.check(other, gates, LINEAR).gates}
     assert found[CONTEST].verdict == "fail"
     registry.store.add(contest(other.hash, 2e4, run="RUN2", champion=artifact.hash))
-    found = {one.name: one for one in registry.check(other, gates, REFERENCE).gates}
+    found = {one.name: one for one in registry.check(other, gates, LINEAR).gates}
     assert found[CONTEST].verdict == "pass"
 
 

@@ -23,7 +23,7 @@ from emp.governance.registry import Registry
 from emp.governance.seal import Role
 from emp.governance.serve import refuse_live
 from emp.model.artifact import Artifact
-from tests.governance.conftest import REFERENCE, Ticking, all_green, evaluation, make_artifact, paper
+from tests.governance.conftest import LINEAR, Ticking, all_green, evaluation, make_artifact, paper
 from tests.governance.test_registry import Dies, Failing
 
 SEEN_ONLY_THERE = {"latency", "drift", "paper", "contest"}
@@ -104,7 +104,7 @@ def observed(box: Machine, artifact: Artifact, days: int = 14) -> None:
 
 def promoted(home: Machine, artifact: Artifact, gates: Gates) -> str:
     with home.at() as registry:
-        return registry.promote(artifact, gates, REFERENCE)[0].verdict
+        return registry.promote(artifact, gates, LINEAR)[0].verdict
 
 
 def default(machine: Machine) -> str:
@@ -121,7 +121,7 @@ def test_a_model_goes_from_home_to_the_market_on_evidence_of_both(
     assert (found.models, found.decisions, found.own) == ((artifact.hash,), 2, 0)
     observed(box, artifact)
     with box.at() as registry, pytest.raises(GovernanceError, match="no training key here"):
-        registry.promote(artifact, gates, REFERENCE)
+        registry.promote(artifact, gates, LINEAR)
     assert home.take_from(box).evidence == 19
     assert promoted(home, artifact, gates) == "pass"
     assert default(box) == ""

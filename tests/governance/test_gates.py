@@ -11,7 +11,7 @@ from emp.app.governed import markdown_of
 from emp.core.errors import GovernanceError
 from emp.governance.bounds import bounds, t_cdf, t_quantile
 from emp.governance.collect import of_steps
-from emp.governance.evidence import Evidence
+from emp.governance.evidence import Data, Evidence
 from emp.governance.gates import Gates, Rule, read_gates, rules
 from emp.governance.judge import NO_EVIDENCE, Case, Judgement, Verdict, judge, judge_gate
 from emp.governance.registry import Registry
@@ -19,6 +19,7 @@ from emp.journal.run import code_version
 from emp.model.artifact import Artifact
 from tests.governance.conftest import (
     GOOD,
+    LINEAR,
     REFERENCE,
     TRAINED,
     all_green,
@@ -54,7 +55,7 @@ def test_the_shipped_gates_are_the_roadmaps(gates: Gates) -> None:
     assert (g.ece_max, g.brier_max, g.psi_max, g.turnover_match_pct) == (0.08, 0.19, 0.25, 10)
     assert (g.session_var_spread_pct_max, g.planner_edge_realization_corr_min) == (35.0, 0.2)
     assert g.exploitability_gap_wow_delta_max == 0.0
-    assert gates.actions_on_fail == ["reject", "fallback_previous_model"]
+    assert gates.actions_on_fail == ("reject", "fallback_previous_model")
 
 
 def test_everything_green_passes_and_nothing_at_all_fails_every_gate(
@@ -128,6 +129,30 @@ def test_an_instrument_of_the_training_without_a_record_fails(gates: Gates, arti
     said = judged(gates, artifact, [evaluation(artifact.hash, made), *all_green(artifact.hash)[1:]])
     assert {"ece_max", "fx_gain_f1_min_pct.ev1"} <= failing(said)
     assert next(one for one in said.gates if one.name == "ece_max").why.endswith("on EURUSD")
+
+
+@pytest.mark.parametrize("measure", ["f1_gain_pct", "ece", "brier", "gain_bps_lots"])
+def test_a_series_on_which_a_measure_was_no_number_fails_beside_a_good_one(
+    measure: str, gates: Gates, artifact: Artifact
+) -> None:
+    """What is not finite has no record; that of the instrument's other recording does not stand for it."""
+    green = all_green(artifact.hash)
+    second = [msgspec.structs.replace(r, series="goog2") for r in records() if r.series == "goog"]
+    data = [*green[0].data, Data("goog2", "GOOG", "equity", 9, "c" * 64, (300, 400))]
+    seen = msgspec.structs.replace(evaluation(artifact.hash, records() + second), data=tuple(data))
+    others = [msgspec.structs.replace(r, series="goog2") for r in green[1].records if r.series == "goog"]
+    beside = msgspec.structs.replace(evaluation(REFERENCE, [*green[1].records, *others]), data=tuple(data))
+    assert failing(judged(gates, artifact, [seen, beside, *green[2:]])) == set()
+    kept = [r for r in second if (r.measure, r.horizon) != (measure, "5ev")]
+    silent = msgspec.structs.replace(evaluation(artifact.hash, records() + kept), data=tuple(data))
+    said = judged(gates, artifact, [silent, beside, *green[2:]])
+    assert {one.partition(".")[0] for one in failing(said)} == {
+        "f1_gain_pct": {"retention_f1_drop_pct"},
+        "ece": {"ece_max"},
+        "brier": {"brier_max"},
+        "gain_bps_lots": {"deflated_sharpe_min", "backtest_overfitting_max"},
+    }[measure]
+    assert all("goog2 5ev" in one.why for one in said.gates if one.verdict == "fail")
 
 
 @pytest.mark.parametrize("measure", ["ece", "brier"])
@@ -261,6 +286,8 @@ def test_quantiles_are_those_of_the_tables(degrees: int, t: float) -> None:
         "gates: {ece_max: none}",
         "[1, 2",
         "ece_max",
+        "[" * 5000,
+        '"\\ud800": 1',
     ],
 )
 def test_a_wrong_gates_file_ends_in_one_line(text: str, tmp_path: Path) -> None:
@@ -269,6 +296,33 @@ def test_a_wrong_gates_file_ends_in_one_line(text: str, tmp_path: Path) -> None:
     with pytest.raises(GovernanceError, match="not a gates file") as caught:
         read_gates(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("  ece_max: 0.08\n", "  ece_max: 0.08\n  ece_max: 0.9\n"),  # the second would hold
+        ("ece_max: 0.08", "ece_max: .nan"),
+        ("ece_max: 0.08", "ece_max: .inf"),
+        ("ece_max: 0.08", "ece_max: true"),
+        ("ece_max: 0.08", 'ece_max: "0.08"'),
+        ("confidence: 0.95", "confidence: .nan"),
+        ("confidence: 0.95", "confidence: 0.5"),
+        ("version: 1", "version: true"),
+        ("version: 1", "version: 1\ngates: {}"),
+        ("{ev1: 3.0, ev5: 4.0, ev20: 5.0}", "{ev1: 3.0, ev5: 4.0}"),
+        ('["reject", "fallback_previous_model"]', "[]"),
+        ('["reject", "fallback_previous_model"]', '["reject"]'),  # the engine does both
+    ],
+)
+def test_a_limit_said_twice_or_of_a_wrong_type_is_refused(old: str, new: str, tmp_path: Path) -> None:
+    import emp.governance.gates as module
+
+    shipped = Path(str(module.__file__)).with_name("gates.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "gates.yaml"
+    path.write_text(shipped.replace(old, new, 1))
+    with pytest.raises(GovernanceError, match="not a gates file"):
+        read_gates(path)
 
 
 @pytest.mark.parametrize(
@@ -292,11 +346,11 @@ def test_a_gate_that_is_left_out_is_said_and_all_left_out_is_no_pass(
     (tmp_path / "other.yaml").write_bytes(
         msgspec.yaml.encode(msgspec.structs.replace(gates, left_out=("psi_max", "ece_max")))
     )
-    found = registry.check(artifact, read_gates(tmp_path / "other.yaml"), REFERENCE)
+    found = registry.check(artifact, read_gates(tmp_path / "other.yaml"), LINEAR)
     assert found.verdict == "pass"
     assert {one.name for one in found.gates if one.verdict == "left out"} == {"psi_max", "ece_max"}
     nothing = msgspec.structs.replace(gates, left_out=tuple(rule.name for rule in rules(gates)))
-    assert registry.check(artifact, nothing, REFERENCE).verdict == "fail"
+    assert registry.check(artifact, nothing, LINEAR).verdict == "fail"
     unknown = msgspec.structs.replace(gates, left_out=("ece",))
     (tmp_path / "other.yaml").write_bytes(msgspec.yaml.encode(unknown))
     with pytest.raises(GovernanceError, match="left_out names no gate: ece"):
@@ -321,3 +375,16 @@ def test_steps_of_random_networks_are_evidence_of_no_model(gates: Gates, artifac
     steps = of_steps({"mamba3": [9.0, 10.0]}, {"rounds": 2})
     assert [(r.measure, r.blocks) for r in steps.records] == [("step_p99_ms.mamba3", (0.009, 0.01))]
     assert judged(gates, artifact, [steps]).verdict == "fail"
+
+
+@pytest.mark.parametrize("one", [1e160, 1e308, -1e308])
+def test_figures_too_large_to_be_measured_fail_and_break_nothing(
+    one: float, gates: Gates, artifact: Artifact
+) -> None:
+    assert bounds([one, -one, one, 0.0, one], 0.95) is None
+    made = [
+        msgspec.structs.replace(r, blocks=(one, -one) * 4) if r.measure == "alpha_after_fees_bps" else r
+        for r in records()
+    ]
+    said = judged(gates, artifact, [evaluation(artifact.hash, made), *all_green(artifact.hash)[1:]])
+    assert {name.partition(".")[0] for name in failing(said)} == {"alpha_after_fees_bps_min"}

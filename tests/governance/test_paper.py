@@ -127,6 +127,21 @@ def test_a_red_day_ends_what_came_before_it(gates: Gates) -> None:
     assert "GOOG: 3 green days of paper trading over 5 days" in paper_lacks(spoiled, ask(MODEL, 14), gates)
 
 
+def test_a_clock_that_was_set_back_forgets_no_red_day(gates: Gates) -> None:
+    spoiled = weeks() | {"15": paper(MODEL, 15, "failed: calibration")}
+    for today in (14, 15, 16):
+        assert "day 15 was red: failed" in paper_lacks(spoiled, ask(MODEL, today), gates)
+
+
+@pytest.mark.parametrize(("pause", "why"), [(FRESH_DAYS, ""), (FRESH_DAYS + 1, "GOOG: 5 green days")])
+def test_a_longer_pause_ends_what_came_before_it(pause: int, why: str, gates: Gates) -> None:
+    """Ten good days of a year are no two weeks."""
+    days = [*range(1, 6), *range(5 + pause, 10 + pause)]
+    found = {str(day): paper(MODEL, day) for day in days}
+    said = paper_lacks(found, ask(MODEL, days[-1]), gates)
+    assert said.startswith(why) if why else said == why
+
+
 def test_only_the_key_of_the_server_signs_days_and_signs_nothing_else(registry: Registry) -> None:
     registry.store.add(paper(MODEL, 1))
     assert not (registry.home / "keys" / "training.key").exists()

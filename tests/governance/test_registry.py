@@ -14,9 +14,10 @@ from emp.core.errors import EmpError, GovernanceError
 from emp.engine.watched_days import DAY_NS
 from emp.governance.gates import Gates
 from emp.governance.registry import Registry
-from emp.governance.serve import refuse_live
+from emp.governance.seal import content_address
+from emp.governance.serve import GATES_SHA256, refuse_live
 from emp.model.artifact import Artifact
-from tests.governance.conftest import REFERENCE, Ticking, green_registry, make_artifact, paper
+from tests.governance.conftest import LINEAR, Ticking, green_registry, make_artifact, paper
 
 CALLS = ("open", "write", "sync", "close", "replace", "make_folder", "sync_folder")
 
@@ -53,7 +54,7 @@ def two(
     registry: Registry, artifact: Artifact, gates: Gates, tmp_path: Path
 ) -> tuple[Registry, Artifact, Artifact]:
     green_registry(registry, artifact)
-    registry.promote(artifact, gates, REFERENCE)
+    registry.promote(artifact, gates, LINEAR)
     other = make_artifact(tmp_path, 1)
     return green_registry(registry, other), artifact, other
 
@@ -71,7 +72,7 @@ def test_a_fault_at_every_call_leaves_the_old_or_the_new(
             try:
                 with writes_to(failing):
                     if what == "promote":
-                        registry.promote(new, gates, REFERENCE)
+                        registry.promote(new, gates, LINEAR)
                     else:
                         registry.rollback("drill")
             except (EmpError, OSError, Dies):
@@ -95,7 +96,7 @@ def test_two_promotions_at_once_happen_one_after_the_other(
 
     def promote(one: Artifact) -> None:
         together.wait()
-        Registry(registry.home, Ticking()).promote(one, gates, REFERENCE)
+        Registry(registry.home, Ticking()).promote(one, gates, LINEAR)
 
     threads = [threading.Thread(target=promote, args=(one,)) for one in (new, third)]
     for thread in threads:
@@ -111,7 +112,7 @@ def test_two_promotions_at_once_happen_one_after_the_other(
 def test_candidate_approved_retired(two: tuple[Registry, Artifact, Artifact], gates: Gates) -> None:
     registry, old, new = two
     assert registry.standing().status == {old.hash: "approved", new.hash: "candidate"}
-    assert registry.promote(new, gates, REFERENCE)[0].verdict == "pass"
+    assert registry.promote(new, gates, LINEAR)[0].verdict == "pass"
     assert registry.find("APPROVED_DEFAULT") == new.hash
     assert registry.rollback("worse") == (new.hash, old.hash)
     assert registry.standing().status == {old.hash: "approved", new.hash: "retired"}
@@ -130,9 +131,9 @@ def test_a_model_that_fails_is_refused_and_the_trail_says_so(
     registry: Registry, artifact: Artifact, gates: Gates
 ) -> None:
     with pytest.raises(GovernanceError, match="not registered"):
-        registry.promote(artifact, gates, REFERENCE)
+        registry.promote(artifact, gates, LINEAR)
     registry.register(artifact)
-    judgement, name = registry.promote(artifact, gates, REFERENCE)
+    judgement, name = registry.promote(artifact, gates, LINEAR)
     assert judgement.verdict == "fail"
     assert registry.standing().default == ""
     assert registry.audit.entries()[-1].body["action"] == "refuse"
@@ -174,7 +175,7 @@ def test_what_other_gates_have_promoted_serves_on_paper_and_not_live(
         other = msgspec.structs.replace(gates, gates=msgspec.structs.replace(gates.gates, ece_max=0.09))
     else:
         other = msgspec.structs.replace(gates, left_out=("psi_max",))
-    assert registry.promote(artifact, other, REFERENCE)[0].verdict == "pass"
+    assert registry.promote(artifact, other, LINEAR)[0].verdict == "pass"
     assert registry.standing().default == artifact.hash
     with pytest.raises(GovernanceError, match="promoted by other gates than this release's"):
         live(registry, artifact.hash)
@@ -188,3 +189,77 @@ def test_a_promotion_without_a_verdict_of_that_model_counts_for_nothing(
     registry._say("promote", new.hash, verdict=passed, previous=old.hash)
     with pytest.raises(GovernanceError, match="rests on no verdict of it"):
         live(registry, new.hash)
+
+
+def green_weeks(registry: Registry, model: str) -> None:
+    for day in range(1, 15):
+        registry.store.add(paper(model, day))
+
+
+def test_the_default_is_promoted_anew_where_it_was_by_other_gates(
+    registry: Registry, artifact: Artifact, gates: Gates, tmp_path: Path
+) -> None:
+    green_registry(registry, artifact)
+    green_weeks(registry, artifact.hash)
+    looser = msgspec.structs.replace(gates, gates=msgspec.structs.replace(gates.gates, ece_max=0.09))
+    registry.promote(artifact, looser, LINEAR)
+    for _ in range(2):  # the second changes nothing
+        registry.promote(artifact, gates, LINEAR)
+        live(registry, artifact.hash)
+        assert [e.body["action"] for e in registry.audit.entries()].count("promote") == 2
+    with pytest.raises(GovernanceError, match="no earlier"):
+        registry.rollback("it is its own predecessor")
+    other = green_registry(registry, make_artifact(tmp_path, 1))
+    other.promote(make_artifact(tmp_path, 1), gates, LINEAR)
+    assert registry.rollback("worse")[1] == artifact.hash == registry.standing().default
+
+
+def test_what_was_promoted_by_other_code_is_not_for_live(
+    registry: Registry, artifact: Artifact, gates: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        for module in ("registry", "evidence"):
+            before.setattr(f"emp.governance.{module}.code_version", lambda: "0.0.1+other")
+        green_registry(registry, artifact)
+        assert registry.promote(artifact, gates, LINEAR)[0].verdict == "pass"
+    green_weeks(registry, artifact.hash)
+    with pytest.raises(GovernanceError, match="promoted by other code"):
+        live(registry, artifact.hash)
+
+
+def test_a_reference_that_could_be_chosen_is_not_for_live(
+    registry: Registry, artifact: Artifact, gates: Gates, tmp_path: Path
+) -> None:
+    """A bad model beside which any looks good."""
+    straw = msgspec.structs.replace(LINEAR, provenance={"series": []})
+    green_registry(registry, artifact)
+    green_weeks(registry, artifact.hash)
+    judgement, _ = registry.promote(artifact, gates, straw)
+    assert (judgement.verdict, judgement.likeness) == ("pass", "other")
+    with pytest.raises(GovernanceError, match="beside a reference that was chosen"):
+        live(registry, artifact.hash)
+    other = make_artifact(tmp_path, 1)
+    assert registry.check(other, gates, artifact.manifest).likeness == "same training"
+    strange = msgspec.structs.replace(artifact.manifest, kind="mamba2")
+    assert registry.check(other, gates, strange).likeness == "other", (
+        "what it has passed was beside a straw man"
+    )
+    registry.promote(artifact, gates, LINEAR)
+    live(registry, artifact.hash)
+    assert registry.check(other, gates, strange).likeness == "promoted"
+
+
+def test_gates_that_were_changed_where_they_lie_open_nothing(
+    registry: Registry, artifact: Artifact, gates: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looser = msgspec.structs.replace(gates, gates=msgspec.structs.replace(gates.gates, ece_max=0.09))
+    monkeypatch.setattr("emp.governance.serve.read_gates", lambda: looser)
+    green_registry(registry, artifact)
+    green_weeks(registry, artifact.hash)
+    registry.promote(artifact, looser, LINEAR)
+    with pytest.raises(GovernanceError, match="gates of this installation are not those of its release"):
+        live(registry, artifact.hash)
+
+
+def test_the_gates_of_the_release_are_the_shipped_ones(gates: Gates) -> None:
+    assert content_address(gates) == GATES_SHA256

@@ -1,9 +1,11 @@
 """Whatever was changed by one byte, or signed by a key that may not, is refused."""
 
+import os
 import shutil
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from emp.core.errors import EmpError, GovernanceError
@@ -14,7 +16,7 @@ from emp.governance.registry import Registry
 from emp.governance.seal import Keys, Role, canonical, read_sealed, write_sealed
 from emp.model.artifact import Artifact, load
 from emp.perception.schema import schema_hash
-from tests.governance.conftest import evaluation, green_registry, plain
+from tests.governance.conftest import LINEAR, Ticking, evaluation, green_registry, plain
 
 
 def ledger_of(registry: Registry, role: Role = "training") -> Chain:
@@ -123,12 +125,12 @@ def test_a_ledger_that_was_cut_or_reordered_after_a_decision_is_refused(
     keep: slice, registry: Registry, artifact: Artifact, gates: object
 ) -> None:
     green_registry(registry, artifact)
-    registry.promote(artifact, gates, "f" * 64)  # type: ignore[arg-type]
+    registry.promote(artifact, gates, LINEAR)  # type: ignore[arg-type]
     path = ledger_of(registry).path
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[keep]))
     with pytest.raises(GovernanceError):
-        registry.check(artifact, gates, "f" * 64)  # type: ignore[arg-type]
+        registry.check(artifact, gates, LINEAR)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("log", ["audit", "evidence"])
@@ -139,7 +141,7 @@ def test_the_end_of_a_log_that_was_cut_off_is_missed_on_the_machine_that_has_see
     """Both logs together, back to where they fit each other, with the files that they told of."""
     green_registry(registry, artifact)
     kept = {path: path.read_bytes() for path in registry.home.rglob("*") if path.is_file()}
-    registry.promote(artifact, gates, "f" * 64)  # type: ignore[arg-type]
+    registry.promote(artifact, gates, LINEAR)  # type: ignore[arg-type]
     registry.store.add(evaluation(artifact.hash, seed=7))
     chain = registry.audit if log == "audit" else ledger_of(registry)
     if keep is None:  # the whole registry, as it was
@@ -202,3 +204,33 @@ def test_evidence_whose_writer_died_before_the_ledger_counts_all_the_same(regist
 def test_what_is_not_finite_cannot_be_sealed() -> None:
     with pytest.raises(GovernanceError, match="cannot be sealed"):
         canonical({"a": float("inf")})
+
+
+@pytest.mark.parametrize("bad", ["half \udcff", float("nan"), float("inf"), object(), np.float64(1)])
+def test_what_could_not_be_read_again_is_not_signed(bad: object, registry: Registry) -> None:
+    """A file name that is not UTF-8 is text as Python has it, which JSON cannot hold."""
+    registry.store.add(evaluation("m" * 64))
+    with pytest.raises(GovernanceError, match="cannot be sealed"):
+        registry.store.add(new_evidence("evaluation", "m" * 64, [], {"data": bad}))
+    with pytest.raises(GovernanceError, match="cannot be sealed"):
+        registry.audit.append("training", {"reason": bad})
+    assert len(registry.store.all()) == 1
+    assert registry.audit.entries() == []
+
+
+def test_a_key_that_others_can_read_signs_nothing(registry: Registry) -> None:
+    registry.store.add(evaluation("m" * 64))
+    key = registry.home / "keys" / "training.key"
+    key.chmod(0o640)
+    with pytest.raises(GovernanceError, match="chmod 600"):
+        registry.store.add(evaluation("n" * 64))
+    assert len(registry.store.all()) == 1
+    key.chmod(0o600)
+    registry.store.add(evaluation("n" * 64))
+    assert len(registry.store.all()) == 2
+
+
+def test_a_folder_whose_name_is_no_text_is_a_registry(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / os.fsdecode(b"r\xff"), Ticking())
+    registry.store.add(evaluation("m" * 64))
+    assert len(registry.store.all()) == 1

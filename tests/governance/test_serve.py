@@ -1,5 +1,6 @@
 """A run serves what was promoted; another model is marked on paper and refused live."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,14 +8,12 @@ import pytest
 from emp.app.wiring.governed import load_models
 from emp.core.clock import LiveClock
 from emp.core.config.config import SystemConfig
-from emp.core.errors import GovernanceError
+from emp.core.errors import ArtifactError, GovernanceError
 from emp.engine.choose import load_model
 from emp.engine.watched_days import DAY_NS
-from emp.governance.gates import read_gates
-from emp.governance.judge import Judgement
 from emp.governance.registry import Registry
-from emp.governance.seal import content_address, write_sealed
 from tests.governance.conftest import paper
+from tests.kit.promoted import promote
 
 
 def config(mode: str, **model: object) -> SystemConfig:
@@ -24,19 +23,14 @@ def config(mode: str, **model: object) -> SystemConfig:
 
 @pytest.fixture
 def promoted(registry: Registry) -> Registry:
-    linear = load_model("linear").artifact
-    registry.register(linear)
-    passed = Judgement(
-        model_hash=linear.hash,
-        verdict="pass",
-        gates_sha256=content_address(read_gates()),
-        reference="",
-        code="",
-        gates=(),
-    )
-    name = write_sealed(registry.verdicts, registry.store.keys.seal("verdict", passed))
-    registry._say("promote", linear.hash, previous="", verdict=name)
+    promote(registry, "linear")
     return registry
+
+
+def green_weeks(registry: Registry, model: str) -> None:
+    today = LiveClock().now_ns() // DAY_NS
+    for day in range(today - 14, today):
+        registry.store.add(paper(model, day))
 
 
 def test_live_without_a_registry_is_refused() -> None:
@@ -52,9 +46,7 @@ def test_live_needs_promotion_and_then_two_green_weeks(
         load_models(config("live", registry=home, ssm_impl="mamba3"))
     with pytest.raises(GovernanceError, match="green days"):
         load_models(config("live", registry=home))
-    today = LiveClock().now_ns() // DAY_NS
-    for day in range(today - 14, today):
-        promoted.store.add(paper(linear, day))
+    green_weeks(promoted, linear)
     models = load_models(config("live", registry=home))
     assert models.serving.artifact.hash == linear
     assert models.standing == {linear: "approved"}
@@ -62,6 +54,18 @@ def test_live_needs_promotion_and_then_two_green_weeks(
         load_models(config("live", registry=home, fallback_artifact=str(shipped("mamba2")))).standby is None
     )
     assert "nothing stands by" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("by", ["other gates", "these"])
+def test_what_other_gates_have_promoted_does_not_stand_by_live(
+    by: str, registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mamba2 = promote(registry, "mamba2", **({"gates_sha256": "0" * 64} if by == "other gates" else {}))
+    green_weeks(registry, promote(registry, "linear"))
+    models = load_models(config("live", registry=registry.home, fallback_impl="mamba2"))
+    stands_by = "" if models.standby is None else models.standby.artifact.hash
+    assert stands_by == ("" if by == "other gates" else mamba2)
+    assert ("was promoted by other gates" in capsys.readouterr().err) == (by == "other gates")
 
 
 def test_paper_serves_the_default_and_marks_what_was_named(promoted: Registry) -> None:
@@ -73,7 +77,9 @@ def test_paper_serves_the_default_and_marks_what_was_named(promoted: Registry) -
     assert load_models(config("mock")).standing == {}
 
 
-def test_the_newest_candidate_of_the_registry_is_the_challenger(promoted: Registry) -> None:
+def test_the_newest_candidate_of_the_registry_is_the_challenger(
+    promoted: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
     def challenger(**model: object) -> str:
         found = load_models(config("paper", registry=promoted.home, **model)).challenger
         return "" if found is None else found.artifact.hash
@@ -87,6 +93,9 @@ def test_the_newest_candidate_of_the_registry_is_the_challenger(promoted: Regist
     assert challenger(challenger="mamba2") == hashes["mamba2"]
     assert challenger(ssm_impl="mamba3", fallback_impl="none") == hashes["mamba2"]
     assert challenger(monitor=False) == ""
+    (promoted.folder(hashes["mamba3"]) / "manifest.json").unlink()
+    assert challenger() == "", "a damaged candidate keeps nothing from serving"
+    assert "the newest candidate is no challenger" in capsys.readouterr().err
 
 
 def test_an_artifact_changed_in_the_registry_is_refused(promoted: Registry) -> None:
@@ -95,6 +104,14 @@ def test_an_artifact_changed_in_the_registry_is_refused(promoted: Registry) -> N
     data[-1] ^= 1
     file.write_bytes(bytes(data))
     with pytest.raises(Exception, match="does not match its hash"):
+        load_models(config("paper", registry=promoted.home))
+
+
+def test_another_artifact_in_the_place_of_the_default_is_refused(promoted: Registry) -> None:
+    place = promoted.folder(promoted.standing().default)
+    shutil.rmtree(place)
+    shutil.copytree(shipped("mamba2"), place)
+    with pytest.raises(ArtifactError, match="holds another model than its name says"):
         load_models(config("paper", registry=promoted.home))
 
 

@@ -13,6 +13,7 @@ from emp.governance.evidence import Evidence, Record
 from emp.governance.gates import Gates, read_gates, rules
 from emp.governance.judge import Case, Verdict, judge_gate
 from emp.governance.overfitting import deflated, overfitting, share_overfitted
+from emp.governance.registry import Registry
 from emp.journal.run import code_version
 from emp.model.artifact import Manifest
 from tests.governance.conftest import REFERENCE, TRAINED, evaluation
@@ -192,3 +193,41 @@ def test_a_trial_on_a_copy_of_the_recording_is_a_trial() -> None:
         data = [msgspec.structs.replace(it, series="copy") for it in look.data]
         copied.append(msgspec.structs.replace(look, data=data))
     assert verdicts(copied) == verdicts(plain)
+
+
+def test_a_trial_on_a_copy_that_was_cut_counts_among_the_models() -> None:
+    """Whoever tries a hundred models on all rows but one pays for a hundred."""
+    found = world(3, 3, 24, 0.6)
+    cut = []
+    for k in range(100):
+        one = evaluation(f"{k + 1000:064x}", [])
+        data = [
+            msgspec.structs.replace(it, rows=it.rows - 1, rows_sha256=f"{k}{it.series}".ljust(64, "0"))
+            for it in one.data
+        ]
+        cut.append(msgspec.structs.replace(one, data=tuple(data)))
+    before, after = verdicts(found), verdicts([*found, *cut])
+    assert before["deflated_sharpe_min"].why.endswith("of 4 trials")
+    assert after["deflated_sharpe_min"].why.endswith("of 104 trials")
+    moved = [
+        msgspec.structs.replace(
+            one, data=tuple(msgspec.structs.replace(it, span=(300, 400)) for it in one.data)
+        )
+        for one in cut
+    ]
+    assert verdicts([*found, *moved]) == before, "at another time it is another market"
+
+
+def test_looks_at_a_copy_that_was_cut_are_counted(registry: Registry) -> None:
+    registry.store.add(evaluation("a" * 64))
+    whole = evaluation("b" * 64)
+    cut = [
+        msgspec.structs.replace(one, rows_sha256=one.series.ljust(64, "0"), span=(210, 300))
+        for one in whole.data
+    ]
+    name = registry.store.add(msgspec.structs.replace(whole, data=tuple(cut)))
+    assert registry.store.all()[name].looks == 1
+    later = [msgspec.structs.replace(one, span=(300, 400)) for one in cut]
+    elsewhere = [msgspec.structs.replace(one, rows_sha256="0" * 64) for one in later]
+    name = registry.store.add(msgspec.structs.replace(whole, data=tuple(elsewhere)))
+    assert registry.store.all()[name].looks == 0

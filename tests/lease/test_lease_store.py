@@ -33,6 +33,16 @@ def views(store: MemoryStore | RedisStore) -> list[tuple[int, int, str, bool, bo
     return [(r.token, r.beat, r.holder, r.doubt, r.free, r.term_us, r.state) for r in store.look(NAMES)]
 
 
+def test_that_redis_answers_once_its_log_is_on_the_disk_as_the_deployed_one(
+    served: tuple[Process, str, Path],
+) -> None:
+    with redis.Redis.from_url(served[1]) as client:
+        set_here = {name: client.config_get(name)[name] for name in ("appendonly", "appendfsync")}
+    assert set_here == {"appendonly": "yes", "appendfsync": "always"}
+    deployed = (Path(__file__).resolve().parents[2] / "docker-compose.yml").read_text()
+    assert all(f"--{name} {value}" in deployed for name, value in set_here.items())
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_redis_does_what_memory_does(served: tuple[Process, str, Path], seed: int) -> None:
     process, address, _ = served
@@ -62,7 +72,7 @@ def test_redis_does_what_memory_does(served: tuple[Process, str, Path], seed: in
                 answers.append(store.give_back(names, holder, claimed, states))
         if step == "take":
             token = max(token, int(str(answers[0])))
-        if step == "restart":  # whole: with appendonly nothing acknowledged is lost to a SIGKILL
+        if step == "restart":  # whole: nothing acknowledged is lost to a SIGKILL
             ours.restart(ours.snapshot())
             process.kill()
             process.start()

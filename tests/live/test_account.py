@@ -57,15 +57,17 @@ def settings(folder: Path, **more: object) -> SystemConfig:
     )
 
 
-def started(config: SystemConfig, venue: Venue, instrument: Instrument = BTC) -> Running:
+def started(
+    config: SystemConfig, venue: Venue, models: Models | None = None, instrument: Instrument = BTC
+) -> Running:
     clock = LiveClock()
-    models = Models(buying_model(config.run_dir.parent / "model"))
+    models = models or Models(buying_model(config.run_dir.parent / "model"))
     return assemble_live(config, [instrument], models, venue, Board(clock), clock)
 
 
-def run(config: SystemConfig, venue: Venue, script: Script) -> Running:
+def run(config: SystemConfig, venue: Venue, script: Script, models: Models | None = None) -> Running:
     """One run from start to orderly end."""
-    running = started(config, venue)
+    running = started(config, venue, models)
 
     async def whole() -> None:
         task = asyncio.create_task(running.live.run())
@@ -169,7 +171,7 @@ def test_a_start_that_dies_before_it_has_taken_over_leaves_it_to_the_next(
     lost = day_pnl(run(config, venue, trade))
     around = pytest.approx(lost, abs=1)
 
-    def dies(_state: object, _names: object, ledger: Ledger, _clock: object) -> None:
+    def dies(_state: object, _names: object, ledger: Ledger, *_: object) -> None:
         ledger.close()
         raise JournalError("the process dies here")
 

@@ -9,13 +9,15 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 import yaml
 
 from emp.app.wiring.assembly import journalled
-from emp.app.wiring.live import assemble_live
+from emp.app.wiring.live import _reader, assemble_live
 from emp.core.clock import LiveClock
 from emp.core.config.config import SystemConfig
 from emp.core.contracts import Control
+from emp.core.errors import GovernanceError
 from emp.core.instrument import catalogue
 from emp.core.records import DECISION
 from emp.engine.choose import load_model
@@ -97,6 +99,21 @@ def test_sigusr2_brings_another_artifact_and_a_damaged_one_changes_nothing(tmp_p
     ]
     assert len(refused) == 1
     assert "truncated" in json.loads(refused[0])["why"]
+
+
+def test_a_live_run_asks_of_a_model_what_live_asks_whatever_the_file_says_by_now(tmp_path: Path) -> None:
+    running = SystemConfig(
+        mode="live", instruments={"names": ["GC"]}, access={"connection_protocol": "fix", "host": "h"}
+    )
+    file = tmp_path / "run.yaml"
+    other = variant(tmp_path / "other", "never promoted")
+    model = {"artifact": str(tmp_path / "other"), "fallback_impl": "none"}
+    file.write_text(yaml.safe_dump({"mode": "mock", "instruments": {"names": ["GC"]}, "model": model}))
+    folder = RunFolder.create(tmp_path / "run", {})
+    with pytest.raises(GovernanceError, match="names no registry"):
+        _reader(running, file, folder)()
+    paper = running.model_copy(update={"mode": "paper"})
+    assert _reader(paper, file, folder)().standing == {other.artifact.hash: "candidate"}
 
 
 def test_a_run_that_died_goes_on_with_the_model_that_served_last(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """A live run that died is found by account and venue: recovered, or refused with what to do; never passed over."""
 
+import errno
 import json
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -18,11 +20,13 @@ from emp.core.instrument import catalogue
 from emp.core.records import DECISION
 from emp.engine.choose import load_model
 from emp.engine.succession import Models
+from emp.governance.registry import Registry
 from emp.journal.actionlog import read_actions
 from emp.journal.reader import LedgerReader
 from emp.journal.run import CONTINUED
 from emp.observe.board import Board
 from tests.kit.journal import journal
+from tests.kit.promoted import promote
 
 from .world import Venue
 
@@ -94,6 +98,25 @@ def test_the_model_it_died_with_serves_again(tmp_path: Path) -> None:
     assert running.engine.model.artifact.hash == load_model("linear").artifact.hash
 
 
+def test_a_model_that_was_withdrawn_since_does_not_serve_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = Registry(tmp_path / "registry", LiveClock())
+    for name in ("mamba2", "linear"):
+        promote(registry, name)
+    config = live(tmp_path, model={"registry": registry.home})
+    first = died(config)
+    running = started(config, model="mamba2")
+    close(running)
+    assert running.engine.model.artifact.manifest.kind == "linear", "it is the default"
+    registry.rollback("it has lost")
+    running = started(config, model="mamba2")
+    close(running)
+    assert running.folder.path == first
+    assert running.engine.model.artifact.manifest.kind == "mamba2"
+    assert "is not approved" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("other", [{"account": "8"}, {"access": {"host": "another.example"}}])
 def test_another_account_or_venue_is_another_run(tmp_path: Path, other: dict[str, Any]) -> None:
     died(live(tmp_path))
@@ -141,3 +164,24 @@ def test_two_are_refused(tmp_path: Path) -> None:
     text = refusal(live(tmp_path), UsageError)
     assert str(first) in text
     assert str(second) in text
+
+
+@pytest.mark.parametrize("name", ["ledger.sqlite", "ledger.sqlite-wal", "runs"])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO], ids=["not ours", "a failing disk"])
+def test_one_that_cannot_be_looked_at_is_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    config = live(tmp_path / "runs")
+    died(config, sealed=name.endswith("-wal"))
+
+    def stat(self: Path, **options: bool) -> os.stat_result:
+        if self.name == name:
+            raise OSError(number, os.strerror(number), str(self))
+        return os.stat(self, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(
+        Path, "exists", lambda self, **_: os.path.exists(self) and self.name != name
+    )  # of 3.14
+    with pytest.raises(OSError, match=os.strerror(number)):
+        unfinished_run(config, names(config))

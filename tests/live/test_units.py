@@ -111,9 +111,9 @@ def test_a_run_in_other_units_that_was_moved_away_is_converted(
     gone(before)
     finer = with_(tick=BTC.tick / 10)
     with pytest.raises(UsageError, match="move it away"):
-        started(config, venue, finer)
+        started(config, venue, instrument=finer)
     before.folder.path.rename(tmp_path / "away")
-    after = started(config, venue, finer)
+    after = started(config, venue, instrument=finer)
     begin(after.live._ledger, after.engine)
     account = after.engine.desk.account[0]
     assert account["pnl"] - account["day_start"] == pytest.approx(-300.0)

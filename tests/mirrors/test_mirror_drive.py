@@ -92,9 +92,9 @@ def test_a_fault_of_our_own_is_told_and_tried_again(tmp_path: Path) -> None:
     writer, service, clock = Writer(tmp_path / "R"), Service(0, 0.0), SimClock()
     grow(writer, 1)
     carried = Carried("redis", "x", service.connect, Followed(tmp_path / "R"), clock)
-    service.write = lambda _: 1 // 0  # type: ignore[assignment]
+    service.write = lambda _: {}["lots"]  # type: ignore[assignment]
     assert not carried.step()
-    assert carried.status.error == "redis: ZeroDivisionError: integer division or modulo by zero"
+    assert carried.status.error == "redis: KeyError: 'lots'"
     del service.write
     clock.advance(300_000_000)
     assert carried.step()

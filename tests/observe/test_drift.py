@@ -117,3 +117,24 @@ def test_an_input_that_a_feed_does_not_tell_is_left_out(reference: Reference) ->
 def test_a_short_training_is_no_reference() -> None:
     assert make_reference([inputs(LEAST_ROWS - 1, 1)]) is None
     assert make_reference([inputs(LEAST_ROWS, 1)]) is not None
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+@pytest.mark.parametrize("to", [-1.0, 0.0, 1.0])
+def test_an_input_that_was_one_value_in_training_drifts_whichever_way_it_leaves(
+    share: float, to: float
+) -> None:
+    """All of it, or its lowest 30 %, was 0.0 then; all that was 0.0 is another value now."""
+    rng = np.random.default_rng(5)
+
+    def rows(n: int, lowest: float) -> Array:
+        values = np.where(rng.random(n) < share, lowest, 1.0 + rng.random(n))
+        return np.column_stack([values, rng.normal(size=n)])
+
+    found = make_reference([rows(2 * LEAST_ROWS, 0.0)])
+    assert found is not None
+    watch = DriftWatch(found)
+    looks = [watch.add(rows(BLOCK, to).astype(np.float32), 1) for _ in range(40)]
+    last = looks[-1]
+    assert last is not None
+    assert last.drifted == (() if to == 0.0 else (0,))

@@ -1,4 +1,4 @@
-"""`scripts/pythons`: no folder of tests is left out, and a part that is not green is not taken for one that is."""
+"""`scripts/pythons`: no folder of tests is left out, and one that is not green is not taken for one that is."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-REPORT = """<testsuites><testsuite tests="4" failures="{failures}" errors="0" skipped="2">
+REPORT = """<testsuites><testsuite name="0ab12cd" tests="4" failures="{failures}" errors="0" skipped="2">
 <testcase name="a"><skipped message="Skipped: no browser"/></testcase>
 <testcase name="b"><skipped message="Skipped: no browser"/></testcase>
 </testsuite></testsuites>"""
@@ -32,38 +32,77 @@ def pythons() -> Iterator[Any]:
     sys.path.remove(str(ROOT / "scripts"))
 
 
-def test_every_folder_of_tests_is_in_one_part(pythons: Any) -> None:
-    found = sorted(folder for folders in pythons.parts().values() for folder in folders)
-    assert found == sorted({f"tests/{path.parent.name}" for path in ROOT.glob("tests/*/test_*.py")})
-
-
 def test_every_python_that_is_promised_is_tried_with_what_is_pinned(pythons: Any) -> None:
     pinned = {kind.python for kind in pythons.KINDS if kind.packages == "pinned"}
     assert pinned == {"3.11", "3.12", "3.13", "3.14"}
     assert 'requires-python = ">=3.11,<3.15"' in (ROOT / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize(
-    ("failures", "code", "words", "good"),
-    [
-        (0, 0, "2 passed, 2 skipped in 1 min", True),
-        (1, 1, "1 passed, 2 skipped, **1 failed** in 1 min", False),
-    ],
-)
-def test_a_part_is_told_as_it_was(
-    pythons: Any, tmp_path: Path, failures: int, code: int, words: str, good: bool
+@pytest.fixture
+def one_kind(pythons: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A kind with two folders of tests, of which one has been run."""
+    monkeypatch.setattr(pythons, "folders", lambda: ["live", "sim"])
+    (tmp_path / "newest-live.xml").write_text(REPORT.format(failures=0))
+    return next(kind for kind in pythons.KINDS if kind.name == "newest")
+
+
+def test_a_row_says_what_passed_of_which_commit_and_what_was_not_run(
+    pythons: Any, one_kind: Any, tmp_path: Path
 ) -> None:
-    report = tmp_path / "report.xml"
-    report.write_text(REPORT.format(failures=failures))
-    found = pythons.outcome(report, code, 60.0)
-    assert (found.words, found.good) == (words, good)
-    assert found.skipped == {"Skipped: no browser": 2}
+    said = "| 3.14 | the newest allowed | 0ab12cd (1 folders) | 2 | 0 | 2 | {} |\nskipped on newest: 2 (no browser)"
+    assert pythons.row(one_kind, ["live"], tmp_path) == (said.format("-"), True)
+    assert pythons.row(one_kind, ["live", "sim"], tmp_path) == (said.format("sim"), False)
 
 
-def test_a_part_that_died_is_not_green(pythons: Any, tmp_path: Path) -> None:
-    found = pythons.outcome(tmp_path / "none.xml", -11, 60.0)
-    assert not found.good
-    assert "-11" in found.words
+def test_a_file_that_was_skipped_as_a_whole_says_why(pythons: Any) -> None:
+    told = "('/tests/test_fix.py', 9, 'Skipped: needs quickfix')"
+    one = pythons.ET.fromstring(f'<skipped message="collection skipped">{told}</skipped>')
+    assert pythons.reason(one) == "needs quickfix"
+
+
+def test_a_failure_is_not_green(pythons: Any, one_kind: Any, tmp_path: Path) -> None:
+    (tmp_path / "newest-sim.xml").write_text(REPORT.format(failures=1))
+    said, green = pythons.row(one_kind, ["live", "sim"], tmp_path)
+    assert (said.partition("\n")[0], green) == (
+        "| 3.14 | the newest allowed | 0ab12cd (2 folders) | 3 | 1 | 4 | - |",
+        False,
+    )
+
+
+def test_what_is_green_is_not_run_again_and_what_died_is_not_green(
+    pythons: Any,
+    one_kind: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(pythons, "python_of", lambda *_: Path(sys.executable))
+    monkeypatch.setattr(pythons, "run_folder", lambda kind, python, name, logs: ran.append(name))
+    monkeypatch.setattr(pythons.shutil, "which", lambda _: "uv")
+    monkeypatch.setattr(sys, "argv", ["pythons", "newest", "--resume", "--logs", str(tmp_path)])
+    assert pythons.main() == 1
+    assert ran == ["sim"]
+    shown = capsys.readouterr()
+    assert shown.err == "newest sim: died in 0 min\n"
+    assert shown.out.splitlines()[2].endswith("| 2 | 0 | 2 | sim |")
+    monkeypatch.setattr(sys, "argv", ["pythons", "newest", "--table", "--logs", str(tmp_path)])
+    assert (pythons.main(), ran) == (1, ["sim"])
+
+
+def test_a_folder_of_tests_is_run_and_reported_with_its_commit(
+    pythons: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pythons, "ENVS", tmp_path)
+    monkeypatch.setattr(pythons, "ROOT", tmp_path)
+    (tmp_path / "tests/few").mkdir(parents=True)
+    (tmp_path / "tests/few/test_few.py").write_text(
+        "def test_one():\n    import warnings; warnings.warn('x')\n"
+    )
+    kind = pythons.KINDS[0]
+    assert pythons.folders() == ["few"]
+    pythons.run_folder(kind, Path(sys.executable), "few", tmp_path)
+    assert pythons.read_report(tmp_path / f"{kind.name}-few.xml") == ("unknown", 0, 1, {})
 
 
 def compiled(path: Path, source: str, *options: str) -> None:

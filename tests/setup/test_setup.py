@@ -12,17 +12,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ("sh", "cat", "cksum", "dirname", "rm", "uname", "env", "mkdir", "cp", "ls")
+TOOLS = ("sh", "cat", "cksum", "dirname", "rm", "uname", "env", "mkdir", "cp", "ls", "ln", "readlink", "grep")
+TOOLS += ("sleep", "ps")
 
 BACKEND = '''
-"""Builds one editable wheel, without a network."""
+"""Builds one editable wheel, without a network: it names the checkout, as hatchling's does."""
+import os
 import zipfile
 
 NAME = "mini-1.dist-info"
 
 def build_editable(folder, config_settings=None, metadata_directory=None):
     with zipfile.ZipFile(f"{folder}/mini-1-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("mini.py", "")
+        wheel.writestr("_editable_impl_mini.pth", os.getcwd())
         wheel.writestr(f"{NAME}/METADATA", "Metadata-Version: 2.1\\nName: mini\\nVersion: 1\\n")
         tag = "Root-Is-Purelib: true\\nTag: py3-none-any\\n"
         wheel.writestr(f"{NAME}/WHEEL", f"Wheel-Version: 1.0\\nGenerator: t\\n{tag}")
@@ -47,6 +49,7 @@ class Machine:
             '[project]\nname = "mini"\nversion = "1"\n'
         )
         (self.checkout / "constraints.txt").write_text("")
+        (self.checkout / "mini.py").write_text("")
         self.bin = folder / "bin"
         self.bin.mkdir()
         for tool in TOOLS:
@@ -78,25 +81,31 @@ class Machine:
             "PIP_NO_INDEX": "1",
         }
 
-    def start(self) -> "subprocess.Popen[str]":
+    def start(self, **settings: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             ["sh", "scripts/setup", "runtime"],
             cwd=self.checkout,
-            env=self.environment,
+            env=self.environment | settings,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
 
-    def set_up(self) -> tuple[int, list[str]]:
+    def set_up(self, **settings: str) -> tuple[int, list[str]]:
         """Exit code and lines said."""
-        with self.start() as process:
+        with self.start(**settings) as process:
             said = process.communicate()[1]
         return process.returncode, said.splitlines()
 
     def works(self) -> bool:
-        python = self.checkout / ".venv/bin/python"
-        return subprocess.run([python, "-c", "import mini, pip"], capture_output=True).returncode == 0
+        """Whether the package and pip are found, in a locale too that knows none of the letters of the checkout."""
+        command = [self.checkout / ".venv/bin/python", "-c", "import mini, pip"]
+        told = {"HOME": str(self.checkout)}
+        return all(
+            subprocess.run(command, cwd="/", env=told | {"LC_ALL": locale}, capture_output=True).returncode
+            == 0
+            for locale in ("C.UTF-8", "C")
+        )
 
 
 @pytest.fixture(scope="session")
@@ -161,15 +170,20 @@ def test_a_name_that_does_not_run_is_passed_over_and_the_second_time_costs_nothi
 def test_a_python_that_is_named_is_taken_or_refused(machine: Machine) -> None:
     machine.python()
     machine.script("mine", OLD)
-    with subprocess.Popen(
-        ["sh", "scripts/setup", "runtime"],
-        cwd=machine.checkout,
-        env=machine.environment | {"PYTHON": "mine"},
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.communicate()[1] == "setup: PYTHON=mine is not a Python 3.11 to 3.14 that runs\n"
-    assert process.returncode == 1
+    refused = (1, ["setup: PYTHON=mine is not a Python 3.11 to 3.14 that runs"])
+    assert machine.set_up(PYTHON="mine") == refused
+    assert machine.set_up()[0] == 0
+    assert machine.set_up(PYTHON="mine") == refused
+
+
+def test_one_that_is_named_takes_the_place_of_another_version(machine: Machine) -> None:
+    machine.python()
+    assert machine.set_up()[0] == 0
+    assert machine.set_up(PYTHON="python3.12") == (0, [])
+    asks = 'case "$2" in *version_info\\[:2\\]\\)*) echo 3 99; exit;; esac'
+    machine.script("newer", f"{asks}\n{machine.python_that()}")
+    code, said = machine.set_up(PYTHON="newer")
+    assert (code, said[0]) == (0, "setup: .venv is of another Python than newer: it is made again")
 
 
 def no_ensurepip(machine: Machine) -> None:
@@ -250,6 +264,45 @@ def test_what_is_pinned_anew_is_installed_anew(machine: Machine) -> None:
     code, said = machine.set_up()
     assert code == 0
     assert said[0].startswith("setup: installing into .venv")
+
+
+def test_a_second_set_up_waits_for_the_first_and_takes_what_it_made(machine: Machine) -> None:
+    machine.python()
+    with machine.start() as first:
+        while not (machine.checkout / ".venv").is_dir():
+            assert first.poll() is None
+        code, said = machine.set_up()
+        assert first.stderr is not None
+        by_the_first = first.stderr.read()
+    assert (code, first.returncode) == (0, 0), (said, by_the_first)
+    assert said == [f"setup: another set-up (process {first.pid}) is at work here: waiting for it"]
+    assert "made again" not in by_the_first
+    assert machine.works()
+    assert not (machine.checkout / ".venv.lock").is_symlink()
+
+
+@pytest.mark.parametrize("left", ["of nobody", "of another program"])
+def test_nobody_waits_for_a_set_up_that_was_killed(machine: Machine, left: str) -> None:
+    machine.python()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    number = ended.pid if left == "of nobody" else os.getpid()
+    (machine.checkout / ".venv.lock").symlink_to(str(number))
+    code, said = machine.set_up()
+    assert (code, len(said)) == (0, 1), said
+    assert machine.works()
+
+
+@pytest.mark.parametrize("name", ["PIP_USER", "PIP_TARGET", "PIP_PREFIX"])
+def test_where_pip_puts_things_elsewhere_does_not_count_here(
+    machine: Machine, tmp_path: Path, name: str
+) -> None:
+    machine.python()
+    given = "1" if name == "PIP_USER" else str(tmp_path / "elsewhere")
+    code, said = machine.set_up(**{name: given})
+    assert code == 0, said
+    assert machine.works()
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.long

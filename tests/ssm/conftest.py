@@ -3,7 +3,7 @@
 import pytest
 
 from emp.train.data import chunks
-from emp.train.fit import loop
+from emp.train.fit import loop, windows
 
 
 @pytest.fixture
@@ -11,4 +11,5 @@ def short_windows(monkeypatch):
     """Windows of 64 rows, a burn-in of 16."""
     for module in (chunks, loop):
         monkeypatch.setattr(module, "BURN_IN", 16)
-    monkeypatch.setattr(chunks, "WINDOW", 64)
+    for module in (chunks, windows):
+        monkeypatch.setattr(module, "WINDOW", 64)

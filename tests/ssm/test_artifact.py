@@ -31,7 +31,7 @@ def manifest(kind="mamba3"):
 
 def exported(folder, impl="mamba3"):
     net = network(impl)
-    return net, export(folder / "m", net, manifest(), calibration(), {}, inputs(200))
+    return net, export(folder / "m", net, manifest(), calibration(), {}, [inputs(200)] * 2)
 
 
 @pytest.mark.parametrize("impl", ["mamba2", "mamba3"])
@@ -64,12 +64,25 @@ def test_export_refuses_where_step_and_network_differ(tmp_path, monkeypatch):
     assert not (tmp_path / "m").exists()
 
 
+def test_each_head_is_compared_on_events_of_its_own_market(tmp_path):
+    """Another market's events make a head say what single precision cannot hold: that is no fault of the step."""
+    net = network("mamba3")
+    with torch.no_grad():
+        net.heads.direct[1, 0, :3] = torch.tensor([3e3, 3e3, -3e3])
+    own, foreign = inputs(300), inputs(300)
+    own[:, 0] = 0.0
+    with pytest.raises(ArtifactError, match="not exported: the compiled step differs"):
+        export(tmp_path / "m", net, manifest(), calibration(), {}, [foreign, foreign])
+    export(tmp_path / "m", net, manifest(), calibration(), {}, [foreign, own])
+    assert (tmp_path / "m" / MANIFEST).is_file()
+
+
 def test_export_refuses_numbers_that_are_not_finite(tmp_path):
     net = network("mamba3")
     with torch.no_grad():
         net.heads.bias[0, 3] = float("nan")
     with pytest.raises(ArtifactError, match="not exported"):
-        export(tmp_path / "m", net, manifest(), calibration(), {}, inputs(50))
+        export(tmp_path / "m", net, manifest(), calibration(), {}, [inputs(50)] * 2)
 
 
 def flip_a_byte(folder):

@@ -8,7 +8,8 @@ import torch
 from emp.core.errors import UsageError
 from emp.model.ssm_config import SSMConfig
 from emp.perception.normalise import INPUTS
-from emp.train.fit.loop import TrainConfig, Trainer
+from emp.train.fit.config import TrainConfig
+from emp.train.fit.loop import Trainer
 from emp.train.fit.settings import pick_device
 from emp.train.net.network import Network
 from emp.train.net.scan import _over_chunks, chunked_scan

@@ -14,8 +14,8 @@ from emp.model.heads import OUTPUTS
 from emp.model.ssm_config import SSMConfig
 from emp.perception.depth import ENCODER
 from emp.perception.normalise import INPUTS
+from emp.train.fit.config import TrainConfig
 from emp.train.fit.fit import Trained, domain_thresholds, heads_for
-from emp.train.fit.loop import TrainConfig
 from emp.train.fit.sequence import train_sequence
 from tests.kit.datasets import dataset
 from tests.ssm.nets import SMALL

@@ -26,9 +26,11 @@ from emp.train.data.auxiliary import (
 )
 from emp.train.data.chunks import Stream, burn_in, plan_epoch, row_batches, window_batch, windows
 from emp.train.data.mirror import mirror_matrix
+from emp.train.fit.config import TrainConfig
 from emp.train.fit.features import learn_features
 from emp.train.fit.judging import Judging
-from emp.train.fit.loop import TrainConfig, Trainer
+from emp.train.fit.learner import schedule
+from emp.train.fit.loop import Trainer
 from emp.train.fit.losses import Scales, Targets, forecast_losses, move_scales, targets_of
 from emp.train.net.network import STEADY_AT, Network, read_outputs
 from tests.ssm.nets import SMALL
@@ -208,7 +210,7 @@ def test_a_resumed_run_reaches_the_same_numbers(tmp_path):
     assert second.run()
     assert torch.equal(weights(second), weights(whole))
     assert second.losses == whole.losses
-    for a, b in zip(second.mean.parameters(), whole.mean.parameters(), strict=True):
+    for a, b in zip(second.averaged().parameters(), whole.averaged().parameters(), strict=True):
         assert torch.equal(a, b)
     assert second.history == whole.history
     assert len(whole.history) == 3
@@ -275,6 +277,16 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused_in_one_line(tmp
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("lanes", "times"), [(1, 1.0), (4, 1.0), (16, 2.0), (64, 4.0)])
+def test_the_learning_rate_grows_with_the_root_of_lanes_beyond_four(lanes, times):
+    t = trainer(lanes=lanes, lr=1e-3, warmup_steps=1)
+    assert t.config.rate == pytest.approx(times * 1e-3)
+    t.train_group(t.plans[0][0])
+    share = schedule(t.config, t.step - 1, t.total)
+    rates = [group["lr"] / share for group in t.learner.optimizer.param_groups]
+    assert rates == pytest.approx([times * 1e-3, times * 1e-3, times * 1e-3 * t.config.direct_rate])
+
+
 def test_divergence_is_said_in_one_line():
     t = trainer()
     with torch.no_grad():
@@ -322,14 +334,14 @@ def test_an_epoch_takes_only_so_many_rows_of_a_long_series():
 def test_a_group_carries_its_state_from_window_to_window_without_gradient():
     t = trainer(lr=0.0, masked_share=0.0)
     seen = []
-    original = t._train_window
+    original = t.learner.learn
 
-    def watched(batch, state):
-        losses, after = original(batch, state)
+    def watched(window, state, step, total):
+        values, after = original(window, state, step, total)
         seen.append((state, after))
-        return losses, after
+        return values, after
 
-    t._train_window = watched
+    t.learner.learn = watched
     t.train_group([chunks.Sequence(0, 300, 428, 16, False)])
     (first, between), (carried, after) = seen
     assert carried is between

@@ -16,6 +16,7 @@ from typing import IO, Any
 from emp.access.recordings.packing import PACKED_SUFFIXES, Progress, Stream, unpacked
 from emp.core.errors import DataError
 from emp.core.extras import install_command
+from emp.core.platform import exists
 
 HEAD = 1 << 16
 
@@ -108,7 +109,7 @@ class Item:
 
 def items(path: Path) -> list[Item]:
     """The items that a path stands for: itself, or the members of an archive."""
-    if not path.exists():
+    if not exists(path):
         raise DataError(f"{path}: no such file")
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name the recording files in it")

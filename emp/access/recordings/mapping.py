@@ -18,6 +18,7 @@ import yaml
 from emp.core.errors import ConfigError
 from emp.core.records import LEVELS
 from emp.core.small_file import read_small
+from emp.core.strict_yaml import load_yaml
 
 Names = str | tuple[str, ...]
 
@@ -241,7 +242,7 @@ def load_mappings(paths: Sequence[Path]) -> tuple[Mapping, ...]:
 def _parse(source: str, content: bytes) -> list[Mapping]:
     """The mappings of a file: one, or a list of several."""
     try:
-        loaded = yaml.safe_load(content)
+        loaded = load_yaml(content)
     except ValueError as error:
         raise ConfigError(f"{source}: not valid YAML: {str(error).split(';')[0]}") from error
     except yaml.YAMLError as error:

@@ -10,7 +10,7 @@ from emp.app.terminal.console import make_console
 
 app = typer.Typer()
 
-BATCH = 64
+BATCH = {"cpu": 64, "cuda": 1024}
 """Windows in a batch of DeepLOB."""
 
 
@@ -20,6 +20,9 @@ def train(
     lanes: int = typer.Option(4, min=1, help="streams in a batch"),
     device: str = typer.Option("cpu", help="auto, cpu or cuda"),
     bf16: bool = typer.Option(False, help="projections in bfloat16"),
+    fused: bool = typer.Option(
+        False, "--fused", help="compile the kernels, as a long training on a GPU does"
+    ),
     as_json: bool = typer.Option(False, "--json", help="print one JSON object as the last line"),
 ) -> None:
     """Time whole optimiser steps, losses and clipping included, on the same made-up events; one thread."""
@@ -30,21 +33,29 @@ def train(
     device = pick_device(device)
     torch.set_num_threads(1)
     console = make_console()
-    steps: dict[str, Any] = {impl: _sequence_step(impl, lanes, device, bf16) for impl in ("mamba3", "mamba2")}
-    steps["deeplob"] = _deeplob_step(device)
-    best = dict.fromkeys(steps, 0.0)
+    steps: dict[str, Any] = {"mamba3": _sequence_step("mamba3", lanes, device, bf16, fused)}
     with console.status("training") as status:
-        for step in steps.values():
-            step()
+        steps["mamba3"]()
+        peak = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else None  # of no other network
+        steps["mamba2"] = _sequence_step("mamba2", lanes, device, bf16, fused)
+        steps["deeplob"] = _deeplob_step(device)
+        best = dict.fromkeys(steps, 0.0)
+        for name in ("mamba2", "deeplob"):
+            steps[name]()
         for number in range(rounds):
             for name, step in steps.items():
                 status.update(f"training {name}, round {number + 1} of {rounds}")
                 began = time.perf_counter()
                 events = step()
                 best[name] = max(best[name], events / (time.perf_counter() - began))
+    gpu = torch.cuda.get_device_name() if device == "cuda" else None
     result = {
         "device": device,
+        "gpu": gpu,
+        "peak_gib": None if peak is None else round(peak, 2),
         "lanes": lanes,
+        "bf16": bf16,
+        "fused": fused,
         "events_per_s": round(best["mamba3"]),
         "mamba2_events_per_s": round(best["mamba2"]),
         "peers": {
@@ -56,18 +67,21 @@ def train(
     }
     for name, speed in best.items():
         console.print(f"{name:<8} {speed:>10,.0f} events/s trained on")
+    if gpu is not None:
+        console.print(f"on {gpu}, at most {peak:.1f} GiB of its memory")
     if as_json:
         print(json.dumps(result))
 
 
-def _sequence_step(impl: Any, lanes: int, device: str, bf16: bool) -> Any:
+def _sequence_step(impl: Any, lanes: int, device: str, bf16: bool, fused: bool) -> Any:
     """A step of `emp.train.fit.loop` on one window of `lanes` streams; returns the events it trained on."""
     import torch
 
     from emp.model.ssm_config import SSMConfig
     from emp.perception.normalise import INPUTS
     from emp.train.data.chunks import WINDOW, Sequence
-    from emp.train.fit.loop import TrainConfig, Trainer
+    from emp.train.fit.config import TrainConfig
+    from emp.train.fit.loop import Trainer
     from emp.train.fit.losses import Scales
     from emp.train.net.network import Network
 
@@ -76,7 +90,7 @@ def _sequence_step(impl: Any, lanes: int, device: str, bf16: bool) -> Any:
     one = torch.ones(2, 6, device=device)
     streams = [_synthetic_stream(lane) for lane in range(lanes)]
     config = TrainConfig(lanes=lanes, bf16=bf16)
-    trainer = Trainer(network, streams, Scales(one, 2.0 * one, 5.0 * one), config)
+    trainer = Trainer(network, streams, Scales(one, 2.0 * one, 5.0 * one), config, fused=fused)
     group = [Sequence(lane, 0, WINDOW, 0, False) for lane in range(lanes)]
 
     def step() -> int:
@@ -125,11 +139,12 @@ def _deeplob_step(device: str) -> Any:
     from emp.train.net.deeplob import FEATURES, WINDOW, DeepLOB
 
     torch.manual_seed(0)
+    batch = BATCH[device]
     network = DeepLOB().to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-    books = torch.randn(BATCH + WINDOW, FEATURES, device=device)
-    windows = books.unfold(0, WINDOW, 1)[:BATCH].transpose(1, 2).contiguous()
-    labels = torch.randint(0, 3, (BATCH, 6), device=device)
+    books = torch.randn(batch + WINDOW, FEATURES, device=device)
+    windows = books.unfold(0, WINDOW, 1)[:batch].transpose(1, 2).contiguous()
+    labels = torch.randint(0, 3, (batch, 6), device=device)
 
     def step() -> int:
         for _ in range(4):
@@ -139,6 +154,6 @@ def _deeplob_step(device: str) -> Any:
             optimizer.step()
         if device == "cuda":
             torch.cuda.synchronize()
-        return 4 * BATCH
+        return 4 * batch
 
     return step

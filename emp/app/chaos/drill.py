@@ -18,6 +18,7 @@ from emp.app.chaos.checks import Violation
 from emp.app.chaos.market import EVENTS
 from emp.app.chaos.world import Outcome, World, warm_up
 from emp.core.errors import UsageError
+from emp.journal.run import code_version
 from emp.sim.chaos.plan import Plan, drawn
 
 _M_MMAP_THRESHOLD = -3
@@ -39,6 +40,8 @@ class Result(msgspec.Struct, frozen=True):
     orders: int
     fills: int
     told: str
+    code: str = ""  # that played it, and
+    kinds: tuple[str, ...] = ()  # the faults that it was given, where it was kept
 
 
 def plan_of(seed: int, kinds: Sequence[str] = ()) -> Plan:
@@ -132,12 +135,14 @@ def sweep(
 
 
 class Kept:
-    """Results in a file, a JSON object a line; a line that was cut is played again."""
+    """Results in a file, a JSON object a line; a line that was cut is played again, and so is one of other code or of
+    other kinds of faults: a drill says nothing of what it did not play.
+    """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, kinds: Sequence[str] = ()) -> None:
         """UsageError where the file holds something else."""
         self.results: dict[int, Result] = {}
-        self._path = path
+        self._path, self._code, self._kinds = path, code_version(), tuple(kinds)
         if path is None or not path.exists():
             return
         lines = path.read_bytes().split(b"\n")
@@ -146,7 +151,8 @@ class Kept:
                 result = msgspec.json.decode(line, type=Result)
             except msgspec.MsgspecError as error:
                 raise UsageError(f"{path}: line {number} is no result of emp chaos ({error})") from None
-            self.results[result.seed] = result
+            if (result.code, result.kinds) == (self._code, self._kinds):
+                self.results[result.seed] = result
         whole = b"\n".join(lines[:-1]) + b"\n" if len(lines) > 1 else b""
         if lines[-1]:
             path.write_bytes(whole)
@@ -155,8 +161,9 @@ class Kept:
         """Keep one more."""
         self.results[result.seed] = result
         if self._path is not None:
+            stamped = msgspec.structs.replace(result, code=self._code, kinds=self._kinds)
             with self._path.open("ab") as file:
-                file.write(msgspec.json.encode(result) + b"\n")
+                file.write(msgspec.json.encode(stamped) + b"\n")
 
 
 def shrunk(plan: Plan, check: str) -> Plan:

@@ -27,9 +27,9 @@ class Options(NamedTuple):
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0
     seconds: Annotated[float, typer.Option(min=0.0, help="Begin no world after so long; 0: no limit.")] = 0.0
     kinds: Annotated[str, typer.Option(help="Only these kinds of faults, with commas between.")] = ""
-    results: Annotated[Path | None, typer.Option(help="Keep results here, and go on with what is there.")] = (
-        None
-    )
+    results: Annotated[
+        Path | None, typer.Option(help="Keep results here, and go on with what this code has kept.")
+    ] = None
     replay: Annotated[int | None, typer.Option(min=0, help="Play this seed alone, and show it.")] = None
     only: Annotated[str, typer.Option(help="With --replay: numbers of the faults to keep, as 1,3.")] = ""
     page: Annotated[Path | None, typer.Option(help="With --replay: write the timeline as HTML.")] = None
@@ -68,7 +68,7 @@ def _sweep(options: Options) -> None:
 
     kinds = _kinds(options)
     plan_of(0, kinds)  # an unknown kind ends here
-    kept = Kept(options.results)
+    kept = Kept(options.results, kinds)
     wanted = range(options.first, options.first + options.seeds)
     missing = [seed for seed in wanted if seed not in kept.results]
     began = time.perf_counter()

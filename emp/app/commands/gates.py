@@ -39,7 +39,7 @@ def check(
 
     limits, here = read_gates(gates), open_registry(registry)
     artifact = named_artifact(here, model)
-    judgement = here.check(artifact, limits, named_artifact(here, reference).hash)
+    judgement = here.check(artifact, limits, named_artifact(here, reference).manifest)
     if markdown:
         print(markdown_of(judgement))
     else:

@@ -27,7 +27,7 @@ def promote(
     limits, here = read_gates(gates), open_registry(registry)
     artifact = named_artifact(here, model)
     here.register(artifact)
-    judgement, name = here.promote(artifact, limits, named_artifact(here, reference).hash)
+    judgement, name = here.promote(artifact, limits, named_artifact(here, reference).manifest)
     print_judgement(judgement, as_json, promoted=judgement.verdict == "pass", verdict_record=name)
     if judgement.verdict != "pass":
         raise typer.Exit(1)

@@ -82,11 +82,12 @@ def replay(  # noqa: PLR0913
     from emp.app.wiring.rerun import is_recorded_run, refuse_unrecorded
     from emp.core.config.config import Context, Model, SystemConfig
     from emp.core.errors import UsageError
+    from emp.core.platform import exists
     from emp.engine.choose import load_model, load_serving
     from emp.journal.find import find_run
     from emp.journal.run import RunFolder
 
-    if len(recordings) == 1 and not recordings[0].exists() and instrument is None:
+    if len(recordings) == 1 and not exists(recordings[0]) and instrument is None:
         try:
             recordings = [find_run(str(recordings[0]), runs)]
         except UsageError as error:

@@ -18,6 +18,7 @@ from emp.app.terminal.progress import Work
 from emp.core.errors import ConfigError, UsageError
 from emp.core.records import Array
 from emp.core.small_file import read_small
+from emp.core.strict_yaml import load_yaml
 from emp.engine.choose import load_model
 from emp.engine.load import LoadedModel, load_folder
 from emp.governance.gates import read_gates
@@ -27,8 +28,7 @@ from emp.train.fit.adapt import Adapted, adapt_model, head_name
 from emp.train.fit.arms import ARMS, DEFAULT, AdaptSettings
 from emp.train.fit.export import export
 from emp.train.fit.loop import Step
-from emp.train.fit.run import run_folder, write_adaptation
-from emp.train.fit.sequence import encoder_record
+from emp.train.fit.run import parity_inputs, run_folder, write_adaptation
 from emp.train.judge.adaptations import untrained
 from emp.train.judge.adapted import EVENT_HORIZONS, Pair, compare, f1_of, forecasts_of, transfer
 from emp.train.judge.blocks import BlockMeasure, blocks_of, trade_measures
@@ -84,7 +84,7 @@ def adapt(options: Any) -> None:
         adapted.manifest,
         adapted.calibration,
         adapted.extra,
-        new.data[0].encoded(encoder_record(base.artifact.tensors)).x,
+        parity_inputs([*new.data, *old.data], base.artifact.tensors, adapted.network.domains),
     )
     mine = load_folder(folder / CANDIDATE)
     found = [_judge(base, mine, side, k, options) for side in (new, old) for k in range(len(side.data))]
@@ -125,7 +125,7 @@ def read_settings(path: Path | None, seed: int) -> AdaptSettings:
     if path is None:
         return AdaptSettings(seed=seed)
     try:
-        values = yaml.safe_load(read_small(path)) or {}
+        values = load_yaml(read_small(path)) or {}
         return msgspec.convert({**values, "seed": seed}, AdaptSettings)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error

@@ -10,6 +10,7 @@ from emp.core.codes import Action, Reason
 from emp.core.contracts import CancelOrder, NewOrder, Replace
 from emp.core.errors import DataError
 from emp.core.ids import generator
+from emp.core.platform import exists
 from emp.core.records import Array
 from emp.engine.journal_tap import journalled_rows
 from emp.engine.spans import UNSEEN
@@ -54,7 +55,7 @@ class RunData(msgspec.Struct):
 
 def read_run(path: Path) -> RunData:
     """Read a run folder; raise DataError in one line where it is not one or holds no decisions."""
-    if not (path / "manifest.json").exists():
+    if not exists(path / "manifest.json"):
         raise DataError(f"{path}: not a run folder: it has no manifest.json")
     folder = RunFolder(path)
     summary = folder.summary() if folder.finished else {}

@@ -13,6 +13,7 @@ import yaml
 from emp.access.recordings.mapping import Columns, Names, names_of
 from emp.core.errors import ConfigError, DataError
 from emp.core.small_file import read_small
+from emp.core.strict_yaml import load_yaml
 
 
 class When(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,7 +139,7 @@ def _score(mapping: StatementMapping, columns: Columns) -> int:
 
 def _parse(source: str, content: bytes) -> tuple[StatementMapping, ...]:
     try:
-        loaded = yaml.safe_load(content)
+        loaded = load_yaml(content)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark is not None else ""

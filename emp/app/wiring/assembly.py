@@ -25,6 +25,7 @@ from emp.core.config.config import (
 from emp.core.errors import UsageError
 from emp.core.ids import run_id
 from emp.core.instrument import find
+from emp.core.platform import exists
 from emp.engine.breakers import BreakerLimits
 from emp.engine.engine import Engine, EngineLimits
 from emp.engine.load import LoadedModel, load_folder
@@ -151,7 +152,7 @@ def assemble_replay(
     manifest["run"] = run
     path = runs / f"replay-{facts.name}-{run}"
     forgets = reading.rule is not None and not reading.rule.resumable
-    if path.exists() and ((path / "summary.json").exists() or forgets):
+    if exists(path) and (exists(path / "summary.json") or forgets):
         shutil.rmtree(path)
     folder = RunFolder.open_or_create(path, manifest)
     engine = Engine([facts], model, limits, run)

@@ -10,7 +10,7 @@ from emp.engine.choose import load_model, load_serving, load_standby
 from emp.engine.load import LoadedModel, load_folder
 from emp.engine.succession import Models
 from emp.governance.registry import Registry
-from emp.governance.serve import refuse_live
+from emp.governance.serve import lacks_promotion, refuse_live
 
 CANDIDATE = "candidate"
 
@@ -47,11 +47,22 @@ def load_models(config: SystemConfig) -> Models:
     if config.mode == "live":
         access, names = config.access.connection_protocol, config.instruments.names
         refuse_live(home, serving.artifact.hash, LiveClock(), access, names)
-        if standby is not None and standing.status.get(standby.artifact.hash) != "approved":
-            say(f"emp: model {standby.artifact.hash[:12]} was not promoted: nothing stands by")
+        why = "" if standby is None else lacks_promotion(registry, standby.artifact.hash)
+        if why:
+            say(f"emp: {why}: nothing stands by")
             standby = None
     compared = _compared(config, registry, serving)
     return Models(serving, standby, *compared, standing=_marks(serving, standby, standing.status))
+
+
+def refuse_unpromoted(config: SystemConfig, model: str) -> None:
+    """Raise GovernanceError where a run trades live and its registry does not say of a model that it may: it was
+    withdrawn, or was never promoted by this release's gates.
+    """
+    if config.mode == "live" and config.model.registry is not None:
+        why = lacks_promotion(Registry(config.model.registry, LiveClock()), model)
+        if why:
+            raise GovernanceError(f"live: {why}")
 
 
 def _compared(
@@ -75,11 +86,19 @@ def _compared(
 
 
 def _newest_candidate(registry: Registry, serving: LoadedModel) -> LoadedModel | None:
-    """The candidate that was registered last, other than the model that serves; None where there is none."""
+    """The candidate that was registered last, other than the model that serves; None where there is none, or where it
+    cannot be used: nobody has named it, so what serves does not wait for it.
+    """
     status = registry.standing().status
     candidates = [model for model, said in status.items() if said == CANDIDATE]
     others = [model for model in candidates if model != serving.artifact.hash]
-    return load_folder(registry.folder(others[-1])) if others else None
+    if not others:
+        return None
+    try:
+        return load_folder(registry.folder(others[-1]))
+    except ArtifactError as error:
+        say(f"emp: the newest candidate is no challenger: {error}")
+        return None
 
 
 def _marks(serving: LoadedModel, standby: LoadedModel | None, status: Mapping[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from emp.access.port import Guarded, MarketAccess
 from emp.app.wiring.assembly import describe_rule, engine_limits
 from emp.app.wiring.context import providers_of, slow_context
 from emp.app.wiring.doors import open_ctrader, open_fix
-from emp.app.wiring.governed import load_models
+from emp.app.wiring.governed import load_models, refuse_unpromoted
 from emp.app.wiring.lease import halt_unknown, open_account, succeed
 from emp.app.wiring.mock_market import open_mock
 from emp.app.wiring.rules import own_rule
@@ -30,7 +30,7 @@ from emp.bus.bus import EventBus
 from emp.core.clock import Clock
 from emp.core.config.config import SystemConfig
 from emp.core.config.secrets import Secret
-from emp.core.errors import ArtifactError, ConfigError, JournalError, UsageError
+from emp.core.errors import ArtifactError, ConfigError, GovernanceError, JournalError, UsageError
 from emp.core.ids import run_id
 from emp.core.instrument import Instrument, find
 from emp.core.platform import say
@@ -156,11 +156,11 @@ def _assemble(
     run = folder.manifest["run"]
     ledger = Ledger(folder.ledger, run=run, mode=config.mode)
     if not ledger.last_seq:  # new, or its process died before it had taken over what the run before it left
-        carry_over(state, instruments, ledger, clock)
+        carry_over(state, instruments, ledger, clock, model.artifact.hash)
     if continued:
         refuse_other_units(folder, ledger, instruments)
         note_continuation(folder, ledger, manifest, clock)
-        models = _continued(folder, ledger, models, clock)
+        models = _continued(folder, ledger, config, models, clock)
     if account is not None:
         account.say_who(folder.path, 0 if lease is None else lease.token, manifest["instruments"])
     served = [first_model(folder), *(swap.after for swap in read_swaps(ledger))]
@@ -172,6 +172,7 @@ def _assemble(
     engine = Engine(instruments, models.serving, engine_limits(config), run, journal.actions.model_hashes)
     if rule is not None:
         rule.attach(engine)
+    engine.failed_models |= _failed(state, ledger)
     if lease is not None:
         engine.token = lease.token
         if isinstance(access, Guarded):
@@ -188,7 +189,13 @@ def _assemble(
     guard = LatencyGuard(config.model.p99_ms, config.model.total_p99_ms)
     verdicts: deque[Verdict] = deque()
     succession = Succession(
-        driver, board, guard, models, None if source is None else _reader(source, folder), rule, verdicts
+        driver,
+        board,
+        guard,
+        models,
+        None if source is None else _reader(config, source, folder),
+        rule,
+        verdicts,
     )
     monitor = None
     if config.model.monitor:
@@ -252,19 +259,23 @@ def keep_models(folder: RunFolder, models: Models) -> None:
             save(folder.models / model.artifact.hash, model.artifact.manifest, model.artifact.tensors)
 
 
-def _continued(folder: RunFolder, ledger: Ledger, models: Models, clock: Clock) -> Models:
+def _continued(
+    folder: RunFolder, ledger: Ledger, config: SystemConfig, models: Models, clock: Clock
+) -> Models:
     """The models of a run that goes on: what served last serves again, and nothing stands by behind a fallback.
 
-    Where that cannot be loaded any more (an older release kept no artifacts, or saw the market with other eyes), the
-    configured model takes over, which the ledger tells: what the run holds at the venue must be looked after.
+    Where that may not serve any more (it was withdrawn since), or cannot be loaded (an older release kept no artifacts,
+    or saw the market with other eyes), the configured model takes over, which the ledger tells: what the run holds at
+    the venue must be looked after.
     """
     swaps = list(read_swaps(ledger))
     served = swaps[-1].after if swaps else first_model(folder)
     if served == models.serving.artifact.hash:
         return models
     try:
+        refuse_unpromoted(config, served)
         last = load_folder(folder.models / served)
-    except ArtifactError as error:
+    except (ArtifactError, GovernanceError) as error:
         ours = models.serving.artifact.manifest.kind
         say(f"emp: {folder.path}: {ours} takes over from the model that served: {error}")
         for swap in replaced_model(folder, served, models.serving.artifact.hash, clock):
@@ -275,11 +286,21 @@ def _continued(folder: RunFolder, ledger: Ledger, models: Models, clock: Clock) 
     return Models(last, standby, models.challenger, models.linear, role)
 
 
-def _reader(source: Path, folder: RunFolder) -> Callable[[], Models]:
-    """What reads, keeps and compiles the models that the configuration names now."""
+def _failed(state: AccountState, ledger: Ledger) -> set[str]:
+    """Hashes of models that have failed in the account's runs, as far as it is known, and were not brought back."""
+    found = {name for one in state.instruments.values() for name in one.failed.split()}
+    for swap in read_swaps(ledger):
+        found = found | {swap.before} if swap.reason == "failed" else found - {swap.after}
+    return found
+
+
+def _reader(config: SystemConfig, source: Path, folder: RunFolder) -> Callable[[], Models]:
+    """What reads, keeps and compiles the models that the section `model` of the configuration's file names now. Whether
+    they may serve is asked as the run itself was: its mode, market and instruments are not what the file says by now.
+    """
 
     def read() -> Models:
-        models = load_models(SystemConfig.load(source))
+        models = load_models(config.model_copy(update={"model": SystemConfig.load(source).model}))
         keep_models(folder, models)
         for model in (models.serving, models.standby):
             if model is not None:

@@ -16,6 +16,7 @@ from emp.core.config.config import SystemConfig
 from emp.core.contracts import Control
 from emp.core.errors import JournalError, UsageError
 from emp.core.instrument import Instrument, find
+from emp.core.platform import exists
 from emp.core.records import DECISION, UNHASHED, Array, fieldwise_bytes
 from emp.engine.carry import CARRIED
 from emp.engine.earned import EARNED
@@ -35,7 +36,7 @@ Progress = Callable[[int, int], None]
 
 def is_recorded_run(path: Path) -> bool:
     """Whether a folder is that of a run of `emp run`."""
-    return (path / "ledger.sqlite").exists() and (path / "market").is_dir()
+    return exists(path / "ledger.sqlite") and (path / "market").is_dir()
 
 
 def refuse_unrecorded(path: Path) -> None:
@@ -43,7 +44,7 @@ def refuse_unrecorded(path: Path) -> None:
 
     Raises UsageError for a run of a recording, JournalError for a run of a release that journalled no market data.
     """
-    if not (path / "manifest.json").exists() or (path / "market").is_dir():
+    if not exists(path / "manifest.json") or (path / "market").is_dir():
         return
     manifest = RunFolder(path).manifest
     files = ", ".join(str(one["name"]) for one in manifest.get("data", ()))

@@ -8,6 +8,7 @@ from typing import Any
 from emp.core.errors import EmpError
 from emp.engine.control_socket import is_served
 from emp.journal.actionlog import newest_first, time_span
+from emp.journal.find import run_folders
 from emp.journal.run import RunFolder, held_by
 
 ENDED, RUNNING, UNFINISHED, UNREADABLE = "ended", "running", "unfinished", "unreadable"
@@ -22,7 +23,7 @@ def known_runs(runs: Path) -> list[dict[str, Any]]:
     decision, ISO UTC), pnl_ticks, fees, fills, halted; None where it cannot be known. What cannot be read at all says
     why in `reason`.
     """
-    found = [_described(path.parent) for path in sorted(runs.glob("*/manifest.json"))]
+    found = [_described(path) for path in run_folders(runs)]
     return sorted(found, key=lambda one: (one["began"] is None, one["began"] or "", one["folder"]))
 
 

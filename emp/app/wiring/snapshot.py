@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from emp.core.errors import JournalError
+from emp.core.platform import exists
 from emp.journal.high_water import mark_path
 from emp.journal.latency_log import LATENCY
 from emp.journal.monitor_log import MONITOR, read_monitor
@@ -39,7 +40,7 @@ def snapshot(folder: RunFolder, into: Path) -> RunFolder:
         found = read_monitor(folder.path)
         known = [line for line, told in found if told["at"] <= newest.first + len(newest.events)]
         (into / MONITOR).write_bytes(b"".join(known))
-        if (folder.path / LATENCY).exists():
+        if exists(folder.path / LATENCY):
             shutil.copyfile(folder.path / LATENCY, into / LATENCY)
         (into / "models").symlink_to(folder.models.resolve())
         _copy_ledger(folder.ledger, into / folder.ledger.name)
@@ -62,7 +63,7 @@ def _tail(path: Path) -> bytes:
 
 def _copy_ledger(ledger: Path, into: Path) -> None:
     """Copy a ledger, and before it the companion that says how far it had come at least."""
-    if mark_path(ledger).exists():
+    if exists(mark_path(ledger)):
         shutil.copyfile(mark_path(ledger), mark_path(into))
     uri = f"file:{quote(str(ledger.resolve()))}?mode=ro"
     try:

@@ -103,9 +103,12 @@ def refuse_other_units(run: RunFolder, ledger: Ledger, instruments: Sequence[Ins
             )
 
 
-def carry_over(state: AccountState, instruments: Sequence[Instrument], ledger: Ledger, clock: Clock) -> None:
-    """Let a new run begin with what the account's run before it has lost that day, held and halted: with all of it, or
-    a process that dies meanwhile leaves an empty ledger, and the next one begins here again.
+def carry_over(
+    state: AccountState, instruments: Sequence[Instrument], ledger: Ledger, clock: Clock, serving: str = ""
+) -> None:
+    """Let a new run begin with what the account's run before it has lost that day, held and halted, and whether the
+    model that is `serving`, by its hash, had failed: with all of it, or a process that dies meanwhile leaves an empty
+    ledger, and the next one begins here again.
 
     Raises UsageError where what is held is no whole number of the lots of now.
     """
@@ -113,7 +116,8 @@ def carry_over(state: AccountState, instruments: Sequence[Instrument], ledger: L
     for one in instruments:
         left = state.instruments.get(one.name)
         if left is not None:
-            known[one.name] = in_units(left, one)
+            failed = serving if serving in left.failed.split() else ""
+            known[one.name] = msgspec.structs.replace(in_units(left, one), failed=failed)
             changed = changed_units(msgspec.to_builtins(left), msgspec.to_builtins(one))
             if changed:
                 say(
@@ -130,7 +134,8 @@ def carry_over(state: AccountState, instruments: Sequence[Instrument], ledger: L
     for name, left in worth.items():
         words = f"loss of the day {left.day_pnl:g}, drawdown {left.drawdown:g}, position {left.position:+d}"
         halted = f", halted ({left.halted}): `emp resume` lets it trade" if left.halted else ""
-        say(f"emp: {name}: carried over from run {state.run}: {words}{halted}")
+        failed = ", its model had failed: `emp resume` lets it open" if left.failed else ""
+        say(f"emp: {name}: carried over from run {state.run}: {words}{halted}{failed}")
 
 
 def note_continuation(run: RunFolder, ledger: Ledger, manifest: Mapping[str, Any], clock: Clock) -> None:

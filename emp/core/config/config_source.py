@@ -6,7 +6,7 @@ Serves `emp.core.config.config`, which holds the fields.
 import difflib
 import json
 import os
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from pydantic_settings import EnvSettingsSource
 from emp.core.config import secrets
 from emp.core.errors import ConfigError
 from emp.core.small_file import read_small
+from emp.core.strict_yaml import StrictLoader
 
 PREFIX = "EMP_"
 
@@ -45,26 +46,10 @@ class Environment(EnvSettingsSource):
             ) from None
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error instead of a silent choice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value} stands there twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def read_yaml(path: Path) -> dict[str, Any]:
     """The file's mapping; raise ConfigError with one line where it is absent, unreadable or not a mapping."""
     try:
-        data = yaml.load(read_small(path).decode("utf-8"), Loader=_StrictLoader)
+        data = yaml.load(read_small(path).decode("utf-8"), Loader=StrictLoader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {(error.strerror or 'unknown error').lower()}") from None
     except UnicodeDecodeError:

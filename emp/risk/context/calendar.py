@@ -19,6 +19,7 @@ import yaml
 from emp.core.errors import ConfigError
 from emp.core.instrument import DAYS, Instrument
 from emp.core.small_file import read_small
+from emp.core.strict_yaml import load_yaml
 from emp.risk.context.port import MULTIPLIERS, Window
 from emp.risk.context.recurrence import OnHoliday, Recurrence
 
@@ -113,7 +114,7 @@ def currencies_of(instrument: Instrument) -> frozenset[str] | None:
 def shipped_events() -> tuple[Event, ...]:
     """The recurring events that ship with the package."""
     data = resources.files("emp.core").joinpath("data").joinpath("events.yaml").read_bytes()
-    return _events("events.yaml", yaml.safe_load(data), ISO | GOODS)
+    return _events("events.yaml", load_yaml(data), ISO | GOODS)
 
 
 def read_events(path: Path, codes: frozenset[str] = frozenset()) -> tuple[Event, ...]:
@@ -123,7 +124,7 @@ def read_events(path: Path, codes: frozenset[str] = frozenset()) -> tuple[Event,
         ConfigError: it cannot be read, or one of its values is wrong; the line names file and entry.
     """
     try:
-        content = yaml.safe_load(read_small(path))
+        content = load_yaml(read_small(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, ValueError) as error:

@@ -29,8 +29,8 @@ STALE = INPUT_NAMES.index("stale")
 OUTPUTS = NEXT_KINDS + 1 + DEPLETIONS + DEPTH_FEATURES
 """Outputs of the auxiliary head: next event, wait, depletion, depth."""
 
-_MIRRORED_NEXT = np.array([STAYS, ASK_DOWN, ASK_UP, BID_DOWN, BID_UP, NONE])  # the last serves NONE
-_MIRRORED_QUEUE = np.array([ASK_EMPTIES, NEITHER, BID_EMPTIES, NONE])
+MIRRORED_NEXT = np.array([STAYS, ASK_DOWN, ASK_UP, BID_DOWN, BID_UP, NONE])  # the last serves NONE
+MIRRORED_QUEUE = np.array([ASK_EMPTIES, NEITHER, BID_EMPTIES, NONE])
 
 
 class Auxiliary(NamedTuple):
@@ -84,4 +84,4 @@ def label_depletion(bid: Array, ask: Array, segment: Array, out: Array) -> None:
 
 def mirrored(labels: Auxiliary) -> Auxiliary:
     """The same seen in the mirror, bid for ask."""
-    return Auxiliary(_MIRRORED_NEXT[labels.next_kind], labels.wait, _MIRRORED_QUEUE[labels.depletion])
+    return Auxiliary(MIRRORED_NEXT[labels.next_kind], labels.wait, MIRRORED_QUEUE[labels.depletion])

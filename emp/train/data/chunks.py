@@ -154,6 +154,12 @@ def windows(sequence: Sequence) -> int:
     return -(-(sequence.end - sequence.start) // WINDOW)
 
 
+def spans(group: Several[Sequence], window: int) -> list[range]:
+    """Rows of every sequence's `window`-th window; empty where it is over."""
+    starts = [(start + window * WINDOW, end) for _, start, end, _, _ in group]
+    return [range(start, min(start + WINDOW, end)) for start, end in starts]
+
+
 def burn_in(streams: Several[Stream], group: Several[Sequence]) -> tuple[Array, Array]:
     """Inputs before a group's first window: float32[B, BURN_IN, INPUTS], and how many of each row are real.
 
@@ -167,21 +173,24 @@ def burn_in(streams: Several[Stream], group: Several[Sequence]) -> tuple[Array, 
     return x, np.array([sequence.burn for sequence in group])
 
 
-def window_batch(streams: Several[Stream], group: Several[Sequence], window: int) -> Batch:
-    """The `window`-th window of a group."""
-    lanes = len(group)
-    spans = [
-        (start + window * WINDOW, min(start + (window + 1) * WINDOW, end)) for _, start, end, _, _ in group
-    ]
-    size = max(end - start for start, end in spans)
-    batch = _empty(lanes, size)
-    for lane, (sequence, (start, end)) in enumerate(zip(group, spans, strict=True)):
-        if end > start:
-            _fill(batch, lane, streams[sequence.stream], np.arange(start, end), sequence.mirror)
+def window_batch(
+    streams: Several[Stream], group: Several[Sequence], window: int, shape: tuple[int, int] | None = None
+) -> Batch:
+    """The `window`-th window of a group: as many sequences, as long as the longest of them, or of a given shape."""
+    rows = spans(group, window)
+    batch = _empty(*(shape or (len(group), max(map(len, rows)))))
+    for lane, (sequence, span) in enumerate(zip(group, rows, strict=True)):
+        if span:
+            _fill(batch, lane, streams[sequence.stream], np.arange(span.start, span.stop), sequence.mirror)
         stream = streams[sequence.stream]
         batch.domain[lane] = stream.domain
-        batch.broader[lane] = stream.broader[sequence.start % len(stream.broader)]
+        batch.broader[lane] = broader_head(stream, sequence)
     return batch
+
+
+def broader_head(stream: Stream, sequence: Sequence) -> int:
+    """The head of wider use that a sequence trains."""
+    return stream.broader[sequence.start % len(stream.broader)]
 
 
 def row_batches(

@@ -17,6 +17,7 @@ import yaml
 from emp.core.errors import ConfigError, EmpError
 from emp.core.instrument import find
 from emp.core.small_file import read_small
+from emp.core.strict_yaml import load_yaml
 from emp.train.data.data import Dataset, Progress, Series, load_dataset
 
 
@@ -59,7 +60,7 @@ def read_catalogue(path: Path) -> dict[str, Entry]:
         ConfigError: the file cannot be read, is not of this form, or names no market.
     """
     try:
-        found = msgspec.convert(yaml.safe_load(read_small(path)), _Catalogue).markets
+        found = msgspec.convert(load_yaml(read_small(path)), _Catalogue).markets
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, msgspec.ValidationError) as error:

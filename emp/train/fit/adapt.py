@@ -26,11 +26,13 @@ from emp.train.data.data import Dataset
 from emp.train.fit.anchors import ewc, fisher_of, l2_sp, start_of
 from emp.train.fit.arms import AdaptSettings, Arm
 from emp.train.fit.calibration import Chosen
+from emp.train.fit.config import TrainConfig
 from emp.train.fit.export import load_network
 from emp.train.fit.fit import domain_thresholds, drift_reference, provenance
-from emp.train.fit.loop import Fitting, Penalty, Report, TrainConfig, Trainer
+from emp.train.fit.learner import Fitting, Penalty
+from emp.train.fit.loop import Report, Trainer
 from emp.train.fit.losses import Weights
-from emp.train.fit.probe import learn_heads
+from emp.train.fit.new_heads import Market, learn_new_heads
 from emp.train.fit.sequence import (
     calibrate_head,
     calibration_loss,
@@ -39,7 +41,13 @@ from emp.train.fit.sequence import (
     make_scales,
     make_stream,
 )
-from emp.train.net.adapters import adapt, body, merge_difference, merged, top, train_heads, with_heads
+from emp.train.net.adapters import (
+    adapt,
+    body,
+    merge_difference,
+    merged,
+    top,
+)
 from emp.train.net.network import Network
 
 MERGE_LIMIT = 1e-9
@@ -92,18 +100,18 @@ def adapt_model(
     network, _ = load_network(base, INPUTS)
     _refuse(base, targets, kept, arm)
     names = [name for name in dict.fromkeys(map(head_name, targets)) if name not in network.domains]
-    wider = with_heads(network, names)
+    domains = (*network.domains, *names)
     edges = np.array([*base.manifest.thresholds, *(domain_thresholds(targets, names) if names else [])])
     encoder = encoder_record(base.tensors)
     seen, old = ([data.encoded(encoder) for data in some] for some in (targets, kept))
-    new = sorted({wider.domains.index(head_name(data)) for data in targets})
-    streams = streams_of(seen, wider.domains, edges, settings)
-    rehearsed = streams_of(old, wider.domains, edges, settings) if arm.rehearse else []
-    scales = make_scales([*seen, *old], wider.domains)
+    new = sorted({domains.index(head_name(data)) for data in targets})
+    streams = streams_of(seen, domains, edges, settings)
+    rehearsed = streams_of(old, domains, edges, settings) if arm.rehearse else []
+    scales = make_scales([*seen, *old], domains)
     config = _train_config(settings, arm)
 
-    train_heads(wider.requires_grad_(False), new, arm.affine)
-    probed = learn_heads(wider, streams, scales, settings, config.weights)
+    market = Market(seen, streams, edges, scales, new, names)
+    wider, began = learn_new_heads(network, market, arm.affine, settings, config.weights)
     facts = _prepare(wider, arm, settings, len(new))
     start = start_of(wider)
     penalty = _penalty(arm, settings, start, base, old, streams, fisher)
@@ -122,7 +130,8 @@ def adapt_model(
     difference = merge_difference(wider, torch.from_numpy(seen[0].x[:2048]), new[0])
     if not difference <= MERGE_LIMIT:
         raise UsageError(f"the merged network differs from the adapted one by {difference:.1e}")
-    facts |= {"merge_difference": difference, "head_steps": len(probed), "steps": trainer.step}
+    facts |= {"merge_difference": difference, "head_steps": began.steps, "steps": trainer.step}
+    facts["head_began_as"] = began.losses
     chosen = {at: calibrate_head(plain, _served(seen, wider.domains, at), edges, at) for at in new}
     manifest = _manifest(base, targets, old if arm.rehearse else [], wider, edges, facts, trainer.history)
     manifest.config["adaptation"] |= {"arm": arm._asdict(), "settings": msgspec.to_builtins(settings)}

@@ -16,7 +16,7 @@ from emp.core.ids import generator
 from emp.core.records import HORIZONS
 from emp.train.data.chunks import Sequence as Stretch
 from emp.train.data.chunks import Stream, burn_in, plan_epoch, window_batch
-from emp.train.fit.loop import Penalty
+from emp.train.fit.learner import Penalty
 from emp.train.net.adapters import adapters
 from emp.train.net.network import Network, read_outputs
 

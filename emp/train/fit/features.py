@@ -12,7 +12,8 @@ from torch import Tensor
 
 from emp.core.clock import LiveClock
 from emp.train.data.chunks import Batch, Stream, row_batches
-from emp.train.fit.loop import Report, Step, TrainConfig
+from emp.train.fit.config import TrainConfig
+from emp.train.fit.loop import Report, Step
 from emp.train.fit.losses import Scales, forecast_losses, targets_of, weighted_sum
 from emp.train.net.network import Network, read_outputs
 
@@ -29,13 +30,12 @@ def learn_features(
     config: TrainConfig,
     report: Report | None = None,
 ) -> list[float]:
-    """Train features, direct path and offsets of the heads in place; the backbone says nothing meanwhile.
+    """Train features, direct path and offsets of the heads in place, on the CPU; the backbone says nothing meanwhile.
 
     Returns:
         the loss of every step.
     """
     heads = network.heads
-    scales = Scales(*(size.to(heads.bias.device) for size in scales))
     parameters = [*network.features.parameters(), heads.features, heads.direct, heads.bias]
     optimizer = torch.optim.AdamW(parameters, lr=config.features_lr, weight_decay=WEIGHT_DECAY)
     total = config.features_epochs * sum(1 for _ in row_batches(streams, ROWS, config.seed, 0, config.rows))
@@ -71,14 +71,13 @@ def schedule(step: int, total: int) -> float:
 
 def _loss(network: Network, batch: Batch, scales: Scales, config: TrainConfig) -> Tensor:
     """The loss of the heads of their own and, at its weight, of the heads of wider use."""
-    device = network.heads.bias.device
-    x = torch.from_numpy(batch.x).to(device)
-    targets = targets_of(batch, device)
+    x = torch.from_numpy(batch.x)
+    targets = targets_of(batch, torch.device("cpu"))
     features = network.features(x)
     silent = x.new_zeros(*x.shape[:2], network.config.d_model)
     sums = []
     for domain, weight in ((batch.domain, 1.0), (batch.broader, config.broader_heads)):
-        t = targets._replace(domain=torch.from_numpy(domain).to(device))
+        t = targets._replace(domain=torch.from_numpy(domain))
         raw = network.heads(silent, features, x, t.domain)
         losses = forecast_losses(read_outputs(raw), t, scales)
         sums.append(weight * weighted_sum(losses, config.weights))

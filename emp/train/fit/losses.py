@@ -81,12 +81,14 @@ def forecast_losses(outputs: Outputs, t: Targets, scales: Scales) -> dict[str, T
     tilt = t.pos_weight.gather(-1, labels[..., None])[..., 0]
     direction = -(picked * weight * tilt).sum() / total
 
-    tau = outputs.quantiles.new_tensor(QUANTILES)
+    tau = torch.stack(
+        [outputs.quantiles.new_full((), q) for q in QUANTILES]
+    )  # filled in place: it can be captured
     miss = (clipped[..., None] - outputs.quantiles) / move[..., None]
     pinball = torch.maximum(tau * miss, (tau - 1.0) * miss).mean(-1)
     mean = functional.huber_loss(outputs.mean / move, clipped / move, reduction="none", delta=HUBER)
     is_big = (delta.abs() > big).to(outputs.big.dtype)
-    rare = outputs.big.new_tensor(BIG_QUANTILE / (1.0 - BIG_QUANTILE))
+    rare = outputs.big.new_full((), BIG_QUANTILE / (1.0 - BIG_QUANTILE))
     bigness = functional.binary_cross_entropy_with_logits(
         outputs.big, is_big, reduction="none", pos_weight=rare
     )

@@ -22,10 +22,11 @@ from emp.journal.run import code_version
 from emp.model.artifact import Artifact, content_hash
 from emp.model.ssm_config import SSMConfig
 from emp.train.data.data import Dataset
+from emp.train.fit.config import TrainConfig
 from emp.train.fit.export import PARITY_EVENTS, export
 from emp.train.fit.fit import Trained, provenance
-from emp.train.fit.loop import Report, TrainConfig
-from emp.train.fit.sequence import encoder_record, train_sequence
+from emp.train.fit.loop import Report
+from emp.train.fit.sequence import encoder_record, heads_of, train_sequence
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -67,7 +68,12 @@ def run_training(
     _write_losses(folder, done.losses)
     draw_curve(folder / "curve.png", done.losses, done.history)
     artifact = export(
-        out, done.network, done.manifest, done.calibration, done.extra, parity_inputs(datasets, linear)
+        out,
+        done.network,
+        done.manifest,
+        done.calibration,
+        done.extra,
+        parity_inputs(datasets, linear.tensors, done.network.domains),
     )
     manifest = artifact.manifest
     told = {name: manifest.config[name] for name in ("calibration_loss", "calibration")}
@@ -88,10 +94,22 @@ def made_of(datasets: Sequence[Dataset], linear: Trained) -> dict[str, Any]:
     }
 
 
-def parity_inputs(datasets: Sequence[Dataset], linear: Trained) -> Array:
-    """Real events to compare step and network on: the first of the first series, through the encoder."""
-    first = datasets[0].encoded(encoder_record(linear.tensors))
-    return np.ascontiguousarray(first.x[:PARITY_EVENTS], np.float32)
+def parity_inputs(
+    datasets: Sequence[Dataset], tensors: dict[str, Array], domains: Sequence[str]
+) -> list[Array]:
+    """Real events to compare step and network on, by head: the first of a series that it serves, through the encoder.
+
+    On another market's events a head may say numbers so large that single precision cannot tell what is left of them.
+    """
+    encoder = encoder_record(tensors)
+    seen: dict[int, Array] = {}
+    found = []
+    for at in range(len(domains)):
+        k = next((i for i, data in enumerate(datasets) if at in heads_of(data, domains)), 0)
+        if k not in seen:
+            seen[k] = np.ascontiguousarray(datasets[k].encoded(encoder).x[:PARITY_EVENTS], np.float32)
+        found.append(seen[k])
+    return found
 
 
 def write_adaptation(

@@ -5,6 +5,7 @@ thresholds and depth encoder), so training begins at that baseline and not below
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,9 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import torch
+from torch import Tensor
 
+from emp.core.platform import usable_cores
 from emp.core.records import HORIZONS, QUANTILES, Array
 from emp.engine.inputs import PREFIX
 from emp.model.artifact import Manifest
@@ -28,15 +31,20 @@ from emp.train.data.chunks import MOST_ROWS, Stream
 from emp.train.data.data import Dataset, Part
 from emp.train.fit import calibration
 from emp.train.fit.calibration import Chosen, Rows, fit_temperature, measure_quartiles, stretches
+from emp.train.fit.config import TrainConfig
 from emp.train.fit.features import learn_features
 from emp.train.fit.fit import Trained, provenance
-from emp.train.fit.loop import Report, TrainConfig, Trainer
+from emp.train.fit.loop import Report, Trainer
 from emp.train.fit.losses import Scales, move_scales
 from emp.train.fit.rollout import Rollout, rollout
-from emp.train.net.network import Network
+from emp.train.net.network import Heads, Network
 
 CONTEXT = 16_384
 """Events before the rows to be judged from which the state is built up."""
+
+
+MOST_BESIDE = 4
+"""Series that are judged at once: what one holds of its rows is large."""
 
 
 class Judged(NamedTuple):
@@ -115,10 +123,10 @@ def train_sequence(
     start_as_linear(network, linear.tensors, typical_inputs(streams, len(domains)))
     tilt = class_tilt(streams, len(domains))
     add_tilt(network, tilt)
-    network.to(device)
     scales = make_scales(seen, domains)
     if not resume:
-        learn_features(network, streams, scales, config, report)
+        learn_features(network, streams, scales, config, report)  # small steps: a CPU is quicker at them
+    network.to(device)
 
     def judge(candidate: Network) -> float:
         return calibration_loss(without_tilt(candidate, tilt), seen, edges)
@@ -263,17 +271,29 @@ def start_as_linear(network: Network, tensors: dict[str, Array], typical: Array)
     if network.heads.shared:
         weight, bias = weight[:1], bias[:1].expand(len(bias), -1)
     middle = (torch.from_numpy(typical)[:, None] @ weight)[:, 0] + bias
-    with torch.no_grad():
-        for p in (network.heads.hidden, network.heads.features, network.heads.direct, network.heads.bias):
-            p.zero_()
-        network.heads.direct[:, :, : weight.shape[-1]] = weight
-        network.heads.bias[:, : bias.shape[-1]] = bias
-        for h in range(HORIZONS):
-            low, mid, high = (QUANTILES_AT + h * len(QUANTILES) + i for i in range(3))
-            for outer, sign in ((low, -1.0), (high, 1.0)):
-                width = (sign * (middle[:, outer] - middle[:, mid])).clamp(min=1e-3)
-                network.heads.direct[:, :, outer] = 0.0
-                network.heads.bias[:, outer] = width + torch.log(-torch.expm1(-width))
+    write_linear(network.heads, slice(None), weight, bias, middle)
+
+
+@torch.no_grad()
+def write_linear(heads: Heads, at: slice, weight: Tensor, bias: Tensor, middle: Tensor) -> None:
+    """Write linear models over some heads, in place.
+
+    Args:
+        heads: with maps of their own.
+        at: which of them.
+        weight, bias: of the linear models, [heads, INPUTS, OUTPUTS] and [heads, OUTPUTS].
+        middle: what they say of typical inputs, [heads, OUTPUTS].
+    """
+    for p in (heads.hidden, heads.features, heads.direct, heads.bias):
+        p[at] = 0.0
+    heads.direct[at, :, : weight.shape[-1]] = weight
+    heads.bias[at, : bias.shape[-1]] = bias
+    for h in range(HORIZONS):
+        low, mid, high = (QUANTILES_AT + h * len(QUANTILES) + i for i in range(3))
+        for outer, sign in ((low, -1.0), (high, 1.0)):
+            width = (sign * (middle[:, outer] - middle[:, mid])).clamp(min=1e-3)
+            heads.direct[at, :, outer] = 0.0
+            heads.bias[at, outer] = width + torch.log(-torch.expm1(-width))
     assert (
         weight.shape[-1] > MEANS_AT
     )  # classes, quantiles and means: nothing of the linear model is left out
@@ -304,10 +324,9 @@ def judge_rows(network: Network, data: Dataset, part: Part, head: int | None = N
 
 def calibration_loss(network: Network, datasets: Sequence[Dataset], edges: Array) -> float:
     """Mean log loss of the classes over series and horizons on the calibration parts, after calibration there."""
-    losses = []
-    for data in datasets:
-        judged = _judged(network, data, edges[head_of(data, network.domains)])
-        losses += [fit_temperature(*judged.rows(h)[:3])[1] for h in range(HORIZONS)]
+    asked = [(data, head_of(data, network.domains)) for data in datasets]
+    found = _judged(network, asked, edges)
+    losses = [fit_temperature(*judged.rows(h)[:3])[1] for judged in found for h in range(HORIZONS)]
     return float(np.mean(losses))
 
 
@@ -333,7 +352,7 @@ def calibrate_head(
     """How the classes of a head are calibrated, by horizon, and its quartiles float32[HORIZONS, 2], on the rows of the
     calibration parts of some series.
     """
-    parts = [_judged(network, data, edges[at], at) for data in mine]
+    parts = _judged(network, [(data, at) for data in mine], edges)
     judged = Judged(*(np.concatenate(a) for a in zip(*parts, strict=True)))
     trained = np.concatenate([data.delta_hat("train", data.part("train")) for data in mine])
     chosen = [calibration.calibrate(judged.rows(h)) for h in range(HORIZONS)]
@@ -349,7 +368,13 @@ def calibrate_head(
     return chosen, quartiles
 
 
-def _judged(network: Network, data: Dataset, edges: Array, head: int | None = None) -> Judged:
+def _judged(network: Network, asked: Sequence[tuple[Dataset, int]], edges: Array) -> list[Judged]:
+    """Calibration rows of some series, each through a head, side by side: compiled steps need no interpreter."""
+    with ThreadPoolExecutor(min(MOST_BESIDE, usable_cores()), thread_name_prefix="emp-judge") as pool:
+        return list(pool.map(lambda one: _judged_by(network, one[0], edges[one[1]], one[1]), asked))
+
+
+def _judged_by(network: Network, data: Dataset, edges: Array, head: int) -> Judged:
     rows, said = judge_rows(network, data, "calibrate", head)
     moves = data.delta_hat("calibrate", rows)
     return Judged(

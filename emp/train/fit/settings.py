@@ -9,8 +9,9 @@ import yaml
 
 from emp.core.errors import ConfigError, UsageError
 from emp.core.small_file import read_small
+from emp.core.strict_yaml import load_yaml
 from emp.model.ssm_config import Impl, SSMConfig
-from emp.train.fit.loop import TrainConfig
+from emp.train.fit.config import TrainConfig
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,7 +30,7 @@ def read_settings(path: Path | None, impl: Impl, seed: int) -> tuple[SSMConfig, 
     if path is None:
         return SSMConfig(impl=impl), TrainConfig(seed=seed)
     try:
-        values = yaml.safe_load(read_small(path)) or {}
+        values = load_yaml(read_small(path)) or {}
         found = msgspec.convert(values, Settings)
         model = msgspec.convert({**found.model, "impl": impl}, SSMConfig)
         return model, msgspec.convert({**found.train, "seed": seed}, TrainConfig)

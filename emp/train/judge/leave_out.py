@@ -26,9 +26,9 @@ from emp.train.data.data import Dataset, Split
 from emp.train.data.markets import Market
 from emp.train.data.table import FeatureTable
 from emp.train.fit import fit, run, sequence
+from emp.train.fit.config import TrainConfig
 from emp.train.fit.export import export
 from emp.train.fit.fit import MAX_ROWS, train_linear
-from emp.train.fit.loop import TrainConfig
 from emp.train.fit.sequence import train_sequence
 from emp.train.judge.apart import Cell, judge_market
 
@@ -142,7 +142,7 @@ def models_of(
             done.manifest,
             done.calibration,
             done.extra,
-            run.parity_inputs(datasets, linear),
+            run.parity_inputs(datasets, linear.tensors, done.network.domains),
         )
     return {name: load_folder(folder / name) for name in (LINEAR, STATE_SPACE)}
 

@@ -9,9 +9,9 @@ from emp.model.artifact import save
 from emp.model.ssm_config import SSMConfig
 from emp.train.data.data import Dataset
 from emp.train.fit import run
+from emp.train.fit.config import TrainConfig
 from emp.train.fit.export import export
 from emp.train.fit.fit import MAX_ROWS, train_linear
-from emp.train.fit.loop import TrainConfig
 from emp.train.fit.sequence import train_sequence
 
 LINEAR, STATE_SPACE = "linear", "mamba3"
@@ -58,5 +58,5 @@ def pretrain(
         done.manifest,
         done.calibration,
         done.extra,
-        run.parity_inputs(datasets, linear),
+        run.parity_inputs(datasets, linear.tensors, done.network.domains),
     )

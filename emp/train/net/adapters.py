@@ -120,6 +120,26 @@ def with_heads(network: Network, names: Sequence[str]) -> Network:
     return wider
 
 
+def leave_out(heads: Heads, at: int, value: Tensor, constant: Tensor) -> None:
+    """Take inputs that never vary in a market out of its head, in place and for good.
+
+    What they add there goes into the offset. A weight on such an input would be the base's, tested by nothing that
+    was seen of the market, and would move the forecasts as soon as the input does: its session, for instance, ends.
+
+    Args:
+        heads: with a map of its own for each domain.
+        at: the head.
+        value: [inputs], what the inputs are.
+        constant: bool[inputs], those that never vary.
+    """
+    with torch.no_grad():
+        heads.bias[at] += value[constant] @ heads.direct[at, constant]
+        heads.direct[at, constant] = 0.0
+    heard = torch.ones_like(heads.direct[..., :1])
+    heard[at, constant] = 0.0
+    _only(heads.direct, heard)
+
+
 def adapt(network: Network, low_rank: Where, rank: int, trained: Where, seed: int) -> None:
     """Freeze the body of a network in place but for a part of it; its heads stay as they are.
 

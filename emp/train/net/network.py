@@ -93,11 +93,16 @@ def _blind(layer: nn.Linear) -> None:
     Few values of them are met in training, each on few markets and days, so a deep model takes them for the
     name of the market: on another day's session it would answer for another market.
     """
-    seen = torch.ones_like(layer.weight)
-    seen[:, SESSION_AT:STEADY_AT] = 0.0
+    named = slice(SESSION_AT, STEADY_AT)
+
+    def without(gradient: Tensor) -> Tensor:
+        left = gradient.clone()
+        left[:, named] = 0.0
+        return left
+
     with torch.no_grad():
-        layer.weight *= seen
-    layer.weight.register_hook(lambda gradient: gradient * seen.to(gradient))  # type: ignore[no-untyped-call]
+        layer.weight[:, named] = 0.0
+    layer.weight.register_hook(without)  # type: ignore[no-untyped-call]
 
 
 class Network(nn.Module):

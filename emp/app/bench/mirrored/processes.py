@@ -127,7 +127,8 @@ def redis_server(folder: Path) -> tuple[Process, str]:
     port, where = free_port(), folder / "redis"
     where.mkdir()
     command = [_program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(where)]
-    command += ["--appendonly", "yes", "--save", ""]
+    # as docker-compose.yml has it: without "always" an answer does not wait for its log where the disk is slow
+    command += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
     import redis
 
     def answers() -> bool:
