@@ -9,7 +9,6 @@ from pathlib import Path
 
 from emp.core.disk import disk, write_new
 from emp.core.errors import JournalError
-from emp.core.platform import exists
 
 
 def is_there(path: Path) -> bool:
@@ -18,20 +17,32 @@ def is_there(path: Path) -> bool:
     Raises JournalError where nobody can say (`Path.exists` says no, from Python 3.14 on whatever the reason), and
     where it is a link to something that is not there: a disk that is not mounted is no file that was never made.
     """
+    return bool(_mode(path))
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder of that name; raises as `is_there`."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    """What a path is, links followed; 0 where nothing is there."""
     try:
-        there = exists(path)
+        return os.stat(path).st_mode
+    except ValueError:  # no file can have that name
+        return 0
+    except (FileNotFoundError, NotADirectoryError):
+        refuse_dangling(path)
+        return 0
     except OSError as error:
         raise JournalError(f"cannot look at {path}: {error.strerror}") from error
-    if not there:
-        refuse_dangling(path)
-    return there
 
 
 def is_link(path: Path) -> bool:
     """Whether a path is a link; JournalError where nobody can say."""
     try:
         return stat.S_ISLNK(os.lstat(path).st_mode)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise JournalError(f"cannot look at {path}: {error.strerror}") from error

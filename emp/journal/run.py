@@ -111,7 +111,8 @@ class RunFolder:
         path = Path(path)
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            if is_there(path):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.lstat(path)
                 raise UsageError(f"run folder {path} exists: resume it, or name another")
             make_folders(path.parent)
             disk().make_folder(beside, 0o700)  # orders, money and the account's name are its owner's alone

@@ -327,8 +327,8 @@ MUTANTS = (
     Mutant(
         "time_in_a_socket_not_counted",
         "emp.engine.live",
-        "self._bus.publish(rows, self._watchdog.lain_ns())",
-        "self._bus.publish(rows)",
+        "self._bus.publish(self._first_books.believed(rows), self._watchdog.lain_ns())",
+        "self._bus.publish(self._first_books.believed(rows))",
         ("slow_disk", "slow_model", "stop"),
     ),
     Mutant(

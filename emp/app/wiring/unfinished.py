@@ -21,7 +21,7 @@ from emp.engine.earned import earned_note
 from emp.engine.journal_tap import newest_rows
 from emp.engine.units import changed_units, in_units
 from emp.journal.account_file import AccountState
-from emp.journal.files import is_link, is_there, listed
+from emp.journal.files import is_folder, is_link, is_there, listed
 from emp.journal.ledger import Ledger, finish_sealing
 from emp.journal.reader import LedgerReader, is_blank
 from emp.journal.records import Note
@@ -173,7 +173,7 @@ def _live_runs(runs: Path) -> Iterator[RunFolder]:
     """Each once, though another name is a link to it."""
     known = set[Path]()
     for path in sorted(listed(runs, "live-*"), key=is_link):
-        if not is_there(path) or not path.is_dir() or path.resolve() in known:
+        if not is_folder(path) or path.resolve() in known:
             continue
         known.add(path.resolve())
         yield RunFolder(path)
