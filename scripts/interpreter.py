@@ -51,3 +51,7 @@ def settle(python: Path, root: Path) -> None:
     added = [word for name in PRELOADED for word in ("--add-needed", name)]
     where = ["--force-rpath", "--set-rpath", str(root / f"usr/lib/{machine}-linux-gnu")]
     subprocess.run(["patchelf", "--set-interpreter", loader, *where, *added, python], check=True)
+    for facts in python.parent.parent.glob(f"lib/{python.name}/_sysconfigdata_*.py"):
+        # the pip that its environments begin with: this machine's may be too old for it
+        told = facts.read_text().replace("'WHEEL_PKG_DIR': '/usr/", f"'WHEEL_PKG_DIR': '{root}/usr/")
+        facts.write_text(told)

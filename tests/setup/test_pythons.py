@@ -168,6 +168,9 @@ def test_debians_python_is_told_to_load_all_from_where_its_system_will_lie(
     fake.write_text('#!/bin/sh\necho /lib64/ld-linux-x86-64.so.2\nprintf "%s\\n" "$@" >"$0.told"\n')
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    facts = tmp_path / "under-way/usr/lib/python3.14/_sysconfigdata__linux.py"
+    facts.parent.mkdir(parents=True)
+    facts.write_text("build_time_vars = {'WHEEL_PKG_DIR': '/usr/share/python-wheels/'}")
     import interpreter  # of scripts, which the fixture has put on the path
 
     interpreter.settle(tmp_path / "under-way/usr/bin/python3.14", tmp_path / "settled")
@@ -175,3 +178,4 @@ def test_debians_python_is_told_to_load_all_from_where_its_system_will_lie(
     assert told[told.index("--set-interpreter") + 1] == str(tmp_path / "settled/lib64/ld-linux-x86-64.so.2")
     assert told[told.index("--set-rpath") + 1].startswith(str(tmp_path / "settled/usr/lib/"))
     assert "--force-rpath" in told
+    assert f"'{tmp_path}/settled/usr/share/python-wheels/'" in facts.read_text()
