@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from emp.app.terminal.helped import lay_out, narrow_columns
 from emp.core.errors import EmpError, UsageError
 from emp.core.extras import missing_extra
 from emp.core.platform import mute, open_standard_streams, say, unsupported
@@ -54,6 +55,10 @@ class LazyGroup(TyperGroup):
 
     package = COMMANDS
 
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        lay_out(self)
+
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all command modules, sorted."""
         package = importlib.import_module(self.package)
@@ -75,6 +80,7 @@ class LazyGroup(TyperGroup):
         command.context_settings["help_option_names"] = HELP
         if not command.help:
             command.help = (module.__doc__ or "").strip().splitlines()[0]
+        lay_out(command)
         return command
 
     def _mistyped(self, ctx: Any, cmd_name: str) -> None:
@@ -120,7 +126,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         _end(2, unsupported())
     open_standard_streams()
     try:
-        code = app(args=argv, standalone_mode=False, prog_name="emp")
+        code = app(args=argv, standalone_mode=False, prog_name="emp", terminal_width=narrow_columns())
         sys.stdout.flush()
     except EmpError as error:
         _end(error.exit_code, str(error))

@@ -30,6 +30,9 @@ from emp.decision import requests as _requests  # noqa: F401  numba must know th
 from emp.decision.own import ANSWERED, OBSERVATION, RAISED, REQUEST, OwnRule, own_rule
 from emp.engine.engine import Engine
 
+LAZY = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+"""Functions that do nothing when they are called."""
+
 _ENTRY = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 _COMPILED_ENTRY = types.int32(types.intp, types.intp, types.intp)
 
@@ -113,7 +116,10 @@ class Rule:
     def _why(self) -> str:
         if self._raised is None:
             return "it raised an error; without numba.njit the error can be seen"
-        last = traceback.extract_tb(self._raised.__traceback__)[-1]
+        here, *frames = traceback.extract_tb(self._raised.__traceback__)
+        frames = frames or [here]  # it could not even be called
+        # the innermost line of the rule's own file: what it called knows nothing of it
+        last = next((f for f in reversed(frames) if f.filename == frames[0].filename), frames[-1])
         said = str(self._raised).splitlines()
         why = f"{type(self._raised).__name__}: {said[0]}" if said else type(self._raised).__name__
         return f"{why} ({Path(last.filename).name}, line {last.lineno})"
@@ -199,6 +205,11 @@ def _arguments(function: Any, name: str) -> int:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         raise UsageError(f"rule {name}: is no function") from None
+    call = function if inspect.isroutine(function) else type(function).__call__
+    if any(lazy(call) for lazy in LAZY):
+        raise UsageError(
+            f"rule {name}: is a generator or async, and would never be run: leave yield and async out"
+        )
     takes = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
     if takes not in (2, 3):
         raise UsageError(

@@ -35,6 +35,40 @@ def test_every_help_page_is_shown_and_has_words_for_what_it_shows(
         assert ("completion" in said) == (words == ()), words
 
 
+def test_a_list_of_commands_has_one_sentence_for_each(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    for words in ((), ("gates",), ("bench",)):
+        with pytest.raises(SystemExit):
+            main([*words, "--help"])
+        rows = [r.strip("│ ") for r in capsys.readouterr().out.partition("Commands ─")[2].splitlines()[1:]]
+        rows = [row for row in rows if row and not row.startswith("╰")]
+        command = typer.main.get_command(app)
+        for word in words:
+            command = command.get_command(typer.Context(command), word)
+        names = [n for n in command.list_commands(typer.Context(command)) if command.get_command(None, n)]
+        assert [row.split()[0] for row in rows] == names, "a row each"
+        assert all(". " not in row for row in rows)
+
+
+def test_in_a_narrow_window_help_is_narrow_and_no_name_is_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    command = typer.main.get_command(app)
+    for words in paths(command):
+        with pytest.raises(SystemExit):
+            main([*words, "--help"])
+        said = capsys.readouterr().out
+        assert max(map(len, said.splitlines())) <= 40, words
+        at, context = command, typer.Context(command)
+        for word in words:
+            at = at.get_command(context, word)
+        for option in (o for p in at.params for o in p.opts if o.startswith("--")):
+            assert option in said, (words, option)
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"), [("emp wat", ["watch"]), ("emp bench pa", ["path"]), ("emp run --sec", ["--seconds"])]
 )

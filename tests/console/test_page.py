@@ -1,7 +1,11 @@
 """The console in a real browser, over a board with known figures: what was published is what a person sees."""
 
 import re
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -355,3 +359,159 @@ def test_a_login_lets_a_browser_see(open_page: Any) -> None:
         tab.fill("input[name=token]", TOKEN)
         tab.click("button")
         until(tab, "globalThis.emp?.store.lines.ts.length === 2")
+
+
+class Cut:
+    """A line to a server that can die unheard: what went over it until then is neither carried on nor closed."""
+
+    def __init__(self, port: int) -> None:
+        self._port, self._alive = port, [True]
+        self._sockets: list[socket.socket] = []
+        self._carrying: list[threading.Thread] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def connections(self) -> int:
+        """How many are open."""
+        return sum(one.is_alive() for one in self._carrying) // 2
+
+    def die(self) -> None:
+        """Let all connections that there are die; new ones live."""
+        self._alive[0] = False
+        self._alive = [True]
+
+    def close(self) -> None:
+        self.die()
+        for one in (self._listening, *self._sockets):
+            one.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listening.accept()
+                far = socket.create_connection(("127.0.0.1", self._port))
+            except OSError:
+                return
+            self._sockets += [near, far]
+            for ends in ((near, far), (far, near)):
+                carrying = threading.Thread(target=self._carry, args=(*ends, self._alive), daemon=True)
+                self._carrying.append(carrying)
+                carrying.start()
+
+    def _carry(self, come: socket.socket, go: socket.socket, alive: list[bool]) -> None:
+        with suppress(OSError):
+            while (got := come.recv(1 << 16)) and alive[0]:
+                go.sendall(got)
+            if alive[0]:
+                go.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def cut() -> Iterator[tuple[Served, Cut]]:
+    with served() as page:
+        line = Cut(int(page.host.split(":")[1]))
+        yield page, line
+        line.close()
+
+
+def test_a_line_that_died_unheard_is_asked_for_anew_and_nothing_is_missing(
+    cut: tuple[Served, Cut], open_page: Any
+) -> None:
+    page, line = cut
+    feed(page, 10)
+    tab = open_page(line.url, fails=True)
+    until(tab, "globalThis.emp?.store.lines.ts.length === 10")
+    end = time.monotonic() + 60
+    while (
+        line.connections() > 1
+    ):  # those that only brought the page are closed by the server when they are idle
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    line.die()
+    feed(page, 5, 10)
+    tab.wait_for_selector("#health.bad >> text=connection lost")
+    until(tab, "emp.store.lines.ts.length === 15", seconds=40)
+    until(tab, "!/lost/.test(document.querySelector('#health').textContent)")
+    assert tab.evaluate("emp.store.lines.position") == list(range(15))
+
+
+def test_a_control_whose_line_died_can_be_pressed_again(open_page: Any) -> None:
+    with served() as page:
+        feed(page, 2)
+        tab = open_page(f"{page.server.url}/#token={TOKEN}", fails=True)
+        tab.wait_for_selector(".card")
+        tab.route("**/control", lambda route: None)  # neither answered nor refused
+        press_twice(tab, "kill")
+        tab.wait_for_selector("#answer.bad >> text=kill: no answer came")
+        assert tab.is_enabled("[data-do=kill]")
+
+
+def test_a_page_that_nobody_sees_leaves_its_line_to_those_that_are_seen(open_page: Any) -> None:
+    with served() as page:
+        feed(page, 10)
+        tab = open_page(page.server.url)
+        until(tab, "globalThis.emp?.store.lines.ts.length === 10")
+        tab.evaluate(SEEN, False)
+        end = time.monotonic() + 20
+        while page.console._stream._pages:
+            assert time.monotonic() < end, "it holds its line"
+            time.sleep(0.05)
+        feed(page, 7, 10)
+        tab.evaluate(SEEN, True)
+        until(tab, "emp.store.lines.ts.length === 17")
+        assert tab.evaluate("emp.store.lines.position") == list(range(17))
+        tab.wait_for_selector("#health >> text=healthy")
+
+
+SEEN = """(seen) => {
+  Object.defineProperty(document, "hidden", {value: !seen, configurable: true});
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_all_stays_all_while_the_run_goes_on(open_page: Any) -> None:
+    with served() as page:
+        feed(page, 40)
+        tab = open_page(page.server.url)
+        until(tab, "globalThis.emp?.store.lines.ts.length === 40")
+        tab.click("#spans button >> text=all")
+        assert tab.evaluate("emp.time.span") == 39 * SECOND
+        feed(page, 60, 40)
+        until(tab, "emp.store.lines.ts.length === 100")
+        assert tab.evaluate("emp.time.span") == 99 * SECOND
+        everything = "#spans button[aria-pressed=true]"
+        assert tab.inner_text(everything) == "all"
+        tab.focus("#price")
+        tab.keyboard.press("+")
+        assert tab.locator(everything).count() == 0
+
+
+def test_money_is_called_by_the_currency_of_what_is_shown(open_page: Any) -> None:
+    yen = msgspec.structs.replace(SILVER, money_per_tick=100.0, currency="JPY", pnl_ticks=2.0)
+    none = msgspec.structs.replace(SILVER, name="PL", pnl_ticks=3.0)
+    with served() as page:
+        feed(page, 3, 0, yen, none)
+        tab = open_page(page.server.url)
+        tab.wait_for_selector(".card")
+        tab.click("#money")
+        for name, said, shown in (
+            ("GC", "USD", "-125.00 USD"),
+            ("SI", "JPY", "+200.00 JPY"),
+            ("PL", "ticks", "+3.0"),
+        ):
+            tab.click(f"#tabs [data-name={name}]")
+            tab.wait_for_selector(f"#money >> text=in {said}")
+            assert said in tab.inner_text("#pnlunit")
+            assert shown in text_of(tab, "#cards")
+
+
+def test_tabs_are_those_of_the_run_that_is_on(open_page: Any) -> None:
+    with served() as page:
+        feed(page, 3, 0, SILVER)
+        tab = open_page(page.server.url)
+        tab.wait_for_selector("#tabs [data-name=SI]")
+        feed(page, 3, 3, msgspec.structs.replace(SILVER, name="PL"))
+        tab.wait_for_selector("#tabs >> text=PL")
+        tab.click("#tabs >> text=PL")
+        until(tab, "emp.store.name === 'PL'")

@@ -1,8 +1,10 @@
 """`import emp`: what it offers, and that what it says of a market is what the engine sees."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,3 +136,34 @@ def test_a_recording_is_read_with_all_that_was_wrong_in_it(tmp_path: Path) -> No
     assert sum(counts.quarantined.values()) >= 1
     assert counts.rows == counts.events + counts.merged + sum(counts.quarantined.values())
     assert found.files == (path,)
+
+
+def test_what_is_called_wrongly_is_one_line_that_says_how(market: emp.MarketData) -> None:
+    nothing: Any = None
+    for call, said in (
+        (lambda: emp.load(nothing, "GC"), "named by its path"),
+        (lambda: emp.backtest(market.to_arrow(), "GC"), "not by a Table"),
+        (lambda: emp.backtest(market.to_pandas(), "GC"), "not by a DataFrame"),
+        (lambda: emp.load("quotes.csv", nothing), "an instrument is named"),
+        (lambda: emp.backtest("quotes.csv", nothing), "which instrument"),
+        (lambda: emp.simulate(events="10"), "events is a whole number from 1 on, not '10'"),
+        (lambda: emp.simulate(events=10, seed=-1), "seed is a whole number from 0 on, not -1"),
+        (lambda: market.to_arrow(levels=11), "levels are 0 to 10, not 11"),
+        (lambda: market.to_arrow(levels=-1), "levels are 0 to 10, not -1"),
+        (lambda: emp.backtest(market[5:5]), "holds no event"),
+        (lambda: emp.backtest(market, latency_ms=float("nan")), "latency_ms is a number"),
+        (lambda: emp.backtest(market, latency_ms="10"), "latency_ms is a number"),
+    ):
+        with pytest.raises(emp.UsageError, match=said) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("limits", [{"max_daily_loss": math.nan}, {"account": {"max_gross": math.nan}}])
+def test_a_limit_that_nothing_is_ever_beyond_is_refused(
+    market: emp.MarketData, limits: dict[str, Any]
+) -> None:
+    with pytest.raises(emp.UsageError, match=r"limits: \S+ is not a number"):
+        emp.backtest(market, limits=limits)
+    with pytest.raises(emp.UsageError, match=r"limits: max_drawdown is not a number"):
+        emp.backtest(market, limits=EngineLimits(max_drawdown=math.nan))

@@ -165,6 +165,35 @@ def test_a_rule_that_raises_ends_in_one_line_with_its_place(market: emp.MarketDa
         emp.backtest(market, rule=failing, model="linear")
 
 
+def test_where_a_rule_failed_is_a_line_of_its_own_file(market: emp.MarketData) -> None:
+    def misspelt(seen: Any, request: Any) -> None:
+        emp.post(request, 1, seen.bit, 1)
+
+    def without_a_price(seen: Any, request: Any) -> None:
+        emp.post(request, 1, float("nan"), 1)
+
+    for rule in (misspelt, without_a_price):
+        with pytest.raises(emp.UsageError, match=r"at event 1: .* \(test_rules.py, line (\d+)\)") as caught:
+            emp.backtest(market, rule=rule, model="linear")
+        assert f"line {rule.__code__.co_firstlineno + 1})" in str(caught.value)
+
+
+def test_a_rule_that_would_never_be_run_is_refused() -> None:
+    def yields(seen: Any, request: Any) -> Any:
+        yield emp.post(request, 1, seen.bid, 1)
+
+    async def later(seen: Any, request: Any) -> None:
+        emp.post(request, 1, seen.bid, 1)
+
+    class Waits:
+        async def __call__(self, seen: Any, request: Any) -> None:
+            emp.post(request, 1, seen.bid, 1)
+
+    for rule in (yields, later, Waits()):
+        with pytest.raises(emp.UsageError, match="would never be run"):
+            emp.Rule(rule)
+
+
 def test_an_interrupt_in_a_rule_is_an_interrupt(market: emp.MarketData) -> None:
     def interrupted(seen: Any, request: Any) -> None:
         raise KeyboardInterrupt

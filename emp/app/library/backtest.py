@@ -4,8 +4,10 @@ emp.backtest(market, rule=my_rule)                       # a recording: nobody r
 emp.backtest(emp.Flow("goog"), "GOOG", rule=my_rule)     # a market that answers to every order
 """
 
+import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,6 +86,8 @@ def backtest(
             raise UsageError("backtest: a Flow draws its own latencies and keeps no folder")
         return _in_flow(market, find(_named(instrument), _path(catalogue)), chosen, loaded, owner)
     if isinstance(market, MarketData):
+        if not len(market):
+            raise UsageError("backtest: the market data holds no event")
         if instrument not in (None, market.instrument.name):
             raise UsageError(f"backtest: the market data is of {market.instrument.name}, not of {instrument}")
         source: Source = market
@@ -100,14 +104,28 @@ def _path(path: str | Path | None) -> Path | None:
 
 
 def _named(instrument: str | None) -> str:
-    if instrument is None:
+    if not isinstance(instrument, str):
         raise UsageError("backtest: which instrument of the catalogue is it? backtest(market, 'GOOG')")
     return instrument
 
 
 def _limits(limits: Mapping[str, Any] | EngineLimits | None) -> EngineLimits:
-    if isinstance(limits, EngineLimits):
-        return limits
+    found = limits if isinstance(limits, EngineLimits) else _over_defaults(limits)
+    unknown = [name for name, value in _numbers(msgspec.to_builtins(found)) if math.isnan(value)]
+    if unknown:  # nothing is ever beyond it: a limit that never holds
+        raise UsageError(f"backtest: limits: {unknown[0]} is not a number")
+    return found
+
+
+def _numbers(fields: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{at}{name}.")
+        elif isinstance(value, float):
+            yield at + name, value
+
+
+def _over_defaults(limits: Mapping[str, Any] | None) -> EngineLimits:
     known = [one for one in EngineLimits.__struct_fields__ if one != "breakers"]  # watched in real time alone
     for name in limits or {}:
         if name not in known:
@@ -116,6 +134,14 @@ def _limits(limits: Mapping[str, Any] | EngineLimits | None) -> EngineLimits:
         return msgspec.convert({**msgspec.to_builtins(EngineLimits()), **(limits or {})}, EngineLimits)
     except msgspec.ValidationError as error:
         raise UsageError(f"backtest: limits: {error}") from None
+
+
+def _entry_ns(latency_ms: Any) -> int | None:
+    if latency_ms is None:
+        return None
+    if not isinstance(latency_ms, Real) or not math.isfinite(latency_ms) or latency_ms < 0:
+        raise UsageError(f"backtest: latency_ms is a number of milliseconds, not {latency_ms!r}")
+    return int(float(latency_ms) * MS)
 
 
 def _recorded(
@@ -131,7 +157,7 @@ def _recorded(
         with tempfile.TemporaryDirectory(prefix="emp-") as scratch:
             return _recorded(source, files, rule, model, limits, latency_ms, Path(scratch) / "run")
     facts = source.instrument
-    venue = PaperVenue(facts, entry_ns=None if latency_ms is None else int(latency_ms * MS))
+    venue = PaperVenue(facts, entry_ns=_entry_ns(latency_ms))
     engine = Engine([facts], model, limits, RUN)
     engine.desk.facts["round_trip_ns"] = venue.venue["entry_ns"]  # the shadow is as far away as we are
     manifest = build_manifest(

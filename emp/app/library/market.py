@@ -1,6 +1,7 @@
 """A market in memory: what recorded files, or a simulated flow, show."""
 
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,8 @@ class MarketData:
         columns: dict[str, Any] = {"ts": stamps(e["ts"])}
         columns |= {name: pa.array(np.ascontiguousarray(e[name])) for name in ("seq", "flags")}
         tick, lot = (self.instrument.tick, self.instrument.lot) if prices else (1, 1)
+        if levels not in range(11):
+            raise UsageError(f"to_arrow: levels are 0 to 10, not {levels!r}")
         for k in range(levels):
             for side in ("bid", "ask"):
                 absent = e[f"n_{side}"] <= k
@@ -132,7 +135,12 @@ def records_table(rows: Array) -> pa.Table:
 
 def paths_of(paths: Paths) -> list[Path]:
     """File names, one or several, as paths."""
-    return [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
+    if isinstance(paths, str | Path):
+        return [Path(paths)]
+    if not isinstance(paths, Sequence) or not all(isinstance(p, str | Path) for p in paths):
+        kind = type(paths).__name__
+        raise UsageError(f"a recording is named by its path, or by several in a list, not by a {kind}")
+    return [Path(p) for p in paths]
 
 
 def load(
@@ -155,6 +163,8 @@ def load(
     Raises:
         EmpError: a file is missing, damaged or no recording, or the instrument is not known; one line says why.
     """
+    if not isinstance(instrument, str):
+        raise UsageError(f"load: an instrument is named as in `emp instruments`, 'GOOG', not {instrument!r}")
     facts = find(instrument, Path(catalogue) if catalogue is not None else None)
     own = load_mappings([Path(p) for p in mappings])
     source = open_recording(paths_of(paths), facts, mappings=own, accept_losses=accept_losses)
@@ -179,8 +189,10 @@ def simulate(
         flow: zi, goog, tsla, or a file that `emp sim calibrate` wrote.
         start_px: ticks.
     """
-    if events < 1:
-        raise UsageError(f"simulate: at least one event, not {events}")
+    given: dict[str, tuple[Any, int]] = {"events": (events, 1), "seed": (seed, 0)}
+    for name, (value, least) in given.items():
+        if not isinstance(value, Integral) or value < least:
+            raise UsageError(f"simulate: {name} is a whole number from {least} on, not {value!r}")
     market = Market(named_flow(flow), seed, start_px, OPEN_NS)
     rows = empty_events(events)
     done = 0

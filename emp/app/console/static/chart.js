@@ -3,20 +3,20 @@ import {clock, colour, el, number} from "./format.js";
 
 export const LEFT = 6, TOP = 8, BOTTOM = 20;
 
-// The span of market time that is shown: `span` ns up to `end`, or up to the newest where it follows.
+// The span of market time that is shown: `span` ns up to `end`, or up to the newest where it follows; or the `whole`.
 export const time = {
-  span: 300e9, end: null, newest: 0, oldest: 0, listeners: new Set(),
+  span: 300e9, end: null, whole: false, newest: 0, oldest: 0, listeners: new Set(),
   get to() { return this.end ?? this.newest; },
   get from() { return this.to - this.span; },
   change() { this.listeners.forEach((listen) => listen()); },
   zoom(factor, at = this.to) {
     const whole = Math.max(10e9, this.newest - this.oldest), span = Math.min(Math.max(this.span * factor, 2e9), whole);
     if (this.end !== null) this.end = at + (this.to - at) * span / this.span;
-    this.span = span; this.change();
+    this.span = span; this.whole = false; this.change();
   },
   move(ns) {
     const end = Math.max(this.oldest + this.span / 4, this.to + ns);
-    this.end = end >= this.newest ? null : end; this.change();
+    this.end = end >= this.newest ? null : end; this.whole = false; this.change();
   },
 };
 

@@ -2,6 +2,7 @@
 import {$, el, number} from "./format.js";
 
 const ARMED_MS = 4000, SLIP_MS = 250, TOKEN = "emp token";
+const ANSWER_MS = 12000;  // the engine has 5 s to take it and 5 s to be flat; a line that died unheard never answers
 const NAMES = {halt: "halt", resume: "resume", flatten: "flatten", kill: "kill", stop: "stop the run"};
 
 let armed = null;
@@ -61,7 +62,7 @@ async function ask(action, button) {
   button.disabled = true; say(`${action}: asked`);
   try {
     const answer = await fetch("/control", {
-      method: "POST", headers: {"Content-Type": "application/json", "X-Emp-Token": sessionStorage.getItem(TOKEN)},
+      method: "POST", signal: AbortSignal.timeout(ANSWER_MS), headers: {"Content-Type": "application/json", "X-Emp-Token": sessionStorage.getItem(TOKEN)},
       body: JSON.stringify({do: action, reason: $("reason").value.trim() || "operator", instrument: scope}),
     });
     const told = await answer.json(), took = performance.now() - began;
@@ -70,7 +71,7 @@ async function ask(action, button) {
     if (told.flat_ms != null) $("answer").dataset.ms = String(Math.round(took));
     else if (told.ok && (action === "kill" || action === "flatten")) say(`${told.text}; not flat yet, see above`, true);
   } catch {
-    say(`${action}: no answer came; use emp ${action} RUN`, true);
+    say(`${action}: no answer came, it may be done or not; press again, or use emp ${action} RUN`, true);
   } finally {
     button.disabled = false; button.focus();
   }

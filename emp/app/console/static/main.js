@@ -8,6 +8,7 @@ import * as tables from "./tables.js";
 
 const SPANS = [["1 min", 60e9], ["5 min", 300e9], ["15 min", 900e9], ["1 h", 3600e9], ["all", Infinity]];
 const LOST_MS = 3000, STARTING_MS = 20000;
+const DEAD_MS = 8000;  // a line that says nothing for so long is asked for anew: a socket that died unheard never tells
 
 const store = new Store();
 const units = {
@@ -17,6 +18,7 @@ const units = {
 };
 const charts = panels(store, units);
 let heard = performance.now(), ended = false, wrote = 0, fetching = "";
+let stream = null, asked = 0, has = "";
 
 async function fetchHistory() {
   const name = store.name;
@@ -28,23 +30,39 @@ async function fetchHistory() {
   } catch { /* the stream says that the connection is lost */ } finally { fetching = ""; }
 }
 
+// A page that nobody sees holds no line: a browser has six to a host for all its tabs, and a control needs one.
 function listen() {
-  const source = new EventSource("/events");
+  stream?.close(); stream = null; asked = performance.now();
+  if (document.hidden) return;
+  const source = stream = new EventSource(`/events?after=${encodeURIComponent(has)}`);
+  const again = (ms) => { source.close(); setTimeout(() => { if (stream === source) listen(); }, ms); };
   source.onmessage = (event) => {
-    heard = performance.now(); ended = false;
+    heard = performance.now(); ended = false; has = event.lastEventId;
     const message = JSON.parse(event.data), before = store.name;
     if (message.reset) store.clear();
     store.take(message);
     if (message.reset || before !== store.name) fetchHistory();
     fresh();
   };
-  source.addEventListener("end", () => { ended = true; source.close(); health(); setTimeout(listen, 2000); });
-  source.onerror = () => { if (source.readyState === EventSource.CLOSED) { source.close(); setTimeout(listen, 1000); } };
+  source.addEventListener("end", () => { ended = true; health(); again(2000); });
+  source.onerror = () => { if (source.readyState === EventSource.CLOSED) again(1000); };
+}
+
+function watch() {
+  if (document.hidden) return;
+  if (!ended && performance.now() - Math.max(heard, asked) > DEAD_MS) listen();
+  health();
+}
+
+function seen() {
+  if (!document.hidden) heard = performance.now();
+  listen();
 }
 
 function fresh() {
   const ts = store.lines.ts;
   if (ts.length) { time.newest = ts.at(-1); time.oldest = ts[0]; }
+  if (time.whole) time.span = spanOf(Infinity);
   charts.forEach((chart) => { chart.dirty = true; });
   write();
 }
@@ -70,6 +88,8 @@ function write() {
   const view = store.view, one = store.one;
   health();
   if (!view || !one) return;
+  const money = units.money && one.money_per_tick;
+  put($("money"), "in " + (money ? one.currency : "ticks")); put($("pnlunit"), money ? one.currency : "ticks × lots");
   document.body.classList.toggle("observing", view.mode === "observe");
   tables.header(view, store); tables.cards(one, units, view.mode !== "observe"); tables.ladder(one); tables.limits(one, view.account); tables.orders(one);
   const now = performance.now();
@@ -86,7 +106,7 @@ function write() {
 function tabs(view) {
   const box = $("tabs");
   if (view.instruments.length < 2) { box.replaceChildren(); return; }
-  if (box.children.length !== view.instruments.length) box.replaceChildren(...view.instruments.map((i) => {
+  if ([...box.children].map((tab) => tab.dataset.name).join() !== view.instruments.map((i) => i.name).join()) box.replaceChildren(...view.instruments.map((i) => {
     const tab = el("button", {type: "button", className: "small"});
     tab.setAttribute("role", "tab"); tab.dataset.name = i.name;
     tab.addEventListener("click", () => choose(i.name));
@@ -99,25 +119,24 @@ function tabs(view) {
   });
 }
 
+const spanOf = (ns) => ns === Infinity ? Math.max(10e9, time.newest - time.oldest) : ns;
+
 function tools() {
-  const span = (ns) => ns === Infinity ? Math.max(10e9, time.newest - time.oldest) : ns;
   for (const [label, ns] of SPANS) {
     const button = el("button", {type: "button", className: "small", textContent: label});
-    button.addEventListener("click", () => { time.span = span(ns); time.change(); });
+    button.addEventListener("click", () => { time.whole = ns === Infinity; time.span = spanOf(ns); if (time.whole) time.end = null; time.change(); });
     $("spans").append(button, " ");
   }
   const shown = () => {
-    [...$("spans").children].forEach((button, i) => button.setAttribute("aria-pressed", String(time.span === span(SPANS[i][1]))));
+    [...$("spans").children].forEach((button, i) => button.setAttribute("aria-pressed", String(SPANS[i][1] === Infinity ? time.whole : !time.whole && time.span === SPANS[i][1])));
     $("live").setAttribute("aria-pressed", String(time.end === null));
   };
   time.listeners.add(shown); shown();
   $("live").addEventListener("click", () => { time.end = null; time.change(); });
   $("money").addEventListener("click", () => {
     const one = store.one;
-    units.money = !units.money && Boolean(one?.money_per_tick);
-    put($("money"), "in " + (units.money ? one.currency : "ticks")); put($("pnlunit"), units.money ? one.currency : "ticks × lots"); fresh();
+    units.money = !units.money && Boolean(one?.money_per_tick); fresh();
   });
-  put($("pnlunit"), "ticks × lots");
   $("tabs").addEventListener("keydown", (event) => {
     const all = [...$("tabs").children], at = all.indexOf(document.activeElement), step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
     if (step && at >= 0) { const next = all[(at + step + all.length) % all.length]; choose(next.dataset.name); next.focus(); }
@@ -135,5 +154,6 @@ function theme() {
 
 function frame() { charts.forEach((chart) => chart.render()); requestAnimationFrame(frame); }
 
-controls.setUp(); tools(); theme(); listen(); setInterval(health, 500); frame();
+controls.setUp(); tools(); theme(); listen(); setInterval(watch, 500); frame();
+document.addEventListener("visibilitychange", seen);
 Object.assign(window, {emp: {store, time}});  // for whoever looks at the page from outside
