@@ -15,21 +15,28 @@ REPLACE = int(Action.REPLACE)
 
 
 @register_jitable
+def _whole(n: float) -> int:
+    """A number of lots or ticks; 0, which the engine refuses, where it is not whole: a price in money, say."""
+    whole = int(n)
+    return whole if whole == n else 0
+
+
+@register_jitable
 def post(request: Any, side: int, px: int, qty: int) -> None:
     """Rest `qty` lots at `px` ticks, to buy (side 1) or to sell (-1). Post-only: refused where it would take."""
-    request.action, request.side, request.px, request.qty = POST, side, px, qty
+    request.action, request.side, request.px, request.qty = POST, side, _whole(px), _whole(qty)
 
 
 @register_jitable
 def cross(request: Any, side: int, qty: int) -> None:
     """Take `qty` lots at the opposite best price, what cannot be had there is cancelled."""
-    request.action, request.side, request.qty = CROSS, side, qty
+    request.action, request.side, request.qty = CROSS, side, _whole(qty)
 
 
 @register_jitable
 def move(request: Any, px: int, qty: int) -> None:
     """Move the order that rests to `px` ticks and `qty` lots; fewer lots at its price keep its place in the queue."""
-    request.action, request.px, request.qty = REPLACE, px, qty
+    request.action, request.px, request.qty = REPLACE, _whole(px), _whole(qty)
 
 
 @register_jitable

@@ -110,7 +110,8 @@ class Rule:
         asked = Action(int(failed["action"])).name if failed["action"] in list(Action) else failed["action"]
         raise UsageError(
             f"{where}: asked for {asked}, side {failed['side']}, {failed['qty']} lots at {failed['px']}:"
-            " POST and CROSS want a side of 1 or -1 and at least a lot, POST and REPLACE a price"
+            " POST and CROSS want a side of 1 or -1 and at least a lot, POST and REPLACE a price; in whole"
+            " lots and ticks, a fraction counts as 0"
         )
 
     def _why(self) -> str:

@@ -151,6 +151,10 @@ def test_what_is_called_wrongly_is_one_line_that_says_how(market: emp.MarketData
         (lambda: market.to_arrow(levels=11), "levels are 0 to 10, not 11"),
         (lambda: market.to_arrow(levels=-1), "levels are 0 to 10, not -1"),
         (lambda: emp.backtest(market[5:5]), "holds no event"),
+        (lambda: market[::-1], "no stretch of a market"),
+        (lambda: market[::2], "no stretch of a market"),
+        (lambda: emp.features(market.events), "emp.load or emp.simulate returns, not ndarray"),
+        (lambda: emp.labels("GOOG.csv"), "emp.load or emp.simulate returns, not str"),
         (lambda: emp.backtest(market, latency_ms=float("nan")), "latency_ms is a number"),
         (lambda: emp.backtest(market, latency_ms="10"), "latency_ms is a number"),
     ):

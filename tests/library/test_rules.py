@@ -155,6 +155,29 @@ def test_a_senseless_request_ends_in_one_line(market: emp.MarketData, compiled: 
         emp.backtest(market, rule=numba.njit(wrong) if compiled else wrong, model="linear")
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(("more_px", "more_lots"), [(0.5, 0.0), (0.0, 0.5)])
+def test_a_fraction_of_a_tick_or_lot_is_not_cut_off_in_silence(
+    market: emp.MarketData, compiled: bool, more_px: float, more_lots: float
+) -> None:
+    def fractional(seen: Any, request: Any) -> None:
+        emp.post(request, 1, seen.bid + more_px, 1 + more_lots)
+
+    rule = numba.njit(fractional) if compiled else fractional
+    with pytest.raises(
+        emp.UsageError, match=r"asked for POST, side 1, \d+ lots at \d+: .* fraction counts as 0"
+    ):
+        emp.backtest(market, rule=rule, model="linear")
+
+
+def test_a_whole_number_may_be_a_float(market: emp.MarketData) -> None:
+    def floats(seen: Any, request: Any) -> None:
+        if seen.order_state == 0 and seen.position == 0:
+            emp.post(request, 1, float(seen.bid), 1.0)
+
+    assert emp.backtest(market, rule=floats, model="linear").summary["actions"] > 0
+
+
 def test_a_rule_that_raises_ends_in_one_line_with_its_place(market: emp.MarketData) -> None:
     def failing(seen: Any, request: Any) -> None:
         raise ValueError("no idea")

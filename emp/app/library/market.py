@@ -68,6 +68,10 @@ class MarketData:
             raise UsageError(
                 "market data is cut by slices: market[1000:2000]; single events are in market.events"
             )
+        if part.step not in (None, 1):
+            raise UsageError(
+                f"market[…:…:{part.step}] is no stretch of a market: events are seen in their order, and all of them"
+            )
         events = self.events[part]
         return MarketData(
             self.instrument, events, ReadCounts(rows=len(events), events=len(events)), self.files

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from emp.app.library.market import MarketData, records_table, stamps
+from emp.core.errors import UsageError
 from emp.core.records import HORIZON_NAMES
 from emp.engine.choose import load_model
 from emp.perception.targets import segments, targets, unit_ticks
@@ -17,6 +18,8 @@ K_SIGMA = 0.5
 
 
 def _seen(market: MarketData, model: str | None) -> FeatureTable:
+    if not isinstance(market, MarketData):
+        raise UsageError(f"a market is what emp.load or emp.simulate returns, not {type(market).__name__}")
     return extract_features(market.batches(), market.instrument, load_model(model).encoder)
 
 
