@@ -59,6 +59,6 @@ def test_the_box_of_a_server_is_laid_whole() -> None:
     for name in LAID:
         assert name.endswith((".service", ".timer")) or f'"$box/{name}"' in script, name
     for unit in re.findall(r"^  enable (.*)$", script, re.M)[0].split():
-        assert unit in ("nftables", "chrony", "ssh", "unattended-upgrades") or (
+        assert unit in ("nftables", "chrony", "ssh", "unattended-upgrades", "fail2ban") or (
             unit in LAID or f"{unit}.service" in LAID
         )

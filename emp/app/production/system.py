@@ -11,10 +11,24 @@ from emp.app.production.host import Host, UnseenError
 BOX = "/opt/emp/current/deploy/box"
 PROVISION = "run deploy/provision again"
 UNITS = "/etc/systemd/system"
-EXPOSURE = {"emp.service": 2.0, "emp-follow.service": 2.0, "emp-copy.service": 2.0, "emp-clock.service": 4.0}
+EXPOSURE = {
+    "emp.service": 2.0,
+    "emp-follow.service": 2.0,
+    "emp-copy.service": 2.0,
+    "emp-files.service": 2.0,
+    "emp-clock.service": 4.0,
+}
 """The most that `systemd-analyze security` may say of each; the clock's opens no file of ours."""
 
-RUNNING = ("emp.service", "emp-follow.service", "emp-copy.timer", "emp-clock.timer", "nftables.service")
+RUNNING = (
+    "emp.service",
+    "emp-follow.service",
+    "emp-copy.timer",
+    "emp-clock.timer",
+    "emp-files.timer",
+    "nftables.service",
+    "fail2ban.service",
+)
 SSH = {
     "passwordauthentication": ("no",),
     "kbdinteractiveauthentication": ("no",),
@@ -41,7 +55,7 @@ DAY_S = 86_400.0
 
 def units(host: Host) -> Iterator[Finding]:
     """Each unit as the release has it, enabled, at work, and little exposed; nothing failed."""
-    for name in [*EXPOSURE, "emp-copy.timer", "emp-clock.timer"]:
+    for name in [*EXPOSURE, "emp-copy.timer", "emp-clock.timer", "emp-files.timer"]:
         laid, meant = host.text(f"{UNITS}/{name}"), host.text(f"{BOX}/{name}")
         if laid != meant:
             yield Finding("bad", name, "is not that of the release that is served", PROVISION)
