@@ -28,15 +28,22 @@ def find_run(name: str, runs: Path) -> Path:
 
 
 def run_folders(runs: Path) -> list[Path]:
-    """The folders in `runs` that hold a run, by name; none where there is no such folder.
+    """The folders in `runs` that hold a run, by name, or may: one that cannot be looked into says so when opened.
 
-    Raises OSError where that cannot be known: `Path.glob` finds nothing in a folder that may not be read.
+    Raises OSError where `runs` itself cannot be read, which `Path.glob` takes for an empty folder; there may be none.
     """
     try:
         names = sorted(os.listdir(runs))
     except FileNotFoundError:
         return []
-    return [runs / name for name in names if exists(runs / name / "manifest.json")]
+    return [runs / name for name in names if _may_hold_a_run(runs / name)]
+
+
+def _may_hold_a_run(folder: Path) -> bool:
+    try:
+        return exists(folder / "manifest.json")
+    except OSError:  # another user's, say: it must not hide the runs beside it
+        return True
 
 
 def _id(folder: Path) -> str:

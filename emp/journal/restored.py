@@ -14,8 +14,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from emp.core.errors import EmpError, JournalError
-from emp.core.platform import exists, say
-from emp.journal.files import write_atomically
+from emp.core.platform import say
+from emp.journal.files import is_there, write_atomically
 from emp.journal.high_water import Mark, mark_path, mark_text
 from emp.journal.reader import LedgerReader
 
@@ -29,7 +29,7 @@ def accept_restored(path: Path) -> int:
         JournalError: there is a companion, the file is no ledger, or a row of it is damaged.
     """
     companion = mark_path(path)
-    if exists(companion):
+    if is_there(companion):
         raise JournalError(f"{companion} is there: this ledger was not restored, or was accepted before")
     write_atomically(companion, mark_text(_newest(path)))
     try:

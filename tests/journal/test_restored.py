@@ -69,6 +69,14 @@ def test_the_ledger_of_this_machine_is_not_touched(tmp_path: Path) -> None:
     assert read_mark(path) == before
 
 
+def test_a_companion_on_a_disk_that_is_not_mounted_is_not_replaced(restored: Path, tmp_path: Path) -> None:
+    companion = mark_path(restored)
+    companion.symlink_to(tmp_path / "unmounted" / "mark")
+    with pytest.raises(JournalError, match="which is not there: mount it"):
+        accept_restored(restored)
+    assert companion.is_symlink()
+
+
 def test_a_row_that_was_changed_on_the_way_is_found_and_nothing_is_accepted(restored: Path) -> None:
     with sqlite3.connect(restored) as db:
         db.execute("UPDATE events SET payload=replace(payload, 'test', 'tost') WHERE seq=2")

@@ -1,6 +1,7 @@
 """Controls of a running engine: through one socket, its owner's alone, recorded, found by the run's name."""
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from emp.app.wiring.run_list import UNREADABLE, known_runs
 from emp.core.contracts import Control, NewOrder
 from emp.core.errors import JournalError, UsageError
 from emp.engine.control_socket import ask
 from emp.journal.find import find_run
+from emp.journal.run import RunFolder
 from tests.live.test_live import invested
 from tests.live.world import World, play
 
@@ -222,3 +225,32 @@ def test_the_command_says_that_nothing_runs_there(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "no engine runs there" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_cannot_be_looked_into_hides_no_run_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("mock-AAAA1111", "replay-ROOT2222"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text(
+            '{"run": "AAAA1111", "mode": "mock", "instruments": ["GOOG"]}'
+        )
+    look = Path.stat
+
+    def refused(self: Path, **options: bool) -> os.stat_result:
+        if "replay-ROOT2222" in self.parts and self.name != "replay-ROOT2222":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return look(self, **options)
+
+    def opened(path: Path) -> RunFolder:
+        path.joinpath("manifest.json").stat()  # root, who runs tests, may read everything
+        return RunFolder(path)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    monkeypatch.setattr("emp.app.wiring.run_list.RunFolder", opened)
+    assert find_run("AAAA", tmp_path).name == "mock-AAAA1111"
+    assert find_run("ROOT2222", tmp_path).name == "replay-ROOT2222", "and whoever opens it is told why"
+    shown = {Path(one["folder"]).name: one for one in known_runs(tmp_path)}
+    assert set(shown) == {"mock-AAAA1111", "replay-ROOT2222"}
+    assert shown["replay-ROOT2222"]["state"] == UNREADABLE
+    assert "Permission denied" in shown["replay-ROOT2222"]["reason"]

@@ -42,6 +42,7 @@ def test_every_python_that_is_promised_is_tried_with_what_is_pinned(pythons: Any
 def one_kind(pythons: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A kind with two folders of tests, of which one has been run."""
     monkeypatch.setattr(pythons, "folders", lambda: ["live", "sim"])
+    monkeypatch.setattr(pythons, "commit", lambda: "0ab12cd")
     (tmp_path / "newest-live.xml").write_text(REPORT.format(failures=0))
     return next(kind for kind in pythons.KINDS if kind.name == "newest")
 
@@ -58,6 +59,16 @@ def test_a_file_that_was_skipped_as_a_whole_says_why(pythons: Any) -> None:
     told = "('/tests/test_fix.py', 9, 'Skipped: needs quickfix')"
     one = pythons.ET.fromstring(f'<skipped message="collection skipped">{told}</skipped>')
     assert pythons.reason(one) == "needs quickfix"
+
+
+@pytest.mark.parametrize("now", ["1234567", "0ab12cd+", "1234567+"])
+def test_a_report_of_another_state_is_not_green(
+    pythons: Any, one_kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: str
+) -> None:
+    (tmp_path / "newest-sim.xml").write_text(REPORT.format(failures=0))
+    assert pythons.row(one_kind, ["live", "sim"], tmp_path)[1]
+    monkeypatch.setattr(pythons, "commit", lambda: now)
+    assert not pythons.row(one_kind, ["live", "sim"], tmp_path)[1]
 
 
 def test_a_failure_is_not_green(pythons: Any, one_kind: Any, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def _described(path: Path) -> dict[str, Any]:
         record |= _result(folder.summary()) if folder.finished else _so_far(folder)
         span = time_span(folder.actions)
         record["began"], record["ended"] = (_stamp(ts) for ts in span) if span else (None, None)
-    except EmpError as error:
+    except (EmpError, OSError) as error:
         record["state"], record["reason"] = UNREADABLE, str(error)
     return record
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from emp.core.errors import JournalError
 from emp.core.platform import exists
+from emp.journal.files import is_there
 from emp.journal.high_water import mark_path
 from emp.journal.latency_log import LATENCY
 from emp.journal.monitor_log import MONITOR, read_monitor
@@ -63,7 +64,7 @@ def _tail(path: Path) -> bytes:
 
 def _copy_ledger(ledger: Path, into: Path) -> None:
     """Copy a ledger, and before it the companion that says how far it had come at least."""
-    if exists(mark_path(ledger)):
+    if is_there(mark_path(ledger)):
         shutil.copyfile(mark_path(ledger), mark_path(into))
     uri = f"file:{quote(str(ledger.resolve()))}?mode=ro"
     try:
