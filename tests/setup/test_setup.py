@@ -12,7 +12,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ("sh", "cat", "cksum", "dirname", "rm", "uname", "env", "mkdir", "cp", "ls", "ln", "readlink", "grep")
+TOOLS = (
+    "sh",
+    "cat",
+    "cksum",
+    "dirname",
+    "rm",
+    "uname",
+    "env",
+    "mkdir",
+    "cp",
+    "ls",
+    "ln",
+    "mv",
+    "readlink",
+    "grep",
+)
 TOOLS += ("sleep", "ps")
 
 BACKEND = '''
@@ -291,6 +306,27 @@ def test_nobody_waits_for_a_set_up_that_was_killed(machine: Machine, left: str) 
     code, said = machine.set_up()
     assert (code, len(said)) == (0, 1), said
     assert machine.works()
+
+
+def test_a_lock_that_another_took_in_the_meantime_is_given_back(machine: Machine) -> None:
+    """Two find the same lock dead; one has replaced it by its own by the time the other moves it away."""
+    machine.python()
+    lock = machine.checkout / ".venv.lock"
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    lock.symlink_to(str(ended.pid))
+    with subprocess.Popen(["sh", "-c", "sleep 60; :", "scripts/setup"], start_new_session=True) as other:
+        real = (machine.bin / "mv").resolve()
+        (machine.bin / "mv").unlink()
+        machine.script("mv", f'rm -f "$1"\nln -s {other.pid} "$1"\nexec {real} "$@"')
+        with machine.start() as second:
+            assert second.stderr is not None
+            said = second.stderr.readline()
+            held = os.readlink(lock)
+            for process in (second, other):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert said == f"setup: another set-up (process {other.pid}) is at work here: waiting for it\n"
+    assert held == str(other.pid)
 
 
 @pytest.mark.parametrize("name", ["PIP_USER", "PIP_TARGET", "PIP_PREFIX"])
