@@ -174,12 +174,14 @@ def test_one_that_cannot_be_looked_at_is_not_taken_for_none(
     config = live(tmp_path / "runs")
     died(config, sealed=name.endswith("-wal"))
 
-    def stat(self: Path, **options: bool) -> os.stat_result:
-        if self.name == name:
-            raise OSError(number, os.strerror(number), str(self))
-        return os.stat(self, **options)
+    look = os.stat
 
-    monkeypatch.setattr(Path, "stat", stat)
+    def stat(path: Path | str | int, **options: Any) -> os.stat_result:
+        if not isinstance(path, int) and Path(path).name == name:
+            raise OSError(number, os.strerror(number), str(path))
+        return look(path, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
     monkeypatch.setattr(
         Path, "exists", lambda self, **_: os.path.exists(self) and self.name != name
     )  # of 3.14

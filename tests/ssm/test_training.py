@@ -356,7 +356,7 @@ def test_a_group_carries_its_state_from_window_to_window_without_gradient():
 
 def test_only_the_direct_path_sees_what_names_a_market_and_training_keeps_it_so():
     t = trainer(lr=5e-3)
-    learn_features(t.network, t.streams, t.scales, t.config)
+    learn_features(t.network, t.streams, t.learner.scales, t.config)
     t.run()
     x = torch.zeros(1, 3, INPUTS)
     x[..., SESSION_AT:STEADY_AT] = 1.0
