@@ -9,7 +9,7 @@ another word on the same: where the venue holds just so many lots more, that is 
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import structlog
@@ -199,11 +199,10 @@ class PositionWatch:
             self._agreed = asked if agrees else self._agreed
             self._show(self._audit.problem, agrees)
 
-    def take_ours(self) -> None:
-        """The owner has looked: what our fills make is what is held, wherever that is in doubt."""
-        for i, one in enumerate(self._engine.instruments):
-            if self._engine.claims.doubted(i):
-                self._confirm(one.name, 0)
+    def take_ours(self, names: Iterable[str]) -> None:
+        """The owner has looked: what our fills make is what is held of these instruments, which are in doubt."""
+        for name in names:
+            self._confirm(name, 0)
 
     def _end(self, name: str, lots: int, px: float) -> None:
         """Have booked what the venue holds beyond our position, at `px` ticks where that is known."""

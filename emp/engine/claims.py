@@ -44,11 +44,13 @@ class Claims:
         return lots * claimed >= 0 and abs(lots) <= abs(claimed)
 
     def settle(self, i: int, lots: int) -> Sequence[Fill]:
-        """End the doubt; what is to be booked where the venue holds `lots`, signed, of the claim."""
+        """End the doubt; what is to be booked where the venue holds `lots`, signed, of the claim. Fills that cancel out
+        in lots have still cost money.
+        """
         claimed, told = self.lots(i), self._told.pop(i, [])
-        if not lots:
-            return ()
         if lots == claimed:
             return told
+        if not lots:
+            return ()
         newest = told[-1]
         return (msgspec.structs.replace(newest, side=1 if lots > 0 else -1, qty=abs(lots)),)

@@ -77,8 +77,8 @@ class Closing:
         return self._paces[i].refused > 0 and i not in self._unheard
 
     def why_not_flat(self, i: int) -> str:
-        """What an instrument that is being closed waits for, in words; "" where nothing is being closed."""
-        if i not in self.flattening:
+        """What an instrument that is being closed, or is in doubt, waits for, in words; "" where it is neither."""
+        if i not in self.flattening and i not in self._doubted:
             return ""
         if i in self._unheard:
             return "the trade link is down"

@@ -91,12 +91,12 @@ async def cancelled(*tasks: "asyncio.Task[Any]") -> None:
 
 
 def left_open(engine: Engine, instruments: Iterable[int]) -> str:
-    """What is held in these instruments or may still fill, in words; "" where nothing is."""
+    """What is held in these instruments, may still fill or is in doubt, in words; "" where nothing is."""
     orders, words = engine.orders, []
     for i in sorted(instruments):
         name = engine.instruments[i].name
         working = len(orders.open_orders(name))
-        if orders.position(name) or working:
+        if orders.position(name) or working or engine.claims.doubted(i):
             of_orders = f" and {working} orders without an answer" if working else ""
             why = engine.closing.why_not_flat(i)
             words.append(f"{name} {orders.position(name):+d}{of_orders}" + (f" ({why})" if why else ""))

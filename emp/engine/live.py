@@ -250,7 +250,7 @@ class Live(Ending):
         if action == "reload" and self._reloads.under_way:
             raise UsageError("reload: one is under way, this one is not begun")
         waits = not self.connected.is_set() and action != "stop"
-        doubted = action == "resume" and bool(self._engine.claims)
+        doubted = self._doubted(instrument) if action == "resume" else []
         self.control(action, reason, instrument)
         if self._failure is not None and action != "stop":
             raise UsageError(
@@ -260,7 +260,8 @@ class Live(Ending):
             return f"{action} will be done as soon as trading begins: the start is not over yet"
         chosen = [i for name, i in self._index.items() if instrument in ("", name)]
         position = {name: int(self._engine.desk.account["position"][i]) for name, i in self._index.items()}
-        held = ", ".join(f"{name} {lots:+d}" for name, lots in position.items() if lots) or "nothing"
+        of = doubted or list(position)
+        held = ", ".join(f"{name} {position[name]:+d}" for name in of if position[name]) or "nothing"
         working = len(self._engine.orders.open_orders())
         if doubted:
             return f"not resumed: our fills are taken for what is held, {held}, and closed; then resume again"
@@ -273,8 +274,9 @@ class Live(Ending):
 
     def _apply(self, control: Control) -> None:
         _log.warning("control input", action=control.action, reason=control.reason)
-        if control.action == "resume" and self._engine.claims:
-            self._positions.take_ours()
+        doubted = self._doubted(control.instrument) if control.action == "resume" else []
+        if doubted:
+            self._positions.take_ours(doubted)
             return
         self._driver.control(control)
         if control.action == "resume":
@@ -285,6 +287,11 @@ class Live(Ending):
             self._stop.set()
         elif control.action == "reload":
             self._reloads.begin(offered=control.reason == OFFERED)
+
+    def _doubted(self, instrument: str) -> list[str]:
+        """Those that a control input speaks of and of which it is in doubt what the account holds."""
+        claims = self._engine.claims
+        return [name for name, i in self._index.items() if instrument in ("", name) and claims.doubted(i)]
 
     def _trust_model(self) -> None:
         """The owner lets the model trade, or has brought another."""
@@ -724,7 +731,7 @@ class Live(Ending):
         return self._market.newest()
 
     def left_open(self) -> str:
-        """What is held or may still fill, in words; "" where nothing is."""
+        """What is held, may still fill or is in doubt, in words; "" where nothing is."""
         return left_open(self._engine, self._index.values())
 
     def left_closing(self) -> str:

@@ -14,8 +14,9 @@ from emp.app.chaos.drill import plan_of
 from emp.app.chaos.life import Life
 from emp.app.chaos.world import World
 from emp.core.codes import OrderStatus, Reason
-from emp.core.contracts import NewOrder, OrderUpdate
+from emp.core.contracts import Control, NewOrder, OrderUpdate
 from emp.core.records import ACCOUNT, empty_events
+from emp.journal.records import Kind, LedgerEvent
 from emp.sim.chaos.exchange import Held
 from emp.sim.chaos.loop import Process
 from emp.sim.chaos.pit import Pit
@@ -54,10 +55,15 @@ class Ledger:
     def __init__(self) -> None:
         self._seq, self._dead, self._in_batch, self._checkpoint = 40, "", False, 0
         self.intents: list[str] = []
+        self.recorded: list[LedgerEvent] = []
         self._db = SimpleNamespace(execute=lambda _: [(name,) for name in self.intents])
 
-    def events(self, _: int = 0) -> list[object]:
-        return []
+    def record(self, kind: Kind, body: OrderUpdate | Control) -> None:
+        self._seq += 1
+        self.recorded.append(LedgerEvent(self._seq, kind, msgspec.json.encode(body)))
+
+    def events(self, after: int = 0) -> list[LedgerEvent]:
+        return [one for one in self.recorded if one.seq > after]
 
     def notes(self, _: str) -> list[object]:
         return []
@@ -281,14 +287,25 @@ def not_asked(s: Set) -> None:
     s.checks.on_events(s.life, empty_events(1))
 
 
-def others_booked(s: Set) -> None:
-    s.checks.on_report(
-        s.life,
-        OrderUpdate(
-            clOrdID="HAND1", execID="X1", status=OrderStatus.FILLED, filled=2, price=100_001, ts=s.now,
-            instrument="GOOG", side=1,
-        ),
+def by_hand(s: Set, name: str, lots: int) -> None:
+    """A report of somebody else's fill reaches the engine, which records it."""
+    told = OrderUpdate(
+        clOrdID=name, execID=name, status=OrderStatus.FILLED, filled=abs(lots), price=100_001, ts=s.now,
+        instrument="GOOG", side=1 if lots > 0 else -1,
     )  # fmt: skip
+    s.checks.on_report(s.life, told)
+    s.ledger.record("report", told)
+
+
+def venue_says(s: Set, lots: int, instrument: str = "GOOG") -> None:
+    """The venue has said how many lots of what was told it holds."""
+    said = Control(action="confirmed", ts=s.now, instrument=instrument, value=float(lots))
+    s.ledger.record("control", said)
+
+
+def others_booked(s: Set) -> None:
+    by_hand(s, "HAND1", 2)
+    venue_says(s, 2)  # all of it, so it is to be booked
     s.later(9 * S)
     s.checks.on_events(s.life, empty_events(1))
     assert s.found() == []
@@ -489,6 +506,41 @@ def test_gross_exposure_is(scene: Set) -> None:
     scene.world.most_position = 10
     scene.checks.on_fill(Held(scene.order(instrument="ES", side=-1)), 1, 100_000)
     assert scene.found() == ["exposure"]
+
+
+@pytest.mark.parametrize(
+    ("told", "instrument", "lots", "found"),
+    [
+        ([2], "GOOG", 2, True),
+        ([2], "GOOG", 1, False),
+        ([2], "ES", 0, True),
+        ([3, 2, 1], "GOOG", 3, False),
+        ([3, 2, 1], "GOOG", 6, True),
+        ([-3, -2], "GOOG", -3, False),
+        ([5, -5], "GOOG", 0, True),
+    ],
+)
+def test_only_that_the_venue_holds_less_of_an_instrument_than_was_told_excuses_what_is_not_booked(
+    scene: Set, told: list[int], instrument: str, lots: int, found: bool
+) -> None:
+    for n, each in enumerate(told):
+        by_hand(scene, f"HAND{n}", each)
+        scene.later(S)
+    venue_says(scene, lots, instrument)
+    for _ in range(14):
+        scene.later(S)
+        scene.checks.on_events(scene.life, empty_events(1))
+    assert ("others_booked" in scene.found()) == found
+
+
+def test_the_word_on_an_earlier_fill_says_nothing_of_a_later_one(scene: Set) -> None:
+    by_hand(scene, "HAND1", 2)
+    venue_says(scene, 0)
+    by_hand(scene, "HAND2", 1)
+    venue_says(scene, 1)
+    scene.later(12 * S)
+    scene.checks.on_events(scene.life, empty_events(1))
+    assert [one.what for one in scene.checks.violations] == ["HAND2"]
 
 
 def test_of_two_instruments_each_must_be_alive(scene: Set) -> None:

@@ -16,6 +16,7 @@ from emp.core.errors import VenueError
 from emp.engine import audit as audit_module
 from emp.engine.audit import AGAIN_S, LOOK_S, STEADY, PositionAudit, PositionWatch
 from emp.engine.driver import Driver
+from emp.engine.ending import left_open
 from emp.engine.engine import Engine
 from emp.engine.market_clock import MarketClock
 from emp.engine.others import OthersTrades
@@ -158,6 +159,26 @@ def test_of_what_a_report_tells_only_what_the_venue_holds_is_booked(desk: Desk, 
     assert money(desk.engine)[:2] == (lots, -lots * 10_000.0)
     assert [one.qty for one in desk.sent if isinstance(one, NewOrder)] == ([-lots] if lots else [])
     assert money(desk.again()) == money(desk.engine)
+
+
+def test_claims_that_cancel_out_have_still_cost_their_money(desk: Desk) -> None:
+    for name, side, price in (("hand-1", 1, 100), ("hand-2", -1, 90)):
+        told = {"clOrdID": name, "execID": name, "filled": 5, "leaves": 0, "side": side, "price": price}
+        desk.driver.report(msgspec.structs.replace(BY_HAND, **told))
+    desk.driver.control(confirmed(0))
+    assert money(desk.engine) == (0, -50.0, 3.0)
+    assert money(desk.again()) == money(desk.engine)
+    assert not [one for one in desk.sent if isinstance(one, NewOrder)]
+
+
+def test_what_is_in_doubt_is_left_open_until_the_venue_has_said_what_it_holds(desk: Desk) -> None:
+    desk.driver.report(BY_HAND)
+    for left in (left_open(desk.engine, [0]), left_open(desk.engine, desk.engine.flattening)):
+        assert left.startswith("left open at the venue: GOOG +0 (the venue has not said yet")
+    desk.engine.stand_down()
+    assert "has not said" in left_open(desk.engine, [0]), "what nobody closes is in doubt all the same"
+    desk.driver.control(confirmed(0))
+    assert left_open(desk.engine, [0]) == ""
 
 
 def test_a_difference_of_another_kind_ends_the_doubt(desk: Desk) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from emp.core.codes import OrderStatus
@@ -12,6 +13,14 @@ from emp.core.errors import VenueError
 from emp.engine import audit
 from tests.live.test_live import bought
 from tests.live.world import BTC, Venue, World, play
+
+OTHER = msgspec.structs.replace(BTC, name="ETHUSDT")
+
+
+class Two(World):
+    """A world of two instruments."""
+
+    others = (OTHER,)
 
 
 class Mute(Venue):
@@ -45,6 +54,22 @@ def by_hand(world: World, told: int) -> None:
 
 def closings(world: World, since: int) -> list[tuple[int, int]]:
     return [(one.side, one.qty) for one in world.venue.commands[since:] if isinstance(one, NewOrder)]
+
+
+def test_the_owners_word_on_one_instrument_ends_no_doubt_of_another(tmp_path: Path) -> None:
+    world = Two(tmp_path)
+    engine, live = world.engine, world.live
+    live.connected.set()
+    told = {"clOrdID": "hand", "execID": "h", "filled": 3, "price": 100, "ts": 9, "side": -1}
+    world.driver.report(OrderUpdate(status=OrderStatus.FILLED, instrument=OTHER.name, **told))
+    assert engine.desk.risk["halted"].all()
+    assert live.ask("resume", "operator", BTC.name) == "trading again; held: nothing"
+    assert engine.desk.risk["halted"].tolist() == [False, True]
+    assert engine.claims.lots(1) == -3
+    assert str(live.ask("resume", "operator", OTHER.name)).startswith("not resumed: our fills are taken")
+    assert not engine.claims
+    world.taps.close()
+    world.ledger.close()
 
 
 async def ticks(world: World, n: int = 40) -> None:

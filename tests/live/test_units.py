@@ -8,8 +8,9 @@ import pytest
 
 from emp.app.wiring.unfinished import carry_over, refuse_other_units
 from emp.core.clock import LiveClock
-from emp.core.errors import UsageError
+from emp.core.errors import JournalError, UsageError
 from emp.core.instrument import Instrument
+from emp.engine.carry import CARRIED
 from emp.engine.rebuild import begin, rebuild
 from emp.engine.units import in_units
 from emp.execution.orders import OrderManager
@@ -118,6 +119,66 @@ def test_a_run_in_other_units_that_was_moved_away_is_converted(
     account = after.engine.desk.account[0]
     assert account["pnl"] - account["day_start"] == pytest.approx(-300.0)
     assert after.engine.halted
+    gone(after)
+
+
+def test_a_start_that_is_refused_for_its_lots_leaves_the_way_back_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMP_STATE", str(tmp_path / "state"))
+    config, venue = settings(tmp_path / "runs"), Venue()
+    before = started(config, venue)
+    before.engine.orders.adjust(BTC.name, 6)
+    before.live._upkeep.write_account(is_open=False)
+    before.live._ledger.seal()
+    gone(before)
+    folders = sorted(config.run_dir.iterdir())
+    coarser = with_(lot=BTC.lot * 4, point_value=BTC.point_value * 4)
+    with pytest.raises(
+        UsageError, match="no whole number of them; close the position with the catalogue as it was"
+    ):
+        started(config, venue, instrument=coarser)
+    assert sorted(config.run_dir.iterdir()) == folders
+    closing = started(config, venue)
+    begin(closing.live._ledger, closing.engine)
+    assert closing.engine.orders.position(BTC.name) == 6
+    closing.engine.orders.adjust(BTC.name, -6)
+    closing.live._upkeep.write_account(is_open=False)
+    closing.live._ledger.seal()
+    gone(closing)
+    after = started(config, venue, instrument=coarser)
+    begin(after.live._ledger, after.engine)
+    assert after.engine.orders.position(BTC.name) == 0
+    assert len(list(config.run_dir.iterdir())) == len(folders) + 2
+    gone(after)
+
+
+def test_a_run_that_died_before_it_took_over_is_not_filled_in_other_units(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMP_STATE", str(tmp_path / "state"))
+    config, venue = settings(tmp_path / "runs"), Venue()
+    before = started(config, venue)
+    before.engine.orders.adjust(BTC.name, 6)
+    before.live._upkeep.write_account(is_open=False)
+    before.live._ledger.seal()
+    gone(before)
+
+    def dies(_state: object, _names: object, ledger: Ledger, *_: object) -> None:
+        ledger.close()
+        raise JournalError("the process dies here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("emp.app.wiring.live.carry_over", dies)
+        with pytest.raises(JournalError, match="dies here"):
+            started(config, venue)
+    with pytest.raises(UsageError, match="go on with the catalogue as it was"):
+        started(config, venue, instrument=with_(tick=BTC.tick / 10))
+    after = started(config, venue)
+    begin(after.live._ledger, after.engine)
+    assert after.engine.orders.position(BTC.name) == 6
+    (note,) = after.live._ledger.notes(CARRIED)
+    assert note.data["tick"] == BTC.tick
     gone(after)
 
 

@@ -190,6 +190,7 @@ class World:
     """Everything that `Live` takes, with the folder of the run."""
 
     instrument = BTC
+    others: Sequence[Instrument] = ()  # of which the venue does not speak
 
     def __init__(
         self,
@@ -208,17 +209,18 @@ class World:
         self.clock = LiveClock()
         self.venue = venue or Venue()
         access: MarketAccess = self.venue
-        instrument = self.instrument
+        instruments = [self.instrument, *self.others]
         limits = limits or EngineLimits(max_position_lots=4, max_order_lots=2)
         model = model or buyer()
-        self.engine = Engine([instrument], model, limits, "TEST0001")
-        self.bus = EventBus([instrument.name], queue_bound=queue_bound, max_age_ms=200, clock=self.clock)
+        self.engine = Engine(instruments, model, limits, "TEST0001")
+        names = [one.name for one in instruments]
+        self.bus = EventBus(names, queue_bound=queue_bound, max_age_ms=200, clock=self.clock)
         folder.mkdir(exist_ok=True)
         self.ledger_path = folder / "ledger.sqlite"
         self.ledger = Ledger(self.ledger_path, run="TEST0001", mode="mock")
         run = RunFolder.__new__(RunFolder)
         run.path, run.actions, run.market = folder, folder / actions, folder / f"{actions}-market"
-        self.journal = JournalTap(run, [instrument], self.engine.served, self.clock)
+        self.journal = JournalTap(run, instruments, self.engine.served, self.clock)
         self.actions = self.journal.actions
         self.board = Board(self.clock)
         self.taps = Taps()

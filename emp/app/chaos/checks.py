@@ -10,6 +10,7 @@ import msgspec
 from emp.app.chaos.account import AccountLosses
 from emp.app.chaos.closings import Closings
 from emp.app.chaos.life import Life
+from emp.app.chaos.others import Others
 from emp.app.chaos.records import check_records, differs
 from emp.app.chaos.scene import Scene
 from emp.core.codes import Reason
@@ -19,14 +20,13 @@ from emp.core.records import Array
 from emp.engine.rebuild import rebuild
 from emp.execution.orders import OrderManager
 from emp.journal.reader import LedgerReader
-from emp.sim.chaos.exchange import BY_HAND, Held
+from emp.sim.chaos.exchange import Held
 from emp.sim.chaos.loop import Process
 from emp.sim.chaos.pit import Pit
 
 MS = 1_000_000
 S = 1_000_000_000
 ASKED_NS = 5 * S
-BOOKED_NS = 10 * S  # longer than any process is stopped for
 LATE_MS = 400  # what may wait for a send, what may lie in a socket uncounted, and a look of the loop
 
 CHECKS = {
@@ -106,9 +106,7 @@ class Checks:
         self._instrument_of: dict[str, str] = {}  # ids that were sent
         self._alive: set[str] = set()  # instruments of which an order has arrived since faults are over
         self.losses = AccountLosses(world, self)
-        self._others: dict[
-            str, tuple[Life, int, int]
-        ] = {}  # order by hand -> who was told of its fill, when, behind which row of the ledger
+        self._others = Others(self)
         self._cuts = 0  # of connections
         self._back_ns = 0  # when the links were whole again, until it is looked at
 
@@ -190,24 +188,7 @@ class Checks:
         self.losses.look_at_kept(life)
         self._world.befalls.on_events(life)
         self._reconnected(life)
-        self._look_at_others()
-
-    def _look_at_others(self) -> None:
-        """What was told of somebody else's order is in the ledger by its name, whatever asking has found since; or the
-        venue has said that it holds no such lots, or says nothing yet.
-        """
-        now = self._world.loop.now_ns
-        for name, (life, told_ns, row) in tuple(self._others.items()):
-            ledger = life.running.live._ledger if life.trading else None
-            if ledger is None or ledger._dead:
-                del self._others[name]
-            elif now - told_ns > BOOKED_NS and not life.running.engine.claims:
-                del self._others[name]
-                notes = [str(note.data.get("reason", "")) for note in ledger.notes("adjustment")]
-                since = [event.body for event in [*ledger.events(row)]]
-                asked = any(isinstance(one, Control) and one.action == "confirmed" for one in since)
-                if not asked and not any(f" {name}," in reason for reason in notes):
-                    self.violated("others_booked", name)
+        self._others.look(now)
 
     def _reconnected(self, life: Life) -> None:
         """What ended while the engine was away, it knows soon after it is back."""
@@ -224,9 +205,7 @@ class Checks:
     def on_report(self, life: Life, update: OrderUpdate) -> None:
         """A report reaches the engine."""
         self.reports += 1
-        if update.clOrdID.startswith(BY_HAND) and update.filled and life.trading:
-            told = life, self._world.loop.now_ns, life.running.live._ledger._seq
-            self._others.setdefault(update.clOrdID, told)
+        self._others.on_report(life, update, self._world.loop.now_ns)
         for closings in self._closings.values():
             closings.on_report(update)
 

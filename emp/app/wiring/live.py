@@ -23,6 +23,7 @@ from emp.app.wiring.unfinished import (
     note_continuation,
     refuse_elsewhere,
     refuse_other_units,
+    refuse_parts_of_lots,
     replaced_model,
     unfinished_run,
 )
@@ -152,13 +153,15 @@ def _assemble(
     continued = folder is not None
     refuse_elsewhere(state, folder)
     if folder is None:
+        refuse_parts_of_lots(
+            state, instruments
+        )  # a folder that is there would be taken for a run that goes on
         folder = _new_folder(config, manifest, models, rule, clock)
     run = folder.manifest["run"]
-    ledger = Ledger(folder.ledger, run=run, mode=config.mode)
+    ledger = _ledger(folder, config, instruments, continued=continued)
     if not ledger.last_seq:  # new, or its process died before it had taken over what the run before it left
         carry_over(state, instruments, ledger, clock, model.artifact.hash)
     if continued:
-        refuse_other_units(folder, ledger, instruments)
         note_continuation(folder, ledger, manifest, clock)
         models = _continued(folder, ledger, config, models, clock)
     if account is not None:
@@ -250,6 +253,20 @@ def _new_folder(
     if rule is not None:
         marked["rule"] = describe_rule(rule)
     return RunFolder.create(config.run_dir / f"{config.mode}-{run}", {**manifest, **marked, "run": run})
+
+
+def _ledger(
+    folder: RunFolder, config: SystemConfig, instruments: list[Instrument], *, continued: bool
+) -> Ledger:
+    """The run's ledger; UsageError where it goes on and is counted in other units."""
+    ledger = Ledger(folder.ledger, run=folder.manifest["run"], mode=config.mode)
+    try:
+        if continued:
+            refuse_other_units(folder, ledger, instruments)
+    except UsageError:
+        ledger.close()
+        raise
+    return ledger
 
 
 def keep_models(folder: RunFolder, models: Models) -> None:

@@ -103,6 +103,13 @@ def refuse_other_units(run: RunFolder, ledger: Ledger, instruments: Sequence[Ins
             )
 
 
+def refuse_parts_of_lots(state: AccountState, instruments: Sequence[Instrument]) -> None:
+    """UsageError where what an account's run has left is no whole number of the lots of now."""
+    for one in instruments:
+        if one.name in state.instruments:
+            in_units(state.instruments[one.name], one)
+
+
 def carry_over(
     state: AccountState, instruments: Sequence[Instrument], ledger: Ledger, clock: Clock, serving: str = ""
 ) -> None:
