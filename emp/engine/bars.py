@@ -22,6 +22,10 @@ class Bars:
         """What bars any instrument now."""
         return tuple(dict.fromkeys(reason for reasons in self._reasons for reason in reasons))
 
+    def everywhere(self, reason: Reason) -> bool:
+        """Whether a reason bars all instruments now."""
+        return all(reason in reasons for reasons in self._reasons)
+
     def put(self, risk: Array, i: int, reason: Reason, *, active: bool) -> None:
         """Let a reason bar instrument `i` from now on, or no longer; `risk` is RISK[n]."""
         reasons = self._reasons[i]

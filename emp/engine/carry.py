@@ -38,7 +38,7 @@ def carried(engine: Engine, i: int) -> Carried:
         day_pnl=pnl - float(account["day_start"]),
         drawdown=min(0.0, pnl - float(account["peak"])),
         halted=Reason(int(risk["halt_reason"])).name.lower() if risk["halted"] else "",
-        failed=" ".join(sorted(engine.failed_models)),
+        failed=failed_models(engine),
         earned=earned_here(engine, i),
         price=mid,
         price_ns=int(seen["ts"]),
@@ -46,6 +46,11 @@ def carried(engine: Engine, i: int) -> Carried:
         lot=one.lot,
         point_value=one.point_value,
     )
+
+
+def failed_models(engine: Engine) -> str:
+    """Hashes of the models that have failed and that nobody has let open again, blanks between."""
+    return " ".join(sorted(engine.failed_models))
 
 
 def carried_note(instrument: str, state: Carried, ts: int) -> Note:

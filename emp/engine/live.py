@@ -697,7 +697,7 @@ class Live(Ending):
         """A model that has failed is replaced, or opens nothing any more until the owner lets it."""
         with self._surviving():
             why = self._succession.judge()
-            if why and Reason.MODEL not in self._engine.bars.every():
+            if why and not self._engine.bars.everywhere(Reason.MODEL):
                 self._bar(Reason.MODEL, True, why)
                 self._board.raise_alarm("model", f"nothing is opened: {why}")
 

@@ -23,6 +23,7 @@ from emp.execution.orders import OrderManager
 from emp.journal.decisions import DECISION_NOTE
 from emp.journal.reader import LedgerReader
 from emp.journal.records import LedgerEvent, Note, Scalar
+from emp.journal.swaps import MODEL_SWAP
 
 _HALTS = {"halt": Reason.HALTED, "flatten": Reason.KILL_SWITCH, "kill": Reason.KILL_SWITCH}
 _BREACHES = {reason.name.lower(): reason for reason in (Reason.DAILY_LOSS, Reason.DRAWDOWN, *BREACHES)}
@@ -104,6 +105,7 @@ class _Fold:
         self._barred: dict[str, dict[Reason, None]] = {name: {} for name in manager.instruments}
         self._financing = new_financing(len(manager.instruments))
         self._earned: dict[str, dict[str, Scalar]] = {}
+        self._failing: set[str] = set()  # barred by a model's failure alone, what is done about it comes next
 
     def rebuilt(self) -> Rebuilt:
         """What they come to."""
@@ -181,9 +183,9 @@ class _Fold:
 
     def _note(self, note: Note) -> None:
         manager = self._manager
-        if (
-            note.kind == "risk_breach" and note.data.get("reason") != MODEL_FAILED
-        ):  # a swap or a bar tells what follows
+        if note.kind == "risk_breach" and note.data.get("reason") == MODEL_FAILED:
+            self._model_failed()
+        elif note.kind == "risk_breach":
             reason = _BREACHES.get(str(note.data.get("reason", "")), Reason.KILL_SWITCH)
             # a loss limit is one instrument's, where it is not the account's, which names none
             alone = note.instrument and reason is not Reason.KILL_SWITCH
@@ -210,6 +212,23 @@ class _Fold:
             apply_mark(manager, note, self._unvalued)
         elif note.kind == EARNED:
             self._earned[note.instrument] = note.data
+        elif note.kind == MODEL_SWAP and note.data.get("reason") == "failed":
+            self._gave_way(note.instrument)
+
+    def _model_failed(self) -> None:
+        """A model has failed: nothing is opened, unless what follows says that another has taken over. A process that
+        died between the two leaves it barred.
+        """
+        for name, reasons in self._barred.items():
+            if Reason.MODEL not in reasons:
+                reasons[Reason.MODEL] = None
+                self._failing.add(name)
+
+    def _gave_way(self, name: str) -> None:
+        """Another model serves: what its failure alone has barred is free. A bar that stood before stays."""
+        if name in self._failing:
+            self._failing.remove(name)
+            self._barred[name].pop(Reason.MODEL, None)
 
     def _wait(self, name: str, qty: int) -> None:
         """Lots that came without a report wait for their price."""
@@ -217,6 +236,7 @@ class _Fold:
 
     def _control(self, control: Control) -> None:
         if control.action == "begin":
+            self._failing.clear()  # its engine began with these bars, and kept them
             self._sequence += int(control.value) * self._begun  # the value is 0 where an older release began
             self._begun = True
             self._withdrawn, self._token = Withdrawn(), int(control.reason or 0)
@@ -259,6 +279,8 @@ class _Fold:
     def _bar(self, control: Control) -> None:
         """Keep track of what bars opening, in the order in which it came."""
         reason = Reason[control.reason.upper()]
+        if reason is Reason.MODEL:
+            self._failing.clear()
         for name in [control.instrument] if control.instrument else self._barred:
             if control.value != 0.0:
                 self._barred[name].setdefault(reason)

@@ -97,6 +97,10 @@ class Succession:
         self._engine.warm_up()
         if self._models.standby is not None:
             self._standby = self._engine.prepare(self._models.standby)
+            if self._has_failed(self._standby):
+                _log.warning(
+                    "what is to stand by has failed and does not", model=_named(self._models.standby)
+                )
         if self._engine.table.why_not_pinned:
             _log.warning("states may be swapped out", why=self._engine.table.why_not_pinned)
 
@@ -117,12 +121,20 @@ class Succession:
             f"p99 {model_ms:.3f} ms of {limits[0]:g} in the model, {total_ms:.3f} ms of {limits[1]:g} in all: "
             f"{self._guard.breaches} of {self._guard.steps} events above"
         )
-        if self._standby is not None:
-            ready, self._standby = self._standby, None
+        if (ready := self._stands_by()) is not None:
+            self._standby = None
             self._take_over(ready, "latency", "fallback", figures)
             return
         self._board.raise_alarm(ALARM, f"the model is too slow and nothing stands by: {figures}")
         _log.error("the model is too slow and nothing stands by", figures=figures)
+
+    def _stands_by(self) -> Ready | None:
+        """What may take over; nothing where it has failed itself: the owner says when it may serve."""
+        ready = self._standby
+        return None if ready is None or self._has_failed(ready) else ready
+
+    def _has_failed(self, ready: Ready) -> bool:
+        return ready.model.artifact.hash in self._engine.failed_models
 
     # --- what the monitor says
 
@@ -145,9 +157,10 @@ class Succession:
             )
             self._driver.tell(breach)
             self._engine.failed_models.add(verdict.model)
-            if self._standby is None or verdict.gate == DRIFT:  # what stands by sees the same inputs
+            ready = self._stands_by()
+            if ready is None or verdict.gate == DRIFT:  # what stands by sees the same inputs
                 return verdict.why
-            ready, self._standby = self._standby, None
+            self._standby = None
             self._take_over(ready, "failed", "fallback", verdict.why)
         return ""
 
@@ -157,7 +170,8 @@ class Succession:
         """Load, check and compile in a thread what the owner names now, then swap; a model that cannot be brought
         leaves the old one serving. JournalError where the ledger cannot take the swap.
 
-        Where it is only `offered`, a model that gave way to its fallback does not come back: the owner says when.
+        Where it is only `offered`, a model that gave way to its fallback does not come back, nor does one that has
+        failed: the owner says when.
         """
         if self._load is None:
             return Reloaded(False, "nothing names another model for this run")
@@ -168,8 +182,11 @@ class Succession:
             kind = "" if isinstance(error, EmpError) else f"{type(error).__name__}: "
             _log.error("reload refused, the model that serves goes on", why=f"{kind}{error}")
             return Reloaded(False, f"refused, the model that serves goes on: {kind}{error}")
-        if offered and fresh is not None and self._has_given_way(fresh):
-            fresh = standby = None
+        if offered and fresh is not None and (self._has_given_way(fresh) or self._has_failed(fresh)):
+            _log.warning(
+                "the model that is offered stays away: the owner says when", offered=_named(fresh.model)
+            )
+            fresh, standby = None, self._standby
         self._standby = standby
         if fresh is None:
             _log.info("reloaded: this model serves already", model=self._engine.model.artifact.hash)
@@ -278,7 +295,7 @@ class Succession:
             standing=self._standing.get(artifact.hash, ""),
             rule=self._rule.name if self._rule is not None else "",
             planner=self._planner_view(),
-            standby=self._standby.model.artifact.hash if self._standby else "",
+            standby=ready.model.artifact.hash if (ready := self._stands_by()) else "",
             swaps=dict(self._swaps),
             refused=self._refused,
             slow=self._guard.slow,

@@ -13,7 +13,7 @@ import structlog
 from emp.access.port import MarketAccess
 from emp.core.clock import Clock
 from emp.core.contracts import Control
-from emp.engine.carry import carried
+from emp.engine.carry import carried, failed_models
 from emp.engine.checkpoint import EVERY, account_note, earned_here, record_checkpoint
 from emp.engine.driver import Driver
 from emp.engine.earned import earned_note
@@ -132,9 +132,13 @@ class Upkeep:
         if self._account is None:
             return
         states = {one.name: self._left_of(i) for i, one in enumerate(self._engine.instruments)}
-        self._state = msgspec.structs.replace(
-            self._state, open=is_open, instruments={**self._state.instruments, **states}
-        )
+        # a model's failure is the account's: what the owner has let open here is let open everywhere
+        failed = failed_models(self._engine)
+        others = {
+            name: msgspec.structs.replace(left, failed=failed)
+            for name, left in self._state.instruments.items()
+        }
+        self._state = msgspec.structs.replace(self._state, open=is_open, instruments={**others, **states})
         with self._surviving():
             self._account.write(self._state)
 

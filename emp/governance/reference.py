@@ -15,8 +15,8 @@ LINEAR = "linear"
 
 
 def likeness(model: Manifest, reference: Manifest, *, promoted: bool) -> Likeness:
-    """What a reference is to a model: the shipped linear one, a linear one trained on the same rows, one that the same
-    gates have promoted (`promoted`), or any other, which somebody could have chosen because it is bad.
+    """What a reference is to a model: the shipped linear one, a linear one trained on the same rows, one that is
+    approved by the same gates and code (`promoted`), or any other, which somebody could have chosen because it is bad.
     """
     if reference.hash == _shipped_linear():
         return "shipped"

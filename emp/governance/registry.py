@@ -96,9 +96,7 @@ class Registry:
         self._refuse_cut_ledger()
         before = [one for one in self.standing().defaults if one != artifact.hash]
         champion = before[-1] if before else ""
-        said = self.promotion(reference.hash)
-        passed = said.get("gates_sha256") == content_address(gates) and said.get("likeness") in FAIR
-        how = likeness(artifact.manifest, reference, promoted=passed)
+        how = likeness(artifact.manifest, reference, promoted=self._passed(reference.hash, gates))
         evidence = self.store.all()
         return judge(gates, Case(artifact.manifest, evidence, reference.hash, code_version(), champion, how))
 
@@ -156,6 +154,16 @@ class Registry:
                     )
                 return said
         return {}
+
+    def _passed(self, model: str, gates: Gates) -> bool:
+        """Whether a model is approved, by these gates, by this code, beside a reference that nobody could choose."""
+        said = self.promotion(model)
+        return (
+            self.standing().status.get(model) == "approved"
+            and said.get("gates_sha256") == content_address(gates)
+            and said.get("code") == code_version()
+            and said.get("likeness") in FAIR
+        )
 
     def _rests_on_others(self, now: Judgement) -> bool:
         """Whether the promotion on record of a model is by other gates, other code, or beside another reference."""

@@ -249,6 +249,26 @@ def test_a_reference_that_could_be_chosen_is_not_for_live(
     assert registry.check(other, gates, strange).likeness == "promoted"
 
 
+@pytest.mark.parametrize("change", ["retired", "code"])
+def test_a_reference_that_is_not_approved_by_this_code_is_one_that_was_chosen(
+    change: str,
+    two: tuple[Registry, Artifact, Artifact],
+    gates: Gates,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry, _, new = two
+    reference = msgspec.structs.replace(new.manifest, kind="mamba2")
+    other = make_artifact(tmp_path, 2)
+    registry.promote(new, gates, LINEAR)
+    assert registry.check(other, gates, reference).likeness == "promoted"
+    if change == "retired":
+        registry.rollback("worse")
+    else:
+        monkeypatch.setattr("emp.governance.registry.code_version", lambda: "0.0.1+other")
+    assert registry.check(other, gates, reference).likeness == "other"
+
+
 def test_gates_that_were_changed_where_they_lie_open_nothing(
     registry: Registry, artifact: Artifact, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,20 +3,30 @@
 import asyncio
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from emp.app.wiring.live import Running
+from emp.app.wiring.live import Running, assemble_live
 from emp.app.wiring.rerun import verify_run
+from emp.app.wiring.unfinished import carry_over
+from emp.core.clock import LiveClock
 from emp.core.codes import Reason
+from emp.core.instrument import Instrument
 from emp.engine.engine import EngineLimits
+from emp.engine.rebuild import rebuild
 from emp.engine.succession import Models
 from emp.engine.verdict import Verdict
+from emp.execution.orders import OrderManager
+from emp.journal.account_file import AccountState, Carried
 from emp.journal.actionlog import read_actions
+from emp.journal.ledger import Ledger
+from emp.journal.reader import LedgerReader
 from emp.journal.swaps import read_swaps
+from emp.observe.board import Board
 from tests.kit.models import eager_model
 
-from .test_account import later, look, run, settings
+from .test_account import gone, later, look, run, settings, started, unseal
 from .test_models import metrics, named, trickle
 from .world import BTC, Venue, World, play
 
@@ -128,6 +138,126 @@ def test_a_process_that_died_after_it_goes_on_as_it_was(gate: str, tmp_path: Pat
         assert as_it_is(world) == left == [(Reason.MODEL,) if gate == "drift" else (), [False], [0]]
 
     play(again, look)
+
+
+@pytest.mark.usefixtures("compiled_engine")
+@pytest.mark.parametrize("gate", ["log_loss.standby", "drift"])
+def test_a_process_that_died_between_a_failure_and_what_is_done_about_it_opens_nothing(
+    gate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = eager_model(tmp_path / "a"), eager_model(tmp_path / "b", seed=5)
+    config, venue, models = settings(tmp_path / "runs"), Venue(), Models(first, second)
+
+    async def fail(running: Running, venue: Venue) -> None:
+        await look(running, venue)
+        with monkeypatch.context() as dying:
+            dying.setattr(running.live._succession, "_take_over", lambda *_: None)
+            dying.setattr(running.live, "_bar", lambda *_: None)
+            running.live._succession._verdicts.append(verdict(first.artifact.hash, gate))
+            for _ in range(6_000):
+                await asyncio.sleep(0.01)
+                if running.engine.failed_models:
+                    break
+        assert running.engine.model is first
+        assert running.engine.bars.every() == ()
+
+    async def fail_again(running: Running, venue: Venue) -> None:
+        await look(running, venue)
+        assert running.engine.bars.every() == (Reason.MODEL,)
+        assert not running.engine.halted
+        assert any("had failed before this start" in why for why in running.live._board.unhealthy())
+        running.live._succession._verdicts.append(verdict(first.artifact.hash))
+        for _ in range(6_000):
+            await asyncio.sleep(0.01)
+            if running.engine.model is not first:
+                break
+        assert running.engine.bars.every() == (Reason.MODEL,), "what stood before the swap stays"
+
+    async def see(running: Running, venue: Venue) -> None:
+        await look(running, venue)
+        assert running.engine.bars.every() == (Reason.MODEL,)
+
+    unseal(run(config, venue, fail, models))
+    unseal(run(config, later(venue, "p1-"), fail_again, models))
+    again = run(config, later(venue, "p2-"), see, models)
+    verify_run(again.folder, lambda *_: None)
+    ledger = LedgerReader(again.folder.ledger)
+    told = [rebuild(ledger, OrderManager([BTC.name]), whole=whole).barred for whole in (False, True)]
+    assert told == [{BTC.name: {Reason.MODEL: None}}] * 2
+
+
+ETH = msgspec.structs.replace(BTC, name="ETHUSDT")
+
+
+def test_a_failure_bars_the_model_on_instruments_that_its_run_did_not_have(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite", run="R")
+    state = AccountState(run="OLD", instruments={BTC.name: Carried(failed="other first")})
+    carry_over(state, [BTC, ETH], ledger, LiveClock(), "first")
+    barred = rebuild(ledger, OrderManager([BTC.name, ETH.name])).barred
+    assert barred == {one.name: {Reason.MODEL: None} for one in (BTC, ETH)}
+    ledger.close()
+
+
+@pytest.mark.usefixtures("compiled_engine")
+def test_a_failure_is_the_account_s_over_runs_of_other_instruments(tmp_path: Path) -> None:
+    model = eager_model(tmp_path / "a")
+    config, seen = settings(tmp_path / "runs"), list[object]()
+
+    def trade(instrument: Instrument, *, resume: bool = False, fail: bool = False) -> None:
+        running = started(config, Venue(), Models(model), instrument)
+
+        async def whole() -> None:
+            task = asyncio.create_task(running.live.run())
+            await asyncio.wait_for(running.live.connected.wait(), 120)
+            seen.append(running.engine.bars.every())
+            if resume:
+                running.live.control("resume", "operator")
+            if fail:
+                running.live._succession._verdicts.append(verdict(model.artifact.hash))
+                running.live._look_at_model()
+            running.live.stop()
+            await task
+
+        asyncio.run(whole())
+
+    trade(BTC, fail=True)
+    trade(ETH)
+    trade(ETH, resume=True)
+    trade(BTC)
+    assert seen == [(), (Reason.MODEL,), (Reason.MODEL,), ()]
+
+
+@pytest.mark.usefixtures("compiled_engine")
+def test_a_failure_bars_all_instruments_where_one_was_barred_before(tmp_path: Path) -> None:
+    model, clock = eager_model(tmp_path / "a"), LiveClock()
+    config = settings(tmp_path / "runs")
+    running = assemble_live(config, [BTC, ETH], Models(model), Venue(), Board(clock), clock)
+    running.engine.bar(0, Reason.MODEL, active=True)
+    running.live._succession._verdicts.append(verdict(model.artifact.hash))
+    running.live._look_at_model()
+    assert [running.engine.bars.reasons(i) for i in (0, 1)] == [(Reason.MODEL,)] * 2
+    gone(running)
+
+
+@pytest.mark.parametrize("why", ["failed", "slow"])
+def test_what_has_failed_does_not_stand_by(why: str, tmp_path: Path) -> None:
+    world = World(tmp_path, limits=LIMITS, model=named("first"), standby=named("second"))
+    world.engine.failed_models.add("second")  # in an earlier run of the account
+
+    async def script(world: World) -> None:
+        await world.until(lambda: world.live.connected.is_set(), 120)
+        await trickle(world, 10)
+        assert world.viewer.view().serving.standby == ""
+        if why == "failed":
+            world.verdicts.append(verdict("first"))
+            await world.until(lambda: Reason.MODEL in world.engine.bars.every(), 20)
+        else:
+            world.live._succession._too_slow()
+            assert any("nothing stands by" in told for told in world.board.unhealthy())
+        assert world.engine.model.artifact.hash == "first"
+
+    play(world, script)
+    assert not list(read_swaps(world.recorded()))
 
 
 @pytest.mark.usefixtures("compiled_engine")

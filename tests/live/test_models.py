@@ -196,7 +196,8 @@ def test_a_reload_that_names_another_challenger_alone_compares_it_from_then_on(t
     assert world.engine.model.artifact.hash == "first"
 
 
-def test_an_offer_lifts_no_bar_and_brings_no_model_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("why", ["slow", "failed"])
+def test_an_offer_lifts_no_bar_and_brings_no_model_back(why: str, tmp_path: Path) -> None:
     """The owner's reload does both."""
     now = [Models(named("first"), named("second"))]
     world = World(tmp_path, limits=LIMITS, model=named("first"), standby=named("second"), load=lambda: now[0])
@@ -214,14 +215,22 @@ def test_an_offer_lifts_no_bar_and_brings_no_model_back(tmp_path: Path) -> None:
         assert Reason.MODEL in world.engine.bars.every()
         await asks("operator")
         assert Reason.MODEL not in world.engine.bars.every()
-        world.verdicts.append(Verdict("first", "value", BTC.name, 9.0, "the test"))
+        if why == "slow":
+            world.live._succession._too_slow()
+        else:
+            world.verdicts.append(Verdict("first", "value", BTC.name, 9.0, "the test"))
         while world.engine.model.artifact.hash == "first":
             await trickle(world, 5)
         assert await asks(OFFERED) == "second"
         now[0] = Models(named("third"))
         assert await asks(OFFERED) == "third", "another one may come"
         now[0] = Models(named("first"), named("second"))
-        assert await asks(OFFERED) == "first", "it serves in nobody's place any more"
+        if why == "failed":
+            assert await asks(OFFERED) == "third", "it has failed, whoever serves since"
+            assert await asks("operator") == "first"
+            assert world.engine.failed_models == set()
+        else:
+            assert await asks(OFFERED) == "first", "it serves in nobody's place any more"
 
     play(world, script)
 

@@ -19,6 +19,7 @@ from emp.app.wiring.rules import own_rule
 from emp.app.wiring.unfinished import (
     account_of,
     carry_over,
+    failed_before,
     first_model,
     note_continuation,
     refuse_elsewhere,
@@ -305,7 +306,7 @@ def _continued(
 
 def _failed(state: AccountState, ledger: Ledger) -> set[str]:
     """Hashes of models that have failed in the account's runs, as far as it is known, and were not brought back."""
-    found = {name for one in state.instruments.values() for name in one.failed.split()}
+    found = failed_before(state)
     for swap in read_swaps(ledger):
         found = found | {swap.before} if swap.reason == "failed" else found - {swap.after}
     return found

@@ -20,7 +20,7 @@ from emp.engine.carry import carried_note, is_worth_carrying
 from emp.engine.earned import earned_note
 from emp.engine.journal_tap import newest_rows
 from emp.engine.units import changed_units, in_units
-from emp.journal.account_file import AccountState
+from emp.journal.account_file import AccountState, Carried
 from emp.journal.files import is_folder, is_link, is_there, listed
 from emp.journal.ledger import Ledger, finish_sealing
 from emp.journal.reader import LedgerReader, is_blank
@@ -114,16 +114,18 @@ def carry_over(
     state: AccountState, instruments: Sequence[Instrument], ledger: Ledger, clock: Clock, serving: str = ""
 ) -> None:
     """Let a new run begin with what the account's run before it has lost that day, held and halted, and whether the
-    model that is `serving`, by its hash, had failed: with all of it, or a process that dies meanwhile leaves an empty
-    ledger, and the next one begins here again.
+    model that is `serving`, by its hash, had failed, on whatever instrument: with all of it, or a process that dies
+    meanwhile leaves an empty ledger, and the next one begins here again.
 
     Raises UsageError where what is held is no whole number of the lots of now.
     """
     known = {}
+    failed = serving if serving in failed_before(state) else ""
     for one in instruments:
         left = state.instruments.get(one.name)
-        if left is not None:
-            failed = serving if serving in left.failed.split() else ""
+        if left is None:
+            known[one.name] = Carried(failed=failed)
+        else:
             known[one.name] = msgspec.structs.replace(in_units(left, one), failed=failed)
             changed = changed_units(msgspec.to_builtins(left), msgspec.to_builtins(one))
             if changed:
@@ -141,8 +143,13 @@ def carry_over(
     for name, left in worth.items():
         words = f"loss of the day {left.day_pnl:g}, drawdown {left.drawdown:g}, position {left.position:+d}"
         halted = f", halted ({left.halted}): `emp resume` lets it trade" if left.halted else ""
-        failed = ", its model had failed: `emp resume` lets it open" if left.failed else ""
-        say(f"emp: {name}: carried over from run {state.run}: {words}{halted}{failed}")
+        barred = ", its model had failed: `emp resume` lets it open" if left.failed else ""
+        say(f"emp: {name}: carried over from run {state.run}: {words}{halted}{barred}")
+
+
+def failed_before(state: AccountState) -> set[str]:
+    """Hashes of the models that have failed in an account's runs and that nobody has let open again."""
+    return {name for one in state.instruments.values() for name in one.failed.split()}
 
 
 def note_continuation(run: RunFolder, ledger: Ledger, manifest: Mapping[str, Any], clock: Clock) -> None:
