@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from emp.app.wiring.live import Running
 from emp.app.wiring.unfinished import carry_over, refuse_other_units
 from emp.core.clock import LiveClock
 from emp.core.errors import JournalError, UsageError
@@ -122,16 +123,20 @@ def test_a_run_in_other_units_that_was_moved_away_is_converted(
     gone(after)
 
 
+def ended_with(running: Running, lots: int) -> None:
+    """The run ends in order, with so many lots more than it held."""
+    running.engine.orders.adjust(BTC.name, lots)
+    running.live._upkeep.write_account(is_open=False)
+    running.live._ledger.seal()
+    gone(running)
+
+
 def test_a_start_that_is_refused_for_its_lots_leaves_the_way_back_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EMP_STATE", str(tmp_path / "state"))
     config, venue = settings(tmp_path / "runs"), Venue()
-    before = started(config, venue)
-    before.engine.orders.adjust(BTC.name, 6)
-    before.live._upkeep.write_account(is_open=False)
-    before.live._ledger.seal()
-    gone(before)
+    ended_with(started(config, venue), 6)
     folders = sorted(config.run_dir.iterdir())
     coarser = with_(lot=BTC.lot * 4, point_value=BTC.point_value * 4)
     with pytest.raises(
@@ -142,10 +147,7 @@ def test_a_start_that_is_refused_for_its_lots_leaves_the_way_back_open(
     closing = started(config, venue)
     begin(closing.live._ledger, closing.engine)
     assert closing.engine.orders.position(BTC.name) == 6
-    closing.engine.orders.adjust(BTC.name, -6)
-    closing.live._upkeep.write_account(is_open=False)
-    closing.live._ledger.seal()
-    gone(closing)
+    ended_with(closing, -6)
     after = started(config, venue, instrument=coarser)
     begin(after.live._ledger, after.engine)
     assert after.engine.orders.position(BTC.name) == 0
@@ -158,11 +160,7 @@ def test_a_run_that_died_before_it_took_over_is_not_filled_in_other_units(
 ) -> None:
     monkeypatch.setenv("EMP_STATE", str(tmp_path / "state"))
     config, venue = settings(tmp_path / "runs"), Venue()
-    before = started(config, venue)
-    before.engine.orders.adjust(BTC.name, 6)
-    before.live._upkeep.write_account(is_open=False)
-    before.live._ledger.seal()
-    gone(before)
+    ended_with(started(config, venue), 6)
 
     def dies(_state: object, _names: object, ledger: Ledger, *_: object) -> None:
         ledger.close()

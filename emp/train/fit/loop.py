@@ -75,6 +75,7 @@ class Trainer:
         fitting: Fitting = WHOLE,
         fused: bool | None = None,
     ) -> None:
+        """`fused` compiles a GPU's kernels; None: where the training is long enough to earn it back."""
         self.network, self.streams, self.config, self.fitting = network, streams, config, fitting
         self.judging = Judging(judge) if judge else None
         self.clock = clock or LiveClock()
