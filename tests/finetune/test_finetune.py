@@ -1,6 +1,8 @@
 """`emp finetune` from end to end: what is accepted, what is refused, the table of ways, what cannot be asked for."""
 
+import concurrent.futures
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -132,12 +134,12 @@ def test_settings_that_are_none_end_in_one_line(asked: list[str], tmp_path: Path
 @pytest.fixture
 def markets(monkeypatch: pytest.MonkeyPatch) -> None:
     old, new = Market("GOOG", "equity", dataset(6_000, 1, name="GOOG")), Market("EURUSD", "fx", spot())
-    monkeypatch.setattr(ablation, "_markets", lambda _: ([old], [new]))
+    monkeypatch.setattr(ablation, "_markets", lambda *_: ([old], [new], []))
     monkeypatch.setattr("emp.train.judge.adaptations.LEAST_JUDGED", 200)
 
 
-def test_the_table_of_the_ways_is_the_same_again_from_what_lies_in_the_folder(
-    world: World, markets: None, tmp_path: Path
+def test_the_table_of_the_ways_is_the_same_again_from_what_lies_in_the_folder_and_over_processes(
+    world: World, markets: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = tmp_path / "how.yaml"
     settings.write_text("{epochs: 1, head_epochs: 1, length: 1024, fisher_rows: 512}")
@@ -153,7 +155,7 @@ def test_the_table_of_the_ways_is_the_same_again_from_what_lies_in_the_folder(
         "1000",
     ]
     words += ["--settings", str(settings), "--arm", "lora", "--arm", "head", "--json"]
-    first = run(*words)
+    first = run(*words, "--jobs", "1")
     assert first.exit_code == 0, first.output
     table = json.loads(first.output.splitlines()[-1])["table"]
     assert [row["arm"] for row in table] == ["none", "head", "lora"]
@@ -168,7 +170,7 @@ def test_the_table_of_the_ways_is_the_same_again_from_what_lies_in_the_folder(
     files = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "bench/results").iterdir()}
     assert len(files) == 6
     (tmp_path / "bench/results/EURUSD.1.lora.json").unlink()
-    again = run(*words)
+    again = run(*words, "--jobs", "1")
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "bench/results").iterdir()}
     assert {name for name in files if files[name] != after[name]} == {"EURUSD.1.lora.json"}
 
@@ -176,6 +178,29 @@ def test_the_table_of_the_ways_is_the_same_again_from_what_lies_in_the_folder(
         return [{**row, "cpu_s": 0} for row in json.loads(text.splitlines()[-1])["table"]]
 
     assert without_time(again.output) == without_time(first.output)
+
+    class Here(concurrent.futures.ThreadPoolExecutor):
+        """In place of processes, which do not see the markets of a test; one at a time, as PyTorch's random numbers
+        are the process's. What is handed over must go as bytes.
+        """
+
+        def __init__(self, jobs: int, context: Any, begin: Any, told: Any) -> None:
+            assert jobs == 2, "a market and seed for each"
+            super().__init__(1, initializer=begin, initargs=pickle.loads(pickle.dumps(told)))
+
+        def submit(self, make: Any, *args: Any, **named: Any) -> Any:
+            done = super().submit(*pickle.loads(pickle.dumps((make, *args))), **named)
+            asked.append(make.__name__)
+            return done
+
+    asked: list[str] = []
+    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(ablation, "_prepared", [])
+    words[2] = str(tmp_path / "beside")
+    beside = run(*words, "--jobs", "5")
+    assert without_time(beside.output) == without_time(first.output)
+    assert asked == ["_make_base"] * 2 + ["_make_results"] * 2
+    assert {path.name for path in (tmp_path / "beside/results").iterdir()} == set(files)
 
 
 def test_an_unknown_way_ends_in_one_line(tmp_path: Path) -> None:

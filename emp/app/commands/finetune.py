@@ -70,6 +70,9 @@ class Options(NamedTuple):
     judged: Annotated[
         int, typer.Option(min=1_000, help="With --ablate: rows of each market that are judged.")
     ] = 15_000
+    jobs: Annotated[
+        int, typer.Option(min=0, help="With --ablate: processes; 0: as many as there are cores.")
+    ] = 0
     seed: Annotated[int, typer.Option(min=0, help="Names the run of random numbers.")] = 0
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False
 

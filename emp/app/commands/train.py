@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from emp.model.artifact import Artifact
     from emp.train.data.data import Dataset
     from emp.train.fit.fit import Trained
+    from emp.train.fit.took import Took
 
 app = typer.Typer()
 
@@ -83,13 +84,15 @@ def train(options: Options) -> None:
     from emp.train.data.recipe import SHIPPED, recipe
     from emp.train.fit.fit import train_linear
     from emp.train.fit.settings import pick_device
+    from emp.train.fit.took import Took
 
     where = pick_device(options.device)
     series = [parse_series(text) for text in options.data] if options.data else recipe(SHIPPED)
     began = time.perf_counter()
+    took = Took()
     datasets = []
     for one in series:
-        with Work(f"see {one.name}") as work:
+        with Work(f"see {one.name}") as work, took.stage("recordings"):
             datasets.append(load_dataset(one, options.k_sigma, work.bytes_read))
     if options.reference is not None:
         trained = _referred(options.reference, datasets)
@@ -105,12 +108,12 @@ def train(options: Options) -> None:
     if options.linear is not None:
         trained = _linear(options.linear, options.k_sigma)
     else:
-        with Work("train") as work:
+        with Work("train") as work, took.stage("linear"):
             trained = train_linear(datasets, options.k_sigma, options.seed, work.report)
     if options.model is Model.LINEAR:
         artifact = save(options.out, trained.manifest, trained.tensors)
     else:
-        artifact = _state_space(options, datasets, trained, where)
+        artifact = _state_space(options, datasets, trained, where, took)
     result = {
         "model": options.model.value,
         "model_hash": artifact.hash,
@@ -119,6 +122,7 @@ def train(options: Options) -> None:
         "rows": {d.series: {part: len(d.part(part)) for part in ("train", "calibrate")} for d in datasets},
         "train_span": {d.series: list(d.span("train")) for d in datasets},
         "seconds": round(time.perf_counter() - began, 1),
+        "stages": took.seconds,
     }
     typer.echo(f"{artifact.hash}  {options.out}", err=True)
     if options.as_json:
@@ -145,7 +149,9 @@ def _linear(name: str, k_sigma: float) -> "Trained":
     return Trained(artifact.manifest, artifact.tensors)
 
 
-def _state_space(options: Options, datasets: "list[Dataset]", linear: "Trained", device: str) -> "Artifact":
+def _state_space(
+    options: Options, datasets: "list[Dataset]", linear: "Trained", device: str, took: "Took"
+) -> "Artifact":
     """Train a state-space model, saying throughput and time left."""
     import torch
 
@@ -171,4 +177,4 @@ def _state_space(options: Options, datasets: "list[Dataset]", linear: "Trained",
             text = f"length {step.length}, loss {step.losses['total']:.3f}, {step.events_per_s:,.0f} events/s"
             work.report(text, step.done / step.total)
 
-        return run_training(options.out, datasets, linear, sizes, how, tick, options.resume, device)
+        return run_training(options.out, datasets, linear, sizes, how, tick, options.resume, device, took)

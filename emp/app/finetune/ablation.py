@@ -1,6 +1,9 @@
 """`emp finetune --ablate`: every way to adapt beside the others, over seeds and markets, as one table."""
 
+import concurrent.futures
 import json
+import multiprocessing
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,8 +15,9 @@ from emp.app.terminal.progress import Work
 from emp.app.wiring.examples import examples
 from emp.core.codes import AssetClass
 from emp.core.errors import DataError, UsageError
+from emp.core.platform import usable_cores
 from emp.governance.gates import read_gates
-from emp.train.data.markets import Market, load_markets, read_catalogue
+from emp.train.data.markets import Market, Skipped, load_markets, read_catalogue
 from emp.train.data.recipe import recorded_markets
 from emp.train.fit.arms import ARMS
 from emp.train.judge.adaptation_table import (
@@ -24,7 +28,18 @@ from emp.train.judge.adaptation_table import (
     versus_lines,
     versus_of,
 )
-from emp.train.judge.adaptations import NAMES, Budget, line_of, run_tasks, tasks_of
+from emp.train.judge.adaptations import (
+    NAMES,
+    Budget,
+    Line,
+    Task,
+    groups_of,
+    line_of,
+    make_base,
+    missing,
+    run_tasks,
+    tasks_of,
+)
 
 K_SIGMA = 0.5
 """The k of the model that is served."""
@@ -37,17 +52,20 @@ def ablate(options: Any) -> None:
         UsageError: there is no such market or way.
         DataError: no equity, or no spot market, can be read.
     """
-    torch.set_num_threads(1)  # the same sums in the same order, whatever the machine
     arms = _arms(options.arm)
     caps = read_gates(options.gates).gates.retention_f1_drop_pct
-    settings = read_settings(options.settings, options.seed) if options.settings else Budget().adaptation
-    budget = Budget(events=options.events, judged=options.judged, adaptation=settings)
-    old, new = _markets(options)
-    line, short = line_of(options.out, old, new, K_SIGMA, budget)
+    with Work("see the markets") as work:
+        line, skipped, short = _line(options, work)
+    for one in skipped:
+        typer.echo(f"{one.market}: left out of the table: {one.why}", err=True)
     for name in short:
         typer.echo(f"{name}: too short to be trained on or judged", err=True)
     tasks = tasks_of(list(line.new), options.seeds, arms)
+    left = missing(line, tasks)
+    jobs = min(options.jobs or usable_cores(), len(groups_of(left)))
     with Work("adapt") as work:
+        if jobs > 1:
+            _spread(options, left, jobs, work)
         results = list(run_tasks(line, tasks, work.report))
     rows = table_of(results, {horizon: float(getattr(caps, field)) for horizon, field in FIELDS.items()})
     versus = versus_of(results)
@@ -71,21 +89,64 @@ def _arms(names: list[str] | None) -> tuple[str, ...]:
     return tuple(names) if names else (*ARMS, NAMES[-1])
 
 
-def _markets(options: Any) -> tuple[list[Market], list[Market]]:
-    """Equities to train on, and spot markets to adapt to, as far as they can be read."""
+def _line(options: Any, work: Work | None = None) -> tuple[Line, list[Skipped], list[str]]:
+    """Markets cut to the budget, those that cannot be read, and names of those that are too short."""
+    torch.set_num_threads(1)  # the same sums in the same order, whatever the machine
+    settings = read_settings(options.settings, options.seed) if options.settings else Budget().adaptation
+    budget = Budget(events=options.events, judged=options.judged, adaptation=settings)
+    old, new, skipped = _markets(options, work)
+    line, short = line_of(options.out, old, new, K_SIGMA, budget)
+    return line, skipped, short
+
+
+def _spread(options: Any, tasks: Sequence[Task], jobs: int, work: Work) -> None:
+    """Make results over processes: first what all markets share, the base of each seed; then a market and seed at a
+    time. Results are files: whoever reads them finds what one process would have made.
+    """
+    seeds, groups = sorted({task.seed for task in tasks}), groups_of(tasks)
+    done, total = 0, len(seeds) + len(groups)
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(jobs, context, _prepare, (options,)) as pool:
+        waves: list[tuple[Callable[[Any], str], Sequence[Any]]] = [
+            (_make_base, seeds),
+            (_make_results, groups),
+        ]
+        for make, parts in waves:
+            for one in concurrent.futures.as_completed([pool.submit(make, part) for part in parts]):
+                done += 1
+                work.report(one.result(), done / total)
+
+
+_prepared: list[Line] = []
+"""The markets of a process of `_spread`, seen once."""
+
+
+def _prepare(options: Any) -> None:
+    _prepared.append(_line(options)[0])
+
+
+def _make_base(seed: int) -> str:
+    make_base(_prepared[0], seed)
+    return f"base of seed {seed}"
+
+
+def _make_results(tasks: Sequence[Task]) -> str:
+    for _ in run_tasks(_prepared[0], tasks, lambda text, share: None):
+        pass
+    return f"{tasks[0].market}, seed {tasks[0].seed}"
+
+
+def _markets(options: Any, work: Work | None) -> tuple[list[Market], list[Market], list[Skipped]]:
+    """Equities to train on, spot markets to adapt to, and what cannot be read."""
     entries = read_catalogue(options.catalogue or examples()["markets"])
     unknown = sorted(set(options.market or ()) - set(entries))
     if unknown:
         raise UsageError(f"--market {unknown[0]}: not in the catalogue: {', '.join(entries)}")
-    with Work("see the markets") as work:
-        markets, skipped = load_markets(
-            entries,
-            recorded_markets(),
-            K_SIGMA,
-            lambda name: lambda done, total: work.report(f"see {name}", done / max(1, total)),
-        )
-    for one in skipped:
-        typer.echo(f"{one.market}: left out of the table: {one.why}", err=True)
+
+    def seen(name: str) -> Any:
+        return lambda done, size: work.report(f"see {name}", done / max(1, size)) if work else None
+
+    markets, skipped = load_markets(entries, recorded_markets(), K_SIGMA, seen)
     old = [one for one in markets if one.data.instrument.asset_class is AssetClass.EQUITY]
     wanted = options.market or [
         one.name for one in markets if one.data.instrument.asset_class is AssetClass.FX_SPOT
@@ -96,4 +157,4 @@ def _markets(options: Any) -> tuple[list[Market], list[Market]]:
     both = {one.data.instrument.name for one in old} & {one.data.instrument.name for one in new}
     if both:
         raise UsageError(f"--market {min(both)}: the models are trained on it")
-    return old, new
+    return old, new, skipped

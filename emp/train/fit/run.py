@@ -27,6 +27,7 @@ from emp.train.fit.export import PARITY_EVENTS, export
 from emp.train.fit.fit import Trained, provenance
 from emp.train.fit.loop import Report
 from emp.train.fit.sequence import encoder_record, heads_of, train_sequence
+from emp.train.fit.took import Took
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -48,13 +49,17 @@ def run_training(
     report: Report,
     resume: bool = False,
     device: str = "cpu",
+    took: Took | None = None,
 ) -> Artifact:
     """Train, write the run's files, and export the artifact after comparing the compiled step with the network.
+
+    `took` counts the seconds of the stages features, sequences, calibration and check.
 
     Raises:
         UsageError: `resume` without a checkpoint, or with one of another run.
         ArtifactError: training diverged, or the step differs from the network.
     """
+    took = took or Took()
     folder = run_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / CHECKPOINT
@@ -64,17 +69,18 @@ def run_training(
         folder / "config.json", {"model": msgspec.to_builtins(model), "train": msgspec.to_builtins(config)}
     )
     _write_json(folder / "provenance.json", made_of(datasets, linear))
-    done = train_sequence(datasets, linear, model, config, report, checkpoint, resume, device)
+    done = train_sequence(datasets, linear, model, config, report, checkpoint, resume, device, took)
     _write_losses(folder, done.losses)
     draw_curve(folder / "curve.png", done.losses, done.history)
-    artifact = export(
-        out,
-        done.network,
-        done.manifest,
-        done.calibration,
-        done.extra,
-        parity_inputs(datasets, linear.tensors, done.network.domains),
-    )
+    with took.stage("check"):
+        artifact = export(
+            out,
+            done.network,
+            done.manifest,
+            done.calibration,
+            done.extra,
+            parity_inputs(datasets, linear.tensors, done.network.domains),
+        )
     manifest = artifact.manifest
     told = {name: manifest.config[name] for name in ("calibration_loss", "calibration")}
     found = {"model_hash": artifact.hash, "windows": len(done.losses), **told, **manifest.metrics}

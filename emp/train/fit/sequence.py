@@ -37,6 +37,7 @@ from emp.train.fit.fit import Trained, provenance
 from emp.train.fit.loop import Report, Trainer
 from emp.train.fit.losses import Scales, move_scales
 from emp.train.fit.rollout import Rollout, rollout
+from emp.train.fit.took import Took
 from emp.train.net.network import Heads, Network
 
 CONTEXT = 16_384
@@ -102,6 +103,7 @@ def train_sequence(
     checkpoint: Path | None = None,
     resume: bool = False,
     device: str = "cpu",
+    took: Took | None = None,
 ) -> SequenceModel:
     """Train on the training parts, choose the epoch and calibrate on the calibration parts.
 
@@ -113,7 +115,9 @@ def train_sequence(
         checkpoint: path to write checkpoints to.
         resume: go on from that checkpoint, wherever it was written.
         device: "cpu" or "cuda", of `pick_device`; what is exported is computed on the CPU.
+        took: counts the seconds of the stages features, sequences and calibration.
     """
+    took = took or Took()
     torch.manual_seed(config.seed)
     domains = linear.manifest.domains
     seen = [data.encoded(encoder_record(linear.tensors)) for data in datasets]
@@ -125,19 +129,22 @@ def train_sequence(
     add_tilt(network, tilt)
     scales = make_scales(seen, domains)
     if not resume:
-        learn_features(network, streams, scales, config, report)  # small steps: a CPU is quicker at them
+        with took.stage("features"):  # small steps: a CPU is quicker at them
+            learn_features(network, streams, scales, config, report)
     network.to(device)
 
     def judge(candidate: Network) -> float:
         return calibration_loss(without_tilt(candidate, tilt), seen, edges)
 
-    trainer = Trainer(network, streams, scales, config, judge)
-    if resume and checkpoint:
-        trainer.resume(checkpoint)
-    trainer.run(report, checkpoint)
+    with took.stage("sequences"):
+        trainer = Trainer(network, streams, scales, config, judge)
+        if resume and checkpoint:
+            trainer.resume(checkpoint)
+        trainer.run(report, checkpoint)
     network.load_state_dict(trainer.best)
     network = without_tilt(network, tilt).cpu()
-    calibrated = calibrate(network, seen, edges)
+    with took.stage("calibration"):
+        calibrated = calibrate(network, seen, edges)
     manifest = Manifest(
         kind=model.impl,
         schema=linear.manifest.schema,
@@ -339,10 +346,12 @@ def calibrate(network: Network, datasets: Sequence[Dataset], edges: Array) -> Ca
     heads = len(network.domains)
     chosen = [[calibration.NOTHING] * HORIZONS for _ in range(heads)]
     quartiles = np.tile(np.array([1.0, 0.0], np.float32), (heads, HORIZONS, 1))
-    for at in range(heads):
-        mine = [data for data in datasets if at in heads_of(data, network.domains)]
-        if mine:
-            chosen[at], quartiles[at] = calibrate_head(network, mine, edges, at)
+    serves = {at: [data for data in datasets if at in heads_of(data, network.domains)] for at in range(heads)}
+    served = [at for at in range(heads) if serves[at]]
+    with ThreadPoolExecutor(min(MOST_BESIDE, usable_cores()), thread_name_prefix="emp-calibrate") as pool:
+        found = pool.map(lambda at: calibrate_head(network, serves[at], edges, at), served)
+        for at, (classes_of, quartiles_of) in zip(served, found, strict=True):
+            chosen[at], quartiles[at] = classes_of, quartiles_of
     return Calibration(chosen, quartiles)
 
 

@@ -119,6 +119,27 @@ def run_tasks(line: Line, tasks: Sequence[Task], report: Report) -> Iterator[dic
         yield bench.result(task, _part_of(report, k / len(tasks)))
 
 
+def groups_of(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Tasks by market and seed, which share what is made once: one group has nothing to wait for in another, once the
+    bases are there.
+    """
+    groups: dict[tuple[str, int], list[Task]] = {}
+    for task in tasks:
+        groups.setdefault((task.market, task.seed), []).append(task)
+    return list(groups.values())
+
+
+def missing(line: Line, tasks: Sequence[Task]) -> list[Task]:
+    """Tasks whose result the folder does not hold."""
+    bench = _Bench(line)
+    return [task for task in tasks if bench.kept(task) is None]
+
+
+def make_base(line: Line, seed: int) -> None:
+    """The model of a seed that knows equities alone, made where the folder does not hold it."""
+    _Bench(line).base(seed, lambda text, share: None)
+
+
 def _part_of(report: Report, share: float) -> Report:
     """Reports of one result, at the share that all results are done by."""
     return lambda text, _: report(text, share)
@@ -132,17 +153,23 @@ class _Bench:
         self._kept: dict[str, Any] = {}
 
     def result(self, task: Task, report: Report) -> dict[str, Any]:
-        path = self.line.folder / "results" / task.file
-        key = self._key(task)
-        found = _read(path)
-        if found is not None and found.get("key") == key:
+        found = self.kept(task)
+        if found is not None:
             return found
         began, cpu = time.perf_counter(), time.process_time()
-        made = {"key": key, **task._asdict(), "code": code_version(), **self._made(task, report)}
+        made = {"key": self._key(task), **task._asdict(), "code": code_version(), **self._made(task, report)}
         made["seconds"] = round(time.perf_counter() - began, 2)
         made["cpu_s"] = round(time.process_time() - cpu, 2)
-        _write(path, made)
+        _write(self._path(task), made)
         return made
+
+    def kept(self, task: Task) -> dict[str, Any] | None:
+        """What the folder holds, where it was made from the same."""
+        found = _read(self._path(task))
+        return found if found is not None and found.get("key") == self._key(task) else None
+
+    def _path(self, task: Task) -> Path:
+        return self.line.folder / "results" / task.file
 
     def _key(self, task: Task) -> str:
         line = self.line
@@ -160,7 +187,7 @@ class _Bench:
         )
 
     def _made(self, task: Task, report: Report) -> dict[str, Any]:
-        base = self._base(task.seed, report)
+        base = self.base(task.seed, report)
         own = self.line.new[task.market]
         edges = domain_thresholds([own], [head_name(own)])[0]
         facts: dict[str, Any] = {}
@@ -203,7 +230,8 @@ class _Bench:
             )
         return adapt_model(base.artifact, [own], self.line.old, arm, settings, None, fisher)
 
-    def _base(self, seed: int, report: Report) -> LoadedModel:
+    def base(self, seed: int, report: Report) -> LoadedModel:
+        """The model of a seed that knows equities alone."""
         line = self.line
         series = [[data.series, list(data.files), len(data.ts)] for data in line.old]
         key = content_key(line.budget.events, msgspec.to_builtins(line.budget.pretraining), series, seed)
