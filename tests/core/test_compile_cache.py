@@ -1,16 +1,19 @@
 """The cache of compiled code: what is wrong with it costs time and one line, and time only once where it can."""
 
+import concurrent.futures
 import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from emp.core.clock import LiveClock
-from emp.core.numba import cache
+from emp.core.numba import cache, jit
 from emp.core.numba.cache import DAY_NS, cache_root, prune, size_bytes, unusable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -242,3 +245,22 @@ def test_processes_that_compile_the_same_kernel_at_once_keep_what_each_has_compi
     together = [start("ints"), start("floats")]
     assert [one.communicate()[0].split()[1] for one in together] == ["10", "10"]
     assert start("both").communicate()[0].split() == ["True", "0"]
+
+
+def test_threads_that_make_kernels_beside_one_another_each_have_their_cache(tmp_path: Path) -> None:
+    """Numba reads the folder from a variable of the process: another thread's must never be in it, nor stay there."""
+
+    class Slow:
+        def __init__(self, function: Any) -> None:
+            told = jit.CONFIG.CACHE_DIR
+            time.sleep(0.002)
+            assert told == jit.CONFIG.CACHE_DIR == str(function)
+
+    before = jit.CONFIG.CACHE_DIR
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        made = [
+            pool.submit(jit._cache_at, Slow, folder, folder)
+            for folder in map(tmp_path.joinpath, "abcdefghij")
+        ]
+    assert [one.exception() for one in made] == [None] * 10
+    assert before == jit.CONFIG.CACHE_DIR

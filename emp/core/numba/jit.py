@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -25,6 +26,8 @@ from emp.core.numba.inner import TRIED, InnerCache, inner
 from emp.core.platform import CLOCK_MONOTONIC, say, wait_for_lock
 
 CONFIG: Any = numba.config
+
+_ONE_AT_A_TIME = threading.Lock()
 
 INSIDE = "inner"
 """Within the folder of a module: what other kernels link of its kernels."""
@@ -250,17 +253,26 @@ def _keep(compiled: Any, kind: Any, folder: Path, at: Path) -> None:
     """Let a folder keep what is compiled of a function, in numba's cache or ours, at a place within it."""
     if not _prepared(folder):
         return
-    before = CONFIG.CACHE_DIR
-    CONFIG.CACHE_DIR = str(at)
     try:
-        numbas = kind(compiled.py_func)
+        numbas = _cache_at(kind, compiled.py_func, at)
         if not Path(numbas.cache_path).is_relative_to(folder):  # numba took another for lack of this
             raise OSError(f"{folder} cannot be written")
         compiled._cache = _Kept(numbas, folder)
     except (OSError, RuntimeError) as error:
         _cannot_be_kept(folder.parent, _why(error))
-    finally:
-        CONFIG.CACHE_DIR = before
+
+
+def _cache_at(kind: Any, function: Any, at: Path) -> Any:
+    """Numba's cache of a function in a folder. It looks for the folder in a variable of the process, and threads
+    import and compile beside one another.
+    """
+    with _ONE_AT_A_TIME:
+        before = CONFIG.CACHE_DIR
+        CONFIG.CACHE_DIR = str(at)
+        try:
+            return kind(function)
+        finally:
+            CONFIG.CACHE_DIR = before
 
 
 _clock_gettime: Any = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.intp))

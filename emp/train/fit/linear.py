@@ -11,11 +11,13 @@ fit is the one that does best on the calibration block. Then the classes are cal
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from emp.core.platform import usable_cores
 from emp.core.records import HORIZONS, Array
 from emp.model.heads import CLASSES, MEANS_AT, OUTPUTS, QUANTILES_AT
 from emp.perception.normalise import INPUTS
@@ -39,6 +41,9 @@ TRIMMED = 0.999
 """Share of moves taken at their size by the ridge; larger ones count as this quantile of the training moves."""
 
 ITERATIONS = 80
+
+MOST_BESIDE = 4
+"""Horizons that are fitted at once: what one holds of the rows, in double precision, is large."""
 
 STD_FLOOR = 1e-4
 """An input that varies less in training gets no weight."""
@@ -83,21 +88,44 @@ class _Scaling(NamedTuple):
 
 
 def fit_head(train: Sample, held_out: Sample, progress: Callable[[], None]) -> Head:
-    """Fit one head; `progress` is called once per horizon."""
-    torch.set_num_threads(1)
+    """Fit one head, horizons beside one another; `progress` is called once per horizon, from the caller's thread."""
+    torch.set_num_threads(1)  # of each horizon: the same sums in the same order, whatever the machine
     scaling = _scaling(train)
     weight, bias = np.zeros((INPUTS, OUTPUTS)), np.zeros(OUTPUTS)
-    chosen: dict[str, list[float]] = {"classes": [], "quantiles": [], "mean": []}
-    calibration = [NOTHING] * HORIZONS
-    for h in range(HORIZONS):
-        fit, pick = _known(train, h), _known(held_out, h)
-        if len(fit.x) and len(pick.x):
-            inner, outer = scaling.design(fit.x), scaling.design(pick.x)
-            calibration[h] = _fill_classes(h, fit, pick, inner, outer, scaling, weight, bias, chosen)
-            _fill_quantiles(h, fit, pick, inner, outer, scaling, weight, bias, chosen)
-            _fill_mean(h, fit, pick, inner, outer, scaling, weight, chosen)
-        progress()
-    return Head(weight, bias, chosen, calibration)
+    fitted: list[_Fitted | None] = []
+
+    def fit(h: int) -> _Fitted | None:
+        return _fit_horizon(h, _known(train, h), _known(held_out, h), scaling, weight, bias)
+
+    with ThreadPoolExecutor(min(MOST_BESIDE, usable_cores()), thread_name_prefix="emp-linear") as pool:
+        for one in pool.map(fit, range(HORIZONS)):
+            fitted.append(one)
+            progress()
+    chosen = {
+        kind: [one.penalties[kind] for one in fitted if one is not None]
+        for kind in ("classes", "quantiles", "mean")
+    }
+    return Head(weight, bias, chosen, [NOTHING if one is None else one.calibration for one in fitted])
+
+
+class _Fitted(NamedTuple):
+    """What is told of a horizon beside its weights."""
+
+    penalties: dict[str, float]  # chosen, by kind of output
+    calibration: Chosen
+
+
+def _fit_horizon(
+    h: int, fit: Sample, pick: Sample, scaling: _Scaling, weight: Array, bias: Array
+) -> _Fitted | None:
+    """Fit all outputs of a horizon and write them in its own columns; None where it has no rows."""
+    if not len(fit.x) or not len(pick.x):
+        return None
+    inner, outer = scaling.design(fit.x), scaling.design(pick.x)
+    classes, calibration = _fill_classes(h, fit, pick, inner, outer, scaling, weight, bias)
+    quantiles = _fill_quantiles(h, fit, pick, inner, outer, scaling, weight, bias)
+    mean = _fill_mean(h, fit, pick, inner, outer, scaling, weight)
+    return _Fitted({"classes": classes, "quantiles": quantiles, "mean": mean}, calibration)
 
 
 def _known(sample: Sample, h: int) -> Sample:
@@ -162,9 +190,8 @@ def _fill_classes(
     scaling: _Scaling,
     weight: Array,
     bias: Array,
-    chosen: dict[str, list[float]],
-) -> Chosen:
-    """Fit the class logits of one horizon, calibrate them, and write them in."""
+) -> tuple[float, Chosen]:
+    """Fit the class logits of one horizon, calibrate them, and write them in; the penalty and the calibration."""
     mass, target = _mass(fit), torch.from_numpy(fit.labels.astype(np.int64))
     pick_mass, pick_target = _mass(pick), torch.from_numpy(pick.labels.astype(np.int64))
 
@@ -180,7 +207,6 @@ def _fill_classes(
         lambda start, p: _minimise(start, lambda w: train_loss(w, p)),
         judge,
     )
-    chosen["classes"].append(penalty)
     calibrated = calibrate(
         Rows(_logits(outer, w).numpy(), pick.labels, pick.weight, pick.stretch, pick.block, pick.whole_day)
     )
@@ -189,7 +215,7 @@ def _fill_classes(
     weight[:, at + UP] = scaling.even @ e + scaling.odd @ o
     weight[:, at + DOWN] = scaling.even @ e - scaling.odd @ o
     bias[[at + UP, at + DOWN]] = a - scaling.centre @ e
-    return calibrated
+    return penalty, calibrated
 
 
 def _logits(design: _Design, w: torch.Tensor) -> torch.Tensor:
@@ -222,15 +248,13 @@ def _fill_quantiles(
     scaling: _Scaling,
     weight: Array,
     bias: Array,
-    chosen: dict[str, list[float]],
-) -> None:
-    """Fit the three quantiles of one horizon and write them in."""
+) -> float:
+    """Fit the three quantiles of one horizon and write them in; the penalty."""
     mass, pick_mass = _mass(fit), _mass(pick)
     moves, pick_moves = (torch.from_numpy(s.delta_hat.astype(np.float64)) for s in (fit, pick))
     size = float((moves.abs() * mass).sum())
     if size <= 0.0:
-        chosen["quantiles"].append(PENALTIES[0])
-        return
+        return PENALTIES[0]
     y, pick_y = moves / size, pick_moves / size
     n_odd = inner.odd.shape[1]
 
@@ -256,7 +280,6 @@ def _fill_quantiles(
         key=lambda v: float(_pinball(outer, v, pick_y, pick_mass, SHARP)),
     )
     w = w * size
-    chosen["quantiles"].append(penalty)
     outer_part, median = w.numpy()[:-n_odd], w.numpy()[-n_odd:]
     b, e, o = _unpack(outer_part, inner)
     at = QUANTILES_AT + h * 3
@@ -265,6 +288,7 @@ def _fill_quantiles(
     weight[:, at + 2] = scaling.even @ e + scaling.odd @ o
     bias[at + 2] = b - scaling.centre @ e
     bias[at] = -bias[at + 2]
+    return penalty
 
 
 def _pinball(
@@ -291,9 +315,8 @@ def _fill_mean(
     outer: _Design,
     scaling: _Scaling,
     weight: Array,
-    chosen: dict[str, list[float]],
-) -> None:
-    """Fit the expected move of one horizon by ridge and write it in."""
+) -> float:
+    """Fit the expected move of one horizon by ridge and write it in; the penalty."""
     bound = float(np.quantile(np.abs(fit.delta_hat), TRIMMED))
     y = np.clip(fit.delta_hat.astype(np.float64), -bound, bound)
     share = fit.weight / fit.weight.sum()
@@ -309,5 +332,5 @@ def _fill_mean(
         return float(np.average(np.square(miss), weights=pick.weight))
 
     w, penalty = _best(odd.shape[1], RIDGES, solve, judge)
-    chosen["mean"].append(penalty)
     weight[:, MEANS_AT + h] = scaling.odd @ w.numpy()
+    return penalty
