@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import typer
 
 from emp.core.errors import DataError, UsageError
@@ -14,7 +15,7 @@ from emp.core.errors import DataError, UsageError
 if TYPE_CHECKING:
     from emp.engine.load import LoadedModel
     from emp.train.data.markets import Market, Skipped
-    from emp.train.judge.apart import Cell
+    from emp.train.judge.apart import Cell, Networks
     from emp.train.judge.leave_out import Budget
 
 K_SIGMA = 0.5
@@ -37,6 +38,17 @@ class Asked(NamedTuple):
     as_json: bool
     artifacts: Sequence[str] = ()
     evidence: Path | None = None
+    peers: Sequence[str] = ()
+    peer_windows: int = 0
+    judged: int | None = None
+
+    @property
+    def networks(self) -> "Networks | None":
+        """Published networks to stand beside the models."""
+        from emp.train.judge.apart import Networks
+        from emp.train.judge.peer import known_peers
+
+        return Networks(known_peers(self.peers), self.peer_windows) if self.peers else None
 
 
 class Found(NamedTuple):
@@ -67,6 +79,8 @@ def leave_out(asked: Asked) -> None:
         )
     markets, skipped = _markets(asked)
     budget = Budget(events=asked.events, epochs=asked.epochs)
+    if asked.judged is not None:
+        budget = msgspec.structs.replace(budget, judged=asked.judged)
     found = (
         _judge_artifacts(asked, markets, budget)
         if asked.artifacts
@@ -79,7 +93,7 @@ def leave_out(asked: Asked) -> None:
     ]
     result = {
         "by": found.by,
-        "budget": _budget(budget),
+        "budget": _budget(budget) | ({"peer_windows": asked.peer_windows} if asked.peers else {}),
         "thresholds": "own" if asked.own else "head",
         "seed": asked.seed,
         "folds": found.facts,
@@ -107,7 +121,9 @@ def _train_without(asked: Asked, markets: "Sequence[Market]", budget: "Budget") 
     cells, facts = [], []
     for fold in folds(markets, asked.by, asked.single):
         with Work(f"without {fold.name}") as work:
-            found, told = judge_fold(fold, K_SIGMA, budget, asked.seed, asked.own, work.report)
+            found, told = judge_fold(
+                fold, K_SIGMA, budget, asked.seed, asked.own, work.report, asked.networks
+            )
         cells += found
         facts.append({"name": fold.name, **told})
     return Found(cells, facts, "market" if asked.single else asked.by)
@@ -134,7 +150,13 @@ def _judge_artifacts(asked: Asked, markets: "Sequence[Market]", budget: "Budget"
     with Work("judge what was not trained on") as work:
         for k, market in enumerate(outside):
             work.report(market.name, k / len(outside))
-            cells += judge_market(market, models, budget.trees, budget.judged, asked.seed)
+
+            def tick(text: str, share: float, k: int = k, name: str = market.name) -> None:
+                work.report(f"{name}: {text}", (k + share) / len(outside))
+
+            cells += judge_market(
+                market, models, budget.trees, budget.judged, asked.seed, asked.networks, tick
+            )
     facts = {
         "name": "outside the training",
         "left_out": [market.name for market in outside],
@@ -149,12 +171,12 @@ def _models(artifacts: Sequence[str]) -> "dict[str, LoadedModel]":
     """Models by name, the linear one that the others are compared with among them."""
     from emp.engine.choose import load_model
     from emp.train.judge.contenders import parse_contenders
-    from emp.train.judge.leave_out_table import LINEAR, MODEL_LIKE
+    from emp.train.judge.leave_out_table import LINEAR, OF_THE_MARKET
 
     found = {one.name: one.seeds[0] for one in parse_contenders(artifacts) if len(one.seeds) == 1}
     if len(found) < len(artifacts):
         raise UsageError("--leave-out: give each --artifact a name of its own (NAME=FOLDER)")
-    taken = sorted(set(found) & set(MODEL_LIKE))
+    taken = sorted(set(found) & set(OF_THE_MARKET))
     if taken:
         raise UsageError(f"--leave-out: {taken[0]} is a baseline: give the artifact another name")
     return {LINEAR: load_model(LINEAR), **found}
@@ -239,8 +261,6 @@ def _told(work: Any, text: str) -> Any:
 
 
 def _budget(budget: "Budget") -> dict[str, int]:
-    import msgspec
-
     return dict(msgspec.to_builtins(budget))
 
 

@@ -15,14 +15,15 @@ from emp.core.errors import ConfigError
 from emp.core.records import HORIZON_NAMES
 from emp.engine.choose import load_model
 from emp.perception.targets import CLASSES, NO_LABEL, classes
-from emp.train.data.data import Dataset
+from emp.train.data.books import scaled
+from emp.train.data.data import Dataset, Series
 from emp.train.data.markets import Market, load_markets, read_catalogue
 from emp.train.fit import encoder, linear
 from emp.train.fit.fit import pooled_sample
-from emp.train.judge import leave_out
-from emp.train.judge.apart import Cell, judge_market, past_shares
+from emp.train.judge import leave_out, peer
+from emp.train.judge.apart import Cell, Networks, judge_market, past_shares
 from emp.train.judge.leave_out import Budget, folds, models_of, recent, to_train_on
-from emp.train.judge.leave_out_table import summary_of, table_of
+from emp.train.judge.leave_out_table import markdown_lines, summary_of, table_of
 from emp.train.judge.metrics import Outcome, Prediction, Sums, block_sums
 from emp.train.judge.paired import SHORT, Difference, difference, holm, verdicts
 from tests.kit.datasets import dataset, market, write_quotes
@@ -154,6 +155,36 @@ def test_a_horizon_at_which_a_market_hardly_moves_is_not_judged(
     still[data.part("train")[90:100], 1] = 1.0
     assert len(judge_market(held, model, 500, 500, 0)) == len(HORIZON_NAMES)
     assert judge_market(named("few", "g", dataset(650, 4)), model, 500, 500, 0) == []
+
+
+def test_networks_trained_on_the_markets_own_first_part_stand_beside_the_models_on_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMP_CACHE", str(tmp_path))
+    monkeypatch.setattr(peer, "CHECKS", 2)
+    events = market(3_000, 4, 0.5)
+    books = scaled(
+        *(
+            np.stack([events[f"ask_{what}"][:, :2], events[f"bid_{what}"][:, :2]], axis=2)
+            for what in ("px", "sz")
+        )
+    )
+    monkeypatch.setattr("emp.train.judge.apart.read_books", lambda *_: books)
+    held = named("held", "g", dataset(3_000, 4))._replace(series=Series("held", "GOOG", ()))
+    told: list[str] = []
+    model = {"linear": load_model("linear")}
+    networks = Networks(("binlob", "deeplob"), 256)
+    rows = table_of(judge_market(held, model, 500, 300, 0, networks, lambda text, share: told.append(text)))
+    for horizon in HORIZON_NAMES:
+        mine = {row["model"]: row for row in rows if row["horizon"] == horizon}
+        assert set(mine) == {"linear", "trees", "persistence", "shares", "binlob", "deeplob"}
+        assert len({row["n"] for row in mine.values()}) == 1
+        assert mine["linear"]["n"] <= 300
+        assert mine["linear"]["against"].keys() == {"trees", "binlob", "deeplob", "shares"}
+        assert mine["binlob"]["against"] is None
+    assert any(text.startswith("deeplob") for text in told)
+    heading = markdown_lines(rows, "linear")[0]
+    assert heading.endswith("against trees | against deeplob | against binlob | against shares |")
 
 
 def sums_of(p_right: np.ndarray, blocks: int) -> Sums:

@@ -1,4 +1,4 @@
-"""DeepLOB as a peer: past-only books, the same split and labels, and forecasts that are kept."""
+"""Networks over raw books as peers: past-only books, the same split and labels, and forecasts that are kept."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from emp.train.data.books import Books, read_books, scaled, windows
 from emp.train.data.data import Series, load_dataset
 from emp.train.data.table import FeatureTable
 from emp.train.judge import peer
+from emp.train.net.peers import PEERS
 from tests.kit.datasets import dataset, market, write_quotes
 
 THRESHOLD = np.full(6, 0.1)
@@ -49,22 +50,23 @@ def test_a_window_ends_with_its_row_and_knows_nothing_later() -> None:
     np.testing.assert_array_equal(windows(cut, rows, 100), seen)
 
 
-def test_the_peer_is_judged_on_the_test_rows_and_its_forecast_is_kept(
-    short: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_is_judged_on_the_test_rows_and_its_forecast_is_kept(
+    name: str, short: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, books = dataset(2_400, 1), books_of(2_400, 1, 0.5)
-    made = peer.forecast_peer(data, books, THRESHOLD, 0, 192, lambda *_: None)
+    made = peer.forecast_peer(name, data, books, THRESHOLD, 0, 192, lambda *_: None)
     np.testing.assert_array_equal(made.rows, data.part("test"))
     np.testing.assert_allclose(made.p.sum(axis=2), 1.0, rtol=1e-5)
     assert made.facts["trained_windows"] == 192
     monkeypatch.setattr(peer, "train", lambda *_: pytest.fail("trained again"))
-    again = peer.forecast_peer(data, books, THRESHOLD, 0, 192, lambda *_: None)
+    again = peer.forecast_peer(name, data, books, THRESHOLD, 0, 192, lambda *_: None)
     np.testing.assert_array_equal(again.p, made.p)
     logits = peer.class_logits(again.network, books, made.rows[:8])
     p = (logits / torch.tensor(again.facts["temperature"])[:, None]).softmax(-1).numpy()
     np.testing.assert_allclose(p, made.p[:8], atol=1e-4)
     with pytest.raises(pytest.fail.Exception, match="trained again"):
-        peer.forecast_peer(data, books, THRESHOLD, 1, 192, lambda *_: None)
+        peer.forecast_peer(name, data, books, THRESHOLD, 1, 192, lambda *_: None)
 
 
 def test_temperature_is_that_of_the_least_log_loss() -> None:

@@ -22,7 +22,7 @@ MATRIX_WIDTH = 120
 """Columns that the PSI matrix needs, also where the output is no terminal."""
 
 PEER_WINDOWS = 120_000
-"""Windows that DeepLOB is trained on unless told otherwise: about a quarter of an hour on one busy core."""
+"""Windows that a peer is trained on unless told otherwise: some minutes on one core for each series."""
 
 
 class Options(NamedTuple):
@@ -88,6 +88,14 @@ class Options(NamedTuple):
     epochs: Annotated[
         int, typer.Option(min=1, help="With --leave-out: how often the state-space model sees them.")
     ] = 2
+    judged: Annotated[
+        int | None,
+        typer.Option(
+            min=1_000,
+            help="With --leave-out: rows of each market that are judged at most, evenly spaced; 40,000 where not "
+            "given.",
+        ),
+    ] = None
     head_thresholds: Annotated[
         bool,
         typer.Option(
@@ -98,11 +106,14 @@ class Options(NamedTuple):
     trees: Annotated[
         bool, typer.Option(help="Also grow gradient-boosted trees as a baseline (slow the first time).")
     ] = False
-    deeplob: Annotated[
-        bool,
-        typer.Option(help="Also train DeepLOB on every series with depth (very slow the first time)."),
-    ] = False
-    deeplob_windows: Annotated[int, typer.Option(min=64, help="Windows that DeepLOB is trained on.")] = (
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also train this published network on the first part of every series (very slow the first time): "
+            "deeplob, tlob or binlob; may be given often."
+        ),
+    ] = None
+    peer_windows: Annotated[int, typer.Option(min=64, help="Windows that each --peer is trained on.")] = (
         PEER_WINDOWS
     )
     as_trained: Annotated[
@@ -173,9 +184,7 @@ def evaluate(options: Options) -> None:
         return
 
     contenders = with_reference(contenders, options.against, datasets)
-    peers = (
-        _peers(contenders, series, datasets, options.seed, options.deeplob_windows) if options.deeplob else {}
-    )
+    peers = _peers(contenders, series, datasets, options)
     with Work("evaluate") as work:
         found = judging.evaluate(
             contenders, datasets, options.seed, options.trees, work.report, peers, options.as_trained
@@ -208,6 +217,9 @@ def _leave_out(options: Options) -> None:
         options.as_json,
         options.artifact or (),
         options.evidence,
+        options.peer or (),
+        options.peer_windows,
+        options.judged,
     )
     leave_out(asked)
 
@@ -289,7 +301,7 @@ def _result(
         "table": found.table,
         "intervals": found.intervals,
         "latency_us": found.latency,
-        "deeplob": found.peers,
+        "peers": found.peers,
         "trading": traded,
     }
 
@@ -298,23 +310,28 @@ def _peers(
     contenders: "Sequence[Contender]",
     series: "Sequence[Series]",
     datasets: "Sequence[Dataset]",
-    seed: int,
-    windows: int,
-) -> "dict[str, PeerForecast]":
-    """DeepLOB's forecasts of every series with depth; where one level is all there is, it has nothing to look at."""
+    options: Options,
+) -> "dict[str, dict[str, PeerForecast]]":
+    """Forecasts of every --peer by series; where one level is all there is, a network has nothing to look at."""
     from emp.app.terminal.progress import Work
     from emp.train.data.books import read_books
     from emp.train.judge.evaluate import common_thresholds
-    from emp.train.judge.peer import forecast_peer
+    from emp.train.judge.peer import forecast_peer, known_peers
 
-    found = {}
+    found: dict[str, dict[str, PeerForecast]] = {}
+    names = known_peers(options.peer or ())
     for one, data in zip(series, datasets, strict=True):
-        if not data.seen.states["has_depth"].any():
+        if not names or not data.seen.states["has_depth"].any():
             continue
         threshold = common_thresholds(contenders, data)
-        with Work(f"deeplob {one.name}") as work:
+        with Work(f"{', '.join(names)} {one.name}") as work:
             books = read_books(one, data, work.bytes_read)
-            found[data.series] = forecast_peer(data, books, threshold, seed, windows, work.report)
+            found[data.series] = {
+                name: forecast_peer(
+                    name, data, books, threshold, options.seed, options.peer_windows, work.report
+                )
+                for name in names
+            }
     return found
 
 

@@ -14,9 +14,9 @@ from emp.app.report.page import figure as framed
 from emp.app.report.plots import BLUE, GREEN, GREY, INK, RED, svg, svg_panels
 from emp.core.errors import DataError
 from emp.core.records import HORIZON_NAMES, Array
-from emp.train.judge.evaluate import IMBALANCE, LINEAR, MAJORITY, PEER, PERSISTENCE, TREES
+from emp.train.judge.evaluate import IMBALANCE, LINEAR, MAJORITY, PERSISTENCE, TREES
 
-COLOURS = {LINEAR: INK, PERSISTENCE: GREY, IMBALANCE: "#b7791f", TREES: RED, PEER: GREEN}
+COLOURS = {LINEAR: INK, PERSISTENCE: GREY, IMBALANCE: "#b7791f", TREES: RED, "deeplob": GREEN}
 MODEL_COLOURS = (BLUE, "#7a3fb0", "#0b8a8f", "#c2571a")
 
 COLUMNS = (
@@ -116,8 +116,8 @@ def series_parts(
         *plots,
         "</div>",
     ]
-    if series in result["deeplob"]:
-        parts.append(f"<p class='note'>DeepLOB: {escape(peer_facts(result['deeplob'][series]))}.</p>")
+    for name, peer in result["peers"].get(series, {}).items():
+        parts.append(f"<p class='note'>{escape(name)}: {escape(peer_facts(peer))}.</p>")
     heads = ("horizon", "model", "n", *(c.replace("_", " ") for c in COLUMNS))
     heads = (*heads, "log loss - linear", "p50 / p99 us")
     cells = [

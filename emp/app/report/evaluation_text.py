@@ -98,8 +98,8 @@ def markdown(result: dict[str, Any]) -> str:
                 cells = [row["horizon"], named(row), *(figure(row, c) for c in MARKDOWN)]
                 lines.append("| " + " | ".join([*cells, difference(row), quickness(result, row)]) + " |")
         lines.append("")
-    for series, peer in result.get("deeplob", {}).items():
-        lines += [f"DeepLOB on {series}: {peer_facts(peer)}.", ""]
+    for series, peers in result.get("peers", {}).items():
+        lines += [f"{name} on {series}: {peer_facts(peer)}." for name, peer in peers.items()] + [""]
     lines += interval_lines(result.get("intervals", []))
     if result.get("trading"):
         lines += trading_lines(result["trading"]) + value_lines(result["trading"])
@@ -141,7 +141,7 @@ def about(parts: dict[str, Any]) -> str:
 
 
 def peer_facts(peer: dict[str, Any]) -> str:
-    """What DeepLOB took."""
+    """What a peer took."""
     return (
         f"{peer['params']:,} parameters, {peer['levels']} levels, {peer['trained_windows']:,} windows out of "
         f"{peer['train_rows']:,} events, {peer['train_events_per_cpu_s']:,} per CPU second"

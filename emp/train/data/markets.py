@@ -39,6 +39,7 @@ class Market(NamedTuple):
     name: str
     group: str
     data: Dataset
+    series: Series | None = None  # where it was read from
 
     @property
     def asset_class(self) -> str:
@@ -91,7 +92,7 @@ def load_markets(
             paths = _paths(entry.paths, folder)
             series = Series(name, find(entry.instrument).name, paths)
             data = load_dataset(series, k_sigma, progress(name) if progress else None)
-            found.append(Market(name, entry.group, data))
+            found.append(Market(name, entry.group, data, series))
         except EmpError as error:
             skipped.append(Skipped(name, str(error)))
     return found, skipped

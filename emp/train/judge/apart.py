@@ -10,6 +10,7 @@ from emp.core.ids import generator
 from emp.core.records import HORIZON_NAMES, QUANTILES, Array
 from emp.engine.load import LoadedModel
 from emp.perception.targets import CLASSES, NO_LABEL, classes
+from emp.train.data.books import read_books
 from emp.train.data.cached import cached, content_key
 from emp.train.data.data import Dataset
 from emp.train.data.markets import Market
@@ -17,6 +18,7 @@ from emp.train.judge import baselines
 from emp.train.judge.blocks import Blocks, blocks_of
 from emp.train.judge.forecasts import forecast_series
 from emp.train.judge.metrics import Outcome, Prediction, Sums, balanced_decision, block_sums
+from emp.train.judge.peer import Report, forecast_peer
 
 TREES, PERSISTENCE, SHARES = "trees", "persistence", "shares"
 
@@ -52,8 +54,21 @@ def past_shares(label: Array, known_row: Array, rows: Array) -> Array:
     return np.asarray(found / found.sum(axis=1, keepdims=True))
 
 
+class Networks(NamedTuple):
+    """Peers to train on the market's own first part, and on how many windows of its books each."""
+
+    names: tuple[str, ...]
+    windows: int
+
+
 def judge_market(
-    market: Market, models: Mapping[str, LoadedModel], trees: int, judged: int, seed: int
+    market: Market,
+    models: Mapping[str, LoadedModel],
+    trees: int,
+    judged: int,
+    seed: int,
+    networks: Networks | None = None,
+    report: Report | None = None,
 ) -> list[Cell]:
     """Judge models and the market's own baselines at every horizon that has enough labels.
 
@@ -62,47 +77,72 @@ def judge_market(
         models: by name; the trees see the book through the depth encoder of the first.
         trees: rows of the market's first part that its own trees are grown on.
         judged: rows that are judged at most, evenly spaced over the test part.
-        seed: draws the rows of the trees.
+        seed: draws the rows of the trees and the windows of networks.
+        networks: published networks over its raw books to stand beside them.
+        report: told how far their training is.
     """
     data = market.data.by_own_thresholds()
     edges = data.edges(np.zeros(len(HORIZON_NAMES)))
     test = data.part("test")
     if len(test) < LEAST or len(data.part("train")) < LEAST:
         return []
+    test = test[:: max(1, -(-len(test) // judged))]
     said = {
         name: forecast_series(model, data.encoded(model.encoder), edges=edges)
         for name, model in models.items()
     }
     x = data.encoded(next(iter(models.values())).encoder).x
-    blocks = blocks_of(data)
-    found = []
-    for h, horizon in enumerate(HORIZON_NAMES):
-        cell = _judge_horizon(market, data, x, said, blocks, h, float(edges[h]), trees, judged, seed)
-        if cell is not None:
-            found.append(cell._replace(horizon=horizon))
-    return found
+    peers = _peers(market, data, edges, test, networks, seed, report) if networks else {}
+    asked = _Asked(market, data, x, test, said, peers, blocks_of(data), trees, seed)
+    cells = (_judge_horizon(asked, h, float(edge)) for h, edge in enumerate(edges))
+    return [cell for cell in cells if cell is not None]
 
 
-def _judge_horizon(
+class _Asked(NamedTuple):
+    """What is the same at all horizons."""
+
+    market: Market
+    data: Dataset
+    x: Array  # float32[n, INPUTS]
+    test: Array  # int64[m], rows to judge
+    said: Mapping[str, Array]  # FORECAST[n] by model
+    peers: Mapping[str, Array]  # float32[m, HORIZONS, CLASSES] by network
+    blocks: Blocks
+    trees: int
+    seed: int
+
+
+def _peers(
     market: Market,
     data: Dataset,
-    x: Array,
-    said: Mapping[str, Array],
-    blocks: Blocks,
-    h: int,
-    edge: float,
-    trees: int,
-    judged: int,
+    edges: Array,
+    test: Array,
+    networks: Networks,
     seed: int,
-) -> Cell | None:
+    report: Report | None,
+) -> dict[str, Array]:
+    """Probabilities that networks trained on the market's own first part give, float32[rows of test, ...], by name."""
+    if market.series is None:
+        return {}
+    books = read_books(market.series, data)
+    told = report or (lambda text, share: None)
+    return {
+        name: forecast_peer(name, data, books, edges, seed, networks.windows, told, test).p
+        for name in networks.names
+    }
+
+
+def _judge_horizon(asked: _Asked, h: int, edge: float) -> Cell | None:
+    """One cell; None where the horizon has too few labels."""
+    data, test = asked.data, asked.test
     move = data.targets.delta_hat[:, h]
     label = classes(move, np.array(edge))
-    train, test = data.part("train"), data.part("test")
+    train = data.part("train")
     train = train[~np.isnan(data.delta_hat("train", train)[:, h])]
-    test = test[~np.isnan(data.delta_hat("test", test)[:, h])]
+    known = ~np.isnan(data.delta_hat("test", test)[:, h])
+    test = test[known]
     if min(len(test), *np.bincount(label[train], minlength=CLASSES)) < LEAST:
         return None
-    test = test[:: max(1, -(-len(test) // judged))]
     known_row = baselines.known_rows(data.targets, data.ts, h)
     shares = past_shares(label, known_row, test)
     outcome = Outcome(label[test], move[test], shares, np.quantile(move[train], QUANTILES))
@@ -113,20 +153,23 @@ def _judge_horizon(
             f["mean"][test, h].astype(float),
             balanced_decision(f["p"][test, h], shares),
         )
-        for name, f in said.items()
+        for name, f in asked.said.items()
     }
-    predictions[TREES] = _classes_only(_trees(x, label, train, test, trees, seed), shares)
+    predictions |= {
+        name: _classes_only(p[known, h].astype(np.float64), shares) for name, p in asked.peers.items()
+    }
+    predictions[TREES] = _classes_only(_trees(asked.x, label, train, test, asked.trees, asked.seed), shares)
     predictions[PERSISTENCE] = baselines.persistence(label, move, known_row, train)(test)
     predictions[SHARES] = _classes_only(shares, np.full(CLASSES, 1.0 / CLASSES))
-    block = np.unique(blocks.number[test], return_inverse=True)[1]
+    block = np.unique(asked.blocks.number[test], return_inverse=True)[1]
     same = np.append(np.diff(data.ts) == 0, False)[test]
     every = {name: block_sums(one, outcome, block) for name, one in predictions.items()}
     return Cell(
-        market.name,
-        market.group,
+        asked.market.name,
+        asked.market.group,
         data.instrument.name,
-        "",
-        blocks.kind,
+        HORIZON_NAMES[h],
+        asked.blocks.kind,
         every,
         {
             name: block_sums(_some(one, same), _some(outcome, same), block[same])

@@ -24,7 +24,7 @@ from emp.train.judge.latency import Latency, model_latencies, peer_latency
 from emp.train.judge.metrics import Outcome, Prediction, Sums, balanced_decision, block_sums, reliability
 from emp.train.judge.peer import PeerForecast
 
-MAJORITY, PERSISTENCE, IMBALANCE, TREES, PEER = "majority", "persistence", "imbalance", "trees", "deeplob"
+MAJORITY, PERSISTENCE, IMBALANCE, TREES = "majority", "persistence", "imbalance", "trees"
 
 LINEAR = "linear"
 
@@ -60,7 +60,7 @@ class Evaluation(NamedTuple):
     curves: dict[tuple[str, str, str], Array]  # (series, model, horizon) -> float[bins, 5] of `reliability`
     spans: dict[str, dict[str, list[int]]]  # by series: train, calibrate and test, ns
     parts: dict[str, dict[str, Any]]  # by series: days, test days, kind of block
-    peers: dict[str, dict[str, Any]]  # by series: what DeepLOB took
+    peers: dict[str, dict[str, dict[str, Any]]]  # by series and network: what it took
     latency: dict[str, dict[str, Latency]]  # by series and contender: what one forecast takes
     blocks: dict[
         tuple[str, str], list[list[BlockMeasure]]
@@ -98,7 +98,7 @@ def of_forecasts(forecasts: Array, data: Dataset, truth: Truth, h: int) -> Predi
 
 
 def of_peer(peer: PeerForecast, truth: Truth, h: int) -> Prediction:
-    """What DeepLOB said of the judged rows; classes only."""
+    """What a peer said of the judged rows; classes only."""
     p = peer.p[np.searchsorted(peer.rows, truth.test), h].astype(np.float64)
     missing = np.full((len(p), len(QUANTILES)), np.nan)
     return Prediction(p, missing, missing[:, 0], balanced_decision(p, truth.outcome.prior))
@@ -128,14 +128,14 @@ def evaluate(
     seed: int,
     with_trees: bool,
     report: Report,
-    peers: Mapping[str, PeerForecast] | None = None,
+    peers: Mapping[str, Mapping[str, PeerForecast]] | None = None,
     as_trained: bool = False,
 ) -> Evaluation:
     """Judge contenders and baselines at every horizon of every series.
 
     Args:
         contenders: one named LINEAR is what the others are compared with; without one there is no comparison.
-        peers: DeepLOB's forecasts by series, where it was trained.
+        peers: forecasts of peers by series and network, where they were trained.
         as_trained: also judge what the models say before outcomes correct it, under its name with AS_TRAINED.
 
     Raises:
@@ -144,7 +144,7 @@ def evaluate(
     """
     found = Evaluation([], {}, {}, {}, {}, {}, {}, [])
     for i, data in enumerate(datasets):
-        peer = (peers or {}).get(data.series)
+        beside = (peers or {}).get(data.series, {})
         blocks = blocks_of(data) if len(data.part("test")) else Blocks(data.ts, "5min", 0)
         found.spans[data.series] = {part: list(data.span(part)) for part in ("train", "calibrate", "test")}
         found.parts[data.series] = {
@@ -156,15 +156,15 @@ def evaluate(
         def tick(text: str, share: float, i: int = i, data: Dataset = data) -> None:
             report(f"{data.series} {text}", (i + share) / len(datasets))
 
-        sums, sessions, latency = judge(contenders, data, blocks, seed, with_trees, peer, tick, as_trained)
+        sums, sessions, latency = judge(contenders, data, blocks, seed, with_trees, beside, tick, as_trained)
         found.latency[data.series] = latency
         for contender in contenders:
             first = contender.seeds[0]
             said = forecast_test(first, data)
             found.intervals.extend(coverage(said, data, contender.name, first.artifact.manifest.k_sigma))
             found.blocks[data.series, contender.name] = measures_of(contender.name, sums, sessions)
-        if peer is not None:
-            found.peers[data.series] = peer.facts
+        if beside:
+            found.peers[data.series] = {name: peer.facts for name, peer in beside.items()}
         for h, horizon in enumerate(HORIZON_NAMES):
             for name, seeds in sums[h].items():
                 found.table.append(row_of(data, name, horizon, seeds, sums[h].get(LINEAR), seed))
@@ -192,7 +192,7 @@ def judge(
     blocks: Blocks,
     seed: int,
     with_trees: bool,
-    peer: PeerForecast | None,
+    peers: Mapping[str, PeerForecast],
     report: Report,
     as_trained: bool,
 ) -> tuple[list[dict[str, list[Sums]]], list[dict[str, list[Array]]], dict[str, Latency]]:
@@ -209,8 +209,7 @@ def judge(
             forecasts[contender.name + AS_TRAINED] = before
     seen = data.encoded(encoder_of_baselines(contenders))
     latency = model_latencies({c.name: c.seeds[0] for c in contenders}, data)
-    if peer is not None:
-        latency[PEER] = peer_latency(peer)
+    latency |= {name: peer_latency(peer) for name, peer in peers.items()}
     found, sessions = [], []
     session = data.seen.states["session_id"]
     for h, horizon in enumerate(HORIZON_NAMES):
@@ -226,8 +225,7 @@ def judge(
                 for name, seeds in said.items()
             }
         )
-        if peer is not None:
-            said[PEER] = [of_peer(peer, truth, h)]
+        said |= {name: [of_peer(peer, truth, h)] for name, peer in peers.items()}
         others, tree_latency = of_baselines(seen, truth, h, seed, with_trees)
         said |= {name: [prediction] for name, prediction in others.items()}
         if tree_latency is not None:

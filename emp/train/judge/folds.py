@@ -121,7 +121,7 @@ def walk_forward(data: Dataset, k_sigma: float, seed: int, with_trees: bool, rep
             blocks,
             seed,
             with_trees,
-            None,
+            {},
             lambda text, share, tick=tick: tick(text, 0.5 + 0.5 * share),  # type: ignore[misc]
             as_trained=False,
         )

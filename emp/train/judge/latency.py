@@ -1,7 +1,7 @@
 """How long one forecast takes on one thread, event by event, the quickest of a few passes over the same events.
 
 On a shared machine a pass is interrupted now and then. A compiled step is so short that the quickest of three wall
-times is free of that; what takes milliseconds is not, so of DeepLOB (and of the trees) it is thread CPU time.
+times is free of that; what takes milliseconds is not, so of peers (and of the trees) it is thread CPU time.
 """
 
 import time
@@ -52,7 +52,7 @@ def model_latencies(models: Mapping[str, LoadedModel], data: Dataset) -> dict[st
 
 
 def peer_latency(peer: PeerForecast) -> Latency:
-    """What DeepLOB takes per window, in torch without gradients; the window is at hand."""
+    """What a peer takes per window, in torch without gradients; the window is at hand."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     network = peer.network.eval()

@@ -30,7 +30,7 @@ from emp.train.fit.config import TrainConfig
 from emp.train.fit.export import export
 from emp.train.fit.fit import MAX_ROWS, train_linear
 from emp.train.fit.sequence import train_sequence
-from emp.train.judge.apart import Cell, judge_market
+from emp.train.judge.apart import Cell, Networks, judge_market
 
 Report = Callable[[str, float], None]
 """Called with what is being done and the share that is done."""
@@ -53,6 +53,10 @@ class Budget(msgspec.Struct, frozen=True):
     features_epochs: int = 3  # of single rows, before the sequences
     trees: int = 20_000  # rows that a market's own trees are grown on
     judged: int = 40_000  # rows of a market that are judged, evenly spaced
+
+
+JUDGING = ("trees", "judged")
+"""What of a budget says nothing of what is trained on the others."""
 
 
 class Fold(NamedTuple):
@@ -114,7 +118,8 @@ def models_of(
 ) -> dict[str, LoadedModel]:
     """The linear and the state-space model of some series, trained now or taken from the cache."""
     code = [closure_hash(Path(str(module.__file__)).resolve()) for module in (fit, sequence)]
-    asked = [schema_hash(), *code, k_sigma, seed, msgspec.to_builtins(budget)]
+    of_training = {name: value for name, value in msgspec.to_builtins(budget).items() if name not in JUDGING}
+    asked = [schema_hash(), *code, k_sigma, seed, of_training]
     series = [[list(data.files), len(data.ts), data.split, data.own is None] for data in datasets]
     folder = cache_root() / "leave_out" / content_key(asked, series)
     if not (folder / STATE_SPACE / MANIFEST).is_file():
@@ -148,7 +153,13 @@ def models_of(
 
 
 def judge_fold(
-    fold: Fold, k_sigma: float, budget: Budget, seed: int, own: bool, report: Report
+    fold: Fold,
+    k_sigma: float,
+    budget: Budget,
+    seed: int,
+    own: bool,
+    report: Report,
+    networks: Networks | None = None,
 ) -> tuple[list[Cell], dict[str, Any]]:
     """Train on the others of a fold and judge on what was left out of it.
 
@@ -159,14 +170,20 @@ def judge_fold(
         seed: names the run of random numbers.
         own: each series is trained on by class thresholds of its own; else by those that the head it trains shares.
         report: told of progress.
+        networks: published networks to train on the own first part of each market that is left out.
     """
     others = [m._replace(data=m.data.by_own_thresholds()) if own else m for m in fold.others]
     datasets = to_train_on(others, budget.events)
     models = models_of(datasets, k_sigma, budget, seed, lambda text, share: report(text, 0.6 * share))
     cells: list[Cell] = []
     for k, market in enumerate(fold.left):
-        report(f"judge {market.name}", 0.6 + 0.4 * k / len(fold.left))
-        cells += judge_market(market, models, budget.trees, budget.judged, seed)
+        done = 0.6 + 0.4 * k / len(fold.left)
+        report(f"judge {market.name}", done)
+
+        def tick(text: str, share: float, done: float = done, name: str = market.name) -> None:
+            report(f"{name}: {text}", done + 0.4 * share / len(fold.left))
+
+        cells += judge_market(market, models, budget.trees, budget.judged, seed, networks, tick)
     facts = {
         "left_out": [market.name for market in fold.left],
         "trained_on": [data.series for data in datasets],

@@ -10,16 +10,18 @@ from emp.train.judge.blocks import LEAST_BLOCKS
 from emp.train.judge.compare import BETTER, LEVEL, WORSE
 from emp.train.judge.metrics import Sums, scores, totals
 from emp.train.judge.paired import SHORT, Difference, difference, verdicts
+from emp.train.net.peers import PEERS
 
 LINEAR = "linear"
-REFERENCES = (LINEAR, TREES, SHARES)
+REFERENCES = (LINEAR, TREES, *PEERS, SHARES)
+"""What a model is compared with, as far as it was judged."""
 
 ENOUGH_ROWS = 20_000
 """Judged rows from which a pair of market and horizon counts in the summary."""
 
 ECE_LIMIT = 0.08
 
-MODEL_LIKE = (TREES, PERSISTENCE, SHARES)
+OF_THE_MARKET = (TREES, PERSISTENCE, SHARES, *PEERS)
 """Contenders that are never trained on another market."""
 
 
@@ -29,7 +31,7 @@ def table_of(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     Verdicts of one model are corrected together, over all markets, horizons and references.
     """
     rows = [_row(cell, name, sums) for cell in cells for name, sums in cell.sums.items()]
-    trained = [name for name in (cells[0].sums if cells else {}) if name not in MODEL_LIKE]
+    trained = [name for name in (cells[0].sums if cells else {}) if name not in OF_THE_MARKET]
     for name in trained:
         compared: list[tuple[dict[str, Any], str, Difference]] = []
         mine = [row for row in rows if row["model"] == name]
@@ -38,7 +40,7 @@ def table_of(cells: Sequence[Cell]) -> list[dict[str, Any]]:
             compared += [
                 (row, other, difference(cell.sums[name], cell.sums[other]))
                 for other in REFERENCES
-                if other != name
+                if other != name and other in cell.sums
             ]
         said = verdicts([one for _, _, one in compared])
         for (row, other, one), verdict in zip(compared, said, strict=True):
@@ -64,8 +66,7 @@ def summary_of(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
                     verdict: sum(row["against"].get(other) == verdict for row in mine)
                     for verdict in _VERDICTS
                 }
-                for other in REFERENCES
-                if other != name
+                for other in _references(rows, name)
             },
         }
     return found
@@ -114,16 +115,17 @@ def _number(value: float | None) -> float | None:
 def markdown_lines(rows: Sequence[dict[str, Any]], model: str) -> list[str]:
     """The table of one model as Markdown: skill and calibration of every pair, beside its references."""
     by_place = {(row["market"], row["horizon"], row["model"]): row for row in rows}
+    references = _references(rows, model)
     lines = [
-        f"| market | horizon | rows | blocks | macro-F1 | ECE | skill | {' | '.join(_references(model))} | "
-        f"{' | '.join(f'against {name}' for name in _references(model))} |",
-        "|---|---|--:|--:|--:|--:|--:|" + "--:|" * len(_references(model)) + "---|" * len(_references(model)),
+        f"| market | horizon | rows | blocks | macro-F1 | ECE | skill | {' | '.join(references)} | "
+        f"{' | '.join(f'against {name}' for name in references)} |",
+        "|---|---|--:|--:|--:|--:|--:|" + "--:|" * len(references) + "---|" * len(references),
     ]
     for row in rows:
         if row["model"] != model:
             continue
         place = row["market"], row["horizon"]
-        skills = [by_place[(*place, name)]["bss"] for name in _references(model)]
+        skills = [by_place[(*place, name)]["bss"] for name in references]
         cells = [
             *place,
             f"{row['n']:,}",
@@ -132,7 +134,7 @@ def markdown_lines(rows: Sequence[dict[str, Any]], model: str) -> list[str]:
             f"{row['ece']:.3f}",
             f"{row['bss']:+.3f}",
             *(f"{skill:+.3f}" for skill in skills),
-            *(_against(row, name) for name in _references(model)),
+            *(_against(row, name) for name in references),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
@@ -149,8 +151,9 @@ def lines_of(rows: Sequence[dict[str, Any]], model: str) -> list[str]:
     ]
 
 
-def _references(model: str) -> list[str]:
-    return [name for name in REFERENCES if name != model]
+def _references(rows: Sequence[dict[str, Any]], model: str) -> list[str]:
+    judged = {row["model"] for row in rows}
+    return [name for name in REFERENCES if name != model and name in judged]
 
 
 def _against(row: dict[str, Any], other: str) -> str:

@@ -1,35 +1,41 @@
-"""Train DeepLOB on the split, labels and events of a dataset, calibrate it as our models are, and let it forecast.
+"""Train a peer network on the split, labels and events of a dataset, calibrate it as our models are, let it forecast.
 
 It costs a hundred times the work per event of a model that carries a state, so it sees a budget of windows drawn
 at random from the training part. The calibration part stops it early and gives its temperatures.
 """
 
 import copy
+import inspect
 import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from emp.core.errors import UsageError
 from emp.core.ids import generator
 from emp.core.records import HORIZONS, Array
 from emp.perception.targets import CLASSES, NO_LABEL, classes
+from emp.train import net
 from emp.train.data import books as book_windows
 from emp.train.data.books import Books, windows
 from emp.train.data.cached import cached, content_key
 from emp.train.data.data import Dataset, Part
-from emp.train.net import deeplob
-from emp.train.net.deeplob import WINDOW, DeepLOB
+from emp.train.net.deeplob import WINDOW
+from emp.train.net.peers import PEERS
 
 BATCH = 64
 RATE = 1e-3
-"""Learning rate of Adam at the start; it falls to zero over the budget as a cosine."""
+"""Learning rate of Adam after WARM_UP; it falls to zero over the budget as a cosine."""
+
+WARM_UP = 0.05
+"""Share of the steps in which the rate rises to it."""
 
 CHECKS = 12
 """How often the calibration part is looked at over the budget."""
@@ -46,18 +52,18 @@ Report = Callable[[str, float], None]
 
 
 class PeerForecast(NamedTuple):
-    """What DeepLOB said of the test part of a series."""
+    """What a peer said of rows of the test part of a series."""
 
     rows: Array  # int64[m]
     p: Array  # float32[m, HORIZONS, CLASSES]
-    network: DeepLOB
+    network: nn.Module
     facts: dict[str, Any]
 
 
 class Fit(NamedTuple):
     """A trained network and how it came about."""
 
-    network: DeepLOB
+    network: nn.Module
     losses: list[float]  # on the calibration part, check by check
     windows: int
     seconds: float
@@ -65,39 +71,73 @@ class Fit(NamedTuple):
 
 
 def forecast_peer(
-    data: Dataset, books: Books, threshold: Array, seed: int, budget: int, report: Report
+    name: str,
+    data: Dataset,
+    books: Books,
+    threshold: Array,
+    seed: int,
+    budget: int,
+    report: Report,
+    judged: Array | None = None,
 ) -> PeerForecast:
-    """Train DeepLOB on a series (or take what it said from the cache) and forecast its test part.
+    """Train a network of `PEERS` on a series (or take what it said from the cache) and forecast its test part.
 
     Args:
+        name: of the network.
+        data: the series.
+        books: of its rows.
         threshold: float[HORIZONS], the class thresholds of the model it is compared with.
+        seed: names the run of random numbers.
         budget: windows to train on.
+        report: told of progress.
+        judged: int64[m], the rows of the test part to forecast; all of it where not given.
 
     Raises:
         UsageError: a part of the series has no row.
     """
     rows = {part: data.part(part) for part in ("train", "calibrate", "test")}
+    if judged is not None:
+        rows["test"] = judged
     labels = {part: _labels(data, part, rows[part], threshold) for part in ("train", "calibrate")}
     for part, mine in rows.items():
         if len(mine) == 0:
             raise UsageError(f"{data.series}: no row of its {part} part is past the warm-up")
-    sources = [Path(str(module.__file__)) for module in (book_windows, deeplob)] + [Path(__file__)]
-    settings = [seed, budget, torch.__version__]
+    sources = [Path(str(book_windows.__file__)), *sources_of(name), Path(__file__)]
+    settings = [name, seed, budget, torch.__version__]
     inputs = (*books, *rows.values(), *labels.values())
     key = content_key(*sources, settings, *inputs)
 
     def make() -> dict[str, Array]:
-        found = train(books, rows, labels, seed, budget, report)
+        found = train(name, books, rows, labels, seed, budget, report)
         temperature, p = _calibrated(found.network, books, rows, labels["calibrate"])
         facts = _facts(found, books, len(rows["train"]), temperature)
         weights = {f"network.{name}": w.numpy() for name, w in found.network.state_dict().items()}
         return {"p": p, "facts": np.array(json.dumps(facts)), **weights}
 
-    stored = cached("deeplob", key, make)
-    network = DeepLOB(books.levels)
+    stored = cached("peers", key, make)
+    network = PEERS[name](books.levels)
     weights = {name: torch.from_numpy(stored[f"network.{name}"]) for name in network.state_dict()}
     network.load_state_dict(weights)
     return PeerForecast(rows["test"], stored["p"], network.eval(), json.loads(str(stored["facts"])))
+
+
+def known_peers(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of peers, each once.
+
+    Raises:
+        UsageError: there is no such network.
+    """
+    for name in names:
+        if name not in PEERS:
+            raise UsageError(f"--peer {name}: must be one of {', '.join(PEERS)}")
+    return tuple(dict.fromkeys(names))
+
+
+def sources_of(name: str) -> list[Path]:
+    """The file of a network, and those of the networks' folder that it stands on."""
+    folder = Path(str(net.__file__)).parent
+    own = Path(str(inspect.getfile(type(PEERS[name](1)))))
+    return [own, folder / "bilinear.py", folder / "deeplob.py"]
 
 
 def _labels(data: Dataset, part: Part, rows: Array, threshold: Array) -> Array:
@@ -105,7 +145,13 @@ def _labels(data: Dataset, part: Part, rows: Array, threshold: Array) -> Array:
 
 
 def train(
-    books: Books, rows: dict[str, Array], labels: dict[str, Array], seed: int, budget: int, report: Report
+    name: str,
+    books: Books,
+    rows: dict[str, Array],
+    labels: dict[str, Array],
+    seed: int,
+    budget: int,
+    report: Report,
 ) -> Fit:
     """Train on windows drawn without replacement, epoch by epoch; keep the state that calibrates best."""
     rng = generator(seed, "deeplob")
@@ -113,11 +159,11 @@ def train(
     torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = DeepLOB(books.levels)
+        network = PEERS[name](books.levels)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = max(1, budget // BATCH)
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: share_of_rate(step, steps))
     check = _thinned(len(rows["calibrate"]), CHECK_ROWS)
     losses: list[float] = []
     best = copy.deepcopy(network.state_dict())
@@ -141,11 +187,17 @@ def train(
             elif len(losses) - int(np.argmin(losses)) > PATIENCE:
                 break
         speed = step * BATCH / (time.perf_counter() - began)
-        report(f"deeplob, {speed:,.0f} windows/s, loss {min(losses, default=np.nan):.4f}", step / steps)
+        report(f"{name}, {speed:,.0f} windows/s, loss {min(losses, default=np.nan):.4f}", step / steps)
     seconds, cpu_seconds = time.perf_counter() - began, time.thread_time() - cpu_began
     network.load_state_dict(best)
     torch.set_num_threads(threads)
     return Fit(network.eval(), losses, step * BATCH, seconds, cpu_seconds)
+
+
+def share_of_rate(step: int, steps: int) -> float:
+    """Share of RATE that a step (from 0) is taken with."""
+    rising = (step + 1) / max(1.0, WARM_UP * steps)
+    return min(1.0, rising) * 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
 
 def _thinned(n: int, most: int) -> Array:
@@ -156,14 +208,14 @@ def _tensor(books: Books, rows: Array) -> Tensor:
     return torch.from_numpy(windows(books, rows, WINDOW))
 
 
-def _loss(network: DeepLOB, books: Books, rows: Array, labels: Array) -> Tensor:
+def _loss(network: nn.Module, books: Books, rows: Array, labels: Array) -> Tensor:
     network.train()
     logits = network(_tensor(books, rows))
     target = torch.from_numpy(labels.astype(np.int64))
     return functional.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=NO_LABEL)
 
 
-def class_logits(network: DeepLOB, books: Books, rows: Array) -> Tensor:
+def class_logits(network: nn.Module, books: Books, rows: Array) -> Tensor:
     """Class logits of the books up to each row, before calibration: [rows, HORIZONS, CLASSES]."""
     network.eval()
     with torch.inference_mode():
@@ -177,7 +229,7 @@ def _cross_entropy(logits: Tensor, labels: Array) -> float:
 
 
 def _calibrated(
-    network: DeepLOB, books: Books, rows: dict[str, Array], labels: Array
+    network: nn.Module, books: Books, rows: dict[str, Array], labels: Array
 ) -> tuple[list[float], Array]:
     """Temperature by horizon from the calibration part, and the probabilities of the test part."""
     held = _thinned(len(rows["calibrate"]), CALIBRATE_ROWS)
