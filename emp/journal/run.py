@@ -104,6 +104,7 @@ class RunFolder:
         self.actions = self.path / "actions"
         self.market = self.path / "market"
         self.models = self.path / "models"
+        self.planner = self.path / "planner"
 
     @classmethod
     def create(cls, path: Path | str, manifest: Mapping[str, Any]) -> "RunFolder":

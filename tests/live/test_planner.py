@@ -1,6 +1,7 @@
 """`emp run --planner`: it decides, is marked, is replayed; too slow it goes off by itself, and the replay knows."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,10 @@ def test_it_decides_is_marked_and_is_replayed(tmp_path: Path) -> None:
     assert replay_run(folder, lambda *_: None)["action_log_sha256"] == summary["action_log_sha256"]
 
     random_planner(tmp_path / "planner", load_model("linear").artifact.hash, seed=9)
+    assert replay_run(folder, lambda *_: None)["action_log_sha256"] == summary["action_log_sha256"], (
+        "the run has a copy of its own"
+    )
+    shutil.rmtree(folder.planner)  # a run of an older release has none
     with pytest.raises(
         JournalError, match=r"a planner decided, planner \(candidate\), and it has changed since"
     ):

@@ -63,6 +63,7 @@ from emp.journal.swaps import FALLBACKS, read_swaps
 from emp.model.artifact import is_whole, save
 from emp.observe.board import Board
 from emp.observe.log_file import LogFile
+from emp.plan.artifact import save_planner
 
 
 class Running(NamedTuple):
@@ -169,6 +170,8 @@ def _assemble(
         account.say_who(folder.path, 0 if lease is None else lease.token, manifest["instruments"])
     served = [first_model(folder), *(swap.after for swap in read_swaps(ledger))]
     keep_models(folder, models)
+    if isinstance(rule, PlannedRule):
+        save_planner(folder.planner, rule.artifact.manifest, rule.artifact.tensors)
     journal = JournalTap(
         folder, instruments, list(dict.fromkeys(served)), clock, config.journal.flush_seconds
     )
@@ -271,7 +274,9 @@ def _ledger(
 
 
 def keep_models(folder: RunFolder, models: Models) -> None:
-    """Keep copies of the artifacts in the run's folder: with them and the ledger it can be replayed for ever."""
+    """Keep copies of the artifacts in the run's folder: with them, the ledger, and the planner where one decides, it is
+    replayed for ever.
+    """
     for model in (models.serving, models.standby, models.challenger, models.linear):
         if model is not None and not is_whole(folder.models / model.artifact.hash):
             save(folder.models / model.artifact.hash, model.artifact.manifest, model.artifact.tensors)

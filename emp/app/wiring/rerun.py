@@ -115,7 +115,9 @@ def _terms(folder: RunFolder, described: Mapping[str, Any]) -> Terms:
 def _rule(folder: RunFolder) -> Rule | None:
     """The user's own rule that decided in a run, with nothing remembered yet."""
     described = folder.manifest.get("rule")
-    return None if described is None else recorded_rule(SystemConfig(**folder.manifest["config"]), described)
+    if described is None:
+        return None
+    return recorded_rule(SystemConfig(**folder.manifest["config"]), described, folder.planner)
 
 
 def run_terms(folder: RunFolder) -> Terms:

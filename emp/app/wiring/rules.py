@@ -32,8 +32,8 @@ def own_rule(config: SystemConfig) -> Rule | None:
     return load_rule(name)
 
 
-def planned_rule(config: SystemConfig) -> PlannedRule:
-    """The planner that a configuration names.
+def planned_rule(config: SystemConfig, kept: Path | None = None) -> PlannedRule:
+    """The planner that a configuration names, or the copy of it that a run has kept.
 
     Raises:
         ConfigError: a rule is named too, or money is at stake.
@@ -45,11 +45,11 @@ def planned_rule(config: SystemConfig) -> PlannedRule:
         raise ConfigError("decision.planner: decision.rule is named too: one of the two decides")
     if config.mode not in ("mock", "paper"):
         raise ConfigError(f"decision.planner: mode {config.mode}: a planner trades in mock and paper only")
-    return PlannedRule(load_planner(Path(decision.planner)), decision.planner_budget_ms)
+    return PlannedRule(load_planner(kept or Path(decision.planner)), decision.planner_budget_ms)
 
 
-def recorded_rule(config: SystemConfig, described: Mapping[str, str] | None) -> Rule | None:
-    """The rule that decided in a recorded run.
+def recorded_rule(config: SystemConfig, described: Mapping[str, str] | None, kept: Path) -> Rule | None:
+    """The rule that decided in a recorded run; of a planner the copy that lies in `kept`, where the run has kept one.
 
     Raises:
         JournalError: it is gone, or is not the one that decided then.
@@ -57,7 +57,8 @@ def recorded_rule(config: SystemConfig, described: Mapping[str, str] | None) -> 
     if described is None:
         return None
     try:
-        rule = own_rule(config)
+        copied = config.decision.planner is not None and kept.is_dir()
+        rule = planned_rule(config, kept) if copied else own_rule(config)
     except EmpError as error:
         raise JournalError(f"{_whose(config)} decided, {described['name']}: {error}") from error
     if rule is None or rule.hash != described["sha256"]:
