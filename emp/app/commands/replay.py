@@ -3,9 +3,11 @@
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+
+from emp.app.options import takes_options
 
 if TYPE_CHECKING:
     from emp.engine.own import Rule
@@ -14,61 +16,64 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command()
-def replay(  # noqa: PLR0913
+class Options(NamedTuple):
+    """What `emp replay` can be told."""
+
     recordings: Annotated[
         list[Path],
         typer.Argument(
             help="Recorded files of one instrument, in any order; or one run, by folder, name or id."
         ),
-    ],
-    instrument: Annotated[
-        str | None, typer.Option(help="Name in the catalogue; a run knows its own.")
-    ] = None,
-    catalogue: Annotated[Path | None, typer.Option(help="YAML that adds to the catalogue.")] = None,
+    ]
+    instrument: Annotated[str | None, typer.Option(help="Name in the catalogue; a run knows its own.")] = None
+    catalogue: Annotated[Path | None, typer.Option(help="YAML that adds to the catalogue.")] = None
     config: Annotated[
         Path | None, typer.Option(help="Take risk limits, model and slow context from this file.")
-    ] = None,
+    ] = None
     model: Annotated[
         str | None,
         typer.Option(
             help="Folder of a model artifact, or the kind of a shipped one; before what --config says."
         ),
-    ] = None,
+    ] = None
     swaps: Annotated[
         Path | None,
         typer.Option(
             help="Folder of a run of `emp run`: the models that served there serve, from the same events on."
         ),
-    ] = None,
+    ] = None
     mapping: Annotated[
         list[Path] | None,
         typer.Option(
             help="A mapping file: what the columns of a format mean; see `emp formats`. May be repeated."
         ),
-    ] = None,
+    ] = None
     accept_losses: Annotated[
         bool, typer.Option("--accept-losses", help="Go on where much of a file cannot be used.")
-    ] = False,
+    ] = False
     latency_ms: Annotated[
         float | None, typer.Option(min=0, help="Round trip to the paper venue; else the venue's usual.")
-    ] = None,
+    ] = None
     rule: Annotated[
         str | None,
         typer.Option(
             metavar="MODULE:OBJECT",
             help="A rule of your own decides, in Python or compiled by numba; also FILE.py:OBJECT.",
         ),
-    ] = None,
+    ] = None
     planner: Annotated[
         Path | None,
         typer.Option(
             help="Folder of a planner (emp plan train): it looks ahead, and decides in the rule's place."
         ),
-    ] = None,
-    runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
-) -> None:
+    ] = None
+    runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs")
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False
+
+
+@app.command()
+@takes_options(Options)
+def replay(options: Options) -> None:
     """Run a recording through the engine that trades live, as fast as it goes.
 
     A run that was interrupted goes on from its last checkpoint; the same recording, limits and model give the
@@ -77,63 +82,100 @@ def replay(  # noqa: PLR0913
     With the folder of a run of `emp run`, that run is played again from its journal, and its action log is made again,
     byte for byte; where it comes out otherwise, one line says from which event on.
     """
-    from emp.access.recordings.mapping import load_mappings
-    from emp.app.wiring.assembly import Reading, assemble_replay, engine_limits
     from emp.app.wiring.rerun import is_recorded_run, refuse_unrecorded
-    from emp.core.config.config import Context, Model, SystemConfig
-    from emp.core.errors import UsageError
-    from emp.core.platform import exists
-    from emp.engine.choose import load_model, load_serving
-    from emp.journal.find import find_run
-    from emp.journal.run import RunFolder
 
-    if len(recordings) == 1 and not exists(recordings[0]) and instrument is None:
-        try:
-            recordings = [find_run(str(recordings[0]), runs)]
-        except UsageError as error:
-            raise UsageError(f"{error}; a recording needs --instrument") from None
+    recordings = _found(options)
     if len(recordings) == 1 and is_recorded_run(recordings[0]):
-        if instrument or config or model or swaps or mapping or rule or planner or latency_ms is not None:
-            raise UsageError(f"{recordings[0]} is a run: it brings its own instruments, limits and models")
-        _replay_run(recordings[0], as_json)
+        _refuse_what_a_run_brings(options, recordings[0])
+        _replay_run(recordings[0], options.as_json)
         return
     if len(recordings) == 1:
         refuse_unrecorded(recordings[0])
-    if instrument is None:
+    _replay_recordings(recordings, options)
+
+
+def _found(options: Options) -> list[Path]:
+    """The recordings; where a run is named that is no path, its folder."""
+    from emp.core.errors import UsageError
+    from emp.core.platform import exists
+    from emp.journal.find import find_run
+
+    recordings = options.recordings
+    if len(recordings) > 1 or options.instrument is not None or exists(recordings[0]):
+        return recordings
+    try:
+        return [find_run(str(recordings[0]), options.runs)]
+    except UsageError as error:
+        raise UsageError(f"{error}; a recording needs --instrument") from None
+
+
+def _refuse_what_a_run_brings(options: Options, run: Path) -> None:
+    from emp.core.errors import UsageError
+
+    told = (
+        options.instrument,
+        options.config,
+        options.model,
+        options.swaps,
+        options.mapping,
+        options.rule,
+        options.planner,
+        options.latency_ms,
+    )
+    if any(one is not None for one in told):
+        raise UsageError(f"{run} is a run: it brings its own instruments, limits and models")
+
+
+def _replay_recordings(recordings: list[Path], options: Options) -> None:
+    """Trade recordings on paper."""
+    from emp.access.recordings.mapping import load_mappings
+    from emp.app.wiring.assembly import Reading, assemble_replay, engine_limits
+    from emp.core.config.config import Context, Model, SystemConfig
+    from emp.core.errors import UsageError
+    from emp.engine.choose import load_model, load_serving
+
+    if options.instrument is None:
         raise UsageError("--instrument is missing: which instrument of the catalogue is recorded?")
-    if rule is not None and planner is not None:
+    if options.rule is not None and options.planner is not None:
         raise UsageError("--planner: --rule is named too: one of the two decides")
-    settings = SystemConfig.load(config) if config is not None else None
-    limits = engine_limits(settings)
-    if swaps is not None and model is None:
-        first = RunFolder(swaps)
-        model = str(first.models / first.manifest["model_hashes"][0])
-    loaded = load_model(model) if model else load_serving(settings.model if settings else Model())
-    decider = _decider(rule, planner, loaded.artifact.hash)
-    with ReplayBar(instrument) as bar:
+    settings = SystemConfig.load(options.config) if options.config is not None else None
+    named = options.model or _first_model(options.swaps)
+    loaded = load_model(named) if named else load_serving(settings.model if settings else Model())
+    reading = Reading(
+        load_mappings(options.mapping or []),
+        options.accept_losses,
+        options.latency_ms,
+        settings.context if settings else Context(),
+        _decider(options.rule, options.planner, loaded.artifact.hash),
+    )
+    with ReplayBar(options.instrument) as bar:
         backtest, folder = assemble_replay(
             recordings,
-            instrument,
-            catalogue,
+            options.instrument,
+            options.catalogue,
             loaded,
-            limits,
-            runs,
+            engine_limits(settings),
+            options.runs,
             bar.read,
-            swaps,
-            Reading(
-                load_mappings(mapping or []),
-                accept_losses,
-                latency_ms,
-                settings.context if settings else Context(),
-                decider,
-            ),
+            options.swaps,
+            reading,
         )
         summary = _timed(backtest, bar)
     summary["run_folder"] = str(folder.path)
     folder.write_summary(summary)
     show(summary)
-    if as_json:
+    if options.as_json:
         print(json.dumps(summary))
+
+
+def _first_model(swaps: Path | None) -> str | None:
+    """The model that served first in the run whose swaps are followed."""
+    from emp.journal.run import RunFolder
+
+    if swaps is None:
+        return None
+    first = RunFolder(swaps)
+    return str(first.models / first.manifest["model_hashes"][0])
 
 
 def _decider(rule: str | None, planner: Path | None, model: str) -> "Rule | None":
