@@ -25,7 +25,7 @@ def carried(engine: Engine, i: int) -> Carried:
     """
     account, risk = engine.desk.account[i], engine.desk.risk[i]
     seen = engine.desk.perception[i]
-    unvalued = engine.unvalued.lots(i)  # without a price yet: the next run will find them again
+    unvalued = engine.positions.unvalued.lots(i)  # without a price yet: the next run will find them again
     lots, cash = int(account["position"]) - unvalued, float(account["cash"])
     mid = 0.5 * float(seen["bid"] + seen["ask"]) if seen["ts"] else 0.0
     value = lots * (mid if seen["ts"] else engine.orders.prices[i])

@@ -11,12 +11,12 @@ from emp.core.records import Array
 from emp.decision.financing import new_financing
 from emp.engine.carry import CARRIED, take_over
 from emp.engine.checkpoint import ACCOUNT_MARK, apply_mark, read_checkpoint
-from emp.engine.earlier import Withdrawn
 from emp.engine.earned import EARNED, restore_earned
 from emp.engine.engine import Engine
 from emp.engine.financing import FINANCING_ACTIONS, take_financing
 from emp.engine.portfolio import BREACHES
-from emp.engine.valuation import ADJUSTMENT, VALUED
+from emp.engine.reconciliation.earlier import Withdrawn
+from emp.engine.reconciliation.valuation import ADJUSTMENT, VALUED
 from emp.engine.verdict import MODEL_FAILED
 from emp.execution.flatten import is_flat
 from emp.execution.orders import OrderManager
@@ -74,11 +74,11 @@ def begin(ledger: LedgerReader, engine: Engine, until_seq: int | None = None) ->
         standing = engine.desk.standing[i : i + 1]
         restore_earned(standing, data, engine.model.artifact.hash)
         np.minimum(standing["lots"], engine.limits.max_order_lots, out=standing["lots"])
-    engine.unvalued.restore(
+    engine.positions.unvalued.restore(
         {engine.orders.instruments.index(name): qty for name, qty in rebuilt.unvalued.items()}
     )
     for i, lots in enumerate(engine.desk.lots):
-        _resume_lots(lots, engine.desk.account[i], engine.orders.prices[i], engine.unvalued.lots(i))
+        _resume_lots(lots, engine.desk.account[i], engine.orders.prices[i], engine.positions.unvalued.lots(i))
     return rebuilt
 
 

@@ -3,7 +3,8 @@
 A first start is the recovery of an empty ledger. What was under way when the last process ended is in doubt, so
 every order that is still open here is asked for; nothing is sent again. Orders that turn out to be working are
 withdrawn, since nobody judged them while nothing ran. Once no order can fill any more, the venue's position is
-the truth, and a difference is booked with its reason; what it is worth the market says first (`engine.valuation`).
+the truth, and a difference is booked with its reason; what it is worth the market says first
+(`reconciliation.valuation`).
 """
 
 import asyncio
@@ -19,11 +20,11 @@ from emp.core.contracts import CancelOrder, Control, OrderUpdate, QueryOrder, Ve
 from emp.core.errors import VenueError
 from emp.engine.carry import CARRIED
 from emp.engine.driver import Driver
-from emp.engine.earlier import EarlierOrders, Withdrawn
 from emp.engine.earned import EARNED
-from emp.engine.others import OthersTrades
 from emp.engine.rebuild import begin, recall
-from emp.engine.valuation import ADJUSTMENT
+from emp.engine.reconciliation.earlier import EarlierOrders, Withdrawn
+from emp.engine.reconciliation.others import OthersTrades
+from emp.engine.reconciliation.valuation import ADJUSTMENT
 from emp.execution.orders import Quarantined
 from emp.execution.reconcile import Correction, CorrectionKind, reconcile_orders, reconcile_positions
 from emp.journal.decisions import LAYOUT_NOTE, layout_note
@@ -69,7 +70,7 @@ class Recovery:
         self._withdrawn = Withdrawn()
         self._heard = asyncio.Event()
         self._corrections: list[Correction] = []
-        self._others = others or OthersTrades(self._engine, access)
+        self._others = others or OthersTrades(self._manager, self._engine.run, access)
         self._left = 0  # when the account was last known as the ledger has it, ns UTC
         self.earlier = EarlierOrders(self._engine.run, self._engine.token)
 
@@ -202,7 +203,7 @@ class Recovery:
                 self._manager.value(correction.instrument, correction.qty, px)
             else:
                 i = self._manager.instruments.index(correction.instrument)
-                self._engine.unvalued.add(i, correction.qty)
+                self._engine.positions.unvalued.add(i, correction.qty)
 
     def _note_start(self) -> None:
         counts = Counter(c.kind.value for c in self._corrections)

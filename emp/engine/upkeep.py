@@ -17,12 +17,12 @@ from emp.engine.carry import carried, failed_models
 from emp.engine.checkpoint import EVERY, account_note, earned_here, record_checkpoint
 from emp.engine.driver import Driver
 from emp.engine.earned import earned_note
-from emp.engine.first_book import KnownPrice
 from emp.engine.lease_keeper import LeaseKeeper
 from emp.engine.market_clock import MarketClock
 from emp.engine.protection import Protection, Protects
 from emp.engine.rates import RateFile
-from emp.engine.units import in_units
+from emp.engine.reconciliation.first_book import KnownPrice
+from emp.engine.reconciliation.units import in_units
 from emp.journal.account_file import AccountFile, AccountState, Carried
 from emp.journal.lease.left import Left, encode_left
 from emp.journal.ledger import Ledger

@@ -22,7 +22,8 @@ from emp.core.errors import JournalError, UsageError
 from emp.core.instrument import Instrument
 from emp.engine.carry import carried, carried_note
 from emp.engine.checkpoint import ACCOUNT_MARK
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.rebuild import begin
 from emp.engine.succession import Models
 from emp.journal.account_file import AccountFile, AccountState, Carried
@@ -75,7 +76,7 @@ def run(config: SystemConfig, venue: Venue, script: Script, models: Models | Non
         try:
             await script(running, venue)
         finally:
-            running.live.stop()
+            running.live.owner.stop()
             await task
 
     asyncio.run(whole())
@@ -176,7 +177,7 @@ def test_a_start_that_dies_before_it_has_taken_over_leaves_it_to_the_next(
         raise JournalError("the process dies here")
 
     with monkeypatch.context() as patch:
-        patch.setattr("emp.app.wiring.live.carry_over", dies)
+        patch.setattr("emp.app.wiring.open_run.carry_over", dies)
         with pytest.raises(JournalError, match="dies here"):
             started(config, venue)
     running = run(config, later(venue, "p1-"), look)
@@ -202,7 +203,7 @@ def test_what_was_killed_is_halted_in_the_next_run_and_replays(tmp_path: Path) -
     async def kill(running: Running, venue: Venue) -> None:
         await trade(running, venue)
         assert running.live._account.read().open  # type: ignore[union-attr]
-        running.live.kill("operator")
+        running.live.owner.kill("operator")
         for _ in range(200):
             await asyncio.sleep(0.01)
             if venue.position == 0:
@@ -219,7 +220,7 @@ def test_what_was_killed_is_halted_in_the_next_run_and_replays(tmp_path: Path) -
     assert again.commands == []
 
     async def resume(running: Running, venue: Venue) -> None:
-        running.live.control("resume", "operator")
+        running.live.owner.control("resume", "operator")
         await trade(running, venue)
 
     third = run(config, later(again, "p2-"), resume)
@@ -303,7 +304,7 @@ def test_what_is_carried_is_marked_at_the_newest_mid() -> None:
     assert left.position == 2
     assert left.value == 2 * 100_002.0
     assert left.day_pnl == left.drawdown == -17.0
-    engine.unvalued.add(0, 2)
+    engine.positions.unvalued.add(0, 2)
     assert carried(engine, 0).position == 0, "what has no price is found again by the next run"
 
 

@@ -13,7 +13,7 @@ from emp.core.errors import JournalError, UsageError
 from emp.core.instrument import Instrument
 from emp.engine.carry import CARRIED
 from emp.engine.rebuild import begin, rebuild
-from emp.engine.units import in_units
+from emp.engine.reconciliation.units import in_units
 from emp.execution.orders import OrderManager
 from emp.journal.account_file import AccountState, Carried
 from emp.journal.ledger import Ledger
@@ -167,7 +167,7 @@ def test_a_run_that_died_before_it_took_over_is_not_filled_in_other_units(
         raise JournalError("the process dies here")
 
     with monkeypatch.context() as patch:
-        patch.setattr("emp.app.wiring.live.carry_over", dies)
+        patch.setattr("emp.app.wiring.open_run.carry_over", dies)
         with pytest.raises(JournalError, match="dies here"):
             started(config, venue)
     with pytest.raises(UsageError, match="go on with the catalogue as it was"):

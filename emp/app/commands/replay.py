@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from emp.core.config.config import SystemConfig
+    from emp.engine.load import LoadedModel
     from emp.engine.own import Rule
     from emp.engine.replay import Backtest
 
@@ -80,18 +82,11 @@ def replay(  # noqa: PLR0913
     from emp.access.recordings.mapping import load_mappings
     from emp.app.wiring.assembly import Reading, assemble_replay, engine_limits
     from emp.app.wiring.rerun import is_recorded_run, refuse_unrecorded
-    from emp.core.config.config import Context, Model, SystemConfig
+    from emp.core.config.config import Context, SystemConfig
     from emp.core.errors import UsageError
-    from emp.core.platform import exists
-    from emp.engine.choose import load_model, load_serving
-    from emp.journal.find import find_run
-    from emp.journal.run import RunFolder
 
-    if len(recordings) == 1 and not exists(recordings[0]) and instrument is None:
-        try:
-            recordings = [find_run(str(recordings[0]), runs)]
-        except UsageError as error:
-            raise UsageError(f"{error}; a recording needs --instrument") from None
+    if len(recordings) == 1 and instrument is None:
+        recordings = [_found(recordings[0], runs)]
     if len(recordings) == 1 and is_recorded_run(recordings[0]):
         if instrument or config or model or swaps or mapping or rule or planner or latency_ms is not None:
             raise UsageError(f"{recordings[0]} is a run: it brings its own instruments, limits and models")
@@ -105,10 +100,7 @@ def replay(  # noqa: PLR0913
         raise UsageError("--planner: --rule is named too: one of the two decides")
     settings = SystemConfig.load(config) if config is not None else None
     limits = engine_limits(settings)
-    if swaps is not None and model is None:
-        first = RunFolder(swaps)
-        model = str(first.models / first.manifest["model_hashes"][0])
-    loaded = load_model(model) if model else load_serving(settings.model if settings else Model())
+    loaded = _first_model(model, swaps, settings)
     decider = _decider(rule, planner, loaded.artifact.hash)
     with ReplayBar(instrument) as bar:
         backtest, folder = assemble_replay(
@@ -134,6 +126,32 @@ def replay(  # noqa: PLR0913
     show(summary)
     if as_json:
         print(json.dumps(summary))
+
+
+def _found(path: Path, runs: Path) -> Path:
+    """A file or folder that is there, or else the run of that name or id."""
+    from emp.core.errors import UsageError
+    from emp.core.platform import exists
+    from emp.journal.find import find_run
+
+    if exists(path):
+        return path
+    try:
+        return find_run(str(path), runs)
+    except UsageError as error:
+        raise UsageError(f"{error}; a recording needs --instrument") from None
+
+
+def _first_model(model: str | None, swaps: Path | None, settings: "SystemConfig | None") -> "LoadedModel":
+    """What serves from the first event on: as named, as in the run whose swaps are told again, or as configured."""
+    from emp.core.config.config import Model
+    from emp.engine.choose import load_model, load_serving
+    from emp.journal.run import RunFolder
+
+    if swaps is not None and model is None:
+        first = RunFolder(swaps)
+        model = str(first.models / first.manifest["model_hashes"][0])
+    return load_model(model) if model else load_serving(settings.model if settings else Model())
 
 
 def _decider(rule: str | None, planner: Path | None, model: str) -> "Rule | None":

@@ -19,7 +19,7 @@ from emp.core.platform import say
 from emp.engine.carry import carried_note, is_worth_carrying
 from emp.engine.earned import earned_note
 from emp.engine.journal_tap import newest_rows
-from emp.engine.units import changed_units, in_units
+from emp.engine.reconciliation.units import changed_units, in_units
 from emp.journal.account_file import AccountState, Carried
 from emp.journal.files import is_folder, is_link, is_there, listed
 from emp.journal.ledger import Ledger, finish_sealing
