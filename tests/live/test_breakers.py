@@ -160,7 +160,7 @@ def test_decisions_that_take_too_long_bar(tmp_path: Path) -> None:
     venue = Moody()
     running = assembled(tmp_path, venue, decision_p99_ms=1e-6, cool_down_s=30.0)
     limits = running.engine.limits.breakers
-    running.live._breakers._late = running.live._breakers._late[:50].copy()
+    running.live._opening._breakers._late = running.live._opening._breakers._late[:50].copy()
     assert limits == msgspec.structs.replace(limits, decision_ns=1)
 
     async def script() -> None:

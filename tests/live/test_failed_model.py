@@ -152,7 +152,7 @@ def test_a_process_that_died_between_a_failure_and_what_is_done_about_it_opens_n
         await look(running, venue)
         with monkeypatch.context() as dying:
             dying.setattr(running.live._succession, "_take_over", lambda *_: None)
-            dying.setattr(running.live, "_bar", lambda *_: None)
+            dying.setattr(running.live._opening, "bar", lambda *_: None)
             running.live._succession._verdicts.append(verdict(first.artifact.hash, gate))
             for _ in range(6_000):
                 await asyncio.sleep(0.01)
