@@ -184,9 +184,13 @@ class Upkeep:
 
     def _sum_up(self) -> None:
         """Record what the ledger's rows come to, where many have come since that was done: a start reads the newer ones
-        alone, and neither its time nor its memory grows with the age of a run.
+        alone, and neither its time nor its memory grows with the age of a run. Not while the venue is to say what it
+        holds: nothing trades then, and claims are in the rows alone.
         """
-        if not self._driver.failed and self._ledger.since_checkpoint >= EVERY:
+        if (
+            not (self._driver.failed or self._engine.positions.claims)
+            and self._ledger.since_checkpoint >= EVERY
+        ):
             with self._surviving():
                 record_checkpoint(self._engine, self._ledger, self.foreign, self._market.newest())
 

@@ -8,8 +8,11 @@ import msgspec
 import pytest
 
 from emp.access.port import OthersTrade
+from emp.core.codes import OrderStatus
 from emp.core.contracts import (
     Control,
+    NewOrder,
+    OrderUpdate,
     VenuePosition,
 )
 from emp.engine.rebuild import rebuild
@@ -123,3 +126,97 @@ def test_a_stop_that_was_reached_while_the_engine_was_down_is_booked_at_its_pric
     assert (note.data["qty"], note.data["px"]) == (-5, 99_900.5)
     assert not reader.notes("valued")
     reader.close()
+
+
+# --- what a report had claimed when the process ended -----------------------------------------------------------------
+
+HAND = OrderUpdate(
+    clOrdID="hand",
+    execID="h1",
+    status=OrderStatus.FILLED,
+    filled=3,
+    price=99_000,
+    fee=2.0,
+    ts=2,
+    instrument="GOOG",
+    side=-1,
+)
+BACK = msgspec.structs.replace(HAND, clOrdID="back", execID="b1", price=99_900, fee=1.0, side=1)
+
+
+def claimed(path: Path, *told: OrderUpdate) -> None:
+    """Five were bought at 100,000 each; then this was told, and the process died in doubt."""
+    five_bought_at_100_000(path)
+    ledger = Ledger(path, run=RUN, mode="paper")
+    for update in told:
+        ledger.record_report(update)
+    ledger.close()
+
+
+def money_after(path: Path, lots: int) -> tuple[int, float, float, bool]:
+    """Position, cash, fees, and whether anything waits for a price, once a start has found so many lots."""
+    driver = restarted(path, Closed(lots, 50_000.0))
+    account = driver.engine.desk.account[0]
+    found = int(account["position"]), float(account["cash"]), float(account["fees"])
+    waits = bool(driver.engine.positions.unvalued)
+    assert not driver.engine.positions.claims
+    closed(driver)
+    return *found, waits
+
+
+@pytest.mark.parametrize(
+    ("told", "lots", "expected"),
+    [
+        ([HAND], 2, (2, -500_000.0 + 3 * 99_000.0, 2.0, False)),
+        ([HAND], 3, (3, -500_000.0 + 2 * 99_000.0, 2.0, False)),  # it has heard of two of the three
+        ([HAND], 5, (5, -500_000.0, 0.0, False)),  # none of it is so
+        (
+            [HAND, BACK],
+            5,
+            (5, -500_000.0 + 3 * (99_000.0 - 99_900.0), 3.0, False),
+        ),  # nothing is left but the loss
+        ([HAND], 9, (9, -500_000.0, 0.0, True)),  # something else has happened
+    ],
+    ids=["all", "a part", "nothing", "there and back", "another"],
+)
+def test_what_was_claimed_is_booked_at_what_was_told_of_it(
+    tmp_path: Path, told: list[OrderUpdate], lots: int, expected: tuple[int, float, float, bool]
+) -> None:
+    path = tmp_path / "ledger.sqlite"
+    claimed(path, *told)
+    assert money_after(path, lots) == expected
+    assert money_after(path, lots) == expected, "once"
+
+
+def test_a_claim_is_booked_once_whatever_row_the_process_died_at(tmp_path: Path) -> None:
+    """Between the venue's word and the last of its bookings the process may die at every row."""
+    path = tmp_path / "ledger.sqlite"
+    claimed(path, HAND, BACK)
+    ledger = Ledger(path, run=RUN, mode="paper")
+    first = ledger.last_seq
+    ledger.close()
+    expected = money_after(path, 5)
+    reader = LedgerReader(path)
+    rows = [event.body for event in reader.events()]
+    reader.close()
+    assert len(rows) - first >= 4
+    for cut in range(first, len(rows)):
+        copied = tmp_path / f"{cut}.sqlite"
+        ledger = Ledger(copied, run=RUN, mode="paper")
+        for body in rows[:cut]:
+            recorded(ledger, body)
+        ledger.close()
+        assert money_after(copied, 5) == expected, rows[cut - 1]
+
+
+def recorded(ledger: Ledger, body: object) -> None:
+    """Say again what another ledger holds."""
+    if isinstance(body, OrderUpdate):
+        ledger.record_report(body)
+    elif isinstance(body, Control):
+        ledger.record_control(body)
+    elif isinstance(body, Note):
+        ledger.record_note(body)
+    else:
+        assert isinstance(body, NewOrder)
+        ledger.record_intent(body)

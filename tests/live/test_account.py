@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,8 +17,8 @@ from emp.app.wiring.unfinished import carry_over
 from emp.core.clock import LiveClock
 from emp.core.codes import OrderStatus, Reason
 from emp.core.config.config import SystemConfig
-from emp.core.contracts import NewOrder, OrderUpdate
-from emp.core.errors import JournalError, UsageError
+from emp.core.contracts import NewOrder, OrderUpdate, VenuePosition
+from emp.core.errors import JournalError, UsageError, VenueError
 from emp.core.instrument import Instrument
 from emp.engine.carry import carried, carried_note
 from emp.engine.checkpoint import ACCOUNT_MARK
@@ -28,6 +28,7 @@ from emp.engine.rebuild import begin
 from emp.engine.succession import Models
 from emp.journal.account_file import AccountFile, AccountState, Carried
 from emp.journal.ledger import Ledger
+from emp.journal.reader import LedgerReader
 from emp.journal.records import Note, Scalar
 from emp.observe.board import Board
 from tests.kit import journal
@@ -375,3 +376,50 @@ def test_a_user_without_a_home_is_told_to_name_a_folder(monkeypatch: pytest.Monk
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     with pytest.raises(JournalError, match="has no home folder; set EMP_STATE"):
         AccountFile({"account": "7"})
+
+
+def test_what_was_in_doubt_at_the_end_is_booked_at_what_was_told_of_it_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run is sealed; what a report had told of a hand's trade was forgotten with it, and worth the market's mid."""
+    config, venue = settings(tmp_path / "runs"), Venue()
+    told = OrderUpdate(
+        clOrdID="by-hand",
+        execID="h1",
+        status=OrderStatus.FILLED,
+        filled=3,
+        price=90_000,
+        fee=7.0,
+        ts=9,
+        instrument=BTC.name,
+        side=1,
+    )
+
+    async def mute() -> Sequence[VenuePosition]:
+        raise VenueError("no answer")
+
+    async def in_doubt(running: Running, venue: Venue) -> None:
+        monkeypatch.setattr(venue, "positions", mute)
+        venue.sink.report(told)
+        for _ in range(500):
+            await asyncio.sleep(0.01)
+            if running.engine.positions.claims:
+                return
+
+    first = run(config, venue, in_doubt)
+    assert first.live.left_open()
+    again = later(venue, "p1-")
+    again.position += 3
+    second = run(config, again, lambda *_: asyncio.sleep(0))
+    assert "told and not borne out by the venue +3 lots" in "".join(capsys.readouterr())
+    account = second.engine.desk.account[0]
+    assert (second.engine.orders.position(BTC.name), account["cash"], account["fees"]) == (3, -270_000.0, 7.0)
+    assert second.engine.halted
+    ledger = LedgerReader(second.folder.ledger)
+    (note,) = ledger.notes("adjustment")
+    assert (note.data["qty"], note.data["px"]) == (3, 90_000.0)
+    ledger.close()
+    third = run(config, later(again, "p2-"), lambda *_: asyncio.sleep(0))
+    assert third.engine.orders.position(BTC.name) == 3
+    assert not LedgerReader(third.folder.ledger).notes("adjustment"), "it is booked once"
+    assert replay_run(second.folder, lambda *_: None)["equal"]

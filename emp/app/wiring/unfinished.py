@@ -144,7 +144,9 @@ def carry_over(
         words = f"loss of the day {left.day_pnl:g}, drawdown {left.drawdown:g}, position {left.position:+d}"
         halted = f", halted ({left.halted}): `emp resume` lets it trade" if left.halted else ""
         barred = ", its model had failed: `emp resume` lets it open" if left.failed else ""
-        say(f"emp: {name}: carried over from run {state.run}: {words}{halted}{barred}")
+        claimed = sum(one.side * one.qty for one in left.claims)
+        doubt = f", told and not borne out by the venue {claimed:+d} lots" if left.claims else ""
+        say(f"emp: {name}: carried over from run {state.run}: {words}{halted}{barred}{doubt}")
 
 
 def failed_before(state: AccountState) -> set[str]:
