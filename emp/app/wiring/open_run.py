@@ -10,6 +10,7 @@ from emp.app.wiring.governed import refuse_unpromoted
 from emp.app.wiring.lease import succeed
 from emp.app.wiring.unfinished import (
     carry_over,
+    close_unbegun,
     failed_before,
     first_model,
     note_continuation,
@@ -67,6 +68,7 @@ def open_run(
         model_hashes=[models.serving.artifact.hash],
         facts=[msgspec.to_builtins(one) for one in instruments],
     )
+    close_unbegun(config, instruments)
     folder = unfinished_run(config, manifest["instruments"])
     state = AccountState() if account is None else account.read()
     unknown: list[str] = []

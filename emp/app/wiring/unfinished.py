@@ -61,6 +61,22 @@ def unfinished_run(config: SystemConfig, instruments: Sequence[str]) -> RunFolde
     return run
 
 
+def close_unbegun(config: SystemConfig, instruments: Sequence[Instrument]) -> None:
+    """Close runs of this account that recorded nothing and are of other instruments, or of other units of them: a start
+    that an older release refused has left them, and they would be taken for a run that goes on. Nothing was sent.
+    """
+    if config.mode != "live":
+        return
+    account = _account(config.model_dump(mode="json"))
+    for run in _live_runs(config.run_dir):
+        ours = _account(run.manifest.get("config")) == account
+        if ours and _is_of_others(run, instruments) and not _sealed(run) and _is_unbegun(run):
+            ledger = Ledger(run.ledger, run=run.manifest["run"], mode=run.manifest["mode"])
+            ledger.seal()
+            ledger.close()
+            say(f"emp: {run.path}: a start that was refused left this run, with nothing in it: closed")
+
+
 def account_of(config: SystemConfig) -> dict[str, object]:
     """The settings that say whose money a live run trades."""
     return dict(zip(_ACCOUNT, _account(config.model_dump(mode="json")), strict=True))
@@ -198,6 +214,24 @@ def _live_runs(runs: Path) -> Iterator[RunFolder]:
 def _account(config: object) -> tuple[object, ...]:
     access = config.get("access") if isinstance(config, dict) else None
     return tuple(access.get(name) if isinstance(access, dict) else None for name in _ACCOUNT)
+
+
+def _is_of_others(run: RunFolder, instruments: Sequence[Instrument]) -> bool:
+    """Whether a run began with other instruments, or counted these in other ticks or lots."""
+    before = {str(one["name"]): one for one in run.manifest.get("facts") or ()}
+    names = list(run.manifest.get("instruments", ()))
+    if names != [one.name for one in instruments]:
+        return True
+    return any(changed_units(before.get(one.name, {}), msgspec.to_builtins(one)) for one in instruments)
+
+
+def _is_unbegun(run: RunFolder) -> bool:
+    """Whether a run's process came no further than its ledger: not even that it began is recorded."""
+    ledger = LedgerReader(run.ledger)
+    try:
+        return not ledger.last_seq and not listed(run.actions)
+    finally:
+        ledger.close()
 
 
 def _sealed(run: RunFolder) -> bool:
