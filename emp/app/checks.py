@@ -302,7 +302,8 @@ def _decided(rows: Array) -> Array:
     """The decision rows of a fresh engine over the events, its orders never answered."""
     from emp.core.instrument import find
     from emp.engine.choose import load_model
-    from emp.engine.engine import Engine, EngineLimits
+    from emp.engine.engine import Engine
+    from emp.engine.limits import EngineLimits
 
     engine = Engine([find("GC")], load_model(), EngineLimits(), "VALIDATE")
     done, decided = 0, [np.zeros(0, records.DECISION)]

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from emp.core.instrument import catalogue
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.load import load_folder
 
 LONGEST_S = 600.0

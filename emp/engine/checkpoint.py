@@ -92,7 +92,7 @@ def record_checkpoint(engine: Engine, ledger: Ledger, foreign: Iterable[str], ts
 def checkpoint_of(engine: Engine, foreign: Iterable[str]) -> Checkpoint:
     """What an engine is at, as its ledger would bring it back."""
     orders, risk, names = engine.orders, engine.desk.risk, engine.orders.instruments
-    unvalued = {name: engine.unvalued.lots(i) for i, name in enumerate(names)}
+    unvalued = {name: engine.positions.unvalued.lots(i) for i, name in enumerate(names)}
     waiting = {name: lots for name, lots in unvalued.items() if lots}
     prices = {}
     for i, name in enumerate(names):

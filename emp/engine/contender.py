@@ -24,8 +24,8 @@ from emp.decision.rule import ValueRule
 from emp.decision.shadow import end_shadow, meet_market, withdraw_shadow
 from emp.decision.standing import lift_bars
 from emp.engine.desk import Desk
-from emp.engine.engine import EngineLimits, fresh_desk, lay_out_calendar
 from emp.engine.financing import take_financing
+from emp.engine.limits import EngineLimits, fresh_desk, lay_out_calendar
 from emp.engine.load import LoadedModel
 from emp.engine.policy import Policy
 from emp.engine.serving import allocate, attach_model, policy_of

@@ -30,9 +30,9 @@ from emp.core.records import Array
 from emp.engine.engine import NO_ROWS, Engine, Output
 from emp.engine.financing import FINANCING_NOTE, Received
 from emp.engine.rebuild import recall
+from emp.engine.reconciliation.valuation import ADJUSTMENT, VALUED, Adjustment, Valuation
 from emp.engine.serving import Ready
 from emp.engine.tap import Taps
-from emp.engine.valuation import ADJUSTMENT, VALUED, Adjustment, Valuation
 from emp.journal.decisions import decision_note
 from emp.journal.ledger import Ledger
 from emp.journal.records import Note, Scalar

@@ -96,7 +96,7 @@ def left_open(engine: Engine, instruments: Iterable[int]) -> str:
     for i in sorted(instruments):
         name = engine.instruments[i].name
         working = len(orders.open_orders(name))
-        if orders.position(name) or working or engine.claims.doubted(i):
+        if orders.position(name) or working or engine.positions.claims.doubted(i):
             of_orders = f" and {working} orders without an answer" if working else ""
             why = engine.closing.why_not_flat(i)
             words.append(f"{name} {orders.position(name):+d}{of_orders}" + (f" ({why})" if why else ""))

@@ -28,46 +28,35 @@ from emp.core.ids import cl_ord_id
 from emp.core.instrument import Instrument
 from emp.core.numba.hold import entry_point, hold
 from emp.core.records import DECISION, EVENT, MARKET_STATE, Array, empty_events
-from emp.core.sessions import session_table
-from emp.decision.rule import COSTS
 from emp.decision.standing import unearn
 from emp.engine.bars import Bars, resting_openers
-from emp.engine.breakers import BreakerLimits
-from emp.engine.claims import Claims
 from emp.engine.closing import Closing, Touch
-from emp.engine.desk import MUTABLE, Desk, new_desk, pad_sessions
+from emp.engine.desk import MUTABLE, Desk
 from emp.engine.financing import FINANCING_ACTIONS, Received, book_roll, take_financing
+from emp.engine.limits import CALENDAR_DAYS, DAY_NS, EngineLimits, fresh_desk, lay_out_calendar
 from emp.engine.load import LoadedModel
 from emp.engine.policy import Policy
 from emp.engine.portfolio import (
     BREACHES,
-    AccountLimits,
     account_breach,
-    exposure_records,
-    portfolio_record,
     state_margin,
     tell_rate,
 )
+from emp.engine.reconciliation.positions import Positions
+from emp.engine.reconciliation.valuation import Adjustment, Valuation
 from emp.engine.serving import Ready, allocate, attach_model, policy_of
 from emp.engine.serving import warm_up as warm_up_model
 from emp.engine.step import ASKED, CALENDAR, COMMAND, QUIET, run_batch
-from emp.engine.valuation import Adjustment, Unvalued, Valuation
 from emp.execution.flatten import is_flat
-from emp.execution.orders import Fill, OrderManager
+from emp.execution.orders import OrderManager
 from emp.execution.transitions import Order
 from emp.model.table import StateTable
 from emp.risk.approval import approved, approved_closing
-from emp.risk.limits import LIMITS
 
 CROSS, POST, REPLACE = int(Action.CROSS), int(Action.POST), int(Action.REPLACE)
 CANCEL, FLATTEN = int(Action.CANCEL), int(Action.FLATTEN)
 REASONS = tuple(Reason)
 """By their numbers, which run from 0: the look-up of an enumeration takes longer than a decision."""
-
-DAY_NS = 86_400_000_000_000
-CALENDAR_DAYS = 35
-"""Days of trading calendar laid out ahead; when events run past them, the next are added."""
-
 
 NO_EVENTS: Array = empty_events(0)
 NO_ROWS: Array = np.zeros(0, DECISION)
@@ -90,26 +79,6 @@ TRADE_LINK = "trade_link"
 
 POSITIONS = "positions"
 """The reason for size 0 until the venue has said, after that, that we hold what our fills make."""
-
-
-class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The owner's limits, per instrument; money in ticks times lots."""
-
-    max_position_lots: int = 10
-    max_order_lots: int = 5
-    max_daily_loss: float = 2_000.0
-    max_drawdown: float = 2_000.0
-    orders_per_minute: float = 120.0
-    turnover_per_minute: float = 200.0
-    turnover_per_hour: float = 4_000.0
-    stale_after_ns: int = 5_000_000_000
-    depth_share: float = 0.02
-    order_timeout_ns: int = 2_000_000_000
-    warmup_events: int = 0  # at least; the model may ask for more
-    cooldown_events: int = 0
-    state_ttl_ns: int = 60_000_000_000
-    breakers: BreakerLimits = BreakerLimits()
-    account: AccountLimits = AccountLimits()
 
 
 class Output(msgspec.Struct):
@@ -149,8 +118,6 @@ class Engine:
         self.failed_models: set[str] = set()
         """Hashes of models that have failed, and that nobody has let open again."""
         self._left = False  # whether another engine has the lease, and closes what is held
-        self.unvalued = Unvalued()
-        self.claims = Claims()
         self.keep_states = False  # whether `process` hands out the state after each event
         self.bars = Bars(len(instruments))
         self._degraded: list[set[str]] = [set() for _ in instruments]  # reasons for size 0
@@ -165,6 +132,7 @@ class Engine:
         names = [i.name for i in instruments]
         self.orders = OrderManager(names, self.desk.account, self.desk.working)
         self.closing = Closing(names, self.orders, self.next_id, self._touch, self._approve_closing)
+        self.positions = Positions(self.orders, self.closing)
 
     def _new_desk(self) -> Desk:
         return fresh_desk(self.instruments, self.limits)
@@ -255,7 +223,7 @@ class Engine:
         n = len(events)
         if events.dtype is not EVENT or not events.flags.c_contiguous:
             events = np.ascontiguousarray(events, EVENT)  # the compiled step takes nothing else
-        valuations = self._value(events) if self.unvalued else []
+        valuations = self.positions.value(events) if self.positions.unvalued else []
         states = np.zeros(n, MARKET_STATE) if self.keep_states else NO_STATES
         done: list[tuple[Array, Array]] = [] if n else [(NO_ROWS, NO_LAPS)]
         at, result = 0, QUIET
@@ -279,13 +247,6 @@ class Engine:
         if result == COMMAND:
             self.act(output, self.asked)
         return output
-
-    def _value(self, events: Array) -> list[Valuation]:
-        """Book what lots that came without a report are worth, where a market now says so."""
-        found = list(self.unvalued.take(events))
-        for one in found:
-            self.orders.value(self.instruments[one.instrument].name, one.qty, one.px)
-        return found
 
     def _room(self, n: int) -> tuple[Array, Array]:
         """Rows and laps that nobody has seen: DECISION[n], int32[n, 3]. Few come from a block at hand."""
@@ -468,14 +429,7 @@ class Engine:
         output.commands += [o.query(ts) for o in orders if o.status is not OrderStatus.UNKNOWN]
         if orders:
             return
-        self._end_doubt(i, 0)
-        self.orders.adjust(name, qty)
-        if control.reason and not self.unvalued.lots(i):
-            valuation = Valuation(i, qty, float(control.reason), ts)
-            self.orders.value(name, qty, valuation.px)
-            output.valuations.append(valuation)
-        else:
-            self.unvalued.add(i, qty)
+        output.valuations += self.positions.differ(i, qty, float(control.reason or 0.0), ts)
         output.messages.append(
             RiskBreach(
                 reason="position_differs",
@@ -490,18 +444,9 @@ class Engine:
 
     def _confirmed(self, output: Output, i: int, control: Control) -> None:
         """The venue has said what of a claim it holds: that much is booked, and what is held is closed."""
-        output.adjustments += [self._adjust(fill) for fill in self._end_doubt(i, int(control.value))]
+        output.adjustments += self.positions.confirm(i, int(control.value))
         if self._must_close(i):
             output.commands += self.closing.commands(i, control.ts)
-
-    def _doubt(self, i: int) -> None:
-        self.claims.doubt(i)
-        self.closing.doubt(i, doubted=True)
-
-    def _end_doubt(self, i: int, lots: int) -> Sequence[Fill]:
-        """What an instrument holds is known; what is to be booked of the claim, of which the venue has `lots`."""
-        self.closing.doubt(i, doubted=False)
-        return self.claims.settle(i, lots)
 
     def _chosen(self, instrument: str) -> Sequence[int]:
         """Indices that a control input speaks of."""
@@ -530,7 +475,7 @@ class Engine:
     def _resume(self, chosen: Iterable[int]) -> None:
         """Trade again, where nothing is being closed any more."""
         for i in chosen:
-            if is_flat(self.orders, self.instruments[i].name) and not self.claims.doubted(i):
+            if is_flat(self.orders, self.instruments[i].name) and not self.positions.claims.doubted(i):
                 self.flattening.discard(i)
             if i not in self.flattening:
                 self.desk.risk["halted"][i] = False
@@ -563,11 +508,8 @@ class Engine:
         i = order.index if order is not None else 0
         if order is not None and applied.changed and _refused_again(order, update):
             output.commands.append(order.query(update.ts))
-        if applied.stranger is not None:
-            self.claims.add(self.orders.instruments.index(applied.stranger.instrument), applied.stranger)
+        self.positions.hear(update, applied)
         if applied.alarm is not None:
-            if update.filled and (order is not None or update.instrument in self.orders.instruments):
-                self._doubt(i if order is not None else self.orders.instruments.index(update.instrument))
             output.messages.append(
                 RiskBreach(
                     reason=applied.alarm.reason,
@@ -585,16 +527,6 @@ class Engine:
         elif order is not None and self._must_close(i):
             output.commands += self.closing.after_report(order, update, filled=applied.fill is not None)
         return output
-
-    def _adjust(self, fill: Fill) -> Adjustment:
-        """Book a fill of an order that is none of ours: what is to be closed now is what the account holds."""
-        i, qty = self.orders.instruments.index(fill.instrument), fill.side * fill.qty
-        self.orders.adjust(fill.instrument, qty, fill.fee)
-        if fill.px > 0:
-            self.orders.value(fill.instrument, qty, fill.px)
-        else:
-            self.unvalued.add(i, qty)
-        return Adjustment(i, qty, fill.px, fill.fee, fill.cl_ord_id, fill.ts)
 
     def _must_close(self, i: int) -> bool:
         """Whether an instrument is being closed, by us."""
@@ -673,53 +605,6 @@ def _kill_breach(control: Control) -> RiskBreach:
 def joined(parts: list[Array]) -> Array:
     """The rows of all parts, copied only where there are several."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def fresh_desk(instruments: Sequence[Instrument], limits: EngineLimits) -> Desk:
-    """A desk with the owner's limits, and no model behind it yet."""
-    return new_desk(
-        instruments,
-        [session_table(i, 0, DAY_NS) for i in instruments],
-        limits.state_ttl_ns,
-        limit_records(limits, len(instruments)),
-        cost_records(instruments, limits),
-        portfolio_record(limits.account),
-        exposure_records(instruments, limits.account),
-    )
-
-
-def lay_out_calendar(desk: Desk, instruments: Sequence[Instrument], first_ns: int, last_ns: int) -> Desk:
-    """The same desk with trading calendars that cover events from `first_ns` to CALENDAR_DAYS after `last_ns`."""
-    end_ns = last_ns + CALENDAR_DAYS * DAY_NS
-    tables = [session_table(i, first_ns - DAY_NS, end_ns) for i in instruments]
-    desk.facts["calendar_end_ns"] = end_ns
-    np.minimum(desk.perception["session_row"], 0, out=desk.perception["session_row"])
-    return desk._replace(sessions=pad_sessions(tables))
-
-
-def limit_records(limits: EngineLimits, n: int) -> Array:
-    """LIMITS[n] from the owner's limits; the burn-in is the model's to add."""
-    records = np.zeros(n, LIMITS)
-    records["max_position"] = limits.max_position_lots
-    records["max_daily_loss"] = limits.max_daily_loss
-    records["max_drawdown"] = limits.max_drawdown
-    records["orders_per_minute"] = limits.orders_per_minute
-    records["turnover_per_minute"] = limits.turnover_per_minute
-    records["turnover_per_hour"] = limits.turnover_per_hour
-    records["stale_after_ns"] = limits.stale_after_ns
-    records["cooldown_events"] = limits.cooldown_events
-    return records
-
-
-def cost_records(instruments: Sequence[Instrument], limits: EngineLimits) -> Array:
-    """COSTS[n] from the instruments' facts and the owner's limits; k of sigma is the model's to add."""
-    records = np.zeros(len(instruments), COSTS)
-    records["taker_fee"] = [i.taker_fee for i in instruments]
-    records["maker_fee"] = [i.maker_fee for i in instruments]
-    records["max_order"] = limits.max_order_lots
-    records["max_position"] = limits.max_position_lots
-    records["depth_share"] = limits.depth_share
-    return records
 
 
 def _refused_again(order: Order, update: OrderUpdate) -> bool:

@@ -26,7 +26,7 @@ from emp.core.records import (
 from emp.decision.estimates import new_estimates
 from emp.decision.rule import ValueRule, decide_by_value
 from emp.decision.standing import new_standing
-from emp.engine.engine import EngineLimits, cost_records, limit_records
+from emp.engine.limits import EngineLimits, cost_records, limit_records
 from emp.risk.limits import approve, new_risk
 from emp.risk.portfolio import PLENTY
 

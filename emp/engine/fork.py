@@ -15,7 +15,8 @@ from emp.core.errors import JournalError, UsageError
 from emp.core.instrument import Instrument
 from emp.core.messages import CANCEL, MESSAGE, NEW, REPLACE, STATUSES
 from emp.core.records import Array
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.engine.rerun import Rerun
 from emp.execution.order import ORDER, no_order

@@ -10,7 +10,7 @@ from emp.core.instrument import Instrument
 from emp.core.numba.jit import kernel
 from emp.core.records import MARKET_STATE, SESSION, Array
 from emp.core.sessions import DAY_NS, session_table
-from emp.engine.engine import CALENDAR_DAYS
+from emp.engine.limits import CALENDAR_DAYS
 from emp.model.artifact import Artifact
 from emp.observe.drift import Reference
 from emp.observe.psi import BINS

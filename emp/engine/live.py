@@ -11,15 +11,13 @@ Market data is read to the end, because a simulated venue answers only as its ma
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-import numpy as np
 import structlog
 
-from emp.access.port import Channel, LinkState, MarketAccess, StatesTerms
+from emp.access.port import LinkState, MarketAccess, StatesTerms
 from emp.bus.bus import ControlMessage, EventBus
-from emp.core.approval import Approved
 from emp.core.background import background
 from emp.core.clock import Clock
 from emp.core.codes import OrderStatus, Reason
@@ -27,28 +25,29 @@ from emp.core.contracts import (
     CancelOrder,
     Control,
     DegradedMode,
-    NewOrder,
     OrderUpdate,
-    OwnerAction,
     RiskBreach,
 )
-from emp.core.errors import LeaseError, UsageError, VenueError
+from emp.core.errors import LeaseError, VenueError
 from emp.core.records import Array
-from emp.engine.audit import PositionWatch
-from emp.engine.breakers import Breakers
 from emp.engine.context import SlowContext
 from emp.engine.control_socket import ControlSocket
 from emp.engine.driver import Driver
-from emp.engine.earlier import EarlierOrders
 from emp.engine.ending import Ending, cancelled, left_open
-from emp.engine.engine import FAILURE, POSITIONS, TRADE_LINK, Output
-from emp.engine.first_book import FirstBooks, KnownPrice
+from emp.engine.engine import FAILURE, POSITIONS, TRADE_LINK
 from emp.engine.history import verify_history
 from emp.engine.market_clock import MarketClock
-from emp.engine.others import OthersTrades
+from emp.engine.opening import Opening
+from emp.engine.owner import Owner, RunState
+from emp.engine.reconciliation.agreement import Agreement
+from emp.engine.reconciliation.audit import PositionAudit
+from emp.engine.reconciliation.earlier import EarlierOrders
+from emp.engine.reconciliation.first_book import FirstBooks, KnownPrice
+from emp.engine.reconciliation.others import OthersTrades
 from emp.engine.recover import Recovery
-from emp.engine.reloads import OFFERED, Reloads
+from emp.engine.reloads import Reloads
 from emp.engine.rolls import Rolls
+from emp.engine.scheduled import Scheduled
 from emp.engine.succession import Succession
 from emp.engine.tap import Taps
 from emp.engine.upkeep import Home, Upkeep
@@ -106,33 +105,47 @@ class Live(Ending):
         self._taps = taps
         self._clock = clock
         self._succession = succession
-        self._index = {one.name: i for i, one in enumerate(self._engine.instruments)}
-        self._market = MarketClock(len(self._index), clock)
+        self._names = self._engine.orders.instruments
+        self._market = MarketClock(len(self._names), clock)
         self._context = context
         self._rolls = Rolls(self._engine)
-        self._breakers = Breakers(self._engine.limits.breakers, self._bar)
+        self._scheduled = Scheduled(self._rolls, context, driver.control)
+        self._opening = Opening(driver, board, clock, self._market)
         self._account = home.account
         self._lease = home.lease
         self._upkeep = Upkeep(driver, ledger, access, board, clock, self._market, home, self._surviving)
-        self._others = OthersTrades(self._engine, access)
-        self._positions = PositionWatch(driver, access, self._market, self._others, self._show_audit)
-        self._first_books = FirstBooks(tuple(self._index), board)
+        self._others = OthersTrades(self._engine.orders, self._engine.run, access)
+        self._agreement = Agreement(
+            self._engine.positions,
+            PositionAudit(self._engine.positions, lambda: self._engine.sequence, access),
+            self._others,
+            self._market,
+            driver.control,
+            board,
+            lambda known: self._degrade(POSITIONS, active=not known),
+        )
+        self._first_books = FirstBooks(self._names, board)
         self._recovery: Recovery | None = None
         self._earlier: EarlierOrders | None = None
-        self._links: dict[Channel, LinkState] = {}
-        self._waiting: list[Control] = []  # inputs that came before trading began
-        # whether the account holds what our fills make, as far as the venue could be asked
-        self._known = True
-        self._claims_heard = 0  # of those that were looked at
-        self._began = False  # whether the ledger holds where this process begins
+        self._trade_up = True
         self.connected = asyncio.Event()
         self._over = asyncio.Event()  # the market has ended
-        self._reloads = Reloads(succession, self._surviving, self._trust_model)
+        self._reloads = Reloads(succession, self._surviving, self._opening.trust_model)
+        self.owner = Owner(
+            RunState(self.connected, self._stop, lambda: self._failure is not None, self._surviving),
+            driver,
+            ledger,
+            board,
+            self._market,
+            self._agreement,
+            self._opening,
+            self._reloads,
+        )
         self._over_in_order = ledger.last_seq == 0  # a run that never began leaves nothing to recover
         self._closed = False
         self._prepared = False
         self._socket = (
-            None if home.folder is None else ControlSocket(home.folder, tuple(self._index), self.ask)
+            None if home.folder is None else ControlSocket(home.folder, self._names, self.owner.ask)
         )
         self._arrived_ns: int | None = None  # when the oldest event of the batch that is decided on came
         self._watchdog = Watchdog(clock, self._stalled, lambda: board.clear_alarm("loop"))
@@ -168,15 +181,13 @@ class Live(Ending):
     def link(self, state: LinkState) -> None:
         """A connection changed: said, and while no order could leave none is decided."""
         with self._surviving():
-            before, self._links[state.channel] = self._links.get(state.channel), state
             self._taps.link(state)
             self._say_link(state)
-            if state.channel == "trade" and not state.up:
-                self._positions_known(known=False)
-            if state.channel == "trade" and (before is None or before.up) != state.up:
-                self._trade_link(active=not state.up)
-                if state.up:
-                    self._positions.look_at_once()
+            if state.channel == "trade":
+                self._agreement.link(up=state.up)
+                if state.up != self._trade_up:
+                    self._trade_up = state.up
+                    self._degrade(TRADE_LINK, active=not state.up)
 
     def ended(self, error: Exception | None) -> None:
         """The market is over, or lost."""
@@ -191,19 +202,8 @@ class Live(Ending):
         while not self._stop.is_set() and not (self._bus.room and self._taps.room):
             await asyncio.sleep(TICK_S / 4)
 
-    def _positions_known(self, *, known: bool) -> None:
-        """Nothing is opened between a lost connection and the venue's word that we hold what our fills make: a stop
-        that rests there, or somebody else, may have traded meanwhile.
-        """
-        if known != self._known:
-            self._known = known
-            self._degrade(POSITIONS, active=not known)
-
-    def _trade_link(self, *, active: bool) -> None:
-        self._degrade(TRADE_LINK, active=active)
-
     def _degrade(self, reason: str, *, active: bool) -> None:
-        for name in self._index:
+        for name in self._names:
             mode = DegradedMode(
                 reason=reason,
                 queue_depth=0,
@@ -213,101 +213,6 @@ class Live(Ending):
                 ts=self._clock.now_ns(),
             )
             self._bus.publish(mode)
-
-    # --- what the owner may ask for -------------------------------------------------------------------------
-
-    def stop(self) -> None:
-        """End in order; to be called on the loop."""
-        self.control("stop", "operator")
-
-    def kill(self, why: str) -> None:
-        """Pull the kill switch: cancel all, flatten, halt; the engine runs on, halted. Call it on the loop."""
-        self.control("kill", why)
-
-    def reload(self) -> None:
-        """Bring the model that the owner names now, while trading goes on; call it on the loop."""
-        self.control("reload", "operator")
-
-    def control(self, action: OwnerAction, reason: str, instrument: str = "") -> None:
-        """Record and apply a control input; one that comes before trading begins waits for it. Call it on the loop."""
-        if self._closed:
-            return
-        control = Control(action=action, ts=self.market_now(), instrument=instrument, reason=reason)
-        if not self.connected.is_set() and action != "stop":
-            _log.warning("control input waits until trading begins", action=action, reason=reason)
-            self._keep(control)
-            return
-        self._apply(control)
-
-    def ask(self, action: OwnerAction, reason: str, instrument: str) -> str | Awaitable[str]:
-        """Do what the owner asks through the control socket, and say in words what comes of it.
-
-        UsageError where nothing can come of it any more, also from what is to be awaited; and where it is not on
-        record, so that the next start would not know of it.
-        """
-        if self._closed:
-            raise UsageError(f"{action} comes too late: the run has ended")
-        if action == "reload" and self._reloads.under_way:
-            raise UsageError("reload: one is under way, this one is not begun")
-        waits = not self.connected.is_set() and action != "stop"
-        doubted = self._doubted(instrument) if action == "resume" else []
-        self.control(action, reason, instrument)
-        if self._failure is not None and action != "stop":
-            raise UsageError(
-                f"{action} holds until this run ends, which has failed: ask again after the next start"
-            )
-        if waits:
-            return f"{action} will be done as soon as trading begins: the start is not over yet"
-        chosen = [i for name, i in self._index.items() if instrument in ("", name)]
-        position = {name: int(self._engine.desk.account["position"][i]) for name, i in self._index.items()}
-        of = doubted or list(position)
-        held = ", ".join(f"{name} {position[name]:+d}" for name in of if position[name]) or "nothing"
-        working = len(self._engine.orders.open_orders())
-        if doubted:
-            return f"not resumed: our fills are taken for what is held, {held}, and closed; then resume again"
-        if action == "resume":
-            closing = [i for i in chosen if i in self._engine.flattening]
-            return f"still closing, not resumed; held: {held}" if closing else f"trading again; held: {held}"
-        if action == "reload":
-            return self._reloads.outcome()
-        return f"{action}: {working} orders working or being withdrawn, held: {held}"
-
-    def _apply(self, control: Control) -> None:
-        _log.warning("control input", action=control.action, reason=control.reason)
-        doubted = self._doubted(control.instrument) if control.action == "resume" else []
-        if doubted:
-            self._positions.take_ours(doubted)
-            return
-        self._driver.control(control)
-        if control.action == "resume":
-            self._breakers.resumed()
-            self._trust_model()
-            self._board.clear_alarm("session")
-        elif control.action == "stop":
-            self._stop.set()
-        elif control.action == "reload":
-            self._reloads.begin(offered=control.reason == OFFERED)
-
-    def _doubted(self, instrument: str) -> list[str]:
-        """Those that a control input speaks of and of which it is in doubt what the account holds."""
-        claims = self._engine.claims
-        return [name for name, i in self._index.items() if instrument in ("", name) and claims.doubted(i)]
-
-    def _trust_model(self) -> None:
-        """The owner lets the model trade, or has brought another."""
-        self._engine.failed_models.discard(self._engine.model.artifact.hash)
-        if Reason.MODEL in self._engine.bars.every():
-            self._bar(Reason.MODEL, False, "")
-            self._board.clear_alarm("model")
-
-    def _restore_trust(self) -> None:
-        """Whether the model that serves had failed before this start is what bars opening."""
-        serving = self._engine.model.artifact.hash
-        if Reason.MODEL in self._engine.bars.every():
-            self._engine.failed_models.add(serving)
-            self._board.raise_alarm("model", "nothing is opened: the model had failed before this start")
-        else:
-            self._engine.failed_models.discard(serving)
 
     # --- the run --------------------------------------------------------------------------------------------
 
@@ -321,10 +226,8 @@ class Live(Ending):
             self._know_prices(self._recovery.left_ns)
             for known in self._rolls.known():  # an earlier process of the run was told; its taps are gone
                 self._taps.control(known)
-            self._breakers.restore(self._engine.bars.every(), self._clock.monotonic_ns())
-            self._show_bars()
-            self._restore_trust()
-            self._record_what_waits()
+            self._opening.restore()
+            self.owner.record_what_waits()
             if self._socket is not None:
                 await self._socket.start()
             await self._unless_over(self._access.connect(self._engine.instruments, self))
@@ -333,15 +236,14 @@ class Live(Ending):
                 return
             self._over_in_order = False
             if self._lease is None and Reason.LEASE in self._engine.bars.every():
-                self._bar(Reason.LEASE, False, "the account is traded without a lease now")
+                self._opening.bar(Reason.LEASE, False, "the account is traded without a lease now")
             self.connected.set()
-            _log.info("connected", instruments=list(self._index), run=self._engine.run)
-            for control in self._waiting:
-                self._apply(control)
+            _log.info("connected", instruments=list(self._names), run=self._engine.run)
+            self.owner.apply_what_waits()
             await self._trade()
             self._over_in_order = True
         finally:
-            self._record_what_waits()
+            self.owner.record_what_waits()
             await self._close()
             if keeping is not None:
                 await cancelled(keeping)
@@ -360,28 +262,9 @@ class Live(Ending):
             self._prepared = True
             self._succession.warm_up()
 
-    def _keep(self, control: Control) -> None:
-        """Let an input wait for trading. It is recorded now, so that it holds for the next start where trading never
-        begins in this one, and again when it is applied; but behind the mark of where this process begins.
-        """
-        self._waiting.append(control)
-        self._over_in_order = False
-        if self._began:
-            with self._surviving():
-                self._ledger.record_control(control)
-
-    def _record_what_waits(self) -> None:
-        """Record the inputs that came before the ledger was taken in."""
-        if self._began:
-            return
-        self._began = True
-        for control in self._waiting:
-            with self._surviving():
-                self._ledger.record_control(control)
-
     def _know_prices(self, left_ns: int) -> None:
         """Hold the first books against where the market was when the account, or else the ledger, knew it last."""
-        for i in self._index.values():
+        for i in range(len(self._names)):
             left = self._upkeep.known_price(i)
             told = KnownPrice(self._engine.orders.prices[i], left_ns)
             self._first_books.know(i, left if left.px > 0.0 else told)
@@ -395,7 +278,7 @@ class Live(Ending):
         for one in recovered.quarantined:
             _log.error("report contradicts the ledger; quarantined", reason=one.reason, text=one.text)
         if recovered.quarantined:
-            self._keep(Control(action="kill", ts=self.market_now(), reason="recovery"))
+            self.owner.keep(Control(action="kill", ts=self._market.newest(), reason="recovery"))
 
     async def _trade(self) -> None:
         """Run the loops until one ends or `stop` is called, then shut down."""
@@ -405,7 +288,7 @@ class Live(Ending):
     async def _run_loops(self) -> None:
         self._watchdog.start()
         tasks = [self._start(self._tick), self._start(self._until_over), self._start(self._serve)]
-        tasks.append(self._start(self._positions.run))
+        tasks.append(self._start(self._agreement.run))
         if self._ledger.unread:
             tasks.append(self._start(self._verify_history))
         if isinstance(self._access, StatesTerms):
@@ -439,7 +322,7 @@ class Live(Ending):
 
     async def _until_over(self) -> None:
         await self._over.wait()
-        while any(self._bus.depth(i) for i in self._index.values()):
+        while any(self._bus.depth(i) for i in range(len(self._names))):
             await asyncio.sleep(TICK_S)
 
     async def _serve(self) -> None:
@@ -470,13 +353,13 @@ class Live(Ending):
             if self.connected.is_set() and lease.beat() and trades:
                 lease.state(self._upkeep.left())
             if trades and lease.doubtful != (Reason.LEASE in self._engine.bars.every()):
-                self._bar(Reason.LEASE, lease.doubtful, "the lease is not renewed")
+                self._opening.bar(Reason.LEASE, lease.doubtful, "the lease is not renewed")
             await asyncio.sleep(TICK_S)
         self._fail(
             LeaseError(f"the lease is lost: {lease.lost}; orders and position are left to whoever has it")
         )
         if self.connected.is_set():
-            self._driver.control(Control(action="leave", ts=self.market_now(), reason=lease.lost))
+            self._driver.control(Control(action="leave", ts=self._market.newest(), reason=lease.lost))
         else:
             self._engine.stand_down()
 
@@ -484,7 +367,7 @@ class Live(Ending):
         assert isinstance(self._access, StatesTerms)
         terms = VenueTerms(self._engine, self._access)
         while True:
-            for control in await terms.look(self.market_now):
+            for control in await terms.look(self._market.newest):
                 self._driver.control(control)
             if terms.problem:
                 self._board.raise_alarm("margin", terms.problem)
@@ -500,12 +383,11 @@ class Live(Ending):
             self._bus.check()
             if not self._bus.empty:
                 self._bus.wake()  # what was left while the journal had no room
-            self._note_context()
-            self._note_rolls()
+            self._scheduled.by_time(self._market, len(self._names))
             self._look_at_rule()
             self._look_at_model()
-            self._breakers.look(self._clock.monotonic_ns())
-            self._driver.tick(self.market_now())
+            self._opening.look()
+            self._driver.tick(self._market.newest())
             self._upkeep.look_at_stops()
             now = self._clock.monotonic_ns()
             if now - looked_ns >= MARK_S * 1e9:
@@ -533,27 +415,11 @@ class Live(Ending):
 
     def _take_reports(self, reports: Sequence[OrderUpdate]) -> None:
         self._driver.reports(reports)
-        now = self._clock.monotonic_ns()
+        self._opening.answered(reports)
         for one in reports:
-            self._breakers.answered(one, now)
             if one.status is OrderStatus.REJECTED:
                 _log.warning("order refused", instrument=one.instrument, order=one.clOrdID, reason=one.text)
-        if self._engine.claims.heard != self._claims_heard:
-            self._claims_heard = self._engine.claims.heard
-            self._look_at_claims()
-
-    def _look_at_claims(self) -> None:
-        """Lots were told that no order of ours explains: ask the venue what it holds, and say so until it answers."""
-        self._positions_known(known=False)
-        self._positions.look_at_once()
-        claims = self._engine.claims
-        told = [f"{name} {claims.lots(i):+d}" for name, i in self._index.items() if claims.doubted(i)]
-        text = (
-            f"lots that no order of ours explains were told ({', '.join(told)}): nothing is closed or opened there "
-            "until the venue has said what it holds, or `emp resume` takes our own fills for it"
-        )
-        self._board.raise_alarm("claims", text)
-        _log.error("lots that no order of ours explains were told", lots=", ".join(told))
+        self._agreement.reported()
 
     def _deal_with(self, message: ControlMessage) -> None:
         self._taps.message(message)
@@ -585,12 +451,12 @@ class Live(Ending):
         instrument, events = waiting
         if self._bus.overdue(instrument):
             return True
-        events = events[: min(self._until_context(instrument, events), self._until_roll(instrument, events))]
+        events = events[: self._scheduled.until(instrument, events)]
         lag_ms = self._bus.lag_ms(instrument)
         self._arrived_ns = self._clock.monotonic_ns() - int(lag_ms * 1e6)
         output = self._driver.events(events, lag_ms)
         self._arrived_ns = None
-        self._watch_breakers(output)
+        self._opening.decided(output)
         last = events[output.consumed - 1].copy()
         self._market.note(instrument, int(last["ts"]))
         self._bus.release(instrument, output.consumed, output.states)
@@ -607,7 +473,7 @@ class Live(Ending):
         self._driver.control(
             Control(
                 action="planner",
-                ts=self.market_now(),
+                ts=self._market.newest(),
                 reason="in_time" if switch.on else "slow",
                 value=float(switch.on),
             )
@@ -626,80 +492,19 @@ class Live(Ending):
             return True
         return self._watchdog.blocked()
 
-    def _until_context(self, instrument: int, events: Array) -> int:
-        """Apply what the slow context is at the first of these events; how many of them come before it may change."""
-        if self._context is None:
-            return len(events)
-        change = self._context.change(instrument, int(events["ts"][0]))
-        if change is not None:
-            self._driver.control(change)
-        return int(np.searchsorted(events["ts"], self._context.until(instrument), side="left"))
-
-    def _until_roll(self, instrument: int, events: Array) -> int:
-        """Book the rolls that have come before the first of these events; how many of them come before the next."""
-        for control in self._rolls.due(instrument, int(events["ts"][0])):
-            self._driver.control(control)
-        return int(np.searchsorted(events["ts"], self._rolls.until(instrument), side="left"))
-
-    def _note_rolls(self) -> None:
-        """Book a roll that has come though no event has: what is held now is what stood there."""
-        for i in self._index.values():
-            if self._market.seen(i) and self._rolls.until(i) <= self._market.now(i):
-                for control in self._rolls.due(i, self._market.now(i)):
-                    self._driver.control(control)
-
-    def _note_context(self) -> None:
-        """Apply what makes size smaller by time alone: an order that rests must go though no event comes."""
-        if self._context is None:
-            return
-        for i in self._index.values():
-            change = self._context.fall(i, self._market.now(i)) if self._market.seen(i) else None
-            if change is not None:
-                self._driver.control(change)
-
-    def _watch_breakers(self, output: Output) -> None:
-        """Note what was decided, and which orders that may open have left."""
-        now = self._clock.monotonic_ns()
-        self._breakers.decided(output.laps, now)
-        for one in output.commands:
-            if isinstance(one, Approved) and not one.closing and isinstance(one.intent, NewOrder):
-                self._breakers.sent(one.intent.cl_ord_id, now)
-
-    def _bar(self, reason: Reason, active: bool, why: str) -> None:  # a callback
-        """Record and apply that nothing may be opened, or that it may again."""
-        name = reason.name.lower()
-        self._driver.control(
-            Control(action="bar", ts=self.market_now(), reason=name, value=float(active)),
-        )
-        if active:
-            _log.warning("nothing is opened", reason=name, why=why)
-        else:
-            _log.warning("opening is allowed again", reason=name)
-        self._show_bars()
-
-    def _show_bars(self) -> None:
-        """Say on the board what bars opening, in words."""
-        barred = self._breakers.barred
-        for reason in (Reason.REJECTS, Reason.LATENCY):
-            if reason in barred:
-                self._board.raise_alarm(f"breaker {reason.name}", f"{reason.name.lower()}: {barred[reason]}")
-            else:
-                self._board.clear_alarm(f"breaker {reason.name}")
-
     def _look_at_rule(self) -> None:
         """A rule of the user's own that has failed decides nothing any more: what it holds is closed."""
         why = self._succession.rule_failure()
         if why:
             _log.error("the rule failed: everything is closed", error=why)
-            self.kill("own_rule")
+            self.owner.kill("own_rule")
 
     def _look_at_model(self) -> None:
         """A model that has failed is replaced, or opens nothing any more until the owner lets it."""
         with self._surviving():
             why = self._succession.judge()
-            if why and not self._engine.bars.everywhere(Reason.MODEL):
-                self._bar(Reason.MODEL, True, why)
-                self._board.raise_alarm("model", f"nothing is opened: {why}")
+            if why:
+                self._opening.model_failed(why)
 
     def _note_stall(self) -> bool:
         """After a blocked loop the newest data may still lie in a socket: trade size 0 until caught up."""
@@ -713,26 +518,9 @@ class Live(Ending):
         self._board.raise_alarm("loop", text)
         _log.error(text)
 
-    def _show_audit(self, problem: str, agrees: bool) -> None:
-        """Say where it is not known what the account holds, though orders could leave."""
-        link = self._links.get("trade")
-        heard = link is None or link.up
-        if agrees and heard:
-            self._positions_known(known=True)
-        if not self._engine.claims:
-            self._board.clear_alarm("claims")
-        if problem and heard:
-            self._board.raise_alarm("positions", f"what the account holds is not known: {problem}")
-        else:
-            self._board.clear_alarm("positions")
-
-    def market_now(self) -> int:
-        """Market time now, the newest of all instruments."""
-        return self._market.newest()
-
     def left_open(self) -> str:
         """What is held, may still fill or is in doubt, in words; "" where nothing is."""
-        return left_open(self._engine, self._index.values())
+        return left_open(self._engine, range(len(self._names)))
 
     def left_closing(self) -> str:
         """The same of what was to be closed and is not."""
@@ -744,7 +532,7 @@ class Live(Ending):
         """Withdraw our orders, or flatten after a failure, and await the venue's answers; without the lease neither."""
         if isinstance(self._failure, LeaseError):
             return
-        now = self.market_now()
+        now = self._market.newest()
         with contextlib.suppress(VenueError):
             if self._failure is None:
                 self._driver.send(self._withdrawals(now))
@@ -760,7 +548,7 @@ class Live(Ending):
             _log.warning(self.left_open())
 
     def _withdrawals(self, now_ns: int) -> list[CancelOrder]:
-        every = [self._engine.cancels(i, now_ns, Reason.HALTED) for i in self._index.values()]
+        every = [self._engine.cancels(i, now_ns, Reason.HALTED) for i in range(len(self._names))]
         return [command for commands in every for command in commands]
 
     def _unfinished(self) -> bool:
@@ -768,6 +556,7 @@ class Live(Ending):
 
     async def _close(self) -> None:
         self._closed = True
+        self.owner.hear_no_more()
         if self._socket is not None:
             await self._socket.close()
         with self._surviving(), contextlib.suppress(VenueError):
@@ -775,7 +564,7 @@ class Live(Ending):
         with self._surviving():
             await asyncio.to_thread(self._taps.close)
         with self._surviving():
-            done = self._failure is None and self._over_in_order and not self._engine.orders.open_orders()
+            done = self._ended_in_order() and not self._engine.orders.open_orders()
             if self.connected.is_set():
                 self._upkeep.mark_earned(last=True)
                 self._upkeep.write_account(is_open=not done)
@@ -783,3 +572,8 @@ class Live(Ending):
                 self._ledger.seal()
         self._ledger.close()
         self._upkeep.release()
+
+    def _ended_in_order(self) -> bool:
+        """Whether trading ended as it was asked to, or never began and leaves nothing to recover."""
+        nothing_waits = self.connected.is_set() or not self.owner.waited
+        return self._failure is None and self._over_in_order and nothing_waits

@@ -24,8 +24,8 @@ from emp.core.numba.jit import kernel
 from emp.core.numba.lend import lent
 from emp.core.records import DECISION, HORIZONS, Array, empty_events
 from emp.engine.contender import SAID, Contender, Trader, recorded_forecasts
-from emp.engine.engine import EngineLimits
 from emp.engine.inputs import InputStream, reference_of
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.engine.reversion import NAME, reversion_model
 from emp.engine.serving import synthetic_events

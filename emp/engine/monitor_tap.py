@@ -12,7 +12,7 @@ import structlog
 
 from emp.core.contracts import Control
 from emp.core.instrument import Instrument
-from emp.engine.engine import EngineLimits
+from emp.engine.limits import EngineLimits
 from emp.engine.monitor import DRIFT, Finding, Lineup, Monitor
 from emp.engine.tap import Batch, Tap
 from emp.engine.verdict import Verdict

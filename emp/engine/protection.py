@@ -42,7 +42,7 @@ def stop_price(engine: Engine, i: int) -> int:
     account, seen = engine.desk.account[i], engine.desk.perception[i]
     held = int(account["position"])
     bid, ask = int(seen["bid"]), int(seen["ask"])
-    if not held or engine.unvalued.lots(i) or not 0 < bid < ask:
+    if not held or engine.positions.unvalued.lots(i) or not 0 < bid < ask:
         return 0
     limits = engine.limits
     floor = max(

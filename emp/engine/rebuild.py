@@ -9,17 +9,18 @@ from emp.core.errors import JournalError
 from emp.core.ids import sequence_of, token_of
 from emp.core.records import Array
 from emp.decision.financing import new_financing
-from emp.engine.carry import CARRIED, take_over
+from emp.engine.carry import CARRIED, claims_of, take_over
 from emp.engine.checkpoint import ACCOUNT_MARK, apply_mark, read_checkpoint
-from emp.engine.earlier import Withdrawn
 from emp.engine.earned import EARNED, restore_earned
 from emp.engine.engine import Engine
 from emp.engine.financing import FINANCING_ACTIONS, take_financing
 from emp.engine.portfolio import BREACHES
-from emp.engine.valuation import ADJUSTMENT, VALUED
+from emp.engine.reconciliation.claims import Claims
+from emp.engine.reconciliation.earlier import Withdrawn
+from emp.engine.reconciliation.valuation import ADJUSTMENT, VALUED
 from emp.engine.verdict import MODEL_FAILED
 from emp.execution.flatten import is_flat
-from emp.execution.orders import OrderManager
+from emp.execution.orders import Fill, OrderManager
 from emp.journal.decisions import DECISION_NOTE
 from emp.journal.reader import LedgerReader
 from emp.journal.records import LedgerEvent, Note, Scalar
@@ -39,6 +40,7 @@ class Rebuilt(msgspec.Struct, frozen=True):
     barred: dict[str, dict[Reason, None]]  # instruments in which nothing may be opened, and why, in order
     financing: Array  # FINANCING[n]: the next rolls, and what the venue has stated of them
     earned: dict[str, dict[str, Scalar]]  # what outcomes allow, as last recorded (`earned.earned_of`)
+    claims: dict[int, list[Fill]]  # by the index of their instrument, what the venue has not borne out yet
 
 
 def rebuild(
@@ -74,11 +76,12 @@ def begin(ledger: LedgerReader, engine: Engine, until_seq: int | None = None) ->
         standing = engine.desk.standing[i : i + 1]
         restore_earned(standing, data, engine.model.artifact.hash)
         np.minimum(standing["lots"], engine.limits.max_order_lots, out=standing["lots"])
-    engine.unvalued.restore(
+    engine.positions.unvalued.restore(
         {engine.orders.instruments.index(name): qty for name, qty in rebuilt.unvalued.items()}
     )
+    engine.positions.claims.restore(rebuilt.claims)
     for i, lots in enumerate(engine.desk.lots):
-        _resume_lots(lots, engine.desk.account[i], engine.orders.prices[i], engine.unvalued.lots(i))
+        _resume_lots(lots, engine.desk.account[i], engine.orders.prices[i], engine.positions.unvalued.lots(i))
     return rebuilt
 
 
@@ -105,6 +108,10 @@ class _Fold:
         self._barred: dict[str, dict[Reason, None]] = {name: {} for name in manager.instruments}
         self._financing = new_financing(len(manager.instruments))
         self._earned: dict[str, dict[str, Scalar]] = {}
+        self._claims = Claims()
+        self._borne_out: list[
+            Fill
+        ] = []  # what the venue has said that it holds, each until its booking is recorded
         self._failing: set[str] = set()  # barred by a model's failure alone, what is done about it comes next
 
     def rebuilt(self) -> Rebuilt:
@@ -117,7 +124,16 @@ class _Fold:
             self._barred,
             self._financing,
             self._earned,
+            self._open_claims(),
         )
+
+    def _open_claims(self) -> dict[int, list[Fill]]:
+        """Claims, and what was borne out and died with its process before it was booked."""
+        index, found = self._manager.instruments.index, dict[int, list[Fill]]()
+        for i in range(len(self._manager.instruments)):
+            found[i] = [one for one in self._borne_out if index(one.instrument) == i]
+            found[i] += self._claims.told(i)
+        return {i: fills for i, fills in found.items() if fills}
 
     def from_checkpoint(self) -> int:
         """Begin where the newest checkpoint is; its event number, 0 where there is none, or of other instruments."""
@@ -159,7 +175,7 @@ class _Fold:
         elif isinstance(body, OrderUpdate):
             if not self._of_others(body):
                 recall(self._ledger, manager, body.clOrdID, event.seq - 1)
-                manager.apply(body)
+                self._claim(manager.apply(body).stranger)
                 manager.forget_ended()
         elif isinstance(body, Note):
             self._note(body)
@@ -173,13 +189,25 @@ class _Fold:
         name = update.clOrdID
         if self._withdrawn is None:
             if name in self._foreign:
-                self._manager.note_stranger(update)
+                self._claim(self._manager.note_stranger(update))
             return name in self._foreign
         if 0 < token_of(name) < self._token and not name.startswith(f"{self._run}-"):
             self._foreign.add(name)
         if name in self._foreign:
             self._withdrawn.tell(update)
         return name in self._foreign
+
+    def _claim(self, fill: Fill | None) -> None:
+        """An order that is none of ours is said to have filled."""
+        if fill is not None:
+            self._claims.add(self._manager.instruments.index(fill.instrument), fill)
+
+    def _booked(self, name: str) -> None:
+        """An adjustment is recorded: of what was borne out, the first of that instrument."""
+        for k, one in enumerate(self._borne_out):
+            if one.instrument == name:
+                del self._borne_out[k]
+                return
 
     def _note(self, note: Note) -> None:
         manager = self._manager
@@ -197,12 +225,15 @@ class _Fold:
             # of an older release: the venue's average, 0 where it was flat
             px = float(note.data.get("px") or 0.0)
             manager.adjust(note.instrument, qty, float(note.data.get("fee") or 0.0))
+            self._booked(note.instrument)
             if px:
                 manager.value(note.instrument, qty, px)
             else:
                 self._wait(note.instrument, qty)
         elif note.kind == CARRIED:
             take_over(manager, note, self._halted)
+            for claim in claims_of(note):
+                self._claim(claim)
             if note.data.get("failed"):
                 self._barred[note.instrument].setdefault(Reason.MODEL)
         elif note.kind == VALUED:
@@ -243,9 +274,13 @@ class _Fold:
         if control.action == "start" and self._withdrawn is not None:
             self._manager.count_from(self._withdrawn.filled())
             self._withdrawn = None
+            self._claims, self._borne_out = Claims(), []  # the venue has said what it holds
         self._halt(control)
         if control.action == "differs":
             self._differs(control)
+        if control.action == "confirmed":
+            i = self._manager.instruments.index(control.instrument)
+            self._borne_out += self._claims.settle(i, int(control.value))
         if control.action == "bar":
             self._bar(control)
         if control.action in FINANCING_ACTIONS:
@@ -272,6 +307,7 @@ class _Fold:
         manager, name, qty = self._manager, control.instrument, int(control.value)
         if manager.open_orders(name):
             return
+        self._claims.settle(manager.instruments.index(name), 0)
         manager.adjust(name, qty)
         self._wait(name, qty)
         self._halted.update(dict.fromkeys(manager.instruments, Reason.KILL_SWITCH))

@@ -3,7 +3,8 @@
 A first start is the recovery of an empty ledger. What was under way when the last process ended is in doubt, so
 every order that is still open here is asked for; nothing is sent again. Orders that turn out to be working are
 withdrawn, since nobody judged them while nothing ran. Once no order can fill any more, the venue's position is
-the truth, and a difference is booked with its reason; what it is worth the market says first (`engine.valuation`).
+the truth, and a difference is booked with its reason: as a report had claimed it, where one had; else at what the
+market says first (`reconciliation.valuation`).
 """
 
 import asyncio
@@ -19,12 +20,13 @@ from emp.core.contracts import CancelOrder, Control, OrderUpdate, QueryOrder, Ve
 from emp.core.errors import VenueError
 from emp.engine.carry import CARRIED
 from emp.engine.driver import Driver
-from emp.engine.earlier import EarlierOrders, Withdrawn
 from emp.engine.earned import EARNED
-from emp.engine.others import OthersTrades
+from emp.engine.engine import Output
 from emp.engine.rebuild import begin, recall
-from emp.engine.valuation import ADJUSTMENT
-from emp.execution.orders import Quarantined
+from emp.engine.reconciliation.earlier import EarlierOrders, Withdrawn
+from emp.engine.reconciliation.others import OthersTrades
+from emp.engine.reconciliation.valuation import ADJUSTMENT
+from emp.execution.orders import Fill, Quarantined
 from emp.execution.reconcile import Correction, CorrectionKind, reconcile_orders, reconcile_positions
 from emp.journal.decisions import LAYOUT_NOTE, layout_note
 from emp.journal.ledger import Ledger
@@ -69,7 +71,7 @@ class Recovery:
         self._withdrawn = Withdrawn()
         self._heard = asyncio.Event()
         self._corrections: list[Correction] = []
-        self._others = others or OthersTrades(self._engine, access)
+        self._others = others or OthersTrades(self._manager, self._engine.run, access)
         self._left = 0  # when the account was last known as the ledger has it, ns UTC
         self.earlier = EarlierOrders(self._engine.run, self._engine.token)
 
@@ -104,7 +106,9 @@ class Recovery:
             recall(self._ledger, self._manager, one.clOrdID)
         self._correct(reconcile_orders(self._manager, listed, self._clock.now_ns()))
         await self._settle(answer_s)
-        await self._adjust(await self._access.positions())
+        positions = await self._access.positions()
+        self._settle_claims(positions)
+        await self._adjust(positions)
         self._note_start()
         return Recovered(tuple(self._corrections), tuple(self._manager.quarantined))
 
@@ -123,7 +127,7 @@ class Recovery:
         if update.clOrdID in self._foreign:
             self._withdrawn.tell(update)
         elif new:
-            self._manager.apply(update)
+            self._claim(self._manager.apply(update).stranger)
         if update.status.terminal:
             ended = update.clOrdID
             self._withdrawing = {c: o for c, o in self._withdrawing.items() if ended not in (c, o)}
@@ -181,6 +185,30 @@ class Recovery:
         """Orders that may still fill."""
         return [o.command.cl_ord_id for o in self._manager.open_orders()] + list(self._withdrawing.values())
 
+    def _claim(self, fill: Fill | None) -> None:
+        """An order that is none of ours is said to have filled: what the venue holds will say."""
+        if fill is not None:
+            self._engine.positions.claims.add(self._manager.instruments.index(fill.instrument), fill)
+
+    def _settle_claims(self, positions: Sequence[VenuePosition]) -> None:
+        """Book of what reports have claimed what the venue holds of it, at what they told that it cost."""
+        held = {one.instrument: one.qty for one in positions}
+        claims = self._engine.positions.claims
+        for i, name in enumerate(self._manager.instruments):
+            if not claims.doubted(i):
+                continue
+            beyond = held.get(name, 0) - self._manager.position(name)
+            lots = beyond if claims.covers(i, beyond) else 0
+            why = f"{lots:+d} lots of {claims.lots(i):+d} that reports had told of orders that are not ours"
+            now = self._clock.now_ns()
+            self._ledger.record_control(
+                Control(action="confirmed", ts=now, instrument=name, value=float(lots))
+            )
+            self._driver.deliver(Output(adjustments=self._engine.positions.confirm(i, lots)))
+            self._corrections.append(
+                Correction(kind=CorrectionKind.ADJUST, instrument=name, reason=why, qty=lots)
+            )
+
     async def _adjust(self, positions: Sequence[VenuePosition]) -> None:
         """Book what the venue holds and our fills do not explain, at what it says that it cost, where it does."""
         for correction in reconcile_positions(self._manager, positions):
@@ -202,7 +230,7 @@ class Recovery:
                 self._manager.value(correction.instrument, correction.qty, px)
             else:
                 i = self._manager.instruments.index(correction.instrument)
-                self._engine.unvalued.add(i, correction.qty)
+                self._engine.positions.unvalued.add(i, correction.qty)
 
     def _note_start(self) -> None:
         counts = Counter(c.kind.value for c in self._corrections)

@@ -31,6 +31,7 @@ from emp.engine.engine import Engine, Output
 from emp.engine.load import LoadedModel
 from emp.engine.own import Rule
 from emp.engine.rolls import Rolls
+from emp.engine.scheduled import Scheduled
 from emp.engine.serving import allocate
 from emp.engine.spans import add_stretch, new_sums, seen_spans, span_at
 from emp.engine.step import COMMAND, QUIET
@@ -141,7 +142,7 @@ class Backtest:
         self.journal = Journal(folder, engine) if folder is not None else None
         ledger = self.journal.ledger if self.journal is not None else None
         self.driver = Driver(engine, lambda cleared: venue.send(command_of(cleared)), ledger=ledger)
-        self.rolls = Rolls(engine)
+        self.scheduled = Scheduled(Rolls(engine), context, self.driver.control)
         self.tally = Tally()
         self.guard = new_guard()
         self.before: Array = np.zeros(1, EVENT)
@@ -210,7 +211,7 @@ class Backtest:
         changes, and the model leaves what it was trained on, each before exactly the event that it is due for.
         """
         while len(events):
-            at = min(self._until_swap(events), self._until_context(events), self._until_roll(events))
+            at = min(self._until_swap(events), self.scheduled.until(0, events))
             span, until = self._span(int(events["ts"][0]))
             at = min(at, int(np.searchsorted(events["ts"], until, side="left")))
             self._trade_part(events[:at])
@@ -226,21 +227,6 @@ class Backtest:
                 return at
             self._take_over(due)
         return len(events)
-
-    def _until_context(self, events: Array) -> int:
-        """Tell the engine what the slow context is at the first of these events; how many come before it may change."""
-        if self.context is None:
-            return len(events)
-        change = self.context.change(0, int(events["ts"][0]))
-        if change is not None:
-            self.driver.control(change)
-        return int(np.searchsorted(events["ts"], self.context.until(0), side="left"))
-
-    def _until_roll(self, events: Array) -> int:
-        """Book the rolls that have come before the first of these events; how many of them come before the next."""
-        for control in self.rolls.due(0, int(events["ts"][0])):
-            self.driver.control(control)
-        return int(np.searchsorted(events["ts"], self.rolls.until(0), side="left"))
 
     def _span(self, ts_ns: int) -> tuple[str, int]:
         """What the serving model did at a time (`engine.spans`), and until when."""

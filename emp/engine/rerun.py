@@ -20,8 +20,9 @@ from emp.core.contracts import CancelOrder, Command, Control, NewOrder, OrderUpd
 from emp.core.errors import JournalError
 from emp.core.instrument import Instrument
 from emp.core.records import Array, empty_events
-from emp.engine.engine import FAILURE, Engine, EngineLimits, Output
+from emp.engine.engine import FAILURE, Engine, Output
 from emp.engine.journal_tap import journalled_events
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.engine.own import Rule
 from emp.engine.rebuild import begin

@@ -17,12 +17,12 @@ from emp.engine.carry import carried, failed_models
 from emp.engine.checkpoint import EVERY, account_note, earned_here, record_checkpoint
 from emp.engine.driver import Driver
 from emp.engine.earned import earned_note
-from emp.engine.first_book import KnownPrice
 from emp.engine.lease_keeper import LeaseKeeper
 from emp.engine.market_clock import MarketClock
 from emp.engine.protection import Protection, Protects
 from emp.engine.rates import RateFile
-from emp.engine.units import in_units
+from emp.engine.reconciliation.first_book import KnownPrice
+from emp.engine.reconciliation.units import in_units
 from emp.journal.account_file import AccountFile, AccountState, Carried
 from emp.journal.lease.left import Left, encode_left
 from emp.journal.ledger import Ledger
@@ -184,9 +184,13 @@ class Upkeep:
 
     def _sum_up(self) -> None:
         """Record what the ledger's rows come to, where many have come since that was done: a start reads the newer ones
-        alone, and neither its time nor its memory grows with the age of a run.
+        alone, and neither its time nor its memory grows with the age of a run. Not while the venue is to say what it
+        holds: nothing trades then, and claims are in the rows alone.
         """
-        if not self._driver.failed and self._ledger.since_checkpoint >= EVERY:
+        if (
+            not (self._driver.failed or self._engine.positions.claims)
+            and self._ledger.since_checkpoint >= EVERY
+        ):
             with self._surviving():
                 record_checkpoint(self._engine, self._ledger, self.foreign, self._market.newest())
 

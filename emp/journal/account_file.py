@@ -25,6 +25,18 @@ from emp.journal.files import refuse_dangling, write_atomically
 from emp.journal.records import Scalar
 
 
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+    """A fill that was told of an order which is none of ours, and that the venue has not borne out yet."""
+
+    order: str  # its id
+    side: int
+    qty: int  # lots that this report added
+    px: int  # ticks
+    fee: float  # ticks times lots
+    ts: int
+    filled: int  # lots of the order in all
+
+
 class Carried(msgspec.Struct, frozen=True, kw_only=True):
     """One instrument of an account at the end of a run. Money in ticks times lots, at the newest mid."""
 
@@ -36,6 +48,7 @@ class Carried(msgspec.Struct, frozen=True, kw_only=True):
     halted: str = ""  # name of the reason for which nobody has let it trade again; "" where it may
     failed: str = ""  # hashes of models that have failed and that nobody has let open again, blanks between
     earned: dict[str, Scalar] = {}  # what outcomes allow (`emp.engine.earned`); empty: nothing is known
+    claims: list[Claimed] = []  # in order
     price: float = 0.0  # ticks: the newest mid that was seen; 0: none is known
     price_ns: int = 0  # when that was, ns UTC
     tick: float = 0.0  # what all of this is counted in; 0: not told, by an older release

@@ -10,7 +10,8 @@ from emp.core.errors import UsageError
 from emp.core.instrument import find
 from emp.core.records import FORECAST, HORIZON_NAMES, HORIZONS
 from emp.engine.choose import load_model
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.reversion import bind_perception, reversion_model
 from emp.model.artifact import save
 from emp.model.port import forecast

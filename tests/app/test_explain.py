@@ -92,8 +92,8 @@ def _goog() -> Any:
 
 
 def test_a_row_decided_under_other_limits_says_so(rows: Array) -> None:
-    from emp.engine.engine import EngineLimits
     from emp.engine.explain import explain
+    from emp.engine.limits import EngineLimits
 
     row = rows[(rows["action"] == Action.POST) & (rows["qty"] >= 1)][-1]
     tight = rules_of(_goog(), EngineLimits(turnover_per_hour=1.0))

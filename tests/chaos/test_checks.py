@@ -9,9 +9,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from emp.app.chaos.checks import CHECKS, Checks
+from emp.app.chaos.checks import Checks
 from emp.app.chaos.drill import plan_of
 from emp.app.chaos.life import Life
+from emp.app.chaos.promises import CHECKS
 from emp.app.chaos.world import World
 from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import Control, NewOrder, OrderUpdate
@@ -33,17 +34,16 @@ class Engine:
         self.run = "RUN00001"
         self.instruments = world.exchange.instruments
         self.touch = (99_999, 100_001, 5)
-        self.positions = 0
+        self.held = 0
         self.open: list[object] = []
-        self.orders = SimpleNamespace(position=lambda _: self.positions, open_orders=lambda *_: self.open)
+        self.orders = SimpleNamespace(position=lambda _: self.held, open_orders=lambda *_: self.open)
         n = len(self.instruments)
         account = np.zeros(n, ACCOUNT)
         risk = np.zeros(n, [("halted", "?"), ("degraded", "?"), ("barred", "i4")])
         state = np.zeros(n, [("ts", "i8")])
         seen = np.zeros(n, [("ts", "i8"), ("bid", "i8"), ("ask", "i8")])
         self.desk = SimpleNamespace(account=account, risk=risk, state=state, perception=seen)
-        self.unvalued = SimpleNamespace(lots=lambda _: 0)
-        self.claims: list[int] = []
+        self.positions = SimpleNamespace(unvalued=SimpleNamespace(lots=lambda _: 0), claims=[])
 
     def _touch(self, _: int) -> tuple[int, int, int]:
         return self.touch
@@ -122,7 +122,7 @@ class Set:
         for pit in self.world.exchange.pits:
             pit.book, pit.mid = row, (bid + ask) / 2
             pit.books_shown.append((bid, ask))
-            self.checks._arrivals[pit.index, 77] = self.now
+            self.checks.arrivals[pit.index, 77] = self.now
 
     def order(self, name: str = "RUN00001-00000001", **change: Any) -> NewOrder:
         order = NewOrder(
@@ -157,7 +157,7 @@ def halted(s: Set) -> None:
 
 def stale(s: Set) -> None:
     s.later(3_100 * MS)
-    s.checks._arrivals[0, 77] = s.now
+    s.checks.arrivals[0, 77] = s.now
     s.send()
 
 
@@ -310,10 +310,10 @@ def others_booked(s: Set) -> None:
     s.checks.on_events(s.life, empty_events(1))
     assert s.found() == []
     s.later(2 * S)
-    s.engine.claims = [0]  # the venue has not said yet what it holds
+    s.engine.positions.claims = [0]  # the venue has not said yet what it holds
     s.checks.on_events(s.life, empty_events(1))
     assert s.found() == []
-    s.engine.claims = []
+    s.engine.positions.claims = []
     s.checks.on_events(s.life, empty_events(1))
 
 
@@ -331,7 +331,7 @@ def recorded_first(s: Set) -> None:
 
 def tampered(s: Set) -> None:
     s.world.befalls.tampered = True
-    s.checks.at_rest()
+    s.checks.rest.at_rest()
 
 
 def passed_over(s: Set) -> None:
@@ -351,14 +351,14 @@ def unhandled(s: Set) -> None:
 
 
 def liveness(s: Set) -> None:
-    s.checks.begin_rest()
+    s.checks.rest.begin()
     s.later(200 * S)
-    s.checks.at_rest()
+    s.checks.rest.at_rest()
 
 
 def position(s: Set) -> None:
-    s.engine.positions = 1
-    s.checks.when_settled()
+    s.engine.held = 1
+    s.checks.rest.when_settled()
 
 
 def two_instruments(s: Set) -> None:
@@ -375,7 +375,7 @@ def account_loss(s: Set) -> None:
     lasts(s)
     s.later(2_500 * MS)
     s.life.newest_ns[0] = s.now
-    s.checks._arrivals[0, 77] = s.now
+    s.checks.arrivals[0, 77] = s.now
     s.send()
 
 
@@ -390,7 +390,7 @@ def exposure(s: Set) -> None:
 def loss_kept(s: Set) -> None:
     """The owner has halted it, the loss goes on, and so does the position."""
     s.checks.halted = True
-    s.pit.position = s.engine.positions = 3
+    s.pit.position = s.engine.held = 3
     s.pit.cash = -int(3 * 100_000 + s.world.plan.loss_limit + 200)
     rows = empty_events(1)
     for _ in range(40):
@@ -400,17 +400,17 @@ def loss_kept(s: Set) -> None:
 
 def money(s: Set) -> None:
     s.engine.desk.account["cash"] = 3.0
-    s.checks.when_settled()
+    s.checks.rest.when_settled()
 
 
 def working(s: Set) -> None:
     s.engine.open.append("an order")
-    s.checks.when_settled()
+    s.checks.rest.when_settled()
 
 
 def book(s: Set) -> None:
     s.engine.touch = (1, 2, 5)
-    s.checks.when_settled()
+    s.checks.rest.when_settled()
 
 
 PLANTED: dict[str, Callable[[Set], None]] = {
@@ -446,7 +446,7 @@ def test_nothing_is_found_where_nothing_is_wrong(scene: Set) -> None:
     scene.send(reason=Reason.KILL_SWITCH, px=99_990)
     scene.checks.on_arrival("RUN00001-00000001", "new", False)
     scene.checks.after_step(scene.life.process)
-    scene.checks.when_settled()
+    scene.checks.rest.when_settled()
     scene.checks.on_death(scene.life)
     scene.checks.on_assembled(again(scene))
     assert scene.checks.violations == []
@@ -486,7 +486,7 @@ def test_a_loss_between_two_events_is_no_breach(scene: Set) -> None:
     scene.checks.losses.mark(scene.life)
     scene.later(2_500 * MS)
     scene.life.newest_ns[0] = scene.now
-    scene.checks._arrivals[0, 77] = scene.now
+    scene.checks.arrivals[0, 77] = scene.now
     scene.send()
     assert scene.found() == []
 
@@ -545,14 +545,14 @@ def test_the_word_on_an_earlier_fill_says_nothing_of_a_later_one(scene: Set) -> 
 
 def test_of_two_instruments_each_must_be_alive(scene: Set) -> None:
     two_instruments(scene)
-    scene.checks.begin_rest()
+    scene.checks.rest.begin()
     scene.send()
     scene.checks.on_arrival("RUN00001-00000001", "new", False)
-    assert not scene.checks.is_alive()
+    assert not scene.checks.rest.is_alive()
     scene.send(name="RUN00001-00000002", instrument="ES")
     scene.checks.on_arrival("RUN00001-00000002", "new", False)
-    assert scene.checks.is_alive()
-    assert scene.checks.ended == "trading"
+    assert scene.checks.rest.is_alive()
+    assert scene.checks.rest.ended == "trading"
 
 
 def test_the_dead_send_nothing(scene: Set) -> None:

@@ -38,7 +38,8 @@ from emp.core.codes import EventFlag, OrderStatus, Reason
 from emp.core.contracts import OrderUpdate, QueryOrder
 from emp.core.errors import JournalError, VenueError
 from emp.core.records import UNHASHED, Array, fieldwise_bytes
-from emp.engine.engine import EngineLimits, Output
+from emp.engine.engine import Output
+from emp.engine.limits import EngineLimits
 from emp.journal.actionlog import read_actions
 from emp.journal.market import read_market
 from tests.kit.doors import DOORS, PAIR, Door, make_door
@@ -289,7 +290,7 @@ class Gate:
                 try:
                     await script(self.run)
                 finally:
-                    self.run.world.live.stop()
+                    self.run.world.live.owner.stop()
                     await self.run.running
             finally:
                 await door.shut()
@@ -386,7 +387,7 @@ def test_a_ledger_that_fails_leaves_it_flat_and_the_connection_whole(
 def test_the_kill_switch_flattens_halts_and_sends_nothing_new(kind: type[Door], gate: Gate) -> None:
     async def script(run: Run) -> None:
         await run.bought(3)
-        run.world.live.kill("operator")
+        run.world.live.owner.kill("operator")
         await run.until(
             lambda: run.door.position == run.world.position == 0 and not run.world.engine.flattening
         )
@@ -418,7 +419,7 @@ def test_a_link_lost_in_the_middle_of_a_message_loses_and_doubles_nothing(
             await run.events(10)
             held = run.door.position
             await run.bought(held + 3)
-        run.world.live.control("halt", "enough")
+        run.world.live.owner.control("halt", "enough")
         await run.until(lambda: not run.world.engine.orders.open_orders())
 
     run = gate.play(kind, script, position=1_000_000)

@@ -13,7 +13,8 @@ from emp.core.errors import UsageError
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 from emp.engine.driver import Driver
-from emp.engine.engine import Engine, EngineLimits, Output
+from emp.engine.engine import Engine, Output
+from emp.engine.limits import EngineLimits
 from emp.engine.portfolio import AccountLimits, needs_rates
 from emp.engine.rates import Rate, RateFile
 from emp.engine.rebuild import begin

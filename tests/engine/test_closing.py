@@ -19,7 +19,8 @@ from emp.core.contracts import (
     QueryOrder,
     RiskBreach,
 )
-from emp.engine.engine import TRADE_LINK, Engine, EngineLimits
+from emp.engine.engine import TRADE_LINK, Engine
+from emp.engine.limits import EngineLimits
 from emp.execution.pace import PER_MINUTE
 from tests.kit.orders import cleared, new_order
 from tests.live.world import BTC, book, buyer
@@ -318,7 +319,7 @@ def test_a_report_that_cannot_be_true_again_and_again_is_asked_about_at_a_pace()
 def test_an_adjustment_is_worth_the_first_believable_mid_and_lifts_no_limit() -> None:
     engine = Engine([BTC], buyer(), EngineLimits(max_daily_loss=100.0), "RUN")
     engine.orders.adjust(BTC.name, 3)
-    engine.unvalued.add(0, 3)
+    engine.positions.unvalued.add(0, 3)
     crossed = book(1, SECOND_NS)
     crossed["bid_px"][:, 0] = crossed["ask_px"][:, 0] + 5
     hidden = book(2, 2 * SECOND_NS)
@@ -330,17 +331,17 @@ def test_an_adjustment_is_worth_the_first_believable_mid_and_lifts_no_limit() ->
     account = engine.desk.account[0]
     assert account["position"] == 3
     assert account["pnl"] == account["peak"] == account["day_start"] == 0.0
-    assert not engine.unvalued
+    assert not engine.positions.unvalued
 
 
 def test_without_a_believable_book_an_adjustment_waits() -> None:
     engine = Engine([BTC], buyer(), EngineLimits(), "RUN")
     engine.orders.adjust(BTC.name, -3)
-    engine.unvalued.add(0, -3)
+    engine.positions.unvalued.add(0, -3)
     one_sided = book(1, SECOND_NS)
     one_sided["n_ask"] = 0
     assert engine.process(one_sided).valuations == []
-    assert engine.unvalued
+    assert engine.positions.unvalued
     assert engine.desk.account["pnl"][0] == 0.0
 
 

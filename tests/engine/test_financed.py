@@ -13,7 +13,8 @@ from emp.core.contracts import Control
 from emp.core.records import Array
 from emp.core.rolls import next_roll, roll_time
 from emp.engine.carry import carried
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.protection import stop_price
 from emp.engine.recover import begin
 from emp.engine.replay import Backtest

@@ -7,7 +7,7 @@ import pytest
 
 from emp.core.book import FAR_ROWS
 from emp.core.clock import SimClock
-from emp.engine.first_book import WEEK_NS, FirstBooks, KnownPrice
+from emp.engine.reconciliation.first_book import WEEK_NS, FirstBooks, KnownPrice
 from emp.observe.board import Board
 from tests.live.world import book
 

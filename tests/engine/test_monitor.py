@@ -15,8 +15,9 @@ from emp.core.instrument import find
 from emp.core.records import FORECAST, Array, empty_events
 from emp.engine.choose import load_model
 from emp.engine.contender import SAID, Contender, recorded_forecasts
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
 from emp.engine.journal_tap import JournalTap, journalled_rows
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.engine.monitor import Finding, Lineup, Monitor
 from emp.engine.monitor_rerun import verify_monitor

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -12,7 +11,8 @@ from hypothesis import strategies as st
 from emp.access.port import OthersTrade
 from emp.core.errors import VenueError
 from emp.engine.engine import Engine
-from emp.engine.others import CLOCKS_APART_NS, OthersTrades
+from emp.engine.reconciliation.others import CLOCKS_APART_NS, OthersTrades
+from emp.execution.orders import OrderManager
 from tests.kit.models import engine
 
 
@@ -41,7 +41,7 @@ def trader(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 
 def price(trader: Engine, told: object, lots: int, instrument: str = "GOOG") -> float:
-    return asyncio.run(OthersTrades(trader, told).price(instrument, lots, 5))  # type: ignore[arg-type]
+    return asyncio.run(OthersTrades(trader.orders, trader.run, told).price(instrument, lots, 5))  # type: ignore[arg-type]
 
 
 def test_the_newest_orders_that_come_to_as_many_lots(trader: Engine) -> None:
@@ -65,7 +65,7 @@ def test_unknown_is_0(trader: Engine, tmp_path: Path) -> None:
 
 
 def test_an_order_explains_one_difference_alone(trader: Engine) -> None:
-    others = OthersTrades(trader, Told([(2, 100.0), (2, 80.0)]))  # type: ignore[arg-type]
+    others = OthersTrades(trader.orders, trader.run, Told([(2, 100.0), (2, 80.0)]))  # type: ignore[arg-type]
     found = [asyncio.run(others.price("GOOG", 2, 0)) for _ in range(3)]
     assert found == [100.0, 80.0, 0.0]
 
@@ -90,10 +90,6 @@ def test_cash_is_what_the_orders_cost(trades: list[tuple[int, float]], n: int) -
         return
     first = trades[: sums.index(lots) + 1]
     cost = sum(qty * px for qty, px in first)
-
-    class Plain:
-        run = "RUN"
-        orders = SimpleNamespace(strangers={})
-
-    found = asyncio.run(OthersTrades(Plain(), Told(trades)).price("GOOG", lots, 0))  # type: ignore[arg-type]
+    others = OthersTrades(OrderManager(["GOOG"]), "RUN", Told(trades))  # type: ignore[arg-type]
+    found = asyncio.run(others.price("GOOG", lots, 0))
     assert found == pytest.approx(max(0.0, cost / lots))

@@ -11,7 +11,8 @@ from emp.core.contracts import Control
 from emp.core.errors import UsageError
 from emp.core.instrument import find
 from emp.core.records import Array
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.planning import PlannedRule, PlannerWatch
 from emp.engine.replay import Backtest
 from emp.engine.serving import allocate

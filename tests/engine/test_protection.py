@@ -44,7 +44,7 @@ def stand(
     account["cash"] = -10_001.0 * position if cash is None else cash
     account["day_start"], account["peak"] = day_start, peak
     seen["bid"], seen["ask"] = touch
-    trader.unvalued.restore({})
+    trader.positions.unvalued.restore({})
 
 
 def test_the_stop_stands_where_the_loss_limit_is_passed_and_our_own_closing_order_ends(
@@ -112,7 +112,7 @@ def test_where_no_stop_belongs_there_is_none(trader: Engine, what: str) -> None:
     elif what == "one side":
         stand(trader, 5, touch=(BID, 0))
     elif what == "no value yet":
-        trader.unvalued.add(0, 1)
+        trader.positions.unvalued.add(0, 1)
     elif what == "passed":
         stand(trader, 5, cash=-12_000.0 * 5)
     else:

@@ -13,8 +13,9 @@ from emp.core.codes import Action, EventFlag, Reason
 from emp.core.instrument import find
 from emp.core.records import Array
 from emp.engine.choose import load_model
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
 from emp.engine.explain import decided_again, explain, rules_of
+from emp.engine.limits import EngineLimits
 from emp.engine.replay import Backtest
 from emp.journal.actionlog import read_actions
 from emp.journal.run import RunFolder, build_manifest

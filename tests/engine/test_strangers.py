@@ -13,14 +13,14 @@ from emp.core.clock import SimClock
 from emp.core.codes import OrderStatus
 from emp.core.contracts import Command, Control, NewOrder, OrderUpdate, QueryOrder, RiskBreach, VenuePosition
 from emp.core.errors import VenueError
-from emp.engine import audit as audit_module
-from emp.engine.audit import AGAIN_S, LOOK_S, STEADY, PositionAudit, PositionWatch
 from emp.engine.driver import Driver
 from emp.engine.ending import left_open
 from emp.engine.engine import Engine
 from emp.engine.market_clock import MarketClock
-from emp.engine.others import OthersTrades
 from emp.engine.rebuild import begin
+from emp.engine.reconciliation import audit as audit_module
+from emp.engine.reconciliation.audit import AGAIN_S, LOOK_S, STEADY, PositionAudit, PositionWatch
+from emp.engine.reconciliation.others import OthersTrades
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
 from tests.kit.events import random_events
@@ -138,7 +138,7 @@ def test_a_fill_without_a_price_waits_for_the_market(desk: Desk) -> None:
     desk.driver.control(confirmed(-3))
     assert money(desk.engine)[:2] == (-3, 0.0)
     for trader in (desk.engine, desk.again()):
-        assert trader.unvalued.lots(0) == -3
+        assert trader.positions.unvalued.lots(0) == -3
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_difference_of_another_kind_ends_the_doubt(desk: Desk) -> None:
     desk.driver.report(BY_HAND)
     desk.driver.control(differs(4))
     assert money(desk.engine)[0] == 4
-    assert not desk.engine.claims
+    assert not desk.engine.positions.claims
     assert [one.qty for one in desk.sent if isinstance(one, NewOrder)] == [4]
 
 
@@ -217,13 +217,13 @@ def differs(lots: int) -> Control:
 def test_a_position_that_no_order_explains_is_booked_and_closed(desk: Desk) -> None:
     desk.driver.control(differs(4))
     assert money(desk.engine)[0] == 4
-    assert desk.engine.unvalued.lots(0) == 4
+    assert desk.engine.positions.unvalued.lots(0) == 4
     (closing,) = desk.sent
     assert isinstance(closing, NewOrder)
     assert (closing.side, closing.qty) == (-1, 4)
     assert [one.reason for one in desk.said if isinstance(one, RiskBreach)] == ["position_differs"]
     again = desk.again()
-    assert (money(again)[0], again.unvalued.lots(0), again.halted) == (4, 4, True)
+    assert (money(again)[0], again.positions.unvalued.lots(0), again.halted) == (4, 4, True)
     assert again.orders.open_orders("GOOG")  # the closing order, whose end is not known
 
 
@@ -231,15 +231,15 @@ def test_a_position_is_booked_at_what_the_venue_says_that_it_cost(desk: Desk) ->
     desk.driver.control(msgspec.structs.replace(differs(4), reason="99.25"))
     for trader in (desk.engine, desk.again()):
         assert money(trader)[:2] == (4, -397.0)
-        assert trader.unvalued.lots(0) == 0
+        assert trader.positions.unvalued.lots(0) == 0
 
 
 def test_where_other_lots_wait_for_the_market_these_wait_with_them(desk: Desk) -> None:
     """A start takes one price for all that waits."""
-    desk.engine.unvalued.add(0, 1)
+    desk.engine.positions.unvalued.add(0, 1)
     desk.driver.control(msgspec.structs.replace(differs(4), reason="99.25"))
     assert money(desk.engine)[:2] == (4, 0.0)
-    assert desk.engine.unvalued.lots(0) == 5
+    assert desk.engine.positions.unvalued.lots(0) == 5
 
 
 def test_orders_that_may_explain_it_are_asked_for_instead(desk: Desk) -> None:
@@ -248,7 +248,7 @@ def test_orders_that_may_explain_it_are_asked_for_instead(desk: Desk) -> None:
     assert desk.sent[1:] == [QueryOrder(cl_ord_id="TESTRUN0-00000001", instrument="GOOG", ts=20)]
     assert not desk.engine.halted
     for trader in (desk.engine, desk.again()):
-        assert (money(trader)[0], trader.unvalued.lots(0)) == (0, 0)
+        assert (money(trader)[0], trader.positions.unvalued.lots(0)) == (0, 0)
     desk.driver.control(differs(2))  # it is asked for already
     assert len(desk.sent) == 2
 
@@ -269,13 +269,17 @@ class Told(MarketAccess):
         return [VenuePosition(instrument="GOOG", qty=self.holds)] if self.holds else []
 
 
+def audit_of(trader: Engine, venue: MarketAccess) -> PositionAudit:
+    return PositionAudit(trader.positions, lambda: trader.sequence, venue)
+
+
 def looks(audit: PositionAudit, n: int) -> list[dict[str, int]]:
     return [dict(asyncio.run(audit.look())) for _ in range(n)]
 
 
 def test_what_was_told_counts_at_once_where_the_venue_holds_it(tmp_path: Path) -> None:
     trader, venue = quiet(tmp_path), Told()
-    audit = PositionAudit(trader, venue)
+    audit = audit_of(trader, venue)
     trader.on_report(BY_HAND)
     assert audit.wait_s == AGAIN_S
     venue.holds = -3
@@ -284,7 +288,7 @@ def test_what_was_told_counts_at_once_where_the_venue_holds_it(tmp_path: Path) -
 
 def test_what_was_told_and_is_not_held_counts_when_that_is_seen_twice(tmp_path: Path) -> None:
     trader, venue = quiet(tmp_path), Told()
-    audit = PositionAudit(trader, venue)
+    audit = audit_of(trader, venue)
     trader.on_report(msgspec.structs.replace(BY_HAND, filled=797))
     venue.holds = -3
     assert looks(audit, 2) == [{}, {"GOOG": -3}]
@@ -294,7 +298,7 @@ def test_what_was_told_and_is_not_held_counts_when_that_is_seen_twice(tmp_path: 
 
 def test_what_is_told_while_the_venue_answers_is_looked_at_anew(tmp_path: Path) -> None:
     trader, venue = quiet(tmp_path), Told()
-    audit = PositionAudit(trader, venue)
+    audit = audit_of(trader, venue)
     trader.on_report(BY_HAND)
     venue.holds = -3
     venue.meanwhile = lambda: trader.on_report(msgspec.structs.replace(BY_HAND, execID="h2", filled=5))
@@ -305,7 +309,7 @@ def test_what_is_told_while_the_venue_answers_is_looked_at_anew(tmp_path: Path) 
 
 def test_a_difference_counts_when_it_is_seen_twice(tmp_path: Path) -> None:
     trader, venue = quiet(tmp_path), Told()
-    audit = PositionAudit(trader, venue)
+    audit = audit_of(trader, venue)
     assert looks(audit, 2) == [{}, {}]
     assert audit.wait_s == LOOK_S
     venue.holds = -2
@@ -320,7 +324,7 @@ def test_a_difference_counts_when_it_is_seen_twice(tmp_path: Path) -> None:
 
 def test_what_changes_between_two_looks_is_looked_at_anew(tmp_path: Path) -> None:
     trader, venue = quiet(tmp_path), Told()
-    audit = PositionAudit(trader, venue)
+    audit = audit_of(trader, venue)
     venue.holds = 1
     assert looks(audit, 1) == [{}]
     venue.holds = 2
@@ -337,7 +341,7 @@ def test_what_changes_between_two_looks_is_looked_at_anew(tmp_path: Path) -> Non
 
 def test_a_difference_that_stays_while_we_trade_on_counts_too(tmp_path: Path) -> None:
     trader, venue = quiet(tmp_path), Told()
-    audit = PositionAudit(trader, venue)
+    audit = audit_of(trader, venue)
     found = []
     for n in range(STEADY + 1):  # a lot is bought between any two looks, and the venue knows of it
         trader.next_id()
@@ -352,7 +356,7 @@ def test_a_difference_that_stays_while_we_trade_on_counts_too(tmp_path: Path) ->
 
 def test_a_difference_under_an_order_on_its_way_is_looked_at_again_soon(tmp_path: Path) -> None:
     trader, venue = quiet(tmp_path), Told()
-    audit = PositionAudit(trader, venue)
+    audit = audit_of(trader, venue)
     venue.meanwhile = trader.next_id
     assert looks(audit, 1) == [{}]
     assert audit.wait_s == LOOK_S, "nothing differs"
@@ -366,7 +370,7 @@ def test_a_difference_under_an_order_on_its_way_is_looked_at_again_soon(tmp_path
 
 def test_why_positions_are_not_known_is_said(tmp_path: Path) -> None:
     venue = Told()
-    audit = PositionAudit(quiet(tmp_path), venue)
+    audit = audit_of(quiet(tmp_path), venue)
     venue.silent = True
     assert looks(audit, 1) == [{}]
     assert audit.problem == "no answer"
@@ -377,7 +381,7 @@ def test_why_positions_are_not_known_is_said(tmp_path: Path) -> None:
 
 def test_a_fill_that_comes_while_the_venue_answers_is_no_difference(tmp_path: Path) -> None:
     trader, venue = quiet(tmp_path), Told()
-    audit = PositionAudit(trader, venue)
+    audit = audit_of(trader, venue)
 
     def filled() -> None:
         trader.orders.adjust("GOOG", 1)
@@ -390,7 +394,7 @@ def test_a_fill_that_comes_while_the_venue_answers_is_no_difference(tmp_path: Pa
 
 def test_a_report_that_comes_while_the_venue_answers_again_explains_it(tmp_path: Path) -> None:
     trader, venue = quiet(tmp_path), Told()
-    audit = PositionAudit(trader, venue)
+    audit = audit_of(trader, venue)
     venue.holds = 1
     assert looks(audit, 1) == [{}]
 
@@ -403,7 +407,7 @@ def test_a_report_that_comes_while_the_venue_answers_again_explains_it(tmp_path:
 
 def test_nothing_counts_while_the_access_itself_looks_for_an_explanation(tmp_path: Path) -> None:
     trader, venue = quiet(tmp_path), Told()
-    audit = PositionAudit(trader, venue)
+    audit = audit_of(trader, venue)
     venue.holds, venue.explaining = 1, True
     assert looks(audit, 3) == [{}, {}, {}]
     venue.explaining = False
@@ -412,7 +416,7 @@ def test_nothing_counts_while_the_access_itself_looks_for_an_explanation(tmp_pat
 
 def test_an_instrument_with_an_order_on_its_way_is_left_alone(tmp_path: Path) -> None:
     trader, venue = quiet(tmp_path), Told()
-    audit, name = PositionAudit(trader, venue), "TESTRUN0-00000001"
+    audit, name = audit_of(trader, venue), "TESTRUN0-00000001"
     trader.sent(cleared(new_order(name, 1, 2, 100, instrument="GOOG")))
     venue.holds = 2
     assert looks(audit, 3) == [{}, {}, {}]
@@ -490,9 +494,14 @@ def test_a_report_that_comes_while_the_price_is_asked_for_is_not_booked_again(
 ) -> None:
     monkeypatch.setattr(audit_module, "AGAIN_S", 0.01)
     venue, shown = Late(), list[bool]()
-    others = OthersTrades(desk.engine, venue)
+    others = OthersTrades(desk.engine.orders, desk.engine.run, venue)
     watch = PositionWatch(
-        desk.driver, venue, MarketClock(1, SimClock(1)), others, lambda _, agrees: shown.append(agrees)
+        audit_of(desk.engine, venue),
+        desk.engine.positions,
+        others,
+        MarketClock(1, SimClock(1)),
+        desk.driver.control,
+        lambda _, agrees: shown.append(agrees),
     )
     venue.holds = 2
     asked = False

@@ -155,7 +155,7 @@ async def engine_side(
         book, truth = our_book(access), facts["book"]
         how = "Yj3"[seed % 3]
         told = await refused_for_good(venue, wire, run, how)
-        running.live.stop()
+        running.live.owner.stop()
         problem = (await asyncio.gather(run, return_exceptions=True))[0]
         last = await venue.ask()
     await wire.close()

@@ -62,7 +62,7 @@ async def session(
     patience = clock.monotonic_ns() + PATIENCE_NS
     while running.viewer.view().instruments[0].fills < fills and clock.monotonic_ns() < patience:
         await asyncio.sleep(0.1)
-    running.live.stop()
+    running.live.owner.stop()
     await run
     return running.folder
 

@@ -89,7 +89,7 @@ async def told(folder: Path, script: Callable[[Any], Any]) -> list[dict[str, Any
             await asyncio.wait_for(running.live.connected.wait(), 20)
             await script(Scene(venue, running, server.url))
         finally:
-            running.live.stop()
+            running.live.owner.stop()
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(run, 20)
             log.close()
@@ -165,7 +165,7 @@ def test_cut_refused_logged_on_again_and_halted(tmp_path: Path) -> None:
             "it was down already"
         )
 
-        scene.live.control("halt", "lunch")
+        scene.live.owner.control("halt", "lunch")
         await scene.until(
             lambda h, m: (
                 sample(m, "risk_halted") == 1 and any(r.startswith("risk halted") for r in h["reasons"])

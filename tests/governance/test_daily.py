@@ -129,7 +129,7 @@ def played(tmp_path_factory: pytest.TempPathFactory, compiled_engine: object) ->
                 found.append(told)
         found.append(await asyncio.to_thread(observed, running.folder, home, gates))
         found.append(await asyncio.to_thread(observed, running.folder, home, gates))
-        running.live.stop()
+        running.live.owner.stop()
         await run
 
     asyncio.run(both())

@@ -13,8 +13,9 @@ from emp.core.clock import LiveClock, SimClock
 from emp.core.errors import GovernanceError, JournalError
 from emp.core.instrument import find
 from emp.core.records import Array
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
 from emp.engine.journal_tap import JournalTap, journalled_rows
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.engine.monitor import Lineup
 from emp.engine.monitor_rerun import verify_monitor

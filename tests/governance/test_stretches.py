@@ -12,8 +12,9 @@ import pytest
 
 from emp.core.clock import LiveClock
 from emp.core.instrument import find
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
 from emp.engine.journal_tap import JournalTap, journalled_rows
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.engine.monitor import Lineup
 from emp.engine.monitor_tap import MonitorTap

@@ -15,8 +15,9 @@ from emp.core.contracts import Control, OrderUpdate
 from emp.core.errors import CorruptLedgerError, JournalError
 from emp.core.records import Array
 from emp.engine.checkpoint import record_checkpoint
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
 from emp.engine.history import verify_history
+from emp.engine.limits import EngineLimits
 from emp.engine.rebuild import begin, rebuild, recall
 from emp.execution import orders as execution
 from emp.execution.orders import OrderManager

@@ -2,52 +2,49 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
-from emp.access.port import OthersTrade
-from emp.core.approval import Cleared, command_of
 from emp.core.clock import SimClock
 from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import (
-    CancelOrder,
-    Command,
     Control,
     ControlAction,
-    NewOrder,
     OrderUpdate,
-    QueryOrder,
     Replace,
-    VenuePosition,
 )
 from emp.core.errors import VenueError
 from emp.core.ids import cl_ord_id
-from emp.core.instrument import Instrument
-from emp.core.records import ACCOUNT, Array
+from emp.core.records import ACCOUNT
 from emp.engine.checkpoint import account_note
 from emp.engine.driver import Driver
-from emp.engine.engine import Engine, EngineLimits
-from emp.engine.others import CLOCKS_APART_NS
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.rebuild import begin, rebuild
-from emp.engine.recover import Recovered, Recovery
+from emp.engine.recover import Recovery
 from emp.execution.orders import OrderManager
 from emp.execution.reconcile import CorrectionKind
-from emp.journal.decisions import layout_note
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
-from emp.journal.records import Note
-from emp.journal.run import CONTINUED
-from tests.kit.orders import cancel_order, new_order
-from tests.live.world import BTC, book, buyer
-
-S = OrderStatus
-RUN = "RUN"
-INSTRUMENTS = ("GOOG", "MSFT")
+from tests.journal.crashing import (
+    INSTRUMENTS,
+    RUN,
+    Fuse,
+    RenamingVenue,
+    S,
+    Venue,
+    agree,
+    closed,
+    filled,
+    live,
+    order,
+    recovered,
+)
+from tests.live.world import BTC, buyer
 
 
 @pytest.fixture
@@ -56,264 +53,6 @@ def memory(tmp_path: Path) -> Iterator[Path]:
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else tmp_path) as folder:
         yield Path(folder)
-
-
-class Crash(KeyboardInterrupt):
-    """The process is gone. (asyncio lets a KeyboardInterrupt out of a callback and catches everything else.)"""
-
-
-class Fuse:
-    """Burns at the n-th I/O of the process: just before it has its effect, or just after."""
-
-    def __init__(self, at: int, after: bool) -> None:
-        self.left, self.after, self.count = at, after, 0
-
-    def io(self, effect: Callable[[], None]) -> None:
-        self.count += 1
-        self.left -= 1
-        if self.left == 0 and not self.after:
-            raise Crash
-        effect()
-        if self.left == 0:
-            raise Crash
-
-
-class Held:
-    """What the venue knows of one order."""
-
-    def __init__(self, order: NewOrder) -> None:
-        self.order, self.filled, self.status = order, 0, S.NEW
-
-
-class Venue:
-    """A venue behind a connection: it survives our crashes, what was on the wire may not."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.orders: dict[str, Held] = {}
-        self.arrived: list[str] = []
-        self.wire: list[Command] = []
-        self.outbox: list[OrderUpdate] = []
-        self.callback: Callable[[OrderUpdate], None] | None = None
-        self.fuse = Fuse(-1, False)
-        self.execs = 0
-        self.silent = False
-
-    # the port
-
-    async def connect(self, instruments: Sequence[Instrument]) -> None:
-        raise NotImplementedError
-
-    def events(self) -> AsyncIterator[Array]:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        raise NotImplementedError
-
-    def on_report(self, callback: Callable[[OrderUpdate], None]) -> None:
-        self.callback = callback
-
-    def send(self, cleared: Cleared) -> None:
-        self.arrive(command_of(cleared))
-
-    def arrive(self, command: Command) -> None:
-        self.fuse.io(lambda: self.wire.append(command))
-        asyncio.get_running_loop().call_soon(self.pump)
-
-    async def open_orders(self) -> Sequence[OrderUpdate]:
-        return [self.status(h) for h in self.orders.values() if not h.status.terminal]
-
-    async def positions(self) -> Sequence[VenuePosition]:
-        return [VenuePosition(instrument=i, qty=self.position(i)) for i in INSTRUMENTS]
-
-    # the other side
-
-    def position(self, instrument: str) -> int:
-        return sum(h.order.side * h.filled for h in self.orders.values() if h.order.instrument == instrument)
-
-    def drop(self) -> None:
-        """Our process died: a tail of what it sent never arrives, and the reports under way are lost."""
-        arriving = int(self.rng.integers(0, len(self.wire) + 1))
-        for command in self.wire[:arriving]:
-            self.take(command)
-        self.wire, self.outbox, self.callback = [], [], None
-        self.trade()
-        self.outbox = []
-
-    def pump(self) -> None:
-        """Take what arrived, trade a little, tell."""
-        while self.wire:
-            self.take(self.wire.pop(0))
-        self.trade()
-        while self.outbox and self.callback is not None and not self.silent:
-            self.callback(self.outbox.pop(0))
-
-    def status(self, held: Held, name: str = "", **change: object) -> OrderUpdate:
-        self.execs += 1
-        fields = {
-            "clOrdID": name or held.order.cl_ord_id,
-            "execID": f"E{self.execs}",
-            "status": held.status,
-            "filled": held.filled,
-            "price": held.order.px,
-            "ts": self.execs,
-            "instrument": held.order.instrument,
-            "side": held.order.side,
-        }
-        return msgspec.convert(fields | change, OrderUpdate)
-
-    def take(self, command: Command) -> None:
-        if isinstance(command, NewOrder):
-            self.arrived.append(command.cl_ord_id)
-            self.orders[command.cl_ord_id] = held = Held(command)
-            self.outbox.append(self.status(held))
-            return
-        held_or_none = self.orders.get(command.cl_ord_id if isinstance(command, QueryOrder) else command.orig)
-        if isinstance(command, CancelOrder):
-            self.arrived.append(command.cl_ord_id)
-            assert held_or_none is not None
-            if held_or_none.status.terminal:
-                self.outbox.append(self.status(held_or_none, command.cl_ord_id, status=S.REJECTED, filled=0))
-            else:
-                held_or_none.status = S.CANCELED
-                self.outbox.append(self.status(held_or_none, command.cl_ord_id))
-        elif held_or_none is not None:
-            self.outbox.append(self.status(held_or_none))
-        else:
-            never = OrderUpdate(
-                clOrdID=command.cl_ord_id, execID=f"E{self.execs}", status=S.REJECTED, filled=0, price=0, ts=0
-            )
-            self.execs += 1
-            self.outbox.append(never)
-
-    def trade(self) -> None:
-        for held in self.orders.values():
-            if not held.status.terminal and self.rng.random() < 0.6:
-                held.filled = min(held.order.qty, held.filled + int(self.rng.integers(1, 4)))
-                held.status = S.FILLED if held.filled == held.order.qty else S.PARTIALLY_FILLED
-                self.outbox.append(self.status(held))
-
-
-class CrashingLedger(Ledger):
-    """A ledger whose commits are I/O operations."""
-
-    fuse = Fuse(-1, False)
-
-    def _commit(self) -> None:
-        self.fuse.io(super()._commit)
-
-
-class Process:
-    """A minimal engine: decides, records, sends, listens."""
-
-    def __init__(self, path: Path, venue: Venue, fuse: Fuse) -> None:
-        self.venue = venue
-        self.known: list[str] = []  # reports that record_report has acknowledged
-        venue.fuse = fuse
-        self.ledger = CrashingLedger(path, run=RUN, mode="paper")
-        self.ledger.fuse = fuse
-        named = [msgspec.structs.replace(BTC, name=name) for name in INSTRUMENTS]
-        self.engine = Engine(named, buyer(), EngineLimits(), RUN)
-        self.manager = self.engine.orders
-        self.recovery: Recovered | None = None
-
-    async def start(self) -> None:
-        clock = SimClock(self.venue.execs * 1000)
-        driver = Driver(self.engine, self.venue.send, ledger=self.ledger)
-        recovery = Recovery(driver, self.ledger, self.venue, clock)
-        self.venue.on_report(recovery.report)
-        recovery.rebuild()
-        self.recovery = await recovery.run(5.0)
-        self.venue.on_report(self.report)
-
-    def report(self, update: OrderUpdate) -> None:
-        if self.ledger.record_report(update):
-            self.known.append(update.execID)
-            assert self.manager.apply(update).alarm is None
-
-    def next_id(self) -> str:
-        return self.engine.next_id()
-
-    async def trade(self, steps: int) -> None:
-        for step in range(steps):
-            instrument = INSTRUMENTS[step % 2]
-            orders = self.manager.open_orders(instrument)
-            if not orders:
-                self.order(instrument, step)
-            elif step % 3 == 0 and orders[0].cancel is None:
-                self.cancel(orders[0].command)
-            await asyncio.sleep(0)
-            self.venue.pump()
-
-    def order(self, instrument: str, step: int) -> None:
-        side, qty = 1 if step % 4 else -1, 5 + step % 3
-        made = new_order(
-            self.next_id(), side, qty, 100 + step, instrument=instrument, ts=self.venue.execs, seq=step
-        )
-        self.command(made)
-
-    def cancel(self, order: NewOrder) -> None:
-        self.command(
-            cancel_order(self.next_id(), order.cl_ord_id, instrument=order.instrument, ts=self.venue.execs)
-        )
-
-    def command(self, command: Command) -> None:
-        self.ledger.record_intent(command)
-        self.manager.sent(command)
-        self.venue.arrive(command)
-
-
-def live(path: Path, venue: Venue, fuse: Fuse, steps: int) -> tuple[Process, bool]:
-    """Run a process until it ends or crashes; say whether it crashed."""
-    loop = asyncio.new_event_loop()
-    process = Process(path, venue, fuse)
-
-    async def whole() -> None:
-        await process.start()
-        await process.trade(steps)
-
-    task = loop.create_task(whole())
-    crashed = False
-    try:
-        loop.run_until_complete(task)
-    except Crash:
-        crashed = True
-        task.cancel()
-        loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
-    finally:
-        loop.close()
-        process.ledger.close()
-        venue.fuse = Fuse(-1, False)
-        venue.drop()
-    return process, crashed
-
-
-def agree(path: Path, venue: Venue, acknowledged: list[str]) -> None:
-    """Start once more and check every promise."""
-    process, crashed = live(path, venue, Fuse(-1, False), steps=0)
-    assert not crashed
-    assert process.recovery is not None
-    assert process.recovery.quarantined == ()
-    assert process.manager.open_orders() == []
-    assert not [c for c in process.recovery.corrections if c.kind is CorrectionKind.ADJUST]
-    assert not [h for h in venue.orders.values() if not h.status.terminal]
-    for instrument in INSTRUMENTS:
-        assert process.manager.position(instrument) == venue.position(instrument)
-    assert len(set(venue.arrived)) == len(venue.arrived)  # nothing was sent twice
-    reader = LedgerReader(path)
-    recorded = [e.body for e in reader.events()]
-    told = {b.execID for b in recorded if isinstance(b, OrderUpdate)}
-    assert set(acknowledged) <= told  # nothing acknowledged is lost
-    intents = {b.cl_ord_id for b in recorded if isinstance(b, NewOrder | CancelOrder)}
-    assert set(venue.arrived) <= intents  # nothing left before it was in the ledger
-    again = OrderManager(INSTRUMENTS)
-    rebuilt = rebuild(reader, again)
-    assert (
-        again.accounts.tobytes() == process.manager.accounts.tobytes()
-    )  # recovering twice is recovering once
-    assert again.working.tobytes() == process.manager.working.tobytes()
-    assert rebuilt.next_sequence > max((int(name.rpartition("-")[2]) for name in intents), default=-1)
-    reader.close()
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -346,10 +85,6 @@ def test_stopped_again_during_the_recovery(memory: Path) -> None:
 
 
 FIRST_TOKEN = 1 << 24
-
-
-def order(n: int) -> NewOrder:
-    return new_order(cl_ord_id(RUN, n), 1, 5, 100, instrument="GOOG", ts=n, seq=n)
 
 
 def test_an_intent_the_venue_never_saw_is_dead_and_not_sent_again(tmp_path: Path) -> None:
@@ -404,7 +139,7 @@ def test_what_an_order_of_others_had_filled_before_the_start_is_not_counted_agai
     assert not recovery.earlier.tell_nothing(venue.status(held, told))
     driver.report(venue.status(held, told))
     assert driver.engine.orders.position("GOOG") == before
-    assert driver.engine.claims.lots(driver.engine.orders.instruments.index("GOOG")) == 2
+    assert driver.engine.positions.claims.lots(driver.engine.orders.instruments.index("GOOG")) == 2
     driver.control(Control(action="confirmed", ts=9, instrument="GOOG", value=2.0))
     assert driver.engine.orders.position("GOOG") == held.filled
     closed(driver)
@@ -467,12 +202,6 @@ def held(ledger: Ledger, *actions: ControlAction) -> None:
         ledger.record_control(Control(action=action, ts=ts, instrument=bought.instrument))
 
 
-def filled(bought: NewOrder, exec_id: str) -> OrderUpdate:
-    return OrderUpdate(
-        clOrdID=bought.cl_ord_id, execID=exec_id, status=S.FILLED, filled=bought.qty, price=bought.px, ts=1
-    )
-
-
 @pytest.mark.parametrize(
     ("actions", "reason"),
     [
@@ -508,17 +237,6 @@ def test_what_was_closed_before_a_restart_can_be_resumed_at_once(tmp_path: Path)
     engine.control(Control(action="resume", ts=9))
     assert not engine.halted
     ledger.close()
-
-
-class RenamingVenue(Venue):
-    """One that knows an order by its newest id alone."""
-
-    def __init__(self, orders: Sequence[NewOrder]) -> None:
-        super().__init__(0)
-        self.orders = {one.cl_ord_id: Held(one) for one in orders}
-
-    def trade(self) -> None:
-        """Nothing more happens."""
 
 
 @pytest.mark.parametrize("carried_out", [True, False])
@@ -562,136 +280,3 @@ def test_an_order_whose_replacement_was_on_its_way_is_asked_for_by_both_ids(
     assert engine.orders.position("GOOG") == held_there.filled
     assert not engine.orders.open_orders()
     ledger.close()
-
-
-# --- what a difference is worth -----------------------------------------------------------------------------
-
-
-class Closed(RenamingVenue):
-    """One at which somebody has changed the position: it is `lots` now, at an average of `average`."""
-
-    def __init__(self, lots: int, average: float) -> None:
-        super().__init__([])
-        self.lots, self.average = lots, average
-
-    async def positions(self) -> Sequence[VenuePosition]:
-        return [VenuePosition(instrument="GOOG", qty=self.lots, avg_px=self.average)]
-
-
-def restarted(path: Path, venue: Venue) -> Driver:
-    """The driver of an engine that has recovered from a ledger and is not yet warm."""
-    return recovered(path, venue)[0]
-
-
-def recovered(
-    path: Path, venue: Venue, token: int = 0, said: Sequence[OrderUpdate] = ()
-) -> tuple[Driver, Recovery]:
-    """The same with what recovered it, to which the venue has `said` something at once."""
-    ledger = Ledger(path, run=RUN, mode="paper")
-    named = [msgspec.structs.replace(BTC, name=name) for name in INSTRUMENTS]
-    engine = Engine(named, buyer(), EngineLimits(warmup_events=100), RUN)
-    engine.token = token
-    driver = Driver(engine, venue.send, ledger=ledger)
-    recovery = Recovery(driver, ledger, venue, SimClock(1))
-    venue.on_report(recovery.report)
-    recovery.rebuild()
-    for update in said:
-        recovery.report(update)
-    asyncio.run(asyncio.wait_for(recovery.run(1.0), 5))
-    return driver, recovery
-
-
-def closed(driver: Driver) -> None:
-    """Its process is gone."""
-    assert driver.ledger is not None
-    driver.ledger.close()
-
-
-def five_bought_at_100_000(path: Path) -> None:
-    ledger = Ledger(path, run=RUN, mode="paper")
-    bought = msgspec.structs.replace(order(0), px=100_000)
-    ledger.record_intent(bought)
-    ledger.record_report(filled(bought, "E1"))
-    ledger.close()
-
-
-@pytest.mark.parametrize(("lots", "average"), [(0, 0.0), (3, 100_000.0), (-2, 50.0), (9, 1.0)])
-def test_a_position_that_was_changed_while_the_engine_was_down_is_no_gain(
-    tmp_path: Path, lots: int, average: float
-) -> None:
-    """At the venue's average (0 where it is flat) it was a gain or a loss of everything that was held."""
-    path = tmp_path / "ledger.sqlite"
-    five_bought_at_100_000(path)
-    driver = restarted(path, Closed(lots, average))
-    driver.events(book(1, 1_000_000_000))
-    account = driver.engine.desk.account[0]
-    assert account["position"] == lots
-    assert abs(account["pnl"]) <= 5 * 2  # five lots, a mid within two ticks of what was paid
-    assert account["peak"] <= 10
-    closed(driver)
-
-
-def test_an_adjustment_has_one_price_whenever_the_process_dies(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.sqlite"
-    five_bought_at_100_000(path)
-    driver = restarted(path, Closed(0, 0.0))
-    closed(driver)
-    driver = restarted(path, Closed(0, 0.0))  # it died before there was a price
-    assert driver.engine.unvalued
-    driver.events(book(1, 1_000_000_000))
-    cash = float(driver.engine.desk.account["cash"][0])
-    closed(driver)
-    driver = restarted(path, Closed(0, 0.0))  # and after it
-    assert not driver.engine.unvalued
-    assert driver.engine.desk.account["cash"][0] == cash
-    closed(driver)
-    reader = LedgerReader(path)
-    (note,) = reader.notes("valued")
-    assert note.data == {"qty": -5, "px": 100_002.0}
-    reader.close()
-
-
-def test_an_adjustment_that_an_older_release_booked_at_0_is_valued_now(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "ledger.sqlite", run=RUN, mode="paper")
-    for px in (0.0, 70.0):
-        data: dict[str, Any] = {"qty": -5, "px": px, "reason": "closed"}
-        ledger.record_note(Note(kind="adjustment", ts=1, instrument="GOOG", data=data))
-    manager = OrderManager(INSTRUMENTS)
-    rebuilt = rebuild(ledger, manager)
-    assert rebuilt.unvalued == {"GOOG": -5}
-    assert manager.position("GOOG") == -10
-    assert manager.accounts["cash"][0] == 350.0
-    ledger.close()
-
-
-class StoppedOut(Closed):
-    """A venue that tells at which price a stop has closed what was held, once the ledger was left."""
-
-    async def trades_of_others(self, since: int, is_ours: Callable[[str], bool]) -> Sequence[OthersTrade]:
-        assert since == 1 - CLOCKS_APART_NS, "starts that failed since then are no trade"
-        assert is_ours(f"{RUN}-00000001")
-        return [OthersTrade(instrument="GOOG", qty=-5, px=99_900.5, order="77", ts=2)]
-
-
-def test_a_stop_that_was_reached_while_the_engine_was_down_is_booked_at_its_price(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.sqlite"
-    five_bought_at_100_000(path)
-    ledger = Ledger(path, run=RUN, mode="paper")  # a start that came no further, an hour later
-    later = 3_600 * 10**9
-    ledger.record_control(Control(action="begin", ts=later, value=1_000.0))
-    ledger.record_note(layout_note(later))
-    ledger.record_note(Note(kind=CONTINUED, ts=later, data={}))
-    ledger.close()
-    for _ in range(2):
-        driver = restarted(path, StoppedOut(0, 0.0))
-        assert not driver.engine.unvalued
-        driver.events(book(1, 1_000_000_000))
-        account = driver.engine.desk.account[0]
-        assert account["position"] == 0
-        assert float(account["pnl"] + account["fees"]) == -5 * 99.5
-        closed(driver)
-    reader = LedgerReader(path)
-    (note,) = reader.notes("adjustment")
-    assert (note.data["qty"], note.data["px"]) == (-5, 99_900.5)
-    assert not reader.notes("valued")
-    reader.close()

@@ -70,7 +70,7 @@ async def trade(running: Running, venue: Venue, events: int, kill_at: int) -> No
         if k == kill_at:
             await asyncio.sleep(0.05)  # the journal's thread has seen it
             os.kill(os.getpid(), signal.SIGKILL)
-    running.live.stop()
+    running.live.owner.stop()
     await run
 
 

@@ -9,7 +9,8 @@ from emp.access.port import ReadCounts
 from emp.core.instrument import Instrument, find
 from emp.core.records import HORIZONS, Array
 from emp.engine.choose import load_model
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.model.artifact import Manifest, save
 from emp.model.heads import MEANS_AT, OUTPUTS, QUANTILES_AT

@@ -20,7 +20,8 @@ from emp.core.instrument import find
 from emp.core.records import DECISION, UNHASHED, Array, empty_events, fieldwise_bytes
 from emp.engine.choose import load_model
 from emp.engine.driver import Driver
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.sim.flow.shipped import shipped_flow
 from emp.sim.world.exchange import Exchange
 from emp.sim.world.latency import LatencyConfig

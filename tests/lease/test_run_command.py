@@ -11,7 +11,7 @@ from emp.core.codes import OrderStatus
 from emp.core.contracts import OrderUpdate
 from emp.core.errors import LeaseError, PositionLeftError
 from emp.core.ids import cl_ord_id, token_of
-from emp.engine.earlier import EarlierOrders
+from emp.engine.reconciliation.earlier import EarlierOrders
 from emp.engine.succession import Models
 from emp.journal.lease.left import decode_left
 from emp.journal.lease.memory import MemoryStore

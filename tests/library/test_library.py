@@ -13,7 +13,8 @@ import emp
 from emp.core.instrument import find
 from emp.core.records import HORIZON_NAMES
 from emp.engine.choose import load_model
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 
 N = 3000
 

@@ -12,7 +12,8 @@ import emp
 from emp.app.wiring.rules import load_rule
 from emp.core.codes import Reason
 from emp.engine.choose import load_model
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 
 EVENTS = 20_000
 

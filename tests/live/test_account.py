@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,16 +17,18 @@ from emp.app.wiring.unfinished import carry_over
 from emp.core.clock import LiveClock
 from emp.core.codes import OrderStatus, Reason
 from emp.core.config.config import SystemConfig
-from emp.core.contracts import NewOrder, OrderUpdate
-from emp.core.errors import JournalError, UsageError
+from emp.core.contracts import NewOrder, OrderUpdate, VenuePosition
+from emp.core.errors import JournalError, UsageError, VenueError
 from emp.core.instrument import Instrument
 from emp.engine.carry import carried, carried_note
 from emp.engine.checkpoint import ACCOUNT_MARK
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.rebuild import begin
 from emp.engine.succession import Models
 from emp.journal.account_file import AccountFile, AccountState, Carried
 from emp.journal.ledger import Ledger
+from emp.journal.reader import LedgerReader
 from emp.journal.records import Note, Scalar
 from emp.observe.board import Board
 from tests.kit import journal
@@ -75,7 +77,7 @@ def run(config: SystemConfig, venue: Venue, script: Script, models: Models | Non
         try:
             await script(running, venue)
         finally:
-            running.live.stop()
+            running.live.owner.stop()
             await task
 
     asyncio.run(whole())
@@ -176,7 +178,7 @@ def test_a_start_that_dies_before_it_has_taken_over_leaves_it_to_the_next(
         raise JournalError("the process dies here")
 
     with monkeypatch.context() as patch:
-        patch.setattr("emp.app.wiring.live.carry_over", dies)
+        patch.setattr("emp.app.wiring.open_run.carry_over", dies)
         with pytest.raises(JournalError, match="dies here"):
             started(config, venue)
     running = run(config, later(venue, "p1-"), look)
@@ -202,7 +204,7 @@ def test_what_was_killed_is_halted_in_the_next_run_and_replays(tmp_path: Path) -
     async def kill(running: Running, venue: Venue) -> None:
         await trade(running, venue)
         assert running.live._account.read().open  # type: ignore[union-attr]
-        running.live.kill("operator")
+        running.live.owner.kill("operator")
         for _ in range(200):
             await asyncio.sleep(0.01)
             if venue.position == 0:
@@ -219,7 +221,7 @@ def test_what_was_killed_is_halted_in_the_next_run_and_replays(tmp_path: Path) -
     assert again.commands == []
 
     async def resume(running: Running, venue: Venue) -> None:
-        running.live.control("resume", "operator")
+        running.live.owner.control("resume", "operator")
         await trade(running, venue)
 
     third = run(config, later(again, "p2-"), resume)
@@ -303,7 +305,7 @@ def test_what_is_carried_is_marked_at_the_newest_mid() -> None:
     assert left.position == 2
     assert left.value == 2 * 100_002.0
     assert left.day_pnl == left.drawdown == -17.0
-    engine.unvalued.add(0, 2)
+    engine.positions.unvalued.add(0, 2)
     assert carried(engine, 0).position == 0, "what has no price is found again by the next run"
 
 
@@ -374,3 +376,50 @@ def test_a_user_without_a_home_is_told_to_name_a_folder(monkeypatch: pytest.Monk
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     with pytest.raises(JournalError, match="has no home folder; set EMP_STATE"):
         AccountFile({"account": "7"})
+
+
+def test_what_was_in_doubt_at_the_end_is_booked_at_what_was_told_of_it_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run is sealed; what a report had told of a hand's trade was forgotten with it, and worth the market's mid."""
+    config, venue = settings(tmp_path / "runs"), Venue()
+    told = OrderUpdate(
+        clOrdID="by-hand",
+        execID="h1",
+        status=OrderStatus.FILLED,
+        filled=3,
+        price=90_000,
+        fee=7.0,
+        ts=9,
+        instrument=BTC.name,
+        side=1,
+    )
+
+    async def mute() -> Sequence[VenuePosition]:
+        raise VenueError("no answer")
+
+    async def in_doubt(running: Running, venue: Venue) -> None:
+        monkeypatch.setattr(venue, "positions", mute)
+        venue.sink.report(told)
+        for _ in range(500):
+            await asyncio.sleep(0.01)
+            if running.engine.positions.claims:
+                return
+
+    first = run(config, venue, in_doubt)
+    assert first.live.left_open()
+    again = later(venue, "p1-")
+    again.position += 3
+    second = run(config, again, lambda *_: asyncio.sleep(0))
+    assert "told and not borne out by the venue +3 lots" in "".join(capsys.readouterr())
+    account = second.engine.desk.account[0]
+    assert (second.engine.orders.position(BTC.name), account["cash"], account["fees"]) == (3, -270_000.0, 7.0)
+    assert second.engine.halted
+    ledger = LedgerReader(second.folder.ledger)
+    (note,) = ledger.notes("adjustment")
+    assert (note.data["qty"], note.data["px"]) == (3, 90_000.0)
+    ledger.close()
+    third = run(config, later(again, "p2-"), lambda *_: asyncio.sleep(0))
+    assert third.engine.orders.position(BTC.name) == 3
+    assert not LedgerReader(third.folder.ledger).notes("adjustment"), "it is booked once"
+    assert replay_run(second.folder, lambda *_: None)["equal"]

@@ -81,7 +81,7 @@ async def beside(running: Running, script) -> None:
         await running.live.connected.wait()
         await script()
     finally:
-        running.live.stop()
+        running.live.owner.stop()
         await run
 
 
@@ -100,7 +100,7 @@ def test_refusals_bar_until_resume_and_the_run_replays(tmp_path: Path) -> None:
         assert sent(venue) == 20, "an order left while opening was barred"
         assert not risk["halted"][0], "a bar is no breach"
         venue.refuses_orders = False
-        live.control("resume", "operator")
+        live.owner.control("resume", "operator")
         assert not any("refused 20" in line for line in live._board.unhealthy())
         await until(venue, lambda: sent(venue) > 20)
         await until(venue, lambda: (live._board.view.barred, live._board.view.bars) == ((), {"rejects": 1}))
@@ -160,7 +160,7 @@ def test_decisions_that_take_too_long_bar(tmp_path: Path) -> None:
     venue = Moody()
     running = assembled(tmp_path, venue, decision_p99_ms=1e-6, cool_down_s=30.0)
     limits = running.engine.limits.breakers
-    running.live._breakers._late = running.live._breakers._late[:50].copy()
+    running.live._opening._breakers._late = running.live._opening._breakers._late[:50].copy()
     assert limits == msgspec.structs.replace(limits, decision_ns=1)
 
     async def script() -> None:

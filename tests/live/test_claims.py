@@ -10,7 +10,7 @@ import pytest
 from emp.core.codes import OrderStatus
 from emp.core.contracts import NewOrder, OrderUpdate, VenuePosition
 from emp.core.errors import VenueError
-from emp.engine import audit
+from emp.engine.reconciliation import audit
 from tests.live.test_live import bought
 from tests.live.world import BTC, Venue, World, play
 
@@ -63,11 +63,13 @@ def test_the_owners_word_on_one_instrument_ends_no_doubt_of_another(tmp_path: Pa
     told = {"clOrdID": "hand", "execID": "h", "filled": 3, "price": 100, "ts": 9, "side": -1}
     world.driver.report(OrderUpdate(status=OrderStatus.FILLED, instrument=OTHER.name, **told))
     assert engine.desk.risk["halted"].all()
-    assert live.ask("resume", "operator", BTC.name) == "trading again; held: nothing"
+    assert live.owner.ask("resume", "operator", BTC.name) == "trading again; held: nothing"
     assert engine.desk.risk["halted"].tolist() == [False, True]
-    assert engine.claims.lots(1) == -3
-    assert str(live.ask("resume", "operator", OTHER.name)).startswith("not resumed: our fills are taken")
-    assert not engine.claims
+    assert engine.positions.claims.lots(1) == -3
+    assert str(live.owner.ask("resume", "operator", OTHER.name)).startswith(
+        "not resumed: our fills are taken"
+    )
+    assert not engine.positions.claims
     world.taps.close()
     world.ledger.close()
 
@@ -120,13 +122,15 @@ def test_a_venue_that_never_answers_ends_in_a_halt_that_a_person_clears(
         assert closings(world, since) == []
         assert any("explains" in one for one in world.board.unhealthy())
         assert "has not said" in world.live.left_open()
-        world.live.control("flatten", "operator")
+        world.live.owner.control("flatten", "operator")
         await ticks(world)
         assert closings(world, since) == [], "nobody knows what would be closed"
-        assert str(world.live.ask("resume", "operator", "")).startswith("not resumed: our fills are taken")
+        assert str(world.live.owner.ask("resume", "operator", "")).startswith(
+            "not resumed: our fills are taken"
+        )
         await world.until(lambda: not world.engine.flattening, 20)
         assert closings(world, since) == [(-1, 4)]
-        world.live.control("resume", "operator")
+        world.live.owner.control("resume", "operator")
         await ticks(world)
         assert closings(world, since) == [(-1, 4)], "what is held is not known yet"
         venue.mute = False

@@ -159,7 +159,7 @@ def test_a_request_that_comes_too_late_is_refused(world: World) -> None:
 
     play(world, script)
     with pytest.raises(UsageError, match="kill comes too late"):
-        world.live.ask("kill", "operator", "")
+        world.live.owner.ask("kill", "operator", "")
 
 
 def test_what_is_not_on_record_is_not_acknowledged(world: World) -> None:
@@ -173,7 +173,7 @@ def test_what_is_not_on_record_is_not_acknowledged(world: World) -> None:
         await invested(world)
         world.ledger.record_control = full  # type: ignore[method-assign]
         try:
-            world.live.ask("halt", "operator", "")
+            world.live.owner.ask("halt", "operator", "")
         except UsageError as error:
             answers.append(str(error))
         assert world.engine.halted

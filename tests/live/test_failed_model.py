@@ -13,7 +13,7 @@ from emp.app.wiring.unfinished import carry_over
 from emp.core.clock import LiveClock
 from emp.core.codes import Reason
 from emp.core.instrument import Instrument
-from emp.engine.engine import EngineLimits
+from emp.engine.limits import EngineLimits
 from emp.engine.rebuild import rebuild
 from emp.engine.succession import Models
 from emp.engine.verdict import Verdict
@@ -82,7 +82,7 @@ def test_where_nothing_stands_by_nothing_is_opened_until_the_owner_says_so(tmp_p
         await world.until(lambda: Reason.MODEL in world.engine.bars.every(), 20)
         await trickle(world, 60)
         assert any("nothing is opened: first does worse" in why for why in world.board.unhealthy())
-        world.live.control("resume", "operator")
+        world.live.owner.control("resume", "operator")
         assert world.engine.bars.every() == ()
         assert not any("does worse" in why for why in world.board.unhealthy())
         await trickle(world, 30)
@@ -152,7 +152,7 @@ def test_a_process_that_died_between_a_failure_and_what_is_done_about_it_opens_n
         await look(running, venue)
         with monkeypatch.context() as dying:
             dying.setattr(running.live._succession, "_take_over", lambda *_: None)
-            dying.setattr(running.live, "_bar", lambda *_: None)
+            dying.setattr(running.live._opening, "bar", lambda *_: None)
             running.live._succession._verdicts.append(verdict(first.artifact.hash, gate))
             for _ in range(6_000):
                 await asyncio.sleep(0.01)
@@ -211,11 +211,11 @@ def test_a_failure_is_the_account_s_over_runs_of_other_instruments(tmp_path: Pat
             await asyncio.wait_for(running.live.connected.wait(), 120)
             seen.append(running.engine.bars.every())
             if resume:
-                running.live.control("resume", "operator")
+                running.live.owner.control("resume", "operator")
             if fail:
                 running.live._succession._verdicts.append(verdict(model.artifact.hash))
                 running.live._look_at_model()
-            running.live.stop()
+            running.live.owner.stop()
             await task
 
         asyncio.run(whole())
@@ -288,7 +288,7 @@ def test_a_model_that_has_failed_opens_nothing_in_the_account_s_next_run(
 
     async def let(running: Running, venue: Venue) -> None:
         await see(running, venue)
-        running.live.control("resume", "operator")
+        running.live.owner.control("resume", "operator")
         await see(running, venue)
 
     run(config, venue, fail, models)

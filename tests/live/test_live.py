@@ -12,7 +12,7 @@ from emp.core.codes import OrderStatus, Reason
 from emp.core.contracts import CancelOrder, Control, MarketDataUpdate, NewOrder, QueryOrder, RiskBreach
 from emp.core.errors import JournalError, VenueError
 from emp.core.records import Array, fieldwise_bytes
-from emp.engine.engine import EngineLimits
+from emp.engine.limits import EngineLimits
 from emp.journal.actionlog import read_actions
 from emp.journal.decisions import recorded_decisions, with_recorded
 from emp.journal.ledger import Ledger
@@ -138,7 +138,7 @@ def test_the_kill_switch_flattens_within_200_ms_and_halts(tmp_path: Path) -> Non
     async def script(world: World) -> None:
         await invested(world)
         start = world.clock.monotonic_ns()
-        world.live.kill("operator")
+        world.live.owner.kill("operator")
         await world.until(lambda: world.venue.position == 0 and world.position == 0)
         took.append((world.clock.monotonic_ns() - start) / 1e6)
         sent = len(world.venue.commands)
@@ -292,7 +292,7 @@ def test_a_start_that_fails_leaves_what_is_to_be_recovered(tmp_path: Path) -> No
     again.venue.refuses = "logon refused"
 
     async def script(world: World) -> None:
-        world.live.kill("drill")
+        world.live.owner.kill("drill")
         await world.until(lambda: world.venue.closed, 120)
 
     with pytest.raises(VenueError, match="logon refused"):

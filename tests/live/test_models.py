@@ -16,8 +16,9 @@ from emp.core.numba import pinned
 from emp.core.records import Array
 from emp.engine.choose import load_model
 from emp.engine.control_socket import ask
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
 from emp.engine.guard import CLEAR, TRIP, WINDOW, LatencyGuard
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel, load_folder
 from emp.engine.reloads import OFFERED
 from emp.engine.serving import allocate
@@ -147,8 +148,8 @@ def test_another_artifact_takes_over_between_two_events_and_none_is_lost(tmp_pat
         await world.until(lambda: world.live.connected.is_set(), 120)
         await trickle(world, 120)
         assert world.position == 4
-        world.live.reload()
-        world.live.reload()  # a second request while one is under way is not a second swap
+        world.live.owner.reload()
+        world.live.owner.reload()  # a second request while one is under way is not a second swap
         while world.engine.model.artifact.hash == "first":
             await trickle(world, 5)
         await trickle(world, 100)
@@ -187,7 +188,7 @@ def test_a_reload_that_names_another_challenger_alone_compares_it_from_then_on(t
         await world.until(lambda: world.live.connected.is_set(), 120)
         await trickle(world, 20)
         for _ in range(2):  # the second time nobody else is named
-            await world.live.ask("reload", "operator", "")
+            await world.live.owner.ask("reload", "operator", "")
             await trickle(world, 5)
         await world.until(lambda: bool(seen))
 
@@ -203,14 +204,14 @@ def test_an_offer_lifts_no_bar_and_brings_no_model_back(why: str, tmp_path: Path
     world = World(tmp_path, limits=LIMITS, model=named("first"), standby=named("second"), load=lambda: now[0])
 
     async def asks(reason: str) -> str:
-        await world.live.ask("reload", reason, "")
+        await world.live.owner.ask("reload", reason, "")
         await trickle(world, 5)
         return world.engine.model.artifact.hash
 
     async def script(world: World) -> None:
         await world.until(lambda: world.live.connected.is_set(), 120)
         await trickle(world, 20)
-        world.live._bar(Reason.MODEL, True, "the test")
+        world.live._opening.bar(Reason.MODEL, True, "the test")
         assert await asks(OFFERED) == "first"
         assert Reason.MODEL in world.engine.bars.every()
         await asks("operator")
@@ -311,7 +312,7 @@ def test_what_cannot_be_loaded_is_refused_and_the_old_model_goes_on(
         await world.until(lambda: world.live.connected.is_set(), 120)
         await trickle(world, 60)
         with pytest.raises(UsageError, match=f"reload: refused, the model that serves goes on: .*{why}"):
-            await world.live.ask("reload", "operator", "")
+            await world.live.owner.ask("reload", "operator", "")
         assert world.viewer.view().serving.refused == 1
         await trickle(world, 60)
         await world.until(lambda: "model_reloads_refused_total 1.0" in metrics(world))

@@ -36,7 +36,7 @@ from emp.core.instrument import Instrument, find
 from emp.core.records import Array, fieldwise_bytes
 from emp.core.sessions import DAY_NS
 from emp.engine.choose import load_model
-from emp.engine.engine import EngineLimits
+from emp.engine.limits import EngineLimits
 from emp.engine.observe_taps import DayJournal
 from emp.engine.tap import Batch
 from emp.observe.board import Board

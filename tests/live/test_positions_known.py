@@ -9,7 +9,7 @@ import pytest
 from emp.access.port import LinkState
 from emp.core.contracts import Control, VenuePosition
 from emp.core.errors import VenueError
-from emp.engine import audit
+from emp.engine.reconciliation import audit
 from tests.live.test_live import bought
 from tests.live.world import Venue, World, play
 

@@ -73,7 +73,7 @@ def test_nothing_is_opened_before_a_rate_is_told_and_the_run_replays(
             await until(lambda: venue.position == 6)
             await until(lambda: not any("rates" in line for line in told()))
         finally:
-            live.stop()
+            live.owner.stop()
             await run
 
     asyncio.run(script())

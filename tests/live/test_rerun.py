@@ -196,7 +196,7 @@ def test_a_ledger_without_market_data_is_refused_in_one_line(tmp_path: Path) -> 
     )
     ledger = Ledger(folder.ledger, run="OLD", mode="live")
     ledger.close()
-    from emp.engine.engine import EngineLimits
+    from emp.engine.limits import EngineLimits
 
     with pytest.raises(JournalError, match="older release"):
         Rerun(folder, lambda _: Terms([BTC], EngineLimits()), lambda _: None)  # type: ignore[arg-type,return-value]

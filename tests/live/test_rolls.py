@@ -94,7 +94,7 @@ def test_rolls_and_margin_of_a_live_run_are_recorded_and_replayed(
             assert shown["margin"].value == pytest.approx(1_000.0, rel=0.05)
             assert shown["margin"].limit == pytest.approx(1_000.0, rel=0.05)
         finally:
-            live.stop()
+            live.owner.stop()
             await run
 
     asyncio.run(script())

@@ -25,7 +25,7 @@ def test_stop_during_the_recovery_ends_the_start(tmp_path: Path) -> None:
     async def script() -> None:
         run = asyncio.create_task(world.live.run())
         await world.until(lambda: world.venue.connected, 60)
-        world.live.stop()
+        world.live.owner.stop()
         await asyncio.wait_for(run, 10)
 
     asyncio.run(script())
@@ -72,7 +72,7 @@ def test_what_is_asked_for_during_the_recovery_is_durable_when_it_is_acknowledge
     async def script() -> None:
         run = asyncio.create_task(world.live.run())
         await world.until(lambda: world.venue.connected, 60)
-        assert "as soon as trading begins" in world.live.ask(action, "operator", "")  # type: ignore[arg-type]
+        assert "as soon as trading begins" in world.live.owner.ask(action, "operator", "")  # type: ignore[arg-type]
         reader = world.recorded()
         acknowledged.append([e.body.action for e in reader.events() if isinstance(e.body, Control)])
         reader.close()
@@ -88,7 +88,7 @@ def test_what_is_asked_for_during_the_recovery_is_durable_when_it_is_acknowledge
         run = asyncio.create_task(again.live.run())
         await again.until(again.live.connected.is_set, 60)
         assert again.engine.halted
-        again.live.stop()
+        again.live.owner.stop()
         await run
 
     asyncio.run(look())
@@ -113,7 +113,7 @@ def test_a_kill_during_the_recovery_of_a_position_uses_no_id_twice_and_closes_it
     async def script() -> None:
         run = asyncio.create_task(again.live.run())
         await again.until(lambda: slow.connected, 60)
-        again.live.kill("operator")
+        again.live.owner.kill("operator")
         slow.gate.set()
         await again.until(again.live.connected.is_set, 60)
         await asyncio.sleep(0.1)
@@ -123,7 +123,7 @@ def test_a_kill_during_the_recovery_of_a_position_uses_no_id_twice_and_closes_it
             await asyncio.sleep(0.02)
             if slow.position == 0 == again.position:
                 break
-        again.live.stop()
+        again.live.owner.stop()
         await run
 
     asyncio.run(script())

@@ -105,10 +105,10 @@ async def beside(running: Running, script: Coroutine[Any, Any, None]) -> None:
     try:
         await running.live.connected.wait()
         if running.engine.halted:
-            running.live.control("resume", "test")
+            running.live.owner.control("resume", "test")
         await script
     finally:
-        running.live.stop()
+        running.live.owner.stop()
         await run
 
 
@@ -330,7 +330,7 @@ def test_another_machine_begins_with_the_loss_and_the_halt_of_the_one_before(
         run = asyncio.create_task(running.live.run())
         await running.live.connected.wait()
         await script()
-        running.live.stop()
+        running.live.owner.stop()
         await run
 
     asyncio.run(watched())
@@ -349,7 +349,7 @@ def test_a_run_that_was_overtaken_is_closed_for_good(tmp_path: Path, monkeypatch
     async def trade() -> None:
         run = asyncio.create_task(running.live.run())
         await running.live.connected.wait()
-        running.live.control("resume", "test")
+        running.live.owner.control("resume", "test")
         await until(venue, lambda: sent(venue) > 2)
         account.clock.ahead_ns += 25 * S  # it is time to renew
         await until(venue, lambda: account.left() is not None)

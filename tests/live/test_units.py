@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from emp.core.errors import JournalError, UsageError
 from emp.core.instrument import Instrument
 from emp.engine.carry import CARRIED
 from emp.engine.rebuild import begin, rebuild
-from emp.engine.units import in_units
+from emp.engine.reconciliation.units import in_units
 from emp.execution.orders import OrderManager
 from emp.journal.account_file import AccountState, Carried
 from emp.journal.ledger import Ledger
@@ -167,16 +168,44 @@ def test_a_run_that_died_before_it_took_over_is_not_filled_in_other_units(
         raise JournalError("the process dies here")
 
     with monkeypatch.context() as patch:
-        patch.setattr("emp.app.wiring.live.carry_over", dies)
+        patch.setattr("emp.app.wiring.open_run.carry_over", dies)
         with pytest.raises(JournalError, match="dies here"):
             started(config, venue)
-    with pytest.raises(UsageError, match="go on with the catalogue as it was"):
-        started(config, venue, instrument=with_(tick=BTC.tick / 10))
-    after = started(config, venue)
+    finer = with_(tick=BTC.tick / 10)
+    after = started(config, venue, instrument=finer)
     begin(after.live._ledger, after.engine)
     assert after.engine.orders.position(BTC.name) == 6
     (note,) = after.live._ledger.notes(CARRIED)
-    assert note.data["tick"] == BTC.tick
+    assert note.data["tick"] == finer.tick
+    assert after.folder.manifest["facts"][0]["tick"] == finer.tick, "one folder, one unit"
+    gone(after)
+
+
+@pytest.mark.parametrize("changed", [{"lot": BTC.lot * 4}, {"name": "ETHUSDT"}], ids=["lots", "instruments"])
+def test_what_a_refused_start_of_an_older_release_left_is_closed_by_the_next(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changed: dict[str, Any],
+) -> None:
+    """It left a folder, which the next start, with the catalogue as it was, took for a run in other units."""
+    monkeypatch.setenv("EMP_STATE", str(tmp_path / "state"))
+    config, venue = settings(tmp_path / "runs"), Venue()
+    ended_with(started(config, venue), 6)
+
+    def refused(_state: object, _names: object, ledger: Ledger, *_: object) -> None:
+        ledger.close()
+        raise UsageError("no whole number of them")
+
+    with monkeypatch.context() as older:
+        older.setattr("emp.app.wiring.open_run.refuse_parts_of_lots", lambda *_: None)
+        older.setattr("emp.app.wiring.open_run.carry_over", refused)
+        with pytest.raises(UsageError, match="no whole number of them"):
+            started(config, venue, instrument=msgspec.structs.replace(BTC, **changed))
+    after = started(config, venue)
+    begin(after.live._ledger, after.engine)
+    assert after.engine.orders.position(BTC.name) == 6
+    assert sum("with nothing in it: closed" in line for line in capsys.readouterr().err.splitlines()) == 1
     gone(after)
 
 

@@ -159,8 +159,8 @@ def crashed(tmp_path: Path) -> tuple[Any, Venue, RunFolder]:
     config, venue = settings(tmp_path / "runs"), Venue()
     running = started(config, venue)
     folder = running.folder
-    running.live.control("halt", "operator")  # something to go on with
-    running.live._record_what_waits()
+    running.live.owner.control("halt", "operator")  # something to go on with
+    running.live.owner.record_what_waits()
     gone(running)
     return config, venue, folder
 

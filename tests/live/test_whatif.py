@@ -14,9 +14,9 @@ from emp.app.wiring.whatif import Asked, answer, new_limits
 from emp.core.codes import Action, WorkingState
 from emp.core.errors import EmpError, UsageError
 from emp.core.records import Array
-from emp.engine.engine import EngineLimits
 from emp.engine.fork import fork_at
 from emp.engine.journal_tap import journalled_events, journalled_rows
+from emp.engine.limits import EngineLimits
 from emp.journal.run import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,9 +19,10 @@ from emp.core.errors import VenueError
 from emp.core.instrument import Instrument, catalogue
 from emp.core.records import EVENT, Array
 from emp.engine.driver import Driver
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
 from emp.engine.guard import LatencyGuard
 from emp.engine.journal_tap import JournalTap
+from emp.engine.limits import EngineLimits
 from emp.engine.live import Live
 from emp.engine.load import LoadedModel
 from emp.engine.succession import Models, Succession
@@ -284,7 +285,7 @@ def play(world: World, script: Callable[[World], "object"]) -> None:
         try:
             await script(world)  # type: ignore[misc]
         finally:
-            world.live.stop()
+            world.live.owner.stop()
             try:
                 await running
             finally:

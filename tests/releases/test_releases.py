@@ -164,7 +164,7 @@ async def trade(running: Running) -> None:
     for _ in range(30):
         venue.tick(2)  # type: ignore[attr-defined]
         await asyncio.sleep(0.002)
-    running.live.stop()
+    running.live.owner.stop()
     await run
 
 

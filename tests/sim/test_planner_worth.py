@@ -8,7 +8,8 @@ import pytest
 from emp.core.instrument import find
 from emp.core.records import fieldwise_bytes
 from emp.engine.choose import load_model
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.plan.planner import POINT
 from emp.sim.flow.shipped import named_flow
 from emp.sim.measure.planner_worth import Arm, closed_pnl, compare, in_recording, in_sessions

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from emp.app.cli import app
 from emp.core.instrument import find
 from emp.engine.choose import load_model
-from emp.engine.engine import EngineLimits
+from emp.engine.limits import EngineLimits
 from emp.sim.flow.shipped import named_flow
 from emp.sim.measure.posting_study import WAYS, PostingStudy, paired_ratio, posting_lines, study_posting
 from tests.sim.test_trade_study import study

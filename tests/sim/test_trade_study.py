@@ -7,7 +7,7 @@ import pytest
 from emp.core.instrument import find
 from emp.decision.rule import Part
 from emp.engine.choose import load_model
-from emp.engine.engine import EngineLimits
+from emp.engine.limits import EngineLimits
 from emp.sim.flow.shipped import named_flow
 from emp.sim.measure.ablation import ablation, ablation_lines, study_ablation
 from emp.sim.measure.trade_study import TradeStudy, study_trading

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from emp.core.records import DECISION
-from emp.engine.engine import EngineLimits
+from emp.engine.limits import EngineLimits
 from emp.sim.world.trader import Trader
 from tests.kit.two_worlds import BUSY, Ordinary, compiled, engine, market
 

@@ -19,8 +19,9 @@ from emp.core.instrument import find
 from emp.core.messages import MESSAGE, STATUSES
 from emp.core.records import DECISION, UNHASHED, Array, empty_events
 from emp.engine.choose import load_model
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
 from emp.engine.fork import Fork
+from emp.engine.limits import EngineLimits
 from emp.execution.order import no_order, show
 from emp.sim.flow.shipped import named_flow
 from emp.sim.world.latency import LatencyConfig

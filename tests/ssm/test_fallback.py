@@ -8,7 +8,8 @@ import pytest
 from emp.access.paper.venue import PaperVenue
 from emp.core.instrument import find
 from emp.engine.choose import load_model
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.engine.replay import Backtest, Planned
 from emp.journal.actionlog import read_actions

@@ -22,7 +22,8 @@ from pathlib import Path
 from emp.core.contracts import Control
 from emp.core.instrument import find
 from emp.core.records import UNHASHED, fieldwise_bytes
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.load import load_folder
 from tests.kit.events import random_events
 

@@ -17,7 +17,7 @@ from emp.core.codes import OrderStatus
 from emp.core.contracts import Control, OrderUpdate
 from emp.core.instrument import catalogue
 from emp.engine.financing import FINANCING_NOTE
-from emp.engine.valuation import ADJUSTMENT, VALUED
+from emp.engine.reconciliation.valuation import ADJUSTMENT, VALUED
 from emp.journal.ledger import Ledger
 from emp.journal.records import Note
 from emp.journal.run import RunFolder, build_manifest

@@ -23,7 +23,7 @@ class Drill:
 
     def __init__(self, events: int, seed: int) -> None:
         from emp.core.instrument import find
-        from emp.engine.engine import EngineLimits
+        from emp.engine.limits import EngineLimits
 
         self._events, self._seed = events, seed
         self._goog = find("GOOG")

@@ -35,7 +35,7 @@ def tap(
     a pause: the worst that an observer can be.
     """
     from emp.engine.choose import load_model
-    from emp.engine.engine import EngineLimits
+    from emp.engine.limits import EngineLimits
     from emp.engine.serving import synthetic_events
 
     model, limits = load_model("linear"), EngineLimits(max_position_lots=0)

@@ -86,7 +86,8 @@ def _engine(name: str) -> Any:
     """An engine with the shipped linear model, and limits that let it trade all day."""
     from emp.core.instrument import find
     from emp.engine.choose import load_model
-    from emp.engine.engine import Engine, EngineLimits
+    from emp.engine.engine import Engine
+    from emp.engine.limits import EngineLimits
 
     free = EngineLimits(
         orders_per_minute=1e9,

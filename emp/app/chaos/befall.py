@@ -372,7 +372,7 @@ class Befalls:
         if life is not None and life.running is not None:
             self._world.note("owner", "stop")
             with self._world.loop.inside(life.process):
-                life.running.live.stop()
+                life.running.live.owner.stop()
         self._again(ms)
 
     def _owner_config(self, ms: int) -> None:

@@ -5,16 +5,16 @@ Each check has a name. The first violation of each name is kept, with when it wa
 
 import hashlib
 
-import msgspec
-
 from emp.app.chaos.account import AccountLosses
 from emp.app.chaos.closings import Closings
 from emp.app.chaos.life import Life
 from emp.app.chaos.others import Others
+from emp.app.chaos.promises import CHECKS, Violation
 from emp.app.chaos.records import check_records, differs
+from emp.app.chaos.rest import UNHEARD, Rest
 from emp.app.chaos.scene import Scene
 from emp.core.codes import Reason
-from emp.core.contracts import Command, Control, NewOrder, OrderUpdate, Replace
+from emp.core.contracts import Command, NewOrder, OrderUpdate, Replace
 from emp.core.errors import EmpError
 from emp.core.records import Array
 from emp.engine.rebuild import rebuild
@@ -22,65 +22,11 @@ from emp.execution.orders import OrderManager
 from emp.journal.reader import LedgerReader
 from emp.sim.chaos.exchange import Held
 from emp.sim.chaos.loop import Process
-from emp.sim.chaos.pit import Pit
 
 MS = 1_000_000
 S = 1_000_000_000
 ASKED_NS = 5 * S
 LATE_MS = 400  # what may wait for a send, what may lie in a socket uncounted, and a look of the loop
-
-CHECKS = {
-    "unrecovered": "no order that may add risk leaves before ledger and venue agree",
-    "halted": "nor while it is halted by its owner",
-    "stale": "nor on a market that has been silent for longer than the limit",
-    "link_down": "nor while the trade link is down",
-    "late": "nor on data that reached its box more than 400 ms before, read or not",
-    "loss_limit": "nor after the loss of the day has passed its limit, over any number of restarts",
-    "account_loss": "nor after the account's loss of the day, over all instruments, has passed its limit",
-    "exposure": "no order takes net exposure beyond the account's limit, and no fill gross exposure",
-    "loss_kept": "and what is held is closed then, though its owner has halted it and wants to keep it",
-    "decided_late": "nothing is decided after a stall before sizes are 0",
-    "loss_forgotten": "a start knows the loss of the day and the peak that were known 5 s before the last one ended",
-    "drawdown": "nor after the drawdown has passed its limit, over any number of restarts",
-    "recorded_first": "no report is applied before it is recorded",
-    "tampered": "a ledger in which a row was changed is refused",
-    "closing_price": "no closing order without a price of the market",
-    "order_price": "no order away from the market",
-    "closing_rate": "at most 60 closing orders a minute",
-    "closing_pace": "and ever fewer while the venue refuses them, at least one in 5 s",
-    "position_limit": "the venue never holds more for us than the limit",
-    "queue_bound": "no queue passes its bound",
-    "duplicate_id": "no client order id reaches the venue twice",
-    "unknown_order": "every order that reaches the venue is in the ledger",
-    "not_asked": "5 s after a link is back the engine knows which orders ended meanwhile",
-    "others_booked": "a fill of somebody else that the venue tells is booked once it has said what it holds",
-    "lost_record": "no acknowledged record is lost",
-    "passed_over": "no run that did not end in order is passed over",
-    "two_engines": "one engine trades an account at a time",
-    "start_refused": "no start is refused for what the faults do not explain",
-    "unhandled": "no error reaches the loop, and none ends a run without words",
-    "liveness": "once faults stop it trades again, or is flat and says why",
-    "position": "the position is the venue's",
-    "money": "cash and fees are the venue's",
-    "working": "what rests is what the venue has",
-    "book": "the newest book is the venue's",
-    "row_of_order": "every order has the row that decided it",
-    "recovery_twice": "recovering twice gives what recovering once gives, and what the engine knew",
-    "checkpoint": "recovering from a checkpoint gives what recovering from every row gives",
-    "replayed": "a replay decides what was decided, and finds of the model what was found, byte for byte",
-    "sealed": "a run that ended in order is sealed",
-    "sealed_early": "and no other",
-    "world": "the world comes to its end",
-}
-"""Every check, and what it holds."""
-
-
-class Violation(msgspec.Struct, frozen=True):
-    """Something that must not be."""
-
-    check: str
-    at_ms: int
-    what: str
 
 
 class Checks:
@@ -90,7 +36,7 @@ class Checks:
         self._world = world
         self.violations: list[Violation] = []
         self.orders = 0
-        self.ended = ""
+        self.rest = Rest(world, self)
         self.arrived: dict[str, int] = {}  # ids that reached the venue, and when
         self.sent: list[str] = []
         self.unrecorded: set[str] = set()  # ids that left when the ledger had failed: they close, and may
@@ -99,15 +45,13 @@ class Checks:
         self.reports = 0
         self._pits = world.exchange.pits
         self._closings = {pit.instrument.name: Closings(world, self, pit) for pit in self._pits}
-        self._arrivals: dict[
+        self.arrivals: dict[
             tuple[int, int], int
         ] = {}  # (instrument, ts) of a row -> when it reached the engine's box
-        self._rest_ns = 0
         self._instrument_of: dict[str, str] = {}  # ids that were sent
-        self._alive: set[str] = set()  # instruments of which an order has arrived since faults are over
         self.losses = AccountLosses(world, self)
         self._others = Others(self)
-        self._cuts = 0  # of connections
+        self.cuts = 0  # of connections
         self._back_ns = 0  # when the links were whole again, until it is looked at
 
     def violated(self, check: str, what: str) -> None:
@@ -150,7 +94,7 @@ class Checks:
             self.violated("stale", f"{name} after {silent_ms:.0f} ms of silence")
         if life.links.get("trade") is False:
             self.violated("link_down", name)
-        came = self._arrivals.get((pit.index, command.ts))
+        came = self.arrivals.get((pit.index, command.ts))
         if came is not None and now - came > LATE_MS * MS:
             self.violated("late", f"{name} on data {(now - came) / MS:.0f} ms old")
         if self.losses.breached_ns and now - self.losses.breached_ns > 2 * S:
@@ -168,7 +112,7 @@ class Checks:
         """An order, or a change of one, reaches the venue."""
         self.orders += 1
         if name in self._instrument_of:
-            self._alive.add(self._instrument_of[name])
+            self.rest.arrived(self._instrument_of[name])
         if name in self.arrived and not repeated:
             self.violated("duplicate_id", f"{kind} {name}")
         self.arrived.setdefault(name, self._world.loop.now_ns)
@@ -180,9 +124,9 @@ class Checks:
         now = self._world.loop.now_ns
         came = life.process.came_ns or now
         for key in zip(rows["instrument"].tolist(), rows["ts"].tolist(), strict=True):
-            life.newest_ns[key[0]], self._arrivals[key] = now, came
-        if len(self._arrivals) > 512:
-            self._arrivals = dict(list(self._arrivals.items())[256:])
+            life.newest_ns[key[0]], self.arrivals[key] = now, came
+        if len(self.arrivals) > 512:
+            self.arrivals = dict(list(self.arrivals.items())[256:])
         self.losses.look(life)
         self.losses.mark(life)
         self.losses.look_at_kept(life)
@@ -196,7 +140,7 @@ class Checks:
         if not back_ns or now - back_ns < ASKED_NS or not life.trading:
             return
         self._back_ns = 0
-        if _UNHEARD & self._world.befalls.counts.keys():
+        if UNHEARD & self._world.befalls.counts.keys():
             return  # what the venue keeps to itself is learnt by asking again and again
         for order in life.running.engine.orders.open_orders():
             if self._world.exchange.ended_before(order.command.cl_ord_id, back_ns):
@@ -332,7 +276,7 @@ class Checks:
 
     def on_link(self, up: bool) -> None:
         """A connection came up or went down."""
-        self._cuts += not up
+        self.cuts += not up
         self.afresh()
         life = self._world.life
         whole = life is not None and life.trading and all(life.links.values())
@@ -346,127 +290,6 @@ class Checks:
             self.halted = False
 
     # --- the end --------------------------------------------------------------------------------------------------
-
-    def begin_rest(self) -> None:
-        """Faults are over."""
-        self._rest_ns = self._world.loop.now_ns
-        self._alive.clear()
-
-    def is_alive(self) -> bool:
-        """Whether it trades again, or is flat and says why."""
-        life = self._world.life
-        if life is None or not life.trading:
-            return False
-        each = {self._how_alive(life, pit) for pit in self._pits}
-        if "" in each:
-            return False
-        self.ended = next(how for how in ("trading", "watching", "barred", "halted") if how in each)
-        return True
-
-    def _how_alive(self, life: Life, pit: Pit) -> str:
-        """What it does in an instrument: trading | watching | halted, or "" for nothing that it should."""
-        if pit.instrument.name in self._alive and not self.halted:
-            return "trading"
-        risk = life.running.engine.desk.risk[pit.index]
-        now = self._world.loop.now_ns
-        rested = now - self._rest_ns > 30 * S and now - life.began_ns > 30 * S
-        newest_ns = life.newest_ns.get(pit.index, 0)
-        fresh = now - newest_ns < 3 * S and not risk["degraded"] and life.links.get("trade", True)
-        may_trade = not risk["halted"] and not risk["barred"] and not self.halted
-        if rested and fresh and may_trade and self._processed(life, pit):
-            return "watching"  # it may trade, and sees no edge: outcomes have taught it, or it is spent
-        if risk["halted"] and not self.halted and self.is_settled() and pit.position == 0:
-            return "halted"
-        if rested and self._world.plan.watched and Reason.MODEL in life.running.engine.bars.every():
-            return "barred"  # the model was found to do worse than it must
-        return ""
-
-    def _processed(self, life: Life, pit: Pit) -> bool:
-        """Whether the newest market data of an instrument have been decided on."""
-        newest = list(self._arrivals)[-8 * len(self._pits) ** 2 :]
-        return (pit.index, int(life.running.engine.desk.state[pit.index]["ts"])) in newest
-
-    def at_rest(self) -> None:
-        """It must be alive by now."""
-        if self._world.befalls.tampered and not self._world.refused:
-            self.violated("tampered", "the run goes on")
-        if self._world.refused:
-            self.ended = "refused"
-        elif not self.is_alive():
-            life = self._world.life
-            assert life is not None
-            state = "over" if life.over else "trading" if life.trading else "starting"
-            why = ""
-            if life.running is not None:
-                stuck = next((pit for pit in self._pits if not self._how_alive(life, pit)), self._pits[0])
-                risk = life.running.engine.desk.risk[stuck.index]
-                why = (
-                    f", {stuck.instrument.name} halted {bool(risk['halted'])}, barred {int(risk['barred'])},"
-                    f" degraded {bool(risk['degraded'])}, links {life.links}"
-                )
-            self.violated("liveness", f"{state}: {life.said}{why}")
-
-    def is_settled(self) -> bool:
-        """Whether nothing is on its way between engine and venue."""
-        life = self._world.life
-        if life is None or not life.trading:
-            return False
-        manager, exchange = life.running.engine.orders, self._world.exchange
-        return not manager.open_orders() and not exchange.working() and self._fresh(life)
-
-    def agrees(self) -> bool:
-        """Whether the engine's position is the venue's."""
-        life = self._world.life
-        if life is None or not life.trading:
-            return False
-        orders = life.running.engine.orders
-        return all(orders.position(pit.instrument.name) == pit.position for pit in self._pits)
-
-    def _fresh(self, life: Life) -> bool:
-        """Whether the engine's books are among the newest that the venue showed."""
-        return all(self._is_fresh(life, pit) for pit in self._pits)
-
-    def _is_fresh(self, life: Life, pit: Pit) -> bool:
-        return tuple(life.running.engine._touch(pit.index))[:2] in pit.books_shown
-
-    def when_settled(self) -> None:
-        """The engine runs, is halted, and nothing is under way: what it knows is what the venue knows."""
-        world = self._world
-        life, exchange = world.life, world.exchange
-        if life is None or not life.trading:
-            return
-        orders = life.running.engine.orders
-        if orders.open_orders() or exchange.working():
-            open_ = len(orders.open_orders())
-            self.violated("working", f"{open_} here, {exchange.working()} at the venue")
-        heard = not _UNHEARD & world.befalls.counts.keys() and self._cuts == 0 and len(world.lives) == 1
-        told = heard or not _CORRECTED & world.befalls.counts.keys()
-        one_run = len({one.run for one in world.lives if one.run}) == 1
-        comparable = one_run and told and not self._adjusted(life)
-        for pit in self._pits:
-            name, ours = pit.instrument.name, orders.position(pit.instrument.name)
-            if ours != pit.position:
-                self.violated("position", f"{name} {ours:+d}, the venue has {pit.position:+d}")
-            if not self._is_fresh(life, pit):
-                touch = life.running.engine._touch(pit.index)[:2]
-                self.violated("book", f"{name} {touch}, the venue showed {list(pit.books_shown)[-2:]}")
-            if comparable:
-                self._compare_money(life, pit, fees_too=world.door.tells_fees and heard)
-
-    def _compare_money(self, life: Life, pit: Pit, *, fees_too: bool) -> None:
-        account = life.running.engine.desk.account[pit.index]
-        name, cash, fees = pit.instrument.name, float(account["cash"]), float(account["fees"])
-        if abs(cash - pit.cash) > 1e-6 * max(1.0, abs(pit.cash)):
-            self.violated("money", f"{name} cash {cash:.3f}, the venue has {pit.cash}")
-        if fees_too and abs(fees - pit.fees) > 1e-6 * max(1.0, pit.fees):
-            self.violated("money", f"{name} fees {fees:.3f}, the venue has {pit.fees:.3f}")
-
-    def _adjusted(self, life: Life) -> bool:
-        """Whether lots came without a report: they are worth what the market said first, not what they cost."""
-        ledger = life.running.live._ledger
-        bodies = [event.body for event in [*ledger.events()]]  # whole, so that nothing of SQLite's stays open
-        untold = any(isinstance(body, Control) and body.action == "differs" for body in bodies)
-        return untold or any(not note.data.get("px") for note in ledger.notes("adjustment"))
 
     def at_end(self) -> None:
         """The run is over in order: what it has left on the disk is whole."""
@@ -484,19 +307,6 @@ class Checks:
             digest.update(line.encode() + b"\n")
         return digest.hexdigest()
 
-
-_UNHEARD = frozenset(
-    (
-        "lost_report", "silent_order", "swapped_report", "late_report", "lost_order", "same_execution", "overfill",
-        "less_filled",
-    )
-)  # fmt: skip
-"""Faults after which a fill is learnt by asking: what it cost is not told then."""
-
-_CORRECTED = frozenset(("bust", "corrected_trade", "overfill", "less_filled"))
-"""Faults after which it is not told what a trade cost, if it is learnt by asking: the venue tells what is held, and the
-last price.
-"""
 
 _REFUSED = frozenset({"JournalError", "CorruptLedgerError", "UsageError"})
 """How a start ends that is refused."""

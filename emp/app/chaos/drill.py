@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from emp.app.chaos.checks import Violation
 from emp.app.chaos.market import EVENTS
+from emp.app.chaos.promises import Violation
 from emp.app.chaos.world import Outcome, World, warm_up
 from emp.core.errors import UsageError
 from emp.journal.run import code_version

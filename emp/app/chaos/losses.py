@@ -213,7 +213,7 @@ class Losses:
 def _has_price(engine: Any, i: int) -> bool:
     """Whether what is held can be valued by who looks at the market alone."""
     held, seen = engine.desk.account[i]["position"], engine.desk.perception[i]["ts"]
-    return bool((seen or not held) and not engine.unvalued.lots(i))
+    return bool((seen or not held) and not engine.positions.unvalued.lots(i))
 
 
 def _pnl(engine: Any, i: int) -> float:

@@ -210,18 +210,19 @@ MUTANTS = (
     # others on the account
     Mutant(
         "fills_of_others_not_booked",
-        "emp.engine.engine",
-        "            self.claims.add(self.orders.instruments.index(applied.stranger.instrument), applied.stranger)\n",
+        "emp.engine.reconciliation.positions",
+        "            self.claims.add(index(applied.stranger.instrument), applied.stranger)\n",
         "            pass\n",
         ("by_hand",),
     ),
     Mutant(
         "fills_of_others_believed",
         "emp.engine.engine",
-        "                self._doubt(i if order is not None else self.orders.instruments.index(update.instrument))\n",
-        "                k = i if order is not None else self.orders.instruments.index(update.instrument)\n"
-        "                told = self.claims.settle(k, self.claims.lots(k))\n"
-        "                output.adjustments += [self._adjust(one) for one in told]\n",
+        "        self.positions.hear(update, applied)\n",
+        "        self.positions.hear(update, applied)\n"
+        "        doubted = filter(self.positions.claims.doubted, range(len(self.instruments)))\n"
+        "        for k in list(doubted):\n"
+        "            output.adjustments += self.positions.confirm(k, self.positions.claims.lots(k))\n",
         ("by_hand", "overfill"),
     ),
     Mutant(
@@ -241,7 +242,7 @@ MUTANTS = (
     Mutant(
         "positions_not_watched",
         "emp.engine.live",
-        "        tasks.append(self._start(self._positions.run))\n",
+        "        tasks.append(self._start(self._agreement.run))\n",
         "",
         ("in_silence",),
     ),
@@ -283,7 +284,7 @@ MUTANTS = (
     Mutant(
         "failed_run_sealed",
         "emp.engine.live",
-        "            done = self._failure is None and self._over_in_order and not self._engine.orders.open_orders()\n",
+        "            done = self._ended_in_order() and not self._engine.orders.open_orders()\n",
         "            done = True\n",
         ("owner_restart", "refuse", "disk_full"),
     ),
@@ -379,20 +380,20 @@ MUTANTS = (
     Mutant(
         "trade_link_down_not_told",
         "emp.engine.live",
-        "                self._trade_link(active=not state.up)\n",
-        "                pass\n",
+        "                    self._degrade(TRADE_LINK, active=not state.up)\n",
+        "                    pass\n",
         ("cut_server", "half_open", "refuse"),
     ),
     Mutant(
         "opens_before_positions_are_known",
-        "emp.engine.live",
-        "                self._positions_known(known=False)\n",
-        "                pass\n",
+        "emp.engine.reconciliation.agreement",
+        "        if not up:\n            self._set_known(False)\n        elif back:\n",
+        "        if back:\n",
         ("half_open", "network_stall", "venue_silent"),
     ),
     Mutant(
         "others_trades_valued_by_the_market",
-        "emp.engine.audit",
+        "emp.engine.reconciliation.audit",
         "await self._others.price(name, lots, self._agreed)",
         "0.0",
         ("half_open", "network_stall"),

@@ -46,7 +46,7 @@ class Others:
             ledger = life.running.live._ledger if life.trading else None
             if ledger is None or ledger._dead:
                 self._waits.discard(name)
-            elif now_ns - told_ns > BOOKED_NS and not life.running.engine.claims:
+            elif now_ns - told_ns > BOOKED_NS and not life.running.engine.positions.claims:
                 self._waits.discard(name)
                 notes = [str(note.data.get("reason", "")) for note in ledger.notes("adjustment")]
                 booked = any(f" {name}," in reason for reason in notes)

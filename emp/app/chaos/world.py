@@ -19,10 +19,11 @@ import msgspec
 import structlog
 
 from emp.app.chaos.befall import Befalls
-from emp.app.chaos.checks import Checks, Violation
+from emp.app.chaos.checks import Checks
 from emp.app.chaos.doors import Door, open_door
 from emp.app.chaos.life import Life, watched_access
 from emp.app.chaos.market import INSTRUMENTS, eager_model, market_rows, traded
+from emp.app.chaos.promises import Violation
 from emp.app.wiring.live import assemble_live
 from emp.core.background import runs_on
 from emp.core.config.config import SystemConfig
@@ -213,7 +214,7 @@ class World:
                 runs_on(VirtualThreads(self.loop)),
                 writes_to(self.disk),
                 mock.patch("emp.app.wiring.unfinished.say", lambda words: self.note("owner", words)),
-                mock.patch("emp.app.wiring.live.say", lambda words: self.note("owner", words)),
+                mock.patch("emp.app.wiring.open_run.say", lambda words: self.note("owner", words)),
                 self._guard(),
             ):
                 yield
@@ -367,24 +368,24 @@ class World:
         """No fault any more: it must trade again, or be flat and say why; then it is ended in order and looked at."""
         self.befalls.lift()
         self.note("world", "no fault from here on")
-        self.checks.begin_rest()
+        self.checks.rest.begin()
         end_ns = self.loop.now_ns + int(QUIET_S * S)
-        while not self.checks.is_alive() and self.loop.now_ns < end_ns and not self.refused:
+        while not self.checks.rest.is_alive() and self.loop.now_ns < end_ns and not self.refused:
             await self._look()
         if self.befalls.tampered:  # old rows are read while it trades already
             await self._until(lambda: False, 10.0)
-        self.checks.at_rest()
+        self.checks.rest.at_rest()
         await self._until(lambda: self.life is not None and self.life.trading, 30.0)
         if not self.refused:
             self.ask("halt")
-            await self._until(self.checks.is_settled, 20.0)
+            await self._until(self.checks.rest.is_settled, 20.0)
             if self.exchange.others:  # somebody has traded without a word: positions are asked for in time
-                await self._until(lambda: self.checks.is_settled() and self.checks.agrees(), 20.0)
-            self.checks.when_settled()
+                await self._until(lambda: self.checks.rest.is_settled() and self.checks.rest.agrees(), 20.0)
+            self.checks.rest.when_settled()
             self.wanted = False
             if self.life is not None and self.life.running is not None:
                 with self.loop.inside(self.life.process):
-                    self.life.running.live.stop()
+                    self.life.running.live.owner.stop()
             await self._until(lambda: self.life is not None and self.life.over, 30.0)
             if self.life is not None and self.life.over and not self.life.seen:
                 self.life.seen = True
@@ -404,7 +405,7 @@ class World:
         self.checks.afresh()
         with self.loop.inside(life.process):
             try:
-                answer = life.running.live.ask(action, "drill", "")
+                answer = life.running.live.owner.ask(action, "drill", "")
             except Died:
                 return ""
             except EmpError as error:  # he knows that it does not outlast this process
@@ -420,7 +421,7 @@ class World:
             seed=self.plan.seed,
             violations=checks.violations,
             faults=dict(self.befalls.counts),
-            ended=checks.ended,
+            ended=checks.rest.ended,
             virtual_s=(self.loop.now_ns - START_NS) / S,
             starts=len(self.lives),
             orders=checks.orders,

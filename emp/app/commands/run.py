@@ -199,13 +199,13 @@ def _trading(settings: "SystemConfig", path: Path, clock: "Clock") -> Callable[[
         return Job(
             running.folder,
             live.run,
-            live.stop,
+            live.owner.stop,
             live.connected,
-            {signal.SIGUSR1: partial(live.kill, "operator"), signal.SIGUSR2: live.reload},
+            {signal.SIGUSR1: partial(live.owner.kill, "operator"), signal.SIGUSR2: live.owner.reload},
             partial(_summary, running),
             live.prepare,
             live.left_open if settings.mode == "live" else live.left_closing,
-            live.kill,
+            live.owner.kill,
         )
 
     return assemble

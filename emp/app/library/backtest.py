@@ -28,7 +28,8 @@ from emp.core.errors import UsageError
 from emp.core.instrument import Instrument, find
 from emp.core.records import DECISION, Array
 from emp.engine.choose import load_model
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.engine.own import Makes, Rule, make_rule
 from emp.engine.replay import Backtest

@@ -10,7 +10,7 @@ from emp.core.contracts import Control, OrderUpdate, Replace
 from emp.core.errors import JournalError
 from emp.core.instrument import Instrument, find
 from emp.engine.financing import FINANCING_NOTE
-from emp.engine.valuation import ADJUSTMENT, VALUED
+from emp.engine.reconciliation.valuation import ADJUSTMENT, VALUED
 from emp.journal.reader import LedgerReader
 from emp.journal.records import LedgerEvent, Note
 from emp.journal.run import RunFolder

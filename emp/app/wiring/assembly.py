@@ -27,7 +27,8 @@ from emp.core.ids import run_id
 from emp.core.instrument import find
 from emp.core.platform import exists
 from emp.engine.breakers import BreakerLimits
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel, load_folder
 from emp.engine.own import Rule
 from emp.engine.portfolio import AccountLimits

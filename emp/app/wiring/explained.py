@@ -8,9 +8,9 @@ import numpy as np
 from emp.app.wiring.rerun import run_terms
 from emp.core.errors import UsageError
 from emp.core.instrument import Instrument
-from emp.engine.engine import EngineLimits
 from emp.engine.explain import Rules, rules_of
 from emp.engine.journal_tap import journalled_rows
+from emp.engine.limits import EngineLimits
 from emp.journal.run import RunFolder
 
 

@@ -4,38 +4,27 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import NamedTuple
 
 from emp.access.port import Guarded, MarketAccess
-from emp.app.wiring.assembly import describe_rule, engine_limits
+from emp.app.wiring.assembly import engine_limits
 from emp.app.wiring.context import providers_of, slow_context
 from emp.app.wiring.doors import open_ctrader, open_fix
-from emp.app.wiring.governed import load_models, refuse_unpromoted
-from emp.app.wiring.lease import halt_unknown, open_account, succeed
+from emp.app.wiring.governed import load_models
+from emp.app.wiring.lease import halt_unknown, open_account
 from emp.app.wiring.mock_market import open_mock
+from emp.app.wiring.open_run import OpenRun, keep_models, open_run
 from emp.app.wiring.rules import own_rule
 from emp.app.wiring.unfinished import (
     account_of,
-    carry_over,
-    failed_before,
     first_model,
-    note_continuation,
-    refuse_elsewhere,
-    refuse_other_units,
-    refuse_parts_of_lots,
-    replaced_model,
-    unfinished_run,
 )
 from emp.bus.bus import EventBus
 from emp.core.clock import Clock
 from emp.core.config.config import SystemConfig
 from emp.core.config.secrets import Secret
-from emp.core.errors import ArtifactError, ConfigError, GovernanceError, JournalError, UsageError
-from emp.core.ids import run_id
+from emp.core.errors import ConfigError, JournalError, UsageError
 from emp.core.instrument import Instrument, find
-from emp.core.platform import say
 from emp.engine.apart import compile_apart
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine
@@ -43,7 +32,6 @@ from emp.engine.guard import LatencyGuard
 from emp.engine.journal_tap import JournalTap
 from emp.engine.lease_keeper import LeaseKeeper
 from emp.engine.live import Live
-from emp.engine.load import load_folder
 from emp.engine.monitor_tap import MonitorTap
 from emp.engine.own import Rule
 from emp.engine.planning import PlannedRule
@@ -54,16 +42,13 @@ from emp.engine.tap import Taps
 from emp.engine.upkeep import Home
 from emp.engine.verdict import Verdict
 from emp.engine.view import Viewer
-from emp.journal.account_file import AccountFile, AccountState
-from emp.journal.ledger import Ledger
+from emp.journal.account_file import AccountFile
 from emp.journal.monitor_log import MonitorLog
 from emp.journal.place import Place
-from emp.journal.run import RunFolder, build_manifest
-from emp.journal.swaps import FALLBACKS, read_swaps
-from emp.model.artifact import is_whole, save
+from emp.journal.run import RunFolder
+from emp.journal.swaps import read_swaps
 from emp.observe.board import Board
 from emp.observe.log_file import LogFile
-from emp.plan.artifact import save_planner
 
 
 class Running(NamedTuple):
@@ -135,51 +120,12 @@ def _assemble(
     account: AccountFile | None,
     lease: LeaseKeeper | None,
 ) -> Running:
-    model = models.serving
-    manifest = build_manifest(
-        run="",
-        mode=config.mode,
-        config=config.model_dump(mode="json"),
-        instruments=[one.name for one in instruments],
-        model_hashes=[model.artifact.hash],
-        facts=[msgspec.to_builtins(one) for one in instruments],
-    )
     rule = own_rule(config)
     rates = _rates(config, instruments)
     _refuse_unknown_margin(config, instruments)
-    folder = unfinished_run(config, manifest["instruments"])
-    state = AccountState() if account is None else account.read()
-    unknown: list[str] = []
-    if lease is not None:
-        folder, state, unknown = succeed(lease, folder, state)
-    continued = folder is not None
-    refuse_elsewhere(state, folder)
-    if folder is None:
-        refuse_parts_of_lots(
-            state, instruments
-        )  # a folder that is there would be taken for a run that goes on
-        folder = _new_folder(config, manifest, models, rule, clock)
-    run = folder.manifest["run"]
-    ledger = _ledger(folder, config, instruments, continued=continued)
-    if not ledger.last_seq:  # new, or its process died before it had taken over what the run before it left
-        carry_over(state, instruments, ledger, clock, model.artifact.hash)
-    if continued:
-        note_continuation(folder, ledger, manifest, clock)
-        models = _continued(folder, ledger, config, models, clock)
-    if account is not None:
-        account.say_who(folder.path, 0 if lease is None else lease.token, manifest["instruments"])
-    served = [first_model(folder), *(swap.after for swap in read_swaps(ledger))]
-    keep_models(folder, models)
-    if isinstance(rule, PlannedRule):
-        save_planner(folder.planner, rule.artifact.manifest, rule.artifact.tensors)
-    journal = JournalTap(
-        folder, instruments, list(dict.fromkeys(served)), clock, config.journal.flush_seconds
-    )
-    ledger.at = journal.market.events
-    engine = Engine(instruments, models.serving, engine_limits(config), run, journal.actions.model_hashes)
-    if rule is not None:
-        rule.attach(engine)
-    engine.failed_models |= _failed(state, ledger)
+    run = open_run(config, instruments, models, rule, clock, account, lease)
+    journal = _journal(config, instruments, run, clock)
+    engine = _engine(config, instruments, run, journal, rule)
     if lease is not None:
         engine.token = lease.token
         if isinstance(access, Guarded):
@@ -192,31 +138,22 @@ def _assemble(
         contiguous=config.access.connection_protocol == "mock",
     )
     taps = Taps(journal.market.events, journal.actions.rows)
-    driver = Driver(engine, access.send, ledger=ledger, taps=taps)
+    driver = Driver(engine, access.send, ledger=run.ledger, taps=taps)
     guard = LatencyGuard(config.model.p99_ms, config.model.total_p99_ms)
     verdicts: deque[Verdict] = deque()
-    succession = Succession(
-        driver,
-        board,
-        guard,
-        models,
-        None if source is None else _reader(config, source, folder),
-        rule,
-        verdicts,
-    )
+    reader = None if source is None else _reader(config, source, run.folder)
+    succession = Succession(driver, board, guard, run.models, reader, rule, verdicts)
     monitor = None
     if config.model.monitor:
-        log = MonitorLog(folder.path, journal.market.events)
-        own_market = config.access.connection_protocol == "mock"
         monitor = MonitorTap(
             instruments,
             engine.limits,
             succession.lineup,
-            log,
+            MonitorLog(run.folder.path, journal.market.events),
             board,
             lambda: guard.slow,
             verdicts,
-            own_market,
+            config.access.connection_protocol == "mock",
         )
     viewer = Viewer(
         driver,
@@ -228,93 +165,43 @@ def _assemble(
         stale_after_ms=config.risk.stale_after_ms,
         monitor=monitor,
     )
-    taps.attach(journal)
-    if monitor is not None:
-        taps.attach(monitor)
-    taps.attach(viewer)
+    for tap in (journal, monitor, viewer):
+        if tap is not None:
+            taps.attach(tap)
     live = Live(
         access=access,
         bus=bus,
         driver=driver,
-        ledger=ledger,
+        ledger=run.ledger,
         taps=taps,
         board=board,
         clock=clock,
         succession=succession,
-        home=Home(folder.path, account, Place(folder.path, folder.ledger), rates, lease),
+        home=Home(run.folder.path, account, Place(run.folder.path, run.folder.ledger), rates, lease),
         context=slow_context(config.context, instruments, config.instruments.catalogue),
     )
-    halt_unknown(unknown, lambda reason, name: live.control("halt", reason, name))
-    return Running(live, engine, driver, bus, journal, viewer, folder)
+    halt_unknown(run.unknown, lambda reason, name: live.owner.control("halt", reason, name))
+    return Running(live, engine, driver, bus, journal, viewer, run.folder)
 
 
-def _new_folder(
-    config: SystemConfig, manifest: Mapping[str, Any], models: Models, rule: Rule | None, clock: Clock
-) -> RunFolder:
-    """The folder of a run that begins; what is not the release's own is marked in its manifest."""
-    run = run_id(config.model_dump_json(), models.serving.artifact.hash, clock.now_ns())
-    marked: dict[str, Any] = {"model_standing": dict(models.standing)} if models.standing else {}
+def _journal(config: SystemConfig, instruments: list[Instrument], run: OpenRun, clock: Clock) -> JournalTap:
+    """What writes market data and the action log; the ledger goes on behind what they hold."""
+    served = [first_model(run.folder), *(swap.after for swap in read_swaps(run.ledger))]
+    hashes = list(dict.fromkeys(served))
+    journal = JournalTap(run.folder, instruments, hashes, clock, config.journal.flush_seconds)
+    run.ledger.at = journal.market.events
+    return journal
+
+
+def _engine(
+    config: SystemConfig, instruments: list[Instrument], run: OpenRun, journal: JournalTap, rule: Rule | None
+) -> Engine:
+    serving, name = run.models.serving, run.folder.manifest["run"]
+    engine = Engine(instruments, serving, engine_limits(config), name, journal.actions.model_hashes)
     if rule is not None:
-        marked["rule"] = describe_rule(rule)
-    return RunFolder.create(config.run_dir / f"{config.mode}-{run}", {**manifest, **marked, "run": run})
-
-
-def _ledger(
-    folder: RunFolder, config: SystemConfig, instruments: list[Instrument], *, continued: bool
-) -> Ledger:
-    """The run's ledger; UsageError where it goes on and is counted in other units."""
-    ledger = Ledger(folder.ledger, run=folder.manifest["run"], mode=config.mode)
-    try:
-        if continued:
-            refuse_other_units(folder, ledger, instruments)
-    except UsageError:
-        ledger.close()
-        raise
-    return ledger
-
-
-def keep_models(folder: RunFolder, models: Models) -> None:
-    """Keep copies of the artifacts in the run's folder: with them, the ledger, and the planner where one decides, it is
-    replayed for ever.
-    """
-    for model in (models.serving, models.standby, models.challenger, models.linear):
-        if model is not None and not is_whole(folder.models / model.artifact.hash):
-            save(folder.models / model.artifact.hash, model.artifact.manifest, model.artifact.tensors)
-
-
-def _continued(
-    folder: RunFolder, ledger: Ledger, config: SystemConfig, models: Models, clock: Clock
-) -> Models:
-    """The models of a run that goes on: what served last serves again, and nothing stands by behind a fallback.
-
-    Where that may not serve any more (it was withdrawn since), or cannot be loaded (an older release kept no artifacts,
-    or saw the market with other eyes), the configured model takes over, which the ledger tells: what the run holds at
-    the venue must be looked after.
-    """
-    swaps = list(read_swaps(ledger))
-    served = swaps[-1].after if swaps else first_model(folder)
-    if served == models.serving.artifact.hash:
-        return models
-    try:
-        refuse_unpromoted(config, served)
-        last = load_folder(folder.models / served)
-    except (ArtifactError, GovernanceError) as error:
-        ours = models.serving.artifact.manifest.kind
-        say(f"emp: {folder.path}: {ours} takes over from the model that served: {error}")
-        for swap in replaced_model(folder, served, models.serving.artifact.hash, clock):
-            ledger.record_note(swap.note)
-        return models
-    fell_back = bool(swaps) and swaps[-1].reason in FALLBACKS
-    standby, role = (None, "fallback") if fell_back else (models.standby, "primary")
-    return Models(last, standby, models.challenger, models.linear, role)
-
-
-def _failed(state: AccountState, ledger: Ledger) -> set[str]:
-    """Hashes of models that have failed in the account's runs, as far as it is known, and were not brought back."""
-    found = failed_before(state)
-    for swap in read_swaps(ledger):
-        found = found | {swap.before} if swap.reason == "failed" else found - {swap.after}
-    return found
+        rule.attach(engine)
+    engine.failed_models |= run.failed
+    return engine
 
 
 def _reader(config: SystemConfig, source: Path, folder: RunFolder) -> Callable[[], Models]:

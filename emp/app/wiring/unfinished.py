@@ -19,7 +19,7 @@ from emp.core.platform import say
 from emp.engine.carry import carried_note, is_worth_carrying
 from emp.engine.earned import earned_note
 from emp.engine.journal_tap import newest_rows
-from emp.engine.units import changed_units, in_units
+from emp.engine.reconciliation.units import changed_units, in_units
 from emp.journal.account_file import AccountState, Carried
 from emp.journal.files import is_folder, is_link, is_there, listed
 from emp.journal.ledger import Ledger, finish_sealing
@@ -59,6 +59,22 @@ def unfinished_run(config: SystemConfig, instruments: Sequence[str]) -> RunFolde
             f" instruments.names: [{', '.join(theirs)}] and end it in order; then with {', '.join(instruments)}"
         )
     return run
+
+
+def close_unbegun(config: SystemConfig, instruments: Sequence[Instrument]) -> None:
+    """Close runs of this account that recorded nothing and are of other instruments, or of other units of them: a start
+    that an older release refused has left them, and they would be taken for a run that goes on. Nothing was sent.
+    """
+    if config.mode != "live":
+        return
+    account = _account(config.model_dump(mode="json"))
+    for run in _live_runs(config.run_dir):
+        ours = _account(run.manifest.get("config")) == account
+        if ours and _is_of_others(run, instruments) and not _sealed(run) and _is_unbegun(run):
+            ledger = Ledger(run.ledger, run=run.manifest["run"], mode=run.manifest["mode"])
+            ledger.seal()
+            ledger.close()
+            say(f"emp: {run.path}: a start that was refused left this run, with nothing in it: closed")
 
 
 def account_of(config: SystemConfig) -> dict[str, object]:
@@ -144,7 +160,9 @@ def carry_over(
         words = f"loss of the day {left.day_pnl:g}, drawdown {left.drawdown:g}, position {left.position:+d}"
         halted = f", halted ({left.halted}): `emp resume` lets it trade" if left.halted else ""
         barred = ", its model had failed: `emp resume` lets it open" if left.failed else ""
-        say(f"emp: {name}: carried over from run {state.run}: {words}{halted}{barred}")
+        claimed = sum(one.side * one.qty for one in left.claims)
+        doubt = f", told and not borne out by the venue {claimed:+d} lots" if left.claims else ""
+        say(f"emp: {name}: carried over from run {state.run}: {words}{halted}{barred}{doubt}")
 
 
 def failed_before(state: AccountState) -> set[str]:
@@ -196,6 +214,24 @@ def _live_runs(runs: Path) -> Iterator[RunFolder]:
 def _account(config: object) -> tuple[object, ...]:
     access = config.get("access") if isinstance(config, dict) else None
     return tuple(access.get(name) if isinstance(access, dict) else None for name in _ACCOUNT)
+
+
+def _is_of_others(run: RunFolder, instruments: Sequence[Instrument]) -> bool:
+    """Whether a run began with other instruments, or counted these in other ticks or lots."""
+    before = {str(one["name"]): one for one in run.manifest.get("facts") or ()}
+    names = list(run.manifest.get("instruments", ()))
+    if names != [one.name for one in instruments]:
+        return True
+    return any(changed_units(before.get(one.name, {}), msgspec.to_builtins(one)) for one in instruments)
+
+
+def _is_unbegun(run: RunFolder) -> bool:
+    """Whether a run's process came no further than its ledger: not even that it began is recorded."""
+    ledger = LedgerReader(run.ledger)
+    try:
+        return not ledger.last_seq and not listed(run.actions)
+    finally:
+        ledger.close()
 
 
 def _sealed(run: RunFolder) -> bool:

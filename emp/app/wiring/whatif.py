@@ -14,9 +14,9 @@ from emp.core.codes import Action, EventFlag, Reason
 from emp.core.errors import UsageError
 from emp.core.records import Array, empty_events
 from emp.engine.choose import load_model
-from emp.engine.engine import EngineLimits
 from emp.engine.fork import Fork, fork_at
 from emp.engine.journal_tap import journalled_events
+from emp.engine.limits import EngineLimits
 from emp.journal.run import RunFolder
 from emp.sim.flow.params import Source, load_params
 from emp.sim.flow.shipped import SHIPPED, flow_file

@@ -15,7 +15,8 @@ from emp.core.instrument import Instrument
 from emp.core.records import Array
 from emp.decision.rule import Part
 from emp.decision.student import student_quantile
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.sim.measure.trade_study import OPEN_NS, trade_session
 from emp.sim.world.market import Market

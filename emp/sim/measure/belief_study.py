@@ -21,7 +21,8 @@ from emp.core.contracts import OrderUpdate
 from emp.core.instrument import Instrument
 from emp.core.records import DECISION, HORIZON_EVENTS, HORIZON_NS, Array
 from emp.decision.estimates import LOOKAHEAD
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.sim.measure.tenths import Tenth, by_tenth, tenth_facts
 from emp.sim.measure.trade_study import OPEN_NS, ROWS

@@ -16,7 +16,8 @@ from emp.access.paper.venue import PaperVenue
 from emp.core.instrument import Instrument
 from emp.core.records import DECISION, Array
 from emp.decision.student import student_quantile
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.engine.own import Rule
 from emp.engine.planning import PlannedRule

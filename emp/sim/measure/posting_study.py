@@ -29,7 +29,8 @@ from emp.decision.markouts import SPAN_NAMES
 from emp.decision.port import register
 from emp.decision.rule import Part, strongest_horizon
 from emp.decision.student import student_quantile
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.sim.measure.trade_study import OPEN_NS, trade_session
 from emp.sim.world.market import Market

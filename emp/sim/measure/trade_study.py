@@ -17,7 +17,8 @@ from emp.core.records import DECISION, HORIZONS, Array
 from emp.decision.outcomes import per_lot
 from emp.decision.port import register
 from emp.decision.rule import ValueRule, decide_by_value
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.sim.world.market import Market
 from emp.sim.world.trader import Trader

@@ -19,9 +19,10 @@ from emp.core.errors import EmpError, JournalError, UsageError
 from emp.core.numba.rng import seeded
 from emp.core.records import DECISION, Array
 from emp.decision.forced import ForcedRule, nothing_forced
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
 from emp.engine.explain import ANSWER
 from emp.engine.fork import Fork, restore
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.engine.step import QUIET
 from emp.engine.trade import DOUBT, SILENCE

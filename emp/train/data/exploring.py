@@ -10,7 +10,8 @@ from emp.access.port import ReadCounts
 from emp.access.recordings import open_recording
 from emp.core.instrument import Instrument
 from emp.core.records import Array
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.engine.replay import Backtest
 from emp.plan import rule as _rule  # noqa: F401  the decision port must know it

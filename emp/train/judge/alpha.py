@@ -19,7 +19,8 @@ from emp.core.contracts import Control, OrderUpdate
 from emp.core.ids import generator
 from emp.core.numba.jit import closure_hash
 from emp.core.records import Array
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.engine.replay import Backtest
 from emp.engine.reversion import bind_perception

@@ -22,7 +22,8 @@ from emp.core.numba.jit import closure_hash
 from emp.core.records import Array
 from emp.decision.rule import Part
 from emp.decision.student import student_quantile
-from emp.engine.engine import Engine, EngineLimits
+from emp.engine.engine import Engine
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.engine.replay import Backtest
 from emp.engine.reversion import bind_perception

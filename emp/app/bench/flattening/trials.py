@@ -49,11 +49,11 @@ async def while_trading(
         async with desk(terms, folder, venue.port, model, LiveClock()) as one:
             for _ in range(min(A_PROCESS, trials - first)):
                 if one.engine.desk.risk["halted"].any():
-                    one.live.control("resume", "drill")
+                    one.live.owner.control("resume", "drill")
                 await _ready(one, venue, pause_s + draw.uniform(0.02, 0.1))
                 one.access.handed.clear()
                 rows, pulled = one.access.rows, time.monotonic_ns()
-                one.live.kill("drill")
+                one.live.owner.kill("drill")
                 yield await _seen_through(one, venue, Waited(pulled, pulled), len(one.access.handed), rows)
 
 
@@ -64,7 +64,7 @@ async def while_starting(
     for _ in range(trials):
         async with desk(terms, folder, venue.port, model, LiveClock()) as before:
             if before.engine.desk.risk["halted"].any():
-                before.live.control("resume", "drill")
+                before.live.owner.control("resume", "drill")
             await before.set_up()
         if terms.over == "ctrader":
             await asyncio.sleep(OPEN_API_S)
@@ -73,7 +73,7 @@ async def while_starting(
         try:
             one.begin()
             pulled = time.monotonic_ns()
-            one.live.kill("drill")
+            one.live.owner.kill("drill")
             await one.connected()
             waited = Waited(pulled, time.monotonic_ns())
             yield await _seen_through(one, venue, waited, None, one.access.rows)

@@ -100,7 +100,7 @@ async def trade(running: Running, telling: Telling) -> None:
     """Trade until SIGTERM, a failure, or the loss of the lease."""
     live = running.live
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, live.stop)
+    loop.add_signal_handler(signal.SIGTERM, live.owner.stop)
 
     async def resume() -> None:
         await live.connected.wait()
@@ -108,7 +108,7 @@ async def trade(running: Running, telling: Telling) -> None:
         halts = running.engine.desk.risk
         if halts["halted"].any() and (halts["halt_reason"] == Reason.HALTED).all():
             telling.tell("resumed", why=UNKNOWN_DAY)
-            live.control("resume", "drill")
+            live.owner.control("resume", "drill")
 
     resuming = asyncio.create_task(resume())
     try:

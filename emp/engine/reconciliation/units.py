@@ -9,7 +9,7 @@ import msgspec
 
 from emp.core.errors import UsageError
 from emp.core.instrument import Instrument
-from emp.journal.account_file import Carried
+from emp.journal.account_file import Carried, Claimed
 
 UNITS = ("tick", "lot", "point_value")
 """Fields of an instrument that ledger rows are counted in."""
@@ -40,6 +40,7 @@ def in_units(state: Carried, one: Instrument) -> Carried:
         )
     return msgspec.structs.replace(
         state,
+        claims=_claims_in_units(state, one, money),
         position=round(lots),
         value=state.value * money,
         day_pnl=state.day_pnl * money,
@@ -50,3 +51,21 @@ def in_units(state: Carried, one: Instrument) -> Carried:
         point_value=one.point_value,
         earned={},
     )
+
+
+def _claims_in_units(state: Carried, one: Instrument, money: float) -> list[Claimed]:
+    """Claims in lots and ticks of now; none where they are no whole numbers: then the market says what they cost."""
+    lot, tick = state.lot / one.lot, state.tick / one.tick
+    counted = [n for claim in state.claims for n in (claim.qty * lot, claim.filled * lot, claim.px * tick)]
+    if any(abs(n - round(n)) > 1e-9 * max(1.0, abs(n)) for n in counted):
+        return []
+    return [
+        msgspec.structs.replace(
+            claim,
+            qty=round(claim.qty * lot),
+            filled=round(claim.filled * lot),
+            px=round(claim.px * tick),
+            fee=claim.fee * money,
+        )
+        for claim in state.claims
+    ]

@@ -4,7 +4,7 @@ A report of somebody else's order, or of more lots than we ordered, may be true 
 nothing is booked, closed or opened on it before the venue has said what the account holds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -29,6 +29,14 @@ class Claims:
     def add(self, i: int, fill: Fill) -> None:
         """An order that is none of ours is said to have filled."""
         self._told.setdefault(i, []).append(fill)
+
+    def restore(self, told: Mapping[int, Sequence[Fill]]) -> None:
+        """Take in what a ledger left in doubt."""
+        self._told = {i: list(fills) for i, fills in told.items() if fills}
+
+    def told(self, i: int) -> Sequence[Fill]:
+        """What is claimed of instrument `i`, in order."""
+        return tuple(self._told.get(i, ()))
 
     def doubted(self, i: int) -> bool:
         """Whether it is in doubt what instrument `i` holds."""

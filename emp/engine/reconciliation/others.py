@@ -4,7 +4,7 @@ program. Where the venue tells such orders, what they cost is theirs; else it is
 
 from emp.access.port import MarketAccess, TellsOthers
 from emp.core.errors import VenueError
-from emp.engine.engine import Engine
+from emp.execution.orders import OrderManager
 
 CLOCKS_APART_NS = 60_000_000_000
 """How far the venue's clock and its market's may be apart: both are the venue's."""
@@ -13,8 +13,8 @@ CLOCKS_APART_NS = 60_000_000_000
 class OthersTrades:
     """Explains differences between what a venue holds and what our fills make, on one access."""
 
-    def __init__(self, engine: Engine, access: MarketAccess) -> None:
-        self._engine, self._access = engine, access
+    def __init__(self, orders: OrderManager, run: str, access: MarketAccess) -> None:
+        self._orders, self._run, self._access = orders, run, access
         self._taken: set[str] = set()  # orders that have explained a difference already
 
     async def price(self, instrument: str, lots: int, since: int) -> float:
@@ -30,7 +30,7 @@ class OthersTrades:
         qty, cost, orders = 0, 0.0, set[str]()
         for one in told:
             known = (
-                one.order in self._taken or one.order in self._engine.orders.strangers
+                one.order in self._taken or one.order in self._orders.strangers
             )  # booked as it was reported
             if one.instrument != instrument or known:
                 continue
@@ -42,4 +42,4 @@ class OthersTrades:
         return 0.0
 
     def _is_ours(self, name: str) -> bool:
-        return name.startswith(f"{self._engine.run}-")
+        return name.startswith(f"{self._run}-")

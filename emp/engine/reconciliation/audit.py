@@ -18,10 +18,9 @@ from emp.access.port import MarketAccess
 from emp.core.codes import WorkingState
 from emp.core.contracts import Control
 from emp.core.errors import VenueError
-from emp.engine.driver import Driver
-from emp.engine.engine import Engine
 from emp.engine.market_clock import MarketClock
-from emp.engine.others import OthersTrades
+from emp.engine.reconciliation.others import OthersTrades
+from emp.engine.reconciliation.positions import Positions
 
 LOOK_S = 10.0
 """Between two looks while positions agree."""
@@ -54,10 +53,12 @@ class Known(NamedTuple):
 
 
 class PositionAudit:
-    """Compares positions for one engine on one access."""
+    """Compares positions with those of one access."""
 
-    def __init__(self, engine: Engine, access: MarketAccess) -> None:
-        self._engine, self._access = engine, access
+    def __init__(self, positions: Positions, last_id: Callable[[], int], access: MarketAccess) -> None:
+        """`last_id` says how many client order ids were given out: an order may have come and gone meanwhile."""
+        self._orders, self._claims, self._access = positions.orders, positions.claims, access
+        self._last_id = last_id
         self._suspected: dict[
             str, tuple[int, _Mark, int]
         ] = {}  # lots, when nothing had changed, looks in a row
@@ -67,7 +68,7 @@ class PositionAudit:
     @property
     def settled(self) -> bool:
         """Whether the last look found what our fills make, and nothing else was told since."""
-        return not (self._engine.claims or self._suspected or self._untold or self.problem)
+        return not (self._claims or self._suspected or self._untold or self.problem)
 
     @property
     def wait_s(self) -> float:
@@ -92,7 +93,7 @@ class PositionAudit:
         self.problem = ""
         after, confirmed = {} if self._is_explaining() else self._marks(), {}
         still = {} if self._is_explaining() else self._claimed()
-        for name in held.keys() | {one.name for one in self._engine.instruments}:
+        for name in held.keys() | set(self._orders.instruments):
             mark, known = before.get(name), self._suspected.pop(name, None)
             claim = claimed.get(name)
             unchanged = claim is not None and still.get(name) == claim
@@ -104,7 +105,7 @@ class PositionAudit:
             ):  # an answer is awaited, or came: this look says nothing
                 if known is not None:
                     self._suspected[name] = known
-                self._untold |= held.get(name, 0) != self._engine.orders.position(name)
+                self._untold |= held.get(name, 0) != self._orders.position(name)
                 continue
             qty = held.get(name, 0) - mark.position
             looks = known[2] + 1 if known is not None and known[0] == qty else 1
@@ -117,15 +118,14 @@ class PositionAudit:
 
     def known(self, name: str) -> Known:
         """Fills so far, the lots held by them, and lots that are claimed."""
-        i = self._engine.orders.instruments.index(name)
-        account = self._engine.desk.account[i]
-        return Known(int(account["fills"]), int(account["position"]), self._engine.claims.lots(i))
+        i = self._orders.instruments.index(name)
+        account = self._orders.accounts[i]
+        return Known(int(account["fills"]), int(account["position"]), self._claims.lots(i))
 
     def _claimed(self) -> dict[str, Known]:
         """Of the instruments that are in doubt."""
-        claims = self._engine.claims
-        each = enumerate(self._engine.instruments)
-        return {one.name: self.known(one.name) for i, one in each if claims.doubted(i)}
+        each = enumerate(self._orders.instruments)
+        return {name: self.known(name) for i, name in each if self._claims.doubted(i)}
 
     def look_again(self) -> None:
         """What was found is not so any more, perhaps."""
@@ -137,13 +137,11 @@ class PositionAudit:
 
     def _marks(self) -> dict[str, _Mark]:
         """Of the instruments of which no answer is awaited."""
-        desk = self._engine.desk
+        accounts, working = self._orders.accounts, self._orders.working
         return {
-            one.name: _Mark(
-                int(desk.account["fills"][i]), int(desk.account["position"][i]), self._engine.sequence
-            )
-            for i, one in enumerate(self._engine.instruments)
-            if WorkingState(int(desk.working["state"][i])) in _STILL
+            name: _Mark(int(accounts["fills"][i]), int(accounts["position"][i]), self._last_id())
+            for i, name in enumerate(self._orders.instruments)
+            if WorkingState(int(working["state"][i])) in _STILL
         }
 
 
@@ -152,18 +150,18 @@ class PositionWatch:
 
     def __init__(
         self,
-        driver: Driver,
-        access: MarketAccess,
-        market: MarketClock,
+        audit: PositionAudit,
+        positions: Positions,
         others: OthersTrades,
+        market: MarketClock,
+        control: Callable[[Control], None],
         show: Callable[[str, bool], None],
     ) -> None:
-        """`others` tells what a difference cost. `show` is told after each look why it is not known what the account
-        holds, "" where it is; and whether that is what our fills make.
+        """`others` tells what a difference cost. `control` records and applies what is found. `show` is told after each
+        look why it is not known what the account holds, "" where it is; and whether that is what our fills make.
         """
-        self._driver, self._engine, self._market, self._show = driver, driver.engine, market, show
-        self._audit = PositionAudit(driver.engine, access)
-        self._others = others
+        self._audit, self._orders, self._claims = audit, positions.orders, positions.claims
+        self._others, self._market, self._control, self._show = others, market, control, show
         self._agreed = market.newest()  # market time at which the account last held what our fills make
         self._at_once = asyncio.Event()
         self._asked: dict[str, int] = {}  # lots for which orders were asked for, by instrument
@@ -214,23 +212,23 @@ class PositionWatch:
 
     def _is_claimed(self, name: str, lots: int) -> bool:
         """Whether reports have told of just these lots, of more, or of some and there are none."""
-        i, claims = self._engine.orders.instruments.index(name), self._engine.claims
-        return claims.doubted(i) and claims.covers(i, lots)
+        i = self._orders.instruments.index(name)
+        return self._claims.doubted(i) and self._claims.covers(i, lots)
 
     def _confirm(self, name: str, lots: int) -> None:
         """The venue holds `lots` of what was told of an instrument."""
         _log.warning("the venue has said what it holds", instrument=name, lots_beyond_ours=lots)
         now = self._market.newest()
-        self._driver.control(Control(action="confirmed", ts=now, instrument=name, value=float(lots)))
+        self._control(Control(action="confirmed", ts=now, instrument=name, value=float(lots)))
 
     def _settle(self, name: str, lots: int, px: float) -> None:
         """Have orders asked for that may explain a difference; where they have not, withdraw them: it can be booked
         once none is left, at `px` ticks where that is known.
         """
         now = self._market.newest()
-        stays = self._asked.get(name) == lots and self._engine.orders.open_orders(name)
+        stays = self._asked.get(name) == lots and self._orders.open_orders(name)
         self._asked[name] = lots
-        self._driver.control(
+        self._control(
             Control(action="halt", ts=now, instrument=name, reason="position_differs")
             if stays
             else Control(
