@@ -339,6 +339,13 @@ MUTANTS = (
         "self._bus.publish(rows, self._watchdog.lain_ns())",
         ("wild_start",),
     ),
+    Mutant(
+        "many_first_books_at_once_believed",
+        "emp.engine.reconciliation.first_book",
+        "AGREE_NS = 5_000_000_000",
+        "AGREE_NS = 0",
+        ("wild_burst",),
+    ),
     # getting flat
     Mutant(
         "closing_without_pace",
