@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emp.core.book import FAR_ROWS
+from emp.core.book import FAR_NS, FAR_ROWS, SLOW_NS, SLOW_ROWS
 from emp.core.clock import SimClock
-from emp.engine.reconciliation.first_book import AGREE_NS, SLOW_NS, SLOW_ROWS, WEEK_NS, FirstBooks, KnownPrice
+from emp.engine.reconciliation.first_book import WEEK_NS, FirstBooks, KnownPrice
 from emp.observe.board import Board
 from tests.live.world import book
 
@@ -48,7 +48,7 @@ def test_a_weekend_opens_with_its_gap() -> None:
 def test_a_market_that_stays_where_it_is_is_believed() -> None:
     known = Known()
     assert known.let_through(3.0, FAR_ROWS) == 0
-    known.clock.advance(AGREE_NS)
+    known.clock.advance(FAR_NS)
     assert known.let_through(3.0, 5) == 5
     assert known.board.unhealthy() == Known().board.unhealthy()
 
@@ -57,7 +57,7 @@ def test_many_far_books_at_once_are_no_market() -> None:
     """A wrong feed sends as many in a millisecond: so many were enough."""
     known = Known()
     assert known.let_through(3.0, 10 * FAR_ROWS) == 0
-    known.clock.advance(AGREE_NS - 1)
+    known.clock.advance(FAR_NS - 1)
     assert known.let_through(3.0, FAR_ROWS) == 0
     assert known.let_through(1.0) == 1
 
@@ -111,7 +111,7 @@ def test_no_far_book_passes_that_nothing_bears_out(steps: list[tuple[float, int,
             assert let == 1 or not passed
             run = [*run, (mid, came)] if run and agree(mid, run[-1][0]) else [(mid, came)]
             span = came - run[0][1]
-            enough = (len(run) > FAR_ROWS and span >= AGREE_NS) or (len(run) >= SLOW_ROWS and span >= SLOW_NS)
+            enough = (len(run) > FAR_ROWS and span >= FAR_NS) or (len(run) >= SLOW_ROWS and span >= SLOW_NS)
             due = agree(mid, 100_000.0) or (trade > 0.0 and agree(mid, trade)) or enough
             assert let == (passed or due)
             passed = passed or due

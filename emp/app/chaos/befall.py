@@ -424,10 +424,10 @@ class Befalls:
         self._and_resume(1_400 + STEP_MS)
 
     def _hurry(self, rows: int) -> None:
-        """Show nothing until the process is there, and then so many wild rows at once."""
+        """Show nothing until the process is there, and then so many wild rows at once, and some more."""
         for pit in self._world.exchange.pits:
             pit.silent_until_ns = self._now_ns + 800 * MS
-            pit.wild = pit.hurried = rows
+            pit.wild, pit.hurried = rows + 8, rows
 
     def _by_hand(self, lots: int) -> None:
         self._trade_by_hand(lots, told=True)

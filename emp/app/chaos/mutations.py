@@ -342,8 +342,8 @@ MUTANTS = (
     Mutant(
         "many_first_books_at_once_believed",
         "emp.engine.reconciliation.first_book",
-        "AGREE_NS = 5_000_000_000",
-        "AGREE_NS = 0",
+        "        if _insist(far.rows, age):\n",
+        "        if far.rows > FAR_ROWS:\n",
         ("wild_burst",),
     ),
     # getting flat

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import structlog
 
-from emp.core.book import FAR, FAR_ROWS, NEAR
+from emp.core.book import FAR, FAR_NS, FAR_ROWS, NEAR, SLOW_NS, SLOW_ROWS, insist
 from emp.core.clock import Clock
 from emp.core.codes import EventFlag
 from emp.core.records import Array
@@ -22,18 +22,14 @@ from emp.observe.board import Board
 WEEK_NS = 7 * 86_400_000_000_000
 """For each that has passed a price may be FAR times further off: a weekend allows nothing more, a year does."""
 
-AGREE_NS = 5_000_000_000
-"""How long more than FAR_ROWS books in a row must have agreed."""
-
-SLOW_ROWS, SLOW_NS = 3, 60_000_000_000
-"""So few are enough where they have agreed for so long: not every market moves often."""
-
 WHEN_BELIEVED = (
-    f"they are once a trade near them is told, or more than {FAR_ROWS} in a row over {AGREE_NS // 10**9} s, or "
+    f"they are once a trade near them is told, or more than {FAR_ROWS} in a row over {FAR_NS // 10**9} s, or "
     f"{SLOW_ROWS} over {SLOW_NS // 10**9} s, agree"
 )
 
 VISIBLE = int(EventFlag.VISIBLE)
+
+_insist = getattr(insist, "py_func", insist)  # for one row, nothing need be compiled while the market waits
 
 _log = structlog.get_logger(__name__)
 
@@ -113,7 +109,7 @@ class FirstBooks:
             far = _Far(mid2, 0, now)
         far = self._far[i] = _Far(mid2, far.rows + 1, far.since)
         age = now - far.since
-        if (far.rows > FAR_ROWS and age >= AGREE_NS) or (far.rows >= SLOW_ROWS and age >= SLOW_NS):
+        if _insist(far.rows, age):
             return f"{far.rows} books over {age / 1e9:.1f} s agree"
         if far.rows == 1:
             self._keep_back(i, 0.5 * mid2, trade)
