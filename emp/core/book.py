@@ -32,8 +32,13 @@ FAR = 2
 NEAR = 16
 """So many usual spreads or moves off the last good mid a price is never absurd, whatever the factor."""
 
-FAR_ROWS = 32
-"""After so many books in a row that agree with each other, a far price is where the market is now."""
+FAR_ROWS, FAR_NS = 32, 5_000_000_000
+"""After more than so many books in a row that agree with each other, over so long, a far price is where the market is
+now: a wrong feed, too, sends many at once.
+"""
+
+SLOW_ROWS, SLOW_NS = 3, 60_000_000_000
+"""So few are enough over so long: not every market moves often."""
 
 UNIT_SPAN = 32
 """Good books over which the usual spread or move is a mean (exponential, weight 1 / UNIT_SPAN)."""
@@ -45,6 +50,7 @@ JUDGE = np.dtype(
         ("unit2", "f8"),  # the usual spread or move of the mid, whichever is larger, twice, ticks
         ("far2", "i8"),  # bid + ask of the last of the far books in a row, and how many there were
         ("far_rows", "i8"),
+        ("far_since", "i8"),  # when the first of them was, ns UTC
         ("sub_lot", "i8"),  # levels left out because they held less than one lot, over all rows
     ],
     align=True,
@@ -212,8 +218,15 @@ def far_off(a: int, b: int, unit2: float) -> bool:
 
 
 @kernel
-def judge(row: Any, state: Any) -> int:
-    """Why the book of an EVENT row cannot be used, or ACCEPTED; `state`, a JUDGE record, remembers the good ones.
+def insist(rows: int, over_ns: int) -> bool:
+    """Whether so many far books in a row that agree, over so long, say where the market is now."""
+    return bool((rows > FAR_ROWS and over_ns >= FAR_NS) or (rows >= SLOW_ROWS and over_ns >= SLOW_NS))
+
+
+@kernel
+def judge(row: Any, state: Any, now: int) -> int:
+    """Why the book of an EVENT row cannot be used, or ACCEPTED; `state`, a JUDGE record, remembers the good ones. `now`
+    is when the book was, ns UTC, by one clock for all of an instrument's.
 
     In this order:
 
@@ -222,7 +235,7 @@ def judge(row: Any, state: Any) -> int:
     - an empty side: ONE_SIDED. So is a best price of exactly 0 where 0 is too far off the last good mid or there
       is none yet: that is how many feeds write that nobody quotes;
     - a mid too far off the last good one (`far_off`, against the usual spread or move over good books before):
-      ABSURD_PRICE, until FAR_ROWS such books in a row agreed with each other;
+      ABSURD_PRICE, until such books in a row that agree with each other `insist`;
     - bid above ask: CROSSED; bid equal to ask: LOCKED.
     """
     least = 0 if row.flags & NO_SIZE else 1
@@ -238,16 +251,17 @@ def judge(row: Any, state: Any) -> int:
         return _ONE_SIDED
     mid2 = bid + ask
     if state.known and far_off(mid2, state.mid2, state.unit2):
-        if state.far_rows == 0 or far_off(mid2, state.far2, state.unit2):
+        if state.far_rows == 0 or now < state.far_since or far_off(mid2, state.far2, state.unit2):
             state.far_rows = 0
+            state.far_since = now
         state.far2 = mid2
         state.far_rows += 1
-        if state.far_rows <= FAR_ROWS:
+        if not insist(state.far_rows, now - state.far_since):
             return _ABSURD_PRICE
     if bid >= ask:
         state.far_rows = 0
         return _CROSSED if bid > ask else _LOCKED
-    # a jump that FAR_ROWS had to confirm says nothing of usual moves
+    # a jump that others had to confirm says nothing of usual moves
     move = abs(mid2 - state.mid2) if state.known and state.far_rows == 0 else 0
     state.far_rows = 0
     size2 = float(max(move, 2 * (ask - bid)))

@@ -124,7 +124,7 @@ class Live(Ending):
             board,
             lambda known: self._degrade(POSITIONS, active=not known),
         )
-        self._first_books = FirstBooks(self._names, board)
+        self._first_books = FirstBooks(self._names, board, clock)
         self._recovery: Recovery | None = None
         self._earlier: EarlierOrders | None = None
         self._trade_up = True
@@ -273,6 +273,8 @@ class Live(Ending):
         """Agree with ledger and venue; what cannot be true halts everything before it begins."""
         recovered = await recovery.run()
         self._upkeep.foreign, self._earlier, self._recovery = recovery.foreign, recovery.earlier, None
+        for i, px in recovery.trades.items():
+            self._first_books.traded(i, px)
         for correction in recovered.corrections:
             _log.warning("corrected", kind=correction.kind, reason=correction.reason)
         for one in recovered.quarantined:

@@ -74,6 +74,8 @@ class Recovery:
         self._others = others or OthersTrades(self._manager, self._engine.run, access)
         self._left = 0  # when the account was last known as the ledger has it, ns UTC
         self.earlier = EarlierOrders(self._engine.run, self._engine.token)
+        self.trades: dict[int, float] = {}
+        """By instrument the ticks at which it was traded last since the ledger was left, as far as the venue told."""
 
     def rebuild(self) -> None:
         """Take in what the ledger says; to be called before the venue can report anything."""
@@ -127,7 +129,9 @@ class Recovery:
         if update.clOrdID in self._foreign:
             self._withdrawn.tell(update)
         elif new:
-            self._claim(self._manager.apply(update).stranger)
+            applied = self._manager.apply(update)
+            self._claim(applied.stranger)
+            self._note_trade(applied.fill or applied.stranger)
         if update.status.terminal:
             ended = update.clOrdID
             self._withdrawing = {c: o for c, o in self._withdrawing.items() if ended not in (c, o)}
@@ -185,6 +189,10 @@ class Recovery:
         """Orders that may still fill."""
         return [o.command.cl_ord_id for o in self._manager.open_orders()] + list(self._withdrawing.values())
 
+    def _note_trade(self, fill: Fill | None) -> None:
+        if fill is not None:
+            self.trades[self._manager.instruments.index(fill.instrument)] = float(fill.px)
+
     def _claim(self, fill: Fill | None) -> None:
         """An order that is none of ours is said to have filled: what the venue holds will say."""
         if fill is not None:
@@ -225,11 +233,13 @@ class Recovery:
             self._ledger.record_note(
                 Note(kind=ADJUSTMENT, ts=ts, instrument=correction.instrument, data=data)
             )
+            i = self._manager.instruments.index(correction.instrument)
+            entered = not self._manager.position(correction.instrument)  # then all of it is of since
+            self.trades[i] = px or correction.px * entered or self.trades.get(i, 0.0)
             self._manager.adjust(correction.instrument, correction.qty)
             if px:
                 self._manager.value(correction.instrument, correction.qty, px)
             else:
-                i = self._manager.instruments.index(correction.instrument)
                 self._engine.positions.unvalued.add(i, correction.qty)
 
     def _note_start(self) -> None:

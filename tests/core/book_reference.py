@@ -36,14 +36,14 @@ class Judge:
     def __init__(self) -> None:
         self.mid2: int | None = None
         self.unit2 = Fraction(0)
-        self.far: list[int] = []
+        self.far: list[tuple[int, int]] = []  # bid + ask, and when
 
     def _far(self, a: int, b: int) -> bool:
         near = Fraction(16) * self.unit2
         factor = a * b <= 0 or max(abs(a), abs(b)) > 2 * min(abs(a), abs(b))
         return abs(a - b) > near and a != b and factor
 
-    def book(self, book: Book) -> Quarantine:
+    def book(self, book: Book, now: int) -> Quarantine:
         least = 1 if book.sized else 0
         for levels, sign in ((book.bids, -1), (book.asks, 1)):
             prices = [sign * px for px, _ in levels]
@@ -60,10 +60,11 @@ class Judge:
             return Quarantine.ONE_SIDED
         mid2 = bid + ask
         if self.mid2 is not None and self._far(mid2, self.mid2):
-            if self.far and self._far(mid2, self.far[-1]):
+            if self.far and (now < self.far[0][1] or self._far(mid2, self.far[-1][0])):
                 self.far.clear()
-            self.far.append(mid2)
-            if len(self.far) <= 32:
+            self.far.append((mid2, now))
+            n, seconds = len(self.far), (now - self.far[0][1]) / 1e9
+            if not (n > 32 and seconds >= 5) and not (n >= 3 and seconds >= 60):
                 return Quarantine.ABSURD_PRICE
         jumped = bool(self.far)
         self.far.clear()

@@ -20,8 +20,13 @@ def fresh() -> Array:
     return np.zeros(1, JUDGE)
 
 
-def ask(state: Array, *books: Book) -> list[Quarantine]:
-    return [Quarantine(judge(row_of(book)[0], state[0])) for book in books]
+S = 10**9
+
+
+def ask(state: Array, *books: Book, every: int = S // 5) -> list[Quarantine]:
+    """What is said of books that come so many ns after each other, the first long after all before."""
+    began = int(state[0]["far_since"]) + 10 * S
+    return [Quarantine(judge(row_of(book)[0], state[0], began + k * every)) for k, book in enumerate(books)]
 
 
 def touch(bid: int, offer: int, bid_sz: int = 1, ask_sz: int = 1) -> Book:
@@ -56,18 +61,24 @@ def books(draw: st.DrawFn) -> Book:
     return Book(draw(sides(-1)), draw(sides(1)))
 
 
-@given(st.lists(books(), max_size=60), st.sampled_from([1, 7, 1000]))
+WAITS = st.sampled_from([0, 1, 150_000_000, S, 25 * S, -S])
+
+
+@given(st.lists(st.tuples(books(), WAITS), max_size=60), st.sampled_from([1, 7, 1000]))
 @settings(max_examples=300)
-def test_a_stream_of_books_against_the_rules_in_plain_python(stream: list[Book], unit: int) -> None:
-    state, reference = fresh(), Judge()
-    for raw in stream:
+def test_a_stream_of_books_against_the_rules_in_plain_python(
+    stream: list[tuple[Book, int]], unit: int
+) -> None:
+    state, reference, now = fresh(), Judge(), 100 * S
+    for raw, wait in stream:
+        now += wait
         if unit > 1 and any(size < 0 for _, size in raw.bids + raw.asks):
             continue  # doors refuse negative sizes before they count in units
         expected, left_out = whole_lots(raw, unit)
         row = row_of(raw)
         assert to_lots(row[0], unit, 1.0 / unit) == left_out
         assert book_of(row[0]) == expected
-        assert judge(row[0], state[0]) == reference.book(expected)
+        assert judge(row[0], state[0], now) == reference.book(expected, now)
         if reference.mid2 is not None:
             assert (state[0]["known"], state[0]["mid2"]) == (True, reference.mid2)
         for px, qty in ((expected.bids or ((0, 0),))[0], (reference.mid2 or 5, -3), (10**13, 1), (7, 0)):
@@ -80,7 +91,7 @@ def test_a_walk_through_zero_loses_no_book(moves: list[int], half: int) -> None:
     state, middle = fresh(), 50
     for move in moves:
         middle += max(-8 * half, min(8 * half, move))
-        code = judge(row_of(around(middle, half))[0], state[0])
+        code = judge(row_of(around(middle, half))[0], state[0], 0)
         first_at_zero = half in (middle, -middle) and not state[0]["known"]
         assert code == (Quarantine.ONE_SIDED if first_at_zero else OK)
 
@@ -177,6 +188,31 @@ def test_a_far_book_is_absurd_until_enough_of_them_agree() -> None:
     others = [around(2001)] * FAR_ROWS
     assert ask(state, around(1000), *others, around(10_000), around(2001)) == [OK, *far, far[0], far[0]]
     assert ask(state, *others[1:], around(1000), around(2001)) == [*far[1:], OK, far[0]]
+
+
+def test_many_far_books_at_once_are_no_market() -> None:
+    """A wrong feed sends as many in a millisecond: the engine bought at three times the price."""
+    state, far = fresh(), [Quarantine.ABSURD_PRICE]
+    assert ask(state, around(1000), *[around(3000)] * 500, every=1_000) == [OK, *far * 500]
+    assert ask(state, around(1000), every=0) == [OK]
+
+
+def test_few_far_books_over_a_minute_are_a_market_that_moves_seldom() -> None:
+    state, far = fresh(), [Quarantine.ABSURD_PRICE]
+    assert ask(state, around(1000), *[around(3000)] * 3, every=30 * S) == [OK, *far * 2, OK]
+
+
+@given(st.lists(st.tuples(st.sampled_from([1000, 3000, 9000]), st.integers(0, 2 * S)), max_size=150))
+def test_no_jump_is_believed_sooner(steps: list[tuple[int, int]]) -> None:
+    """Whatever comes: a far book is believed only behind 32 others that agree, over 5 s, or two, over a minute."""
+    state, now, run = fresh(), 0, list[tuple[int, int]]()
+    for middle, wait in [(1000, 0), *steps]:
+        now, good = now + wait, int(state[0]["mid2"])
+        run = [*run, (middle, now)] if run and run[-1][0] == middle else [(middle, now)]
+        code = judge(row_of(around(middle))[0], state[0], now)
+        over = now - run[0][1]
+        enough = (len(run) > FAR_ROWS and over >= 5 * S) or (len(run) > 2 and over >= 60 * S)
+        assert (code == OK) == (good in (0, 2 * middle) or enough)
 
 
 def test_the_factor_is_two_and_holds_on_both_sides_of_zero() -> None:

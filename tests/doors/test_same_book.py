@@ -47,7 +47,7 @@ def directly(market: Sequence[Moment]) -> Passed:
     for k, moment in enumerate(market):
         book, few = whole_lots(book_of(moment), LOT)
         left_out += few
-        reason = judge.book(book)
+        reason = judge.book(book, stamp_ns(k))
         if reason:
             bad[reason] += 1
         elif book != last:

@@ -172,7 +172,7 @@ def settle(book: Any, row: Any, now: int, bad: int) -> bool:
     """Account for one message; True where it makes a row. `now` is the receive stamp, ns UTC."""
     book.messages += 1
     show(book, row)
-    code = bad if bad else judge(row, book.judge)
+    code = bad if bad else judge(row, book.judge, now)
     if code:
         book.quarantined[code] += 1
         book.bad = code

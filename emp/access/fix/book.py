@@ -186,7 +186,7 @@ def emit(book: Any, row: Any, instrument: int, ts: int, seq: int, ts_recv: int) 
     to be told and the book that the next one is compared with.
     """
     show(book, row)
-    fault = judge(row, book.judge)
+    fault = judge(row, book.judge, ts)
     if fault != ACCEPTED:
         book.quarantined[fault] += 1
         return False

@@ -111,7 +111,7 @@ def _judge_book(row: Any, judged: Any, no_size: bool) -> int:
         quotes_only(row)
     else:
         judged.sub_lot += to_lots(row, 1, 1.0)
-    return judge(row, judged)
+    return judge(row, judged, row.ts)
 
 
 @kernel

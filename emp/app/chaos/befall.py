@@ -78,7 +78,7 @@ class Befalls:
         exchange = world.exchange
         exchange.refuses_until_ns = 0
         for pit in exchange.pits:
-            pit.silent_until_ns = pit.bare_until_ns = pit.crossed_until_ns = pit.wild = 0
+            pit.silent_until_ns = pit.bare_until_ns = pit.crossed_until_ns = pit.wild = pit.hurried = 0
         network = world.loop.network
         network.stands_until_ns = network.refuses_until_ns = network.one_way_until_ns = 0
         network.next_cut = network.next_flip = None
@@ -416,6 +416,18 @@ class Befalls:
         self._later(900, lambda: self._wild_price(rows))
         self._later(1_600, lambda: self._world.ask("kill"))
         self._and_resume(1_000 + STEP_MS)
+
+    def _wild_burst(self, rows: int) -> None:
+        self._kill(1_000)
+        self._later(900, lambda: self._hurry(rows))
+        self._later(2_000, lambda: self._world.ask("kill"))
+        self._and_resume(1_400 + STEP_MS)
+
+    def _hurry(self, rows: int) -> None:
+        """Show nothing until the process is there, and then so many wild rows at once, and some more."""
+        for pit in self._world.exchange.pits:
+            pit.silent_until_ns = self._now_ns + 800 * MS
+            pit.wild, pit.hurried = rows + 8, rows
 
     def _by_hand(self, lots: int) -> None:
         self._trade_by_hand(lots, told=True)

@@ -339,6 +339,13 @@ MUTANTS = (
         "self._bus.publish(rows, self._watchdog.lain_ns())",
         ("wild_start",),
     ),
+    Mutant(
+        "many_first_books_at_once_believed",
+        "emp.engine.reconciliation.first_book",
+        "        if _insist(far.rows, age):\n",
+        "        if far.rows > FAR_ROWS:\n",
+        ("wild_burst",),
+    ),
     # getting flat
     Mutant(
         "closing_without_pace",

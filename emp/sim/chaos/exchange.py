@@ -20,6 +20,8 @@ from emp.core.records import Array
 from emp.sim.chaos.loop import Process, VirtualLoop
 from emp.sim.chaos.pit import Pit, at_wild_prices
 
+US = 1_000
+
 ENTRY_NS = 1_000_000
 """From a command's arrival to the matching engine."""
 
@@ -123,9 +125,11 @@ class Exchange:
             return
         row, wait_ns = pit.following()
         now = self._loop.now_ns
-        self._loop.schedule(self._process, now + wait_ns, self._next, pit)
+        hurried = pit.hurried > 0 and now >= pit.silent_until_ns
+        self._loop.schedule(self._process, now + (US if hurried else wait_ns), self._next, pit)
         if now < pit.silent_until_ns:
             return
+        pit.hurried -= hurried
         pit.take_in(row, now, self._wall())
         self._match(pit, row[0])
         if pit.wild:

@@ -30,6 +30,7 @@ class Pit:
         self.bare_side = "bid"
         self.crossed_until_ns = 0  # the bid stands above the ask until then
         self.wild = 0  # rows that are shown at three times their prices
+        self.hurried = 0  # rows that come a microsecond after each other
         self.wild_ns = -(10**18)  # when the newest of them was shown
         self.book: Array | None = None  # the newest row
         self.held_row: Array | None = None  # that changes places with the next

@@ -34,7 +34,7 @@ def screen(rows: Any, state: Any, last: Any, waiting: Any, reasons: Any) -> int:
     shown = 0
     for k in range(rows.size):
         row = rows[k]
-        code = judge(row, state[0])
+        code = judge(row, state[0], row.ts)
         if row.flags & TRADE:
             add_trade(waiting[0], row)
         if code != ACCEPTED and row.flags & STOP == 0:
