@@ -3,7 +3,7 @@ import {time} from "./chart.js";
 import * as controls from "./controls.js";
 import {$, el, number, price, put} from "./format.js";
 import {panels} from "./panels.js";
-import {Store} from "./store.js";
+import {MOST, Store} from "./store.js";
 import * as tables from "./tables.js";
 
 const SPANS = [["1 min", 60e9], ["5 min", 300e9], ["15 min", 900e9], ["1 h", 3600e9], ["all", Infinity]];
@@ -158,4 +158,4 @@ function frame() { charts.forEach((chart) => chart.render()); requestAnimationFr
 
 controls.setUp(); tools(); theme(); listen(); setInterval(watch, 500); frame();
 document.addEventListener("visibilitychange", seen);
-Object.assign(window, {emp: {store, time}});  // for whoever looks at the page from outside
+Object.assign(window, {emp: {store, time, MOST}});  // for whoever looks at the page from outside
