@@ -22,6 +22,7 @@ from playwright.sync_api import sync_playwright
 
 ALONE_S = 60
 RISE = 1.10
+OPEN = "BTC-PERPETUAL"  # a market that never closes
 FLOW_HZ = 5.0  # visible events a second of the built-in market at its own pace
 
 FILL = """() => {
@@ -66,7 +67,12 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         speed = str(asked.events / FLOW_HZ)
-        settings = {"EMP_RUN_DIR": folder, "EMP_HTTP__PORT": "0", "EMP_ACCESS__SPEED": speed}
+        settings = {
+            "EMP_RUN_DIR": folder,
+            "EMP_HTTP__PORT": "0",
+            "EMP_ACCESS__SPEED": speed,
+            "EMP_INSTRUMENTS__NAMES": f'["{OPEN}"]',
+        }
         with subprocess.Popen(
             [sys.executable, "-m", "emp", "run", "--config", str(ROOT / "examples/mock.yaml")],
             env=os.environ | settings,
