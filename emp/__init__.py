@@ -68,10 +68,20 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        raise AttributeError(f"module 'emp' has no attribute {name!r}")
+        raise AttributeError(f"module 'emp' has no attribute {name!r}{_meant(name)}")
     found = getattr(import_module("emp.app.library"), name)
     globals()[name] = found
     return found
+
+
+def _meant(name: str) -> str:
+    """What may have been meant by a name that there is not; nothing is said of names that Python asks for by itself."""
+    if name.startswith("_"):
+        return ""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, __all__, 1)
+    return f": did you mean {near[0]!r}?" if near else ""
 
 
 def __dir__() -> list[str]:

@@ -29,9 +29,7 @@ PICTURES = (
 
 def main() -> None:
     """Run the market, wait, draw, end the run."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        sys.exit("console_pictures: no Chromium found (Debian: apt install chromium)")
+    browser = browser_path()
     with tempfile.TemporaryDirectory() as folder:
         settings = {"EMP_RUN_DIR": folder, "EMP_HTTP__PORT": "0", "EMP_ACCESS__SPEED": "10"}
         with subprocess.Popen(
@@ -47,13 +45,21 @@ def main() -> None:
                 process.terminate()
 
 
+def browser_path() -> str:
+    """Where Chromium is."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        sys.exit("no Chromium found (Debian: apt install chromium)")
+    return browser
+
+
 def address_of(process: "subprocess.Popen[str]") -> str:
     """Where the run says that its console is."""
     assert process.stderr is not None
     for line in process.stderr:
         if found := re.search(r"http://\S+", line):
             return found[0]
-    sys.exit("console_pictures: the run did not begin")
+    sys.exit("the run did not begin")
 
 
 def draw(browser: str, address: str) -> None:
@@ -79,7 +85,7 @@ def wait_for(page: Any, holds: str) -> None:
     end = time.monotonic() + PATIENCE_S
     while not page.evaluate(holds):
         if time.monotonic() > end:
-            sys.exit("console_pictures: too little happened")
+            sys.exit("too little happened")
         page.wait_for_timeout(500)
 
 

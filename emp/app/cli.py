@@ -34,6 +34,7 @@ REFUSED = (
     errno.EMFILE,
     errno.ENFILE,
     errno.ENOTDIR,
+    errno.EISDIR,
     errno.ESTALE,
     errno.ENOTCONN,
     errno.ETIMEDOUT,

@@ -4,14 +4,19 @@ import socket
 from collections.abc import Callable
 
 from emp.core.errors import UsageError
-from emp.observe.heartbeat import LONGEST, Watch
+from emp.observe.heartbeat import LONGEST, Beat, Watch
 
 LOOK_S = 0.5
 """Between two looks at how long there was nothing."""
 
 
-def until_silent(heard: Watch, where: tuple[str, int], say: Callable[[str], None]) -> None:
-    """Listen until the engine that was heard has fallen silent; UsageError where it cannot be listened at `where`."""
+def until_silent(
+    heard: Watch, where: tuple[str, int], say: Callable[[str], None], lives: Callable[[Beat], None]
+) -> None:
+    """Listen until the engine that was heard has fallen silent; UsageError where it cannot be listened at `where`.
+
+    `lives` is called with every beat of an engine that goes on.
+    """
     run = ""
     with _listening(where) as listening:
         say(f"listening at {where[0]}:{where[1]}")
@@ -22,6 +27,8 @@ def until_silent(heard: Watch, where: tuple[str, int], say: Callable[[str], None
                 continue
             if beat is None:
                 continue
+            if not beat.over:
+                lives(beat)
             if beat.over:
                 say(f"run {beat.run} has ended in order")
             elif beat.run != run:

@@ -23,6 +23,10 @@ class EmpError(Exception):
 
     exit_code = 2
 
+    def __str__(self) -> str:
+        """The message as one line, whatever the words of others in it are broken into."""
+        return " ".join(part.strip() for part in super().__str__().splitlines() if part.strip())
+
 
 class ConfigError(EmpError):
     """A configuration value is missing, unknown, of the wrong type or contradicts another."""

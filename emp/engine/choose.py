@@ -5,6 +5,7 @@
 shipped: Mamba-3, Mamba-2, linear.
 """
 
+import difflib
 from importlib import resources
 from pathlib import Path
 from typing import get_args
@@ -26,6 +27,12 @@ def shipped() -> list[str]:
 def artifact_folder(name: str | Path) -> Path:
     """Folder of an artifact: a shipped one for a name of IMPLS, else the folder of that name."""
     if str(name) not in IMPLS:
+        if Path(name).name == str(name) and not Path(name).exists():
+            near = difflib.get_close_matches(str(name), shipped(), 1)
+            hint = f": did you mean {near[0]}?" if near else ";"
+            raise ArtifactError(
+                f"no model {name}{hint} shipped are {', '.join(shipped())}, others are named by their folder"
+            )
         return Path(name)
     folder = _shipped_folder(str(name))
     if not (folder / MANIFEST).is_file():

@@ -29,6 +29,7 @@ from emp.core.records import Array
 from emp.decision import requests as _requests  # noqa: F401  numba must know them before it compiles a rule
 from emp.decision.own import ANSWERED, OBSERVATION, RAISED, REQUEST, OwnRule, own_rule
 from emp.engine.engine import Engine
+from emp.engine.misspelt import misspelt_field, place_compiled
 
 LAZY = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
 """Functions that do nothing when they are called."""
@@ -121,7 +122,7 @@ class Rule:
         frames = frames or [here]  # it could not even be called
         # the innermost line of the rule's own file: what it called knows nothing of it
         last = next((f for f in reversed(frames) if f.filename == frames[0].filename), frames[-1])
-        said = str(self._raised).splitlines()
+        said = [misspelt_field(self._raised) or line for line in str(self._raised).splitlines()]
         why = f"{type(self._raised).__name__}: {said[0]}" if said else type(self._raised).__name__
         return f"{why} ({Path(last.filename).name}, line {last.lineno})"
 
@@ -165,6 +166,10 @@ class Rule:
         try:
             return numba.cfunc(_COMPILED_ENTRY)(entry if takes == 2 else entry_with_memory)
         except Exception as error:  # numba raises errors of its own insides too
+            wrong = misspelt_field(error)
+            if wrong:
+                place = place_compiled(error)
+                raise UsageError(f"rule {self.name}: {wrong}{place and f' ({place})'}") from None
             raise UsageError(
                 f"rule {self.name} cannot be compiled: {_first_cause(error)}; without numba.njit it runs in Python"
             ) from None
@@ -241,4 +246,6 @@ def _first_cause(error: Exception) -> str:
         (line for line in lines if not line.startswith(("Failed in", "No implementation of"))), lines[0]
     )
     where = [line.split("File ", 1)[1].rstrip(":") for line in lines if line.startswith("File ")]
-    return f"{said} ({where[-1]})" if where else said
+    theirs = [place for place in where if "emp/engine/own.py" not in place]
+    place = place_compiled(error) if not theirs else theirs[-1]
+    return f"{said} ({place})" if place else said

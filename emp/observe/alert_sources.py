@@ -58,13 +58,15 @@ class OfBoard:
 
 
 class OfHeartbeat:
-    """A run whose heartbeat has fallen silent, seen from another machine: what it last said."""
+    """A run, seen from another machine by its heartbeat, which has fallen silent or is heard: what it last said."""
 
-    def __init__(self, last: Beat, silent_s: float) -> None:
-        self._last, self._silent_s = last, silent_s
+    def __init__(self, last: Beat, silent_s: float, *, lives: bool = False) -> None:
+        self._last, self._silent_s, self._lives = last, silent_s, lives
 
     def holding(self, said: Collection[str]) -> list[Alert]:
-        """That it is gone, and what it leaves behind."""
+        """That it is gone, and what it leaves behind; nothing while it lives."""
+        if self._lives:
+            return []
         last = self._last
         held = ", ".join(f"{name} {lots:+d}" for name, lots in last.held.items())
         left = [f"it held {held} lots"] * bool(held) + [f"{last.orders} orders worked"] * bool(last.orders)

@@ -313,7 +313,10 @@ def test_few_pages_at_a_time_and_they_are_told_the_end(monkeypatch: pytest.Monke
         readers = [Reader(page), Reader(page)]
         for reader in readers:
             reader.next()
-        assert page.ask("GET", "/events").status == 503
+        refused = page.ask("GET", "/events")
+        assert (refused.status, refused.body) == (503, "too many pages are open: 2 at a time\n")
+        told = page.ask("GET", "/events", Accept="text/event-stream")
+        assert (told.status, told.body) == (200, 'event: full\ndata: {"most": 2}\n\n')
         assert page.ask("GET", "/health").status == 200
         readers.pop().close()
         deadline = time.monotonic() + 5

@@ -470,6 +470,24 @@ SEEN = """(seen) => {
 }"""
 
 
+def test_a_page_too_many_says_so_and_goes_on_when_one_is_closed(
+    open_page: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emp.app.console.stream.MOST", 1)
+    with served() as page:
+        feed(page, 10)
+        first = open_page(page.server.url)
+        until(first, "globalThis.emp?.store.lines.ts.length === 10")
+        second = open_page(page.server.url)
+        second.wait_for_selector("#health.bad >> text=too many viewers: 1 page")
+        time.sleep(4.0)  # longer than it takes a page to call its connection lost
+        assert "Close one" in second.inner_text("#health")
+        assert second.evaluate("document.querySelector('#health').getAttribute('aria-live')") == "polite"
+        first.close()
+        until(second, "globalThis.emp?.store.lines.ts.length === 10")
+        until(second, "!/viewers/.test(document.querySelector('#health').textContent)")
+
+
 def test_all_stays_all_while_the_run_goes_on(open_page: Any) -> None:
     with served() as page:
         feed(page, 40)

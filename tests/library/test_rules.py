@@ -228,18 +228,70 @@ def test_an_interrupt_in_a_rule_is_an_interrupt(market: emp.MarketData) -> None:
 
 def test_what_numba_cannot_compile_is_said_in_one_line() -> None:
     @numba.njit
-    def unknown(seen: Any, request: Any) -> None:
-        request.px = seen.nothing
-
-    @numba.njit
     def untyped(seen: Any, request: Any) -> None:
         request.px = "two"
 
-    for rule in (unknown, untyped):
-        with pytest.raises(emp.UsageError, match="cannot be compiled") as caught:
-            emp.Rule(rule)
-        assert "\n" not in str(caught.value)
-        assert len(str(caught.value)) < 400
+    with pytest.raises(emp.UsageError, match="cannot be compiled") as caught:
+        emp.Rule(untyped)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@numba.njit
+def spread_of(seen: Any) -> Any:
+    return seen.spred_ticks
+
+
+def asks_seen(seen: Any, request: Any) -> None:
+    request.px = seen.spred_ticks
+
+
+def asks_by_name(seen: Any, request: Any) -> None:
+    request.px = seen["spred_ticks"]
+
+
+def asks_in_a_call(seen: Any, request: Any) -> None:
+    request.px = spread_of(seen)
+
+
+def writes_request(seen: Any, request: Any) -> None:
+    request.expcted_ticks = 1.0
+
+
+def asks_memory(seen: Any, request: Any, mine: Any) -> None:
+    mine[0].cuont += 1
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (asks_seen, "seen has no field 'spred_ticks': did you mean 'spread_ticks'? there are ts seq .* max_position"),
+        (asks_by_name, "seen has no field 'spred_ticks': did you mean 'spread_ticks'? there are ts seq "),
+        (asks_in_a_call, "seen has no field 'spred_ticks': did you mean 'spread_ticks'? there are ts seq "),
+        (writes_request, "request has no field 'expcted_ticks': did you mean 'expected_ticks'? there are action side "),
+        (asks_memory, "the record has no field 'cuont': did you mean 'count'? there are count"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_field_is_named_with_what_was_meant_and_what_there_is(
+    market: emp.MarketData, rule: Any, said: str, compiled: bool
+) -> None:
+    memory = np.zeros(1, [("count", "i8")]) if rule is asks_memory else None
+    if memory is not None and not compiled:
+        memory = memory.view(np.recarray)
+    with pytest.raises(emp.UsageError, match=said.replace("?", r"\?")) as caught:
+        emp.backtest(market, rule=emp.Rule(numba.njit(rule) if compiled else rule, memory), model="linear")
+    assert "\n" not in str(caught.value)
+    if rule is not asks_by_name:
+        called = compiled and rule is asks_in_a_call  # Python's rules are told by the line of their own
+        line = spread_of.py_func.__code__.co_firstlineno + 2 if called else rule.__code__.co_firstlineno + 1
+        assert f"(test_rules.py, line {line})" in str(caught.value)
+
+
+def test_a_misspelt_name_of_the_library_is_told_with_the_one_that_was_meant() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'backtset': did you mean 'backtest'"):
+        _ = emp.backtset  # type: ignore[attr-defined]
+    assert not hasattr(emp, "__wrapped__")
 
 
 def test_what_is_no_rule_is_refused() -> None:

@@ -4,6 +4,7 @@ import json
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from typer.testing import CliRunner
 
 from emp.app.cli import app
 from emp.app.watching import until_silent
-from emp.core.clock import SimClock
+from emp.app.wiring.alerts import TakingBack, telling_of_silence, watch_file
+from emp.core.clock import LiveClock, SimClock
 from emp.core.config.secrets import Secret
 from emp.core.errors import ConfigError, UsageError
 from emp.observe.board import SILENT_AFTER_MS, Board, InstrumentView, View
 from emp.observe.heartbeat import LONGEST, Beat, Heart, Watch, address, beat_of, opened, sealed
+from emp.observe.receivers import Webhook
+from tests.kit.receiving import hook
 
 KEY = Secret("sixteen characters")
 S = 1_000_000_000
@@ -140,6 +144,34 @@ def test_after_an_orderly_end_nothing_is_silent() -> None:
     assert watch.silent, "the next run has died"
 
 
+def test_an_engine_that_is_heard_again_takes_back_what_the_watch_before_has_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emp.observe.alert_log.CLEAR_S", 0.0)
+    monkeypatch.setenv("EMP_STATE", str(tmp_path))
+    beat, clock, path = Beat(run="R", n=1, held={"GC": 5}, orders=0), LiveClock(), watch_file(4711)
+    with hook() as owner:
+        told = [Webhook(f"{owner.url}/watch")]
+        with telling_of_silence(beat, 15.0, told, clock, path):
+            pass
+        firing = ("position_without_engine", "firing")
+        assert owner.named() == [firing]
+        again = TakingBack(15.0, told, clock, path)
+        again.end()
+        assert owner.named() == [firing], "nothing is known before the first beat"
+        for n in (2, 3):
+            again.heard(Beat(run="R", n=n, held={"GC": 5}, orders=0))
+        end = time.monotonic() + 60
+        while len(owner.posts) < 2:
+            assert time.monotonic() < end, "it was not taken back"
+            time.sleep(0.05)
+        again.end()
+        assert owner.named() == [firing, ("position_without_engine", "resolved")]
+        with telling_of_silence(beat, 15.0, told, clock, path):
+            pass
+        assert owner.named()[2:] == [firing], "another silence is told again"
+
+
 @pytest.mark.parametrize("told", ["", "host", "host:", ":1", "host:0", "host:70000", "host:x"])
 def test_an_address_that_is_none_ends_in_one_line(told: str) -> None:
     with pytest.raises(ConfigError, match="HOST:PORT"):
@@ -154,7 +186,7 @@ def test_a_name_that_nobody_knows_ends_in_one_line() -> None:
 def test_an_address_that_is_taken_ends_in_one_line(ear: Ear) -> None:
     host, port = address(ear.at)
     with pytest.raises(UsageError, match="in use"):
-        until_silent(Watch(KEY, 5.0, lambda: 0), (host, port), lambda _: None)
+        until_silent(Watch(KEY, 5.0, lambda: 0), (host, port), lambda _: None, lambda _: None)
 
 
 def free_port() -> int:

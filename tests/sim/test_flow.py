@@ -183,9 +183,13 @@ def test_models_are_kept_in_files(tmp_path: Path, flows: dict[str, np.ndarray]) 
     back, known = load_params(tmp_path / "m.npz")
     assert known == source
     assert params_hash(back) == params_hash(flows["qr"])
-    (tmp_path / "bad.npz").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="not a flow model"):
-        load_params(tmp_path / "bad.npz")
+    np.save(tmp_path / "array.npy", np.arange(3))
+    spoilt = {"bad.npz": b"nothing", "empty": b"", "zip": b"PK\x03\x04" + bytes(range(256))}
+    for name, held in spoilt.items():
+        (tmp_path / name).write_bytes(held)
+    for name in (*spoilt, "array.npy", "."):
+        with pytest.raises(DataError, match="not a flow model"):
+            load_params(tmp_path / name)
     with pytest.raises(DataError, match="at least 5000 events"):
         calibrate(np.zeros(10, dtype=[("ts", "i8")]), "zi")
     with pytest.raises(UsageError, match="1000 ticks or more"):

@@ -153,7 +153,7 @@ def test_train_then_evaluate_from_the_command_line(
     ("arguments", "message"),
     [
         (["train", "--data", "nowhere.csv", "--out", "x"], "nowhere.csv: no such recording"),
-        (["evaluate", "--artifact", "nowhere"], "nowhere/manifest.json: no such file"),
+        (["evaluate", "--artifact", "nowhere"], "no model nowhere; shipped are"),
         (["evaluate", "--trade", "--artifact", "linear", "--artifact", "mamba3"], "--trade trades one model"),
         (["evaluate", "--psi", "--data", "GOOG=pyproject.toml"], "pyproject.toml"),
     ],

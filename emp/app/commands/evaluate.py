@@ -149,6 +149,12 @@ def evaluate(options: Options) -> None:
     if options.leave_out:
         _leave_out(options)
         return
+    if options.catalogue is not None or options.market:
+        from emp.core.errors import UsageError
+
+        raise UsageError(
+            "--catalogue and --market name what --leave-out leaves out: add it, or leave them away"
+        )
     if options.trade:
         _trade_only(options)
         return

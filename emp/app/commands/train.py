@@ -87,6 +87,7 @@ def train(options: Options) -> None:
     from emp.train.fit.took import Took
 
     where = pick_device(options.device)
+    _read_what_is_named(options)
     series = [parse_series(text) for text in options.data] if options.data else recipe(SHIPPED)
     began = time.perf_counter()
     took = Took()
@@ -127,6 +128,21 @@ def train(options: Options) -> None:
     typer.echo(f"{artifact.hash}  {options.out}", err=True)
     if options.as_json:
         print(json.dumps(result))
+
+
+def _read_what_is_named(options: Options) -> None:
+    """Refuse what will not do before the recordings are read, which takes its time."""
+    from emp.core.errors import UsageError
+    from emp.engine.choose import load_model
+    from emp.train.fit.settings import read_settings
+
+    if options.settings is not None:
+        if options.model is Model.LINEAR:
+            raise UsageError("--settings are those of a state-space model: give --model mamba2 or mamba3")
+        read_settings(options.settings, "mamba3", options.seed)
+    for name in (options.linear, options.reference):
+        if name is not None:
+            load_model(name)
 
 
 def _referred(name: str, datasets: "list[Dataset]") -> "Trained":

@@ -37,7 +37,7 @@ def watch(
     """
     from emp.app.terminal.console import make_console
     from emp.app.watching import until_silent
-    from emp.app.wiring.alerts import receivers, telling_of_silence
+    from emp.app.wiring.alerts import TakingBack, receivers, telling_of_silence, watch_file
     from emp.core.clock import LiveClock
     from emp.core.config.config import SystemConfig
     from emp.core.config.secrets import heartbeat_key
@@ -47,7 +47,10 @@ def watch(
     where, console = address(listen), make_console(stderr=True)
     clock = LiveClock()
     heard = Watch(heartbeat_key(), silent_after, clock.monotonic_ns)
-    until_silent(heard, where, lambda words: console.print(words, highlight=False))
+    path = watch_file(where[1])
+    earlier = TakingBack(silent_after, told, clock, path)
+    until_silent(heard, where, lambda words: console.print(words, highlight=False), earlier.heard)
+    earlier.end()
     last = heard.newest
     assert last is not None
     open_ = bool(last.held or last.orders)
@@ -57,7 +60,7 @@ def watch(
         f" {last.orders} orders worked" + (f": {then}" if acts else ""),
         highlight=False,
     )
-    with telling_of_silence(last, silent_after, told, clock):
+    with telling_of_silence(last, silent_after, told, clock, path):
         code = subprocess.run(shlex.split(then), check=False).returncode if acts else SILENT
     if as_json:
         found = {"run": last.run, "held": last.held, "orders": last.orders, "acted": acts, "exit_code": code}

@@ -51,7 +51,7 @@ class Stream:
     async def answer_events(self, request: Request) -> Response:
         """The stream; `Last-Event-ID`, else `after`, is the stamp that the page has."""
         if self._pages >= MOST:
-            return PlainTextResponse("too many pages are open\n", 503, HEADERS)
+            return _full(request)
         has = request.headers.get("Last-Event-ID") or request.query_params.get("after", "")
         events = self._events(has, lambda: bool(getattr(request.app.state, "ending", False)))
         return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
@@ -115,6 +115,15 @@ def slim(view: View) -> View:
         msgspec.structs.replace(one, decisions=(), recent_fills=(), outcomes=()) for one in view.instruments
     )
     return msgspec.structs.replace(view, instruments=less)
+
+
+def _full(request: Request) -> Response:
+    """Why there is no stream: an event for a page, which is told no status of a refused one; a status for others."""
+    if "text/event-stream" not in request.headers.get("Accept", ""):
+        return PlainTextResponse(f"too many pages are open: {MOST} at a time\n", 503, HEADERS)
+    return Response(
+        f'event: full\ndata: {{"most": {MOST}}}\n\n', media_type="text/event-stream", headers=HEADERS
+    )
 
 
 def _controls(view: View | None) -> object:

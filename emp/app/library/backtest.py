@@ -18,7 +18,8 @@ from emp.access.paper.venue import PaperVenue
 from emp.access.port import Source
 from emp.access.recordings import open_recording
 from emp.access.recordings.source import files_of
-from emp.app.library.market import OPEN_NS, MarketData, Paths, paths_of
+from emp.app.library.arguments import speaks_of_arguments
+from emp.app.library.market import OPEN_NS, MarketData, Paths, paths_of, whole_numbers
 from emp.app.library.result import Result
 from emp.app.report.data import RunData, read_run
 from emp.app.wiring.assembly import describe_rule
@@ -53,6 +54,7 @@ class Flow(NamedTuple):
     start_px: int = 50_000  # ticks
 
 
+@speaks_of_arguments()
 def backtest(
     market: MarketData | Flow | Paths,
     instrument: str | None = None,
@@ -187,8 +189,7 @@ def _recorded(
 def _in_flow(
     flow: Flow, facts: Instrument, rule: Rule | None, model: LoadedModel, limits: EngineLimits
 ) -> Result:
-    if flow.events < 1:
-        raise UsageError(f"backtest: at least one event, not {flow.events}")
+    whole_numbers("backtest: Flow", events=(flow.events, 1), seed=(flow.seed, 0), start_px=(flow.start_px, 1))
     engine = Engine([facts], model, limits, RUN)
     if rule is not None:
         rule.attach(engine)

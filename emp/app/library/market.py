@@ -13,6 +13,7 @@ from emp.access.port import ReadCounts
 from emp.access.recordings import open_recording
 from emp.access.recordings.mapping import load_mappings
 from emp.access.recordings.source import files_of
+from emp.app.library.arguments import speaks_of_arguments
 from emp.core.columns import arrow_fields, to_arrays
 from emp.core.errors import UsageError
 from emp.core.instrument import Instrument, find
@@ -118,6 +119,7 @@ class MarketData:
         """`to_arrow` as a pandas frame, indexed by time."""
         return self.to_arrow(**options).to_pandas().set_index("ts")
 
+    @speaks_of_arguments()
     def save(self, path: str | Path) -> None:
         """Write it as a recording (Parquet, as runs keep their market), which `load` and `emp replay` read again."""
         place = Path(path)
@@ -137,16 +139,27 @@ def records_table(rows: Array) -> pa.Table:
     return table.set_column(at, "ts", stamps(rows["ts"]))
 
 
+def whole_numbers(function: str, **given: tuple[Any, int]) -> None:
+    """Refuse what is no whole number from the least on: name=(value, least)."""
+    for name, (value, least) in given.items():
+        if not isinstance(value, Integral) or value < least:
+            raise UsageError(f"{function}: {name} is a whole number from {least} on, not {value!r}")
+
+
 def paths_of(paths: Paths) -> list[Path]:
     """File names, one or several, as paths."""
     if isinstance(paths, str | Path):
-        return [Path(paths)]
+        paths = [paths]
     if not isinstance(paths, Sequence) or not all(isinstance(p, str | Path) for p in paths):
         kind = type(paths).__name__
         raise UsageError(f"a recording is named by its path, or by several in a list, not by a {kind}")
+    for path in paths:
+        if "\0" in str(path):
+            raise UsageError(f"no path has a NUL in it: {str(path)!r}")
     return [Path(p) for p in paths]
 
 
+@speaks_of_arguments()
 def load(
     paths: Paths,
     instrument: str,
@@ -170,13 +183,14 @@ def load(
     if not isinstance(instrument, str):
         raise UsageError(f"load: an instrument is named as in `emp instruments`, 'GOOG', not {instrument!r}")
     facts = find(instrument, Path(catalogue) if catalogue is not None else None)
-    own = load_mappings([Path(p) for p in mappings])
+    own = load_mappings(paths_of(mappings))
     source = open_recording(paths_of(paths), facts, mappings=own, accept_losses=accept_losses)
     parts = [empty_events(0), *source.batches()]
     files = sorted({item.path for item in files_of(paths_of(paths), own)})
     return MarketData(facts, np.concatenate(parts), source.counts, files)
 
 
+@speaks_of_arguments(model="flow")
 def simulate(
     flow: str = "goog",
     instrument: str = "GOOG",
@@ -193,10 +207,7 @@ def simulate(
         flow: zi, goog, tsla, or a file that `emp sim calibrate` wrote.
         start_px: ticks.
     """
-    given: dict[str, tuple[Any, int]] = {"events": (events, 1), "seed": (seed, 0)}
-    for name, (value, least) in given.items():
-        if not isinstance(value, Integral) or value < least:
-            raise UsageError(f"simulate: {name} is a whole number from {least} on, not {value!r}")
+    whole_numbers("simulate", events=(events, 1), seed=(seed, 0), start_px=(start_px, 1))
     market = Market(named_flow(flow), seed, start_px, OPEN_NS)
     rows = empty_events(events)
     done = 0

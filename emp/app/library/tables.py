@@ -3,9 +3,14 @@
 Features use the past alone; labels are the future, and say when they became known.
 """
 
+import math
+from numbers import Real
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
+from emp.app.library.arguments import speaks_of_arguments
 from emp.app.library.market import MarketData, records_table, stamps
 from emp.core.errors import UsageError
 from emp.core.records import HORIZON_NAMES
@@ -23,6 +28,7 @@ def _seen(market: MarketData, model: str | None) -> FeatureTable:
     return extract_features(market.batches(), market.instrument, load_model(model).encoder)
 
 
+@speaks_of_arguments()
 def features(market: MarketData, *, model: str | None = None) -> pa.Table:
     """The MarketState after every visible event, beside the touch and sigma in ticks; by the kernel that trades.
 
@@ -39,6 +45,7 @@ def features(market: MarketData, *, model: str | None = None) -> pa.Table:
     return table
 
 
+@speaks_of_arguments()
 def labels(market: MarketData, *, k_sigma: float = K_SIGMA) -> pa.Table:
     """Where the mid went after every visible event, row for row with `features`.
 
@@ -47,9 +54,12 @@ def labels(market: MarketData, *, k_sigma: float = K_SIGMA) -> pa.Table:
         in units of max(spread, k sigma)), `move_ticks_…`, and `known_…`, when it became known: who splits by time drops
         what is known later. Null where the stream broke before.
     """
+    given: Any = k_sigma
+    if not isinstance(given, Real) or not 0.0 <= float(given) < math.inf:
+        raise UsageError(f"labels: k_sigma is a number from 0 on, not {k_sigma!r}")
     seen = _seen(market, "linear")
     rows, states = seen.rows, seen.states
-    unit = unit_ticks(states["spread_ticks"].astype(float), rows["sigma_ticks"], k_sigma)
+    unit = unit_ticks(states["spread_ticks"].astype(float), rows["sigma_ticks"], float(k_sigma))
     found = targets(rows["bid"] + rows["ask"], states["ts"], unit, segments(rows["since_reset"]))
     columns = {"ts": stamps(states["ts"]), "unit_ticks": pa.array(unit)}
     for h, name in enumerate(HORIZON_NAMES):

@@ -7,7 +7,8 @@ from pathlib import Path
 from emp.core.clock import Clock
 from emp.core.config.config import Alerts
 from emp.core.config.secrets import Secret, load_secrets
-from emp.core.errors import ConfigError
+from emp.core.errors import ConfigError, JournalError
+from emp.journal.account_file import state_folder
 from emp.observe.alert_sources import OfBoard, OfHeartbeat
 from emp.observe.alerting import Alerting
 from emp.observe.alerts import Alert
@@ -69,13 +70,46 @@ def telling(
         alerting.stop(last, over=not any(one.name == "ended" for one in last))
 
 
+def watch_file(port: int) -> Path | None:
+    """Where a watch keeps what it told, for the one after it; None where this user can keep nothing."""
+    try:
+        folder = state_folder("watch")
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, JournalError):
+        return None
+    return folder / f"{port}.jsonl"
+
+
+class TakingBack:
+    """Takes back what an earlier watch told, once the engine is heard again; `end` it before telling anew."""
+
+    def __init__(self, silent_s: float, told: Sequence[Receiver], clock: Clock, path: Path | None) -> None:
+        self._silent_s, self._told, self._clock, self._path = silent_s, told, clock, path
+        self._alerting: Alerting | None = None
+
+    def heard(self, beat: Beat) -> None:
+        """The engine lives: from the first beat on nothing of its silence holds."""
+        if self._told and self._alerting is None:
+            living = OfHeartbeat(beat, self._silent_s, lives=True)
+            self._alerting = Alerting(living, self._told, self._clock, self._path)
+            self._alerting.start()
+
+    def end(self) -> None:
+        """Look no more."""
+        if self._alerting is not None:
+            self._alerting.stop(over=False)
+            self._alerting = None
+
+
 @contextmanager
-def telling_of_silence(last: Beat, silent_s: float, told: Sequence[Receiver], clock: Clock) -> Iterator[None]:
+def telling_of_silence(
+    last: Beat, silent_s: float, told: Sequence[Receiver], clock: Clock, path: Path | None = None
+) -> Iterator[None]:
     """Tell that the engine of a heartbeat has fallen silent, while the block acts on it."""
     if not told:
         yield
         return
-    alerting = Alerting(OfHeartbeat(last, silent_s), told, clock)
+    alerting = Alerting(OfHeartbeat(last, silent_s), told, clock, path)
     alerting.step(False)
     alerting.start()
     try:

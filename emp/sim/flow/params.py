@@ -1,6 +1,9 @@
 """Parameters of every flow model in one record, so that one compiled driver runs them all."""
 
 import hashlib
+import io
+import zipfile
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -122,14 +125,27 @@ def save_params(path: Path, p: Array, source: Source) -> None:
         np.savez_compressed(file, **fields)  # type: ignore[arg-type]
 
 
+NO_MODEL = (
+    OSError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    msgspec.DecodeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy raises of a file that is empty, cut, an array, or anything else."""
+
+
 def load_params(path: Path) -> tuple[Array, Source]:
     """Read a flow model and what it was estimated from; raise DataError where the file is not one."""
     p = np.zeros(1, FLOW)
     try:
-        with np.load(path) as file:
+        with np.load(io.BytesIO(path.read_bytes())) as file:
             source = msgspec.json.decode(file["_source"].tobytes(), type=Source)
             known = {name: file[name] for name in file.files}
-    except (OSError, KeyError, ValueError, msgspec.DecodeError) as error:
+    except NO_MODEL as error:
         raise DataError(f"{path}: not a flow model: {error}") from None
     for name in FLOW.names or ():
         if name not in known or known[name].shape != p[name].shape:

@@ -28,14 +28,14 @@ export class Chart {
     box.append(this.base, this.over, this.tip);
     box.tabIndex = 0; box.setAttribute("role", "img"); box.setAttribute("aria-label", label);
     this.at = null; this.dirty = true; this.visible = true;
-    new ResizeObserver(() => { this.dirty = true; }).observe(box);
+    this.width = this.height = 0;
+    new ResizeObserver(() => this.measure()).observe(box);
     new IntersectionObserver(([entry]) => { this.visible = entry.isIntersecting; if (this.visible) this.dirty = true; }).observe(box);
     if (timed) time.listeners.add(() => { this.dirty = true; });
     this.listen();
   }
 
-  get width() { return this.box.clientWidth; }
-  get height() { return this.box.clientHeight; }
+  measure() { this.width = this.box.clientWidth; this.height = this.box.clientHeight; this.dirty = true; }  // dear to ask for at every point
   get inner() { return this.width - LEFT - this.right; }
   x(ts) { return LEFT + (ts - time.from) / time.span * this.inner; }
   ts(x) { return time.from + (x - LEFT) / this.inner * time.span; }
@@ -89,16 +89,20 @@ export class Chart {
 
   done(g) { if (this.timed) g.restore(); }
 
+  // Of points that share a column of pixels the first, the lowest, the highest and the last are drawn.
   line(g, xs, ys, style, width = 1.5, step = false) {
     g.strokeStyle = style; g.lineWidth = width; g.beginPath();
-    let open = false, before = 0;
+    let open = false, column = NaN, low = 0, high = 0, before = 0;
+    const leave = () => { if (low < high) { g.lineTo(column, low); g.lineTo(column, high); g.lineTo(column, before); } };
     for (let i = 0; i < xs.length; i++) {
-      if (ys[i] == null || !Number.isFinite(ys[i])) { open = false; continue; }
+      if (ys[i] == null || !Number.isFinite(ys[i])) { leave(); open = false; column = NaN; low = high = 0; continue; }
       const x = this.x(xs[i]), y = this.y(ys[i]);
+      if (open && x - column < 0.5) { low = Math.min(low, y); high = Math.max(high, y); before = y; continue; }
+      leave();
       if (!open) g.moveTo(x, y); else { if (step) g.lineTo(x, before); g.lineTo(x, y); }
-      open = true; before = y;
+      open = true; column = x; low = high = before = y;
     }
-    g.stroke();
+    leave(); g.stroke();
   }
 
   hover() {

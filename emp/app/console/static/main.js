@@ -3,7 +3,7 @@ import {time} from "./chart.js";
 import * as controls from "./controls.js";
 import {$, el, number, price, put} from "./format.js";
 import {panels} from "./panels.js";
-import {Store} from "./store.js";
+import {MOST, Store} from "./store.js";
 import * as tables from "./tables.js";
 
 const SPANS = [["1 min", 60e9], ["5 min", 300e9], ["15 min", 900e9], ["1 h", 3600e9], ["all", Infinity]];
@@ -17,7 +17,7 @@ const units = {
   show: (v, one) => units.money && one.money_per_tick ? number(v == null ? null : v * one.money_per_tick, 2, true) + ` ${one.currency}` : number(v, 1, true),
 };
 const charts = panels(store, units);
-let heard = performance.now(), ended = false, wrote = 0, fetching = "";
+let heard = performance.now(), ended = false, most = 0, refused = 0, wrote = 0, fetching = "";
 let stream = null, asked = 0, has = "";
 
 async function fetchHistory() {
@@ -37,7 +37,7 @@ function listen() {
   const source = stream = new EventSource(`/events?after=${encodeURIComponent(has)}`);
   const again = (ms) => { source.close(); setTimeout(() => { if (stream === source) listen(); }, ms); };
   source.onmessage = (event) => {
-    heard = performance.now(); ended = false; has = event.lastEventId;
+    heard = performance.now(); ended = false; most = 0; has = event.lastEventId;
     const message = JSON.parse(event.data), before = store.name;
     if (message.reset) store.clear();
     store.take(message);
@@ -45,6 +45,7 @@ function listen() {
     fresh();
   };
   source.addEventListener("end", () => { ended = true; health(); again(2000); });
+  source.addEventListener("full", (event) => { most = JSON.parse(event.data).most; refused = performance.now(); health(); again(2000); });
   source.onerror = () => { if (source.readyState === EventSource.CLOSED) again(1000); };
 }
 
@@ -76,6 +77,7 @@ function health() {
   const pill = $("health"), quiet = performance.now() - heard, starting = !store.view;
   let text, kind = "pill bad";
   if (ended) text = "the run has ended";
+  else if (most && performance.now() - refused < DEAD_MS) text = `too many viewers: ${most} pages of this run are open, the most it serves. Close one, or leave it in the background: this page then goes on by itself`;
   else if (quiet > (starting ? STARTING_MS : LOST_MS)) text = `connection lost: the engine does not answer for ${Math.floor(quiet / 1000)} s`;
   else if (starting) { text = store.reasons.join("; "); kind = "pill wait"; }
   else if (store.reasons.length) text = store.reasons.join("; ");
@@ -156,4 +158,4 @@ function frame() { charts.forEach((chart) => chart.render()); requestAnimationFr
 
 controls.setUp(); tools(); theme(); listen(); setInterval(watch, 500); frame();
 document.addEventListener("visibilitychange", seen);
-Object.assign(window, {emp: {store, time}});  // for whoever looks at the page from outside
+Object.assign(window, {emp: {store, time, MOST}});  // for whoever looks at the page from outside

@@ -51,18 +51,22 @@ function drawDepth(g, c, books) {
   const [from, to] = within(books.ts);
   let most = 1;
   for (let i = from; i < to; i++) for (let k = 0; k < 10; k++) most = Math.max(most, books.levels[i][10 + k], books.levels[i][30 + k]);
-  const tall = Math.max(2, Math.abs(c.y(1) - c.y(0))), paths = Array.from({length: SHADES + 1}, () => new Path2D()), scale = SHADES / Math.log1p(most);
+  const tall = Math.max(2, Math.abs(c.y(1) - c.y(0))), cells = Array.from({length: SHADES + 1}, () => []), scale = SHADES / Math.log1p(most);
   for (let i = from; i < to; i++) {
     const x = Math.round(c.x(books.ts[i])), next = i + 1 < books.ts.length ? c.x(books.ts[i + 1]) : c.x(time.to), row = books.levels[i];
     const wide = Math.min(Math.round(next) - x, c.inner / 8);
     if (wide < 1) continue;  // the next column hides it
     for (let k = 0; k < 20; k++) {
       const at = k < 10 ? k : k + 10, lots = row[at + 10];
-      if (lots) paths[Math.round(scale * Math.log1p(lots))].rect(x, c.y(row[at]) - tall / 2, wide, tall);
+      if (lots) cells[Math.round(scale * Math.log1p(lots))].push(x, Math.round(c.y(row[at]) - tall / 2), wide);
     }
   }
   const rgb = colour("heat");
-  paths.forEach((path, shade) => { g.fillStyle = `rgba(${rgb}, ${0.05 + 0.62 * shade / SHADES})`; g.fill(path); });
+  const high = Math.round(tall);
+  cells.forEach((some, shade) => {
+    g.fillStyle = `rgba(${rgb}, ${0.05 + 0.62 * shade / SHADES})`;
+    for (let i = 0; i < some.length; i += 3) g.fillRect(some[i], some[i + 1], some[i + 2], high);  // whole pixels: no edge is to be smoothed
+  });
 }
 
 function drawOrder(g, c, o) {

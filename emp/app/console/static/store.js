@@ -1,5 +1,5 @@
 // What the page knows: the newest view of all instruments, and series and lists of the one that is shown.
-const MOST = {lines: 9000, books: 1200, decisions: 400, recent_fills: 1000, outcomes: 600};
+export const MOST = {lines: 9000, books: 1200, decisions: 400, recent_fills: 1000, outcomes: 600};
 const LISTS = ["decisions", "recent_fills", "outcomes"];  // rows by their number n
 
 export class Store {

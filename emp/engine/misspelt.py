@@ -1,0 +1,71 @@
+"""What to say where a rule asks for a field that a record does not have: the field, what was meant, what there is."""
+
+import difflib
+import re
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core import ir
+
+from emp.decision.own import OBSERVATION, REQUEST
+
+_CALLED = {tuple(OBSERVATION.names or ()): "seen", tuple(REQUEST.names or ()): "request"}
+_WORD = re.compile(
+    r"(?:record|void)' object has no attribute '(\w+)'|no field of name (\w+)|Field '(\w+)' was not found|^'(\w+)'$",
+    re.M,
+)
+_LISTED = re.compile(r"in record with fields \(([^)]*)\)")
+
+
+def misspelt_field(error: BaseException) -> str:
+    """One line about a field that there is not; "" where an error is about something else.
+
+    NumPy and numba raise what says the field alone; which record was asked stands in the innermost frame that has one.
+    """
+    found = _WORD.search(str(error))
+    if found is None:
+        return ""
+    word = next(group for group in found.groups() if group)
+    listed = _LISTED.search(str(error))
+    told = [tuple(re.findall(r"\w+", listed[1]))] if listed else _records(error)
+    for fields in told:
+        if word not in fields:
+            return f"{_CALLED.get(fields, 'the record')} has no field {word!r}{meant(word, fields)}"
+    return ""
+
+
+def meant(word: str, names: tuple[str, ...]) -> str:
+    """What may follow a word that is none of some names: the nearest of them, and all."""
+    near = difflib.get_close_matches(word, names, 1)
+    return f"{f': did you mean {near[0]!r}?' if near else ';'} there are {' '.join(names)}"
+
+
+def place_compiled(error: BaseException) -> str:
+    """The line of code that numba was at when it failed; "" where it does not say."""
+    for values in _locals(error):
+        line = getattr(values.get("self"), "loc", None)
+        if isinstance(line, ir.Loc):
+            return f"{Path(line.filename).name}, line {line.line}"
+    return ""
+
+
+def _records(error: BaseException) -> Iterator[tuple[str, ...]]:
+    """Names of the fields of every record in the frames of a traceback, innermost first."""
+    return (fields for values in _locals(error) for fields in map(_fields, values.values()) if fields)
+
+
+def _locals(error: BaseException) -> list[dict[str, Any]]:
+    """What each frame of a traceback knows by name, innermost first."""
+    return [dict(frame.f_locals) for frame, _ in traceback.walk_tb(error.__traceback__)][::-1]
+
+
+def _fields(value: Any) -> tuple[str, ...]:
+    if isinstance(value, types.Record):
+        return tuple(value.fields)
+    if isinstance(value, np.void | np.ndarray):
+        return tuple(value.dtype.names or ())
+    return ()
