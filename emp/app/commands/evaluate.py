@@ -66,6 +66,15 @@ class Options(NamedTuple):
             "that one on all markets of whose instruments it has seen nothing (docs/evaluation.md).",
         ),
     ] = False
+    integrity: Annotated[
+        bool,
+        typer.Option(
+            "--integrity",
+            help="Instead: mask the future and see that nothing known before changes; hold the compiled step against "
+            "its definition, and a live run against its replay and the forecasts judged here (docs/gates.md). Exit "
+            "code 1 where anything differs.",
+        ),
+    ] = False
     catalogue: Annotated[
         Path | None,
         typer.Option(
@@ -137,6 +146,9 @@ def evaluate(options: Options) -> None:
     """
     if options.leave_out:
         _leave_out(options)
+        return
+    if options.integrity:
+        _integrity(options)
         return
     if options.trade:
         _trade_only(options)
@@ -210,6 +222,14 @@ def _leave_out(options: Options) -> None:
         options.evidence,
     )
     leave_out(asked)
+
+
+def _integrity(options: Options) -> None:
+    from emp.app.integrity import Asked, integrity
+    from emp.core.config.config import DEFAULT_IMPL
+
+    artifacts = options.artifact or [DEFAULT_IMPL]
+    integrity(Asked(artifacts, options.data or (), options.seed, options.as_json, options.evidence))
 
 
 def _trade_only(options: Options) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from emp.core.instrument import Instrument
 from emp.core.numba.jit import closure_hash, kernel
 from emp.core.records import FORECAST, Array
 from emp.engine.load import LoadedModel
@@ -13,7 +14,8 @@ from emp.model.artifact import trained_on
 from emp.model.port import forecast
 from emp.model.recalibrate import begin, new_recalibration, recalibrate
 from emp.train.data.cached import cached, content_key
-from emp.train.data.data import Dataset
+from emp.train.data.data import Dataset, domain_name
+from emp.train.data.table import FeatureTable
 
 
 @kernel
@@ -41,8 +43,13 @@ def forecast_rows(
 
 def head_of(model: LoadedModel, data: Dataset) -> int:
     """Index of the head that serves a series."""
-    asset_class, venue = data.domain.split("/")
-    return model.artifact.domain(asset_class, venue, data.instrument.name)
+    return serving_head(model, data.instrument)
+
+
+def serving_head(model: LoadedModel, instrument: Instrument) -> int:
+    """Index of the head that serves an instrument."""
+    asset_class, venue = domain_name(instrument).split("/")
+    return model.artifact.domain(asset_class, venue, instrument.name)
 
 
 def forecast_series(
@@ -54,21 +61,31 @@ def forecast_series(
         learns: whether outcomes correct the forecasts that follow, as they do where it serves.
         edges: float[HORIZONS], class thresholds of the outcomes; those of the head where None.
     """
-    out = np.zeros(len(data.ts), FORECAST)
-    domain = head_of(model, data)
+    return forecast_table(model, data.instrument.name, head_of(model, data), data.seen, learns, edges)
+
+
+def forecast_table(
+    model: LoadedModel,
+    instrument: str,
+    head: int,
+    seen: FeatureTable,
+    learns: bool = True,
+    edges: Array | None = None,
+) -> Array:
+    """The same of whatever perception saw of an instrument through the model's depth encoder, by one of its heads."""
+    out = np.zeros(len(seen.rows), FORECAST)
     memory = np.zeros(model.state_size, np.float32)
     learned = new_recalibration()
     manifest, known = model.artifact.manifest, trained_on(model.artifact.manifest)
-    trained = np.array([data.instrument.name in known])
     begin(
         learned,
-        np.array(manifest.thresholds[domain] if edges is None else edges)[None],
+        np.array(manifest.thresholds[head] if edges is None else edges)[None],
         manifest.k_sigma,
-        trained,
+        np.array([instrument in known]),
         learns and bool(known),
     )
-    x, rows = np.ascontiguousarray(data.x), np.ascontiguousarray(data.seen.rows)
-    forecast_rows(model.params, memory, domain, learned[0], np.ascontiguousarray(data.ts), x, rows, out)
+    x, rows, ts = (np.ascontiguousarray(one) for one in (seen.x, seen.rows, seen.states["ts"]))
+    forecast_rows(model.params, memory, head, learned[0], ts, x, rows, out)
     return out
 
 
