@@ -154,6 +154,23 @@ def outside(model: str, value: float = 2.0, groups: int = 6, instruments: str = 
     return new_evidence("evaluation", model, made, {**config, "passed_over": []}, 0, data, REFERENCE)
 
 
+def integrity(model: str, changed: float = 0.0, step: float = 1e-6, path: float = 0.0) -> list[Evidence]:
+    """Future masking and parity: nothing changed, nothing differs, but for what is named, in one block of each."""
+    data = evaluation(model).data
+
+    def made(measure: str, worst: float, others: float = 0.0) -> list[Record]:
+        values = (worst, *(others,) * 7)
+        return [
+            Record(measure, d.series, d.instrument, d.asset_class, "", values, "cut", 20_000) for d in data
+        ]
+
+    parity = [*made("step_difference", step), *made("path_differing", path)]
+    return [
+        new_evidence("masking", model, made("future_changed", changed), {}, 0, data),
+        new_evidence("parity", model, parity, {}, 0, data),
+    ]
+
+
 def contest(
     model: str, evidence: float = 1e4, run: str = "RUN1", champion: str = REFERENCE, contests: int = 1
 ) -> Evidence:
@@ -180,6 +197,7 @@ def all_green(model: str) -> list[Evidence]:
         new_evidence("drift", model, psi, {}),
         new_evidence("chaos", "", [plain("violations", 0.0, 100)], {}),
         outside(model),
+        *integrity(model),
         *(contest(model, run=f"RUN{k}", champion=one) for k, one in enumerate(champions()) if one != model),
     ]
 

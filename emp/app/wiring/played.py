@@ -1,8 +1,8 @@
 """A stretch of recorded events through the whole live path on paper, in a folder that is thrown away, and again.
 
 The path is that of `emp run`: access, bus, driver, ledger, journal and taps; only the pace is not kept. What the run
-has written is made again from its journal, as `emp replay RUN` does, and its forecasts are those that evaluation makes of
-the same events: both bit for bit.
+has written is made again from its journal, as `emp replay RUN` does, and its forecasts are those that evaluation makes
+of the same events: both bit for bit.
 """
 
 import asyncio

@@ -2,7 +2,6 @@
 tensors of the artifact: the network in torch, or the matrix product of a linear model, over whole stretches at once.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -90,8 +89,3 @@ def linear_forecast(tensors: dict[str, Array], head: int, x: Array) -> dict[str,
         follow, rest = tensors[QUARTILES][head].astype(np.float64).T
         q = follow[:, None] * q + rest[:, None] * np.array([-1.0, 0.0, 1.0])
     return {"p": p, "q": q, "mean": raw[:, MEANS_AT : MEANS_AT + HORIZONS]}
-
-
-def worst(found: Sequence[float]) -> float:
-    """The largest of some differences; 0 where there are none."""
-    return max(found, default=0.0)
