@@ -1,4 +1,4 @@
-"""The compiled step of a shipped model says what its tensors are defined to say, and one tensor that differs is seen."""
+"""The compiled step of a shipped model says what its tensors are defined to say; one tensor that differs is seen."""
 
 import numpy as np
 import pytest
