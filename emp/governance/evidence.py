@@ -29,7 +29,9 @@ Kind = Literal[
     "chaos",
     "drift",
     "value",
+    "begun",
     "paper",
+    "told",
     "contest",
     "withdrawal",
 ]

@@ -28,7 +28,9 @@ Role = Literal["training", "box"]
 
 KINDS: dict[Role, frozenset[str]] = {
     "training": frozenset({"evaluation", "masking", "parity", "facts", "chaos", "verdict", "audit", "looks"}),
-    "box": frozenset({"latency", "drift", "value", "paper", "contest", "withdrawal", "looks"}),
+    "box": frozenset(
+        {"latency", "drift", "value", "begun", "paper", "told", "contest", "withdrawal", "looks"}
+    ),
 }
 """What a key of each role may sign. Both add lines to the ledger of evidence ("looks")."""
 

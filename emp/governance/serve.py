@@ -10,6 +10,7 @@ from emp.governance.gates import read_gates
 from emp.governance.paper import Asked, paper_lacks
 from emp.governance.reference import FAIR
 from emp.governance.registry import Registry
+from emp.governance.runs import Going
 from emp.governance.seal import content_address
 from emp.journal.run import code_version
 
@@ -36,7 +37,14 @@ def lacks_promotion(registry: Registry, model: str) -> str:
     return ""
 
 
-def refuse_live(home: Path, model: str, clock: Clock, protocol: str, instruments: Sequence[str]) -> None:
+def refuse_live(
+    home: Path,
+    model: str,
+    clock: Clock,
+    protocol: str,
+    instruments: Sequence[str],
+    going: Going = lambda _: False,
+) -> None:
     """Raise GovernanceError unless a model is the promoted one, as `lacks_promotion` has it, and two green weeks on
     paper are on record: of this very model, by this code, behind the same kind of market access, on every instrument,
     and not long ago.
@@ -53,6 +61,6 @@ def refuse_live(home: Path, model: str, clock: Clock, protocol: str, instruments
         raise GovernanceError(f"live: {why}")
     today = clock.now_ns() // DAY_NS
     asked = Asked(model, code_version(), protocol, tuple(instruments), today)
-    why = paper_lacks(registry.store.all(), asked, gates)
+    why = paper_lacks(registry.store.all(), asked, gates, going)
     if why:
         raise GovernanceError(f"live: model {model[:12]}: {why}")

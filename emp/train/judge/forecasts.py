@@ -8,11 +8,13 @@ import numpy as np
 from emp.core.instrument import Instrument
 from emp.core.numba.jit import closure_hash, kernel
 from emp.core.records import FORECAST, Array
+from emp.engine.engine import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.model import port
 from emp.model.artifact import trained_on
 from emp.model.port import forecast
 from emp.model.recalibrate import begin, new_recalibration, recalibrate
+from emp.model.table import NO_NUMBER, STREAM, advance_or_reset
 from emp.train.data.cached import cached, content_key
 from emp.train.data.data import Dataset, domain_name
 from emp.train.data.table import FeatureTable
@@ -20,12 +22,24 @@ from emp.train.data.table import FeatureTable
 
 @kernel
 def forecast_rows(
-    params: Any, memory: Array, domain: int, r: Any, ts: Array, x: Array, rows: Array, out: Array
+    params: Any,
+    memory: Array,
+    stream: Any,
+    ttl_ns: int,
+    domain: int,
+    r: Any,
+    ts: Array,
+    x: Array,
+    rows: Array,
+    out: Array,
 ) -> None:
-    """Carry a model over the rows of a series as the engine does: its state starts anew after every reset.
+    """Carry a model over the rows of a series as the engine does: its state starts anew after every reset, where it has
+    seen no believable book for longer than it lives, and after what is no number.
 
     Args:
         memory: float32[state_size], scratch.
+        stream: STREAM record, of zeros.
+        ttl_ns: how long a state lives.
         r: RECALIBRATION record.
         ts: int64[n], ns.
         x: float32[n, INPUTS].
@@ -35,10 +49,10 @@ def forecast_rows(
     for i in range(x.shape[0]):
         row = rows[i]
         broken = row.since_reset == 1
-        if broken:
-            memory[:] = 0.0
+        advance_or_reset(stream, memory, row.since_reset, ts[i], ttl_ns)
         forecast(params, memory, domain, x[i], out[i])
-        recalibrate(r, ts[i], row.bid, row.ask, row.sigma_ticks, broken, out[i])
+        if not recalibrate(r, ts[i], row.bid, row.ask, row.sigma_ticks, broken, out[i]):
+            stream.events = NO_NUMBER
 
 
 def head_of(model: LoadedModel, data: Dataset) -> int:
@@ -85,7 +99,8 @@ def forecast_table(
         learns and bool(known),
     )
     x, rows, ts = (np.ascontiguousarray(one) for one in (seen.x, seen.rows, seen.states["ts"]))
-    forecast_rows(model.params, memory, head, learned[0], ts, x, rows, out)
+    stream, ttl_ns = np.zeros(1, STREAM), EngineLimits().state_ttl_ns
+    forecast_rows(model.params, memory, stream[0], ttl_ns, head, learned[0], ts, x, rows, out)
     return out
 
 
