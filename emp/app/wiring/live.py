@@ -18,8 +18,10 @@ from emp.app.wiring.mock_market import open_mock
 from emp.app.wiring.rules import own_rule
 from emp.app.wiring.unfinished import (
     account_of,
+    brought_though_failed,
     carry_over,
     failed_before,
+    failed_earlier,
     first_model,
     note_continuation,
     refuse_elsewhere,
@@ -191,7 +193,9 @@ def _assemble(
     taps = Taps(journal.market.events, journal.actions.rows)
     driver = Driver(engine, access.send, ledger=ledger, taps=taps)
     guard = LatencyGuard(config.model.p99_ms, config.model.total_p99_ms)
-    verdicts: deque[Verdict] = deque()
+    verdicts = deque[Verdict]()
+    if continued and brought_though_failed(ledger, models.serving.artifact.hash, engine.failed_models):
+        verdicts.append(failed_earlier(models.serving.artifact.hash, instruments[0].name))
     succession = Succession(
         driver,
         board,
@@ -308,7 +312,10 @@ def _failed(state: AccountState, ledger: Ledger) -> set[str]:
     """Hashes of models that have failed in the account's runs, as far as it is known, and were not brought back."""
     found = failed_before(state)
     for swap in read_swaps(ledger):
-        found = found | {swap.before} if swap.reason == "failed" else found - {swap.after}
+        if swap.reason == "failed":
+            found = found | {swap.before}
+        elif swap.reason == "reload":  # the owner brought it; a release took what was configured
+            found = found - {swap.after}
     return found
 
 
