@@ -35,7 +35,7 @@ SECONDS = 20.0
 
 
 def spoiled(how: str, folder: Path) -> LoadedModel:
-    """The shipped linear model without a reference of its inputs, kept in a folder: its sign turned, or much too sure."""
+    """The shipped linear model without a reference of its inputs: as it is, its sign turned, or much too sure."""
     artifact = load_model("linear").artifact
     tensors = {name: one.copy() for name, one in artifact.tensors.items() if not name.startswith(PREFIX)}
     for name in ("weight", "bias"):
