@@ -122,7 +122,7 @@ def test_a_model_goes_from_home_to_the_market_on_evidence_of_both(
     observed(box, artifact)
     with box.at() as registry, pytest.raises(GovernanceError, match="no training key here"):
         registry.promote(artifact, gates, LINEAR)
-    assert home.take_from(box).evidence == 49
+    assert home.take_from(box).evidence == 47
     assert promoted(home, artifact, gates) == "pass"
     assert default(box) == ""
     assert box.take_from(home).decisions == 1
