@@ -122,11 +122,13 @@ class Backtest:
         heard: Callable[[OrderUpdate], None] | None = None,
         context: SlowContext | None = None,
         rule: Rule | None = None,
+        wrote: Callable[[Array], object] | None = None,
     ) -> None:
         """Put a replay together.
 
         Args:
             heard: told every report of the venue, in order.
+            wrote: shown every DECISION row, in order, in parts that are written over afterwards.
             context: what multiplies size in which spans; without one nothing does.
             rule: decides in place of the built-in one.
         """
@@ -139,6 +141,7 @@ class Backtest:
         self.engine = engine
         self.venue = venue
         self.heard = heard
+        self.wrote = wrote
         self.journal = Journal(folder, engine) if folder is not None else None
         ledger = self.journal.ledger if self.journal is not None else None
         self.driver = Driver(engine, lambda cleared: venue.send(command_of(cleared)), ledger=ledger)
@@ -289,6 +292,8 @@ class Backtest:
         self.tally.rows += n
         if self.journal is not None:
             self.journal.actions.append(self._rows[:n])
+        if self.wrote is not None:
+            self.wrote(self._rows[:n])
 
     # --- where Python goes on
 

@@ -20,7 +20,21 @@ from emp.governance.chain import Chain, Entry, exclusive
 from emp.governance.seal import KINDS, Keys, Role, content_address, read_envelope, write_sealed
 from emp.journal.run import code_version
 
-Kind = Literal["evaluation", "latency", "facts", "chaos", "drift", "value", "paper", "contest", "withdrawal"]
+Kind = Literal[
+    "evaluation",
+    "masking",
+    "parity",
+    "latency",
+    "facts",
+    "chaos",
+    "drift",
+    "value",
+    "begun",
+    "paper",
+    "told",
+    "contest",
+    "withdrawal",
+]
 
 
 class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

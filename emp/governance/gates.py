@@ -19,6 +19,9 @@ from emp.governance.evidence import Kind
 Number = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
 Side = Literal["max", "min", "within"]
 
+MASKED_ROWS, STEP_ROWS, PATH_ROWS = 10_000, 5_000, 1_000
+"""Rows of a series that future masking, step parity and path parity must have compared."""
+
 WHOLE = ("",)
 """The horizon of what is measured of a whole series."""
 
@@ -59,6 +62,9 @@ class Beyond(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Gates beyond the roadmap's."""
 
     chaos_violations_max: Number
+    future_masking_max: Number
+    step_parity_max: Number
+    path_parity_max: Number
     deflated_sharpe_min: Number
     backtest_overfitting_max: Number
     value_missed_bps_max: Number
@@ -98,6 +104,8 @@ class Rule(NamedTuple):
     )
     also: tuple[Kind, ...] = ()  # kinds of evidence that it reads besides
     outside: bool = False  # whether it is of instruments that the model was not trained on
+    rows: int = 0  # behind each record at least
+    exact: bool = False  # whether every block must keep the limit: what holds of a rule, not of a mean
     always: bool = (
         False  # whether it can be measured of every series that was looked at: what is missing was no number
     )
@@ -221,6 +229,13 @@ def rules(gates: Gates) -> list[Rule]:
     )
     chaos = gates.beyond.chaos_violations_max
     found.append(Rule("chaos_violations_max", chaos, "max", "chaos", "violations", None, None, least=100))
+    integrity = {"horizons": WHOLE, "always": True, "exact": True}
+    for name, limit, kind, measure, rows in (
+        ("future_masking_max", gates.beyond.future_masking_max, "masking", "future_changed", MASKED_ROWS),
+        ("step_parity_max", gates.beyond.step_parity_max, "parity", "step_difference", STEP_ROWS),
+        ("path_parity_max", gates.beyond.path_parity_max, "parity", "path_differing", PATH_ROWS),
+    ):
+        found.append(Rule(name, limit, "max", kind, measure, None, every, rows=rows, **integrity))  # type: ignore[arg-type]
     shared = {"horizons": HORIZON_NAMES[:3], "least": overfitting.LEAST_BLOCKS, "always": True}
     for name, limit, side, among in (
         ("deflated_sharpe_min", gates.beyond.deflated_sharpe_min, "min", overfitting.deflated),

@@ -6,6 +6,7 @@ another reference, of too few blocks, or overlaps the training, fails.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -122,6 +123,12 @@ def _figure(
     if len(record.blocks) < rule.least:
         few = f"{len(record.blocks)} of at least {rule.least}"
         return None, f"too few independent blocks: {few}, {where}"
+    if record.n < rule.rows:
+        return None, f"too few rows: {record.n} of at least {rule.rows}, {where}"
+    if rule.exact:
+        worst = max(rule.sign * x for x in record.blocks)
+        told = all(isfinite(x) for x in record.blocks)
+        return (Bounds(worst, worst, worst), where) if told else (None, f"not a number: {where}")
     if rule.kind == "contest":
         return of_contests(name, record, case.evidence)
     if rule.among is None:

@@ -6,8 +6,8 @@ together is in `emp.governance.pooled`.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -18,6 +18,8 @@ from emp.engine.watched_days import InstrumentDay, WatchedDay
 from emp.governance.bounds import bounds
 from emp.governance.evidence import Data, Evidence, Record, new_evidence
 from emp.governance.gates import Gates
+from emp.governance.paper_source import Source
+from emp.governance.runs import Going, begun_runs, untold
 from emp.journal.latency_log import PARTS
 from emp.model.scoring import ece
 from emp.perception.state import CORE_INPUTS
@@ -49,14 +51,6 @@ class Judged(NamedTuple):
 
     colour: Colour
     why: str
-
-
-class Source(NamedTuple):
-    """Where a run's market came from."""
-
-    run: str
-    protocol: str  # of access: "fix", "ctrader", "recording" or "mock"
-    code: str
 
 
 def of_day(day: WatchedDay, source: Source) -> Evidence:
@@ -191,9 +185,12 @@ def evidence_of(last: WatchedDay, earned: Mapping[str, Any]) -> float:
 # --- what a day was
 
 
-def judge_day(parts: Sequence[Evidence], gates: Gates, instrument: str) -> Judged:
+def judge_day(
+    parts: Sequence[Evidence], gates: Gates, instrument: str, began: Mapping[str, int] | None = None
+) -> Judged:
     """What all evidence of one day says of a model on an instrument: red by any alarm or limit that was not kept, short
-    where too little was traded or something was not measured.
+    where too little was traded or something was not measured, or a run was not on record before: `began` has the day
+    on which each run did; where it is None nobody asks.
     """
     limits = gates.gates
     alarms = [str(alarm) for one in parts for alarm in one.config.get("alarms", ["no alarms are told"])]
@@ -207,6 +204,11 @@ def judge_day(parts: Sequence[Evidence], gates: Gates, instrument: str) -> Judge
             over[f"{record.measure} {record.horizon} above {limit:g}".replace("  ", " ")] = None
     if over:
         return Judged("red", "; ".join(over))
+    if began is not None:
+        for one in parts:
+            run, day = str(one.config.get("run")), one.config.get("day")
+            if run not in began or not began[run] <= cast(int, day):
+                return Judged("short", f"that run {run} began is not on record")
     lacking = [name for name in PARTS if not _has(records, f"{name}_p99_ms", "")]
     lacking += [
         f"{name} {h}" for name in ("ece", "brier") for h in HORIZON_NAMES if not _has(records, name, h)
@@ -266,26 +268,74 @@ def _seen_of(one: Evidence) -> tuple[float, int]:
     return looks, len(one.config.get("alarms", ()))
 
 
-def paper_lacks(evidence: Mapping[str, Evidence], asked: Asked, gates: Gates) -> str:
+def paper_lacks(
+    evidence: Mapping[str, Evidence], asked: Asked, gates: Gates, going: Going = lambda _: False
+) -> str:
     """What is missing of two green weeks on paper, on every instrument; "" where nothing is. A red day ends what came
-    before it, and so does a longer pause; one that has not come, too: a clock that was set back forgets nothing.
+    before it, and so do a longer pause and a run that began and was not told to its end.
+
+    `evidence` is in the order of the ledger. What is stamped with a day that has not come is no day: a red one counts
+    for the newest before it that has, so that neither a clock that was set back forgets it nor one that was ahead bars
+    for years. `going` says of a run whether it goes on.
     """
-    days = days_of(evidence, asked._replace(today=EVER))
     for instrument in asked.instruments:
-        why = _lacks_on(days, asked, gates, instrument)
+        why = _lacks_on(evidence, asked, gates, instrument, going)
         if why:
             return f"{instrument}: {why}"
     return "" if asked.instruments else "no instrument is asked for"
 
 
-def _lacks_on(days: Mapping[int, list[Evidence]], asked: Asked, gates: Gates, instrument: str) -> str:
-    judged = {day: judge_day(parts, gates, instrument) for day, parts in days.items()}
-    red = max((day for day, one in judged.items() if one.colour == "red"), default=-1)
-    green = sorted(day for day, one in judged.items() if day > red and one.colour == "green")
+class Red(NamedTuple):
+    """A day that was red."""
+
+    counts: int  # for which it counts
+    day: int  # that it is stamped with
+    why: str
+
+
+def _reds(
+    evidence: Mapping[str, Evidence],
+    asked: Asked,
+    judged: Mapping[int, Judged],
+    instrument: str,
+    going: Going,
+) -> list[Red]:
+    """Red days, and those from which on a run is not told."""
+    come = _come(evidence, asked.today)
+    found = [Red(come(day), day, one.why) for day, one in judged.items() if one.colour == "red"]
+    for one in untold(evidence, asked.code, asked.protocol, instrument, going):
+        why = f"paper run {one.run} began and is not told to its end: `emp gates observe {one.run}`"
+        found.append(Red(come(one.day), one.day, why))
+    return found
+
+
+def _come(evidence: Mapping[str, Evidence], today: int) -> Callable[[int], int]:
+    """What tells for which day a stamped one counts: itself, or the newest before it in the ledger that has come."""
+    newest, counts = -1, dict[int, int]()
+    for one in evidence.values():
+        day = one.config.get("day")
+        if type(day) is not int:
+            continue
+        if day <= today:
+            newest = max(newest, day)
+        else:
+            counts.setdefault(day, newest)
+    return lambda day: day if day <= today else counts.get(day, newest)
+
+
+def _lacks_on(
+    evidence: Mapping[str, Evidence], asked: Asked, gates: Gates, instrument: str, going: Going
+) -> str:
+    days = days_of(evidence, asked._replace(today=EVER))
+    began = begun_runs(evidence)
+    judged = {day: judge_day(parts, gates, instrument, began) for day, parts in days.items()}
+    red = max(_reds(evidence, asked, judged, instrument, going), default=Red(-1, -1, ""))
+    green = sorted(day for day, one in judged.items() if day > red.counts and one.colour == "green")
     kept = _unbroken([day for day in green if day <= asked.today])
     span = kept[-1] - kept[0] + 1 if kept else 0
     if span < SPAN_DAYS or len(kept) < DAYS:
-        last = f"; day {red} was red: {judged[red].why}" if red >= 0 else ""
+        ahead = ", which has not come," if red.day > asked.today else ""
+        last = f"; day {red.day}{ahead} was red: {red.why}" if red.day >= 0 else ""
         return (
             f"{len(kept)} green days of paper trading over {span} days are on record; {DAYS} over {SPAN_DAYS}"
             f" are needed{last}"

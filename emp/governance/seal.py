@@ -27,8 +27,10 @@ from emp.journal.files import write_atomically
 Role = Literal["training", "box"]
 
 KINDS: dict[Role, frozenset[str]] = {
-    "training": frozenset({"evaluation", "facts", "chaos", "verdict", "audit", "looks"}),
-    "box": frozenset({"latency", "drift", "value", "paper", "contest", "withdrawal", "looks"}),
+    "training": frozenset({"evaluation", "masking", "parity", "facts", "chaos", "verdict", "audit", "looks"}),
+    "box": frozenset(
+        {"latency", "drift", "value", "begun", "paper", "told", "contest", "withdrawal", "looks"}
+    ),
 }
 """What a key of each role may sign. Both add lines to the ledger of evidence ("looks")."""
 

@@ -10,10 +10,11 @@ from emp.governance.gates import read_gates
 from emp.governance.paper import Asked, paper_lacks
 from emp.governance.reference import FAIR
 from emp.governance.registry import Registry
+from emp.governance.runs import Going
 from emp.governance.seal import content_address
 from emp.journal.run import code_version
 
-GATES_SHA256 = "52ea7393e0e0cbdf8c264837ae1c8b947447e3335983b09d8cbf0013619adfcd"
+GATES_SHA256 = "3acad92b313e2cf153ab8cd07965f5366d6eb941ee3a3bb4d67129a9d56dbc68"
 """Of the shipped gates. It stands in the sources, which `code_version` covers: where the file beside them was changed,
 nothing trades live by it.
 """
@@ -36,7 +37,14 @@ def lacks_promotion(registry: Registry, model: str) -> str:
     return ""
 
 
-def refuse_live(home: Path, model: str, clock: Clock, protocol: str, instruments: Sequence[str]) -> None:
+def refuse_live(
+    home: Path,
+    model: str,
+    clock: Clock,
+    protocol: str,
+    instruments: Sequence[str],
+    going: Going = lambda _: False,
+) -> None:
     """Raise GovernanceError unless a model is the promoted one, as `lacks_promotion` has it, and two green weeks on
     paper are on record: of this very model, by this code, behind the same kind of market access, on every instrument,
     and not long ago.
@@ -53,6 +61,6 @@ def refuse_live(home: Path, model: str, clock: Clock, protocol: str, instruments
         raise GovernanceError(f"live: {why}")
     today = clock.now_ns() // DAY_NS
     asked = Asked(model, code_version(), protocol, tuple(instruments), today)
-    why = paper_lacks(registry.store.all(), asked, gates)
+    why = paper_lacks(registry.store.all(), asked, gates, going)
     if why:
         raise GovernanceError(f"live: model {model[:12]}: {why}")

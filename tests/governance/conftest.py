@@ -4,16 +4,20 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from emp.core.records import HORIZON_NAMES
+from emp.engine.watched_days import DAY_NS
 from emp.governance.evidence import Data, Evidence, Record, new_evidence
 from emp.governance.foreign import CATALOGUE_SHA256
 from emp.governance.gates import Gates, read_gates
 from emp.governance.paper import Asked
+from emp.governance.paper_source import Source
 from emp.governance.registry import Registry
+from emp.governance.runs import of_end, of_start
 from emp.journal.run import code_version
 from emp.model.artifact import Artifact, Manifest, save
 from emp.perception.schema import schema_hash
@@ -154,6 +158,23 @@ def outside(model: str, value: float = 2.0, groups: int = 6, instruments: str = 
     return new_evidence("evaluation", model, made, {**config, "passed_over": []}, 0, data, REFERENCE)
 
 
+def integrity(model: str, changed: float = 0.0, step: float = 1e-6, path: float = 0.0) -> list[Evidence]:
+    """Future masking and parity: nothing changed, nothing differs, but for what is named, in one block of each."""
+    data = evaluation(model).data
+
+    def made(measure: str, worst: float, others: float = 0.0) -> list[Record]:
+        values = (worst, *(others,) * 7)
+        return [
+            Record(measure, d.series, d.instrument, d.asset_class, "", values, "cut", 20_000) for d in data
+        ]
+
+    parity = [*made("step_difference", step), *made("path_differing", path)]
+    return [
+        new_evidence("masking", model, made("future_changed", changed), {}, 0, data),
+        new_evidence("parity", model, parity, {}, 0, data),
+    ]
+
+
 def contest(
     model: str, evidence: float = 1e4, run: str = "RUN1", champion: str = REFERENCE, contests: int = 1
 ) -> Evidence:
@@ -180,6 +201,7 @@ def all_green(model: str) -> list[Evidence]:
         new_evidence("drift", model, psi, {}),
         new_evidence("chaos", "", [plain("violations", 0.0, 100)], {}),
         outside(model),
+        *integrity(model),
         *(contest(model, run=f"RUN{k}", champion=one) for k, one in enumerate(champions()) if one != model),
     ]
 
@@ -205,6 +227,20 @@ def paper(
     made += [record(name, 0.05, horizon) for name in ("ece", "brier") for horizon in HORIZON_NAMES]
     config = {"run": f"RUN{day}", "protocol": "fix", "day": day, "alarms": list(alarms)}
     return new_evidence("paper", model, made, config)
+
+
+def run_of(one: Evidence) -> list[Evidence]:
+    """A day on paper with what makes it count: that its run began that day, and is told to its end."""
+    day = int(one.config["day"])
+    source = Source(str(one.config["run"]), str(one.config["protocol"]), one.code)
+    instruments = sorted({r.instrument for r in one.records if r.instrument})
+    begun = of_start(one.model, source, instruments, day * DAY_NS)
+    return [begun, one, of_end(one.model, source, [day])]
+
+
+def runs(model: str, *days: int, **figures: Any) -> list[Evidence]:
+    """Runs of a day each, on record from beginning to end."""
+    return [made for day in days for made in run_of(paper(model, day, **figures))]
 
 
 def ask(model: str, today: int) -> Asked:

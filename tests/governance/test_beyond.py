@@ -14,7 +14,8 @@ from emp.governance.evidence import Evidence, Kind, Record, new_evidence
 from emp.governance.foreign import CATALOGUE_SHA256
 from emp.governance.gates import read_gates, rules
 from emp.governance.judge import Case, Verdict, judge_gate
-from emp.governance.paper import Source, evidence_of, of_contest
+from emp.governance.paper import evidence_of, of_contest
+from emp.governance.paper_source import Source
 from emp.governance.registry import Registry
 from emp.journal.files import file_sha256
 from emp.journal.run import code_version

@@ -102,7 +102,7 @@ def test_a_model_goes_to_the_box_and_what_was_seen_of_it_comes_home(
         assert (answer.models, answer.decisions, answer.error) == ([artifact.hash], 1, "")
         observed(box, artifact)
         with home.at() as registry:
-            assert one.fetch_registry(registry).evidence == 19
+            assert one.fetch_registry(registry).evidence == 47
         assert promoted(home, artifact, gates) == "pass"
         assert default(box) == ""
         with home.at() as registry:
@@ -285,7 +285,7 @@ def test_evidence_that_comes_while_it_is_copied_is_told_of_the_next_time(
     said = b"".join(served(box, runs, asks("registry")))
     monkeypatch.undo()
     with home.at() as registry:
-        assert Line(io.BytesIO(said), io.BytesIO()).fetch_registry(registry).evidence == 19
+        assert Line(io.BytesIO(said), io.BytesIO()).fetch_registry(registry).evidence == 47
 
 
 def test_a_stranger_s_registry_is_refused(

@@ -1,6 +1,8 @@
 """Evidence of a run that goes on: of each day once it is over, once, and what the ended run says of that day."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,12 @@ import pytest
 
 from emp.app.wiring.daily import Daily, newest_day, observe_apart
 from emp.app.wiring.live import Running, assemble_live
-from emp.app.wiring.paper_days import observe_run
+from emp.app.wiring.paper_days import observe_run, record_start
 from emp.app.wiring.rerun import verify_run
 from emp.app.wiring.snapshot import snapshot
 from emp.core.clock import LiveClock, SimClock
 from emp.core.config.config import SystemConfig
-from emp.core.errors import JournalError
+from emp.core.errors import GovernanceError, JournalError
 from emp.decision.standing import crossing_standing
 from emp.engine.earned import earned_note, earned_of
 from emp.engine.journal_tap import journalled_rows
@@ -24,11 +26,12 @@ from emp.engine.succession import Models
 from emp.engine.watched_days import DAY_NS
 from emp.governance.evidence import Evidence, Store
 from emp.governance.gates import Gates, read_gates
-from emp.governance.paper import Asked, days_of, told_whole
+from emp.governance.paper import Asked, days_of, paper_lacks, told_whole
 from emp.journal.monitor_log import read_monitor
 from emp.journal.run import RunFolder, code_version
 from emp.observe.board import Board
 from tests.governance.conftest import paper
+from tests.kit.datasets import market, write_quotes
 from tests.kit.killed import Forgetful
 from tests.kit.models import eager_model
 from tests.live.world import BTC, book
@@ -116,11 +119,13 @@ def played(tmp_path_factory: pytest.TempPathFactory, compiled_engine: object) ->
     running = assembled(folder, venue)
     found: list[dict[str, Any]] = []
 
+    record_start(running.folder, home, SimClock(LiveClock().now_ns() - 3 * DAY_NS))
+
     async def both() -> None:
         run = asyncio.create_task(running.live.run())
         await running.live.connected.wait()
         for day in range(3):
-            venue.day_ns = day * DAY_NS
+            venue.day_ns = (day - 3) * DAY_NS  # nothing is signed for a day that has not come
             await a_day(running, venue)
             if day == 0:
                 found.append(await asyncio.to_thread(observed, running.folder, home, gates))
@@ -145,6 +150,8 @@ def played(tmp_path_factory: pytest.TempPathFactory, compiled_engine: object) ->
 def of_days(home: Path) -> dict[int, list[Evidence]]:
     found: dict[int, list[Evidence]] = {}
     for one in Store(home).all().values():
+        if one.kind != "paper":
+            continue
         found.setdefault(int(one.config["day"]), []).append(one)
     return found
 
@@ -154,7 +161,7 @@ def test_a_day_is_told_once_it_is_over_and_only_once(played: Played) -> None:
     assert len(played.second["evidence"]) == 1
     assert len({one["day"] for one in played.second["days"]}) == 1
     assert played.again["evidence"] == []
-    assert len(played.last["evidence"]) == 1, "the last day, when the run has ended"
+    assert len(played.last["evidence"]) == 2, "the last day, when the run has ended, and that all are told"
     days = of_days(played.home)
     assert [len(parts) for parts in days.values()] == [1, 1, 1]
     assert [one.config["over"] for _, (one,) in sorted(days.items())] == [True, True, False]
@@ -189,6 +196,63 @@ def test_lots_that_were_closed_stand_on_their_days(played: Played) -> None:
             (record,) = told[day]
             assert record.n == lots
             assert record.blocks[0] == pytest.approx((expected - brought) / 100_002 * 1e4, rel=1e-3)
+
+
+def test_a_run_is_on_record_from_its_beginning_to_its_end(played: Played, gates: Gates) -> None:
+    found = Store(played.home).all()
+    begun, told = (next(one for one in found.values() if one.kind == kind) for kind in ("begun", "told"))
+    days = sorted(of_days(played.home))
+    assert told.config["days"] == days
+    assert begun.config["day"] == days[0]
+    assert (begun.model, begun.config["instruments"]) == (of_days(played.home)[days[0]][0].model, ["BTCUSDT"])
+    asked = Asked(begun.model, code_version(), "fix", ("BTCUSDT",), days[-1] + 1)
+    run = played.run.name.removeprefix("paper-")
+    assert f"run {run} began" not in paper_lacks(found, asked, gates)
+    name = next(key for key, one in found.items() if one.kind == "told")
+    gone = {key: one for key, one in found.items() if key != name}
+    last = f"day {days[-1]} was red: paper run {run} began and is not told to its end"
+    assert last in paper_lacks(gone, asked, gates), "deleted before its last day was told"
+
+
+def test_days_that_have_not_come_are_not_signed(played: Played, tmp_path: Path, gates: Gates) -> None:
+    """The clock was ahead while the run went on, and was set right before it was observed."""
+    clock = SimClock(min(of_days(played.home)) * DAY_NS)
+    with pytest.raises(GovernanceError, match="2 days ahead of this machine's clock: nothing is signed"):
+        observe_run(RunFolder(played.run), tmp_path / "registry", gates, clock, lambda *_: None)
+    assert not (tmp_path / "registry" / "evidence").exists()
+
+
+def test_a_run_that_ended_before_it_traded_is_told(tmp_path: Path, gates: Gates) -> None:
+    running, home = assembled(tmp_path, OverMidnight()), tmp_path / "registry"
+    record_start(running.folder, home, LiveClock())
+    found = observed(running.folder, home, gates)
+    assert (len(found["evidence"]), found["days"]) == (1, [])
+    assert [one.kind for one in Store(home).all().values()] == ["begun", "told"]
+    assert observed(running.folder, home, gates)["evidence"] == []
+
+
+def test_emp_run_signs_its_beginning_and_its_end_and_does_not_begin_where_it_cannot(tmp_path: Path) -> None:
+    write_quotes(market(1_500, 2, 0.5), str(tmp_path / "GOOG_quotes.csv"))
+    (tmp_path / "emp.yaml").write_text(
+        f"mode: paper\nrun_dir: {tmp_path / 'runs'}\ninstruments: {{names: [GOOG]}}\nhttp: {{port: 0}}\n"
+        f"access: {{connection_protocol: recording, recording: {tmp_path / 'GOOG_quotes.csv'}, speed: 1000000}}\n"
+        f"model: {{ssm_impl: linear, fallback_impl: none, registry: {tmp_path / 'registry'}}}\n"
+    )
+
+    def run() -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-W", "ignore", "-m", "emp", "run", "--config", str(tmp_path / "emp.yaml")]
+        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+
+    done = run()
+    assert done.returncode == 0, done.stderr
+    kinds = [one.kind for one in Store(tmp_path / "registry").all().values()]
+    assert (kinds[0], kinds[-1]) == ("begun", "told")
+    (tmp_path / "registry" / "keys" / "box.key").unlink()
+    refused = run()
+    assert refused.returncode != 0
+    assert "no box key here" in refused.stderr
+    assert len(list((tmp_path / "runs").glob("paper-*"))) == 2
+    assert len(Store(tmp_path / "registry").all()) == len(kinds)
 
 
 def test_a_run_is_not_changed_by_being_observed(played: Played, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from emp.governance.registry import Registry
 from emp.governance.seal import Role
 from emp.governance.serve import refuse_live
 from emp.model.artifact import Artifact
-from tests.governance.conftest import LINEAR, Ticking, all_green, evaluation, make_artifact, paper
+from tests.governance.conftest import LINEAR, Ticking, all_green, evaluation, make_artifact, paper, runs
 from tests.governance.test_registry import Dies, Failing
 
 SEEN_ONLY_THERE = {"latency", "drift", "paper", "contest"}
@@ -99,7 +99,7 @@ def evaluated(home: Machine, artifact: Artifact) -> None:
 
 def observed(box: Machine, artifact: Artifact, days: int = 14) -> None:
     box.add(*(one for one in all_green(artifact.hash) if one.kind in SEEN_ONLY_THERE))
-    box.add(*(paper(artifact.hash, day) for day in range(1, days + 1)))
+    box.add(*runs(artifact.hash, *range(1, days + 1)))
 
 
 def promoted(home: Machine, artifact: Artifact, gates: Gates) -> str:
@@ -122,14 +122,14 @@ def test_a_model_goes_from_home_to_the_market_on_evidence_of_both(
     observed(box, artifact)
     with box.at() as registry, pytest.raises(GovernanceError, match="no training key here"):
         registry.promote(artifact, gates, LINEAR)
-    assert home.take_from(box).evidence == 19
+    assert home.take_from(box).evidence == 47
     assert promoted(home, artifact, gates) == "pass"
     assert default(box) == ""
     assert box.take_from(home).decisions == 1
     assert default(box) == artifact.hash
     with box.at() as registry:
         refuse_live(registry.home, artifact.hash, SimClock(15 * DAY_NS), "fix", ["GOOG"])
-        assert registry.verify() == 23
+        assert registry.verify() == 53
     assert home.state() == box.state()
     assert box.take_from(home) == home.take_from(box) == Taken(0, 0, (), 0)
 

@@ -65,7 +65,7 @@ def test_everything_green_passes_and_nothing_at_all_fails_every_gate(
     said = judged(gates, artifact, [])
     assert {one.verdict for one in said.gates} == {"fail"}
     assert {one.why for one in said.gates} == {NO_EVIDENCE}
-    assert len(said.gates) == len(rules(gates)) == 27
+    assert len(said.gates) == len(rules(gates)) == 30
 
 
 @pytest.mark.parametrize(

@@ -25,14 +25,19 @@ from emp.governance.pooled import pooled, pseudo_values
 from emp.governance.registry import Registry
 from emp.observe.psi import index_of
 from emp.perception.state import CORE_INPUTS
-from tests.governance.conftest import ask, paper
+from tests.governance.conftest import ask, paper, run_of, runs
 
 MODEL = "a" * 64
 TRADED = (1, 2, 3, 4, 5, 8, 9, 10, 11, 14)
 
 
 def weeks(**changes: object) -> dict[str, Evidence]:
-    return {str(day): paper(MODEL, day, **changes) for day in TRADED}  # type: ignore[arg-type]
+    return named(runs(MODEL, *TRADED, **changes))
+
+
+def named(made: list[Evidence]) -> dict[str, Evidence]:
+    """Evidence by kind and day, in order."""
+    return {f"{one.kind} {one.config['run']}": one for one in made}
 
 
 def test_two_green_weeks_are_enough(gates: Gates) -> None:
@@ -74,7 +79,7 @@ def test_a_day_is_green_by_its_figures(
 ) -> None:
     judged = judge_day([paper(MODEL, 1, **figures)], gates, "GOOG")
     assert (judged.colour, why in judged.why) == (colour, True)
-    spoiled = weeks() | {"9": paper(MODEL, 9, **figures)}
+    spoiled = weeks() | {"paper RUN9": paper(MODEL, 9, **figures)}
     assert "green days" in paper_lacks(spoiled, ask(MODEL, 14), gates)
 
 
@@ -118,26 +123,85 @@ def test_what_was_not_measured_makes_no_green_day(gates: Gates) -> None:
 
 def test_days_on_which_the_dumb_trader_has_brought_more_are_not_enough(gates: Gates) -> None:
     assert "less than the dumb trader's" in paper_lacks(weeks(value=-10.0), ask(MODEL, 14), gates)
-    mixed = {str(day): paper(MODEL, day, value=-10.0 if day < 3 else 5.0) for day in TRADED}
+    mixed = named([e for day in TRADED for e in runs(MODEL, day, value=-10.0 if day < 3 else 5.0)])
     assert paper_lacks(mixed, ask(MODEL, 14), gates) == ""
 
 
 def test_a_red_day_ends_what_came_before_it(gates: Gates) -> None:
-    spoiled = weeks() | {"9": paper(MODEL, 9, "failed: calibration")}
+    spoiled = weeks() | {"x": paper(MODEL, 9, "failed: calibration")}
     assert "GOOG: 3 green days of paper trading over 5 days" in paper_lacks(spoiled, ask(MODEL, 14), gates)
 
 
 def test_a_clock_that_was_set_back_forgets_no_red_day(gates: Gates) -> None:
-    spoiled = weeks() | {"15": paper(MODEL, 15, "failed: calibration")}
-    for today in (14, 15, 16):
-        assert "day 15 was red: failed" in paper_lacks(spoiled, ask(MODEL, today), gates)
+    spoiled = weeks() | {"x": paper(MODEL, 15, "failed: calibration")}
+    for today, what in ((14, "day 15, which has not come, was"), (15, "day 15 was"), (16, "day 15 was")):
+        assert f"{what} red: failed" in paper_lacks(spoiled, ask(MODEL, today), gates)
+
+
+def test_a_red_day_that_has_not_come_bars_no_longer_than_any_other(gates: Gates) -> None:
+    """The clock was ten years ahead on the day after the first; it was set right, and two weeks went by."""
+    ahead = paper(MODEL, 4_000, "failed: calibration")
+    first, rest = runs(MODEL, 1), runs(MODEL, *range(2, 16))
+    found = {**named(first), "x": ahead, **named(rest)}
+    assert paper_lacks(found, ask(MODEL, 15), gates) == ""
+    late = {**named(first), **named(rest), "x": ahead}
+    assert "day 4000, which has not come, was red" in paper_lacks(late, ask(MODEL, 15), gates)
+    good = {**named(first), **named(rest[:-3]), "x": paper(MODEL, 4_000)}
+    assert "13 days" in paper_lacks(named(runs(MODEL, *range(1, 14))), ask(MODEL, 15), gates)
+    assert paper_lacks(good, ask(MODEL, 15), gates) == "", "a green one that has not come changes nothing"
+
+
+# --- runs that are gone, or were not on record before
+
+
+def test_a_run_that_began_and_is_gone_is_a_red_day(gates: Gates) -> None:
+    begun = run_of(
+        msgspec.structs.replace(paper(MODEL, 9), config={**paper(MODEL, 9).config, "run": "GONE"})
+    )[0]
+    gone = weeks() | {"gone": begun}
+    said = paper_lacks(gone, ask(MODEL, 14), gates)
+    assert "GOOG: 3 green days of paper trading over 5 days" in said
+    assert "day 9 was red: paper run GONE began and is not told to its end: `emp gates observe GONE`" in said
+    assert "GONE" not in paper_lacks(gone, ask(MODEL, 14)._replace(protocol="ctrader"), gates)
+    assert "GONE" not in paper_lacks(gone, ask(MODEL, 14)._replace(instruments=("GC",)), gates)
+    assert paper_lacks(gone, ask(MODEL, 14), gates, going=lambda run: run == "GONE") == "", "it goes on"
+    other = msgspec.structs.replace(begun, model="b" * 64)
+    assert "GONE" in paper_lacks(weeks() | {"gone": other}, ask(MODEL, 14), gates), (
+        "it could have served any model"
+    )
+
+
+def test_of_a_run_that_is_gone_the_days_after_those_told_are_red(gates: Gates) -> None:
+    """It was told day by day while it went on; what came after the fifth was deleted with it."""
+    long = [
+        msgspec.structs.replace(one, config={**one.config, "run": "LONG", "over": True})
+        for one in runs(MODEL, *TRADED[:5])
+        if one.kind == "paper" or one.config.get("day") == 1
+    ]
+    later = named(runs(MODEL, *TRADED[5:]))
+    found = {str(k): one for k, one in enumerate(long)} | later
+    assert "day 6 was red: paper run LONG" in paper_lacks(found, ask(MODEL, 14), gates)
+    assert "5 green days" in paper_lacks(found, ask(MODEL, 14), gates)
+
+
+def test_a_day_of_a_run_that_was_not_on_record_before_is_not_green(gates: Gates) -> None:
+    """Else whoever trades without a registry could have the good runs alone observed."""
+    chosen = {key: one for key, one in weeks().items() if key != "begun RUN9"}
+    assert "9 green days" in paper_lacks(chosen, ask(MODEL, 14), gates)
+    late = weeks()
+    late["begun RUN9"] = msgspec.structs.replace(
+        late["begun RUN9"], config={**late["begun RUN9"].config, "day": 10}
+    )
+    assert "9 green days" in paper_lacks(late, ask(MODEL, 14), gates)
+    red = {"x": paper(MODEL, 15, "failed: calibration")}
+    assert "day 15 was red: failed" in paper_lacks(weeks() | red, ask(MODEL, 15), gates), "a red one is red"
 
 
 @pytest.mark.parametrize(("pause", "why"), [(FRESH_DAYS, ""), (FRESH_DAYS + 1, "GOOG: 5 green days")])
 def test_a_longer_pause_ends_what_came_before_it(pause: int, why: str, gates: Gates) -> None:
     """Ten good days of a year are no two weeks."""
     days = [*range(1, 6), *range(5 + pause, 10 + pause)]
-    found = {str(day): paper(MODEL, day) for day in days}
+    found = named(runs(MODEL, *days))
     said = paper_lacks(found, ask(MODEL, days[-1]), gates)
     assert said.startswith(why) if why else said == why
 

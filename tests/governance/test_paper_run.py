@@ -26,8 +26,10 @@ from emp.engine.verdict import Verdict
 from emp.engine.watched_days import DAY_NS, WatchedDay, watched_days
 from emp.governance.evidence import Evidence
 from emp.governance.gates import Gates
-from emp.governance.paper import Source, judge_day, of_contest, of_day, paper_lacks
+from emp.governance.paper import judge_day, of_contest, of_day, paper_lacks
+from emp.governance.paper_source import Source
 from emp.governance.registry import Registry
+from emp.governance.runs import of_end, of_start
 from emp.governance.seal import content_address
 from emp.journal.monitor_log import MONITOR, MonitorLog, read_monitor
 from emp.journal.run import RunFolder, code_version
@@ -130,6 +132,9 @@ def test_two_weeks_on_record_open_live_and_a_day_less_does_not(
     days = evidence_of(run)
     assert [one.config["day"] for one in days] == [ordinal(day) for day in DATES]
     assert not any(one.config["alarms"] for one in days)
+    source = Source("TEST0001", "fix", code_version())
+    registry.store.add(of_start("mine", source, ["GOOG"], ordinal(DATES[0]) * DAY_NS))
+    registry.store.add(of_end("mine", source, [ordinal(day) for day in DATES]))
     for one in days[:-1]:
         registry.store.add(one)
     assert "9 green days" in lacks(registry, kind_gates, DATES[-1])

@@ -17,7 +17,7 @@ from emp.governance.registry import Registry
 from emp.governance.seal import content_address
 from emp.governance.serve import GATES_SHA256, refuse_live
 from emp.model.artifact import Artifact
-from tests.governance.conftest import LINEAR, Ticking, green_registry, make_artifact, paper
+from tests.governance.conftest import LINEAR, Ticking, green_registry, make_artifact, paper, runs
 
 CALLS = ("open", "write", "sync", "close", "replace", "make_folder", "sync_folder")
 
@@ -152,9 +152,11 @@ def test_live_takes_what_was_promoted_after_two_green_weeks(
         live(registry, new.hash)
     with pytest.raises(GovernanceError, match="GOOG: 0 green days"):
         live(registry, old.hash)
-    for day in (1, 2, 3, 4, 5, 8, 9, 10, 11):
-        registry.store.add(paper(old.hash, day))
-    registry.store.add(paper(new.hash, 14))  # another model's
+    for one in (
+        *runs(old.hash, 1, 2, 3, 4, 5, 8, 9, 10, 11),
+        *runs(new.hash, 14),
+    ):  # the last: another model's
+        registry.store.add(one)
     with pytest.raises(GovernanceError, match="9 green days of paper trading over 11 days"):
         live(registry, old.hash)
     registry.store.add(paper(old.hash, 14))
@@ -169,8 +171,7 @@ def test_what_other_gates_have_promoted_serves_on_paper_and_not_live(
     change: str, registry: Registry, artifact: Artifact, gates: Gates
 ) -> None:
     green_registry(registry, artifact)
-    for day in range(1, 15):
-        registry.store.add(paper(artifact.hash, day))
+    green_weeks(registry, artifact.hash)
     if change == "looser":
         other = msgspec.structs.replace(gates, gates=msgspec.structs.replace(gates.gates, ece_max=0.09))
     else:
@@ -192,8 +193,8 @@ def test_a_promotion_without_a_verdict_of_that_model_counts_for_nothing(
 
 
 def green_weeks(registry: Registry, model: str) -> None:
-    for day in range(1, 15):
-        registry.store.add(paper(model, day))
+    for one in runs(model, *range(1, 15)):
+        registry.store.add(one)
 
 
 def test_the_default_is_promoted_anew_where_it_was_by_other_gates(

@@ -12,7 +12,7 @@ from emp.core.errors import ArtifactError, GovernanceError
 from emp.engine.choose import load_model
 from emp.engine.watched_days import DAY_NS
 from emp.governance.registry import Registry
-from tests.governance.conftest import paper
+from tests.governance.conftest import runs
 from tests.kit.promoted import promote
 
 
@@ -29,8 +29,8 @@ def promoted(registry: Registry) -> Registry:
 
 def green_weeks(registry: Registry, model: str) -> None:
     today = LiveClock().now_ns() // DAY_NS
-    for day in range(today - 14, today):
-        registry.store.add(paper(model, day))
+    for one in runs(model, *range(today - 14, today)):
+        registry.store.add(one)
 
 
 def test_live_without_a_registry_is_refused() -> None:

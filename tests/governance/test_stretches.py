@@ -23,7 +23,8 @@ from emp.engine.tap import Batch
 from emp.engine.verdict import Verdict
 from emp.engine.watched_days import DAY_NS, InstrumentDay, WatchedDay, watched_days
 from emp.governance.evidence import Evidence
-from emp.governance.paper import Source, of_contest
+from emp.governance.paper import of_contest
+from emp.governance.paper_source import Source
 from emp.journal.monitor_log import MONITOR, MonitorLog, line_of
 from emp.journal.run import RunFolder, code_version
 from emp.observe.board import Board

@@ -7,11 +7,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from emp.app.wiring.live import Running, assemble_live
+from emp.app.wiring.live import Running, _failed, assemble_live
 from emp.app.wiring.rerun import verify_run
-from emp.app.wiring.unfinished import carry_over
+from emp.app.wiring.unfinished import brought_though_failed, carry_over
 from emp.core.clock import LiveClock
 from emp.core.codes import Reason
+from emp.core.contracts import Control
+from emp.core.errors import GovernanceError
 from emp.core.instrument import Instrument
 from emp.engine.limits import EngineLimits
 from emp.engine.rebuild import rebuild
@@ -22,7 +24,7 @@ from emp.journal.account_file import AccountState, Carried
 from emp.journal.actionlog import read_actions
 from emp.journal.ledger import Ledger
 from emp.journal.reader import LedgerReader
-from emp.journal.swaps import read_swaps
+from emp.journal.swaps import Swap, read_swaps
 from emp.observe.board import Board
 from tests.kit.models import eager_model
 
@@ -258,6 +260,74 @@ def test_what_has_failed_does_not_stand_by(why: str, tmp_path: Path) -> None:
 
     play(world, script)
     assert not list(read_swaps(world.recorded()))
+
+
+@pytest.mark.usefixtures("compiled_engine")
+def test_a_failed_model_that_takes_over_from_one_that_may_not_serve_opens_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stood in for it was withdrawn while the process was dead: what is configured is what had failed."""
+    first, second = eager_model(tmp_path / "a"), eager_model(tmp_path / "b", seed=5)
+    config, venue, models = settings(tmp_path / "runs"), Venue(), Models(first, second)
+    seen: list[tuple[Reason, ...]] = []
+
+    def withdrawn(_: object, model: str) -> None:
+        if model == second.artifact.hash:
+            raise GovernanceError("it was withdrawn")
+
+    async def fail(running: Running, venue: Venue) -> None:
+        await look(running, venue)
+        running.live._succession._verdicts.append(verdict(first.artifact.hash))
+        for _ in range(6_000):
+            await asyncio.sleep(0.01)
+            if running.engine.model.artifact.hash == second.artifact.hash:
+                break
+        assert running.engine.bars.every() == ()
+
+    async def see(running: Running, venue: Venue) -> None:
+        await look(running, venue)
+        assert running.engine.model.artifact.hash == first.artifact.hash
+        seen.append(running.engine.bars.every())
+
+    async def let(running: Running, venue: Venue) -> None:
+        await see(running, venue)
+        running.live.control("resume", "operator")
+        await see(running, venue)
+
+    unseal(run(config, venue, fail, models))
+    monkeypatch.setattr("emp.app.wiring.live.refuse_unpromoted", withdrawn)
+    unseal(run(config, later(venue, "p1-"), see, Models(first)))
+    unseal(run(config, later(venue, "p2-"), let, Models(first)))
+    again = run(config, later(venue, "p3-"), see, Models(first))
+    verify_run(again.folder, lambda *_: None)
+    barred = (Reason.MODEL,)
+    assert seen == [barred, barred, (), ()]
+    swaps = [(one.reason, one.after) for one in read_swaps(LedgerReader(again.folder.ledger))]
+    assert swaps == [("failed", second.artifact.hash), ("release", first.artifact.hash)]
+
+
+@pytest.mark.usefixtures("compiled_engine")
+def test_a_failure_is_not_forgotten_where_the_process_dies_before_it_is_looked_at(
+    tmp_path: Path,
+) -> None:
+    first, second = eager_model(tmp_path / "a"), eager_model(tmp_path / "b", seed=5)
+    ledger = Ledger(tmp_path / "ledger.sqlite", run="R")
+    for before, after, reason in ((first, second, "failed"), (second, first, "release")):
+        swap = Swap(
+            instrument=BTC.name,
+            seq=1,
+            ts=1,
+            before=before.artifact.hash,
+            after=after.artifact.hash,
+            reason=reason,
+        )
+        ledger.record_note(swap.note)
+    hashes = first.artifact.hash, {first.artifact.hash}
+    assert _failed(AccountState(), ledger) == hashes[1], "a release brings nothing back"
+    assert brought_though_failed(ledger, *hashes)
+    ledger.record_control(Control(action="resume", ts=2))
+    assert not brought_though_failed(ledger, *hashes)
+    ledger.close()
 
 
 @pytest.mark.usefixtures("compiled_engine")

@@ -66,6 +66,15 @@ class Options(NamedTuple):
             "that one on all markets of whose instruments it has seen nothing (docs/evaluation.md).",
         ),
     ] = False
+    integrity: Annotated[
+        bool,
+        typer.Option(
+            "--integrity",
+            help="Instead: mask the future and see that nothing known before changes; hold the compiled step against "
+            "its definition, and a live run against its replay and the forecasts judged here (docs/gates.md). Exit "
+            "code 1 where anything differs.",
+        ),
+    ] = False
     catalogue: Annotated[
         Path | None,
         typer.Option(
@@ -155,6 +164,9 @@ def evaluate(options: Options) -> None:
         raise UsageError(
             "--catalogue and --market name what --leave-out leaves out: add it, or leave them away"
         )
+    if options.integrity:
+        _integrity(options)
+        return
     if options.trade:
         _trade_only(options)
         return
@@ -228,6 +240,14 @@ def _leave_out(options: Options) -> None:
         options.judged,
     )
     leave_out(asked)
+
+
+def _integrity(options: Options) -> None:
+    from emp.app.integrity import Asked, integrity
+    from emp.core.config.config import DEFAULT_IMPL
+
+    artifacts = options.artifact or [DEFAULT_IMPL]
+    integrity(Asked(artifacts, options.data or (), options.seed, options.as_json, options.evidence))
 
 
 def _trade_only(options: Options) -> None:

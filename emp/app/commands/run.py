@@ -100,6 +100,7 @@ def run(
             try:
                 console.attach(running.folder.path)
                 board.folder = running.folder.path
+                _record_start(running.folder, _paper_registry(settings), clock)
                 if background is not None:
                     _hand_over(background, running, server.url, console.address(server.url), as_json)
                 running.prepare()  # while SIGTERM still ends the process at once: nothing has begun
@@ -137,6 +138,14 @@ def run(
 def _paper_registry(settings: "SystemConfig") -> Path | None:
     """Where evidence of the run's days goes; None where it makes none."""
     return settings.model.registry if settings.mode == "paper" else None
+
+
+def _record_start(folder: "RunFolder", registry: Path | None, clock: "Clock") -> None:
+    """Sign that a paper run begins, where its days are to be evidence: one that is gone afterwards is missed."""
+    if registry is not None:
+        from emp.app.wiring.paper_days import record_start
+
+        record_start(folder, registry, clock)
 
 
 def _observed(folder: "RunFolder", registry: Path, clock: "Clock") -> dict[str, Any]:

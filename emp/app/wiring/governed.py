@@ -1,12 +1,15 @@
 """Which models a run may serve, as the registry says: the promoted one, or on paper another one named on purpose."""
 
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 
 from emp.core.clock import LiveClock
 from emp.core.config.config import SystemConfig
 from emp.core.errors import ArtifactError, GovernanceError
 from emp.core.platform import say
 from emp.engine.choose import load_model, load_serving, load_standby
+from emp.engine.control_socket import is_served
 from emp.engine.load import LoadedModel, load_folder
 from emp.engine.succession import Models
 from emp.governance.registry import Registry
@@ -46,13 +49,20 @@ def load_models(config: SystemConfig) -> Models:
     standby = load_standby(config.model, serving)
     if config.mode == "live":
         access, names = config.access.connection_protocol, config.instruments.names
-        refuse_live(home, serving.artifact.hash, LiveClock(), access, names)
+        refuse_live(
+            home, serving.artifact.hash, LiveClock(), access, names, partial(_goes_on, config.run_dir)
+        )
         why = "" if standby is None else lacks_promotion(registry, standby.artifact.hash)
         if why:
             say(f"emp: {why}: nothing stands by")
             standby = None
     compared = _compared(config, registry, serving)
     return Models(serving, standby, *compared, standing=_marks(serving, standby, standing.status))
+
+
+def _goes_on(runs: Path, run: str) -> bool:
+    """Whether a paper run of this machine is going on."""
+    return is_served(runs / f"paper-{run}")
 
 
 def refuse_unpromoted(config: SystemConfig, model: str) -> None:

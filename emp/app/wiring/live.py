@@ -17,6 +17,8 @@ from emp.app.wiring.open_run import OpenRun, keep_models, open_run
 from emp.app.wiring.rules import own_rule
 from emp.app.wiring.unfinished import (
     account_of,
+    brought_though_failed,
+    failed_earlier,
     first_model,
 )
 from emp.bus.bus import EventBus
@@ -140,7 +142,10 @@ def _assemble(
     taps = Taps(journal.market.events, journal.actions.rows)
     driver = Driver(engine, access.send, ledger=run.ledger, taps=taps)
     guard = LatencyGuard(config.model.p99_ms, config.model.total_p99_ms)
-    verdicts: deque[Verdict] = deque()
+    verdicts = deque[Verdict]()
+    serving = run.models.serving.artifact.hash
+    if brought_though_failed(run.ledger, serving, engine.failed_models):
+        verdicts.append(failed_earlier(serving, instruments[0].name))
     reader = None if source is None else _reader(config, source, run.folder)
     succession = Succession(driver, board, guard, run.models, reader, rule, verdicts)
     monitor = None

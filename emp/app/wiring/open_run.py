@@ -162,5 +162,8 @@ def _failed(state: AccountState, ledger: Ledger) -> set[str]:
     """Hashes of models that have failed in the account's runs, as far as it is known, and were not brought back."""
     found = failed_before(state)
     for swap in read_swaps(ledger):
-        found = found | {swap.before} if swap.reason == "failed" else found - {swap.after}
+        if swap.reason == "failed":
+            found = found | {swap.before}
+        elif swap.reason == "reload":  # the owner brought it; a release took what was configured
+            found = found - {swap.after}
     return found

@@ -1,6 +1,7 @@
 """Wiring of evidence from a paper run: replayed first, so that only what its journal bears out is signed."""
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,36 @@ from emp.app.wiring.snapshot import snapshot
 from emp.core.clock import Clock
 from emp.core.errors import GovernanceError
 from emp.engine.control_socket import is_served
+from emp.engine.journal_tap import journalled_rows
 from emp.engine.load import load_folder
-from emp.engine.watched_days import DAY_NS, add_closed, watched_days
+from emp.engine.rerun import processes
+from emp.engine.watched_days import DAY_NS, WatchedDay, add_closed, watched_days
 from emp.governance.evidence import Evidence, Store
 from emp.governance.gates import Gates
-from emp.governance.paper import Asked, Source, already, judge_day, of_contest, of_day, told_whole
+from emp.governance.paper import Asked, already, judge_day, of_contest, of_day, told_whole
+from emp.governance.paper_source import Source
 from emp.governance.pooled import pooled
+from emp.governance.runs import of_end, of_start
+from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder, code_version
+
+
+def record_start(folder: RunFolder, home: Path, clock: Clock) -> str:
+    """Sign in a registry that a paper run begins, before it sees its market; the name of the evidence.
+
+    Raises:
+        GovernanceError: this machine cannot sign there what its days will say.
+    """
+    manifest = folder.manifest
+    now = clock.now_ns()
+    model = str(manifest["model_hashes"][0])
+    return Store(home).add(of_start(model, source_of(manifest), list(manifest["instruments"]), now))
+
+
+def source_of(manifest: Mapping[str, Any]) -> Source:
+    """Where a run's market came from."""
+    protocol = str(manifest["config"]["access"]["connection_protocol"])
+    return Source(str(manifest["run"]), protocol, str(manifest["code"]))
 
 
 def observe_run(
@@ -57,22 +81,26 @@ def _observe(
     *,
     goes_on: bool = False,
 ) -> dict[str, Any]:
-    manifest = folder.manifest
+    manifest, source, store = folder.manifest, source_of(folder.manifest), Store(home)
+    first = str(manifest["model_hashes"][0])
+    if not goes_on and never_traded(folder):
+        ended = _add(store, [of_end(first, source, [])])
+        return {"run": source.run, "protocol": source.protocol, "evidence": ended, "days": [], "open": []}
     run = verify_run(folder, progress)
     models = {path.name: load_folder(path) for path in sorted(folder.models.iterdir())}
     seen = watched_days(folder, run.rows, run.terms, models.__getitem__)
     add_closed(seen, run.closed)
     days = [one for one in seen if one.over or not goes_on]
-    protocol = str(manifest["config"]["access"]["connection_protocol"])
-    source = Source(str(manifest["run"]), protocol, str(manifest["code"]))
-    store = Store(home)
+    today = clock.now_ns() // DAY_NS
+    _refuse_ahead(folder, days, today)
     contest = of_contest(days, source)
     made = [of_day(one, source) for one in days] + ([] if contest is None else [contest])
     added = _add(store, made)
-    today = clock.now_ns() // DAY_NS
     for model in [] if goes_on else dict.fromkeys(one.model for one in days):
-        asked = Asked(model, source.code, protocol, tuple(manifest["instruments"]), today)
+        asked = Asked(model, source.code, source.protocol, tuple(manifest["instruments"]), today)
         added += _add(store, pooled(store.all(), asked, models[model].artifact))
+    if not goes_on:
+        added += _add(store, [of_end(first, source, [one.day for one in days])])
     told = [
         {"day": one.day, "model": one.model, "instrument": name, **judge_day([e], gates, name)._asdict()}
         for one, e in zip(days, made, strict=False)
@@ -80,7 +108,28 @@ def _observe(
     ]
     newest = max((one.day for one in seen), default=0)
     left = sorted({one.day for one in seen if one.day < newest and not one.over})
-    return {"run": source.run, "protocol": protocol, "evidence": added, "days": told, "open": left}
+    return {"run": source.run, "protocol": source.protocol, "evidence": added, "days": told, "open": left}
+
+
+def _refuse_ahead(folder: RunFolder, days: Sequence[WatchedDay], today: int) -> None:
+    """Raise GovernanceError where a day has not come yet: what is signed for it would stand there until it has."""
+    ahead = [one.day for one in days if one.day > today]
+    if ahead:
+        raise GovernanceError(
+            f"{folder.path}: events are stamped with day {max(ahead)}, which is {max(ahead) - today} days ahead of this"
+            " machine's clock: nothing is signed, and the run counts as not told"
+        )
+
+
+def never_traded(folder: RunFolder) -> bool:
+    """Whether a run has ended before it traded: no day is in it."""
+    if len(journalled_rows(folder)):
+        return False
+    reader = LedgerReader(folder.ledger)
+    try:
+        return all(one.started is None for one in processes(reader))
+    finally:
+        reader.close()
 
 
 def _add(store: Store, made: list[Evidence]) -> list[str]:

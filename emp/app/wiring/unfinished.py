@@ -5,7 +5,8 @@ or defaults, is recovered as well; what cannot be recovered is refused with what
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,23 @@ import msgspec
 
 from emp.core.clock import Clock
 from emp.core.config.config import SystemConfig
+from emp.core.contracts import Control
 from emp.core.errors import JournalError, UsageError
 from emp.core.instrument import Instrument
 from emp.core.platform import say
 from emp.engine.carry import carried_note, is_worth_carrying
 from emp.engine.earned import earned_note
 from emp.engine.journal_tap import newest_rows
+from emp.engine.monitor import LEVEL
 from emp.engine.reconciliation.units import changed_units, in_units
+from emp.engine.verdict import Verdict
 from emp.journal.account_file import AccountState, Carried
 from emp.journal.files import is_folder, is_link, is_there, listed
 from emp.journal.ledger import Ledger, finish_sealing
 from emp.journal.reader import LedgerReader, is_blank
 from emp.journal.records import Note
 from emp.journal.run import CONTINUED, RunFolder
-from emp.journal.swaps import Swap
+from emp.journal.swaps import MODEL_SWAP, Swap, read_swaps
 
 _ACCOUNT = ("connection_protocol", "host", "account", "sender_comp_id", "target_comp_id")
 """The settings of the section `access` that say whose money it is; ports and symbols are ways there."""
@@ -185,6 +189,10 @@ def note_continuation(run: RunFolder, ledger: Ledger, manifest: Mapping[str, Any
         ledger.record_note(Note(kind=CONTINUED, ts=clock.now_ns(), data=data))
 
 
+RELEASE = "release"
+"""Why a model takes over in a run that goes on: the one before cannot be loaded, or may not serve any more."""
+
+
 def replaced_model(run: RunFolder, before: str, after: str, clock: Clock) -> list[Swap]:
     """That another model takes over where a run goes on: behind the last decision of each instrument."""
     names = run.manifest["instruments"]
@@ -192,8 +200,30 @@ def replaced_model(run: RunFolder, before: str, after: str, clock: Clock) -> lis
     found = []
     for k, name in enumerate(names):
         seq, ts = (int(rows[k]["seq"][0]), int(rows[k]["ts"][0])) if k in rows else (0, clock.now_ns())
-        found.append(Swap(instrument=name, seq=seq, ts=ts, before=before, after=after, reason="release"))
+        found.append(Swap(instrument=name, seq=seq, ts=ts, before=before, after=after, reason=RELEASE))
     return found
+
+
+def brought_though_failed(ledger: LedgerReader, serving: str, failed: Container[str]) -> bool:
+    """Whether a run goes on with a model that had failed, which has taken over because the one before could not serve
+    any more, and the owner has not let it trade since.
+    """
+    swaps = list(read_swaps(ledger))
+    if serving not in failed or not swaps or (swaps[-1].reason, swaps[-1].after) != (RELEASE, serving):
+        return False
+    trusted = False
+    for event in ledger.events():
+        body = event.body
+        if isinstance(body, Note) and body.kind == MODEL_SWAP:
+            trusted = False
+        elif isinstance(body, Control) and body.action == "resume":
+            trusted = True
+    return not trusted
+
+
+def failed_earlier(model: str, instrument: str) -> Verdict:
+    """What is to be done about such a model is what is done about one that fails now."""
+    return Verdict(model, "earlier", instrument, -math.log(LEVEL), "it had failed before it took over")
 
 
 def first_model(run: RunFolder) -> str:

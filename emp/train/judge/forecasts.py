@@ -5,25 +5,41 @@ from typing import Any
 
 import numpy as np
 
+from emp.core.instrument import Instrument
 from emp.core.numba.jit import closure_hash, kernel
 from emp.core.records import FORECAST, Array
+from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.model import port
 from emp.model.artifact import trained_on
 from emp.model.port import forecast
 from emp.model.recalibrate import begin, new_recalibration, recalibrate
+from emp.model.table import NO_NUMBER, STREAM, advance_or_reset
 from emp.train.data.cached import cached, content_key
-from emp.train.data.data import Dataset
+from emp.train.data.data import Dataset, domain_name
+from emp.train.data.table import FeatureTable
 
 
 @kernel
 def forecast_rows(
-    params: Any, memory: Array, domain: int, r: Any, ts: Array, x: Array, rows: Array, out: Array
+    params: Any,
+    memory: Array,
+    stream: Any,
+    ttl_ns: int,
+    domain: int,
+    r: Any,
+    ts: Array,
+    x: Array,
+    rows: Array,
+    out: Array,
 ) -> None:
-    """Carry a model over the rows of a series as the engine does: its state starts anew after every reset.
+    """Carry a model over the rows of a series as the engine does: its state starts anew after every reset, where it has
+    seen no believable book for longer than it lives, and after what is no number.
 
     Args:
         memory: float32[state_size], scratch.
+        stream: STREAM record, of zeros.
+        ttl_ns: how long a state lives.
         r: RECALIBRATION record.
         ts: int64[n], ns.
         x: float32[n, INPUTS].
@@ -33,16 +49,21 @@ def forecast_rows(
     for i in range(x.shape[0]):
         row = rows[i]
         broken = row.since_reset == 1
-        if broken:
-            memory[:] = 0.0
+        advance_or_reset(stream, memory, row.since_reset, ts[i], ttl_ns)
         forecast(params, memory, domain, x[i], out[i])
-        recalibrate(r, ts[i], row.bid, row.ask, row.sigma_ticks, broken, out[i])
+        if not recalibrate(r, ts[i], row.bid, row.ask, row.sigma_ticks, broken, out[i]):
+            stream.events = NO_NUMBER
 
 
 def head_of(model: LoadedModel, data: Dataset) -> int:
     """Index of the head that serves a series."""
-    asset_class, venue = data.domain.split("/")
-    return model.artifact.domain(asset_class, venue, data.instrument.name)
+    return serving_head(model, data.instrument)
+
+
+def serving_head(model: LoadedModel, instrument: Instrument) -> int:
+    """Index of the head that serves an instrument."""
+    asset_class, venue = domain_name(instrument).split("/")
+    return model.artifact.domain(asset_class, venue, instrument.name)
 
 
 def forecast_series(
@@ -54,21 +75,32 @@ def forecast_series(
         learns: whether outcomes correct the forecasts that follow, as they do where it serves.
         edges: float[HORIZONS], class thresholds of the outcomes; those of the head where None.
     """
-    out = np.zeros(len(data.ts), FORECAST)
-    domain = head_of(model, data)
+    return forecast_table(model, data.instrument.name, head_of(model, data), data.seen, learns, edges)
+
+
+def forecast_table(
+    model: LoadedModel,
+    instrument: str,
+    head: int,
+    seen: FeatureTable,
+    learns: bool = True,
+    edges: Array | None = None,
+) -> Array:
+    """The same of whatever perception saw of an instrument through the model's depth encoder, by one of its heads."""
+    out = np.zeros(len(seen.rows), FORECAST)
     memory = np.zeros(model.state_size, np.float32)
     learned = new_recalibration()
     manifest, known = model.artifact.manifest, trained_on(model.artifact.manifest)
-    trained = np.array([data.instrument.name in known])
     begin(
         learned,
-        np.array(manifest.thresholds[domain] if edges is None else edges)[None],
+        np.array(manifest.thresholds[head] if edges is None else edges)[None],
         manifest.k_sigma,
-        trained,
+        np.array([instrument in known]),
         learns and bool(known),
     )
-    x, rows = np.ascontiguousarray(data.x), np.ascontiguousarray(data.seen.rows)
-    forecast_rows(model.params, memory, domain, learned[0], np.ascontiguousarray(data.ts), x, rows, out)
+    x, rows, ts = (np.ascontiguousarray(one) for one in (seen.x, seen.rows, seen.states["ts"]))
+    stream, ttl_ns = np.zeros(1, STREAM), EngineLimits().state_ttl_ns
+    forecast_rows(model.params, memory, stream[0], ttl_ns, head, learned[0], ts, x, rows, out)
     return out
 
 

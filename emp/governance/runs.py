@@ -1,0 +1,78 @@
+"""Paper runs on record: each is signed when it begins and once all its days are told.
+
+So no day can be chosen: a run that is not on record from its beginning makes no green day, and one that began and was
+not told to its end, because its folder is gone or its journal does not bear it out, makes a red one. A run that goes on
+in a folder that is there is waited for.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from emp.engine.watched_days import DAY_NS
+from emp.governance.evidence import Evidence, Kind, new_evidence
+from emp.governance.paper_source import Source
+
+BEGUN: Kind = "begun"
+TOLD: Kind = "told"
+
+Going = Callable[[str], bool]
+"""Whether a run goes on, by its name."""
+
+
+class Untold(NamedTuple):
+    """A run that began and was not told to its end."""
+
+    run: str
+    day: int  # the first of which nothing is on record
+
+
+def of_start(model: str, source: Source, instruments: Sequence[str], now_ns: int) -> Evidence:
+    """Evidence that a run begins, of the model that serves first."""
+    config = {
+        **source._asdict(),
+        "day": now_ns // DAY_NS,
+        "instruments": list(instruments),
+        "ts": now_ns,
+    }
+    return msgspec.structs.replace(new_evidence(BEGUN, model, [], config), code=source.code)
+
+
+def of_end(model: str, source: Source, days: Sequence[int]) -> Evidence:
+    """Evidence that all days of a run that has ended are told; none where it ended before it traded."""
+    made = new_evidence(TOLD, model, [], {**source._asdict(), "days": sorted(set(days))})
+    return msgspec.structs.replace(made, code=source.code)
+
+
+def begun_runs(evidence: Mapping[str, Evidence]) -> dict[str, int]:
+    """Runs that were signed when they began, with the day on which they did."""
+    return {
+        str(one.config["run"]): day
+        for one in evidence.values()
+        if one.kind == BEGUN and type(day := one.config.get("day")) is int
+    }
+
+
+def untold(
+    evidence: Mapping[str, Evidence], code: str, protocol: str, instrument: str, going: Going
+) -> list[Untold]:
+    """Runs of this code, behind this kind of market access and in this instrument, whose days are not all on record,
+    whichever model they served: a run that is gone does not say which did.
+    """
+    told = {one.config.get("run") for one in evidence.values() if one.kind == TOLD}
+    over: dict[str, int] = {}
+    for one in evidence.values():
+        day, run = one.config.get("day"), str(one.config.get("run"))
+        if one.kind == "paper" and one.config.get("over") is True and type(day) is int:
+            over[run] = max(over.get(run, day), day)
+    return [
+        Untold(run, max(over.get(run, day - 1) + 1, day))
+        for one in evidence.values()
+        if one.kind == BEGUN
+        and (one.code, one.config.get("protocol")) == (code, protocol)
+        and instrument in one.config.get("instruments", ())
+        and (run := str(one.config.get("run"))) not in told
+        and type(day := one.config.get("day")) is int
+        and not going(run)
+    ]
