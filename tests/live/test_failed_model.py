@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from emp.app.wiring.live import Running, _failed, assemble_live
+from emp.app.wiring.live import Running, assemble_live
+from emp.app.wiring.open_run import _failed
 from emp.app.wiring.rerun import verify_run
 from emp.app.wiring.unfinished import brought_though_failed, carry_over
 from emp.core.clock import LiveClock
