@@ -292,11 +292,11 @@ def test_a_failed_model_that_takes_over_from_one_that_may_not_serve_opens_nothin
 
     async def let(running: Running, venue: Venue) -> None:
         await see(running, venue)
-        running.live.control("resume", "operator")
+        running.live.owner.control("resume", "operator")
         await see(running, venue)
 
     unseal(run(config, venue, fail, models))
-    monkeypatch.setattr("emp.app.wiring.live.refuse_unpromoted", withdrawn)
+    monkeypatch.setattr("emp.app.wiring.open_run.refuse_unpromoted", withdrawn)
     unseal(run(config, later(venue, "p1-"), see, Models(first)))
     unseal(run(config, later(venue, "p2-"), let, Models(first)))
     again = run(config, later(venue, "p3-"), see, Models(first))
