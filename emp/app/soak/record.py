@@ -9,6 +9,7 @@ from emp.engine.watched_days import DAY_NS
 from emp.governance.evidence import Store
 from emp.governance.gates import read_gates
 from emp.governance.paper import Asked, days_of, judge_day, paper_lacks
+from emp.governance.runs import begun_runs
 from emp.journal.run import RunFolder
 
 
@@ -47,11 +48,12 @@ def paper_record(folder: RunFolder, now_ns: int) -> Weeks:
         evidence, gates = Store(Path(registry)).all(), read_gates()
     except EmpError as error:
         return Weeks([], str(error))
+    began = begun_runs(evidence)
     days = [
         Day(_date(day), name, judged.colour, judged.why)
         for day, parts in sorted(days_of(evidence, asked).items())
         for name in asked.instruments
-        for judged in [judge_day(parts, gates, name)]
+        for judged in [judge_day(parts, gates, name, began)]
     ]
     return Weeks(days, paper_lacks(evidence, asked, gates))
 
