@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emp.core.errors import EmpError
+from emp.engine.control_socket import is_served
 from emp.engine.watched_days import DAY_NS
 from emp.governance.evidence import Store
 from emp.governance.gates import read_gates
@@ -55,7 +56,12 @@ def paper_record(folder: RunFolder, now_ns: int) -> Weeks:
         for name in asked.instruments
         for judged in [judge_day(parts, gates, name, began)]
     ]
-    return Weeks(days, paper_lacks(evidence, asked, gates))
+
+    def going(run: str) -> bool:
+        """Whether it is this very run that goes on: what is not told of it yet is none against it."""
+        return run == manifest["run"] and is_served(folder.path)
+
+    return Weeks(days, paper_lacks(evidence, asked, gates, going))
 
 
 def _date(day: int) -> str:
