@@ -99,7 +99,7 @@ def load_sealed(kind: Sealed, folder: Path, manifest_type: type[M]) -> tuple[M, 
         raise ArtifactError(f"{error.filename}: no such file: not a {kind.word} ({kind.made_by})") from error
     except NotADirectoryError as error:
         raise ArtifactError(f"{folder}: is a file, not the folder of a {kind.word}") from error
-    except (OSError, SafetensorError, msgspec.DecodeError) as error:
+    except (OSError, SafetensorError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ArtifactError(f"{folder}: not a readable {kind.word}: {error}") from error
     if content_hash(kind, manifest, tensors) != manifest.hash:
         raise ArtifactError(f"{folder}: content does not match its hash: changed or damaged after training")

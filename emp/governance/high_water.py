@@ -51,7 +51,7 @@ def read_mark(log: Path, trusted: Container[str]) -> Mark | None:
         mark = msgspec.json.decode(path.read_bytes(), type=Mark)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise GovernanceError(f"{path}: how far {log} had come cannot be read: {error}") from error
     return mark if mark.key in trusted else None
 

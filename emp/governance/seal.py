@@ -82,7 +82,7 @@ class Keys:
             found = msgspec.json.decode(read_small(path), type=dict[str, Trusted])
         except FileNotFoundError:
             return {}
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise GovernanceError(f"{path}: not a readable list of keys: {error}") from error
         for name, one in found.items():
             if name != _key_id(_hex(one.public)):

@@ -1,6 +1,8 @@
 """Evidence of a run that goes on: of each day once it is over, once, and what the ended run says of that day."""
 
 import asyncio
+import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from emp.app.soak.record import paper_record
 from emp.app.wiring.daily import Daily, newest_day, observe_apart
 from emp.app.wiring.live import Running, assemble_live
 from emp.app.wiring.paper_days import observe_run, record_start
@@ -253,6 +256,23 @@ def test_emp_run_signs_its_beginning_and_its_end_and_does_not_begin_where_it_can
     assert "no box key here" in refused.stderr
     assert len(list((tmp_path / "runs").glob("paper-*"))) == 2
     assert len(Store(tmp_path / "registry").all()) == len(kinds)
+
+
+def test_of_the_run_that_goes_on_nothing_is_held_against_the_record_and_of_a_dead_one_it_is(
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(shutil.copytree(played.run, tmp_path / played.run.name))
+    manifest = {
+        **run.manifest,
+        "config": {**run.manifest["config"], "model": {"registry": str(tmp_path / "r")}},
+    }
+    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    record_start(run, tmp_path / "r", LiveClock())
+    now = LiveClock().now_ns()
+    assert f"run {manifest['run']} began" in paper_record(RunFolder(run.path), now).lacks
+    monkeypatch.setattr("emp.app.soak.record.is_served", lambda path: path == run.path)
+    assert "BTCUSDT: 0 green days" in paper_record(RunFolder(run.path), now).lacks
+    assert "began" not in paper_record(RunFolder(run.path), now).lacks
 
 
 def test_a_run_is_not_changed_by_being_observed(played: Played, tmp_path: Path) -> None:

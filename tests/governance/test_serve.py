@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from emp.app.wiring.governed import load_models
@@ -10,6 +11,7 @@ from emp.core.clock import LiveClock
 from emp.core.config.config import SystemConfig
 from emp.core.errors import ArtifactError, GovernanceError
 from emp.engine.choose import load_model
+from emp.engine.load import load_folder
 from emp.engine.watched_days import DAY_NS
 from emp.governance.registry import Registry
 from tests.governance.conftest import runs
@@ -105,6 +107,31 @@ def test_an_artifact_changed_in_the_registry_is_refused(promoted: Registry) -> N
     file.write_bytes(bytes(data))
     with pytest.raises(Exception, match="does not match its hash"):
         load_models(config("paper", registry=promoted.home))
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.safetensors"])
+def test_whatever_byte_of_an_artifact_is_changed_it_is_refused_in_one_line(
+    name: str, promoted: Registry
+) -> None:
+    """Also where what is left is no text."""
+    folder = promoted.folder(promoted.standing().default)
+    whole = (folder / name).read_bytes()
+    for at in np.linspace(0, len(whole) - 1, 25).astype(int):
+        for bit in (0x01, 0x80):
+            data = bytearray(whole)
+            data[at] ^= bit
+            (folder / name).write_bytes(bytes(data))
+            with pytest.raises(ArtifactError) as refused:
+                load_folder(folder)
+            assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("byte", [b"\xb3", b"\xff"])
+def test_a_list_of_keys_that_is_no_text_is_refused_in_one_line(byte: bytes, promoted: Registry) -> None:
+    path = promoted.home / "keys" / "trusted.json"
+    path.write_bytes(path.read_bytes().replace(b"training", b"train" + byte + b"ng"))
+    with pytest.raises(GovernanceError, match="not a readable list of keys"):
+        promoted.store.all()
 
 
 def test_another_artifact_in_the_place_of_the_default_is_refused(promoted: Registry) -> None:

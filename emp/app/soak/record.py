@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emp.core.errors import EmpError
+from emp.engine.control_socket import is_served
 from emp.engine.watched_days import DAY_NS
 from emp.governance.evidence import Store
 from emp.governance.gates import read_gates
 from emp.governance.paper import Asked, days_of, judge_day, paper_lacks
+from emp.governance.runs import begun_runs
 from emp.journal.run import RunFolder
 
 
@@ -47,13 +49,19 @@ def paper_record(folder: RunFolder, now_ns: int) -> Weeks:
         evidence, gates = Store(Path(registry)).all(), read_gates()
     except EmpError as error:
         return Weeks([], str(error))
+    began = begun_runs(evidence)
     days = [
         Day(_date(day), name, judged.colour, judged.why)
         for day, parts in sorted(days_of(evidence, asked).items())
         for name in asked.instruments
-        for judged in [judge_day(parts, gates, name)]
+        for judged in [judge_day(parts, gates, name, began)]
     ]
-    return Weeks(days, paper_lacks(evidence, asked, gates))
+
+    def going(run: str) -> bool:
+        """Whether it is this very run that goes on: what is not told of it yet is none against it."""
+        return run == manifest["run"] and is_served(folder.path)
+
+    return Weeks(days, paper_lacks(evidence, asked, gates, going))
 
 
 def _date(day: int) -> str:

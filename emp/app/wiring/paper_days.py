@@ -19,7 +19,7 @@ from emp.governance.gates import Gates
 from emp.governance.paper import Asked, already, judge_day, of_contest, of_day, told_whole
 from emp.governance.paper_source import Source
 from emp.governance.pooled import pooled
-from emp.governance.runs import of_end, of_start
+from emp.governance.runs import begun_runs, of_end, of_start
 from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder, code_version
 
@@ -101,8 +101,14 @@ def _observe(
         added += _add(store, pooled(store.all(), asked, models[model].artifact))
     if not goes_on:
         added += _add(store, [of_end(first, source, [one.day for one in days])])
+    began = begun_runs(store.all())
     told = [
-        {"day": one.day, "model": one.model, "instrument": name, **judge_day([e], gates, name)._asdict()}
+        {
+            "day": one.day,
+            "model": one.model,
+            "instrument": name,
+            **judge_day([e], gates, name, began)._asdict(),
+        }
         for one, e in zip(days, made, strict=False)
         for name in one.instruments
     ]
