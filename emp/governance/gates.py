@@ -148,128 +148,136 @@ def every(_: str) -> bool:
 
 def rules(gates: Gates) -> list[Rule]:
     """Every gate of a file, in its order."""
-    g = gates.gates
-    found: list[Rule] = []
+    return [*_of_the_roadmap(gates.gates), *_beyond(gates.beyond)]
 
-    def by_horizon(
-        name: str,
-        limits: ByHorizon,
-        side: Side,
-        measure: str,
-        of: Callable[[str], bool] | None,
-        **more: Any,
-    ) -> None:
-        for field, horizon in (("ev1", "1ev"), ("ev5", "5ev"), ("ev20", "20ev")):
-            limit = getattr(limits, field)
-            found.append(Rule(f"{name}.{field}", limit, side, "evaluation", measure, horizon, of, **more))
 
-    by_horizon(
-        "retention_f1_drop_pct",
-        g.retention_f1_drop_pct,
-        "max",
-        "f1_gain_pct",
-        equity,
-        sign=-1.0,
-        against=True,
-        always=True,
-    )
-    by_horizon(
-        "fx_gain_f1_min_pct", g.fx_gain_f1_min_pct, "min", "f1_gain_pct", fx, against=True, always=True
-    )
-    for name, limit, measure in (("ece_max", g.ece_max, "ece"), ("brier_max", g.brier_max, "brier")):
-        found.append(
-            Rule(name, limit, "max", "evaluation", measure, None, every, horizons=HORIZON_NAMES, always=True)
-        )
-    by_horizon("alpha_after_fees_bps_min", g.alpha_after_fees_bps_min, "min", "alpha_after_fees_bps", every)
-    session = g.session_var_spread_pct_max
-    found.append(
-        Rule(
+def _of_the_roadmap(g: Limits) -> list[Rule]:
+    gains = {"against": True, "always": True}
+    judged: dict[str, Any] = {"horizons": HORIZON_NAMES, "always": True}
+    return [
+        *_by_horizon(
+            "retention_f1_drop_pct", g.retention_f1_drop_pct, "max", "f1_gain_pct", equity, sign=-1.0, **gains
+        ),
+        *_by_horizon("fx_gain_f1_min_pct", g.fx_gain_f1_min_pct, "min", "f1_gain_pct", fx, **gains),
+        _evaluated("ece_max", g.ece_max, "max", "ece", **judged),
+        _evaluated("brier_max", g.brier_max, "max", "brier", **judged),
+        *_by_horizon(
+            "alpha_after_fees_bps_min", g.alpha_after_fees_bps_min, "min", "alpha_after_fees_bps", every
+        ),
+        _evaluated(
             "session_var_spread_pct_max",
-            session,
+            g.session_var_spread_pct_max,
             "max",
-            "evaluation",
             "session_range_pct",
-            None,
-            every,
             horizons=HORIZON_NAMES,
-        )
-    )
-    for part in ("adapter", "model", "total"):
-        limit = getattr(g.latency_p99_ms, part)
-        found.append(Rule(f"latency_p99_ms.{part}", limit, "max", "latency", f"{part}_p99_ms", None, None))
-    found.append(Rule("psi_max", g.psi_max, "max", "drift", "psi", None, None))
-    found.append(
-        Rule(
+        ),
+        *(
+            _of_no_instrument(
+                f"latency_p99_ms.{part}", getattr(g.latency_p99_ms, part), "latency", f"{part}_p99_ms"
+            )
+            for part in ("adapter", "model", "total")
+        ),
+        _of_no_instrument("psi_max", g.psi_max, "drift", "psi"),
+        _evaluated(
             "turnover_match_pct",
             g.turnover_match_pct,
             "within",
-            "evaluation",
             "turnover_difference_pct",
-            None,
-            every,
             against=True,
             horizons=WHOLE,
-        )
-    )
-    planner, gap = g.planner_edge_realization_corr_min, g.exploitability_gap_wow_delta_max
-    found.append(
-        Rule(
-            "planner_edge_realization_corr_min",
-            planner,
-            "min",
-            "evaluation",
-            "planner_corr",
-            None,
-            every,
-            horizons=WHOLE,
-        )
-    )
-    found.append(
-        Rule("exploitability_gap_wow_delta_max", gap, "max", "evaluation", "exploitability_gap", None, None)
-    )
-    chaos = gates.beyond.chaos_violations_max
-    found.append(Rule("chaos_violations_max", chaos, "max", "chaos", "violations", None, None, least=100))
-    integrity = {"horizons": WHOLE, "always": True, "exact": True}
-    for name, limit, kind, measure, rows in (
-        ("future_masking_max", gates.beyond.future_masking_max, "masking", "future_changed", MASKED_ROWS),
-        ("step_parity_max", gates.beyond.step_parity_max, "parity", "step_difference", STEP_ROWS),
-        ("path_parity_max", gates.beyond.path_parity_max, "parity", "path_differing", PATH_ROWS),
-    ):
-        found.append(Rule(name, limit, "max", kind, measure, None, every, rows=rows, **integrity))  # type: ignore[arg-type]
-    shared = {"horizons": HORIZON_NAMES[:3], "least": overfitting.LEAST_BLOCKS, "always": True}
-    for name, limit, side, among in (
-        ("deflated_sharpe_min", gates.beyond.deflated_sharpe_min, "min", overfitting.deflated),
-        (
-            "backtest_overfitting_max",
-            gates.beyond.backtest_overfitting_max,
-            "max",
-            overfitting.share_overfitted,
         ),
-    ):
-        found.append(
-            Rule(name, limit, side, "evaluation", "gain_bps_lots", None, every, among=among, **shared)  # type: ignore[arg-type]
-        )
-    missed, won = gates.beyond.value_missed_bps_max, gates.beyond.contest_evidence_min
-    found.append(
-        Rule(
-            "value_missed_bps_max",
-            missed,
-            "max",
+        _evaluated(
+            "planner_edge_realization_corr_min",
+            g.planner_edge_realization_corr_min,
+            "min",
+            "planner_corr",
+            horizons=WHOLE,
+        ),
+        _of_no_instrument(
+            "exploitability_gap_wow_delta_max",
+            g.exploitability_gap_wow_delta_max,
             "evaluation",
+            "exploitability_gap",
+        ),
+    ]
+
+
+def _beyond(b: Beyond) -> list[Rule]:
+    exact: dict[str, Any] = {"horizons": WHOLE, "always": True, "exact": True}
+    trials: dict[str, Any] = {
+        "horizons": HORIZON_NAMES[:3],
+        "least": overfitting.LEAST_BLOCKS,
+        "always": True,
+    }
+    held: tuple[tuple[str, float, Kind, str, int], ...] = (
+        ("future_masking_max", b.future_masking_max, "masking", "future_changed", MASKED_ROWS),
+        ("step_parity_max", b.step_parity_max, "parity", "step_difference", STEP_ROWS),
+        ("path_parity_max", b.path_parity_max, "parity", "path_differing", PATH_ROWS),
+    )
+    return [
+        _of_no_instrument("chaos_violations_max", b.chaos_violations_max, "chaos", "violations", least=100),
+        *(
+            Rule(name, limit, "max", kind, measure, None, every, rows=rows, **exact)
+            for name, limit, kind, measure, rows in held
+        ),
+        _evaluated(
+            "deflated_sharpe_min",
+            b.deflated_sharpe_min,
+            "min",
+            "gain_bps_lots",
+            among=overfitting.deflated,
+            **trials,
+        ),
+        _evaluated(
+            "backtest_overfitting_max",
+            b.backtest_overfitting_max,
+            "max",
+            "gain_bps_lots",
+            among=overfitting.share_overfitted,
+            **trials,
+        ),
+        _evaluated(
+            "value_missed_bps_max",
+            b.value_missed_bps_max,
+            "max",
             "value_missed_bps",
-            None,
-            every,
             horizons=WHOLE,
             also=("value",),
-        )
-    )
-    by_horizon(
-        "skill_outside_training_pct_min",
-        gates.beyond.skill_outside_training_pct_min,
-        "min",
-        "skill_outside_training_pct",
-        None,
-        outside=True,
-    )
-    found.append(Rule("contest_evidence_min", won, "min", "contest", "evidence", None, None, least=1))
-    return found
+        ),
+        *_by_horizon(
+            "skill_outside_training_pct_min",
+            b.skill_outside_training_pct_min,
+            "min",
+            "skill_outside_training_pct",
+            None,
+            outside=True,
+        ),
+        Rule(
+            "contest_evidence_min", b.contest_evidence_min, "min", "contest", "evidence", None, None, least=1
+        ),
+    ]
+
+
+def _by_horizon(
+    name: str,
+    limits: ByHorizon,
+    side: Side,
+    measure: str,
+    of: Callable[[str], bool] | None,
+    **more: Any,
+) -> list[Rule]:
+    """A gate of an evaluation for each event horizon."""
+    return [
+        Rule(f"{name}.{field}", getattr(limits, field), side, "evaluation", measure, horizon, of, **more)
+        for field, horizon in (("ev1", "1ev"), ("ev5", "5ev"), ("ev20", "20ev"))
+    ]
+
+
+def _evaluated(name: str, limit: float, side: Side, measure: str, **more: Any) -> Rule:
+    """A gate of an evaluation, of every instrument."""
+    return Rule(name, limit, side, "evaluation", measure, None, every, **more)
+
+
+def _of_no_instrument(name: str, limit: float, kind: Kind, measure: str, **more: Any) -> Rule:
+    """An upper limit of what is of no instrument."""
+    return Rule(name, limit, "max", kind, measure, None, None, **more)
