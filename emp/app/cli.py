@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from emp.app.terminal.helped import lay_out, narrow_columns
+from emp.app.terminal.json_alone import json_alone
 from emp.core.errors import EmpError, UsageError
 from emp.core.extras import missing_extra
 from emp.core.platform import mute, open_standard_streams, say, unsupported
@@ -22,6 +23,9 @@ HELP = ["-h", "--help"]
 
 CANNOT_WRITE = 74
 """Exit code where the output cannot be written, as of sysexits.h (EX_IOERR)."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it; Typer turns an interrupt into it without a word."""
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -127,12 +131,13 @@ def main(argv: list[str] | None = None) -> NoReturn:
         _end(2, unsupported())
     open_standard_streams()
     try:
-        code = app(args=argv, standalone_mode=False, prog_name="emp", terminal_width=narrow_columns())
+        with json_alone("--json" in (sys.argv if argv is None else argv)):
+            code = app(args=argv, standalone_mode=False, prog_name="emp", terminal_width=narrow_columns())
         sys.stdout.flush()
     except EmpError as error:
         _end(error.exit_code, str(error))
     except (typer.Abort, KeyboardInterrupt):
-        _end(130, "interrupted")
+        _end(INTERRUPTED, "interrupted")
     except CommandLineError as error:
         _end(error.exit_code, error.format_message())
     except ModuleNotFoundError as error:
@@ -154,7 +159,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
             raise
         mute(sys.stdout)
         _end(CANNOT_WRITE, f"cannot write the output: {why}")
-    _end(code if isinstance(code, int) else 0)
+    _end(code if isinstance(code, int) else 0, "interrupted" if code == INTERRUPTED else "")
 
 
 def _is_nowhere() -> bool:

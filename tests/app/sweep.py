@@ -18,7 +18,7 @@ READ = {
 FILLED = {
     "instrument": "GOOG",
     "seq": "1",
-    "role": "owner",
+    "role": "box",
     "reason": "test",
     "listen": "127.0.0.1:0",
     "name": "GOOG",
