@@ -423,15 +423,14 @@ class Befalls:
 
     def _wild_burst(self, rows: int) -> None:
         self._kill(1_000)
-        self._later(900, lambda: self._hurry(rows))
-        self._later(1_900, lambda: self._world.ask("kill"))
+        self._later(400, lambda: self._wild_price(rows + 12))
+        self._later(1_100, lambda: self._hurry(rows))
+        self._later(2_400, lambda: self._world.ask("kill"))
         self._and_resume(1_400 + STEP_MS)
 
     def _hurry(self, rows: int) -> None:
-        """Show nothing until the process is there, and then so many wild rows at once, and some more."""
-        for pit in filter(self._is_itself, self._world.exchange.pits):
-            pit.silent_until_ns = self._now_ns + 800 * MS
-            pit.wild, pit.hurried = rows + 16, rows
+        for pit in self._world.exchange.pits:
+            pit.hurried = min(rows, pit.wild)
 
     def _by_hand(self, lots: int) -> None:
         self._trade_by_hand(lots, told=True)
