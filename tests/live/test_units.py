@@ -16,7 +16,7 @@ from emp.engine.carry import CARRIED
 from emp.engine.rebuild import begin, rebuild
 from emp.engine.reconciliation.units import in_units
 from emp.execution.orders import OrderManager
-from emp.journal.account_file import AccountState, Carried
+from emp.journal.account_file import AccountState, Carried, Claimed
 from emp.journal.ledger import Ledger
 from emp.journal.records import Note
 from emp.journal.run import CONTINUED, RunFolder
@@ -59,6 +59,16 @@ def test_lots_of_another_size_are_counted_anew_where_they_are_whole() -> None:
     assert (halves.position, halves.value, halves.price) == (12, 12_000.0, 1_000.0)
     with pytest.raises(UsageError, match="no whole number"):
         in_units(LEFT, with_(lot=BTC.lot * 4))
+
+
+def test_claims_are_counted_in_the_units_of_now_or_left_to_the_market() -> None:
+    told = Claimed(order="hand", side=-1, qty=2, px=1_000, fee=3.0, ts=7, filled=5)
+    left = msgspec.structs.replace(LEFT, claims=[told])
+    finer = in_units(left, with_(tick=BTC.tick / 10, lot=BTC.lot / 2, point_value=BTC.point_value / 2))
+    (claim,) = finer.claims
+    assert (claim.order, claim.side, claim.qty, claim.filled, claim.px) == ("hand", -1, 4, 10, 10_000)
+    assert claim.fee == pytest.approx(3.0 * finer.value / left.value)
+    assert in_units(left, with_(tick=BTC.tick * 3)).claims == [], "a third of a tick is no price"
 
 
 def test_what_an_older_release_left_is_taken_as_it_stands() -> None:

@@ -151,8 +151,12 @@ class Befalls:
             pit.crossed_until_ns = self._now_ns + ms * MS
 
     def _wild_price(self, rows: int) -> None:
-        for pit in self._met_by(rows):
+        for pit in filter(self._is_itself, self._met_by(rows)):
             pit.wild = rows
+
+    def _is_itself(self, pit: Pit) -> bool:
+        """Whether a market has shown its own prices for a while: what is wrong for long is believed."""
+        return self._now_ns - pit.wild_ns > 20_000 * MS
 
     def _met_by(self, size: int) -> Sequence[Pit]:
         """What a fault of the market meets: one instrument, or all."""
@@ -419,15 +423,14 @@ class Befalls:
 
     def _wild_burst(self, rows: int) -> None:
         self._kill(1_000)
-        self._later(900, lambda: self._hurry(rows))
-        self._later(2_000, lambda: self._world.ask("kill"))
+        self._later(400, lambda: self._wild_price(rows + 12))
+        self._later(1_100, lambda: self._hurry(rows))
+        self._later(2_400, lambda: self._world.ask("kill"))
         self._and_resume(1_400 + STEP_MS)
 
     def _hurry(self, rows: int) -> None:
-        """Show nothing until the process is there, and then so many wild rows at once, and some more."""
         for pit in self._world.exchange.pits:
-            pit.silent_until_ns = self._now_ns + 800 * MS
-            pit.wild, pit.hurried = rows + 8, rows
+            pit.hurried = min(rows, pit.wild)
 
     def _by_hand(self, lots: int) -> None:
         self._trade_by_hand(lots, told=True)

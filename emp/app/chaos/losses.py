@@ -96,7 +96,8 @@ class Losses:
             self.lost += self.worth - worth
             self._least_lost = min(self._least_lost, self.lost)
         self.worth = worth
-        self.best = max(self.best, worth)
+        if self._pit.shows_itself(now):
+            self.best = max(self.best, worth)
         fallen = min(self.best - worth, self.lost - self._least_lost)
         known = life is None or not life.trading or self._holds(life) == self._pit.position
         lasts = self._fallen.lasts(now, beyond=known and fallen > plan.drawdown_limit + SLACK)
@@ -126,6 +127,7 @@ class Losses:
         pit, now = self._pit, self._world.loop.now_ns
         could_close = (
             life.trading
+            and pit.shows_itself(now)
             and all(life.links.values())
             and now >= max(self._world.exchange.refuses_until_ns, pit.bare_until_ns, pit.silent_until_ns)
         )

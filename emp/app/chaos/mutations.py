@@ -249,7 +249,9 @@ MUTANTS = (
     Mutant(
         "positions_not_asked_for",
         "emp.engine.recover",
-        "        await self._adjust(await self._access.positions())\n",
+        "        positions = await self._access.positions()\n"
+        "        self._settle_claims(positions)\n"
+        "        await self._adjust(positions)\n",
         "",
         ("silent_order", "lost_report", "failed_sync", "kill"),
     ),

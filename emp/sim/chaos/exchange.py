@@ -20,7 +20,8 @@ from emp.core.records import Array
 from emp.sim.chaos.loop import Process, VirtualLoop
 from emp.sim.chaos.pit import Pit, at_wild_prices
 
-US = 1_000
+HURRY_NS = 5_000_000
+"""Between rows of a market that is in a hurry."""
 
 ENTRY_NS = 1_000_000
 """From a command's arrival to the matching engine."""
@@ -126,7 +127,7 @@ class Exchange:
         row, wait_ns = pit.following()
         now = self._loop.now_ns
         hurried = pit.hurried > 0 and now >= pit.silent_until_ns
-        self._loop.schedule(self._process, now + (US if hurried else wait_ns), self._next, pit)
+        self._loop.schedule(self._process, now + (HURRY_NS if hurried else wait_ns), self._next, pit)
         if now < pit.silent_until_ns:
             return
         pit.hurried -= hurried

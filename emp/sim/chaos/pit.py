@@ -10,6 +10,9 @@ import numpy as np
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 
+UNSEEN_NS = 12_000_000_000
+"""For so long after wild prices an engine may hold back the market's own: until they agree for long enough."""
+
 
 class Pit:
     """One instrument's books at the exchange."""
@@ -30,7 +33,7 @@ class Pit:
         self.bare_side = "bid"
         self.crossed_until_ns = 0  # the bid stands above the ask until then
         self.wild = 0  # rows that are shown at three times their prices
-        self.hurried = 0  # rows that come a microsecond after each other
+        self.hurried = 0  # rows that come in a hurry
         self.wild_ns = -(10**18)  # when the newest of them was shown
         self.book: Array | None = None  # the newest row
         self.held_row: Array | None = None  # that changes places with the next
@@ -74,6 +77,10 @@ class Pit:
         self.cash -= side * lots * px
         self.fees += fee
         self.fills += 1
+
+    def shows_itself(self, now_ns: int) -> bool:
+        """Whether the market's own prices have been shown for so long that nobody is taken in by others."""
+        return now_ns - self.wild_ns > UNSEEN_NS
 
     @property
     def worth(self) -> float:

@@ -107,7 +107,7 @@ KINDS: dict[str, Kind] = {
         24,
         "SIGKILL; the next start sees so many books at three times the prices, and the kill switch is pulled",
     ),
-    "wild_burst": Kind(1, 33, 200, "the same, with so many of them within a millisecond"),
+    "wild_burst": Kind(1, 33, 200, "the same, with so many of them within a second"),
     "by_hand": Kind(1, -3, 3, "lots that somebody trades on the account by hand, and the venue tells us"),
     "in_silence": Kind(1, -3, 3, "the same, and it does not"),
     "flatten_stop": Kind(1, 300, 5_000, "emp flatten, and SIGSTOP for so many ms while it closes"),
