@@ -391,6 +391,8 @@ class Live(Ending):
             self._opening.look()
             self._driver.tick(self._market.newest())
             self._upkeep.look_at_stops()
+            if self.connected.is_set():
+                self._upkeep.note_first_prices()
             now = self._clock.monotonic_ns()
             if now - looked_ns >= MARK_S * 1e9:
                 looked_ns = now

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import structlog
 
 from emp.access.port import MarketAccess
@@ -79,6 +80,7 @@ class Upkeep:
             folder=str(home.folder or ""),
             token=max(known.token, self._engine.token),
         )
+        self._priced = np.zeros(len(self._engine.instruments), np.bool_)  # whose price is written down
         self._coarse: list[tuple[int, int, bool]] = []
         self._written_at = 0
         self._marked: dict[int, tuple[int, float]] = {}
@@ -126,6 +128,17 @@ class Upkeep:
         missing = self._protection.missing()
         words = f"no stop rests at the venue for {', '.join(missing)}" if missing else ""
         self._alarm("stops", words)
+
+    def note_first_prices(self) -> None:
+        """Write down where a market is as soon as it is known, not with the account's next minute: whoever starts after
+        a process that died at once must have something to hold a first book against. With every tick, once connected.
+        """
+        if self._account is None or self._priced.all():
+            return
+        seen = self._engine.desk.perception["ts"] != 0
+        if (seen & ~self._priced).any():
+            self._priced |= seen
+            self.write_account(is_open=True)
 
     def write_account(self, *, is_open: bool) -> None:
         """Let the account's next run know of what this one has lost, holds and halted."""

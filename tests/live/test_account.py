@@ -145,6 +145,25 @@ def test_the_loss_of_the_day_holds_over_clean_restarts(tmp_path: Path, elsewhere
     assert losses[3] == pytest.approx(losses[2], abs=1)
 
 
+def test_where_the_market_is_outlives_a_process_that_dies_at_once(tmp_path: Path) -> None:
+    """Nothing was traded and no minute has passed: the next start has something to hold a first book against."""
+
+    def price(running: Running) -> float:
+        left = running.live._account.read().instruments.get("BTCUSDT", Carried())  # type: ignore[union-attr]
+        return left.price
+
+    async def see(running: Running, venue: Venue) -> None:
+        assert price(running) == 0.0
+        await look(running, venue)
+        for _ in range(50):
+            await asyncio.sleep(0.01)
+            if price(running):
+                break
+        assert price(running) == pytest.approx(100_001, abs=1)
+
+    run(settings(tmp_path / "runs"), Venue(), see)
+
+
 def test_the_limit_is_one_for_all_runs_of_a_day(tmp_path: Path) -> None:
     config = settings(tmp_path / "runs")
     venue = Venue()
