@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,16 @@ def test_the_table_of_the_ways_is_the_same_again_from_what_lies_in_the_folder_an
     assert without_time(beside.output) == without_time(first.output)
     assert asked == ["_make_base"] * 2 + ["_make_results"] * 2
     assert {path.name for path in (tmp_path / "beside/results").iterdir()} == set(files)
+
+
+def test_a_process_that_dies_ends_in_one_line(
+    markets: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real one: what it is told to do first kills it."""
+    monkeypatch.setattr(ablation, "_prepare", os._exit)
+    monkeypatch.setattr(ablation, "missing", lambda _, tasks: tasks)
+    done = run("--ablate", "--out", str(tmp_path), "--seeds", "2", "--events", "4000", "--jobs", "2")
+    assert "--jobs 2: a process ended before its work was done" in str(done.exception)
 
 
 def test_an_unknown_way_ends_in_one_line(tmp_path: Path) -> None:

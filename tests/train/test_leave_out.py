@@ -183,6 +183,22 @@ def test_networks_trained_on_the_markets_own_first_part_stand_beside_the_models_
         assert mine["linear"]["against"].keys() == {"trees", "binlob", "deeplob", "shares"}
         assert mine["binlob"]["against"] is None
     assert any(text.startswith("deeplob") for text in told)
+    slow = replace(held.data, split=held.data.split._replace(test_ns=held.data.split.calibrate_ns))
+    assert not len(slow.part("calibrate"))
+    beside = table_of(
+        [
+            *judge_market(held, model, 500, 300, 0, networks),
+            *judge_market(held._replace(name="slow", data=slow), model, 500, 300, 0, networks),
+        ]
+    )
+    assert {row["model"] for row in beside if row["market"] == "slow"} == {
+        "linear",
+        "trees",
+        "persistence",
+        "shares",
+    }
+    (first, *_) = [line for line in markdown_lines(beside, "linear") if line.startswith("| slow")]
+    assert "|  |" in first
     heading = markdown_lines(rows, "linear")[0]
     assert heading.endswith("against trees | against deeplob | against binlob | against shares |")
 

@@ -71,7 +71,12 @@ class Options(NamedTuple):
         int, typer.Option(min=1_000, help="With --ablate: rows of each market that are judged.")
     ] = 15_000
     jobs: Annotated[
-        int, typer.Option(min=0, help="With --ablate: processes; 0: as many as there are cores.")
+        int,
+        typer.Option(
+            min=0,
+            help="With --ablate: processes, each of which holds all markets; 0: as many as there are cores, at "
+            "most four.",
+        ),
     ] = 0
     seed: Annotated[int, typer.Option(min=0, help="Names the run of random numbers.")] = 0
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False

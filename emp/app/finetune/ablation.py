@@ -1,6 +1,7 @@
 """`emp finetune --ablate`: every way to adapt beside the others, over seeds and markets, as one table."""
 
 import concurrent.futures
+import concurrent.futures.process
 import json
 import multiprocessing
 from collections.abc import Callable, Sequence
@@ -44,6 +45,9 @@ from emp.train.judge.adaptations import (
 K_SIGMA = 0.5
 """The k of the model that is served."""
 
+MOST_JOBS = 4
+"""Processes unless told otherwise: each of them holds all markets."""
+
 
 def ablate(options: Any) -> None:
     """Make what the folder does not hold, and print the table of all of it.
@@ -62,7 +66,7 @@ def ablate(options: Any) -> None:
         typer.echo(f"{name}: too short to be trained on or judged", err=True)
     tasks = tasks_of(list(line.new), options.seeds, arms)
     left = missing(line, tasks)
-    jobs = min(options.jobs or usable_cores(), len(groups_of(left)))
+    jobs = min(options.jobs or min(usable_cores(), MOST_JOBS), len(groups_of(left)))
     with Work("adapt") as work:
         if jobs > 1:
             _spread(options, left, jobs, work)
@@ -106,15 +110,21 @@ def _spread(options: Any, tasks: Sequence[Task], jobs: int, work: Work) -> None:
     seeds, groups = sorted({task.seed for task in tasks}), groups_of(tasks)
     done, total = 0, len(seeds) + len(groups)
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(jobs, context, _prepare, (options,)) as pool:
-        waves: list[tuple[Callable[[Any], str], Sequence[Any]]] = [
-            (_make_base, seeds),
-            (_make_results, groups),
-        ]
-        for make, parts in waves:
-            for one in concurrent.futures.as_completed([pool.submit(make, part) for part in parts]):
-                done += 1
-                work.report(one.result(), done / total)
+    waves: list[tuple[Callable[[Any], str], Sequence[Any]]] = [
+        (_make_base, seeds),
+        (_make_results, groups),
+    ]
+    try:
+        with concurrent.futures.ProcessPoolExecutor(jobs, context, _prepare, (options,)) as pool:
+            for make, parts in waves:
+                for one in concurrent.futures.as_completed([pool.submit(make, part) for part in parts]):
+                    done += 1
+                    work.report(one.result(), done / total)
+    except concurrent.futures.process.BrokenProcessPool as error:
+        raise UsageError(
+            f"--jobs {jobs}: a process ended before its work was done, for lack of memory or killed: what is done is"
+            " kept; run the same again, with fewer --jobs"
+        ) from error
 
 
 _prepared: list[Line] = []

@@ -122,7 +122,7 @@ def _peers(
     report: Report | None,
 ) -> dict[str, Array]:
     """Probabilities that networks trained on the market's own first part give, float32[rows of test, ...], by name."""
-    if market.series is None:
+    if market.series is None or not len(data.part("calibrate")):
         return {}
     books = read_books(market.series, data)
     told = report or (lambda text, share: None)

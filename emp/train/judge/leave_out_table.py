@@ -125,7 +125,7 @@ def markdown_lines(rows: Sequence[dict[str, Any]], model: str) -> list[str]:
         if row["model"] != model:
             continue
         place = row["market"], row["horizon"]
-        skills = [by_place[(*place, name)]["bss"] for name in references]
+        skills = [by_place.get((*place, name), {}).get("bss") for name in references]
         cells = [
             *place,
             f"{row['n']:,}",
@@ -133,7 +133,7 @@ def markdown_lines(rows: Sequence[dict[str, Any]], model: str) -> list[str]:
             f"{row['f1_macro']:.3f}",
             f"{row['ece']:.3f}",
             f"{row['bss']:+.3f}",
-            *(f"{skill:+.3f}" for skill in skills),
+            *("" if skill is None else f"{skill:+.3f}" for skill in skills),
             *(_against(row, name) for name in references),
         ]
         lines.append("| " + " | ".join(cells) + " |")
@@ -157,8 +157,10 @@ def _references(rows: Sequence[dict[str, Any]], model: str) -> list[str]:
 
 
 def _against(row: dict[str, Any], other: str) -> str:
-    """Difference of log loss with its own interval, and the corrected verdict."""
-    one = row["differences"][other]
+    """Difference of log loss with its own interval, and the corrected verdict; nothing where there is no such."""
+    one = row["differences"].get(other)
+    if one is None:
+        return ""
     if row["blocks"] < LEAST_BLOCKS:
         return f"{one['value']:+.4f} too short to say"
     return f"{one['value']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}] {row['against'][other]}"
