@@ -112,10 +112,14 @@ class _Fold:
         self._borne_out: list[
             Fill
         ] = []  # what the venue has said that it holds, each until its booking is recorded
+        self._asked: list[
+            Control
+        ] = []  # resumes during a start: trading begins as it was, and hears them then
         self._failing: set[str] = set()  # barred by a model's failure alone, what is done about it comes next
 
     def rebuilt(self) -> Rebuilt:
         """What they come to."""
+        self._resume_as_asked()
         return Rebuilt(
             self._sequence,
             frozenset(self._foreign),
@@ -175,7 +179,10 @@ class _Fold:
         elif isinstance(body, OrderUpdate):
             if not self._of_others(body):
                 recall(self._ledger, manager, body.clOrdID, event.seq - 1)
-                self._claim(manager.apply(body).stranger)
+                applied = manager.apply(body)
+                self._claim(applied.stranger)
+                if applied.alarm is not None:  # a process may have died before it said so
+                    self._halted.update(dict.fromkeys(manager.instruments, Reason.KILL_SWITCH))
                 manager.forget_ended()
         elif isinstance(body, Note):
             self._note(body)
@@ -271,11 +278,20 @@ class _Fold:
             self._sequence += int(control.value) * self._begun  # the value is 0 where an older release began
             self._begun = True
             self._withdrawn, self._token = Withdrawn(), int(control.reason or 0)
+            self._claims.restore(
+                self._open_claims()
+            )  # as its engine began: nothing of it is borne out any more
+            self._borne_out = []
+            self._resume_as_asked()
         if control.action == "start" and self._withdrawn is not None:
             self._manager.count_from(self._withdrawn.filled())
             self._withdrawn = None
             self._claims, self._borne_out = Claims(), []  # the venue has said what it holds
-        self._halt(control)
+            self._asked = []  # recorded again where they are applied
+        if control.action == "resume" and self._withdrawn is not None:
+            self._asked.append(control)
+        else:
+            self._halt(control)
         if control.action == "differs":
             self._differs(control)
         if control.action == "confirmed":
@@ -286,6 +302,12 @@ class _Fold:
         if control.action in FINANCING_ACTIONS:
             i = self._manager.instruments.index(control.instrument)
             take_financing(self._financing[i : i + 1], self._manager.accounts[i : i + 1], control)
+
+    def _resume_as_asked(self) -> None:
+        """Let go on what the owner resumed during a start that never ended: it holds for the next."""
+        for control in self._asked:
+            self._halt(control)
+        self._asked = []
 
     def _halt(self, control: Control) -> None:
         """Keep track of what is halted: it stays so until somebody lets it trade again, over any number of starts.

@@ -39,6 +39,9 @@ UNRECORDED = 1_000.0
 had failed has closed with ids that it could not record, and the venue knows them.
 """
 
+MOST_LOOKS = 20
+"""So often the venue is asked what it holds, while reports of others' trades come in between."""
+
 _WORKING = frozenset({OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED})
 
 
@@ -72,6 +75,7 @@ class Recovery:
         self._heard = asyncio.Event()
         self._corrections: list[Correction] = []
         self._others = others or OthersTrades(self._manager, self._engine.run, access)
+        self._known = 0  # messages that could not be true before this start
         self._left = 0  # when the account was last known as the ledger has it, ns UTC
         self.earlier = EarlierOrders(self._engine.run, self._engine.token)
         self.trades: dict[int, float] = {}
@@ -86,6 +90,7 @@ class Recovery:
             self._ledger.record_control(begins)
             self._ledger.record_note(layout_note(self._clock.now_ns()))
         self._foreign |= begin(self._ledger, self._engine).foreign
+        self._known = len(self._manager.quarantined)
 
     @property
     def left_ns(self) -> int:
@@ -108,11 +113,25 @@ class Recovery:
             recall(self._ledger, self._manager, one.clOrdID)
         self._correct(reconcile_orders(self._manager, listed, self._clock.now_ns()))
         await self._settle(answer_s)
-        positions = await self._access.positions()
-        self._settle_claims(positions)
-        await self._adjust(positions)
+        positions, prices = await self._held()
+        self._adjust(positions, prices)
         self._note_start()
-        return Recovered(tuple(self._corrections), tuple(self._manager.quarantined))
+        return Recovered(tuple(self._corrections), tuple(self._manager.quarantined[self._known :]))
+
+    async def _held(self) -> tuple[Sequence[VenuePosition], list[float]]:
+        """What the venue holds, and of each difference that no claim explains what it cost, once nothing was reported
+        meanwhile: what is told while the venue answers is in doubt like all that it has not been asked about.
+        """
+        for _ in range(MOST_LOOKS):
+            positions = await self._access.positions()
+            self._settle_claims(positions)
+            differences = reconcile_positions(self._manager, positions)
+            prices = [await self._others.price(one.instrument, one.qty, self._left) for one in differences]
+            if not self._engine.positions.claims:
+                return positions, prices
+        raise VenueError(
+            "somebody else goes on trading the account: what it holds is never still; start again"
+        )
 
     @property
     def foreign(self) -> frozenset[str]:
@@ -212,15 +231,16 @@ class Recovery:
             self._ledger.record_control(
                 Control(action="confirmed", ts=now, instrument=name, value=float(lots))
             )
-            self._driver.deliver(Output(adjustments=self._engine.positions.confirm(i, lots)))
-            self._corrections.append(
-                Correction(kind=CorrectionKind.ADJUST, instrument=name, reason=why, qty=lots)
-            )
+            booked = self._engine.positions.confirm(i, lots)
+            self._driver.deliver(Output(adjustments=booked))
+            if booked:
+                self._corrections.append(
+                    Correction(kind=CorrectionKind.ADJUST, instrument=name, reason=why, qty=lots)
+                )
 
-    async def _adjust(self, positions: Sequence[VenuePosition]) -> None:
-        """Book what the venue holds and our fills do not explain, at what it says that it cost, where it does."""
-        for correction in reconcile_positions(self._manager, positions):
-            px = await self._others.price(correction.instrument, correction.qty, self._left)
+    def _adjust(self, positions: Sequence[VenuePosition], prices: Sequence[float]) -> None:
+        """Book what the venue holds and our fills do not explain, at what it says that it cost, 0 where it does not."""
+        for correction, px in zip(reconcile_positions(self._manager, positions), prices, strict=True):
             self._corrections.append(correction)
             data: dict[str, Scalar] = {
                 "qty": correction.qty,

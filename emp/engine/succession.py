@@ -9,7 +9,7 @@ model that has fallen back stays back: the owner says when the other may try aga
 import asyncio
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -89,6 +89,10 @@ class Succession:
         self._rule_failed = False  # and it was told
         self._swaps: Counter[str] = Counter()
         self._refused = 0
+
+    def goes_on_behind(self, seen: Sequence[tuple[int, int]]) -> None:
+        """A run goes on: seq and ts of the last event of each instrument that was decided on."""
+        self._seen = list(seen)
 
     def warm_up(self) -> None:
         """Make what serves and what stands by ready; the first compilation of a model takes some seconds."""

@@ -17,6 +17,7 @@ from emp.core.contracts import (
 )
 from emp.engine.rebuild import rebuild
 from emp.engine.reconciliation.others import CLOCKS_APART_NS
+from emp.engine.recover import Recovered, Recovery
 from emp.execution.orders import OrderManager
 from emp.journal.decisions import layout_note
 from emp.journal.ledger import Ledger
@@ -142,6 +143,7 @@ HAND = OrderUpdate(
     side=-1,
 )
 BACK = msgspec.structs.replace(HAND, clOrdID="back", execID="b1", price=99_900, fee=1.0, side=1)
+AGAIN = msgspec.structs.replace(HAND, clOrdID="again", execID="a1", price=99_500, ts=3)
 
 
 def claimed(path: Path, *told: OrderUpdate) -> None:
@@ -188,14 +190,19 @@ def test_what_was_claimed_is_booked_at_what_was_told_of_it(
     assert money_after(path, lots) == expected, "once"
 
 
-def test_a_claim_is_booked_once_whatever_row_the_process_died_at(tmp_path: Path) -> None:
-    """Between the venue's word and the last of its bookings the process may die at every row."""
+@pytest.mark.parametrize(
+    ("told", "lots"), [([HAND, BACK], 5), ([HAND], 2), ([HAND], 3), ([HAND, BACK, AGAIN], 2)]
+)
+def test_a_claim_is_booked_once_whatever_row_the_process_died_at(
+    tmp_path: Path, told: list[OrderUpdate], lots: int
+) -> None:
+    """Between the venue's word and the last of its bookings the process may die at every row, and the next one too."""
     path = tmp_path / "ledger.sqlite"
-    claimed(path, HAND, BACK)
+    claimed(path, *told)
     ledger = Ledger(path, run=RUN, mode="paper")
     first = ledger.last_seq
     ledger.close()
-    expected = money_after(path, 5)
+    expected = money_after(path, lots)
     reader = LedgerReader(path)
     rows = [event.body for event in reader.events()]
     reader.close()
@@ -206,7 +213,40 @@ def test_a_claim_is_booked_once_whatever_row_the_process_died_at(tmp_path: Path)
         for body in rows[:cut]:
             recorded(ledger, body)
         ledger.close()
-        assert money_after(copied, 5) == expected, rows[cut - 1]
+        for start in ("first", "second"):
+            assert money_after(copied, lots) == expected, (start, rows[cut - 1])
+
+
+class Busy(Closed):
+    """A venue at which somebody trades while it is asked what a difference has cost."""
+
+    def __init__(self, held: int) -> None:
+        super().__init__(held, 50_000.0)
+        self.tell: Callable[[OrderUpdate], None] = lambda _: None
+
+    def on_report(self, sink: Callable[[OrderUpdate], None]) -> None:
+        super().on_report(sink)
+        self.tell = sink
+
+    async def trades_of_others(self, since: int, is_ours: Callable[[str], bool]) -> Sequence[OthersTrade]:
+        if self.lots == 4:
+            self.lots = 1
+            self.tell(HAND)
+        return []
+
+
+def test_what_is_told_while_the_venue_says_what_a_difference_cost_is_asked_about_too(tmp_path: Path) -> None:
+    """The ledger takes the venue's word of a start for all that it holds: nothing may be claimed behind it."""
+    path = tmp_path / "ledger.sqlite"
+    five_bought_at_100_000(path)
+    venue = Busy(4)
+    driver = restarted(path, venue)
+    assert not driver.engine.positions.claims
+    assert driver.engine.desk.account["position"][0] == 1
+    closed(driver)
+    driver = restarted(path, Closed(1, 50_000.0))
+    assert driver.engine.desk.account["position"][0] == 1
+    closed(driver)
 
 
 def recorded(ledger: Ledger, body: object) -> None:
@@ -220,3 +260,58 @@ def recorded(ledger: Ledger, body: object) -> None:
     else:
         assert isinstance(body, NewOrder)
         ledger.record_intent(body)
+
+
+def test_a_report_that_cannot_be_true_halts_until_the_owner_has_looked_and_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the process died before it could say so; and every later start found it again, and killed again."""
+    found: list[Recovered] = []
+    run = Recovery.run
+
+    async def noted(recovery: Recovery, answer_s: float) -> Recovered:
+        found.append(await run(recovery, answer_s))
+        return found[-1]
+
+    monkeypatch.setattr(Recovery, "run", noted)
+    path = tmp_path / "ledger.sqlite"
+    claimed(path, HAND)
+    driver = restarted(path, Closed(2, 50_000.0))
+    assert set(driver.engine.desk.risk["halted"]) == {1}
+    driver.control(Control(action="flatten", ts=3, reason="operator"))
+    ledger = driver.ledger
+    assert isinstance(ledger, Ledger)
+    ledger.record_note(Note(kind="adjustment", ts=3, instrument="GOOG", data={"qty": -2, "px": 99_000.0}))
+    ledger.record_control(Control(action="resume", ts=4, reason="operator"))
+    closed(driver)
+    driver = restarted(path, Closed(0, 50_000.0))
+    assert not driver.engine.desk.risk["halted"].any()
+    closed(driver)
+    assert [one.quarantined for one in found] == [(), ()]
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_a_resume_during_a_start_is_heard_once_that_is_over(tmp_path: Path, started: bool) -> None:
+    """Trading begins halted, closes what the start has found, and is then asked again; a start that never ended leaves
+    it to the next.
+    """
+    ledger = Ledger(tmp_path / "ledger.sqlite", run=RUN, mode="paper")
+    ledger.record_control(Control(action="kill", ts=1, reason="operator"))
+    ledger.record_control(Control(action="begin", ts=2, value=1_000.0))
+    ledger.record_control(Control(action="resume", ts=3, reason="operator"))
+    if started:
+        data: dict[str, Any] = {"qty": 3, "px": 70.0, "reason": "by hand"}
+        ledger.record_note(Note(kind="adjustment", ts=4, instrument="GOOG", data=data))
+        ledger.record_control(Control(action="start", ts=5))
+    halted = rebuild(ledger, OrderManager(INSTRUMENTS)).halted
+    assert bool(halted) is started
+    ledger.record_control(Control(action="begin", ts=6, value=1_000.0))
+    assert bool(rebuild(ledger, OrderManager(INSTRUMENTS)).halted) is started
+    ledger.close()
+
+
+def test_what_somebody_else_paid_below_zero_is_a_price(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    claimed(path, msgspec.structs.replace(HAND, price=-37, side=1))
+    for _ in range(2):
+        assert money_after(path, 8) == (8, -500_000.0 + 3 * 37.0, 2.0, False)

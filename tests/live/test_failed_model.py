@@ -305,6 +305,11 @@ def test_a_failed_model_that_takes_over_from_one_that_may_not_serve_opens_nothin
     assert seen == [barred, barred, (), ()]
     swaps = [(one.reason, one.after) for one in read_swaps(LedgerReader(again.folder.ledger))]
     assert swaps == [("failed", second.artifact.hash), ("release", first.artifact.hash)]
+    reader = LedgerReader(again.folder.ledger)
+    breaches = [note for note in reader.notes("risk_breach") if note.data["reason"] == "model_failed"]
+    assert len(breaches) > 1
+    assert all(note.ts > 0 for note in breaches), "acted on before anything was seen"
+    reader.close()
 
 
 @pytest.mark.usefixtures("compiled_engine")

@@ -18,6 +18,7 @@ from emp.app.wiring.rules import own_rule
 from emp.app.wiring.unfinished import (
     account_of,
     brought_though_failed,
+    decided_last,
     failed_earlier,
     first_model,
 )
@@ -143,11 +144,12 @@ def _assemble(
     driver = Driver(engine, access.send, ledger=run.ledger, taps=taps)
     guard = LatencyGuard(config.model.p99_ms, config.model.total_p99_ms)
     verdicts = deque[Verdict]()
-    serving = run.models.serving.artifact.hash
-    if brought_though_failed(run.ledger, serving, engine.failed_models):
-        verdicts.append(failed_earlier(serving, instruments[0].name))
     reader = None if source is None else _reader(config, source, run.folder)
     succession = Succession(driver, board, guard, run.models, reader, rule, verdicts)
+    serving = run.models.serving.artifact.hash
+    if brought_though_failed(run.ledger, serving, engine.failed_models):
+        succession.goes_on_behind(decided_last(run.folder, clock))  # acted on before anything is seen
+        verdicts.append(failed_earlier(serving, instruments[0].name))
     monitor = None
     if config.model.monitor:
         monitor = MonitorTap(

@@ -195,13 +195,20 @@ RELEASE = "release"
 
 def replaced_model(run: RunFolder, before: str, after: str, clock: Clock) -> list[Swap]:
     """That another model takes over where a run goes on: behind the last decision of each instrument."""
-    names = run.manifest["instruments"]
-    rows = newest_rows(run, len(names))
-    found = []
-    for k, name in enumerate(names):
-        seq, ts = (int(rows[k]["seq"][0]), int(rows[k]["ts"][0])) if k in rows else (0, clock.now_ns())
-        found.append(Swap(instrument=name, seq=seq, ts=ts, before=before, after=after, reason=RELEASE))
-    return found
+    return [
+        Swap(instrument=name, seq=seq, ts=ts, before=before, after=after, reason=RELEASE)
+        for name, (seq, ts) in zip(run.manifest["instruments"], decided_last(run, clock), strict=True)
+    ]
+
+
+def decided_last(run: RunFolder, clock: Clock) -> list[tuple[int, int]]:
+    """seq and ts of the last decision of each instrument of a run; (0, now) where there is none."""
+    n = len(run.manifest["instruments"])
+    rows = newest_rows(run, n)
+    return [
+        (int(rows[k]["seq"][0]), int(rows[k]["ts"][0])) if k in rows else (0, clock.now_ns())
+        for k in range(n)
+    ]
 
 
 def brought_though_failed(ledger: LedgerReader, serving: str, failed: Container[str]) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from emp.core.errors import JournalError
 from emp.execution.orders import Fill
 
 
@@ -54,11 +55,15 @@ class Claims:
     def settle(self, i: int, lots: int) -> Sequence[Fill]:
         """End the doubt; what is to be booked where the venue holds `lots`, signed, of the claim. Fills that cancel out
         in lots have still cost money.
+
+        Raises JournalError where lots are borne out that nothing has told of.
         """
         claimed, told = self.lots(i), self._told.pop(i, [])
         if lots == claimed:
             return told
         if not lots:
             return ()
+        if not told:
+            raise JournalError(f"{lots:+d} lots were borne out, and no report had told of any")
         newest = told[-1]
         return (msgspec.structs.replace(newest, side=1 if lots > 0 else -1, qty=abs(lots)),)

@@ -69,7 +69,7 @@ class Positions:
         """Book a fill of an order that is none of ours."""
         i, qty = self.orders.instruments.index(fill.instrument), fill.side * fill.qty
         self.orders.adjust(fill.instrument, qty, fill.fee)
-        if fill.px > 0:
+        if fill.px:  # 0: nobody told; below it is a price, too
             self.orders.value(fill.instrument, qty, fill.px)
         else:
             self.unvalued.add(i, qty)
