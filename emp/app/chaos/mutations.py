@@ -249,9 +249,7 @@ MUTANTS = (
     Mutant(
         "positions_not_asked_for",
         "emp.engine.recover",
-        "        positions = await self._access.positions()\n"
-        "        self._settle_claims(positions)\n"
-        "        await self._adjust(positions)\n",
+        "        positions, prices = await self._held()\n        self._adjust(positions, prices)\n",
         "",
         ("silent_order", "lost_report", "failed_sync", "kill"),
     ),
