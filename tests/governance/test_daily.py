@@ -290,6 +290,22 @@ def test_of_two_that_observe_a_run_at_once_one_signs(
     assert [len(parts) for parts in of_days(home).values()] == [1, 1, 1]
 
 
+SAYS_WHETHER_IT_GOES_ON = """
+import sys
+import emp.app.commands.run as run
+from emp.app.cli import main
+from emp.engine.control_socket import goes_on, is_served
+observed = run._observed
+def saying(folder, *rest):
+    told = observed(folder, *rest)
+    print("replayed", is_served(folder.path), goes_on(folder.path), file=sys.stderr)
+    return told
+run._observed = saying
+main()
+"""
+"""`emp`, which says once its last replay is over whether the run is served, and whether it counts as going on."""
+
+
 def test_emp_run_signs_its_beginning_and_its_end_and_does_not_begin_where_it_cannot(tmp_path: Path) -> None:
     write_quotes(market(1_500, 2, 0.5), str(tmp_path / "GOOG_quotes.csv"))
     (tmp_path / "emp.yaml").write_text(
@@ -299,14 +315,15 @@ def test_emp_run_signs_its_beginning_and_its_end_and_does_not_begin_where_it_can
     )
 
     def run() -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, "-W", "ignore", "-m", "emp", "run", "--config", str(tmp_path / "emp.yaml")]
+        words = [sys.executable, "-W", "ignore", "-c", SAYS_WHETHER_IT_GOES_ON]
+        words += ["run", "--config", str(tmp_path / "emp.yaml")]
         return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
 
     done = run()
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "runs").glob("paper-*")
+    assert "replayed False True" in done.stderr
     assert not goes_on(folder)
-    assert (folder / "days.lock").exists(), "it was held until its days were told"
     kinds = [one.kind for one in Store(tmp_path / "registry").all().values()]
     assert (kinds[0], kinds[-1]) == ("begun", "told")
     (tmp_path / "registry" / "keys" / "box.key").unlink()
