@@ -18,7 +18,7 @@ import structlog
 
 from emp.core.contracts import OwnerAction
 from emp.core.errors import EmpError, JournalError, UsageError
-from emp.journal.run import held_by
+from emp.journal.held import held_by
 
 NAME = "control.sock"
 LONGEST = 100
@@ -174,6 +174,11 @@ def is_served(folder: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def goes_on(folder: Path) -> bool:
+    """Whether a process has a run: it is served once it trades, and held while it starts, ends and tells its days."""
+    return is_served(folder) or held_by(folder) is not None
 
 
 def _short(path: Path) -> Path:

@@ -9,9 +9,9 @@ tells of and that is missing is noticed. Evidence of another machine counts once
 
 import hashlib
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -91,6 +91,13 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return self.records_sha256 == _sha256_of(self.records)
 
 
+class Signed(NamedTuple):
+    """Evidence, and whose it is."""
+
+    key: str  # id of the key that signed it
+    evidence: Evidence
+
+
 def _sha256_of(records: Sequence[Record]) -> str:
     """Of figures that need not be finite."""
     digest = hashlib.sha256()
@@ -141,20 +148,32 @@ class Store:
 
     def add(self, evidence: Evidence) -> str:
         """Count how often its data were looked at, sign it, store it, enter it into the ledger; return its name."""
-        role = role_of(evidence.kind)
         with exclusive(self.home):
-            key, _ = self.keys.own(role)
-            told = {str(one.body.get("evidence")) for found in self.ledgers().values() for one in found}
-            for name, (signer, one) in self._untold(told).items():
-                if signer == key:
-                    self._enter(key, name, one)
-            lines = [one.body for found in self.ledgers().values() for one in found]
-            looks = sum(_looked_at(evidence.data, line) for line in lines)
-            evidence = msgspec.structs.replace(evidence, looks=looks)
-            name = content_address(evidence)
-            write_sealed(self.folder, self.keys.seal_as(role, evidence.kind, evidence))
-            if name not in told:
-                self._enter(key, name, evidence)
+            return self._add(evidence)
+
+    def add_unless(
+        self, known: Callable[[Mapping[str, Evidence], Evidence], bool], evidence: Evidence
+    ) -> str | None:
+        """The same, unless this evidence is known from all that is here; None where it is. Nobody adds anything in
+        between: of two that say the same at once one does.
+        """
+        with exclusive(self.home):
+            return None if known(self.all(), evidence) else self._add(evidence)
+
+    def _add(self, evidence: Evidence) -> str:
+        role = role_of(evidence.kind)
+        key, _ = self.keys.own(role)
+        told = {str(one.body.get("evidence")) for found in self.ledgers().values() for one in found}
+        for name, (signer, one) in self._untold(told).items():
+            if signer == key:
+                self._enter(key, name, one)
+        lines = [one.body for found in self.ledgers().values() for one in found]
+        looks = sum(_looked_at(evidence.data, line) for line in lines)
+        evidence = msgspec.structs.replace(evidence, looks=looks)
+        name = content_address(evidence)
+        write_sealed(self.folder, self.keys.seal_as(role, evidence.kind, evidence))
+        if name not in told:
+            self._enter(key, name, evidence)
         return name
 
     def all(self) -> dict[str, Evidence]:
@@ -164,22 +183,25 @@ class Store:
         Raises:
             GovernanceError: one that a ledger tells of is missing, or one was changed.
         """
-        found: dict[str, Evidence] = {}
+        return {name: one.evidence for name, one in self.signed().items()}
+
+    def signed(self) -> dict[str, Signed]:
+        """The same with whose it is; that of one key is in the order of its ledger, that of several in no order."""
+        found: dict[str, Signed] = {}
         for key, entries in self.ledgers().items():
-            found |= {
-                (name := str(entry.body.get("evidence"))): self.read(name, str(entry.body.get("kind")), key)
-                for entry in entries
-            }
+            for entry in entries:
+                name = str(entry.body.get("evidence"))
+                found[name] = Signed(key, self.read(name, str(entry.body.get("kind")), key))
         held = self.keys.held()
-        return found | {name: one for name, (key, one) in self._untold(found).items() if key in held}
+        return found | {name: one for name, one in self._untold(found).items() if one.key in held}
 
     def read(self, name: str, kind: str = "", key: str = "", folder: Path | None = None) -> Evidence:
         """One piece of evidence, verified, of this kind and signed by this key where they are named; from a folder that
         is a copy of another machine's, where one is named.
         """
-        return self._read(name, kind, key, folder or self.folder)[1]
+        return self._read(name, kind, key, folder or self.folder).evidence
 
-    def _untold(self, told: Iterable[str]) -> dict[str, tuple[str, Evidence]]:
+    def _untold(self, told: Iterable[str]) -> dict[str, Signed]:
         """Evidence that no ledger here tells of, with the key that signed it: its writer died before, or its ledger has
         not come yet.
         """
@@ -187,7 +209,7 @@ class Store:
         names = [path.stem for path in sorted(self.folder.glob("*.json")) if path.stem not in known]
         return {name: self._read(name, "", "", self.folder) for name in names}
 
-    def _read(self, name: str, kind: str, key: str, folder: Path) -> tuple[str, Evidence]:
+    def _read(self, name: str, kind: str, key: str, folder: Path) -> Signed:
         envelope = read_envelope(folder, name, self.keys, kind)
         where = f"{folder / name}.json"
         try:
@@ -198,7 +220,7 @@ class Store:
             raise GovernanceError(f"{where}: {envelope.kind[:20]!r} is not {one.kind}")
         if key and envelope.key != key:
             raise GovernanceError(f"{where}: is signed by another key than the ledger that tells of it")
-        return envelope.key, one
+        return Signed(envelope.key, one)
 
     def _enter(self, key: str, name: str, one: Evidence) -> None:
         entry = {

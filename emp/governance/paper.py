@@ -188,9 +188,9 @@ def evidence_of(last: WatchedDay, earned: Mapping[str, Any]) -> float:
 def judge_day(
     parts: Sequence[Evidence], gates: Gates, instrument: str, began: Mapping[str, int] | None = None
 ) -> Judged:
-    """What all evidence of one day says of a model on an instrument: red by any alarm or limit that was not kept, short
-    where too little was traded or something was not measured, or a run was not on record before: `began` has the day
-    on which each run did; where it is None nobody asks.
+    """What all evidence of one day says of a model on an instrument: red by any alarm or limit that was not kept in
+    any of it; short where, with each run `counted` once, too little was traded or something was not measured, or a run
+    was not on record before: `began` has the day on which each run did; where it is None nobody asks.
     """
     limits = gates.gates
     alarms = [str(alarm) for one in parts for alarm in one.config.get("alarms", ["no alarms are told"])]
@@ -209,6 +209,7 @@ def judge_day(
             run, day = str(one.config.get("run")), one.config.get("day")
             if run not in began or not began[run] <= cast(int, day):
                 return Judged("short", f"that run {run} began is not on record")
+    records = [r for one in counted(parts) for r in one.records if r.instrument in ("", instrument)]
     lacking = [name for name in PARTS if not _has(records, f"{name}_p99_ms", "")]
     lacking += [
         f"{name} {h}" for name in ("ece", "brier") for h in HORIZON_NAMES if not _has(records, name, h)
@@ -262,24 +263,49 @@ def _without_parts(told: list[Evidence]) -> list[Evidence]:
     return [one for one in told if one.config.get("over") is True or one is kept.get(one.config.get("run"))]
 
 
+def counted(parts: Sequence[Evidence]) -> list[Evidence]:
+    """Of a day's evidence one piece of each run: where several were signed of one day, that which has least, so that
+    no hour, look or value counts twice.
+    """
+    least: dict[Any, Evidence] = {}
+    for one in parts:
+        run = one.config.get("run")
+        if run not in least or _has_least(one) < _has_least(least[run]):
+            least[run] = one
+    return list(least.values())
+
+
+def _has_least(one: Evidence) -> tuple[float, ...]:
+    return tuple(_sum_of([one], name) for name in ("looks", "hours", "value_over_dumb_ticks"))
+
+
+def _sum_of(parts: Iterable[Evidence], measure: str) -> float:
+    return math.fsum(x for one in parts for r in one.records if r.measure == measure for x in r.blocks)
+
+
 def _seen_of(one: Evidence) -> tuple[float, int]:
     """How much of a run's day had been seen when it was told: looks, and alarms."""
-    looks = math.fsum(x for record in one.records if record.measure == "looks" for x in record.blocks)
-    return looks, len(one.config.get("alarms", ()))
+    return _sum_of([one], "looks"), len(one.config.get("alarms", ()))
 
 
 def paper_lacks(
-    evidence: Mapping[str, Evidence], asked: Asked, gates: Gates, going: Going = lambda _: False
+    evidence: Mapping[str, Evidence],
+    asked: Asked,
+    gates: Gates,
+    going: Going = lambda _: False,
+    signers: Mapping[str, str] | None = None,
 ) -> str:
     """What is missing of two green weeks on paper, on every instrument; "" where nothing is. A red day ends what came
     before it, and so do a longer pause and a run that began and was not told to its end.
 
-    `evidence` is in the order of the ledger. What is stamped with a day that has not come is no day: a red one counts
-    for the newest before it that has, so that neither a clock that was set back forgets it nor one that was ahead bars
-    for years. `going` says of a run whether it goes on.
+    `evidence` is in the order of the ledgers, and `signers` has the key of each, without which all is of one ledger.
+    What is stamped with a day that has not come is no day: a red one counts for the newest before it in its ledger that
+    has, so that neither a clock that was set back forgets it nor one that was ahead bars for years. `going` says of a
+    run whether it goes on.
     """
+    come = _come(evidence, asked.today, signers or {})
     for instrument in asked.instruments:
-        why = _lacks_on(evidence, asked, gates, instrument, going)
+        why = _lacks_on(evidence, asked, gates, instrument, going, come)
         if why:
             return f"{instrument}: {why}"
     return "" if asked.instruments else "no instrument is asked for"
@@ -299,9 +325,9 @@ def _reds(
     judged: Mapping[int, Judged],
     instrument: str,
     going: Going,
+    come: Callable[[int], int],
 ) -> list[Red]:
     """Red days, and those from which on a run is not told."""
-    come = _come(evidence, asked.today)
     found = [Red(come(day), day, one.why) for day, one in judged.items() if one.colour == "red"]
     for one in untold(evidence, asked.code, asked.protocol, instrument, going):
         why = f"paper run {one.run} began and is not told to its end: `emp gates observe {one.run}`"
@@ -309,27 +335,47 @@ def _reds(
     return found
 
 
-def _come(evidence: Mapping[str, Evidence], today: int) -> Callable[[int], int]:
-    """What tells for which day a stamped one counts: itself, or the newest before it in the ledger that has come."""
-    newest, counts = -1, dict[int, int]()
-    for one in evidence.values():
+def _come(evidence: Mapping[str, Evidence], today: int, signers: Mapping[str, str]) -> Callable[[int], int]:
+    """What tells for which day a stamped one counts: itself, or the newest before it in its ledger that has come. Where
+    nothing is before it there, it is the day before what came next. Of several ledgers the latest counts.
+    """
+    ledgers: dict[str, list[int]] = {}
+    for name, one in evidence.items():
         day = one.config.get("day")
-        if type(day) is not int:
-            continue
-        if day <= today:
-            newest = max(newest, day)
-        else:
-            counts.setdefault(day, newest)
+        if type(day) is int:
+            ledgers.setdefault(signers.get(name, ""), []).append(day)
+    newest = max((day for days in ledgers.values() for day in days if day <= today), default=-1)
+    counts: dict[int, int] = {}
+    for days in ledgers.values():
+        for day, before in _before(days, today, newest).items():
+            counts[day] = max(counts.get(day, -1), before)
     return lambda day: day if day <= today else counts.get(day, newest)
 
 
+def _before(days: Sequence[int], today: int, newest: int) -> dict[int, int]:
+    """For which day each of one ledger's that have not come counts; `newest` where none of it has."""
+    first = next((day - 1 for day in days if day <= today), newest)
+    before, counts = -1, dict[int, int]()
+    for day in days:
+        if day <= today:
+            before = max(before, day)
+        else:
+            counts.setdefault(day, first if before < 0 else before)
+    return counts
+
+
 def _lacks_on(
-    evidence: Mapping[str, Evidence], asked: Asked, gates: Gates, instrument: str, going: Going
+    evidence: Mapping[str, Evidence],
+    asked: Asked,
+    gates: Gates,
+    instrument: str,
+    going: Going,
+    come: Callable[[int], int],
 ) -> str:
     days = days_of(evidence, asked._replace(today=EVER))
     began = begun_runs(evidence)
     judged = {day: judge_day(parts, gates, instrument, began) for day, parts in days.items()}
-    red = max(_reds(evidence, asked, judged, instrument, going), default=Red(-1, -1, ""))
+    red = max(_reds(evidence, asked, judged, instrument, going, come), default=Red(-1, -1, ""))
     green = sorted(day for day, one in judged.items() if day > red.counts and one.colour == "green")
     kept = _unbroken([day for day in green if day <= asked.today])
     span = kept[-1] - kept[0] + 1 if kept else 0
@@ -345,7 +391,13 @@ def _lacks_on(
             f"the last green day of paper trading is {asked.today - kept[-1]} days old; {FRESH_DAYS} at most"
         )
     earned = [
-        math.fsum(x for one in days[day] for r in one.records for x in r.blocks if _over_dumb(r, instrument))
+        math.fsum(
+            x
+            for one in counted(days[day])
+            for r in one.records
+            for x in r.blocks
+            if _over_dumb(r, instrument)
+        )
         for day in kept
     ]
     found = bounds(earned, gates.confidence)

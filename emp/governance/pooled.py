@@ -12,7 +12,7 @@ from emp.engine.inputs import reference_of
 from emp.engine.monitor import head_of
 from emp.governance.bounds import LEAST_BLOCKS
 from emp.governance.evidence import Evidence, Record, new_evidence
-from emp.governance.paper import Asked, days_of, record_of
+from emp.governance.paper import Asked, counted, days_of, record_of
 from emp.journal.latency_log import PARTS
 from emp.model.artifact import Artifact
 from emp.observe.drift import Reference
@@ -28,7 +28,7 @@ def pooled(evidence: Mapping[str, Evidence], asked: Asked, artifact: Artifact) -
     days = days_of(evidence, asked)
     if len(days) < LEAST_BLOCKS:
         return []
-    parts = [days[day] for day in sorted(days)]
+    parts = [counted(days[day]) for day in sorted(days)]
     config = {"days": sorted(days), "protocol": asked.protocol, "of": "paper"}
     made = [
         ("latency", _pooled_latency(parts)),

@@ -6,7 +6,7 @@ in a folder that is there is waited for.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -54,13 +54,29 @@ def begun_runs(evidence: Mapping[str, Evidence]) -> dict[str, int]:
     }
 
 
+def _told_runs(evidence: Mapping[str, Evidence]) -> set[str]:
+    """Runs that were told to their end, by what names every day of theirs that is on record: a day that it does not
+    know was traded after it was signed.
+    """
+    days: dict[str, set[Any]] = {}
+    for one in evidence.values():
+        if one.kind == "paper":
+            days.setdefault(str(one.config.get("run")), set()).add(one.config.get("day"))
+    return {
+        run
+        for one in evidence.values()
+        if one.kind == TOLD
+        and days.get(run := str(one.config.get("run")), set()) <= set(one.config.get("days", ()))
+    }
+
+
 def untold(
     evidence: Mapping[str, Evidence], code: str, protocol: str, instrument: str, going: Going
 ) -> list[Untold]:
     """Runs of this code, behind this kind of market access and in this instrument, whose days are not all on record,
     whichever model they served: a run that is gone does not say which did.
     """
-    told = {one.config.get("run") for one in evidence.values() if one.kind == TOLD}
+    told = _told_runs(evidence)
     over: dict[str, int] = {}
     for one in evidence.values():
         day, run = one.config.get("day"), str(one.config.get("run"))

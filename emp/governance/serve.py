@@ -61,6 +61,8 @@ def refuse_live(
         raise GovernanceError(f"live: {why}")
     today = clock.now_ns() // DAY_NS
     asked = Asked(model, code_version(), protocol, tuple(instruments), today)
-    why = paper_lacks(registry.store.all(), asked, gates, going)
+    signed = registry.store.signed()
+    evidence = {name: one.evidence for name, one in signed.items()}
+    why = paper_lacks(evidence, asked, gates, going, {name: one.key for name, one in signed.items()})
     if why:
         raise GovernanceError(f"live: model {model[:12]}: {why}")

@@ -8,6 +8,7 @@ monitor.jsonl         what watched the model that served has found
 latency.jsonl         how long decisions took, by the hour
 tail.bin              what neither holds yet
 control.sock          where a running engine takes `emp halt` and the like
+days.lock             held by a paper run until its days are on record, where it is told of a registry
 reserve.bin           room for what must still be written when the disk is full; while a run is live
 models/HASH/          every artifact that has served a live run, so that it can be replayed
 checkpoint/state.npz  the newest checkpoint of a replay
@@ -32,7 +33,6 @@ import numpy as np
 from emp.core.disk import disk, make_folders, write_new
 from emp.core.errors import JournalError, UsageError
 from emp.core.numba.cache import PACKAGE
-from emp.core.platform import locked_by
 from emp.core.records import Array
 from emp.journal.files import file_sha256, is_link, is_there, listed, remove, write_atomically
 from emp.version import __version__
@@ -87,11 +87,6 @@ def build_manifest(
         "data": data,
         **described,
     }
-
-
-def held_by(path: Path) -> int | None:
-    """The process that has the ledger of the run in a folder open; None where there is none, or nobody can tell."""
-    return locked_by(path / "ledger.sqlite.lock")
 
 
 class RunFolder:

@@ -15,6 +15,7 @@ import pytest
 
 from emp.app.soak.record import paper_record
 from emp.app.wiring.daily import Daily, newest_day, observe_apart
+from emp.app.wiring.governed import _goes_on
 from emp.app.wiring.live import Running, assemble_live
 from emp.app.wiring.paper_days import observe_run, record_start
 from emp.app.wiring.rerun import verify_run
@@ -23,6 +24,7 @@ from emp.core.clock import LiveClock, SimClock
 from emp.core.config.config import SystemConfig
 from emp.core.errors import GovernanceError, JournalError
 from emp.decision.standing import crossing_standing
+from emp.engine.control_socket import goes_on
 from emp.engine.earned import earned_note, earned_of
 from emp.engine.journal_tap import journalled_rows
 from emp.engine.succession import Models
@@ -30,6 +32,7 @@ from emp.engine.watched_days import DAY_NS
 from emp.governance.evidence import Evidence, Store
 from emp.governance.gates import Gates, read_gates
 from emp.governance.paper import Asked, days_of, paper_lacks, told_whole
+from emp.journal.held import held
 from emp.journal.monitor_log import read_monitor
 from emp.journal.run import RunFolder, code_version
 from emp.observe.board import Board
@@ -228,10 +231,79 @@ def test_days_that_have_not_come_are_not_signed(played: Played, tmp_path: Path, 
 def test_a_run_that_ended_before_it_traded_is_told(tmp_path: Path, gates: Gates) -> None:
     running, home = assembled(tmp_path, OverMidnight()), tmp_path / "registry"
     record_start(running.folder, home, LiveClock())
+    running.live._ledger.close()
     found = observed(running.folder, home, gates)
     assert (len(found["evidence"]), found["days"]) == (1, [])
     assert [one.kind for one in Store(home).all().values()] == ["begun", "told"]
     assert observed(running.folder, home, gates)["evidence"] == []
+
+
+def test_a_run_that_a_process_has_and_does_not_serve_is_not_told(tmp_path: Path, gates: Gates) -> None:
+    """While it starts and ends, and where somebody has removed its socket: else it could trade on and be deleted."""
+    running, home = assembled(tmp_path, OverMidnight()), tmp_path / "registry"
+    path = running.folder.path
+    record_start(running.folder, home, LiveClock())
+    assert goes_on(path)
+    with pytest.raises(GovernanceError, match=r"starting or ending .* once it trades or has ended"):
+        observed(running.folder, home, gates)
+    with held(path):
+        clock = SimClock(30_000 * DAY_NS)
+        with pytest.raises(GovernanceError, match="starting or ending"):  # the process has stopped serving it
+            observe_run(running.folder, home, gates, clock, lambda *_: None, ending=True)
+        running.live._ledger.close()
+        assert goes_on(path), "its days are yet to be told"
+        with pytest.raises(GovernanceError, match="starting or ending"):
+            observed(running.folder, home, gates)
+        assert [one.kind for one in Store(home).all().values()] == ["begun"]
+        found = observe_run(running.folder, home, gates, clock, lambda *_: None, ending=True)
+    assert len(found["evidence"]) == 1
+    assert not goes_on(path)
+
+
+def test_the_ledger_of_another_run_tells_nothing(tmp_path: Path, gates: Gates) -> None:
+    running = assembled(tmp_path, OverMidnight())
+    running.live._ledger.close()
+    manifest = {**running.folder.manifest, "run": "OTHER"}
+    (running.folder.path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(GovernanceError, match="is the ledger of run"):
+        observed(RunFolder(running.folder.path), tmp_path / "registry", gates)
+
+
+def test_of_two_that_observe_a_run_at_once_one_signs(
+    played: Played, tmp_path: Path, gates: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other has signed everything once this one has looked."""
+    home, run, look = tmp_path / "registry", RunFolder(played.run), Store.all
+    done: list[dict[str, Any]] = []
+
+    def all_and_then_another(store: Store) -> dict[str, Evidence]:
+        known = look(store)
+        monkeypatch.setattr(Store, "all", look)
+        done.append(observed(run, home, gates))
+        return known
+
+    monkeypatch.setattr(Store, "all", all_and_then_another)
+    found = observed(run, home, gates)
+    assert len(done) == 1
+    assert len(done[0]["evidence"]) == 4
+    assert found["evidence"] == []
+    assert [len(parts) for parts in of_days(home).values()] == [1, 1, 1]
+
+
+SAYS_WHETHER_IT_GOES_ON = """
+import sys
+import emp.app.commands.run as run
+from emp.app.cli import main
+from emp.engine.control_socket import goes_on, is_served
+observed = run._observed
+def saying(folder, *rest):
+    told = observed(folder, *rest)
+    print("replayed", is_served(folder.path), goes_on(folder.path), file=sys.stderr)
+    return told
+run._observed = saying
+main()
+"""
+"""`emp`, which says once its last replay is over whether the run is served, and whether it counts as going on."""
 
 
 def test_emp_run_signs_its_beginning_and_its_end_and_does_not_begin_where_it_cannot(tmp_path: Path) -> None:
@@ -243,11 +315,15 @@ def test_emp_run_signs_its_beginning_and_its_end_and_does_not_begin_where_it_can
     )
 
     def run() -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, "-W", "ignore", "-m", "emp", "run", "--config", str(tmp_path / "emp.yaml")]
+        words = [sys.executable, "-W", "ignore", "-c", SAYS_WHETHER_IT_GOES_ON]
+        words += ["run", "--config", str(tmp_path / "emp.yaml")]
         return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
 
     done = run()
     assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "runs").glob("paper-*")
+    assert "replayed False True" in done.stderr
+    assert not goes_on(folder)
     kinds = [one.kind for one in Store(tmp_path / "registry").all().values()]
     assert (kinds[0], kinds[-1]) == ("begun", "told")
     (tmp_path / "registry" / "keys" / "box.key").unlink()
@@ -270,8 +346,12 @@ def test_of_the_run_that_goes_on_nothing_is_held_against_the_record_and_of_a_dea
     record_start(run, tmp_path / "r", LiveClock())
     now = LiveClock().now_ns()
     assert f"run {manifest['run']} began" in paper_record(RunFolder(run.path), now).lacks
-    monkeypatch.setattr("emp.app.soak.record.is_served", lambda path: path == run.path)
-    assert "BTCUSDT: 0 green days" in paper_record(RunFolder(run.path), now).lacks
+    with held(run.path):  # in its last replay nobody serves it
+        assert "BTCUSDT: 0 green days" in paper_record(RunFolder(run.path), now).lacks
+        assert "began" not in paper_record(RunFolder(run.path), now).lacks
+        assert _goes_on(run.path.parent, manifest["run"])
+    assert not _goes_on(run.path.parent, manifest["run"])
+    monkeypatch.setattr("emp.engine.control_socket.is_served", lambda path: path == run.path)
     assert "began" not in paper_record(RunFolder(run.path), now).lacks
 
 

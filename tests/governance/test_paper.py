@@ -21,8 +21,10 @@ from emp.governance.paper import (
     judge_day,
     paper_lacks,
 )
+from emp.governance.paper_source import Source
 from emp.governance.pooled import pooled, pseudo_values
 from emp.governance.registry import Registry
+from emp.governance.runs import of_end
 from emp.observe.psi import index_of
 from emp.perception.state import CORE_INPUTS
 from tests.governance.conftest import ask, paper, run_of, runs
@@ -87,8 +89,36 @@ def test_alarms_make_a_day_red_and_parts_of_a_day_add_up(gates: Gates) -> None:
     assert judge_day([paper(MODEL, 1, "drift of sigma on GOOG")], gates, "GOOG").colour == "red"
     half = paper(MODEL, 1, looks=12.0, hours=3.0)
     assert judge_day([half], gates, "GOOG").colour == "short"
-    assert judge_day([half, half], gates, "GOOG").colour == "green"
-    assert judge_day([half, half, paper(MODEL, 1, "behind the dumb trader")], gates, "GOOG").colour == "red"
+    other = msgspec.structs.replace(half, config={**half.config, "run": "OTHER"})
+    assert judge_day([half, other], gates, "GOOG").colour == "green"
+    assert judge_day([half, other, paper(MODEL, 1, "behind the dumb trader")], gates, "GOOG").colour == "red"
+
+
+def test_a_day_of_a_run_that_was_signed_twice_counts_once(gates: Gates) -> None:
+    """Two that observed one run at once; of figures that differ the least counts, and one that is red is enough."""
+
+    def told(*alarms: str, **figures: float) -> Evidence:
+        one = paper(MODEL, 1, *alarms, **{"looks": 30.0, "hours": 4.0, **figures})
+        return msgspec.structs.replace(one, config={**one.config, "over": True})
+
+    def judged(*found: Evidence) -> str:
+        (parts,) = days_of({str(k): one for k, one in enumerate(found)}, ask(MODEL, 14)).values()
+        return " ".join(judge_day(parts, gates, "GOOG"))
+
+    assert judged(told()) == judged(told(), told()) == "short 4 hours of at least 6"
+    assert judged(told(hours=7.0)) == "green "
+    assert judged(told(), told(hours=7.0)) == judged(told(hours=7.0), told()) == judged(told())
+    assert judged(told(hours=7.0), told(hours=7.0, ece=0.09)).startswith("red ece")
+    assert judged(told("failed", hours=7.0), told(hours=7.0)) == "red failed"
+
+
+def test_value_of_a_day_that_was_signed_twice_counts_once(gates: Gates) -> None:
+    def told(value: float) -> Evidence:
+        one = paper(MODEL, 14, value=value)
+        return msgspec.structs.replace(one, config={**one.config, "over": True})
+
+    bad = {**weeks(value=-10.0), "x": told(-10.0), "y": told(1e4)}
+    assert "less than the dumb trader's" in paper_lacks(bad, ask(MODEL, 14), gates)
 
 
 def test_of_two_tellings_of_a_day_that_is_not_over_the_fuller_one_counts(gates: Gates) -> None:
@@ -151,6 +181,28 @@ def test_a_red_day_that_has_not_come_bars_no_longer_than_any_other(gates: Gates)
     assert paper_lacks(good, ask(MODEL, 15), gates) == "", "a green one that has not come changes nothing"
 
 
+def test_a_red_day_that_has_not_come_counts_within_its_own_ledger(gates: Gates) -> None:
+    """Evidence of two boxes lies one after the other, by their keys: what the other did before says nothing."""
+    ahead = paper(MODEL, 4_000, "failed: calibration")
+    one, other = weeks(), {"begun other": runs(MODEL, 2)[0], "told other": runs(MODEL, 2)[2]}
+    bad, last = {"x": ahead}, {"last": runs(MODEL, 14)[0]}
+
+    def said(*ledgers: dict[str, Evidence]) -> str:
+        found = {name: e for ledger in ledgers for name, e in ledger.items()}
+        signers = {name: str(k) for k, ledger in enumerate(ledgers) for name in ledger}
+        return paper_lacks(found, ask(MODEL, 14), gates, signers=signers)
+
+    late = {**other, **last, **bad}
+    assert "day 4000, which has not come, was red" in said(late, one)
+    assert "day 4000, which has not come, was red" in said(one, late)
+    early = {**other, **bad, **last}
+    for first, second in ((early, one), (one, early)):
+        assert "GOOG: 8 green days of paper trading over 12 days" in said(first, second)
+    for first, second in ((bad | last, one), (one, bad | last)):
+        assert "GOOG: 1 green days" in said(first, second), "it was before day 14 that it came"
+    assert "GOOG: 0 green days" in said(one, bad), "nothing says when it came"
+
+
 # --- runs that are gone, or were not on record before
 
 
@@ -169,6 +221,20 @@ def test_a_run_that_began_and_is_gone_is_a_red_day(gates: Gates) -> None:
     assert "GONE" in paper_lacks(weeks() | {"gone": other}, ask(MODEL, 14), gates), (
         "it could have served any model"
     )
+
+
+def test_what_tells_of_a_run_that_trades_on_is_no_end_of_it(gates: Gates) -> None:
+    """It was signed as ended, before it traded or after some days, and traded on: its newer days are not told."""
+    day = paper(MODEL, 9)
+    day = msgspec.structs.replace(day, config={**day.config, "run": "ON", "over": True})
+    for days, whole in (([], False), ([8], False), ([9], True), ([9, 10], True)):
+        told = of_end(MODEL, Source("ON", "fix", day.code), days)
+        found = weeks() | {"on": run_of(day)[0], "day": day, "told": told}
+        said = paper_lacks(found, ask(MODEL, 14), gates)
+        assert (said == "") == whole, days
+        assert ("paper run ON began and is not told to its end" in said) == (not whole)
+        never = {name: one for name, one in found.items() if name != "day"}
+        assert paper_lacks(never, ask(MODEL, 14), gates) == "", "no day of it is on record"
 
 
 def test_of_a_run_that_is_gone_the_days_after_those_told_are_red(gates: Gates) -> None:
@@ -259,6 +325,20 @@ def test_five_days_are_evidence_of_latency_and_drift_and_four_are_none() -> None
     assert max(map(abs, psi.blocks)) < 1e-4
     del days["5"]
     assert pooled(days, asked_of_linear(), artifact) == []
+
+
+def test_a_day_that_was_signed_twice_is_pooled_once() -> None:
+    artifact = load_model("linear").artifact
+    lots = Record("missed_bps_lots", "GOOG", "GOOG", "equity", "", (1.0,), "day", 4)
+    days = {}
+    for day in range(1, 6):
+        one = with_rows(day, np.full(10, 0.02 * day))
+        config = {**one.config, "over": True}
+        days[str(day)] = msgspec.structs.replace(one, config=config, records=(*one.records, lots))
+    twice = {**days, "x": msgspec.structs.replace(days["1"], machine="another")}
+    once, pool = pooled(days, asked_of_linear(), artifact), pooled(twice, asked_of_linear(), artifact)
+    assert len(once) == 3
+    assert [one.records for one in pool] == [one.records for one in once]
 
 
 def test_what_lots_missed_is_pooled_over_days_that_closed_any() -> None:

@@ -93,40 +93,41 @@ def run(
     )
     server.start()
     announce_compiling("compiling for this machine (a minute or two the first time); Ctrl-C ends it")
-    try:
-        running = assemble(board)
-        with open_log(running.folder) as stream:
-            log = logs.configure(console.keep_log(stream), clock)
-            try:
-                console.attach(running.folder.path)
-                board.folder = running.folder.path
-                _record_start(running.folder, _paper_registry(settings), clock)
-                if background is not None:
-                    _hand_over(background, running, server.url, console.address(server.url), as_json)
-                running.prepare()  # while SIGTERM still ends the process at once: nothing has begun
-                with (
-                    telling(board, told, clock, running.folder.path, running.left),
-                    Terminal(board, console.address(server.url), running.folder.path),
-                    _heartbeat(settings, board, clock, running),
-                    telling_days(running.folder.path, _paper_registry(settings), clock),
-                ):
-                    asyncio.run(_until_stopped(running, seconds, flat=flat))
-            except EmpError as error:
-                raise _naming(error, running.left()) from error
-            finally:
-                log.close()
-    finally:
-        server.stop()
-        console.close()
-    summary = {**running.summary(), "url": server.url}
-    running.folder.write_summary(summary)
-    failed = None
-    registry = _paper_registry(settings)
-    if registry is not None:
+    with contextlib.ExitStack() as until_told:
         try:
-            summary["paper"] = _observed(running.folder, registry, clock)
-        except EmpError as error:  # the run is as it was; `emp gates observe` writes its evidence later
-            failed = error
+            running = assemble(board)
+            with open_log(running.folder) as stream:
+                log = logs.configure(console.keep_log(stream), clock)
+                try:
+                    console.attach(running.folder.path)
+                    board.folder = running.folder.path
+                    until_told.enter_context(_on_record(running.folder, _paper_registry(settings), clock))
+                    if background is not None:
+                        _hand_over(background, running, server.url, console.address(server.url), as_json)
+                    running.prepare()  # while SIGTERM still ends the process at once: nothing has begun
+                    with (
+                        telling(board, told, clock, running.folder.path, running.left),
+                        Terminal(board, console.address(server.url), running.folder.path),
+                        _heartbeat(settings, board, clock, running),
+                        telling_days(running.folder.path, _paper_registry(settings), clock),
+                    ):
+                        asyncio.run(_until_stopped(running, seconds, flat=flat))
+                except EmpError as error:
+                    raise _naming(error, running.left()) from error
+                finally:
+                    log.close()
+        finally:
+            server.stop()
+            console.close()
+        summary = {**running.summary(), "url": server.url}
+        running.folder.write_summary(summary)
+        failed = None
+        registry = _paper_registry(settings)
+        if registry is not None:
+            try:
+                summary["paper"] = _observed(running.folder, registry, clock)
+            except EmpError as error:  # the run is as it was; `emp gates observe` writes its evidence later
+                failed = error
     if as_json:
         print(json.dumps(summary))
     if running.left():
@@ -140,12 +141,20 @@ def _paper_registry(settings: "SystemConfig") -> Path | None:
     return settings.model.registry if settings.mode == "paper" else None
 
 
-def _record_start(folder: "RunFolder", registry: Path | None, clock: "Clock") -> None:
-    """Sign that a paper run begins, where its days are to be evidence: one that is gone afterwards is missed."""
-    if registry is not None:
-        from emp.app.wiring.paper_days import record_start
+@contextlib.contextmanager
+def _on_record(folder: "RunFolder", registry: Path | None, clock: "Clock") -> Iterator[None]:
+    """Sign that a paper run begins, where its days are to be evidence: one that is gone afterwards is missed. While the
+    block lasts, until they are told, it counts as one that goes on.
+    """
+    if registry is None:
+        yield
+        return
+    from emp.app.wiring.paper_days import record_start
+    from emp.journal.held import held
 
+    with held(folder.path):
         record_start(folder, registry, clock)
+        yield
 
 
 def _observed(folder: "RunFolder", registry: Path, clock: "Clock") -> dict[str, Any]:
@@ -156,7 +165,7 @@ def _observed(folder: "RunFolder", registry: Path, clock: "Clock") -> dict[str, 
     from emp.governance.gates import read_gates
 
     with ReplayBar(f"replay of {folder.path.name}") as bar:
-        found = observe_run(folder, registry, read_gates(), clock, bar.replayed)
+        found = observe_run(folder, registry, read_gates(), clock, bar.replayed, ending=True)
     for one in found["days"]:
         say(f"emp: paper day {one['day']}, {one['instrument']}: {one['colour']} {one['why']}".rstrip())
     say(f"emp: {len(found['evidence'])} new pieces of evidence in {registry}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emp.core.errors import EmpError
-from emp.engine.control_socket import is_served
+from emp.engine.control_socket import goes_on
 from emp.engine.watched_days import DAY_NS
 from emp.governance.evidence import Store
 from emp.governance.gates import read_gates
@@ -46,9 +46,11 @@ def paper_record(folder: RunFolder, now_ns: int) -> Weeks:
         today=now_ns // DAY_NS,
     )
     try:
-        evidence, gates = Store(Path(registry)).all(), read_gates()
+        signed, gates = Store(Path(registry)).signed(), read_gates()
     except EmpError as error:
         return Weeks([], str(error))
+    evidence = {name: one.evidence for name, one in signed.items()}
+    signers = {name: one.key for name, one in signed.items()}
     began = begun_runs(evidence)
     days = [
         Day(_date(day), name, judged.colour, judged.why)
@@ -59,9 +61,9 @@ def paper_record(folder: RunFolder, now_ns: int) -> Weeks:
 
     def going(run: str) -> bool:
         """Whether it is this very run that goes on: what is not told of it yet is none against it."""
-        return run == manifest["run"] and is_served(folder.path)
+        return run == manifest["run"] and goes_on(folder.path)
 
-    return Weeks(days, paper_lacks(evidence, asked, gates, going))
+    return Weeks(days, paper_lacks(evidence, asked, gates, going, signers))
 
 
 def _date(day: int) -> str:

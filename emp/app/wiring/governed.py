@@ -9,7 +9,7 @@ from emp.core.config.config import SystemConfig
 from emp.core.errors import ArtifactError, GovernanceError
 from emp.core.platform import say
 from emp.engine.choose import load_model, load_serving, load_standby
-from emp.engine.control_socket import is_served
+from emp.engine.control_socket import goes_on
 from emp.engine.load import LoadedModel, load_folder
 from emp.engine.succession import Models
 from emp.governance.registry import Registry
@@ -62,7 +62,7 @@ def load_models(config: SystemConfig) -> Models:
 
 def _goes_on(runs: Path, run: str) -> bool:
     """Whether a paper run of this machine is going on."""
-    return is_served(runs / f"paper-{run}")
+    return goes_on(runs / f"paper-{run}")
 
 
 def refuse_unpromoted(config: SystemConfig, model: str) -> None:

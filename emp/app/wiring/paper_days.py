@@ -20,6 +20,7 @@ from emp.governance.paper import Asked, already, judge_day, of_contest, of_day, 
 from emp.governance.paper_source import Source
 from emp.governance.pooled import pooled
 from emp.governance.runs import begun_runs, of_end, of_start
+from emp.journal.held import held_by, written_by
 from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder, code_version
 
@@ -43,7 +44,7 @@ def source_of(manifest: Mapping[str, Any]) -> Source:
 
 
 def observe_run(
-    folder: RunFolder, home: Path, gates: Gates, clock: Clock, progress: Progress
+    folder: RunFolder, home: Path, gates: Gates, clock: Clock, progress: Progress, *, ending: bool = False
 ) -> dict[str, Any]:
     """Write evidence of every day of a paper run into a registry, and of what all its model's days say together.
 
@@ -51,9 +52,10 @@ def observe_run(
     looked at once it has ended, since an interval over few days would stand beside all later ones. What was written
     before is not written again, wherever a call of this was broken off. Returns the names of the evidence that is new,
     by day and instrument what the day was, and days before the newest that are not over for the monitor yet (`open`).
+    `ending` is said by the process that was the run, and holds it until its days are told.
 
     Raises:
-        GovernanceError: it is no paper run, or was made by other code.
+        GovernanceError: it is no paper run, was made by other code, or a process has it that does not serve it.
         JournalError: the replay does not find what the run has written.
     """
     manifest = folder.manifest
@@ -66,10 +68,20 @@ def observe_run(
             f"{folder.path}: made by {manifest['code']}, this is {code_version()}: observe it with that release"
         )
     if not is_served(folder.path):
+        _refuse_held(folder.path, ending=ending)
         return _observe(folder, home, gates, clock, progress)
     with tempfile.TemporaryDirectory(prefix="emp-observe-") as scratch:
         copy = snapshot(folder, Path(scratch) / folder.path.name)
         return _observe(copy, home, gates, clock, progress, goes_on=True)
+
+
+def _refuse_held(path: Path, *, ending: bool) -> None:
+    """Raise GovernanceError where a process has a run that is not served: it may trade yet, and nothing says so."""
+    pid = written_by(path) if ending else held_by(path)
+    if pid is not None:
+        raise GovernanceError(
+            f"{path}: the run is starting or ending (pid {pid}): observe it once it trades or has ended"
+        )
 
 
 def _observe(
@@ -128,11 +140,17 @@ def _refuse_ahead(folder: RunFolder, days: Sequence[WatchedDay], today: int) -> 
 
 
 def never_traded(folder: RunFolder) -> bool:
-    """Whether a run has ended before it traded: no day is in it."""
+    """Whether a run has ended before it traded: no day is in it.
+
+    Raises:
+        GovernanceError: the ledger is another run's.
+    """
     if len(journalled_rows(folder)):
         return False
     reader = LedgerReader(folder.ledger)
     try:
+        if reader.meta("run") != folder.manifest["run"]:
+            raise GovernanceError(f"{folder.ledger}: is the ledger of run {reader.meta('run')}")
         return all(one.started is None for one in processes(reader))
     finally:
         reader.close()
@@ -140,4 +158,9 @@ def never_traded(folder: RunFolder) -> bool:
 
 def _add(store: Store, made: list[Evidence]) -> list[str]:
     known = store.all()
-    return [store.add(one) for one in made if not (already(known, one) or told_whole(known, one))]
+    new = [store.add_unless(_is_known, one) for one in made if not _is_known(known, one)]
+    return [name for name in new if name is not None]
+
+
+def _is_known(known: Mapping[str, Evidence], one: Evidence) -> bool:
+    return already(known, one) or told_whole(known, one)

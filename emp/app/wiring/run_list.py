@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from emp.core.errors import EmpError
-from emp.engine.control_socket import is_served
+from emp.engine.control_socket import goes_on
 from emp.journal.actionlog import newest_first, time_span
 from emp.journal.find import run_folders
-from emp.journal.run import RunFolder, held_by
+from emp.journal.run import RunFolder
 
 ENDED, RUNNING, UNFINISHED, UNREADABLE = "ended", "running", "unfinished", "unreadable"
 UNTOLD = ("run", "run_folder", "url")
@@ -34,18 +34,13 @@ def _described(path: Path) -> dict[str, Any]:
         folder = RunFolder(path)
         record |= {name: folder.manifest.get(name) for name in ("run", "mode", "instruments")}
         record["model_hash"] = (folder.manifest.get("model_hashes") or [None])[-1]
-        record["state"] = ENDED if folder.finished else RUNNING if _is_alive(path) else UNFINISHED
+        record["state"] = ENDED if folder.finished else RUNNING if goes_on(path) else UNFINISHED
         record |= _result(folder.summary()) if folder.finished else _so_far(folder)
         span = time_span(folder.actions)
         record["began"], record["ended"] = (_stamp(ts) for ts in span) if span else (None, None)
     except (EmpError, OSError) as error:
         record["state"], record["reason"] = UNREADABLE, str(error)
     return record
-
-
-def _is_alive(path: Path) -> bool:
-    """Whether a process has the run: it is served once it trades, and held while it starts."""
-    return is_served(path) or held_by(path) is not None
 
 
 _RESULT = ("pnl_ticks", "fees", "fills", "halted")
