@@ -3,6 +3,7 @@ finds it, signs it, and the gates are red.
 """
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from emp.app.cli import app
@@ -155,9 +157,11 @@ class _Clock:
 
 
 def test_an_artifact_that_is_sound_passes(quotes: Path, tmp_path: Path, gates: Gates) -> None:
+    before = structlog.get_config(), list(logging.getLogger().handlers)
     code, told, verdicts = looked(quotes, tmp_path, gates)
     row = told["table"][0]
     assert (code, told["passed"], set(verdicts.values())) == (0, True, {"pass"})
+    assert (structlog.get_config(), logging.getLogger().handlers) == before, "the run has kept the logs"
     assert row["cuts"] == masking.CUTS
     assert row["rows"] > 10_000
     assert row["actions"] > 0, "nothing was decided: the test shows nothing"
