@@ -35,7 +35,7 @@ def integrity(asked: Asked) -> None:
     """Hold every artifact against itself on the test part of every series, and print what differed.
 
     Raises:
-        typer.Exit: with 1, where anything did.
+        typer.Exit: with 1, where anything did, or where too little was compared.
     """
     from emp.governance.evidence import Store
     from emp.governance.integrity import of_masking, of_parity
@@ -54,18 +54,23 @@ def integrity(asked: Asked) -> None:
                 store = Store(asked.evidence)
                 made = (of_masking, of_parity)
                 names += [store.add(make(model.artifact.hash, held, asked.seed)) for make in made]
-    passed = not any(_differs(row) for row in rows)
+    passed = not any(_differs(row) or row["too_few"] for row in rows)
     _show(rows, names, passed=passed, as_json=asked.as_json)
     if not passed:
         raise typer.Exit(1)
 
 
 def hold(model: "LoadedModel", series: "Series", seed: int) -> "Held":
-    """What an artifact comes to on the beginning of a series' test part."""
+    """What an artifact comes to on the beginning of a series' test part.
+
+    Raises:
+        DataError: nothing can be looked at there: no event has a believable book.
+    """
     from emp.app.terminal.progress import Work
     from emp.app.wiring.assembly import engine_limits
     from emp.app.wiring.played import play
     from emp.core.clock import LiveClock
+    from emp.core.errors import DataError
     from emp.governance.integrity import Held, data_of_stretch
     from emp.train.data.data import load_dataset
     from emp.train.data.table import extract_features
@@ -79,6 +84,10 @@ def hold(model: "LoadedModel", series: "Series", seed: int) -> "Held":
         data = load_dataset(series, manifest.k_sigma, work.bytes_read)
         events = read_stretch(series, data.instrument, data.split.test_ns, MASKED_EVENTS)
         seen = extract_features([events], data.instrument, model.encoder)
+        if not len(seen.rows):
+            raise DataError(
+                f"{series.name}: no believable book among the first {len(events):,} events of the test part"
+            )
         step, n = step_differences(model, serving_head(model, data.instrument), seen)
         cuts = masked(model, data.instrument, events, engine_limits(), seed, progress=work.report)
         played = play(model, Stretch(data.instrument, events[:PLAYED_EVENTS]), LiveClock())
@@ -91,7 +100,7 @@ def _row(name: str, model: str, held: "Held") -> dict[str, Any]:
     """What `--json` says of one artifact on one series."""
     from emp.train.judge.masking import total
 
-    return {
+    row: dict[str, Any] = {
         "artifact": name,
         "model_hash": model,
         "series": held.data.series,
@@ -104,6 +113,16 @@ def _row(name: str, model: str, held: "Held") -> dict[str, Any]:
         "path_rows": len(held.differing),
         "path_differing": sum(held.differing),
     }
+    return {**row, "too_few": too_few(row)}
+
+
+def too_few(row: dict[str, Any]) -> list[str]:
+    """Counts of a row of the table that are smaller than the gates ask for: what was compared shows nothing."""
+    from emp.governance.bounds import LEAST_BLOCKS
+    from emp.governance.gates import MASKED_ROWS, PATH_ROWS, STEP_ROWS
+
+    least = {"cuts": LEAST_BLOCKS, "rows": MASKED_ROWS, "step_rows": STEP_ROWS, "path_rows": PATH_ROWS}
+    return [name for name, n in least.items() if row[name] < n]
 
 
 def _differs(row: dict[str, Any]) -> bool:
@@ -149,5 +168,8 @@ def _show(rows: list[dict[str, Any]], names: list[str], *, passed: bool, as_json
             str(row["path_differing"]),
         )
     print_table(make_console(stderr=as_json), table)
+    for row in rows:
+        if row["too_few"]:
+            typer.echo(f"{row['artifact']} on {row['series']}: too few {', '.join(row['too_few'])}", err=True)
     if as_json:
         print(json.dumps({"passed": passed, "table": rows, "evidence": names}))

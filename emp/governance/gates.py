@@ -20,7 +20,7 @@ Number = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
 Side = Literal["max", "min", "within"]
 
 MASKED_ROWS, STEP_ROWS, PATH_ROWS = 10_000, 5_000, 1_000
-"""Rows of a series that future masking, step parity and path parity must have compared."""
+"""Rows of a series that future masking (over all cuts together), step parity and path parity must have compared."""
 
 WHOLE = ("",)
 """The horizon of what is measured of a whole series."""

@@ -11,7 +11,8 @@ import logging
 import queue
 import threading
 from collections import Counter
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import structlog
@@ -138,3 +139,21 @@ def configure(stream: Lines, clock: Clock) -> LogThread:
         root.removeHandler(handler)
     root.addHandler(_Handler(thread))
     return thread
+
+
+@contextmanager
+def configured(stream: Lines, clock: Clock) -> Iterator[LogThread]:
+    """Send all logs of this process to `stream` until the block ends, and then to where they went before."""
+    before = structlog.get_config() if structlog.is_configured() else None
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+    thread = configure(stream, clock)
+    try:
+        yield thread
+    finally:
+        if before is None:
+            structlog.reset_defaults()
+        else:
+            structlog.configure(**before)
+        root.handlers[:] = handlers
+        thread.close()

@@ -3,17 +3,21 @@ finds it, signs it, and the gates are red.
 """
 
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from emp.app.cli import app
-from emp.core.errors import GovernanceError
-from emp.core.records import Array
+from emp.app.integrity import too_few
+from emp.core.errors import DataError, GovernanceError, JournalError
+from emp.core.records import DECISION, EVENT, HORIZONS, Array, empty_events
 from emp.engine.load import LoadedModel
 from emp.governance.evidence import Evidence
 from emp.governance.gates import Gates, read_gates, rules
@@ -22,7 +26,7 @@ from emp.governance.registry import Registry
 from emp.journal.run import code_version
 from emp.model.artifact import Artifact
 from emp.train.data.table import FeatureTable, extract_features
-from emp.train.judge import masking
+from emp.train.judge import masking, stretch
 from tests.governance.conftest import LINEAR, REFERENCE, integrity
 from tests.kit.datasets import GOOG, market, write_quotes
 from tests.kit.events import random_events
@@ -153,9 +157,11 @@ class _Clock:
 
 
 def test_an_artifact_that_is_sound_passes(quotes: Path, tmp_path: Path, gates: Gates) -> None:
+    before = structlog.get_config(), list(logging.getLogger().handlers)
     code, told, verdicts = looked(quotes, tmp_path, gates)
     row = told["table"][0]
     assert (code, told["passed"], set(verdicts.values())) == (0, True, {"pass"})
+    assert (structlog.get_config(), logging.getLogger().handlers) == before, "the run has kept the logs"
     assert row["cuts"] == masking.CUTS
     assert row["rows"] > 10_000
     assert row["actions"] > 0, "nothing was decided: the test shows nothing"
@@ -189,11 +195,13 @@ def test_a_step_that_computes_something_else_turns_the_gate_red(
     assert told["table"][0]["step_difference"] > 1e-4
 
 
-@pytest.mark.parametrize("fault", ["replay", "evaluation"])
+@pytest.mark.parametrize("fault", ["replay", "failure", "evaluation"])
 def test_a_live_run_that_is_not_found_again_turns_the_gate_red(
     fault: str, quotes: Path, tmp_path: Path, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The replay warms up for longer; evaluation judges forecasts that are none of those that served."""
+    """The replay warms up for longer, or fails behind its last row; evaluation judges forecasts that are none of those
+    that served.
+    """
     from emp.app.wiring import played, rerun
 
     if fault == "replay":
@@ -202,6 +210,14 @@ def test_a_live_run_that_is_not_found_again_turns_the_gate_red(
         monkeypatch.setattr(
             rerun, "engine_limits", lambda config: msgspec.structs.replace(limits(config), **longer)
         )
+    elif fault == "failure":
+        replayed = rerun.Rerun.rows
+
+        def failing(self: rerun.Rerun, know: Any) -> Iterator[Array]:
+            yield from replayed(self, know)
+            raise JournalError("the run ends otherwise")
+
+        monkeypatch.setattr(rerun.Rerun, "rows", failing)
     else:
         said_of = played.forecast_table
 
@@ -211,7 +227,45 @@ def test_a_live_run_that_is_not_found_again_turns_the_gate_red(
         monkeypatch.setattr(played, "forecast_table", later)
     code, told, verdicts = looked(quotes, tmp_path, gates)
     assert (code, verdicts) == (1, {MASKING: "pass", STEP: "pass", PATH: "fail"})
-    assert told["table"][0]["path_differing"] > 100
+    differing = told["table"][0]["path_differing"]
+    assert differing == 1 if fault == "failure" else differing > 100
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """A recording that can be split, but of whose test part little can be looked at."""
+    path = tmp_path / "GOOG_few.csv"
+    write_quotes(market(60, 3, 0.6), str(path))
+    return path
+
+
+def test_what_compared_too_little_does_not_pass(few: Path, tmp_path: Path, gates: Gates) -> None:
+    code, told, verdicts = looked(few, tmp_path, gates)
+    row = told["table"][0]
+    assert (code, told["passed"], set(verdicts.values())) == (1, False, {"fail"})
+    assert row["too_few"] == ["rows", "step_rows", "path_rows"]
+    assert not any(row["changed"].values())
+
+
+@pytest.mark.parametrize("short", ["cuts", "rows", "step_rows", "path_rows"])
+def test_each_count_must_be_large_enough(short: str) -> None:
+    enough = {"cuts": 5, "rows": 10_000, "step_rows": 5_000, "path_rows": 1_000}
+    assert too_few(enough) == []
+    assert too_few({**enough, short: enough[short] - 1}) == [short]
+
+
+def test_a_test_part_without_a_believable_book_is_refused_in_one_line(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unseen = empty_events(20)
+    unseen["ts"] = unseen["ts_recv"] = 1_340_285_400_000_000_000 + np.arange(20)
+    unseen["seq"] = np.arange(1, 21)
+    monkeypatch.setattr(stretch, "read_stretch", lambda *_: unseen)
+    eager_model(tmp_path / "model")
+    call = ["evaluate", "--integrity", "--artifact", str(tmp_path / "model"), "--data", f"GOOG={few}"]
+    done = CliRunner().invoke(app, call)
+    assert isinstance(done.exception, DataError), done.output
+    assert str(done.exception) == "GOOG_few: no believable book among the first 20 events of the test part"
 
 
 # --- what masking compares
@@ -241,6 +295,32 @@ def test_whatever_part_peeks_is_found_and_no_other(part: str, tmp_path: Path) ->
     assert not any(masking.total(masking.masked(model, GOOG, events, LOOSE, 0)).values())
     found = masking.total(masking.masked(model, GOOG, events, LOOSE, 0, peeks(part)))
     assert {name for name, n in found.items() if n} == {part}
+
+
+NOISED = sorted({*(EVENT.names or ())} - {"seq", "instrument"})
+"""All fields but those that say whose event it is, and in which place."""
+
+
+def test_every_field_of_an_event_behind_a_cut_is_noise() -> None:
+    events = random_events(1_200, 2, trades=1.0)
+    noised = masking.noise_after(events, 600, np.random.default_rng(0))
+    for name in NOISED:
+        true, drawn = (one[name][600:].reshape(600, -1) for one in (events, noised))
+        assert (true != drawn).any(axis=1).mean() > 0.5, name
+
+
+@pytest.mark.parametrize("name", NOISED)
+def test_a_feature_that_peeks_at_any_field_of_the_next_event_is_found(name: str, tmp_path: Path) -> None:
+    def looking(model: LoadedModel, instrument: Any, events: Array, limits: Any) -> masking.Look:
+        seen = extract_features([events], instrument, model.encoder)
+        at = np.searchsorted(events["seq"], seen.states["seq"])
+        ahead = events[name][np.minimum(at + 1, len(events) - 1)]
+        never = np.full((len(at), HORIZONS), len(at))
+        return masking.Look({"features": {name: ahead}}, never, np.zeros(0, DECISION))
+
+    model, events = eager_model(tmp_path / "model"), random_events(1_500, 4, trades=1.0)
+    found = masking.masked(model, GOOG, events, LOOSE, 0, looking)
+    assert masking.total(found)["features"] > 0
 
 
 def test_cuts_lie_where_time_goes_on_and_noise_begins_behind_them() -> None:

@@ -33,6 +33,17 @@ def market(n: int, seed: int, signal: float, levels: int = 3) -> Array:
     return events
 
 
+def without_a_book(events: Array, at: int) -> Array:
+    """The same, with four crossed books 17 s apart from `at` on: a minute breaks no stream, but a state dies of it."""
+    events = events.copy()
+    crossed = slice(at, at + 4)
+    for name in ("ts", "ts_recv"):
+        events[name][crossed] += np.arange(1, 5) * 17 * 10**9
+        events[name][at + 4 :] += 70 * 10**9
+    events["bid_px"][crossed] += 5
+    return events
+
+
 def seen(events: Array) -> FeatureTable:
     return extract_features([events], GOOG, zero_encoder())
 

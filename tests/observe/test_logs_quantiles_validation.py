@@ -97,6 +97,31 @@ def test_an_exception_is_logged_with_its_trace() -> None:
     assert "RuntimeError: boom" in lines(stream)[0]["exception"]
 
 
+def test_logs_that_were_taken_for_a_while_go_where_they_went_before() -> None:
+    first, second = io.StringIO(), io.StringIO()
+    thread = logs.configure(first, SimClock())
+    root = logging.getLogger()
+    before = structlog.get_config(), list(root.handlers)
+    with logs.configured(second, SimClock()):
+        structlog.get_logger().info("inside")
+        logging.getLogger("library").warning("inside")
+    assert (structlog.get_config(), list(root.handlers)) == before
+    structlog.get_logger().info("after")
+    logging.getLogger("library").warning("after")
+    thread.close()
+    assert [[one["event"] for one in lines(s)] for s in (first, second)] == [["after"] * 2, ["inside"] * 2]
+
+
+def test_logs_of_a_process_that_sent_them_nowhere_go_nowhere_again() -> None:
+    structlog.reset_defaults()
+    root = logging.getLogger()
+    before = list(root.handlers)
+    with pytest.raises(RuntimeError), logs.configured(io.StringIO(), SimClock()):
+        raise RuntimeError("boom")
+    assert not structlog.is_configured()
+    assert list(root.handlers) == before
+
+
 def test_a_full_queue_drops_counts_and_says_so() -> None:
     stream = Gate()
     thread = logs.LogThread(stream, SimClock(), capacity=10)

@@ -36,7 +36,7 @@ def see(events: Array) -> FeatureTable:
 
 
 def noise_after(events: Array, cut: int, rng: np.random.Generator) -> Array:
-    """The same events up to `cut`; from there on, at later times, books and flags that mean nothing."""
+    """The same events up to `cut`; from there on, at later times, books, trades and flags that mean nothing."""
     noised = events.copy()
     n = len(events) - cut
     future = noised[cut:]
@@ -48,6 +48,7 @@ def noise_after(events: Array, cut: int, rng: np.random.Generator) -> Array:
     steps = np.cumsum(rng.integers(0, 5, (n, LEVELS)), axis=1)
     future["bid_px"], future["ask_px"] = mid - steps, mid + rng.integers(-1, 9, n)[:, None] + steps
     future["bid_sz"], future["ask_sz"] = rng.integers(0, 10**6, (2, n, LEVELS))
+    future["trade_px"], future["trade_qty_last"] = rng.integers(1, 10**6, n), rng.integers(0, 10**6, n)
     future["trade_qty"] = rng.integers(-(10**6), 10**6, n)
     return noised
 

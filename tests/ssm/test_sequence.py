@@ -8,17 +8,19 @@ import torch
 
 from emp.core.records import HORIZONS
 from emp.model.artifact import Manifest
-from emp.model.build_ssm import TEMPERATURE
+from emp.model.build_ssm import TEMPERATURE, pack
 from emp.model.calibration import QUARTILES
 from emp.model.heads import OUTPUTS
 from emp.model.ssm_config import SSMConfig
 from emp.perception.depth import ENCODER
 from emp.perception.normalise import INPUTS
+from emp.train.data.data import label
 from emp.train.fit.config import TrainConfig
 from emp.train.fit.fit import Trained, domain_thresholds, heads_for
-from emp.train.fit.sequence import train_sequence
-from tests.kit.datasets import dataset
-from tests.ssm.nets import SMALL
+from emp.train.fit.rollout import rollout
+from emp.train.fit.sequence import judge_rows, train_sequence
+from tests.kit.datasets import GOOG, dataset, market, seen, without_a_book
+from tests.ssm.nets import DOMAINS, IMPLS, SMALL, network
 
 torch.set_num_threads(1)
 
@@ -102,6 +104,22 @@ def test_a_finished_run_can_be_exported_again_from_its_checkpoint(tmp_path):
     path = tmp_path / "checkpoint.pt"
     assert same(trained(checkpoint=path), whole())
     assert same(trained(checkpoint=path, resume=True), whole())
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_what_is_calibrated_on_begins_anew_where_a_state_dies_in_service(impl):
+    net, at = network(impl, **SMALL), 1_300
+    data = label("synthetic", GOOG, (), seen(without_a_book(market(2_000, 1, 0.5), at)), 0.5)
+    assert data.segment[at] == data.segment[at - 1], "the stream is unbroken"
+    rows, said = judge_rows(net, data, "calibrate")
+    assert rows[0] < at < rows[-1]
+    plain = {TEMPERATURE: np.ones((len(DOMAINS), HORIZONS), np.float32)}
+    built = pack(net.config, net.tensors() | plain, INPUTS, len(DOMAINS), "test")
+    fresh = rollout(built.params, built.state_size, 0, data.x[at : rows[-1] + 1])
+    np.testing.assert_array_equal(said.forecast[rows >= at], fresh.forecast)
+    gone_on = rollout(built.params, built.state_size, 0, data.x[: rows[-1] + 1])
+    assert (gone_on.forecast["p"][at:] != fresh.forecast["p"]).any()
+    np.testing.assert_array_equal(said.forecast[rows < at], gone_on.forecast[rows[rows < at]])
 
 
 def test_every_head_is_calibrated_at_every_horizon():

@@ -39,7 +39,7 @@ class Played(NamedTuple):
     """What came of a run."""
 
     rows: int  # of its action log
-    differing: list[bool]  # by row, whether replay or evaluation does not find it again
+    differing: list[bool]  # by row, whether replay or evaluation does not find it again, and `why`
     why: str  # why the replay ended early; "" where it did not
 
 
@@ -52,7 +52,8 @@ def play(model: LoadedModel, source: Source, clock: Clock) -> Played:
         events = np.concatenate(list(journalled_events(folder)))
     replayed = differing_rows(recorded, again)
     judged = otherwise_judged(recorded, evaluated(model, source.instrument, events))
-    return Played(len(recorded), [a or b for a, b in zip_longest(replayed, judged, fillvalue=True)], why)
+    differing = [a or b for a, b in zip_longest(replayed, judged, fillvalue=True)]
+    return Played(len(recorded), differing + [True] * bool(why), why)
 
 
 def _run(model: LoadedModel, source: Source, clock: Clock, scratch: Path) -> RunFolder:
@@ -60,13 +61,9 @@ def _run(model: LoadedModel, source: Source, clock: Clock, scratch: Path) -> Run
     access = PaperAccess(Playback(source, clock, speed=SPEED), clock, speed=SPEED)
     models, config = Models(model), _config(instrument, scratch)
     running = assemble_live(config, [instrument], models, access, Board(clock), clock)
-    with open_log(running.folder) as stream:
-        log = logs.configure(stream, clock)
-        try:
-            running.live.prepare()
-            asyncio.run(running.live.run())
-        finally:
-            log.close()
+    with open_log(running.folder) as stream, logs.configured(stream, clock):
+        running.live.prepare()
+        asyncio.run(running.live.run())
     return running.folder
 
 

@@ -34,7 +34,7 @@ def rollout(params: Any, state_size: int, domain: int, x: Array, segment: Array 
     Args:
         params: packed by `emp.model.build_ssm`.
         x: float32[n, inputs].
-        segment: int64[n], unbroken stretches; one where None.
+        segment: int64[n], stretches over which a state lives (`emp.train.fit.restarts`); one where None.
     """
     n = len(x)
     state = packed_records(np.dtype("f4"), state_size)

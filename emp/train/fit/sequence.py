@@ -36,6 +36,7 @@ from emp.train.fit.features import learn_features
 from emp.train.fit.fit import Trained, provenance
 from emp.train.fit.loop import Report, Trainer
 from emp.train.fit.losses import Scales, move_scales
+from emp.train.fit.restarts import restarts
 from emp.train.fit.rollout import Rollout, rollout
 from emp.train.fit.took import Took
 from emp.train.net.network import Heads, Network
@@ -318,14 +319,17 @@ def head_of(data: Dataset, heads: Sequence[str]) -> int:
 
 
 def judge_rows(network: Network, data: Dataset, part: Part, head: int | None = None) -> tuple[Array, Rollout]:
-    """Rows of a part and what the compiled step says of them, its state built up over CONTEXT events before."""
+    """Rows of a part and what the compiled step says of them, its state built up over CONTEXT events before, and begun
+    anew wherever it is where it serves.
+    """
     rows = data.part(part)
     first = max(0, int(rows[0]) - CONTEXT)
     end = int(rows[-1]) + 1
     tensors = network.tensors() | {TEMPERATURE: np.ones((len(network.domains), HORIZONS), np.float32)}
     built = pack(network.config, tensors, network.inputs, len(network.domains), "calibration")
     domain = head_of(data, network.domains) if head is None else head
-    said = rollout(built.params, built.state_size, domain, data.x[first:end], data.segment[first:end])
+    stretch = np.cumsum(restarts(data.seen.rows["since_reset"][first:end], data.ts[first:end]))
+    said = rollout(built.params, built.state_size, domain, data.x[first:end], stretch)
     return rows, Rollout(said.forecast[rows - first], said.raw[rows - first])
 
 

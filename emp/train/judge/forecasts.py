@@ -8,7 +8,6 @@ import numpy as np
 from emp.core.instrument import Instrument
 from emp.core.numba.jit import closure_hash, kernel
 from emp.core.records import FORECAST, Array
-from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.model import port
 from emp.model.artifact import trained_on
@@ -18,6 +17,7 @@ from emp.model.table import NO_NUMBER, STREAM, advance_or_reset
 from emp.train.data.cached import cached, content_key
 from emp.train.data.data import Dataset, domain_name
 from emp.train.data.table import FeatureTable
+from emp.train.fit.restarts import STATE_TTL_NS
 
 
 @kernel
@@ -99,8 +99,8 @@ def forecast_table(
         learns and bool(known),
     )
     x, rows, ts = (np.ascontiguousarray(one) for one in (seen.x, seen.rows, seen.states["ts"]))
-    stream, ttl_ns = np.zeros(1, STREAM), EngineLimits().state_ttl_ns
-    forecast_rows(model.params, memory, stream[0], ttl_ns, head, learned[0], ts, x, rows, out)
+    stream = np.zeros(1, STREAM)
+    forecast_rows(model.params, memory, stream[0], STATE_TTL_NS, head, learned[0], ts, x, rows, out)
     return out
 
 

@@ -16,6 +16,7 @@ from emp.perception.normalise import INPUTS
 from emp.train.data.table import FeatureTable
 from emp.train.fit.calibration import apply_table
 from emp.train.fit.export import difference, load_network, torch_forecast
+from emp.train.fit.restarts import restarts
 
 FIELDS = ("p", "q", "mean")
 """Of FORECAST, as far as the step alone says them."""
@@ -37,20 +38,18 @@ def step_differences(model: LoadedModel, head: int, seen: FeatureTable) -> tuple
     """Largest difference of the step from its definition in each of PIECES parts of the rows of a stretch, relative to
     a value or to its output's usual size (`emp.train.fit.export.difference`); and how many rows were compared.
     """
-    anew = np.ascontiguousarray(seen.rows["since_reset"] == 1)
+    anew = restarts(seen.rows["since_reset"], seen.states["ts"])
     x = np.ascontiguousarray(seen.x, np.float32)
     got = np.zeros(len(x), FORECAST)
     serve_rows(model.params, np.zeros(model.state_size, np.float32), head, x, anew, got)
-    want = defined(
-        model, head, x, np.flatnonzero(anew)[1:] if len(anew) and anew[0] else np.flatnonzero(anew)
-    )
+    want = defined(model, head, x, np.flatnonzero(anew)[1:])
     return by_piece(got, want), len(x)
 
 
 def by_piece(got: Array, want: dict[str, Array]) -> list[float]:
-    """The largest difference over all fields in each of PIECES parts of FORECAST[n]."""
+    """The largest difference over all fields in each of PIECES parts of FORECAST[n]; fewer where rows are fewer."""
     found = []
-    for rows in np.array_split(np.arange(len(got)), PIECES):
+    for rows in np.array_split(np.arange(len(got)), max(1, min(PIECES, len(got)))):
         worst = 0.0
         for name in FIELDS:
             # the quantiles of a horizon have one scale, their distance: a median is near nought, and small beside it
