@@ -100,17 +100,17 @@ def run(
             try:
                 console.attach(running.folder.path)
                 board.folder = running.folder.path
-                _record_start(running.folder, _paper_registry(settings), clock)
-                if background is not None:
-                    _hand_over(background, running, server.url, console.address(server.url), as_json)
                 running.prepare()  # while SIGTERM still ends the process at once: nothing has begun
-                with (
-                    telling(board, told, clock, running.folder.path, running.left),
-                    Terminal(board, console.address(server.url), running.folder.path),
-                    _heartbeat(settings, board, clock, running),
-                    telling_days(running.folder.path, _paper_registry(settings), clock),
-                ):
-                    asyncio.run(_until_stopped(running, seconds, flat=flat))
+                with _on_record(running.folder, _paper_registry(settings), clock):
+                    if background is not None:
+                        _hand_over(background, running, server.url, console.address(server.url), as_json)
+                    with (
+                        telling(board, told, clock, running.folder.path, running.left),
+                        Terminal(board, console.address(server.url), running.folder.path),
+                        _heartbeat(settings, board, clock, running),
+                        telling_days(running.folder.path, _paper_registry(settings), clock),
+                    ):
+                        asyncio.run(_until_stopped(running, seconds, flat=flat))
             except EmpError as error:
                 raise _naming(error, running.left()) from error
             finally:
@@ -140,12 +140,27 @@ def _paper_registry(settings: "SystemConfig") -> Path | None:
     return settings.model.registry if settings.mode == "paper" else None
 
 
-def _record_start(folder: "RunFolder", registry: Path | None, clock: "Clock") -> None:
-    """Sign that a paper run begins, where its days are to be evidence: one that is gone afterwards is missed."""
-    if registry is not None:
-        from emp.app.wiring.paper_days import record_start
+@contextlib.contextmanager
+def _on_record(folder: "RunFolder", registry: Path | None, clock: "Clock") -> Iterator[None]:
+    """Sign that a paper run begins, where its days are to be evidence: one that is gone afterwards is missed. So one
+    that fails before it has traded is told at once.
+    """
+    if registry is None:
+        yield
+        return
+    from emp.app.wiring.paper_days import never_traded, observe_run, record_start
+    from emp.governance.gates import read_gates
 
-        record_start(folder, registry, clock)
+    record_start(folder, registry, clock)
+    try:
+        yield
+    except EmpError:
+        try:
+            if never_traded(folder):
+                observe_run(folder, registry, read_gates(), clock, lambda *_: None)
+        except EmpError as error:  # why the run failed is what is raised
+            say(f"emp: no evidence of this run was written: {error}")
+        raise
 
 
 def _observed(folder: "RunFolder", registry: Path, clock: "Clock") -> dict[str, Any]:
