@@ -15,8 +15,7 @@ from emp.decision.own import OBSERVATION, REQUEST
 
 _CALLED = {tuple(OBSERVATION.names or ()): "seen", tuple(REQUEST.names or ()): "request"}
 _WORD = re.compile(
-    r"(?:record|void)' object has no attribute '(\w+)'|no field of name (\w+)|Field '(\w+)' was not found|^'(\w+)'$",
-    re.M,
+    r"(?:record|void)' object has no attribute '(\w+)'|no field of name (\w+)|Field '(\w+)' was not found"
 )
 _LISTED = re.compile(r"in record with fields \(([^)]*)\)")
 
@@ -26,10 +25,9 @@ def misspelt_field(error: BaseException) -> str:
 
     NumPy and numba raise what says the field alone; which record was asked stands in the innermost frame that has one.
     """
-    found = _WORD.search(str(error))
-    if found is None:
+    word = _word(error)
+    if not word:
         return ""
-    word = next(group for group in found.groups() if group)
     listed = _LISTED.search(str(error))
     told = [tuple(re.findall(r"\w+", listed[1]))] if listed else _records(error)
     for fields in told:
@@ -51,6 +49,17 @@ def place_compiled(error: BaseException) -> str:
         if isinstance(line, ir.Loc):
             return f"{Path(line.filename).name}, line {line.line}"
     return ""
+
+
+def _word(error: BaseException) -> str:
+    """The field that was asked for; "" where an error is about something else."""
+    if isinstance(
+        error, KeyError
+    ):  # says no more than a key: of a record only where numba's own type of it raised
+        frames = _locals(error)
+        return str(error.args[0]) if frames and isinstance(frames[0].get("self"), types.Record) else ""
+    found = _WORD.search(str(error))
+    return next(group for group in found.groups() if group) if found else ""
 
 
 def _records(error: BaseException) -> Iterator[tuple[str, ...]]:

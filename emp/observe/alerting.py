@@ -147,10 +147,14 @@ class Alerting:
         if self._threads:
             self._threads[0].stop()
         if over:
-            self._put(self._log.end(self._clock.now_ns()))
+            self.take_back()
         self._put(self._look(last) if last else [])
         for thread in self._threads[1:]:
             thread.stop()
+
+    def take_back(self) -> None:
+        """Nothing that was told holds any longer; what holds all the same is told anew at the next look."""
+        self._put(self._log.end(self._clock.now_ns()))
 
     def step(self, last: bool) -> bool:
         """Look once."""

@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from emp.app.cli import app
 from emp.app.soak.record import paper_record
 from emp.app.wiring.daily import Daily, newest_day, observe_apart
 from emp.app.wiring.governed import _goes_on
@@ -22,11 +24,14 @@ from emp.app.wiring.rerun import verify_run
 from emp.app.wiring.snapshot import snapshot
 from emp.core.clock import LiveClock, SimClock
 from emp.core.config.config import SystemConfig
-from emp.core.errors import GovernanceError, JournalError
+from emp.core.config.secrets import Secret
+from emp.core.errors import GovernanceError, JournalError, VenueError
+from emp.core.instrument import find
 from emp.decision.standing import crossing_standing
 from emp.engine.control_socket import goes_on
 from emp.engine.earned import earned_note, earned_of
 from emp.engine.journal_tap import journalled_rows
+from emp.engine.live import Live
 from emp.engine.succession import Models
 from emp.engine.watched_days import DAY_NS
 from emp.governance.evidence import Evidence, Store
@@ -36,8 +41,11 @@ from emp.journal.held import held
 from emp.journal.monitor_log import read_monitor
 from emp.journal.run import RunFolder, code_version
 from emp.observe.board import Board
+from emp.sim.venues.fix.venue import FixVenue, VenueSettings
+from tests.fix.markets import Toy
 from tests.governance.conftest import paper
 from tests.kit.datasets import market, write_quotes
+from tests.kit.hosted import hosting
 from tests.kit.killed import Forgetful
 from tests.kit.models import eager_model
 from tests.live.world import BTC, book
@@ -332,6 +340,55 @@ def test_emp_run_signs_its_beginning_and_its_end_and_does_not_begin_where_it_can
     assert "no box key here" in refused.stderr
     assert len(list((tmp_path / "runs").glob("paper-*"))) == 2
     assert len(Store(tmp_path / "registry").all()) == len(kinds)
+
+
+def signed(home: Path) -> list[str]:
+    """Kinds of all that a registry tells of; none where there is no registry yet."""
+    return [one.kind for one in Store(home).all().values()] if home.exists() else []
+
+
+def paper_at(port: int, tmp_path: Path) -> list[str]:
+    """Words that start a paper run behind a FIX venue of this machine, with evidence into `registry`."""
+    (tmp_path / "emp.yaml").write_text(
+        f"mode: paper\nrun_dir: {tmp_path / 'runs'}\ninstruments: {{names: [EURUSD]}}\nhttp: {{port: 0}}\n"
+        f"access: {{connection_protocol: fix, host: 127.0.0.1, port: {port}, tls: false, dialect: mock,"
+        " sender_comp_id: EMP, target_comp_id: EMPVENUE}\n"
+        f"model: {{ssm_impl: linear, fallback_impl: none, registry: {tmp_path / 'registry'}}}\n"
+    )
+    return ["run", "--config", str(tmp_path / "emp.yaml")]
+
+
+def test_a_paper_run_that_is_ended_while_it_compiles_never_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: Live) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("EMP_FIX_USERNAME", "EMP")
+    monkeypatch.setenv("EMP_FIX_PASSWORD", "wrong")
+    monkeypatch.setattr(Live, "prepare", interrupted)
+    ended = CliRunner().invoke(app, paper_at(9, tmp_path))
+    assert isinstance(ended.exception, SystemExit | KeyboardInterrupt), ended.exception
+    assert len(list((tmp_path / "runs").glob("paper-*"))) == 1
+    assert signed(tmp_path / "registry") == []
+
+
+def test_a_paper_run_whose_logon_is_refused_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    eurusd = find("EURUSD")
+
+    async def start() -> tuple[FixVenue, int]:
+        venue = FixVenue(Toy([eurusd]), [eurusd], VenueSettings(password=Secret("secret")))
+        return venue, await venue.start()
+
+    monkeypatch.setenv("EMP_FIX_USERNAME", "EMP")
+    monkeypatch.setenv("EMP_FIX_PASSWORD", "wrong")
+    with hosting() as host:
+        venue, port = host.do(start())
+        refused = CliRunner().invoke(app, paper_at(port, tmp_path))
+        host.do(venue.close())
+    assert isinstance(refused.exception, VenueError)
+    assert "invalid credentials" in str(refused.exception)
+    assert signed(tmp_path / "registry") == ["begun", "told"]
 
 
 def test_of_the_run_that_goes_on_nothing_is_held_against_the_record_and_of_a_dead_one_it_is(

@@ -288,6 +288,16 @@ def test_a_misspelt_field_is_named_with_what_was_meant_and_what_there_is(
         assert f"(test_rules.py, line {line})" in str(caught.value)
 
 
+def test_a_key_that_a_rule_does_not_have_itself_is_no_misspelt_field(market: emp.MarketData) -> None:
+    def asks_its_own(seen: Any, request: Any) -> None:
+        request.px = {"bid": seen.bid}["bid_size"]
+
+    with pytest.raises(
+        emp.UsageError, match=r"at event 1: KeyError: 'bid_size' \(test_rules.py, line \d+\)$"
+    ):
+        emp.backtest(market, rule=asks_its_own, model="linear")
+
+
 def test_a_misspelt_name_of_the_library_is_told_with_the_one_that_was_meant() -> None:
     with pytest.raises(AttributeError, match="no attribute 'backtset': did you mean 'backtest'"):
         _ = emp.backtset  # type: ignore[attr-defined]

@@ -172,6 +172,31 @@ def test_an_engine_that_is_heard_again_takes_back_what_the_watch_before_has_told
         assert owner.named()[2:] == [firing], "another silence is told again"
 
 
+def test_a_silence_is_told_whatever_an_earlier_watch_told(tmp_path: Path) -> None:
+    """An engine that was heard too shortly for the first silence to be taken back leaves other lots behind."""
+    clock, path = LiveClock(), tmp_path / "4711.jsonl"
+    first, second, flat = (
+        Beat(run=run, n=n, held=held, orders=0)
+        for n, (run, held) in enumerate((("A", {"GC": 5}), ("B", {"GC": -2}), ("C", {})))
+    )
+    with telling_of_silence(first, 15.0, [Webhook("http://127.0.0.1:9/nobody")], clock, path):
+        pass
+    with hook() as owner:
+        told = [Webhook(f"{owner.url}/watch")]
+        for beat in (second, flat):
+            earlier = TakingBack(15.0, told, clock, path)
+            earlier.heard(beat)
+            earlier.end()
+            with telling_of_silence(beat, 15.0, told, clock, path):
+                pass
+        assert owner.named() == [
+            ("position_without_engine", "firing"),
+            ("position_without_engine", "resolved"),
+            ("engine_gone", "firing"),
+        ]
+        assert "run B has been silent for 15 s; when it last spoke it held GC -2 lots" in str(owner.posts[0])
+
+
 @pytest.mark.parametrize("told", ["", "host", "host:", ":1", "host:0", "host:70000", "host:x"])
 def test_an_address_that_is_none_ends_in_one_line(told: str) -> None:
     with pytest.raises(ConfigError, match="HOST:PORT"):

@@ -101,10 +101,10 @@ def run(
                 try:
                     console.attach(running.folder.path)
                     board.folder = running.folder.path
+                    running.prepare()  # while SIGTERM still ends the process at once: nothing has begun
                     until_told.enter_context(_on_record(running.folder, _paper_registry(settings), clock))
                     if background is not None:
                         _hand_over(background, running, server.url, console.address(server.url), as_json)
-                    running.prepare()  # while SIGTERM still ends the process at once: nothing has begun
                     with (
                         telling(board, told, clock, running.folder.path, running.left),
                         Terminal(board, console.address(server.url), running.folder.path),
@@ -144,24 +144,32 @@ def _paper_registry(settings: "SystemConfig") -> Path | None:
 @contextlib.contextmanager
 def _on_record(folder: "RunFolder", registry: Path | None, clock: "Clock") -> Iterator[None]:
     """Sign that a paper run begins, where its days are to be evidence: one that is gone afterwards is missed. While the
-    block lasts, until they are told, it counts as one that goes on.
+    block lasts, until they are told, it counts as one that goes on; one that fails untraded is told at once.
     """
     if registry is None:
         yield
         return
-    from emp.app.wiring.paper_days import record_start
+    from emp.app.wiring.paper_days import never_traded, observe_run, record_start
+    from emp.governance.gates import read_gates
     from emp.journal.held import held
 
     with held(folder.path):
         record_start(folder, registry, clock)
-        yield
+        try:
+            yield
+        except EmpError:
+            try:
+                if never_traded(folder):
+                    observe_run(folder, registry, read_gates(), clock, lambda *_: None, ending=True)
+            except EmpError as error:  # why the run failed is what is raised
+                say(f"emp: no evidence of this run was written: {error}")
+            raise
 
 
 def _observed(folder: "RunFolder", registry: Path, clock: "Clock") -> dict[str, Any]:
     """Write evidence of a paper run's days into the registry; what was written."""
     from emp.app.commands.replay import ReplayBar
     from emp.app.wiring.paper_days import observe_run
-    from emp.core.platform import say
     from emp.governance.gates import read_gates
 
     with ReplayBar(f"replay of {folder.path.name}") as bar:

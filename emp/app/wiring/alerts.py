@@ -105,11 +105,15 @@ class TakingBack:
 def telling_of_silence(
     last: Beat, silent_s: float, told: Sequence[Receiver], clock: Clock, path: Path | None = None
 ) -> Iterator[None]:
-    """Tell that the engine of a heartbeat has fallen silent, while the block acts on it."""
+    """Tell that the engine of a heartbeat has fallen silent, while the block acts on it.
+
+    It is told whatever an earlier watch told: an engine was heard since, and nobody may have heard of that.
+    """
     if not told:
         yield
         return
     alerting = Alerting(OfHeartbeat(last, silent_s), told, clock, path)
+    alerting.take_back()
     alerting.step(False)
     alerting.start()
     try:
