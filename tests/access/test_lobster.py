@@ -189,12 +189,17 @@ def test_rows_outside_the_cash_session_are_kept_out(tmp_path: Path) -> None:
     assert source.counts.quarantined == {Quarantine.CLOSED_HOURS: 3}
 
 
-def test_a_market_that_has_really_moved_far_is_accepted_after_a_while(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("every_ms", "refused"), [(200, 32), (100, 50), (1, 80)])
+def test_a_market_that_has_really_moved_far_is_accepted_after_a_while(
+    tmp_path: Path, every_ms: int, refused: int
+) -> None:
+    """More than 32 rows must agree, over 5 s."""
     moved = "15000100,300,14999900,200,15000200,100,14999800,100"
-    rows = [(f"34200.{i:03d},3,{i},10,4999800,1", BOOK if i < 20 else moved) for i in range(100)]
+    at = [f"{34_200 + i * every_ms // 1000}.{i * every_ms % 1000:03d}" for i in range(100)]
+    rows = [(f"{at[i]},3,{i},10,4999800,1", BOOK if i < 20 else moved) for i in range(100)]
     events, source = read(pair(tmp_path, rows))
-    assert source.counts.quarantined == {Quarantine.ABSURD_PRICE: 32}
-    assert len(events) == 68
+    assert source.counts.quarantined == {Quarantine.ABSURD_PRICE: refused}
+    assert len(events) == 100 - refused
 
 
 @pytest.mark.parametrize("levels", [1, 3, 10, 50])

@@ -55,9 +55,8 @@ def emp(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[str]
     with pytest.raises(SystemExit) as ended:
         main([*words, "--json"])
     out, err = capsys.readouterr()
-    lines = out.splitlines()
-    said = json.loads(lines[-1]) if ended.value.code in (0, None) else err
-    return int(ended.value.code or 0), lines[:-1], said
+    said = json.loads(out) if ended.value.code in (0, None) else err
+    return int(ended.value.code or 0), err.splitlines(), said
 
 
 @pytest.mark.parametrize("action", [Action.POST, Action.CROSS, Action.CANCEL, Action.HOLD])
