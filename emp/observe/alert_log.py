@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import structlog
 
 from emp.observe.alerts import Alert
 
@@ -29,6 +30,9 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     alert: Alert
     since_ns: int  # when it began, UTC
     at_ns: int  # when this was said, UTC
+
+
+_log = structlog.get_logger(__name__)
 
 
 class AlertLog:
@@ -108,9 +112,16 @@ class AlertLog:
             return  # a full disk is an alert of its own; that a start may say this one twice is the lesser evil
 
     def _read(self) -> list[Told]:
-        if self._path is None or not self._path.exists():
+        """What was said before; nothing where that cannot be read: to say an alert twice is the lesser evil."""
+        if self._path is None:
             return []
-        lines = self._path.read_bytes().split(b"\n")
+        try:
+            lines = self._path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            _log.warning("alerts said before cannot be read", path=str(self._path), why=error.strerror)
+            return []
         self._torn = lines[-1] != b""
         found = []
         for line in lines:

@@ -522,3 +522,11 @@ def test_every_line_of_the_file_can_be_read_as_json(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["status"] for line in lines] == ["firing", "resolved"]
     assert subject.title_of(msgspec.convert(lines[0], Told), ORIGIN) == "EMP paper, warning: disk"
+
+
+def test_what_was_said_and_cannot_be_read_silences_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.jsonl"
+    path.mkdir()
+    log = AlertLog(path)
+    assert not log.said
+    assert [one.status for one in log.look(held(["disk"]), 0.0, S)] == ["firing"]
