@@ -8,16 +8,13 @@ of the engine's decision. Exit code 1 where the heap does not come to rest: the 
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from typing import Any, NamedTuple
 
-from console_pictures import ROOT, address_of, browser_path, wait_for
+from console_pictures import browser_path, console_of_a_market, wait_for
 from playwright.sync_api import sync_playwright
 
 ALONE_S = 60
@@ -68,25 +65,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=30)
     parser.add_argument("--events", type=float, default=1000.0, help="a second")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        speed = str(asked.events / FLOW_HZ)
-        settings = {
-            "EMP_RUN_DIR": folder,
-            "EMP_HTTP__PORT": "0",
-            "EMP_ACCESS__SPEED": speed,
-            "EMP_INSTRUMENTS__NAMES": f'["{OPEN}"]',
-        }
-        with subprocess.Popen(
-            [sys.executable, "-m", "emp", "run", "--config", str(ROOT / "examples/mock.yaml")],
-            env=os.environ | settings,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        ) as process:
-            try:
-                seen = watch(address_of(process), asked.minutes)
-            finally:
-                process.terminate()
+    speed, names = str(asked.events / FLOW_HZ), f'["{OPEN}"]'
+    with console_of_a_market(EMP_ACCESS__SPEED=speed, EMP_INSTRUMENTS__NAMES=names) as address:
+        seen = watch(address, asked.minutes)
     told(seen)
 
 

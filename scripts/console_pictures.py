@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +32,24 @@ PICTURES = (
 def main() -> None:
     """Run the market, wait, draw, end the run."""
     browser = browser_path()
+    with console_of_a_market(EMP_ACCESS__SPEED="10") as address:
+        draw(browser, address)
+
+
+@contextmanager
+def console_of_a_market(**settings: str) -> Iterator[str]:
+    """Run the built-in market meanwhile; where its console is."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = {"EMP_RUN_DIR": folder, "EMP_HTTP__PORT": "0", "EMP_ACCESS__SPEED": "10"}
+        ours = {"EMP_RUN_DIR": folder, "EMP_HTTP__PORT": "0"}
         with subprocess.Popen(
             [sys.executable, "-m", "emp", "run", "--config", str(ROOT / "examples/mock.yaml")],
-            env=os.environ | settings,
+            env=os.environ | ours | settings,
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
         ) as process:
             try:
-                draw(browser, address_of(process))
+                yield address_of(process)
             finally:
                 process.terminate()
 

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from emp.access.recordings import open_recording
 from emp.core.codes import EventFlag
 from emp.core.instrument import find
-from emp.core.records import HORIZONS, LEVELS, Array
+from emp.core.records import HORIZONS, Array
 from emp.perception.state import new_perception
 from emp.perception.targets import NO_LABEL, classes, daily_priors, segments, targets, unit_ticks
 from emp.train.data.table import FeatureTable, extract_features, random_encoder
 from emp.train.judge.baselines import known_rows, last_known_label
+from emp.train.judge.masking import noise_after
 from tests.kit.events import random_events
 
 GOOG = find("GOOG")
@@ -33,24 +34,6 @@ See = Callable[[Array], FeatureTable]
 
 def see(events: Array) -> FeatureTable:
     return extract_features([events], GOOG, ENCODER)
-
-
-def noise_after(events: Array, cut: int, rng: np.random.Generator) -> Array:
-    """The same events up to `cut`; from there on, at later times, books, trades and flags that mean nothing."""
-    noised = events.copy()
-    n = len(events) - cut
-    future = noised[cut:]
-    waits = rng.choice([1, 10**6, 10**9, 10**11], n)
-    future["ts"] = future["ts_recv"] = (events["ts"][cut - 1] if cut else events["ts"][0]) + np.cumsum(waits)
-    future["flags"] = rng.integers(0, 256, n) | (rng.random(n) < 0.8) * int(EventFlag.VISIBLE)
-    future["n_bid"], future["n_ask"] = rng.integers(0, LEVELS + 1, n), rng.integers(0, LEVELS + 1, n)
-    mid = rng.integers(1, 10**6, n)[:, None]
-    steps = np.cumsum(rng.integers(0, 5, (n, LEVELS)), axis=1)
-    future["bid_px"], future["ask_px"] = mid - steps, mid + rng.integers(-1, 9, n)[:, None] + steps
-    future["bid_sz"], future["ask_sz"] = rng.integers(0, 10**6, (2, n, LEVELS))
-    future["trade_px"], future["trade_qty_last"] = rng.integers(1, 10**6, n), rng.integers(0, 10**6, n)
-    future["trade_qty"] = rng.integers(-(10**6), 10**6, n)
-    return noised
 
 
 def label(seen: FeatureTable) -> dict[str, Array]:

@@ -128,7 +128,7 @@ def noise_after(events: Array, cut: int, rng: Any) -> Array:
     noised = events.copy()
     n = len(events) - cut
     future = noised[cut:]
-    future["ts"] = events["ts"][cut - 1] + np.cumsum(rng.choice(NOISE_WAITS_NS, n))
+    future["ts"] = events["ts"][max(0, cut - 1)] + np.cumsum(rng.choice(NOISE_WAITS_NS, n))
     future["ts_recv"] = future["ts"]
     future["flags"] = rng.integers(0, 256, n) | (rng.random(n) < 0.8) * int(EventFlag.VISIBLE)
     future["n_bid"], future["n_ask"] = rng.integers(0, LEVELS + 1, n), rng.integers(0, LEVELS + 1, n)
