@@ -10,7 +10,7 @@ from emp.core.numba.jit import closure_hash, kernel
 from emp.core.records import FORECAST, Array
 from emp.engine.load import LoadedModel
 from emp.model import port
-from emp.model.artifact import trained_on
+from emp.model.artifact import learns_from_outcomes, trained_on
 from emp.model.port import forecast
 from emp.model.recalibrate import begin, new_recalibration, recalibrate
 from emp.model.table import NO_NUMBER, STREAM, advance_or_reset
@@ -96,7 +96,7 @@ def forecast_table(
         np.array(manifest.thresholds[head] if edges is None else edges)[None],
         manifest.k_sigma,
         np.array([instrument in known]),
-        learns and bool(known),
+        learns and learns_from_outcomes(manifest),
     )
     x, rows, ts = (np.ascontiguousarray(one) for one in (seen.x, seen.rows, seen.states["ts"]))
     stream = np.zeros(1, STREAM)
