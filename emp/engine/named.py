@@ -97,6 +97,9 @@ def _from_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise FileNotFoundError(path)
+    beside = str(path.resolve().parent)  # what lies beside a script can be imported by it
+    if beside not in sys.path:
+        sys.path.insert(0, beside)
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)

@@ -327,7 +327,7 @@ class Serving:
         self.name = name
         self.at: Array = np.zeros(1, np.int64)
         self.failure: Array = np.zeros(1, FAILURE)
-        self._features = features
+        self.features = features
         self._kept: list[Any] = []  # compiled code holds their addresses alone
         self._parts: dict[Fault, Part] = {}
         self._raised: BaseException | None = None
@@ -354,8 +354,8 @@ class Serving:
 
     def _said_wrong(self, fault: Fault, place: int) -> str:
         if fault is Fault.INPUT:
-            assert self._features is not None
-            return f"the input {self._features.names[place]} is not finite"
+            assert self.features is not None
+            return f"the input {self.features.names[place]} is not finite"
         horizon = HORIZON_NAMES[place]
         return {
             Fault.NUMBER: f"what it says of {horizon} is not finite",

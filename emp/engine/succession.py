@@ -27,6 +27,7 @@ from emp.engine.planning import PlannedRule, PlannerWatch, Switch
 from emp.engine.serving import Ready
 from emp.engine.verdict import MODEL_FAILED, OWN_CODE, Verdict
 from emp.journal.swaps import Swap
+from emp.model.artifact import title
 from emp.observe.board import Board, ModelView, PlannerView
 
 ALARM = "latency"
@@ -276,8 +277,8 @@ class Succession:
             "another model serves",
             reason=reason,
             role=role,
-            before=f"{before.manifest.kind} {before.hash[:12]}",
-            after=f"{after.manifest.kind} {after.hash[:12]}",
+            before=f"{title(before.manifest)} {before.hash[:12]}",
+            after=f"{title(after.manifest)} {after.hash[:12]}",
             why=why,
         )
 
@@ -312,7 +313,7 @@ class Succession:
         artifact = self._engine.model.artifact
         return ModelView(
             hash=artifact.hash,
-            kind=artifact.manifest.kind,
+            kind=title(artifact.manifest),
             role=self._role,
             why=self._why,
             standing=self._standing.get(artifact.hash, ""),
@@ -327,4 +328,4 @@ class Succession:
 
 
 def _named(model: LoadedModel) -> str:
-    return f"{model.artifact.manifest.kind} {model.artifact.hash[:12]}"
+    return f"{title(model.artifact.manifest)} {model.artifact.hash[:12]}"

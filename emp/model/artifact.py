@@ -78,6 +78,11 @@ def learns_from_outcomes(manifest: Manifest) -> bool:
     return bool(trained_on(manifest)) or manifest.kind == OWN
 
 
+def title(manifest: Manifest) -> str:
+    """What a model is called: its kind, and of one of the user's own its name."""
+    return f"{OWN} {manifest.config['name']}" if manifest.kind == OWN else manifest.kind
+
+
 def content_hash(manifest: Manifest, tensors: dict[str, Array]) -> str:
     """Hash of everything an artifact holds, apart from the hash itself."""
     digest = hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(manifest, hash=""), order="sorted"))

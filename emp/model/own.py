@@ -69,20 +69,15 @@ class OwnModel(NamedTuple):
     units: Array  # float64[2]: what their logarithms are divided by, and the span of pace in s
 
 
-def apart(params: OwnModel) -> OwnModel:
-    """The same model with scratch of its own, for another thread."""
-    return params._replace(x=np.zeros_like(params.x), said=np.zeros_like(params.said))
-
-
 @inlined
-def sigma_of(params: Any, h: int, x: Any) -> float:
-    """Sigma of the move to horizon h in units of delta_hat, of a walk with the market's sigma per event."""
-    activity = math.exp(x[params.places[0]] * params.units[0])
-    if h < _EVENT_HORIZONS:
-        steps = _STEPS[h]
-    else:
-        pace = math.exp(x[params.places[1]] * params.units[0])
-        steps = max(pace * _SPANS_S[h - _EVENT_HORIZONS] / params.units[1], 1.0)
+def sigma_of(activity: float, pace: float, h: int) -> float:
+    """Sigma of the move to horizon h in units of delta_hat, of a walk with the market's sigma per event.
+
+    Args:
+        activity: perception's sigma in that unit.
+        pace: events a second.
+    """
+    steps = _STEPS[h] if h < _EVENT_HORIZONS else max(pace * _SPANS_S[h - _EVENT_HORIZONS], 1.0)
     return activity / MEAN_ABS_GAUSS * math.sqrt(steps)
 
 
@@ -93,9 +88,9 @@ def below(z: float) -> float:
 
 
 @kernel
-def fill(params: Any, said: Any, h: int, threshold: float) -> int:
-    """Check what is said of horizon h, and fill in what is not; the Fault, or 0."""
-    q, p, x = said.q[h], said.p[h], params.x
+def fill(said: Any, h: int, threshold: float, activity: float, pace: float) -> int:
+    """Check what is said of horizon h, and fill in what is not, as `sigma_of` has it; the Fault, or 0."""
+    q, p = said.q[h], said.p[h]
     q_said = p_said = 0
     for k in range(CLASSES):
         q_said += q[k] != UNSAID
@@ -106,7 +101,7 @@ def fill(params: Any, said: Any, h: int, threshold: float) -> int:
         said.mean[h] = q[1] if q_said != 0 else 0.0
     mean = said.mean[h]
     if q_said == 0:
-        wide = QUARTILE * sigma_of(params, h, x)
+        wide = QUARTILE * sigma_of(activity, pace, h)
         q[0], q[1], q[2] = mean - wide, mean, mean + wide
     if p_said == 0:
         sigma = max((q[2] - q[0]) / (2.0 * QUARTILE), 1e-9)
@@ -139,12 +134,11 @@ def forecast_own(params: OwnModel, state: Any, domain: int, x: Any, out: Any) ->
         answer = call(params.entry[0], params.x.ctypes.data, params.said.ctypes.data, state.ctypes.data)
         if answer != ANSWERED:
             failure.kind, failure.seq = MODEL_RAISED, params.at[0]
-        else:
-            for j in range(params.x.size):  # whatever the function has made of its copy
-                params.x[j] = x[j]
+    activity = math.exp(x[params.places[0]] * params.units[0])
+    pace = math.exp(x[params.places[1]] * params.units[0]) / params.units[1]
     for h in range(HORIZONS):
         if failure.kind == 0:
-            fault = fill(params, said, h, params.threshold[domain, h])
+            fault = fill(said, h, params.threshold[domain, h], activity, pace)
             if fault != 0:
                 failure.kind, failure.seq, failure.place = fault, params.at[0], h
     for h in range(HORIZONS):

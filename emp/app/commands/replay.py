@@ -33,7 +33,8 @@ class Options(NamedTuple):
     model: Annotated[
         str | None,
         typer.Option(
-            help="Folder of a model artifact, or the kind of a shipped one; before what --config says."
+            help="Folder of a model artifact, or the kind of a shipped one; a model of your own: FILE.py:OBJECT,"
+            " net.onnx. It comes before what --config says."
         ),
     ] = None
     swaps: Annotated[
