@@ -408,27 +408,39 @@ def _compiled(part: Part, n: int, *, model: bool) -> Any:
     number, shape, of_said, of_seen = np.float64, (n,), SAID, SEEN
 
     def says(x: int, said: int, _: int) -> int:
-        function(carray(pointer(x), shape, number), carray(pointer(said), (1,), of_said)[0])
+        try:
+            function(carray(pointer(x), shape, number), carray(pointer(said), (1,), of_said)[0])
+        except Exception:  # else numba would print it, and go on
+            return 0
         return ANSWERED
 
     def says_and_remembers(x: int, said: int, memory: int) -> int:
-        function(
-            carray(pointer(x), shape, number),
-            carray(pointer(said), (1,), of_said)[0],
-            carray(pointer(memory), remembered, number),
-        )
+        try:
+            function(
+                carray(pointer(x), shape, number),
+                carray(pointer(said), (1,), of_said)[0],
+                carray(pointer(memory), remembered, number),
+            )
+        except Exception:
+            return 0
         return ANSWERED
 
     def sees(seen: int, own: int, _: int) -> int:
-        function(carray(pointer(seen), (1,), of_seen)[0], carray(pointer(own), shape, number))
+        try:
+            function(carray(pointer(seen), (1,), of_seen)[0], carray(pointer(own), shape, number))
+        except Exception:
+            return 0
         return ANSWERED
 
     def sees_and_remembers(seen: int, own: int, memory: int) -> int:
-        function(
-            carray(pointer(seen), (1,), of_seen)[0],
-            carray(pointer(own), shape, number),
-            carray(pointer(memory), remembered, number),
-        )
+        try:
+            function(
+                carray(pointer(seen), (1,), of_seen)[0],
+                carray(pointer(own), shape, number),
+                carray(pointer(memory), remembered, number),
+            )
+        except Exception:
+            return 0
         return ANSWERED
 
     forgetful, remembering = (says, says_and_remembers) if model else (sees, sees_and_remembers)

@@ -217,7 +217,6 @@ def too_many(seen: Any, own: Any) -> None:
     own[int(seen.spread_ticks) + 1] = 1.0
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("wrong", [no_input, too_many])
 def test_features_that_fail_end_in_one_line(market: emp.MarketData, wrong: Any, compiled: bool) -> None:
