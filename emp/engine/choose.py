@@ -26,15 +26,21 @@ SIMPLER: dict[str, tuple[Impl, ...]] = {
 }
 
 
-def load_model(name: str | Path | None = None) -> LoadedModel:
+def load_model(name: str | Path | None = None, *, own: bool = False) -> LoadedModel:
     """Read the artifact of a shipped name or a folder (without either: the default), check it, and build what the
-    engine's step takes; or that of a model of one's own: `file.py:object`, `module:object`, `net.onnx`.
+    engine's step takes.
+
+    Args:
+        own: whether a model of one's own may be named (`file.py:object`, `module:object`, `net.onnx`): whoever runs it
+            asks it whether it has failed (`LoadedModel.owner`).
 
     Raises:
         ArtifactError: it is missing, damaged, made for another input schema, or of an unknown shape.
         UsageError: a model of one's own is none, or cannot be imported.
     """
     if name is not None and is_own(name):
+        if not own:
+            raise ArtifactError(f"{name}: a model of your own: here only what emp train writes is taken")
         return load_own(str(name)).load()
     return load_folder(artifact_folder(name or DEFAULT_IMPL))
 
@@ -42,7 +48,7 @@ def load_model(name: str | Path | None = None) -> LoadedModel:
 def model_of(given: Any) -> LoadedModel:
     """What `load_model` reads under a name, or what somebody hands over: a model of his own, or a function."""
     if given is None or isinstance(given, str | Path):
-        return load_model(given)
+        return load_model(given, own=True)
     return make_model(given).load()
 
 
@@ -73,7 +79,7 @@ def _shipped(field: str, name: str) -> LoadedModel:
 
 
 def _own(field: str, folder: str, wanted: str | None) -> LoadedModel:
-    loaded = load_model(folder)
+    loaded = load_model(folder, own=True)
     kind = loaded.artifact.manifest.kind
     if wanted not in (None, kind):
         other = "ssm_impl" if field == "artifact" else "fallback_impl"

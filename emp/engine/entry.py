@@ -120,8 +120,8 @@ def source_hash(function: Any, memory: Any = None) -> str:
 
 
 def values_hash(function: Any) -> str:
-    """Of the numbers, words and arrays that a function refers to, directly or as parts of something: a model's weights
-    may have been read from a file that its source only names.
+    """Of the numbers, words and arrays that a function refers to, directly or as parts of something, and of the files of
+    functions among them: a model's weights may have been read from a file that its source only names.
     """
     digest = hashlib.sha256()
     for word in _words(_referred(function), DEPTH):
@@ -161,6 +161,7 @@ def _words(value: Any, depth: int) -> Iterator[bytes]:
     elif inspect.isroutine(value) or hasattr(value, "py_func"):
         plain = getattr(value, "py_func", value)
         if hasattr(plain, "__code__"):
+            yield source_hash(plain).encode()
             yield from _words(_referred(plain), depth - 1)
     elif hasattr(value, "__dict__"):
         yield from _words(vars(value), depth - 1)

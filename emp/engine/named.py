@@ -18,6 +18,8 @@ _OWN = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
 
 
 ONNX = ".onnx"
+_READ: dict[str, bytes] = {}
+"""What stood in the file of a module when it was imported last."""
 
 
 def is_own(name: str | Path) -> bool:
@@ -86,11 +88,17 @@ def load_again(artifact: Artifact, folder: Path) -> LoadedModel:
     return found
 
 
-def _from_path(module: str) -> ModuleType:
+def _from_path(name: str) -> ModuleType:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    return importlib.import_module(module)
+    module = importlib.import_module(name)
+    file = getattr(module, "__file__", None)
+    now = Path(file).read_bytes() if file else b""
+    if _READ.setdefault(name, now) != now:  # edited since: what runs must be what its hash says
+        module = importlib.reload(module)
+        _READ[name] = now
+    return module
 
 
 def _from_file(path: Path) -> ModuleType:

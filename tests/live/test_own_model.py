@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import emp
 from emp.app.wiring.governed import load_models
 from emp.app.wiring.rerun import replay_run
 from emp.core.config.config import SystemConfig
@@ -76,7 +77,7 @@ def ran(folder: Path, model: str, standby: str = "none") -> dict[str, Any]:
         "--json",
         EMP_ACCESS__SPEED="200",
         EMP_DECISION__RULE=f"{folder}/buys.py:rule",
-        EMP_MODEL__ARTIFACT=f"{folder}/mine.py:{model}",
+        EMP_MODEL__ARTIFACT=f"{folder}/{model if model.endswith('.onnx') else f'mine.py:{model}'}",
         EMP_MODEL__FALLBACK_IMPL=standby,
         EMP_MODEL__P99_MS="1000",  # not because a busy machine is slow
         EMP_MODEL__TOTAL_P99_MS="1000",
@@ -134,6 +135,42 @@ def test_what_stands_by_takes_over_from_one_that_fails(tmp_path: Path) -> None:
     assert not rows["halted"][-1]
     assert np.isfinite(rows["mean"][-1]).all()
     assert replay_run(folder, lambda *_: None)["action_log_sha256"] == summary["action_log_sha256"]
+
+
+def test_on_paper_it_is_a_candidate_whatever_a_registry_says(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    model = {"artifact": f"{tmp_path}/mine.py:model", "registry": str(tmp_path / "registry")}
+    settings: dict[str, Any] = {"instruments": {"names": ["GC"]}, "model": model}
+    settings["access"] = {"connection_protocol": "fix", "host": "h", "port": 1}
+    models = load_models(SystemConfig(mode="paper", **settings))
+    assert models.standing[models.serving.artifact.hash] == "candidate"
+    assert models.standby is not None  # the linear model
+    named = {**settings, "model": {"challenger": f"{tmp_path}/mine.py:model"}}
+    with pytest.raises(
+        ArtifactError, match=r"model.challenger: .*a model of your own: here only what emp train"
+    ):
+        load_models(SystemConfig(mode="paper", **named))
+
+
+def test_of_a_network_the_run_keeps_a_copy(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    tensor, made = onnx.TensorProto, onnx.helper
+    x = made.make_tensor_value_info("x", tensor.FLOAT, [1, len(emp.INPUT_NAMES)])
+    mean = made.make_tensor_value_info("mean", tensor.FLOAT, [1, 6])
+    nodes = [
+        made.make_node("Constant", [], ["to"], value=made.make_tensor("to", tensor.INT64, [1], [6])),
+        made.make_node("Constant", [], ["from"], value=made.make_tensor("from", tensor.INT64, [1], [0])),
+        made.make_node("Constant", [], ["axis"], value=made.make_tensor("axis", tensor.INT64, [1], [1])),
+        made.make_node("Slice", ["x", "from", "to", "axis"], ["mean"]),
+    ]
+    graph = made.make_graph(nodes, "first six", [x], [mean])
+    network = made.make_model(graph, opset_imports=[made.make_opsetid("", 18)], ir_version=9)
+    (tmp_path / "net.onnx").write_bytes(network.SerializeToString())
+    summary = ran(tmp_path, "net.onnx")
+    (tmp_path / "net.onnx").unlink()
+    again = replay_run(RunFolder(str(summary["run_folder"])), lambda *_: None)
+    assert again["action_log_sha256"] == summary["action_log_sha256"]
 
 
 def test_money_is_not_put_at_a_model_that_no_gate_has_seen() -> None:

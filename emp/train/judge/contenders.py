@@ -30,7 +30,7 @@ def parse_contenders(texts: Sequence[str]) -> "list[Contender]":
     for text in texts:
         left, equals, right = text.partition("=")
         for folder in _artifacts(right if equals else text):
-            model = load_model(folder)
+            model = load_model(folder, own=True)
             groups.setdefault(left if equals else title(model.artifact.manifest), []).append(model)
     for name, models in groups.items():
         twice = [h for h, n in Counter(model.artifact.hash for model in models).items() if n > 1]
