@@ -120,8 +120,8 @@ def source_hash(function: Any, memory: Any = None) -> str:
 
 
 def values_hash(function: Any) -> str:
-    """Of the numbers, words and arrays that a function refers to, directly or as parts of something, and of the files of
-    functions among them: a model's weights may have been read from a file that its source only names.
+    """Of the numbers, words and arrays that a function refers to, directly or as parts of something, and of the files
+    of functions among them: a model's weights may have been read from a file that its source only names.
     """
     digest = hashlib.sha256()
     for word in _words(_referred(function), DEPTH):
