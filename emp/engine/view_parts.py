@@ -172,7 +172,7 @@ def unrealised_ticks(desk: Desk, i: int) -> float | None:
     position = int(account["position"])
     if position == 0:
         return 0.0
-    if int(lots["position"]) != position or not book["bid"] or not book["ask"]:
+    if int(lots["position"]) != position or not book["bid"] < book["ask"]:
         return None
     return position * (0.5 * float(book["bid"] + book["ask"]) - float(lots["entry"]))
 

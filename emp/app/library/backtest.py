@@ -229,7 +229,7 @@ def _in_flow(
         run=RUN, mode="simulated", config={}, instruments=[facts.name], model_hashes=[model.artifact.hash]
     )
     decided = np.concatenate(parts)
-    decided = decided[decided["bid"] > 0]
+    decided = decided[decided["bid"] < decided["ask"]]
     return Result(RunData(Path(), manifest, summary, decided, fills.columns(), orders, []), facts)
 
 

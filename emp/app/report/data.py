@@ -63,7 +63,7 @@ def read_run(path: Path) -> RunData:
     reader = LedgerReader(folder.ledger)
     try:
         rows = with_recorded(rows, recorded_decisions(reader.events()))
-        rows = rows[rows["bid"] > 0]
+        rows = rows[rows["bid"] < rows["ask"]]
         if not len(rows):
             raise DataError(
                 f"{path}: nothing to show: the run made no decision, or was killed before its first were written"
