@@ -204,8 +204,12 @@ def _trading(settings: "SystemConfig", path: Path, clock: "Clock") -> Callable[[
     from emp.app.wiring.beside import compiled_beside, compiles_first
     from emp.app.wiring.lease import stand_by
     from emp.app.wiring.live import assemble_live, checked, open_access, warm_up
+    from emp.app.wiring.mock_market import simulated_as
 
     instruments, models, credentials = checked(settings, path)
+    if settings.mode == "mock" and settings.access.connection_protocol != "recording":
+        for line in simulated_as(instruments):
+            say(f"emp: {line}")
 
     def assemble(board: "Board") -> Job:
         if compiles_first():
