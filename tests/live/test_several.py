@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emp.app.report.page import write_report
 from emp.app.wiring.live import Running, assemble_live, checked, open_access
 from emp.app.wiring.mock_market import market_hours_ns, open_mock, simulated_as
 from emp.app.wiring.rerun import replay_run
@@ -48,7 +49,7 @@ def config_of(folder: Path, *names: str, **access: object) -> SystemConfig:
                 "max_turnover_per_hour_lots": 100_000,
             },
             "breakers": {"answer_s": 1_000.0, "decision_p99_ms": 10_000.0},
-            "bus": {"max_age_ms": 60_000.0},
+            "bus": {"max_age_ms": 1_000.0},
             "context": {"enabled": False},
         }
     )
@@ -124,8 +125,26 @@ def test_one_is_killed_and_halted_while_the_other_trades_on_and_the_replay_says_
     found = replay_run(run.running.folder, lambda *_: None)
     assert found["equal"]
     rows = read_actions(run.running.folder.actions)
+    assert_a_section_each(run.running.folder.path, tmp_path / "page.html")
     reasons = {i: set(rows["reason_code"][rows["instrument"] == i].tolist()) for i in (0, 1)}
     assert Reason.HALTED in reasons[0] & reasons[1]
+
+
+def assert_a_section_each(folder: Path, out: Path) -> None:
+    """The page of a run shows each instrument by its own decisions and fills."""
+    goog, tsla = write_report(folder, out)
+    page = out.read_text()
+    for place, one in enumerate((goog, tsla)):
+        assert set(one.rows["instrument"].tolist()) == {place}
+        assert len(one.fills["ts"]) > 3
+        assert one.position == 0
+        assert page.count(f"<h1 id='{one.instrument}'>") == 1
+        assert one.facts is not None
+        mid = (one.rows["bid"] + one.rows["ask"]) / 2
+        near = np.interp(one.fills["ts"], one.rows["ts"], mid)
+        assert np.abs(one.fills["px"] - near).max() < 400, "fills of another market"
+    together = 0.01 * (goog.pnl_ticks + tsla.pnl_ticks)
+    assert f"<td>together</td><td></td><td></td><td></td><td>{together:+,.2f} USD</td>" in page
 
 
 def test_recordings_are_played_together_and_what_was_journalled_of_them_is_a_recording_again(

@@ -62,6 +62,7 @@ def run(
     background = detach() if detached else None
     from emp.app.console.console import Console
     from emp.app.console.token import read_token
+    from emp.app.terminal.closing import closing_words
     from emp.app.terminal.terminal import Terminal
     from emp.app.wiring.alerts import receivers, telling
     from emp.app.wiring.daily import telling_days
@@ -130,6 +131,9 @@ def run(
                 failed = error
     if as_json:
         print(json.dumps(summary))
+    else:
+        for line in closing_words(summary):
+            say(line)
     if running.left():
         raise PositionLeftError(running.left())
     if failed is not None:
@@ -358,7 +362,10 @@ def _summary(running: "Running") -> dict[str, Any]:
             one.name: {
                 "final_position": one.position,
                 "pnl_ticks": round(one.pnl_ticks, 3),
+                "pnl_money": round(one.pnl_ticks * one.money_per_tick, 6),
+                "currency": one.currency,
                 "fees": round(one.fees_ticks, 3),
+                "fills": one.fills,
                 "drops": dict(one.drops),
             }
             for one in view.instruments
