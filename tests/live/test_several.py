@@ -106,6 +106,7 @@ def test_one_is_killed_and_halted_while_the_other_trades_on_and_the_replay_says_
         await run.ask("kill", instrument="GOOG", reason="drill")
         await run.until(lambda: run.of("GOOG").position == 0 and not run.of("GOOG").open_orders)
         fills = run.of("GOOG").fills
+        assert "risk halted: kill_switch (GOOG)" in run.board.unhealthy()
         await run.until(run.trades_on("TSLA"))
         assert (run.of("GOOG").fills, run.of("GOOG").position) == (fills, 0), "it traded although killed"
         assert "trading again" in await run.ask("resume", instrument="GOOG")
