@@ -28,10 +28,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from emp.core.disk import disk, make_folders, write_new
 from emp.core.errors import JournalError, UsageError
+from emp.core.instrument import Instrument
 from emp.core.numba.cache import PACKAGE
 from emp.core.records import Array
 from emp.journal.files import file_sha256, is_link, is_there, listed, remove, write_atomically
@@ -87,6 +89,17 @@ def build_manifest(
         "data": data,
         **described,
     }
+
+
+def instruments_of(manifest: Mapping[str, Any]) -> list[Instrument]:
+    """The instruments of a run as they were when it began, in its order; empty where another release wrote it so that
+    this one cannot tell.
+    """
+    described = manifest.get("facts") or [manifest.get("config", {}).get("instrument")]
+    try:
+        return msgspec.convert(described, list[Instrument])
+    except msgspec.ValidationError:
+        return []
 
 
 class RunFolder:

@@ -76,6 +76,7 @@ def test_a_page_from_a_replay(
     assert f"{summary['rows']:,}" in page
     assert summary["action_log_sha256"] in page
     assert page.count("<svg") == 7
+    assert f"<b>{0.01 * summary['pnl_ticks']:+,.2f}</b><span>PnL after fees, USD</span>" in page
     trained = summary["spans"]["trained"]["events"]
     assert trained == summary["events"]  # the shipped model was trained in that hour of that market
     assert f"<td>trained</td><td>{trained:,}</td>" in page

@@ -59,6 +59,7 @@ def run(
 
     config = config or default_config()
     background = detach() if detached else None  # before anything is imported that may start a thread
+    from emp.app.terminal.closing import closing_words
     from emp.app.terminal.terminal import Terminal
     from emp.app.wiring.alerts import receivers, telling
     from emp.app.wiring.daily import telling_days
@@ -103,6 +104,9 @@ def run(
         untold = _tell_days(running.folder, registry, clock, summary)
     if as_json:
         print(json.dumps(summary))
+    else:
+        for line in closing_words(summary):
+            say(line)
     if running.left():
         raise PositionLeftError(running.left())
     if untold is not None:

@@ -183,7 +183,7 @@ def _recorded(
         running.abandon()
         raise
     kept.write_summary(summary)
-    return Result(read_run(folder), facts)
+    return Result(read_run(folder)[0], facts)
 
 
 def _in_flow(
@@ -226,7 +226,12 @@ def _in_flow(
         "model_hash": model.artifact.hash,
     }
     manifest = build_manifest(
-        run=RUN, mode="simulated", config={}, instruments=[facts.name], model_hashes=[model.artifact.hash]
+        run=RUN,
+        mode="simulated",
+        config={},
+        instruments=[facts.name],
+        model_hashes=[model.artifact.hash],
+        facts=[msgspec.to_builtins(facts)],
     )
     decided = np.concatenate(parts)
     decided = decided[decided["bid"] < decided["ask"]]

@@ -12,10 +12,12 @@ from emp.app.wiring.beside import compiled_beside, compiles_first
 from emp.app.wiring.doors import open_feed
 from emp.app.wiring.lease import stand_by
 from emp.app.wiring.live import Running
+from emp.app.wiring.mock_market import simulated_as
 from emp.app.wiring.observe import assemble_observer, observed
 from emp.core.clock import Clock
 from emp.core.config.config import SystemConfig
 from emp.core.instrument import find
+from emp.core.platform import say
 from emp.journal.run import RunFolder
 from emp.observe.board import Board
 
@@ -37,6 +39,9 @@ class Job(NamedTuple):
 def trading(settings: SystemConfig, path: Path, clock: Clock) -> Callable[[Board], Job]:
     """What makes a run that trades, once everything that can be wrong beforehand was looked at."""
     instruments, models, credentials = wiring.checked(settings, path)
+    if settings.mode == "mock" and settings.access.connection_protocol != "recording":
+        for line in simulated_as(instruments):
+            say(f"emp: {line}")
 
     def assemble(board: Board) -> Job:
         if compiles_first():
@@ -107,7 +112,10 @@ def _summary(running: Running) -> dict[str, Any]:
             one.name: {
                 "final_position": one.position,
                 "pnl_ticks": round(one.pnl_ticks, 3),
+                "pnl_money": round(one.pnl_ticks * one.money_per_tick, 6),
+                "currency": one.currency,
                 "fees": round(one.fees_ticks, 3),
+                "fills": one.fills,
                 "drops": dict(one.drops),
             }
             for one in view.instruments
