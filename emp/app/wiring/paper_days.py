@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from emp.app.wiring.heads import refuse_cut, refuse_other
 from emp.app.wiring.rerun import Progress, verify_run
 from emp.app.wiring.snapshot import snapshot
 from emp.core.clock import Clock
@@ -17,12 +18,12 @@ from emp.engine.watched_days import DAY_NS, WatchedDay, add_closed, watched_days
 from emp.governance.evidence import Evidence, Store
 from emp.governance.gates import Gates
 from emp.governance.paper import Asked, already, judge_day, of_contest, of_day, told_whole
-from emp.governance.paper_source import Source
+from emp.governance.paper_source import source_of
 from emp.governance.pooled import pooled
 from emp.governance.runs import begun_runs, of_end, of_start
 from emp.journal.held import held_by, written_by
 from emp.journal.reader import LedgerReader
-from emp.journal.run import RunFolder, code_version
+from emp.journal.run import RunFolder
 
 
 def record_start(folder: RunFolder, home: Path, clock: Clock) -> str:
@@ -35,12 +36,6 @@ def record_start(folder: RunFolder, home: Path, clock: Clock) -> str:
     now = clock.now_ns()
     model = str(manifest["model_hashes"][0])
     return Store(home).add(of_start(model, source_of(manifest), list(manifest["instruments"]), now))
-
-
-def source_of(manifest: Mapping[str, Any]) -> Source:
-    """Where a run's market came from."""
-    protocol = str(manifest["config"]["access"]["connection_protocol"])
-    return Source(str(manifest["run"]), protocol, str(manifest["code"]))
 
 
 def observe_run(
@@ -56,17 +51,9 @@ def observe_run(
 
     Raises:
         GovernanceError: it is no paper run, was made by other code, or a process has it that does not serve it.
-        JournalError: the replay does not find what the run has written.
+        JournalError: the replay does not find what the run has written, or it has less than was signed of it.
     """
-    manifest = folder.manifest
-    if manifest["mode"] != "paper":
-        raise GovernanceError(
-            f"{folder.path}: a run of mode {manifest['mode']} says nothing of paper trading"
-        )
-    if manifest["code"] != code_version():
-        raise GovernanceError(
-            f"{folder.path}: made by {manifest['code']}, this is {code_version()}: observe it with that release"
-        )
+    refuse_other(folder)
     if not is_served(folder.path):
         _refuse_held(folder.path, ending=ending)
         return _observe(folder, home, gates, clock, progress)
@@ -95,8 +82,9 @@ def _observe(
 ) -> dict[str, Any]:
     manifest, source, store = folder.manifest, source_of(folder.manifest), Store(home)
     first = str(manifest["model_hashes"][0])
+    events = refuse_cut(folder, store.all())
     if not goes_on and never_traded(folder):
-        ended = _add(store, [of_end(first, source, [])])
+        ended = _add(store, [of_end(first, source, [], events)])
         return {"run": source.run, "protocol": source.protocol, "evidence": ended, "days": [], "open": []}
     run = verify_run(folder, progress)
     models = {path.name: load_folder(path) for path in sorted(folder.models.iterdir())}
@@ -112,7 +100,7 @@ def _observe(
         asked = Asked(model, source.code, source.protocol, tuple(manifest["instruments"]), today)
         added += _add(store, pooled(store.all(), asked, models[model].artifact))
     if not goes_on:
-        added += _add(store, [of_end(first, source, [one.day for one in days])])
+        added += _add(store, [of_end(first, source, [one.day for one in days], events)])
     began = begun_runs(store.all())
     told = [
         {
