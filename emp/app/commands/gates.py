@@ -163,6 +163,20 @@ def take(
 
 
 @app.command()
+def complete(
+    gates: Annotated[Path, typer.Argument(help="A gates file of an older release.")],
+    as_json: Json = False,
+) -> None:
+    """Add the gates that a file lacks to it, at the shipped limits, which are never looser than the roadmap's."""
+    from emp.governance.complete import complete as completed
+
+    names = completed(gates)
+    typer.echo(f"{gates}: {'added ' + ', '.join(names) if names else 'lacks nothing'}", err=as_json)
+    if as_json:
+        print(json.dumps({"added": list(names)}))
+
+
+@app.command()
 def show(
     gates: Annotated[Path | None, typer.Argument(help="A gates file; else the shipped one.")] = None,
 ) -> None:
