@@ -22,6 +22,7 @@ class Head(NamedTuple):
     first: int
     end: int
     sha256: str
+    files: tuple[tuple[str, int, str], ...] = ()  # beside it: name, bytes that it had, and their SHA-256
 
 
 def of_head(model: str, source: Source, head: Head, now_ns: int) -> Evidence:
@@ -32,8 +33,8 @@ def of_head(model: str, source: Source, head: Head, now_ns: int) -> Evidence:
 
 def heads_of(evidence: Mapping[str, Evidence], run: str) -> list[Head]:
     """What was signed of a run's journal, in the order of its events."""
-    mine = (one.config for one in evidence.values() if one.kind == REACHED and one.config.get("run") == run)
-    return sorted(Head(cast(int, c["first"]), cast(int, c["end"]), str(c["sha256"])) for c in mine)
+    mine = [one.config for one in evidence.values() if one.kind == REACHED and one.config.get("run") == run]
+    return sorted(msgspec.convert([[told[name] for name in Head._fields] for told in mine], list[Head]))
 
 
 def reached(evidence: Mapping[str, Evidence]) -> dict[str, int]:

@@ -29,13 +29,16 @@ class Untold(NamedTuple):
     day: int  # the first of which nothing is on record
 
 
-def of_start(model: str, source: Source, instruments: Sequence[str], now_ns: int) -> Evidence:
-    """Evidence that a run begins, of the model that serves first."""
+def of_start(
+    model: str, source: Source, instruments: Sequence[str], now_ns: int, manifest_sha256: str = ""
+) -> Evidence:
+    """Evidence that a run begins, of the model that serves first; its manifest says where its market comes from."""
     config = {
         **source._asdict(),
         "day": now_ns // DAY_NS,
         "instruments": list(instruments),
         "ts": now_ns,
+        "manifest_sha256": manifest_sha256,
     }
     return msgspec.structs.replace(new_evidence(BEGUN, model, [], config), code=source.code)
 
@@ -46,6 +49,15 @@ def of_end(model: str, source: Source, days: Sequence[int], events: int = 0) -> 
     """
     made = new_evidence(TOLD, model, [], {**source._asdict(), "days": sorted(set(days)), "events": events})
     return msgspec.structs.replace(made, code=source.code)
+
+
+def manifests(evidence: Mapping[str, Evidence], run: str) -> set[str]:
+    """Hashes of the manifests with which a run was signed when it began: one, where all is right."""
+    return {
+        str(one.config.get("manifest_sha256"))
+        for one in evidence.values()
+        if one.kind == BEGUN and one.config.get("run") == run
+    }
 
 
 def begun_runs(evidence: Mapping[str, Evidence]) -> dict[str, int]:

@@ -293,6 +293,19 @@ def test_what_was_found_is_found_again_from_the_journal(run: Run) -> None:
     assert run.verify() == len(told) - len(begins)
 
 
+def test_what_another_model_has_said_is_not_told_of_the_one_that_the_lines_name(run: Run) -> None:
+    rows, serving = journalled_rows(run.folder), load_model("linear")
+    models = {"standby": named("standby"), serving.artifact.hash: serving}
+
+    def verify(second: str) -> int:
+        served = [serving.artifact.hash, second]
+        return verify_monitor(run.folder, rows, lambda _: Terms([GOOG], LIMITS), models.__getitem__, served)
+
+    assert verify("standby") > 0
+    with pytest.raises(JournalError, match=r"says that model standby served behind event 6000: it did not"):
+        verify("other")
+
+
 def test_another_challenger_begins_a_contest_of_its_own_beside_the_same_model(
     tmp_path: Path, day: Array, lineup: Lineup
 ) -> None:

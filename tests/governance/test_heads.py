@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from emp.app.cli import app
 from emp.app.wiring.heads import durable_events, refuse_cut, sign_head
-from emp.app.wiring.paper_days import observe_run
+from emp.app.wiring.paper_days import observe_run, record_start
 from emp.core.clock import LiveClock, SimClock
 from emp.core.errors import GovernanceError, JournalError
 from emp.core.instrument import find
@@ -28,7 +28,9 @@ from emp.governance.paper_source import Source
 from emp.governance.runs import of_end
 from emp.governance.seal import Keys
 from emp.journal.digest import digest
+from emp.journal.latency_log import LATENCY
 from emp.journal.market import MarketJournal
+from emp.journal.monitor_log import MONITOR
 from emp.journal.run import RunFolder, code_version
 from emp.journal.tail import TAIL
 from tests.governance.conftest import ask, paper, run_of
@@ -140,6 +142,57 @@ def test_other_events_than_were_signed_are_refused(run: Run, tmp_path: Path, gat
             path.rename(run.folder.path / name / path.name)
     with pytest.raises(JournalError, match="events 60 to 100 are not those that were signed"):
         observe_run(run.folder, home, gates, CLOCK, lambda *_: None)
+
+
+@pytest.mark.parametrize("name", [MONITOR, LATENCY])
+def test_what_lies_beside_the_journal_is_signed_with_it(
+    run: Run, tmp_path: Path, gates: Gates, name: str
+) -> None:
+    """What a day was worth, and how long its decisions took, nobody can make better afterwards."""
+    home, path = tmp_path / "registry", run.folder.path / name
+    lines = [json.dumps({"at": at, "kind": "look"}).encode() + b"\n" for at in (5, 9, 11)]
+    path.write_bytes(b"".join(lines))
+    run.trade(10)
+    sign_head(run.folder, home, CLOCK)
+    evidence = Store(home).all()
+    with path.open("ab") as file:
+        file.write(lines[2])
+    assert refuse_cut(run.folder, evidence) == 10, "what came later is not signed yet"
+    path.write_bytes(b"".join(lines[1:]) + lines[2])
+    with pytest.raises(JournalError, match=f"{name}: is not what was signed while the run went on"):
+        observe_run(run.folder, home, gates, CLOCK, lambda *_: None)
+    path.unlink()
+    with pytest.raises(JournalError, match=name):
+        refuse_cut(run.folder, evidence)
+
+
+def test_lines_that_tell_of_events_that_are_not_signed_are_not_either(run: Run, tmp_path: Path) -> None:
+    home, path = tmp_path / "registry", run.folder.path / MONITOR
+    lines = [json.dumps({"at": at, "kind": "look"}).encode() + b"\n" for at in (5, 11)]
+    path.write_bytes(b"".join(lines))
+    run.trade(10)
+    sign_head(run.folder, home, CLOCK)
+    (head,) = heads_of(Store(home).all(), "RUN1")
+    assert {name: size for name, size, _ in head.files} == {
+        MONITOR: len(lines[0]),
+        LATENCY: (run.folder.path / LATENCY).stat().st_size,
+    }
+
+
+def test_a_run_whose_manifest_says_another_market_than_when_it_began_is_refused(
+    run: Run, tmp_path: Path, gates: Gates
+) -> None:
+    """A recording that is played would be told as a live market."""
+    home, path = tmp_path / "registry", run.folder.path / "manifest.json"
+    record_start(run.folder, home, CLOCK)
+    before = path.read_text()
+    path.write_text(before.replace('"fix"', '"ctrader"'))
+    with pytest.raises(GovernanceError, match="is not what was signed when the run began"):
+        observe_run(RunFolder(run.folder.path), home, gates, CLOCK, lambda *_: None)
+    path.write_text(before)
+    run.tap.close()
+    with pytest.raises(JournalError, match="no ledger at"):  # now it was let through
+        observe_run(RunFolder(run.folder.path), home, gates, CLOCK, lambda *_: None)
 
 
 def test_where_the_tail_says_less_than_the_parts_it_is_believed(run: Run) -> None:

@@ -1,16 +1,22 @@
 """Wiring of what is signed of a paper run's journal while it goes on, and of holding the journal against it."""
 
+import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from emp.core.clock import Clock
+from emp.core.disk import disk
 from emp.core.errors import GovernanceError, JournalError
+from emp.core.platform import exists
 from emp.engine.journal_tap import journalled_events
 from emp.governance.evidence import Evidence, Store
 from emp.governance.heads import Head, heads_of, of_head
 from emp.governance.paper_source import source_of
 from emp.journal.digest import Digest, digest
+from emp.journal.latency_log import LATENCY
 from emp.journal.market import journalled_parts, parts_from
+from emp.journal.monitor_log import MONITOR, read_monitor
 from emp.journal.run import RunFolder, code_version
 from emp.journal.tail import TAIL, read_tail
 
@@ -32,7 +38,8 @@ def sign_head(folder: RunFolder, home: Path, clock: Clock) -> str | None:
         raise _cut(folder, end, first)
     if end == first:
         return None
-    head = Head(first, end, digest(*parts_from(folder.market, first), first, end))
+    files = (_prefix(folder.path / MONITOR, _told(folder, end)), _prefix(folder.path / LATENCY))
+    head = Head(first, end, digest(*parts_from(folder.market, first), first, end), files)
     return store.add(of_head(str(folder.manifest["model_hashes"][0]), source, head, clock.now_ns()))
 
 
@@ -58,6 +65,26 @@ def durable_events(folder: RunFolder) -> int:
     return min(held, units[0].first) if units else held
 
 
+def _told(folder: RunFolder, end: int) -> int:
+    """Bytes of the monitor's lines that tell of nothing behind the first `end` events."""
+    return sum(len(line) for line, told in read_monitor(folder.path) if told["at"] <= end)
+
+
+def _prefix(path: Path, n: int | None = None) -> tuple[str, int, str]:
+    """Name, length and SHA-256 of the first bytes of a file, all of it by default, once they are durable; of nothing
+    where there is none.
+    """
+    if not exists(path):
+        return path.name, 0, hashlib.sha256(b"").hexdigest()
+    file = disk().open(path, os.O_RDONLY)
+    try:
+        disk().sync(file)
+    finally:
+        disk().close(file)
+    data = path.read_bytes()[:n]
+    return path.name, len(data), hashlib.sha256(data).hexdigest()
+
+
 def refuse_cut(folder: RunFolder, evidence: Mapping[str, Evidence]) -> int:
     """Events of a run's journal.
 
@@ -77,6 +104,9 @@ def refuse_cut(folder: RunFolder, evidence: Mapping[str, Evidence]) -> int:
             raise JournalError(
                 f"{folder.path}: events {head.first} to {head.end} are not those that were signed while it went on"
             )
+        for name, size, signed in head.files:
+            if _prefix(folder.path / name, size)[1:] != (size, signed):
+                raise JournalError(f"{folder.path / name}: is not what was signed while the run went on")
     return n
 
 

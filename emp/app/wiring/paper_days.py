@@ -20,10 +20,11 @@ from emp.governance.gates import Gates
 from emp.governance.paper import Asked, already, judge_day, of_contest, of_day, told_whole
 from emp.governance.paper_source import source_of
 from emp.governance.pooled import pooled
-from emp.governance.runs import begun_runs, of_end, of_start
+from emp.governance.runs import begun_runs, manifests, of_end, of_start
+from emp.journal.files import file_sha256
 from emp.journal.held import held_by, written_by
 from emp.journal.reader import LedgerReader
-from emp.journal.run import RunFolder
+from emp.journal.run import MANIFEST, RunFolder
 
 
 def record_start(folder: RunFolder, home: Path, clock: Clock) -> str:
@@ -35,7 +36,8 @@ def record_start(folder: RunFolder, home: Path, clock: Clock) -> str:
     manifest = folder.manifest
     now = clock.now_ns()
     model = str(manifest["model_hashes"][0])
-    return Store(home).add(of_start(model, source_of(manifest), list(manifest["instruments"]), now))
+    signed = file_sha256(folder.path / MANIFEST)
+    return Store(home).add(of_start(model, source_of(manifest), list(manifest["instruments"]), now, signed))
 
 
 def observe_run(
@@ -82,7 +84,9 @@ def _observe(
 ) -> dict[str, Any]:
     manifest, source, store = folder.manifest, source_of(folder.manifest), Store(home)
     first = str(manifest["model_hashes"][0])
-    events = refuse_cut(folder, store.all())
+    known = store.all()
+    _refuse_changed(folder, known)
+    events = refuse_cut(folder, known)
     if not goes_on and never_traded(folder):
         ended = _add(store, [of_end(first, source, [], events)])
         return {"run": source.run, "protocol": source.protocol, "evidence": ended, "days": [], "open": []}
@@ -115,6 +119,15 @@ def _observe(
     newest = max((one.day for one in seen), default=0)
     left = sorted({one.day for one in seen if one.day < newest and not one.over})
     return {"run": source.run, "protocol": source.protocol, "evidence": added, "days": told, "open": left}
+
+
+def _refuse_changed(folder: RunFolder, evidence: Mapping[str, Evidence]) -> None:
+    """Raise GovernanceError where a run's manifest, which says where its market came from, is not what it was when it
+    began.
+    """
+    signed = manifests(evidence, str(folder.manifest["run"]))
+    if signed - {file_sha256(folder.path / MANIFEST)}:
+        raise GovernanceError(f"{folder.path / MANIFEST}: is not what was signed when the run began")
 
 
 def _refuse_ahead(folder: RunFolder, days: Sequence[WatchedDay], today: int) -> None:
