@@ -42,6 +42,7 @@ from emp.version import __version__
 CONTINUED = "continued"
 """Kind of the ledger's note that another process goes on with a run, of other settings perhaps."""
 
+MANIFEST = "manifest.json"
 _META = "meta.json"
 
 
@@ -107,7 +108,7 @@ class RunFolder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.manifest: dict[str, Any] = _read_json(self.path / "manifest.json")
+        self.manifest: dict[str, Any] = _read_json(self.path / MANIFEST)
         self.ledger = self.path / "ledger.sqlite"
         self.actions = self.path / "actions"
         self.market = self.path / "market"
@@ -127,7 +128,7 @@ class RunFolder:
             disk().make_folder(beside, 0o700)  # orders, money and the account's name are its owner's alone
             disk().make_folder(beside / "actions", 0o777)
             disk().make_folder(beside / "checkpoint", 0o777)
-            write_atomically(beside / "manifest.json", _json(manifest))
+            write_atomically(beside / MANIFEST, _json(manifest))
             disk().replace(beside, path)
             disk().sync_folder(path.parent)
         except OSError as error:

@@ -166,7 +166,8 @@ def verify_run(folder: RunFolder, progress: Progress) -> Verified:
     if engine is None:
         raise UsageError(f"{folder.path}: the run ended before it traded: there is nothing to replay")
     terms = terms_by_event(rerun)
-    looked = verify_monitor(folder, recorded, terms, lambda name: load_folder(folder.models / name))
+    served = [load_folder(folder.models / name).artifact.hash for name in log.model_hashes]
+    looked = verify_monitor(folder, recorded, terms, lambda name: load_folder(folder.models / name), served)
     accounts = engine.desk.account
     summary = {
         "run": folder.manifest["run"],
