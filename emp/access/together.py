@@ -17,7 +17,8 @@ APART_NS = 86_400_000_000_000
 class Together:
     """Sources of one instrument each; an event's `instrument` is the place of its source.
 
-    Nothing is passed on before everything that is older: of each source no more than its next batch is read ahead.
+    Nothing is passed on before everything that is older: of each source no more than its next batch is read ahead. The
+    order within a source stays as it is; an event that is older than one before it comes at that one's time.
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
@@ -31,9 +32,10 @@ class Together:
         self._refuse_apart(waiting)
         while waiting:
             # up to here nothing can come any more that is not read yet
-            until = min(int(one.rows["ts"][-1]) for one in waiting)
-            rows = np.concatenate([one.take(until) for one in waiting])
-            yield rows[np.argsort(rows["ts"], kind="stable")]
+            until = min(int(one.times[-1]) for one in waiting)
+            taken = [one.take(until) for one in waiting]
+            times = np.concatenate([at for _, at in taken])
+            yield np.concatenate([rows for rows, _ in taken])[np.argsort(times, kind="stable")]
             waiting = [one for one in waiting if one.refill()]
 
     def _refuse_apart(self, waiting: Sequence["_Waiting"]) -> None:
@@ -52,6 +54,10 @@ class _Waiting:
         self.place = place
         self._batches = source.batches()
         self.rows: Array = np.zeros(0)
+        self.times: Array = np.zeros(
+            0, np.int64
+        )  # when each row comes, ns; never earlier than the one before
+        self._newest = np.iinfo(np.int64).min
 
     def refill(self) -> bool:
         """Read the next batch where nothing waits; whether anything does then."""
@@ -61,12 +67,15 @@ class _Waiting:
                 return False
             self.rows = rows.copy()
             self.rows["instrument"] = self.place
+            self.times = np.maximum.accumulate(np.maximum(self.rows["ts"], self._newest))
+            self._newest = int(self.times[-1]) if len(rows) else self._newest
         return True
 
-    def take(self, until_ns: int) -> Array:
-        """EVENT rows [n] that are no later."""
-        n = int(np.searchsorted(self.rows["ts"], until_ns, side="right"))
-        taken, self.rows = self.rows[:n], self.rows[n:]
+    def take(self, until_ns: int) -> tuple[Array, Array]:
+        """EVENT rows [n] that come no later, and when each comes (ns)."""
+        n = int(np.searchsorted(self.times, until_ns, side="right"))
+        taken = self.rows[:n], self.times[:n]
+        self.rows, self.times = self.rows[n:], self.times[n:]
         return taken
 
 

@@ -52,6 +52,25 @@ def test_every_event_comes_once_in_order_of_time_and_of_its_own_source() -> None
             assert [row[2] for row in rows if row[1] == place] == list(range(len(source._times)))
 
 
+def test_a_source_whose_stamps_go_back_keeps_its_order_and_holds_nothing_up() -> None:
+    rng = np.random.default_rng(6)
+    for _ in range(50):
+        sources = [
+            Recorded(name, rng.integers(0, 60, rng.integers(0, 40)).tolist(), int(rng.integers(1, 7)))
+            for name in NAMES
+        ]
+        rows = merged(*sources)
+        for place, source in enumerate(sources):
+            assert [row[2] for row in rows if row[1] == place] == list(range(len(source._times)))
+    assert [row[:2] for row in merged(Recorded("GOOG", [9, 9, 9, 3], 4), Recorded("AAPL", [1, 8, 10]))] == [
+        (1, 1),
+        (8, 1),
+        *[(9, 0)] * 3,
+        (3, 0),
+        (10, 1),
+    ]
+
+
 def test_a_short_recording_ends_and_the_others_go_on() -> None:
     rows = merged(Recorded("GOOG", [1, 2]), Recorded("AAPL", list(range(20))))
     assert [row[0] for row in rows if row[1] == 1] == list(range(20))
