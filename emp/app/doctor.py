@@ -256,6 +256,7 @@ def extras() -> Iterator[Finding]:
     for name, extra, use in (
         ("torch", "train", "training"),
         ("py7zr", "archive", "7z recordings"),
+        ("onnxruntime", "onnx", "ONNX files as models"),
         ("gymnasium", "sim", "the simulator as an environment"),
     ):
         if find_spec(name):

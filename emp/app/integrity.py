@@ -37,6 +37,7 @@ def integrity(asked: Asked) -> None:
     Raises:
         typer.Exit: with 1, where anything did, or where too little was compared.
     """
+    from emp.core.errors import UsageError
     from emp.governance.evidence import Store
     from emp.governance.integrity import of_masking, of_parity
     from emp.train.data.data import parse_series
@@ -48,6 +49,10 @@ def integrity(asked: Asked) -> None:
     names: list[str] = []
     for contender in parse_contenders(asked.artifacts):
         for model in contender.seeds:
+            if model.owner is not None:
+                raise UsageError(
+                    f"--integrity: {contender.name}: of a model of your own nothing says what its step should be"
+                )
             held = [hold(model, one, asked.seed) for one in series]
             rows += [_row(contender.name, model.artifact.hash, one) for one in held]
             if asked.evidence is not None:

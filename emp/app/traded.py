@@ -43,7 +43,7 @@ def trade(asked: Asked) -> None:
     from emp.train.judge.evaluate import refuse_overlap
     from emp.train.judge.outcomes import outcome_rows
 
-    model = load_model(asked.artifact)
+    model = load_model(asked.artifact, own=True)
     series = _series(asked.data, model)
     for one in series:
         refuse_overlap(model, one.data)

@@ -5,56 +5,51 @@
 shipped: Mamba-3, Mamba-2, linear.
 """
 
-import difflib
-from importlib import resources
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 from emp.core.config.config import DEFAULT_IMPL, Impl, Model
 from emp.core.errors import ArtifactError
 from emp.engine.load import LoadedModel, load_folder
-from emp.model.artifact import MANIFEST
+from emp.engine.named import is_own, load_own
+from emp.engine.own_model import make_model
+from emp.engine.shipped import IMPLS as IMPLS
+from emp.engine.shipped import artifact_folder as artifact_folder
+from emp.engine.shipped import shipped as shipped
+from emp.model.artifact import OWN
 
-IMPLS: tuple[str, ...] = get_args(Impl)
-SIMPLER: dict[str, tuple[Impl, ...]] = {"mamba3": ("mamba2", "linear"), "mamba2": ("linear",), "linear": ()}
-
-
-def shipped() -> list[str]:
-    """Names of the artifacts that this package holds."""
-    return [name for name in IMPLS if (_shipped_folder(name) / MANIFEST).is_file()]
-
-
-def artifact_folder(name: str | Path) -> Path:
-    """Folder of an artifact: a shipped one for a name of IMPLS, else the folder of that name."""
-    if str(name) not in IMPLS:
-        if Path(name).name == str(name) and not Path(name).exists():
-            near = difflib.get_close_matches(str(name), shipped(), 1)
-            hint = f": did you mean {near[0]}?" if near else ";"
-            raise ArtifactError(
-                f"no model {name}{hint} shipped are {', '.join(shipped())}, others are named by their folder"
-            )
-        return Path(name)
-    folder = _shipped_folder(str(name))
-    if not (folder / MANIFEST).is_file():
-        raise ArtifactError(
-            f"no {name} artifact is shipped with this package (it has {', '.join(shipped())}):"
-            " train one and name its folder, or choose another"
-        )
-    return folder
+SIMPLER: dict[str, tuple[Impl, ...]] = {
+    "mamba3": ("mamba2", "linear"),
+    "mamba2": ("linear",),
+    "linear": (),
+    OWN: ("linear",),
+}
 
 
-def _shipped_folder(name: str) -> Path:
-    return Path(str(resources.files("emp.model").joinpath("artifacts", name)))
-
-
-def load_model(name: str | Path | None = None) -> LoadedModel:
+def load_model(name: str | Path | None = None, *, own: bool = False) -> LoadedModel:
     """Read the artifact of a shipped name or a folder (without either: the default), check it, and build what the
     engine's step takes.
 
+    Args:
+        own: whether a model of one's own may be named (`file.py:object`, `module:object`, `net.onnx`): whoever runs it
+            asks it whether it has failed (`LoadedModel.owner`).
+
     Raises:
         ArtifactError: it is missing, damaged, made for another input schema, or of an unknown shape.
+        UsageError: a model of one's own is none, or cannot be imported.
     """
+    if name is not None and is_own(name):
+        if not own:
+            raise ArtifactError(f"{name}: a model of your own: here only what emp train writes is taken")
+        return load_own(str(name)).load()
     return load_folder(artifact_folder(name or DEFAULT_IMPL))
+
+
+def model_of(given: Any) -> LoadedModel:
+    """What `load_model` reads under a name, or what somebody hands over: a model of his own, or a function."""
+    if given is None or isinstance(given, str | Path):
+        return load_model(given, own=True)
+    return make_model(given).load()
 
 
 def load_serving(model: Model) -> LoadedModel:
@@ -84,7 +79,7 @@ def _shipped(field: str, name: str) -> LoadedModel:
 
 
 def _own(field: str, folder: str, wanted: str | None) -> LoadedModel:
-    loaded = load_model(folder)
+    loaded = load_model(folder, own=True)
     kind = loaded.artifact.manifest.kind
     if wanted not in (None, kind):
         other = "ssm_impl" if field == "artifact" else "fallback_impl"

@@ -26,7 +26,7 @@ from emp.decision.standing import lift_bars
 from emp.engine.desk import Desk
 from emp.engine.financing import take_financing
 from emp.engine.limits import EngineLimits, fresh_desk, lay_out_calendar
-from emp.engine.load import LoadedModel
+from emp.engine.loaded import LoadedModel, apart
 from emp.engine.policy import Policy
 from emp.engine.serving import allocate, attach_model, policy_of
 from emp.engine.step import trade_in_the_head
@@ -176,7 +176,7 @@ class Contender:
         perception: Array | None = None,
     ) -> None:
         """`perception` is what is known of the market already, PERCEPTION[instruments]."""
-        self.model = model
+        self.model = apart(model)
         self._instruments = tuple(instruments)
         self._table, desk = _desk_for(model, instruments, limits, perception)
         if isinstance(model.params, ReversionParams):

@@ -44,7 +44,7 @@ class Desk(NamedTuple):
     sessions: Array  # SESSION[n, rows], padded with rows that never begin
     perception: Array  # PERCEPTION[n]
     state: Array  # MARKET_STATE[n]
-    inputs: Array  # float32[n, INPUTS]
+    inputs: Array  # float32[n, width]: the model's input, and behind it what own features remember
     memory: Array  # float32[n, state_size]: the model's streaming state
     stream: Array  # STREAM[n]: how old it is
     forecast: Array  # FORECAST[n]
@@ -74,6 +74,7 @@ class Desk(NamedTuple):
 MUTABLE = (
     "perception",
     "state",
+    "inputs",
     "memory",
     "stream",
     "forecast",

@@ -201,6 +201,11 @@ class Engine:
         self._policy = self._policy._replace(model=params)
         self._hold()
 
+    def check_model(self) -> None:
+        """Raise what a model of the user's own has failed with: UsageError in one line."""
+        if self.model.owner is not None:
+            self.model.owner.check()
+
     def quarantined(self) -> Mapping[str, int]:
         """Events kept from perception, by reason."""
         totals = self.desk.quarantined.sum(axis=0)

@@ -54,7 +54,7 @@ class Fork(NamedTuple):
         own: tuple[str, ...] = ()
         if model is not None:
             _see(engine, self.history)
-            own = ("memory", "stream", "forecast", "recalibration")
+            own = ("inputs", "memory", "stream", "forecast", "recalibration")
         restore(engine, {name: rows for name, rows in self.state.items() if name not in own})
         row = engine.desk.perception["session_row"]  # of another layout of the calendar
         np.minimum(row, 0, out=row)

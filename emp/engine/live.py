@@ -509,6 +509,8 @@ class Live(Ending):
             why = self._succession.judge()
             if why:
                 self._opening.model_failed(why)
+                if self._succession.own_model_failed:  # it cannot say when what is held is to be closed
+                    self.owner.kill("own_model")
 
     def _note_stall(self) -> bool:
         """After a blocked loop the newest data may still lie in a socket: trade size 0 until caught up."""

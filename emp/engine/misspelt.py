@@ -1,4 +1,4 @@
-"""What to say where a rule asks for a field that a record does not have: the field, what was meant, what there is."""
+"""What to say where a user's function asks for a field that a record does not have: what was meant, what there is."""
 
 import difflib
 import re
@@ -12,8 +12,13 @@ from numba import types
 from numba.core import ir
 
 from emp.decision.own import OBSERVATION, REQUEST
+from emp.model.own import SAID
+from emp.perception.own import SEEN
 
-_CALLED = {tuple(OBSERVATION.names or ()): "seen", tuple(REQUEST.names or ()): "request"}
+_CALLED = {
+    tuple(dtype.names or ()): name
+    for name, dtype in {"seen": OBSERVATION, "request": REQUEST, "forecast": SAID}.items()
+} | {tuple(SEEN.names or ()): "seen"}
 _WORD = re.compile(
     r"(?:record|void)' object has no attribute '(\w+)'|no field of name (\w+)|Field '(\w+)' was not found"
 )

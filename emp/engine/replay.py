@@ -273,6 +273,7 @@ class Backtest:
             done = self.trading.progress[0]
             if self.rule is not None:
                 self.rule.check()
+            engine.check_model()
             self._put_away(int(done["rows"]))
             self.tally.actions += int(done["actions"])
             self._record(self.trading.logged())

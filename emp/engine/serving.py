@@ -18,7 +18,7 @@ from emp.engine.desk import END_OF_TIME, Desk
 from emp.engine.load import LoadedModel
 from emp.engine.policy import Policy
 from emp.engine.step import ASKED, run_batch
-from emp.model.artifact import trained_on
+from emp.model.artifact import learns_from_outcomes, trained_on
 from emp.model.recalibrate import begin
 from emp.model.table import StateTable
 from emp.perception.depth import ENCODER
@@ -65,27 +65,33 @@ def attach_model(
         threshold,
         artifact.manifest.k_sigma,
         np.array([i.name in known for i in instruments]),
-        bool(known),
+        learns_from_outcomes(artifact.manifest),
     )
-    return desk._replace(memory=ready.table.rows)
+    inputs = np.zeros((len(instruments), ready.model.width), np.float32)
+    return desk._replace(memory=ready.table.rows, inputs=inputs)
 
 
 def warm_up(desk: Desk, ready: Ready) -> None:
-    """Compile (or load) every kernel for a model and run it over synthetic events on a spare desk."""
-    events = synthetic_events(WARM_UP)
+    """Compile (or load) every kernel for a model and run it over synthetic events on a spare desk.
+
+    A model of the user's own is compiled, and not run: what it is shown is of real events alone.
+    """
+    events = synthetic_events(WARM_UP if ready.model.owner is None else 0)
     rows, laps = np.zeros(len(events), DECISION), np.zeros((len(events), 3), np.int32)
     desk.facts["calendar_end_ns"] = END_OF_TIME
     held, states = (
         hold((desk, policy_of(desk, ready.model), np.zeros(ASKED, np.int64))),
         np.zeros(len(events), MARKET_STATE),
     )
-    at = 0
+    at = run_batch(held, events, 0, rows, laps, states)[0]
     while at < len(events):
         at = run_batch(held, events, at, rows, laps, states)[0]
 
 
 def policy_of(desk: Desk, model: LoadedModel) -> Policy:
-    """The built-in features and rule around a model."""
+    """The built-in rule around a model, and the features that it came with, or the built-in ones."""
+    if model.features is not None:
+        return Policy(model.features, model.params, ValueRule(desk.costs))
     encoder: Array = np.zeros(1, ENCODER)
     encoder[0] = model.encoder
     return Policy(BookFeatures(encoder), model.params, ValueRule(desk.costs))

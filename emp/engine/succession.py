@@ -25,8 +25,9 @@ from emp.engine.monitor import DRIFT, LEVEL, Lineup
 from emp.engine.own import Rule
 from emp.engine.planning import PlannedRule, PlannerWatch, Switch
 from emp.engine.serving import Ready
-from emp.engine.verdict import MODEL_FAILED, Verdict
+from emp.engine.verdict import MODEL_FAILED, OWN_CODE, Verdict
 from emp.journal.swaps import Swap
+from emp.model.artifact import title
 from emp.observe.board import Board, ModelView, PlannerView
 
 ALARM = "latency"
@@ -146,6 +147,7 @@ class Succession:
         """Act on what the monitor has found: what stands by takes over from a model that has failed. Where nothing
         stands by, why it has failed, in words, told once; "" else.
         """
+        self._look_at_own()
         while self._verdicts:
             verdict = self._verdicts.popleft()
             if verdict.model != self._engine.model.artifact.hash:
@@ -167,6 +169,24 @@ class Succession:
             self._standby = None
             self._take_over(ready, "failed", "fallback", verdict.why)
         return ""
+
+    @property
+    def own_model_failed(self) -> bool:
+        """Whether a model of the user's own serves that has failed."""
+        owner = self._engine.model.owner
+        return owner is not None and owner.failed
+
+    def _look_at_own(self) -> None:
+        """A model of the user's own that has failed is told of once, as the monitor tells of others."""
+        serving = self._engine.model
+        name = serving.artifact.hash
+        if serving.owner is None or not self.own_model_failed or name in self._engine.failed_models:
+            return
+        try:
+            serving.owner.check()
+        except UsageError as error:
+            _log.error("the model failed", error=str(error))
+            self._verdicts.append(Verdict(name, OWN_CODE, self._engine.instruments[0].name, 0.0, str(error)))
 
     # --- another artifact
 
@@ -257,8 +277,8 @@ class Succession:
             "another model serves",
             reason=reason,
             role=role,
-            before=f"{before.manifest.kind} {before.hash[:12]}",
-            after=f"{after.manifest.kind} {after.hash[:12]}",
+            before=f"{title(before.manifest)} {before.hash[:12]}",
+            after=f"{title(after.manifest)} {after.hash[:12]}",
             why=why,
         )
 
@@ -293,7 +313,7 @@ class Succession:
         artifact = self._engine.model.artifact
         return ModelView(
             hash=artifact.hash,
-            kind=artifact.manifest.kind,
+            kind=title(artifact.manifest),
             role=self._role,
             why=self._why,
             standing=self._standing.get(artifact.hash, ""),
@@ -308,4 +328,4 @@ class Succession:
 
 
 def _named(model: LoadedModel) -> str:
-    return f"{model.artifact.manifest.kind} {model.artifact.hash[:12]}"
+    return f"{title(model.artifact.manifest)} {model.artifact.hash[:12]}"

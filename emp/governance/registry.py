@@ -36,7 +36,7 @@ from emp.governance.standing import (
     withdrawal,
 )
 from emp.journal.run import code_version
-from emp.model.artifact import Artifact, Manifest, save
+from emp.model.artifact import OWN, Artifact, Manifest, save, title
 
 GROUNDS = ("gates_sha256", "code", "reference", "likeness")
 """What a promotion rests on, beside the evidence."""
@@ -72,7 +72,13 @@ class Registry:
         return found[0]
 
     def register(self, artifact: Artifact) -> bool:
-        """Keep an artifact as a candidate; False where it was there already."""
+        """Keep an artifact as a candidate; False where it was there already.
+
+        Raises:
+            GovernanceError: it is a model of the user's own: what its code does nobody can say of the artifact.
+        """
+        if artifact.manifest.kind == OWN:
+            raise GovernanceError(f"{title(artifact.manifest)}: no gate takes a model of your own")
         with exclusive(self.home):
             if artifact.hash in self.standing().status:
                 return False

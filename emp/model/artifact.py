@@ -22,7 +22,9 @@ from emp.core.disk import disk, make_folders, write_new
 from emp.core.errors import ArtifactError
 from emp.core.records import HORIZON_NAMES, Array
 
-Kind = Literal["linear", "mamba2", "mamba3"]
+Kind = Literal["linear", "mamba2", "mamba3", "own"]
+OWN: Literal["own"] = "own"
+"""Kind of a model of the user's own: a function, or a network of another make."""
 
 TENSORS = "model.safetensors"
 MANIFEST = "manifest.json"
@@ -69,6 +71,16 @@ class Artifact(msgspec.Struct, frozen=True):
 def trained_on(manifest: Manifest) -> frozenset[str]:
     """Names of the instruments in a model's training; empty for what was not trained, a rule in a model's place."""
     return frozenset(series["instrument"] for series in manifest.provenance.get("series", []))
+
+
+def learns_from_outcomes(manifest: Manifest) -> bool:
+    """Whether outcomes correct what a model says; a rule in a model's place is taken at its word."""
+    return bool(trained_on(manifest)) or manifest.kind == OWN
+
+
+def title(manifest: Manifest) -> str:
+    """What a model is called: its kind, and of one of the user's own its name."""
+    return f"{OWN} {manifest.config['name']}" if manifest.kind == OWN else manifest.kind
 
 
 def content_hash(manifest: Manifest, tensors: dict[str, Array]) -> str:

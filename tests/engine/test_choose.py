@@ -8,6 +8,7 @@ import pytest
 from emp.core.config.config import DEFAULT_IMPL, Model
 from emp.core.errors import ArtifactError
 from emp.engine import choose
+from emp.engine import shipped as shipped_folder
 from emp.engine.choose import load_model, load_serving, load_standby, shipped
 from emp.model.artifact import save
 from tests.kit.models import eager_model
@@ -19,7 +20,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "artifacts"
     eager_model(folder / "linear", seed=1)
     eager_model(folder / "mamba2", seed=2)
-    monkeypatch.setattr(choose, "_shipped_folder", lambda name: folder / name)
+    monkeypatch.setattr(shipped_folder, "_shipped_folder", lambda name: folder / name)
     return folder
 
 

@@ -95,10 +95,13 @@ def test_a_rule_that_fails_leaves_nothing_behind(quotes: Path, capsys: pytest.Ca
     assert "there is no nothing in mine" in line
 
 
+@pytest.mark.parametrize(
+    ("name", "shows"), [("own_rule", "own_rule"), ("own_model", "correlation of forecast")]
+)
 @pytest.mark.usefixtures("compiled_engine")
-def test_the_example_runs_and_draws(tmp_path: Path) -> None:
+def test_the_example_runs_and_draws(tmp_path: Path, name: str, shows: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "own_rule.py")],
+        [sys.executable, str(ROOT / "examples" / f"{name}.py")],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -107,5 +110,5 @@ def test_the_example_runs_and_draws(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "own_rule" in done.stdout
-    assert (tmp_path / "own_rule.png").read_bytes().startswith(b"\x89PNG")
+    assert shows in done.stdout
+    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")

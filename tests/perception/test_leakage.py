@@ -8,6 +8,7 @@ labels, priors and baselines as far as they are known before it.
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from emp.access.recordings import open_recording
 from emp.core.codes import EventFlag
 from emp.core.instrument import find
 from emp.core.records import HORIZONS, Array
+from emp.engine.own_model import Features
 from emp.perception.state import new_perception
 from emp.perception.targets import NO_LABEL, classes, daily_priors, segments, targets, unit_ticks
+from emp.train.data.own_table import own_columns
 from emp.train.data.table import FeatureTable, extract_features, random_encoder
 from emp.train.judge.baselines import known_rows, last_known_label
 from emp.train.judge.masking import noise_after
@@ -101,6 +104,47 @@ def test_noise_in_the_future_changes_nothing_known(seed: int, cut: int, levels: 
     over_days = rng.random(400) < 0.01
     events["ts"] += np.cumsum(over_days * rng.integers(0, 20 * 3_600, 400)) * 10**9  # gaps, sessions, days
     untouched(events, cut, rng)
+
+
+def own(seen: Any, own: Any, mine: Any) -> None:
+    """Own inputs of all that features are shown."""
+    mine[0] = 0.9 * mine[0] + seen.qimbalance
+    own[0], own[1] = mine[0], seen.sigma_ticks + seen.stale_ms + seen.trade_qty + seen.since_reset
+    own[2] = seen.bid_px[0] - seen.ask_px[0] + seen.bid_sz[9] + seen.depth_feat[3] + seen.refresh_hz
+
+
+OWN = Features(own, ["lean", "told", "shape"], memory=1)
+
+
+def see_own(events: Array) -> FeatureTable:
+    seen = see(events)
+    return seen._replace(x=np.hstack([seen.x, own_columns([events], GOOG, ENCODER, OWN)]))
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1), cut=st.integers(0, 300))
+def test_noise_in_the_future_changes_nothing_of_own_features(seed: int, cut: int) -> None:
+    rng = np.random.default_rng(seed)
+    events = random_events(300, seed)
+    events["ts"] += np.cumsum((rng.random(300) < 0.01) * rng.integers(0, 20 * 3_600, 300)) * 10**9
+    untouched(events, cut, rng, see_own)
+
+
+def test_own_features_do_not_depend_on_how_a_stream_is_cut_into_batches() -> None:
+    events = random_events(300, 4)
+    whole = own_columns([events], GOOG, ENCODER, OWN)
+    parts = own_columns(np.split(events, [0, 7, 130, 131]), GOOG, ENCODER, OWN)
+    same_bytes("own inputs", whole, parts)
+    assert np.abs(whole).max() > 0
+
+
+def test_the_check_catches_own_features_that_are_shown_the_next_event() -> None:
+    def leaky(events: Array) -> FeatureTable:
+        seen = see_own(events)
+        return seen._replace(x=np.roll(seen.x, -1, axis=0))
+
+    with pytest.raises(AssertionError, match="x"):
+        untouched(random_events(300, 6), 150, np.random.default_rng(6), leaky)
 
 
 def smoothed(seen: FeatureTable, name: str, window: Callable[[Array], Array]) -> FeatureTable:

@@ -59,6 +59,7 @@ def path(
     """
     from emp.app.bench.native.programs import peers_folder
     from emp.app.bench.native.table import show_table
+    from emp.app.bench.own_model import own_costs, show_costs
     from emp.engine.choose import load_model
 
     folder = peers_folder(peers)
@@ -77,6 +78,7 @@ def path(
     goals: dict[str, float] = {"adapter_p99_us": ADAPTER_LIMIT_US}
     goals |= GOALS.get(model.artifact.manifest.kind, STATE_SPACE)
     result = {"model": model.artifact.manifest.kind, **summarise(rounds, peer, goals)}
+    result["own_model_ns"] = own_costs()
     result["native"] = natives.compare(rates(rounds)) if natives else []
     if evidence is not None:
         from emp.governance.collect import of_latency
@@ -85,6 +87,7 @@ def path(
         config = {"instrument": instrument, "events": len(events), "rounds": repeats}
         result["evidence"] = Store(evidence).add(of_latency(model.artifact.hash, rounds, config))
     show(result)
+    show_costs(result["own_model_ns"])
     if natives:
         show_table(result["native"], print)
     if as_json:

@@ -33,7 +33,8 @@ class Options(NamedTuple):
     model: Annotated[
         str | None,
         typer.Option(
-            help="Folder of a model artifact, or the kind of a shipped one; before what --config says."
+            help="Folder of a model artifact, or the kind of a shipped one; a model of your own: FILE.py:OBJECT,"
+            " net.onnx. It comes before what --config says."
         ),
     ] = None
     swaps: Annotated[
@@ -140,7 +141,7 @@ def _replay_recordings(recordings: list[Path], options: Options) -> None:
         raise UsageError("--planner: --rule is named too: one of the two decides")
     settings = SystemConfig.load(options.config) if options.config is not None else None
     named = options.model or _first_model(options.swaps)
-    loaded = load_model(named) if named else load_serving(settings.model if settings else Model())
+    loaded = load_model(named, own=True) if named else load_serving(settings.model if settings else Model())
     reading = Reading(
         load_mappings(options.mapping or []),
         options.accept_losses,

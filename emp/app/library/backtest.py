@@ -28,11 +28,12 @@ from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, Replace
 from emp.core.errors import UsageError
 from emp.core.instrument import Instrument, find
 from emp.core.records import DECISION, Array
-from emp.engine.choose import load_model
+from emp.engine.choose import model_of
 from emp.engine.engine import Engine
 from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
 from emp.engine.own import Makes, Rule, make_rule
+from emp.engine.own_model import OwnCode
 from emp.engine.replay import Backtest
 from emp.engine.value import value_summary
 from emp.journal.run import RunFolder, build_manifest
@@ -60,7 +61,7 @@ def backtest(
     instrument: str | None = None,
     *,
     rule: Makes | Rule | None = None,
-    model: str | Path | None = None,
+    model: str | Path | OwnCode | Makes | None = None,
     limits: Mapping[str, Any] | EngineLimits | None = None,
     latency_ms: float | None = None,
     catalogue: str | Path | None = None,
@@ -73,7 +74,8 @@ def backtest(
         instrument: its name in the catalogue; market data knows its own.
         rule: decides in place of the built-in one: `f(seen, request)`, in Python or compiled by `numba.njit`, or an
             `emp.Rule` with memory of its own. Risk approves what it asks for like anything else.
-        model: forecasts: a shipped one (linear, mamba3, …) or the folder of an artifact; else the one that serves.
+        model: forecasts: a shipped one (linear, mamba3, …), the folder of an artifact, `net.onnx`, or a model of your
+            own: an `emp.Model`, or a function `f(x, forecast)`; else the one that serves.
         limits: of risk, over the defaults: `{"max_position_lots": 5}`.
         latency_ms: round trip to the venue; else the venue's usual. In a Flow the simulator draws its own.
         folder: where the run is kept, for `emp report`, `emp why`, `emp explain`; else it goes with the result.
@@ -82,7 +84,7 @@ def backtest(
         EmpError: in one line: what cannot be read, a rule that fails, a limit that there is not.
     """
     chosen = make_rule(rule) if rule is not None else None
-    loaded = load_model(model)
+    loaded = model_of(model)
     owner = _limits(limits)
     if isinstance(market, Flow):
         if latency_ms is not None or folder is not None:
@@ -202,6 +204,7 @@ def _in_flow(
         written = trader.run(rows, laps, min(ROWS, flow.events - trader.events))
         if rule is not None:
             rule.check()
+        engine.check_model()
         parts.append(rows[:written].copy())
         for message in trader.messages():
             if isinstance(message, OrderUpdate):

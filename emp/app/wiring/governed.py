@@ -6,11 +6,12 @@ from pathlib import Path
 
 from emp.core.clock import LiveClock
 from emp.core.config.config import SystemConfig
-from emp.core.errors import ArtifactError, GovernanceError
+from emp.core.errors import ArtifactError, ConfigError, GovernanceError
 from emp.core.platform import say
 from emp.engine.choose import load_model, load_serving, load_standby
 from emp.engine.control_socket import goes_on
 from emp.engine.load import LoadedModel, load_folder
+from emp.engine.named import is_own
 from emp.engine.succession import Models
 from emp.governance.registry import Registry
 from emp.governance.serve import lacks_promotion, refuse_live
@@ -29,6 +30,7 @@ def load_models(config: SystemConfig) -> Models:
         GovernanceError: live, and the model may not; or what the registry holds is not what was signed.
         ArtifactError: a model cannot be used.
     """
+    _refuse_own_code(config)
     home = config.model.registry
     if home is None:
         if config.mode == "live":
@@ -37,7 +39,8 @@ def load_models(config: SystemConfig) -> Models:
             )
         serving = load_serving(config.model)
         standby = load_standby(config.model, serving)
-        standing_of = _marks(serving, standby, {}) if config.mode == "paper" else {}
+        marked = config.mode == "paper" or serving.owner is not None
+        standing_of = _marks(serving, standby, {}) if marked else {}
         return Models(serving, standby, *_compared(config, None, serving), standing=standing_of)
     registry = Registry(home, LiveClock())
     standing = registry.standing()
@@ -58,6 +61,18 @@ def load_models(config: SystemConfig) -> Models:
             standby = None
     compared = _compared(config, registry, serving)
     return Models(serving, standby, *compared, standing=_marks(serving, standby, standing.status))
+
+
+def _refuse_own_code(config: SystemConfig) -> None:
+    """ConfigError where a model of the user's own would trade money, or stand by: no gate can have seen it."""
+    if config.mode in ("mock", "paper"):
+        return
+    for field in ("artifact", "fallback_artifact"):
+        name = getattr(config.model, field)
+        if name is not None and is_own(name):
+            raise ConfigError(
+                f"model.{field}: mode {config.mode}: a model of your own trades in mock and paper only"
+            )
 
 
 def _goes_on(runs: Path, run: str) -> bool:

@@ -1,14 +1,11 @@
 """A rule of one's own by its name: `module:object`, or `file.py:object`."""
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 
 from emp.core.config.config import SystemConfig
 from emp.core.errors import ConfigError, EmpError, JournalError, UsageError
+from emp.engine.named import load_object
 from emp.engine.own import Rule, make_rule
 from emp.engine.planning import PlannedRule
 from emp.plan.artifact import load_planner
@@ -76,41 +73,7 @@ def load_rule(name: str) -> Rule:
     Raises:
         UsageError: in one line: there is no such module or object, it cannot be imported, or is no rule.
     """
-    where, colon, wanted = name.rpartition(":")
-    if not colon or not where or not wanted:
-        raise UsageError(f"--rule {name}: name it as module:object, or file.py:object")
-    module = _from_file(Path(where), name) if where.endswith(".py") else _from_path(where, name)
-    if not hasattr(module, wanted):
-        raise UsageError(f"--rule {name}: there is no {wanted} in {where}")
-    found = getattr(module, wanted)
+    wanted, found = name.rpartition(":")[2], load_object(name, "--rule")
     if not callable(found) and not isinstance(found, Rule):
         raise UsageError(f"--rule {name}: {wanted} is a {type(found).__name__}, no function and no emp.Rule")
     return make_rule(found).fresh()
-
-
-def _from_path(module: str, name: str) -> ModuleType:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        return importlib.import_module(module)
-    except Exception as error:  # whatever the user's own code raises
-        raise _cannot(name, error) from error
-
-
-def _from_file(path: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise UsageError(f"--rule {name}: no such file: {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise _cannot(name, error) from error
-    return module
-
-
-def _cannot(name: str, error: Exception) -> UsageError:
-    said = str(error).splitlines()
-    return UsageError(f"--rule {name}: {type(error).__name__}: {said[0] if said else 'no reason given'}")

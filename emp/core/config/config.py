@@ -140,7 +140,9 @@ class Model(Section):
     fallback_impl: Annotated[Standby | None, BeforeValidator(_word)] = (
         None  # the shipped artifact that stands by; None: the next simpler
     )
-    artifact: Text | None = None  # folder of an artifact that serves in its place
+    artifact: Text | None = (
+        None  # folder of an artifact that serves in its place, net.onnx, or a model of your own: file.py:object
+    )
     fallback_artifact: Text | None = None  # folder of an artifact that stands by
     challenger: Text | None = None  # folder, or kind of a shipped one, of a model to be compared with it
     monitor: bool = True  # whether inputs are held against the training, and the model against others

@@ -79,6 +79,7 @@ class Dataset:
     segment: Array  # int64[n]: unbroken stretch of the stream
     targets: Targets
     split: Split
+    paths: tuple[Path, ...] = ()  # the recordings, where it was read from some
     own: Array | None = None  # float64[HORIZONS]: class thresholds of its own past; None: those of the head
 
     @property
@@ -191,7 +192,7 @@ def load_dataset(series: Series, k_sigma: float, progress: Progress | None = Non
         _hash(msgspec.to_builtins(instrument), schema_hash(), code),
         lambda: features_of_recordings(series, instrument, progress),
     )
-    return label(series.name, instrument, files, seen, k_sigma)
+    return replace(label(series.name, instrument, files, seen, k_sigma), paths=tuple(series.paths))
 
 
 def features_of_recordings(series: Series, instrument: Instrument, progress: Progress | None) -> FeatureTable:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from emp.core.errors import UsageError
 from emp.engine.choose import IMPLS, load_model
 from emp.engine.load import LoadedModel
-from emp.model.artifact import MANIFEST
+from emp.model.artifact import MANIFEST, title
 
 if TYPE_CHECKING:
     from emp.train.data.data import Dataset
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def parse_contenders(texts: Sequence[str]) -> "list[Contender]":
     """Read `[NAME=]PATH`: an artifact, or a folder of artifacts that are seeds of one model.
 
-    Artifacts of one name are seeds of one contender; where no name is given it is the kind of the model.
+    Artifacts of one name are seeds of one contender; where no name is given it is the kind of the model. A model of
+    one's own is named as for `emp replay --model`.
 
     Raises:
         UsageError: one artifact is given twice, or seeds of one name are of several kinds.
@@ -29,8 +30,8 @@ def parse_contenders(texts: Sequence[str]) -> "list[Contender]":
     for text in texts:
         left, equals, right = text.partition("=")
         for folder in _artifacts(right if equals else text):
-            model = load_model(folder)
-            groups.setdefault(left if equals else model.artifact.manifest.kind, []).append(model)
+            model = load_model(folder, own=True)
+            groups.setdefault(left if equals else title(model.artifact.manifest), []).append(model)
     for name, models in groups.items():
         twice = [h for h, n in Counter(model.artifact.hash for model in models).items() if n > 1]
         if twice:

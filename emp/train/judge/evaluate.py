@@ -275,15 +275,16 @@ def refuse_overlap(model: LoadedModel, data: Dataset) -> None:
     start, end = data.span("test")
     mine = data.sample(start, end)
     for used in model.artifact.manifest.provenance.get("series", []):
-        begun, ended = used["train_ns"][0], used["calibrate_ns"][1]
+        begun, ended = used["train_ns"][0], (used.get("calibrate_ns") or used["train_ns"])[1]
         if "rows_sample" in used:
             overlaps = bool(np.isin(mine, unpack(used["rows_sample"])).any())
         else:
             overlaps = used["instrument"] == data.instrument.name and start < ended and begun < end
         if overlaps:
+            files = ", ".join(file["name"] for file in used.get("files", ()))
             raise UsageError(
                 f"{data.series}: its test part begins before the model's training ended: give the recordings "
-                f"the model was trained with ({', '.join(file['name'] for file in used['files'])}), or others"
+                f"the model was trained with{files and f' ({files})'}, or others"
             )
 
 

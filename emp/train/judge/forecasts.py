@@ -1,21 +1,25 @@
 """What a model forecasts over a series, carried as the engine carries it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from emp.access.recordings import open_recording
+from emp.core.errors import UsageError
 from emp.core.instrument import Instrument
 from emp.core.numba.jit import closure_hash, kernel
 from emp.core.records import FORECAST, Array
 from emp.engine.load import LoadedModel
 from emp.model import port
-from emp.model.artifact import trained_on
+from emp.model.artifact import learns_from_outcomes, trained_on
 from emp.model.port import forecast
 from emp.model.recalibrate import begin, new_recalibration, recalibrate
 from emp.model.table import NO_NUMBER, STREAM, advance_or_reset
 from emp.train.data.cached import cached, content_key
 from emp.train.data.data import Dataset, domain_name
+from emp.train.data.own_table import own_columns
 from emp.train.data.table import FeatureTable
 from emp.train.fit.restarts import STATE_TTL_NS
 
@@ -66,6 +70,23 @@ def serving_head(model: LoadedModel, instrument: Instrument) -> int:
     return model.artifact.domain(asset_class, venue, instrument.name)
 
 
+def seen_by(model: LoadedModel, data: Dataset) -> FeatureTable:
+    """What a model is shown of a series: through its depth encoder, and with the inputs of its own.
+
+    Raises:
+        UsageError: it has inputs of its own, and the recording is not at hand; or they fail.
+    """
+    seen = data.encoded(model.encoder).seen
+    features = getattr(model.owner, "features", None)
+    if features is None:
+        return seen
+    if not data.paths:
+        raise UsageError(f"{data.series}: inputs of one's own need the recording itself")
+    batches = open_recording(list(data.paths), data.instrument).batches()
+    own = own_columns(batches, data.instrument, model.encoder, features)
+    return seen._replace(x=np.hstack([seen.x, own]))
+
+
 def forecast_series(
     model: LoadedModel, data: Dataset, learns: bool = True, edges: Array | None = None
 ) -> Array:
@@ -96,11 +117,13 @@ def forecast_table(
         np.array(manifest.thresholds[head] if edges is None else edges)[None],
         manifest.k_sigma,
         np.array([instrument in known]),
-        learns and bool(known),
+        learns and learns_from_outcomes(manifest),
     )
     x, rows, ts = (np.ascontiguousarray(one) for one in (seen.x, seen.rows, seen.states["ts"]))
     stream = np.zeros(1, STREAM)
     forecast_rows(model.params, memory, stream[0], STATE_TTL_NS, head, learned[0], ts, x, rows, out)
+    if model.owner is not None:
+        model.owner.check()
     return out
 
 
@@ -111,13 +134,13 @@ def forecast_test(model: LoadedModel, data: Dataset, learns: bool = True) -> Arr
         learns: as for `forecast_series`.
     """
     test = data.part("test")
-    seen = data.encoded(model.encoder)
+    seen = replace(data, seen=seen_by(model, data))
 
     def make() -> dict[str, Array]:
         out = forecast_series(model, seen, learns)[test]
         return {name: out[name] for name in FORECAST.names or ()}
 
-    if model.state_size == 0:
+    if model.state_size == 0 or model.owner is not None:  # what a function reads its hash may not know
         said = make()
     else:
         source = closure_hash(Path(__file__).resolve()), closure_hash(Path(port.__file__).resolve())

@@ -16,7 +16,7 @@ from emp.core.records import FORECAST, Array
 from emp.engine.load import LoadedModel
 from emp.model.port import forecast
 from emp.train.data.data import Dataset
-from emp.train.judge.forecasts import head_of
+from emp.train.judge.forecasts import head_of, seen_by
 from emp.train.judge.peer import PeerForecast
 
 PASSES = 3
@@ -43,11 +43,11 @@ def model_latencies(models: Mapping[str, LoadedModel], data: Dataset) -> dict[st
     rows = data.part("test")[:EVENTS]
     laps = {name: np.zeros((PASSES, len(rows)), np.int64) for name in models}
     out, clock = np.zeros(1, FORECAST), np.zeros(2, np.int64)
-    x = np.ascontiguousarray(data.x[rows])
+    x = {name: np.ascontiguousarray(seen_by(model, data).x[rows]) for name, model in models.items()}
     for k in range(PASSES):
         for name, model in models.items():
             memory = np.zeros(model.state_size, np.float32)
-            timed_rows(model.params, memory, head_of(model, data), x, out[0], laps[name][k], clock)
+            timed_rows(model.params, memory, head_of(model, data), x[name], out[0], laps[name][k], clock)
     return {name: quantiles(mine) for name, mine in laps.items()}
 
 

@@ -1,0 +1,229 @@
+"""ONNX files as models, and torch modules written as such: the same forecasts, and one line where they cannot serve."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import emp
+from emp.core.errors import ArtifactError, EmpError
+from emp.core.records import FORECAST
+from emp.engine.choose import load_model
+from emp.engine.load import load_folder
+from emp.model.artifact import save
+from emp.model.own import forecast_own
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+torch = pytest.importorskip("torch")
+nn = torch.nn
+
+N = len(emp.INPUT_NAMES)
+
+
+@pytest.fixture(scope="module")
+def market() -> emp.MarketData:
+    return emp.simulate("zi", "GC", events=6_000, seed=5)
+
+
+class Recurrent(nn.Module):  # type: ignore[name-defined,misc]
+    """Expects what a cell of its own remembers."""
+
+    def __init__(self, inputs: int = N) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.cell, self.head = nn.GRUCell(inputs, 8), nn.Linear(8, 6)
+
+    def forward(self, x: Any, state: Any) -> Any:
+        after = self.cell(x, state)
+        return {"mean": 0.1 * self.head(after)}, after
+
+
+class Plain(nn.Module):  # type: ignore[name-defined,misc]
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.head = nn.Linear(N, 6 + 18 + 18)
+
+    def forward(self, x: Any) -> Any:
+        raw = 0.1 * self.head(x)
+        quartiles = raw[:, 24:].reshape(-1, 6, 3).sort(dim=-1).values
+        return {"mean": raw[:, :6], "p": raw[:, 6:24].reshape(-1, 6, 3).softmax(-1), "q": quartiles}
+
+
+def said_of(network: Any, rows: Any) -> Any:
+    loaded = network.load()
+    memory, out = np.zeros(loaded.state_size, np.float32), np.zeros(len(rows), FORECAST)
+    for k, x in enumerate(rows):
+        forecast_own(loaded.params, memory, 0, x, out[k])
+    loaded.owner.check()
+    return out
+
+
+def test_a_module_is_written_and_says_the_same(tmp_path: Path) -> None:
+    rows = np.random.default_rng(3).normal(size=(50, N)).astype(np.float32)
+    path = emp.export(Recurrent(), tmp_path / "net.onnx", state=torch.zeros(1, 8))
+    said = said_of(emp.Model.onnx(path), rows)
+    module, state = Recurrent().eval(), torch.zeros(1, 8)
+    for x, mine in zip(rows, said, strict=True):
+        with torch.no_grad():
+            want, state = module(torch.from_numpy(x)[None], state)
+        assert mine["mean"] == pytest.approx(want["mean"][0].numpy(), abs=1e-6)
+    whole = emp.export(Plain(), tmp_path / "plain.onnx")
+    with torch.no_grad():
+        want = Plain().eval()(torch.from_numpy(rows))
+    said = said_of(emp.Model.onnx(whole), rows)
+    for name in ("mean", "p", "q"):
+        assert said[name] == pytest.approx(want[name].numpy(), abs=1e-6), name
+
+
+def test_it_serves_by_its_name_and_says_of_itself_what_was_said_of_it(
+    tmp_path: Path, market: emp.MarketData
+) -> None:
+    first = market[:2_000]
+    path = emp.export(
+        Recurrent(), tmp_path / "net.onnx", state=torch.zeros(1, 8), warmup_events=700, trained_on=first
+    )
+    results = [emp.backtest(market, model=path), emp.backtest(market, model=emp.Model.onnx(path))]
+    assert results[0].summary["action_log_sha256"] == results[1].summary["action_log_sha256"]
+    assert results[0].summary["spans"]["trained"]["events"] == 2_000
+    early = results[0].rows["state_events"] <= 700
+    assert set(np.unique(results[0].rows["action"][early])) == {emp.HOLD}
+    assert np.abs(results[0].rows["mean"]).max() > 0.0
+    market.save(tmp_path / "day.parquet")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "emp", "replay", "day.parquet", "--instrument", "GC",
+         "--model", "net.onnx", "--json"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["model_hash"] == load_model(path).artifact.hash == results[0].summary["model_hash"]
+
+
+def test_own_inputs_come_behind_the_built_in_ones(tmp_path: Path, market: emp.MarketData) -> None:
+    def lean(seen: Any, own: Any) -> None:
+        own[0] = seen.qimbalance
+
+    features = emp.Features(lean, ["lean"])
+    path = emp.export(Recurrent(N + 1), tmp_path / "wide.onnx", state=torch.zeros(1, 8), features=features)
+    result = emp.backtest(market[:2_000], model=emp.Model.onnx(path, features=features))
+    assert np.isfinite(result.rows["mean"]).all()
+    with pytest.raises(emp.UsageError, match=rf"x is \[1, {N + 1}\], and a model is shown {N} numbers"):
+        emp.backtest(market[:2_000], model=path)
+
+
+def test_a_kept_copy_serves_when_the_file_is_gone_and_not_when_it_was_edited(tmp_path: Path) -> None:
+    path = emp.export(Recurrent(), tmp_path / "net.onnx", state=torch.zeros(1, 8), warmup_events=33)
+    loaded = load_model(path)
+    folder = tmp_path / loaded.artifact.hash
+    save(folder, loaded.artifact.manifest, loaded.artifact.tensors)
+    path.unlink()
+    again = load_folder(folder)
+    assert again.artifact.hash == loaded.artifact.hash
+    assert (again.state_size, again.width) == (loaded.state_size, loaded.width)
+    tensors = folder / "model.safetensors"
+    spoiled = bytearray(tensors.read_bytes())
+    spoiled[-40] ^= 1
+    tensors.write_bytes(spoiled)
+    with pytest.raises(ArtifactError, match="changed or damaged"):
+        load_folder(folder)
+    with pytest.raises(EmpError, match=r"model .*net.onnx: No such file"):
+        load_model(path)
+
+
+def graph(inputs: dict[str, Any], outputs: dict[str, Any], kind: Any = None, value: float = 0.0) -> bytes:
+    """A network that says the same of everything: constants of given shapes."""
+    helper, tensor = onnx.helper, onnx.TensorProto
+    kind = tensor.FLOAT if kind is None else kind
+    given = [helper.make_tensor_value_info(name, kind, shape) for name, shape in inputs.items()]
+    gives = [helper.make_tensor_value_info(name, tensor.FLOAT, shape) for name, shape in outputs.items()]
+    nodes = [
+        helper.make_node(
+            "Constant", [], [name],
+            value=helper.make_tensor(name, tensor.FLOAT, shape, np.full(int(np.prod(shape)), value, np.float32)),
+        )
+        for name, shape in outputs.items()
+    ]  # fmt: skip
+    made = helper.make_graph(nodes, "constant", given, gives)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+MEAN = {"mean": [6]}
+CANNOT = {
+    "other inputs": (graph({"input": [1, N]}, MEAN), "its inputs are input: x is wanted, and state may be"),
+    "wrong width": (graph({"x": [1, N - 1]}, MEAN), rf"x is \[1, {N - 1}\], and a model is shown {N} numbers"),
+    "a batch": (graph({"x": [32, N]}, MEAN), rf"x is \[32, {N}\], and a model is shown {N} numbers"),
+    "no outputs": (graph({"x": [1, N]}, {"raw": [6]}), "its outputs are raw: mean is wanted, or q"),
+    "wrong shape": (graph({"x": [1, N]}, {"mean": [5]}), r"mean is \[5\], \[6\] is wanted"),
+    "double": (graph({"x": [1, N]}, MEAN, 11), r"x is a tensor\(double\), float32 is wanted"),
+    "state alone": (graph({"x": [N], "state": [4]}, MEAN), "the input state and the output after belong together"),
+    "after alone": (graph({"x": [N]}, MEAN | {"after": [4]}), "the input state and the output after belong together"),
+    "free state": (graph({"x": [N], "state": [2, "n"]}, MEAN), r"state is \[2, -1\]: its sizes are to be fixed"),
+    "too large": (graph({"x": [N], "state": [1 << 21]}, MEAN), r"state is \[2097152\]: its sizes are to be fixed"),
+    "no network": (b"not a network", "no network that onnxruntime can run: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "why"), CANNOT.values(), ids=CANNOT)
+def test_what_cannot_serve_is_refused_in_one_line(tmp_path: Path, content: bytes, why: str) -> None:
+    (tmp_path / "net.onnx").write_bytes(content)
+    with pytest.raises(emp.UsageError, match=f"model net.onnx: {why}") as caught:
+        load_model(tmp_path / "net.onnx")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [[N], [1, N], [1, 1, N], ["batch", N], ["batch", "n"]])
+def test_axes_of_one_are_as_good_as_none(tmp_path: Path, shape: list[Any]) -> None:
+    (tmp_path / "net.onnx").write_bytes(graph({"x": shape}, {"mean": [1, 6]}, value=0.25))
+    said = said_of(emp.Model.onnx(tmp_path / "net.onnx"), np.zeros((1, N), np.float32))
+    assert said["mean"].tolist() == [[0.25] * 6]
+
+
+def test_a_network_that_says_no_number_ends_in_one_line(tmp_path: Path, market: emp.MarketData) -> None:
+    (tmp_path / "net.onnx").write_bytes(graph({"x": [N]}, MEAN, value=float("nan")))
+    with pytest.raises(
+        emp.UsageError, match=r"model net.onnx, at event 1: what it says of 1ev is not finite$"
+    ):
+        emp.backtest(market[:1_000], model=tmp_path / "net.onnx")
+
+
+def test_without_the_runtime_one_line_says_what_to_install(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    (tmp_path / "net.onnx").write_bytes(graph({"x": [N]}, MEAN))
+    with pytest.raises(emp.UsageError, match=r"onnxruntime is not installed \(extra onnx\): .*install"):
+        load_model(tmp_path / "net.onnx")
+
+
+def refused(module: Any, why: str, tmp_path: Path, **more: Any) -> None:
+    with pytest.raises(EmpError, match=why) as caught:
+        emp.export(module, tmp_path / "bad.onnx", **more)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_module_that_cannot_serve_is_not_written(tmp_path: Path) -> None:
+    class Drawing(nn.Module):  # type: ignore[name-defined,misc]
+        def forward(self, x: Any) -> Any:
+            return {"mean": torch.rand(1, 6) + 0.0 * x[:, :6]}
+
+    class Unnamed(nn.Module):  # type: ignore[name-defined,misc]
+        def forward(self, x: Any) -> Any:
+            return x[:, :6]
+
+    class Stateless(nn.Module):  # type: ignore[name-defined,misc]
+        def forward(self, x: Any, state: Any) -> Any:
+            return {"mean": x[:, :6]}
+
+    refused(Drawing(), "not exported: the file differs from the module by .* in mean", tmp_path)
+    refused(Unnamed(), "returns a dict of mean, q, p", tmp_path)
+    refused(Stateless(), "returns two: what it says, and the state after", tmp_path, state=torch.zeros(1, 2))
+    refused(Recurrent(), r"given \[1, 39\]: TypeError: ", tmp_path)
+    refused(Recurrent(5), r"given \[1, 39\], \[1, 8\]: RuntimeError", tmp_path, state=torch.zeros(1, 8))
+    refused(lambda x: x, r"a torch.nn.Module is wanted, not function", tmp_path)
+    refused(Plain(), "warmup_events is a whole number", tmp_path, warmup_events=0)

@@ -1,0 +1,146 @@
+"""`emp replay --model` and `emp evaluate --artifact` with models of one's own, by their names."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import emp
+from emp.app.cli import main
+from emp.core.clock import SimClock
+from emp.core.errors import ArtifactError, GovernanceError
+from emp.engine.choose import load_model
+from emp.engine.load import load_folder
+from emp.engine.named import is_own
+from emp.governance.registry import Registry
+from emp.model.artifact import save
+
+MINE = """
+import numba
+
+import emp
+from beside import AT
+
+
+@numba.njit
+def lean(seen, own, mine):
+    mine[0] = 0.9 * mine[0] + 0.1 * seen.qimbalance
+    own[0] = mine[0]
+
+
+@numba.njit
+def leaning(x, forecast):
+    for h in range(6):
+        forecast.mean[h] = 0.1 * x[AT] + 0.2 * x[-1]
+
+
+model = emp.Model(leaning, features=emp.Features(lean, ["lean"], memory=1))
+
+
+def failing(x, forecast):
+    forecast.mean[0] = x[1000]
+
+
+nothing = 3
+"""
+
+
+@pytest.fixture
+def day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    emp.simulate("goog", "GOOG", events=30_000, seed=2).save(tmp_path / "day.parquet")
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "beside.py").write_text('import emp\n\nAT = emp.INPUT_NAMES.index("qimbalance")\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "beside", raising=False)
+    return tmp_path / "day.parquet"
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, Any]:
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    out, err = capsys.readouterr()
+    code = int(ended.value.code or 0)
+    return code, json.loads(out.splitlines()[-1]) if code == 0 else " ".join(err.split())
+
+
+def test_names_of_models_of_ones_own_are_told_from_folders() -> None:
+    for name in (
+        "mine.py:model",
+        "a/b/mine.py:model",
+        "mine:model",
+        "pack.age:model",
+        "net.onnx",
+        "a/net.onnx",
+    ):
+        assert is_own(name), name
+    for name in ("mamba3", "models/mine", "C:\\models\\mine", "models/a:b/c", "/tmp/x", "mine.py"):
+        assert not is_own(name), name
+
+
+def test_a_recording_is_traded_on_its_forecasts(day: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["replay", str(day), "--instrument", "GOOG", "--json"]
+    code, summary = said(capsys, *words, "--model", "mine.py:model")
+    assert code == 0, summary
+    loaded = load_model("mine.py:model")
+    assert summary["model_hash"] == loaded.artifact.hash
+    assert loaded.artifact.manifest.config["inputs"] == [*emp.INPUT_NAMES, "lean"]
+    code, again = said(capsys, *words, "--model", "mine.py:model")
+    assert again["action_log_sha256"] == summary["action_log_sha256"]
+    code, line = said(capsys, *words, "--model", "mine.py:failing")
+    assert code != 0
+    assert "model failing, at event" in line
+    assert "IndexError" in line
+    assert "(mine.py, line" in line
+    assert "Traceback" not in line
+    for name, why in {
+        "mine.py:nothing": "nothing is a int, no function and no emp.Model",
+        "mine.py:absent": "there is no absent in mine.py",
+        "gone.py:model": "no such file: gone.py",
+        "gone.onnx": "model gone.onnx: No such file",
+    }.items():
+        code, line = said(capsys, *words, "--model", name)
+        assert code != 0
+        assert why in line
+    assert len(list((day.parent / "runs").glob("replay-*"))) == 1
+
+
+def test_it_is_judged_beside_the_linear_model_on_the_same_rows(
+    day: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    words = ["evaluate", "--artifact", "mine.py:model", "--data", f"GOOG={day}", "--no-trade", "--json"]
+    code, result = said(capsys, *words)
+    assert code == 0, result
+    rows = {(row["model"], row["horizon"]): row for row in result["table"]}
+    assert {"own leaning", "linear", "majority"} <= {model for model, _ in rows}
+    mine, linear = rows["own leaning", "5ev"], rows["linear", "5ev"]
+    assert mine["n"] == linear["n"] > 1_000
+    assert mine["versus_linear"] is not None
+    assert mine["log_loss"] != linear["log_loss"]
+    (Path("mine.py")).write_text(MINE.replace("x[AT]", "x[AT] / 0.0"))
+    code, line = said(capsys, *words)
+    assert code != 0
+    assert "model leaning: " in line
+    code, line = said(
+        capsys, "evaluate", "--integrity", "--artifact", "mine.py:failing", "--data", f"GOOG={day}"
+    )
+    assert code != 0
+    assert "of a model of your own nothing says what its step should be" in line
+
+
+def test_what_a_run_keeps_is_refused_by_a_registry_and_serves_as_long_as_its_file_is_the_same(
+    day: Path,
+) -> None:
+    loaded = load_model("mine.py:model")
+    folder = day.parent / loaded.artifact.hash
+    save(folder, loaded.artifact.manifest, loaded.artifact.tensors)
+    again = load_folder(folder)
+    assert again.artifact.hash == loaded.artifact.hash
+    registry = Registry(day.parent / "registry", SimClock(0))
+    with pytest.raises(GovernanceError, match="own leaning: no gate takes a model of your own"):
+        registry.register(again.artifact)
+    Path("mine.py").write_text(MINE.replace("0.2 *", "0.3 *"))
+    with pytest.raises(ArtifactError, match="a model of your own, leaning: it has changed since it served"):
+        load_folder(folder)
