@@ -121,6 +121,8 @@ def test_flatten_kill_and_stop(world: World) -> None:
     [
         ({"do": "explode"}, "unknown control 'explode'"),
         ({"do": "halt", "instrument": "GOOG"}, "does not trade GOOG: it trades BTCUSDT"),
+        ({"do": "stop", "instrument": "BTCUSDT"}, "stop is for the whole run, not for BTCUSDT"),
+        ({"do": "reload", "instrument": "BTCUSDT"}, "reload is for the whole run"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(world: World, request_: dict[str, str], line: str) -> None:

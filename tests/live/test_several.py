@@ -125,6 +125,11 @@ def test_one_is_killed_and_halted_while_the_other_trades_on_and_the_replay_says_
     run.play(script)
     found = replay_run(run.running.folder, lambda *_: None)
     assert found["equal"]
+    assert {name: one["final_position"] for name, one in found["instruments"].items()} == {
+        "GOOG": 0,
+        "TSLA": 0,
+    }
+    assert sum(one["fills"] for one in found["instruments"].values()) == found["fills"]
     rows = read_actions(run.running.folder.actions)
     assert_a_section_each(run.running.folder.path, tmp_path / "page.html")
     reasons = {i: set(rows["reason_code"][rows["instrument"] == i].tolist()) for i in (0, 1)}

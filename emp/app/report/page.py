@@ -1,5 +1,7 @@
-"""The page: one HTML file with everything in it, readable offline and in ten years."""
+"""The page: one HTML file with everything in it, readable offline and in ten years; its script only zooms."""
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -28,6 +30,15 @@ figure svg { width: 100%; height: auto; display: block; }
 th, td { text-align: right; padding: 4px 8px; border-bottom: 1px solid #eef1f4; font-variant-numeric: tabular-nums; }
 th:first-child, td:first-child { text-align: left; } .bad { color: #c02626; } .note { font-size: 13px; color: #616e7c; }
 """
+
+
+ZOOM = Path(__file__).with_name("zoom.js").read_text(encoding="utf-8")
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-"
+    + base64.b64encode(hashlib.sha256(ZOOM.encode()).digest()).decode()
+    + "'"
+)
+"""Nothing is loaded from anywhere, and no other script runs, whatever a name in the run's folder holds."""
 
 
 def write_report(run_folder: Path, out: Path) -> list[RunData]:
@@ -62,8 +73,9 @@ def render(runs: Sequence[RunData]) -> str:
         parts.append(quarantine(kept_out(first.summary)))
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f"<meta name='viewport' content='width=device-width'><title>{escape(title)}</title>"
-        f"<style>{CSS}</style></head><body><main>{''.join(parts)}</main></body></html>\n"
+        f"<style>{CSS}</style></head><body><main>{''.join(parts)}</main><script>{ZOOM}</script></body></html>\n"
     )
 
 
@@ -73,6 +85,8 @@ def instrument(run: RunData) -> list[str]:
         cards(key_figures(run)),
         breaches(run.breaches),
         "<h2>What happened</h2>",
+        "<p class='note'>Drag over a chart of time to zoom into all of them, double click for the whole; with a chart"
+        " chosen, + - and arrow keys do too.</p>",
         figure("Price and our fills (hollow: resting, filled: crossing)", plots.price(run)),
         figure("Position", plots.position(run)),
         figure("PnL after fees, marked to mid", plots.pnl(run)),

@@ -185,6 +185,15 @@ def verify_run(folder: RunFolder, progress: Progress) -> Verified:
         "pnl_ticks": float(accounts["pnl"].sum()),
         "fees": float(accounts["fees"].sum()),
         "financing": float(accounts["financing"].sum()),
+        "instruments": {
+            one.name: {
+                "final_position": int(account["position"]),
+                "pnl_ticks": float(account["pnl"]),
+                "fees": float(account["fees"]),
+                "fills": int(account["fills"]),
+            }
+            for one, account in zip(engine.instruments, accounts, strict=True)
+        },
         "halted": engine.halted,
         "model_hash": engine.model.artifact.hash,
         "monitor_lines": looked,
