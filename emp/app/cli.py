@@ -55,7 +55,8 @@ class LazyGroup(TyperGroup):
     A command module defines `app`, a `typer.Typer` with one command (then that command is the module's) or
     several (then they are sub-commands), and its docstring's first line is the command's help; a module without
     `app` serves other modules and is no command. `package` is where the modules lie; a group of commands
-    (`emp bench …`) subclasses with another package.
+    (`emp bench …`) subclasses with another package. A package with PANELS has its commands listed in their order,
+    under their titles.
     """
 
     package = COMMANDS
@@ -65,9 +66,15 @@ class LazyGroup(TyperGroup):
         lay_out(self)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of all command modules, sorted."""
+        """Return the names of all command modules: those of PANELS in their order, then others, sorted."""
         package = importlib.import_module(self.package)
-        return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(package.__path__))
+        names = {m.name.replace("_", "-") for m in pkgutil.iter_modules(package.__path__)}
+        listed = [name for panel in self._panels().values() for name in panel if name in names]
+        return listed + sorted(names.difference(listed))
+
+    def _panels(self) -> dict[str, tuple[str, ...]]:
+        panels: dict[str, tuple[str, ...]] = getattr(importlib.import_module(self.package), "PANELS", {})
+        return panels
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import the command's module and build its command."""
@@ -76,8 +83,11 @@ class LazyGroup(TyperGroup):
         module = importlib.import_module(f"{self.package}.{cmd_name.replace('-', '_')}")
         if not hasattr(module, "app"):
             return None
-        command = typer.main.get_command(module.app)
+        command: Any = typer.main.get_command(module.app)
         command.name = cmd_name
+        command.rich_help_panel = next(
+            (title for title, names in self._panels().items() if cmd_name in names), None
+        )
         # Typer adds these to every app that it builds; they would install the completion of a sub-command.
         command.params = [
             p for p in command.params if p.name not in ("install_completion", "show_completion")

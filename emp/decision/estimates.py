@@ -21,7 +21,7 @@ SPAN = 2048
 ESTIMATES = np.dtype(
     [
         ("events", "i8"),
-        ("ts", "i8"),
+        ("ts", "i8"),  # of the last visible event; 0 none since the stream broke
         ("elapsed_ns", "f8"),  # mean time between events
         ("volume_bid", "f8"),  # lots per event sold into the bid
         ("volume_ask", "f8"),
@@ -32,7 +32,7 @@ ESTIMATES = np.dtype(
         ("depth", "f8"),  # lots: median size of the best level
         ("at", "i8"),  # place in the ring of the latest events
         ("mid2", "i8", (LOOKAHEAD,)),  # ring: bid + ask before the trade
-        ("last_mid2", "i8"),  # bid + ask of the last visible event; 0 none since the stream broke
+        ("last_mid2", "i8"),  # bid + ask of the last visible event
         ("hit", "i4", (LOOKAHEAD,)),  # ring: +1 a trade at the ask, -1 at the bid, 0 none
         ("pending", "f8"),  # signed volume since the last visible event
     ],
@@ -58,7 +58,6 @@ def forget_trades(e: Any) -> None:
     for i in range(LOOKAHEAD):
         e.hit[i] = 0
     e.pending = 0.0
-    e.last_mid2 = 0
     e.ts = 0
 
 
@@ -78,7 +77,8 @@ def update_estimates(e: Any, event: Any) -> None:
     e.pending = 0.0
     e.volume_bid += weight * (max(-traded, 0.0) - e.volume_bid)
     e.volume_ask += weight * (max(traded, 0.0) - e.volume_ask)
-    if e.ts > 0:
+    goes_on = e.ts > 0
+    if goes_on:
         e.elapsed_ns += weight * (event.ts - e.ts - e.elapsed_ns)
     e.ts = event.ts
 
@@ -91,7 +91,7 @@ def update_estimates(e: Any, event: Any) -> None:
     elif e.hit[at] > 0:
         e.hits_ask += 1
         e.adverse_ask += (drift - e.adverse_ask) / min(float(e.hits_ask), float(SPAN))
-    e.mid2[at] = e.last_mid2 if e.last_mid2 > 0 else mid2
+    e.mid2[at] = e.last_mid2 if goes_on else mid2
     e.last_mid2 = mid2
     e.hit[at] = 1 if traded > 0.0 else -1 if traded < 0.0 else 0
     e.at = at + 1 if at + 1 < LOOKAHEAD else 0

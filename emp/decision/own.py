@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emp.core.book import MAX_TICKS
 from emp.core.codes import Action, Reason, WorkingState
 from emp.core.numba.call import call
 from emp.core.numba.jit import kernel
@@ -160,15 +161,16 @@ def observe(
 
 
 @kernel
-def makes_sense(request: Any) -> bool:
-    """Whether a request is one that an order could be made of."""
+def makes_sense(request: Any, event: Any) -> bool:
+    """Whether a request is one that an order could be made of; 0 is a price where the market is not above it."""
     if request.action in (HOLD, CANCEL):
         return True
+    priced = abs(request.px) <= MAX_TICKS and (request.px != 0 or event.bid_px[0] <= 0)
     if request.action == REPLACE:
-        return request.px != 0 and request.qty >= 1
+        return priced and request.qty >= 1
     if request.action in (POST, CROSS):
         sided = request.side == 1 or request.side == -1
-        return sided and request.qty >= 1 and (request.action == CROSS or request.px != 0)
+        return sided and request.qty >= 1 and (request.action == CROSS or priced)
     return False
 
 
@@ -190,7 +192,7 @@ def take_request(request: Any, event: Any, working: Any, max_order: int, row: An
         row.reason_code = IN_FLIGHT
     elif action in (POST, CROSS):
         row.action, row.side, row.px, row.qty = action, request.side, request.px, min(request.qty, max_order)
-        if row.px == 0:
+        if action == CROSS and request.px == 0:
             row.px = event.ask_px[0] if row.side > 0 else event.bid_px[0]
 
 
@@ -229,7 +231,7 @@ def decide_own(
     request.side = request.px = request.qty = 0
     request.expected_ticks = 0.0
     answer = call(rule.entry[0], rule.seen.ctypes.data, rule.request.ctypes.data, rule.entry[1])
-    if answer != ANSWERED or not makes_sense(request):
+    if answer != ANSWERED or not makes_sense(request, event):
         failure.kind, failure.seq = RAISED if answer != ANSWERED else SENSELESS, event.seq
         failure.action, failure.side, failure.px, failure.qty = (
             request.action,

@@ -68,7 +68,7 @@ def end_shadow(
             the lot would have been held longer (`emp.decision.financing.learn_unfinished`).
         last_ns: of the last event before the break.
     """
-    if account.position != 0 and s.bid > 0 and s.ask > 0:
+    if account.position != 0 and s.bid < s.ask:
         side = -1 if account.position > 0 else 1
         apply_fill(account, side, 1, s.ask if side > 0 else s.bid, costs.taker_fee)
         if take_fills(lots, account, last_ns):

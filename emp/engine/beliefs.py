@@ -68,7 +68,7 @@ class Beliefs:
                 self._sampled_at = int(row["ts"])
             elif not acts[i]:
                 continue
-            if row["bid"] > 0 and row["ask"] > 0 and len(self._waiting) < MOST_WAITING:
+            if row["bid"] < row["ask"] and len(self._waiting) < MOST_WAITING:
                 self._waiting.append(row.copy())
 
     def came_of(self, seq: int) -> float | None:

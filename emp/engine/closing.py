@@ -16,7 +16,7 @@ PROTECTION = 10
 
 
 class Touch(NamedTuple):
-    """The last believable best prices of an instrument, 0 where there were none, and the number of their event."""
+    """The last believable best prices of an instrument, both 0 where there were none, and the number of their event."""
 
     bid: int
     ask: int
@@ -85,7 +85,7 @@ class Closing:
         if i in self._doubted:
             return "the venue has not said yet what it holds: a report told of lots that no order of ours explains"
         touch = self._touch(i)
-        if not 0 < touch.bid < touch.ask:
+        if not touch.bid < touch.ask:
             return "there is no book, so no price to close at"
         refused = self._paces[i].refused
         return (

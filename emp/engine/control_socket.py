@@ -29,6 +29,9 @@ ANSWER_S = 5.0
 
 ACTIONS: tuple[str, ...] = get_args(OwnerAction)
 
+OF_THE_RUN: tuple[str, ...] = ("stop", "reload")
+"""Actions that no instrument can have to itself."""
+
 Ask = Callable[[OwnerAction, str, str], str | Awaitable[str]]
 """Called with the action, why, and the instrument (empty: all); says in words what comes of it, at once or in less than
 ANSWER_S, or raises EmpError."""
@@ -104,6 +107,11 @@ class ControlSocket:
         if instrument and instrument not in self._instruments:
             known = ", ".join(self._instruments)
             return {"ok": False, "text": f"this run does not trade {instrument}: it trades {known}"}
+        if instrument and action in OF_THE_RUN:
+            return {
+                "ok": False,
+                "text": f"{action} is for the whole run, not for {instrument}: name no instrument",
+            }
         try:
             told = self._ask(action, reason or "operator", instrument)  # type: ignore[arg-type]
             return {"ok": True, "text": told if isinstance(told, str) else await told}

@@ -267,7 +267,7 @@ class Live(Ending):
         for i in range(len(self._names)):
             left = self._upkeep.known_price(i)
             told = KnownPrice(self._engine.orders.prices[i], left_ns)
-            self._first_books.know(i, left if left.px > 0.0 else told)
+            self._first_books.know(i, left if left.px != 0.0 else told)
 
     async def _recover(self, recovery: Recovery) -> None:
         """Agree with ledger and venue; what cannot be true halts everything before it begins."""

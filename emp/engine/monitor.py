@@ -35,7 +35,7 @@ from emp.model.scoring import SEEN, SHARES, clear, excess, new_scoring, score_al
 from emp.observe.drift import DriftLook, DriftWatch, count_rows
 from emp.observe.psi import BINS
 from emp.observe.sequential import bet, log_evidence, new_process
-from emp.perception.normalise import CORE
+from emp.perception.normalise import CLIP, CORE
 from emp.perception.state import CORE_INPUTS
 
 BLOCK = 256
@@ -56,6 +56,9 @@ ECE_LIMIT = 0.08
 LOG_LOSS, VALUE, DRIFT = "log_loss", "value", "drift"
 FAILED, BEHIND, EARNED = "failed", "behind", "earned"
 """Kinds of findings, beside DRIFT and "look"."""
+
+BOUND = 1.001 * CLIP
+"""Beyond which no input can lie: the normalisation makes none larger than CLIP, but for rounding."""
 
 CALIBRATION = "calibration"
 """The test that the calibration error of the model that serves is at most ECE_LIMIT, at every horizon."""
@@ -114,7 +117,7 @@ class _Watched:
         head = head_of(artifact, instrument)
         reference = reference_of(artifact, head)
         self.inputs = inputs
-        self.drift = None if reference is None else DriftWatch(reference, LEVEL * share)
+        self.drift = None if reference is None else DriftWatch(reference, LEVEL * share, BOUND)
         self.drifted: tuple[int, ...] = ()
         manifest = artifact.manifest
         self.trained = instrument.name in trained_on(manifest)
@@ -291,6 +294,7 @@ class Monitor:
             "chance": _by_input(look.chance),
             "log_evidence": _number(look.log_evidence),
             "drifted": [CORE_INPUTS[j] for j in look.drifted],
+            "beyond": [CORE_INPUTS[j] for j in look.beyond],
             "trained": self._watched[i].trained,
         }
         return Finding(at, "drift", self._instruments[i].name, ts, data)

@@ -1,7 +1,7 @@
 """What the monitor of a recorded run found, found again from the run's journal, and held against its own lines."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +58,11 @@ def stretches(folder: RunFolder) -> list[Stretch]:
 
 
 def verify_monitor(
-    folder: RunFolder, rows: Array, terms: Callable[[int], Terms], model: Callable[[str], LoadedModel]
+    folder: RunFolder,
+    rows: Array,
+    terms: Callable[[int], Terms],
+    model: Callable[[str], LoadedModel],
+    served: Sequence[str] = (),
 ) -> int:
     """Find again what the monitor of a run found; return how many lines that is.
 
@@ -66,9 +70,10 @@ def verify_monitor(
         rows: DECISION rows of the whole run.
         terms: those of the process before whose trading the run had so many events.
         model: the artifact of a hash.
+        served: hashes of the models whose rows they are, in the order of `model_id`; nobody asks where there are none.
 
     Raises:
-        JournalError: a line differs, is missing, or was never found.
+        JournalError: a line differs, is missing, or was never found, or tells of a model that did not serve.
     """
     market = Journalled(folder, rows)
     monitor: Monitor | None = None
@@ -87,11 +92,24 @@ def verify_monitor(
             while rolls and rolls[0][0] <= begin:
                 monitor.finance(rolls.popleft()[1])
             for first, events, mine in market.take(begin, end):
+                _refuse_others(folder, one, mine, served)
                 lines += [line_of_finding(found) for found in monitor.take(first, events, mine)]
         for _, roll in rolls:
             monitor.finance(roll)
         checked += _compare(folder, one, lines, market.at)
     return checked
+
+
+def _refuse_others(folder: RunFolder, one: Stretch, rows: Array, served: Sequence[str]) -> None:
+    """Raise JournalError where rows are of another model than the one that a stretch says it watched: what they are
+    worth would be told of a model that has not said it.
+    """
+    theirs = {served[k] for k in np.unique(rows["model_id"])} if served else set()
+    if theirs - {one.told["serving"]}:
+        raise JournalError(
+            f"{folder.path / MONITOR}: says that model {one.told['serving'][:12]} served behind event {one.first}: it"
+            " did not"
+        )
 
 
 def _compare(folder: RunFolder, one: Stretch, again: list[bytes], journalled: int) -> int:

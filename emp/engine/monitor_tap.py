@@ -150,10 +150,7 @@ class MonitorTap(Tap):
             _log.info("the inputs look as in training again", instrument=finding.instrument)
             self._show_drift()
             return
-        named = [
-            f"{name} (PSI {view.psi[name]:.2f}, by chance {view.chance[name]:.2f})" for name in view.drifted
-        ]
-        shown = ", ".join(named)
+        shown = ", ".join(_in_words(name, view, data["beyond"]) for name in view.drifted)
         _log.warning("the inputs have drifted", instrument=finding.instrument, inputs=shown, trained=trained)
         self._show_drift()
         if trained:
@@ -172,6 +169,12 @@ class MonitorTap(Tap):
         model = self._watching.lineup.serving.artifact.hash
         evidence = float(finding.data["log_evidence"])
         self._verdicts.append(Verdict(model, gate, finding.instrument, evidence, why))
+
+
+def _in_words(name: str, view: DriftView, beyond: Sequence[str]) -> str:
+    """An input that has drifted, and what says so."""
+    bound = ", larger than any that is made" if name in beyond else ""
+    return f"{name} (PSI {view.psi[name]:.2f}, by chance {view.chance[name]:.2f}{bound})"
 
 
 def line_of_roll(control: Control, at: int) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numba.core.dispatcher import Dispatcher
 
+from emp.core.book import MAX_TICKS
 from emp.core.codes import Action
 from emp.core.errors import UsageError
 from emp.core.records import Array
@@ -102,11 +103,12 @@ class Rule:
             raise self._raised
         if failed["kind"] == RAISED:
             raise UsageError(f"{where}: {why(self._raised)}") from self._raised
+        px = failed["px"] if abs(failed["px"]) <= MAX_TICKS else "no whole tick"
         asked = Action(int(failed["action"])).name if failed["action"] in list(Action) else failed["action"]
         raise UsageError(
-            f"{where}: asked for {asked}, side {failed['side']}, {failed['qty']} lots at {failed['px']}:"
+            f"{where}: asked for {asked}, side {failed['side']}, {failed['qty']} lots at {px}:"
             " POST and CROSS want a side of 1 or -1 and at least a lot, POST and REPLACE a price; in whole"
-            " lots and ticks, a fraction counts as 0"
+            " lots and ticks"
         )
 
     def _wrap(self, function: Callable[..., Any], takes: int) -> Any:

@@ -42,7 +42,7 @@ def stop_price(engine: Engine, i: int) -> int:
     account, seen = engine.desk.account[i], engine.desk.perception[i]
     held = int(account["position"])
     bid, ask = int(seen["bid"]), int(seen["ask"])
-    if not held or engine.positions.unvalued.lots(i) or not 0 < bid < ask:
+    if not held or engine.positions.unvalued.lots(i) or not bid < ask or 0 in (bid, ask):
         return 0
     limits = engine.limits
     floor = max(
@@ -52,7 +52,7 @@ def stop_price(engine: Engine, i: int) -> int:
     beyond = PROTECTION * (ask - bid)
     if held > 0:
         px = int(at // 1) - beyond
-        return px if 0 < px < bid else 0
+        return px if px < bid and (px > 0 or bid <= 0) else 0
     px = -int(-at // 1) + beyond
     return px if px > ask else 0
 

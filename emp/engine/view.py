@@ -26,6 +26,8 @@ from emp.engine.view_parts import (
     account_view,
     decision_view,
     expected_of,
+    halted_by,
+    halts_in_words,
     head_view,
     levels,
     limit_views,
@@ -251,17 +253,17 @@ class Viewer(Tap):
         """The system as it is now."""
         p50, p90, p99 = self._infer_ms.quantiles((0.5, 0.9, 0.99))
         p50_total, p99_total = self._total_ms.quantiles((0.5, 0.99))
-        risk = self._engine.desk.risk
-        halted = np.flatnonzero(risk["halted"])
+        instruments = tuple(self._instrument(i, one) for i, one in enumerate(self._engine.instruments))
+        halted = halts_in_words(instruments)
         return View(
             mode=self._mode,
             run=self._engine.run,
             model=self._engine.model.artifact.hash,
             now_ns=self._clock.now_ns(),
             started_ns=self._started_ns,
-            instruments=tuple(self._instrument(i, one) for i, one in enumerate(self._engine.instruments)),
-            halted=len(halted) > 0,
-            halt_reason=Reason(int(risk["halt_reason"][halted[0]])).name.lower() if len(halted) else "",
+            instruments=instruments,
+            halted=bool(halted),
+            halt_reason=halted,
             p50_infer_ms=p50,
             p90_infer_ms=p90,
             p99_infer_ms=p99,
@@ -323,6 +325,7 @@ class Viewer(Tap):
                 for n, row in list(seen.decisions)
             ),
             money_per_tick=money,
+            halted=halted_by(self._engine.desk.risk[i]),
             currency=currency,
             bids=bids,
             asks=asks,

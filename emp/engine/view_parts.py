@@ -1,6 +1,7 @@
 """Parts of the live view, each built from the engine's own arrays."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,7 +15,16 @@ from emp.engine.desk import Desk
 from emp.engine.engine import Engine
 from emp.engine.value import by_kind
 from emp.execution.transitions import Order
-from emp.observe.board import AccountView, DecisionView, HeadView, KindView, LinkView, OrderView, ValueView
+from emp.observe.board import (
+    AccountView,
+    DecisionView,
+    HeadView,
+    InstrumentView,
+    KindView,
+    LinkView,
+    OrderView,
+    ValueView,
+)
 from emp.observe.trading_views import LimitView
 from emp.risk.limits import BURST
 
@@ -172,7 +182,7 @@ def unrealised_ticks(desk: Desk, i: int) -> float | None:
     position = int(account["position"])
     if position == 0:
         return 0.0
-    if int(lots["position"]) != position or not book["bid"] or not book["ask"]:
+    if int(lots["position"]) != position or not book["bid"] < book["ask"]:
         return None
     return position * (0.5 * float(book["bid"] + book["ask"]) - float(lots["entry"]))
 
@@ -225,6 +235,25 @@ def money_of(instrument: Instrument) -> tuple[float, str]:
     if not instrument.currencies:
         return 0.0, ""
     return instrument.tick * instrument.point_value, instrument.currencies[-1]
+
+
+def halted_by(risk: Any) -> str:
+    """Why risk has halted an instrument (RISK record); "" where it has not."""
+    return Reason(int(risk["halt_reason"])).name.lower() if risk["halted"] else ""
+
+
+def halts_in_words(instruments: Sequence[InstrumentView]) -> str:
+    """Why risk has halted trading, "" where it has not: each reason with the instruments that it holds for, where that
+    is not all of them.
+    """
+    by_reason: dict[str, list[str]] = {}
+    for one in instruments:
+        if one.halted:
+            by_reason.setdefault(one.halted, []).append(one.name)
+    return "; ".join(
+        reason if len(found) == len(instruments) else f"{reason} ({', '.join(found)})"
+        for reason, found in by_reason.items()
+    )
 
 
 def reason_counts(counts: Array) -> dict[str, int]:

@@ -24,7 +24,7 @@ def flatten(
     Every order that can still fill is withdrawn, and an immediate-or-cancel order closes the position as the
     unique fills make it, less what closing orders on their way will close: calling twice sends nothing twice.
     Closing orders accept a price `through_ticks` beyond the best one, `bid` and `ask` being the last known; where
-    those are no book (0, locked, crossed) there is no price to close at, and only cancels come. A cancel that the
+    those are no book (both 0, locked, crossed) there is no price to close at, and only cancels come. A cancel that the
     venue goes on refusing is repeated at its pace.
     """
     orders = manager.open_orders(instrument)
@@ -41,14 +41,14 @@ def flatten(
     ]
     held = left_to_close(manager, instrument)
     side = -1 if held > 0 else 1
-    if held and 0 < bid < ask:
+    if held and bid < ask:
         commands.append(
             NewOrder(
                 cl_ord_id=next_id(),
                 instrument=instrument,
                 side=side,
                 qty=abs(held),
-                px=ask + through_ticks if side > 0 else max(1, bid - through_ticks),
+                px=ask + through_ticks if side > 0 else _low(bid, through_ticks),
                 immediate=True,
                 ts=ts,
                 reason=Reason.KILL_SWITCH,
@@ -56,6 +56,11 @@ def flatten(
             )
         )
     return commands
+
+
+def _low(bid: int, through_ticks: int) -> int:
+    """The lowest price of a sale; in a market above 0 it stays above it, as its venue takes no other."""
+    return max(1, bid - through_ticks) if bid > 0 else bid - through_ticks
 
 
 def left_to_close(manager: OrderManager, instrument: str) -> int:

@@ -32,6 +32,7 @@ Kind = Literal[
     "begun",
     "paper",
     "told",
+    "reached",
     "contest",
     "withdrawal",
 ]

@@ -83,6 +83,12 @@ class Gates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     left_out: tuple[str, ...] = ()  # names of gates that are not asked for: nothing promoted so trades live
 
 
+SECTIONS: dict[str, type[Limits | Beyond]] = {"gates": Limits, "beyond": Beyond}
+"""Of a gates file, with what stands in each."""
+
+SHIPPED = Path(str(resources.files("emp.governance").joinpath("gates.yaml")))
+
+
 class Rule(NamedTuple):
     """How one gate is computed."""
 
@@ -117,18 +123,52 @@ def read_gates(path: Path | None = None) -> Gates:
     Raises:
         GovernanceError: it cannot be read, or a name or a value in it is not one of the schema.
     """
-    shipped = Path(str(resources.files("emp.governance").joinpath("gates.yaml")))
+    path = path or SHIPPED
+    told = load_gates(path)
+    names = lacking(told)
+    if names:
+        raise GovernanceError(
+            f"{path}: not a gates file of this release: it lacks {', '.join(names)}: `emp gates complete {path}` adds"
+            " what it lacks at the shipped limits"
+        )
+    return gates_of(told, path)
+
+
+def load_gates(path: Path) -> Any:
+    """What a gates file says, whatever that is; GovernanceError where it says nothing that can be read."""
     try:
-        gates = msgspec.convert(load_yaml(read_small(path or shipped)), Gates)
-    except (OSError, UnicodeError, yaml.YAMLError, msgspec.ValidationError) as error:
-        line = str(error).splitlines()[0]
-        raise GovernanceError(f"{path or shipped}: not a gates file: {line}") from error
+        return load_yaml(read_small(path))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise GovernanceError(f"{path}: not a gates file: {str(error).splitlines()[0]}") from error
+
+
+def gates_of(told: Any, path: Path) -> Gates:
+    """The gates that a file says, whose path is for messages; GovernanceError where they are not of the schema."""
+    try:
+        gates = msgspec.convert(told, Gates)
+    except msgspec.ValidationError as error:
+        raise GovernanceError(f"{path}: not a gates file: {str(error).splitlines()[0]}") from error
     unknown = sorted(set(gates.left_out) - {rule.name for rule in rules(gates)})
     if unknown:
-        raise GovernanceError(
-            f"{path or shipped}: not a gates file: left_out names no gate: {', '.join(unknown)}"
-        )
+        raise GovernanceError(f"{path}: not a gates file: left_out names no gate: {', '.join(unknown)}")
     return gates
+
+
+def lacking(told: Any) -> tuple[str, ...]:
+    """Names of gates that a file lacks, which has some; each as `rules` names it, or whole."""
+    sections = {name: told.get(name, {}) for name in SECTIONS} if isinstance(told, dict) else {}
+    if not any(sections.values()) or not all(isinstance(one, dict) for one in sections.values()):
+        return ()
+    names = []
+    for section, one in sections.items():
+        for field in msgspec.structs.fields(SECTIONS[section]):
+            within = one.get(field.name, {})
+            if field.name not in one:
+                names.append(field.name)
+            elif isinstance(within, dict) and field.type is not float:
+                parts = getattr(field.type, "__struct_fields__", ())
+                names += [f"{field.name}.{part}" for part in parts if part not in within]
+    return tuple(names)
 
 
 def equity(asset_class: str) -> bool:

@@ -1,8 +1,8 @@
 """Paper runs on record: each is signed when it begins and once all its days are told.
 
 So no day can be chosen: a run that is not on record from its beginning makes no green day, and one that began and was
-not told to its end, because its folder is gone or its journal does not bear it out, makes a red one. A run that goes on
-in a folder that is there is waited for.
+not told to its end, because its folder is gone, its journal does not bear it out, or it is shorter than what was signed
+of it (`emp.governance.heads`), makes a red one. A run that goes on in a folder that is there is waited for.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +12,7 @@ import msgspec
 
 from emp.engine.watched_days import DAY_NS
 from emp.governance.evidence import Evidence, Kind, new_evidence
+from emp.governance.heads import reached
 from emp.governance.paper_source import Source
 
 BEGUN: Kind = "begun"
@@ -28,21 +29,35 @@ class Untold(NamedTuple):
     day: int  # the first of which nothing is on record
 
 
-def of_start(model: str, source: Source, instruments: Sequence[str], now_ns: int) -> Evidence:
-    """Evidence that a run begins, of the model that serves first."""
+def of_start(
+    model: str, source: Source, instruments: Sequence[str], now_ns: int, manifest_sha256: str = ""
+) -> Evidence:
+    """Evidence that a run begins, of the model that serves first; its manifest says where its market comes from."""
     config = {
         **source._asdict(),
         "day": now_ns // DAY_NS,
         "instruments": list(instruments),
         "ts": now_ns,
+        "manifest_sha256": manifest_sha256,
     }
     return msgspec.structs.replace(new_evidence(BEGUN, model, [], config), code=source.code)
 
 
-def of_end(model: str, source: Source, days: Sequence[int]) -> Evidence:
-    """Evidence that all days of a run that has ended are told; none where it ended before it traded."""
-    made = new_evidence(TOLD, model, [], {**source._asdict(), "days": sorted(set(days))})
+def of_end(model: str, source: Source, days: Sequence[int], events: int = 0) -> Evidence:
+    """Evidence that all days of a run that has ended are told, up to so many events; none where it ended before it
+    traded.
+    """
+    made = new_evidence(TOLD, model, [], {**source._asdict(), "days": sorted(set(days)), "events": events})
     return msgspec.structs.replace(made, code=source.code)
+
+
+def manifests(evidence: Mapping[str, Evidence], run: str) -> set[str]:
+    """Hashes of the manifests with which a run was signed when it began: one, where all is right."""
+    return {
+        str(one.config.get("manifest_sha256"))
+        for one in evidence.values()
+        if one.kind == BEGUN and one.config.get("run") == run
+    }
 
 
 def begun_runs(evidence: Mapping[str, Evidence]) -> dict[str, int]:
@@ -55,9 +70,10 @@ def begun_runs(evidence: Mapping[str, Evidence]) -> dict[str, int]:
 
 
 def _told_runs(evidence: Mapping[str, Evidence]) -> set[str]:
-    """Runs that were told to their end, by what names every day of theirs that is on record: a day that it does not
-    know was traded after it was signed.
+    """Runs that were told to their end, by what names every day of theirs that is on record and all events that were
+    signed: those that it does not know were traded after it.
     """
+    least = reached(evidence)
     days: dict[str, set[Any]] = {}
     for one in evidence.values():
         if one.kind == "paper":
@@ -67,6 +83,7 @@ def _told_runs(evidence: Mapping[str, Evidence]) -> set[str]:
         for one in evidence.values()
         if one.kind == TOLD
         and days.get(run := str(one.config.get("run")), set()) <= set(one.config.get("days", ()))
+        and least.get(run, 0) <= one.config.get("events", 0)
     }
 
 

@@ -29,7 +29,7 @@ Role = Literal["training", "box"]
 KINDS: dict[Role, frozenset[str]] = {
     "training": frozenset({"evaluation", "masking", "parity", "facts", "chaos", "verdict", "audit", "looks"}),
     "box": frozenset(
-        {"latency", "drift", "value", "begun", "paper", "told", "contest", "withdrawal", "looks"}
+        {"latency", "drift", "value", "begun", "reached", "paper", "told", "contest", "withdrawal", "looks"}
     ),
 }
 """What a key of each role may sign. Both add lines to the ledger of evidence ("looks")."""

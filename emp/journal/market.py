@@ -100,9 +100,27 @@ class MarketJournal:
         self._writer.close(self._to_table())
 
 
+def journalled_parts(folder: Path) -> int:
+    """Events that the parts of a market journal hold."""
+    return total_rows(list_parts(folder, _WHAT), _WHAT)
+
+
+def parts_from(folder: Path, first: int) -> tuple[int, Iterator[Array]]:
+    """The EVENT rows of a market journal in order, a part at a time, from the part on that holds event `first`; before
+    them, how many come before that part.
+    """
+    parts = list_parts(folder, _WHAT)
+    kept, before = parts_for(parts, total_rows(parts, _WHAT), first + 1, _WHAT)
+    return before, _read(parts[max(kept - 1, 0) :])
+
+
 def read_market(folder: Path) -> Iterator[Array]:
     """Yield the EVENT rows of a market journal in order, a part at a time."""
-    for path, table in read_parts(list_parts(folder, _WHAT), _WHAT):
+    return _read(list_parts(folder, _WHAT))
+
+
+def _read(parts: Sequence[Path]) -> Iterator[Array]:
+    for path, table in read_parts(parts, _WHAT):
         if not is_market_data(table.schema):
             raise JournalError(f"{path} is not a part of a market journal of this release")
         yield market_events(table)

@@ -28,10 +28,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from emp.core.disk import disk, make_folders, write_new
 from emp.core.errors import JournalError, UsageError
+from emp.core.instrument import Instrument
 from emp.core.numba.cache import PACKAGE
 from emp.core.records import Array
 from emp.journal.files import file_sha256, is_link, is_there, listed, remove, write_atomically
@@ -40,6 +42,7 @@ from emp.version import __version__
 CONTINUED = "continued"
 """Kind of the ledger's note that another process goes on with a run, of other settings perhaps."""
 
+MANIFEST = "manifest.json"
 _META = "meta.json"
 
 
@@ -89,12 +92,23 @@ def build_manifest(
     }
 
 
+def instruments_of(manifest: Mapping[str, Any]) -> list[Instrument]:
+    """The instruments of a run as they were when it began, in its order; empty where another release wrote it so that
+    this one cannot tell.
+    """
+    described = manifest.get("facts") or [manifest.get("config", {}).get("instrument")]
+    try:
+        return msgspec.convert(described, list[Instrument])
+    except msgspec.ValidationError:
+        return []
+
+
 class RunFolder:
     """Paths and small files of one run."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.manifest: dict[str, Any] = _read_json(self.path / "manifest.json")
+        self.manifest: dict[str, Any] = _read_json(self.path / MANIFEST)
         self.ledger = self.path / "ledger.sqlite"
         self.actions = self.path / "actions"
         self.market = self.path / "market"
@@ -114,7 +128,7 @@ class RunFolder:
             disk().make_folder(beside, 0o700)  # orders, money and the account's name are its owner's alone
             disk().make_folder(beside / "actions", 0o777)
             disk().make_folder(beside / "checkpoint", 0o777)
-            write_atomically(beside / "manifest.json", _json(manifest))
+            write_atomically(beside / MANIFEST, _json(manifest))
             disk().replace(beside, path)
             disk().sync_folder(path.parent)
         except OSError as error:

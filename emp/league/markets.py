@@ -1,9 +1,8 @@
 """Markets that leagues are played in, and leagues on local processes."""
 
-import concurrent.futures
-import multiprocessing
 from collections.abc import Iterator
 
+from emp.core.processes import in_processes
 from emp.league.generations import SeedResult, Setting, play_league
 
 MARKETS = {
@@ -22,8 +21,10 @@ def sweep(jobs: list[tuple[Setting, int]], processes: int) -> Iterator[SeedResul
         for setting, seed in jobs:
             yield play_league(setting, seed)
         return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
-        waiting = [pool.submit(play_league, setting, seed) for setting, seed in jobs]
-        for one in concurrent.futures.as_completed(waiting):
-            yield one.result()
+    for _, result in in_processes(_play, jobs, processes):
+        yield result
+
+
+def _play(job: tuple[Setting, int]) -> SeedResult:
+    setting, seed = job
+    return play_league(setting, seed)

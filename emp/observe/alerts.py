@@ -79,7 +79,7 @@ def alerts_of(board: Board, told: Collection[str] = ()) -> list[Alert]:
             )
         )
     if view.halted:
-        found.append(_halted(view))
+        found += _halted(view)
     found += [_down(channel, link) for channel, link in view.links.items() if not link.up]
     found += _near("account", view.account.limits, told)
     if view.serving.role == "fallback":
@@ -101,14 +101,24 @@ def _of_alarm(name: str, text: str) -> Alert:
     return Alert(name=kind, severity=severity, text=text, detail=name.removeprefix(kind).strip())
 
 
-def _halted(view: View) -> Alert:
-    killed = view.halt_reason == "kill_switch"
-    newest = f"; {view.breaches[0]}" if view.breaches else ""
-    return Alert(
-        name="killed" if killed else "halted",
-        severity="critical",
-        text=f"trading is halted: {view.halt_reason or 'unknown reason'}{newest}{_held(view)}",
-    )
+def _halted(view: View) -> list[Alert]:
+    """One of the whole run, or of several instruments one of each: whoever was told of one must hear of the next."""
+    halts = [(one.name, one.halted) for one in view.instruments if one.halted]
+    if len(view.instruments) < 2 or not halts:
+        halts = [("", view.halt_reason)]
+    found = []
+    for name, reason in halts:
+        breach = next((f"; {one}" for one in view.breaches if one.startswith(name)), "")
+        what = f"trading of {name}" if name else "trading"
+        found.append(
+            Alert(
+                name="killed" if reason == "kill_switch" else "halted",
+                severity="critical",
+                text=f"{what} is halted: {reason or 'unknown reason'}{breach}{_held(view)}",
+                instrument=name,
+            )
+        )
+    return found
 
 
 def _held(view: View) -> str:

@@ -141,6 +141,7 @@ class InstrumentView(msgspec.Struct, frozen=True, kw_only=True):
     event_lag_ms: float = 0.0
     drops: Mapping[str, int] = {}  # events that did not reach the engine as themselves, by reason
     degraded: bool = False
+    halted: str = ""  # why risk has halted it
     stale_ms: float = 0.0  # since the last event, while the market is open
     stale: bool = False
     restarts: Mapping[str, int] = {}  # of the model's state from zero, by cause
@@ -232,7 +233,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     started_ns: int
     instruments: tuple[InstrumentView, ...]
     halted: bool = False
-    halt_reason: str = ""
+    halt_reason: str = ""  # of several instruments with those that it holds for, where not all are
     p50_infer_ms: float = 0.0
     p90_infer_ms: float = 0.0
     p99_infer_ms: float = 0.0

@@ -15,6 +15,8 @@ many independent rows as the training says that a block is worth. A bet on x, cu
 
 asks for no more than that, and holds under looking after every block (`emp.observe.sequential`). Evidence begins anew
 every trading day.
+
+Where whoever makes the inputs bounds them, no evidence is needed of one that lies beyond its bound: it was not made so.
 """
 
 import math
@@ -26,7 +28,7 @@ import numpy as np
 from emp.core.numba.jit import kernel
 from emp.core.records import Array
 from emp.observe.psi import BINS, FLOOR, LIMIT, chance_level, deciles, effective_size, index_of, shares
-from emp.observe.sequential import mix
+from emp.observe.sequential import MOST, mix
 
 BLOCK = 1_024
 """Rows of a block."""
@@ -117,17 +119,22 @@ class DriftLook(NamedTuple):
     chance: Array  # float64[F]: 95 % point of it when nothing differs, for the rows that it rests on
     log_evidence: float  # natural logarithm
     drifted: tuple[int, ...]  # inputs that the alarm names, until the day ends; none while there is none
+    beyond: tuple[int, ...]  # inputs that lay beyond the bound on any row of the block
 
 
 class DriftWatch:
     """Watches one instrument."""
 
-    def __init__(self, reference: Reference, level: float = LEVEL) -> None:
-        """`level` is the share of undisturbed trading days with an alarm."""
+    def __init__(self, reference: Reference, level: float = LEVEL, bound: float = math.inf) -> None:
+        """`level` is the share of undisturbed trading days with an alarm; no input is made larger than `bound`, on
+        either side of 0.
+        """
         self._reference = reference
         self._level = level
+        self._bound = bound
         self._counts = np.zeros(reference.shares.shape, np.int64)
         self._filled = 0
+        self._beyond: Array = np.zeros(len(reference.size), bool)
         self._recent: Array = np.zeros(reference.shares.shape)  # counts, the older the less
         self._day = -1
         self._begin()
@@ -148,6 +155,7 @@ class DriftWatch:
             self._day = day
             self._begin()
         count_rows(self._counts, rows, self._reference.edges)
+        self._beyond |= (np.abs(rows) > self._bound).any(axis=0)
         self._filled += len(rows)
         self._rows += len(rows)
         return self._look() if self._filled == BLOCK else None
@@ -161,18 +169,23 @@ class DriftWatch:
         if told.any():
             self._blocks += 1
             self._mixed[:, told] = mix(self._mixed[:, told], self._blocks, self._evidence(told))
+        beyond = self._beyond & (self._reference.size > 0.0)
+        self._mixed[:, beyond] = MOST
         self._recent = KEEP * self._recent + self._counts
         self._counts[...] = 0
         self._filled = 0
+        self._beyond[...] = False
         psi, chance = self._shown()
         evidence = self._mixed.mean(axis=0)
         mean = float(evidence.mean())
         if mean >= 1.0 / self._level and not self._drifted:
             order = np.argsort(-evidence, kind="stable")
             self._drifted = tuple(
-                int(j) for j in order if evidence[j] >= 1.0 / self._level and psi[j] > LIMIT
+                int(j) for j in order if evidence[j] >= 1.0 / self._level and (psi[j] > LIMIT or beyond[j])
             )
-        return DriftLook(self._rows, psi, chance, math.log(mean) if mean > 0.0 else -math.inf, self._drifted)
+        log_evidence = math.log(mean) if mean > 0.0 else -math.inf
+        where = tuple(int(j) for j in np.flatnonzero(beyond))
+        return DriftLook(self._rows, psi, chance, log_evidence, self._drifted, where)
 
     def _evidence(self, told: Array) -> Array:
         """Evidence float64[stakes, m] of the block that is full that the index is above LIMIT; of the inputs told."""

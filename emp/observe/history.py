@@ -127,7 +127,7 @@ class History:
                 kept = self._kept.setdefault(one.name, _Kept())
                 for name, rows in kept.rows.items():
                     rows.add(getattr(one, name), self.stamp)
-                if one.bid and one.ask and kept.rings[0].is_due(view.now_ns):  # coarser ones are rarer
+                if one.bid < one.ask and kept.rings[0].is_due(view.now_ns):  # coarser ones are rarer
                     row = sample(one, self.stamp)
                     for ring in kept.rings:
                         ring.add(row, view.now_ns)

@@ -7,6 +7,7 @@ import pytest
 import typer
 
 from emp.app.cli import app, main
+from emp.app.commands import PANELS
 
 
 def paths(command: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -42,14 +43,31 @@ def test_a_list_of_commands_has_one_sentence_for_each(
     for words in ((), ("gates",), ("bench",)):
         with pytest.raises(SystemExit):
             main([*words, "--help"])
-        rows = [r.strip("│ ") for r in capsys.readouterr().out.partition("Commands ─")[2].splitlines()[1:]]
-        rows = [row for row in rows if row and not row.startswith("╰")]
+        listed = capsys.readouterr().out.partition("Show this message")[2].splitlines()
+        rows = [row.strip("│ ") for row in listed if row.startswith("│ ")][bool(not listed[0]) :]
         command = typer.main.get_command(app)
         for word in words:
             command = command.get_command(typer.Context(command), word)
         names = [n for n in command.list_commands(typer.Context(command)) if command.get_command(None, n)]
         assert [row.split()[0] for row in rows] == names, "a row each"
         assert all(". " not in row for row in rows)
+
+
+def test_every_command_has_its_panel_and_every_panel_is_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    command = typer.main.get_command(app)
+    listed = [name for names in PANELS.values() for name in names]
+    shown = [n for n in command.list_commands(typer.Context(command)) if command.get_command(None, n)]  # type: ignore[attr-defined]
+    assert listed == shown
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert [line[3:].partition(" ─")[0] for line in said.splitlines() if line.startswith("╭─ ")] == [
+        "Options",
+        *PANELS,
+    ]
 
 
 def test_in_a_narrow_window_help_is_narrow_and_no_name_is_cut(

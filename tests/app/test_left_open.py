@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from emp.app.commands import run as command
-from emp.app.commands.run import Job
+from emp.app.wiring.job import Job
 from emp.core.errors import EmpError, JournalError, PositionLeftError, UsageError
 
 LEFT = "left open at the venue: GC +5 (the trade link is down)"
@@ -34,7 +34,7 @@ def job(folder: Path, error: EmpError | None, left: str) -> Any:
 def started(monkeypatch: pytest.MonkeyPatch, folder: Path, error: EmpError | None, left: str) -> None:
     config = folder / "run.yaml"
     config.write_text("mode: mock\ninstruments: {names: [GC]}\nhttp: {port: 0}\n")
-    monkeypatch.setattr(command, "_trading", job(folder, error, left))
+    monkeypatch.setattr("emp.app.wiring.job.trading", job(folder, error, left))
     command.run(config, None, False, False)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from emp.app.cli import main
+from emp.app.report.page import POLICY, ZOOM
 from emp.app.report.plots import SEEN
 from emp.core.records import HORIZON_NAMES, HORIZON_NS
 from emp.observe.markout import alphas_bps, mids_after, summarise
@@ -76,9 +77,12 @@ def test_a_page_from_a_replay(
     assert f"{summary['rows']:,}" in page
     assert summary["action_log_sha256"] in page
     assert page.count("<svg") == 7
+    assert f"<b>{0.01 * summary['pnl_ticks']:+,.2f}</b><span>PnL after fees, USD</span>" in page
     trained = summary["spans"]["trained"]["events"]
     assert trained == summary["events"]  # the shipped model was trained in that hour of that market
     assert f"<td>trained</td><td>{trained:,}</td>" in page
     assert page.count(SEEN["trained"]) == 3  # price, position and PnL
-    for outside in ("http://127", "https://", "src=", "<script", "@import"):
+    assert page.count(f"<script>{ZOOM}</script>") == page.count("<script") == 1
+    assert f'content="{POLICY}"' in page
+    for outside in ("http://127", "https://", "src=", "@import"):
         assert outside not in page.replace("http://www.w3.org", ""), outside

@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from emp.app.cli import main
+from emp.core.instrument import find
 from emp.engine.control_socket import NAME
 from emp.engine.replay import Backtest
 from emp.journal.actionlog import read_actions
 from emp.journal.ledger import Ledger
+from emp.journal.run import RunFolder, build_manifest
 from tests.kit.backtests import backtest, kill
 from tests.kit.events import random_events
 from tests.kit.models import engine
@@ -134,3 +137,24 @@ def test_what_cannot_be_done_is_one_line(capsys: pytest.CaptureFixture[str], run
 
 def test_an_empty_folder_has_no_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "no run in" in emp(capsys, "runs", "--runs", str(tmp_path / "nothing"))[1]
+
+
+def test_money_adds_up_and_ticks_of_unlike_instruments_do_not(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def run(name: str, **pnl: float) -> None:
+        facts = [msgspec.to_builtins(find(one)) for one in pnl]
+        manifest = build_manifest(
+            run=name, mode="mock", config={}, instruments=list(pnl), model_hashes=["m"], facts=facts
+        )
+        folder = RunFolder.create(tmp_path / f"mock-{name}", manifest)
+        parts = {one: {"pnl_ticks": ticks, "fees": 1.0} for one, ticks in pnl.items()}
+        folder.write_summary({"fills": 3, "halted": False, "instruments": parts})
+
+    run("ALIKE000", GOOG=50.0, TSLA=-20.0)
+    run("UNLIKE00", GOOG=50.0, GC=-2.0)
+    found = listed(capsys, tmp_path)
+    assert found["mock-ALIKE000"]["pnl_ticks"] == 30.0
+    assert found["mock-ALIKE000"]["pnl_money"] == {"USD": pytest.approx(0.3)}
+    assert found["mock-UNLIKE00"]["pnl_ticks"] is found["mock-UNLIKE00"]["fees"] is None
+    assert found["mock-UNLIKE00"]["pnl_money"] == {"USD": pytest.approx(0.5 - 2 * 10.0)}

@@ -242,3 +242,51 @@ def test_the_kinds_of_the_model_are_read_whatever_their_case(write, monkeypatch)
     monkeypatch.setenv("EMP_MODEL__FALLBACK_IMPL", " Linear")
     model = SystemConfig.load(write(BASE + "model: {ssm_impl: Mamba3}\n")).model
     assert (model.ssm_impl, model.fallback_impl) == ("mamba3", "linear")
+
+
+RECORDED = (
+    "mode: paper\ninstruments: {{names: [{names}]}}\n"
+    "access: {{connection_protocol: recording, recording: {files}}}\n"
+)
+
+
+def test_each_instrument_has_a_recording_of_its_own(write, monkeypatch) -> None:
+    one = SystemConfig.load(write(RECORDED.format(names="GOOG", files="a.csv")))
+    two = SystemConfig.load(write(RECORDED.format(names="GOOG, AAPL", files="{AAPL: a.csv, GOOG: g.csv}")))
+    assert one.recordings == [Path("a.csv")]
+    assert two.recordings == [Path("g.csv"), Path("a.csv")], "in the order of the instruments"
+    monkeypatch.setenv("EMP_ACCESS__RECORDING", "of, the day.csv")
+    assert SystemConfig.load(write(RECORDED.format(names="GOOG", files="a.csv"))).recordings == [
+        Path("of, the day.csv")
+    ]
+    monkeypatch.setenv("EMP_ACCESS__RECORDING", '{"GOOG": "g.csv"}')
+    assert SystemConfig.load(write(RECORDED.format(names="GOOG", files="a.csv"))).recordings == [
+        Path("g.csv")
+    ]
+    monkeypatch.setenv("EMP_ACCESS__RECORDING", '{"GOOG"')
+    assert "the mapping for recording is not valid JSON" in refusal(
+        write(RECORDED.format(names="GOOG", files="a"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "files", "mistake"),
+    [
+        ("GOOG, AAPL", "a.csv", "access.recording: name a file for each instrument, as in 'GOOG: FILE'"),
+        (
+            "GOOG, AAPL",
+            "{GOOG: a}",
+            "access.recording: has files of GOOG, instruments.names are GOOG, AAPL",
+        ),
+        ("GOOG", "{MSFT: a}", "access.recording: has files of MSFT, instruments.names are GOOG"),
+        (
+            "GOOG",
+            "[a, b]",
+            "access.recording: must be a path, or of several instruments NAME: FILE for each",
+        ),
+        ("GOOG", "{}", "access.recording: must be a path, or of several"),
+        ("GOOG", "5", "access.recording: must be a path, or of several"),
+    ],
+)
+def test_recordings_that_are_not_one_for_each_instrument(write, names: str, files: str, mistake: str) -> None:
+    assert mistake in refusal(write(RECORDED.format(names=names, files=files)))

@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,11 +28,10 @@ class Mock(NamedTuple):
     address: str
 
 
-@pytest.fixture(scope="module")
-def mock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mock]:
-    """`emp run` of the built-in market, at fifty times its speed."""
-    folder = tmp_path_factory.mktemp("run")
-    with start(folder, EMP_ACCESS__SPEED="50") as process:
+@contextmanager
+def serving(folder: Path, **settings: str) -> Iterator[Mock]:
+    """`emp run` of built-in markets, at fifty times their speed."""
+    with start(folder, EMP_ACCESS__SPEED="50", **settings) as process:
         try:
             assert process.stderr is not None
             address = ""
@@ -46,6 +46,13 @@ def mock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mock]:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
             process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def mock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mock]:
+    """A run of one market."""
+    with serving(tmp_path_factory.mktemp("run")) as running:
+        yield running
 
 
 def test_kill_is_flat_within_200_ms_of_the_press_and_recorded(mock: Mock, open_page: Any) -> None:

@@ -56,6 +56,17 @@ def test_a_forecast_is_compared_with_the_mid_at_its_time_and_not_before() -> Non
     assert beliefs.forecast["2s"].high == 2.0
 
 
+def test_below_zero_outcomes_are_known_as_above_it() -> None:
+    found = []
+    for zero in (0, -100, -1_000):
+        beliefs = Beliefs()
+        beliefs.take(*market([100 + zero] * 40 + [102 + zero] * 20))
+        beliefs.settle(THRESHOLD, 10**18)
+        found.append(beliefs.calibration())
+    assert found[0]
+    assert found[1] == found[2] == found[0]
+
+
 def test_shares_below_and_above_are_told_apart() -> None:
     for later, place in ((90, "below"), (120, "above")):
         beliefs = Beliefs()

@@ -40,6 +40,13 @@ def test_a_far_first_book_is_kept_back_and_said(factor: float) -> None:
     assert known.let_through(factor) == 1, "from here on the door judges"
 
 
+def test_a_price_below_zero_is_known_as_any_other() -> None:
+    known = Known(-100_000.0)
+    assert known.let_through(-3.0, 20) == 0
+    known.first.traded(0, -300_000.0)
+    assert known.let_through(-3.0) == 1
+
+
 def test_a_weekend_opens_with_its_gap() -> None:
     assert Known().let_through(1.9) == 1
     assert Known().let_through(0.55) == 1

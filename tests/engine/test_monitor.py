@@ -1,6 +1,7 @@
 """The monitor: the same however events come, true to the engine, and sure of a model that fails."""
 
 import json
+import math
 from collections import deque
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from emp.journal.run import RunFolder
 from emp.model.artifact import Artifact
 from emp.observe.board import Board
 from emp.observe.sequential import bet
+from emp.perception.state import CORE_INPUTS
 from emp.sim.flow.shipped import shipped_flow
 from emp.sim.world.market import Market
 from emp.sim.world.screen import Screen
@@ -192,6 +194,22 @@ def test_a_challenger_that_is_better_earns_its_promotion_and_fails_nobody(day: A
     assert not monitor.earned
 
 
+@pytest.mark.parametrize("name", ["spread", "qimbalance", "slope_bid", "sigma"])
+def test_an_input_three_times_as_large_is_named_soon_however_long_it_resembles_itself(
+    day: Array, lineup: Lineup, name: str
+) -> None:
+    monitor = Monitor([GOOG], LIMITS, lineup)
+    said = Contender(lineup.serving, [GOOG], LIMITS).forecast(day)
+    calm = [one for one in follow(monitor, day[:20_000], said[:20_000]) if one.kind == "drift"]
+    assert len(calm) > 10
+    assert not any(one.data["drifted"] or one.data["beyond"] for one in calm)
+    monitor.inputs[0].scale[CORE_INPUTS.index(name)] = 3.0
+    found = monitor.follow(20_000, day[20_000:26_000], said[20_000:26_000])
+    first = next(one for one in found if one.kind == "drift" and one.data["drifted"])
+    assert first.data["drifted"] == first.data["beyond"] == [name]
+    assert math.isfinite(first.data["log_evidence"])
+
+
 # --- the tap and its file
 
 
@@ -273,6 +291,19 @@ def test_what_was_found_is_found_again_from_the_journal(run: Run) -> None:
     assert begins == [(0, 0, True), (3_500, 3_000, False), (6_000, 6_000, False)]
     assert {one["kind"] for one in told} >= {"lineup", "look", "drift"}
     assert run.verify() == len(told) - len(begins)
+
+
+def test_what_another_model_has_said_is_not_told_of_the_one_that_the_lines_name(run: Run) -> None:
+    rows, serving = journalled_rows(run.folder), load_model("linear")
+    models = {"standby": named("standby"), serving.artifact.hash: serving}
+
+    def verify(second: str) -> int:
+        served = [serving.artifact.hash, second]
+        return verify_monitor(run.folder, rows, lambda _: Terms([GOOG], LIMITS), models.__getitem__, served)
+
+    assert verify("standby") > 0
+    with pytest.raises(JournalError, match=r"says that model standby served behind event 6000: it did not"):
+        verify("other")
 
 
 def test_another_challenger_begins_a_contest_of_its_own_beside_the_same_model(

@@ -3,16 +3,20 @@
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from emp.app.bench import reverted_days
 from emp.app.bench.revert import _revert, allowed
 from emp.app.bench.reverted import Drill
 from emp.app.bench.reverted_days import CALM, Days, Told
+from emp.app.bench.scaled import Day, told
 from emp.core.errors import UsageError
 from emp.engine.choose import load_model
 from emp.engine.inputs import PREFIX
 from emp.model.artifact import save
+from emp.observe.drift import BLOCK, LEAST_ROWS, make_reference
+from emp.perception.normalise import CORE
 
 EVENTS = 40_000
 
@@ -77,3 +81,23 @@ def test_what_was_found_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_how_many_are_allowed_is_the_binomial_point() -> None:
     assert allowed(1_000) == 18
     assert allowed(490) == 11
+
+
+def test_an_input_scaled_on_a_recorded_day_is_named_or_missed_or_nobodys() -> None:
+    rng = np.random.default_rng(1)
+    seen = rng.normal(0.0, 0.3, (LEAST_ROWS, CORE)).astype(np.float32)
+    seen[::2, 4:6], seen[1::2, 4:6] = 0.02, 0.06
+    seen[:, 1] = 0.0
+    reference = make_reference([seen])
+    assert reference is not None
+    rows = seen[: 8 * BLOCK].copy()
+    rows[:, 2] = np.nan
+    rows[5 * BLOCK, 5] = 2.1  # beyond the bound, once it is three times as large
+    one = told(Day("one", True, rows, reference, 7))
+    assert one["undisturbed"] == []
+    assert one["inputs"] == CORE - 2, "but for what nobody tells, and what is nought"
+    assert "stale" not in one["missed"]
+    assert (one["found"], one["worst"]) == (CORE - 2 - len(one["missed"]), 2 * BLOCK)
+    one = told(Day("one", True, np.where(np.isnan(rows), rows, 7.0), reference, 7))
+    assert "spread" in one["undisturbed"]
+    assert (one["inputs"], one["found"], one["median"]) == (0, 0, None)

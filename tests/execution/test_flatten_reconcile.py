@@ -2,6 +2,8 @@
 
 import itertools
 
+import pytest
+
 from emp.core.codes import OrderStatus
 from emp.core.contracts import CancelOrder, Command, NewOrder, VenuePosition
 from emp.execution.flatten import flatten, is_flat
@@ -12,12 +14,14 @@ from tests.execution.test_orders import cancel, new, report
 S = OrderStatus
 
 
-def flattening(manager: OrderManager, ids: "itertools.count[int]") -> list[Command]:
+def flattening(
+    manager: OrderManager, ids: "itertools.count[int]", touch: tuple[int, int] = (99, 101)
+) -> list[Command]:
     commands = flatten(
         manager,
         "GOOG",
-        bid=99,
-        ask=101,
+        bid=touch[0],
+        ask=touch[1],
         through_ticks=20,
         next_id=lambda: f"F{next(ids)}",
         ts=5000,
@@ -61,6 +65,28 @@ def test_a_short_is_bought_back_and_an_opening_order_in_flight_is_not_counted_as
     (close,) = flattening(manager, ids)
     assert isinstance(close, NewOrder)
     assert (close.side, close.qty, close.px) == (1, 5, 121)
+
+
+@pytest.mark.parametrize(
+    ("touch", "sell", "buy"),
+    [
+        ((-41, -40), -61, -20),
+        ((-1, 1), -21, 21),
+        ((0, 2), -20, 22),
+        ((5, 6), 1, 26),
+        ((0, 0), None, None),
+        ((-5, -5), None, None),
+    ],
+)
+def test_a_position_below_zero_is_closed_too(
+    touch: tuple[int, int], sell: int | None, buy: int | None
+) -> None:
+    for side, px in ((1, sell), (-1, buy)):
+        manager, ids = OrderManager(["GOOG"]), itertools.count()
+        manager.sent(new("A", side=side, qty=5, immediate=True))
+        manager.apply(report("1", S.FILLED, 5))
+        closing = [(c.side, c.px) for c in flattening(manager, ids, touch) if isinstance(c, NewOrder)]
+        assert closing == ([] if px is None else [(-side, px)])
 
 
 def test_a_refused_cancel_is_sent_again_and_one_in_doubt_is_not() -> None:

@@ -1,6 +1,5 @@
 """`emp finetune` from end to end: what is accepted, what is refused, the table of ways, what cannot be asked for."""
 
-import concurrent.futures
 import json
 import os
 import pickle
@@ -180,22 +179,17 @@ def test_the_table_of_the_ways_is_the_same_again_from_what_lies_in_the_folder_an
 
     assert without_time(again.output) == without_time(first.output)
 
-    class Here(concurrent.futures.ThreadPoolExecutor):
-        """In place of processes, which do not see the markets of a test; one at a time, as PyTorch's random numbers
-        are the process's. What is handed over must go as bytes.
-        """
-
-        def __init__(self, jobs: int, context: Any, begin: Any, told: Any) -> None:
-            assert jobs == 2, "a market and seed for each"
-            super().__init__(1, initializer=begin, initargs=pickle.loads(pickle.dumps(told)))
-
-        def submit(self, make: Any, *args: Any, **named: Any) -> Any:
-            done = super().submit(*pickle.loads(pickle.dumps((make, *args))), **named)
-            asked.append(make.__name__)
-            return done
-
     asked: list[str] = []
-    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", Here)
+
+    def here(make: Any, parts: Any, jobs: int, *, prepare: Any, given: Any) -> Any:
+        """In place of processes, which do not see the markets of a test. What is handed over must go as bytes."""
+        assert jobs == 2, "a market and seed for each"
+        prepare(*pickle.loads(pickle.dumps(given)))
+        for part in parts:
+            asked.append(make.__name__)
+            yield part, pickle.loads(pickle.dumps(make))(pickle.loads(pickle.dumps(part)))
+
+    monkeypatch.setattr(ablation, "in_processes", here)
     monkeypatch.setattr(ablation, "_prepared", [])
     words[2] = str(tmp_path / "beside")
     beside = run(*words, "--jobs", "5")
@@ -211,7 +205,7 @@ def test_a_process_that_dies_ends_in_one_line(
     monkeypatch.setattr(ablation, "_prepare", os._exit)
     monkeypatch.setattr(ablation, "missing", lambda _, tasks: tasks)
     done = run("--ablate", "--out", str(tmp_path), "--seeds", "2", "--events", "4000", "--jobs", "2")
-    assert "--jobs 2: a process ended before its work was done" in str(done.exception)
+    assert "a process ended before its work was done" in str(done.exception)
 
 
 def test_an_unknown_way_ends_in_one_line(tmp_path: Path) -> None:

@@ -473,6 +473,17 @@ def test_it_looks_once_for_each_day_and_again_where_something_is_left(
     assert looks.asked == 4
 
 
+def test_how_far_the_journal_has_come_is_signed_every_hour_and_again_where_it_failed(tmp_path: Path) -> None:
+    nothing: dict[str, Any] = {"days": [], "open": []}
+    signs = Looks(JournalError("busy"), nothing, nothing)
+    clock = SimClock(5 * DAY_NS)
+    daily = Daily(tmp_path, tmp_path, clock, Looks(), sign=signs)
+    for minutes, signed in ((0, 0), (59, 0), (60, 1), (65, 2), (70, 2), (124, 2), (125, 3)):
+        clock.set(5 * DAY_NS + minutes * 60 * 10**9)
+        daily.sign()
+        assert signs.asked == signed, minutes
+
+
 def test_what_goes_wrong_is_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="no run") as caught:
         observe_apart(tmp_path / "nowhere", tmp_path, threading.Event())

@@ -1,5 +1,6 @@
 """A gate passes on evidence that is there, of this model, of enough blocks, inside the limit at its bound."""
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ from emp.app.governed import markdown_of
 from emp.core.errors import GovernanceError
 from emp.governance.bounds import bounds, t_cdf, t_quantile
 from emp.governance.collect import of_steps
+from emp.governance.complete import complete
 from emp.governance.evidence import Data, Evidence
 from emp.governance.gates import Gates, Rule, read_gates, rules
 from emp.governance.judge import NO_EVIDENCE, Case, Judgement, Verdict, judge, judge_gate
@@ -337,6 +339,69 @@ def test_every_name_is_asked_for_and_no_other_is_taken(old: str, tmp_path: Path)
         path.write_text(text)
         with pytest.raises(GovernanceError):
             read_gates(path)
+
+
+OLDER = ("future_masking_max", "step_parity_max", "path_parity_max")
+"""Gates that a file of an older release does not know."""
+
+
+def older(*lacks: str, indent: str = "  ") -> str:
+    """The gates of a test, without some lines."""
+    text = Path("examples/gates_of_a_test.yaml").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.strip().partition(":")[0] not in lacks]
+    return (
+        "\n".join(line.replace("  ", indent, 1) if line.startswith("  ") else line for line in lines) + "\n"
+    )
+
+
+@pytest.mark.parametrize("lacks", [OLDER, ("ece_max", "psi_max"), ("ece_max", *OLDER)])
+@pytest.mark.parametrize("indent", ["  ", "     "])
+def test_a_file_of_an_older_release_is_told_what_it_lacks_and_completed(
+    tmp_path: Path, gates: Gates, lacks: tuple[str, ...], indent: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(older(*lacks, indent=indent), encoding="utf-8")
+    why = f"it lacks {', '.join(lacks)}: `emp gates complete {path}`"
+    with pytest.raises(GovernanceError, match=re.escape(why)) as refused:
+        read_gates(path)
+    assert "\n" not in str(refused.value)
+    assert complete(path) == lacks
+    shipped = {rule.name: rule.limit for rule in rules(gates)}
+    mine = {rule.name: rule.limit for rule in rules(read_gates(Path("examples/gates_of_a_test.yaml")))}
+    found = {rule.name: rule.limit for rule in rules(read_gates(path))}
+    assert found == {name: (shipped if name in lacks else mine)[name] for name in mine}
+    assert [line for line in path.read_text().splitlines() if line.startswith("#")], "comments stay"
+    before = path.read_bytes()
+    assert complete(path) == ()
+    assert path.read_bytes() == before
+
+
+def test_a_section_that_is_missing_is_added(tmp_path: Path, gates: Gates) -> None:
+    path = tmp_path / "mine.yaml"
+    head, _, rest = older().partition("beyond:")
+    path.write_text(f"{head}{rest[rest.index('actions_on_fail') :]}", encoding="utf-8")
+    assert len(complete(path)) == len(gates.beyond.__struct_fields__)
+    assert read_gates(path).beyond == gates.beyond
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (older("version", *OLDER), "required field `version`"),
+        (older(*OLDER) + "  - no_gate\n", "left_out names no gate: no_gate"),
+        (older(*OLDER).replace("ece_max: 0.08", "ece_max: high"), "Expected `float"),
+        (older(*OLDER).replace("beyond:", "beyond: &x"), "no line can be added .* future_masking_max"),
+        (older().replace("ev5: 4.0, ", ""), "write retention_f1_drop_pct.ev5 there"),
+        ("[1, 2", "not a gates file"),
+    ],
+)
+def test_what_cannot_be_completed_stays_as_it_was(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(GovernanceError, match=why) as refused:
+        complete(path)
+    assert "\n" not in str(refused.value)
+    assert path.read_text(encoding="utf-8") == text
 
 
 def test_a_gate_that_is_left_out_is_said_and_all_left_out_is_no_pass(

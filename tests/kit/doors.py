@@ -446,7 +446,7 @@ class PaperRecording(_Paper, Door):
 
     async def open(self) -> None:
         source = _Recording(OTHER if self.refuses else PAIR)
-        self.access = PaperAccess(Playback(source, self.clock), self.clock)
+        self.access = PaperAccess(Playback([source], self.clock), self.clock)
 
 
 class PaperOverFix(_Paper, Fix):

@@ -166,7 +166,8 @@ def test_a_fraction_of_a_tick_or_lot_is_not_cut_off_in_silence(
 
     rule = numba.njit(fractional) if compiled else fractional
     with pytest.raises(
-        emp.UsageError, match=r"asked for POST, side 1, \d+ lots at \d+: .* fraction counts as 0"
+        emp.UsageError,
+        match=r"asked for POST, side 1, \d+ lots at (\d+|no whole tick): .* in whole lots and ticks",
     ):
         emp.backtest(market, rule=rule, model="linear")
 

@@ -121,6 +121,8 @@ def test_flatten_kill_and_stop(world: World) -> None:
     [
         ({"do": "explode"}, "unknown control 'explode'"),
         ({"do": "halt", "instrument": "GOOG"}, "does not trade GOOG: it trades BTCUSDT"),
+        ({"do": "stop", "instrument": "BTCUSDT"}, "stop is for the whole run, not for BTCUSDT"),
+        ({"do": "reload", "instrument": "BTCUSDT"}, "reload is for the whole run"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(world: World, request_: dict[str, str], line: str) -> None:
@@ -225,6 +227,37 @@ def test_the_command_says_that_nothing_runs_there(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "no engine runs there" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def command(*words: str) -> "subprocess.CompletedProcess[str]":
+    env = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    return subprocess.run([sys.executable, "-m", "emp", *words], capture_output=True, text=True, env=env)
+
+
+def test_the_one_run_that_goes_on_needs_no_name(tmp_path: Path) -> None:
+    """It is found beside runs that have ended; where several go on, or none does, that is said."""
+    mine = tmp_path / "paper-MINE0000"
+    for name in (mine.name, "paper-OLD11111", "paper-OTHER222"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text("{}")
+    world = World(mine, socket=True)
+    words = ("kill", "--runs", str(mine.parent))
+
+    async def script(world: World) -> None:
+        await invested(world)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+            door.bind(str(mine.parent / "paper-OTHER222" / "control.sock"))
+            door.listen()
+            two = await asyncio.to_thread(command, *words)
+        assert f"several runs go on in {mine.parent}: name one of" in two.stderr
+        assert "paper-OTHER222" in two.stderr
+        assert world.position != 0, "it was closed although nobody knows which was meant"
+        found = await asyncio.to_thread(command, *words)
+        assert found.stdout.startswith(f"{mine.name}: kill: "), found.stderr
+        await world.until(lambda: world.venue.position == 0 and world.position == 0)
+
+    play(world, script)
+    assert command(*words).stderr == f"emp: no run goes on in {mine.parent}\n"
 
 
 def test_a_folder_that_cannot_be_looked_into_hides_no_run_beside_it(

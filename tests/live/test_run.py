@@ -124,9 +124,9 @@ def test_what_is_wrong_is_one_line_and_leaves_nothing_behind(tmp_path: Path) -> 
 
 def test_the_built_in_market_starts_when_markets_trade() -> None:
     sunday = 1_795_365_952_000_000_000  # 2026-11-22
-    assert market_hours_ns(catalogue()["GC"], sunday) == 1_795_014_000_000_000_000, "Wednesday, 15:00 UTC"
+    assert market_hours_ns([catalogue()["GC"]], sunday) == 1_795_014_000_000_000_000, "Wednesday, 15:00 UTC"
     for instrument in catalogue().values():
-        now = market_hours_ns(instrument, sunday)
+        now = market_hours_ns([instrument], sunday)
         assert 1_795_014_000_000_000_000 - now < 24 * 3_600_000_000_000
         table = session_table(instrument, now, now)
         row = table[np.searchsorted(table["start"], now, side="right") - 1]
@@ -168,7 +168,7 @@ def order(number: int, ts: int, immediate: bool) -> NewOrder:
 def test_a_recording_plays_at_its_pace_and_orders_fill_on_paper() -> None:
     async def scenario() -> tuple[int, float, list[OrderUpdate]]:
         clock, source = LiveClock(), Recorded()
-        access = Listener(PaperAccess(Playback(source, clock, speed=2.0), clock, speed=2.0))
+        access = Listener(PaperAccess(Playback([source], clock, speed=2.0), clock, speed=2.0))
         reports: list[OrderUpdate] = []
         access.on_report(reports.append)
         await access.connect([source.instrument])
@@ -209,7 +209,7 @@ def test_the_loop_turns_while_a_batch_of_a_recording_is_read() -> None:
 
     async def longest_silence() -> float:
         source = Slow()
-        access = Listener(Playback(source, LiveClock(), speed=1e6))
+        access = Listener(Playback([source], LiveClock(), speed=1e6))
         await access.connect([source.instrument])
         gaps = [time.monotonic()]
 

@@ -79,6 +79,23 @@ def test_a_halt_and_a_kill_are_two_things_and_say_what_is_held() -> None:
     assert "operator" in killed.text
 
 
+def test_of_several_instruments_each_that_is_halted_is_told() -> None:
+    def halts(eurusd: str, gbpusd: str) -> dict[str, str]:
+        reasons = {"EURUSD": eurusd, "GBPUSD": gbpusd}
+        each = tuple(msgspec.structs.replace(ONE, name=n, halted=why) for n, why in reasons.items())
+        board = Board(SimClock())
+        breaches = ("GBPUSD: drill", "EURUSD: too much lost")
+        board.publish(msgspec.structs.replace(VIEW, instruments=each, halted=True, breaches=breaches))
+        return {f"{one.name} {one.instrument}": one.text for one in alerts_of(board)}
+
+    assert list(halts("", "kill_switch")) == ["killed GBPUSD"]
+    both = halts("daily_loss", "kill_switch")
+    assert list(both) == ["halted EURUSD", "killed GBPUSD"]
+    assert both["halted EURUSD"].startswith(
+        "trading of EURUSD is halted: daily_loss; EURUSD: too much lost; held"
+    )
+
+
 def test_links_that_are_down_are_told_apart() -> None:
     board = Board(SimClock())
     down = LinkView(up=False, reason="logged out")

@@ -32,8 +32,10 @@ def reference() -> Reference:
     return made
 
 
-def watch(reference: Reference, rows: Array, pieces: int = 10**9, day: int = 1) -> list[DriftLook]:
-    found, at, one = [], 0, DriftWatch(reference)
+def watch(
+    reference: Reference, rows: Array, pieces: int = 10**9, day: int = 1, bound: float = math.inf
+) -> list[DriftLook]:
+    found, at, one = [], 0, DriftWatch(reference, bound=bound)
     while at < len(rows):
         n = min(one.room, pieces, len(rows) - at)
         look = one.add(rows[at : at + n], day)
@@ -80,6 +82,21 @@ def test_a_shift_within_the_limit_is_no_drift_however_many_events_show_it(refere
     assert psi.max() < LIMIT
     assert not any(look.drifted for look in looks)
     assert max(look.log_evidence for look in looks) < 0.0, "nor is there evidence"
+
+
+@pytest.mark.parametrize("value", [4.1, -4.1, math.inf])
+def test_an_input_larger_than_it_is_made_is_named_by_the_next_look(
+    reference: Reference, value: float
+) -> None:
+    rows = inputs(4 * BLOCK, 10).clip(-4.0, 4.0)
+    assert not any(look.drifted for look in watch(reference, rows, bound=4.0)), "as large as it is made"
+    rows[BLOCK + 5, 1] = value
+    looks = watch(reference, rows, 97, bound=4.0)
+    assert [look.drifted for look in looks] == [(), (1,), (1,), (1,)]
+    assert [look.beyond for look in looks] == [(), (1,), (), ()]
+    assert math.isfinite(looks[1].log_evidence)
+    assert looks[1].log_evidence >= -math.log(LEVEL)
+    assert not any(look.drifted for look in watch(reference, rows)), "where no bound is known"
 
 
 def test_the_same_is_found_however_events_are_cut(reference: Reference) -> None:

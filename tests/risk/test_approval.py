@@ -30,11 +30,12 @@ from emp.risk.approval import approved, approved_closing
 from emp.risk.limits import new_risk
 from emp.risk.verdict import give_verdict, take_verdict
 from emp.sim.venues.fix.loopback import FixLoopback
+from emp.sim.world.markets import MockMarkets
 from emp.sim.world.mock import MockMarket
 from tests.kit.orders import cancel_order, cleared, new_order, query_order, replace_order
 
-TAKERS = (FixAccess, CTraderAccess, PaperAccess, MockMarket)
-DOORS = (FixAccess, CTraderAccess, PaperAccess, Playback, MockMarket, FixLoopback)
+TAKERS = (FixAccess, CTraderAccess, PaperAccess, MockMarket, MockMarkets)
+DOORS = (FixAccess, CTraderAccess, PaperAccess, Playback, MockMarket, MockMarkets, FixLoopback)
 SOURCE = Path(emp.__file__).parent
 
 

@@ -1,7 +1,7 @@
 """Paper trading behind the market-access port: a market's data, our orders filled by the paper venue.
 
 `PaperAccess` takes its market data from another access, to which it never sends anything; `Playback` is such an
-access for a recording, paced by a clock.
+access for recordings, paced by a clock.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from emp.access.paper.venue import PaperVenue
 from emp.access.port import LinkState, MarketAccess, Sink, Source
 from emp.access.pump import Pump
+from emp.access.together import Together
 from emp.core.approval import Cleared, command_of
 from emp.core.clock import Clock
 from emp.core.contracts import OrderUpdate, VenuePosition
@@ -144,29 +145,30 @@ class PaperAccess:
 
 
 class Playback:
-    """The market data of a recording as a `MarketAccess`, at `speed` recorded seconds per second.
+    """The market data of recordings, one per instrument, as a `MarketAccess`, at `speed` recorded seconds per second.
 
     It takes no orders: `PaperAccess` stands before it.
     """
 
-    def __init__(self, source: Source, clock: Clock, *, speed: float = 1.0) -> None:
-        self._source = source
+    def __init__(self, sources: Sequence[Source], clock: Clock, *, speed: float = 1.0) -> None:
+        self._recorded = Together(sources)
         self._clock = clock
         self._speed = speed
         self._pump = Pump(self._run)
 
     async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
-        """Check that the recording is of the one instrument asked for, and begin to play."""
+        """Check that the recordings are of the instruments asked for, in their order, and begin to play."""
         names = [one.name for one in instruments]
-        if names != [self._source.instrument.name]:
-            raise VenueError(f"recording: holds {self._source.instrument.name} only, was asked for {names}")
+        held = [one.name for one in self._recorded.instruments]
+        if names != held:
+            raise VenueError(f"recording: holds {', '.join(held)} only, was asked for {', '.join(names)}")
         sink.link(LinkState(channel="market", up=True))
         self._pump.start(sink)
 
     async def _run(self, sink: Sink) -> None:
-        """Push EVENT rows when their time has come, until the recording ends."""
+        """Push EVENT rows when their time has come, until the recordings end."""
         origin: tuple[int, int] | None = None
-        batches = self._source.batches()
+        batches = self._recorded.batches()
         # in a thread: unpacking and decoding a batch would keep the loop from beating
         while (rows := await asyncio.to_thread(next, batches, None)) is not None:
             for k in range(len(rows)):

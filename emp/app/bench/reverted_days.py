@@ -5,8 +5,6 @@ folder/serving/, folder/standby/     the two trained models
 folder/days.jsonl     a line for each day that was looked at, in whatever order they ended
 """
 
-import concurrent.futures
-import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ import msgspec
 
 from emp.core.disk import make_folders
 from emp.core.errors import UsageError
+from emp.core.processes import in_processes
 from emp.journal.run import code_version
 
 if TYPE_CHECKING:
@@ -85,18 +84,9 @@ class Days:
         missing = [one for one in wanted if one not in known]
         if not missing:
             return
-        context = multiprocessing.get_context("spawn")
-        with (
-            self._log() as file,
-            concurrent.futures.ProcessPoolExecutor(
-                min(jobs, len(missing)),
-                mp_context=context,
-                initializer=_prepare,
-                initargs=(str(self._folder), self.terms),
-            ) as pool,
-        ):
-            for future in concurrent.futures.as_completed([pool.submit(_look, *one) for one in missing]):
-                found = future.result()
+        jobs, given = min(jobs, len(missing)), (str(self._folder), self.terms)
+        with self._log() as file:
+            for _, found in in_processes(_look, missing, jobs, prepare=_prepare, given=given):
                 file.write(msgspec.json.encode(found) + b"\n")
                 file.flush()
                 yield found
@@ -122,7 +112,8 @@ def _prepare(folder: str, terms: Terms) -> None:
     _drill.load(Path(folder), terms.sharper)
 
 
-def _look(day: int, fault: str) -> Told:
+def _look(wanted: tuple[int, str]) -> Told:
+    day, fault = wanted
     assert _drill is not None
     if fault != CALM:
         return Told(day, fault, {}, "", _drill.delay(day, fault))

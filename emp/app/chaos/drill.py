@@ -1,15 +1,15 @@
 """Many worlds: seed after seed over the cores of a machine, kept in a file that a later run goes on with."""
 
-import concurrent.futures
 import contextlib
 import ctypes
 import gc
-import multiprocessing
+import itertools
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,13 +18,11 @@ from emp.app.chaos.market import EVENTS
 from emp.app.chaos.promises import Violation
 from emp.app.chaos.world import Outcome, World, warm_up
 from emp.core.errors import UsageError
+from emp.core.processes import in_processes
 from emp.journal.run import code_version
 from emp.sim.chaos.plan import Plan, drawn
 
 _M_MMAP_THRESHOLD = -3
-
-IN_HAND = 4
-"""Seeds that wait for each process."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -117,21 +115,9 @@ def sweep(
                 return
             yield result_of(seed, kinds)
         return
-    left = iter(seeds)
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context, initializer=prepare) as pool:
-        waiting: set[concurrent.futures.Future[Result]] = set()
-        while True:
-            while len(waiting) < jobs * IN_HAND and not until():
-                following = next(left, None)
-                if following is None:
-                    break
-                waiting.add(pool.submit(result_of, following, kinds))
-            if not waiting:
-                return
-            done, waiting = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
-            for one in done:
-                yield one.result()
+    in_time = itertools.takewhile(lambda seed: not until(), seeds)
+    for _, result in in_processes(partial(result_of, kinds=kinds), in_time, jobs, prepare=prepare):
+        yield result
 
 
 class Kept:

@@ -365,7 +365,7 @@ MUTANTS = (
     Mutant(
         "closing_without_a_book",
         "emp.execution.flatten",
-        "    if held and 0 < bid < ask:\n",
+        "    if held and bid < ask:\n",
         "    if held:\n",
         ("kill_in_the_dark",),
     ),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -168,27 +169,30 @@ def _compared(asked: Asked, folder: Path, limits: "Gates") -> "AgainstHead | Non
 
 def _train_all(asked: Asked, folder: Path, jobs: int) -> None:
     """Train and adapt every model into a folder of its name, over processes; features are extracted once, before."""
-    import concurrent.futures
-    import multiprocessing
-
     from emp.app.finetune.against_head import ADAPTER, HEAD
     from emp.app.terminal.progress import Work
+    from emp.core.processes import in_processes
     from emp.train.judge.ablations import MATRIX, WHOLE
 
     with Work("see the recordings") as work:
         asked.datasets(WHOLE.k_sigma)
         ways = (ADAPTER, HEAD) if asked.market() is not None else ()
         work.report("see the recordings", 1.0)
-    context = multiprocessing.get_context("spawn")
-    with (
-        Work("train") as work,
-        concurrent.futures.ProcessPoolExecutor(min(jobs, len(MATRIX)), mp_context=context) as pool,
-    ):
-        waiting = {pool.submit(_adapt, way, asked, folder / way): way for way in ways}
-        waiting |= {pool.submit(_train, one, asked, folder / one.name): one.name for one in MATRIX}
-        for n, future in enumerate(concurrent.futures.as_completed(waiting), 1):
-            future.result()
-            work.report(f"train {waiting[future]}", n / len(waiting))
+    parts: list[str | Variant] = [*ways, *MATRIX]
+    make = partial(_make, asked=asked, folder=folder)
+    with Work("train") as work:
+        for n, (_, name) in enumerate(in_processes(make, parts, min(jobs, len(MATRIX))), 1):
+            work.report(f"train {name}", n / len(parts))
+
+
+def _make(what: "str | Variant", asked: Asked, folder: Path) -> str:
+    """Train a variant, or adapt in the way of a name, into a folder of its name; return the name."""
+    name = what if isinstance(what, str) else what.name
+    if isinstance(what, str):
+        _adapt(what, asked, folder / name)
+    else:
+        _train(what, asked, folder / name)
+    return name
 
 
 def _train(variant: "Variant", asked: Asked, into: Path) -> None:

@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-Run = Annotated[str, typer.Argument(help="Folder, name or id of the run, or the beginning of it.")]
+Run = Annotated[
+    str | None,
+    typer.Argument(
+        help="Folder, name or id of the run, or the beginning of it; without it the one run that goes on.",
+        show_default=False,
+    ),
+]
 Runs = Annotated[Path, typer.Option(help="Where run folders are kept.")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
 Instrument = Annotated[str, typer.Option(help="One instrument of the run; all of them where left out.")]
@@ -19,7 +25,7 @@ def control_app(action: str, does: str) -> typer.Typer:
 
     @app.command(help=does)
     def control(
-        run: Run,
+        run: Run = None,
         reason: Reason = "operator",
         instrument: Instrument = "",
         runs: Runs = Path("runs"),
@@ -28,8 +34,28 @@ def control_app(action: str, does: str) -> typer.Typer:
         from emp.engine.control_socket import ask
         from emp.journal.find import find_run
 
-        folder = find_run(run, runs)
+        folder = _only_one(runs) if run is None else find_run(run, runs)
         text = ask(folder, {"do": action, "reason": reason, "instrument": instrument})
+        if run is None:
+            text = f"{folder.name}: {text}"
         print(json.dumps({"run": folder.name, "did": action, "text": text}) if as_json else text)
 
     return app
+
+
+def _only_one(runs: Path) -> Path:
+    """The folder of the one run that goes on.
+
+    Raises:
+        UsageError: none does, or several do; the line names them.
+    """
+    from emp.core.errors import UsageError
+    from emp.engine.control_socket import goes_on
+    from emp.journal.find import run_folders
+
+    found = [folder for folder in run_folders(runs) if goes_on(folder)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"several runs go on in {runs}: name one of {', '.join(one.name for one in found)}")
+    raise UsageError(f"no run goes on in {runs}")

@@ -3,11 +3,14 @@
 import enum
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from emp.app.governed import HOME, GatesFile, Home, Json, Reference
+
+if TYPE_CHECKING:
+    from emp.journal.run import RunFolder
 
 app = typer.Typer()
 
@@ -61,6 +64,9 @@ def observe(
     give_way: Annotated[
         bool, typer.Option("--give-way", help="Run only where nothing else wants the processor.")
     ] = False,
+    reached: Annotated[
+        bool, typer.Option("--reached", help="Sign how far the run has come so far, and nothing else.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Replay a paper run and write signed evidence of its days: latency, drift, calibration, value; of one that goes
@@ -78,6 +84,9 @@ def observe(
         yield_to_others()
     limits = read_gates(gates)
     folder = RunFolder(find_run(run, runs))
+    if reached:
+        _sign_head(folder, registry, as_json)
+        return
     with ReplayBar(folder.path.name) as bar:
         found = observe_run(folder, registry, limits, LiveClock(), bar.replayed)
     for one in found["days"]:
@@ -87,6 +96,17 @@ def observe(
     typer.echo(f"{len(found['evidence'])} new pieces of evidence in {registry}", err=as_json)
     if as_json:
         print(json.dumps(found))
+
+
+def _sign_head(folder: "RunFolder", registry: Path, as_json: bool) -> None:
+    """Sign how far a run has come."""
+    from emp.app.wiring.heads import sign_head
+    from emp.core.clock import LiveClock
+
+    name = sign_head(folder, registry, LiveClock())
+    typer.echo("nothing was added since" if name is None else f"signed: {name}", err=as_json)
+    if as_json:
+        print(json.dumps({"evidence": [] if name is None else [name], "days": [], "open": []}))
 
 
 @app.command()
@@ -140,6 +160,20 @@ def take(
     )
     if as_json:
         print(json.dumps(found._asdict()))
+
+
+@app.command()
+def complete(
+    gates: Annotated[Path, typer.Argument(help="A gates file of an older release.")],
+    as_json: Json = False,
+) -> None:
+    """Add the gates that a file lacks to it, at the shipped limits, which are never looser than the roadmap's."""
+    from emp.governance.complete import complete as completed
+
+    names = completed(gates)
+    typer.echo(f"{gates}: {'added ' + ', '.join(names) if names else 'lacks nothing'}", err=as_json)
+    if as_json:
+        print(json.dumps({"added": list(names)}))
 
 
 @app.command()

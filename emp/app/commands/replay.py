@@ -279,5 +279,9 @@ def show(summary: dict[str, Any]) -> None:
             for reason, loss in value.items():
                 table.add_row(f"lost: {reason}", f"{loss['n']:,}; {'; '.join(loss['sample'])}")
             continue
+        if key == "instruments":
+            for name, one in value.items():
+                table.add_row(name, ", ".join(f"{k.replace('_', ' ')} {v:,g}" for k, v in one.items()))
+            continue
         table.add_row(key.replace("_", " "), shown)
     print_table(make_console(), table)

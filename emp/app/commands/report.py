@@ -1,6 +1,7 @@
 """Turn a run into one self-contained page with plots."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -25,11 +26,9 @@ def report(
     page = out if out is not None else run / "report.html"
     console = make_console()
     with console.status("reading the run and drawing"):
-        data = write_report(run, page)
+        runs = write_report(run, page)
     console.print(f"wrote {page} ({page.stat().st_size // 1024} KiB)")
     if as_json:
-        print(
-            json.dumps(
-                {"page": str(page), "reasons": reasons(data.rows), "alpha_after_fees": alpha_table(data)}
-            )
-        )
+        given = sum((Counter(reasons(one.rows)) for one in runs), Counter[str]())
+        alphas = [{"instrument": one.instrument, **row} for one in runs for row in alpha_table(one)]
+        print(json.dumps({"page": str(page), "reasons": given, "alpha_after_fees": alphas}))

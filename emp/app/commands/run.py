@@ -6,10 +6,9 @@ import json
 import os
 import shlex
 import signal
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +17,7 @@ from emp.core.errors import EmpError, PositionLeftError, UsageError
 from emp.core.platform import hang_up_is_ignored, on_signals, say
 
 if TYPE_CHECKING:
-    from emp.app.wiring.live import Running
+    from emp.app.wiring.job import Job
     from emp.core.clock import Clock
     from emp.core.config.config import SystemConfig
     from emp.core.platform import Detached
@@ -59,19 +58,64 @@ def run(
     from emp.core.platform import detach
 
     config = config or default_config()
-    background = detach() if detached else None
-    from emp.app.console.console import Console
-    from emp.app.console.token import read_token
+    background = detach() if detached else None  # before anything is imported that may start a thread
+    from emp.app.terminal.closing import closing_words
     from emp.app.terminal.terminal import Terminal
     from emp.app.wiring.alerts import receivers, telling
     from emp.app.wiring.daily import telling_days
+    from emp.app.wiring.job import observing, trading
     from emp.app.wiring.live import open_log
     from emp.core.clock import LiveClock
-    from emp.core.config.config import SystemConfig
     from emp.core.numba.announce import announce_compiling
     from emp.observe import logs
-    from emp.observe.board import Board
-    from emp.observe.http import HttpServer, create_app
+
+    settings = _configured(config, planner, flat=flat)
+    registry = settings.model.registry if settings.mode == "paper" else None
+    clock = LiveClock()
+    front, told = _Front(settings, clock), receivers(settings.alerts)
+    _make_room(settings, clock)
+    assemble = (observing if settings.mode == "observe" else trading)(settings, config, clock)
+    with contextlib.ExitStack() as until_told:
+        with front:
+            announce_compiling("compiling for this machine (a minute or two the first time); Ctrl-C ends it")
+            running = assemble(front.board)
+            path = running.folder.path
+            with (
+                open_log(running.folder) as stream,
+                contextlib.closing(logs.configure(front.keep_log(stream), clock)),
+            ):
+                try:
+                    front.show(path)
+                    running.prepare()  # while SIGTERM still ends the process at once: nothing has begun
+                    until_told.enter_context(_on_record(running.folder, registry, clock))
+                    if background is not None:
+                        _hand_over(background, running, front, as_json)
+                    with (
+                        telling(front.board, told, clock, path, running.left),
+                        Terminal(front.board, front.address, path),
+                        _heartbeat(settings, front.board, clock, running),
+                        telling_days(path, registry, clock),
+                    ):
+                        asyncio.run(_until_stopped(running, seconds, flat=flat))
+                except EmpError as error:
+                    raise _naming(error, running.left()) from error
+        summary = {**running.summary(), "url": front.url}
+        running.folder.write_summary(summary)
+        untold = _tell_days(running.folder, registry, clock, summary)
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        for line in closing_words(summary):
+            say(line)
+    if running.left():
+        raise PositionLeftError(running.left())
+    if untold is not None:
+        raise type(untold)(f"no evidence of this run was written: {untold}")
+
+
+def _configured(config: Path, planner: Path | None, *, flat: bool) -> "SystemConfig":
+    """What a file says, with what the command line says before it."""
+    from emp.core.config.config import SystemConfig
 
     settings = SystemConfig.load(config)
     if planner is not None:
@@ -79,66 +123,51 @@ def run(
         settings = settings.model_copy(update={"decision": decision})
     if flat and settings.mode != "live":
         raise UsageError(f"--flat: mode is {settings.mode}: only a live account holds anything")
-    token = read_token(settings.http.token_file) if settings.http.token_file is not None else ""
-    told = receivers(settings.alerts)
-    clock = LiveClock()
-    _make_room(settings, clock)
-    assemble = (_observing if settings.mode == "observe" else _trading)(settings, config, clock)
-    board = Board(clock)
-    console = Console(board, token, login=settings.http.expose)
-    server = HttpServer(
-        create_app(board, console.routes, console.middleware, any_host=settings.http.expose),
-        settings.http.host,
-        settings.http.port,
-    )
-    server.start()
-    announce_compiling("compiling for this machine (a minute or two the first time); Ctrl-C ends it")
-    with contextlib.ExitStack() as until_told:
-        try:
-            running = assemble(board)
-            with open_log(running.folder) as stream:
-                log = logs.configure(console.keep_log(stream), clock)
-                try:
-                    console.attach(running.folder.path)
-                    board.folder = running.folder.path
-                    running.prepare()  # while SIGTERM still ends the process at once: nothing has begun
-                    until_told.enter_context(_on_record(running.folder, _paper_registry(settings), clock))
-                    if background is not None:
-                        _hand_over(background, running, server.url, console.address(server.url), as_json)
-                    with (
-                        telling(board, told, clock, running.folder.path, running.left),
-                        Terminal(board, console.address(server.url), running.folder.path),
-                        _heartbeat(settings, board, clock, running),
-                        telling_days(running.folder.path, _paper_registry(settings), clock),
-                    ):
-                        asyncio.run(_until_stopped(running, seconds, flat=flat))
-                except EmpError as error:
-                    raise _naming(error, running.left()) from error
-                finally:
-                    log.close()
-        finally:
-            server.stop()
-            console.close()
-        summary = {**running.summary(), "url": server.url}
-        running.folder.write_summary(summary)
-        failed = None
-        registry = _paper_registry(settings)
-        if registry is not None:
-            try:
-                summary["paper"] = _observed(running.folder, registry, clock)
-            except EmpError as error:  # the run is as it was; `emp gates observe` writes its evidence later
-                failed = error
-    if as_json:
-        print(json.dumps(summary))
-    if running.left():
-        raise PositionLeftError(running.left())
-    if failed is not None:
-        raise type(failed)(f"no evidence of this run was written: {failed}")
+    return settings
 
 
-def _paper_registry(settings: "SystemConfig") -> Path | None:
-    """Where evidence of the run's days goes; None where it makes none."""
-    return settings.model.registry if settings.mode == "paper" else None
+class _Front:
+    """What a run is looked at by: the board, and its server with the console, up while the block lasts."""
+
+    def __init__(self, settings: "SystemConfig", clock: "Clock") -> None:
+        from emp.app.console.console import Console
+        from emp.app.console.token import read_token
+        from emp.observe.board import Board
+        from emp.observe.http import HttpServer, create_app
+
+        http = settings.http
+        token = read_token(http.token_file) if http.token_file is not None else ""
+        self.board = Board(clock)
+        self._console = Console(self.board, token, login=http.expose)
+        self._server = HttpServer(
+            create_app(self.board, self._console.routes, self._console.middleware, any_host=http.expose),
+            http.host,
+            http.port,
+        )
+        self.keep_log = self._console.keep_log
+
+    def __enter__(self) -> "_Front":
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop()
+        self._console.close()
+
+    @property
+    def url(self) -> str:
+        """Where it is served."""
+        return self._server.url
+
+    @property
+    def address(self) -> str:
+        """The same, with what lets a person in."""
+        return self._console.address(self.url)
+
+    def show(self, folder: Path) -> None:
+        """Show the run of a folder."""
+        self._console.attach(folder)
+        self.board.folder = folder
 
 
 @contextlib.contextmanager
@@ -180,94 +209,31 @@ def _observed(folder: "RunFolder", registry: Path, clock: "Clock") -> dict[str, 
     return found
 
 
+def _tell_days(
+    folder: "RunFolder", registry: Path | None, clock: "Clock", summary: dict[str, Any]
+) -> EmpError | None:
+    """Tell the days of a paper run, into its summary as well; what kept them from being told, or None."""
+    if registry is None:
+        return None
+    try:
+        summary["paper"] = _observed(folder, registry, clock)
+    except EmpError as error:  # the run is as it was; `emp gates observe` writes its evidence later
+        return error
+    return None
+
+
 def _naming(error: EmpError, left: str) -> EmpError:
     """The same error, which names what is left open."""
     return type(error)(f"{error}; {left}") if left else error
 
 
-class Job(NamedTuple):
-    """A run that is assembled: how to run and end it, what a signal means to it, and what it was in the end."""
-
-    folder: "RunFolder"
-    run: Callable[[], Coroutine[Any, Any, None]]
-    stop: Callable[[], None]
-    connected: asyncio.Event
-    signals: Mapping[signal.Signals, Callable[[], object]]
-    summary: Callable[[], dict[str, Any]]
-    prepare: Callable[[], object] = str  # what takes long and touches nothing
-    left: Callable[[], str] = str  # what is still open at the venue, in words; "" where nothing is
-    kill: Callable[[str], object] = str  # pulls the kill switch
-
-
-def _trading(settings: "SystemConfig", path: Path, clock: "Clock") -> Callable[["Board"], Job]:
-    """What makes a run that trades, once everything that can be wrong beforehand was looked at."""
-    from emp.app.wiring.beside import compiled_beside, compiles_first
-    from emp.app.wiring.lease import stand_by
-    from emp.app.wiring.live import assemble_live, checked, open_access, warm_up
-
-    instruments, models, credentials = checked(settings, path)
-
-    def assemble(board: "Board") -> Job:
-        if compiles_first():
-            with compiled_beside(path):
-                warm_up(settings, instruments, models)
-        elif settings.lease.redis is not None:
-            warm_up(settings, instruments, models)
-        lease = stand_by(settings, board)
-        try:
-            access = open_access(settings, instruments, credentials, clock)
-            running = assemble_live(settings, instruments, models, access, board, clock, path, lease)
-        except BaseException:
-            if lease is not None:
-                lease.stop()
-            raise
-        live = running.live
-        return Job(
-            running.folder,
-            live.run,
-            live.owner.stop,
-            live.connected,
-            {signal.SIGUSR1: partial(live.owner.kill, "operator"), signal.SIGUSR2: live.owner.reload},
-            partial(_summary, running),
-            live.prepare,
-            live.left_open if settings.mode == "live" else live.left_closing,
-            live.owner.kill,
-        )
-
-    return assemble
-
-
-def _observing(settings: "SystemConfig", path: Path, clock: "Clock") -> Callable[["Board"], Job]:
-    """What makes a run that only watches."""
-    from emp.app.wiring.doors import open_feed
-    from emp.app.wiring.observe import assemble_observer, observed
-    from emp.core.instrument import find
-
-    credentials = settings.credentials(str(path))
-    instruments = [find(name, settings.instruments.catalogue) for name in settings.instruments.names]
-
-    def assemble(board: "Board") -> Job:
-        feed = open_feed(settings, credentials, clock)
-        running = assemble_observer(settings, instruments, feed, board, clock)
-        observer = running.observer
-        nothing = partial(observer.ignored, "a signal about trading")
-        return Job(
-            running.folder,
-            observer.run,
-            observer.stop,
-            observer.connected,
-            {signal.SIGUSR1: nothing, signal.SIGUSR2: nothing},
-            partial(observed, running),
-        )
-
-    return assemble
-
-
-def _hand_over(background: "Detached", running: Job, url: str, address: str, as_json: bool) -> None:
+def _hand_over(background: "Detached", running: "Job", front: _Front, as_json: bool) -> None:
     """Tell who started a run in the background what it is, and end his part of it."""
     run, pid, folder = running.folder.manifest["run"], os.getpid(), str(running.folder.path)
-    facts = {"run": run, "pid": pid, "url": url, "run_folder": folder}
-    words = f"run {run} goes on as pid {pid}: {address}; `emp stop {shlex.quote(folder)}` ends it in order"
+    facts = {"run": run, "pid": pid, "url": front.url, "run_folder": folder}
+    words = (
+        f"run {run} goes on as pid {pid}: {front.address}; `emp stop {shlex.quote(folder)}` ends it in order"
+    )
     background.ready(json.dumps(facts) if as_json else words)
 
 
@@ -284,7 +250,7 @@ def _make_room(settings: "SystemConfig", clock: "Clock") -> None:
 
 
 @contextlib.contextmanager
-def _heartbeat(settings: "SystemConfig", board: "Board", clock: "Clock", running: Job) -> Iterator[None]:
+def _heartbeat(settings: "SystemConfig", board: "Board", clock: "Clock", running: "Job") -> Iterator[None]:
     """Beat for `emp watch` on another machine, where the configuration names one."""
     if settings.heartbeat.to is None:
         yield
@@ -302,7 +268,7 @@ def _heartbeat(settings: "SystemConfig", board: "Board", clock: "Clock", running
         heart.stop(over=ended)
 
 
-async def _until_stopped(running: Job, seconds: float | None, *, flat: bool = False) -> None:
+async def _until_stopped(running: "Job", seconds: float | None, *, flat: bool = False) -> None:
     """Run until a signal, the market's end or the time asked for; with `flat` until nothing is held any more."""
     loop = asyncio.get_running_loop()
     handlers: dict[signal.Signals, Callable[[], object]] = {
@@ -335,39 +301,3 @@ async def _until_stopped(running: Job, seconds: float | None, *, flat: bool = Fa
         for timer in timers:
             timer.cancel()
         await asyncio.gather(*timers, return_exceptions=True)
-
-
-def _summary(running: "Running") -> dict[str, Any]:
-    view = running.viewer.view()
-    bus = [running.bus.counts(i) for i in range(len(view.instruments))]
-    return {
-        "mode": view.mode,
-        "run": view.run,
-        "run_folder": str(running.folder.path),
-        "events": sum(one.events for one in view.instruments),
-        "received": sum(c.received for c in bus),
-        "merged": sum(c.conflated for c in bus),
-        "actions": running.journal.actions.rows,
-        "commands": view.commands,
-        "fills": sum(one.fills for one in view.instruments),
-        "instruments": {
-            one.name: {
-                "final_position": one.position,
-                "pnl_ticks": round(one.pnl_ticks, 3),
-                "fees": round(one.fees_ticks, 3),
-                "drops": dict(one.drops),
-            }
-            for one in view.instruments
-        },
-        "infer_us": {
-            "p50": round(view.p50_infer_ms * 1e3, 3),
-            "p90": round(view.p90_infer_ms * 1e3, 3),
-            "p99": round(view.p99_infer_ms * 1e3, 3),
-        },
-        "total_us": {"p99": round(view.p99_total_ms * 1e3, 3)},
-        "halted": view.halted,
-        "breaches": list(view.breaches),
-        "action_log_sha256": running.journal.actions.sha256,
-        "model_hash": view.model,
-        "model_swaps": dict(view.serving.swaps),
-    }

@@ -55,7 +55,7 @@ def _list(found: list[dict[str, Any]], folder: Path) -> None:
     table = Table(box=None)
     for column in ("run", "instruments", "state", "began", "ended"):
         table.add_column(column)
-    for column in ("PnL ticks", "fees", "fills"):
+    for column in ("PnL ticks", "fees", "fills", "PnL"):
         table.add_column(column, justify="right")
     table.add_column("note")
     for one in found:
@@ -66,6 +66,7 @@ def _list(found: list[dict[str, Any]], folder: Path) -> None:
             one["state"],
             *(one[name] or "" for name in ("began", "ended")),
             *("" if one[name] is None else f"{one[name]:,g}" for name in ("pnl_ticks", "fees", "fills")),
+            ", ".join(f"{n:,.2f} {currency}" for currency, n in (one["pnl_money"] or {}).items()),
             note,
         )
     print_table(console, table)

@@ -1,9 +1,6 @@
 """`emp finetune --ablate`: every way to adapt beside the others, over seeds and markets, as one table."""
 
-import concurrent.futures
-import concurrent.futures.process
 import json
-import multiprocessing
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +14,7 @@ from emp.app.wiring.examples import examples
 from emp.core.codes import AssetClass
 from emp.core.errors import DataError, UsageError
 from emp.core.platform import usable_cores
+from emp.core.processes import in_processes
 from emp.governance.gates import read_gates
 from emp.train.data.markets import Market, Skipped, load_markets, read_catalogue
 from emp.train.data.recipe import recorded_markets
@@ -109,22 +107,14 @@ def _spread(options: Any, tasks: Sequence[Task], jobs: int, work: Work) -> None:
     """
     seeds, groups = sorted({task.seed for task in tasks}), groups_of(tasks)
     done, total = 0, len(seeds) + len(groups)
-    context = multiprocessing.get_context("spawn")
     waves: list[tuple[Callable[[Any], str], Sequence[Any]]] = [
         (_make_base, seeds),
         (_make_results, groups),
     ]
-    try:
-        with concurrent.futures.ProcessPoolExecutor(jobs, context, _prepare, (options,)) as pool:
-            for make, parts in waves:
-                for one in concurrent.futures.as_completed([pool.submit(make, part) for part in parts]):
-                    done += 1
-                    work.report(one.result(), done / total)
-    except concurrent.futures.process.BrokenProcessPool as error:
-        raise UsageError(
-            f"--jobs {jobs}: a process ended before its work was done, for lack of memory or killed: what is done is"
-            " kept; run the same again, with fewer --jobs"
-        ) from error
+    for make, parts in waves:
+        for _, text in in_processes(make, parts, jobs, prepare=_prepare, given=(options,)):
+            done += 1
+            work.report(text, done / total)
 
 
 _prepared: list[Line] = []

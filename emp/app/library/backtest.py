@@ -185,7 +185,7 @@ def _recorded(
         running.abandon()
         raise
     kept.write_summary(summary)
-    return Result(read_run(folder), facts)
+    return Result(read_run(folder)[0], facts)
 
 
 def _in_flow(
@@ -229,10 +229,15 @@ def _in_flow(
         "model_hash": model.artifact.hash,
     }
     manifest = build_manifest(
-        run=RUN, mode="simulated", config={}, instruments=[facts.name], model_hashes=[model.artifact.hash]
+        run=RUN,
+        mode="simulated",
+        config={},
+        instruments=[facts.name],
+        model_hashes=[model.artifact.hash],
+        facts=[msgspec.to_builtins(facts)],
     )
     decided = np.concatenate(parts)
-    decided = decided[decided["bid"] > 0]
+    decided = decided[decided["bid"] < decided["ask"]]
     return Result(RunData(Path(), manifest, summary, decided, fills.columns(), orders, []), facts)
 
 

@@ -87,7 +87,7 @@ class Result:
         """Write the page that `emp report` makes of a run: one file, readable offline."""
         out = Path(path)
         try:
-            out.write_text(render(self._run), encoding="utf-8")
+            out.write_text(render([self._run]), encoding="utf-8")
         except OSError as error:
             raise DataError(f"{out}: cannot be written: {error.strerror}") from error
         return out

@@ -1,5 +1,7 @@
 """What a page needs of a run, read from its folder."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,31 +12,61 @@ from emp.core.codes import Action, Reason
 from emp.core.contracts import CancelOrder, NewOrder, Replace
 from emp.core.errors import DataError
 from emp.core.ids import generator
+from emp.core.instrument import Instrument
 from emp.core.platform import exists
 from emp.core.records import Array
 from emp.engine.journal_tap import journalled_rows
 from emp.engine.spans import UNSEEN
 from emp.journal.decisions import recorded_decisions, with_recorded
 from emp.journal.reader import LedgerReader
-from emp.journal.run import RunFolder
+from emp.journal.records import Fill
+from emp.journal.run import RunFolder, instruments_of
 from emp.observe.markout import alphas_bps, summarise
 
 
 class RunData(msgspec.Struct):
-    """One instrument's run: its decisions, fills and figures."""
+    """What one instrument did in a run: its decisions, fills and figures."""
 
     folder: Path
     manifest: dict[str, Any]
-    summary: dict[str, Any]
+    summary: dict[str, Any]  # of the whole run
     rows: Array  # DECISION
     fills: dict[str, Array]  # ts, side, px, qty, fee, maker: one entry per fill
     orders: dict[str, int]  # reason -> how many orders and cancels were sent for it
     breaches: list[str]
+    place: int = 0  # of the instrument in the manifest
 
     @property
     def instrument(self) -> str:
         """Name of the instrument."""
-        return str(self.manifest["instruments"][0])
+        return str(self.manifest["instruments"][self.place])
+
+    @property
+    def facts(self) -> Instrument | None:
+        """The instrument as it was when the run began; None where an older release wrote it otherwise."""
+        known = instruments_of(self.manifest)
+        return known[self.place] if known else None
+
+    @property
+    def pnl_ticks(self) -> float:
+        """PnL after fees at the end, marked to mid; of a run that has not ended, as its newest decision says."""
+        told = self.summary.get("instruments", {self.instrument: self.summary})[self.instrument]
+        return float(told.get("pnl_ticks", self.rows["pnl_ticks"][-1]))
+
+    @property
+    def position(self) -> int:
+        """Lots that its fills leave at the end, signed."""
+        return int((self.fills["side"] * self.fills["qty"]).sum())
+
+    @property
+    def to_close_ticks(self) -> float | None:
+        """What it would cost to close that at the last book, ticks times lots; None where the fee is not known."""
+        facts = self.facts
+        if facts is None:
+            return None
+        last = self.rows[-1]
+        half = (float(last["ask"]) - float(last["bid"])) / 2.0
+        return abs(self.position) * (half + facts.taker_fee)
 
     @property
     def seen(self) -> list[tuple[str, int, int]]:
@@ -53,8 +85,11 @@ class RunData(msgspec.Struct):
         return (self.rows["bid"] + self.rows["ask"]) / 2.0
 
 
-def read_run(path: Path) -> RunData:
-    """Read a run folder; raise DataError in one line where it is not one or holds no decisions."""
+def read_run(path: Path) -> list[RunData]:
+    """What each instrument of a run did, in the run's order, those that decided nothing left out.
+
+    Raises DataError in one line where the path is no run folder or holds no decisions.
+    """
     if not exists(path / "manifest.json"):
         raise DataError(f"{path}: not a run folder: it has no manifest.json")
     folder = RunFolder(path)
@@ -63,26 +98,40 @@ def read_run(path: Path) -> RunData:
     reader = LedgerReader(folder.ledger)
     try:
         rows = with_recorded(rows, recorded_decisions(reader.events()))
-        rows = rows[rows["bid"] > 0]
+        rows = rows[rows["bid"] < rows["ask"]]
         if not len(rows):
             raise DataError(
                 f"{path}: nothing to show: the run made no decision, or was killed before its first were written"
                 " (at the latest every journal.flush_seconds)"
             )
-        sent: dict[str, int] = {}
-        for event in reader.events():
-            body = event.body
-            if isinstance(body, NewOrder | CancelOrder | Replace):
-                reason = Reason(body.reason).name.lower()
-                sent[reason] = sent.get(reason, 0) + 1
-        fills = reader.fills()
-        breaches = [
-            ", ".join(f"{k} {v}" for k, v in note.data.items()) for note in reader.notes("risk_breach")
-        ]
+        bodies = [event.body for event in reader.events()]
+        sent = [body for body in bodies if isinstance(body, NewOrder | CancelOrder | Replace)]
+        fills, breaches = reader.fills(), reader.notes("risk_breach")
     finally:
         reader.close()
-    columns = {
-        name: np.array([getattr(f, name) for f in fills], dtype)
+    return [
+        RunData(
+            path,
+            folder.manifest,
+            summary,
+            rows[rows["instrument"] == place],
+            _columns([one for one in fills if one.instrument == name]),
+            dict(Counter(Reason(one.reason).name.lower() for one in sent if one.instrument == name)),
+            [
+                ", ".join(f"{k} {v}" for k, v in one.data.items())
+                for one in breaches
+                if one.instrument in ("", name)
+            ],
+            place,
+        )
+        for place, name in enumerate(folder.manifest["instruments"])
+        if (rows["instrument"] == place).any()
+    ]
+
+
+def _columns(fills: Sequence[Fill]) -> dict[str, Array]:
+    return {
+        name: np.array([getattr(one, name) for one in fills], dtype)
         for name, dtype in (
             ("ts", "i8"),
             ("side", "i8"),
@@ -92,7 +141,6 @@ def read_run(path: Path) -> RunData:
             ("maker", "?"),
         )
     }
-    return RunData(path, folder.manifest, summary, rows, columns, sent, breaches)
 
 
 def reasons(rows: Array) -> dict[str, int]:

@@ -1,5 +1,7 @@
-"""The page: one HTML file with everything in it, readable offline and in ten years."""
+"""The page: one HTML file with everything in it, readable offline and in ten years; its script only zooms."""
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -9,6 +11,7 @@ from emp.app.report import plots
 from emp.app.report.data import RunData, actions, alpha_table, read_run
 from emp.core.errors import DataError
 from emp.engine.spans import CALIBRATED, TRAINED, UNSEEN
+from emp.engine.view_parts import money_of
 
 CSS = """
 :root { color-scheme: light; }
@@ -29,32 +32,66 @@ th:first-child, td:first-child { text-align: left; } .bad { color: #c02626; } .n
 """
 
 
-def write_report(run_folder: Path, out: Path) -> RunData:
+ZOOM = Path(__file__).with_name("zoom.js").read_text(encoding="utf-8")
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-"
+    + base64.b64encode(hashlib.sha256(ZOOM.encode()).digest()).decode()
+    + "'"
+)
+"""Nothing is loaded from anywhere, and no other script runs, whatever a name in the run's folder holds."""
+
+
+def write_report(run_folder: Path, out: Path) -> list[RunData]:
     """Write the page of a run; raise DataError in one line where it cannot be read or written."""
-    run = read_run(run_folder)
+    runs = read_run(run_folder)
     try:
-        out.write_text(render(run), encoding="utf-8")
+        out.write_text(render(runs), encoding="utf-8")
     except OSError as error:
         raise DataError(f"{out}: cannot be written: {error.strerror}") from error
-    return run
+    return runs
 
 
-def render(run: RunData) -> str:
-    """The page as HTML."""
-    title = f"{run.instrument}, {run.manifest['mode']} run {run.manifest['run']}"
-    models = ", ".join(str(m)[:12] for m in run.manifest["model_hashes"])
-    log = run.summary.get("action_log_sha256", "not closed")
+def render(runs: Sequence[RunData]) -> str:
+    """The page of a run as HTML: what each of its instruments did."""
+    first = runs[0]
+    names = ", ".join(run.instrument for run in runs)
+    title = f"{names}, {first.manifest['mode']} run {first.manifest['run']}"
+    models = ", ".join(str(m)[:12] for m in first.manifest["model_hashes"])
+    log = first.summary.get("action_log_sha256", "not closed")
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f"<div class='sub'>model {escape(models)} · code {escape(str(run.manifest['code']))}"
+        f"<div class='sub'>model {escape(models)} · code {escape(str(first.manifest['code']))}"
         f" · action log {escape(str(log))}</div>",
+        cards(run_figures(first)),
+    ]
+    if len(runs) > 1:
+        parts.append(instruments(runs))
+    for run in runs:
+        parts += [f"<h1 id='{escape(run.instrument)}'>{escape(run.instrument)}</h1>"] if len(runs) > 1 else []
+        parts += instrument(run)
+    if first.summary:
+        parts.append(quarantine(kept_out(first.summary)))
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f"<meta name='viewport' content='width=device-width'><title>{escape(title)}</title>"
+        f"<style>{CSS}</style></head><body><main>{''.join(parts)}</main><script>{ZOOM}</script></body></html>\n"
+    )
+
+
+def instrument(run: RunData) -> list[str]:
+    """All of the page that is about one instrument."""
+    return [
         cards(key_figures(run)),
         breaches(run.breaches),
         "<h2>What happened</h2>",
+        "<p class='note'>Drag over a chart of time to zoom into all of them, double click for the whole; with a chart"
+        " chosen, + - and arrow keys do too.</p>",
         figure("Price and our fills (hollow: resting, filled: crossing)", plots.price(run)),
         figure("Position", plots.position(run)),
         figure("PnL after fees, marked to mid", plots.pnl(run)),
         by_span(run.summary.get("spans", {})),
+        counterfactual(run.summary),
         "<h2>What it believed</h2>",
         figure("Size of the expected move against the cost of crossing", plots.edge_and_cost(run)),
         "<div class='two'>",
@@ -69,27 +106,36 @@ def render(run: RunData) -> str:
         table(("sent for", "orders and cancels"), sorted(run.orders.items(), key=lambda item: -item[1])),
         figure("Event to decision", plots.latency(run)),
         "</div>",
-        quarantine(run.summary.get("quarantined", {})),
     ]
-    return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        f"<meta name='viewport' content='width=device-width'><title>{escape(title)}</title>"
-        f"<style>{CSS}</style></head><body><main>{''.join(parts)}</main></body></html>\n"
+
+
+def instruments(runs: Sequence[RunData]) -> str:
+    """The instruments side by side, and what they came to together in each currency."""
+    rows, sums = [], dict[str, float]()
+    for run in runs:
+        money, currency = _money(run)
+        if currency:
+            sums[currency] = sums.get(currency, 0.0) + money * run.pnl_ticks
+        rows.append(
+            (
+                run.instrument,
+                f"{len(run.fills['ts']):,}",
+                f"{run.position:+,}",
+                f"{run.pnl_ticks:+,.1f}",
+                f"{money * run.pnl_ticks:+,.2f} {currency}" if currency else "not known",
+            )
+        )
+    together = [("together", "", "", "", f"{total:+,.2f} {currency}") for currency, total in sums.items()]
+    heads = ("instrument", "fills", "position", "PnL after fees, ticks", "in money")
+    return table(heads, [*rows, *together]) + (
+        "<p class='note'>Ticks of two instruments are not worth the same: only money adds up.</p>"
     )
 
 
-def key_figures(run: RunData) -> dict[str, str]:
-    """The figures at the top."""
-    s, decided = run.summary, actions(run.rows)
-    figures = {
-        "decisions": f"{len(run.rows):,}",
-        "not hold": f"{len(run.rows) - decided.get('hold', 0):,}",
-        "fills": f"{len(run.fills['ts']):,}",
-        "lots traded": f"{int(run.fills['qty'].sum()):,}",
-        "PnL after fees, ticks": f"{float(run.rows['pnl_ticks'][-1]):+,.1f}",
-        "fees, ticks": f"{float(run.fills['fee'].sum()):,.1f}",
-        "final position": f"{int((run.fills['side'] * run.fills['qty']).sum()):+,}",
-    }
+def run_figures(run: RunData) -> dict[str, str]:
+    """The figures of the whole run."""
+    s = run.summary
+    figures = {}
     if "rows" in s:
         figures["rows read"] = f"{s['rows']:,}"
     elif "events" in s:
@@ -99,6 +145,43 @@ def key_figures(run: RunData) -> dict[str, str]:
     if s:
         figures["halted"] = "yes" if s["halted"] else "no"
     return figures
+
+
+def key_figures(run: RunData) -> dict[str, str]:
+    """The figures of an instrument."""
+    decided = actions(run.rows)
+    money, currency = _money(run)
+    figures = {
+        "decisions": f"{len(run.rows):,}",
+        "not hold": f"{len(run.rows) - decided.get('hold', 0):,}",
+        "fills": f"{len(run.fills['ts']):,}",
+        "lots traded": f"{int(run.fills['qty'].sum()):,}",
+        "PnL after fees, ticks": f"{run.pnl_ticks:+,.1f}",
+        f"PnL after fees, {currency}": f"{money * run.pnl_ticks:+,.2f}",
+        "fees, ticks": f"{float(run.fills['fee'].sum()):,.1f}",
+        "final position": f"{run.position:+,}",
+    }
+    if not currency:
+        del figures["PnL after fees, "]
+    if run.to_close_ticks:
+        figures["to close it, ticks"] = f"{-run.to_close_ticks:,.1f}"
+    return figures
+
+
+def _money(run: RunData) -> tuple[float, str]:
+    """What a tick of one lot is worth, and in which currency; 0 and "" where it is not known."""
+    return (0.0, "") if run.facts is None else money_of(run.facts)
+
+
+def counterfactual(summary: Mapping[str, Any]) -> str:
+    """How much of the fills nobody could react to; nothing where it is not known."""
+    share = summary.get("counterfactual_share")
+    if share is None or not summary["fills"]:
+        return ""
+    return (
+        f"<p class='note'>Counterfactual share {share:.0%}: so much of what filled at rest came from orders that did"
+        " something else in the recording. Nobody there reacts to us: such fills are optimistic.</p>"
+    )
 
 
 def cards(figures: Mapping[str, str]) -> str:
@@ -187,6 +270,16 @@ def alphas(run: RunData) -> str:
         "<p class='note'>Mark to mid at the horizon after the fill, against the price paid, less fees; interval by "
         "bootstrap over stretches of consecutive fills.</p>"
     )
+
+
+def kept_out(summary: Mapping[str, Any]) -> Mapping[str, int]:
+    """Rows that did not reach an engine as themselves, by reason; those of `emp run` stand by instrument."""
+    if "quarantined" in summary:
+        return dict(summary["quarantined"])
+    drops = [one.get("drops", {}) for one in summary.get("instruments", {}).values()]
+    return {
+        reason: sum(one.get(reason, 0) for one in drops) for reason in sorted({r for d in drops for r in d})
+    }
 
 
 def quarantine(counts: Mapping[str, int]) -> str:

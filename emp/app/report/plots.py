@@ -82,10 +82,12 @@ def days(ts: Array) -> Array:
 
 
 def time_axis(axes: Axes) -> None:
-    """Label the x axis with UTC times."""
+    """Label the x axis, which is drawn in full by then, with UTC times, and name its ends for the page's zoom."""
     locator = DATES.AutoDateLocator()
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(DATES.ConciseDateFormatter(locator))
+    first, last = (round(end * 86_400_000) for end in axes.get_xlim())  # ms since 1970
+    axes.set_gid(f"time-{first}-{last}")
 
 
 def shade_seen(axes: Axes, run: RunData) -> None:

@@ -18,6 +18,8 @@ from emp.observe.board import Board, InstrumentView, View
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
 DECISIONS = 8
+"""Rows of decisions, of all instruments together."""
+
 TABLE_COLUMNS = 76
 """Columns that the tables need; in a narrower window there are lines instead."""
 
@@ -97,7 +99,8 @@ class Terminal:
             Text(_health(reasons), style="bold red" if reasons else "green"),
         ]
         if self._console.width >= TABLE_COLUMNS:
-            parts += [_markets(view), *(_decisions(one) for one in view.instruments)]
+            each = max(1, DECISIONS // max(1, len(view.instruments)))
+            parts += [_markets(view), *(_decisions(one, each) for one in view.instruments)]
         else:
             parts += [Text(line) for one in view.instruments for line in _narrow(one)]
         if view.model:
@@ -160,11 +163,11 @@ def _markets(view: View) -> Table:
     return table
 
 
-def _decisions(one: InstrumentView) -> Table:
+def _decisions(one: InstrumentView, n: int) -> Table:
     table = Table(box=None, padding=(0, 1), title=f"{one.name}: last decisions", title_justify="left")
     for name in ("time UTC", "action", "reason", "lots", "at", "edge", "cost", "held"):
         table.add_column(name, no_wrap=True)
-    for row in one.decisions[:DECISIONS]:
+    for row in one.decisions[:n]:
         table.add_row(
             datetime.fromtimestamp(row.ts / 1e9, UTC).strftime("%H:%M:%S.%f")[:-3],
             row.action,

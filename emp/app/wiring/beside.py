@@ -88,7 +88,7 @@ def main(source: Path) -> None:
         lineup = Lineup(models.serving, models.standby, models.challenger, models.linear)
         Monitor(instruments, engine_limits(config), lineup)
     if config.access.connection_protocol == "mock":
-        open_mock(config, instruments[0], LiveClock())
+        open_mock(config, instruments, LiveClock())
 
 
 if __name__ == "__main__":

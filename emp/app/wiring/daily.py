@@ -4,6 +4,9 @@ A thread that mostly sleeps looks at the clock, and after midnight at the end of
 lies on another day than at the last time, `emp gates observe RUN` is started, which replays the run from a copy and
 gives way to all else that the machine has to do. The trading process does nothing more than start it, and ends it where
 the run ends first.
+
+Every hour `emp gates observe RUN --reached` signs how far the journal has come, so that a run that is cut, or that is
+signed as told while it trades on, is noticed.
 """
 
 import json
@@ -27,6 +30,9 @@ from emp.journal.tail import TAIL, read_tail
 LOOK_S = 300.0
 """Between two looks at the journal."""
 
+REACHED_S = 3_600.0
+"""Between two times at which it is signed how far the journal has come."""
+
 _log = structlog.get_logger(__name__)
 
 Observe = Callable[[Path, Path, threading.Event], dict[str, Any]]
@@ -43,10 +49,13 @@ class Daily(threading.Thread):
         clock: Clock,
         observe: Observe | None = None,
         look_s: float = LOOK_S,
+        sign: Observe | None = None,
     ) -> None:
         super().__init__(name="days", daemon=True)
         self._run, self._registry, self._clock = run, registry, clock
         self._observe = observe or observe_apart
+        self._sign = sign or sign_apart
+        self._signed_at = clock.monotonic_ns()
         self._look_s = look_s
         self._ended = threading.Event()
         self._done = -1  # the day on which the newest event lay when all days before it were told
@@ -54,7 +63,21 @@ class Daily(threading.Thread):
     def run(self) -> None:
         """Look, until `stop`."""
         while not self._ended.wait(self._look_s):
+            self.sign()
             self.look()
+
+    def sign(self) -> None:
+        """Sign how far the journal has come, where it is time; what goes wrong is logged and tried again."""
+        now = self._clock.monotonic_ns()
+        if now - self._signed_at < REACHED_S * 1e9:
+            return
+        try:
+            self._sign(self._run, self._registry, self._ended)
+        except (JournalError, OSError, subprocess.SubprocessError, ValueError) as error:
+            if not self._ended.is_set():
+                _log.warning("how far the journal has come is not signed", why=str(error))
+            return
+        self._signed_at = now
 
     def look(self) -> None:
         """Write what is due; what goes wrong is logged and tried again at the next look."""
@@ -86,13 +109,18 @@ def newest_day(run: Path) -> int | None:
     return int(units[-1].events["ts_recv"].max()) // DAY_NS if units else None
 
 
-def observe_apart(run: Path, registry: Path, ended: threading.Event) -> dict[str, Any]:
+def sign_apart(run: Path, registry: Path, ended: threading.Event) -> dict[str, Any]:
+    """`emp gates observe --reached` in a process of its own, as `observe_apart`."""
+    return observe_apart(run, registry, ended, "--reached")
+
+
+def observe_apart(run: Path, registry: Path, ended: threading.Event, *more: str) -> dict[str, Any]:
     """`emp gates observe` in a process of its own.
 
     Raises:
         JournalError: it failed; its last line says why.
     """
-    words = ["gates", "observe", str(run), "--registry", str(registry), "--give-way", "--json"]
+    words = ["gates", "observe", str(run), "--registry", str(registry), "--give-way", "--json", *more]
     with (
         tempfile.TemporaryDirectory(
             prefix="emp-day-"

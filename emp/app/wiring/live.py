@@ -26,7 +26,7 @@ from emp.bus.bus import EventBus
 from emp.core.clock import Clock
 from emp.core.config.config import SystemConfig
 from emp.core.config.secrets import Secret
-from emp.core.errors import ConfigError, JournalError, UsageError
+from emp.core.errors import JournalError, UsageError
 from emp.core.instrument import Instrument, find
 from emp.engine.apart import compile_apart
 from emp.engine.driver import Driver
@@ -70,8 +70,6 @@ def checked(config: SystemConfig, source: Path) -> tuple[list[Instrument], Model
     """Everything that can be wrong before anything is opened or written: instruments, model, credentials."""
     credentials = config.credentials(str(source))
     instruments = [find(name, config.instruments.catalogue) for name in config.instruments.names]
-    if (config.mode == "mock" or config.access.connection_protocol == "recording") and len(instruments) > 1:
-        raise ConfigError(f"{source}: instruments.names: a built-in or recorded market has one instrument")
     providers_of(config.context, config.instruments.catalogue)
     rule, models = own_rule(config), load_models(config)
     if isinstance(rule, PlannedRule):
@@ -233,13 +231,13 @@ def open_access(
     """The market that the configuration names; on paper, our orders stay here."""
     protocol = config.access.connection_protocol
     if protocol == "mock":
-        return open_mock(config, instruments[0], clock)
+        return open_mock(config, instruments, clock)
     if config.mode == "mock" and protocol == "fix":
         from emp.sim.venues.fix.loopback import FixLoopback
 
-        return FixLoopback(open_mock(config, instruments[0], clock), clock)
+        return FixLoopback(open_mock(config, instruments, clock), clock)
     if protocol == "recording":
-        return _recording(config, instruments[0], clock)
+        return _played(config, instruments, clock)
     access: MarketAccess = (
         open_ctrader(config, credentials, clock)
         if protocol == "ctrader"
@@ -292,11 +290,10 @@ def open_log(folder: RunFolder) -> LogFile:
         ) from error
 
 
-def _recording(config: SystemConfig, instrument: Instrument, clock: Clock) -> MarketAccess:
+def _played(config: SystemConfig, instruments: list[Instrument], clock: Clock) -> MarketAccess:
     from emp.access.paper.access import PaperAccess, Playback
     from emp.access.recordings import open_recording
 
-    assert config.access.recording is not None
-    source = open_recording(config.access.recording, instrument)
+    sources = [open_recording(path, one) for path, one in zip(config.recordings, instruments, strict=True)]
     speed = config.access.speed
-    return PaperAccess(Playback(source, clock, speed=speed), clock, speed=speed)
+    return PaperAccess(Playback(sources, clock, speed=speed), clock, speed=speed)

@@ -1,5 +1,8 @@
-"""The built-in market of `emp run`: where and when it begins; its kernels run once before it keeps real time."""
+"""The built-in markets of `emp run`: what flows in them, where and when they begin; their kernels run once before they
+keep real time.
+"""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,11 +11,13 @@ from emp.core.clock import Clock
 from emp.core.codes import Reason, Session
 from emp.core.config.config import SystemConfig
 from emp.core.contracts import NewOrder
+from emp.core.ids import generator
 from emp.core.instrument import Instrument
 from emp.core.sessions import session_table
 
 if TYPE_CHECKING:
     from emp.sim.world.day import DayConfig, DayMarket
+    from emp.sim.world.markets import MockMarkets
     from emp.sim.world.mock import MockMarket
 
 DAY_NS = 86_400_000_000_000
@@ -25,17 +30,55 @@ _AFTERNOON = 15
 _TRADING = (int(Session.ASIA), int(Session.LONDON), int(Session.NY))
 
 
-def open_mock(config: SystemConfig, instrument: Instrument, clock: Clock) -> "MockMarket":
-    """The built-in market, compiled, at an hour at which the instrument trades."""
+def open_mock(
+    config: SystemConfig, instruments: Sequence[Instrument], clock: Clock
+) -> "MockMarket | MockMarkets":
+    """The built-in market of each instrument, compiled, at an hour at which they trade, behind one door.
+
+    The first has the configuration's seed, as it has alone; those beside it have seeds of their own.
+    """
+    from emp.sim.world.markets import MockMarkets
+
+    start_ns = market_hours_ns(instruments, clock.now_ns()) + _PAST_RELEASES_NS
+    _compile(instruments[0], start_ns)
+    seeds = [config.seed, *(_seed_beside(config.seed, one) for one in instruments[1:])]
+    found = [_paced(config, one, seed, start_ns, clock) for one, seed in zip(instruments, seeds, strict=True)]
+    if len(found) == 1:
+        return found[0]
+    return MockMarkets(found, past=config.warm_up_events, clock=clock)
+
+
+def simulated_as(instruments: Sequence[Instrument]) -> list[str]:
+    """A line that says which of the instruments have no order flow of their own, and whose they are simulated with;
+    none where all have.
+    """
+    from emp.sim.flow.shipped import DEFAULT, SHIPPED
+
+    others = [one.name for one in instruments if one.name.lower() not in SHIPPED]
+    if not others:
+        return []
+    own = ", ".join(name.upper() for name in SHIPPED)
+    return [
+        f"{', '.join(others)}: simulated with the order flow of {DEFAULT.upper()}, fees and hours are the"
+        f" instrument's (flows of their own have {own})"
+    ]
+
+
+def _seed_beside(seed: int, instrument: Instrument) -> int:
+    """The seed of an instrument's market that is not the first; the same whichever others there are."""
+    return int(generator(seed, "market", instrument.name).integers(2**63))
+
+
+def _paced(
+    config: SystemConfig, instrument: Instrument, seed: int, start_ns: int, clock: Clock
+) -> "MockMarket":
     from emp.sim.world.day import DayConfig
     from emp.sim.world.mock import MockMarket
 
-    start_ns = market_hours_ns(instrument, clock.now_ns()) + _PAST_RELEASES_NS
-    _compile(instrument, start_ns)
     found = MockMarket(
         instrument,
-        config.seed,
-        market=_market(instrument, config.seed, start_ns, DayConfig()),
+        seed,
+        market=_market(instrument, seed, start_ns, DayConfig()),
         start_ns=start_ns,
         speed=config.access.speed,
         clock=clock,
@@ -45,10 +88,12 @@ def open_mock(config: SystemConfig, instrument: Instrument, clock: Clock) -> "Mo
 
 
 def _market(instrument: Instrument, seed: int, start_ns: int, rules: "DayConfig") -> "DayMarket":
-    from emp.sim.flow.shipped import shipped_flow
+    from emp.sim.flow.shipped import DEFAULT, SHIPPED, named_flow
     from emp.sim.world.day import DayMarket
 
-    return DayMarket(shipped_flow(), seed, MOCK_PX, start_ns, instrument, rules, MOCK_DAYS)
+    own = instrument.name.lower()
+    flow = named_flow(own if own in SHIPPED else DEFAULT)
+    return DayMarket(flow, seed, MOCK_PX, start_ns, instrument, rules, MOCK_DAYS)
 
 
 def _compile(instrument: Instrument, start_ns: int) -> None:
@@ -75,13 +120,17 @@ def _compile(instrument: Instrument, start_ns: int) -> None:
         pass
 
 
-def market_hours_ns(instrument: Instrument, now_ns: int) -> int:
-    """An hour of the last Wednesday that has passed at which the instrument trades: 15:00 UTC, else the one nearest."""
+def market_hours_ns(instruments: Sequence[Instrument], now_ns: int) -> int:
+    """An hour of the last Wednesday that has passed at which most of the instruments trade: of several that do, 15:00
+    UTC or the one nearest to it.
+    """
     today = now_ns // DAY_NS - 1
     wednesday = (today - (today - _WEDNESDAY) % 7) * DAY_NS
-    for away in sorted(range(24), key=lambda hour: abs(hour - _AFTERNOON)):
-        at = wednesday + away * _HOUR_NS
-        table = session_table(instrument, at, at)
-        if int(table["session_id"][np.searchsorted(table["start"], at, side="right") - 1]) in _TRADING:
-            return at
-    return wednesday + _AFTERNOON * _HOUR_NS
+    hours = sorted(range(24), key=lambda hour: abs(hour - _AFTERNOON))
+    starts = [wednesday + hour * _HOUR_NS for hour in hours]
+    return max(starts, key=lambda at: sum(_trades(one, at) for one in instruments))
+
+
+def _trades(instrument: Instrument, at: int) -> bool:
+    table = session_table(instrument, at, at)
+    return int(table["session_id"][np.searchsorted(table["start"], at, side="right") - 1]) in _TRADING

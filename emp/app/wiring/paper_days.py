@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from emp.app.wiring.heads import refuse_cut, refuse_other
 from emp.app.wiring.rerun import Progress, verify_run
 from emp.app.wiring.snapshot import snapshot
 from emp.core.clock import Clock
@@ -17,12 +18,13 @@ from emp.engine.watched_days import DAY_NS, WatchedDay, add_closed, watched_days
 from emp.governance.evidence import Evidence, Store
 from emp.governance.gates import Gates
 from emp.governance.paper import Asked, already, judge_day, of_contest, of_day, told_whole
-from emp.governance.paper_source import Source
+from emp.governance.paper_source import source_of
 from emp.governance.pooled import pooled
-from emp.governance.runs import begun_runs, of_end, of_start
+from emp.governance.runs import begun_runs, manifests, of_end, of_start
+from emp.journal.files import file_sha256
 from emp.journal.held import held_by, written_by
 from emp.journal.reader import LedgerReader
-from emp.journal.run import RunFolder, code_version
+from emp.journal.run import MANIFEST, RunFolder
 
 
 def record_start(folder: RunFolder, home: Path, clock: Clock) -> str:
@@ -34,13 +36,8 @@ def record_start(folder: RunFolder, home: Path, clock: Clock) -> str:
     manifest = folder.manifest
     now = clock.now_ns()
     model = str(manifest["model_hashes"][0])
-    return Store(home).add(of_start(model, source_of(manifest), list(manifest["instruments"]), now))
-
-
-def source_of(manifest: Mapping[str, Any]) -> Source:
-    """Where a run's market came from."""
-    protocol = str(manifest["config"]["access"]["connection_protocol"])
-    return Source(str(manifest["run"]), protocol, str(manifest["code"]))
+    signed = file_sha256(folder.path / MANIFEST)
+    return Store(home).add(of_start(model, source_of(manifest), list(manifest["instruments"]), now, signed))
 
 
 def observe_run(
@@ -56,17 +53,9 @@ def observe_run(
 
     Raises:
         GovernanceError: it is no paper run, was made by other code, or a process has it that does not serve it.
-        JournalError: the replay does not find what the run has written.
+        JournalError: the replay does not find what the run has written, or it has less than was signed of it.
     """
-    manifest = folder.manifest
-    if manifest["mode"] != "paper":
-        raise GovernanceError(
-            f"{folder.path}: a run of mode {manifest['mode']} says nothing of paper trading"
-        )
-    if manifest["code"] != code_version():
-        raise GovernanceError(
-            f"{folder.path}: made by {manifest['code']}, this is {code_version()}: observe it with that release"
-        )
+    refuse_other(folder)
     if not is_served(folder.path):
         _refuse_held(folder.path, ending=ending)
         return _observe(folder, home, gates, clock, progress)
@@ -95,8 +84,11 @@ def _observe(
 ) -> dict[str, Any]:
     manifest, source, store = folder.manifest, source_of(folder.manifest), Store(home)
     first = str(manifest["model_hashes"][0])
+    known = store.all()
+    _refuse_changed(folder, known)
+    events = refuse_cut(folder, known)
     if not goes_on and never_traded(folder):
-        ended = _add(store, [of_end(first, source, [])])
+        ended = _add(store, [of_end(first, source, [], events)])
         return {"run": source.run, "protocol": source.protocol, "evidence": ended, "days": [], "open": []}
     run = verify_run(folder, progress)
     models = {path.name: load_folder(path) for path in sorted(folder.models.iterdir())}
@@ -112,7 +104,7 @@ def _observe(
         asked = Asked(model, source.code, source.protocol, tuple(manifest["instruments"]), today)
         added += _add(store, pooled(store.all(), asked, models[model].artifact))
     if not goes_on:
-        added += _add(store, [of_end(first, source, [one.day for one in days])])
+        added += _add(store, [of_end(first, source, [one.day for one in days], events)])
     began = begun_runs(store.all())
     told = [
         {
@@ -127,6 +119,15 @@ def _observe(
     newest = max((one.day for one in seen), default=0)
     left = sorted({one.day for one in seen if one.day < newest and not one.over})
     return {"run": source.run, "protocol": source.protocol, "evidence": added, "days": told, "open": left}
+
+
+def _refuse_changed(folder: RunFolder, evidence: Mapping[str, Evidence]) -> None:
+    """Raise GovernanceError where a run's manifest, which says where its market came from, is not what it was when it
+    began.
+    """
+    signed = manifests(evidence, str(folder.manifest["run"]))
+    if signed - {file_sha256(folder.path / MANIFEST)}:
+        raise GovernanceError(f"{folder.path / MANIFEST}: is not what was signed when the run began")
 
 
 def _refuse_ahead(folder: RunFolder, days: Sequence[WatchedDay], today: int) -> None:

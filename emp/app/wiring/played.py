@@ -58,7 +58,7 @@ def play(model: LoadedModel, source: Source, clock: Clock) -> Played:
 
 def _run(model: LoadedModel, source: Source, clock: Clock, scratch: Path) -> RunFolder:
     instrument = source.instrument
-    access = PaperAccess(Playback(source, clock, speed=SPEED), clock, speed=SPEED)
+    access = PaperAccess(Playback([source], clock, speed=SPEED), clock, speed=SPEED)
     models, config = Models(model), _config(instrument, scratch)
     running = assemble_live(config, [instrument], models, access, Board(clock), clock)
     with open_log(running.folder) as stream, logs.configured(stream, clock):

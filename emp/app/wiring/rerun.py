@@ -166,7 +166,8 @@ def verify_run(folder: RunFolder, progress: Progress) -> Verified:
     if engine is None:
         raise UsageError(f"{folder.path}: the run ended before it traded: there is nothing to replay")
     terms = terms_by_event(rerun)
-    looked = verify_monitor(folder, recorded, terms, lambda name: load_folder(folder.models / name))
+    served = [load_folder(folder.models / name).artifact.hash for name in log.model_hashes]
+    looked = verify_monitor(folder, recorded, terms, lambda name: load_folder(folder.models / name), served)
     accounts = engine.desk.account
     summary = {
         "run": folder.manifest["run"],
@@ -184,6 +185,15 @@ def verify_run(folder: RunFolder, progress: Progress) -> Verified:
         "pnl_ticks": float(accounts["pnl"].sum()),
         "fees": float(accounts["fees"].sum()),
         "financing": float(accounts["financing"].sum()),
+        "instruments": {
+            one.name: {
+                "final_position": int(account["position"]),
+                "pnl_ticks": float(account["pnl"]),
+                "fees": float(account["fees"]),
+                "fills": int(account["fills"]),
+            }
+            for one, account in zip(engine.instruments, accounts, strict=True)
+        },
         "halted": engine.halted,
         "model_hash": engine.model.artifact.hash,
         "monitor_lines": looked,

@@ -70,6 +70,14 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _recorded(value: object) -> object:
+    """A path, or paths by name: told as one, where a union would tell what each of its members lacks."""
+    files = value.values() if isinstance(value, dict) and value else [value]
+    if value is not None and not all(isinstance(one, str | Path) for one in files):
+        raise ValueError("must be a path, or of several instruments NAME: FILE for each")
+    return value
+
+
 # Bounds stand before the validator: only so the JSON schema of a field has them.
 Count = Annotated[int, Field(gt=0, le=2**31 - 1), BeforeValidator(_number)]
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False), BeforeValidator(_number)]
@@ -114,7 +122,9 @@ class Access(Section):
         ""  # FIX: the venue's field of a logon, as TAG=VALUE, that asks it to withdraw our orders where we are lost
     )
     depth: bool = True  # cTrader: False where the symbols have no depth
-    recording: Path | None = None  # the recorded file, with connection_protocol: recording
+    recording: Annotated[Path | dict[str, Path] | None, BeforeValidator(_recorded)] = (
+        None  # the recorded file, with connection_protocol: recording; of several instruments NAME: FILE for each
+    )
     speed: Positive = 1.0  # recorded seconds per second, for `recording` and `mock`
 
 
@@ -382,6 +392,14 @@ class SystemConfig(BaseSettings):
         """Every field by its dotted name: its value, and where it comes from. `path` is what `load` was given."""
         return origins(self, path, read_yaml(path), Environment(type(self))())
 
+    @property
+    def recordings(self) -> list[Path]:
+        """The recorded file of each instrument, in their order; empty where none is played."""
+        recorded = self.access.recording
+        if isinstance(recorded, dict):
+            return [recorded[name] for name in self.instruments.names]
+        return [] if recorded is None else [recorded]
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         found = list(_contradictions(self))
@@ -429,6 +447,8 @@ def _contradictions(config: SystemConfig) -> Iterable[str]:
         )
     if (access.connection_protocol == "recording") != (access.recording is not None):
         yield "access.recording: must be given with connection_protocol: recording, and only then"
+    else:
+        yield from _unlike_instruments(access, config.instruments.names)
     if access.speed != 1.0 and access.connection_protocol in ("fix", "ctrader") and config.mode != "mock":
         yield "access.speed: a real market cannot be sped up; remove it"
     yield from _other_accounts(access)
@@ -475,6 +495,15 @@ def _contradictions(config: SystemConfig) -> Iterable[str]:
             "http.token_file: must be given with http.expose: a file that you alone can read, with the token that"
             " everybody shows who reads or controls the run from another machine"
         )
+
+
+def _unlike_instruments(access: Access, names: tuple[str, ...]) -> Iterable[str]:
+    """Recorded files that are not one for each instrument."""
+    recorded = access.recording
+    if isinstance(recorded, Path) and len(names) > 1:
+        yield f"access.recording: name a file for each instrument, as in '{names[0]}: FILE'"
+    elif isinstance(recorded, dict) and set(recorded) != set(names):
+        yield f"access.recording: has files of {', '.join(recorded)}, instruments.names are {', '.join(names)}"
 
 
 def _of_the_lease(config: SystemConfig) -> Iterable[str]:

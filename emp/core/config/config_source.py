@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -32,18 +32,21 @@ RESERVED = (
 
 
 class Environment(EnvSettingsSource):
-    """Variables of the fields; a list is JSON or words between commas."""
+    """Variables of the fields; a list is JSON or words between commas, a mapping JSON."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """Return the decoded list."""
-        if not value.lstrip().startswith("["):
+        """Return the decoded list or mapping; a path as it stands, where one will do."""
+        begin = value.lstrip()[:1]
+        if begin not in ("[", "{"):
+            if Path in get_args(field.annotation):
+                return value
             return [word.strip() for word in value.split(",") if word.strip()]
         try:
             return json.loads(value)
         except ValueError:
-            raise ConfigError(
-                f"environment: the list for {field_name} is not valid JSON; words between commas do as well"
-            ) from None
+            hint = "; words between commas do as well" if begin == "[" else ""
+            kind = "list" if begin == "[" else "mapping"
+            raise ConfigError(f"environment: the {kind} for {field_name} is not valid JSON{hint}") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

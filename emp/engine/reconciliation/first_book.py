@@ -60,14 +60,14 @@ class FirstBooks:
 
     def know(self, i: int, price: KnownPrice) -> None:
         """Hold the first book of instrument `i` against a price; one of 0 says nothing."""
-        if price.px > 0.0:
+        if price.px != 0.0:
             self._known[i] = price
 
     def traded(self, i: int, px: float) -> None:
         """A trade of instrument `i` was told, not by the market data, that came after the price that is known; one at 0
         says nothing.
         """
-        if px > 0.0:
+        if px != 0.0:
             self._trades[i] = px
 
     def believed(self, rows: Array) -> Array:

@@ -135,6 +135,10 @@ class Exchange:
         """When the next report reaches us, None where none is on its way."""
         return self._outbox[0][0] if self._outbox else None
 
+    def next_arrival_ns(self) -> int:
+        """When the next command reaches the book, 2**62 where none is on its way."""
+        return self._inbox[0][0] if self._inbox else 2**62
+
     def open_orders(self) -> list[OrderUpdate]:
         """What rests in the book."""
         return [self._update(o, o.status, o.px, self.market.now_ns) for o in self._resting.values()]

@@ -9,6 +9,8 @@ import asyncio
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from emp.access.port import LinkState, ReadCounts, Sink
 from emp.access.pump import Pump
 from emp.core.approval import Cleared, command_of
@@ -112,8 +114,41 @@ class MockMarket:
         self._sink = sink
         for channel in ("market", "trade"):
             sink.link(LinkState(channel=channel, up=True))
-        self._origin = (self._clock.monotonic_ns(), self.market.now_ns)
+        self.keep_time()
         self._pump.start(sink)
+
+    def keep_time(self, mono_ns: int | None = None) -> None:
+        """Let market time follow the clock from where it stands now; the clock stands at `mono_ns`, or is asked."""
+        self._origin = (self._clock.monotonic_ns() if mono_ns is None else mono_ns, self._seen)
+
+    @property
+    def over(self) -> bool:
+        """Whether no event will follow."""
+        return self._closed or self._left == 0
+
+    @property
+    def seen_ns(self) -> int:
+        """Market time up to which everything has been told."""
+        return self._seen
+
+    def reached(self) -> int:
+        """Market time that the clock has reached, ns."""
+        return self._target()
+
+    def due_ns(self) -> int:
+        """Market time of what comes next, ns: an event of the flow, or a command on its way."""
+        return min(int(self.market.state["next"][0]), self.exchange.next_arrival_ns())
+
+    def until(self, until_ns: int) -> Array:
+        """EVENT rows [n] of all that happens up to a market time (ns): nothing later has happened yet."""
+        parts = [empty_events(0)]
+        while not self.over:
+            want = CHUNK if self._left is None else min(CHUNK, self._left)
+            before = self.counts.rows
+            parts.append(self._advance(until_ns, want))
+            if self.counts.rows - before < want:
+                break
+        return np.concatenate(parts)
 
     async def _run(self, sink: Sink) -> None:
         """Push EVENT rows as market time follows the clock, until closed or `n_events` have happened."""
@@ -139,7 +174,7 @@ class MockMarket:
             rows = self._advance(2**62, 64 if self._left is None else min(64, self._left))
             sink.events(rows)
             past -= int(((rows["flags"] & _VISIBLE) != 0).sum())
-            self._origin = (self._clock.monotonic_ns(), self._seen)
+            self.keep_time()
 
     async def open_orders(self) -> Sequence[OrderUpdate]:
         """Our orders that rest in the book."""

@@ -20,6 +20,7 @@ export function setUp() {
     event.preventDefault(); sessionStorage.setItem(TOKEN, $("token").value.trim()); $("token").value = ""; openLock(false); showLock(); say("the token is kept for this tab");
   });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") disarm(); });
+  $("scope").addEventListener("change", () => { if (armed) { disarm(); say("press again: another instrument is chosen"); } });  // what was announced is what is done
 }
 
 function openLock(open) {
@@ -49,7 +50,8 @@ function press(button, event) {
 function arm(button) {
   armed = {button, since: performance.now(), timer: setTimeout(disarm, ARMED_MS)};
   button.classList.add("armed"); button.textContent = `Press again: ${NAMES[button.dataset.do]}`;
-  say(`press again to ${NAMES[button.dataset.do]}${$("scope").selectedOptions[0] ? " for " + $("scope").selectedOptions[0].textContent : ""}; Escape takes it back`);
+  const scope = button.dataset.do === "stop" ? null : $("scope").selectedOptions[0];
+  say(`press again to ${NAMES[button.dataset.do]}${scope ? " for " + scope.textContent : ""}; Escape takes it back`);
 }
 
 function disarm() {

@@ -116,7 +116,7 @@ function tabs(view) {
   }));
   view.instruments.forEach((i, n) => {
     const tab = box.children[n];
-    put(tab, [i.name, price(i.bid, i), ...(view.mode === "observe" ? [] : [`${number(i.position, 0, true)} lots`, units.show(i.pnl_ticks, i)])].join("  "));
+    put(tab, [i.name, price(i.bid, i), ...(view.mode === "observe" ? [] : [`${number(i.position, 0, true)} lots`, units.show(i.pnl_ticks, i)]), ...(i.halted ? ["halted"] : [])].join("  "));
     tab.setAttribute("aria-selected", String(i.name === store.name)); tab.tabIndex = i.name === store.name ? 0 : -1;
   });
 }

@@ -25,10 +25,11 @@ function row(one) {
   const pnl = one.pnl_ticks, note = one.halted ? "halted" : one.reason;
   return el("tr", {}, el("td", {className: "l"}, box), cell(name, true), cell(one.mode, true), cell((one.instruments ?? []).join(" "), true), cell(one.state, true),
     cell(stamp(one.began), true), cell(stamp(one.ended), true), cell(number(pnl, 1, true), false, pnl < 0 ? "sell" : pnl > 0 ? "buy" : ""),
-    cell(number(one.fees, 1)), cell(number(one.fills)), cell(note, true));
+    cell(number(one.fees, 1)), cell(number(one.fills)),
+    cell(Object.entries(one.pnl_money ?? {}).map(([currency, n]) => `${number(n, 2, true)} ${currency}`).join(", ")), cell(note, true));
 }
 
-const HEAD = [["", true], ["run", true], ["mode", true], ["instruments", true], ["state", true], ["began", true], ["ended", true], ["PnL"], ["fees"], ["fills"], ["note", true]];
+const HEAD = [["", true], ["run", true], ["mode", true], ["instruments", true], ["state", true], ["began", true], ["ended", true], ["PnL ticks"], ["fees"], ["fills"], ["PnL"], ["note", true]];
 
 async function list() {
   try {

@@ -33,7 +33,7 @@ function replace(box, ...made) {
 // Who only observes has no position and no money: what is not there is not shown as zero.
 export function cards(one, units, trades) {
   const realised = one.unrealised_ticks == null ? null : one.pnl_ticks - one.unrealised_ticks;
-  const dropped = Object.values(one.drops).reduce((a, b) => a + b, 0), known = one.bid && one.ask;
+  const dropped = Object.values(one.drops).reduce((a, b) => a + b, 0), known = one.bid < one.ask;
   const trading = !trades ? [] : [
     ["position, lots", number(one.position, 0, true), one.position ? (one.position > 0 ? "buy" : "sell") : ""],
     ["PnL after fees", units.show(one.pnl_ticks, one), one.pnl_ticks < 0 ? "sell" : ""], ["realised", units.show(realised, one)],

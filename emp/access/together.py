@@ -1,0 +1,83 @@
+"""Recordings of several instruments as one stream of events in order of time."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from emp.access.port import Source
+from emp.core.errors import DataError
+from emp.core.instrument import Instrument
+from emp.core.records import Array
+
+APART_NS = 86_400_000_000_000
+"""Recordings that begin so far from each other are not of one time."""
+
+
+class Together:
+    """Sources of one instrument each; an event's `instrument` is the place of its source.
+
+    Nothing is passed on before everything that is older: of each source no more than its next batch is read ahead. The
+    order within a source stays as it is; an event that is older than one before it comes at that one's time.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.instruments: tuple[Instrument, ...] = tuple(one.instrument for one in sources)
+        self._sources = tuple(sources)
+
+    def batches(self) -> Iterator[Array]:
+        """Yield EVENT rows in order of time; DataError where the recordings are not of one time, or one is damaged."""
+        waiting = [_Waiting(i, one) for i, one in enumerate(self._sources)]
+        waiting = [one for one in waiting if one.refill()]
+        self._refuse_apart(waiting)
+        while waiting:
+            # up to here nothing can come any more that is not read yet
+            until = min(int(one.times[-1]) for one in waiting)
+            taken = [one.take(until) for one in waiting]
+            times = np.concatenate([at for _, at in taken])
+            yield np.concatenate([rows for rows, _ in taken])[np.argsort(times, kind="stable")]
+            waiting = [one for one in waiting if one.refill()]
+
+    def _refuse_apart(self, waiting: Sequence["_Waiting"]) -> None:
+        starts = {self.instruments[one.place].name: int(one.rows["ts"][0]) for one in waiting}
+        if starts and max(starts.values()) - min(starts.values()) >= APART_NS:
+            told = ", ".join(f"{name} at {_utc(ts)}" for name, ts in starts.items())
+            raise DataError(
+                f"recordings of several instruments must be of the same day: they begin with {told}"
+            )
+
+
+class _Waiting:
+    """What has been read of a source and not passed on."""
+
+    def __init__(self, place: int, source: Source) -> None:
+        self.place = place
+        self._batches = source.batches()
+        self.rows: Array = np.zeros(0)
+        self.times: Array = np.zeros(
+            0, np.int64
+        )  # when each row comes, ns; never earlier than the one before
+        self._newest = np.iinfo(np.int64).min
+
+    def refill(self) -> bool:
+        """Read the next batch where nothing waits; whether anything does then."""
+        while not len(self.rows):
+            rows = next(self._batches, None)
+            if rows is None:
+                return False
+            self.rows = rows.copy()
+            self.rows["instrument"] = self.place
+            self.times = np.maximum.accumulate(np.maximum(self.rows["ts"], self._newest))
+            self._newest = int(self.times[-1]) if len(rows) else self._newest
+        return True
+
+    def take(self, until_ns: int) -> tuple[Array, Array]:
+        """EVENT rows [n] that come no later, and when each comes (ns)."""
+        n = int(np.searchsorted(self.times, until_ns, side="right"))
+        taken = self.rows[:n], self.times[:n]
+        self.rows, self.times = self.rows[n:], self.times[n:]
+        return taken
+
+
+def _utc(ts: int) -> str:
+    return datetime.fromtimestamp(ts / 1e9, UTC).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,116 @@
+"""Wiring of what is signed of a paper run's journal while it goes on, and of holding the journal against it."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from emp.core.clock import Clock
+from emp.core.disk import disk
+from emp.core.errors import GovernanceError, JournalError
+from emp.core.platform import exists
+from emp.engine.journal_tap import journalled_events
+from emp.governance.evidence import Evidence, Store
+from emp.governance.heads import Head, heads_of, of_head
+from emp.governance.paper_source import source_of
+from emp.journal.digest import Digest, digest
+from emp.journal.latency_log import LATENCY
+from emp.journal.market import journalled_parts, parts_from
+from emp.journal.monitor_log import MONITOR, read_monitor
+from emp.journal.run import RunFolder, code_version
+from emp.journal.tail import TAIL, read_tail
+
+
+def sign_head(folder: RunFolder, home: Path, clock: Clock) -> str | None:
+    """Sign how far the journal of a paper run has come since that was last signed; the name of the evidence, None where
+    nothing was added. What a power cut could still take from it is left out.
+
+    Raises:
+        GovernanceError: it is no paper run, was made by other code, or this machine cannot sign there.
+        JournalError: the journal cannot be read, or is shorter than what was signed of it.
+    """
+    refuse_other(folder)
+    store, source = Store(home), source_of(folder.manifest)
+    known = heads_of(store.all(), source.run)
+    first = max((one.end for one in known), default=0)
+    end = durable_events(folder)
+    if end < first:
+        raise _cut(folder, end, first)
+    if end == first:
+        return None
+    files = (_prefix(folder.path / MONITOR, _told(folder, end)), _prefix(folder.path / LATENCY))
+    head = Head(first, end, digest(*parts_from(folder.market, first), first, end), files)
+    return store.add(of_head(str(folder.manifest["model_hashes"][0]), source, head, clock.now_ns()))
+
+
+def refuse_other(folder: RunFolder) -> None:
+    """Raise GovernanceError unless a run is one of paper trading, by this code."""
+    manifest = folder.manifest
+    if manifest["mode"] != "paper":
+        raise GovernanceError(
+            f"{folder.path}: a run of mode {manifest['mode']} says nothing of paper trading"
+        )
+    if manifest["code"] != code_version():
+        raise GovernanceError(
+            f"{folder.path}: made by {manifest['code']}, this is {code_version()}: observe it with that release"
+        )
+
+
+def durable_events(folder: RunFolder) -> int:
+    """Events that a run's journal holds whatever happens to the machine: those of its parts, as far as its tail, from
+    which a next process goes on, says so too.
+    """
+    units = read_tail(folder.path / TAIL)
+    held = journalled_parts(folder.market)
+    return min(held, units[0].first) if units else held
+
+
+def _told(folder: RunFolder, end: int) -> int:
+    """Bytes of the monitor's lines that tell of nothing behind the first `end` events."""
+    return sum(len(line) for line, told in read_monitor(folder.path) if told["at"] <= end)
+
+
+def _prefix(path: Path, n: int | None = None) -> tuple[str, int, str]:
+    """Name, length and SHA-256 of the first bytes of a file, all of it by default, once they are durable; of nothing
+    where there is none.
+    """
+    if not exists(path):
+        return path.name, 0, hashlib.sha256(b"").hexdigest()
+    file = disk().open(path, os.O_RDONLY)
+    try:
+        disk().sync(file)
+    finally:
+        disk().close(file)
+    data = path.read_bytes()[:n]
+    return path.name, len(data), hashlib.sha256(data).hexdigest()
+
+
+def refuse_cut(folder: RunFolder, evidence: Mapping[str, Evidence]) -> int:
+    """Events of a run's journal.
+
+    Raises:
+        JournalError: they are fewer than were signed while the run went on, or others.
+    """
+    heads = heads_of(evidence, str(folder.manifest["run"]))
+    again, n = [Digest(head.first, head.end) for head in heads], 0
+    for events in journalled_events(folder):
+        for one in again:
+            one.take(n, events)
+        n += len(events)
+    for head, one in zip(heads, again, strict=True):
+        if head.end > n:
+            raise _cut(folder, n, head.end)
+        if one.hexdigest() != head.sha256:
+            raise JournalError(
+                f"{folder.path}: events {head.first} to {head.end} are not those that were signed while it went on"
+            )
+        for name, size, signed in head.files:
+            if _prefix(folder.path / name, size)[1:] != (size, signed):
+                raise JournalError(f"{folder.path / name}: is not what was signed while the run went on")
+    return n
+
+
+def _cut(folder: RunFolder, n: int, signed: int) -> JournalError:
+    return JournalError(
+        f"{folder.path}: its end was cut off: it holds {n} events of {signed} that were signed"
+    )

@@ -1,0 +1,265 @@
+"""How far a paper run had come is signed while it goes on: one that is cut, or told too soon, is noticed."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from emp.app.cli import app
+from emp.app.wiring.heads import durable_events, refuse_cut, sign_head
+from emp.app.wiring.paper_days import observe_run, record_start
+from emp.core.clock import LiveClock, SimClock
+from emp.core.errors import GovernanceError, JournalError
+from emp.core.instrument import find
+from emp.core.records import DECISION, MARKET_STATE, Array, empty_events
+from emp.engine.journal_tap import JournalTap, journalled_events
+from emp.engine.tap import Batch
+from emp.engine.watched_days import DAY_NS
+from emp.governance.evidence import Store
+from emp.governance.gates import Gates
+from emp.governance.heads import Head, heads_of, of_head
+from emp.governance.paper import paper_lacks
+from emp.governance.paper_source import Source
+from emp.governance.runs import of_end
+from emp.governance.seal import Keys
+from emp.journal.digest import digest
+from emp.journal.latency_log import LATENCY
+from emp.journal.market import MarketJournal
+from emp.journal.monitor_log import MONITOR
+from emp.journal.run import RunFolder, code_version
+from emp.journal.tail import TAIL
+from tests.governance.conftest import ask, paper, run_of
+from tests.governance.test_paper import MODEL, weeks
+
+CLOCK = SimClock(9 * DAY_NS)
+GOOG = find("GOOG")
+
+
+def book(first: int, n: int) -> Array:
+    rows = empty_events(n)
+    rows["seq"] = rows["ts"] = rows["ts_recv"] = np.arange(first, first + n)
+    rows["bid_px"][:, 0] = rows["seq"] % 97
+    return rows
+
+
+def batch(first: int, events: Array) -> Batch:
+    states = np.zeros(len(events), MARKET_STATE)
+    return Batch(first, events, states, 0, np.zeros(0, DECISION), np.zeros((0, 3), np.int32))
+
+
+class Run:
+    """A paper run whose journal is written by hand."""
+
+    def __init__(self, path: Path) -> None:
+        access = {"connection_protocol": "fix"}
+        told = {"run": "RUN1", "mode": "paper", "code": code_version(), "model_hashes": [MODEL]}
+        self.folder = RunFolder.create(path, {**told, "instruments": ["GOOG"], "config": {"access": access}})
+        self.tap = JournalTap(self.folder, [GOOG], [MODEL], LiveClock())
+        self.at = 0
+
+    def trade(self, n: int, *, durably: bool = True) -> None:
+        self.tap.on_batch(batch(self.at, book(self.at, n)))
+        self.at += n
+        self.tap.on_idle()
+        if durably:
+            self.tap._flush()
+
+    def cut_to(self, n: int) -> None:
+        """Once the run has ended."""
+        journal = MarketJournal(self.folder.market, [GOOG])
+        journal.truncate_to(n)
+        journal.close()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path / "run")
+
+
+def test_what_is_signed_is_what_is_new_and_lasts(run: Run, tmp_path: Path) -> None:
+    home = tmp_path / "registry"
+    assert sign_head(run.folder, home, CLOCK) is None, "nothing has come yet"
+    run.trade(100)
+    name = sign_head(run.folder, home, CLOCK)
+    assert name is not None
+    assert sign_head(run.folder, home, CLOCK) is None
+    run.trade(50, durably=False)
+    assert sign_head(run.folder, home, CLOCK) is None, "a power cut could take it yet"
+    run.trade(7)
+    sign_head(run.folder, home, CLOCK)
+    evidence = Store(home).all()
+    assert [(one.first, one.end) for one in heads_of(evidence, "RUN1")] == [(0, 100), (100, 157)]
+    assert heads_of(evidence, "RUN2") == []
+    assert refuse_cut(run.folder, evidence) == 157
+    run.tap.close()
+    assert refuse_cut(run.folder, evidence) == 157
+    assert {one.kind for one in evidence.values()} == {"reached"}
+    assert evidence[name].config["day"] == 9
+    assert Store(home).keys.may("box")
+
+
+def test_a_journal_that_ends_before_what_was_signed_is_refused(
+    run: Run, tmp_path: Path, gates: Gates
+) -> None:
+    home = tmp_path / "registry"
+    run.trade(100)
+    sign_head(run.folder, home, CLOCK)
+    run.trade(20)
+    run.tap.close()
+    run.cut_to(100)
+    assert refuse_cut(run.folder, Store(home).all()) == 100, "nobody has signed more"
+    run.cut_to(99)
+    why = "its end was cut off: it holds 99 events of 100 that were signed"
+    with pytest.raises(JournalError, match=why):
+        refuse_cut(run.folder, Store(home).all())
+    with pytest.raises(JournalError, match=why):
+        observe_run(run.folder, home, gates, CLOCK, lambda *_: None)
+    with pytest.raises(JournalError, match=why):
+        sign_head(run.folder, home, CLOCK)
+    assert [one.kind for one in Store(home).all().values()] == ["reached"], "nothing was signed"
+
+
+def test_other_events_than_were_signed_are_refused(run: Run, tmp_path: Path, gates: Gates) -> None:
+    home = tmp_path / "registry"
+    run.trade(60)
+    sign_head(run.folder, home, CLOCK)
+    run.trade(40)
+    sign_head(run.folder, home, CLOCK)
+    run.tap.close()
+    other = Run(tmp_path / "other")
+    other.trade(70)
+    other.tap.on_batch(batch(70, book(71, 30)))
+    other.tap.close()
+    for name in ("market", "actions"):
+        for path in (run.folder.path / name).glob("*"):
+            path.unlink()
+        for path in (other.folder.path / name).glob("*"):
+            path.rename(run.folder.path / name / path.name)
+    with pytest.raises(JournalError, match="events 60 to 100 are not those that were signed"):
+        observe_run(run.folder, home, gates, CLOCK, lambda *_: None)
+
+
+@pytest.mark.parametrize("name", [MONITOR, LATENCY])
+def test_what_lies_beside_the_journal_is_signed_with_it(
+    run: Run, tmp_path: Path, gates: Gates, name: str
+) -> None:
+    """What a day was worth, and how long its decisions took, nobody can make better afterwards."""
+    home, path = tmp_path / "registry", run.folder.path / name
+    lines = [json.dumps({"at": at, "kind": "look"}).encode() + b"\n" for at in (5, 9, 11)]
+    path.write_bytes(b"".join(lines))
+    run.trade(10)
+    sign_head(run.folder, home, CLOCK)
+    evidence = Store(home).all()
+    with path.open("ab") as file:
+        file.write(lines[2])
+    assert refuse_cut(run.folder, evidence) == 10, "what came later is not signed yet"
+    path.write_bytes(b"".join(lines[1:]) + lines[2])
+    with pytest.raises(JournalError, match=f"{name}: is not what was signed while the run went on"):
+        observe_run(run.folder, home, gates, CLOCK, lambda *_: None)
+    path.unlink()
+    with pytest.raises(JournalError, match=name):
+        refuse_cut(run.folder, evidence)
+
+
+def test_lines_that_tell_of_events_that_are_not_signed_are_not_either(run: Run, tmp_path: Path) -> None:
+    home, path = tmp_path / "registry", run.folder.path / MONITOR
+    lines = [json.dumps({"at": at, "kind": "look"}).encode() + b"\n" for at in (5, 11)]
+    path.write_bytes(b"".join(lines))
+    run.trade(10)
+    sign_head(run.folder, home, CLOCK)
+    (head,) = heads_of(Store(home).all(), "RUN1")
+    assert {name: size for name, size, _ in head.files} == {
+        MONITOR: len(lines[0]),
+        LATENCY: (run.folder.path / LATENCY).stat().st_size,
+    }
+
+
+def test_a_run_whose_manifest_says_another_market_than_when_it_began_is_refused(
+    run: Run, tmp_path: Path, gates: Gates
+) -> None:
+    """A recording that is played would be told as a live market."""
+    home, path = tmp_path / "registry", run.folder.path / "manifest.json"
+    record_start(run.folder, home, CLOCK)
+    before = path.read_text()
+    path.write_text(before.replace('"fix"', '"ctrader"'))
+    with pytest.raises(GovernanceError, match="is not what was signed when the run began"):
+        observe_run(RunFolder(run.folder.path), home, gates, CLOCK, lambda *_: None)
+    path.write_text(before)
+    run.tap.close()
+    with pytest.raises(JournalError, match="no ledger at"):  # now it was let through
+        observe_run(RunFolder(run.folder.path), home, gates, CLOCK, lambda *_: None)
+
+
+def test_where_the_tail_says_less_than_the_parts_it_is_believed(run: Run) -> None:
+    run.trade(30)
+    before = (run.folder.path / TAIL).read_bytes()
+    run.trade(30)
+    assert durable_events(run.folder) == 60
+    (run.folder.path / TAIL).write_bytes(before)
+    assert durable_events(run.folder) == 30, "a next process would go on from there"
+
+
+def test_a_run_that_trades_on_after_it_was_told_to_its_end_is_not_told(gates: Gates) -> None:
+    day = paper(MODEL, 9)
+    day = msgspec.structs.replace(day, config={**day.config, "run": "ON", "over": True})
+    source = Source("ON", "fix", day.code)
+    head = of_head(MODEL, source, Head(0, 500, "0" * 64), 9 * DAY_NS)
+    for events, whole in ((0, False), (499, False), (500, True), (501, True)):
+        told = of_end(MODEL, source, [9], events)
+        found = weeks() | {"on": run_of(day)[0], "day": day, "told": told, "head": head}
+        said = paper_lacks(found, ask(MODEL, 14), gates)
+        assert (said == "") == whole, events
+        assert ("paper run ON began and is not told to its end" in said) == (not whole)
+
+
+def test_the_key_of_the_box_signs_it_and_no_other(tmp_path: Path) -> None:
+    with pytest.raises(GovernanceError, match="a training key may not sign reached"):
+        Keys(tmp_path).seal_as("training", "reached", {})
+
+
+def test_the_command_signs_it(run: Run, tmp_path: Path) -> None:
+    run.trade(10)
+    words = [
+        "gates",
+        "observe",
+        str(run.folder.path),
+        "--registry",
+        str(tmp_path / "r"),
+        "--reached",
+        "--json",
+    ]
+    first, again = (CliRunner().invoke(app, words) for _ in range(2))
+    assert (first.exit_code, again.exit_code) == (0, 0)
+    assert len(json.loads(first.stdout.splitlines()[-1])["evidence"]) == 1
+    assert json.loads(again.stdout.splitlines()[-1])["evidence"] == []
+    manifest = run.folder.path / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "mode": "live"}))
+    refused = CliRunner().invoke(app, words)
+    assert isinstance(refused.exception, GovernanceError)
+    assert "says nothing of paper trading" in str(refused.exception)
+
+
+@given(st.lists(st.integers(0, 9), max_size=5), st.integers(0, 30), st.integers(0, 30))
+def test_a_digest_does_not_depend_on_how_events_are_cut(sizes: list[int], first: int, end: int) -> None:
+    whole = book(0, sum(sizes))
+    pieces = np.split(whole, np.cumsum(sizes)[:-1]) if sizes else []
+    chosen = whole[first:end]
+    expected = digest(0, [chosen], 0, 99)
+    assert digest(0, pieces, first, end) == expected
+    assert digest(5, pieces, first + 5, end + 5) == expected
+    if len(chosen):
+        other = chosen.copy()
+        other["ask_px"][-1, -1] += 1
+        assert digest(0, [other], 0, 99) != expected
+        assert digest(0, [chosen[:-1]], 0, 99) != expected
+
+
+def test_events_are_read_from_the_journal_in_their_order(run: Run) -> None:
+    run.trade(10)
+    run.trade(5, durably=False)
+    assert np.concatenate(list(journalled_events(run.folder)))["seq"].tolist() == list(range(15))
