@@ -3,6 +3,7 @@
 A plain function goes on in Python (some microseconds a call), one of `numba.njit` stays compiled (some nanoseconds).
 """
 
+import contextlib
 import ctypes
 import hashlib
 import inspect
@@ -24,7 +25,7 @@ from emp.engine.misspelt import misspelt_field, place_compiled
 LAZY = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
 """Functions that do nothing when they are called."""
 
-DEPTH = 6
+DEPTH = 24
 """How far `values_hash` follows what a function refers to."""
 
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
@@ -124,7 +125,7 @@ def values_hash(function: Any) -> str:
     of functions among them: a model's weights may have been read from a file that its source only names.
     """
     digest = hashlib.sha256()
-    for word in _words(_referred(function), DEPTH):
+    for word in _words(_referred(function), DEPTH, set()):
         digest.update(word)
     return digest.hexdigest()
 
@@ -135,36 +136,52 @@ def _referred(function: Any) -> dict[str, Any]:
         return {"self": function}
     found = inspect.getclosurevars(function)
     given = {f"default {k}": one for k, one in enumerate(function.__defaults__ or ())}
-    return {**found.globals, **found.nonlocals, **given}
+    return {**found.globals, **found.nonlocals, **given, "self": getattr(function, "__self__", None)}
 
 
-def _words(value: Any, depth: int) -> Iterator[bytes]:
-    """What is plain in a value, in an order that is the same in every process."""
-    if isinstance(value, np.ndarray):
-        if value.dtype.hasobject:
-            yield from _words(value.tolist(), depth)
-        else:
-            yield f"{value.dtype.str} {value.shape}".encode()
-            yield np.ascontiguousarray(value).tobytes()
+def _words(value: Any, depth: int, known: set[int]) -> Iterator[bytes]:
+    """What is plain in a value, in an order that is the same in every process; `known` are ids that were there."""
+    array = _array(value)
+    if array is not None:
+        yield f"{array.dtype.str} {array.shape}".encode()
+        yield np.ascontiguousarray(array).tobytes()
     elif isinstance(value, str | bytes | int | float | complex | bool | np.generic | None):
         yield f"{type(value).__name__} {value!r}".encode()
-    elif depth == 0 or inspect.ismodule(value) or inspect.isclass(value):
-        return
-    elif isinstance(value, Mapping):
-        for name in sorted(value, key=repr):
-            yield repr(name).encode() if isinstance(name, str | int | float) else b"key"
-            yield from _words(value[name], depth - 1)
+    elif depth > 0 and id(value) not in known and not (inspect.ismodule(value) or inspect.isclass(value)):
+        known.add(id(value))
+        for name, one in _inside(value):
+            yield name.encode()
+            yield from _words(one, depth - 1, known)
+
+
+def _array(value: Any) -> Array | None:
+    """A value as an array of numbers, where it is one of NumPy, torch or the like."""
+    if inspect.isclass(value) or not hasattr(value, "__array__") or isinstance(value, np.generic):
+        return None
+    with contextlib.suppress(Exception):  # whatever somebody else's array cannot do
+        found = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+        return None if found.dtype.hasobject else found
+    return None
+
+
+def _inside(value: Any) -> Iterator[tuple[str, Any]]:
+    """What a value consists of, by name."""
+    if isinstance(value, Mapping):
+        yield from ((str(name), value[name]) for name in sorted(value, key=str))
     elif isinstance(value, list | tuple):
-        yield f"{len(value)}".encode()
-        for one in value:
-            yield from _words(one, depth - 1)
+        yield from ((str(k), one) for k, one in enumerate(value))
+    elif isinstance(value, set | frozenset):
+        yield from (("", one) for one in sorted(value, key=str))
     elif inspect.isroutine(value) or hasattr(value, "py_func"):
         plain = getattr(value, "py_func", value)
         if hasattr(plain, "__code__"):
-            yield source_hash(plain).encode()
-            yield from _words(_referred(plain), depth - 1)
+            yield "source", source_hash(plain)
+            yield from _referred(plain).items()
     elif hasattr(value, "__dict__"):
-        yield from _words(vars(value), depth - 1)
+        yield from _inside(vars(value))
+    else:  # what is written in C tells its state to pickle alone
+        with contextlib.suppress(Exception):
+            yield "state", value.__getstate__()
 
 
 def why(error: BaseException | None) -> str:

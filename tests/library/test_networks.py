@@ -12,7 +12,7 @@ import pytest
 import emp
 from emp.core.errors import ArtifactError, EmpError
 from emp.core.records import FORECAST
-from emp.engine.choose import load_model
+from emp.engine.choose import model_of
 from emp.engine.load import load_folder
 from emp.model.artifact import save
 from emp.model.own import forecast_own
@@ -101,7 +101,7 @@ def test_it_serves_by_its_name_and_says_of_itself_what_was_said_of_it(
         cwd=tmp_path, capture_output=True, text=True, check=True,
     )  # fmt: skip
     summary = json.loads(done.stdout.splitlines()[-1])
-    assert summary["model_hash"] == load_model(path).artifact.hash == results[0].summary["model_hash"]
+    assert summary["model_hash"] == model_of(path).artifact.hash == results[0].summary["model_hash"]
 
 
 def test_own_inputs_come_behind_the_built_in_ones(tmp_path: Path, market: emp.MarketData) -> None:
@@ -118,7 +118,7 @@ def test_own_inputs_come_behind_the_built_in_ones(tmp_path: Path, market: emp.Ma
 
 def test_a_kept_copy_serves_when_the_file_is_gone_and_not_when_it_was_edited(tmp_path: Path) -> None:
     path = emp.export(Recurrent(), tmp_path / "net.onnx", state=torch.zeros(1, 8), warmup_events=33)
-    loaded = load_model(path)
+    loaded = model_of(path)
     folder = tmp_path / loaded.artifact.hash
     save(folder, loaded.artifact.manifest, loaded.artifact.tensors)
     path.unlink()
@@ -132,7 +132,7 @@ def test_a_kept_copy_serves_when_the_file_is_gone_and_not_when_it_was_edited(tmp
     with pytest.raises(ArtifactError, match="changed or damaged"):
         load_folder(folder)
     with pytest.raises(EmpError, match=r"model .*net.onnx: No such file"):
-        load_model(path)
+        model_of(path)
 
 
 def graph(inputs: dict[str, Any], outputs: dict[str, Any], kind: Any = None, value: float = 0.0) -> bytes:
@@ -174,7 +174,7 @@ CANNOT = {
 def test_what_cannot_serve_is_refused_in_one_line(tmp_path: Path, content: bytes, why: str) -> None:
     (tmp_path / "net.onnx").write_bytes(content)
     with pytest.raises(emp.UsageError, match=f"model net.onnx: {why}") as caught:
-        load_model(tmp_path / "net.onnx")
+        model_of(tmp_path / "net.onnx")
     assert "\n" not in str(caught.value)
 
 
@@ -197,7 +197,30 @@ def test_without_the_runtime_one_line_says_what_to_install(tmp_path: Path, monke
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     (tmp_path / "net.onnx").write_bytes(graph({"x": [N]}, MEAN))
     with pytest.raises(emp.UsageError, match=r"onnxruntime is not installed \(extra onnx\): .*install"):
-        load_model(tmp_path / "net.onnx")
+        model_of(tmp_path / "net.onnx")
+
+
+def test_weights_that_a_function_holds_are_part_of_its_hash() -> None:
+    """Of a torch module, and of trees that are written in C."""
+    ensemble = pytest.importorskip("sklearn.ensemble")
+
+    def named(held: Any) -> str:
+        def model(x: Any, forecast: Any) -> None:
+            forecast.mean[0] = held(x)
+
+        return emp.Model(model).load().artifact.hash
+
+    def forest(seed: int) -> Any:
+        x = np.random.default_rng(seed).normal(size=(60, 3))
+        return ensemble.RandomForestRegressor(3, random_state=1, n_jobs=1).fit(x, x[:, 0]).predict
+
+    other = Plain()
+    with torch.no_grad():
+        other.head.bias[7] += 1.0
+    assert named(Plain()) == named(Plain())
+    assert named(Plain()) != named(other)
+    assert named(forest(1)) == named(forest(1))
+    assert named(forest(1)) != named(forest(2))
 
 
 def refused(module: Any, why: str, tmp_path: Path, **more: Any) -> None:

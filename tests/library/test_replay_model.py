@@ -11,7 +11,7 @@ import emp
 from emp.app.cli import main
 from emp.core.clock import SimClock
 from emp.core.errors import ArtifactError, GovernanceError
-from emp.engine.choose import load_model
+from emp.engine.choose import model_of
 from emp.engine.load import load_folder
 from emp.engine.named import is_own
 from emp.governance.registry import Registry
@@ -79,11 +79,23 @@ def test_names_of_models_of_ones_own_are_told_from_folders() -> None:
         assert not is_own(name), name
 
 
+def test_where_nobody_asks_whether_it_has_failed_it_is_refused(
+    day: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (
+        ["sim", "trade", "--policy", "mine.py:model", "--model", "goog", "--instrument", "GOOG"],
+        ["finetune", "--artifact", "mine.py:model", "--data", f"GOOG={day}", "--out", "out"],
+    ):
+        code, line = said(capsys, *words)
+        assert code != 0
+        assert "mine.py:model: a model of your own: here only what emp train writes is taken" in line
+
+
 def test_a_recording_is_traded_on_its_forecasts(day: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["replay", str(day), "--instrument", "GOOG", "--json"]
     code, summary = said(capsys, *words, "--model", "mine.py:model")
     assert code == 0, summary
-    loaded = load_model("mine.py:model")
+    loaded = model_of("mine.py:model")
     assert summary["model_hash"] == loaded.artifact.hash
     assert loaded.artifact.manifest.config["inputs"] == [*emp.INPUT_NAMES, "lean"]
     code, again = said(capsys, *words, "--model", "mine.py:model")
@@ -133,7 +145,7 @@ def test_it_is_judged_beside_the_linear_model_on_the_same_rows(
 def test_what_a_run_keeps_is_refused_by_a_registry_and_serves_as_long_as_its_file_is_the_same(
     day: Path,
 ) -> None:
-    loaded = load_model("mine.py:model")
+    loaded = model_of("mine.py:model")
     folder = day.parent / loaded.artifact.hash
     save(folder, loaded.artifact.manifest, loaded.artifact.tensors)
     again = load_folder(folder)
