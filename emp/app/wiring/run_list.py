@@ -62,7 +62,7 @@ def _result(folder: RunFolder, summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _so_far(folder: RunFolder) -> dict[str, Any]:
-    """What the newest decision of each instrument says of a run that has not ended."""
+    """What the newest decision of each instrument says of a run that has not ended; nothing where one has none."""
     pnl: dict[int, float] = {}
     n = len(folder.manifest["instruments"])
     for rows in newest_first(folder.actions):
@@ -71,9 +71,9 @@ def _so_far(folder: RunFolder) -> dict[str, Any]:
             if len(pnl) == n:
                 break
         break
-    if not pnl:
+    if len(pnl) < n:  # what one has come to is not known from there
         return {}
-    ticks = [pnl.get(i, 0.0) for i in range(n)]
+    ticks = [pnl[i] for i in range(n)]
     return {"pnl_ticks": _ticks(folder, ticks), "pnl_money": _money(folder, ticks)}
 
 

@@ -17,17 +17,32 @@ function table(box, head, rows, empty) {
   replace(box, made);
 }
 
+let selected = null;  // where a selection of a person's begins; noted when it changes, for to ask lays the page out
+
+document.addEventListener("selectionchange", () => {
+  const selection = getSelection();
+  selected = selection && !selection.isCollapsed ? selection.anchorNode : null;
+});
+
 // Whether a box shows just that already, or holds what a person has selected and must not lose.
 function unchanged(box, key) {
-  if (box.key === key || (box.contains(getSelection()?.anchorNode) && String(getSelection()))) return true;
+  if (box.key === key || (selected && box.contains(selected))) return true;
   box.key = key;
   return false;
 }
 
+// Where a person has scrolled a box to, noted when it changes: to ask between two changes lays the page out each time.
+function scrolled(box) {
+  if (box.scrolled) return box.scrolled;
+  const at = box.scrolled = {top: 0, end: true};
+  box.addEventListener("scroll", () => { at.top = box.scrollTop; at.end = at.top + box.clientHeight >= box.scrollHeight - 8; }, {passive: true});
+  return at;
+}
+
 function replace(box, ...made) {
-  const top = box.classList.contains("scroll") ? box.scrollTop : 0;
+  const at = box.classList.contains("scroll") ? scrolled(box) : null;
   box.replaceChildren(...made);
-  if (top) box.scrollTop = top;
+  if (at?.top) requestAnimationFrame(() => { box.scrollTop = at.top; });  // all is laid out then, once
 }
 
 // Who only observes has no position and no money: what is not there is not shown as zero.
@@ -180,7 +195,8 @@ const pairs = (v) => Object.entries(v).map(([k, n]) => `${words(k)} ${plain(n)}`
 export function log(lines) {
   const box = $("log");
   if (unchanged(box, `${lines.length}|${lines.at(-1)}`)) return;
-  const end = box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
+  const at = scrolled(box);
+  if (at.end) at.top = 1e9;  // it stays at the newest line
   replace(box, ...lines.slice(-120).map((line) => {
     let text = line, level = "";
     try {
@@ -189,7 +205,6 @@ export function log(lines) {
     } catch { /* a line that is no JSON is shown as it is */ }
     return el("div", {textContent: text, className: level});
   }));
-  if (end) box.scrollTop = box.scrollHeight;
 }
 
 export function header(view, store) {
