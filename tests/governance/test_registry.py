@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from emp.app.governed import named_artifact
 from emp.core.clock import SimClock
 from emp.core.disk import MachineDisk, writes_to
 from emp.core.errors import EmpError, GovernanceError
@@ -284,3 +285,24 @@ def test_gates_that_were_changed_where_they_lie_open_nothing(
 
 def test_the_gates_of_the_release_are_the_shipped_ones(gates: Gates) -> None:
     assert content_address(gates) == GATES_SHA256
+
+
+@pytest.mark.parametrize("what", ["own.py", "folder", "kind"])
+def test_what_is_no_artifact_is_refused_in_one_line(
+    registry: Registry, artifact: Artifact, gates: Gates, tmp_path: Path, what: str
+) -> None:
+    """A model or a rule of the user's own: nobody can say of it what it does."""
+    if what == "kind":
+        manifest = msgspec.structs.replace(artifact.manifest, kind="own")
+        registry.register(artifact)
+        with pytest.raises(GovernanceError, match="no gate judges a model of kind 'own'") as refused:
+            registry.promote(Artifact(manifest, artifact.tensors), gates, LINEAR)
+        assert registry.standing().default == ""
+    else:
+        own = tmp_path / what
+        own.mkdir() if what == "folder" else own.write_text("def model(x, forecast): ...\n")
+        with pytest.raises(GovernanceError, match="is no artifact: models and rules of your own") as refused:
+            named_artifact(registry, str(own))
+    assert "\n" not in str(refused.value)
+    with pytest.raises(GovernanceError, match="no such model"):
+        named_artifact(registry, str(tmp_path / "nothing"))
