@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from emp.core.errors import GovernanceError
 from emp.governance.evidence import Evidence, Record, new_evidence
 from emp.governance.gates import Gates, Rule, read_gates, rules
+from emp.governance.high_water import mark_path
 from emp.governance.judge import Case, judge_gate
 from emp.governance.paper import judge_day, paper_lacks
 from emp.governance.registry import Registry
@@ -70,7 +71,7 @@ def better(rule: Rule, record: Record, by: float) -> Record:
     """A record of the gate's measure that is better by the same in every block."""
     if rule.side == "within":
         mean = float(np.mean(record.blocks))
-        step = -np.sign(mean) * min(by, abs(mean))
+        step = -np.sign(mean) * min(by, abs(mean)) if by >= 0.0 else by
     elif rule.among is not None:
         step = by  # gains, of which the gate takes a figure among those of others
     else:
@@ -143,6 +144,34 @@ def test_nothing_of_any_evidence_left_out_cut_or_moved_passes_for_it(
     for rule in RULES.values():
         if found[k].kind in (rule.kind, *rule.also):
             assert not fails(rule, found, gates, artifact) or fails(rule, cut, gates, artifact), rule.name
+
+
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.among is None])
+def test_a_record_by_which_a_gate_fails_makes_it_fail_however_it_was_cut(
+    name: str, gates: Gates, artifact: Artifact
+) -> None:
+    rule, green = RULES[name], all_green(artifact.hash)
+    places = [
+        (k, r)
+        for k, one in enumerate(green)
+        for r, record in enumerate(one.records)
+        if record.measure == rule.measure and one.kind == rule.kind and one.model in (artifact.hash, "")
+        if rule.horizon in (None, record.horizon) and (rule.of is None or rule.of(record.asset_class))
+    ]
+    assert places
+    for k, r in places[:4]:
+        bad = msgspec.structs.replace(
+            green[k].records[r], blocks=better(rule, green[k].records[r], -1e6).blocks
+        )
+        made = [*green[k].records[:r], bad, *green[k].records[r + 1 :]]
+        spoiled = sealed(green[k], made)
+        one_contest = rule.kind == "contest"  # of which the best counts
+        if not one_contest:
+            assert fails(rule, [*green[:k], spoiled, *green[k + 1 :]], gates, artifact)
+        for how in HOWS:
+            cut = msgspec.structs.replace(spoiled, records=tuple(moved(made, r, how)))
+            found = [cut] if one_contest else [*green[:k], cut, *green[k + 1 :]]
+            assert cut.records == spoiled.records or fails(rule, found, gates, artifact), how
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -277,3 +306,31 @@ def test_nothing_of_a_ledger_left_out_cut_or_moved_is_judged(
     registry = Registry(home, Ticking())
     with pytest.raises(GovernanceError):
         registry.check(make_artifact(tmp_path, 0), read_gates(), LINEAR)
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_a_ledger_that_its_own_key_has_written_anew_is_not_judged(
+    kept: Path, tmp_path: Path, place: int
+) -> None:
+    """With as many lines as were decided on: one of them is another, and the rest is signed again, or is not."""
+    for anew in (False, True):
+        home = tmp_path / f"registry{anew}"
+        shutil.copytree(kept, home)
+        registry = Registry(home, Ticking())
+        path = ledgers(home)[0]
+        chain = registry.store.ledger(path.stem)
+        entries = chain.entries()
+        role = registry.store.keys.trusted()[path.stem].role
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[:place]))
+        mark_path(path).unlink(missing_ok=True)  # a machine that has never seen it
+        chain.append(role, {**entries[place].body, "data": ["another"]})
+        if anew:
+            for entry in entries[place + 1 :]:
+                chain.append(role, entry.body)
+        else:
+            path.write_bytes(path.read_bytes() + b"".join(lines[place + 1 :]))
+        mark_path(path).unlink(missing_ok=True)
+        why = "evidence that a decision rested on is gone" if anew else "does not follow the one before it"
+        with pytest.raises(GovernanceError, match=why):
+            Registry(home, Ticking()).check(make_artifact(tmp_path, 0), read_gates(), LINEAR)
