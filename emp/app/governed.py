@@ -8,7 +8,7 @@ import typer
 
 from emp.app.options import REGISTRY_VARIABLE
 from emp.core.clock import LiveClock
-from emp.core.errors import ArtifactError
+from emp.core.errors import ArtifactError, GovernanceError
 from emp.core.platform import exists
 from emp.engine.choose import artifact_folder
 from emp.governance.judge import Judgement
@@ -43,7 +43,14 @@ def named_artifact(registry: Registry, name: str) -> Artifact:
     except ArtifactError:
         folder = Path(name)
     if not exists(folder / MANIFEST):
-        folder = registry.folder(registry.find(name))
+        try:
+            folder = registry.folder(registry.find(name))
+        except GovernanceError as error:
+            if not exists(folder):
+                raise
+            raise GovernanceError(
+                f"{name}: is no artifact: models and rules of your own are judged by no gate, and serve on paper"
+            ) from error
     return load(folder, schema_hash())
 
 

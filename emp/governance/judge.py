@@ -86,6 +86,9 @@ def judge_gate(rule: Rule, case: Case, confidence: float) -> Verdict:
     """The verdict of one gate: that of the worst record it reads; a record that cannot be judged is the worst."""
     read, foreign = _records(rule, case)
     names = tuple(sorted({name for name, _ in read}))
+    if not trained_on(case.manifest):
+        why = "the model does not say what it was trained on"
+        return Verdict(rule.name, rule.limit, None, None, "fail", names, why)
     asked = _asked(rule, case)
     lacking = _lacking(rule, asked, [record for _, record in read]) or _silent(rule, asked, case, read)
     if not read or lacking:

@@ -192,6 +192,8 @@ def judge_day(
     any of it; short where, with each run `counted` once, too little was traded or something was not measured, or a run
     was not on record before: `began` has the day on which each run did; where it is None nobody asks.
     """
+    if not all(one.whole for one in parts):
+        return Judged("red", "records of its evidence were cut")
     limits = gates.gates
     alarms = [str(alarm) for one in parts for alarm in one.config.get("alarms", ["no alarms are told"])]
     over = dict.fromkeys(alarms)
@@ -211,6 +213,7 @@ def judge_day(
                 return Judged("short", f"that run {run} began is not on record")
     records = [r for one in counted(parts) for r in one.records if r.instrument in ("", instrument)]
     lacking = [name for name in PARTS if not _has(records, f"{name}_p99_ms", "")]
+    lacking += [name for name in ("value_over_dumb_ticks",) if not _has(records, name, "")]
     lacking += [
         f"{name} {h}" for name in ("ece", "brier") for h in HORIZON_NAMES if not _has(records, name, h)
     ]

@@ -38,6 +38,9 @@ from emp.governance.standing import (
 from emp.journal.run import code_version
 from emp.model.artifact import OWN, Artifact, Manifest, save, title
 
+ARTIFACTS = ("linear", "mamba2", "mamba3")
+"""Kinds that may be promoted: of these all that they do is in the artifact."""
+
 GROUNDS = ("gates_sha256", "code", "reference", "likeness")
 """What a promotion rests on, beside the evidence."""
 
@@ -97,8 +100,14 @@ class Registry:
         """What the gates say of a model beside a reference, from all evidence of this registry.
 
         Raises:
-            GovernanceError: evidence is missing, was changed, or was cut off since it was last looked at.
+            GovernanceError: evidence is missing, was changed, or was cut off since it was last looked at; or it is no
+                artifact that can be judged, as a model of the user's own.
         """
+        kind = str(artifact.manifest.kind)
+        if kind not in ARTIFACTS:
+            raise GovernanceError(
+                f"{artifact.hash[:12]}: no gate judges a model of kind {kind!r}: it serves on paper"
+            )
         self._refuse_cut_ledger()
         before = [one for one in self.standing().defaults if one != artifact.hash]
         champion = before[-1] if before else ""

@@ -184,6 +184,17 @@ def test_leaving_out_a_record_never_turns_fail_into_pass(
         assert before <= failing(judged(gates, artifact, [evaluation(artifact.hash, kept), *others]))
 
 
+@pytest.mark.parametrize("provenance", [{}, {"series": []}])
+def test_a_model_that_does_not_say_what_it_was_trained_on_fails_every_gate(
+    provenance: dict[str, object], gates: Gates, artifact: Artifact
+) -> None:
+    """Nothing would be asked of any instrument, and whatever it was judged on could be its training."""
+    untold = Artifact(msgspec.structs.replace(artifact.manifest, provenance=provenance), artifact.tensors)
+    said = judged(gates, untold, all_green(artifact.hash))
+    assert len(failing(said)) == 30
+    assert {one.why for one in said.gates} == {"the model does not say what it was trained on"}
+
+
 def test_data_that_overlap_the_training_fail(gates: Gates, artifact: Artifact) -> None:
     one = evaluation(artifact.hash)
     early = msgspec.structs.replace(one.data[0], span=(199, 300))
@@ -265,7 +276,15 @@ def verdict(values: list[float], limit: float, side: str) -> str:
     from emp.governance.gates import every
     from emp.model.artifact import Manifest
 
-    manifest = Manifest(kind="linear", schema="", domains=[], k_sigma=0.5, thresholds=[], warmup_events=0)
+    manifest = Manifest(
+        kind="linear",
+        schema="",
+        domains=[],
+        k_sigma=0.5,
+        thresholds=[],
+        warmup_events=0,
+        provenance={"series": [TRAINED]},
+    )
     record = msgspec.structs.replace(records()[0], measure="ece", blocks=tuple(values))
     evidence = {"a": msgspec.structs.replace(evaluation("", [record]))}
     rule = Rule("ece_max", limit, side, "evaluation", "ece", None, every)  # type: ignore[arg-type]

@@ -2,12 +2,15 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from emp.app.governed import named_artifact
 from emp.core.clock import SimClock
 from emp.core.disk import MachineDisk, writes_to
 from emp.core.errors import EmpError, GovernanceError
@@ -16,7 +19,7 @@ from emp.governance.gates import Gates
 from emp.governance.registry import Registry
 from emp.governance.seal import content_address
 from emp.governance.serve import GATES_SHA256, refuse_live
-from emp.model.artifact import Artifact
+from emp.model.artifact import Artifact, load
 from tests.governance.conftest import LINEAR, Ticking, green_registry, make_artifact, paper, runs
 
 CALLS = ("open", "write", "sync", "close", "replace", "make_folder", "sync_folder")
@@ -86,10 +89,44 @@ def test_a_fault_at_every_call_leaves_the_old_or_the_new(
         assert registry.standing().default == target.hash
 
 
+@pytest.mark.parametrize("fault", [lambda: OSError(28, "No space left on device"), Dies])
+def test_a_fault_at_every_call_leaves_a_model_whole_or_not_there(
+    fault: Callable[[], BaseException], registry: Registry, artifact: Artifact
+) -> None:
+    """Else a half of it would stay for good: what is there is not written again."""
+    for at in range(1, 200):
+        failing = Failing(at, fault)
+        try:
+            with writes_to(failing):
+                registry.register(artifact)
+        except (EmpError, OSError, Dies):
+            pass
+        folder = registry.folder(artifact.hash)
+        if folder.exists():
+            assert load(folder, artifact.manifest.schema).hash == artifact.hash, at
+        if artifact.hash in registry.standing().status:
+            break
+    assert at > 10
+    registry.verify()
+
+
 def test_two_promotions_at_once_happen_one_after_the_other(
-    two: tuple[Registry, Artifact, Artifact], gates: Gates, tmp_path: Path
+    two: tuple[Registry, Artifact, Artifact],
+    gates: Gates,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     registry, old, new = two
+    check, inside, most = Registry.check, [0], [0]
+
+    def slowly(self: Registry, *asked: Any) -> Any:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.3)
+        inside[0] -= 1
+        return check(self, *asked)
+
+    monkeypatch.setattr(Registry, "check", slowly)
     third = make_artifact(tmp_path, 2)
     green_registry(registry, third)
     together = threading.Barrier(2)
@@ -104,6 +141,7 @@ def test_two_promotions_at_once_happen_one_after_the_other(
     for thread in threads:
         thread.join(60)
     promoted = [e.body["model"] for e in registry.audit.entries() if e.body["action"] == "promote"]
+    assert most == [1], "both were judging at once"
     assert promoted[0] == old.hash
     assert sorted(promoted[1:]) == sorted([new.hash, third.hash])
     assert registry.standing().default == promoted[-1]
@@ -284,3 +322,24 @@ def test_gates_that_were_changed_where_they_lie_open_nothing(
 
 def test_the_gates_of_the_release_are_the_shipped_ones(gates: Gates) -> None:
     assert content_address(gates) == GATES_SHA256
+
+
+@pytest.mark.parametrize("what", ["own.py", "folder", "kind"])
+def test_what_is_no_artifact_is_refused_in_one_line(
+    registry: Registry, artifact: Artifact, gates: Gates, tmp_path: Path, what: str
+) -> None:
+    """A model or a rule of the user's own: nobody can say of it what it does."""
+    if what == "kind":
+        manifest = msgspec.structs.replace(artifact.manifest, kind="own")
+        registry.register(artifact)
+        with pytest.raises(GovernanceError, match="no gate judges a model of kind 'own'") as refused:
+            registry.promote(Artifact(manifest, artifact.tensors), gates, LINEAR)
+        assert registry.standing().default == ""
+    else:
+        own = tmp_path / what
+        own.mkdir() if what == "folder" else own.write_text("def model(x, forecast): ...\n")
+        with pytest.raises(GovernanceError, match="is no artifact: models and rules of your own") as refused:
+            named_artifact(registry, str(own))
+    assert "\n" not in str(refused.value)
+    with pytest.raises(GovernanceError, match="no such model"):
+        named_artifact(registry, str(tmp_path / "nothing"))

@@ -1,0 +1,336 @@
+"""What holds of every gate, every kind of evidence, the days of paper trading and the ledgers: what is better by the
+same in every block never fails for it, and what is left out, cut or moved never passes for it.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from emp.core.errors import GovernanceError
+from emp.governance.evidence import Evidence, Record, new_evidence
+from emp.governance.gates import Gates, Rule, read_gates, rules
+from emp.governance.high_water import mark_path
+from emp.governance.judge import Case, judge_gate
+from emp.governance.paper import judge_day, paper_lacks
+from emp.governance.registry import Registry
+from emp.journal.run import code_version
+from emp.model.artifact import Artifact
+from tests.governance.conftest import (
+    LINEAR,
+    REFERENCE,
+    Ticking,
+    all_green,
+    ask,
+    green_registry,
+    make_artifact,
+    paper,
+    run_of,
+)
+from tests.governance.test_paper import MODEL, TRADED
+
+RULES = {rule.name: rule for rule in rules(read_gates())}
+HOWS = ("leave out", "cut", "cut to nothing", "reorder", "swap", "twice")
+
+DRAWN = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def sealed(one: Evidence, made: Sequence[Record]) -> Evidence:
+    """The same evidence, measured otherwise."""
+    again = new_evidence(one.kind, one.model, list(made), one.config, one.seed, one.data, one.reference)
+    return msgspec.structs.replace(again, code=one.code)
+
+
+def limit_of(record: Record) -> float:
+    """One limit that some gate sets to a measure."""
+    return next((rule.limit for rule in RULES.values() if rule.measure == record.measure), 0.0)
+
+
+def world(model: str, seed: int) -> list[Evidence]:
+    """All that a model can be judged by, some of it on either side of its limit, and not far from it."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for one in all_green(model):
+        made = []
+        for record in one.records:
+            limit = limit_of(record)
+            around = limit + (0.1 + abs(limit)) * rng.normal(0.0, 0.6)
+            values = around + (0.01 + 0.1 * abs(limit)) * rng.normal(0.0, 1.0, len(record.blocks))
+            drawn = rng.random() < 0.3
+            made.append(msgspec.structs.replace(record, blocks=tuple(values.tolist())) if drawn else record)
+        found.append(sealed(one, made))
+    return found
+
+
+def better(rule: Rule, record: Record, by: float) -> Record:
+    """A record of the gate's measure that is better by the same in every block."""
+    if rule.side == "within":
+        mean = float(np.mean(record.blocks))
+        step = -np.sign(mean) * min(by, abs(mean)) if by >= 0.0 else by
+    elif rule.among is not None:
+        step = by  # gains, of which the gate takes a figure among those of others
+    else:
+        step = rule.sign * (by if rule.side == "min" else -by)
+    return msgspec.structs.replace(record, blocks=tuple(x + float(step) for x in record.blocks))
+
+
+@pytest.mark.parametrize("name", RULES)
+@DRAWN
+@given(seed=st.integers(0, 10_000), by=st.floats(0.0, 50.0), every=st.booleans())
+def test_better_by_the_same_in_every_block_never_fails_for_it(
+    name: str, seed: int, by: float, every: bool, gates: Gates, artifact: Artifact
+) -> None:
+    rule, found = RULES[name], world(artifact.hash, seed)
+    mine = [
+        (e, r)
+        for e, one in enumerate(found)
+        for r, record in enumerate(one.records)
+        if record.measure == rule.measure and one.kind in (rule.kind, *rule.also)
+        if one.model in (artifact.hash, "")
+    ]
+    chosen = set(mine) if every else {mine[seed % len(mine)]}
+    risen = [
+        sealed(one, [better(rule, x, by) if (e, r) in chosen else x for r, x in enumerate(one.records)])
+        for e, one in enumerate(found)
+    ]
+    assert fails(rule, found, gates, artifact) or not fails(rule, risen, gates, artifact)
+
+
+def fails(rule: Rule, found: Sequence[Evidence], gates: Gates, artifact: Artifact) -> bool:
+    """Whether one gate fails."""
+    named = {f"{k:064x}": one for k, one in enumerate(found)}
+    case = Case(artifact.manifest, named, REFERENCE, code_version())
+    return judge_gate(rule, case, gates.confidence).verdict == "fail"
+
+
+def moved(records: Sequence[Record], which: int, how: str) -> list[Record]:
+    """Records of which one was left out, cut or moved."""
+    made, k = list(records), which % len(records)
+    one = made[k]
+    if how == "leave out":
+        del made[k]
+    elif how == "cut":
+        made[k] = msgspec.structs.replace(one, blocks=one.blocks[: len(one.blocks) // 2])
+    elif how == "cut to nothing":
+        made[k] = msgspec.structs.replace(one, blocks=())
+    elif how == "reorder":
+        made[k] = msgspec.structs.replace(one, blocks=one.blocks[::-1])
+    elif how == "swap":
+        made[k], made[k - 1] = made[k - 1], made[k]
+    else:
+        made.insert(k, one)
+    return made
+
+
+@DRAWN
+@given(
+    seed=st.integers(0, 10_000),
+    which=st.integers(0, 10_000),
+    r=st.integers(0, 200),
+    how=st.sampled_from(HOWS),
+)
+def test_nothing_of_any_evidence_left_out_cut_or_moved_passes_for_it(
+    seed: int, which: int, r: int, how: str, gates: Gates, artifact: Artifact
+) -> None:
+    found = world(artifact.hash, seed)
+    k = which % len(found)
+    made = moved(found[k].records, r, how)
+    cut = [*found[:k], msgspec.structs.replace(found[k], records=tuple(made)), *found[k + 1 :]]
+    for rule in RULES.values():
+        if found[k].kind in (rule.kind, *rule.also):
+            assert not fails(rule, found, gates, artifact) or fails(rule, cut, gates, artifact), rule.name
+
+
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.among is None])
+def test_a_record_by_which_a_gate_fails_makes_it_fail_however_it_was_cut(
+    name: str, gates: Gates, artifact: Artifact
+) -> None:
+    rule, green = RULES[name], all_green(artifact.hash)
+    places = [
+        (k, r)
+        for k, one in enumerate(green)
+        for r, record in enumerate(one.records)
+        if record.measure == rule.measure and one.kind == rule.kind and one.model in (artifact.hash, "")
+        if rule.horizon in (None, record.horizon) and (rule.of is None or rule.of(record.asset_class))
+    ]
+    assert places
+    for k, r in places[:4]:
+        bad = msgspec.structs.replace(
+            green[k].records[r], blocks=better(rule, green[k].records[r], -1e6).blocks
+        )
+        made = [*green[k].records[:r], bad, *green[k].records[r + 1 :]]
+        spoiled = sealed(green[k], made)
+        one_contest = rule.kind == "contest"  # of which the best counts
+        if not one_contest:
+            assert fails(rule, [*green[:k], spoiled, *green[k + 1 :]], gates, artifact)
+        for how in HOWS:
+            cut = msgspec.structs.replace(spoiled, records=tuple(moved(made, r, how)))
+            found = [cut] if one_contest else [*green[:k], cut, *green[k + 1 :]]
+            assert cut.records == spoiled.records or fails(rule, found, gates, artifact), how
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_gate_reads_some_of_it(name: str, gates: Gates, artifact: Artifact) -> None:
+    """Else the properties above would say nothing of that gate: it passes on all, and fails without its kinds."""
+    green = all_green(artifact.hash)
+    rule = RULES[name]
+    assert not fails(rule, green, gates, artifact)
+    assert fails(rule, [one for one in green if one.kind not in (rule.kind, *rule.also)], gates, artifact)
+
+
+# --- days of paper trading
+
+
+def day(number: int, seed: int) -> Evidence:
+    """A day whose figures lie on either side of their limits."""
+    rng = np.random.default_rng(seed)
+    one = paper(MODEL, number, value=float(rng.normal(2.0, 6.0)))
+    made = []
+    for record in one.records:
+        x = record.blocks[0]
+        if rng.random() < 0.05:
+            x *= float(rng.choice([0.1, 10.0]))
+        made.append(msgspec.structs.replace(record, blocks=(x,)))
+    return sealed(one, made)
+
+
+def weeks(seed: int) -> list[Evidence]:
+    return [day(number, seed + k) for k, number in enumerate(TRADED)]
+
+
+def lacks(days: Sequence[Evidence], gates: Gates) -> str:
+    found: Mapping[str, Evidence] = {
+        f"{one.kind} {one.config['run']}": one for each in days for one in run_of(each)
+    }
+    return paper_lacks(found, ask(MODEL, 14), gates)
+
+
+UP = ("looks", "hours", "value_over_dumb_ticks")
+DOWN = ("ece", "brier", "adapter_p99_ms", "model_p99_ms", "total_p99_ms")
+
+
+@DRAWN
+@given(seed=st.integers(0, 10_000), measure=st.sampled_from((*UP, *DOWN)), by=st.floats(0.0, 50.0))
+def test_weeks_that_are_better_by_the_same_every_day_lack_nothing_for_it(
+    seed: int, measure: str, by: float, gates: Gates
+) -> None:
+    days, step = weeks(seed), by if measure in UP else -by
+    risen = [
+        sealed(
+            one,
+            [
+                msgspec.structs.replace(r, blocks=tuple(x + step for x in r.blocks))
+                if r.measure == measure
+                else r
+                for r in one.records
+            ],
+        )
+        for one in days
+    ]
+    assert not (lacks(days, gates) == "" and lacks(risen, gates) != "")
+    for before, after in zip(days, risen, strict=True):
+        order = ("red", "short", "green")
+        assert order.index(judge_day([after], gates, "GOOG").colour) >= order.index(
+            judge_day([before], gates, "GOOG").colour
+        )
+
+
+@DRAWN
+@given(seed=st.integers(0, 10_000), which=st.integers(0, 99), r=st.integers(0, 99), how=st.sampled_from(HOWS))
+def test_nothing_of_a_day_left_out_cut_or_moved_opens_live_for_it(
+    seed: int, which: int, r: int, how: str, gates: Gates
+) -> None:
+    days = weeks(seed)
+    k = which % len(days)
+    cut = msgspec.structs.replace(days[k], records=tuple(moved(days[k].records, r, how)))
+    if cut.records != days[k].records:
+        assert judge_day([cut], gates, "GOOG").colour == "red"
+    after = lacks([*days[:k], cut, *days[k + 1 :]], gates)
+    assert not (lacks(days, gates) != "" and after == "")
+
+
+# --- the ledgers
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry in which a green model was judged."""
+    folder = tmp_path_factory.mktemp("kept")
+    artifact = make_artifact(folder, 0)
+    registry = green_registry(Registry(folder / "registry", Ticking()), artifact)
+    judgement, _ = registry.promote(artifact, read_gates(), LINEAR)
+    assert judgement.verdict == "pass"
+    return folder / "registry"
+
+
+def ledgers(home: Path) -> list[Path]:
+    return sorted((home / "ledgers").glob("*.jsonl"))
+
+
+@pytest.mark.parametrize(
+    "how", ["leave out", "cut", "swap", "twice", "gone", "evidence gone", "evidence of another"]
+)
+@pytest.mark.parametrize("key", [0, 1])
+@pytest.mark.parametrize("place", [0, 1, -1])
+def test_nothing_of_a_ledger_left_out_cut_or_moved_is_judged(
+    kept: Path, tmp_path: Path, how: str, key: int, place: int
+) -> None:
+    """By a machine that has never seen it before, too: what was decided remembers how far every ledger had come."""
+    home = tmp_path / "registry"
+    shutil.copytree(kept, home)
+    path = ledgers(home)[key]
+    lines = path.read_bytes().splitlines(keepends=True)
+    name = str(msgspec.json.decode(lines[place])["body"]["entry"]["evidence"])
+    evidence = home / "evidence" / f"{name}.json"
+    if how == "leave out":
+        del lines[place]
+    elif how == "cut":
+        lines = lines[: len(lines) // 2]
+    elif how == "swap":
+        lines[place], lines[place - 1] = lines[place - 1], lines[place]
+    elif how == "twice":
+        lines.append(lines[place])
+    path.write_bytes(b"".join(lines))
+    if how == "gone":
+        path.unlink()
+    elif how == "evidence gone":
+        evidence.unlink()
+    elif how == "evidence of another":
+        other = next(one for one in (home / "evidence").iterdir() if one != evidence)
+        evidence.write_bytes(other.read_bytes())
+    registry = Registry(home, Ticking())
+    with pytest.raises(GovernanceError):
+        registry.check(make_artifact(tmp_path, 0), read_gates(), LINEAR)
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_a_ledger_that_its_own_key_has_written_anew_is_not_judged(
+    kept: Path, tmp_path: Path, place: int
+) -> None:
+    """With as many lines as were decided on: one of them is another, and the rest is signed again, or is not."""
+    for anew in (False, True):
+        home = tmp_path / f"registry{anew}"
+        shutil.copytree(kept, home)
+        registry = Registry(home, Ticking())
+        path = ledgers(home)[0]
+        chain = registry.store.ledger(path.stem)
+        entries = chain.entries()
+        role = registry.store.keys.trusted()[path.stem].role
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[:place]))
+        mark_path(path).unlink(missing_ok=True)  # a machine that has never seen it
+        chain.append(role, {**entries[place].body, "data": ["another"]})
+        if anew:
+            for entry in entries[place + 1 :]:
+                chain.append(role, entry.body)
+        else:
+            path.write_bytes(path.read_bytes() + b"".join(lines[place + 1 :]))
+        mark_path(path).unlink(missing_ok=True)
+        why = "evidence that a decision rested on is gone" if anew else "does not follow the one before it"
+        with pytest.raises(GovernanceError, match=why):
+            Registry(home, Ticking()).check(make_artifact(tmp_path, 0), read_gates(), LINEAR)
