@@ -125,6 +125,12 @@ DECISION = np.dtype(
         ("flow_bid", "f8"),  # lots per second traded against the bid, past only
         ("flow_ask", "f8"),
         ("ttl_ns", "f8"),  # how long an order of this horizon may rest
+        (
+            "fill_level",
+            "f4",
+        ),  # log odds of a fill within it: level + slope log r + behind log(1 + ticks / spread)
+        ("fill_slope", "f4"),
+        ("fill_behind", "f4"),
         ("depth_cap", "f8"),  # lots: what the owner's share of the median touch size allows
         ("queue_ahead", "i8"),  # lots ahead of the order that rests, or of the one to be posted or moved
         ("working_state", "i4"),  # WorkingState before the action

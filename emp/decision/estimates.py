@@ -7,6 +7,7 @@ import numpy as np
 from emp.core.codes import EventFlag
 from emp.core.numba.jit import kernel
 from emp.core.records import HORIZON_EVENTS, Array
+from emp.decision.fills import FILLS, break_off, follow_orders, forget_fills, learn_fills
 
 TRADE = int(EventFlag.TRADE)
 TRADE_OR_AUCTION = TRADE | int(EventFlag.AUCTION)
@@ -35,6 +36,7 @@ ESTIMATES = np.dtype(
         ("last_mid2", "i8"),  # bid + ask of the last visible event
         ("hit", "i4", (LOOKAHEAD,)),  # ring: +1 a trade at the ask, -1 at the bid, 0 none
         ("pending", "f8"),  # signed volume since the last visible event
+        ("fills", FILLS),  # how likely an order at rest is filled
     ],
     align=True,
 )
@@ -42,7 +44,9 @@ ESTIMATES = np.dtype(
 
 def new_estimates(n: int = 1) -> Array:
     """Fresh estimates of `n` instruments."""
-    return np.zeros(n, ESTIMATES)
+    estimates = np.zeros(n, ESTIMATES)
+    forget_fills(estimates["fills"])
+    return estimates
 
 
 @kernel
@@ -50,11 +54,13 @@ def see_trade(e: Any, event: Any) -> None:
     """Note the volume of an event that changed nothing visible; the next visible event takes it up."""
     if event.flags & TRADE_OR_AUCTION == TRADE:
         e.pending += event.trade_qty
+    follow_orders(e.fills, event)
 
 
 @kernel
 def forget_trades(e: Any) -> None:
     """After a break in the stream no drift may be measured across it."""
+    break_off(e.fills)
     for i in range(LOOKAHEAD):
         e.hit[i] = 0
     e.pending = 0.0
@@ -98,6 +104,7 @@ def update_estimates(e: Any, event: Any) -> None:
 
     if event.flags & NO_SIZE == 0:
         update_depth(e, 0.5 * (event.bid_sz[0] + event.ask_sz[0]), weight)
+    learn_fills(e.fills, event, e.volume_bid, e.volume_ask, e.elapsed_ns)
 
 
 @kernel

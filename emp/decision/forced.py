@@ -12,7 +12,8 @@ from emp.core.codes import Action, Reason
 from emp.core.numba.jit import kernel
 from emp.core.records import Array
 from emp.decision.port import register
-from emp.decision.rule import ValueRule, decide_by_value, lots_ahead, resting_gain
+from emp.decision.queue import lots_ahead
+from emp.decision.rule import ValueRule, decide_by_value, resting_gain
 
 HOLD, CROSS, POST = int(Action.HOLD), int(Action.CROSS), int(Action.POST)
 CANCEL, REPLACE = int(Action.CANCEL), int(Action.REPLACE)

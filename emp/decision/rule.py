@@ -14,12 +14,11 @@ All values are in ticks per lot. For a direction s (+1 buy, -1 sell) and the hor
 
 sigma_h is that of a normal with the 90 % interval that outcomes keep true (`model.conformal`): its width * unit / 3.29.
 What a maker loses to adverse selection is estimated from trades at the touch (`estimates`); where that is negative, a
-taker loses it (`reversion`). P(fill) = min(1, volume traded into that side within the time to live / (queue ahead + our
-size)).
+taker loses it (`reversion`). P(fill) within the time to live is learned from fills (`fills`).
 What a gain has been worth until a lot was closed, and how many lots that allows, is learned from outcomes
-(`outcomes`, `shadow`). Size is the share of the order limit that value / sigma_h gives, at least a lot, held below the
-depth cap and the lots that have been earned; an order that closes is never larger than what is held. An inventory is
-full where the owner's position limit is, as far as size has been earned; the shadow's one lot fills it.
+(`outcomes`, `shadow`). Size is the share of the order limit that worth(gain) / sigma_h gives, at least a lot, held
+below the depth cap and the lots that have been earned; an order that closes is never larger than what is held. An
+inventory is full where the owner's position limit is, as far as size has been earned; the shadow's one lot fills it.
 
 A price that an order was withdrawn from because its edge was gone is barred on that side until an order has stood at
 another price there: the forecast alone, whose noise flips the sign of an edge many times in a second, can never take a
@@ -36,7 +35,9 @@ from emp.core.codes import Action, EventFlag, Reason, WorkingState
 from emp.core.numba.jit import kernel
 from emp.core.records import HORIZON_EVENTS, HORIZON_NS, HORIZONS, INTERVAL_SIGMAS, Array
 from emp.decision.estimates import flow_per_second
+from emp.decision.fills import behind_touch, chance, log_ratio, odds_weights
 from emp.decision.port import register
+from emp.decision.queue import lots_ahead
 from emp.decision.standing import worth
 
 HOLD, CROSS, POST, CANCEL = int(Action.HOLD), int(Action.CROSS), int(Action.POST), int(Action.CANCEL)
@@ -83,12 +84,13 @@ class Part(IntFlag):
     ADVERSE = 256  # adverse selection at rest, reversion crossing
     WORTH = 512  # count gains as outcomes have found them
     QUEUE = 1024  # the lots that stand ahead, in the chance of a fill
+    CHANCE = 2048  # what fills have taught of that chance; without it, flow over queue
 
 
 CROSS_OPENING, CROSS_CLOSING = int(Part.CROSS_OPENING), int(Part.CROSS_CLOSING)
 JOIN, IMPROVE, MOVING = int(Part.JOIN), int(Part.IMPROVE), int(Part.MOVE)
 CANCELLING, BAR, ADVERSE, WORTH = int(Part.CANCEL), int(Part.BAR), int(Part.ADVERSE), int(Part.WORTH)
-QUEUE = int(Part.QUEUE)
+QUEUE, CHANCE = int(Part.QUEUE), int(Part.CHANCE)
 
 
 @kernel
@@ -132,12 +134,36 @@ def slip_ticks(event: Any, side: int, qty: float) -> float:
     return (paid + left * worst) / qty
 
 
+class Wait(NamedTuple):
+    """How long an order may rest, and the odds that it is filled in that time (`emp.decision.fills`)."""
+
+    ttl_ns: float
+    level: float
+    slope: float
+    behind: float
+
+
 @kernel
-def fill_probability(e: Any, side: int, queue: float, size: float, ttl_ns: float) -> float:
-    """P(fill) within the time to live, from the volume that trades into our side and what stands ahead."""
+def wait_for(e: Any, ttl_ns: float, learned: bool) -> Wait:
+    """What is known here and now of a fill within a time; of flow over queue alone where nothing `learned` counts."""
+    level, slope, behind = odds_weights(
+        e.fills, e.elapsed_ns, ttl_ns, traded=e.volume_bid + e.volume_ask > 0.0, learned=learned
+    )
+    return Wait(ttl_ns, level, slope, behind)
+
+
+@kernel
+def wait_of(row: Any) -> Wait:
+    """What a row that was decided on rested on."""
+    return Wait(row.ttl_ns, float(row.fill_level), float(row.fill_slope), float(row.fill_behind))
+
+
+@kernel
+def fill_probability(event: Any, e: Any, wait: Wait, side: int, px: int, queue: float, size: float) -> float:
+    """P(fill) of an order at `px` within its time to live, with `queue` lots ahead."""
     volume = e.volume_bid if side > 0 else e.volume_ask
-    expected = flow_per_second(volume, e.elapsed_ns) * ttl_ns * 1e-9
-    return min(1.0, expected / (queue + size))
+    ratio = log_ratio(volume, e.elapsed_ns, queue + size, wait.ttl_ns)
+    return chance(wait.level, wait.slope, wait.behind, ratio, behind_touch(event, side, px))
 
 
 @kernel
@@ -154,29 +180,6 @@ def take_cost(event: Any, e: Any, costs: Any, side: int, slip: float) -> float:
     if costs.without & ADVERSE:
         reversion = 0.0
     return half_spread + slip + costs.taker_fee + reversion
-
-
-@kernel
-def lots_ahead(event: Any, side: int, px: int, told: int) -> int:
-    """Lots that an order at `px` has ahead: all that is shown at better prices, and what is shown at its own.
-
-    `told` is the venue's word on the queue at its own price, -1 where it gave none. It was true when it was given, and
-    the queue ahead only shrinks: the smaller of it and what is shown now holds.
-    """
-    better, here, seen = 0, 0, False
-    for i in range(event.n_bid if side > 0 else event.n_ask):
-        at = event.bid_px[i] if side > 0 else event.ask_px[i]
-        size = event.bid_sz[i] if side > 0 else event.ask_sz[i]
-        if (at - px) * side > 0:
-            better += size
-        else:
-            seen = True  # the price is not below what is shown
-            if at == px:
-                here = size
-            break
-    if told >= 0:
-        here = min(here, told) if seen else told
-    return int(better + here)
 
 
 @kernel
@@ -236,7 +239,7 @@ def best_post(
     side: int,
     edge: float,
     size: float,
-    ttl: float,
+    wait: Wait,
     not_px: int,
 ) -> Any:
     """The better of joining the touch and improving it by a tick, except at `not_px`.
@@ -249,14 +252,13 @@ def best_post(
     if touch != not_px and costs.without & JOIN == 0:
         best_px, best_queue = touch, event.bid_sz[0] if side > 0 else event.ask_sz[0]
         best_gain = resting_gain(event, e, costs, side, edge, touch)
-        chance = fill_probability(e, side, counted_ahead(costs, best_queue), size, ttl)
-        best = chance * held_to_outcomes(costs, standing, account, side, best_gain)
+        likely = fill_probability(event, e, wait, side, touch, counted_ahead(costs, best_queue), size)
+        best = likely * held_to_outcomes(costs, standing, account, side, best_gain)
     narrow = event.ask_px[0] - event.bid_px[0] <= 1
     if touch + side != not_px and not narrow and costs.without & IMPROVE == 0:
         gain = resting_gain(event, e, costs, side, edge, touch + side)
-        value = fill_probability(e, side, 0.0, size, ttl) * held_to_outcomes(
-            costs, standing, account, side, gain
-        )
+        likely = fill_probability(event, e, wait, side, touch + side, 0.0, size)
+        value = likely * held_to_outcomes(costs, standing, account, side, gain)
         if value > best:
             best, best_px, best_queue, best_gain = value, touch + side, 0, gain
     return best, best_px, best_queue, best_gain
@@ -271,15 +273,18 @@ def full_inventory(standing: Any, costs: Any) -> float:
 
 
 @kernel
-def order_size(value: float, sigma: float, cap: float, costs: Any) -> int:
-    """Lots: the share value / sigma of the order limit, at least one, held below the depth cap."""
-    share = min(1.0, value / sigma) if sigma > 0.0 else 1.0
+def order_size(counted: float, sigma: float, cap: float, costs: Any) -> int:
+    """Lots: the share of the order limit that a filled lot is worth in sigmas, at least one, below the depth cap.
+
+    How likely it fills is no part of it: what is risked is risked once it has filled.
+    """
+    share = min(1.0, counted / sigma) if sigma > 0.0 else 1.0
     return int(min(np.ceil(share * costs.max_order), cap))
 
 
 @kernel
 def best_entry(
-    event: Any, e: Any, costs: Any, account: Any, standing: Any, edge: float, ttl: float, cap: float, row: Any
+    event: Any, e: Any, costs: Any, account: Any, standing: Any, edge: float, wait: Wait, cap: float, row: Any
 ) -> float:
     """Compare crossing and resting in the direction of the edge; write the better one into the row."""
     side = better_side(standing, account, edge)
@@ -299,7 +304,7 @@ def best_entry(
     if costs.without & crossing or not earned:
         best = -np.inf
     left = 0 if costs.without & BAR else standing.left_bid if side > 0 else standing.left_ask
-    value, px, queue, gain = best_post(event, e, costs, account, standing, side, edge, size, ttl, left)
+    value, px, queue, gain = best_post(event, e, costs, account, standing, side, edge, size, wait, left)
     if value > best:
         best = value
         row.queue_ahead, row.px, row.gain = queue, px, gain
@@ -309,7 +314,7 @@ def best_entry(
 
 @kernel
 def only_where_withdrawn(
-    event: Any, e: Any, costs: Any, account: Any, standing: Any, edge: float, ttl: float, cap: float
+    event: Any, e: Any, costs: Any, account: Any, standing: Any, edge: float, wait: Wait, cap: float
 ) -> bool:
     """Whether resting would pay, if not for the price that was withdrawn from."""
     side = better_side(standing, account, edge)
@@ -318,7 +323,7 @@ def only_where_withdrawn(
     size = max(1.0, min(float(costs.max_order), cap))
     if left == 0 or costs.without & BAR:
         return False
-    return best_post(event, e, costs, account, standing, side, edge, size, ttl, 0)[0] > 0.0
+    return best_post(event, e, costs, account, standing, side, edge, size, wait, 0)[0] > 0.0
 
 
 @kernel
@@ -330,7 +335,7 @@ def manage_resting(
     working: Any,
     standing: Any,
     edge: float,
-    ttl: float,
+    wait: Wait,
     row: Any,
 ) -> None:
     """Keep, move or withdraw the order that rests, whichever is worth most; withdrawn it is worth nothing.
@@ -345,8 +350,8 @@ def manage_resting(
     size = float(working.leaves)
     queue = lots_ahead(event, side, working.px, working.queue_ahead)
     row.gain = resting_gain(event, e, costs, side, edge, working.px)
-    chance = fill_probability(e, side, counted_ahead(costs, queue), size, ttl)
-    keep = chance * held_to_outcomes(costs, standing, account, side, row.gain)
+    likely = fill_probability(event, e, wait, side, working.px, counted_ahead(costs, queue), size)
+    keep = likely * held_to_outcomes(costs, standing, account, side, row.gain)
     slip = slip_ticks(event, side, size)
     row.cost_to_take, row.slip_ticks = take_cost(event, e, costs, side, slip), slip
     row.queue_ahead = queue
@@ -354,8 +359,8 @@ def manage_resting(
         row.action, row.reason_code = CANCEL, NOT_EARNED
         return
     move, px, gain = -np.inf, working.px, row.gain
-    if event.ts - working.ts > ttl and costs.without & MOVING == 0:
-        move, px, _, gain = best_post(event, e, costs, account, standing, side, edge, size, ttl, working.px)
+    if event.ts - working.ts > wait.ttl_ns and costs.without & MOVING == 0:
+        move, px, _, gain = best_post(event, e, costs, account, standing, side, edge, size, wait, working.px)
     if max(keep, move) <= 0.0 and costs.without & CANCELLING == 0:
         row.action, row.reason_code = CANCEL, CANCEL_EDGE_GONE
     elif move > keep:
@@ -394,29 +399,32 @@ def decide_by_value(
     forecast_edge = f.mean[h] * unit
     edge = forecast_edge + pressure
     ttl = time_to_live_ns(h, e)
+    wait = wait_for(e, ttl, costs.without & CHANCE == 0)
     cap = costs.depth_share * e.depth if event.flags & NO_SIZE == 0 else float(costs.max_order)
 
     row.spread_ticks, row.unit_ticks, row.sigma_ticks = spread, unit, sigma_ticks
     row.horizon = h
     row.edge_ticks = edge
     row.depth_cap, row.ttl_ns = cap, ttl
+    row.fill_level, row.fill_slope, row.fill_behind = wait.level, wait.slope, wait.behind
     row.qty = 0
     if working.state == RESTING:
-        manage_resting(event, e, costs, account, working, standing, edge, ttl, row)
+        manage_resting(event, e, costs, account, working, standing, edge, wait, row)
         return
-    value = best_entry(event, e, costs, account, standing, edge, ttl, cap, row)
+    value = best_entry(event, e, costs, account, standing, edge, wait, cap, row)
     opens = account.position * row.side >= 0
     if working.state != NONE:
         row.action, row.reason_code = HOLD, IN_FLIGHT
     elif value <= 0.0:
         row.action = HOLD
         row.reason_code = INVENTORY if forecast_edge * edge < 0.0 else NO_EDGE
-        if only_where_withdrawn(event, e, costs, account, standing, edge, ttl, cap):
+        if only_where_withdrawn(event, e, costs, account, standing, edge, wait, cap):
             row.reason_code = WITHDRAWN
     elif opens and standing.lots < 1:
         row.action, row.reason_code = HOLD, NOT_EARNED
     else:
-        row.qty = order_size(value, sigma, cap, costs)
+        counted = held_to_outcomes(costs, standing, account, row.side, row.gain)
+        row.qty = order_size(counted, sigma, cap, costs)
         row.qty = min(row.qty, standing.lots if opens else abs(account.position))
         if row.qty < 1:
             row.action, row.reason_code = HOLD, TOO_SMALL
@@ -437,6 +445,7 @@ def record_inputs(event: Any, f: Any, e: Any, account: Any, working: Any, standi
     row.adverse_bid, row.adverse_ask = e.adverse_bid, e.adverse_ask
     row.flow_bid = flow_per_second(e.volume_bid, e.elapsed_ns)
     row.flow_ask = flow_per_second(e.volume_ask, e.elapsed_ns)
+    row.fill_level = row.fill_slope = row.fill_behind = 0.0  # of a rule that does not ask
     row.working_state = working.state
     row.resting_side, row.resting_px, row.resting_qty = 0, 0, 0
     row.resting_age_ns = 0

@@ -12,21 +12,18 @@ from typing import Any
 import numpy as np
 
 from emp.core.account import apply_fill
-from emp.core.codes import Action, EventFlag, WorkingState
+from emp.core.codes import Action, WorkingState
 from emp.core.numba.jit import kernel
 from emp.core.records import Array
 from emp.decision.financing import learn_holding
 from emp.decision.kinds import CROSSING
 from emp.decision.outcomes import drop_open_lots, note_belief, take_fills
+from emp.decision.queue import reached, shown_at
 from emp.decision.standing import learn_crossed, learn_missed, learn_worth, worth
 
-TRADE = int(EventFlag.TRADE)
-TRADE_OR_AUCTION = TRADE | int(EventFlag.AUCTION)
-NO_SIZE = int(EventFlag.NO_SIZE)
 CROSS, POST, REPLACE, CANCEL = int(Action.CROSS), int(Action.POST), int(Action.REPLACE), int(Action.CANCEL)
 NONE, IN_FLIGHT, RESTING = int(WorkingState.NONE), int(WorkingState.IN_FLIGHT), int(WorkingState.RESTING)
 NOTHING = 0
-HIDDEN = 1 << 60  # lots ahead where nobody can know, as at the paper venue
 
 SHADOW = np.dtype(
     [
@@ -105,7 +102,7 @@ def meet_market(s: Any, event: Any, account: Any, working: Any, costs: Any) -> N
     """Carry the shadow's order over one event: what has arrived before it meets the book that stood until then."""
     if s.asked != NOTHING and s.arrives < event.ts:
         _arrive(s, account, working, costs)
-    if s.rests and _reached(s, working, event):
+    if s.rests and reached(s, working.side, working.px, event):
         apply_fill(account, working.side, 1, working.px, costs.maker_fee)
         s.rests = False
         if s.asked == REPLACE or s.asked == CANCEL:
@@ -114,37 +111,6 @@ def meet_market(s: Any, event: Any, account: Any, working: Any, costs: Any) -> N
     if s.asked != NOTHING:
         s.shown = shown_at(event, s.side, s.px)
     _show(s, working)
-
-
-@kernel
-def shown_at(event: Any, side: int, px: int) -> int:
-    """Lots shown at a price of a side; HIDDEN where the feed has no sizes, so that no trade eats through them."""
-    if event.flags & NO_SIZE:
-        return HIDDEN
-    for i in range(event.n_bid if side > 0 else event.n_ask):
-        if (event.bid_px[i] if side > 0 else event.ask_px[i]) == px:
-            return int(event.bid_sz[i] if side > 0 else event.ask_sz[i])
-    return 0
-
-
-@kernel
-def _reached(s: Any, working: Any, event: Any) -> bool:
-    """Whether the event has filled the order; what traded at its price, or has left it, is no longer ahead."""
-    side, px = working.side, working.px
-    opposite = event.ask_px[0] if side > 0 else event.bid_px[0]
-    if (px - opposite) * side > 0:
-        return True
-    if event.flags & TRADE_OR_AUCTION == TRADE and event.trade_qty * side < 0:
-        if (px - event.trade_px) * side > 0:
-            return True
-        if event.trade_px == px:
-            s.ahead -= event.trade_qty_last
-            if s.ahead < 0:
-                return True
-    touch = event.bid_px[0] if side > 0 else event.ask_px[0]
-    if (px - touch) * side >= 0:
-        s.ahead = min(s.ahead, shown_at(event, side, px))
-    return False
 
 
 @kernel

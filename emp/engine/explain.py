@@ -24,7 +24,7 @@ from emp.core.records import (
     Array,
 )
 from emp.decision.estimates import new_estimates
-from emp.decision.rule import ValueRule, decide_by_value
+from emp.decision.rule import ValueRule, decide_by_value, fill_probability, wait_of
 from emp.decision.standing import new_standing
 from emp.engine.limits import EngineLimits, cost_records, limit_records
 from emp.risk.limits import approve, new_risk
@@ -145,6 +145,9 @@ def _estimates(row: Any, depth_share: float) -> Any:
         e[f"adverse_{side}"] = row[f"adverse_{side}"]
         e[f"volume_{side}"] = row[f"flow_{side}"] * e["elapsed_ns"] * 1e-9
     e["depth"] = row["depth_cap"] / depth_share
+    odds = row["fill_level"], row["fill_slope"], row["fill_behind"]
+    if any(odds):  # rows of earlier builds have none, and are taken as what is known at first
+        e["fills"]["learned"]["weights"] = odds
     return e
 
 
@@ -256,6 +259,21 @@ def _considered(row: Any) -> Iterator[str]:
         f"{side}: crossing costs {float(row['cost_to_take']):.3f}; the best order gains {gain:+.3f} if it fills,"
         f" {int(row['queue_ahead'])} lots ahead"
     )
+    if row["action"] != Action.CROSS and row["fill_slope"]:
+        size = max(1, int(row["qty"]))
+        likely = fill_probability(
+            _event(row),
+            _estimates(row, 1.0),
+            wait_of(row),
+            int(row["side"]),
+            int(row["px"]),
+            float(row["queue_ahead"]),
+            size,
+        )
+        yield (
+            f"at rest {size} at {int(row['px'])} fills with a chance of {likely:.1%} within"
+            f" {float(row['ttl_ns']) * 1e-9:.2f} s, by what fills have taught"
+        )
     if row["side"] * row["inventory"] < 0:
         yield "it closes what is held, so the gain counts as it stands"
     else:

@@ -37,6 +37,9 @@ _SINCE = frozenset(
         "interval",
         "carry_buy",
         "carry_sell",
+        "fill_level",
+        "fill_slope",
+        "fill_behind",
     }
 )  # whatever DECISION has gained
 _UNDESCRIBED = (without(DECISION, _SINCE), without(DECISION, _SINCE | {"left_bid", "left_ask"}))

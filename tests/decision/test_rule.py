@@ -17,7 +17,8 @@ from emp.core.records import (
     WORKING,
 )
 from emp.decision.estimates import LOOKAHEAD, new_estimates, see_trade, update_estimates
-from emp.decision.rule import COSTS, ValueRule, decide_by_value, lots_ahead, slip_ticks
+from emp.decision.queue import lots_ahead
+from emp.decision.rule import COSTS, ValueRule, decide_by_value, slip_ticks
 from emp.decision.standing import new_standing, remember_action
 from tests.kit.events import random_events
 
@@ -133,11 +134,12 @@ def test_a_taker_pays_for_reversion_and_a_maker_for_adverse_selection() -> None:
 
 
 def test_posting_prefers_the_offset_with_the_best_expected_value() -> None:
-    # 2 s at 10 events/s with 4 lots each: 80 lots expected; join: 80/110 * (0.2 + 2 - 0.1), improve: 1 * (1.1)
-    row = choose(book(), believe(0.05), estimates(volume_bid=4.0), costs())
+    # 2 s at 10 events/s with 8 lots each: 160 lots r; join: 160 / (160 + 110) * (0.2 + 2 - 0.1) = 1.244, improve:
+    # 160 / (160 + 10) * 1.1 = 1.035
+    row = choose(book(), believe(0.05), estimates(volume_bid=8.0), costs())
     assert row["action"] == Action.POST
     assert row["px"] == 1000
-    crowded = choose(book(bid_sz=5000), believe(0.05), estimates(volume_bid=4.0), costs())
+    crowded = choose(book(bid_sz=5000), believe(0.05), estimates(volume_bid=8.0), costs())
     assert crowded["px"] == 1001
     tight = choose(book(ask=1001), believe(0.4), estimates(volume_bid=4.0), costs())
     assert tight["px"] == 1000, "a spread of one tick leaves no room to improve"
@@ -168,7 +170,9 @@ def test_opening_by_crossing_is_to_be_earned() -> None:
 
 
 def test_resting_orders_are_kept_moved_and_withdrawn() -> None:
-    flow = estimates(volume_bid=10.0, volume_ask=10.0)
+    flow = estimates(volume_bid=4.0, volume_ask=4.0)
+    learned = flow["fills"]["learned"]
+    learned["weights"] = 0.0  # fills come as they will, wherever an order stands
 
     def outcome(px: int, mean: float = 0.3, age_ns: int = 0) -> tuple[Action, Reason]:
         row = choose(book(), believe(mean), flow, costs(), working=resting(1, px, age_ns))
@@ -180,7 +184,7 @@ def test_resting_orders_are_kept_moved_and_withdrawn() -> None:
     old = HORIZON_NS[2] + 1
     assert outcome(1000, age_ns=old) == (Action.HOLD, Reason.KEEP_RESTING), "it would be posted again there"
     assert outcome(999, age_ns=old) == (Action.HOLD, Reason.KEEP_RESTING), "it fills as surely there"
-    flow["volume_bid"] = 4.0
+    learned["weights"] = 0.0, 1.0, 0.0  # the fewer lots are ahead, the likelier
     assert outcome(999, age_ns=old) == (Action.REPLACE, Reason.MOVE_EDGE)
     assert outcome(998, age_ns=old) == (Action.REPLACE, Reason.MOVE_EDGE)
     assert outcome(998, age_ns=old - 1) == (Action.HOLD, Reason.KEEP_RESTING)
@@ -190,7 +194,7 @@ def test_resting_orders_are_kept_moved_and_withdrawn() -> None:
 
 def test_a_good_place_in_the_queue_outweighs_a_better_price() -> None:
     # 2 s at 10 events/s, 4 lots each: 80 lots. Behind 5,000 lots at the touch one tick of improvement pays, behind 5
-    # that the venue has told of it does not: 80 / (5 + 5) lots fill for certain, for a tick more.
+    # that the venue has told of it does not: 80 / (80 + 10) is nearly 80 / (80 + 5), for a tick more.
     flow, old = estimates(volume_bid=4.0), HORIZON_NS[2] + 1
     crowded = book(bid_sz=5000)
     waiting = resting(1, 1000, old)
@@ -218,7 +222,7 @@ def test_lots_ahead_are_those_at_better_prices_and_at_most_those_told_at_our_own
 @pytest.mark.parametrize("side", [1, -1])
 def test_no_order_returns_to_a_price_withdrawn_from_until_one_has_stood_elsewhere(side: int) -> None:
     left, touch = ("left_bid", 1000) if side > 0 else ("left_ask", 1004)
-    flow = estimates(volume_bid=4.0, volume_ask=4.0)
+    flow = estimates(volume_bid=8.0, volume_ask=8.0)
     before = choose(book(), believe(side * 0.05), flow, costs())
     assert (before["action"], before["px"]) == (Action.POST, touch)
     withdrawn = before.copy()

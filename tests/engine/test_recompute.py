@@ -35,7 +35,17 @@ ANSWER = (
     "inventory",
     "context_mult",
 )
-MEASURE = ("gain", "edge_ticks", "cost_to_take", "unit_ticks", "depth_cap", "ttl_ns")
+MEASURE = (
+    "gain",
+    "edge_ticks",
+    "cost_to_take",
+    "unit_ticks",
+    "depth_cap",
+    "ttl_ns",
+    "fill_level",
+    "fill_slope",
+    "fill_behind",
+)
 
 
 def recompute(rows: Array, e: Engine) -> None:

@@ -25,7 +25,7 @@ from tests.live.world import Venue
 pytestmark = pytest.mark.usefixtures("compiled_engine")
 
 S = 1_000_000_000
-N = 6_000
+N = 16_000
 LIMITS = msgspec.structs.replace(
     LOOSE,
     max_position_lots=6,

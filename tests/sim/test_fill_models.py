@@ -52,7 +52,17 @@ def test_fitted_models_find_the_chance_that_is_there() -> None:
     for name in ("kaplan-meier", "logistic"):
         assert found[name].less + found[name].less_half < 0.0
         assert max(abs(b) for b in found[name].bias.values()) < 0.02
-    assert found["rule"].bias[200] > 0.1
+    assert found["flow over queue"].bias[200] > 0.1
+
+
+@pytest.mark.parametrize("flow", ["goog", "tsla"])
+def test_what_the_rule_believes_comes_true_as_often_as_it_says(flow: str) -> None:
+    market = Market(named_flow(flow), 7, 100_000)
+    market.run(2**62, 5_000)
+    found = {m.name: m for m in score(watched_market(market, 6_000))}
+    assert found["rule"].brier < found["logistic"].brier + 0.01, "which was fitted to it afterwards"
+    assert max(abs(b) for b in found["rule"].bias.values()) < 0.07
+    assert found["flow over queue"].bias[50] > 0.3, "what it starts from"
 
 
 def test_a_model_is_fitted_on_the_first_part_alone() -> None:

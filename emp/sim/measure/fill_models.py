@@ -18,8 +18,11 @@ import numpy as np
 from emp.core.errors import UsageError
 from emp.core.numba.borrow import borrowed
 from emp.core.numba.jit import kernel
-from emp.core.records import Array
+from emp.core.records import EVENT, Array
+from emp.decision.estimates import SPAN, new_estimates, see_trade, update_estimates
+from emp.decision.rule import fill_probability, wait_for
 from emp.sim.book.book import BEST, STAMP, clear_trade, level_qty, new_fills
+from emp.sim.book.view import VISIBLE, mark_visible, write_event
 from emp.sim.flow.state import TRADE
 from emp.sim.measure.probe import PASSES, PAUSE, WAIT, ahead_of, both_sides, reached
 from emp.sim.measure.queue_models import NAMES, follow_queue
@@ -27,13 +30,16 @@ from emp.sim.measure.tenths import Tenth, by_tenth
 from emp.sim.tape.replay import Plan, replay_message
 from emp.sim.world.market import Market, flow_event
 
-AHEAD, OTHER, FLOW, AFTER, QUEUES = range(5)
+HORIZONS = (10, 25, 50, 100, 200)  # events, over which the Brier score is averaged
+
+AHEAD, OTHER, FLOW, AFTER, SAID = range(5)
+QUEUES = SAID + len(HORIZONS)
 """Columns of a probe: lots ahead, lots at the other touch, lots an event that traded into its side lately, after how
-many events it was filled (0: not within WAIT), and from QUEUES on the lots ahead by each model of the queue."""
+many events it was filled (0: not within WAIT), from SAID on how likely the engine held that then, by horizon, and from
+QUEUES on the lots ahead by each model of the queue."""
 
 COLUMNS = QUEUES + len(NAMES)
 
-HORIZONS = (10, 25, 50, 100, 200)  # events, over which the Brier score is averaged
 KEEP = 1.0 - 1.0 / 256.0  # of the average flow, per event
 TRAINED = 0.6
 BLOCKS = 20
@@ -54,10 +60,42 @@ WATCH = np.dtype(
         ("ahead", "i8"),
         ("queue", "f8", (len(NAMES),)),  # ahead, by each model of the queue
         ("rate", "f8", (2,)),
+        ("ts", "i8"),  # of the message before
+        ("gap_ns", "f8"),  # mean time between messages
+        ("heard", "f8"),  # messages
     ],
     align=True,
 )
 """A virtual lot."""
+
+
+class Engine(NamedTuple):
+    """What the engine would know of fills here: it sees what is shown, message by message."""
+
+    estimates: Array  # ESTIMATES[1]
+    shown: Array  # EVENT[2]: the last event, and the one before it
+
+
+def new_engine() -> Engine:
+    """One that has seen nothing."""
+    return Engine(new_estimates(), np.zeros(2, EVENT))
+
+
+@kernel
+def see(engine: Engine, b: Any, w: Any, ts: int) -> None:
+    """Let the engine see the book after a message."""
+    e, now = engine.estimates[0], engine.shown[0]
+    w.heard += 1.0
+    if w.ts > 0:
+        w.gap_ns += (ts - w.ts - w.gap_ns) / min(w.heard, float(SPAN))
+    w.ts = ts
+    write_event(b, now, ts, 0, 0)
+    mark_visible(now, engine.shown[1])
+    if now.flags & VISIBLE and both_sides(b):
+        update_estimates(e, now)
+    else:
+        see_trade(e, now)
+    engine.shown[1] = engine.shown[0]
 
 
 @kernel
@@ -69,7 +107,9 @@ def look(b: Any, w: Any) -> None:
 
 
 @kernel
-def hear(b: Any, w: Any, kind: int, side: int, px: int, qty: int, n: int, rest: int, out: Any) -> bool:
+def hear(
+    engine: Engine, b: Any, w: Any, kind: int, side: int, px: int, qty: int, n: int, rest: int, out: Any
+) -> bool:
     """Carry the lot over a message that the book has taken; whether its probe, out float64[COLUMNS], is complete.
 
     The n-th probe buys or sells in turn.
@@ -85,7 +125,7 @@ def hear(b: Any, w: Any, kind: int, side: int, px: int, qty: int, n: int, rest: 
             w.px, w.stamp = b[BEST + w.side], b[STAMP]
             w.queue[:] = level_qty(b, w.side, w.px)
             if rest == 0:
-                _begin(b, w, out)
+                _begin(engine, b, w, out)
         return False
     hit = qty > 0 and reached(kind, side, px, qty, w.side, w.px, w.ahead)
     if w.phase == WATCHING:
@@ -102,22 +142,26 @@ def hear(b: Any, w: Any, kind: int, side: int, px: int, qty: int, n: int, rest: 
     elif w.since >= rest:
         w.phase, w.since = PAUSING, 0
         if both_sides(b) and (b[BEST + w.side] - w.px) * (1 - 2 * w.side) <= 0:
-            _begin(b, w, out)
+            _begin(engine, b, w, out)
     return False
 
 
 @kernel
-def _begin(b: Any, w: Any, out: Any) -> None:
+def _begin(engine: Engine, b: Any, w: Any, out: Any) -> None:
     """What a model may see of the lot, from which it is watched."""
     w.phase, w.since = WATCHING, 0
     out[AHEAD] = ahead_of(b, w.side, w.px, w.stamp)
     out[OTHER] = level_qty(b, 1 - w.side, int(b[BEST + 1 - w.side]))
     out[FLOW], out[AFTER] = w.rate[w.side], 0.0
+    e = engine.estimates[0]
+    for k in range(len(HORIZONS)):
+        wait = wait_for(e, HORIZONS[k] * w.gap_ns, True)
+        out[SAID + k] = fill_probability(engine.shown[0], e, wait, 1 - 2 * w.side, w.px, out[AHEAD], 1.0)
     out[QUEUES:] = w.queue
 
 
 @kernel
-def watch_market(flow: Any, w: Any, rest: int, out: Any) -> None:
+def watch_market(flow: Any, engine: Engine, w: Any, rest: int, out: Any) -> None:
     """Fill float64 [n, COLUMNS] with probes of a market."""
     flow = borrowed(flow)
     b, s = flow.book, flow.state[0]
@@ -125,12 +169,13 @@ def watch_market(flow: Any, w: Any, rest: int, out: Any) -> None:
     while n < len(out):
         look(b, w)
         flow_event(flow)
-        if hear(b, w, s.kind, s.side, s.px, s.qty, n, rest, out[n]):
+        see(engine, b, w, s.now)
+        if hear(engine, b, w, s.kind, s.side, s.px, s.qty, n, rest, out[n]):
             n += 1
 
 
 @kernel
-def watch_replay(b: Any, fills: Any, msgs: Any, w: Any, rest: int, out: Any, at: Any) -> int:
+def watch_replay(b: Any, fills: Any, msgs: Any, engine: Engine, w: Any, rest: int, out: Any, at: Any) -> int:
     """The same in a recording's messages; `at` int64[n] is the message at which each ended. Return the probes."""
     n = 0
     for i in range(len(msgs)):
@@ -138,7 +183,8 @@ def watch_replay(b: Any, fills: Any, msgs: Any, w: Any, rest: int, out: Any, at:
         look(b, w)
         clear_trade(b)
         replay_message(b, fills, m)
-        if n < len(out) and hear(b, w, m.kind, m.side, m.px, m.qty, n, rest, out[n]):
+        see(engine, b, w, m.ts)
+        if n < len(out) and hear(engine, b, w, m.kind, m.side, m.px, m.qty, n, rest, out[n]):
             at[n] = i
             n += 1
     return n
@@ -147,7 +193,7 @@ def watch_replay(b: Any, fills: Any, msgs: Any, w: Any, rest: int, out: Any, at:
 def watched_market(market: Market, probes: int, rest: int = 0) -> Array:
     """float64 [probes, COLUMNS] of a market that has run for a while."""
     out = np.zeros((probes, COLUMNS))
-    watch_market(market.flow, np.zeros(1, WATCH)[0], rest, out)
+    watch_market(market.flow, new_engine(), np.zeros(1, WATCH)[0], rest, out)
     return out
 
 
@@ -158,7 +204,7 @@ def watched_plan(plan: Plan, rest: int = 0) -> Array:
         out, w = np.zeros((len(plan.msgs) // (PAUSE + WAIT) + 1, COLUMNS)), np.zeros(1, WATCH)[0]
         w["since"] = -k * (PAUSE + WAIT + rest) // PASSES
         at = np.zeros(len(out), np.int64)
-        n = watch_replay(plan.new_book(), new_fills(64), plan.msgs, w, rest, out, at)
+        n = watch_replay(plan.new_book(), new_fills(64), plan.msgs, new_engine(), w, rest, out, at)
         found.append(out[:n])
         ends.append(at[:n])
     return np.concatenate(found)[np.argsort(np.concatenate(ends), kind="stable")]
@@ -170,7 +216,12 @@ Forecast = Callable[[Array, int], Array]
 
 
 def rule(_train: Array) -> Forecast:
-    """What the rule uses: lots expected to trade within the time, over the queue ahead and our lot."""
+    """What the rule believed at that moment, by what it had learned until then (`emp.decision.fills`)."""
+    return lambda x, h: x[:, SAID + HORIZONS.index(h)]
+
+
+def flow_on_queue(_train: Array) -> Forecast:
+    """Lots expected to trade within the time, over the queue ahead and our lot: where the rule starts."""
     return lambda x, h: np.minimum(1.0, x[:, FLOW] * h / (x[:, AHEAD] + 1.0))
 
 
@@ -238,6 +289,7 @@ def _newton(x: Array, y: Array) -> Array:
 
 MODELS: dict[str, Callable[[Array], Forecast]] = {
     "rule": rule,
+    "flow over queue": flow_on_queue,
     "roadmap": roadmap,
     "linear": linear,
     "kaplan-meier": kaplan_meier,
