@@ -64,7 +64,7 @@ def in_processes(
         if isinstance(error, BrokenProcessPool):
             raise UsageError(
                 "a process ended before its work was done, for lack of memory or killed:"
-                f" try fewer than {jobs} at once (--jobs)"
+                f" try fewer than {jobs} at once"
             ) from error
         raise
     pool.shutdown()

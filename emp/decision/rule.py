@@ -147,7 +147,11 @@ class Wait(NamedTuple):
 def wait_for(e: Any, ttl_ns: float, learned: bool) -> Wait:
     """What is known here and now of a fill within a time; of flow over queue alone where nothing `learned` counts."""
     level, slope, behind = odds_weights(
-        e.fills, e.elapsed_ns, ttl_ns, traded=e.volume_bid + e.volume_ask > 0.0, learned=learned
+        e.fills,
+        e.elapsed_ns,
+        ttl_ns,
+        traded=e.elapsed_ns > 0.0 and e.volume_bid + e.volume_ask > 0.0,
+        learned=learned,
     )
     return Wait(ttl_ns, level, slope, behind)
 

@@ -27,7 +27,16 @@ def job(folder: Path, error: EmpError | None, left: str) -> Any:
             raise error
 
     nothing: dict[signal.Signals, Any] = {}
-    made = Job(kept, run, lambda: None, asyncio.Event(), nothing, lambda: {"mode": "live"}, str, lambda: left)  # type: ignore[arg-type]
+    made = Job(
+        kept,
+        run,
+        lambda: None,
+        asyncio.Event(),
+        nothing,
+        lambda: {"mode": "live", "run_folder": "runs/live-R"},
+        str,
+        lambda: left,
+    )  # type: ignore[arg-type]
     return lambda *_: lambda board: made
 
 

@@ -104,5 +104,5 @@ def test_what_is_not_known_is_null_and_no_instrument_but_those_that_were_seen_is
     told = json.loads(encoded(found))
     assert told["lines"]["unrealised"] == [None]
     assert told["lines"]["low"] == [None]
-    history.add(view(msgspec.structs.replace(SILVER, bid=0), now_ns=5 * SECOND))
+    history.add(view(msgspec.structs.replace(SILVER, bid=0, ask=0), now_ns=5 * SECOND))
     assert len(history.of("SI")["lines"]["ts"]) == 1, "without a book there is no moment"

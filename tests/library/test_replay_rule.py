@@ -41,6 +41,7 @@ def quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "quotes.csv").write_text("\n".join(lines) + "\n")
     (tmp_path / "mine.py").write_text(RULE)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)  # of another test's folder
     return tmp_path / "quotes.csv"
 
 

@@ -67,7 +67,7 @@ def test_a_spoiled_model_gives_way_in_a_running_session_and_no_event_is_missed(
             "risk": {"stale_after_ms": 60_000},
         }
     )
-    access = PaperAccess(Playback(Stretch(GOOG, events), clock, speed=speed), clock, speed=speed)
+    access = PaperAccess(Playback([Stretch(GOOG, events)], clock, speed=speed), clock, speed=speed)
     models = Models(spoiled(how, tmp_path), spoiled("as it is", tmp_path))
     running = assemble_live(config, [GOOG], models, access, Board(clock), clock)
     running.live.prepare()

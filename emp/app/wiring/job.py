@@ -39,11 +39,11 @@ class Job(NamedTuple):
 def trading(settings: SystemConfig, path: Path, clock: Clock) -> Callable[[Board], Job]:
     """What makes a run that trades, once everything that can be wrong beforehand was looked at."""
     instruments, models, credentials = wiring.checked(settings, path)
-    if settings.mode == "mock" and settings.access.connection_protocol != "recording":
-        for line in simulated_as(instruments):
-            say(f"emp: {line}")
 
     def assemble(board: Board) -> Job:
+        if settings.mode == "mock" and settings.access.connection_protocol != "recording":
+            for line in simulated_as(instruments):
+                say(f"emp: {line}")
         if compiles_first():
             with compiled_beside(path):
                 wiring.warm_up(settings, instruments, models)
