@@ -28,6 +28,18 @@ pytestmark = pytest.mark.usefixtures("compiled_engine", "compiled_market", "comp
 
 Script = Callable[["Several"], Awaitable[None]]
 
+BUSY = """
+import numba
+import emp
+
+
+@numba.njit
+def busy(seen, request):
+    if seen.order_state == 0 and seen.seq % 8 == 0:
+        emp.cross(request, 1 if seen.position <= 0 else -1, 1)
+"""
+"""A rule that trades on whatever it loses: one that learns from outcomes may find nothing worth an order any more."""
+
 
 def config_of(folder: Path, *names: str, **access: object) -> SystemConfig:
     return SystemConfig.model_validate(
@@ -51,14 +63,16 @@ def config_of(folder: Path, *names: str, **access: object) -> SystemConfig:
             "breakers": {"answer_s": 1_000.0, "decision_p99_ms": 10_000.0},
             "bus": {"max_age_ms": 1_000.0},
             "context": {"enabled": False},
+            "decision": {"rule": f"{folder / 'busy.py'}:busy"},
         }
     )
 
 
 class Several:
-    """A run with a model that trades often, and what it is asked."""
+    """A run with a rule that trades often, and what it is asked."""
 
     def __init__(self, config: SystemConfig, folder: Path) -> None:
+        (folder / "busy.py").write_text(BUSY)
         clock = LiveClock()
         instruments, _, _ = checked(config, Path("test"))
         models = Models(eager_model(folder / "model"))
