@@ -182,11 +182,9 @@ class Succession:
         name = serving.artifact.hash
         if serving.owner is None or not self.own_model_failed or name in self._engine.failed_models:
             return
-        try:
-            serving.owner.check()
-        except UsageError as error:
-            _log.error("the model failed", error=str(error))
-            self._verdicts.append(Verdict(name, OWN_CODE, self._engine.instruments[0].name, 0.0, str(error)))
+        why = _why_failed(serving.owner.check)
+        _log.error("the model failed", error=why)
+        self._verdicts.append(Verdict(name, OWN_CODE, self._engine.instruments[0].name, 0.0, why))
 
     # --- another artifact
 
@@ -291,11 +289,7 @@ class Succession:
         if self._rule is None or self._rule_failed or not self._rule.failed:
             return ""
         self._rule_failed = True
-        try:
-            self._rule.check()
-        except UsageError as error:
-            return str(error)
-        raise AssertionError("a rule that has failed says why")
+        return _why_failed(self._rule.check)
 
     def _planner_view(self) -> PlannerView | None:
         if self._planner is None or not isinstance(self._rule, PlannedRule):
@@ -329,3 +323,16 @@ class Succession:
 
 def _named(model: LoadedModel) -> str:
     return f"{title(model.artifact.manifest)} {model.artifact.hash[:12]}"
+
+
+def _why_failed(check: Callable[[], None]) -> str:
+    """What the user's own code, which has failed, is found to have failed with. Whatever it raised, `sys.exit()` too:
+    that it wants to end is no reason to leave a position open.
+    """
+    try:
+        check()
+    except UsageError as error:
+        return str(error)
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}".rstrip(": ")
+    raise AssertionError("what has failed says why")

@@ -52,6 +52,16 @@ def breaking(x, forecast, mine):
 
 
 fails = emp.Model(breaking, memory=1)
+
+
+def leaving(x, forecast, mine):
+    mine[0] += 1.0
+    if mine[0] > 1500:
+        raise SystemExit("bad weights")
+    forecast.mean[0] = 0.1
+
+
+leaves = emp.Model(leaving, memory=1)
 """
 
 RULE = """
@@ -108,8 +118,17 @@ def test_it_forecasts_is_marked_and_is_replayed(tmp_path: Path) -> None:
         replay_run(folder, lambda *_: None)
 
 
-def test_one_that_fails_with_nothing_behind_it_is_closed_and_halted(tmp_path: Path) -> None:
-    summary = ran(tmp_path, "fails")
+@pytest.mark.parametrize(
+    ("model", "said_of"),
+    [
+        ("fails", ("model breaking, at event ", "RuntimeError: out of ideas (mine.py, line")),
+        ("leaves", ("SystemExit: bad weights",)),
+    ],
+)
+def test_one_that_fails_with_nothing_behind_it_is_closed_and_halted(
+    tmp_path: Path, model: str, said_of: tuple[str, ...]
+) -> None:
+    summary = ran(tmp_path, model)
     folder = RunFolder(str(summary["run_folder"]))
     reader = LedgerReader(folder.ledger)
     fills = reader.fills()
@@ -118,8 +137,7 @@ def test_one_that_fails_with_nothing_behind_it_is_closed_and_halted(tmp_path: Pa
     assert sum(f.side * f.qty for f in fills) == 0
     said = [json.loads(line) for line in (folder.path / "log.jsonl").read_text().splitlines()]
     (failed,) = [one for one in said if one["event"] == "the model failed"]
-    assert "model breaking, at event " in failed["error"]
-    assert "RuntimeError: out of ideas (mine.py, line" in failed["error"]
+    assert all(words in failed["error"] for words in said_of)
     assert read_actions(folder.actions)["halted"][-1]
     assert replay_run(folder, lambda *_: None)["action_log_sha256"] == summary["action_log_sha256"]
 

@@ -45,6 +45,13 @@ def breaking(seen, request):
         raise RuntimeError("out of ideas")
     if seen.order_state == 0:
         emp.cross(request, 1, 1)
+
+
+def leaving(seen, request):
+    if seen.position > 0:
+        raise SystemExit("out of here")
+    if seen.order_state == 0:
+        emp.cross(request, 1, 1)
 """
 
 
@@ -84,8 +91,12 @@ def test_it_trades_is_marked_and_is_replayed(tmp_path: Path) -> None:
         replay_run(folder, lambda *_: None)
 
 
-def test_a_rule_that_fails_is_flat_halted_and_says_why(tmp_path: Path) -> None:
-    summary = ran(tmp_path, "breaking")
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [("breaking", "RuntimeError: out of ideas (mine.py, line"), ("leaving", "SystemExit: out of here")],
+)
+def test_a_rule_that_fails_is_flat_halted_and_says_why(tmp_path: Path, rule: str, why: str) -> None:
+    summary = ran(tmp_path, rule)
     folder = RunFolder(str(summary["run_folder"]))
     reader = LedgerReader(folder.ledger)
     fills = reader.fills()
@@ -94,7 +105,7 @@ def test_a_rule_that_fails_is_flat_halted_and_says_why(tmp_path: Path) -> None:
     assert sum(f.side * f.qty for f in fills) == 0
     said = [json.loads(line) for line in (folder.path / "log.jsonl").read_text().splitlines()]
     (failed,) = [one for one in said if one["event"] == "the rule failed: everything is closed"]
-    assert "RuntimeError: out of ideas (mine.py, line" in failed["error"]
+    assert why in failed["error"]
     rows = read_actions(folder.actions)
     assert rows["halted"][-1]
 

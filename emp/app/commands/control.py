@@ -50,10 +50,13 @@ def _only_one(runs: Path) -> Path:
         UsageError: none does, or several do; the line names them.
     """
     from emp.core.errors import UsageError
-    from emp.engine.control_socket import goes_on
+    from emp.engine.control_socket import goes_on, is_served
     from emp.journal.find import run_folders
 
-    found = [folder for folder in run_folders(runs) if goes_on(folder)]
+    folders = run_folders(
+        runs
+    )  # one that starts, or tells its days, takes no control: one that trades is meant
+    found = [one for one in folders if is_served(one)] or [one for one in folders if goes_on(one)]
     if len(found) == 1:
         return found[0]
     if found:
