@@ -3,12 +3,10 @@
 A plain function goes on in Python (some microseconds a call), one of `numba.njit` stays compiled (some nanoseconds).
 """
 
-import contextlib
 import ctypes
-import hashlib
 import inspect
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +22,6 @@ from emp.engine.misspelt import misspelt_field, place_compiled
 
 LAZY = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
 """Functions that do nothing when they are called."""
-
-DEPTH = 24
-"""How far `values_hash` follows what a function refers to."""
 
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 _COMPILED_ENTRY = types.int32(types.intp, types.intp, types.intp)
@@ -105,83 +100,6 @@ def arguments(function: Any, whose: str, *shapes: str) -> int:
     if takes not in [one.count(",") + 1 for one in shapes]:
         raise UsageError(f"{whose}: takes {takes} arguments, not {' or '.join(shapes)}")
     return takes
-
-
-def source_hash(function: Any, memory: Any = None) -> str:
-    """Of the file that it stands in, as other functions of it may be called; else of its compiled code."""
-    digest = hashlib.sha256(getattr(function, "__qualname__", repr(type(function))).encode())
-    try:
-        digest.update(Path(inspect.getsourcefile(function) or "").read_bytes())
-    except (OSError, TypeError):
-        code = getattr(function, "__code__", None)
-        digest.update(code.co_code + repr(code.co_consts).encode() if code else repr(function).encode())
-    if isinstance(memory, np.ndarray):
-        digest.update(memory.tobytes())
-    return digest.hexdigest()
-
-
-def values_hash(function: Any) -> str:
-    """Of the numbers, words and arrays that a function refers to, directly or as parts of something, and of the files
-    of functions among them: a model's weights may have been read from a file that its source only names.
-    """
-    digest = hashlib.sha256()
-    for word in _words(_referred(function), DEPTH, set()):
-        digest.update(word)
-    return digest.hexdigest()
-
-
-def _referred(function: Any) -> dict[str, Any]:
-    """What a function, or an object that can be called, refers to, by name."""
-    if not hasattr(function, "__code__"):
-        return {"self": function}
-    found = inspect.getclosurevars(function)
-    given = {f"default {k}": one for k, one in enumerate(function.__defaults__ or ())}
-    return {**found.globals, **found.nonlocals, **given, "self": getattr(function, "__self__", None)}
-
-
-def _words(value: Any, depth: int, known: set[int]) -> Iterator[bytes]:
-    """What is plain in a value, in an order that is the same in every process; `known` are ids that were there."""
-    array = _array(value)
-    if array is not None:
-        yield f"{array.dtype.str} {array.shape}".encode()
-        yield np.ascontiguousarray(array).tobytes()
-    elif isinstance(value, str | bytes | int | float | complex | bool | np.generic | None):
-        yield f"{type(value).__name__} {value!r}".encode()
-    elif depth > 0 and id(value) not in known and not (inspect.ismodule(value) or inspect.isclass(value)):
-        known.add(id(value))
-        for name, one in _inside(value):
-            yield name.encode()
-            yield from _words(one, depth - 1, known)
-
-
-def _array(value: Any) -> Array | None:
-    """A value as an array of numbers, where it is one of NumPy, torch or the like."""
-    if inspect.isclass(value) or not hasattr(value, "__array__") or isinstance(value, np.generic):
-        return None
-    with contextlib.suppress(Exception):  # whatever somebody else's array cannot do
-        found = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-        return None if found.dtype.hasobject else found
-    return None
-
-
-def _inside(value: Any) -> Iterator[tuple[str, Any]]:
-    """What a value consists of, by name."""
-    if isinstance(value, Mapping):
-        yield from ((str(name), value[name]) for name in sorted(value, key=str))
-    elif isinstance(value, list | tuple):
-        yield from ((str(k), one) for k, one in enumerate(value))
-    elif isinstance(value, set | frozenset):
-        yield from (("", one) for one in sorted(value, key=str))
-    elif inspect.isroutine(value) or hasattr(value, "py_func"):
-        plain = getattr(value, "py_func", value)
-        if hasattr(plain, "__code__"):
-            yield "source", source_hash(plain)
-            yield from _referred(plain).items()
-    elif hasattr(value, "__dict__"):
-        yield from _inside(vars(value))
-    else:  # what is written in C tells its state to pickle alone
-        with contextlib.suppress(Exception):
-            yield "state", value.__getstate__()
 
 
 def why(error: BaseException | None) -> str:

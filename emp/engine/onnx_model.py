@@ -13,6 +13,7 @@ Its inputs and outputs are found by their names; axes of one in front are as goo
 import hashlib
 import json
 import math
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +48,9 @@ OUTPUTS: dict[str, tuple[int, ...]] = {
     "q": (HORIZONS, len(QUANTILES)),
     "p": (HORIZONS, 3),
 }
+
+
+_BESIDE = "session.model_external_initializers_file_folder_path"
 
 
 class _Session(NamedTuple):
@@ -173,10 +177,15 @@ def _start(content: bytes, whose: str) -> Any:
     options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
     options.use_deterministic_compute = True
     options.log_severity_level = 4
-    try:
-        return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises kinds of its own, all of them about the file
-        raise UsageError(f"{whose}: no network that onnxruntime can run: {_line(error)}") from None
+    with tempfile.TemporaryDirectory(prefix="emp-onnx-") as nowhere:
+        # a network is one file: of weights that lie beside it, neither its hash nor a run's copy would know
+        options.add_session_config_entry(_BESIDE, nowhere)
+        try:
+            return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises kinds of its own, all of them about the file
+            if "xternal data" in str(error):
+                raise UsageError(f"{whose}: its weights lie in another file: save it as one") from None
+            raise UsageError(f"{whose}: no network that onnxruntime can run: {_line(error)}") from None
 
 
 def _line(error: Exception) -> str:

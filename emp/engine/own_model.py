@@ -21,6 +21,7 @@ from emp.core.config.config import DEFAULT_IMPL
 from emp.core.errors import UsageError
 from emp.core.own_code import ANSWERED, FAILURE, Fault
 from emp.core.records import HORIZON_NAMES, HORIZON_NS, Array
+from emp.engine.code_hash import source_hash, values_hash
 from emp.engine.entry import (
     ENTRY,
     address_of,
@@ -30,8 +31,6 @@ from emp.engine.entry import (
     numbers_at,
     pointer,
     record_at,
-    source_hash,
-    values_hash,
     why,
 )
 from emp.engine.loaded import LoadedModel, encoder_of

@@ -193,6 +193,19 @@ def test_a_network_that_says_no_number_ends_in_one_line(tmp_path: Path, market: 
         emp.backtest(market[:1_000], model=tmp_path / "net.onnx")
 
 
+def test_a_network_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose weights lie beside it has a hash, and a copy in a run's folder, that know nothing of them."""
+    onnx = pytest.importorskip("onnx")
+    emp.export(Plain(), tmp_path / "whole.onnx")
+    monkeypatch.chdir(tmp_path)  # where they would be looked for
+    onnx.save_model(
+        onnx.load("whole.onnx"), "net.onnx", save_as_external_data=True, location="w", size_threshold=0
+    )
+    with pytest.raises(emp.UsageError, match=r"net.onnx: its weights lie in another file: save it as one$"):
+        model_of(Path("net.onnx"))
+    assert model_of(Path("whole.onnx"))
+
+
 def test_without_the_runtime_one_line_says_what_to_install(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     (tmp_path / "net.onnx").write_bytes(graph({"x": [N]}, MEAN))
@@ -221,6 +234,10 @@ def test_weights_that_a_function_holds_are_part_of_its_hash() -> None:
     assert named(Plain()) != named(other)
     assert named(forest(1)) == named(forest(1))
     assert named(forest(1)) != named(forest(2))
+    touched = forest(1)
+    state = touched.__self__.estimators_[-1].tree_
+    state.value[0, 0, 0] += 1.0  # of the last tree alone
+    assert named(touched) != named(forest(1))
 
 
 def refused(module: Any, why: str, tmp_path: Path, **more: Any) -> None:

@@ -1,0 +1,178 @@
+"""What a function of the user's own is named by: its source, and all numbers that it reaches."""
+
+import contextlib
+import functools
+import hashlib
+import inspect
+import site
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from emp.core.records import Array
+
+DEPTH = 24
+"""How far `values_hash` follows what a function refers to."""
+
+_FOREIGN = tuple(
+    {sysconfig.get_path(one) for one in ("stdlib", "platstdlib", "purelib", "platlib")}
+    | {*site.getsitepackages(), str(Path(__file__).parents[1])}
+)
+"""Where code lies that is nobody's own: what it computes is named by releases, not by this hash."""
+
+
+def source_hash(function: Any, memory: Any = None) -> str:
+    """Of the file that it stands in, as other functions of it may be called; else of its compiled code."""
+    digest = hashlib.sha256(getattr(function, "__qualname__", repr(type(function))).encode())
+    try:
+        digest.update(Path(inspect.getsourcefile(function) or "").read_bytes())
+    except (OSError, TypeError):
+        code = getattr(function, "__code__", None)
+        digest.update(b"".join(_code_words(code)) if code else repr(function).encode())
+    if isinstance(memory, np.ndarray):
+        digest.update(memory.tobytes())
+    return digest.hexdigest()
+
+
+def values_hash(function: Any) -> str:
+    """Of the numbers, words and arrays that a function refers to, directly or as parts of something, and of the files
+    of functions among them: a model's weights may have been read from a file that its source only names.
+    """
+    digest = hashlib.sha256()
+    for word in _words(function, DEPTH, {}):
+        digest.update(word)
+    return digest.hexdigest()
+
+
+def _code_words(code: CodeType) -> Iterator[bytes]:
+    """What compiled code is, with the functions within it: the same in every process, as no address is in it."""
+    yield code.co_code
+    yield repr((code.co_names, code.co_freevars, code.co_varnames)).encode()
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _code_words(constant)
+        else:
+            yield repr(constant).encode()
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Names that code uses of what lies outside it, and that comprehensions, lambdas and functions within it use."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _referred(function: Any) -> Iterator[tuple[str, Any]]:
+    """What a function of Python refers to, by name."""
+    used = sorted(set(_names(function.__code__)))
+    for name in used:
+        if name in function.__globals__:
+            value = function.__globals__[name]
+            yield name, value
+            if isinstance(value, ModuleType):
+                yield from _of_module(value, used)
+    cells = function.__closure__ or ()
+    for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
+        with contextlib.suppress(ValueError):  # not yet given
+            yield name, cell.cell_contents
+    yield from ((f"default {k}", one) for k, one in enumerate(function.__defaults__ or ()))
+    yield from sorted((function.__kwdefaults__ or {}).items())
+    yield "self", getattr(function, "__self__", None)
+
+
+def _of_module(module: ModuleType, used: list[str]) -> Iterator[tuple[str, Any]]:
+    """What may be meant by `module.NAME`: all of a module of the user's own, of another what is data."""
+    for name in used:
+        value = getattr(module, name, None)
+        code = callable(value) or isinstance(value, ModuleType)
+        if value is not None and (_is_own(module) or not code):
+            yield f"{module.__name__}.{name}", value
+
+
+def _is_own(module: ModuleType | None) -> bool:
+    where = getattr(module, "__file__", None)
+    return where is not None and not str(Path(where).resolve()).startswith(_FOREIGN)
+
+
+def _words(value: Any, depth: int, known: dict[int, tuple[int, Any]]) -> Iterator[bytes]:
+    """What is plain in a value, in an order that is the same in every process.
+
+    Args:
+        known: what was there before by its id, with its number; it is kept, so that no id comes again.
+    """
+    array = _array(value)
+    if array is not None:
+        yield f"{array.dtype.str} {array.shape}".encode()
+        yield np.ascontiguousarray(array).tobytes()
+    elif isinstance(value, str | bytes | int | float | complex | bool | np.generic | None):
+        yield f"{type(value).__name__} {value!r}".encode()
+    elif id(value) in known:
+        yield f"again {known[id(value)][0]}".encode()
+    elif depth > 0 and not isinstance(value, ModuleType):
+        known[id(value)] = len(known), value
+        for name, one in _inside(value):
+            yield name.encode()
+            yield from _words(one, depth - 1, known)
+
+
+def _array(value: Any) -> Array | None:
+    """A value as an array of numbers, where it is one of NumPy, torch or the like."""
+    if inspect.isclass(value) or not hasattr(value, "__array__") or isinstance(value, np.generic):
+        return None
+    with contextlib.suppress(Exception):  # whatever somebody else's array cannot do
+        found = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+        return None if found.dtype.hasobject else found
+    return None
+
+
+def _inside(value: Any) -> Iterator[tuple[str, Any]]:
+    """What a value consists of, by name."""
+    if isinstance(value, Mapping):
+        yield from ((str(name), value[name]) for name in sorted(value, key=str))
+    elif isinstance(value, list | tuple):
+        yield from ((str(k), one) for k, one in enumerate(value))
+    elif isinstance(value, set | frozenset):
+        yield from (("", one) for one in sorted(value, key=str))
+    elif isinstance(value, np.ndarray):  # of objects
+        yield "shape", str(value.shape)
+        yield from ((str(k), one) for k, one in enumerate(value.flat))
+    elif isinstance(value, functools.partial):
+        yield from (("func", value.func), ("args", value.args), ("keywords", value.keywords))
+    elif inspect.isclass(value):
+        if _is_own(sys.modules.get(value.__module__)):
+            yield "source", source_hash(value)
+            yield from _of_class(value)
+    elif inspect.isroutine(value) or hasattr(value, "py_func"):
+        plain = getattr(value, "py_func", value)
+        yield "self", getattr(plain, "__self__", None)
+        plain = getattr(plain, "__func__", plain)
+        if hasattr(plain, "__code__"):
+            yield "source", source_hash(plain)
+            yield from _referred(plain)
+    else:
+        yield from _of_object(value)
+
+
+def _of_object(value: Any) -> Iterator[tuple[str, Any]]:
+    """What an object holds: its own, its class's, and, of what is written in C, what it tells pickle alone."""
+    own = getattr(value, "__dict__", {})
+    yield from sorted(own.items())
+    yield "class", type(value)
+    tells = getattr(type(value), "__getstate__", None)
+    if not own or tells is not getattr(object, "__getstate__", None):
+        with contextlib.suppress(Exception):
+            yield "state", value.__getstate__()
+
+
+def _of_class(kind: type) -> Iterator[tuple[str, Any]]:
+    """What a class of the user's own gives its objects, with what it inherits of others of his own."""
+    for name, one in sorted(vars(kind).items()):
+        if not name.startswith("__") or name in ("__call__", "__init__"):
+            yield name, one
+    yield from ((f"base {k}", base) for k, base in enumerate(kind.__bases__))
