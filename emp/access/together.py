@@ -39,11 +39,11 @@ class Together:
             waiting = [one for one in waiting if one.refill()]
 
     def _refuse_apart(self, waiting: Sequence["_Waiting"]) -> None:
-        starts = {self.instruments[one.place].name: int(one.rows["ts"][0]) for one in waiting}
+        starts = {self.instruments[one.place].name: int(one.times[0]) for one in waiting}
         if starts and max(starts.values()) - min(starts.values()) >= APART_NS:
             told = ", ".join(f"{name} at {_utc(ts)}" for name, ts in starts.items())
             raise DataError(
-                f"recordings of several instruments must be of the same day: they begin with {told}"
+                f"recordings of several instruments must begin within 24 hours: they begin with {told}"
             )
 
 
@@ -67,7 +67,7 @@ class _Waiting:
                 return False
             self.rows = rows.copy()
             self.rows["instrument"] = self.place
-            self.times = np.maximum.accumulate(np.maximum(self.rows["ts"], self._newest))
+            self.times = np.maximum.accumulate(np.maximum(_stamped(self.rows["ts"]), self._newest))
             self._newest = int(self.times[-1]) if len(rows) else self._newest
         return True
 
@@ -77,6 +77,14 @@ class _Waiting:
         taken = self.rows[:n], self.times[:n]
         self.rows, self.times = self.rows[n:], self.times[n:]
         return taken
+
+
+def _stamped(ts: Array) -> Array:
+    """Times of rows [n], ns; what comes before the first stamp, a snapshot without one say, comes with it."""
+    if not len(ts):
+        return ts
+    first = int(np.argmax(ts > 0))
+    return np.where(np.arange(len(ts)) < first, ts[first], ts)
 
 
 def _utc(ts: int) -> str:

@@ -108,7 +108,8 @@ def _halted(view: View) -> list[Alert]:
         halts = [("", view.halt_reason)]
     found = []
     for name, reason in halts:
-        breach = next((f"; {one}" for one in view.breaches if one.startswith(name)), "")
+        whose = f"{name}: " if name else ""
+        breach = next((f"; {one}" for one in view.breaches if one.startswith(whose)), "")
         what = f"trading of {name}" if name else "trading"
         found.append(
             Alert(

@@ -36,7 +36,7 @@ def mids_after(ts: Array, mid: Array, at_ns: Array) -> Array:
 
 
 def alphas_bps(ts: Array, mid: Array, fills: Mapping[str, Array]) -> Array:
-    """Alpha after fees of each fill and horizon, in bps of its price: float[fills, HORIZONS].
+    """Alpha after fees of each fill and horizon, in bps of its price (nan at 0): float[fills, HORIZONS].
 
     Args:
         fills: arrays `ts` (ns), `side`, `px` (ticks), `qty` (lots), `fee` (ticks times lots of the whole fill).
@@ -44,7 +44,7 @@ def alphas_bps(ts: Array, mid: Array, fills: Mapping[str, Array]) -> Array:
     later = mids_after(ts, mid, fills["ts"])
     side, px = fills["side"][:, None], fills["px"][:, None].astype(float)
     fee = (fills["fee"] / fills["qty"])[:, None]
-    return (side * (later - px) - fee) / px * 1e4
+    return (side * (later - px) - fee) / np.where(px == 0.0, np.nan, np.abs(px)) * 1e4
 
 
 def summarise(

@@ -71,6 +71,13 @@ def test_a_source_whose_stamps_go_back_keeps_its_order_and_holds_nothing_up() ->
     ]
 
 
+def test_what_comes_before_the_first_stamp_comes_with_it() -> None:
+    rows = merged(
+        Recorded("GOOG", [0, 0, APART_NS * 9, APART_NS * 9 + 5]), Recorded("AAPL", [APART_NS * 9 + 1])
+    )
+    assert [row[1:] for row in rows] == [(0, 0), (0, 1), (0, 2), (1, 0), (0, 3)]
+
+
 def test_a_short_recording_ends_and_the_others_go_on() -> None:
     rows = merged(Recorded("GOOG", [1, 2]), Recorded("AAPL", list(range(20))))
     assert [row[0] for row in rows if row[1] == 1] == list(range(20))
@@ -86,7 +93,7 @@ def test_no_more_than_the_next_batch_of_each_is_read_ahead() -> None:
 def test_recordings_of_other_days_are_refused_in_one_line() -> None:
     day = 1_340_283_600_000_000_000
     with pytest.raises(
-        DataError, match=r"of the same day: they begin with GOOG at 2012-06-21 13:00, AAPL at 20"
+        DataError, match=r"begin within 24 hours: they begin with GOOG at 2012-06-21 13:00, AAPL at 20"
     ):
         merged(Recorded("GOOG", [day]), Recorded("AAPL", [day + APART_NS]))
     assert len(merged(Recorded("GOOG", [day]), Recorded("AAPL", [day + APART_NS - 1]))) == 2

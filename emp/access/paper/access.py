@@ -174,9 +174,10 @@ class Playback:
             for k in range(len(rows)):
                 ts = int(rows["ts"][k])
                 now = self._clock.monotonic_ns()
-                origin = origin or (ts, now)
-                wait_ns = (ts - origin[0]) / self._speed - (now - origin[1])
-                await asyncio.sleep(max(0.0, wait_ns / 1e9))
+                if ts > 0:  # what has no stamp comes at once
+                    origin = origin or (ts, now)
+                    wait_ns = (ts - origin[0]) / self._speed - (now - origin[1])
+                    await asyncio.sleep(max(0.0, wait_ns / 1e9))
                 sink.events(rows[k : k + 1])
 
     def send(self, cleared: Cleared) -> None:

@@ -36,7 +36,7 @@ ZOOM = Path(__file__).with_name("zoom.js").read_text(encoding="utf-8")
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-"
     + base64.b64encode(hashlib.sha256(ZOOM.encode()).digest()).decode()
-    + "'"
+    + "'; base-uri 'none'; form-action 'none'"
 )
 """Nothing is loaded from anywhere, and no other script runs, whatever a name in the run's folder holds."""
 

@@ -196,7 +196,7 @@ def closed_by_block(closed: Array, data: Dataset) -> dict[str, list[float]]:
     test = data.part("test")
     mid = float(0.5 * (data.seen.rows["bid"][test] + data.seen.rows["ask"][test]).mean())
     lots, expected, brought = closed.T
-    missed = (expected - brought) / mid * 1e4
+    missed = (expected - brought) / abs(mid) * 1e4
     return {"closed_lots": lots.tolist(), "missed_bps_lots": [round(float(x), 9) for x in missed]}
 
 
