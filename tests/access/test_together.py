@@ -43,7 +43,7 @@ def test_every_event_comes_once_in_order_of_time_and_of_its_own_source() -> None
     rng = np.random.default_rng(5)
     for _ in range(50):
         sources = [
-            Recorded(name, sorted(rng.integers(0, 60, rng.integers(0, 40)).tolist()), int(rng.integers(1, 7)))
+            Recorded(name, sorted(rng.integers(1, 60, rng.integers(0, 40)).tolist()), int(rng.integers(1, 7)))
             for name in NAMES
         ]
         rows = merged(*sources)
