@@ -8,6 +8,7 @@ import msgspec
 
 from emp.core.disk import disk, write_all
 from emp.core.errors import JournalError
+from emp.journal.files import write_atomically
 
 LATENCY = "latency.jsonl"
 
@@ -40,8 +41,9 @@ class LatencyLog:
         self._path = folder / LATENCY
         try:
             whole = b"".join(_whole_lines(self._path))
-            self._file = disk().open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
-            write_all(self._file, whole)
+            if self._path.exists() and self._path.stat().st_size != len(whole):
+                write_atomically(self._path, whole)  # what a power cut leaves of it may have been signed
+            self._file = disk().open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         except OSError as error:
             raise JournalError(f"cannot write {self._path}: {error.strerror}") from error
 

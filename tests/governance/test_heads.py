@@ -1,6 +1,7 @@
 """How far a paper run had come is signed while it goes on: one that is cut, or told too soon, is noticed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -28,7 +29,7 @@ from emp.governance.paper_source import Source
 from emp.governance.runs import of_end
 from emp.governance.seal import Keys
 from emp.journal.digest import digest
-from emp.journal.latency_log import LATENCY
+from emp.journal.latency_log import LATENCY, LatencyLog
 from emp.journal.market import MarketJournal
 from emp.journal.monitor_log import MONITOR
 from emp.journal.run import RunFolder, code_version
@@ -101,6 +102,54 @@ def test_what_is_signed_is_what_is_new_and_lasts(run: Run, tmp_path: Path) -> No
     assert {one.kind for one in evidence.values()} == {"reached"}
     assert evidence[name].config["day"] == 9
     assert Store(home).keys.may("box")
+
+
+def test_a_line_that_a_full_disk_has_torn_is_not_signed(run: Run, tmp_path: Path) -> None:
+    """The next process takes it away: the run would count as changed for good."""
+    run.trade(100)
+    with (run.folder.path / LATENCY).open("ab") as file:
+        file.write(b'{"hour": 1, "model": "ab')
+    sign_head(run.folder, tmp_path / "registry", CLOCK)
+    run.tap.close()
+    LatencyLog(run.folder.path).close()
+    assert refuse_cut(run.folder, Store(tmp_path / "registry").all()) == 100
+
+
+def test_a_next_process_leaves_the_file_of_times_as_it_lies(run: Run) -> None:
+    run.trade(10)
+    run.tap.close()
+    path = run.folder.path / LATENCY
+    path.write_bytes(path.read_bytes() + b"{}" + b" " * 253 + b"\n")
+    before = path.stat()
+    LatencyLog(run.folder.path).close()
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_what_is_signed_of_a_run_after_it_was_copied_is_not_missed_in_the_copy(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gates: Gates
+) -> None:
+    home = tmp_path / "registry"
+    run.trade(100)
+    sign_head(run.folder, home, CLOCK)
+
+    def copied(folder: RunFolder, to: Path) -> RunFolder:
+        shutil.copytree(folder.path, to)
+        run.trade(50)
+        sign_head(run.folder, home, CLOCK)
+        return RunFolder(to)
+
+    seen: list[int] = []
+
+    def verified(folder: RunFolder, progress: object) -> None:
+        seen.append(sum(len(one) for one in journalled_events(folder)))
+        raise GovernanceError("far enough")
+
+    monkeypatch.setattr("emp.app.wiring.paper_days.is_served", lambda path: True)
+    monkeypatch.setattr("emp.app.wiring.paper_days.snapshot", copied)
+    monkeypatch.setattr("emp.app.wiring.paper_days.verify_run", verified)
+    with pytest.raises(GovernanceError, match="far enough"):
+        observe_run(run.folder, home, gates, CLOCK, lambda *_: None)
+    assert seen == [100]
 
 
 def test_a_journal_that_ends_before_what_was_signed_is_refused(

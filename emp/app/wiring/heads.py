@@ -71,17 +71,18 @@ def _told(folder: RunFolder, end: int) -> int:
 
 
 def _prefix(path: Path, n: int | None = None) -> tuple[str, int, str]:
-    """Name, length and SHA-256 of the first bytes of a file, all of it by default, once they are durable; of nothing
-    where there is none.
+    """Name, length and SHA-256 of the first bytes of a file, of its whole lines by default, once they are durable; of
+    nothing where there is none.
     """
     if not exists(path):
         return path.name, 0, hashlib.sha256(b"").hexdigest()
+    data = path.read_bytes()
+    data = data[: data.rfind(b"\n") + 1 if n is None else n]  # the next process takes a torn line away
     file = disk().open(path, os.O_RDONLY)
     try:
-        disk().sync(file)
+        disk().sync(file)  # after it was read: what comes in between is not signed
     finally:
         disk().close(file)
-    data = path.read_bytes()[:n]
     return path.name, len(data), hashlib.sha256(data).hexdigest()
 
 

@@ -60,8 +60,9 @@ def observe_run(
         _refuse_held(folder.path, ending=ending)
         return _observe(folder, home, gates, clock, progress)
     with tempfile.TemporaryDirectory(prefix="emp-observe-") as scratch:
+        known = Store(home).all()  # before the copy is made: it lacks what is signed of the run after it
         copy = snapshot(folder, Path(scratch) / folder.path.name)
-        return _observe(copy, home, gates, clock, progress, goes_on=True)
+        return _observe(copy, home, gates, clock, progress, known)
 
 
 def _refuse_held(path: Path, *, ending: bool) -> None:
@@ -79,12 +80,12 @@ def _observe(
     gates: Gates,
     clock: Clock,
     progress: Progress,
-    *,
-    goes_on: bool = False,
+    of_copy: Mapping[str, Evidence] | None = None,
 ) -> dict[str, Any]:
+    """Of a folder, or of the copy of a run that goes on: then with the evidence that there was before it was copied."""
     manifest, source, store = folder.manifest, source_of(folder.manifest), Store(home)
-    first = str(manifest["model_hashes"][0])
-    known = store.all()
+    first, goes_on = str(manifest["model_hashes"][0]), of_copy is not None
+    known = store.all() if of_copy is None else of_copy
     _refuse_changed(folder, known)
     events = refuse_cut(folder, known)
     if not goes_on and never_traded(folder):
