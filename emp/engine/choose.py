@@ -16,7 +16,7 @@ from emp.engine.own_model import make_model
 from emp.engine.shipped import IMPLS as IMPLS
 from emp.engine.shipped import artifact_folder as artifact_folder
 from emp.engine.shipped import shipped as shipped
-from emp.model.artifact import OWN
+from emp.model.artifact import OWN, read_manifest
 
 SIMPLER: dict[str, tuple[Impl, ...]] = {
     "mamba3": ("mamba2", "linear"),
@@ -38,11 +38,11 @@ def load_model(name: str | Path | None = None, *, own: bool = False) -> LoadedMo
         ArtifactError: it is missing, damaged, made for another input schema, or of an unknown shape.
         UsageError: a model of one's own is none, or cannot be imported.
     """
-    if name is not None and is_own(name):
-        if not own:
-            raise ArtifactError(f"{name}: a model of your own: here only what emp train writes is taken")
-        return load_own(str(name)).load()
-    return load_folder(artifact_folder(name or DEFAULT_IMPL))
+    named = name is not None and is_own(name)
+    folder = None if named else artifact_folder(name or DEFAULT_IMPL)
+    if not own and (folder is None or read_manifest(folder).kind == OWN):  # of one that a run has kept, too
+        raise ArtifactError(f"{name}: a model of your own: here only what emp train writes is taken")
+    return load_own(str(name)).load() if folder is None else load_folder(folder)
 
 
 def model_of(given: Any) -> LoadedModel:

@@ -75,12 +75,11 @@ def load_again(artifact: Artifact, folder: Path) -> LoadedModel:
     """
     name, source = (str(artifact.manifest.config.get(one, "")) for one in ("name", "source"))
     whose = f"{folder}: a model of your own, {name}"
-    if not source and NETWORK in artifact.tensors:
-        return network_again(artifact)
-    if not source:
+    network = not source and NETWORK in artifact.tensors
+    if not source and not network:
         raise ArtifactError(f"{whose}: was no file that it could be read from again")
     try:
-        found = load_own(source).load()
+        found = network_again(artifact) if network else load_own(source).load()
     except EmpError as error:
         raise ArtifactError(f"{whose}: {error}") from error
     if found.artifact.hash != artifact.hash:

@@ -12,7 +12,7 @@ import pytest
 import emp
 from emp.core.errors import ArtifactError, EmpError
 from emp.core.records import FORECAST
-from emp.engine.choose import model_of
+from emp.engine.choose import load_model, model_of
 from emp.engine.load import load_folder
 from emp.model.artifact import save
 from emp.model.own import forecast_own
@@ -191,6 +191,19 @@ def test_a_network_that_says_no_number_ends_in_one_line(tmp_path: Path, market: 
         emp.UsageError, match=r"model net.onnx, at event 1: what it says of 1ev is not finite$"
     ):
         emp.backtest(market[:1_000], model=tmp_path / "net.onnx")
+
+
+def test_a_kept_one_is_own_code_still_and_says_what_it_lacks(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "net.onnx").write_bytes(graph({"x": [N]}, MEAN))
+    artifact = model_of(tmp_path / "net.onnx").artifact
+    kept = tmp_path / artifact.hash
+    save(kept, artifact.manifest, artifact.tensors)
+    assert load_model(kept, own=True).artifact.hash == artifact.hash
+    with pytest.raises(ArtifactError, match="a model of your own: here only what emp train writes is taken"):
+        load_model(kept)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ArtifactError, match=r"a model of your own, net.onnx: .*onnxruntime is not installed"):
+        load_model(kept, own=True)
 
 
 def test_a_network_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
