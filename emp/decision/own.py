@@ -165,12 +165,13 @@ def makes_sense(request: Any, event: Any) -> bool:
     """Whether a request is one that an order could be made of; 0 is a price where the market is not above it."""
     if request.action in (HOLD, CANCEL):
         return True
-    priced = abs(request.px) <= MAX_TICKS and (request.px != 0 or event.bid_px[0] <= 0)
+    whole = -MAX_TICKS <= request.px <= MAX_TICKS
+    priced = whole and (request.px != 0 or event.bid_px[0] <= 0)
     if request.action == REPLACE:
         return priced and request.qty >= 1
     if request.action in (POST, CROSS):
         sided = request.side == 1 or request.side == -1
-        return sided and request.qty >= 1 and (request.action == CROSS or priced)
+        return sided and request.qty >= 1 and (priced or (request.action == CROSS and whole))
     return False
 
 

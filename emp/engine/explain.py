@@ -140,7 +140,7 @@ def _estimates(row: Any, depth_share: float) -> Any:
     e = new_estimates()[0]
     horizon = int(row["horizon"])
     steps = HORIZON_EVENTS[horizon] if horizon < len(HORIZON_EVENTS) else 0
-    e["elapsed_ns"] = row["ttl_ns"] / steps if steps else 1e9
+    e["elapsed_ns"] = row["ttl_ns"] / (steps or 1)  # of a time on the clock any that is no longer
     for side in ("bid", "ask"):
         e[f"adverse_{side}"] = row[f"adverse_{side}"]
         e[f"volume_{side}"] = row[f"flow_{side}"] * e["elapsed_ns"] * 1e-9
@@ -259,8 +259,9 @@ def _considered(row: Any) -> Iterator[str]:
         f"{side}: crossing costs {float(row['cost_to_take']):.3f}; the best order gains {gain:+.3f} if it fills,"
         f" {int(row['queue_ahead'])} lots ahead"
     )
-    if row["action"] != Action.CROSS and row["fill_slope"]:
-        size = max(1, int(row["qty"]))
+    kept = row["reason_code"] == Reason.KEEP_RESTING
+    if (row["action"] == Action.POST or kept) and row["fill_slope"]:
+        size = max(1, int(row["resting_qty"] if kept else row["qty"]))
         likely = fill_probability(
             _event(row),
             _estimates(row, 1.0),

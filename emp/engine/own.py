@@ -103,7 +103,7 @@ class Rule:
             raise self._raised
         if failed["kind"] == RAISED:
             raise UsageError(f"{where}: {why(self._raised)}") from self._raised
-        px = failed["px"] if abs(failed["px"]) <= MAX_TICKS else "no whole tick"
+        px = failed["px"] if -MAX_TICKS <= failed["px"] <= MAX_TICKS else "no whole tick"
         asked = Action(int(failed["action"])).name if failed["action"] in list(Action) else failed["action"]
         raise UsageError(
             f"{where}: asked for {asked}, side {failed['side']}, {failed['qty']} lots at {px}:"

@@ -54,6 +54,32 @@ def test_at_first_a_fill_is_as_likely_as_flow_over_queue_says() -> None:
     assert log_ratio(0.0, 1e8, 100.0, 2e9) == -FARTHEST
 
 
+@pytest.mark.parametrize("gap_s", [0.2, 1.0, 60.0, 3_600.0])
+def test_in_less_time_than_events_are_apart_a_fill_is_as_much_less_likely(gap_s: float) -> None:
+    """What was learned over queues, a slope of next to nothing, says nothing of time."""
+    fills, gap = fresh(), gap_s * SECOND
+    fills["learned"]["weights"] = (-0.5, 0.05, 0.0)
+
+    def said(ns: float) -> float:
+        weights = odds_weights(fills, gap, ns, traded=True, learned=True)
+        return float(chance(*weights, log_ratio(3.0, gap, 11.0, ns), 0.0))
+
+    one = said(gap)
+    assert one == pytest.approx(0.363, abs=0.01)
+    for share in (0.5, 0.1, 1e-2):
+        odds = one / (1.0 - one) * share
+        assert said(share * gap) == pytest.approx(odds / (1.0 + odds), rel=1e-4)
+    assert said(1.001 * gap) == pytest.approx(one, rel=0.01), "it goes on without a step"
+
+
+def test_beyond_the_last_age_nothing_is_drawn_on_in_a_straight_line() -> None:
+    fills = fresh()
+    fills["learned"]["weights"][:, 0] = np.arange(AGES)  # each age a step
+    last = odds_weights(fills, 1.0, float(1 << (2 * (AGES - 1))), traded=True, learned=True)
+    assert last == (AGES - 1.0, 1.0, 0.0)
+    assert odds_weights(fills, 1.0, 2e9, traded=True, learned=True) == last
+
+
 def test_where_nothing_trades_no_fill_is_hoped_for() -> None:
     for learned in (False, True):
         weights = odds_weights(fresh(), 1e8, 2e9, traded=False, learned=learned)
