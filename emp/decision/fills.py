@@ -12,11 +12,11 @@ and teaches whether it was filled within 1, 4, 16, ... events. Events are the cl
 everything; a time to live has as many as come in it on average. Trades and shown sizes fill it as they fill the shadow
 (`queue`). A break of the stream ends them: what they had not lasted yet stays unlearned.
 
-*Learning.*  There is a logistic regression for each of these numbers of events; between them weights lie on straight
-lines of its logarithm. Each keeps a normal approximation of its posterior (the dynamic
-generalized linear model of West, Harrison and Migon, JASA 80, 1985) with the prior N((0, 1, 0), 1); a step goes to the
-mode that one more outcome leaves, so it cannot overshoot, and what is older than MEMORY lessons fades into the prior.
-An event costs at most a lesson an order.
+*Learning.*  There is a logistic regression for each of these numbers of events; between them, and as far as one more
+would be beyond the last, weights lie on straight lines of its logarithm. Each keeps a normal approximation of its
+posterior (the dynamic generalized linear model of West, Harrison and Migon, JASA 80, 1985) with the prior
+N((0, 1, 0), 1); a step goes to the mode that one more outcome leaves, so it cannot overshoot, and what is older than
+MEMORY lessons fades into the prior. An event costs at most a lesson an order.
 """
 
 from typing import Any
@@ -144,7 +144,8 @@ def odds_weights(fills: Any, elapsed_ns: float, time_ns: float, traded: bool, le
     Where nothing has `traded` nothing is hoped for: quotes that come beyond a price would fill it, but nobody shows
     that he takes, and what a fill costs is estimated from trades. Where nothing `learned` is to count, they are what
     they were at first. In less time than events are apart the odds are those of one event times the share of it: the
-    slope was learned over queues, and says nothing of time. Beyond the last age they are those of the last.
+    slope was learned over queues, and says nothing of time. Beyond the last age the last line goes on as
+    far as one more age; from there on they stay.
     """
     if not traded:
         return NEVER, 0.0, 0.0
@@ -156,7 +157,7 @@ def odds_weights(fills: Any, elapsed_ns: float, time_ns: float, traded: bool, le
     elif elapsed_ns > 0.0 and time_ns > 0.0:
         less = np.log(time_ns / elapsed_ns)
     k = min(int(x), last_age(elapsed_ns) - 1)
-    part = min(x - k, 1.0)
+    part = min(x - k, 2.0)
     a, b = fills.learned[k].weights, fills.learned[k + 1].weights
     slope = a[1] + part * (b[1] - a[1])
     return (

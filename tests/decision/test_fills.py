@@ -72,12 +72,12 @@ def test_in_less_time_than_events_are_apart_a_fill_is_as_much_less_likely(gap_s:
     assert said(1.001 * gap) == pytest.approx(one, rel=0.01), "it goes on without a step"
 
 
-def test_beyond_the_last_age_nothing_is_drawn_on_in_a_straight_line() -> None:
+def test_beyond_the_last_age_the_line_is_drawn_on_for_one_more() -> None:
     fills = fresh()
     fills["learned"]["weights"][:, 0] = np.arange(AGES)  # each age a step
-    last = odds_weights(fills, 1.0, float(1 << (2 * (AGES - 1))), traded=True, learned=True)
-    assert last == (AGES - 1.0, 1.0, 0.0)
-    assert odds_weights(fills, 1.0, 2e9, traded=True, learned=True) == last
+    for age in range(AGES + 1):
+        assert odds_weights(fills, 1.0, float(1 << (2 * age)), traded=True, learned=True) == (age, 1.0, 0.0)
+    assert odds_weights(fills, 1.0, 2e9, traded=True, learned=True) == (AGES, 1.0, 0.0)
 
 
 def test_where_nothing_trades_no_fill_is_hoped_for() -> None:
