@@ -1,5 +1,6 @@
 """Searches ahead, timed inside compiled code, and what their actions lose against the exact values of random trees."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,15 @@ CASES = {"depth3": (2, 3), "depth2_four_outcomes": (4, 2), "depth3_four_outcomes
 SIMULATIONS = (8, 16, 32, 64)
 TREES = 200
 """Random trees over which a search's loss is told."""
+DEPTH = 3
+"""To which all search, and whose exact values tell what is lost."""
+COMPARED = (1, 4)
+"""Outcomes of an action in the trees that others search too."""
+
+Way = tuple[int, str, int]
+"""(outcomes, "depth" or "gumbel", depth or simulations)."""
+
+Round = Callable[[], None]
 
 
 @kernel
@@ -39,45 +49,51 @@ def _time_gumbel(
 ) -> None:
     from_ns = monotonic_ns(clock)
     for i in range(took.size):
-        gumbel_search(model, states[i % len(states)], allowed, simulations, ACTIONS, 3, 1.0, rng, tree)
+        gumbel_search(model, states[i % len(states)], allowed, simulations, ACTIONS, DEPTH, 1.0, rng, tree)
         now = monotonic_ns(clock)
         took[i] = now - from_ns
         from_ns = now
 
 
-def measure(searches: int, rounds: int) -> dict[str, Any]:
-    """The result of `emp bench plan`; an unmeasured round that compiles goes first."""
+def measure(searches: int, rounds: int, others: Round = lambda: None) -> dict[str, Any]:
+    """The result of `emp bench plan`; an unmeasured round that compiles goes first, `others` have a turn after each.
+
+    `ways` in it has the microseconds and the loss of every way of ours to search the trees of `COMPARED`.
+    """
     states = np.random.default_rng(0).normal(size=(64, STATE)).astype(np.float32)
-    models = {outcomes: drawn_model(outcomes) for outcomes in {c for c, _ in CASES.values()}}
-    works = {name: workspace(models[c], depth) for name, (c, depth) in CASES.items()}
-    trees = {n: new_tree(models[4], n, 3) for n in SIMULATIONS}
+    models = {c: drawn_model(c) for c in {*COMPARED, *(c for c, _ in CASES.values())}}
+    full = {*CASES.values(), *((c, depth) for c in COMPARED for depth in range(1, DEPTH + 1))}
+    works = {(c, depth): workspace(models[c], depth) for c, depth in full}
+    trees = {(c, n): new_tree(models[c], n, DEPTH) for c in COMPARED for n in SIMULATIONS}
     clock, allowed, rng = np.zeros(2, np.int64), np.ones(ACTIONS, np.bool_), seeded(0, "plan")
-    best: dict[Any, Array] = {}
-    cpu: dict[str, float] = {}
+    best: dict[Way, Array] = {}
+    cpu: dict[tuple[int, int], float] = {}
     for turn in range(rounds + 1):
         took = np.zeros(searches if turn else 1, np.int64)
-        for name, (c, depth) in CASES.items():
+        for (c, depth), work in works.items():
             with Stopwatch() as watch:
-                _time_full(models[c], states, depth, works[name], clock, took)
+                _time_full(models[c], states, depth, work, clock, took)
             if turn:
-                _keep_best(best, name, took)
-                cpu[name] = min(cpu.get(name, np.inf), watch.cpu_s / searches)
-        for n, tree in trees.items():
-            _time_gumbel(models[4], states, n, rng, allowed, tree, clock, took)
+                _keep_best(best, (c, "depth", depth), took)
+                cpu[c, depth] = min(cpu.get((c, depth), np.inf), watch.cpu_s / searches)
+        for (c, n), tree in trees.items():
+            _time_gumbel(models[c], states, n, rng, allowed, tree, clock, took)
             if turn:
-                _keep_best(best, n, took)
-    result: dict[str, Any] = {f"{name}_us": _quantiles(best[name]) for name in CASES}
+                _keep_best(best, (c, "gumbel", n), took)
+        if turn:
+            others()
+    us = {way: _quantiles(took) for way, took in best.items()}
+    result: dict[str, Any] = {f"{name}_us": us[c, "depth", depth] for name, (c, depth) in CASES.items()}
     for name, (c, depth) in CASES.items():
-        result[f"{name}_nodes_per_s"] = round((nodes_to(models[c], depth) - 1) / cpu[name])
+        result[f"{name}_nodes_per_s"] = round((nodes_to(models[c], depth) - 1) / cpu[c, depth])
     result["nodes_per_s"] = result["depth3_nodes_per_s"]
-    loss = losses(SIMULATIONS, TREES)
-    result["full_width"] = [{"depth": d, "loss": round(loss["depth", d], 4)} for d in (1, 2)]
-    result["gumbel"] = [
-        {"simulations": n, "us": _quantiles(best[n]), "loss": round(loss["gumbel", n], 4)}
-        for n in SIMULATIONS
+    loss = {c: losses(SIMULATIONS, TREES, c) for c in COMPARED}
+    result["ways"] = [
+        {"outcomes": c, "search": how, "n": n, "us": us[c, how, n], "loss": round(loss[c][how, n], 4)}
+        for c in COMPARED
+        for how, n in loss[c]
     ]
     result["clock"] = "wall time of a search; states per second of thread CPU time"
-    result["peers"] = {}
     return result
 
 
@@ -106,30 +122,51 @@ def drawn_model(outcomes: int, seed: int = 0) -> TransitionModel:
     )
 
 
-def losses(simulations: tuple[int, ...], trees: int) -> dict[tuple[str, int], float]:
+def drawn_tree(outcomes: int, seed: int) -> tuple[TransitionModel, Array]:
+    """A model and the float32 state that a search of it begins with."""
+    state = generator(seed, "state").normal(size=STATE).astype(np.float32)
+    return drawn_model(outcomes, seed + 1), state
+
+
+def action_values(model: TransitionModel, state: Array, depth: int) -> Array:
+    """What each action is worth to a depth: float64[A]."""
+    work = workspace(model, depth)
+    look_ahead(model, state, depth, 0, work)
+    return work.q.astype(np.float64)
+
+
+def losses(simulations: tuple[int, ...], trees: int, outcomes: int = 4) -> dict[tuple[str, int], float]:
     """Loss of the action that a search without noise takes, over that of one at random, by ("depth" | "gumbel", n)."""
-    lost = dict.fromkeys([("depth", 1), ("depth", 2), *(("gumbel", n) for n in simulations)], 0.0)
-    allowed, rng, at_random = np.ones(ACTIONS, np.bool_), seeded(1, "plan"), 0.0
+    ways = [*(("depth", d) for d in range(1, DEPTH + 1)), *(("gumbel", n) for n in simulations)]
+    taken: dict[tuple[str, int], list[int]] = {way: [] for way in ways}
+    allowed, rng = np.ones(ACTIONS, np.bool_), seeded(1, "plan")
     for seed in range(trees):
-        model = drawn_model(4, seed + 1)
-        state = generator(seed, "state").normal(size=STATE).astype(np.float32)
-        work = workspace(model, 3)
-        look_ahead(model, state, 3, 0, work)
-        exact = work.q.astype(np.float64)
-        at_random += float(exact.max() - exact.mean())
-        for depth in (1, 2):
-            look_ahead(model, state, depth, 0, work)
-            lost["depth", depth] += float(exact.max() - exact[best_action(work.q, allowed)])
-        for n in simulations:
-            tree = new_tree(model, n, 3)
-            action = gumbel_search(model, state, allowed, n, ACTIONS, 3, 0.0, rng, tree)
-            lost["gumbel", n] += float(exact.max() - exact[action])
-    return {name: value / at_random for name, value in lost.items()}
+        model, state = drawn_tree(outcomes, seed)
+        for how, n in ways:
+            if how == "depth":
+                action = best_action(action_values(model, state, n), allowed)
+            else:
+                tree = new_tree(model, n, DEPTH)
+                action = gumbel_search(model, state, allowed, n, ACTIONS, DEPTH, 0.0, rng, tree)
+            taken[how, n].append(action)
+    exact = exact_values(trees, outcomes)
+    return {way: loss_of(actions, exact) for way, actions in taken.items()}
 
 
-def _keep_best(best: dict[Any, Array], name: Any, took: Array) -> None:
-    if name not in best or np.median(took) < np.median(best[name]):
-        best[name] = took.copy()
+def exact_values(trees: int, outcomes: int) -> Array:
+    """What each action of the first trees is worth: float64[trees, A]."""
+    return np.array([action_values(*drawn_tree(outcomes, seed), DEPTH) for seed in range(trees)])
+
+
+def loss_of(actions: list[int], exact: Array) -> float:
+    """What actions are worth less than the best, over what one at random is."""
+    best = exact.max(axis=1)
+    return float((best - exact[np.arange(len(exact)), actions]).sum() / (best - exact.mean(axis=1)).sum())
+
+
+def _keep_best(best: dict[Way, Array], way: Way, took: Array) -> None:
+    if way not in best or np.median(took) < np.median(best[way]):
+        best[way] = took.copy()
 
 
 def _quantiles(ns: Array) -> dict[str, float]:
