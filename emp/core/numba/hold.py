@@ -10,7 +10,7 @@ it was held: the kernel gets one pointer, and the arrays are `lent` to it.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from numba import typeof, types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import NativeValue, intrinsic, models, register_model, typeof_impl, unbox
-from numba.np.numpy_support import as_dtype
+from numba.np.numpy_support import as_dtype, from_dtype, map_layout
 
 from emp.core.numba.lend import Lent, lent_type
 from emp.core.records import Array
@@ -98,13 +98,33 @@ def _layout(kind: Any) -> _Layout:
     return _Layout(size, tuple(seen.get_element_offset(target, at) for at in range(len(kind))))
 
 
+class _Same:
+    """A dtype that is equal to itself alone: two that compare equal may lie in memory in two ways, aligned or not."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = dtype
+
+    def __hash__(self) -> int:
+        return id(self.dtype)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.dtype is self.dtype
+
+
+@lru_cache(maxsize=512)
+def _array_type(dtype: _Same, dimensions: int, layout: str, readonly: bool) -> Any:
+    return types.Array(from_dtype(dtype.dtype), dimensions, layout, readonly=readonly)
+
+
 def _type_of(value: Any) -> Any:
-    """Numba's type of a value; TypeError names what in it has none."""
+    """Numba's type of a value, that of a record kept, as numba makes it field by field; TypeError says what has none."""
+    if type(value) is np.ndarray:
+        return _array_type(_Same(value.dtype), value.ndim, map_layout(value), not value.flags.writeable)
+    if isinstance(value, tuple):
+        return types.BaseTuple.from_types([_type_of(one) for one in value], type(value))
     try:
         return typeof(value)
     except ValueError:
-        for one in value if isinstance(value, tuple) else ():
-            _type_of(one)
         raise TypeError(f"cannot be held: {type(value).__name__}") from None
 
 
