@@ -1,5 +1,6 @@
 """Kernels compute what is written, whichever compiled copy of them runs."""
 
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,37 @@ def test_a_change_anywhere_below_renames_the_compiled_code(package: Path, change
     (package / changed).write_text((package / changed).read_text() + "B = 2\n")
     forget()
     assert closure_hash(package / "step.py") != before
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("import emp.a as b, emp.c\n", {"emp.a", "emp.c"}),
+        (
+            "    from emp.a import (\n        b,  # of emp.d\n        c as d,\n    )\n",
+            {"emp.a", "emp.a.b", "emp.a.c"},
+        ),
+        ("from emp.a import b, \\\n    c\n", {"emp.a", "emp.a.b", "emp.a.c"}),
+        ("from emp import a\nfrom emporium import b\nimport numpy as emp_\n", {"emp", "emp.a"}),
+    ],
+)
+def test_what_a_source_imports_is_found_by_its_words(source: str, names: set[str]) -> None:
+    assert jit.imported_names(source.encode()) >= names
+    assert {
+        name for name in jit.imported_names(source.encode()) if "emporium" in name or "numpy" in name
+    } == set()
+
+
+def test_every_import_of_every_source_is_found() -> None:
+    for path in sorted(jit.PACKAGE.rglob("*.py")):
+        named: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                named.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                named.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+        ours = {name for name in named if name == "emp" or name.startswith("emp.")}
+        assert ours <= jit.imported_names(path.read_bytes()), path
 
 
 def test_code_is_named_by_what_was_imported_not_by_what_the_file_became(package: Path) -> None:

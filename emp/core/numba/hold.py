@@ -117,7 +117,11 @@ def _array_type(dtype: _Same, dimensions: int, layout: str, readonly: bool) -> A
 
 
 def _type_of(value: Any) -> Any:
-    """Numba's type of a value, that of a record kept, as numba makes it field by field; TypeError says what has none."""
+    """Numba's type of a value; those of records are kept, as numba makes them field by field.
+
+    Raises:
+        TypeError: names what has none.
+    """
     if type(value) is np.ndarray:
         return _array_type(_Same(value.dtype), value.ndim, map_layout(value), not value.flags.writeable)
     if isinstance(value, tuple):
