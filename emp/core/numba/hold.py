@@ -112,7 +112,7 @@ class _Same:
 
 
 @lru_cache(maxsize=512)
-def _array_type(dtype: _Same, dimensions: int, layout: str, readonly: bool) -> Any:
+def _array_type(dtype: _Same, dimensions: int, layout: Any, readonly: bool) -> Any:
     return types.Array(from_dtype(dtype.dtype), dimensions, layout, readonly=readonly)
 
 
