@@ -22,7 +22,7 @@ import yaml
 from emp.core.codes import AssetClass, Liquidity, Session, Venue
 from emp.core.errors import ConfigError, UnknownInstrumentError
 from emp.core.small_file import read_small
-from emp.core.strict_yaml import load_yaml
+from emp.core.strict_yaml import load_own_yaml, load_yaml
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -114,8 +114,8 @@ def find(name: str, extra: Path | None = None) -> Instrument:
 @cache
 def _shipped() -> dict[str, dict[str, dict[str, Any]]]:
     data = resources.files("emp.core").joinpath("data")
-    tables = _tables("instruments.yaml", load_yaml(data.joinpath("instruments.yaml").read_bytes()))
-    for name, closed in load_yaml(data.joinpath("closures.yaml").read_bytes()).items():
+    tables = _tables("instruments.yaml", load_own_yaml(data.joinpath("instruments.yaml").read_bytes()))
+    for name, closed in load_own_yaml(data.joinpath("closures.yaml").read_bytes()).items():
         tables["calendars"][name].update(closed)
     return tables
 

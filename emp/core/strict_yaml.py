@@ -30,6 +30,13 @@ class StrictLoader(yaml.SafeLoader):
         return value
 
 
+def load_own_yaml(data: bytes) -> Any:
+    """What a file of the package says: by libyaml where it is there, ten times as fast, and not for strangers' files, as
+    what is nested too deeply ends the process there.
+    """
+    return yaml.load(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 def load_yaml(data: bytes) -> Any:
     """What a file says.
 

@@ -1,12 +1,13 @@
 """What could be read in two ways, or not be written again, is an error of the file and no surprise."""
 
+from importlib import resources
 from pathlib import Path
 
 import pytest
 import yaml
 
 from emp.core.errors import ConfigError
-from emp.core.strict_yaml import load_yaml
+from emp.core.strict_yaml import load_own_yaml, load_yaml
 from emp.engine.rates import read_rates
 
 
@@ -35,3 +36,11 @@ def test_a_rate_that_is_said_twice_is_none(tmp_path: Path) -> None:
     path.write_text("JPY: 0.0067\nJPY: 0.67\n")
     with pytest.raises(ConfigError, match="JPY stands there twice"):
         read_rates(path, ["JPY"], 0)
+
+
+def test_files_of_the_package_say_the_same_to_the_strict_reader() -> None:
+    data = resources.files("emp.core").joinpath("data")
+    files = [one for one in data.iterdir() if one.name.endswith(".yaml")]
+    assert len(files) > 1
+    for file in files:
+        assert load_own_yaml(file.read_bytes()) == load_yaml(file.read_bytes()), file.name
