@@ -2,19 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emp.app.options import REGISTRY_VARIABLE
-from emp.core.clock import LiveClock
 from emp.core.errors import ArtifactError, GovernanceError
 from emp.core.platform import exists
-from emp.engine.choose import artifact_folder
-from emp.governance.judge import Judgement
-from emp.governance.registry import Registry
-from emp.model.artifact import MANIFEST, Artifact, load
-from emp.perception.schema import schema_hash
+
+if TYPE_CHECKING:
+    from emp.governance.judge import Judgement
+    from emp.governance.registry import Registry
+    from emp.model.artifact import Artifact
 
 Home = Annotated[
     Path,
@@ -31,13 +30,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the
 HOME = Path("registry")
 
 
-def open_registry(home: Path) -> Registry:
+def open_registry(home: Path) -> "Registry":
     """The registry of a folder; it need not be there yet."""
+    from emp.core.clock import LiveClock
+    from emp.governance.registry import Registry
+
     return Registry(home, LiveClock())
 
 
-def named_artifact(registry: Registry, name: str) -> Artifact:
+def named_artifact(registry: "Registry", name: str) -> "Artifact":
     """An artifact by its folder, its shipped kind, or its hash or tag in the registry."""
+    from emp.engine.choose import artifact_folder
+    from emp.model.artifact import MANIFEST, load
+    from emp.perception.schema import schema_hash
+
     try:
         folder = artifact_folder(name)
     except ArtifactError:
@@ -54,7 +60,7 @@ def named_artifact(registry: Registry, name: str) -> Artifact:
     return load(folder, schema_hash())
 
 
-def shown(judgement: Judgement) -> dict[str, Any]:
+def shown(judgement: "Judgement") -> dict[str, Any]:
     """A judgement as `emp gates check --json` says it."""
     return {
         "model_hash": judgement.model_hash,
@@ -77,7 +83,7 @@ def shown(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def markdown_of(judgement: Judgement) -> str:
+def markdown_of(judgement: "Judgement") -> str:
     """The table of gates as Markdown: gate, limit, value with its bounds, verdict, evidence by first digits."""
     lines = ["| gate | limit | value (bounds) | verdict | evidence |", "|---|---|---|---|---|"]
     for one in judgement.gates:
@@ -89,7 +95,7 @@ def markdown_of(judgement: Judgement) -> str:
     return "\n".join(lines)
 
 
-def print_judgement(judgement: Judgement, as_json: bool, **more: Any) -> None:
+def print_judgement(judgement: "Judgement", as_json: bool, **more: Any) -> None:
     """The table of gates, and the JSON line where it is asked for."""
     from rich.table import Table
 

@@ -1,5 +1,7 @@
 """Every command and sub-command explains itself."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,6 +70,18 @@ def test_every_command_has_its_panel_and_every_panel_is_shown(
         "Options",
         *PANELS,
     ]
+
+
+def test_help_loads_nothing_that_computes() -> None:
+    """It is shown in a third of a second; with the compiler in it, it took one and a half."""
+    for words in (["-h"], ["gates", "-h"], ["run", "-h"]):
+        code = f"import sys; from emp.app.cli import main\ntry: main({words})\nexcept SystemExit: pass\n"
+        code += (
+            "print('loaded', *({'numba', 'numpy', 'torch', 'pyarrow'} & set(sys.modules)), file=sys.stderr)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stderr == "loaded\n", words
+        assert done.stdout
 
 
 def test_in_a_narrow_window_help_is_narrow_and_no_name_is_cut(

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -10,9 +10,11 @@ import yaml
 from rich.markup import escape
 from rich.table import Table
 
-from emp.access.recordings.mapping import Mapping, load_mappings, shipped
 from emp.app.terminal.console import make_console
 from emp.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from emp.access.recordings.mapping import Mapping
 
 app = typer.Typer()
 
@@ -38,6 +40,8 @@ def formats(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """List the formats that are read, or show the mapping of one."""
+    from emp.access.recordings.mapping import load_mappings, shipped
+
     known = [*load_mappings(mapping or []), *shipped()]
     if name is not None:
         _show(name, known, as_json)
@@ -57,7 +61,7 @@ def formats(
     console.print("`emp formats NAME` shows a mapping; --mapping FILE adds your own (docs/recordings.md)")
 
 
-def _show(name: str, known: list[Mapping], as_json: bool) -> None:
+def _show(name: str, known: "list[Mapping]", as_json: bool) -> None:
     found = next((one for one in known if one.name == name), None)
     if found is None:
         raise UsageError(f"no mapping is called {name!r}; `emp formats` lists them")
