@@ -136,4 +136,5 @@ def main() -> None:
     serve("gumbel-mcts", {1: worth}, [made(models, n) for n in SIMULATIONS], len(models))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -130,4 +130,5 @@ def main() -> None:
     serve("mctx", worth, searches, min(len(w) for w in weights.values()))
 
 
-main()
+if __name__ == "__main__":
+    main()
