@@ -56,6 +56,19 @@ def test_the_list_is_what_emp_runs_says(runs: Path) -> None:
         assert "fills" in both["differences"]
 
 
+@pytest.mark.parametrize("error", [OSError("no process to be had"), ValueError("no answer of ours")])
+def test_runs_that_cannot_be_read_are_no_endless_wait(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def failing(self: run_pages.RunPages, names: tuple[str, ...]) -> bytes:
+        raise error
+
+    monkeypatch.setattr(run_pages.RunPages, "_read", failing)
+    with served() as page:
+        page.console.attach(runs / FIRST)
+        assert page.ask("GET", "/runs.json").status == 503
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -95,6 +108,41 @@ def test_folders_are_not_read_for_every_page_that_asks(runs: Path, monkeypatch: 
         answers = [page.ask("GET", "/runs.json").body for _ in range(3)]
     assert read == [()]
     assert len(set(answers)) == 1
+
+
+def test_what_takes_long_to_read_is_asked_for_again(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[str, ...]] = []
+    real = run_pages.RunPages._read
+
+    async def slow(self: run_pages.RunPages, names: tuple[str, ...]) -> bytes:
+        read.append(names)
+        await asyncio.sleep(1.0)
+        return await real(self, names)
+
+    monkeypatch.setattr(run_pages.RunPages, "_read", slow)
+    monkeypatch.setattr(run_pages, "WAIT_S", 0.1)
+    monkeypatch.setattr(run_pages, "KEPT_S", 3_600.0)
+    with served() as page:
+        page.console.attach(runs / FIRST)
+        answers = [page.ask("GET", "/runs.json")]
+        while answers[-1].status == run_pages.ASK_AGAIN:
+            answers.append(page.ask("GET", "/runs.json"))
+    assert len(answers) > 5
+    assert answers[0].body == "the runs are being read: ask again\n"
+    assert answers[-1].status == 200
+    assert read == [()], "it is read once, however often it is asked for"
+
+
+def test_the_page_asks_again_for_what_is_being_read(
+    runs: Path, open_page: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_pages, "WAIT_S", 0.05)
+    monkeypatch.setattr(run_pages, "KEPT_S", 3_600.0)
+    with served() as page:
+        page.console.attach(runs / FIRST)
+        tab = open_page(page.server.url + "/runs", 390)
+        until(tab, "document.querySelector('#state').textContent === 'the runs are being read'")
+        tab.wait_for_selector("#runs tbody tr:nth-child(2)")
 
 
 def test_what_cannot_be_read_is_said_and_kept_for_nobody(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,15 @@ import {$, ABSENT, el, number, put} from "./format.js";
 
 const chosen = new Set();
 
+const pause = (ms) => new Promise((over) => setTimeout(over, ms));
+
 async function ask(names = []) {
   const query = new URLSearchParams(names.map((name) => ["compare", name]));
-  const answer = await fetch(`/runs.json?${query}`);
+  let answer = await fetch(`/runs.json?${query}`);
+  for (; answer.status === 202; answer = await fetch(`/runs.json?${query}`)) {
+    put($("state"), (await answer.text()).split(":")[0]);
+    await pause(1_000);
+  }
   if (!answer.ok) throw new Error((await answer.text()).trim());
   return answer.json();
 }
