@@ -96,10 +96,11 @@ QUEUE, CHANCE = int(Part.QUEUE), int(Part.CHANCE)
 @kernel
 def strongest_horizon(f: Any) -> int:
     """The horizon with the largest expected move."""
-    best = 0
+    best, largest = 0, abs(f.mean[0])
     for h in range(1, HORIZONS):
-        if abs(f.mean[h]) > abs(f.mean[best]):
-            best = h
+        size = abs(f.mean[h])
+        if size > largest:
+            best, largest = h, size
     return best
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from emp.core.numba.bits import any_of, leading_zeros, move_items, trailing_zeros
 from emp.core.numba.fastmath import exp32, exp_row, sigmoid32, sigmoid_row
 from emp.core.numba.jit import kernel
-from emp.core.numba.simd import clip, floats, gather, load, splat, store, total
+from emp.core.numba.simd import clip, finite, floats, gather, load, splat, store, total
 
 RNG = np.random.default_rng(4)
 
@@ -63,14 +63,33 @@ def _one_by_one(x: Any, out: Any) -> None:
 
 
 def test_functions_of_sixteen_at_once_have_the_bits_of_one() -> None:
-    x = np.concatenate([RNG.normal(0.0, s, 64) for s in (1e-3, 1.0, 30.0, 300.0)] + [[0.0, -0.0] * 8])
+    x = np.concatenate(
+        [RNG.normal(0.0, s, 64) for s in (1e-3, 1.0, 30.0, 300.0)] + [[0.0, -0.0, np.inf, np.nan] * 4]
+    )
     x = x.astype(np.float32)
     lots = RNG.integers(-(2**60), 2**60, 17)
     out, expected = np.zeros((2, 2 * x.size + 16), np.float32)
     _functions(x, lots, out)
     _one_by_one(x, expected)
     expected[2 * x.size :] = lots[1:].astype(np.float32) / x[:16]
-    assert out.tobytes() == expected.tobytes()
+    assert np.array_equal(out, expected, equal_nan=True)
+    assert np.isnan(out).sum() == 8
+
+
+@kernel
+def _all_finite(x: Any) -> bool:
+    return finite(load(x, 0))
+
+
+def test_whether_all_of_a_row_are_numbers() -> None:
+    for kind, width in ((np.float32, 16), (np.float64, 8)):
+        x = np.full(width, np.finfo(kind).max, kind)
+        assert _all_finite(x)
+        for at in (0, width - 1):
+            for wrong in (np.nan, np.inf, -np.inf):
+                x[at] = wrong
+                assert not _all_finite(x)
+            x[at] = 0.0
 
 
 _picked = gather([3, 0, 7, 3] * 4)

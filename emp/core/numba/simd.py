@@ -126,11 +126,6 @@ def _splat(typing: Any, x: Any) -> Any:
     return row(x), code
 
 
-def _between(builder: Any, value: Any, low: Any, high: Any) -> Any:
-    less = builder.select(builder.fcmp_ordered("<", value, high), value, high)
-    return builder.select(builder.fcmp_ordered(">", less, low), less, low)
-
-
 def _clip(typing: Any, values: Any, bound: Any) -> Any:
     if not isinstance(values, Row):
         return None
@@ -138,7 +133,8 @@ def _clip(typing: Any, values: Any, bound: Any) -> Any:
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         high = _splat_value(builder, values, args[1])
         low = _splat_value(builder, values, builder.fneg(args[1]))
-        return _between(builder, args[0], low, high)
+        less = builder.select(builder.fcmp_ordered("<", args[0], high), args[0], high)
+        return builder.select(builder.fcmp_ordered(">", less, low), less, low)
 
     return values(values, values.element), code
 
@@ -148,7 +144,9 @@ def _within(typing: Any, values: Any, low: Any, high: Any) -> Any:
         return None
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _between(builder, args[0], *(_splat_value(builder, values, bound) for bound in args[1:]))
+        low, high = (_splat_value(builder, values, bound) for bound in args[1:])
+        less = builder.select(builder.fcmp_unordered("<", args[0], high), args[0], high)
+        return builder.select(builder.fcmp_unordered(">", less, low), less, low)
 
     return values(values, values.element, values.element), code
 
@@ -163,6 +161,18 @@ def _floor(typing: Any, values: Any) -> Any:
         return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
 
     return values(values), code
+
+
+def _finite(typing: Any, values: Any) -> Any:
+    if not isinstance(values, Row):
+        return None
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        nothing = builder.fsub(args[0], args[0])
+        bits = builder.bitcast(builder.fcmp_ordered("==", nothing, nothing), ir.IntType(values.width))
+        return builder.icmp_unsigned("==", bits, ir.Constant(bits.type, -1))
+
+    return types.boolean(values), code
 
 
 def _power_of_two(typing: Any, values: Any) -> Any:
@@ -244,13 +254,16 @@ clip: Any = intrinsic(_clip)
 """`clip(row, bound)`: each limited to -bound .. bound."""
 
 within: Any = intrinsic(_within)
-"""`within(row, low, high)`: each limited to low .. high."""
+"""`within(row, low, high)`: each limited to low .. high; what is no number stays none."""
 
 floor: Any = intrinsic(_floor)
 """`floor(row)`: of each."""
 
 power_of_two: Any = intrinsic(_power_of_two)
 """`power_of_two(row)`: 2**n of whole float32 n from -126 to 127."""
+
+finite: Any = intrinsic(_finite)
+"""`finite(row)`: whether all are."""
 
 floats: Any = intrinsic(_floats)
 """`floats(array, at)`: a row of float32, from as many elements of an int64 array; nothing is checked."""
