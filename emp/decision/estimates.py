@@ -7,7 +7,7 @@ import numpy as np
 from emp.core.codes import EventFlag
 from emp.core.numba.jit import kernel
 from emp.core.records import HORIZON_EVENTS, Array
-from emp.decision.fills import FILLS, break_off, follow_orders, forget_fills, learn_fills
+from emp.decision.fills import FILLS, WEIGHTS, break_off, follow_orders, forget_fills, learn_fills
 
 TRADE = int(EventFlag.TRADE)
 TRADE_OR_AUCTION = TRADE | int(EventFlag.AUCTION)
@@ -37,6 +37,8 @@ ESTIMATES = np.dtype(
         ("hit", "i4", (LOOKAHEAD,)),  # ring: +1 a trade at the ask, -1 at the bid, 0 none
         ("pending", "f8"),  # signed volume since the last visible event
         ("fills", FILLS),  # how likely an order at rest is filled
+        ("asked_ns", "f8"),  # time to live that the chance of a fill was last asked for since; NaN none
+        ("odds", "f8", (WEIGHTS,)),  # the weights that were the answer
     ],
     align=True,
 )
@@ -46,6 +48,7 @@ def new_estimates(n: int = 1) -> Array:
     """Fresh estimates of `n` instruments."""
     estimates = np.zeros(n, ESTIMATES)
     forget_fills(estimates["fills"])
+    estimates["asked_ns"] = np.nan
     return estimates
 
 
@@ -76,6 +79,7 @@ def update_estimates(e: Any, event: Any) -> None:
     The trade's own event counts: a sweep that empties the touch has moved the mid by the time its maker knows.
     """
     e.events += 1
+    e.asked_ns = np.nan
     weight = 1.0 / min(float(e.events), float(SPAN))
     traded = e.pending
     if event.flags & TRADE_OR_AUCTION == TRADE:

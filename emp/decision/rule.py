@@ -96,10 +96,11 @@ QUEUE, CHANCE = int(Part.QUEUE), int(Part.CHANCE)
 @kernel
 def strongest_horizon(f: Any) -> int:
     """The horizon with the largest expected move."""
-    best = 0
+    best, largest = 0, abs(f.mean[0])
     for h in range(1, HORIZONS):
-        if abs(f.mean[h]) > abs(f.mean[best]):
-            best = h
+        size = abs(f.mean[h])
+        if size > largest:
+            best, largest = h, size
     return best
 
 
@@ -145,7 +146,12 @@ class Wait(NamedTuple):
 
 @kernel
 def wait_for(e: Any, ttl_ns: float, learned: bool) -> Wait:
-    """What is known here and now of a fill within a time; of flow over queue alone where nothing `learned` counts."""
+    """What is known here and now of a fill within a time; of flow over queue alone where nothing `learned` counts.
+
+    The rule asks twice an event, in the head and in earnest, and mostly for one time.
+    """
+    if learned and ttl_ns == e.asked_ns:
+        return Wait(ttl_ns, e.odds[0], e.odds[1], e.odds[2])
     level, slope, behind = odds_weights(
         e.fills,
         e.elapsed_ns,
@@ -153,6 +159,9 @@ def wait_for(e: Any, ttl_ns: float, learned: bool) -> Wait:
         traded=e.elapsed_ns > 0.0 and e.volume_bid + e.volume_ask > 0.0,
         learned=learned,
     )
+    if learned:
+        e.asked_ns = ttl_ns
+        e.odds[0], e.odds[1], e.odds[2] = level, slope, behind
     return Wait(ttl_ns, level, slope, behind)
 
 
@@ -233,6 +242,14 @@ def better_side(standing: Any, account: Any, edge: float) -> int:
     return 1 if edge + buy > sell - edge else -1
 
 
+class Sought(NamedTuple):
+    """What a new order is to be."""
+
+    size: float  # lots
+    not_px: int  # a price that it may not have
+    rival: float  # value of what it is held against, beside zero
+
+
 @kernel
 def best_post(
     event: Any,
@@ -242,29 +259,40 @@ def best_post(
     standing: Any,
     side: int,
     edge: float,
-    size: float,
     wait: Wait,
-    not_px: int,
+    sought: Sought,
 ) -> Any:
-    """The better of joining the touch and improving it by a tick, except at `not_px`.
+    """The better of joining the touch and improving it by a tick.
+
+    What a chance could not change is found without asking for one. It lies within 0 and 1; and an order before the
+    touch, with nothing ahead, is at least as likely to be filled as one at it.
 
     Returns:
-        (value, price, lots ahead, gain).
+        (value, price, lots ahead, gain). The value of an order that would lose by a fill is as good as the true one
+        to be compared with zero and the rival, and may be another.
     """
+    size, not_px, rival = sought
     touch = event.bid_px[0] if side > 0 else event.ask_px[0]
+    before = touch + side
+    queue = event.bid_sz[0] if side > 0 else event.ask_sz[0]
+    joins = touch != not_px and costs.without & JOIN == 0
+    improves = event.ask_px[0] - event.bid_px[0] > 1 and before != not_px and costs.without & IMPROVE == 0
+    gain = resting_gain(event, e, costs, side, edge, touch)
+    counted = held_to_outcomes(costs, standing, account, side, gain)
+    gain_before = resting_gain(event, e, costs, side, edge, before)
+    counted_before = held_to_outcomes(costs, standing, account, side, gain_before)
+    if joins and counted_before <= counted <= 0.0 and wait.slope >= 0.0:
+        improves = False
+    if joins != improves and (counted if joins else counted_before) <= 0.0 and not -np.inf < rival < 0.0:
+        return (counted, touch, queue, gain) if joins else (counted_before, before, 0, gain_before)
     best, best_px, best_queue, best_gain = -np.inf, 0, 0, 0.0
-    if touch != not_px and costs.without & JOIN == 0:
-        best_px, best_queue = touch, event.bid_sz[0] if side > 0 else event.ask_sz[0]
-        best_gain = resting_gain(event, e, costs, side, edge, touch)
-        likely = fill_probability(event, e, wait, side, touch, counted_ahead(costs, best_queue), size)
-        best = likely * held_to_outcomes(costs, standing, account, side, best_gain)
-    narrow = event.ask_px[0] - event.bid_px[0] <= 1
-    if touch + side != not_px and not narrow and costs.without & IMPROVE == 0:
-        gain = resting_gain(event, e, costs, side, edge, touch + side)
-        likely = fill_probability(event, e, wait, side, touch + side, 0.0, size)
-        value = likely * held_to_outcomes(costs, standing, account, side, gain)
+    if joins:
+        likely = fill_probability(event, e, wait, side, touch, counted_ahead(costs, queue), size)
+        best, best_px, best_queue, best_gain = likely * counted, touch, queue, gain
+    if improves:
+        value = fill_probability(event, e, wait, side, before, 0.0, size) * counted_before
         if value > best:
-            best, best_px, best_queue, best_gain = value, touch + side, 0, gain
+            best, best_px, best_queue, best_gain = value, before, 0, gain_before
     return best, best_px, best_queue, best_gain
 
 
@@ -308,7 +336,9 @@ def best_entry(
     if costs.without & crossing or not earned:
         best = -np.inf
     left = 0 if costs.without & BAR else standing.left_bid if side > 0 else standing.left_ask
-    value, px, queue, gain = best_post(event, e, costs, account, standing, side, edge, size, wait, left)
+    value, px, queue, gain = best_post(
+        event, e, costs, account, standing, side, edge, wait, Sought(size, left, best)
+    )
     if value > best:
         best = value
         row.queue_ahead, row.px, row.gain = queue, px, gain
@@ -327,7 +357,7 @@ def only_where_withdrawn(
     size = max(1.0, min(float(costs.max_order), cap))
     if left == 0 or costs.without & BAR:
         return False
-    return best_post(event, e, costs, account, standing, side, edge, size, wait, 0)[0] > 0.0
+    return best_post(event, e, costs, account, standing, side, edge, wait, Sought(size, 0, 0.0))[0] > 0.0
 
 
 @kernel
@@ -364,7 +394,9 @@ def manage_resting(
         return
     move, px, gain = -np.inf, working.px, row.gain
     if event.ts - working.ts > wait.ttl_ns and costs.without & MOVING == 0:
-        move, px, _, gain = best_post(event, e, costs, account, standing, side, edge, size, wait, working.px)
+        move, px, _, gain = best_post(
+            event, e, costs, account, standing, side, edge, wait, Sought(size, working.px, keep)
+        )
     if max(keep, move) <= 0.0 and costs.without & CANCELLING == 0:
         row.action, row.reason_code = CANCEL, CANCEL_EDGE_GONE
     elif move > keep:

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.numba.fastmath import exp32
+from emp.core.numba.fastmath import exp_row
 from emp.core.numba.jit import kernel
+from emp.core.numba.simd import ROW_BYTES, load, store
 from emp.core.records import HORIZONS, QUANTILES
 from emp.model.calibration import through_tables
 
@@ -15,6 +16,9 @@ QUANTILES_AT = LOGITS
 MEANS_AT = LOGITS + HORIZONS * len(QUANTILES)
 OUTPUTS = MEANS_AT + HORIZONS
 """Raw outputs per head: class logits, quantiles and means of delta_hat, each for all horizons."""
+
+LANES = ROW_BYTES // 4
+"""Numbers that are worked at side by side."""
 
 
 @kernel
@@ -35,8 +39,9 @@ def fill_forecast(raw: Any, c: Any, out: Any) -> None:
         raw[at] -= top
         raw[at + 1] -= top
         raw[at + 2] -= top
-    for k in range(LOGITS):  # apart from the loops around it, so that it is vectorised
-        raw[k] = exp32(raw[k])
+    first, last = load(raw, 0), load(raw, LOGITS - LANES)  # two rows that overlap, in the same numbers
+    store(raw, 0, exp_row(first))
+    store(raw, LOGITS - LANES, exp_row(last))
     for h in range(HORIZONS):
         at = h * CLASSES
         share = np.float32(1.0) / (raw[at] + raw[at + 1] + raw[at + 2])

@@ -5,13 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emp.core.numba.jit import kernel
-from emp.core.numba.simd import ROW_BYTES, load, splat, store
+from emp.core.numba.simd import aligned, load, splat, store
 from emp.core.records import Array
-from emp.model.heads import OUTPUTS, fill_forecast
+from emp.model.heads import LANES, OUTPUTS, fill_forecast
 from emp.model.port import register
-
-LANES = ROW_BYTES // 4
-"""Outputs that are computed side by side."""
 
 PADDED = (OUTPUTS + LANES - 1) // LANES * LANES
 """Outputs rounded up to whole vector registers."""
@@ -60,10 +57,10 @@ def linear_params(weight: Array, bias: Array, calibration: Array) -> LinearParam
         bias: float[domains, OUTPUTS].
         calibration: CALIBRATION[domains].
     """
-    padding = PADDED - OUTPUTS
+    padding = PADDED - OUTPUTS  # a row of weights that crosses a cache line is two loads
     return LinearParams(
-        np.ascontiguousarray(np.pad(weight, ((0, 0), (0, 0), (0, padding))), dtype=np.float32),
-        np.ascontiguousarray(np.pad(bias, ((0, 0), (0, padding))), dtype=np.float32),
+        aligned(np.pad(weight, ((0, 0), (0, 0), (0, padding))).astype(np.float32)),
+        aligned(np.pad(bias, ((0, 0), (0, padding))).astype(np.float32)),
         calibration,
-        np.zeros(PADDED, np.float32),
+        aligned(np.zeros(PADDED, np.float32)),
     )

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from emp.core.numba.jit import inlined, kernel
+from emp.core.numba.simd import ROW_BYTES, finite, load
 from emp.core.records import HORIZON_EVENTS, HORIZON_NS, HORIZONS, QUANTILES, Array
 from emp.model.conformal import INTERVAL, SIDES, follow_tails, lay_out, of_quartiles, scale_of, tie_ticks
 
@@ -66,6 +67,9 @@ LEAST_P = 1e-6
 
 LANES = (HORIZONS + 7) // 8 * 8
 """Horizons rounded up to whole vector registers: what every event needs of all of them is computed side by side."""
+
+WIDE = ROW_BYTES // 4
+"""Numbers of a forecast that are looked at side by side."""
 
 _STEPS = np.array(HORIZON_EVENTS, np.int64)
 _SPANS = np.array(HORIZON_NS, np.int64)
@@ -190,11 +194,11 @@ def is_number(f: Any) -> bool:
     total = 0.0
     for h in range(HORIZONS):
         total += f.mean[h]
-        for k in range(CLASSES):
-            total += f.p[h, k]
-        for k in range(len(QUANTILES)):
-            total += f.q[h, k]
-    return total - total == 0.0
+    if not (total - total == 0.0 and finite(load(f.p, 0)) and finite(load(f.q, 0))):
+        return False
+    return finite(load(f.p, HORIZONS * CLASSES - WIDE)) and finite(
+        load(f.q, HORIZONS * len(QUANTILES) - WIDE)
+    )
 
 
 @inlined

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from emp.core.codes import EventFlag
-from emp.core.numba.fastmath import sigmoid32
+from emp.core.numba.fastmath import sigmoid_row
 from emp.core.numba.jit import kernel
+from emp.core.numba.simd import floats, gather, splat, store
 from emp.core.records import DEPTH_FEATURES
 from emp.perception.state import CELLS
 
@@ -16,6 +17,10 @@ CHANNELS = 4
 TAPS = 3
 POOLS = DEPTH_FEATURES // (2 * CHANNELS)
 CELLS_PER_POOL = CELLS // POOLS
+
+_SIDE, _CHANNEL, _POOL = (k.ravel().tolist() for k in np.indices((2, CHANNELS, POOLS)))  # of every output
+of_pools = gather([s * (CELLS + 2) + p * CELLS_PER_POOL for s, p in zip(_SIDE, _POOL, strict=True)])
+of_channels, biases = gather([c * TAPS for c in _CHANNEL]), gather(_CHANNEL)
 
 ENCODER = np.dtype(
     [
@@ -48,35 +53,31 @@ def fill_side(cells: Any, lots: Any, px: Any, sz: Any, levels: int, width: float
     for level in range(levels):
         cell = int(abs(px[level] - touch) * inverse)
         lots[min(cell, CELLS)] += sz[level]  # a branch for what lies beyond would be guessed wrong
-    scale = np.float32(size_scale)
-    for i in range(CELLS):
-        size = np.float32(lots[i])
-        cells[i + 1] = size / (size + scale)
+    sizes = floats(lots, 0)
+    store(cells, 1, sizes / (sizes + splat(np.float32(size_scale))))
 
 
 @kernel
-def encode_side(cells: Any, gated: Any, encoder: Any, out: Any, offset: int) -> None:
-    """Convolve, gate and pool one side: out[offset + channel * POOLS + pool] is a mean over its cells.
+def encode(grid: Any, encoder: Any, out: Any) -> None:
+    """Convolve, gate and pool both sides: out[(side * CHANNELS + channel) * POOLS + pool] is a mean over cells.
 
     y[c, i] = (v_c * x + bv_c)[i] * sigmoid((g_c * x + bg_c)[i]), * the convolution with TAPS taps; then an
-    adaptive average pool to POOLS.
+    adaptive average pool to POOLS. All outputs are computed side by side: cell after cell of their pools.
 
     Args:
-        gated: float32[CELLS], scratch: the loop that fills it has no sum in it and is vectorised.
+        grid: float32[2, CELLS + 2], as `fill_side` leaves it.
+        out: float32[DEPTH_FEATURES].
     """
-    share = np.float32(1.0 / CELLS_PER_POOL)
-    for c in range(CHANNELS):
-        v0, v1, v2, vb = encoder.value[c, 0], encoder.value[c, 1], encoder.value[c, 2], encoder.value_bias[c]
-        g0, g1, g2, gb = encoder.gate[c, 0], encoder.gate[c, 1], encoder.gate[c, 2], encoder.gate_bias[c]
-        for i in range(CELLS):
-            value = v0 * cells[i] + v1 * cells[i + 1] + v2 * cells[i + 2] + vb
-            gate = g0 * cells[i] + g1 * cells[i + 1] + g2 * cells[i + 2] + gb
-            gated[i] = value * sigmoid32(gate)
-        for pool in range(POOLS):
-            total = np.float32(0.0)
-            for i in range(CELLS_PER_POOL):
-                total += gated[pool * CELLS_PER_POOL + i]
-            out[offset + c * POOLS + pool] = total * share
+    value, gate = encoder.value, encoder.gate
+    v0, v1, v2 = of_channels(value, 0), of_channels(value, 1), of_channels(value, 2)
+    g0, g1, g2 = of_channels(gate, 0), of_channels(gate, 1), of_channels(gate, 2)
+    vb, gb = biases(encoder.value_bias, 0), biases(encoder.gate_bias, 0)
+    sums = splat(np.float32(0.0))
+    for i in range(CELLS_PER_POOL):
+        left, here, right = of_pools(grid, i), of_pools(grid, i + 1), of_pools(grid, i + 2)
+        gated = sigmoid_row(g0 * left + g1 * here + g2 * right + gb)
+        sums = sums + (v0 * left + v1 * here + v2 * right + vb) * gated
+    store(out, 0, sums * splat(np.float32(1.0 / CELLS_PER_POOL)))
 
 
 @kernel
@@ -111,8 +112,7 @@ def depth_features(p: Any, event: Any, encoder: Any, out: Any) -> bool:
     size_scale = max(1.0, p.level_size)
     fill_side(p.grid[0], p.lots, event.bid_px, event.bid_sz, event.n_bid, width, size_scale)
     fill_side(p.grid[1], p.lots, event.ask_px, event.ask_sz, event.n_ask, width, size_scale)
-    encode_side(p.grid[0], p.gated, encoder, out, 0)
-    encode_side(p.grid[1], p.gated, encoder, out, DEPTH_FEATURES // 2)
+    encode(p.grid, encoder, out)
     return True
 
 

@@ -85,7 +85,6 @@ PERCEPTION = np.dtype(
         ("bounded", "f8", (len(CORE_INPUTS),)),  # scratch of the normalisation
         ("grid", "f4", (2, CELLS + 2)),  # scratch: depth in tick space, one cell of padding at each end
         ("lots", "i8", (CELLS + 1,)),  # scratch: lots of one side by cell, and beyond
-        ("gated", "f4", (CELLS,)),  # scratch of the depth encoder
     ],
     align=True,
 )

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from emp.core.numba.bits import any_of, leading_zeros, move_items, trailing_zeros
+from emp.core.numba.fastmath import exp32, exp_row, sigmoid32, sigmoid_row
 from emp.core.numba.jit import kernel
-from emp.core.numba.simd import clip, load, splat, store, total
+from emp.core.numba.simd import clip, finite, floats, gather, load, splat, store, total
 
 RNG = np.random.default_rng(4)
 
@@ -45,6 +46,64 @@ def test_sixteen_of_single_precision_at_once_do_what_each_would() -> None:
     assert _work32(x, y, 1.5, 0.5) == sums[0]
     assert y[2:18].tolist() == np.clip(row, np.float32(-0.5), np.float32(0.5)).tolist()
     assert [*y[:2], y[18]] == [*before[:2], before[18]]
+
+
+@kernel
+def _functions(x: Any, lots: Any, out: Any) -> None:
+    for k in range(0, x.size, 16):
+        store(out, k, exp_row(load(x, k)))
+        store(out, x.size + k, sigmoid_row(load(x, k)))
+    store(out, 2 * x.size, floats(lots, 1) / load(x, 0))
+
+
+@kernel
+def _one_by_one(x: Any, out: Any) -> None:
+    for k in range(x.size):
+        out[k], out[x.size + k] = exp32(x[k]), sigmoid32(x[k])
+
+
+def test_functions_of_sixteen_at_once_have_the_bits_of_one() -> None:
+    x = np.concatenate(
+        [RNG.normal(0.0, s, 64) for s in (1e-3, 1.0, 30.0, 300.0)] + [[0.0, -0.0, np.inf, np.nan] * 4]
+    )
+    x = x.astype(np.float32)
+    lots = RNG.integers(-(2**60), 2**60, 17)
+    out, expected = np.zeros((2, 2 * x.size + 16), np.float32)
+    _functions(x, lots, out)
+    _one_by_one(x, expected)
+    expected[2 * x.size :] = lots[1:].astype(np.float32) / x[:16]
+    assert np.array_equal(out, expected, equal_nan=True)
+    assert np.isnan(out).sum() == 8
+
+
+@kernel
+def _all_finite(x: Any) -> bool:
+    return finite(load(x, 0))
+
+
+def test_whether_all_of_a_row_are_numbers() -> None:
+    for kind, width in ((np.float32, 16), (np.float64, 8)):
+        x = np.full(width, np.finfo(kind).max, kind)
+        assert _all_finite(x)
+        for at in (0, width - 1):
+            for wrong in (np.nan, np.inf, -np.inf):
+                x[at] = wrong
+                assert not _all_finite(x)
+            x[at] = 0.0
+
+
+_picked = gather([3, 0, 7, 3] * 4)
+
+
+@kernel
+def _gathered(x: Any, at: int, out: Any) -> None:
+    store(out, 0, _picked(x, at))
+
+
+def test_a_row_is_gathered_from_a_few_places() -> None:
+    x, out = RNG.normal(size=(3, 4)).astype(np.float32), np.zeros(16, np.float32)
+    _gathered(x, 2, out)
+    assert out.tolist() == x.ravel()[[5, 2, 9, 5] * 4].tolist()
 
 
 @kernel

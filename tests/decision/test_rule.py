@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from emp.core.codes import Action, EventFlag, Reason, WorkingState
+from emp.core.numba.jit import kernel
 from emp.core.records import (
     ACCOUNT,
     DECISION,
@@ -17,8 +18,20 @@ from emp.core.records import (
     WORKING,
 )
 from emp.decision.estimates import LOOKAHEAD, new_estimates, see_trade, update_estimates
+from emp.decision.fills import NEVER
 from emp.decision.queue import lots_ahead
-from emp.decision.rule import COSTS, ValueRule, decide_by_value, slip_ticks
+from emp.decision.rule import (
+    COSTS,
+    Sought,
+    ValueRule,
+    Wait,
+    best_post,
+    decide_by_value,
+    fill_probability,
+    held_to_outcomes,
+    resting_gain,
+    slip_ticks,
+)
 from emp.decision.standing import new_standing, remember_action
 from tests.kit.events import random_events
 
@@ -169,6 +182,39 @@ def test_opening_by_crossing_is_to_be_earned() -> None:
         assert (row["action"], row["side"]) == (action, 1), "what is held may always be closed"
 
 
+@kernel
+def _best(event: Any, e: Any, c: Any, account: Any, st: Any, edge: float, wait: Wait, rival: float) -> Any:
+    found = best_post(event, e, c, account, st, 1, edge, wait, Sought(1.0, 0, rival))
+    touch, before = event.bid_px[0], event.bid_px[0] + 1
+    at, at_before = resting_gain(event, e, c, 1, edge, touch), resting_gain(event, e, c, 1, edge, before)
+    value = fill_probability(event, e, wait, 1, touch, float(event.bid_sz[0]), 1.0)
+    value *= held_to_outcomes(c, st, account, 1, at)
+    value_before = fill_probability(event, e, wait, 1, before, 0.0, 1.0)
+    value_before *= held_to_outcomes(c, st, account, 1, at_before)
+    return found, value, value_before
+
+
+def test_the_better_price_is_the_one_of_more_value_though_no_chance_is_asked() -> None:
+    rng = np.random.default_rng(7)
+    account, losing = np.zeros(1, ACCOUNT)[0], 0
+    for _ in range(500):
+        event = book(bid_sz=int(rng.integers(1, 200)))
+        e = estimates(volume_bid=float(rng.choice([0.0, 0.05, 4.0])), adverse_bid=float(rng.normal(0.0, 3.0)))
+        st = standing(level=rng.normal(), slope=rng.choice([1.0, 0.2, -0.5]), error=abs(rng.normal()))
+        wait = Wait(2e9, float(rng.normal()), float(rng.choice([1.0, 0.3, 0.0, -0.4])), 0.0)
+        if e["volume_bid"] == 0.0:
+            wait = Wait(2e9, NEVER, 0.0, 0.0)
+        for rival in (-np.inf, -float(rng.exponential()), 0.0, float(rng.exponential())):
+            edge = float(rng.normal(0.0, 2.0))
+            (best, px, queue, _), value, before = _best(event, e, costs(), account, st, edge, wait, rival)
+            true = max(value, before)
+            assert (best > rival, best > 0.0) == (true > rival, true > 0.0)
+            if true > rival:
+                assert (px, queue) == ((1001, 0) if before > value else (1000, event["bid_sz"][0]))
+            losing += best != true
+    assert losing > 400, "most of these orders would lose, and nobody asked how likely"
+
+
 def test_resting_orders_are_kept_moved_and_withdrawn() -> None:
     flow = estimates(volume_bid=4.0, volume_ask=4.0)
     learned = flow["fills"]["learned"]
@@ -185,6 +231,7 @@ def test_resting_orders_are_kept_moved_and_withdrawn() -> None:
     assert outcome(1000, age_ns=old) == (Action.HOLD, Reason.KEEP_RESTING), "it would be posted again there"
     assert outcome(999, age_ns=old) == (Action.HOLD, Reason.KEEP_RESTING), "it fills as surely there"
     learned["weights"] = 0.0, 1.0, 0.0  # the fewer lots are ahead, the likelier
+    flow["asked_ns"] = np.nan  # as each event leaves it
     assert outcome(999, age_ns=old) == (Action.REPLACE, Reason.MOVE_EDGE)
     assert outcome(998, age_ns=old) == (Action.REPLACE, Reason.MOVE_EDGE)
     assert outcome(998, age_ns=old - 1) == (Action.HOLD, Reason.KEEP_RESTING)

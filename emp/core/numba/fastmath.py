@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from emp.core.numba.jit import kernel
+from emp.core.numba.simd import floor, power_of_two, splat, within
 
 _LOG2_E = np.float32(math.log2(math.e))
 _LN_2 = np.float32(math.log(2.0))
@@ -27,6 +28,24 @@ def exp32(x: Any) -> Any:
     tail = _C2 + u * _C3 + u2 * (_C4 + u * _C5 + u2 * _C6)
     power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
     return power * (np.float32(1.0) + u + u2 * tail)
+
+
+@kernel
+def exp_row(x: Any) -> Any:
+    """`exp32` of sixteen numbers side by side (`emp.core.numba.simd`), to the same bits."""
+    x = within(x, _LOWEST, _HIGHEST)
+    n = floor(x * splat(_LOG2_E) + splat(np.float32(0.5)))
+    u = x - n * splat(_LN_2)
+    u2 = u * u
+    tail = splat(_C2) + u * splat(_C3) + u2 * (splat(_C4) + u * splat(_C5) + u2 * splat(_C6))
+    return power_of_two(n) * (splat(np.float32(1.0)) + u + u2 * tail)
+
+
+@kernel
+def sigmoid_row(x: Any) -> Any:
+    """`sigmoid32` of sixteen numbers side by side, to the same bits."""
+    one = splat(np.float32(1.0))
+    return one / (one + exp_row(splat(np.float32(0.0)) - x))
 
 
 @kernel

@@ -6,6 +6,7 @@ computed does not depend on how wide the processor's registers are: `total` alwa
 """
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,12 @@ def _arithmetic(operation: Any, instruction: str) -> None:
         return getattr(builder, instruction)(*args)
 
 
-for _operation, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+for _operation, _instruction in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
     _arithmetic(_operation, _instruction)
 
 
@@ -133,6 +139,94 @@ def _clip(typing: Any, values: Any, bound: Any) -> Any:
     return values(values, values.element), code
 
 
+def _within(typing: Any, values: Any, low: Any, high: Any) -> Any:
+    if not isinstance(values, Row):
+        return None
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        low, high = (_splat_value(builder, values, bound) for bound in args[1:])
+        less = builder.select(builder.fcmp_unordered("<", args[0], high), args[0], high)
+        return builder.select(builder.fcmp_unordered(">", less, low), less, low)
+
+    return values(values, values.element, values.element), code
+
+
+def _floor(typing: Any, values: Any) -> Any:
+    if not isinstance(values, Row):
+        return None
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        name = f"llvm.floor.v{values.width}f{values.element.bitwidth}"
+        kind = ir.FunctionType(values.vector, [values.vector])
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+    return values(values), code
+
+
+def _finite(typing: Any, values: Any) -> Any:
+    if not isinstance(values, Row):
+        return None
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        nothing = builder.fsub(args[0], args[0])
+        bits = builder.bitcast(builder.fcmp_ordered("==", nothing, nothing), ir.IntType(values.width))
+        return builder.icmp_unsigned("==", bits, ir.Constant(bits.type, -1))
+
+    return types.boolean(values), code
+
+
+def _power_of_two(typing: Any, values: Any) -> Any:
+    if values != ROWS[types.float32]:
+        return None
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        ints = ir.VectorType(cgutils.int32_t, values.width)
+        constant = (
+            ir.Constant(ints, [n] * values.width) for n in (127, 23)
+        )  # bias and place of the exponent
+        exponent = builder.add(builder.fptosi(args[0], ints), next(constant))
+        return builder.bitcast(builder.shl(exponent, next(constant)), values.vector)
+
+    return values(values), code
+
+
+def _floats(typing: Any, array: Any, at: Any) -> Any:
+    if not isinstance(array, types.Array) or array.layout != "C" or array.dtype != types.int64:
+        return None
+    row = ROWS[types.float32]
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = builder.gep(context.make_array(array)(context, builder, args[0]).data, [args[1]])
+        ints = ir.VectorType(ir.IntType(64), row.width)
+        return builder.sitofp(builder.load(builder.bitcast(data, ints.as_pointer()), align=8), row.vector)
+
+    return row(array, types.intp), code
+
+
+def gather(offsets: Sequence[int]) -> Any:
+    """A function of an array and a place `at`: the row whose every number is array[at + its offset]."""
+    distinct = sorted(set(offsets))
+    lanes = [distinct.index(offset) for offset in offsets]
+
+    def typed(typing: Any, array: Any, at: Any) -> Any:
+        row = _row_of(array)
+        if row is None or row.width != len(lanes):
+            return None
+
+        def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            data = context.make_array(array)(context, builder, args[0]).data
+            some: Any = ir.Constant(ir.VectorType(row.vector.element, len(distinct)), ir.Undefined)
+            for k, offset in enumerate(distinct):
+                place = builder.gep(data, [builder.add(args[1], ir.Constant(args[1].type, offset))])
+                some = builder.insert_element(some, builder.load(place), cgutils.int32_t(k))
+            mask = ir.Constant(ir.VectorType(cgutils.int32_t, row.width), lanes)
+            return builder.shuffle_vector(some, some, mask)
+
+        return row(array, types.intp), code
+
+    return intrinsic(typed)
+
+
 def _total(typing: Any, values: Any) -> Any:
     if not isinstance(values, Row):
         return None
@@ -158,6 +252,21 @@ splat: Any = intrinsic(_splat)
 
 clip: Any = intrinsic(_clip)
 """`clip(row, bound)`: each limited to -bound .. bound."""
+
+within: Any = intrinsic(_within)
+"""`within(row, low, high)`: each limited to low .. high; what is no number stays none."""
+
+floor: Any = intrinsic(_floor)
+"""`floor(row)`: of each."""
+
+power_of_two: Any = intrinsic(_power_of_two)
+"""`power_of_two(row)`: 2**n of whole float32 n from -126 to 127."""
+
+finite: Any = intrinsic(_finite)
+"""`finite(row)`: whether all are."""
+
+floats: Any = intrinsic(_floats)
+"""`floats(array, at)`: a row of float32, from as many elements of an int64 array; nothing is checked."""
 
 total: Any = intrinsic(_total)
 """`total(row)`: their sum, in halves."""

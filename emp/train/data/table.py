@@ -9,7 +9,7 @@ from emp.core.instrument import Instrument
 from emp.core.numba.jit import kernel
 from emp.core.records import MARKET_STATE, Array
 from emp.core.sessions import session_table
-from emp.perception.depth import ENCODER, encode_side
+from emp.perception.depth import ENCODER, encode
 from emp.perception.features import BookFeatures, perceive_book
 from emp.perception.normalise import CORE, INPUTS
 from emp.perception.state import CELLS, new_perception
@@ -85,14 +85,11 @@ def extract_batch(
 @kernel
 def encode_cells(cells: Array, has_depth: Array, encoder: Any, out: Array) -> None:
     """Depth features of stored grids: out float32[n, DEPTH_FEATURES], zero where there is no depth."""
-    half = out.shape[1] // 2
-    gated = np.zeros(CELLS, np.float32)
     m = 0
     for i in range(out.shape[0]):
         out[i] = 0.0
         if has_depth[i]:
-            encode_side(cells[m, 0], gated, encoder, out[i], 0)
-            encode_side(cells[m, 1], gated, encoder, out[i], half)
+            encode(cells[m], encoder, out[i])
             m += 1
 
 
