@@ -66,6 +66,7 @@ def of_day(day: WatchedDay, source: Source) -> Evidence:
         "day": day.day,
         "alarms": list(day.alarms),
         "over": day.over,
+        "unsigned": list(day.unsigned),
     }
     made = new_evidence("paper", day.model, records, config, data=[_data(one) for one in _seen(day)])
     return msgspec.structs.replace(made, code=source.code)
@@ -211,6 +212,9 @@ def judge_day(
             run, day = str(one.config.get("run")), one.config.get("day")
             if run not in began or not began[run] <= cast(int, day):
                 return Judged("short", f"that run {run} began is not on record")
+    unsigned = _unsigned(parts)
+    if unsigned:
+        return Judged("short", unsigned)
     records = [r for one in counted(parts) for r in one.records if r.instrument in ("", instrument)]
     lacking = [name for name in PARTS if not _has(records, f"{name}_p99_ms", "")]
     lacking += [name for name in ("value_over_dumb_ticks",) if not _has(records, name, "")]
@@ -224,6 +228,22 @@ def judge_day(
         if total < least:
             return Judged("short", f"{total:g} {measure} of at least {least}")
     return Judged("green", "")
+
+
+def _unsigned(parts: Sequence[Evidence]) -> str:
+    """Of which hours of a day it was not signed how far a run had come while it went on, in words; "" of none."""
+    for one in parts:
+        match one.config.get("unsigned"):
+            case []:
+                continue
+            case [*hours]:
+                told = ", ".join(str(hour) for hour in hours)
+                return (
+                    f"run {one.config.get('run')} was not signed while it went on, in the hours (UTC) {told}"
+                )
+            case _:
+                return f"run {one.config.get('run')} does not say whether its hours were signed"
+    return ""
 
 
 def _has(records: Sequence[Record], measure: str, horizon: str) -> bool:
