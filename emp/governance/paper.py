@@ -20,6 +20,7 @@ from emp.governance.evidence import Data, Evidence, Record, new_evidence
 from emp.governance.gates import Gates
 from emp.governance.paper_source import Source
 from emp.governance.runs import Going, begun_runs, untold
+from emp.governance.sound import impossible_day
 from emp.journal.latency_log import PARTS
 from emp.model.scoring import ece
 from emp.perception.state import CORE_INPUTS
@@ -195,6 +196,9 @@ def judge_day(
     """
     if not all(one.whole for one in parts):
         return Judged("red", "records of its evidence were cut")
+    wrong = next(filter(None, (impossible_day(one.records) for one in parts)), "")
+    if wrong:
+        return Judged("red", wrong)
     limits = gates.gates
     alarms = [str(alarm) for one in parts for alarm in one.config.get("alarms", ["no alarms are told"])]
     over = dict.fromkeys(alarms)
@@ -225,7 +229,7 @@ def judge_day(
         return Judged("short", f"not measured: {', '.join(lacking)}")
     for measure, least in (("looks", LOOKS), ("hours", HOURS)):
         total = math.fsum(x for record in records if record.measure == measure for x in record.blocks)
-        if total < least:
+        if not total >= least:
             return Judged("short", f"{total:g} {measure} of at least {least}")
     return Judged("green", "")
 

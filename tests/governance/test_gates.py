@@ -285,9 +285,9 @@ def verdict(values: list[float], limit: float, side: str) -> str:
         warmup_events=0,
         provenance={"series": [TRAINED]},
     )
-    record = msgspec.structs.replace(records()[0], measure="ece", blocks=tuple(values))
+    record = msgspec.structs.replace(records()[0], measure="log_loss", blocks=tuple(values))
     evidence = {"a": msgspec.structs.replace(evaluation("", [record]))}
-    rule = Rule("ece_max", limit, side, "evaluation", "ece", None, every)  # type: ignore[arg-type]
+    rule = Rule("ece_max", limit, side, "evaluation", "log_loss", None, every)  # type: ignore[arg-type]
     return judge_gate(rule, Case(manifest, evidence, REFERENCE, code_version()), 0.95).verdict
 
 
