@@ -272,6 +272,21 @@ def judge(row: Any, state: Any, now: int) -> int:
 
 
 @kernel
+def heard(px: int, state: Any) -> None:
+    """A trade at `px` ticks is told; before `judge` of the book that comes with it, or after it.
+
+    Books far off in a row are no market that has moved while others trade where it was: one near the last good mid, and
+    far off these books, lets them begin anew. `state` is a JUDGE record.
+    """
+    if (
+        state.far_rows > 0
+        and not far_off(2 * px, state.mid2, state.unit2)
+        and far_off(2 * px, state.far2, state.unit2)
+    ):
+        state.far_rows = 0
+
+
+@kernel
 def judge_trade(px: int, qty: int, state: Any) -> int:
     """Why a trade at `px` ticks of `qty` signed lots cannot be, or ACCEPTED; `state` is a JUDGE record.
 

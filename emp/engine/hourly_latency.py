@@ -18,6 +18,7 @@ class HourlyLatency:
         """`model` is the hash of the one that serves first."""
         self._log, self._model = log, model
         self._hour = 0
+        self._made: list[Hour] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -41,10 +42,20 @@ class HourlyLatency:
         self._end_hour()
         self._model = model
 
-    def close(self) -> None:
-        """End the hour and the file."""
+    def write(self) -> None:
+        """Write the hours that have ended. Once their rows last: a line of more decisions than the action log has is
+        no honest one.
+        """
+        while self._made:
+            self._log.write(self._made[0])
+            del self._made[0]
+
+    def close(self, *, lasting: bool = True) -> None:
+        """End the hour and the file; `lasting` says whether the rows so far were written."""
         try:
             self._end_hour()
+            if lasting:
+                self.write()
         finally:
             self._log.close()
 
@@ -52,7 +63,7 @@ class HourlyLatency:
         n = int(self._counts[0].sum())
         if n:
             adapter, model, total = (p99(one) for one in self._counts)
-            self._log.write(Hour(self._hour, self._model, n, (adapter, model, total)))
+            self._made.append(Hour(self._hour, self._model, n, (adapter, model, total)))
         self._begin()
 
 

@@ -136,11 +136,14 @@ class JournalTap(Tap):
         self._flush_parts()
         before, self._tail = self._tail, self._begin_tail()
         disk().close(before)
+        self._latency.write()
 
     def close(self) -> None:
         """Everything into parts; the tail goes."""
+        lasting = False
         try:
             self.on_idle()
+            lasting = True
         finally:
             try:
                 self.market.close()
@@ -148,7 +151,7 @@ class JournalTap(Tap):
                 try:
                     self.actions.close()
                 finally:
-                    self._latency.close()
+                    self._latency.close(lasting=lasting)
         disk().close(self._tail)
         disk().unlink(self._path)
 

@@ -75,6 +75,7 @@ class WatchedDay:
     lineup: Mapping[str, Any] = field(default_factory=dict)  # the line that says who was compared last
     contests: int = 0  # lineups with a challenger that the run has had so far
     hours: list[Hour] = field(default_factory=list)  # times
+    unsigned: list[int] = field(default_factory=list)  # its hours of which nothing was signed as they went by
     end: int = 0  # events of the run up to its last
     over: bool = False  # whether events of a later day came, and the monitor has told of what came after it
 

@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from emp.core.instrument import catalogue
 from emp.governance.bounds import Bounds, bounds
 from emp.governance.contests import best_contest, counts, of_contests
 from emp.governance.evidence import Evidence, Record
@@ -20,6 +19,7 @@ from emp.governance.foreign import of_paper, picked, played_again
 from emp.governance.gates import Gates, Rule, Side, rules
 from emp.governance.reference import Likeness
 from emp.governance.seal import content_address
+from emp.governance.sound import asset_classes, impossible, unsound
 from emp.governance.trials import trials_of
 from emp.model.artifact import Manifest, trained_on
 
@@ -59,6 +59,7 @@ class Case(NamedTuple):
     code: str
     champion: str = ""  # the model that it must have beaten on live events; "": whichever serves
     likeness: Likeness = "other"  # what the reference is to the model: live asks for it
+    now_ns: int | None = None  # of what has come by then; None: nobody asks
 
 
 def judge(gates: Gates, case: Case) -> Judgement:
@@ -101,6 +102,9 @@ def judge_gate(rule: Rule, case: Case, confidence: float) -> Verdict:
     overlapping = [e for e in (case.evidence[name] for name in names) if _overlaps(case.manifest, e)]
     if overlapping:
         return Verdict(rule.name, rule.limit, None, None, "fail", names, "its data overlap the training")
+    why = _wrong(case, names, read)
+    if why:
+        return Verdict(rule.name, rule.limit, None, None, "fail", names, why)
     if rule.kind == "contest":
         read = best_contest(read)
     worst: tuple[float, Bounds, str] | None = None
@@ -116,6 +120,15 @@ def judge_gate(rule: Rule, case: Case, confidence: float) -> Verdict:
     ends = (found.low, found.high)
     said: Literal["pass", "fail"] = "pass" if over <= 0.0 else "fail"
     return Verdict(rule.name, rule.limit, found.value, ends, said, names, where)
+
+
+def _wrong(case: Case, names: Sequence[str], read: Sequence[tuple[str, Record]]) -> str:
+    """What cannot be of the evidence and the records that a gate reads, in words; "" of nothing."""
+    for name in names:
+        why = unsound(case.evidence[name], case.now_ns)
+        if why:
+            return why
+    return next(filter(None, (impossible(record, case.evidence[name]) for name, record in read)), "")
 
 
 def _figure(
@@ -141,6 +154,8 @@ def _figure(
     if trials.why:
         return None, f"{trials.why}, {where}"
     value = rule.among(np.array(record.blocks), trials.others, trials.models)
+    if not isfinite(value):
+        return None, f"not a number: {where}"
     return Bounds(value, value, value), f"{where}, of {trials.models} trials"
 
 
@@ -210,7 +225,7 @@ def _asked(rule: Rule, case: Case) -> list[str]:
     """Instruments of the model's training that the gate asks for."""
     if rule.of is None:
         return []
-    known = {name: one.asset_class.name.lower() for name, one in catalogue().items()}
+    known = asset_classes()
     wanted = {
         one["instrument"]: one.get("asset_class") or known.get(one["instrument"])
         for one in case.manifest.provenance.get("series", [])

@@ -20,6 +20,7 @@ from emp.governance.evidence import Data, Evidence, Record, new_evidence
 from emp.governance.gates import Gates
 from emp.governance.paper_source import Source
 from emp.governance.runs import Going, begun_runs, untold
+from emp.governance.sound import impossible_day
 from emp.journal.latency_log import PARTS
 from emp.model.scoring import ece
 from emp.perception.state import CORE_INPUTS
@@ -66,6 +67,7 @@ def of_day(day: WatchedDay, source: Source) -> Evidence:
         "day": day.day,
         "alarms": list(day.alarms),
         "over": day.over,
+        "unsigned": list(day.unsigned),
     }
     made = new_evidence("paper", day.model, records, config, data=[_data(one) for one in _seen(day)])
     return msgspec.structs.replace(made, code=source.code)
@@ -194,6 +196,9 @@ def judge_day(
     """
     if not all(one.whole for one in parts):
         return Judged("red", "records of its evidence were cut")
+    wrong = next(filter(None, (impossible_day(one.records) for one in parts)), "")
+    if wrong:
+        return Judged("red", wrong)
     limits = gates.gates
     alarms = [str(alarm) for one in parts for alarm in one.config.get("alarms", ["no alarms are told"])]
     over = dict.fromkeys(alarms)
@@ -211,6 +216,9 @@ def judge_day(
             run, day = str(one.config.get("run")), one.config.get("day")
             if run not in began or not began[run] <= cast(int, day):
                 return Judged("short", f"that run {run} began is not on record")
+    unsigned = _unsigned(parts)
+    if unsigned:
+        return Judged("short", unsigned)
     records = [r for one in counted(parts) for r in one.records if r.instrument in ("", instrument)]
     lacking = [name for name in PARTS if not _has(records, f"{name}_p99_ms", "")]
     lacking += [name for name in ("value_over_dumb_ticks",) if not _has(records, name, "")]
@@ -221,9 +229,25 @@ def judge_day(
         return Judged("short", f"not measured: {', '.join(lacking)}")
     for measure, least in (("looks", LOOKS), ("hours", HOURS)):
         total = math.fsum(x for record in records if record.measure == measure for x in record.blocks)
-        if total < least:
+        if not total >= least:
             return Judged("short", f"{total:g} {measure} of at least {least}")
     return Judged("green", "")
+
+
+def _unsigned(parts: Sequence[Evidence]) -> str:
+    """Of which hours of a day it was not signed how far a run had come while it went on, in words; "" of none."""
+    for one in parts:
+        match one.config.get("unsigned"):
+            case []:
+                continue
+            case [*hours]:
+                told = ", ".join(str(hour) for hour in hours)
+                return (
+                    f"run {one.config.get('run')} was not signed while it went on, in the hours (UTC) {told}"
+                )
+            case _:
+                return f"run {one.config.get('run')} does not say whether its hours were signed"
+    return ""
 
 
 def _has(records: Sequence[Record], measure: str, horizon: str) -> bool:

@@ -113,7 +113,9 @@ class Registry:
         champion = before[-1] if before else ""
         how = likeness(artifact.manifest, reference, promoted=self._passed(reference.hash, gates))
         evidence = self.store.all()
-        return judge(gates, Case(artifact.manifest, evidence, reference.hash, code_version(), champion, how))
+        now = self._clock.now_ns()
+        case = Case(artifact.manifest, evidence, reference.hash, code_version(), champion, how, now)
+        return judge(gates, case)
 
     def promote(self, artifact: Artifact, gates: Gates, reference: Manifest) -> tuple[Judgement, str]:
         """Make a model the default where every gate passes; else say in the trail that it was refused. The default is

@@ -45,7 +45,8 @@ def trials_of(evidence: Mapping[str, Evidence], name: str, record: Record) -> Tr
             continue
         names = {data.series for data in one.data if data.rows_sha256 == rows}  # a file may have another name
         alike = [other for other in one.records if other.series in names and _alike(other, record)]
-        if not one.whole or not alike or any(len(other.blocks) != len(record.blocks) for other in alike):
+        whole = all(len(r.blocks) == len(record.blocks) and np.isfinite(r.blocks).all() for r in alike)
+        if not one.whole or not alike or not whole:
             return Trials([], 0, f"the gains of trial {one.model[:8]} are not whole")
         others |= {other.blocks: np.array(other.blocks) for other in alike}
     if not others:

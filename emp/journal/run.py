@@ -104,11 +104,11 @@ def instruments_of(manifest: Mapping[str, Any]) -> list[Instrument]:
 
 
 class RunFolder:
-    """Paths and small files of one run."""
+    """Paths and small files of one run. Its manifest is read once: what is held against its hash is what is used."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.manifest: dict[str, Any] = _read_json(self.path / MANIFEST)
+        self.manifest, self.manifest_sha256 = _read_manifest(self.path / MANIFEST)
         self.ledger = self.path / "ledger.sqlite"
         self.actions = self.path / "actions"
         self.market = self.path / "market"
@@ -236,11 +236,26 @@ def _json(value: Mapping[str, Any]) -> bytes:
     )
 
 
+def _read_manifest(path: Path) -> tuple[dict[str, Any], str]:
+    """What a manifest says, and the SHA-256 of the same bytes."""
+    data = _read(path)
+    return _parsed(data, path), hashlib.sha256(data).hexdigest()
+
+
 def _read_json(path: Path) -> dict[str, Any]:
+    return _parsed(_read(path), path)
+
+
+def _read(path: Path) -> bytes:
     try:
-        value = json.loads(path.read_bytes())
+        return path.read_bytes()
     except OSError as error:
         raise JournalError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _parsed(data: bytes, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
     except ValueError as error:
         raise JournalError(f"{path} is not JSON: {error}") from error
     if not isinstance(value, dict):

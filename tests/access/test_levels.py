@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from emp.access.recordings import open_recording
 from emp.access.recordings.source import Recording
@@ -117,3 +118,15 @@ def test_the_first_rows_may_lack_a_side(tmp_path: Path) -> None:
     events, source = read(write(tmp_path, "q.csv", "ts_utc,bid,ask", *lines), "EURUSD")
     assert events["bid_px"][:, 0].tolist() == [108650]
     assert source.counts.quarantined == {Quarantine.ONE_SIDED: 3}
+
+
+@pytest.mark.parametrize(("px", "believed"), [(1995.7, False), (5987.0, True)])
+def test_a_feed_of_wrong_books_is_not_believed_while_others_trade_where_the_market_was(
+    tmp_path: Path, px: float, believed: bool
+) -> None:
+    wrong = [f"2023-05-01T10:00:{k // 5:02}.{k % 5 * 2}00Z,5986.6,5,5987.4,6,,,," for k in range(5, 100)]
+    book = write(tmp_path, "GC_book2.csv", HEADER, "2023-05-01T10:00:00Z,1995.6,5,1995.8,6,,,,", *wrong)
+    trades = [f"2023-05-01T10:00:{second:02}Z,buy,{px},1" for second in range(2, 20)]
+    write(tmp_path, "GC_trades.csv", "ts_utc,side,px,qty", *trades)
+    events, _ = read(book, "GC")
+    assert (59866 in events["bid_px"][:, 0]) == believed

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emp.core.book import FAR_ROWS, JUDGE, copy_book, judge, judge_touch, judge_trade, same_book, to_lots
+from emp.core.book import (
+    FAR_ROWS,
+    JUDGE,
+    copy_book,
+    heard,
+    judge,
+    judge_touch,
+    judge_trade,
+    same_book,
+    to_lots,
+)
 from emp.core.codes import EventFlag, Quarantine
 from emp.core.records import Array
 from tests.core.book_reference import Book, Judge, book_of, row_of, whole_lots
@@ -213,6 +223,36 @@ def test_no_jump_is_believed_sooner(steps: list[tuple[int, int]]) -> None:
         over = now - run[0][1]
         enough = (len(run) > FAR_ROWS and over >= 5 * S) or (len(run) > 2 and over >= 60 * S)
         assert (code == OK) == (good in (0, 2 * middle) or enough)
+
+
+def test_a_trade_where_the_market_was_says_that_it_is_still_there() -> None:
+    """A feed of wrong prices that lasts is believed where nobody trades, and while somebody does it is not."""
+    for px, every, code in (
+        (1000, 20, Quarantine.ABSURD_PRICE),  # others trade at the last good mid
+        (1400, 20, Quarantine.ABSURD_PRICE),  # near it still
+        (3000, 20, OK),  # where the books say
+        (1700, 20, OK),  # near both: it says nothing
+        (1000, 200, OK),  # nobody has traded for longer than books must agree
+    ):
+        state = fresh()
+        judge(row_of(around(1000))[0], state[0], 0)
+        said = []
+        for k in range(100):
+            if k % every == 10:
+                heard(px, state[0])
+            said.append(Quarantine(judge(row_of(around(3000))[0], state[0], 10 * S + k * S // 5)))
+        assert said[-1] == code, px
+        assert said[0] == Quarantine.ABSURD_PRICE
+
+
+def test_a_trade_says_nothing_where_no_book_was_far() -> None:
+    state = fresh()
+    heard(1000, state[0])
+    assert not state.view(np.uint8).any()
+    assert ask(state, around(1000), around(1001)) == [OK, OK]
+    before = state.copy()
+    heard(5, state[0])
+    assert before == state
 
 
 def test_the_factor_is_two_and_holds_on_both_sides_of_zero() -> None:

@@ -75,3 +75,12 @@ def test_quotes_without_sizes_show_the_best_price_of_each_side() -> None:
     assert levels(row) == ([(100, 0)], [(102, 0)])
     assert not row["bid_px"][1:].any()
     assert not row["ask_px"][1:].any()
+
+
+def test_a_trade_where_the_market_was_lets_far_books_begin_anew() -> None:
+    for px, far_rows in (("1.01", 1), ("9.01", 2)):
+        screen = Screen(MOCK, [currency_pair("A", 0.01, 1.0)], ["1"])
+        screen.show(crossing("1.00", "1.02"))
+        assert screen.show(crossing("9.00", "9.02")) == []
+        assert screen.show(incremental([f"279=0|269=2|55=1|270={px}|271=2"])) == []
+        assert screen.market.books[0]["judge"]["far_rows"] == far_rows

@@ -73,7 +73,7 @@ class Ticking:
     """A clock that advances by one at every look."""
 
     def __init__(self) -> None:
-        self.ns = 0
+        self.ns = 1_000
 
     def now_ns(self) -> int:
         self.ns += 1
@@ -163,9 +163,9 @@ def integrity(model: str, changed: float = 0.0, step: float = 1e-6, path: float 
     data = evaluation(model).data
 
     def made(measure: str, worst: float, others: float = 0.0) -> list[Record]:
-        values = (worst, *(others,) * 7)
+        values, kind = (worst, *(others,) * 7), "cut" if measure == "future_changed" else "piece"
         return [
-            Record(measure, d.series, d.instrument, d.asset_class, "", values, "cut", 20_000) for d in data
+            Record(measure, d.series, d.instrument, d.asset_class, "", values, kind, 20_000) for d in data
         ]
 
     parity = [*made("step_difference", step), *made("path_differing", path)]
@@ -185,7 +185,8 @@ def contest(
 
 
 def plain(measure: str, value: float, n: int = 8, instrument: str = "", asset_class: str = "") -> Record:
-    return Record(measure, "", instrument, asset_class, "", (value,) * n, "run", n)
+    kind = "day" if measure == "psi" else "run"
+    return Record(measure, "", instrument, asset_class, "", (value,) * n, kind, n)
 
 
 def all_green(model: str) -> list[Evidence]:
@@ -225,7 +226,7 @@ def paper(
     made = [record(f"{part}_p99_ms", 0.1, of="") for part in ("adapter", "model", "total")]
     made += [record("looks", 100.0), record("hours", 7.0), record("value_over_dumb_ticks", value)]
     made += [record(name, 0.05, horizon) for name in ("ece", "brier") for horizon in HORIZON_NAMES]
-    config = {"run": f"RUN{day}", "protocol": "fix", "day": day, "alarms": list(alarms)}
+    config = {"run": f"RUN{day}", "protocol": "fix", "day": day, "alarms": list(alarms), "unsigned": []}
     return new_evidence("paper", model, made, config)
 
 

@@ -236,8 +236,9 @@ def test_paper_days_that_missed_more_count_beside_an_evaluation_that_did_not(art
 def test_what_a_paper_run_on_a_recording_says_is_read_by_no_gate(
     kind: Kind, measure: str, gate: str, artifact: Artifact
 ) -> None:
+    day = msgspec.structs.replace(plain(measure, 0.1), kind_of_block="day")
     made = [
-        msgspec.structs.replace(plain(measure, 0.1), instrument=name, asset_class=asset_class)
+        msgspec.structs.replace(day, instrument=name, asset_class=asset_class)
         for name, asset_class in (("GOOG", "equity"), ("EURUSD", "fx_spot"))
     ]
     for protocol in ("fix", "ctrader"):

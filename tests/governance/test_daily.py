@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from emp.app.cli import app
 from emp.app.soak.record import paper_record
-from emp.app.wiring.daily import Daily, newest_day, observe_apart
+from emp.app.wiring.daily import Daily, Hourly, newest_day, observe_apart
 from emp.app.wiring.governed import _goes_on
 from emp.app.wiring.live import Running, assemble_live
 from emp.app.wiring.paper_days import observe_run, record_start
@@ -38,6 +38,7 @@ from emp.governance.evidence import Evidence, Store
 from emp.governance.gates import Gates, read_gates
 from emp.governance.paper import Asked, days_of, paper_lacks, told_whole
 from emp.journal.held import held
+from emp.journal.latency_log import LATENCY
 from emp.journal.monitor_log import read_monitor
 from emp.journal.run import RunFolder, code_version
 from emp.observe.board import Board
@@ -193,6 +194,17 @@ def test_what_is_told_on_the_way_is_what_the_ended_run_says(
         for mine, theirs in zip(one.records, other.records, strict=True):
             np.testing.assert_allclose(mine.blocks, theirs.blocks, rtol=1e-9, atol=1e-12)
         assert one.data == other.data
+
+
+def test_times_of_more_decisions_than_were_made_are_not_told(
+    played: Played, tmp_path: Path, gates: Gates
+) -> None:
+    run = RunFolder(shutil.copytree(played.run, tmp_path / "run"))
+    path = run.path / LATENCY
+    path.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[-1])
+    with pytest.raises(JournalError, match="the action log has"):
+        observed(run, tmp_path / "registry", gates)
+    assert not (tmp_path / "registry" / "evidence").exists(), "nothing is signed"
 
 
 def test_lots_that_were_closed_stand_on_their_days(played: Played) -> None:
@@ -477,11 +489,25 @@ def test_how_far_the_journal_has_come_is_signed_every_hour_and_again_where_it_fa
     nothing: dict[str, Any] = {"days": [], "open": []}
     signs = Looks(JournalError("busy"), nothing, nothing)
     clock = SimClock(5 * DAY_NS)
-    daily = Daily(tmp_path, tmp_path, clock, Looks(), sign=signs)
+    hourly = Hourly(tmp_path, tmp_path, clock, signs)
     for minutes, signed in ((0, 0), (59, 0), (60, 1), (65, 2), (70, 2), (124, 2), (125, 3)):
         clock.set(5 * DAY_NS + minutes * 60 * 10**9)
-        daily.sign()
+        hourly.look()
         assert signs.asked == signed, minutes
+
+
+@pytest.mark.parametrize("continued", [False, True])
+def test_a_process_that_goes_on_with_a_run_begins_with_what_is_not_signed(
+    tmp_path: Path, continued: bool
+) -> None:
+    (tmp_path / "market").mkdir()
+    if continued:
+        (tmp_path / "market" / "part-00000.parquet").touch()
+    signs = Looks({"days": [], "open": []})
+    hourly = Hourly(tmp_path, tmp_path, SimClock(5 * DAY_NS), signs)
+    hourly._ended.set()
+    hourly.run()
+    assert signs.asked == continued
 
 
 def test_what_goes_wrong_is_said_in_one_line(tmp_path: Path) -> None:

@@ -285,9 +285,9 @@ def verdict(values: list[float], limit: float, side: str) -> str:
         warmup_events=0,
         provenance={"series": [TRAINED]},
     )
-    record = msgspec.structs.replace(records()[0], measure="ece", blocks=tuple(values))
+    record = msgspec.structs.replace(records()[0], measure="log_loss", blocks=tuple(values))
     evidence = {"a": msgspec.structs.replace(evaluation("", [record]))}
-    rule = Rule("ece_max", limit, side, "evaluation", "ece", None, every)  # type: ignore[arg-type]
+    rule = Rule("ece_max", limit, side, "evaluation", "log_loss", None, every)  # type: ignore[arg-type]
     return judge_gate(rule, Case(manifest, evidence, REFERENCE, code_version()), 0.95).verdict
 
 
@@ -410,17 +410,60 @@ def test_a_section_that_is_missing_is_added(tmp_path: Path, gates: Gates) -> Non
         (older(*OLDER) + "  - no_gate\n", "left_out names no gate: no_gate"),
         (older(*OLDER).replace("ece_max: 0.08", "ece_max: high"), "Expected `float"),
         (older(*OLDER).replace("beyond:", "beyond: &x"), "no line can be added .* future_masking_max"),
-        (older().replace("ev5: 4.0, ", ""), "write retention_f1_drop_pct.ev5 there"),
+        (older(*OLDER).replace("\n", "\r", 1), "no line can be added"),
+        (older(*OLDER).replace("\n", "\r\n", 3), "no line can be added"),
         ("[1, 2", "not a gates file"),
     ],
 )
 def test_what_cannot_be_completed_stays_as_it_was(tmp_path: Path, text: str, why: str) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(text.encode())
     with pytest.raises(GovernanceError, match=why) as refused:
         complete(path)
     assert "\n" not in str(refused.value)
-    assert path.read_text(encoding="utf-8") == text
+    assert path.read_bytes() == text.encode()
+
+
+@pytest.mark.parametrize("names", [("ev5",), ("ev1",), ("ev20",), ("ev1", "ev20"), ("ev1", "ev5", "ev20")])
+@pytest.mark.parametrize("block", [False, True])
+def test_a_part_of_a_gate_is_added(tmp_path: Path, gates: Gates, names: tuple[str, ...], block: bool) -> None:
+    path, gate = tmp_path / "mine.yaml", "retention_f1_drop_pct"
+    kept = {"ev1": 3.0, "ev5": 4.0, "ev20": 5.0}
+    for name in names:
+        del kept[name]
+    lines = [f"{name}: {limit}" for name, limit in kept.items()]
+    made = "".join(f"\n      {line}" for line in lines) if block and lines else f" {{{', '.join(lines)}}}"
+    told = f"  {gate}: {{ev1: 3.0, ev5: 4.0, ev20: 5.0}}"
+    text = older()
+    assert told in text
+    path.write_text(text.replace(told, f"  {gate}:{made}"), encoding="utf-8")
+    assert complete(path) == tuple(f"{gate}.{name}" for name in ("ev1", "ev5", "ev20") if name in names)
+    assert read_gates(path).gates.retention_f1_drop_pct == gates.gates.retention_f1_drop_pct
+    assert complete(path) == ()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_file_stays_written_as_it_was(tmp_path: Path, encoding: str, end: str) -> None:
+    path, mark = tmp_path / "mine.yaml", "\ufeff" if encoding.startswith("utf-16") else ""
+    text = mark + older(*OLDER).replace("\n", end)
+    path.write_bytes(text.encode(encoding))
+    path.chmod(0o640)
+    assert complete(path) == OLDER
+    read_gates(path)
+    found = path.read_bytes().decode(encoding)
+    kept = [line for line in found.split(end) if not line.strip().startswith(OLDER)]
+    assert kept == text.split(end)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_link_to_a_gates_file_stays_one(tmp_path: Path) -> None:
+    file, link = tmp_path / "there.yaml", tmp_path / "mine.yaml"
+    file.write_text(older(*OLDER), encoding="utf-8")
+    link.symlink_to(file.name)
+    assert complete(link) == OLDER
+    assert link.is_symlink()
+    read_gates(file)
 
 
 def test_a_gate_that_is_left_out_is_said_and_all_left_out_is_no_pass(

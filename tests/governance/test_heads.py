@@ -1,6 +1,8 @@
 """How far a paper run had come is signed while it goes on: one that is cut, or told too soon, is noticed."""
 
+import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -23,13 +25,13 @@ from emp.engine.tap import Batch
 from emp.engine.watched_days import DAY_NS
 from emp.governance.evidence import Store
 from emp.governance.gates import Gates
-from emp.governance.heads import Head, heads_of, of_head
-from emp.governance.paper import paper_lacks
+from emp.governance.heads import Head, Unsigned, heads_of, of_head, unsigned_of
+from emp.governance.paper import judge_day, paper_lacks
 from emp.governance.paper_source import Source
 from emp.governance.runs import of_end
 from emp.governance.seal import Keys
 from emp.journal.digest import digest
-from emp.journal.latency_log import LATENCY, LatencyLog
+from emp.journal.latency_log import HOUR_NS, LATENCY, LatencyLog, read_latency
 from emp.journal.market import MarketJournal
 from emp.journal.monitor_log import MONITOR
 from emp.journal.run import RunFolder, code_version
@@ -96,9 +98,9 @@ def test_what_is_signed_is_what_is_new_and_lasts(run: Run, tmp_path: Path) -> No
     evidence = Store(home).all()
     assert [(one.first, one.end) for one in heads_of(evidence, "RUN1")] == [(0, 100), (100, 157)]
     assert heads_of(evidence, "RUN2") == []
-    assert refuse_cut(run.folder, evidence) == 157
+    assert refuse_cut(run.folder, evidence).events == 157
     run.tap.close()
-    assert refuse_cut(run.folder, evidence) == 157
+    assert refuse_cut(run.folder, evidence).events == 157
     assert {one.kind for one in evidence.values()} == {"reached"}
     assert evidence[name].config["day"] == 9
     assert Store(home).keys.may("box")
@@ -112,7 +114,25 @@ def test_a_line_that_a_full_disk_has_torn_is_not_signed(run: Run, tmp_path: Path
     sign_head(run.folder, tmp_path / "registry", CLOCK)
     run.tap.close()
     LatencyLog(run.folder.path).close()
-    assert refuse_cut(run.folder, Store(tmp_path / "registry").all()) == 100
+    assert refuse_cut(run.folder, Store(tmp_path / "registry").all()).events == 100
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_times_are_not_written_before_the_rows_that_they_are_of(run: Run, ends: bool) -> None:
+    """After a crash there would be times of decisions that the action log never had."""
+    for hour in (5, 6):
+        events = book(run.at, 4)
+        events["ts_recv"] += hour * HOUR_NS
+        rows, laps = np.zeros(4, DECISION), np.full((4, 3), 9_000, np.int32)
+        run.tap.on_batch(batch(run.at, events)._replace(rows=rows, laps=laps, first_row=run.at))
+        run.at += 4
+    run.tap.on_idle()
+    assert read_latency(run.folder.path) == [], "a power cut can take the rows yet"
+    if ends:
+        run.tap.close()
+    else:
+        run.tap._flush()
+    assert [one.n for one in read_latency(run.folder.path)] == [4, 4][: 1 + ends]
 
 
 def test_a_next_process_leaves_the_file_of_times_as_it_lies(run: Run) -> None:
@@ -161,7 +181,7 @@ def test_a_journal_that_ends_before_what_was_signed_is_refused(
     run.trade(20)
     run.tap.close()
     run.cut_to(100)
-    assert refuse_cut(run.folder, Store(home).all()) == 100, "nobody has signed more"
+    assert refuse_cut(run.folder, Store(home).all()).events == 100, "nobody has signed more"
     run.cut_to(99)
     why = "its end was cut off: it holds 99 events of 100 that were signed"
     with pytest.raises(JournalError, match=why):
@@ -206,7 +226,7 @@ def test_what_lies_beside_the_journal_is_signed_with_it(
     evidence = Store(home).all()
     with path.open("ab") as file:
         file.write(lines[2])
-    assert refuse_cut(run.folder, evidence) == 10, "what came later is not signed yet"
+    assert refuse_cut(run.folder, evidence).events == 10, "what came later is not signed yet"
     path.write_bytes(b"".join(lines[1:]) + lines[2])
     with pytest.raises(JournalError, match=f"{name}: is not what was signed while the run went on"):
         observe_run(run.folder, home, gates, CLOCK, lambda *_: None)
@@ -242,6 +262,29 @@ def test_a_run_whose_manifest_says_another_market_than_when_it_began_is_refused(
     run.tap.close()
     with pytest.raises(JournalError, match="no ledger at"):  # now it was let through
         observe_run(RunFolder(run.folder.path), home, gates, CLOCK, lambda *_: None)
+
+
+def test_the_manifest_that_is_held_against_what_was_signed_is_the_one_that_is_used(
+    run: Run, tmp_path: Path, gates: Gates
+) -> None:
+    """One that is put back between two reads would be told of another market."""
+    home, path = tmp_path / "registry", run.folder.path / "manifest.json"
+    record_start(run.folder, home, CLOCK)
+    run.trade(10)
+    run.tap.close()
+    before = path.read_text()
+    path.write_text(before.replace('"fix"', '"ctrader"'))
+    read = RunFolder(run.folder.path)
+    path.write_text(before)
+    why = "is not what was signed when the run began"
+    with pytest.raises(GovernanceError, match=why):
+        observe_run(read, home, gates, CLOCK, lambda *_: None)
+    with pytest.raises(GovernanceError, match=why):
+        sign_head(read, home, CLOCK)
+    path.write_text(before.replace('"fix"', '"ctrader"'))
+    record_start(run.folder, tmp_path / "another", CLOCK)
+    (begun,) = Store(tmp_path / "another").all().values()
+    assert begun.config["manifest_sha256"] == hashlib.sha256(before.encode()).hexdigest()
 
 
 def test_where_the_tail_says_less_than_the_parts_it_is_believed(run: Run) -> None:
@@ -312,3 +355,89 @@ def test_events_are_read_from_the_journal_in_their_order(run: Run) -> None:
     run.trade(10)
     run.trade(5, durably=False)
     assert np.concatenate(list(journalled_events(run.folder)))["seq"].tolist() == list(range(15))
+
+
+# --- hours of which nothing was signed
+
+MINUTE = 60 * 10**9
+
+
+def hours(received: list[int], *heads: tuple[int, int]) -> list[int]:
+    """Of times, minutes of the day, those hours of which nothing was signed; heads: events so far, and the minute."""
+    found = []
+    for cut in (1, 7, len(received)):
+        one = Unsigned(Head(0, end, "", (), at * MINUTE) for end, at in heads)
+        for begin in range(0, len(received), cut):
+            one.take(np.array(received[begin : begin + cut], np.int64) * MINUTE)
+        found.append(unsigned_of(one.hours(), 0))
+    assert found[0] == found[1] == found[2]
+    return found[0]
+
+
+def test_a_run_that_signs_every_hour_has_no_hour_unsigned() -> None:
+    through = list(range(600))
+    signed = [(end - 1, end) for end in range(65, 600, 65)]  # what a power cut could take comes later
+    assert hours(through, *signed) == []
+    assert hours(list(range(115))) == [], "a run of less than two hours"
+    late = [(end - 1, end) for end in (65, 180, 245, 310, 420, 485, 550)]
+    assert hours(through, *late) == [], "it was busy for most of an hour"
+
+
+def test_hours_of_which_nothing_was_signed_are_named() -> None:
+    through = list(range(600))
+    assert hours(through) == list(range(10))
+    assert hours(through, (60, 60), (121, 121), (500, 500), (560, 560)) == [2, 3, 4, 5, 6, 7, 8]
+    assert hours(through, (60, 60), (120, 120)) == [2, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_many_heads_at_once_sign_no_hour_that_has_gone() -> None:
+    """From copies that were cut at every hour."""
+    through = list(range(600))
+    assert hours(through, *((end, 600) for end in range(60, 600, 60))) == list(range(8))
+
+
+def test_what_nobody_traded_need_not_be_signed() -> None:
+    """A closed market, a machine that slept or was off: heads lie an hour of trading apart, whatever the clock says."""
+    assert hours([*range(30), *range(1_200, 1_230), *range(1_300, 1_330)], (60, 1_240)) == []
+    asleep = [minute for begin in range(0, 1_400, 200) for minute in range(begin, begin + 20)]
+    assert hours(asleep, (61, 601), (121, 1_201)) == []
+    down = [*range(60), *range(900, 960)]
+    assert hours(down, (60, 900), (118, 960)) == [], "the next process signs what the one before it has left"
+    assert hours([*range(60), *range(10, 70)], (70, 70)) == [], "a clock that was set back"
+
+
+def test_an_hour_that_lasts_longer_than_the_day_is_of_both_days() -> None:
+    one = Unsigned([])
+    one.take(np.arange(1_300, 1_700, dtype=np.int64) * MINUTE)
+    assert unsigned_of(one.hours(), 0) == [21, 22, 23]
+    assert unsigned_of(one.hours(), 1) == [0, 1, 2, 3, 4]
+
+
+def test_a_day_with_hours_that_were_not_signed_does_not_count(gates: Gates) -> None:
+    """Though all else of it is green: it was not seen while it went on."""
+    day = paper(MODEL, 9)
+    for told, why in (
+        ([9, 10], r"run RUN9 was not signed while it went on, in the hours \(UTC\) 9, 10"),
+        (None, "run RUN9 does not say whether its hours were signed"),
+        ([], ""),
+    ):
+        one = msgspec.structs.replace(day, config={**day.config, "unsigned": told})
+        judged = judge_day([one], gates, "GOOG")
+        assert judged.colour == ("short" if why else "green")
+        assert re.search(why, judged.why)
+
+
+def test_hours_come_from_the_journal_and_its_heads(run: Run, tmp_path: Path) -> None:
+    def minutes(n: int) -> None:
+        events = book(run.at, n)
+        events["ts_recv"] = (events["seq"] + 9 * 1_440) * MINUTE
+        run.tap.on_batch(batch(run.at, events))
+        run.tap._flush()
+        run.at += n
+
+    home, clock = tmp_path / "registry", SimClock(9 * DAY_NS)
+    for n in (60, 60, 240):
+        minutes(n)
+        clock.set(9 * DAY_NS + run.at * MINUTE)
+        sign_head(run.folder, home, clock)
+    assert unsigned_of(refuse_cut(run.folder, Store(home).all()).unsigned, 9) == [2, 3, 4, 5]

@@ -1,5 +1,6 @@
 """From a recorded run to live trading, in compressed time: days by the stamps of its events, and no other way."""
 
+import shutil
 from collections import deque
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from emp.engine.monitor_rerun import verify_monitor
 from emp.engine.monitor_tap import MonitorTap
 from emp.engine.rerun import Terms
 from emp.engine.tap import Batch
+from emp.engine.timed import decisions_by_hour, refuse_more_times
 from emp.engine.verdict import Verdict
 from emp.engine.watched_days import DAY_NS, WatchedDay, watched_days
 from emp.governance.evidence import Evidence
@@ -31,6 +33,7 @@ from emp.governance.paper_source import Source
 from emp.governance.registry import Registry
 from emp.governance.runs import of_end, of_start
 from emp.governance.seal import content_address
+from emp.journal.latency_log import LATENCY, Hour, read_latency
 from emp.journal.monitor_log import MONITOR, MonitorLog, read_monitor
 from emp.journal.run import RunFolder, code_version
 from emp.model.artifact import Artifact
@@ -183,6 +186,45 @@ def test_a_day_on_which_decisions_were_slow_is_red(
     judged = [judge_day([one], kind_gates, "GOOG") for one in evidence_of(slow)]
     assert [one.colour for one in judged] == ["green", "red", "green"]
     assert "total_p99_ms above 0.85" in judged[1].why
+
+
+def times(run: RunFolder) -> list[Hour]:
+    return read_latency(run.path)
+
+
+def test_times_are_those_of_the_decisions_in_the_action_log(run: RunFolder) -> None:
+    decided = decisions_by_hour(run, journalled_rows(run), ["mine"])
+    assert sum(one.n for one in times(run)) == sum(decided.values()) == len(journalled_rows(run))
+    assert {("mine", one.hour) for one in times(run)} == set(decided)
+    refuse_more_times(run, journalled_rows(run), ["mine"])
+
+
+@pytest.mark.parametrize("how", ["a line more", "more in a line", "of another model", "an hour more"])
+def test_times_of_decisions_that_were_not_made_are_refused(run: RunFolder, tmp_path: Path, how: str) -> None:
+    """A million fast decisions would make a slow day's mean a fast one."""
+    copy = RunFolder(shutil.copytree(run.path, tmp_path / "run"))
+    lines = times(copy)
+    one = lines[len(lines) // 2]
+    made = {
+        "a line more": [*lines, one],
+        "more in a line": [*lines[:-1], msgspec.structs.replace(lines[-1], n=lines[-1].n + 1)],
+        "of another model": [*lines, msgspec.structs.replace(one, model="other", n=1)],
+        "an hour more": [*lines, msgspec.structs.replace(lines[-1], hour=lines[-1].hour + 1, n=1)],
+    }[how]
+    (copy.path / LATENCY).write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in made))
+    with pytest.raises(JournalError, match=r"latency.jsonl: tells of \d+ decisions of model"):
+        refuse_more_times(copy, journalled_rows(copy), ["mine"])
+
+
+def test_times_that_a_crash_has_lost_or_a_clock_that_was_set_back_are_no_lie(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    copy = RunFolder(shutil.copytree(run.path, tmp_path / "run"))
+    lines = times(copy)
+    earlier = msgspec.structs.replace(lines[7], hour=lines[7].hour - 1)
+    kept = [*lines[:3], *lines[4:7], earlier, *lines[8:]]
+    (copy.path / LATENCY).write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in kept))
+    refuse_more_times(copy, journalled_rows(copy), ["mine"])
 
 
 def test_a_torn_monitor_file_is_no_evidence(tmp_path: Path) -> None:

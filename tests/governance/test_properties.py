@@ -4,6 +4,7 @@ same in every block never fails for it, and what is left out, cut or moved never
 
 import shutil
 from collections.abc import Mapping, Sequence
+from math import copysign, inf
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from emp.governance.high_water import mark_path
 from emp.governance.judge import Case, judge_gate
 from emp.governance.paper import judge_day, paper_lacks
 from emp.governance.registry import Registry
+from emp.governance.sound import COUNTS, DAY_MEANS, MEANS, VALUES
 from emp.journal.run import code_version
 from emp.model.artifact import Artifact
 from tests.governance.conftest import (
@@ -76,7 +78,18 @@ def better(rule: Rule, record: Record, by: float) -> Record:
         step = by  # gains, of which the gate takes a figure among those of others
     else:
         step = rule.sign * (by if rule.side == "min" else -by)
-    return msgspec.structs.replace(record, blocks=tuple(x + float(step) for x in record.blocks))
+    step = possible(record, float(step))
+    return msgspec.structs.replace(record, blocks=tuple(x + step for x in record.blocks))
+
+
+def possible(
+    record: Record, step: float, ranges: Mapping[str, tuple[float, float]] = {**VALUES, **MEANS}
+) -> float:
+    """As much of a step as leaves every value of a record where its measure can lie."""
+    low, high = ranges.get(record.measure, (-inf, inf))
+    room = max(min(record.blocks) - low, 0.0) if step < 0.0 else max(high - max(record.blocks), 0.0)
+    trimmed = copysign(min(abs(step), room), step)
+    return float(int(trimmed)) if record.measure in (*COUNTS, "looks", "hours") else trimmed
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -101,10 +114,12 @@ def test_better_by_the_same_in_every_block_never_fails_for_it(
     assert fails(rule, found, gates, artifact) or not fails(rule, risen, gates, artifact)
 
 
-def fails(rule: Rule, found: Sequence[Evidence], gates: Gates, artifact: Artifact) -> bool:
+def fails(
+    rule: Rule, found: Sequence[Evidence], gates: Gates, artifact: Artifact, now_ns: int | None = None
+) -> bool:
     """Whether one gate fails."""
     named = {f"{k:064x}": one for k, one in enumerate(found)}
-    case = Case(artifact.manifest, named, REFERENCE, code_version())
+    case = Case(artifact.manifest, named, REFERENCE, code_version(), now_ns=now_ns)
     return judge_gate(rule, case, gates.confidence).verdict == "fail"
 
 
@@ -160,9 +175,9 @@ def test_a_record_by_which_a_gate_fails_makes_it_fail_however_it_was_cut(
     ]
     assert places
     for k, r in places[:4]:
-        bad = msgspec.structs.replace(
-            green[k].records[r], blocks=better(rule, green[k].records[r], -1e6).blocks
-        )
+        record, way = green[k].records[r], rule.sign * (-1.0 if rule.side == "min" else 1.0)
+        step = possible(record, way * 1e6)
+        bad = msgspec.structs.replace(record, blocks=tuple(x + step for x in record.blocks))
         made = [*green[k].records[:r], bad, *green[k].records[r + 1 :]]
         spoiled = sealed(green[k], made)
         one_contest = rule.kind == "contest"  # of which the best counts
@@ -183,6 +198,135 @@ def test_every_gate_reads_some_of_it(name: str, gates: Gates, artifact: Artifact
     assert fails(rule, [one for one in green if one.kind not in (rule.kind, *rule.also)], gates, artifact)
 
 
+# --- evidence that is rightly signed and says what cannot be
+
+NOW = 10_000
+"""Nothing of a later time has come."""
+
+LOOKED = [k for k, one in enumerate(all_green("m" * 64)) if one.data]
+
+
+def told(one: Evidence, wrong: str, rng: np.random.Generator) -> Evidence:
+    """The same evidence, sealed with something wrong in it."""
+    data, records, made = list(one.data), list(one.records), one
+    d = int(rng.integers(len(data))) if data else 0
+    r = int(rng.integers(len(records)))
+    if wrong in ("rows", "span", "future", "asset class of data"):
+        change: dict[str, object] = {
+            "rows": {"rows": int(rng.choice([0, -1, -99]))},
+            "span": {"span": (data[d].span[1], data[d].span[0])},
+            "future": {"span": (NOW, NOW + int(rng.integers(1, 10**9)))},
+            "asset class of data": {"asset_class": "futures"},
+        }[wrong]
+        data[d] = msgspec.structs.replace(data[d], **change)
+    elif wrong == "no data":
+        data = []
+    elif wrong == "data of another":
+        data[d] = msgspec.structs.replace(data[d], series="other", instrument="GC", asset_class="future")
+    elif wrong == "count":
+        records = [msgspec.structs.replace(x, n=-x.n) for x in records]
+    elif wrong == "no number":
+        blocks = list(records[r].blocks)
+        blocks[int(rng.integers(len(blocks)))] = float(rng.choice([np.nan, np.inf, -np.inf]))
+        records = [
+            msgspec.structs.replace(x, blocks=(*blocks, x.blocks[0])[: len(x.blocks)]) for x in records
+        ]
+    elif wrong == "range":
+        records = [msgspec.structs.replace(x, blocks=tuple(-1e6 for _ in x.blocks)) for x in records]
+    elif wrong == "kind of block":
+        records = [msgspec.structs.replace(x, kind_of_block="event") for x in records]
+    elif wrong == "artifact":
+        made = msgspec.structs.replace(one, model="e" * 64)
+    return sealed(msgspec.structs.replace(made, data=tuple(data)), records)
+
+
+WRONG = {
+    **dict.fromkeys(("rows", "span", "future", "asset class of data", "no data", "data of another"), LOOKED),
+    **dict.fromkeys(
+        ("count", "no number", "range", "kind of block", "artifact"), range(len(all_green("m" * 64)))
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@DRAWN
+@given(seed=st.integers(0, 10_000))
+def test_signed_evidence_that_says_what_cannot_be_passes_no_gate_that_reads_it(
+    wrong: str, seed: int, gates: Gates, artifact: Artifact
+) -> None:
+    rng = np.random.default_rng(seed)
+    green = all_green(artifact.hash)
+    k = int(rng.choice([k for k in WRONG[wrong] if k < len(green)]))
+    if green[k].model not in (artifact.hash, ""):
+        return  # a trial of another model: test_trials.py
+    if wrong == "artifact" and green[k].kind == "chaos":
+        return  # it is of the program
+    made = told(green[k], wrong, rng)
+    others = [one for j, one in enumerate(green) if j != k]
+    if green[k].kind == "contest":
+        others = [one for one in others if one.kind != "contest"]
+    if wrong == "range" and green[k].kind == "drift":
+        return  # an index of pseudo-values may be below nought
+    if wrong == "asset class of data" and green[k].config.get("leave_out"):
+        return  # markets that no catalogue of ours may know
+    read = [
+        rule
+        for rule in RULES.values()
+        if green[k].kind == rule.kind and any(r.measure == rule.measure for r in green[k].records)
+    ]
+    assert read
+    for rule in read:
+        free = wrong == "range" and (rule.among is not None or rule.measure == "exploitability_gap")
+        assert free or fails(rule, [*others, made], gates, artifact, NOW), rule.name
+
+
+def test_a_trial_that_is_no_number_makes_no_gate_pass(gates: Gates, artifact: Artifact) -> None:
+    """What it is compared with is lost in it, and so was that the model is a bad choice beside it."""
+    rule, green = RULES["backtest_overfitting_max"], all_green(artifact.hash)
+    assert not fails(rule, green, gates, artifact)
+    nan = [
+        msgspec.structs.replace(r, blocks=(float("nan"), *r.blocks[1:])) if r.instrument == "EURUSD" else r
+        for r in green[1].records
+    ]
+    assert fails(rule, [green[0], sealed(green[1], nan), *green[2:]], gates, artifact)
+
+
+def test_blocks_of_more_days_than_there_were_are_none(gates: Gates, artifact: Artifact) -> None:
+    for n, fail in ((8, False), (7, True)):
+        config = {"of": "paper", "protocol": "fix", "days": list(range(n))}
+        made = [
+            msgspec.structs.replace(
+                sealed(one, [msgspec.structs.replace(r, kind_of_block="day") for r in one.records]),
+                config=config,
+            )
+            if one.kind == "latency"
+            else one
+            for one in all_green(artifact.hash)
+        ]
+        assert fails(RULES["latency_p99_ms.total"], made, gates, artifact) == fail
+
+
+@pytest.mark.parametrize(
+    ("measure", "value"),
+    [
+        ("hours", 25.0),
+        ("hours", float("nan")),
+        ("hours", 6.5),
+        ("looks", float("nan")),
+        ("looks", float("inf")),
+        ("looks", -20.0),
+        ("ece", -0.1),
+        ("brier", float("-inf")),
+        ("total_p99_ms", -1.0),
+        ("value_over_dumb_ticks", float("nan")),
+    ],
+)
+def test_a_day_whose_figures_cannot_be_is_red(measure: str, value: float, gates: Gates) -> None:
+    judged = judge_day([paper(MODEL, 9, **{measure: value})], gates, "GOOG")
+    assert judged.colour == "red"
+    assert measure in judged.why
+
+
 # --- days of paper trading
 
 
@@ -195,6 +339,8 @@ def day(number: int, seed: int) -> Evidence:
         x = record.blocks[0]
         if rng.random() < 0.05:
             x *= float(rng.choice([0.1, 10.0]))
+        if record.measure in ("looks", "hours"):
+            x = float(min(int(x), 24 if record.measure == "hours" else 10**6))
         made.append(msgspec.structs.replace(record, blocks=(x,)))
     return sealed(one, made)
 
@@ -224,7 +370,7 @@ def test_weeks_that_are_better_by_the_same_every_day_lack_nothing_for_it(
         sealed(
             one,
             [
-                msgspec.structs.replace(r, blocks=tuple(x + step for x in r.blocks))
+                msgspec.structs.replace(r, blocks=tuple(x + possible(r, step, DAY_MEANS) for x in r.blocks))
                 if r.measure == measure
                 else r
                 for r in one.records

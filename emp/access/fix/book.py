@@ -13,6 +13,7 @@ from emp.core.book import (
     ACCEPTED,
     JUDGE,
     copy_book,
+    heard,
     judge,
     judge_trade,
     quotes_only,
@@ -109,6 +110,7 @@ def trade(book: Any, px: int, size: int, aggressor: int) -> None:
         sign = 1 if last.n_bid == 0 or last.n_ask == 0 or 2 * px >= middle else -1
     book.trade_last = book.trade_last + size if px == book.trade_px else size
     book.trade_px = px
+    heard(px, book.judge)
     book.trade_qty += sign * size
 
 

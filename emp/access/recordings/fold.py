@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from emp.access.recordings.scan import NO_PRICE
-from emp.core.book import JUDGE, copy_book, judge, judge_trade, quotes_only, same_book, to_lots
+from emp.core.book import JUDGE, copy_book, heard, judge, judge_trade, quotes_only, same_book, to_lots
 from emp.core.codes import EventFlag, Quarantine, Session
 from emp.core.numba.jit import kernel
 
@@ -128,9 +128,12 @@ def check_rows(raw: Any, kind: Any, status: Any, sessions: Any, state: Any, no_s
             continue
         if kind[i] == PART:
             continue
+        traded = kind[i] == TRADE or kind[i] == PRINT or kind[i] == UNSIGNED
+        if traded:
+            heard(row.trade_px, state.judge)
         if kind[i] != PRINT and kind[i] != UNSIGNED:
             status[i] = _judge_book(row, state.judge, no_size)
-        if status[i] == 0 and (kind[i] == TRADE or kind[i] == PRINT or kind[i] == UNSIGNED):
+        if status[i] == 0 and traded:
             status[i] = judge_trade(row.trade_px, row.trade_qty, state.judge)
 
 

@@ -5,8 +5,9 @@ lies on another day than at the last time, `emp gates observe RUN` is started, w
 gives way to all else that the machine has to do. The trading process does nothing more than start it, and ends it where
 the run ends first.
 
-Every hour `emp gates observe RUN --reached` signs how far the journal has come, so that a run that is cut, or that is
-signed as told while it trades on, is noticed.
+Every hour, in another thread, since days take long to replay, `emp gates observe RUN --reached` signs how far the
+journal has come, so that a run that is cut, or that is signed as told while it trades on, is noticed. A process that
+goes on with a run begins with it: of the one before it, up to an hour is not signed.
 """
 
 import json
@@ -25,13 +26,8 @@ import structlog
 from emp.core.clock import Clock
 from emp.core.errors import JournalError
 from emp.engine.watched_days import DAY_NS
+from emp.governance.heads import HEAD_S, LOOK_S
 from emp.journal.tail import TAIL, read_tail
-
-LOOK_S = 300.0
-"""Between two looks at the journal."""
-
-REACHED_S = 3_600.0
-"""Between two times at which it is signed how far the journal has come."""
 
 _log = structlog.get_logger(__name__)
 
@@ -39,8 +35,65 @@ Observe = Callable[[Path, Path, threading.Event], dict[str, Any]]
 """Writes the evidence of a run's days into a registry; ends early where the event is set."""
 
 
-class Daily(threading.Thread):
-    """See the module's docstring."""
+class _Looking(threading.Thread):
+    """Does something again and again, until `stop`."""
+
+    def __init__(self, name: str, look_s: float) -> None:
+        super().__init__(name=name, daemon=True)
+        self._look_s = look_s
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Look, until `stop`."""
+        while not self._ended.wait(self._look_s):
+            self.look()
+
+    def look(self) -> None:
+        """Do what is due; what goes wrong is logged and tried again at the next look."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End, and whatever was started with it: what is not written is written at the end of the run."""
+        self._ended.set()
+        self.join()
+
+
+class Hourly(_Looking):
+    """Signs how far the journal has come."""
+
+    def __init__(
+        self, run: Path, registry: Path, clock: Clock, sign: Observe | None = None, look_s: float = LOOK_S
+    ) -> None:
+        super().__init__("heads", look_s)
+        self._run, self._registry, self._clock = run, registry, clock
+        self._sign = sign or sign_apart
+        self._signed_at = clock.monotonic_ns()
+        self._continued = any((run / "market").glob("part-*"))
+
+    def run(self) -> None:
+        """Sign what an earlier process has left, then every hour, until `stop`."""
+        if self._continued:
+            self._try()
+        super().run()
+
+    def look(self) -> None:
+        """Sign, where it is time."""
+        if self._clock.monotonic_ns() - self._signed_at >= HEAD_S * 1e9:
+            self._try()
+
+    def _try(self) -> None:
+        now = self._clock.monotonic_ns()
+        try:
+            self._sign(self._run, self._registry, self._ended)
+        except (JournalError, OSError, subprocess.SubprocessError, ValueError) as error:
+            if not self._ended.is_set():
+                _log.warning("how far the journal has come is not signed", why=str(error))
+            return
+        self._signed_at = now
+
+
+class Daily(_Looking):
+    """Writes the evidence of days that are over."""
 
     def __init__(
         self,
@@ -49,35 +102,11 @@ class Daily(threading.Thread):
         clock: Clock,
         observe: Observe | None = None,
         look_s: float = LOOK_S,
-        sign: Observe | None = None,
     ) -> None:
-        super().__init__(name="days", daemon=True)
+        super().__init__("days", look_s)
         self._run, self._registry, self._clock = run, registry, clock
         self._observe = observe or observe_apart
-        self._sign = sign or sign_apart
-        self._signed_at = clock.monotonic_ns()
-        self._look_s = look_s
-        self._ended = threading.Event()
         self._done = -1  # the day on which the newest event lay when all days before it were told
-
-    def run(self) -> None:
-        """Look, until `stop`."""
-        while not self._ended.wait(self._look_s):
-            self.sign()
-            self.look()
-
-    def sign(self) -> None:
-        """Sign how far the journal has come, where it is time; what goes wrong is logged and tried again."""
-        now = self._clock.monotonic_ns()
-        if now - self._signed_at < REACHED_S * 1e9:
-            return
-        try:
-            self._sign(self._run, self._registry, self._ended)
-        except (JournalError, OSError, subprocess.SubprocessError, ValueError) as error:
-            if not self._ended.is_set():
-                _log.warning("how far the journal has come is not signed", why=str(error))
-            return
-        self._signed_at = now
 
     def look(self) -> None:
         """Write what is due; what goes wrong is logged and tried again at the next look."""
@@ -96,11 +125,6 @@ class Daily(threading.Thread):
             _log.info("a day of paper trading is over", **one)
         if not found["open"]:
             self._done = day
-
-    def stop(self) -> None:
-        """End, and whatever was started with it: what is not written is written at the end of the run."""
-        self._ended.set()
-        self.join()
 
 
 def newest_day(run: Path) -> int | None:
@@ -153,9 +177,11 @@ def telling_days(run: Path, registry: Path | None, clock: Clock) -> Iterator[Non
     if registry is None:
         yield
         return
-    daily = Daily(run, registry, clock)
-    daily.start()
+    threads = Daily(run, registry, clock), Hourly(run, registry, clock)
+    for one in threads:
+        one.start()
     try:
         yield
     finally:
-        daily.stop()
+        for one in threads:
+            one.stop()

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from emp.core.clock import Clock
 from emp.core.disk import disk
@@ -11,13 +12,14 @@ from emp.core.errors import GovernanceError, JournalError
 from emp.core.platform import exists
 from emp.engine.journal_tap import journalled_events
 from emp.governance.evidence import Evidence, Store
-from emp.governance.heads import Head, heads_of, of_head
+from emp.governance.heads import Head, Unsigned, heads_of, of_head
 from emp.governance.paper_source import source_of
+from emp.governance.runs import manifests
 from emp.journal.digest import Digest, digest
 from emp.journal.latency_log import LATENCY
 from emp.journal.market import journalled_parts, parts_from
 from emp.journal.monitor_log import MONITOR, read_monitor
-from emp.journal.run import RunFolder, code_version
+from emp.journal.run import MANIFEST, RunFolder, code_version
 from emp.journal.tail import TAIL, read_tail
 
 
@@ -26,12 +28,15 @@ def sign_head(folder: RunFolder, home: Path, clock: Clock) -> str | None:
     nothing was added. What a power cut could still take from it is left out.
 
     Raises:
-        GovernanceError: it is no paper run, was made by other code, or this machine cannot sign there.
+        GovernanceError: it is no paper run, was made by other code, its manifest is not what was signed when it began,
+            or this machine cannot sign there.
         JournalError: the journal cannot be read, or is shorter than what was signed of it.
     """
     refuse_other(folder)
     store, source = Store(home), source_of(folder.manifest)
-    known = heads_of(store.all(), source.run)
+    evidence = store.all()
+    refuse_changed(folder, evidence)
+    known = heads_of(evidence, source.run)
     first = max((one.end for one in known), default=0)
     end = durable_events(folder)
     if end < first:
@@ -54,6 +59,15 @@ def refuse_other(folder: RunFolder) -> None:
         raise GovernanceError(
             f"{folder.path}: made by {manifest['code']}, this is {code_version()}: observe it with that release"
         )
+
+
+def refuse_changed(folder: RunFolder, evidence: Mapping[str, Evidence]) -> None:
+    """Raise GovernanceError where a run's manifest, which says where its market came from, is not what it was when it
+    began.
+    """
+    signed = manifests(evidence, str(folder.manifest["run"]))
+    if signed - {folder.manifest_sha256}:
+        raise GovernanceError(f"{folder.path / MANIFEST}: is not what was signed when the run began")
 
 
 def durable_events(folder: RunFolder) -> int:
@@ -86,15 +100,24 @@ def _prefix(path: Path, n: int | None = None) -> tuple[str, int, str]:
     return path.name, len(data), hashlib.sha256(data).hexdigest()
 
 
-def refuse_cut(folder: RunFolder, evidence: Mapping[str, Evidence]) -> int:
-    """Events of a run's journal.
+class Journal(NamedTuple):
+    """A run's journal that is what was signed of it."""
+
+    events: int
+    unsigned: frozenset[int]  # hours since 1970 of which nothing was signed while they went by
+
+
+def refuse_cut(folder: RunFolder, evidence: Mapping[str, Evidence]) -> Journal:
+    """Hold a run's journal against what was signed of it.
 
     Raises:
         JournalError: they are fewer than were signed while the run went on, or others.
     """
     heads = heads_of(evidence, str(folder.manifest["run"]))
     again, n = [Digest(head.first, head.end) for head in heads], 0
+    unsigned = Unsigned(heads)
     for events in journalled_events(folder):
+        unsigned.take(events["ts_recv"])
         for one in again:
             one.take(n, events)
         n += len(events)
@@ -108,7 +131,7 @@ def refuse_cut(folder: RunFolder, evidence: Mapping[str, Evidence]) -> int:
         for name, size, signed in head.files:
             if _prefix(folder.path / name, size)[1:] != (size, signed):
                 raise JournalError(f"{folder.path / name}: is not what was signed while the run went on")
-    return n
+    return Journal(n, frozenset(unsigned.hours()))
 
 
 def _cut(folder: RunFolder, n: int, signed: int) -> JournalError:

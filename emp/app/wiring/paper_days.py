@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emp.app.wiring.heads import refuse_cut, refuse_other
+from emp.app.wiring.heads import refuse_changed, refuse_cut, refuse_other
 from emp.app.wiring.rerun import Progress, verify_run
 from emp.app.wiring.snapshot import snapshot
 from emp.core.clock import Clock
@@ -14,17 +14,18 @@ from emp.engine.control_socket import is_served
 from emp.engine.journal_tap import journalled_rows
 from emp.engine.load import load_folder
 from emp.engine.rerun import processes
+from emp.engine.timed import refuse_more_times
 from emp.engine.watched_days import DAY_NS, WatchedDay, add_closed, watched_days
 from emp.governance.evidence import Evidence, Store
 from emp.governance.gates import Gates
+from emp.governance.heads import unsigned_of
 from emp.governance.paper import Asked, already, judge_day, of_contest, of_day, told_whole
 from emp.governance.paper_source import source_of
 from emp.governance.pooled import pooled
-from emp.governance.runs import begun_runs, manifests, of_end, of_start
-from emp.journal.files import file_sha256
+from emp.governance.runs import begun_runs, of_end, of_start
 from emp.journal.held import held_by, written_by
 from emp.journal.reader import LedgerReader
-from emp.journal.run import MANIFEST, RunFolder
+from emp.journal.run import RunFolder
 
 
 def record_start(folder: RunFolder, home: Path, clock: Clock) -> str:
@@ -36,8 +37,8 @@ def record_start(folder: RunFolder, home: Path, clock: Clock) -> str:
     manifest = folder.manifest
     now = clock.now_ns()
     model = str(manifest["model_hashes"][0])
-    signed = file_sha256(folder.path / MANIFEST)
-    return Store(home).add(of_start(model, source_of(manifest), list(manifest["instruments"]), now, signed))
+    source, names = source_of(manifest), list(manifest["instruments"])
+    return Store(home).add(of_start(model, source, names, now, folder.manifest_sha256))
 
 
 def observe_run(
@@ -86,15 +87,19 @@ def _observe(
     manifest, source, store = folder.manifest, source_of(folder.manifest), Store(home)
     first, goes_on = str(manifest["model_hashes"][0]), of_copy is not None
     known = store.all() if of_copy is None else of_copy
-    _refuse_changed(folder, known)
-    events = refuse_cut(folder, known)
+    refuse_other(folder)  # a copy has a manifest of its own
+    refuse_changed(folder, known)
+    journal = refuse_cut(folder, known)
     if not goes_on and never_traded(folder):
-        ended = _add(store, [of_end(first, source, [], events)])
+        ended = _add(store, [of_end(first, source, [], journal.events)])
         return {"run": source.run, "protocol": source.protocol, "evidence": ended, "days": [], "open": []}
     run = verify_run(folder, progress)
+    refuse_more_times(folder, run.rows, run.served)
     models = {path.name: load_folder(path) for path in sorted(folder.models.iterdir())}
     seen = watched_days(folder, run.rows, run.terms, models.__getitem__)
     add_closed(seen, run.closed)
+    for one in seen:
+        one.unsigned = unsigned_of(journal.unsigned, one.day)
     days = [one for one in seen if one.over or not goes_on]
     today = clock.now_ns() // DAY_NS
     _refuse_ahead(folder, days, today)
@@ -105,7 +110,7 @@ def _observe(
         asked = Asked(model, source.code, source.protocol, tuple(manifest["instruments"]), today)
         added += _add(store, pooled(store.all(), asked, models[model].artifact))
     if not goes_on:
-        added += _add(store, [of_end(first, source, [one.day for one in days], events)])
+        added += _add(store, [of_end(first, source, [one.day for one in days], journal.events)])
     began = begun_runs(store.all())
     told = [
         {
@@ -120,15 +125,6 @@ def _observe(
     newest = max((one.day for one in seen), default=0)
     left = sorted({one.day for one in seen if one.day < newest and not one.over})
     return {"run": source.run, "protocol": source.protocol, "evidence": added, "days": told, "open": left}
-
-
-def _refuse_changed(folder: RunFolder, evidence: Mapping[str, Evidence]) -> None:
-    """Raise GovernanceError where a run's manifest, which says where its market came from, is not what it was when it
-    began.
-    """
-    signed = manifests(evidence, str(folder.manifest["run"]))
-    if signed - {file_sha256(folder.path / MANIFEST)}:
-        raise GovernanceError(f"{folder.path / MANIFEST}: is not what was signed when the run began")
 
 
 def _refuse_ahead(folder: RunFolder, days: Sequence[WatchedDay], today: int) -> None:

@@ -132,6 +132,7 @@ class Verified(NamedTuple):
     rows: Array  # DECISION rows of the whole run
     terms: Callable[[int], Terms]  # of the process before whose trading the run had so many events
     closed: Closed  # lots, by day
+    served: list[str]  # hashes of the models whose rows they are, in the order of `model_id`
 
 
 def replay_run(folder: RunFolder, progress: Progress) -> dict[str, Any]:
@@ -200,7 +201,7 @@ def verify_run(folder: RunFolder, progress: Progress) -> Verified:
         "action_log_sha256": again,
         "equal": again == digest,
     }
-    return Verified(summary, recorded, terms, rerun.closed)
+    return Verified(summary, recorded, terms, rerun.closed, served)
 
 
 def terms_by_event(rerun: Rerun) -> Callable[[int], Terms]:

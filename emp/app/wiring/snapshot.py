@@ -32,6 +32,8 @@ def snapshot(folder: RunFolder, into: Path) -> RunFolder:
     try:
         into.mkdir(parents=True)
         shutil.copyfile(folder.path / "manifest.json", into / "manifest.json")
+        if exists(folder.path / LATENCY):  # before the rows that it times
+            shutil.copyfile(folder.path / LATENCY, into / LATENCY)
         (into / TAIL).write_bytes(_tail(folder.path / TAIL))
         newest = read_tail(into / TAIL)[-1]
         for name in ("market", "actions"):
@@ -41,8 +43,6 @@ def snapshot(folder: RunFolder, into: Path) -> RunFolder:
         found = read_monitor(folder.path)
         known = [line for line, told in found if told["at"] <= newest.first + len(newest.events)]
         (into / MONITOR).write_bytes(b"".join(known))
-        if exists(folder.path / LATENCY):
-            shutil.copyfile(folder.path / LATENCY, into / LATENCY)
         (into / "models").symlink_to(folder.models.resolve())
         _copy_ledger(folder.ledger, into / folder.ledger.name)
     except OSError as error:
