@@ -156,7 +156,7 @@ class Settings(NamedTuple):
     warmup_events: int = WARMUP_EVENTS
     features: Features | None = None
     base: str = DEFAULT_IMPL  # the artifact whose depth encoder, units and classes are its own
-    trained_on: Spans = ()
+    trained_on: Spans | None = None  # None: nobody says
     source: str = ""  # what it can be loaded from again
 
     @property
@@ -190,7 +190,7 @@ class Model(OwnCode):
         warmup_events: int = WARMUP_EVENTS,
         features: Features | None = None,
         base: str = DEFAULT_IMPL,
-        trained_on: Any = (),
+        trained_on: Any = None,
         name: str | None = None,
     ) -> None:
         """Describe a model.
@@ -202,7 +202,7 @@ class Model(OwnCode):
             warmup_events: events after a reset before it is traded.
             features: inputs of one's own.
             base: the shipped model, or folder, whose depth encoder, units and classes are its own.
-            trained_on: market data that it was trained on: a result tells it apart.
+            trained_on: market data that it was trained on: a result tells it apart; of none, (); None: nobody says.
             name: as pages and records call it.
         """
         title = _title(function, name)
@@ -236,8 +236,10 @@ def checked_settings(said: Settings) -> Settings:
     return said
 
 
-def spans_of(trained_on: Any, name: str) -> Spans:
-    """Where a model was trained, of the market data that it was trained on."""
+def spans_of(trained_on: Any, name: str) -> Spans | None:
+    """Where a model was trained, of the market data that it was trained on; None of None."""
+    if trained_on is None:
+        return None
     markets = trained_on if isinstance(trained_on, list | tuple) else [trained_on]
     try:
         return [
@@ -303,7 +305,10 @@ def _artifact(
         "remembers": 0 if features is None else features.part.memory,
         **sources,
     }
-    trained = [{"instrument": name, "train_ns": [first, last]} for name, first, last in settings.trained_on]
+    trained = [
+        {"series": name, "instrument": name, "train_ns": [first, last]}
+        for name, first, last in settings.trained_on or ()
+    ]
     manifest = Manifest(
         kind=OWN,
         schema=schema_hash(),
@@ -312,7 +317,7 @@ def _artifact(
         thresholds=base.manifest.thresholds,
         warmup_events=settings.warmup_events,
         config=config,
-        provenance={"series": trained} if trained else {},
+        provenance={} if settings.trained_on is None else {"series": trained},
     )
     held = {name: t for name, t in base.tensors.items() if name.startswith("encoder.")} | tensors
     manifest.hash = content_hash(manifest, held)

@@ -73,6 +73,11 @@ def trained_on(manifest: Manifest) -> frozenset[str]:
     return frozenset(series["instrument"] for series in manifest.provenance.get("series", []))
 
 
+def tells_training(manifest: Manifest) -> bool:
+    """Whether a model says what it was trained on: one of the user's own may not."""
+    return manifest.kind != OWN or "series" in manifest.provenance
+
+
 def learns_from_outcomes(manifest: Manifest) -> bool:
     """Whether outcomes correct what a model says; a rule in a model's place is taken at its word."""
     return bool(trained_on(manifest)) or manifest.kind == OWN

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import emp
+from emp.app.report.page import by_span
 from emp.core.records import FORECAST, HORIZONS
 from emp.engine.choose import load_model
 from emp.engine.engine import Engine
@@ -385,3 +386,20 @@ def test_what_it_was_trained_on_is_told_apart(market: emp.MarketData) -> None:
     spans = result.summary["spans"]
     assert spans["trained"]["events"] == 8_000
     assert spans["unseen"]["events"] == len(rest)
+    assert "not known" not in spans
+    of_none = emp.backtest(rest, model=emp.Model(numba.njit(by_mean), trained_on=())).summary["spans"]
+    assert of_none["unseen"]["events"] == len(rest)
+
+
+def test_of_one_that_does_not_say_what_it_was_trained_on_nothing_is_called_unseen(
+    market: emp.MarketData,
+) -> None:
+    part = market[:4_000]
+    result = emp.backtest(part, model=emp.Model(numba.njit(by_mean)))
+    spans = result.summary["spans"]
+    assert spans["not known"]["events"] == len(part)
+    assert spans["unseen"]["events"] == 0
+    assert spans["unseen"]["stretches"] == []
+    page = by_span(spans)
+    assert f"<td>not known</td><td>{len(part):,}</td>" in page
+    assert "does not say what it was trained on" in page

@@ -16,7 +16,7 @@ from emp.core.instrument import Instrument
 from emp.core.platform import exists
 from emp.core.records import Array
 from emp.engine.journal_tap import journalled_rows
-from emp.engine.spans import UNSEEN
+from emp.engine.spans import NOT_KNOWN, UNSEEN
 from emp.journal.decisions import recorded_decisions, with_recorded
 from emp.journal.reader import LedgerReader
 from emp.journal.records import Fill
@@ -75,7 +75,7 @@ class RunData(msgspec.Struct):
         return [
             (name, int(first), int(last))
             for name, sums in spans.items()
-            if name != UNSEEN
+            if name not in (UNSEEN, NOT_KNOWN)
             for first, last in sums.get("stretches", [])
         ]
 
