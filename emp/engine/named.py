@@ -89,12 +89,19 @@ def load_again(artifact: Artifact, folder: Path) -> LoadedModel:
     if not source and not network:
         raise ArtifactError(f"{whose}: was no file that it could be read from again")
     try:
-        found = network_again(artifact) if network else load_own(source).load()
+        found = network_again(artifact) if network else load_own(_again(artifact, source)).load()
     except EmpError as error:
         raise ArtifactError(f"{whose}: {error}") from error
     if found.artifact.hash != artifact.hash:
         raise ArtifactError(f"{whose}: it has changed since it served ({source})")
     return found
+
+
+def _again(artifact: Artifact, source: str) -> str:
+    """A file as it was named, or where it lay then."""
+    there = str(Path(str(artifact.manifest.config.get("folder", ""))) / source)
+    file = source.rpartition(":")[0]
+    return there if file.endswith(".py") and not Path(file).exists() else source
 
 
 def _remember(names: Iterable[str]) -> None:

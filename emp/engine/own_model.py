@@ -299,6 +299,7 @@ def _artifact(
     config = {
         "name": settings.name,
         "source": settings.source,
+        "folder": str(Path.cwd()) if settings.source else "",
         "inputs": list(settings.inputs),
         "memory": settings.memory,
         "features": "" if features is None else features.hash,

@@ -26,6 +26,9 @@ Kind = Literal["linear", "mamba2", "mamba3", "own"]
 OWN: Literal["own"] = "own"
 """Kind of a model of the user's own: a function, or a network of another make."""
 
+UNNAMED = ("source", "folder")
+"""Entries of an artifact's `config` that say where it was found: how a file was named on a day makes no other model."""
+
 TENSORS = "model.safetensors"
 MANIFEST = "manifest.json"
 
@@ -89,8 +92,11 @@ def title(manifest: Manifest) -> str:
 
 
 def content_hash(manifest: Manifest, tensors: dict[str, Array]) -> str:
-    """Hash of everything an artifact holds, apart from the hash itself."""
-    digest = hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(manifest, hash=""), order="sorted"))
+    """Hash of everything an artifact holds, apart from the hash itself, and of one's own from where it lies."""
+    named = msgspec.structs.replace(manifest, hash="")
+    if manifest.kind == OWN:
+        named.config = {name: one for name, one in manifest.config.items() if name not in UNNAMED}
+    digest = hashlib.sha256(msgspec.json.encode(named, order="sorted"))
     for name in sorted(tensors):
         tensor = np.ascontiguousarray(tensors[name])
         digest.update(f"{name} {tensor.dtype.str} {tensor.shape}".encode())

@@ -391,6 +391,29 @@ def test_what_it_was_trained_on_is_told_apart(market: emp.MarketData) -> None:
     assert of_none["unseen"]["events"] == len(rest)
 
 
+@pytest.mark.parametrize("sigma", [math.nan, -5.0])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_sigma_that_is_none_is_refused(market: emp.MarketData, sigma: float, compiled: bool) -> None:
+    def unsure(x: Any, forecast: Any) -> None:
+        emp.believe(forecast, 0, 0.1, sigma)
+
+    with pytest.raises(emp.UsageError, match=r"model unsure, at event 1: ") as caught:
+        emp.backtest(market[:1_000], model=numba.njit(unsure) if compiled else unsure)
+    assert compiled or "believe: sigma is below 0, or no number" in str(caught.value)
+
+
+def test_a_mean_may_lie_beyond_its_quartiles() -> None:
+    """Where most moves are none and a few are large, it does."""
+
+    def rarely(x: Any, forecast: Any) -> None:
+        forecast.q[0] = [0.0, 0.0, 0.0]
+        forecast.mean[0] = 0.5
+
+    for model in (rarely, numba.njit(rarely)):
+        said = said_by(emp.Model(model).load())
+        assert (said["mean"][0], said["q"][0].tolist()) == (0.5, [0.0, 0.0, 0.0])
+
+
 def test_of_one_that_does_not_say_what_it_was_trained_on_nothing_is_called_unseen(
     market: emp.MarketData,
 ) -> None:

@@ -204,3 +204,15 @@ def test_what_was_loaded_before_is_named_as_it_was_loaded(day: Path, monkeypatch
     file.write_text("def f(x, forecast): forecast.mean[:] = 2.0\n")
     with pytest.raises(emp.UsageError, match=r"gone_on.py was edited since it was loaded: f is another"):
         emp.Model(sys.modules["gone_on"].f).load()
+
+
+def test_how_it_was_named_and_from_where_is_no_part_of_its_hash(day: Path, monkeypatch: Any) -> None:
+    loaded = model_of("mine.py:model")
+    others = [model_of(f"{place}mine.py:model") for place in ("./", f"{day.parent}/")]
+    assert {one.artifact.hash for one in others} == {loaded.artifact.hash}
+    kept = day.parent / loaded.artifact.hash
+    save(kept, loaded.artifact.manifest, loaded.artifact.tensors)
+    elsewhere = day.parent / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert load_folder(kept).artifact.hash == loaded.artifact.hash
