@@ -10,12 +10,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
+
 from emp.core.errors import ArtifactError, EmpError, UsageError
 from emp.engine.code_hash import is_own_module
 from emp.engine.loaded import LoadedModel
 from emp.engine.onnx_model import NETWORK, network_again, read_network
 from emp.engine.own_model import OwnCode, make_model
-from emp.model.artifact import Artifact
+from emp.model.artifact import Artifact, content_hash
 
 _OWN = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
 
@@ -92,6 +94,11 @@ def load_again(artifact: Artifact, folder: Path) -> LoadedModel:
         found = network_again(artifact) if network else load_own(_again(artifact, source)).load()
     except EmpError as error:
         raise ArtifactError(f"{whose}: {error}") from error
+    kept = msgspec.structs.replace(artifact.manifest, config={"folder": ""} | artifact.manifest.config)
+    if found.artifact.hash == content_hash(
+        kept, artifact.tensors
+    ):  # also one that an earlier build has named
+        return found._replace(artifact=artifact)
     if found.artifact.hash != artifact.hash:
         raise ArtifactError(f"{whose}: it has changed since it served ({source})")
     return found
@@ -160,5 +167,5 @@ def _from_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     # not by its loader: of a compiled copy that compares size and second alone
-    exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), vars(module))
+    exec(compile(path.read_bytes(), str(module.__file__), "exec", dont_inherit=True), vars(module))
     return module

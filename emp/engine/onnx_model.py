@@ -166,6 +166,8 @@ def read_network(
         trained_on=told.trained_on if trained_on is None else spans_of(trained_on, title),
     )
     _check_inputs(told, said)
+    if told.inputs is None and not said.trained_on and trained_on is None:
+        said = said._replace(trained_on=None)  # earlier builds wrote an empty list where nobody had said
     return Network(content, said)
 
 

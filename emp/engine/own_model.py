@@ -202,7 +202,8 @@ class Model(OwnCode):
             warmup_events: events after a reset before it is traded.
             features: inputs of one's own.
             base: the shipped model, or folder, whose depth encoder, units and classes are its own.
-            trained_on: market data that it was trained on: a result tells it apart; of none, (); None: nobody says.
+            trained_on: market data that it was trained on, or its span (instrument, from ns, to ns beyond the last), or
+                several: a result tells it apart. Of none: (); None: nobody says.
             name: as pages and records call it.
         """
         title = _title(function, name)
@@ -237,18 +238,29 @@ def checked_settings(said: Settings) -> Settings:
 
 
 def spans_of(trained_on: Any, name: str) -> Spans | None:
-    """Where a model was trained, of the market data that it was trained on; None of None."""
+    """Where a model was trained, of the market data or the spans that it was trained on; None of None."""
     if trained_on is None:
         return None
-    markets = trained_on if isinstance(trained_on, list | tuple) else [trained_on]
+    several = isinstance(trained_on, list | tuple) and not _is_span(trained_on)
     try:
-        return [
-            (one.instrument.name, int(one.events["ts"][0]), int(one.events["ts"][-1]) + 1) for one in markets
-        ]
+        return [_span_of(one) for one in (trained_on if several else [trained_on])]
     except (AttributeError, IndexError, TypeError):
         raise UsageError(
-            f"model {name}: trained_on is market data, or several: trained_on=market[:50_000]"
+            f"model {name}: trained_on is market data, or several: trained_on=market[:50_000];"
+            " or (instrument, from ns, to ns)"
         ) from None
+
+
+def _is_span(one: Any) -> bool:
+    if not isinstance(one, tuple) or len(one) != 3 or not isinstance(one[0], str):
+        return False
+    return all(isinstance(ts, int | np.integer) for ts in one[1:])
+
+
+def _span_of(one: Any) -> tuple[str, int, int]:
+    if _is_span(one):
+        return one[0], int(one[1]), int(one[2])
+    return one.instrument.name, int(one.events["ts"][0]), int(one.events["ts"][-1]) + 1
 
 
 def make_model(function: Any) -> OwnCode:

@@ -94,7 +94,9 @@ def title(manifest: Manifest) -> str:
 def content_hash(manifest: Manifest, tensors: dict[str, Array]) -> str:
     """Hash of everything an artifact holds, apart from the hash itself, and of one's own from where it lies."""
     named = msgspec.structs.replace(manifest, hash="")
-    if manifest.kind == OWN:
+    if (
+        manifest.kind == OWN and "folder" in manifest.config
+    ):  # else of an earlier build, which hashed its name too
         named.config = {name: one for name, one in manifest.config.items() if name not in UNNAMED}
     digest = hashlib.sha256(msgspec.json.encode(named, order="sorted"))
     for name in sorted(tensors):

@@ -387,6 +387,11 @@ def test_what_it_was_trained_on_is_told_apart(market: emp.MarketData) -> None:
     assert spans["trained"]["events"] == 8_000
     assert spans["unseen"]["events"] == len(rest)
     assert "not known" not in spans
+    ts = first.events["ts"]
+    span = ("GC", int(ts[0]), int(ts[-1]) + 1)
+    for said in (span, [span]):
+        again = emp.Model(numba.njit(by_mean), trained_on=said).load().artifact
+        assert again.hash == result.summary["model_hash"]
     of_none = emp.backtest(rest, model=emp.Model(numba.njit(by_mean), trained_on=())).summary["spans"]
     assert of_none["unseen"]["events"] == len(rest)
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -17,7 +18,7 @@ from emp.core.errors import ArtifactError, GovernanceError
 from emp.core.records import FORECAST
 from emp.engine.choose import model_of
 from emp.engine.load import load_folder
-from emp.engine.named import is_own
+from emp.engine.named import is_own, load_own
 from emp.governance.registry import Registry
 from emp.model.artifact import save
 from emp.model.own import forecast_own
@@ -214,5 +215,21 @@ def test_how_it_was_named_and_from_where_is_no_part_of_its_hash(day: Path, monke
     save(kept, loaded.artifact.manifest, loaded.artifact.tensors)
     elsewhere = day.parent / "elsewhere"
     elsewhere.mkdir()
+    model = load_own("mine.py:model")
     monkeypatch.chdir(elsewhere)
+    assert model.load().artifact.hash == loaded.artifact.hash
     assert load_folder(kept).artifact.hash == loaded.artifact.hash
+
+
+def test_what_an_earlier_build_has_named_serves_under_that_name(day: Path) -> None:
+    loaded = model_of("mine.py:model")
+    manifest = loaded.artifact.manifest
+    config = {name: one for name, one in manifest.config.items() if name != "folder"}
+    earlier = save(
+        day.parent / "earlier", msgspec.structs.replace(manifest, config=config), loaded.artifact.tensors
+    )
+    assert earlier.hash != loaded.artifact.hash
+    assert load_folder(day.parent / "earlier").artifact.hash == earlier.hash
+    (day.parent / "mine.py").write_text(MINE.replace("0.1 *", "0.3 *"))
+    with pytest.raises(ArtifactError, match="it has changed since it served"):
+        load_folder(day.parent / "earlier")

@@ -37,9 +37,7 @@ class RunData(msgspec.Struct):
     orders: dict[str, int]  # reason -> how many orders and cancels were sent for it
     breaches: list[str]
     place: int = 0  # of the instrument in the manifest
-    brought: int = (
-        0  # lots that came into its position otherwise: carried over from a run before, or adjusted
-    )
+    brought: int = 0  # lots in its position that no fill brought: carried over, or adjusted
 
     @property
     def instrument(self) -> str:
