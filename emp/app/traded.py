@@ -39,7 +39,9 @@ def trade(asked: Asked) -> None:
         DataError: a recording cannot be read, or is too short to be split.
     """
     from emp.app.report import trade_text
+    from emp.app.report.evaluation_text import training_lines
     from emp.engine.choose import load_model
+    from emp.model.artifact import tells_training, title
     from emp.train.judge.evaluate import refuse_overlap
     from emp.train.judge.outcomes import outcome_rows
 
@@ -53,6 +55,8 @@ def trade(asked: Asked) -> None:
     parts = _parts(model, series) if asked.parts else []
     if parts:
         tables.append(trade_text.part_lines(parts))
+    if not tells_training(model.artifact.manifest):
+        tables.append(training_lines({"training_not_known": [title(model.artifact.manifest)]}))
     for line in (line for table in tables for line in table):
         typer.echo(line)
     if asked.as_json:

@@ -12,15 +12,22 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from emp.core.errors import UsageError
 
 Part = TypeVar("Part")
 Made = TypeVar("Made")
+
+ENDS_WITHIN_S = 5.0
+"""In which a pool that is broken ends its processes."""
+
+_unprepared: Exception | None = None
+"""What `prepare` has raised in this process."""
 
 IN_HAND = 2
 """Parts that are given out for each process, so that none waits for the next."""
@@ -40,34 +47,60 @@ def in_processes(
 
     Args:
         make: a function of a module, called in a process that knows nothing of this one; what it raises is raised here.
-        jobs: how many processes, at least 1. Each begins by `prepare(*given)`.
+        jobs: how many processes, at least 1. Each begins by `prepare(*given)`; what that raises is raised here too.
 
     Raises:
-        UsageError: a process ended before its work was done.
+        UsageError: a process ended before its work was done: by which signal, or with which code.
     """
     pool = concurrent.futures.ProcessPoolExecutor(
         jobs, multiprocessing.get_context("spawn"), _begin, (prepare, given)
     )
     left = iter(parts)
+    started: dict[int, BaseProcess] = {}  # the pool forgets those that have ended
     waiting: dict[concurrent.futures.Future[Made], Part] = {}
     try:
         while True:
             for part in islice(left, jobs * IN_HAND - len(waiting)):
-                waiting[pool.submit(make, part)] = part
+                waiting[pool.submit(_make, make, part)] = part
+                started.update(pool._processes or {})
             if not waiting:
                 break
             done, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
             for one in done:
                 yield waiting.pop(one), one.result()
     except BaseException as error:
+        broken = isinstance(error, BrokenProcessPool)
+        # a cause is said where not a process has ended, but what it sent cannot be read
+        said = str(error.__cause__ or "").strip("'\" \n").splitlines()
+        how = "" if not broken else said[-1] if said else _how_ended(list(started.values()), jobs)
         _end(pool)
-        if isinstance(error, BrokenProcessPool):
-            raise UsageError(
-                "a process ended before its work was done, for lack of memory or killed:"
-                f" try fewer than {jobs} at once"
-            ) from error
-        raise
+        if not broken:
+            raise
+        told = (
+            "what a process has made cannot be read" if said else "a process ended before its work was done"
+        )
+        raise UsageError(f"{told}: {how}") from error
     pool.shutdown()
+
+
+def _how_ended(processes: Sequence[BaseProcess], jobs: int) -> str:
+    """What is known of the first that has ended by itself: the pool ends the others, by SIGTERM."""
+    for one in processes:
+        one.join(ENDS_WITHIN_S)
+    codes = [one.exitcode for one in processes if one.exitcode]
+    code = next((one for one in codes if one != -signal.SIGTERM), codes[0] if codes else 0)
+    if code == -signal.SIGKILL:
+        return f"killed (SIGKILL), by somebody or for lack of memory: fewer than {jobs} at once take less"
+    if code < 0:
+        return f"signal {_signal_name(-code)}"
+    return f"exit code {code}" if code else "nobody knows how"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
 
 
 def _end(pool: concurrent.futures.ProcessPoolExecutor) -> None:
@@ -82,10 +115,21 @@ def _end(pool: concurrent.futures.ProcessPoolExecutor) -> None:
 
 def _begin(prepare: Callable[..., object] | None, given: tuple[Any, ...]) -> None:
     """What a process does first."""
+    global _unprepared
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if prepare is not None:
-        prepare(*given)
+        try:
+            prepare(*given)
+        except Exception as error:  # the pool would only say that a process ended
+            _unprepared = error
+
+
+def _make(make: Callable[[Part], Made], part: Part) -> Made:
+    """What a process makes of a part, or what it could not be prepared for."""
+    if _unprepared is not None:
+        raise _unprepared
+    return make(part)
 
 
 def _end_with_parent() -> None:

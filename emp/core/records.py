@@ -141,7 +141,7 @@ DECISION = np.dtype(
         (
             "left_bid",
             "i8",
-        ),  # price at which a bid of ours was last withdrawn for its edge; 0 where none bars a return
+        ),  # price at which a bid of ours was last withdrawn for its edge; 0 where none bars a return, AT_ZERO for 0
         ("left_ask", "i8"),
         (
             "gain",

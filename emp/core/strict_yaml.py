@@ -31,8 +31,9 @@ class StrictLoader(yaml.SafeLoader):
 
 
 def load_own_yaml(data: bytes) -> Any:
-    """What a file of the package says: by libyaml where it is there, ten times as fast, and not for strangers' files, as
-    what is nested too deeply ends the process there.
+    """What a file of the package says: by libyaml where it is there, ten times as fast.
+
+    Not for strangers' files: what is nested too deeply ends the process there.
     """
     return yaml.load(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 

@@ -38,7 +38,7 @@ from emp.decision.estimates import flow_per_second
 from emp.decision.fills import behind_touch, chance, log_ratio, odds_weights
 from emp.decision.port import register
 from emp.decision.queue import lots_ahead
-from emp.decision.standing import worth
+from emp.decision.standing import AT_ZERO, worth
 
 HOLD, CROSS, POST, CANCEL = int(Action.HOLD), int(Action.CROSS), int(Action.POST), int(Action.CANCEL)
 REPLACE = int(Action.REPLACE)
@@ -55,6 +55,9 @@ NONE, RESTING = int(WorkingState.NONE), int(WorkingState.RESTING)
 NO_SIZE = int(EventFlag.NO_SIZE)
 
 EVENT_HORIZONS = len(HORIZON_EVENTS)
+
+NO_PX = -(2**63)
+"""No price: 0 is one."""
 
 COSTS = np.dtype(
     [
@@ -246,8 +249,17 @@ class Sought(NamedTuple):
     """What a new order is to be."""
 
     size: float  # lots
-    not_px: int  # a price that it may not have
+    not_px: int  # a price that it may not have; NO_PX: any will do
     rival: float  # value of what it is held against, beside zero
+
+
+@kernel
+def left_px(standing: Any, side: int) -> int:
+    """The price that a side has left and may not return to; NO_PX where there is none."""
+    left = standing.left_bid if side > 0 else standing.left_ask
+    if left == 0:
+        return NO_PX
+    return 0 if left == AT_ZERO else left
 
 
 @kernel
@@ -285,7 +297,7 @@ def best_post(
         improves = False
     if joins != improves and (counted if joins else counted_before) <= 0.0 and not -np.inf < rival < 0.0:
         return (counted, touch, queue, gain) if joins else (counted_before, before, 0, gain_before)
-    best, best_px, best_queue, best_gain = -np.inf, 0, 0, 0.0
+    best, best_px, best_queue, best_gain = -np.inf, NO_PX, 0, 0.0
     if joins:
         likely = fill_probability(event, e, wait, side, touch, counted_ahead(costs, queue), size)
         best, best_px, best_queue, best_gain = likely * counted, touch, queue, gain
@@ -335,7 +347,7 @@ def best_entry(
     earned = crossing == CROSS_CLOSING or standing.may_cross
     if costs.without & crossing or not earned:
         best = -np.inf
-    left = 0 if costs.without & BAR else standing.left_bid if side > 0 else standing.left_ask
+    left = NO_PX if costs.without & BAR else left_px(standing, side)
     value, px, queue, gain = best_post(
         event, e, costs, account, standing, side, edge, wait, Sought(size, left, best)
     )
@@ -353,11 +365,10 @@ def only_where_withdrawn(
     """Whether resting would pay, if not for the price that was withdrawn from."""
     side = better_side(standing, account, edge)
     edge = with_carry(standing, account, side, edge)
-    left = standing.left_bid if side > 0 else standing.left_ask
     size = max(1.0, min(float(costs.max_order), cap))
-    if left == 0 or costs.without & BAR:
+    if left_px(standing, side) == NO_PX or costs.without & BAR:
         return False
-    return best_post(event, e, costs, account, standing, side, edge, wait, Sought(size, 0, 0.0))[0] > 0.0
+    return best_post(event, e, costs, account, standing, side, edge, wait, Sought(size, NO_PX, 0.0))[0] > 0.0
 
 
 @kernel

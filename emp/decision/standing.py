@@ -31,6 +31,9 @@ from emp.core.records import Array
 CANCEL, HOLD, FLATTEN = int(Action.CANCEL), int(Action.HOLD), int(Action.FLATTEN)
 CANCEL_EDGE_GONE = int(Reason.CANCEL_EDGE_GONE)
 
+AT_ZERO = -(2**63)
+"""Stands for a price of 0 that was left, where 0 is none."""
+
 LEVEL = 0.01
 """Share of instruments whose lots bring what is believed of them that are stopped all the same, ever."""
 
@@ -57,7 +60,10 @@ STANDING = np.dtype(
         ("lots", "i4"),  # most that an order which opens may have
         ("one_lot", "?"),  # may never hold more: the shadow
         ("may_cross", "?"),  # to open: the shadow's crossings have earned it
-        ("left_bid", "i8"),  # price at which a bid of ours was last withdrawn for its edge; 0: no bar
+        (
+            "left_bid",
+            "i8",
+        ),  # price at which a bid of ours was last withdrawn for its edge; 0: no bar, AT_ZERO: 0
         ("left_ask", "i8"),
         ("carry_buy", "f4"),  # ticks: expected financing at the next roll of a lot held long
         ("carry_sell", "f4"),  # the same of one held short
@@ -216,7 +222,7 @@ def remember_action(st: Any, row: Any) -> None:
         or (row.action == CANCEL and row.reason_code != CANCEL_EDGE_GONE)
     ):
         return
-    left = row.px if row.action == CANCEL else 0
+    left = 0 if row.action != CANCEL else row.px if row.px != 0 else AT_ZERO
     if row.side > 0:
         st.left_bid = left
     else:

@@ -8,12 +8,14 @@ import site
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from emp.core.errors import UsageError
 from emp.core.records import Array
 
 DEPTH = 24
@@ -26,11 +28,19 @@ _FOREIGN = tuple(
 """Where code lies that is nobody's own: what it computes is named by releases, not by this hash."""
 
 
+_LOADED: dict[tuple[int, Path], tuple[Any, bytes]] = {}
+"""Files as they were when something of them was first named, by what they were loaded as, which is kept."""
+
+
 def source_hash(function: Any, memory: Any = None) -> str:
-    """Of the file that it stands in, as other functions of it may be called; else of its compiled code."""
+    """Of the file that it stands in, as other functions of it may be called; else of its compiled code.
+
+    Raises:
+        UsageError: the file is another than the one that was loaded.
+    """
     digest = hashlib.sha256(getattr(function, "__qualname__", repr(type(function))).encode())
     try:
-        digest.update(Path(inspect.getsourcefile(function) or "").read_bytes())
+        digest.update(_as_loaded(function))
     except (OSError, TypeError):
         code = getattr(function, "__code__", None)
         digest.update(b"".join(_code_words(code)) if code else repr(function).encode())
@@ -49,6 +59,51 @@ def values_hash(function: Any) -> str:
     return digest.hexdigest()
 
 
+def _as_loaded(function: Any) -> bytes:
+    """The file of a function or class as it was when it was loaded; OSError, TypeError where there is none."""
+    path = Path(inspect.getsourcefile(function) or "")
+    room = vars(sys.modules.get(function.__module__)) if inspect.isclass(function) else function.__globals__
+    origin = room.get("__spec__") or room  # a module that is loaded again has another spec
+    _, before = _LOADED.get((id(origin), path), (None, b""))
+    now = path.read_bytes()
+    code = getattr(function, "__code__", None)
+    # what changes code as it imports it cannot be held against a file
+    if code is None or type(room.get("__loader__")) is not SourceFileLoader:
+        found = before or now
+    else:
+        found = next((one for one in (before, now) if one and _holds(one, code)), b"")
+        if not found:
+            raise UsageError(
+                f"{path.name} was edited since it was loaded: {code.co_name} is another there; start a new process"
+            )
+    _LOADED[id(origin), path] = origin, found
+    return found
+
+
+def _holds(content: bytes, code: CodeType) -> bool:
+    return _words_of(code) in _words_in(content, code.co_qualname)
+
+
+def _words_of(code: CodeType) -> bytes:
+    return b"\n".join(_code_words(code))
+
+
+@functools.lru_cache(maxsize=256)
+def _words_in(content: bytes, name: str) -> frozenset[bytes]:
+    """The code of each function of a name in a file."""
+    try:
+        held = [compile(content, "", "exec", dont_inherit=True)]
+    except (SyntaxError, ValueError):
+        return frozenset()
+    found = set()
+    while held:
+        code = held.pop()
+        held += [one for one in code.co_consts if isinstance(one, CodeType)]
+        if code.co_qualname == name:
+            found.add(_words_of(code))
+    return frozenset(found)
+
+
 def _code_words(code: CodeType) -> Iterator[bytes]:
     """What compiled code is, with the functions within it: the same in every process, as no address is in it."""
     yield code.co_code
@@ -56,6 +111,8 @@ def _code_words(code: CodeType) -> Iterator[bytes]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _code_words(constant)
+        elif isinstance(constant, frozenset):  # in another order in every process
+            yield repr(sorted(map(repr, constant))).encode()
         else:
             yield repr(constant).encode()
 
@@ -91,12 +148,13 @@ def _of_module(module: ModuleType, used: list[str]) -> Iterator[tuple[str, Any]]
     for name in used:
         value = getattr(module, name, None)
         code = callable(value) or isinstance(value, ModuleType)
-        if value is not None and (_is_own(module) or not code):
+        if value is not None and (is_own_module(module) or not code):
             yield f"{module.__name__}.{name}", value
 
 
-def _is_own(module: ModuleType | None) -> bool:
-    where = getattr(module, "__file__", None)
+def is_own_module(module: ModuleType | None) -> bool:
+    """Whether a module lies neither in this package nor where Python and what is installed lie."""
+    where = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
     return where is not None and not str(Path(where).resolve()).startswith(_FOREIGN)
 
 
@@ -145,7 +203,7 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, functools.partial):
         yield from (("func", value.func), ("args", value.args), ("keywords", value.keywords))
     elif inspect.isclass(value):
-        if _is_own(sys.modules.get(value.__module__)):
+        if is_own_module(sys.modules.get(value.__module__)):
             yield "source", source_hash(value)
             yield from _of_class(value)
     elif inspect.isroutine(value) or hasattr(value, "py_func"):

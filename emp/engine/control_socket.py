@@ -1,7 +1,8 @@
 """Where a running engine takes `emp halt` and the like: one socket in the run's folder, its owner's alone.
 
 A request is one line of JSON, `{"do": "halt", "reason": "...", "instrument": ""}`; the answer is one line,
-`{"ok": true, "text": "..."}`. What is asked for becomes a recorded control input of the run.
+`{"ok": true, "text": "..."}`. What is asked for becomes a recorded control input of the run, but for `status`, which
+tells how the run stands.
 """
 
 import asyncio
@@ -25,6 +26,12 @@ LONGEST = 100
 """Bytes that the address of a socket can have on every system, with room to spare."""
 
 LINE = 4_096
+LONGEST_ANSWER = 1 << 20
+"""Bytes of an answer: how a run of many instruments stands."""
+
+LOOK = "status"
+"""What asks how the run stands; it changes nothing and is not recorded. The text of its answer is JSON."""
+
 ANSWER_S = 5.0
 
 ACTIONS: tuple[str, ...] = get_args(OwnerAction)
@@ -42,7 +49,10 @@ _log = structlog.get_logger(__name__)
 class ControlSocket:
     """Serves the socket of one run on the engine's loop."""
 
-    def __init__(self, folder: Path, instruments: tuple[str, ...], ask: Ask) -> None:
+    def __init__(
+        self, folder: Path, instruments: tuple[str, ...], ask: Ask, look: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        self._look = look
         self._path = folder / NAME
         self._instruments = instruments
         self._ask = ask
@@ -85,6 +95,8 @@ class ControlSocket:
         try:
             async with asyncio.timeout(ANSWER_S):
                 line = await reader.readline()
+                if not line:  # somebody looked whether anybody listens: `is_served`
+                    return
                 writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
                 await writer.drain()
         except (TimeoutError, ValueError, OSError):
@@ -102,6 +114,8 @@ class ControlSocket:
             )
         except (ValueError, AttributeError, RecursionError):
             return {"ok": False, "text": "a request is one line of JSON"}
+        if action == LOOK:
+            return {"ok": True, "text": json.dumps(self._look())}
         if action not in ACTIONS:
             return {"ok": False, "text": f"unknown control {action!r}: one of {', '.join(ACTIONS)}"}
         if instrument and instrument not in self._instruments:
@@ -151,7 +165,7 @@ def ask(folder: Path, request: Mapping[str, str]) -> str:
             sock.connect(str(path.resolve() if path.is_symlink() else _short(path)))
             sock.sendall(json.dumps(dict(request)).encode() + b"\n")
             with sock.makefile("rb") as stream:
-                answer = json.loads(stream.readline(LINE) or b"{}")
+                answer = json.loads(stream.readline(LONGEST_ANSWER) or b"{}")
     except (FileNotFoundError, ConnectionRefusedError):
         raise UsageError(unserved(folder)) from None
     except PermissionError:

@@ -55,6 +55,7 @@ from emp.engine.venue_terms import TERMS_S, VenueTerms
 from emp.engine.watchdog import LIMIT_MS, Watchdog
 from emp.journal.ledger import Ledger
 from emp.observe.board import Board
+from emp.observe.brief import brief
 
 BATCH = 64
 """Most events between two looks at the queue of reports."""
@@ -145,7 +146,9 @@ class Live(Ending):
         self._closed = False
         self._prepared = False
         self._socket = (
-            None if home.folder is None else ControlSocket(home.folder, self._names, self.owner.ask)
+            None
+            if home.folder is None
+            else ControlSocket(home.folder, self._names, self.owner.ask, lambda: brief(board))
         )
         self._arrived_ns: int | None = None  # when the oldest event of the batch that is decided on came
         self._watchdog = Watchdog(clock, self._stalled, lambda: board.clear_alarm("loop"))

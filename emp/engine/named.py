@@ -1,18 +1,23 @@
 """What the user has written, by its name: `module:object`, `file.py:object`; and a network as `net.onnx`."""
 
+import contextlib
 import importlib
 import importlib.util
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
+
 from emp.core.errors import ArtifactError, EmpError, UsageError
+from emp.engine.code_hash import is_own_module
 from emp.engine.loaded import LoadedModel
 from emp.engine.onnx_model import NETWORK, network_again, read_network
 from emp.engine.own_model import OwnCode, make_model
-from emp.model.artifact import Artifact
+from emp.model.artifact import Artifact, content_hash
 
 _OWN = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
 
@@ -20,6 +25,9 @@ _OWN = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
 ONNX = ".onnx"
 _READ: dict[str, bytes] = {}
 """What stood in the file of a module when it was imported last."""
+
+_IMPORTED: dict[str, ModuleType] = {}
+"""The user's own modules that were imported for what was named, by their names."""
 
 
 def is_own(name: str | Path) -> bool:
@@ -39,6 +47,8 @@ def load_object(name: str, option: str) -> Any:
     where, colon, wanted = name.rpartition(":")
     if not colon or not where or not wanted:
         raise UsageError(f"{option} {name}: name it as module:object, or file.py:object")
+    _forget_edited()
+    known = set(sys.modules)
     try:
         module = _from_file(Path(where)) if where.endswith(".py") else _from_path(where)
     except FileNotFoundError:
@@ -47,6 +57,8 @@ def load_object(name: str, option: str) -> Any:
         said = str(error).splitlines()
         why = said[0] if said else "no reason given"
         raise UsageError(f"{option} {name}: {type(error).__name__}: {why}") from error
+    finally:
+        _remember(set(sys.modules) - known)
     if not hasattr(module, wanted):
         raise UsageError(f"{option} {name}: there is no {wanted} in {where}")
     return getattr(module, wanted)
@@ -79,12 +91,58 @@ def load_again(artifact: Artifact, folder: Path) -> LoadedModel:
     if not source and not network:
         raise ArtifactError(f"{whose}: was no file that it could be read from again")
     try:
-        found = network_again(artifact) if network else load_own(source).load()
+        found = network_again(artifact) if network else load_own(_again(artifact, source)).load()
     except EmpError as error:
         raise ArtifactError(f"{whose}: {error}") from error
+    kept = msgspec.structs.replace(artifact.manifest, config={"folder": ""} | artifact.manifest.config)
+    if found.artifact.hash == content_hash(
+        kept, artifact.tensors
+    ):  # also one that an earlier build has named
+        return found._replace(artifact=artifact)
     if found.artifact.hash != artifact.hash:
         raise ArtifactError(f"{whose}: it has changed since it served ({source})")
     return found
+
+
+def _again(artifact: Artifact, source: str) -> str:
+    """A file as it was named, or where it lay then."""
+    there = str(Path(str(artifact.manifest.config.get("folder", ""))) / source)
+    file = source.rpartition(":")[0]
+    return there if file.endswith(".py") and not Path(file).exists() else source
+
+
+def _remember(names: Iterable[str]) -> None:
+    """Note which of the modules that were just imported are the user's own, and what stood in their files."""
+    for name in names:
+        module = sys.modules[name]
+        if is_own_module(module):
+            _IMPORTED[name], _READ[name] = module, _content(module)
+
+
+def _forget_edited() -> None:
+    """Where a file was edited since it was imported for what was named, import all of them anew: a module that was
+    not edited holds parts of one that was.
+    """
+    edited = [name for name, module in _IMPORTED.items() if _content(module) != _READ[name]]
+    for name in edited:
+        # of the compiled copy Python compares size and second alone
+        with contextlib.suppress(OSError, TypeError, NotImplementedError):
+            Path(importlib.util.cache_from_source(str(_IMPORTED[name].__file__))).unlink()
+    for name in [*_IMPORTED] if edited else []:
+        module, (parent, _, last) = _IMPORTED.pop(name), name.rpartition(".")
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
+            with contextlib.suppress(KeyError, AttributeError):  # else `from parent import last` finds it
+                delattr(sys.modules[parent], last)
+    importlib.invalidate_caches()
+
+
+def _content(module: ModuleType) -> bytes:
+    """What stands in a module's file; nothing where it is gone, or there is none."""
+    try:
+        return Path(module.__file__ or "").read_bytes()
+    except (OSError, AttributeError):
+        return b""
 
 
 def _from_path(name: str) -> ModuleType:
@@ -92,8 +150,7 @@ def _from_path(name: str) -> ModuleType:
     if here not in sys.path:
         sys.path.insert(0, here)
     module = importlib.import_module(name)
-    file = getattr(module, "__file__", None)
-    now = Path(file).read_bytes() if file else b""
+    now = _content(module)
     if _READ.setdefault(name, now) != now:  # edited since: what runs must be what its hash says
         module = importlib.reload(module)
         _READ[name] = now
@@ -109,5 +166,6 @@ def _from_file(path: Path) -> ModuleType:
         sys.path.insert(0, beside)
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    # not by its loader: of a compiled copy that compares size and second alone
+    exec(compile(path.read_bytes(), str(module.__file__), "exec", dont_inherit=True), vars(module))
     return module

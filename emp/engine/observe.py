@@ -25,6 +25,7 @@ from emp.engine.control_socket import ControlSocket
 from emp.engine.ending import Ending, cancelled
 from emp.engine.tap import Taps
 from emp.observe.board import Board
+from emp.observe.brief import brief
 
 BATCH = 256
 TICK_S = 0.02
@@ -58,7 +59,9 @@ class Observer(Ending):
         self._rows = np.zeros(0, DECISION)
         self._laps = np.zeros((0, 3), np.int32)
         names = tuple(one.name for one in instruments)
-        self._socket = None if folder is None else ControlSocket(folder, names, self.ask)
+        self._socket = (
+            None if folder is None else ControlSocket(folder, names, self.ask, lambda: brief(board))
+        )
 
     # --- the sink -------------------------------------------------------------------------------------------
 

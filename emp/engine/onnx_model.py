@@ -11,21 +11,26 @@ Its inputs and outputs are found by their names; axes of one in front are as goo
 """
 
 import hashlib
-import json
+import itertools
 import math
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+import msgspec
 import numpy as np
 
+from emp.core.config.config import DEFAULT_IMPL
 from emp.core.errors import UsageError
 from emp.core.extras import missing_extra
 from emp.core.records import HORIZONS, QUANTILES, Array
 from emp.engine.loaded import LoadedModel
+from emp.engine.onnx_nodes import draws
 from emp.engine.own_model import (
     MOST_REMEMBERED,
+    WARMUP_EVENTS,
     Features,
     OwnCode,
     Settings,
@@ -36,12 +41,13 @@ from emp.engine.own_model import (
     spans_of,
 )
 from emp.model.artifact import Artifact
+from emp.perception.schema import schema_hash
 
 NETWORK = "network"
 """The tensor of an artifact that holds the file's bytes."""
 
 SAYS = "emp"
-"""The entry of a file's metadata in which `emp.export` says what `Settings` says of a model: JSON."""
+"""The entry of a file's metadata in which `emp.export` says what `Told` holds: JSON."""
 
 OUTPUTS: dict[str, tuple[int, ...]] = {
     "mean": (HORIZONS,),
@@ -49,8 +55,19 @@ OUTPUTS: dict[str, tuple[int, ...]] = {
     "p": (HORIZONS, 3),
 }
 
+_NUMBERS = re.compile(r"tensor\((float|float16|double|u?int\d+)\)")
 
 _BESIDE = "session.model_external_initializers_file_folder_path"
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What a file says of itself (`emp.export`); one of another make says nothing."""
+
+    warmup_events: Annotated[int, msgspec.Meta(ge=1)] = WARMUP_EVENTS
+    base: str = DEFAULT_IMPL
+    trained_on: Sequence[tuple[str, int, int]] | None = None
+    inputs: Sequence[str] | None = None
+    schema: str | None = None  # of the built-in inputs
 
 
 class _Session(NamedTuple):
@@ -126,7 +143,7 @@ def read_network(
     warmup_events: int | None = None,
     features: Features | None = None,
     base: str | None = None,
-    trained_on: Any = (),
+    trained_on: Any = None,
     name: str | None = None,
 ) -> Network:
     """An ONNX file as a model; what is not said is what the file says of itself (`emp.export`), or as for `emp.Model`.
@@ -143,20 +160,43 @@ def read_network(
     told = _told(content, f"model {title}")
     said = Settings(
         title,
-        warmup_events=told.get("warmup_events", Settings._field_defaults["warmup_events"])
-        if warmup_events is None
-        else warmup_events,
+        warmup_events=told.warmup_events if warmup_events is None else warmup_events,
         features=features,
-        base=str(told.get("base", Settings._field_defaults["base"]) if base is None else base),
-        trained_on=spans_of(trained_on, title) or [tuple(one) for one in told.get("trained_on", ())],
+        base=told.base if base is None else str(base),
+        trained_on=told.trained_on if trained_on is None else spans_of(trained_on, title),
     )
+    _check_inputs(told, said)
+    if told.inputs is None and not said.trained_on and trained_on is None:
+        said = said._replace(trained_on=None)  # earlier builds wrote an empty list where nobody had said
     return Network(content, said)
+
+
+def told_of(said: Settings) -> bytes:
+    """What a file says of itself: its metadata under SAYS."""
+    told = Told(said.warmup_events, said.base, said.trained_on, said.inputs, schema_hash())
+    return msgspec.json.encode(told)
+
+
+def _check_inputs(told: Told, said: Settings) -> None:
+    """UsageError in one line where a network is shown others than those that it was made for, as far as it says."""
+    whose = f"model {said.name}"
+    if told.inputs is not None and tuple(told.inputs) != said.inputs:
+        pairs = itertools.zip_longest(told.inputs, said.inputs, fillvalue="nothing")
+        k, (its, ours) = next((k, one) for k, one in enumerate(pairs) if one[0] != one[1])
+        raise UsageError(
+            f"{whose}: it was exported for other inputs (features=): number {k + 1} is {its}, here {ours}"
+        )
+    if told.schema not in (None, schema_hash()):
+        raise UsageError(
+            f"{whose}: it was exported for inputs that this version computes otherwise: export it anew"
+        )
 
 
 def network_again(artifact: Artifact) -> LoadedModel:
     """The network that an artifact holds."""
     config, manifest = artifact.manifest.config, artifact.manifest
-    spans = [(one["instrument"], *one["train_ns"]) for one in manifest.provenance.get("series", [])]
+    series = manifest.provenance.get("series")
+    spans = None if series is None else [(one["instrument"], *one["train_ns"]) for one in series]
     said = Settings(str(config["name"]), warmup_events=manifest.warmup_events, trained_on=spans)
     return Network(artifact.tensors[NETWORK].tobytes(), said).load_as(artifact)
 
@@ -193,16 +233,14 @@ def _line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _told(content: bytes, whose: str) -> Mapping[str, Any]:
+def _told(content: bytes, whose: str) -> Told:
     """What a file says of itself."""
-    written = _start(content, whose).get_modelmeta().custom_metadata_map.get(SAYS, "{}")
+    session = _start(content, whose)
     try:
-        found = json.loads(written)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise UsageError(f"{whose}: what its metadata says under {SAYS!r} is no JSON object")
-    return found
+        written = session.get_modelmeta().custom_metadata_map.get(SAYS, "{}")
+        return msgspec.json.decode(written, type=Told)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise UsageError(f"{whose}: what its metadata says under {SAYS!r} is wrong: {_line(error)}") from None
 
 
 def _open(content: bytes, whose: str, n: int) -> _Session:
@@ -219,12 +257,19 @@ def _open(content: bytes, whose: str, n: int) -> _Session:
         raise UsageError(
             f"{whose}: state is {list(state)}: its sizes are to be fixed, {MOST_REMEMBERED} numbers at most"
         )
-    gives = [one.name for one in runs.get_outputs()]
+    kinds = {one.name: one.type for one in runs.get_outputs()}
+    gives = list(kinds)
     if ("after" in gives) != (state is not None):
         raise UsageError(f"{whose}: the input state and the output after belong together")
     says = tuple(name for name in OUTPUTS if name in gives)
     if not {"mean", "q"} & set(says):
         raise UsageError(f"{whose}: its outputs are {', '.join(gives)}: mean is wanted, or q")
+    odd = [name for name in (*says, "after") if name in kinds and not _NUMBERS.fullmatch(kinds[name])]
+    if odd:
+        raise UsageError(f"{whose}: {odd[0]} is a {kinds[odd[0]]}, numbers are wanted: tensor(float)")
+    drawing = draws(content)
+    if drawing:
+        raise UsageError(f"{whose}: {drawing} draws at random, and a run could not be replayed: leave it out")
     session = _Session(runs, x, state, says)
     _try(session, whose)
     return session

@@ -156,7 +156,7 @@ class Settings(NamedTuple):
     warmup_events: int = WARMUP_EVENTS
     features: Features | None = None
     base: str = DEFAULT_IMPL  # the artifact whose depth encoder, units and classes are its own
-    trained_on: Spans = ()
+    trained_on: Spans | None = None  # None: nobody says
     source: str = ""  # what it can be loaded from again
 
     @property
@@ -190,7 +190,7 @@ class Model(OwnCode):
         warmup_events: int = WARMUP_EVENTS,
         features: Features | None = None,
         base: str = DEFAULT_IMPL,
-        trained_on: Any = (),
+        trained_on: Any = None,
         name: str | None = None,
     ) -> None:
         """Describe a model.
@@ -202,7 +202,8 @@ class Model(OwnCode):
             warmup_events: events after a reset before it is traded.
             features: inputs of one's own.
             base: the shipped model, or folder, whose depth encoder, units and classes are its own.
-            trained_on: market data that it was trained on: a result tells it apart.
+            trained_on: market data that it was trained on, or its span (instrument, from ns, to ns beyond the last), or
+                several: a result tells it apart. Of none: (); None: nobody says.
             name: as pages and records call it.
         """
         title = _title(function, name)
@@ -236,17 +237,30 @@ def checked_settings(said: Settings) -> Settings:
     return said
 
 
-def spans_of(trained_on: Any, name: str) -> Spans:
-    """Where a model was trained, of the market data that it was trained on."""
-    markets = trained_on if isinstance(trained_on, list | tuple) else [trained_on]
+def spans_of(trained_on: Any, name: str) -> Spans | None:
+    """Where a model was trained, of the market data or the spans that it was trained on; None of None."""
+    if trained_on is None:
+        return None
+    several = isinstance(trained_on, list | tuple) and not _is_span(trained_on)
     try:
-        return [
-            (one.instrument.name, int(one.events["ts"][0]), int(one.events["ts"][-1]) + 1) for one in markets
-        ]
+        return [_span_of(one) for one in (trained_on if several else [trained_on])]
     except (AttributeError, IndexError, TypeError):
         raise UsageError(
-            f"model {name}: trained_on is market data, or several: trained_on=market[:50_000]"
+            f"model {name}: trained_on is market data, or several: trained_on=market[:50_000];"
+            " or (instrument, from ns, to ns)"
         ) from None
+
+
+def _is_span(one: Any) -> bool:
+    if not isinstance(one, tuple) or len(one) != 3 or not isinstance(one[0], str):
+        return False
+    return all(isinstance(ts, int | np.integer) for ts in one[1:])
+
+
+def _span_of(one: Any) -> tuple[str, int, int]:
+    if _is_span(one):
+        return one[0], int(one[1]), int(one[2])
+    return one.instrument.name, int(one.events["ts"][0]), int(one.events["ts"][-1]) + 1
 
 
 def make_model(function: Any) -> OwnCode:
@@ -297,13 +311,17 @@ def _artifact(
     config = {
         "name": settings.name,
         "source": settings.source,
+        "folder": str(Path.cwd()) if settings.source else "",
         "inputs": list(settings.inputs),
         "memory": settings.memory,
         "features": "" if features is None else features.hash,
         "remembers": 0 if features is None else features.part.memory,
         **sources,
     }
-    trained = [{"instrument": name, "train_ns": [first, last]} for name, first, last in settings.trained_on]
+    trained = [
+        {"series": name, "instrument": name, "train_ns": [first, last]}
+        for name, first, last in settings.trained_on or ()
+    ]
     manifest = Manifest(
         kind=OWN,
         schema=schema_hash(),
@@ -312,7 +330,7 @@ def _artifact(
         thresholds=base.manifest.thresholds,
         warmup_events=settings.warmup_events,
         config=config,
-        provenance={"series": trained} if trained else {},
+        provenance={} if settings.trained_on is None else {"series": trained},
     )
     held = {name: t for name, t in base.tensors.items() if name.startswith("encoder.")} | tensors
     manifest.hash = content_hash(manifest, held)

@@ -14,7 +14,7 @@ from emp.core.contracts import Control, RiskBreach
 from emp.core.errors import UsageError
 from emp.core.instrument import Instrument
 from emp.core.records import Array
-from emp.risk.portfolio import NO_LIMIT, TOLD, new_exposures, new_portfolio
+from emp.risk.portfolio import NO_LIMIT, TOLD, lot_worth, new_exposures, new_portfolio
 
 FOREVER_NS = np.iinfo(np.int64).max
 
@@ -112,7 +112,7 @@ def state_margin(instruments: Sequence[Instrument], folio: Array, exposures: Arr
     """
     if control.reason == "lot":
         for x, one in zip(exposures, instruments, strict=True):
-            lot = float(x["mid"] * x["unit"] * x["rate"])
+            lot = lot_worth(x)
             if one.name == control.instrument and lot > 0.0:
                 x["margin"] = control.value / lot
     elif control.reason == "equity":

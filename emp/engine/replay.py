@@ -33,7 +33,7 @@ from emp.engine.own import Rule
 from emp.engine.rolls import Rolls
 from emp.engine.scheduled import Scheduled
 from emp.engine.serving import allocate
-from emp.engine.spans import add_stretch, new_sums, seen_spans, span_at
+from emp.engine.spans import add_stretch, new_sum, new_sums, seen_spans, span_at
 from emp.engine.step import COMMAND, QUIET
 from emp.engine.trade import DOUBT, NEVER, OVER, REPORT, SILENCE
 from emp.engine.trading import Trading
@@ -244,7 +244,7 @@ class Backtest:
         refused = int(self.engine.desk.quarantined.sum())
         pnl, fills, refused_before = self.tally.parted
         self.tally.parted = float(account["pnl"]), int(account["fills"]), refused
-        sums = self.tally.spans[span]
+        sums = self.tally.spans.setdefault(span, new_sum())
         sums["events"] += len(events) - (refused - refused_before)
         sums["pnl_ticks"] += self.tally.parted[0] - pnl
         sums["fills"] += self.tally.parted[1] - fills

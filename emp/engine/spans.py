@@ -7,9 +7,12 @@ manifest, by instrument and time: another vendor's recording of the same hours i
 from collections.abc import Iterable
 from typing import Any
 
-from emp.model.artifact import Manifest
+from emp.model.artifact import Manifest, tells_training
 
 TRAINED, CALIBRATED, UNSEEN = "trained", "calibrated", "unseen"
+NOT_KNOWN = "not known"
+"""Of a model of the user's own that does not say what it was trained on: all of a market may have been."""
+
 FOREVER_NS = 2**63 - 1
 
 Span = tuple[str, int, int]
@@ -17,7 +20,11 @@ Span = tuple[str, int, int]
 
 
 def seen_spans(manifest: Manifest, instrument: str) -> list[Span]:
-    """Spans of an instrument that went into a model; where two overlap, `span_at` takes training before calibration."""
+    """Spans of an instrument that went into a model, or may have; where two overlap, `span_at` takes training before
+    calibration.
+    """
+    if not tells_training(manifest):
+        return [(NOT_KNOWN, -FOREVER_NS, FOREVER_NS)]
     series = [one for one in manifest.provenance.get("series", []) if one.get("instrument") == instrument]
     return [
         (name, int(one[key][0]), int(one[key][1]))
@@ -38,17 +45,19 @@ def span_at(spans: Iterable[Span], ts_ns: int) -> tuple[str, int]:
 
 
 def new_sums() -> dict[str, dict[str, Any]]:
-    """Nothing so far, in any of the three: sums, and the stretches [first, last] of event times in ns."""
-    return {
-        name: {"events": 0, "pnl_ticks": 0.0, "fills": 0, "stretches": []}
-        for name in (TRAINED, CALIBRATED, UNSEEN)
-    }
+    """Nothing so far, in any of three: sums, and the stretches [first, last] of event times in ns."""
+    return {name: new_sum() for name in (TRAINED, CALIBRATED, UNSEEN)}
+
+
+def new_sum() -> dict[str, Any]:
+    """Nothing so far of one span."""
+    return {"events": 0, "pnl_ticks": 0.0, "fills": 0, "stretches": []}
 
 
 def add_stretch(sums: dict[str, dict[str, Any]], name: str, first_ns: int, last_ns: int) -> None:
     """Note that the next events were of a span: they go on with its last stretch where no other came between."""
+    own = sums.setdefault(name, new_sum())["stretches"]
     newest = max((one["stretches"][-1][1] for one in sums.values() if one["stretches"]), default=None)
-    own = sums[name]["stretches"]
     if own and own[-1][1] == newest:
         own[-1][1] = last_ns
     else:

@@ -13,6 +13,7 @@ from emp.access.port import StatesTerms, VenueFinancing, VenueMargin
 from emp.core.contracts import Control
 from emp.core.errors import VenueError
 from emp.engine.engine import Engine
+from emp.risk.portfolio import lot_worth
 
 TERMS_S = 10.0
 """Between two looks."""
@@ -94,7 +95,7 @@ class VenueTerms:
     def _stated(self, margin: VenueMargin, ts: int) -> Iterator[Control]:
         for name, money in margin.lots.items():
             x = self._engine.desk.exposure[self._index(name)]
-            known = float(x["margin"] * x["mid"] * x["unit"] * x["rate"])
+            known = float(x["margin"]) * lot_worth(x)
             if abs(money - known) > SAME * money:
                 yield Control(action="margin", ts=ts, instrument=name, reason="lot", value=money)
         before, age = self._margin, self._engine.limits.account.margin_max_age_ns

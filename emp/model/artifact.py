@@ -26,6 +26,9 @@ Kind = Literal["linear", "mamba2", "mamba3", "own"]
 OWN: Literal["own"] = "own"
 """Kind of a model of the user's own: a function, or a network of another make."""
 
+UNNAMED = ("source", "folder")
+"""Entries of an artifact's `config` that say where it was found: how a file was named on a day makes no other model."""
+
 TENSORS = "model.safetensors"
 MANIFEST = "manifest.json"
 
@@ -73,6 +76,11 @@ def trained_on(manifest: Manifest) -> frozenset[str]:
     return frozenset(series["instrument"] for series in manifest.provenance.get("series", []))
 
 
+def tells_training(manifest: Manifest) -> bool:
+    """Whether a model says what it was trained on: one of the user's own may not."""
+    return manifest.kind != OWN or "series" in manifest.provenance
+
+
 def learns_from_outcomes(manifest: Manifest) -> bool:
     """Whether outcomes correct what a model says; a rule in a model's place is taken at its word."""
     return bool(trained_on(manifest)) or manifest.kind == OWN
@@ -84,8 +92,13 @@ def title(manifest: Manifest) -> str:
 
 
 def content_hash(manifest: Manifest, tensors: dict[str, Array]) -> str:
-    """Hash of everything an artifact holds, apart from the hash itself."""
-    digest = hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(manifest, hash=""), order="sorted"))
+    """Hash of everything an artifact holds, apart from the hash itself, and of one's own from where it lies."""
+    named = msgspec.structs.replace(manifest, hash="")
+    if (
+        manifest.kind == OWN and "folder" in manifest.config
+    ):  # else of an earlier build, which hashed its name too
+        named.config = {name: one for name, one in manifest.config.items() if name not in UNNAMED}
+    digest = hashlib.sha256(msgspec.json.encode(named, order="sorted"))
     for name in sorted(tensors):
         tensor = np.ascontiguousarray(tensors[name])
         digest.update(f"{name} {tensor.dtype.str} {tensor.shape}".encode())

@@ -15,10 +15,12 @@ def believe(forecast: Any, horizon: int, mean: float, sigma: float = 0.0) -> Non
     Args:
         forecast: as the model was given it.
         horizon: index in `emp.HORIZONS`.
-        sigma: of the move; without one the market's own is taken. Quartiles and classes follow from it.
+        sigma: of the move; without one, or with 0, the market's own is taken. Quartiles and classes follow from it.
     """
     if horizon < 0 or horizon >= HORIZONS:
         raise IndexError("believe: no such horizon")
+    if not sigma >= 0.0:
+        raise ValueError("believe: sigma is below 0, or no number")
     forecast.mean[horizon] = mean
     if sigma > 0.0:
         wide = QUARTILE * sigma

@@ -263,6 +263,8 @@ class Board:
         self._watchers: list[Callable[[View], None]] = []
         self.folder: Path | None = None
         """Of the run, once it is known: mirrors say there how far they are."""
+        self.address = ""
+        """Of the page, with what lets a person in; "" where there is none."""
         self.lease: Callable[[], LeaseView] | None = None
         """What tells of the lease on the account, where there is one."""
 

@@ -23,7 +23,7 @@ from emp.core.numba.rng import one_of, uniform
 from emp.core.records import INTERVAL_SIGMAS
 from emp.decision.port import register
 from emp.decision.queue import lots_ahead
-from emp.decision.rule import Sought, ValueRule, best_post, decide_by_value, order_size, wait_of
+from emp.decision.rule import NO_PX, Sought, ValueRule, best_post, decide_by_value, order_size, wait_of
 from emp.plan.essentials import (
     ACTIONS,
     HOLD,
@@ -180,9 +180,9 @@ def _where_to_rest(
 ) -> tuple[int, int]:
     """Price at which an order would be posted, and lots ahead of it; the better of the touch and a tick before it."""
     leaves = float(working.leaves) if working.state == RESTING else 1.0
-    sought = Sought(leaves, 0, -np.inf)
+    sought = Sought(leaves, NO_PX, -np.inf)
     _, px, queue, _ = best_post(event, e, costs, account, standing, side, edge, wait_of(row), sought)
-    if px == 0:
+    if px == NO_PX:
         px, queue = event.bid_px[0] if side > 0 else event.ask_px[0], 0
     return px, queue
 

@@ -1,9 +1,10 @@
 """Limits over all instruments of an account, in its currency: exposure, the loss of the day, margin.
 
-What an instrument holds is worth `position x mid x unit x rate` in the account's currency: `unit` is money of the quote
-currency per tick and lot, `rate` the account's currency per unit of it. A rate comes from the mid of an instrument of
-the run that is the pair of the two, or was told by a control input. Without one, or where it is older than it may be,
-nothing is opened that could add risk anywhere.
+What an instrument holds is worth `position x |mid| x unit x rate` in the account's currency: `unit` is money of the
+quote currency per tick and lot, `rate` the account's currency per unit of it. Below zero a lot is at stake by the
+size of its price; at zero it counts as one tick, so that no limit lets any number of them through. A rate comes from
+the mid of an instrument of the run that is the pair of the two, or was told by a control input. Without one, or where
+it is older than it may be, nothing is opened that could add risk anywhere.
 
 Orders that open are held below the limits, whatever else may fill meanwhile; prices may carry what is held beyond them.
 Beyond `halt_at` times an exposure limit, or beyond the loss of the day, everything is closed.
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from emp.core.codes import Reason, WorkingState
-from emp.core.numba.jit import kernel
+from emp.core.numba.jit import inlined, kernel
 from emp.core.records import Array
 
 NONE = int(WorkingState.NONE)
@@ -57,7 +58,7 @@ EXPOSURE = np.dtype(
         ("max_age_ns", "i8"),  # of a rate
         ("rate", "f8"),  # account currency per unit of quote currency; 0 before any is known
         ("rate_ts", "i8"),
-        ("mid", "f8"),  # ticks, at the instrument's last event
+        ("mid", "f8"),  # ticks, at the instrument's last event; not a number before any
         ("value", "f8"),  # account currency, signed, of what is held
         ("working", "f8"),  # the same of what may still fill
         ("day_pnl", "f8"),
@@ -88,7 +89,7 @@ def new_portfolio() -> Array:
 def new_exposures(n: int) -> Array:
     """EXPOSURE[n] in the account's own currency."""
     exposures = np.zeros(n, EXPOSURE)
-    exposures["source"], exposures["unit"], exposures["rate"] = SAME, 1.0, 1.0
+    exposures["source"], exposures["unit"], exposures["rate"], exposures["mid"] = SAME, 1.0, 1.0, np.nan
     return exposures
 
 
@@ -102,10 +103,18 @@ def note_rates(exposures: Any, i: int, mid: float, ts: int) -> None:
             exposures[j].rate_ts = ts
 
 
+@inlined
+def lot_worth(x: Any) -> float:
+    """Account currency that a lot counts as; 0 before a price and a rate are known."""
+    if np.isnan(x.mid):
+        return 0.0
+    return float(max(abs(x.mid), 1.0) * x.unit * x.rate)
+
+
 @kernel
 def value(x: Any, account: Any, working: Any) -> None:
     """Convert what an instrument holds, what may still fill and the day's gain; at the last rate that was known."""
-    lot = x.mid * x.unit * x.rate
+    lot = lot_worth(x)
     x.value = account.position * lot
     x.working = working.side * working.leaves * lot if working.state != NONE else 0.0
     x.day_pnl = (account.pnl - account.day_start) * x.unit * x.rate
@@ -157,7 +166,8 @@ def watch_portfolio(
         folio.day_pnl += x.day_pnl
         folio.pnl += x.pnl
         folio.used += worst(x) * x.margin
-        unseen = x.mid == 0.0 and accounts[j].position != 0  # since the start: nobody knows what it is worth
+        # since the start: nobody knows what it is worth
+        unseen = np.isnan(x.mid) and accounts[j].position != 0
         if unseen or (at_stake(accounts[j], workings[j]) and not is_converted(x, ts)):
             folio.unconverted += 1
         if j != i:
@@ -170,7 +180,7 @@ def watch_portfolio(
         r.account_bar = Reason.NO_RATE.value
     elif not knows_margin(folio, exposures[i], ts):
         r.account_bar = Reason.MARGIN.value
-    lot = mid * exposures[i].unit * exposures[i].rate
+    lot = lot_worth(exposures[i])
     held = accounts[i].position
     free = free_margin(folio) + worst(exposures[i]) * exposures[i].margin
     r.room_buy = room(folio, others, buys, lot, held, free, exposures[i].margin, r.room_reason, 0)

@@ -188,6 +188,7 @@ NAMING = [
     ("replay", "{}", "--instrument", "GOOG"),
     ("replay", "{}"),
     ("runs", "--runs", "{}"),
+    ("status", "--runs", "{}"),
     ("why", "{}"),
     ("report", "{}"),
     ("stop", "{}"),

@@ -171,6 +171,7 @@ QUICK: dict[tuple[str, ...], set[str]] = {
     ("instruments", "show", "GOOG"): set(),
     ("models",): set(),
     ("runs",): {"runs"},
+    ("status",): {"running"},
 }
 """Commands that are done at once, and keys of what they say."""
 

@@ -12,11 +12,14 @@ import msgspec
 import pytest
 
 from emp.app.cli import main
+from emp.app.report.data import read_run
+from emp.app.report.page import key_figures
 from emp.core.instrument import find
 from emp.engine.control_socket import NAME
 from emp.engine.replay import Backtest
 from emp.journal.actionlog import read_actions
 from emp.journal.ledger import Ledger
+from emp.journal.records import Note
 from emp.journal.run import RunFolder, build_manifest
 from tests.kit.backtests import backtest, kill
 from tests.kit.events import random_events
@@ -117,6 +120,21 @@ def test_a_damaged_run_is_listed_with_what_is_wrong(capsys: pytest.CaptureFixtur
     assert "part-00000.parquet" in one["reason"]
 
 
+def test_the_report_holds_what_no_fill_has_brought(runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "replay-GOOG-BBBBBBBB"
+    shutil.copytree(runs / folder.name, folder)
+    (before,) = read_run(folder)
+    assert before.position == int((before.fills["side"] * before.fills["qty"]).sum())
+    ledger = Ledger(folder / "ledger.sqlite")
+    ledger.record_note(Note(kind="carried_over", ts=1, instrument="GOOG", data={"position": 7}))
+    ledger.record_note(Note(kind="adjustment", ts=2, instrument="GOOG", data={"qty": -3, "px": 1000.0}))
+    ledger.record_note(Note(kind="adjustment", ts=3, instrument="MSFT", data={"qty": 50, "px": 1000.0}))
+    ledger.close()
+    (run,) = read_run(folder)
+    assert run.position == before.position + 4
+    assert key_figures(run)["final position"] == f"{run.position:+,}"
+
+
 def test_two_runs_are_compared_by_what_differs(capsys: pytest.CaptureFixture[str], runs: Path) -> None:
     code, _, said = emp(capsys, "runs", "replay-GOOG-A", "replay-GOOG-B", "--runs", str(runs), "--json")
     summary = json.loads((runs / "replay-GOOG-AAAAAAAA" / "summary.json").read_text())
@@ -158,3 +176,7 @@ def test_money_adds_up_and_ticks_of_unlike_instruments_do_not(
     assert found["mock-ALIKE000"]["pnl_money"] == {"USD": pytest.approx(0.3)}
     assert found["mock-UNLIKE00"]["pnl_ticks"] is found["mock-UNLIKE00"]["fees"] is None
     assert found["mock-UNLIKE00"]["pnl_money"] == {"USD": pytest.approx(0.5 - 2 * 10.0)}
+    assert found["mock-ALIKE000"]["fees_money"] == {"USD": pytest.approx(0.02)}
+    assert found["mock-UNLIKE00"]["fees_money"] == {"USD": pytest.approx(0.01 + 10.0)}
+    shown = emp(capsys, "runs", "--runs", str(tmp_path))[1]
+    assert "10.01 USD" in next(line for line in shown.splitlines() if "UNLIKE00" in line)

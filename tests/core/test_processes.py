@@ -30,7 +30,10 @@ def _fail(part: int) -> int:
 
 
 def _die(part: int) -> int:
-    os.kill(os.getpid(), signal.SIGKILL)
+    """By a signal, or with an exit code: below 0."""
+    if part < 0:
+        os._exit(-part)
+    os.kill(os.getpid(), part)
     return part
 
 
@@ -69,9 +72,37 @@ def test_what_a_part_raises_is_raised_here() -> None:
 
 
 def test_a_process_that_dies_is_told_in_one_line() -> None:
-    with pytest.raises(UsageError, match=r"^a process ended before its work was done") as told:
-        list(in_processes(_die, [1], 2))
+    for part, how in (
+        (signal.SIGKILL, r"killed \(SIGKILL\), by somebody or for lack of memory: fewer than 2 at once .*"),
+        (signal.SIGSEGV, "signal SIGSEGV"),
+        (signal.SIGTERM, "signal SIGTERM"),
+        (-3, "exit code 3"),
+    ):
+        with pytest.raises(UsageError, match=f"^a process ended before its work was done: {how}$") as told:
+            list(in_processes(_die, [int(part)], 2))
+        assert "\n" not in str(told.value)
+
+
+class _OddError(Exception):
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__(f"{a}{b}")
+
+
+def _raise_odd(part: int) -> int:
+    raise _OddError(part, part)
+
+
+def test_what_cannot_be_read_is_no_process_that_ended() -> None:
+    with pytest.raises(
+        UsageError, match=r"^what a process has made cannot be read: TypeError: .*__init__"
+    ) as told:
+        list(in_processes(_raise_odd, [1], 2))
     assert "\n" not in str(told.value)
+
+
+def test_what_preparing_raises_is_raised_here() -> None:
+    with pytest.raises(DataError, match="part 5"):
+        list(in_processes(_add, range(7), 2, prepare=_fail, given=(5,)))
 
 
 @pytest.fixture

@@ -291,6 +291,32 @@ def test_no_order_returns_to_a_price_withdrawn_from_until_one_has_stood_elsewher
     assert st[left] == 0
 
 
+@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize("by", [-1000, -1004, -1002])
+def test_a_price_of_zero_is_a_price(side: int, by: int) -> None:
+    """A touch there is joined, left, and not returned to, as at any other price."""
+    flow, left = estimates(volume_bid=8.0, volume_ask=8.0), "left_bid" if side > 0 else "left_ask"
+    rows = []
+    for move in (0, by):
+        st, row = standing(lots=10), []
+        for market in (
+            book(1000 + move, 1004 + move),
+            book(1000 + move, 1001 + move),
+            book(1003 + move, 1004 + move),
+        ):
+            row.append(choose(market, believe(side * 0.4), flow, costs(), st=st.copy()))
+            withdrawn = row[-1].copy()
+            withdrawn["action"], withdrawn["reason_code"] = Action.CANCEL, Reason.CANCEL_EDGE_GONE
+            remember_action(st, withdrawn)
+            assert st[left] != 0
+            row.append(choose(market, believe(side * 0.4), flow, costs(), st=st))
+        rows.append(row)
+    assert [(r["action"], r["reason_code"], r["px"] - by) for r in rows[1] if r["action"] != Action.HOLD] == [
+        (r["action"], r["reason_code"], r["px"]) for r in rows[0] if r["action"] != Action.HOLD
+    ]
+    assert [r["reason_code"] for r in rows[1]] == [r["reason_code"] for r in rows[0]]
+
+
 @pytest.mark.parametrize("state", [WorkingState.IN_FLIGHT, WorkingState.CANCELLING, WorkingState.UNKNOWN])
 def test_nothing_is_sent_while_something_is_on_its_way(state: WorkingState) -> None:
     working = resting(1, 1000)

@@ -231,6 +231,35 @@ def test_what_is_held_and_not_seen_since_the_start_bars_opening() -> None:
     assert desk.held[0] > 0
 
 
+@pytest.mark.parametrize(
+    ("limit", "why"), [("max_gross", Reason.GROSS_EXPOSURE), ("max_net", Reason.NET_EXPOSURE)]
+)
+def test_below_zero_a_lot_is_at_stake_as_above(limit: str, why: Reason) -> None:
+    by = int(-2 * MID)
+    desk = Desk(EURUSD, STOCK, **{limit: 7_500.0})
+    desk.move(0)  # the rate
+    reasons = set()
+    for _ in range(20):
+        reasons |= {reason(desk.move(1, by)), reason(desk.move(0))}
+        folio = desk.engine.desk.portfolio[0]
+        assert folio["gross"] == pytest.approx(folio["net"])
+        assert folio["gross"] <= 7_500.0
+    assert sum(desk.held) == 7
+    assert min(desk.held) > 0
+    assert why in reasons
+    assert Reason.NO_RATE not in reasons
+    assert not desk.risk["halted"].any()
+
+
+def test_at_a_price_of_zero_something_may_be_opened_and_no_number_of_lots() -> None:
+    desk = Desk(one("STOCK", "EUR"), max_gross=0.05)  # a tick of a lot is 0.01
+    for k in range(10):
+        desk.move(0, int(-MID) - (k + 1) % 2)  # `book` moves by a tick
+        assert desk.engine.desk.exposure["mid"][0] == 0.0
+    assert desk.held == [5]
+    assert not desk.risk["halted"].any()
+
+
 def test_without_limits_nothing_is_watched() -> None:
     desk = Desk(STOCK)
     assert desk.move(0).rows["action"][-1] == Action.CROSS

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import emp
+from emp.app.report.page import by_span
 from emp.core.records import FORECAST, HORIZONS
 from emp.engine.choose import load_model
 from emp.engine.engine import Engine
@@ -385,3 +386,48 @@ def test_what_it_was_trained_on_is_told_apart(market: emp.MarketData) -> None:
     spans = result.summary["spans"]
     assert spans["trained"]["events"] == 8_000
     assert spans["unseen"]["events"] == len(rest)
+    assert "not known" not in spans
+    ts = first.events["ts"]
+    span = ("GC", int(ts[0]), int(ts[-1]) + 1)
+    for said in (span, [span]):
+        again = emp.Model(numba.njit(by_mean), trained_on=said).load().artifact
+        assert again.hash == result.summary["model_hash"]
+    of_none = emp.backtest(rest, model=emp.Model(numba.njit(by_mean), trained_on=())).summary["spans"]
+    assert of_none["unseen"]["events"] == len(rest)
+
+
+@pytest.mark.parametrize("sigma", [math.nan, -5.0])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_sigma_that_is_none_is_refused(market: emp.MarketData, sigma: float, compiled: bool) -> None:
+    def unsure(x: Any, forecast: Any) -> None:
+        emp.believe(forecast, 0, 0.1, sigma)
+
+    with pytest.raises(emp.UsageError, match=r"model unsure, at event 1: ") as caught:
+        emp.backtest(market[:1_000], model=numba.njit(unsure) if compiled else unsure)
+    assert compiled or "believe: sigma is below 0, or no number" in str(caught.value)
+
+
+def test_a_mean_may_lie_beyond_its_quartiles() -> None:
+    """Where most moves are none and a few are large, it does."""
+
+    def rarely(x: Any, forecast: Any) -> None:
+        forecast.q[0] = [0.0, 0.0, 0.0]
+        forecast.mean[0] = 0.5
+
+    for model in (rarely, numba.njit(rarely)):
+        said = said_by(emp.Model(model).load())
+        assert (said["mean"][0], said["q"][0].tolist()) == (0.5, [0.0, 0.0, 0.0])
+
+
+def test_of_one_that_does_not_say_what_it_was_trained_on_nothing_is_called_unseen(
+    market: emp.MarketData,
+) -> None:
+    part = market[:4_000]
+    result = emp.backtest(part, model=emp.Model(numba.njit(by_mean)))
+    spans = result.summary["spans"]
+    assert spans["not known"]["events"] == len(part)
+    assert spans["unseen"]["events"] == 0
+    assert spans["unseen"]["stretches"] == []
+    page = by_span(spans)
+    assert f"<td>not known</td><td>{len(part):,}</td>" in page
+    assert "does not say what it was trained on" in page

@@ -112,7 +112,7 @@ def test_own_inputs_come_behind_the_built_in_ones(tmp_path: Path, market: emp.Ma
     path = emp.export(Recurrent(N + 1), tmp_path / "wide.onnx", state=torch.zeros(1, 8), features=features)
     result = emp.backtest(market[:2_000], model=emp.Model.onnx(path, features=features))
     assert np.isfinite(result.rows["mean"]).all()
-    with pytest.raises(emp.UsageError, match=rf"x is \[1, {N + 1}\], and a model is shown {N} numbers"):
+    with pytest.raises(emp.UsageError, match=f"number {N + 1} is lean, here nothing$"):
         emp.backtest(market[:2_000], model=path)
 
 
@@ -152,6 +152,137 @@ def graph(inputs: dict[str, Any], outputs: dict[str, Any], kind: Any = None, val
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     content: bytes = model.SerializeToString()
     return content
+
+
+def made_of(nodes: list[Any], held: Any = (), output: Any = None, says: str = "") -> bytes:
+    """A network of nodes; `held` are its constants, `says` is its metadata."""
+    helper, tensor = onnx.helper, onnx.TensorProto
+    given = [helper.make_tensor_value_info("x", tensor.FLOAT, [1, N])]
+    gives = [output or helper.make_tensor_value_info("mean", tensor.FLOAT, None)]
+    constants = [helper.make_tensor(name, kind, [], [value]) for name, kind, value in held]
+    made = helper.make_graph(nodes, "made", given, gives, constants)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    if says:
+        entry = model.metadata_props.add()
+        entry.key, entry.value = "emp", says
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def node(op: str, inputs: Any, output: str, **attributes: Any) -> Any:
+    return onnx.helper.make_node(op, inputs, [output], **attributes)
+
+
+def sixes() -> Any:
+    return node("Constant", [], "six", value=onnx.helper.make_tensor("", 1, [6], [0.5] * 6))
+
+
+def dropping(training: bool) -> bytes:
+    """`training` is a constant there, as an exporter writes it."""
+    held = [("half", onnx.TensorProto.FLOAT, 0.5), ("training", onnx.TensorProto.BOOL, training)]
+    return made_of([sixes(), node("Dropout", ["six", "half", "training"], "mean")], held)
+
+
+def within(op: str) -> bytes:
+    """An operator within a branch of another."""
+    helper = onnx.helper
+    value = helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, [6])
+    branches = [
+        helper.make_graph([node(one, [], "out", **more)], one, [], [value])
+        for one, more in (
+            (op, {"shape": [6]}),
+            ("Constant", {"value": helper.make_tensor("", 1, [6], [0.0] * 6)}),
+        )
+    ]
+    yes = ("yes", onnx.TensorProto.BOOL, True)
+    return made_of([node("If", ["yes"], "mean", then_branch=branches[0], else_branch=branches[1])], [yes])
+
+
+DRAWS = {
+    "normal": (made_of([node("RandomNormal", [], "mean", shape=[6])]), "RandomNormal"),
+    "seeded": (made_of([node("RandomUniform", [], "mean", shape=[6], seed=3.0)]), "RandomUniform"),
+    "like": (made_of([sixes(), node("RandomNormalLike", ["six"], "mean")]), "RandomNormalLike"),
+    "bernoulli": (made_of([sixes(), node("Bernoulli", ["six"], "mean")]), "Bernoulli"),
+    "dropout": (dropping(True), "Dropout in training mode"),
+    "in a branch": (within("RandomNormal"), "RandomNormal"),
+}
+
+
+@pytest.mark.parametrize(("content", "name"), DRAWS.values(), ids=DRAWS)
+def test_what_draws_at_random_is_refused_by_its_name(tmp_path: Path, content: bytes, name: str) -> None:
+    (tmp_path / "net.onnx").write_bytes(content)
+    with pytest.raises(emp.UsageError, match=f"^model net.onnx: {name} draws at random"):
+        model_of(tmp_path / "net.onnx")
+
+
+def test_dropout_that_drops_nothing_serves(tmp_path: Path) -> None:
+    for content in (dropping(False), made_of([sixes(), node("Dropout", ["six"], "mean")])):
+        (tmp_path / "net.onnx").write_bytes(content)
+        said = said_of(emp.Model.onnx(tmp_path / "net.onnx"), np.zeros((1, N), np.float32))
+        assert said["mean"].tolist() == [[0.5] * 6]
+
+
+WRONG = (
+    "[]", "{", '{"trained_on": 5}',
+    '{"trained_on": [1]}', '{"trained_on": [["GOOG"]]}', '{"trained_on": [["GOOG", 1, "a"]]}',
+    '{"warmup_events": true}', '{"warmup_events": 0}', '{"base": 3}', '{"inputs": "qimbalance"}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("says", WRONG)
+def test_metadata_that_says_nothing_clear_is_one_line(tmp_path: Path, says: str) -> None:
+    (tmp_path / "net.onnx").write_bytes(made_of([sixes(), node("Identity", ["six"], "mean")], says=says))
+    with pytest.raises(
+        emp.UsageError, match=r"model net.onnx: what its metadata says under 'emp' is wrong: "
+    ) as told:
+        model_of(tmp_path / "net.onnx")
+    assert "\n" not in str(told.value)
+
+
+def test_a_base_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    says = '{"base": "nope"}'
+    (tmp_path / "net.onnx").write_bytes(made_of([sixes(), node("Identity", ["six"], "mean")], says=says))
+    with pytest.raises(EmpError, match="nope") as told:
+        model_of(tmp_path / "net.onnx")
+    assert "\n" not in str(told.value)
+
+
+def test_outputs_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    helper = onnx.helper
+    sequence = made_of(
+        [sixes(), node("SequenceConstruct", ["six"], "mean")],
+        output=helper.make_tensor_sequence_value_info("mean", 1, None),
+    )
+    words = made_of(
+        [node("Constant", [], "mean", value=helper.make_tensor("", 8, [6], [b"a"] * 6))],
+        output=helper.make_tensor_value_info("mean", onnx.TensorProto.STRING, [6]),
+    )
+    for content, kind in ((sequence, r"seq\(tensor\(float\)\)"), (words, r"tensor\(string\)")):
+        (tmp_path / "net.onnx").write_bytes(content)
+        with pytest.raises(emp.UsageError, match=f"model net.onnx: mean is a {kind}, numbers are wanted"):
+            model_of(tmp_path / "net.onnx")
+
+
+def test_a_network_is_shown_the_inputs_that_it_was_exported_for(tmp_path: Path, monkeypatch: Any) -> None:
+    def one(seen: Any, own: Any) -> None:
+        own[0] = seen.qimbalance
+
+    lean, other = emp.Features(one, ["lean"]), emp.Features(one, ["other"])
+    path = emp.export(
+        Recurrent(N + 1), tmp_path / "net.onnx", state=torch.zeros(1, 8), features=lean, trained_on=()
+    )
+    assert emp.Model.onnx(path, features=lean).settings.inputs[-1] == "lean"
+    with pytest.raises(
+        emp.UsageError, match=f"for other inputs .features=.: number {N + 1} is lean, here other$"
+    ):
+        emp.Model.onnx(path, features=other)
+    with pytest.raises(
+        emp.UsageError, match=f"for other inputs .features=.: number {N + 1} is lean, here nothing$"
+    ):
+        emp.Model.onnx(path)
+    monkeypatch.setattr("emp.engine.onnx_model.schema_hash", lambda: "0" * 64)
+    with pytest.raises(emp.UsageError, match="inputs that this version computes otherwise: export it anew"):
+        emp.Model.onnx(path, features=lean)
 
 
 MEAN = {"mean": [6]}
@@ -273,7 +404,15 @@ def test_a_module_that_cannot_serve_is_not_written(tmp_path: Path) -> None:
         def forward(self, x: Any, state: Any) -> Any:
             return {"mean": x[:, :6]}
 
-    refused(Drawing(), "not exported: the file differs from the module by .* in mean", tmp_path)
+    class Counting(nn.Module):  # type: ignore[name-defined,misc]
+        calls = 0
+
+        def forward(self, x: Any) -> Any:
+            self.calls += 1
+            return {"mean": 0.0 * x[:, :6] + self.calls}
+
+    refused(Drawing(), "RandomUniform draws at random", tmp_path)
+    refused(Counting(), "not exported: the file differs from the module by .* in mean", tmp_path)
     refused(Unnamed(), "returns a dict of mean, q, p", tmp_path)
     refused(Stateless(), "returns two: what it says, and the state after", tmp_path, state=torch.zeros(1, 2))
     refused(Recurrent(), r"given \[1, 39\]: TypeError: ", tmp_path)

@@ -1,21 +1,27 @@
 """`emp replay --model` and `emp evaluate --artifact` with models of one's own, by their names."""
 
+import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 
 import emp
 from emp.app.cli import main
 from emp.core.clock import SimClock
 from emp.core.errors import ArtifactError, GovernanceError
+from emp.core.records import FORECAST
 from emp.engine.choose import model_of
 from emp.engine.load import load_folder
-from emp.engine.named import is_own
+from emp.engine.named import is_own, load_own
 from emp.governance.registry import Registry
 from emp.model.artifact import save
+from emp.model.own import forecast_own
 
 MINE = """
 import numba
@@ -156,3 +162,74 @@ def test_what_a_run_keeps_is_refused_by_a_registry_and_serves_as_long_as_its_fil
     Path("mine.py").write_text(MINE.replace("0.2 *", "0.3 *"))
     with pytest.raises(ArtifactError, match="a model of your own, leaning: it has changed since it served"):
         load_folder(folder)
+
+
+def test_an_edited_file_beside_it_is_what_runs_and_what_its_hash_says(day: Path) -> None:
+    """Loaded again in one process, as `emp reload` does; a fresh process names what ran alike."""
+    helper, mine = Path("half.py"), Path("halved.py")
+    helper.write_text("HALF = 0.25\ndef half(x): return HALF * x\n")
+    mine.write_text("from half import half\ndef model(x, forecast): forecast.mean[:] = half(1.0)\n")
+
+    def serving() -> tuple[str, float]:
+        loaded = model_of("halved.py:model")
+        out = np.zeros(1, FORECAST)
+        forecast_own(loaded.params, np.zeros(0, np.float32), 0, np.zeros(loaded.width, np.float32), out[0])
+        return loaded.artifact.hash, float(out["mean"][0, 0])
+
+    code = "from emp.engine.choose import model_of; print(model_of('halved.py:model').artifact.hash)"
+    names = set()
+    for text, said in (("0.25", 0.25), ("0.75", 0.75), ("0.5 ", 0.5)):  # of one size, within one second
+        helper.write_text(helper.read_text().replace(helper.read_text()[7:11], text))
+        name, mean = serving()
+        assert mean == said
+        fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert fresh.stdout.strip() == name, fresh.stderr
+        names.add(name)
+    assert len(names) == 3
+
+
+def test_what_was_loaded_before_is_named_as_it_was_loaded(day: Path, monkeypatch: Any) -> None:
+    """A module that the user's own program has imported stays loaded, whatever becomes of its file."""
+    monkeypatch.syspath_prepend(Path.cwd())
+    for k, later in enumerate(("W = 3.0\ndef f(x, forecast): forecast.mean[:] = W\n", "")):
+        file = Path(f"kept_{k}.py")
+        file.write_text("W = 2.0\ndef f(x, forecast): forecast.mean[:] = W\n")
+        importlib.invalidate_caches()
+        before = emp.Model(importlib.import_module(f"kept_{k}").f).load().artifact.hash
+        file.write_text(later)
+        assert emp.Model(sys.modules[f"kept_{k}"].f).load().artifact.hash == before
+    file = Path("gone_on.py")
+    file.write_text("def f(x, forecast): forecast.mean[:] = 1.0\n")
+    importlib.invalidate_caches()
+    importlib.import_module("gone_on")
+    file.write_text("def f(x, forecast): forecast.mean[:] = 2.0\n")
+    with pytest.raises(emp.UsageError, match=r"gone_on.py was edited since it was loaded: f is another"):
+        emp.Model(sys.modules["gone_on"].f).load()
+
+
+def test_how_it_was_named_and_from_where_is_no_part_of_its_hash(day: Path, monkeypatch: Any) -> None:
+    loaded = model_of("mine.py:model")
+    others = [model_of(f"{place}mine.py:model") for place in ("./", f"{day.parent}/")]
+    assert {one.artifact.hash for one in others} == {loaded.artifact.hash}
+    kept = day.parent / loaded.artifact.hash
+    save(kept, loaded.artifact.manifest, loaded.artifact.tensors)
+    elsewhere = day.parent / "elsewhere"
+    elsewhere.mkdir()
+    model = load_own("mine.py:model")
+    monkeypatch.chdir(elsewhere)
+    assert model.load().artifact.hash == loaded.artifact.hash
+    assert load_folder(kept).artifact.hash == loaded.artifact.hash
+
+
+def test_what_an_earlier_build_has_named_serves_under_that_name(day: Path) -> None:
+    loaded = model_of("mine.py:model")
+    manifest = loaded.artifact.manifest
+    config = {name: one for name, one in manifest.config.items() if name != "folder"}
+    earlier = save(
+        day.parent / "earlier", msgspec.structs.replace(manifest, config=config), loaded.artifact.tensors
+    )
+    assert earlier.hash != loaded.artifact.hash
+    assert load_folder(day.parent / "earlier").artifact.hash == earlier.hash
+    (day.parent / "mine.py").write_text(MINE.replace("0.1 *", "0.3 *"))
+    with pytest.raises(ArtifactError, match="it has changed since it served"):
+        load_folder(day.parent / "earlier")

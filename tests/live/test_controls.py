@@ -9,10 +9,13 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from emp.app.cli import main
 from emp.app.wiring.run_list import UNREADABLE, known_runs
+from emp.app.wiring.running import running
 from emp.core.contracts import Control, NewOrder
 from emp.core.errors import JournalError, UsageError
 from emp.engine.control_socket import ask
@@ -81,6 +84,54 @@ def test_halt_keeps_the_position_and_resume_trades_again(world: World) -> None:
     play(world, script)
     assert ("halt", "lunch") in recorded(world)
     assert ("resume", "operator") in recorded(world)
+
+
+def test_how_it_stands_is_told_and_not_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "runs" / "mock-TEST0001"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    world = World(folder, socket=True)
+    told: list[Any] = []
+
+    def said(*words: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["status", "--runs", str(folder.parent), *words])
+        return int(ended.value.code or 0), capsys.readouterr().out
+
+    async def script(world: World) -> None:
+        world.board.address = "http://127.0.0.1:1/#token=T"
+        await invested(world)
+        await world.until(
+            lambda: world.board.view is not None and world.board.view.instruments[0].position == 4, 30
+        )
+        told.append(await asyncio.to_thread(running, folder.parent))
+        told.append(await asyncio.to_thread(said))
+        await asked(world, "halt")
+        await world.until(lambda: bool(world.board.view and world.board.view.halted), 30)
+        told.append(await asyncio.to_thread(said, "--json"))
+
+    play(world, script)
+    ([one], (code, shown), (halted_code, last)) = told
+    assert (one["folder"], one["mode"], one["run"]) == (
+        str(folder),
+        world.board.view.mode,
+        world.board.view.run,
+    )
+    (btc,) = one["instruments"]
+    assert (btc["name"], btc["position"], btc["fills"], btc["stale_s"]) == ("BTCUSDT", 4, 4, None)
+    assert btc["pnl_money"] == pytest.approx(
+        btc["pnl_ticks"] * world.board.view.instruments[0].money_per_tick
+    )
+    assert "BTCUSDT: position +4, PnL " in shown
+    assert "page: http://127.0.0.1:1/#token=T" in shown
+    assert (code == 0) == one["healthy"]
+    assert halted_code == 1
+    assert "risk halted: halted" in " ".join(json.loads(last.splitlines()[-1])["running"][0]["reasons"])
+    assert [action for action, _ in recorded(world) if action == "status"] == []
+    assert "a control request was not understood" not in capsys.readouterr().out
+    code, shown = said()
+    assert code == 1
+    assert shown.startswith(f"nothing runs in {folder.parent}: `emp run` starts a run")
 
 
 async def bought_more(world: World, sent: int) -> None:

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 
 import emp
+from emp.app.wiring.explained import rules_of_run
 from emp.app.wiring.governed import load_models
 from emp.app.wiring.rerun import replay_run
+from emp.app.wiring.whatif import Asked, answer
 from emp.core.config.config import SystemConfig
-from emp.core.errors import ArtifactError, ConfigError
+from emp.core.errors import ArtifactError, ConfigError, UsageError
+from emp.engine.choose import load_model
+from emp.engine.explain import ANSWER, NOT_DECIDED, decided_again, explain
 from emp.journal.actionlog import read_actions
 from emp.journal.reader import LedgerReader
 from emp.journal.run import RunFolder
@@ -77,18 +81,23 @@ def rule(seen, request):
 """
 
 
-def ran(folder: Path, model: str, standby: str = "none") -> dict[str, Any]:
+def ran(folder: Path, model: str, standby: str = "none", **more: str) -> dict[str, Any]:
     (folder / "mine.py").write_text(MINE)
     (folder / "buys.py").write_text(RULE)
+    own_standby = standby.startswith("mine.py:")
     with start(
         folder,
         "--seconds",
         "16",
         "--json",
         EMP_ACCESS__SPEED="200",
-        EMP_DECISION__RULE=f"{folder}/buys.py:rule",
+        **(more or {"EMP_DECISION__RULE": f"{folder}/buys.py:rule"}),
         EMP_MODEL__ARTIFACT=f"{folder}/{model if model.endswith('.onnx') else f'mine.py:{model}'}",
-        EMP_MODEL__FALLBACK_IMPL=standby,
+        **{
+            "EMP_MODEL__FALLBACK_ARTIFACT"
+            if own_standby
+            else "EMP_MODEL__FALLBACK_IMPL": f"{folder}/{standby}" if own_standby else standby
+        },
         EMP_MODEL__P99_MS="1000",  # not because a busy machine is slow
         EMP_MODEL__TOTAL_P99_MS="1000",
     ) as process:
@@ -142,17 +151,42 @@ def test_one_that_fails_with_nothing_behind_it_is_closed_and_halted(
     assert replay_run(folder, lambda *_: None)["action_log_sha256"] == summary["action_log_sha256"]
 
 
-def test_what_stands_by_takes_over_from_one_that_fails(tmp_path: Path) -> None:
-    summary = ran(tmp_path, "fails", standby="linear")
+@pytest.mark.parametrize("standby", ["linear", "mine.py:model"])
+def test_what_stands_by_takes_over_from_one_that_fails(tmp_path: Path, standby: str) -> None:
+    summary = ran(tmp_path, "fails", standby=standby)
     folder = RunFolder(str(summary["run_folder"]))
     reader = LedgerReader(folder.ledger)
     (swap,) = read_swaps(reader)
     reader.close()
     assert swap.reason == "failed"
+    assert (
+        swap.after
+        == load_model(f"{tmp_path}/{standby}" if ":" in standby else standby, own=True).artifact.hash
+    )
     rows = read_actions(folder.actions)
     assert not rows["halted"][-1]
     assert np.isfinite(rows["mean"][-1]).all()
     assert replay_run(folder, lambda *_: None)["action_log_sha256"] == summary["action_log_sha256"]
+
+
+def test_its_decisions_are_explained_and_played_on(tmp_path: Path) -> None:
+    summary = ran(tmp_path, "fails", EMP_BUS__MAX_AGE_MS="60000")  # by the built-in rule, never too late
+    folder = RunFolder(str(summary["run_folder"]))
+    rows = read_actions(folder.actions)
+    early = rows[(rows["state_events"] > 512) & (rows["state_events"] < 1400)]
+    early = early[
+        ~np.isin(early["reason_code"], [int(one) for one in NOT_DECIDED]) & (early["working_state"] == 0)
+    ]
+    row, rules = early[len(early) // 2], rules_of_run(folder, "GOOG")
+    seq, again = int(row["seq"]), decided_again(row, rules)
+    assert all(again[name] == row[name] for name in ANSWER)
+    assert "made again from the row: the same" in " ".join(explain(row, "GOOG", rules))
+    asked = Asked(folder, seq, None, "hold", 0, 0, None, (), "goog", 2, 1.0, "time", 1)
+    found = answer(asked, lambda *_: None)
+    assert found.fields["pairs"] == 2
+    beyond = asked._replace(seconds=300.0)  # in which it fails
+    with pytest.raises(UsageError, match=r"model breaking, at event .*out of ideas"):
+        answer(beyond, lambda *_: None)
 
 
 def test_on_paper_it_is_a_candidate_whatever_a_registry_says(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 PANELS: dict[str, tuple[str, ...]] = {
     "Begin": ("init", "doctor", "config", "instruments", "formats", "context"),
     "Trade": ("run", "halt", "resume", "flatten", "kill", "stop", "reload", "watch", "alert"),
-    "Look": ("runs", "report", "why", "explain", "whatif", "reconcile", "soak"),
+    "Look": ("status", "runs", "report", "why", "explain", "whatif", "reconcile", "soak"),
     "Replay and simulate": ("replay", "sim", "capacity", "plan", "league", "surrogate"),
     "Train and judge": ("train", "finetune", "evaluate", "ablate"),
     "Gates": ("gates", "models", "promote", "rollback", "audit"),

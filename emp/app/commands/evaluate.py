@@ -315,12 +315,17 @@ def _walk(datasets: "Sequence[Dataset]", k_sigma: float, options: Options) -> No
 def _result(
     contenders: "Sequence[Contender]", found: "Evaluation", traded: list[dict[str, Any]]
 ) -> dict[str, Any]:
+    from emp.model.artifact import tells_training
+
     manifest = contenders[0].seeds[0].artifact.manifest
     trained = {one["series"]: one["train_ns"] for one in manifest.provenance.get("series", [])}
     return {
         "model_hash": manifest.hash,
         "models": {c.name: [model.artifact.hash for model in c.seeds] for c in contenders},
         "train_span": trained,
+        "training_not_known": [
+            c.name for c in contenders if not all(tells_training(m.artifact.manifest) for m in c.seeds)
+        ],
         "test_span": {name: parts["test"] for name, parts in found.spans.items()},
         "parts": found.parts,
         "thresholds": dict(zip(manifest.domains, manifest.thresholds, strict=True)),

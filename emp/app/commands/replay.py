@@ -136,6 +136,11 @@ def _replay_recordings(recordings: list[Path], options: Options) -> None:
     from emp.engine.choose import load_model, load_serving
 
     if options.instrument is None:
+        if any("=" in str(one) for one in recordings):
+            raise UsageError(
+                "one instrument is replayed at a time: --instrument NAME; `emp run` plays several recordings together,"
+                " with access.recording: {NAME: FILE} (docs/howto.md)"
+            )
         raise UsageError("--instrument is missing: which instrument of the catalogue is recorded?")
     if options.rule is not None and options.planner is not None:
         raise UsageError("--planner: --rule is named too: one of the two decides")

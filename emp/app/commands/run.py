@@ -167,7 +167,7 @@ class _Front:
     def show(self, folder: Path) -> None:
         """Show the run of a folder."""
         self._console.attach(folder)
-        self.board.folder = folder
+        self.board.folder, self.board.address = folder, self.address
 
 
 @contextlib.contextmanager

@@ -65,11 +65,22 @@ def _list(found: list[dict[str, Any]], folder: Path) -> None:
             " ".join(one["instruments"] or []),
             one["state"],
             *(one[name] or "" for name in ("began", "ended")),
-            *("" if one[name] is None else f"{one[name]:,g}" for name in ("pnl_ticks", "fees", "fills")),
-            ", ".join(f"{n:,.2f} {currency}" for currency, n in (one["pnl_money"] or {}).items()),
+            _plain(one["pnl_ticks"]),
+            # ticks of instruments that are not worth the same do not add up: their money does
+            _plain(one["fees"]) or _money(one["fees_money"]),
+            _plain(one["fills"]),
+            _money(one["pnl_money"]),
             note,
         )
     print_table(console, table)
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:,g}"
+
+
+def _money(sums: dict[str, float] | None) -> str:
+    return ", ".join(f"{n:,.2f} {currency}" for currency, n in (sums or {}).items())
 
 
 def _compare(names: list[str], differing: list[tuple[str, list[Any]]]) -> None:

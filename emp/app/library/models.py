@@ -28,7 +28,7 @@ def export(
     warmup_events: int = WARMUP_EVENTS,
     features: Features | None = None,
     base: str = DEFAULT_IMPL,
-    trained_on: Any = (),
+    trained_on: Any = None,
 ) -> Path:
     """Write a torch module as an ONNX file that `--model`, `emp.backtest(model=)` and `model.artifact` take.
 

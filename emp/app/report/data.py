@@ -15,11 +15,13 @@ from emp.core.ids import generator
 from emp.core.instrument import Instrument
 from emp.core.platform import exists
 from emp.core.records import Array
+from emp.engine.carry import CARRIED
 from emp.engine.journal_tap import journalled_rows
-from emp.engine.spans import UNSEEN
+from emp.engine.reconciliation.valuation import ADJUSTMENT
+from emp.engine.spans import NOT_KNOWN, UNSEEN
 from emp.journal.decisions import recorded_decisions, with_recorded
 from emp.journal.reader import LedgerReader
-from emp.journal.records import Fill
+from emp.journal.records import Fill, Note
 from emp.journal.run import RunFolder, instruments_of
 from emp.observe.markout import alphas_bps, summarise
 
@@ -35,6 +37,7 @@ class RunData(msgspec.Struct):
     orders: dict[str, int]  # reason -> how many orders and cancels were sent for it
     breaches: list[str]
     place: int = 0  # of the instrument in the manifest
+    brought: int = 0  # lots in its position that no fill brought: carried over, or adjusted
 
     @property
     def instrument(self) -> str:
@@ -55,8 +58,8 @@ class RunData(msgspec.Struct):
 
     @property
     def position(self) -> int:
-        """Lots that its fills leave at the end, signed."""
-        return int((self.fills["side"] * self.fills["qty"]).sum())
+        """Lots that are held at the end, signed."""
+        return self.brought + int((self.fills["side"] * self.fills["qty"]).sum())
 
     @property
     def to_close_ticks(self) -> float | None:
@@ -75,7 +78,7 @@ class RunData(msgspec.Struct):
         return [
             (name, int(first), int(last))
             for name, sums in spans.items()
-            if name != UNSEEN
+            if name not in (UNSEEN, NOT_KNOWN)
             for first, last in sums.get("stretches", [])
         ]
 
@@ -105,6 +108,7 @@ def read_run(path: Path) -> list[RunData]:
                 " (at the latest every journal.flush_seconds)"
             )
         bodies = [event.body for event in reader.events()]
+        notes = [*reader.notes(CARRIED), *reader.notes(ADJUSTMENT)]
         sent = [body for body in bodies if isinstance(body, NewOrder | CancelOrder | Replace)]
         fills, breaches = reader.fills(), reader.notes("risk_breach")
     finally:
@@ -123,10 +127,16 @@ def read_run(path: Path) -> list[RunData]:
                 if one.instrument in ("", name)
             ],
             place,
+            sum(_lots(one) for one in notes if one.instrument == name),
         )
         for place, name in enumerate(folder.manifest["instruments"])
         if (rows["instrument"] == place).any()
     ]
+
+
+def _lots(note: Note) -> int:
+    """Lots that a note brings into a position."""
+    return int(note.data["position" if note.kind == CARRIED else "qty"] or 0)
 
 
 def _columns(fills: Sequence[Fill]) -> dict[str, Array]:

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from emp.app.report.evaluation_text import about, alpha, difference, figure, named, peer_facts, quickness
+from emp.app.report.evaluation_text import (
+    about,
+    alpha,
+    difference,
+    figure,
+    named,
+    peer_facts,
+    quickness,
+    training_lines,
+)
 from emp.app.report.page import CSS, table
 from emp.app.report.page import figure as framed
 from emp.app.report.plots import BLUE, GREEN, GREY, INK, RED, svg, svg_panels
@@ -70,6 +79,7 @@ def render(result: Mapping[str, Any], curves: Curves) -> str:
         "resampled blocks of time; ± is the standard deviation between seeds. Better and worse are said of the "
         "log loss against the linear model on the same rows, where the paired interval leaves out zero and "
         "every seed agrees.</p>",
+        *(f"<p class='note'>{escape(line)}</p>" for line in training_lines(result)),
     ]
     colours = colours_of([row["model"] for row in result["table"]])
     for series in dict.fromkeys(str(row["series"]) for row in result["table"]):

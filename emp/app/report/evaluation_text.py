@@ -45,7 +45,7 @@ def show(result: dict[str, Any]) -> None:
                 figures = (figure(row, column) for column in SHOWN)
                 table.add_row(shown, named(row), *figures, difference(row), quickness(result, row))
         print_table(make_console(stderr=False), table)
-    print("\n".join(interval_lines(result.get("intervals", []))))
+    print("\n".join(interval_lines(result.get("intervals", [])) + training_lines(result)))
 
 
 def named(row: dict[str, Any]) -> str:
@@ -100,11 +100,19 @@ def markdown(result: dict[str, Any]) -> str:
         lines.append("")
     for series, peers in result.get("peers", {}).items():
         lines += [f"{name} on {series}: {peer_facts(peer)}." for name, peer in peers.items()] + [""]
-    lines += interval_lines(result.get("intervals", []))
+    lines += interval_lines(result.get("intervals", [])) + training_lines(result)
     if result.get("trading"):
         lines += trading_lines(result["trading"]) + value_lines(result["trading"])
         lines += kind_lines(result["trading"])
     return "\n".join(lines)
+
+
+def training_lines(result: Mapping[str, Any]) -> list[str]:
+    """The models of which these parts may be what they were trained on."""
+    return [
+        f"{name}: not known what it was trained on (trained_on): it may have been on these parts"
+        for name in result.get("training_not_known", ())
+    ]
 
 
 def interval_lines(intervals: Sequence[dict[str, Any]]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from emp.app.report import plots
 from emp.app.report.data import RunData, actions, alpha_table, read_run
 from emp.core.errors import DataError
-from emp.engine.spans import CALIBRATED, TRAINED, UNSEEN
+from emp.engine.spans import CALIBRATED, NOT_KNOWN, TRAINED, UNSEEN
 from emp.engine.view_parts import money_of
 
 CSS = """
@@ -240,9 +240,15 @@ def by_span(spans: Mapping[str, Mapping[str, Any]]) -> str:
         return ""
     rows = [
         (name, f"{sums['events']:,}", f"{sums['pnl_ticks']:+,.1f}", f"{sums['fills']:,}")
-        for name in (TRAINED, CALIBRATED, UNSEEN)
+        for name in (TRAINED, CALIBRATED, UNSEEN, NOT_KNOWN)
+        if name in spans
         for sums in [spans[name]]
     ]
+    if NOT_KNOWN in spans:
+        return table(("the model was there", "events", "PnL after fees, ticks", "fills"), rows) + (
+            "<p class='note'>Not known: this model does not say what it was trained on (trained_on). What it earned "
+            "there says nothing of what it may earn.</p>"
+        )
     return table(("the model was there", "events", "PnL after fees, ticks", "fills"), rows) + (
         "<p class='note'>Shaded above: darker where the model was trained, lighter where it was calibrated. Only what "
         "it never saw says what it may earn.</p>"

@@ -21,8 +21,9 @@ def known_runs(runs: Path) -> list[dict[str, Any]]:
     """One record per run folder, oldest first by the market time at which it began; those without decisions last.
 
     Keys: run, folder, mode, instruments, model_hash, state, began, ended (the market time of the first and the last
-    decision, ISO UTC), pnl_ticks, fees, fills, halted, pnl_money (by currency); None where it cannot be known, or where
-    ticks of several instruments do not add up. What cannot be read at all says why in `reason`.
+    decision, ISO UTC), pnl_ticks, fees (in ticks), fills, halted, pnl_money and fees_money (by currency); None
+    where it cannot be known, or where ticks of several instruments do not add up. What cannot be read at all says why
+    in `reason`.
     """
     found = [_described(path) for path in run_folders(runs)]
     return sorted(found, key=lambda one: (one["began"] is None, one["began"] or "", one["folder"]))
@@ -44,7 +45,7 @@ def _described(path: Path) -> dict[str, Any]:
     return record
 
 
-_RESULT = ("pnl_ticks", "fees", "fills", "halted", "pnl_money")
+_RESULT = ("pnl_ticks", "fees", "fills", "halted", "pnl_money", "fees_money")
 
 
 def _result(folder: RunFolder, summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,11 +54,10 @@ def _result(folder: RunFolder, summary: Mapping[str, Any]) -> dict[str, Any]:
     names = folder.manifest["instruments"]
     told = [parts.get(name, {}) for name in names] if isinstance(parts, dict) else [summary]
     found: dict[str, Any] = {"fills": summary.get("fills"), "halted": summary.get("halted")}
-    for name in ("pnl_ticks", "fees"):
+    for name, money in (("pnl_ticks", "pnl_money"), ("fees", "fees_money")):
         if all(name in part for part in told):
-            found[name] = _ticks(folder, [part[name] for part in told])
-    if all("pnl_ticks" in part for part in told):
-        found["pnl_money"] = _money(folder, [part["pnl_ticks"] for part in told])
+            ticks = [part[name] for part in told]
+            found[name], found[money] = _ticks(folder, ticks), _money(folder, ticks)
     return found
 
 

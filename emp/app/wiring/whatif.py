@@ -82,7 +82,8 @@ def answer(asked: Asked, progress: Callable[[str, float], None]) -> Answer:
     """Fork, play and compare.
 
     Raises:
-        UsageError: there is nothing to fork, the change cannot be made there, or no flow is like that market.
+        UsageError: there is nothing to fork, the change cannot be made there, no flow is like that market, or a model
+            of one's own fails on the way.
         JournalError: the run cannot be replayed up to the decision.
     """
     refuse_unrecorded(asked.run.path)
@@ -116,6 +117,11 @@ def answer(asked: Asked, progress: Callable[[str, float], None]) -> Answer:
     played = play(
         fork, flow.params, row, Change(), change, settings, lambda share: progress("playing both ways", share)
     )
+    for model in (fork.model, change.model):
+        if (
+            model is not None and model.owner is not None
+        ):  # one that has failed is asked no more, and says no number
+            model.owner.check()
     return _told(asked, fork, flow, settings, played)
 
 

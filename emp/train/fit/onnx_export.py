@@ -9,7 +9,6 @@ class Net(nn.Module):
 """
 
 import io
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +23,7 @@ from emp.core.disk import disk, write_new
 from emp.core.errors import ArtifactError, UsageError
 from emp.core.extras import missing_extra
 from emp.core.records import Array
-from emp.engine.onnx_model import OUTPUTS, SAYS, Network
+from emp.engine.onnx_model import OUTPUTS, SAYS, Network, told_of
 from emp.engine.own_model import WARMUP_EVENTS, Features, Settings, checked_settings, spans_of
 from emp.train.fit.export import difference
 
@@ -56,7 +55,7 @@ def export(
     warmup_events: int = WARMUP_EVENTS,
     features: Features | None = None,
     base: str = DEFAULT_IMPL,
-    trained_on: Any = (),
+    trained_on: Any = None,
 ) -> Path:
     """Write a module as an ONNX file that `--model`, `emp.backtest(model=)` and `model.artifact` take.
 
@@ -157,7 +156,7 @@ def _written(module: nn.Module, given: list[Tensor], names: list[str], said: Set
 
 
 def _with_metadata(content: bytes, said: Settings) -> bytes:
-    """The file, which says of itself what it was trained on, and when it may be traded."""
+    """The file, which says of itself what it was trained on, which inputs it is shown, and when it may be traded."""
     try:
         import onnx
     except ImportError:
@@ -165,8 +164,7 @@ def _with_metadata(content: bytes, said: Settings) -> bytes:
     model = onnx.load_model_from_string(content)
     entry = model.metadata_props.add()
     entry.key = SAYS
-    told = {"warmup_events": said.warmup_events, "base": said.base, "trained_on": list(said.trained_on)}
-    entry.value = json.dumps(told, sort_keys=True)
+    entry.value = told_of(said).decode()
     written: bytes = model.SerializeToString(deterministic=True)
     return written
 

@@ -24,6 +24,8 @@ function table(head, rows) {
 const cell = (text, left = false, kind = "") => el("td", {className: (left ? "l " : "") + kind}, text === "" || text == null ? ABSENT : String(text));
 const stamp = (text) => (text ?? "").replace("T", " ").replace("Z", "");
 
+const money = (sums) => Object.entries(sums ?? {}).map(([currency, n]) => `${number(n, 2, true)} ${currency}`).join(", ");
+
 function row(one) {
   const name = one.folder.split(/[\\/]/).pop();
   const box = el("input", {type: "checkbox", checked: chosen.has(name), ariaLabel: `compare ${name}`});
@@ -31,8 +33,7 @@ function row(one) {
   const pnl = one.pnl_ticks, note = one.halted ? "halted" : one.reason;
   return el("tr", {}, el("td", {className: "l"}, box), cell(name, true), cell(one.mode, true), cell((one.instruments ?? []).join(" "), true), cell(one.state, true),
     cell(stamp(one.began), true), cell(stamp(one.ended), true), cell(number(pnl, 1, true), false, pnl < 0 ? "sell" : pnl > 0 ? "buy" : ""),
-    cell(number(one.fees, 1)), cell(number(one.fills)),
-    cell(Object.entries(one.pnl_money ?? {}).map(([currency, n]) => `${number(n, 2, true)} ${currency}`).join(", ")), cell(note, true));
+    cell(one.fees == null ? money(one.fees_money) : number(one.fees, 1)), cell(number(one.fills)), cell(money(one.pnl_money)), cell(note, true));
 }
 
 const HEAD = [["", true], ["run", true], ["mode", true], ["instruments", true], ["state", true], ["began", true], ["ended", true], ["PnL ticks"], ["fees"], ["fills"], ["PnL"], ["note", true]];
