@@ -57,6 +57,9 @@ OUTPUTS: dict[str, tuple[int, ...]] = {
 
 _NUMBERS = re.compile(r"tensor\((float|float16|double|u?int\d+)\)")
 
+_BESIDE_WORDS = "xternal data", "cannot get file size"
+"""What onnxruntime says of weights that are not where it looks for them; older releases the second."""
+
 _BESIDE = "session.model_external_initializers_file_folder_path"
 
 
@@ -223,7 +226,7 @@ def _start(content: bytes, whose: str) -> Any:
         try:
             return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises kinds of its own, all of them about the file
-            if "xternal data" in str(error):
+            if any(words in str(error) for words in _BESIDE_WORDS):
                 raise UsageError(f"{whose}: its weights lie in another file: save it as one") from None
             raise UsageError(f"{whose}: no network that onnxruntime can run: {_line(error)}") from None
 
