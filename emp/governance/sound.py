@@ -21,13 +21,15 @@ MEANS: Mapping[str, tuple[float, float]] = {
     "f1_gain_pct": (-100.0, inf),
     "brier": (0.0, 2.0),
     "ece": (-1.0, 1.0),
-    "session_range_pct": (0.0, inf),
+    "session_range_pct": (-100.0, inf),
     "turnover_difference_pct": (-100.0, inf),
     "planner_corr": (-1.0, 1.0),
     "alpha_after_fees_bps": (-PRICE_BPS, PRICE_BPS),
     "value_missed_bps": (-PRICE_BPS, PRICE_BPS),
 }
-"""Where the mean of pseudo-values can lie; one of them alone may lie anywhere."""
+"""Where the mean of pseudo-values can lie: without their bias a small error or range may be below nought. One of them
+alone may lie anywhere.
+"""
 
 VALUES: Mapping[str, tuple[float, float]] = {
     "violations": (0.0, inf),
