@@ -225,6 +225,9 @@ class Fit(IntEnum):
     LIVE_ALREADY = 3  # adds an order that is in the book
 
 
+FITS, UNKNOWN_ORDER, OTHER_SIZE, LIVE_ALREADY = (int(fit) for fit in Fit)
+
+
 @inlined
 def replay_message(b: Any, fills: Any, m: Any) -> int:
     """Apply one planned message; return a `Fit`."""
@@ -232,23 +235,23 @@ def replay_message(b: Any, fills: Any, m: Any) -> int:
     h = int(b[u(NUMBERED)]) + ORDER_WORDS * m.handle
     if kind in (ADD, SEED):
         if b[u(h + QTY)] != 0:
-            return Fit.LIVE_ALREADY
+            return LIVE_ALREADY
         qty = m.qty
         if b[u(OWN_LIVE)] != 0:
             qty = _cross_own(b, fills, m.side, m.px, qty)
         if qty > 0:
             rest_at(b, h, m.side, m.px, qty, 0, 0)
-        return Fit.FITS
+        return FITS
     if kind in (TRADE, CROSS, DELETE, REDUCE, FORGET):
         if m.handle < 0 or b[u(h + QTY)] == 0:
-            return Fit.UNKNOWN_ORDER
+            return UNKNOWN_ORDER
         return _known_order(b, fills, m, h)
     if kind == CLEAR:
         for side in range(2):
             end = int(b[LO]) + (0 if side == BUY else int(b[MASK]))
             while b[BEST + side] != end:
                 take_out(b, int(b[level_of(b, side, int(b[BEST + side])) + HEAD]))
-    return Fit.FITS
+    return FITS
 
 
 @inlined
@@ -260,18 +263,18 @@ def _known_order(b: Any, fills: Any, m: Any, h: int) -> int:
             qty = _ahead_own(b, fills, h, qty)
         if qty > 0:
             execute_maker(b, fills, h, int(b[u(h + PX)]), qty, 0)
-        return Fit.OTHER_SIZE if qty > have else Fit.FITS
+        return OTHER_SIZE if qty > have else FITS
     if m.kind == CROSS:
         execute_maker(b, fills, h, m.px, m.qty, 0)
-        return Fit.OTHER_SIZE if m.qty > have else Fit.FITS
+        return OTHER_SIZE if m.qty > have else FITS
     if m.kind == DELETE:
         take_out(b, h)
-        return Fit.OTHER_SIZE if m.qty != have else Fit.FITS
+        return OTHER_SIZE if m.qty != have else FITS
     if m.qty >= have:
         take_out(b, h)
     else:
         shrink(b, h, m.qty, False)
-    return Fit.FITS
+    return FITS
 
 
 @kernel
@@ -281,7 +284,7 @@ def replay_all(b: Any, fills: Any, msgs: Any) -> int:
     misfits = 0
     for i in range(len(msgs)):
         clear_trade(b)
-        misfits += replay_message(b, fills, msgs[i]) != Fit.FITS
+        misfits += replay_message(b, fills, msgs[i]) != FITS
     return misfits
 
 
