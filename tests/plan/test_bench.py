@@ -139,6 +139,7 @@ def test_an_interpreter_without_a_peer_is_one_line(tmp_path: Path) -> None:
     for python, words in (
         (str(tmp_path / "none"), "No such file"),
         (sys.executable, "neither mctx nor gumbel-mcts"),
+        ("/bin/echo", "is no Python, or says what no peer says"),
     ):
         done = bench("--peer-python", python)
         assert done.returncode != 0

@@ -34,10 +34,27 @@ Round = Callable[[], None]
 
 
 @kernel
-def _time_full(model: Any, states: Any, depth: int, work: Any, clock: Any, took: Any) -> None:
+def _nth(stack: Any, i: int) -> Any:
+    return TransitionModel(
+        stack.w1[i],
+        stack.b1[i],
+        stack.action[i],
+        stack.w2[i],
+        stack.b2[i],
+        stack.value_hidden[i],
+        stack.value[i],
+        stack.value_bias[i],
+        stack.outcomes,
+        stack.discount,
+    )
+
+
+@kernel
+def _time_full(stack: Any, states: Any, depth: int, work: Any, clock: Any, took: Any) -> None:
     from_ns = monotonic_ns(clock)
     for i in range(took.size):
-        look_ahead(model, states[i % len(states)], depth, 0, work)
+        t = i % len(states)
+        look_ahead(_nth(stack, t), states[t], depth, 0, work)
         now = monotonic_ns(clock)
         took[i] = now - from_ns
         from_ns = now
@@ -45,11 +62,12 @@ def _time_full(model: Any, states: Any, depth: int, work: Any, clock: Any, took:
 
 @kernel
 def _time_gumbel(
-    model: Any, states: Any, simulations: int, rng: Any, allowed: Any, tree: Any, clock: Any, took: Any
+    stack: Any, states: Any, simulations: int, rng: Any, allowed: Any, tree: Any, clock: Any, took: Any
 ) -> None:
     from_ns = monotonic_ns(clock)
     for i in range(took.size):
-        gumbel_search(model, states[i % len(states)], allowed, simulations, ACTIONS, DEPTH, 1.0, rng, tree)
+        t = i % len(states)
+        gumbel_search(_nth(stack, t), states[t], allowed, simulations, ACTIONS, DEPTH, 1.0, rng, tree)
         now = monotonic_ns(clock)
         took[i] = now - from_ns
         from_ns = now
@@ -58,13 +76,13 @@ def _time_gumbel(
 def measure(searches: int, rounds: int, others: Round = lambda: None) -> dict[str, Any]:
     """The result of `emp bench plan`; an unmeasured round that compiles goes first, `others` have a turn after each.
 
-    `ways` in it has the microseconds and the loss of every way of ours to search the trees of `COMPARED`.
+    Each search is of the next of the random trees. `ways` in the result has the microseconds and the loss of every way
+    of ours to search those of `COMPARED`.
     """
-    states = np.random.default_rng(0).normal(size=(64, STATE)).astype(np.float32)
-    models = {c: drawn_model(c) for c in {*COMPARED, *(c for c, _ in CASES.values())}}
+    stacks = {c: stacked(c) for c in {*COMPARED, *(c for c, _ in CASES.values())}}
     full = {*CASES.values(), *((c, depth) for c in COMPARED for depth in range(1, DEPTH + 1))}
-    works = {(c, depth): workspace(models[c], depth) for c, depth in full}
-    trees = {(c, n): new_tree(models[c], n, DEPTH) for c in COMPARED for n in SIMULATIONS}
+    works = {(c, depth): workspace(drawn_model(c), depth) for c, depth in full}
+    trees = {(c, n): new_tree(drawn_model(c), n, DEPTH) for c in COMPARED for n in SIMULATIONS}
     clock, allowed, rng = np.zeros(2, np.int64), np.ones(ACTIONS, np.bool_), seeded(0, "plan")
     best: dict[Way, Array] = {}
     cpu: dict[tuple[int, int], float] = {}
@@ -72,12 +90,12 @@ def measure(searches: int, rounds: int, others: Round = lambda: None) -> dict[st
         took = np.zeros(searches if turn else 1, np.int64)
         for (c, depth), work in works.items():
             with Stopwatch() as watch:
-                _time_full(models[c], states, depth, work, clock, took)
+                _time_full(*stacks[c], depth, work, clock, took)
             if turn:
                 _keep_best(best, (c, "depth", depth), took)
                 cpu[c, depth] = min(cpu.get((c, depth), np.inf), watch.cpu_s / searches)
         for (c, n), tree in trees.items():
-            _time_gumbel(models[c], states, n, rng, allowed, tree, clock, took)
+            _time_gumbel(*stacks[c], n, rng, allowed, tree, clock, took)
             if turn:
                 _keep_best(best, (c, "gumbel", n), took)
         if turn:
@@ -85,7 +103,7 @@ def measure(searches: int, rounds: int, others: Round = lambda: None) -> dict[st
     us = {way: _quantiles(took) for way, took in best.items()}
     result: dict[str, Any] = {f"{name}_us": us[c, "depth", depth] for name, (c, depth) in CASES.items()}
     for name, (c, depth) in CASES.items():
-        result[f"{name}_nodes_per_s"] = round((nodes_to(models[c], depth) - 1) / cpu[c, depth])
+        result[f"{name}_nodes_per_s"] = round((nodes_to(drawn_model(c), depth) - 1) / cpu[c, depth])
     result["nodes_per_s"] = result["depth3_nodes_per_s"]
     loss = {c: losses(SIMULATIONS, TREES, c) for c in COMPARED}
     result["ways"] = [
@@ -126,6 +144,18 @@ def drawn_tree(outcomes: int, seed: int) -> tuple[TransitionModel, Array]:
     """A model and the float32 state that a search of it begins with."""
     state = generator(seed, "state").normal(size=STATE).astype(np.float32)
     return drawn_model(outcomes, seed + 1), state
+
+
+def stacked(outcomes: int) -> tuple[TransitionModel, Array]:
+    """All trees of a kind: a model whose arrays have an axis of trees first, and the states [trees, S]."""
+    drawn = [drawn_tree(outcomes, seed) for seed in range(TREES)]
+    first = drawn[0][0]
+    arrays: dict[str, Any] = {
+        name: np.stack([getattr(model, name) for model, _ in drawn])
+        for name in first._fields
+        if name not in ("outcomes", "discount")
+    }
+    return first._replace(**arrays), np.stack([state for _, state in drawn])
 
 
 def action_values(model: TransitionModel, state: Array, depth: int) -> Array:

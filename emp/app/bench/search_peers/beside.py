@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from emp.app.bench.searches import COMPARED, TREES, action_values, drawn_tree, exact_values, loss_of
+from emp.app.bench.searches import (
+    COMPARED,
+    TREES,
+    action_values,
+    drawn_tree,
+    exact_values,
+    loss_of,
+    stacked,
+)
 from emp.core.errors import EmpError, UsageError
 
 SCRIPTS = {"mctx": "with_mctx.py", "gumbel_mcts": "with_gumbel_mcts.py"}
@@ -84,7 +92,7 @@ def peers(python: str) -> Iterator[dict[str, Peer]]:
             assert process.stdout
             said = process.stdout.readline()
             if said:
-                found[peer] = Peer(process, json.loads(said))
+                found[peer] = _told_by(process, said, f"--peer-python {python}")
                 continue
             words = (folder / "stderr").read_text()
             if "ModuleNotFoundError" not in words:
@@ -92,6 +100,13 @@ def peers(python: str) -> Iterator[dict[str, Peer]]:
         if not found:
             raise UsageError(f"--peer-python {python}: has neither mctx nor gumbel-mcts")
         yield found
+
+
+def _told_by(process: "subprocess.Popen[str]", said: str, who: str) -> Peer:
+    try:
+        return Peer(process, json.loads(said))
+    except (ValueError, TypeError, KeyError):
+        raise UsageError(f"{who}: is no Python, or says what no peer says: {said.strip()[:80]}") from None
 
 
 def _started(python: str, peer: str, folder: Path) -> "subprocess.Popen[str]":
@@ -112,13 +127,11 @@ def _started(python: str, peer: str, folder: Path) -> "subprocess.Popen[str]":
 
 def drawn_arrays() -> dict[str, Any]:
     """The compared trees as the scripts read them: "outcomes/name" to arrays with an axis of trees first."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for outcomes in COMPARED:
-        drawn = [drawn_tree(outcomes, seed) for seed in range(TREES)]
-        names = [name for name in drawn[0][0]._fields if name not in ("outcomes", "discount")]
-        for name in names:
-            arrays[f"{outcomes}/{name}"] = np.stack([getattr(model, name) for model, _ in drawn])
-        arrays[f"{outcomes}/state"] = np.stack([state for _, state in drawn])
+        models, states = stacked(outcomes)
+        found = models._asdict() | {"state": states}
+        arrays |= {f"{outcomes}/{n}": array for n, array in found.items() if isinstance(array, np.ndarray)}
     return arrays
 
 

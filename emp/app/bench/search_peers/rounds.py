@@ -40,8 +40,9 @@ class Search(NamedTuple):
 
 
 def read_trees(path: str) -> Trees:
-    """The trees of a file; from now on the process keeps to one core."""
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    """The trees of a file; from now on the process keeps to one core, where it can be told to."""
+    if sys.platform == "linux":
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     trees: Trees = {}
     with np.load(path) as file:
         for key in file.files:
