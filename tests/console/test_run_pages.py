@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def test_the_list_is_what_emp_runs_says(runs: Path) -> None:
         assert "fills" in both["differences"]
 
 
-@pytest.mark.parametrize("error", [OSError("no process to be had"), ValueError("no answer of ours")])
+@pytest.mark.parametrize("error", [OSError("no process to be had"), RuntimeError("no answer of ours")])
 def test_runs_that_cannot_be_read_are_no_endless_wait(
     runs: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -131,6 +132,28 @@ def test_what_takes_long_to_read_is_asked_for_again(runs: Path, monkeypatch: pyt
     assert answers[0].body == "the runs are being read: ask again\n"
     assert answers[-1].status == 200
     assert read == [()], "it is read once, however often it is asked for"
+
+
+def test_who_comes_back_late_gets_what_was_read_for_him(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[str, ...]] = []
+
+    async def slow(self: run_pages.RunPages, names: tuple[str, ...]) -> bytes:
+        read.append(names)
+        await asyncio.sleep(0.3)
+        return b"{}"
+
+    monkeypatch.setattr(run_pages.RunPages, "_read", slow)
+    monkeypatch.setattr(run_pages, "WAIT_S", 0.1)
+    monkeypatch.setattr(run_pages, "KEPT_S", 0.0)
+    with served() as page:
+        page.console.attach(runs / FIRST)
+        assert page.ask("GET", "/runs.json").status == run_pages.ASK_AGAIN
+        time.sleep(0.5)
+        assert page.ask("GET", "/runs.json").status == 200, "however old it is by now"
+        assert page.ask("GET", "/runs.json").status == run_pages.ASK_AGAIN, (
+            "the next one is not given it again"
+        )
+    assert len(read) == 2
 
 
 def test_the_page_asks_again_for_what_is_being_read(

@@ -79,6 +79,12 @@ def test_a_change_anywhere_below_renames_the_compiled_code(package: Path, change
             {"emp.a", "emp.a.b", "emp.a.c"},
         ),
         ("from emp.a import b, \\\n    c\n", {"emp.a", "emp.a.b", "emp.a.c"}),
+        ("from emp.a import (\n    b,  # (see there)\n    c,\n)\n", {"emp.a.b", "emp.a.c"}),
+        (
+            "if x: from emp.a import b\ntry: import emp.q\nx = 1; import emp.z\n",
+            {"emp.a.b", "emp.q", "emp.z"},
+        ),
+        ("from emp.a \\\n    import b\nimport \\\n    emp.c\n", {"emp.a.b", "emp.c"}),
         ("from emp import a\nfrom emporium import b\nimport numpy as emp_\n", {"emp", "emp.a"}),
     ],
 )

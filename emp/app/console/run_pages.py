@@ -38,6 +38,9 @@ class RunPages:
         self._one_at_a_time = asyncio.Lock()
         self._reading: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._kept: dict[tuple[str, ...], tuple[float, bytes]] = {}
+        self._owed: dict[
+            tuple[str, ...], bytes | None
+        ] = {}  # who asked is to ask again: what was found, once it is
 
     async def page(self, _: Request) -> Response:
         """Answer with the page."""
@@ -50,37 +53,46 @@ class RunPages:
             return PlainTextResponse("the run has not begun yet\n", 503, HEADERS)
         if len(names) == 1 or len(names) > MOST_COMPARED or not all(map(self._is_run, names)):
             return PlainTextResponse(f"compare two to {MOST_COMPARED} runs of the list\n", 400, HEADERS)
-        if not await self._known(names):
+        found = await self._found(names)
+        if found is None:
             return PlainTextResponse("the runs are being read: ask again\n", ASK_AGAIN, HEADERS)
-        _, found = self._kept[names]
         if not found:
             return PlainTextResponse("the runs cannot be read: the log says why\n", 503, HEADERS)
         return Response(found, media_type="application/json", headers=HEADERS)
 
-    async def _known(self, names: tuple[str, ...]) -> bool:
-        """Have the answer read where the one that is kept is too old; whether it is there in time."""
-        if names not in self._reading and not self._fresh(names):
+    async def _found(self, names: tuple[str, ...]) -> bytes | None:
+        """The answer, read anew where it is too old and nobody waits for it; None where that takes longer."""
+        owed = self._owed.pop(names, None)
+        if owed is not None:
+            return owed
+        at, found = self._kept.get(names, (-KEPT_S, b""))
+        if names not in self._reading:
+            if time.monotonic() - at < KEPT_S:
+                return found
             if len(self._reading) >= MOST_READ:
-                return False
+                return None
             self._reading[names] = asyncio.create_task(self._keep(names))
-        if names in self._reading:
-            await asyncio.wait({self._reading[names]}, timeout=WAIT_S)
-        return names in self._kept and names not in self._reading
-
-    def _fresh(self, names: tuple[str, ...]) -> bool:
-        return names in self._kept and time.monotonic() - self._kept[names][0] < KEPT_S
+        done, _ = await asyncio.wait({self._reading[names]}, timeout=WAIT_S)
+        if done:
+            return self._kept.get(names, (0.0, b""))[1]
+        self._owed[names] = None
+        for other in list(self._owed)[:-MOST_READ]:
+            del self._owed[other]
+        return None
 
     async def _keep(self, names: tuple[str, ...]) -> None:
         """Read an answer, and keep it as long as no other is."""
         try:
             async with self._one_at_a_time:
                 found = await self._read(names)
-        except (OSError, ValueError) as error:  # no process to be had, or no answer of ours
+        except Exception as error:  # whatever it is, who asks is to hear of it, and not to ask for ever
             _log.warning("the runs cannot be read", why=str(error))
             found = b""
         finally:
             del self._reading[names]
         self._kept = {names: (time.monotonic(), found)}
+        if names in self._owed:
+            self._owed[names] = found
 
     def _is_run(self, name: str) -> bool:
         """Whether it is the name of a folder that stands among the runs, and nothing else."""

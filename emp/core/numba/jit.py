@@ -31,9 +31,11 @@ _ONE_AT_A_TIME = threading.Lock()
 INSIDE = "inner"
 """Within the folder of a module: what other kernels link of its kernels."""
 
+_GAP = r"(?:[ \t]|\\\n)"
+_REST = r"(?:[^\n\\]|\\\n)*"
 _IMPORT = re.compile(
-    r"^[ \t]*(?:from[ \t]+(emp(?:\.\w+)*)[ \t]+import[ \t]*(\([^)]*\)|(?:[^\n\\]|\\\n)*)"
-    r"|import[ \t]+((?:[^\n\\]|\\\n)*\bemp\b(?:[^\n\\]|\\\n)*))",
+    rf"(?:^|[:;])[ \t]*(?:from{_GAP}+(emp(?:\.\w+)*){_GAP}+import{_GAP}*(\((?:[^)#]|#[^\n]*)*\)|{_REST})"
+    rf"|import{_GAP}+({_REST}\bemp\b{_REST}))",
     re.MULTILINE,
 )
 _NAME = re.compile(r"\w+(?:\.\w+)*")
