@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -85,8 +86,9 @@ def in_processes(
 
 def _how_ended(processes: Sequence[BaseProcess], jobs: int) -> str:
     """What is known of the first that has ended by itself: the pool ends the others, by SIGTERM."""
-    for one in processes:
-        one.join(ENDS_WITHIN_S)
+    until = time.monotonic() + ENDS_WITHIN_S
+    while any(one.exitcode is None for one in processes) and time.monotonic() < until:
+        time.sleep(0.01)  # not joined: the pool's own thread joins them, and of two the second learns nothing
     codes = [one.exitcode for one in processes if one.exitcode]
     code = next((one for one in codes if one != -signal.SIGTERM), codes[0] if codes else 0)
     if code == -signal.SIGKILL:

@@ -158,8 +158,10 @@ def test_an_empty_folder_has_no_runs(capsys: pytest.CaptureFixture[str], tmp_pat
 
 
 def test_money_adds_up_and_ticks_of_unlike_instruments_do_not(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # a row is one line, however long the folder's name
+
     def run(name: str, **pnl: float) -> None:
         facts = [msgspec.to_builtins(find(one)) for one in pnl]
         manifest = build_manifest(

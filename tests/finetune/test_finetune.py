@@ -198,14 +198,18 @@ def test_the_table_of_the_ways_is_the_same_again_from_what_lies_in_the_folder_an
     assert {path.name for path in (tmp_path / "beside/results").iterdir()} == set(files)
 
 
+def leave(*_: object) -> None:
+    os._exit(3)
+
+
 def test_a_process_that_dies_ends_in_one_line(
     markets: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real one: what it is told to do first kills it."""
-    monkeypatch.setattr(ablation, "_prepare", os._exit)
+    monkeypatch.setattr(ablation, "_prepare", leave)
     monkeypatch.setattr(ablation, "missing", lambda _, tasks: tasks)
     done = run("--ablate", "--out", str(tmp_path), "--seeds", "2", "--events", "4000", "--jobs", "2")
-    assert "a process ended before its work was done" in str(done.exception)
+    assert "a process ended before its work was done: exit code 3" in str(done.exception)
 
 
 def test_an_unknown_way_ends_in_one_line(tmp_path: Path) -> None:

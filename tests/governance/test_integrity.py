@@ -151,7 +151,7 @@ def looked(quotes: Path, tmp_path: Path, gates: Gates) -> Found:
 
 class _Clock:
     def now_ns(self) -> int:
-        return 1
+        return 2**62  # after all evidence
 
     def monotonic_ns(self) -> int:
         return 1

@@ -80,7 +80,7 @@ def test_sigusr2_brings_another_artifact_and_a_damaged_one_changes_nothing(tmp_p
         weights.write_bytes(weights.read_bytes()[:-5])
         process.send_signal(signal.SIGUSR2)
         wait_for(process, port, "metrics", lambda text: "model_reloads_refused_total 1.0" in text)
-        assert serves(second)(fetch_good(port, "health"))
+        wait_for(process, port, "health", serves(second))
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err

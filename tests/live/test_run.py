@@ -41,10 +41,19 @@ ROOT = Path(__file__).resolve().parents[2]
 TOLD = ("EMP_DATA", "EMP_CACHE", "EMP_STATE")
 
 
+class Started(subprocess.Popen[str]):
+    """A run that is killed where the test fails, instead of being waited for."""
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, error, trace)
+
+
 def start(folder: Path, *arguments: str, config: Path = ROOT / "examples/mock.yaml", **settings: str):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("EMP_") or k in TOLD}
     environment |= {"EMP_RUN_DIR": str(folder), "EMP_HTTP__PORT": "0", "EMP_WARM_UP_EVENTS": "50"} | settings
-    return subprocess.Popen(
+    return Started(
         [sys.executable, "-m", "emp", "run", "--config", str(config), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

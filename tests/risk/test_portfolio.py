@@ -110,8 +110,8 @@ def _barred(margin: float = 0.5, **limits: float) -> int:
 
 
 def test_what_is_held_and_was_not_seen_yet_is_unconverted() -> None:
-    folio, _, risks = watched([0, 3], [0, 0], [1.0, 0.0], max_gross=1e9)
+    folio, _, risks = watched([0, 3], [0, 0], [1.0, np.nan], max_gross=1e9)
     assert folio["unconverted"][0] == 1
     assert risks["account_bar"][0] == Reason.NO_RATE
-    folio, _, risks = watched([0, 0], [0, 0], [1.0, 0.0], max_gross=1e9)
+    folio, _, risks = watched([0, 0], [0, 0], [1.0, np.nan], max_gross=1e9)
     assert (folio["unconverted"][0], risks["account_bar"][0]) == (0, 0)
