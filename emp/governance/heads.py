@@ -102,9 +102,7 @@ class Unsigned:
         self._latest: int | None = None  # greatest time received
         self._by_end = {one.end: 0 for one in self._heads}
         self._by_time = {one.ts: (0, 0) for one in self._heads}  # ns that count, and events
-        self._hours: list[
-            tuple[int, int, int]
-        ] = []  # as days are told, as received, number of its first event
+        self._hours: list[tuple[int, int, int]] = []  # as days are told, as received, its first event
         self._n = 0
 
     def take(self, received: Array) -> None:
@@ -119,10 +117,11 @@ class Unsigned:
         for end in self._by_end:
             if self._n < end <= self._n + len(passed):
                 self._by_end[end] = int(passed[end - self._n - 1])
+        first, last = int(received.min()), int(received.max())
         for ts in self._by_time:
-            come = np.flatnonzero(received <= ts)
-            if len(come):
-                self._by_time[ts] = int(passed[come[-1]]), self._n + int(come[-1]) + 1
+            if ts >= first:
+                at = len(received) - 1 if ts >= last else int(np.flatnonzero(received <= ts)[-1])
+                self._by_time[ts] = int(passed[at]), self._n + at + 1
         times = np.maximum.accumulate(np.maximum(received, self._latest))
         self._add_hours(times // _HOUR_NS, received // _HOUR_NS)
         self._passed, self._latest, self._n = int(passed[-1]), int(times[-1]), self._n + len(passed)
