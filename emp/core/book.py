@@ -51,6 +51,7 @@ JUDGE = np.dtype(
         ("far2", "i8"),  # bid + ask of the last of the far books in a row, and how many there were
         ("far_rows", "i8"),
         ("far_since", "i8"),  # when the first of them was, ns UTC
+        ("far_trades", "i8"),  # trades where they are, less those where the last good mid is, since then
         ("sub_lot", "i8"),  # levels left out because they held less than one lot, over all rows
     ],
     align=True,
@@ -254,6 +255,7 @@ def judge(row: Any, state: Any, now: int) -> int:
         if state.far_rows == 0 or now < state.far_since or far_off(mid2, state.far2, state.unit2):
             state.far_rows = 0
             state.far_since = now
+            state.far_trades = 0
         state.far2 = mid2
         state.far_rows += 1
         if not insist(state.far_rows, now - state.far_since):
@@ -275,14 +277,18 @@ def judge(row: Any, state: Any, now: int) -> int:
 def heard(px: int, state: Any) -> None:
     """A trade at `px` ticks is told; before `judge` of the book that comes with it, or after it.
 
-    Books far off in a row are no market that has moved while others trade where it was: one near the last good mid, and
-    far off these books, lets them begin anew. `state` is a JUDGE record.
+    Books far off in a row are no market that has moved while others trade where it was: where more trades of their time
+    are near the last good mid than near these books, they begin anew. A trade near both says nothing, nor one near
+    neither. A market that has jumped may still tell some trades late, or at a mean price. `state` is a JUDGE record.
     """
-    if (
-        state.far_rows > 0
-        and not far_off(2 * px, state.mid2, state.unit2)
-        and far_off(2 * px, state.far2, state.unit2)
-    ):
+    if state.far_rows == 0:
+        return
+    here = not far_off(2 * px, state.mid2, state.unit2)
+    there = not far_off(2 * px, state.far2, state.unit2)
+    if here == there:
+        return
+    state.far_trades += 1 if there else -1
+    if state.far_trades < 0:
         state.far_rows = 0
 
 

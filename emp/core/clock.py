@@ -29,8 +29,8 @@ class LiveClock:
 
 
 class LeaseClock(LiveClock):
-    """The machine's clocks for what must not outlast a promise to others: its monotonic time goes on while the machine
-    sleeps (CLOCK_BOOTTIME), where the system has such a clock.
+    """The machine's clocks for what must not outlast a promise to others, or is due by the hour: its monotonic time
+    goes on while the machine sleeps (CLOCK_BOOTTIME), where the system has such a clock.
     """
 
     def monotonic_ns(self) -> int:

@@ -4,12 +4,15 @@ A journal whose end was cut off with all that belongs to it is whole in itself, 
 its end while its process traded on. Either is shorter than what was signed of it.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import NamedTuple, cast
 
 import msgspec
 import numpy as np
 
+from emp.core.numba.jit import kernel
 from emp.core.records import Array
 from emp.engine.watched_days import DAY_NS
 from emp.governance.evidence import Evidence, Kind, new_evidence
@@ -23,6 +26,12 @@ HEAD_S = 3_600.0
 LOOK_S = 300.0
 """Between two tries."""
 
+HOURS = 4
+"""Hours of the clock of which a run has events between two heads at most: three while it goes on and fails to sign for
+most of an hour, and that in which it wakes.
+"""
+
+_FIRST = itemgetter(2)
 _HOUR_NS = 3_600_000_000_000
 
 
@@ -58,64 +67,91 @@ def reached(evidence: Mapping[str, Evidence]) -> dict[str, int]:
     return found
 
 
+@kernel
+def pass_on(received: Array, newest: int, most: int, passed: Array) -> int:
+    """Fill in what passed up to each of the times int64[n], ns, and return the newest. A pause counts `most` at most.
+
+    A time that lies further behind the newest than that says that the newest was wrong, or that the clock was set
+    back: what follows counts from there. One a little behind says nothing.
+    """
+    sum_ns = 0
+    for i in range(len(received)):
+        if received[i] > newest:
+            sum_ns += min(received[i] - newest, most)
+            newest = received[i]
+        elif received[i] < newest - most:
+            newest = received[i]
+        passed[i] = sum_ns
+    return newest
+
+
 class Unsigned:
     """Hours of a run's journal of which nothing was signed while they went by.
 
-    Held against a limit is how much had come, whenever a head was signed, since the head before it: also where many
+    Held against limits is how much had come, whenever a head was signed, since the head before it: also where many
     were signed at once. Of the time that passes between two events `LOOK_S` counts at most, so that a closed market, a
     machine that slept or a process that was down is no unsigned hour. Twice `HEAD_S` is more than any run leaves that
-    signs, one that has failed to for most of an hour included.
+    signs, one that has failed to for most of an hour included. Nor has it events of more than `HOURS` hours of the
+    clock, which tells of events that came in bursts.
     """
 
     def __init__(self, heads: Iterable[Head]) -> None:
         self._heads = sorted(heads, key=lambda one: one.end)
         self._passed = 0  # ns that count, up to the newest event
-        self._newest: int | None = None
+        self._newest: int | None = None  # time received from which pauses count
+        self._latest: int | None = None  # greatest time received
         self._by_end = {one.end: 0 for one in self._heads}
-        self._by_time = {one.ts: 0 for one in self._heads}
-        self._hours: list[tuple[int, int]] = []  # since 1970, each with the number of its first event
+        self._by_time = {one.ts: (0, 0) for one in self._heads}  # ns that count, and events
+        self._hours: list[tuple[int, int, int]] = []  # as days are told, as received, its first event
         self._n = 0
 
     def take(self, received: Array) -> None:
         """Take the times int64[n], ns, at which the next events of the journal were received."""
         if not len(received):
             return
-        newest = received[0] if self._newest is None else self._newest
-        times = np.maximum.accumulate(np.maximum(received, newest))
-        pauses = np.minimum(np.diff(times, prepend=newest), int(LOOK_S * 1e9))
-        passed = self._passed + np.cumsum(pauses)
+        if self._newest is None or self._latest is None:
+            self._newest = self._latest = int(received[0])
+        passed = np.zeros(len(received), np.int64)
+        self._newest = int(pass_on(received, self._newest, int(LOOK_S * 1e9), passed))
+        passed += self._passed
         for end in self._by_end:
-            if self._n < end <= self._n + len(times):
+            if self._n < end <= self._n + len(passed):
                 self._by_end[end] = int(passed[end - self._n - 1])
+        first, last = int(received.min()), int(received.max())
         for ts in self._by_time:
-            before = int(np.searchsorted(times, ts, "right"))
-            if before:
-                self._by_time[ts] = int(passed[before - 1])
-        hours = times // _HOUR_NS
-        known = self._hours[-1][0] if self._hours else -1
-        for at in np.flatnonzero(np.diff(hours, prepend=known)).tolist():
-            self._hours.append((int(hours[at]), self._n + at))
-        self._passed, self._newest, self._n = int(passed[-1]), int(times[-1]), self._n + len(times)
+            if ts >= first:
+                at = len(received) - 1 if ts >= last else int(np.flatnonzero(received <= ts)[-1])
+                self._by_time[ts] = int(passed[at]), self._n + at + 1
+        times = np.maximum.accumulate(np.maximum(received, self._latest))
+        self._add_hours(times // _HOUR_NS, received // _HOUR_NS)
+        self._passed, self._latest, self._n = int(passed[-1]), int(times[-1]), self._n + len(passed)
+
+    def _add_hours(self, told: Array, clock: Array) -> None:
+        known = self._hours[-1] if self._hours else (-1, -1, 0)
+        new = (np.diff(told, prepend=known[0]) != 0) | (np.diff(clock, prepend=known[1]) != 0)
+        self._hours += [(int(told[at]), int(clock[at]), self._n + at) for at in np.flatnonzero(new).tolist()]
 
     def hours(self) -> set[int]:
-        """Since 1970, of the time at which events were received."""
+        """Since 1970, of the time at which events were received, as days are told: never back."""
         found: set[int] = set()
         signed = before = 0
         for head in self._heads:
             at = self._by_end[head.end]
-            if max(at, self._by_time[head.ts]) - before > 2 * HEAD_S * 1e9:
-                found |= self._between(signed, head.end)
+            passed, events = self._by_time[head.ts]
+            if self._too_much(max(at, passed) - before, signed, max(head.end, events)):
+                found |= self._between(signed, head.end, 0)
             signed, before = head.end, at
-        if self._passed - before > 2 * HEAD_S * 1e9:
-            found |= self._between(signed, self._n)
+        if self._too_much(self._passed - before, signed, self._n):
+            found |= self._between(signed, self._n, 0)
         return found
 
-    def _between(self, first: int, end: int) -> set[int]:
-        """Hours of the events [first, end)."""
-        ends = [at for _, at in self._hours[1:]] + [self._n]
-        return {
-            hour for (hour, at), until in zip(self._hours, ends, strict=True) if at < end and first < until
-        }
+    def _too_much(self, passed: int, first: int, end: int) -> bool:
+        return passed > 2 * HEAD_S * 1e9 or len(self._between(first, end, 1)) > HOURS
+
+    def _between(self, first: int, end: int, which: int) -> set[int]:
+        """Hours of the events [first, end): as days are told (0) or as received (1)."""
+        begin = max(bisect_right(self._hours, first, key=_FIRST) - 1, 0)
+        return {one[which] for one in self._hours[begin : bisect_left(self._hours, end, key=_FIRST)]}
 
 
 def unsigned_of(hours: Iterable[int], day: int) -> list[int]:

@@ -20,16 +20,14 @@ PRICE_BPS = 1e4
 MEANS: Mapping[str, tuple[float, float]] = {
     "f1_gain_pct": (-100.0, inf),
     "brier": (0.0, 2.0),
-    "ece": (-1.0, 1.0),
-    "session_range_pct": (-100.0, inf),
+    "ece": (0.0, 1.0),
+    "session_range_pct": (0.0, inf),
     "turnover_difference_pct": (-100.0, inf),
     "planner_corr": (-1.0, 1.0),
     "alpha_after_fees_bps": (-PRICE_BPS, PRICE_BPS),
     "value_missed_bps": (-PRICE_BPS, PRICE_BPS),
 }
-"""Where the mean of pseudo-values can lie: without their bias a small error or range may be below nought. One of them
-alone may lie anywhere.
-"""
+"""Where a measure can lie of which blocks are pseudo-values (`pseudo_range`)."""
 
 VALUES: Mapping[str, tuple[float, float]] = {
     "violations": (0.0, inf),
@@ -129,10 +127,21 @@ def _out_of_range(record: Record, where: str) -> str:
     if record.measure in COUNTS and not all(x == int(x) for x in record.blocks):
         return f"no count: {where}"
     if record.blocks and record.measure in MEANS:
-        low, high = MEANS[record.measure]
+        low, high = pseudo_range(*MEANS[record.measure], len(record.blocks))
         if not low <= fsum(record.blocks) / len(record.blocks) <= high:
             return f"a mean that cannot be: {where}"
     return ""
+
+
+def pseudo_range(low: float, high: float, blocks: int) -> tuple[float, float]:
+    """Where pseudo-values of a measure from low to high can lie, and their mean: B theta - (B - 1) theta_without_i.
+
+    A mean of them is theta without its bias, and may lie where no theta can: a small error below nought, a correlation
+    beyond 1.
+    """
+    if blocks == 1:
+        return low, high
+    return blocks * low - (blocks - 1) * high, blocks * high - (blocks - 1) * low
 
 
 def impossible_day(records: Sequence[Record]) -> str:

@@ -245,6 +245,56 @@ def test_a_trade_where_the_market_was_says_that_it_is_still_there() -> None:
         assert said[0] == Quarantine.ABSURD_PRICE
 
 
+@pytest.mark.parametrize(
+    ("rows", "every_ms", "late"),
+    [
+        (600, 100, 40),  # ten trades a second where the market is, one at its old price each 4 s
+        (600, 1_000, 4),
+        (50, 20_000, 3),  # a slow market: one each 20 s, and one a minute at the old price
+        (50, 20_000, 2),
+    ],
+)
+def test_a_market_that_has_jumped_is_believed_though_some_trades_are_told_late(
+    rows: int, every_ms: int, late: int
+) -> None:
+    state = fresh()
+    judge(row_of(around(1000))[0], state[0], 0)
+    said = []
+    for k in range(rows):
+        if k % late == late // 2:
+            heard(1000, state[0])
+        heard(2500, state[0])
+        said.append(Quarantine(judge(row_of(around(2500))[0], state[0], 10 * S + k * every_ms * 10**6)))
+    assert OK in said
+    assert set(said[said.index(OK) :]) == {OK}
+
+
+@pytest.mark.parametrize("there", [0, 1, 2])
+def test_few_trades_where_far_books_are_do_not_outweigh_those_where_the_market_was(there: int) -> None:
+    """A wrong feed may tell some of its own."""
+    state = fresh()
+    judge(row_of(around(1000))[0], state[0], 0)
+    said = []
+    for k in range(3_000):
+        for _ in range(there if k % 40 == 20 else 0):
+            heard(3000, state[0])
+        if k % 10 == 0:
+            heard(1000, state[0])
+        said.append(Quarantine(judge(row_of(around(3000))[0], state[0], 10 * S + k * S // 10)))
+    assert OK not in said
+
+
+def test_trades_where_far_books_were_before_count_for_no_later_ones() -> None:
+    state = fresh()
+    ask(state, around(1000), around(3000))
+    for _ in range(100):
+        heard(3000, state[0])
+    ask(state, around(1000), around(3000), around(3000))
+    assert state[0]["far_rows"] == 2
+    heard(1000, state[0])
+    assert state[0]["far_rows"] == 0
+
+
 def test_a_trade_says_nothing_where_no_book_was_far() -> None:
     state = fresh()
     heard(1000, state[0])

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 
 from emp.app.cli import app
 from emp.app.soak.record import paper_record
-from emp.app.wiring.daily import Daily, Hourly, newest_day, observe_apart
+from emp.app.wiring.daily import Daily, Hourly, newest_day, observe_apart, telling_days
 from emp.app.wiring.governed import _goes_on
 from emp.app.wiring.live import Running, assemble_live
 from emp.app.wiring.paper_days import observe_run, record_start
 from emp.app.wiring.rerun import verify_run
 from emp.app.wiring.snapshot import snapshot
-from emp.core.clock import LiveClock, SimClock
+from emp.core.clock import Clock, LeaseClock, LiveClock, SimClock
 from emp.core.config.config import SystemConfig
 from emp.core.config.secrets import Secret
 from emp.core.errors import GovernanceError, JournalError, VenueError
@@ -508,6 +508,34 @@ def test_a_process_that_goes_on_with_a_run_begins_with_what_is_not_signed(
     hourly._ended.set()
     hourly.run()
     assert signs.asked == continued
+
+
+def test_a_process_that_goes_on_and_cannot_sign_tries_again_soon(tmp_path: Path) -> None:
+    (tmp_path / "market").mkdir()
+    (tmp_path / "market" / "part-00000.parquet").touch()
+    nothing: dict[str, Any] = {"days": [], "open": []}
+    signs, clock = Looks(JournalError("busy"), nothing, nothing), SimClock(5 * DAY_NS)
+    hourly = Hourly(tmp_path, tmp_path, clock, signs)
+    hourly._ended.set()
+    hourly.run()
+    for minutes, signed in ((1, 1), (5, 2), (10, 2), (64, 2), (65, 3)):
+        clock.set(5 * DAY_NS + minutes * 60 * 10**9)
+        hourly.look()
+        assert signs.asked == signed, minutes
+
+
+def test_hours_pass_while_the_machine_sleeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks: list[Clock] = []
+
+    class Seen(Hourly):
+        def __init__(self, run: Path, registry: Path, clock: Clock) -> None:
+            super().__init__(run, registry, clock)
+            clocks.append(clock)
+
+    monkeypatch.setattr("emp.app.wiring.daily.Hourly", Seen)
+    with telling_days(tmp_path, tmp_path, SimClock()):
+        pass
+    assert isinstance(clocks[0], LeaseClock)
 
 
 def test_what_goes_wrong_is_said_in_one_line(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from emp.app.cli import app
+from emp.app.wiring.daily import AWAKE_S, Hourly
 from emp.app.wiring.heads import durable_events, refuse_cut, sign_head
 from emp.app.wiring.paper_days import observe_run, record_start
 from emp.core.clock import LiveClock, SimClock
@@ -404,6 +405,51 @@ def test_what_nobody_traded_need_not_be_signed() -> None:
     down = [*range(60), *range(900, 960)]
     assert hours(down, (60, 900), (118, 960)) == [], "the next process signs what the one before it has left"
     assert hours([*range(60), *range(10, 70)], (70, 70)) == [], "a clock that was set back"
+
+
+def test_one_time_ahead_hides_nothing() -> None:
+    """Of an event, or of each hour's first: what comes after it lies behind."""
+    through = list(range(600))
+    assert hours([1_430, *through]) == [23], "as the days are told"
+    assert hours([0, 100_000, *through, 100_000]) == [0]
+    ahead = [minute + 240 * (minute % 60 == 0) for minute in through]
+    assert hours(ahead)
+    assert hours([0, 1_430, *through], *((end, 600) for end in range(60, 600, 60))), "many heads at once"
+
+
+def test_times_that_lie_a_little_behind_pass_once() -> None:
+    """Of two feeds of which one lags."""
+    lagging = [minute - 3 * (minute % 2) for minute in range(10, 125)]
+    assert hours(lagging) == []
+
+
+def test_hours_told_in_bursts_are_hours() -> None:
+    bursts = [60 * hour for hour in range(24) for _ in range(50)]
+    assert hours(bursts) == list(range(24))
+    assert hours(bursts, (1_199, 1_439)) == list(range(24))
+    assert hours(bursts, *((end, 1_439) for end in range(50, 1_200, 50))) == list(range(20)), "at once"
+    assert hours(bursts, *((50 * hour, 60 * hour) for hour in range(1, 24))) == []
+
+
+@pytest.mark.parametrize(("awake_s", "asleep_s"), [(240, 1_200), (180, 600), (600, 1_200), (60, 3_600)])
+def test_a_machine_that_naps_often_signs(awake_s: int, asleep_s: int, tmp_path: Path) -> None:
+    clock, received, heads = SimClock(9 * DAY_NS), list[int](), list[Head]()
+
+    def signs(*_: object) -> dict[str, object]:
+        heads.append(Head(heads[-1].end if heads else 0, len(received), "", (), clock.now_ns()))
+        return {}
+
+    hourly = Hourly(tmp_path, tmp_path, clock, signs)
+    while clock.now_ns() < 10 * DAY_NS:
+        for second in range(awake_s):
+            received.append(clock.now_ns())
+            if second % AWAKE_S == 0:
+                hourly.look()
+            clock.advance(10**9)
+        clock.advance(asleep_s * 10**9)
+    one = Unsigned(heads)
+    one.take(np.array(received, np.int64))
+    assert one.hours() == set()
 
 
 def test_an_hour_that_lasts_longer_than_the_day_is_of_both_days() -> None:

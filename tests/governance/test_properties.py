@@ -14,15 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emp.core.errors import GovernanceError
-from emp.governance.evidence import Evidence, Record, new_evidence
+from emp.core.records import Array
+from emp.governance.evidence import Data, Evidence, Record, new_evidence
 from emp.governance.gates import Gates, Rule, read_gates, rules
 from emp.governance.high_water import mark_path
 from emp.governance.judge import Case, judge_gate
 from emp.governance.paper import judge_day, paper_lacks
 from emp.governance.registry import Registry
-from emp.governance.sound import COUNTS, DAY_MEANS, MEANS, VALUES
+from emp.governance.sound import COUNTS, DAY_MEANS, MEANS, VALUES, impossible, pseudo_range
 from emp.journal.run import code_version
 from emp.model.artifact import Artifact
+from emp.train.judge.blocks import pseudo_values
 from tests.governance.conftest import (
     LINEAR,
     REFERENCE,
@@ -199,6 +201,59 @@ def test_every_gate_reads_some_of_it(name: str, gates: Gates, artifact: Artifact
 
 
 # --- evidence that is rightly signed and says what cannot be
+
+
+def correlation(moments: Array) -> Array:
+    return np.asarray(moments[:, 1] / np.sqrt(moments[:, 0] * moments[:, 2]))
+
+
+def test_no_measure_of_real_data_is_impossible() -> None:
+    """Of blocks that differ much: a mean of pseudo-values beyond a correlation of 1, or below the least of a ratio."""
+    found: dict[str, list[Array]] = {"planner_corr": [], "turnover_difference_pct": []}
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        scale = np.where(np.arange(8) == 0, 40.0, 1.0)[:, None]
+        x = scale * rng.normal(size=(8, 200))
+        y = 0.4 * x + rng.normal(size=(8, 200)) * np.where(scale > 1, 2.0, 1.0)
+        moments = np.stack([(x * x).sum(1), (x * y).sum(1), (y * y).sum(1)], axis=1)
+        found["planner_corr"].append(pseudo_values((moments,), correlation))
+        lots = rng.integers(9, 13, size=(2, 6)).astype(float)
+        lots[1, -1] = 400.0
+        values = pseudo_values((lots[0], lots[1]), lambda a, b: 100.0 * (a / b - 1.0))
+        found["turnover_difference_pct"].append(values)
+    assert max(values.mean() for values in found["planner_corr"]) > 1.0
+    assert min(values.mean() for values in found["turnover_difference_pct"]) < -100.0
+    data = Data("s", "EURUSD", "fx", 1_000, "x", (0, 10))
+    for measure, drawn in found.items():
+        for values in drawn:
+            record = Record(measure, "s", "EURUSD", "fx", "", tuple(values.tolist()), "5min", 1_000)
+            one = new_evidence("evaluation", "m" * 64, [record], {}, 0, [data], "r")
+            assert impossible(record, one) == ""
+
+
+@given(st.lists(st.integers(0, 1), min_size=2, max_size=12), st.floats(0.01, 100.0))
+def test_pseudo_values_reach_their_range_and_no_further(held: list[int], wide: float) -> None:
+    """Of a measure that is at one end of its range with all blocks, and at the other without one."""
+    low, high = pseudo_range(-wide, wide, len(held))
+    values = pseudo_values((np.array(held, float),), lambda a: np.where(a == sum(held), wide, -wide))
+    assert low - 1e-6 <= values.min() <= values.max() <= high + 1e-6
+    assert not any(held) or np.isclose(values.max(), high)
+
+
+def test_means_beyond_what_pseudo_values_can_be_are_impossible() -> None:
+    data = Data("s", "EURUSD", "fx", 1_000, "x", (0, 10))
+    for measure, inside, outside in (
+        ("planner_corr", 15.0, 15.1),
+        ("ece", -7.0, -7.1),
+        ("brier", 16.0, 16.1),
+    ):
+        for value, words in ((inside, ""), (outside, f"a mean that cannot be: {measure} of s")):
+            record = Record(measure, "s", "EURUSD", "fx", "", (value,) * 8, "5min", 1_000)
+            one = new_evidence("evaluation", "m" * 64, [record], {}, 0, [data], "r")
+            assert impossible(record, one) == words
+    one_block = Record("turnover_difference_pct", "s", "EURUSD", "fx", "", (-101.0,), "5min", 1_000)
+    assert impossible(one_block, new_evidence("evaluation", "m" * 64, [one_block], {}, 0, [data], "r"))
+
 
 NOW = 10_000
 """Nothing of a later time has come."""

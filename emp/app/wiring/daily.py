@@ -23,13 +23,16 @@ from typing import Any
 
 import structlog
 
-from emp.core.clock import Clock
+from emp.core.clock import Clock, LeaseClock
 from emp.core.errors import JournalError
 from emp.engine.watched_days import DAY_NS
 from emp.governance.heads import HEAD_S, LOOK_S
 from emp.journal.tail import TAIL, read_tail
 
 _log = structlog.get_logger(__name__)
+
+AWAKE_S = 10.0
+"""Between two looks at whether it is time to sign."""
 
 Observe = Callable[[Path, Path, threading.Event], dict[str, Any]]
 """Writes the evidence of a run's days into a registry; ends early where the event is set."""
@@ -59,37 +62,39 @@ class _Looking(threading.Thread):
 
 
 class Hourly(_Looking):
-    """Signs how far the journal has come."""
+    """Signs how far the journal has come.
+
+    Its clock's monotonic time goes on while the machine sleeps, as events' times do. Its thread's does not: it looks
+    often, so that a machine that is awake for a moment at a time signs too.
+    """
 
     def __init__(
-        self, run: Path, registry: Path, clock: Clock, sign: Observe | None = None, look_s: float = LOOK_S
+        self, run: Path, registry: Path, clock: Clock, sign: Observe | None = None, look_s: float = AWAKE_S
     ) -> None:
         super().__init__("heads", look_s)
         self._run, self._registry, self._clock = run, registry, clock
         self._sign = sign or sign_apart
-        self._signed_at = clock.monotonic_ns()
-        self._continued = any((run / "market").glob("part-*"))
+        continued = any((run / "market").glob("part-*"))
+        self._due = clock.monotonic_ns() + (0 if continued else int(HEAD_S * 1e9))
 
     def run(self) -> None:
         """Sign what an earlier process has left, then every hour, until `stop`."""
-        if self._continued:
-            self._try()
+        self.look()
         super().run()
 
     def look(self) -> None:
-        """Sign, where it is time."""
-        if self._clock.monotonic_ns() - self._signed_at >= HEAD_S * 1e9:
-            self._try()
-
-    def _try(self) -> None:
+        """Sign, where it is time; where that fails, it is time again after `LOOK_S`."""
         now = self._clock.monotonic_ns()
+        if now < self._due:
+            return
+        self._due = now + int(LOOK_S * 1e9)
         try:
             self._sign(self._run, self._registry, self._ended)
         except (JournalError, OSError, subprocess.SubprocessError, ValueError) as error:
             if not self._ended.is_set():
                 _log.warning("how far the journal has come is not signed", why=str(error))
             return
-        self._signed_at = now
+        self._due = now + int(HEAD_S * 1e9)
 
 
 class Daily(_Looking):
@@ -177,7 +182,7 @@ def telling_days(run: Path, registry: Path | None, clock: Clock) -> Iterator[Non
     if registry is None:
         yield
         return
-    threads = Daily(run, registry, clock), Hourly(run, registry, clock)
+    threads = Daily(run, registry, clock), Hourly(run, registry, LeaseClock())
     for one in threads:
         one.start()
     try:
