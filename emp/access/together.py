@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Literal
 
 import numpy as np
 
@@ -18,22 +19,24 @@ class Together:
     """Sources of one instrument each; an event's `instrument` is the place of its source.
 
     Nothing is passed on before everything that is older: of each source no more than its next batch is read ahead. The
-    order within a source stays as it is; an event that is older than one before it comes at that one's time.
+    order within a source stays as it is; an event that is older than one before it comes at that one's time. Of events
+    of one time those of the source named first come first, whatever batches they came in.
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.instruments: tuple[Instrument, ...] = tuple(one.instrument for one in sources)
-        self._sources = tuple(sources)
+        self.sources = tuple(sources)
 
     def batches(self) -> Iterator[Array]:
         """Yield EVENT rows in order of time; DataError where the recordings are not of one time, or one is damaged."""
-        waiting = [_Waiting(i, one) for i, one in enumerate(self._sources)]
+        waiting = [_Waiting(i, one) for i, one in enumerate(self.sources)]
         waiting = [one for one in waiting if one.refill()]
         self._refuse_apart(waiting)
         while waiting:
             # up to here nothing can come any more that is not read yet
-            until = min(int(one.times[-1]) for one in waiting)
-            taken = [one.take(until) for one in waiting]
+            until, first = min((int(one.times[-1]), one.place) for one in waiting)
+            # of that very time the first of them may have more: what is named behind it waits
+            taken = [one.take(until, "right" if one.place <= first else "left") for one in waiting]
             times = np.concatenate([at for _, at in taken])
             yield np.concatenate([rows for rows, _ in taken])[np.argsort(times, kind="stable")]
             waiting = [one for one in waiting if one.refill()]
@@ -71,9 +74,9 @@ class _Waiting:
             self._newest = int(self.times[-1]) if len(rows) else self._newest
         return True
 
-    def take(self, until_ns: int) -> tuple[Array, Array]:
-        """EVENT rows [n] that come no later, and when each comes (ns)."""
-        n = int(np.searchsorted(self.times, until_ns, side="right"))
+    def take(self, until_ns: int, side: Literal["left", "right"]) -> tuple[Array, Array]:
+        """EVENT rows [n] that come earlier, or ("right") no later, and when each comes (ns)."""
+        n = int(np.searchsorted(self.times, until_ns, side=side))
         taken = self.rows[:n], self.times[:n]
         self.rows, self.times = self.rows[n:], self.times[n:]
         return taken

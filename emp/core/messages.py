@@ -105,6 +105,6 @@ def command_of(row: Row, run: str, instrument: str) -> Command:
     )
 
 
-def timer_of(row: Row) -> Control:
-    """The timer that a MESSAGE is."""
-    return Control(action="timer", ts=row[TS])
+def timer_of(row: Row, instrument: str = "") -> Control:
+    """The timer that a MESSAGE is, of an instrument or of all."""
+    return Control(action="timer", ts=row[TS], instrument=instrument)

@@ -161,12 +161,14 @@ class Driver:
         self._record(control)
         self.deliver(self.engine.control(control))
 
-    def tick(self, now_ns: int) -> None:
-        """Let the engine do what time alone demands; `now_ns` is the market's. Recorded only where it acts."""
+    def tick(self, now_ns: int, instrument: str = "") -> None:
+        """Let the engine do what time alone demands, in one instrument or in all; `now_ns` is the market's. Recorded
+        only where it acts.
+        """
         closing = len(self.engine.flattening)
-        output = self.engine.on_timer(now_ns)
+        output = self.engine.on_timer(now_ns, instrument)
         if output.commands or len(self.engine.flattening) != closing:
-            self._record(Control(action="timer", ts=now_ns))
+            self._record(Control(action="timer", ts=now_ns, instrument=instrument))
             self.deliver(output)
         if self.taps is not None:
             self.taps.tick(now_ns)

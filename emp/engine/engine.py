@@ -206,9 +206,9 @@ class Engine:
         if self.model.owner is not None:
             self.model.owner.check()
 
-    def quarantined(self) -> Mapping[str, int]:
-        """Events kept from perception, by reason."""
-        totals = self.desk.quarantined.sum(axis=0)
+    def quarantined(self, i: int | None = None) -> Mapping[str, int]:
+        """Events kept from perception, by reason; of one instrument, or of all."""
+        totals = self.desk.quarantined.sum(axis=0) if i is None else self.desk.quarantined[i]
         return {reason.name.lower(): int(totals[reason]) for reason in Quarantine if totals[reason]}
 
     @property
@@ -407,7 +407,7 @@ class Engine:
                 output.messages.append(_kill_breach(control))
             output.commands += self.flatten(Reason.KILL_SWITCH, control.ts, chosen)
         elif control.action == "timer":
-            return self.on_timer(control.ts)
+            return self.on_timer(control.ts, control.instrument)
         return output
 
     def _finance(self, i: int, control: Control) -> list[Received]:
@@ -551,39 +551,41 @@ class Engine:
         """Indices of the instruments that are being closed."""
         return self.closing.flattening
 
-    def on_timer(self, now_ns: int) -> Output:
-        """Do what time alone demands: withdraw orders from a feed gone silent, or that the slow context bars, ask after
-        unanswered ones, and go on flattening where that is under way. `now_ns` is in the market's time.
+    def on_timer(self, now_ns: int, instrument: str = "") -> Output:
+        """Do what time alone demands, in one instrument or in all: withdraw orders from a feed gone silent, or that the
+        slow context bars, ask after unanswered ones, and go on flattening where that is under way. `now_ns` is in the
+        market's time.
         """
-        output = Output(commands=[*self._overdue(now_ns)])
+        chosen = self._chosen(instrument)
+        output = Output(commands=[*self._overdue(now_ns, chosen)])
         if self.orders.any_open and not self._left:
-            self._withdraw_in_time(output, now_ns)
-        for i in range(len(self.instruments)):
+            self._withdraw_in_time(output, now_ns, chosen)
+        for i in chosen:
             if self._must_close(i):
                 output.commands += self.closing.commands(i, now_ns)
         return output
 
-    def _withdraw_in_time(self, output: Output, now_ns: int) -> None:
+    def _withdraw_in_time(self, output: Output, now_ns: int, chosen: Sequence[int]) -> None:
         """Cancel what rests on a silent feed, or where nothing may be opened any more."""
         silent = (now_ns - self.desk.perception["ts_event"] > self.limits.stale_after_ns) & (
             self.desk.working["state"] == WorkingState.RESTING
         )
-        for i in np.flatnonzero(silent):
-            output.commands += self.cancels(int(i), now_ns, Reason.STALE)
         barred = (self.desk.risk["context_mult"] <= 0.0) & (
             self.desk.working["state"] == WorkingState.RESTING
         )
-        for i in np.flatnonzero(barred & ~silent):
-            output.commands += self.cancels(int(i), now_ns, Reason.CONTEXT)
-        for i, reason in resting_openers(self.desk.risk, self.desk.account, self.desk.working):
-            if not (silent[i] or barred[i]):
+        openers = resting_openers(self.desk.risk, self.desk.account, self.desk.working)
+        due = [(int(i), Reason.STALE) for i in np.flatnonzero(silent)]
+        due += [(int(i), Reason.CONTEXT) for i in np.flatnonzero(barred & ~silent)]
+        due += [(i, reason) for i, reason in openers if not (silent[i] or barred[i])]
+        for i, reason in due:
+            if i in chosen:
                 output.commands += self.cancels(i, now_ns, reason)
 
-    def _overdue(self, now_ns: int) -> list[QueryOrder]:
-        """Queries about orders whose answer is overdue, of instruments whose venue can hear them."""
+    def _overdue(self, now_ns: int, chosen: Sequence[int]) -> list[QueryOrder]:
+        """Queries about orders whose answer is overdue, of those instruments whose venue can hear them."""
         due = self.orders.timeouts(now_ns, self.limits.order_timeout_ns)
-        deaf = {one.name for i, one in enumerate(self.instruments) if self.closing.unheard(i)}
-        return [query for query in due if query.instrument not in deaf]
+        heard = {self.instruments[i].name for i in chosen if not self.closing.unheard(i)}
+        return [query for query in due if query.instrument in heard]
 
     def flatten(self, reason: Reason, now_ns: int, chosen: Sequence[int] | None = None) -> list[Cleared]:
         """Pull the kill switch: halt, cancel everything, close every position, and keep at it until flat."""

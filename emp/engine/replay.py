@@ -1,43 +1,45 @@
 """A recorded market through the engine that trades live, with a paper venue for its orders.
 
     result = Backtest(source, engine, venue, folder).run(progress)
+    result = Backtest(Together(sources), engine, venues, folder).run(progress)
 
 Events flow source -> ordering guard -> venue (our orders against what happened) -> engine. The venue and the
 engine share one compiled loop; it returns to Python when a command leaves, a report is due, or a batch ends.
+
+Of several instruments each has a venue, and a loop with it, that sees its own events alone: in its own time, as if it
+were the only one. The loops take turns in the order of all events. What the instruments share is the engine: its limits
+over all of them, its rule, its order ids.
 
 The run can be killed at any moment and started again: after every batch the ledger, the action log and one
 checkpoint are durable, and what was written beyond the checkpoint is cut off and happens again, equally.
 """
 
+import itertools
 import shutil
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from emp.access.paper.venue import COUNTERFACTUAL, PaperVenue
+from emp.access.paper.venue import PaperVenue
 from emp.access.port import Source
-from emp.bus.order import admit, new_guard
-from emp.core.approval import command_of
-from emp.core.codes import Quarantine, Reason
+from emp.access.together import Together
+from emp.core.approval import Cleared, command_of
 from emp.core.contracts import CancelOrder, Command, Control, NewOrder, OrderUpdate, QueryOrder, Replace
-from emp.core.messages import AT, Row
-from emp.core.records import DECISION, EVENT, Array, empty_events
+from emp.core.messages import AT
+from emp.core.records import DECISION, Array, empty_events
 from emp.engine.context import SlowContext
 from emp.engine.driver import Driver
 from emp.engine.engine import Engine, Output
+from emp.engine.leg import Count, Leg, legs_of, state_of, together
 from emp.engine.load import LoadedModel
 from emp.engine.own import Rule
 from emp.engine.rolls import Rolls
 from emp.engine.scheduled import Scheduled
 from emp.engine.serving import allocate
-from emp.engine.spans import add_stretch, new_sum, new_sums, seen_spans, span_at
 from emp.engine.step import COMMAND, QUIET
 from emp.engine.trade import DOUBT, NEVER, OVER, REPORT, SILENCE
-from emp.engine.trading import Trading
-from emp.engine.value import value_summary
 from emp.journal.actionlog import ActionLog
 from emp.journal.ledger import Ledger
 from emp.journal.requotes import Requotes, count_requotes
@@ -64,13 +66,10 @@ class Tally(msgspec.Struct):
     events: int = 0  # yielded by the source
     admitted: int = 0  # by the ordering guard
     rows: int = 0  # of the action log
-    actions: int = 0  # commands decided on
     ledger_seq: int = 0
     sequence: int = 0  # of client order ids
     swaps: int = 0  # models that have taken over
-    out_of_order: dict[str, int] = {}
-    spans: dict[str, dict[str, Any]] = msgspec.field(default_factory=new_sums)
-    parted: tuple[float, int, int] = (0.0, 0, 0)  # PnL, fills and quarantined events when the last part ended
+    counts: list[Count] = []  # by instrument
 
 
 class Journal:
@@ -106,7 +105,7 @@ class Journal:
 
 
 class Backtest:
-    """One instrument, one engine, one venue, one run folder (or none, then nothing is written).
+    """One engine, a venue for each of its instruments, one run folder (or none, then nothing is written).
 
     A replay is as fast as the machine lets it be, so no model is ever too slow in it: another model takes over only
     where `successions`, in the order of their events, say so.
@@ -114,9 +113,9 @@ class Backtest:
 
     def __init__(
         self,
-        source: Source,
+        source: Source | Together,
         engine: Engine,
-        venue: PaperVenue,
+        venue: PaperVenue | Sequence[PaperVenue],
         folder: RunFolder | None = None,
         successions: Sequence[Planned] = (),
         heard: Callable[[OrderUpdate], None] | None = None,
@@ -127,6 +126,8 @@ class Backtest:
         """Put a replay together.
 
         Args:
+            source: of the engine's instrument, or of all together, in its order.
+            venue: the paper venue of each.
             heard: told every report of the venue, in order.
             wrote: shown every DECISION row, in order, in parts that are written over afterwards.
             context: what multiplies size in which spans; without one nothing does.
@@ -139,24 +140,23 @@ class Backtest:
         self.context = context
         self.source = source
         self.engine = engine
-        self.venue = venue
+        sources = source.sources if isinstance(source, Together) else (source,)
+        venues = (venue,) if isinstance(venue, PaperVenue) else tuple(venue)
+        self.legs = legs_of(engine, sources, venues)
         self.heard = heard
         self.wrote = wrote
         self.journal = Journal(folder, engine) if folder is not None else None
         ledger = self.journal.ledger if self.journal is not None else None
-        self.driver = Driver(engine, lambda cleared: venue.send(command_of(cleared)), ledger=ledger)
+        self.driver = Driver(engine, self._send, ledger=ledger)
         self.scheduled = Scheduled(Rolls(engine), context, self.driver.control)
-        self.tally = Tally()
-        self.guard = new_guard()
-        self.before: Array = np.zeros(1, EVENT)
+        self.tally = Tally(counts=[Count() for _ in self.legs])
         self.laps: list[Array] = []
         self._rows: Array = np.zeros(ROWS, DECISION)
+        self._row_bytes = self._rows.view(np.uint8).reshape(ROWS, DECISION.itemsize)
         self._laps: Array = np.zeros((ROWS, 3), np.int32)
         self.processed = 0  # events that the engine has processed
         self._ran = False
         self.by_hand = False  # whether orders are at work that only `Engine.orders` knows
-        market = venue.market(empty_events(0), self.before)
-        self.trading = Trading(engine, market, lambda row: venue.told(row, engine.run))
 
     # --- the run
 
@@ -180,45 +180,62 @@ class Backtest:
 
     def warm_up(self) -> None:
         """Compile the loop, or load it, by running it over no events."""
-        self.trading.market = self.venue.market(empty_events(0), self.before)
-        self.trading.run(np.zeros(1, DECISION), np.zeros((1, 3), np.int32), 0, by_hand=False)
+        first = self.legs[0]
+        first.trading.market = first.venue.market(empty_events(0), first.before)
+        first.trading.run(np.zeros(1, DECISION), np.zeros((1, 3), np.int32), 0, by_hand=False)
 
     def abandon(self) -> None:
         """Leave nothing of this run behind."""
         if self.journal is not None:
             self.journal.abandon()
 
+    def _send(self, cleared: Cleared) -> None:
+        command = command_of(cleared)
+        venue = next(leg.venue for leg in self.legs if leg.name == command.instrument)
+        venue.send(command)
+
     def _batch(self, events: Array) -> None:
         if self.journal is None:
-            self._trade(self._admit(events))
+            self._trade_all(self._admit(events))
             return
         with self.journal.ledger.batch():
-            self._trade(self._admit(events))
+            self._trade_all(self._admit(events))
         self._checkpoint(self.journal)
 
     def _admit(self, events: Array) -> Array:
         """Pass the ordering guard; what it refuses is counted by reason."""
         self.tally.events += len(events)
-        reasons = np.zeros(len(events), np.int8)
-        admitted = admit(self.guard[0], events, reasons)
+        if len(self.legs) == 1:
+            reasons = self.legs[0].admit(events, self.tally.counts[0])
+        else:
+            reasons = np.zeros(len(events), np.int8)
+            for leg, count in zip(self.legs, self.tally.counts, strict=True):
+                of_it = events["instrument"] == leg.place
+                reasons[of_it] = leg.admit(events[of_it], count)
+        admitted = int(np.count_nonzero(reasons == 0))
         self.tally.admitted += admitted
-        if admitted == len(events):
-            return events
-        for reason, count in Counter(reasons[reasons != 0].tolist()).items():
-            name = Quarantine(reason).name.lower()
-            self.tally.out_of_order[name] = self.tally.out_of_order.get(name, 0) + count
-        return events[reasons == 0]
+        return events if admitted == len(events) else events[reasons == 0]
 
-    def _trade(self, events: Array) -> None:
-        """Carry one admitted batch through venue and engine; on its way other models take over, the slow context
-        changes, and the model leaves what it was trained on, each before exactly the event that it is due for.
+    def _trade_all(self, events: Array) -> None:
+        """Carry one admitted batch through the venues and the engine, each instrument's loop in its turn."""
+        if len(self.legs) == 1:
+            self._trade(self.legs[0], events)
+            return
+        changes = np.flatnonzero(np.diff(events["instrument"])) + 1
+        for first, end in itertools.pairwise([0, *changes.tolist(), len(events)]):
+            if end > first:
+                self._trade(self.legs[int(events["instrument"][first])], events[first:end])
+
+    def _trade(self, leg: Leg, events: Array) -> None:
+        """Carry events of one instrument through its venue and the engine; on its way other models take over, the slow
+        context changes, and the model leaves what it was trained on, each before exactly the event that it is due for.
         """
         while len(events):
-            at = min(self._until_swap(events), self.scheduled.until(0, events))
-            span, until = self._span(int(events["ts"][0]))
+            at = min(self._until_swap(events), self.scheduled.until(leg.place, events))
+            span, until = leg.span(int(events["ts"][0]))
             at = min(at, int(np.searchsorted(events["ts"], until, side="left")))
-            self._trade_part(events[:at])
-            self._add_to(span, events[:at])
+            self._trade_part(leg, events[:at])
+            leg.add_to(span, events[:at], self.tally.counts[leg.place])
             events = events[at:]
 
     def _until_swap(self, events: Array) -> int:
@@ -231,61 +248,48 @@ class Backtest:
             self._take_over(due)
         return len(events)
 
-    def _span(self, ts_ns: int) -> tuple[str, int]:
-        """What the serving model did at a time (`engine.spans`), and until when."""
-        facts = self.engine.instruments[0]
-        return span_at(seen_spans(self.engine.model.artifact.manifest, facts.name), ts_ns)
-
-    def _add_to(self, span: str, events: Array) -> None:
-        """Add what these events, all of one span, have brought."""
-        if not len(events):
-            return
-        account = self.engine.desk.account[0]
-        refused = int(self.engine.desk.quarantined.sum())
-        pnl, fills, refused_before = self.tally.parted
-        self.tally.parted = float(account["pnl"]), int(account["fills"]), refused
-        sums = self.tally.spans.setdefault(span, new_sum())
-        sums["events"] += len(events) - (refused - refused_before)
-        sums["pnl_ticks"] += self.tally.parted[0] - pnl
-        sums["fills"] += self.tally.parted[1] - fills
-        add_stretch(self.tally.spans, span, int(events["ts"][0]), int(events["ts"][-1]))
-
     def _take_over(self, due: Planned) -> None:
         if self.journal is not None:
             self.journal.actions.know(due.model.artifact.hash)
         self.driver.swap(allocate(due.model, len(self.engine.instruments)), [due.swap.note])
         self.tally.swaps += 1
 
-    def _trade_part(self, events: Array) -> None:
-        """Carry events through venue and engine, under one model."""
+    def _trade_part(self, leg: Leg, events: Array) -> None:
+        """Carry events of one instrument through its venue and the engine, under one model."""
         if not len(events):
             return
-        engine, venue = self.engine, self.venue
+        engine, trading = self.engine, leg.trading
         engine.extend_calendar(int(events[0]["ts"]), int(events[-1]["ts"]))
-        self.trading.market = venue.market(events, self.before)
+        trading.market = leg.venue.market(events, leg.before)
         result = QUIET
         while result != OVER:
             self.by_hand = self.by_hand and not self._calm()
             by_hand = self.by_hand
-            closing = bool(engine.flattening)  # the next try may be a matter of time: asked after each event
+            closing = (
+                leg.place in engine.flattening
+            )  # the next try may be a matter of time: asked after each event
             most = 1 if closing else NEVER
-            result = self.trading.run(self._rows, self._laps, self.processed, by_hand=by_hand, most=most)
-            done = self.trading.progress[0]
+            result = trading.run(self._rows, self._laps, self.processed, by_hand=by_hand, most=most)
+            done = trading.progress[0]
             if self.rule is not None:
                 self.rule.check()
             engine.check_model()
             self._put_away(int(done["rows"]))
-            self.tally.actions += int(done["actions"])
-            self._record(self.trading.logged())
+            self.tally.counts[leg.place].actions += int(done["actions"])
+            self._record(leg)
             self.processed += int(done["events"])
             self.driver.at(self.processed)
             if result not in (OVER, QUIET):
                 if not by_hand:
-                    self._to_python(but=1 if result == DOUBT else 0)
-                self._go_on(result, events)
+                    self._to_python(leg, but=1 if result == DOUBT else 0)
+                self._go_on(leg, result)
             if closing and done["events"]:
-                self.driver.tick(int(engine.desk.perception["ts_event"][0]))
-        self.before[0] = events[-1]
+                self._tick(leg, int(engine.desk.perception["ts_event"][leg.place]))
+        leg.before[0] = events[-1]
+
+    def _tick(self, leg: Leg, now_ns: int) -> None:
+        """What time alone demands, in one instrument: the others have their own."""
+        self.driver.tick(now_ns, leg.name if len(self.legs) > 1 else "")
 
     def _put_away(self, n: int) -> None:
         """Take over the first `n` rows and laps: they are written anew by the next call of the compiled loop."""
@@ -295,53 +299,60 @@ class Backtest:
             self.journal.actions.append(self._rows[:n])
         if self.wrote is not None:
             self.wrote(self._rows[:n])
+        self._row_bytes[:n] = 0  # a row of a book that may not be believed has nothing but what is withdrawn
 
     # --- where Python goes on
 
     def _calm(self) -> bool:
         """Whether nothing of ours is at work anywhere: from here on a compiled loop can have the orders."""
         engine = self.engine
-        return self.venue.idle and not engine.flattening and not engine.orders.open_orders()
+        return (
+            all(leg.venue.idle for leg in self.legs)
+            and not engine.flattening
+            and not engine.orders.open_orders()
+        )
 
-    def _to_python(self, but: int) -> None:
-        """From here on the orders are the engine's own; the last `but` messages it has still to hear."""
+    def _to_python(self, stopped: Leg, but: int) -> None:
+        """From here on the orders of all are the engine's own; of the one whose loop has stopped, the last `but`
+        messages are still to be heard.
+        """
         self.by_hand = True
-        self.trading.hand_over(but)
-        self.venue.name(self.engine.run, for_good=True)
+        for leg in self.legs:
+            leg.trading.hand_over(but if leg is stopped else 0)
+            leg.venue.name(self.engine.run, for_good=True)
 
-    def _go_on(self, result: int, events: Array) -> None:
-        """Do what the compiled loop has stopped for."""
-        engine, market = self.engine, self.trading.market
+    def _go_on(self, leg: Leg, result: int) -> None:
+        """Do what the compiled loop of an instrument has stopped for."""
+        engine, market = self.engine, leg.trading.market
         if result == COMMAND:
             output = Output()
             engine.act(output, engine.asked)
             self.driver.deliver(output)
         elif result == SILENCE:
-            at = int(market.cursor["next"][0])
-            last_ns = int(engine.desk.perception["ts_event"][int(events[at]["instrument"])])
-            self.driver.tick(last_ns + engine.limits.stale_after_ns + 1)
+            last_ns = int(engine.desk.perception["ts_event"][leg.place])
+            self._tick(leg, last_ns + engine.limits.stale_after_ns + 1)
         else:
             market.cursor["next"] -= 1
             market.cursor["seen"] = True
-            due = int(self.trading.progress["due"][0])
-            updates = self.venue.updates(due) if result == REPORT else self._doubted(due)
+            due = int(leg.trading.progress["due"][0])
+            updates = leg.venue.updates(due) if result == REPORT else self._doubted(leg, due)
             for update in updates:
                 self.driver.report(update)
                 if self.heard is not None:
                     self.heard(update)
 
-    def _doubted(self, left: int) -> list[OrderUpdate]:
+    @staticmethod
+    def _doubted(leg: Leg, left: int) -> list[OrderUpdate]:
         """The report that the compiled loop could not place, and the `left` ones behind it."""
-        first = self.trading.doubted()
-        return (
-            [first, *self.venue.updates(int(self.venue.venue["handed_out"][0]))[-left:]] if left else [first]
-        )
+        first, venue = leg.trading.doubted(), leg.venue
+        return [first, *venue.updates(int(venue.venue["handed_out"][0]))[-left:]] if left else [first]
 
-    def _record(self, logged: Sequence[Row]) -> None:
+    def _record(self, leg: Leg) -> None:
         """Write down what was said in the compiled loop, as the driver does for what Python says."""
+        logged = leg.trading.logged()
         if self.journal is None and self.heard is None:
             return
-        for row, message in zip(logged, self.trading.messages(logged), strict=True):
+        for row, message in zip(logged, leg.trading.messages(logged), strict=True):
             if self.heard is not None and isinstance(message, OrderUpdate):
                 self.heard(message)
             if self.journal is not None:
@@ -360,13 +371,13 @@ class Backtest:
     # --- durability
 
     def _arrays(self) -> dict[str, Array]:
-        venue = {f"venue_{name}": array for name, array in self.venue.state().items()}
         rule = self.rule.state() if self.rule is not None else {}
-        return {**self.engine.checkpoint(), **venue, **rule, "guard": self.guard, "before": self.before}
+        return {**self.engine.checkpoint(), **state_of(self.legs), **rule}
 
     def _checkpoint(self, journal: Journal) -> None:
         journal.actions.flush()
-        self.venue.name(self.engine.run)
+        for leg in self.legs:
+            leg.venue.name(self.engine.run)
         self.tally.ledger_seq = journal.ledger.last_seq
         self.tally.sequence = self.engine.sequence
         journal.folder.write_checkpoint(self._arrays(), msgspec.to_builtins(self.tally))
@@ -394,60 +405,23 @@ class Backtest:
         for name, array in arrays.items():
             array[...] = kept[name]
         self.engine.sequence = self.tally.sequence
-        self.venue.name(self.engine.run, for_good=True)
-        if self.context is not None and self.processed:
-            self.context.restore(0, int(self.before["ts"][0]))
+        for leg in self.legs:
+            leg.venue.name(self.engine.run, for_good=True)
+            if self.context is not None and leg.before["ts"][0]:
+                self.context.restore(leg.place, int(leg.before["ts"][0]))
 
     # --- the summary
 
     def _finish(self) -> dict[str, Any]:
-        engine, counts = self.engine, self.source.counts
-        quarantined = Counter({reason.name.lower(): n for reason, n in counts.quarantined.items()})
-        quarantined.update(self.tally.out_of_order)
-        quarantined.update(engine.quarantined())
-        account = engine.desk.account[0]
         summary: dict[str, Any] = {
-            "rows": counts.rows,
-            "events": counts.rows - counts.merged - sum(quarantined.values()),
-            "merged": counts.merged,
-            "quarantined": dict(sorted(quarantined.items())),
-            "losses": counts.losses(),
-            "gaps": counts.gaps,
-            "read_as": counts.formats,
-            "venue_round_trip_ms": int(self.venue.venue["entry_ns"][0]) / 1e6,
-            "states": int(engine.desk.perception["events"].sum()),
-            "actions": self.tally.actions,
-            "fills": int(account["fills"]),
-            "final_position": int(account["position"]),
-            "pnl_ticks": float(account["pnl"]),
-            "fees": float(account["fees"]),
-            "financing": float(account["financing"]),
-            "traded_lots": int(account["traded"]),
-            "paper_lots": self.venue.lots,
-            "counterfactual_share": self._counterfactual(),
-            "overnight_pnl_ticks": float(account["overnight"]),
-            "spans": self.tally.spans,
-            **value_summary(engine.desk, 0),
-            "halted": engine.halted,
-            "halted_by": self._halted_by(),
+            **together(self.engine, self.legs, self.tally.counts),
             **latency_summary(self.laps),
-            "model_hash": engine.model.artifact.hash,
+            "model_hash": self.engine.model.artifact.hash,
         }
         if self.journal is not None:
             summary["requotes"] = msgspec.structs.asdict(self.journal.requotes())
             summary["action_log_sha256"] = self.journal.close()
         return summary
-
-    def _halted_by(self) -> str:
-        """What tripped the kill switch, or nothing; it holds for the days that follow too, as it does live."""
-        risk = self.engine.desk.risk[0]
-        return Reason(int(risk["halt_reason"])).name.lower() if risk["halted"] else ""
-
-    def _counterfactual(self) -> float:
-        """Share of the lots filled at rest that came from flow which did something else in the recording."""
-        lots = self.venue.lots
-        rested = sum(n for how, n in lots.items() if how != "taken")
-        return sum(lots[how] for how in COUNTERFACTUAL) / rested if rested else 0.0
 
 
 def latency_summary(laps: list[Array]) -> dict[str, dict[str, float]]:

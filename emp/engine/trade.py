@@ -62,6 +62,7 @@ PROGRESS = np.dtype(
         ("took", "i8"),  # commands logged
         ("before", "i8"),  # events processed before this call, for the log
         ("most", "i8"),  # events to process at most in this call
+        ("place", "i8"),  # of the instrument in the engine
     ],
     align=True,
 )
@@ -94,12 +95,12 @@ def trade(
 
     Args:
         held: `Engine.held`.
-        venue: of a type that `emp.access.venue` knows; one instrument.
+        venue: of a type that `emp.access.venue` knows; one instrument, that of `place`.
         order: execution.order.ORDER[1].
         event: EVENT[1], scratch.
         rows, laps: DECISION[n] and int32[n, 3], filled from 0; the loop ends where they are full.
         log: MESSAGE[> ROOM], filled from 0.
-        progress: PROGRESS[1]; `before` and `most` are the caller's, the rest is written.
+        progress: PROGRESS[1]; `before`, `most` and `place` are the caller's, the rest is written.
         by_hand: stop at commands, reports and silence too, and leave them to the caller.
 
     Returns:
@@ -112,7 +113,7 @@ def trade(
     d, o = progress[0], order[0]
     d.events = d.rows = d.messages = d.due = d.actions = d.took = 0
     d.calm = 0 if not o.open and idle(venue) else -1
-    i = 0
+    i = d.place
     while d.events < d.most and d.rows < rows.size and d.messages + ROOM < log.size:
         resting = desk.working[i].state == RESTING
         until = desk.perception[i].ts_event + desk.limits[i].stale_after_ns if resting else NEVER

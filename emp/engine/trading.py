@@ -28,15 +28,18 @@ Tell = Callable[[Row], OrderUpdate]
 class Trading:
     """The compiled loop of one engine at one venue, and the log of what was said in it.
 
-    `market` is the venue as the port knows it (`emp.access.venue`); `tell` puts its reports into words.
+    `market` is the venue as the port knows it (`emp.access.venue`), of the engine's instrument number `place`; `tell`
+    puts its reports into words.
     """
 
-    def __init__(self, engine: Engine, market: Any, tell: Tell) -> None:
+    def __init__(self, engine: Engine, market: Any, tell: Tell, place: int = 0) -> None:
         self._engine = engine
+        self._instrument = engine.instruments[place].name
         self._tell = tell
         self.market = market
         self.order = no_order(engine.sequence)
         self.progress = new_progress()
+        self.progress["place"] = place
         self._log: Array = np.zeros(LOG + ROOM, MESSAGE)
         self._event = scratch_event()
         self._tail: list[Row] = []  # logged since nothing of ours was at work last
@@ -83,11 +86,12 @@ class Trading:
 
     def messages(self, rows: Sequence[Row]) -> list[Command | OrderUpdate | Control]:
         """Logged rows in words."""
-        run, instrument = self._engine.run, self._engine.instruments[0].name
+        run, instrument = self._engine.run, self._instrument
+        timed = instrument if len(self._engine.instruments) > 1 else ""
         return [
             self._tell(row)
             if row[KIND] == REPORT
-            else timer_of(row)
+            else timer_of(row, timed)
             if row[KIND] == TIMER
             else command_of(row, run, instrument)
             for row in rows

@@ -97,3 +97,12 @@ def test_recordings_of_other_days_are_refused_in_one_line() -> None:
     ):
         merged(Recorded("GOOG", [day]), Recorded("AAPL", [day + APART_NS]))
     assert len(merged(Recorded("GOOG", [day]), Recorded("AAPL", [day + APART_NS - 1]))) == 2
+
+
+def test_of_one_time_the_source_named_first_comes_first_however_it_was_read() -> None:
+    rng = np.random.default_rng(7)
+    for _ in range(50):
+        times = [sorted(rng.integers(1, 9, rng.integers(1, 30)).tolist()) for _ in NAMES]
+        for batch in (1, 2, 5, 50):
+            rows = merged(*(Recorded(name, one, batch) for name, one in zip(NAMES, times, strict=True)))
+            assert rows == sorted(rows)

@@ -55,8 +55,7 @@ def test_the_shadow_is_as_far_from_the_venue_as_we_are(
     (tmp_path / "day.csv").write_text("ts,bid,ask\n1,2,3\n")
     for asked, found in ((12.5, 12_500_000), (None, ROUND_TRIP_NS[e.instruments[0].venue])):
         replay, _ = assembly.assemble_replay(
-            [tmp_path / "day.csv"],
-            "GOOG",
+            {"GOOG": [tmp_path / "day.csv"]},
             None,
             e.model,
             LOOSE,
@@ -64,7 +63,7 @@ def test_the_shadow_is_as_far_from_the_venue_as_we_are(
             reading=assembly.Reading(latency_ms=asked),
         )
         assert replay.engine.desk.facts["round_trip_ns"].tolist() == [found]
-        assert replay.venue.venue["entry_ns"][0] == found
+        assert replay.legs[0].venue.venue["entry_ns"][0] == found
         replay.abandon()
 
 

@@ -115,8 +115,7 @@ def is_what_was_seen(running: Observing, seen: list[Array], instrument: Instrume
     facts |= {"venue": instrument.venue.name.lower(), "asset_class": instrument.asset_class.name.lower()}
     path.write_text(yaml.safe_dump({"instruments": {facts.pop("name"): facts}}))
     backtest, _ = assemble_replay(
-        [running.folder.market],
-        instrument.name,
+        {instrument.name: [running.folder.market]},
         path,
         load_model("linear"),
         EngineLimits(),

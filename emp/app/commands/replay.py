@@ -22,7 +22,8 @@ class Options(NamedTuple):
     recordings: Annotated[
         list[Path],
         typer.Argument(
-            help="Recorded files of one instrument, in any order; or one run, by folder, name or id."
+            help="Recorded files of one instrument, in any order; of several NAME=FILE for each; or one run, by folder,"
+            " name or id."
         ),
     ]
     instrument: Annotated[str | None, typer.Option(help="Name in the catalogue; a run knows its own.")] = None
@@ -80,11 +81,19 @@ def replay(options: Options) -> None:
     A run that was interrupted goes on from its last checkpoint; the same recording, limits and model give the
     same action log, byte for byte. No model is ever too slow here: another takes over only where --swaps says so.
 
+    Recordings of several instruments, GOOG=FILE AAPL=FILE, are traded together in order of time, by one engine: its
+    limits of the account hold over all.
+
     With the folder of a run of `emp run`, that run is played again from its journal, and its action log is made again,
     byte for byte; where it comes out otherwise, one line says from which event on.
     """
     from emp.app.wiring.rerun import is_recorded_run, refuse_unrecorded
+    from emp.core.errors import UsageError
 
+    named = _named(options)
+    if named:
+        _replay_recordings(named, options)
+        return
     recordings = _found(options)
     if len(recordings) == 1 and is_recorded_run(recordings[0]):
         _refuse_what_a_run_brings(options, recordings[0])
@@ -92,7 +101,28 @@ def replay(options: Options) -> None:
         return
     if len(recordings) == 1:
         refuse_unrecorded(recordings[0])
-    _replay_recordings(recordings, options)
+    if options.instrument is None:
+        raise UsageError("--instrument is missing: which instrument of the catalogue is recorded?")
+    _replay_recordings({options.instrument: recordings}, options)
+
+
+def _named(options: Options) -> dict[str, list[Path]]:
+    """The recordings by instrument, where they are given as NAME=FILE; else nothing."""
+    from emp.core.errors import UsageError
+    from emp.core.platform import exists
+
+    told = [str(one) for one in options.recordings]
+    if options.instrument is not None or not any("=" in one and not exists(Path(one)) for one in told):
+        return {}
+    found: dict[str, list[Path]] = {}
+    for one in told:
+        name, named, file = one.partition("=")
+        if not (name and named and file):
+            raise UsageError(f"{one}: of several instruments each recording is named: GOOG=FILE AAPL=FILE")
+        if name in found:
+            raise UsageError(f"{name} is named twice: of several instruments each has one recording")
+        found[name] = [Path(file)]
+    return found
 
 
 def _found(options: Options) -> list[Path]:
@@ -127,7 +157,7 @@ def _refuse_what_a_run_brings(options: Options, run: Path) -> None:
         raise UsageError(f"{run} is a run: it brings its own instruments, limits and models")
 
 
-def _replay_recordings(recordings: list[Path], options: Options) -> None:
+def _replay_recordings(recordings: dict[str, list[Path]], options: Options) -> None:
     """Trade recordings on paper."""
     from emp.access.recordings.mapping import load_mappings
     from emp.app.wiring.assembly import Reading, assemble_replay, engine_limits
@@ -135,13 +165,6 @@ def _replay_recordings(recordings: list[Path], options: Options) -> None:
     from emp.core.errors import UsageError
     from emp.engine.choose import load_model, load_serving
 
-    if options.instrument is None:
-        if any("=" in str(one) for one in recordings):
-            raise UsageError(
-                "one instrument is replayed at a time: --instrument NAME; `emp run` plays several recordings together,"
-                " with access.recording: {NAME: FILE} (docs/howto.md)"
-            )
-        raise UsageError("--instrument is missing: which instrument of the catalogue is recorded?")
     if options.rule is not None and options.planner is not None:
         raise UsageError("--planner: --rule is named too: one of the two decides")
     settings = SystemConfig.load(options.config) if options.config is not None else None
@@ -154,10 +177,9 @@ def _replay_recordings(recordings: list[Path], options: Options) -> None:
         settings.context if settings else Context(),
         _decider(options.rule, options.planner, loaded.artifact.hash),
     )
-    with ReplayBar(options.instrument) as bar:
+    with ReplayBar(", ".join(recordings)) as bar:
         backtest, folder = assemble_replay(
             recordings,
-            options.instrument,
             options.catalogue,
             loaded,
             engine_limits(settings),
@@ -270,6 +292,15 @@ class ReplayBar:
         self._bar.update(self._task, events=events, decisions=decisions)
 
 
+def _figures(one: dict[str, Any]) -> list[str]:
+    """What can be said of an instrument in a line: its plain numbers."""
+    return [
+        f"{name.replace('_', ' ')} {value:,g}"
+        for name, value in one.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+
+
 def show(summary: dict[str, Any]) -> None:
     """Print the summary for a person."""
     from rich.table import Table
@@ -286,7 +317,7 @@ def show(summary: dict[str, Any]) -> None:
             continue
         if key == "instruments":
             for name, one in value.items():
-                table.add_row(name, ", ".join(f"{k.replace('_', ' ')} {v:,g}" for k, v in one.items()))
+                table.add_row(name, ", ".join(_figures(one)))
             continue
         table.add_row(key.replace("_", " "), shown)
     print_table(make_console(), table)

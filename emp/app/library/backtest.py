@@ -1,6 +1,7 @@
 """Trade a market with the engine that trades live: its own rule or yours, its own models or yours.
 
 emp.backtest(market, rule=my_rule)                       # a recording: nobody reacts to our orders
+emp.backtest({"GOOG": market, "AAPL": "aapl.csv"})       # several together: one engine, one account
 emp.backtest(emp.Flow("goog"), "GOOG", rule=my_rule)     # a market that answers to every order
 """
 
@@ -9,20 +10,19 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from numbers import Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import msgspec
 import numpy as np
 
-from emp.access.paper.venue import PaperVenue
 from emp.access.port import Source
 from emp.access.recordings import open_recording
 from emp.access.recordings.source import files_of
 from emp.app.library.arguments import speaks_of_arguments
 from emp.app.library.market import OPEN_NS, MarketData, Paths, paths_of, whole_numbers
-from emp.app.library.result import Result
+from emp.app.library.result import Result, Results
 from emp.app.report.data import RunData, read_run
-from emp.app.wiring.assembly import describe_rule
+from emp.app.wiring.assembly import describe_rule, facts_of, joined, paper_venues, refuse_unknown_rates
 from emp.core.codes import Reason
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, Replace
 from emp.core.errors import UsageError
@@ -55,7 +55,26 @@ class Flow(NamedTuple):
     start_px: int = 50_000  # ticks
 
 
-@speaks_of_arguments()
+class _Recording(NamedTuple):
+    source: Source
+    files: list[Path]
+
+
+@overload
+def backtest(
+    market: Mapping[str, MarketData | Paths],
+    instrument: None = None,
+    *,
+    rule: Makes | Rule | None = None,
+    model: str | Path | OwnCode | Makes | None = None,
+    limits: Mapping[str, Any] | EngineLimits | None = None,
+    latency_ms: float | None = None,
+    catalogue: str | Path | None = None,
+    folder: str | Path | None = None,
+) -> Results: ...
+
+
+@overload
 def backtest(
     market: MarketData | Flow | Paths,
     instrument: str | None = None,
@@ -66,11 +85,27 @@ def backtest(
     latency_ms: float | None = None,
     catalogue: str | Path | None = None,
     folder: str | Path | None = None,
-) -> Result:
+) -> Result: ...
+
+
+@speaks_of_arguments()
+def backtest(
+    market: MarketData | Flow | Paths | Mapping[str, MarketData | Paths],
+    instrument: str | None = None,
+    *,
+    rule: Makes | Rule | None = None,
+    model: str | Path | OwnCode | Makes | None = None,
+    limits: Mapping[str, Any] | EngineLimits | None = None,
+    latency_ms: float | None = None,
+    catalogue: str | Path | None = None,
+    folder: str | Path | None = None,
+) -> Result | Results:
     """Trade a market with the engine, on paper.
 
     Args:
-        market: what `emp.load` or `emp.simulate` gave, file names (read as they are traded, of any length), or a Flow.
+        market: what `emp.load` or `emp.simulate` gave, file names (read as they are traded, of any length), or a Flow;
+            of several instruments one recording each, by name: their events in order of time, the limits of the account
+            over all.
         instrument: its name in the catalogue; market data knows its own.
         rule: decides in place of the built-in one: `f(seen, request)`, in Python or compiled by `numba.njit`, or an
             `emp.Rule` with memory of its own. Risk approves what it asks for like anything else.
@@ -90,18 +125,32 @@ def backtest(
         if latency_ms is not None or folder is not None:
             raise UsageError("backtest: a Flow draws its own latencies and keeps no folder")
         return _in_flow(market, find(_named(instrument), _path(catalogue)), chosen, loaded, owner)
+    if isinstance(market, Mapping):
+        if instrument is not None or not market:
+            raise UsageError(
+                "backtest: of several instruments each recording is named: {'GOOG': …, 'AAPL': …}"
+            )
+        named = {name: _recording(one, _named(name), catalogue) for name, one in market.items()}
+    else:
+        one = _recording(market, instrument, catalogue)
+        named = {one.source.instrument.name: one}
+    found = _recorded(list(named.values()), chosen, loaded, owner, latency_ms, _path(folder))
+    return found if isinstance(market, Mapping) else found.only
+
+
+def _recording(market: Any, instrument: str | None, catalogue: str | Path | None) -> _Recording:
+    """A recording of one instrument, in memory or in files."""
+    if isinstance(market, Flow):
+        raise UsageError("backtest: a Flow is traded alone: emp.simulate makes recordings of several")
     if isinstance(market, MarketData):
         if not len(market):
             raise UsageError("backtest: the market data holds no event")
         if instrument not in (None, market.instrument.name):
             raise UsageError(f"backtest: the market data is of {market.instrument.name}, not of {instrument}")
-        source: Source = market
-        files = list(market.files)
-    else:
-        paths = paths_of(market)
-        source = open_recording(paths, find(_named(instrument), _path(catalogue)))
-        files = sorted({item.path for item in files_of(paths)})
-    return _recorded(source, files, chosen, loaded, owner, latency_ms, _path(folder))
+        return _Recording(market, list(market.files))
+    paths = paths_of(market)
+    source = open_recording(paths, find(_named(instrument), _path(catalogue)))
+    return _Recording(source, sorted({item.path for item in files_of(paths)}))
 
 
 def _path(path: str | Path | None) -> Path | None:
@@ -150,42 +199,44 @@ def _entry_ns(latency_ms: Any) -> int | None:
 
 
 def _recorded(
-    source: Source,
-    files: list[Path],
+    recordings: list[_Recording],
     rule: Rule | None,
     model: LoadedModel,
     limits: EngineLimits,
     latency_ms: float | None,
     folder: Path | None,
-) -> Result:
+) -> Results:
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="emp-") as scratch:
-            return _recorded(source, files, rule, model, limits, latency_ms, Path(scratch) / "run")
-    facts = source.instrument
-    venue = PaperVenue(facts, entry_ns=_entry_ns(latency_ms))
-    engine = Engine([facts], model, limits, RUN)
-    engine.desk.facts["round_trip_ns"] = venue.venue["entry_ns"]  # the shadow is as far away as we are
+            return _recorded(recordings, rule, model, limits, latency_ms, Path(scratch) / "run")
+    instruments = [one.source.instrument for one in recordings]
+    refuse_unknown_rates(instruments, limits)
+    entry_ns = _entry_ns(latency_ms)
+    engine = Engine(instruments, model, limits, RUN)
+    venues = paper_venues(engine, entry_ns)
+    alone = {"instrument": msgspec.to_builtins(instruments[0])} if len(instruments) == 1 else {}
     manifest = build_manifest(
         run=RUN,
         mode="replay",
         config={
             "limits": msgspec.to_builtins(limits),
-            "instrument": msgspec.to_builtins(facts),
+            **alone,
             "rule": describe_rule(rule) if rule is not None else None,
         },
-        instruments=[facts.name],
+        instruments=[one.name for one in instruments],
         model_hashes=[model.artifact.hash],
-        data_files=files,
+        data_files=[path for one in recordings for path in one.files],
+        facts=facts_of(instruments),
     )
     kept = RunFolder.create(folder, manifest)
-    running = Backtest(source, engine, venue, kept, rule=rule)
+    running = Backtest(joined([one.source for one in recordings]), engine, venues, kept, rule=rule)
     try:
         summary = running.run()
     except BaseException:
         running.abandon()
         raise
     kept.write_summary(summary)
-    return Result(read_run(folder)[0], facts)
+    return Results(read_run(folder), instruments)
 
 
 def _in_flow(

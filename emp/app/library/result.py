@@ -1,6 +1,7 @@
 """What came of a backtest."""
 
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from emp.app.library.market import stamps
 from emp.app.report import plots
 from emp.app.report.data import RunData, actions, reasons
 from emp.app.report.page import render
-from emp.core.errors import DataError
+from emp.core.errors import DataError, UsageError
 from emp.core.instrument import Instrument
+from emp.core.records import Array
 from emp.journal.action_schema import header, to_table
 
 
@@ -29,22 +31,24 @@ class Result:
     def __init__(self, run: RunData, instrument: Instrument) -> None:
         self._run = run
         self.instrument = instrument
-        self.summary: dict[str, Any] = run.summary
+        self.summary: dict[str, Any] = run.told
         self.rows = run.rows
 
     def __repr__(self) -> str:
+        return f"<Result {self._words}>"
+
+    @property
+    def _words(self) -> str:
         s = self.summary
         halted = f", halted by {s['halted_by']}" if s.get("halted_by") else ""
         return (
-            f"<Result {self.instrument.name}: {s['pnl_ticks']:+,.1f} ticks after fees of {s['fees']:,.1f},"
-            f" {s['fills']:,} fills, position {s['final_position']:+d}{halted}>"
+            f"{self.instrument.name}: {s['pnl_ticks']:+,.1f} ticks after fees of {s['fees']:,.1f},"
+            f" {s['fills']:,} fills, position {s['final_position']:+d}{halted}"
         )
 
     def frame(self) -> pa.Table:
         """One row a decision: the action log, as `emp replay` writes it."""
-        head = header([self.instrument.name], self._run.manifest["model_hashes"])
-        table = to_table(self.rows, head)
-        return table.set_column(table.column_names.index("ts"), "ts", stamps(self.rows["ts"]))
+        return _table(self.rows, self._run.manifest)
 
     def fills(self) -> pa.Table:
         """One row a fill: ts, side, px in ticks, qty in lots, fee in ticks, maker."""
@@ -63,19 +67,7 @@ class Result:
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Price with fills, position and PnL over time; written to `path` (png, svg, pdf) where one is given."""
-        with mpl.rc_context(plots.STYLE):
-            figure = Figure(figsize=(9.6, 6.4), layout="constrained")
-            price, position, pnl = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 2))
-            plots.draw_price(self._run, price)
-            plots.draw_position(self._run, position)
-            plots.draw_pnl(self._run, pnl)
-            figure.suptitle(repr(self)[1:-1].removeprefix("Result "), fontsize=10)
-            if path is not None:
-                try:
-                    figure.savefig(path, dpi=150)
-                except (OSError, ValueError) as error:
-                    raise DataError(f"{path}: cannot be written: {error}") from error
-        return figure
+        return _drawn([self._run], [self._words], path)
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows of it: the picture."""
@@ -85,9 +77,100 @@ class Result:
 
     def page(self, path: str | Path) -> Path:
         """Write the page that `emp report` makes of a run: one file, readable offline."""
-        out = Path(path)
-        try:
-            out.write_text(render([self._run]), encoding="utf-8")
-        except OSError as error:
-            raise DataError(f"{out}: cannot be written: {error.strerror}") from error
-        return out
+        return _written([self._run], path)
+
+
+class Results:
+    """What came of a backtest of several instruments together; `results["GOOG"]` is what came of one.
+
+    Attributes:
+        summary: the keys of `emp replay --json`: what adds up, `account`, and each one's own in `instruments`.
+    """
+
+    def __init__(self, runs: Sequence[RunData], instruments: Sequence[Instrument]) -> None:
+        self._runs = list(runs)
+        self._of = {
+            one.name: Result(run, one) for run in runs for one in instruments if one.name == run.instrument
+        }
+        self.instruments = tuple(instruments)
+        self.summary: dict[str, Any] = runs[0].summary
+
+    def __repr__(self) -> str:
+        return f"<Results {'; '.join(one._words for one in self._of.values())}>"
+
+    def __getitem__(self, name: str) -> Result:
+        """What came of one instrument."""
+        if name not in [one.name for one in self.instruments]:
+            known = ", ".join(one.name for one in self.instruments)
+            raise UsageError(f"results: {name} was not traded here; there are {known}")
+        if name not in self._of:
+            raise UsageError(f"results: nothing was decided in {name}")
+        return self._of[name]
+
+    @property
+    def only(self) -> Result:
+        """The result of the one instrument that there is."""
+        return next(iter(self._of.values()))
+
+    def frame(self) -> pa.Table:
+        """One row a decision of any instrument, in the order of the action log; `instrument` names it."""
+        rows = np.concatenate([run.rows for run in self._runs])
+        return _table(rows[np.argsort(rows["ts"], kind="stable")], self._runs[0].manifest)
+
+    def fills(self) -> pa.Table:
+        """One row a fill, as `Result.fills`, with the name of its instrument before it."""
+        parts = []
+        for name, one in self._of.items():
+            fills = one.fills()
+            parts.append(fills.add_column(0, "instrument", pa.array([name] * len(fills), pa.string())))
+        return pa.concat_tables(parts)
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """As `Result.plot`, a column an instrument, with its name above it."""
+        return _drawn(self._runs, [one._words for one in self._of.values()], path)
+
+    def page(self, path: str | Path) -> Path:
+        """Write the page that `emp report` makes of a run: one file, readable offline."""
+        return _written(self._runs, path)
+
+
+def _table(rows: Array, manifest: Mapping[str, Any]) -> pa.Table:
+    """DECISION rows [n] as a table; of several instruments `instrument` is the name."""
+    names = manifest["instruments"]
+    table = to_table(rows, header(names, manifest["model_hashes"]))
+    if len(names) > 1:
+        named = pa.array([names[i] for i in rows["instrument"].tolist()], pa.string())
+        table = table.set_column(table.column_names.index("instrument"), "instrument", named)
+    return table.set_column(table.column_names.index("ts"), "ts", stamps(rows["ts"]))
+
+
+def _drawn(runs: Sequence[RunData], titles: Sequence[str], path: str | Path | None) -> Figure:
+    """Price, position and PnL of each instrument, side by side."""
+    wide = len(runs)
+    with mpl.rc_context(plots.STYLE):
+        figure = Figure(figsize=(9.6 if wide == 1 else 7.0 * wide, 6.4), layout="constrained")
+        axes = figure.subplots(3, wide, sharex="col", height_ratios=(3, 1, 2), squeeze=False)
+        for (price, position, pnl), run, title in zip(axes.T, runs, titles, strict=True):
+            plots.draw_price(run, price)
+            plots.draw_position(run, position)
+            plots.draw_pnl(run, pnl)
+            if wide > 1:
+                price.set_title(title, fontsize=9)
+        if wide == 1:
+            figure.suptitle(titles[0], fontsize=10)
+        if path is not None:
+            try:
+                figure.savefig(path, dpi=150)
+            except (OSError, ValueError) as error:
+                raise DataError(f"{path}: cannot be written: {error}") from error
+    return figure
+
+
+def _written(runs: Sequence[RunData], path: str | Path) -> Path:
+    """The page of a run."""
+    out = Path(path)
+    try:
+        out.write_text(render(runs), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written: {error.strerror}") from error
+    return out

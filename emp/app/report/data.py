@@ -51,10 +51,15 @@ class RunData(msgspec.Struct):
         return known[self.place] if known else None
 
     @property
+    def told(self) -> dict[str, Any]:
+        """What the summary says of this instrument."""
+        own: dict[str, Any] = self.summary.get("instruments", {}).get(self.instrument, self.summary)
+        return own
+
+    @property
     def pnl_ticks(self) -> float:
         """PnL after fees at the end, marked to mid; of a run that has not ended, as its newest decision says."""
-        told = self.summary.get("instruments", {self.instrument: self.summary})[self.instrument]
-        return float(told.get("pnl_ticks", self.rows["pnl_ticks"][-1]))
+        return float(self.told.get("pnl_ticks", self.rows["pnl_ticks"][-1]))
 
     @property
     def position(self) -> int:
@@ -74,7 +79,7 @@ class RunData(msgspec.Struct):
     @property
     def seen(self) -> list[tuple[str, int, int]]:
         """Stretches of the run on which its model was trained or calibrated: name, first and last ns."""
-        spans = self.summary.get("spans", {})
+        spans = self.told.get("spans", {})
         return [
             (name, int(first), int(last))
             for name, sums in spans.items()

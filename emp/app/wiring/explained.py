@@ -7,18 +7,17 @@ import numpy as np
 
 from emp.app.wiring.rerun import run_terms
 from emp.core.errors import UsageError
-from emp.core.instrument import Instrument
 from emp.engine.explain import Rules, rules_of
 from emp.engine.journal_tap import journalled_rows
 from emp.engine.limits import EngineLimits
-from emp.journal.run import RunFolder
+from emp.journal.run import RunFolder, instruments_of
 
 
 def rules_of_run(folder: RunFolder, name: str) -> Rules:
     """Fees and limits of an instrument in a run of a recording or of `emp run`, as they were when it began."""
     config = folder.manifest["config"]
     if "limits" in config:
-        facts = msgspec.convert(config["instrument"], Instrument)
+        facts = next(one for one in instruments_of(folder.manifest) if one.name == name)
         return rules_of(facts, msgspec.convert(config["limits"], EngineLimits))
     terms = run_terms(folder)
     return rules_of(next(one for one in terms.instruments if one.name == name), terms.limits)

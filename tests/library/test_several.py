@@ -1,0 +1,157 @@
+"""`emp.backtest` and `emp replay` of several instruments: what they give, and what they refuse in one line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import emp
+from emp.app.cli import main
+from emp.app.report.data import read_run
+from emp.core.errors import EmpError
+from emp.core.records import UNHASHED, fieldwise_bytes
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, Any]:
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    out, err = capsys.readouterr()
+    code = int(ended.value.code or 0)
+    return code, json.loads(out.splitlines()[-1]) if code == 0 else " ".join(err.split())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """GOOG.parquet and TSLA.parquet, of the same hours."""
+    made = tmp_path_factory.mktemp("recorded")
+    for name, flow, seed in (("GOOG", "goog", 2), ("TSLA", "tsla", 3)):
+        emp.simulate(flow, name, events=2_000, seed=seed).save(made / f"{name}.parquet")
+    return made
+
+
+def named(folder: Path, *names: str) -> list[str]:
+    return [f"{name}={folder / name}.parquet" for name in names]
+
+
+def test_a_replay_of_two_is_one_run_with_a_section_for_each(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = ("--model", "linear", "--runs", str(tmp_path), "--json")
+    code, told = said(capsys, "replay", *named(folder, "GOOG", "TSLA"), *runs)
+    assert code == 0
+    code, again = said(capsys, "replay", *named(folder, "GOOG", "TSLA"), *runs)
+    assert again["run_folder"] == told["run_folder"]
+    assert again["action_log_sha256"] == told["action_log_sha256"]
+    for name in ("GOOG", "TSLA"):
+        code, alone = said(capsys, "replay", *named(folder, name), *runs)
+        own = told["instruments"][name]
+        assert own == {key: alone[key] for key in own}
+    assert told["account"]["pnl_money"] == {
+        "USD": pytest.approx(sum(0.01 * one["pnl_ticks"] for one in told["instruments"].values()))
+    }
+    with pytest.raises(SystemExit) as ended:
+        main(["report", told["run_folder"], "--out", str(tmp_path / "page.html")])
+    assert not ended.value.code
+    page = (tmp_path / "page.html").read_text()
+    assert "id='GOOG'" in page
+    assert "id='TSLA'" in page
+    assert "together" in page
+    capsys.readouterr()
+    seq = str(read_run(Path(told["run_folder"]))[1].rows["seq"][-1])
+    with pytest.raises(SystemExit) as ended:
+        main(["explain", told["run_folder"], seq, "--instrument", "TSLA"])
+    assert not ended.value.code, capsys.readouterr().err
+
+
+def test_the_library_gives_what_the_command_gives(folder: Path) -> None:
+    market = emp.load(folder / "GOOG.parquet", "GOOG")
+    found = emp.backtest({"GOOG": market, "TSLA": folder / "TSLA.parquet"}, model="linear")
+    alone = emp.backtest(market, model="linear")
+    rows = found["GOOG"].rows
+    assert fieldwise_bytes(rows, UNHASHED) == fieldwise_bytes(alone.rows, UNHASHED)
+    frame = found.frame()
+    assert len(frame) == len(rows) + len(found["TSLA"].rows)
+    assert set(frame["instrument"].to_pylist()) == {"GOOG", "TSLA"}
+    assert (np.diff(frame["ts"].cast("int64").to_numpy()) >= 0).all()
+    assert set(found["TSLA"].frame()["instrument"].to_pylist()) == {"TSLA"}
+    assert found.fills().column_names[0] == "instrument"
+    assert found.summary["instruments"]["GOOG"] == found["GOOG"].summary
+    assert {key: alone.summary[key] for key in found["GOOG"].summary} == found["GOOG"].summary
+    titles = [axis.get_title() for axis in found.plot().axes]
+    assert any(title.startswith("GOOG:") for title in titles)
+    assert any(title.startswith("TSLA:") for title in titles)
+    one = emp.backtest({"GOOG": market}, model="linear")["GOOG"]
+    assert fieldwise_bytes(one.rows, UNHASHED) == fieldwise_bytes(alone.rows, UNHASHED)
+
+
+def test_a_rule_and_a_model_of_ones_own_see_which_instrument_it_is(folder: Path) -> None:
+    seen_at: dict[int, int] = {}
+
+    def rule(seen: Any, request: Any) -> None:
+        seen_at[int(seen.instrument)] = seen_at.get(int(seen.instrument), 0) + 1
+        if seen.order_state == 0 and seen.position == 0:
+            emp.cross(request, 1, 1)
+
+    def model(x: Any, forecast: Any) -> None:
+        emp.believe(forecast, 0, 0.1)
+
+    found = emp.backtest(
+        {"GOOG": folder / "GOOG.parquet", "TSLA": folder / "TSLA.parquet"}, rule=rule, model=emp.Model(model)
+    )
+    assert set(seen_at) == {0, 1}
+    assert all(found[name].summary["fills"] for name in ("GOOG", "TSLA"))
+    assert set(found["GOOG"].summary["spans"]) >= {"not known"}
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("GOOG=GOOG.parquet", "GOOG=TSLA.parquet"), "GOOG is named twice"),
+        (
+            ("GOOG=GOOG.parquet", "TSLA.parquet"),
+            "TSLA.parquet: of several instruments each recording is named",
+        ),
+        (("GOOG=GOOG.parquet", "TSLA="), "TSLA=: of several instruments each recording is named"),
+        (("GOOG=GOOG.parquet", "NOSUCH=TSLA.parquet"), "NOSUCH"),
+        (("GOOG=GOOG.parquet", "TSLA=none.parquet"), "none.parquet"),
+        (("GOOG=GOOG.parquet", "TSLA=text.csv"), "text.csv"),
+        (("GOOG=GOOG.parquet", "TSLA=TSLA.parquet", "--swaps", "SWAPS"), "--swaps"),
+    ],
+)
+def test_what_cannot_be_replayed_is_one_line(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    line: str,
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "text.csv").write_text("this is no recording\n")
+    if "SWAPS" in words:
+        words = (*words[:-1], str(tmp_path), "--model", "linear")
+    code, told = said(capsys, "replay", *words, "--runs", str(tmp_path / "runs"))
+    assert code != 0
+    assert line in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_library_refuses_in_one_line(folder: Path) -> None:
+    market, yen = emp.load(folder / "GOOG.parquet", "GOOG"), emp.simulate("goog", "GBPJPY", events=50)
+    refused: list[tuple[dict[Any, Any], str]] = [
+        ({}, "each recording is named"),
+        ({"TSLA": market}, "of GOOG, not of TSLA"),
+        ({"GOOG": emp.Flow("goog")}, "a Flow is traded alone"),
+        ({3: market}, "which instrument"),
+        ({"GOOG": market, "GBPJPY": yen}, "nothing says what JPY are worth in USD"),
+    ]
+    for given, line in refused:
+        limits = {"account": {"currency": "USD", "max_gross": 1e6}} if "GBPJPY" in given else None
+        with pytest.raises(EmpError, match=line):
+            emp.backtest(given, model="linear", limits=limits)
+    found = emp.backtest({"GOOG": market, "TSLA": folder / "TSLA.parquet"}, model="linear")
+    with pytest.raises(EmpError, match="AAPL was not traded here; there are GOOG, TSLA"):
+        found["AAPL"]
