@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from emp.core.errors import ArtifactError, EmpError, UsageError
-from emp.engine.code_hash import is_own_module
+from emp.engine.code_hash import is_own_module, keep_room
 from emp.engine.loaded import LoadedModel
 from emp.engine.onnx_model import NETWORK, network_again, read_network
 from emp.engine.own_model import OwnCode, make_model
@@ -130,6 +130,7 @@ def _forget_edited() -> None:
             Path(importlib.util.cache_from_source(str(_IMPORTED[name].__file__))).unlink()
     for name in [*_IMPORTED] if edited else []:
         module, (parent, _, last) = _IMPORTED.pop(name), name.rpartition(".")
+        keep_room(module)
         if sys.modules.get(name) is module:
             del sys.modules[name]
             with contextlib.suppress(KeyError, AttributeError):  # else `from parent import last` finds it

@@ -60,6 +60,9 @@ _NUMBERS = re.compile(r"tensor\((float|float16|double|u?int\d+)\)")
 _BESIDE_WORDS = "xternal data", "cannot get file size"
 """What onnxruntime says of weights that are not where it looks for them; older releases the second."""
 
+_OF_THE_RUNTIME = b"ORTM"
+"""What stands at bytes 4 to 8 of a file in the format that onnxruntime alone reads."""
+
 _BESIDE = "session.model_external_initializers_file_folder_path"
 
 
@@ -214,6 +217,8 @@ def _runtime(whose: str) -> Any:
 
 def _start(content: bytes, whose: str) -> Any:
     """A session of one thread that computes the same every time."""
+    if content[4:8] == _OF_THE_RUNTIME:  # it would run it, and nothing here can read what it computes with
+        raise UsageError(f"{whose}: is in onnxruntime's own format: give the ONNX file that it was made of")
     runtime = _runtime(whose)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -270,7 +275,10 @@ def _open(content: bytes, whose: str, n: int) -> _Session:
     odd = [name for name in (*says, "after") if name in kinds and not _NUMBERS.fullmatch(kinds[name])]
     if odd:
         raise UsageError(f"{whose}: {odd[0]} is a {kinds[odd[0]]}, numbers are wanted: tensor(float)")
-    drawing = draws(content)
+    try:
+        drawing = draws(content)
+    except (IndexError, UnicodeDecodeError):
+        raise UsageError(f"{whose}: is no ONNX file: what it computes with cannot be read") from None
     if drawing:
         raise UsageError(f"{whose}: {drawing} draws at random, and a run could not be replayed: leave it out")
     session = _Session(runs, x, state, says)
