@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import inspect
 import os
 import site
@@ -81,11 +82,18 @@ def _as_loaded(function: Any) -> bytes:
     else:
         found = next((one for one in (before, now) if one and _holds(one, code)), b"")
         if not found:
+            forget_compiled(path)  # else the next process may load the same again
             raise UsageError(
                 f"{path.name} was edited since it was loaded: {code.co_name} is another there; start a new process"
             )
     _LOADED[id(origin), path] = origin, found
     return found
+
+
+def forget_compiled(path: Path) -> None:
+    """Remove the compiled copy of a file: of that Python compares size and second alone."""
+    with contextlib.suppress(OSError, NotImplementedError):
+        Path(importlib.util.cache_from_source(str(path))).unlink()
 
 
 def _written_in(function: Any) -> tuple[Path, Mapping[str, Any]]:

@@ -30,6 +30,7 @@ from emp.engine.loaded import LoadedModel
 from emp.engine.onnx_nodes import draws
 from emp.engine.own_model import (
     MOST_REMEMBERED,
+    MOST_WARMUP,
     WARMUP_EVENTS,
     Features,
     OwnCode,
@@ -69,7 +70,7 @@ _BESIDE = "session.model_external_initializers_file_folder_path"
 class Told(msgspec.Struct, frozen=True):
     """What a file says of itself (`emp.export`); one of another make says nothing."""
 
-    warmup_events: Annotated[int, msgspec.Meta(ge=1)] = WARMUP_EVENTS
+    warmup_events: Annotated[int, msgspec.Meta(ge=1, le=MOST_WARMUP)] = WARMUP_EVENTS
     base: str = DEFAULT_IMPL
     trained_on: Sequence[tuple[str, int, int]] | None = None
     inputs: Sequence[str] | None = None
@@ -246,8 +247,10 @@ def _told(content: bytes, whose: str) -> Told:
     session = _start(content, whose)
     try:
         written = session.get_modelmeta().custom_metadata_map.get(SAYS, "{}")
-        return msgspec.json.decode(written, type=Told)
-    except (ValueError, msgspec.MsgspecError) as error:
+        told = msgspec.json.decode(written, type=Told)
+        spans_of(told.trained_on, "trained")
+        return told
+    except (ValueError, msgspec.MsgspecError, UsageError) as error:
         raise UsageError(f"{whose}: what its metadata says under {SAYS!r} is wrong: {_line(error)}") from None
 
 

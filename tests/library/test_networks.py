@@ -251,6 +251,8 @@ def test_dropout_that_drops_nothing_serves(tmp_path: Path) -> None:
 WRONG = (
     "[]", "{", '{"trained_on": 5}',
     '{"trained_on": [1]}', '{"trained_on": [["GOOG"]]}', '{"trained_on": [["GOOG", 1, "a"]]}',
+    '{"trained_on": [["GOOG", 9, 5]]}', '{"trained_on": [["GOOG", 5, 1180591620717411303424]]}',
+    '{"warmup_events": 9223372036854775808}', '{"warmup_events": 9223372036854775807}',
     '{"warmup_events": true}', '{"warmup_events": 0}', '{"base": 3}', '{"inputs": "qimbalance"}',
 )  # fmt: skip
 
