@@ -3,7 +3,9 @@
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import inspect
+import os
 import site
 import sys
 import sysconfig
@@ -12,6 +14,7 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -22,7 +25,8 @@ DEPTH = 24
 """How far `values_hash` follows what a function refers to."""
 
 _FOREIGN = tuple(
-    {sysconfig.get_path(one) for one in ("stdlib", "platstdlib", "purelib", "platlib")}
+    str(Path(one).resolve()) + os.sep
+    for one in {sysconfig.get_path(of) for of in ("stdlib", "platstdlib", "purelib", "platlib")}
     | {*site.getsitepackages(), str(Path(__file__).parents[1])}
 )
 """Where code lies that is nobody's own: what it computes is named by releases, not by this hash."""
@@ -30,6 +34,9 @@ _FOREIGN = tuple(
 
 _LOADED: dict[tuple[int, Path], tuple[Any, bytes]] = {}
 """Files as they were when something of them was first named, by what they were loaded as, which is kept."""
+
+_ROOMS: WeakKeyDictionary[type, dict[str, Any]] = WeakKeyDictionary()
+"""Of classes of modules that are imported no more, what those said of their files."""
 
 
 def source_hash(function: Any, memory: Any = None) -> str:
@@ -41,7 +48,7 @@ def source_hash(function: Any, memory: Any = None) -> str:
     digest = hashlib.sha256(getattr(function, "__qualname__", repr(type(function))).encode())
     try:
         digest.update(_as_loaded(function))
-    except (OSError, TypeError):
+    except (KeyError, OSError, TypeError):
         code = getattr(function, "__code__", None)
         digest.update(b"".join(_code_words(code)) if code else repr(function).encode())
     if isinstance(memory, np.ndarray):
@@ -52,6 +59,9 @@ def source_hash(function: Any, memory: Any = None) -> str:
 def values_hash(function: Any) -> str:
     """Of the numbers, words and arrays that a function refers to, directly or as parts of something, and of the files
     of functions among them: a model's weights may have been read from a file that its source only names.
+
+    Raises:
+        UsageError: a file is another than the one that was loaded, or numba keeps what it compiles of a function.
     """
     digest = hashlib.sha256()
     for word in _words(function, DEPTH, {}):
@@ -60,9 +70,8 @@ def values_hash(function: Any) -> str:
 
 
 def _as_loaded(function: Any) -> bytes:
-    """The file of a function or class as it was when it was loaded; OSError, TypeError where there is none."""
-    path = Path(inspect.getsourcefile(function) or "")
-    room = vars(sys.modules.get(function.__module__)) if inspect.isclass(function) else function.__globals__
+    """The file of a function or class as it was when it was loaded; KeyError, OSError or TypeError: there is none."""
+    path, room = _written_in(function)
     origin = room.get("__spec__") or room  # a module that is loaded again has another spec
     _, before = _LOADED.get((id(origin), path), (None, b""))
     now = path.read_bytes()
@@ -73,11 +82,48 @@ def _as_loaded(function: Any) -> bytes:
     else:
         found = next((one for one in (before, now) if one and _holds(one, code)), b"")
         if not found:
+            forget_compiled(path)  # else the next process may load the same again
             raise UsageError(
                 f"{path.name} was edited since it was loaded: {code.co_name} is another there; start a new process"
             )
     _LOADED[id(origin), path] = origin, found
     return found
+
+
+def forget_compiled(path: Path) -> None:
+    """Remove the compiled copy of a file: of that Python compares size and second alone."""
+    with contextlib.suppress(OSError, NotImplementedError):
+        Path(importlib.util.cache_from_source(str(path))).unlink()
+
+
+def _written_in(function: Any) -> tuple[Path, Mapping[str, Any]]:
+    """The file of a function or class, and the names of its module."""
+    if inspect.isclass(function):
+        room = _room(function)
+        return Path(room["__file__"]), room
+    return Path(inspect.getsourcefile(function) or ""), function.__globals__
+
+
+def _room(kind: type) -> Mapping[str, Any]:
+    """The names of the module that a class was written in, imported still or not; none where nobody knows."""
+    for one in vars(kind).values():
+        plain = getattr(one, "fget", None) or getattr(one, "__func__", None) or getattr(one, "py_func", one)
+        if inspect.isfunction(plain):
+            room = inspect.unwrap(plain).__globals__
+            if room.get("__name__") == kind.__module__:
+                return room
+    return _ROOMS.get(kind) or vars(sys.modules.get(kind.__module__, ModuleType("")))
+
+
+def keep_room(module: ModuleType) -> None:
+    """Note where the classes of a module lie, which is about to be imported no more."""
+    said = {name: vars(module).get(name) for name in ("__name__", "__file__", "__spec__", "__loader__")}
+    waiting = [one for one in vars(module).values() if inspect.isclass(one)]
+    while waiting:
+        kind = waiting.pop()
+        if kind.__module__ == module.__name__ and kind not in _ROOMS:
+            _ROOMS[kind] = said
+            waiting += [one for one in vars(kind).values() if inspect.isclass(one)]
 
 
 def _holds(content: bytes, code: CodeType) -> bool:
@@ -155,7 +201,32 @@ def _of_module(module: ModuleType, used: list[str]) -> Iterator[tuple[str, Any]]
 def is_own_module(module: ModuleType | None) -> bool:
     """Whether a module lies neither in this package nor where Python and what is installed lie."""
     where = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+    return _is_own(where)
+
+
+def _is_own(where: str | None) -> bool:
     return where is not None and not str(Path(where).resolve()).startswith(_FOREIGN)
+
+
+def check_compiled(function: Any) -> None:
+    """UsageError in one line where a function, or one that it calls, is compiled for longer than this process."""
+    for _ in _words(function, DEPTH, {}):
+        pass
+
+
+def _refuse_kept(value: Any) -> None:
+    """UsageError where numba keeps a function of the user's own: of all that it is compiled with, numbers and what it
+    calls in other files, it looks at its own file alone.
+    """
+    made_by = getattr(value, "_dispatcher", None)
+    caches = (getattr(value, "_cache", None), getattr(made_by, "cache", None))
+    kept = any(getattr(one, "cache_path", None) for one in caches)
+    code = getattr(inspect.unwrap(value), "__code__", None) if kept else None
+    if code is not None and _is_own(code.co_filename):
+        raise UsageError(
+            f"{code.co_name} is compiled with cache=True, and may run as it was before something that it uses was"
+            f" edited: leave cache=True out ({Path(code.co_filename).name}, line {code.co_firstlineno})"
+        )
 
 
 def _words(value: Any, depth: int, known: dict[int, tuple[int, Any]]) -> Iterator[bytes]:
@@ -191,6 +262,8 @@ def _array(value: Any) -> Array | None:
 
 def _inside(value: Any) -> Iterator[tuple[str, Any]]:
     """What a value consists of, by name."""
+    if callable(value):
+        _refuse_kept(value)
     if isinstance(value, Mapping):
         yield from ((str(name), value[name]) for name in sorted(value, key=str))
     elif isinstance(value, list | tuple):
@@ -203,11 +276,11 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, functools.partial):
         yield from (("func", value.func), ("args", value.args), ("keywords", value.keywords))
     elif inspect.isclass(value):
-        if is_own_module(sys.modules.get(value.__module__)):
+        if _is_own(_room(value).get("__file__")):
             yield "source", source_hash(value)
             yield from _of_class(value)
-    elif inspect.isroutine(value) or hasattr(value, "py_func"):
-        plain = getattr(value, "py_func", value)
+    elif inspect.isroutine(value) or _by_numba(value):
+        plain = value.__wrapped__ if _by_numba(value) else value
         yield "self", getattr(plain, "__self__", None)
         plain = getattr(plain, "__func__", plain)
         if hasattr(plain, "__code__"):
@@ -217,9 +290,17 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
         yield from _of_object(value)
 
 
+def _by_numba(value: Any) -> bool:
+    """Whether a value is a function that numba compiles, of whatever kind."""
+    return type(value).__module__.startswith("numba.") and inspect.isfunction(
+        getattr(value, "__wrapped__", None)
+    )
+
+
 def _of_object(value: Any) -> Iterator[tuple[str, Any]]:
     """What an object holds: its own, its class's, and, of what is written in C, what it tells pickle alone."""
-    own = getattr(value, "__dict__", {})
+    said = getattr(value, "__dict__", {})
+    own = said if isinstance(said, Mapping) else {}
     yield from sorted(own.items())
     yield "class", type(value)
     tells = getattr(type(value), "__getstate__", None)

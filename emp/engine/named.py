@@ -5,7 +5,8 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,11 +14,11 @@ from typing import Any
 import msgspec
 
 from emp.core.errors import ArtifactError, EmpError, UsageError
-from emp.engine.code_hash import is_own_module
+from emp.engine.code_hash import forget_compiled, is_own_module, keep_room
 from emp.engine.loaded import LoadedModel
 from emp.engine.onnx_model import NETWORK, network_again, read_network
 from emp.engine.own_model import OwnCode, make_model
-from emp.model.artifact import Artifact, content_hash
+from emp.model.artifact import Artifact, Manifest, content_hash
 
 _OWN = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
 
@@ -35,11 +36,12 @@ def is_own(name: str | Path) -> bool:
     return str(name).endswith(ONNX) or _OWN.fullmatch(str(name)) is not None
 
 
-def load_object(name: str, option: str) -> Any:
+def load_object(name: str, option: str, folder: Path | None = None) -> Any:
     """What stands under a name; modules are looked for in the working folder too.
 
     Args:
         option: where the name was given, as errors call it: "--rule".
+        folder: where modules are looked for first, where that is another.
 
     Raises:
         UsageError: in one line: there is no such module or object, or it cannot be imported.
@@ -47,10 +49,12 @@ def load_object(name: str, option: str) -> Any:
     where, colon, wanted = name.rpartition(":")
     if not colon or not where or not wanted:
         raise UsageError(f"{option} {name}: name it as module:object, or file.py:object")
-    _forget_edited()
+    # what lies beside a script can be imported by it
+    first = Path(where).resolve().parent if where.endswith(".py") else folder or Path.cwd()
+    _forget_edited(first)
     known = set(sys.modules)
     try:
-        module = _from_file(Path(where)) if where.endswith(".py") else _from_path(where)
+        module = _from_file(Path(where)) if where.endswith(".py") else _from_path(where, first)
     except FileNotFoundError:
         raise UsageError(f"{option} {name}: no such file: {where}") from None
     except Exception as error:  # whatever the user's own code raises
@@ -64,15 +68,15 @@ def load_object(name: str, option: str) -> Any:
     return getattr(module, wanted)
 
 
-def load_own(name: str) -> OwnCode:
-    """The model of one's own that a name stands for.
+def load_own(name: str, folder: Path | None = None) -> OwnCode:
+    """The model of one's own that a name stands for; `folder` as for `load_object`.
 
     Raises:
         UsageError: in one line, as `load_object`; or what is there is no model.
     """
     if name.endswith(ONNX):
         return read_network(name)
-    found = load_object(name, "--model")
+    found = load_object(name, "--model", folder)
     if not callable(found) and not isinstance(found, OwnCode):
         kind, wanted = type(found).__name__, name.rpartition(":")[2]
         raise UsageError(f"--model {name}: {wanted} is a {kind}, no function and no emp.Model")
@@ -91,24 +95,32 @@ def load_again(artifact: Artifact, folder: Path) -> LoadedModel:
     if not source and not network:
         raise ArtifactError(f"{whose}: was no file that it could be read from again")
     try:
-        found = network_again(artifact) if network else load_own(_again(artifact, source)).load()
+        found = network_again(artifact) if network else load_own(*_again(artifact, source)).load()
     except EmpError as error:
         raise ArtifactError(f"{whose}: {error}") from error
-    kept = msgspec.structs.replace(artifact.manifest, config={"folder": ""} | artifact.manifest.config)
-    if found.artifact.hash == content_hash(
-        kept, artifact.tensors
-    ):  # also one that an earlier build has named
-        return found._replace(artifact=artifact)
-    if found.artifact.hash != artifact.hash:
+    names = {content_hash(one, artifact.tensors) for one in _as_named_now(artifact.manifest)}
+    if found.artifact.hash not in {artifact.hash, *names}:
         raise ArtifactError(f"{whose}: it has changed since it served ({source})")
-    return found
+    return found._replace(artifact=artifact)
 
 
-def _again(artifact: Artifact, source: str) -> str:
-    """A file as it was named, or where it lay then."""
-    there = str(Path(str(artifact.manifest.config.get("folder", ""))) / source)
+def _as_named_now(manifest: Manifest) -> Iterator[Manifest]:
+    """A manifest that an earlier build may have written, as it is written now."""
+    config, provenance = {"folder": ""} | manifest.config, manifest.provenance
+    spans = [{"series": one.get("instrument")} | one for one in provenance.get("series", [])]
+    yield msgspec.structs.replace(
+        manifest, config=config, provenance=provenance | ({"series": spans} if spans else {})
+    )
+    if "folder" not in manifest.config and not spans:  # an empty list stood there where nobody had said
+        yield msgspec.structs.replace(manifest, config=config, provenance={})
+
+
+def _again(artifact: Artifact, source: str) -> tuple[str, Path | None]:
+    """The name of what served where it lay then, as long as it is there, and the folder."""
+    folder = Path(str(artifact.manifest.config.get("folder", "")) or Path.cwd())
     file = source.rpartition(":")[0]
-    return there if file.endswith(".py") and not Path(file).exists() else source
+    there = file.endswith(".py") and (folder / file).exists()
+    return str(folder / source) if there else source, folder if folder.is_dir() else None
 
 
 def _remember(names: Iterable[str]) -> None:
@@ -119,22 +131,36 @@ def _remember(names: Iterable[str]) -> None:
             _IMPORTED[name], _READ[name] = module, _content(module)
 
 
-def _forget_edited() -> None:
-    """Where a file was edited since it was imported for what was named, import all of them anew: a module that was
-    not edited holds parts of one that was.
+def _forget_edited(first: Path) -> None:
+    """Where a file was edited since it was imported for what was named, or another of its name lies in the folder that
+    is looked in first, import all of them anew: a module that is the same holds parts of one that is not.
     """
     edited = [name for name, module in _IMPORTED.items() if _content(module) != _READ[name]]
     for name in edited:
-        # of the compiled copy Python compares size and second alone
-        with contextlib.suppress(OSError, TypeError, NotImplementedError):
-            Path(importlib.util.cache_from_source(str(_IMPORTED[name].__file__))).unlink()
-    for name in [*_IMPORTED] if edited else []:
+        forget_compiled(Path(str(_IMPORTED[name].__file__)))
+    another = any(_is_another(name, module, first) for name, module in _IMPORTED.items())
+    for name in [*_IMPORTED] if edited or another else []:
+        _READ.pop(name, None)
         module, (parent, _, last) = _IMPORTED.pop(name), name.rpartition(".")
+        keep_room(module)
         if sys.modules.get(name) is module:
             del sys.modules[name]
             with contextlib.suppress(KeyError, AttributeError):  # else `from parent import last` finds it
                 delattr(sys.modules[parent], last)
     importlib.invalidate_caches()
+
+
+def _is_another(name: str, module: ModuleType, folder: Path) -> bool:
+    """Whether a folder holds another module of a name."""
+    spec = None if "." in name else PathFinder.find_spec(name, [str(folder)])
+    there, here = (
+        getattr(one, of, None) or next(iter(getattr(one, path, None) or ()), None)
+        for one, of, path in (
+            (spec, "origin", "submodule_search_locations"),
+            (module, "__file__", "__path__"),
+        )
+    )
+    return bool(there and here) and Path(str(there)).resolve() != Path(str(here)).resolve()
 
 
 def _content(module: ModuleType) -> bytes:
@@ -145,10 +171,16 @@ def _content(module: ModuleType) -> bytes:
         return b""
 
 
-def _from_path(name: str) -> ModuleType:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+def _look_first_in(folder: Path) -> None:
+    here = str(folder)
+    if here in sys.path:
+        sys.path.remove(here)
+    sys.path.insert(0, here)
+
+
+def _from_path(name: str, first: Path) -> ModuleType:
+    for folder in (Path.cwd(), first):
+        _look_first_in(folder)
     module = importlib.import_module(name)
     now = _content(module)
     if _READ.setdefault(name, now) != now:  # edited since: what runs must be what its hash says
@@ -161,9 +193,7 @@ def _from_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise FileNotFoundError(path)
-    beside = str(path.resolve().parent)  # what lies beside a script can be imported by it
-    if beside not in sys.path:
-        sys.path.insert(0, beside)
+    _look_first_in(path.resolve().parent)
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     # not by its loader: of a compiled copy that compares size and second alone

@@ -30,6 +30,7 @@ from emp.engine.loaded import LoadedModel
 from emp.engine.onnx_nodes import draws
 from emp.engine.own_model import (
     MOST_REMEMBERED,
+    MOST_WARMUP,
     WARMUP_EVENTS,
     Features,
     OwnCode,
@@ -60,13 +61,16 @@ _NUMBERS = re.compile(r"tensor\((float|float16|double|u?int\d+)\)")
 _BESIDE_WORDS = "xternal data", "cannot get file size"
 """What onnxruntime says of weights that are not where it looks for them; older releases the second."""
 
+_OF_THE_RUNTIME = b"ORTM"
+"""What stands at bytes 4 to 8 of a file in the format that onnxruntime alone reads."""
+
 _BESIDE = "session.model_external_initializers_file_folder_path"
 
 
 class Told(msgspec.Struct, frozen=True):
     """What a file says of itself (`emp.export`); one of another make says nothing."""
 
-    warmup_events: Annotated[int, msgspec.Meta(ge=1)] = WARMUP_EVENTS
+    warmup_events: Annotated[int, msgspec.Meta(ge=1, le=MOST_WARMUP)] = WARMUP_EVENTS
     base: str = DEFAULT_IMPL
     trained_on: Sequence[tuple[str, int, int]] | None = None
     inputs: Sequence[str] | None = None
@@ -214,6 +218,8 @@ def _runtime(whose: str) -> Any:
 
 def _start(content: bytes, whose: str) -> Any:
     """A session of one thread that computes the same every time."""
+    if content[4:8] == _OF_THE_RUNTIME:  # it would run it, and nothing here can read what it computes with
+        raise UsageError(f"{whose}: is in onnxruntime's own format: give the ONNX file that it was made of")
     runtime = _runtime(whose)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -241,8 +247,10 @@ def _told(content: bytes, whose: str) -> Told:
     session = _start(content, whose)
     try:
         written = session.get_modelmeta().custom_metadata_map.get(SAYS, "{}")
-        return msgspec.json.decode(written, type=Told)
-    except (ValueError, msgspec.MsgspecError) as error:
+        told = msgspec.json.decode(written, type=Told)
+        spans_of(told.trained_on, "trained")
+        return told
+    except (ValueError, msgspec.MsgspecError, UsageError) as error:
         raise UsageError(f"{whose}: what its metadata says under {SAYS!r} is wrong: {_line(error)}") from None
 
 
@@ -270,7 +278,10 @@ def _open(content: bytes, whose: str, n: int) -> _Session:
     odd = [name for name in (*says, "after") if name in kinds and not _NUMBERS.fullmatch(kinds[name])]
     if odd:
         raise UsageError(f"{whose}: {odd[0]} is a {kinds[odd[0]]}, numbers are wanted: tensor(float)")
-    drawing = draws(content)
+    try:
+        drawing = draws(content)
+    except (IndexError, UnicodeDecodeError):
+        raise UsageError(f"{whose}: is no ONNX file: what it computes with cannot be read") from None
     if drawing:
         raise UsageError(f"{whose}: {drawing} draws at random, and a run could not be replayed: leave it out")
     session = _Session(runs, x, state, says)

@@ -40,6 +40,9 @@ def draws(content: bytes) -> str:
 
     Args:
         content: of a file that the runtime has read.
+
+    Raises:
+        IndexError, UnicodeDecodeError: it is no protocol buffer.
     """
     for nodes, held in _graphs(content):
         for node in nodes:

@@ -20,7 +20,7 @@ from emp.core.errors import UsageError
 from emp.core.records import Array
 from emp.decision import requests as _requests  # noqa: F401  numba must know them before it compiles a rule
 from emp.decision.own import ANSWERED, OBSERVATION, RAISED, REQUEST, OwnRule, own_rule
-from emp.engine.code_hash import source_hash
+from emp.engine.code_hash import check_compiled, source_hash
 from emp.engine.engine import Engine
 from emp.engine.entry import (
     ENTRY,
@@ -50,6 +50,7 @@ class Rule:
         self.name = name or str(getattr(plain, "__name__", type(plain).__name__))
         self.compiled = isinstance(function, Dispatcher)
         self.memory = memory
+        check_compiled(function)
         self.hash = source_hash(plain, memory)
         self._raised: BaseException | None = None
         self._params: OwnRule | None = None

@@ -19,6 +19,7 @@ from numba.core.dispatcher import Dispatcher
 
 from emp.core.config.config import DEFAULT_IMPL
 from emp.core.errors import UsageError
+from emp.core.instrument import catalogue
 from emp.core.own_code import ANSWERED, FAILURE, Fault
 from emp.core.records import HORIZON_NAMES, HORIZON_NS, Array
 from emp.engine.code_hash import source_hash, values_hash
@@ -44,6 +45,12 @@ from emp.perception.schema import schema_hash
 
 WARMUP_EVENTS = 512
 """Events after a reset before a model of one's own is traded, unless it says otherwise: those of the shipped ones."""
+
+MOST_WARMUP = 1 << 31
+"""What may be asked for of events after a reset: more than any stretch of a market has."""
+
+FIRST_NS = 10**17
+"""A time below it, in 1973, is in seconds, milliseconds or microseconds; above 2**63 it is none in ns."""
 
 MOST_REMEMBERED = 1 << 20
 """Numbers that a function may remember of an instrument."""
@@ -230,9 +237,9 @@ def checked_settings(said: Settings) -> Settings:
         raise UsageError(
             f"model {said.name}: features are an emp.Features with their names, not {said.features!r}"
         )
-    if not isinstance(said.warmup_events, int) or said.warmup_events < 1:
+    if not isinstance(said.warmup_events, int) or not 1 <= said.warmup_events <= MOST_WARMUP:
         raise UsageError(
-            f"model {said.name}: warmup_events is a whole number from 1 on, not {said.warmup_events!r}"
+            f"model {said.name}: warmup_events is a whole number from 1 to {MOST_WARMUP}, not {said.warmup_events!r}"
         )
     return said
 
@@ -249,6 +256,8 @@ def spans_of(trained_on: Any, name: str) -> Spans | None:
             f"model {name}: trained_on is market data, or several: trained_on=market[:50_000];"
             " or (instrument, from ns, to ns)"
         ) from None
+    except ValueError as error:
+        raise UsageError(f"model {name}: trained_on: {error}") from None
 
 
 def _is_span(one: Any) -> bool:
@@ -259,7 +268,15 @@ def _is_span(one: Any) -> bool:
 
 def _span_of(one: Any) -> tuple[str, int, int]:
     if _is_span(one):
-        return one[0], int(one[1]), int(one[2])
+        name, first, last = str(one[0]), int(one[1]), int(one[2])
+        if not FIRST_NS <= first < last < 2**63:
+            raise ValueError(
+                f"{name} from {first} to {last}: ns UTC, the first of it and one beyond the last"
+            )
+        known = {other.upper(): other for other in catalogue()}.get(name.upper(), name)
+        if known != name:  # a name that is in no other spelling there may be of a catalogue of his own
+            raise ValueError(f"there is no instrument {name}: {known}")
+        return name, first, last
     return one.instrument.name, int(one.events["ts"][0]), int(one.events["ts"][-1]) + 1
 
 

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import emp
 from emp.engine.code_hash import source_hash, values_hash
+from emp.engine.named import load_own
 
 FILE = """
 import functools
+import numba
 import numpy as np
 import theirs
 
@@ -57,6 +60,9 @@ called, of_its_class, slotted, told = Called(), OfItsClass(), Slotted(W).say, To
 partial = functools.partial(by_keyword, w=W)
 objects = np.array([Slotted(np.zeros(1)), Slotted(np.zeros(1)), Slotted(W)], object)
 def of_objects(x): return objects[2].w @ x
+@numba.vectorize
+def each(x): return x * W[1]
+def by_each(x): return each(x)
 """
 
 HELD = [
@@ -73,6 +79,7 @@ HELD = [
     "told",
     "partial",
     "of_objects",
+    "by_each",
 ]
 
 
@@ -121,3 +128,100 @@ def test_without_a_file_a_function_is_named_by_its_code() -> None:
 
     assert source_hash(made("sin")) == source_hash(made("sin"))
     assert source_hash(made("sin")) != source_hash(made("cos"))
+
+
+SHAPES = """
+class Numbers:
+    w = 0.5
+
+
+class Shape:
+    def __init__(self, w): self.w = w
+    def __call__(self, x, forecast): forecast.mean[:] = self.w
+
+
+model, numbers = Shape(1.0), Numbers()
+
+
+def by_numbers(x, forecast): forecast.mean[:] = numbers.w
+"""
+
+
+@pytest.mark.parametrize("name", ["model", "by_numbers"])
+def test_a_hash_stays_when_another_file_was_edited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("shapes.py").write_text(SHAPES)
+    Path("of_shapes.py").write_text(f"from shapes import {name} as model\n")
+    held = load_own("of_shapes.py:model")
+    before = held.load().artifact.hash
+    Path("beside_it.py").write_text("def f(x, forecast): forecast.mean[:] = 1.0\n")
+    load_own("beside_it.py:f")
+    Path("beside_it.py").write_text("def f(x, forecast): forecast.mean[:] = 2.0\n")
+    load_own("beside_it.py:f")
+    assert held.load().artifact.hash == before
+    Path("shapes.py").write_text(SHAPES.replace("w = 0.5", "w = 0.7").replace("Shape(1.0)", "Shape(2.0)"))
+    changed = load_own("of_shapes.py:model")
+    after = changed.load().artifact.hash
+    Path("beside_it.py").write_text("def f(x, forecast): forecast.mean[:] = 3.0\n")
+    load_own("beside_it.py:f")
+    assert [held.load().artifact.hash, changed.load().artifact.hash] == [before, after]
+    assert before != after
+
+
+KEPT = """
+import numba
+
+
+@numba.njit(cache=True)
+def kept(x): return x
+@numba.njit
+def calling(x, other): kept(1.0)
+@numba.vectorize(["f8(f8)"], cache=True)
+def of_each(x): return x
+@numba.guvectorize(["(f8[:], f8[:])"], "(n)->(n)", cache=True)
+def of_all(x, out): out[:] = x
+def by_each(x, other): of_each(1.0)
+def by_all(x, other): of_all(x)
+def through(x, other): calling(x, other)
+
+
+class Held:
+    def __init__(self): self.function = kept
+    def __call__(self, x, other): self.function(1.0)
+
+
+held = Held()
+
+
+@numba.njit(cache=True)
+def itself(x, other): pass
+"""
+
+
+@pytest.mark.parametrize("name", ["calling", "by_each", "by_all", "through", "held"])
+def test_what_numba_keeps_is_refused_wherever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Numba would run what it kept, with other numbers than the hash says."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "kept_by", raising=False)
+    (tmp_path / "kept_by.py").write_text(KEPT)
+    import kept_by  # type: ignore[import-not-found]
+
+    function = getattr(kept_by, name)
+    why = r"is compiled with cache=True, .*: leave cache=True out \(kept_by.py, line \d+\)"
+    with pytest.raises(emp.UsageError, match=why):
+        emp.Model(function).load()
+    with pytest.raises(emp.UsageError, match=why):
+        emp.Rule(function)
+    with pytest.raises(emp.UsageError, match=why):
+        emp.Model(_says_nothing, features=emp.Features(function, ["one"])).load()
+    with pytest.raises(emp.UsageError, match=why):
+        emp.Rule(kept_by.itself)
+    emp.Model(kept_by.itself).load()  # compiled anew with a look at every index
+
+
+def _says_nothing(x: Any, forecast: Any) -> None:
+    """Say what a forecast is at first."""

@@ -341,7 +341,10 @@ def test_what_can_be_no_model_is_refused_in_one_line() -> None:
     refuse(lambda: emp.Model(three, memory=10**9), "memory is how many numbers it remembers, 0 to")
     refuse(lambda: emp.Model(three, memory=-1), "memory is how many numbers")
     refuse(lambda: emp.Model(three, memory=1.5), "memory is how many numbers")  # type: ignore[arg-type]
-    refuse(lambda: emp.Model(by_mean, warmup_events=0), "warmup_events is a whole number from 1 on")
+    refuse(
+        lambda: emp.Model(by_mean, warmup_events=0),
+        "warmup_events is a whole number from 1 to 2147483648, not 0",
+    )
     refuse(lambda: emp.Model(by_mean, features=sees), "features are an emp.Features")  # type: ignore[arg-type]
     refuse(lambda: emp.Model(by_mean, trained_on="GOOG"), "trained_on is market data")
     refuse(lambda: emp.Features(sees, []), "names are those of its inputs")
@@ -431,3 +434,32 @@ def test_of_one_that_does_not_say_what_it_was_trained_on_nothing_is_called_unsee
     page = by_span(spans)
     assert f"<td>not known</td><td>{len(part):,}</td>" in page
     assert "does not say what it was trained on" in page
+
+
+NOW_NS = 1_700_000_000_000_000_000
+SLIPS = {
+    "reversed": (("GC", NOW_NS + 9, NOW_NS), "trained_on: GC from 1700000000000000009 to"),
+    "empty": (("GC", NOW_NS, NOW_NS), "ns UTC, the first of it and one beyond the last"),
+    "seconds": (("GC", 1_700_000_000, 1_700_000_009), "ns UTC"),
+    "beyond": (("GC", NOW_NS, 2**70), "ns UTC"),
+    "of several": ([("GC", NOW_NS, NOW_NS + 1), ("GC", 5, 9)], "trained_on: GC from 5 to 9: ns UTC"),
+    "spelling": (("gc", NOW_NS, NOW_NS + 1), "trained_on: there is no instrument gc: GC"),
+}
+
+
+@pytest.mark.parametrize(("span", "why"), SLIPS.values(), ids=SLIPS)
+def test_a_slip_in_what_it_was_trained_on_is_one_line(span: Any, why: str) -> None:
+    """It would be called unseen there."""
+    refuse(lambda: emp.Model(by_mean, trained_on=span), why)
+
+
+def test_numbers_beyond_what_is_counted_are_one_line(market: emp.MarketData) -> None:
+    refuse(
+        lambda: emp.Model(by_mean, warmup_events=2**63),
+        "warmup_events is a whole number from 1 to 2147483648",
+    )
+    model = emp.Model(
+        by_mean, warmup_events=1 << 31, trained_on=(np.str_("GC"), NOW_NS, np.int64(NOW_NS + 1))
+    )
+    assert emp.backtest(market, model=model).summary["fills"] == 0
+    assert model.load().artifact.manifest.provenance["series"][0]["instrument"] == "GC"

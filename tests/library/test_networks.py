@@ -12,13 +12,14 @@ import pytest
 import emp
 from emp.core.errors import ArtifactError, EmpError
 from emp.core.records import FORECAST
+from emp.engine import onnx_model
 from emp.engine.choose import load_model, model_of
 from emp.engine.load import load_folder
 from emp.model.artifact import save
 from emp.model.own import forecast_own
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
 torch = pytest.importorskip("torch")
 nn = torch.nn
 
@@ -215,6 +216,31 @@ def test_what_draws_at_random_is_refused_by_its_name(tmp_path: Path, content: by
         model_of(tmp_path / "net.onnx")
 
 
+@pytest.mark.parametrize("content", [graph({"x": [1, N]}, {"mean": [1, 6]}), within("RandomNormal")])
+def test_the_format_of_the_runtime_alone_is_refused(tmp_path: Path, content: bytes) -> None:
+    """It is run whatever the file is called, and says nothing of its operators to who reads it as ONNX."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "net.onnx")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    with pytest.raises(
+        emp.UsageError, match=r"model net.onnx: is in onnxruntime's own format: give the ONNX"
+    ):
+        model_of(tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize("odd", [b"\x3a\x04\x0a\x02\x22\xff", b"\x3a\x05\x0a\x03\x0a\x01\xff", b"\x80"])
+def test_what_is_no_protocol_buffer_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: bytes
+) -> None:
+    content = graph({"x": [1, N]}, {"mean": [1, 6]})
+    (tmp_path / "net.onnx").write_bytes(odd)
+    start = onnx_model._start
+    monkeypatch.setattr(onnx_model, "_start", lambda _, whose: start(content, whose))
+    with pytest.raises(emp.UsageError, match=r"model net.onnx: is no ONNX file"):
+        model_of(tmp_path / "net.onnx")
+
+
 def test_dropout_that_drops_nothing_serves(tmp_path: Path) -> None:
     for content in (dropping(False), made_of([sixes(), node("Dropout", ["six"], "mean")])):
         (tmp_path / "net.onnx").write_bytes(content)
@@ -225,6 +251,8 @@ def test_dropout_that_drops_nothing_serves(tmp_path: Path) -> None:
 WRONG = (
     "[]", "{", '{"trained_on": 5}',
     '{"trained_on": [1]}', '{"trained_on": [["GOOG"]]}', '{"trained_on": [["GOOG", 1, "a"]]}',
+    '{"trained_on": [["GOOG", 9, 5]]}', '{"trained_on": [["GOOG", 5, 1180591620717411303424]]}',
+    '{"warmup_events": 9223372036854775808}', '{"warmup_events": 9223372036854775807}',
     '{"warmup_events": true}', '{"warmup_events": 0}', '{"base": 3}', '{"inputs": "qimbalance"}',
 )  # fmt: skip
 

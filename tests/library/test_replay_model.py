@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 import emp
 from emp.app.cli import main
+from emp.app.commands.evaluate import _train_spans
 from emp.core.clock import SimClock
 from emp.core.errors import ArtifactError, GovernanceError
 from emp.core.records import FORECAST
@@ -233,3 +235,101 @@ def test_what_an_earlier_build_has_named_serves_under_that_name(day: Path) -> No
     (day.parent / "mine.py").write_text(MINE.replace("0.1 *", "0.3 *"))
     with pytest.raises(ArtifactError, match="it has changed since it served"):
         load_folder(day.parent / "earlier")
+
+
+def mean_of(name: str) -> float:
+    loaded = model_of(name)
+    out = np.zeros(1, FORECAST)
+    forecast_own(loaded.params, np.zeros(0, np.float32), 0, np.zeros(loaded.width, np.float32), out[0])
+    return float(out["mean"][0, 0])
+
+
+CONSTANT = "def f(x, forecast): forecast.mean[:] = {}\n"
+
+
+@pytest.mark.parametrize("name", ["served.py:f", "serving:f"])
+def test_what_served_is_found_where_it_lay_before_another_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for folder, mean in (("one", 0.5), ("two", 0.25)):
+        (tmp_path / folder).mkdir()
+        for file in ("served.py", "serving.py"):
+            (tmp_path / folder / file).write_text(CONSTANT.format(mean))
+    monkeypatch.chdir(tmp_path / "one")
+    loaded = model_of(name)
+    save(tmp_path / "kept", loaded.artifact.manifest, loaded.artifact.tensors)
+    monkeypatch.chdir(tmp_path / "two")
+    assert mean_of(name) == 0.25
+    again = load_folder(tmp_path / "kept")
+    assert again.artifact.hash == loaded.artifact.hash
+    assert again.artifact.manifest.config == loaded.artifact.manifest.config
+
+
+def test_a_helper_is_the_one_beside_it_and_a_file_runs_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, mean in (("one", 0.5), ("two", 0.25)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "help_both.py").write_text(f"H = {mean}\n")
+        (tmp_path / folder / "helped.py").write_text("from help_both import H\n" + CONSTANT.format("H"))
+    for name, mean in (("one/helped.py:f", 0.5), ("two/helped.py:f", 0.25), ("one/helped.py:f", 0.5)):
+        monkeypatch.chdir(tmp_path)
+        assert mean_of(name) == mean
+        monkeypatch.chdir(tmp_path / name[:3])
+        assert mean_of("helped:f") == mean
+    for mean in (0.5, 0.25):
+        Path("run_once.py").write_text(f"print('runs')\n{CONSTANT.format(mean)}")
+        assert mean_of("run_once:f") == mean
+    assert capsys.readouterr().out.split() == ["runs", "runs"]
+
+
+def test_a_compiled_copy_of_another_file_is_gone_when_the_next_process_starts(tmp_path: Path) -> None:
+    """Put in place with the size and time of the one before, as an archive does."""
+    helper = tmp_path / "halving.py"
+    (tmp_path / "by_half.py").write_text("from halving import half\n" + CONSTANT.format("half(1.0)"))
+    code = "from emp.engine.choose import model_of; model_of('by_half.py:f')"
+    env = {name: one for name, one in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+    def loads() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True
+        )
+        return done.stderr
+
+    helper.write_text("def half(x): return 0.25 * x\n")
+    at = helper.stat().st_mtime_ns
+    assert loads() == ""
+    helper.write_text("def half(x): return 0.75 * x\n")
+    os.utime(helper, ns=(at, at))
+    assert "halving.py was edited since it was loaded: half is another there; start a new process" in loads()
+    assert loads() == ""
+
+
+@pytest.mark.parametrize(
+    "said", ["", ", trained_on=('GOOG', 1_700_000_000_000_000_000, 1_700_000_001_000_000_000)"]
+)
+def test_what_an_earlier_build_has_said_of_its_training_serves_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """It wrote no name of a series, and an empty list where nobody had said."""
+    monkeypatch.chdir(tmp_path)
+    Path("told.py").write_text(f"import emp\n{CONSTANT.format(0.5)}model = emp.Model(f{said})\n")
+    loaded = model_of("told.py:model")
+    manifest = loaded.artifact.manifest
+    series = [
+        {k: v for k, v in one.items() if k != "series"} for one in manifest.provenance.get("series", [])
+    ]
+    config = {name: one for name, one in manifest.config.items() if name != "folder"}
+    earlier = msgspec.structs.replace(manifest, config=config, provenance={"series": series})
+    kept = save(tmp_path / "earlier", earlier, loaded.artifact.tensors)
+    assert kept.hash != loaded.artifact.hash
+    assert load_folder(tmp_path / "earlier").artifact.hash == kept.hash
+
+
+def test_all_spans_of_an_instrument_are_told() -> None:
+    spans = [("GOOG", 10**18, 10**18 + 5), ("GC", 10**18, 10**18 + 5), ("GOOG", 10**18 + 7, 10**18 + 9)]
+    told = emp.Model(lambda x, forecast: None, trained_on=spans).load().artifact.manifest
+    assert _train_spans(told) == {
+        "GOOG": [[10**18, 10**18 + 5], [10**18 + 7, 10**18 + 9]],
+        "GC": [10**18, 10**18 + 5],
+    }

@@ -11,6 +11,7 @@ from emp.app.options import EVIDENCE_HELP, REGISTRY_VARIABLE, takes_options
 
 if TYPE_CHECKING:
     from emp.app.report.evaluation import Curves
+    from emp.model.artifact import Manifest
     from emp.train.data.data import Dataset, Series
     from emp.train.judge.evaluate import Contender, Evaluation
     from emp.train.judge.peer import PeerForecast
@@ -318,11 +319,10 @@ def _result(
     from emp.model.artifact import tells_training
 
     manifest = contenders[0].seeds[0].artifact.manifest
-    trained = {one["series"]: one["train_ns"] for one in manifest.provenance.get("series", [])}
     return {
         "model_hash": manifest.hash,
         "models": {c.name: [model.artifact.hash for model in c.seeds] for c in contenders},
-        "train_span": trained,
+        "train_span": _train_spans(manifest),
         "training_not_known": [
             c.name for c in contenders if not all(tells_training(m.artifact.manifest) for m in c.seeds)
         ],
@@ -335,6 +335,14 @@ def _result(
         "peers": found.peers,
         "trading": traded,
     }
+
+
+def _train_spans(manifest: "Manifest") -> dict[str, list[Any]]:
+    """The span of each series, [from, to] in ns; a list of them where a model names several."""
+    trained: dict[str, list[Any]] = {}
+    for one in manifest.provenance.get("series", []):
+        trained.setdefault(one["series"], []).append(one["train_ns"])
+    return {name: one[0] if len(one) == 1 else one for name, one in trained.items()}
 
 
 def _peers(
