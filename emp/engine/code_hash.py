@@ -109,7 +109,9 @@ def _room(kind: type) -> Mapping[str, Any]:
     for one in vars(kind).values():
         plain = getattr(one, "fget", None) or getattr(one, "__func__", None) or getattr(one, "py_func", one)
         if inspect.isfunction(plain):
-            room = inspect.unwrap(plain).__globals__
+            room = getattr(
+                inspect.unwrap(plain), "__globals__", {}
+            )  # none where what it wraps is written in C
             if room.get("__name__") == kind.__module__:
                 return room
     return _ROOMS.get(kind) or vars(sys.modules.get(kind.__module__, ModuleType("")))
@@ -286,6 +288,10 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
         if hasattr(plain, "__code__"):
             yield "source", source_hash(plain)
             yield from _referred(plain)
+        elif hasattr(plain, "__wrapped__"):  # by `functools.cache`, which is written in C
+            yield "wrapped", plain.__wrapped__
+    elif isinstance(value, property):
+        yield from (("get", value.fget), ("set", value.fset), ("delete", value.fdel))
     else:
         yield from _of_object(value)
 

@@ -1,6 +1,7 @@
 """What a function computes with is part of its name, however it comes by it; the name is the same in every process."""
 
 import functools
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,6 +64,18 @@ def of_objects(x): return objects[2].w @ x
 @numba.vectorize
 def each(x): return x * W[1]
 def by_each(x): return each(x)
+@functools.cache
+def weights(): return W[1]
+def by_what_is_kept(x): return weights() * x
+
+
+class OfAProperty:
+    @property
+    def w(self): return W
+    def __call__(self, x): return self.w @ x
+
+
+of_a_property = OfAProperty()
 """
 
 HELD = [
@@ -80,6 +93,8 @@ HELD = [
     "partial",
     "of_objects",
     "by_each",
+    "by_what_is_kept",
+    "of_a_property",
 ]
 
 
@@ -113,6 +128,15 @@ def test_the_hash_is_the_same_in_another_process(mine: Any, tmp_path: Path) -> N
     )
     done = subprocess.run([sys.executable, "-c", code, *HELD], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.split() == [values_hash(getattr(mine, one)) for one in HELD], done.stderr
+
+
+def test_a_class_whose_methods_are_written_in_c_is_named() -> None:
+    class Wrapping:
+        @functools.wraps(math.sin)
+        def sine(self) -> None: ...
+
+    assert values_hash(Wrapping().sine)
+    assert values_hash(Wrapping)
 
 
 def test_which_of_two_is_there_twice_is_part_of_the_hash() -> None:

@@ -65,6 +65,25 @@ def test_a_replay_of_two_is_one_run_with_a_section_for_each(
     assert not ended.value.code, capsys.readouterr().err
 
 
+def test_whose_file_is_whose_is_part_of_what_a_run_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of files that name no instrument, and are called alike."""
+    files = []
+    for name, first in (("a", 100), ("b", 200)):
+        files.append(tmp_path / name / "day.csv")
+        files[-1].parent.mkdir()
+        lines = [f"{1_700_060_000 + k},{first + k % 3}.00,{first + k % 3}.05,100,200" for k in range(200)]
+        files[-1].write_text("\n".join(["timestamp,bid_price,ask_price,bid_size,ask_size", *lines]))
+    runs = ("--model", "linear", "--runs", str(tmp_path / "runs"), "--json")
+    found = []
+    for first, second in (files, files[::-1]):
+        code, told = said(capsys, "replay", f"GOOG={first}", f"TSLA={second}", *runs)
+        assert code == 0, told
+        found.append(told["run_folder"])
+    assert found[0] != found[1]
+
+
 def test_the_library_gives_what_the_command_gives(folder: Path) -> None:
     market = emp.load(folder / "GOOG.parquet", "GOOG")
     found = emp.backtest({"GOOG": market, "TSLA": folder / "TSLA.parquet"}, model="linear")

@@ -38,9 +38,8 @@ class RunPages:
         self._one_at_a_time = asyncio.Lock()
         self._reading: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._kept: dict[tuple[str, ...], tuple[float, bytes]] = {}
-        self._owed: dict[
-            tuple[str, ...], bytes | None
-        ] = {}  # who asked is to ask again: what was found, once it is
+        # who asked is to ask again: when it was found, and what, once it is
+        self._owed: dict[tuple[str, ...], tuple[float, bytes] | None] = {}
 
     async def page(self, _: Request) -> Response:
         """Answer with the page."""
@@ -63,8 +62,8 @@ class RunPages:
     async def _found(self, names: tuple[str, ...]) -> bytes | None:
         """The answer, read anew where it is too old and nobody waits for it; None where that takes longer."""
         owed = self._owed.pop(names, None)
-        if owed is not None:
-            return owed
+        if owed is not None and time.monotonic() - owed[0] < READ_S:
+            return owed[1]
         at, found = self._kept.get(names, (-KEPT_S, b""))
         if names not in self._reading:
             if time.monotonic() - at < KEPT_S:
@@ -92,7 +91,7 @@ class RunPages:
             del self._reading[names]
         self._kept = {names: (time.monotonic(), found)}
         if names in self._owed:
-            self._owed[names] = found
+            self._owed[names] = self._kept[names]
 
     def _is_run(self, name: str) -> bool:
         """Whether it is the name of a folder that stands among the runs, and nothing else."""

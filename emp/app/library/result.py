@@ -84,7 +84,8 @@ class Results:
     """What came of a backtest of several instruments together; `results["GOOG"]` is what came of one.
 
     Attributes:
-        summary: the keys of `emp replay --json`: what adds up, `account`, and each one's own in `instruments`.
+        summary: the keys of `emp replay --json`: what adds up, `account`, and each one's own in `instruments`; of a
+            mapping of one name those of a replay of one.
     """
 
     def __init__(self, runs: Sequence[RunData], instruments: Sequence[Instrument]) -> None:

@@ -159,9 +159,7 @@ def assemble_replay(
         },
         instruments=[one.name for one in instruments],
         model_hashes=[model.artifact.hash],
-        data_files=sorted(
-            {item.path for files in recordings.values() for item in files_of(files, reading.mappings)}
-        ),
+        data_files=_read_in_order(recordings, reading),
         facts=facts_of(instruments),
     )
     run = run_id(msgspec.json.encode(manifest).decode())
@@ -221,6 +219,14 @@ class BytesRead:
             progress(sum(n for n, _ in self._read.values()), sum(n for _, n in self._read.values()))
 
         return read
+
+
+def _read_in_order(recordings: Named[str, Sequence[Path]], reading: Reading) -> list[Path]:
+    """All files, those of an instrument by name; of several instruments in their order, which says whose is which."""
+    found: dict[Path, None] = {}
+    for files in recordings.values():
+        found |= dict.fromkeys(sorted({item.path for item in files_of(files, reading.mappings)}))
+    return list(found)
 
 
 def _described(instruments: Sequence[Instrument], files: Named[str, Sequence[Path]]) -> dict[str, object]:
