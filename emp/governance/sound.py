@@ -29,6 +29,11 @@ MEANS: Mapping[str, tuple[float, float]] = {
 }
 """Where a measure can lie of which blocks are pseudo-values (`pseudo_range`)."""
 
+LEAST_MEANS: Mapping[str, float] = {"session_range_pct": -100.0}
+"""Below which no mean of honest pseudo-values has been: of a measure without an upper end their formula gives no bound,
+and of this one less is better.
+"""
+
 VALUES: Mapping[str, tuple[float, float]] = {
     "violations": (0.0, inf),
     "future_changed": (0.0, inf),
@@ -128,6 +133,7 @@ def _out_of_range(record: Record, where: str) -> str:
         return f"no count: {where}"
     if record.blocks and record.measure in MEANS:
         low, high = pseudo_range(*MEANS[record.measure], len(record.blocks))
+        low = max(low, LEAST_MEANS.get(record.measure, low))
         if not low <= fsum(record.blocks) / len(record.blocks) <= high:
             return f"a mean that cannot be: {where}"
     return ""

@@ -65,6 +65,7 @@ def test_nothing_is_opened_before_a_rate_is_told_and_the_run_replays(
         try:
             await live.connected.wait()
             await until(lambda: desk.risk["account_bar"][0] == Reason.NO_RATE)
+            await until(lambda: live._board.view is not None)
             await until(lambda: live._board.view.account.unconverted == ("BTCUSDT",))
             assert any("rates into EUR are missing" in line for line in live._board.notices())
             await until(lambda: any("cannot be read" in line for line in live._board.unhealthy()))
