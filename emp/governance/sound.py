@@ -30,8 +30,8 @@ MEANS: Mapping[str, tuple[float, float]] = {
 """Where a measure can lie of which blocks are pseudo-values (`pseudo_range`)."""
 
 LEAST_MEANS: Mapping[str, float] = {"session_range_pct": -100.0}
-"""Below which no mean of honest pseudo-values has been: of a measure without an upper end their formula gives no bound,
-and of this one less is better.
+"""Least mean that is taken for honest, set and not derived: of a measure without an upper end the formula of its
+pseudo-values gives no bound, and of this one less is better.
 """
 
 VALUES: Mapping[str, tuple[float, float]] = {

@@ -1,7 +1,6 @@
 """`emp replay --model` and `emp evaluate --artifact` with models of one's own, by their names."""
 
 import importlib
-import json
 import os
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 
 import emp
-from emp.app.cli import main
 from emp.app.commands.evaluate import _train_spans
 from emp.core.clock import SimClock
 from emp.core.errors import ArtifactError, GovernanceError
@@ -24,6 +22,7 @@ from emp.engine.named import is_own, load_own
 from emp.governance.registry import Registry
 from emp.model.artifact import save
 from emp.model.own import forecast_own
+from tests.kit.commands import said
 
 MINE = """
 import numba
@@ -63,14 +62,6 @@ def day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "beside", raising=False)
     return tmp_path / "day.parquet"
-
-
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, Any]:
-    with pytest.raises(SystemExit) as ended:
-        main(list(words))
-    out, err = capsys.readouterr()
-    code = int(ended.value.code or 0)
-    return code, json.loads(out.splitlines()[-1]) if code == 0 else " ".join(err.split())
 
 
 def test_names_of_models_of_ones_own_are_told_from_folders() -> None:
@@ -180,10 +171,10 @@ def test_an_edited_file_beside_it_is_what_runs_and_what_its_hash_says(day: Path)
 
     code = "from emp.engine.choose import model_of; print(model_of('halved.py:model').artifact.hash)"
     names = set()
-    for text, said in (("0.25", 0.25), ("0.75", 0.75), ("0.5 ", 0.5)):  # of one size, within one second
+    for text, told in (("0.25", 0.25), ("0.75", 0.75), ("0.5 ", 0.5)):  # of one size, within one second
         helper.write_text(helper.read_text().replace(helper.read_text()[7:11], text))
         name, mean = serving()
-        assert mean == said
+        assert mean == told
         fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert fresh.stdout.strip() == name, fresh.stderr
         names.add(name)

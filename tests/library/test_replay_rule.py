@@ -5,11 +5,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from emp.app.cli import main
+from tests.kit.commands import said
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,14 +21,6 @@ def patient(seen, request):
 def failing(seen, request):
     request.px = seen.no_such_field
 """
-
-
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, Any]:
-    with pytest.raises(SystemExit) as ended:
-        main(list(words))
-    out, err = capsys.readouterr()
-    code = int(ended.value.code or 0)
-    return code, json.loads(out.splitlines()[-1]) if code == 0 else " ".join(err.split())
 
 
 @pytest.fixture

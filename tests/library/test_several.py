@@ -1,6 +1,5 @@
 """`emp.backtest` and `emp replay` of several instruments: what they give, and what they refuse in one line."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,7 @@ from emp.app.cli import main
 from emp.app.report.data import read_run
 from emp.core.errors import EmpError
 from emp.core.records import UNHASHED, fieldwise_bytes
-
-
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, Any]:
-    with pytest.raises(SystemExit) as ended:
-        main(list(words))
-    out, err = capsys.readouterr()
-    code = int(ended.value.code or 0)
-    return code, json.loads(out.splitlines()[-1]) if code == 0 else " ".join(err.split())
+from tests.kit.commands import said
 
 
 @pytest.fixture(scope="module")

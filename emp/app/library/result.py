@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from emp.app.library.market import stamps
 from emp.app.report import plots
 from emp.app.report.data import RunData, actions, reasons
-from emp.app.report.page import render
+from emp.app.report.page import write_page
 from emp.core.errors import DataError, UsageError
 from emp.core.instrument import Instrument
 from emp.core.records import Array
@@ -77,7 +77,9 @@ class Result:
 
     def page(self, path: str | Path) -> Path:
         """Write the page that `emp report` makes of a run: one file, readable offline."""
-        return _written([self._run], path)
+        out = Path(path)
+        write_page([self._run], out)
+        return out
 
 
 class Results:
@@ -132,7 +134,9 @@ class Results:
 
     def page(self, path: str | Path) -> Path:
         """Write the page that `emp report` makes of a run: one file, readable offline."""
-        return _written(self._runs, path)
+        out = Path(path)
+        write_page(self._runs, out)
+        return out
 
 
 def _table(rows: Array, manifest: Mapping[str, Any]) -> pa.Table:
@@ -165,13 +169,3 @@ def _drawn(runs: Sequence[RunData], titles: Sequence[str], path: str | Path | No
             except (OSError, ValueError) as error:
                 raise DataError(f"{path}: cannot be written: {error}") from error
     return figure
-
-
-def _written(runs: Sequence[RunData], path: str | Path) -> Path:
-    """The page of a run."""
-    out = Path(path)
-    try:
-        out.write_text(render(runs), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written: {error.strerror}") from error
-    return out

@@ -44,11 +44,16 @@ POLICY = (
 def write_report(run_folder: Path, out: Path) -> list[RunData]:
     """Write the page of a run; raise DataError in one line where it cannot be read or written."""
     runs = read_run(run_folder)
+    write_page(runs, out)
+    return runs
+
+
+def write_page(runs: Sequence[RunData], out: Path) -> None:
+    """Write the page of a run that was read; raise DataError in one line where it cannot be written."""
     try:
         out.write_text(render(runs), encoding="utf-8")
     except OSError as error:
         raise DataError(f"{out}: cannot be written: {error.strerror}") from error
-    return runs
 
 
 def render(runs: Sequence[RunData]) -> str:
