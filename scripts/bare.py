@@ -5,7 +5,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from alone import alone, unmount_below
 
 BASES = Path(os.environ.get("NEWCOMER_BASES", "/var/tmp/emp-newcomer"))
 SUITES = {"debian-12": "bookworm", "debian-13": "trixie", "debian-sid": "sid"}
@@ -51,3 +55,20 @@ def in_system(root: Path, *command: str) -> None:
     done = subprocess.run(["chroot", root, *command], env=told, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed in {root.name}: {done.stderr.strip()}")
+
+
+@contextmanager
+def tried(system: str) -> Iterator[Path]:
+    """A copy of a bare system to try something in, gone afterwards; what a killed try has left goes before."""
+    BASES.mkdir(parents=True, exist_ok=True)
+    with alone("bare_system"):
+        unmount_below(BASES)
+        for left in BASES.glob("try-*"):
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(dir=BASES, prefix="try-") as scratch:
+            root = copied(system, Path(scratch) / "root")
+            subprocess.run(["mount", "-t", "proc", "proc", root / "proc"], check=True)
+            try:
+                yield root
+            finally:
+                unmount_below(root)

@@ -84,8 +84,8 @@ def test_the_mock_over_fix(tmp_path: Path) -> None:
 
 def test_a_recording_on_paper(tmp_path: Path) -> None:
     clock = LiveClock()
-    events = random_events(40_000, 7)  # for longer than the patience
-    events["ts"] = events["ts_recv"] = clock.now_ns() + np.arange(len(events)) * 2_000_000
+    events = random_events(10_000, 7)  # for longer than the patience, slower than an order takes
+    events["ts"] = events["ts_recv"] = clock.now_ns() + np.arange(len(events)) * 20_000_000
     playback = Playback([Events(events, COIN)], clock, speed=2.0)
     access = PaperAccess(playback, clock, speed=2.0)
     again(asyncio.run(session(access, COIN, tmp_path, 3.0, fills=1)), fills=1)
