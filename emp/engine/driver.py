@@ -27,10 +27,11 @@ from emp.core.contracts import (
     RiskBreach,
 )
 from emp.core.records import Array
-from emp.engine.engine import NO_ROWS, Engine, Output
+from emp.engine.engine import Engine, Output
 from emp.engine.financing import FINANCING_NOTE, Received
 from emp.engine.rebuild import recall
 from emp.engine.reconciliation.valuation import ADJUSTMENT, VALUED, Adjustment, Valuation
+from emp.engine.rows import NO_ROWS
 from emp.engine.serving import Ready
 from emp.engine.tap import Taps
 from emp.journal.decisions import decision_note

@@ -22,7 +22,6 @@ from emp.core.contracts import (
     OrderUpdate,
     QueryOrder,
     Replace,
-    RiskBreach,
 )
 from emp.core.ids import cl_ord_id
 from emp.core.instrument import Instrument
@@ -30,20 +29,17 @@ from emp.core.numba.hold import entry_point, hold
 from emp.core.records import DECISION, EVENT, MARKET_STATE, Array, empty_events
 from emp.decision.standing import unearn
 from emp.engine.bars import Bars, resting_openers
+from emp.engine.breaches import BREACHES, kill_breach, limit_breach, order_breach, position_breach
 from emp.engine.closing import Closing, Touch
 from emp.engine.desk import MUTABLE, Desk
 from emp.engine.financing import FINANCING_ACTIONS, Received, book_roll, take_financing
 from emp.engine.limits import CALENDAR_DAYS, DAY_NS, EngineLimits, fresh_desk, lay_out_calendar
 from emp.engine.load import LoadedModel
 from emp.engine.policy import Policy
-from emp.engine.portfolio import (
-    BREACHES,
-    account_breach,
-    state_margin,
-    tell_rate,
-)
+from emp.engine.portfolio import state_margin, tell_rate
 from emp.engine.reconciliation.positions import Positions
 from emp.engine.reconciliation.valuation import Adjustment, Valuation
+from emp.engine.rows import NO_LAPS, NO_ROWS, ROWS_AT_ONCE, RowsAtHand, joined
 from emp.engine.serving import Ready, allocate, attach_model, policy_of
 from emp.engine.serving import warm_up as warm_up_model
 from emp.engine.step import ASKED, CALENDAR, COMMAND, QUIET, run_batch
@@ -59,14 +55,7 @@ REASONS = tuple(Reason)
 """By their numbers, which run from 0: the look-up of an enumeration takes longer than a decision."""
 
 NO_EVENTS: Array = empty_events(0)
-NO_ROWS: Array = np.zeros(0, DECISION)
-NO_LAPS: Array = np.zeros((0, 3), np.int32)
 NO_STATES: Array = np.zeros(0, MARKET_STATE)
-
-ROWS_AT_ONCE = 4096
-"""Rows allocated at a time: a long batch that a command interrupts early must not cost a long allocation."""
-ROWS_AT_HAND = 64
-"""Rows of a block that is used up before the next one is allocated; for a few events at a time."""
 
 ASKED_AFTER = 2
 """Refused cancels in a row after which an order is asked for: one may be a venue's mood."""
@@ -121,7 +110,7 @@ class Engine:
         self.keep_states = False  # whether `process` hands out the state after each event
         self.bars = Bars(len(instruments))
         self._degraded: list[set[str]] = [set() for _ in instruments]  # reasons for size 0
-        self._rows, self._laps, self._used = NO_ROWS, NO_LAPS, 0
+        self._rows = RowsAtHand()
         self._asked: Array = np.zeros(ASKED, np.int64)
         self.table = StateTable(0, 0, "")
         self._calendar_end_ns = 0
@@ -131,7 +120,7 @@ class Engine:
         self.install(allocate(model, len(instruments)))
         names = [i.name for i in instruments]
         self.orders = OrderManager(names, self.desk.account, self.desk.working)
-        self.closing = Closing(names, self.orders, self.next_id, self._touch, self._approve_closing)
+        self.closing = Closing(names, self.orders, self.next_id, self.touch, self._approve_closing)
         self.positions = Positions(self.orders, self.closing)
 
     def _new_desk(self) -> Desk:
@@ -234,11 +223,10 @@ class Engine:
         at, result = 0, QUIET
         while at < n and result != COMMAND:
             part = events[at : at + ROWS_AT_ONCE] if at or n > ROWS_AT_ONCE else events
-            rows, laps = self._room(len(part))
+            rows, laps = self._rows.take(len(part))
             wanted = states[at:] if at else states
             consumed, written, result = self._run(self.held, part, 0, rows, laps, wanted)
-            if len(part) <= ROWS_AT_HAND:
-                self._used += written
+            self._rows.written(len(part), written)
             done.append((rows, laps) if written == len(rows) else (rows[:written], laps[:written]))
             at += consumed
             if result == CALENDAR:
@@ -252,16 +240,6 @@ class Engine:
         if result == COMMAND:
             self.act(output, self.asked)
         return output
-
-    def _room(self, n: int) -> tuple[Array, Array]:
-        """Rows and laps that nobody has seen: DECISION[n], int32[n, 3]. Few come from a block at hand."""
-        if n > ROWS_AT_HAND:
-            return np.zeros(n, DECISION), np.zeros((n, 3), np.int32)
-        if self._used + n > len(self._rows):
-            self._used = 0
-            self._rows, self._laps = np.zeros(ROWS_AT_HAND, DECISION), np.zeros((ROWS_AT_HAND, 3), np.int32)
-        chosen = slice(self._used, self._used + n)
-        return self._rows[chosen], self._laps[chosen]
 
     def extend_calendar(self, first_ns: int, last_ns: int) -> None:
         """Lay out the trading calendars so that they cover the events to come."""
@@ -293,7 +271,8 @@ class Engine:
         elif action == CANCEL:
             output.commands += self.cancels(i, ts, reason)
         elif action == FLATTEN:
-            output.messages.append(self._breach(i, ts, reason))
+            name = self.instruments[i].name
+            output.messages.append(limit_breach(self.desk, self.limits, i, name, reason, ts))
             self.flattening.add(i)
             output.commands += self.closing.commands(i, ts)
             if reason in BREACHES:
@@ -347,20 +326,6 @@ class Engine:
             if order.cancel is None and not order.command.immediate and order.may_cancel(ts)
         ]
 
-    def _breach(self, i: int, ts: int, reason: Reason) -> RiskBreach:
-        if reason in BREACHES:
-            return account_breach(self.desk.portfolio, reason, ts)
-        account = self.desk.account[i]
-        daily = reason is Reason.DAILY_LOSS
-        return RiskBreach(
-            reason=reason.name.lower(),
-            metric="daily_pnl" if daily else "drawdown" if reason is Reason.DRAWDOWN else "pnl",
-            value=float(account["pnl"] - (account["day_start"] if daily else account["peak"])),
-            limit=-(self.limits.max_daily_loss if daily else self.limits.max_drawdown),
-            ts=ts,
-            instrument=self.instruments[i].name,
-        )
-
     # --- reports, control inputs, timers, the kill switch
 
     def control(self, control: Control) -> Output:
@@ -404,7 +369,7 @@ class Engine:
             for i in chosen:
                 self.closing.afresh(i)
             if control.action == "kill":
-                output.messages.append(_kill_breach(control))
+                output.messages.append(kill_breach(control))
             output.commands += self.flatten(Reason.KILL_SWITCH, control.ts, chosen)
         elif control.action == "timer":
             return self.on_timer(control.ts, control.instrument)
@@ -435,16 +400,7 @@ class Engine:
         if orders:
             return
         output.valuations += self.positions.differ(i, qty, float(control.reason or 0.0), ts)
-        output.messages.append(
-            RiskBreach(
-                reason="position_differs",
-                metric="position",
-                value=float(qty),
-                limit=0.0,
-                ts=ts,
-                instrument=name,
-            )
-        )
+        output.messages.append(position_breach(name, qty, ts))
         output.commands += self.flatten(Reason.KILL_SWITCH, ts)
 
     def _confirmed(self, output: Output, i: int, control: Control) -> None:
@@ -515,16 +471,7 @@ class Engine:
             output.commands.append(order.query(update.ts))
         self.positions.hear(update, applied)
         if applied.alarm is not None:
-            output.messages.append(
-                RiskBreach(
-                    reason=applied.alarm.reason,
-                    metric="order_state",
-                    value=float(update.filled),
-                    limit=0.0,
-                    ts=update.ts,
-                    instrument=update.instrument,
-                )
-            )
+            output.messages.append(order_breach(applied.alarm.reason, update))
             # only the venue can say what is true of it; where it says so again, the timer asks on
             if order is not None and not order.status.terminal and order.status is not OrderStatus.UNKNOWN:
                 output.commands.append(order.query(update.ts))
@@ -541,7 +488,7 @@ class Engine:
         to_be_flat = risk["halted"] and risk["halt_reason"] not in (Reason.HALTED, Reason.LEASE)
         return self.closing.goes_on(i, to_be_flat=to_be_flat)
 
-    def _touch(self, i: int) -> Touch:
+    def touch(self, i: int) -> Touch:
         """The last believable best prices, at which a position can be closed."""
         p, seq = self.desk.perception[i], int(self.desk.state[i]["seq"])
         return Touch(int(p["bid"]), int(p["ask"]), seq) if p["ts"] else Touch(0, 0, seq)
@@ -596,22 +543,6 @@ class Engine:
                 self.flattening.add(i)
                 commands += self.closing.commands(i, now_ns)
         return commands
-
-
-def _kill_breach(control: Control) -> RiskBreach:
-    return RiskBreach(
-        reason=control.reason,
-        metric="kill_switch",
-        value=1.0,
-        limit=0.0,
-        ts=control.ts,
-        instrument=control.instrument,
-    )
-
-
-def joined(parts: list[Array]) -> Array:
-    """The rows of all parts, copied only where there are several."""
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _refused_again(order: Order, update: OrderUpdate) -> bool:

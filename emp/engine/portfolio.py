@@ -9,17 +9,14 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from emp.core.codes import AssetClass, Reason
-from emp.core.contracts import Control, RiskBreach
+from emp.core.codes import AssetClass
+from emp.core.contracts import Control
 from emp.core.errors import UsageError
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 from emp.risk.portfolio import NO_LIMIT, TOLD, lot_worth, new_exposures, new_portfolio
 
 FOREVER_NS = np.iinfo(np.int64).max
-
-BREACHES = frozenset({Reason.ACCOUNT_LOSS, Reason.GROSS_EXPOSURE, Reason.NET_EXPOSURE})
-"""Reasons for which everything is closed, not one instrument alone."""
 
 
 class AccountLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,19 +117,3 @@ def state_margin(instruments: Sequence[Instrument], folio: Array, exposures: Arr
     elif control.reason == "used":
         folio["stated_used"], folio["stated_ns"] = control.value, max(1, control.ts)
         folio["used_then"], folio["pnl_then"] = folio["used"], folio["pnl"]
-
-
-def account_breach(folio: Array, reason: Reason, ts: int) -> RiskBreach:
-    """What has been passed, of PORTFOLIO[1]."""
-    metric, value, limit = {
-        Reason.ACCOUNT_LOSS: ("account_daily_pnl", "day_pnl", -float(folio["max_loss"][0])),
-        Reason.GROSS_EXPOSURE: (
-            "gross_exposure",
-            "gross",
-            float(folio["halt_at"][0] * folio["max_gross"][0]),
-        ),
-        Reason.NET_EXPOSURE: ("net_exposure", "net", float(folio["halt_at"][0] * folio["max_net"][0])),
-    }[reason]
-    return RiskBreach(
-        reason=reason.name.lower(), metric=metric, value=float(folio[value][0]), limit=limit, ts=ts
-    )

@@ -9,12 +9,12 @@ from emp.core.errors import JournalError
 from emp.core.ids import sequence_of, token_of
 from emp.core.records import Array
 from emp.decision.financing import new_financing
+from emp.engine.breaches import BREACHES
 from emp.engine.carry import CARRIED, claims_of, take_over
 from emp.engine.checkpoint import ACCOUNT_MARK, apply_mark, read_checkpoint
 from emp.engine.earned import EARNED, restore_earned
 from emp.engine.engine import Engine
 from emp.engine.financing import FINANCING_ACTIONS, take_financing
-from emp.engine.portfolio import BREACHES
 from emp.engine.reconciliation.claims import Claims
 from emp.engine.reconciliation.earlier import Withdrawn
 from emp.engine.reconciliation.valuation import ADJUSTMENT, VALUED

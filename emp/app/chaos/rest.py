@@ -115,7 +115,7 @@ class Rest:
         return all(self._is_fresh(life, pit) for pit in self._pits)
 
     def _is_fresh(self, life: Life, pit: Pit) -> bool:
-        return tuple(life.running.engine._touch(pit.index))[:2] in pit.books_shown
+        return tuple(life.running.engine.touch(pit.index))[:2] in pit.books_shown
 
     def when_settled(self) -> None:
         """The engine runs, is halted, and nothing is under way: what it knows is what the venue knows."""
@@ -136,7 +136,7 @@ class Rest:
             if ours != pit.position:
                 self._checks.violated("position", f"{name} {ours:+d}, the venue has {pit.position:+d}")
             if not self._is_fresh(life, pit):
-                touch = life.running.engine._touch(pit.index)[:2]
+                touch = life.running.engine.touch(pit.index)[:2]
                 self._checks.violated(
                     "book", f"{name} {touch}, the venue showed {list(pit.books_shown)[-2:]}"
                 )

@@ -171,7 +171,7 @@ class Desk:
         each, orders = self._terms.orders // self._terms.instruments, self.engine.orders
         missing: list[tuple[int, Action, int, int, int]] = []
         for i, one in enumerate(self._instruments):
-            touch, side = self.engine._touch(i), 1 if i % 2 == 0 else -1
+            touch, side = self.engine.touch(i), 1 if i % 2 == 0 else -1
             if orders.position(one.name) != side * self._terms.held:
                 px = touch.ask + THROUGH if side > 0 else touch.bid - THROUGH
                 missing.append((i, Action.CROSS, side, self._terms.held, px))
