@@ -17,15 +17,15 @@ from emp.league.constraint import TOLERANCE, PidMultiplier
 from emp.league.evolve import Budget, evolve
 from emp.league.exploit import Gap, gap
 from emp.league.match import Table, states
+from emp.league.rule_gap import RULE, RuleResult, play_rule
 from emp.league.seats import IDLE, IMMEDIATE, KINDS, LEANING, MAKER, TIMED, first_weights
+from emp.league.table import Row, matched, row_of
 from emp.league.training import Field, Players, judge, turnover, utility, variance
 from emp.sim.flow.shipped import named_flow
 from emp.sim.world.market import Market
 
 HELD_OUT = 1_000_003
 """Added to a seed for the markets of its held-out states."""
-SHIFT, BISECTIONS, CLOSE = 2.0, 8, 0.03
-"""How far a policy is moved to match a turnover, how often it is tried, and how close is close enough."""
 COSTS = ("turnover", "inventory_variance")
 
 
@@ -48,6 +48,8 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     states: int = 64
     made: int = 16
     chaos: float = 0.25  # share of the main agent's episodes
+    instrument: str = "GOOG"  # that the engine's rule takes the flow for
+    policy: str = "linear"  # artifact, or kind of a shipped one, that forecasts for the engine's rule
 
 
 class Generation(msgspec.Struct):
@@ -73,19 +75,6 @@ class Generation(msgspec.Struct):
         return max(self.held) <= TOLERANCE
 
 
-class Row(msgspec.Struct):
-    """A fixed opponent, or a player of the league, in seat 1 against Best; per episode."""
-
-    player: str
-    pnl: float
-    sharpe: float
-    lots: float
-    maker_fills: float
-    queue_ahead: float | None  # lots before its orders when they were accepted, mean over its fills as maker
-    against: float  # what Best made against it
-    against_sharpe: float
-
-
 class SeedResult(msgspec.Struct):
     """A league from one seed in one market."""
 
@@ -96,6 +85,7 @@ class SeedResult(msgspec.Struct):
     headline: Gap  # Best over the untrained policy in the same seat, paired
     again: float  # Best over a copy of itself: 0
     table: list[Row]
+    rule: RuleResult
 
 
 def play_league(
@@ -191,28 +181,13 @@ class _League:
             name=f"exploit {number}",
         )
         found = evolve(judged, current, self.budget, self.seed + 10 * number + 5, bounds)
-        return self._matched(me, found.weights, own), _relative(found.curve, bounds)
+        return matched(lambda w: self._lots(me, w), found.weights, own), _relative(found.curve, bounds)
 
     def _lots(self, current: Array, rival: Array) -> float:
         """Lots an episode of a policy in seat 1 against `current` (SEAT), on states of the training."""
         it, found = self.field.learned(rival), self.buffer.states[: self.setting.states]
         out = [self.field.play(one, current, it, ("lots", k), False)[1] for k, one in enumerate(found)]
         return float(turnover(np.stack(out)))
-
-    def _matched(self, current: Array, rival: Array, want: float) -> Array:
-        """The policy with its readiness to stand moved to where its lots are `want`; as it is where none will do.
-
-        A training ends within its noise of the turnover it is held to, and a comparison counts at equal turnover only.
-        """
-        low, high = -SHIFT, SHIFT
-        for _ in range(BISECTIONS):
-            shifted = rival.copy()
-            shifted[0] += 0.5 * (low + high)
-            lots = self._lots(current, shifted)
-            if abs(lots / max(1e-6, want) - 1.0) <= CLOSE:
-                return shifted
-            low, high = (0.5 * (low + high), high) if lots < want else (low, 0.5 * (low + high))
-        return rival
 
     def _play(self, first: Array, second: Array) -> Array:
         return self.field.held_out(self.held_out, self.field.learned(first), self.field.learned(second))
@@ -236,22 +211,24 @@ class _League:
         rows.append(self._row("Best", self.field.learned(self.best)))
         rows.append(self._row("Exploit", self.field.learned(self.exploits[-1])))
         rows.append(self._row("Best, in Chaos", self.field.learned(self.best), chaos=True))
-        return SeedResult(self.setting.name, self.seed, self.done, self.champion, headline, copy, rows)
+        s = self.setting
+        rule = play_rule(
+            self.field,
+            self.best,
+            instrument=s.instrument,
+            policy=s.policy,
+            budget=self.budget,
+            episodes=s.episodes,
+            states=s.states,
+            held_out=s.held_out,
+            variance_limit=s.variance,
+        )
+        rows.append(msgspec.structs.replace(rule.beside[-1], player=RULE))
+        return SeedResult(s.name, self.seed, self.done, self.champion, headline, copy, rows, rule)
 
     def _row(self, player: str, second: Array, chaos: bool = False) -> Row:
         out = self.field.held_out(self.held_out, self.field.learned(self.best), second, chaos)
-        mine, it = out[:, 0], out[:, 1]
-        fills = float(it["maker_fills"].sum())
-        return Row(
-            player=player,
-            pnl=float(it["pnl"].mean()),
-            sharpe=float(utility(it)),
-            lots=float(turnover(it)),
-            maker_fills=float(it["maker_fills"].mean()),
-            queue_ahead=float(it["ahead"].sum() / fills) if fills else None,
-            against=float(mine["pnl"].mean()),
-            against_sharpe=float(utility(mine)),
-        )
+        return row_of(player, out[:, 1], out[:, 0])
 
 
 def _relative(curve: Array, bounds: list[PidMultiplier]) -> Array:

@@ -9,7 +9,9 @@ MARKETS = {
     one.name: one
     for one in (
         Setting("small-tick", "goog", size=5, limit=50, parent=100, turnover=100.0, variance=50.0),
-        Setting("large-tick", "zi", size=1, limit=10, parent=20, turnover=20.0, variance=0.5),
+        Setting(
+            "large-tick", "zi", size=1, limit=10, parent=20, turnover=20.0, variance=0.5, instrument="ES"
+        ),
     )
 }
 """A share whose spread is some thirty ticks, and a market one to two ticks wide with queues of a few lots."""

@@ -4,7 +4,23 @@ import msgspec
 import numpy as np
 
 from emp.core.errors import UsageError
-from emp.league.generations import Row, SeedResult
+from emp.league.exploit import Gap
+from emp.league.generations import SeedResult
+from emp.league.table import Row
+
+
+class RuleSummary(msgspec.Struct):
+    """The engine's rule over the seeds; differences of Sharpe ratios per episode, means over seeds."""
+
+    beside: list[Row]
+    gained: float  # by its exploiter, over the champion opposite the rule
+    gained_sd: float | None  # over seeds; none of one
+    gained_told: int  # seeds whose own interval excludes 0
+    gained_matched: int  # seeds at a turnover that counts
+    lost: float  # by the rule opposite its exploiter, over the rule opposite the champion
+    lost_sd: float | None
+    lost_told: int
+    candidates: int
 
 
 class Summary(msgspec.Struct):
@@ -25,6 +41,7 @@ class Summary(msgspec.Struct):
     again: float  # the largest difference of a model from itself
     candidates: int
     table: list[Row]  # means over seeds
+    rule: RuleSummary
 
 
 def summarise(seeds: list[SeedResult]) -> Summary:
@@ -53,8 +70,37 @@ def summarise(seeds: list[SeedResult]) -> Summary:
         ),
         again=max(abs(one.again) for one in seeds),
         candidates=every[0].candidates,
-        table=[_mean(list(rows)) for rows in zip(*(one.table for one in seeds), strict=True)],
+        table=_means([one.table for one in seeds]),
+        rule=_rule(seeds),
     )
+
+
+def _rule(seeds: list[SeedResult]) -> RuleSummary:
+    gained, lost = [one.rule.gained for one in seeds], [one.rule.lost for one in seeds]
+    return RuleSummary(
+        beside=_means([one.rule.beside for one in seeds]),
+        gained=float(np.mean([g.value for g in gained])),
+        gained_sd=_spread(gained),
+        gained_told=sum(_told(g) for g in gained),
+        gained_matched=sum(g.matched for g in gained),
+        lost=float(np.mean([g.value for g in lost])),
+        lost_sd=_spread(lost),
+        lost_told=sum(_told(g) for g in lost),
+        candidates=seeds[0].rule.candidates,
+    )
+
+
+def _spread(gaps: list[Gap]) -> float | None:
+    return float(np.std([g.value for g in gaps], ddof=1)) if len(gaps) > 1 else None
+
+
+def _told(one: Gap) -> bool:
+    """Whether the interval excludes 0."""
+    return one.low > 0.0 or one.high < 0.0
+
+
+def _means(tables: list[list[Row]]) -> list[Row]:
+    return [_mean(list(rows)) for rows in zip(*tables, strict=True)]
 
 
 def _median(values: list[float | None]) -> float | None:

@@ -28,6 +28,13 @@ def test_a_league_repeats_itself_goes_on_and_has_a_page(
     ahead = {row["player"]: row["queue_ahead"] for row in said["table"]}
     assert ahead["naive maker"] > 0
     assert ahead["immediate"] is None
+    assert ahead["the engine's rule"] > 0
+    rule = said["rule"]
+    assert [row["player"].rpartition("beside ")[2] for row in rule["beside"]][2:] == ["its exploiter", "Best"]
+    assert rule["beside"][-1]["pnl"] == next(
+        r["pnl"] for r in said["table"] if r["player"] == "the engine's rule"
+    )
+    assert rule["candidates"] == 2 * 5
     assert ends(*run, "--seeds", "1", "--out", str(b)) == 0
     assert ends(*run, "--seeds", "2", "--out", str(b)) == 0  # the second seed only
     assert (a / "large-tick.json").read_bytes() == (b / "large-tick.json").read_bytes()
@@ -39,6 +46,7 @@ def test_a_league_repeats_itself_goes_on_and_has_a_page(
     page = Path(json.loads(capsys.readouterr().out.splitlines()[-1])["page"]).read_text(encoding="utf-8")
     assert page.count("<svg") == 4
     assert "immediate" in page
+    assert "its exploiter" in page
     assert ends(*run, "--rounds", "3", "--seeds", "1", "--out", str(a)) == 2
     assert "other options" in capsys.readouterr().err
 

@@ -20,6 +20,10 @@ def _root() -> None:
     """Self-play: generations of a main agent, its exploiter and the champion, in reactive markets."""
 
 
+CHOSEN = ("generations", "rounds", "pairs", "episodes", "held_out", "policy")
+"""What of the options belongs to the setting of a league."""
+
+
 class Options(NamedTuple):
     """What `emp league run` takes."""
 
@@ -39,6 +43,9 @@ class Options(NamedTuple):
     pairs: Annotated[int, typer.Option(min=2, help="Antithetic pairs of candidates in a round.")] = 12
     episodes: Annotated[int, typer.Option(min=4, help="Of a candidate in a round.")] = 16
     held_out: Annotated[int, typer.Option(min=20, help="Episodes of a comparison.")] = 300
+    policy: Annotated[
+        str, typer.Option(help="Artifact that forecasts for the engine's rule, or the kind of a shipped one.")
+    ] = "linear"
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False
 
@@ -58,7 +65,7 @@ def run(options: Options) -> None:
     for name in names:
         if name not in MARKETS:
             raise UsageError(f"no market {name}: choose from {', '.join(MARKETS)}")
-    chosen = {k: getattr(options, k) for k in ("generations", "rounds", "pairs", "episodes", "held_out")}
+    chosen = {k: getattr(options, k) for k in CHOSEN}
     settings = {n: msgspec.structs.replace(MARKETS[n], **chosen) for n in names}
     wanted, out = range(options.first, options.first + options.seeds), options.out
     kept = {n: _kept(out, s) if out else {} for n, s in settings.items()}
@@ -183,6 +190,11 @@ def _show(played: "list[tuple[Setting, list[SeedResult]]]") -> None:
         console = make_console()
         print_table(console, table)
         gaps = ", ".join("unmatched" if g is None else f"{g:.3f}" for g in s.gaps)
+        rule = s.rule
+        console.print(
+            f"the engine's rule: its exploiter over the champion {rule.gained:+.3f}, itself {rule.lost:+.3f}",
+            highlight=False,
+        )
         console.print(
             f"median gap by generation: {gaps}; champion over untrained {s.headline:+.3f}", highlight=False
         )

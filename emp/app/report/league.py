@@ -11,7 +11,8 @@ from emp.app.report.page import CSS, cards, figure, table
 from emp.app.report.plots import BLUE, GREEN, GREY, RED, svg, svg_panels
 from emp.league.constraint import TOLERANCE
 from emp.league.generations import COSTS, SeedResult, Setting
-from emp.league.summary import Summary, summarise
+from emp.league.summary import RuleSummary, Summary, summarise
+from emp.league.table import Row
 
 
 def render_league(markets: Sequence[tuple[Setting, list[SeedResult]]]) -> str:
@@ -48,7 +49,8 @@ def _market(setting: Setting, seeds: list[SeedResult]) -> str:
             "Champion over the untrained policy: Sharpe ratio, 95 % intervals of seeds; band: spread over seeds",
             svg(lambda ax: _headline(ax, seeds, s)),
         )
-        + _opponents(s)
+        + _opponents(s.table, "in the other seat", "Best's")
+        + _rule(s.rule)
         + _by_generation(seeds)
     )
 
@@ -123,16 +125,16 @@ def _headline(ax: Axes, seeds: list[SeedResult], s: Summary) -> None:
     ax.set_xlabel("seed")
 
 
-def _opponents(s: Summary) -> str:
+def _opponents(found: list[Row], first: str, opposite: str) -> str:
     heads = (
-        "in the other seat",
+        first,
         "PnL",
         "Sharpe",
         "lots",
         "maker fills",
         "queue ahead",
-        "Best's PnL",
-        "Best's Sharpe",
+        f"{opposite} PnL",
+        f"{opposite} Sharpe",
     )
     rows = [
         (
@@ -145,10 +147,21 @@ def _opponents(s: Summary) -> str:
             f"{r.against:+,.1f}",
             f"{r.against_sharpe:+.3f}",
         )
-        for r in s.table
+        for r in found
     ]
     note = "Per episode, means over seeds. PnL: ticks times lots after fees. Queue ahead: lots, mean over maker fills."
     return table(heads, rows) + f"<p class='note'>{note}</p>"
+
+
+def _rule(s: RuleSummary) -> str:
+    spread = ["-" if x is None else f"{x:.3f}" for x in (s.gained_sd, s.lost_sd)]
+    note = (
+        f"Its exploiter, of {s.candidates:,} candidates, over the champion opposite the rule: {s.gained:+.3f} "
+        f"(spread over seeds {spread[0]}; told from nothing in {s.gained_told} seeds, turnover matched in "
+        f"{s.gained_matched}). The rule opposite its exploiter over the rule opposite the champion: {s.lost:+.3f} "
+        f"(spread {spread[1]}; told in {s.lost_told} seeds)."
+    )
+    return _opponents(s.beside, "the engine's rule", "the other's") + f"<p class='note'>{note}</p>"
 
 
 def _share(x: float | None) -> str:

@@ -208,12 +208,14 @@ def _finish(m: Any, o: Any, status: int, at: int, text: int) -> None:
 
 
 @kernel
-def _book_fills(m: Any, at: int) -> None:
-    """Report the fills that the last event logged."""
+def book_ours(m: Any, at: int) -> None:
+    """Report the logged fills in which we took part."""
     b, v = m.flow.book, m.venue[0]
     for i in range(b[N_FILLS]):
         f = m.flow.fills[i]
         maker = f.maker == US
+        if not maker and f.taker != US:
+            continue
         o = m.orders[f.maker_tag if maker else f.taker_tag]
         fee = f.qty * (v.maker_fee if maker else v.taker_fee)
         o.filled += f.qty
@@ -231,19 +233,23 @@ def _book_fills(m: Any, at: int) -> None:
             o.rests = False
             v.resting -= 1
     v.lost += b[LOST_FILLS]
-    b[N_FILLS] = 0
 
 
 @kernel
-def _reap(m: Any, at: int) -> None:
+def reap_ours(m: Any, at: int) -> None:
     """Report orders that left the book without a trade: self-trade prevention, a moved price window."""
     b = m.flow.book
-    if b[OWN_LIVE] == m.venue[0].resting:
-        return
     for slot in range(SLOTS):
         o = m.orders[slot]
         if o.rests and not (alive(b, o.handle) and b[o.handle + TAG] == slot and b[o.handle + OWNER] == US):
             _finish(m, o, CANCELED, at, WITHDRAWN)
+
+
+@kernel
+def _reap(m: Any, at: int) -> None:
+    """The same, where nobody else has orders in the book that have an owner."""
+    if m.flow.book[OWN_LIVE] != m.venue[0].resting:
+        reap_ours(m, at)
 
 
 @kernel
@@ -295,10 +301,9 @@ def _arrive_new(m: Any, c: Any, at: int) -> None:
     if status == OK_RESTING:
         o.handle, o.rests = handle, True
         m.venue[0].resting += 1
-    _book_fills(m, at)
+    book_ours(m, at)
     if status != OK_RESTING and o.status != FILLED_STATUS:
         _finish(m, o, EXPIRED, at, REST_EXPIRED)
-    _reap(m, at)
 
 
 @kernel
@@ -356,8 +361,8 @@ def _arrive_replace(m: Any, c: Any, at: int) -> None:
 
 
 @kernel
-def _arrive(m: Any) -> int:
-    """The command at the head of the inbox reaches the book; return when."""
+def arrive_ours(m: Any) -> int:
+    """The command at the head of the inbox reaches the book; return when. Its fills stay in the log for others."""
     v = m.venue[0]
     c, at = m.inbox[v.in_first], m.arrivals[v.in_first]
     v.in_first = (v.in_first + 1) % RING
@@ -384,22 +389,30 @@ def _next_row(m: Any, until_ns: int, row: Any) -> bool:
         write_event(borrowed(b), row, s.now, s.seq, 0)
         mark_visible(row, m.last[0])
         if b[N_FILLS] != 0:
-            _book_fills(m, s.now)
+            book_ours(m, s.now)
+            b[N_FILLS] = 0
     _reap(m, s.now)
     if came or v.in_n == 0 or due > until_ns:
         return came
-    at = _arrive(m)
+    at = arrive_ours(m)
+    b[N_FILLS] = 0
+    _reap(m, at)
     show_book(b, s, row, at, m.last)
     return True
 
 
 @kernel
-def reactive_advance(m: Any, until_ns: int, event: Any) -> tuple[int, int]:
-    """See `emp.access.venue.advance`."""
+def forget_told(m: Any) -> None:
+    """Let go of the reports that were handed out."""
     v = m.venue[0]
     v.out_first = (v.out_first + v.handed) % RING
     v.out_n -= v.handed
-    came = _next_row(m, until_ns, event[0])
+
+
+@kernel
+def show_row(m: Any, came: bool, until_ns: int, event: Any) -> tuple[int, int]:
+    """Show what came, as `emp.access.venue.advance` says it, with the reports that are due by then."""
+    v = m.venue[0]
     v.seen = event[0].ts if came else max(v.seen, until_ns)
     due = 0
     while due < v.out_n and m.deliveries[(v.out_first + due) % RING] <= v.seen:
@@ -411,6 +424,13 @@ def reactive_advance(m: Any, until_ns: int, event: Any) -> tuple[int, int]:
     if screen(event, m.judge, m.shown, m.waiting, m.hidden) == 0:
         return NOTHING_SHOWN, due
     return EVENT_CAME, due
+
+
+@kernel
+def reactive_advance(m: Any, until_ns: int, event: Any) -> tuple[int, int]:
+    """See `emp.access.venue.advance`."""
+    forget_told(m)
+    return show_row(m, _next_row(m, until_ns, event[0]), until_ns, event)
 
 
 @kernel

@@ -1,0 +1,126 @@
+"""The engine's rule at the table, and somebody who is trained to beat nothing but it.
+
+The exploiter is a policy of the league, trained from the champion against the rule alone and held to the champion's
+turnover. What it gains over the champion in the same seat, against the same rule on the same episodes, is a lower bound
+of what a best response gains over a player that never saw the rule; what the rule loses by it stands beside that. The
+rule goes on learning within an episode only: every episode begins with what it knew before anybody else sat down.
+"""
+
+import msgspec
+import numpy as np
+
+from emp.core.ids import generator
+from emp.core.records import Array
+from emp.engine.choose import load_model
+from emp.league.constraint import PidMultiplier
+from emp.league.evolve import Budget, Judge, evolve
+from emp.league.exploit import Gap, gap
+from emp.league.match import OUTCOME, SEATS
+from emp.league.rule import PLACE, SeatedRule
+from emp.league.seats import IDLE, MAKER, TIMED
+from emp.league.table import Row, matched, row_of
+from emp.league.training import Field, turnover, utility, variance
+
+RULE = "the engine's rule"
+HELD_OUT = 2_000_003
+"""Added to a seed for the sessions of the rule's held-out states."""
+
+
+class RuleResult(msgspec.Struct):
+    """What the engine's rule came to, per episode."""
+
+    beside: list[Row]  # it, beside nobody, a naive maker, its exploiter, and the champion
+    gained: Gap  # its exploiter over the champion, opposite the rule
+    lost: Gap  # the rule opposite its exploiter over the rule opposite the champion
+    candidates: int  # judged for the exploiter: its budget
+
+
+class _Against:
+    """Players in the main agent's seat, opposite the rule."""
+
+    def __init__(self, field: Field, rule: SeatedRule) -> None:
+        self.field, self.rule = field, rule
+
+    def play(self, k: int, first: Array, *key: str | int) -> Array:
+        """One episode from the rule's `k`-th state; `key` names its luck. OUTCOME[SEATS]."""
+        rng = generator(self.field.seed, "contest", *key)
+        side = 1 if rng.random() < 0.5 else -1
+        seats = np.concatenate([first, self.field.fixed(MAKER), self.field.fixed(TIMED, side)])
+        return self.rule.play(k, seats, int(rng.integers(2**62)))
+
+    def all(self, first: Array) -> Array:
+        """An episode from each state; OUTCOME[episodes, SEATS]."""
+        return np.stack([self.play(k, first, "all", k) for k in range(len(self.rule.states))])
+
+    def lots(self, weights: Array) -> float:
+        """Lots an episode of a policy."""
+        return float(turnover(self.all(self.field.learned(weights))[:, 0]))
+
+    def judge(self, episodes: int) -> Judge:
+        """Judge candidates by Sharpe ratio, lots an episode and variance of inventory."""
+
+        def judged(candidates: Array, round_: int) -> tuple[Array, Array]:
+            n = len(self.rule.states)
+            picks = generator(self.field.seed, "rule states", round_).integers(0, n, episodes)
+            out = np.zeros((len(candidates), episodes, SEATS), OUTCOME)
+            for k, pick in enumerate(picks):
+                for j, weights in enumerate(candidates):
+                    out[j, k] = self.play(int(pick), self.field.learned(weights), "exploit", round_, k)
+            mine = out[:, :, 0]
+            return utility(mine), np.stack([turnover(mine), variance(mine)], axis=1)
+
+        return judged
+
+
+def play_rule(
+    field: Field,
+    best: Array,
+    *,
+    instrument: str,
+    policy: str,
+    budget: Budget,
+    episodes: int,
+    states: int,
+    held_out: int,
+    variance_limit: float,
+) -> RuleResult:
+    """Seat the rule, train its exploiter from the champion `best`, and measure both on states no training saw.
+
+    Args:
+        instrument: a name of the catalogue, which the rule takes the flow for.
+        policy: the artifact that forecasts for the rule.
+        states, held_out: of the training, and of the measurement.
+    """
+    model, players = load_model(policy), field.players
+
+    def seated(seed: int, n: int) -> _Against:
+        rule = SeatedRule(
+            field.table, instrument, model, size=players.size, limit=players.limit, states=n, seed=seed
+        )
+        return _Against(field, rule)
+
+    training = seated(field.seed, states)
+    own = training.lots(best)
+    bounds = [PidMultiplier(max(1e-6, own), equality=True), PidMultiplier(variance_limit)]
+    found = evolve(training.judge(episodes), best, budget, field.seed, bounds)
+    exploiter = matched(training.lots, found.weights, own)
+    measured = seated(field.seed + HELD_OUT, held_out)
+    beside = {
+        "nobody": field.fixed(IDLE),
+        "a naive maker": field.fixed(MAKER),
+        "its exploiter": field.learned(exploiter),
+        "Best": field.learned(best),
+    }
+    out = {name: measured.all(first) for name, first in beside.items()}
+    exploited, usual = out["its exploiter"], out["Best"]
+
+    def between(place: int) -> Gap:
+        lots = float(turnover(exploited[:, place])), float(turnover(usual[:, place]))
+        return gap(exploited["pnl"][:, place], usual["pnl"][:, place], lots)
+
+    return RuleResult(
+        beside=[row_of(f"{RULE}, beside {n}", one[:, PLACE], one[:, 0]) for n, one in out.items()],
+        gained=between(0),
+        lost=between(PLACE),
+        candidates=found.evaluations,
+    )
