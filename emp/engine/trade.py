@@ -123,7 +123,7 @@ def trade(
                 d.due = due
                 return REPORT
             for k in range(due):
-                if not _take(venue, k, o, desk.account[i], desk.working[i], log, d):
+                if not take_report(venue, k, o, desk.account[i], desk.working[i], log, d):
                     d.due = due - k - 1
                     return DOUBT
         if come == NOTHING_LEFT:
@@ -136,7 +136,7 @@ def trade(
             once_more = come != NO_EVENT and again(venue)
             if by_hand or o.immediate:
                 return SILENCE
-            _withdraw_silent(venue, o, desk.working[i], until + 1, log, d)
+            withdraw_silent(venue, o, desk.working[i], until + 1, log, d)
             if once_more:
                 continue
         if come == NO_EVENT:
@@ -153,14 +153,14 @@ def trade(
             if by_hand or row.action == FLATTEN or (opens and not take_verdict(desk.risk[i], row)):
                 ask(row, asked)
                 return COMMAND
-            _act(venue, o, desk.working[i], row, log, d)
+            act_on_row(venue, o, desk.working[i], row, log, d)
         if not o.open and idle(venue):
             d.calm = d.messages
     return QUIET
 
 
 @kernel
-def _take(venue: Any, k: int, o: Any, account: Any, working: Any, log: Any, d: Any) -> bool:
+def take_report(venue: Any, k: int, o: Any, account: Any, working: Any, log: Any, d: Any) -> bool:
     """Log a report and apply it; False where Python must look at it."""
     message = log[d.messages]
     report(venue, k, message)
@@ -182,7 +182,7 @@ def _give(venue: Any, o: Any, working: Any, log: Any, d: Any) -> None:
 
 
 @kernel
-def _act(venue: Any, o: Any, working: Any, row: Any, log: Any, d: Any) -> None:
+def act_on_row(venue: Any, o: Any, working: Any, row: Any, log: Any, d: Any) -> None:
     """Turn a row's approved action into a command, as `Engine.act` does."""
     m = log[d.messages]
     m.ts, m.reason, m.seq, m.px, m.side = row.ts, row.reason_code, row.seq, row.px, row.side
@@ -201,7 +201,7 @@ def _act(venue: Any, o: Any, working: Any, row: Any, log: Any, d: Any) -> None:
 
 
 @kernel
-def _withdraw_silent(venue: Any, o: Any, working: Any, now_ns: int, log: Any, d: Any) -> None:
+def withdraw_silent(venue: Any, o: Any, working: Any, now_ns: int, log: Any, d: Any) -> None:
     """What `Engine.on_timer` does for a feed gone silent: the timer is logged, and the order that rests withdrawn."""
     m = log[d.messages]
     m.kind, m.ts, m.at = TIMER, now_ns, d.before + d.events

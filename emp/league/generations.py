@@ -17,7 +17,7 @@ from emp.league.constraint import TOLERANCE, PidMultiplier
 from emp.league.evolve import Budget, evolve
 from emp.league.exploit import Gap, gap
 from emp.league.match import Table, states
-from emp.league.rule_gap import RULE, RuleResult, play_rule
+from emp.league.rule_gap import BESIDE_BEST, RULE, RuleResult, play_rule
 from emp.league.seats import IDLE, IMMEDIATE, KINDS, LEANING, MAKER, TIMED, first_weights
 from emp.league.table import Row, matched, row_of
 from emp.league.training import Field, Players, judge, turnover, utility, variance
@@ -223,7 +223,7 @@ class _League:
             held_out=s.held_out,
             variance_limit=s.variance,
         )
-        rows.append(msgspec.structs.replace(rule.beside[-1], player=RULE))
+        rows.append(msgspec.structs.replace(rule.beside[BESIDE_BEST], player=RULE))
         return SeedResult(s.name, self.seed, self.done, self.champion, headline, copy, rows, rule)
 
     def _row(self, player: str, second: Array, chaos: bool = False) -> Row:

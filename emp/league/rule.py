@@ -18,10 +18,12 @@ from emp.engine.engine import Engine
 from emp.engine.fork import restore
 from emp.engine.limits import EngineLimits
 from emp.engine.load import LoadedModel
-from emp.engine.step import COMMAND
-from emp.engine.trade import DOUBT, SILENCE
+from emp.engine.step import QUIET
+from emp.engine.trade import OVER
 from emp.engine.trading import Trading
-from emp.league.contest import OTHERS, PACE, Contest, worth_at_touch
+from emp.execution.order import no_order
+from emp.league.contest import PACE, TALLY, Contest, worth_at_touch
+from emp.league.duel import Duel, second_of
 from emp.league.match import OUTCOME, SEATS, Table
 from emp.league.seats import FEATURES, VIEW
 from emp.sim.book.book import BEST
@@ -30,7 +32,7 @@ from emp.sim.world.desk import World, new_desk
 from emp.sim.world.latency import latency_record
 from emp.sim.world.market import Market
 from emp.sim.world.trader import Trader
-from emp.sim.world.venue import US, Reactive, told
+from emp.sim.world.venue import US, Reactive, reactive, told
 
 OPEN_NS = 1_340_285_400_000_000_000  # 2012-06-21, 13:30 UTC: a trading day of the shipped flows' instruments
 LEARNED = 60_000
@@ -42,6 +44,7 @@ FROM_ONE = 10
 ROWS = 4_096
 PLACE = 1
 """The engine's place among the outcomes of a match, as an opponent of the main agent."""
+STOPPED = "league: the engine's part of a match did not go on by itself"
 
 
 class State(NamedTuple):
@@ -94,7 +97,9 @@ class SeatedRule:
             session += 1
         self._engine = self._new_engine()
         self._engine.extend_calendar(OPEN_NS, OPEN_NS)
-        self._trading: Trading | None = None
+        self._second = self._new_engine()
+        self._second.extend_calendar(OPEN_NS, OPEN_NS)
+        self._trading: dict[type, Trading] = {}  # each compiled for its kind of match
 
     def _new_engine(self) -> Engine:
         return Engine([self._facts], self._model, self._limits, "LEAGUE00")
@@ -127,73 +132,104 @@ class SeatedRule:
                 raise EmpError("league: the engine asked to close its position, without a loss limit")
 
     def play(self, k: int, seats: Array, seed: int, latency: Array | None = None) -> Array:
-        """Go on from the `k`-th state beside three players (SEAT[OTHERS]); OUTCOME[SEATS], the engine's at PLACE.
+        """Go on from the `k`-th state beside three players (SEAT[3]); OUTCOME[SEATS], the engine's at PLACE.
 
-        The same arguments give the same outcomes, bit for bit.
+        The others' outcomes are in places 0, 2 and 3. The same arguments give the same outcomes, bit for bit.
         """
         state = self.states[k % len(self.states)]
-        contest = self._contest(state, seats, seed, latency)
-        before = worth_at_touch(contest), contest.ours.venue[0].copy(), int(contest.ours.flow.state["now"][0])
-        engine = self._engine
-        restore(engine, state.engine)
-        engine.sequence = state.sequence
-        if self._trading is None:
-            name = self._facts.name
-            self._trading = Trading(engine, contest, lambda row: told(row, engine.run, name))
-        self._trading.market = contest
-        self._trading.order[:] = state.order
-        self._run(self._trading, contest)
-        return self._outcome(contest, *before)
+        contest = self.contest(state, seats, seed, latency)
+        self._run(state, contest, contest)
+        return self._outcome(contest, [PLACE, 0, 2, 3], state)
 
-    def _contest(self, state: State, seats: Array, seed: int, latency: Array | None) -> Contest:
-        luck = generator(seed, "contest").integers(0, 2**63, OTHERS + 2, dtype=np.uint64)
+    def play_copy(self, k: int, seats: Array, seed: int, latency: Array | None = None) -> Array:
+        """The same beside a copy of itself, which has no order at work yet, and two players (SEAT[2]).
+
+        The copy is in place 0.
+        """
+        state = self.states[k % len(self.states)]
+        contest = self.contest(state, seats, seed, latency, copy=True)
+        restore(self._second, state.engine)
+        self._second.desk.working.fill(0)
+        second = second_of(self._second.desk, self._second.policy, no_order(state.sequence))
+        self._run(state, contest, Duel(contest, second))
+        if second.stopped[0]:
+            raise EmpError(STOPPED)
+        return self._outcome(contest, [PLACE, 0, 2, 3], state)
+
+    def contest(
+        self, state: State, seats: Array, seed: int, latency: Array | None = None, *, copy: bool = False
+    ) -> Contest:
+        """The market of a state with everybody seated; with `copy` a second account, as the engine's is."""
+        engines = 2 if copy else 1
+        luck = generator(seed, "contest").integers(0, 2**63, SEATS + 1, dtype=np.uint64)
         market = state.market.clone()
         market.flow.rng[:] = luck[:1]
         legs = latency_record(self.table.latency) if latency is None else latency
         own = {f: getattr(state.venue, f).copy() for f in Reactive._fields if f not in ("flow", "last")}
-        ours = Reactive(flow=market.flow, last=market.last, **own)
-        ours.rng[:] = luck[1:2]
-        ours.latency[:] = legs
+        venues = [Reactive(flow=market.flow, last=market.last, **own)]
+        if copy:
+            venues.append(self._beside(market, state))
+        for e, venue in enumerate(venues):
+            venue.rng[:] = luck[1 + e : 2 + e]
+            venue.latency[:] = legs
         worlds = tuple(
-            World(market.flow, new_desk(*self.table.fees, owner=US + 1 + i), legs, luck[2 + i : 3 + i].copy())
-            for i in range(OTHERS)
+            World(market.flow, new_desk(*self.table.fees, owner=US + n), legs, luck[1 + n : 2 + n].copy())
+            for n in range(engines, SEATS)
         )
         pace = np.zeros(1, PACE)
         pace["decisions"], pace["every"] = self.table.decisions, self.table.every
-        return Contest(
-            ours, worlds, seats, np.zeros(1, VIEW), pace, np.zeros((OTHERS, 2)), np.zeros(len(FEATURES))
-        )
+        scratch = np.zeros(1, VIEW), pace, np.zeros(SEATS, TALLY), np.zeros(len(FEATURES))
+        return Contest(tuple(venues), worlds, seats, *scratch)
 
-    def _run(self, trading: Trading, contest: Contest) -> None:
+    def _beside(self, market: Market, state: State) -> Reactive:
+        """A second account in the market, with what the engine holds and is shown, and nothing at work."""
+        venue = reactive(market, self._facts, self.table.latency, 0, owner=US + 1)
+        for name in ("position", "cash", "fees", "seen"):
+            venue.venue[name] = state.venue.venue[name]
+        own = {name: getattr(state.venue, name).copy() for name in ("judge", "shown", "waiting", "last")}
+        return venue._replace(**own)
+
+    def _run(self, state: State, contest: Contest, venue: Contest | Duel) -> None:
         """Play to the end of the episode."""
-        events, made = 0, -1
-        while made < self.table.decisions:
+        engine = self._engine
+        restore(engine, state.engine)
+        engine.sequence = state.sequence
+        trading = self._trading.get(type(venue))
+        if trading is None:
+            trading = Trading(engine, venue, lambda row: told(row, engine.run, self._facts.name))
+            self._trading[type(venue)] = trading
+        trading.market = venue
+        trading.order[:] = state.order
+        events, result = 0, QUIET
+        while result == QUIET:
             self._rows.view(np.uint8).fill(0)
             result = trading.run(self._rows, self._laps, events)
             events += int(trading.progress["events"][0])
-            made = int(contest.pace["made"][0])
-            if contest.ours.venue["lost"][0] or result in (COMMAND, DOUBT, SILENCE):
-                raise EmpError("league: the engine's part of a match did not go on by itself")
+        if result != OVER or any(one.venue["lost"][0] for one in contest.engines):
+            raise EmpError(STOPPED)
 
-    def _outcome(self, m: Contest, worth: float, before: Array, began: int) -> Array:
-        """OUTCOME[SEATS]: places of the others as they were seated, the engine's between the first and the second."""
-        out, v, p, b = np.zeros(SEATS, OUTCOME), m.ours.venue[0], m.pace[0], m.ours.flow.book
-        hours = (int(m.ours.flow.state["now"][0]) - began) / 3.6e12
-        mine = out[PLACE]
-        mine["pnl"] = worth_at_touch(m) - worth
-        mine["lots"], mine["maker_lots"] = v["lots"] - before["lots"], v["maker_lots"] - before["maker_lots"]
-        mine["maker_fills"], mine["ahead"] = p["maker_fills"], p["ahead"]
-        mine["position"], mine["square"] = p["position"] / p["made"], p["square"] / p["made"]
-        for place, world, held in zip((0, 2, 3), m.worlds, m.held, strict=True):
-            d, one = world.desk[0], out[place]
+    def _outcome(self, m: Contest, places: list[int], state: State) -> Array:
+        """OUTCOME[SEATS]: of engines and others, in that order, at their places."""
+        out, before, b = np.zeros(SEATS, OUTCOME), state.venue.venue[0], m.engines[0].flow.book
+        worth = worth_at_touch(state.venue._replace(flow=state.market.flow))
+        for place, venue, tally in zip(places, m.engines, m.tally, strict=False):
+            one, v = out[place], venue.venue[0]
+            first = before if venue.venue["owner"][0] == US else np.zeros(1, before.dtype)[0]
+            one["pnl"] = worth_at_touch(venue) - worth
+            one["lots"], one["maker_lots"] = v["lots"] - first["lots"], v["maker_lots"] - first["maker_lots"]
+            one["maker_fills"], one["ahead"] = tally["maker_fills"], tally["ahead"]
+        for place, world in zip(places[len(m.engines) :], m.worlds, strict=True):
+            one, d = out[place], world.desk[0]
             touch = int(b[BEST]) if d["position"] > 0 else int(b[BEST + 1])
             one["pnl"] = d["cash"] - d["fees"] + d["position"] * touch - abs(d["position"]) * d["taker_fee"]
             one["lots"] = d["maker_lots"] + d["taker_lots"]
             for name in ("maker_lots", "maker_fills", "posted_lots"):
                 one[name] = d[name]
             one["ahead"], one["lost"] = d["ahead_sum"], d["overflow"]
-            one["position"], one["square"] = held / p["made"]
-        out["hours"] = hours
+        for place, tally in zip(places, m.tally, strict=True):
+            for name in ("position", "square"):
+                out[place][name] = tally[name] / m.pace["made"][0]
+        out["hours"] = (int(m.engines[0].flow.state["now"][0]) - state.market.now_ns) / 3.6e12
         if out["lost"].any():
             raise EmpError("league: a player sent more at once than a line to the venue holds")
         return out

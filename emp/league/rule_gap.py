@@ -1,9 +1,10 @@
-"""The engine's rule at the table, and somebody who is trained to beat nothing but it.
+"""How exploitable the engine's rule is: what somebody who is trained against it alone gains over a copy of it.
 
-The exploiter is a policy of the league, trained from the champion against the rule alone and held to the champion's
-turnover. What it gains over the champion in the same seat, against the same rule on the same episodes, is a lower bound
-of what a best response gains over a player that never saw the rule; what the rule loses by it stands beside that. The
-rule goes on learning within an episode only: every episode begins with what it knew before anybody else sat down.
+The gap is that of `emp.league.exploit`: the Sharpe ratio of a challenger opposite the rule, less that of a copy of the
+rule in the same seat, over the same episodes with the same random numbers, where turnovers are within 10 %. Challengers
+are the champion, which never saw the rule, and an exploiter: a policy of the league, trained from the champion against
+the rule alone and held to the copy's turnover. It is a lower bound: a stronger exploiter may find more. The rule goes
+on learning within an episode only: every episode begins with what it knew before anybody else sat down.
 """
 
 import msgspec
@@ -22,6 +23,8 @@ from emp.league.table import Row, matched, row_of
 from emp.league.training import Field, turnover, utility, variance
 
 RULE = "the engine's rule"
+BESIDE_BEST = 2
+"""Which of its rows is the one of the table of opponents, where everybody sits opposite Best."""
 HELD_OUT = 2_000_003
 """Added to a seed for the sessions of the rule's held-out states."""
 
@@ -29,9 +32,11 @@ HELD_OUT = 2_000_003
 class RuleResult(msgspec.Struct):
     """What the engine's rule came to, per episode."""
 
-    beside: list[Row]  # it, beside nobody, a naive maker, its exploiter, and the champion
-    gained: Gap  # its exploiter over the champion, opposite the rule
-    lost: Gap  # the rule opposite its exploiter over the rule opposite the champion
+    beside: list[Row]  # it, beside nobody, a naive maker, the champion, its exploiter, and a copy of itself
+    exploit: Gap  # its exploiter over the copy, opposite the rule
+    best: Gap  # the champion over the copy, opposite the rule
+    gap: float | None  # the largest matched one, at least 0; none where no challenger matches the turnover
+    lost: Gap  # the rule opposite its exploiter over the rule opposite its copy
     candidates: int  # judged for the exploiter: its budget
 
 
@@ -41,14 +46,17 @@ class _Against:
     def __init__(self, field: Field, rule: SeatedRule) -> None:
         self.field, self.rule = field, rule
 
-    def play(self, k: int, first: Array, *key: str | int) -> Array:
-        """One episode from the rule's `k`-th state; `key` names its luck. OUTCOME[SEATS]."""
+    def play(self, k: int, first: Array | None, *key: str | int) -> Array:
+        """One episode from the rule's `k`-th state; `key` names its luck. OUTCOME[SEATS]. None seats a copy."""
         rng = generator(self.field.seed, "contest", *key)
         side = 1 if rng.random() < 0.5 else -1
-        seats = np.concatenate([first, self.field.fixed(MAKER), self.field.fixed(TIMED, side)])
-        return self.rule.play(k, seats, int(rng.integers(2**62)))
+        seats = np.concatenate([self.field.fixed(MAKER), self.field.fixed(TIMED, side)])
+        luck = int(rng.integers(2**62))
+        if first is None:
+            return self.rule.play_copy(k, seats, luck)
+        return self.rule.play(k, np.concatenate([first, seats]), luck)
 
-    def all(self, first: Array) -> Array:
+    def all(self, first: Array | None) -> Array:
         """An episode from each state; OUTCOME[episodes, SEATS]."""
         return np.stack([self.play(k, first, "all", k) for k in range(len(self.rule.states))])
 
@@ -100,27 +108,33 @@ def play_rule(
         return _Against(field, rule)
 
     training = seated(field.seed, states)
-    own = training.lots(best)
+    own = float(turnover(training.all(None)[:, 0]))
     bounds = [PidMultiplier(max(1e-6, own), equality=True), PidMultiplier(variance_limit)]
     found = evolve(training.judge(episodes), best, budget, field.seed, bounds)
     exploiter = matched(training.lots, found.weights, own)
     measured = seated(field.seed + HELD_OUT, held_out)
-    beside = {
+    beside: dict[str, Array | None] = {
         "nobody": field.fixed(IDLE),
         "a naive maker": field.fixed(MAKER),
-        "its exploiter": field.learned(exploiter),
         "Best": field.learned(best),
+        "its exploiter": field.learned(exploiter),
+        "a copy of itself": None,
     }
     out = {name: measured.all(first) for name, first in beside.items()}
-    exploited, usual = out["its exploiter"], out["Best"]
+    copy = out["a copy of itself"]
 
-    def between(place: int) -> Gap:
-        lots = float(turnover(exploited[:, place])), float(turnover(usual[:, place]))
-        return gap(exploited["pnl"][:, place], usual["pnl"][:, place], lots)
+    def over_copy(name: str, place: int) -> Gap:
+        one = out[name][:, place]
+        lots = float(turnover(one)), float(turnover(copy[:, place]))
+        return gap(one["pnl"], copy["pnl"][:, place], lots)
 
+    exploit, champion = over_copy("its exploiter", 0), over_copy("Best", 0)
+    counted = [max(0.0, one.value) for one in (exploit, champion) if one.matched]
     return RuleResult(
         beside=[row_of(f"{RULE}, beside {n}", one[:, PLACE], one[:, 0]) for n, one in out.items()],
-        gained=between(0),
-        lost=between(PLACE),
+        exploit=exploit,
+        best=champion,
+        gap=max(counted) if counted else None,
+        lost=over_copy("its exploiter", PLACE),
         candidates=found.evaluations,
     )

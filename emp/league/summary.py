@@ -10,14 +10,16 @@ from emp.league.table import Row
 
 
 class RuleSummary(msgspec.Struct):
-    """The engine's rule over the seeds; differences of Sharpe ratios per episode, means over seeds."""
+    """The engine's rule over the seeds; differences of Sharpe ratios per episode."""
 
-    beside: list[Row]
-    gained: float  # by its exploiter, over the champion opposite the rule
-    gained_sd: float | None  # over seeds; none of one
-    gained_told: int  # seeds whose own interval excludes 0
-    gained_matched: int  # seeds at a turnover that counts
-    lost: float  # by the rule opposite its exploiter, over the rule opposite the champion
+    beside: list[Row]  # means over seeds
+    gap: float | None  # median; none where no seed has one
+    gap_high: float | None  # largest
+    unmatched: int  # seeds without a gap
+    exploit: float  # its exploiter over a copy of it in the same seat, mean over seeds
+    exploit_sd: float | None  # over seeds; none of one
+    exploit_told: int  # seeds whose own interval excludes 0
+    lost: float  # by the rule opposite its exploiter, over the rule opposite its copy, mean
     lost_sd: float | None
     lost_told: int
     candidates: int
@@ -76,17 +78,21 @@ def summarise(seeds: list[SeedResult]) -> Summary:
 
 
 def _rule(seeds: list[SeedResult]) -> RuleSummary:
-    gained, lost = [one.rule.gained for one in seeds], [one.rule.lost for one in seeds]
+    rules = [one.rule for one in seeds]
+    exploit, lost = [one.exploit for one in rules], [one.lost for one in rules]
+    known = [one.gap for one in rules if one.gap is not None]
     return RuleSummary(
-        beside=_means([one.rule.beside for one in seeds]),
-        gained=float(np.mean([g.value for g in gained])),
-        gained_sd=_spread(gained),
-        gained_told=sum(_told(g) for g in gained),
-        gained_matched=sum(g.matched for g in gained),
+        beside=_means([one.beside for one in rules]),
+        gap=_median([one.gap for one in rules]),
+        gap_high=max(known) if known else None,
+        unmatched=len(rules) - len(known),
+        exploit=float(np.mean([g.value for g in exploit])),
+        exploit_sd=_spread(exploit),
+        exploit_told=sum(map(_told, exploit)),
         lost=float(np.mean([g.value for g in lost])),
         lost_sd=_spread(lost),
-        lost_told=sum(_told(g) for g in lost),
-        candidates=seeds[0].rule.candidates,
+        lost_told=sum(map(_told, lost)),
+        candidates=rules[0].candidates,
     )
 
 

@@ -10,13 +10,16 @@ from emp.core.ids import generator
 from emp.core.messages import MESSAGE, NEW
 from emp.core.records import DECISION, EVENT, Array
 from emp.engine.choose import load_model
+from emp.engine.engine import Engine
 from emp.engine.fork import restore
 from emp.engine.step import QUIET
 from emp.engine.trade import NEVER, OVER
 from emp.engine.trading import Trading
-from emp.league.contest import OTHERS, contest_advance
+from emp.execution.order import no_order
+from emp.league.contest import contest_advance
+from emp.league.duel import Duel, second_of
 from emp.league.match import OUTCOME, SEATS, Table, play
-from emp.league.rule import PLACE, SeatedRule
+from emp.league.rule import PLACE, SeatedRule, State
 from emp.league.seats import FEATURES, IDLE, IMMEDIATE, MAKER, TIMED, VIEW, seat
 from emp.sim.book.book import BEST, IOC, POST_ONLY, SELL
 from emp.sim.book.check import check_book
@@ -26,6 +29,7 @@ from emp.sim.world.latency import latency_record
 from emp.sim.world.venue import reactive_send, told
 
 TABLE = Table(zi_params(), decisions=40)
+OTHERS = SEATS - 1
 
 
 @cache
@@ -78,13 +82,21 @@ def test_the_others_play_as_in_a_match_where_the_rule_may_hold_nothing() -> None
         assert mine["lots"][3] >= 19
 
 
-def rows_of(rule: SeatedRule, k: int, venue: Any, most: int = NEVER) -> tuple[Array, int]:
-    """What the engine decides from the `k`-th state on in a venue of that state, and how many events it saw."""
-    state = rule.states[k]
+def engine_of(rule: SeatedRule, state: State) -> Engine:
+    """An engine as it was in a state."""
     engine = rule._new_engine()
     engine.extend_calendar(state.market.now_ns, state.market.now_ns)
     restore(engine, state.engine)
     engine.sequence = state.sequence
+    return engine
+
+
+def rows_of(
+    rule: SeatedRule, k: int, venue: Any, most: int = NEVER, *, engine: Engine | None = None
+) -> tuple[Array, int]:
+    """What the engine decides from the `k`-th state on in a venue of that state, and how many events it saw."""
+    state = rule.states[k]
+    engine = engine or engine_of(rule, state)
     trading = Trading(engine, venue, lambda row: told(row, engine.run, "ES"))
     trading.order[:] = state.order
     rows, laps = np.zeros(1 << 16, DECISION), np.zeros((1 << 16, 3), np.int32)
@@ -96,21 +108,21 @@ def rows_of(rule: SeatedRule, k: int, venue: Any, most: int = NEVER) -> tuple[Ar
 
 def test_beside_nobody_it_decides_as_alone_in_its_market() -> None:
     rule = seated()
-    contest, alone = (rule._contest(rule.states[1], nobody(), 9, None) for _ in range(2))
+    contest, alone = (rule.contest(rule.states[1], nobody(), 9) for _ in range(2))
     beside, events = rows_of(rule, 1, contest)
-    by_itself, _ = rows_of(rule, 1, alone.ours, events)
+    by_itself, _ = rows_of(rule, 1, alone.engines[0], events)
     assert events > TABLE.decisions * TABLE.every
     assert beside.tobytes() == by_itself.tobytes()
-    assert contest.ours.venue.tobytes() == alone.ours.venue.tobytes()
+    assert contest.engines[0].venue.tobytes() == alone.engines[0].venue.tobytes()
     assert (beside["action"] == Action.POST).sum() >= 3
 
 
 def test_the_book_is_sound_and_the_accounts_are_whole_after_a_match() -> None:
     rule = seated()
     for k in range(4):
-        contest = rule._contest(rule.states[k], others(seat(IMMEDIATE, parent=40)), k, None)
+        contest = rule.contest(rule.states[k], others(seat(IMMEDIATE, parent=40)), k)
         rows_of(rule, k, contest)
-        check_book(contest.ours.flow.book)
+        check_book(contest.engines[0].flow.book)
         first = contest.worlds[0].desk[0]
         assert first["position"] == first["taker_lots"]
         assert 30 <= first["position"] <= 40
@@ -120,8 +132,9 @@ def test_a_trade_between_the_engine_and_another_is_booked_once_by_each() -> None
     rule = seated()
     for immediate in (True, False):  # the engine takes what the other shows, and the other what it shows
         wide = max(rule.states, key=lambda one: int(one.market.book[BEST + 1]) - int(one.market.book[BEST]))
-        contest = rule._contest(wide, nobody(), 1, None)
-        ours, world, flow = contest.ours, contest.worlds[0], contest.ours.flow
+        contest = rule.contest(wide, nobody(), 1)
+        ours, world = contest.engines[0], contest.worlds[0]
+        flow = ours.flow
         flow.state["next"] = 2**61  # nobody else acts
         now, bid, ask = int(flow.state["now"][0]), int(flow.book[BEST]), int(flow.book[BEST + 1])
         assert ask - bid > 1
@@ -145,4 +158,39 @@ def test_a_trade_between_the_engine_and_another_is_booked_once_by_each() -> None
             0 if taker else 2,
             2 * taker,
         )
-        assert contest.pace["maker_fills"][0] == taker
+        assert contest.tally["maker_fills"][0] == taker
+
+
+def test_the_second_of_two_engines_trades_as_it_would_alone() -> None:
+    rule = seated()
+    k = next(k for k, state in enumerate(rule.states) if not state.order["open"][0])
+    state, idle = rule.states[k], nobody()
+    contest = rule.contest(state, idle, 5)
+    alone = engine_of(rule, state)
+    rows_of(rule, k, contest, engine=alone)
+    watching, trading = engine_of(rule, state), engine_of(rule, state)
+    watching.desk.risk["halted"] = True
+    table = rule.contest(state, idle[1:], 5, copy=True)
+    table.engines[1].rng[:] = rule.contest(state, idle, 5).engines[0].rng
+    duel = Duel(table, second_of(trading.desk, trading.policy, no_order(state.sequence)))
+    rows_of(rule, k, duel, engine=watching)
+    assert not duel.second.stopped[0]
+    assert table.engines[0].venue["reports"] == state.venue.venue["reports"]  # who is halted sends nothing
+    assert table.engines[0].flow.book.tobytes() != state.market.book.tobytes()
+    first, second = contest.engines[0].venue[0], table.engines[1].venue[0]
+    assert second["lots"] == first["lots"] - state.venue.venue["lots"][0] > 0
+    for name in ("position", "cash", "fees", "seen"):
+        assert second[name] == first[name], name
+    for name, rows in alone.checkpoint().items():
+        assert rows.tobytes() == trading.checkpoint()[name].tobytes(), name
+
+
+def test_a_copy_meets_it_and_both_keep_their_accounts() -> None:
+    rule = seated()
+    pair = np.concatenate([seat(MAKER), seat(TIMED, parent=20)])
+    out = np.stack([rule.play_copy(k, pair, k) for k in range(8)])
+    assert out.tobytes() == np.stack([rule.play_copy(k, pair, k) for k in range(8)]).tobytes()
+    assert (out["lots"][:, :2].sum(axis=0) > 10).all()
+    assert (out["lots"][:, 2] > 0).all()
+    alone = np.stack([rule.play(k, np.concatenate([seat(IDLE), pair]), k) for k in range(8)])
+    assert (out["pnl"][:, PLACE] != alone["pnl"][:, PLACE]).any()

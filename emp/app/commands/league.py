@@ -191,8 +191,9 @@ def _show(played: "list[tuple[Setting, list[SeedResult]]]") -> None:
         print_table(console, table)
         gaps = ", ".join("unmatched" if g is None else f"{g:.3f}" for g in s.gaps)
         rule = s.rule
+        of_rule = "unmatched" if rule.gap is None else f"{rule.gap:.3f}"
         console.print(
-            f"the engine's rule: its exploiter over the champion {rule.gained:+.3f}, itself {rule.lost:+.3f}",
+            f"the engine's rule: median gap {of_rule}, its exploiter over a copy of it {rule.exploit:+.3f}",
             highlight=False,
         )
         console.print(

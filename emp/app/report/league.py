@@ -154,14 +154,16 @@ def _opponents(found: list[Row], first: str, opposite: str) -> str:
 
 
 def _rule(s: RuleSummary) -> str:
-    spread = ["-" if x is None else f"{x:.3f}" for x in (s.gained_sd, s.lost_sd)]
+    def shown(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
     note = (
-        f"Its exploiter, of {s.candidates:,} candidates, over the champion opposite the rule: {s.gained:+.3f} "
-        f"(spread over seeds {spread[0]}; told from nothing in {s.gained_told} seeds, turnover matched in "
-        f"{s.gained_matched}). The rule opposite its exploiter over the rule opposite the champion: {s.lost:+.3f} "
-        f"(spread {spread[1]}; told in {s.lost_told} seeds)."
+        f"Gap of the rule: {shown(s.gap)} (median over seeds; largest {shown(s.gap_high)}; {s.unmatched} unmatched). "
+        f"Its exploiter, of {s.candidates:,} candidates, over a copy of the rule in the same seat: {s.exploit:+.3f} "
+        f"(spread over seeds {shown(s.exploit_sd)}; told from nothing in {s.exploit_told} seeds). The rule opposite "
+        f"its exploiter over the rule opposite its copy: {s.lost:+.3f} ({shown(s.lost_sd)}; {s.lost_told} seeds)."
     )
-    return _opponents(s.beside, "the engine's rule", "the other's") + f"<p class='note'>{note}</p>"
+    return _opponents(s.beside, "seat 1", "the other's") + f"<p class='note'>{note}</p>"
 
 
 def _share(x: float | None) -> str:

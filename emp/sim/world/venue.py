@@ -74,7 +74,7 @@ from emp.sim.world.latency import LatencyConfig, draw_latency, latency_record
 from emp.sim.world.market import Market, flow_event, show_book
 from emp.sim.world.screen import screen
 
-US = 1  # the owner of our orders in the book
+US = 1  # the owner of our orders in the book, where one engine trades in it
 SLOTS = 64  # orders that the venue remembers: those at work, and the last that have ended
 RING = 256  # commands, and reports, on their way
 KNOWN = 1024  # ids, of which the venue knows the order
@@ -117,6 +117,7 @@ SIM_ORDER = np.dtype(
 
 SIM_VENUE = np.dtype(
     [
+        ("owner", "i8"),  # of our orders in the book; engines that share one have different owners
         ("maker_fee", "f8"),  # ticks per lot
         ("taker_fee", "f8"),
         ("seen", "i8"),  # ns: what the market's time is for who sends
@@ -213,8 +214,8 @@ def book_ours(m: Any, at: int) -> None:
     b, v = m.flow.book, m.venue[0]
     for i in range(b[N_FILLS]):
         f = m.flow.fills[i]
-        maker = f.maker == US
-        if not maker and f.taker != US:
+        maker = f.maker == v.owner
+        if not maker and f.taker != v.owner:
             continue
         o = m.orders[f.maker_tag if maker else f.taker_tag]
         fee = f.qty * (v.maker_fee if maker else v.taker_fee)
@@ -238,10 +239,12 @@ def book_ours(m: Any, at: int) -> None:
 @kernel
 def reap_ours(m: Any, at: int) -> None:
     """Report orders that left the book without a trade: self-trade prevention, a moved price window."""
-    b = m.flow.book
+    b, owner = m.flow.book, m.venue[0].owner
     for slot in range(SLOTS):
         o = m.orders[slot]
-        if o.rests and not (alive(b, o.handle) and b[o.handle + TAG] == slot and b[o.handle + OWNER] == US):
+        if o.rests and not (
+            alive(b, o.handle) and b[o.handle + TAG] == slot and b[o.handle + OWNER] == owner
+        ):
             _finish(m, o, CANCELED, at, WITHDRAWN)
 
 
@@ -289,7 +292,9 @@ def _arrive_new(m: Any, c: Any, at: int) -> None:
     _know(m, c.id, slot)
     o.id, o.side, o.px, o.qty, o.leaves, o.filled, o.handle = c.id, c.side, c.px, c.qty, c.qty, 0, 0
     side = BUY if c.side > 0 else SELL
-    handle = submit(b, flow.fills, side, c.px, c.qty, IOC if c.immediate else POST_ONLY, US, slot)
+    handle = submit(
+        b, flow.fills, side, c.px, c.qty, IOC if c.immediate else POST_ONLY, int(m.venue[0].owner), slot
+    )
     status, filled = b[STATUS], b[FILLED]
     if status >= BAD_PRICE:
         _finish(m, o, REJECTED, at, status)
@@ -479,9 +484,12 @@ register(
 )
 
 
-def reactive(market: Market, instrument: Instrument, latency: LatencyConfig, seed: int) -> Reactive:
+def reactive(
+    market: Market, instrument: Instrument, latency: LatencyConfig, seed: int, owner: int = US
+) -> Reactive:
     """A market with an empty account of ours in it. The market's own arrays: what happens here happens to it."""
     venue = np.zeros(1, SIM_VENUE)
+    venue["owner"] = owner
     venue["maker_fee"], venue["taker_fee"] = instrument.maker_fee, instrument.taker_fee
     venue["seen"] = market.now_ns
     return Reactive(
