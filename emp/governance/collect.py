@@ -31,6 +31,24 @@ def of_chaos(violations: Sequence[int], config: dict[str, Any]) -> Evidence:
     return new_evidence("chaos", "", [_plain("violations", violations, len(violations))], config)
 
 
+def of_league(
+    model: str,
+    reference: str,
+    deltas: Mapping[str, Sequence[float]],
+    episodes: int,
+    config: dict[str, Any],
+    seed: int,
+) -> Evidence:
+    """Evidence of leagues: by market, how much easier a model's rule is to exploit than the reference's, by seed."""
+    records = [
+        Record(
+            "exploitability_delta", market, "", "", "", tuple(map(float, one)), "seed", episodes * len(one)
+        )
+        for market, one in deltas.items()
+    ]
+    return new_evidence("league", model, records, config, seed, reference=reference)
+
+
 def of_facts(passed: int, failed: int, config: dict[str, Any], seed: int) -> Evidence:
     """Evidence of the stylised facts: how many of one simulation hold; one look, so no interval."""
     records = [

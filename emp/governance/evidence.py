@@ -27,6 +27,7 @@ Kind = Literal[
     "latency",
     "facts",
     "chaos",
+    "league",
     "drift",
     "value",
     "begun",

@@ -236,8 +236,9 @@ def _of_the_roadmap(g: Limits) -> list[Rule]:
         _of_no_instrument(
             "exploitability_gap_wow_delta_max",
             g.exploitability_gap_wow_delta_max,
-            "evaluation",
-            "exploitability_gap",
+            "league",
+            "exploitability_delta",
+            against=True,
         ),
     ]
 

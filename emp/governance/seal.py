@@ -27,7 +27,9 @@ from emp.journal.files import write_atomically
 Role = Literal["training", "box"]
 
 KINDS: dict[Role, frozenset[str]] = {
-    "training": frozenset({"evaluation", "masking", "parity", "facts", "chaos", "verdict", "audit", "looks"}),
+    "training": frozenset(
+        {"evaluation", "masking", "parity", "facts", "chaos", "league", "verdict", "audit", "looks"}
+    ),
     "box": frozenset(
         {"latency", "drift", "value", "begun", "reached", "paper", "told", "contest", "withdrawal", "looks"}
     ),

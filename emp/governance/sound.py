@@ -61,6 +61,7 @@ KINDS_OF_BLOCK: Mapping[str, tuple[str, ...]] = {
     "parity": ("piece",),
     "latency": ("run", "day"),
     "chaos": ("run",),
+    "league": ("seed",),
     "contest": ("run",),
 }
 """What is independent of each other, by kind of evidence; else stretches of time."""

@@ -3,8 +3,10 @@
 The gap is that of `emp.league.exploit`: the Sharpe ratio of a challenger opposite the rule, less that of a copy of the
 rule in the same seat, over the same episodes with the same random numbers, where turnovers are within 10 %. Challengers
 are the champion, which never saw the rule, and an exploiter: a policy of the league, trained from the champion against
-the rule alone and held to the copy's turnover. It is a lower bound: a stronger exploiter may find more. The rule goes
-on learning within an episode only: every episode begins with what it knew before anybody else sat down.
+the rule alone and held to the copy's turnover. Both are brought to that turnover on the very episodes that are
+measured, where nothing but turnover is looked at: by their readiness to stand, or by how often they decide. It is a
+lower bound: a stronger exploiter may find more. The rule goes on learning within an episode only: every episode begins
+with what it knew before anybody else sat down.
 """
 
 import msgspec
@@ -19,12 +21,14 @@ from emp.league.exploit import Gap, gap
 from emp.league.match import OUTCOME, SEATS
 from emp.league.rule import PLACE, SeatedRule
 from emp.league.seats import IDLE, MAKER, TIMED
-from emp.league.table import Row, matched, row_of
+from emp.league.table import BISECTIONS, CLOSE, Row, matched, row_of
 from emp.league.training import Field, turnover, utility, variance
 
 RULE = "the engine's rule"
 BESIDE_BEST = 2
 """Which of its rows is the one of the table of opponents, where everybody sits opposite Best."""
+SELDOM = 0.002
+"""Least share of its decisions that a player is let make to bring it to a turnover."""
 HELD_OUT = 2_000_003
 """Added to a seed for the sessions of the rule's held-out states."""
 
@@ -34,7 +38,7 @@ class RuleResult(msgspec.Struct):
 
     beside: list[Row]  # it, beside nobody, a naive maker, the champion, its exploiter, and a copy of itself
     exploit: Gap  # its exploiter over the copy, opposite the rule
-    best: Gap  # the champion over the copy, opposite the rule
+    best: Gap  # the champion, brought to the copy's turnover, over the copy, opposite the rule
     gap: float | None  # the largest matched one, at least 0; none where no challenger matches the turnover
     lost: Gap  # the rule opposite its exploiter over the rule opposite its copy
     candidates: int  # judged for the exploiter: its budget
@@ -60,9 +64,25 @@ class _Against:
         """An episode from each state; OUTCOME[episodes, SEATS]."""
         return np.stack([self.play(k, first, "all", k) for k in range(len(self.rule.states))])
 
-    def lots(self, weights: Array) -> float:
-        """Lots an episode of a policy."""
-        return float(turnover(self.all(self.field.learned(weights))[:, 0]))
+    def lots(self, first: Array | None) -> float:
+        """Lots an episode in that seat."""
+        return float(turnover(self.all(first)[:, 0]))
+
+    def at_turnover(self, weights: Array, want: float) -> Array:
+        """The SEAT of a policy at a turnover; of what comes nearest where none will do.
+
+        Who quotes always or never cannot be moved there by its readiness to stand, but decides less often.
+        """
+        me = self.field.learned(matched(lambda w: self.lots(self.field.learned(w)), weights, want))
+        low, heard, high = SELDOM, 1.0, 1.0
+        for _ in range(BISECTIONS):
+            found = self.lots(me)
+            if abs(found / max(1e-6, want) - 1.0) <= CLOSE or (found < want and heard == 1.0):
+                break
+            low, high = (low, heard) if found > want else (heard, high)
+            heard = float(np.sqrt(low * high))
+            me["deaf"] = 1.0 - heard
+        return me
 
     def judge(self, episodes: int) -> Judge:
         """Judge candidates by Sharpe ratio, lots an episode and variance of inventory."""
@@ -107,34 +127,36 @@ def play_rule(
         )
         return _Against(field, rule)
 
-    training = seated(field.seed, states)
-    own = float(turnover(training.all(None)[:, 0]))
+    training = seated(
+        field.seed, max(states, held_out)
+    )  # a turnover is as hard to tell there as when it is measured
+    own = training.lots(None)
     bounds = [PidMultiplier(max(1e-6, own), equality=True), PidMultiplier(variance_limit)]
     found = evolve(training.judge(episodes), best, budget, field.seed, bounds)
-    exploiter = matched(training.lots, found.weights, own)
     measured = seated(field.seed + HELD_OUT, held_out)
-    beside: dict[str, Array | None] = {
+    copied = measured.all(None)
+    own = float(turnover(copied[:, 0]))  # there: what a session has taught the rule is how much it trades
+    exploiter, champion = (measured.at_turnover(weights, own) for weights in (found.weights, best))
+    beside = {
         "nobody": field.fixed(IDLE),
         "a naive maker": field.fixed(MAKER),
         "Best": field.learned(best),
-        "its exploiter": field.learned(exploiter),
-        "a copy of itself": None,
+        "its exploiter": exploiter,
     }
-    out = {name: measured.all(first) for name, first in beside.items()}
-    copy = out["a copy of itself"]
+    out = {name: measured.all(first) for name, first in beside.items()} | {"a copy of itself": copied}
 
-    def over_copy(name: str, place: int) -> Gap:
-        one = out[name][:, place]
-        lots = float(turnover(one)), float(turnover(copy[:, place]))
-        return gap(one["pnl"], copy["pnl"][:, place], lots)
+    def over_copy(outcomes: Array, place: int) -> Gap:
+        one = outcomes[:, place]
+        lots = float(turnover(one)), float(turnover(copied[:, place]))
+        return gap(one["pnl"], copied["pnl"][:, place], lots)
 
-    exploit, champion = over_copy("its exploiter", 0), over_copy("Best", 0)
-    counted = [max(0.0, one.value) for one in (exploit, champion) if one.matched]
+    exploit, usual = over_copy(out["its exploiter"], 0), over_copy(measured.all(champion), 0)
+    counted = [max(0.0, one.value) for one in (exploit, usual) if one.matched]
     return RuleResult(
         beside=[row_of(f"{RULE}, beside {n}", one[:, PLACE], one[:, 0]) for n, one in out.items()],
         exploit=exploit,
-        best=champion,
+        best=usual,
         gap=max(counted) if counted else None,
-        lost=over_copy("its exploiter", PLACE),
+        lost=over_copy(out["its exploiter"], PLACE),
         candidates=found.evaluations,
     )

@@ -11,6 +11,7 @@ import pytest
 
 from emp.core.records import HORIZON_NAMES
 from emp.engine.watched_days import DAY_NS
+from emp.governance.collect import of_league
 from emp.governance.evidence import Data, Evidence, Record, new_evidence
 from emp.governance.foreign import CATALOGUE_SHA256
 from emp.governance.gates import Gates, read_gates
@@ -59,13 +60,12 @@ GOOD = {
     "session_range_pct": 10.0,
     "turnover_difference_pct": 0.0,
     "planner_corr": 0.4,
-    "exploitability_gap": -1.0,
     "gain_bps_lots": 2.0,
     "value_missed_bps": 0.0,
 }
 
 
-WHOLE = {"turnover_difference_pct", "planner_corr", "exploitability_gap", "value_missed_bps"}
+WHOLE = {"turnover_difference_pct", "planner_corr", "value_missed_bps"}
 """What is measured of a whole series, not by horizon."""
 
 
@@ -184,6 +184,12 @@ def contest(
     return new_evidence("contest", model, made, config, reference=champion)
 
 
+def league(model: str, delta: float = -1.0, seeds: int = 8, reference: str = REFERENCE) -> Evidence:
+    """How much easier a model's rule is to exploit than the reference's, in two markets."""
+    deltas = {"large-tick": blocks(-1.0, seeds), "small-tick": blocks(delta, seeds)}
+    return of_league(model, reference, deltas, 20, {}, 1)
+
+
 def plain(measure: str, value: float, n: int = 8, instrument: str = "", asset_class: str = "") -> Record:
     kind = "day" if measure == "psi" else "run"
     return Record(measure, "", instrument, asset_class, "", (value,) * n, kind, n)
@@ -201,6 +207,7 @@ def all_green(model: str) -> list[Evidence]:
         new_evidence("latency", model, latency, {}),
         new_evidence("drift", model, psi, {}),
         new_evidence("chaos", "", [plain("violations", 0.0, 100)], {}),
+        league(model),
         outside(model),
         *integrity(model),
         *(contest(model, run=f"RUN{k}", champion=one) for k, one in enumerate(champions()) if one != model),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from emp.app.governed import markdown_of
 from emp.core.errors import GovernanceError
 from emp.governance.bounds import bounds, t_cdf, t_quantile
-from emp.governance.collect import of_steps
+from emp.governance.collect import of_league, of_steps
 from emp.governance.complete import complete
 from emp.governance.evidence import Data, Evidence
 from emp.governance.gates import Gates, Rule, read_gates, rules
@@ -28,6 +28,7 @@ from tests.governance.conftest import (
     blocks,
     evaluation,
     green_registry,
+    league,
     records,
 )
 
@@ -82,7 +83,6 @@ def test_everything_green_passes_and_nothing_at_all_fails_every_gate(
         ("turnover_difference_pct", 10.5, "turnover_match_pct"),
         ("turnover_difference_pct", -10.5, "turnover_match_pct"),
         ("planner_corr", 0.1, "planner_edge_realization_corr_min"),
-        ("exploitability_gap", 0.1, "exploitability_gap_wow_delta_max"),
         ("gain_bps_lots", -0.01, "deflated_sharpe_min"),
         ("value_missed_bps", 0.25, "value_missed_bps_max"),
     ],
@@ -165,7 +165,35 @@ def test_a_horizon_without_a_record_fails(measure: str, gates: Gates, artifact: 
     assert next(one for one in said.gates if one.name == f"{measure}_max").why.endswith("on GOOG 2s")
 
 
-JUDGED = [k for k, record in enumerate(records()) if record.measure != "exploitability_gap"]
+GAP = "exploitability_gap_wow_delta_max"
+
+
+@pytest.mark.parametrize(
+    ("delta", "seeds", "reference", "fails"),
+    [
+        (-0.1, 8, REFERENCE, False),
+        (0.1, 8, REFERENCE, True),
+        (-0.001, 8, REFERENCE, True),  # smaller on the mean of the seeds, and not with confidence
+        (-1.0, 4, REFERENCE, True),  # too few seeds for an interval
+        (-1.0, 8, "9" * 64, True),  # held to another model
+    ],
+)
+def test_no_model_is_easier_to_exploit_than_the_one_before(
+    delta: float, seeds: int, reference: str, fails: bool, gates: Gates, artifact: Artifact
+) -> None:
+    others = [one for one in all_green(artifact.hash) if one.kind != "league"]
+    made = [league(artifact.hash, delta, seeds, reference)]
+    assert failing(judged(gates, artifact, [*others, *made])) == ({GAP} if fails else set())
+    assert failing(judged(gates, artifact, others)) == {GAP}
+
+
+def test_a_model_as_easy_to_exploit_as_the_one_before_passes(gates: Gates, artifact: Artifact) -> None:
+    others = [one for one in all_green(artifact.hash) if one.kind != "league"]
+    same = of_league(artifact.hash, REFERENCE, {"small-tick": [0.0] * 8}, 20, {}, 1)
+    assert failing(judged(gates, artifact, [*others, same])) == set()
+
+
+JUDGED = list(range(len(records())))
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -214,7 +242,7 @@ def test_four_blocks_are_no_interval(gates: Gates, artifact: Artifact) -> None:
     made = [msgspec.structs.replace(r, blocks=r.blocks[:4]) for r in records()]
     said = judged(gates, artifact, [evaluation(artifact.hash, made), *all_green(artifact.hash)[1:]])
     assert "too few independent blocks: 4" in next(o.why for o in said.gates if o.name == "brier_max")
-    assert len(failing(said)) == 18
+    assert len(failing(said)) == 17
 
 
 def only(said: Judgement, name: str) -> Verdict:

@@ -331,7 +331,7 @@ def test_signed_evidence_that_says_what_cannot_be_passes_no_gate_that_reads_it(
     ]
     assert read
     for rule in read:
-        free = wrong == "range" and (rule.among is not None or rule.measure == "exploitability_gap")
+        free = wrong == "range" and (rule.among is not None or rule.measure == "exploitability_delta")
         assert free or fails(rule, [*others, made], gates, artifact, NOW), rule.name
 
 

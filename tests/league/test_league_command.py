@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 
 from emp.app.cli import main
+from emp.governance.evidence import Store
+from emp.league.exploit import Gap
+from emp.league.model_gap import Measured, deltas
+from emp.league.rule_gap import RuleResult
 
 SMALL = ["--generations", "2", "--rounds", "2", "--pairs", "2", "--episodes", "4", "--held-out", "20"]
 
@@ -56,9 +60,44 @@ def test_a_league_repeats_itself_goes_on_and_has_a_page(
     assert "other options" in capsys.readouterr().err
 
 
+def test_the_gap_of_a_model_over_another_is_evidence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = tmp_path / "registry"
+    small = ["--rounds", "2", "--pairs", "2", "--episodes", "4", "--held-out", "20", "--market", "large-tick"]
+    told = ["--jobs", "1", "--json", "--evidence", str(registry)]
+    assert ends("gap", "linear", *small, "--seeds", "2", *told) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert len(said["seeds"]) == 2
+    assert said["model"] == said["reference"]
+    for one in said["seeds"]:
+        assert one["delta"] == (None if one["model"]["gap"] is None else 0.0)  # a model beside itself
+    complete = all(one["delta"] is not None for one in said["seeds"])
+    assert said["deltas"] == ({"large-tick": [0.0] * 2} if complete else {})
+    assert ("evidence" in said) is complete
+    if complete:
+        (found,) = Store(registry).all().values()
+        assert (found.kind, found.model, found.reference) == ("league", said["model"], said["reference"])
+        assert [(r.series, r.blocks) for r in found.records] == [("large-tick", (0.0,) * 2)]
+
+
+def test_a_market_of_which_a_seed_has_no_gap_has_no_figure() -> None:
+    def measured(market: str, seed: int, gap: float | None) -> Measured:
+        none = Gap(0.0, 0.0, 0.0, None, 2)
+        one = RuleResult([], none, none, gap, none, 1)
+        return Measured(market, seed, one, RuleResult([], none, none, 0.25, none, 1))
+
+    found = [measured("b", 2, 0.5), measured("b", 1, 0.25), measured("a", 1, 0.1), measured("a", 2, None)]
+    assert deltas(found) == {"b": [0.0, 0.25]}
+
+
 def test_mistakes_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ends("run", "--market", "moon", "--out", str(tmp_path)) == 2
     assert "small-tick, large-tick" in capsys.readouterr().err
+    assert ends("gap", "linear", "--market", "moon") == 2
+    assert "small-tick, large-tick" in capsys.readouterr().err
+    assert ends("gap", str(tmp_path / "none")) == 4
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert ends("report", str(tmp_path)) != 0
     assert "no results" in capsys.readouterr().err
     (tmp_path / "x.json").write_text("{}")

@@ -11,6 +11,7 @@ from emp.app.options import takes_options
 
 if TYPE_CHECKING:
     from emp.league.generations import SeedResult, Setting
+    from emp.league.model_gap import Measured
 
 app = typer.Typer()
 
@@ -57,16 +58,11 @@ def run(options: Options) -> None:
     import msgspec
 
     from emp.app.terminal.progress import Work
-    from emp.core.errors import UsageError
     from emp.core.platform import usable_cores
-    from emp.league.markets import MARKETS, sweep
+    from emp.league.markets import sweep
 
-    names = list(dict.fromkeys(options.market or MARKETS))
-    for name in names:
-        if name not in MARKETS:
-            raise UsageError(f"no market {name}: choose from {', '.join(MARKETS)}")
     chosen = {k: getattr(options, k) for k in CHOSEN}
-    settings = {n: msgspec.structs.replace(MARKETS[n], **chosen) for n in names}
+    settings = {one.name: msgspec.structs.replace(one, **chosen) for one in _markets(options.market)}
     wanted, out = range(options.first, options.first + options.seeds), options.out
     kept = {n: _kept(out, s) if out else {} for n, s in settings.items()}
     todo = [(s, seed) for seed in wanted for n, s in settings.items() if seed not in kept[n]]
@@ -80,9 +76,109 @@ def run(options: Options) -> None:
     played = [(s, [kept[n][seed] for seed in wanted]) for n, s in settings.items()]
     _show(played)
     if out:
-        print(f"{out}: {', '.join(f'{n}.json' for n in names)}; `emp league report {out}`", file=sys.stderr)
+        print(
+            f"{out}: {', '.join(f'{n}.json' for n in settings)}; `emp league report {out}`", file=sys.stderr
+        )
     if options.as_json:
         print(json.dumps(_summaries(played)))
+
+
+class GapOptions(NamedTuple):
+    """What `emp league gap` takes."""
+
+    artifact: Annotated[
+        str, typer.Argument(help="Model whose rule is measured: a folder, or a shipped kind.")
+    ]
+    reference: Annotated[str, typer.Option(help="Model that it is held to.")] = "linear"
+    market: Annotated[
+        list[str] | None, typer.Option(help="small-tick or large-tick; may be repeated. Both by default.")
+    ] = None
+    seeds: Annotated[int, typer.Option(min=1, help="In each market; a gate wants five or more.")] = 8
+    first: Annotated[int, typer.Option("--from", min=0, help="The first seed.")] = 1
+    rounds: Annotated[int, typer.Option(min=2, help="Of the exploiter's training.")] = 20
+    pairs: Annotated[int, typer.Option(min=2, help="Antithetic pairs of candidates in a round.")] = 6
+    episodes: Annotated[int, typer.Option(min=4, help="Of a candidate in a round.")] = 8
+    held_out: Annotated[int, typer.Option(min=20, help="Episodes of a comparison.")] = 200
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0
+    evidence: Annotated[
+        Path | None, typer.Option(help="Registry that is to have evidence for the gate of the gap.")
+    ] = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False
+
+
+@app.command()
+@takes_options(GapOptions)
+def gap(options: GapOptions) -> None:
+    """How exploitable the engine's rule is on a model's forecasts, beside another model's, seed by seed."""
+    import msgspec
+
+    from emp.app.terminal.progress import Work
+    from emp.core.platform import usable_cores
+    from emp.engine.choose import load_model
+    from emp.league.model_gap import Job, Measured, deltas, measure_all
+
+    model, reference = (load_model(one).artifact.hash for one in (options.artifact, options.reference))
+    chosen = {k: getattr(options, k) for k in ("rounds", "pairs", "episodes", "held_out")}
+    settings = [msgspec.structs.replace(one, **chosen) for one in _markets(options.market)]
+    jobs = [
+        Job(s, options.first + k, options.artifact, options.reference)
+        for s in settings
+        for k in range(options.seeds)
+    ]
+    found: list[Measured] = []
+    with Work("gaps") as work:
+        for one in measure_all(jobs, min(options.jobs or usable_cores(), len(jobs))):
+            found.append(one)
+            work.report(f"{len(found)} of {len(jobs)} seeds", len(found) / len(jobs))
+    found.sort(key=lambda m: (m.market, m.seed))
+    told = deltas(found)
+    _show_gaps(found)
+    for name in [s.name for s in settings if s.name not in told]:
+        print(f"{name}: no figure: a seed has no challenger at a matched turnover", file=sys.stderr)
+    said: dict[str, Any] = {"model": model, "reference": reference, "deltas": told}
+    said["seeds"] = [msgspec.to_builtins(one) | {"delta": one.delta} for one in found]
+    if options.evidence is not None and told:
+        from emp.governance.collect import of_league
+        from emp.governance.evidence import Store
+
+        config = {**chosen, "seeds": options.seeds, "markets": sorted(told)}
+        signed = of_league(model, reference, told, options.held_out, config, options.first)
+        said["evidence"] = Store(options.evidence).add(signed)
+    if options.as_json:
+        print(json.dumps(said))
+
+
+def _markets(names: list[str] | None) -> "list[Setting]":
+    """The settings of the markets named, each once; of all where none is."""
+    from emp.core.errors import UsageError
+    from emp.league.markets import MARKETS
+
+    for name in names or ():
+        if name not in MARKETS:
+            raise UsageError(f"no market {name}: choose from {', '.join(MARKETS)}")
+    return [MARKETS[name] for name in dict.fromkeys(names or MARKETS)]
+
+
+def _show_gaps(found: "list[Measured]") -> None:
+    from rich.table import Table
+
+    from emp.app.terminal.console import make_console
+    from emp.app.terminal.table import print_table
+
+    def shown(value: float | None) -> str:
+        return "unmatched" if value is None else f"{value:+.3f}"
+
+    table = Table(
+        title="gap of the rule over a copy of itself, Sharpe ratio per episode", title_justify="left"
+    )
+    for head in ("market", "seed", "model", "reference", "model less reference", "lots", "exploiter's"):
+        table.add_column(head, justify="left" if head == "market" else "right")
+    for one in found:
+        lots = one.model.beside[-1].lots
+        theirs = lots * (1.0 + (one.model.exploit.turnover or 0.0))
+        gaps = one.model.gap, one.reference.gap, one.delta
+        table.add_row(one.market, str(one.seed), *map(shown, gaps), f"{lots:.1f}", f"{theirs:.1f}")
+    print_table(make_console(), table)
 
 
 @app.command()

@@ -1,0 +1,84 @@
+"""How exploitable the rule is on one model's forecasts, beside another model's: what the gate of the gap reads.
+
+Both models meet the same sessions, the same episodes and an exploiter that was trained in the same way with the same
+random numbers, from the untrained maker of the league. So a model beside itself differs by exactly 0.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from emp.core.processes import in_processes
+from emp.league.evolve import Budget
+from emp.league.generations import Setting
+from emp.league.match import Table
+from emp.league.rule_gap import RuleResult, play_rule
+from emp.league.seats import first_weights
+from emp.league.training import Field, Players
+from emp.sim.flow.shipped import named_flow
+
+
+class Measured(msgspec.Struct):
+    """One seed of one market."""
+
+    market: str
+    seed: int
+    model: RuleResult
+    reference: RuleResult
+
+    @property
+    def delta(self) -> float | None:
+        """The model's gap less the reference's; none where one has none, because no challenger matched a turnover."""
+        if self.model.gap is None or self.reference.gap is None:
+            return None
+        return self.model.gap - self.reference.gap
+
+
+class Job(NamedTuple):
+    """A setting, a seed, and two artifacts by folder or kind."""
+
+    setting: Setting
+    seed: int
+    model: str
+    reference: str
+
+
+def measure(job: Job) -> Measured:
+    """Both models from one seed in one market."""
+    s = job.setting
+    field = Field(Table(named_flow(s.model), s.fees), Players(s.size, s.limit, s.parent), job.seed)
+
+    def gap_of(policy: str) -> RuleResult:
+        return play_rule(
+            field,
+            first_weights(),
+            instrument=s.instrument,
+            policy=policy,
+            budget=Budget(rounds=s.rounds, pairs=s.pairs),
+            episodes=s.episodes,
+            states=s.states,
+            held_out=s.held_out,
+            variance_limit=s.variance,
+        )
+
+    model = gap_of(job.model)
+    same = job.model == job.reference
+    return Measured(s.name, job.seed, model, model if same else gap_of(job.reference))
+
+
+def measure_all(jobs: list[Job], processes: int) -> Iterator[Measured]:
+    """Measure on local processes; what is done comes as it ends."""
+    if processes == 1 or len(jobs) == 1:
+        yield from map(measure, jobs)
+        return
+    for _, found in in_processes(measure, jobs, processes):
+        yield found
+
+
+def deltas(found: list[Measured]) -> dict[str, list[float]]:
+    """The deltas of each market by seed; a market of which one seed has none is left out: nobody chooses seeds."""
+    markets: dict[str, list[float | None]] = {}
+    for one in sorted(found, key=lambda m: (m.market, m.seed)):
+        markets.setdefault(one.market, []).append(one.delta)
+    return {name: [d for d in row if d is not None] for name, row in markets.items() if None not in row}
