@@ -96,6 +96,8 @@ def test_mistakes_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "small-tick, large-tick" in capsys.readouterr().err
     assert ends("gap", "linear", "--market", "moon") == 2
     assert "small-tick, large-tick" in capsys.readouterr().err
+    assert ends("run", "--policy", str(tmp_path / "none"), "--out", str(tmp_path)) == 4
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert ends("gap", str(tmp_path / "none")) == 4
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert ends("report", str(tmp_path)) != 0

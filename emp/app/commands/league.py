@@ -59,8 +59,10 @@ def run(options: Options) -> None:
 
     from emp.app.terminal.progress import Work
     from emp.core.platform import usable_cores
+    from emp.engine.choose import load_model
     from emp.league.markets import sweep
 
+    load_model(options.policy)  # what cannot be read is said now, not after a training
     chosen = {k: getattr(options, k) for k in CHOSEN}
     settings = {one.name: msgspec.structs.replace(one, **chosen) for one in _markets(options.market)}
     wanted, out = range(options.first, options.first + options.seeds), options.out
