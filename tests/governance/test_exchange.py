@@ -129,7 +129,7 @@ def test_a_model_goes_from_home_to_the_market_on_evidence_of_both(
     assert default(box) == artifact.hash
     with box.at() as registry:
         refuse_live(registry.home, artifact.hash, SimClock(15 * DAY_NS), "fix", ["GOOG"])
-        assert registry.verify() == 53
+        assert registry.verify() == 54
     assert home.state() == box.state()
     assert box.take_from(home) == home.take_from(box) == Taken(0, 0, (), 0)
 
