@@ -136,11 +136,11 @@ def _judge_artifacts(asked: Asked, markets: "Sequence[Market]", budget: "Budget"
         DataError: there is no such market.
     """
     from emp.app.terminal.progress import Work
-    from emp.model.artifact import trained_on
+    from emp.model.artifact import saw_in_training
     from emp.train.judge.apart import judge_market
 
     models = _models(asked.artifacts)
-    known = {name for model in models.values() for name in trained_on(model.artifact.manifest)}
+    known = {name for model in models.values() for name in saw_in_training(model.artifact.manifest)}
     outside = [m for m in markets if m.data.instrument.name not in known]
     if asked.single:
         outside = [m for m in outside if m.name in asked.single]
@@ -161,7 +161,9 @@ def _judge_artifacts(asked: Asked, markets: "Sequence[Market]", budget: "Budget"
         "name": "outside the training",
         "left_out": [market.name for market in outside],
         "trained_on": sorted(known),
-        "trained_on_by": {name: sorted(trained_on(one.artifact.manifest)) for name, one in models.items()},
+        "trained_on_by": {
+            name: sorted(saw_in_training(one.artifact.manifest)) for name, one in models.items()
+        },
         "models": {name: model.artifact.hash for name, model in models.items()},
     }
     return Found(cells, [facts], "artifact")

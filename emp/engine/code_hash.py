@@ -11,6 +11,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
 from importlib.machinery import SourceFileLoader
+from logging import Logger
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -58,7 +59,7 @@ def source_hash(function: Any, memory: Any = None) -> str:
 
 def values_hash(function: Any) -> str:
     """Of the numbers, words and arrays that a function refers to, directly or as parts of something, and of the files
-    of functions among them: a model's weights may have been read from a file that its source only names.
+    of functions among them: weights may have been read from a file that its source only names.
 
     Raises:
         UsageError: a file is another than the one that was loaded, or numba keeps what it compiles of a function.
@@ -210,12 +211,6 @@ def _is_own(where: str | None) -> bool:
     return where is not None and not str(Path(where).resolve()).startswith(_FOREIGN)
 
 
-def check_compiled(function: Any) -> None:
-    """UsageError in one line where a function, or one that it calls, is compiled for longer than this process."""
-    for _ in _words(function, DEPTH, {}):
-        pass
-
-
 def _refuse_kept(value: Any) -> None:
     """UsageError where numba keeps a function of the user's own: of all that it is compiled with, numbers and what it
     calls in other files, it looks at its own file alone.
@@ -245,7 +240,7 @@ def _words(value: Any, depth: int, known: dict[int, tuple[int, Any]]) -> Iterato
         yield f"{type(value).__name__} {value!r}".encode()
     elif id(value) in known:
         yield f"again {known[id(value)][0]}".encode()
-    elif depth > 0 and not isinstance(value, ModuleType):
+    elif depth > 0 and not isinstance(value, ModuleType | Logger):  # who listens to a log computes nothing
         known[id(value)] = len(known), value
         for name, one in _inside(value):
             yield name.encode()

@@ -18,7 +18,7 @@ from emp.engine.code_hash import forget_compiled, is_own_module, keep_room
 from emp.engine.loaded import LoadedModel
 from emp.engine.onnx_model import NETWORK, network_again, read_network
 from emp.engine.own_model import OwnCode, make_model
-from emp.model.artifact import Artifact, Manifest, content_hash
+from emp.model.artifact import ENCODER, Artifact, Manifest, content_hash
 
 _OWN = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
 
@@ -98,15 +98,20 @@ def load_again(artifact: Artifact, folder: Path) -> LoadedModel:
         found = network_again(artifact) if network else load_own(*_again(artifact, source)).load()
     except EmpError as error:
         raise ArtifactError(f"{whose}: {error}") from error
-    names = {content_hash(one, artifact.tensors) for one in _as_named_now(artifact.manifest)}
+    now = _as_named_now(artifact.manifest, found.artifact.manifest)
+    names = {content_hash(one, artifact.tensors) for one in now}
     if found.artifact.hash not in {artifact.hash, *names}:
         raise ArtifactError(f"{whose}: it has changed since it served ({source})")
     return found._replace(artifact=artifact)
 
 
-def _as_named_now(manifest: Manifest) -> Iterator[Manifest]:
-    """A manifest that an earlier build may have written, as it is written now."""
+def _as_named_now(manifest: Manifest, found: Manifest) -> Iterator[Manifest]:
+    """A manifest that an earlier build may have written, as it is written now: of what it did not say of its depth
+    encoder, whose tensors its hash covers, as `found` says it.
+    """
     config, provenance = {"folder": ""} | manifest.config, manifest.provenance
+    if ENCODER in found.provenance:
+        provenance = {ENCODER: found.provenance[ENCODER]} | provenance
     spans = [{"series": one.get("instrument")} | one for one in provenance.get("series", [])]
     yield msgspec.structs.replace(
         manifest, config=config, provenance=provenance | ({"series": spans} if spans else {})

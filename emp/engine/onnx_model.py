@@ -36,6 +36,7 @@ from emp.engine.own_model import (
     OwnCode,
     Settings,
     artifact_of,
+    check_written,
     checked,
     checked_settings,
     loaded,
@@ -151,6 +152,7 @@ def read_network(
     features: Features | None = None,
     base: str | None = None,
     trained_on: Any = None,
+    catalogue: str | Path | None = None,
     name: str | None = None,
 ) -> Network:
     """An ONNX file as a model; what is not said is what the file says of itself (`emp.export`), or as for `emp.Model`.
@@ -170,7 +172,7 @@ def read_network(
         warmup_events=told.warmup_events if warmup_events is None else warmup_events,
         features=features,
         base=told.base if base is None else str(base),
-        trained_on=told.trained_on if trained_on is None else spans_of(trained_on, title),
+        trained_on=told.trained_on if trained_on is None else spans_of(trained_on, title, catalogue),
     )
     _check_inputs(told, said)
     if told.inputs is None and not said.trained_on and trained_on is None:
@@ -248,7 +250,7 @@ def _told(content: bytes, whose: str) -> Told:
     try:
         written = session.get_modelmeta().custom_metadata_map.get(SAYS, "{}")
         told = msgspec.json.decode(written, type=Told)
-        spans_of(told.trained_on, "trained")
+        check_written(told.trained_on)
         return told
     except (ValueError, msgspec.MsgspecError, UsageError) as error:
         raise UsageError(f"{whose}: what its metadata says under {SAYS!r} is wrong: {_line(error)}") from None

@@ -20,7 +20,7 @@ from emp.core.errors import UsageError
 from emp.core.records import Array
 from emp.decision import requests as _requests  # noqa: F401  numba must know them before it compiles a rule
 from emp.decision.own import ANSWERED, OBSERVATION, RAISED, REQUEST, OwnRule, own_rule
-from emp.engine.code_hash import check_compiled, source_hash
+from emp.engine.code_hash import source_hash, values_hash
 from emp.engine.engine import Engine
 from emp.engine.entry import (
     ENTRY,
@@ -40,6 +40,7 @@ class Rule:
     Attributes:
         name: as it is called in pages and records.
         hash: of its source; a function that is changed is another rule.
+        values: hash of what its source only names: numbers, arrays, functions of other files, and its memory at first.
         compiled: whether it stays in compiled code.
         memory: what is passed as `mine`: for a compiled rule an array, kept in checkpoints; None where it takes none.
     """
@@ -50,8 +51,7 @@ class Rule:
         self.name = name or str(getattr(plain, "__name__", type(plain).__name__))
         self.compiled = isinstance(function, Dispatcher)
         self.memory = memory
-        check_compiled(function)
-        self.hash = source_hash(plain, memory)
+        self.hash, self.values = source_hash(plain, memory), values_hash((function, memory))
         self._raised: BaseException | None = None
         self._params: OwnRule | None = None
         takes = arguments(plain, f"rule {self.name}", "(seen, request)", "(seen, request, mine)")

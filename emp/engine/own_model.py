@@ -37,7 +37,7 @@ from emp.engine.entry import (
 from emp.engine.loaded import LoadedModel, encoder_of
 from emp.engine.shipped import artifact_folder
 from emp.model import beliefs as _beliefs  # noqa: F401  numba must know it before it compiles a model
-from emp.model.artifact import OWN, Artifact, Manifest, content_hash, load
+from emp.model.artifact import ENCODER, OWN, Artifact, Manifest, content_hash, load
 from emp.model.own import SAID, OwnModel
 from emp.perception.normalise import INPUT_NAMES, INPUTS, LOG_SPAN
 from emp.perception.own import SEEN, OwnFeatures, own_features, row_width
@@ -49,8 +49,9 @@ WARMUP_EVENTS = 512
 MOST_WARMUP = 1 << 31
 """What may be asked for of events after a reset: more than any stretch of a market has."""
 
-FIRST_NS = 10**17
-"""A time below it, in 1973, is in seconds, milliseconds or microseconds; above 2**63 it is none in ns."""
+FIRST_NS = 4 * 10**15
+"""A time below it, in February 1970, is one of today in seconds, milliseconds or microseconds; from 2**63 on it is none
+in ns."""
 
 MOST_REMEMBERED = 1 << 20
 """Numbers that a function may remember of an instrument."""
@@ -198,6 +199,7 @@ class Model(OwnCode):
         features: Features | None = None,
         base: str = DEFAULT_IMPL,
         trained_on: Any = None,
+        catalogue: str | Path | None = None,
         name: str | None = None,
     ) -> None:
         """Describe a model.
@@ -211,11 +213,12 @@ class Model(OwnCode):
             base: the shipped model, or folder, whose depth encoder, units and classes are its own.
             trained_on: market data that it was trained on, or its span (instrument, from ns, to ns beyond the last), or
                 several: a result tells it apart. Of none: (); None: nobody says.
+            catalogue: a file of one's own that knows the instruments of those spans.
             name: as pages and records call it.
         """
         title = _title(function, name)
         self._part = checked(function, f"model {title}", "x, forecast", memory)
-        spans = spans_of(trained_on, title)
+        spans = spans_of(trained_on, title, catalogue)
         self.settings = checked_settings(Settings(title, memory, warmup_events, features, str(base), spans))
 
     def named(self, source: str) -> "Model":
@@ -244,13 +247,17 @@ def checked_settings(said: Settings) -> Settings:
     return said
 
 
-def spans_of(trained_on: Any, name: str) -> Spans | None:
-    """Where a model was trained, of the market data or the spans that it was trained on; None of None."""
+def spans_of(trained_on: Any, name: str, own_catalogue: str | Path | None = None) -> Spans | None:
+    """Where a model was trained, of the market data or the spans that it was trained on; None of None.
+
+    Raises:
+        UsageError: in one line: a span is none, or of an instrument that neither catalogue knows.
+    """
     if trained_on is None:
         return None
     several = isinstance(trained_on, list | tuple) and not _is_span(trained_on)
     try:
-        return [_span_of(one) for one in (trained_on if several else [trained_on])]
+        return [_span_of(one, own_catalogue) for one in (trained_on if several else [trained_on])]
     except (AttributeError, IndexError, TypeError):
         raise UsageError(
             f"model {name}: trained_on is market data, or several: trained_on=market[:50_000];"
@@ -266,18 +273,32 @@ def _is_span(one: Any) -> bool:
     return all(isinstance(ts, int | np.integer) for ts in one[1:])
 
 
-def _span_of(one: Any) -> tuple[str, int, int]:
+def _span_of(one: Any, own_catalogue: str | Path | None) -> tuple[str, int, int]:
     if _is_span(one):
         name, first, last = str(one[0]), int(one[1]), int(one[2])
         if not FIRST_NS <= first < last < 2**63:
+            raise ValueError(_no_span(name, first, last))
+        known = catalogue(None if own_catalogue is None else Path(own_catalogue))
+        if name not in known:
+            near = {other.upper(): other for other in known}.get(name.upper())
             raise ValueError(
-                f"{name} from {first} to {last}: ns UTC, the first of it and one beyond the last"
+                f"there is no instrument {name}: {near or 'catalogue= names a file of your own that has it'}"
             )
-        known = {other.upper(): other for other in catalogue()}.get(name.upper(), name)
-        if known != name:  # a name that is in no other spelling there may be of a catalogue of his own
-            raise ValueError(f"there is no instrument {name}: {known}")
         return name, first, last
     return one.instrument.name, int(one.events["ts"][0]), int(one.events["ts"][-1]) + 1
+
+
+def _no_span(name: str, first: int, last: int) -> str:
+    return f"{name} from {first} to {last}: ns UTC, the first of it and one beyond the last"
+
+
+def check_written(spans: Spans | None) -> None:
+    """UsageError in one line where what a file says is no span. Year and catalogue were looked at when it was written:
+    it may have been by market data of any year.
+    """
+    for name, first, last in spans or ():
+        if not -(2**63) <= first < last < 2**63:
+            raise UsageError(f"trained_on: {_no_span(name, first, last)}")
 
 
 def make_model(function: Any) -> OwnCode:
@@ -339,6 +360,10 @@ def _artifact(
         {"series": name, "instrument": name, "train_ns": [first, last]}
         for name, first, last in settings.trained_on or ()
     ]
+    encoder = [
+        {name: one[name] for name in ("series", "instrument", "train_ns")}
+        for one in base.manifest.provenance.get("series", [])
+    ]
     manifest = Manifest(
         kind=OWN,
         schema=schema_hash(),
@@ -347,7 +372,7 @@ def _artifact(
         thresholds=base.manifest.thresholds,
         warmup_events=settings.warmup_events,
         config=config,
-        provenance={} if settings.trained_on is None else {"series": trained},
+        provenance={} if settings.trained_on is None else {"series": trained, ENCODER: encoder},
     )
     held = {name: t for name, t in base.tensors.items() if name.startswith("encoder.")} | tensors
     manifest.hash = content_hash(manifest, held)

@@ -44,7 +44,7 @@ class PlannedRule(Rule):
         self.artifact, self.budget_ms = artifact, budget_ms
         self.depth = artifact.manifest.depth if depth is None else depth
         self.name = "planner" if artifact.passed else "planner (candidate)"
-        self.hash = artifact.hash
+        self.hash, self.values = artifact.hash, ""
         self.compiled, self.memory = True, None
         self.planner: Planner | None = None
         self._on = True  # as the newest control input has it

@@ -7,7 +7,7 @@ manifest, by instrument and time: another vendor's recording of the same hours i
 from collections.abc import Iterable
 from typing import Any
 
-from emp.model.artifact import Manifest, tells_training
+from emp.model.artifact import ENCODER, Manifest, tells_training
 
 TRAINED, CALIBRATED, UNSEEN = "trained", "calibrated", "unseen"
 NOT_KNOWN = "not known"
@@ -20,12 +20,13 @@ Span = tuple[str, int, int]
 
 
 def seen_spans(manifest: Manifest, instrument: str) -> list[Span]:
-    """Spans of an instrument that went into a model, or may have; where two overlap, `span_at` takes training before
-    calibration.
+    """Spans of an instrument that went into a model or its depth encoder, or may have; where two overlap, `span_at`
+    takes training before calibration.
     """
     if not tells_training(manifest):
         return [(NOT_KNOWN, -FOREVER_NS, FOREVER_NS)]
-    series = [one for one in manifest.provenance.get("series", []) if one.get("instrument") == instrument]
+    told = [*manifest.provenance.get("series", []), *manifest.provenance.get(ENCODER, [])]
+    series = [one for one in told if one.get("instrument") == instrument]
     return [
         (name, int(one[key][0]), int(one[key][1]))
         for name, key in ((TRAINED, "train_ns"), (CALIBRATED, "calibrate_ns"))

@@ -21,7 +21,7 @@ from emp.governance.reference import Likeness
 from emp.governance.seal import content_address
 from emp.governance.sound import asset_classes, impossible, unsound
 from emp.governance.trials import trials_of
-from emp.model.artifact import Manifest, trained_on
+from emp.model.artifact import Manifest, saw_in_training, trained_on
 
 NO_EVIDENCE = "no evidence: not promotable"
 
@@ -216,7 +216,7 @@ def _foreign(rule: Rule, case: Case, one: Evidence) -> str:
         return "another champion, or a market played again"
     if of_paper(one) and played_again(one):
         return "a market played again"
-    if rule.outside and trained_on(case.manifest).intersection(data.instrument for data in one.data):
+    if rule.outside and saw_in_training(case.manifest).intersection(data.instrument for data in one.data):
         return "an instrument of the training"
     return picked(one) if rule.outside else ""
 

@@ -26,6 +26,9 @@ Kind = Literal["linear", "mamba2", "mamba3", "own"]
 OWN: Literal["own"] = "own"
 """Kind of a model of the user's own: a function, or a network of another make."""
 
+ENCODER = "encoder"
+"""Entry of a provenance: of a model of the user's own, the series that the depth encoder of its base was trained on."""
+
 UNNAMED = ("source", "folder")
 """Entries of an artifact's `config` that say where it was found: how a file was named on a day makes no other model."""
 
@@ -74,6 +77,12 @@ class Artifact(msgspec.Struct, frozen=True):
 def trained_on(manifest: Manifest) -> frozenset[str]:
     """Names of the instruments in a model's training; empty for what was not trained, a rule in a model's place."""
     return frozenset(series["instrument"] for series in manifest.provenance.get("series", []))
+
+
+def saw_in_training(manifest: Manifest) -> frozenset[str]:
+    """Names of the instruments that a model was trained on, or the depth encoder that shows it the market."""
+    encoder = manifest.provenance.get(ENCODER, [])
+    return trained_on(manifest).union(series["instrument"] for series in encoder)
 
 
 def tells_training(manifest: Manifest) -> bool:

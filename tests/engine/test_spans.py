@@ -14,6 +14,7 @@ from emp.engine.replay import Backtest
 from emp.engine.spans import (
     CALIBRATED,
     FOREVER_NS,
+    NOT_KNOWN,
     TRAINED,
     UNSEEN,
     add_stretch,
@@ -22,6 +23,7 @@ from emp.engine.spans import (
     span_at,
 )
 from emp.journal.actionlog import read_actions
+from emp.model.artifact import saw_in_training, trained_on
 from tests.kit.backtests import backtest, differences_after_a_kill
 from tests.kit.events import random_events
 from tests.kit.models import engine
@@ -132,3 +134,24 @@ def test_the_shipped_models_know_what_they_were_trained_on() -> None:
     names = [name for name, _, _ in seen_spans(manifest, "GOOG")]
     assert names == [TRAINED, CALIBRATED]
     assert not seen_spans(manifest, "AAPL")
+
+
+def test_what_the_depth_encoder_of_an_own_models_base_was_trained_on_is_no_unseen_market() -> None:
+    from emp.engine.choose import load_model
+    from emp.engine.own_model import Model
+
+    def silent(x: Any, forecast: Any) -> None:
+        pass
+
+    own_span = ("GOOG", 10**18, 10**18 + 5)
+    of_base = [one for one in seen_spans(load_model("linear").artifact.manifest, "GOOG") if one[0] == TRAINED]
+    for told, own in (((), []), (own_span, [(TRAINED, *own_span[1:])])):
+        manifest = Model(silent, base="linear", trained_on=told).load().artifact.manifest
+        assert seen_spans(manifest, "GOOG") == [*own, *of_base]
+        assert not seen_spans(manifest, "AAPL")
+        assert saw_in_training(manifest) == trained_on(load_model("linear").artifact.manifest)
+        assert trained_on(manifest) == {
+            one[0] for one in (told,) if one
+        }  # outcomes teach its heads as before
+    untold = Model(silent, base="linear").load().artifact.manifest
+    assert [name for name, _, _ in seen_spans(untold, "GOOG")] == [NOT_KNOWN]

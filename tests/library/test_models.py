@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -444,6 +445,11 @@ SLIPS = {
     "beyond": (("GC", NOW_NS, 2**70), "ns UTC"),
     "of several": ([("GC", NOW_NS, NOW_NS + 1), ("GC", 5, 9)], "trained_on: GC from 5 to 9: ns UTC"),
     "spelling": (("gc", NOW_NS, NOW_NS + 1), "trained_on: there is no instrument gc: GC"),
+    "microseconds": (("GC", 1_700_000_000_000_000, 1_700_000_000_000_009), "ns UTC"),
+    "unknown": (
+        ("GOOOG", NOW_NS, NOW_NS + 1),
+        "trained_on: there is no instrument GOOOG: catalogue= names a",
+    ),
 }
 
 
@@ -451,6 +457,17 @@ SLIPS = {
 def test_a_slip_in_what_it_was_trained_on_is_one_line(span: Any, why: str) -> None:
     """It would be called unseen there."""
     refuse(lambda: emp.Model(by_mean, trained_on=span), why)
+
+
+def test_spans_of_an_early_year_and_of_a_catalogue_of_ones_own_are_taken(tmp_path: Path) -> None:
+    own = tmp_path / "mine.yaml"
+    own.write_text(
+        "instruments: {MYCOIN: {tick: 0.01, lot: 1, venue: crypto_clob, asset_class: crypto,"
+        " calendar: always_open, taker_fee: 2.0, maker_fee: 1.0, fee_source: a test, currencies: [USD]}}\n"
+    )
+    span = ("MYCOIN", 50_000_000_000_000_000, 50_000_000_000_000_001)  # in 1971
+    made = emp.Model(by_mean, trained_on=span, catalogue=own).load().artifact
+    assert made.manifest.provenance["series"][0]["train_ns"] == list(span[1:])
 
 
 def test_numbers_beyond_what_is_counted_are_one_line(market: emp.MarketData) -> None:

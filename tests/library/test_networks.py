@@ -267,6 +267,14 @@ def test_metadata_that_says_nothing_clear_is_one_line(tmp_path: Path, says: str)
     assert "\n" not in str(told.value)
 
 
+def test_what_was_exported_with_market_data_of_any_year_is_read_again(tmp_path: Path) -> None:
+    """Also of a catalogue that is not there where it serves."""
+    says = '{"trained_on": [["MYCOIN", 1000000000, 9000000000]]}'
+    (tmp_path / "net.onnx").write_bytes(made_of([sixes(), node("Identity", ["six"], "mean")], says=says))
+    loaded = model_of(tmp_path / "net.onnx")
+    assert loaded.artifact.manifest.provenance["series"][0]["train_ns"] == [10**9, 9 * 10**9]
+
+
 def test_a_base_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     says = '{"base": "nope"}'
     (tmp_path / "net.onnx").write_bytes(made_of([sixes(), node("Identity", ["six"], "mean")], says=says))

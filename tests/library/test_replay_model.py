@@ -20,7 +20,7 @@ from emp.engine.choose import model_of
 from emp.engine.load import load_folder
 from emp.engine.named import is_own, load_own
 from emp.governance.registry import Registry
-from emp.model.artifact import save
+from emp.model.artifact import ENCODER, save
 from emp.model.own import forecast_own
 from tests.kit.commands import said
 
@@ -315,6 +315,13 @@ def test_what_an_earlier_build_has_said_of_its_training_serves_too(
     kept = save(tmp_path / "earlier", earlier, loaded.artifact.tensors)
     assert kept.hash != loaded.artifact.hash
     assert load_folder(tmp_path / "earlier").artifact.hash == kept.hash
+    # a later one said all but what the depth encoder was trained on
+    of_encoder = {name: one for name, one in manifest.provenance.items() if name != ENCODER}
+    assert (of_encoder != manifest.provenance) == bool(said)
+    later = save(
+        tmp_path / "later", msgspec.structs.replace(manifest, provenance=of_encoder), loaded.artifact.tensors
+    )
+    assert load_folder(tmp_path / "later").artifact.hash == later.hash
 
 
 def test_all_spans_of_an_instrument_are_told() -> None:

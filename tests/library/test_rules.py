@@ -1,6 +1,7 @@
 """Rules of one's own: decided in Python or compiled alike, held to the owner's limits, and loud where they fail."""
 
 import gc
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ import numpy as np
 import pytest
 
 import emp
-from emp.app.wiring.rules import load_rule
+from emp.app.wiring.assembly import describe_rule
+from emp.app.wiring.rules import load_rule, recorded_rule
 from emp.core.codes import Reason
+from emp.core.config.config import SystemConfig
+from emp.core.errors import JournalError
 from emp.engine.choose import load_model
 from emp.engine.engine import Engine
 from emp.engine.limits import EngineLimits
@@ -379,3 +383,52 @@ def test_a_changed_rule_is_another_rule(tmp_path: Path) -> None:
         path.write_text(f"def rule(seen, request):\n    {body}\n")
         hashes.add(load_rule(f"{path}:rule").hash)
     assert len(hashes) == 2
+
+
+REACHING = """
+import logging
+
+import numpy as np
+from reached import threshold
+
+log = logging.getLogger(__name__)
+weights = np.load("weights.npy")
+
+
+def rule(seen, request):
+    log.debug("asked")
+    if seen.qimbalance * weights[0] > threshold():
+        request.action, request.side, request.qty = 1, 1, 1
+"""
+
+
+def test_a_rule_is_another_where_its_helper_or_an_array_of_its_own_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("reaching.py").write_text(REACHING)
+    described = []
+    for weight, level in ((1.0, 0.5), (1.0, 0.7), (2.0, 0.7), (1.0, 0.5)):
+        np.save("weights.npy", np.array([weight]))
+        Path("reached.py").write_text(f"def threshold():\n    return {level}\n")
+        logging.getLogger(f"another_{weight}_{level}").setLevel(logging.INFO)
+        described.append(describe_rule(load_rule("reaching.py:rule")))
+    first, helped, weighed, again = described
+    assert again == first
+    assert len({one["values"] for one in (first, helped, weighed)}) == 3
+    config = SystemConfig(mode="mock", instruments={"names": ["GC"]}, decision={"rule": "reaching.py:rule"})  # type: ignore[arg-type]
+    earlier = {name: first[name] for name in ("name", "sha256")}
+    for kept in (first, earlier):
+        assert recorded_rule(config, kept, tmp_path / "planner") is not None
+    for other in (helped, weighed):
+        with pytest.raises(JournalError, match="rule, and it has changed since"):
+            recorded_rule(config, other, tmp_path / "planner")
+
+
+def test_what_a_rule_remembers_at_first_is_part_of_it() -> None:
+    def rule(seen: Any, request: Any, mine: Any) -> None:
+        pass
+
+    one, other, same = (describe_rule(emp.Rule(rule, memory={"side": side})) for side in (1, -1, 1))
+    assert one == same
+    assert one != other

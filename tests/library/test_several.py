@@ -9,9 +9,12 @@ import pytest
 import emp
 from emp.app.cli import main
 from emp.app.report.data import read_run
+from emp.core.codes import Reason
 from emp.core.errors import EmpError
 from emp.core.records import UNHASHED, fieldwise_bytes
+from emp.engine.choose import load_model
 from tests.kit.commands import said
+from tests.kit.planners import random_planner
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,51 @@ def test_whose_file_is_whose_is_part_of_what_a_run_is(
     assert found[0] != found[1]
 
 
+def test_several_files_of_one_are_named_so_as_often(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    market = emp.load(folder / "GOOG.parquet", "GOOG")
+    for name, part in (("morning", market[:900]), ("noon", market[900:])):
+        part.save(tmp_path / f"{name}.parquet")
+    files = [tmp_path / "noon.parquet", tmp_path / "morning.parquet"]
+    words = [f"GOOG={files[0]}", f"TSLA={folder / 'TSLA.parquet'}", f"GOOG={files[1]}"]
+    found = emp.backtest({"GOOG": files[::-1], "TSLA": folder / "TSLA.parquet"}, model="linear")
+    code, told = said(capsys, "replay", *words, "--model", "linear", "--runs", str(tmp_path), "--json")
+    assert code == 0, told
+    assert told["instruments"]["GOOG"]["events"] > 1_900  # both parts, though the later one was named first
+    assert found.summary["instruments"] == told["instruments"]
+    for one, other in zip(read_run(Path(told["run_folder"])), (found["GOOG"], found["TSLA"]), strict=True):
+        assert fieldwise_bytes(one.rows, UNHASHED) == fieldwise_bytes(other.rows, UNHASHED)
+
+
+@pytest.mark.parametrize("by", ["planner", "context"])
+def test_a_planner_and_the_slow_context_are_for_each_what_they_are_alone(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], by: str
+) -> None:
+    random_planner(tmp_path / "planner", load_model("linear").artifact.hash)
+    (tmp_path / "events.yaml").write_text(
+        "events: [{name: release, currencies: [USD], time: 2023-11-15T15:01:00+00:00, minutes: 0.5}]\n"
+    )
+    (tmp_path / "emp.yaml").write_text(
+        f"mode: mock\ninstruments: {{names: [GOOG]}}\ncontext: {{calendar: {tmp_path}/events.yaml}}\n"
+    )
+    option = ("--planner", "planner") if by == "planner" else ("--config", "emp.yaml")
+    words = (option[0], str(tmp_path / option[1]), "--model", "linear", "--runs", str(tmp_path), "--json")
+    code, told = said(capsys, "replay", *named(folder, "GOOG", "TSLA"), *words)
+    assert code == 0, told
+    for one, name in zip(read_run(Path(told["run_folder"])), ("GOOG", "TSLA"), strict=True):
+        code, alone = said(capsys, "replay", *named(folder, name), *words)
+        own = told["instruments"][name]
+        assert own == {key: alone[key] for key in own}
+        (rows,) = (run.rows.copy() for run in read_run(Path(alone["run_folder"])))
+        rows["instrument"] = one.rows["instrument"]
+        assert fieldwise_bytes(one.rows, UNHASHED) == fieldwise_bytes(rows, UNHASHED)
+        if by == "planner":
+            assert (rows["reason_code"] == Reason.PLANNED).any()
+        else:
+            assert set(rows["context_mult"].tolist()) == {0.0, 1.0}
+
+
 def test_the_library_gives_what_the_command_gives(folder: Path) -> None:
     market = emp.load(folder / "GOOG.parquet", "GOOG")
     found = emp.backtest({"GOOG": market, "TSLA": folder / "TSLA.parquet"}, model="linear")
@@ -119,7 +167,6 @@ def test_a_rule_and_a_model_of_ones_own_see_which_instrument_it_is(folder: Path)
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("GOOG=GOOG.parquet", "GOOG=TSLA.parquet"), "GOOG is named twice"),
         (
             ("GOOG=GOOG.parquet", "TSLA.parquet"),
             "TSLA.parquet: of several instruments each recording is named",

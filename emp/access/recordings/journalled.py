@@ -21,22 +21,38 @@ _MAGIC = b"PAR1"
 
 
 def journalled_parts(paths: Sequence[Path] | Path) -> list[Path]:
-    """The parts of market journals that the paths name, in order; empty where they name no journal.
+    """The parts of market journals that the paths name, in order, whatever order those are named in; empty where they
+    name no journal.
 
     Raises:
         DataError: they name a journal and other recordings together.
     """
     named = [paths] if isinstance(paths, Path) else list(paths)
-    found: list[Path] = []
+    found: list[list[Path]] = []
     for path in named:
         folder = path / "market" if (path / "market").is_dir() else path
         parts = _parts_of(folder) if folder.is_dir() else [path]
         if not parts or not all(_is_part(part) for part in parts):
             if found:
-                raise DataError(f"{path}: is no market journal, as {found[0]} is: name one kind of recording")
+                raise DataError(
+                    f"{path}: is no market journal, as {found[0][0]} is: name one kind of recording"
+                )
             return []
-        found += parts
-    return found
+        found.append(parts)
+    if len(found) > 1:
+        found.sort(key=lambda parts: _first_ns(parts[0]))
+    return [part for parts in found for part in parts]
+
+
+def _first_ns(part: Path) -> int:
+    """The time of the first event of a part, 0 where it holds none."""
+    try:
+        with part.open("rb") as raw, pq.ParquetFile(raw) as file:
+            if not file.metadata.num_rows:
+                return 0
+            return int(file.read_row_group(0, ["ts"])["ts"].cast("int64")[0].as_py())
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise DataError(f"{part}: cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def _parts_of(folder: Path) -> list[Path]:

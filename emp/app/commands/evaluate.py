@@ -316,13 +316,14 @@ def _walk(datasets: "Sequence[Dataset]", k_sigma: float, options: Options) -> No
 def _result(
     contenders: "Sequence[Contender]", found: "Evaluation", traded: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    from emp.model.artifact import tells_training
+    from emp.model.artifact import ENCODER, tells_training
 
     manifest = contenders[0].seeds[0].artifact.manifest
     return {
         "model_hash": manifest.hash,
         "models": {c.name: [model.artifact.hash for model in c.seeds] for c in contenders},
         "train_span": _train_spans(manifest),
+        "encoder_train_span": _train_spans(manifest, ENCODER),
         "training_not_known": [
             c.name for c in contenders if not all(tells_training(m.artifact.manifest) for m in c.seeds)
         ],
@@ -337,10 +338,12 @@ def _result(
     }
 
 
-def _train_spans(manifest: "Manifest") -> dict[str, list[Any]]:
-    """The span of each series, [from, to] in ns; a list of them where a model names several."""
+def _train_spans(manifest: "Manifest", of: str = "series") -> dict[str, list[Any]]:
+    """The span of each series in an entry of a provenance, [from, to] in ns; a list of them where a model names
+    several.
+    """
     trained: dict[str, list[Any]] = {}
-    for one in manifest.provenance.get("series", []):
+    for one in manifest.provenance.get(of, []):
         trained.setdefault(one["series"], []).append(one["train_ns"])
     return {name: one[0] if len(one) == 1 else one for name, one in trained.items()}
 

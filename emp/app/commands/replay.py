@@ -22,8 +22,8 @@ class Options(NamedTuple):
     recordings: Annotated[
         list[Path],
         typer.Argument(
-            help="Recorded files of one instrument, in any order; of several NAME=FILE for each; or one run, by folder,"
-            " name or id."
+            help="Recorded files of one instrument, in any order; of several NAME=FILE for each file; or one run, by"
+            " folder, name or id."
         ),
     ]
     instrument: Annotated[str | None, typer.Option(help="Name in the catalogue; a run knows its own.")] = None
@@ -82,7 +82,7 @@ def replay(options: Options) -> None:
     same action log, byte for byte. No model is ever too slow here: another takes over only where --swaps says so.
 
     Recordings of several instruments, GOOG=FILE AAPL=FILE, are traded together in order of time, by one engine: its
-    limits of the account hold over all.
+    limits of the account hold over all. Where one has several files it is named before each.
 
     With the folder of a run of `emp run`, that run is played again from its journal, and its action log is made again,
     byte for byte; where it comes out otherwise, one line says from which event on.
@@ -119,9 +119,7 @@ def _named(options: Options) -> dict[str, list[Path]]:
         name, named, file = one.partition("=")
         if not (name and named and file):
             raise UsageError(f"{one}: of several instruments each recording is named: GOOG=FILE AAPL=FILE")
-        if name in found:
-            raise UsageError(f"{name} is named twice: of several instruments each has one recording")
-        found[name] = [Path(file)]
+        found.setdefault(name, []).append(Path(file))
     return found
 
 

@@ -29,6 +29,7 @@ def export(
     features: Features | None = None,
     base: str = DEFAULT_IMPL,
     trained_on: Any = None,
+    catalogue: str | Path | None = None,
 ) -> Path:
     """Write a torch module as an ONNX file that `--model`, `emp.backtest(model=)` and `model.artifact` take.
 
@@ -37,6 +38,7 @@ def export(
             [1, horizons, 3]; `forward(x, state)` returns that and the state after.
         state: a tensor of the shape of what it remembers, which is zero after every reset; None: nothing.
         warmup_events, base, trained_on: as for `emp.Model`; the file says them of itself.
+        catalogue: as for `emp.Model`.
         features: inputs of one's own that it is shown; name them where it serves: `emp.Model.onnx(path, features=…)`.
 
     Raises:
@@ -57,4 +59,5 @@ def export(
         features=features,
         base=base,
         trained_on=trained_on,
+        catalogue=catalogue,
     )

@@ -243,7 +243,8 @@ def facts_of(instruments: Sequence[Instrument]) -> list[dict[str, object]]:
 
 def describe_rule(rule: Rule) -> dict[str, str]:
     """A rule of one's own as a manifest names it."""
-    return {"name": rule.name, "sha256": rule.hash}
+    reached = {"values": rule.values} if rule.values else {}
+    return {"name": rule.name, "sha256": rule.hash, **reached}
 
 
 def journalled(folder: RunFolder, instrument: str) -> list[Planned]:

@@ -58,7 +58,10 @@ def recorded_rule(config: SystemConfig, described: Mapping[str, str] | None, kep
         rule = planned_rule(config, kept) if copied else own_rule(config)
     except EmpError as error:
         raise JournalError(f"{_whose(config)} decided, {described['name']}: {error}") from error
-    if rule is None or rule.hash != described["sha256"]:
+    if rule is None or (rule.hash, rule.values) != (
+        described["sha256"],
+        described.get("values", rule.values),  # an earlier build looked at the rule's file alone
+    ):
         raise JournalError(f"{_whose(config)} decided, {described['name']}, and it has changed since")
     return rule
 

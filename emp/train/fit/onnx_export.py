@@ -56,6 +56,7 @@ def export(
     features: Features | None = None,
     base: str = DEFAULT_IMPL,
     trained_on: Any = None,
+    catalogue: str | Path | None = None,
 ) -> Path:
     """Write a module as an ONNX file that `--model`, `emp.backtest(model=)` and `model.artifact` take.
 
@@ -63,6 +64,7 @@ def export(
         module: as in the head of this file; it is brought to the CPU, and taken in `eval` mode.
         state: a tensor of the shape of what it remembers, which is zero after every reset; None: nothing.
         warmup_events, base, trained_on: as for `emp.Model`; the file says them of itself.
+        catalogue: as for `emp.Model`.
         features: inputs of one's own that it is shown; name them where it serves: `emp.Model.onnx(path, features=…)`.
 
     Raises:
@@ -70,7 +72,8 @@ def export(
         ArtifactError: file and module differ by more than PARITY_LIMIT; nothing is written.
     """
     place = Path(path)
-    said = Settings(place.name, 0, warmup_events, features, str(base), spans_of(trained_on, place.name))
+    spans = spans_of(trained_on, place.name, catalogue)
+    said = Settings(place.name, 0, warmup_events, features, str(base), spans)
     checked_settings(said)
     if not isinstance(module, nn.Module):
         raise UsageError(f"export: a torch.nn.Module is wanted, not {type(module).__name__}")
