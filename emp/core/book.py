@@ -40,6 +40,9 @@ now: a wrong feed, too, sends many at once.
 SLOW_ROWS, SLOW_NS = 3, 60_000_000_000
 """So few are enough over so long: not every market moves often."""
 
+MOST_DOUBLINGS = 6
+"""So often at most the time over which far books must agree is doubled: once for each fill of ours that contradicts."""
+
 UNIT_SPAN = 32
 """Good books over which the usual spread or move is a mean (exponential, weight 1 / UNIT_SPAN)."""
 
@@ -52,6 +55,8 @@ JUDGE = np.dtype(
         ("far_rows", "i8"),
         ("far_since", "i8"),  # when the first of them was, ns UTC
         ("far_trades", "i8"),  # trades where they are, less those where the last good mid is, since then
+        ("contradicted", "i8"),  # how often a fill of ours was far from the last good mid
+        ("proved2", "i8"),  # twice the price of the newest of these fills, ticks
         ("sub_lot", "i8"),  # levels left out because they held less than one lot, over all rows
     ],
     align=True,
@@ -236,7 +241,8 @@ def judge(row: Any, state: Any, now: int) -> int:
     - an empty side: ONE_SIDED. So is a best price of exactly 0 where 0 is too far off the last good mid or there
       is none yet: that is how many feeds write that nobody quotes;
     - a mid too far off the last good one (`far_off`, against the usual spread or move over good books before):
-      ABSURD_PRICE, until such books in a row that agree with each other `insist`;
+      ABSURD_PRICE, until such books in a row that agree with each other `insist`; where a fill of ours has contradicted
+      what was believed (`filled`), twice as long for each time, but for books near the newest such fill;
     - bid above ask: CROSSED; bid equal to ask: LOCKED.
     """
     least = 0 if row.flags & NO_SIZE else 1
@@ -258,7 +264,8 @@ def judge(row: Any, state: Any, now: int) -> int:
             state.far_trades = 0
         state.far2 = mid2
         state.far_rows += 1
-        if not insist(state.far_rows, now - state.far_since):
+        doublings = state.contradicted if far_off(mid2, state.proved2, state.unit2) else 0
+        if not insist(state.far_rows, (now - state.far_since) >> doublings):
             return _ABSURD_PRICE
     if bid >= ask:
         state.far_rows = 0
@@ -290,6 +297,30 @@ def heard(px: int, state: Any) -> None:
     state.far_trades += 1 if there else -1
     if state.far_trades < 0:
         state.far_rows = 0
+
+
+@kernel
+def filled(px: int, state: Any) -> None:
+    """A fill of ours at `px` ticks is told: over another connection than the books, so that no fault is both of theirs.
+
+    Near the last good mid, and far from books that are not believed yet: these begin anew, whatever else was traded.
+    Far from the last good mid, near those: one more trade there. Far from the last good mid else: a wrong one was
+    believed; the fill says where the market is until a book does, and from now on a jump to elsewhere must be agreed on
+    twice as long. `state` is a JUDGE record.
+    """
+    if not state.known:
+        return
+    there = state.far_rows > 0 and not far_off(2 * px, state.far2, state.unit2)
+    if not far_off(2 * px, state.mid2, state.unit2):
+        if not there:
+            state.far_rows = 0
+        return
+    if there:
+        state.far_trades += 1
+        return
+    state.mid2 = state.proved2 = 2 * px
+    state.far_rows = 0
+    state.contradicted = min(state.contradicted + 1, MOST_DOUBLINGS)
 
 
 @kernel

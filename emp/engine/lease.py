@@ -92,7 +92,8 @@ class Lease:
         if not waited and not all(one.free for one in records):
             self.waits_for = _waiting(records, longest_ns * (1 + DRIFT) - max(0, waited_ns))
             return False
-        floor = max(self._floor, 0 if any(one.token for one in records) else self._minutes())
+        forgot = any(one.doubt for one in records) or not any(one.token for one in records)
+        floor = max(self._floor, self._minutes() if forgot else 0)
         before = self._clock.monotonic_ns()
         token = self._store.take(
             self.names, self.holder, self.terms.term_ns // 1_000, marks, floor=floor, waited=waited
@@ -119,8 +120,8 @@ class Lease:
         self.waits_for = ""
 
     def _minutes(self) -> int:
-        """A floor for tokens where the store knows none: it may have known some, and minutes of a calendar are above
-        the tokens of an account that does not change hands more than once a minute.
+        """A floor for tokens where the store knows none, or has begun again: it may have known higher ones, and minutes
+        of a calendar are above the tokens of an account that does not change hands more than once a minute.
         """
         return max(0, (self._clock.now_ns() - _2025_NS) // _MINUTE_NS)
 

@@ -141,6 +141,20 @@ def account_name(account: Mapping[str, Any]) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
+def adopt(before: Mapping[str, Any], account: Mapping[str, Any]) -> None:
+    """Where nothing is known of an account by its name, and something by another that it had, that is its state.
+
+    Raises JournalError where it cannot be.
+    """
+    old, new = (state_folder() / f"{account_name(one)}.json" for one in (before, account))
+    if old == new or new.exists() or not old.exists():
+        return
+    try:
+        os.rename(old, new)
+    except OSError as error:
+        raise JournalError(f"cannot keep the account's state in {new.parent}: {error.strerror}") from error
+
+
 def lock_path(account: Mapping[str, Any]) -> Path:
     """Where an account's lock lies on this machine."""
     return state_folder() / f"{account_name(account)}.lock"

@@ -20,7 +20,7 @@ from emp.core.records import ACCOUNT, empty_events
 from emp.journal.records import Kind, LedgerEvent
 from emp.sim.chaos.exchange import Held
 from emp.sim.chaos.loop import Process
-from emp.sim.chaos.pit import Pit
+from emp.sim.chaos.pit import Pit, Wrong
 from emp.sim.chaos.plan import Plan
 
 S = 1_000_000_000
@@ -238,6 +238,49 @@ def order_price(s: Set) -> None:
     s.send(px=120_000)
 
 
+def see(s: Set, px: int, *, shown: bool = True, trades: bool = True) -> None:
+    """The market is at 100,000 ticks, and its feed shows it around `px`; what is `shown` also reaches the engine."""
+    row = empty_events(1)
+    row["n_bid"] = row["n_ask"] = row["trade_qty"] = 1
+    row["bid_px"][0, 0], row["ask_px"][0, 0], row["trade_px"] = 99_999, 100_001, 100_000
+    s.pit.wrong, s.pit.wrong_until_ns = Wrong(offset=px - 100_000, trades=trades), s.now + (px != 100_000)
+    seen = s.pit.seen(row, s.now)
+    if shown:
+        s.checks.on_events(s.life, seen)
+
+
+def misled(s: Set) -> None:
+    """A wrong feed has lasted for as long as it must, and is believed."""
+    see(s, 100_000)
+    see(s, 300_000, shown=False)
+    s.later(5 * S)
+    see(s, 300_000)
+    assert s.found() == []
+
+
+def bought(s: Set, name: str, px: int) -> None:
+    """An order is sent at prices of a feed, and fills at `px`."""
+    s.send(cl_ord_id=name, px=300_001)
+    update = OrderUpdate(
+        clOrdID=name, execID=name, status=OrderStatus.FILLED, filled=1, price=px, ts=77, instrument="GOOG", side=1
+    )  # fmt: skip
+    s.checks.on_report(s.life, update)
+
+
+def feed_believed(s: Set) -> None:
+    see(s, 100_000)
+    see(s, 300_000, shown=False)
+    s.later(4_900 * MS)
+    see(s, 300_000)
+
+
+def feed_again(s: Set) -> None:
+    misled(s)
+    see(s, 100_000, shown=False)
+    s.later(13 * S)
+    see(s, 100_000)
+
+
 def closing_rate(s: Set) -> None:
     for _ in range(63):
         s.send(reason=Reason.KILL_SWITCH)
@@ -417,7 +460,8 @@ PLANTED: dict[str, Callable[[Set], None]] = {
     one.__name__: one
     for one in (
         unrecovered, halted, stale, link_down, late, loss_limit, drawdown, loss_forgotten, sealed_early, closing_price,
-        order_price, closing_rate, closing_pace, not_asked, loss_kept, account_loss, exposure,
+        order_price, feed_believed, feed_again, closing_rate, closing_pace, not_asked, loss_kept, account_loss,
+        exposure,
         position_limit, queue_bound, duplicate_id, unknown_order, others_booked, lost_record, recorded_first, tampered,
         passed_over, start_refused, unhandled, liveness, position, money, working, book,
     )
@@ -438,6 +482,53 @@ def test_no_check_is_left_out() -> None:
 def test_a_planted_violation_is_found(scene: Set, name: str) -> None:
     PLANTED[name](scene)
     assert name in scene.found()
+
+
+def of_prices(s: Set) -> list[str]:
+    """What was found of the prices of books and orders; time passes here without rows."""
+    return [one for one in s.found() if one.startswith("feed_") or one.endswith("_price")]
+
+
+def test_a_fill_that_contradicts_a_wrong_feed_makes_it_wait_twice_as_long_each_time(scene: Set) -> None:
+    misled(scene)
+    for n, due in enumerate((10, 20, 40)):
+        bought(scene, f"RUN00001-{n}", 100_001)
+        scene.later(due * S)
+        see(scene, 300_000)
+        assert of_prices(scene) == []
+    bought(scene, "RUN00001-3", 300_001)
+    see(scene, 300_000)
+    assert of_prices(scene) == [], "a fill that is where the feed is contradicts nothing"
+    bought(scene, "RUN00001-4", 100_001)
+    scene.later(79 * S)
+    see(scene, 300_000)
+    assert of_prices(scene) == ["feed_believed"]
+
+
+def test_a_wrong_feed_whose_trades_are_the_markets_is_never_believed(scene: Set) -> None:
+    for tells in (False, True):
+        scene.become(plan_of(3))
+        scene.world.door.tells_trades = tells
+        see(scene, 100_000)
+        for _ in range(6):
+            see(scene, 300_000, shown=False, trades=False)
+            scene.later(S)
+        see(scene, 300_000, trades=False)
+        assert of_prices(scene) == ["feed_believed"] * tells
+
+
+def test_orders_on_a_wrong_feed_are_held_against_nobody_once_it_is_believed(scene: Set) -> None:
+    misled(scene)
+    scene.send(px=300_001)
+    scene.send(cl_ord_id="RUN00001-00000002", px=299_000, reason=Reason.KILL_SWITCH)
+    assert of_prices(scene) == []
+    for what in ("order_price", "closing_price"):
+        scene.become(plan_of(3))
+        see(scene, 100_000)
+        see(scene, 20_000, shown=False)
+        scene.later(4 * S)
+        scene.send(px=20_001, reason=Reason.KILL_SWITCH if what == "closing_price" else Reason.CROSS_EDGE)
+        assert of_prices(scene) == [what]
 
 
 def test_nothing_is_found_where_nothing_is_wrong(scene: Set) -> None:

@@ -11,6 +11,7 @@ from emp.core.book import (
     FAR_ROWS,
     JUDGE,
     copy_book,
+    filled,
     heard,
     judge,
     judge_touch,
@@ -302,6 +303,85 @@ def test_a_trade_says_nothing_where_no_book_was_far() -> None:
     assert ask(state, around(1000), around(1001)) == [OK, OK]
     before = state.copy()
     heard(5, state[0])
+    assert before == state
+
+
+def after(state: Any, middle: int, *, rows: int, over_s: float, at_s: float) -> list[Quarantine]:
+    """What is said of so many books around `middle`, evenly from `at_s` on."""
+    every = round(over_s * S / (rows - 1))
+    books = row_of(around(middle))
+    return [Quarantine(judge(books[0], state[0], round(at_s * S) + k * every)) for k in range(rows)]
+
+
+@pytest.mark.parametrize("px", [1000, 1400, 700])
+def test_a_fill_of_ours_where_the_market_was_outweighs_whatever_else_trades(px: int) -> None:
+    state = fresh()
+    ask(state, around(1000))
+    after(state, 3000, rows=30, over_s=4, at_s=10)
+    for _ in range(100):
+        heard(3000, state[0])
+    filled(px, state[0])
+    assert OK not in after(state, 3000, rows=32, over_s=60, at_s=14.1)[:2]
+    assert state[0]["contradicted"] == 0, "nothing wrong was believed"
+
+
+def test_a_wrong_book_that_is_believed_is_contradicted_by_a_fill_of_ours() -> None:
+    """The fill says where the market is: books near it are believed at once, others after twice as long each time."""
+    state = fresh()
+    ask(state, around(1000))
+    at = 10.0
+    for doublings in (0, 1, 2, 3, 4, 5, 6, 6):
+        wait = 5.0 * 2**doublings
+        said = after(state, 3000, rows=41, over_s=wait, at_s=at)
+        assert set(said[:-1]) == {Quarantine.ABSURD_PRICE}
+        assert said[-1] == OK
+        at += wait + 1
+        filled(1000, state[0])
+        assert state[0]["contradicted"] == min(doublings + 1, 6)
+    state = fresh()
+    ask(state, around(1000))
+    after(state, 3000, rows=41, over_s=5, at_s=10)
+    filled(1000, state[0])
+    assert after(state, 1010, rows=2, over_s=1, at_s=16) == [OK, OK]
+
+
+def test_where_a_fill_of_ours_has_shown_the_market_it_is_believed_again_as_soon_as_ever() -> None:
+    state = fresh()
+    ask(state, around(1000))
+    after(state, 3000, rows=41, over_s=5, at_s=10)
+    filled(1000, state[0])
+    after(state, 3000, rows=41, over_s=10, at_s=20)
+    assert state[0]["mid2"] == 6000, "the wrong feed has lasted, and nothing contradicts it any more"
+    assert after(state, 1000, rows=41, over_s=4.9, at_s=40)[-1] == Quarantine.ABSURD_PRICE
+    assert after(state, 1000, rows=2, over_s=0.2, at_s=44.95)[-1] == OK
+
+
+def test_a_slow_market_must_agree_twice_as_long_too() -> None:
+    state = fresh()
+    ask(state, around(1000))
+    assert after(state, 3000, rows=4, over_s=60, at_s=10)[-1] == OK
+    filled(1000, state[0])
+    assert after(state, 3000, rows=4, over_s=119.9, at_s=100)[-1] == Quarantine.ABSURD_PRICE
+    assert after(state, 3000, rows=2, over_s=0.2, at_s=219.95)[-1] == OK
+
+
+def test_a_fill_of_ours_where_far_books_are_does_not_hold_them_up() -> None:
+    state = fresh()
+    ask(state, around(1000))
+    after(state, 3000, rows=40, over_s=4.9, at_s=10)
+    filled(3010, state[0])
+    assert state[0]["far_trades"] == 1
+    assert after(state, 3000, rows=2, over_s=0.1, at_s=15) == [OK, OK]
+    assert state[0]["contradicted"] == 0
+
+
+def test_a_fill_of_ours_says_nothing_before_a_book_and_near_it() -> None:
+    state = fresh()
+    filled(1000, state[0])
+    assert not state.view(np.uint8).any()
+    ask(state, around(1000), around(1001))
+    before = state.copy()
+    filled(1400, state[0])
     assert before == state
 
 

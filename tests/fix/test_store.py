@@ -1,6 +1,8 @@
 """Sequence numbers on disk, session hours and backoff."""
 
+import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from emp.access.fix.schedule import Backoff, Hours
 from emp.access.fix.store import BLOCK, FileStore
 from emp.access.fix.text import utc_ns
+from emp.core.disk import MachineDisk, writes_to
 from emp.core.errors import JournalError
 from tests.fix.side import S
 
@@ -72,3 +75,31 @@ def test_full_disk_is_said_in_one_line() -> None:
     with pytest.raises(JournalError, match="cannot write the FIX sequence numbers"):
         store.take_out()
     os.close(store._file)
+
+
+class Tearing(MachineDisk):
+    """A disk on which every write is torn in the middle, and fails."""
+
+    def pwrite(self, file: int, data: bytes, at: int) -> int:
+        super().pwrite(file, data[: len(data) // 2], at)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_writes_that_fail_again_and_again_leave_the_newest_numbers_that_were_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.seq"
+    store = FileStore(path)
+    given = [store.take_out() for _ in range(3)]
+    for seen in (76, 77):
+        store.next_in = seen
+        store.keep()
+    with writes_to(Tearing()):
+        for seen in (78, 79, 80):
+            store.next_in = seen
+            with pytest.raises(JournalError, match="No space left"):
+                store.keep()
+    left = FileStore(Path(shutil.copy(path, tmp_path / "left.seq")))
+    assert left.next_in == 77
+    assert left.take_out() > max(given)
+    left.close()
+    store.keep()
+    assert FileStore(path).next_in == 80, "the disk has room again"

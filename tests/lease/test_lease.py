@@ -231,6 +231,25 @@ def test_tokens_go_on_above_what_was_known() -> None:
     assert third.token == 2**24 + 1
 
 
+def test_no_token_is_given_again_by_a_store_that_was_restored_from_an_old_dump() -> None:
+    both = Both()
+    first = both.held("one")
+    dump = both.store.snapshot()
+    both.clock.advance(int(1.02 * TERM_NS))
+    second = both.lease("two")
+    second.try_take()
+    both.clock.advance(600 * 10**9)
+    assert second.try_take()
+    assert second.token == first.token + 1
+    both.store.restart(dump)  # and nobody is left who knows of the second
+    both.clock.advance(600 * 10**9)
+    third = both.lease("three")
+    third.try_take()
+    both.clock.advance(int(1.02 * TERM_NS))
+    assert third.try_take()
+    assert third.token > second.token
+
+
 # --- ids ------------------------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,7 @@ from emp.access.ctrader.settings import (
     Rows,
     Settings,
 )
+from emp.access.fills import Fills
 from emp.access.port import (
     Cause,
     Channel,
@@ -127,6 +128,7 @@ class CTraderAccess:
         self._lost_for_good = False
         self._may_send: Callable[[], bool] = lambda: True
         self._settling = False
+        self._fills = Fills()
         self._retry_ns = 0
         self._closed = False
 
@@ -153,6 +155,7 @@ class CTraderAccess:
     def send(self, cleared: Cleared) -> None:
         """Hand over a command; its outcome, a refusal too, arrives as a report after this call."""
         command = command_of(cleared)
+        self._fills.sent(command)
         self._live().send(command)
         self._write()
 
@@ -348,6 +351,9 @@ class CTraderAccess:
             case Rows(rows):
                 self._out.events(rows)
             case Report(update):
+                px = self._fills.price(update)
+                if px and self._session is not None:
+                    self._session.feed.filled(update.instrument, px)
                 self._out.report(update)
             case Ready():
                 self._losses = 0

@@ -9,6 +9,7 @@ from emp.access.ctrader.market import CURSOR, FRAME, FULL, MALFORMED, NEED, OVER
 from emp.access.ctrader.quotes import QUOTES, clear
 from emp.access.ctrader.symbols import Terms, make_books, set_terms
 from emp.access.port import QuarantinedRow, ReadCounts
+from emp.core.book import JUDGE, filled
 from emp.core.codes import Quarantine
 from emp.core.records import Array, empty_events
 
@@ -54,6 +55,7 @@ class Feed:
         self._buffer = np.zeros(FIRST_BUFFER, np.uint8)
         self._bytes = _view(self._buffer)
         self._rows = empty_events(CHUNK)
+        filled(0, np.zeros(1, JUDGE)[0])  # compiled before a fill waits for it
 
     @property
     def frames(self) -> int:
@@ -84,6 +86,12 @@ class Feed:
         if book["bad"] or book["gap"] or not book["seq"]:
             return 0, 0
         return int(book["last"]["bid_px"][0]), int(book["last"]["ask_px"][0])
+
+    def filled(self, instrument: str, px: int) -> None:
+        """An order of ours has filled at `px` ticks: books far from it are not believed (`emp.core.book.filled`)."""
+        for term, book in zip(self.terms, self._books, strict=True):
+            if term.instrument.name == instrument:
+                filled(px, book["judge"])
 
     def stuck(self, before_ns: int) -> list[int]:
         """Instruments whose book has been crossed or locked since before a receive stamp."""

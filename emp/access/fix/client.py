@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from emp.access.fills import Fills
 from emp.access.fix.answers import Pending, UnheardError
 from emp.access.fix.link import DEFER_S, Link
 from emp.access.fix.market import Market
@@ -59,6 +60,7 @@ class FixAccess:
         self._tasks: set[asyncio.Task[None]] = set()
         self._recovery = Recovery(self, settings.timeout_s)
         self._net: dict[str, int] = {}  # lots that fills had made when positions were told last
+        self._fills = Fills()
         self._own_cancels: set[str] = set()  # cancels that make an order immediate where the venue cannot
 
     # --- the port -------------------------------------------------------------------------------------------
@@ -115,6 +117,7 @@ class FixAccess:
             asyncio.get_running_loop().call_soon(self._unsent, command, "not sent: it may not leave any more")
             return
         kind, body = self.orders.body(command)
+        self._fills.sent(command)
         if not isinstance(command, (CancelOrder, QueryOrder)):
             self._recovery.sent(command.cl_ord_id, command.instrument, command.ts)
         self.orders.sent(link.session.send(kind, body), kind, command.cl_ord_id)
@@ -235,6 +238,9 @@ class FixAccess:
         self._recovery.told(update)
         if update.clOrdID in self._own_cancels:  # nobody else knows that id
             return
+        px = self._fills.price(update)
+        if px:
+            self.market.filled(update.instrument, px)
         self.sink.report(update)
         self._recovery.doubt(update)
         own = f"{update.clOrdID}C"

@@ -24,6 +24,7 @@ from emp.access.fix.decode import SNAPSHOT, decode_bytes
 from emp.access.fix.dialect import Dialect
 from emp.access.fix.frame import Frame, Framer
 from emp.access.fix.text import Scale
+from emp.core.book import JUDGE, filled
 from emp.core.codes import AssetClass, Quarantine
 from emp.core.errors import ConfigError
 from emp.core.instrument import Instrument
@@ -100,6 +101,7 @@ class Market:
         framer.next()
         decode_bytes(framer.wire, 0, SNAPSHOT, 0, 0, self.raw_books[:0], self.raw_rows[:0])
         show(self.books[0].copy(), self._row[0].copy())
+        filled(0, np.zeros(1, JUDGE)[0])
 
     def invalidate(self) -> None:
         """Something was missed: every book waits for a snapshot, and its next event carries GAP."""
@@ -111,6 +113,11 @@ class Market:
     def whole(self) -> bool:
         """Whether every book is known."""
         return bool(self.books["whole"].all())
+
+    def filled(self, instrument: str, px: int) -> None:
+        """An order of ours has filled at `px` ticks: books far from it are not believed (`emp.core.book.filled`)."""
+        names = [one.name for one in self.instruments]
+        filled(px, self.books["judge"][names.index(instrument)])
 
     def stuck(self, now_ns: int) -> bool:
         """Whether a book was crossed at each look for STUCK_NS (monotonic); said once for each such time.

@@ -119,12 +119,10 @@ class FileStore:
     def _write(self, reserved: int, *, sync: bool) -> None:
         if self._file < 0:  # closed: both numbers are on disk as they were then
             return
-        self._version += 1
-        body = _RECORD.pack(self._version, self.next_in, reserved, self.created_ns, 0)[:-4]
+        version = self._version + 1
+        body = _RECORD.pack(version, self.next_in, reserved, self.created_ns, 0)[:-4]
         try:
-            written = disk().pwrite(
-                self._file, body + struct.pack("<I", crc32(body)), self._version % 2 * _SLOT
-            )
+            written = disk().pwrite(self._file, body + struct.pack("<I", crc32(body)), version % 2 * _SLOT)
             if sync:
                 disk().sync(self._file)
         except OSError as error:
@@ -133,7 +131,7 @@ class FileStore:
             ) from None
         if written != _RECORD.size:
             raise JournalError(f"{self.path}: cannot write the FIX sequence numbers: the disk is full")
-        self._reserved = reserved
+        self._version, self._reserved = version, reserved  # else the next try tears the slot that is whole
 
 
 def _read(slot: bytes) -> tuple[int, int, int, int] | None:

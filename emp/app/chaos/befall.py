@@ -16,7 +16,7 @@ from emp.journal.reader import chained_crc, is_blank
 from emp.sim.chaos.disk import SIZE
 from emp.sim.chaos.exchange import Shortcomings
 from emp.sim.chaos.loop import Process
-from emp.sim.chaos.pit import Pit
+from emp.sim.chaos.pit import Pit, Wrong
 from emp.sim.chaos.plan import Fault
 from emp.sim.venues.fix.faults import Faults
 
@@ -79,6 +79,7 @@ class Befalls:
         exchange.refuses_until_ns = 0
         for pit in exchange.pits:
             pit.silent_until_ns = pit.bare_until_ns = pit.crossed_until_ns = pit.wild = pit.hurried = 0
+            pit.wrong_until_ns = 0
         network = world.loop.network
         network.stands_until_ns = network.refuses_until_ns = network.one_way_until_ns = 0
         network.next_cut = network.next_flip = None
@@ -153,6 +154,12 @@ class Befalls:
     def _wild_price(self, rows: int) -> None:
         for pit in filter(self._is_itself, self._met_by(rows)):
             pit.wild = rows
+
+    def _wrong_feed(self, ms: int) -> None:
+        for pit in filter(self._is_itself, self._met_by(ms)):
+            factor, offset = ((3, 0), (1, -80_000))[ms // 2 % 2]
+            pit.wrong = Wrong(factor, offset, trades=bool(ms % 2))
+            pit.wrong_until_ns = self._now_ns + ms * MS
 
     def _is_itself(self, pit: Pit) -> bool:
         """Whether a market has shown its own prices for a while: what is wrong for long is believed."""

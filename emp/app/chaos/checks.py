@@ -7,6 +7,7 @@ import hashlib
 
 from emp.app.chaos.account import AccountLosses
 from emp.app.chaos.closings import Closings
+from emp.app.chaos.feeds import Feed
 from emp.app.chaos.life import Life
 from emp.app.chaos.others import Others
 from emp.app.chaos.promises import CHECKS, Violation
@@ -44,7 +45,11 @@ class Checks:
         self.halted = False  # by the owner, as far as he was told
         self.reports = 0
         self._pits = world.exchange.pits
-        self._closings = {pit.instrument.name: Closings(world, self, pit) for pit in self._pits}
+        self.feeds = {pit.instrument.name: Feed(world, self, pit) for pit in self._pits}
+        self._closings = {
+            pit.instrument.name: Closings(world, self, pit, self.feeds[pit.instrument.name])
+            for pit in self._pits
+        }
         self.arrivals: dict[
             tuple[int, int], int
         ] = {}  # (instrument, ts) of a row -> when it reached the engine's box
@@ -74,6 +79,7 @@ class Checks:
         if not isinstance(command, NewOrder | Replace):
             return
         self._instrument_of[command.cl_ord_id] = command.instrument
+        self.feeds[command.instrument].on_send(life, command)
         if life.running.live._failure is not None and not life.failed:
             life.failed = True
             self.afresh()
@@ -105,7 +111,8 @@ class Checks:
             self.violated("loss_limit", f"{name} after a loss of {losses.lost:.0f}")
         if losses.drawn_ns and now - losses.drawn_ns > 2 * S:
             self.violated("drawdown", f"{name} after a fall of {losses.best - losses.worth:.0f}")
-        if pit.mid == pit.mid and abs(command.px - pit.mid) > 0.02 * pit.mid:
+        misled = self.feeds[command.instrument].misleads(life)
+        if pit.mid == pit.mid and abs(command.px - pit.mid) > 0.02 * pit.mid and not misled:
             self.violated("order_price", f"{name} at {command.px}, the market is at {pit.mid}")
 
     def on_arrival(self, name: str, kind: str, repeated: bool) -> None:
@@ -125,6 +132,8 @@ class Checks:
         came = life.process.came_ns or now
         for key in zip(rows["instrument"].tolist(), rows["ts"].tolist(), strict=True):
             life.newest_ns[key[0]], self.arrivals[key] = now, came
+        for feed in self.feeds.values():
+            feed.on_events(life, rows)
         if len(self.arrivals) > 512:
             self.arrivals = dict(list(self.arrivals.items())[256:])
         self.losses.look(life)
@@ -150,6 +159,8 @@ class Checks:
         """A report reaches the engine."""
         self.reports += 1
         self._others.on_report(life, update, self._world.loop.now_ns)
+        if update.instrument in self.feeds:
+            self.feeds[update.instrument].on_report(life, update)
         for closings in self._closings.values():
             closings.on_report(update)
 

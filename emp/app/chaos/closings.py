@@ -2,6 +2,7 @@
 
 from collections import deque
 
+from emp.app.chaos.feeds import Feed
 from emp.app.chaos.scene import Judge, Scene
 from emp.core.contracts import NewOrder, OrderUpdate, Replace
 from emp.sim.chaos.pit import Pit
@@ -20,8 +21,8 @@ BELIEVED_NS = 5_000_000_000
 class Closings:
     """Watches what one engine after another sends to get flat in one instrument."""
 
-    def __init__(self, world: Scene, told: Judge, pit: Pit) -> None:
-        self._world, self._told, self._pit = world, told, pit
+    def __init__(self, world: Scene, told: Judge, pit: Pit, feed: Feed) -> None:
+        self._world, self._told, self._pit, self._feed = world, told, pit, feed
         self._left: deque[int] = deque()  # when, in the last minute
         self._names: set[str] = set()  # closing orders whose end is to be told
         self._refused = 0  # in a row
@@ -32,7 +33,9 @@ class Closings:
         """One leaves."""
         now, mid, name = self._world.loop.now_ns, self._pit.mid, command.cl_ord_id
         wild = now - self._pit.wild_ns < BELIEVED_NS and abs(command.px - 3 * mid) < 0.6 * mid
-        misled = wild and len(self._world.lives) == 1  # else somebody knows where the market was
+        misled = self._feed.has_misled() or (
+            wild and len(self._world.lives) == 1  # else somebody knows where the market was
+        )
         if mid != mid or (abs(command.px - mid) > 0.2 * mid and not misled):
             self._told.violated("closing_price", f"{name} at {command.px}, the market is at {mid}")
         self._left.append(now)

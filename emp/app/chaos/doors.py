@@ -43,6 +43,7 @@ class Door(Protocol):
     """One venue, and how it is reached."""
 
     tells_fees: bool  # its reports say what a fill cost, in the engine's own units
+    tells_trades: bool  # its market data tell what others trade
     tells_corrections: bool  # it has words for a trade that is taken back
 
     async def start(self) -> None:
@@ -77,6 +78,7 @@ class FixDoor:
         self._symbols = {one.name: str(k) for k, one in enumerate(exchange.instruments, 1)}
         self._password = Secret("drill")
         self.tells_fees = bool(self._dialect.fee_tag)
+        self.tells_trades = bool(self._dialect.aggressor_tag)  # in others this venue shows none
         self.tells_corrections = self._dialect.exec_id
         asked = VenueSettings(
             dialect=self._dialect, host=HOST, port=PORT, password=self._password, symbols=self._symbols
@@ -192,6 +194,7 @@ class OpenApiDoor:
     """A broker of the Open API: its account hears everything, its clients what faults leave of it."""
 
     tells_fees = False  # its commissions are the account's, in money
+    tells_trades = False
     tells_corrections = False
 
     def __init__(self, exchange: Exchange, clock: Clock, arrived: Arrived, network: Network) -> None:

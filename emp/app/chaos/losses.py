@@ -100,6 +100,7 @@ class Losses:
             self.best = max(self.best, worth)
         fallen = min(self.best - worth, self.lost - self._least_lost)
         known = life is None or not life.trading or self._holds(life) == self._pit.position
+        known &= self._pit.shows_itself(now)  # else what is held may be worth anything to an engine
         lasts = self._fallen.lasts(now, beyond=known and fallen > plan.drawdown_limit + SLACK)
         self.drawn_ns = self.drawn_ns or now * lasts
         lasts = self._losing.lasts(now, beyond=known and self.certain > plan.loss_limit + SLACK)

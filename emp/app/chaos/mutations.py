@@ -346,6 +346,20 @@ MUTANTS = (
         "        if far.rows > FAR_ROWS:\n",
         ("wild_burst",),
     ),
+    Mutant(
+        "fills_contradict_no_book",
+        "emp.access.fills",
+        "        return 0 if update.correction else update.price\n",
+        "        return 0\n",
+        ("wrong_feed",),
+    ),
+    Mutant(
+        "fills_contradict_the_first_book",
+        "emp.access.fix.market",
+        "names.index(instrument)",
+        "0",
+        ("wrong_feed",),
+    ),
     # getting flat
     Mutant(
         "closing_without_pace",

@@ -19,6 +19,8 @@ CHECKS = {
     "tampered": "a ledger in which a row was changed is refused",
     "closing_price": "no closing order without a price of the market",
     "order_price": "no order away from the market",
+    "feed_believed": "no book far from the market is believed sooner than in 5 s, after a contradiction in twice that",
+    "feed_again": "and the market's own are again within 12 s",
     "closing_rate": "at most 60 closing orders a minute",
     "closing_pace": "and ever fewer while the venue refuses them, at least one in 5 s",
     "position_limit": "the venue never holds more for us than the limit",

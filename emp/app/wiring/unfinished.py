@@ -4,6 +4,7 @@ Its positions and orders are at the venue, whoever wrote its ledger. So a run of
 or defaults, is recovered as well; what cannot be recovered is refused with what to do, and never passed over.
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from emp.engine.journal_tap import newest_rows
 from emp.engine.monitor import LEVEL
 from emp.engine.reconciliation.units import changed_units, in_units
 from emp.engine.verdict import Verdict
-from emp.journal.account_file import AccountState, Carried
+from emp.journal.account_file import AccountState, Carried, adopt
 from emp.journal.files import is_folder, is_link, is_there, listed
 from emp.journal.ledger import Ledger, finish_sealing
 from emp.journal.reader import LedgerReader, is_blank
@@ -82,8 +83,14 @@ def close_unbegun(config: SystemConfig, instruments: Sequence[Instrument]) -> No
 
 
 def account_of(config: SystemConfig) -> dict[str, object]:
-    """The settings that say whose money a live run trades."""
+    """The settings that say whose money a live run trades, in one spelling."""
     return dict(zip(_ACCOUNT, _account(config.model_dump(mode="json")), strict=True))
+
+
+def adopt_spelling(config: SystemConfig) -> None:
+    """Let what an older release has kept of the account, by its settings as they are written, be known of it."""
+    written = config.access.model_dump(mode="json", include=set(_ACCOUNT))
+    adopt({name: written[name] for name in _ACCOUNT}, account_of(config))
 
 
 def refuse_elsewhere(state: AccountState, continued: RunFolder | None) -> None:
@@ -250,7 +257,20 @@ def _live_runs(runs: Path) -> Iterator[RunFolder]:
 
 def _account(config: object) -> tuple[object, ...]:
     access = config.get("access") if isinstance(config, dict) else None
-    return tuple(access.get(name) if isinstance(access, dict) else None for name in _ACCOUNT)
+    if not isinstance(access, dict):
+        return (None,) * len(_ACCOUNT)
+    return tuple(_one_name(name, access) for name in _ACCOUNT)
+
+
+def _one_name(name: str, access: Mapping[str, object]) -> object:
+    """A setting of `_ACCOUNT` in the one spelling that all have which reach the same: two would be two accounts."""
+    value = access.get(name)
+    if name == "host" and isinstance(value, str):
+        return value.strip().casefold().removesuffix(".")
+    if name == "account" and isinstance(value, str) and access.get("connection_protocol") == "ctrader":
+        with contextlib.suppress(ValueError):
+            return str(int(value))
+    return value
 
 
 def _is_of_others(run: RunFolder, instruments: Sequence[Instrument]) -> bool:

@@ -18,7 +18,7 @@ from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, Quer
 from emp.core.instrument import Instrument
 from emp.core.records import Array
 from emp.sim.chaos.loop import Process, VirtualLoop
-from emp.sim.chaos.pit import Pit, at_wild_prices
+from emp.sim.chaos.pit import Pit
 
 HURRY_NS = 5_000_000
 """Between rows of a market that is in a hurry."""
@@ -133,11 +133,7 @@ class Exchange:
         pit.hurried -= hurried
         pit.take_in(row, now, self._wall())
         self._match(pit, row[0])
-        if pit.wild:
-            pit.wild -= 1
-            pit.wild_ns = self._loop.now_ns
-            row = at_wild_prices(row)
-        self._show(pit, row)
+        self._show(pit, pit.seen(row, now))
 
     def _show(self, pit: Pit, row: Array) -> None:
         faults = self.faults

@@ -4,6 +4,7 @@ Plain integers, and no code of the engine or of another venue: what the engine b
 """
 
 from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,24 @@ from emp.core.records import Array
 
 UNSEEN_NS = 12_000_000_000
 """For so long after wild prices an engine may hold back the market's own: until they agree for long enough."""
+
+
+class Wrong(NamedTuple):
+    """What a feed makes of a market's prices."""
+
+    factor: int = 1
+    offset: int = 0  # ticks
+    trades: bool = True  # of trades too, else of books alone
+
+    def row(self, row: Array) -> Array:
+        """What is shown of a row [1] of the market."""
+        wrong = row.copy()
+        for name in ("bid_px", "ask_px", "trade_px") if self.trades else ("bid_px", "ask_px"):
+            wrong[name] = np.where(row[name], row[name] * self.factor + self.offset, 0)
+        return wrong
+
+
+WILD = Wrong(factor=3)
 
 
 class Pit:
@@ -33,8 +52,13 @@ class Pit:
         self.bare_side = "bid"
         self.crossed_until_ns = 0  # the bid stands above the ask until then
         self.wild = 0  # rows that are shown at three times their prices
+        self.wrong_until_ns = 0  # rows are shown at other prices until then:
+        self.wrong = Wrong()
         self.hurried = 0  # rows that come in a hurry
-        self.wild_ns = -(10**18)  # when the newest of them was shown
+        self.wild_ns = -(10**18)  # when the newest of any of them was shown,
+        self.wrong_began_ns = 0  # and the first of those in a row;
+        self.right_since_ns = 0  # since when the market's own are shown again;
+        self.told_otherwise_ns = 0  # when a trade of the market was shown beside a wrong book
         self.book: Array | None = None  # the newest row
         self.held_row: Array | None = None  # that changes places with the next
         self.mid = float(np.nan)  # of the newest book with two sides, ticks
@@ -64,6 +88,20 @@ class Pit:
         if row["n_bid"][0] and row["n_ask"][0] and bid < ask:
             self.mid = (bid + ask) / 2
         self.books_shown.append((bid, ask))
+
+    def seen(self, row: Array, now_ns: int) -> Array:
+        """A row [1] of the market as the feed shows it."""
+        wrong = WILD if self.wild else self.wrong if now_ns < self.wrong_until_ns else None
+        if wrong is None:
+            self.right_since_ns = self.right_since_ns or now_ns
+            return row
+        if self.right_since_ns or not self.wrong_began_ns:
+            self.wrong_began_ns, self.right_since_ns = now_ns, 0
+        self.wild = max(0, self.wild - 1)
+        self.wild_ns = now_ns
+        if row["trade_qty"][0] and not wrong.trades:
+            self.told_otherwise_ns = now_ns
+        return wrong.row(row)
 
     def opposite(self, side: int) -> int:
         """Best price that an order of a side could take; 0 where there is none."""
@@ -97,14 +135,6 @@ def _cross(row: Array) -> None:
     """Let the two sides change prices: the best bid is what the best ask was."""
     asks = row["ask_px"].copy()
     row["ask_px"], row["bid_px"] = row["bid_px"].copy(), asks
-
-
-def at_wild_prices(row: Array) -> Array:
-    """A row [1] at three times its prices: what is shown of a market, not what it is."""
-    wild = row.copy()
-    for name in ("bid_px", "ask_px", "trade_px"):
-        wild[name] *= 3
-    return wild
 
 
 def _strip(row: Array, side: str) -> None:

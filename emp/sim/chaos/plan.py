@@ -31,6 +31,12 @@ KINDS: dict[str, Kind] = {
     "bare_side": Kind(1, 300, 6_000, "ms in which one side of the book is empty"),
     "crossed_book": Kind(1, 300, 9_000, "ms in which the bid stands above the ask"),
     "wild_price": Kind(1, 1, 24, "books in a row at three times the market's prices"),
+    "wrong_feed": Kind(
+        1,
+        8_000,
+        40_000,
+        "ms in which books stand three times as high, or 80,000 ticks lower; or books and trades",
+    ),
     # orders and reports
     "reject": Kind(2, 1, 4, "orders are refused"),
     "refuse_orders": Kind(1, 1_000, 30_000, "ms in which every order is refused"),
