@@ -1,4 +1,4 @@
-"""Bare Debian systems, made by debootstrap and kept to be copied: where scripts try what a new machine would do."""
+"""Bare systems, made by debootstrap and kept to be copied: where scripts try what a new machine would do."""
 
 import os
 import shutil
@@ -13,6 +13,11 @@ from alone import alone, unmount_below
 
 BASES = Path(os.environ.get("NEWCOMER_BASES", "/var/tmp/emp-newcomer"))
 SUITES = {"debian-12": "bookworm", "debian-13": "trixie", "debian-sid": "sid"}
+UBUNTU = {"ubuntu-22.04": "jammy", "ubuntu-24.04": "noble"}
+UBUNTU_KEYS = Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg")
+UBUNTU_ARCHIVE = "http://archive.ubuntu.com/ubuntu"
+UBUNTU_PARTS = "main,universe"
+UBUNTU_SCRIPT = "gutsy"  # debootstrap's for all of them; Debian 12's does not know noble by name
 
 
 def bare_system(system: str) -> Path:
@@ -24,8 +29,7 @@ def bare_system(system: str) -> Path:
     for attempt in range(3):
         with tempfile.TemporaryDirectory(dir=BASES) as scratch:
             made = Path(scratch) / "root"
-            command = ["debootstrap", "--variant=minbase", "--include=ca-certificates", SUITES[system]]
-            done = subprocess.run([*command, str(made)], capture_output=True, text=True)
+            done = subprocess.run(debootstrap(system, made), capture_output=True, text=True)
             if done.returncode == 0:
                 made.rename(folder)
                 return folder
@@ -33,11 +37,37 @@ def bare_system(system: str) -> Path:
     raise SystemExit(f"{system} cannot be made: see above")
 
 
+def debootstrap(system: str, made: Path) -> list[str | Path]:
+    """The command that makes a bare system at `made`; SystemExit where its archive's keys are not at hand."""
+    command: list[str | Path] = ["debootstrap", "--variant=minbase", "--include=ca-certificates"]
+    if system in SUITES:
+        return [*command, SUITES[system], made]
+    if not UBUNTU_KEYS.exists():
+        raise SystemExit(f"{UBUNTU_KEYS} is missing: apt install ubuntu-archive-keyring (Debian 13 has it)")
+    command += [f"--keyring={UBUNTU_KEYS}", f"--components={UBUNTU_PARTS}"]
+    return [*command, UBUNTU[system], made, UBUNTU_ARCHIVE, UBUNTU_SCRIPT]
+
+
+def archives(system: str) -> str:
+    """Lines for apt of what an installer names beside the archive itself: where security fixes come from."""
+    if system in SUITES:
+        suite = SUITES[system]
+        return f"deb http://security.debian.org/debian-security {suite}-security main\n"
+    parts = UBUNTU_PARTS.replace(",", " ")
+    return "".join(
+        f"deb {UBUNTU_ARCHIVE} {UBUNTU[system]}-{one} {parts}\n" for one in ("updates", "security")
+    )
+
+
 def connect(root: Path) -> None:
     """Let a copy of a bare system reach what this machine reaches: its name servers, its certificates."""
     shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
     # a proxy's certificate of this machine counts there as well
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/ca-certificates.crt")
+    # where a package makes that file anew, it takes these in
+    own = Path("/usr/local/share/ca-certificates")
+    if own.is_dir():
+        shutil.copytree(own, root / str(own).lstrip("/"), dirs_exist_ok=True)
     # a mirror that stands still is as good to try on
     (root / "etc/apt/apt.conf.d/99newcomer").write_text('Acquire::Check-Valid-Until "false";\n')
 

@@ -39,6 +39,9 @@ SSH = {
 LET_IN = frozenset({"tcp 22", "udp 51820", "udp 546"})
 """SSH, WireGuard, and what gives the machine its own address."""
 
+TUNNEL = "wg-emp"
+"""The interface of the WireGuard tunnel: who comes through it has shown a key that the owner has let in."""
+
 HEARD = LET_IN | {"udp 68"}
 
 HARMLESS = {
@@ -117,7 +120,14 @@ def _opened(rules: list[dict[str, Any]]) -> Iterator[str]:
             yield from _accepted(rule, [part["match"] for part in rule["expr"] if "match" in part])
 
 
+def _through_tunnel(match: dict[str, Any]) -> bool:
+    named = match["left"].get("meta", {}).get("key") in ("iif", "iifname")
+    return named and match["op"] == "==" and match["right"] == TUNNEL
+
+
 def _accepted(rule: dict[str, Any], matches: list[dict[str, Any]]) -> Iterator[str]:
+    if any(_through_tunnel(match) for match in matches):
+        return
     for match in matches:
         if match["op"] not in ("==", "in"):
             continue

@@ -73,6 +73,10 @@ def dport(right: object, op: str = "==") -> dict[str, object]:
     return {"match": {"op": op, "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": right}}
 
 
+def iifname(right: str, op: str = "==") -> dict[str, object]:
+    return {"match": {"op": op, "left": {"meta": {"key": "iifname"}}, "right": right}}
+
+
 def remove(name: str) -> Callable[[Box], None]:
     return lambda box: (box.root / name.lstrip("/")).unlink()
 
@@ -131,6 +135,8 @@ EVIL = [
     ("firewall", "bad", rule(dport(8787), {"accept": None})),
     ("firewall", "bad", rule(dport({"set": [22, {"range": [8000, 9000]}]}), {"accept": None})),
     ("firewall", "bad", rule(dport(22, "!="), {"accept": None})),
+    ("firewall", "bad", rule(iifname("eth0"), dport(6379), {"accept": None})),
+    ("firewall", "bad", rule(iifname("wg-emp", "!="), dport(6379), {"accept": None})),
     ("firewall", "bad", rule({"accept": None})),
     ("firewall", "bad", rule({"jump": {"target": "others"}})),
     (
@@ -214,6 +220,11 @@ def test_what_is_not_as_it_should_be_is_told_where_it_is(
     assert all(one.fix for one in found)
     assert scored.score < 100
     assert (verdict == "bad") == bool(scored.bad)
+
+
+def test_what_comes_through_the_tunnel_is_no_stranger(box: Box) -> None:
+    rule(iifname("wg-emp"), dport(6379), {"accept": None})(box)
+    assert examined(box)["firewall"].score == 100
 
 
 def test_growth_must_leave_two_weeks(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:

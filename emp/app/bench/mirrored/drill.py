@@ -1,5 +1,7 @@
-"""Kills and stops services, mirrors and the writer at random moments, and looks at what the mirrors have at the end."""
+"""Kills, stops and cuts off services, mirrors and the writer at random moments; in the end, what the mirrors hold."""
 
+import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -8,11 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from emp.app.bench.mirrored.processes import Process, kafka_server, postgres_server, redis_server
+from emp.app.bench.mirrored.processes import (
+    KAFKA_MORE,
+    Process,
+    kafka_server,
+    postgres_server,
+    redis_server,
+)
 from emp.app.bench.mirrored.verify import Found, in_kafka, in_postgres, in_redis
+from emp.app.bench.mirrored.wire import Wire
 from emp.core.errors import EmpError, UsageError
 from emp.core.mirror_status import read_status
 from emp.journal.mirror.follow import RunReader
+from emp.journal.mirror.tables import SCHEMA
 
 MIRRORS = ("kafka", "timescale", "redis")
 SERVERS = {"kafka": kafka_server, "timescale": postgres_server, "redis": redis_server}
@@ -21,20 +31,30 @@ CHECKS = {"kafka": in_kafka, "timescale": in_postgres, "redis": in_redis}
 TARGETS = {"kafka": 0.2, "timescale": 0.2, "redis": 0.2, "mirror": 0.25, "twin": 0.05, "writer": 0.1}
 """Share of the faults that befall each. A twin: the mirrors are stopped, others take their place, the first go on."""
 
+CUTS = 0.3
+"""Share of a service's faults in which it lives, and the way to it is cut."""
+
 CATCHES_UP_S = 300.0
 
 
 class Drill:
-    """One run of a writer, its mirrors in one process, and the services of those."""
+    """One run of a writer, its mirrors in one process, the services of those, and a wire to each service."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, wire: type[Wire] = Wire) -> None:
         self._rng = np.random.default_rng(seed)
         self.run = folder / "runs" / "DRILL"
         self.run.parent.mkdir(parents=True)
         made = {name: make(folder) for name, make in SERVERS.items()}
         self.servers = {name: process for name, (process, _) in made.items()}
         self.addresses = {name: address for name, (_, address) in made.items()}
-        options = [word for name, address in self.addresses.items() for word in (f"--{name}", address)]
+        ports = {name: _port(address) for name, address in self.addresses.items()}
+        self.wires = {name: wire(int(port)) for name, port in ports.items()}
+        # a broker says itself where it is reached
+        more = f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.wires['kafka'].port}\n"
+        (folder / KAFKA_MORE).write_text(more)
+        options = []
+        for name, address in self.addresses.items():
+            options += [f"--{name}", address.replace(ports[name], str(self.wires[name].port))]
         command = [sys.executable, "-m", "emp", "mirror", "--run", str(self.run), *options]
         self._folder, self._command = folder, command
         self.mirror = self._mirrors("mirror")
@@ -57,6 +77,8 @@ class Drill:
         """Leave no process."""
         for process in (*self.servers.values(), self.writer, self.mirror, *self.twins):
             process.kill()
+        for wire in self.wires.values():
+            wire.close()
 
     def fault(self) -> tuple[str, str, float]:
         """One fault at a random moment; whom it befell, what it was, and seconds until its mirrors had caught up."""
@@ -68,6 +90,8 @@ class Drill:
         time.sleep(self._rng.uniform(0.1, 1.0))
         if target == "twin":
             what = self._twin()
+        elif target in self.wires and self._rng.random() < CUTS:
+            what = self._cut(self.wires[target])
         else:
             one = self.servers.get(target) or (self.mirror if target == "mirror" else self.writer)
             what = self._kill(one) if self._rng.random() < 0.6 else self._stop(one)
@@ -86,6 +110,15 @@ class Drill:
         time.sleep(self._rng.uniform(0.3, 2.0))
         one.go_on()
         return "SIGSTOP"
+
+    def _cut(self, wire: Wire) -> str:
+        """For a moment, or for longer than anything waits for an answer."""
+        wire.cut()
+        time.sleep(
+            self._rng.uniform(0.3, 2.0) if self._rng.random() < 0.75 else self._rng.uniform(15.0, 35.0)
+        )
+        wire.join()
+        return "cut off"
 
     def _twin(self) -> str:
         self.mirror.stop()
@@ -139,10 +172,35 @@ class Drill:
             raise UsageError("the mirrors did not end in order")
         return {name: check(self.run, self.addresses[name]) for name, check in CHECKS.items()}
 
+    def refill(self) -> dict[str, float]:
+        """Lose the database whole and fill it again from the run alone: records, seconds, and what differs."""
+        import psycopg
 
-def run_drill(folder: Path, kills: int, seed: int, told: Callable[[str], None]) -> dict[str, Any]:
+        address = self.addresses["timescale"]
+        with psycopg.connect(address, autocommit=True) as db:
+            db.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
+        command = [sys.executable, "-m", "emp", "mirror", "--run", str(self.run), "--once"]
+        began = time.monotonic()
+        done = subprocess.run([*command, "--wait", str(CATCHES_UP_S), "--timescale", address], check=False)
+        seconds = time.monotonic() - began
+        if done.returncode != 0:
+            raise UsageError(f"the database was not filled again: exit code {done.returncode}")
+        found = in_postgres(self.run, address)
+        return {"records": found.records, "seconds": round(seconds, 2), "wrong": sum(found[1:])}
+
+
+def _port(address: str) -> str:
+    """The port in a service's address, as it stands there."""
+    found = re.search(r"(?:127\.0\.0\.1:|port=)(\d+)", address)
+    assert found is not None
+    return found[1]
+
+
+def run_drill(
+    folder: Path, kills: int, seed: int, told: Callable[[str], None], wire: type[Wire] = Wire
+) -> dict[str, Any]:
     """So many faults; what came of them."""
-    drill = Drill(folder, seed)
+    drill = Drill(folder, seed, wire)
     faults: dict[str, int] = {}
     took: dict[str, list[float]] = {}
     try:
@@ -153,6 +211,7 @@ def run_drill(folder: Path, kills: int, seed: int, told: Callable[[str], None]) 
             took.setdefault(target, []).append(seconds)
             told(f"{k + 1}/{kills} {target} {what}: caught up after {seconds:.1f} s")
         found = drill.finish()
+        refilled = drill.refill()
     finally:
         drill.close()
     return {
@@ -162,6 +221,7 @@ def run_drill(folder: Path, kills: int, seed: int, told: Callable[[str], None]) 
         "lost": sum(one.lost for one in found.values()),
         "doubled": sum(one.doubled for one in found.values()),
         "different": sum(one.different for one in found.values()),
+        "refilled": refilled,
         "catch_up_s": {name: _quantiles(seconds) for name, seconds in sorted(took.items())},
     }
 

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from emp.core.errors import UsageError
 
+KAFKA_MORE = "kafka.properties"
+"""In the folder of the services: further lines of Kafka's settings."""
+
 STARTS_S = 180.0
 """How long a service may take to answer on a slow machine."""
 
@@ -181,7 +184,9 @@ def kafka_server(folder: Path) -> tuple[Process, str]:
     port = free_port()
     servers = f"127.0.0.1:{port}"
     command = [str(program), str(folder / "kafka"), str(port)]
-    heap = {"KAFKA_HEAP": "384m"}
+    more = folder / KAFKA_MORE
+    more.touch()
+    told = {"KAFKA_HEAP": "384m", "KAFKA_OPTS": str(more)}
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
@@ -194,7 +199,7 @@ def kafka_server(folder: Path) -> tuple[Process, str]:
         except KafkaException:
             return False
 
-    return Process("kafka", command, answers, environment=heap, log=folder / "kafka.log"), servers
+    return Process("kafka", command, answers, environment=told, log=folder / "kafka.log"), servers
 
 
 def _program(name: str) -> str:

@@ -14,8 +14,8 @@ import numpy as np
 import redis
 
 from emp.app.bench.mirrored.processes import Process, free_port, listens, redis_server
+from emp.app.bench.mirrored.wire import Wire
 from emp.app.bench.takeover.check import Checked, check, final_positions, lines
-from emp.app.bench.takeover.proxy import Wire
 from emp.core.errors import UsageError
 from emp.core.ids import token_of
 
@@ -40,9 +40,8 @@ PATIENCE_S = 240.0
 class Contender:
     """One engine's process, its wires, and where it lives."""
 
-    def __init__(self, name: str, home: Path, venue: int, redis_port: int, term_s: float) -> None:
-        self.home = home
-        self.to_venue, self.to_redis = Wire(venue), Wire(redis_port)
+    def __init__(self, name: str, home: Path, to_venue: Wire, to_redis: Wire, term_s: float) -> None:
+        self.home, self.to_venue, self.to_redis = home, to_venue, to_redis
         address = f"redis://127.0.0.1:{self.to_redis.port}/0"
         command = [sys.executable, "-m", "emp.app.bench.takeover.engine", str(home)]
         command += [str(self.to_venue.port), address, str(term_s)]
@@ -73,7 +72,7 @@ class Contender:
 class Drill:
     """Engines of two machines: two in one folder, where one goes on with the other's ledger, and one alone."""
 
-    def __init__(self, folder: Path, seed: int, term_s: float) -> None:
+    def __init__(self, folder: Path, seed: int, term_s: float, wire: type[Wire] = Wire) -> None:
         if shutil.which("redis-server") is None:
             raise UsageError("redis-server is not installed: the drill needs a real one")
         self._rng = np.random.default_rng(seed)
@@ -87,7 +86,7 @@ class Drill:
             (home / "state").mkdir(parents=True)
         redis_port = int(self._address.rsplit(":", 1)[1].partition("/")[0])
         self.engines = [
-            Contender(name, home, port, redis_port, term_s)
+            Contender(name, home, wire(port), wire(redis_port), term_s)
             for name, home in zip("abc", (self.homes[0], self.homes[0], self.homes[1]), strict=True)
         ]
         self.took: dict[str, list[float]] = {}
@@ -263,10 +262,15 @@ class Drill:
 
 
 def run_drill(
-    folder: Path, kills: int, seed: int, told: Callable[[str], None], term_s: float = 2.0
+    folder: Path,
+    kills: int,
+    seed: int,
+    told: Callable[[str], None],
+    term_s: float = 2.0,
+    wire: type[Wire] = Wire,
 ) -> dict[str, Any]:
     """So many faults; what came of them."""
-    drill = Drill(folder, seed, term_s)
+    drill = Drill(folder, seed, term_s, wire)
     try:
         drill.start()
         for k in range(kills):

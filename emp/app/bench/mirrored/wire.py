@@ -1,8 +1,44 @@
-"""A wire that can be cut: a relay of TCP connections between one engine and one service, in a thread of its own."""
+"""A wire that can be cut: a relay of TCP connections between a process and a service, in a thread of its own.
+
+A wire of a network of its own loses packets instead: what was sent before the cut comes late, when it is joined.
+"""
 
 import asyncio
 import contextlib
+import ctypes
+import os
+import shutil
+import subprocess
 import threading
+
+from emp.core.errors import UsageError
+
+_NEW_NETWORK = 0x40000000
+"""CLONE_NEWNET of unshare(2)."""
+
+_TABLE = """
+table inet drill {
+  set cut { type inet_service; }
+  chain input {
+    type filter hook input priority filter;
+    tcp dport @cut drop
+    tcp sport @cut drop
+  }
+}
+"""
+
+
+def own_network() -> None:
+    """Move this thread, and all that it starts from now on, into a network that has loopback alone, where wires lose
+    packets; UsageError where that is refused.
+    """
+    if os.geteuid() != 0 or shutil.which("nft") is None or shutil.which("ip") is None:
+        raise UsageError("a network of its own needs root, nft and ip (apt install nftables iproute2)")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_NEW_NETWORK) != 0:
+        raise UsageError(f"no network of its own: {os.strerror(ctypes.get_errno())}")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    subprocess.run(["nft", "-f", "-"], input=_TABLE, text=True, check=True)
 
 
 class Wire:
@@ -46,18 +82,20 @@ class Wire:
     def _run(self, ready: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
 
-        async def serve() -> None:
+        async def serve() -> asyncio.Server:
             server = await asyncio.start_server(self._take, "127.0.0.1", 0)
             self.port = int(server.sockets[0].getsockname()[1])
             ready.set()
+            return server
 
-        self._loop.run_until_complete(serve())
+        server = self._loop.run_until_complete(serve())
         self._loop.run_forever()
+        server.close()
+        self._drop()
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
         with contextlib.suppress(RuntimeError):
             self._loop.run_until_complete(asyncio.sleep(0.05))
-        self._drop()
         self._loop.close()
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -82,3 +120,21 @@ class Wire:
         if not self._cut.is_set():
             with contextlib.suppress(OSError, RuntimeError):
                 writer.transport.abort()
+
+
+class LossyWire(Wire):
+    """Cut, it loses every packet in either way, also those that open a connection; the ends are told nothing and send
+    again. What was on its way comes after it is joined, if an end still waits for it. Only in `own_network`.
+    """
+
+    def cut(self) -> None:
+        """Let nothing through."""
+        self._change("add")
+
+    def join(self) -> None:
+        """Let it through again, also what was sent meanwhile."""
+        self._change("delete")
+
+    def _change(self, how: str) -> None:
+        element = f"{how} element inet drill cut {{ {self.port} }}"
+        subprocess.run(["nft", element], check=True)
