@@ -48,8 +48,8 @@ def sign_head(folder: RunFolder, home: Path, clock: Clock, over: Over = "") -> s
     if not news and not (over and all(one.end < end or not one.over for one in known)):
         return None
     files = (_prefix(folder.path / MONITOR, told), _prefix(folder.path / LATENCY))
-    pieces = parts_from(folder.market, first) if end > first else (0, ())
-    head = Head(first, end, digest(*pieces, first, end), files, over=over)
+    at, pieces = parts_from(folder.market, first) if end > first else (first, iter(()))
+    head = Head(first, end, digest(at, pieces, first, end), files, over=over)
     return store.add(of_head(str(folder.manifest["model_hashes"][0]), source, head, clock.now_ns()))
 
 
