@@ -1,6 +1,8 @@
-"""Whether a run's times are of decisions that it made: what a day's latency is weighted by is held against its rows."""
+"""Whether a run's times are of the decisions that it made, and of all of them: what a day's latency is weighted by is
+held against its rows.
+"""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -13,12 +15,16 @@ from emp.engine.monitor_rerun import Journalled
 from emp.journal.latency_log import HOUR_NS, LATENCY, read_latency
 from emp.journal.run import RunFolder
 
+TIMED = 0.99
+"""Share of an hour's decisions of which there must be times: what is missing could all be above the p99."""
+
 Decided = Counter[tuple[str, int]]
 """Decisions by model and hour since 1970."""
 
 
-def refuse_more_times(folder: RunFolder, rows: Array, served: Sequence[str]) -> None:
-    """Raise JournalError where `latency.jsonl` times decisions that are not in the action log.
+def refuse_more_times(folder: RunFolder, rows: Array, served: Sequence[str]) -> defaultdict[str, set[int]]:
+    """Hours since 1970 of which times are missing, by model; raise JournalError where `latency.jsonl` times decisions
+    that are not in the action log.
 
     Of the decisions from any hour on there are times of at most all: a crash loses times of an hour, and a batch counts
     into the hour in which its first event was received, or into an earlier one after a clock was set back.
@@ -42,6 +48,22 @@ def refuse_more_times(folder: RunFolder, rows: Array, served: Sequence[str]) -> 
                     f"{folder.path / LATENCY}: tells of {told} decisions of model {model[:12]} from hour {hour} (since"
                     f" 1970) on; the action log has {found}"
                 )
+    return untimed(timed, decided)
+
+
+def untimed(timed: Decided, decided: Decided) -> defaultdict[str, set[int]]:
+    """Hours of which fewer than TIMED of the decisions are timed, by model. What an hour has more than its own is of
+    the next: a batch counts into the hour of its first event.
+    """
+    found = defaultdict[str, set[int]](set)
+    for model in dict.fromkeys(name for name, _ in decided):
+        left = 0
+        for hour in sorted({hour for name, hour in (*timed, *decided) if name == model}):
+            left += timed[model, hour]
+            if left < TIMED * decided[model, hour]:
+                found[model].add(hour)
+            left = max(left - decided[model, hour], 0)
+    return found
 
 
 def decisions_by_hour(folder: RunFolder, rows: Array, served: Sequence[str]) -> Decided:

@@ -76,6 +76,7 @@ class WatchedDay:
     contests: int = 0  # lineups with a challenger that the run has had so far
     hours: list[Hour] = field(default_factory=list)  # times
     unsigned: list[int] = field(default_factory=list)  # its hours of which nothing was signed as they went by
+    untimed: list[int] = field(default_factory=list)  # its hours of which times are missing
     end: int = 0  # events of the run up to its last
     over: bool = False  # whether events of a later day came, and the monitor has told of what came after it
 
@@ -201,7 +202,7 @@ def _note(told: Mapping[str, Any], hour: int, into: WatchedDay) -> None:
         one.value += told["value"]["serving"]
         one.dumb += told["value"][NAME]
         one.log_evidence = told["log_evidence"]
-    elif kind == DRIFT and told["drifted"] and told["trained"]:
+    elif kind == DRIFT and is_alarm(told):
         alarm = f"drift of {', '.join(told['drifted'])} on {told['instrument']}"
         if alarm not in into.alarms:
             into.alarms.append(alarm)
@@ -211,6 +212,12 @@ def _note(told: Mapping[str, Any], hour: int, into: WatchedDay) -> None:
         into.alarms.append("behind the dumb trader")
     elif kind == EARNED:
         into.earned = told
+
+
+def is_alarm(told: Mapping[str, Any]) -> bool:
+    """Whether a line of the monitor makes its day red."""
+    drifted = told["kind"] == DRIFT and bool(told["drifted"]) and bool(told["trained"])
+    return drifted or told["kind"] in (FAILED, BEHIND)
 
 
 class _Lines:

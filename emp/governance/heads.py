@@ -7,7 +7,7 @@ its end while its process traded on. Either is shorter than what was signed of i
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from operator import itemgetter
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -35,6 +35,10 @@ _FIRST = itemgetter(2)
 _HOUR_NS = 3_600_000_000_000
 
 
+Over = Literal["", "ended", "found"]
+"""Whether nothing comes after it: the run's own process had ended it, or it was found without one."""
+
+
 class Head(NamedTuple):
     """Events of a run's journal, first and end, and the digest of all in between (`emp.journal.digest`)."""
 
@@ -43,6 +47,7 @@ class Head(NamedTuple):
     sha256: str
     files: tuple[tuple[str, int, str], ...] = ()  # beside it: name, bytes that it had, and their SHA-256
     ts: int = 0  # when it was signed, ns
+    over: Over = ""
 
 
 def of_head(model: str, source: Source, head: Head, now_ns: int) -> Evidence:
@@ -65,6 +70,21 @@ def reached(evidence: Mapping[str, Evidence]) -> dict[str, int]:
             run = str(one.config["run"])
             found[run] = max(found.get(run, 0), cast(int, one.config["end"]))
     return found
+
+
+def in_doubt(heads: Iterable[Head], events: int, newest_ns: int) -> list[int]:
+    """Days since 1970 of which a run that has ended may have traded more than the `events` of its journal, of which the
+    newest was received at `newest_ns`: none where its own process has signed its end. Else the end could have been cut
+    off, back to where it was signed last, and nobody can tell that from a machine that was off: days from the newest
+    event on, until the run was found without a process.
+    """
+    told = list(heads)
+    if any(one.over == "ended" and one.end == events for one in told):
+        return []
+    traded_ns = max((one.ts for one in told if not one.over), default=newest_ns)
+    found_ns = [one.ts for one in told if one.over and one.ts >= max(traded_ns, newest_ns)]
+    until_ns = min(found_ns, default=max(traded_ns, newest_ns))
+    return list(range(newest_ns // DAY_NS, until_ns // DAY_NS + 1))
 
 
 @kernel
@@ -130,6 +150,11 @@ class Unsigned:
         known = self._hours[-1] if self._hours else (-1, -1, 0)
         new = (np.diff(told, prepend=known[0]) != 0) | (np.diff(clock, prepend=known[1]) != 0)
         self._hours += [(int(told[at]), int(clock[at]), self._n + at) for at in np.flatnonzero(new).tolist()]
+
+    @property
+    def latest_ns(self) -> int:
+        """Greatest time at which an event was received; 0 where there was none."""
+        return self._latest or 0
 
     def hours(self) -> set[int]:
         """Since 1970, of the time at which events were received, as days are told: never back."""

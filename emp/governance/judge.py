@@ -83,6 +83,15 @@ def judge(gates: Gates, case: Case) -> Judgement:
     )
 
 
+def fails_now(gates: Gates, case: Case) -> list[Verdict]:
+    """Gates that a promoted model has evidence for and fails by it. Not those that look at others too: trials that came
+    after it do not make it a worse choice, and a champion that it has beaten may be gone.
+    """
+    alone = [rule for rule in rules(gates) if rule.among is None and rule.kind != "contest"]
+    said = [judge_gate(rule, case, gates.confidence) for rule in alone if rule.name not in gates.left_out]
+    return [one for one in said if one.verdict == "fail" and one.evidence]
+
+
 def judge_gate(rule: Rule, case: Case, confidence: float) -> Verdict:
     """The verdict of one gate: that of the worst record it reads; a record that cannot be judged is the worst."""
     read, foreign = _records(rule, case)

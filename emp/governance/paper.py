@@ -14,12 +14,12 @@ import numpy as np
 
 from emp.core.records import HORIZON_NAMES
 from emp.engine.monitor import CHALLENGED, EARNED
-from emp.engine.watched_days import InstrumentDay, WatchedDay
+from emp.engine.watched_days import DAY_NS, InstrumentDay, WatchedDay
 from emp.governance.bounds import bounds
 from emp.governance.evidence import Data, Evidence, Record, new_evidence
 from emp.governance.gates import Gates
 from emp.governance.paper_source import Source
-from emp.governance.runs import Going, begun_runs, untold
+from emp.governance.runs import Going, begun_runs, doubtful_days, untold
 from emp.governance.sound import impossible_day
 from emp.journal.latency_log import PARTS
 from emp.model.scoring import ece
@@ -40,6 +40,9 @@ HOURS = 6
 
 LOOKS = 20
 """Looks of 256 forecasts that an instrument's day must have had."""
+
+OFF_NS = 3_600_000_000_000
+"""How far a market's newest time may lie behind the end of the day on which it was received."""
 
 EVER = 1 << 62
 """A day that never comes."""
@@ -68,6 +71,7 @@ def of_day(day: WatchedDay, source: Source) -> Evidence:
         "alarms": list(day.alarms),
         "over": day.over,
         "unsigned": list(day.unsigned),
+        "untimed": list(day.untimed),
     }
     made = new_evidence("paper", day.model, records, config, data=[_data(one) for one in _seen(day)])
     return msgspec.structs.replace(made, code=source.code)
@@ -216,17 +220,18 @@ def judge_day(
             run, day = str(one.config.get("run")), one.config.get("day")
             if run not in began or not began[run] <= cast(int, day):
                 return Judged("short", f"that run {run} began is not on record")
-    unsigned = _unsigned(parts)
-    if unsigned:
-        return Judged("short", unsigned)
+    lacking = next(filter(None, (_lacking_hours(parts, *one) for one in LACKING)), "")
+    lacking = lacking or _of_another_time(parts, instrument)
+    if lacking:
+        return Judged("short", lacking)
     records = [r for one in counted(parts) for r in one.records if r.instrument in ("", instrument)]
-    lacking = [name for name in PARTS if not _has(records, f"{name}_p99_ms", "")]
-    lacking += [name for name in ("value_over_dumb_ticks",) if not _has(records, name, "")]
-    lacking += [
+    missing = [name for name in PARTS if not _has(records, f"{name}_p99_ms", "")]
+    missing += [name for name in ("value_over_dumb_ticks",) if not _has(records, name, "")]
+    missing += [
         f"{name} {h}" for name in ("ece", "brier") for h in HORIZON_NAMES if not _has(records, name, h)
     ]
-    if lacking:
-        return Judged("short", f"not measured: {', '.join(lacking)}")
+    if missing:
+        return Judged("short", f"not measured: {', '.join(missing)}")
     for measure, least in (("looks", LOOKS), ("hours", HOURS)):
         total = math.fsum(x for record in records if record.measure == measure for x in record.blocks)
         if not total >= least:
@@ -234,19 +239,42 @@ def judge_day(
     return Judged("green", "")
 
 
-def _unsigned(parts: Sequence[Evidence]) -> str:
-    """Of which hours of a day it was not signed how far a run had come while it went on, in words; "" of none."""
+def doubted(said: Judged, run: str) -> Judged:
+    """What a day was of which a run could have traded more than it was told of; the same where that is ""."""
+    if not run or said.colour != "green":
+        return said
+    return Judged("short", f"run {run} did not sign its end: what it traded last could have been cut off")
+
+
+LACKING = (
+    ("unsigned", "was not signed while it went on", "whether its hours were signed"),
+    ("untimed", "has times of fewer decisions than it made", "whether its times are whole"),
+)
+"""Lists of hours in a day's evidence: what is said of a run that has such, and of one that does not say."""
+
+
+def _lacking_hours(parts: Sequence[Evidence], name: str, has: str, silent: str) -> str:
+    """Which hours of a day a run lacks something of, in words; "" of none."""
     for one in parts:
-        match one.config.get("unsigned"):
+        run = f"run {one.config.get('run')}"
+        match one.config.get(name):
             case []:
                 continue
             case [*hours]:
-                told = ", ".join(str(hour) for hour in hours)
-                return (
-                    f"run {one.config.get('run')} was not signed while it went on, in the hours (UTC) {told}"
-                )
+                return f"{run} {has}, in the hours (UTC) {', '.join(str(hour) for hour in hours)}"
             case _:
-                return f"run {one.config.get('run')} does not say whether its hours were signed"
+                return f"{run} does not say {silent}"
+    return ""
+
+
+def _of_another_time(parts: Sequence[Evidence], instrument: str) -> str:
+    """Which run's market was at another day by its own time than this machine by its clock, in words; "" of none."""
+    for one in parts:
+        day = cast(int, one.config.get("day"))
+        for data in one.data:
+            newest = data.span[1] - day * DAY_NS
+            if data.instrument == instrument and not 0 < newest <= DAY_NS + OFF_NS:
+                return f"the market of run {one.config.get('run')} had another day by its own time"
     return ""
 
 
@@ -262,6 +290,7 @@ class Asked(NamedTuple):
     protocol: str
     instruments: tuple[str, ...]
     today: int  # day since 1970
+    fresh: bool = True  # whether the last of them must not be long ago
 
 
 def days_of(evidence: Mapping[str, Evidence], asked: Asked) -> dict[int, list[Evidence]]:
@@ -356,10 +385,24 @@ def _reds(
 ) -> list[Red]:
     """Red days, and those from which on a run is not told."""
     found = [Red(come(day), day, one.why) for day, one in judged.items() if one.colour == "red"]
-    for one in untold(evidence, asked.code, asked.protocol, instrument, going):
+    for one in untold(
+        evidence, asked.code, asked.protocol, instrument, _lately(evidence, asked.today, going)
+    ):
         why = f"paper run {one.run} began and is not told to its end: `emp gates observe {one.run}`"
         found.append(Red(come(one.day), one.day, why))
     return found
+
+
+def _lately(evidence: Mapping[str, Evidence], today: int, going: Going) -> Going:
+    """Whether a run goes on of which something was signed in the last FRESH_DAYS. An older one is not waited for: a
+    folder that a process holds, and does nothing in, would keep a run from ever being missed.
+    """
+    newest: dict[str, int] = {}
+    for one in evidence.values():
+        run, day = str(one.config.get("run")), one.config.get("day")
+        if type(day) is int:
+            newest[run] = max(newest.get(run, day), day)
+    return lambda run: today - newest.get(run, -1) <= FRESH_DAYS and going(run)
 
 
 def _come(evidence: Mapping[str, Evidence], today: int, signers: Mapping[str, str]) -> Callable[[int], int]:
@@ -401,7 +444,11 @@ def _lacks_on(
 ) -> str:
     days = days_of(evidence, asked._replace(today=EVER))
     began = begun_runs(evidence)
-    judged = {day: judge_day(parts, gates, instrument, began) for day, parts in days.items()}
+    doubtful = doubtful_days(evidence, asked.code, asked.protocol, instrument)
+    judged = {
+        day: doubted(judge_day(parts, gates, instrument, began), doubtful.get(day, ""))
+        for day, parts in days.items()
+    }
     red = max(_reds(evidence, asked, judged, instrument, going, come), default=Red(-1, -1, ""))
     green = sorted(day for day, one in judged.items() if day > red.counts and one.colour == "green")
     kept = _unbroken([day for day in green if day <= asked.today])
@@ -413,7 +460,7 @@ def _lacks_on(
             f"{len(kept)} green days of paper trading over {span} days are on record; {DAYS} over {SPAN_DAYS}"
             f" are needed{last}"
         )
-    if asked.today - kept[-1] > FRESH_DAYS:
+    if asked.fresh and asked.today - kept[-1] > FRESH_DAYS:
         return (
             f"the last green day of paper trading is {asked.today - kept[-1]} days old; {FRESH_DAYS} at most"
         )

@@ -43,12 +43,52 @@ def of_start(
     return msgspec.structs.replace(new_evidence(BEGUN, model, [], config), code=source.code)
 
 
-def of_end(model: str, source: Source, days: Sequence[int], events: int = 0) -> Evidence:
+def of_end(
+    model: str, source: Source, days: Sequence[int], events: int = 0, doubtful: Sequence[int] = ()
+) -> Evidence:
     """Evidence that all days of a run that has ended are told, up to so many events; none where it ended before it
-    traded.
+    traded. Of `doubtful` days it could have traded more than its journal says.
     """
-    made = new_evidence(TOLD, model, [], {**source._asdict(), "days": sorted(set(days)), "events": events})
+    config = {"days": sorted(set(days)), "events": events, "doubtful": list(doubtful)}
+    made = new_evidence(TOLD, model, [], {**source._asdict(), **config})
     return msgspec.structs.replace(made, code=source.code)
+
+
+def start_ns(evidence: Mapping[str, Evidence], run: str) -> int:
+    """When a run was signed as it began, ns; 0 where it was not."""
+    began = (one for one in evidence.values() if one.kind == BEGUN and one.config.get("run") == run)
+    return min((ts for one in began if type(ts := one.config.get("ts")) is int), default=0)
+
+
+def doubtful_days(
+    evidence: Mapping[str, Evidence], code: str, protocol: str, instrument: str
+) -> dict[int, str]:
+    """Days of which a run of this code, behind this kind of market access and in this instrument, could have traded
+    more than it was told of, and the run.
+    """
+    mine = _begun_as(evidence, code, protocol, instrument)
+    return {
+        day: run
+        for one in evidence.values()
+        if one.kind == TOLD and (run := str(one.config.get("run"))) in mine
+        for day in one.config.get("doubtful", ())
+        if type(day) is int
+    }
+
+
+def _begun_as(
+    evidence: Mapping[str, Evidence], code: str, protocol: str, instrument: str
+) -> dict[str, list[Evidence]]:
+    """What was signed as runs of this code, behind this kind of market access and in this instrument began, by run."""
+    found: dict[str, list[Evidence]] = {}
+    for one in evidence.values():
+        if (
+            one.kind == BEGUN
+            and (one.code, one.config.get("protocol")) == (code, protocol)
+            and instrument in one.config.get("instruments", ())
+        ):
+            found.setdefault(str(one.config.get("run")), []).append(one)
+    return found
 
 
 def manifests(evidence: Mapping[str, Evidence], run: str) -> set[str]:
@@ -101,11 +141,14 @@ def untold(
             over[run] = max(over.get(run, day), day)
     return [
         Untold(run, max(over.get(run, day - 1) + 1, day))
-        for one in evidence.values()
-        if one.kind == BEGUN
-        and (one.code, one.config.get("protocol")) == (code, protocol)
-        and instrument in one.config.get("instruments", ())
-        and (run := str(one.config.get("run"))) not in told
-        and type(day := one.config.get("day")) is int
-        and not going(run)
+        for run, begun in _begun_as(evidence, code, protocol, instrument).items()
+        for one in begun
+        if run not in told and type(day := one.config.get("day")) is int and not going(run)
     ]
+
+
+def untold_runs(evidence: Mapping[str, Evidence], code: str) -> list[str]:
+    """Runs of this code that began and were not told to their end, whatever they traded."""
+    told = _told_runs(evidence)
+    begun = [str(one.config["run"]) for one in evidence.values() if one.kind == BEGUN and one.code == code]
+    return [run for run in dict.fromkeys(begun) if run not in told]

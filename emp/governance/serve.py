@@ -2,22 +2,33 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from emp.core.clock import Clock
 from emp.core.errors import GovernanceError
 from emp.engine.watched_days import DAY_NS
-from emp.governance.gates import read_gates
+from emp.governance.evidence import Evidence
+from emp.governance.gates import Gates, read_gates
+from emp.governance.judge import Case, fails_now
 from emp.governance.paper import Asked, paper_lacks
 from emp.governance.reference import FAIR
 from emp.governance.registry import Registry
 from emp.governance.runs import Going
 from emp.governance.seal import content_address
 from emp.journal.run import code_version
+from emp.model.artifact import read_manifest
 
 GATES_SHA256 = "3acad92b313e2cf153ab8cd07965f5366d6eb941ee3a3bb4d67129a9d56dbc68"
 """Of the shipped gates. It stands in the sources, which `code_version` covers: where the file beside them was changed,
 nothing trades live by it.
 """
+
+
+class Market(NamedTuple):
+    """Where a model is to trade."""
+
+    protocol: str  # of access
+    instruments: tuple[str, ...]
 
 
 def lacks_promotion(registry: Registry, model: str) -> str:
@@ -45,9 +56,9 @@ def refuse_live(
     instruments: Sequence[str],
     going: Going = lambda _: False,
 ) -> None:
-    """Raise GovernanceError unless a model is the promoted one, as `lacks_promotion` has it, and two green weeks on
-    paper are on record: of this very model, by this code, behind the same kind of market access, on every instrument,
-    and not long ago.
+    """Raise GovernanceError unless a model is the promoted one, as `lacks_promotion` has it, no gate fails by evidence
+    that has come since, and two green weeks on paper are on record: of this very model, by this code, behind the same
+    kind of market access, on every instrument, and not long ago.
     """
     registry = Registry(home, clock)
     registry.remember()
@@ -56,13 +67,55 @@ def refuse_live(
     gates = read_gates()
     if content_address(gates) != GATES_SHA256:
         raise GovernanceError("live: the gates of this installation are not those of its release")
-    why = lacks_promotion(registry, model)
+    why = _lacks(registry, gates, model, clock, Market(protocol, tuple(instruments)), going)
     if why:
         raise GovernanceError(f"live: {why}")
-    today = clock.now_ns() // DAY_NS
-    asked = Asked(model, code_version(), protocol, tuple(instruments), today)
+
+
+def lacks_standby(registry: Registry, model: str, clock: Clock, market: Market, going: Going) -> str:
+    """Why a model may not stand by live; "" where it may. It trades once it takes over, so the same is asked of it as
+    of what serves, but that its green weeks may be long ago: it does not serve on paper while another one does.
+    """
+    return _lacks(registry, read_gates(), model, clock, market, going, fresh=False)
+
+
+def _lacks(
+    registry: Registry,
+    gates: Gates,
+    model: str,
+    clock: Clock,
+    market: Market,
+    going: Going,
+    *,
+    fresh: bool = True,
+) -> str:
+    why = lacks_promotion(registry, model)
+    if why:
+        return why
     signed = registry.store.signed()
     evidence = {name: one.evidence for name, one in signed.items()}
-    why = paper_lacks(evidence, asked, gates, going, {name: one.key for name, one in signed.items()})
+    now = clock.now_ns()
+    why = _fails_since(registry, gates, model, evidence, now)
     if why:
-        raise GovernanceError(f"live: model {model[:12]}: {why}")
+        return f"model {model[:12]}: {why}"
+    asked = Asked(model, code_version(), market.protocol, market.instruments, now // DAY_NS, fresh)
+    why = paper_lacks(evidence, asked, gates, going, {name: one.key for name, one in signed.items()})
+    return f"model {model[:12]}: {why}" if why else ""
+
+
+def _fails_since(
+    registry: Registry, gates: Gates, model: str, evidence: dict[str, Evidence], now_ns: int
+) -> str:
+    """By which gates a promoted model fails now, by all evidence on record, in words: else whoever promotes it early,
+    by the good looks alone, need never know of the bad ones that follow.
+    """
+    said = registry.promotion(model)
+    manifest = read_manifest(registry.folder(model))
+    case = Case(
+        manifest, evidence, str(said["reference"]), code_version(), likeness=said["likeness"], now_ns=now_ns
+    )
+    failed = fails_now(gates, case)
+    if not failed:
+        return ""
+    names = ", ".join(f"{one.name} ({one.why})" for one in failed)
+    return f"by evidence that has come since it was promoted it fails {names}: see `emp gates check`"

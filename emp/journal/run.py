@@ -42,15 +42,21 @@ from emp.version import __version__
 CONTINUED = "continued"
 """Kind of the ledger's note that another process goes on with a run, of other settings perhaps."""
 
+FACTS = ("core/data", "access/recordings/formats")
+"""Folders of the package whose YAML changes what a model earns or sees: other fees are other code."""
+
 MANIFEST = "manifest.json"
 _META = "meta.json"
 
 
 @cache
 def code_version() -> str:
-    """Release and hash of the package's sources: two runs of equal code have equal versions."""
+    """Release and hash of the package's sources, with the facts that ship beside them (fees, hours, formats): two runs
+    of equal code have equal versions.
+    """
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
+    facts = (path for folder in FACTS for path in (PACKAGE / folder).glob("*.yaml"))
+    for path in sorted([*PACKAGE.rglob("*.py"), *facts]):
         digest.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode() + path.read_bytes())
     return f"{__version__}+{digest.hexdigest()[:12]}"
 

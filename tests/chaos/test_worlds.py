@@ -21,6 +21,7 @@ from emp.core.errors import UsageError
 from emp.engine import checkpoint
 from emp.engine.driver import Driver
 from emp.engine.live import Live
+from emp.governance.evidence import Store
 from emp.journal.ledger import Ledger
 from emp.journal.monitor_log import MonitorLog
 from emp.sim.chaos.plan import DOORS, Fault, Plan
@@ -280,6 +281,15 @@ def test_every_mutant_has_its_place() -> None:
 def command(*arguments: str) -> tuple[int, dict[str, Any]]:
     done = CliRunner().invoke(app, ["chaos", *arguments, "--json"])
     return done.exit_code, json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_results_of_a_file_are_no_evidence(tmp_path: Path) -> None:
+    """Whoever may write it says what was violated."""
+    kept, home = tmp_path / "results.jsonl", tmp_path / "registry"
+    command("--seeds", "1", "--jobs", "1", "--results", str(kept))
+    command("--seeds", "2", "--jobs", "1", "--results", str(kept), "--evidence", str(home))
+    (one,) = Store(home).all().values()
+    assert [record.n for record in one.records] == [1]
 
 
 def test_results_are_kept_and_gone_on_with(tmp_path: Path) -> None:

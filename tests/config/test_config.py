@@ -153,6 +153,7 @@ def test_the_configuration_is_frozen(write) -> None:
             "max_position_lots: must be less than or equal to",
         ),
         ("bus: {queue_bound: 2000000000}", "bus.queue_bound: must be less than or equal to 262144"),
+        ("journal: {flush_seconds: 3600}", "journal.flush_seconds: must be less than or equal to 600"),
         ("journal: {flush_seconds: 1.0e+308}", "journal.flush_seconds: must be less than or equal to"),
         ("seed: 1" + "0" * 5_000, "not valid YAML: Exceeds the limit"),
     ],

@@ -233,7 +233,14 @@ def paper(
     made = [record(f"{part}_p99_ms", 0.1, of="") for part in ("adapter", "model", "total")]
     made += [record("looks", 100.0), record("hours", 7.0), record("value_over_dumb_ticks", value)]
     made += [record(name, 0.05, horizon) for name in ("ece", "brier") for horizon in HORIZON_NAMES]
-    config = {"run": f"RUN{day}", "protocol": "fix", "day": day, "alarms": list(alarms), "unsigned": []}
+    config = {
+        "run": f"RUN{day}",
+        "protocol": "fix",
+        "day": day,
+        "alarms": list(alarms),
+        "unsigned": [],
+        "untimed": [],
+    }
     return new_evidence("paper", model, made, config)
 
 

@@ -154,7 +154,8 @@ def played(tmp_path_factory: pytest.TempPathFactory, compiled_engine: object) ->
 
     asyncio.run(both())
     running.folder.write_summary({})
-    last = observed(running.folder, home, gates)
+    clock = SimClock(30_000 * DAY_NS)
+    last = observe_run(running.folder, home, gates, clock, lambda *_: None, ending=True)
     first, second, third, again = found
     assert len(third["evidence"]) == 1
     lots = running.engine.desk.lots[0]
@@ -254,7 +255,7 @@ def test_a_run_that_ended_before_it_traded_is_told(tmp_path: Path, gates: Gates)
     running.live._ledger.close()
     found = observed(running.folder, home, gates)
     assert (len(found["evidence"]), found["days"]) == (1, [])
-    assert [one.kind for one in Store(home).all().values()] == ["begun", "told"]
+    assert [one.kind for one in Store(home).all().values()] == ["begun", "reached", "told"]
     assert observed(running.folder, home, gates)["evidence"] == []
 
 
@@ -346,12 +347,17 @@ def test_emp_run_signs_its_beginning_and_its_end_and_does_not_begin_where_it_can
     assert not goes_on(folder)
     kinds = [one.kind for one in Store(tmp_path / "registry").all().values()]
     assert (kinds[0], kinds[-1]) == ("begun", "told")
+    assert of_kind(tmp_path / "registry", "told")[0].config["doubtful"] == [], "it has signed its end"
     (tmp_path / "registry" / "keys" / "box.key").unlink()
     refused = run()
     assert refused.returncode != 0
     assert "no box key here" in refused.stderr
     assert len(list((tmp_path / "runs").glob("paper-*"))) == 2
     assert len(Store(tmp_path / "registry").all()) == len(kinds)
+
+
+def of_kind(home: Path, kind: str) -> list[Evidence]:
+    return [one for one in Store(home).all().values() if one.kind == kind]
 
 
 def signed(home: Path) -> list[str]:
@@ -400,7 +406,7 @@ def test_a_paper_run_whose_logon_is_refused_is_told(tmp_path: Path, monkeypatch:
         host.do(venue.close())
     assert isinstance(refused.exception, VenueError)
     assert "invalid credentials" in str(refused.exception)
-    assert signed(tmp_path / "registry") == ["begun", "told"]
+    assert signed(tmp_path / "registry") == ["begun", "reached", "told"]
 
 
 def test_of_the_run_that_goes_on_nothing_is_held_against_the_record_and_of_a_dead_one_it_is(

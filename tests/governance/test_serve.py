@@ -63,6 +63,7 @@ def test_what_other_gates_have_promoted_does_not_stand_by_live(
     by: str, registry: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mamba2 = promote(registry, "mamba2", **({"gates_sha256": "0" * 64} if by == "other gates" else {}))
+    green_weeks(registry, mamba2)
     green_weeks(registry, promote(registry, "linear"))
     models = load_models(config("live", registry=registry.home, fallback_impl="mamba2"))
     stands_by = "" if models.standby is None else models.standby.artifact.hash

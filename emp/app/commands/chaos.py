@@ -90,7 +90,8 @@ def _sweep(options: Options) -> None:
         from emp.governance.evidence import Store
 
         config = {"first": options.first, "asked": options.seeds, "played": len(missing)}
-        one = of_chaos([len(result.violations) for result in found], config)
+        played = [result for result in found if result.seed in missing]  # what a file says nobody has signed
+        one = of_chaos([len(result.violations) for result in played], config)
         summary["evidence"] = Store(options.evidence).add(one)
     _show(found, summary)
     if failing is not None:

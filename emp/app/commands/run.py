@@ -178,6 +178,7 @@ def _on_record(folder: "RunFolder", registry: Path | None, clock: "Clock") -> It
     if registry is None:
         yield
         return
+    from emp.app.wiring.heads import sign_head
     from emp.app.wiring.paper_days import never_traded, observe_run, record_start
     from emp.governance.gates import read_gates
     from emp.journal.held import held
@@ -190,6 +191,8 @@ def _on_record(folder: "RunFolder", registry: Path | None, clock: "Clock") -> It
             try:
                 if never_traded(folder):
                     observe_run(folder, registry, read_gates(), clock, lambda *_: None, ending=True)
+                else:
+                    sign_head(folder, registry, clock, "ended")
             except EmpError as error:  # why the run failed is what is raised
                 say(f"emp: no evidence of this run was written: {error}")
             raise

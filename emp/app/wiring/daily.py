@@ -6,8 +6,9 @@ gives way to all else that the machine has to do. The trading process does nothi
 the run ends first.
 
 Every hour, in another thread, since days take long to replay, `emp gates observe RUN --reached` signs how far the
-journal has come, so that a run that is cut, or that is signed as told while it trades on, is noticed. A process that
-goes on with a run begins with it: of the one before it, up to an hour is not signed.
+journal has come, so that a run that is cut, or that is signed as told while it trades on, is noticed. So it does as
+soon as the monitor has told of an alarm and the journal holds it for good: what makes a day red is the first to be cut
+off. A process that goes on with a run begins with it: of the one before it, up to an hour is not signed.
 """
 
 import json
@@ -23,10 +24,14 @@ from typing import Any
 
 import structlog
 
+from emp.app.wiring.heads import durable_events
 from emp.core.clock import Clock, LeaseClock
 from emp.core.errors import JournalError
-from emp.engine.watched_days import DAY_NS
+from emp.core.platform import exists
+from emp.engine.watched_days import DAY_NS, is_alarm
 from emp.governance.heads import HEAD_S, LOOK_S
+from emp.journal.monitor_log import MONITOR
+from emp.journal.run import RunFolder
 from emp.journal.tail import TAIL, read_tail
 
 _log = structlog.get_logger(__name__)
@@ -61,6 +66,39 @@ class _Looking(threading.Thread):
         self.join()
 
 
+class Alarms:
+    """What a run's monitor has told that makes its day red, read on as its file grows."""
+
+    def __init__(self, run: Path) -> None:
+        self._run, self._read = run, 0
+        self._newest: int | None = None  # events up to the newest alarm that is not signed
+
+    def lasting(self) -> int | None:
+        """Events up to the newest alarm that is not signed, once the journal holds them whatever happens; else None."""
+        for line in self._new_lines():
+            told = json.loads(line)
+            if is_alarm(told):
+                self._newest = int(told["at"])
+        lasts = self._newest is not None and durable_events(RunFolder(self._run)) >= self._newest
+        return self._newest if lasts else None
+
+    def signed(self, at: int | None) -> None:
+        """An alarm, where it is one, was signed."""
+        if at is not None and at == self._newest:
+            self._newest = None
+
+    def _new_lines(self) -> list[bytes]:
+        path = self._run / MONITOR
+        if not exists(path):
+            return []
+        with path.open("rb") as file:
+            file.seek(self._read)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return whole.splitlines()
+
+
 class Hourly(_Looking):
     """Signs how far the journal has come.
 
@@ -74,8 +112,10 @@ class Hourly(_Looking):
         super().__init__("heads", look_s)
         self._run, self._registry, self._clock = run, registry, clock
         self._sign = sign or sign_apart
+        self._alarms = Alarms(run)
         continued = any((run / "market").glob("part-*"))
         self._due = clock.monotonic_ns() + (0 if continued else int(HEAD_S * 1e9))
+        self._not_before = clock.monotonic_ns()  # for an alarm
 
     def run(self) -> None:
         """Sign what an earlier process has left, then every hour, until `stop`."""
@@ -85,16 +125,18 @@ class Hourly(_Looking):
     def look(self) -> None:
         """Sign, where it is time; where that fails, it is time again after `LOOK_S`."""
         now = self._clock.monotonic_ns()
-        if now < self._due:
-            return
-        self._due = now + int(LOOK_S * 1e9)
         try:
+            alarm = self._alarms.lasting()
+            if now < self._due and (alarm is None or now < self._not_before):
+                return
+            self._due = self._not_before = now + int(LOOK_S * 1e9)
             self._sign(self._run, self._registry, self._ended)
+            self._alarms.signed(alarm)
         except (JournalError, OSError, subprocess.SubprocessError, ValueError) as error:
             if not self._ended.is_set():
                 _log.warning("how far the journal has come is not signed", why=str(error))
             return
-        self._due = now + int(HEAD_S * 1e9)
+        self._due, self._not_before = now + int(HEAD_S * 1e9), now
 
 
 class Daily(_Looking):

@@ -13,8 +13,9 @@ from emp.engine.control_socket import goes_on
 from emp.engine.load import LoadedModel, load_folder
 from emp.engine.named import is_own
 from emp.engine.succession import Models
+from emp.governance.gates import read_gates
 from emp.governance.registry import Registry
-from emp.governance.serve import lacks_promotion, refuse_live
+from emp.governance.serve import Market, lacks_promotion, lacks_standby, refuse_live
 
 CANDIDATE = "candidate"
 
@@ -24,7 +25,7 @@ def load_models(config: SystemConfig) -> Models:
 
     Where the configuration names a registry and no model, the one tagged APPROVED_DEFAULT serves. On paper another one
     may be named; it is marked as a candidate. Live takes nothing but the promoted one, once two green weeks on paper
-    are on record, and lets nothing stand by that was not promoted.
+    are on record, and lets nothing stand by of which that is not so.
 
     Raises:
         GovernanceError: live, and the model may not; or what the registry holds is not what was signed.
@@ -51,14 +52,15 @@ def load_models(config: SystemConfig) -> Models:
         serving = load_folder(registry.folder(standing.default))
     standby = load_standby(config.model, serving)
     if config.mode == "live":
-        access, names = config.access.connection_protocol, config.instruments.names
-        refuse_live(
-            home, serving.artifact.hash, LiveClock(), access, names, partial(_goes_on, config.run_dir)
-        )
-        why = "" if standby is None else lacks_promotion(registry, standby.artifact.hash)
-        if why:
-            say(f"emp: {why}: nothing stands by")
-            standby = None
+        _refuse_unwatched(config)
+        market = Market(config.access.connection_protocol, config.instruments.names)
+        going = partial(_goes_on, config.run_dir)
+        refuse_live(home, serving.artifact.hash, LiveClock(), market.protocol, market.instruments, going)
+        if standby is not None:
+            why = lacks_standby(registry, standby.artifact.hash, LiveClock(), market, going)
+            if why:
+                say(f"emp: {why}: nothing stands by")
+                standby = None
     compared = _compared(config, registry, serving)
     return Models(serving, standby, *compared, standing=_marks(serving, standby, standing.status))
 
@@ -73,6 +75,21 @@ def _refuse_own_code(config: SystemConfig) -> None:
             raise ConfigError(
                 f"model.{field}: mode {config.mode}: a model of your own trades in mock and paper only"
             )
+
+
+def _refuse_unwatched(config: SystemConfig) -> None:
+    """GovernanceError where a model would trade money otherwise than it was judged, or could not go back by itself: it
+    is not watched, or may be slower than the gates have it.
+    """
+    model, most = config.model, read_gates().gates.latency_p99_ms
+    if not model.monitor:
+        raise GovernanceError("live: model.monitor is false: what serves must be watched while it trades")
+    for name, limit in (("p99_ms", most.model), ("total_p99_ms", most.total)):
+        if getattr(model, name) > limit:
+            raise GovernanceError(f"live: model.{name} is above the {limit:g} ms of the gates")
+    judged = type(model).model_fields["state_ttl_s"].default
+    if model.state_ttl_s != judged:
+        raise GovernanceError(f"live: model.state_ttl_s is not the {judged:g} s by which models are judged")
 
 
 def _goes_on(runs: Path, run: str) -> bool:

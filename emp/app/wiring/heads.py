@@ -12,9 +12,9 @@ from emp.core.errors import GovernanceError, JournalError
 from emp.core.platform import exists
 from emp.engine.journal_tap import journalled_events
 from emp.governance.evidence import Evidence, Store
-from emp.governance.heads import Head, Unsigned, heads_of, of_head
+from emp.governance.heads import Head, Over, Unsigned, heads_of, of_head
 from emp.governance.paper_source import source_of
-from emp.governance.runs import manifests
+from emp.governance.runs import manifests, start_ns
 from emp.journal.digest import Digest, digest
 from emp.journal.latency_log import LATENCY
 from emp.journal.market import journalled_parts, parts_from
@@ -23,9 +23,9 @@ from emp.journal.run import MANIFEST, RunFolder, code_version
 from emp.journal.tail import TAIL, read_tail
 
 
-def sign_head(folder: RunFolder, home: Path, clock: Clock) -> str | None:
-    """Sign how far the journal of a paper run has come since that was last signed; the name of the evidence, None where
-    nothing was added. What a power cut could still take from it is left out.
+def sign_head(folder: RunFolder, home: Path, clock: Clock, over: Over = "") -> str | None:
+    """Sign how far the journal of a paper run has come since that was last signed, and whether it is `over`; the name
+    of the evidence, None where nothing was added. What a power cut could still take from it is left out.
 
     Raises:
         GovernanceError: it is no paper run, was made by other code, its manifest is not what was signed when it began,
@@ -41,10 +41,15 @@ def sign_head(folder: RunFolder, home: Path, clock: Clock) -> str | None:
     end = durable_events(folder)
     if end < first:
         raise _cut(folder, end, first)
-    if end == first:
+    told = _told(folder, end)
+    news = end > first or told > max(
+        (size for one in known for name, size, _ in one.files if name == MONITOR), default=0
+    )
+    if not news and not (over and all(one.end < end or not one.over for one in known)):
         return None
-    files = (_prefix(folder.path / MONITOR, _told(folder, end)), _prefix(folder.path / LATENCY))
-    head = Head(first, end, digest(*parts_from(folder.market, first), first, end), files)
+    files = (_prefix(folder.path / MONITOR, told), _prefix(folder.path / LATENCY))
+    at, pieces = parts_from(folder.market, first) if end > first else (first, iter(()))
+    head = Head(first, end, digest(at, pieces, first, end), files, over=over)
     return store.add(of_head(str(folder.manifest["model_hashes"][0]), source, head, clock.now_ns()))
 
 
@@ -105,6 +110,7 @@ class Journal(NamedTuple):
 
     events: int
     unsigned: frozenset[int]  # hours since 1970 of which nothing was signed while they went by
+    newest_ns: int  # when its newest event was received; where there is none, when the run began
 
 
 def refuse_cut(folder: RunFolder, evidence: Mapping[str, Evidence]) -> Journal:
@@ -113,7 +119,8 @@ def refuse_cut(folder: RunFolder, evidence: Mapping[str, Evidence]) -> Journal:
     Raises:
         JournalError: they are fewer than were signed while the run went on, or others.
     """
-    heads = heads_of(evidence, str(folder.manifest["run"]))
+    run = str(folder.manifest["run"])
+    heads = heads_of(evidence, run)
     again, n = [Digest(head.first, head.end) for head in heads], 0
     unsigned = Unsigned(heads)
     for events in journalled_events(folder):
@@ -131,7 +138,8 @@ def refuse_cut(folder: RunFolder, evidence: Mapping[str, Evidence]) -> Journal:
         for name, size, signed in head.files:
             if _prefix(folder.path / name, size)[1:] != (size, signed):
                 raise JournalError(f"{folder.path / name}: is not what was signed while the run went on")
-    return Journal(n, frozenset(unsigned.hours()))
+    newest = unsigned.latest_ns if n else start_ns(evidence, run)
+    return Journal(n, frozenset(unsigned.hours()), newest)
 
 
 def _cut(folder: RunFolder, n: int, signed: int) -> JournalError:

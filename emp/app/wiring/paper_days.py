@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emp.app.wiring.heads import refuse_changed, refuse_cut, refuse_other
+from emp.app.wiring.heads import Journal, refuse_changed, refuse_cut, refuse_other, sign_head
 from emp.app.wiring.rerun import Progress, verify_run
 from emp.app.wiring.snapshot import snapshot
 from emp.core.clock import Clock
-from emp.core.errors import GovernanceError
-from emp.engine.control_socket import is_served
+from emp.core.errors import EmpError, GovernanceError
+from emp.core.platform import exists, say
+from emp.engine.control_socket import goes_on, is_served
 from emp.engine.journal_tap import journalled_rows
 from emp.engine.load import load_folder
 from emp.engine.rerun import processes
@@ -18,14 +19,15 @@ from emp.engine.timed import refuse_more_times
 from emp.engine.watched_days import DAY_NS, WatchedDay, add_closed, watched_days
 from emp.governance.evidence import Evidence, Store
 from emp.governance.gates import Gates
-from emp.governance.heads import unsigned_of
-from emp.governance.paper import Asked, already, judge_day, of_contest, of_day, told_whole
+from emp.governance.heads import heads_of, in_doubt, unsigned_of
+from emp.governance.paper import Asked, already, doubted, judge_day, of_contest, of_day, told_whole
 from emp.governance.paper_source import source_of
 from emp.governance.pooled import pooled
-from emp.governance.runs import begun_runs, of_end, of_start
+from emp.governance.runs import begun_runs, of_end, of_start, untold_runs
 from emp.journal.held import held_by, written_by
+from emp.journal.latency_log import HOUR_NS
 from emp.journal.reader import LedgerReader
-from emp.journal.run import RunFolder
+from emp.journal.run import RunFolder, code_version
 
 
 def record_start(folder: RunFolder, home: Path, clock: Clock) -> str:
@@ -38,7 +40,21 @@ def record_start(folder: RunFolder, home: Path, clock: Clock) -> str:
     now = clock.now_ns()
     model = str(manifest["model_hashes"][0])
     source, names = source_of(manifest), list(manifest["instruments"])
+    sign_found(folder.path.parent, home, clock)
     return Store(home).add(of_start(model, source, names, now, folder.manifest_sha256))
+
+
+def sign_found(runs: Path, home: Path, clock: Clock) -> None:
+    """Sign of every paper run of a folder that is not told to its end and that no process has how far it had come: what
+    it could have traded besides is in doubt until then, and no longer.
+    """
+    for run in untold_runs(Store(home).all(), code_version()):
+        path = runs / f"paper-{run}"
+        if exists(path) and not goes_on(path):
+            try:
+                sign_head(RunFolder(path), home, clock, "found")
+            except EmpError as error:  # it counts as it did
+                say(f"emp: {error}")
 
 
 def observe_run(
@@ -59,6 +75,8 @@ def observe_run(
     refuse_other(folder)
     if not is_served(folder.path):
         _refuse_held(folder.path, ending=ending)
+        if ending:  # before a replay that may be broken off
+            sign_head(folder, home, clock, "ended")
         return _observe(folder, home, gates, clock, progress)
     with tempfile.TemporaryDirectory(prefix="emp-observe-") as scratch:
         known = Store(home).all()  # before the copy is made: it lacks what is signed of the run after it
@@ -86,20 +104,25 @@ def _observe(
     """Of a folder, or of the copy of a run that goes on: then with the evidence that there was before it was copied."""
     manifest, source, store = folder.manifest, source_of(folder.manifest), Store(home)
     first, goes_on = str(manifest["model_hashes"][0]), of_copy is not None
+    doubtful: list[int] = []
     known = store.all() if of_copy is None else of_copy
     refuse_other(folder)  # a copy has a manifest of its own
     refuse_changed(folder, known)
     journal = refuse_cut(folder, known)
     if not goes_on and never_traded(folder):
-        ended = _add(store, [of_end(first, source, [], journal.events)])
+        doubtful = _in_doubt(folder, store, clock, journal)
+        ended = _add(store, [of_end(first, source, [], journal.events, doubtful)])
         return {"run": source.run, "protocol": source.protocol, "evidence": ended, "days": [], "open": []}
     run = verify_run(folder, progress)
-    refuse_more_times(folder, run.rows, run.served)
+    untimed = refuse_more_times(folder, run.rows, run.served)
     models = {path.name: load_folder(path) for path in sorted(folder.models.iterdir())}
     seen = watched_days(folder, run.rows, run.terms, models.__getitem__)
     add_closed(seen, run.closed)
     for one in seen:
         one.unsigned = unsigned_of(journal.unsigned, one.day)
+        one.untimed = unsigned_of(untimed[one.model], one.day)
+        if one.untimed and goes_on:  # its last hour's times are written soon after it
+            one.over &= journal.newest_ns // HOUR_NS > one.day * 24 + one.untimed[-1] + 1
     days = [one for one in seen if one.over or not goes_on]
     today = clock.now_ns() // DAY_NS
     _refuse_ahead(folder, days, today)
@@ -110,14 +133,17 @@ def _observe(
         asked = Asked(model, source.code, source.protocol, tuple(manifest["instruments"]), today)
         added += _add(store, pooled(store.all(), asked, models[model].artifact))
     if not goes_on:
-        added += _add(store, [of_end(first, source, [one.day for one in days], journal.events)])
+        doubtful = _in_doubt(folder, store, clock, journal)
+        added += _add(store, [of_end(first, source, [one.day for one in days], journal.events, doubtful)])
     began = begun_runs(store.all())
     told = [
         {
             "day": one.day,
             "model": one.model,
             "instrument": name,
-            **judge_day([e], gates, name, began)._asdict(),
+            **doubted(
+                judge_day([e], gates, name, began), source.run if one.day in doubtful else ""
+            )._asdict(),
         }
         for one, e in zip(days, made, strict=False)
         for name in one.instruments
@@ -125,6 +151,15 @@ def _observe(
     newest = max((one.day for one in seen), default=0)
     left = sorted({one.day for one in seen if one.day < newest and not one.over})
     return {"run": source.run, "protocol": source.protocol, "evidence": added, "days": told, "open": left}
+
+
+def _in_doubt(folder: RunFolder, store: Store, clock: Clock, journal: Journal) -> list[int]:
+    """Days of which a run that no process has could have traded more than its journal says: until now, unless that was
+    signed before.
+    """
+    sign_head(folder, store.home, clock, "found")
+    heads = heads_of(store.all(), str(folder.manifest["run"]))
+    return in_doubt(heads, journal.events, journal.newest_ns)
 
 
 def _refuse_ahead(folder: RunFolder, days: Sequence[WatchedDay], today: int) -> None:

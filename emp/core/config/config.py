@@ -293,7 +293,9 @@ class Alerts(Section):
 class Journal(Section):
     """How the action log is written; the ledger is always synced before a send."""
 
-    flush_seconds: Positive = 60.0  # longest time that a row of the action log waits in memory
+    flush_seconds: Annotated[float, Field(gt=0, le=600.0, allow_inf_nan=False), BeforeValidator(_number)] = (
+        60.0  # longest time that a row of the action log waits in memory
+    )
     keep_gb: Positive | None = (
         None  # GB that all runs in run_dir may take: the oldest that ended in order give way; None: nothing does
     )
