@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,19 @@ with alone("a_drill_of_the_tests"):
     finally:
         print("undone", flush=True)
 """
+SHORT = """
+from alone import alone
+with alone("a_drill_of_the_tests"):
+    print("held", flush=True)
+"""
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="drills are for Linux: they read /proc")
 
 
-def started() -> "tuple[subprocess.Popen[str], int]":
+def started(**more: str) -> "tuple[subprocess.Popen[str], int]":
     """A drill that holds the machine, and the process that it has started."""
     drill = subprocess.Popen(
         [sys.executable, "-c", DRILL],
-        env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
+        env=os.environ | {"PYTHONPATH": str(SCRIPTS)} | more,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -56,6 +62,42 @@ def test_what_a_killed_drill_has_left_goes_before_the_next() -> None:
     assert second.returncode == 128 + signal.SIGTERM
     assert said == "undone\n"
     os.kill(child, signal.SIGKILL)
+
+
+def test_another_place_for_temporary_files_is_no_other_machine(tmp_path: Path) -> None:
+    first, child = started()
+    second, nothing = started(TMPDIR=str(tmp_path))
+    second.communicate()
+    assert (nothing, second.returncode) == (0, 1)
+    assert alive(child)
+    first.terminate()
+    first.communicate()
+    os.kill(child, signal.SIGKILL)
+
+
+def test_what_was_told_to_outlive_its_terminal_does() -> None:
+    held = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does, and a child inherits it
+    try:
+        drill, child = started()
+    finally:
+        signal.signal(signal.SIGHUP, held)
+    drill.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert drill.poll() is None
+    drill.terminate()
+    assert drill.communicate()[0] == "undone\n"
+    os.kill(child, signal.SIGKILL)
+
+
+def test_a_drill_within_a_drills_shell_does_not_kill_the_shell() -> None:
+    mark = f"a_drill_of_the_tests:{os.stat('/var/tmp/emp-a_drill_of_the_tests.lock').st_ino}"
+    shell = subprocess.run(
+        ["sh", "-c", f"\"$0\" -c '{SHORT}'; echo on", sys.executable],
+        env=os.environ | {"PYTHONPATH": str(SCRIPTS), "EMP_DRILL": mark},
+        capture_output=True,
+        text=True,
+    )
+    assert (shell.returncode, shell.stdout) == (0, "held\non\n")
 
 
 def test_two_drills_of_a_kind_do_not_run_at_once() -> None:
