@@ -31,22 +31,35 @@ def of_chaos(violations: Sequence[int], config: dict[str, Any]) -> Evidence:
     return new_evidence("chaos", "", [_plain("violations", violations, len(violations))], config)
 
 
-def of_league(
-    model: str,
-    reference: str,
-    deltas: Mapping[str, Sequence[float]],
-    episodes: int,
-    config: dict[str, Any],
-    seed: int,
-) -> Evidence:
-    """Evidence of leagues: by market, how much easier a model's rule is to exploit than the reference's, by seed."""
+LEAGUE_TERMS: dict[str, Any] = {
+    "rounds": 20,
+    "pairs": 6,
+    "episodes": 8,
+    "held_out": 200,
+    "seeds": 8,
+    "first": 1,
+    "markets": ["large-tick", "small-tick"],
+}
+"""How a gap is measured that counts: nobody chooses seeds or markets, or how hard somebody tries to exploit."""
+
+
+def of_league(model: str, reference: str, deltas: Mapping[str, Sequence[float]]) -> Evidence:
+    """Evidence of leagues on the terms that count: by market, how much easier a model's rule is to exploit than the
+    reference's, a block for each seed.
+    """
+    n = LEAGUE_TERMS["held_out"] * LEAGUE_TERMS["seeds"]
     records = [
-        Record(
-            "exploitability_delta", market, "", "", "", tuple(map(float, one)), "seed", episodes * len(one)
-        )
-        for market, one in deltas.items()
+        Record("exploitability_delta", market, "", "", "", tuple(map(float, one)), "seed", n)
+        for market, one in sorted(deltas.items())
     ]
-    return new_evidence("league", model, records, config, seed, reference=reference)
+    return new_evidence("league", model, records, LEAGUE_TERMS, LEAGUE_TERMS["first"], reference=reference)
+
+
+def other_terms(one: Evidence) -> bool:
+    """Whether evidence of a league is not on the terms that count, or not of all of its markets and seeds."""
+    told = [(record.series, len(record.blocks)) for record in one.records]
+    wanted = [(market, LEAGUE_TERMS["seeds"]) for market in LEAGUE_TERMS["markets"]]
+    return one.config != LEAGUE_TERMS or told != wanted
 
 
 def of_facts(passed: int, failed: int, config: dict[str, Any], seed: int) -> Evidence:

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from emp.governance.bounds import Bounds, bounds
+from emp.governance.collect import other_terms
 from emp.governance.contests import best_contest, counts, of_contests
 from emp.governance.evidence import Evidence, Record
 from emp.governance.foreign import of_paper, picked, played_again
@@ -221,6 +222,8 @@ def _foreign(rule: Rule, case: Case, one: Evidence) -> str:
         return "other code"
     if rule.against and one.reference != case.reference:
         return "another reference"
+    if one.kind == "league" and other_terms(one):
+        return "other terms than those that count"
     if one.kind == "contest" and not counts(one, case.champion):
         return "another champion, or a market played again"
     if of_paper(one) and played_again(one):

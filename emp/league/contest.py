@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emp.access.venue import NOTHING_LEFT, Kernels, register
+from emp.core.messages import CANCEL as CANCEL_MESSAGE
+from emp.core.messages import REPLACE
 from emp.core.numba.borrow import borrowed
 from emp.core.numba.jit import kernel
 from emp.core.numba.rng import uniform
@@ -20,6 +22,7 @@ from emp.sim.book.book import BEST, N_FILLS, OWN_LIVE
 from emp.sim.book.view import mark_visible, write_event
 from emp.sim.capacity.trade import two_sided
 from emp.sim.world.desk import arrive, book_fills, decision_ns, deliver, own_live, reap
+from emp.sim.world.latency import CANCEL, ENTRY, FEED, MODIFY, draw_latency
 from emp.sim.world.market import flow_event, show_book
 from emp.sim.world.venue import (
     Reactive,
@@ -29,8 +32,8 @@ from emp.sim.world.venue import (
     reactive_again,
     reactive_idle,
     reactive_report,
-    reactive_send,
     reap_ours,
+    send_at,
     show_row,
 )
 
@@ -169,6 +172,7 @@ def next_row(m: Any, until_ns: int, row: Any) -> bool:
         return False
     if who < n:
         at = arrive_ours(m.engines[who])
+        s.now = max(s.now, at)  # what others are told of it leaves then
     else:
         arrive(m.worlds[who - n])
         at = s.now
@@ -195,6 +199,15 @@ def contest_advance(m: Any, until_ns: int, event: Any) -> tuple[int, int]:
 
 
 @kernel
+def send_as_others(ours: Any, message: Any) -> bool:
+    """Put an engine's command on its way as late as anybody's here: feed, time to compute, its own leg."""
+    leg = MODIFY if message.kind == REPLACE else CANCEL if message.kind == CANCEL_MESSAGE else ENTRY
+    load = ours.flow.state[0].load
+    late = draw_latency(ours.latency[0], FEED, load, ours.rng) + int(ours.latency[0].compute_ns)
+    return bool(send_at(ours, message, ours.venue[0].seen + late, leg))
+
+
+@kernel
 def contest_report(m: Any, k: int, message: Any) -> None:
     """See `emp.access.venue.report`."""
     reactive_report(m.engines[0], k, message)
@@ -203,7 +216,7 @@ def contest_report(m: Any, k: int, message: Any) -> None:
 @kernel
 def contest_send(m: Any, message: Any) -> bool:
     """See `emp.access.venue.send`."""
-    return bool(reactive_send(m.engines[0], message))
+    return bool(send_as_others(m.engines[0], message))
 
 
 @kernel

@@ -1,7 +1,7 @@
 """How exploitable the rule is on one model's forecasts, beside another model's: what the gate of the gap reads.
 
-Both models meet the same sessions, the same episodes and an exploiter that was trained in the same way with the same
-random numbers, from the untrained maker of the league. So a model beside itself differs by exactly 0.
+Both models meet the same sessions, the same episodes, the untrained maker of the league, and an exploiter that was
+trained from it in the same way with the same random numbers. So a model beside itself differs by exactly 0.
 """
 
 from collections.abc import Iterator
@@ -29,10 +29,13 @@ class Measured(msgspec.Struct):
 
     @property
     def delta(self) -> float | None:
-        """The model's gap less the reference's; none where one has none, because no challenger matched a turnover."""
-        if self.model.gap is None or self.reference.gap is None:
+        """The best challenger's edge over the model less that over the reference; none where no turnover was matched.
+
+        Edges and not gaps: where nobody beats either copy both gaps are 0, which says nothing of the difference.
+        """
+        if self.model.edge is None or self.reference.edge is None:
             return None
-        return self.model.gap - self.reference.gap
+        return self.model.edge - self.reference.edge
 
 
 class Job(NamedTuple):
@@ -76,9 +79,9 @@ def measure_all(jobs: list[Job], processes: int) -> Iterator[Measured]:
         yield found
 
 
-def deltas(found: list[Measured]) -> dict[str, list[float]]:
-    """The deltas of each market by seed; a market of which one seed has none is left out: nobody chooses seeds."""
+def deltas(found: list[Measured]) -> dict[str, list[float | None]]:
+    """The deltas of each market in the order of seeds."""
     markets: dict[str, list[float | None]] = {}
     for one in sorted(found, key=lambda m: (m.market, m.seed)):
         markets.setdefault(one.market, []).append(one.delta)
-    return {name: [d for d in row if d is not None] for name, row in markets.items() if None not in row}
+    return markets

@@ -1,8 +1,9 @@
 """The engine's own rule as a player: it learns in an undisturbed market, and sits down in matches from there.
 
 What the rule believes of fills, adverse selection and its own gains is learned as it trades, so an engine that has
-seen nothing trades nothing. It trades alone for a while; the state of engine, account and market at some moments after
-that is kept, and every episode goes on from a copy of one. Its limits are those of a seat, without loss limits.
+seen nothing trades nothing. It trades alone for a while; what engine, account and market were at some moments after
+that, when nothing was held or at work, is kept, and every episode goes on from a copy of one. Its limits are those of
+a seat, without loss limits.
 """
 
 from typing import NamedTuple
@@ -32,13 +33,15 @@ from emp.sim.world.desk import World, new_desk
 from emp.sim.world.latency import latency_record
 from emp.sim.world.market import Market
 from emp.sim.world.trader import Trader
-from emp.sim.world.venue import US, Reactive, reactive, told
+from emp.sim.world.venue import US, Reactive, reactive, reactive_idle, told
 
 OPEN_NS = 1_340_285_400_000_000_000  # 2012-06-21, 13:30 UTC: a trading day of the shipped flows' instruments
 LEARNED = 60_000
 """Events that the rule trades alone before the first state of a session."""
 BETWEEN = 2_000
 """Events between two states of a session."""
+WAITED = 20_000
+"""Events within which a state must be flat."""
 FROM_ONE = 10
 """States of a session: after them the day would end."""
 ROWS = 4_096
@@ -111,7 +114,9 @@ class SeatedRule:
         trader = Trader(engine, market, seed=seed, latency=self.table.latency)
         for k in range(n):
             self._trade(trader, LEARNED + k * BETWEEN)
-            while not two_sided(market.book):
+            while not self._calm(trader):
+                if trader.events > (k + 1) * WAITED + LEARNED:
+                    raise EmpError("league: the engine is never flat with nothing at work")
                 self._trade(trader, trader.events + 10)
             self.states.append(
                 State(
@@ -124,6 +129,17 @@ class SeatedRule:
                     ),
                 )
             )
+
+    def _calm(self, trader: Trader) -> bool:
+        """Whether an episode can begin: nothing is held, at work or on its way, so that all begin alike."""
+        venue, account = trader.venue, trader.engine.desk.account[0]
+        flat = account["position"] == 0 and venue.venue["position"][0] == 0
+        return bool(
+            flat
+            and not trader.trading.order["open"][0]
+            and reactive_idle(venue)
+            and two_sided(trader.venue.flow.book)
+        )
 
     def _trade(self, trader: Trader, until: int) -> None:
         while trader.events < until:
@@ -142,14 +158,10 @@ class SeatedRule:
         return self._outcome(contest, [PLACE, 0, 2, 3], state)
 
     def play_copy(self, k: int, seats: Array, seed: int, latency: Array | None = None) -> Array:
-        """The same beside a copy of itself, which has no order at work yet, and two players (SEAT[2]).
-
-        The copy is in place 0.
-        """
+        """The same beside a copy of itself, in place 0, and two players (SEAT[2])."""
         state = self.states[k % len(self.states)]
         contest = self.contest(state, seats, seed, latency, copy=True)
         restore(self._second, state.engine)
-        self._second.desk.working.fill(0)
         second = second_of(self._second.desk, self._second.policy, no_order(state.sequence))
         self._run(state, contest, Duel(contest, second))
         if second.stopped[0]:

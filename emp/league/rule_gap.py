@@ -39,9 +39,11 @@ class RuleResult(msgspec.Struct):
     beside: list[Row]  # it, beside nobody, a naive maker, the champion, its exploiter, and a copy of itself
     exploit: Gap  # its exploiter over the copy, opposite the rule
     best: Gap  # the champion, brought to the copy's turnover, over the copy, opposite the rule
-    gap: float | None  # the largest matched one, at least 0; none where no challenger matches the turnover
+    edge: float | None  # the larger matched one; none where no challenger matches the turnover
+    gap: float | None  # the same, at least 0
     lost: Gap  # the rule opposite its exploiter over the rule opposite its copy
     candidates: int  # judged for the exploiter: its budget
+    model: str  # hash of the artifact that forecast
 
 
 class _Against:
@@ -151,12 +153,14 @@ def play_rule(
         return gap(one["pnl"], copied["pnl"][:, place], lots)
 
     exploit, usual = over_copy(out["its exploiter"], 0), over_copy(measured.all(champion), 0)
-    counted = [max(0.0, one.value) for one in (exploit, usual) if one.matched]
+    edge = max((one.value for one in (exploit, usual) if one.matched), default=None)
     return RuleResult(
         beside=[row_of(f"{RULE}, beside {n}", one[:, PLACE], one[:, 0]) for n, one in out.items()],
         exploit=exploit,
         best=usual,
-        gap=max(counted) if counted else None,
+        edge=edge,
+        gap=None if edge is None else max(0.0, edge),
         lost=over_copy(out["its exploiter"], PLACE),
         candidates=found.evaluations,
+        model=model.artifact.hash,
     )

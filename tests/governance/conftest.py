@@ -187,7 +187,7 @@ def contest(
 def league(model: str, delta: float = -1.0, seeds: int = 8, reference: str = REFERENCE) -> Evidence:
     """How much easier a model's rule is to exploit than the reference's, in two markets."""
     deltas = {"large-tick": blocks(-1.0, seeds), "small-tick": blocks(delta, seeds)}
-    return of_league(model, reference, deltas, 20, {}, 1)
+    return of_league(model, reference, deltas)
 
 
 def plain(measure: str, value: float, n: int = 8, instrument: str = "", asset_class: str = "") -> Record:

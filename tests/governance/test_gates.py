@@ -189,8 +189,21 @@ def test_no_model_is_easier_to_exploit_than_the_one_before(
 
 def test_a_model_as_easy_to_exploit_as_the_one_before_passes(gates: Gates, artifact: Artifact) -> None:
     others = [one for one in all_green(artifact.hash) if one.kind != "league"]
-    same = of_league(artifact.hash, REFERENCE, {"small-tick": [0.0] * 8}, 20, {}, 1)
+    same = of_league(artifact.hash, REFERENCE, {"small-tick": [0.0] * 8, "large-tick": [0.0] * 8})
     assert failing(judged(gates, artifact, [*others, same])) == set()
+
+
+def test_nobody_chooses_markets_seeds_or_how_hard_somebody_tries_to_exploit(
+    gates: Gates, artifact: Artifact
+) -> None:
+    others = [one for one in all_green(artifact.hash) if one.kind != "league"]
+    good = league(artifact.hash)
+    one_market = of_league(artifact.hash, REFERENCE, {"small-tick": blocks(-1.0)})
+    chosen = [{"first": 917}, {"rounds": 2}, {"held_out": 20}, {"markets": ["small-tick"]}, {"seeds": 9}]
+    told = [msgspec.structs.replace(good, config=good.config | one) for one in chosen]
+    for made in (one_market, *told):
+        assert failing(judged(gates, artifact, [*others, made])) == {GAP}, made.config
+    assert failing(judged(gates, artifact, [*others, good])) == set()
 
 
 JUDGED = list(range(len(records())))

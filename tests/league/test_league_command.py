@@ -3,13 +3,16 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from emp.app.cli import main
+from emp.engine.choose import load_model
 from emp.governance.evidence import Store
 from emp.league.exploit import Gap
-from emp.league.model_gap import Measured, deltas
+from emp.league.model_gap import Job, Measured, deltas
 from emp.league.rule_gap import RuleResult
+from emp.league.table import Row
 
 SMALL = ["--generations", "2", "--rounds", "2", "--pairs", "2", "--episodes", "4", "--held-out", "20"]
 
@@ -60,35 +63,83 @@ def test_a_league_repeats_itself_goes_on_and_has_a_page(
     assert "other options" in capsys.readouterr().err
 
 
-def test_the_gap_of_a_model_over_another_is_evidence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    registry = tmp_path / "registry"
-    small = ["--rounds", "2", "--pairs", "2", "--episodes", "4", "--held-out", "20", "--market", "large-tick"]
-    told = ["--jobs", "1", "--json", "--evidence", str(registry)]
-    assert ends("gap", "linear", *small, "--seeds", "2", *told) == 0
+SHORT = ["--rounds", "2", "--pairs", "2", "--episodes", "4", "--held-out", "20", "--market", "large-tick"]
+
+
+def test_the_gap_of_a_model_beside_itself_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends("gap", "linear", *SHORT, "--seeds", "2", "--jobs", "1", "--json") == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert len(said["seeds"]) == 2
-    assert said["model"] == said["reference"]
+    assert said["model"] == said["reference"] == said["seeds"][0]["model"]["model"]
     for one in said["seeds"]:
-        assert one["delta"] == (None if one["model"]["gap"] is None else 0.0)  # a model beside itself
-    complete = all(one["delta"] is not None for one in said["seeds"])
-    assert said["deltas"] == ({"large-tick": [0.0] * 2} if complete else {})
-    assert ("evidence" in said) is complete
-    if complete:
-        (found,) = Store(registry).all().values()
-        assert (found.kind, found.model, found.reference) == ("league", said["model"], said["reference"])
-        assert [(r.series, r.blocks) for r in found.records] == [("large-tick", (0.0,) * 2)]
+        edge = one["model"]["edge"]
+        assert one["delta"] == (None if edge is None else 0.0)
+        assert one["model"]["gap"] == (None if edge is None else max(0.0, edge))
+    assert said["deltas"] == {"large-tick": [one["delta"] for one in said["seeds"]]}
 
 
-def test_a_market_of_which_a_seed_has_no_gap_has_no_figure() -> None:
-    def measured(market: str, seed: int, gap: float | None) -> Measured:
-        none = Gap(0.0, 0.0, 0.0, None, 2)
-        one = RuleResult([], none, none, gap, none, 1)
-        return Measured(market, seed, one, RuleResult([], none, none, 0.25, none, 1))
+def measured(market: str, seed: int, edge: float | None, model: str = "m") -> Measured:
+    none = Gap(0.0, 0.0, 0.0, None, 2)
+    row = Row(
+        player="x, beside a copy of itself",
+        pnl=0.0,
+        sharpe=0.0,
+        lots=1.0,
+        maker_fills=0.0,
+        against=0.0,
+        against_sharpe=0.0,
+        queue_ahead=None,
+    )
 
-    found = [measured("b", 2, 0.5), measured("b", 1, 0.25), measured("a", 1, 0.1), measured("a", 2, None)]
-    assert deltas(found) == {"b": [0.0, 0.25]}
+    def of(edge: float | None, model: str) -> RuleResult:
+        return RuleResult([row], none, none, edge, None if edge is None else max(0.0, edge), none, 1, model)
+
+    return Measured(market, seed, of(edge, model), of(0.25, "r"))
+
+
+def test_deltas_are_of_edges_in_the_order_of_seeds() -> None:
+    found = [measured("b", 2, 0.5), measured("b", 1, -0.25), measured("a", 1, 0.25), measured("a", 2, None)]
+    assert deltas(found) == {"a": [0.0, None], "b": [-0.5, 0.25]}
+
+
+def test_evidence_of_the_gap_is_of_everything_or_of_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = tmp_path / "registry"
+    told = ["--jobs", "1", "--json", "--evidence", str(registry)]
+    for chosen in (SHORT[-2:], SHORT[:2], ["--seeds", "9"], ["--from", "2"]):
+        assert ends("gap", "linear", *chosen, *told) == 2
+        assert "leave the others out" in capsys.readouterr().err
+    assert not registry.exists()
+    mine = load_model("linear").artifact.hash
+    edges: dict[tuple[str, int], float | None] = {}
+
+    def played(jobs: list[Job], _: int) -> list[Measured]:
+        return [
+            measured(j.setting.name, j.seed, edges.get((j.setting.name, j.seed), 0.125), mine) for j in jobs
+        ]
+
+    def by_itself(jobs: list[Job], _: int) -> list[Measured]:
+        return [msgspec.structs.replace(one, reference=one.model) for one in played(jobs, 1)]
+
+    monkeypatch.setattr("emp.league.model_gap.measure_all", by_itself)
+    edges["small-tick", 3] = None  # one seed without a figure: the market has none, and there is no evidence
+    assert ends("gap", "linear", *told) == 0
+    said = capsys.readouterr()
+    assert "small-tick: no figure" in said.err
+    assert "evidence" not in json.loads(said.out.splitlines()[-1])
+    edges.clear()
+    assert ends("gap", "linear", *told) == 0
+    capsys.readouterr()
+    (found,) = Store(registry).all().values()
+    assert (found.kind, found.model, found.reference) == ("league", mine, mine)
+    assert [(r.series, r.blocks) for r in found.records] == [
+        ("large-tick", (0.0,) * 8),
+        ("small-tick", (0.0,) * 8),
+    ]
+    monkeypatch.setattr("emp.league.model_gap.measure_all", played)  # of another model than was named
+    assert ends("gap", "linear", *told) == 2
+    assert "was changed while it was measured" in capsys.readouterr().err
 
 
 def test_mistakes_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from emp.core.codes import Action
+from emp.core.codes import Action, WorkingState
 from emp.core.ids import generator
 from emp.core.messages import MESSAGE, NEW
 from emp.core.records import DECISION, EVENT, Array
@@ -25,7 +25,7 @@ from emp.sim.book.book import BEST, IOC, POST_ONLY, SELL
 from emp.sim.book.check import check_book
 from emp.sim.flow.zi import zi_params
 from emp.sim.world.desk import World, desk_new, new_desk
-from emp.sim.world.latency import latency_record
+from emp.sim.world.latency import FEED, latency_record
 from emp.sim.world.venue import reactive_send, told
 
 TABLE = Table(zi_params(), decisions=40)
@@ -108,12 +108,18 @@ def rows_of(
 
 def test_beside_nobody_it_decides_as_alone_in_its_market() -> None:
     rule = seated()
-    contest, alone = (rule.contest(rule.states[1], nobody(), 9) for _ in range(2))
+    at_once = latency_record(
+        TABLE.latency
+    )  # no feed to wait for, and every leg the same: as a lone engine sends
+    at_once["body_ns"], at_once["compute_ns"] = 0.0, 0.0
+    at_once["floor_ns"], at_once["floor_ns"][:, FEED] = 200_000.0, 0.0
+    contest, alone = (rule.contest(rule.states[1], nobody(), 9, at_once) for _ in range(2))
     beside, events = rows_of(rule, 1, contest)
     by_itself, _ = rows_of(rule, 1, alone.engines[0], events)
     assert events > TABLE.decisions * TABLE.every
     assert beside.tobytes() == by_itself.tobytes()
-    assert contest.engines[0].venue.tobytes() == alone.engines[0].venue.tobytes()
+    for name in contest.engines[0].venue.dtype.names:
+        assert contest.engines[0].venue[name] == alone.engines[0].venue[name], name
     assert (beside["action"] == Action.POST).sum() >= 3
 
 
@@ -194,3 +200,32 @@ def test_a_copy_meets_it_and_both_keep_their_accounts() -> None:
     assert (out["lots"][:, 2] > 0).all()
     alone = np.stack([rule.play(k, np.concatenate([seat(IDLE), pair]), k) for k in range(8)])
     assert (out["pnl"][:, PLACE] != alone["pnl"][:, PLACE]).any()
+
+
+def test_a_second_engine_leaves_a_feed_gone_silent_in_time() -> None:
+    rule = seated()
+    state = next(s for s in rule.states if not s.order["open"][0])
+    watching, trading = engine_of(rule, state), engine_of(rule, state)
+    watching.desk.risk["halted"] = True
+    table = rule.contest(state, nobody()[1:], 5, copy=True)
+    duel = Duel(table, second_of(trading.desk, trading.policy, no_order(state.sequence)))
+    driver = Trading(watching, duel, lambda row: told(row, watching.run, "ES"))
+    driver.order[:] = state.order
+    rows, laps = np.zeros(64, DECISION), np.zeros((64, 3), np.int32)
+    working, flow = trading.desk.working[0], table.engines[0].flow
+    while working["state"] != WorkingState.RESTING:
+        assert driver.run(rows, laps, 0, most=1) == QUIET
+    now = int(flow.state["now"][0])
+    flow.state["next"] = now + 60_000_000_000
+    assert driver.run(rows, laps, 0, most=1) == QUIET  # up to the next event, a minute later
+    stale = int(trading.desk.limits["stale_after_ns"][0])
+    sent = int(table.engines[1].venue["last_in"][0])
+    assert now + stale <= sent < now + stale + 1_000_000_000
+    assert table.engines[1].venue["resting"][0] == 0
+
+
+def test_states_begin_flat_with_nothing_at_work() -> None:
+    for state in seated().states:
+        assert not state.order["open"][0]
+        assert state.engine["account"]["position"][0] == state.venue.venue["position"][0] == 0
+        assert state.venue.venue["in_n"][0] == state.venue.venue["resting"][0] == 0

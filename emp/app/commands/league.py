@@ -103,7 +103,10 @@ class GapOptions(NamedTuple):
     held_out: Annotated[int, typer.Option(min=20, help="Episodes of a comparison.")] = 200
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0
     evidence: Annotated[
-        Path | None, typer.Option(help="Registry that is to have evidence for the gate of the gap.")
+        Path | None,
+        typer.Option(
+            help="Registry that is to have evidence for the gate of the gap: with the usual options."
+        ),
     ] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False
 
@@ -115,13 +118,23 @@ def gap(options: GapOptions) -> None:
     import msgspec
 
     from emp.app.terminal.progress import Work
+    from emp.core.errors import UsageError
     from emp.core.platform import usable_cores
     from emp.engine.choose import load_model
+    from emp.governance.collect import LEAGUE_TERMS, of_league
     from emp.league.model_gap import Job, Measured, deltas, measure_all
 
     model, reference = (load_model(one).artifact.hash for one in (options.artifact, options.reference))
     chosen = {k: getattr(options, k) for k in ("rounds", "pairs", "episodes", "held_out")}
     settings = [msgspec.structs.replace(one, **chosen) for one in _markets(options.market)]
+    terms = {
+        **chosen,
+        "seeds": options.seeds,
+        "first": options.first,
+        "markets": sorted(s.name for s in settings),
+    }
+    if options.evidence is not None and terms != LEAGUE_TERMS:
+        raise UsageError("evidence of the gap is of every market and the usual options: leave the others out")
     jobs = [
         Job(s, options.first + k, options.artifact, options.reference)
         for s in settings
@@ -133,19 +146,19 @@ def gap(options: GapOptions) -> None:
             found.append(one)
             work.report(f"{len(found)} of {len(jobs)} seeds", len(found) / len(jobs))
     found.sort(key=lambda m: (m.market, m.seed))
-    told = deltas(found)
+    if any((one.model.model, one.reference.model) != (model, reference) for one in found):
+        raise UsageError("a model was changed while it was measured: once more")
     _show_gaps(found)
-    for name in [s.name for s in settings if s.name not in told]:
+    told = deltas(found)
+    known = {name: [d for d in row if d is not None] for name, row in told.items() if None not in row}
+    for name in sorted(set(told) - set(known)):
         print(f"{name}: no figure: a seed has no challenger at a matched turnover", file=sys.stderr)
     said: dict[str, Any] = {"model": model, "reference": reference, "deltas": told}
     said["seeds"] = [msgspec.to_builtins(one) | {"delta": one.delta} for one in found]
-    if options.evidence is not None and told:
-        from emp.governance.collect import of_league
+    if options.evidence is not None and len(known) == len(told):
         from emp.governance.evidence import Store
 
-        config = {**chosen, "seeds": options.seeds, "markets": sorted(told)}
-        signed = of_league(model, reference, told, options.held_out, config, options.first)
-        said["evidence"] = Store(options.evidence).add(signed)
+        said["evidence"] = Store(options.evidence).add(of_league(model, reference, known))
     if options.as_json:
         print(json.dumps(said))
 

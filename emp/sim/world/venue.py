@@ -451,18 +451,24 @@ def reactive_report(m: Any, k: int, message: Any) -> None:
 
 
 @kernel
-def reactive_send(m: Any, message: Any) -> bool:
-    """See `emp.access.venue.send`; it leaves at the time that the market has shown, whatever its `ts`."""
+def send_at(m: Any, message: Any, at: int, leg: int) -> bool:
+    """Put a command on its way at a time, by a leg of its latency; False where there is no room for it."""
     v = m.venue[0]
     if v.in_n >= RING:
         return False
-    leg = CANCEL_LEG if message.kind == CANCEL_MESSAGE else ENTRY_LEG
-    v.last_in = max(v.last_in, v.seen + _draw(m, leg))
+    v.last_in = max(v.last_in, at + _draw(m, leg))
     where = (v.in_first + v.in_n) % RING
     v.in_n += 1
     m.inbox[where] = message
     m.arrivals[where] = v.last_in
     return True
+
+
+@kernel
+def reactive_send(m: Any, message: Any) -> bool:
+    """See `emp.access.venue.send`; it leaves at the time that the market has shown, whatever its `ts`."""
+    leg = CANCEL_LEG if message.kind == CANCEL_MESSAGE else ENTRY_LEG
+    return bool(send_at(m, message, m.venue[0].seen, leg))
 
 
 @kernel
