@@ -33,7 +33,7 @@ class Engine:
     def __init__(self, world: World) -> None:
         self.run = "RUN00001"
         self.instruments = world.exchange.instruments
-        self.touch = (99_999, 100_001, 5)
+        self.shown = (99_999, 100_001, 5)
         self.held = 0
         self.open: list[object] = []
         self.orders = SimpleNamespace(position=lambda _: self.held, open_orders=lambda *_: self.open)
@@ -45,8 +45,8 @@ class Engine:
         self.desk = SimpleNamespace(account=account, risk=risk, state=state, perception=seen)
         self.positions = SimpleNamespace(unvalued=SimpleNamespace(lots=lambda _: 0), claims=[])
 
-    def _touch(self, _: int) -> tuple[int, int, int]:
-        return self.touch
+    def touch(self, _: int) -> tuple[int, int, int]:
+        return self.shown
 
 
 class Ledger:
@@ -452,7 +452,7 @@ def working(s: Set) -> None:
 
 
 def book(s: Set) -> None:
-    s.engine.touch = (1, 2, 5)
+    s.engine.shown = (1, 2, 5)
     s.checks.rest.when_settled()
 
 
