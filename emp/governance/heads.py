@@ -72,15 +72,18 @@ def reached(evidence: Mapping[str, Evidence]) -> dict[str, int]:
     return found
 
 
-def in_doubt(heads: Iterable[Head], events: int, newest_ns: int) -> list[int]:
+def in_doubt(heads: Iterable[Head], events: int, newest_ns: int, now_ns: int) -> list[int]:
     """Days since 1970 of which a run that has ended may have traded more than the `events` of its journal, of which the
-    newest was received at `newest_ns`: none where its own process has signed its end. Else the end could have been cut
-    off, back to where it was signed last, and nobody can tell that from a machine that was off: days from the newest
-    event on, until the run was found without a process.
+    newest was received at `newest_ns` (0: it is not on record that it began): none where its own process has signed its
+    end. Else the end could have been cut off, back to where it was signed last, and nobody can tell that from a machine
+    that was off: days from the newest event on, until the run was found without a process. None is after `now_ns`: a
+    time ahead of it is one of a clock that was wrong.
     """
     told = list(heads)
-    if any(one.over == "ended" and one.end == events for one in told):
+    if not newest_ns or any(one.over == "ended" and one.end == events for one in told):
         return []
+    newest_ns = min(newest_ns, now_ns)
+    told = [one for one in told if one.ts <= now_ns]
     traded_ns = max((one.ts for one in told if not one.over), default=newest_ns)
     found_ns = [one.ts for one in told if one.over and one.ts >= max(traded_ns, newest_ns)]
     until_ns = min(found_ns, default=max(traded_ns, newest_ns))

@@ -7,6 +7,7 @@ another reference, of too few blocks, or overlaps the training, fails.
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -85,18 +86,36 @@ def judge(gates: Gates, case: Case) -> Judgement:
 
 
 def fails_now(gates: Gates, case: Case) -> list[Verdict]:
-    """Gates that a promoted model has evidence for and fails by it. Not those that look at others too: trials that came
-    after it do not make it a worse choice, and a champion that it has beaten may be gone.
+    """Gates that a promoted model fails by a figure beyond the limit, or by evidence that cannot be. Not those that
+    look at others too: trials that came after it do not make it a worse choice, and a champion that it has beaten may
+    be gone. A look that is too small to tell says nothing; of what its paper days say together, `paper_lacks` is asked.
     """
+    looks = {name: one for name, one in case.evidence.items() if one.config.get("of") != "paper"}
     alone = [rule for rule in rules(gates) if rule.among is None and rule.kind != "contest"]
-    said = [judge_gate(rule, case, gates.confidence) for rule in alone if rule.name not in gates.left_out]
-    return [one for one in said if one.verdict == "fail" and one.evidence]
+    asked = [rule for rule in alone if rule.name not in gates.left_out]
+    said = [_fails(rule, case._replace(evidence=looks), gates.confidence) for rule in asked]
+    return [one for one in said if one is not None]
+
+
+def _fails(rule: Rule, case: Case, confidence: float) -> Verdict | None:
+    """That one gate fails by what can be judged of what it reads; None where it does not. What is too small to judge
+    hides nothing of the rest.
+    """
+    read, _ = _records(rule, case)
+    why = _cannot_be(rule, case, read)
+    if why:
+        return Verdict(rule.name, rule.limit, None, None, "fail", _names(read), why)
+    if rule.exact:  # what breaks it does so in however few rows
+        rule = rule._replace(least=1, rows=0)
+    judged = [_figure(rule, case, name, record, confidence) for name, record in read]
+    found = [(excess(rule.side, rule.limit, one), one, where) for one, where in judged if one is not None]
+    return _worst(rule, read, found) if any(over > 0.0 for over, _, _ in found) else None
 
 
 def judge_gate(rule: Rule, case: Case, confidence: float) -> Verdict:
     """The verdict of one gate: that of the worst record it reads; a record that cannot be judged is the worst."""
     read, foreign = _records(rule, case)
-    names = tuple(sorted({name for name, _ in read}))
+    names = _names(read)
     if not trained_on(case.manifest):
         why = "the model does not say what it was trained on"
         return Verdict(rule.name, rule.limit, None, None, "fail", names, why)
@@ -106,34 +125,40 @@ def judge_gate(rule: Rule, case: Case, confidence: float) -> Verdict:
         detail = f" on {', '.join(lacking)}" if lacking and read else ""
         why = f"{NO_EVIDENCE}{detail}" + (f" ({foreign})" if foreign else "")
         return Verdict(rule.name, rule.limit, None, None, "fail", names, why)
-    cut = [name for name, one in case.evidence.items() if _mine(rule, case, one) and not one.whole]
-    if cut:
-        return Verdict(rule.name, rule.limit, None, None, "fail", names, f"records of {cut[0][:8]} were cut")
-    overlapping = [e for e in (case.evidence[name] for name in names) if _overlaps(case.manifest, e)]
-    if overlapping:
-        return Verdict(rule.name, rule.limit, None, None, "fail", names, "its data overlap the training")
-    why = _wrong(case, names, read)
+    why = _cannot_be(rule, case, read)
     if why:
         return Verdict(rule.name, rule.limit, None, None, "fail", names, why)
-    if rule.kind == "contest":
-        read = best_contest(read)
-    worst: tuple[float, Bounds, str] | None = None
-    for name, record in read:
+    judged: list[tuple[float, Bounds, str]] = []
+    for name, record in best_contest(read) if rule.kind == "contest" else read:
         found, where = _figure(rule, case, name, record, confidence)
         if found is None:
             return Verdict(rule.name, rule.limit, None, None, "fail", names, where)
-        over = excess(rule.side, rule.limit, found)
-        if worst is None or over > worst[0]:
-            worst = (over, found, where)
-    assert worst is not None
-    over, found, where = worst
-    ends = (found.low, found.high)
+        judged.append((excess(rule.side, rule.limit, found), found, where))
+    return _worst(rule, read, judged)
+
+
+def _worst(
+    rule: Rule, read: Sequence[tuple[str, Record]], judged: Sequence[tuple[float, Bounds, str]]
+) -> Verdict:
+    """The verdict of the worst of what was judged: by how much it misses the limit, its bounds and of what they are."""
+    over, found, where = max(judged, key=itemgetter(0))
     said: Literal["pass", "fail"] = "pass" if over <= 0.0 else "fail"
-    return Verdict(rule.name, rule.limit, found.value, ends, said, names, where)
+    ends = (found.low, found.high)
+    return Verdict(rule.name, rule.limit, found.value, ends, said, _names(read), where)
 
 
-def _wrong(case: Case, names: Sequence[str], read: Sequence[tuple[str, Record]]) -> str:
-    """What cannot be of the evidence and the records that a gate reads, in words; "" of nothing."""
+def _names(read: Sequence[tuple[str, Record]]) -> tuple[str, ...]:
+    return tuple(sorted({name for name, _ in read}))
+
+
+def _cannot_be(rule: Rule, case: Case, read: Sequence[tuple[str, Record]]) -> str:
+    """Why the evidence that a gate reads is not what was measured of the model, in words; "" where it can be."""
+    cut = [name for name, one in case.evidence.items() if _mine(rule, case, one) and not one.whole]
+    if cut:
+        return f"records of {cut[0][:8]} were cut"
+    names = _names(read)
+    if any(_overlaps(case.manifest, case.evidence[name]) for name in names):
+        return "its data overlap the training"
     for name in names:
         why = unsound(case.evidence[name], case.now_ns)
         if why:

@@ -6,7 +6,7 @@ together is in `emp.governance.pooled`.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
@@ -21,7 +21,7 @@ from emp.governance.gates import Gates
 from emp.governance.paper_source import Source
 from emp.governance.runs import Going, begun_runs, doubtful_days, untold
 from emp.governance.sound import impossible_day
-from emp.journal.latency_log import PARTS
+from emp.journal.latency_log import HOUR_NS, PARTS
 from emp.model.scoring import ece
 from emp.perception.state import CORE_INPUTS
 from emp.train.data.fingerprint import rows_sha256
@@ -41,7 +41,7 @@ HOURS = 6
 LOOKS = 20
 """Looks of 256 forecasts that an instrument's day must have had."""
 
-OFF_NS = 3_600_000_000_000
+OFF_NS = HOUR_NS
 """How far a market's newest time may lie behind the end of the day on which it was received."""
 
 EVER = 1 << 62
@@ -268,13 +268,22 @@ def _lacking_hours(parts: Sequence[Evidence], name: str, has: str, silent: str) 
 
 
 def _of_another_time(parts: Sequence[Evidence], instrument: str) -> str:
-    """Which run's market was at another day by its own time than this machine by its clock, in words; "" of none."""
+    """Which run's market was at another day by its own time than this machine by its clock, and by how much, in words;
+    "" of none. A run that has not looked at the instrument that day, as before the market opens, says nothing of it.
+    """
     for one in parts:
+        if not any(
+            r.measure == "looks" and r.instrument == instrument and sum(r.blocks) for r in one.records
+        ):
+            continue
         day = cast(int, one.config.get("day"))
         for data in one.data:
             newest = data.span[1] - day * DAY_NS
             if data.instrument == instrument and not 0 < newest <= DAY_NS + OFF_NS:
-                return f"the market of run {one.config.get('run')} had another day by its own time"
+                past = newest - DAY_NS if newest > 0 else newest
+                how = f"{abs(past) / HOUR_NS:.1f} h " + ("after its end" if newest > 0 else "before it began")
+                run = one.config.get("run")
+                return f"the market of run {run} had another day by its own time: its newest is {how}"
     return ""
 
 
@@ -445,12 +454,37 @@ def _lacks_on(
     days = days_of(evidence, asked._replace(today=EVER))
     began = begun_runs(evidence)
     doubtful = doubtful_days(evidence, asked.code, asked.protocol, instrument)
-    judged = {
-        day: doubted(judge_day(parts, gates, instrument, began), doubtful.get(day, ""))
-        for day, parts in days.items()
-    }
+    judged = {day: judge_day(parts, gates, instrument, began) for day, parts in days.items()}
     red = max(_reds(evidence, asked, judged, instrument, going, come), default=Red(-1, -1, ""))
-    green = sorted(day for day, one in judged.items() if day > red.counts and one.colour == "green")
+    said = [
+        _lacks_beside(judged, days, gates, asked, instrument, one, in_doubt)
+        for one, in_doubt in _doubts(red, doubtful)
+    ]
+    return "" if "" in said else said[0]
+
+
+def _doubts(red: Red, doubtful: Mapping[str, set[int]]) -> Iterator[tuple[Red, set[int]]]:
+    """The newest red day, and days that are in doubt, in every way in which they may be taken: the first doubtful day
+    of a run may count as red instead, as if it had never been told, so that telling costs no more than not telling.
+    """
+    firsts = {min(days): run for run, days in doubtful.items()}
+    for day in (-1, *sorted(firsts)):
+        one = red if day <= red.counts else Red(day, day, f"run {firsts[day]} did not sign its end")
+        yield one, {d for days in doubtful.values() if min(days) > day for d in days}
+
+
+def _lacks_beside(
+    judged: Mapping[int, Judged],
+    days: Mapping[int, Sequence[Evidence]],
+    gates: Gates,
+    asked: Asked,
+    instrument: str,
+    red: Red,
+    in_doubt: Set[int],
+) -> str:
+    """What is missing of two green weeks after a red day, without days that are in doubt."""
+    good = {day for day, one in judged.items() if one.colour == "green"} - in_doubt
+    green = sorted(day for day in good if day > red.counts)
     kept = _unbroken([day for day in green if day <= asked.today])
     span = kept[-1] - kept[0] + 1 if kept else 0
     if span < SPAN_DAYS or len(kept) < DAYS:

@@ -62,18 +62,16 @@ def start_ns(evidence: Mapping[str, Evidence], run: str) -> int:
 
 def doubtful_days(
     evidence: Mapping[str, Evidence], code: str, protocol: str, instrument: str
-) -> dict[int, str]:
-    """Days of which a run of this code, behind this kind of market access and in this instrument, could have traded
-    more than it was told of, and the run.
+) -> dict[str, set[int]]:
+    """Runs of this code, behind this kind of market access and in this instrument, with the days of which they could
+    have traded more than they were told of; none that has no such day.
     """
-    mine = _begun_as(evidence, code, protocol, instrument)
-    return {
-        day: run
-        for one in evidence.values()
-        if one.kind == TOLD and (run := str(one.config.get("run"))) in mine
-        for day in one.config.get("doubtful", ())
-        if type(day) is int
-    }
+    mine, found = _begun_as(evidence, code, protocol, instrument), dict[str, set[int]]()
+    for one in evidence.values():
+        days = {day for day in one.config.get("doubtful", ()) if type(day) is int}
+        if one.kind == TOLD and days and (run := str(one.config.get("run"))) in mine:
+            found.setdefault(run, set()).update(days)
+    return found
 
 
 def _begun_as(

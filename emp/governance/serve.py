@@ -1,13 +1,13 @@
 """Which model may trade: on paper whatever is named on purpose, live only what was promoted and has proved itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from emp.core.clock import Clock
 from emp.core.errors import GovernanceError
 from emp.engine.watched_days import DAY_NS
-from emp.governance.evidence import Evidence
+from emp.governance.evidence import Evidence, Signed
 from emp.governance.gates import Gates, read_gates
 from emp.governance.judge import Case, fails_now
 from emp.governance.paper import Asked, paper_lacks
@@ -55,10 +55,11 @@ def refuse_live(
     protocol: str,
     instruments: Sequence[str],
     going: Going = lambda _: False,
+    signed: Mapping[str, Signed] | None = None,
 ) -> None:
-    """Raise GovernanceError unless a model is the promoted one, as `lacks_promotion` has it, no gate fails by evidence
-    that has come since, and two green weeks on paper are on record: of this very model, by this code, behind the same
-    kind of market access, on every instrument, and not long ago.
+    """Raise GovernanceError unless a model is the promoted one, as `lacks_promotion` has it, no gate fails by all
+    evidence on record (`signed`, read where it is not given), and two green weeks on paper are among it: of this very
+    model, by this code, behind the same kind of market access, on every instrument, and not long ago.
     """
     registry = Registry(home, clock)
     registry.remember()
@@ -67,16 +68,26 @@ def refuse_live(
     gates = read_gates()
     if content_address(gates) != GATES_SHA256:
         raise GovernanceError("live: the gates of this installation are not those of its release")
-    why = _lacks(registry, gates, model, clock, Market(protocol, tuple(instruments)), going)
+    market = Market(protocol, tuple(instruments))
+    why = _lacks(
+        registry, gates, model, clock, market, going, registry.store.signed() if signed is None else signed
+    )
     if why:
         raise GovernanceError(f"live: {why}")
 
 
-def lacks_standby(registry: Registry, model: str, clock: Clock, market: Market, going: Going) -> str:
+def lacks_standby(
+    registry: Registry,
+    model: str,
+    clock: Clock,
+    market: Market,
+    going: Going,
+    signed: Mapping[str, Signed],
+) -> str:
     """Why a model may not stand by live; "" where it may. It trades once it takes over, so the same is asked of it as
     of what serves, but that its green weeks may be long ago: it does not serve on paper while another one does.
     """
-    return _lacks(registry, read_gates(), model, clock, market, going, fresh=False)
+    return _lacks(registry, read_gates(), model, clock, market, going, signed, fresh=False)
 
 
 def _lacks(
@@ -86,16 +97,16 @@ def _lacks(
     clock: Clock,
     market: Market,
     going: Going,
+    signed: Mapping[str, Signed],
     *,
     fresh: bool = True,
 ) -> str:
     why = lacks_promotion(registry, model)
     if why:
         return why
-    signed = registry.store.signed()
     evidence = {name: one.evidence for name, one in signed.items()}
     now = clock.now_ns()
-    why = _fails_since(registry, gates, model, evidence, now)
+    why = _fails_by_all(registry, gates, model, evidence, now)
     if why:
         return f"model {model[:12]}: {why}"
     asked = Asked(model, code_version(), market.protocol, market.instruments, now // DAY_NS, fresh)
@@ -103,7 +114,7 @@ def _lacks(
     return f"model {model[:12]}: {why}" if why else ""
 
 
-def _fails_since(
+def _fails_by_all(
     registry: Registry, gates: Gates, model: str, evidence: dict[str, Evidence], now_ns: int
 ) -> str:
     """By which gates a promoted model fails now, by all evidence on record, in words: else whoever promotes it early,
@@ -118,4 +129,4 @@ def _fails_since(
     if not failed:
         return ""
     names = ", ".join(f"{one.name} ({one.why})" for one in failed)
-    return f"by evidence that has come since it was promoted it fails {names}: see `emp gates check`"
+    return f"by all evidence on record it fails {names}: see `emp gates check`"

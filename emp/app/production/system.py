@@ -10,6 +10,7 @@ from emp.app.production.host import Host, UnseenError
 
 BOX = "/opt/emp/current/deploy/box"
 PROVISION = "run deploy/provision again"
+RELOAD_RULES = "nft -c -f /etc/nftables.conf && systemctl reload-or-restart nftables"
 UNITS = "/etc/systemd/system"
 EXPOSURE = {
     "emp.service": 2.0,
@@ -89,12 +90,12 @@ def firewall(host: Host) -> Iterator[Finding]:
     for hook in ("input", "forward"):
         chains = [one["chain"] for one in rules if one.get("chain", {}).get("hook") == hook]
         shut[hook] = any(chain.get("policy") == "drop" and chain.get("family") == "inet" for chain in chains)
-        fix = "" if shut[hook] else "systemctl restart nftables, or " + PROVISION
+        fix = "" if shut[hook] else RELOAD_RULES + ", or " + PROVISION
         found = "dropped by default" if shut[hook] else "let in by default"
         yield Finding("ok" if shut[hook] else "bad", hook, found, fix)
     opened = sorted(set(_opened(rules)) - LET_IN) if shut["input"] else ["all"]
     said = ", ".join(opened) or "SSH alone (and WireGuard's port, where it is used)"
-    fix = "take them out of /etc/nftables.conf, then systemctl restart nftables" if opened else ""
+    fix = f"take them out of /etc/nftables.conf, then {RELOAD_RULES}" if opened else ""
     yield Finding("bad" if opened else "ok", "ports that are let in", said, fix)
     heard = sorted(set(_listening(host)) - HEARD)
     fix = "bind it to 127.0.0.1, or remove it: ss -lntup says what it is" if heard else ""

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ import structlog
 
 from emp.app.wiring.heads import durable_events
 from emp.core.clock import Clock, LeaseClock
-from emp.core.errors import JournalError
+from emp.core.errors import EmpError, JournalError
 from emp.core.platform import exists
+from emp.engine.monitor import DRIFT
 from emp.engine.watched_days import DAY_NS, is_alarm
 from emp.governance.heads import HEAD_S, LOOK_S
 from emp.journal.monitor_log import MONITOR
@@ -38,6 +39,9 @@ _log = structlog.get_logger(__name__)
 
 AWAKE_S = 10.0
 """Between two looks at whether it is time to sign."""
+
+FAILS = (EmpError, OSError, subprocess.SubprocessError, ValueError, LookupError)
+"""What a look can fail by; the next one may not."""
 
 Observe = Callable[[Path, Path, threading.Event], dict[str, Any]]
 """Writes the evidence of a run's days into a registry; ends early where the event is set."""
@@ -67,18 +71,26 @@ class _Looking(threading.Thread):
 
 
 class Alarms:
-    """What a run's monitor has told that makes its day red, read on as its file grows."""
+    """What a run's monitor has told that makes its day red, read on as its file grows.
 
-    def __init__(self, run: Path) -> None:
-        self._run, self._read = run, 0
+    Inputs that have drifted are named again at every look until the day ends: of an instrument's day it is once that
+    the same ones are new.
+    """
+
+    def __init__(self, run: Path, clock: Clock) -> None:
+        self._run, self._clock, self._read = run, clock, 0
+        self._known = set[tuple[object, ...]]()  # drifts by day, instrument and inputs
         self._newest: int | None = None  # events up to the newest alarm that is not signed
 
     def lasting(self) -> int | None:
         """Events up to the newest alarm that is not signed, once the journal holds them whatever happens; else None."""
         for line in self._new_lines():
-            told = json.loads(line)
-            if is_alarm(told):
-                self._newest = int(told["at"])
+            try:
+                told = json.loads(line)
+                if is_alarm(told) and self._is_new(told):
+                    self._newest = int(told["at"])
+            except (ValueError, LookupError, TypeError):
+                _log.warning("a line of the monitor cannot be read", line=line[:80])
         lasts = self._newest is not None and durable_events(RunFolder(self._run)) >= self._newest
         return self._newest if lasts else None
 
@@ -86,6 +98,17 @@ class Alarms:
         """An alarm, where it is one, was signed."""
         if at is not None and at == self._newest:
             self._newest = None
+
+    def _is_new(self, told: Mapping[str, Any]) -> bool:
+        if told["kind"] != DRIFT:
+            return True
+        now = self._clock.now_ns()
+        day = now // DAY_NS
+        drift = (day, told["instrument"], *told["drifted"])
+        known = drift in self._known
+        if (now - int(LOOK_S * 1e9)) // DAY_NS == day:  # soon after midnight it can be of the day before
+            self._known.add(drift)
+        return not known
 
     def _new_lines(self) -> list[bytes]:
         path = self._run / MONITOR
@@ -112,7 +135,7 @@ class Hourly(_Looking):
         super().__init__("heads", look_s)
         self._run, self._registry, self._clock = run, registry, clock
         self._sign = sign or sign_apart
-        self._alarms = Alarms(run)
+        self._alarms = Alarms(run, clock)
         continued = any((run / "market").glob("part-*"))
         self._due = clock.monotonic_ns() + (0 if continued else int(HEAD_S * 1e9))
         self._not_before = clock.monotonic_ns()  # for an alarm
@@ -132,7 +155,7 @@ class Hourly(_Looking):
             self._due = self._not_before = now + int(LOOK_S * 1e9)
             self._sign(self._run, self._registry, self._ended)
             self._alarms.signed(alarm)
-        except (JournalError, OSError, subprocess.SubprocessError, ValueError) as error:
+        except FAILS as error:
             if not self._ended.is_set():
                 _log.warning("how far the journal has come is not signed", why=str(error))
             return
@@ -164,7 +187,7 @@ class Daily(_Looking):
             if day is None or day <= self._done:
                 return
             found = self._observe(self._run, self._registry, self._ended)
-        except (JournalError, OSError, subprocess.SubprocessError, ValueError) as error:
+        except FAILS as error:
             if not self._ended.is_set():
                 _log.warning("no evidence of days that are over", why=str(error))
             return

@@ -55,9 +55,10 @@ def load_models(config: SystemConfig) -> Models:
         _refuse_unwatched(config)
         market = Market(config.access.connection_protocol, config.instruments.names)
         going = partial(_goes_on, config.run_dir)
-        refuse_live(home, serving.artifact.hash, LiveClock(), market.protocol, market.instruments, going)
+        signed = registry.store.signed()
+        refuse_live(home, serving.artifact.hash, LiveClock(), *market, going, signed)
         if standby is not None:
-            why = lacks_standby(registry, standby.artifact.hash, LiveClock(), market, going)
+            why = lacks_standby(registry, standby.artifact.hash, LiveClock(), market, going, signed)
             if why:
                 say(f"emp: {why}: nothing stands by")
                 standby = None

@@ -23,9 +23,16 @@ from emp.journal.run import MANIFEST, RunFolder, code_version
 from emp.journal.tail import TAIL, read_tail
 
 
-def sign_head(folder: RunFolder, home: Path, clock: Clock, over: Over = "") -> str | None:
+def sign_head(
+    folder: RunFolder,
+    home: Path,
+    clock: Clock,
+    over: Over = "",
+    evidence: Mapping[str, Evidence] | None = None,
+) -> str | None:
     """Sign how far the journal of a paper run has come since that was last signed, and whether it is `over`; the name
-    of the evidence, None where nothing was added. What a power cut could still take from it is left out.
+    of the evidence, None where nothing was added. What a power cut could still take from it is left out. `evidence` is
+    all that there is of it, read where it is not given.
 
     Raises:
         GovernanceError: it is no paper run, was made by other code, its manifest is not what was signed when it began,
@@ -34,7 +41,7 @@ def sign_head(folder: RunFolder, home: Path, clock: Clock, over: Over = "") -> s
     """
     refuse_other(folder)
     store, source = Store(home), source_of(folder.manifest)
-    evidence = store.all()
+    evidence = store.all() if evidence is None else evidence
     refuse_changed(folder, evidence)
     known = heads_of(evidence, source.run)
     first = max((one.end for one in known), default=0)
@@ -45,12 +52,17 @@ def sign_head(folder: RunFolder, home: Path, clock: Clock, over: Over = "") -> s
     news = end > first or told > max(
         (size for one in known for name, size, _ in one.files if name == MONITOR), default=0
     )
-    if not news and not (over and all(one.end < end or not one.over for one in known)):
+    if not news and (not over or any(_says_over(one, end, clock.now_ns()) for one in known)):
         return None
     files = (_prefix(folder.path / MONITOR, told), _prefix(folder.path / LATENCY))
     at, pieces = parts_from(folder.market, first) if end > first else (first, iter(()))
     head = Head(first, end, digest(at, pieces, first, end), files, over=over)
     return store.add(of_head(str(folder.manifest["model_hashes"][0]), source, head, clock.now_ns()))
+
+
+def _says_over(head: Head, end: int, now_ns: int) -> bool:
+    """Whether a head says that nothing comes after `end`, and, where that depends on it, since a time that was."""
+    return head.end >= end and (head.over == "ended" or (head.over == "found" and head.ts <= now_ns))
 
 
 def refuse_other(folder: RunFolder) -> None:

@@ -48,11 +48,12 @@ def sign_found(runs: Path, home: Path, clock: Clock) -> None:
     """Sign of every paper run of a folder that is not told to its end and that no process has how far it had come: what
     it could have traded besides is in doubt until then, and no longer.
     """
-    for run in untold_runs(Store(home).all(), code_version()):
+    evidence = Store(home).all()
+    for run in untold_runs(evidence, code_version()):
         path = runs / f"paper-{run}"
         if exists(path) and not goes_on(path):
             try:
-                sign_head(RunFolder(path), home, clock, "found")
+                sign_head(RunFolder(path), home, clock, "found", evidence)
             except EmpError as error:  # it counts as it did
                 say(f"emp: {error}")
 
@@ -159,7 +160,7 @@ def _in_doubt(folder: RunFolder, store: Store, clock: Clock, journal: Journal) -
     """
     sign_head(folder, store.home, clock, "found")
     heads = heads_of(store.all(), str(folder.manifest["run"]))
-    return in_doubt(heads, journal.events, journal.newest_ns)
+    return in_doubt(heads, journal.events, journal.newest_ns, clock.now_ns())
 
 
 def _refuse_ahead(folder: RunFolder, days: Sequence[WatchedDay], today: int) -> None:

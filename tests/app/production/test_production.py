@@ -328,7 +328,7 @@ def test_the_command(box: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert ended.value.code == 1
     assert said["bad"] == ["firewall: input", "firewall: ports that are let in"]
     assert said["areas"]["firewall"]["score"] == 50.0
-    assert "-> systemctl restart nftables" in err
+    assert "-> nft -c -f /etc/nftables.conf && systemctl reload-or-restart nftables, or" in err
     with pytest.raises(SystemExit) as ended:
         main(["doctor", "--production", "--config", "c.yaml"])
     assert ended.value.code == 2
