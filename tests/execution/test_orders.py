@@ -244,45 +244,6 @@ def test_what_cannot_be_is_quarantined_and_never_applied(
     assert (account(manager), manager.working.tobytes(), manager.order("A").status) == before  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(
-    ("side", "limit", "px", "believed"),
-    [
-        (1, 100, 200, True),  # worse than it may be; but not by so much that it is another unit
-        (1, 100, 1, True),  # better: a book that was wrong makes it so
-        (-1, 100, 10_000, True),
-        (-1, 100, 50, True),
-        (-1, 100, 49, False),
-        (-1, 1_000, 10, False),
-        (1, 1_000, 100_000, False),
-        (1, 3, 18, True),  # a few ticks, near zero
-        (1, -100, -40, False),
-        (-1, -100, -300, False),
-        (-1, -100, -40, True),
-    ],
-)
-def test_a_fill_far_worse_than_its_order_allows_is_booked_at_the_limit_and_an_alarm(
-    manager: OrderManager, side: int, limit: int, px: int, believed: bool
-) -> None:
-    manager.sent(new("B", side=side, px=limit))
-    told = report("1", S.FILLED, 10, price=px, name="B")
-    applied = manager.apply(told)
-    cost = 10 * side * (px if believed else limit)
-    assert account(manager)[:2] == (10 * side, -cost)
-    assert manager.prices[0] == abs(cost) // 10 * (1 if limit > 0 else -1)
-    assert (applied.alarm is None) is believed
-    if applied.alarm is not None:
-        assert (applied.alarm.reason, applied.alarm.message) == (Alarm.PRICE, told)
-    assert manager.apply(told).alarm is None, "told twice"
-    assert account(manager)[:2] == (10 * side, -cost)
-
-
-def test_a_correction_may_say_any_price(manager: OrderManager) -> None:
-    manager.apply(report("1", S.FILLED, 10))
-    assert (
-        manager.apply(report("2", S.FILLED, 10, price=10_000, correction=True, average=9_000.0)).alarm is None
-    )
-
-
 def test_commands_are_taken_once_and_ids_are_never_shared(manager: OrderManager) -> None:
     assert manager.sent(new()) is None
     assert manager.sent(cancel()) is None
