@@ -256,6 +256,28 @@ def test_commands_are_taken_once_and_ids_are_never_shared(manager: OrderManager)
     assert len(manager.open_orders()) == 1
 
 
+def test_a_clock_that_is_set_right_begins_no_day() -> None:
+    """It was a day ahead: the days' loss is forgotten once, at the step forward, and not again."""
+    a = np.zeros(1, ACCOUNT)
+    apply_fill(a[0], 1, 10, 100, 0.0)
+    lost = []
+    for mid, day in ((100, 5), (90, 5), (90, 6), (80, 6), (80, 5), (70, 5), (60, 6), (60, 7), (50, 7)):
+        mark(a[0], 2 * mid, day)
+        lost.append(int(a[0]["pnl"] - a[0]["day_start"]))
+    assert lost == [0, -100, 0, -100, -100, -200, -300, 0, -100]
+    assert a[0]["day"] == 7
+    assert a[0]["overnight"] == 0.0
+
+
+def test_a_market_of_day_zero_and_of_before_has_days_too() -> None:
+    for first in (0, -3):
+        a = np.zeros(1, ACCOUNT)
+        apply_fill(a[0], 1, 10, 100, 0.0)
+        for mid in (100, 90, 80):
+            mark(a[0], 2 * mid, first)
+        assert a[0]["pnl"] - a[0]["day_start"] == -200
+
+
 def test_an_account_is_marked_to_the_mid_after_fees_and_days_begin_at_their_first_mark() -> None:
     a = np.zeros(1, ACCOUNT)
     apply_fill(a[0], 1, 10, 100, 2.5)
