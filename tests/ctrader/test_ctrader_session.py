@@ -208,7 +208,7 @@ def test_the_price_of_what_has_just_filled_is_told_with_its_report_alone() -> No
     link = Link()
     link.order("R-1", px=109_000, immediate=False)
     link.order("A-1", qty=3)
-    assert [o.px for o in link.of(Report)] == [0, 110_002]
+    assert [(o.update.filled, o.px) for o in link.of(Report)] == [(0, 0), (0, 0), (3, 110_002)]
     link.venue.faults.lose_reports = 99
     link.order("A-2", qty=2)
     link.venue.faults.lose_reports = 0
