@@ -13,21 +13,21 @@ class Fills:
     """
 
     def __init__(self) -> None:
-        self._filled: dict[str, int] = {}  # lots, by id
+        self._filled: dict[str, list[int]] = {}  # lots, by id; all ids of an order have the same list of one
 
     def sent(self, command: Command) -> None:
         """An order, or another form of one, leaves."""
         if isinstance(command, NewOrder):
-            self._filled[command.cl_ord_id] = 0
+            self._filled[command.cl_ord_id] = [0]
         elif isinstance(command, Replace) and command.orig in self._filled:
             self._filled[command.cl_ord_id] = self._filled[command.orig]
         while len(self._filled) > REMEMBERED:
             del self._filled[next(iter(self._filled))]
 
-    def price(self, update: OrderUpdate) -> int:
-        """Price, in ticks, of the fill that a report is the first to tell; 0 where it tells none."""
-        before = self._filled.get(update.clOrdID)
-        if before is None or update.filled <= before:
-            return 0
-        self._filled[update.clOrdID] = update.filled
-        return 0 if update.correction else update.price
+    def first(self, update: OrderUpdate) -> bool:
+        """Whether a report is the first to tell of a fill."""
+        known = self._filled.get(update.clOrdID)
+        if known is None or update.filled <= known[0]:
+            return False
+        known[0] = update.filled
+        return not update.correction

@@ -31,11 +31,12 @@ def mark(account: Any, mid2: int, day: int) -> None:
     """Mark an ACCOUNT record to the mid; `mid2` is bid + ask in ticks, `day` the trading day's number.
 
     A new day starts from its own first mark: what a position that is held over night gains or loses in between belongs
-    to no day's loss limit. It is added up in `overnight`, and the drawdown limit sees it at once.
+    to no day's loss limit. It is added up in `overnight`, and the drawdown limit sees it at once. An earlier day than
+    the last is none: a clock that was ahead would forget the day's loss once more when it is set right.
     """
     before = account.pnl
     account.pnl = account.cash + account.position * (0.5 * mid2) - account.fees + account.financing
-    if day != account.day:
+    if day != account.day and (account.day == 0 or day > account.day):
         account.day_start = before
         if account.day != 0:
             account.overnight += account.pnl - before

@@ -43,6 +43,9 @@ SLOW_ROWS, SLOW_NS = 3, 60_000_000_000
 MOST_DOUBLINGS = 6
 """So often at most the time over which far books must agree is doubled: once for each fill of ours that contradicts."""
 
+FORGIVEN_NS = 3_600_000_000_000
+"""For each such time without another contradiction one is forgotten."""
+
 UNIT_SPAN = 32
 """Good books over which the usual spread or move is a mean (exponential, weight 1 / UNIT_SPAN)."""
 
@@ -55,7 +58,11 @@ JUDGE = np.dtype(
         ("far_rows", "i8"),
         ("far_since", "i8"),  # when the first of them was, ns UTC
         ("far_trades", "i8"),  # trades where they are, less those where the last good mid is, since then
-        ("contradicted", "i8"),  # how often a fill of ours was far from the last good mid
+        (
+            "contradicted",
+            "i8",
+        ),  # how often a fill of ours was far from the last good mid; one less for each hour
+        ("contradicted_at", "i8"),  # the first book since, ns UTC, or since this was made less; 0: none yet
         ("proved2", "i8"),  # twice the price of the newest of these fills, ticks
         ("sub_lot", "i8"),  # levels left out because they held less than one lot, over all rows
     ],
@@ -230,6 +237,16 @@ def insist(rows: int, over_ns: int) -> bool:
 
 
 @kernel
+def _forgive(state: Any, now: int) -> None:
+    """Forget contradictions that are long over, one for each FORGIVEN_NS."""
+    if state.contradicted_at == 0 or now < state.contradicted_at:
+        state.contradicted_at = now
+    over = (now - state.contradicted_at) // FORGIVEN_NS
+    state.contradicted = max(0, state.contradicted - over)
+    state.contradicted_at += over * FORGIVEN_NS
+
+
+@kernel
 def judge(row: Any, state: Any, now: int) -> int:
     """Why the book of an EVENT row cannot be used, or ACCEPTED; `state`, a JUDGE record, remembers the good ones. `now`
     is when the book was, ns UTC, by one clock for all of an instrument's.
@@ -257,6 +274,8 @@ def judge(row: Any, state: Any, now: int) -> int:
     if (bid == 0 or ask == 0) and (not state.known or far_off(0, state.mid2, state.unit2)):
         return _ONE_SIDED
     mid2 = bid + ask
+    if state.contradicted:
+        _forgive(state, now)
     if state.known and far_off(mid2, state.mid2, state.unit2):
         if state.far_rows == 0 or now < state.far_since or far_off(mid2, state.far2, state.unit2):
             state.far_rows = 0
@@ -301,7 +320,7 @@ def heard(px: int, state: Any) -> None:
 
 @kernel
 def filled(px: int, state: Any) -> None:
-    """A fill of ours at `px` ticks is told: over another connection than the books, so that no fault is both of theirs.
+    """A fill of ours at `px` ticks has just happened, told by a report: what spoils books need not spoil it.
 
     Near the last good mid, and far from books that are not believed yet: these begin anew, whatever else was traded.
     Far from the last good mid, near those: one more trade there. Far from the last good mid else: a wrong one was
@@ -321,6 +340,7 @@ def filled(px: int, state: Any) -> None:
     state.mid2 = state.proved2 = 2 * px
     state.far_rows = 0
     state.contradicted = min(state.contradicted + 1, MOST_DOUBLINGS)
+    state.contradicted_at = 0
 
 
 @kernel

@@ -17,7 +17,7 @@ from emp.core.codes import OrderStatus, WorkingState
 from emp.core.contracts import CancelOrder, Command, NewOrder, OrderUpdate, QueryOrder, Replace
 from emp.core.records import ACCOUNT, WORKING, Array
 from emp.core.replacement import consents, replaced
-from emp.execution.transitions import Alarm, Order, allowed, impossible, next_status, standing
+from emp.execution.transitions import Alarm, Order, impossible, next_status, standing
 
 KEPT_ENDED = 1_000
 """Orders that have ended and are still known: what is told of one this late is looked up where it was recorded."""
@@ -185,15 +185,6 @@ class OrderManager:
             return self._alarm(Alarm.CONTRADICTION, update, "the replacement was refused before")
         if update.correction:
             return self._correct(order, update)
-        px = allowed(order, update) if update.filled > order.filled else update.price
-        if px == update.price:
-            return self._take(order, update)
-        applied = self._take(order, msgspec.structs.replace(update, price=px))
-        alarm = self._quarantine(Alarm.PRICE, update, f"the order allows {px}, at which it is booked")
-        return msgspec.structs.replace(applied, alarm=alarm)
-
-    def _take(self, order: Order, update: OrderUpdate) -> Applied:
-        """Take in what a report that can be true says of its order."""
         before = (order.status, order.filled, order.queue_ahead, order.command)
         if order.replacement is not None and consents(order.command, order.replacement, update):
             _carry_out(order, order.replacement, update)

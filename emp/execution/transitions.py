@@ -8,7 +8,6 @@ from enum import StrEnum
 
 import msgspec
 
-from emp.core.book import FAR
 from emp.core.codes import OrderStatus, WorkingState
 from emp.core.contracts import CancelOrder, NewOrder, OrderUpdate, QueryOrder, Replace
 from emp.execution.pace import passed, pause_ns
@@ -23,10 +22,6 @@ _WORKING = {
 }
 
 
-ROUNDED = 16
-"""Ticks by which a fill may be worse than its order allows, however low prices are."""
-
-
 class Alarm(StrEnum):
     """Why a report or command was quarantined."""
 
@@ -34,7 +29,6 @@ class Alarm(StrEnum):
     CONTRADICTION = "contradiction"  # another content under an identity already seen
     MISMATCH = "mismatch"  # instrument or side is not the order's
     OVERFILL = "overfill"  # more filled than ordered, or a negative quantity
-    PRICE = "price"  # a fill so much worse than the order's limit that it is told in other units
     IMPOSSIBLE_STATUS = "impossible_status"  # status and quantity disagree, or the order had ended otherwise
 
 
@@ -99,21 +93,6 @@ class Order(msgspec.Struct):
     def query(self, ts: int) -> QueryOrder:
         """Ask the venue about it."""
         return QueryOrder(cl_ord_id=self.asked_as, instrument=self.command.instrument, ts=ts)
-
-
-def allowed(order: Order, update: OrderUpdate) -> int:
-    """The price, ticks, of what a report adds to an order: what it tells, or, where that is so much worse than the
-    order's limit that it is told in other units, this limit.
-
-    A little worse is a rounding or a limit of before a replacement; far better is what a wrong book brings.
-    """
-    side, px = order.command.side, update.price
-    limits = [order.command.px, order.original.px]
-    if order.replacement is not None:
-        limits.append(order.replacement.px)
-    limit = max(limits) if side > 0 else min(limits)
-    worse = side * (px - limit)
-    return limit if worse > max((FAR - 1) * min(abs(px), abs(limit)), ROUNDED) else px
 
 
 def impossible(order: Order, update: OrderUpdate) -> Alarm | None:

@@ -69,29 +69,43 @@ class AccountState(msgspec.Struct, frozen=True, kw_only=True):
 class AccountFile:
     """Holds the lock of an account, reads and writes its state. Used by one thread."""
 
-    def __init__(self, account: Mapping[str, Any], folder: Path | None = None) -> None:
-        """`account` says whose money it is: settings by name, None where they are not set.
+    def __init__(
+        self, account: Mapping[str, Any], folder: Path | None = None, written: Mapping[str, Any] | None = None
+    ) -> None:
+        """`account` says whose money it is: settings by name, None where they are not set. `written` are the same as
+        they are spelt: by these an older release knew it, whose lock is taken too, and whose state goes on.
 
-        Raises UsageError where another engine of this machine trades it, JournalError where the folder cannot be used.
+        Raises UsageError where another engine of this machine trades it, JournalError where the folder cannot be used,
+        or where both spellings have a state of their own.
         """
         folder = folder or state_folder()
-        name = account_name(account)
-        self.path = folder / f"{name}.json"
+        names = dict.fromkeys(account_name(one) for one in (written or account, account))
+        self.path = folder / f"{account_name(account)}.json"
         self.account = dict(account)
         self._words = " at ".join(str(account[key]) for key in ("account", "host") if account.get(key))
         self._written: AccountState | None = None
+        self._locks: list[int] = []
         try:
             make_folders(folder, 0o700)
-            self._lock = disk().open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT)
+            for name in names:
+                self._take(folder / f"{name}.lock")
+            _adopt([folder / f"{name}.json" for name in names])
         except OSError as error:
+            self.close()
             raise JournalError(
                 f"cannot keep the account's state in {folder}: {error.strerror}; EMP_STATE names another folder"
             ) from error
-        try:
-            lock(self._lock)
-        except OSError as error:
-            held = os.pread(self._lock, 4096, 0).decode(errors="replace")
+        except (UsageError, JournalError):
             self.close()
+            raise
+
+    def _take(self, path: Path) -> None:
+        """Take a lock, for as long as this is open; UsageError where somebody else has it."""
+        self._locks.append(disk().open(path, os.O_RDWR | os.O_CREAT))
+        try:
+            lock(self._locks[-1])
+        except OSError as error:
+            held = os.pread(self._locks[-1], 4096, 0).decode(errors="replace")
             raise UsageError(
                 f"account {self._words} is traded by another engine on this machine{held}: stop that one first"
             ) from error
@@ -100,9 +114,10 @@ class AccountFile:
         """Let whoever finds the lock taken read by which run, and under which token of a lease on which instruments."""
         words = f" (pid {os.getpid()}, {run}"
         words += f", lease token {token} on {','.join(names)})" if token else ")"
-        with contextlib.suppress(OSError):
-            os.ftruncate(self._lock, 0)
-            disk().pwrite(self._lock, words.encode(errors="replace"), 0)
+        for held in self._locks:
+            with contextlib.suppress(OSError):
+                os.ftruncate(held, 0)
+                disk().pwrite(held, words.encode(errors="replace"), 0)
 
     def read(self) -> AccountState:
         """The state that was written last; an empty one where none ever was.
@@ -130,9 +145,8 @@ class AccountFile:
 
     def close(self) -> None:
         """Let another engine have the account."""
-        if self._lock >= 0:
-            disk().close(self._lock)
-            self._lock = -1
+        while self._locks:
+            disk().close(self._locks.pop())
 
 
 def account_name(account: Mapping[str, Any]) -> str:
@@ -141,18 +155,25 @@ def account_name(account: Mapping[str, Any]) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def adopt(before: Mapping[str, Any], account: Mapping[str, Any]) -> None:
-    """Where nothing is known of an account by its name, and something by another that it had, that is its state.
+def _adopt(files: Sequence[Path]) -> None:
+    """Let the state that an account had by its first name be that of its last. Both of its locks must be held.
 
-    Raises JournalError where it cannot be.
+    Raises JournalError where it has one by each, and they differ: either may have today's loss and halts.
     """
-    old, new = (state_folder() / f"{account_name(one)}.json" for one in (before, account))
-    if old == new or new.exists() or not old.exists():
+    old, new = files[0], files[-1]
+    if old == new:
         return
-    try:
-        os.rename(old, new)
-    except OSError as error:
-        raise JournalError(f"cannot keep the account's state in {new.parent}: {error.strerror}") from error
+    for file in files:
+        refuse_dangling(file)
+    if not old.exists():
+        return
+    if new.exists() and old.read_bytes() != new.read_bytes():
+        newest = max(files, key=lambda file: file.stat().st_mtime_ns)
+        raise JournalError(
+            f"{old} and {new} both are the state of this account, by two spellings of its settings ({newest.name} was"
+            " written last): move away the one whose loss of the day and halts are not to be carried over"
+        )
+    os.replace(old, new)
 
 
 def lock_path(account: Mapping[str, Any]) -> Path:

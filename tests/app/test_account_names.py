@@ -1,13 +1,18 @@
 """Whose money a run trades is known by one name, however its settings are spelt: else two engines would trade it."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from emp.app.wiring.unfinished import account_of, adopt_spelling
+from emp.app.wiring.lease import open_account, stand_by
+from emp.app.wiring.unfinished import account_of, written_account_of
+from emp.core.clock import LiveClock
 from emp.core.config.config import SystemConfig
-from emp.core.errors import UsageError
+from emp.core.errors import JournalError, LeaseError, UsageError
 from emp.journal.account_file import AccountFile, AccountState, Carried
+from emp.observe.board import Board
 
 
 @pytest.fixture(autouse=True)
@@ -44,18 +49,97 @@ def test_two_spellings_of_an_account_are_one(protocol: str, host: str, account: 
         first.close()
 
 
+def test_hosts_of_other_letters_are_others() -> None:
+    one, other = (account_of(config_of(host=host)) for host in ("stra\u00dfe.example", "strasse.example"))
+    assert one != other
+
+
+def opened(config: SystemConfig) -> AccountFile:
+    return open_account(account_of(config), None, written_account_of(config))
+
+
+def left_by_an_older_release(config: SystemConfig, state: AccountState) -> Path:
+    """That knew the account by its settings as they are written; returns the file."""
+    before = AccountFile(written_account_of(config))
+    before.write(state)
+    before.close()
+    return before.path
+
+
 def test_what_an_older_release_kept_by_another_spelling_is_known() -> None:
     config = config_of(host="Broker.Example")
     state = AccountState(run="R1", instruments={"GC": Carried(day=9, day_pnl=-40.0)})
-    before = AccountFile({**account_of(config), "host": "Broker.Example"})
-    before.write(state)
-    before.close()
-    adopt_spelling(config)
-    now = AccountFile(account_of(config))
+    left_by_an_older_release(config, state)
+    now = opened(config)
     assert now.read() == state
-    newer = AccountState(run="R2")
-    now.write(newer)
-    before.write(state)
-    adopt_spelling(config)
-    assert now.read() == newer, "what is known by the one name is not put back"
     now.close()
+    now = opened(config)
+    assert now.read() == state
+    now.close()
+
+
+@pytest.mark.parametrize("first", ["written", "one"], ids=["the_one_is_newer", "the_written_is_newer"])
+def test_an_account_with_a_state_by_each_spelling_is_refused(first: str) -> None:
+    """Either may have today's loss and its halt."""
+    config = config_of(host="Broker.Example")
+    yesterday = AccountState(run="R1", instruments={"GC": Carried(day=8)})
+    today = AccountState(run="R2", instruments={"GC": Carried(day=9, day_pnl=-900.0, halted="daily_loss")})
+    files = {}
+    for name in ("written", "one") if first == "written" else ("one", "written"):
+        spelt = config if name == "written" else config_of()
+        files[name] = left_by_an_older_release(spelt, today if files else yesterday)
+        os.utime(files[name], ns=(len(files), len(files)))
+    newer = list(files.values())[-1]
+    with pytest.raises(JournalError, match=f"{newer.name} was written last.*move away") as refused:
+        opened(config)
+    assert "\n" not in str(refused.value)
+    assert all(str(file) in str(refused.value) and file.exists() for file in files.values())
+    next(iter(files.values())).unlink()
+    now = opened(config)
+    assert now.read() == today
+    now.close()
+
+
+def test_the_same_state_by_each_spelling_is_one() -> None:
+    config, state = config_of(host="Broker.Example"), AccountState(run="R1")
+    left_by_an_older_release(config, state)
+    left_by_an_older_release(config_of(), state)
+    now = opened(config)
+    assert now.read() == state
+    now.write(AccountState(run="R2"))
+    now.close()
+    opened(config).close()
+
+
+def test_an_engine_of_an_older_release_holds_the_account_by_its_spelling() -> None:
+    config = config_of(host="Broker.Example")
+    before = AccountFile(written_account_of(config))
+    before.write(AccountState(run="R1"))
+    before.say_who(Path("/runs/r1"))
+    with pytest.raises(UsageError, match=r"traded by another engine on this machine \(pid .*/runs/r1\)"):
+        opened(config)
+    assert before.path.exists(), "it is not taken from the one that runs"
+    before.close()
+    now = opened(config)
+    with pytest.raises(UsageError, match="traded by another engine"):
+        AccountFile(written_account_of(config))
+    now.close()
+    AccountFile(written_account_of(config)).close()
+
+
+def test_a_stand_by_knows_the_token_of_an_older_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(host="Broker.Example")
+    config = config.model_copy(
+        update={"lease": config.lease.model_copy(update={"redis": "redis://127.0.0.1:1/0"})}
+    )
+    left_by_an_older_release(config, AccountState(run="R1", token=41))
+    taken = []
+
+    def lease(*of: Any) -> None:
+        taken.append(of[-1])
+        raise LeaseError("seen")
+
+    monkeypatch.setattr("emp.app.wiring.lease.Lease", lease)
+    with pytest.raises(LeaseError, match="seen"):
+        stand_by(config, Board(LiveClock()))
+    assert taken == [41]

@@ -345,6 +345,33 @@ def test_a_wrong_book_that_is_believed_is_contradicted_by_a_fill_of_ours() -> No
     assert after(state, 1010, rows=2, over_s=1, at_s=16) == [OK, OK]
 
 
+def test_contradictions_are_forgotten_one_an_hour() -> None:
+    state, hour = fresh(), 3600.0
+    ask(state, around(1000))
+    for k in range(3):
+        after(state, 3000, rows=2001, over_s=100, at_s=10 + 200 * k)
+        filled(1000, state[0])
+    assert state[0]["contradicted"] == 3
+    left = []
+    for at_s in (700, 700 + 0.99 * hour, 700 + hour, 700 + 2.9 * hour, 700 + 3 * hour, 700 + 9 * hour):
+        after(state, 1000, rows=2, over_s=0.001, at_s=at_s)
+        left.append(int(state[0]["contradicted"]))
+    assert left == [3, 3, 2, 1, 0, 0]
+    after(state, 3000, rows=2001, over_s=100, at_s=100_000)
+    filled(1000, state[0])
+    after(state, 1000, rows=2, over_s=0.001, at_s=100_200 + 0.5 * hour)
+    after(state, 3000, rows=4, over_s=60, at_s=100_300 + 0.5 * hour)
+    after(state, 3000, rows=4, over_s=120, at_s=100_400 + 0.5 * hour)
+    filled(1000, state[0])
+    assert state[0]["contradicted"] == 2
+    after(state, 1000, rows=2, over_s=0.001, at_s=100_600 + 0.5 * hour)
+    after(state, 1000, rows=2, over_s=0.001, at_s=100_500 + 1.5 * hour)
+    assert state[0]["contradicted"] == 2, "the hour is counted from the newest contradiction"
+    after(state, 1000, rows=2, over_s=0.001, at_s=50_000)
+    after(state, 1000, rows=2, over_s=0.001, at_s=50_000 + hour)
+    assert state[0]["contradicted"] == 1, "a clock that is set back holds no hour up"
+
+
 def test_where_a_fill_of_ours_has_shown_the_market_it_is_believed_again_as_soon_as_ever() -> None:
     state = fresh()
     ask(state, around(1000))

@@ -19,7 +19,7 @@ from emp.access.ctrader.messages import (
     ProtoOAVersionReq,
 )
 from emp.access.ctrader.outbox import frame
-from emp.access.ctrader.settings import Dropped, Failed, Notice, Ready, Renewed, Settings
+from emp.access.ctrader.settings import Dropped, Failed, Notice, Ready, Renewed, Report, Settings
 from emp.core.codes import EventFlag, OrderStatus
 from emp.core.contracts import CancelOrder, OrderUpdate, QueryOrder
 from tests.kit.orders import query_order, replace_order
@@ -202,6 +202,19 @@ def test_a_lost_report_is_found_by_asking() -> None:
     link.later(2 * S)
     assert link.statuses("A-1") == ["unknown", "canceled"]
     assert link.reports[-1].filled == 5
+
+
+def test_the_price_of_what_has_just_filled_is_told_with_its_report_alone() -> None:
+    link = Link()
+    link.order("R-1", px=109_000, immediate=False)
+    link.order("A-1", qty=3)
+    assert [(o.update.filled, o.px) for o in link.of(Report)] == [(0, 0), (0, 0), (3, 110_002)]
+    link.venue.faults.lose_reports = 99
+    link.order("A-2", qty=2)
+    link.venue.faults.lose_reports = 0
+    link.later(2 * S)
+    told = [(o.update.filled, o.px) for o in link.of(Report) if o.update.clOrdID == "A-2"]
+    assert told == [(0, 0), (2, 0)], "found out by asking, nobody knows when it was"
 
 
 def test_an_order_that_never_arrived_is_rejected_but_not_too_early() -> None:

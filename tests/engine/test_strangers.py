@@ -210,24 +210,6 @@ def test_what_is_told_beyond_an_order_of_ours_closes_nothing_before_the_venue_ha
     assert (closing.side, closing.qty) == (-1, 1)
 
 
-def test_a_fill_in_other_units_is_booked_at_the_limit_and_halts(desk: Desk) -> None:
-    """The venue tells prices in cents: what was bought is closed once it has said that it is held."""
-    name = desk.engine.next_id()
-    desk.driver.send([cleared(new_order(name, 1, 2, 100, instrument="GOOG", immediate=True))])
-    said = OrderUpdate(
-        clOrdID=name, execID="1", status=OrderStatus.FILLED, filled=2, price=10_000, ts=5, side=1
-    )
-    desk.driver.report(said)
-    assert desk.engine.halted
-    assert money(desk.engine)[:2] == (2, -200.0)
-    assert [one.reason for one in desk.said if isinstance(one, RiskBreach)] == ["price"]
-    assert len(desk.sent) == 1, "what is held is in doubt"
-    desk.driver.control(confirmed(0))
-    (closing,) = [one for one in desk.sent[1:] if isinstance(one, NewOrder)]
-    assert (closing.side, closing.qty) == (-1, 2)
-    assert money(desk.again())[:2] == (2, -200.0)
-
-
 def differs(lots: int) -> Control:
     return Control(action="differs", ts=20, instrument="GOOG", value=float(lots))
 

@@ -244,45 +244,6 @@ def test_what_cannot_be_is_quarantined_and_never_applied(
     assert (account(manager), manager.working.tobytes(), manager.order("A").status) == before  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(
-    ("side", "limit", "px", "believed"),
-    [
-        (1, 100, 200, True),  # worse than it may be; but not by so much that it is another unit
-        (1, 100, 1, True),  # better: a book that was wrong makes it so
-        (-1, 100, 10_000, True),
-        (-1, 100, 50, True),
-        (-1, 100, 49, False),
-        (-1, 1_000, 10, False),
-        (1, 1_000, 100_000, False),
-        (1, 3, 18, True),  # a few ticks, near zero
-        (1, -100, -40, False),
-        (-1, -100, -300, False),
-        (-1, -100, -40, True),
-    ],
-)
-def test_a_fill_far_worse_than_its_order_allows_is_booked_at_the_limit_and_an_alarm(
-    manager: OrderManager, side: int, limit: int, px: int, believed: bool
-) -> None:
-    manager.sent(new("B", side=side, px=limit))
-    told = report("1", S.FILLED, 10, price=px, name="B")
-    applied = manager.apply(told)
-    cost = 10 * side * (px if believed else limit)
-    assert account(manager)[:2] == (10 * side, -cost)
-    assert manager.prices[0] == abs(cost) // 10 * (1 if limit > 0 else -1)
-    assert (applied.alarm is None) is believed
-    if applied.alarm is not None:
-        assert (applied.alarm.reason, applied.alarm.message) == (Alarm.PRICE, told)
-    assert manager.apply(told).alarm is None, "told twice"
-    assert account(manager)[:2] == (10 * side, -cost)
-
-
-def test_a_correction_may_say_any_price(manager: OrderManager) -> None:
-    manager.apply(report("1", S.FILLED, 10))
-    assert (
-        manager.apply(report("2", S.FILLED, 10, price=10_000, correction=True, average=9_000.0)).alarm is None
-    )
-
-
 def test_commands_are_taken_once_and_ids_are_never_shared(manager: OrderManager) -> None:
     assert manager.sent(new()) is None
     assert manager.sent(cancel()) is None
@@ -293,6 +254,28 @@ def test_commands_are_taken_once_and_ids_are_never_shared(manager: OrderManager)
         assert alarm.reason in (Alarm.CONTRADICTION, Alarm.MISMATCH)
     assert manager.sent(cancel("D", "nobody")).reason is Alarm.UNKNOWN_ORDER  # type: ignore[union-attr]
     assert len(manager.open_orders()) == 1
+
+
+def test_a_clock_that_is_set_right_begins_no_day() -> None:
+    """It was a day ahead: the days' loss is forgotten once, at the step forward, and not again."""
+    a = np.zeros(1, ACCOUNT)
+    apply_fill(a[0], 1, 10, 100, 0.0)
+    lost = []
+    for mid, day in ((100, 5), (90, 5), (90, 6), (80, 6), (80, 5), (70, 5), (60, 6), (60, 7), (50, 7)):
+        mark(a[0], 2 * mid, day)
+        lost.append(int(a[0]["pnl"] - a[0]["day_start"]))
+    assert lost == [0, -100, 0, -100, -100, -200, -300, 0, -100]
+    assert a[0]["day"] == 7
+    assert a[0]["overnight"] == 0.0
+
+
+def test_a_market_of_day_zero_and_of_before_has_days_too() -> None:
+    for first in (0, -3):
+        a = np.zeros(1, ACCOUNT)
+        apply_fill(a[0], 1, 10, 100, 0.0)
+        for mid in (100, 90, 80):
+            mark(a[0], 2 * mid, first)
+        assert a[0]["pnl"] - a[0]["day_start"] == -200
 
 
 def test_an_account_is_marked_to_the_mid_after_fees_and_days_begin_at_their_first_mark() -> None:

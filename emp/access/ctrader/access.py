@@ -350,9 +350,8 @@ class CTraderAccess:
         match output:
             case Rows(rows):
                 self._out.events(rows)
-            case Report(update):
-                px = self._fills.price(update)
-                if px and self._session is not None:
+            case Report(update, px):
+                if self._fills.first(update) and px and self._session is not None:
                     self._session.feed.filled(update.instrument, px)
                 self._out.report(update)
             case Ready():

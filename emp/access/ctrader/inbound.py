@@ -47,7 +47,7 @@ class Host(Protocol):
     def terms_of(self, symbol_id: int) -> Terms | None:
         """Our terms of a symbol, where it is one of our instruments."""
 
-    def report(self, update: OrderUpdate | None) -> None:
+    def report(self, update: OrderUpdate | None, px: int = 0) -> None:
         """Hand out a report, where there is one."""
 
     def notice(self, text: str) -> None:
@@ -113,9 +113,11 @@ class Inbound:
         order, deal = event.order, event.deal
         try:
             replacement = self._s.trading.replacement(name)
-            self._s.report(
-                self._s.orders.on_execution(event.execution_type, order, deal, terms, text, now, replacement)
+            update = self._s.orders.on_execution(
+                event.execution_type, order, deal, terms, text, now, replacement
             )
+            told = deal.execution_price if deal is not None and self._s.is_ready else None
+            self._s.report(update, terms.ticks(told) if told else 0)
         except VenueError as error:
             self._s.notice(str(error))
         self._s.trading.settled(name)

@@ -364,10 +364,10 @@ class Session:
 
     # --- shared with trading ---
 
-    def report(self, update: OrderUpdate | None) -> None:
-        """Hand out a report, where there is one."""
+    def report(self, update: OrderUpdate | None, px: int = 0) -> None:
+        """Hand out a report, where there is one; `px` as in `Report`."""
         if update is not None:
-            self._outputs.append(Report(update))
+            self._outputs.append(Report(update, px))
 
     def notice(self, text: str) -> None:
         """Put a line into the log, secrets masked."""

@@ -60,6 +60,7 @@ class Report(msgspec.Struct, frozen=True):
     """A report on one of our orders."""
 
     update: OrderUpdate
+    px: int = 0  # at which something has just filled, in ticks; 0: nothing, or nobody says
 
 
 class Ready(msgspec.Struct, frozen=True):

@@ -233,13 +233,15 @@ class FixAccess:
         self._links[0].session.send(b"0", b"112=%d\x01" % seq)
         self._links[0].flush()
 
-    def report(self, update: OrderUpdate) -> None:
-        """Hand out a report; cancel what rests where it was to be immediate and the venue knows no such order."""
+    def report(self, update: OrderUpdate, px: int = 0) -> None:
+        """Hand out a report; cancel what rests where it was to be immediate and the venue knows no such order.
+
+        `px` is the price at which something has just filled, in ticks; 0 where the report tells none.
+        """
         self._recovery.told(update)
         if update.clOrdID in self._own_cancels:  # nobody else knows that id
             return
-        px = self._fills.price(update)
-        if px:
+        if self._fills.first(update) and px and not self._recovery.busy:  # else nobody knows when it was
             self.market.filled(update.instrument, px)
         self.sink.report(update)
         self._recovery.doubt(update)

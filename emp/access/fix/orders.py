@@ -137,6 +137,16 @@ class Orders:
         before = self._learn(message, order_id, figures)
         return self._updates(message, order_id, self._exec_id(message), figures, before)
 
+    def fresh_price(self, message: Message, instrument: str) -> int:
+        """At what something has just filled, in ticks, as a report says itself; 0 where it tells no price of a fill,
+        is sent again, or answers a question.
+        """
+        scale = self._scales.get(instrument)
+        old = message.poss_dup or message.text(150) in ("I", *CORRECTIONS)
+        if scale is None or old or message.get(31) is None or scale.lots(message.get(32)) <= 0:
+            return 0
+        return scale.ticks(message.get(31))
+
     def dispute(self, message: Message) -> str:
         """A report was refused: the id of the order that it names, which has to be asked for; empty for none of ours.
 

@@ -34,8 +34,8 @@ class Host(Protocol):
     def fail(self, why: str) -> None:
         """The market is over for good, for this reason."""
 
-    def report(self, update: OrderUpdate) -> None:
-        """Hand out a report."""
+    def report(self, update: OrderUpdate, px: int = 0) -> None:
+        """Hand out a report; `px` is the price at which something has just filled, in ticks; 0: none is told."""
 
     def answer(self, message: Message) -> bool:
         """Whether the message answers one of our requests."""
@@ -161,7 +161,7 @@ class Side(Application):
             access.fail(f"{self.link.address}: market data refused: {reason_of(message)}")
         elif self._orders is not None:
             for update in self._orders.report(message):
-                access.report(update)
+                access.report(update, self._orders.fresh_price(message, update.instrument))
             access.heard()
 
     def _refuses_market(self, message: Message) -> bool:

@@ -30,6 +30,19 @@ STEADY = frozenset(
 )
 """Faults beside which right books must be believed again as soon as ever."""
 
+_PROMPT = STEADY | {
+    "twice_row",
+    "feed_stall",
+    "bare_side",
+    "crossed_book",
+    "late_report",
+    "withdrawn",
+    "owner_kill",
+    "owner_config",
+    "owner_restart",
+}
+"""Faults beside which each fill is told once it has happened: what is found out later says nothing of the market."""
+
 
 class Feed:
     """Watches what one instrument's market data make of one engine after another."""
@@ -99,7 +112,8 @@ class Feed:
         if update.filled <= self._filled.get(update.clOrdID, update.filled):
             return
         self._filled[update.clOrdID] = update.filled
-        if self._taken_in and not update.correction and update.price and not self.is_far(update.price):
+        tells = update.price and not update.correction and self._befell() <= _PROMPT
+        if self._taken_in and tells and not self.is_far(update.price):
             self._taken_in, self._contradicted_ns = False, self._now_ns
             self._contradictions += 1
 

@@ -349,8 +349,8 @@ MUTANTS = (
     Mutant(
         "fills_contradict_no_book",
         "emp.access.fills",
-        "        return 0 if update.correction else update.price\n",
-        "        return 0\n",
+        "        return not update.correction\n",
+        "        return False\n",
         ("wrong_feed",),
     ),
     Mutant(

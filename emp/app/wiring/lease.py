@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from emp.app.wiring.unfinished import account_of
+from emp.app.wiring.unfinished import account_of, written_account_of
 from emp.core.clock import LeaseClock
 from emp.core.config.config import SystemConfig
 from emp.core.errors import LeaseError, UsageError
@@ -60,7 +60,7 @@ def stand_by(config: SystemConfig, board: Board) -> LeaseKeeper | None:
         holder,
         LeaseTerms(term_ns, margin_ns, term_ns // 3),
         clock,
-        known_token(account),
+        max(known_token(account), known_token(written_account_of(config))),
     )
     board.lease = lambda: LeaseView(held=False)
     began, said = clock.monotonic_ns(), ""
@@ -95,19 +95,22 @@ def _leased(account: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in account.items() if name not in ways}
 
 
-def open_account(account: Mapping[str, Any], keeper: LeaseKeeper | None) -> AccountFile:
-    """The account's lock and file. A process of this machine that held the lease before and still has the lock (it is
-    paused, or hangs) is ended first: it may do nothing any more, and two may not write one ledger.
+def open_account(
+    account: Mapping[str, Any], keeper: LeaseKeeper | None, written: Mapping[str, Any] | None = None
+) -> AccountFile:
+    """The account's lock and file, `written` as in `AccountFile`. A process of this machine that held the lease before
+    and still has the lock (it is paused, or hangs) is ended first: it may do nothing any more, and two may not write
+    one ledger.
 
     Raises UsageError where somebody else has the lock.
     """
     if keeper is None:
-        return AccountFile(account)
+        return AccountFile(account, written=written)
     _evict(lock_path(account), keeper.token, frozenset(keeper.left))
     end = time.monotonic() + _EVICTS_S
     while True:
         try:
-            return AccountFile(account)
+            return AccountFile(account, written=written)
         except UsageError:
             if time.monotonic() > end:
                 raise

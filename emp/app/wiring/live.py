@@ -17,11 +17,11 @@ from emp.app.wiring.open_run import OpenRun, keep_models, open_run
 from emp.app.wiring.rules import own_rule
 from emp.app.wiring.unfinished import (
     account_of,
-    adopt_spelling,
     brought_though_failed,
     decided_last,
     failed_earlier,
     first_model,
+    written_account_of,
 )
 from emp.bus.bus import EventBus
 from emp.core.clock import Clock
@@ -103,8 +103,7 @@ def assemble_live(
     """
     if config.mode != "live":
         return _assemble(config, instruments, models, access, board, clock, source, None, None)
-    adopt_spelling(config)
-    account = open_account(account_of(config), lease)
+    account = open_account(account_of(config), lease, written_account_of(config))
     try:
         return _assemble(config, instruments, models, access, board, clock, source, account, lease)
     except BaseException:

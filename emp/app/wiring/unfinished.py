@@ -25,7 +25,7 @@ from emp.engine.journal_tap import newest_rows
 from emp.engine.monitor import LEVEL
 from emp.engine.reconciliation.units import changed_units, in_units
 from emp.engine.verdict import Verdict
-from emp.journal.account_file import AccountState, Carried, adopt
+from emp.journal.account_file import AccountState, Carried
 from emp.journal.files import is_folder, is_link, is_there, listed
 from emp.journal.ledger import Ledger, finish_sealing
 from emp.journal.reader import LedgerReader, is_blank
@@ -87,10 +87,10 @@ def account_of(config: SystemConfig) -> dict[str, object]:
     return dict(zip(_ACCOUNT, _account(config.model_dump(mode="json")), strict=True))
 
 
-def adopt_spelling(config: SystemConfig) -> None:
-    """Let what an older release has kept of the account, by its settings as they are written, be known of it."""
+def written_account_of(config: SystemConfig) -> dict[str, object]:
+    """The same settings as they are written: releases before the one spelling knew the account by these."""
     written = config.access.model_dump(mode="json", include=set(_ACCOUNT))
-    adopt({name: written[name] for name in _ACCOUNT}, account_of(config))
+    return {name: written[name] for name in _ACCOUNT}
 
 
 def refuse_elsewhere(state: AccountState, continued: RunFolder | None) -> None:
@@ -266,7 +266,7 @@ def _one_name(name: str, access: Mapping[str, object]) -> object:
     """A setting of `_ACCOUNT` in the one spelling that all have which reach the same: two would be two accounts."""
     value = access.get(name)
     if name == "host" and isinstance(value, str):
-        return value.strip().casefold().removesuffix(".")
+        return value.strip().lower().removesuffix(".")
     if name == "account" and isinstance(value, str) and access.get("connection_protocol") == "ctrader":
         with contextlib.suppress(ValueError):
             return str(int(value))
