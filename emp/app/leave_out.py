@@ -133,13 +133,20 @@ def _judge_artifacts(asked: Asked, markets: "Sequence[Market]", budget: "Budget"
     """Judge models that are there on every market of whose instrument none of them was trained on anything.
 
     Raises:
+        UsageError: nobody knows what one of them was trained on.
         DataError: there is no such market.
     """
     from emp.app.terminal.progress import Work
-    from emp.model.artifact import saw_in_training
+    from emp.model.artifact import saw_in_training, tells_training
     from emp.train.judge.apart import judge_market
 
     models = _models(asked.artifacts)
+    silent = [name for name, model in models.items() if not tells_training(model.artifact.manifest)]
+    if silent:
+        raise UsageError(
+            f"--leave-out: {silent[0]} does not say what it and its depth encoder were trained on (trained_on):"
+            " every market may have been"
+        )
     known = {name for model in models.values() for name in saw_in_training(model.artifact.manifest)}
     outside = [m for m in markets if m.data.instrument.name not in known]
     if asked.single:

@@ -1,6 +1,7 @@
 """What a function of the user's own is named by: its source, and all numbers that it reaches."""
 
 import contextlib
+import dis
 import functools
 import hashlib
 import importlib.util
@@ -11,9 +12,11 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
 from importlib.machinery import SourceFileLoader
-from logging import Logger
-from pathlib import Path
-from types import CodeType, ModuleType
+from io import IOBase
+from logging import Handler, Logger, LoggerAdapter
+from operator import itemgetter
+from pathlib import Path, PurePath
+from types import CodeType, ModuleType, NoneType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,9 +24,6 @@ import numpy as np
 
 from emp.core.errors import UsageError
 from emp.core.records import Array
-
-DEPTH = 24
-"""How far `values_hash` follows what a function refers to."""
 
 _FOREIGN = tuple(
     str(Path(one).resolve()) + os.sep
@@ -33,15 +33,21 @@ _FOREIGN = tuple(
 """Where code lies that is nobody's own: what it computes is named by releases, not by this hash."""
 
 
+_PLAIN = (str, bytes, int, float, complex, bool, np.generic, NoneType)
+"""What is named by what it is."""
+
 _LOADED: dict[tuple[int, Path], tuple[Any, bytes]] = {}
 """Files as they were when something of them was first named, by what they were loaded as, which is kept."""
+
+IMPORTED_INSIDE: dict[str, bytes] = {}
+"""Modules that were imported for a function that imports them when it is called, and what stood in their files."""
 
 _ROOMS: WeakKeyDictionary[type, dict[str, Any]] = WeakKeyDictionary()
 """Of classes of modules that are imported no more, what those said of their files."""
 
 
 def source_hash(function: Any, memory: Any = None) -> str:
-    """Of the file that it stands in, as other functions of it may be called; else of its compiled code.
+    """Of the file that it or its class stands in, as other functions of it may be called; else of its compiled code.
 
     Raises:
         UsageError: the file is another than the one that was loaded.
@@ -51,7 +57,7 @@ def source_hash(function: Any, memory: Any = None) -> str:
         digest.update(_as_loaded(function))
     except (KeyError, OSError, TypeError):
         code = getattr(function, "__code__", None)
-        digest.update(b"".join(_code_words(code)) if code else repr(function).encode())
+        digest.update(b"".join(_code_words(code)) if code else _file_behind(function))
     if isinstance(memory, np.ndarray):
         digest.update(memory.tobytes())
     return digest.hexdigest()
@@ -64,8 +70,12 @@ def values_hash(function: Any) -> str:
     Raises:
         UsageError: a file is another than the one that was loaded, or numba keeps what it compiles of a function.
     """
+    return _digest(function, _Walk())
+
+
+def _digest(value: Any, walk: "_Walk") -> str:
     digest = hashlib.sha256()
-    for word in _words(function, DEPTH, {}):
+    for word in _words(value, walk):
         digest.update(word)
     return digest.hexdigest()
 
@@ -95,6 +105,21 @@ def forget_compiled(path: Path) -> None:
     """Remove the compiled copy of a file: of that Python compares size and second alone."""
     with contextlib.suppress(OSError, NotImplementedError):
         Path(importlib.util.cache_from_source(str(path))).unlink()
+
+
+def _file_behind(value: Any) -> bytes:
+    """Of what is called like a function the file of its class, or of the function that it passes arguments to."""
+    with contextlib.suppress(KeyError, OSError, TypeError):
+        return _as_loaded(value.func if isinstance(value, functools.partial) else type(value))
+    return b""
+
+
+def content_of(module: ModuleType) -> bytes:
+    """What stands in a module's file; nothing where it is gone, or there is none."""
+    try:
+        return Path(module.__file__ or "").read_bytes()
+    except (OSError, AttributeError):
+        return b""
 
 
 def _written_in(function: Any) -> tuple[Path, Mapping[str, Any]]:
@@ -177,12 +202,19 @@ def _names(code: CodeType) -> Iterator[str]:
 def _referred(function: Any) -> Iterator[tuple[str, Any]]:
     """What a function of Python refers to, by name."""
     used = sorted(set(_names(function.__code__)))
-    for name in used:
-        if name in function.__globals__:
-            value = function.__globals__[name]
-            yield name, value
-            if isinstance(value, ModuleType):
-                yield from _of_module(value, used)
+    followed: set[int] = set()
+    for name, value in _given(function, used):
+        yield name, value
+        if isinstance(value, ModuleType):
+            yield from _of_module(value, used, followed)
+    if _is_own(function.__code__.co_filename):
+        for module in imported_inside(function):
+            yield from _of_module(module, used, followed)
+
+
+def _given(function: Any, used: list[str]) -> Iterator[tuple[str, Any]]:
+    """What names of a function stand for that it does not make itself."""
+    yield from ((name, function.__globals__[name]) for name in used if name in function.__globals__)
     cells = function.__closure__ or ()
     for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
         with contextlib.suppress(ValueError):  # not yet given
@@ -192,13 +224,76 @@ def _referred(function: Any) -> Iterator[tuple[str, Any]]:
     yield "self", getattr(function, "__self__", None)
 
 
-def _of_module(module: ModuleType, used: list[str]) -> Iterator[tuple[str, Any]]:
-    """What may be meant by `module.NAME`: all of a module of the user's own, of another what is data."""
+def _of_module(module: ModuleType, used: list[str], followed: set[int]) -> Iterator[tuple[str, Any]]:
+    """What may be meant by `module.NAME`, and by `package.module.NAME`: all of a module of the user's own, of another
+    what is data.
+
+    Args:
+        followed: modules by their id that are done.
+    """
+    own = is_own_module(module)
+    if id(module) in followed or (not own and _of_python(module)):
+        return
+    followed.add(id(module))
     for name in used:
         value = getattr(module, name, None)
-        code = callable(value) or isinstance(value, ModuleType)
-        if value is not None and (is_own_module(module) or not code):
+        if own and isinstance(value, ModuleType):
+            yield from _of_module(value, used, followed)
+        elif value is not None and (own or not (callable(value) or isinstance(value, ModuleType))):
             yield f"{module.__name__}.{name}", value
+
+
+def _of_python(module: ModuleType) -> bool:
+    """Whether a module is Python's: what it holds is the release's or the process's."""
+    return module.__name__.partition(".")[0] in sys.stdlib_module_names
+
+
+def imported_inside(function: Any) -> Iterator[ModuleType]:
+    """Modules of the user's own that the code of a function imports when it is called.
+
+    Raises:
+        UsageError: one of them cannot be imported.
+    """
+    package = function.__globals__.get("__package__") or ""
+    for level, names, name in _imports(function.__code__):
+        first = (package if level else name).partition(".")[0]
+        if not _lies_own(first):
+            continue
+        known = set(sys.modules)
+        try:
+            yield __import__(name, {"__package__": package}, None, names or (), level)
+        except Exception as error:  # whatever the user's own code raises
+            where = f"{Path(function.__code__.co_filename).name}, {function.__code__.co_name}"
+            said = (str(error).splitlines() or ["no reason given"])[0]
+            raise UsageError(
+                f"{where}: imports {name or 'of its package'}, which fails: {type(error).__name__}: {said}"
+            ) from error
+        finally:
+            new = set(sys.modules) - known
+            IMPORTED_INSIDE.update((one, content_of(sys.modules[one])) for one in new)
+
+
+def _imports(code: CodeType) -> Iterator[tuple[int, tuple[str, ...] | None, str]]:
+    """What code imports, and functions within it: level, names of `from`, module."""
+    steps = [one for one in dis.get_instructions(code) if one.opname not in ("EXTENDED_ARG", "CACHE", "NOP")]
+    for level, names, one in zip(steps, steps[1:], steps[2:], strict=False):
+        if one.opname == "IMPORT_NAME":
+            yield level.argval, names.argval, one.argval
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _imports(constant)
+
+
+def _lies_own(name: str) -> bool:
+    """Whether a name is that of a module or package of the user's own, imported or not."""
+    if name in sys.modules:
+        return is_own_module(sys.modules[name])
+    spec = importlib.util.find_spec(name) if name else None
+    if spec is None:
+        return False
+    return _is_own(
+        spec.origin if spec.has_location else next(iter(spec.submodule_search_locations or ()), None)
+    )
 
 
 def is_own_module(module: ModuleType | None) -> bool:
@@ -226,25 +321,81 @@ def _refuse_kept(value: Any) -> None:
         )
 
 
-def _words(value: Any, depth: int, known: dict[int, tuple[int, Any]]) -> Iterator[bytes]:
-    """What is plain in a value, in an order that is the same in every process.
+class _Walk:
+    """Where a walk through what a function reaches is.
 
-    Args:
+    Attributes:
         known: what was there before by its id, with its number; it is kept, so that no id comes again.
+        home: the folder of the first file of the user's own that it came to: what lies below it is named from there.
+        process: what belongs to the process, by its id: it is another in each.
     """
-    array = _array(value)
-    if array is not None:
-        yield f"{array.dtype.str} {array.shape}".encode()
-        yield np.ascontiguousarray(array).tobytes()
-    elif isinstance(value, str | bytes | int | float | complex | bool | np.generic | None):
-        yield f"{type(value).__name__} {value!r}".encode()
-    elif id(value) in known:
-        yield f"again {known[id(value)][0]}".encode()
-    elif depth > 0 and not isinstance(value, ModuleType | Logger):  # who listens to a log computes nothing
-        known[id(value)] = len(known), value
-        for name, one in _inside(value):
-            yield name.encode()
-            yield from _words(one, depth - 1, known)
+
+    def __init__(self, known: Mapping[int, tuple[int, Any]] | None = None, home: Path | None = None) -> None:
+        self.known = dict(known or {})
+        self.home = home
+        self.process = {id(one) for one in (os.environ, *vars(sys).values(), *_unseeded())}
+
+    def note(self, value: Any) -> None:
+        """Count a value that has not been there."""
+        self.known[id(value)] = len(self.known), value
+        if self.home is None:
+            code = getattr(value, "__code__", None)
+            where = code.co_filename if isinstance(code, CodeType) else _room(type(value)).get("__file__")
+            self.home = Path(where).resolve().parent if where and _is_own(where) else None
+
+    def order(self, value: Any) -> str:
+        """What a key of a mapping or a member of a set is sorted by: no address, nor anything of the process."""
+        if isinstance(value, _PLAIN):
+            return str(value)
+        return _digest(value, _Walk(self.known, self.home))
+
+    def placed(self, path: PurePath) -> str:
+        """A path as it is called wherever the user's files lie."""
+        if not path.is_absolute():
+            return path.as_posix()
+        below = self.home is not None and path.is_relative_to(self.home)
+        return path.relative_to(self.home or "").as_posix() if below else path.name
+
+
+def _words(value: Any, walk: _Walk) -> Iterator[bytes]:
+    """What is plain in a value, in an order that is the same in every process."""
+    waiting = [iter([("", value)])]
+    while waiting:
+        following = next(waiting[-1], None)
+        if following is None:
+            waiting.pop()
+            continue
+        name, one = following
+        yield name.encode()
+        array = _array(one)
+        if array is not None:
+            yield f"{array.dtype.str} {array.shape}".encode()
+            yield np.ascontiguousarray(array).tobytes()
+        elif isinstance(one, _PLAIN):
+            yield f"{type(one).__name__} {_unplaced(one, walk)!r}".encode()
+        elif id(one) in walk.known:
+            yield f"again {walk.known[id(one)][0]}".encode()
+        elif not _is_heard(one) and id(one) not in walk.process:
+            walk.note(one)
+            waiting.append(_inside(one, walk))
+
+
+def _unplaced(value: Any, walk: _Walk) -> Any:
+    """The same; a word that is the path of a file beside the user's own, from there."""
+    if isinstance(value, str) and walk.home is not None and value.startswith(str(walk.home)):
+        return walk.placed(PurePath(value))
+    return value
+
+
+def _unseeded() -> Iterator[Any]:
+    """What a process draws from where nobody gave it a seed."""
+    yield getattr(sys.modules.get("random"), "_inst", None)
+    yield getattr(np.random.random, "__self__", None)
+
+
+def _is_heard(value: Any) -> bool:
+    """Whether a value is nothing by itself, or belongs to who listens to a log or reads a file: it computes nothing."""
+    return isinstance(value, ModuleType | Logger | LoggerAdapter | Handler | IOBase)
 
 
 def _array(value: Any) -> Array | None:
@@ -257,16 +408,20 @@ def _array(value: Any) -> Array | None:
     return None
 
 
-def _inside(value: Any) -> Iterator[tuple[str, Any]]:
+def _inside(value: Any, walk: _Walk) -> Iterator[tuple[str, Any]]:
     """What a value consists of, by name."""
     if callable(value):
         _refuse_kept(value)
-    if isinstance(value, Mapping):
-        yield from ((str(name), value[name]) for name in sorted(value, key=str))
+    if isinstance(value, PurePath):
+        yield "path", walk.placed(value)
+    elif isinstance(value, Mapping):
+        yield from (
+            (name, value[key]) for name, key in sorted(((walk.order(k), k) for k in value), key=itemgetter(0))
+        )
     elif isinstance(value, list | tuple):
         yield from ((str(k), one) for k, one in enumerate(value))
     elif isinstance(value, set | frozenset):
-        yield from (("", one) for one in sorted(value, key=str))
+        yield from (("", one) for one in sorted(value, key=walk.order))
     elif isinstance(value, np.ndarray):  # of objects
         yield "shape", str(value.shape)
         yield from ((str(k), one) for k, one in enumerate(value.flat))
@@ -313,6 +468,6 @@ def _of_object(value: Any) -> Iterator[tuple[str, Any]]:
 def _of_class(kind: type) -> Iterator[tuple[str, Any]]:
     """What a class of the user's own gives its objects, with what it inherits of others of his own."""
     for name, one in sorted(vars(kind).items()):
-        if not name.startswith("__") or name in ("__call__", "__init__"):
+        if not name.startswith("__") or inspect.isfunction(one):
             yield name, one
     yield from ((f"base {k}", base) for k, base in enumerate(kind.__bases__))

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from emp.core.errors import ArtifactError, EmpError, UsageError
-from emp.engine.code_hash import forget_compiled, is_own_module, keep_room
+from emp.engine.code_hash import IMPORTED_INSIDE, content_of, forget_compiled, is_own_module, keep_room
 from emp.engine.loaded import LoadedModel
 from emp.engine.onnx_model import NETWORK, network_again, read_network
 from emp.engine.own_model import OwnCode, make_model
@@ -133,14 +133,17 @@ def _remember(names: Iterable[str]) -> None:
     for name in names:
         module = sys.modules[name]
         if is_own_module(module):
-            _IMPORTED[name], _READ[name] = module, _content(module)
+            _IMPORTED[name], _READ[name] = module, content_of(module)
 
 
 def _forget_edited(first: Path) -> None:
     """Where a file was edited since it was imported for what was named, or another of its name lies in the folder that
     is looked in first, import all of them anew: a module that is the same holds parts of one that is not.
     """
-    edited = [name for name, module in _IMPORTED.items() if _content(module) != _READ[name]]
+    _remember(IMPORTED_INSIDE)
+    _READ.update({name: IMPORTED_INSIDE[name] for name in _IMPORTED if name in IMPORTED_INSIDE})
+    IMPORTED_INSIDE.clear()
+    edited = [name for name, module in _IMPORTED.items() if content_of(module) != _READ[name]]
     for name in edited:
         forget_compiled(Path(str(_IMPORTED[name].__file__)))
     another = any(_is_another(name, module, first) for name, module in _IMPORTED.items())
@@ -168,14 +171,6 @@ def _is_another(name: str, module: ModuleType, folder: Path) -> bool:
     return bool(there and here) and Path(str(there)).resolve() != Path(str(here)).resolve()
 
 
-def _content(module: ModuleType) -> bytes:
-    """What stands in a module's file; nothing where it is gone, or there is none."""
-    try:
-        return Path(module.__file__ or "").read_bytes()
-    except (OSError, AttributeError):
-        return b""
-
-
 def _look_first_in(folder: Path) -> None:
     here = str(folder)
     if here in sys.path:
@@ -187,7 +182,7 @@ def _from_path(name: str, first: Path) -> ModuleType:
     for folder in (Path.cwd(), first):
         _look_first_in(folder)
     module = importlib.import_module(name)
-    now = _content(module)
+    now = content_of(module)
     if _READ.setdefault(name, now) != now:  # edited since: what runs must be what its hash says
         module = importlib.reload(module)
         _READ[name] = now

@@ -360,10 +360,6 @@ def _artifact(
         {"series": name, "instrument": name, "train_ns": [first, last]}
         for name, first, last in settings.trained_on or ()
     ]
-    encoder = [
-        {name: one[name] for name in ("series", "instrument", "train_ns")}
-        for one in base.manifest.provenance.get("series", [])
-    ]
     manifest = Manifest(
         kind=OWN,
         schema=schema_hash(),
@@ -372,11 +368,20 @@ def _artifact(
         thresholds=base.manifest.thresholds,
         warmup_events=settings.warmup_events,
         config=config,
-        provenance={} if settings.trained_on is None else {"series": trained, ENCODER: encoder},
+        provenance={} if settings.trained_on is None else {"series": trained, **_encoder_of(base.manifest)},
     )
     held = {name: t for name, t in base.tensors.items() if name.startswith("encoder.")} | tensors
     manifest.hash = content_hash(manifest, held)
     return Artifact(manifest, held)
+
+
+def _encoder_of(base: Manifest) -> dict[str, Any]:
+    """What the depth encoder of a model was trained on; nothing where that model does not say it."""
+    found = base.provenance.get(ENCODER if base.kind == OWN else "series")
+    if found is None and base.kind == OWN:
+        return {}
+    spans = [{name: one[name] for name in ("series", "instrument", "train_ns")} for one in found or ()]
+    return {ENCODER: spans}
 
 
 class Serving:

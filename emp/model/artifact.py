@@ -86,8 +86,8 @@ def saw_in_training(manifest: Manifest) -> frozenset[str]:
 
 
 def tells_training(manifest: Manifest) -> bool:
-    """Whether a model says what it was trained on: one of the user's own may not."""
-    return manifest.kind != OWN or "series" in manifest.provenance
+    """Whether a model says what it and its depth encoder were trained on: one of the user's own may not."""
+    return manifest.kind != OWN or {"series", ENCODER} <= manifest.provenance.keys()
 
 
 def learns_from_outcomes(manifest: Manifest) -> bool:

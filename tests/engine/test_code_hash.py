@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,10 @@ import functools
 import numba
 import numpy as np
 import theirs
+import package.deep.module
+import os, pathlib, random, sys
+from os import environ
+from random import random as drawn
 
 W = np.array([1.0, 2.0])
 
@@ -76,7 +81,46 @@ class OfAProperty:
 
 
 of_a_property = OfAProperty()
+
+
+class Indexed:
+    def __getitem__(self, k): return W[k]
+
+
+indexed = Indexed()
+def by_index(x): return indexed[0] * x
+
+
+def by_package(x): return package.deep.module.V @ x
+def imported_in_it(x):
+    from beside import V
+    return V @ x
+def imported_by_another(x):
+    def inner(y):
+        import package.later as other
+        return other.V @ y
+    return inner(x)
+
+
+class Plain:
+    def __init__(self, v): self.v = v
+
+
+several = {Plain(1.0), Plain(2.0), Plain(3.0)}
+by_object = {Plain(1.0): W, Plain(2.0): W}
+here = pathlib.Path(__file__).parent / "w.npy"
+word = str(here)
+def of_the_process(x):
+    print(os.environ.get("HOME"), environ.get("HOME"), sys.argv, file=sys.stderr)
+    return W @ x * drawn() * random.random()
+def of_a_set(x): return [one.v for one in several] @ W
+def of_keys(x): return by_object
+def of_a_path(x): return np.load(here) @ W
+def of_a_word(x): return np.load(word) @ W
 """
+
+CHAIN = "\n".join(f"def c{k}(x): return c{k + 1}(x)" for k in range(40)) + "\ndef c40(x): return W @ x\n"
+"""Functions of which each calls the next one."""
 
 HELD = [
     "direct",
@@ -95,20 +139,40 @@ HELD = [
     "by_each",
     "by_what_is_kept",
     "of_a_property",
+    "by_index",
+    "by_package",
+    "imported_in_it",
+    "imported_by_another",
+    "of_the_process",
+    "of_a_set",
+    "of_keys",
+    "of_a_path",
+    "of_a_word",
+    "c0",
 ]
+
+MODULES = ("theirs", "beside", "package.deep.module", "package.later")
 
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    (tmp_path / "theirs.py").write_text("import numpy as np\nV = np.array([1.0, 2.0])\n")
-    (tmp_path / "held_by.py").write_text(FILE)
+    lay_out(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    for name in ("theirs", "held_by"):
+    for name in ("held_by", "package", "package.deep", *MODULES):
         monkeypatch.delitem(sys.modules, name, raising=False)
     import held_by  # type: ignore[import-not-found]
 
     found: ModuleType = held_by
     return found
+
+
+def lay_out(folder: Path) -> None:
+    """Write the functions' file, and the modules that they use."""
+    (folder / "package" / "deep").mkdir(parents=True)
+    (folder / "package" / "__init__.py").touch()
+    for name in MODULES:
+        (folder / f"{name.replace('.', '/')}.py").write_text("import numpy as np\nV = np.array([1.0, 2.0])\n")
+    (folder / "held_by.py").write_text(FILE + CHAIN)
 
 
 @pytest.mark.parametrize("name", HELD)
@@ -117,17 +181,52 @@ def test_a_number_that_a_function_reaches_is_part_of_its_hash(mine: Any, name: s
     before = values_hash(function)
     assert values_hash(function) == before
     mine.W[1] += 1.0
-    mine.theirs.V[1] += 1.0
+    for one in MODULES:
+        if one in sys.modules:
+            sys.modules[one].V[1] += 1.0
     assert values_hash(function) != before
 
 
 def test_the_hash_is_the_same_in_another_process(mine: Any, tmp_path: Path) -> None:
     code = (
-        "import sys, held_by; from emp.engine.code_hash import values_hash\n"
-        "print(*[values_hash(getattr(held_by, one)) for one in sys.argv[1:]])"
+        "import sys, held_by; from emp.engine.code_hash import source_hash, values_hash\n"
+        "print(*[one(getattr(held_by, name)) for one in (source_hash, values_hash) for name in sys.argv[1:]])"
     )
-    done = subprocess.run([sys.executable, "-c", code, *HELD], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.split() == [values_hash(getattr(mine, one)) for one in HELD], done.stderr
+    lay_out(another := tmp_path / "another" / "folder")
+    said = [one(getattr(mine, name)) for one in (source_hash, values_hash) for name in HELD]
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *HELD],
+            cwd=another,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": seed, "HOME": seed},
+        )
+        assert done.stdout.split() == said, done.stderr
+
+
+def test_a_module_that_is_imported_when_it_is_called_is_read_again_where_it_was_edited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("inside.py").write_text(
+        "def f(x, forecast):\n    from aside import side\n    forecast.mean[:] = side()\n"
+    )
+    hashes = []
+    for side in (1.0, 2.0):
+        Path("aside.py").write_text(f"def side(): return {side}\n")
+        hashes.append(load_own("inside.py:f").load().artifact.hash)
+    assert hashes[0] != hashes[1]
+
+
+def test_an_import_within_a_function_that_fails_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("fails.py").write_text("def f(x, forecast):\n    import torn\n    forecast.mean[:] = torn.side()\n")
+    Path("torn.py").write_text("1 / 0\n")
+    with pytest.raises(emp.UsageError, match=r"fails.py, f: imports torn, which fails: ZeroDivisionError"):
+        load_own("fails.py:f").load()
 
 
 def test_a_class_whose_methods_are_written_in_c_is_named() -> None:

@@ -155,3 +155,24 @@ def test_what_the_depth_encoder_of_an_own_models_base_was_trained_on_is_no_unsee
         }  # outcomes teach its heads as before
     untold = Model(silent, base="linear").load().artifact.manifest
     assert [name for name, _, _ in seen_spans(untold, "GOOG")] == [NOT_KNOWN]
+
+
+def test_a_base_of_ones_own_says_what_its_depth_encoder_was_trained_on(tmp_path: Path) -> None:
+    from emp.engine.choose import load_model
+    from emp.engine.own_model import Model
+    from emp.model.artifact import save
+
+    def silent(x: Any, forecast: Any) -> None:
+        pass
+
+    for name, told in (("told", ()), ("untold", None)):
+        base = Model(silent, base="linear", trained_on=told).load().artifact
+        save(tmp_path / name, base.manifest, base.tensors)
+    on_told, on_untold = (
+        Model(silent, base=str(tmp_path / name), trained_on=()).load().artifact.manifest
+        for name in ("told", "untold")
+    )
+    of_linear = load_model("linear").artifact.manifest
+    assert saw_in_training(on_told) == trained_on(of_linear)
+    assert seen_spans(on_told, "GOOG") == [one for one in seen_spans(of_linear, "GOOG") if one[0] == TRAINED]
+    assert [name for name, _, _ in seen_spans(on_untold, "GOOG")] == [NOT_KNOWN]

@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import emp
+from emp.access.recordings.journalled import journalled_parts
 from emp.app.cli import main
 from emp.app.report.data import read_run
 from emp.core.codes import Reason
@@ -94,6 +97,59 @@ def test_several_files_of_one_are_named_so_as_often(
     assert found.summary["instruments"] == told["instruments"]
     for one, other in zip(read_run(Path(told["run_folder"])), (found["GOOG"], found["TSLA"]), strict=True):
         assert fieldwise_bytes(one.rows, UNHASHED) == fieldwise_bytes(other.rows, UNHASHED)
+
+
+@pytest.fixture
+def days(folder: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """GOOG's recording in two files, the earlier one first in time and last by name."""
+    market = emp.load(folder / "GOOG.parquet", "GOOG")
+    files = tmp_path / "z.parquet", tmp_path / "a.parquet"
+    market[:900].save(files[0])
+    market[900:].save(files[1])
+    return files
+
+
+def without_stamps(path: Path, rows: int) -> None:
+    """Take the venue's time from the first rows of a journal's part."""
+    table = pq.ParquetFile(path).read()
+    at = table.schema.get_field_index("ts")
+    ts = table["ts"].cast("int64").to_numpy().copy()
+    ts[:rows] = 0
+    field = table.schema.field(at)
+    pq.write_table(table.set_column(at, field, pa.array(ts).cast(field.type)), path)
+
+
+@pytest.mark.parametrize("rows", [1, 1_100])
+def test_rows_that_no_venue_stamped_move_no_file_to_another_place(days: tuple[Path, Path], rows: int) -> None:
+    without_stamps(days[1], rows)
+    assert journalled_parts(days) == [*days]
+    if rows > 1:  # nothing says when any of it was
+        assert journalled_parts(days[::-1]) == [*days[::-1]]
+
+
+def test_a_file_that_is_named_twice_or_missing_is_refused(days: tuple[Path, Path]) -> None:
+    again = days[0].parent / "." / ".." / days[0].parent.name / days[0].name
+    with pytest.raises(EmpError, match=r"z.parquet: is named twice"):
+        emp.backtest([*days, again], "GOOG", model="linear")
+    with pytest.raises(EmpError, match=r"gone.parquet: no such file"):
+        emp.backtest([*days, days[0].with_name("gone.parquet")], "GOOG", model="linear")
+    quotes = days[0].with_name("day.csv")
+    lines = [f"{1_700_060_000 + k},{100 + k % 3}.00,{100 + k % 3}.05,100,200" for k in range(200)]
+    quotes.write_text("\n".join(["timestamp,bid_price,ask_price,bid_size,ask_size", *lines]))
+    with pytest.raises(EmpError, match=r"day.csv: is named twice"):
+        emp.load([quotes, quotes], "GOOG")
+
+
+def test_the_order_in_which_files_are_named_names_no_other_run(
+    folder: Path, days: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for first, second in (days, days[::-1]):
+        words = [f"GOOG={first}", f"TSLA={folder / 'TSLA.parquet'}", f"GOOG={second}"]
+        code, told = said(capsys, "replay", *words, "--model", "linear", "--runs", str(tmp_path), "--json")
+        assert code == 0, told
+        found.append(told["run_folder"])
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("by", ["planner", "context"])

@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from emp.app.cli import app
-from emp.app.leave_out import _passed_over
+from emp.app.leave_out import _judge_artifacts, _passed_over
 from emp.core.errors import UsageError
 from emp.core.records import HORIZON_NAMES
 from emp.engine.choose import load_model
@@ -23,6 +23,7 @@ from emp.governance.judge import Case, Verdict, judge_gate
 from emp.governance.outside import OF_MARKET, SKILL
 from emp.journal.files import file_sha256
 from emp.journal.run import code_version
+from emp.train.judge.leave_out import Budget
 from tests.kit.datasets import market, write_quotes
 
 GROUPS = {"AAPL": "a", "MSFT": "a", "IBM": "b", "BAC": "c", "TSLA": "d", "TAQ_XXX": "e", "GOOG": "f"}
@@ -106,6 +107,13 @@ def test_what_cannot_be_told_apart_or_was_chosen_is_refused(
     assert isinstance(refused.exception, UsageError)
     assert why in str(refused.exception)
     assert "\n" not in str(refused.exception)
+
+
+def test_a_model_that_does_not_say_what_it_was_trained_on_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "untold.py").write_text("def silent(x, forecast): pass\n")
+    asked = SimpleNamespace(artifacts=[f"mine={tmp_path}/untold.py:silent"])
+    with pytest.raises(UsageError, match=r"--leave-out: mine does not say what it .* were trained on"):
+        _judge_artifacts(asked, [], Budget())  # type: ignore[arg-type]
 
 
 def test_markets_that_another_model_keeps_from_being_judged_are_told() -> None:

@@ -4,7 +4,7 @@ A folder with `part-NNNNN.parquet` files (`RUN/market`), one with such folders b
 observed), a run's folder, or single parts; see `emp.core.market_file`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +25,14 @@ def journalled_parts(paths: Sequence[Path] | Path) -> list[Path]:
     name no journal.
 
     Raises:
-        DataError: they name a journal and other recordings together.
+        DataError: they name a journal and other recordings together, or a part twice; or one is missing.
     """
     named = [paths] if isinstance(paths, Path) else list(paths)
     found: list[list[Path]] = []
     for path in named:
         folder = path / "market" if (path / "market").is_dir() else path
+        if found and not path.exists():
+            raise DataError(f"{path}: no such file")
         parts = _parts_of(folder) if folder.is_dir() else [path]
         if not parts or not all(_is_part(part) for part in parts):
             if found:
@@ -39,20 +41,37 @@ def journalled_parts(paths: Sequence[Path] | Path) -> list[Path]:
                 )
             return []
         found.append(parts)
-    if len(found) > 1:
-        found.sort(key=lambda parts: _first_ns(parts[0]))
-    return [part for parts in found for part in parts]
+    return [part for parts in (_in_order(found) if len(found) > 1 else found) for part in parts]
+
+
+def _in_order(found: list[list[Path]]) -> list[list[Path]]:
+    """Journals in order of time; one that no venue stamped stays at the place where it was named."""
+    refuse_twice([part for parts in found for part in parts])
+    first = [next((ts for ts in map(_first_ns, parts) if ts), 0) for parts in found]
+    timed = iter(sorted((k for k, ts in enumerate(first) if ts), key=lambda k: (first[k], found[k])))
+    return [found[next(timed)] if ts else parts for ts, parts in zip(first, found, strict=True)]
+
+
+def refuse_twice(paths: Iterable[Path]) -> None:
+    """DataError where a file is named twice, in whatever words."""
+    known = set[Path]()
+    for path in paths:
+        if path.resolve() in known:
+            raise DataError(f"{path}: is named twice")
+        known.add(path.resolve())
 
 
 def _first_ns(part: Path) -> int:
-    """The time of the first event of a part, 0 where it holds none."""
+    """The first time that a venue stamped on an event of a part, 0 where there is none."""
     try:
         with part.open("rb") as raw, pq.ParquetFile(raw) as file:
-            if not file.metadata.num_rows:
-                return 0
-            return int(file.read_row_group(0, ["ts"])["ts"].cast("int64")[0].as_py())
+            for k in range(file.num_row_groups):
+                ts = file.read_row_group(k, ["ts"])["ts"].cast("int64").to_numpy()
+                if (ts > 0).any():
+                    return int(ts[(ts > 0).argmax()])
     except (OSError, KeyError, pa.ArrowException) as error:
         raise DataError(f"{part}: cannot be read: {str(error).splitlines()[0]}") from error
+    return 0
 
 
 def _parts_of(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from emp.access.recordings.dbn import DbnFile
 from emp.access.recordings.detect import Format, Found, detect
 from emp.access.recordings.exchange import ExchangeEventsReader
 from emp.access.recordings.folder import Folder
-from emp.access.recordings.journalled import JournalRecording, journalled_parts
+from emp.access.recordings.journalled import JournalRecording, journalled_parts, refuse_twice
 from emp.access.recordings.lobster import MESSAGE_COLUMNS, LobsterReader
 from emp.access.recordings.lobster_rebuild import LobsterRebuildReader
 from emp.access.recordings.mapping import Mapping
@@ -47,16 +47,16 @@ def open_recording(
     before those that are shipped.
 
     Raises:
-        DataError: a file is missing, empty, damaged, cut off, of another instrument or not a recording; while it is
-            read, also where more of it is quarantined than `losses.LIMITS` allow, unless `accept_losses`. One line
-            says which and why.
+        DataError: a file is missing, named twice, empty, damaged, cut off, of another instrument or not a recording;
+            while it is read, also where more of it is quarantined than `losses.LIMITS` allow, unless `accept_losses`.
+            One line says which and why.
     """
     journalled = journalled_parts(paths)
     if journalled:
         return JournalRecording(journalled, instrument, progress)
     groups = _groups(_detected(paths, mappings))
     readers = [reader_of(group, instrument, mappings) for group in groups]
-    readers.sort(key=lambda reader: reader.first_ts_ns)
+    readers.sort(key=lambda reader: (reader.first_ts_ns, reader.label))
     for before, after in pairwise(readers):
         if isinstance(before, BinanceReader) and isinstance(after, BinanceReader):
             after.previous = before
@@ -76,6 +76,7 @@ def _detected(paths: Sequence[Path] | Path, mappings: Sequence[Mapping] = ()) ->
     named = [paths] if isinstance(paths, Path) else list(paths)
     if not named:
         raise DataError("no recording was named")
+    refuse_twice(named)
     found: dict[Item, Found] = {}
     for path in named:
         inside = items(path)

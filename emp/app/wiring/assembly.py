@@ -233,7 +233,7 @@ def _described(instruments: Sequence[Instrument], files: Named[str, Sequence[Pat
     """The instrument as the configuration of a run of one has it; of several, which files are whose."""
     if len(instruments) == 1:
         return {"instrument": msgspec.to_builtins(instruments[0])}
-    return {"recordings": {name: [path.name for path in paths] for name, paths in files.items()}}
+    return {"recordings": {name: sorted(path.name for path in paths) for name, paths in files.items()}}
 
 
 def facts_of(instruments: Sequence[Instrument]) -> list[dict[str, object]]:
