@@ -228,7 +228,7 @@ def alpha_of(
             axes.errorbar(at, value, np.abs(ends - value), fmt="o", color=colour, markersize=4, label=label)
         _by_horizon(axes, 0)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=8)
+            axes.legend(loc="upper right", frameon=False, fontsize=8)
 
     return draw
 

@@ -109,7 +109,7 @@ def _multipliers(ax: Axes, seeds: list[SeedResult]) -> None:
             label = COSTS[j].replace("_", " ") if k == 0 else None
             ax.plot(_joined(one, 1 + len(COSTS) + j), color=colour, lw=0.7, alpha=0.6, label=label)
     ax.set_xlabel("round, all generations")
-    ax.legend(frameon=False)
+    ax.legend(loc="upper left", frameon=False)
 
 
 def _headline(ax: Axes, seeds: list[SeedResult], s: Summary) -> None:

@@ -119,7 +119,7 @@ def draw_price(run: RunData, axes: Axes) -> None:
     axes.ticklabel_format(axis="y", useOffset=False)
     axes.set_ylabel("price, ticks")
     shade_seen(axes, run)
-    axes.legend(loc="best", frameon=False, ncols=5, fontsize=8)
+    axes.legend(loc="upper left", frameon=False, ncols=5, fontsize=8)
     time_axis(axes)
 
 
@@ -200,7 +200,7 @@ def realised(run: RunData) -> str:
         axes.plot([low, high], [low, high], color=GREY, linewidth=0.8, linestyle="--")
         axes.set_xlabel("forecast move, ticks (mean of decile)")
         axes.set_ylabel("move that followed, ticks")
-        axes.legend(frameon=False, fontsize=8, ncols=2)
+        axes.legend(loc="upper left", frameon=False, fontsize=8, ncols=2)
 
     return svg(draw, 3.2, 4.7)
 
@@ -236,6 +236,6 @@ def latency(run: RunData) -> str:
         axes.set_yscale("log")
         axes.set_xlabel("event to decision, us")
         axes.set_ylabel("decisions")
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(loc="upper right", frameon=False, fontsize=8)
 
     return svg(draw, 2.6, 4.7)

@@ -30,7 +30,7 @@ def plot_facts(table: FactTable, real: list[Tape], folder: Path) -> list[Path]:
         _tails(axes[1, 1], tape, style)
     _impact(axes[1, 2], table)
     for ax in axes.flat:
-        ax.legend(fontsize=8)
+        ax.legend(loc="upper right", fontsize=8)
     figure.tight_layout()
     path = folder / f"facts_{table.model}.png"
     figure.savefig(path, dpi=110)

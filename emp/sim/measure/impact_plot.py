@@ -31,7 +31,7 @@ def plot_impact(found: ImpactStudy, path: Path) -> None:
     right.axvline(1.0, color="grey", lw=0.8, ls=":")
     for ax in (left, right):
         ax.axhline(0.0, color="grey", lw=0.8)
-        ax.legend(fontsize=8)
+        ax.legend(loc="upper left", fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

@@ -152,7 +152,7 @@ def draw_curve(path: Path, losses: Sequence[dict[str, float]], history: Sequence
     for name in ("direction", "quantile", "next_event", "depletion"):
         left.plot([row[name] for row in losses], label=name, linewidth=0.8)
     left.set(xlabel="step", ylabel="loss", title="training")
-    left.legend()
+    left.legend(loc="upper right")
     right.plot(range(len(history)), history, marker="o")
     right.set(xlabel="epoch (0: before the sequences)", ylabel="log loss", title="calibration part")
     figure.savefig(path, dpi=110)
