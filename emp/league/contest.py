@@ -14,14 +14,13 @@ from emp.core.messages import CANCEL as CANCEL_MESSAGE
 from emp.core.messages import REPLACE
 from emp.core.numba.borrow import borrowed
 from emp.core.numba.jit import kernel
-from emp.core.numba.rng import uniform
 from emp.core.records import Array
-from emp.league.match import KEEP
-from emp.league.seats import IDLE, decide, look
+from emp.league.match import KEEP, take_turn
+from emp.league.seats import look
 from emp.sim.book.book import BEST, N_FILLS, OWN_LIVE
 from emp.sim.book.view import mark_visible, write_event
 from emp.sim.capacity.trade import two_sided
-from emp.sim.world.desk import arrive, book_fills, decision_ns, deliver, own_live, reap
+from emp.sim.world.desk import arrive, book_fills, own_live, reap
 from emp.sim.world.latency import CANCEL, ENTRY, FEED, MODIFY, draw_latency
 from emp.sim.world.market import flow_event, show_book
 from emp.sim.world.venue import (
@@ -116,8 +115,8 @@ def _hold(tally: Any, position: int) -> None:
 @kernel
 def _decide_all(m: Any) -> None:
     """Let the others decide on the book as it is."""
-    flow, v, p = m.engines[0].flow, m.seen[0], m.pace[0]
-    b, s, n = flow.book, flow.state[0], len(m.engines)
+    v, p = m.seen[0], m.pace[0]
+    b, n = m.engines[0].flow.book, len(m.engines)
     p.made += 1
     p.events = 0
     good = two_sided(b)
@@ -126,15 +125,8 @@ def _decide_all(m: Any) -> None:
     for e in range(n):
         _hold(m.tally[e], m.engines[e].venue[0].position)
     for i in range(len(m.worlds)):
-        me, w = m.seats[i], m.worlds[i]
-        _hold(m.tally[n + i], w.desk[0].position)
-        if me.kind == IDLE:
-            continue
-        deliver(w, s.now)
-        act = decision_ns(w)
-        heard = uniform(w.rng) >= me.deaf
-        if good and heard:
-            decide(w, me, v, act, p.made / p.decisions, m.x)
+        _hold(m.tally[n + i], m.worlds[i].desk[0].position)
+        take_turn(m.worlds[i], m.seats[i], v, good, p.made / p.decisions, m.x)
 
 
 @kernel

@@ -128,6 +128,18 @@ def run_seats(worlds: Any, until_ns: int, n_max: int) -> int:
 
 
 @kernel
+def take_turn(world: Any, me: Any, v: Any, good: bool, done: float, x: Any) -> None:
+    """Let a player hear its reports and decide, if both sides of the book have a price (`good`)."""
+    if me.kind == IDLE:
+        return
+    deliver(world, world.flow.state[0].now)
+    act = decision_ns(world)
+    heard = uniform(world.rng) >= me.deaf
+    if good and heard:
+        decide(world, me, v, act, done, x)
+
+
+@kernel
 def _close(world: Any, out: Any, decisions: int, began: int) -> None:
     b, d = world.flow.book, world.desk[0]
     touch = b[BEST] if d.position > 0 else b[BEST + 1]
@@ -159,13 +171,7 @@ def play(worlds: Any, seats: Any, view: Any, decisions: int, every: int, x: Any,
             d = w.desk[0]
             out[i].position += d.position
             out[i].square += float(d.position) * d.position
-            if me.kind == IDLE:
-                continue
-            deliver(w, s.now)
-            act = decision_ns(w)
-            heard = uniform(w.rng) >= me.deaf
-            if good and heard:
-                decide(w, me, v, act, (t + 1) / decisions, x)
+            take_turn(w, me, v, good, (t + 1) / decisions, x)
     while not two_sided(b):
         run_seats(worlds, 2**62, 10)
     for i in range(SEATS):
