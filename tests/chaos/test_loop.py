@@ -1,6 +1,7 @@
 """Virtual time, processes that are stopped and killed, and streams of bytes that break."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -143,6 +144,35 @@ def test_the_dead_do_nothing_more() -> None:
     assert done == ["cleaned up"], "its finally blocks run when it is buried"
     assert there.heard == b"", "and reach nobody"
     assert there.lost
+    assert loop.failures == []
+
+
+@pytest.mark.parametrize("buried", [True, False])
+def test_what_the_dead_begin_is_let_go_of_without_a_word(buried: bool) -> None:
+    loop, process, begun = new_loop(), Process("mortal"), []
+
+    async def close() -> None:
+        begun.append("ran")
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(1.0)
+        finally:
+            await asyncio.gather(close(), close())
+
+    async def main() -> None:
+        with loop.inside(process):
+            loop.create_task(work())
+            await asyncio.sleep(0.5)
+            loop.kill(process)  # as a disk does beneath a start, which goes on to its end
+            if not buried:
+                loop.create_task(work())
+        loop.bury(process)
+        await asyncio.sleep(2.0)
+        gc.collect()
+
+    run(loop, main)
+    assert begun == []
     assert loop.failures == []
 
 

@@ -117,7 +117,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         for transport in tuple(process.transports):
             transport.process_died(host_gone)
         for task in process.tasks:  # nothing of it is finished in order
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            _let_go(task)
 
     def bury(self, process: Process) -> None:
         """Let go of what a dead process was doing: its `finally` blocks run, and can reach nothing any more."""
@@ -250,8 +250,12 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:
-        """A task of the running process."""
+        """A task of the running process. What one that is dead makes while it is buried (its `finally` blocks, a start
+        whose disk died beneath it) never runs.
+        """
         task = asyncio.Task(coro, loop=self, name=name, context=context)
+        if self.process.dead:
+            _let_go(task)
         self.process.tasks.append(task)
         if len(self.process.tasks) > 256:
             self.process.tasks = [one for one in self.process.tasks if not one.done()]
@@ -326,3 +330,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """There is nothing to shut down."""
+
+
+def _let_go(task: "asyncio.Task[Any]") -> None:
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
