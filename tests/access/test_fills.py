@@ -105,11 +105,14 @@ A_FILL = "37=V|11=R-1|55=2|54=1|17=e1|150=F|39=1|14=2|151=3|"
     [
         (A_FILL + "32=2|31=1.00|", 100),
         (A_FILL + "32=2|31=1.00|6=1.00|", 100),
-        (A_FILL + "32=2|6=1.00|", 0),  # of all lots, and rounded
+        (A_FILL + "32=2|6=1.00|", 100),  # as cTrader tells it
+        (A_FILL + "6=1.00|", 100),
+        (A_FILL + "6=1|", 0),  # as good as any price from 0.5 to 1.5
+        (A_FILL.replace("14=2", "14=0") + "6=1.00|", 0),  # nothing has filled
         (A_FILL + "31=1.00|", 0),
         (A_FILL, 0),
         (A_FILL.replace("150=F", "150=I") + "32=2|31=1.00|", 0),  # asked for
-        (A_FILL.replace("150=F", "150=G") + "19=e0|32=2|31=1.00|", 0),
+        (A_FILL.replace("150=F", "150=G") + "19=e0|32=2|31=1.00|6=1.00|", 0),
         ("43=Y|" + A_FILL + "32=2|31=1.00|", 0),  # sent again
     ],
 )
@@ -119,8 +122,33 @@ def test_the_price_of_what_has_just_filled_is_what_a_fix_report_says_of_it(repor
     header = "35=8|34=5|49=V|52=20240605-12:00:01|56=ME|"
     [frame] = framer.frames(framed(header + report))
     message = Message(framer, frame)
-    assert orders.fresh_price(message, "B") == px
+    orders.report(message)
+    assert orders.fresh_price(message, "R-1") == px
     assert orders.fresh_price(message, "unknown") == 0
+
+
+@pytest.mark.parametrize(
+    ("filled", "average", "px"),
+    [
+        (4, "1.50", 200),  # two more at 2.00
+        (4, "2.0", 0),  # a twentieth either way, twice, of 3.00
+        (2, "1.00", 0),  # no more than before
+    ],
+)
+def test_the_price_of_what_filled_last_is_what_the_average_moved_by(
+    filled: int, average: str, px: int
+) -> None:
+    orders = Orders({"B": Scale(B)}, {"B": "2"}, PLAIN, "", "ME")
+    header = "35=8|34=5|49=V|52=20240605-12:00:01|56=ME|"
+    for report in (
+        A_FILL + "6=1.00|",
+        A_FILL.replace("17=e1", "17=e2").replace("14=2", f"14={filled}") + f"6={average}|",
+    ):
+        framer = Framer()
+        [frame] = framer.frames(framed(header + report))
+        message = Message(framer, frame)
+        orders.report(message)
+    assert orders.fresh_price(message, "R-1") == px
 
 
 class Believing:

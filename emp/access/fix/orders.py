@@ -24,12 +24,13 @@ from emp.access.fix.reports import (
     Order,
     average_after,
     derived_id,
-    fill_price,
     note_fill,
     read_figures,
     require_what_counts,
+    sharp_price,
     splits,
     stands,
+    told_price,
 )
 from emp.access.fix.text import FieldError, Scale, utc_ns
 from emp.access.fix.wire import EMPTY_FIELD
@@ -137,15 +138,19 @@ class Orders:
         before = self._learn(message, order_id, figures)
         return self._updates(message, order_id, self._exec_id(message), figures, before)
 
-    def fresh_price(self, message: Message, instrument: str) -> int:
-        """At what something has just filled, in ticks, as a report says itself; 0 where it tells no price of a fill,
-        is sent again, or answers a question.
+    def fresh_price(self, message: Message, cl_ord_id: str) -> int:
+        """At what an order has just filled, in ticks, by a report that was taken in; 0 where that tells no price of a
+        fill, is sent again, or answers a question.
         """
-        scale = self._scales.get(instrument)
-        old = message.poss_dup or message.text(150) in ("I", *CORRECTIONS)
-        if scale is None or old or message.get(31) is None or scale.lots(message.get(32)) <= 0:
+        order = self._known.get(cl_ord_id)
+        if (
+            order is None
+            or message.kind != "8"
+            or message.poss_dup
+            or message.text(150) in ("I", *CORRECTIONS)
+        ):
             return 0
-        return scale.ticks(message.get(31))
+        return order.fresh_px
 
     def dispute(self, message: Message) -> str:
         """A report was refused: the id of the order that it names, which has to be asked for; empty for none of ours.
@@ -276,6 +281,9 @@ class Orders:
         """What a report says, and after it what it cost where no price in whole ticks does."""
         update = self._update(message, order_id, exec_id, figures, before)
         order = self._known.get(order_id)
+        if order is not None:
+            tick = self._scales[order.instrument].instrument.tick
+            order.fresh_px = sharp_price(message, figures, order, before, tick)
         if order is None or update.correction or figures.filled is None or math.isnan(figures.average):
             return [update]
         if order.disputed and message.text(150) == "I":
@@ -285,7 +293,7 @@ class Orders:
             order.fills.clear()
             if order.filled < before[0] or (order.filled == before[0] and order.average != before[1]):
                 return [_stands_at(update, order.average, exec_id)]
-        if splits(message, figures, order, before, self._scales[order.instrument].instrument.tick):
+        if splits(message, figures, order, before, tick):
             return [update, _stands_at(update, order.average, f"{exec_id}A")]
         return [update]
 
@@ -294,12 +302,13 @@ class Orders:
     ) -> OrderUpdate:
         order = self._known.get(order_id, Order("", 0, 0, 0))
         corrected = message.text(150) in CORRECTIONS
+        told = told_price(figures, order, before)
         return OrderUpdate(
             clOrdID=order_id,
             execID=exec_id,
             status=_status(message, figures),
             filled=order.filled if figures.filled is None else figures.filled,
-            price=order.px if corrected else fill_price(figures, order, before),
+            price=order.px if corrected or told is None else told,
             ts=self._time(message),
             instrument=order.instrument,
             side=order.side,

@@ -44,6 +44,7 @@ class Order(msgspec.Struct):
     immediate: bool = False
     fills: dict[str, tuple[int, int]] = {}  # execID -> (lots, ticks) of the fills told one by one
     disputed: bool = False  # a report on it could not be used: what the venue says next is what stands
+    fresh_px: int = 0  # ticks, of what filled by its newest report; 0 where that told no price of a fill
 
 
 class Figures(NamedTuple):
@@ -110,15 +111,15 @@ def read_figures(message: Message, scale: Scale, fee_tag: int) -> Figures:
     )
 
 
-def fill_price(figures: Figures, order: Order, before: tuple[int, float]) -> int:
+def told_price(figures: Figures, order: Order, before: tuple[int, float]) -> int | None:
     """Price of what filled since `before`, in whole ticks: 31 where it is of all of that, else what the average
-    moved by; the order's own where nothing filled.
+    moved by; None where nothing filled, or neither is told.
     """
     more = order.filled - before[0]
     moved = more > 0 and math.isfinite(_moved(order, before))
     if figures.last_px is not None and figures.last_qty > 0 and not (moved and figures.last_qty != more):
         return figures.last_px
-    return round(_moved(order, before)) if moved else order.px
+    return round(_moved(order, before)) if moved else None
 
 
 def splits(message: Message, figures: Figures, order: Order, before: tuple[int, float], tick: float) -> bool:
@@ -133,9 +134,24 @@ def splits(message: Message, figures: Figures, order: Order, before: tuple[int, 
         return not math.isnan(order.average)
     if more <= 0 or math.isnan(order.average) or (figures.last_px is not None and figures.last_qty == more):
         return False
-    digits = len((message.get(6) or b"").partition(b".")[2])
     exact = _moved(order, before)
-    return abs(exact - round(exact)) > 10.0**-digits / tick * order.filled / more
+    return abs(exact - round(exact)) > _blur(message, order, more, tick)
+
+
+def sharp_price(
+    message: Message, figures: Figures, order: Order, before: tuple[int, float], tick: float
+) -> int:
+    """`told_price` where the digits of AvgPx (6) leave no more than a hundredth of it open, else 0."""
+    px, more = told_price(figures, order, before), order.filled - before[0]
+    if px is None or (figures.last_px is None and _blur(message, order, more, tick) > abs(px) / 100):
+        return 0
+    return px
+
+
+def _blur(message: Message, order: Order, more: int, tick: float) -> float:
+    """How many ticks the digits of AvgPx (6) leave open in the price of the `more` lots that filled last."""
+    digits = len((message.get(6) or b"").partition(b".")[2])
+    return 10.0**-digits / tick * order.filled / more
 
 
 def _moved(order: Order, before: tuple[int, float]) -> float:

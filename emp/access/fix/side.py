@@ -161,7 +161,7 @@ class Side(Application):
             access.fail(f"{self.link.address}: market data refused: {reason_of(message)}")
         elif self._orders is not None:
             for update in self._orders.report(message):
-                access.report(update, self._orders.fresh_price(message, update.instrument))
+                access.report(update, self._orders.fresh_price(message, update.clOrdID))
             access.heard()
 
     def _refuses_market(self, message: Message) -> bool:
