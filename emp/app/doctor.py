@@ -13,12 +13,14 @@ import msgspec
 
 from emp.core.config import secrets
 from emp.core.config.config import SystemConfig
+from emp.core.disk import disk
 from emp.core.errors import EmpError
 from emp.core.extras import install_command
 from emp.core.numba.cache import cache_root, size_bytes, unusable
 from emp.core.platform import cpu_flags, memory_bytes, usable_cores
 from emp.core.recorded import recordings_folder
 from emp.core.records import EVENT
+from emp.journal.place import ALARM_FILES
 from emp.observe.http import HttpServer, create_app
 
 if TYPE_CHECKING:
@@ -160,10 +162,13 @@ def storage(config: SystemConfig) -> Iterator[Finding]:
     folder = config.run_dir.absolute()
     parent = next(p for p in (folder, *folder.parents) if p.exists())
     free_gib = shutil.disk_usage(parent).free / GIB
+    files = disk().room(parent).files
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
         yield Finding("bad", "run_dir", f"{parent} cannot be written", "set run_dir to a folder of yours")
     elif free_gib < DISK_WANTED_GIB:
         yield Finding("warn", "run_dir", f"{folder}: {free_gib:.1f} GiB free", f"free {DISK_WANTED_GIB} GiB")
+    elif files < ALARM_FILES:
+        yield Finding("warn", "run_dir", f"{folder}: its disk takes {files} more files", "remove some (df -i)")
     else:
         yield Finding("ok", "run_dir", f"{folder}: {free_gib:.0f} GiB free")
     data = recordings_folder()

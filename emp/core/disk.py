@@ -12,12 +12,16 @@ from typing import NamedTuple, Protocol
 
 from emp.core.platform import open_folder, sync_data
 
+UNCOUNTED = 1 << 62
+"""Files that may be made where a file system does not count them."""
+
 
 class Room(NamedTuple):
     """What a file system says of itself."""
 
     free: int  # bytes that this user may still write
     read_only: bool
+    files: int = UNCOUNTED  # that this user may still make
 
 
 class Disk(Protocol):
@@ -110,7 +114,8 @@ class MachineDisk:
     def room(self, folder: Path) -> Room:
         """As `os.statvfs`."""
         told = os.statvfs(folder)
-        return Room(told.f_bavail * told.f_frsize, bool(told.f_flag & getattr(os, "ST_RDONLY", 1)))
+        read_only = bool(told.f_flag & getattr(os, "ST_RDONLY", 1))
+        return Room(told.f_bavail * told.f_frsize, read_only, told.f_favail if told.f_files else UNCOUNTED)
 
 
 _current: Disk = MachineDisk()

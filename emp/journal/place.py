@@ -22,6 +22,12 @@ RESERVED = 8 << 20
 ALARM_FREE = 1 << 30
 """Bytes below which an alarm is raised."""
 
+LEAST_FILES = 64
+"""Files that it must be possible to make for an order to leave: parts of logs are begun while a position is closed."""
+
+ALARM_FILES = 4_096
+"""The same, below which an alarm is raised."""
+
 
 class Place:
     """The folder of one live run."""
@@ -68,16 +74,23 @@ class Place:
             raise JournalError(
                 f"the disk of {self._folder} has less than {LEAST_FREE >> 20} MiB left: free it, then restart"
             )
+        if room.files < LEAST_FILES:
+            raise JournalError(
+                f"the disk of {self._folder} takes less than {LEAST_FILES} more files: remove some, then restart"
+            )
 
     def alarm(self) -> str:
         """Why somebody should look at the disk soon; "" where nobody need."""
         try:
-            free = disk().room(self._folder).free
+            room = disk().room(self._folder)
         except OSError as error:
             return f"the run's folder {self._folder} cannot be looked at: {error.strerror}"
-        if free >= ALARM_FREE:
-            return ""
-        return f"the disk of {self._folder} has {free >> 20} MiB left; at {LEAST_FREE >> 20} MiB trading ends"
+        here = f"the disk of {self._folder}"
+        if room.free < ALARM_FREE:
+            return f"{here} has {room.free >> 20} MiB left; at {LEAST_FREE >> 20} MiB trading ends"
+        if room.files < ALARM_FILES:
+            return f"{here} takes {room.files} more files; at {LEAST_FILES} trading ends"
+        return ""
 
     def release(self) -> None:
         """Let the room that was kept be used."""

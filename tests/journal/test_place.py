@@ -10,7 +10,7 @@ import pytest
 from emp.core.contracts import NewOrder
 from emp.core.errors import JournalError
 from emp.journal import place as places
-from emp.journal.place import LEAST_FREE, RESERVED, Place
+from emp.journal.place import LEAST_FILES, LEAST_FREE, RESERVED, Place
 from tests.live.test_live import bought, invested
 from tests.live.world import World, play
 
@@ -25,11 +25,19 @@ def place(folder: Path) -> Place:
     return Place(folder, folder / "ledger.sqlite")
 
 
-def disk(monkeypatch: pytest.MonkeyPatch, *, free: int = 1 << 40, flag: int = 0) -> None:
+def disk(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    free: int = 1 << 40,
+    flag: int = 0,
+    files: int = 1 << 20,
+    of: int = 1 << 24,
+) -> None:
     """Let the disk look so."""
 
     class Room:
         f_bavail, f_frsize, f_flag = free // 4096, 4096, flag
+        f_favail, f_files = files, of
 
     monkeypatch.setattr(places.os, "statvfs", lambda _: Room)
 
@@ -68,6 +76,19 @@ def test_a_disk_that_is_full_or_read_only(folder: Path, monkeypatch: pytest.Monk
         found.check()
 
 
+def test_a_disk_that_takes_no_more_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = place(folder)
+    disk(monkeypatch, files=LEAST_FILES)
+    found.check()
+    assert f"takes {LEAST_FILES} more files; at {LEAST_FILES} trading ends" in found.alarm()
+    disk(monkeypatch, files=LEAST_FILES - 1)
+    with pytest.raises(JournalError, match=f"takes less than {LEAST_FILES} more files"):
+        found.check()
+    disk(monkeypatch, files=0, of=0)  # as btrfs, which counts none
+    found.check()
+    assert found.alarm() == ""
+
+
 def test_a_start_without_room_ends_in_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -86,7 +107,7 @@ def test_somebody_is_told_before_it_is_too_late(folder: Path, monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("compiled_engine")
-@pytest.mark.parametrize("lost", ["deleted", "full"])
+@pytest.mark.parametrize("lost", ["deleted", "full", "no more files"])
 def test_no_order_leaves_once_it_could_not_be_found_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
@@ -99,7 +120,7 @@ def test_no_order_leaves_once_it_could_not_be_found_again(
         if lost == "deleted":
             world.ledger_path.rename(tmp_path / "elsewhere")
         else:
-            disk(monkeypatch, free=1 << 20)
+            disk(monkeypatch, **({"free": 1 << 20} if lost == "full" else {"files": 3}))
         world.venue.commands.clear()
         for _ in range(100):
             world.venue.tick()
@@ -107,12 +128,13 @@ def test_no_order_leaves_once_it_could_not_be_found_again(
             if world.live._failure is not None:
                 break
 
-    with pytest.raises(JournalError, match="is gone" if lost == "deleted" else "less than 16 MiB"):
+    said = {"deleted": "is gone", "full": "less than 16 MiB", "no more files": "less than 64 more files"}
+    with pytest.raises(JournalError, match=said[lost]):
         play(world, script)
     orders = [c for c in world.venue.commands if isinstance(c, NewOrder)]
     assert [(o.side, o.qty) for o in orders] == [(-1, 2)], "only what closes"
     assert world.position == world.venue.position == 0
-    if lost == "full":
+    if lost != "deleted":
         assert sum(f.side * f.qty for f in world.recorded().fills()) == 0
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
+from emp.core.disk import disk
 from emp.core.small_file import read_small
 
 PATIENCE_S = 20.0
@@ -140,13 +141,20 @@ class Host:
         except OSError as error:
             raise UnseenError(f"{url} does not answer: {error}") from None
 
+    def files(self, name: str) -> int:
+        """How many files an ordinary user may still make where a name lies; UnseenError where that cannot be asked."""
+        try:
+            return disk().room(self.path(name)).files
+        except OSError as error:
+            raise UnseenError(_why(name, error)) from None
+
     def free(self, name: str) -> tuple[int, float]:
         """Bytes that an ordinary user may still write where a name lies, and the share of the disk that they are."""
         try:
-            disk = shutil.disk_usage(self.path(name))
+            used = shutil.disk_usage(self.path(name))
         except OSError as error:
             raise UnseenError(_why(name, error)) from None
-        return disk.free, disk.free / disk.total
+        return used.free, used.free / used.total
 
 
 def open_to_others(facts: os.stat_result) -> bool:

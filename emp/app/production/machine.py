@@ -8,6 +8,7 @@ from pathlib import Path
 
 from emp.app.doctor import CORES_WANTED, GIB, MEMORY_WANTED_GIB, Finding, Verdict
 from emp.app.production.host import Host, UnseenError
+from emp.journal.place import ALARM_FILES
 
 OFFSET_BAD_S = 0.1
 OFFSET_DOUBTFUL_S = 0.01
@@ -55,6 +56,9 @@ def disk(host: Host) -> Iterator[Finding]:
     yield Finding(
         "ok" if enough else "bad", DATA, found, "" if enough else "free the disk, or set journal.keep_gb"
     )
+    files = host.files(DATA)
+    if files < ALARM_FILES:
+        yield Finding("bad", "files", f"the disk takes {files} more", "remove some (df -i)")
     newest = newest_run(host)
     if newest is None:
         yield Finding("warn", "growth", "no run has written anything yet", "start the engine")

@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -238,6 +239,17 @@ def test_growth_must_leave_two_weeks(box: Box, monkeypatch: pytest.MonkeyPatch) 
     assert examined(box)["disk"].bad == ["disk: growth"]
     monkeypatch.setattr(Host, "free", lambda *_: (9 << 30, 0.9))
     assert "disk: /var/lib/emp" in examined(box)["disk"].bad
+
+
+def test_a_disk_must_take_more_files(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Host, "free", lambda *_: (11 << 30, 0.01))
+    told = os.statvfs("/")
+    for files, bad in ((4_096, []), (4_095, ["disk: files"])):
+        few = types.SimpleNamespace(
+            f_bavail=1 << 30, f_frsize=4096, f_flag=told.f_flag, f_files=9_999, f_favail=files
+        )
+        monkeypatch.setattr("emp.core.disk.os.statvfs", lambda _, few=few: few)
+        assert examined(box)["disk"].bad == bad
 
 
 def test_weeks_that_lack_are_in_the_way(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
