@@ -168,7 +168,9 @@ def storage(config: SystemConfig) -> Iterator[Finding]:
     elif free_gib < DISK_WANTED_GIB:
         yield Finding("warn", "run_dir", f"{folder}: {free_gib:.1f} GiB free", f"free {DISK_WANTED_GIB} GiB")
     elif files < ALARM_FILES:
-        yield Finding("warn", "run_dir", f"{folder}: its disk takes {files} more files", "remove some (df -i)")
+        yield Finding(
+            "warn", "run_dir", f"{folder}: its disk takes {files} more files", "remove some (df -i)"
+        )
     else:
         yield Finding("ok", "run_dir", f"{folder}: {free_gib:.0f} GiB free")
     data = recordings_folder()

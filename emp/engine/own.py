@@ -20,7 +20,7 @@ from emp.core.errors import UsageError
 from emp.core.records import Array
 from emp.decision import requests as _requests  # noqa: F401  numba must know them before it compiles a rule
 from emp.decision.own import ANSWERED, OBSERVATION, RAISED, REQUEST, OwnRule, own_rule
-from emp.engine.code_hash import source_hash, values_hash
+from emp.engine.code_hash import source_hash
 from emp.engine.engine import Engine
 from emp.engine.entry import (
     ENTRY,
@@ -32,6 +32,7 @@ from emp.engine.entry import (
     record_at,
     why,
 )
+from emp.engine.values_hash import values_hash
 
 
 class Rule:

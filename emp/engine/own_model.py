@@ -22,7 +22,7 @@ from emp.core.errors import UsageError
 from emp.core.instrument import catalogue
 from emp.core.own_code import ANSWERED, FAILURE, Fault
 from emp.core.records import HORIZON_NAMES, HORIZON_NS, Array
-from emp.engine.code_hash import source_hash, values_hash
+from emp.engine.code_hash import source_hash
 from emp.engine.entry import (
     ENTRY,
     address_of,
@@ -36,6 +36,7 @@ from emp.engine.entry import (
 )
 from emp.engine.loaded import LoadedModel, encoder_of
 from emp.engine.shipped import artifact_folder
+from emp.engine.values_hash import values_hash
 from emp.model import beliefs as _beliefs  # noqa: F401  numba must know it before it compiles a model
 from emp.model.artifact import ENCODER, OWN, Artifact, Manifest, content_hash, load
 from emp.model.own import SAID, OwnModel

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import emp
-from emp.engine.code_hash import source_hash, values_hash
+from emp.engine.code_hash import source_hash
 from emp.engine.named import load_own
+from emp.engine.values_hash import values_hash
 
 FILE = """
 import functools
@@ -102,6 +103,12 @@ def imported_by_another(x):
     return inner(x)
 
 
+def imported_by_name(x):
+    import importlib
+    print("package.there.is.none", "beside it", file=sys.stderr)
+    return importlib.import_module("package.later").V @ x
+
+
 class Plain:
     def __init__(self, v): self.v = v
 
@@ -143,6 +150,7 @@ HELD = [
     "by_package",
     "imported_in_it",
     "imported_by_another",
+    "imported_by_name",
     "of_the_process",
     "of_a_set",
     "of_keys",
@@ -189,7 +197,9 @@ def test_a_number_that_a_function_reaches_is_part_of_its_hash(mine: Any, name: s
 
 def test_the_hash_is_the_same_in_another_process(mine: Any, tmp_path: Path) -> None:
     code = (
-        "import sys, held_by; from emp.engine.code_hash import source_hash, values_hash\n"
+        "import sys, held_by\n"
+        "from emp.engine.code_hash import source_hash\n"
+        "from emp.engine.values_hash import values_hash\n"
         "print(*[one(getattr(held_by, name)) for one in (source_hash, values_hash) for name in sys.argv[1:]])"
     )
     lay_out(another := tmp_path / "another" / "folder")
@@ -217,6 +227,27 @@ def test_a_module_that_is_imported_when_it_is_called_is_read_again_where_it_was_
         Path("aside.py").write_text(f"def side(): return {side}\n")
         hashes.append(load_own("inside.py:f").load().artifact.hash)
     assert hashes[0] != hashes[1]
+
+
+HOLDS = """
+import aside
+class Holds:
+    def __init__(self): self.tools = {"aside": aside}
+    def __call__(self, x, forecast): forecast.mean[:] = getattr(self.tools["aside"], "side")()
+model = Holds()
+"""
+
+
+def test_a_module_that_an_object_holds_is_another_where_it_was_edited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("holds.py").write_text(HOLDS)
+    hashes = []
+    for side in (1.0, 2.0, 1.0):
+        Path("aside.py").write_text(f"def side(): return {side}\n")
+        hashes.append(load_own("holds.py:model").load().artifact.hash)
+    assert hashes[0] == hashes[2] != hashes[1]
 
 
 def test_an_import_within_a_function_that_fails_is_refused(
