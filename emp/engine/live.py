@@ -36,6 +36,7 @@ from emp.engine.driver import Driver
 from emp.engine.ending import Ending, cancelled, left_open
 from emp.engine.engine import FAILURE, POSITIONS, TRADE_LINK
 from emp.engine.history import verify_history
+from emp.engine.kill_file import KillFile
 from emp.engine.market_clock import MarketClock
 from emp.engine.opening import Opening
 from emp.engine.owner import Owner, RunState
@@ -132,8 +133,15 @@ class Live(Ending):
         self.connected = asyncio.Event()
         self._over = asyncio.Event()  # the market has ended
         self._reloads = Reloads(succession, self._surviving, self._opening.trust_model)
+        self._kill_file = KillFile(home.folder, lambda why: self.owner.kill(why))
         self.owner = Owner(
-            RunState(self.connected, self._stop, lambda: self._failure is not None, self._surviving),
+            RunState(
+                self.connected,
+                self._stop,
+                lambda: self._failure is not None,
+                self._surviving,
+                lambda: self._kill_file.there,
+            ),
             driver,
             ledger,
             board,
@@ -385,6 +393,7 @@ class Live(Ending):
         while True:
             self._watchdog.beat()
             self._note_stall()
+            self._kill_file.look()
             self._bus.check()
             if not self._bus.empty:
                 self._bus.wake()  # what was left while the journal had no room

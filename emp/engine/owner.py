@@ -29,6 +29,7 @@ class RunState(NamedTuple):
     stop: asyncio.Event  # it is to end
     failed: Callable[[], bool]
     surviving: Callable[[], AbstractContextManager[None]]  # what fails inside ends the run
+    barred: Callable[[], bool]  # a file bars what was killed from being resumed
 
 
 class Owner:
@@ -90,6 +91,8 @@ class Owner:
             raise UsageError(f"{action} comes too late: the run has ended")
         if action == "reload" and self._reloads.under_way:
             raise UsageError("reload: one is under way, this one is not begun")
+        if action == "resume" and self._run.barred():
+            raise UsageError("resume: the file KILL lies in the run's folder; remove it first")
         waits = not self._run.connected.is_set() and action != "stop"
         doubted = self._agreement.doubted(instrument) if action == "resume" else []
         self.control(action, reason, instrument)

@@ -86,6 +86,41 @@ def test_halt_keeps_the_position_and_resume_trades_again(world: World) -> None:
     assert ("resume", "operator") in recorded(world)
 
 
+def test_a_file_pulls_the_kill_switch_and_bars_resuming_until_it_is_gone(world: World) -> None:
+    file = world.ledger_path.parent / "KILL"
+
+    async def script(world: World) -> None:
+        await invested(world)
+        file.touch()
+        await world.until(lambda: "risk halted: kill_switch" in world.board.unhealthy(), 10)
+        await world.until(lambda: world.venue.position == 0, 10)
+        with pytest.raises(UsageError, match="resume: the file KILL lies in the run's folder"):
+            await asked(world, "resume")
+        file.unlink()
+        await asyncio.sleep(0.2)
+        assert "trading again" in await asked(world, "resume")
+        await world.until(lambda: "risk halted: kill_switch" not in world.board.unhealthy(), 10)
+        file.touch()
+        await world.until(lambda: "risk halted: kill_switch" in world.board.unhealthy(), 10)
+
+    play(world, script)
+    assert [one for one in recorded(world) if one[0] == "kill"] == [("kill", "file")] * 2
+
+
+def test_a_file_that_is_there_when_it_starts_lets_nothing_be_opened(world: World) -> None:
+    (world.ledger_path.parent / "KILL").touch()
+
+    async def script(world: World) -> None:
+        await world.until(lambda: world.live.connected.is_set(), 120)
+        world.venue.tick(200)
+        await asyncio.sleep(0.3)
+        assert "risk halted: kill_switch" in world.board.unhealthy()
+
+    play(world, script)
+    assert not [c for c in world.venue.commands if isinstance(c, NewOrder)]
+    assert ("kill", "file") in recorded(world)
+
+
 def test_how_it_stands_is_told_and_not_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "runs" / "mock-TEST0001"
     folder.mkdir(parents=True)

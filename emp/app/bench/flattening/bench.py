@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from emp.access.port import LinkState, MarketAccess, Sink
-from emp.app.bench.flattening.terms import ACCOUNT, Terms, instruments_of
+from emp.app.bench.flattening.terms import ACCOUNT, Faults, Terms, instruments_of
 from emp.app.bench.flattening.venue import client_tls
 from emp.app.bench.restless import RestlessRule
 from emp.app.wiring.live import Running, assemble_live
@@ -20,6 +20,7 @@ from emp.core.config.config import SystemConfig
 from emp.core.config.secrets import Secret
 from emp.core.contracts import OrderUpdate, VenuePosition
 from emp.core.errors import EmpError, VenueError
+from emp.core.ids import generator
 from emp.core.instrument import Instrument
 from emp.core.records import DECISION, Array
 from emp.engine.engine import Output
@@ -48,11 +49,14 @@ PATIENCE_S = 60.0
 class Timed:
     """An access that remembers when it was handed each command, and how many rows it passed on."""
 
-    def __init__(self, access: MarketAccess) -> None:
+    def __init__(self, access: MarketAccess, seed: int) -> None:
         self.handed: list[int] = []  # monotonic ns at which it had handed a command to the transport
         self.rows = 0
         self._access = access
         self._sink: Sink
+        self.faults: Faults | None = None  # that befall what passes
+        self._draw = generator(seed, "flattening", "faults")
+        self._kept: list[Array] | None = None  # what came while the feed stands still
 
     async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
         """As the access."""
@@ -77,13 +81,33 @@ class Timed:
         await self._access.close()
 
     def events(self, rows: Array) -> None:
-        """To the engine."""
-        self.rows += len(rows)
-        self._sink.events(rows)
+        """To the engine, as far as no fault befalls them."""
+        if self.faults is not None:
+            lucky = self._draw.random(len(rows))
+            times = np.where(lucky < self.faults.lost, 0, 1) + (lucky > 1 - self.faults.repeated)
+            rows = np.repeat(rows, times)
+        if self._kept is not None:
+            self._kept.append(rows.copy())
+        elif len(rows):
+            self.rows += len(rows)
+            self._sink.events(rows)
+
+    def stall(self, seconds: float) -> None:
+        """Let the feed stand still from now on; what comes meanwhile comes at the end of it."""
+        self._kept = []
+        asyncio.get_running_loop().call_later(seconds, self._go_on)
+
+    def _go_on(self) -> None:
+        kept, self._kept = self._kept or [], None
+        for rows in kept:
+            self.rows += len(rows)
+            self._sink.events(rows)
 
     def report(self, update: OrderUpdate) -> None:
-        """To the engine."""
+        """To the engine, now and then twice."""
         self._sink.report(update)
+        if self.faults is not None and self._draw.random() < self.faults.repeated:
+            self._sink.report(update)
 
     def link(self, state: LinkState) -> None:
         """To the engine."""
@@ -104,7 +128,7 @@ class Desk:
     def __init__(self, terms: Terms, folder: Path, port: int, model: LoadedModel, clock: Clock) -> None:
         self._terms = terms
         self._instruments = instruments_of(terms)
-        self.access = Timed(_access(terms, folder, port, clock))
+        self.access = Timed(_access(terms, folder, port, clock), terms.seed)
         self._running: Running = assemble_live(
             _config(terms, folder, port),
             self._instruments,

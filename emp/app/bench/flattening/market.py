@@ -152,6 +152,11 @@ class Street:
         self._tell(self._state(order, OrderStatus.NEW))
         if not order.immediate:
             return
+        faults, held = self._terms.faults, self._position[order.instrument]
+        if faults is not None and order.side * held < 0 and self._draw.random() < faults.rejected:
+            self._refused += 1
+            self._end(order, OrderStatus.REJECTED)
+            return
         row = self._last[order.instrument]
         px = int(row["ask_px" if order.side > 0 else "bid_px"][0])
         if (order.px - px) * order.side < 0:

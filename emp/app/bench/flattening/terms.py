@@ -10,6 +10,15 @@ LOT = 1_000.0
 ALWAYS = find("BTCUSDT", None).sessions
 
 
+class Faults(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes wrong all at once while everything is closed: the roadmap's chaos suite, H.4."""
+
+    lost: float = 0.05  # share of market data
+    repeated: float = 0.05  # share of market data, and of reports, that come twice
+    rejected: float = 0.05  # share of closing orders
+    stalled_s: float = 0.3  # the feed, or the engine's loop, about the trigger
+
+
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """The load that a trial is made under, and what the venue is like."""
 
@@ -21,6 +30,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     refused: float = 0.05  # share of cancels that the venue refuses
     round_trip_s: float = 0.02
     seed: int = 0
+    faults: Faults | None = None
 
 
 class Truth(msgspec.Struct, frozen=True):

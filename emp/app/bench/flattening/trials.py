@@ -1,6 +1,7 @@
 """Trials: the trigger is pulled again and again, while the engine trades or while it starts, and each is timed."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from emp.app.bench.flattening.bench import OPEN_API_S, Desk, desk
-from emp.app.bench.flattening.terms import Terms, Truth
+from emp.app.bench.flattening.terms import Faults, Terms, Truth
 from emp.app.bench.flattening.venue import VenueProcess
 from emp.core.clock import LiveClock
 from emp.core.ids import generator
@@ -28,15 +29,17 @@ class Trial(msgspec.Struct, frozen=True):
     commands: int  # in the first wave
     refused: int  # cancels that the venue refused
     events_per_s: float  # that reached the engine between the trigger and flat
-    start_ms: float = 0.0  # a trigger during a start: until the start was over, and the engine could act
+    blind_ms: float = (
+        0.0  # from the trigger until the engine could see it: it was starting, or its loop stood still
+    )
     wrong: str = ""  # what the venue knows and the engine does not
 
 
 class Waited(msgspec.Struct):
-    """When the trigger was pulled and when the engine could first act on it."""
+    """When the trigger was pulled and when the engine could first act on it; monotonic ns, 0 while that is not so."""
 
-    pulled_ns: int
-    able_ns: int
+    pulled_ns: int = 0
+    able_ns: int = 0
 
 
 async def while_trading(
@@ -45,16 +48,45 @@ async def while_trading(
     """Pull the trigger while the engine trades."""
     draw = generator(terms.seed, "flattening", "trigger")
     pause_s = OPEN_API_S if terms.over == "ctrader" else 0.0
-    for first in range(0, trials, A_PROCESS):
+    each = A_PROCESS if terms.faults is None else 1  # a loop that stood still opens nothing for a minute
+    for first in range(0, trials, each):
         async with desk(terms, folder, venue.port, model, LiveClock()) as one:
-            for _ in range(min(A_PROCESS, trials - first)):
+            for _ in range(min(each, trials - first)):
                 if one.engine.desk.risk["halted"].any():
                     one.live.owner.control("resume", "drill")
                 await _ready(one, venue, pause_s + draw.uniform(0.02, 0.1))
                 one.access.handed.clear()
-                rows, pulled = one.access.rows, time.monotonic_ns()
-                one.live.owner.kill("drill")
-                yield await _seen_through(one, venue, Waited(pulled, pulled), len(one.access.handed), rows)
+                rows = one.access.rows
+                waited = await _pulled(one, terms.faults, float(draw.random()), int(draw.integers(2)))
+                yield await _seen_through(one, venue, waited, len(one.access.handed), rows)
+
+
+async def _pulled(one: Desk, faults: Faults | None, when: float, which: int) -> Waited:
+    """Pull the trigger, from another thread as whoever pulls it does; with faults at the share `when` of a stall of the
+    feed (`which` 0) or of the engine's loop.
+    """
+    waited, loop, heard = Waited(), asyncio.get_running_loop(), asyncio.Event()
+
+    def hear() -> None:
+        waited.able_ns = time.monotonic_ns()
+        one.live.owner.kill("drill")
+        heard.set()
+
+    def pull() -> None:
+        waited.pulled_ns = time.monotonic_ns()
+        loop.call_soon_threadsafe(hear)
+
+    one.access.faults = faults
+    if faults is None:
+        pull()
+    else:
+        threading.Timer(when * faults.stalled_s, pull).start()
+        if which:
+            time.sleep(faults.stalled_s)
+        else:
+            one.access.stall(faults.stalled_s)
+    await heard.wait()
+    return waited
 
 
 async def while_starting(
@@ -111,7 +143,7 @@ async def _seen_through(one: Desk, venue: VenueProcess, waited: Waited, wave: in
         commands=wave,
         refused=truth.refused,
         events_per_s=seen / max(1e-9, (flat_ns - from_ns) / 1e9),
-        start_ms=(from_ns - waited.pulled_ns) / 1e6,
+        blind_ms=(from_ns - waited.pulled_ns) / 1e6,
         wrong=_wrong(truth, wave),
     )
 
