@@ -329,6 +329,7 @@ def test_a_failing_seed_is_shrunk_and_can_be_played_again(
     code, told = command("--seeds", "1", "--from", "4", "--jobs", "1")
     assert code == 8
     assert told["first_failing_seed"] == 4
+    assert told["failing_seeds"][0] == 4
     assert told["failing"]["again"] == "emp chaos --replay 4 --only 0"
     code, again = command("--replay", "4", "--only", "0", "--page", str(tmp_path / "page.html"))
     assert code == 8

@@ -15,7 +15,9 @@ SLOW_MS = 30_000
 """A loaded machine; what is wanted of a quiet one stands in docs/reliability.md."""
 
 
-@pytest.mark.parametrize("options", [("fix",), ("fix", "--starting"), ("ctrader",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [("fix",), ("fix", "--starting"), ("fix", "--faults"), ("ctrader",)], ids=" ".join
+)
 def test_the_drill_ends_flat(
     options: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -31,6 +33,9 @@ def test_the_drill_ends_flat(
     assert 20 <= found["venue_flat_ms"]["p50"] <= SLOW_MS or "--starting" in more
     assert 0 < found["flat_ms"]["max"] < SLOW_MS
     assert found["venue_flat_ms"]["max"] <= found["flat_ms"]["max"]
+    blind = more != []  # it was starting, or its loop stood still
+    assert (found["blind_ms"]["max"] > 20) == blind
+    assert found["from_trigger_ms"]["max"] >= found["flat_ms"]["max"]
 
 
 def test_a_trial_that_ends_otherwise_is_named() -> None:

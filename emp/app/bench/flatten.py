@@ -45,7 +45,7 @@ def flatten(
 
     The engine as `emp run` wires it, its ledger on this machine's disk, over a socket (the Open API's with TLS) to a
     venue in another process. With --faults the trigger is pulled while the feed or the engine's loop stands still, in
-    turn by chance: where it is the loop, times are from when it goes on, and those from the trigger stand beside them.
+    turn: where it is the loop, times are from when it goes on, and those from the trigger stand beside them.
     Exit code 1 where a trial ended otherwise than flat.
     """
     from emp.app.bench.flattening.terms import Faults, Terms

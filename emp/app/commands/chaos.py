@@ -111,11 +111,13 @@ def _summary(found: "Sequence[Result]", wall_s: float, played: int) -> dict[str,
     virtual_s = sum(one.virtual_s for one in found)
     cpu_s = sum(one.cpu_s for one in found)
     failing = [one for one in found if one.violations]
+    seeds = [one.seed for one in failing]
     return {
         "seeds": len(found),
         "violations": sum(len(one.violations) for one in found),
         "faults": dict(sorted(faults.items())),
-        "first_failing_seed": failing[0].seed if failing else None,
+        "first_failing_seed": seeds[0] if seeds else None,
+        "failing_seeds": seeds,
         "ended": dict(sorted(ended.items())),
         "starts": sum(one.starts for one in found),
         "orders": sum(one.orders for one in found),
@@ -153,6 +155,9 @@ def _show(found: "Sequence[Result]", summary: dict[str, Any]) -> None:
         f" {summary['market_s']:.0f} s of market in {summary['cpu_s']:.0f} s of CPU time"
         f" ({summary['speed_ratio']:.0f} times faster): {summary['violations']} violations"
     )
+    for one in found:
+        for first in one.violations[:1]:
+            console.print(f"violated: seed {one.seed}, {first.check}: {first.what}")
 
 
 def _shrink(failing: "Result", kinds: tuple[str, ...]) -> dict[str, Any]:

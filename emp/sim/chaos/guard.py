@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random  # noqa: TID251  to forbid it
+import secrets
 import socket
 import threading
 import time
@@ -21,8 +22,11 @@ class SlippedError(EmpError):
 
 FORBIDDEN: tuple[tuple[Any, str], ...] = (
     *((time, name) for name in ("time", "time_ns", "monotonic", "monotonic_ns", "sleep")),
+    *((time, name) for name in ("perf_counter", "perf_counter_ns")),
     *((random, name) for name in ("random", "randint", "choice", "shuffle", "uniform", "getrandbits")),
     (os, "urandom"),
+    *((secrets, name) for name in ("token_bytes", "token_hex", "token_urlsafe", "randbelow", "choice")),
+    (uuid, "uuid1"),
     (uuid, "uuid4"),
     (threading.Thread, "start"),
     (socket, "socket"),

@@ -298,6 +298,7 @@ def _config(terms: Terms, folder: Path, port: int) -> SystemConfig:
         model={"ssm_impl": "linear", "fallback_impl": "none", "p99_ms": 1e6, "total_p99_ms": 1e7},  # type: ignore[arg-type]
         risk={"max_daily_loss_ticks": 1e9, "max_drawdown_ticks": 1e9},  # type: ignore[arg-type]
         context={"enabled": False},  # type: ignore[arg-type]
-        # a machine that cannot keep up withdraws its orders by itself, and nothing is left to be timed
-        bus={"max_age_ms": 60_000.0, "queue_bound": 1 << 16},  # type: ignore[arg-type]
+        # a machine that cannot keep up withdraws its orders by itself, and nothing is left to be timed; after a
+        # stall it orders nothing for as long again
+        bus={"max_age_ms": 60_000.0 if terms.faults is None else 2_000.0, "queue_bound": 1 << 16},  # type: ignore[arg-type]
     )

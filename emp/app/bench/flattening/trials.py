@@ -57,15 +57,15 @@ async def while_trading(
                 await _ready(one, venue, pause_s + draw.uniform(0.02, 0.1))
                 one.access.handed.clear()
                 rows = one.access.rows
-                waited = await _pulled(one, terms.faults, float(draw.random()), int(draw.integers(2)))
+                waited = await _pulled(one, terms.faults, float(draw.random()), loop=bool(first % 2))
                 yield await _seen_through(one, venue, waited, len(one.access.handed), rows)
 
 
-async def _pulled(one: Desk, faults: Faults | None, when: float, which: int) -> Waited:
+async def _pulled(one: Desk, faults: Faults | None, when: float, *, loop: bool) -> Waited:
     """Pull the trigger, from another thread as whoever pulls it does; with faults at the share `when` of a stall of the
-    feed (`which` 0) or of the engine's loop.
+    feed, or of the engine's `loop`.
     """
-    waited, loop, heard = Waited(), asyncio.get_running_loop(), asyncio.Event()
+    waited, running, heard = Waited(), asyncio.get_running_loop(), asyncio.Event()
 
     def hear() -> None:
         waited.able_ns = time.monotonic_ns()
@@ -74,14 +74,14 @@ async def _pulled(one: Desk, faults: Faults | None, when: float, which: int) -> 
 
     def pull() -> None:
         waited.pulled_ns = time.monotonic_ns()
-        loop.call_soon_threadsafe(hear)
+        running.call_soon_threadsafe(hear)
 
     one.access.faults = faults
     if faults is None:
         pull()
     else:
         threading.Timer(when * faults.stalled_s, pull).start()
-        if which:
+        if loop:
             time.sleep(faults.stalled_s)
         else:
             one.access.stall(faults.stalled_s)
