@@ -125,7 +125,9 @@ def test_it_is_replayed_or_one_line_says_why_not(
         assert f"release {run.manifest['code']} made this run, without journalling" in err[0]
     else:
         assert run.manifest["code"] in err[0], "it does not say which release wrote the run"
-        assert "differs in" in err[0], "it was refused for another reason than that the engine decides otherwise"
+        assert "differs in" in err[0], (
+            "it was refused for another reason than that the engine decides otherwise"
+        )
 
 
 class Gold(Forgetful):
