@@ -5,6 +5,7 @@ import errno
 import importlib
 import os
 import pkgutil
+import re
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -149,7 +150,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except (typer.Abort, KeyboardInterrupt):
         _end(INTERRUPTED, "interrupted")
     except CommandLineError as error:
-        _end(error.exit_code, error.format_message())
+        _end(error.exit_code, _with_meant(error.format_message()))
     except ModuleNotFoundError as error:
         line = missing_extra(error.name or "")
         if not line:
@@ -170,6 +171,14 @@ def main(argv: list[str] | None = None) -> NoReturn:
         mute(sys.stdout)
         _end(CANNOT_WRITE, f"cannot write the output: {why}")
     _end(code if isinstance(code, int) else 0, "interrupted" if code == INTERRUPTED else "")
+
+
+def _with_meant(line: str) -> str:
+    """Typer's line, and which of the values that it lists was meant, where one is close to what was typed."""
+    line = line.replace("Value error, ", "")
+    found = re.search(r"'([^']*)' is not one of (.*)", line)
+    near = found and difflib.get_close_matches(found[1], re.findall(r"'([^']*)'", found[2]), 1)
+    return f"{line} Did you mean {near[0]!r}?" if near else line
 
 
 def _is_nowhere() -> bool:

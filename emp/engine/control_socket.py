@@ -26,6 +26,9 @@ LONGEST = 100
 """Bytes that the address of a socket can have on every system, with room to spare."""
 
 LINE = 4_096
+REASON = 200
+"""Characters of a reason: it stands in logs, alerts and status lines."""
+
 LONGEST_ANSWER = 1 << 20
 """Bytes of an answer: how a run of many instruments stands."""
 
@@ -114,6 +117,7 @@ class ControlSocket:
             )
         except (ValueError, AttributeError, RecursionError):
             return {"ok": False, "text": "a request is one line of JSON"}
+        reason = _one_line(reason)
         if action == LOOK:
             return {"ok": True, "text": json.dumps(self._look())}
         if action not in ACTIONS:
@@ -150,6 +154,11 @@ def _private_socket(address: Path) -> socket.socket:
 def _text(value: object) -> str:
     """Text that can be recorded: what a terminal's encoding could not say is a question mark."""
     return str(value).encode(errors="replace").decode()
+
+
+def _one_line(reason: str) -> str:
+    """A reason that no terminal obeys; it is cut, not refused: whoever wants to be flat must be."""
+    return "".join(c if c.isprintable() else " " for c in reason)[:REASON].strip()
 
 
 def ask(folder: Path, request: Mapping[str, str]) -> str:

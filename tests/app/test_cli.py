@@ -1,8 +1,11 @@
 """Every command and sub-command explains itself."""
 
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,8 @@ import typer
 
 from emp.app.cli import app, main
 from emp.app.commands import PANELS
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def paths(command: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -135,6 +140,58 @@ def test_a_mistyped_command_is_answered_with_the_one_that_was_meant(
     assert ended.value.code == 2
     assert said.endswith(f"did you mean {meant}?\n")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["train", "--model", "mamba5", "--data", "x", "--out", "y"], "Did you mean 'mamba3'?"),
+        (["init", "--example", "mok"], "did you mean mock?"),
+        (["sim", "generate", "x", "--model", "gogo"], "did you mean goog?"),
+    ],
+)
+def test_a_mistyped_value_is_answered_with_the_one_that_was_meant(
+    capsys: pytest.CaptureFixture[str], typed: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main(typed)
+    told = capsys.readouterr().err
+    assert said in told
+    assert "Value error" not in told
+    assert told.count("\n") == 1
+
+
+def completed(shell: str, words: str, folder: Path) -> list[str]:
+    """What a shell is told that the last of some words may become."""
+    told = {"_EMP_COMPLETE": f"complete_{shell}", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    told |= {
+        "_TYPER_COMPLETE_ARGS": words,
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "emp"], cwd=folder, env=os.environ | told, capture_output=True, text=True
+    )
+    return re.findall(r"[^\s\"]+", done.stdout)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands_options_and_values(tmp_path: Path, shell: str) -> None:
+    for name in ("mock-AB12CD34", "replay-9"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "manifest.json").touch()
+    for words, want in (
+        ("emp rep", "replay"),
+        ("emp replay --instr", "--instrument"),
+        ("emp train --model ", "mamba3"),
+        ("emp init --example mock_", "mock_fix"),
+        ("emp replay --instrument GO", "GOOG"),
+        ("emp why mo", "mock-AB12CD34"),
+        ("emp halt mo", "mock-AB12CD34"),
+    ):
+        found = completed(shell, words, tmp_path)
+        assert want in found, words
+        assert "replay-9" not in found, words
 
 
 def test_the_release_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from emp.app.console import stream
 from emp.app.console.console import Console
@@ -72,6 +73,7 @@ class Reader:
         ({"Origin": ""}, "Origin"),
         ({"Origin": "null"}, "Origin"),
         ({"Origin": "file://127.0.0.1"}, "Origin"),
+        ({"Origin": "http://[127.0.0.1"}, "Origin"),
         ({"Sec_Fetch_Site": "cross-site"}, "another site"),
         ({"Sec_Fetch_Site": "same-site"}, "another site"),
         ({"Content_Type": "text/plain"}, "application/json"),
@@ -115,6 +117,42 @@ def test_what_cannot_be_understood_is_refused_before_anything_is_done() -> None:
         ):
             assert page.ask("POST", "/control", body, **headers).status == 400, body[:20]
         assert page.ask("GET", "/control").status == 405
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize(
+    "path", ["/events", "/snapshot", "/runs.json", "/history?instrument=GC", "/static/main.js"]
+)
+def test_a_page_of_another_site_gets_nothing_of_what_it_asks_for_behind_its_readers_back(
+    path: str, site: str
+) -> None:
+    with served() as page:
+        page.board.publish(view(GOLD))
+        for mode in ("no-cors", "cors", ""):
+            answer = page.ask("GET", path, Sec_Fetch_Site=site, Sec_Fetch_Mode=mode)
+            assert (answer.status, answer.body) == (403, "asked for by a page of another site\n"), mode
+        assert page.console._stream._pages == 0
+        assert page.ask("GET", "/", Sec_Fetch_Site=site, Sec_Fetch_Mode="navigate").status == 200, (
+            "a link may lead here"
+        )
+
+
+def test_wrong_tokens_are_told_once_a_minute_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("emp.app.console.refusals.monotonic", lambda: now)
+    with capture_logs() as told, served(login=True) as page:
+        for _ in range(40):
+            page.ask("POST", "/login", "token=wrong", Origin=page.server.url)
+            page.ask("GET", "/snapshot", Authorization="Bearer wrong")
+            page.control("kill", Authorization=f"Bearer {TOKEN}", X_Emp_Token="wrong")
+        assert [(one["event"], one["times"]) for one in told] == [("a wrong token was shown", 1)]
+        now += 61.0
+        page.ask("GET", "/snapshot", Cookie="emp_console=wrong")
+        assert (told[-1]["times"], told[-1]["client"], len(told)) == (120, "127.0.0.1", 2)
+        now += 61.0
+        page.ask("GET", "/snapshot")
+        page.ask("GET", "/")
+        assert len(told) == 2, "who shows nothing guesses nothing"
 
 
 # --- logins -------------------------------------------------------------------------------------------------

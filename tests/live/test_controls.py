@@ -241,6 +241,17 @@ def raw(path: Path, line: bytes) -> None:
     raise UsageError(answer.get("text", "no answer"))
 
 
+def test_a_reason_is_one_short_line_whatever_was_given(world: World) -> None:
+    async def script(world: World) -> None:
+        await world.until(lambda: world.live.connected.is_set(), 120)
+        await asked(world, "halt", reason="\x1b[2Jgone\r\nsecond \u202eline" + "x" * 3_000)
+
+    play(world, script)
+    ((action, reason),) = [one for one in recorded(world) if one[0] == "halt"]
+    assert (action, reason) == ("halt", ("[2Jgone  second  line" + "x" * 3_000)[: len(reason)])
+    assert 100 < len(reason) <= 200
+
+
 def test_a_request_that_comes_too_late_is_refused(world: World) -> None:
     async def script(world: World) -> None:
         await world.until(world.live.connected.is_set, 120)

@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
+from emp.app.terminal.completion import RUNS
+
 Run = Annotated[
     str | None,
     typer.Argument(
         help="Folder, name or id of the run, or the beginning of it; without it the one run that goes on.",
         show_default=False,
+        autocompletion=RUNS,
     ),
 ]
 Runs = Annotated[Path, typer.Option(help="Where run folders are kept.")]

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from emp.app.terminal.completion import RUNS
+
 app = typer.Typer()
 
 
 @app.command()
 def explain(
-    run: Annotated[str, typer.Argument(help="A run: its folder, name or id.")],
+    run: Annotated[str, typer.Argument(help="A run: its folder, name or id.", autocompletion=RUNS)],
     seq: Annotated[int, typer.Argument(help="seq of the event that was decided on; `emp why` lists them.")],
     instrument: Annotated[str | None, typer.Option(help="Where the run has several.")] = None,
     runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),

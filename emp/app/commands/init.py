@@ -1,5 +1,6 @@
 """Start a folder of one's own: a configuration to edit, with every shipped one beside it."""
 
+import difflib
 import shlex
 import shutil
 from pathlib import Path
@@ -7,13 +8,17 @@ from typing import Annotated
 
 import typer
 
+from emp.app.terminal.completion import EXAMPLES
+
 app = typer.Typer()
 
 
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="Where; made where it is missing.")] = Path(),
-    example: Annotated[str, typer.Option(help="Which shipped configuration to start from.")] = "mock",
+    example: Annotated[
+        str, typer.Option(help="Which shipped configuration to start from.", autocompletion=EXAMPLES)
+    ] = "mock",
 ) -> None:
     """Write emp.yaml, which `emp run` and `emp doctor` take by themselves, and the examples to look into.
 
@@ -25,7 +30,9 @@ def init(
     shipped = examples()
     known = {name: path for name, path in shipped.items() if is_configuration(path)}
     if example not in known:
-        raise UsageError(f"--example {example}: no such example; known: {', '.join(known)}")
+        near = difflib.get_close_matches(example, known, 1)
+        meant = f": did you mean {near[0]}?" if near else ";"
+        raise UsageError(f"--example {example}: no such example{meant} known: {', '.join(known)}")
     copies = {folder / OWN: known[example]} | {folder / "examples" / p.name: p for p in shipped.values()}
     there = [str(path) for path in copies if path.exists()]
     if there:

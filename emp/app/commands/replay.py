@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from emp.app.options import takes_options
+from emp.app.terminal.completion import INSTRUMENTS
 
 if TYPE_CHECKING:
     from emp.engine.own import Rule
@@ -26,7 +27,10 @@ class Options(NamedTuple):
             " folder, name or id."
         ),
     ]
-    instrument: Annotated[str | None, typer.Option(help="Name in the catalogue; a run knows its own.")] = None
+    instrument: Annotated[
+        str | None,
+        typer.Option(help="Name in the catalogue; a run knows its own.", autocompletion=INSTRUMENTS),
+    ] = None
     catalogue: Annotated[Path | None, typer.Option(help="YAML that adds to the catalogue.")] = None
     config: Annotated[
         Path | None, typer.Option(help="Take risk limits, model and slow context from this file.")

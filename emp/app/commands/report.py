@@ -7,28 +7,34 @@ from typing import Annotated
 
 import typer
 
+from emp.app.terminal.completion import RUNS
+
 app = typer.Typer()
 
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, as `emp replay` and `emp run` leave it.")],
+    run: Annotated[str, typer.Argument(help="A run: its folder, name or id.", autocompletion=RUNS)],
     out: Annotated[
         Path | None, typer.Option(help="The page to write; default: report.html in the run.")
     ] = None,
+    runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Turn a run into one self-contained page: price with fills, forecast, position, PnL, reasons, latency."""
     from emp.app.report.data import alpha_table, reasons
     from emp.app.report.page import write_report
     from emp.app.terminal.console import make_console
+    from emp.core.platform import exists
+    from emp.journal.find import find_run
 
-    page = out if out is not None else run / "report.html"
+    folder = Path(run) if exists(Path(run)) else find_run(run, runs)
+    page = out if out is not None else folder / "report.html"
     console = make_console()
     with console.status("reading the run and drawing"):
-        runs = write_report(run, page)
+        told = write_report(folder, page)
     console.print(f"wrote {page} ({page.stat().st_size // 1024} KiB)")
     if as_json:
-        given = sum((Counter(reasons(one.rows)) for one in runs), Counter[str]())
-        alphas = [{"instrument": one.instrument, **row} for one in runs for row in alpha_table(one)]
+        given = sum((Counter(reasons(one.rows)) for one in told), Counter[str]())
+        alphas = [{"instrument": one.instrument, **row} for one in told for row in alpha_table(one)]
         print(json.dumps({"page": str(page), "reasons": given, "alpha_after_fees": alphas}))

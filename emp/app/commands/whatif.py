@@ -6,12 +6,16 @@ from typing import Annotated
 
 import typer
 
+from emp.app.terminal.completion import RUNS
+
 app = typer.Typer()
 
 
 @app.command()
 def whatif(  # noqa: PLR0913
-    run: Annotated[str, typer.Argument(help="A run of `emp run`: its folder, name or id.")],
+    run: Annotated[
+        str, typer.Argument(help="A run of `emp run`: its folder, name or id.", autocompletion=RUNS)
+    ],
     seq: Annotated[int, typer.Argument(help="seq of the event that was decided on; `emp why` lists them.")],
     action: Annotated[
         str | None, typer.Option(help="hold, cross, join, improve, behind (the touch) or cancel, instead.")

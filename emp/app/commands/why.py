@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from emp.app.terminal.completion import RUNS
+
 app = typer.Typer()
 
 SHOWN = 20
@@ -13,7 +15,7 @@ SHOWN = 20
 
 @app.command()
 def why(
-    run: Annotated[str, typer.Argument(help="A run: its folder, name or id.")],
+    run: Annotated[str, typer.Argument(help="A run: its folder, name or id.", autocompletion=RUNS)],
     reason: Annotated[str | None, typer.Option(help="Only rows of this reason: list them.")] = None,
     action: Annotated[str | None, typer.Option(help="Only rows of this action: list them.")] = None,
     since: Annotated[

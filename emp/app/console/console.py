@@ -9,8 +9,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from emp.app.console.control import Controls
-from emp.app.console.guard import LoginRequired, log_in
+from emp.app.console.guard import LoginRequired, OwnSite, log_in
 from emp.app.console.pages import index, static
+from emp.app.console.refusals import Refusals
 from emp.app.console.run_pages import RunPages
 from emp.app.console.stream import Stream
 from emp.app.console.token import new_token, write_token
@@ -31,7 +32,8 @@ class Console:
         self.history = History()
         self.log = LogTail()
         board.watch(self.history.add)
-        self._controls = Controls(board, self.token)
+        self._refusals = Refusals()
+        self._controls = Controls(board, self.token, self._refusals)
         self._runs = RunPages()
         self._stream = Stream(board, self.history, self.log)
         self._path: Path | None = None
@@ -41,7 +43,7 @@ class Console:
         """The page, its stream and its controls."""
 
         async def login(request: Request) -> Response:
-            return await log_in(request, self.token)
+            return await log_in(request, self.token, self._refusals)
 
         return [
             Route("/", index),
@@ -57,7 +59,8 @@ class Console:
     @property
     def middleware(self) -> Sequence[Middleware]:
         """What stands before every route."""
-        return [Middleware(LoginRequired, token=self.token)] if self._login else []
+        login = [Middleware(LoginRequired, token=self.token, refusals=self._refusals)] if self._login else []
+        return [Middleware(OwnSite), *login]
 
     def attach(self, folder: Path) -> None:
         """Control the run of that folder, and leave the token there unless it is the owner's own."""

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from emp.app.console.guard import read_body, why_refused
+from emp.app.console.refusals import Refusals
 from emp.app.console.stream import json_answer
 from emp.core.errors import UsageError
 from emp.engine.control_socket import ask
@@ -34,14 +35,14 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
 class Controls:
     """Serves `/control` for the run whose folder it is given."""
 
-    def __init__(self, board: Board, token: str) -> None:
-        self._board, self._token = board, token
+    def __init__(self, board: Board, token: str, refusals: Refusals) -> None:
+        self._board, self._token, self._refusals = board, token, refusals
         self.folder: Path | None = None
 
     async def answer(self, request: Request) -> Response:
         """Do what is asked: {"ok", "text", "flat_ms"}; `flat_ms` from the request to flat, where it closes."""
         began = time.perf_counter()
-        refused = why_refused(request, self._token)
+        refused = why_refused(request, self._token, self._refusals)
         if refused:
             return json_answer({"ok": False, "text": refused}, 403)
         try:

@@ -5,15 +5,13 @@ token in a header of its own, from a page of ours: another site's page cannot se
 under another name for this machine another Host.
 """
 
-from urllib.parse import urlsplit
-
-import structlog
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emp.app.console.pages import HEADERS, asset
+from emp.app.console.refusals import Refusals
 from emp.app.console.token import is_token, session_of
 
 COOKIE = "emp_console"
@@ -23,14 +21,32 @@ BODY = 4_096
 
 _OPEN = ("/login", "/static/style.css")  # what a login page is made of
 
-_log = structlog.get_logger(__name__)
+FOREIGN = "asked for by a page of another site"
+
+
+class OwnSite:
+    """A page of another site gets nothing that it asks for unseen, streams least; a link may lead here."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it with 403; what is posted is judged where it is taken."""
+        if (
+            scope["type"] == "http"
+            and scope["method"] == "GET"
+            and _is_embedded(HTTPConnection(scope).headers)
+        ):
+            await PlainTextResponse(FOREIGN + "\n", 403, HEADERS)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 class LoginRequired:
     """Lets only those through who have logged in, by cookie (a browser) or `Authorization: Bearer` (a scraper)."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app, self._token = app, token
+    def __init__(self, app: ASGIApp, token: str, refusals: Refusals) -> None:
+        self._app, self._token, self._refusals = app, token, refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with a login page or 401."""
@@ -49,17 +65,25 @@ class LoginRequired:
         kind, _, shown = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer" and is_token(shown, self._token):
             return True
-        return is_token(request.cookies.get(COOKIE, ""), session_of(self._token))
+        cookie = request.cookies.get(COOKIE, "")
+        if is_token(cookie, session_of(self._token)):
+            return True
+        if shown or cookie:
+            self._refusals.add(request)
+        return False
 
 
-def why_refused(request: Request, token: str) -> str:
+def why_refused(request: Request, token: str, refusals: Refusals) -> str:
     """Why a request that asks for something is not taken; "" where it is."""
     foreign = why_foreign(request.headers)
     if foreign:
         return foreign
     if request.headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":
         return "a control is asked for in application/json"
-    if not is_token(request.headers.get(HEADER, ""), token):
+    shown = request.headers.get(HEADER, "")
+    if not is_token(shown, token):
+        if shown:
+            refusals.add(request)
         return "the token is wrong or missing"
     return ""
 
@@ -67,11 +91,21 @@ def why_refused(request: Request, token: str) -> str:
 def why_foreign(headers: Headers) -> str:
     """Why a request is not from a page of ours; "" where it is."""
     if headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
-        return "asked for by a page of another site"
-    origin = urlsplit(headers.get("Origin", ""))
-    if origin.scheme not in ("http", "https") or origin.netloc != headers.get("Host"):
+        return FOREIGN
+    scheme, _, host = headers.get("Origin", "").partition("://")
+    if scheme not in ("http", "https") or host != headers.get("Host"):
         return "the Origin is not this page's"
     return ""
+
+
+def _is_embedded(headers: Headers) -> bool:
+    """Whether a browser fetches for a page of another site, or shows inside one."""
+    if headers.get("Sec-Fetch-Site") not in ("cross-site", "same-site"):
+        return False
+    return (headers.get("Sec-Fetch-Mode"), headers.get("Sec-Fetch-Dest", "document")) != (
+        "navigate",
+        "document",
+    )
 
 
 async def read_body(request: Request) -> bytes:
@@ -84,7 +118,7 @@ async def read_body(request: Request) -> bytes:
     return body
 
 
-async def log_in(request: Request, token: str) -> Response:
+async def log_in(request: Request, token: str, refusals: Refusals) -> Response:
     """Answer a login form: a cookie for who shows the token."""
     shown = ""
     if not why_foreign(request.headers):
@@ -96,6 +130,5 @@ async def log_in(request: Request, token: str) -> Response:
             answer = RedirectResponse("/", 303, HEADERS)
             answer.set_cookie(COOKIE, session_of(token), httponly=True, samesite="strict", path="/")
             return answer
-    client = request.client.host if request.client else ""
-    _log.warning("console login refused", client=client)
+    refusals.add(request)
     return HTMLResponse(asset("login.html").replace("<!--problem-->", "That is not the token."), 403, HEADERS)

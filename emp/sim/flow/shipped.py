@@ -1,5 +1,6 @@
 """The flow models that come with the package, by name; the first is what the built-in market runs by default."""
 
+import difflib
 from functools import cache
 from pathlib import Path
 
@@ -31,10 +32,12 @@ def flow_file(name: str) -> Path:
     """The file that a model's name stands for: one that comes with the package, or a path."""
     path = SHIPPED.get(name, Path(name))
     if not path.exists():
-        known = ", ".join(["zi", *SHIPPED])
+        known = ["zi", *SHIPPED]
+        near = difflib.get_close_matches(name, known, 1)
+        meant = f"did you mean {near[0]}? else " if near else ""
         raise UsageError(
-            f"no flow model file {name}: estimate one with `emp sim calibrate RECORDING --out {name}`, "
-            f"or use --model with one of {known}"
+            f"no flow model file {name}: {meant}estimate one with `emp sim calibrate RECORDING --out {name}`, "
+            f"or use --model with one of {', '.join(known)}"
         )
     return path
 
