@@ -51,7 +51,8 @@ class Recorder:
 
     def write(self, n: int) -> None:
         """Some more events, committed."""
-        events = random_events(self._market + n, 7)[self._market :]
+        events = random_events(n, 7 + self._market)
+        events["seq"] += self._market
         events["instrument"] = events["seq"] % 2
         events["ts"] = events["ts_recv"] = LiveClock().now_ns() - (n - np.arange(n))
         after = dict(NOWHERE) | {"market": self._market}
