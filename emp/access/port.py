@@ -70,6 +70,22 @@ class Sink(Protocol):
         """Return when there is room for more: for simulators and recordings, which can wait as no network can."""
 
 
+@runtime_checkable
+class HearsOld(Sink, Protocol):
+    """A receiver that can be told of events that were long on their way: nothing may be opened on them."""
+
+    def old(self, rows: Array, age_ns: int) -> None:
+        """EVENT rows [n] have arrived as by `events`, the oldest of them `age_ns` after somebody had received it."""
+
+
+@runtime_checkable
+class Resumes(Protocol):
+    """An access that may begin before now, as one whose market data are kept somewhere."""
+
+    def begin_after(self, ts: int) -> None:
+        """Before `connect`: what was up to `ts` (market time, ns UTC) is known, and is not told again."""
+
+
 class MarketAccess(Protocol):
     """A live market: market data and reports arrive at the sink, commands leave."""
 
@@ -162,6 +178,13 @@ class MarketFeed(Protocol):
 
     async def close(self) -> None:
         """Unsubscribe, log off, leave no task behind."""
+
+
+class QuoteFeed(MarketFeed, Resumes, Protocol):
+    """A feed beside a venue that takes orders and gives no market data."""
+
+    def filled(self, instrument: str, px: int) -> None:
+        """An order of ours has filled at `px` ticks: books far from it are not believed."""
 
 
 class QuarantinedRow(msgspec.Struct, frozen=True):

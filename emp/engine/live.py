@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from emp.access.port import LinkState, MarketAccess, StatesTerms
+from emp.access.port import LinkState, MarketAccess, Resumes, StatesTerms
 from emp.bus.bus import ControlMessage, EventBus
 from emp.core.background import background
 from emp.core.clock import Clock
@@ -175,6 +175,11 @@ class Live(Ending):
         with self._surviving():
             self._bus.publish(self._first_books.believed(rows), self._watchdog.lain_ns())
 
+    def old(self, rows: Array, age_ns: int) -> None:
+        """Queue EVENT rows that were long on their way, as if they had waited here for so long: sizes are 0."""
+        with self._surviving():
+            self._bus.publish(self._first_books.believed(rows), max(age_ns, self._watchdog.lain_ns()))
+
     def report(self, update: OrderUpdate) -> None:
         """Take a report: into the recovery while there is one, else into its queue."""
         with self._surviving():
@@ -235,6 +240,8 @@ class Live(Ending):
             self._recovery = Recovery(self._driver, self._ledger, self._access, self._clock, self._others)
             self._recovery.rebuild()
             self._know_prices(self._recovery.left_ns)
+            if isinstance(self._access, Resumes):
+                self._access.begin_after(self._recovery.left_ns)
             for known in self._rolls.known():  # an earlier process of the run was told; its taps are gone
                 self._taps.control(known)
             self._opening.restore()

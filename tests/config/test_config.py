@@ -146,6 +146,13 @@ def test_the_configuration_is_frozen(write) -> None:
         ),
         ("access: {recording: a.csv}", "access.recording: must be given with connection_protocol: recording"),
         ("access: {connection_protocol: recording}", "access.recording: must be given"),
+        ("access: {connection_protocol: kafka}", "access.connection_protocol: kafka contradicts mode: mock"),
+        (
+            "access: {connection_protocol: kafka}",
+            "access.kafka: must be given with connection_protocol: kafka",
+        ),
+        ("access: {kafka: 'h:9092'}", "access.kafka: contradicts mode: mock over mock"),
+        ("access: {history_s: 60}", "access.history_s: must be given with access.kafka alone"),
         ("risk: {max_turnover_per_minute_lots: 9000}", "max_turnover_per_minute_lots: 9000 is above"),
         ("warm_up_events: 99999999999999999999", "warm_up_events: must be less than or equal to"),
         (

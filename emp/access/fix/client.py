@@ -20,7 +20,7 @@ from emp.access.fix.side import Side
 from emp.access.fix.symbols import Listing
 from emp.access.fix.terms import Phase
 from emp.access.fix.text import FieldError, Scale
-from emp.access.port import Reach, Sink
+from emp.access.port import QuoteFeed, Reach, Sink
 from emp.core.approval import Cleared, command_of
 from emp.core.clock import Clock, LiveClock
 from emp.core.codes import OrderStatus, Reason
@@ -44,7 +44,10 @@ class FixAccess:
         clock: Clock | None = None,
         log: Callable[[str, str], None] | None = None,
         tls: ssl.SSLContext | None = None,
+        quotes: QuoteFeed | None = None,
     ) -> None:
+        """With `quotes` the market data come from there, and none are asked of the venue."""
+        self._quotes = quotes
         self.settings = settings
         self.clock = clock or LiveClock()
         self._dialer = Dialer(settings, self.clock, log, tls)
@@ -75,16 +78,11 @@ class FixAccess:
             raise VenueError(f"{settings.host}: the venue's session is closed now; try again when it opens")
         names = await self._symbols(instruments)
         self.market = Market(instruments, [names[i.name] for i in instruments], dialect, now)
-        self.market.warm_up()
+        if self._quotes is None:
+            self.market.warm_up()
         self.orders = Orders(scales, names, dialect, settings.account, settings.sender)
         self._scales = scales
-        watching = settings.reach is Reach.MARKET
-        sides = [Side(self, self.market, None if dialect.split or watching else self.orders)]
-        self._links = [self._dialer.link(dialect.quote_sub, settings.port, sides[0], self.market)]
-        if dialect.split and not watching:
-            sides.append(Side(self, None, self.orders))
-            port = settings.trade_port or settings.port
-            self._links.append(self._dialer.link(dialect.trade_sub, port, sides[1], None))
+        sides = self._sides()
         for side, link in zip(sides, self._links, strict=True):
             side.link = link
             link.on_loss = side.on_loss
@@ -93,6 +91,34 @@ class FixAccess:
             if why:
                 await self.close()
                 raise VenueError(f"FIX logon at {link.address} failed: {why}")
+        if self._quotes is not None:
+            try:
+                await self._quotes.connect(instruments, sink)
+            except VenueError:
+                await self.close()
+                raise
+
+    def _sides(self) -> list[Side]:
+        """The sessions, with a link for each: one, or one for market data and one for orders; that for orders alone
+        where the market data come from elsewhere.
+        """
+        settings, dialect = self.settings, self.settings.dialect
+        watching = settings.reach is Reach.MARKET
+        market = self.market if self._quotes is None else None
+        sides, self._links = list[Side](), []
+        if market is not None or not dialect.split:
+            sides.append(Side(self, market, None if dialect.split or watching else self.orders))
+            self._links.append(self._dialer.link(dialect.quote_sub, settings.port, sides[0], market))
+        if dialect.split and not watching:
+            sides.append(Side(self, None, self.orders))
+            port = settings.trade_port or settings.port
+            self._links.append(self._dialer.link(dialect.trade_sub, port, sides[-1], None))
+        return sides
+
+    def begin_after(self, ts: int) -> None:
+        """As the port: a venue tells nothing of before, market data from elsewhere may."""
+        if self._quotes is not None:
+            self._quotes.begin_after(ts)
 
     def send(self, cleared: Cleared) -> None:
         """Hand over a command without blocking; its outcome arrives as a report."""
@@ -175,7 +201,9 @@ class FixAccess:
             return
         self._closed = True
         await self._end_tasks()
-        for link in self._links[:1]:
+        if self._quotes is not None:
+            await self._quotes.close()
+        for link in self._links[:1] if self._quotes is None else ():
             if link.session.phase is Phase.ACTIVE:
                 link.session.send(b"V", self.market.unsubscribe())
         await asyncio.gather(*(link.close() for link in self._links))
@@ -242,7 +270,7 @@ class FixAccess:
         if update.clOrdID in self._own_cancels:  # nobody else knows that id
             return
         if self._fills.first(update) and px and not self._recovery.busy:  # else nobody knows when it was
-            self.market.filled(update.instrument, px)
+            (self._quotes or self.market).filled(update.instrument, px)
         self.sink.report(update)
         self._recovery.doubt(update)
         own = f"{update.clOrdID}C"

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 
 from emp.access.paper.venue import PaperVenue
-from emp.access.port import LinkState, MarketAccess, Sink, Source
+from emp.access.port import HearsOld, LinkState, MarketAccess, Sink, Source
 from emp.access.pump import Pump
 from emp.access.together import Together
 from emp.core.approval import Cleared, command_of
@@ -55,17 +55,31 @@ class PaperAccess:
     def events(self, rows: Array) -> None:
         """Pass EVENT rows on one by one, each after the reports that are due by then."""
         for k in range(len(rows)):
-            event = rows[k : k + 1]
-            i = int(event["instrument"][0])
-            try:
-                due = self._order[i].step(self._books[i][0], event[0])
-            except VenueError as error:  # never into the market's transport
-                self._out.ended(error)
+            if not self._step(rows[k : k + 1]):
                 return
-            self._tell(due)
-            self._books[i][0] = event[0]
-            self._newest = (int(event["ts"][0]), self._clock.monotonic_ns())
-            self._out.events(event)
+            self._out.events(rows[k : k + 1])
+
+    def old(self, rows: Array, age_ns: int) -> None:
+        """The same of rows that were long on their way."""
+        for k in range(len(rows)):
+            if not self._step(rows[k : k + 1]):
+                return
+            out = self._out
+            assert isinstance(out, HearsOld)
+            out.old(rows[k : k + 1], age_ns)
+
+    def _step(self, event: Array) -> bool:
+        """Carry the venue over one EVENT row [1]; False where it has failed."""
+        i = int(event["instrument"][0])
+        try:
+            due = self._order[i].step(self._books[i][0], event[0])
+        except VenueError as error:  # never into the market's transport
+            self._out.ended(error)
+            return False
+        self._tell(due)
+        self._books[i][0] = event[0]
+        self._newest = (int(event["ts"][0]), self._clock.monotonic_ns())
+        return True
 
     def report(self, update: OrderUpdate) -> None:
         """The market knows no order of ours: what it says of one is somebody else's."""

@@ -1,6 +1,7 @@
 """From a configuration to the doors to a venue: the same settings for whoever goes through them, and how far it may."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from emp.access.port import MarketFeed, Reach
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from emp.access.ctrader.settings import Settings
     from emp.access.fix.client import FixAccess
     from emp.access.fix.settings import FixSettings
+    from emp.access.kafka.feed import KafkaFeed
     from emp.app.wiring.tokens import TokenFile
 
 
@@ -99,15 +101,33 @@ def fix_settings(
 def open_fix(
     config: SystemConfig, credentials: Mapping[str, Secret], clock: Clock, reach: Reach = Reach.ORDERS
 ) -> "FixAccess":
-    """A FIX venue."""
+    """A FIX venue, its market data from Kafka where the configuration names one."""
     from emp.access.fix.client import FixAccess
 
-    return FixAccess(fix_settings(config, credentials, reach), clock)
+    quotes = open_kafka(config, clock) if config.access.kafka is not None and reach is Reach.ORDERS else None
+    return FixAccess(fix_settings(config, credentials, reach), clock, quotes=quotes)
+
+
+def open_kafka(config: SystemConfig, clock: Clock) -> "KafkaFeed":
+    """The market data of a Kafka."""
+    from emp.access.kafka.feed import KafkaFeed
+    from emp.access.kafka.reader import KafkaReader  # an extra, which who has no Kafka need not have
+
+    access = config.access
+    assert access.kafka is not None
+    return KafkaFeed(
+        partial(KafkaReader, access.kafka),
+        clock,
+        limit_ms=config.risk.stale_after_ms,
+        history_s=access.history_s,
+    )
 
 
 def open_feed(config: SystemConfig, credentials: Mapping[str, Secret], clock: Clock) -> MarketFeed:
     """The market data of a venue: no trade session, and no way to make an order."""
     from emp.access.feed import Feed
 
+    if config.access.connection_protocol == "kafka":
+        return open_kafka(config, clock)
     over = open_ctrader if config.access.connection_protocol == "ctrader" else open_fix
     return Feed(over(config, credentials, clock, Reach.MARKET))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from emp.access.port import Guarded, MarketAccess
 from emp.app.wiring.assembly import engine_limits
 from emp.app.wiring.context import providers_of, slow_context
-from emp.app.wiring.doors import open_ctrader, open_fix
+from emp.app.wiring.doors import open_ctrader, open_fix, open_kafka
 from emp.app.wiring.governed import load_models
 from emp.app.wiring.lease import halt_unknown, open_account
 from emp.app.wiring.mock_market import open_mock
@@ -239,11 +239,13 @@ def open_access(
         return FixLoopback(open_mock(config, instruments, clock), clock)
     if protocol == "recording":
         return _played(config, instruments, clock)
-    access: MarketAccess = (
-        open_ctrader(config, credentials, clock)
-        if protocol == "ctrader"
-        else open_fix(config, credentials, clock)
-    )
+    access: MarketAccess
+    if protocol == "kafka":
+        access = open_kafka(config, clock)
+    elif protocol == "ctrader":
+        access = open_ctrader(config, credentials, clock)
+    else:
+        access = open_fix(config, credentials, clock)
     if config.mode == "live":
         return access
     from emp.access.paper.access import PaperAccess

@@ -34,7 +34,7 @@ from emp.core.errors import ConfigError
 Mode = Literal["mock", "observe", "paper", "live"]
 Impl = Literal["linear", "mamba2", "mamba3"]
 Standby = Literal["none", "linear", "mamba2"]
-Protocol = Literal["fix", "ctrader", "recording", "mock"]
+Protocol = Literal["fix", "ctrader", "recording", "kafka", "mock"]
 
 DEFAULT_IMPL: Impl = "mamba3"
 """The shipped artifact that serves where nothing else is said."""
@@ -47,8 +47,8 @@ COOL_DOWN_EVENTS = 128
 
 PROTOCOLS_OF: dict[str, tuple[str, ...]] = {
     "mock": ("mock", "fix", "recording"),
-    "observe": ("fix", "ctrader"),
-    "paper": ("fix", "ctrader", "recording"),
+    "observe": ("fix", "ctrader", "kafka"),
+    "paper": ("fix", "ctrader", "recording", "kafka"),
     "live": ("fix", "ctrader"),
 }
 """Which connection protocols make sense in a mode: mock never dials out (its FIX venue is its own, on loopback),
@@ -126,6 +126,12 @@ class Access(Section):
         None  # the recorded file, with connection_protocol: recording; of several instruments NAME: FILE for each
     )
     speed: Positive = 1.0  # recorded seconds per second, for `recording` and `mock`
+    kafka: Text | None = (
+        None  # HOST:PORT of brokers, with commas between, that have the market data: with kafka, or fix in mode live
+    )
+    history_s: Annotated[
+        float, Field(ge=0.0, le=604_800.0, allow_inf_nan=False), BeforeValidator(_number)
+    ] = 0.0  # of the topic's past that a start reads to warm up; nothing is opened on what is older than stale_after_ms
 
 
 class Model(Section):
@@ -453,6 +459,7 @@ def _contradictions(config: SystemConfig) -> Iterable[str]:
         yield from _unlike_instruments(access, config.instruments.names)
     if access.speed != 1.0 and access.connection_protocol in ("fix", "ctrader") and config.mode != "mock":
         yield "access.speed: a real market cannot be sped up; remove it"
+    yield from _of_kafka(config)
     yield from _other_accounts(access)
     for name in Mirrors.model_fields:
         if carries_password(getattr(config.mirrors, name) or ""):
@@ -506,6 +513,21 @@ def _unlike_instruments(access: Access, names: tuple[str, ...]) -> Iterable[str]
         yield f"access.recording: name a file for each instrument, as in '{names[0]}: FILE'"
     elif isinstance(recorded, dict) and set(recorded) != set(names):
         yield f"access.recording: has files of {', '.join(recorded)}, instruments.names are {', '.join(names)}"
+
+
+def _of_kafka(config: SystemConfig) -> Iterable[str]:
+    """Market data from Kafka go with orders on paper, or over a FIX session in mode live."""
+    access = config.access
+    protocol = access.connection_protocol
+    if protocol == "kafka" and access.kafka is None:
+        yield "access.kafka: must be given with connection_protocol: kafka"
+    if access.kafka is not None and protocol != "kafka" and (config.mode, protocol) != ("live", "fix"):
+        yield (
+            f"access.kafka: contradicts mode: {config.mode} over {protocol}: market data from Kafka go with"
+            " connection_protocol: kafka, or with fix in mode live"
+        )
+    if access.history_s and access.kafka is None:
+        yield "access.history_s: must be given with access.kafka alone: nothing else has a past"
 
 
 def _of_the_lease(config: SystemConfig) -> Iterable[str]:

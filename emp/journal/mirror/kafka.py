@@ -13,27 +13,21 @@ from contextlib import suppress
 from typing import Any
 
 import confluent_kafka.admin
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer
 
+from emp.core.kafka_cursors import ANSWER_S, TRANSACTION_S, newest_cursor, quiet
+from emp.core.market_topic import CURSORS
 from emp.journal.mirror.follow import NOWHERE, Batch, Instrument
 from emp.journal.mirror.records import TOPICS, records_of
 from emp.journal.mirror.sink import MirrorError
 
 _admin: Any = confluent_kafka.admin  # its types name neither topics nor offsets
 
-CURSORS = "mirror_cursors"
-"""Compacted: by run, the positions up to which everything is committed, and the grid of its instruments."""
-
 PARTITIONS = 16
 """Of a topic that this makes; one that is there stays as it is."""
 
 TIMED = {"message.timestamp.type": "LogAppendTime"}
 """A record's time is when Kafka took it: by market time, a run of last year would be past its retention at once."""
-
-TRANSACTION_S = 20.0
-"""After which Kafka itself ends what a mirror that has died had open."""
-
-ANSWER_S = 10.0
 
 
 class KafkaSink:
@@ -59,7 +53,7 @@ class KafkaSink:
                 "partitioner": "murmur2_random",
                 "compression.type": "lz4",
                 "linger.ms": 5,
-                "error_cb": _quiet,
+                "error_cb": quiet,
             }
         )
         try:
@@ -68,7 +62,7 @@ class KafkaSink:
             raise _failure(error) from None
 
     def _make_topics(self) -> None:
-        admin = _admin.AdminClient(self._servers | {"error_cb": _quiet})
+        admin = _admin.AdminClient(self._servers | {"error_cb": quiet})
         try:
             there = admin.list_topics(timeout=ANSWER_S).topics
             wanted = [_admin.NewTopic(name, PARTITIONS, config=TIMED) for name in TOPICS if name not in there]
@@ -81,7 +75,12 @@ class KafkaSink:
 
     def positions(self) -> dict[str, int]:
         """The newest cursor of this run among the committed ones."""
-        value = newest_cursor(self._servers, self._run)
+        try:
+            value = newest_cursor(self._servers, self._run)
+        except KafkaException as error:
+            raise _failure(error) from None
+        except TimeoutError as error:
+            raise MirrorError(f"kafka: {error}") from None
         return dict(NOWHERE) if value is None else dict(NOWHERE) | value["positions"]
 
     def write(self, batch: Batch) -> None:
@@ -121,84 +120,12 @@ class KafkaSink:
             self._producer.flush(0)
 
 
-def newest_cursor(servers: dict[str, Any], run: str) -> dict[str, Any] | None:
-    """The newest committed cursor of a run; None where there is none.
-
-    Whatever was begun before this was called has ended when it answers: a transaction of another run that is still open
-    hides later ones.
-    """
-    place = TopicPartition(CURSORS, 0)
-    admin = _admin.AdminClient(servers | {"error_cb": _quiet})
-    try:
-        end = _end(admin, place, IsolationLevel.READ_UNCOMMITTED)
-        give_up = time.monotonic() + 2 * TRANSACTION_S
-        while _end(admin, place, IsolationLevel.READ_COMMITTED) < end:
-            if time.monotonic() > give_up:
-                raise MirrorError("kafka: another mirror's transaction does not end")
-            time.sleep(0.2)
-        return _search_back(servers, run, end)
-    except KafkaException as error:
-        raise _failure(error) from None
-
-
-def _end(admin: Any, place: Any, level: Any) -> int:
-    asked = admin.list_offsets(
-        {place: _admin.OffsetSpec.latest()}, isolation_level=level, request_timeout=ANSWER_S
-    )
-    return int(asked[place].result(ANSWER_S).offset)
-
-
-def _search_back(servers: dict[str, Any], run: str, end: int) -> dict[str, Any] | None:
-    """Read from the end towards the beginning, in windows that double, until the run is found."""
-    settings = {
-        "group.id": "emp-mirror",
-        "enable.auto.commit": False,
-        "isolation.level": "read_committed",
-        "enable.partition.eof": True,
-        "auto.offset.reset": "earliest",
-        "error_cb": _quiet,
-    }
-    consumer = Consumer(servers | settings)
-    try:
-        window = 64
-        while True:
-            first = max(0, end - window)
-            found = None
-            consumer.assign([TopicPartition(CURSORS, 0, first)])
-            give_up = time.monotonic() + 2 * ANSWER_S
-            while True:
-                message = consumer.poll(1.0)
-                if message is None:
-                    if time.monotonic() > give_up:
-                        raise MirrorError("kafka: does not answer with its cursors")
-                    continue
-                error = message.error()
-                if error is not None:
-                    if error.code() == KafkaError._PARTITION_EOF:
-                        break
-                    raise KafkaException(error)
-                if message.key() == run.encode():
-                    found = message.value()
-            if found is not None:
-                value: dict[str, Any] = json.loads(found)
-                return value
-            if first == 0:
-                return None
-            window *= 8
-    finally:
-        consumer.close()
-
-
 def _made(future: Any) -> None:
     try:
         future.result(ANSWER_S)
     except KafkaException as error:
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise
-
-
-def _quiet(_: object) -> None:
-    """Connections that come and go are told by what was asked of them."""
 
 
 def _failure(error: KafkaException) -> MirrorError:

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 
 from emp.core.codes import Action, Reason
 from emp.core.contracts import Control, DegradedMode, OrderUpdate, RiskBreach
+from emp.core.market_topic import MARKET, encode_market
 from emp.core.records import Array
 from emp.journal.mirror.follow import Batch, Line
 from emp.journal.records import LedgerEvent, Note
 
-MARKET = "market_data_update"
 ORDER = "order_update"
 BREACH = "risk_breach"
 DEGRADED = "degraded_mode"
@@ -39,7 +38,8 @@ class Record(NamedTuple):
 def records_of(run: str, instruments: tuple[str, ...], batch: Batch) -> Iterator[Record]:
     """Yield everything in a batch as records: equal batches give equal bytes."""
     yield from _ledger(run, batch.ledger)
-    yield from _market(run, instruments, batch)
+    for key, event in encode_market(run, instruments, batch.numbers("market"), batch.market):
+        yield Record(MARKET, key.encode(), event)
     yield from _actions(run, instruments, batch)
     for stream in ("monitor", "latency"):
         lines: list[Line] = getattr(batch, stream)
@@ -76,34 +76,6 @@ def _on_bus(body: object) -> OrderUpdate | RiskBreach | DegradedMode | None:
             ts=body.ts,
         )
     return None
-
-
-def _market(run: str, instruments: tuple[str, ...], batch: Batch) -> Iterator[Record]:
-    rows, used = batch.market, np.maximum(batch.market["n_bid"], batch.market["n_ask"]).tolist()
-    ladders = np.stack([rows[name] for name in ("bid_px", "bid_sz", "ask_px", "ask_sz")], axis=2).tolist()
-    names = ("ts", "seq", "ts_recv", "instrument", "flags", "trade_px", "trade_qty", "trade_qty_last")
-    columns = zip(*(rows[name].tolist() for name in names), strict=True)
-    for n, deep, ladder, row in zip(batch.numbers("market"), used, ladders, columns, strict=True):
-        ts, seq, received, which, flags, px, qty, last = row
-        best = ladder[0]
-        value = {
-            "run": run,
-            "n": n,
-            "instrument": instruments[which],
-            "bid": best[0],
-            "ask": best[2],
-            "bid_sz": best[1],
-            "ask_sz": best[3],
-            "depth": ladder[:deep],
-            "ts": ts,
-            "seq": seq,
-            "ts_recv": received,
-            "flags": flags,
-            "trade_px": px,
-            "trade_qty": qty,
-            "trade_qty_last": last,
-        }
-        yield Record(MARKET, instruments[which].encode(), _encode(value))
 
 
 def _actions(run: str, instruments: tuple[str, ...], batch: Batch) -> Iterator[Record]:
