@@ -105,10 +105,17 @@ def _cluster(address: str) -> Iterator[Any]:
         ray.init(address=address, logging_level="CRITICAL", log_to_driver=False)
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(f"--ray {address}: no cluster answers: {_short(error)}") from error
+    _quieten(ray)
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _quieten(ray: Any) -> None:
+    """Keep off stdout, which is for results, what Ray tells there of workers that died: it is said in one line here."""
+    with suppress(AttributeError):  # it has no switch for that
+        ray._private.worker.print_to_stdstream = lambda *told, **more: None
 
 
 def _reach(address: str) -> None:
