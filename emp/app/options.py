@@ -2,12 +2,24 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
 
 REGISTRY_VARIABLE = "EMP_REGISTRY"
 """Names the folder of models, evidence and decisions for every command that reads or writes it."""
 
 EVIDENCE_HELP = "Registry folder to write signed evidence to."
+
+Jobs = Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")]
+
+Ray = Annotated[
+    str,
+    typer.Option(
+        help="Work on a Ray cluster instead: HOST:PORT of its head, or auto on a machine of it. --jobs: workers there; "
+        "0: as many as it has processors."
+    ),
+]
 
 T = TypeVar("T", bound=tuple[Any, ...])
 R = TypeVar("R")

@@ -27,6 +27,7 @@ EXTRA_OF = {
     "confluent_kafka": "kafka",
     "psycopg": "timescale",
     "redis": "redis",
+    "ray": "ray",
     "importlinter": "dev",
 }
 """Extra by the top-level module that it brings."""

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
@@ -29,6 +30,8 @@ ENDS_WITHIN_S = 5.0
 
 _unprepared: Exception | None = None
 """What `prepare` has raised in this process."""
+
+THREADS = "OMP_NUM_THREADS"
 
 IN_HAND = 2
 """Parts that are given out for each process, so that none waits for the next."""
@@ -62,7 +65,8 @@ def in_processes(
     try:
         while True:
             for part in islice(left, jobs * IN_HAND - len(waiting)):
-                waiting[pool.submit(_make, make, part)] = part
+                with _one_thread():
+                    waiting[pool.submit(_make, make, part)] = part
                 started.update(pool._processes or {})
             if not waiting:
                 break
@@ -82,6 +86,18 @@ def in_processes(
         )
         raise UsageError(f"{told}: {how}") from error
     pool.shutdown()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A process that is begun meanwhile computes with one thread, unless told otherwise: the others are at work too."""
+    told = THREADS in os.environ
+    os.environ.setdefault(THREADS, "1")
+    try:
+        yield
+    finally:
+        if not told:
+            del os.environ[THREADS]
 
 
 def _how_ended(processes: Sequence[BaseProcess], jobs: int) -> str:

@@ -15,7 +15,8 @@ from emp.engine.lease import Lease
 from emp.observe.board import Board
 from emp.observe.lease_view import LeaseView
 
-_LOOKS: Final = 12  # a term
+LOOKS: Final = 12
+"""Renewals of a lease in its term."""
 _S: Final = 1e9
 
 _log = structlog.get_logger(__name__)
@@ -32,7 +33,7 @@ class LeaseKeeper:
         self._beat_ns: int | None = None  # when the loop turned last; None before there is one
         self._renewed_ns = clock.monotonic_ns()
         self._said = ""
-        self._thread = background().every(lease.terms.term_ns / _LOOKS / _S, self._step, "lease")
+        self._thread = background().every(lease.terms.term_ns / LOOKS / _S, self._step, "lease")
         board.lease = self.view
 
     @property

@@ -15,10 +15,10 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from emp.core.code_version import code_version
 from emp.core.errors import GovernanceError
 from emp.governance.chain import Chain, Entry, exclusive
 from emp.governance.seal import KINDS, Keys, Role, content_address, read_envelope, write_sealed
-from emp.journal.run import code_version
 
 Kind = Literal[
     "evaluation",

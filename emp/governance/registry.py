@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from emp.core.clock import Clock
+from emp.core.code_version import code_version
 from emp.core.disk import disk, make_folders
 from emp.core.errors import GovernanceError
 from emp.governance.chain import Chain, Entry, exclusive
@@ -35,7 +36,6 @@ from emp.governance.standing import (
     refuse_cut_ledgers,
     withdrawal,
 )
-from emp.journal.run import code_version
 from emp.model.artifact import OWN, Artifact, Manifest, save, title
 
 ARTIFACTS = ("linear", "mamba2", "mamba3")

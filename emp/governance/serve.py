@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emp.core.clock import Clock
+from emp.core.code_version import code_version
 from emp.core.errors import GovernanceError
 from emp.engine.watched_days import DAY_NS
 from emp.governance.evidence import Evidence, Signed
@@ -15,7 +16,6 @@ from emp.governance.reference import FAIR
 from emp.governance.registry import Registry
 from emp.governance.runs import Going
 from emp.governance.seal import content_address
-from emp.journal.run import code_version
 from emp.model.artifact import read_manifest
 
 GATES_SHA256 = "3acad92b313e2cf153ab8cd07965f5366d6eb941ee3a3bb4d67129a9d56dbc68"

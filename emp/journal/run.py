@@ -24,41 +24,24 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from emp.core.code_version import code_version
 from emp.core.disk import disk, make_folders, write_new
 from emp.core.errors import JournalError, UsageError
 from emp.core.instrument import Instrument
-from emp.core.numba.cache import PACKAGE
 from emp.core.records import Array
 from emp.journal.files import file_sha256, is_link, is_there, listed, remove, write_atomically
-from emp.version import __version__
 
 CONTINUED = "continued"
 """Kind of the ledger's note that another process goes on with a run, of other settings perhaps."""
 
-FACTS = ("core/data", "access/recordings/formats")
-"""Folders of the package whose YAML changes what a model earns or sees: other fees are other code."""
-
 MANIFEST = "manifest.json"
 _META = "meta.json"
-
-
-@cache
-def code_version() -> str:
-    """Release and hash of the package's sources, with the facts that ship beside them (fees, hours, formats): two runs
-    of equal code have equal versions.
-    """
-    digest = hashlib.sha256()
-    facts = (path for folder in FACTS for path in (PACKAGE / folder).glob("*.yaml"))
-    for path in sorted([*PACKAGE.rglob("*.py"), *facts]):
-        digest.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode() + path.read_bytes())
-    return f"{__version__}+{digest.hexdigest()[:12]}"
 
 
 def other_release(manifest: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
-"""Markets that leagues are played in, and leagues on local processes."""
+"""Markets that leagues are played in, and leagues over workers."""
 
 from collections.abc import Iterator
 
-from emp.core.processes import in_processes
+from emp.core.spread import Workers, spread
 from emp.league.generations import SeedResult, Setting, play_league
 
 MARKETS = {
@@ -17,13 +17,9 @@ MARKETS = {
 """A share whose spread is some thirty ticks, and a market one to two ticks wide with queues of a few lots."""
 
 
-def sweep(jobs: list[tuple[Setting, int]], processes: int) -> Iterator[SeedResult]:
-    """Play leagues, (setting, seed), on local processes and yield them as they end."""
-    if processes == 1 or len(jobs) == 1:
-        for setting, seed in jobs:
-            yield play_league(setting, seed)
-        return
-    for _, result in in_processes(_play, jobs, processes):
+def sweep(jobs: list[tuple[Setting, int]], workers: Workers) -> Iterator[SeedResult]:
+    """Play leagues, (setting, seed), and yield them as they end."""
+    for _, result in spread(_play, jobs, workers):
         yield result
 
 

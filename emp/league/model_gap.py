@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from emp.core.processes import in_processes
+from emp.core.spread import Workers, spread
 from emp.league.evolve import Budget
 from emp.league.generations import Setting
 from emp.league.match import Table
@@ -70,12 +70,9 @@ def measure(job: Job) -> Measured:
     return Measured(s.name, job.seed, model, model if same else gap_of(job.reference))
 
 
-def measure_all(jobs: list[Job], processes: int) -> Iterator[Measured]:
-    """Measure on local processes; what is done comes as it ends."""
-    if processes == 1 or len(jobs) == 1:
-        yield from map(measure, jobs)
-        return
-    for _, found in in_processes(measure, jobs, processes):
+def measure_all(jobs: list[Job], workers: Workers) -> Iterator[Measured]:
+    """Measure; what is done comes as it ends."""
+    for _, found in spread(measure, jobs, workers):
         yield found
 
 

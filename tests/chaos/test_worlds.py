@@ -18,6 +18,7 @@ from emp.app.chaos.world import World
 from emp.app.cli import app
 from emp.bus.bus import EventBus
 from emp.core.errors import UsageError
+from emp.core.spread import ALONE
 from emp.engine import checkpoint
 from emp.engine.driver import Driver
 from emp.engine.live import Live
@@ -89,7 +90,7 @@ def test_another_seed_plays_otherwise() -> None:
 @pytest.mark.parametrize("ten", range(5))
 def test_nothing_is_violated(ten: int) -> None:
     """Ten seeds; `emp chaos` plays as many as one likes."""
-    bad = [one for one in sweep(range(10 * ten, 10 * ten + 10), jobs=1) if one.violations]
+    bad = [one for one in sweep(range(10 * ten, 10 * ten + 10), workers=ALONE) if one.violations]
     assert bad == []
 
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from emp.app.cli import app
 from emp.app.finetune import ablation
+from emp.core.spread import Workers
 from emp.governance.evidence import Store
 from emp.model.artifact import load
 from emp.perception.schema import schema_hash
@@ -181,21 +182,23 @@ def test_the_table_of_the_ways_is_the_same_again_from_what_lies_in_the_folder_an
 
     asked: list[str] = []
 
-    def here(make: Any, parts: Any, jobs: int, *, prepare: Any, given: Any) -> Any:
-        """In place of processes, which do not see the markets of a test. What is handed over must go as bytes."""
-        assert jobs == 2, "a market and seed for each"
-        prepare(*pickle.loads(pickle.dumps(given)))
+    def here(make: Any, parts: Any, workers: Workers, *, prepare: Any, given: Any) -> Any:
+        """In place of workers, which do not see the markets of a test. What is handed over must go as bytes."""
+        assert workers in (Workers(2), Workers(5, "auto")), "a market and seed for each process"
         for part in parts:
-            asked.append(make.__name__)
+            prepare(*pickle.loads(pickle.dumps(given)))  # for each: what one knows another need not
+            asked.append(part.name)
             yield part, pickle.loads(pickle.dumps(make))(pickle.loads(pickle.dumps(part)))
 
-    monkeypatch.setattr(ablation, "in_processes", here)
+    monkeypatch.setattr(ablation, "spread", here)
     monkeypatch.setattr(ablation, "_prepared", [])
-    words[2] = str(tmp_path / "beside")
-    beside = run(*words, "--jobs", "5")
-    assert without_time(beside.output) == without_time(first.output)
-    assert asked == ["_make_base"] * 2 + ["_make_results"] * 2
-    assert {path.name for path in (tmp_path / "beside/results").iterdir()} == set(files)
+    for folder, more in (("beside", ()), ("away", ("--ray", "auto"))):
+        asked.clear()
+        words[2] = str(tmp_path / folder)
+        beside = run(*words, "--jobs", "5", *more)
+        assert without_time(beside.output) == without_time(first.output)
+        assert asked == [*(f"base of seed {k}" for k in (0, 1)), *(f"EURUSD, seed {k}" for k in (0, 1))]
+        assert {path.name for path in (tmp_path / folder / "results").iterdir()} == set(files)
 
 
 def leave(*_: object) -> None:

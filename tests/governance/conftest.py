@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emp.core.code_version import code_version
 from emp.core.records import HORIZON_NAMES
 from emp.engine.watched_days import DAY_NS
 from emp.governance.collect import of_league
@@ -19,7 +20,6 @@ from emp.governance.paper import Asked
 from emp.governance.paper_source import Source
 from emp.governance.registry import Registry
 from emp.governance.runs import of_end, of_start
-from emp.journal.run import code_version
 from emp.model.artifact import Artifact, Manifest, save
 from emp.perception.schema import schema_hash
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emp.app.wiring.examples import examples
+from emp.core.code_version import code_version
 from emp.core.instrument import find
 from emp.engine.watched_days import InstrumentDay, WatchedDay
 from emp.governance.evidence import Evidence, Kind, Record, new_evidence
@@ -18,7 +19,6 @@ from emp.governance.paper import evidence_of, of_contest
 from emp.governance.paper_source import Source
 from emp.governance.registry import Registry
 from emp.journal.files import file_sha256
-from emp.journal.run import code_version
 from emp.model.artifact import Artifact
 from emp.train.judge.blocks import trade_measures
 from tests.governance.conftest import (

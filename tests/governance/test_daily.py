@@ -23,6 +23,7 @@ from emp.app.wiring.paper_days import observe_run, record_start
 from emp.app.wiring.rerun import verify_run
 from emp.app.wiring.snapshot import snapshot
 from emp.core.clock import Clock, LeaseClock, LiveClock, SimClock
+from emp.core.code_version import code_version
 from emp.core.config.config import SystemConfig
 from emp.core.config.secrets import Secret
 from emp.core.errors import GovernanceError, JournalError, VenueError
@@ -40,7 +41,7 @@ from emp.governance.paper import Asked, days_of, paper_lacks, told_whole
 from emp.journal.held import held
 from emp.journal.latency_log import LATENCY
 from emp.journal.monitor_log import read_monitor
-from emp.journal.run import RunFolder, code_version
+from emp.journal.run import RunFolder
 from emp.observe.board import Board
 from emp.sim.venues.fix.venue import FixVenue, VenueSettings
 from tests.fix.markets import Toy

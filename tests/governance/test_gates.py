@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emp.app.governed import markdown_of
+from emp.core.code_version import code_version
 from emp.core.errors import GovernanceError
 from emp.governance.bounds import bounds, t_cdf, t_quantile
 from emp.governance.collect import of_league, of_steps
@@ -17,7 +18,6 @@ from emp.governance.evidence import Data, Evidence
 from emp.governance.gates import Gates, Rule, read_gates, rules
 from emp.governance.judge import NO_EVIDENCE, Case, Judgement, Verdict, judge, judge_gate
 from emp.governance.registry import Registry
-from emp.journal.run import code_version
 from emp.model.artifact import Artifact
 from tests.governance.conftest import (
     GOOD,

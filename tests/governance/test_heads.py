@@ -18,6 +18,7 @@ from emp.app.wiring.daily import AWAKE_S, Hourly
 from emp.app.wiring.heads import durable_events, refuse_cut, sign_head
 from emp.app.wiring.paper_days import observe_run, record_start
 from emp.core.clock import LiveClock, SimClock
+from emp.core.code_version import code_version
 from emp.core.errors import GovernanceError, JournalError
 from emp.core.instrument import find
 from emp.core.records import DECISION, MARKET_STATE, Array, empty_events
@@ -35,7 +36,7 @@ from emp.journal.digest import digest
 from emp.journal.latency_log import HOUR_NS, LATENCY, LatencyLog, read_latency
 from emp.journal.market import MarketJournal
 from emp.journal.monitor_log import MONITOR
-from emp.journal.run import RunFolder, code_version
+from emp.journal.run import RunFolder
 from emp.journal.tail import TAIL
 from tests.governance.conftest import ask, paper, run_of
 from tests.governance.test_paper import MODEL, weeks

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from emp.app.cli import app
 from emp.app.integrity import too_few
+from emp.core.code_version import code_version
 from emp.core.errors import DataError, GovernanceError, JournalError
 from emp.core.records import DECISION, EVENT, HORIZONS, Array, empty_events
 from emp.engine.load import LoadedModel
@@ -23,7 +24,6 @@ from emp.governance.evidence import Evidence
 from emp.governance.gates import Gates, read_gates, rules
 from emp.governance.judge import NO_EVIDENCE, Case, Verdict, judge_gate
 from emp.governance.registry import Registry
-from emp.journal.run import code_version
 from emp.model.artifact import Artifact
 from emp.train.data.table import FeatureTable, extract_features
 from emp.train.judge import masking, stretch

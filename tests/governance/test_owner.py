@@ -15,6 +15,7 @@ from emp.app.wiring.governed import load_models
 from emp.app.wiring.heads import refuse_cut, sign_head
 from emp.app.wiring.paper_days import record_start
 from emp.core.clock import LiveClock, SimClock
+from emp.core.code_version import code_version
 from emp.core.errors import GovernanceError, JournalError
 from emp.core.instrument import find
 from emp.engine.choose import load_model
@@ -29,7 +30,6 @@ from emp.governance.registry import Registry
 from emp.governance.runs import of_end
 from emp.journal import run as journal_run
 from emp.journal.monitor_log import MONITOR
-from emp.journal.run import code_version
 from tests.governance.conftest import ask, integrity, paper, run_of, runs
 from tests.governance.test_heads import Run
 from tests.governance.test_paper import MODEL, weeks

@@ -11,6 +11,7 @@ import pytest
 
 from emp.app.wiring.paper_days import observe_run
 from emp.core.clock import LiveClock, SimClock
+from emp.core.code_version import code_version
 from emp.core.errors import GovernanceError, JournalError
 from emp.core.instrument import find
 from emp.core.records import Array
@@ -35,7 +36,7 @@ from emp.governance.runs import of_end, of_start
 from emp.governance.seal import content_address
 from emp.journal.latency_log import LATENCY, Hour, read_latency
 from emp.journal.monitor_log import MONITOR, MonitorLog, read_monitor
-from emp.journal.run import RunFolder, code_version
+from emp.journal.run import RunFolder
 from emp.model.artifact import Artifact
 from emp.observe.board import Board
 from tests.engine.test_monitor import market, named

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from emp.core.code_version import code_version
 from emp.core.errors import GovernanceError
 from emp.core.records import Array
 from emp.governance.evidence import Data, Evidence, Record, new_evidence
@@ -22,7 +23,6 @@ from emp.governance.judge import Case, judge_gate
 from emp.governance.paper import judge_day, paper_lacks
 from emp.governance.registry import Registry
 from emp.governance.sound import COUNTS, DAY_MEANS, MEANS, VALUES, impossible, pseudo_range
-from emp.journal.run import code_version
 from emp.model.artifact import Artifact
 from emp.train.judge.blocks import pseudo_values
 from tests.governance.conftest import (

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from emp.core.clock import LiveClock
+from emp.core.code_version import code_version
 from emp.core.instrument import find
 from emp.engine.engine import Engine
 from emp.engine.journal_tap import JournalTap, journalled_rows
@@ -26,7 +27,7 @@ from emp.governance.evidence import Evidence
 from emp.governance.paper import of_contest
 from emp.governance.paper_source import Source
 from emp.journal.monitor_log import MONITOR, MonitorLog, line_of
-from emp.journal.run import RunFolder, code_version
+from emp.journal.run import RunFolder
 from emp.observe.board import Board
 from tests.engine.test_monitor import market, named
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emp.core.code_version import code_version
 from emp.core.records import Array
 from emp.governance.evidence import Evidence, Record
 from emp.governance.gates import Gates, read_gates, rules
 from emp.governance.judge import Case, Verdict, judge_gate
 from emp.governance.overfitting import deflated, overfitting, share_overfitted
 from emp.governance.registry import Registry
-from emp.journal.run import code_version
 from emp.model.artifact import Manifest
 from tests.governance.conftest import REFERENCE, TRAINED, evaluation
 

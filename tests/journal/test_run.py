@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emp.core.code_version import code_version
 from emp.core.errors import JournalError, UsageError
 from emp.core.records import ACCOUNT, DECISION, EVENT
 from emp.journal.ledger import Ledger
-from emp.journal.run import RunFolder, build_manifest, code_version
+from emp.journal.run import RunFolder, build_manifest
 
 
 def manifest(data: tuple[Path, ...] = (), **config: Any) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """A registry in which a shipped model was promoted, without the evidence that a promotion asks for."""
 
+from emp.core.code_version import code_version
 from emp.engine.choose import load_model
 from emp.governance.gates import read_gates
 from emp.governance.judge import Judgement
 from emp.governance.registry import Registry
 from emp.governance.seal import content_address, write_sealed
-from emp.journal.run import code_version
 
 
 def promote(registry: Registry, name: str, **more: str) -> str:

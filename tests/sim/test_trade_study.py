@@ -9,7 +9,7 @@ from emp.decision.rule import Part
 from emp.engine.choose import load_model
 from emp.engine.limits import EngineLimits
 from emp.sim.flow.shipped import named_flow
-from emp.sim.measure.ablation import ablation, ablation_lines, study_ablation
+from emp.sim.measure.ablation import Sessions, ablation, ablation_lines, study_ablation
 from emp.sim.measure.trade_study import TradeStudy, study_trading
 
 pytestmark = pytest.mark.usefixtures("compiled_engine")
@@ -48,9 +48,7 @@ def test_a_part_that_is_left_out_is_not_used_and_the_whole_is_the_rule_in_earnes
         find("GOOG"),
         load_model("linear"),
         EngineLimits(),
-        sessions=8,
-        events=20_000,
-        start_px=58_000,
+        Sessions(8, 20_000, 58_000),
         parts=(Part.JOIN, Part.WORTH, Part.CANCEL),
     )
     assert found.pnl_ticks == pytest.approx(study().pnl_ticks), "the whole rule is not the one that trades"

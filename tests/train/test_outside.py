@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from emp.app.cli import app
 from emp.app.leave_out import _judge_artifacts, _passed_over
+from emp.core.code_version import code_version
 from emp.core.errors import UsageError
 from emp.core.records import HORIZON_NAMES
 from emp.engine.choose import load_model
@@ -22,7 +23,6 @@ from emp.governance.gates import Rule, read_gates, rules
 from emp.governance.judge import Case, Verdict, judge_gate
 from emp.governance.outside import OF_MARKET, SKILL
 from emp.journal.files import file_sha256
-from emp.journal.run import code_version
 from emp.train.judge.leave_out import Budget
 from tests.kit.datasets import market, write_quotes
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
+from emp.core.code_version import code_version
 from emp.core.disk import make_folders
 from emp.core.errors import UsageError
 from emp.core.processes import in_processes
-from emp.journal.run import code_version
 
 if TYPE_CHECKING:
     from emp.app.bench.reverted import Drill

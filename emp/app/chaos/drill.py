@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +17,9 @@ import msgspec
 from emp.app.chaos.market import EVENTS
 from emp.app.chaos.promises import Violation
 from emp.app.chaos.world import Outcome, World, warm_up
+from emp.core.code_version import code_version
 from emp.core.errors import UsageError
-from emp.core.processes import in_processes
-from emp.journal.run import code_version
+from emp.core.spread import Workers, spread
 from emp.sim.chaos.plan import Plan, drawn
 
 _M_MMAP_THRESHOLD = -3
@@ -103,20 +103,14 @@ def _memory() -> str | None:
 def sweep(
     seeds: Iterable[int],
     *,
-    jobs: int,
+    workers: Workers,
     kinds: Sequence[str] = (),
     until: Callable[[], bool] = lambda: False,
 ) -> Iterator[Result]:
-    """Play seeds on `jobs` processes and yield their results as they come; no new one once `until` says so."""
-    if jobs == 1:
-        prepare()
-        for seed in seeds:
-            if until():
-                return
-            yield result_of(seed, kinds)
-        return
+    """Play seeds and yield their results as they come; no new one once `until` says so."""
+    most = len(seeds) if isinstance(seeds, Sized) else 0
     in_time = itertools.takewhile(lambda seed: not until(), seeds)
-    for _, result in in_processes(partial(result_of, kinds=kinds), in_time, jobs, prepare=prepare):
+    for _, result in spread(partial(result_of, kinds=kinds), in_time, workers, prepare=prepare, most=most):
         yield result
 
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from emp.app.governed import GatesFile, Json
-from emp.app.options import EVIDENCE_HELP, REGISTRY_VARIABLE
+from emp.app.options import EVIDENCE_HELP, REGISTRY_VARIABLE, Jobs, Ray
 
 if TYPE_CHECKING:
     from emp.app.finetune.against_head import AgainstHead
+    from emp.core.spread import Workers
     from emp.governance.evidence import Evidence
     from emp.governance.gates import Gates
+    from emp.model.artifact import Manifest
     from emp.train.data.data import Dataset
     from emp.train.judge.ablations import Variant
 
@@ -43,7 +45,8 @@ def ablate(
     ] = None,
     gates: GatesFile = None,
     evidence: Annotated[Path | None, typer.Option(help=EVIDENCE_HELP, envvar=REGISTRY_VARIABLE)] = None,
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0,
+    jobs: Jobs = 0,
+    ray: Ray = "",
     seed: Annotated[int, typer.Option(min=0, help="Names the run of random numbers.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -55,15 +58,15 @@ def ablate(
     import tempfile
 
     from emp.app.governed import print_judgement, shown
-    from emp.core.platform import usable_cores
+    from emp.core.code_version import code_version
+    from emp.core.spread import Workers
     from emp.governance.gates import read_gates
     from emp.governance.judge import Case, judge
-    from emp.journal.run import code_version
 
     limits = read_gates(gates)
     asked = Asked(data, adapt, seed)
     with tempfile.TemporaryDirectory(prefix="emp-ablate-") as scratch:
-        _train_all(asked, Path(scratch), jobs or usable_cores())
+        _train_all(asked, Path(scratch), Workers(jobs, ray))
         found, lora = _measured(asked, Path(scratch)), _compared(asked, Path(scratch), limits)
     stored = [] if evidence is None else _stored(evidence, found)
     rows = [row for one in found for row in one.rows()]
@@ -167,11 +170,12 @@ def _compared(asked: Asked, folder: Path, limits: "Gates") -> "AgainstHead | Non
         return against_head(load_model(), head, adapter, new, asked.datasets(K_SIGMA), limits)
 
 
-def _train_all(asked: Asked, folder: Path, jobs: int) -> None:
-    """Train and adapt every model into a folder of its name, over processes; features are extracted once, before."""
+def _train_all(asked: Asked, folder: Path, workers: "Workers") -> None:
+    """Train and adapt every model into a folder of its name; features are extracted once on this machine, before."""
     from emp.app.finetune.against_head import ADAPTER, HEAD
     from emp.app.terminal.progress import Work
-    from emp.core.processes import in_processes
+    from emp.core.spread import spread
+    from emp.model.artifact import save
     from emp.train.judge.ablations import MATRIX, WHOLE
 
     with Work("see the recordings") as work:
@@ -179,45 +183,47 @@ def _train_all(asked: Asked, folder: Path, jobs: int) -> None:
         ways = (ADAPTER, HEAD) if asked.market() is not None else ()
         work.report("see the recordings", 1.0)
     parts: list[str | Variant] = [*ways, *MATRIX]
-    make = partial(_make, asked=asked, folder=folder)
+    make = partial(_make, asked=asked)
     with Work("train") as work:
-        for n, (_, name) in enumerate(in_processes(make, parts, min(jobs, len(MATRIX))), 1):
+        for n, (what, made) in enumerate(spread(make, parts, workers, most=len(MATRIX)), 1):
+            name = what if isinstance(what, str) else what.name
+            save(folder / name, made.manifest, made.tensors)
             work.report(f"train {name}", n / len(parts))
 
 
-def _make(what: "str | Variant", asked: Asked, folder: Path) -> str:
-    """Train a variant, or adapt in the way of a name, into a folder of its name; return the name."""
-    name = what if isinstance(what, str) else what.name
-    if isinstance(what, str):
-        _adapt(what, asked, folder / name)
-    else:
-        _train(what, asked, folder / name)
-    return name
+class Made(NamedTuple):
+    """A model as a worker hands it over: the folder that it belongs to is on another machine perhaps."""
+
+    manifest: "Manifest"
+    tensors: dict[str, Any]
 
 
-def _train(variant: "Variant", asked: Asked, into: Path) -> None:
-    """What a process does for a variant of the linear model."""
-    from emp.model.artifact import save
+def _make(what: "str | Variant", asked: Asked) -> Made:
+    """Train a variant, or adapt in the way of a name."""
+    return _adapt(what, asked) if isinstance(what, str) else _train(what, asked)
+
+
+def _train(variant: "Variant", asked: Asked) -> Made:
+    """What a worker does for a variant of the linear model."""
     from emp.train.judge.ablations import train_variant
 
     trained = train_variant(variant, asked.datasets(variant.k_sigma), asked.seed, lambda what, share: None)
-    save(into, trained.manifest, trained.tensors)
+    return Made(trained.manifest, trained.tensors)
 
 
-def _adapt(way: str, asked: Asked, into: Path) -> None:
-    """What a process does for a way to adapt the shipped model."""
+def _adapt(way: str, asked: Asked) -> Made:
+    """What a worker does for a way to adapt the shipped model."""
     import torch
 
     from emp.app.finetune.against_head import adapt_by
     from emp.engine.choose import load_model
-    from emp.model.artifact import save
     from emp.train.judge.ablations import K_SIGMA
 
     torch.set_num_threads(1)  # the same sums in the same order, whatever the machine
     new = asked.market()
     assert new is not None
     adapted = adapt_by(way, load_model().artifact, new, asked.datasets(K_SIGMA), asked.seed)
-    save(into, adapted.manifest, adapted.network.tensors() | adapted.calibration | adapted.extra)
+    return Made(adapted.manifest, adapted.network.tensors() | adapted.calibration | adapted.extra)
 
 
 def _stored(home: Path, found: Sequence[Judged]) -> list[str]:

@@ -4,32 +4,41 @@ import csv
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
+
+from emp.app.options import Jobs, Ray, takes_options
 
 app = typer.Typer()
 
 
-@app.command()
-def capacity(
-    instrument: Annotated[list[str], typer.Option(help="Name in the catalogue; its fees are charged.")],
+class Options(NamedTuple):
+    """What `emp capacity` takes."""
+
+    instrument: Annotated[list[str], typer.Option(help="Name in the catalogue; its fees are charged.")]
     model: Annotated[
         list[str] | None,
         typer.Option(help="zi, goog, tsla, or a file of `emp sim calibrate`; one an instrument."),
-    ] = None,
-    passive: Annotated[
-        bool, typer.Option("--passive/--cross", help="Post at the best price, or cross.")
-    ] = False,
-    start_px: Annotated[int, typer.Option(min=1000, help="First mid price, in ticks.")] = 100_000,
+    ] = None
+    passive: Annotated[bool, typer.Option("--passive/--cross", help="Post at the best price, or cross.")] = (
+        False
+    )
+    start_px: Annotated[int, typer.Option(min=1000, help="First mid price, in ticks.")] = 100_000
     trades: Annotated[
         int, typer.Option(min=20, help="Pairs of trades per size, all from the same states.")
-    ] = 600,
-    out: Annotated[Path, typer.Option(help="Folder for the curves as JSON, CSV and PNG.")] = Path("capacity"),
-    catalogue: Annotated[Path | None, typer.Option(help="YAML that adds to the catalogue.")] = None,
-    seed: Annotated[int, typer.Option(help="First seed.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
-) -> None:
+    ] = 600
+    out: Annotated[Path, typer.Option(help="Folder for the curves as JSON, CSV and PNG.")] = Path("capacity")
+    catalogue: Annotated[Path | None, typer.Option(help="YAML that adds to the catalogue.")] = None
+    seed: Annotated[int, typer.Option(help="First seed.")] = 1
+    jobs: Jobs = 0
+    ray: Ray = ""
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False
+
+
+@app.command()
+@takes_options(Options)
+def capacity(options: Options) -> None:
     """Sweep size from 0.25 % of the median first level to four times it, from the same states of the market.
 
     The signal is given: it knows the side of a metaorder. What is measured is how its trade gets worse with
@@ -39,38 +48,41 @@ def capacity(
     from emp.app.terminal.progress import Work
     from emp.core.errors import UsageError
     from emp.core.instrument import find
+    from emp.core.spread import Workers
     from emp.sim.capacity.capacity import capacity_curve
     from emp.sim.capacity.plots import plot_capacity
     from emp.sim.flow.shipped import named_flow
 
-    models = model or ["zi"] * len(instrument)
-    if len(models) != len(instrument):
-        raise UsageError(
-            f"{len(instrument)} instruments but {len(models)} models: give each instrument its own"
-        )
-    pairs = [(find(name, catalogue), named_flow(flow)) for name, flow in zip(instrument, models, strict=True)]
-    style = "post" if passive else "cross"
+    names, out = options.instrument, options.out
+    models = options.model or ["zi"] * len(names)
+    if len(models) != len(names):
+        raise UsageError(f"{len(names)} instruments but {len(models)} models: give each instrument its own")
+    pairs = [
+        (find(name, options.catalogue), named_flow(flow)) for name, flow in zip(names, models, strict=True)
+    ]
+    style = "post" if options.passive else "cross"
     out.mkdir(parents=True, exist_ok=True)
     curves, results = [], []
     with Work("capacity") as work:
         for k, (facts, params) in enumerate(pairs):
             curve = capacity_curve(
                 params,
-                start_px,
-                passive=passive,
+                options.start_px,
+                passive=options.passive,
                 fees=(facts.maker_fee, facts.taker_fee),
-                trades=trades,
-                seed=seed,
+                trades=options.trades,
+                seed=options.seed,
+                workers=Workers(options.jobs, options.ray),
                 progress=lambda share, k=k: work.report("capacity", (k + share) / len(pairs)),  # type: ignore[misc]
             )
             curves.append((f"{facts.name}, {style}", curve))
             results.append(_write(facts.name, Path(models[k]).stem, style, curve, out))
     for (_, curve), result in zip(curves, results, strict=True):
         _show(result["instrument"], curve)
-    picture = out / f"{'_'.join(instrument)}_{style}.png"
+    picture = out / f"{'_'.join(names)}_{style}.png"
     plot_capacity(curves, picture)
     print(f"{picture}; one .json and .csv for each instrument beside it", file=sys.stderr)
-    if as_json:
+    if options.as_json:
         print(json.dumps({"curves": results, "picture": str(picture)}))
 
 

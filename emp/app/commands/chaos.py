@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from emp.app.options import EVIDENCE_HELP, REGISTRY_VARIABLE, takes_options
+from emp.app.options import EVIDENCE_HELP, REGISTRY_VARIABLE, Jobs, Ray, takes_options
 
 if TYPE_CHECKING:
     from emp.app.chaos.drill import Result
@@ -24,7 +24,8 @@ class Options(NamedTuple):
 
     seeds: Annotated[int, typer.Option(min=1, help="How many worlds.")] = 100
     first: Annotated[int, typer.Option("--from", min=0, help="The first seed.")] = 0
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0
+    jobs: Jobs = 0
+    ray: Ray = ""
     seconds: Annotated[float, typer.Option(min=0.0, help="Begin no world after so long; 0: no limit.")] = 0.0
     kinds: Annotated[str, typer.Option(help="Only these kinds of faults, with commas between.")] = ""
     results: Annotated[
@@ -64,7 +65,7 @@ def _kinds(options: Options) -> tuple[str, ...]:
 def _sweep(options: Options) -> None:
     from emp.app.chaos.drill import Kept, plan_of, sweep
     from emp.app.terminal.progress import Work
-    from emp.core.platform import usable_cores
+    from emp.core.spread import Workers
 
     kinds = _kinds(options)
     plan_of(0, kinds)  # an unknown kind ends here
@@ -72,13 +73,13 @@ def _sweep(options: Options) -> None:
     wanted = range(options.first, options.first + options.seeds)
     missing = [seed for seed in wanted if seed not in kept.results]
     began = time.perf_counter()
-    jobs = min(options.jobs or usable_cores(), max(1, len(missing)))
+    workers = Workers(options.jobs, options.ray)
 
     def late() -> bool:
         return 0.0 < options.seconds < time.perf_counter() - began
 
     with Work("worlds") as work:
-        for n, result in enumerate(sweep(missing, jobs=jobs, kinds=kinds, until=late), 1):
+        for n, result in enumerate(sweep(missing, workers=workers, kinds=kinds, until=late), 1):
             kept.add(result)
             bad = sum(bool(one.violations) for one in kept.results.values())
             work.report(f"{n} of {len(missing)} worlds, {bad} violated", n / len(missing))

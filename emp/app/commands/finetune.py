@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from emp.app.options import EVIDENCE_HELP, REGISTRY_VARIABLE, takes_options
+from emp.app.options import EVIDENCE_HELP, REGISTRY_VARIABLE, Ray, takes_options
 
 app = typer.Typer()
 
@@ -78,6 +78,7 @@ class Options(NamedTuple):
             "most four.",
         ),
     ] = 0
+    ray: Ray = ""
     seed: Annotated[int, typer.Option(min=0, help="Names the run of random numbers.")] = 0
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False
 

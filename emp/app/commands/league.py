@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from emp.app.options import takes_options
+from emp.app.options import Jobs, Ray, takes_options
 
 if TYPE_CHECKING:
     from emp.league.generations import SeedResult, Setting
@@ -47,7 +47,8 @@ class Options(NamedTuple):
     policy: Annotated[
         str, typer.Option(help="Artifact that forecasts for the engine's rule, or the kind of a shipped one.")
     ] = "linear"
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0
+    jobs: Jobs = 0
+    ray: Ray = ""
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False
 
 
@@ -58,7 +59,7 @@ def run(options: Options) -> None:
     import msgspec
 
     from emp.app.terminal.progress import Work
-    from emp.core.platform import usable_cores
+    from emp.core.spread import Workers
     from emp.engine.choose import load_model
     from emp.league.markets import sweep
 
@@ -68,9 +69,8 @@ def run(options: Options) -> None:
     wanted, out = range(options.first, options.first + options.seeds), options.out
     kept = {n: _kept(out, s) if out else {} for n, s in settings.items()}
     todo = [(s, seed) for seed in wanted for n, s in settings.items() if seed not in kept[n]]
-    jobs = min(options.jobs or usable_cores(), max(1, len(todo)))
     with Work("leagues") as work:
-        for n, one in enumerate(sweep(todo, jobs), 1):
+        for n, one in enumerate(sweep(todo, Workers(options.jobs, options.ray)), 1):
             kept[one.market][one.seed] = one
             if out:
                 _write(out, settings[one.market], kept[one.market])
@@ -101,7 +101,8 @@ class GapOptions(NamedTuple):
     pairs: Annotated[int, typer.Option(min=2, help="Antithetic pairs of candidates in a round.")] = 6
     episodes: Annotated[int, typer.Option(min=4, help="Of a candidate in a round.")] = 8
     held_out: Annotated[int, typer.Option(min=20, help="Episodes of a comparison.")] = 200
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0
+    jobs: Jobs = 0
+    ray: Ray = ""
     evidence: Annotated[
         Path | None,
         typer.Option(
@@ -119,7 +120,7 @@ def gap(options: GapOptions) -> None:
 
     from emp.app.terminal.progress import Work
     from emp.core.errors import UsageError
-    from emp.core.platform import usable_cores
+    from emp.core.spread import Workers
     from emp.engine.choose import load_model
     from emp.governance.collect import LEAGUE_TERMS, of_league
     from emp.league.model_gap import Job, Measured, deltas, measure_all
@@ -142,7 +143,7 @@ def gap(options: GapOptions) -> None:
     ]
     found: list[Measured] = []
     with Work("gaps") as work:
-        for one in measure_all(jobs, min(options.jobs or usable_cores(), len(jobs))):
+        for one in measure_all(jobs, Workers(options.jobs, options.ray)):
             found.append(one)
             work.report(f"{len(found)} of {len(jobs)} seeds", len(found) / len(jobs))
     found.sort(key=lambda m: (m.market, m.seed))

@@ -1,8 +1,10 @@
 """`emp finetune --ablate`: every way to adapt beside the others, over seeds and markets, as one table."""
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Any
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 import typer
@@ -14,8 +16,10 @@ from emp.app.wiring.examples import examples
 from emp.core.codes import AssetClass
 from emp.core.errors import DataError, UsageError
 from emp.core.platform import usable_cores
-from emp.core.processes import in_processes
+from emp.core.spread import Workers, spread
 from emp.governance.gates import read_gates
+from emp.journal.files import write_atomically
+from emp.model.artifact import MANIFEST
 from emp.train.data.markets import Market, Skipped, load_markets, read_catalogue
 from emp.train.data.recipe import recorded_markets
 from emp.train.fit.arms import ARMS
@@ -64,10 +68,11 @@ def ablate(options: Any) -> None:
         typer.echo(f"{name}: too short to be trained on or judged", err=True)
     tasks = tasks_of(list(line.new), options.seeds, arms)
     left = missing(line, tasks)
-    jobs = min(options.jobs or min(usable_cores(), MOST_JOBS), len(groups_of(left)))
+    here = options.jobs or min(usable_cores(), MOST_JOBS)
+    workers = Workers(options.jobs, options.ray) if options.ray else Workers(min(here, len(groups_of(left))))
     with Work("adapt") as work:
-        if jobs > 1:
-            _spread(options, left, jobs, work)
+        if left and (workers.ray or workers.jobs > 1):
+            _spread(options, left, workers, work)
         results = list(run_tasks(line, tasks, work.report))
     rows = table_of(results, {horizon: float(getattr(caps, field)) for horizon, field in FIELDS.items()})
     versus = versus_of(results)
@@ -101,39 +106,79 @@ def _line(options: Any, work: Work | None = None) -> tuple[Line, list[Skipped], 
     return line, skipped, short
 
 
-def _spread(options: Any, tasks: Sequence[Task], jobs: int, work: Work) -> None:
-    """Make results over processes: first what all markets share, the base of each seed; then a market and seed at a
-    time. Results are files: whoever reads them finds what one process would have made.
+class _Part(NamedTuple):
+    """What a worker makes: the base of a seed where there are no tasks, else the results of a market and seed."""
+
+    seed: int
+    tasks: tuple[Task, ...]
+    base: Mapping[str, bytes]  # files of the seed's base, for a worker that does not see this machine's
+
+    @property
+    def name(self) -> str:
+        return f"{self.tasks[0].market}, seed {self.seed}" if self.tasks else f"base of seed {self.seed}"
+
+
+def _spread(options: Any, tasks: Sequence[Task], workers: Workers, work: Work) -> None:
+    """Make results over workers: first what all markets share, the base of each seed; then a market and seed at a time.
+    Results are files: whoever reads them finds what one process would have made. Processes of this machine write them
+    where they belong; those of a cluster into a folder of their own, and hand them over.
     """
+    away = bool(workers.ray)
     seeds, groups = sorted({task.seed for task in tasks}), groups_of(tasks)
     done, total = 0, len(seeds) + len(groups)
-    waves: list[tuple[Callable[[Any], str], Sequence[Any]]] = [
-        (_make_base, seeds),
-        (_make_results, groups),
-    ]
-    for make, parts in waves:
-        for _, text in in_processes(make, parts, jobs, prepare=_prepare, given=(options,)):
+
+    def made(parts: list[_Part]) -> None:
+        nonlocal done
+        for part, files in spread(_make, parts, workers, prepare=_prepare, given=(options, away)):
+            write_files(options.out, files)
             done += 1
-            work.report(text, done / total)
+            work.report(part.name, done / total)
+
+    made([_Part(seed, (), {}) for seed in seeds])
+    bases = {seed: read_files(options.out, f"bases/{seed}-*/**/*") if away else {} for seed in seeds}
+    made([_Part(group[0].seed, tuple(group), bases[group[0].seed]) for group in groups])
 
 
-_prepared: list[Line] = []
-"""The markets of a process of `_spread`, seen once."""
+class _Prepared(NamedTuple):
+    line: Line
+    scratch: "tempfile.TemporaryDirectory[str] | None"
 
 
-def _prepare(options: Any) -> None:
-    _prepared.append(_line(options)[0])
+_prepared: list[_Prepared] = []
+"""The markets of a worker of `_spread`, seen once, and its own folder where it has one."""
 
 
-def _make_base(seed: int) -> str:
-    make_base(_prepared[0], seed)
-    return f"base of seed {seed}"
+def _prepare(options: Any, away: bool) -> None:
+    scratch = tempfile.TemporaryDirectory(prefix="emp-adapt-") if away else None
+    if scratch is not None:
+        options = options._replace(out=Path(scratch.name))
+    _prepared[:] = [_Prepared(_line(options)[0], scratch)]
 
 
-def _make_results(tasks: Sequence[Task]) -> str:
-    for _ in run_tasks(_prepared[0], tasks, lambda text, share: None):
+def _make(part: _Part) -> dict[str, bytes]:
+    """What a worker does; the files, where they are not made in their place."""
+    line, scratch = _prepared[0]
+    write_files(line.folder, part.base)
+    if not part.tasks:
+        make_base(line, part.seed)
+        return {} if scratch is None else read_files(line.folder, f"bases/{part.seed}-*/**/*")
+    for _ in run_tasks(line, part.tasks, lambda text, share: None):
         pass
-    return f"{tasks[0].market}, seed {tasks[0].seed}"
+    names = [f"results/{task.file}" for task in part.tasks]
+    return {} if scratch is None else {name: (line.folder / name).read_bytes() for name in names}
+
+
+def read_files(folder: Path, pattern: str) -> dict[str, bytes]:
+    """Files below a folder by their names in it."""
+    return {str(one.relative_to(folder)): one.read_bytes() for one in folder.glob(pattern) if one.is_file()}
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files below a folder, each whole or not at all; a manifest after what it names."""
+    for name in sorted(files, key=lambda name: name.endswith(MANIFEST)):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, files[name])
 
 
 def _markets(options: Any, work: Work | None) -> tuple[list[Market], list[Market], list[Skipped]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emp.core.clock import Clock
+from emp.core.code_version import code_version
 from emp.core.disk import disk
 from emp.core.errors import GovernanceError, JournalError
 from emp.core.platform import exists
@@ -19,7 +20,7 @@ from emp.journal.digest import Digest, digest
 from emp.journal.latency_log import LATENCY
 from emp.journal.market import journalled_parts, parts_from
 from emp.journal.monitor_log import MONITOR, read_monitor
-from emp.journal.run import MANIFEST, RunFolder, code_version
+from emp.journal.run import MANIFEST, RunFolder
 from emp.journal.tail import TAIL, read_tail
 
 

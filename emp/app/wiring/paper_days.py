@@ -9,6 +9,7 @@ from emp.app.wiring.heads import Journal, refuse_changed, refuse_cut, refuse_oth
 from emp.app.wiring.rerun import Progress, verify_run
 from emp.app.wiring.snapshot import snapshot
 from emp.core.clock import Clock
+from emp.core.code_version import code_version
 from emp.core.errors import EmpError, GovernanceError
 from emp.core.platform import exists, say
 from emp.engine.control_socket import goes_on, is_served
@@ -27,7 +28,7 @@ from emp.governance.runs import begun_runs, of_end, of_start, untold_runs
 from emp.journal.held import held_by, written_by
 from emp.journal.latency_log import HOUR_NS
 from emp.journal.reader import LedgerReader
-from emp.journal.run import RunFolder, code_version
+from emp.journal.run import RunFolder
 
 
 def record_start(folder: RunFolder, home: Path, clock: Clock) -> str:

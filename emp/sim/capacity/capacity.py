@@ -12,7 +12,8 @@ numbers. Half the sum of both sides has no drift of the market in it, and differ
 of size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -21,6 +22,7 @@ from emp.core.errors import UsageError
 from emp.core.ids import generator
 from emp.core.numba.rng import seeded
 from emp.core.records import Array
+from emp.core.spread import ALONE, Workers, spread
 from emp.sim.book.book import BUY, SELL
 from emp.sim.capacity.trade import FIELDS, depth_samples, play_trade, two_sided
 from emp.sim.flow.params import ZI
@@ -124,24 +126,25 @@ def capacity_curve(
     shares: tuple[float, ...] = SHARES,
     trades: int = 600,
     every: int = 25,
-    latency: LatencyConfig | None = None,
     seed: int = 1,
+    workers: Workers = ALONE,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Curve:
     """Trade at every size from the same states of the market; `fees` are the maker's and the taker's, in ticks per lot.
 
-    `trades` states, each bought and sold in; the metaorder and the strategy act every `every` events.
+    `trades` states, each bought and sold in; the metaorder and the strategy act every `every` events. The curve is the
+    same whoever plays: a trade knows its state and its seed.
     """
     if trades < 2 * BLOCK:
         raise UsageError(f"capacity needs at least {2 * BLOCK} trades per size, was {trades}")
-    record = latency_record(latency or LatencyConfig())
+    record = latency_record(LatencyConfig())
     depth = _depth(params, start_px, record, seed)
     level = float(np.percentile(depth, PERCENTILE))
     unit = max(1, int(np.ceil(GRAIN / (min(shares) * level))))
     setting = Setting(scaled(params, unit), unit, record, fees, passive, every, start_px, seed)
     sizes = np.array([0, *(max(1, round(s * level * unit)) for s in shares)])
-    children = _length(setting, sizes[:2])
-    took = _trades(setting, sizes, children, trades, progress)
+    children = _length(setting, sizes[:2], workers)
+    took = _trades(setting, sizes, children, trades, workers, progress)
     return _curve(took, sizes / unit, shares, level, children)
 
 
@@ -167,10 +170,10 @@ def _depth(params: Array, start_px: int, record: Array, seed: int) -> Array:
     return out
 
 
-def _length(setting: Setting, sizes: Array) -> int:
+def _length(setting: Setting, sizes: Array, workers: Workers) -> int:
     """The shortest metaorder whose side pays for the smallest size's costs; the longest where none does."""
     for children in CHILDREN:
-        took = _trades(setting, sizes, children, PILOT)
+        took = _trades(setting, sizes, children, PILOT, workers)
         if _known(took[:, 1, :, FIELDS.index("pnl")].mean(axis=1), 1).low > 0:
             return children
     return CHILDREN[-1]
@@ -181,31 +184,48 @@ def _trades(
     sizes: Array,
     children: int,
     trades: int,
+    workers: Workers,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Array:
     """Float64 (trades, sizes, 2 sides, FIELDS): every size from the same states."""
     out = np.zeros((trades, len(sizes), 2, len(FIELDS)))
+    play = partial(_trade, setting=setting, sizes=sizes, children=children)
+    played = spread(play, _states(setting, trades), workers, most=trades)
+    for done, ((k, _), took) in enumerate(played, 1):
+        out[k] = took
+        progress(done / trades)
+    for name in ("pnl", "lots"):
+        out[..., FIELDS.index(name)] /= setting.unit
+    return out
+
+
+def _states(setting: Setting, trades: int) -> Iterator[tuple[int, Market]]:
+    """States of the undisturbed market in which trades begin, with their numbers."""
     base = _market(setting, setting.seed)
     for k in range(trades):
         base.run(2**62, BETWEEN)
         while not two_sided(base.book):
             base.run(2**62, 10)
-        for j, size in enumerate(sizes):
-            for side in (BUY, SELL):
-                desk, rng = new_desk(*setting.fees), seeded(setting.seed + k, "capacity")
-                play_trade(
-                    World(base.clone().flow, desk, setting.latency, rng),
-                    side,
-                    int(size),
-                    setting.passive,
-                    children,
-                    setting.child,
-                    setting.every,
-                    out[k, j, side],
-                )
-        progress((k + 1) / trades)
-    for name in ("pnl", "lots"):
-        out[..., FIELDS.index(name)] /= setting.unit
+        yield k, base.clone()
+
+
+def _trade(state: tuple[int, Market], setting: Setting, sizes: Array, children: int) -> Array:
+    """Float64 (sizes, 2 sides, FIELDS): every size from one state, with the same random numbers."""
+    k, base = state
+    out = np.zeros((len(sizes), 2, len(FIELDS)))
+    for j, size in enumerate(sizes):
+        for side in (BUY, SELL):
+            desk, rng = new_desk(*setting.fees), seeded(setting.seed + k, "capacity")
+            play_trade(
+                World(base.clone().flow, desk, setting.latency, rng),
+                side,
+                int(size),
+                setting.passive,
+                children,
+                setting.child,
+                setting.every,
+                out[j, side],
+            )
     return out
 
 

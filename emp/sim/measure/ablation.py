@@ -6,6 +6,8 @@ all parts together (Bonferroni over Student's t). The shadow leaves out what the
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -13,6 +15,7 @@ import numpy as np
 from emp.core.errors import UsageError
 from emp.core.instrument import Instrument
 from emp.core.records import Array
+from emp.core.spread import ALONE, Workers, spread
 from emp.decision.rule import Part
 from emp.decision.student import student_quantile
 from emp.engine.engine import Engine
@@ -50,6 +53,15 @@ class AblationStudy(msgspec.Struct, frozen=True, kw_only=True):
     parts: list[Ablation]
 
 
+class Sessions(NamedTuple):
+    """What is traded."""
+
+    number: int
+    events: int  # of each
+    start_px: int  # ticks, where each begins
+    seed: int = 1  # of the first
+
+
 def parts_named(names: Sequence[str] | None) -> tuple[Part, ...]:
     """The parts of some names; all where none is named.
 
@@ -68,12 +80,10 @@ def study_ablation(
     instrument: Instrument,
     model: LoadedModel,
     limits: EngineLimits,
+    sessions: Sessions,
     *,
-    sessions: int,
-    events: int,
-    start_px: int,
-    seed: int = 1,
     parts: Sequence[Part] = tuple(Part),
+    workers: Workers = ALONE,
     progress: Callable[[float], None] = lambda _: None,
 ) -> AblationStudy:
     """Trade the sessions of a flow with and without each part, without loss limits.
@@ -81,26 +91,46 @@ def study_ablation(
     Args:
         params: of the flow, as `emp.sim.flow.shipped.named_flow` reads them.
         sessions: two or more.
-        start_px: ticks, where each session begins.
+        workers: who trades them; the study is the same, since a session knows its seed.
     """
     free = msgspec.structs.replace(limits, max_daily_loss=1e12, max_drawdown=1e12)
     masks = [0, *(int(part) for part in parts)]
-    done = np.zeros((sessions, len(masks), 3))
-    for k in range(sessions):
-        for v, mask in enumerate(masks):
-            engine = Engine([instrument], model, free, f"A{k:07d}")
-            engine.desk.costs["without"] = mask
-            trade_session(engine, Market(params, seed + k, start_px, OPEN_NS), events, seed + k)
-            lots = engine.desk.lots[0]
-            done[k, v] = engine.desk.account["pnl"][0], lots["lots"], lots["brought"]
-        progress((k + 1) / sessions)
+    done = np.zeros((sessions.number, len(masks), 3))
+    trade = partial(_session, study=_Study(params, instrument, model, free, masks, sessions))
+    for n, (k, found) in enumerate(spread(trade, range(sessions.number), workers), 1):
+        done[k] = found
+        progress(n / sessions.number)
     return AblationStudy(
-        sessions=sessions,
-        events=events,
+        sessions=sessions.number,
+        events=sessions.events,
         pnl_ticks=float(done[:, 0, 0].mean()),
         lots=float(done[:, 0, 1].mean()),
         parts=[ablation(part, done[:, 0], done[:, v + 1], len(parts)) for v, part in enumerate(parts)],
     )
+
+
+class _Study(NamedTuple):
+    """What all sessions share."""
+
+    params: Array
+    instrument: Instrument
+    model: LoadedModel
+    limits: EngineLimits
+    masks: list[int]
+    sessions: Sessions
+
+
+def _session(k: int, study: _Study) -> Array:
+    """Pnl, lots closed, what they brought, float[masks, 3], of session k traded with each mask."""
+    out, sessions = np.zeros((len(study.masks), 3)), study.sessions
+    seed = sessions.seed + k
+    for v, mask in enumerate(study.masks):
+        engine = Engine([study.instrument], study.model, study.limits, f"A{k:07d}")
+        engine.desk.costs["without"] = mask
+        trade_session(engine, Market(study.params, seed, sessions.start_px, OPEN_NS), sessions.events, seed)
+        lots = engine.desk.lots[0]
+        out[v] = engine.desk.account["pnl"][0], lots["lots"], lots["brought"]
+    return out
 
 
 def ablation(part: Part, whole: Array, without: Array, parts: int) -> Ablation:

@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from emp.core.code_version import code_version
 from emp.core.errors import UsageError
 from emp.core.records import Array
-from emp.journal.run import code_version
 from emp.model.artifact import Artifact, content_hash
 from emp.model.ssm_config import SSMConfig
 from emp.train.data.data import Dataset

@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 import torch
 
+from emp.core.code_version import code_version
 from emp.core.errors import UsageError
 from emp.core.records import Array
 from emp.engine.load import LoadedModel, load_folder, ready
-from emp.journal.run import code_version
 from emp.model.artifact import MANIFEST, Artifact, content_hash
 from emp.perception.normalise import INPUTS
 from emp.train.data.cached import content_key

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from emp.app.commands.sim.parts import START_PX, Json, ProgressBar
+from emp.app.options import Jobs, Ray
 
 app = typer.Typer()
 
@@ -24,6 +25,8 @@ def ablate(
         typer.Option(help="Leave out this part alone; may be given often. Without it: each."),
     ] = None,
     seed: Annotated[int, typer.Option(help="First seed.")] = 1,
+    jobs: Jobs = 0,
+    ray: Ray = "",
     as_json: Json = False,
 ) -> None:
     """Leave out one part of the decision rule at a time: each action, each rule that withdraws, terms of the value.
@@ -35,9 +38,10 @@ def ablate(
 
     from emp.app.wiring.assembly import engine_limits
     from emp.core.instrument import find
+    from emp.core.spread import Workers
     from emp.engine.choose import load_model
     from emp.sim.flow.shipped import named_flow
-    from emp.sim.measure.ablation import ablation_lines, parts_named, study_ablation
+    from emp.sim.measure.ablation import Sessions, ablation_lines, parts_named, study_ablation
 
     parts = parts_named(part)
     facts = find(instrument)
@@ -47,11 +51,9 @@ def ablate(
             facts,
             load_model(policy),
             engine_limits(),
-            sessions=sessions,
-            events=events,
-            start_px=START_PX,
-            seed=seed,
+            Sessions(sessions, events, START_PX, seed),
             parts=parts,
+            workers=Workers(jobs, ray),
             progress=step,
         )
     for line in ablation_lines(found):
