@@ -14,6 +14,7 @@ from emp.app.wiring.governed import load_models
 from emp.app.wiring.job import _summary
 from emp.app.wiring.live import Running
 from emp.app.wiring.rerun import verify_run
+from emp.app.wiring.unfinished import account_of
 from emp.core.clock import LiveClock
 from emp.core.codes import Reason
 from emp.core.config.config import SystemConfig
@@ -25,6 +26,7 @@ from emp.engine.watched_days import DAY_NS
 from emp.governance import serve
 from emp.governance.gates import read_gates
 from emp.governance.registry import Registry
+from emp.journal.account_file import AccountFile, AccountState, Carried
 from tests.governance.conftest import runs
 from tests.kit.models import buying_model
 from tests.kit.promoted import promote
@@ -32,7 +34,7 @@ from tests.kit.promoted import promote
 from .test_account import later, look, run, settings, trade, unseal
 from .world import BTC, Venue
 
-pytestmark = pytest.mark.usefixtures("compiled_engine")
+engine = pytest.mark.usefixtures("compiled_engine")
 
 Refuses = Callable[[Registry, pytest.MonkeyPatch], object]
 
@@ -134,6 +136,7 @@ def wants_to_buy(tmp_path: Path) -> Models:
     return Models(buying_model(tmp_path / "model"))
 
 
+@engine
 @pytest.mark.parametrize("how", REFUSED)
 def test_an_unfinished_run_is_closed_whatever_refuses_its_start(
     how: str,
@@ -163,6 +166,7 @@ def test_an_unfinished_run_is_closed_whatever_refuses_its_start(
     verify_run(again.folder, lambda *_: None)
 
 
+@engine
 def test_what_a_run_that_ended_in_order_has_left_is_closed_too(
     governed: tuple[Registry, SystemConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +180,7 @@ def test_what_a_run_that_ended_in_order_has_left_is_closed_too(
         models_to_start(config)  # nothing is held any more
 
 
+@engine
 def test_the_next_start_that_is_allowed_stays_halted_until_the_owner_lets_it_trade(
     governed: tuple[Registry, SystemConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +204,25 @@ def test_the_next_start_that_is_allowed_stays_halted_until_the_owner_lets_it_tra
     run(config, venue, resumes, models)
 
 
+@pytest.mark.parametrize("how", REFUSED)
+def test_whatever_refuses_it_a_start_closes_only_where_something_is_held(
+    how: str, governed: tuple[Registry, SystemConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, config = governed
+    config = default(config)
+    held = AccountFile(account_of(config))
+    held.write(AccountState(run="R", instruments={BTC.name: Carried(position=3)}))
+    held.close()
+    assert not models_to_start(config).closing_only
+    REFUSED[how](registry, monkeypatch)
+    with pytest.raises(EmpError) as refused:
+        load_models(config)
+    assert models_to_start(config).closing_only == str(refused.value)
+    held.write(AccountState(run="R", instruments={BTC.name: Carried()}))
+    with pytest.raises(EmpError):
+        models_to_start(config)
+
+
 @pytest.mark.parametrize("how", ["weeks became old", "registry is gone"])
 def test_where_nothing_is_held_the_start_is_refused_as_ever(
     how: str, governed: tuple[Registry, SystemConfig], monkeypatch: pytest.MonkeyPatch
@@ -209,6 +233,7 @@ def test_where_nothing_is_held_the_start_is_refused_as_ever(
         models_to_start(config)
 
 
+@engine
 def test_under_a_lease_a_run_that_may_only_close_begins_only_where_something_is_held(
     governed: tuple[Registry, SystemConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,6 +255,7 @@ def test_on_paper_it_is_refused_as_ever(governed: tuple[Registry, SystemConfig])
         models_to_start(config.model_copy(update={"mode": "paper"}))
 
 
+@engine
 def test_a_model_of_ones_own_in_the_configuration_leaves_no_position_alone(
     governed: tuple[Registry, SystemConfig], tmp_path: Path
 ) -> None:
