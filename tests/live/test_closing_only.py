@@ -176,7 +176,7 @@ def test_what_a_run_that_ended_in_order_has_left_is_closed_too(
     weeks_became_old(registry, monkeypatch)
     again = run(config, later(venue, "p1-"), closes, models_to_start(config))
     assert again.folder.path != first.folder.path
-    with pytest.raises(GovernanceError, match="days old"):
+    with pytest.raises(GovernanceError, match="green days"):
         models_to_start(config)  # nothing is held any more
 
 
@@ -243,7 +243,7 @@ def test_under_a_lease_a_run_that_may_only_close_begins_only_where_something_is_
     leased = config.model_copy(update={"lease": config.lease.model_copy(update={"redis": "redis://h"})})
     models = models_to_start(leased)
     assert models.closing_only
-    with pytest.raises(GovernanceError, match="days old"):
+    with pytest.raises(GovernanceError, match="green days"):
         run(config, Venue(), look, models)
     assert not list(config.run_dir.glob("live-*"))
 
