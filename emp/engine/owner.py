@@ -52,6 +52,12 @@ class Owner:
         self._waiting: list[Control] = []  # inputs that came before trading began
         self._began = False  # whether the ledger holds where this process begins
         self._over = False
+        self._closing_only = ""  # why, in words
+
+    @property
+    def closing_only(self) -> str:
+        """Why this run may open nothing, in words; "" where it may."""
+        return self._closing_only
 
     @property
     def waited(self) -> bool:
@@ -66,13 +72,20 @@ class Owner:
         """Pull the kill switch: cancel all, flatten, halt; the engine runs on, halted. Call it on the loop."""
         self.control("kill", why)
 
+    def only_close(self, why: str) -> None:
+        """Close everything as soon as trading begins, and let nobody open anything for as long as this run lasts. To be
+        called before it begins.
+        """
+        self._closing_only = why
+        self.keep(Control(action="kill", ts=self._market.newest(), reason="closing_only"))
+
     def reload(self) -> None:
         """Bring the model that the owner names now, while trading goes on; call it on the loop."""
         self.control("reload", "operator")
 
     def control(self, action: OwnerAction, reason: str, instrument: str = "") -> None:
         """Record and apply a control input; one that comes before trading begins waits for it. Call it on the loop."""
-        if self._over:
+        if self._over or self._refuses(action):
             return
         control = Control(action=action, ts=self._market.newest(), instrument=instrument, reason=reason)
         if not self._run.connected.is_set() and action != "stop":
@@ -93,6 +106,10 @@ class Owner:
             raise UsageError("reload: one is under way, this one is not begun")
         if action == "resume" and self._run.barred():
             raise UsageError("resume: the file KILL lies in the run's folder; remove it first")
+        if self._refuses(action):
+            raise UsageError(
+                f"{action}: this run closes only, until it is ended and a start is allowed again: {self._closing_only}"
+            )
         waits = not self._run.connected.is_set() and action != "stop"
         doubted = self._agreement.doubted(instrument) if action == "resume" else []
         self.control(action, reason, instrument)
@@ -111,6 +128,13 @@ class Owner:
             return f"{self._resumed(instrument)}; held: {self._held()}"
         working = len(self._engine.orders.open_orders())
         return f"{action}: {working} orders working or being withdrawn, held: {self._held()}"
+
+    def _refuses(self, action: OwnerAction) -> bool:
+        """Whether something is asked for by which a run that closes only could open something."""
+        refused = bool(self._closing_only) and action in ("resume", "reload")
+        if refused:
+            _log.error("refused: this run closes only", action=action, why=self._closing_only)
+        return refused
 
     def _held(self, names: list[str] | None = None) -> str:
         """What is held of these instruments, or of all, in words."""
@@ -161,6 +185,8 @@ class Owner:
 
     def apply_what_waits(self) -> None:
         """Trading has begun."""
+        if self._closing_only:
+            _log.error("closing only: nothing is opened in this run", why=self._closing_only)
         for control in self._waiting:
             self._apply(control)
 

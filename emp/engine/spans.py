@@ -7,7 +7,7 @@ manifest, by instrument and time: another vendor's recording of the same hours i
 from collections.abc import Iterable
 from typing import Any
 
-from emp.model.artifact import ENCODER, Manifest, tells_training
+from emp.model.artifact import Manifest, seen_series, tells_training
 
 TRAINED, CALIBRATED, UNSEEN = "trained", "calibrated", "unseen"
 NOT_KNOWN = "not known"
@@ -25,8 +25,7 @@ def seen_spans(manifest: Manifest, instrument: str) -> list[Span]:
     """
     if not tells_training(manifest):
         return [(NOT_KNOWN, -FOREVER_NS, FOREVER_NS)]
-    told = [*manifest.provenance.get("series", []), *manifest.provenance.get(ENCODER, [])]
-    series = [one for one in told if one.get("instrument") == instrument]
+    series = [one for one in seen_series(manifest) if one.get("instrument") == instrument]
     return [
         (name, int(one[key][0]), int(one[key][1]))
         for name, key in ((TRAINED, "train_ns"), (CALIBRATED, "calibrate_ns"))

@@ -54,6 +54,7 @@ class Models(NamedTuple):
     standing: Mapping[str, str] = MappingProxyType(
         {}
     )  # by hash: candidate, approved or retired, where it matters
+    closing_only: str = ""  # why nothing may be opened in this run, in words; "" where it may
 
 
 class Succession:

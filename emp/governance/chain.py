@@ -6,7 +6,7 @@ The whole file is replaced by each addition, so that a crash leaves the log as i
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,15 @@ from emp.core.disk import make_folders
 from emp.core.errors import GovernanceError
 from emp.core.platform import lock
 from emp.governance.high_water import Mark, read_mark, write_mark
-from emp.governance.seal import Envelope, Keys, Role, canonical, content_address, open_envelope
+from emp.governance.seal import (
+    Envelope,
+    Keys,
+    Role,
+    Trusted,
+    canonical,
+    content_address,
+    open_envelope,
+)
 from emp.journal.files import write_atomically
 
 START = "0" * 64
@@ -36,15 +44,45 @@ class Entry(NamedTuple):
     key: str  # id of the key that signed it
 
 
+class Beginning(NamedTuple):
+    """Lines at the beginning of a log that need not be verified again."""
+
+    size: int  # bytes
+    head: str  # hash of the last of them
+    entries: list[Entry]
+
+
+NOTHING = Beginning(0, START, [])
+
+
+class _Seen(NamedTuple):
+    """A text that was verified, and by which keys."""
+
+    text: bytes
+    trusted: Mapping[str, Trusted]
+    entries: list[Entry]
+
+
 class Chain:
     """A hash-chained, signed log of one kind of lines."""
 
-    def __init__(self, path: Path, keys: Keys, kind: str, signer: str = "") -> None:
-        """Where `signer` is given, the id of a key, every line must be signed by that one."""
+    def __init__(
+        self,
+        path: Path,
+        keys: Keys,
+        kind: str,
+        signer: str = "",
+        sealed: Callable[[bytes], Beginning] = lambda _: NOTHING,
+    ) -> None:
+        """Where `signer` is given, the id of a key, every line must be signed by that one. `sealed` tells which lines
+        of a text are sealed as a whole.
+        """
         self.path = path
         self._keys = keys
         self._kind = kind
         self._signer = signer
+        self._sealed = sealed
+        self._seen = _Seen(b"", {}, [])
 
     def entries(self) -> list[Entry]:
         """Every line, verified; none where there is no file.
@@ -67,9 +105,11 @@ class Chain:
 
     def verified(self, text: bytes, where: str) -> list[Entry]:
         """The lines of a text that is this log, or a copy of it, as `entries` has them; errors name `where`."""
-        found: list[Entry] = []
-        previous = START
-        for envelope in envelopes(text, where):
+        trusted = self._keys.trusted()
+        size, previous, known = self._begin(text, trusted)
+        found = list(known)
+        verify = self._keys.verifier(trusted)
+        for envelope in envelopes(text, where, size, len(found)):
             body = envelope.body
             line = f"{where}: line {len(found) + 1}"
             if envelope.kind != self._kind or body.get("n") != len(found) or body.get("previous") != previous:
@@ -77,7 +117,7 @@ class Chain:
             if self._signer and envelope.key != self._signer:
                 raise GovernanceError(f"{line}: signed by key {envelope.key[:16]!r}, not by {self._signer}")
             try:
-                self._keys.verify(envelope)
+                verify(envelope)
             except GovernanceError as error:
                 raise GovernanceError(f"{line}: {error}") from error
             previous = content_address(body)
@@ -85,12 +125,20 @@ class Chain:
             if not isinstance(entry, dict):
                 raise GovernanceError(f"{line} holds no entry")
             found.append(Entry(len(found), previous, entry, envelope.key))
-        mark = read_mark(self.path, self._keys.trusted())
+        mark = read_mark(self.path, trusted)
         if mark is not None and (len(found) < mark.lines or found[mark.lines - 1].hash != mark.hash):
             raise GovernanceError(
                 f"{where}: its end was cut off: this machine has seen {mark.lines} lines, which are not there"
             )
-        return found
+        self._seen = _Seen(text, trusted, found)
+        return list(found)
+
+    def _begin(self, text: bytes, trusted: Mapping[str, Trusted]) -> Beginning:
+        """What of a text was verified here before by the same keys, or is sealed."""
+        seen = self._seen
+        if seen.entries and seen.trusted == trusted and text.startswith(seen.text):
+            return Beginning(len(seen.text), seen.entries[-1].hash, seen.entries)
+        return self._sealed(text)
 
     def append(self, role: Role, entry: dict[str, Any]) -> Entry:
         """Add a line; the caller holds the lock (`exclusive`) where it decides by what the log says."""
@@ -130,11 +178,12 @@ def log_text(path: Path) -> bytes:
         raise GovernanceError(f"{path}: cannot read: {error.strerror}") from error
 
 
-def envelopes(text: bytes, where: str) -> Iterator[Envelope]:
-    """The signed lines of a log, one after the other: whoever verifies each decodes nothing of a stranger's."""
+def envelopes(text: bytes, where: str, begin: int = 0, k: int = 0) -> Iterator[Envelope]:
+    """The signed lines of a log behind its first `k`, which are `begin` bytes, one after the other: whoever verifies
+    each decodes nothing of a stranger's.
+    """
     if text and not text.endswith(b"\n"):
         raise GovernanceError(f"{where}: its end is missing")
-    begin, k = 0, 0
     while begin < len(text):
         end, k = text.index(b"\n", begin) + 1, k + 1
         if end - begin > MAX_LINE:

@@ -5,6 +5,7 @@ measure, and their scatter its uncertainty, so that a gate needs nothing but thi
 
 Every machine tells of all evidence that it made in a ledger of its own, signed by its own key; evidence that a ledger
 tells of and that is missing is noticed. Evidence of another machine counts once its ledger is here and tells of it.
+Stretches of a ledger that were verified once are sealed (`emp.governance.stretches`).
 """
 
 import hashlib
@@ -16,9 +17,18 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from emp.core.code_version import code_version
-from emp.core.errors import GovernanceError
+from emp.core.errors import EmpError, GovernanceError
 from emp.governance.chain import Chain, Entry, exclusive
-from emp.governance.seal import KINDS, Keys, Role, content_address, read_envelope, write_sealed
+from emp.governance.seal import (
+    KINDS,
+    Keys,
+    Role,
+    content_address,
+    open_named,
+    read_stored,
+    write_sealed,
+)
+from emp.governance.stretches import LINES, Stretches
 
 Kind = Literal[
     "evaluation",
@@ -119,18 +129,38 @@ def role_of(kind: str) -> Role:
     return "box" if kind in KINDS["box"] else "training"
 
 
+class _Stored(msgspec.Struct, frozen=True):
+    """Evidence as it is stored."""
+
+    body: Evidence
+
+
+_STORED = msgspec.json.Decoder(_Stored)
+
+
 class Store:
     """The evidence of a registry, and the ledgers of all that was ever written there, one of each machine's key."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, one_by_one: bool = False) -> None:
+        """With `one_by_one` every line and every piece is verified, sealed or not."""
         self.home = home
         self.folder = home / "evidence"
         self.ledgers_folder = home / "ledgers"
         self.keys = Keys(home / "keys")
+        self._one_by_one = one_by_one
+        self._ledgers: dict[str, Chain] = {}
 
     def ledger(self, key: str) -> Chain:
         """The ledger of the machine with this key."""
-        return Chain(self.ledgers_folder / f"{key}.jsonl", self.keys, "looks", key)
+        if key not in self._ledgers:
+            path = self.ledgers_folder / f"{key}.jsonl"
+            more = {} if self._one_by_one else {"sealed": self.stretches(key).beginning}
+            self._ledgers[key] = Chain(path, self.keys, "looks", key, **more)
+        return self._ledgers[key]
+
+    def stretches(self, key: str) -> Stretches:
+        """What is sealed of the ledger of the machine with this key."""
+        return Stretches(self.home / "sealed" / key, key, self.keys)
 
     def ledgers(self) -> dict[str, list[Entry]]:
         """Every ledger that is here or that this machine has seen of a key that it trusts, verified, by key.
@@ -176,7 +206,36 @@ class Store:
         write_sealed(self.folder, self.keys.seal_as(role, evidence.kind, evidence))
         if name not in told:
             self._enter(key, name, evidence)
+        self.seal()
         return name
+
+    def seal(self) -> None:
+        """Seal whole stretches of this machine's ledgers that are not sealed yet. Where one cannot be written nothing
+        is lost: what it holds goes on being verified one by one.
+        """
+        trusted = self.keys.trusted()
+        for key in self.keys.held() & set(trusted):
+            try:
+                while self._seal_next(key, trusted[key].role):
+                    pass
+            except (EmpError, OSError):
+                continue
+
+    def _seal_next(self, key: str, role: Role) -> bool:
+        """Whether there was a whole stretch to seal."""
+        ledger, stretches = self.ledger(key), self.stretches(key)
+        entries, text, first = ledger.entries(), ledger.text(), stretches.sealed()
+        told = entries[first : first + LINES]
+        if len(told) < LINES:
+            return False
+        lines = text.splitlines(keepends=True)[first : first + LINES]
+        stored = []
+        for entry in told:
+            name = str(entry.body.get("evidence"))
+            stored.append(read_stored(self.folder, name))
+            self._opened(stored[-1], name, str(entry.body.get("kind")), key, self.folder)
+        stretches.seal(role, told, b"".join(lines), stored)
+        return stretches.sealed() > first
 
     def all(self) -> dict[str, Evidence]:
         """Every evidence that the ledgers tell of, and what this machine signed and died before it told of, by name,
@@ -190,12 +249,21 @@ class Store:
     def signed(self) -> dict[str, Signed]:
         """The same with whose it is; that of one key is in the order of its ledger, that of several in no order."""
         found: dict[str, Signed] = {}
+        lie_there = self._names()
         for key, entries in self.ledgers().items():
+            sealed = {} if self._one_by_one else self.stretches(key).evidence(entries)
             for entry in entries:
                 name = str(entry.body.get("evidence"))
-                found[name] = Signed(key, self.read(name, str(entry.body.get("kind")), key))
+                if name in sealed and name in lie_there:
+                    found[name] = Signed(key, _STORED.decode(sealed[name]).body)
+                else:
+                    found[name] = Signed(key, self.read(name, str(entry.body.get("kind")), key))
         held = self.keys.held()
         return found | {name: one for name, one in self._untold(found).items() if one.key in held}
+
+    def _names(self) -> set[str]:
+        """Of all evidence that lies there, told of or not."""
+        return {path.stem for path in self.folder.glob("*.json")}
 
     def read(self, name: str, kind: str = "", key: str = "", folder: Path | None = None) -> Evidence:
         """One piece of evidence, verified, of this kind and signed by this key where they are named; from a folder that
@@ -207,12 +275,14 @@ class Store:
         """Evidence that no ledger here tells of, with the key that signed it: its writer died before, or its ledger has
         not come yet.
         """
-        known = set(told)
-        names = [path.stem for path in sorted(self.folder.glob("*.json")) if path.stem not in known]
+        names = sorted(self._names() - set(told))
         return {name: self._read(name, "", "", self.folder) for name in names}
 
     def _read(self, name: str, kind: str, key: str, folder: Path) -> Signed:
-        envelope = read_envelope(folder, name, self.keys, kind)
+        return self._opened(read_stored(folder, name), name, kind, key, folder)
+
+    def _opened(self, text: bytes, name: str, kind: str, key: str, folder: Path) -> Signed:
+        envelope = open_named(text, folder, name, self.keys, kind)
         where = f"{folder / name}.json"
         try:
             one = msgspec.convert(envelope.body, Evidence)

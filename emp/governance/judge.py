@@ -66,6 +66,7 @@ class Case(NamedTuple):
 
 def judge(gates: Gates, case: Case) -> Judgement:
     """The verdict of every gate on a model; where none is asked for, it fails."""
+    case = case._replace(evidence=_read_by_any(gates, case))
     said = tuple(
         Verdict(rule.name, rule.limit, None, None, "left out", (), "not asked for by this gates file")
         if rule.name in gates.left_out
@@ -90,11 +91,18 @@ def fails_now(gates: Gates, case: Case) -> list[Verdict]:
     look at others too: trials that came after it do not make it a worse choice, and a champion that it has beaten may
     be gone. A look that is too small to tell says nothing; of what its paper days say together, `paper_lacks` is asked.
     """
-    looks = {name: one for name, one in case.evidence.items() if one.config.get("of") != "paper"}
+    read = _read_by_any(gates, case)
+    looks = {name: one for name, one in read.items() if one.config.get("of") != "paper"}
     alone = [rule for rule in rules(gates) if rule.among is None and rule.kind != "contest"]
     asked = [rule for rule in alone if rule.name not in gates.left_out]
     said = [_fails(rule, case._replace(evidence=looks), gates.confidence) for rule in asked]
     return [one for one in said if one is not None]
+
+
+def _read_by_any(gates: Gates, case: Case) -> dict[str, Evidence]:
+    """Evidence of kinds that some gate reads: of what runs have signed hour by hour there are years."""
+    kinds = {kind for rule in rules(gates) for kind in (rule.kind, *rule.also)}
+    return {name: one for name, one in case.evidence.items() if one.kind in kinds}
 
 
 def _fails(rule: Rule, case: Case, confidence: float) -> Verdict | None:

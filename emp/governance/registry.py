@@ -6,6 +6,7 @@
       ledgers/KEY.jsonl     which evidence each machine has made, by the id of its key
       verdicts/HASH.json    what the gates said
       audit.jsonl           what was decided: the one place where a model's status stands
+      sealed/KEY/           stretches of a ledger that need not be verified line by line (`emp.governance.stretches`)
       keys/                 who may sign what
 
 Statuses are what the trail says, folded from its beginning, so that there is nothing to fall out of step: a promotion
@@ -27,7 +28,7 @@ from emp.governance.evidence import Store, new_evidence
 from emp.governance.gates import Gates
 from emp.governance.judge import Case, Judgement, judge
 from emp.governance.reference import FAIR, likeness
-from emp.governance.seal import content_address, read_sealed, write_sealed
+from emp.governance.seal import content_address, read_sealed, read_stored, write_sealed
 from emp.governance.standing import (
     APPROVED_DEFAULT,
     Standing,
@@ -97,7 +98,7 @@ class Registry:
         return True
 
     def check(self, artifact: Artifact, gates: Gates, reference: Manifest) -> Judgement:
-        """What the gates say of a model beside a reference, from all evidence of this registry.
+        """What the gates say of a model beside a reference, from all evidence of this registry, verified one by one.
 
         Raises:
             GovernanceError: evidence is missing, was changed, or was cut off since it was last looked at; or it is no
@@ -108,11 +109,12 @@ class Registry:
             raise GovernanceError(
                 f"{artifact.hash[:12]}: no gate judges a model of kind {kind!r}: it serves on paper"
             )
-        self._refuse_cut_ledger()
+        whole = Store(self.home, one_by_one=True)
+        refuse_cut_ledgers(self.audit.entries(), whole.ledgers())
         before = [one for one in self.standing().defaults if one != artifact.hash]
         champion = before[-1] if before else ""
         how = likeness(artifact.manifest, reference, promoted=self._passed(reference.hash, gates))
-        evidence = self.store.all()
+        evidence = whole.all()
         now = self._clock.now_ns()
         case = Case(artifact.manifest, evidence, reference.hash, code_version(), champion, how, now)
         return judge(gates, case)
@@ -192,19 +194,28 @@ class Registry:
         return read_sealed(self.verdicts, name, self.store.keys, "verdict")
 
     def verify(self) -> int:
-        """Verify the trail, every verdict in it and all evidence; how many pieces of evidence there are."""
+        """Verify the trail, every verdict in it and all evidence, one by one; how many pieces of evidence there are."""
         for entry in self.audit.entries():
             if "verdict" in entry.body:
                 self.verdict(str(entry.body["verdict"]))
-        self._refuse_cut_ledger()
+        whole = Store(self.home, one_by_one=True)
+        ledgers = whole.ledgers()
+        refuse_cut_ledgers(self.audit.entries(), ledgers)
+        evidence = whole.all()
+        stored = {name: read_stored(whole.folder, name) for name in evidence}
+        for key, entries in ledgers.items():
+            whole.stretches(key).refuse_others(entries, whole.ledger(key).text(), stored)
         self.remember()
-        return len(self.store.all())
+        return len(evidence)
 
     def remember(self) -> None:
-        """Let this machine remember how far both logs have come, so that it misses what is cut off later."""
+        """Let this machine remember how far both logs have come, so that it misses what is cut off later; and seal what
+        is verified by now.
+        """
         self.audit.remember()
         for key in self.store.keys_told():
             self.store.ledger(key).remember()
+        self.store.seal()
 
     def folder(self, model: str) -> Path:
         """Where a registered model lies."""
@@ -220,9 +231,6 @@ class Registry:
             **more,
         }
         return self.audit.append("training", entry)
-
-    def _refuse_cut_ledger(self) -> None:
-        refuse_cut_ledgers(self.audit.entries(), self.store.ledgers())
 
     def _withdrawals(self) -> list[Withdrawal]:
         """What machines that trade have withdrawn, each after a line of the trail that is still there."""

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -26,15 +27,18 @@ from emp.journal.files import write_atomically
 
 Role = Literal["training", "box"]
 
+LEDGER = {"looks", "stretch"}
+"""What both sign: lines of their ledger of evidence, and stretches of it."""
+
 KINDS: dict[Role, frozenset[str]] = {
     "training": frozenset(
-        {"evaluation", "masking", "parity", "facts", "chaos", "league", "verdict", "audit", "looks"}
+        {"evaluation", "masking", "parity", "facts", "chaos", "league", "verdict", "audit"} | LEDGER
     ),
     "box": frozenset(
-        {"latency", "drift", "value", "begun", "reached", "paper", "told", "contest", "withdrawal", "looks"}
+        {"latency", "drift", "value", "begun", "reached", "paper", "told", "contest", "withdrawal"} | LEDGER
     ),
 }
-"""What a key of each role may sign. Both add lines to the ledger of evidence ("looks")."""
+"""What a key of each role may sign."""
 
 
 class Trusted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,7 +97,7 @@ class Keys:
 
     def seal(self, kind: str, body: Any) -> Envelope:
         """Sign a record with the key of the role that may sign its kind; the first key of a role is made here."""
-        role: Role = "training" if kind in KINDS["training"] and kind != "looks" else "box"
+        role: Role = "training" if kind in KINDS["training"] - LEDGER else "box"
         return self.seal_as(role, kind, body)
 
     def seal_as(self, role: Role, kind: str, body: Any) -> Envelope:
@@ -113,19 +117,29 @@ class Keys:
 
     def verify(self, envelope: Envelope) -> None:
         """Raise GovernanceError where a record is not signed by a trusted key that may sign its kind."""
-        one = self.trusted().get(envelope.key)
-        if one is None:
-            raise GovernanceError(f"signed by key {envelope.key[:16]!r}, which is not trusted here")
-        if envelope.kind not in KINDS[one.role]:
-            raise GovernanceError(f"a {one.role} key may not sign {envelope.kind[:20]!r}")
-        try:
-            signature = _hex(envelope.signature)
-            key = Ed25519PublicKey.from_public_bytes(_hex(one.public))
-            key.verify(signature, _signed_text(envelope.kind, envelope.body))
-        except (InvalidSignature, ValueError) as error:
-            raise GovernanceError(
-                f"the signature of this {envelope.kind} is wrong: it was changed"
-            ) from error
+        self.verifier(self.trusted())(envelope)
+
+    def verifier(self, trusted: Mapping[str, Trusted]) -> Callable[[Envelope], None]:
+        """The same of many records, by the same trusted keys."""
+        known = dict[str, Ed25519PublicKey]()
+
+        def verify(envelope: Envelope) -> None:
+            one = trusted.get(envelope.key)
+            if one is None:
+                raise GovernanceError(f"signed by key {envelope.key[:16]!r}, which is not trusted here")
+            if envelope.kind not in KINDS[one.role]:
+                raise GovernanceError(f"a {one.role} key may not sign {envelope.kind[:20]!r}")
+            try:
+                signature = _hex(envelope.signature)
+                if envelope.key not in known:
+                    known[envelope.key] = Ed25519PublicKey.from_public_bytes(_hex(one.public))
+                known[envelope.key].verify(signature, _signed_text(envelope.kind, envelope.body))
+            except (InvalidSignature, ValueError) as error:
+                raise GovernanceError(
+                    f"the signature of this {envelope.kind} is wrong: it was changed"
+                ) from error
+
+        return verify
 
     def held(self) -> set[str]:
         """Ids of the keys that this machine can sign with."""
@@ -236,11 +250,21 @@ def read_envelope(folder: Path, name: str, keys: Keys, kind: str = "") -> Envelo
     Raises:
         GovernanceError: it is missing, was changed in any byte, is of another kind, or a wrong key signed it.
     """
+    return open_named(read_stored(folder, name), folder, name, keys, kind)
+
+
+def read_stored(folder: Path, name: str) -> bytes:
+    """The bytes of a stored record, as they lie there; GovernanceError where it is missing."""
     path = folder / f"{name}.json"
     try:
-        text = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise GovernanceError(f"{path}: cannot read: {error.strerror}") from error
+
+
+def open_named(text: bytes, folder: Path, name: str, keys: Keys, kind: str = "") -> Envelope:
+    """A record from its stored bytes, verified as `read_envelope` has it."""
+    path = folder / f"{name}.json"
     envelope = open_envelope(text, str(path))
     if content_address(envelope.body) != name:
         raise GovernanceError(f"{path}: its content is not what its name says: it was changed")

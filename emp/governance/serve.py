@@ -10,7 +10,7 @@ from emp.core.errors import GovernanceError
 from emp.engine.watched_days import DAY_NS
 from emp.governance.evidence import Evidence, Signed
 from emp.governance.gates import Gates, read_gates
-from emp.governance.judge import Case, fails_now
+from emp.governance.judge import Case, Verdict, fails_now
 from emp.governance.paper import Asked, paper_lacks
 from emp.governance.reference import FAIR
 from emp.governance.registry import Registry
@@ -128,5 +128,12 @@ def _fails_by_all(
     failed = fails_now(gates, case)
     if not failed:
         return ""
-    names = ", ".join(f"{one.name} ({one.why})" for one in failed)
+    names = ", ".join(f"{one.name} ({_in_words(one)})" for one in failed)
     return f"by all evidence on record it fails {names}: see `emp gates check`"
+
+
+def _in_words(failed: Verdict) -> str:
+    """By what a gate fails: its figure beside its limit, and of what, or why the evidence cannot be."""
+    if failed.value is None:
+        return failed.why
+    return ", ".join(filter(None, (f"{failed.value:.4g}, limit {failed.limit:g}", failed.why)))

@@ -183,11 +183,16 @@ def lock_path(account: Mapping[str, Any]) -> Path:
 
 def known_token(account: Mapping[str, Any]) -> int:
     """The highest token under which this machine knows an account to have been traded; 0 where it knows none."""
+    return known_state(account).token
+
+
+def known_state(account: Mapping[str, Any]) -> AccountState:
+    """What this machine knows of an account, without its lock; an empty state where that cannot be read."""
     try:
         written = (state_folder() / f"{account_name(account)}.json").read_bytes()
-        return msgspec.json.decode(written, type=AccountState).token
+        return msgspec.json.decode(written, type=AccountState)
     except (OSError, msgspec.MsgspecError):
-        return 0
+        return AccountState()
 
 
 def state_folder(of: str = "accounts") -> Path:

@@ -81,8 +81,12 @@ def trained_on(manifest: Manifest) -> frozenset[str]:
 
 def saw_in_training(manifest: Manifest) -> frozenset[str]:
     """Names of the instruments that a model was trained on, or the depth encoder that shows it the market."""
-    encoder = manifest.provenance.get(ENCODER, [])
-    return trained_on(manifest).union(series["instrument"] for series in encoder)
+    return frozenset(series["instrument"] for series in seen_series(manifest))
+
+
+def seen_series(manifest: Manifest) -> list[dict[str, Any]]:
+    """What went into a model, and into the depth encoder that shows it the market, as its provenance has it."""
+    return [*manifest.provenance.get("series", []), *manifest.provenance.get(ENCODER, [])]
 
 
 def tells_training(manifest: Manifest) -> bool:

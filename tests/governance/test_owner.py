@@ -53,8 +53,8 @@ def serving(registry: Registry) -> Registry:
     ("model", "why"),
     [
         ({"monitor": False}, "model.monitor is false: what serves must be watched"),
-        ({"p99_ms": 0.36}, "model.p99_ms is above the 0.35 ms of the gates"),
-        ({"total_p99_ms": 1e3}, "model.total_p99_ms is above the 0.85 ms of the gates"),
+        ({"p99_ms": 0.36}, "model.p99_ms: 0.36 ms is above the 0.35 ms of the gates"),
+        ({"total_p99_ms": 1e3}, "model.total_p99_ms: 1000 ms is above the 0.85 ms of the gates"),
         ({"state_ttl_s": 600.0}, "model.state_ttl_s is not the 60 s by which models are judged"),
     ],
 )
@@ -122,7 +122,7 @@ def test_what_is_too_small_to_tell_bars_nothing_and_hides_nothing(serving: Regis
         serving.store.add(one)
         load_models(config("live", registry=serving.home))
     serving.store.add(latency(linear, *[9.0] * 8))
-    with pytest.raises(GovernanceError, match=r"by all evidence on record it fails latency_p99_ms.adapter"):
+    with pytest.raises(GovernanceError, match=r"it fails latency_p99_ms.adapter \(9, limit 0.5\)"):
         load_models(config("live", registry=serving.home))
 
 

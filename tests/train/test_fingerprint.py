@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emp.app.planner.gate import _refuse_trained
 from emp.core.errors import UsageError
+from emp.model.artifact import ENCODER
 from emp.train.data.data import label
 from emp.train.data.fingerprint import SAMPLING, pack, rows_sha256, sample, unpack
 from emp.train.fit.fit import provenance
@@ -35,9 +37,9 @@ def test_a_stretch_shares_its_part_of_the_sample_and_nothing_else_does() -> None
     assert rows_sha256(*whole) != rows_sha256(*cut)
 
 
-def model(used: dict[str, Any]) -> Any:
-    """A model of which only the training is known."""
-    return SimpleNamespace(artifact=SimpleNamespace(manifest=SimpleNamespace(provenance={"series": [used]})))
+def model(used: dict[str, Any], of: str = "series") -> Any:
+    """A model of which only the training is known, or that of its depth encoder."""
+    return SimpleNamespace(artifact=SimpleNamespace(manifest=SimpleNamespace(provenance={of: [used]})))
 
 
 def test_a_cut_and_renamed_copy_of_the_training_is_refused() -> None:
@@ -58,3 +60,27 @@ def test_an_older_artifact_is_not_judged_on_its_instrument_at_the_time_of_its_tr
         refuse_overlap(model(used), early)
     with pytest.raises(UsageError):
         refuse_overlap(model(used), dataset(3_500, 2))
+
+
+@pytest.mark.parametrize("of", ["series", ENCODER])
+def test_what_the_depth_encoder_was_trained_on_counts_as_seen(of: str) -> None:
+    trained = dataset(6_000, 1)
+    early = replace(trained, split=trained.split._replace(test_ns=trained.split.calibrate_ns - 1))
+    used = provenance(trained)
+    spans = {name: used[name] for name in ("series", "instrument", "train_ns")} | {
+        "train_ns": [used["train_ns"][0], used["calibrate_ns"][1]]
+    }
+    refuse_overlap(model(spans, of), trained)
+    with pytest.raises(UsageError, match="its test part begins before"):
+        refuse_overlap(model(spans, of), early)
+
+
+@pytest.mark.parametrize("of", ["series", ENCODER])
+def test_the_planner_s_gate_counts_it_too(of: str) -> None:
+    trained = dataset(6_000, 1)
+    planner: Any = SimpleNamespace(manifest=SimpleNamespace(provenance={}))
+    begin, end = trained.span("test")
+    spans = {"series": trained.series, "instrument": trained.instrument.name, "train_ns": [begin - 9, begin]}
+    _refuse_trained(planner, model(spans, of), trained, "test")
+    with pytest.raises(UsageError, match="the model was trained on some of its test part"):
+        _refuse_trained(planner, model(spans | {"train_ns": [begin - 9, end]}, of), trained, "test")

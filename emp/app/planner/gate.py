@@ -14,6 +14,7 @@ from emp.engine.choose import load_model
 from emp.engine.load import LoadedModel
 from emp.governance.evaluated import of_comparison
 from emp.governance.evidence import Store
+from emp.model.artifact import seen_series
 from emp.plan.artifact import PlannerArtifact, load_planner, write_manifest
 from emp.train.data.choices import Choices, follow_up, join
 from emp.train.data.data import Dataset, Progress
@@ -86,16 +87,16 @@ def gate(
 
 
 def _refuse_trained(artifact: PlannerArtifact, model: LoadedModel, data: Dataset, part: str) -> None:
-    """A held-out part must be after everything that planner or model learned of the same files, and of that time of the
-    same instrument in whatever files.
+    """A held-out part must be after everything that planner, model or its depth encoder learned of the same files, and
+    of that time of the same instrument in whatever files.
     """
     begin, end = data.span("test" if part == "test" else "calibrate")
     mine = {f["sha256"] for f in data.files}
     for who, told in (
-        ("planner", artifact.manifest.provenance),
-        ("model", model.artifact.manifest.provenance),
+        ("planner", artifact.manifest.provenance.get("series", [])),
+        ("model", seen_series(model.artifact.manifest)),
     ):
-        for one in told.get("series", []):
+        for one in told:
             same = mine & {f["sha256"] for f in one.get("files", [])}
             first, last = one["train_ns"]
             then = one.get("instrument") == data.instrument.name and first < end

@@ -18,6 +18,8 @@ def closing_words(summary: Mapping[str, Any]) -> list[str]:
     ]
     if held:
         lines.append(f"still held, valued at mid: {', '.join(held)}")
+    if summary.get("closing_only"):
+        lines.append(f"closing only, nothing was opened: {summary['closing_only']}")
     if summary["halted"]:
         lines.append("halted: " + (", ".join(summary["breaches"]) or "as it was asked"))
     lines.append(f"run folder: {folder}")

@@ -86,8 +86,9 @@ def _refuse_unwatched(config: SystemConfig) -> None:
     if not model.monitor:
         raise GovernanceError("live: model.monitor is false: what serves must be watched while it trades")
     for name, limit in (("p99_ms", most.model), ("total_p99_ms", most.total)):
-        if getattr(model, name) > limit:
-            raise GovernanceError(f"live: model.{name} is above the {limit:g} ms of the gates")
+        mine = getattr(model, name)
+        if mine > limit:
+            raise GovernanceError(f"live: model.{name}: {mine:g} ms is above the {limit:g} ms of the gates")
     judged = type(model).model_fields["state_ttl_s"].default
     if model.state_ttl_s != judged:
         raise GovernanceError(f"live: model.state_ttl_s is not the {judged:g} s by which models are judged")

@@ -127,6 +127,7 @@ def _summary(running: Running) -> dict[str, Any]:
         },
         "total_us": {"p99": round(view.p99_total_ms * 1e3, 3)},
         "halted": view.halted,
+        "closing_only": running.live.owner.closing_only,
         "breaches": list(view.breaches),
         "action_log_sha256": running.journal.actions.sha256,
         "model_hash": view.model,

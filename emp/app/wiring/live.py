@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from emp.access.port import Guarded, MarketAccess
 from emp.app.wiring.assembly import engine_limits
+from emp.app.wiring.closing_only import models_to_start, refused_in_words
 from emp.app.wiring.context import providers_of, slow_context
 from emp.app.wiring.doors import open_ctrader, open_fix, open_kafka
 from emp.app.wiring.governed import load_models
@@ -72,8 +73,8 @@ def checked(config: SystemConfig, source: Path) -> tuple[list[Instrument], Model
     credentials = config.credentials(str(source))
     instruments = [find(name, config.instruments.catalogue) for name in config.instruments.names]
     providers_of(config.context, config.instruments.catalogue)
-    rule, models = own_rule(config), load_models(config)
-    if isinstance(rule, PlannedRule):
+    rule, models = own_rule(config), models_to_start(config)
+    if isinstance(rule, PlannedRule) and not models.closing_only:
         rule.refuse_other(models.serving.artifact.hash)
     return instruments, models, credentials
 
@@ -126,6 +127,7 @@ def _assemble(
     rates = _rates(config, instruments)
     _refuse_unknown_margin(config, instruments)
     run = open_run(config, instruments, models, rule, clock, account, lease)
+    why = run.models.closing_only
     journal = _journal(config, instruments, run, clock)
     engine = _engine(config, instruments, run, journal, rule)
     if lease is not None:
@@ -186,6 +188,9 @@ def _assemble(
         home=Home(run.folder.path, account, Place(run.folder.path, run.folder.ledger), rates, lease),
         context=slow_context(config.context, instruments, config.instruments.catalogue),
     )
+    if why:
+        board.raise_alarm("closing only", refused_in_words(why, [one.name for one in instruments]))
+        live.owner.only_close(why)
     halt_unknown(run.unknown, lambda reason, name: live.owner.control("halt", reason, name))
     return Running(live, engine, driver, bus, journal, viewer, run.folder)
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from emp.app.wiring.assembly import describe_rule
+from emp.app.wiring.closing_only import refuse_unless_held
 from emp.app.wiring.governed import refuse_unpromoted
 from emp.app.wiring.lease import succeed
 from emp.app.wiring.unfinished import (
@@ -60,7 +61,8 @@ def open_run(
 ) -> OpenRun:
     """Go on with the account's unfinished run, or begin one.
 
-    Raises UsageError or JournalError with what to do where neither can be; then no new folder is left.
+    Raises UsageError or JournalError with what to do where neither can be, GovernanceError where it may only close and
+    nothing is held; then no new folder is left.
     """
     manifest = build_manifest(
         run="",
@@ -78,6 +80,7 @@ def open_run(
         folder, state, unknown = succeed(lease, folder, state)
     continued = folder is not None
     refuse_elsewhere(state, folder)
+    refuse_unless_held(models, state, continued=continued)
     if folder is None:
         refuse_parts_of_lots(
             state, instruments
@@ -145,7 +148,8 @@ def _continued(
     if served == models.serving.artifact.hash:
         return models
     try:
-        refuse_unpromoted(config, served)
+        if not models.closing_only:
+            refuse_unpromoted(config, served)
         last = load_folder(folder.models / served)
     except (ArtifactError, GovernanceError) as error:
         ours = models.serving.artifact.manifest.kind
@@ -153,6 +157,8 @@ def _continued(
         for swap in replaced_model(folder, served, models.serving.artifact.hash, clock):
             ledger.record_note(swap.note)
         return models
+    if models.closing_only:
+        return models._replace(serving=last)
     fell_back = bool(swaps) and swaps[-1].reason in FALLBACKS
     standby, role = (None, "fallback") if fell_back else (models.standby, "primary")
     return Models(last, standby, models.challenger, models.linear, role)

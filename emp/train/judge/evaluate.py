@@ -12,6 +12,7 @@ import numpy as np
 from emp.core.errors import UsageError
 from emp.core.records import HORIZON_NAMES, HORIZONS, QUANTILES, Array
 from emp.engine.load import LoadedModel
+from emp.model.artifact import seen_series
 from emp.perception.targets import class_prior, classes
 from emp.train.data.data import Dataset
 from emp.train.data.fingerprint import unpack
@@ -267,14 +268,14 @@ def same_labels(a: LoadedModel, b: LoadedModel, data: Dataset) -> bool:
 
 
 def refuse_overlap(model: LoadedModel, data: Dataset) -> None:
-    """Raise UsageError where the test part of a series reaches into what the model was trained on.
+    """Raise UsageError where the test part of a series reaches into what the model or its depth encoder was trained on.
 
     It does where a row of it is one that the model was trained on, whatever file it lies in now. Older artifacts do
     not say their rows: with them the same instrument at a time that the model was trained on is refused.
     """
     start, end = data.span("test")
     mine = data.sample(start, end)
-    for used in model.artifact.manifest.provenance.get("series", []):
+    for used in seen_series(model.artifact.manifest):
         begun, ended = used["train_ns"][0], (used.get("calibrate_ns") or used["train_ns"])[1]
         if "rows_sample" in used:
             overlaps = bool(np.isin(mine, unpack(used["rows_sample"])).any())
