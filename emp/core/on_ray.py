@@ -5,6 +5,7 @@ for other sources, another Python or other compilers than its own. Parts and wha
 between processes of one machine. Paths are opened on the machine of the worker.
 """
 
+import logging
 import os
 import pickle
 import platform
@@ -102,7 +103,7 @@ def _cluster(address: str) -> Iterator[Any]:
 
     _reach(address)
     try:
-        ray.init(address=address, logging_level="CRITICAL", log_to_driver=False)
+        ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False)
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(f"--ray {address}: no cluster answers: {_short(error)}") from error
     _quieten(ray)

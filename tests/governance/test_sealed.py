@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from emp.core.code_version import code_version
 from emp.core.errors import GovernanceError
 from emp.engine.watched_days import DAY_NS
 from emp.governance import evidence as module
@@ -22,7 +23,6 @@ from emp.governance.paper_source import Source
 from emp.governance.registry import Registry
 from emp.governance.seal import Keys, canonical
 from emp.governance.stretches import KIND
-from emp.journal.run import code_version
 from tests.governance.conftest import Ticking, ask, runs
 
 MODEL = "a" * 64
