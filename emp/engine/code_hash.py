@@ -10,7 +10,7 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -33,7 +33,7 @@ _LOADED: dict[tuple[int, Path], tuple[Any, bytes]] = {}
 """Files as they were when something of them was first named, by what they were loaded as, which is kept."""
 
 _BY_NAME = frozenset(("import_module", "__import__"))
-"""What imports a module whose name it is given: any word in the same function may be one."""
+"""What imports a module whose name it is given."""
 
 IMPORTED_INSIDE: dict[str, bytes] = {}
 """Modules that were imported for a function that imports them when it is called, and what stood in their files."""
@@ -206,10 +206,53 @@ def imported_inside(function: Any) -> Iterator[ModuleType]:
             IMPORTED_INSIDE.update((one, content_of(sys.modules[one])) for one in new)
 
 
+def named_modules(function: Any, given: Sequence[Any]) -> Iterator[tuple[str, bytes]]:
+    """Modules of the user's own that a function may import by name, with what stands in their files.
+
+    Where it can import so at all, any word that it holds, or is `given` by what it refers to, may be such a name.
+    Nothing is imported for that.
+    """
+    words = set(_constants(function.__code__)) | {one for one in given if isinstance(one, str)}
+    known = {*function.__code__.co_names, *words}
+    if _BY_NAME.isdisjoint(known) and not any(one is importlib.import_module for one in given):
+        return
+    package = str(function.__globals__.get("__package__") or "")
+    for word in sorted(words):
+        name = package + word if word.startswith(".") and package else word
+        content = _content_by_name(name)
+        if content:
+            yield name, content
+
+
+def _constants(code: CodeType) -> Iterator[str]:
+    """Words in code, and in functions within it."""
+    for constant in code.co_consts:
+        if isinstance(constant, str):
+            yield constant
+        elif isinstance(constant, CodeType):
+            yield from _constants(constant)
+
+
+def _content_by_name(name: str) -> bytes:
+    """What stands in the file of a module of the user's own, imported or not; nothing where the name is of none."""
+    first, *rest = name.split(".")
+    if not all(part.isidentifier() for part in (first, *rest)) or not _lies_own(first):
+        return b""
+    if name in sys.modules:
+        return module_source(sys.modules[name])
+    spec = importlib.util.find_spec(first)
+    if spec is None:
+        return b""
+    if not rest:
+        files = [Path(spec.origin)] if spec.has_location and spec.origin else []
+    else:
+        below = [Path(where).joinpath(*rest) for where in spec.submodule_search_locations or ()]
+        files = [one for where in below for one in (where / "__init__.py", where.with_suffix(".py"))]
+    return next((one.read_bytes() for one in files if one.is_file()), b"")
+
+
 def _imports(code: CodeType) -> Iterator[tuple[int, tuple[str, ...] | None, str]]:
     """What code imports, and functions within it: level, names of `from`, module."""
-    if not _BY_NAME.isdisjoint(code.co_names):
-        yield from ((0, ("",), one) for one in code.co_consts if isinstance(one, str) and _is_there(one))
     steps = [one for one in dis.get_instructions(code) if one.opname not in ("EXTENDED_ARG", "CACHE", "NOP")]
     for level, names, one in zip(steps, steps[1:], steps[2:], strict=False):
         if one.opname == "IMPORT_NAME":
@@ -217,15 +260,6 @@ def _imports(code: CodeType) -> Iterator[tuple[int, tuple[str, ...] | None, str]
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _imports(constant)
-
-
-def _is_there(word: str) -> bool:
-    """Whether a word is the name of a module of the user's own."""
-    if not all(part.isidentifier() for part in word.split(".")) or not _lies_own(word.partition(".")[0]):
-        return False
-    with contextlib.suppress(Exception):  # whatever a package of the user's own raises
-        return importlib.util.find_spec(word) is not None
-    return False
 
 
 def _lies_own(name: str) -> bool:

@@ -140,7 +140,7 @@ class Live(Ending):
                 self._stop,
                 lambda: self._failure is not None,
                 self._surviving,
-                lambda: self._kill_file.there,
+                self._kill_file,
             ),
             driver,
             ledger,

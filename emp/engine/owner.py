@@ -12,6 +12,7 @@ import structlog
 from emp.core.contracts import Control, OwnerAction
 from emp.core.errors import UsageError
 from emp.engine.driver import Driver
+from emp.engine.kill_file import KillFile
 from emp.engine.market_clock import MarketClock
 from emp.engine.opening import Opening
 from emp.engine.reconciliation.agreement import Agreement
@@ -29,7 +30,7 @@ class RunState(NamedTuple):
     stop: asyncio.Event  # it is to end
     failed: Callable[[], bool]
     surviving: Callable[[], AbstractContextManager[None]]  # what fails inside ends the run
-    barred: Callable[[], bool]  # a file bars what was killed from being resumed
+    kill_file: KillFile  # bars what was killed from being resumed
 
 
 class Owner:
@@ -104,8 +105,8 @@ class Owner:
             raise UsageError(f"{action} comes too late: the run has ended")
         if action == "reload" and self._reloads.under_way:
             raise UsageError("reload: one is under way, this one is not begun")
-        if action == "resume" and self._run.barred():
-            raise UsageError("resume: the file KILL lies in the run's folder; remove it first")
+        if action == "resume" and self._run.kill_file.there:
+            raise UsageError("resume: a file KILL lies in the run's folder, or beside it; remove it first")
         if self._refuses(action):
             raise UsageError(
                 f"{action}: this run closes only, until it is ended and a start is allowed again: {self._closing_only}"
@@ -156,6 +157,7 @@ class Owner:
             return
         self._driver.control(control)
         if control.action == "resume":
+            self._run.kill_file.forget()
             self._opening.resumed()
             self._board.clear_alarm("session")
         elif control.action == "stop":

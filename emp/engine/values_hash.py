@@ -18,7 +18,15 @@ import numpy as np
 
 from emp.core.errors import UsageError
 from emp.core.records import Array
-from emp.engine.code_hash import imported_inside, is_own, is_own_module, module_source, room_of, source_hash
+from emp.engine.code_hash import (
+    imported_inside,
+    is_own,
+    is_own_module,
+    module_source,
+    named_modules,
+    room_of,
+    source_hash,
+)
 
 _PLAIN = (str, bytes, int, float, complex, bool, np.generic, NoneType)
 """What is named by what it is."""
@@ -214,11 +222,13 @@ def _referred(function: Any) -> Iterator[tuple[str, Any]]:
     """What a function of Python refers to, by name."""
     used = sorted(set(_names(function.__code__)))
     followed: set[int] = set()
-    for name, value in _given(function, used):
+    given = list(_given(function, used))
+    for name, value in given:
         yield name, value
         if isinstance(value, ModuleType):
             yield from _of_module(value, used, followed)
     if is_own(function.__code__.co_filename):
+        yield from named_modules(function, [value for _, value in given])
         for module in imported_inside(function):
             yield from _of_module(module, used, followed)
 

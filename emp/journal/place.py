@@ -85,12 +85,12 @@ class Place:
             room = disk().room(self._folder)
         except OSError as error:
             return f"the run's folder {self._folder} cannot be looked at: {error.strerror}"
-        here = f"the disk of {self._folder}"
+        words = []
         if room.free < ALARM_FREE:
-            return f"{here} has {room.free >> 20} MiB left; at {LEAST_FREE >> 20} MiB trading ends"
+            words.append(f"has {room.free >> 20} MiB left; at {LEAST_FREE >> 20} MiB trading ends")
         if room.files < ALARM_FILES:
-            return f"{here} takes {room.files} more files; at {LEAST_FILES} trading ends"
-        return ""
+            words.append(f"takes {room.files} more files; at {LEAST_FILES} trading ends")
+        return f"the disk of {self._folder} {', and '.join(words)}" if words else ""
 
     def release(self) -> None:
         """Let the room that was kept be used."""

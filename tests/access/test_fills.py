@@ -109,6 +109,8 @@ A_FILL = "37=V|11=R-1|55=2|54=1|17=e1|150=F|39=1|14=2|151=3|"
         (A_FILL + "6=1.00|", 100),
         (A_FILL + "6=1|", 0),  # as good as any price from 0.5 to 1.5
         (A_FILL.replace("14=2", "14=0") + "6=1.00|", 0),  # nothing has filled
+        (A_FILL + "31=1.46|6=1|", 0),  # of which lots is not said
+        (A_FILL.replace("14=2", "14=9") + "32=1|31=3.00|6=1.20|", 300),  # other reports were missed
         (A_FILL + "31=1.00|", 0),
         (A_FILL, 0),
         (A_FILL.replace("150=F", "150=I") + "32=2|31=1.00|", 0),  # asked for

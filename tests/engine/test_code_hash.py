@@ -103,12 +103,6 @@ def imported_by_another(x):
     return inner(x)
 
 
-def imported_by_name(x):
-    import importlib
-    print("package.there.is.none", "beside it", file=sys.stderr)
-    return importlib.import_module("package.later").V @ x
-
-
 class Plain:
     def __init__(self, v): self.v = v
 
@@ -150,7 +144,6 @@ HELD = [
     "by_package",
     "imported_in_it",
     "imported_by_another",
-    "imported_by_name",
     "of_the_process",
     "of_a_set",
     "of_keys",
@@ -227,6 +220,38 @@ def test_a_module_that_is_imported_when_it_is_called_is_read_again_where_it_was_
         Path("aside.py").write_text(f"def side(): return {side}\n")
         hashes.append(load_own("inside.py:f").load().artifact.hash)
     assert hashes[0] != hashes[1]
+
+
+BY_NAME = """
+import importlib
+from importlib import import_module as load
+NAME = "aside"
+def literal(x, forecast):
+    print("setup", "no.such.thing", "beside it")
+    forecast.mean[:] = importlib.import_module("aside").side()
+def by_global(x, forecast): forecast.mean[:] = importlib.import_module(NAME).side()
+def by_default(x, forecast, *, name="aside"): forecast.mean[:] = load(name).side()
+def asked_for(x, forecast): forecast.mean[:] = getattr(importlib, "import_module")("aside").side()
+def below(x, forecast): forecast.mean[:] = __import__("under.aside", fromlist=[""]).side()
+"""
+
+
+@pytest.mark.parametrize("name", ["literal", "by_global", "by_default", "asked_for", "below"])
+def test_a_module_that_is_imported_by_its_name_is_another_where_it_was_edited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """And nothing is imported to find that out: what lies there may be no part of it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("under").mkdir()
+    Path("setup.py").write_text("raise SystemExit('it ran')\n")
+    Path("by_name.py").write_text(BY_NAME)
+    hashes = []
+    for side in (1.0, 2.0, 1.0):
+        for module in ("aside.py", "under/__init__.py", "under/aside.py"):
+            Path(module).write_text(f"def side(): return {side}\n")
+        hashes.append(load_own(f"by_name.py:{name}").load().artifact.hash)
+    assert hashes[0] == hashes[2] != hashes[1]
 
 
 HOLDS = """

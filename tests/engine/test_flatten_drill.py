@@ -33,8 +33,7 @@ def test_the_drill_ends_flat(
     assert 20 <= found["venue_flat_ms"]["p50"] <= SLOW_MS or "--starting" in more
     assert 0 < found["flat_ms"]["max"] < SLOW_MS
     assert found["venue_flat_ms"]["max"] <= found["flat_ms"]["max"]
-    blind = more != []  # it was starting, or its loop stood still
-    assert (found["blind_ms"]["max"] > 20) == blind
+    assert found["blind_ms"]["max"] > 20 or not more, "it was starting, or its loop stood still"
     assert found["from_trigger_ms"]["max"] >= found["flat_ms"]["max"]
 
 

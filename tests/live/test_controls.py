@@ -86,22 +86,28 @@ def test_halt_keeps_the_position_and_resume_trades_again(world: World) -> None:
     assert ("resume", "operator") in recorded(world)
 
 
-def test_a_file_pulls_the_kill_switch_and_bars_resuming_until_it_is_gone(world: World) -> None:
-    file = world.ledger_path.parent / "KILL"
+@pytest.mark.parametrize("beside", [False, True], ids=["the run's", "of all runs"])
+def test_a_file_pulls_the_kill_switch_and_bars_resuming_until_it_is_gone(
+    tmp_path: Path, beside: bool
+) -> None:
+    (tmp_path / "run").mkdir()
+    world = World(tmp_path / "run", socket=True)
+    file = (tmp_path if beside else tmp_path / "run") / "KILL"
 
     async def script(world: World) -> None:
         await invested(world)
         file.touch()
         await world.until(lambda: "risk halted: kill_switch" in world.board.unhealthy(), 10)
         await world.until(lambda: world.venue.position == 0, 10)
-        with pytest.raises(UsageError, match="resume: the file KILL lies in the run's folder"):
+        with pytest.raises(UsageError, match="resume: a file KILL lies in the run's folder"):
             await asked(world, "resume")
         file.unlink()
         await asyncio.sleep(0.2)
         assert "trading again" in await asked(world, "resume")
         await world.until(lambda: "risk halted: kill_switch" not in world.board.unhealthy(), 10)
-        file.touch()
+        file.symlink_to("nowhere")
         await world.until(lambda: "risk halted: kill_switch" in world.board.unhealthy(), 10)
+        file.unlink()
 
     play(world, script)
     assert [one for one in recorded(world) if one[0] == "kill"] == [("kill", "file")] * 2

@@ -141,9 +141,13 @@ def splits(message: Message, figures: Figures, order: Order, before: tuple[int, 
 def sharp_price(
     message: Message, figures: Figures, order: Order, before: tuple[int, float], tick: float
 ) -> int:
-    """`told_price` where the digits of AvgPx (6) leave no more than a hundredth of it open, else 0."""
+    """LastPx (31) of what has just filled (32), else what the average moved by, where the digits of AvgPx (6) leave no
+    more than a hundredth of that open; 0 where neither tells it.
+    """
+    if figures.last_px is not None and figures.last_qty > 0:
+        return figures.last_px
     px, more = told_price(figures, order, before), order.filled - before[0]
-    if px is None or (figures.last_px is None and _blur(message, order, more, tick) > abs(px) / 100):
+    if px is None or _blur(message, order, more, tick) > abs(px) / 100:
         return 0
     return px
 

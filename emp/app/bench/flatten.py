@@ -45,7 +45,7 @@ def flatten(
 
     The engine as `emp run` wires it, its ledger on this machine's disk, over a socket (the Open API's with TLS) to a
     venue in another process. With --faults the trigger is pulled while the feed or the engine's loop stands still, in
-    turn: where it is the loop, times are from when it goes on, and those from the trigger stand beside them.
+    turn: times are from when the loop hears of it, and those from the trigger stand beside them.
     Exit code 1 where a trial ended otherwise than flat.
     """
     from emp.app.bench.flattening.terms import Faults, Terms
@@ -135,7 +135,7 @@ def _show(result: dict[str, Any], *, blind: str) -> None:
         console.print(f"{label:26} p50 {q['p50']:8.2f}  p99 {q['p99']:8.2f}  max {q['max']:8.2f} ms{beside}")
     console.print(
         f"{result['trials']} trials, {result['commands']} commands in first waves, {result['refused']} refusals, "
-        f" {result['events_per_s']:,.0f} events/s reached the engine"
+        f"{result['events_per_s']:,.0f} events/s reached the engine"
     )
     for line in result["wrong"]:
         console.print(line)

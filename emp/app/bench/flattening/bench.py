@@ -57,6 +57,7 @@ class Timed:
         self.faults: Faults | None = None  # that befall what passes
         self._draw = generator(seed, "flattening", "faults")
         self._kept: list[Array] | None = None  # what came while the feed stands still
+        self._over = False
 
     async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
         """As the access."""
@@ -78,6 +79,7 @@ class Timed:
 
     async def close(self) -> None:
         """As the access."""
+        self._over = True
         await self._access.close()
 
     def events(self, rows: Array) -> None:
@@ -99,7 +101,7 @@ class Timed:
 
     def _go_on(self) -> None:
         kept, self._kept = self._kept or [], None
-        for rows in kept:
+        for rows in () if self._over else kept:
             self.rows += len(rows)
             self._sink.events(rows)
 

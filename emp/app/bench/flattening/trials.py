@@ -62,8 +62,8 @@ async def while_trading(
 
 
 async def _pulled(one: Desk, faults: Faults | None, when: float, *, loop: bool) -> Waited:
-    """Pull the trigger, from another thread as whoever pulls it does; with faults at the share `when` of a stall of the
-    feed, or of the engine's `loop`.
+    """Pull the trigger, and let the loop hear of it; with faults from another thread, as whoever pulls it does, at the
+    share `when` of a stall of the feed, or of the engine's `loop`.
     """
     waited, running, heard = Waited(), asyncio.get_running_loop(), asyncio.Event()
 
