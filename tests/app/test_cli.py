@@ -205,7 +205,8 @@ def test_a_shell_completes_commands_options_and_values(tmp_path: Path, shell: st
         assert want in found, words
         assert "replay-9" not in found, words
     with held(tmp_path / "runs" / "mock-AB12CD34"):
-        assert completed(shell, "emp halt mo", tmp_path) == ["mock-AB12CD34"]
+        assert "mock-AB12CD34" in completed(shell, "emp halt mo", tmp_path)
+        assert "replay-9" not in completed(shell, "emp halt re", tmp_path), "it has ended"
 
 
 def test_the_release_is_said(capsys: pytest.CaptureFixture[str]) -> None:
