@@ -25,7 +25,9 @@ NAME = "control.sock"
 LONGEST = 100
 """Bytes that the address of a socket can have on every system, with room to spare."""
 
-LINE = 4_096
+LINE = 1 << 16
+"""Bytes of a request: a long reason is cut, not refused."""
+
 REASON = 200
 """Characters of a reason: it stands in logs, alerts and status lines."""
 
@@ -161,6 +163,11 @@ def _one_line(reason: str) -> str:
     return "".join(c if c.isprintable() else " " for c in reason)[:REASON].strip()
 
 
+def _cut(request: Mapping[str, str]) -> dict[str, str]:
+    """A request whose reason is no longer than what is kept of it, so that it fits into LINE."""
+    return {**request, "reason": _one_line(_text(request["reason"]))} if "reason" in request else {**request}
+
+
 def ask(folder: Path, request: Mapping[str, str]) -> str:
     """Ask the engine that runs in a folder; what it answers.
 
@@ -172,7 +179,7 @@ def ask(folder: Path, request: Mapping[str, str]) -> str:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(ANSWER_S)
             sock.connect(str(path.resolve() if path.is_symlink() else _short(path)))
-            sock.sendall(json.dumps(dict(request)).encode() + b"\n")
+            sock.sendall(json.dumps(_cut(request)).encode() + b"\n")
             with sock.makefile("rb") as stream:
                 answer = json.loads(stream.readline(LONGEST_ANSWER) or b"{}")
     except (FileNotFoundError, ConnectionRefusedError):

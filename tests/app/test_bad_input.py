@@ -239,6 +239,12 @@ def test_a_damaged_model_is_refused(emp: Run, tmp_path: Path) -> None:
 
 def test_a_report_of_nothing(emp: Run, tmp_path: Path) -> None:
     one_line(emp("report", tmp_path), "not a run folder")
+    (tmp_path / "runs" / "mock-AB12").mkdir(parents=True)
+    (tmp_path / "runs" / "mock-AB12" / "manifest.json").write_text("{")
+    one_line(emp("report", ""), "name a run")
+    one_line(emp("report", "CD34"), "no run CD34 in runs")
+    (tmp_path / "AB12").mkdir()
+    one_line(emp("report", "AB12"), "runs/mock-AB12")
 
 
 def test_a_wrong_option(emp: Run) -> None:

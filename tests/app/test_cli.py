@@ -13,6 +13,7 @@ import typer
 
 from emp.app.cli import app, main
 from emp.app.commands import PANELS
+from emp.journal.held import held
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -180,6 +181,18 @@ def test_a_shell_completes_commands_options_and_values(tmp_path: Path, shell: st
     for name in ("mock-AB12CD34", "replay-9"):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "manifest.json").touch()
+    offered = [
+        ("emp halt mo", []),
+        ("emp runs mock-AB12CD34 re", ["replay-9"]),
+        ("emp replay re", ["replay-9"]),
+        ("emp sim trade --instrument GO", ["GOOG"]),
+        ("emp sim generate --instrument GO", ["GOOG"]),
+        ("emp kill --instrument GO", ["GOOG"]),
+    ]
+    for words, names in offered:
+        assert set(completed(shell, words, tmp_path)) & {"mock-AB12CD34", "replay-9", "GOOG"} == set(names), (
+            words
+        )
     for words, want in (
         ("emp rep", "replay"),
         ("emp replay --instr", "--instrument"),
@@ -187,11 +200,13 @@ def test_a_shell_completes_commands_options_and_values(tmp_path: Path, shell: st
         ("emp init --example mock_", "mock_fix"),
         ("emp replay --instrument GO", "GOOG"),
         ("emp why mo", "mock-AB12CD34"),
-        ("emp halt mo", "mock-AB12CD34"),
     ):
         found = completed(shell, words, tmp_path)
         assert want in found, words
         assert "replay-9" not in found, words
+    with held(tmp_path / "runs" / "mock-AB12CD34"):
+        assert "mock-AB12CD34" in completed(shell, "emp halt mo", tmp_path)
+        assert "replay-9" not in completed(shell, "emp halt re", tmp_path), "it has ended"
 
 
 def test_the_release_is_said(capsys: pytest.CaptureFixture[str]) -> None:

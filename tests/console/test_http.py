@@ -1,16 +1,19 @@
 """Who may see and do what over HTTP, and what a page is fed with."""
 
+import asyncio
 import json
 import socket
 import time
+from collections.abc import Mapping
 from http.client import HTTPConnection, IncompleteRead
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from emp.app.console import stream
+from emp.app.console import refusals, stream
 from emp.app.console.console import Console
 from emp.app.console.pages import files
 from emp.app.console.token import NAME, read_token
@@ -114,6 +117,7 @@ def test_what_cannot_be_understood_is_refused_before_anything_is_done() -> None:
             '{"do": "reload"}',
             "[" * 4000,
             "x" * 5000,
+            "x" * 20_000,
         ):
             assert page.ask("POST", "/control", body, **headers).status == 400, body[:20]
         assert page.ask("GET", "/control").status == 405
@@ -131,28 +135,99 @@ def test_a_page_of_another_site_gets_nothing_of_what_it_asks_for_behind_its_read
         for mode in ("no-cors", "cors", ""):
             answer = page.ask("GET", path, Sec_Fetch_Site=site, Sec_Fetch_Mode=mode)
             assert (answer.status, answer.body) == (403, "asked for by a page of another site\n"), mode
+            assert page.ask("HEAD", path, Sec_Fetch_Site=site, Sec_Fetch_Mode=mode).status == 403
+        led = {"Sec_Fetch_Site": site, "Sec_Fetch_Mode": "navigate"}
+        assert page.ask("GET", path, **led).status == 403, "a link leads to a page, or nowhere"
         assert page.console._stream._pages == 0
-        assert page.ask("GET", "/", Sec_Fetch_Site=site, Sec_Fetch_Mode="navigate").status == 200, (
-            "a link may lead here"
-        )
+        for own in ("/", "/runs"):
+            assert page.ask("GET", own, **led, Sec_Fetch_Dest="document").status == 200
+            assert page.ask("GET", own, **led, Sec_Fetch_Dest="iframe").status == 403
 
 
-def test_wrong_tokens_are_told_once_a_minute_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1_000.0
-    monkeypatch.setattr("emp.app.console.refusals.monotonic", lambda: now)
-    with capture_logs() as told, served(login=True) as page:
-        for _ in range(40):
-            page.ask("POST", "/login", "token=wrong", Origin=page.server.url)
-            page.ask("GET", "/snapshot", Authorization="Bearer wrong")
-            page.control("kill", Authorization=f"Bearer {TOKEN}", X_Emp_Token="wrong")
-        assert [(one["event"], one["times"]) for one in told] == [("a wrong token was shown", 1)]
-        now += 61.0
-        page.ask("GET", "/snapshot", Cookie="emp_console=wrong")
-        assert (told[-1]["times"], told[-1]["client"], len(told)) == (120, "127.0.0.1", 2)
-        now += 61.0
-        page.ask("GET", "/snapshot")
+def test_the_stream_is_for_a_script_alone() -> None:
+    with served() as page:
+        for site in ("same-origin", "none"):
+            opened = page.ask("GET", "/events", Sec_Fetch_Site=site, Sec_Fetch_Dest="document")
+            assert (opened.status, opened.body) == (403, "the stream is for a page's script\n")
+        asked = page.ask("HEAD", "/events")
+        assert (asked.status, asked.body) == (200, "")
+        assert asked.headers["content-type"].startswith("text/event-stream")
+        assert page.console._stream._pages == 0
+        reader = Reader(page, Sec_Fetch_Site="same-origin", Sec_Fetch_Dest="empty")
+        assert reader.next()["reset"]
+        reader.close()
+
+
+def test_of_many_streams_at_once_no_more_begin_than_there_may_be() -> None:
+    console = Console(Board(LiveClock()), TOKEN)
+    app = create_app(Board(LiveClock()), console.routes, console.middleware)
+    begun: list[int] = []
+
+    async def open_one(gone: asyncio.Event, *, broken: bool) -> None:
+        async def send(message: Mapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                begun.append(message["status"])
+                if broken:
+                    raise OSError("nobody is there any more")
+                await asyncio.sleep(0)
+
+        async def receive() -> Mapping[str, Any]:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        scope = {"type": "http", "method": "GET", "path": "/events", "query_string": b"", "app": app}
+        await app({**scope, "headers": [(b"host", b"127.0.0.1")]}, receive, send)
+
+    async def many(*, broken: bool) -> None:
+        begun.clear()
+        gone = asyncio.Event()
+        tasks = [asyncio.create_task(open_one(gone, broken=broken)) for _ in range(stream.MOST + 24)]
+        while len(begun) < len(tasks):
+            await asyncio.sleep(0.01)
+        gone.set()
+        await asyncio.wait(tasks)
+        assert (begun.count(200), begun.count(503)) == (stream.MOST, 24)
+        assert console._stream._pages == 0
+
+    for broken in (False, True):
+        asyncio.run(many(broken=broken))
+
+
+def guess(page: Served, times: int) -> None:
+    """Show three wrong tokens, and what is none, so many times."""
+    for _ in range(times):
+        page.ask("POST", "/login", "token=wrong", Origin=page.server.url)
+        page.ask("GET", "/snapshot", Authorization="Bearer wrong")
+        page.control("kill", Authorization=f"Bearer {TOKEN}", X_Emp_Token="wrong")
+        page.ask("POST", "/login", "token=wrong", Origin=EVIL)
+        page.ask("POST", "/login", "", Origin=page.server.url)
+        page.ask("POST", "/login", "token=", Origin=page.server.url)
+        page.ask("GET", "/snapshot", Cookie="emp_console=of-an-earlier-run")
         page.ask("GET", "/")
-        assert len(told) == 2, "who shows nothing guesses nothing"
+
+
+def test_wrong_tokens_are_told_once_a_minute_with_their_number() -> None:
+    with capture_logs() as told, served(login=True) as page:
+        guess(page, 10)
+        assert [(one["event"], one["times"]) for one in told] == [("a wrong token was shown", 1)]
+        page.console.refusals.close()
+        assert (told[-1]["times"], told[-1]["client"], len(told)) == (29, "127.0.0.1", 2)
+        page.console.refusals.close()
+        assert len(told) == 2, "nothing is told twice"
+
+
+def test_guesses_before_a_silence_are_told_when_their_minute_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refusals, "EVERY_S", 2.0)
+    with capture_logs() as told, served(login=True) as page:
+        guess(page, 3)
+        end = time.monotonic() + 20.0
+        while sum(one["times"] for one in told) < 9 and time.monotonic() < end:
+            time.sleep(0.05)
+        assert sum(one["times"] for one in told) == 9
+        assert told[0]["times"] == 1
+        lines = len(told)
+        time.sleep(2.5)
+        assert len(told) == lines, "a silence is not told"
 
 
 # --- logins -------------------------------------------------------------------------------------------------

@@ -6,19 +6,22 @@ from typing import Annotated
 
 import typer
 
-from emp.app.terminal.completion import RUNS
+from emp.app.terminal.completion import INSTRUMENTS, RUNNING
 
 Run = Annotated[
     str | None,
     typer.Argument(
         help="Folder, name or id of the run, or the beginning of it; without it the one run that goes on.",
         show_default=False,
-        autocompletion=RUNS,
+        autocompletion=RUNNING,
     ),
 ]
 Runs = Annotated[Path, typer.Option(help="Where run folders are kept.")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
-Instrument = Annotated[str, typer.Option(help="One instrument of the run; all of them where left out.")]
+Instrument = Annotated[
+    str,
+    typer.Option(help="One instrument of the run; all of them where left out.", autocompletion=INSTRUMENTS),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 
 

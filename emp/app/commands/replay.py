@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from emp.app.options import takes_options
-from emp.app.terminal.completion import INSTRUMENTS
+from emp.app.terminal.completion import INSTRUMENTS, RUNS
 
 if TYPE_CHECKING:
     from emp.engine.own import Rule
@@ -24,7 +24,8 @@ class Options(NamedTuple):
         list[Path],
         typer.Argument(
             help="Recorded files of one instrument, in any order; of several NAME=FILE for each file; or one run, by"
-            " folder, name or id."
+            " folder, name or id.",
+            autocompletion=RUNS,
         ),
     ]
     instrument: Annotated[

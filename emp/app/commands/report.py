@@ -25,10 +25,8 @@ def report(
     from emp.app.report.data import alpha_table, reasons
     from emp.app.report.page import write_report
     from emp.app.terminal.console import make_console
-    from emp.core.platform import exists
-    from emp.journal.find import find_run
 
-    folder = Path(run) if exists(Path(run)) else find_run(run, runs)
+    folder = _folder(run, runs)
     page = out if out is not None else folder / "report.html"
     console = make_console()
     with console.status("reading the run and drawing"):
@@ -38,3 +36,19 @@ def report(
         given = sum((Counter(reasons(one.rows)) for one in told), Counter[str]())
         alphas = [{"instrument": one.instrument, **row} for one in told for row in alpha_table(one)]
         print(json.dumps({"page": str(page), "reasons": given, "alpha_after_fees": alphas}))
+
+
+def _folder(run: str, runs: Path) -> Path:
+    """The folder of a run; a path under which none is found, for the line that says what it lacks."""
+    from emp.core.errors import UsageError
+    from emp.core.platform import exists
+    from emp.journal.find import find_run
+
+    if not run:
+        raise UsageError("name a run: its folder, name or id")
+    try:
+        return find_run(run, runs)
+    except UsageError:
+        if exists(Path(run)):
+            return Path(run)
+        raise

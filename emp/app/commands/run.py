@@ -83,6 +83,7 @@ def run(
             with (
                 open_log(running.folder) as stream,
                 contextlib.closing(logs.configure(front.keep_log(stream), clock)),
+                contextlib.closing(front.refusals),
             ):
                 try:
                     front.show(path)
@@ -145,6 +146,7 @@ class _Front:
             http.port,
         )
         self.keep_log = self._console.keep_log
+        self.refusals = self._console.refusals
 
     def __enter__(self) -> "_Front":
         self._server.start()

@@ -6,15 +6,20 @@ from typing import Annotated, Any
 
 import typer
 
+from emp.app.terminal.completion import RUNS
+
 app = typer.Typer()
 
 
 @app.command()
 def runs(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Runs to compare, by folder, name or id; all listed without.")
+        list[str] | None,
+        typer.Argument(
+            help="Runs to compare, by folder, name or id; all listed without.", autocompletion=RUNS
+        ),
     ] = None,
-    folder: Annotated[Path, typer.Option("--runs", help="Where run folders are kept.")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """List the runs that there are, with what came of each; or compare some: all in which they differ.
@@ -28,14 +33,14 @@ def runs(
     from emp.journal.run import RunFolder
 
     if names is None or not names:
-        found = known_runs(folder)
-        _list(found, folder)
+        found = known_runs(runs)
+        _list(found, runs)
         if as_json:
             print(json.dumps({"runs": found}))
         return
     if len(names) == 1:
         raise UsageError(f"compare {names[0]} with what? name another run, or none for the list")
-    paths = [find_run(name, folder) for name in names]
+    paths = [find_run(name, runs) for name in names]
     differing = differences([RunFolder(path) for path in paths])
     _compare([path.name for path in paths], differing)
     if as_json:

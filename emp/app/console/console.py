@@ -32,8 +32,8 @@ class Console:
         self.history = History()
         self.log = LogTail()
         board.watch(self.history.add)
-        self._refusals = Refusals()
-        self._controls = Controls(board, self.token, self._refusals)
+        self.refusals = Refusals()
+        self._controls = Controls(board, self.token, self.refusals)
         self._runs = RunPages()
         self._stream = Stream(board, self.history, self.log)
         self._path: Path | None = None
@@ -43,7 +43,7 @@ class Console:
         """The page, its stream and its controls."""
 
         async def login(request: Request) -> Response:
-            return await log_in(request, self.token, self._refusals)
+            return await log_in(request, self.token, self.refusals)
 
         return [
             Route("/", index),
@@ -59,7 +59,7 @@ class Console:
     @property
     def middleware(self) -> Sequence[Middleware]:
         """What stands before every route."""
-        login = [Middleware(LoginRequired, token=self.token, refusals=self._refusals)] if self._login else []
+        login = [Middleware(LoginRequired, token=self.token, refusals=self.refusals)] if self._login else []
         return [Middleware(OwnSite), *login]
 
     def attach(self, folder: Path) -> None:

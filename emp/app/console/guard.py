@@ -13,19 +13,22 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from emp.app.console.pages import HEADERS, asset
 from emp.app.console.refusals import Refusals
 from emp.app.console.token import is_token, session_of
+from emp.engine.control_socket import LINE
 
 COOKIE = "emp_console"
 HEADER = "X-Emp-Token"
-BODY = 4_096
-"""Bytes of a request that asks for something."""
+BODY = LINE // 4
+"""Bytes of a request that asks for something: on its way to the engine, in ASCII, three times as many at most."""
 
 _OPEN = ("/login", "/static/style.css")  # what a login page is made of
+
+_PAGES = ("/", "/runs")  # where a link of another site may lead
 
 FOREIGN = "asked for by a page of another site"
 
 
 class OwnSite:
-    """A page of another site gets nothing that it asks for unseen, streams least; a link may lead here."""
+    """A page of another site gets nothing that it asks for unseen, streams least; a link may lead to a page."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -34,8 +37,8 @@ class OwnSite:
         """Pass a request on, or answer it with 403; what is posted is judged where it is taken."""
         if (
             scope["type"] == "http"
-            and scope["method"] == "GET"
-            and _is_embedded(HTTPConnection(scope).headers)
+            and scope["method"] in ("GET", "HEAD")
+            and _is_foreign(scope["path"], HTTPConnection(scope).headers)
         ):
             await PlainTextResponse(FOREIGN + "\n", 403, HEADERS)(scope, receive, send)
         else:
@@ -65,10 +68,9 @@ class LoginRequired:
         kind, _, shown = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer" and is_token(shown, self._token):
             return True
-        cookie = request.cookies.get(COOKIE, "")
-        if is_token(cookie, session_of(self._token)):
+        if is_token(request.cookies.get(COOKIE, ""), session_of(self._token)):
             return True
-        if shown or cookie:
+        if shown:  # a cookie may well be that of an earlier run
             self._refusals.add(request)
         return False
 
@@ -98,14 +100,15 @@ def why_foreign(headers: Headers) -> str:
     return ""
 
 
-def _is_embedded(headers: Headers) -> bool:
-    """Whether a browser fetches for a page of another site, or shows inside one."""
+def _is_foreign(path: str, headers: Headers) -> bool:
+    """Whether a browser fetches for a page of another site, shows inside one, or is led by one to what is no page."""
     if headers.get("Sec-Fetch-Site") not in ("cross-site", "same-site"):
         return False
-    return (headers.get("Sec-Fetch-Mode"), headers.get("Sec-Fetch-Dest", "document")) != (
+    led = (headers.get("Sec-Fetch-Mode"), headers.get("Sec-Fetch-Dest", "document")) == (
         "navigate",
         "document",
     )
+    return not led or path not in _PAGES
 
 
 async def read_body(request: Request) -> bytes:
@@ -120,15 +123,20 @@ async def read_body(request: Request) -> bytes:
 
 async def log_in(request: Request, token: str, refusals: Refusals) -> Response:
     """Answer a login form: a cookie for who shows the token."""
-    shown = ""
-    if not why_foreign(request.headers):
-        try:
-            name, _, shown = (await read_body(request)).decode("ascii").strip().partition("=")
-        except ValueError:
-            name = ""
-        if name == "token" and is_token(shown.strip(), token):
-            answer = RedirectResponse("/", 303, HEADERS)
-            answer.set_cookie(COOKIE, session_of(token), httponly=True, samesite="strict", path="/")
-            return answer
-    refusals.add(request)
+    shown = "" if why_foreign(request.headers) else await _token_in(request)
+    if is_token(shown, token):
+        answer = RedirectResponse("/", 303, HEADERS)
+        answer.set_cookie(COOKIE, session_of(token), httponly=True, samesite="strict", path="/")
+        return answer
+    if shown:
+        refusals.add(request)
     return HTMLResponse(asset("login.html").replace("<!--problem-->", "That is not the token."), 403, HEADERS)
+
+
+async def _token_in(request: Request) -> str:
+    """What a login form shows as the token; "" where it shows none."""
+    try:
+        name, _, shown = (await read_body(request)).decode("ascii").strip().partition("=")
+    except ValueError:
+        return ""
+    return shown.strip() if name == "token" else ""

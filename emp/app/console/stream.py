@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from emp.app.console.pages import HEADERS
 from emp.observe.board import Board, View
@@ -50,26 +51,30 @@ class Stream:
 
     async def answer_events(self, request: Request) -> Response:
         """The stream; `Last-Event-ID`, else `after`, is the stamp that the page has."""
+        if request.headers.get("Sec-Fetch-Dest", "empty") != "empty":
+            return PlainTextResponse("the stream is for a page's script\n", 403, HEADERS)
         if self._pages >= MOST:
             return _full(request)
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream", headers=HEADERS)
         has = request.headers.get("Last-Event-ID") or request.query_params.get("after", "")
         events = self._events(has, lambda: bool(getattr(request.app.state, "ending", False)))
-        return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
+        self._pages += 1
+        return _Counted(self._one_less, events)
+
+    def _one_less(self) -> None:
+        self._pages -= 1
 
     async def _events(self, has: str, ending: Callable[[], bool]) -> AsyncIterator[bytes]:
-        self._pages += 1
-        try:
-            stamp, line = self._resumed(has)
-            reset = stamp < 0
-            stamp = self._history.stamp if reset else stamp
-            while not ending():
-                message, stamp, line = self._message(stamp, line, reset)
-                yield message
-                reset = False
-                await self._pause(ending)
-            yield b"event: end\ndata: {}\n\n"
-        finally:
-            self._pages -= 1
+        stamp, line = self._resumed(has)
+        reset = stamp < 0
+        stamp = self._history.stamp if reset else stamp
+        while not ending():
+            message, stamp, line = self._message(stamp, line, reset)
+            yield message
+            reset = False
+            await self._pause(ending)
+        yield b"event: end\ndata: {}\n\n"
 
     def _resumed(self, has: str) -> tuple[int, int]:
         """The stamp and the line of the log that a page has; stamp -1 where it must begin anew."""
@@ -107,6 +112,21 @@ class Stream:
             await asyncio.sleep(LOOK_S)
             if ending() or _controls(self._board.view) != controls:
                 return
+
+
+class _Counted(StreamingResponse):
+    """A stream that says when it is over, also where its reader was gone before it began."""
+
+    def __init__(self, over: Callable[[], None], events: AsyncIterator[bytes]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers=HEADERS)
+        self._over = over
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the stream."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._over()
 
 
 def slim(view: View) -> View:

@@ -1,4 +1,4 @@
-"""What a shell offers where a run, an example, an instrument or a flow is to be named."""
+"""What a shell offers where a run, an example or an instrument is to be named."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,6 +23,13 @@ def _runs(ctx: Any) -> Iterable[str]:
         return []
 
 
+def _running(ctx: Any) -> Iterable[str]:
+    from emp.engine.control_socket import goes_on
+
+    runs = Path(ctx.params.get("runs") or "runs")
+    return [name for name in _runs(ctx) if goes_on(runs / name)]
+
+
 def _examples(_: Any) -> Iterable[str]:
     from emp.app.wiring.examples import examples, is_configuration
 
@@ -35,4 +42,5 @@ def _instruments(_: Any) -> Iterable[str]:
     return sorted(catalogue())
 
 
-RUNS, EXAMPLES, INSTRUMENTS = _offered(_runs), _offered(_examples), _offered(_instruments)
+RUNS, RUNNING = _offered(_runs), _offered(_running)
+EXAMPLES, INSTRUMENTS = _offered(_examples), _offered(_instruments)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from emp.app.commands.sim.parts import Json, Model, ProgressBar, say
+from emp.app.terminal.completion import INSTRUMENTS
 
 app = typer.Typer()
 
@@ -26,7 +27,10 @@ def generate(
     start_px: Annotated[int, typer.Option(min=1000, help="First mid price, in ticks.")] = 100_000,
     instrument: Annotated[
         str | None,
-        typer.Option(help="Write a recording of this instrument, within its hours, for `emp replay`."),
+        typer.Option(
+            help="Write a recording of this instrument, within its hours, for `emp replay`.",
+            autocompletion=INSTRUMENTS,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from emp.app.commands.sim.parts import Json, ProgressBar, show, standard_console
+from emp.app.commands.sim.parts import Charged, Json, ProgressBar, show, standard_console
 
 app = typer.Typer()
 
@@ -14,7 +14,7 @@ app = typer.Typer()
 @app.command()
 def maker(
     model: Annotated[str, typer.Option(help="goog, tsla, or a file that `emp sim calibrate` wrote.")],
-    instrument: Annotated[str, typer.Option(help="Name in the catalogue; its fees are charged.")],
+    instrument: Charged,
     sessions: Annotated[
         int, typer.Option(min=10, help="Sessions of 10,000 events, each with its seed.")
     ] = 1_000,

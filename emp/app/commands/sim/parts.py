@@ -5,10 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
+from emp.app.terminal.completion import INSTRUMENTS
+
 START_PX = 58_000
 """Ticks at which sessions of `emp sim trade` begin."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+Charged = Annotated[
+    str, typer.Option(help="Name in the catalogue; its fees are charged.", autocompletion=INSTRUMENTS)
+]
 Model = Annotated[str, typer.Option(help="zi, goog, tsla, or a file that `emp sim calibrate` wrote.")]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from emp.app.commands.sim.parts import START_PX, Json, ProgressBar
+from emp.app.commands.sim.parts import START_PX, Charged, Json, ProgressBar
 
 app = typer.Typer()
 
@@ -13,7 +13,7 @@ app = typer.Typer()
 @app.command()
 def trade(
     model: Annotated[str, typer.Option(help="Flow: goog, tsla, or a file that `emp sim calibrate` wrote.")],
-    instrument: Annotated[str, typer.Option(help="Name in the catalogue; its fees are charged.")],
+    instrument: Charged,
     policy: Annotated[
         str, typer.Option(help="Model artifact that forecasts, or the kind of a shipped one.")
     ] = "linear",
