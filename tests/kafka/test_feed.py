@@ -102,7 +102,7 @@ def test_a_start_reads_from_the_end_or_so_much_of_the_past_but_not_what_the_run_
     async def since(history_s: float, after_ns: int) -> int | None:
         kafka = ListedKafka(cursor_of())
         feed = open_feed(kafka, history_s)
-        feed.begin_after(after_ns)
+        feed.begin_after([after_ns])
         await feed.connect([PAIR], Hears())
         await feed.close()
         assert kafka.opened is not None

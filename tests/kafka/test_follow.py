@@ -190,7 +190,7 @@ def test_a_run_in_other_ticks_is_not_followed_nor_one_of_which_nobody_says() -> 
 
 def test_what_the_run_that_goes_on_knows_is_not_told_again() -> None:
     made, events = follower(), fresh(5)
-    made.begin_after(int(events["ts"][2]))
+    made.begin_after([int(events["ts"][2])])
     assert rows_of(take(made, messages(events)))["ts"].tolist() == events["ts"][3:].tolist()
 
 
@@ -358,3 +358,11 @@ def test_numbers_at_their_bounds_end_nothing() -> None:
     made = follower()
     take(made, [at(2**62, 1), at(1, 2), at(2**62, 3), at(2**62, 4)])
     assert made.quarantined == {Quarantine.MALFORMED: 2}
+
+
+def test_what_is_known_of_one_instrument_is_not_of_another() -> None:
+    made = follower(of=(PAIR, OTHER), says=grid_of(PAIR, OTHER))
+    events = fresh(6)
+    events["instrument"][::2] = 1
+    made.begin_after([int(events["ts"][-1]), 0])
+    assert rows_of(take(made, messages(events)))["instrument"].tolist() == [1, 1, 1]

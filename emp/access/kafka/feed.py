@@ -50,7 +50,7 @@ class KafkaFeed:
         self._history_s = history_s
         self._look_s = look_s
         self.host = host
-        self._after_ns = 0
+        self._known: tuple[int, ...] = ()
         self._pump = Pump(self._read)
         self._watch: asyncio.Task[None] | None = None
         self._reader: Reader | None = None
@@ -67,23 +67,24 @@ class KafkaFeed:
         """Where every record of our instruments went; `merged` are those of runs that are not followed."""
         return ReadCounts() if self._follower is None else self._follower.counts
 
-    def begin_after(self, ts: int) -> None:
-        """Before `connect`: market time up to `ts` (ns UTC) is known, and is not told again."""
-        self._after_ns = ts
+    def begin_after(self, known: Sequence[int]) -> None:
+        """As the port."""
+        self._known = tuple(known)
 
     async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
         """Find the instruments' partitions and begin to read; VenueError with one clear line when that fails."""
         if not isinstance(sink, HearsOld):
             raise TypeError("market data from Kafka may be old: its receiver must hear of that")
         self._follower = Follower(instruments, self.host)
-        self._follower.begin_after(self._after_ns)
+        self._follower.begin_after(self._known)
         warm_up(len(instruments))
         self._reader = reader = self._make_reader()
         keys = [one.name.encode() for one in instruments]
         since = None
         if self._history_s:
             since = max(
-                self._clock.now_ns() // 1_000_000 - int(self._history_s * 1e3), self._after_ns // 1_000_000
+                self._clock.now_ns() // 1_000_000 - int(self._history_s * 1e3),
+                min(self._known, default=0) // 1_000_000,
             )
         try:
             self._partitions = await asyncio.to_thread(reader.open, keys, since)

@@ -83,16 +83,16 @@ class Follower:
         self._judges = np.zeros(len(self._instruments), JUDGE)
         self._cursors: dict[str, Cursor | None] = {}
         self._named: set[str] = set()  # runs of which the log says why they are not followed
-        self._after_ns = 0
+        self._known = (0,) * len(self._instruments)
 
     @property
     def quarantined(self) -> Counter[Quarantine]:
         """Records that became no event, by reason."""
         return self.counts.quarantined
 
-    def begin_after(self, ts: int) -> None:
-        """Rows of market time up to `ts` (ns) are known: none of them is told again."""
-        self._after_ns = ts
+    def begin_after(self, known: Sequence[int]) -> None:
+        """Of each instrument, rows of market time up to `known` (ns) are known: none of them is told again."""
+        self._known = tuple(known) or self._known
 
     def knows(self, run: str) -> bool:
         """Whether it is known what a run counts in, or that nobody says."""
@@ -170,7 +170,7 @@ class Follower:
 
     def _admit(self, i: int, record: MarketRecord, at_ns: int, now_ns: int) -> bool:
         """Whether a record is the next of its instrument, as far as is known of it."""
-        if record.ts <= self._after_ns:
+        if record.ts <= self._known[i]:
             return False
         self.counts.rows += 1
         source = self._sources[i]
