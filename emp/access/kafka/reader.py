@@ -36,24 +36,6 @@ _GONE = (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET, KafkaErr
 """What was to be read next is not there: retention has removed it, or the log was cut or begun anew."""
 
 
-_REFUSED = (
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError._AUTHENTICATION,
-)
-"""Somebody has to change something: waiting does not help."""
-
-_PASSING = (
-    KafkaError._PARTITION_EOF,
-    KafkaError._TRANSPORT,
-    KafkaError._ALL_BROKERS_DOWN,
-    KafkaError._RESOLVE,
-    KafkaError._TIMED_OUT,
-)
-"""Reading goes on by itself, and nothing is left out."""
-
-
 class KafkaReader:
     """The topic of market data of a cluster."""
 
@@ -75,7 +57,7 @@ class KafkaReader:
             }
         )
         self._since_ms: int | None = None
-        self._next: dict[int, int] = {}  # by partition of ours the offset to be read next
+        self._wanted: list[int] = []  # partitions
         self._away = False  # what is read has to be begun anew once Kafka answers
         self._lost: list[Taken | Lost] = []  # what the next take tells first
         self._in_use = threading.Lock()  # a call in a thread must be over before the consumer is closed
@@ -91,15 +73,11 @@ class KafkaReader:
                     f"kafka {self._address}: has no topic {MARKET}: no mirror has written to it yet"
                 )
             n = len(found.partitions)
-            wanted = sorted({partition_of(key, n) for key in keys})
-            self._assign([self._start(one) for one in wanted])
+            self._wanted = sorted({partition_of(key, n) for key in keys})
+            self._consumer.assign([self._start(one) for one in self._wanted])
         except KafkaException as error:
             raise VenueError(f"kafka {self._address}: {error.args[0].str()}") from None
         return n
-
-    def _assign(self, places: Sequence[TopicPartition]) -> None:
-        self._next = {one.partition: one.offset for one in places}
-        self._consumer.assign(list(places))
 
     def _start(self, partition: int) -> TopicPartition:
         """Where reading of a partition begins."""
@@ -123,51 +101,32 @@ class KafkaReader:
             if first is None:
                 return []
             found = [self._taken(one) for one in [first, *self._consumer.consume(MOST - 1, 0)]]
-            return [one for some in found for one in some]
+            return [one for one in found if one is not None]
 
-    def _taken(self, message: Any) -> Sequence[Taken | Lost]:
-        """What a message of the client says; VenueError where it says that nothing will come any more."""
+    def _taken(self, message: Any) -> Taken | Lost | None:
         error = message.error()
         if error is None:
             kind, at_ms = message.timestamp()
             at_ms = at_ms if kind == TIMESTAMP_LOG_APPEND_TIME else 0
-            self._next[message.partition()] = message.offset() + 1
-            return [Taken(message.partition(), message.offset(), message.key(), message.value(), at_ms)]
-        code, partition = error.code(), message.partition()
-        if error.fatal() or code in _REFUSED:
-            raise VenueError(f"kafka {self._address}: {error.str()}")
-        if code in _AWAY:
-            self._away = True
-            return []
-        if code in _PASSING:
-            return []
-        if code in _GONE:
-            return self._go_on(partition, error)
-        return [Lost(one, str(error.str())) for one in self._next if partition in (one, -1)]
+            return Taken(message.partition(), message.offset(), message.key(), message.value(), at_ms)
+        self._away |= error.code() in _AWAY
+        return self._go_on(message.partition(), error) if error.code() in _GONE else None
 
-    def _go_on(self, partition: int, error: KafkaError) -> Sequence[Lost]:
-        """Go on where records of a partition are gone; nothing where Kafka does not answer: then once it does."""
+    def _go_on(self, partition: int, error: KafkaError) -> Lost | None:
+        """Begin anew where records of a partition are gone; None where Kafka does not answer: then once it does."""
         try:
-            place = self._rest(partition)
-            self._consumer.seek(place)
+            self._consumer.seek(self._start(partition))
         except KafkaException:
             self._away = True
-            return []
-        self._next[partition] = place.offset
-        return [Lost(partition, str(error.str()))]
-
-    def _rest(self, partition: int) -> TopicPartition:
-        """Where reading of a partition goes on: where it was, if such a record can be; else with the first there is."""
-        first, end = self._consumer.get_watermark_offsets(TopicPartition(MARKET, partition), timeout=ANSWER_S)
-        known = self._next[partition]
-        return TopicPartition(MARKET, partition, known if first <= known <= end else first)
+            return None
+        return Lost(partition, str(error.str()))
 
     def _begin_anew(self) -> None:
-        """Read on once the topic is there again: it may be another one, so that something may be missing."""
-        places = [self._rest(one) for one in self._next]
+        """Read the topic that has come in place of the one that went."""
+        places = [self._start(one) for one in self._wanted]
         self._consumer.unassign()
-        self._assign(places)
-        self._lost += [Lost(one, "the topic was away") for one in self._next]
+        self._consumer.assign(places)
+        self._lost += [Lost(one, "the topic was begun anew") for one in self._wanted]
 
     def ask(self) -> tuple[int, str]:
         """As the port."""
