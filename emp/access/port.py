@@ -82,8 +82,10 @@ class HearsOld(Sink, Protocol):
 class Resumes(Protocol):
     """An access that may begin before now, as one whose market data are kept somewhere."""
 
-    def begin_after(self, ts: int) -> None:
-        """Before `connect`: what was up to `ts` (market time, ns UTC) is known, and is not told again."""
+    def begin_after(self, known: Sequence[int]) -> None:
+        """Before `connect`: up to market time `known` (ns UTC; 0: nothing) of each of its instruments, in their order,
+        everything is known and not told again.
+        """
 
 
 class MarketAccess(Protocol):

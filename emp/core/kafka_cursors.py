@@ -1,13 +1,12 @@
 """The cursors of mirrors in Kafka, read back: how far a run is there, and in what ticks and lots it counts."""
 
-import json
 import time
 from typing import Any, Final
 
 import confluent_kafka.admin
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 
-from emp.core.market_topic import CURSORS
+from emp.core.market_topic import CURSORS, Cursor, decode_cursor
 
 _admin: Any = confluent_kafka.admin  # its types name neither topics nor offsets
 
@@ -21,8 +20,8 @@ def quiet(_: object) -> None:
     """Connections that come and go are told by what was asked of them."""
 
 
-def newest_cursor(servers: dict[str, Any], run: str) -> dict[str, Any] | None:
-    """The newest committed cursor of a run; None where there is none.
+def newest_cursor(servers: dict[str, Any], run: str) -> Cursor | None:
+    """The newest committed cursor of a run; None where there is none, DataError where it cannot be read.
 
     Whatever was begun before this was called has ended when it answers: a transaction of another run that is still open
     hides later ones. KafkaException or TimeoutError where Kafka does not answer.
@@ -38,7 +37,7 @@ def newest_cursor(servers: dict[str, Any], run: str) -> dict[str, Any] | None:
     return _search_back(servers, run, end)
 
 
-def committed_cursor(servers: dict[str, Any], run: str) -> dict[str, Any] | None:
+def committed_cursor(servers: dict[str, Any], run: str) -> Cursor | None:
     """The newest cursor of a run that can be read now, without waiting for transactions that are open; None and errors
     as of `newest_cursor`.
     """
@@ -53,7 +52,7 @@ def _end(admin: Any, place: Any, level: Any) -> int:
     return int(asked[place].result(ANSWER_S).offset)
 
 
-def _search_back(servers: dict[str, Any], run: str, end: int) -> dict[str, Any] | None:
+def _search_back(servers: dict[str, Any], run: str, end: int) -> Cursor | None:
     """Read from the end towards the beginning, in windows that double, until the run is found."""
     settings = {
         "group.id": "emp-mirror",
@@ -85,8 +84,7 @@ def _search_back(servers: dict[str, Any], run: str, end: int) -> dict[str, Any] 
                 if message.key() == run.encode():
                     found = message.value()
             if found is not None:
-                value: dict[str, Any] = json.loads(found)
-                return value
+                return decode_cursor(found)
             if first == 0:
                 return None
             window *= 8

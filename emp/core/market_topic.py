@@ -4,7 +4,7 @@ A mirror writes it (`emp.journal.mirror`), and an engine may have its market fro
 is one EVENT row, a whole book: `docs/mirrors.md` has the schema.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -18,9 +18,10 @@ MARKET: Final = MarketDataUpdate.topic
 """Market data, keyed by instrument."""
 
 CURSORS: Final = "mirror_cursors"
-"""Compacted: by run, the positions up to which everything is committed, and the grid of its instruments."""
+"""Compacted: by run, the positions up to which everything is committed, its instruments' grid, and its origin."""
 
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Time = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 _Level = tuple[_Int64, _Int64, _Int64, _Int64]
 
 SIDES: Final = ("bid_px", "bid_sz", "ask_px", "ask_sz")
@@ -38,9 +39,9 @@ class MarketRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     bid_sz: _Int64
     ask_sz: _Int64
     depth: Annotated[list[_Level], msgspec.Meta(max_length=LEVELS)]  # best first
-    ts: _Int64
-    seq: _Int64
-    ts_recv: _Int64  # when the machine of the run received it
+    ts: _Time
+    seq: Annotated[int, msgspec.Meta(ge=1, le=2**62)]
+    ts_recv: _Time  # when the machine of the run received it
     flags: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
     trade_px: _Int64
     trade_qty: _Int64
@@ -54,8 +55,56 @@ class Grid(NamedTuple):
     lot: float
 
 
+class Origin(NamedTuple):
+    """How a run has come to its market data, as its configuration says: empty where nobody has told."""
+
+    mode: str = ""
+    protocol: str = ""  # access.connection_protocol
+    host: str = ""  # access.host
+
+    @property
+    def recorder(self) -> bool:
+        """Whether it has received a venue's market data itself, and traded nothing on them."""
+        return self.mode == "observe" and self.protocol not in _NOT_A_VENUE
+
+
+_NOT_A_VENUE: Final = ("", "kafka", "recording", "mock")
+
+_Step = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """An instrument of a run, and what its numbers count."""
+
+    name: str
+    tick: _Step
+    lot: _Step
+
+
+class Cursor(msgspec.Struct, frozen=True, kw_only=True):
+    """The value of a record of CURSORS; a cursor of an earlier release has no origin."""
+
+    run: str
+    positions: dict[str, Annotated[int, msgspec.Meta(ge=0)]]
+    instruments: list[Counted]
+    mode: str = ""
+    protocol: str = ""
+    host: str = ""
+
+    @property
+    def origin(self) -> Origin:
+        """How the run has come to its market data."""
+        return Origin(self.mode, self.protocol, self.host)
+
+    @property
+    def grids(self) -> Mapping[str, Grid]:
+        """What the numbers of the run's instruments count, all of them."""
+        return {one.name: Grid(one.tick, one.lot) for one in self.instruments}
+
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(MarketRecord).decode
+_decode_cursor = msgspec.json.Decoder(Cursor).decode
 _SCALARS = ("ts", "seq", "ts_recv", "instrument", "flags", "trade_px", "trade_qty", "trade_qty_last")
 
 
@@ -96,13 +145,37 @@ def decode_market(value: bytes) -> MarketRecord:
     """
     try:
         record = _decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # a ValidationError is a DecodeError
-        raise DataError(str(error)) from None
+    except _UNREADABLE as error:
+        raise DataError(_words(error)) from None
     if not record.depth:
         raise DataError("no level of the book")
     if (record.bid, record.bid_sz, record.ask, record.ask_sz) != record.depth[0]:
         raise DataError("its best prices are not those of its depth")
     return record
+
+
+def encode_cursor(cursor: Cursor) -> bytes:
+    """The value of a cursor."""
+    return _encode(cursor)
+
+
+def decode_cursor(value: bytes) -> Cursor:
+    """A cursor of a value; DataError with one line that says what is wrong with it."""
+    try:
+        return _decode_cursor(value)
+    except _UNREADABLE as error:
+        raise DataError(_words(error)) from None
+
+
+_UNREADABLE: Final = (
+    msgspec.DecodeError,
+    UnicodeDecodeError,
+    RecursionError,
+)  # a ValidationError is a DecodeError
+
+
+def _words(error: Exception) -> str:
+    return "nested too deep" if isinstance(error, RecursionError) else str(error)
 
 
 def put_book(record: MarketRecord, row: Array) -> None:

@@ -9,6 +9,7 @@ can read it, and a mark of what the parts held when it was begun.
 import os
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
@@ -178,6 +179,12 @@ def journalled_rows(folder: RunFolder) -> Array:
     if units:
         rows = rows[: units[0].first_row]
     return np.concatenate([rows, *(unit.rows for unit in units)])
+
+
+def known_until(folder: Path | None, instruments: int) -> list[int]:
+    """By instrument the market time, ns UTC, up to which a run has journalled its events; 0 where it has none."""
+    rows = {} if folder is None else newest_rows(RunFolder(folder), instruments)
+    return [int(rows[i]["ts"][0]) if i in rows else 0 for i in range(instruments)]
 
 
 def newest_rows(folder: RunFolder, instruments: int) -> dict[int, Array]:

@@ -36,6 +36,7 @@ from emp.engine.driver import Driver
 from emp.engine.ending import Ending, cancelled, left_open
 from emp.engine.engine import FAILURE, POSITIONS, TRADE_LINK
 from emp.engine.history import verify_history
+from emp.engine.journal_tap import known_until
 from emp.engine.kill_file import KillFile
 from emp.engine.market_clock import MarketClock
 from emp.engine.opening import Opening
@@ -98,6 +99,7 @@ class Live(Ending):
         multiplied.
         """
         home = home or Home()
+        self._folder = home.folder
         super().__init__(board)
         self._access = access
         self._bus = bus
@@ -241,7 +243,7 @@ class Live(Ending):
             self._recovery.rebuild()
             self._know_prices(self._recovery.left_ns)
             if isinstance(self._access, Resumes):
-                self._access.begin_after(self._recovery.left_ns)
+                self._access.begin_after(known_until(self._folder, len(self._names)))
             for known in self._rolls.known():  # an earlier process of the run was told; its taps are gone
                 self._taps.control(known)
             self._opening.restore()

@@ -152,6 +152,7 @@ def test_the_configuration_is_frozen(write) -> None:
             "access.kafka: must be given with connection_protocol: kafka",
         ),
         ("access: {kafka: 'h:9092'}", "access.kafka: contradicts mode: mock over mock"),
+        ("access: {recorder_host: h}", "access.recorder_host: must be given with access.kafka alone"),
         ("access: {history_s: 60}", "access.history_s: must be given with access.kafka alone"),
         ("risk: {max_turnover_per_minute_lots: 9000}", "max_turnover_per_minute_lots: 9000 is above"),
         ("warm_up_events: 99999999999999999999", "warm_up_events: must be less than or equal to"),

@@ -12,9 +12,9 @@ from emp.core.clock import LiveClock
 from emp.core.errors import JournalError
 from emp.core.instrument import catalogue
 from emp.core.records import DECISION, EVENT, MARKET_STATE
-from emp.engine.journal_tap import JournalTap, newest_rows
+from emp.engine.journal_tap import JournalTap, known_until, newest_rows
 from emp.engine.tap import Batch
-from emp.journal.run import RunFolder
+from emp.journal.run import RunFolder, build_manifest
 from emp.journal.tail import Unit, layout_head, pack_unit, read_tail
 
 
@@ -118,4 +118,21 @@ def test_the_newest_row_of_each_instrument_is_found_wherever_it_is(tmp_path: Pat
     tap.on_idle()
     found = newest_rows(folder, 3)
     assert {i: int(row["seq"][0]) for i, row in found.items()} == {0: 2, 1: 0}
+    tap.close()
+
+
+def test_a_start_knows_what_was_journalled_of_each_instrument(tmp_path: Path) -> None:
+    named = [catalogue()["BTCUSDT"], catalogue()["GC"], catalogue()["EURUSD"]]
+    manifest = build_manifest(run="R", mode="live", config={}, instruments=["A", "B", "C"], model_hashes=[])
+    folder = RunFolder.create(tmp_path / "R", manifest)
+    tap = JournalTap(folder, named, ["model"], LiveClock(), flush_s=0.0)
+    for k, i in enumerate((1, 0, 0)):
+        batch = one(k)
+        batch.rows["instrument"], batch.rows["ts"] = i, 100 + k
+        tap.on_batch(batch)
+        if k == 1:
+            tap.on_tick(0)  # into a part
+    tap.on_idle()
+    assert known_until(folder.path, 3) == [102, 100, 0]
+    assert known_until(None, 2) == [0, 0]
     tap.close()

@@ -22,7 +22,7 @@ class Elsewhere:
 
     def __init__(self, refuses: str = "") -> None:
         self.sink: Sink | None = None
-        self.after = 0
+        self.after: Sequence[int] = ()
         self.fills: list[tuple[str, int]] = []
         self.closed = False
         self.refuses = refuses
@@ -33,8 +33,8 @@ class Elsewhere:
             raise VenueError(self.refuses)
         self.sink = sink
 
-    def begin_after(self, ts: int) -> None:
-        self.after = ts
+    def begin_after(self, known: Sequence[int]) -> None:
+        self.after = known
 
     def filled(self, instrument: str, px: int) -> None:
         self.fills.append((instrument, px))
@@ -73,9 +73,9 @@ def test_the_venue_takes_orders_and_is_asked_for_no_market_data(kind: type[Fix],
         door.venue._wanted.set()  # its market goes on though nobody subscribes
         await until(lambda: door.market.shown > 0)
         access = opened(door, quotes, said)
-        access.begin_after(77)
+        access.begin_after([77])
         await access.connect([PAIR], sink)
-        assert quotes.after == 77
+        assert quotes.after == [77]
         assert quotes.sink is sink
         assert len(access.links) == 1
         assert [one.channel for one in sink.links] == ["trade"]

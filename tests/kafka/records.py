@@ -3,10 +3,12 @@
 import threading
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from emp.access.kafka.follow import Follower, Part
 from emp.access.kafka.port import Lost, Taken
 from emp.core.instrument import Instrument
-from emp.core.market_topic import Grid, encode_market, partition_of
+from emp.core.market_topic import Counted, Cursor, Grid, encode_market, partition_of
 from emp.core.records import Array
 from tests.kit.events import START_NS, random_events
 from tests.kit.instruments import currency_pair
@@ -17,6 +19,16 @@ PARTITIONS = 16
 RUN = "0RECORDR"
 NOW_NS = START_NS + 3_600_000_000_000
 SECOND_NS = 1_000_000_000
+
+
+HOST = "venue.example"
+
+
+def cursor_of(run: str = RUN, *instruments: Instrument, **other: object) -> Cursor:
+    """That of a recorder of these, of PAIR where none is named."""
+    counted = [Counted(one.name, one.tick, one.lot) for one in instruments or (PAIR,)]
+    origin = {"mode": "observe", "protocol": "fix", "host": HOST} | other
+    return Cursor(run=run, positions={}, instruments=counted, **origin)  # type: ignore[arg-type]
 
 
 def grid_of(*instruments: Instrument) -> dict[str, Grid]:
@@ -41,12 +53,16 @@ def messages(events: Array, run: str = RUN, first: int = 1, at_ns: int = NOW_NS)
 
 
 def follower(
-    *runs: str, of: Sequence[Instrument] = (PAIR,), says: Mapping[str, Grid] | None = None
+    *runs: str,
+    of: Sequence[Instrument] = (PAIR,),
+    says: Mapping[str, Grid] | None = None,
+    host: str | None = None,
 ) -> Follower:
-    """One that knows what runs count in, RUN where none is named."""
-    made = Follower(of)
+    """One that knows of runs that they are recorders and what they count in, of RUN where none is named."""
+    made = Follower(of, host)
+    counted = [Counted(name, *grid) for name, grid in (grid_of(PAIR) if says is None else says).items()]
     for run in runs or (RUN,):
-        made.learn(run, grid_of(PAIR) if says is None else says)
+        made.learn(run, msgspec.structs.replace(cursor_of(run), instruments=counted))
     return made
 
 
@@ -57,8 +73,8 @@ def take(made: Follower, found: Sequence[Taken], now_ns: int = NOW_NS) -> list[P
 class ListedKafka:
     """A `Reader` that gives what a test puts into it."""
 
-    def __init__(self, grids: Mapping[str, Mapping[str, Grid]]) -> None:
-        self.grids = grids
+    def __init__(self, *cursors: Cursor) -> None:
+        self.cursors = {one.run: one for one in cursors}
         self.waiting: list[list[Taken | Lost]] = []
         self.answers: tuple[int, str] = (PARTITIONS, "")
         self.opened: tuple[Sequence[bytes], int | None] | None = None
@@ -86,9 +102,9 @@ class ListedKafka:
     def ask(self) -> tuple[int, str]:
         return self.answers
 
-    def grid(self, run: str) -> Mapping[str, Grid] | None:
+    def cursor(self, run: str) -> Cursor | None:
         self.asked.append(run)
-        return self.grids.get(run)
+        return self.cursors.get(run)
 
     def close(self) -> None:
         self.closed = True

@@ -5,15 +5,18 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import structlog
 
 from emp.access.kafka.feed import KafkaFeed
 from emp.access.kafka.port import Lost
 from emp.access.port import LinkState
+from emp.app.wiring.doors import open_kafka
 from emp.core.clock import SimClock
 from emp.core.codes import EventFlag
+from emp.core.config.config import Access, Risk, SystemConfig
 from emp.core.contracts import OrderUpdate
 from emp.core.errors import VenueError
-from emp.core.market_topic import partition_of
+from emp.core.market_topic import Cursor, decode_cursor, partition_of
 from emp.core.records import Array
 from tests.kafka.records import (
     NOW_NS,
@@ -22,8 +25,8 @@ from tests.kafka.records import (
     RUN,
     SECOND_NS,
     ListedKafka,
+    cursor_of,
     fresh,
-    grid_of,
     messages,
 )
 
@@ -76,7 +79,7 @@ def open_feed(kafka: ListedKafka, history_s: float = 0.0) -> KafkaFeed:
 
 def test_what_comes_is_told_in_order_and_old_records_apart() -> None:
     async def run() -> None:
-        kafka, sink = ListedKafka({RUN: grid_of(PAIR)}), Hears()
+        kafka, sink = ListedKafka(cursor_of()), Hears()
         feed = open_feed(kafka)
         await feed.connect([PAIR], sink)
         old = fresh(5)
@@ -97,9 +100,9 @@ def test_what_comes_is_told_in_order_and_old_records_apart() -> None:
 
 def test_a_start_reads_from_the_end_or_so_much_of_the_past_but_not_what_the_run_knows() -> None:
     async def since(history_s: float, after_ns: int) -> int | None:
-        kafka = ListedKafka({RUN: grid_of(PAIR)})
+        kafka = ListedKafka(cursor_of())
         feed = open_feed(kafka, history_s)
-        feed.begin_after(after_ns)
+        feed.begin_after([after_ns])
         await feed.connect([PAIR], Hears())
         await feed.close()
         assert kafka.opened is not None
@@ -113,7 +116,7 @@ def test_a_start_reads_from_the_end_or_so_much_of_the_past_but_not_what_the_run_
 
 def test_records_that_are_gone_break_the_instruments_of_their_partition() -> None:
     async def run() -> None:
-        kafka, sink = ListedKafka({RUN: grid_of(PAIR)}), Hears()
+        kafka, sink = ListedKafka(cursor_of()), Hears()
         feed = open_feed(kafka)
         await feed.connect([PAIR], sink)
         found, place = messages(fresh(3)), partition_of(PAIR.name.encode(), PARTITIONS)
@@ -130,7 +133,7 @@ def test_records_that_are_gone_break_the_instruments_of_their_partition() -> Non
 
 def test_a_kafka_that_does_not_answer_is_a_link_that_is_down_until_it_does() -> None:
     async def run() -> None:
-        kafka, sink = ListedKafka({RUN: grid_of(PAIR)}), Hears()
+        kafka, sink = ListedKafka(cursor_of()), Hears()
         feed = open_feed(kafka)
         await feed.connect([PAIR], sink)
         kafka.answers = (0, "kafka: nobody there")
@@ -149,7 +152,7 @@ def test_a_kafka_that_does_not_answer_is_a_link_that_is_down_until_it_does() -> 
 
 def test_a_topic_that_is_parted_anew_ends_the_market() -> None:
     async def run() -> None:
-        kafka, sink = ListedKafka({RUN: grid_of(PAIR)}), Hears()
+        kafka, sink = ListedKafka(cursor_of()), Hears()
         feed = open_feed(kafka)
         await feed.connect([PAIR], sink)
         kafka.answers = (32, "")
@@ -166,4 +169,45 @@ def test_a_receiver_that_cannot_hear_of_age_is_refused() -> None:
         events = report = link = ended = ready = lambda *_: None
 
     with pytest.raises(TypeError, match="may be old"):
-        asyncio.run(open_feed(ListedKafka({})).connect([PAIR], Deaf()))  # type: ignore[arg-type]
+        asyncio.run(open_feed(ListedKafka()).connect([PAIR], Deaf()))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("mode", "named", "host"),
+    [
+        ("live", None, "orders.example"),
+        ("live", "quotes.example", "quotes.example"),
+        ("paper", None, None),
+        ("paper", "quotes.example", "quotes.example"),
+    ],
+)
+def test_live_orders_follow_recorders_of_their_own_host_unless_another_is_named(
+    mode: str, named: str | None, host: str | None
+) -> None:
+    access = Access.model_construct(kafka="h:9092", host="orders.example", recorder_host=named)
+    config = SystemConfig.model_construct(mode=mode, access=access, risk=Risk.model_construct())
+    assert open_kafka(config, SimClock(NOW_NS)).host == host
+
+
+def test_a_cursor_that_cannot_be_read_is_none_is_counted_and_told_once() -> None:
+    class Spoilt(ListedKafka):
+        def cursor(self, run: str) -> Cursor | None:
+            self.asked.append(run)
+            return decode_cursor(b"[1]")
+
+    async def run() -> None:
+        kafka, sink = Spoilt(), Hears()
+        feed = open_feed(kafka)
+        await feed.connect([PAIR], sink)
+        with structlog.testing.capture_logs() as logs:
+            for k in range(3):
+                kafka.put(messages(fresh(2), f"0RUN{k % 2}", first=1 + 2 * k))
+                await until(lambda: len(kafka.asked) > min(k, 1))  # noqa: B023
+            await until(lambda: feed.counts.rows == 6)
+        assert sink.error is None
+        assert feed.bad_cursors == 2
+        told = [one["run"] for one in logs if "cursor" in one["event"]]
+        assert told == ["0RUN0", "0RUN1"]
+        await feed.close()
+
+    asyncio.run(run())

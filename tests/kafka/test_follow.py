@@ -4,6 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from emp.access.kafka.follow import HOLD_NS
 from emp.access.kafka.port import Taken
@@ -11,11 +14,13 @@ from emp.core.codes import EventFlag, Quarantine
 from emp.core.market_topic import Grid
 from emp.core.records import Array, fieldwise_bytes
 from tests.kafka.records import (
+    HOST,
     NOW_NS,
     OTHER,
     PAIR,
     RUN,
     SECOND_NS,
+    cursor_of,
     follower,
     fresh,
     grid_of,
@@ -185,7 +190,7 @@ def test_a_run_in_other_ticks_is_not_followed_nor_one_of_which_nobody_says() -> 
 
 def test_what_the_run_that_goes_on_knows_is_not_told_again() -> None:
     made, events = follower(), fresh(5)
-    made.begin_after(int(events["ts"][2]))
+    made.begin_after([int(events["ts"][2])])
     assert rows_of(take(made, messages(events)))["ts"].tolist() == events["ts"][3:].tolist()
 
 
@@ -208,3 +213,156 @@ def test_a_record_without_a_key_is_counted() -> None:
     value = json.dumps({"run": RUN}).encode()
     assert take(made, [Taken(0, 1, None, value, 0)]) == []
     assert made.quarantined == {Quarantine.MALFORMED: 1}
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        {"mode": "paper"},
+        {"mode": "live"},
+        {"mode": "mock", "protocol": "mock"},
+        {"protocol": "kafka"},
+        {"protocol": "recording"},
+        {"mode": "", "protocol": "", "host": ""},
+    ],
+)
+def test_a_run_that_is_no_recorder_is_never_followed_and_is_named_once(origin: dict[str, str]) -> None:
+    made = follower(RUN)
+    made.learn("0ENGINE", cursor_of("0ENGINE", **origin))
+    with structlog.testing.capture_logs() as logs:
+        assert take(made, messages(fresh(3), "0ENGINE")) == []  # nor while nothing else is
+        now = NOW_NS + 60 * SECOND_NS
+        take(made, messages(fresh(3), RUN))
+        assert take(made, messages(later(3, 60 * SECOND_NS), "0ENGINE", 4, now), now) == []
+    assert made.counts.merged == 6
+    assert [one["event"] for one in logs].count("run 0ENGINE is no recorder: it is not followed") == 1
+    assert not made.quarantined
+
+
+def test_a_recorder_of_another_host_is_not_followed_where_one_is_named() -> None:
+    made = follower(RUN, host="elsewhere")
+    with structlog.testing.capture_logs() as logs:
+        assert take(made, messages(fresh(3))) == []
+    assert [one["event"] for one in logs] == [f"run {RUN} records {HOST}, not elsewhere: it is not followed"]
+    assert len(rows_of(take(follower(RUN, host=HOST), messages(fresh(3))))) == 3
+
+
+def test_who_is_followed_and_who_takes_over_is_one_line_each() -> None:
+    made = follower(RUN, "0SECOND")
+    with structlog.testing.capture_logs() as logs:
+        take(made, messages(fresh(10)))
+        for s in (1, 7):
+            now = NOW_NS + s * SECOND_NS
+            take(made, messages(later(2, s * SECOND_NS), "0SECOND", 2 * s, now), now)
+    told = {"host": HOST, "instrument": PAIR.name}
+    assert [{k: one[k] for k in ("event", "run", "before", *told) if k in one} for one in logs] == [
+        {"event": "followed", "run": RUN, **told},
+        {"event": "taken over", "run": "0SECOND", "before": RUN, **told},
+    ]
+
+
+def test_what_two_others_have_told_is_not_added_up() -> None:
+    made = follower(RUN, "0SECOND", "0THIRD")
+    take(made, messages(fresh(5)))
+    for run, s in (("0SECOND", 1), ("0THIRD", 20)):
+        now = NOW_NS + s * SECOND_NS
+        assert take(made, messages(later(1, s * SECOND_NS), run, 1, now), now) == []
+    now = NOW_NS + 21 * SECOND_NS
+    assert len(rows_of(take(made, messages(later(1, 21 * SECOND_NS), "0SECOND", 2, now), now))) == 1
+
+
+def test_a_time_of_receipt_ahead_of_our_clock_makes_nothing_fresh() -> None:
+    events = fresh(5, now_ns=NOW_NS - 86_400 * SECOND_NS)
+    events["ts_recv"] = NOW_NS + 300 * SECOND_NS
+    made = follower()
+    assert take(made, messages(events)) == []
+    assert made.quarantined == {Quarantine.AHEAD: 5}
+
+
+def test_a_record_is_as_old_as_kafka_says_where_the_recorder_says_less() -> None:
+    [part] = take(follower(), messages(fresh(2), at_ns=NOW_NS - 9 * SECOND_NS))
+    assert part.age_ns == 9 * SECOND_NS
+    [part] = take(follower(), messages(fresh(2), at_ns=0))  # the topic does not say
+    assert part.age_ns == 0
+
+
+@pytest.mark.parametrize("flag", [EventFlag.GAP, EventFlag.HALT, EventFlag.RESUME])
+@pytest.mark.parametrize("why", ["far", "ahead"])
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_a_refused_row_tells_is_told_by_the_next_good_one(
+    flag: EventFlag, why: str, apart: bool
+) -> None:
+    events = fresh(12)
+    events["flags"][8] |= np.uint32(flag)
+    if why == "far":
+        events["bid_px"][8] *= 5
+        events["ask_px"][8] *= 5
+    else:
+        events["ts"][8] = NOW_NS + 61 * SECOND_NS
+    made, found = follower(says=grid_of(PAIR, OTHER)), messages(events)
+    cuts = [found[:9], found[9:]] if apart else [found]
+    rows = rows_of([part for cut in cuts for part in take(made, cut)])
+    assert len(rows) == 11
+    assert rows["flags"][8] & flag
+    assert not (rows["flags"][9:] & flag).any()
+    if why == "ahead":
+        assert gaps(rows)[8]
+
+
+def test_a_halt_that_was_refused_does_not_undo_the_resume_that_is_told() -> None:
+    events = fresh(12)
+    events["flags"][8] |= np.uint32(EventFlag.HALT)
+    events["flags"][9] |= np.uint32(EventFlag.RESUME)
+    events["bid_px"][8] *= 5
+    events["ask_px"][8] *= 5
+    rows = rows_of(take(follower(), messages(events)))
+    assert rows["flags"][8] & EventFlag.RESUME
+    assert not rows["flags"][8] & EventFlag.HALT
+
+
+NUMBERS = st.integers(-(2**64), 2**64) | st.sampled_from(
+    [sign * 2**k + d for k in (31, 62, 63) for d in (-1, 0, 1) for sign in (1, -1)]
+)
+FIELDS = ("n", "ts", "seq", "ts_recv", "flags", "trade_px", "trade_qty", "trade_qty_last", "bid", "ask")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.binary(max_size=60)
+        | st.none()
+        | st.dictionaries(st.sampled_from([*FIELDS, "run", "instrument"]), NUMBERS | st.text(max_size=3)),
+        max_size=8,
+    )
+)
+def test_nothing_that_a_topic_holds_raises(values: list[bytes | dict[str, object] | None]) -> None:
+    good = messages(fresh(10))
+    made, found = follower(), good[:1]
+    for k, value in enumerate(values, 1):
+        if isinstance(value, dict):
+            record = json.loads(good[k].value or b"") | value
+            record["depth"] = [[record[s] for s in ("bid", "bid_sz", "ask", "ask_sz")], *record["depth"][1:]]
+            found.append(good[k]._replace(value=json.dumps(record).encode()))
+        else:
+            found.append(good[k]._replace(value=value))
+    take(made, [*found, good[9]])
+    counts = made.counts
+    assert counts.rows == counts.events + counts.merged + sum(counts.quarantined.values())
+
+
+def test_numbers_at_their_bounds_end_nothing() -> None:
+    def at(seq: int, n: int, run: str = RUN) -> Taken:
+        [one] = messages(fresh(1), run, n)
+        return one._replace(value=json.dumps(json.loads(one.value or b"") | {"seq": seq}).encode())
+
+    made = follower()
+    take(made, [at(2**62, 1), at(1, 2), at(2**62, 3), at(2**62, 4)])
+    assert made.quarantined == {Quarantine.MALFORMED: 2}
+
+
+def test_what_is_known_of_one_instrument_is_not_of_another() -> None:
+    made = follower(of=(PAIR, OTHER), says=grid_of(PAIR, OTHER))
+    events = fresh(6)
+    events["instrument"][::2] = 1
+    made.begin_after([int(events["ts"][-1]), 0])
+    assert rows_of(take(made, messages(events)))["instrument"].tolist() == [1, 1, 1]

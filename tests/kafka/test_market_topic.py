@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from emp.core.book import quotes_only
 from emp.core.codes import EventFlag
 from emp.core.errors import DataError
-from emp.core.market_topic import MarketRecord, decode_market, encode_market, partition_of, put_book
+from emp.core.market_topic import (
+    Counted,
+    Cursor,
+    MarketRecord,
+    decode_cursor,
+    decode_market,
+    encode_cursor,
+    encode_market,
+    partition_of,
+    put_book,
+)
 from emp.core.records import Array, empty_events, fieldwise_bytes
 from tests.kit.events import random_events
 
@@ -60,6 +70,12 @@ def value_of(**changed: object) -> bytes:
         ({"run": ""}, "run"),
         ({"ts": 2**63}, "ts"),
         ({"ts": "now"}, "ts"),
+        ({"ts": -1}, "ts"),
+        ({"ts_recv": -(2**63)}, "ts_recv"),
+        ({"ts_recv": 2**62 + 1}, "ts_recv"),
+        ({"seq": 0}, "seq"),
+        ({"seq": 2**62 + 1}, "seq"),
+        ({"instrument": "\ud800"}, "surrogate"),
         ({"flags": -1}, "flags"),
         ({"flags": 2**32}, "flags"),
         ({"depth": []}, "no level"),
@@ -112,3 +128,44 @@ def test_a_field_of_a_later_release_is_left_out() -> None:
 def test_a_key_has_the_partition_that_kafkas_clients_give_it(key: str, hashed: int) -> None:
     for partitions in (1, 7, 16, 1 << 31):
         assert partition_of(key.encode(), partitions) == (hashed & 0x7FFF_FFFF) % partitions
+
+
+def test_what_is_nested_too_deep_is_refused() -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
+    with pytest.raises(DataError, match="nested"):
+        decode_market(value_of()[:-1] + b',"more":' + deep + b"}")
+    with pytest.raises(DataError, match="nested"):
+        decode_cursor(b'{"more":' + deep + b"}")
+
+
+def test_a_cursor_is_read_back_and_one_of_an_earlier_release_has_no_origin() -> None:
+    cursor = Cursor(
+        run="0RUN",
+        positions={"market": 7},
+        instruments=[Counted("A", 0.5, 1.0)],
+        mode="observe",
+        protocol="fix",
+        host="h",
+    )
+    assert decode_cursor(encode_cursor(cursor)) == cursor
+    assert cursor.origin.recorder
+    assert cursor.grids == {"A": (0.5, 1.0)}
+    earlier = decode_cursor(b'{"run":"0RUN","positions":{},"instruments":[{"name":"A","tick":1,"lot":1}]}')
+    assert not earlier.origin.recorder
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"run":"x","positions":{}}',
+        b'{"instruments":[{"name":"GC"}]}',
+        b"[1]",
+        b'{"run":"x","positions":{},"instruments":null}',
+        b'{"run":"x","positions":{},"instruments":[{"name":"GC","tick":"0.1","lot":1}]}',
+        b'{"run":"x","positions":{},"instruments":[{"name":"GC","tick":0,"lot":1}]}',
+    ],
+)
+def test_a_cursor_that_no_mirror_writes_is_refused_in_one_line(value: bytes) -> None:
+    with pytest.raises(DataError) as error:
+        decode_cursor(value)
+    assert "\n" not in str(error.value)

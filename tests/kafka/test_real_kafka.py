@@ -18,12 +18,12 @@ from emp.app.bench.mirrored.processes import Process, kafka_server
 from emp.core.clock import LiveClock
 from emp.core.codes import EventFlag, Quarantine
 from emp.core.errors import VenueError
-from emp.core.market_topic import MARKET
+from emp.core.market_topic import MARKET, Origin
 from emp.core.records import DECISION, Array, fieldwise_bytes
 from emp.journal.mirror.follow import NOWHERE, Batch, Instrument
 from emp.journal.mirror.kafka import KafkaSink
 from emp.journal.mirror.sink import MirrorError
-from tests.kafka.records import OTHER, PAIR, RUN
+from tests.kafka.records import HOST, OTHER, PAIR, RUN
 from tests.kafka.test_feed import Hears
 from tests.kit.events import random_events
 from tests.kit.services import needed
@@ -46,8 +46,8 @@ class Recorder:
         grids = [Instrument(one.name, one.tick, one.lot) for one in (PAIR, OTHER)]
         for _ in range(5):
             with contextlib.suppress(MirrorError):
-                return KafkaSink(self._servers, RUN, NAMES, grids)
-        return KafkaSink(self._servers, RUN, NAMES, grids)
+                return KafkaSink(self._servers, RUN, NAMES, grids, Origin("observe", "fix", HOST))
+        return KafkaSink(self._servers, RUN, NAMES, grids, Origin("observe", "fix", HOST))
 
     def write(self, n: int) -> None:
         """Some more events, committed."""

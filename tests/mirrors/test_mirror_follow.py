@@ -16,7 +16,7 @@ from emp.journal.ledger import Ledger
 from emp.journal.mirror.follow import NOWHERE, STREAMS, Batch, RunReader
 from emp.journal.mirror.parts import TailSync
 from emp.journal.reader import LedgerReader
-from emp.journal.run import RunFolder
+from emp.journal.run import RunFolder, build_manifest
 from tests.mirrors.growing import die, grow, new_parts, tear
 
 
@@ -221,3 +221,17 @@ def test_a_reader_never_keeps_the_ledger_from_being_sealed(tmp_path: Path) -> No
     writer.end()
     assert not (tmp_path / "R/ledger.sqlite-wal").exists()
     assert Ledger(tmp_path / "R/ledger.sqlite").close() is None
+
+
+@pytest.mark.parametrize(
+    ("config", "origin"),
+    [
+        ({"access": {"connection_protocol": "fix", "host": "h"}}, ("observe", "fix", "h")),
+        ({"access": {"connection_protocol": "kafka", "host": None}}, ("observe", "kafka", "")),
+        ({}, ("observe", "", "")),
+    ],
+)
+def test_a_run_says_how_it_came_to_its_market_data(tmp_path: Path, config: dict, origin: tuple) -> None:
+    manifest = build_manifest(run="R", mode="observe", config=config, instruments=["A"], model_hashes=[])
+    RunFolder.create(tmp_path / "R", manifest)
+    assert RunReader(tmp_path / "R").origin == origin

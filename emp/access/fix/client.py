@@ -115,10 +115,10 @@ class FixAccess:
             self._links.append(self._dialer.link(dialect.trade_sub, port, sides[-1], None))
         return sides
 
-    def begin_after(self, ts: int) -> None:
+    def begin_after(self, known: Sequence[int]) -> None:
         """As the port: a venue tells nothing of before, market data from elsewhere may."""
         if self._quotes is not None:
-            self._quotes.begin_after(ts)
+            self._quotes.begin_after(known)
 
     def send(self, cleared: Cleared) -> None:
         """Hand over a command without blocking; its outcome arrives as a report."""

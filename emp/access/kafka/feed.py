@@ -14,9 +14,9 @@ from emp.core.approval import Cleared
 from emp.core.clock import Clock
 from emp.core.codes import Quarantine
 from emp.core.contracts import OrderUpdate, VenuePosition
-from emp.core.errors import VenueError
+from emp.core.errors import DataError, VenueError
 from emp.core.instrument import Instrument
-from emp.core.market_topic import partition_of
+from emp.core.market_topic import Cursor, partition_of
 
 LOOK_S = 1.0
 """Between two questions whether Kafka answers."""
@@ -41,13 +41,16 @@ class KafkaFeed:
         limit_ms: float,
         history_s: float = 0.0,
         look_s: float = LOOK_S,
+        host: str | None = None,
     ) -> None:
+        """`host` is that of the venue whose recorders are followed; None: any."""
         self._make_reader = make_reader
         self._clock = clock
         self._limit_ns = int(limit_ms * 1e6)
         self._history_s = history_s
         self._look_s = look_s
-        self._after_ns = 0
+        self.host = host
+        self._known: tuple[int, ...] = ()
         self._pump = Pump(self._read)
         self._watch: asyncio.Task[None] | None = None
         self._reader: Reader | None = None
@@ -56,29 +59,32 @@ class KafkaFeed:
         self._told: Counter[Quarantine] = Counter()
         self._behind = False
         self._asked_ns = 0
+        self.bad_cursors = 0  # that could not be read
+        self._unreadable: set[str] = set()  # runs of which the log has told that
 
     @property
     def counts(self) -> ReadCounts:
         """Where every record of our instruments went; `merged` are those of runs that are not followed."""
         return ReadCounts() if self._follower is None else self._follower.counts
 
-    def begin_after(self, ts: int) -> None:
-        """Before `connect`: market time up to `ts` (ns UTC) is known, and is not told again."""
-        self._after_ns = ts
+    def begin_after(self, known: Sequence[int]) -> None:
+        """As the port."""
+        self._known = tuple(known)
 
     async def connect(self, instruments: Sequence[Instrument], sink: Sink) -> None:
         """Find the instruments' partitions and begin to read; VenueError with one clear line when that fails."""
         if not isinstance(sink, HearsOld):
             raise TypeError("market data from Kafka may be old: its receiver must hear of that")
-        self._follower = Follower(instruments)
-        self._follower.begin_after(self._after_ns)
+        self._follower = Follower(instruments, self.host)
+        self._follower.begin_after(self._known)
         warm_up(len(instruments))
         self._reader = reader = self._make_reader()
         keys = [one.name.encode() for one in instruments]
         since = None
         if self._history_s:
             since = max(
-                self._clock.now_ns() // 1_000_000 - int(self._history_s * 1e3), self._after_ns // 1_000_000
+                self._clock.now_ns() // 1_000_000 - int(self._history_s * 1e3),
+                min(self._known, default=0) // 1_000_000,
             )
         try:
             self._partitions = await asyncio.to_thread(reader.open, keys, since)
@@ -118,9 +124,20 @@ class KafkaFeed:
             self._asked_ns = now
             follower.forget_unsaid()
         for run in follower.fresh_runs(read):
-            follower.learn(run, await asyncio.to_thread(reader.grid, run))
+            follower.learn(run, await self._cursor(reader, run))
         for part in follower.take(read, self._clock.now_ns(), self._limit_ns):
             self._tell(part)
+
+    async def _cursor(self, reader: Reader, run: str) -> Cursor | None:
+        """What a mirror has said of a run; one that cannot be read is none."""
+        try:
+            return await asyncio.to_thread(reader.cursor, run)
+        except DataError as error:
+            self.bad_cursors += 1
+            if run not in self._unreadable:
+                self._unreadable.add(run)
+                log.warning("the cursor of a run cannot be read", run=run, why=str(error)[:200])
+            return None
 
     def _tell(self, part: Part) -> None:
         assert self._sink is not None

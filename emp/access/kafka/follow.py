@@ -1,17 +1,19 @@
 """From records of the topic to EVENT rows: which run is followed, what is missing, and what is not believed.
 
 Several runs may tell of one instrument: a second recorder, a recorder's next start, an engine that is mirrored
-itself. One of them is followed. Another takes its place once it has told of later market time for HOLD_NS and the one
-followed has told nothing in between. Each row is a whole book, so what is missing needs no snapshot: the next row
+itself. Recorders alone are followed, one at a time: an engine's mirror tells what it was told, as if it were new.
+Another recorder takes its place once it alone has told of later market time for HOLD_NS and the one followed has told
+nothing in between. Each row is a whole book, so what is missing needs no snapshot: the next row
 carries GAP.
 """
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import structlog
 
 from emp.access.kafka.port import Taken
 from emp.access.port import QuarantinedRow, ReadCounts
@@ -19,7 +21,7 @@ from emp.core.book import ACCEPTED, JUDGE, filled, judge
 from emp.core.codes import EventFlag, Quarantine
 from emp.core.errors import DataError
 from emp.core.instrument import Instrument
-from emp.core.market_topic import Grid, MarketRecord, decode_market, put_book
+from emp.core.market_topic import Cursor, MarketRecord, decode_market, put_book
 from emp.core.numba.jit import kernel
 from emp.core.records import Array, empty_events
 
@@ -29,7 +31,18 @@ HOLD_NS: Final = 5_000_000_000
 AHEAD_NS: Final = 60_000_000_000
 """A time so far ahead of our clock is none: nothing that came later would be believed."""
 
+RECEIVED_AHEAD_NS: Final = 1_000_000_000
+"""So far clocks of machines may differ; a time of receipt further ahead would make whatever is old look fresh."""
+
+LAST_SEQ: Final = 2**63 - 1
+
+_STATE: Final = int(EventFlag.HALT | EventFlag.RESUME)
+
+log = structlog.get_logger("emp.access.kafka")
+
 _BROKEN: Final = np.uint32(EventFlag.GAP | EventFlag.VISIBLE)
+_GAP: Final = np.uint32(EventFlag.GAP)
+_STATES: Final = np.uint32(_STATE)
 
 
 class Part(NamedTuple):
@@ -49,43 +62,49 @@ class _Source:
         self.base = 0  # what is added to the run's own numbers, so that ours only grow
         self.ts = 0  # of the last record, ns
         self.alone = False  # the run has no other instrument, so that its numbers have no holes
-        self.rival_ns = 0  # since when others tell of later market time, by Kafka's clock; 0: they do not
+        self.rivals: dict[
+            str, int
+        ] = {}  # other recorders that tell of later market time: since when, by Kafka's clock
         self.gap = False
+        self.state = 0  # HALT or RESUME that was told last, by a row that was refused
 
 
 class Follower:
     """Records of some instruments; rows carry their place in the order given as `instrument`."""
 
-    def __init__(self, instruments: Sequence[Instrument]) -> None:
+    def __init__(self, instruments: Sequence[Instrument], host: str | None = None) -> None:
+        """`host` is that of the venue whose recorders are followed; None: any."""
+        self._host = host
         self.counts = ReadCounts()
         self.newest: dict[Quarantine, str] = {}  # what was quarantined last, and why
         self._instruments = tuple(instruments)
         self._place = {one.name.encode(): i for i, one in enumerate(self._instruments)}
         self._sources = [_Source() for _ in self._instruments]
         self._judges = np.zeros(len(self._instruments), JUDGE)
-        self._grids: dict[str, Mapping[str, Grid] | None] = {}
-        self._after_ns = 0
+        self._cursors: dict[str, Cursor | None] = {}
+        self._named: set[str] = set()  # runs of which the log says why they are not followed
+        self._known = (0,) * len(self._instruments)
 
     @property
     def quarantined(self) -> Counter[Quarantine]:
         """Records that became no event, by reason."""
         return self.counts.quarantined
 
-    def begin_after(self, ts: int) -> None:
-        """Rows of market time up to `ts` (ns) are known: none of them is told again."""
-        self._after_ns = ts
+    def begin_after(self, known: Sequence[int]) -> None:
+        """Of each instrument, rows of market time up to `known` (ns) are known: none of them is told again."""
+        self._known = tuple(known) or self._known
 
     def knows(self, run: str) -> bool:
         """Whether it is known what a run counts in, or that nobody says."""
-        return run in self._grids
+        return run in self._cursors
 
-    def learn(self, run: str, grid: Mapping[str, Grid] | None) -> None:
-        """What a run counts in; None: nobody says, and it is not followed."""
-        self._grids[run] = grid
+    def learn(self, run: str, cursor: Cursor | None) -> None:
+        """What a mirror has said of a run; None: nothing, and it is not followed."""
+        self._cursors[run] = cursor
 
     def forget_unsaid(self) -> None:
         """Runs of which nobody said what they count in may be asked for again."""
-        self._grids = {run: grid for run, grid in self._grids.items() if grid is not None}
+        self._cursors = {run: one for run, one in self._cursors.items() if one is not None}
 
     def read(self, messages: Sequence[Taken]) -> list["_Read"]:
         """What records of our instruments say, in order; the others of their partitions are left out."""
@@ -99,7 +118,7 @@ class Follower:
     def fresh_runs(self, read: Sequence["_Read"]) -> list[str]:
         """Runs of which it is not known what they count in, each once."""
         runs = dict.fromkeys(one.record.run for one in read if one.record is not None)
-        return [run for run in runs if run not in self._grids]
+        return [run for run in runs if run not in self._cursors]
 
     def invalidate(self, places: Sequence[int]) -> None:
         """Something of these instruments was missed: their next row carries GAP."""
@@ -113,7 +132,7 @@ class Follower:
     def take(self, read: Sequence["_Read"], now_ns: int, limit_ns: int) -> list[Part]:
         """Rows of what was read, in order; those older than `limit_ns` and the others in parts of their own."""
         rows = empty_events(len(read))
-        gaps = np.zeros(len(read), np.bool_)
+        gaps, states = np.zeros(len(read), np.bool_), np.zeros(len(read), np.uint32)
         ages: Array = np.zeros(len(read), np.int64)
         n = 0
         for one in read:
@@ -122,15 +141,18 @@ class Follower:
                 continue
             source = self._sources[one.place]
             gaps[n], source.gap = source.gap, False
-            ages[n] = max(0, now_ns - one.record.ts_recv)
+            states[n], source.state = source.state, 0
+            ages[n] = max(0, now_ns - one.record.ts_recv, now_ns - (one.at_ns or now_ns))
             _put(one.record, one.place, source.seq, now_ns, rows[n])
             n += 1
         rows, ages, faults = rows[:n], ages[:n], np.zeros(n, np.int8)
-        judge_rows(rows, gaps[:n], self._judges, faults, len(self._sources))
+        gaps, states = gaps[:n], states[:n]
+        judge_rows(rows, gaps, states, self._judges, faults, len(self._sources))
         for k in np.flatnonzero(faults).tolist():
             self._quarantine(Quarantine(int(faults[k])), f"book of event {int(rows['seq'][k])}")
-            if gaps[k]:
-                self._sources[int(rows["instrument"][k])].gap = True
+            source = self._sources[int(rows["instrument"][k])]
+            source.gap |= bool(gaps[k])
+            source.state = int(states[k]) or source.state
         good = faults == ACCEPTED
         self.counts.events += int(good.sum())
         self.counts.gaps += int((rows["flags"][good] & np.uint32(EventFlag.GAP) > 0).sum())
@@ -147,15 +169,20 @@ class Follower:
 
     def _admit(self, i: int, record: MarketRecord, at_ns: int, now_ns: int) -> bool:
         """Whether a record is the next of its instrument, as far as is known of it."""
-        if record.ts <= self._after_ns:
+        if record.ts <= self._known[i]:
             return False
         self.counts.rows += 1
-        if record.ts - now_ns > AHEAD_NS:
-            self._quarantine(Quarantine.AHEAD, f"{record.run} {record.n}: ts {record.ts}")
+        source = self._sources[i]
+        if record.ts - now_ns > AHEAD_NS or record.ts_recv - now_ns > RECEIVED_AHEAD_NS:
+            times = f"ts {record.ts}, ts_recv {record.ts_recv}"
+            self._quarantine(Quarantine.AHEAD, f"{record.run} {record.n}: {times}")
+            if record.run == source.run:
+                source.gap = True
+                source.state = record.flags & _STATE or source.state
             return False
-        if record.run == self._sources[i].run:
-            return self._goes_on(self._sources[i], record)
-        return self._takes_over(i, self._sources[i], record, at_ns)
+        if record.run == source.run:
+            return self._goes_on(source, record)
+        return self._follows(i, record) and self._takes_over(i, source, record, at_ns)
 
     def _goes_on(self, source: _Source, record: MarketRecord) -> bool:
         """A record of the run that is followed."""
@@ -165,43 +192,77 @@ class Follower:
             return False
         if source.alone and record.n != source.n + 1:
             source.gap = True
+        if record.seq + source.base > LAST_SEQ:
+            self._quarantine(Quarantine.MALFORMED, f"{record.run} {record.n}: seq {record.seq}")
+            source.gap = True
+            return False
         if record.seq + source.base <= source.seq:  # the run's process began anew, and counts from 1
             source.base = source.seq + 1 - record.seq
             source.gap = True
         self._note(source, record)
         return True
 
-    def _takes_over(self, i: int, source: _Source, record: MarketRecord, at_ns: int) -> bool:
-        """A record of another run than the one that is followed."""
-        grid = self._grids.get(record.run)
+    def _follows(self, i: int, record: MarketRecord) -> bool:
+        """Whether a run may be followed for an instrument."""
+        cursor = self._cursors.get(record.run)
         one = self._instruments[i]
-        if grid is None or one.name not in grid:
+        if cursor is None or one.name not in cursor.grids:
             self._quarantine(Quarantine.MALFORMED, f"no mirror says what run {record.run} counts in")
             return False
-        found = grid[one.name]
+        why = self._strange(cursor)
+        if why:
+            self.counts.merged += 1
+            if record.run not in self._named:
+                self._named.add(record.run)
+                log.warning(f"run {record.run} {why}: it is not followed")
+            return False
+        found = cursor.grids[one.name]
         if not np.isclose([found.tick, found.lot], [one.tick, one.lot], rtol=1e-12, atol=0.0).all():
             counts = (
                 f"run {record.run} counts {one.name} in ticks of {found.tick:g} and lots of {found.lot:g}"
             )
             self._quarantine(Quarantine.ABSURD_PRICE, counts)
             return False
+        return True
+
+    def _strange(self, cursor: Cursor) -> str:
+        """Why a run is none to follow, whatever it counts in; empty: it may be."""
+        if not cursor.origin.recorder:
+            return "is no recorder"
+        if self._host is not None and cursor.host != self._host:
+            return f"records {cursor.host or 'an unnamed host'}, not {self._host}"
+        return ""
+
+    def _takes_over(self, i: int, source: _Source, record: MarketRecord, at_ns: int) -> bool:
+        """A record of another recorder than the one that is followed."""
         if source.run:
-            if record.ts <= source.ts:
-                self.counts.merged += 1
-                return False
-            source.rival_ns = source.rival_ns or at_ns
-            if at_ns - source.rival_ns < HOLD_NS:
+            if not self._waited(source, record, at_ns):
                 self.counts.merged += 1
                 return False
             source.gap = True
-        source.run, source.alone = record.run, len(grid) == 1
+        cursor = self._cursors[record.run]
+        assert cursor is not None
+        told = {"instrument": self._instruments[i].name, "run": record.run, "host": cursor.host}
+        if source.run:
+            log.warning("taken over", before=source.run, **told)
+        else:
+            log.info("followed", **told)
+        source.run, source.alone = record.run, len(cursor.instruments) == 1
         source.base = max(0, source.seq + 1 - record.seq)
         self._note(source, record)
         return True
 
+    @staticmethod
+    def _waited(source: _Source, record: MarketRecord, at_ns: int) -> bool:
+        """Whether the record's run by itself has told of later market time for HOLD_NS."""
+        if record.ts <= source.ts:
+            return False
+        return at_ns - source.rivals.setdefault(record.run, at_ns) >= HOLD_NS
+
     def _note(self, source: _Source, record: MarketRecord) -> None:
         source.n, source.seq = record.n, record.seq + source.base
-        source.ts, source.rival_ns = max(source.ts, record.ts), 0
+        source.ts = max(source.ts, record.ts)
+        source.rivals.clear()
 
     def _quarantine(self, reason: Quarantine, text: str) -> None:
         counts = self.counts
@@ -252,29 +313,47 @@ def _parts(rows: Array, ages: Array, limit_ns: int) -> list[Part]:
 
 
 @kernel
-def judge_rows(rows: Array, gaps: Array, judges: Array, faults: Array, n: int) -> None:
+def judge_rows(rows: Array, gaps: Array, states: Array, judges: Array, faults: Array, n: int) -> None:
     """Judge the books of EVENT rows [k] in order (`emp.core.book.judge`) by JUDGE records [n].
 
-    `gaps` bool [k] says before which rows something is missing: the next good row of the instrument gets GAP, and
-    `gaps` is then true only at rows after which no good one came. `faults` int8 [k] receives codes.Quarantine.
+    `gaps` bool [k] says before which rows something is missing, `states` uint32 [k] before which HALT or RESUME was
+    told by a row that was refused: the next good row of the instrument gets both, as of any row that is refused here.
+    They are then set only at rows after which no good one came. `faults` int8 [k] receives codes.Quarantine.
     """
-    waits = np.full(n, -1, np.int64)  # the row at which a gap was told that no good row has carried yet
+    waits = np.full(n, -1, np.int64)  # the refused row at which something waits for a good one
+    broken = np.zeros(n, np.bool_)
+    told = np.zeros(n, np.uint32)
     for k in range(len(rows)):
         i = rows[k].instrument
-        if gaps[k]:
-            waits[i] = k
-            gaps[k] = False
+        broken[i] |= gaps[k]
+        told[i] = states[k] if states[k] != 0 else told[i]
+        gaps[k], states[k] = False, 0
         faults[k] = judge(rows[k], judges[i], rows[k].ts)
-        if faults[k] == 0 and waits[i] >= 0:
+        state = rows[k].flags & _STATES
+        if faults[k] != 0:
+            broken[i] |= rows[k].flags & _GAP != 0
+            told[i] = state if state != 0 else told[i]
+            waits[i] = k
+            continue
+        if broken[i]:
             rows[k].flags |= _BROKEN
-            waits[i] = -1
+        if state == 0:
+            rows[k].flags |= told[i]
+        broken[i], told[i], waits[i] = False, 0, -1
     for i in range(n):
         if waits[i] >= 0:
-            gaps[waits[i]] = True
+            gaps[waits[i]], states[waits[i]] = broken[i], told[i]
 
 
 def warm_up(instruments: int) -> None:
     """Compile what the hot path runs."""
     judges: Any = np.zeros(instruments, JUDGE)
-    judge_rows(empty_events(0), np.zeros(0, np.bool_), judges, np.zeros(0, np.int8), instruments)
+    judge_rows(
+        empty_events(0),
+        np.zeros(0, np.bool_),
+        np.zeros(0, np.uint32),
+        judges,
+        np.zeros(0, np.int8),
+        instruments,
+    )
     filled(0, judges[:1].copy()[0])

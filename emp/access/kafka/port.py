@@ -1,9 +1,9 @@
 """What the feed needs of Kafka: records of one topic, in order within a partition; a test has them from a list."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from emp.core.market_topic import Grid
+from emp.core.market_topic import Cursor
 
 
 class Taken(NamedTuple):
@@ -13,7 +13,7 @@ class Taken(NamedTuple):
     offset: int
     key: bytes | None
     value: bytes | None
-    at_ms: int  # when Kafka took it, ms UTC
+    at_ms: int  # when Kafka took it, ms UTC; 0: the topic does not say
 
 
 class Lost(NamedTuple):
@@ -38,8 +38,11 @@ class Reader(Protocol):
     def ask(self) -> tuple[int, str]:
         """How many partitions the topic has now, 0 where Kafka does not say, and why it does not."""
 
-    def grid(self, run: str) -> Mapping[str, Grid] | None:
-        """What the numbers of a run's instruments count, all of them; None where no mirror has said."""
+    def cursor(self, run: str) -> Cursor | None:
+        """What a mirror has said of a run last; None where none has, or Kafka does not answer.
+
+        DataError where it cannot be read.
+        """
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -5,15 +5,15 @@ from a reader that reads.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, TopicPartition
 
 from emp.access.kafka.port import Lost, Taken
 from emp.core.errors import VenueError
 from emp.core.kafka_cursors import ANSWER_S, committed_cursor, quiet
-from emp.core.market_topic import MARKET, Grid, partition_of
+from emp.core.market_topic import MARKET, Cursor, partition_of
 
 MOST = 1_000
 """Records taken at once."""
@@ -106,7 +106,8 @@ class KafkaReader:
     def _taken(self, message: Any) -> Taken | Lost | None:
         error = message.error()
         if error is None:
-            at_ms = message.timestamp()[1]
+            kind, at_ms = message.timestamp()
+            at_ms = at_ms if kind == TIMESTAMP_LOG_APPEND_TIME else 0
             return Taken(message.partition(), message.offset(), message.key(), message.value(), at_ms)
         self._away |= error.code() in _AWAY
         return self._go_on(message.partition(), error) if error.code() in _GONE else None
@@ -144,15 +145,12 @@ class KafkaReader:
             return 0, f"kafka {self._address}: has no topic {MARKET} any more"
         return len(found.partitions), ""
 
-    def grid(self, run: str) -> Mapping[str, Grid] | None:
+    def cursor(self, run: str) -> Cursor | None:
         """As the port."""
         try:
-            cursor = committed_cursor(self._servers, run)
+            return committed_cursor(self._servers, run)
         except (KafkaException, TimeoutError):
             return None
-        if cursor is None:
-            return None
-        return {one["name"]: Grid(one["tick"], one["lot"]) for one in cursor["instruments"]}
 
     def close(self) -> None:
         """As the port."""

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 
 from emp.access.paper.venue import PaperVenue
-from emp.access.port import HearsOld, LinkState, MarketAccess, Sink, Source
+from emp.access.port import HearsOld, LinkState, MarketAccess, Resumes, Sink, Source
 from emp.access.pump import Pump
 from emp.access.together import Together
 from emp.core.approval import Cleared, command_of
@@ -49,6 +49,11 @@ class PaperAccess:
         self._sink = sink
         sink.link(LinkState(channel="trade", up=True))
         await self._market.connect(instruments, self)
+
+    def begin_after(self, known: Sequence[int]) -> None:
+        """As the port, of a market that may begin before now."""
+        if isinstance(self._market, Resumes):
+            self._market.begin_after(known)
 
     # --- the sink of the market
 

@@ -109,7 +109,7 @@ def open_fix(
 
 
 def open_kafka(config: SystemConfig, clock: Clock) -> "KafkaFeed":
-    """The market data of a Kafka."""
+    """The market data of a Kafka: in mode live of recorders of the orders' host, unless it names another."""
     from emp.access.kafka.feed import KafkaFeed
     from emp.access.kafka.reader import KafkaReader  # an extra, which who has no Kafka need not have
 
@@ -120,6 +120,7 @@ def open_kafka(config: SystemConfig, clock: Clock) -> "KafkaFeed":
         clock,
         limit_ms=config.risk.stale_after_ms,
         history_s=access.history_s,
+        host=access.recorder_host or (access.host if config.mode == "live" else None),
     )
 
 

@@ -132,6 +132,9 @@ class Access(Section):
     history_s: Annotated[
         float, Field(ge=0.0, le=604_800.0, allow_inf_nan=False), BeforeValidator(_number)
     ] = 0.0  # of the topic's past that a start reads to warm up; nothing is opened on what is older than stale_after_ms
+    recorder_host: Text | None = (
+        None  # host of recorders that alone are followed from kafka; None: in mode live access.host, else any
+    )
 
 
 class Model(Section):
@@ -526,6 +529,8 @@ def _of_kafka(config: SystemConfig) -> Iterable[str]:
             f"access.kafka: contradicts mode: {config.mode} over {protocol}: market data from Kafka go with"
             " connection_protocol: kafka, or with fix in mode live"
         )
+    if access.recorder_host is not None and access.kafka is None:
+        yield "access.recorder_host: must be given with access.kafka alone: nothing else has recorders"
     if access.history_s and access.kafka is None:
         yield "access.history_s: must be given with access.kafka alone: nothing else has a past"
 

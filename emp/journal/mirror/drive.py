@@ -8,6 +8,7 @@ import structlog
 
 from emp.core.clock import Clock
 from emp.core.errors import EmpError
+from emp.core.market_topic import Origin
 from emp.core.mirror_status import MirrorStatus, read_status
 from emp.journal.mirror.follow import NOWHERE, Instrument, RunReader
 from emp.journal.mirror.parts import TailSync
@@ -23,8 +24,8 @@ SYNC_S = 0.5
 BACK_OFF_S = (0.25, 0.5, 1.0, 2.0)
 """Pauses after failures one after the other; the last one for ever."""
 
-Connect = Callable[[str, str, Sequence[str], Sequence[Instrument]], Sink]
-"""A sink of (address, run, instruments, grids)."""
+Connect = Callable[[str, str, Sequence[str], Sequence[Instrument], Origin], Sink]
+"""A sink of (address, run, instruments, grids, origin)."""
 
 _log = structlog.get_logger(__name__)
 
@@ -117,7 +118,7 @@ class Carried:
         return len(batch) > 0
 
     def _open(self, reader: RunReader) -> None:
-        self._sink = self._connect(self._address, reader.run, reader.instruments, reader.grids)
+        self._sink = self._connect(self._address, reader.run, reader.instruments, reader.grids, reader.origin)
         self._positions = self._sink.positions()
         self._connects += 1
         _log.info("mirror connected", mirror=self._name, run=reader.run, **self._positions)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from emp.core.errors import JournalError
+from emp.core.market_topic import Origin
 from emp.core.records import Array
 from emp.journal.latency_log import LATENCY
 from emp.journal.mirror.parts import Rows, Tail, TailSync
@@ -68,6 +69,14 @@ class Instrument(NamedTuple):
     lot: float
 
 
+def _origin(mode: str, config: object) -> Origin:
+    """How a run has come to its market data, by the configuration in its manifest."""
+    access = config.get("access") if isinstance(config, dict) else None
+    if not isinstance(access, dict):
+        return Origin(mode)
+    return Origin(mode, str(access.get("connection_protocol") or ""), str(access.get("host") or ""))
+
+
 class RunReader:
     """Reads one run of `emp run`, live or ended; nothing is held open or locked between two calls."""
 
@@ -83,6 +92,7 @@ class RunReader:
         self.mode = str(manifest["mode"])
         self.instruments = tuple(str(one) for one in manifest["instruments"])
         self.grids = [Instrument(f["name"], f["tick"], f["lot"]) for f in manifest.get("facts", [])]
+        self.origin = _origin(self.mode, manifest.get("config"))
         self._models = [str(one) for one in manifest["model_hashes"]][:1]
         self._tail = Tail(self.folder.path / TAIL, sync or TailSync())
         self._carried = (0, 0)

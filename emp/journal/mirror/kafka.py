@@ -6,7 +6,6 @@ whoever reads committed records (`isolation.level=read_committed`) sees no other
 its key by murmur2, as Java's clients have it: one instrument, one partition.
 """
 
-import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,8 +14,9 @@ from typing import Any
 import confluent_kafka.admin
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from emp.core.errors import DataError
 from emp.core.kafka_cursors import ANSWER_S, TRANSACTION_S, newest_cursor, quiet
-from emp.core.market_topic import CURSORS
+from emp.core.market_topic import CURSORS, Counted, Cursor, Origin, encode_cursor
 from emp.journal.mirror.follow import NOWHERE, Batch, Instrument
 from emp.journal.mirror.records import TOPICS, records_of
 from emp.journal.mirror.sink import MirrorError
@@ -34,12 +34,18 @@ class KafkaSink:
     """One run in Kafka."""
 
     def __init__(
-        self, servers: str, run: str, instruments: Sequence[str], grids: Sequence[Instrument]
+        self,
+        servers: str,
+        run: str,
+        instruments: Sequence[str],
+        grids: Sequence[Instrument],
+        origin: Origin,
     ) -> None:
         """`servers` as HOST:PORT,… of the cluster; raises MirrorError where it does not answer."""
         self._run = run
         self._instruments = tuple(instruments)
-        self._grids = [one._asdict() for one in grids]
+        self._grids = [Counted(*one) for one in grids]
+        self._origin = origin
         self._servers = {"bootstrap.servers": servers, "log_level": 0, "socket.timeout.ms": 10_000}
         self._failed = ""
         self._make_topics()
@@ -81,16 +87,20 @@ class KafkaSink:
             raise _failure(error) from None
         except TimeoutError as error:
             raise MirrorError(f"kafka: {error}") from None
-        return dict(NOWHERE) if value is None else dict(NOWHERE) | value["positions"]
+        except DataError as error:
+            raise MirrorError(f"kafka: the cursor of {self._run} cannot be read: {error}") from None
+        return dict(NOWHERE) if value is None else dict(NOWHERE) | value.positions
 
     def write(self, batch: Batch) -> None:
         """Commit a batch and its cursor in one transaction."""
-        cursor = {"run": self._run, "positions": batch.until, "instruments": self._grids}
+        cursor = Cursor(
+            run=self._run, positions=batch.until, instruments=self._grids, **self._origin._asdict()
+        )
         try:
             self._producer.begin_transaction()
             for record in records_of(self._run, self._instruments, batch):
                 self._produce(record.topic, record.key, record.value)
-            self._produce(CURSORS, self._run.encode(), json.dumps(cursor).encode())
+            self._produce(CURSORS, self._run.encode(), encode_cursor(cursor))
             self._producer.commit_transaction(TRANSACTION_S)
         except KafkaException as error:
             raise _failure(error) from None

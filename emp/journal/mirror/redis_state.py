@@ -37,7 +37,12 @@ class RedisSink:
     """
 
     def __init__(
-        self, address: str, run: str, instruments: Sequence[str], grids: Sequence[Instrument]
+        self,
+        address: str,
+        run: str,
+        instruments: Sequence[str],
+        grids: Sequence[Instrument],
+        _: object = None,
     ) -> None:
         """`address` as redis://HOST:PORT/DB, the password EMP_REDIS_PASSWORD; MirrorError where nothing answers."""
         self._run = run

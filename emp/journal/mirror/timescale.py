@@ -68,7 +68,12 @@ class TimescaleSink:
     """One run in one database."""
 
     def __init__(
-        self, address: str, run: str, instruments: Sequence[str], grids: Sequence[Instrument]
+        self,
+        address: str,
+        run: str,
+        instruments: Sequence[str],
+        grids: Sequence[Instrument],
+        _: object = None,
     ) -> None:
         """`address` as libpq has it: a URL, or `host=… dbname=…`; the password is PGPASSWORD or in PGPASSFILE."""
         self._run = run
