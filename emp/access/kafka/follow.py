@@ -132,7 +132,8 @@ class Follower:
     def take(self, read: Sequence["_Read"], now_ns: int, limit_ns: int) -> list[Part]:
         """Rows of what was read, in order; those older than `limit_ns` and the others in parts of their own."""
         rows = empty_events(len(read))
-        gaps, states = np.zeros(len(read), np.bool_), np.zeros(len(read), np.uint32)
+        gaps: Array = np.zeros(len(read), np.bool_)
+        states: Array = np.zeros(len(read), np.uint32)
         ages: Array = np.zeros(len(read), np.int64)
         n = 0
         for one in read:
