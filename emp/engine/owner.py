@@ -86,7 +86,7 @@ class Owner:
 
     def control(self, action: OwnerAction, reason: str, instrument: str = "") -> None:
         """Record and apply a control input; one that comes before trading begins waits for it. Call it on the loop."""
-        if self._over or self._refuses(action):
+        if self._over or self._refuses(action, instrument):
             return
         control = Control(action=action, ts=self._market.newest(), instrument=instrument, reason=reason)
         if not self._run.connected.is_set() and action != "stop":
@@ -107,7 +107,7 @@ class Owner:
             raise UsageError("reload: one is under way, this one is not begun")
         if action == "resume" and self._run.kill_file.there:
             raise UsageError("resume: a file KILL lies in the run's folder, or beside it; remove it first")
-        if self._refuses(action):
+        if self._refuses(action, instrument):
             raise UsageError(
                 f"{action}: this run closes only, until it is ended and a start is allowed again: {self._closing_only}"
             )
@@ -122,7 +122,8 @@ class Owner:
             return f"{action} will be done as soon as trading begins: the start is not over yet"
         if doubted:
             held = self._held(doubted)
-            return f"not resumed: our fills are taken for what is held, {held}, and closed; then resume again"
+            more = "" if self._closing_only else "; then resume again"
+            return f"not resumed: our fills are taken for what is held, {held}, and closed{more}"
         if action == "reload":
             return self._reloads.outcome()
         if action == "resume":
@@ -130,9 +131,14 @@ class Owner:
         working = len(self._engine.orders.open_orders())
         return f"{action}: {working} orders working or being withdrawn, held: {self._held()}"
 
-    def _refuses(self, action: OwnerAction) -> bool:
-        """Whether something is asked for by which a run that closes only could open something."""
-        refused = bool(self._closing_only) and action in ("resume", "reload")
+    def _refuses(self, action: OwnerAction, instrument: str) -> bool:
+        """Whether something is asked for by which a run that closes only could open something. To resume what is in
+        doubt opens nothing, and may be all that lets it be closed.
+        """
+        ends_doubt = (
+            action == "resume" and self._run.connected.is_set() and self._agreement.doubted(instrument)
+        )
+        refused = bool(self._closing_only) and action in ("resume", "reload") and not ends_doubt
         if refused:
             _log.error("refused: this run closes only", action=action, why=self._closing_only)
         return refused

@@ -21,6 +21,7 @@ from emp.core.errors import EmpError, GovernanceError
 from emp.governance.chain import Chain, Entry, exclusive
 from emp.governance.seal import (
     KINDS,
+    Envelope,
     Keys,
     Role,
     content_address,
@@ -129,13 +130,7 @@ def role_of(kind: str) -> Role:
     return "box" if kind in KINDS["box"] else "training"
 
 
-class _Stored(msgspec.Struct, frozen=True):
-    """Evidence as it is stored."""
-
-    body: Evidence
-
-
-_STORED = msgspec.json.Decoder(_Stored)
+_STORED = msgspec.json.Decoder(Envelope)
 
 
 class Store:
@@ -210,8 +205,8 @@ class Store:
         return name
 
     def seal(self) -> None:
-        """Seal whole stretches of this machine's ledgers that are not sealed yet. Where one cannot be written nothing
-        is lost: what it holds goes on being verified one by one.
+        """Seal whole stretches of this machine's ledgers that are not sealed yet; the caller holds the lock
+        (`exclusive`). Where one cannot be written nothing is lost: what it holds goes on being verified one by one.
         """
         trusted = self.keys.trusted()
         for key in self.keys.held() & set(trusted):
@@ -224,7 +219,8 @@ class Store:
     def _seal_next(self, key: str, role: Role) -> bool:
         """Whether there was a whole stretch to seal."""
         ledger, stretches = self.ledger(key), self.stretches(key)
-        entries, text, first = ledger.entries(), ledger.text(), stretches.sealed()
+        text, first = ledger.text(), stretches.sealed()
+        entries = ledger.verified(text, str(ledger.path))
         told = entries[first : first + LINES]
         if len(told) < LINES:
             return False
@@ -249,15 +245,15 @@ class Store:
     def signed(self) -> dict[str, Signed]:
         """The same with whose it is; that of one key is in the order of its ledger, that of several in no order."""
         found: dict[str, Signed] = {}
-        lie_there = self._names()
+        lie_there, trusted = self._names(), self.keys.trusted()
         for key, entries in self.ledgers().items():
             sealed = {} if self._one_by_one else self.stretches(key).evidence(entries)
             for entry in entries:
-                name = str(entry.body.get("evidence"))
-                if name in sealed and name in lie_there:
-                    found[name] = Signed(key, _STORED.decode(sealed[name]).body)
-                else:
-                    found[name] = Signed(key, self.read(name, str(entry.body.get("kind")), key))
+                name, kind = str(entry.body.get("evidence")), str(entry.body.get("kind"))
+                one = None
+                if name in sealed and name in lie_there and kind in KINDS[trusted[key].role]:
+                    one = _sealed(sealed[name], name, kind, key)
+                found[name] = Signed(key, one or self.read(name, kind, key))
         held = self.keys.held()
         return found | {name: one for name, one in self._untold(found).items() if one.key in held}
 
@@ -303,6 +299,20 @@ class Store:
             "spans": sorted({(data.instrument, *data.span) for data in one.data}),
         }
         self.ledger(key).append(role_of(one.kind), entry)
+
+
+def _sealed(text: bytes, name: str, kind: str, key: str) -> Evidence | None:
+    """Evidence whose signature was verified when it was sealed; None where it is not what its name, or the ledger's
+    line, says.
+    """
+    try:
+        envelope = _STORED.decode(text)
+        if content_address(envelope.body) != name:
+            return None
+        one = msgspec.convert(envelope.body, Evidence)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, GovernanceError):
+        return None
+    return one if (envelope.key, envelope.kind, one.kind) == (key, kind, kind) else None
 
 
 def _looked_at(data: Iterable[Data], line: Mapping[str, Any]) -> bool:

@@ -16,6 +16,7 @@ is one new line of one file, replaced at once. A machine that trades and cannot 
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,10 @@ class Registry:
         self.audit.remember()
         for key in self.store.keys_told():
             self.store.ledger(key).remember()
-        self.store.seal()
+        if not self.home.is_dir():
+            return
+        with suppress(GovernanceError), exclusive(self.home):  # where it cannot be locked nothing is sealed
+            self.store.seal()
 
     def folder(self, model: str) -> Path:
         """Where a registered model lies."""

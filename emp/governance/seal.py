@@ -91,7 +91,11 @@ class Keys:
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise GovernanceError(f"{path}: not a readable list of keys: {error}") from error
         for name, one in found.items():
-            if name != _key_id(_hex(one.public)):
+            try:
+                mine = _key_id(_hex(one.public))
+            except ValueError as error:
+                raise GovernanceError(f"{path}: {name}: not the public half of a key: {error}") from error
+            if name != mine:
                 raise GovernanceError(f"{path}: {name} is not the name of the key beside it")
         return found
 

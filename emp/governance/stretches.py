@@ -3,10 +3,12 @@ of years again.
 
     sealed/KEY/END.jsonl    a signed line, and behind it the evidence that its lines tell of, as it is stored
 
-A stretch is sealed by the key that has signed each of its lines and each piece of its evidence, so that it vouches for
-nothing that this key could not say anyway. It names the hash of the line before it and of its last, so stretches are a
-chain as the lines are, and the SHA-256 of the bytes of its lines and of its evidence. Where either is not what was
-sealed, lines and evidence are verified one by one, as they are without it: it saves time and decides nothing.
+A stretch is sealed by the key that has signed each of its lines and each piece of its evidence, and spares the reader
+their signatures alone: that each line follows the one before it, that evidence is what its name says, and that the key
+may sign its kind, is looked at all the same. So it vouches for nothing that this key could not say anyway. It names the
+hash of the line before it and of its last, so stretches are a chain as the lines are, and the SHA-256 of the bytes of
+its lines and of its evidence. Where anything is not so, lines and evidence are verified one by one, as they are without
+it: it saves time and decides nothing. One that is damaged counts as none, and is made anew with all that follow.
 `emp audit` verifies everything one by one, and refuses a stretch that says something else.
 """
 
@@ -20,7 +22,7 @@ import msgspec
 from emp.core.disk import make_folders
 from emp.core.errors import GovernanceError
 from emp.governance.chain import START, Beginning, Entry
-from emp.governance.seal import Keys, Role, canonical, open_envelope
+from emp.governance.seal import Envelope, Keys, Role, canonical, content_address, open_envelope
 from emp.journal.files import write_atomically
 
 KIND = "stretch"
@@ -70,7 +72,10 @@ class Stretches:
                 )
             if hashlib.sha256(lines).hexdigest() != one.lines_sha256:
                 break
-            entries += _entries(lines, one)
+            told = _entries(lines, one)
+            if told is None:
+                break
+            entries += told
             size, previous = size + one.size, one.head
         return Beginning(size, previous, entries)
 
@@ -85,7 +90,10 @@ class Stretches:
             pack = _pack(path)
             if hashlib.sha256(pack).hexdigest() == one.evidence_sha256:
                 names = [str(entry.body.get("evidence")) for entry in entries[one.first : one.end]]
-                found.update(zip(names, pack.splitlines(keepends=True), strict=True))
+                stored = pack.splitlines(keepends=True)
+                if len(stored) != len(names):
+                    break
+                found.update(zip(names, stored, strict=True))
         return found
 
     def sealed(self) -> int:
@@ -171,27 +179,28 @@ def _stretch(key: str, entries: Sequence[Entry], previous: str, lines: bytes, pa
     )
 
 
-class _Body(msgspec.Struct, frozen=True):
-    n: int
-    previous: str
-    entry: dict[str, object]
+_LINES = msgspec.json.Decoder(Envelope)
 
 
-class _Line(msgspec.Struct, frozen=True):
-    body: _Body
-    key: str
-
-
-_LINES = msgspec.json.Decoder(_Line)
-
-
-def _entries(lines: bytes, one: Stretch) -> list[Entry]:
-    """Lines that were verified when they were sealed: each names the hash of the one before it."""
-    told = [_LINES.decode(line) for line in lines.splitlines()]
-    hashes = [*(line.body.previous for line in told[1:]), one.head]
-    return [
-        Entry(line.body.n, name, line.body.entry, line.key) for line, name in zip(told, hashes, strict=True)
-    ]
+def _entries(lines: bytes, one: Stretch) -> list[Entry] | None:
+    """Lines whose signatures were verified when they were sealed; None where one does not follow the one before it."""
+    previous, found = one.previous, list[Entry]()
+    try:
+        for n, line in enumerate(lines.splitlines(), one.first):
+            envelope = _LINES.decode(line)
+            body, entry = envelope.body, envelope.body.get("entry")
+            if (envelope.kind, envelope.key, body.get("n"), body.get("previous")) != (
+                "looks",
+                one.ledger,
+                n,
+                previous,
+            ) or not isinstance(entry, dict):
+                return None
+            previous = content_address(body)
+            found.append(Entry(n, previous, entry, envelope.key))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, GovernanceError):
+        return None
+    return found if (len(found), previous) == (one.end - one.first, one.head) else None
 
 
 def _pack(path: Path) -> bytes:

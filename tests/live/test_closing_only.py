@@ -16,9 +16,9 @@ from emp.app.wiring.live import Running
 from emp.app.wiring.rerun import verify_run
 from emp.app.wiring.unfinished import account_of
 from emp.core.clock import LiveClock
-from emp.core.codes import Reason
+from emp.core.codes import OrderStatus, Reason
 from emp.core.config.config import SystemConfig
-from emp.core.contracts import NewOrder
+from emp.core.contracts import NewOrder, OrderUpdate
 from emp.core.errors import ConfigError, EmpError, GovernanceError, UsageError
 from emp.engine.choose import load_model
 from emp.engine.succession import Models
@@ -32,6 +32,7 @@ from tests.kit.models import buying_model
 from tests.kit.promoted import promote
 
 from .test_account import later, look, run, settings, trade, unseal
+from .test_claims import Mute
 from .world import BTC, Venue
 
 engine = pytest.mark.usefixtures("compiled_engine")
@@ -132,6 +133,21 @@ async def closes(running: Running, venue: Venue) -> None:
     assert any(why.startswith("closing only: ") for why in running.live._board.unhealthy())
 
 
+async def closes_what_is_in_doubt(running: Running, venue: Venue) -> None:
+    """Somebody's order is told of, and the venue does not say what is held: it is closed once the owner has looked."""
+    assert isinstance(venue, Mute)
+    venue.mute = True
+    told = {"clOrdID": "by-hand", "execID": "h1", "filled": 797, "price": 100_000, "ts": 9, "side": -1}
+    venue.sink.report(OrderUpdate(status=OrderStatus.PARTIALLY_FILLED, instrument=BTC.name, **told))
+    await look(running, venue)
+    assert venue.position == 3, "nothing is closed while it is in doubt"
+    owner = running.live.owner
+    with pytest.raises(UsageError, match="closes only"):
+        owner.ask("reload", "operator", "")
+    assert str(owner.ask("resume", "operator", "")).endswith("taken for what is held, BTCUSDT +3, and closed")
+    await closes(running, venue)
+
+
 def wants_to_buy(tmp_path: Path) -> Models:
     return Models(buying_model(tmp_path / "model"))
 
@@ -164,6 +180,20 @@ def test_an_unfinished_run_is_closed_whatever_refuses_its_start(
     assert any("closing only" in line for line in closing_words(summary))
     assert f"closing only: {models.closing_only}" in capsys.readouterr().err
     verify_run(again.folder, lambda *_: None)
+
+
+@engine
+def test_what_is_in_doubt_is_closed_on_the_owners_word(
+    governed: tuple[Registry, SystemConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, config = governed
+    held = AccountFile(account_of(config))
+    held.write(AccountState(run="R", instruments={BTC.name: Carried(position=3)}))
+    held.close()
+    weeks_became_old(registry, monkeypatch)
+    venue = Mute()
+    venue.position = 3
+    run(config, venue, closes_what_is_in_doubt, models_to_start(config))
 
 
 @engine
