@@ -84,7 +84,7 @@ def scale(options: Options) -> None:
         else measured.shipped_series(options.seed)
     )
     with tempfile.TemporaryDirectory(prefix="emp-scale-") as scratch:
-        rows = market_rows(measured.SHAPED, Path(scratch))
+        rows = market_rows(measured.WARM + measured.SHAPED, Path(scratch))
     found = Found(
         engines,
         next(one for one in engines if one.instruments == each),
@@ -121,7 +121,7 @@ def fleet_of(options: Options, found: Found) -> dict[str, Any]:
     from emp.app.bench.scaling.fleet import Load, Span, bearable, drawn_rates, lose, placed, run_fleet
     from emp.app.bench.scaling.measured import memory_of
     from emp.app.bench.scaling.plan import Unit, cost_of, first_full
-    from emp.engine.lease_keeper import LOOKS
+    from emp.engine.lease_keeper import RENEWALS
 
     like, span = found.like, Span(options.seconds, options.seed)
     event_s = like.cpu_s / like.events
@@ -138,7 +138,7 @@ def fleet_of(options: Options, found: Found) -> dict[str, Any]:
         each,
         like.written / like.events,
         found.record_bytes,
-        LOOKS / found.term_s,
+        RENEWALS / found.term_s,
         bearable(load._replace(rates=rates[where == busiest]), span, options.p99_ms / 1e3),
         options.core_gb * 1e9,
         options.core_hour,
@@ -196,7 +196,9 @@ def resources_of(
         Resource("memory of an engine", memory / 1e9, unit.core_bytes / 1e9, "GB", "--core-gb"),
         Resource("wire of an engine", wire, options.link_mbit, "Mbit/s", "--link-mbit"),
         Resource("Kafka, market data", total, options.kafka_per_s or None, "records/s", "emp bench mirrors"),
-        Resource("Redis, renewals of leases", renewals, found.renewals_per_s, "renewals/s", "measured"),
+        Resource(
+            "Redis, renewals of leases", renewals, found.renewals_per_s, "renewals/s", "one client, in turn"
+        ),
     ]
 
 
