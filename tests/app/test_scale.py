@@ -164,7 +164,12 @@ def test_what_is_used_most_is_full_first_and_memory_can_be_it() -> None:
     assert first_full(parts[2:]) is None
     assert cost_of(1_000, 0.01, UNIT).by == "memory"
     assert cost_of(1_000, 10.0, UNIT).by == "cpu"
-    assert cost_of(1_000, 10.0, UNIT._replace(core_bytes=1e8)).engines == 0, "none fits"
+    for unit in (UNIT._replace(core_bytes=1e8), UNIT._replace(bearable=0.0)):
+        none = cost_of(1_000, 10.0, unit)
+        assert (none.engines, none.per_month, none.per_instrument_month) == (None, None, None), "none fits"
+    nothing = Resource("d", 0.1, 0.0, "", "")
+    assert nothing.load == np.inf
+    assert first_full([*parts, nothing]) == nothing
 
 
 def test_rates_and_bursts_of_a_market_are_counted() -> None:
@@ -196,6 +201,10 @@ def test_what_was_measured_becomes_tables_and_json(capsys: pytest.CaptureFixture
     first, internet = result["costs"]
     assert internet["instruments"] == 1_000
     assert first["per_instrument_month"] == pytest.approx(first["engines"] * 0.004 * 730.0 / 100)
+    none = fleet_of(options._replace(core_gb=0.1), found)
+    json.dumps(none, allow_nan=False)
+    show(none)
+    assert "none fits" in capsys.readouterr().err
     show(result)
     said = capsys.readouterr().err
     for word in (
