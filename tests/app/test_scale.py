@@ -113,7 +113,7 @@ def test_more_work_waits_longer_and_costs_more() -> None:
     steady = run_fleet(load([1_000.0]), np.array([0]), Span(60, 1))[0]
     assert bursty.wait_p99_s > steady.wait_p99_s
     costs = [cost_of(n, 10.0, UNIT) for n in (100, 1_000, 100_000)]
-    assert sorted(costs, key=lambda one: one.per_month) == costs
+    assert sorted(costs, key=lambda one: one.per_month or 0.0) == costs
     assert costs[-1].engines == 500, "100,000 x 10 x 400 us, at 80 %"
 
 

@@ -143,7 +143,7 @@ def capacity_curve(
     unit = max(1, int(np.ceil(GRAIN / (min(shares) * level))))
     setting = Setting(scaled(params, unit), unit, record, fees, passive, every, start_px, seed)
     sizes = np.array([0, *(max(1, round(s * level * unit)) for s in shares)])
-    children = _length(setting, sizes[:2], workers)
+    children = _length(setting, sizes[:2])
     took = _trades(setting, sizes, children, trades, workers, progress)
     return _curve(took, sizes / unit, shares, level, children)
 
