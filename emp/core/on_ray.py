@@ -5,6 +5,7 @@ for other sources, another Python or other compilers than its own. Parts and wha
 between processes of one machine. Paths are opened on the machine of the worker.
 """
 
+import hashlib
 import logging
 import os
 import pickle
@@ -12,18 +13,24 @@ import platform
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
-from itertools import islice
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from emp.core.code_version import code_version
 from emp.core.errors import UsageError
+from emp.core.numba.cache import PACKAGE
 
 Part = TypeVar("Part")
 Made = TypeVar("Made")
 
-COMPILERS = ("numpy", "numba", "llvmlite")
-"""Whose release a result may depend on."""
+COMPILERS = ("numpy", "numba", "llvmlite", "torch")
+"""Whose release a result may depend on, where they are installed."""
+
+SHIPPED = ("*.safetensors", "*.npz")
+"""Files of the package, beside its sources, that a result may depend on."""
 
 IN_HAND = 2
 """Parts that are given out to each worker, so that none waits for the next."""
@@ -57,9 +64,25 @@ class Actor:
 
 def who() -> Who:
     """This process."""
-    compilers = ", ".join(f"{name} {version(name)}" for name in COMPILERS)
-    code = f"emp {code_version()}, Python {platform.python_version()}, {compilers}"
-    return Who(platform.node(), os.getpid(), code)
+    compilers = ", ".join(f"{name} {_release(name)}" for name in COMPILERS)
+    emp = f"emp {code_version()} with artifacts {shipped_hash(PACKAGE)}"
+    return Who(platform.node(), os.getpid(), f"{emp}, Python {platform.python_version()}, {compilers}")
+
+
+def _release(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+@cache
+def shipped_hash(package: Path) -> str:
+    """Of models and flows that a package ships, 12 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path in sorted(one for kind in SHIPPED for one in package.rglob(kind)):
+        digest.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def on_ray(
@@ -82,6 +105,10 @@ def on_ray(
         UsageError: no cluster answers, a worker runs other code, or ended before its work was done.
         ModuleNotFoundError: Ray is not installed.
     """
+    left = iter(parts)
+    first = list(islice(left, 1))
+    if not first:
+        return  # nothing to do needs no cluster
     with _cluster(address) as ray:
         cores = int(ray.cluster_resources().get("CPU", 0))
         if not cores:
@@ -89,7 +116,9 @@ def on_ray(
         kind = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Actor)
         actors = [kind.remote() for _ in range(min(jobs or cores, cores))]
         try:
-            yield from _work(ray, actors, pickle.dumps((who().runs, prepare, given)), make, parts)
+            yield from _work(
+                ray, actors, pickle.dumps((who().runs, prepare, given)), make, chain(first, left)
+            )
         finally:
             for one in actors:
                 with suppress(Exception):  # it may be gone, and the cluster too

@@ -16,7 +16,9 @@ from emp.observe.board import Board
 from emp.observe.lease_view import LeaseView
 
 LOOKS: Final = 12
-"""Renewals of a lease in its term."""
+"""In a term: how often the thread sees whether the lease is to be renewed."""
+RENEWALS: Final = 3
+"""Of a lease in its term."""
 _S: Final = 1e9
 
 _log = structlog.get_logger(__name__)
@@ -99,7 +101,7 @@ class LeaseKeeper:
     def _renew_in_time(self) -> None:
         now, term = self._clock.monotonic_ns(), self._lease.terms.term_ns
         hangs = self._beat_ns is not None and now - self._beat_ns > term / 2
-        if not hangs and now - self._renewed_ns >= term / 3:
+        if not hangs and now - self._renewed_ns >= term / RENEWALS:
             self._lease.renew(self._states)
             if not self._lease.problem:
                 self._renewed_ns = now

@@ -17,10 +17,11 @@ from emp.app.bench.scaling.fleet import (
     placed,
     run_fleet,
 )
-from emp.app.bench.scaling.measured import series_of
+from emp.app.bench.scaling.measured import WARM, series_of, shape_of_cost
 from emp.app.bench.scaling.plan import Resource, Unit, cost_of, first_full
 from emp.app.bench.scaling.queue import pollaczek_khinchine, waits
 from emp.core.errors import UsageError
+from emp.core.records import EVENT
 
 STEADY = np.ones(60)
 BURSTS = np.array([0.2, 0.1, 3.0, 0.5, 1.2, 1.0])
@@ -77,6 +78,33 @@ def test_every_event_is_served_once_whoever_is_lost() -> None:
     assert lost.delayed == pytest.approx(int(((moved > 15.0) & (moved < 20.0)).sum()), abs=20)
 
 
+def test_who_takes_over_is_calm_when_it_has_done_what_had_come() -> None:
+    """200 events a second of 1 ms come to the lost engine; after 5 s the other has 1,000 of them, a second of work,
+    while what comes then is served behind them: 1 s / (1 - 0.21)."""
+    one = Load(np.array([200.0, 10.0]), STEADY, np.full(10, 0.001))
+    found = [lose(one, np.array([0, 1]), Span(60, seed), 5.0).calm_after_s for seed in range(5)]
+    assert np.mean(found) == pytest.approx(1.0 / 0.79, rel=0.1)
+    calm = one._replace(rates=np.array([1e-9, 1e-9]))
+    assert lose(calm, np.array([0, 1]), Span(60, 1), 5.0).calm_after_s == 0.0, "nothing had come"
+
+
+def test_what_an_event_costs_is_not_what_the_first_one_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Engine:
+        spent_ns, seen = 0, 0
+
+        def process(self, rows: np.ndarray) -> None:
+            self.spent_ns += 1_000 if self.seen else 300_000
+            self.seen += len(rows)
+
+    engine = Engine()
+    monkeypatch.setattr("emp.app.bench.path.fresh_engine", lambda *_: engine)
+    monkeypatch.setattr("emp.engine.choose.load_model", lambda _: None)
+    monkeypatch.setattr("time.thread_time_ns", lambda: engine.spent_ns)
+    shape = shape_of_cost(np.zeros(WARM + 20, EVENT))
+    assert shape.tolist() == [1.0] * 20
+    assert engine.seen == WARM + 20
+
+
 def test_more_work_waits_longer_and_costs_more() -> None:
     few, many = (run_fleet(load([rate]), np.array([0]), Span(60, 1))[0] for rate in (500.0, 2_000.0))
     assert few.utilisation < many.utilisation
@@ -85,7 +113,7 @@ def test_more_work_waits_longer_and_costs_more() -> None:
     steady = run_fleet(load([1_000.0]), np.array([0]), Span(60, 1))[0]
     assert bursty.wait_p99_s > steady.wait_p99_s
     costs = [cost_of(n, 10.0, UNIT) for n in (100, 1_000, 100_000)]
-    assert sorted(costs, key=lambda one: one.per_month) == costs
+    assert sorted(costs, key=lambda one: one.per_month or 0.0) == costs
     assert costs[-1].engines == 500, "100,000 x 10 x 400 us, at 80 %"
 
 
@@ -136,7 +164,12 @@ def test_what_is_used_most_is_full_first_and_memory_can_be_it() -> None:
     assert first_full(parts[2:]) is None
     assert cost_of(1_000, 0.01, UNIT).by == "memory"
     assert cost_of(1_000, 10.0, UNIT).by == "cpu"
-    assert cost_of(1_000, 10.0, UNIT._replace(core_bytes=1e8)).engines == 0, "none fits"
+    for unit in (UNIT._replace(core_bytes=1e8), UNIT._replace(bearable=0.0)):
+        none = cost_of(1_000, 10.0, unit)
+        assert (none.engines, none.per_month, none.per_instrument_month) == (None, None, None), "none fits"
+    nothing = Resource("d", 0.1, 0.0, "", "")
+    assert nothing.load == np.inf
+    assert first_full([*parts, nothing]) == nothing
 
 
 def test_rates_and_bursts_of_a_market_are_counted() -> None:
@@ -162,12 +195,16 @@ def test_what_was_measured_becomes_tables_and_json(capsys: pytest.CaptureFixture
     assert result["engines"][0]["us_per_event"] == pytest.approx(400.0)
     shares = {one["name"]: one["load"] for one in result["resources"]}
     assert shares["Kafka, market data"] is None
-    assert shares["Redis, renewals of leases"] == pytest.approx(20 * 12 / 5.0 / 4_800.0)
+    assert shares["Redis, renewals of leases"] == pytest.approx(20 * 3 / 5.0 / 4_800.0), "three in a term"
     assert result["first_full"] == "memory of an engine"
     assert result["lost"]["served"] == result["lost"]["asked"]
     first, internet = result["costs"]
     assert internet["instruments"] == 1_000
     assert first["per_instrument_month"] == pytest.approx(first["engines"] * 0.004 * 730.0 / 100)
+    none = fleet_of(options._replace(core_gb=0.1), found)
+    json.dumps(none, allow_nan=False)
+    show(none)
+    assert "none fits" in capsys.readouterr().err
     show(result)
     said = capsys.readouterr().err
     for word in (

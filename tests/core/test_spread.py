@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from emp.core.errors import UsageError
-from emp.core.on_ray import on_ray
+from emp.core.on_ray import on_ray, shipped_hash, who
 from emp.core.spread import ALONE, Workers, spread
 
 _given: list[int] = []
@@ -59,6 +59,18 @@ def test_an_address_that_is_none_ends_at_once_in_one_line(address: str, said: st
     with pytest.raises(UsageError, match=said) as told:
         list(on_ray(_who, [1], address, 1))
     assert "\n" not in str(told.value)
+
+
+def test_nothing_to_do_needs_no_cluster() -> None:
+    assert list(on_ray(_who, [], "127.0.0.1:1", 1)) == []
+
+
+def test_a_worker_says_whatever_a_result_may_depend_on(tmp_path: Path) -> None:
+    assert all(name in who().runs for name in ("emp ", "artifacts ", "Python ", "numpy ", "torch "))
+    (tmp_path / "m.safetensors").write_bytes(b"1")
+    before = shipped_hash.__wrapped__(tmp_path)
+    (tmp_path / "m.safetensors").write_bytes(b"2")
+    assert shipped_hash.__wrapped__(tmp_path) != before
 
 
 def test_without_ray_one_line_says_what_to_install(tmp_path: Path) -> None:

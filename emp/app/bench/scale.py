@@ -1,6 +1,7 @@
 """Many instruments over many engines: one engine measured, the fleet simulated; what is full first, what it costs."""
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -43,9 +44,9 @@ class Options(NamedTuple):
     events: Annotated[int, typer.Option(min=1_000, help="That each engine is measured on.")] = 20_000
     rounds: Annotated[int, typer.Option(min=1, help="Of each, interleaved; the best counts.")] = 2
     p99_ms: Annotated[float, typer.Option(min=0.1, help="Limit on the wait of 99 of 100 events.")] = 50.0
-    core_hour: Annotated[float, typer.Option(min=0.0, help=f"Price of a core, an hour: {PRICE_SOURCE}.")] = (
-        0.004
-    )
+    core_hour: Annotated[
+        float, typer.Option(min=0.0, help=f"Price of a core, EUR an hour: {PRICE_SOURCE}.")
+    ] = 0.004
     core_gb: Annotated[float, typer.Option(min=0.1, help="Memory that comes with a core, 10^9 bytes.")] = 2.0
     link_mbit: Annotated[float, typer.Option(min=1.0, help="Wire of a machine, of which a core is one.")] = (
         1_000.0
@@ -84,7 +85,7 @@ def scale(options: Options) -> None:
         else measured.shipped_series(options.seed)
     )
     with tempfile.TemporaryDirectory(prefix="emp-scale-") as scratch:
-        rows = market_rows(measured.SHAPED, Path(scratch))
+        rows = market_rows(measured.WARM + measured.SHAPED, Path(scratch))
     found = Found(
         engines,
         next(one for one in engines if one.instruments == each),
@@ -121,7 +122,7 @@ def fleet_of(options: Options, found: Found) -> dict[str, Any]:
     from emp.app.bench.scaling.fleet import Load, Span, bearable, drawn_rates, lose, placed, run_fleet
     from emp.app.bench.scaling.measured import memory_of
     from emp.app.bench.scaling.plan import Unit, cost_of, first_full
-    from emp.engine.lease_keeper import LOOKS
+    from emp.engine.lease_keeper import RENEWALS
 
     like, span = found.like, Span(options.seconds, options.seed)
     event_s = like.cpu_s / like.events
@@ -138,7 +139,7 @@ def fleet_of(options: Options, found: Found) -> dict[str, Any]:
         each,
         like.written / like.events,
         found.record_bytes,
-        LOOKS / found.term_s,
+        RENEWALS / found.term_s,
         bearable(load._replace(rates=rates[where == busiest]), span, options.p99_ms / 1e3),
         options.core_gb * 1e9,
         options.core_hour,
@@ -159,12 +160,21 @@ def fleet_of(options: Options, found: Found) -> dict[str, Any]:
         "fleet": told(fleet),
         "bursts_together": told(at_once),
         "lost": lost._asdict(),
-        "resources": [one._asdict() | {"load": one.load} for one in resources],
+        "resources": [one._asdict() | {"load": _finite(one.load)} for one in resources],
         "first_full": full.name if full else None,
         "costs": [cost_of(n, mean, unit)._asdict() for n in (options.instruments, options.internet)],
         "asked": {k: v for k, v in options._asdict().items() if k != "as_json"},
         "price_source": PRICE_SOURCE,
     }
+
+
+def _finite(x: float | None) -> float | None:
+    """JSON knows no infinity."""
+    return None if x is None or math.isinf(x) else x
+
+
+def _number(x: float | None, how: str, none: str = "") -> str:
+    return none if x is None else format(x, how)
 
 
 def told(fleet: "list[Engine]") -> dict[str, float]:
@@ -196,7 +206,9 @@ def resources_of(
         Resource("memory of an engine", memory / 1e9, unit.core_bytes / 1e9, "GB", "--core-gb"),
         Resource("wire of an engine", wire, options.link_mbit, "Mbit/s", "--link-mbit"),
         Resource("Kafka, market data", total, options.kafka_per_s or None, "records/s", "emp bench mirrors"),
-        Resource("Redis, renewals of leases", renewals, found.renewals_per_s, "renewals/s", "measured"),
+        Resource(
+            "Redis, renewals of leases", renewals, found.renewals_per_s, "renewals/s", "one client, in turn"
+        ),
     ]
 
 
@@ -235,7 +247,7 @@ def show(result: dict[str, Any]) -> None:
         table.add_column(head, justify="left" if head in ("of", "known from") else "right")
     for one in result["resources"]:
         there = "not known" if one["there"] is None else f"{one['there']:,.2f} {one['unit']}"
-        share = "" if one["load"] is None else f"{one['load']:.1%}"
+        share = _number(one["load"], ".1%", "" if one["there"] is None else "none there")
         table.add_row(one["name"], f"{one['used']:,.2f} {one['unit']}", there, share, one["source"])
     print_table(console, table)
     table = Table(title="what it costs, as many engines as it takes", title_justify="left")
@@ -244,8 +256,8 @@ def show(result: dict[str, Any]) -> None:
         "events/s",
         "engines",
         "by",
-        "a month",
-        "an instrument",
+        "EUR a month",
+        "EUR an instrument",
         "renewals/s",
         "TB a day",
     ):
@@ -254,11 +266,11 @@ def show(result: dict[str, Any]) -> None:
         table.add_row(
             f"{one['instruments']:,}",
             f"{one['events_per_s']:,.0f}",
-            f"{one['engines']:,}",
+            _number(one["engines"], ",", "none fits"),
             one["by"],
-            f"{one['per_month']:,.2f}",
-            f"{one['per_instrument_month']:.4f}",
-            f"{one['renewals_per_s']:,.0f}",
+            _number(one["per_month"], ",.2f"),
+            _number(one["per_instrument_month"], ".4f"),
+            _number(one["renewals_per_s"], ",.0f"),
             f"{one['bytes_per_day'] / 1e12:,.3f}",
         )
     print_table(console, table)
@@ -268,6 +280,7 @@ def lines_of(result: dict[str, Any]) -> list[str]:
     """What was simulated, and what was assumed."""
     asked, unit, rates, lost = (result[k] for k in ("asked", "unit", "rates", "lost"))
 
+    priced = max(1, asked["instruments"] // asked["engines"])
     known = ", ".join(f"{one['name']} {one['rate']:.1f}/s" for one in result["series"])
 
     def waited(of: dict[str, float]) -> str:
@@ -290,6 +303,7 @@ def lines_of(result: dict[str, Any]) -> list[str]:
         f" the take-over, {lost['utilisation']:.1%} at worst; {lost['served']:,} of {lost['asked']:,} events served",
         f"within {asked['p99_ms']:g} ms at p99 an engine bears a utilisation of {unit['bearable']:.0%}",
         f"full first: {result['first_full']}",
-        f"assumed: a core for each engine, alike instruments and a core of this machine; {asked['core_hour']:g} an hour"
+        f"assumed: a core for each engine, alike instruments, a core of this machine, and an event's cost as with"
+        f" {priced} instruments an engine, whatever the cost table makes of it; EUR {asked['core_hour']:g} an hour"
         f" a core ({result['price_source']}); orders, Kafka, Redis and disks cost what they cost beside",
     ]

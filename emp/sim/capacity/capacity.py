@@ -143,7 +143,7 @@ def capacity_curve(
     unit = max(1, int(np.ceil(GRAIN / (min(shares) * level))))
     setting = Setting(scaled(params, unit), unit, record, fees, passive, every, start_px, seed)
     sizes = np.array([0, *(max(1, round(s * level * unit)) for s in shares)])
-    children = _length(setting, sizes[:2], workers)
+    children = _length(setting, sizes[:2])
     took = _trades(setting, sizes, children, trades, workers, progress)
     return _curve(took, sizes / unit, shares, level, children)
 
@@ -170,10 +170,10 @@ def _depth(params: Array, start_px: int, record: Array, seed: int) -> Array:
     return out
 
 
-def _length(setting: Setting, sizes: Array, workers: Workers) -> int:
+def _length(setting: Setting, sizes: Array) -> int:
     """The shortest metaorder whose side pays for the smallest size's costs; the longest where none does."""
     for children in CHILDREN:
-        took = _trades(setting, sizes, children, PILOT, workers)
+        took = _trades(setting, sizes, children, PILOT, ALONE)
         if _known(took[:, 1, :, FIELDS.index("pnl")].mean(axis=1), 1).low > 0:
             return children
     return CHILDREN[-1]

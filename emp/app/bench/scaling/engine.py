@@ -52,9 +52,7 @@ class Measured(msgspec.Struct, frozen=True):
     cpu_s: float  # of all threads, from the first event that was asked for to the last that was handed over
     rss: int  # bytes, afterwards
     written: int  # bytes of the run's folder
-    starts_cpu_s: (
-        float  # from the beginning of the process until the engine could take events; compiled before
-    )
+    starts_cpu_s: float  # from the wiring until it asks for an event: without imports; compiled before
 
 
 class Made:

@@ -47,7 +47,7 @@ class Lost(NamedTuple):
     takers: int  # engines that took some of them
     delayed: int  # events that came before anybody was there for them
     longest_s: float  # from an event's arrival to its service, of those that moved
-    calm_after_s: float  # from the take-over, until no engine that took some is behind any more
+    calm_after_s: float  # from the take-over, until each engine that took some is idle for the first time
     utilisation: float  # of the busiest engine afterwards
     served: int  # events in all
     asked: int
@@ -131,12 +131,18 @@ def lose(load: Load, where: Array, span: Span, takes_over_s: float) -> Lost:
         is_theirs = order >= len(own)
         longest = max(longest, float((ends - came[order])[is_theirs].max(initial=0.0)))
         late = effective[order] >= again
-        idle = effective[order][late & (wait <= 0.0)]
-        last = float(effective[order][-1]) if len(order) else again
-        calm = max(calm, (float(idle[0]) if len(idle) else last) - again)
+        calm = max(calm, _caught_up(effective[order], wait, ends, again) - again)
         busiest = max(busiest, float(services[late].sum()) / (span.seconds - again))
         asked, served = asked + len(own), served + len(came)
     return Lost(len(moved), len(takers), delayed, longest, calm, busiest, served, asked)
+
+
+def _caught_up(effective: Array, wait: Array, ends: Array, again: float) -> float:
+    """When an engine is idle for the first time after it took what had come before `again`."""
+    behind = int(np.searchsorted(effective, again, side="right"))  # the first event after what had come
+    idle = np.flatnonzero(wait[behind:] <= 0.0)
+    until = behind + int(idle[0]) if len(idle) else len(wait)
+    return max(again, float(ends[until - 1])) if until else again
 
 
 def bearable(load: Load, span: Span, limit_s: float) -> float:

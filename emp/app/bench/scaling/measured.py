@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SHAPED = 5_000
 """Events from which the shape of an event's cost is taken."""
 
+WARM = 500
+"""Events before them, whose cost does not count: the first call costs some hundred times the mean."""
+
 SIMULATED = 20_000
 """Events of a shipped flow from which its rate is taken."""
 
@@ -75,12 +78,15 @@ def memory_of(found: Sequence[Measured]) -> tuple[float, float]:
 
 
 def shape_of_cost(rows: Array) -> Array:
-    """How much an event costs over the mean event, float64[n]: CPU time of `Engine.process`, one event at a time."""
+    """How much an event costs over the mean event, float64[n - WARM]: CPU time of `Engine.process`, one at a time."""
     from emp.app.bench.path import fresh_engine
     from emp.app.bench.scaling.engine import LIKE, MODEL
     from emp.engine.choose import load_model
 
     engine = fresh_engine(LIKE, load_model(MODEL))
+    for k in range(WARM):
+        engine.process(rows[k : k + 1])
+    rows = rows[WARM:]
     took = np.zeros(len(rows))
     for k in range(len(rows)):
         began = time.thread_time_ns()

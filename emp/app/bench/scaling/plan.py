@@ -18,8 +18,10 @@ class Resource(NamedTuple):
 
     @property
     def load(self) -> float | None:
-        """Share that is used."""
-        return None if not self.there else self.used / self.there
+        """Share that is used; infinite where there is nothing."""
+        if self.there is None:
+            return None
+        return self.used / self.there if self.there else math.inf
 
 
 class Cost(NamedTuple):
@@ -27,11 +29,11 @@ class Cost(NamedTuple):
 
     instruments: int
     events_per_s: float
-    engines: int
+    engines: int | None  # None: an engine bears not even its own
     by: str  # what the number of engines follows from: "cpu" or "memory"
-    per_month: float
-    per_instrument_month: float
-    renewals_per_s: float
+    per_month: float | None
+    per_instrument_month: float | None
+    renewals_per_s: float | None
     bytes_per_day: float  # of all run folders
     wire_mbit_s: float  # of market data, once
 
@@ -59,16 +61,17 @@ def cost_of(instruments: int, rate: float, unit: Unit) -> Cost:
     by_cpu = events * unit.event_s / unit.bearable if unit.bearable else math.inf
     room = unit.core_bytes - unit.fixed_bytes
     by_memory = instruments * unit.instrument_bytes / room if room > 0.0 else math.inf
-    engines = math.ceil(max(by_cpu, by_memory, 1.0)) if max(by_cpu, by_memory) < math.inf else 0
-    price = engines * unit.core_hour * HOURS
+    fits = max(by_cpu, by_memory) < math.inf
+    engines = math.ceil(max(by_cpu, by_memory, 1.0)) if fits else None
+    price = None if engines is None else engines * unit.core_hour * HOURS
     return Cost(
         instruments,
         events,
         engines,
         "cpu" if by_cpu >= by_memory else "memory",
         price,
-        price / instruments,
-        engines * unit.renewals_per_s,
+        None if price is None else price / instruments,
+        None if engines is None else engines * unit.renewals_per_s,
         events * unit.folder_bytes * 86_400.0,
         events * unit.record_bytes * 8.0 / 1e6,
     )
