@@ -8,7 +8,8 @@ their signatures alone: that each line follows the one before it, that evidence 
 may sign its kind, is looked at all the same. So it vouches for nothing that this key could not say anyway. It names the
 hash of the line before it and of its last, so stretches are a chain as the lines are, and the SHA-256 of the bytes of
 its lines and of its evidence. Where anything is not so, lines and evidence are verified one by one, as they are without
-it: it saves time and decides nothing. One that is damaged counts as none, and is made anew with all that follow.
+it: it saves time and decides nothing. One that is damaged counts as none: its lines are verified one by one until
+it is removed with all that follow, which are then made anew.
 `emp audit` verifies everything one by one, and refuses a stretch that says something else.
 """
 
