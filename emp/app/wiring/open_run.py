@@ -34,6 +34,7 @@ from emp.engine.planning import PlannedRule
 from emp.engine.succession import Models
 from emp.journal.account_file import AccountFile, AccountState
 from emp.journal.ledger import Ledger
+from emp.journal.records import Note
 from emp.journal.run import RunFolder, build_manifest
 from emp.journal.swaps import FALLBACKS, read_swaps
 from emp.model.artifact import is_whole, save
@@ -92,6 +93,8 @@ def open_run(
     if continued:
         note_continuation(folder, ledger, manifest, clock)
         models = _continued(folder, ledger, config, models, clock)
+    if models.closing_only:
+        ledger.record_note(Note(kind=CLOSED_ONLY, ts=clock.now_ns(), data={"why": models.closing_only}))
     if account is not None:
         account.say_who(folder.path, 0 if lease is None else lease.token, manifest["instruments"])
     keep_models(folder, models)
@@ -141,7 +144,7 @@ def _continued(
 
     Where that may not serve any more (it was withdrawn since), or cannot be loaded (an older release kept no artifacts,
     or saw the market with other eyes), the configured model takes over, which the ledger tells: what the run holds at
-    the venue must be looked after.
+    the venue must be looked after. So it does where the run has closed only: what served then was asked for nothing.
     """
     swaps = list(read_swaps(ledger))
     served = swaps[-1].after if swaps else first_model(folder)
@@ -149,6 +152,8 @@ def _continued(
         return models
     try:
         if not models.closing_only:
+            if any(ledger.notes(CLOSED_ONLY)):
+                raise GovernanceError("it has closed only")
             refuse_unpromoted(config, served)
         last = load_folder(folder.models / served)
     except (ArtifactError, GovernanceError) as error:
@@ -162,6 +167,10 @@ def _continued(
     fell_back = bool(swaps) and swaps[-1].reason in FALLBACKS
     standby, role = (None, "fallback") if fell_back else (models.standby, "primary")
     return Models(last, standby, models.challenger, models.linear, role)
+
+
+CLOSED_ONLY = "closed_only"
+"""Kind of the ledger's note that a process of the run may open nothing, and why."""
 
 
 def _failed(state: AccountState, ledger: Ledger) -> set[str]:
