@@ -73,17 +73,17 @@ def scale(options: Options) -> None:
     from emp.app.terminal.progress import Work
     from emp.core.config.config import Lease
 
+    series = (  # before anything is measured, which takes minutes: a file that will not do is told at once
+        measured.recorded_series(options.recording)
+        if options.recording
+        else measured.shipped_series(options.seed)
+    )
     each = max(1, options.instruments // options.engines)
     sizes = sorted({*(options.size or (1, 10, 100, 1_000)), each})
     with Work("engines") as work:
         engines = measured.engines(
             sizes, options.events, options.rounds, lambda done: work.report("engines", done)
         )
-    series = (
-        measured.recorded_series(options.recording)
-        if options.recording
-        else measured.shipped_series(options.seed)
-    )
     with tempfile.TemporaryDirectory(prefix="emp-scale-") as scratch:
         rows = market_rows(measured.WARM + measured.SHAPED, Path(scratch))
     found = Found(
