@@ -28,7 +28,6 @@ from emp.governance.paper import FRESH_DAYS, judge_day, paper_lacks
 from emp.governance.paper_source import Source
 from emp.governance.registry import Registry
 from emp.governance.runs import of_end
-from emp.journal import run as journal_run
 from emp.journal.monitor_log import MONITOR
 from tests.governance.conftest import ask, integrity, paper, run_of, runs
 from tests.governance.test_heads import Run
@@ -491,7 +490,7 @@ def test_other_facts_of_instruments_are_other_code(tmp_path: Path, monkeypatch: 
     (tmp_path / "core" / "data").mkdir(parents=True)
     fees = tmp_path / "core" / "data" / "instruments.yaml"
     (tmp_path / "code.py").write_text("")
-    monkeypatch.setattr(journal_run, "PACKAGE", tmp_path)
+    monkeypatch.setattr("emp.core.code_version.PACKAGE", tmp_path)
     versions = []
     for text in ("taker_fee: 0.5", "taker_fee: 0.0", "taker_fee: 0.5"):
         fees.write_text(text)
