@@ -167,7 +167,7 @@ def test_a_topic_that_is_begun_anew_is_read_on_behind_a_gap(kafka: tuple[Process
         await asyncio.to_thread(lambda: [one.result(30) for one in admin.delete_topics([MARKET]).values()])
         await until(lambda: not sink.links[-1].up, "the topic to be missed")
         await asyncio.to_thread(recorder.again)
-        for _ in range(400):
+        for _ in range(1_200):  # as long as a starved broker takes
             if sink.heard > 400 and gaps(sink, 0) and gaps(sink, 1):
                 break
             recorder.write(4)

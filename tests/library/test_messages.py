@@ -23,6 +23,7 @@ OF_COMMANDS = {
     "--python": "a command, whole",
     "--flat": "a command, whole",
     "--reference": "a command, whole",
+    "--ray": "of commands alone",
 }
 
 

@@ -141,31 +141,38 @@ def _spread(options: Any, tasks: Sequence[Task], workers: Workers, work: Work) -
 
 class _Prepared(NamedTuple):
     line: Line
-    scratch: "tempfile.TemporaryDirectory[str] | None"
+    away: bool  # whether what it makes is handed back
 
 
 _prepared: list[_Prepared] = []
-"""The markets of a worker of `_spread`, seen once, and its own folder where it has one."""
+"""The markets of a worker of `_spread`, seen once."""
 
 
 def _prepare(options: Any, away: bool) -> None:
-    scratch = tempfile.TemporaryDirectory(prefix="emp-adapt-") if away else None
-    if scratch is not None:
-        options = options._replace(out=Path(scratch.name))
-    _prepared[:] = [_Prepared(_line(options)[0], scratch)]
+    _prepared[:] = [_Prepared(_line(options)[0], away)]
 
 
 def _make(part: _Part) -> dict[str, bytes]:
     """What a worker does; the files, where they are not made in their place."""
-    line, scratch = _prepared[0]
-    write_files(line.folder, part.base)
+    line, away = _prepared[0]
+    if not away:
+        _work(line, part)
+        return {}
+    with tempfile.TemporaryDirectory(
+        prefix="emp-adapt-"
+    ) as scratch:  # of a part: nobody tells a worker that it ends
+        line = line._replace(folder=Path(scratch))
+        write_files(line.folder, part.base)
+        _work(line, part)
+        made = "results/*" if part.tasks else f"bases/{part.seed}-*/**/*"
+        return read_files(line.folder, made)
+
+
+def _work(line: Line, part: _Part) -> None:
     if not part.tasks:
         make_base(line, part.seed)
-        return {} if scratch is None else read_files(line.folder, f"bases/{part.seed}-*/**/*")
     for _ in run_tasks(line, part.tasks, lambda text, share: None):
         pass
-    names = [f"results/{task.file}" for task in part.tasks]
-    return {} if scratch is None else {name: (line.folder / name).read_bytes() for name in names}
 
 
 def read_files(folder: Path, pattern: str) -> dict[str, bytes]:
