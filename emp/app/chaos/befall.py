@@ -350,10 +350,11 @@ class Befalls:
             self._kill(
                 1_000
             )  # the owner may have started it in between, and what it has read it does not read again
-            disk, failing = self._world.disk, self._world.disk.failing_syncs
-            disk.failing_syncs = 0  # they are the engine's, not those of whoever changes its files
+            disk = self._world.disk
+            failing = disk.failing_syncs, disk.failing_reads
+            disk.failing_syncs = disk.failing_reads = 0  # the engine's, not those of whoever changes its files
             self._change_a_row(at)
-            disk.failing_syncs = failing
+            disk.failing_syncs, disk.failing_reads = failing
 
         self._later(1_000, change)
 
