@@ -352,7 +352,9 @@ class Befalls:
             )  # the owner may have started it in between, and what it has read it does not read again
             disk = self._world.disk
             failing = disk.failing_syncs, disk.failing_reads
-            disk.failing_syncs = disk.failing_reads = 0  # the engine's, not those of whoever changes its files
+            disk.failing_syncs = disk.failing_reads = (
+                0  # the engine's, not those of whoever changes its files
+            )
             self._change_a_row(at)
             disk.failing_syncs, disk.failing_reads = failing
 
