@@ -212,24 +212,31 @@ def resources_of(
     ]
 
 
-def show(result: dict[str, Any]) -> None:
-    """Print the tables."""
+def _table(title: str, *heads: str, words: tuple[str, ...] = ()) -> Any:
+    """A table of numbers but for the columns that hold `words`."""
     from rich.table import Table
 
+    table = Table(title=title, title_justify="left")
+    for head in heads:
+        table.add_column(head, justify="left" if head in words else "right")
+    return table
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the tables."""
     from emp.app.terminal.console import make_console
     from emp.app.terminal.table import print_table
 
     console = make_console()
-    table = Table(title="one engine, one core, measured", title_justify="left")
-    for head in (
+    table = _table(
+        "one engine, one core, measured",
         "instruments",
         "events/s a core",
         "CPU, us an event",
         "memory, MB",
         "bytes an event",
         "start, CPU s",
-    ):
-        table.add_column(head, justify="right")
+    )
     for one in result["engines"]:
         table.add_row(
             f"{one['instruments']:,}",
@@ -242,16 +249,14 @@ def show(result: dict[str, Any]) -> None:
     print_table(console, table)
     for line in lines_of(result):
         console.print(line, highlight=False)
-    table = Table(title="what is used", title_justify="left")
-    for head in ("of", "used", "there", "share", "known from"):
-        table.add_column(head, justify="left" if head in ("of", "known from") else "right")
+    table = _table("what is used", "of", "used", "there", "share", "known from", words=("of", "known from"))
     for one in result["resources"]:
         there = "not known" if one["there"] is None else f"{one['there']:,.2f} {one['unit']}"
         share = _number(one["load"], ".1%", "" if one["there"] is None else "none there")
         table.add_row(one["name"], f"{one['used']:,.2f} {one['unit']}", there, share, one["source"])
     print_table(console, table)
-    table = Table(title="what it costs, as many engines as it takes", title_justify="left")
-    for head in (
+    table = _table(
+        "what it costs, as many engines as it takes",
         "instruments",
         "events/s",
         "engines",
@@ -260,8 +265,8 @@ def show(result: dict[str, Any]) -> None:
         "EUR an instrument",
         "renewals/s",
         "TB a day",
-    ):
-        table.add_column(head, justify="left" if head == "by" else "right")
+        words=("by",),
+    )
     for one in result["costs"]:
         table.add_row(
             f"{one['instruments']:,}",
