@@ -89,8 +89,8 @@ class KafkaFeed:
         try:
             self._partitions = await asyncio.to_thread(reader.open, keys, since)
         except BaseException:
-            reader.close()
             self._reader = None
+            await asyncio.to_thread(reader.close)  # may wait, and FIX sessions beat on this loop
             raise
         self._places = [partition_of(key, self._partitions) for key in keys]
         self._sink = sink
